@@ -1,0 +1,28 @@
+"""masksift finds mislabeled images and regions in semantic-segmentation data sets of any size, from the predictions of any
+trained model.
+
+    >>> import masksift
+    >>> audit = masksift.audit(labels, pred_probs)    # doctest: +SKIP
+    >>> audit.ranking.slice(0, 10)                    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from masksift.audit import Audit, audit
+from masksift.errors import DataError, Interrupted, MasksiftError, PlanRefused, RunFailed, UsageError
+
+__all__ = [
+    "Audit",
+    "DataError",
+    "Interrupted",
+    "MasksiftError",
+    "PlanRefused",
+    "RunFailed",
+    "UsageError",
+    "__version__",
+    "audit",
+]
+
+__version__ = version("masksift")

@@ -1,0 +1,218 @@
+"""The whole main line on arrays in memory, for a notebook: the words and the argument order of cleanlab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from masksift import results
+from masksift.config import RunConfig, resolve
+from masksift.errors import DataError
+from masksift.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts, score_image, thresholds_of
+from masksift.kernels.condense import Recipe, class_dtype
+from masksift.kernels.encoding import Encoding
+from masksift.methods import METHODS, Image
+from masksift.schema import SCORED, Verdict
+from masksift.statistics import ClassStatistics, Thresholds
+from masksift.storage.tables import images_schema, table_of
+from masksift.tasks import PairCounts
+
+__all__ = ["Audit", "audit"]
+
+_ROUNDED = {"uint8", "uint16", "float16"}
+
+
+def audit(
+    labels: Any,
+    pred_probs: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    ignore: int | Sequence[int] = (),
+    image_ids: Sequence[str] | None = None,
+    methods: Sequence[str] = tuple(METHODS),
+    rank_by: str = "softmin",
+    kind: str = "probabilities",
+    scale: float | None = None,
+    sum_tolerance: float | None = None,
+    evidence_dtype: str = "auto",
+    temperature: float = 0.1,
+    tau: str | float = "balanced",
+    rule: str = "rank",
+) -> Audit:
+    """Find mislabeled images and pixels in arrays: the scores and masks of `masksift run`, bit for bit.
+
+    ``labels`` (N, H, W), integers; ``pred_probs`` (N, K, H, W), float16/32/64 probabilities (or logits, with
+    ``kind="logits"``), or uint8/uint16 in steps of ``scale`` (default 1/255, 1/65535): numpy arrays, or anything
+    that answers ``[i]`` with an array-like (zarr, dask, xarray, a memory map). One image at a time is in memory, and 3
+    to 9 bytes a pixel of all of them. ``ignore``: label values that do not count.
+
+    Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels or
+    probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.methods`.
+    """
+    config = resolve(
+        {
+            "sources": ["memory"], "out": "memory", "methods": list(methods), "rank_by": rank_by, "kind": kind,
+            "ignore": [ignore] if isinstance(ignore, int) else list(ignore), "softmin": {"temperature": temperature},
+            "tccp": {"tau": tau}, "clc": {"rule": rule}, "evidence": {"dtype": evidence_dtype},
+        },
+        {},
+    )  # fmt: skip
+    images, classes = _shape(labels, pred_probs)
+    recipe = _recipe(np.dtype(pred_probs.dtype).name, classes, kind, scale, sum_tolerance, evidence_dtype, config)
+    names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(classes))
+    ids = list(image_ids) if image_ids is not None else [str(i) for i in range(images)]
+    if len(names) != classes or len(ids) != images:
+        raise DataError(
+            f"{len(names)} class names and {len(ids)} image ids are given for {classes} classes and {images} images",
+            "which belongs to which cannot be known", "Give one each",
+        )  # fmt: skip
+    kept = [_condense(labels[i], pred_probs[i], recipe, config.ignore or ()) for i in range(images)]
+    statistics = ClassStatistics.zero(recipe)
+    for one in kept:
+        statistics = statistics if one.statistics is None else statistics.merge(one.statistics)
+    thresholds = thresholds_of(statistics, config.tccp.tau, _SecondLook(kept, classes))
+    return Audit(config, names, ids, kept, statistics, thresholds)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of one image."""
+
+    labels: NDArray[np.unsignedinteger]
+    planes: Planes
+    verdict: Verdict
+    statistics: ClassStatistics | None
+
+
+@dataclass(frozen=True)
+class _SecondLook:
+    kept: list[_Kept]
+    classes: int
+
+    def confident(self, limits: NDArray[np.int64]) -> int:
+        return sum(confident_pixels(one.labels, one.planes, limits) for one in self.kept if one.statistics)
+
+    def cut(self, key: int) -> NDArray[np.int64]:
+        counts = np.zeros(1 << 16, np.int64)
+        for one in self.kept:
+            if one.statistics:
+                counts += cut_counts(one.labels, one.planes.self_confidence, self.classes, key)
+        return counts
+
+
+class Audit:
+    """What was found. Tables are Arrow tables (`.to_pandas()` makes data frames of them)."""
+
+    def __init__(
+        self, config: RunConfig, class_names: tuple[str, ...], image_ids: list[str], kept: list[_Kept],
+        statistics: ClassStatistics, thresholds: Thresholds,
+    ) -> None:  # fmt: skip
+        self._config, self._names, self._ids, self._kept = config, class_names, image_ids, kept
+        self._statistics, self._thresholds = statistics, thresholds
+
+    def __repr__(self) -> str:
+        worst = ", ".join(str(name) for name in self.ranking["image_id"][:5].to_pylist())
+        return f"Audit({len(self._kept)} images, {len(self.ranking)} scored; review first: {worst})"
+
+    def _image(self, i: int) -> Image | None:
+        one = self._kept[i]
+        if one.verdict.status != SCORED:
+            return None
+        planes = one.planes
+        return Image(
+            one.labels, planes.predicted_class, planes.self_confidence, planes.predicted_confidence, len(self._names),
+            self._thresholds, self._config.clc.rule,
+        )  # fmt: skip
+
+    @cached_property
+    def _scored(self) -> tuple[pa.Table, PairCounts]:
+        methods = self._config.make_methods()
+        k = len(self._names)
+        pairs = PairCounts(np.zeros((k, k), np.int64), np.zeros((k, k), np.int64))
+        rows = []
+        for i, one in enumerate(self._kept):
+            row: dict[str, Any] = {
+                "image_id": self._ids[i], "source": "memory", "index": i, "height": one.labels.shape[0],
+                "width": one.labels.shape[1], "status": one.verdict.status, "reason": one.verdict.reason,
+            }  # fmt: skip
+            image = self._image(i)
+            if image is not None:
+                row |= score_image(image, methods)
+                pairs = pairs.merge(PairCounts(image.flagged_pairs, (image.flagged_pairs > 0).astype(np.int64)))
+            rows.append(row)
+        return table_of(rows, images_schema([method.name for method in methods])), pairs
+
+    @property
+    def images(self) -> pa.Table:
+        """One row an image, in the order given: status, reason, every score, flagged pixels, worst class pair."""
+        return self._scored[0]
+
+    @cached_property
+    def ranking(self) -> pa.Table:
+        """All scored images, the one to review first on top."""
+        return results.ranking(self.images, [method.name for method in self._config.make_methods()], self._config.rank_by)
+
+    @property
+    def thresholds(self) -> pa.Table:
+        """One row a class: pixels, sum of self-confidence, confident and decision threshold."""
+        return results.thresholds_table(self._statistics, self._thresholds, self._names)
+
+    @property
+    def class_pairs(self) -> pa.Table:
+        """Flagged pixels by given and suggested class, most first (cleanlab: `common_label_issues`)."""
+        return results.class_pairs(self._scored[1], self._names)
+
+    @property
+    def class_quality(self) -> pa.Table:
+        """Per class the share of its pixels that is not flagged."""
+        return results.class_quality(self._statistics, self._scored[1], self._names)
+
+    def issues(self, i: int) -> NDArray[np.bool_]:
+        """The issue mask of image i, (H, W) bool: True where the label is flagged (cleanlab: `find_label_issues`)."""
+        image = self._image(i)
+        return np.zeros(self._kept[i].labels.shape, bool) if image is None else image.issue_mask.astype(bool)
+
+
+def _shape(labels: Any, pred_probs: Any) -> tuple[int, int]:
+    given, predicted = tuple(labels.shape), tuple(pred_probs.shape)
+    if len(given) != 3 or len(predicted) != 4 or given != (predicted[0], *predicted[2:]) or 0 in predicted:
+        raise DataError(
+            f"labels have the shape {given}, pred_probs {predicted}", "they must be (N, H, W) and (N, K, H, W)",
+            "Bring the axes into that order; np.moveaxis does it without a copy",
+        )  # fmt: skip
+    if np.dtype(labels.dtype).kind not in "iu":
+        raise DataError(f"labels are {labels.dtype}", "class numbers are integers", "Cast them: labels.astype('uint8')")
+    return given[0], predicted[1]
+
+
+def _recipe(
+    dtype: str, classes: int, kind: str, scale: float | None, tolerance: float | None, evidence: str, config: RunConfig
+) -> Recipe:
+    integers = dtype.startswith("uint")
+    if dtype not in _ROUNDED | {"float32", "float64"} or (integers and kind == "logits"):
+        raise DataError(
+            f"pred_probs are {dtype} of kind {kind!r}", "that is no precision of a probability here",
+            "Give uint8, uint16, float16, float32 or float64 probabilities, or float logits",
+        )  # fmt: skip
+    step = (scale or 1 / np.iinfo(dtype).max) if integers else 1.0
+    kept = dtype if dtype in _ROUNDED and kind == "probabilities" else "float16" if evidence == "auto" else evidence
+    allowed = tolerance if tolerance is not None else 0.02 + (classes * step / 2 if integers else 0)
+    return Recipe(classes, dtype, step, kind, Encoding(kept, step if integers else 1.0), allowed, config.tccp.lattice)
+
+
+def _condense(labels: Any, pred_probs: Any, recipe: Recipe, ignore: tuple[int, ...]) -> _Kept:
+    """Condense one image: labels (H, W), pred_probs (K, H, W)."""
+    check = LabelCheck(recipe.classes, ignore)
+    plane = check.plane(np.asarray(labels)).astype(class_dtype(recipe.classes))
+    planes = Planes.empty(*plane.shape, recipe)
+    if check.verdict is not None:
+        return _Kept(plane, planes, check.verdict, None)
+    condensing = Condensing(plane, planes, recipe)
+    condensing.slab(np.asarray(pred_probs))
+    return _Kept(plane, planes, *condensing.finish())

@@ -1,0 +1,245 @@
+"""What a run is told: one frozen value. One TOML file = one run; every key is also a flag."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from masksift.errors import UsageError
+from masksift.methods import METHODS, Method, make_methods
+from masksift.storage.sources import Overrides
+
+__all__ = ["RunConfig", "dotted_keys", "from_toml", "parse_bytes", "resolve"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _listed(value: Any) -> Any:
+    """A flag's `a,b,c` as a list; anything else as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes of a number or of words such as `4 GiB`, `4GB`, `512 MiB`.
+
+    >>> parse_bytes("4 GiB")
+    4294967296
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(text), flags=re.IGNORECASE)
+    if not found or found[1].count(".") > 1 or found[1] == ".":
+        raise ValueError(f"{text!r} is no amount of memory; give one such as '4 GiB'")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+class Arrays(_Section):
+    """Names and axes of a source's arrays, where they differ."""
+
+    predictions: str = Field("predictions", description="name of the predictions")
+    labels: str = Field("labels", description="name of the labels")
+    image_id: str = Field("image_id", description="name of the ids")
+    predictions_axes: Names | None = Field(None, description="order of the stored axes: image,class,y,x")
+    labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
+    empty_label_chunks: Literal["missing", "fill"] | None = Field(
+        None, description="what an absent label chunk is: lost data, or its fill value"
+    )
+
+
+class SoftminSection(_Section):
+    """Parameters of softmin."""
+
+    temperature: float = Field(0.1, gt=0, allow_inf_nan=True, description="T > 0: small weighs the worst pixels alone")
+
+
+class TccpSection(_Section):
+    """Parameters of tccp."""
+
+    tau: Literal["balanced", "confident"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        "balanced", description="decision threshold: balanced, confident, or one number"
+    )
+    lattice: int = Field(4, ge=1, le=64, description="rows and columns from one counted pixel to the next")
+
+
+class ClcSection(_Section):
+    """Parameters of clc."""
+
+    rule: Literal["rank", "confident"] = Field("rank", description="which pixels are flagged")
+
+
+class CocoSection(_Section):
+    """Parameters of coco."""
+
+    sources: Literal["both", "labels", "predictions"] = Field("both", description="planes that components are found in")
+    aggregate: Literal["mean", "min"] = Field("mean", description="over the components of an image")
+    min_area: float = Field(1e-4, ge=0, le=1, description="smallest component, as a share of the valid pixels")
+
+
+class EvidenceSection(_Section):
+    """What is kept of the predictions."""
+
+    dtype: Literal["auto", "float32"] = Field("auto", description="precision kept of 32- and 64-bit predictions")
+
+
+class ExecutorSection(_Section):
+    """Where the blocks are run."""
+
+    kind: Literal["serial", "local", "dask"] = Field("local", description="this process, an embedded cluster, an address")
+    workers: int | None = Field(None, ge=1, description="processes of kind local; default: one a core")
+    memory: str | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
+    address: str | None = Field(None, description="of the scheduler, for kind dask")
+    timeout: float = Field(60.0, gt=0, description="seconds to wait for the first worker")
+
+    @model_validator(mode="after")
+    def _check(self) -> ExecutorSection:
+        if (self.kind == "dask") != (self.address is not None):
+            raise ValueError("executor.address goes with executor.kind = 'dask', and kind 'dask' needs it")
+        if self.memory is not None:
+            parse_bytes(self.memory)
+        return self
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory asked for, bytes."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def worker_count(self) -> int:
+        """Processes of kind local."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+class RunConfig(_Section):
+    """One run. Every key is optional but `sources` and `out`."""
+
+    sources: Names = Field(description="URL of a Zarr group")
+    out: str = Field(min_length=1, description="URL of the results")
+    methods: Names = Field(tuple(METHODS), description="scores to compute")
+    rank_by: str = Field("softmin", description="score that the ranking is by")
+    classes: Names | None = Field(None, description="class names; default: the source's")
+    ignore: Numbers | None = Field(None, description="label values that do not count; default: the source's")
+    kind: Literal["probabilities", "logits"] | None = Field(None, description="what predictions are; default: the source's")
+    scale: float | None = Field(None, gt=0, le=1, description="probability of one step of integer predictions")
+    sum_tolerance: float | None = Field(None, ge=0, description="how far a pixel's sum may lie from 1")
+    max_quarantined: str | int = Field(0, description="images, or a share such as '0.1%%', beyond which the exit code is 3")
+    arrays: Arrays = Arrays()
+    softmin: SoftminSection = SoftminSection()
+    tccp: TccpSection = TccpSection()
+    clc: ClcSection = ClcSection()
+    coco: CocoSection = CocoSection()
+    evidence: EvidenceSection = EvidenceSection()
+    executor: ExecutorSection = ExecutorSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        if len(self.sources) != 1:
+            raise ValueError(f"{len(self.sources)} sources are given; one run reads one source")
+        for name in self.methods:
+            if name not in METHODS:
+                raise ValueError(f"there is no method {name!r}; did you mean {nearest(name, METHODS)!r}?")
+        if self.rank_by not in self.methods:
+            raise ValueError(f"rank_by is {self.rank_by!r}, which is not among the methods {', '.join(self.methods)}")
+        self.quarantine_limit(0)
+        return self
+
+    def quarantine_limit(self, images: int) -> float:
+        """How many of `images` may be quarantined before the exit code says so."""
+        text = str(self.max_quarantined).strip()
+        found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
+        if not found or (not found[2] and "." in found[1]):
+            raise ValueError(f"max_quarantined is {text!r}; give a number of images, or a share such as '0.1%'")
+        return float(found[1]) * images / 100 if found[2] else float(found[1])
+
+    def make_methods(self) -> tuple[Method, ...]:
+        """The scores asked for, with their parameters."""
+        sections = {"softmin": self.softmin.model_dump(), "coco": self.coco.model_dump()}
+        return make_methods(self.methods, sections)
+
+    def overrides(self) -> Overrides:
+        """What is said here of the source."""
+        return Overrides(
+            **self.arrays.model_dump(), classes=self.classes, ignore=self.ignore, kind=self.kind, scale=self.scale,
+            sum_tolerance=self.sum_tolerance,
+        )  # fmt: skip
+
+    def identity(self) -> dict[str, Any]:
+        """The keys that decide the results: all but where the blocks are run and what the exit code says."""
+        return self.model_dump(mode="json", exclude={"out", "executor", "max_quarantined", "sources"})
+
+
+def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Any]:
+    """Every key as its dotted name, with its pydantic field."""
+    keys: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys |= dotted_keys(inner, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = field
+    return keys
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The word most like another one."""
+    known = list(words)
+    return (difflib.get_close_matches(word, known, n=1, cutoff=0.0) or known)[0]
+
+
+def from_toml(path: str) -> dict[str, Any]:
+    """The keys of a TOML file, nested as they stand. Raises UsageError where there is none to read."""
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as e:
+        raise UsageError(f"{path} cannot be read ({e.strerror})", "there is no run", "Give the path of a TOML file") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"{path} is no TOML ({e})", "there is no run", "Mend that line") from e
+
+
+def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
+    """One configuration of a file's keys and the flags by dotted name, which go before. Raises UsageError, naming the
+    nearest right key where one is misspelt."""
+    merged: dict[str, Any] = {name: dict(part) if isinstance(part, Mapping) else part for name, part in tree.items()}
+    for key, value in flags.items():
+        *path, last = key.split(".")
+        place = merged
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as e:
+        raise _explain(e) from e
+
+
+def _explain(e: ValidationError) -> UsageError:
+    error = e.errors(include_url=False)[0]
+    parts = [str(part) for part in error["loc"] if str(part) in _WORDS or error["type"] == "extra_forbidden"]
+    key = ".".join(parts)
+    if error["type"] == "extra_forbidden":
+        return UsageError(
+            f"there is no key {key!r}", "a misspelt key would be a setting that does nothing",
+            f"Did you mean {nearest(key, dotted_keys())!r}?",
+        )  # fmt: skip
+    if error["type"] == "missing":
+        flag = "--source URL" if key == "sources" else f"--{key} URL"
+        return UsageError(f"{key!r} is not given", "there is no run without it", f"Give {flag}, or the key in a TOML file")
+    said = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return UsageError(said, "there is no run", "Mend it; `masksift run --print-config` shows all keys")
+    return UsageError(f"{key} is {error['input']!r}: {said}", "there is no run", "Mend that value")
+
+
+_WORDS = {word for key in dotted_keys() for word in key.split(".")}
+KINDS = get_args(ExecutorSection.model_fields["kind"].annotation)

@@ -1,0 +1,191 @@
+"""Blocks on a Dask cluster: an embedded one, or one at an address. The only module that imports dask.
+
+The scheduler holds a bounded window of tasks, never the whole job; merges form a tree on the workers; what comes back to
+the client is a receipt a block and one merged state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import dask
+import distributed
+from distributed.scheduler import KilledWorker
+
+from masksift.errors import RunFailed, UsageError
+from masksift.executors.base import BATCH, FAN_IN, Worker, batches
+from masksift.versions import versions
+
+__all__ = ["DistributedExecutor", "local_memory"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+RETRIES = 3
+"""Times that a task is run again after it raised, before the run gives up."""
+WINDOW = 3
+"""Tasks a worker thread that the scheduler holds at a time: one runs, the next is on the worker already."""
+log = logging.getLogger(__name__)
+
+
+def local_memory(workers: int) -> int:
+    """Bytes that each of `workers` embedded workers gets: an even share of what this machine or container has."""
+    return int(distributed.system.MEMORY_LIMIT) // workers
+
+
+class DistributedExecutor:
+    """Runs items on Dask workers. Without an ``address`` it starts, and closes, a cluster of its own: ``workers``
+    processes of one thread with ``memory`` bytes each. With one it connects, waits ``timeout`` seconds for the first
+    worker, and closes only its connection."""
+
+    def __init__(
+        self, *, workers: int | None = None, memory: int | None = None, address: str | None = None, timeout: float = 60.0
+    ) -> None:
+        self._workers, self._memory, self._address, self._timeout = workers, memory, address, timeout
+        self._client: distributed.Client | None = None
+        self._cluster: distributed.LocalCluster | None = None
+        self.retries = 0
+
+    def __enter__(self) -> Self:
+        # A scheduler that is gone is an error at once, not after half a minute of attempts to reconnect.
+        dask.config.set({"distributed.comm.retry.count": 2, "distributed.comm.timeouts.connect": self._timeout})
+        if self._address is None:
+            self._cluster = distributed.LocalCluster(
+                n_workers=self._workers, threads_per_worker=1, processes=True, memory_limit=self._memory or "auto",
+                dashboard_address=None, silence_logs=logging.ERROR,
+            )  # fmt: skip
+            self._client = distributed.Client(self._cluster, set_as_default=False)
+            return self
+        try:
+            self._client = distributed.Client(self._address, timeout=self._timeout, set_as_default=False)
+            self._client.wait_for_workers(1, timeout=self._timeout)
+        except (OSError, TimeoutError, asyncio.TimeoutError, ValueError) as e:
+            self.__exit__(None, None, None)
+            raise UsageError(
+                f"no scheduler with a worker answered at {self._address} within {self._timeout:.0f} s ({e})",
+                "nothing was run",
+                "Start one (`dask scheduler`, `dask worker ADDRESS`) or give its --executor.address",
+            ) from e
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            self._client.close(timeout=10)
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+
+    @property
+    def client(self) -> distributed.Client:
+        """The connection to the cluster."""
+        assert self._client is not None, "an executor is used inside its with-block"
+        return self._client
+
+    def workers(self) -> list[Worker]:
+        """The workers that the scheduler knows, with their memory limits and versions."""
+        try:
+            answers = self.client.run(versions, on_error="return")
+        except (OSError, TimeoutError) as e:
+            raise self._lost(e) from e
+        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        found = []
+        for address, facts in known.items():
+            answer = answers.get(address)
+            if isinstance(answer, BaseException):
+                answer = {"masksift": f"none ({type(answer).__name__}: {answer})"}
+            found.append(Worker(str(address), facts.get("memory_limit") or None, answer or {}))
+        return found
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
+        """The results, in the order in which they are done."""
+        for _, future in self._window(function, items, stage):
+            yield self._result(future)
+
+    def reduce(
+        self, function: Callable[[Item], Result], items: Sequence[Item], merge: Callable[[Result, Result], Result],
+        stage: str,
+    ) -> Result:  # fmt: skip
+        """All results merged in a tree on the workers; one of them comes back."""
+        level = list(batches(items, BATCH))
+        futures = [future for _, future in self._window(partial(_fold, function, merge), level, stage)]
+        while len(futures) > 1:
+            futures = [self._merge(merge, group, stage) for group in batches(futures, FAN_IN)]
+        return self._result(futures[0])
+
+    def _merge(self, merge: Callable[[Result, Result], Result], group: Sequence[Any], stage: str) -> Any:
+        key = f"{stage}-merge-{uuid.uuid4().hex}"
+        return self.client.submit(_merge_all, merge, list(group), key=key, retries=RETRIES, pure=False)
+
+    def _window(self, function: Callable[[Item], Any], items: Sequence[Item], stage: str) -> Iterator[tuple[Item, Any]]:
+        """(item, finished future) as they finish, with a bounded number of tasks at the scheduler. An item whose task
+        raised is submitted again, `RETRIES` times."""
+        waiting = iter(enumerate(items))
+        running: dict[Any, tuple[Item, int]] = {}
+        done = distributed.as_completed(loop=self.client.loop, raise_errors=False)
+
+        def submit(item: Item, name: str, attempt: int) -> None:
+            future = self.client.submit(function, item, key=f"{stage}-{name}-{uuid.uuid4().hex}", pure=False)
+            running[future] = (item, attempt)
+            done.add(future)
+
+        def fill() -> None:
+            threads = sum(self.client.nthreads().values()) or 1
+            while len(running) < WINDOW * threads and (following := next(waiting, None)) is not None:
+                submit(following[1], str(following[0]), 0)
+
+        try:
+            fill()
+            while running:
+                future = next(done)
+                item, attempt = running.pop(future)
+                if future.status == "error" and attempt < RETRIES and not isinstance(future.exception(), KilledWorker):
+                    self.retries += 1
+                    log.warning("%s of %s failed (%s); attempt %d", stage, item, future.exception(), attempt + 2)
+                    submit(item, f"again{attempt + 1}", attempt + 1)
+                    continue
+                if future.status != "finished":
+                    self._result(future)
+                fill()
+                yield item, future
+        except (OSError, TimeoutError, StopIteration) as e:
+            raise self._lost(e) from e
+        finally:
+            if running and self.client.status == "running":
+                self.client.cancel(list(running), force=True)
+
+    def _result(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except KilledWorker as e:
+            raise RunFailed(
+                f"a task killed every worker that ran it ({e.task})",
+                "the run cannot go on; what is done is kept",
+                "See the workers' logs (out of memory, as a rule), give them more --executor.memory and run the same "
+                "command again",
+            ) from e
+        except (distributed.CancelledError, distributed.client.FutureCancelledError, OSError, TimeoutError) as e:
+            if isinstance(e, OSError) and self.client.status == "running":
+                raise
+            raise self._lost(e) from e
+
+    def _lost(self, cause: BaseException) -> RunFailed:
+        return RunFailed(
+            f"the connection to the scheduler {self._address or 'of the embedded cluster'} was lost ({cause!r})",
+            "the run cannot go on; what is done is kept",
+            "See that the scheduler is up and run the same command again",
+        )
+
+
+def _fold(function: Callable[[Item], Result], merge: Callable[[Result, Result], Result], items: Sequence[Item]) -> Result:
+    return reduce(merge, (function(item) for item in items))
+
+
+def _merge_all(merge: Callable[[Result, Result], Result], results: Sequence[Result]) -> Result:
+    return reduce(merge, results)

@@ -1,0 +1,166 @@
+"""One image: condensed slab by slab, judged, and scored. Pure functions of arrays, shared by the tasks of a cluster
+and by `masksift.audit` in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.kernels.condense import BadPixel, Recipe, class_dtype, class_plane, condense_slab
+from masksift.kernels.tally import count_at_least, refine, tally
+from masksift.methods import Image, Method
+from masksift.schema import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, Verdict
+from masksift.statistics import (
+    ClassStatistics,
+    Thresholds,
+    codes_at_least,
+    confident_codes,
+    confident_thresholds,
+    count_confident,
+    cut_bin,
+    decision_thresholds,
+)
+
+__all__ = ["Condensing", "LabelCheck", "Planes", "confident_pixels", "cut_counts", "score_image", "thresholds_of"]
+
+_SHOWN = 8
+
+
+class LabelCheck:
+    """Labels as class planes, window by window, with the first bad label of the image and how many there are."""
+
+    def __init__(self, classes: int, ignore: tuple[int, ...]) -> None:
+        self._classes, self._ignore = classes, ignore
+        self._first: tuple[int, int, int] | None = None
+        self._count = 0
+
+    def plane(self, labels: NDArray[np.integer], y0: int = 0, x0: int = 0) -> NDArray[np.unsignedinteger]:
+        """Class numbers (h, w) of one window of labels (h, w) that lies at (y0, x0) in the image."""
+        plane, bad = class_plane(labels, self._classes, self._ignore)
+        if bad.any():
+            y, x = (int(i) for i in np.argwhere(bad)[0])
+            here = (y0 + y, x0 + x, int(labels[y, x]))
+            self._first = min(self._first, here) if self._first else here
+            self._count += int(bad.sum())
+        return plane
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """`bad_labels`, or None where every label is a class or an ignore value."""
+        if self._first is None:
+            return None
+        y, x, value = self._first
+        ignored = f" nor an ignore value {list(self._ignore)}" if self._ignore else ", and no ignore value is given"
+        return Verdict(
+            BAD_LABELS,
+            f"label {value} at (y={y}, x={x}) is neither a class 0..{self._classes - 1}{ignored}; {self._count:,} such pixels",
+        )
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence."""
+
+    self_confidence: NDArray[np.unsignedinteger]
+    predicted_class: NDArray[np.unsignedinteger]
+    predicted_confidence: NDArray[np.unsignedinteger]
+
+    @classmethod
+    def empty(cls, height: int, width: int, recipe: Recipe) -> Planes:
+        """Planes of zeros: what is kept of an image that is quarantined."""
+        codes = recipe.evidence.codes_dtype
+        shape = (height, width)
+        return cls(np.zeros(shape, codes), np.zeros(shape, class_dtype(recipe.classes)), np.zeros(shape, codes))
+
+
+class Condensing:
+    """Condenses one image: give it the slabs, in any order, then ask for the outcome.
+
+    ``labels`` (H, W): its class plane. ``planes``: where the evidence goes.
+    """
+
+    def __init__(self, labels: NDArray[np.unsignedinteger], planes: Planes, recipe: Recipe) -> None:
+        self._labels, self._planes, self._recipe = labels, planes, recipe
+        self._own = np.zeros((recipe.classes, 256), np.int64)
+        self._every = np.zeros((recipe.classes, 256), np.int64)
+        self._bad: tuple[int, int, BadPixel] | None = None
+
+    def slab(self, predictions: NDArray[Any], y0: int = 0, x0: int = 0) -> None:
+        """Take in one slab: predictions (K, h, w) at (y0, x0)."""
+        height, width = predictions.shape[1:]
+        window = (slice(y0, y0 + height), slice(x0, x0 + width))
+        labels = np.ascontiguousarray(self._labels[window])
+        slab = condense_slab(predictions, labels, self._recipe, y0, x0)
+        if isinstance(slab, BadPixel):
+            place = (y0 + slab.y, x0 + slab.x, slab)
+            if self._bad is None or place[:2] < self._bad[:2]:
+                self._bad = place
+            return
+        self._planes.self_confidence[window] = slab.self_confidence
+        self._planes.predicted_class[window] = slab.predicted_class
+        self._planes.predicted_confidence[window] = slab.predicted_confidence
+        self._own += slab.lattice_own
+        self._every += slab.lattice_every
+
+    def finish(self) -> tuple[Verdict, ClassStatistics | None]:
+        """The verdict and, where it is `scored`, the image's statistics. Planes of a bad image are set to 0."""
+        planes, recipe = self._planes, self._recipe
+        if self._bad is not None:
+            for plane in (planes.self_confidence, planes.predicted_class, planes.predicted_confidence):
+                plane[:] = 0
+            y, x, bad = self._bad
+            shown = ", ".join(f"{value:.6g}" for value in bad.values[:_SHOWN])
+            more = f", ... ({len(bad.values)} values)" if len(bad.values) > _SHOWN else ""
+            return Verdict(BAD_PROBABILITIES, f"pixel (y={y}, x={x}): {bad.fact}: [{shown}{more}]"), None
+        counted = tally(
+            self._labels, planes.predicted_class, planes.self_confidence, planes.predicted_confidence,
+            recipe.evidence, recipe.classes,
+        )  # fmt: skip
+        if counted.valid == 0:
+            return Verdict(ALL_IGNORED, "every pixel is ignored"), None
+        return Verdict(SCORED), ClassStatistics.of_image(recipe.evidence, counted, self._own, self._every)
+
+
+def confident_pixels(labels: NDArray[Any], planes: Planes, limits: NDArray[np.int64]) -> int:
+    """The image's share of M: valid pixels predicted as another class at or above that class's limit."""
+    flat = (labels.reshape(-1), planes.predicted_class.reshape(-1), planes.predicted_confidence.reshape(-1))
+    return int(count_at_least(*flat, limits))
+
+
+def cut_counts(labels: NDArray[Any], self_confidence: NDArray[Any], classes: int, key: int) -> NDArray[np.int64]:
+    """(65536,) int64: the lower halves of the float32 codes of self-confidence whose upper half is `key`."""
+    counts = np.zeros(1 << 16, np.int64)
+    refine(labels.reshape(-1), self_confidence.reshape(-1), classes, key, counts)
+    return counts
+
+
+def thresholds_of(statistics: ClassStatistics, tau: str | float, second_look: Any) -> Thresholds:
+    """The thresholds of a whole data set. ``second_look`` answers what the statistics alone do not hold:
+    ``confident(limits) -> int`` (M, for evidence wider than 8 bits) and ``cut(key) -> counts`` (float32)."""
+    encoding = statistics.encoding
+    confident = confident_thresholds(statistics)
+    limits = confident_codes(encoding, confident)
+    decision = decision_thresholds(statistics, confident, tau)
+    issues = count_confident(statistics, limits) if encoding.dtype == "uint8" else int(second_look.confident(limits))
+    cut = -1
+    if issues:
+        key, rank = cut_bin(statistics.self_counts, issues)
+        cut = key if encoding.key_shift == 0 else (key << encoding.key_shift) + cut_bin(second_look.cut(key), rank)[0]
+    return Thresholds(encoding, confident, decision, limits, codes_at_least(encoding, decision), issues, cut)
+
+
+def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:
+    """One row of the results: the scores, the flagged pixels, and the class pair with most of them."""
+    row: dict[str, Any] = {"valid_pixels": image.tally.valid}
+    row |= {method.name: method.score(image) for method in methods}
+    pairs = image.flagged_pairs
+    flagged = int(pairs.sum())
+    row["flagged_pixels"] = flagged
+    if flagged:
+        given, suggested = divmod(int(pairs.argmax()), image.classes)
+        row |= {"worst_given": given, "worst_suggested": suggested, "worst_pixels": int(pairs[given, suggested])}
+    return row

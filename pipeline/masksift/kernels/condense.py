@@ -1,0 +1,258 @@
+"""Condensing: the K probability planes of an image become three, and are checked on the way.
+
+A slab is what is read at once: all classes of a window of one image, C-contiguous (class, y, x). An image
+of one slab and an image of four hundred give the same planes, counts and verdicts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.kernels.encoding import Encoding
+from masksift.kernels.walk import TILE_BYTES, softmax, walk
+
+__all__ = ["BadPixel", "Recipe", "Slab", "class_dtype", "class_plane", "condense_slab"]
+
+RANGE_TOLERANCE = 1e-3
+_EXAMINE_PIXELS = 1 << 16
+
+
+def class_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
+    """The dtype of class planes: uint8 up to 254 classes, else uint16. Its two largest numbers are no classes:
+    the largest marks ignored pixels, the next one labels that are no class at all."""
+    return np.dtype(np.uint8 if classes <= 254 else np.uint16)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the walk needs to know of a source: all that decides the evidence, and nothing else.
+
+    ``dtype``: of the predictions, ``uint8 | uint16 | float16 | float32 | float64``; ``scale``: the
+    probability of one step of integer predictions; ``kind``: ``probabilities | logits``; ``evidence``:
+    the precision that is kept; ``sum_tolerance``: how far the sum over classes may lie from 1;
+    ``lattice``: every how many rows and columns ``p_k`` is counted.
+    """
+
+    classes: int
+    dtype: str
+    scale: float
+    kind: str
+    evidence: Encoding
+    sum_tolerance: float
+    lattice: int = 4
+
+    @property
+    def codes_dtype(self) -> np.dtype[np.unsignedinteger]:
+        """Unsigned integers of the predictions' width (of float32 for logits, which become float32)."""
+        return np.dtype(f"uint{8 * self.values_dtype.itemsize}")
+
+    @property
+    def values_dtype(self) -> np.dtype[np.generic]:
+        return np.dtype("float32" if self.kind == "logits" else self.dtype)
+
+    @property
+    def bin_table(self) -> NDArray[np.uint8]:
+        """min(floor(256 p), 255) by code, for the dtypes whose codes are few; empty for float32 and float64."""
+        if self.values_dtype.itemsize > 2:
+            return np.empty(0, np.uint8)
+        source = Encoding(str(self.values_dtype), self.scale)
+        return np.minimum(source.values(np.arange(source.top + 1)) * 256, 255).astype(np.uint8)
+
+    def limits(self) -> tuple[np.generic, np.generic, np.generic, np.generic]:
+        """(top, zero, low, high): the largest code, and the least and largest sum, that pass unexamined.
+
+        `zero` is an element of the summing dtype. Sums are integers for integers (in steps of the scale) and
+        float16 (2^-24), else floats.
+        """
+        low, high = 1 - self.sum_tolerance, 1 + self.sum_tolerance
+        code = self.codes_dtype.type
+        if self.kind == "logits":  # a softmax sums to 1: NaN is found by its codes
+            return code(0x3F800000), np.float32(0), np.float32(0), np.float32(np.inf)
+        if self.values_dtype.kind == "f" and self.values_dtype.itemsize > 2:
+            one = 0x3F800000 if self.dtype == "float32" else 0x3FF0000000000000
+            summing = self.values_dtype.type
+            return code(one), summing(0), summing(low), summing(high)
+        step = 2.0**-24 if self.dtype == "float16" else self.scale
+        top = 0x3C00 if self.dtype == "float16" else min(int(np.iinfo(self.dtype).max), _steps(1 + RANGE_TOLERANCE, step))
+        small = self.dtype == "uint8" and self.classes <= 257  # 257 * 255 is the last that fits 16 bits
+        summing = np.uint16 if small else np.uint32 if self.classes <= 255 else np.uint64
+        bound = int(np.iinfo(summing).max)
+        return (
+            code(top),
+            summing(0),
+            summing(min(bound, max(0, math.ceil(low / step - 1e-9)))),
+            summing(min(bound, _steps(high, step))),
+        )
+
+
+def _steps(value: float, step: float) -> int:
+    return math.floor(value / step + 1e-9)
+
+
+@dataclass(frozen=True)
+class BadPixel:
+    """The first pixel of a slab, in row-major order, that holds no probabilities: its place and all K values."""
+
+    y: int
+    x: int
+    values: NDArray[np.float64]
+    fact: str
+
+
+@dataclass
+class Slab:
+    """What a slab was condensed to: codes of the evidence (h, w) and counts (K, 256) of its lattice pixels."""
+
+    self_confidence: NDArray[np.unsignedinteger]
+    predicted_class: NDArray[np.unsignedinteger]
+    predicted_confidence: NDArray[np.unsignedinteger]
+    lattice_own: NDArray[np.int64]
+    lattice_every: NDArray[np.int64]
+
+
+def class_plane(
+    labels: NDArray[np.integer], classes: int, ignore: tuple[int, ...]
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_]]:
+    """Labels of any integer dtype and shape as class numbers (see `class_dtype`), and where they are no label.
+
+    A value that is both a class number and an ignore value is ignored.
+    """
+    dtype = class_dtype(classes)
+    ignored, bad = np.iinfo(dtype).max, np.iinfo(dtype).max - 1
+    if labels.dtype.itemsize <= 2:
+        span = 1 << (8 * labels.dtype.itemsize)
+        names = np.arange(span).astype(labels.dtype, casting="unsafe")  # index: the bits, name: the value
+        table = np.where((names >= 0) & (names < classes), names.astype(dtype), dtype.type(bad))
+        table[np.isin(names, ignore)] = ignored
+        plane = table[labels.view(f"u{labels.dtype.itemsize}")]
+    else:
+        is_class = (labels >= 0) & (labels < classes)
+        plane = np.where(is_class, labels.astype(dtype, casting="unsafe"), dtype.type(bad))
+        plane[np.isin(labels, ignore)] = ignored
+    return plane, plane == bad
+
+
+def condense_slab(
+    predictions: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: Recipe, y0: int = 0, x0: int = 0
+) -> Slab | BadPixel:
+    """Condense one slab: predictions (K, h, w) of ``recipe.dtype`` and the class plane (h, w) of its labels.
+
+    ``y0, x0``: where the slab lies in its image (the lattice is the image's). Ties of the argmax go to the
+    lowest class; the self-confidence of ignored pixels is 0. Values outside [0, 1] by at most 1e-3 are
+    clipped; the first pixel with worse ones, or with a sum that is off, is answered instead.
+    """
+    if recipe.kind == "logits":
+        return _condense_logits(predictions, labels, recipe, y0, x0)
+    flat = np.ascontiguousarray(predictions).reshape(recipe.classes, -1)
+    slab = _walk(flat, labels, recipe, recipe.limits(), y0, x0)
+    if slab is not None:
+        return slab
+    bad = _examine(flat, labels.shape[1], recipe)
+    if bad is not None:
+        return bad
+    clipped = np.clip(flat, 0, 1) + flat.dtype.type(0) if recipe.values_dtype.kind == "f" else flat
+    top, zero, _, _ = recipe.limits()
+    info = np.finfo(zero.dtype) if zero.dtype.kind == "f" else np.iinfo(zero.dtype)
+    slab = _walk(clipped, labels, recipe, (_largest(recipe, top), zero, zero, zero.dtype.type(info.max)), y0, x0)
+    assert slab is not None, "a slab that was examined pixel by pixel cannot be bad"
+    return slab
+
+
+def _largest(recipe: Recipe, top: np.generic) -> np.generic:
+    return top if recipe.values_dtype.kind == "f" else top.dtype.type(np.iinfo(top.dtype).max)
+
+
+def _walk(
+    flat: NDArray[np.generic],
+    labels: NDArray[np.unsignedinteger],
+    recipe: Recipe,
+    limits: tuple[np.generic, np.generic, np.generic, np.generic],
+    y0: int,
+    x0: int,
+) -> Slab | None:
+    codes = flat.view(recipe.codes_dtype)
+    top, zero, low, high = limits
+    summed = flat if zero.dtype.kind == "f" else codes
+    shape, pixels = labels.shape, labels.size
+    tile = max(256, min(pixels, TILE_BYTES // (recipe.classes * flat.itemsize)))
+    own, every, other = (np.zeros((recipe.classes, 256), np.uint32) for _ in range(3))
+    self_confidence = np.empty(pixels, recipe.codes_dtype)
+    confidence = np.empty(pixels, recipe.codes_dtype)
+    predicted = np.empty(pixels, class_dtype(recipe.classes))
+    suspicious = walk(
+        codes, summed, recipe.dtype == "float16" and recipe.kind != "logits", labels.reshape(-1), top, low, high,
+        shape[1], recipe.lattice, y0, x0, recipe.bin_table, tile,
+        self_confidence, predicted, confidence, np.zeros(tile, zero.dtype), np.empty(tile, np.uint32), own, every, other,
+    )  # fmt: skip
+    if suspicious:
+        return None
+    return Slab(
+        _evidence(self_confidence, recipe).reshape(shape),
+        predicted.reshape(shape),
+        _evidence(confidence, recipe).reshape(shape),
+        own.astype(np.int64),
+        every.astype(np.int64) + other,
+    )
+
+
+def _evidence(codes: NDArray[np.unsignedinteger], recipe: Recipe) -> NDArray[np.unsignedinteger]:
+    """Codes of the predictions as codes of the evidence: rounded to nearest even where it is narrower."""
+    if recipe.values_dtype == recipe.evidence.dtype:
+        return codes
+    return codes.view(recipe.values_dtype).astype(recipe.evidence.dtype).view(recipe.evidence.codes_dtype)
+
+
+def _examine(flat: NDArray[np.generic], width: int, recipe: Recipe) -> BadPixel | None:
+    """The first bad pixel of a slab, in float64, strip by strip: the slow look at what the walk found odd."""
+    for first in range(0, flat.shape[1], _EXAMINE_PIXELS):
+        values = flat[:, first : first + _EXAMINE_PIXELS].astype(np.float64)
+        if recipe.values_dtype.kind == "u":
+            values *= recipe.scale
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = values.sum(axis=0)
+            infinite = ~np.isfinite(values).all(axis=0)
+            outside = ((values < -RANGE_TOLERANCE) | (values > 1 + RANGE_TOLERANCE)).any(axis=0)
+            off = ~(np.abs(total - 1) <= recipe.sum_tolerance)
+        bad = np.flatnonzero(infinite | outside | off)
+        if bad.size:
+            j = int(bad[0])
+            if infinite[j]:
+                fact = "not all values are finite"
+            elif outside[j]:
+                fact = "a value lies outside [0, 1]"
+            else:
+                fact = f"the values sum to {total[j]:.6g}, more than {recipe.sum_tolerance:.4g} away from 1"
+            y, x = divmod(first + j, width)
+            return BadPixel(y, x, values[:, j], fact)
+    return None
+
+
+def _condense_logits(
+    logits: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: Recipe, y0: int, x0: int
+) -> Slab | BadPixel:
+    """Softmax over the classes in float32, a strip of rows at a time, so that no second prediction is held."""
+    height, width = labels.shape
+    rows = max(1, _EXAMINE_PIXELS // width)
+    strips: list[Slab] = []
+    buffer = np.empty((recipe.classes, rows * width), np.float32)
+    for y in range(0, height, rows):
+        part = logits[:, y : y + rows].reshape(recipe.classes, -1)
+        if not np.isfinite(part).all():
+            j = int(np.flatnonzero(~np.isfinite(part).all(axis=0))[0])
+            return BadPixel(y + j // width, j % width, part[:, j].astype(np.float64), "not all logits are finite")
+        probabilities = buffer[:, : part.shape[1]] if part.shape[1] == buffer.shape[1] else np.empty_like(part, np.float32)
+        softmax(np.ascontiguousarray(part, np.float32), probabilities)
+        strip = _walk(probabilities, labels[y : y + rows], recipe, recipe.limits(), y0 + y, x0)
+        assert strip is not None, "a softmax of finite logits is finite"
+        strips.append(strip)
+    return Slab(
+        np.concatenate([strip.self_confidence for strip in strips]),
+        np.concatenate([strip.predicted_class for strip in strips]),
+        np.concatenate([strip.predicted_confidence for strip in strips]),
+        np.sum([strip.lattice_own for strip in strips], axis=0),
+        np.sum([strip.lattice_every for strip in strips], axis=0),
+    )

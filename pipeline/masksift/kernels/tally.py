@@ -1,0 +1,165 @@
+"""Counting over the three planes of one image (numba): what thresholds and scores are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from masksift.kernels.encoding import Encoding
+
+__all__ = ["Tally", "count_at_least", "flag_confident", "flag_rank", "pair_counts", "refine", "softmin_sums", "tally"]
+
+_CODE, _HALF, _SINGLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts over the valid pixels of one image (or of several, added up).
+
+    ``joint`` (K, K) int64: pixels by given and predicted class. ``sums`` (K,) int: self-confidence summed by
+    given class, in units of ``Encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
+    ``confident_counts`` (K, 256) int64, 8-bit evidence only: predicted confidence of the pixels whose
+    predicted class differs from the given one, by predicted class. ``above``: pixels whose self-confidence
+    reaches the limit of their given class.
+    """
+
+    joint: NDArray[np.int64]
+    sums: list[int]
+    self_counts: NDArray[np.int64]
+    confident_counts: NDArray[np.int64]
+    above: int
+
+    @property
+    def valid(self) -> int:
+        return int(self.joint.sum())
+
+
+@njit(cache=True, nogil=True)
+def _half_to_fixed(bits):
+    exponent = np.int64(bits) >> 10
+    mantissa = np.int64(bits) & 1023
+    if exponent > 0:
+        return (mantissa | 1024) << (exponent - 1)
+    return mantissa
+
+
+@njit(cache=True, nogil=True)
+def _tally(labels, predicted, self_codes, confident_codes, mode, singles, shift, limits, joint, sums, counts, pairs):
+    # Even and odd pixels count into tables of their own: equal neighbours, the rule in a segmentation,
+    # would otherwise wait for each other's increment.
+    classes = joint.shape[1]
+    above = 0
+    for j in range(labels.size):
+        given = np.int64(labels[j])
+        if given < classes:
+            side = j & 1
+            winner = np.int64(predicted[j])
+            code = self_codes[j]
+            joint[side, given, winner] += np.uint32(1)
+            counts[side, code >> shift] += np.uint32(1)
+            if mode == _CODE:
+                sums[side, given] += np.int64(code)
+            elif mode == _HALF:
+                sums[side, given] += _half_to_fixed(code)
+            else:
+                sums[side, given] += np.int64(np.rint(np.float64(singles[j]) * 4294967296.0))
+            above += np.int64(code) >= limits[given]
+            if pairs.size > 0 and winner != given:
+                pairs[winner, confident_codes[j]] += np.uint32(1)
+    return above
+
+
+def tally(
+    labels: NDArray[np.unsignedinteger],
+    predicted_class: NDArray[np.unsignedinteger],
+    self_confidence: NDArray[np.unsignedinteger],
+    predicted_confidence: NDArray[np.unsignedinteger] | None,
+    encoding: Encoding,
+    classes: int,
+    limits: NDArray[np.int64] | None = None,
+) -> Tally:
+    """Count one image: class plane (H, W) whose ignored pixels hold the dtype's maximum, predicted class
+    (H, W), codes of self-confidence and, for the 8-bit `confident_counts`, of predicted confidence (H, W).
+
+    An image has at most 2^32 - 1 pixels. ``limits`` (K,): the code at which a pixel counts as `above`.
+    """
+    flat = [np.ascontiguousarray(plane).reshape(-1) for plane in (labels, predicted_class, self_confidence)]
+    with_pairs = predicted_confidence is not None and encoding.dtype == "uint8"
+    confident = np.ascontiguousarray(predicted_confidence).reshape(-1) if with_pairs else flat[2][:0]
+    singles = flat[2].view(np.float32) if encoding.dtype == "float32" else np.empty(0, np.float32)
+    mode = _HALF if encoding.dtype == "float16" else _SINGLE if encoding.dtype == "float32" else _CODE
+    joint = np.zeros((2, classes, classes), np.uint32)
+    sums = np.zeros((2, classes), np.int64)
+    counts = np.zeros((2, encoding.bins), np.uint32)
+    pairs = np.zeros((classes if with_pairs else 0, 256), np.uint32)
+    bounds = np.full(classes, encoding.top + 1, np.int64) if limits is None else limits
+    above = _tally(*flat, confident, mode, singles, encoding.key_shift, bounds, joint, sums, counts, pairs)
+    return Tally(
+        joint=joint.sum(axis=0, dtype=np.int64),
+        sums=[int(total) for total in sums.sum(axis=0)],
+        self_counts=counts.sum(axis=0, dtype=np.int64),
+        confident_counts=pairs.astype(np.int64),
+        above=int(above),
+    )
+
+
+@njit(cache=True, nogil=True)
+def flag_rank(labels, predicted, self_codes, cut, classes, mask):
+    """mask (P,) uint8 = 1 where the label is valid, differs from the predicted class and s <= cut."""
+    for j in range(labels.size):
+        mask[j] = (labels[j] < classes) & (labels[j] != predicted[j]) & (np.int64(self_codes[j]) <= cut)
+
+
+@njit(cache=True, nogil=True)
+def flag_confident(labels, predicted, confident_codes, limits, mask):
+    """mask (P,) uint8 = 1 where the label is valid, differs and m >= limits[predicted]."""
+    for j in range(labels.size):
+        mask[j] = (
+            (labels[j] < limits.size)
+            & (labels[j] != predicted[j])
+            & (np.int64(confident_codes[j]) >= limits[predicted[j]])
+        )
+
+
+@njit(cache=True, nogil=True)
+def pair_counts(labels, predicted, mask, pairs):
+    """Add the flagged pixels to pairs (K, K) int64 by given and predicted class."""
+    for j in range(labels.size):
+        if mask[j]:
+            pairs[labels[j], predicted[j]] += 1
+
+
+@njit(cache=True, nogil=True)
+def count_at_least(labels, predicted, confident_codes, limits):
+    """How many valid pixels are predicted as another class with m >= limits[predicted]."""
+    found = 0
+    for j in range(labels.size):
+        if labels[j] < limits.size and labels[j] != predicted[j]:
+            found += np.int64(confident_codes[j]) >= limits[predicted[j]]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def refine(labels, self_codes, classes, key, counts):
+    """Histogram of the lower 16 bits of the valid codes whose upper 16 bits equal `key`: the second look
+    that float32 evidence needs. counts (65536,) int64 is added to."""
+    for j in range(labels.size):
+        if labels[j] < classes and (self_codes[j] >> 16) == key:
+            counts[self_codes[j] & 65535] += 1
+
+
+@njit(cache=True, nogil=True)
+def softmin_sums(labels, confidences, classes, least, temperature):
+    """(sum s w, sum w) over the valid pixels with w = exp((least - s) / temperature), in pixel order."""
+    weighted = 0.0
+    weights = 0.0
+    for j in range(labels.size):
+        if labels[j] < classes:
+            s = np.float64(confidences[j])
+            w = np.exp((least - s) / temperature)
+            weighted += s * w
+            weights += w
+    return weighted, weights

@@ -1,0 +1,33 @@
+"""The scores, in the open: one file a score, one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from masksift.methods.base import Image, Method, Rule
+from masksift.methods.ccp import CCP
+from masksift.methods.cil import CIL
+from masksift.methods.clc import CLC
+from masksift.methods.coco import CoCo
+from masksift.methods.iou import IoU
+from masksift.methods.softmin import Softmin
+from masksift.methods.tccp import TCCP
+
+__all__ = ["METHODS", "Image", "Method", "Rule", "make_methods"]
+
+METHODS: dict[str, type[Method]] = {
+    "ccp": CCP,
+    "tccp": TCCP,
+    "cil": CIL,
+    "softmin": Softmin,
+    "clc": CLC,
+    "iou": IoU,
+    "coco": CoCo,
+}
+
+
+def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
+    """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`."""
+    chosen = set(names)
+    return tuple(method(**parameters.get(name, {})) for name, method in METHODS.items() if name in chosen)

@@ -1,0 +1,84 @@
+"""What a score sees: one image's labels and evidence, and counts over them that several scores share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.kernels.encoding import Encoding
+from masksift.kernels.tally import Tally, flag_confident, flag_rank, pair_counts, tally
+from masksift.statistics import Thresholds
+
+__all__ = ["Image", "Method", "Rule"]
+
+Rule = Literal["rank", "confident"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image with at least one valid pixel, as a score sees it. H, W: its size; K: the classes.
+
+    ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
+    (H, W), same dtype. ``self_codes``, ``confident_codes`` (H, W): codes of ``encoding`` (`Encoding.values` makes
+    probabilities of them); ``confident_codes`` may be None where the rule does not ask for it. ``rule``: how
+    clc flags.
+    """
+
+    labels: NDArray[np.unsignedinteger]
+    predicted_class: NDArray[np.unsignedinteger]
+    self_codes: NDArray[np.unsignedinteger]
+    confident_codes: NDArray[np.unsignedinteger] | None
+    classes: int
+    thresholds: Thresholds
+    rule: Rule = "rank"
+
+    @property
+    def encoding(self) -> Encoding:
+        return self.thresholds.encoding
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """(H, W) bool: the pixels that count (V_i)."""
+        return self.labels < self.classes
+
+    @cached_property
+    def tally(self) -> Tally:
+        """Counts over the valid pixels; ``above`` counts s >= tau_l."""
+        limits = self.thresholds.decision_codes
+        return tally(self.labels, self.predicted_class, self.self_codes, None, self.encoding, self.classes, limits)
+
+    @cached_property
+    def issue_mask(self) -> NDArray[np.uint8]:
+        """(H, W) uint8, 1 where confident learning flags the label (methods: clc)."""
+        mask = np.empty(self.labels.size, np.uint8)
+        labels, predicted = self.labels.reshape(-1), self.predicted_class.reshape(-1)
+        if self.rule == "rank":
+            flag_rank(labels, predicted, self.self_codes.reshape(-1), self.thresholds.cut, self.classes, mask)
+        else:
+            assert self.confident_codes is not None, "the rule 'confident' needs the predicted confidence"
+            limits = self.thresholds.confident_codes
+            flag_confident(labels, predicted, self.confident_codes.reshape(-1), limits, mask)
+        return mask.reshape(self.labels.shape)
+
+    @cached_property
+    def flagged_pairs(self) -> NDArray[np.int64]:
+        """(K, K) int64: flagged pixels by given and predicted class."""
+        pairs = np.zeros((self.classes, self.classes), np.int64)
+        pair_counts(self.labels.reshape(-1), self.predicted_class.reshape(-1), self.issue_mask.reshape(-1), pairs)
+        return pairs
+
+
+class Method(Protocol):
+    """A score: its name (the column of the results) and a pure function of an `Image`.
+
+    The score is a float in [0, 1]; lower = more likely mislabeled.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, image: Image) -> float: ...

@@ -1,0 +1,166 @@
+"""The nouns that travel between the rooms, and the names that the results carry.
+
+Letters: N images, K classes, H x W pixels of an image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = [
+    "ALL_IGNORED",
+    "BAD_LABELS",
+    "BAD_PROBABILITIES",
+    "MISSING_CHUNK",
+    "SCORED",
+    "STATUSES",
+    "UNREADABLE",
+    "ArraySpec",
+    "Block",
+    "DataSpec",
+    "Receipt",
+    "Verdict",
+]
+
+SCORED = "scored"
+MISSING_CHUNK = "missing_chunk"
+UNREADABLE = "unreadable"
+BAD_LABELS = "bad_labels"
+BAD_PROBABILITIES = "bad_probabilities"
+ALL_IGNORED = "all_ignored"
+STATUSES = (SCORED, MISSING_CHUNK, UNREADABLE, BAD_LABELS, BAD_PROBABILITIES, ALL_IGNORED)
+"""What can be said of an image. Where several hold, the first that is named here after `scored` is given."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One stored array as facts. ``shape`` and ``chunks`` in canonical axis order: (image, class, y, x) or
+    (image, y, x); ``axes``: where each of these lies in the store; ``chunks``: the unit that is read and decoded
+    (inside a shard: the inner chunk); ``shards``: None, or the shape of a shard."""
+
+    url: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: str
+    itemsize: int
+    axes: tuple[int, ...]
+    shards: tuple[int, ...] | None = None
+    format: int = 3
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any] | None) -> Any:
+        """The facts that `dataclasses.asdict` wrote; None of None."""
+        return tree and cls(**{name: tuple(part) if isinstance(part, list) else part for name, part in tree.items()})
+
+    @property
+    def bytes(self) -> int:
+        """Decoded bytes of the whole array."""
+        return prod(self.shape) * self.itemsize
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """One source as facts: what was found in the store, with what the configuration overrides.
+
+    ``scale``: probability of one step of integer predictions; ``ignore``: label values that do not count;
+    ``fill_is_missing``: whether an absent label chunk is lost data (else it is its fill value).
+    """
+
+    index: int
+    name: str
+    url: str
+    predictions: ArraySpec
+    labels: ArraySpec
+    image_id: ArraySpec | None
+    class_names: tuple[str, ...]
+    ignore: tuple[int, ...]
+    kind: str
+    scale: float
+    sum_tolerance: float
+    fill_is_missing: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        return self.labels.shape[0]
+
+    @property
+    def classes(self) -> int:
+        return self.predictions.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.labels.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.labels.shape[2]
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one image."""
+        return self.height * self.width
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields as plain values: part of what the plan's fingerprint is made of."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> DataSpec:
+        """The facts that `as_json` wrote."""
+        arrays = {name: ArraySpec.from_json(tree[name]) for name in ("predictions", "labels", "image_id")}
+        return cls(**{**tree, **arrays, "class_names": tuple(tree["class_names"]), "ignore": tuple(tree["ignore"])})
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """The unit of work: images [start, stop) of one source; ``number`` counts the blocks of a plan."""
+
+    number: int
+    source: int
+    start: int
+    stop: int
+
+    @property
+    def images(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one image: a status and, where it is not `scored`, the sentence why."""
+
+    status: str = SCORED
+    reason: str | None = None
+
+
+@dataclass
+class Receipt:
+    """What a task answers: kilobytes at most. ``counts``: images by status; ``bytes_read``, ``bytes_written``: as stored;
+    ``requests``: reads asked of the store; ``seconds``: inside the task; ``reused``: it was done before."""
+
+    number: int
+    images: int
+    pixels: int
+    counts: dict[str, int]
+    bytes_read: int = 0
+    bytes_written: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    reused: bool = False
+
+    @property
+    def quarantined(self) -> int:
+        return self.images - self.counts.get(SCORED, 0)
+
+
+def prod(values: tuple[int, ...]) -> int:
+    """The product of integers, without the overflow that numpy has."""
+    product = 1
+    for value in values:
+        product *= value
+    return product

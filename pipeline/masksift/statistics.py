@@ -1,0 +1,207 @@
+"""Class statistics: one mergeable state, and the thresholds that come of it.
+
+Everything in the state is a sum of integers. `merge` is associative and commutative and `zero` is its
+neutral element, so that the result is the same to the bit whatever the workers, the blocks, the order of
+arrival or the faults on the way. Definitions: methods page of the README.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.kernels.condense import Recipe
+from masksift.kernels.encoding import Encoding
+from masksift.kernels.tally import Tally
+
+__all__ = [
+    "ClassStatistics",
+    "Thresholds",
+    "codes_at_least",
+    "confident_codes",
+    "confident_thresholds",
+    "count_confident",
+    "cut_bin",
+    "decision_thresholds",
+]
+
+SLACK = 1e-6
+"""How far below its threshold a predicted confidence still counts as confident (as in cleanlab)."""
+_LEAST_THRESHOLD = 2e-6
+_WORD = 1 << 62
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """The state of the global reduction over all good images; K classes.
+
+    ``joint`` (K, K) int64: valid pixels by given and predicted class. ``sums`` (K,) int: self-confidence by given
+    class in units of ``encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
+    ``confident_counts`` (K, 256) int64: predicted confidence of the pixels predicted as another class than the given
+    one, by predicted class; 8-bit evidence only, else (0, 256). ``lattice_own``, ``lattice_every`` (K, 256) int64:
+    p_k of the lattice pixels labelled k, and of all.
+    """
+
+    encoding: Encoding
+    joint: NDArray[np.int64]
+    sums: tuple[int, ...]
+    self_counts: NDArray[np.int64]
+    confident_counts: NDArray[np.int64]
+    lattice_own: NDArray[np.int64]
+    lattice_every: NDArray[np.int64]
+
+    @classmethod
+    def zero(cls, recipe: Recipe) -> ClassStatistics:
+        """The state of no image."""
+        k, encoding = recipe.classes, recipe.evidence
+        rows = k if encoding.dtype == "uint8" else 0
+        return cls(
+            encoding,
+            np.zeros((k, k), np.int64),
+            (0,) * k,
+            np.zeros(encoding.bins, np.int64),
+            np.zeros((rows, 256), np.int64),
+            np.zeros((k, 256), np.int64),
+            np.zeros((k, 256), np.int64),
+        )
+
+    @classmethod
+    def of_image(
+        cls, encoding: Encoding, tally: Tally, lattice_own: NDArray[np.int64], lattice_every: NDArray[np.int64]
+    ) -> ClassStatistics:
+        """The state of one image."""
+        return cls(
+            encoding, tally.joint, tuple(tally.sums), tally.self_counts, tally.confident_counts, lattice_own, lattice_every
+        )  # fmt: skip
+
+    def merge(self, other: ClassStatistics) -> ClassStatistics:
+        """The state of both. Raises ValueError where they count different things."""
+        if self.encoding != other.encoding or self.joint.shape != other.joint.shape:
+            raise ValueError(
+                f"statistics of {len(self.sums)} classes in {self.encoding} cannot be added to those of "
+                f"{len(other.sums)} classes in {other.encoding}: their bins differ; run such sources apart"
+            )
+        return ClassStatistics(
+            self.encoding,
+            self.joint + other.joint,
+            tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
+            self.self_counts + other.self_counts,
+            self.confident_counts + other.confident_counts,
+            self.lattice_own + other.lattice_own,
+            self.lattice_every + other.lattice_every,
+        )
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """n_k: valid pixels labelled k, (K,) int64."""
+        totals: NDArray[np.int64] = self.joint.sum(axis=1)
+        return totals
+
+    def to_bytes(self) -> bytes:
+        """The state as the bytes of an npz archive, counts in the smallest dtype that holds them."""
+        words = np.array([divmod(total, _WORD) for total in self.sums], np.int64)
+        counts = {name: _small(getattr(self, name)) for name in _COUNTS}
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, allow_pickle=False, dtype=self.encoding.dtype, scale=self.encoding.scale, sums=words, **counts
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ClassStatistics:
+        """The state that `to_bytes` wrote."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            encoding = Encoding(str(archive["dtype"]), float(archive["scale"]))
+            sums = tuple(int(high) * _WORD + int(low) for high, low in archive["sums"])
+            counts = {name: archive[name].astype(np.int64) for name in _COUNTS}
+        return cls(encoding=encoding, sums=sums, **counts)
+
+
+_COUNTS = ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every")
+
+
+def _small(counts: NDArray[np.int64]) -> NDArray[np.integer]:
+    most = int(counts.max(initial=0))
+    return counts.astype(np.min_scalar_type(most))
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the second pass needs of the first: two small vectors and a number.
+
+    ``confident`` (K,) float64: t_k, +inf for a class without a pixel. ``decision`` (K,) float64: tau_k of tccp.
+    ``confident_codes``, ``decision_codes`` (K,) int64: the least codes that reach them (t_k with its slack).
+    ``estimated_issues``: M of clc. ``cut``: the code of self-confidence up to which clc flags; -1 flags nothing.
+    """
+
+    encoding: Encoding
+    confident: NDArray[np.float64]
+    decision: NDArray[np.float64]
+    confident_codes: NDArray[np.int64]
+    decision_codes: NDArray[np.int64]
+    estimated_issues: int
+    cut: int
+
+    @property
+    def cut_value(self) -> float | None:
+        """The cut as a probability; None where nothing is flagged."""
+        return None if self.cut < 0 else self.encoding.value(self.cut)
+
+
+def confident_thresholds(statistics: ClassStatistics) -> NDArray[np.float64]:
+    """t_k = S_k / n_k (confident learning, Northcutt et al. 2021), (K,) float64; at least 2e-6; +inf where
+    n_k = 0. The quotient is formed exactly and rounded once."""
+    values = []
+    for total, pixels in zip(statistics.sums, statistics.pixels, strict=True):
+        mean = float(Fraction(total, int(pixels)) * statistics.encoding.unit) if pixels else math.inf
+        values.append(max(mean, _LEAST_THRESHOLD))
+    return np.array(values)
+
+
+def decision_thresholds(
+    statistics: ClassStatistics, confident: NDArray[np.float64], tau: str | float
+) -> NDArray[np.float64]:
+    """tau_k of tccp, (K,) float64: for ``balanced`` the b / 256, b = 1..255, that maximises TPR - FPR of
+    `p_k >= tau` on the lattice, the smallest on ties; t_k for ``confident`` and for a class that has no lattice
+    pixel, or no other; or one number for all."""
+    if isinstance(tau, float):
+        return np.full(len(confident), tau)
+    decision = confident.copy()
+    if tau == "confident":
+        return decision
+    for k, (own, every) in enumerate(zip(statistics.lattice_own, statistics.lattice_every, strict=True)):
+        positives, others = int(own.sum()), int(every.sum() - own.sum())
+        if positives and others:
+            # TPR - FPR = hits / positives - alarms / others, compared as integers: exact on ties
+            hits = np.cumsum(own[::-1])[::-1][1:]
+            alarms = np.cumsum((every - own)[::-1])[::-1][1:]
+            gains = [int(h) * others - int(a) * positives for h, a in zip(hits, alarms, strict=True)]
+            decision[k] = (gains.index(max(gains)) + 1) / 256
+    return decision
+
+
+def confident_codes(encoding: Encoding, confident: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The least code of predicted confidence that is confident, by class: m >= t_k - 1e-6, (K,) int64."""
+    return codes_at_least(encoding, confident - SLACK)
+
+
+def codes_at_least(encoding: Encoding, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The least codes that reach each of the values, (K,) int64; one above the largest code where none does."""
+    return np.array([encoding.code_at_least(float(value)) for value in values], np.int64)
+
+
+def count_confident(statistics: ClassStatistics, limits: NDArray[np.int64]) -> int:
+    """M of clc from the counts of 8-bit evidence: pixels predicted as another class, at or above its limit."""
+    return sum(int(counts[limit:].sum()) for counts, limit in zip(statistics.confident_counts, limits, strict=True))
+
+
+def cut_bin(self_counts: NDArray[np.int64], rank: int) -> tuple[int, int]:
+    """The bin that holds the rank-th smallest value (1 = the smallest), and its rank inside that bin."""
+    below = np.cumsum(self_counts)
+    found = int(np.searchsorted(below, rank))
+    return found, rank - (int(below[found - 1]) if found else 0)

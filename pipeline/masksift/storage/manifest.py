@@ -1,0 +1,103 @@
+"""What a run keeps for itself: its plan, the products of its blocks, and the record that says it is complete.
+
+A product is one object under a name made of the plan's fingerprint and the block's number, put as a whole:
+a block whose product exists is done, whoever did it and however often.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+from masksift.errors import UsageError
+from masksift.storage.objects import Folder
+
+__all__ = ["RECORD", "Manifest", "pack", "unpack"]
+
+RECORD = "run.json"
+_PLAN = "manifest/plan.json"
+
+
+def pack(parts: Mapping[str, bytes]) -> bytes:
+    """Several named parts as the bytes of one archive; the same parts give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(parts):
+            archive.writestr(zipfile.ZipInfo(name), parts[name])
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """The parts that `pack` put together. Raises zipfile.BadZipFile where the bytes are none."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+class Manifest:
+    """The manifest of the run at one URL with one fingerprint."""
+
+    def __init__(self, folder: Folder, fingerprint: str) -> None:
+        self._folder = folder
+        self._fingerprint = fingerprint
+
+    def claim(self, plan: Mapping[str, Any], *, verb: str) -> bool:
+        """Make the folder this run's own; True where an earlier attempt of the same run left its plan there.
+
+        Raises UsageError where the folder holds another run, or files that are no run's.
+        """
+        found = self._folder.read(_PLAN)
+        if found is not None:
+            other = json.loads(found)
+            if other.get("fingerprint") == self._fingerprint:
+                return True
+            raise UsageError(
+                f"{self._folder.url} holds another run (fingerprint {str(other.get('fingerprint'))[:12]}, this one's is "
+                f"{self._fingerprint[:12]}: {_difference(other, plan)})",
+                "its results would be overwritten",
+                "Give another --out, or remove that folder"
+                + (", or score its evidence again with `masksift score`" if verb == "run" else ""),
+            )
+        strangers = self._folder.names()
+        if strangers:
+            raise UsageError(
+                f"{self._folder.url} holds files that are no run of masksift ({', '.join(strangers[:3])})",
+                "they could be mistaken for results",
+                "Give an empty or a new folder as --out",
+            )
+        self._folder.write(_PLAN, json.dumps(plan, indent=2, sort_keys=True).encode())
+        return False
+
+    def _product(self, stage: str, number: int) -> str:
+        return f"manifest/{stage}/{self._fingerprint[:12]}-{number:06d}.zip"
+
+    def load(self, stage: str, number: int) -> dict[str, bytes] | None:
+        """The product of a block in a stage, or None where it is not done."""
+        data = self._folder.read(self._product(stage, number))
+        return None if data is None else unpack(data)
+
+    def save(self, stage: str, number: int, parts: Mapping[str, bytes]) -> None:
+        """Put the product of a block: the last thing a task does."""
+        self._folder.write(self._product(stage, number), pack(parts))
+
+    def missing(self, stage: str, numbers: range) -> list[int]:
+        """The blocks that have no product in a stage."""
+        present = set(self._folder.names(f"manifest/{stage}"))
+        return [n for n in numbers if self._product(stage, n).rsplit("/", 1)[-1] not in present]
+
+
+def _difference(other: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """The first keys in which two plans differ, with both values."""
+    theirs, ours = _flat(other.get("identity", {})), _flat(plan.get("identity", {}))
+    keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+    return "; ".join(f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}" for key in keys[:2]) or "they differ"
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        return {k: v for name, part in tree.items() for k, v in _flat(part, f"{prefix}{name}.").items()}
+    if isinstance(tree, list) and any(isinstance(part, dict) for part in tree):
+        return {k: v for i, part in enumerate(tree) for k, v in _flat(part, f"{prefix}{i}.").items()}
+    return {prefix.rstrip("."): tree}

@@ -1,0 +1,128 @@
+"""Parquet tables: their schemas, and how they are written and read.
+
+Every table is zstd-compressed, with statistics, and carries the class names in its metadata (key `masksift`, JSON).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from masksift.storage.objects import Folder
+
+__all__ = [
+    "CLASS_PAIRS",
+    "CLASS_QUALITY",
+    "THRESHOLDS",
+    "images_schema",
+    "ranking_schema",
+    "read_parts",
+    "read_table",
+    "write_table",
+]
+
+ROW_GROUP = 1 << 17
+
+THRESHOLDS = pa.schema(
+    [
+        pa.field("class_id", pa.int32(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),  # n_k: valid pixels labelled so
+        pa.field("sum", pa.float64(), nullable=False),  # S_k: sum of their self-confidence
+        pa.field("confident_threshold", pa.float64()),  # t_k; null where no pixel is labelled so
+        pa.field("decision_threshold", pa.float64()),  # tau_k of tccp; null likewise
+    ]
+)
+CLASS_PAIRS = pa.schema(
+    [
+        pa.field("given", pa.int32(), nullable=False),
+        pa.field("suggested", pa.int32(), nullable=False),
+        pa.field("given_name", pa.string(), nullable=False),
+        pa.field("suggested_name", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),  # flagged pixels, most first
+        pa.field("images", pa.int64(), nullable=False),  # images that hold any of them
+    ]
+)
+CLASS_QUALITY = pa.schema(
+    [
+        pa.field("class_id", pa.int32(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),
+        pa.field("flagged", pa.int64(), nullable=False),
+        pa.field("quality", pa.float64()),  # 1 - flagged / pixels; null where no pixel is labelled so
+    ]
+)
+
+
+def images_schema(methods: Sequence[str]) -> pa.Schema:
+    """One row an image, in the order of the sources: a float64 column a score, null where the image is not scored."""
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("index", pa.int64(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("valid_pixels", pa.int64()),  # null where the labels could not be read
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("reason", pa.string()),
+            *(pa.field(name, pa.float64()) for name in methods),
+            pa.field("flagged_pixels", pa.int64()),
+            pa.field("worst_given", pa.int32()),  # the class pair with most flagged pixels
+            pa.field("worst_suggested", pa.int32()),
+            pa.field("worst_pixels", pa.int64()),
+        ]
+    )
+
+
+def ranking_schema(methods: Sequence[str]) -> pa.Schema:
+    """One row a scored image, the one to review first on top."""
+    return pa.schema(
+        [
+            pa.field("rank", pa.int64(), nullable=False),
+            pa.field("percentile", pa.float64(), nullable=False),
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("index", pa.int64(), nullable=False),
+            pa.field("ranked_by", pa.string(), nullable=False),
+            pa.field("score", pa.float64(), nullable=False),  # the score ranked by
+            *(pa.field(name, pa.float64()) for name in methods),
+        ]
+    )
+
+
+def write_table(folder: Folder, name: str, table: pa.Table, class_names: Sequence[str]) -> int:
+    """Put a table as one Parquet object; answers its bytes. The same table gives the same bytes."""
+    metadata = {**(table.schema.metadata or {}), b"masksift": json.dumps({"class_names": list(class_names)}).encode()}
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(metadata), buffer, compression="zstd", row_group_size=ROW_GROUP,
+        write_statistics=True,
+    )  # fmt: skip
+    folder.write(name, buffer.getvalue())
+    return buffer.tell()
+
+
+def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one Parquet object. Raises FileNotFoundError where there is none."""
+    data = folder.read(name)
+    if data is None:
+        raise FileNotFoundError(f"{folder.url}/{name}")
+    return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+
+
+def read_parts(folder: Folder, names: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """The named parts as one table, in that order."""
+    return pa.concat_tables([read_table(folder, name, columns) for name in names])
+
+
+def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of a schema; a row that lacks a column that may not be null is refused by `validate`."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    table.validate(full=True)
+    return table

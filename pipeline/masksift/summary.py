@@ -1,0 +1,46 @@
+"""What a person reads at the end of a run, and before one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from masksift.plan import Plan, format_bytes
+from masksift.schema import SCORED, DataSpec
+from masksift.storage.objects import Folder
+from masksift.storage.tables import read_table
+
+__all__ = ["plan_text", "summary"]
+
+
+def summary(record: Mapping[str, Any], out: str, top: int = 10) -> str:
+    """A run's outcome: the worst images, the counts, and where the results lie."""
+    folder = Folder(out)
+    worst = read_table(folder, "ranking/part-000000.parquet").slice(0, top).to_pylist()
+    width = max([len(row["image_id"]) for row in worst], default=8)
+    lines = [f"{'rank':>5}  {'image':<{width}}  {record['configuration']['rank_by']}"]
+    lines += [f"{row['rank']:>5}  {row['image_id']:<{width}}  {row['score']:.4f}" for row in worst]
+    counts = record["counts"]
+    lines.append("")
+    lines.append(f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, {record['flagged_pixels']:,} pixels flagged")
+    lines += [f"{count:,} quarantined: {status}" for status, count in sorted(counts.items()) if status != SCORED]
+    lines.append(f"results: {out}")
+    return "\n".join(lines)
+
+
+def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None) -> str:
+    """A plan for people."""
+    rows = [
+        ("images", f"{plan.images:,} in {len(plan.blocks):,} blocks"),
+        ("to read", f"{format_bytes(plan.bytes_to_read)} decoded, {plan.objects_to_read:,} objects"),
+        ("to write", f"{format_bytes(plan.bytes_to_write)} before compression, {plan.objects_to_write:,} objects"),
+        ("memory", f"{format_bytes(plan.memory)} a worker (condensing {format_bytes(plan.memory_condense)}, scoring "
+                   f"{format_bytes(plan.memory_score)}); limit {format_bytes(limit) if limit else 'not known here'}"),
+        ("fingerprint", plan.fingerprint[:12]),
+    ]  # fmt: skip
+    lines = [
+        f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
+        f"{source.predictions.dtype} {source.kind}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
+        for source in sources
+    ]
+    return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])

@@ -1,0 +1,361 @@
+"""What one worker does with one block. Each task answers a receipt; what it made lies in the store.
+
+A task whose product exists is done: it answers the receipt that lies there. So a task may run twice, on two workers, or
+after its worker died, and the store holds the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts, score_image
+from masksift.kernels.condense import Recipe, class_dtype
+from masksift.kernels.encoding import Encoding
+from masksift.methods import Image, Method, Rule
+from masksift.plan import Layout, Plan, Window
+from masksift.schema import MISSING_CHUNK, SCORED, UNREADABLE, Block, DataSpec, Receipt, Verdict
+from masksift.statistics import ClassStatistics, Thresholds
+from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader, EvidenceArrays, MissingChunk, Unreadable
+from masksift.storage.manifest import Manifest
+from masksift.storage.objects import Folder, join
+from masksift.storage.sources import image_ids
+from masksift.storage.tables import images_schema, table_of, write_table
+
+__all__ = [
+    "Job",
+    "PairCounts",
+    "condense_block",
+    "count_block",
+    "images_part",
+    "load_pairs",
+    "load_statistics",
+    "refine_block",
+    "score_block",
+]
+
+T = TypeVar("T")
+CONDENSE, SCORE = "condense", "score"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a run knows. ``evidence``: the run whose evidence is scored, with its fingerprint: this run's
+    own, or an earlier one's."""
+
+    plan: Plan
+    sources: tuple[DataSpec, ...]
+    lattice: int
+    methods: tuple[Method, ...]
+    rule: Rule
+    out: str
+    evidence_out: str
+    evidence_fingerprint: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def recipe(self, source: int) -> Recipe:
+        """How a source's predictions are condensed."""
+        spec, layout = self.sources[source], self.plan.layouts[source]
+        evidence = Encoding(layout.evidence, spec.scale if layout.evidence.startswith("uint") else 1.0)
+        dtype = spec.predictions.dtype
+        return Recipe(spec.classes, dtype, spec.scale, spec.kind, evidence, spec.sum_tolerance, self.lattice)
+
+    def evidence(self, source: int, *, own: bool = False) -> EvidenceArrays:
+        """The evidence arrays of a source: those that are read or, with `own`, this run's."""
+        url = self.out if own else self.evidence_out
+        return EvidenceArrays(join(url, "evidence", f"{self.sources[source].name}.zarr"), self.options)
+
+    def manifest(self, stage: str) -> Manifest:
+        """Where the products of a stage lie."""
+        if stage == CONDENSE:
+            return Manifest(Folder(self.evidence_out, self.options), self.evidence_fingerprint)
+        return Manifest(Folder(self.out, self.options), self.plan.fingerprint)
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Flagged pixels, and images that hold any, by given and predicted class: (K, K) int64 each."""
+
+    pixels: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+    def merge(self, other: PairCounts) -> PairCounts:
+        return PairCounts(self.pixels + other.pixels, self.images + other.images)
+
+
+# ------------------------------------------------------------------------------------------------ first pass
+
+
+def condense_block(job: Job, block: Block) -> Receipt:
+    """K planes -> 3: read the block's predictions once, write its evidence, keep its statistics and verdicts."""
+    manifest = job.manifest(CONDENSE)
+    if (done := manifest.load(CONDENSE, block.number)) is not None:
+        return _reused(done)
+    started = time.perf_counter()
+    spec, layout, recipe = job.sources[block.source], job.plan.layouts[block.source], job.recipe(block.source)
+    predictions = ArrayReader(spec.predictions, job.options)
+    labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+    evidence = job.evidence(block.source)
+    statistics = ClassStatistics.zero(recipe)
+    verdicts: list[Verdict] = []
+    for start, stop in layout.groups(block.start, block.stop):
+        planes, group_verdicts, group_statistics = _condense_group(spec, layout, recipe, predictions, labels, start, stop)
+        for name, plane in zip(EVIDENCE, planes, strict=True):
+            evidence.write(name, start, plane)
+        verdicts += group_verdicts
+        statistics = statistics.merge(group_statistics)
+    receipt = Receipt(
+        block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
+        predictions.bytes + labels.bytes, evidence.written, predictions.requests + labels.requests,
+        time.perf_counter() - started,
+    )  # fmt: skip
+    manifest.save(
+        CONDENSE,
+        block.number,
+        {
+            "statistics": statistics.to_bytes(),
+            "verdicts": json.dumps([asdict(verdict) for verdict in verdicts]).encode(),
+            "receipt": json.dumps(asdict(receipt)).encode(),
+        },
+    )
+    return receipt
+
+
+def _condense_group(
+    spec: DataSpec, layout: Layout, recipe: Recipe, predictions: ArrayReader, labels: ArrayReader, start: int, stop: int
+) -> tuple[tuple[NDArray[Any], ...], list[Verdict], ClassStatistics]:
+    """The planes (n, H, W) of images [start, stop) as they are stored, a verdict each, and their statistics."""
+    shape = (stop - start, spec.height, spec.width)
+    codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
+    planes = (np.zeros(shape, codes), np.zeros(shape, numbers), np.zeros(shape, codes))
+    given, verdicts = read_labels(spec, labels, start, stop)
+    images = [Condensing(given[i], Planes(*(plane[i] for plane in planes)), recipe) for i in range(stop - start)]
+
+    def read(window: Window) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+        every_class = slice(0, spec.classes)
+        return _read(predictions, spec.predictions.chunks[0], window, every_class)
+
+    for window, parts in _ahead(read, layout.windows(start, stop, spec.height, spec.width)):
+        for first, last, part in parts:
+            for i in range(first, last):
+                if isinstance(part, Verdict):
+                    verdicts.setdefault(i, part)
+                elif i not in verdicts:
+                    images[i - start].slab(part[i - first], window.y0, window.x0)
+    statistics = ClassStatistics.zero(recipe)
+    answers = []
+    for i, image in enumerate(images, start):
+        verdict = verdicts.get(i)
+        if verdict is None:
+            verdict, found = image.finish()
+            statistics = statistics if found is None else statistics.merge(found)
+        else:
+            for plane in planes:
+                plane[i - start] = 0
+        answers.append(verdict)
+    stored = (planes[0].view(recipe.evidence.dtype), planes[1], planes[2].view(recipe.evidence.dtype))
+    return stored, answers, statistics
+
+
+def read_labels(
+    spec: DataSpec, reader: ArrayReader, start: int, stop: int
+) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
+    """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong."""
+    numbers = class_dtype(spec.classes)
+    plane = np.full((stop - start, spec.height, spec.width), np.iinfo(numbers).max, numbers)
+    checks = [LabelCheck(spec.classes, spec.ignore) for _ in range(stop - start)]
+    verdicts: dict[int, Verdict] = {}
+    _, rows, columns = spec.labels.chunks
+    whole = (stop - start) * spec.pixels <= 1 << 24
+    rows, columns = (spec.height, spec.width) if whole else (rows, columns)
+    for y in range(0, spec.height, rows):
+        for x in range(0, spec.width, columns):
+            window = Window(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
+            for first, last, part in _read(reader, spec.labels.chunks[0], window):
+                for i in range(first, last):
+                    if isinstance(part, Verdict):
+                        verdicts.setdefault(i, part)
+                    else:
+                        view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
+                        view[:] = checks[i - start].plane(part[i - first], y, x)
+    for i, check in enumerate(checks, start):
+        if check.verdict is not None:
+            verdicts.setdefault(i, check.verdict)
+    return plane, verdicts
+
+
+def _read(
+    reader: ArrayReader, chunk: int, window: Window, *classes: slice
+) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+    """The window as [(first, last, array)]. Where anything in it is lost, image chunk by image chunk, with a verdict in
+    place of the lost ones: what lies in one chunk is lost together, all else is not."""
+    place = (*classes, slice(window.y0, window.y1), slice(window.x0, window.x1))
+    try:
+        return [(window.start, window.stop, reader.read(slice(window.start, window.stop), *place))]
+    except (MissingChunk, Unreadable) as e:
+        edges = sorted({window.start, window.stop, *range(-(-window.start // chunk) * chunk, window.stop, chunk)})
+        if len(edges) == 2:
+            status = MISSING_CHUNK if isinstance(e, MissingChunk) else UNREADABLE
+            return [(window.start, window.stop, Verdict(status, str(e)))]
+    parts = []
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        parts += _read(reader, chunk, replace(window, start=first, stop=last), *classes)
+    return parts
+
+
+def _ahead(read: Callable[[Window], T], windows: Iterator[Window]) -> Iterator[tuple[Window, T]]:
+    """Read one window ahead of the one that is worked on, in a thread of its own."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        waiting = None
+        for window in windows:
+            coming = (window, pool.submit(read, window))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+# ----------------------------------------------------------------------------------------------- reductions
+
+
+def load_statistics(job: Job, block: Block) -> ClassStatistics:
+    """The statistics that `condense_block` kept."""
+    return ClassStatistics.from_bytes(_product(job, CONDENSE, block)["statistics"])
+
+
+def load_pairs(job: Job, block: Block) -> PairCounts:
+    """The class pairs that `score_block` kept."""
+    with np.load(io.BytesIO(_product(job, SCORE, block)["pairs"]), allow_pickle=False) as archive:
+        return PairCounts(archive["pixels"], archive["images"])
+
+
+def count_block(job: Job, limits: NDArray[np.int64], block: Block) -> int:
+    """The block's share of M, from its evidence."""
+    scored = _scored(job, block)
+    found = 0
+    for start, given, planes in _evidence_groups(job, block, names=EVIDENCE):
+        for i in range(len(given)):
+            if scored[start + i - block.start]:
+                found += confident_pixels(given[i], Planes(*(plane[i] for plane in planes)), limits)
+    return found
+
+
+def refine_block(job: Job, key: int, block: Block) -> NDArray[np.int64]:
+    """(65536,) int64: the float32 self-confidences of the block in the bin that holds the cut, by their lower half."""
+    scored = _scored(job, block)
+    classes = job.sources[block.source].classes
+    counts = np.zeros(1 << 16, np.int64)
+    for start, given, planes in _evidence_groups(job, block, names=EVIDENCE[:1]):
+        for i in range(len(given)):
+            if scored[start + i - block.start]:
+                counts += cut_counts(given[i], planes[0][i], classes, key)
+    return counts
+
+
+# ----------------------------------------------------------------------------------------------- second pass
+
+
+def score_block(job: Job, thresholds: Thresholds, block: Block) -> Receipt:
+    """3 planes -> scores and issue masks: one row an image, one Parquet part a block."""
+    manifest = job.manifest(SCORE)
+    if (done := manifest.load(SCORE, block.number)) is not None:
+        return _reused(done)
+    started = time.perf_counter()
+    spec = job.sources[block.source]
+    verdicts = [Verdict(**verdict) for verdict in json.loads(_product(job, CONDENSE, block)["verdicts"])]
+    masks = job.evidence(block.source, own=True)
+    pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
+    rows: list[dict[str, Any]] = []
+    names = EVIDENCE if job.rule == "confident" else EVIDENCE[:2]
+    read = Counter[str]()
+    for start, given, planes in _evidence_groups(job, block, names, read):
+        mask = np.zeros(given.shape, np.uint8)
+        for i in range(len(given)):
+            row: dict[str, Any] = {}
+            if verdicts[start + i - block.start].status == SCORED:
+                confident = planes[2][i] if len(planes) > 2 else None
+                image = Image(given[i], planes[1][i], planes[0][i], confident, spec.classes, thresholds, job.rule)
+                mask[i] = image.issue_mask
+                row = score_image(image, job.methods)
+                pairs[0] += image.flagged_pairs
+                pairs[1] += image.flagged_pairs > 0
+            rows.append(row)
+        masks.write(MASK, start, mask)
+    table = _image_rows(job, block, verdicts, rows)
+    written = write_table(Folder(job.out, job.options), images_part(job.plan, block), table, spec.class_names)
+    receipt = Receipt(
+        block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
+        read["bytes"], masks.written + written, read["requests"], time.perf_counter() - started,
+    )  # fmt: skip
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, pixels=pairs[0], images=pairs[1])
+    manifest.save(
+        SCORE, block.number, {"pairs": buffer.getvalue(), "receipt": json.dumps(asdict(receipt)).encode()}
+    )
+    return receipt
+
+
+def images_part(plan: Plan, block: Block) -> str:
+    """The name of a block's part of the table of images."""
+    return f"images/part-{plan.fingerprint[:12]}-{block.number:06d}.parquet"
+
+
+def _image_rows(job: Job, block: Block, verdicts: list[Verdict], rows: list[dict[str, Any]]) -> Any:
+    spec = job.sources[block.source]
+    ids = image_ids(spec, block.start, block.stop, job.options)
+    facts = [
+        {
+            "image_id": ids[i],
+            "source": spec.name,
+            "index": block.start + i,
+            "height": spec.height,
+            "width": spec.width,
+            "status": verdict.status,
+            "reason": verdict.reason,
+            **row,
+        }
+        for i, (verdict, row) in enumerate(zip(verdicts, rows, strict=True))
+    ]
+    return table_of(facts, images_schema([method.name for method in job.methods]))
+
+
+def _evidence_groups(
+    job: Job, block: Block, names: tuple[str, ...], read: Counter[str] | None = None
+) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
+    """(start, class planes, evidence planes) of each group of a block; the named planes, (n, H, W) each, as codes. At the
+    end `read` has the bytes and requests that it took."""
+    spec, layout = job.sources[block.source], job.plan.layouts[block.source]
+    encoding = job.recipe(block.source).evidence
+    labels = ArrayReader(spec.labels, job.options, absent_is_missing=False)
+    evidence = job.evidence(block.source)
+    for start, stop in layout.groups(block.start, block.stop):
+        given, _ = read_labels(spec, labels, start, stop)
+        stored = [evidence.read(name, start, stop) for name in names]
+        yield start, given, tuple(plane if name == CLASSES else encoding.codes(plane) for name, plane in zip(names, stored, strict=True))
+    if read is not None:
+        read.update(bytes=labels.bytes + evidence.bytes, requests=labels.requests + evidence.requests)
+
+
+def _scored(job: Job, block: Block) -> list[bool]:
+    return [verdict["status"] == SCORED for verdict in json.loads(_product(job, CONDENSE, block)["verdicts"])]
+
+
+def _product(job: Job, stage: str, block: Block) -> dict[str, bytes]:
+    product = job.manifest(stage).load(stage, block.number)
+    if product is None:
+        raise FileNotFoundError(f"block {block.number} of stage {stage!r} has no product: it was removed during the run")
+    return product
+
+
+def _reused(product: Mapping[str, bytes]) -> Receipt:
+    return replace(Receipt(**json.loads(product["receipt"])), reused=True)
