@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from reference_evidence import (
     ALL_IGNORED,
     BAD_LABELS,

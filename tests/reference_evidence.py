@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from reference_scores import Pixel, Plane
 
 Array = NDArray[Any]
@@ -30,7 +31,9 @@ class Storage:
     def keep(self, p: float) -> Any:
         """p, clipped to [0, 1], as it is stored: the nearest value of the dtype, ties to even."""
         p = min(max(p, 0.0), 1.0)
-        return round(p / self.unit) if self.dtype.kind == "u" else p  # numpy's assignment rounds floats
+        if self.dtype.kind == "u":  # the largest number that means at most 1 is as good as 1
+            return min(round(p / self.unit), math.floor(1 / self.unit + 1e-9))
+        return p  # numpy's assignment rounds floats
 
     def probability(self, stored: Array) -> Array:
         """What the stored values mean, in float64."""
@@ -131,10 +134,10 @@ def condense(
     p = probabilities(predictions, kind, storage)
     s, m = np.zeros((height, width), storage.dtype), np.zeros((height, width), storage.dtype)
     a = np.zeros((height, width), np.uint8 if classes <= 256 else np.uint16)
-    if p is None or bad_probabilities(p, tolerance):
-        status = BAD_PROBABILITIES
-    elif any(here and not 0 <= label[y][x] < classes for y, x, here in each(valid)):
+    if any(here and not 0 <= label[y][x] < classes for y, x, here in each(valid)):
         status = BAD_LABELS
+    elif p is None or bad_probabilities(p, tolerance):
+        status = BAD_PROBABILITIES
     else:
         status = OK if any(here for _, _, here in each(valid)) else ALL_IGNORED
         for y, x, here in each(valid):

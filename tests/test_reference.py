@@ -7,9 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import drawn
 import numpy as np
 import pytest
+
+import drawn
 import reference
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"

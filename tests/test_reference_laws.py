@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from random import Random
 
-import drawn
 import numpy as np
 import pytest
-import reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import drawn
+import reference
 
 a_few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -84,12 +85,13 @@ def test_bad_labels(value: int) -> None:
     assert reference.audit(predictions, labels, ignore=(255, value)).status == ["ok"] * 3
 
 
-def test_bad_probabilities_are_told_before_the_rest() -> None:
+def test_labels_are_judged_before_probabilities_and_both_before_the_rest() -> None:
     predictions, labels, ignore = a_set()
     predictions[:2, 0, 0, 0] = math.nan
     labels[0, 1, 1] = 77
     labels[1] = 255
-    assert reference.audit(predictions, labels, ignore=ignore).status == ["bad_probabilities"] * 2 + ["ok"]
+    answer = reference.audit(predictions, labels, ignore=ignore)
+    assert answer.status == ["bad_labels", "bad_probabilities", "ok"]
 
 
 def test_logits_need_only_be_finite() -> None:

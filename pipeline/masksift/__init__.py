@@ -1,5 +1,5 @@
-"""masksift finds mislabeled images and regions in semantic-segmentation data sets of any size, from the predictions of any
-trained model.
+"""masksift finds mislabeled images and regions in semantic-segmentation data sets of any size, from the predictions
+of any trained model.
 
     >>> import masksift
     >>> audit = masksift.audit(labels, pred_probs)    # doctest: +SKIP

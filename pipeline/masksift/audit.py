@@ -52,8 +52,8 @@ def audit(
     that answers ``[i]`` with an array-like (zarr, dask, xarray, a memory map). One image at a time is in memory, and 3
     to 9 bytes a pixel of all of them. ``ignore``: label values that do not count.
 
-    Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels or
-    probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.methods`.
+    Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels
+    or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.methods`.
     """
     config = resolve(
         {
@@ -156,7 +156,9 @@ class Audit:
     @cached_property
     def ranking(self) -> pa.Table:
         """All scored images, the one to review first on top."""
-        return results.ranking(self.images, [method.name for method in self._config.make_methods()], self._config.rank_by)
+        return results.ranking(
+            self.images, [method.name for method in self._config.make_methods()], self._config.rank_by
+        )
 
     @property
     def thresholds(self) -> pa.Table:
@@ -210,7 +212,7 @@ def _condense(labels: Any, pred_probs: Any, recipe: Recipe, ignore: tuple[int, .
     """Condense one image: labels (H, W), pred_probs (K, H, W)."""
     check = LabelCheck(recipe.classes, ignore)
     plane = check.plane(np.asarray(labels)).astype(class_dtype(recipe.classes))
-    planes = Planes.empty(*plane.shape, recipe)
+    planes = Planes.empty(plane.shape[0], plane.shape[1], recipe)
     if check.verdict is not None:
         return _Kept(plane, planes, check.verdict, None)
     condensing = Condensing(plane, planes, recipe)

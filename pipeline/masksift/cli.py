@@ -1,33 +1,68 @@
-"""Words typed -> one RunConfig -> run. Exit codes: 0 complete, 2 usage, 3 quarantined images, 4 refused, 5 resumable."""
+"""Words typed -> one RunConfig -> run.
+
+Exit codes: 0 complete, 2 usage or configuration, 3 quarantined images, 4 refused by the plan, 5 resumable.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
+import re
 import signal
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from masksift.config import RunConfig, dotted_keys, from_toml, nearest, resolve
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
+from masksift.schema import SCORED
+
+if TYPE_CHECKING:
+    from masksift.run import Outcome
 
 __all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\d[-\d., ]*$")  # `--ignore -1,255` gives a value, no flag
+
     def error(self, message: str) -> NoReturn:
-        if "unrecognized arguments" in message:
-            word = message.split(": ", 1)[1].split()[0].lstrip("-").split("=")[0]
-            flags = sorted({option.lstrip("-") for action in self._actions for option in action.option_strings})
+        if found := re.match(r"argument VERB: invalid choice: '(.*?)'", message):
+            verbs = [verb for action in self._actions if action.choices for verb in action.choices]
             said = UsageError(
-                f"there is no flag or argument {word!r}", "a misspelt flag would be a setting that does nothing",
-                f"Did you mean --{nearest(word, flags)}?",
+                f"there is no verb {found[1]!r}, only {', '.join(verbs)}", "there is nothing to do",
+                f"Did you mean {nearest(found[1], verbs)!r}?",
             )  # fmt: skip
-            message = str(said)
-        self.exit(2, f"masksift: {message}\n")
+        else:
+            said = UsageError(message, "nothing was run", f"`{self.prog} --help` shows what it takes")
+        self.exit(2, f"masksift: {said}\n")
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """End over words that nobody asked for."""
+        flag = next((word.split("=")[0] for word in words if word.startswith("-")), None)
+        name = (flag or "").lstrip("-").replace("-", "_")
+        known = sorted({option for action in self._actions for option in action.option_strings})
+        if flag is None:
+            said = UsageError(
+                f"{words[0]!r} is one word too many", "what it should do is not known",
+                f"A value goes with its flag, one value a flag; `{self.prog} --help` shows them",
+            )  # fmt: skip
+        elif name in dotted_keys():
+            said = UsageError(
+                f"{flag} is no flag of `{self.prog}`", "the run that made the evidence has settled it",
+                "Leave it out, or change it in a new `masksift run`",
+            )  # fmt: skip
+        else:
+            said = UsageError(
+                f"there is no flag {flag!r}", "a misspelt flag would be a setting that does nothing",
+                f"Did you mean {nearest(flag, known)}?",
+            )  # fmt: skip
+        self.exit(2, f"masksift: {said}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,15 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     words, rest = parser.parse_known_args(argv)
     if rest:
-        words.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        words.parser.refuse(rest)
     act: Callable[[argparse.Namespace], int] = words.act
+    # What goes wrong on the cluster reaches the user as one sentence; dask's own account of it is in the workers' logs.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         with _stoppable():
             return act(words)
     except KeyboardInterrupt:
-        stopped = Interrupted(
-            "the run was interrupted", "what is done is kept", "The same command goes on from there"
-        )
+        stopped = Interrupted("the run was interrupted", "what is done is kept", "The same command goes on from there")
         print(f"masksift: {stopped}", file=sys.stderr)
         return stopped.exit_code
     except MasksiftError as e:
@@ -97,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="the whole plan as JSON")
     score = _verb(verbs, "score", _score, "again, from the kept evidence of a complete run; reads no prediction")
     score.add_argument("base", help="URL of a complete run")
-    _add_keys(score, only=("out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "executor"))
+    _add_keys(
+        score, only=("out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "executor")
+    )
     _add_log(score)
     demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
@@ -121,7 +158,8 @@ def _add_keys(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> None
             parser.add_argument("--source", "--sources", dest=key, action="append", metavar="URL", help=text,
                                 default=argparse.SUPPRESS)  # fmt: skip
         else:
-            parser.add_argument(f"--{key}", dest=key, metavar="VALUE", help=text, default=argparse.SUPPRESS)
+            names = dict.fromkeys([f"--{key}", f"--{key.replace('_', '-')}"])
+            parser.add_argument(*names, dest=key, metavar="VALUE", help=text, default=argparse.SUPPRESS)
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
@@ -129,18 +167,17 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
 
 
 def _flags(words: argparse.Namespace) -> dict[str, Any]:
-    """The keys that were typed; values as TOML understands them, else as text."""
+    """The keys that were typed, as text or, in brackets, as a list of TOML: `--classes '["a, b", "c"]'`."""
     return {key: _value(value) for key, value in vars(words).items() if key in dotted_keys()}
 
 
 def _value(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    return value if isinstance(value, (bool, int, float, list)) else text
+    if isinstance(text, str) and text.startswith("["):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text
 
 
 def _config(words: argparse.Namespace) -> RunConfig:
@@ -163,20 +200,34 @@ def _score(words: argparse.Namespace) -> int:
     from masksift.run import finished, score_again
 
     kept = finished(words.base)
-    if kept is None:
-        raise UsageError(f"{words.base} holds no complete run", "there is no evidence to score", "Finish it with `masksift run`")
+    if kept is None or "configuration" not in kept:
+        raise UsageError(
+            f"{words.base} holds no complete run", "there is no evidence to score",
+            "Give the URL of one, or finish that one with `masksift run`",
+        )  # fmt: skip
     flags = _flags(words)
     if "out" not in flags:
         raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
-    config = resolve(kept["configuration"], flags)
+    told = kept["configuration"]
+    if "executor.kind" in flags:  # where the first run was run says nothing of another place
+        told = {**told, "executor": {}}
+    config = resolve(told, flags)
     return _tell(score_again(words.base, config, Reporter(words.log_format)), config)
 
 
-def _tell(outcome: Any, config: RunConfig) -> int:
+def _tell(outcome: Outcome, config: RunConfig) -> int:
     from masksift.summary import summary
 
     print(summary(outcome.record, config.out))
-    return int(outcome.exit_code)
+    if outcome.exit_code == 3:
+        counts, images = outcome.record["counts"], outcome.record["images"]
+        print(
+            f"masksift: {images - counts.get(SCORED, 0):,} of {images:,} images are quarantined, max_quarantined is "
+            f"{config.max_quarantined}; all others are scored. See status and reason in {config.out}/images, or allow "
+            "more with --max_quarantined.",
+            file=sys.stderr,
+        )
+    return outcome.exit_code
 
 
 def _plan(words: argparse.Namespace) -> int:
@@ -194,6 +245,7 @@ def _plan(words: argparse.Namespace) -> int:
 
 
 def _demo(words: argparse.Namespace) -> int:
-    from masksift.demo import show
+    from masksift.demo.show import show
 
-    return show(words.folder, workers=words.workers, log_format=words.log_format)
+    print(show(words.folder, workers=words.workers, log_format=words.log_format))
+    return 0

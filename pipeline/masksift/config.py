@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,12 +24,23 @@ class _Section(BaseModel):
 
 
 def _listed(value: Any) -> Any:
-    """A flag's `a,b,c` as a list; anything else as it is."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """A flag's `a,b,c` as a list, and one number as a list of one; anything else as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+def _counted(value: Any) -> Any:
+    """Digits as a number, so that a flag and a file say the same; other numbers as text, to be read as such."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return str(value) if isinstance(value, (bool, float)) else value
+
+
+Word = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Amount = Annotated[str | int, BeforeValidator(_counted)]
 
 
 def parse_bytes(text: str | int) -> int:
@@ -96,18 +107,32 @@ class EvidenceSection(_Section):
 class ExecutorSection(_Section):
     """Where the blocks are run."""
 
-    kind: Literal["serial", "local", "dask"] = Field("local", description="this process, an embedded cluster, an address")
+    kind: Literal["serial", "local", "dask"] = Field(
+        "local", description="this process, an embedded cluster, an address"
+    )
     workers: int | None = Field(None, ge=1, description="processes of kind local; default: one a core")
-    memory: str | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
+    memory: Amount | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
     address: str | None = Field(None, description="of the scheduler, for kind dask")
     timeout: float = Field(60.0, gt=0, description="seconds to wait for the first worker")
 
     @model_validator(mode="after")
     def _check(self) -> ExecutorSection:
-        if (self.kind == "dask") != (self.address is not None):
-            raise ValueError("executor.address goes with executor.kind = 'dask', and kind 'dask' needs it")
+        if self.kind == "dask" and self.address is None:
+            raise UsageError(
+                "executor.kind is 'dask' and executor.address is not given", "there is no scheduler to run on",
+                "Give --executor.address tls://HOST:8786, or --executor.kind local",
+            )  # fmt: skip
+        if self.kind != "dask" and self.address is not None:
+            raise UsageError(
+                f"executor.address is {self.address!r} and executor.kind is {self.kind!r}",
+                "the cluster would not be used", "Give --executor.kind dask, or no address",
+            )  # fmt: skip
         if self.memory is not None:
-            parse_bytes(self.memory)
+            try:
+                parse_bytes(self.memory)
+            except ValueError as e:
+                fact = f"executor.memory is {str(self.memory)!r}, which is no amount of memory"
+                raise UsageError(fact, "what fits a worker is not known", "Give one such as '4 GiB'") from e
         return self
 
     @property
@@ -130,10 +155,14 @@ class RunConfig(_Section):
     rank_by: str = Field("softmin", description="score that the ranking is by")
     classes: Names | None = Field(None, description="class names; default: the source's")
     ignore: Numbers | None = Field(None, description="label values that do not count; default: the source's")
-    kind: Literal["probabilities", "logits"] | None = Field(None, description="what predictions are; default: the source's")
+    kind: Literal["probabilities", "logits"] | None = Field(
+        None, description="what predictions are; default: the source's"
+    )
     scale: float | None = Field(None, gt=0, le=1, description="probability of one step of integer predictions")
     sum_tolerance: float | None = Field(None, ge=0, description="how far a pixel's sum may lie from 1")
-    max_quarantined: str | int = Field(0, description="images, or a share such as '0.1%%', beyond which the exit code is 3")
+    max_quarantined: Amount = Field(
+        0, description="images, or a share such as '0.1%%', beyond which the exit code is 3"
+    )
     arrays: Arrays = Arrays()
     softmin: SoftminSection = SoftminSection()
     tccp: TccpSection = TccpSection()
@@ -145,12 +174,21 @@ class RunConfig(_Section):
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         if len(self.sources) != 1:
-            raise ValueError(f"{len(self.sources)} sources are given; one run reads one source")
-        for name in self.methods:
+            raise UsageError(f"{len(self.sources)} sources are given", "one run reads one source", "Give one --source")
+        for name in (*self.methods, self.rank_by):
             if name not in METHODS:
-                raise ValueError(f"there is no method {name!r}; did you mean {nearest(name, METHODS)!r}?")
+                raise UsageError(
+                    f"there is no method {name!r}, only {', '.join(METHODS)}", "there is nothing to compute by it",
+                    f"Did you mean {nearest(name, METHODS)!r}?",
+                )  # fmt: skip
         if self.rank_by not in self.methods:
-            raise ValueError(f"rank_by is {self.rank_by!r}, which is not among the methods {', '.join(self.methods)}")
+            raise UsageError(
+                f"rank_by is {self.rank_by!r}, and the methods are {', '.join(self.methods) or 'none'}",
+                "images are ranked by a score that is computed",
+                f"Give --rank_by {self.methods[0]}, or add {self.rank_by} to --methods"
+                if self.methods
+                else f"Give --methods {self.rank_by}",
+            )
         self.quarantine_limit(0)
         return self
 
@@ -159,7 +197,10 @@ class RunConfig(_Section):
         text = str(self.max_quarantined).strip()
         found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
         if not found or (not found[2] and "." in found[1]):
-            raise ValueError(f"max_quarantined is {text!r}; give a number of images, or a share such as '0.1%'")
+            raise UsageError(
+                f"max_quarantined is {text!r}, which is no number of images and no share",
+                "when the exit code is 3 is not known", "Give a whole number of images, or a share such as '0.1%'",
+            )  # fmt: skip
         return float(found[1]) * images / 100 if found[2] else float(found[1])
 
     def make_methods(self) -> tuple[Method, ...]:
@@ -192,17 +233,25 @@ def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[st
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The word most like another one."""
-    known = list(words)
-    return (difflib.get_close_matches(word, known, n=1, cutoff=0.0) or known)[0]
+    """The word most like another one, as a whole or in its last dotted part: `temprature` -> `softmin.temperature`."""
+
+    def likeness(known: str) -> tuple[float, float]:
+        whole = difflib.SequenceMatcher(None, word, known).ratio()
+        last = difflib.SequenceMatcher(None, word.rsplit(".", 1)[-1], known.rsplit(".", 1)[-1]).ratio()
+        return max(whole, last), whole
+
+    return max(words, key=likeness)
 
 
 def from_toml(path: str) -> dict[str, Any]:
     """The keys of a TOML file, nested as they stand. Raises UsageError where there is none to read."""
     try:
-        return tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as e:
-        raise UsageError(f"{path} cannot be read ({e.strerror})", "there is no run", "Give the path of a TOML file") from e
+        raise UsageError(
+            f"{path} cannot be read ({e.strerror})", "there is no run",
+            "Give the path of a TOML file; data are named by --source",
+        ) from e  # fmt: skip
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"{path} is no TOML ({e})", "there is no run", "Mend that line") from e
 
@@ -216,6 +265,8 @@ def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
         place = merged
         for part in path:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise _no_table(part, place)
         place[last] = value
     try:
         return RunConfig.model_validate(merged)
@@ -224,22 +275,62 @@ def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
 
 
 def _explain(e: ValidationError) -> UsageError:
+    """The first error, in this project's words; all that is said of its key where it may be of several types."""
     error = e.errors(include_url=False)[0]
-    parts = [str(part) for part in error["loc"] if str(part) in _WORDS or error["type"] == "extra_forbidden"]
-    key = ".".join(parts)
+    key = _key(error)
     if error["type"] == "extra_forbidden":
         return UsageError(
             f"there is no key {key!r}", "a misspelt key would be a setting that does nothing",
-            f"Did you mean {nearest(key, dotted_keys())!r}?",
+            f"Did you mean {nearest(key, [*dotted_keys(), *_SECTIONS])!r}?",
         )  # fmt: skip
     if error["type"] == "missing":
         flag = "--source URL" if key == "sources" else f"--{key} URL"
-        return UsageError(f"{key!r} is not given", "there is no run without it", f"Give {flag}, or the key in a TOML file")
-    said = error["msg"].removeprefix("Value error, ")
-    if not key:
-        return UsageError(said, "there is no run", "Mend it; `masksift run --print-config` shows all keys")
-    return UsageError(f"{key} is {error['input']!r}: {said}", "there is no run", "Mend that value")
+        return UsageError(
+            f"{key!r} is not given", "there is no run without it", f"Give {flag}, or the key in a TOML file"
+        )
+    if key in _SECTIONS:
+        return _no_table(key, error["input"])
+    wanted = dict.fromkeys(_wanted(other) for other in e.errors(include_url=False) if _key(other) == key)
+    return UsageError(f"{key} is {_shown(error['input'])}", f"it should be {', or '.join(wanted)}", "Mend that value")
 
 
+def _key(error: Any) -> str:
+    parts = [str(part) for part in error["loc"] if str(part) in _WORDS or error["type"] == "extra_forbidden"]
+    return ".".join(parts)
+
+
+def _wanted(error: Any) -> str:
+    """What pydantic says that an input should be, in the words of a TOML file."""
+    if error["type"] in _TYPES:
+        return _TYPES[error["type"]]
+    said = re.sub(r"^Input should be |, unable to parse.*$|, got .*$", "", str(error["msg"]))
+    return re.sub(r"^a valid |^(?=greater|less)", lambda found: "a " if found[0] else "a number ", said)
+
+
+def _shown(value: Any) -> str:
+    """A value as a TOML file has it, more or less: `'a'`, `[1, 2]`, `true`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a table"
+    return repr(value)
+
+
+def _no_table(name: str, value: Any) -> UsageError:
+    keys = ", ".join(key for key in dotted_keys() if key.startswith(f"{name}."))
+    return UsageError(f"{name} is {_shown(value)}", "it should be a table of keys", f"Give {keys}")
+
+
+_TYPES = {
+    "tuple_type": "a list",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+}
 _WORDS = {word for key in dotted_keys() for word in key.split(".")}
-KINDS = get_args(ExecutorSection.model_fields["kind"].annotation)
+_SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in dotted_keys() if "." in key))

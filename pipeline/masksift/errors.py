@@ -15,7 +15,8 @@ class MasksiftError(Exception):
         self.fact, self.consequence, self.remedy = fact, consequence, remedy
 
     def __str__(self) -> str:
-        return f"{self.fact}; {self.consequence}. {self.remedy}."
+        end = "" if self.remedy.endswith((".", "?", "!")) else "."
+        return f"{self.fact}; {self.consequence}. {self.remedy}{end}"
 
 
 class UsageError(MasksiftError):

@@ -41,7 +41,7 @@ class LabelCheck:
     def plane(self, labels: NDArray[np.integer], y0: int = 0, x0: int = 0) -> NDArray[np.unsignedinteger]:
         """Class numbers (h, w) of one window of labels (h, w) that lies at (y0, x0) in the image."""
         plane, bad = class_plane(labels, self._classes, self._ignore)
-        if bad.any():
+        if bad is not None:
             y, x = (int(i) for i in np.argwhere(bad)[0])
             here = (y0 + y, x0 + x, int(labels[y, x]))
             self._first = min(self._first, here) if self._first else here
@@ -57,7 +57,8 @@ class LabelCheck:
         ignored = f" nor an ignore value {list(self._ignore)}" if self._ignore else ", and no ignore value is given"
         return Verdict(
             BAD_LABELS,
-            f"label {value} at (y={y}, x={x}) is neither a class 0..{self._classes - 1}{ignored}; {self._count:,} such pixels",
+            f"label {value} at (y={y}, x={x}) is neither a class 0..{self._classes - 1}{ignored}; "
+            f"{self._count:,} such {'pixel' if self._count == 1 else 'pixels'}",
         )
 
 

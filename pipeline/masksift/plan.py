@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from masksift.errors import PlanRefused
+from masksift.kernels.components import STRIP
 from masksift.kernels.condense import class_dtype
 from masksift.schema import Block, DataSpec
 
@@ -27,6 +28,9 @@ CHUNK_BYTES = 4 * MIB
 """Size of a chunk of evidence before compression: some images together, so that objects are not many and small."""
 TILE = 2048
 """Rows and columns of a chunk of evidence of a large image."""
+LEAST_BLOCK, MOST_BLOCK, BLOCKS = 8 * MIB, 1024 * MIB, 32
+"""A block is a thirty-second of the data set within these bounds of decoded prediction: tasks of seconds for large
+ones, more than one task for small ones. It depends on the data alone, so that a run resumes on another cluster."""
 LARGE_IMAGE = 1 << 24
 """Pixels from which an image's evidence is stored in tiles."""
 
@@ -140,7 +144,9 @@ def make_plan(sources: Sequence[DataSpec], settings: Settings, identity: Mapping
         pixels=sum(source.images * source.pixels for source in sources),
         bytes_to_read=total + 2 * sum(source.labels.bytes for source in sources) + planes,
         bytes_to_write=planes + sum(source.images * source.pixels for source in sources),
-        objects_to_read=sum(_objects(s.predictions) + 2 * _objects(s.labels) + 3 * _evidence_objects(s, x) for s, x in pairs),
+        objects_to_read=sum(
+            _objects(s.predictions) + 2 * _objects(s.labels) + 3 * _evidence_objects(s, x) for s, x in pairs
+        ),
         objects_to_write=sum(4 * _evidence_objects(s, x) for s, x in pairs) + 3 * len(blocks) + 7,
         memory_condense=max(BASE_MEMORY + _condense_memory(s, x) for s, x in pairs),
         memory_score=max(BASE_MEMORY + _score_memory(s, x, settings) for s, x in pairs),
@@ -163,7 +169,7 @@ def _layout(source: DataSpec, settings: Settings, total: int) -> Layout:
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))
     group = min(source.images, -(-wanted // chunk) * chunk)
     a_image = source.classes * pixels * source.predictions.itemsize
-    target = min(max(total // 32, 8 * MIB), 1024 * MIB)
+    target = min(max(total // BLOCKS, LEAST_BLOCK), MOST_BLOCK)
     shard = source.predictions.shards[0] if source.predictions.shards else 1
     unit = math.lcm(group, shard)
     if unit * a_image > 2 * target:
@@ -227,9 +233,9 @@ def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     confidence = _itemsize(layout.evidence) * (2 if settings.rule == "confident" else 1)
     planes = layout.group * source.pixels * (confidence + 2 * class_bytes + 1)
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
-    # Components of one plane: class numbers shifted by one, 4 bytes a pixel of component numbers, and as much again at
-    # worst for the equivalences.
-    components = source.pixels * (class_bytes + 4 + 2) if "coco" in settings.methods else 0
+    # Components of a strip: class numbers shifted by one, 4 bytes a pixel of component numbers, at worst 8 for the
+    # equivalences, and 24 a component.
+    components = min(source.pixels, STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
     written = math.prod(layout.chunks) * 4
     return planes + labels + components + written
 

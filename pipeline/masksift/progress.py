@@ -48,7 +48,8 @@ class Stage:
         left = (self.images - self.done) * seconds / fresh if fresh else None
         return {
             "stage": self.name, "images": self.done, "of": self.images, "quarantined": self.quarantined,
-            "images_per_second": round(fresh / seconds, 1), "megabytes_per_second": round(self.bytes / seconds / 1e6, 1),
+            "images_per_second": round(fresh / seconds, 1),
+            "megabytes_per_second": round(self.bytes / seconds / 1e6, 1),
             "seconds": round(self.seconds, 1), "seconds_left": None if left is None else round(left, 1),
         }  # fmt: skip
 
@@ -87,8 +88,9 @@ class Reporter:
         self._last = time.monotonic()
         if self._form == "bar":
             self._bar = Progress(
-                TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(), console=Console(file=self._file), transient=True,
+                TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(file=self._file),
+                transient=True,
             )  # fmt: skip
             self._bar.add_task(name, total=images or None, rate="")
             self._bar.start()

@@ -21,4 +21,4 @@ def rank_order(
 
 def percentiles(count: int) -> NDArray[np.float64]:
     """(count,) float64: what percentage of all ranked images one has seen after each rank, in (0, 100]."""
-    return np.arange(1, count + 1) * (100.0 / max(count, 1))
+    return np.arange(1, count + 1) * 100 / max(count, 1)

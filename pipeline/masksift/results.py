@@ -85,8 +85,8 @@ def read_images(folder: Folder, plan: Plan, columns: Sequence[str] | None = None
 
 
 def ranking(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
-    """All scored images in the order of review: see `masksift.storage.tables.ranking_schema`. Ties go by the order of the
-    sources, then by index."""
+    """All scored images in the order of review: see `masksift.storage.tables.ranking_schema`. Ties go by the
+    order of the sources, then by index."""
     scores = images[rank_by].to_numpy(zero_copy_only=False).astype(np.float64)
     place = np.arange(len(scores))  # the rows of `images` stand in the order of sources and indices
     order = rank_order(scores, np.zeros_like(place), place)

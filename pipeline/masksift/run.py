@@ -35,7 +35,10 @@ class Outcome:
 
 
 def run(config: RunConfig, report: Reporter) -> Outcome:
-    """One run from its sources to its ranking; called again after any interruption, it goes on. Raises MasksiftError."""
+    """One run from its sources to its ranking; called again after any interruption, it goes on.
+
+    Raises MasksiftError.
+    """
     sources, plan = open_and_plan(config)
     job = _job(config, sources, plan, config.out, plan.fingerprint)
     return _line(config, job, report, condense=True)
@@ -46,7 +49,9 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
     ``config.out``. No prediction is read."""
     kept = finished(base)
     if kept is None:
-        raise UsageError(f"{base} holds no complete run", "there is no evidence to score", "Finish it with `masksift run`")
+        raise UsageError(
+            f"{base} holds no complete run", "there is no evidence to score", "Finish it with `masksift run`"
+        )
     sources = tuple(DataSpec.from_json(tree) for tree in kept["sources"])
     old = make_plan(sources, _settings(kept["configuration"]), kept["identity"])
     if old.fingerprint != kept["fingerprint"] or kept["versions"]["masksift"] != version("masksift"):
@@ -113,7 +118,8 @@ def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any
 
 def _job(config: RunConfig, sources: tuple[DataSpec, ...], plan: Plan, evidence_out: str, fingerprint: str) -> Job:
     return Job(
-        plan, sources, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out, fingerprint
+        plan, sources, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out,
+        fingerprint,
     )  # fmt: skip
 
 

@@ -53,7 +53,10 @@ class ArraySpec:
     @classmethod
     def from_json(cls, tree: Mapping[str, Any] | None) -> Any:
         """The facts that `dataclasses.asdict` wrote; None of None."""
-        return tree and cls(**{name: tuple(part) if isinstance(part, list) else part for name, part in tree.items()})
+        if tree is None:
+            return None
+        plain: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in tree.items()}
+        return cls(**plain)
 
     @property
     def bytes(self) -> int:
@@ -140,8 +143,8 @@ class Verdict:
 
 @dataclass
 class Receipt:
-    """What a task answers: kilobytes at most. ``counts``: images by status; ``bytes_read``, ``bytes_written``: as stored;
-    ``requests``: reads asked of the store; ``seconds``: inside the task; ``reused``: it was done before."""
+    """What a task answers: kilobytes at most. ``counts``: images by status; ``bytes_read``, ``bytes_written``: as
+    stored; ``requests``: reads asked of the store; ``seconds``: inside the task; ``reused``: it was done before."""
 
     number: int
     images: int

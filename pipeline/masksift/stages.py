@@ -43,12 +43,17 @@ class Account:
         totals = {name: sum(getattr(r, name) for r in receipts) for name in ("bytes_read", "bytes_written", "requests")}
         self.stages.append(
             {"name": facts["stage"], "seconds": facts["seconds"], "blocks": len(receipts)}
-            | {"reused_blocks": sum(r.reused for r in receipts), "task_seconds": round(sum(r.seconds for r in receipts), 2)}
+            | {
+                "reused_blocks": sum(r.reused for r in receipts),
+                "task_seconds": round(sum(r.seconds for r in receipts), 2),
+            }
             | totals
         )
 
 
-def check_workers(job: Job, executor: Executor, own_versions: Callable[[], dict[str, str]], report: Reporter) -> list[Worker]:
+def check_workers(
+    job: Job, executor: Executor, own_versions: Callable[[], dict[str, str]], report: Reporter
+) -> list[Worker]:
     """Compare the workers' memory with the plan and their versions with this process's. Raises PlanRefused."""
     workers = executor.workers()
     mine = own_versions() if any(worker.versions for worker in workers) else {}
@@ -75,7 +80,11 @@ def _series(name: str, version: str) -> str:
 def prepare(job: Job, *, masks_only: bool) -> None:
     """Create the empty arrays that the tasks write into; what is there already stays."""
     for source, (spec, layout) in enumerate(zip(job.sources, job.plan.layouts, strict=True)):
-        dtypes = {EVIDENCE[0]: layout.evidence, EVIDENCE[1]: str(class_dtype(spec.classes)), EVIDENCE[2]: layout.evidence}
+        dtypes = {
+            EVIDENCE[0]: layout.evidence,
+            EVIDENCE[1]: str(class_dtype(spec.classes)),
+            EVIDENCE[2]: layout.evidence,
+        }
         attributes = {
             "class_names": list(spec.class_names), "ignore": list(spec.ignore), "scale": spec.scale, "kind": "evidence",
             "source": spec.url,
@@ -111,7 +120,10 @@ class _SecondLook:
     executor: Executor
 
     def confident(self, limits: NDArray[np.int64]) -> int:
-        return self.executor.reduce(partial(tasks.count_block, self.job, limits), self.job.plan.blocks, add, "count")
+        counted: int = self.executor.reduce(
+            partial(tasks.count_block, self.job, limits), self.job.plan.blocks, add, "count"
+        )
+        return counted
 
     def cut(self, key: int) -> NDArray[np.int64]:
         return self.executor.reduce(partial(tasks.refine_block, self.job, key), self.job.plan.blocks, np.add, "refine")
@@ -156,7 +168,7 @@ def _map(
     missing = job.manifest(name).missing(name, range(len(job.plan.blocks)))
     if missing:
         raise RunFailed(
-            f"{len(missing)} of {len(job.plan.blocks)} blocks have no product of stage {name!r} (the first is {missing[0]})",
+            f"{len(missing)} of {len(job.plan.blocks)} blocks have no product of stage {name!r} (first: {missing[0]})",
             "the results would lack their images",
             "See that nobody removes files of a running job, and run the same command again",
         )

@@ -76,7 +76,8 @@ class ClassStatistics:
     ) -> ClassStatistics:
         """The state of one image."""
         return cls(
-            encoding, tally.joint, tuple(tally.sums), tally.self_counts, tally.confident_counts, lattice_own, lattice_every
+            encoding, tally.joint, tuple(tally.sums), tally.self_counts, tally.confident_counts, lattice_own,
+            lattice_every,
         )  # fmt: skip
 
     def merge(self, other: ClassStatistics) -> ClassStatistics:

@@ -13,19 +13,20 @@ from masksift.storage.tables import read_table
 __all__ = ["plan_text", "summary"]
 
 
-def summary(record: Mapping[str, Any], out: str, top: int = 10) -> str:
-    """A run's outcome: the worst images, the counts, and where the results lie."""
-    folder = Folder(out)
-    worst = read_table(folder, "ranking/part-000000.parquet").slice(0, top).to_pylist()
-    width = max([len(row["image_id"]) for row in worst], default=8)
-    lines = [f"{'rank':>5}  {'image':<{width}}  {record['configuration']['rank_by']}"]
-    lines += [f"{row['rank']:>5}  {row['image_id']:<{width}}  {row['score']:.4f}" for row in worst]
+def summary(record: Mapping[str, Any], out: str, *, top: int = 10, notes: Mapping[str, str] | None = None) -> str:
+    """A run's outcome: the worst images (with a note on those that `notes` names), the counts, and where the results
+    lie."""
+    worst = read_table(Folder(out), "ranking/part-000000.parquet").slice(0, top).to_pylist()
+    width = max([len(row["image_id"]) for row in worst], default=5)
+    lines = [f"{'rank':>5}  {'image':<{width}}  {record['configuration']['rank_by']}"] if worst else []
+    for row in worst:
+        note = (notes or {}).get(row["image_id"], "")
+        lines.append(f"{row['rank']:>5}  {row['image_id']:<{width}}  {row['score']:.4f}  {note}".rstrip())
     counts = record["counts"]
-    lines.append("")
-    lines.append(f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, {record['flagged_pixels']:,} pixels flagged")
+    lines += ["", f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, "
+                  f"{record['flagged_pixels']:,} pixels flagged"]  # fmt: skip
     lines += [f"{count:,} quarantined: {status}" for status, count in sorted(counts.items()) if status != SCORED]
-    lines.append(f"results: {out}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"results: {out}"])
 
 
 def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None) -> str:

@@ -13,17 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.errors import DataError
 from masksift.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts, score_image
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.methods import Image, Method, Rule
 from masksift.plan import Layout, Plan, Window
-from masksift.schema import MISSING_CHUNK, SCORED, UNREADABLE, Block, DataSpec, Receipt, Verdict
+from masksift.schema import MISSING_CHUNK, SCORED, STATUSES, UNREADABLE, Block, DataSpec, Receipt, Verdict
 from masksift.statistics import ClassStatistics, Thresholds
 from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader, EvidenceArrays, MissingChunk, Unreadable
 from masksift.storage.manifest import Manifest
@@ -108,7 +110,9 @@ def condense_block(job: Job, block: Block) -> Receipt:
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
     for start, stop in layout.groups(block.start, block.stop):
-        planes, group_verdicts, group_statistics = _condense_group(spec, layout, recipe, predictions, labels, start, stop)
+        planes, group_verdicts, group_statistics = _condense_group(
+            spec, layout, recipe, predictions, labels, start, stop
+        )
         for name, plane in zip(EVIDENCE, planes, strict=True):
             evidence.write(name, start, plane)
         verdicts += group_verdicts
@@ -148,7 +152,7 @@ def _condense_group(
         for first, last, part in parts:
             for i in range(first, last):
                 if isinstance(part, Verdict):
-                    verdicts.setdefault(i, part)
+                    _judge(verdicts, i, part)
                 elif i not in verdicts:
                     images[i - start].slab(part[i - first], window.y0, window.x0)
     statistics = ClassStatistics.zero(recipe)
@@ -183,14 +187,21 @@ def read_labels(
             for first, last, part in _read(reader, spec.labels.chunks[0], window):
                 for i in range(first, last):
                     if isinstance(part, Verdict):
-                        verdicts.setdefault(i, part)
+                        _judge(verdicts, i, part)
                     else:
                         view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
                         view[:] = checks[i - start].plane(part[i - first], y, x)
     for i, check in enumerate(checks, start):
         if check.verdict is not None:
-            verdicts.setdefault(i, check.verdict)
+            _judge(verdicts, i, check.verdict)
     return plane, verdicts
+
+
+def _judge(verdicts: dict[int, Verdict], image: int, verdict: Verdict) -> None:
+    """Give a verdict on an image: where it has one already, the one that `STATUSES` names first."""
+    before = verdicts.get(image)
+    if before is None or STATUSES.index(verdict.status) < STATUSES.index(before.status):
+        verdicts[image] = verdict
 
 
 def _read(
@@ -207,7 +218,7 @@ def _read(
             status = MISSING_CHUNK if isinstance(e, MissingChunk) else UNREADABLE
             return [(window.start, window.stop, Verdict(status, str(e)))]
     parts = []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         parts += _read(reader, chunk, replace(window, start=first, stop=last), *classes)
     return parts
 
@@ -241,23 +252,23 @@ def load_pairs(job: Job, block: Block) -> PairCounts:
 
 def count_block(job: Job, limits: NDArray[np.int64], block: Block) -> int:
     """The block's share of M, from its evidence."""
-    scored = _scored(job, block)
+    verdicts = _verdicts(job, block)
     found = 0
-    for start, given, planes in _evidence_groups(job, block, names=EVIDENCE):
+    for start, given, planes in _evidence_groups(job, block, verdicts, EVIDENCE):
         for i in range(len(given)):
-            if scored[start + i - block.start]:
+            if verdicts[start + i - block.start].status == SCORED:
                 found += confident_pixels(given[i], Planes(*(plane[i] for plane in planes)), limits)
     return found
 
 
 def refine_block(job: Job, key: int, block: Block) -> NDArray[np.int64]:
     """(65536,) int64: the float32 self-confidences of the block in the bin that holds the cut, by their lower half."""
-    scored = _scored(job, block)
+    verdicts = _verdicts(job, block)
     classes = job.sources[block.source].classes
     counts = np.zeros(1 << 16, np.int64)
-    for start, given, planes in _evidence_groups(job, block, names=EVIDENCE[:1]):
+    for start, given, planes in _evidence_groups(job, block, verdicts, EVIDENCE[:1]):
         for i in range(len(given)):
-            if scored[start + i - block.start]:
+            if verdicts[start + i - block.start].status == SCORED:
                 counts += cut_counts(given[i], planes[0][i], classes, key)
     return counts
 
@@ -272,13 +283,13 @@ def score_block(job: Job, thresholds: Thresholds, block: Block) -> Receipt:
         return _reused(done)
     started = time.perf_counter()
     spec = job.sources[block.source]
-    verdicts = [Verdict(**verdict) for verdict in json.loads(_product(job, CONDENSE, block)["verdicts"])]
+    verdicts = _verdicts(job, block)
     masks = job.evidence(block.source, own=True)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows: list[dict[str, Any]] = []
     names = EVIDENCE if job.rule == "confident" else EVIDENCE[:2]
     read = Counter[str]()
-    for start, given, planes in _evidence_groups(job, block, names, read):
+    for start, given, planes in _evidence_groups(job, block, verdicts, names, read):
         mask = np.zeros(given.shape, np.uint8)
         for i in range(len(given)):
             row: dict[str, Any] = {}
@@ -299,9 +310,7 @@ def score_block(job: Job, thresholds: Thresholds, block: Block) -> Receipt:
     )  # fmt: skip
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, pixels=pairs[0], images=pairs[1])
-    manifest.save(
-        SCORE, block.number, {"pairs": buffer.getvalue(), "receipt": json.dumps(asdict(receipt)).encode()}
-    )
+    manifest.save(SCORE, block.number, {"pairs": buffer.getvalue(), "receipt": json.dumps(asdict(receipt)).encode()})
     return receipt
 
 
@@ -330,30 +339,46 @@ def _image_rows(job: Job, block: Block, verdicts: list[Verdict], rows: list[dict
 
 
 def _evidence_groups(
-    job: Job, block: Block, names: tuple[str, ...], read: Counter[str] | None = None
+    job: Job, block: Block, verdicts: list[Verdict], names: tuple[str, ...], read: Counter[str] | None = None
 ) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
-    """(start, class planes, evidence planes) of each group of a block; the named planes, (n, H, W) each, as codes. At the
-    end `read` has the bytes and requests that it took."""
+    """(start, class planes, evidence planes) of each group of a block; the named planes, (n, H, W) each, as codes. At
+    the end `read` has the bytes and requests that it took. Raises DataError where labels that were good are no more."""
     spec, layout = job.sources[block.source], job.plan.layouts[block.source]
     encoding = job.recipe(block.source).evidence
-    labels = ArrayReader(spec.labels, job.options, absent_is_missing=False)
+    labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
     evidence = job.evidence(block.source)
     for start, stop in layout.groups(block.start, block.stop):
-        given, _ = read_labels(spec, labels, start, stop)
+        given, lost = read_labels(spec, labels, start, stop)
+        for i, verdict in lost.items():
+            if verdicts[i - block.start].status == SCORED:
+                raise DataError(
+                    f"the labels of image {i} of {spec.url} have changed since they were condensed ({verdict.reason})",
+                    "its evidence is of other labels",
+                    "Restore them, or run again into a new --out",
+                )
         stored = [evidence.read(name, start, stop) for name in names]
-        yield start, given, tuple(plane if name == CLASSES else encoding.codes(plane) for name, plane in zip(names, stored, strict=True))
+        yield (
+            start,
+            given,
+            tuple(
+                plane if name == CLASSES else encoding.codes(plane) for name, plane in zip(names, stored, strict=True)
+            ),
+        )
     if read is not None:
         read.update(bytes=labels.bytes + evidence.bytes, requests=labels.requests + evidence.requests)
 
 
-def _scored(job: Job, block: Block) -> list[bool]:
-    return [verdict["status"] == SCORED for verdict in json.loads(_product(job, CONDENSE, block)["verdicts"])]
+def _verdicts(job: Job, block: Block) -> list[Verdict]:
+    """The verdicts that `condense_block` kept, an image each."""
+    return [Verdict(**verdict) for verdict in json.loads(_product(job, CONDENSE, block)["verdicts"])]
 
 
 def _product(job: Job, stage: str, block: Block) -> dict[str, bytes]:
     product = job.manifest(stage).load(stage, block.number)
     if product is None:
-        raise FileNotFoundError(f"block {block.number} of stage {stage!r} has no product: it was removed during the run")
+        raise FileNotFoundError(
+            f"block {block.number} of stage {stage!r} has no product: it was removed during the run"
+        )
     return product
 
 

@@ -1,12 +1,11 @@
 """Blocks on a Dask cluster: an embedded one, or one at an address. The only module that imports dask.
 
-The scheduler holds a bounded window of tasks, never the whole job; merges form a tree on the workers; what comes back to
-the client is a receipt a block and one merged state.
+The scheduler holds a bounded window of tasks, never the whole job; merges form a tree on the workers; what comes
+back to the client is a receipt a block and one merged state.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -45,27 +44,35 @@ class DistributedExecutor:
     worker, and closes only its connection."""
 
     def __init__(
-        self, *, workers: int | None = None, memory: int | None = None, address: str | None = None, timeout: float = 60.0
+        self,
+        *,
+        workers: int | None = None,
+        memory: int | None = None,
+        address: str | None = None,
+        timeout: float = 60.0,
     ) -> None:
         self._workers, self._memory, self._address, self._timeout = workers, memory, address, timeout
         self._client: distributed.Client | None = None
         self._cluster: distributed.LocalCluster | None = None
+        self._settings: dask.config.set | None = None
         self.retries = 0
 
     def __enter__(self) -> Self:
-        # A scheduler that is gone is an error at once, not after half a minute of attempts to reconnect.
-        dask.config.set({"distributed.comm.retry.count": 2, "distributed.comm.timeouts.connect": self._timeout})
+        # Whoever is gone is given up after seconds: by the client, and by the workers, which inherit these settings.
+        self._settings = dask.config.set(
+            {"distributed.comm.retry.count": 2, "distributed.comm.timeouts.connect": "10s"}
+        )
         if self._address is None:
             self._cluster = distributed.LocalCluster(
                 n_workers=self._workers, threads_per_worker=1, processes=True, memory_limit=self._memory or "auto",
-                dashboard_address=None, silence_logs=logging.ERROR,
+                host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
             )  # fmt: skip
             self._client = distributed.Client(self._cluster, set_as_default=False)
             return self
         try:
             self._client = distributed.Client(self._address, timeout=self._timeout, set_as_default=False)
             self._client.wait_for_workers(1, timeout=self._timeout)
-        except (OSError, TimeoutError, asyncio.TimeoutError, ValueError) as e:
+        except (OSError, TimeoutError, ValueError) as e:
             self.__exit__(None, None, None)
             raise UsageError(
                 f"no scheduler with a worker answered at {self._address} within {self._timeout:.0f} s ({e})",
@@ -81,6 +88,8 @@ class DistributedExecutor:
             self._client.close(timeout=10)
         if self._cluster is not None:
             self._cluster.close(timeout=10)
+        if self._settings is not None:
+            self._settings.__exit__(None, None, None)
 
     @property
     def client(self) -> distributed.Client:
@@ -117,7 +126,8 @@ class DistributedExecutor:
         futures = [future for _, future in self._window(partial(_fold, function, merge), level, stage)]
         while len(futures) > 1:
             futures = [self._merge(merge, group, stage) for group in batches(futures, FAN_IN)]
-        return self._result(futures[0])
+        merged: Result = self._result(futures[0])
+        return merged
 
     def _merge(self, merge: Callable[[Result, Result], Result], group: Sequence[Any], stage: str) -> Any:
         key = f"{stage}-merge-{uuid.uuid4().hex}"
@@ -183,7 +193,9 @@ class DistributedExecutor:
         )
 
 
-def _fold(function: Callable[[Item], Result], merge: Callable[[Result, Result], Result], items: Sequence[Item]) -> Result:
+def _fold(
+    function: Callable[[Item], Result], merge: Callable[[Result, Result], Result], items: Sequence[Item]
+) -> Result:
     return reduce(merge, (function(item) for item in items))
 
 

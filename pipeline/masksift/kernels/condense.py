@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.walk import TILE_BYTES, softmax, walk
+from masksift.kernels.walk import DOUBLE, HALF, INTEGER, SINGLE, TILE, look_up, round_to_half, softmax, walk
 
 __all__ = ["BadPixel", "Recipe", "Slab", "class_dtype", "class_plane", "condense_slab"]
 
 RANGE_TOLERANCE = 1e-3
 _EXAMINE_PIXELS = 1 << 16
+_MODES = {"float16": HALF, "float32": SINGLE, "float64": DOUBLE}
 
 
 def class_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
@@ -75,9 +77,12 @@ class Recipe:
         if self.values_dtype.kind == "f" and self.values_dtype.itemsize > 2:
             one = 0x3F800000 if self.dtype == "float32" else 0x3FF0000000000000
             summing = self.values_dtype.type
-            return code(one), summing(0), summing(low), summing(high)
+            rounding = self.classes * float(np.finfo(summing).eps)  # sums so near the edge are examined in float64
+            return code(one), summing(0), summing(low + rounding), summing(high - rounding)
         step = 2.0**-24 if self.dtype == "float16" else self.scale
-        top = 0x3C00 if self.dtype == "float16" else min(int(np.iinfo(self.dtype).max), _steps(1 + RANGE_TOLERANCE, step))
+        top = (
+            0x3C00 if self.dtype == "float16" else min(int(np.iinfo(self.dtype).max), _steps(1 + RANGE_TOLERANCE, step))
+        )
         small = self.dtype == "uint8" and self.classes <= 257  # 257 * 255 is the last that fits 16 bits
         summing = np.uint16 if small else np.uint32 if self.classes <= 255 else np.uint64
         bound = int(np.iinfo(summing).max)
@@ -116,24 +121,36 @@ class Slab:
 
 def class_plane(
     labels: NDArray[np.integer], classes: int, ignore: tuple[int, ...]
-) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_]]:
-    """Labels of any integer dtype and shape as class numbers (see `class_dtype`), and where they are no label.
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:
+    """Labels of any integer dtype and shape as class numbers (see `class_dtype`), and where they are no label (None
+    where all are).
 
     A value that is both a class number and an ignore value is ignored.
     """
-    dtype = class_dtype(classes)
+    labels, dtype = _native(labels), class_dtype(classes)
     ignored, bad = np.iinfo(dtype).max, np.iinfo(dtype).max - 1
     if labels.dtype.itemsize <= 2:
         span = 1 << (8 * labels.dtype.itemsize)
         names = np.arange(span).astype(labels.dtype, casting="unsafe")  # index: the bits, name: the value
         table = np.where((names >= 0) & (names < classes), names.astype(dtype), dtype.type(bad))
         table[np.isin(names, ignore)] = ignored
-        plane = table[labels.view(f"u{labels.dtype.itemsize}")]
+        plane = np.empty(labels.shape, dtype)
+        found = look_up(
+            np.ascontiguousarray(labels).view(f"u{labels.dtype.itemsize}").reshape(-1), table, plane.reshape(-1), bad
+        )
+        if not found:
+            return plane, None
     else:
         is_class = (labels >= 0) & (labels < classes)
         plane = np.where(is_class, labels.astype(dtype, casting="unsafe"), dtype.type(bad))
         plane[np.isin(labels, ignore)] = ignored
-    return plane, plane == bad
+    wrong = np.asarray(plane == bad)
+    return plane, wrong if wrong.any() else None
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in this machine's byte order: stores may hold the other one."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def condense_slab(
@@ -147,7 +164,7 @@ def condense_slab(
     """
     if recipe.kind == "logits":
         return _condense_logits(predictions, labels, recipe, y0, x0)
-    flat = np.ascontiguousarray(predictions).reshape(recipe.classes, -1)
+    flat = np.ascontiguousarray(_native(predictions)).reshape(recipe.classes, -1)
     slab = _walk(flat, labels, recipe, recipe.limits(), y0, x0)
     if slab is not None:
         return slab
@@ -156,14 +173,19 @@ def condense_slab(
         return bad
     clipped = np.clip(flat, 0, 1) + flat.dtype.type(0) if recipe.values_dtype.kind == "f" else flat
     top, zero, _, _ = recipe.limits()
-    info = np.finfo(zero.dtype) if zero.dtype.kind == "f" else np.iinfo(zero.dtype)
-    slab = _walk(clipped, labels, recipe, (_largest(recipe, top), zero, zero, zero.dtype.type(info.max)), y0, x0)
+    most = np.inf if zero.dtype.kind == "f" else _greatest(zero.dtype)
+    slab = _walk(clipped, labels, recipe, (_largest(recipe, top), zero, zero, zero.dtype.type(most)), y0, x0)
     assert slab is not None, "a slab that was examined pixel by pixel cannot be bad"
     return slab
 
 
 def _largest(recipe: Recipe, top: np.generic) -> np.generic:
-    return top if recipe.values_dtype.kind == "f" else top.dtype.type(np.iinfo(top.dtype).max)
+    return top if recipe.values_dtype.kind == "f" else top.dtype.type(_greatest(top.dtype))
+
+
+def _greatest(dtype: np.dtype[Any]) -> int:
+    """The greatest number of an unsigned dtype."""
+    return (1 << 8 * dtype.itemsize) - 1
 
 
 def _walk(
@@ -178,15 +200,16 @@ def _walk(
     top, zero, low, high = limits
     summed = flat if zero.dtype.kind == "f" else codes
     shape, pixels = labels.shape, labels.size
-    tile = max(256, min(pixels, TILE_BYTES // (recipe.classes * flat.itemsize)))
+    tile = min(pixels, TILE)
     own, every, other = (np.zeros((recipe.classes, 256), np.uint32) for _ in range(3))
     self_confidence = np.empty(pixels, recipe.codes_dtype)
     confidence = np.empty(pixels, recipe.codes_dtype)
     predicted = np.empty(pixels, class_dtype(recipe.classes))
     suspicious = walk(
-        codes, summed, recipe.dtype == "float16" and recipe.kind != "logits", labels.reshape(-1), top, low, high,
-        shape[1], recipe.lattice, y0, x0, recipe.bin_table, tile,
-        self_confidence, predicted, confidence, np.zeros(tile, zero.dtype), np.empty(tile, np.uint32), own, every, other,
+        codes, summed, _MODES.get(str(recipe.values_dtype), INTEGER), labels.reshape(-1), top, low, high,
+        shape[1], recipe.lattice, y0, x0, recipe.bin_table,
+        self_confidence, predicted, confidence, np.zeros(tile, zero.dtype), np.empty(tile, np.uint32),
+        np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize)), own, every, other,
     )  # fmt: skip
     if suspicious:
         return None
@@ -201,9 +224,17 @@ def _walk(
 
 def _evidence(codes: NDArray[np.unsignedinteger], recipe: Recipe) -> NDArray[np.unsignedinteger]:
     """Codes of the predictions as codes of the evidence: rounded to nearest even where it is narrower."""
+    if recipe.values_dtype.kind == "u":
+        full = _steps(1, recipe.scale)  # a value above 1 by less than the tolerance is clipped
+        return np.minimum(codes, codes.dtype.type(full)) if full < _greatest(codes.dtype) else codes
     if recipe.values_dtype == recipe.evidence.dtype:
         return codes
-    return codes.view(recipe.values_dtype).astype(recipe.evidence.dtype).view(recipe.evidence.codes_dtype)
+    values = codes.view(recipe.values_dtype)
+    if values.dtype == np.float32:
+        halves = np.empty(codes.shape, np.uint16)
+        round_to_half(values, codes, halves)
+        return halves
+    return values.astype(recipe.evidence.dtype).view(recipe.evidence.codes_dtype)
 
 
 def _examine(flat: NDArray[np.generic], width: int, recipe: Recipe) -> BadPixel | None:
@@ -213,10 +244,10 @@ def _examine(flat: NDArray[np.generic], width: int, recipe: Recipe) -> BadPixel 
         if recipe.values_dtype.kind == "u":
             values *= recipe.scale
         with np.errstate(invalid="ignore", over="ignore"):
-            total = values.sum(axis=0)
-            infinite = ~np.isfinite(values).all(axis=0)
-            outside = ((values < -RANGE_TOLERANCE) | (values > 1 + RANGE_TOLERANCE)).any(axis=0)
-            off = ~(np.abs(total - 1) <= recipe.sum_tolerance)
+            total: NDArray[np.float64] = values.sum(axis=0)
+            infinite = np.asarray(np.logical_not(np.isfinite(values)).any(axis=0))
+            outside = np.asarray(((values < -RANGE_TOLERANCE) | (values > 1 + RANGE_TOLERANCE)).any(axis=0))
+            off = ~(np.abs(total - 1) <= recipe.sum_tolerance + 1e-12)
         bad = np.flatnonzero(infinite | outside | off)
         if bad.size:
             j = int(bad[0])
@@ -241,11 +272,13 @@ def _condense_logits(
     buffer = np.empty((recipe.classes, rows * width), np.float32)
     for y in range(0, height, rows):
         part = logits[:, y : y + rows].reshape(recipe.classes, -1)
-        if not np.isfinite(part).all():
-            j = int(np.flatnonzero(~np.isfinite(part).all(axis=0))[0])
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is found so
+            single = np.ascontiguousarray(part, np.float32)
+        if not np.isfinite(single).all():
+            j = int(np.flatnonzero(~np.isfinite(single).all(axis=0))[0])
             return BadPixel(y + j // width, j % width, part[:, j].astype(np.float64), "not all logits are finite")
-        probabilities = buffer[:, : part.shape[1]] if part.shape[1] == buffer.shape[1] else np.empty_like(part, np.float32)
-        softmax(np.ascontiguousarray(part, np.float32), probabilities)
+        probabilities = buffer[:, : part.shape[1]] if part.shape[1] == buffer.shape[1] else np.empty_like(single)
+        softmax(single, probabilities)
         strip = _walk(probabilities, labels[y : y + rows], recipe, recipe.limits(), y0 + y, x0)
         assert strip is not None, "a softmax of finite logits is finite"
         strips.append(strip)

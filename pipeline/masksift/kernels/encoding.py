@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Encoding"]
 
-_CODES = {"uint8": np.uint8, "uint16": np.uint16, "float16": np.uint16, "float32": np.uint32}
+_CODES = {"uint8": "uint8", "uint16": "uint16", "float16": "uint16", "float32": "uint32"}
 _ONE = {"float16": 0x3C00, "float32": 0x3F800000}
 
 
@@ -36,7 +37,7 @@ class Encoding:
         return self.dtype in _ONE
 
     @property
-    def codes_dtype(self) -> np.dtype[np.unsignedinteger]:
+    def codes_dtype(self) -> np.dtype[Any]:
         """The unsigned dtype of the codes: same width as ``dtype``."""
         return np.dtype(_CODES[self.dtype])
 

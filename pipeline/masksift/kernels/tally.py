@@ -10,9 +10,20 @@ from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
 
-__all__ = ["Tally", "count_at_least", "flag_confident", "flag_rank", "pair_counts", "refine", "softmin_sums", "tally"]
+__all__ = [
+    "Tally",
+    "count_at_least",
+    "flag_confident",
+    "flag_rank",
+    "pair_counts",
+    "refine",
+    "softmin_sums",
+    "sum_mode",
+    "tally",
+]
 
-_CODE, _HALF, _SINGLE = 0, 1, 2
+CODE, HALF, SINGLE = range(3)
+"""How codes are summed."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +49,11 @@ class Tally:
 
 
 @njit(cache=True, nogil=True)
-def _half_to_fixed(bits):
+def half_to_fixed(bits):
+    # float16 bits -> steps of 2^-24, exactly, without a branch
     exponent = np.int64(bits) >> 10
-    mantissa = np.int64(bits) & 1023
-    if exponent > 0:
-        return (mantissa | 1024) << (exponent - 1)
-    return mantissa
+    normal = np.int64(exponent > 0)
+    return ((np.int64(bits) & 1023) | (normal << 10)) << (exponent - normal)
 
 
 @njit(cache=True, nogil=True)
@@ -60,16 +70,21 @@ def _tally(labels, predicted, self_codes, confident_codes, mode, singles, shift,
             code = self_codes[j]
             joint[side, given, winner] += np.uint32(1)
             counts[side, code >> shift] += np.uint32(1)
-            if mode == _CODE:
+            if mode == CODE:
                 sums[side, given] += np.int64(code)
-            elif mode == _HALF:
-                sums[side, given] += _half_to_fixed(code)
+            elif mode == HALF:
+                sums[side, given] += half_to_fixed(code)
             else:
                 sums[side, given] += np.int64(np.rint(np.float64(singles[j]) * 4294967296.0))
             above += np.int64(code) >= limits[given]
             if pairs.size > 0 and winner != given:
                 pairs[winner, confident_codes[j]] += np.uint32(1)
     return above
+
+
+def sum_mode(encoding: Encoding) -> int:
+    """How codes of an encoding are summed."""
+    return {"float16": HALF, "float32": SINGLE}.get(encoding.dtype, CODE)
 
 
 def tally(
@@ -90,13 +105,15 @@ def tally(
     with_pairs = predicted_confidence is not None and encoding.dtype == "uint8"
     confident = np.ascontiguousarray(predicted_confidence).reshape(-1) if with_pairs else flat[2][:0]
     singles = flat[2].view(np.float32) if encoding.dtype == "float32" else np.empty(0, np.float32)
-    mode = _HALF if encoding.dtype == "float16" else _SINGLE if encoding.dtype == "float32" else _CODE
+    mode = sum_mode(encoding)
     joint = np.zeros((2, classes, classes), np.uint32)
     sums = np.zeros((2, classes), np.int64)
     counts = np.zeros((2, encoding.bins), np.uint32)
     pairs = np.zeros((classes if with_pairs else 0, 256), np.uint32)
     bounds = np.full(classes, encoding.top + 1, np.int64) if limits is None else limits
-    above = _tally(*flat, confident, mode, singles, encoding.key_shift, bounds, joint, sums, counts, pairs)
+    above = _tally(
+        flat[0], flat[1], flat[2], confident, mode, singles, encoding.key_shift, bounds, joint, sums, counts, pairs
+    )
     return Tally(
         joint=joint.sum(axis=0, dtype=np.int64),
         sums=[int(total) for total in sums.sum(axis=0)],

@@ -10,42 +10,57 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["TILE_BYTES", "softmax", "walk"]
+__all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "look_up", "round_to_half", "softmax", "walk"]
 
-TILE_BYTES = 160 * 1024
-"""Bytes of prediction in one tile: all loops of a tile read it from the second-level cache."""
+TILE = 16384
+"""Pixels of a tile. Its rows are long enough for the hardware to fetch ahead (shorter ones cost float32 a factor of
+two), and what is kept of each pixel stays in the second-level cache."""
 
-
-@njit(cache=True, nogil=True)
-def _maximum(row, best):
-    for j in range(row.size):
-        best[j] = max(best[j], row[j])
+INTEGER, HALF, SINGLE, DOUBLE = range(4)
+"""How the codes of a prediction are summed."""
 
 
 @njit(cache=True, nogil=True)
-def _argmax(row, best, number, winner):
+def _take_integers(row, number, best, winner, sums):
+    """Take in one row of one class: the maximum so far, whose class it is, and the sum."""
     for j in range(row.size):
-        winner[j] = number if row[j] == best[j] else winner[j]
+        code, most = row[j], best[j]
+        best[j] = max(code, most)
+        winner[j] = number if code > most else winner[j]
+        sums[j] = sums.dtype.type(sums[j] + sums.dtype.type(code))
 
 
 @njit(cache=True, nogil=True)
-def _add(row, sums):
+def _take_halves(row, number, best, winner, sums):
     for j in range(row.size):
-        sums[j] = sums.dtype.type(sums[j] + sums.dtype.type(row[j]))
-
-
-@njit(cache=True, nogil=True)
-def _add_half(row, sums):
-    # float16 bits -> fixed point 2^-24, exactly: the mantissa shifted by the exponent.
-    for j in range(row.size):
-        bits = np.uint32(row[j])
+        code, most = row[j], best[j]
+        best[j] = max(code, most)
+        winner[j] = number if code > most else winner[j]
+        # float16 bits -> fixed point 2^-24, exactly: the mantissa shifted by the exponent. Bits above 1.0 (infinite,
+        # NaN, negative) would shift too far; `top` finds them.
+        bits = np.uint32(code)
         exponent = np.uint32(bits >> np.uint32(10))
-        hidden = np.uint32(1024) if exponent > np.uint32(0) else np.uint32(0)
-        shift = np.uint32(exponent - np.uint32(1)) if exponent > np.uint32(0) else np.uint32(0)
-        # a shift of 32 or more is undefined; such bits are inf, NaN or negative and are caught by `top`
-        shift = np.uint32(shift & np.uint32(15))
-        mantissa = np.uint32(np.uint32(bits & np.uint32(1023)) | hidden)
-        sums[j] = np.uint32(sums[j] + np.uint32(mantissa << shift))
+        normal = np.uint32(exponent > np.uint32(0))
+        mantissa = np.uint32(np.uint32(bits & np.uint32(1023)) | np.uint32(normal << np.uint32(10)))
+        sums[j] = np.uint32(sums[j] + np.uint32(mantissa << np.uint32(np.uint32(exponent - normal) & np.uint32(15))))
+
+
+@njit(cache=True, nogil=True)
+def _take_singles(row, number, best, winner, sums):
+    for j in range(row.size):
+        code, most = row[j], best[j]
+        best[j] = max(code, most)
+        winner[j] = number if code > most else winner[j]
+        sums[j] = np.float32(sums[j] + np.uint32(code).view(np.float32))
+
+
+@njit(cache=True, nogil=True)
+def _take_doubles(row, number, best, winner, sums):
+    for j in range(row.size):
+        code, most = row[j], best[j]
+        best[j] = max(code, most)
+        winner[j] = number if code > most else winner[j]
+        sums[j] = sums[j] + np.uint64(code).view(np.float64)
 
 
 @njit(cache=True, nogil=True)
@@ -106,13 +121,19 @@ def _count_codes(row, where, table, counts, other):
 
 
 @njit(cache=True, nogil=True)
+def _bin(row, j):
+    # in the row's own precision: no promotion of float32, no rounding of float64
+    return min(np.int32(row[j] * row.dtype.type(256)), np.int32(255))
+
+
+@njit(cache=True, nogil=True)
 def _count_floats(row, where, counts, other):
     pairs = where.size // 2 * 2
     for n in range(0, pairs, 2):
-        counts[min(np.uint32(row[where[n]] * 256), 255)] += np.uint32(1)
-        other[min(np.uint32(row[where[n + 1]] * 256), 255)] += np.uint32(1)
+        counts[_bin(row, where[n])] += np.uint32(1)
+        other[_bin(row, where[n + 1])] += np.uint32(1)
     if pairs < where.size:
-        counts[min(np.uint32(row[where[pairs]] * 256), 255)] += np.uint32(1)
+        counts[_bin(row, where[pairs])] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
@@ -129,39 +150,44 @@ def _lattice(tile, values, labels, where, table, own, every, other):
         if table.size > 0:
             own[given, table[tile[given, j]]] += np.uint32(1)
         else:
-            own[given, min(np.uint32(values[given, j] * 256), 255)] += np.uint32(1)
+            own[given, _bin(values[given], j)] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
 def walk(
-    codes, values, half, labels, top, low, high, width, step, y0, x0, table, tile,
-    self_confidence, predicted_class, predicted_confidence, sums, where, own, every, other,
+    codes, values, mode, labels, top, low, high, width, step, y0, x0, table,
+    self_confidence, predicted_class, predicted_confidence, sums, where, winners, own, every, other,
 ):  # fmt: skip
     """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
 
-    `values` are the same predictions as what is summed (the codes, or floats); `sums` (tile,) is scratch of the
-    summing dtype; `own` and `every` (K, 256) uint32 are added to. Returns True at the first tile that holds
-    anything to be looked at more closely (a code above `top`, a sum outside [low, high]); what was written
-    until then is to be thrown away.
+    ``mode``: how the codes are summed; ``values``: the same predictions as floats, for float32 and float64.
+    Scratch of one tile: ``sums`` of the summing dtype, ``winners`` of class numbers, best as wide as the codes (lanes
+    of one width), ``where``. ``own``, ``every`` and ``other`` (K, 256) uint32 are added to. Returns True at the first
+    tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]); what was
+    written until then is to be thrown away.
     """
     classes, pixels = codes.shape
-    for first in range(0, pixels, tile):
-        last = min(pixels, first + tile)
+    for first in range(0, pixels, sums.size):
+        last = min(pixels, first + sums.size)
         best = predicted_confidence[first:last]
-        winner = predicted_class[first:last]
+        winner = winners[: last - first]
         total = sums[: last - first]
         best[:] = 0
+        winner[:] = 0
         total[:] = 0
-        for k in range(classes):
-            _maximum(codes[k, first:last], best)
-            if half:
-                _add_half(codes[k, first:last], total)
+        for k in range(classes):  # upwards, and only what is larger wins: ties go to the lowest class
+            number = winner.dtype.type(k)
+            if mode == HALF:
+                _take_halves(codes[k, first:last], number, best, winner, total)
+            elif mode == SINGLE:
+                _take_singles(codes[k, first:last], number, best, winner, total)
+            elif mode == DOUBLE:
+                _take_doubles(codes[k, first:last], number, best, winner, total)
             else:
-                _add(values[k, first:last], total)
+                _take_integers(codes[k, first:last], number, best, winner, total)
         if _outside(best, total, top, low, high):
             return True
-        for k in range(classes - 1, -1, -1):  # downwards: the lowest class number wins a tie
-            _argmax(codes[k, first:last], best, winner.dtype.type(k), winner)
+        predicted_class[first:last] = winner
         _at_label(labels[first:last], codes[:, first:last], self_confidence[first:last])
         if step > 0:
             found = _lattice_positions(labels[first:last], first, width, step, y0, x0, where)
@@ -171,11 +197,17 @@ def walk(
 
 
 @njit(cache=True, nogil=True)
+def _maximum(row, best):
+    for j in range(row.size):
+        best[j] = max(best[j], row[j])
+
+
+@njit(cache=True, nogil=True)
 def _exp_row(row, peak, powers, out):
     """out = exp(row - peak), row <= peak, float32: 2^n by its bits times a polynomial of the remainder.
 
-    The relative error is below 2e-7 of the exact exp. A loop of plain arithmetic becomes SIMD code, which a call of the C
-    library's exp does not, and its bits are the same on every machine.
+    The relative error is below 2e-7 of the exact exp. A loop of plain arithmetic becomes SIMD code, which a
+    call of the C library's exp does not, and its bits are the same on every machine.
     """
     for j in range(row.size):
         x = max(np.float32(row[j] - peak[j]), np.float32(-87.0))
@@ -226,3 +258,29 @@ def softmax(logits, out):
             _scale_row(out[k, first:last], powers.view(np.float32), total)
         for k in range(classes):
             _divide(out[k, first:last], total)
+
+
+@njit(cache=True, nogil=True)
+def round_to_half(values, bits, halves):
+    """float32 in [0, 1] and their bits (P,) -> bits of the nearest float16 (P,), ties to even.
+
+    The same as a cast, which takes a hundred times as long on small numbers.
+    """
+    for j in range(values.size):
+        single = np.uint32(bits[j])
+        odd = np.uint32(np.uint32(single >> np.uint32(13)) & np.uint32(1))
+        normal = np.uint32(np.uint32(np.uint32(single + np.uint32(0xFFF)) + odd) >> np.uint32(13))
+        # below 2^-14 a float16 counts steps of 2^-24
+        steps = np.int32(np.rint(values[j] * np.float32(16777216.0)))
+        halves[j] = np.uint16(steps) if single < np.uint32(0x38800000) else np.uint16(normal - np.uint32(112 << 10))
+
+
+@njit(cache=True, nogil=True)
+def look_up(labels, table, plane, bad):
+    """plane (P,) = table[labels]; answers how many of them are `bad`."""
+    found = 0
+    for j in range(labels.size):
+        number = table[labels[j]]
+        plane[j] = number
+        found += number == bad
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from masksift.methods.base import Image
 
 __all__ = ["CIL"]
@@ -17,4 +19,7 @@ class CIL:
     name = "cil"
 
     def score(self, image: Image) -> float:
+        if image.encoding.dtype == "float32":  # the tally rounds these to its fixed point
+            singles = image.self_codes.view(np.float32)
+            return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.tally.valid
         return float(sum(image.tally.sums) * image.encoding.unit / image.tally.valid)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import numpy as np
-
 from masksift.kernels.components import component_means
 from masksift.methods.base import Image
 
@@ -33,9 +31,14 @@ class CoCo:
     def score(self, image: Image) -> float:
         planes = {"labels": [image.labels], "predictions": [image.predicted_class]}
         chosen = planes["labels"] + planes["predictions"] if self.sources == "both" else planes[self.sources]
-        parts = [component_means(plane, image.valid, image.self_codes, image.encoding) for plane in chosen]
-        areas, means = (np.concatenate(column) for column in zip(*parts, strict=True))
         # As typed: 1e-4 of 70,000 pixels are 7, where the float product rounds up to 8.
         least = math.ceil(Fraction(str(self.min_area)) * image.tally.valid)
-        kept = means[areas >= least] if (areas >= least).any() else means
-        return float(kept.min() if self.aggregate == "min" else kept.mean())
+        parts = [
+            component_means(plane, image.labels, image.self_codes, image.encoding, image.classes, least)
+            for plane in chosen
+        ]
+        any_large = any(part.large for part in parts)
+        if self.aggregate == "min":
+            return min(part.large_least if any_large else part.small_least for part in parts)
+        total = sum(part.large_sum if any_large else part.small_sum for part in parts)
+        return total / sum(part.large if any_large else part.small for part in parts)

@@ -17,16 +17,16 @@ class Softmin:
     """sum s w / sum w over the valid pixels with w = exp((min s - s) / T); lower = worse.
 
     Source: the paper (Lad & Mueller 2023, arXiv 2307.05080); equal to <s, softmax((1 - s) / T)>, as cleanlab
-    computes it. T -> 0 is the minimum, a large T the mean.
+    computes it. T -> 0 is the minimum, T = inf the mean.
     """
 
     temperature: float = 0.1
     name = "softmin"
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
+        if not self.temperature > 0:  # so written, NaN is refused too
             raise ValueError(
-                f"softmin's temperature is {self.temperature}; it weighs by exp(-s / T), which needs a finite T > 0: "
+                f"softmin's temperature is {self.temperature}; it weighs by exp(-s / T), which needs T > 0: "
                 "give one, 0.1 as a rule"
             )
 
@@ -35,12 +35,10 @@ class Softmin:
         if encoding.dtype == "float32":  # its histogram has no exact values
             singles = np.ascontiguousarray(image.self_codes).view(np.float32).reshape(-1)
             least = float(singles[image.valid.reshape(-1)].min())
-            weighted, weights = softmin_sums(
-                image.labels.reshape(-1), singles, image.classes, least, self.temperature
-            )
+            weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
             return float(weighted / weights)
         present = np.flatnonzero(image.tally.self_counts)
         values = encoding.values(present)
-        with np.errstate(under="ignore"):
+        with np.errstate(under="ignore", over="ignore"):  # a difference divided by a tiny T may be -inf: weight 0
             weights = image.tally.self_counts[present] * np.exp((values[0] - values) / self.temperature)
         return float((values * weights).sum() / weights.sum())

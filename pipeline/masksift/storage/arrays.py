@@ -2,58 +2,74 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import ByteRequest, Store, SuffixByteRequest
-from zarr.codecs import ShardingCodec, ZstdCodec
+from zarr.abc.store import ByteRequest, Store
+from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
+from masksift.errors import DataError
 from masksift.schema import ArraySpec
-from masksift.storage.objects import local_path
+from masksift.storage.chunks import ChunkCheck, MissingChunk, Unreadable, natural, said
+from masksift.storage.objects import local_path, unknown_place
 
-__all__ = ["CLASSES", "EVIDENCE", "MASK", "ArrayReader", "EvidenceArrays", "MissingChunk", "Unreadable", "open_group", "open_store"]
-
-_NO_CHUNK = 2**64 - 1
-
-
-class MissingChunk(Exception):
-    """A chunk that the array's metadata promises does not exist in the store."""
-
-
-class Unreadable(Exception):
-    """A chunk exists and does not decode."""
+__all__ = [
+    "CLASSES",
+    "EVIDENCE",
+    "MASK",
+    "ArrayReader",
+    "EvidenceArrays",
+    "MissingChunk",
+    "Unreadable",
+    "open_group",
+    "open_store",
+]
 
 
 class _WatchedStore(WrapperStore[Store]):
     """A store that counts what is read and written and notes the keys that were asked for and are not there.
 
-    zarr reads an absent chunk as the fill value, in silence; here the silence is broken at no further request.
+    ``failures``: what the store itself raised, which is no fault of a chunk. ``check``: looks at the bytes that come.
     """
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.absent: list[str] = []
+        self.check: Callable[[str, Buffer, ByteRequest | None], None] | None = None
         self.bytes = 0
         self.requests = 0
         self.written = 0
+        self.forget()
 
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        value = await super().get(key, prototype, byte_range)
+    def forget(self) -> None:
+        """Begin a read: nothing is noted yet."""
+        self.absent: list[str] = []
+        self.failures: list[Exception] = []
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         self.requests += 1
+        try:
+            value = await super().get(key, prototype, byte_range)
+        except Exception as e:
+            self.failures.append(e)
+            raise
         if value is None:
             self.absent.append(key)
-        else:
-            self.bytes += len(value)
+            return None
+        self.bytes += len(value)
+        if self.check is not None:
+            self.check(key, value, byte_range)
         return value
+
+    def first_absent(self) -> str | None:
+        """The first key that was asked for and is not there."""
+        return min(self.absent, key=natural, default=None)
 
     async def set(self, key: str, value: Buffer) -> None:
         await super().set(key, value)
@@ -65,12 +81,16 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool) -> Stor
     path = local_path(url)
     if path is not None:
         return LocalStore(path, read_only=read_only)
-    return FsspecStore.from_url(url, storage_options=dict(options), read_only=read_only)
+    try:
+        return FsspecStore.from_url(url, storage_options=dict(options), read_only=read_only)
+    except (ValueError, ImportError) as e:
+        raise unknown_place(url, e) from e
 
 
 def open_group(url: str, options: Mapping[str, Any]) -> zarr.Group:
-    """The Zarr group (v2 or v3) at a URL, read-only. Raises FileNotFoundError where there is none."""
-    return zarr.open_group(open_store(url, options, read_only=True), mode="r")
+    """The Zarr group (v2 or v3) at a URL, read-only, as it is now: consolidated metadata may be older than its arrays.
+    Raises FileNotFoundError where there is none."""
+    return zarr.open_group(open_store(url, options, read_only=True), mode="r", use_consolidated=False)
 
 
 class ArrayReader:
@@ -84,8 +104,8 @@ class ArrayReader:
         self._absent_is_missing = absent_is_missing
         self._store = _WatchedStore(open_store(spec.url, options, read_only=True))
         self._array = zarr.open_array(self._store, mode="r")
-        self._store.absent.clear()
-        self._empty_inner: dict[tuple[int, ...], NDArray[np.bool_]] = {}
+        self._check = ChunkCheck(self._array, spec.url, self._part)
+        self._store.check = self._check.check_bytes
 
     @property
     def bytes(self) -> int:
@@ -96,66 +116,68 @@ class ArrayReader:
         return self._store.requests
 
     def read(self, *window: slice) -> NDArray[Any]:
-        """The window, one slice with start and stop an axis in canonical order, C-contiguous.
+        """The window, one slice with start and stop an axis in canonical order, C-contiguous, in native byte order.
 
-        Raises MissingChunk, Unreadable; errors of the store itself (OSError) pass through.
+        Raises MissingChunk, Unreadable, which name the chunk where the window lies in one chunk of images; errors of
+        the store itself pass through.
         """
         stored = [slice(0, 0)] * len(window)
         for place, part in zip(self._spec.axes, window, strict=True):
             stored[place] = part
-        if self._absent_is_missing and self._spec.shards is not None:
-            self._check_shards(tuple(stored))
-        self._store.absent.clear()
         try:
-            values = np.asarray(self._array[tuple(stored)])
-        except (gzip.BadGzipFile, EOFError) as e:
-            raise Unreadable(f"{type(e).__name__}: {e}") from e
-        except (OSError, MemoryError):
+            values = self._read(tuple(stored))
+        except Unreadable:
+            if len(_chunks_of(window[0], self._spec.chunks[0])) == 1:
+                self._find_fault(tuple(stored))
+            raise
+        return np.ascontiguousarray(values.transpose(self._spec.axes), values.dtype.newbyteorder("="))
+
+    def _read(self, window: tuple[slice, ...]) -> NDArray[Any]:
+        """The window in stored axis order."""
+        self._store.forget()
+        self._check.check_shards(window, absent_is_missing=self._absent_is_missing)
+        try:
+            values = np.asarray(self._array[window])
+        except (Unreadable, MemoryError):
             raise
         except Exception as e:  # every codec has errors of its own
-            raise Unreadable(f"{type(e).__name__}: {e}") from e
-        if self._absent_is_missing and self._store.absent:
-            raise MissingChunk(f"chunk {self._store.absent[0]} of {self._spec.url} does not exist")
-        return np.ascontiguousarray(values.transpose(self._spec.axes))
+            if self._store.failures:
+                raise
+            keys = list(self._keys(window))
+            which = f"chunk {keys[0]}" if len(keys) == 1 else f"one of the chunks {keys[0]} to {keys[-1]}"
+            raise Unreadable(f"{which} of {self._spec.url} does not decode ({said(e)})") from e
+        # zarr does not wait for the other chunks of a read that failed: what it notes late is no matter of this window.
+        absent = self._store.absent and [key for key in self._keys(window) if key in self._store.absent]
+        if self._absent_is_missing and absent:
+            raise MissingChunk(f"chunk {absent[0]} of {self._spec.url} does not exist")
+        return values
 
-    def _check_shards(self, window: tuple[slice, ...]) -> None:
-        """Raise MissingChunk where the index of a shard says that an inner chunk in the window was never written."""
-        shape = self._array.shards
-        inner = self._array.chunks
-        assert shape is not None
-        grid = [range(part.start // size, -(-part.stop // size)) for part, size in zip(window, shape, strict=True)]
-        for shard in np.ndindex(*(len(places) for places in grid)):
-            place = tuple(places[i] for places, i in zip(grid, shard, strict=True))
-            empty = self._empty(place)
-            parts = []
-            for part, size, start, small in zip(window, shape, place, inner, strict=True):
-                low, high = max(part.start - start * size, 0), min(part.stop - start * size, size)
-                parts.append(slice(low // small, -(-high // small)))
-            if empty[tuple(parts)].any():
-                first = tuple(int(i) for i in np.argwhere(empty[tuple(parts)])[0])
-                number = tuple(part.start + i for part, i in zip(parts, first, strict=True))
-                raise MissingChunk(f"inner chunk {number} of shard {place} of {self._spec.url} does not exist")
+    def _keys(self, window: tuple[slice, ...]) -> Iterator[str]:
+        """The objects that a window lies in, in order."""
+        sizes = self._array.shards or self._array.chunks
+        for place in product(*map(_chunks_of, window, sizes)):
+            yield self._array.metadata.encode_chunk_key(place)
 
-    def _empty(self, place: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Which inner chunks of a shard are absent, by its index (Zarr v3, sharding_indexed)."""
-        if place in self._empty_inner:
-            return self._empty_inner[place]
-        codec = next(codec for codec in self._array.metadata.codecs if isinstance(codec, ShardingCodec))
-        per_shard = tuple(size // small for size, small in zip(self._array.shards or (), self._array.chunks, strict=True))
-        count = int(np.prod(per_shard))
-        checksum = 4 if any(type(c).__name__ == "Crc32cCodec" for c in codec.index_codecs) else 0
-        size = 16 * count + checksum
-        key = self._array.metadata.encode_chunk_key(place)
-        at_end = codec.index_location.value == "end"
-        request: ByteRequest = SuffixByteRequest(size) if at_end else zarr.abc.store.RangeByteRequest(0, size)
-        index = sync(self._store.get(f"{self._array.path}/{key}".lstrip("/"), default_buffer_prototype(), request))
-        if index is None:
-            raise MissingChunk(f"shard {key} of {self._spec.url} does not exist")
-        if len(index) < size:
-            raise Unreadable(f"shard {key} of {self._spec.url} is cut short: its index has {len(index)} of {size} bytes")
-        entries = np.frombuffer(index.to_bytes()[: 16 * count], "<u8").reshape(-1, 2)
-        self._empty_inner = {place: (entries == _NO_CHUNK).all(axis=1).reshape(per_shard)}  # the last shard is enough
-        return self._empty_inner[place]
+    def _find_fault(self, window: tuple[slice, ...]) -> None:
+        """Read a window in which something does not decode chunk by chunk, in order. Raises MissingChunk for the first
+        chunk that is not there, else Unreadable for the first that does not decode."""
+        first: Unreadable | None = None
+        for place in product(*map(_chunks_of, window, self._array.chunks)):
+            inside = zip(window, place, self._array.chunks, strict=True)
+            try:
+                self._read(tuple(slice(max(part.start, n * s), min(part.stop, (n + 1) * s)) for part, n, s in inside))
+            except Unreadable as e:
+                first = first or e
+        if first is not None:
+            raise first
+
+    def _part(self, key: str, part: ByteRequest) -> Buffer | None:
+        return sync(self._store.get(key, default_buffer_prototype(), part))
+
+
+def _chunks_of(part: slice, size: int) -> range:
+    """The numbers of the chunks of a size that a part of an axis lies in."""
+    return range(part.start // size, -(-part.stop // size))
 
 
 CLASSES = "predicted_class"
@@ -170,6 +192,7 @@ class EvidenceArrays:
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self._url = url
         self._store = _WatchedStore(open_store(url, options, read_only=False))
         self._group: zarr.Group | None = None
 
@@ -183,8 +206,9 @@ class EvidenceArrays:
         for name in names:
             if name not in group:
                 group.create_array(
-                    name, shape=shape, chunks=chunks, dtype=dtypes[name], fill_value=0, compressors=[ZstdCodec(level=1)],
-                    dimension_names=("image", "y", "x"), config={"write_empty_chunks": True},
+                    name, shape=shape, chunks=chunks, dtype=dtypes[name], fill_value=0,
+                    compressors=[ZstdCodec(level=1)], dimension_names=("image", "y", "x"),
+                    config={"write_empty_chunks": True},
                 )  # fmt: skip
 
     def _array(self, name: str) -> zarr.Array[Any]:
@@ -211,5 +235,21 @@ class EvidenceArrays:
         self._array(name)[start : start + len(planes)] = planes
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Planes (stop - start, H, W) of images [start, stop)."""
-        return np.asarray(self._array(name)[start:stop])
+        """Planes (stop - start, H, W) of images [start, stop). Raises DataError where any of it is lost: the tasks
+        write every chunk, all zeros too."""
+        array = self._array(name)
+        self._store.forget()
+        try:
+            planes = np.asarray(array[start:stop])
+        except Exception as e:
+            if self._store.failures:
+                raise
+            raise self._lost(f"{name} of images {start} to {stop - 1} does not decode ({said(e)})") from e
+        if (absent := self._store.first_absent()) is not None:
+            raise self._lost(f"{absent} of {name} does not exist")
+        return planes
+
+    def _lost(self, fact: str) -> DataError:
+        return DataError(
+            f"evidence at {self._url} is lost: {fact}", "it cannot be scored", "Run it again into a new --out"
+        )

@@ -48,27 +48,36 @@ class Manifest:
 
         Raises UsageError where the folder holds another run, or files that are no run's.
         """
-        found = self._folder.read(_PLAN)
-        if found is not None:
-            other = json.loads(found)
+        other = _plan(self._folder.read(_PLAN))
+        if other is not None:
             if other.get("fingerprint") == self._fingerprint:
                 return True
             raise UsageError(
-                f"{self._folder.url} holds another run (fingerprint {str(other.get('fingerprint'))[:12]}, this one's is "
-                f"{self._fingerprint[:12]}: {_difference(other, plan)})",
+                f"{self._folder.url} holds another run ({_difference(other, plan)})",
                 "its results would be overwritten",
                 "Give another --out, or remove that folder"
                 + (", or score its evidence again with `masksift score`" if verb == "run" else ""),
             )
-        strangers = self._folder.names()
+        strangers = [name for name in self._folder.names() if not self._is_leftover(name)]
         if strangers:
             raise UsageError(
                 f"{self._folder.url} holds files that are no run of masksift ({', '.join(strangers[:3])})",
                 "they could be mistaken for results",
                 "Give an empty or a new folder as --out",
             )
-        self._folder.write(_PLAN, json.dumps(plan, indent=2, sort_keys=True).encode())
+        try:
+            self._folder.write(_PLAN, json.dumps(plan, indent=2, sort_keys=True).encode())
+        except (FileExistsError, NotADirectoryError, PermissionError) as e:
+            raise UsageError(
+                f"{self._folder.url} cannot be made a folder and written ({e.strerror})",
+                "there is no place for the results",
+                "Give a new folder as --out",
+            ) from e
         return False
+
+    def _is_leftover(self, name: str) -> bool:
+        """Whether it is all that an attempt leaves which was killed while it wrote its plan."""
+        return name == _PLAN.split("/")[0] and all(n.endswith(".partial") for n in self._folder.names(name))
 
     def _product(self, stage: str, number: int) -> str:
         return f"manifest/{stage}/{self._fingerprint[:12]}-{number:06d}.zip"
@@ -88,11 +97,28 @@ class Manifest:
         return [n for n in numbers if self._product(stage, n).rsplit("/", 1)[-1] not in present]
 
 
+def _plan(data: bytes | None) -> dict[str, Any] | None:
+    """The plan that lies there, or None where there is none of masksift's."""
+    try:
+        found = None if data is None else json.loads(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "fingerprint" in found else None
+
+
 def _difference(other: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     """The first keys in which two plans differ, with both values."""
     theirs, ours = _flat(other.get("identity", {})), _flat(plan.get("identity", {}))
     keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
-    return "; ".join(f"{key} was {theirs.get(key)!r}, is {ours.get(key)!r}" for key in keys[:2]) or "they differ"
+    told = [
+        f"{key.removeprefix('configuration.')} was {_shown(theirs.get(key))}, is {_shown(ours.get(key))}"
+        for key in keys[:2]
+    ]
+    return "; ".join(told) or "its plan differs"
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

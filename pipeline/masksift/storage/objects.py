@@ -12,7 +12,9 @@ from typing import Any
 
 import fsspec
 
-__all__ = ["Folder", "join", "local_path"]
+from masksift.errors import UsageError
+
+__all__ = ["Folder", "join", "local_path", "unknown_place"]
 
 
 def local_path(url: str) -> str | None:
@@ -27,6 +29,14 @@ def join(url: str, *names: str) -> str:
     return "/".join([url.rstrip("/"), *(name.strip("/") for name in names)])
 
 
+def unknown_place(url: str, cause: Exception) -> UsageError:
+    """What is said where fsspec knows no store for a URL, or lacks a package for it."""
+    return UsageError(
+        f"{url} cannot be opened ({cause})", "there is no store to read or write",
+        "Give a path, or a URL such as s3://bucket/folder whose fsspec package is installed",
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Folder:
     """A prefix in a store. Names are relative to it. Picklable; the connection is made where it is used."""
@@ -36,7 +46,10 @@ class Folder:
 
     @cached_property
     def _filesystem(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        filesystem, path = fsspec.core.url_to_fs(local_path(self.url) or self.url, **self.options)
+        try:
+            filesystem, path = fsspec.core.url_to_fs(local_path(self.url) or self.url, **self.options)
+        except (ValueError, ImportError) as e:
+            raise unknown_place(self.url, e) from e
         return filesystem, path
 
     def __getstate__(self) -> dict[str, Any]:
@@ -49,7 +62,7 @@ class Folder:
         """The bytes of an object, or None where there is none."""
         try:
             data: bytes = self._filesystem[0].cat_file(self._path(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return data
 
@@ -82,4 +95,6 @@ class Folder:
             entries = self._filesystem[0].ls(path, detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry.rstrip("/") != path.rstrip("/"))
+        return sorted(
+            entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry.rstrip("/") != path.rstrip("/")
+        )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.errors import ContainsArrayError
 
 from masksift.errors import DataError
 from masksift.schema import ArraySpec, DataSpec
 from masksift.storage.arrays import open_group, open_store
-from masksift.storage.objects import local_path
+from masksift.storage.chunks import said
+from masksift.storage.objects import join, local_path
 
 __all__ = ["Overrides", "image_ids", "open_source", "source_name"]
 
@@ -44,28 +47,20 @@ class Overrides:
 
 def source_name(url: str) -> str:
     """The last part of a source's URL, without `.zarr`: its name in the results."""
-    return url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") or "source"
+    return (local_path(url) or url).rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") or "source"
 
 
 def open_source(url: str, overrides: Overrides, options: Mapping[str, Any], *, index: int = 0) -> DataSpec:
     """Open one source and answer its facts. Raises DataError, with the names and the numbers, where it is none."""
-    try:
-        group = open_group(url, options)
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise DataError(
-            f"there is no Zarr group at {url}", "nothing was read", "Give the URL of a group that holds the arrays "
-            f"{overrides.predictions!r} and {overrides.labels!r}",
-        ) from e  # fmt: skip
+    group = _group(url, overrides, options)
     predictions = _array(group, url, overrides.predictions, "predictions", _PREDICTIONS, overrides.predictions_axes)
     labels = _array(group, url, overrides.labels, "labels", _LABELS, overrides.labels_axes)
     _check_shapes(url, predictions[1], labels[1])
-    facts = {**group.attrs.asdict(), **labels[0].attrs.asdict(), **predictions[0].attrs.asdict()}
-    classes = predictions[1].shape[1]
-    kind = overrides.kind or str(facts.get("kind", "probabilities"))
-    ignore = _ignore(url, overrides, {**predictions[0].attrs.asdict(), **group.attrs.asdict(), **labels[0].attrs.asdict()})
-    scale = _scale(url, overrides, facts, predictions[1].dtype, kind)
+    of_predictions, of_labels = _attributes(group, predictions[0]), _attributes(group, labels[0])
+    kind = overrides.kind or str(of_predictions.get("kind", "probabilities"))
+    ignore = _ignore(url, overrides, {**of_predictions, **of_labels})
+    scale = _scale(url, overrides, of_predictions, predictions[1].dtype, kind)
     tolerance = overrides.sum_tolerance if overrides.sum_tolerance is not None else _tolerance(predictions[1], scale)
-    empty = overrides.empty_label_chunks or str(facts.get("empty_label_chunks", "missing"))
     return DataSpec(
         index=index,
         name=source_name(url),
@@ -73,12 +68,12 @@ def open_source(url: str, overrides: Overrides, options: Mapping[str, Any], *, i
         predictions=predictions[1],
         labels=labels[1],
         image_id=_optional_ids(group, url, overrides.image_id, labels[1].shape[0]),
-        class_names=_class_names(url, overrides, facts, classes),
+        class_names=_class_names(url, overrides, {**of_labels, **of_predictions}, predictions[1].shape[1]),
         ignore=ignore,
         kind=kind,
         scale=scale,
         sum_tolerance=tolerance,
-        fill_is_missing=empty != "fill" and labels[0].fill_value not in ignore,
+        fill_is_missing=_empty_is_lost(url, overrides, of_labels) and labels[0].fill_value not in ignore,
         facts={"metadata": _fingerprint(predictions[0], labels[0])},
     )
 
@@ -88,55 +83,112 @@ def image_ids(source: DataSpec, start: int, stop: int, options: Mapping[str, Any
     if source.image_id is None:
         return [f"{source.name}/{i}" for i in range(start, stop)]
     array = zarr.open_array(open_store(source.image_id.url, options, read_only=True), mode="r")
-    return [str(value) for value in np.asarray(array[start:stop]).tolist()]
+    own = np.asarray(array[start:stop]).tolist()
+    texts = [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in own]
+    return [text or f"{source.name}/{i}" for i, text in enumerate(texts, start)]
+
+
+def _group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.Group:
+    try:
+        return open_group(url, options)
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise DataError(
+            f"there is no Zarr group at {url}", "nothing was read", "Give the URL of a group that holds the arrays "
+            f"{overrides.predictions!r} and {overrides.labels!r}",
+        ) from e  # fmt: skip
+    except ContainsArrayError as e:
+        raise DataError(
+            f"{url} is an array", "a source is a group of arrays", "Give the URL of the group it lies in"
+        ) from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise _no_metadata(url, e) from e
+
+
+def _member(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
+    """The array of that name in the group, or None."""
+    try:
+        found = group[name]
+    except (ValueError, TypeError, KeyError) as e:
+        if isinstance(e, KeyError) and name in str(e):
+            return None
+        raise _no_metadata(join(url, name), e) from e
+    return found if isinstance(found, zarr.Array) else None
+
+
+def _no_metadata(url: str, cause: Exception) -> DataError:
+    return DataError(
+        f"the metadata of {url} cannot be understood ({said(cause)})", "it is not known what lies there",
+        "See whether zarr.open can open it, and write it again where not",
+    )  # fmt: skip
+
+
+def _no_array(group: zarr.Group, url: str, name: str, role: str, consequence: str) -> DataError:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of whatever else lies there
+        present = sorted(key for key, _ in group.arrays())
+    near = difflib.get_close_matches(name, present, n=1)
+    only = f"only {', '.join(map(repr, present))}" if present else "and no other"
+    hint = f"Say which array holds them: --arrays.{role} {near[0] if near else 'NAME'}"
+    return DataError(f"{url} holds no array {name!r}, {only}", consequence, hint)
+
+
+def _attributes(group: zarr.Group, array: zarr.Array[Any]) -> dict[str, Any]:
+    """What the array's attributes say, else its group's. A null says nothing."""
+    told = {**group.attrs.asdict(), **array.attrs.asdict()}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _array(
     group: zarr.Group, url: str, name: str, role: str, dims: tuple[str, ...], axes: tuple[str, ...] | None
 ) -> tuple[zarr.Array[Any], ArraySpec]:
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        present = sorted(key for key, _ in group.arrays())
-        near = difflib.get_close_matches(name, present, n=1)
-        hint = f"Say which array holds them: --arrays.{role} {near[0] if near else 'NAME'}"
-        raise DataError(f"{url} holds no array {name!r}, only {present}", f"there are no {role} to read", hint)
-    _check_dtype(url, name, role, str(array.dtype))
+    array = _member(group, url, name)
+    if array is None:
+        raise _no_array(group, url, name, role, f"there are no {role} to read")
+    dtype = _check_dtype(url, name, role, array)
     order = _axes(url, name, role, array, dims, axes)
     store = local_path(url)
     node = f"{(store or url).rstrip('/')}/{array.path.strip('/')}" if array.path else url
-    canonical = lambda sizes: tuple(int(sizes[place]) for place in order)  # noqa: E731
     spec = ArraySpec(
         url=node,
-        shape=canonical(array.shape),
-        chunks=canonical(array.chunks),
-        dtype=str(array.dtype),
+        shape=_ordered(array.shape, order),
+        chunks=_ordered(array.chunks, order),
+        dtype=dtype,
         itemsize=array.dtype.itemsize,
         axes=order,
-        shards=canonical(array.shards) if array.shards else None,
+        shards=_ordered(array.shards, order) if array.shards else None,
         format=array.metadata.zarr_format,
     )
     return array, spec
 
 
-def _check_dtype(url: str, name: str, role: str, dtype: str) -> None:
-    if role == "labels" and np.dtype(dtype).kind not in "iu":
+def _ordered(sizes: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(sizes[place]) for place in order)
+
+
+def _check_dtype(url: str, name: str, role: str, array: zarr.Array[Any]) -> str:
+    """The dtype by its name, in native byte order: what is read comes in it."""
+    dtype = array.dtype
+    shown = "text" if dtype.kind in "UTSO" else str(dtype)
+    if role == "labels" and dtype.kind not in "iu":
         raise DataError(
-            f"labels {name!r} of {url} are stored as {dtype}", "class numbers are integers: nothing was scored",
+            f"labels {name!r} of {url} are stored as {shown}", "class numbers are integers: nothing was scored",
             "Write them as integers (uint8 up to 256 values)",
         )  # fmt: skip
-    if role == "predictions" and dtype not in _DTYPES:
+    if role == "predictions" and dtype.name not in _DTYPES:
         raise DataError(
-            f"predictions {name!r} of {url} are stored as {dtype}", "that is no precision of a probability here",
+            f"predictions {name!r} of {url} are stored as {shown}", "that is no precision of a probability here",
             f"Write them as one of {', '.join(_DTYPES)}",
         )  # fmt: skip
+    return str(dtype.name)
 
 
 def _axes(
     url: str, name: str, role: str, array: zarr.Array[Any], dims: tuple[str, ...], axes: tuple[str, ...] | None
 ) -> tuple[int, ...]:
     """Where each canonical axis lies: by the configuration, else by the array's own names, else in order."""
-    own = getattr(array.metadata, "dimension_names", None) or array.attrs.asdict().get("_ARRAY_DIMENSIONS")
-    names = tuple(axes) if axes else tuple(str(n) for n in own) if own and sorted(map(str, own)) == sorted(dims) else dims
+    own: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.asdict().get("_ARRAY_DIMENSIONS") or ()
+    named = tuple(str(name) for name in own)
+    names = axes or (named if sorted(named) == sorted(dims) else dims)
     if sorted(names) != sorted(dims) or array.ndim != len(dims):
         raise DataError(
             f"{role} {name!r} of {url} have the shape {array.shape} and the axes {', '.join(names)}",
@@ -167,9 +219,14 @@ def _check_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None:
 
 def _class_names(url: str, overrides: Overrides, facts: Mapping[str, Any], classes: int) -> tuple[str, ...]:
     names = overrides.classes or facts.get("class_names") or [f"class {k}" for k in range(classes)]
+    if isinstance(names, (str, Mapping)) or not isinstance(names, Sequence):
+        raise DataError(
+            f"the class_names of {url} are {json.dumps(names)}", "they should be a list, one name a class",
+            "Give --classes a,b,c",
+        )  # fmt: skip
     if len(names) != classes:
         raise DataError(
-            f"{url} predicts {classes} classes and names {len(names)}: {', '.join(map(str, names[:30]))}",
+            f"{url} predicts {classes} classes and {len(names)} are named: {', '.join(map(str, names[:30]))}",
             "which name belongs to which class cannot be known",
             "Give one name a class, in the order of the predictions: --classes a,b,c",
         )
@@ -179,24 +236,48 @@ def _class_names(url: str, overrides: Overrides, facts: Mapping[str, Any], class
 def _ignore(url: str, overrides: Overrides, facts: Mapping[str, Any]) -> tuple[int, ...]:
     values = overrides.ignore if overrides.ignore is not None else facts.get("ignore", ())
     listed: Sequence[Any] = values if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
-    if not all(isinstance(value, int) or (isinstance(value, float) and value.is_integer()) for value in listed):
-        raise DataError(f"the ignore values of {url} are {values!r}", "label values are integers", "Give --ignore 255")
+    if not all(_is_number(value) and float(value).is_integer() for value in listed):
+        raise DataError(
+            f"the ignore values of {url} are {json.dumps(values)}", "label values are integers", "Give --ignore 255"
+        )
     return tuple(sorted({int(value) for value in listed}))
 
 
 def _scale(url: str, overrides: Overrides, facts: Mapping[str, Any], dtype: str, kind: str) -> float:
     integers = dtype.startswith("uint")
-    if kind not in _KINDS or (kind == "logits" and integers):
+    if kind not in _KINDS:
         raise DataError(
-            f"predictions of {url} are {dtype} of kind {kind!r}", "what their numbers mean is not known",
-            "Give --kind probabilities, or --kind logits for floats",
+            f"predictions of {url} are of kind {kind!r}", "what their numbers mean is not known",
+            "Give --kind probabilities, or --kind logits",
+        )  # fmt: skip
+    if kind == "logits" and integers:
+        raise DataError(
+            f"predictions of {url} are {dtype} of kind 'logits'", "logits are floats here",
+            "Give --kind probabilities, or write the logits as float16 or float32",
         )  # fmt: skip
     if not integers:
         return 1.0
-    scale = overrides.scale if overrides.scale is not None else float(facts.get("scale", 1 / np.iinfo(dtype).max))
-    if not 0 < scale <= 1:
-        raise DataError(f"the scale of {url} is {scale}", "a step of a probability lies in (0, 1]", "Give --scale 0.00392")
-    return scale
+    scale = overrides.scale if overrides.scale is not None else facts.get("scale", 1 / np.iinfo(dtype).max)
+    if not _is_number(scale) or not 0 < scale <= 1:
+        raise DataError(
+            f"the scale of {url} is {json.dumps(scale)}", "a step of a probability lies in (0, 1]",
+            "Give --scale 0.00392",
+        )  # fmt: skip
+    return float(scale)
+
+
+def _empty_is_lost(url: str, overrides: Overrides, facts: Mapping[str, Any]) -> bool:
+    empty = overrides.empty_label_chunks or facts.get("empty_label_chunks", "missing")
+    if empty not in ("missing", "fill"):
+        raise DataError(
+            f"empty_label_chunks of {url} is {json.dumps(empty)}", "what an absent chunk of labels means is not known",
+            "Give --arrays.empty_label_chunks missing, or fill",
+        )  # fmt: skip
+    return bool(empty == "missing")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _tolerance(predictions: ArraySpec, scale: float) -> float:
@@ -205,8 +286,10 @@ def _tolerance(predictions: ArraySpec, scale: float) -> float:
 
 
 def _optional_ids(group: zarr.Group, url: str, name: str, images: int) -> ArraySpec | None:
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
+    array = _member(group, url, name)
+    if array is None and name != Overrides.image_id:
+        raise _no_array(group, url, name, "image_id", "there are no ids to read")
+    if array is None:
         return None
     if array.shape != (images,):
         raise DataError(

@@ -68,7 +68,7 @@ def images_schema(methods: Sequence[str]) -> pa.Schema:
             pa.field("index", pa.int64(), nullable=False),
             pa.field("height", pa.int32(), nullable=False),
             pa.field("width", pa.int32(), nullable=False),
-            pa.field("valid_pixels", pa.int64()),  # null where the labels could not be read
+            pa.field("valid_pixels", pa.int64()),  # null, like all that follows the reason, where it is not scored
             pa.field("status", pa.string(), nullable=False),
             pa.field("reason", pa.string()),
             *(pa.field(name, pa.float64()) for name in methods),
@@ -113,7 +113,8 @@ def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) 
     data = folder.read(name)
     if data is None:
         raise FileNotFoundError(f"{folder.url}/{name}")
-    return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+    # pq.read_table would import the whole dataset machinery first: a second, for one object
+    return pq.ParquetFile(io.BytesIO(data)).read(columns=None if columns is None else list(columns))
 
 
 def read_parts(folder: Folder, names: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
@@ -122,7 +123,9 @@ def read_parts(folder: Folder, names: Iterable[str], columns: Sequence[str] | No
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table of a schema; a row that lacks a column that may not be null is refused by `validate`."""
+    """Rows as a table of a schema. Raises ValueError where a row lacks what may not be null."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
-    table.validate(full=True)
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise ValueError(f"{table[field.name].null_count} of {len(rows)} rows have no {field.name!r}")
     return table

@@ -1,0 +1,46 @@
+# Two commands on a fresh clone: `make demo` and `make test`. All else lies in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.PHONY: setup demo test test-fast lint bench lock clean
+
+setup: $(STAMP)
+
+# uv comes from the package index into the environment itself; the compiled file pins every package by its hash.
+$(STAMP): deploy/requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "masksift needs Python 3.11 or newer: make setup PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement deploy/requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m masksift.kernels.warm
+	touch $@
+
+demo: setup
+	$(BIN)/masksift demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: setup
+	$(BIN)/python tests/benchmarks/run.py
+
+# Pins without addresses: the file names versions and hashes, and no index.
+lock:
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--extra dev --output-file deploy/requirements-dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--constraint deploy/requirements-dev.txt --output-file deploy/requirements.txt pyproject.toml
+
+clean:
+	rm -rf .venv demo-run bench-run

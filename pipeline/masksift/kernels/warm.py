@@ -1,0 +1,62 @@
+"""Compile the kernels for every precision, so that the first block does not pay for it: `python -m
+masksift.kernels.warm`.
+
+numba keeps what it compiles beside the package (or, where that is read-only, in the user's cache).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from masksift.kernels.components import component_means
+from masksift.kernels.condense import BadPixel, Recipe, condense_slab
+from masksift.kernels.encoding import Encoding
+from masksift.kernels.tally import (
+    count_at_least,
+    flag_confident,
+    flag_rank,
+    pair_counts,
+    refine,
+    softmin_sums,
+    tally,
+)
+
+__all__ = ["warm"]
+
+
+def warm() -> None:
+    """Run every kernel once on a few pixels, in each precision."""
+    labels = np.array([[0, 1, 2, 255]] * 4, np.uint8)
+    probabilities = np.full((3, 4, 4), 1 / 3)
+    for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
+        scale = 1 / np.iinfo(dtype).max if dtype.startswith("uint") else 1.0
+        for kept in ("float16", "float32") if dtype in ("float32", "float64") else (dtype,):
+            evidence = Encoding(kept, scale)
+            recipe = Recipe(3, dtype, scale, "probabilities", evidence, 0.05, 4)
+            predictions = np.rint(probabilities / scale) if scale < 1 else probabilities
+            slab = condense_slab(predictions.astype(dtype), labels, recipe)
+            assert not isinstance(slab, BadPixel), slab
+            _score(labels, slab.predicted_class, slab.self_confidence, slab.predicted_confidence, evidence)
+    logits = Recipe(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
+    condense_slab(probabilities.astype(np.float32), labels, logits)
+
+
+def _score(
+    labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding
+) -> None:  # fmt: skip
+    mask = np.empty(labels.size, np.uint8)
+    limits = np.full(3, 1, np.int64)
+    flat = (labels.reshape(-1), winner.reshape(-1))
+    tally(labels, winner, own, best, encoding, 3)
+    flag_rank(*flat, own.reshape(-1), 100, 3, mask)
+    flag_confident(*flat, best.reshape(-1), limits, mask)
+    pair_counts(*flat, mask, np.zeros((3, 3), np.int64))
+    count_at_least(*flat, best.reshape(-1), limits)
+    component_means(winner, labels, own, encoding, 3, 1)
+    if encoding.dtype == "float32":
+        refine(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))
+        softmin_sums(flat[0], own.reshape(-1).view(np.float32), 3, 0.0, 0.1)
+
+
+if __name__ == "__main__":
+    warm()

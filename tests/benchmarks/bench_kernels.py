@@ -1,0 +1,117 @@
+"""One core: condensing and scoring beside numpy's maximum (the reading limit) and cleanlab, on the same arrays."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cleanlab.segmentation.filter import find_label_issues
+from scenes import labels_of, probabilities
+
+from masksift.image import Condensing, Planes, score_image, thresholds_of
+from masksift.kernels.condense import Recipe, class_plane
+from masksift.kernels.encoding import Encoding
+from masksift.methods import METHODS, Image, make_methods
+from masksift.statistics import ClassStatistics
+
+IMAGES, CLASSES, HEIGHT, WIDTH = 8, 19, 512, 1024
+PIXELS = HEIGHT * WIDTH
+ROUNDS = 5
+
+
+def seconds(function: Callable[[int], Any]) -> float:
+    """Median over rounds of the seconds an image takes; each round walks over all images, so that no cache holds them."""
+    function(0)
+    rounds = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        for i in range(IMAGES):
+            function(i)
+        rounds.append((time.perf_counter() - begun) / IMAGES)
+    return statistics.median(rounds)
+
+
+class Case:
+    """One precision: predictions, labels, and what masksift does with them."""
+
+    def __init__(self, dtype: str, kind: str = "probabilities") -> None:
+        exact = probabilities(0, IMAGES, CLASSES, HEIGHT, WIDTH)
+        scale = 1 / np.iinfo(dtype).max if dtype.startswith("u") else 1.0
+        self.exact = exact
+        self.predictions = (np.rint(exact / scale) if scale < 1 else exact).astype(dtype)
+        if kind == "logits":
+            self.predictions = np.log(exact + 1e-9).astype(dtype)
+        self.labels = labels_of(exact, 1)
+        evidence = Encoding(dtype if dtype != "float32" else "float16", scale)
+        self.recipe = Recipe(CLASSES, dtype, scale, kind, evidence, 0.1, 4)
+        self.given = class_plane(self.labels, CLASSES, (255,))[0]
+        self.kept = [self.condense(i) for i in range(IMAGES)]
+        total = ClassStatistics.zero(self.recipe)
+        for _, found in self.kept:
+            total = total.merge(found)
+        self.thresholds = thresholds_of(total, "balanced", self)
+
+    def confident(self, limits: Any) -> int:
+        """M of 16-bit evidence (the second look of a run)."""
+        from masksift.image import confident_pixels
+
+        return sum(confident_pixels(self.given[i], planes, limits) for i, (planes, _) in enumerate(self.kept))
+
+    def condense(self, i: int) -> tuple[Planes, ClassStatistics]:
+        planes = Planes.empty(HEIGHT, WIDTH, self.recipe)
+        condensing = Condensing(class_plane(self.labels[i], CLASSES, (255,))[0], planes, self.recipe)
+        condensing.slab(self.predictions[i])
+        verdict, found = condensing.finish()
+        assert found is not None, verdict
+        return planes, found
+
+    def score(self, i: int, names: tuple[str, ...]) -> dict[str, Any]:
+        planes = self.kept[i][0]
+        image = Image(self.given[i], planes.predicted_class, planes.self_confidence, None, CLASSES, self.thresholds)
+        return score_image(image, make_methods(names, {}))
+
+    def reading_limit(self, i: int) -> Any:
+        view = self.predictions[i].view(np.uint16) if self.predictions.dtype == np.float16 else self.predictions[i]
+        return view.max(axis=0)
+
+
+def cleanlab_seconds(case: Case) -> float:
+    """Seconds an image of cleanlab's find_label_issues takes on the same predictions, as floats."""
+    logging.disable(logging.INFO)
+    given = np.where(case.labels == 255, 0, case.labels)[:4]
+    begun = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        find_label_issues(given, case.exact[:4], n_jobs=1, verbose=False)
+    return (time.perf_counter() - begun) / 4
+
+
+def report(folder: Path) -> str:
+    every = tuple(METHODS)
+    plain = tuple(name for name in METHODS if name != "coco")
+    rows = []
+    for dtype, kind in [("uint8", "probabilities"), ("uint16", "probabilities"), ("float16", "probabilities"),
+                        ("float32", "probabilities"), ("float32", "logits")]:  # fmt: skip
+        case = Case(dtype, kind)
+        peer = cleanlab_seconds(case)
+        limit = seconds(case.reading_limit)
+        condense = seconds(case.condense)
+        light = seconds(lambda i, case=case: case.score(i, plain))
+        full = seconds(lambda i, case=case: case.score(i, every))
+        name = dtype if kind == "probabilities" else f"{dtype} {kind}"
+        rows.append(
+            f"| {name} | {PIXELS / condense / 1e6:.0f} | {limit / condense:.2f} | {peer / condense:.0f} | "
+            f"{peer / (condense + light):.0f} | {peer / (condense + full):.0f} | {condense / light:.1f} |"
+        )
+    return (
+        f"## Kernels, one core ({IMAGES} images of {HEIGHT} x {WIDTH}, {CLASSES} classes; median of {ROUNDS} rounds)\n\n"
+        "| predictions | condensing, Mpixel/s | speed over numpy.max(axis=class) | condensing over cleanlab "
+        "find_label_issues | condensing + six scores (without coco) over cleanlab | condensing + seven scores over cleanlab "
+        "| condensing / scoring time (six scores) |\n|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )

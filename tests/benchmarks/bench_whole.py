@@ -1,0 +1,95 @@
+"""Two workers, local disk, zstd: the whole run beside merely reading and decoding the same arrays once."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import zarr
+from scenes import labels_of, probabilities
+from zarr.codecs import ZstdCodec
+
+from masksift.config import resolve
+from masksift.executors import make_executor
+from masksift.progress import Reporter
+from masksift.run import open_and_plan, run
+
+IMAGES, DISTINCT, HEIGHT, WIDTH = 384, 16, 512, 1024
+ROUNDS = 3
+
+
+def source(folder: Path, classes: int, dtype: str) -> Path:
+    """The data set, made once."""
+    path = folder / f"whole-{classes}-{dtype}.zarr"
+    if (path / "done").exists():
+        return path
+    shutil.rmtree(path, ignore_errors=True)
+    images = IMAGES * 19 // classes
+    group = zarr.create_group(str(path), attributes={"ignore": [255]})
+    shape = (images, classes, HEIGHT, WIDTH)
+    zstd = [ZstdCodec(level=3)]
+    predictions = group.create_array("predictions", shape=shape, dtype=dtype, chunks=(1, *shape[1:]), compressors=zstd)
+    labels = group.create_array(
+        "labels", shape=(images, HEIGHT, WIDTH), dtype="uint8", chunks=(1, HEIGHT, WIDTH), fill_value=255,
+        compressors=zstd,
+    )  # fmt: skip
+    distinct = [probabilities(seed, 1, classes, HEIGHT, WIDTH) for seed in range(DISTINCT)]
+    for i in range(images):
+        exact = np.roll(distinct[i % DISTINCT], i * 13, axis=3)
+        predictions[i : i + 1] = np.rint(exact * 255).astype(dtype) if dtype == "uint8" else exact.astype(dtype)
+        labels[i : i + 1] = labels_of(exact, i)
+    (path / "done").touch()
+    return path
+
+
+def read_block(url: str, block: object) -> int:
+    """The bare read: every chunk of the block's images, fetched and decoded by zarr, and dropped."""
+    group = zarr.open_group(url, mode="r")
+    decoded = 0
+    for i in range(block.start, block.stop):  # type: ignore[attr-defined]
+        decoded += group["predictions"][i].nbytes + group["labels"][i].nbytes  # type: ignore[union-attr, index]
+    return decoded
+
+
+def measure(path: Path, folder: Path) -> tuple[list[float], list[float], dict[str, float]]:
+    """(seconds of the run's stages, seconds of the bare read), a round each, and the last run's seconds by stage."""
+    from functools import partial
+
+    reads, runs = [], []
+    stages: dict[str, float] = {}
+    for _ in range(ROUNDS):
+        out = folder / "whole-out"
+        shutil.rmtree(out, ignore_errors=True)
+        config = resolve({"sources": [str(path)], "out": str(out), "executor": {"workers": 2, "memory": "3 GiB"}}, {})
+        blocks = open_and_plan(config)[1].blocks
+        with make_executor("local", workers=2, memory=3 << 30) as executor:
+            list(executor.map(partial(read_block, str(path)), blocks[:2], "warm"))
+            begun = time.perf_counter()
+            list(executor.map(partial(read_block, str(path)), blocks, "read"))
+            reads.append(time.perf_counter() - begun)
+        record = run(config, Reporter("quiet")).record
+        stages = {stage["name"]: stage["seconds"] for stage in record["stages"]}
+        runs.append(sum(stages.values()))
+        shutil.rmtree(out)
+    return runs, reads, stages
+
+
+def report(folder: Path) -> str:
+    rows = []
+    for classes, dtype in [(19, "uint8"), (19, "float16"), (150, "uint8")]:
+        path = source(folder, classes, dtype)
+        runs, reads, stages = measure(path, folder)
+        ratios = sorted(a / b for a, b in zip(runs, reads, strict=True))
+        parts = ", ".join(f"{name} {value / min(reads):.2f}" for name, value in stages.items())
+        rows.append(f"| {classes} | {dtype} | {IMAGES * 19 // classes} | {ratios[len(ratios) // 2]:.2f} | {parts} |")
+        shutil.rmtree(path)
+    return (
+        f"## Whole run, 2 workers, local disk, zstd (images of {HEIGHT} x {WIDTH}; median of {ROUNDS} rounds)\n\n"
+        "All seven scores, evidence and masks kept; time of all stages over the time in which the same two workers read and "
+        "decode predictions and labels once.\n\n"
+        "| classes | predictions | images | run / bare read | by stage |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
+    )

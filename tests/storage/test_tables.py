@@ -1,0 +1,147 @@
+"""Parquet tables: their schemas, the class names in their metadata, and the same bytes for the same table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masksift.methods import METHODS
+from masksift.storage.objects import Folder
+from masksift.storage.tables import (
+    CLASS_PAIRS,
+    CLASS_QUALITY,
+    THRESHOLDS,
+    images_schema,
+    ranking_schema,
+    read_parts,
+    read_table,
+    table_of,
+    write_table,
+)
+from sources import masksift, plain, write_source
+
+NAMES = ["road", "sky", 'a "quoted", thing', "Straße"]
+IMAGE = {
+    "image_id": "a/0", "source": "a", "index": 0, "height": 8, "width": 10, "valid_pixels": 80, "status": "scored",
+    "ccp": 0.5, "flagged_pixels": 0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path))
+
+
+def columns(schema: pa.Schema) -> dict[str, str]:
+    """Every column with its type; those that may be null end in a question mark."""
+    return {field.name: f"{field.type}{'?' if field.nullable else ''}" for field in schema}
+
+
+# ------------------------------------------------------------------------------------------------------ schemas
+
+
+def test_the_schema_of_every_table() -> None:
+    assert columns(THRESHOLDS) == {
+        "class_id": "int32", "class_name": "string", "pixels": "int64", "sum": "double",
+        "confident_threshold": "double?", "decision_threshold": "double?",
+    }  # fmt: skip
+    assert columns(CLASS_PAIRS) == {
+        "given": "int32", "suggested": "int32", "given_name": "string", "suggested_name": "string", "pixels": "int64",
+        "images": "int64",
+    }  # fmt: skip
+    assert columns(CLASS_QUALITY) == {
+        "class_id": "int32", "class_name": "string", "pixels": "int64", "flagged": "int64", "quality": "double?",
+    }  # fmt: skip
+    assert columns(images_schema(["ccp", "clc"])) == {
+        "image_id": "string", "source": "string", "index": "int64", "height": "int32", "width": "int32",
+        "valid_pixels": "int64?", "status": "string", "reason": "string?", "ccp": "double?", "clc": "double?",
+        "flagged_pixels": "int64?", "worst_given": "int32?", "worst_suggested": "int32?", "worst_pixels": "int64?",
+    }  # fmt: skip
+    assert columns(ranking_schema(["ccp"])) == {
+        "rank": "int64", "percentile": "double", "image_id": "string", "source": "string", "index": "int64",
+        "ranked_by": "string", "score": "double", "ccp": "double?",
+    }  # fmt: skip
+
+
+def test_the_tables_of_a_run_have_these_schemas_and_the_class_names(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", plain(), attributes={"class_names": NAMES, "ignore": [255]})
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    expected = {
+        "thresholds.parquet": THRESHOLDS, "class_pairs.parquet": CLASS_PAIRS, "class_quality.parquet": CLASS_QUALITY,
+        "images/*.parquet": images_schema(list(METHODS)), "ranking/*.parquet": ranking_schema(list(METHODS)),
+    }  # fmt: skip
+    for pattern, schema in expected.items():
+        (file,) = (tmp_path / "out").glob(pattern)
+        found = pq.read_schema(file)
+        assert found.remove_metadata() == schema
+        assert json.loads(found.metadata[b"masksift"]) == {"class_names": NAMES}
+    folders = [pq.read_table(tmp_path / "out" / name) for name in ("images", "ranking")]
+    assert [len(table) for table in folders] == [8, 8]
+
+
+# ----------------------------------------------------------------------------------------------------- writing
+
+
+@given(rows=st.lists(st.tuples(st.text(max_size=5), st.floats(0, 1) | st.none()), max_size=20))
+@settings(max_examples=25, deadline=None)
+def test_a_table_comes_back_and_the_same_table_gives_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, float | None]]
+) -> None:
+    folder = Folder(str(tmp_path_factory.mktemp("tables")))
+    facts = [IMAGE | {"image_id": name, "index": i, "ccp": score} for i, (name, score) in enumerate(rows)]
+    table = table_of(facts, images_schema(["ccp"]))
+    sizes = {write_table(folder, name, table, NAMES) for name in ("a.parquet", "b.parquet")}
+    data = folder.read("a.parquet")
+    assert data is not None
+    assert data == folder.read("b.parquet")
+    assert sizes == {len(data)}
+    assert read_table(folder, "a.parquet").replace_schema_metadata(None) == table
+
+
+def test_a_table_is_compressed_and_has_statistics(folder: Folder) -> None:
+    write_table(folder, "a.parquet", table_of([IMAGE], images_schema(["ccp"])), NAMES)
+    group = pq.ParquetFile(Path(folder.url) / "a.parquet").metadata.row_group(0)
+    for i in range(group.num_columns):
+        assert group.column(i).compression == "ZSTD"
+        assert group.column(i).statistics is not None
+
+
+def test_a_schemas_own_metadata_stay(folder: Folder) -> None:
+    write_table(folder, "a.parquet", pa.table({"x": [1]}).replace_schema_metadata({"mine": "1"}), NAMES)
+    assert read_table(folder, "a.parquet").schema.metadata[b"mine"] == b"1"
+
+
+@pytest.mark.parametrize("column", ["image_id", "index", "status"])
+def test_a_row_without_what_every_row_has_is_refused(column: str) -> None:
+    row = {name: value for name, value in IMAGE.items() if name != column}
+    with pytest.raises(ValueError, match=f"1 of 2 rows have no '{column}'"):
+        table_of([IMAGE, row], images_schema(["ccp"]))
+
+
+@pytest.mark.parametrize(("column", "value"), [("index", "zero"), ("height", 2**40), ("status", 1)])
+def test_a_value_of_another_type_is_refused(column: str, value: Any) -> None:
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError), match=r"convert|Value|Expected"):
+        table_of([IMAGE | {column: value}], images_schema(["ccp"]))
+
+
+# ----------------------------------------------------------------------------------------------------- reading
+
+
+def test_a_table_that_is_not_there_is_named(folder: Folder) -> None:
+    with pytest.raises(FileNotFoundError, match=r"ranking/part-000000\.parquet"):
+        read_table(folder, "ranking/part-000000.parquet")
+
+
+def test_parts_are_read_in_the_order_they_are_named_and_columns_as_asked(folder: Folder) -> None:
+    schema = images_schema(["ccp"])
+    for i in range(3):
+        write_table(folder, f"images/{i}", table_of([IMAGE | {"index": i}], schema), NAMES)
+    found = read_parts(folder, ["images/2", "images/0"], ["index", "ccp"])
+    assert found.to_pydict() == {"index": [2, 0], "ccp": [0.5, 0.5]}

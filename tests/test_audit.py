@@ -1,0 +1,279 @@
+"""`masksift.audit` on arrays in memory: what the reference says, of any array-like, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import pyarrow as pa
+import pytest
+import xarray
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import drawn
+import masksift
+import reference
+from making import a_few
+from masksift.methods import METHODS
+
+SCORES = tuple(METHODS)
+
+
+def column(table: pa.Table, name: str) -> list[Any]:
+    values: list[Any] = table[name].to_pylist()
+    return values
+
+
+def statuses(audit: masksift.Audit) -> list[str]:
+    """As the reference names them."""
+    return ["ok" if status == "scored" else status for status in column(audit.images, "status")]
+
+
+def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
+    """All that an audit answers is what plain loops say. Options are those of `audit`."""
+    found = masksift.audit(data.labels, data.predictions, ignore=data.ignore, **options)
+    renamed = {"clc_rule" if name == "rule" else name: value for name, value in options.items()}
+    wanted = reference.audit(data.predictions, data.labels, ignore=data.ignore, **renamed)
+    assert statuses(found) == wanted.status
+    for name in SCORES:
+        expected = [image[name] for image in wanted.scores]
+        near = [None if score is None else pytest.approx(score, abs=1e-12, rel=0) for score in expected]
+        assert column(found.images, name) == near, name
+    masks = np.array([found.issues(i) for i in range(len(data.labels))])
+    np.testing.assert_array_equal(masks, wanted.issue_mask)
+    assert [flagged or 0 for flagged in column(found.images, "flagged_pixels")] == masks.sum(axis=(1, 2)).tolist()
+    same_classes(found, wanted)
+    return found
+
+
+def same_classes(found: masksift.Audit, wanted: reference.Reference) -> None:
+    """Thresholds, pairs and quality."""
+    rows = found.class_pairs.to_pylist()
+    pairs = {(row["given"], row["suggested"]): (row["pixels"], row["images"]) for row in rows}
+    assert pairs == wanted.class_pairs
+    assert [row["pixels"] for row in rows] == sorted((row["pixels"] for row in rows), reverse=True), "most first"
+    assert column(found.class_quality, "quality") == wanted.class_quality
+    assert column(found.class_quality, "pixels") == column(found.thresholds, "pixels") == wanted.n
+    finite = [None if math.isinf(t) else t for t in wanted.confident_threshold]
+    assert column(found.thresholds, "confident_threshold") == finite
+    finite = [None if math.isinf(t) else t for t in wanted.decision_threshold]
+    assert column(found.thresholds, "decision_threshold") == finite
+
+
+# ------------------------------------------------------------------------------------ against the reference
+
+
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+@a_few
+@given(
+    data=st.data(),
+    evidence=st.sampled_from(["auto", "float32"]),
+    rule=st.sampled_from(["rank", "confident"]),
+    tau=st.sampled_from(["balanced", "confident", 0.0, 0.5, 1.0]),
+    temperature=st.sampled_from([0.02, 0.1, 1.0, math.inf]),
+)
+def test_any_data(
+    dtype: str, data: st.DataObject, evidence: str, rule: str, tau: str | float, temperature: float
+) -> None:
+    images = data.draw(drawn.any_data(dtypes=[dtype]))
+    same_as_the_reference(images, evidence_dtype=evidence, rule=rule, tau=tau, temperature=temperature)
+
+
+@pytest.mark.parametrize("evidence", ["auto", "float32"])
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+def test_a_plausible_set(dtype: str, evidence: str) -> None:
+    data = drawn.dataset(5, images=5, classes=7, height=24, width=19, dtype=dtype, ignored_image=3)
+    audit = same_as_the_reference(data, evidence_dtype=evidence)
+    assert sum(column(audit.class_pairs, "pixels")) > 20, "a set that shows something"
+    assert "5 images, 4 scored" in repr(audit)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 0.01), ("uint16", 1e-4), ("uint16", 1 / 333)])
+def test_integers_of_another_scale(dtype: str, scale: float) -> None:
+    rng = np.random.default_rng(2)
+    p = np.rint(np.moveaxis(rng.dirichlet([0.4] * 3, size=(3, 9, 9)), -1, 1) / scale).astype(dtype)
+    same_as_the_reference(drawn.Data(p, rng.integers(0, 3, (3, 9, 9)), ()), scale=scale)
+
+
+@pytest.mark.parametrize("sum_tolerance", [None, 0.04])
+def test_bad_images_have_their_rows_and_no_part(sum_tolerance: float | None) -> None:
+    data = drawn.dataset(5, images=6, classes=4, height=8, width=9, dtype="float32", ignored_image=0)
+    labels = data.labels.astype(np.int32)
+    data.predictions[1, :, 7, 8] = math.nan
+    data.predictions[2, :, 0, 0] = (0.25, 0.25, 0.25, 0.28)  # within 0.04
+    labels[3, 2, 2] = 77
+    data.predictions[3, 0, 0, 0] = math.inf  # labels are judged first
+    audit = same_as_the_reference(data._replace(labels=labels), sum_tolerance=sum_tolerance)
+    third = "bad_probabilities" if sum_tolerance is None else "ok"
+    assert statuses(audit) == ["all_ignored", "bad_probabilities", third, "bad_labels", "ok", "ok"]
+    reasons = column(audit.images, "reason")
+    assert reasons[0] == "every pixel is ignored"
+    assert reasons[1].startswith("pixel (y=7, x=8): not all values are finite: [nan, nan, nan, nan]")
+    assert reasons[3].startswith(
+        "label 77 at (y=2, x=2) is neither a class 0..3 nor an ignore value [255]; 1 such pixel"
+    )
+    assert reasons[4] is None
+    assert not any(audit.issues(i).any() for i in (0, 1, 3))
+
+
+def test_nothing_to_score_is_no_error() -> None:
+    data = drawn.dataset(5, images=2, classes=4, height=8, width=9, dtype="uint8")
+    audit = masksift.audit(np.full_like(data.labels, 255), data.predictions, ignore=255)
+    assert len(audit.ranking) == len(audit.class_pairs) == 0
+    assert repr(audit) == "Audit(2 images, 0 scored; review first: )"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("evidence", ["auto", "float32"])
+def test_logits_are_softmaxed(dtype: str, evidence: str) -> None:
+    """Confidences are those of an exact softmax within 1e-5, and half a step of the evidence."""
+    data = drawn.dataset(3, images=4, classes=5, height=16, width=17, dtype="float64")
+    logits = (np.log(data.predictions) + 3).astype(dtype)
+    powers = np.exp(logits.astype(np.float64))
+    exact = data._replace(predictions=powers / powers.sum(axis=1, keepdims=True))
+    options: dict[str, Any] = {"ignore": data.ignore, "evidence_dtype": evidence}
+    found = masksift.audit(data.labels, logits, kind="logits", **options)
+    wanted = reference.audit(exact.predictions, data.labels, **options)
+    away = 1e-5 if evidence == "float32" else 1e-3
+    for name in ("cil", "softmin", "coco"):
+        assert column(found.images, name) == pytest.approx([image[name] for image in wanted.scores], abs=away)
+    for name in ("ccp", "iou"):
+        assert column(found.images, name) == pytest.approx([image[name] for image in wanted.scores], abs=1e-12)
+
+
+# ----------------------------------------------------------------------------------------------- array-likes
+
+
+def tables_of(audit: masksift.Audit) -> list[pa.Table]:
+    return [audit.images, audit.ranking, audit.thresholds, audit.class_pairs, audit.class_quality]
+
+
+@pytest.mark.parametrize("form", ["zarr", "dask", "xarray", "xarray of dask", "memory map", "big-endian", "read-only"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
+    data = drawn.dataset(5, images=3, classes=4, height=11, width=13, dtype=dtype)
+    labels = data.labels.astype(np.int16)
+    wanted = masksift.audit(labels, data.predictions, ignore=255)
+    given = []
+    for name, array in (("labels", labels), ("pred_probs", data.predictions)):
+        chunked = dask.array.from_array(array, chunks=(2, *array.shape[1:-1], 5))
+        if form == "zarr":
+            stored = zarr.create_array(store={}, shape=array.shape, chunks=chunked.chunksize, dtype=array.dtype)
+            stored[:] = array
+            given.append(stored)
+        elif form == "memory map":
+            np.save(tmp_path / f"{name}.npy", array)
+            given.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+        elif form == "read-only":
+            copy = array.copy()
+            copy.flags.writeable = False
+            given.append(copy)
+        elif form == "big-endian":
+            given.append(array.astype(array.dtype.newbyteorder(">")))
+        else:
+            given.append({"dask": chunked, "xarray": xarray.DataArray(array)}.get(form, xarray.DataArray(chunked)))
+    audit = masksift.audit(*given, ignore=255)
+    assert all(one.equals(other) for one, other in zip(tables_of(audit), tables_of(wanted), strict=True))
+    for i in range(3):
+        np.testing.assert_array_equal(audit.issues(i), wanted.issues(i))
+        assert audit.issues(i).dtype == bool
+
+
+# --------------------------------------------------------------------------------------------- names, ranking
+
+
+def test_names_ids_and_ranking() -> None:
+    data = drawn.dataset(5, images=4, classes=3, height=8, width=9, dtype="uint8", ignored_image=2)
+    audit = masksift.audit(
+        data.labels, data.predictions, ignore=255, class_names=["road", "car", "sky"], image_ids=["d", "c", "b", "a"],
+        methods=["ccp", "cil"], rank_by="cil",
+    )  # fmt: skip
+    assert column(audit.images, "image_id") == ["d", "c", "b", "a"]
+    assert column(audit.thresholds, "class_name") == ["road", "car", "sky"]
+    assert set(column(audit.class_pairs, "given_name")) <= {"road", "car", "sky"}
+    assert [name for name in audit.images.column_names if name in SCORES] == ["ccp", "cil"]
+    assert column(audit.ranking, "rank") == [1, 2, 3]
+    assert column(audit.ranking, "score") == sorted(column(audit.ranking, "cil"))
+    assert column(audit.ranking, "ranked_by") == ["cil"] * 3
+    assert sorted(column(audit.ranking, "image_id")) == ["a", "c", "d"], "the ignored image has no rank"
+    assert f"review first: {', '.join(column(audit.ranking, 'image_id'))}" in repr(audit)
+
+
+# --------------------------------------------------------------------------------------------------- refusals
+
+LABELS = np.zeros((2, 4, 5), np.uint8)
+UINT8 = np.stack([np.full((2, 4, 5), 255, np.uint8), np.zeros((2, 4, 5), np.uint8)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "pred_probs", "match"),
+    [
+        (LABELS[0], UINT8, r"labels have the shape \(4, 5\), pred_probs \(2, 2, 4, 5\); they must be \(N, H, W\)"),
+        (LABELS, UINT8[0], r"pred_probs \(2, 4, 5\)"),
+        (LABELS, np.moveaxis(UINT8, 1, -1), r"pred_probs \(2, 4, 5, 2\)"),
+        (LABELS[:1], UINT8, r"labels have the shape \(1, 4, 5\)"),
+        (LABELS[:0], UINT8[:0], r"labels have the shape \(0, 4, 5\)"),
+        (LABELS.astype(float), UINT8, "labels are float64; class numbers are integers"),
+        (LABELS.astype(bool), UINT8, "labels are bool; class numbers are integers"),
+        (LABELS, UINT8.astype(np.int32), "pred_probs are int32 of kind 'probabilities'"),
+        (LABELS, UINT8.astype(complex), "pred_probs are complex128 of kind 'probabilities'"),
+    ],
+)
+def test_arrays_that_do_not_fit(labels: Any, pred_probs: Any, match: str) -> None:
+    with pytest.raises(masksift.DataError, match=match):
+        masksift.audit(labels, pred_probs)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"kind": "logits"}, "pred_probs are uint8 of kind 'logits'"),
+        ({"class_names": ["a"]}, "1 class names and 2 image ids are given for 2 classes and 2 images"),
+        ({"image_ids": ["a"]}, "2 class names and 1 image ids are given for 2 classes and 2 images"),
+    ],
+)
+def test_facts_that_do_not_fit(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(masksift.DataError, match=match):
+        masksift.audit(LABELS, UINT8, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"temperature": 0.0}, "temperature is 0.0; it should be greater than 0"),
+        ({"temperature": math.nan}, "temperature is nan"),
+        ({"tau": 1.5}, "tau is 1.5"),
+        ({"tau": "fair"}, "tau is 'fair'; it should be 'balanced' or 'confident'"),
+        ({"rule": "all"}, "rule is 'all'; it should be 'rank' or 'confident'"),
+        ({"kind": "odds"}, "kind is 'odds'; it should be 'probabilities' or 'logits'"),
+        ({"evidence_dtype": "float64"}, "dtype is 'float64'; it should be 'auto' or 'float32'"),
+        ({"methods": ["softmax"]}, "there is no method 'softmax'.*Did you mean 'softmin'"),
+        ({"rank_by": "ccpp"}, "there is no method 'ccpp'.*Did you mean 'ccp'"),
+        ({"methods": ["ccp"]}, "rank_by is 'softmin', and the methods are ccp"),
+        ({"scale": 0.0}, "scale is 0.0; it should be greater than 0"),
+        ({"scale": -1.0}, "scale is -1.0; it should be greater than 0"),
+        ({"scale": 2.0}, "scale is 2.0; it should be less than or equal to 1"),
+        ({"scale": math.nan}, "scale is nan"),
+        ({"sum_tolerance": -0.1}, "sum_tolerance is -0.1; it should be greater than or equal to 0"),
+        ({"sum_tolerance": math.inf}, "sum_tolerance is inf"),
+    ],
+)
+def test_parameters_out_of_range(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(masksift.UsageError, match=match):
+        masksift.audit(LABELS, UINT8, **options)
+
+
+@pytest.mark.parametrize("ignore", [255, [255], (255,), np.int64(255), np.array([255]), range(255, 256), {255}])
+def test_ignore_values_in_any_form(ignore: Any) -> None:
+    labels = LABELS.copy()
+    labels[0, 0, 0] = 255
+    assert column(masksift.audit(labels, UINT8, ignore=ignore).images, "valid_pixels") == [19, 20]
+
+
+def test_tau_may_be_a_whole_number() -> None:
+    assert column(masksift.audit(LABELS, UINT8, tau=1).images, "tccp") == [1.0, 1.0]

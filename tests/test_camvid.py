@@ -1,0 +1,73 @@
+"""Real images, real annotations, real predictions: CamVid with known errors, which lies beside a checkout of developers.
+
+The expected figures are those of an independent numpy computation of the methods (README beside the data).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from masksift.config import resolve
+from masksift.progress import Reporter
+from masksift.run import run
+
+CAMVID = Path(__file__).parents[2] / "shared" / "camvid"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not beside this checkout"),
+]
+
+EXPECTED = {  # AUROC, AUPRC of 1 - score against "this image was changed"
+    "drop": {"ccp": (0.716, 0.585), "tccp": (0.815, 0.729), "cil": (0.742, 0.631), "softmin": (0.832, 0.745),
+             "clc": (0.812, 0.717), "iou": (0.814, 0.547), "coco": (0.629, 0.298)},
+    "swap": {"ccp": (0.933, 0.905), "tccp": (0.962, 0.938), "cil": (0.943, 0.912), "softmin": (0.973, 0.955),
+             "clc": (0.977, 0.957), "iou": (0.917, 0.818), "coco": (0.889, 0.811)},
+    "shift": {"ccp": (0.794, 0.566), "tccp": (0.933, 0.848), "cil": (0.830, 0.652), "softmin": (0.940, 0.837),
+              "clc": (0.955, 0.871), "iou": (0.750, 0.482), "coco": (0.762, 0.521)},
+}  # fmt: skip
+
+
+def changed(variant: str) -> set[str]:
+    with (CAMVID / "truth.csv").open(newline="") as file:
+        return {row["image_id"] for row in csv.DictReader(file) if row["variant"] == variant}
+
+
+def audit(variant: str, out: Path, address: str) -> Path:
+    config = resolve(
+        {"sources": [str(CAMVID / "camvid.zarr")], "out": str(out), "arrays": {"labels": f"labels_{variant}"},
+         "executor": {"kind": "dask", "address": address}}, {},
+    )  # fmt: skip
+    assert run(config, Reporter("quiet")).exit_code == 0
+    return out
+
+
+@pytest.fixture(scope="module", params=sorted(EXPECTED))
+def variant(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, address: str
+) -> Iterator[tuple[str, Path]]:
+    yield request.param, audit(request.param, tmp_path_factory.mktemp("camvid") / "out", address)
+
+
+def test_known_errors_are_found_as_well_as_an_independent_computation_finds_them(variant: tuple[str, Path]) -> None:
+    name, out = variant
+    images = pq.read_table(out / "images").to_pydict()
+    truth = np.array([image in changed(name) for image in images["image_id"]])
+    for score, (auroc, auprc) in EXPECTED[name].items():
+        suspicion = 1 - np.array(images[score])
+        assert roc_auc_score(truth, suspicion) == pytest.approx(auroc, abs=6e-4), score
+        assert average_precision_score(truth, suspicion) == pytest.approx(auprc, abs=6e-4), score
+
+
+def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
+    _, out = variant
+    ranking = pq.read_table(out / "ranking").to_pydict()
+    assert ranking["rank"] == list(range(1, 102))
+    assert len(set(ranking["image_id"])) == 101
+    assert ranking["score"] == sorted(ranking["softmin"])
