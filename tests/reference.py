@@ -203,10 +203,7 @@ def class_pairs(images: Sequence[Image], flags: Sequence[Plane]) -> dict[Pixel, 
 def class_quality(images: Sequence[Image], flags: Sequence[Plane], n: Sequence[int]) -> list[float | None]:
     """1 - flagged_k / n_k; None where n_k = 0."""
     flagged = Counter(
-        image.label[y][x]
-        for image, flag in zip(images, flags, strict=True)
-        for y, x, hit in each(flag)
-        if hit
+        image.label[y][x] for image, flag in zip(images, flags, strict=True) for y, x, hit in each(flag) if hit
     )
     return [1.0 - flagged[k] / n[k] if n[k] else None for k in range(len(n))]
 

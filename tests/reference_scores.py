@@ -66,9 +66,7 @@ def iou(labels: Sequence[int], predicted: Sequence[int]) -> float:
     return mean(shares)
 
 
-def coco(
-    planes: Sequence[Plane], valid: Plane, s: Plane, *, aggregate: str = "mean", min_area: float = 1e-4
-) -> float:
+def coco(planes: Sequence[Plane], valid: Plane, s: Plane, *, aggregate: str = "mean", min_area: float = 1e-4) -> float:
     """Mean (or min) over the components of all the planes of the component's mean s. [reading]
 
     Components below min_area x |V_i|, rounded up, are left out, unless none of either plane would remain.

@@ -19,6 +19,7 @@ from typing import Any
 
 import numcodecs
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
@@ -32,6 +33,8 @@ __all__ = [
     "LABELS",
     "PREDICTIONS",
     "Source",
+    "complaint",
+    "contents",
     "cut",
     "erase",
     "flip",
@@ -40,6 +43,8 @@ __all__ = [
     "plain",
     "reads_well",
     "refuses",
+    "rows",
+    "typed",
     "without",
     "write_array",
     "write_source",
@@ -159,8 +164,8 @@ def write_array(
 
 def plain(**changes: Any) -> Data:
     """Eight images of 8 x 10 and 4 classes, as float32 unless told otherwise."""
-    told: dict[str, Any] = {"images": 8, "classes": 4, "height": 8, "width": 10, "dtype": "float32"}
-    return dataset(told.pop("seed", 11), **(told | changes))
+    told: dict[str, Any] = {"images": 8, "classes": 4, "height": 8, "width": 10, "dtype": "float32"} | changes
+    return dataset(told.pop("seed", 11), **told)
 
 
 def without(data: Data, images: Sequence[int]) -> Data:
@@ -230,3 +235,35 @@ def masksift(verb: str, *words: object) -> int:
     from masksift.cli import main
 
     return main([verb, *(str(word) for word in words), "--executor.kind", "serial", "--log-format", "quiet"])
+
+
+def typed(*words: object) -> int:
+    """The exit code of those words, however it comes about."""
+    from masksift.cli import main
+
+    try:
+        return main([str(word) for word in words])
+    except SystemExit as e:
+        return int(e.code or 0)
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence on the standard error stream, with nothing on the other."""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("masksift: ")
+    sentence = printed.err.removeprefix("masksift: ").removesuffix("\n")
+    assert "\n" not in sentence, "no traceback, no second message"
+    reads_well(sentence)
+    return sentence
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def rows(out: Path, table: str = "images") -> list[dict[str, Any]]:
+    """The rows of a table of a run."""
+    found: list[dict[str, Any]] = pq.read_table(out / table).to_pylist()
+    return found

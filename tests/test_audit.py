@@ -245,7 +245,7 @@ def test_facts_that_do_not_fit(options: dict[str, Any], match: str) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0; it should be greater than 0"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
         ({"temperature": math.nan}, "temperature is nan"),
         ({"tau": 1.5}, "tau is 1.5"),
         ({"tau": "fair"}, "tau is 'fair'; it should be 'balanced' or 'confident'"),
@@ -255,11 +255,11 @@ def test_facts_that_do_not_fit(options: dict[str, Any], match: str) -> None:
         ({"methods": ["softmax"]}, "there is no method 'softmax'.*Did you mean 'softmin'"),
         ({"rank_by": "ccpp"}, "there is no method 'ccpp'.*Did you mean 'ccp'"),
         ({"methods": ["ccp"]}, "rank_by is 'softmin', and the methods are ccp"),
-        ({"scale": 0.0}, "scale is 0.0; it should be greater than 0"),
-        ({"scale": -1.0}, "scale is -1.0; it should be greater than 0"),
-        ({"scale": 2.0}, "scale is 2.0; it should be less than or equal to 1"),
+        ({"scale": 0.0}, "scale is 0.0"),
+        ({"scale": -1.0}, "scale is -1.0"),
+        ({"scale": 2.0}, "scale is 2.0"),
         ({"scale": math.nan}, "scale is nan"),
-        ({"sum_tolerance": -0.1}, "sum_tolerance is -0.1; it should be greater than or equal to 0"),
+        ({"sum_tolerance": -0.1}, "sum_tolerance is -0.1"),
         ({"sum_tolerance": math.inf}, "sum_tolerance is inf"),
     ],
 )

@@ -5,23 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
-import zarr
 from zarr.abc.store import RangeByteRequest
 from zarr.storage import LocalStore
 
-from masksift import cli, plan
-from sources import Source, cut, erase, masksift, plain, reads_well, refuses, write_source
-
-from masksift.errors import PlanRefused, UsageError  # isort: skip
+from masksift import plan
+from sources import Source, complaint, contents, erase, masksift, plain, reads_well, rows, typed, write_source
 
 
 @pytest.fixture(scope="module")
@@ -36,36 +29,6 @@ def complete(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("complete") / "out"
     assert masksift("run", "--source", source, "--out", out) == 0
     return out
-
-
-def typed(*words: object) -> int:
-    """The exit code of those words, however it comes about."""
-    try:
-        return cli.main([str(word) for word in words])
-    except SystemExit as e:
-        assert isinstance(e.code, int)
-        return e.code
-
-
-def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence on the standard error stream, with nothing on the other."""
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("masksift: ")
-    assert "Traceback" not in printed.err
-    sentence = printed.err.removeprefix("masksift: ").removesuffix("\n")
-    assert "\n" not in sentence
-    reads_well(sentence)
-    return sentence
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def rows(out: Path, table: str = "images") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(out / table).to_pylist()
-    return found
 
 
 # ------------------------------------------------------------------------------------------------- exit code 0
@@ -132,14 +95,10 @@ def test_each_byte_of_a_prediction_is_read_once(
     assert {path: read[path] for path in chunks} == {p: p.stat().st_size - index * sharded for p in chunks}
 
     record = json.loads((tmp_path / "out/run.json").read_text())
-    assert record["blocks"] == (2 if sharded else 4)
+    assert record["blocks"] == 4
     condense = record["stages"][0]
-    labels = sum(
-        path.stat().st_size
-        for path in source.labels.rglob("*")
-        if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()
-    )
-    stored = sum(path.stat().st_size for path in chunks) + labels
+    labels = {path for path in source.labels.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
+    stored = sum(path.stat().st_size for path in chunks | labels)
     assert stored <= condense["bytes_read"] < stored + 4096 * record["blocks"], "besides: metadata, and shards' indexes"
     assert record["bytes_read"] == sum(stage["bytes_read"] for stage in record["stages"])
 
@@ -150,7 +109,7 @@ def test_each_byte_of_a_prediction_is_read_once(
 MISTYPED: dict[str, tuple[list[str], str]] = {
     "no verb": ([], "arguments are required: VERB; nothing was run"),
     "another verb": (["rnu"], r"there is no verb 'rnu', only run, plan, score, .*Did you mean 'run'\?"),
-    "a misspelt flag": (["run", "--sorce", "a"], r"no flag '--sorce'; .*setting that does nothing\. Did you mean --source\?"),
+    "a misspelt flag": (["run", "--sorce", "a"], r"no flag '--sorce'; .*does nothing\. Did you mean --source\?"),
     "a misspelt section": (["run", "--sofmin.temperature", "1"], r"'--sofmin.temperature'; .*--softmin.temperature\?"),
     "half a flag": (["run", "--temperature=1"], r"no flag '--temperature'; .*Did you mean --softmin.temperature\?"),
     "an abbreviated flag": (["run", "--sour", "a"], r"no flag '--sour'; .*Did you mean --source\?"),
@@ -167,7 +126,7 @@ MISTYPED: dict[str, tuple[list[str], str]] = {
     "data for a file": (["run", "."], r"cannot be read \(Is a directory\); .*named by --source"),
     "an unknown store": (["run", "--source", "foo://a", "--out", "o"], "foo://a cannot be opened"),
     "nothing to score": (["score", "nowhere", "--out", "o"], "nowhere holds no complete run"),
-    "a flag of the run": (["score", "r", "--out", "o", "--arrays.labels", "x"], "--arrays.labels is no flag of `masksift sc"),
+    "a flag of the run": (["score", "r", "--scale", "1"], r"--scale is no flag of `masksift score`; .*Leave it out"),
 }  # fmt: skip
 
 
@@ -275,6 +234,13 @@ def test_a_plan_that_does_not_fit_ends_in_4_with_both_numbers(
     printed = capsys.readouterr()
     assert re.search(said, printed.err)
     assert "limit 64.0 MiB" in printed.out
+
+
+@pytest.mark.xfail(strict=True, reason="run.py claims the folder before it checks the workers")
+def test_a_refused_run_leaves_its_folder_to_a_smaller_one(source: Source, tmp_path: Path) -> None:
+    words = ("run", "--source", source, "--out", tmp_path / "out")
+    assert masksift(*words, "--executor.memory", "64 MiB") == 4
+    assert masksift(*words, "--methods", "softmin,clc") == 0
 
 
 def test_a_refused_plan_is_printed_all_the_same(

@@ -259,9 +259,7 @@ def test_threshold_has_a_floor() -> None:
 
 def test_equal_values_reach_their_own_threshold() -> None:
     for value in range(256):
-        answer = reference.audit(
-            one_row([[value, 255 - value]] * 3, "uint8"), labelled([0] * 3), tau="confident"
-        )
+        answer = reference.audit(one_row([[value, 255 - value]] * 3, "uint8"), labelled([0] * 3), tau="confident")
         assert column(answer, "tccp") == [float(value > 0)], value
 
 
@@ -309,9 +307,7 @@ def test_coco_leaves_small_components_out() -> None:
     assert reference.coco([two_of_one], valid, s, min_area=0.25) == 0.25, "1 pixel is 1/4 of 4"
     assert reference.coco([two_of_one], valid, s, min_area=0.26) == 0.5, "rounded up to 2 pixels"
     assert reference.coco([two_of_one], valid, s, min_area=1.0) == 0.25, "none would remain: all do"
-    assert reference.coco([two_of_one, [[0] * 4]], valid, s, min_area=1.0) == 0.375, (
-        "one of either plane remains"
-    )
+    assert reference.coco([two_of_one, [[0] * 4]], valid, s, min_area=1.0) == 0.375, "one of either plane remains"
     only_three = [[False, True, True, True]]
     assert reference.coco([two_of_one], only_three, s, min_area=0.5) == 0.625, "half of three valid is 2"
     seven = [[0] * 7 + [1] * 93]

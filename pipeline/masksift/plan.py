@@ -22,6 +22,8 @@ __all__ = ["Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
 MIB = 1 << 20
 BASE_MEMORY = 330 * MIB
 """A worker that has imported everything and compiled its kernels, before its first block (measured, rounded up)."""
+FRAGMENTS = 1.1
+"""What an allocator holds for what is in use (measured: see `make bench`)."""
 SLAB_BYTES = 16 * MIB
 """Small chunks are read together up to this size, so that the cost of a read is shared."""
 CHUNK_BYTES = 4 * MIB
@@ -217,8 +219,8 @@ def _condense_memory(source: DataSpec, layout: Layout) -> int:
     walked = rows * columns * (2 * 4 + class_bytes)
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
     statistics = 4 * (source.classes * (source.classes + 3 * 256) + 65536) * 8
-    written = math.prod(layout.chunks) * _itemsize(layout.evidence) * 4
-    return copies * slab + planes + walked + labels + statistics + written
+    written = _write_buffers(source, layout) * _itemsize(layout.evidence)
+    return round(FRAGMENTS * (copies * slab + planes + walked + labels + statistics + written))
 
 
 def _label_read(source: DataSpec, layout: Layout) -> int:
@@ -236,8 +238,15 @@ def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     # Components of a strip: class numbers shifted by one, 4 bytes a pixel of component numbers, at worst 8 for the
     # equivalences, and 24 a component.
     components = min(source.pixels, STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
-    written = math.prod(layout.chunks) * 4
-    return planes + labels + components + written
+    written = _write_buffers(source, layout) * max(class_bytes, _itemsize(layout.evidence))
+    return round(FRAGMENTS * (planes + labels + components + written))
+
+
+def _write_buffers(source: DataSpec, layout: Layout) -> int:
+    """Values in the chunks that are copied and encoded at a time: zarr does ten at once."""
+    shape = (layout.group, source.height, source.width)
+    count = math.prod(-(-extent // size) for extent, size in zip(shape, layout.chunks, strict=True))
+    return 2 * min(10, count) * math.prod(layout.chunks)
 
 
 def _objects(array: Any) -> int:

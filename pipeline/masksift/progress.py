@@ -48,7 +48,7 @@ class Stage:
         left = (self.images - self.done) * seconds / fresh if fresh else None
         return {
             "stage": self.name, "images": self.done, "of": self.images, "quarantined": self.quarantined,
-            "images_per_second": round(fresh / seconds, 1),
+            "done_before": self.reused, "images_per_second": round(fresh / seconds, 1),
             "megabytes_per_second": round(self.bytes / seconds / 1e6, 1),
             "seconds": round(self.seconds, 1), "seconds_left": None if left is None else round(left, 1),
         }  # fmt: skip
@@ -59,9 +59,10 @@ class Stage:
         if not self.images:
             return f"{self.name:<10} {facts['seconds']} s"
         left = "" if facts["seconds_left"] is None or self.done == self.images else f", {facts['seconds_left']} s left"
+        before = f", {self.reused:,} done before" if self.reused else ""
         return (
             f"{self.name:<10} {self.done:,}/{self.images:,} images, {facts['images_per_second']:,} images/s, "
-            f"{facts['megabytes_per_second']:,} MB/s, {self.quarantined:,} quarantined{left}"
+            f"{facts['megabytes_per_second']:,} MB/s, {self.quarantined:,} quarantined{before}{left}"
         )
 
 
@@ -77,7 +78,7 @@ class Reporter:
     def say(self, text: str, **facts: Any) -> None:
         """One message between the stages."""
         if self._form == "json":
-            self._write({"message": text, **facts})
+            self._write({"event": "message", "message": text, **facts})
         elif self._form != "quiet":
             print(text, file=self._file, flush=True)
 
@@ -117,7 +118,7 @@ class Reporter:
             rate = f"{facts['images_per_second']:,} images/s {facts['megabytes_per_second']:,} MB/s"
             bad = f", {stage.quarantined:,} quarantined" if stage.quarantined else ""
             self._bar.update(self._bar.task_ids[0], completed=stage.done, rate=rate + bad)
-        elif time.monotonic() - self._last >= _EVERY:
+        elif stage.done < stage.images and time.monotonic() - self._last >= _EVERY:  # at its end the stage has a line
             self._last = time.monotonic()
             if self._form == "json":
                 self._write({"event": "progress", **stage.facts()})

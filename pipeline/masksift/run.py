@@ -40,7 +40,7 @@ def run(config: RunConfig, report: Reporter) -> Outcome:
     Raises MasksiftError.
     """
     sources, plan = open_and_plan(config)
-    job = _job(config, sources, plan, config.out, plan.fingerprint)
+    job = make_job(config, sources, plan, config.out, plan.fingerprint)
     return _line(config, job, report, condense=True)
 
 
@@ -62,7 +62,7 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
         )
     identity = {**_identity(config, sources), "evidence_of": kept["fingerprint"]}
     plan = make_plan(sources, _settings(config.model_dump(mode="json")), identity)
-    job = _job(config, sources, plan, base, kept["fingerprint"])
+    job = make_job(config, sources, plan, base, kept["fingerprint"])
     return _line(config, job, report, condense=False)
 
 
@@ -116,7 +116,8 @@ def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any
     }
 
 
-def _job(config: RunConfig, sources: tuple[DataSpec, ...], plan: Plan, evidence_out: str, fingerprint: str) -> Job:
+def make_job(config: RunConfig, sources: tuple[DataSpec, ...], plan: Plan, evidence_out: str, fingerprint: str) -> Job:
+    """What every task of the run knows; the evidence is that of the run at ``evidence_out`` with ``fingerprint``."""
     return Job(
         plan, sources, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out,
         fingerprint,

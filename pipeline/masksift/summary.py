@@ -23,8 +23,10 @@ def summary(record: Mapping[str, Any], out: str, *, top: int = 10, notes: Mappin
         note = (notes or {}).get(row["image_id"], "")
         lines.append(f"{row['rank']:>5}  {row['image_id']:<{width}}  {row['score']:.4f}  {note}".rstrip())
     counts = record["counts"]
-    lines += ["", f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, "
-                  f"{record['flagged_pixels']:,} pixels flagged"]  # fmt: skip
+    lines += [""] if worst else []
+    lines.append(
+        f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, {record['flagged_pixels']:,} pixels flagged"
+    )
     lines += [f"{count:,} quarantined: {status}" for status, count in sorted(counts.items()) if status != SCORED]
     return "\n".join([*lines, f"results: {out}"])
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from runs import command, small, start, tables, wait_for_products
 
-IMAGES = 240
+IMAGES = 120
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,7 @@ def test_ctrl_c_stops_cleanly_with_5_and_says_how_to_go_on(
     assert reused(out, "condense") >= 3
 
 
-def test_a_worker_killed_with_9_changes_nothing(
-    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path
-) -> None:
+def test_a_worker_killed_with_9_changes_nothing(source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path) -> None:
     out = tmp_path / "out"
     run = start(command(source, out, "--executor.workers", "2"))
     wait_for_products(out, "condense", 2, run)

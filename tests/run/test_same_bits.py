@@ -57,17 +57,20 @@ def test_any_block_size_gives_the_same_tables_and_masks(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_embedded_cluster_gives_the_same_tables(
-    source: Path, definition: dict[str, pa.Table], tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    source = small(tmp_path / "street.zarr")
+    definition = run_to(source, tmp_path / "serial", kind="serial")
     monkeypatch.setattr(plan, "LEAST_BLOCK", 30_000)
     monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
-    out = tmp_path / "local"
-    assert_same(run_to(source, out, kind="local", workers=workers, memory="2 GiB"), definition)
+    assert_same(run_to(source, tmp_path / "local", kind="local", workers=workers, memory="2 GiB"), definition)
 
 
 def test_a_cluster_at_an_address_gives_the_same_tables(
-    source: Path, definition: dict[str, pa.Table], tmp_path: Path, address: str
+    source: Path, definition: dict[str, pa.Table], tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(plan, "LEAST_BLOCK", 30_000)
+    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
     assert_same(run_to(source, tmp_path / "dask", kind="dask", address=address), definition)
 
 
@@ -95,7 +98,13 @@ def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
         monkeypatch.setattr(plan, "BLOCKS", blocks)
         out = tmp_path / f"out-{blocks}"
         config = resolve(
-            {"sources": [str(source)], "out": str(out), "evidence": {"dtype": "float32"}, "executor": {"kind": "serial"}}, {}
+            {
+                "sources": [str(source)],
+                "out": str(out),
+                "evidence": {"dtype": "float32"},
+                "executor": {"kind": "serial"},
+            },
+            {},
         )
         run(config, Reporter("quiet"))
         found.append(tables(out))

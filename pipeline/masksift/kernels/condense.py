@@ -77,7 +77,9 @@ class Recipe:
         if self.values_dtype.kind == "f" and self.values_dtype.itemsize > 2:
             one = 0x3F800000 if self.dtype == "float32" else 0x3FF0000000000000
             summing = self.values_dtype.type
-            rounding = self.classes * float(np.finfo(summing).eps)  # sums so near the edge are examined in float64
+            rounding = self.classes * (
+                2.0**-23 if self.dtype == "float32" else 2.0**-52
+            )  # sums so near the edge are examined in float64
             return code(one), summing(0), summing(low + rounding), summing(high - rounding)
         step = 2.0**-24 if self.dtype == "float16" else self.scale
         top = (
