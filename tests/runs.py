@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
+
 from drawn import Data, dataset
 
-__all__ = ["TABLES", "tables", "wait_for_products", "command", "start", "write"]
+__all__ = ["TABLES", "command", "start", "tables", "wait_for_products", "write"]
 
 TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 

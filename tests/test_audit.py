@@ -19,6 +19,7 @@ import drawn
 import masksift
 import reference
 from making import a_few
+from masksift.errors import DataError
 from masksift.methods import METHODS
 
 SCORES = tuple(METHODS)
@@ -277,3 +278,9 @@ def test_ignore_values_in_any_form(ignore: Any) -> None:
 
 def test_tau_may_be_a_whole_number() -> None:
     assert column(masksift.audit(LABELS, UINT8, tau=1).images, "tccp") == [1.0, 1.0]
+
+
+def test_a_scale_belongs_to_integers() -> None:
+    labels, pred_probs = np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2, 2), 0.5, np.float32)
+    with pytest.raises(DataError, match=r"scale is 0.5 and pred_probs are float32; a scale is the step of integers\."):
+        masksift.audit(labels, pred_probs, scale=0.5)

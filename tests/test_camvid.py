@@ -1,4 +1,4 @@
-"""Real images, real annotations, real predictions: CamVid with known errors, which lies beside a checkout of developers.
+"""Real images, real annotations, real predictions: CamVid with known errors, beside the checkout where it is at all.
 
 The expected figures are those of an independent numpy computation of the methods (README beside the data).
 """
@@ -6,7 +6,6 @@ The expected figures are those of an independent numpy computation of the method
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +48,8 @@ def audit(variant: str, out: Path, address: str) -> Path:
 
 
 @pytest.fixture(scope="module", params=sorted(EXPECTED))
-def variant(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, address: str
-) -> Iterator[tuple[str, Path]]:
-    yield request.param, audit(request.param, tmp_path_factory.mktemp("camvid") / "out", address)
+def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, address: str) -> tuple[str, Path]:
+    return request.param, audit(request.param, tmp_path_factory.mktemp("camvid") / "out", address)
 
 
 def test_known_errors_are_found_as_well_as_an_independent_computation_finds_them(variant: tuple[str, Path]) -> None:

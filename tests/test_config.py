@@ -217,8 +217,11 @@ def test_a_value_of_another_type_or_out_of_range_is_refused_with_what_it_should_
         resolve(NEEDED, {key: value})
 
 
-def test_a_temperature_may_be_infinite() -> None:
-    assert resolve(NEEDED, {"softmin.temperature": "inf"}).softmin.temperature == float("inf")
+def test_a_temperature_may_be_infinite_also_in_json() -> None:
+    config = resolve(NEEDED, {"softmin.temperature": "inf"})
+    assert config.softmin.temperature == float("inf")
+    told = json.loads(json.dumps(config.model_dump(mode="json"), allow_nan=False))
+    assert resolve(told, {}) == config
 
 
 def test_a_section_is_a_table(tmp_path: Path) -> None:

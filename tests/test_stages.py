@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from runs import small
 
 from masksift.config import resolve
 from masksift.errors import PlanRefused
@@ -15,6 +14,7 @@ from masksift.progress import Reporter
 from masksift.run import make_job, open_and_plan
 from masksift.stages import check_workers
 from masksift.tasks import Job
+from runs import small
 
 HERE = {"python": "3.11.7", "masksift": "1.0", "dask": "2026.8.0", "zarr": "3.1.6"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -58,7 +58,8 @@ def audit(
     config = resolve(
         {
             "sources": ["memory"], "out": "memory", "methods": list(methods), "rank_by": rank_by, "kind": kind,
-            "ignore": [ignore] if isinstance(ignore, int) else list(ignore), "softmin": {"temperature": temperature},
+            "ignore": np.atleast_1d(list(ignore) if isinstance(ignore, Iterable) else ignore).tolist(),
+            "scale": scale, "sum_tolerance": sum_tolerance, "softmin": {"temperature": temperature},
             "tccp": {"tau": tau}, "clc": {"rule": rule}, "evidence": {"dtype": evidence_dtype},
         },
         {},
@@ -202,6 +203,10 @@ def _recipe(
             f"pred_probs are {dtype} of kind {kind!r}", "that is no precision of a probability here",
             "Give uint8, uint16, float16, float32 or float64 probabilities, or float logits",
         )  # fmt: skip
+    if scale is not None and not integers:
+        raise DataError(
+            f"scale is {scale} and pred_probs are {dtype}", "a scale is the step of integers", "Leave scale out"
+        )
     step = (scale or 1 / np.iinfo(dtype).max) if integers else 1.0
     kept = dtype if dtype in _ROUNDED and kind == "probabilities" else "float16" if evidence == "auto" else evidence
     allowed = tolerance if tolerance is not None else 0.02 + (classes * step / 2 if integers else 0)

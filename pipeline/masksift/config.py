@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from masksift.errors import UsageError
 from masksift.methods import METHODS, Method, make_methods
@@ -73,6 +74,10 @@ class SoftminSection(_Section):
     """Parameters of softmin."""
 
     temperature: float = Field(0.1, gt=0, allow_inf_nan=True, description="T > 0: small weighs the worst pixels alone")
+
+    @field_serializer("temperature", when_used="json")
+    def _as_json(self, value: float) -> float | str:
+        return value if math.isfinite(value) else str(value)  # JSON knows no infinity
 
 
 class TccpSection(_Section):

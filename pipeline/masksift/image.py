@@ -95,15 +95,19 @@ class Condensing:
         height, width = predictions.shape[1:]
         window = (slice(y0, y0 + height), slice(x0, x0 + width))
         labels = np.ascontiguousarray(self._labels[window])
-        slab = condense_slab(predictions, labels, self._recipe, y0, x0)
+        planes = (self._planes.self_confidence, self._planes.predicted_class, self._planes.predicted_confidence)
+        whole = labels.shape == self._labels.shape and all(plane.flags.c_contiguous for plane in planes)
+        slab = condense_slab(predictions, labels, self._recipe, y0, x0, planes if whole else None)
         if isinstance(slab, BadPixel):
             place = (y0 + slab.y, x0 + slab.x, slab)
             if self._bad is None or place[:2] < self._bad[:2]:
                 self._bad = place
             return
-        self._planes.self_confidence[window] = slab.self_confidence
-        self._planes.predicted_class[window] = slab.predicted_class
-        self._planes.predicted_confidence[window] = slab.predicted_confidence
+        for plane, part in zip(
+            planes, (slab.self_confidence, slab.predicted_class, slab.predicted_confidence), strict=True
+        ):
+            if not np.may_share_memory(plane, part):
+                plane[window] = part
         self._own += slab.lattice_own
         self._every += slab.lattice_every
 

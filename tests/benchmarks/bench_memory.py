@@ -17,9 +17,8 @@ from scenes import labels_of, probabilities
 MIB = 1 << 20
 
 
-def peak(words: list[str]) -> tuple[int, int, float]:
-    """Run a command; (peak resident bytes of the client, of its largest worker process, seconds)."""
-    begun = time.monotonic()
+def peak(words: list[str]) -> tuple[int, int]:
+    """Run a command; (peak resident bytes of the client, of its largest worker process)."""
     run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     client = psutil.Process(run.pid)
     most = {"client": 0, "worker": 0}
@@ -31,9 +30,9 @@ def peak(words: list[str]) -> tuple[int, int, float]:
         except psutil.NoSuchProcess:
             pass
         time.sleep(0.02)
-    out, err = run.communicate()
-    assert run.returncode == 0, err
-    return most["client"], most["worker"], time.monotonic() - begun
+    said = run.communicate()
+    assert run.returncode == 0, said
+    return most["client"], most["worker"]
 
 
 def masksift(source: Path, out: Path, *flags: str) -> list[str]:
@@ -73,27 +72,21 @@ def many(folder: Path, images: int) -> Path:
     return path
 
 
+def row(text: str, source: Path, out: Path, *flags: str) -> str:
+    """One row of the table: what a run over the source took at its peak, and what the plan said."""
+    client, worker = peak(masksift(source, out, *flags))
+    projected = json.loads((out / "run.json").read_text())["projected_memory"]
+    shutil.rmtree(source)
+    return f"| {text} | {client / MIB:,.0f} | {worker / MIB:,.0f} | {projected / MIB:,.0f} |"
+
+
 def report(folder: Path) -> str:
     out = folder / "memory-out"
-    rows = []
-    path = huge(folder)
-    client, worker, seconds = peak(masksift(path, out, "--executor.workers", "1", "--executor.memory", "4 GiB"))
-    projected = json.loads((out / "run.json").read_text())["projected_memory"]
-    rows.append(
-        f"| 1 of 20,000 x 20,000, 20 classes | {client / MIB:,.0f} | {worker / MIB:,.0f} | {projected / MIB:,.0f} |"
-    )
-    shutil.rmtree(path)
+    flags = ("--executor.workers", "1", "--executor.memory", "4 GiB")
+    rows = [row("1 of 20,000 x 20,000, 20 classes, one worker of 4 GiB", huge(folder), out, *flags)]
     for images in (100, 1_000, 10_000):
-        path = many(folder, images)
-        client, worker, seconds = peak(masksift(path, out, "--executor.workers", "2", "--executor.memory", "2 GiB"))
-        projected = json.loads((out / "run.json").read_text())["projected_memory"]
-        rows.append(
-            f"| {images:,} of 64 x 128, 8 classes | {client / MIB:,.0f} | {worker / MIB:,.0f} | {projected / MIB:,.0f} |"
-        )
-        shutil.rmtree(path)
+        text = f"{images:,} of 64 x 128, 8 classes, two workers"
+        rows.append(row(text, many(folder, images), out, "--executor.workers", "2", "--executor.memory", "2 GiB"))
     shutil.rmtree(out)
-    return (
-        "## Peak memory, MiB\n\n| images (uint8) | client | largest worker | projected by the plan |\n|---|---|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
-    )
+    head = "| images (uint8) | client | largest worker | projected by the plan |\n|---|---|---|---|\n"
+    return "## Peak memory, MiB\n\n" + head + "\n".join(rows) + "\n"

@@ -87,8 +87,8 @@ def report(folder: Path) -> str:
         shutil.rmtree(path)
     return (
         f"## Whole run, 2 workers, local disk, zstd (images of {HEIGHT} x {WIDTH}; median of {ROUNDS} rounds)\n\n"
-        "All seven scores, evidence and masks kept; time of all stages over the time in which the same two workers read and "
-        "decode predictions and labels once.\n\n"
+        "All seven scores, evidence and masks kept: time of all stages over the time in which the same two workers "
+        "read and\ndecode predictions and labels once; by stage in units of that time.\n\n"
         "| classes | predictions | images | run / bare read | by stage |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n"

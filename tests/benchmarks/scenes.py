@@ -14,12 +14,17 @@ def probabilities(seed: int, images: int, classes: int, height: int, width: int)
     rng = np.random.default_rng(seed)
     out = np.empty((images, classes, height, width), np.float32)
     for i in range(images):
-        coarse = rng.normal(size=(classes, height // 32 + 1, width // 32 + 1)).astype(np.float32) * 4
-        logits = zoom(coarse, (1, 32, 32), order=1)[:, :height, :width]
-        logits += rng.normal(size=logits.shape).astype(np.float32) * 0.3
+        logits = _smooth(rng, classes, height, width, 32) * 4 + _smooth(rng, classes, height, width, 8) * 0.7
+        # networks predict at a quarter of the resolution: neighbouring pixels share their noise
+        logits += _smooth(rng, classes, height, width, 4) * 0.15
         np.exp(logits - logits.max(axis=0), out=out[i])
         out[i] /= out[i].sum(axis=0)
     return out
+
+
+def _smooth(rng: np.random.Generator, classes: int, height: int, width: int, step: int) -> NDArray[np.float32]:
+    coarse = rng.normal(size=(classes, height // step + 2, width // step + 2)).astype(np.float32)
+    return zoom(coarse, (1, step, step), order=1)[:, :height, :width]
 
 
 def labels_of(predictions: NDArray[Any], seed: int, ignore: int = 255) -> NDArray[np.uint8]:

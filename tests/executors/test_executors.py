@@ -70,7 +70,7 @@ def test_a_worker_killed_with_9_loses_nothing(local: Executor, tmp_path: Path) -
 
 
 def test_a_task_that_kills_every_worker_ends_the_run_and_says_so(local: Executor) -> None:
-    with pytest.raises(RunFailed, match="killed every worker that ran it.*--executor.memory"):
+    with pytest.raises(RunFailed, match=r"killed every worker that ran it.*--executor.memory"):
         list(local.map(jobs.kills_every_worker, [1], "poison"))
 
 
@@ -127,7 +127,7 @@ def test_a_scheduler_that_dies_ends_the_run_and_says_so(unused_port: int) -> Non
             answers = executor.map(jobs.slow_square, range(1000), "lost")
             next(answers)
             scheduler.kill()
-            with pytest.raises(RunFailed, match="connection to the scheduler tcp://127.0.0.1.* was lost"):
+            with pytest.raises(RunFailed, match=r"connection to the scheduler tcp://127.0.0.1.* was lost"):
                 list(answers)
     finally:
         for process in (scheduler, worker):

@@ -157,6 +157,14 @@ def test_the_sum_tolerance_of_integers(dtype: str, least: int, most: int) -> Non
         assert is_good([third, third, total - 2 * third, 0], recipe) == good, total
 
 
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+@pytest.mark.parametrize("classes", [2, 254, 255, 256, 257, 258, 300])
+def test_a_sum_does_not_come_round_to_1(classes: int, dtype: str) -> None:
+    """Every class certain: 258 x 255 is 254 in 16 bits, 257 x 2^24 is 2^24 in 32."""
+    one = 1.0 if dtype in FLOATS else float(np.iinfo(dtype).max)
+    assert not is_good([one] * classes, recipe_of(classes, dtype))
+
+
 def test_a_tolerance_of_nothing() -> None:
     assert is_good([0.25, 0.5, 0.25], recipe_of(3, "float32", sum_tolerance=0.0))
     assert not is_good([0.25, 0.5, 0.25 + 2.0**-22], recipe_of(3, "float32", sum_tolerance=0.0))

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pytest
+
 from runs import command, small, start, tables, wait_for_products
 
 IMAGES = 120

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zarr
-from drawn import dataset
-from runs import TABLES, small, tables, write
 
 import masksift
+from drawn import dataset
 from masksift import plan
 from masksift.config import resolve
 from masksift.progress import Reporter
 from masksift.run import run
+from runs import TABLES, small, tables, write
 
 
 def run_to(source: Path, out: Path, **executor: object) -> dict[str, pa.Table]:

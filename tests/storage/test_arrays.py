@@ -198,8 +198,9 @@ def test_wherever_an_object_is_cut_nothing_wrong_is_read(stored_as: tuple[str, s
     with TemporaryDirectory() as folder:
         source = write_source(Path(folder) / "s.zarr", data, codec=codec, **SMALL[form])
         cut(source.chunk("predictions", 0, 0, 0, 0), share)
-        with pytest.raises(Unreadable, match="predictions"):
-            read_all(specs(source)[0])
+        for start in (0, 1):  # the last inner chunk alone is read by its range, not with its shard
+            with pytest.raises(Unreadable, match="predictions"):
+                ArrayReader(specs(source)[0], {}).read(*images(start, 2, data))
 
 
 @given(codec=st.sampled_from(["gzip", "crc32c"]), place=st.floats(0, 1), bit=st.integers(0, 7), sharded=st.booleans())
@@ -374,5 +375,5 @@ def test_evidence_that_is_lost_is_never_read_as_zeros(tmp_path: Path) -> None:
     with refuses(DataError, r"evidence at .* is lost: .*c/1/0/0 of self_confidence does not exist"):
         arrays.read(EVIDENCE[0], 0, 4)
     cut(tmp_path / EVIDENCE[0] / "c/0/0/0", 0.5)
-    with refuses(DataError, r"evidence at .* is lost: self_confidence of images 0 to 1 does not decode"):
+    with refuses(DataError, r"evidence at .* is lost: .*self_confidence.* (is cut short|does not decode)"):
         arrays.read(EVIDENCE[0], 0, 2)

@@ -340,7 +340,7 @@ def test_other_numbers_of_axes_are_refused(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", data=data.predictions[0])
     group.create_array("labels", data=data.labels)
-    with refuses(DataError, r"shape \(4, 8, 10\) .* need the 4 axes image, class, y, x\. .*_axes image,class,y,x"):
+    with refuses(DataError, r"shape \(4, 8, 10\); predictions need the 4 axes image, class, y, x\. .*--arrays.predic"):
         opened(tmp_path)
 
 

@@ -45,16 +45,25 @@ def _shift(plane, labels, classes, shifted):
 @njit(cache=True, nogil=True)
 def _gather(components, codes, mode, singles, areas, sums):
     # Whole numbers below 2^53 in float64: exact for all but float32, which is summed in the order of the pixels.
+    # A run of one component is added up before it is booked: components are long runs of pixels.
+    current, area, total = np.int64(0), 0, 0.0
     for j in range(components.size):
-        number = components[j]
-        if number > 0:
-            areas[number - 1] += 1
-            if mode == CODE:
-                sums[number - 1] += np.float64(codes[j])
-            elif mode == HALF:
-                sums[number - 1] += np.float64(half_to_fixed(codes[j]))
-            else:
-                sums[number - 1] += np.float64(singles[j])
+        number = np.int64(components[j])
+        if number != current:
+            if current > 0:
+                areas[current - 1] += area
+                sums[current - 1] += total
+            current, area, total = number, 0, 0.0
+        area += 1
+        if mode == CODE:
+            total += np.float64(codes[j])
+        elif mode == HALF:
+            total += np.float64(half_to_fixed(codes[j]))
+        else:
+            total += np.float64(singles[j])
+    if current > 0:
+        areas[current - 1] += area
+        sums[current - 1] += total
 
 
 @njit(cache=True, nogil=True)

@@ -110,6 +110,10 @@ class BadPixel:
     fact: str
 
 
+Buffers = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]
+"""Where the evidence of a slab may be written: its three planes in the order of `Slab`, C-contiguous."""
+
+
 @dataclass
 class Slab:
     """What a slab was condensed to: codes of the evidence (h, w) and counts (K, 256) of its lattice pixels."""
@@ -156,18 +160,24 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def condense_slab(
-    predictions: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: Recipe, y0: int = 0, x0: int = 0
+    predictions: NDArray[np.generic],
+    labels: NDArray[np.unsignedinteger],
+    recipe: Recipe,
+    y0: int = 0,
+    x0: int = 0,
+    into: Buffers | None = None,
 ) -> Slab | BadPixel:
     """Condense one slab: predictions (K, h, w) of ``recipe.dtype`` and the class plane (h, w) of its labels.
 
-    ``y0, x0``: where the slab lies in its image (the lattice is the image's). Ties of the argmax go to the
-    lowest class; the self-confidence of ignored pixels is 0. Values outside [0, 1] by at most 1e-3 are
-    clipped; the first pixel with worse ones, or with a sum that is off, is answered instead.
+    ``y0, x0``: where the slab lies in its image (the lattice is the image's). ``into``: planes that may be written in
+    place of new ones, whatever the answer. Ties of the argmax go to the lowest class; the self-confidence of ignored
+    pixels is 0. Values outside [0, 1] by at most 1e-3 are clipped; the first pixel with worse ones, or with a sum that
+    is off, is answered instead.
     """
     if recipe.kind == "logits":
         return _condense_logits(predictions, labels, recipe, y0, x0)
     flat = np.ascontiguousarray(_native(predictions)).reshape(recipe.classes, -1)
-    slab = _walk(flat, labels, recipe, recipe.limits(), y0, x0)
+    slab = _walk(flat, labels, recipe, recipe.limits(), y0, x0, into)
     if slab is not None:
         return slab
     bad = _examine(flat, labels.shape[1], recipe)
@@ -197,6 +207,7 @@ def _walk(
     limits: tuple[np.generic, np.generic, np.generic, np.generic],
     y0: int,
     x0: int,
+    into: Buffers | None = None,
 ) -> Slab | None:
     codes = flat.view(recipe.codes_dtype)
     top, zero, low, high = limits
@@ -204,9 +215,10 @@ def _walk(
     shape, pixels = labels.shape, labels.size
     tile = min(pixels, TILE)
     own, every, other = (np.zeros((recipe.classes, 256), np.uint32) for _ in range(3))
-    self_confidence = np.empty(pixels, recipe.codes_dtype)
-    confidence = np.empty(pixels, recipe.codes_dtype)
-    predicted = np.empty(pixels, class_dtype(recipe.classes))
+    if into is None or recipe.values_dtype != recipe.evidence.dtype:
+        numbers = np.empty(pixels, class_dtype(recipe.classes))
+        into = (np.empty(pixels, recipe.codes_dtype), numbers, np.empty(pixels, recipe.codes_dtype))
+    self_confidence, predicted, confidence = (plane.reshape(-1) for plane in into)
     suspicious = walk(
         codes, summed, _MODES.get(str(recipe.values_dtype), INTEGER), labels.reshape(-1), top, low, high,
         shape[1], recipe.lattice, y0, x0, recipe.bin_table,

@@ -99,7 +99,7 @@ def tally(
     """Count one image: class plane (H, W) whose ignored pixels hold the dtype's maximum, predicted class
     (H, W), codes of self-confidence and, for the 8-bit `confident_counts`, of predicted confidence (H, W).
 
-    An image has at most 2^32 - 1 pixels. ``limits`` (K,): the code at which a pixel counts as `above`.
+    An image has at most 2^31 - 1 pixels. ``limits`` (K,): the code at which a pixel counts as `above`.
     """
     flat = [np.ascontiguousarray(plane).reshape(-1) for plane in (labels, predicted_class, self_confidence)]
     with_pairs = predicted_confidence is not None and encoding.dtype == "uint8"

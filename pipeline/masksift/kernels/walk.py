@@ -42,7 +42,8 @@ def _take_halves(row, number, best, winner, sums):
         exponent = np.uint32(bits >> np.uint32(10))
         normal = np.uint32(exponent > np.uint32(0))
         mantissa = np.uint32(np.uint32(bits & np.uint32(1023)) | np.uint32(normal << np.uint32(10)))
-        sums[j] = np.uint32(sums[j] + np.uint32(mantissa << np.uint32(np.uint32(exponent - normal) & np.uint32(15))))
+        shift = np.uint32(np.uint32(exponent - normal) & np.uint32(15))
+        sums[j] = sums.dtype.type(sums[j] + np.uint32(mantissa << shift))
 
 
 @njit(cache=True, nogil=True)
@@ -86,7 +87,7 @@ def _outside(best, sums, top, low, high):
 
 
 @njit(cache=True, nogil=True)
-def _lattice_positions(labels, first, width, step, y0, x0, where):
+def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
     """Positions in the tile of its valid lattice pixels into `where`; `first` is the tile's first pixel."""
     last = first + labels.size
     y = first // width
@@ -101,7 +102,7 @@ def _lattice_positions(labels, first, width, step, y0, x0, where):
         stop = min(width, last - y * width)
         while x < stop:
             j = y * width + x - first
-            if labels[j] != labels.dtype.type(-1):
+            if labels[j] < classes:
                 where[found] = j
                 found += 1
             x += step
@@ -190,7 +191,7 @@ def walk(
         predicted_class[first:last] = winner
         _at_label(labels[first:last], codes[:, first:last], self_confidence[first:last])
         if step > 0:
-            found = _lattice_positions(labels[first:last], first, width, step, y0, x0, where)
+            found = _lattice_positions(labels[first:last], classes, first, width, step, y0, x0, where)
             _lattice(codes[:, first:last], values[:, first:last], labels[first:last],
                      where[:found], table, own, every, other)  # fmt: skip
     return False

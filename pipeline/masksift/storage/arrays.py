@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
-from zarr.codecs import ZstdCodec
+from zarr.codecs import BloscCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
@@ -67,6 +67,10 @@ class _WatchedStore(WrapperStore[Store]):
             self.check(key, value, byte_range)
         return value
 
+    def part(self, key: str, part: ByteRequest) -> Buffer | None:
+        """A part of an object, or None where there is none."""
+        return sync(self.get(key, default_buffer_prototype(), part))
+
     def first_absent(self) -> str | None:
         """The first key that was asked for and is not there."""
         return min(self.absent, key=natural, default=None)
@@ -104,7 +108,7 @@ class ArrayReader:
         self._absent_is_missing = absent_is_missing
         self._store = _WatchedStore(open_store(spec.url, options, read_only=True))
         self._array = zarr.open_array(self._store, mode="r")
-        self._check = ChunkCheck(self._array, spec.url, self._part)
+        self._check = ChunkCheck(self._array, spec.url, self._store.part)
         self._store.check = self._check.check_bytes
 
     @property
@@ -171,9 +175,6 @@ class ArrayReader:
         if first is not None:
             raise first
 
-    def _part(self, key: str, part: ByteRequest) -> Buffer | None:
-        return sync(self._store.get(key, default_buffer_prototype(), part))
-
 
 def _chunks_of(part: slice, size: int) -> range:
     """The numbers of the chunks of a size that a part of an axis lies in."""
@@ -183,6 +184,11 @@ def _chunks_of(part: slice, size: int) -> range:
 CLASSES = "predicted_class"
 EVIDENCE = ("self_confidence", CLASSES, "predicted_confidence")
 MASK = "issue_mask"
+
+
+def _codec(dtype: str) -> BloscCodec:
+    """LZ4: on real confidences it packs twice as fast as zstd's fastest level, into a sixth more bytes."""
+    return BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle" if dtype == "uint8" else "shuffle")
 
 
 class EvidenceArrays:
@@ -207,7 +213,7 @@ class EvidenceArrays:
             if name not in group:
                 group.create_array(
                     name, shape=shape, chunks=chunks, dtype=dtypes[name], fill_value=0,
-                    compressors=[ZstdCodec(level=1)], dimension_names=("image", "y", "x"),
+                    compressors=[_codec(dtypes[name])], dimension_names=("image", "y", "x"),
                     config={"write_empty_chunks": True},
                 )  # fmt: skip
 
@@ -239,12 +245,17 @@ class EvidenceArrays:
         write every chunk, all zeros too."""
         array = self._array(name)
         self._store.forget()
+        self._store.check = ChunkCheck(array, self._url, self._store.part).check_bytes
         try:
             planes = np.asarray(array[start:stop])
+        except Unreadable as e:
+            raise self._lost(str(e)) from e
         except Exception as e:
             if self._store.failures:
                 raise
             raise self._lost(f"{name} of images {start} to {stop - 1} does not decode ({said(e)})") from e
+        finally:
+            self._store.check = None  # metadata are no chunks
         if (absent := self._store.first_absent()) is not None:
             raise self._lost(f"{absent} of {name} does not exist")
         return planes

@@ -189,7 +189,13 @@ def _axes(
     own: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.asdict().get("_ARRAY_DIMENSIONS") or ()
     named = tuple(str(name) for name in own)
     names = axes or (named if sorted(named) == sorted(dims) else dims)
-    if sorted(names) != sorted(dims) or array.ndim != len(dims):
+    if array.ndim != len(dims):
+        raise DataError(
+            f"{role} {name!r} of {url} have the shape {array.shape}",
+            f"{role} need the {len(dims)} axes {', '.join(dims)}",
+            f"Name the array that has them: --arrays.{role} NAME",
+        )
+    if sorted(names) != sorted(dims):
         raise DataError(
             f"{role} {name!r} of {url} have the shape {array.shape} and the axes {', '.join(names)}",
             f"{role} need the {len(dims)} axes {', '.join(dims)}",
@@ -254,6 +260,11 @@ def _scale(url: str, overrides: Overrides, facts: Mapping[str, Any], dtype: str,
         raise DataError(
             f"predictions of {url} are {dtype} of kind 'logits'", "logits are floats here",
             "Give --kind probabilities, or write the logits as float16 or float32",
+        )  # fmt: skip
+    if not integers and overrides.scale is not None:
+        raise DataError(
+            f"--scale is {overrides.scale} and predictions of {url} are {dtype}", "a scale is the step of integers",
+            "Leave --scale out",
         )  # fmt: skip
     if not integers:
         return 1.0
