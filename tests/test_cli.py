@@ -236,7 +236,6 @@ def test_a_plan_that_does_not_fit_ends_in_4_with_both_numbers(
     assert "limit 64.0 MiB" in printed.out
 
 
-@pytest.mark.xfail(strict=True, reason="run.py claims the folder before it checks the workers")
 def test_a_refused_run_leaves_its_folder_to_a_smaller_one(source: Source, tmp_path: Path) -> None:
     words = ("run", "--source", source, "--out", tmp_path / "out")
     assert masksift(*words, "--executor.memory", "64 MiB") == 4

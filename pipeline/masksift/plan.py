@@ -30,8 +30,8 @@ CHUNK_BYTES = 4 * MIB
 """Size of a chunk of evidence before compression: some images together, so that objects are not many and small."""
 TILE = 2048
 """Rows and columns of a chunk of evidence of a large image."""
-LEAST_BLOCK, MOST_BLOCK, BLOCKS = 8 * MIB, 1024 * MIB, 32
-"""A block is a thirty-second of the data set within these bounds of decoded prediction: tasks of seconds for large
+LEAST_BLOCK, MOST_BLOCK, BLOCKS = 8 * MIB, 1024 * MIB, 16
+"""A block is a sixteenth of the data set within these bounds of decoded prediction: tasks of seconds for large
 ones, more than one task for small ones. It depends on the data alone, so that a run resumes on another cluster."""
 LARGE_IMAGE = 1 << 24
 """Pixels from which an image's evidence is stored in tiles."""

@@ -74,7 +74,8 @@ def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:
 
 def _line(config: RunConfig, job: Job, report: Reporter, *, condense: bool) -> Outcome:
     section, folder = config.executor, Folder(job.out)
-    resumed = Manifest(folder, job.plan.fingerprint).claim(_claim(job), verb="run" if condense else "score")
+    manifest, verb = Manifest(folder, job.plan.fingerprint), "run" if condense else "score"
+    resumed = manifest.recognise(_claim(job), verb=verb)
     if (record := finished(job.out)) is not None:
         report.say(f"{job.out} is complete already: nothing to do")
         return _outcome(config, record, resumed=True)
@@ -82,6 +83,7 @@ def _line(config: RunConfig, job: Job, report: Reporter, *, condense: bool) -> O
     with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes, address=section.address,
                        timeout=section.timeout) as executor:  # fmt: skip
         workers = stages.check_workers(job, executor, versions, report)
+        manifest.claim(_claim(job), verb=verb)  # only now: a run that is refused leaves no trace
         stages.prepare(job, masks_only=not condense)
         if condense:
             stages.condense(job, executor, report, account)

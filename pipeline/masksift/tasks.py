@@ -109,9 +109,10 @@ def condense_block(job: Job, block: Block) -> Receipt:
     evidence = job.evidence(block.source)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
+    buffers = _buffers(spec, layout, recipe)
     for start, stop in layout.groups(block.start, block.stop):
         planes, group_verdicts, group_statistics = _condense_group(
-            spec, layout, recipe, predictions, labels, start, stop
+            spec, layout, recipe, predictions, labels, buffers, start, stop
         )
         for name, plane in zip(EVIDENCE, planes, strict=True):
             evidence.write(name, start, plane)
@@ -134,13 +135,25 @@ def condense_block(job: Job, block: Block) -> Receipt:
     return receipt
 
 
+def _buffers(spec: DataSpec, layout: Layout, recipe: Recipe) -> tuple[NDArray[Any], ...]:
+    """Planes for the largest group of a block, used again for each: fresh memory costs as much as walking over it."""
+    shape = (layout.group, spec.height, spec.width)
+    codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
+    return np.empty(shape, codes), np.empty(shape, numbers), np.empty(shape, codes)
+
+
 def _condense_group(
-    spec: DataSpec, layout: Layout, recipe: Recipe, predictions: ArrayReader, labels: ArrayReader, start: int, stop: int
+    spec: DataSpec,
+    layout: Layout,
+    recipe: Recipe,
+    predictions: ArrayReader,
+    labels: ArrayReader,
+    buffers: tuple[NDArray[Any], ...],
+    start: int,
+    stop: int,
 ) -> tuple[tuple[NDArray[Any], ...], list[Verdict], ClassStatistics]:
     """The planes (n, H, W) of images [start, stop) as they are stored, a verdict each, and their statistics."""
-    shape = (stop - start, spec.height, spec.width)
-    codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
-    planes = (np.zeros(shape, codes), np.zeros(shape, numbers), np.zeros(shape, codes))
+    planes = tuple(buffer[: stop - start] for buffer in buffers)
     given, verdicts = read_labels(spec, labels, start, stop)
     images = [Condensing(given[i], Planes(*(plane[i] for plane in planes)), recipe) for i in range(stop - start)]
 

@@ -200,7 +200,7 @@ class EvidenceArrays:
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url
         self._store = _WatchedStore(open_store(url, options, read_only=False))
-        self._group: zarr.Group | None = None
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def create(
         self, names: tuple[str, ...], dtypes: Mapping[str, str], shape: tuple[int, int, int],
@@ -218,11 +218,10 @@ class EvidenceArrays:
                 )  # fmt: skip
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        if self._group is None:
-            self._group = zarr.open_group(self._store, mode="r+")
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)
-        return array.with_config({"write_empty_chunks": True})
+        if name not in self._arrays:  # opened once: a block reads and writes it group by group
+            array = zarr.open_array(self._store, path=name, mode="r+")
+            self._arrays[name] = array.with_config({"write_empty_chunks": True})
+        return self._arrays[name]
 
     @property
     def bytes(self) -> int:

@@ -43,8 +43,8 @@ class Manifest:
         self._folder = folder
         self._fingerprint = fingerprint
 
-    def claim(self, plan: Mapping[str, Any], *, verb: str) -> bool:
-        """Make the folder this run's own; True where an earlier attempt of the same run left its plan there.
+    def recognise(self, plan: Mapping[str, Any], *, verb: str) -> bool:
+        """Whether an earlier attempt of the same run left its plan in the folder. Nothing is written.
 
         Raises UsageError where the folder holds another run, or files that are no run's.
         """
@@ -65,6 +65,12 @@ class Manifest:
                 "they could be mistaken for results",
                 "Give an empty or a new folder as --out",
             )
+        return False
+
+    def claim(self, plan: Mapping[str, Any], *, verb: str) -> bool:
+        """Make the folder this run's own; True where it was before. Raises as `recognise` does."""
+        if self.recognise(plan, verb=verb):
+            return True
         try:
             self._folder.write(_PLAN, json.dumps(plan, indent=2, sort_keys=True).encode())
         except (FileExistsError, NotADirectoryError, PermissionError) as e:
