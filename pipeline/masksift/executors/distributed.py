@@ -62,6 +62,8 @@ class DistributedExecutor:
         self._settings = dask.config.set(
             {"distributed.comm.retry.count": 2, "distributed.comm.timeouts.connect": "10s"}
         )
+        # What the client meets is raised as one error; its own account of it would be a traceback printed before that.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         if self._address is None:
             self._cluster = distributed.LocalCluster(
                 n_workers=self._workers, threads_per_worker=1, processes=True, memory_limit=self._memory or "auto",
