@@ -57,7 +57,7 @@ def command(source: Path, out: Path, *flags: str) -> list[str]:
     """The words of a run whose blocks are tiny, so that there are many of them."""
     script = (
         "import sys, masksift.plan as plan; plan.LEAST_BLOCK = plan.CHUNK_BYTES = 16 << 10; plan.BLOCKS = 1 << 30; "
-        "from masksift.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from masksift.cli import entry; entry()"
     )
     return [sys.executable, "-c", script, "run", "--source", str(source), "--out", str(out), *flags]
 

@@ -1,6 +1,6 @@
 """`python -m masksift`."""
 
-from masksift.cli import main
+from masksift.cli import entry
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    entry()

@@ -9,21 +9,20 @@ import argparse
 import json
 import logging
 import re
-import signal
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from masksift.config import RunConfig, dotted_keys, from_toml, nearest, resolve
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
+from masksift.interruption import ignore, install
 from masksift.schema import SCORED
 
 if TYPE_CHECKING:
     from masksift.run import Outcome
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +64,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"masksift: {said}\n")
 
 
+def entry() -> NoReturn:
+    """The command itself: this process is its own, signals and all."""
+    install()
+    code = main()
+    ignore()  # the end is near, and its exit code is settled
+    raise SystemExit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; answers the exit code."""
     parser = _parser()
@@ -75,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What goes wrong on the cluster reaches the user as one sentence; dask's own account of it is in the workers' logs.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        with _stoppable():
-            return act(words)
+        return act(words)
     except KeyboardInterrupt:
         stopped = Interrupted("the run was interrupted", "what is done is kept", "The same command goes on from there")
         print(f"masksift: {stopped}", file=sys.stderr)
@@ -99,20 +105,6 @@ def _wants_traceback() -> bool:
     import os
 
     return bool(os.environ.get("MASKSIFT_TRACEBACK"))
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM, which is how a cluster asks a pod to go, stops a run as Ctrl-C does."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift import results, tasks
+from masksift import interruption, results, tasks
 from masksift.errors import PlanRefused, RunFailed
 from masksift.executors import Executor, Worker
 from masksift.image import thresholds_of
@@ -164,6 +164,7 @@ def _map(
         for receipt in executor.map(function, job.plan.blocks, name):
             receipts.append(receipt)
             stage.advance(receipt)
+            interruption.check()
     account.add(stage.facts(), receipts)
     missing = job.manifest(name).missing(name, range(len(job.plan.blocks)))
     if missing:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,14 +61,18 @@ def test_a_client_killed_with_9_resumes(
     assert reused(out, stage) >= 4
 
 
+@pytest.mark.parametrize("presses", [1, 20])
 def test_ctrl_c_stops_cleanly_with_5_and_says_how_to_go_on(
-    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, presses: int
 ) -> None:
     out = tmp_path / "out"
     words = command(source, out, "--executor.workers", "2")
     run = start(words)
     wait_for_products(out, "condense", 3, run)
-    os.kill(run.pid, signal.SIGINT)
+    for _ in range(presses):  # an impatient user presses on while the run is closing
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+            time.sleep(0.1)
     _, said = run.communicate(timeout=120)
     assert run.returncode == 5
     assert "interrupted; what is done is kept. The same command goes on from there." in said

@@ -7,6 +7,7 @@ back to the client is a receipt a block and one merged state.
 from __future__ import annotations
 
 import logging
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
@@ -36,6 +37,15 @@ log = logging.getLogger(__name__)
 def local_memory(workers: int) -> int:
     """Bytes that each of `workers` embedded workers gets: an even share of what this machine or container has."""
     return int(distributed.system.MEMORY_LIMIT) // workers
+
+
+class _Deaf(distributed.WorkerPlugin):
+    """A terminal sends Ctrl-C to the embedded workers too. Whether they end is for the client to say."""
+
+    name = "deaf"
+
+    def setup(self, worker: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class DistributedExecutor:
@@ -70,6 +80,7 @@ class DistributedExecutor:
                 host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
             )  # fmt: skip
             self._client = distributed.Client(self._cluster, set_as_default=False)
+            self._client.register_plugin(_Deaf())
             return self
         try:
             self._client = distributed.Client(self._address, timeout=self._timeout, set_as_default=False)
