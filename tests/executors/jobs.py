@@ -34,6 +34,10 @@ def always_fails(item: int) -> int:
     raise ValueError(f"item {item} is rotten")
 
 
+def runs_out_of_disk(item: int) -> int:
+    raise OSError(28, "No space left on device")
+
+
 def kills_its_worker_once(folder: str, item: int) -> int:
     """kill -9 of the worker that runs item 3, the first time."""
     mark = Path(folder) / "killed"

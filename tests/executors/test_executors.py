@@ -64,6 +64,13 @@ def test_an_error_that_outlives_its_retries_is_raised(executor: Executor) -> Non
         list(executor.map(jobs.always_fails, [0], "rotten"))
 
 
+def test_an_error_of_a_task_is_not_taken_for_a_lost_scheduler(executor: Executor) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        list(executor.map(jobs.runs_out_of_disk, [0], "full"))
+    with pytest.raises(OSError, match="No space left on device"):
+        executor.reduce(jobs.runs_out_of_disk, [0], jobs.add, "full")
+
+
 def test_a_worker_killed_with_9_loses_nothing(local: Executor, tmp_path: Path) -> None:
     answers = local.map(partial(jobs.kills_its_worker_once, str(tmp_path)), range(8), "killed")
     assert sorted(answers) == list(range(8))

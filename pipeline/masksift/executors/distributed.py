@@ -10,12 +10,14 @@ import logging
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import dask
 import distributed
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from masksift.errors import RunFailed, UsageError
@@ -31,6 +33,9 @@ RETRIES = 3
 """Times that a task is run again after it raised, before the run gives up."""
 WINDOW = 3
 """Tasks a worker thread that the scheduler holds at a time: one runs, the next is on the worker already."""
+_LOST = (distributed.CancelledError, distributed.client.FutureCancelledError, CommClosedError)
+"""What the client raises when the scheduler is gone, sometimes before it knows so itself."""
+
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +78,8 @@ class DistributedExecutor:
             {"distributed.comm.retry.count": 2, "distributed.comm.timeouts.connect": "10s"}
         )
         # What the client meets is raised as one error; its own account of it would be a traceback printed before that.
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        for part in ("client", "utils_comm"):
+            logging.getLogger(f"distributed.{part}").setLevel(logging.CRITICAL)
         if self._address is None:
             self._cluster = distributed.LocalCluster(
                 n_workers=self._workers, threads_per_worker=1, processes=True, memory_limit=self._memory or "auto",
@@ -112,11 +118,9 @@ class DistributedExecutor:
 
     def workers(self) -> list[Worker]:
         """The workers that the scheduler knows, with their memory limits and versions."""
-        try:
+        with self._explained():
             answers = self.client.run(versions, on_error="return")
-        except (OSError, TimeoutError) as e:
-            raise self._lost(e) from e
-        known = self.client.scheduler_info(n_workers=-1)["workers"]
+            known = self.client.scheduler_info(n_workers=-1)["workers"]
         found = []
         for address, facts in known.items():
             answer = answers.get(address)
@@ -127,8 +131,9 @@ class DistributedExecutor:
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
         """The results, in the order in which they are done."""
-        for _, future in self._window(function, items, stage):
-            yield self._result(future)
+        with self._explained():
+            for _, future in self._window(function, items, stage):
+                yield self._result(future)
 
     def reduce(
         self, function: Callable[[Item], Result], items: Sequence[Item], merge: Callable[[Result, Result], Result],
@@ -136,9 +141,10 @@ class DistributedExecutor:
     ) -> Result:  # fmt: skip
         """All results merged in a tree on the workers; one of them comes back."""
         level = list(batches(items, BATCH))
-        futures = [future for _, future in self._window(partial(_fold, function, merge), level, stage)]
-        while len(futures) > 1:
-            futures = [self._merge(merge, group, stage) for group in batches(futures, FAN_IN)]
+        with self._explained():
+            futures = [future for _, future in self._window(partial(_fold, function, merge), level, stage)]
+            while len(futures) > 1:
+                futures = [self._merge(merge, group, stage) for group in batches(futures, FAN_IN)]
         merged: Result = self._result(futures[0])
         return merged
 
@@ -177,15 +183,20 @@ class DistributedExecutor:
                     self._result(future)
                 fill()
                 yield item, future
-        except (OSError, TimeoutError, StopIteration) as e:
-            raise self._lost(e) from e
         finally:
-            if running and self.client.status == "running":
-                self.client.cancel(list(running), force=True)
+            if running:
+                with suppress(Exception):  # a scheduler that cannot be reached has nothing to cancel
+                    self.client.cancel(list(running), force=True)
 
     def _result(self, future: Any) -> Any:
-        try:
+        with self._explained():
             return future.result()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What the cluster itself raises, as a sentence; what a task raised passes through as it is."""
+        try:
+            yield
         except KilledWorker as e:
             raise RunFailed(
                 f"a task killed every worker that ran it ({e.task})",
@@ -193,17 +204,18 @@ class DistributedExecutor:
                 "See the workers' logs (out of memory, as a rule), give them more --executor.memory and run the same "
                 "command again",
             ) from e
-        except (distributed.CancelledError, distributed.client.FutureCancelledError, OSError, TimeoutError) as e:
-            if isinstance(e, OSError) and self.client.status == "running":
+        except RunFailed:
+            raise
+        except Exception as e:
+            comm = self.client.scheduler_comm
+            unreachable = self.client.status != "running" or comm is None or comm.comm.closed()
+            if not (unreachable or isinstance(e, _LOST)):
                 raise
-            raise self._lost(e) from e
-
-    def _lost(self, cause: BaseException) -> RunFailed:
-        return RunFailed(
-            f"the connection to the scheduler {self._address or 'of the embedded cluster'} was lost ({cause!r})",
-            "the run cannot go on; what is done is kept",
-            "See that the scheduler is up and run the same command again",
-        )
+            raise RunFailed(
+                f"the connection to the scheduler {self._address or 'of the embedded cluster'} was lost ({e!r})",
+                "the run cannot go on; what is done is kept",
+                "See that the scheduler is up and run the same command again",
+            ) from e
 
 
 def _fold(
