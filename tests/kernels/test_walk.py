@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from making import a_few
-from masksift.kernels.walk import look_up, round_to_half, softmax
+from masksift.kernels.walk import SINGLE, keep, look_up, softmax
 
 Floats = NDArray[np.floating]
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.floating]
 def single(logits: Floats) -> NDArray[np.float32]:
     """The package's softmax of (K, P)."""
     out = np.full(logits.shape, np.nan, np.float32)
-    softmax(np.ascontiguousarray(logits, np.float32), out)
+    assert softmax(np.ascontiguousarray(logits, np.float32), 0, out)
     return out
 
 
@@ -98,7 +98,7 @@ def test_a_pixel_does_not_depend_on_its_neighbours() -> None:
 
 def halves(values: NDArray[np.float32]) -> NDArray[np.uint16]:
     out = np.zeros(values.shape, np.uint16)
-    round_to_half(values, values.view(np.uint32), out)
+    keep(values.view(np.uint32), SINGLE, np.uint32(0x3F800000), out)
     return out
 
 

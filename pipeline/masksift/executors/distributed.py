@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,10 @@ RETRIES = 3
 """Times that a task is run again after it raised, before the run gives up."""
 WINDOW = 3
 """Tasks a worker thread that the scheduler holds at a time: one runs, the next is on the worker already."""
+SIZE_AGE = 2.0
+"""Seconds for which the number of worker threads is taken as known: clusters grow and shrink."""
+PATIENCE = 5.0
+"""Seconds to wait for an answer before asking whether the scheduler is still there."""
 _LOST = (distributed.CancelledError, distributed.client.FutureCancelledError, CommClosedError)
 """What the client raises when the scheduler is gone, sometimes before it knows so itself."""
 
@@ -70,15 +75,21 @@ class DistributedExecutor:
         self._client: distributed.Client | None = None
         self._cluster: distributed.LocalCluster | None = None
         self._settings: dask.config.set | None = None
+        self._threads, self._counted = 0, 0.0
         self.retries = 0
 
     def __enter__(self) -> Self:
         # Whoever is gone is given up after seconds: by the client, and by the workers, which inherit these settings.
         self._settings = dask.config.set(
-            {"distributed.comm.retry.count": 2, "distributed.comm.timeouts.connect": "10s"}
+            {
+                "distributed.comm.retry.count": 2,
+                "distributed.comm.timeouts.connect": "10s",
+                # workers that are started anew forget what `silence_logs` told the first ones
+                "distributed.nanny.pre-spawn-environ.DASK_LOGGING": "{'distributed': 'critical'}",
+            }
         )
         # What the client meets is raised as one error; its own account of it would be a traceback printed before that.
-        for part in ("client", "utils_comm"):
+        for part in ("client", "utils_comm", "batched"):
             logging.getLogger(f"distributed.{part}").setLevel(logging.CRITICAL)
         if self._address is None:
             self._cluster = distributed.LocalCluster(
@@ -106,7 +117,12 @@ class DistributedExecutor:
         if self._client is not None:
             self._client.close(timeout=10)
         if self._cluster is not None:
-            self._cluster.close(timeout=10)
+            try:
+                self._cluster.close(timeout=10)
+            except (
+                Exception
+            ) as e:  # a worker that is closed while it is started anew; how the run ended is told already
+                log.debug("closing the embedded cluster: %r", e)
         if self._settings is not None:
             self._settings.__exit__(None, None, None)
 
@@ -165,8 +181,8 @@ class DistributedExecutor:
             done.add(future)
 
         def fill() -> None:
-            threads = sum(self.client.nthreads().values()) or 1
-            while len(running) < WINDOW * threads and (following := next(waiting, None)) is not None:
+            size = WINDOW * self._count_threads()
+            while len(running) < size and (following := next(waiting, None)) is not None:
                 submit(following[1], str(following[0]), 0)
 
         try:
@@ -188,9 +204,25 @@ class DistributedExecutor:
                 with suppress(Exception):  # a scheduler that cannot be reached has nothing to cancel
                     self.client.cancel(list(running), force=True)
 
+    def _count_threads(self) -> int:
+        """Worker threads that the scheduler knows, at least 1. One that does not answer at once is not waited for."""
+        now = time.monotonic()
+        if not self._counted or now - self._counted > SIZE_AGE:
+            self._counted = now
+            with suppress(TimeoutError):
+                facts = self.client.sync(self.client.scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
+                self._threads = facts["total_threads"]
+        return max(1, self._threads)
+
     def _result(self, future: Any) -> Any:
+        """What a finished task answered or raised. The client would wait a minute for a scheduler that is gone."""
         with self._explained():
-            return future.result()
+            while True:
+                try:
+                    return future.result(timeout=PATIENCE)
+                except TimeoutError:
+                    if future.status != "finished" or self.client.status != "running":
+                        raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.walk import DOUBLE, HALF, INTEGER, SINGLE, TILE, look_up, round_to_half, softmax, walk
+from masksift.kernels.walk import DOUBLE, HALF, INTEGER, SINGLE, TILE, look_up, softmax, walk
 
 __all__ = ["BadPixel", "Recipe", "Slab", "class_dtype", "class_plane", "condense_slab"]
 
 RANGE_TOLERANCE = 1e-3
 _EXAMINE_PIXELS = 1 << 16
+_STRIP_PIXELS = 1 << 15
+"""Pixels of logits that become probabilities at a time: few, so that these stay near the core until they are walked."""
 _MODES = {"float16": HALF, "float32": SINGLE, "float64": DOUBLE}
 
 
@@ -63,6 +65,14 @@ class Recipe:
             return np.empty(0, np.uint8)
         source = Encoding(str(self.values_dtype), self.scale)
         return np.minimum(source.values(np.arange(source.top + 1)) * 256, 255).astype(np.uint8)
+
+    @property
+    def greatest(self) -> np.generic:
+        """The code of probability 1: a value above it, by less than the tolerance, is kept as 1."""
+        one = {"f2": 0x3C00, "f4": 0x3F800000, "f8": 0x3FF0000000000000}.get(self.values_dtype.str[1:])
+        if one is None:
+            one = min(int(np.iinfo(self.codes_dtype).max), _steps(1, self.scale))
+        return self.codes_dtype.type(one)
 
     def limits(self) -> tuple[np.generic, np.generic, np.generic, np.generic]:
         """(top, zero, low, high): the largest code, and the least and largest sum, that pass unexamined.
@@ -175,7 +185,7 @@ def condense_slab(
     is off, is answered instead.
     """
     if recipe.kind == "logits":
-        return _condense_logits(predictions, labels, recipe, y0, x0)
+        return _condense_logits(predictions, labels, recipe, y0, x0, into)
     flat = np.ascontiguousarray(_native(predictions)).reshape(recipe.classes, -1)
     slab = _walk(flat, labels, recipe, recipe.limits(), y0, x0, into)
     if slab is not None:
@@ -211,44 +221,34 @@ def _walk(
 ) -> Slab | None:
     codes = flat.view(recipe.codes_dtype)
     top, zero, low, high = limits
-    summed = flat if zero.dtype.kind == "f" else codes
     shape, pixels = labels.shape, labels.size
     tile = min(pixels, TILE)
     own, every, other = (np.zeros((recipe.classes, 256), np.uint32) for _ in range(3))
-    if into is None or recipe.values_dtype != recipe.evidence.dtype:
-        numbers = np.empty(pixels, class_dtype(recipe.classes))
-        into = (np.empty(pixels, recipe.codes_dtype), numbers, np.empty(pixels, recipe.codes_dtype))
+    double = recipe.values_dtype == np.float64  # the one that the walk itself does not round to the evidence
+    if into is None or double:
+        kept = recipe.codes_dtype if double else recipe.evidence.codes_dtype
+        into = (np.empty(pixels, kept), np.empty(pixels, class_dtype(recipe.classes)), np.empty(pixels, kept))
     self_confidence, predicted, confidence = (plane.reshape(-1) for plane in into)
     suspicious = walk(
-        codes, summed, _MODES.get(str(recipe.values_dtype), INTEGER), labels.reshape(-1), top, low, high,
+        codes, _MODES.get(str(recipe.values_dtype), INTEGER), labels.reshape(-1), top, low, high, recipe.greatest,
         shape[1], recipe.lattice, y0, x0, recipe.bin_table,
-        self_confidence, predicted, confidence, np.zeros(tile, zero.dtype), np.empty(tile, np.uint32),
+        self_confidence, predicted, confidence, np.empty(tile, zero.dtype),
         np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize)), own, every, other,
     )  # fmt: skip
     if suspicious:
         return None
+    if double:
+        self_confidence, confidence = (
+            plane.view(np.float64).astype(recipe.evidence.dtype).view(recipe.evidence.codes_dtype)
+            for plane in (self_confidence, confidence)
+        )
     return Slab(
-        _evidence(self_confidence, recipe).reshape(shape),
+        self_confidence.reshape(shape),
         predicted.reshape(shape),
-        _evidence(confidence, recipe).reshape(shape),
+        confidence.reshape(shape),
         own.astype(np.int64),
         every.astype(np.int64) + other,
     )
-
-
-def _evidence(codes: NDArray[np.unsignedinteger], recipe: Recipe) -> NDArray[np.unsignedinteger]:
-    """Codes of the predictions as codes of the evidence: rounded to nearest even where it is narrower."""
-    if recipe.values_dtype.kind == "u":
-        full = _steps(1, recipe.scale)  # a value above 1 by less than the tolerance is clipped
-        return np.minimum(codes, codes.dtype.type(full)) if full < _greatest(codes.dtype) else codes
-    if recipe.values_dtype == recipe.evidence.dtype:
-        return codes
-    values = codes.view(recipe.values_dtype)
-    if values.dtype == np.float32:
-        halves = np.empty(codes.shape, np.uint16)
-        round_to_half(values, codes, halves)
-        return halves
-    return values.astype(recipe.evidence.dtype).view(recipe.evidence.codes_dtype)
 
 
 def _examine(flat: NDArray[np.generic], width: int, recipe: Recipe) -> BadPixel | None:
@@ -277,29 +277,40 @@ def _examine(flat: NDArray[np.generic], width: int, recipe: Recipe) -> BadPixel 
 
 
 def _condense_logits(
-    logits: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: Recipe, y0: int, x0: int
+    logits: NDArray[np.generic],
+    labels: NDArray[np.unsignedinteger],
+    recipe: Recipe,
+    y0: int,
+    x0: int,
+    into: Buffers | None,
 ) -> Slab | BadPixel:
     """Softmax over the classes in float32, a strip of rows at a time, so that no second prediction is held."""
     height, width = labels.shape
-    rows = max(1, _EXAMINE_PIXELS // width)
-    strips: list[Slab] = []
-    buffer = np.empty((recipe.classes, rows * width), np.float32)
+    flat = np.ascontiguousarray(_native(logits)).reshape(recipe.classes, -1)
+    codes = recipe.evidence.codes_dtype
+    if into is None:
+        into = (np.empty(labels.shape, codes), np.empty(labels.shape, class_dtype(recipe.classes)),
+                np.empty(labels.shape, codes))  # fmt: skip
+    rows = max(1, _STRIP_PIXELS // width)
+    buffer = np.empty((recipe.classes, min(rows, height) * width), np.float32)
+    own, every = (np.zeros((recipe.classes, 256), np.int64) for _ in range(2))
     for y in range(0, height, rows):
-        part = logits[:, y : y + rows].reshape(recipe.classes, -1)
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is found so
-            single = np.ascontiguousarray(part, np.float32)
-        if not np.isfinite(single).all():
-            j = int(np.flatnonzero(~np.isfinite(single).all(axis=0))[0])
-            return BadPixel(y + j // width, j % width, part[:, j].astype(np.float64), "not all logits are finite")
-        probabilities = buffer[:, : part.shape[1]] if part.shape[1] == buffer.shape[1] else np.empty_like(single)
-        softmax(single, probabilities)
-        strip = _walk(probabilities, labels[y : y + rows], recipe, recipe.limits(), y0 + y, x0)
-        assert strip is not None, "a softmax of finite logits is finite"
-        strips.append(strip)
-    return Slab(
-        np.concatenate([strip.self_confidence for strip in strips]),
-        np.concatenate([strip.predicted_class for strip in strips]),
-        np.concatenate([strip.predicted_confidence for strip in strips]),
-        np.sum([strip.lattice_own for strip in strips], axis=0),
-        np.sum([strip.lattice_every for strip in strips], axis=0),
-    )
+        strip = slice(y, min(y + rows, height))
+        first, last = strip.start * width, strip.stop * width
+        source, start = flat, first
+        if flat.dtype != np.float32:
+            with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is found so
+                source, start = flat[:, first:last].astype(np.float32), 0
+        if last - first < buffer.shape[1]:
+            buffer = np.empty((recipe.classes, last - first), np.float32)
+        if not softmax(source, start, buffer):
+            j = int(np.flatnonzero(~np.isfinite(source[:, start : start + last - first]).all(axis=0))[0])
+            return BadPixel(
+                y + j // width, j % width, flat[:, first + j].astype(np.float64), "not all logits are finite"
+            )
+        planes = (into[0][strip], into[1][strip], into[2][strip])
+        part = _walk(buffer, labels[strip], recipe, recipe.limits(), y0 + y, x0, planes)
+        assert part is not None, "a softmax of finite logits is finite"
+        own += part.lattice_own
+        every += part.lattice_every
+    return Slab(*into, own, every)

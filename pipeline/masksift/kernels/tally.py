@@ -56,20 +56,36 @@ def half_to_fixed(bits):
     return ((np.int64(bits) & 1023) | (normal << 10)) << (exponent - normal)
 
 
+# Neighbours count into tables of their own in turn: equal ones, the rule in a segmentation, would otherwise wait for
+# each other's increment.
+
+
 @njit(cache=True, nogil=True)
-def _tally(labels, predicted, self_codes, confident_codes, mode, singles, shift, limits, joint, sums, counts, pairs):
-    # Even and odd pixels count into tables of their own: equal neighbours, the rule in a segmentation,
-    # would otherwise wait for each other's increment.
+def _tally_bytes(labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
+    """joint (4, K, K), by_class (2, K, 256): self-confidence by given class, of which all else is made."""
+    classes = joint.shape[1]
+    for j in range(labels.size):
+        given = np.int64(labels[j])
+        if given < classes:
+            winner = np.int64(predicted[j])
+            joint[j & 3, given, winner] += np.uint32(1)
+            by_class[j & 1, given, self_codes[j]] += np.uint32(1)
+            if pairs.size > 0 and winner != given:
+                pairs[winner, confident_codes[j]] += np.uint32(1)
+
+
+@njit(cache=True, nogil=True)
+def _tally_wide(labels, predicted, self_codes, mode, singles, shift, limits, joint, sums, counts):
+    """joint (4, K, K), sums (4, K), counts (bins,)"""
     classes = joint.shape[1]
     above = 0
     for j in range(labels.size):
         given = np.int64(labels[j])
         if given < classes:
-            side = j & 1
-            winner = np.int64(predicted[j])
+            side = j & 3
             code = self_codes[j]
-            joint[side, given, winner] += np.uint32(1)
-            counts[side, code >> shift] += np.uint32(1)
+            joint[side, given, np.int64(predicted[j])] += np.uint32(1)
+            counts[code >> shift] += np.uint32(1)
             if mode == CODE:
                 sums[side, given] += np.int64(code)
             elif mode == HALF:
@@ -77,8 +93,6 @@ def _tally(labels, predicted, self_codes, confident_codes, mode, singles, shift,
             else:
                 sums[side, given] += np.int64(np.rint(np.float64(singles[j]) * 4294967296.0))
             above += np.int64(code) >= limits[given]
-            if pairs.size > 0 and winner != given:
-                pairs[winner, confident_codes[j]] += np.uint32(1)
     return above
 
 
@@ -101,26 +115,32 @@ def tally(
 
     An image has at most 2^31 - 1 pixels. ``limits`` (K,): the code at which a pixel counts as `above`.
     """
-    flat = [np.ascontiguousarray(plane).reshape(-1) for plane in (labels, predicted_class, self_confidence)]
-    with_pairs = predicted_confidence is not None and encoding.dtype == "uint8"
-    confident = np.ascontiguousarray(predicted_confidence).reshape(-1) if with_pairs else flat[2][:0]
-    singles = flat[2].view(np.float32) if encoding.dtype == "float32" else np.empty(0, np.float32)
-    mode = sum_mode(encoding)
-    joint = np.zeros((2, classes, classes), np.uint32)
-    sums = np.zeros((2, classes), np.int64)
-    counts = np.zeros((2, encoding.bins), np.uint32)
-    pairs = np.zeros((classes if with_pairs else 0, 256), np.uint32)
+    planes = (labels, predicted_class, self_confidence)
+    given, winner, own = (np.ascontiguousarray(plane).reshape(-1) for plane in planes)
     bounds = np.full(classes, encoding.top + 1, np.int64) if limits is None else limits
-    above = _tally(
-        flat[0], flat[1], flat[2], confident, mode, singles, encoding.key_shift, bounds, joint, sums, counts, pairs
+    joint = np.zeros((4, classes, classes), np.uint32)
+    if encoding.dtype == "uint8":
+        with_pairs = predicted_confidence is not None
+        confident = np.ascontiguousarray(predicted_confidence).reshape(-1) if with_pairs else own[:0]
+        by_class = np.zeros((2, classes, 256), np.uint32)
+        pairs = np.zeros((classes if with_pairs else 0, 256), np.uint32)
+        _tally_bytes(given, winner, own, confident, joint, by_class, pairs)
+        histograms = by_class.sum(axis=0, dtype=np.int64)
+        codes = np.arange(256)
+        return Tally(
+            joint.sum(axis=0, dtype=np.int64), (histograms @ codes).tolist(), histograms.sum(axis=0),
+            pairs.astype(np.int64), int(histograms[codes >= bounds[:, np.newaxis]].sum()),
+        )  # fmt: skip
+    singles = own.view(np.float32) if encoding.dtype == "float32" else np.empty(0, np.float32)
+    sums = np.zeros((4, classes), np.int64)
+    counts = np.zeros(encoding.bins, np.uint32)
+    above = _tally_wide(
+        given, winner, own, sum_mode(encoding), singles, encoding.key_shift, bounds, joint, sums, counts
     )
     return Tally(
-        joint=joint.sum(axis=0, dtype=np.int64),
-        sums=[int(total) for total in sums.sum(axis=0)],
-        self_counts=counts.sum(axis=0, dtype=np.int64),
-        confident_counts=pairs.astype(np.int64),
-        above=int(above),
-    )
+        joint.sum(axis=0, dtype=np.int64), sums.sum(axis=0).tolist(), counts.astype(np.int64),
+        np.zeros((0, 256), np.int64), int(above),
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)

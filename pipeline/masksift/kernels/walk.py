@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "look_up", "round_to_half", "softmax", "walk"]
+__all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "keep", "look_up", "softmax", "walk"]
 
 TILE = 16384
 """Pixels of a tile. Its rows are long enough for the hardware to fetch ahead (shorter ones cost float32 a factor of
@@ -21,47 +21,100 @@ INTEGER, HALF, SINGLE, DOUBLE = range(4)
 
 
 @njit(cache=True, nogil=True)
-def _take_integers(row, number, best, winner, sums):
-    """Take in one row of one class: the maximum so far, whose class it is, and the sum."""
-    for j in range(row.size):
-        code, most = row[j], best[j]
-        best[j] = max(code, most)
-        winner[j] = number if code > most else winner[j]
-        sums[j] = sums.dtype.type(sums[j] + sums.dtype.type(code))
+def _lead(code, number, most, leader):
+    return max(code, most), number if code > most else leader
 
 
 @njit(cache=True, nogil=True)
-def _take_halves(row, number, best, winner, sums):
-    for j in range(row.size):
-        code, most = row[j], best[j]
-        best[j] = max(code, most)
-        winner[j] = number if code > most else winner[j]
-        # float16 bits -> fixed point 2^-24, exactly: the mantissa shifted by the exponent. Bits above 1.0 (infinite,
-        # NaN, negative) would shift too far; `top` finds them.
-        bits = np.uint32(code)
-        exponent = np.uint32(bits >> np.uint32(10))
-        normal = np.uint32(exponent > np.uint32(0))
-        mantissa = np.uint32(np.uint32(bits & np.uint32(1023)) | np.uint32(normal << np.uint32(10)))
-        shift = np.uint32(np.uint32(exponent - normal) & np.uint32(15))
-        sums[j] = sums.dtype.type(sums[j] + np.uint32(mantissa << shift))
+def _fixed(half):
+    # float16 bits -> fixed point 2^-24, exactly: the mantissa shifted by the exponent. Bits above 1.0 (infinite,
+    # NaN, negative) would shift too far; `top` finds them.
+    bits = np.uint32(half)
+    exponent = np.uint32(bits >> np.uint32(10))
+    normal = np.uint32(exponent > np.uint32(0))
+    mantissa = np.uint32(np.uint32(bits & np.uint32(1023)) | np.uint32(normal << np.uint32(10)))
+    return np.uint32(mantissa << np.uint32(np.uint32(exponent - normal) & np.uint32(15)))
 
 
 @njit(cache=True, nogil=True)
-def _take_singles(row, number, best, winner, sums):
-    for j in range(row.size):
-        code, most = row[j], best[j]
-        best[j] = max(code, most)
-        winner[j] = number if code > most else winner[j]
-        sums[j] = np.float32(sums[j] + np.uint32(code).view(np.float32))
+def _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
+    """Take in a row each of four classes: the maximum so far, whose class it is, and the sum, class by class.
+
+    Four at a time, so that what is kept of a pixel is read and written a quarter as often. The row of a class that
+    does not exist is any other row under a mask of 0: a row of zeros, which changes nothing.
+    """
+    code, wide = a.dtype.type, sums.dtype.type
+    one = winner.dtype.type(1)
+    second = winner.dtype.type(number + one)
+    third = winner.dtype.type(second + one)
+    fourth = winner.dtype.type(third + one)
+    for j in range(a.size):
+        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
+        most, leader = _lead(w, number, best[j], winner[j])
+        most, leader = _lead(x, second, most, leader)
+        most, leader = _lead(y, third, most, leader)
+        best[j], winner[j] = _lead(z, fourth, most, leader)
+        total = sums[j]
+        for p in (w, x, y, z):
+            total = wide(total + wide(p))
+        sums[j] = total
 
 
 @njit(cache=True, nogil=True)
-def _take_doubles(row, number, best, winner, sums):
-    for j in range(row.size):
-        code, most = row[j], best[j]
-        best[j] = max(code, most)
-        winner[j] = number if code > most else winner[j]
-        sums[j] = sums[j] + np.uint64(code).view(np.float64)
+def _take_halves(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
+    code, wide = a.dtype.type, sums.dtype.type
+    one = winner.dtype.type(1)
+    second = winner.dtype.type(number + one)
+    third = winner.dtype.type(second + one)
+    fourth = winner.dtype.type(third + one)
+    for j in range(a.size):
+        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
+        most, leader = _lead(w, number, best[j], winner[j])
+        most, leader = _lead(x, second, most, leader)
+        most, leader = _lead(y, third, most, leader)
+        best[j], winner[j] = _lead(z, fourth, most, leader)
+        total = sums[j]
+        for p in (w, x, y, z):
+            total = wide(total + _fixed(p))
+        sums[j] = total
+
+
+@njit(cache=True, nogil=True)
+def _take_singles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
+    code, wide = a.dtype.type, sums.dtype.type
+    one = winner.dtype.type(1)
+    second = winner.dtype.type(number + one)
+    third = winner.dtype.type(second + one)
+    fourth = winner.dtype.type(third + one)
+    for j in range(a.size):
+        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
+        most, leader = _lead(w, number, best[j], winner[j])
+        most, leader = _lead(x, second, most, leader)
+        most, leader = _lead(y, third, most, leader)
+        best[j], winner[j] = _lead(z, fourth, most, leader)
+        total = sums[j]
+        for p in (w, x, y, z):
+            total = wide(total + np.uint32(p).view(np.float32))
+        sums[j] = total
+
+
+@njit(cache=True, nogil=True)
+def _take_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
+    code, wide = a.dtype.type, sums.dtype.type
+    one = winner.dtype.type(1)
+    second = winner.dtype.type(number + one)
+    third = winner.dtype.type(second + one)
+    fourth = winner.dtype.type(third + one)
+    for j in range(a.size):
+        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
+        most, leader = _lead(w, number, best[j], winner[j])
+        most, leader = _lead(x, second, most, leader)
+        most, leader = _lead(y, third, most, leader)
+        best[j], winner[j] = _lead(z, fourth, most, leader)
+        total = sums[j]
+        for p in (w, x, y, z):
+            total = wide(total + np.uint64(p).view(np.float64))
+        sums[j] = total
 
 
 @njit(cache=True, nogil=True)
@@ -75,15 +128,10 @@ def _at_label(labels, tile, chosen):
 @njit(cache=True, nogil=True)
 def _outside(best, sums, top, low, high):
     """Whether any pixel of the tile holds a code above `top` or a sum outside [low, high]."""
-    largest = best[0]
+    odd = False  # so written, NaN is found too
     for j in range(best.size):
-        largest = max(largest, best[j])
-    least = sums[0]
-    most = sums[0]
-    for j in range(sums.size):
-        least = min(least, sums[j])
-        most = max(most, sums[j])
-    return largest > top or least < low or most > high or least != least or most != most
+        odd |= (best[j] > top) | (not (sums[j] >= low)) | (not (sums[j] <= high))
+    return odd
 
 
 @njit(cache=True, nogil=True)
@@ -111,96 +159,117 @@ def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
 
 
 @njit(cache=True, nogil=True)
-def _count_codes(row, where, table, counts, other):
+def _bin(code, mode, table):
+    """min(floor(256 p), 255), in the prediction's own precision: no promotion of float32, no rounding of float64."""
+    if mode == SINGLE:
+        return min(np.int32(np.uint32(code).view(np.float32) * np.float32(256)), np.int32(255))
+    if mode == DOUBLE:
+        return min(np.int32(np.uint64(code).view(np.float64) * 256.0), np.int32(255))
+    return np.int32(table[code])
+
+
+@njit(cache=True, nogil=True)
+def _count(row, where, mode, table, counts, other):
     # Two tables in turn: equal neighbours would otherwise wait for each other's increment.
     pairs = where.size // 2 * 2
     for n in range(0, pairs, 2):
-        counts[table[row[where[n]]]] += np.uint32(1)
-        other[table[row[where[n + 1]]]] += np.uint32(1)
+        counts[_bin(row[where[n]], mode, table)] += np.uint32(1)
+        other[_bin(row[where[n + 1]], mode, table)] += np.uint32(1)
     if pairs < where.size:
-        counts[table[row[where[pairs]]]] += np.uint32(1)
+        counts[_bin(row[where[pairs]], mode, table)] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
-def _bin(row, j):
-    # in the row's own precision: no promotion of float32, no rounding of float64
-    return min(np.int32(row[j] * row.dtype.type(256)), np.int32(255))
-
-
-@njit(cache=True, nogil=True)
-def _count_floats(row, where, counts, other):
-    pairs = where.size // 2 * 2
-    for n in range(0, pairs, 2):
-        counts[_bin(row, where[n])] += np.uint32(1)
-        other[_bin(row, where[n + 1])] += np.uint32(1)
-    if pairs < where.size:
-        counts[_bin(row, where[pairs])] += np.uint32(1)
-
-
-@njit(cache=True, nogil=True)
-def _lattice(tile, values, labels, where, table, own, every, other):
+def _lattice(tile, labels, where, mode, table, own, every, other):
     """Count p_k of the lattice pixels `where`: those labelled k into `own`, all into `every` + `other`."""
     for k in range(tile.shape[0]):
-        if table.size > 0:
-            _count_codes(tile[k], where, table, every[k], other[k])
-        else:
-            _count_floats(values[k], where, every[k], other[k])
+        _count(tile[k], where, mode, table, every[k], other[k])
     for n in range(where.size):
-        j = where[n]
-        given = labels[j]
-        if table.size > 0:
-            own[given, table[tile[given, j]]] += np.uint32(1)
-        else:
-            own[given, _bin(values[given], j)] += np.uint32(1)
+        given = labels[where[n]]
+        own[given, _bin(tile[given, where[n]], mode, table)] += np.uint32(1)
+
+
+@njit(cache=True, nogil=True)
+def _half(code):
+    """The bits of a float32 in [0, 1] as those of the nearest float16, ties to even: the same as a cast, which takes a
+    hundred times as long on small numbers."""
+    single = np.uint32(code)
+    odd = np.uint32(np.uint32(single >> np.uint32(13)) & np.uint32(1))
+    normal = np.uint32(np.uint32(np.uint32(single + np.uint32(0xFFF)) + odd) >> np.uint32(13))
+    # below 2^-14 a float16 counts steps of 2^-24
+    steps = np.uint32(np.int32(np.rint(single.view(np.float32) * np.float32(16777216.0))))
+    return steps if single < np.uint32(0x38800000) else np.uint32(normal - np.uint32(112 << 10))
+
+
+@njit(cache=True, nogil=True)
+def keep(codes, mode, greatest, plane):
+    """Codes of a tile as codes of the evidence: float32 as float16 where the plane is one, all else at most
+    `greatest`."""
+    if mode == SINGLE and plane.itemsize == 2:
+        for j in range(codes.size):
+            plane[j] = plane.dtype.type(_half(codes[j]))
+    else:
+        for j in range(codes.size):
+            plane[j] = plane.dtype.type(min(codes[j], greatest))
 
 
 @njit(cache=True, nogil=True)
 def walk(
-    codes, values, mode, labels, top, low, high, width, step, y0, x0, table,
-    self_confidence, predicted_class, predicted_confidence, sums, where, winners, own, every, other,
+    codes, mode, labels, top, low, high, greatest, width, step, y0, x0, table,
+    self_confidence, predicted_class, predicted_confidence, sums, leaders, own, every, other,
 ):  # fmt: skip
     """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
 
-    ``mode``: how the codes are summed; ``values``: the same predictions as floats, for float32 and float64.
-    Scratch of one tile: ``sums`` of the summing dtype, ``winners`` of class numbers, best as wide as the codes (lanes
-    of one width), ``where``. ``own``, ``every`` and ``other`` (K, 256) uint32 are added to. Returns True at the first
-    tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]); what was
-    written until then is to be thrown away.
+    ``mode``: how the codes are summed; ``greatest``: the code of probability 1. Scratch of one tile: ``sums`` of the
+    summing dtype, ``leaders`` of class numbers, best as wide as the codes (lanes of one width). ``own``, ``every`` and ``other`` (K, 256) uint32 are added to. Returns True at the first tile that
+    holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]); what was written
+    until then is to be thrown away.
     """
     classes, pixels = codes.shape
+    end, full, none = classes - 1, codes.dtype.type(-1), codes.dtype.type(0)
+    highest, chosen = np.empty(sums.size, codes.dtype), np.empty(sums.size, codes.dtype)
+    where = np.empty(sums.size, np.uint32)
     for first in range(0, pixels, sums.size):
         last = min(pixels, first + sums.size)
-        best = predicted_confidence[first:last]
-        winner = winners[: last - first]
-        total = sums[: last - first]
+        best, winner, total = highest[: last - first], leaders[: last - first], sums[: last - first]
         best[:] = 0
         winner[:] = 0
         total[:] = 0
-        for k in range(classes):  # upwards, and only what is larger wins: ties go to the lowest class
+        for k in range(0, classes, 4):  # upwards, and only what is larger wins: ties go to the lowest class
+            a, b = codes[k, first:last], codes[min(k + 1, end), first:last]
+            c, d = codes[min(k + 2, end), first:last], codes[min(k + 3, end), first:last]
+            mask_b = full if k + 1 <= end else none
+            mask_c = full if k + 2 <= end else none
+            mask_d = full if k + 3 <= end else none
             number = winner.dtype.type(k)
             if mode == HALF:
-                _take_halves(codes[k, first:last], number, best, winner, total)
+                _take_halves(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
             elif mode == SINGLE:
-                _take_singles(codes[k, first:last], number, best, winner, total)
+                _take_singles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
             elif mode == DOUBLE:
-                _take_doubles(codes[k, first:last], number, best, winner, total)
+                _take_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
             else:
-                _take_integers(codes[k, first:last], number, best, winner, total)
+                _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
         if _outside(best, total, top, low, high):
             return True
         predicted_class[first:last] = winner
-        _at_label(labels[first:last], codes[:, first:last], self_confidence[first:last])
+        keep(best, mode, greatest, predicted_confidence[first:last])
+        _at_label(labels[first:last], codes[:, first:last], chosen)
+        keep(chosen[: last - first], mode, greatest, self_confidence[first:last])
         if step > 0:
             found = _lattice_positions(labels[first:last], classes, first, width, step, y0, x0, where)
-            _lattice(codes[:, first:last], values[:, first:last], labels[first:last],
-                     where[:found], table, own, every, other)  # fmt: skip
+            _lattice(codes[:, first:last], labels[first:last], where[:found], mode, table, own, every, other)
     return False
 
 
 @njit(cache=True, nogil=True)
 def _maximum(row, best):
+    """Raises `best` to `row`; True where a value is not finite."""
+    odd = False
     for j in range(row.size):
         best[j] = max(best[j], row[j])
+        odd |= row[j] - row[j] != np.float32(0)
+    return odd
 
 
 @njit(cache=True, nogil=True)
@@ -233,16 +302,17 @@ def _scale_row(out, powers, total):
         total[j] = np.float32(total[j] + out[j])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")  # numba's own looks for zeros, one by one: the sums are at least 1
 def _divide(row, total):
     for j in range(row.size):
         row[j] = np.float32(row[j] / total[j])
 
 
 @njit(cache=True, nogil=True)
-def softmax(logits, out):
-    """Softmax over the first axis of finite logits (K, P) float32 into out (K, P), in float32."""
-    classes, pixels = logits.shape
+def softmax(logits, start, out):
+    """Softmax over the first axis of the logits (K, P) float32 of as many pixels from `start` on as `out` (K, p) has,
+    in float32. Returns False, with `out` half done, where any of them is not finite."""
+    classes, pixels = out.shape
     tile = 2048
     peaks = np.empty(tile, np.float32)
     totals = np.empty(tile, np.float32)
@@ -250,30 +320,19 @@ def softmax(logits, out):
     for first in range(0, pixels, tile):
         last = min(pixels, first + tile)
         peak, total, powers = peaks[: last - first], totals[: last - first], scratch[: last - first]
-        peak[:] = logits[0, first:last]
-        for k in range(1, classes):
-            _maximum(logits[k, first:last], peak)
+        peak[:] = -np.inf
+        odd = False
+        for k in range(classes):
+            odd |= _maximum(logits[k, start + first : start + last], peak)
+        if odd:
+            return False
         total[:] = 0
         for k in range(classes):
-            _exp_row(logits[k, first:last], peak, powers, out[k, first:last])
+            _exp_row(logits[k, start + first : start + last], peak, powers, out[k, first:last])
             _scale_row(out[k, first:last], powers.view(np.float32), total)
         for k in range(classes):
             _divide(out[k, first:last], total)
-
-
-@njit(cache=True, nogil=True)
-def round_to_half(values, bits, halves):
-    """float32 in [0, 1] and their bits (P,) -> bits of the nearest float16 (P,), ties to even.
-
-    The same as a cast, which takes a hundred times as long on small numbers.
-    """
-    for j in range(values.size):
-        single = np.uint32(bits[j])
-        odd = np.uint32(np.uint32(single >> np.uint32(13)) & np.uint32(1))
-        normal = np.uint32(np.uint32(np.uint32(single + np.uint32(0xFFF)) + odd) >> np.uint32(13))
-        # below 2^-14 a float16 counts steps of 2^-24
-        steps = np.int32(np.rint(values[j] * np.float32(16777216.0)))
-        halves[j] = np.uint16(steps) if single < np.uint32(0x38800000) else np.uint16(normal - np.uint32(112 << 10))
+    return True
 
 
 @njit(cache=True, nogil=True)
