@@ -15,6 +15,8 @@ from masksift.storage.tables import (
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
+    column,
+    floats,
     ranking_schema,
     read_parts,
     table_of,
@@ -29,19 +31,20 @@ PART_ROWS = 1 << 20
 
 def thresholds_table(statistics: ClassStatistics, thresholds: Thresholds, class_names: Sequence[str]) -> pa.Table:
     """One row a class: see `masksift.storage.tables.THRESHOLDS`."""
-    finite = [None if np.isinf(value) else float(value) for value in thresholds.confident]
-    decided = [None if np.isinf(value) else float(value) for value in thresholds.decision]
-    return pa.table(
+    rows = [
         {
-            "class_id": list(range(len(class_names))),
-            "class_name": list(class_names),
-            "pixels": statistics.pixels,
-            "sum": [float(total * statistics.encoding.unit) for total in statistics.sums],
-            "confident_threshold": finite,
-            "decision_threshold": decided,
-        },
-        schema=THRESHOLDS,
-    )
+            "class_id": k,
+            "class_name": name,
+            "pixels": int(pixels),
+            "sum": float(total * statistics.encoding.unit),
+            "confident_threshold": None if np.isinf(confident) else confident,
+            "decision_threshold": None if np.isinf(decision) else decision,
+        }
+        for k, (name, pixels, total, confident, decision) in enumerate(
+            zip(class_names, statistics.pixels, statistics.sums, thresholds.confident, thresholds.decision, strict=True)
+        )
+    ]
+    return table_of(rows, THRESHOLDS)
 
 
 def class_pairs(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
@@ -87,15 +90,15 @@ def read_images(folder: Folder, plan: Plan, columns: Sequence[str] | None = None
 def ranking(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
     """All scored images in the order of review: see `masksift.storage.tables.ranking_schema`. Ties go by the
     order of the sources, then by index."""
-    scores = images[rank_by].to_numpy(zero_copy_only=False).astype(np.float64)
+    scores = floats(images[rank_by])
     place = np.arange(len(scores))  # the rows of `images` stand in the order of sources and indices
     order = rank_order(scores, np.zeros_like(place), place)
-    taken = images.take(pa.array(order))
+    taken = images.take(column(order, pa.int64()))
     columns = {
-        "rank": np.arange(1, len(order) + 1),
-        "percentile": percentiles(len(order)),
+        "rank": column(np.arange(1, len(order) + 1), pa.int64()),
+        "percentile": column(percentiles(len(order)), pa.float64()),
         **{name: taken[name] for name in ("image_id", "source", "index")},
-        "ranked_by": pa.array([rank_by] * len(order), pa.string()),
+        "ranked_by": column([rank_by] * len(order), pa.string()),
         "score": taken[rank_by],
         **{name: taken[name] for name in methods},
     }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +22,8 @@ from masksift.storage.tables import (
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
+    column,
+    floats,
     images_schema,
     ranking_schema,
     read_parts,
@@ -118,17 +124,68 @@ def test_a_schemas_own_metadata_stay(folder: Folder) -> None:
     assert read_table(folder, "a.parquet").schema.metadata[b"mine"] == b"1"
 
 
-@pytest.mark.parametrize("column", ["image_id", "index", "status"])
-def test_a_row_without_what_every_row_has_is_refused(column: str) -> None:
-    row = {name: value for name, value in IMAGE.items() if name != column}
-    with pytest.raises(ValueError, match=f"1 of 2 rows have no '{column}'"):
+@pytest.mark.parametrize("missing", ["image_id", "index", "status"])
+def test_a_row_without_what_every_row_has_is_refused(missing: str) -> None:
+    row = {name: value for name, value in IMAGE.items() if name != missing}
+    with pytest.raises(ValueError, match=f"1 of 2 rows have no '{missing}'"):
         table_of([IMAGE, row], images_schema(["ccp"]))
 
 
-@pytest.mark.parametrize(("column", "value"), [("index", "zero"), ("height", 2**40), ("status", 1)])
-def test_a_value_of_another_type_is_refused(column: str, value: Any) -> None:
-    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError), match=r"convert|Value|Expected"):
-        table_of([IMAGE | {column: value}], images_schema(["ccp"]))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("index", "zero"), ("index", 0.5), ("height", 2**40), ("height", 2**70), ("status", 1), ("ccp", "high")],
+)
+def test_a_value_of_another_type_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(
+        (TypeError, ValueError, OverflowError), match=r"cannot hold|invalid literal|could not convert|too large"
+    ):
+        table_of([IMAGE | {name: value}], images_schema(["ccp"]))
+
+
+KINDS = {
+    pa.string(): st.text(max_size=4),
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float64(): st.floats(allow_nan=False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_a_column_is_what_arrow_makes_of_the_same_values(kind: pa.DataType, data: st.DataObject) -> None:
+    values = data.draw(st.lists(KINDS[kind] | st.none(), max_size=20))
+    made = column(values, kind)
+    made.validate(full=True)
+    assert made.equals(pa.array(values, kind))
+    if kind != pa.string() and None not in values:
+        numbers = np.array(values, kind.to_pandas_dtype())
+        assert column(numbers, kind).equals(pa.array(numbers, kind))
+
+
+@given(values=st.lists(st.floats(allow_nan=False) | st.none(), max_size=40), cuts=st.lists(st.integers(0, 40)))
+@settings(max_examples=50, deadline=None)
+def test_a_column_comes_back_as_floats_however_it_is_cut(values: list[float | None], cuts: list[int]) -> None:
+    whole, edges = pa.array(values, pa.float64()), [0, *sorted(cuts), len(values)]
+    chunks = [whole[a:b] for a, b in pairwise(edges)]
+    wanted = np.array([np.nan if value is None else value for value in values], np.float64)
+    np.testing.assert_array_equal(floats(pa.chunked_array(chunks, pa.float64())), wanted[: sum(map(len, chunks))])
+
+
+def test_tables_are_made_written_and_read_without_pandas(tmp_path: Path) -> None:
+    """Where it is installed its import would cost each worker a second."""
+    code = (
+        "import sys, pyarrow as pa\n"
+        "from masksift.results import ranking\n"
+        "from masksift.storage.objects import Folder\n"
+        "from masksift.storage.tables import images_schema, read_table, table_of, write_table\n"
+        f"table = table_of([{IMAGE!r}], images_schema(['ccp']))\n"
+        "folder = Folder(sys.argv[1])\n"
+        "write_table(folder, 'a', table, ['x'])\n"
+        "ranking(read_table(folder, 'a'), ['ccp'], 'ccp')\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 # ----------------------------------------------------------------------------------------------------- reading

@@ -209,8 +209,9 @@ class DistributedExecutor:
         now = time.monotonic()
         if not self._counted or now - self._counted > SIZE_AGE:
             self._counted = now
+            scheduler: Any = self.client.scheduler
             with suppress(TimeoutError):
-                facts = self.client.sync(self.client.scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
+                facts = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
                 self._threads = facts["total_threads"]
         return max(1, self._threads)
 

@@ -221,9 +221,9 @@ def walk(
     """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
 
     ``mode``: how the codes are summed; ``greatest``: the code of probability 1. Scratch of one tile: ``sums`` of the
-    summing dtype, ``leaders`` of class numbers, best as wide as the codes (lanes of one width). ``own``, ``every`` and ``other`` (K, 256) uint32 are added to. Returns True at the first tile that
-    holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]); what was written
-    until then is to be thrown away.
+    summing dtype, ``leaders`` of class numbers, best as wide as the codes (lanes of one width). ``own``, ``every`` and
+    ``other`` (K, 256) uint32 are added to. Returns True at the first tile that holds anything to be looked at more
+    closely (a code above ``top``, a sum outside [low, high]); what was written until then is to be thrown away.
     """
     classes, pixels = codes.shape
     end, full, none = classes - 1, codes.dtype.type(-1), codes.dtype.type(0)
