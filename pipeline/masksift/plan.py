@@ -58,6 +58,11 @@ class Window:
     x0: int
     x1: int
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(images, rows, columns)."""
+        return self.stop - self.start, self.y1 - self.y0, self.x1 - self.x0
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -10,24 +10,23 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.errors import DataError
-from masksift.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts, score_image
+from masksift.image import Condensing, Planes, confident_pixels, cut_counts, score_image
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.methods import Image, Method, Rule
 from masksift.plan import Layout, Plan, Window
-from masksift.schema import MISSING_CHUNK, SCORED, STATUSES, UNREADABLE, Block, DataSpec, Receipt, Verdict
+from masksift.reading import Memory, ahead, judge, read_labels, read_window
+from masksift.schema import SCORED, Block, DataSpec, Receipt, Verdict
 from masksift.statistics import ClassStatistics, Thresholds
-from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader, EvidenceArrays, MissingChunk, Unreadable
+from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader, EvidenceArrays
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder, join
 from masksift.storage.sources import image_ids
@@ -45,7 +44,6 @@ __all__ = [
     "score_block",
 ]
 
-T = TypeVar("T")
 CONDENSE, SCORE = "condense", "score"
 
 
@@ -109,10 +107,10 @@ def condense_block(job: Job, block: Block) -> Receipt:
     evidence = job.evidence(block.source)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
-    buffers = _buffers(spec, layout, recipe)
+    memory = Memory()
     for start, stop in layout.groups(block.start, block.stop):
         planes, group_verdicts, group_statistics = _condense_group(
-            spec, layout, recipe, predictions, labels, buffers, start, stop
+            spec, layout, recipe, predictions, labels, memory, start, stop
         )
         for name, plane in zip(EVIDENCE, planes, strict=True):
             evidence.write(name, start, plane)
@@ -135,37 +133,35 @@ def condense_block(job: Job, block: Block) -> Receipt:
     return receipt
 
 
-def _buffers(spec: DataSpec, layout: Layout, recipe: Recipe) -> tuple[NDArray[Any], ...]:
-    """Planes for the largest group of a block, used again for each: fresh memory costs as much as walking over it."""
-    shape = (layout.group, spec.height, spec.width)
-    codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
-    return np.empty(shape, codes), np.empty(shape, numbers), np.empty(shape, codes)
-
-
 def _condense_group(
     spec: DataSpec,
     layout: Layout,
     recipe: Recipe,
     predictions: ArrayReader,
     labels: ArrayReader,
-    buffers: tuple[NDArray[Any], ...],
+    memory: Memory,
     start: int,
     stop: int,
 ) -> tuple[tuple[NDArray[Any], ...], list[Verdict], ClassStatistics]:
     """The planes (n, H, W) of images [start, stop) as they are stored, a verdict each, and their statistics."""
-    planes = tuple(buffer[: stop - start] for buffer in buffers)
-    given, verdicts = read_labels(spec, labels, start, stop)
+    shape = (stop - start, spec.height, spec.width)
+    codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
+    planes = tuple(
+        memory.array(name, shape, dtype) for name, dtype in zip(EVIDENCE, (codes, numbers, codes), strict=True)
+    )
+    given, verdicts = read_labels(spec, labels, memory, start, stop)
     images = [Condensing(given[i], Planes(*(plane[i] for plane in planes)), recipe) for i in range(stop - start)]
 
-    def read(window: Window) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
-        every_class = slice(0, spec.classes)
-        return _read(predictions, spec.predictions.chunks[0], window, every_class)
+    def read(window: Window, turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+        images, *area = window.shape
+        out = memory.array(f"predictions {turn}", (images, spec.classes, *area), spec.predictions.dtype)
+        return read_window(predictions, spec.predictions.chunks[0], window, out)
 
-    for window, parts in _ahead(read, layout.windows(start, stop, spec.height, spec.width)):
+    for window, parts in ahead(read, layout.windows(start, stop, spec.height, spec.width)):
         for first, last, part in parts:
             for i in range(first, last):
                 if isinstance(part, Verdict):
-                    _judge(verdicts, i, part)
+                    judge(verdicts, i, part)
                 elif i not in verdicts:
                     images[i - start].slab(part[i - first], window.y0, window.x0)
     statistics = ClassStatistics.zero(recipe)
@@ -181,72 +177,6 @@ def _condense_group(
         answers.append(verdict)
     stored = (planes[0].view(recipe.evidence.dtype), planes[1], planes[2].view(recipe.evidence.dtype))
     return stored, answers, statistics
-
-
-def read_labels(
-    spec: DataSpec, reader: ArrayReader, start: int, stop: int
-) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
-    """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong."""
-    numbers = class_dtype(spec.classes)
-    plane = np.full((stop - start, spec.height, spec.width), np.iinfo(numbers).max, numbers)
-    checks = [LabelCheck(spec.classes, spec.ignore) for _ in range(stop - start)]
-    verdicts: dict[int, Verdict] = {}
-    _, rows, columns = spec.labels.chunks
-    whole = (stop - start) * spec.pixels <= 1 << 24
-    rows, columns = (spec.height, spec.width) if whole else (rows, columns)
-    for y in range(0, spec.height, rows):
-        for x in range(0, spec.width, columns):
-            window = Window(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
-            for first, last, part in _read(reader, spec.labels.chunks[0], window):
-                for i in range(first, last):
-                    if isinstance(part, Verdict):
-                        _judge(verdicts, i, part)
-                    else:
-                        view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
-                        view[:] = checks[i - start].plane(part[i - first], y, x)
-    for i, check in enumerate(checks, start):
-        if check.verdict is not None:
-            _judge(verdicts, i, check.verdict)
-    return plane, verdicts
-
-
-def _judge(verdicts: dict[int, Verdict], image: int, verdict: Verdict) -> None:
-    """Give a verdict on an image: where it has one already, the one that `STATUSES` names first."""
-    before = verdicts.get(image)
-    if before is None or STATUSES.index(verdict.status) < STATUSES.index(before.status):
-        verdicts[image] = verdict
-
-
-def _read(
-    reader: ArrayReader, chunk: int, window: Window, *classes: slice
-) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
-    """The window as [(first, last, array)]. Where anything in it is lost, image chunk by image chunk, with a verdict in
-    place of the lost ones: what lies in one chunk is lost together, all else is not."""
-    place = (*classes, slice(window.y0, window.y1), slice(window.x0, window.x1))
-    try:
-        return [(window.start, window.stop, reader.read(slice(window.start, window.stop), *place))]
-    except (MissingChunk, Unreadable) as e:
-        edges = sorted({window.start, window.stop, *range(-(-window.start // chunk) * chunk, window.stop, chunk)})
-        if len(edges) == 2:
-            status = MISSING_CHUNK if isinstance(e, MissingChunk) else UNREADABLE
-            return [(window.start, window.stop, Verdict(status, str(e)))]
-    parts = []
-    for first, last in pairwise(edges):
-        parts += _read(reader, chunk, replace(window, start=first, stop=last), *classes)
-    return parts
-
-
-def _ahead(read: Callable[[Window], T], windows: Iterator[Window]) -> Iterator[tuple[Window, T]]:
-    """Read one window ahead of the one that is worked on, in a thread of its own."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        waiting = None
-        for window in windows:
-            coming = (window, pool.submit(read, window))
-            if waiting is not None:
-                yield waiting[0], waiting[1].result()
-            waiting = coming
-        if waiting is not None:
-            yield waiting[0], waiting[1].result()
 
 
 # ----------------------------------------------------------------------------------------------- reductions
@@ -360,8 +290,10 @@ def _evidence_groups(
     encoding = job.recipe(block.source).evidence
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
     evidence = job.evidence(block.source)
+    memory = Memory()
+    dtypes = {name: class_dtype(spec.classes) if name == CLASSES else encoding.dtype for name in names}
     for start, stop in layout.groups(block.start, block.stop):
-        given, lost = read_labels(spec, labels, start, stop)
+        given, lost = read_labels(spec, labels, memory, start, stop)
         for i, verdict in lost.items():
             if verdicts[i - block.start].status == SCORED:
                 raise DataError(
@@ -369,7 +301,7 @@ def _evidence_groups(
                     "its evidence is of other labels",
                     "Restore them, or run again into a new --out",
                 )
-        stored = [evidence.read(name, start, stop) for name in names]
+        stored = [evidence.read(name, start, stop, memory.array(name, given.shape, dtypes[name])) for name in names]
         yield (
             start,
             given,

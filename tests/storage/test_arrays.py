@@ -58,6 +58,19 @@ def read_all(spec: ArraySpec, **options: Any) -> Array:
     return ArrayReader(spec, {}, **options).read(*(slice(0, size) for size in spec.shape))
 
 
+class IntoReader(ArrayReader):
+    """Every read is given memory that holds something else."""
+
+    def read(self, *window: slice, out: Array | None = None) -> Array:
+        shape = [part.stop - part.start for part in window]
+        return super().read(*window, out=np.full(shape, 77, self._array.dtype.newbyteorder("=")))
+
+
+Reader = type[ArrayReader]
+READERS: list[Reader] = [ArrayReader, IntoReader]
+readers = pytest.mark.parametrize("Reader", READERS, ids=["fresh memory", "given memory"])
+
+
 # ------------------------------------------------------------------------------------------------ what is read
 
 
@@ -93,14 +106,17 @@ def test_any_window_of_any_form_is_what_was_written(drawn: tuple[Data, dict[str,
         for spec, values in zip(specs(source, **axes), (data.predictions, data.labels), strict=True):
             edges = [sorted(place.draw(st.sets(st.integers(0, n), min_size=2, max_size=2))) for n in values.shape]
             window = tuple(slice(*edge) for edge in edges)
-            got = ArrayReader(spec, {}).read(*window)
+            got = place.draw(st.sampled_from(READERS))(spec, {}).read(*window)
             np.testing.assert_array_equal(got, values[window])
             assert got.dtype == values.dtype
             assert got.flags.c_contiguous
 
 
+@readers
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(tmp_path: Path, zarr_format: int) -> None:
+def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(
+    tmp_path: Path, Reader: Reader, zarr_format: int
+) -> None:
     group = zarr.open_group(tmp_path, mode="w", zarr_format=zarr_format)  # type: ignore[arg-type]
     data = plain()
     group.create_array("predictions", data=data.predictions.astype(">f4"))
@@ -108,7 +124,7 @@ def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(tmp_path: P
     predictions, labels = specs(Source(tmp_path))
     assert (predictions.dtype, labels.dtype) == ("float32", "int16")
     for spec, values in ((predictions, data.predictions), (labels, data.labels)):
-        got = read_all(spec)
+        got = Reader(spec, {}).read(*(slice(0, size) for size in spec.shape))
         assert got.dtype.isnative
         np.testing.assert_array_equal(got, values)
 
@@ -116,12 +132,13 @@ def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(tmp_path: P
 # ------------------------------------------------------------------------------------------- what is not there
 
 
+@readers
 @form
-def test_a_chunk_that_is_absent_is_missing_and_the_others_are_not(tmp_path: Path, form: str) -> None:
+def test_a_chunk_that_is_absent_is_missing_and_the_others_are_not(tmp_path: Path, Reader: Reader, form: str) -> None:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     erase(source.predictions, slice(2, 4))
-    reader = ArrayReader(specs(source)[0], {})
+    reader = Reader(specs(source)[0], {})
     with pytest.raises(MissingChunk, match=r"chunk .*1.* of .*/s\.zarr/predictions does not exist"):
         reader.read(*images(0, 8, data))
     with pytest.raises(MissingChunk, match="does not exist"):
@@ -173,12 +190,15 @@ def test_where_absent_means_fill_it_reads_as_the_fill_value(tmp_path: Path, form
 # ---------------------------------------------------------------------------------------- what does not decode
 
 
+@readers
 @pytest.mark.parametrize(("form", "codec"), [(form, codec) for form in FORMS for codec in codecs_of(form)])
-def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(tmp_path: Path, form: str, codec: str) -> None:
+def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(
+    tmp_path: Path, Reader: Reader, form: str, codec: str
+) -> None:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, codec=codec, **FORMS[form])
     cut(source.chunk("predictions", 0, 0, 0, 0), 0.3)
-    reader = ArrayReader(specs(source)[0], {})
+    reader = Reader(specs(source)[0], {})
     with pytest.raises(
         Unreadable, match=r"chunk (c/)?0[./]0[./]0[./]0 of .*/s\.zarr/predictions (is cut|does not dec)"
     ):
@@ -189,10 +209,14 @@ def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(tmp_path: Path, 
 
 
 @given(
-    stored_as=st.sampled_from([(f, c) for f in SMALL for c in codecs_of(f)]), share=st.floats(0, 1, exclude_max=True)
+    stored_as=st.sampled_from([(f, c) for f in SMALL for c in codecs_of(f)]),
+    share=st.floats(0, 1, exclude_max=True),
+    Reader=st.sampled_from(READERS),
 )
-@settings(max_examples=40, deadline=None)
-def test_wherever_an_object_is_cut_nothing_wrong_is_read(stored_as: tuple[str, str], share: float) -> None:
+@settings(max_examples=60, deadline=None)
+def test_wherever_an_object_is_cut_nothing_wrong_is_read(
+    stored_as: tuple[str, str], share: float, Reader: Reader
+) -> None:
     form, codec = stored_as
     data = plain(images=2, height=3, width=3)
     with TemporaryDirectory() as folder:
@@ -200,7 +224,7 @@ def test_wherever_an_object_is_cut_nothing_wrong_is_read(stored_as: tuple[str, s
         cut(source.chunk("predictions", 0, 0, 0, 0), share)
         for start in (0, 1):  # the last inner chunk alone is read by its range, not with its shard
             with pytest.raises(Unreadable, match="predictions"):
-                ArrayReader(specs(source)[0], {}).read(*images(start, 2, data))
+                Reader(specs(source)[0], {}).read(*images(start, 2, data))
 
 
 @given(codec=st.sampled_from(["gzip", "crc32c"]), place=st.floats(0, 1), bit=st.integers(0, 7), sharded=st.booleans())
@@ -218,13 +242,16 @@ def test_a_turned_bit_is_noticed_by_the_codecs_that_keep_a_checksum(
             np.testing.assert_array_equal(read_all(specs(source)[0]), data.predictions)
 
 
+@readers
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(tmp_path: Path, codec: str) -> None:
+def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(
+    tmp_path: Path, Reader: Reader, codec: str
+) -> None:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, codec=codec)
     spec, file = specs(source)[0], source.chunk("predictions", 0, 0, 0, 0)
     good = file.read_bytes()
-    reader = ArrayReader(spec, {})
+    reader = Reader(spec, {})
     for byte in range(20):
         flip(file, byte, byte % 8)
         with suppress(Unreadable):
@@ -232,12 +259,13 @@ def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(tmp_p
         file.write_bytes(good)
 
 
-def test_one_inner_chunk_that_does_not_decode_spoils_no_other(tmp_path: Path) -> None:
+@readers
+def test_one_inner_chunk_that_does_not_decode_spoils_no_other(tmp_path: Path, Reader: Reader) -> None:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, codec="crc32c", **FORMS["sharded"])
     file, offset, size = inner_chunk(source.predictions, (0, 0, 0, 0), (1, 0, 0, 0))
     flip(file, offset + size // 2)
-    reader = ArrayReader(specs(source)[0], {})
+    reader = Reader(specs(source)[0], {})
     np.testing.assert_array_equal(reader.read(*images(0, 2, data)), data.predictions[0:2])
     with pytest.raises(Unreadable, match=r"does not decode \(ValueError: Stored and computed checksum do not match\)"):
         reader.read(*images(2, 4, data))
@@ -254,27 +282,31 @@ def test_an_index_of_a_shard_that_is_damaged_is_unreadable(tmp_path: Path) -> No
         read_all(specs(source)[0])
 
 
-def test_of_several_faults_a_missing_chunk_is_told_before_one_that_does_not_decode(tmp_path: Path) -> None:
+@readers
+def test_of_several_faults_a_missing_chunk_is_told_before_one_that_does_not_decode(
+    tmp_path: Path, Reader: Reader
+) -> None:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, chunks=(2, 4, 2, 10))
     for i in range(1, 4):
         cut(source.chunk("predictions", 0, 0, i, 0), 0.5)
     for _ in range(5):  # whichever of them the store answers first
         with pytest.raises(Unreadable, match=r"^chunk c/0/0/1/0 of .* does not decode"):
-            ArrayReader(specs(source)[0], {}).read(*images(0, 2, data))
+            Reader(specs(source)[0], {}).read(*images(0, 2, data))
     source.chunk("predictions", 0, 0, 3, 0).unlink()
     for _ in range(5):
         with pytest.raises(MissingChunk, match=r"^chunk c/0/0/3/0 of .* does not exist"):
-            ArrayReader(specs(source)[0], {}).read(*images(0, 2, data))
+            Reader(specs(source)[0], {}).read(*images(0, 2, data))
 
 
-def test_what_a_failed_read_left_under_way_spoils_no_later_one(tmp_path: Path) -> None:
+@readers
+def test_what_a_failed_read_left_under_way_spoils_no_later_one(tmp_path: Path, Reader: Reader) -> None:
     data = plain(images=40)
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 4, 8, 10))
     cut(source.chunk("predictions", 0, 0, 0, 0), 0.5)
     for i in range(2, 40):
         source.chunk("predictions", i, 0, 0, 0).unlink()
-    reader = ArrayReader(specs(source)[0], {})
+    reader = Reader(specs(source)[0], {})
     for _ in range(20):
         with pytest.raises((Unreadable, MissingChunk), match="predictions"):
             reader.read(*images(0, 40, data))
@@ -298,30 +330,32 @@ def test_an_error_of_the_store_is_no_fault_of_the_chunk(
 # ------------------------------------------------------------------------------------------ bytes and requests
 
 
+@readers
 @pytest.mark.parametrize("form", ["v2", "v3", "tiles"])
-def test_a_chunk_costs_one_request_and_its_stored_bytes(tmp_path: Path, form: str) -> None:
+def test_a_chunk_costs_one_request_and_its_stored_bytes(tmp_path: Path, Reader: Reader, form: str) -> None:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     chunks = [path for path in source.predictions.rglob("*") if path.is_file() and not path.name.startswith((".", "z"))]
-    reader = ArrayReader(specs(source)[0], {})
+    reader = Reader(specs(source)[0], {})
     opened = (reader.bytes, reader.requests)
     reader.read(*images(0, 8, data))
     assert reader.bytes - opened[0] == sum(path.stat().st_size for path in chunks)
     assert reader.requests - opened[1] == len(chunks)
 
 
+@readers
 @sharded
-def test_a_shard_costs_its_stored_bytes_and_its_index(tmp_path: Path, form: str) -> None:
+def test_a_shard_costs_its_stored_bytes_and_its_index(tmp_path: Path, Reader: Reader, form: str) -> None:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     files = [source.chunk("predictions", i, 0, 0, 0) for i in (0, 1)]
     index = 2 * 16 + 4
-    reader = ArrayReader(specs(source)[0], {})
+    reader = Reader(specs(source)[0], {})
     opened = reader.bytes
     reader.read(*images(0, 8, data))
     assert reader.bytes - opened == sum(file.stat().st_size + index for file in files)
 
-    parts = ArrayReader(specs(source)[0], {})
+    parts = Reader(specs(source)[0], {})
     opened = parts.bytes
     for start in range(0, 8, 2):
         parts.read(*images(start, start + 2, data))

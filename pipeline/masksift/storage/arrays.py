@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 from masksift.errors import DataError
 from masksift.schema import ArraySpec
 from masksift.storage.chunks import ChunkCheck, MissingChunk, Unreadable, natural, said
+from masksift.storage.direct import DirectReader, chunks_of
 from masksift.storage.objects import local_path, unknown_place
 
 __all__ = [
@@ -33,6 +37,9 @@ __all__ = [
 ]
 
 
+_NOTHING = np.empty(0, np.uint8)
+
+
 class _WatchedStore(WrapperStore[Store]):
     """A store that counts what is read and written and notes the keys that were asked for and are not there.
 
@@ -45,6 +52,7 @@ class _WatchedStore(WrapperStore[Store]):
         self.bytes = 0
         self.requests = 0
         self.written = 0
+        self._kept: dict[int, NDArray[np.uint8]] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -66,6 +74,42 @@ class _WatchedStore(WrapperStore[Store]):
         if self.check is not None:
             self.check(key, value, byte_range)
         return value
+
+    def fetch(self, keys: list[str]) -> list[NDArray[np.uint8] | None]:
+        """The bytes of whole objects, None for one that is not there; those from the local disk lie in memory that the
+        next call uses again."""
+        if isinstance(self._store, LocalStore):
+            return [self._from_disk(self._store.root / key, key, number) for number, key in enumerate(keys)]
+        found = sync(self._get_all(keys))
+        return [None if value is None else value.as_numpy_array() for value in found]
+
+    async def _get_all(self, keys: list[str]) -> list[Buffer | None]:
+        """All asked for at once and all waited for."""
+        prototype = default_buffer_prototype()
+        found = await asyncio.gather(*(self.get(key, prototype) for key in keys), return_exceptions=True)
+        for value in found:
+            if isinstance(value, BaseException):
+                raise value
+        return found  # type: ignore[return-value]
+
+    def _from_disk(self, path: Path, key: str, number: int) -> NDArray[np.uint8] | None:
+        self.requests += 1
+        try:
+            with path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if self._kept.get(number, _NOTHING).size < size:
+                    self._kept[number] = np.empty(size + size // 4, np.uint8)
+                data = self._kept.get(number, _NOTHING)[:size]
+                data = data[: file.readinto(data.data)]
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+        except Exception as e:
+            self.failures.append(e)
+            raise
+        self.bytes += data.size
+        if self.check is not None:
+            self.check(key, default_buffer_prototype().buffer.from_array_like(data), None)
+        return data
 
     def part(self, key: str, part: ByteRequest) -> Buffer | None:
         """A part of an object, or None where there is none."""
@@ -110,6 +154,8 @@ class ArrayReader:
         self._array = zarr.open_array(self._store, mode="r")
         self._check = ChunkCheck(self._array, spec.url, self._store.part)
         self._store.check = self._check.check_bytes
+        self._in_order = spec.axes == tuple(range(len(spec.axes)))
+        self._direct = DirectReader(self._array, self._store.fetch)
 
     @property
     def bytes(self) -> int:
@@ -119,21 +165,27 @@ class ArrayReader:
     def requests(self) -> int:
         return self._store.requests
 
-    def read(self, *window: slice) -> NDArray[Any]:
+    def read(self, *window: slice, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The window, one slice with start and stop an axis in canonical order, C-contiguous, in native byte order.
 
-        Raises MissingChunk, Unreadable, which name the chunk where the window lies in one chunk of images; errors of
-        the store itself pass through.
+        ``out``: memory of the window's shape and dtype, C-contiguous; what is answered lies in it where that saves
+        work, else elsewhere. Raises MissingChunk, Unreadable, which name the chunk where the window lies in one chunk
+        of images; errors of the store itself pass through.
         """
         stored = [slice(0, 0)] * len(window)
         for place, part in zip(self._spec.axes, window, strict=True):
             stored[place] = part
+        if out is not None and self._in_order and _read_directly(self._direct, self._store, tuple(stored), out):
+            return out
         try:
             values = self._read(tuple(stored))
         except Unreadable:
-            if len(_chunks_of(window[0], self._spec.chunks[0])) == 1:
+            if len(chunks_of(window[0], self._spec.chunks[0])) == 1:
                 self._find_fault(tuple(stored))
             raise
+        if out is not None and not self._in_order:
+            np.copyto(out, values.transpose(self._spec.axes))
+            return out
         return np.ascontiguousarray(values.transpose(self._spec.axes), values.dtype.newbyteorder("="))
 
     def _read(self, window: tuple[slice, ...]) -> NDArray[Any]:
@@ -159,14 +211,14 @@ class ArrayReader:
     def _keys(self, window: tuple[slice, ...]) -> Iterator[str]:
         """The objects that a window lies in, in order."""
         sizes = self._array.shards or self._array.chunks
-        for place in product(*map(_chunks_of, window, sizes)):
+        for place in product(*map(chunks_of, window, sizes)):
             yield self._array.metadata.encode_chunk_key(place)
 
     def _find_fault(self, window: tuple[slice, ...]) -> None:
         """Read a window in which something does not decode chunk by chunk, in order. Raises MissingChunk for the first
         chunk that is not there, else Unreadable for the first that does not decode."""
         first: Unreadable | None = None
-        for place in product(*map(_chunks_of, window, self._array.chunks)):
+        for place in product(*map(chunks_of, window, self._array.chunks)):
             inside = zip(window, place, self._array.chunks, strict=True)
             try:
                 self._read(tuple(slice(max(part.start, n * s), min(part.stop, (n + 1) * s)) for part, n, s in inside))
@@ -176,9 +228,18 @@ class ArrayReader:
             raise first
 
 
-def _chunks_of(part: slice, size: int) -> range:
-    """The numbers of the chunks of a size that a part of an axis lies in."""
-    return range(part.start // size, -(-part.stop // size))
+def _read_directly(reader: DirectReader, store: _WatchedStore, window: tuple[slice, ...], out: NDArray[Any]) -> bool:
+    """Whether the window (stored axis order) could be decoded straight into `out`. Errors of the store itself pass
+    through; what is wrong with a chunk comes out again where zarr reads it."""
+    store.forget()
+    try:
+        return reader.read(window, out)
+    except MemoryError:
+        raise
+    except Exception:  # every codec has errors of its own
+        if store.failures:
+            raise
+        return False
 
 
 CLASSES = "predicted_class"
@@ -201,6 +262,7 @@ class EvidenceArrays:
         self._url = url
         self._store = _WatchedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._direct: dict[str, DirectReader] = {}
 
     def create(
         self, names: tuple[str, ...], dtypes: Mapping[str, str], shape: tuple[int, int, int],
@@ -221,6 +283,7 @@ class EvidenceArrays:
         if name not in self._arrays:  # opened once: a block reads and writes it group by group
             array = zarr.open_array(self._store, path=name, mode="r+")
             self._arrays[name] = array.with_config({"write_empty_chunks": True})
+            self._direct[name] = DirectReader(array, self._store.fetch)
         return self._arrays[name]
 
     @property
@@ -239,13 +302,16 @@ class EvidenceArrays:
         """Write planes (n, H, W) as images [start, start + n): whole chunks, which nobody else writes."""
         self._array(name)[start : start + len(planes)] = planes
 
-    def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Planes (stop - start, H, W) of images [start, stop). Raises DataError where any of it is lost: the tasks
-        write every chunk, all zeros too."""
+    def read(self, name: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Planes (stop - start, H, W) of images [start, stop), in `out` where they could be decoded straight into it.
+        Raises DataError where any of it is lost: the tasks write every chunk, all zeros too."""
         array = self._array(name)
-        self._store.forget()
         self._store.check = ChunkCheck(array, self._url, self._store.part).check_bytes
         try:
+            window = (slice(start, stop), *(slice(0, size) for size in array.shape[1:]))
+            if out is not None and _read_directly(self._direct[name], self._store, window, out):
+                return out
+            self._store.forget()
             planes = np.asarray(array[start:stop])
         except Unreadable as e:
             raise self._lost(str(e)) from e

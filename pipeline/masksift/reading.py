@@ -1,0 +1,111 @@
+"""How a block's windows come to its task: into memory that is used again, one ahead of the work, with a verdict in
+place of what is lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from masksift.image import LabelCheck
+from masksift.kernels.condense import class_dtype
+from masksift.plan import Window
+from masksift.schema import MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict
+from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
+
+__all__ = ["Memory", "ahead", "judge", "read_labels", "read_window"]
+
+T = TypeVar("T")
+
+
+class Memory:
+    """Arrays by name, whose memory is used again: fresh memory costs as much as walking over it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array, C-contiguous, holding anything. It is overwritten as soon as its name is asked for again."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        kept = self._kept.get(name)
+        if kept is None or kept.size < size:
+            kept = self._kept[name] = np.empty(size, np.uint8)
+        return kept[:size].view(dtype).reshape(shape)
+
+
+def read_labels(
+    spec: DataSpec, reader: ArrayReader, memory: Memory, start: int, stop: int
+) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
+    """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong."""
+    numbers = class_dtype(spec.classes)
+    plane = memory.array("class planes", (stop - start, spec.height, spec.width), numbers)
+    plane[...] = np.iinfo(numbers).max
+    checks = [LabelCheck(spec.classes, spec.ignore) for _ in range(stop - start)]
+    verdicts: dict[int, Verdict] = {}
+    _, rows, columns = spec.labels.chunks
+    whole = (stop - start) * spec.pixels <= 1 << 24
+    rows, columns = (spec.height, spec.width) if whole else (rows, columns)
+    for y in range(0, spec.height, rows):
+        for x in range(0, spec.width, columns):
+            window = Window(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
+            stored = memory.array("labels", window.shape, spec.labels.dtype)
+            for first, last, part in read_window(reader, spec.labels.chunks[0], window, stored):
+                for i in range(first, last):
+                    if isinstance(part, Verdict):
+                        judge(verdicts, i, part)
+                    else:
+                        view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
+                        view[:] = checks[i - start].plane(part[i - first], y, x)
+    for i, check in enumerate(checks, start):
+        if check.verdict is not None:
+            judge(verdicts, i, check.verdict)
+    return plane, verdicts
+
+
+def judge(verdicts: dict[int, Verdict], image: int, verdict: Verdict) -> None:
+    """Give a verdict on an image: where it has one already, the one that `STATUSES` names first."""
+    before = verdicts.get(image)
+    if before is None or STATUSES.index(verdict.status) < STATUSES.index(before.status):
+        verdicts[image] = verdict
+
+
+def read_window(
+    reader: ArrayReader, chunk: int, window: Window, out: NDArray[Any]
+) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+    """The window, with every class where there are any, as [(first, last, array)]. Where anything in it is lost, image
+    chunk by image chunk, with a verdict in place of the lost ones: what lies in one chunk is lost together, all else is
+    not. ``out``: memory for it, which may be used."""
+    classes = [slice(0, size) for size in out.shape[1:-2]]
+    place = (*classes, slice(window.y0, window.y1), slice(window.x0, window.x1))
+    try:
+        return [(window.start, window.stop, reader.read(slice(window.start, window.stop), *place, out=out))]
+    except (MissingChunk, Unreadable) as e:
+        edges = sorted({window.start, window.stop, *range(-(-window.start // chunk) * chunk, window.stop, chunk)})
+        if len(edges) == 2:
+            status = MISSING_CHUNK if isinstance(e, MissingChunk) else UNREADABLE
+            return [(window.start, window.stop, Verdict(status, str(e)))]
+    parts = []
+    for first, last in pairwise(edges):
+        inside = out[first - window.start : last - window.start]
+        parts += read_window(reader, chunk, replace(window, start=first, stop=last), inside)
+    return parts
+
+
+def ahead(read: Callable[[Window, int], T], windows: Iterator[Window]) -> Iterator[tuple[Window, T]]:
+    """Read one window ahead of the one that is worked on, in a thread of its own. ``read(window, turn)``: turns are 0
+    and 1, one after the other; what was read in a turn has been worked on when the turn comes again."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        waiting = None
+        for number, window in enumerate(windows):
+            coming = (window, pool.submit(read, window, number % 2))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
