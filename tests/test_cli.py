@@ -14,6 +14,7 @@ from zarr.abc.store import RangeByteRequest
 from zarr.storage import LocalStore
 
 from masksift import plan
+from masksift.storage import arrays
 from sources import Source, complaint, contents, erase, masksift, plain, reads_well, rows, typed, write_source
 
 
@@ -88,7 +89,16 @@ def test_each_byte_of_a_prediction_is_read_once(
             read[Path(self.root) / key] += len(value)
         return value
 
+    straight = arrays._WatchedStore._from_disk
+
+    def spy_straight(self: Any, path: Path, key: str, number: int) -> Any:
+        data = straight(self, path, key, number)
+        if data is not None:
+            read[path] += data.size
+        return data
+
     monkeypatch.setattr(LocalStore, "get", spy)
+    monkeypatch.setattr(arrays._WatchedStore, "_from_disk", spy_straight)
     assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
     chunks = {path for path in source.predictions.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
     sharded = "shards" in form
