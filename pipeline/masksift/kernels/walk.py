@@ -36,85 +36,43 @@ def _fixed(half):
     return np.uint32(mantissa << np.uint32(np.uint32(exponent - normal) & np.uint32(15)))
 
 
-@njit(cache=True, nogil=True)
-def _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
-    """Take in a row each of four classes: the maximum so far, whose class it is, and the sum, class by class.
+def _taker(mode):
+    """The loop for one way of summing: a branch on `mode` inside it would keep it from becoming SIMD code."""
 
-    Four at a time, so that what is kept of a pixel is read and written a quarter as often. The row of a class that
-    does not exist is any other row under a mask of 0: a row of zeros, which changes nothing.
-    """
-    code, wide = a.dtype.type, sums.dtype.type
-    one = winner.dtype.type(1)
-    second = winner.dtype.type(number + one)
-    third = winner.dtype.type(second + one)
-    fourth = winner.dtype.type(third + one)
-    for j in range(a.size):
-        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
-        most, leader = _lead(w, number, best[j], winner[j])
-        most, leader = _lead(x, second, most, leader)
-        most, leader = _lead(y, third, most, leader)
-        best[j], winner[j] = _lead(z, fourth, most, leader)
-        total = sums[j]
-        for p in (w, x, y, z):
-            total = wide(total + wide(p))
-        sums[j] = total
+    @njit(cache=True, nogil=True)
+    def take(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
+        """Take in a row each of four classes: the maximum so far, whose class it is, and the sum, class by class.
 
+        Four at a time, so that what is kept of a pixel is read and written a quarter as often. The row of a class that
+        does not exist is any other row under a mask of 0: a row of zeros, which changes nothing.
+        """
+        code, wide = a.dtype.type, sums.dtype.type
+        one = winner.dtype.type(1)
+        second = winner.dtype.type(number + one)
+        third = winner.dtype.type(second + one)
+        fourth = winner.dtype.type(third + one)
+        for j in range(a.size):
+            w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
+            most, leader = _lead(w, number, best[j], winner[j])
+            most, leader = _lead(x, second, most, leader)
+            most, leader = _lead(y, third, most, leader)
+            best[j], winner[j] = _lead(z, fourth, most, leader)
+            total = sums[j]
+            for p in (w, x, y, z):
+                if mode == HALF:
+                    total = wide(total + _fixed(p))
+                elif mode == SINGLE:
+                    total = wide(total + np.uint32(p).view(np.float32))
+                elif mode == DOUBLE:
+                    total = wide(total + np.uint64(p).view(np.float64))
+                else:
+                    total = wide(total + wide(p))
+            sums[j] = total
 
-@njit(cache=True, nogil=True)
-def _take_halves(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
-    code, wide = a.dtype.type, sums.dtype.type
-    one = winner.dtype.type(1)
-    second = winner.dtype.type(number + one)
-    third = winner.dtype.type(second + one)
-    fourth = winner.dtype.type(third + one)
-    for j in range(a.size):
-        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
-        most, leader = _lead(w, number, best[j], winner[j])
-        most, leader = _lead(x, second, most, leader)
-        most, leader = _lead(y, third, most, leader)
-        best[j], winner[j] = _lead(z, fourth, most, leader)
-        total = sums[j]
-        for p in (w, x, y, z):
-            total = wide(total + _fixed(p))
-        sums[j] = total
+    return take
 
 
-@njit(cache=True, nogil=True)
-def _take_singles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
-    code, wide = a.dtype.type, sums.dtype.type
-    one = winner.dtype.type(1)
-    second = winner.dtype.type(number + one)
-    third = winner.dtype.type(second + one)
-    fourth = winner.dtype.type(third + one)
-    for j in range(a.size):
-        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
-        most, leader = _lead(w, number, best[j], winner[j])
-        most, leader = _lead(x, second, most, leader)
-        most, leader = _lead(y, third, most, leader)
-        best[j], winner[j] = _lead(z, fourth, most, leader)
-        total = sums[j]
-        for p in (w, x, y, z):
-            total = wide(total + np.uint32(p).view(np.float32))
-        sums[j] = total
-
-
-@njit(cache=True, nogil=True)
-def _take_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
-    code, wide = a.dtype.type, sums.dtype.type
-    one = winner.dtype.type(1)
-    second = winner.dtype.type(number + one)
-    third = winner.dtype.type(second + one)
-    fourth = winner.dtype.type(third + one)
-    for j in range(a.size):
-        w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
-        most, leader = _lead(w, number, best[j], winner[j])
-        most, leader = _lead(x, second, most, leader)
-        most, leader = _lead(y, third, most, leader)
-        best[j], winner[j] = _lead(z, fourth, most, leader)
-        total = sums[j]
-        for p in (w, x, y, z):
-            total = wide(total + np.uint64(p).view(np.float64))
-        sums[j] = total
+_take_integers, _take_halves, _take_singles, _take_doubles = (_taker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE))
 
 
 @njit(cache=True, nogil=True)
