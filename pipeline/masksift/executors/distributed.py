@@ -119,9 +119,7 @@ class DistributedExecutor:
         if self._cluster is not None:
             try:
                 self._cluster.close(timeout=10)
-            except (
-                Exception
-            ) as e:  # a worker that is closed while it is started anew; how the run ended is told already
+            except Exception as e:  # a worker that is just being started anew; how the run ended is told already
                 log.debug("closing the embedded cluster: %r", e)
         if self._settings is not None:
             self._settings.__exit__(None, None, None)

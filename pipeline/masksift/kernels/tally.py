@@ -76,7 +76,7 @@ def _tally_bytes(labels, predicted, self_codes, confident_codes, joint, by_class
 
 @njit(cache=True, nogil=True)
 def _tally_wide(labels, predicted, self_codes, mode, singles, shift, limits, joint, sums, counts):
-    """joint (4, K, K), sums (4, K), counts (bins,)"""
+    """joint (4, K, K), sums (4, K), counts (bins,); `limits` (K,), or none to count nothing `above` them."""
     classes = joint.shape[1]
     above = 0
     for j in range(labels.size):
@@ -92,7 +92,8 @@ def _tally_wide(labels, predicted, self_codes, mode, singles, shift, limits, joi
                 sums[side, given] += half_to_fixed(code)
             else:
                 sums[side, given] += np.int64(np.rint(np.float64(singles[j]) * 4294967296.0))
-            above += np.int64(code) >= limits[given]
+            if limits.size > 0:
+                above += np.int64(code) >= limits[given]
     return above
 
 
@@ -113,11 +114,12 @@ def tally(
     """Count one image: class plane (H, W) whose ignored pixels hold the dtype's maximum, predicted class
     (H, W), codes of self-confidence and, for the 8-bit `confident_counts`, of predicted confidence (H, W).
 
-    An image has at most 2^31 - 1 pixels. ``limits`` (K,): the code at which a pixel counts as `above`.
+    An image has at most 2^31 - 1 pixels. ``limits`` (K,): the code at which a pixel counts as `above`; without them
+    none does.
     """
     planes = (labels, predicted_class, self_confidence)
     given, winner, own = (np.ascontiguousarray(plane).reshape(-1) for plane in planes)
-    bounds = np.full(classes, encoding.top + 1, np.int64) if limits is None else limits
+    bounds = np.empty(0, np.int64) if limits is None else limits
     joint = np.zeros((4, classes, classes), np.uint32)
     if encoding.dtype == "uint8":
         with_pairs = predicted_confidence is not None
@@ -129,7 +131,7 @@ def tally(
         codes = np.arange(256)
         return Tally(
             joint.sum(axis=0, dtype=np.int64), (histograms @ codes).tolist(), histograms.sum(axis=0),
-            pairs.astype(np.int64), int(histograms[codes >= bounds[:, np.newaxis]].sum()),
+            pairs.astype(np.int64), 0 if limits is None else int(histograms[codes >= limits[:, np.newaxis]].sum()),
         )  # fmt: skip
     singles = own.view(np.float32) if encoding.dtype == "float32" else np.empty(0, np.float32)
     sums = np.zeros((4, classes), np.int64)

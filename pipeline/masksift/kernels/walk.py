@@ -12,9 +12,9 @@ from numba import njit
 
 __all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "keep", "look_up", "softmax", "walk"]
 
-TILE = 16384
-"""Pixels of a tile. Its rows are long enough for the hardware to fetch ahead (shorter ones cost float32 a factor of
-two), and what is kept of each pixel stays in the second-level cache."""
+TILE = 8192
+"""Pixels of a tile. Its rows are long enough for the hardware to fetch ahead, and the K rows of a tile, with what is
+kept of each pixel, stay in the second-level cache."""
 
 INTEGER, HALF, SINGLE, DOUBLE = range(4)
 """How the codes of a prediction are summed."""

@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 
-_NOTHING = np.empty(0, np.uint8)
+AT_ONCE = 10
+"""Objects that are asked for at a time, as zarr does."""
 
 
 class _WatchedStore(WrapperStore[Store]):
@@ -52,7 +53,7 @@ class _WatchedStore(WrapperStore[Store]):
         self.bytes = 0
         self.requests = 0
         self.written = 0
-        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._kept = np.empty(0, np.uint8)
         self.forget()
 
     def forget(self) -> None:
@@ -75,13 +76,16 @@ class _WatchedStore(WrapperStore[Store]):
             self.check(key, value, byte_range)
         return value
 
-    def fetch(self, keys: list[str]) -> list[NDArray[np.uint8] | None]:
+    def fetch(self, keys: list[str]) -> Iterator[NDArray[np.uint8] | None]:
         """The bytes of whole objects, None for one that is not there; those from the local disk lie in memory that the
-        next call uses again."""
+        next one is read into."""
         if isinstance(self._store, LocalStore):
-            return [self._from_disk(self._store.root / key, key, number) for number, key in enumerate(keys)]
-        found = sync(self._get_all(keys))
-        return [None if value is None else value.as_numpy_array() for value in found]
+            for key in keys:
+                yield self._from_disk(self._store.root / key, key)
+            return
+        for first in range(0, len(keys), AT_ONCE):
+            for value in sync(self._get_all(keys[first : first + AT_ONCE])):
+                yield None if value is None else value.as_numpy_array()
 
     async def _get_all(self, keys: list[str]) -> list[Buffer | None]:
         """All asked for at once and all waited for."""
@@ -92,14 +96,14 @@ class _WatchedStore(WrapperStore[Store]):
                 raise value
         return found  # type: ignore[return-value]
 
-    def _from_disk(self, path: Path, key: str, number: int) -> NDArray[np.uint8] | None:
+    def _from_disk(self, path: Path, key: str) -> NDArray[np.uint8] | None:
         self.requests += 1
         try:
             with path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
-                if self._kept.get(number, _NOTHING).size < size:
-                    self._kept[number] = np.empty(size + size // 4, np.uint8)
-                data = self._kept.get(number, _NOTHING)[:size]
+                if self._kept.size < size:
+                    self._kept = np.empty(size + size // 4, np.uint8)
+                data = self._kept[:size]
                 data = data[: file.readinto(data.data)]
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None

@@ -9,7 +9,7 @@ whatever is wrong with a chunk is for zarr to tell.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -23,12 +23,12 @@ from zarr.core.metadata import ArrayV2Metadata
 __all__ = ["DirectReader", "chunks_of"]
 
 Bytes = NDArray[np.uint8]
-Fetch = Callable[[list[str]], list[Bytes | None]]
+Fetch = Callable[[list[str]], Iterator[Bytes | None]]
 
 
 class DirectReader:
-    """Reads windows of one array. ``fetch`` answers the bytes of objects of the store, None for one that is not
-    there."""
+    """Reads windows of one array. ``fetch`` answers the bytes of objects of the store one after the other, None for one
+    that is not there; they need not outlast the step to the next."""
 
     def __init__(self, array: zarr.Array[Any], fetch: Fetch) -> None:
         self._array, self._fetch = array, fetch
