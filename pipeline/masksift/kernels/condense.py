@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,13 +59,21 @@ class Recipe:
     def values_dtype(self) -> np.dtype[np.generic]:
         return np.dtype("float32" if self.kind == "logits" else self.dtype)
 
-    @property
-    def bin_table(self) -> NDArray[np.uint8]:
-        """min(floor(256 p), 255) by code, for the dtypes whose codes are few; empty for float32 and float64."""
-        if self.values_dtype.itemsize > 2:
-            return np.empty(0, np.uint8)
-        source = Encoding(str(self.values_dtype), self.scale)
-        return np.minimum(source.values(np.arange(source.top + 1)) * 256, 255).astype(np.uint8)
+    @cached_property
+    def bins(self) -> tuple[np.generic, NDArray[np.uint8]]:
+        """(shift, table): the lattice's bin of a code, min(floor(256 p), 255), is table[code >> shift].
+
+        The edges of the bins have eight significant bits: of wider floats the exponent and seven bits of the mantissa
+        tell the bin exactly.
+        """
+        shift = self.codes_dtype.type({"f4": 16, "f8": 45}.get(self.values_dtype.str[1:], 0))
+        if shift:
+            codes = np.arange((int(self.greatest) >> int(shift)) + 1, dtype=self.codes_dtype) << shift
+            values = codes.view(self.values_dtype).astype(np.float64)
+        else:
+            source = Encoding(str(self.values_dtype), self.scale)
+            values = source.values(np.arange(source.top + 1))
+        return shift, np.minimum(values * 256, 255).astype(np.uint8)
 
     @property
     def greatest(self) -> np.generic:
@@ -231,7 +240,7 @@ def _walk(
     self_confidence, predicted, confidence = (plane.reshape(-1) for plane in into)
     suspicious = walk(
         codes, _MODES.get(str(recipe.values_dtype), INTEGER), labels.reshape(-1), top, low, high, recipe.greatest,
-        shape[1], recipe.lattice, y0, x0, recipe.bin_table,
+        shape[1], recipe.lattice, y0, x0, *recipe.bins,
         self_confidence, predicted, confidence, np.empty(tile, zero.dtype),
         np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize)), own, every, other,
     )  # fmt: skip

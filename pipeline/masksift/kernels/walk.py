@@ -117,34 +117,25 @@ def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
 
 
 @njit(cache=True, nogil=True)
-def _bin(code, mode, table):
-    """min(floor(256 p), 255), in the prediction's own precision: no promotion of float32, no rounding of float64."""
-    if mode == SINGLE:
-        return min(np.int32(np.uint32(code).view(np.float32) * np.float32(256)), np.int32(255))
-    if mode == DOUBLE:
-        return min(np.int32(np.uint64(code).view(np.float64) * 256.0), np.int32(255))
-    return np.int32(table[code])
-
-
-@njit(cache=True, nogil=True)
-def _count(row, where, mode, table, counts, other):
+def _count(row, where, shift, table, counts, other):
     # Two tables in turn: equal neighbours would otherwise wait for each other's increment.
     pairs = where.size // 2 * 2
     for n in range(0, pairs, 2):
-        counts[_bin(row[where[n]], mode, table)] += np.uint32(1)
-        other[_bin(row[where[n + 1]], mode, table)] += np.uint32(1)
+        counts[table[row[where[n]] >> shift]] += np.uint32(1)
+        other[table[row[where[n + 1]] >> shift]] += np.uint32(1)
     if pairs < where.size:
-        counts[_bin(row[where[pairs]], mode, table)] += np.uint32(1)
+        counts[table[row[where[pairs]] >> shift]] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
-def _lattice(tile, labels, where, mode, table, own, every, other):
-    """Count p_k of the lattice pixels `where`: those labelled k into `own`, all into `every` + `other`."""
+def _lattice(tile, labels, where, shift, table, own, every, other):
+    """Count p_k of the lattice pixels `where`, whose bin is table[code >> shift]: those labelled k into `own`, all into
+    `every` + `other`."""
     for k in range(tile.shape[0]):
-        _count(tile[k], where, mode, table, every[k], other[k])
+        _count(tile[k], where, shift, table, every[k], other[k])
     for n in range(where.size):
         given = labels[where[n]]
-        own[given, _bin(tile[given, where[n]], mode, table)] += np.uint32(1)
+        own[given, table[tile[given, where[n]] >> shift]] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
@@ -173,12 +164,13 @@ def keep(codes, mode, greatest, plane):
 
 @njit(cache=True, nogil=True)
 def walk(
-    codes, mode, labels, top, low, high, greatest, width, step, y0, x0, table,
+    codes, mode, labels, top, low, high, greatest, width, step, y0, x0, shift, table,
     self_confidence, predicted_class, predicted_confidence, sums, leaders, own, every, other,
 ):  # fmt: skip
     """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
 
-    ``mode``: how the codes are summed; ``greatest``: the code of probability 1. Scratch of one tile: ``sums`` of the
+    ``mode``: how the codes are summed; ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and
+    ``table``: see `Recipe.bins`. Scratch of one tile: ``sums`` of the
     summing dtype, ``leaders`` of class numbers, best as wide as the codes (lanes of one width). ``own``, ``every`` and
     ``other`` (K, 256) uint32 are added to. Returns True at the first tile that holds anything to be looked at more
     closely (a code above ``top``, a sum outside [low, high]); what was written until then is to be thrown away.
@@ -216,7 +208,7 @@ def walk(
         keep(chosen[: last - first], mode, greatest, self_confidence[first:last])
         if step > 0:
             found = _lattice_positions(labels[first:last], classes, first, width, step, y0, x0, where)
-            _lattice(codes[:, first:last], labels[first:last], where[:found], mode, table, own, every, other)
+            _lattice(codes[:, first:last], labels[first:last], where[:found], shift, table, own, every, other)
     return False
 
 
