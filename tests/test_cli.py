@@ -91,8 +91,8 @@ def test_each_byte_of_a_prediction_is_read_once(
 
     straight = arrays._WatchedStore._from_disk
 
-    def spy_straight(self: Any, path: Path, key: str) -> Any:
-        data = straight(self, path, key)
+    def spy_straight(self: Any, path: Path, key: str, part: Any) -> Any:
+        data = straight(self, path, key, part)
         if data is not None:
             read[path] += data.size
         return data

@@ -353,15 +353,16 @@ def test_a_shard_costs_its_stored_bytes_and_its_index(tmp_path: Path, Reader: Re
     reader = Reader(specs(source)[0], {})
     opened = reader.bytes
     reader.read(*images(0, 8, data))
-    assert reader.bytes - opened == sum(file.stat().st_size + index for file in files)
+    straight = Reader is IntoReader  # our own reading of the index serves it; zarr reads the index once more
+    assert reader.bytes - opened == sum(file.stat().st_size + (0 if straight else index) for file in files)
 
     parts = Reader(specs(source)[0], {})
     opened = parts.bytes
     for start in range(0, 8, 2):
         parts.read(*images(start, start + 2, data))
     payload = sum(file.stat().st_size - index for file in files)
-    assert parts.bytes - opened == payload + (2 + 4) * index, (
-        "each inner chunk once; indexes once a shard and once a read"
+    assert parts.bytes - opened == payload + (2 if straight else 2 + 4) * index, (
+        "each inner chunk once; indexes once a shard and, of zarr, once a read"
     )
 
 

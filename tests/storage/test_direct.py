@@ -17,6 +17,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from zarr.storage import LocalStore
 
 from masksift.storage.arrays import EvidenceArrays, _WatchedStore, open_store
+from masksift.storage.chunks import ChunkCheck
 from masksift.storage.direct import DirectReader, _zstd_size
 
 V3: dict[str, list[Any]] = {
@@ -32,7 +33,9 @@ WHOLE = (slice(0, 3), slice(0, 4))
 def direct(url: str) -> tuple[DirectReader, zarr.Array[Any], _WatchedStore]:
     store = _WatchedStore(open_store(url, {}, read_only=True))
     array = zarr.open_array(store, mode="r")
-    return DirectReader(array, store.fetch), array, store
+    check = ChunkCheck(array, url, store.part)
+    check.check_shards(tuple(slice(0, size) for size in array.shape), absent_is_missing=False)
+    return DirectReader(array, check.locate, store.fetch), array, store
 
 
 def create(url: str, values: np.ndarray[Any, Any], chunks: tuple[int, ...], **form: Any) -> None:
@@ -50,7 +53,10 @@ def plainly_stored(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], tuple[int, ..
     dtype = draw(st.sampled_from(["uint8", "uint16", "float16", "float32", "int64"]))
     values = np.random.default_rng(draw(st.integers(0, 9))).integers(0, 200, shape).astype(dtype)
     if draw(st.booleans()):
-        return values, chunks, {"zarr_format": 3, "compressors": draw(st.sampled_from(list(V3.values())))}
+        form: dict[str, Any] = {"zarr_format": 3, "compressors": draw(st.sampled_from(list(V3.values())))}
+        if draw(st.booleans()):
+            form["shards"] = tuple(draw(st.integers(1, 3)) * size for size in chunks)
+        return values, chunks, form
     return values, chunks, {"zarr_format": 2, "compressors": draw(st.sampled_from(list(V2.values())))}
 
 
@@ -77,7 +83,7 @@ def test_any_window_of_what_is_stored_plainly_is_decoded_into_the_memory_given(
 NOT_PLAIN: dict[str, dict[str, Any]] = {
     "gzip": {"compressors": [GzipCodec()]},
     "two codecs": {"compressors": [ZstdCodec(), Crc32cCodec()]},
-    "shards": {"shards": (4, 4), "chunks": (2, 2)},
+    "shards of gzip": {"shards": (4, 4), "chunks": (2, 2), "compressors": [GzipCodec()]},
     "the other byte order": {"serializer": BytesCodec(endian="big")},
     "transposed": {"filters": [TransposeCodec(order=(1, 0))]},
     "v2, a filter": {"zarr_format": 2, "filters": [numcodecs.Delta("uint16")]},
@@ -149,12 +155,22 @@ def test_a_chunk_that_is_not_there_is_left_to_zarr(tmp_path: Path, local: bool) 
     zarr.create_array(open_store(url, {}, read_only=False), shape=(4, 4), chunks=(2, 4), dtype="uint8", fill_value=0)
     reader, _, store = direct(url)
     assert not reader.read(WHOLE, np.empty((3, 4), "uint8"))
-    metadata = next(store.fetch(["zarr.json"]))
+    metadata = next(store.fetch([("zarr.json", None)]))
     assert metadata is not None
     assert store.bytes == 2 * len(metadata)
     if local:
         (tmp_path / "c/0/0").mkdir(parents=True)
         assert not reader.read(WHOLE, np.empty((3, 4), "uint8"))
+
+
+def test_an_inner_chunk_that_was_never_written_is_left_to_zarr(tmp_path: Path) -> None:
+    array = zarr.create_array(str(tmp_path), shape=(4, 4), shards=(4, 4), chunks=(2, 4), dtype="uint8", fill_value=0)
+    array[:2] = 1
+    reader, _, _ = direct(str(tmp_path))
+    assert not reader.read(WHOLE, np.empty((3, 4), "uint8"))
+    out = np.empty((2, 4), "uint8")
+    assert reader.read((slice(0, 2), slice(0, 4)), out)
+    assert (out == 1).all()
 
 
 def test_an_error_of_the_store_passes_through_and_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import ByteRequest, Store
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store
 from zarr.codecs import BloscCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
@@ -21,7 +21,7 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 from masksift.errors import DataError
 from masksift.schema import ArraySpec
 from masksift.storage.chunks import ChunkCheck, MissingChunk, Unreadable, natural, said
-from masksift.storage.direct import DirectReader, chunks_of
+from masksift.storage.direct import DirectReader, Part, chunks_of
 from masksift.storage.objects import local_path, unknown_place
 
 __all__ = [
@@ -76,31 +76,34 @@ class _WatchedStore(WrapperStore[Store]):
             self.check(key, value, byte_range)
         return value
 
-    def fetch(self, keys: list[str]) -> Iterator[NDArray[np.uint8] | None]:
-        """The bytes of whole objects, None for one that is not there; those from the local disk lie in memory that the
-        next one is read into."""
+    def fetch(self, parts: list[Part]) -> Iterator[NDArray[np.uint8] | None]:
+        """The bytes of objects or of parts of them, None for one that is not there; those from the local disk lie in
+        memory that the next one is read into."""
         if isinstance(self._store, LocalStore):
-            for key in keys:
-                yield self._from_disk(self._store.root / key, key)
+            for part in parts:
+                yield self._from_disk(self._store.root / part[0], *part)
             return
-        for first in range(0, len(keys), AT_ONCE):
-            for value in sync(self._get_all(keys[first : first + AT_ONCE])):
+        for first in range(0, len(parts), AT_ONCE):
+            for value in sync(self._get_all(parts[first : first + AT_ONCE])):
                 yield None if value is None else value.as_numpy_array()
 
-    async def _get_all(self, keys: list[str]) -> list[Buffer | None]:
+    async def _get_all(self, parts: list[Part]) -> list[Buffer | None]:
         """All asked for at once and all waited for."""
         prototype = default_buffer_prototype()
-        found = await asyncio.gather(*(self.get(key, prototype) for key in keys), return_exceptions=True)
+        found = await asyncio.gather(*(self.get(key, prototype, part) for key, part in parts), return_exceptions=True)
         for value in found:
             if isinstance(value, BaseException):
                 raise value
         return found  # type: ignore[return-value]
 
-    def _from_disk(self, path: Path, key: str) -> NDArray[np.uint8] | None:
+    def _from_disk(self, path: Path, key: str, part: ByteRequest | None) -> NDArray[np.uint8] | None:
         self.requests += 1
         try:
             with path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
+                if isinstance(part, RangeByteRequest):
+                    file.seek(part.start)
+                    size = max(0, min(size, part.end) - part.start)
                 if self._kept.size < size:
                     self._kept = np.empty(size + size // 4, np.uint8)
                 data = self._kept[:size]
@@ -112,7 +115,7 @@ class _WatchedStore(WrapperStore[Store]):
             raise
         self.bytes += data.size
         if self.check is not None:
-            self.check(key, default_buffer_prototype().buffer.from_array_like(data), None)
+            self.check(key, default_buffer_prototype().buffer.from_array_like(data), part)
         return data
 
     def part(self, key: str, part: ByteRequest) -> Buffer | None:
@@ -159,7 +162,7 @@ class ArrayReader:
         self._check = ChunkCheck(self._array, spec.url, self._store.part)
         self._store.check = self._check.check_bytes
         self._in_order = spec.axes == tuple(range(len(spec.axes)))
-        self._direct = DirectReader(self._array, self._store.fetch)
+        self._direct = DirectReader(self._array, self._check.locate, self._store.fetch)
 
     @property
     def bytes(self) -> int:
@@ -179,7 +182,7 @@ class ArrayReader:
         stored = [slice(0, 0)] * len(window)
         for place, part in zip(self._spec.axes, window, strict=True):
             stored[place] = part
-        if out is not None and self._in_order and _read_directly(self._direct, self._store, tuple(stored), out):
+        if out is not None and self._in_order and self._read_directly(tuple(stored), out):
             return out
         try:
             values = self._read(tuple(stored))
@@ -191,6 +194,13 @@ class ArrayReader:
             np.copyto(out, values.transpose(self._spec.axes))
             return out
         return np.ascontiguousarray(values.transpose(self._spec.axes), values.dtype.newbyteorder("="))
+
+    def _read_directly(self, window: tuple[slice, ...], out: NDArray[Any]) -> bool:
+        try:
+            self._check.check_shards(window, absent_is_missing=self._absent_is_missing)
+        except (MissingChunk, Unreadable):
+            return False  # it comes out again where zarr reads the window
+        return _read_directly(self._direct, self._store, window, out)
 
     def _read(self, window: tuple[slice, ...]) -> NDArray[Any]:
         """The window in stored axis order."""
@@ -266,6 +276,7 @@ class EvidenceArrays:
         self._url = url
         self._store = _WatchedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._checks: dict[str, ChunkCheck] = {}
         self._direct: dict[str, DirectReader] = {}
 
     def create(
@@ -287,7 +298,8 @@ class EvidenceArrays:
         if name not in self._arrays:  # opened once: a block reads and writes it group by group
             array = zarr.open_array(self._store, path=name, mode="r+")
             self._arrays[name] = array.with_config({"write_empty_chunks": True})
-            self._direct[name] = DirectReader(array, self._store.fetch)
+            self._checks[name] = ChunkCheck(array, self._url, self._store.part)
+            self._direct[name] = DirectReader(array, self._checks[name].locate, self._store.fetch)
         return self._arrays[name]
 
     @property
@@ -310,7 +322,7 @@ class EvidenceArrays:
         """Planes (stop - start, H, W) of images [start, stop), in `out` where they could be decoded straight into it.
         Raises DataError where any of it is lost: the tasks write every chunk, all zeros too."""
         array = self._array(name)
-        self._store.check = ChunkCheck(array, self._url, self._store.part).check_bytes
+        self._store.check = self._checks[name].check_bytes
         try:
             window = (slice(start, stop), *(slice(0, size) for size in array.shape[1:]))
             if out is not None and _read_directly(self._direct[name], self._store, window, out):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from zarr.codecs import ShardingCodec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV3Metadata
+
+from masksift.storage.direct import Part
 
 __all__ = ["ChunkCheck", "MissingChunk", "Unreadable", "natural", "said"]
 
@@ -104,6 +107,20 @@ class ChunkCheck:
             if number is not None:
                 raise MissingChunk(f"inner chunk {number} of shard {key} of {self._url} does not exist")
 
+    def locate(self, place: tuple[int, ...]) -> Part | None:
+        """Where a chunk lies, by its place in the array; inside a shard, whose index `check_shards` has read, its part
+        of it. None where it was never written."""
+        path = f"{self._array.path}/" if self._array.path else ""
+        if self._sharding is None:
+            return path + self._array.metadata.encode_chunk_key(place), None
+        counts = self._per_shard()
+        key = self._array.metadata.encode_chunk_key(tuple(n // count for n, count in zip(place, counts, strict=True)))
+        if key not in self._indexes:
+            return None
+        inside = np.ravel_multi_index([n % count for n, count in zip(place, counts, strict=True)], counts)
+        offset, size = (int(number) for number in self._indexes[key][inside])
+        return None if offset == _NO_CHUNK else (path + key, RangeByteRequest(offset, offset + size))
+
     def _shards(self, window: tuple[slice, ...]) -> Iterator[tuple[int, ...]]:
         sizes = self._array.shards or ()
         grid = [range(part.start // size, -(-part.stop // size)) for part, size in zip(window, sizes, strict=True)]
@@ -136,7 +153,10 @@ class ChunkCheck:
         if index is None:
             return None
         self._at_least(key, len(index), size)
-        return np.frombuffer(index.to_bytes()[: 16 * count], "<u8").reshape(-1, 2)
+        entries, checksum = index.to_bytes()[: 16 * count], index.to_bytes()[16 * count : size]
+        if self._checksum and google_crc32c.value(entries) != int.from_bytes(checksum, "little"):
+            raise Unreadable(f"chunk {key} of {self._url} does not decode (the checksum of its shard's index is wrong)")
+        return np.frombuffer(entries, "<u8").reshape(-1, 2)
 
 
 def natural(key: str) -> list[tuple[int, str]]:

@@ -17,21 +17,26 @@ import numcodecs
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
+from zarr.abc.store import ByteRequest
+from zarr.codecs import BloscCodec, BytesCodec, ShardingCodec, ZstdCodec
 from zarr.core.metadata import ArrayV2Metadata
 
-__all__ = ["DirectReader", "chunks_of"]
+__all__ = ["DirectReader", "Part", "chunks_of"]
 
 Bytes = NDArray[np.uint8]
-Fetch = Callable[[list[str]], Iterator[Bytes | None]]
+Part = tuple[str, ByteRequest | None]
+"""An object of the store, or a part of it."""
+Fetch = Callable[[list[Part]], Iterator[Bytes | None]]
+Locate = Callable[[tuple[int, ...]], Part | None]
 
 
 class DirectReader:
-    """Reads windows of one array. ``fetch`` answers the bytes of objects of the store one after the other, None for one
-    that is not there; they need not outlast the step to the next."""
+    """Reads windows of one array. ``locate`` answers where a chunk lies, None for one that was never written;
+    ``fetch`` the bytes of parts one after the other, None for one that is not there; they need not outlast the step to
+    the next."""
 
-    def __init__(self, array: zarr.Array[Any], fetch: Fetch) -> None:
-        self._array, self._fetch = array, fetch
+    def __init__(self, array: zarr.Array[Any], locate: Locate, fetch: Fetch) -> None:
+        self._array, self._locate, self._fetch = array, locate, fetch
         self._codec = _codec_of(array)
         self._scratch: NDArray[Any] | None = None
 
@@ -44,15 +49,13 @@ class DirectReader:
         if self._codec is None:
             return False
         places = list(product(*map(chunks_of, window, self._array.chunks)))
-        found = self._fetch([self._key(place) for place in places])
-        for place, data in zip(places, found, strict=True):
+        parts = [part for place in places if (part := self._locate(place)) is not None]
+        if len(parts) < len(places):
+            return False
+        for place, data in zip(places, self._fetch(parts), strict=True):
             if data is None or not self._take(data, place, window, out):
                 return False
         return True
-
-    def _key(self, place: tuple[int, ...]) -> str:
-        key = self._array.metadata.encode_chunk_key(place)
-        return f"{self._array.path}/{key}" if self._array.path else key
 
     def _take(self, data: Bytes, place: tuple[int, ...], window: tuple[slice, ...], out: NDArray[Any]) -> bool:
         """Decode one chunk and put what the window wants of it in its place."""
@@ -108,7 +111,10 @@ def _codec_of(array: zarr.Array[Any]) -> numcodecs.Zstd | numcodecs.Blosc | _Sto
             return None
         codec: Any = metadata.compressor
         return _Stored() if codec is None else codec if isinstance(codec, numcodecs.Zstd | numcodecs.Blosc) else None
-    first, *others = metadata.codecs
+    codecs = metadata.codecs
+    if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec):
+        codecs = codecs[0].codecs
+    first, *others = codecs
     native = isinstance(first, BytesCodec) and (
         array.dtype.itemsize == 1 or (first.endian is not None and first.endian.value == sys.byteorder)
     )
