@@ -160,7 +160,7 @@ def thresholds_of(statistics: ClassStatistics, tau: str | float, second_look: An
 
 def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:
     """One row of the results: the scores, the flagged pixels, and the class pair with most of them."""
-    row: dict[str, Any] = {"valid_pixels": image.tally.valid}
+    row: dict[str, Any] = {"valid_pixels": image.counts.valid}
     row |= {method.name: method.score(image) for method in methods}
     pairs = image.flagged_pairs
     flagged = int(pairs.sum())

@@ -238,8 +238,9 @@ def score_block(job: Job, thresholds: Thresholds, block: Block) -> Receipt:
             row: dict[str, Any] = {}
             if verdicts[start + i - block.start].status == SCORED:
                 confident = planes[2][i] if len(planes) > 2 else None
-                image = Image(given[i], planes[1][i], planes[0][i], confident, spec.classes, thresholds, job.rule)
-                mask[i] = image.issue_mask
+                image = Image(
+                    given[i], planes[1][i], planes[0][i], confident, spec.classes, thresholds, job.rule, mask[i]
+                )
                 row = score_image(image, job.methods)
                 pairs[0] += image.flagged_pairs
                 pairs[1] += image.flagged_pairs > 0

@@ -59,7 +59,7 @@ class Case:
         self.recipe = Recipe(CLASSES, dtype, scale, kind, evidence, 0.1, 4)
         self.given = class_plane(self.labels, CLASSES, (255,))[0]
         self.kept = [self.condense(i) for i in range(IMAGES)]
-        self.planes = Planes.empty(HEIGHT, WIDTH, self.recipe)
+        self.planes, self.mask = Planes.empty(HEIGHT, WIDTH, self.recipe), np.empty((HEIGHT, WIDTH), np.uint8)
         total = ClassStatistics.zero(self.recipe)
         for _, found in self.kept:
             total = total.merge(found)
@@ -85,7 +85,10 @@ class Case:
 
     def score(self, i: int, names: tuple[str, ...]) -> dict[str, Any]:
         planes = self.kept[i][0]
-        image = Image(self.given[i], planes.predicted_class, planes.self_confidence, None, CLASSES, self.thresholds)
+        image = Image(
+            self.given[i], planes.predicted_class, planes.self_confidence, None, CLASSES, self.thresholds,
+            mask=self.mask,
+        )  # fmt: skip
         return score_image(image, make_methods(names, {}))
 
     def reading_limit(self, i: int) -> Any:

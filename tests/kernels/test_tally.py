@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 
 from making import a_few
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.tally import (
-    count_at_least,
-    flag_confident,
-    flag_rank,
-    pair_counts,
-    refine,
-    softmin_sums,
-    tally,
-)
+from masksift.kernels.tally import Counts, count, count_at_least, refine, softmin_sums, tally
 
 ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding("float16"), Encoding("float32"))
 Codes = NDArray[np.unsignedinteger]
@@ -71,40 +63,57 @@ def limits_of(drawn: Evidence, data: st.DataObject) -> NDArray[np.int64]:
     return np.array([few[k % 3] for k in range(drawn.classes)], np.int64)
 
 
-@a_few
-@given(drawn=evidence(), data=st.data())
-def test_tally(drawn: Evidence, data: st.DataObject) -> None:
-    limits = limits_of(drawn, data)
-    k, encoding = drawn.classes, drawn.encoding
-    found = tally(drawn.labels, drawn.predicted, drawn.s, drawn.m, encoding, k, limits)
-    joint, sums = np.zeros((k, k), np.int64), [0] * k
-    counts = np.zeros(encoding.bins, np.int64)
-    confident = np.zeros((k if encoding.dtype == "uint8" else 0, 256), np.int64)
-    above = 0
-    for label, a, s, m in drawn.pixels():
+def histogram(drawn: Evidence) -> NDArray[np.int64]:
+    counts = np.zeros(drawn.encoding.bins, np.int64)
+    for _, _, s, _ in drawn.pixels():
+        counts[s >> drawn.encoding.key_shift] += 1
+    return counts
+
+
+def classes_by_classes(drawn: Evidence) -> NDArray[np.int64]:
+    joint = np.zeros((drawn.classes, drawn.classes), np.int64)
+    for label, a, _, _ in drawn.pixels():
         joint[label, a] += 1
-        sums[label] += round(encoding.value(s) / float(encoding.unit)) if encoding.is_float else s
-        counts[s >> encoding.key_shift] += 1
-        above += s >= limits[label]
-        if encoding.dtype == "uint8" and a != label:
-            confident[a, m] += 1
-    np.testing.assert_array_equal(found.joint, joint)
-    assert found.sums == sums
-    assert all(type(total) is int for total in found.sums)
-    np.testing.assert_array_equal(found.self_counts, counts)
-    np.testing.assert_array_equal(found.confident_counts, confident)
-    assert found.above == above
-    assert found.valid == len(drawn.pixels())
+    return joint
 
 
 @a_few
 @given(drawn=evidence())
-def test_tally_without_limits_or_confidence(drawn: Evidence) -> None:
-    found = tally(drawn.labels, drawn.predicted, drawn.s, None, drawn.encoding, drawn.classes)
-    assert found.above == 0
-    assert found.confident_counts.shape == (0, 256)
-    every = tally(drawn.labels, drawn.predicted, drawn.s, drawn.m, drawn.encoding, drawn.classes)
-    assert (found.sums, found.joint.tolist()) == (every.sums, every.joint.tolist())
+def test_tally(drawn: Evidence) -> None:
+    k, encoding = drawn.classes, drawn.encoding
+    found = tally(drawn.labels, drawn.predicted, drawn.s, drawn.m, encoding, k)
+    sums = [0] * k
+    confident = np.zeros((k if encoding.dtype == "uint8" else 0, 256), np.int64)
+    for label, a, s, m in drawn.pixels():
+        sums[label] += round(encoding.value(s) / float(encoding.unit)) if encoding.is_float else s
+        if encoding.dtype == "uint8" and a != label:
+            confident[a, m] += 1
+    np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
+    assert found.sums == sums
+    assert all(type(total) is int for total in found.sums)
+    np.testing.assert_array_equal(found.self_counts, histogram(drawn))
+    np.testing.assert_array_equal(found.confident_counts, confident)
+    assert found.valid == len(drawn.pixels())
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
+@pytest.mark.parametrize("classes", [2, 19])
+def test_an_image_of_many_words_is_counted_like_its_parts(encoding: Encoding, classes: int) -> None:
+    """Pixels and sums share a word while they are counted: more pixels than one word holds, all of them certain."""
+    shape = (900, 1200)
+    rng = np.random.default_rng(classes)
+    labels = np.repeat(rng.integers(0, classes, (900, 12), np.uint8), 100, axis=1)
+    labels[rng.random(shape) < 0.1] = 255
+    predicted = np.where(rng.random(shape) < 0.9, np.minimum(labels, classes - 1), 0).astype(np.uint8)
+    s = np.where(labels < classes, encoding.top, 0).astype(encoding.codes_dtype)
+    whole = tally(labels, predicted, s, s, encoding, classes)
+    one = round(encoding.value(encoding.top) / float(encoding.unit)) if encoding.is_float else encoding.top
+    assert whole.sums == [one * int((labels == k).sum()) for k in range(classes)]
+    assert whole.valid == int((labels < classes).sum())
+    halves = [tally(*(p[part] for p in (labels, predicted, s, s)), encoding, classes)
+              for part in (slice(0, 301), slice(301, 900))]  # fmt: skip
+    np.testing.assert_array_equal(whole.joint, halves[0].joint + halves[1].joint)
+    np.testing.assert_array_equal(whole.self_counts, halves[0].self_counts + halves[1].self_counts)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
@@ -115,7 +124,7 @@ def test_every_code_is_summed_exactly(encoding: Encoding) -> None:
         codes = np.arange(encoding.top + 1).astype(encoding.codes_dtype)
     plane = codes.reshape(1, -1)
     zeros = np.zeros(plane.shape, np.uint8)
-    found = tally(zeros, zeros, plane, None, encoding, 1)
+    found = tally(zeros, zeros, plane, plane, encoding, 1)
     if encoding.is_float:
         wanted = sum(round(value / float(encoding.unit)) for value in encoding.values(codes).tolist())
     else:
@@ -125,31 +134,38 @@ def test_every_code_is_summed_exactly(encoding: Encoding) -> None:
 
 @a_few
 @given(drawn=evidence(), data=st.data())
-def test_flags(drawn: Evidence, data: st.DataObject) -> None:
-    limits = limits_of(drawn, data)
+def test_count(drawn: Evidence, data: st.DataObject) -> None:
+    tau = limits_of(drawn, data)
     cut = data.draw(st.one_of(st.sampled_from(drawn.s.reshape(-1).tolist()), st.just(-1)))
+    found = count(drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, tau, cut)
+    np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
+    np.testing.assert_array_equal(found.self_counts, histogram(drawn))
+    assert found.above == sum(s >= tau[label] for label, _, s, _ in drawn.pixels())
+    assert found.valid == len(drawn.pixels())
     valid = drawn.labels < drawn.classes
-    other = valid & (drawn.labels != drawn.predicted)
-    mask = np.full(drawn.labels.size, 7, np.uint8)
-    flag_rank(*drawn.flat("labels", "predicted", "s"), cut, drawn.classes, mask)
-    np.testing.assert_array_equal(mask.reshape(valid.shape), other & (drawn.s.astype(np.int64) <= cut))
+    same_flags(found, drawn, valid & (drawn.labels != drawn.predicted) & (drawn.s.astype(np.int64) <= cut))
 
-    flag_confident(*drawn.flat("labels", "predicted", "m"), limits, mask)
+
+def same_flags(found: Counts, drawn: Evidence, wanted: NDArray[np.bool_]) -> None:
+    np.testing.assert_array_equal(found.mask, wanted)
+    pairs = np.zeros_like(found.flagged)
+    np.add.at(pairs, (drawn.labels[wanted], drawn.predicted[wanted]), 1)
+    np.testing.assert_array_equal(found.flagged, pairs)
+
+
+@a_few
+@given(drawn=evidence(), data=st.data())
+def test_flags_by_confidence(drawn: Evidence, data: st.DataObject) -> None:
+    limits = limits_of(drawn, data)
+    mask = np.full(drawn.labels.shape, 7, np.uint8)
+    found = count(
+        drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, limits, 0, (drawn.m, limits), mask
+    )
+    assert found.mask is mask
+    other = (drawn.labels < drawn.classes) & (drawn.labels != drawn.predicted)
     confident = other & (drawn.m >= limits[drawn.predicted])
-    np.testing.assert_array_equal(mask.reshape(valid.shape), confident)
+    same_flags(found, drawn, confident)
     assert count_at_least(*drawn.flat("labels", "predicted", "m"), limits) == confident.sum()
-
-    pairs = np.zeros((drawn.classes, drawn.classes), np.int64)
-    pair_counts(*drawn.flat("labels", "predicted"), mask, pairs)
-    wanted = np.zeros_like(pairs)
-    np.add.at(wanted, (drawn.labels[confident], drawn.predicted[confident]), 1)
-    np.testing.assert_array_equal(pairs, wanted)
-
-
-def test_pairs_are_added_to() -> None:
-    pairs = np.array([[0, 5], [0, 0]])
-    pair_counts(np.array([0, 0, 1], np.uint8), np.array([1, 1, 0], np.uint8), np.array([1, 0, 1], np.uint8), pairs)
-    assert pairs.tolist() == [[0, 6], [1, 0]]
 
 
 @a_few

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.walk import DOUBLE, HALF, INTEGER, SINGLE, TILE, look_up, softmax, walk
+from masksift.kernels.walk import DOUBLE, HALF, INTEGER, SINGLE, TILE, WALKS, look_up, number_bytes, softmax
 
 __all__ = ["BadPixel", "Recipe", "Slab", "class_dtype", "class_plane", "condense_slab"]
 
@@ -86,32 +86,30 @@ class Recipe:
     def limits(self) -> tuple[np.generic, np.generic, np.generic, np.generic]:
         """(top, zero, low, high): the largest code, and the least and largest sum, that pass unexamined.
 
-        `zero` is an element of the summing dtype. Sums are integers for integers (in steps of the scale) and
-        float16 (2^-24), else floats.
+        `zero` is an element of the summing dtype. Sums are integers, in steps of the scale, for integers; else floats,
+        those of float16 times 2^-112 (see `walk`).
         """
         low, high = 1 - self.sum_tolerance, 1 + self.sum_tolerance
         code = self.codes_dtype.type
         if self.kind == "logits":  # a softmax sums to 1: NaN is found by its codes
-            return code(0x3F800000), np.float32(0), np.float32(0), np.float32(np.inf)
-        if self.values_dtype.kind == "f" and self.values_dtype.itemsize > 2:
-            one = 0x3F800000 if self.dtype == "float32" else 0x3FF0000000000000
-            summing = self.values_dtype.type
-            rounding = self.classes * (
-                2.0**-23 if self.dtype == "float32" else 2.0**-52
-            )  # sums so near the edge are examined in float64
-            return code(one), summing(0), summing(low + rounding), summing(high - rounding)
-        step = 2.0**-24 if self.dtype == "float16" else self.scale
-        top = (
-            0x3C00 if self.dtype == "float16" else min(int(np.iinfo(self.dtype).max), _steps(1 + RANGE_TOLERANCE, step))
-        )
+            return self.greatest, np.float32(0), np.float32(0), np.float32(np.inf)
+        if self.values_dtype.kind == "f":
+            summing = np.float64 if self.dtype == "float64" else np.float32
+            unit = 2.0**-112 if self.dtype == "float16" else 1.0
+            # sums so near the edge that their rounding decides are examined in float64
+            rounding = self.classes * 2 * float(np.finfo(summing).eps)
+            return (
+                self.greatest, summing(0), summing((low + rounding) * unit), summing((high - rounding) * unit)
+            )  # fmt: skip
+        top = min(int(np.iinfo(self.dtype).max), _steps(1 + RANGE_TOLERANCE, self.scale))
         small = self.dtype == "uint8" and self.classes <= 257  # 257 * 255 is the last that fits 16 bits
-        summing = np.uint16 if small else np.uint32 if self.classes <= 255 else np.uint64
-        bound = int(np.iinfo(summing).max)
+        steps = np.uint16 if small else np.uint32 if self.classes <= 255 else np.uint64
+        bound = int(np.iinfo(steps).max)
         return (
             code(top),
-            summing(0),
-            summing(min(bound, max(0, math.ceil(low / step - 1e-9)))),
-            summing(min(bound, _steps(high, step))),
+            steps(0),
+            steps(min(bound, max(0, math.ceil(low / self.scale - 1e-9)))),
+            steps(min(bound, _steps(high, self.scale))),
         )
 
 
@@ -154,7 +152,12 @@ def class_plane(
     """
     labels, dtype = _native(labels), class_dtype(classes)
     ignored, bad = np.iinfo(dtype).max, np.iinfo(dtype).max - 1
-    if labels.dtype.itemsize <= 2:
+    if labels.dtype == np.uint8:
+        plane = np.empty(labels.shape, dtype)
+        values = np.array(sorted({value for value in ignore if 0 <= value <= 255}), np.uint8)
+        if not number_bytes(np.ascontiguousarray(labels).reshape(-1), classes, values, bad, plane.reshape(-1)):
+            return plane, None
+    elif labels.dtype.itemsize <= 2:
         span = 1 << (8 * labels.dtype.itemsize)
         names = np.arange(span).astype(labels.dtype, casting="unsafe")  # index: the bits, name: the value
         table = np.where((names >= 0) & (names < classes), names.astype(dtype), dtype.type(bad))
@@ -232,17 +235,18 @@ def _walk(
     top, zero, low, high = limits
     shape, pixels = labels.shape, labels.size
     tile = min(pixels, TILE)
-    own, every, other = (np.zeros((recipe.classes, 256), np.uint32) for _ in range(3))
+    own, every = np.zeros((recipe.classes, 256), np.uint32), np.zeros((recipe.classes, 4, 256), np.uint32)
     double = recipe.values_dtype == np.float64  # the one that the walk itself does not round to the evidence
     if into is None or double:
         kept = recipe.codes_dtype if double else recipe.evidence.codes_dtype
         into = (np.empty(pixels, kept), np.empty(pixels, class_dtype(recipe.classes)), np.empty(pixels, kept))
     self_confidence, predicted, confidence = (plane.reshape(-1) for plane in into)
+    walk = WALKS[_MODES.get(str(recipe.values_dtype), INTEGER)]
     suspicious = walk(
-        codes, _MODES.get(str(recipe.values_dtype), INTEGER), labels.reshape(-1), top, low, high, recipe.greatest,
+        codes, labels.reshape(-1), top, low, high, recipe.greatest,
         shape[1], recipe.lattice, y0, x0, *recipe.bins,
         self_confidence, predicted, confidence, np.empty(tile, zero.dtype),
-        np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize)), own, every, other,
+        np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize)), own, every,
     )  # fmt: skip
     if suspicious:
         return None
@@ -256,7 +260,7 @@ def _walk(
         predicted.reshape(shape),
         confidence.reshape(shape),
         own.astype(np.int64),
-        every.astype(np.int64) + other,
+        every.sum(axis=1, dtype=np.int64),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,11 @@ class Encoding:
             return Fraction(1, 1 << (24 if self.dtype == "float16" else 32))
         return Fraction(self.scale)
 
+    @property
+    def fixed(self) -> NDArray[np.int64]:
+        """Every code of at most 16 bits in units of `unit`, exactly: (bins,) int64."""
+        return _halves_fixed() if self.is_float else np.arange(self.bins)
+
     def codes(self, plane: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
         """The codes of a stored plane: a view, never a copy."""
         return plane.view(self.codes_dtype)
@@ -93,3 +99,10 @@ class Encoding:
             else:
                 low = middle + 1
         return low
+
+
+@cache
+def _halves_fixed() -> NDArray[np.int64]:
+    """float16 in [0, 1] in steps of 2^-24, by code."""
+    half = Encoding("float16")
+    return np.ldexp(half.values(np.arange(half.bins)), 24).astype(np.int64)

@@ -10,38 +10,50 @@ from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
 
-__all__ = [
-    "Tally",
-    "count_at_least",
-    "flag_confident",
-    "flag_rank",
-    "pair_counts",
-    "refine",
-    "softmin_sums",
-    "sum_mode",
-    "tally",
-]
+__all__ = ["Counts", "Tally", "count", "count_at_least", "refine", "softmin_sums", "sum_mode", "tally"]
 
 CODE, HALF, SINGLE = range(3)
 """How codes are summed."""
 
+_TILE = {CODE: 1 << 19, HALF: 1 << 19, SINGLE: 1 << 15}
+_ABOVE = {CODE: 44, HALF: 44, SINGLE: 48}
+"""Pixels, and self-confidence in fixed point, are counted in one word: so many pixels at most, from this bit on."""
+
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over the valid pixels of one image (or of several, added up).
+    """Counts over the valid pixels of one image (or of several, added up): what the statistics are made of.
 
     ``joint`` (K, K) int64: pixels by given and predicted class. ``sums`` (K,) int: self-confidence summed by
     given class, in units of ``Encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
     ``confident_counts`` (K, 256) int64, 8-bit evidence only: predicted confidence of the pixels whose
-    predicted class differs from the given one, by predicted class. ``above``: pixels whose self-confidence
-    reaches the limit of their given class.
+    predicted class differs from the given one, by predicted class.
     """
 
     joint: NDArray[np.int64]
     sums: list[int]
     self_counts: NDArray[np.int64]
     confident_counts: NDArray[np.int64]
+
+    @property
+    def valid(self) -> int:
+        return int(self.joint.sum())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts over the valid pixels of one image: what the scores are made of.
+
+    ``joint`` (K, K) int64 and ``self_counts`` (bins,) int64 as in `Tally`. ``above``: pixels whose self-confidence
+    reaches the limit of their given class. ``mask`` (H, W) uint8: 1 where the label is flagged; ``flagged`` (K, K)
+    int64: flagged pixels by given and predicted class.
+    """
+
+    joint: NDArray[np.int64]
+    self_counts: NDArray[np.int64]
     above: int
+    mask: NDArray[np.uint8]
+    flagged: NDArray[np.int64]
 
     @property
     def valid(self) -> int:
@@ -56,45 +68,96 @@ def half_to_fixed(bits):
     return ((np.int64(bits) & 1023) | (normal << 10)) << (exponent - normal)
 
 
-# Neighbours count into tables of their own in turn: equal ones, the rule in a segmentation, would otherwise wait for
-# each other's increment.
+# Pixels are taken four at a time. Where all four have the class they are predicted as, the rule, one branch serves them
+# all, and each counts into a table of its own: equal neighbours would wait for each other's increment otherwise. The
+# other fours, and what is left at the end, go one by one.
+
+
+@njit(cache=True, nogil=True)
+def _agree(labels, predicted, j):
+    """Whether four pixels from j on are predicted as they are labelled; ignored ones never are."""
+    return (
+        (labels[j] == predicted[j])
+        & (labels[j + 1] == predicted[j + 1])
+        & (labels[j + 2] == predicted[j + 2])
+        & (labels[j + 3] == predicted[j + 3])
+    )
+
+
+@njit(cache=True, nogil=True)
+def _tally_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
+    classes = joint.shape[0]
+    for j in range(first, last):
+        given, winner = np.int64(labels[j]), np.int64(predicted[j])
+        if given == winner:
+            by_class[0, given, self_codes[j]] += np.uint32(1)
+        elif given < classes:
+            by_class[4, given, self_codes[j]] += np.uint32(1)
+            joint[given, winner] += 1
+            pairs[winner, confident_codes[j]] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
 def _tally_bytes(labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
-    """joint (4, K, K), by_class (2, K, 256): self-confidence by given class, of which all else is made."""
-    classes = joint.shape[1]
-    for j in range(labels.size):
-        given = np.int64(labels[j])
-        if given < classes:
-            winner = np.int64(predicted[j])
-            joint[j & 3, given, winner] += np.uint32(1)
-            by_class[j & 1, given, self_codes[j]] += np.uint32(1)
-            if pairs.size > 0 and winner != given:
-                pairs[winner, confident_codes[j]] += np.uint32(1)
+    """joint (K, K): pixels whose classes differ; by_class (5, K, 256): codes of the others, in four, and theirs."""
+    fours = labels.size // 4 * 4
+    for j in range(0, fours, 4):
+        if _agree(labels, predicted, j):
+            a, b, c, d = labels[j], labels[j + 1], labels[j + 2], labels[j + 3]
+            w, x, y, z = self_codes[j], self_codes[j + 1], self_codes[j + 2], self_codes[j + 3]
+            by_class[0, a, w] += np.uint32(1)
+            by_class[1, b, x] += np.uint32(1)
+            by_class[2, c, y] += np.uint32(1)
+            by_class[3, d, z] += np.uint32(1)
+        else:
+            _tally_singly(j, j + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+    _tally_singly(fours, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+
+
+def _tallier(mode):
+    """The loop for one way of summing codes of more than 8 bits."""
+
+    @njit(cache=True, nogil=True)
+    def add(i, side, labels, predicted, self_codes, shift, above, joint, counts):
+        given, code = np.int64(labels[i]), self_codes[i]
+        if given < joint.shape[1]:
+            if mode == CODE:
+                fixed = np.uint64(code)
+            elif mode == HALF:
+                fixed = np.uint64(half_to_fixed(code))
+            else:
+                fixed = np.uint64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
+            joint[side, given, np.int64(predicted[i])] += (np.uint64(1) << above) | fixed
+            counts[i & 1, code >> shift] += np.uint32(1)
+
+    @njit(cache=True, nogil=True)
+    def loop(labels, predicted, self_codes, shift, above, joint, counts):
+        """joint (4 or 1, K, K) uint64: pixels << above, plus their self-confidence in fixed point."""
+        sides, fours = joint.shape[0] - 1, labels.size // 4 * 4
+        for j in range(0, fours, 4):
+            for side in range(4):
+                add(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
+        for i in range(fours, labels.size):
+            add(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
+
+    return loop
+
+
+_LOOPS = {mode: _tallier(mode) for mode in (CODE, HALF, SINGLE)}
 
 
 @njit(cache=True, nogil=True)
-def _tally_wide(labels, predicted, self_codes, mode, singles, shift, limits, joint, sums, counts):
-    """joint (4, K, K), sums (4, K), counts (bins,); `limits` (K,), or none to count nothing `above` them."""
-    classes = joint.shape[1]
-    above = 0
-    for j in range(labels.size):
-        given = np.int64(labels[j])
-        if given < classes:
-            side = j & 3
-            code = self_codes[j]
-            joint[side, given, np.int64(predicted[j])] += np.uint32(1)
-            counts[code >> shift] += np.uint32(1)
-            if mode == CODE:
-                sums[side, given] += np.int64(code)
-            elif mode == HALF:
-                sums[side, given] += half_to_fixed(code)
-            else:
-                sums[side, given] += np.int64(np.rint(np.float64(singles[j]) * 4294967296.0))
-            if limits.size > 0:
-                above += np.int64(code) >= limits[given]
-    return above
+def _unpack(packed, above, joint, sums):
+    """Add packed counts to joint (K, K) int64 and sums (K,) int64, and set them to 0."""
+    sides, classes, _ = packed.shape
+    rest = (np.uint64(1) << above) - np.uint64(1)
+    for side in range(sides):
+        for given in range(classes):
+            for winner in range(classes):
+                word = packed[side, given, winner]
+                joint[given, winner] += np.int64(word >> above)
+                sums[given] += np.int64(word & rest)
+                packed[side, given, winner] = 0
 
 
 def sum_mode(encoding: Encoding) -> int:
@@ -102,73 +165,190 @@ def sum_mode(encoding: Encoding) -> int:
     return {"float16": HALF, "float32": SINGLE}.get(encoding.dtype, CODE)
 
 
+def _sides(pixels: int, classes: int) -> int:
+    """Tables to count into in turn: one where an image is so small that clearing them would cost more."""
+    return 4 if pixels >= 16 * classes * classes else 1
+
+
+def _flat(plane: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    return np.ascontiguousarray(plane).reshape(-1)
+
+
 def tally(
     labels: NDArray[np.unsignedinteger],
     predicted_class: NDArray[np.unsignedinteger],
     self_confidence: NDArray[np.unsignedinteger],
-    predicted_confidence: NDArray[np.unsignedinteger] | None,
+    predicted_confidence: NDArray[np.unsignedinteger],
     encoding: Encoding,
     classes: int,
-    limits: NDArray[np.int64] | None = None,
 ) -> Tally:
     """Count one image: class plane (H, W) whose ignored pixels hold the dtype's maximum, predicted class
-    (H, W), codes of self-confidence and, for the 8-bit `confident_counts`, of predicted confidence (H, W).
+    (H, W), codes of self-confidence and of predicted confidence (H, W).
 
-    An image has at most 2^31 - 1 pixels. ``limits`` (K,): the code at which a pixel counts as `above`; without them
-    none does.
+    An image has at most 2^31 - 1 pixels.
     """
-    planes = (labels, predicted_class, self_confidence)
-    given, winner, own = (np.ascontiguousarray(plane).reshape(-1) for plane in planes)
-    bounds = np.empty(0, np.int64) if limits is None else limits
-    joint = np.zeros((4, classes, classes), np.uint32)
+    given, winner, own, best = map(_flat, (labels, predicted_class, self_confidence, predicted_confidence))
+    joint, sums = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
     if encoding.dtype == "uint8":
-        with_pairs = predicted_confidence is not None
-        confident = np.ascontiguousarray(predicted_confidence).reshape(-1) if with_pairs else own[:0]
-        by_class = np.zeros((2, classes, 256), np.uint32)
-        pairs = np.zeros((classes if with_pairs else 0, 256), np.uint32)
-        _tally_bytes(given, winner, own, confident, joint, by_class, pairs)
-        histograms = by_class.sum(axis=0, dtype=np.int64)
-        codes = np.arange(256)
-        return Tally(
-            joint.sum(axis=0, dtype=np.int64), (histograms @ codes).tolist(), histograms.sum(axis=0),
-            pairs.astype(np.int64), 0 if limits is None else int(histograms[codes >= limits[:, np.newaxis]].sum()),
-        )  # fmt: skip
-    singles = own.view(np.float32) if encoding.dtype == "float32" else np.empty(0, np.float32)
-    sums = np.zeros((4, classes), np.int64)
-    counts = np.zeros(encoding.bins, np.uint32)
-    above = _tally_wide(
-        given, winner, own, sum_mode(encoding), singles, encoding.key_shift, bounds, joint, sums, counts
+        by_class, pairs = np.zeros((5, classes, 256), np.uint32), np.zeros((classes, 256), np.uint32)
+        _tally_bytes(given, winner, own, best, joint, by_class, pairs)
+        histograms = _histograms(joint, by_class)
+        return Tally(joint, (histograms @ encoding.fixed).tolist(), histograms.sum(axis=0), pairs.astype(np.int64))
+    mode = sum_mode(encoding)
+    above, shift = np.uint64(_ABOVE[mode]), own.dtype.type(encoding.key_shift)
+    packed = np.zeros((_sides(given.size, classes), classes, classes), np.uint64)
+    counts = np.zeros((2, encoding.bins), np.uint32)
+    for start in range(0, given.size, _TILE[mode]):
+        part = slice(start, start + _TILE[mode])
+        _LOOPS[mode](given[part], winner[part], own[part], shift, above, packed, counts)
+        _unpack(packed, above, joint, sums)
+    return Tally(joint, sums.tolist(), counts.sum(axis=0, dtype=np.int64), np.zeros((0, 256), np.int64))
+
+
+def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """(K, 256) int64: codes of self-confidence by given class. Completes `joint` by the pixels whose classes agree."""
+    agreeing: NDArray[np.int64] = by_class[:4].sum(axis=0, dtype=np.int64)
+    np.fill_diagonal(joint, agreeing.sum(axis=1))
+    agreeing += by_class[4]
+    return agreeing
+
+
+@njit(cache=True, nogil=True)
+def _is_flagged(j, winner, self_codes, confident_codes, cut, limits):
+    """The verdict on a pixel whose classes differ: with `limits` (K,) by its predicted confidence, else by `cut`."""
+    if limits.size > 0:
+        return np.int64(confident_codes[j]) >= limits[winner]
+    return np.int64(self_codes[j]) <= cut
+
+
+@njit(cache=True, nogil=True)
+def _count_bytes_singly(
+    first, last, labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask
+):  # fmt: skip
+    classes = joint.shape[0]
+    for j in range(first, last):
+        given, winner = np.int64(labels[j]), np.int64(predicted[j])
+        marked = False
+        if given == winner:
+            by_class[0, given, self_codes[j]] += np.uint32(1)
+        elif given < classes:
+            by_class[4, given, self_codes[j]] += np.uint32(1)
+            joint[given, winner] += 1
+            marked = _is_flagged(j, winner, self_codes, confident_codes, cut, limits)
+            flagged[given, winner] += marked
+        mask[j] = marked
+
+
+@njit(cache=True, nogil=True)
+def _count_bytes(labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask):
+    """As `_tally_bytes`, and flags."""
+    fours = labels.size // 4 * 4
+    for j in range(0, fours, 4):
+        if _agree(labels, predicted, j):
+            a, b, c, d = labels[j], labels[j + 1], labels[j + 2], labels[j + 3]
+            w, x, y, z = self_codes[j], self_codes[j + 1], self_codes[j + 2], self_codes[j + 3]
+            by_class[0, a, w] += np.uint32(1)
+            by_class[1, b, x] += np.uint32(1)
+            by_class[2, c, y] += np.uint32(1)
+            by_class[3, d, z] += np.uint32(1)
+            mask[j] = mask[j + 1] = mask[j + 2] = mask[j + 3] = 0
+        else:
+            _count_bytes_singly(
+                j, j + 4, labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask
+            )
+    _count_bytes_singly(
+        fours, labels.size, labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask
     )
-    return Tally(
-        joint.sum(axis=0, dtype=np.int64), sums.sum(axis=0).tolist(), counts.astype(np.int64),
-        np.zeros((0, 256), np.int64), int(above),
+
+
+@njit(cache=True, nogil=True)
+def _count_singly(
+    first, last, labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts, flagged, mask
+):  # fmt: skip
+    classes, above = tau.size, 0
+    for j in range(first, last):
+        given, marked = np.int64(labels[j]), False
+        if given < classes:
+            winner, code = np.int64(predicted[j]), self_codes[j]
+            joint[0, given, winner] += np.uint32(1)
+            counts[0, code >> shift] += np.uint32(1)
+            above += np.int64(code) >= tau[given]
+            if winner != given:
+                marked = _is_flagged(j, winner, self_codes, confident_codes, cut, limits)
+                flagged[given, winner] += marked
+        mask[j] = marked
+    return above
+
+
+@njit(cache=True, nogil=True)
+def _count_wide(
+    labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts, flagged, mask
+):  # fmt: skip
+    """joint (4 or 1, K, K), counts (2, bins); answers how many pixels reach their tau."""
+    last, fours, above = joint.shape[0] - 1, labels.size // 4 * 4, 0
+    for j in range(0, fours, 4):
+        if _agree(labels, predicted, j):
+            a, b, c, d = labels[j], labels[j + 1], labels[j + 2], labels[j + 3]
+            w, x, y, z = self_codes[j], self_codes[j + 1], self_codes[j + 2], self_codes[j + 3]
+            joint[0, a, a] += np.uint32(1)
+            joint[1 & last, b, b] += np.uint32(1)
+            joint[2 & last, c, c] += np.uint32(1)
+            joint[3 & last, d, d] += np.uint32(1)
+            counts[0, w >> shift] += np.uint32(1)
+            counts[1, x >> shift] += np.uint32(1)
+            counts[0, y >> shift] += np.uint32(1)
+            counts[1, z >> shift] += np.uint32(1)
+            above += (np.int64(w) >= tau[a]) + np.int64(np.int64(x) >= tau[b])
+            above += (np.int64(y) >= tau[c]) + np.int64(np.int64(z) >= tau[d])
+            mask[j] = mask[j + 1] = mask[j + 2] = mask[j + 3] = 0
+        else:
+            above += _count_singly(
+                j, j + 4, labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts,
+                flagged, mask,
+            )  # fmt: skip
+    return above + _count_singly(
+        fours, labels.size, labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts,
+        flagged, mask,
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
-def flag_rank(labels, predicted, self_codes, cut, classes, mask):
-    """mask (P,) uint8 = 1 where the label is valid, differs from the predicted class and s <= cut."""
-    for j in range(labels.size):
-        mask[j] = (labels[j] < classes) & (labels[j] != predicted[j]) & (np.int64(self_codes[j]) <= cut)
+def count(
+    labels: NDArray[np.unsignedinteger],
+    predicted_class: NDArray[np.unsignedinteger],
+    self_confidence: NDArray[np.unsignedinteger],
+    encoding: Encoding,
+    classes: int,
+    tau: NDArray[np.int64],
+    cut: int = -1,
+    confidence: tuple[NDArray[np.unsignedinteger], NDArray[np.int64]] | None = None,
+    mask: NDArray[np.uint8] | None = None,
+) -> Counts:
+    """Count one image, in one walk over its planes (H, W), which are those of `tally`.
 
-
-@njit(cache=True, nogil=True)
-def flag_confident(labels, predicted, confident_codes, limits, mask):
-    """mask (P,) uint8 = 1 where the label is valid, differs and m >= limits[predicted]."""
-    for j in range(labels.size):
-        mask[j] = (
-            (labels[j] < limits.size)
-            & (labels[j] != predicted[j])
-            & (np.int64(confident_codes[j]) >= limits[predicted[j]])
-        )
-
-
-@njit(cache=True, nogil=True)
-def pair_counts(labels, predicted, mask, pairs):
-    """Add the flagged pixels to pairs (K, K) int64 by given and predicted class."""
-    for j in range(labels.size):
-        if mask[j]:
-            pairs[labels[j], predicted[j]] += 1
+    ``tau`` (K,): the code at which a pixel of a class counts as `above`. A valid pixel whose predicted class differs
+    is flagged where its self-confidence is at most ``cut``, or, given ``confidence`` (codes of predicted confidence
+    (H, W), a limit for each predicted class (K,)), where its predicted confidence reaches that limit. ``mask`` (H, W):
+    where the flags go.
+    """
+    given, winner, own = map(_flat, (labels, predicted_class, self_confidence))
+    best, limits = (own[:0], tau[:0]) if confidence is None else (_flat(confidence[0]), confidence[1])
+    flagged = np.zeros((classes, classes), np.int64)
+    mask = np.empty(labels.shape, np.uint8) if mask is None else mask
+    flags = mask.reshape(-1)
+    if encoding.dtype == "uint8":
+        joint, by_class = np.zeros((classes, classes), np.int64), np.zeros((5, classes, 256), np.uint32)
+        _count_bytes(given, winner, own, best, cut, limits, joint, by_class, flagged, flags)
+        histograms = _histograms(joint, by_class)
+        above = histograms[np.arange(256) >= tau[:, np.newaxis]].sum()
+        return Counts(joint, histograms.sum(axis=0), int(above), mask, flagged)
+    parts = np.zeros((_sides(given.size, classes), classes, classes), np.uint32)
+    counts = np.zeros((2, encoding.bins), np.uint32)
+    shift = own.dtype.type(encoding.key_shift)
+    above = _count_wide(given, winner, own, best, shift, tau, cut, limits, parts, counts, flagged, flags)
+    return Counts(
+        parts.sum(axis=0, dtype=np.int64), counts.sum(axis=0, dtype=np.int64), int(above), mask,
+        flagged,
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)

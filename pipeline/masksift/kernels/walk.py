@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "keep", "look_up", "softmax", "walk"]
+__all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "WALKS", "keep", "look_up", "number_bytes", "softmax"]
 
 TILE = 8192
 """Pixels of a tile. Its rows are long enough for the hardware to fetch ahead, and the K rows of a tile, with what is
@@ -25,23 +25,14 @@ def _lead(code, number, most, leader):
     return max(code, most), number if code > most else leader
 
 
-@njit(cache=True, nogil=True)
-def _fixed(half):
-    # float16 bits -> fixed point 2^-24, exactly: the mantissa shifted by the exponent. Bits above 1.0 (infinite,
-    # NaN, negative) would shift too far; `top` finds them.
-    bits = np.uint32(half)
-    exponent = np.uint32(bits >> np.uint32(10))
-    normal = np.uint32(exponent > np.uint32(0))
-    mantissa = np.uint32(np.uint32(bits & np.uint32(1023)) | np.uint32(normal << np.uint32(10)))
-    return np.uint32(mantissa << np.uint32(np.uint32(exponent - normal) & np.uint32(15)))
-
-
 def _taker(mode):
-    """The loop for one way of summing: a branch on `mode` inside it would keep it from becoming SIMD code."""
+    """The loop for one way of summing: a branch on `mode` inside it would keep it from becoming SIMD code, and what is
+    compiled for each mode apart is compiled in seconds less."""
 
     @njit(cache=True, nogil=True)
-    def take(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, sums):
-        """Take in a row each of four classes: the maximum so far, whose class it is, and the sum, class by class.
+    def take(a, b, c, d, mask_b, mask_c, mask_d, number, labels, best, winner, chosen, sums):
+        """Take in a row each of four classes: the maximum so far, whose class it is, the value at the label, and the
+        sum, class by class.
 
         Four at a time, so that what is kept of a pixel is read and written a quarter as often. The row of a class that
         does not exist is any other row under a mask of 0: a row of zeros, which changes nothing.
@@ -53,14 +44,19 @@ def _taker(mode):
         fourth = winner.dtype.type(third + one)
         for j in range(a.size):
             w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
+            given, own = winner.dtype.type(labels[j]), chosen[j]
+            own = w if given == number else own
+            own = x if given == second else own
+            own = y if given == third else own
+            chosen[j] = z if given == fourth else own
             most, leader = _lead(w, number, best[j], winner[j])
             most, leader = _lead(x, second, most, leader)
             most, leader = _lead(y, third, most, leader)
             best[j], winner[j] = _lead(z, fourth, most, leader)
             total = sums[j]
             for p in (w, x, y, z):
-                if mode == HALF:
-                    total = wide(total + _fixed(p))
+                if mode == HALF:  # as a float32 of the same bits: the probability times 2^-112, exactly
+                    total = wide(total + np.uint32(np.uint32(p) << np.uint32(13)).view(np.float32))
                 elif mode == SINGLE:
                     total = wide(total + np.uint32(p).view(np.float32))
                 elif mode == DOUBLE:
@@ -70,17 +66,6 @@ def _taker(mode):
             sums[j] = total
 
     return take
-
-
-_take_integers, _take_halves, _take_singles, _take_doubles = (_taker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE))
-
-
-@njit(cache=True, nogil=True)
-def _at_label(labels, tile, chosen):
-    classes = tile.shape[0]
-    for j in range(labels.size):
-        given = labels[j]
-        chosen[j] = tile[given, j] if given < classes else chosen.dtype.type(0)
 
 
 @njit(cache=True, nogil=True)
@@ -117,22 +102,24 @@ def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
 
 
 @njit(cache=True, nogil=True)
-def _count(row, where, shift, table, counts, other):
-    # Two tables in turn: equal neighbours would otherwise wait for each other's increment.
-    pairs = where.size // 2 * 2
-    for n in range(0, pairs, 2):
-        counts[table[row[where[n]] >> shift]] += np.uint32(1)
-        other[table[row[where[n + 1]] >> shift]] += np.uint32(1)
-    if pairs < where.size:
-        counts[table[row[where[pairs]] >> shift]] += np.uint32(1)
+def _count(row, where, shift, table, counts):
+    # Four tables in turn: equal neighbours would otherwise wait for each other's increment.
+    fours = where.size // 4 * 4
+    for n in range(0, fours, 4):
+        counts[0, table[row[where[n]] >> shift]] += np.uint32(1)
+        counts[1, table[row[where[n + 1]] >> shift]] += np.uint32(1)
+        counts[2, table[row[where[n + 2]] >> shift]] += np.uint32(1)
+        counts[3, table[row[where[n + 3]] >> shift]] += np.uint32(1)
+    for n in range(fours, where.size):
+        counts[0, table[row[where[n]] >> shift]] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
-def _lattice(tile, labels, where, shift, table, own, every, other):
+def _lattice(tile, labels, where, shift, table, own, every):
     """Count p_k of the lattice pixels `where`, whose bin is table[code >> shift]: those labelled k into `own`, all into
-    `every` + `other`."""
+    the four parts of `every`."""
     for k in range(tile.shape[0]):
-        _count(tile[k], where, shift, table, every[k], other[k])
+        _count(tile[k], where, shift, table, every[k])
     for n in range(where.size):
         given = labels[where[n]]
         own[given, table[tile[given, where[n]] >> shift]] += np.uint32(1)
@@ -162,54 +149,59 @@ def keep(codes, mode, greatest, plane):
             plane[j] = plane.dtype.type(min(codes[j], greatest))
 
 
-@njit(cache=True, nogil=True)
-def walk(
-    codes, mode, labels, top, low, high, greatest, width, step, y0, x0, shift, table,
-    self_confidence, predicted_class, predicted_confidence, sums, leaders, own, every, other,
-):  # fmt: skip
-    """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
+def _walker(mode):
+    """The walk for one way of summing."""
+    take = _taker(mode)
 
-    ``mode``: how the codes are summed; ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and
-    ``table``: see `Recipe.bins`. Scratch of one tile: ``sums`` of the
-    summing dtype, ``leaders`` of class numbers, best as wide as the codes (lanes of one width). ``own``, ``every`` and
-    ``other`` (K, 256) uint32 are added to. Returns True at the first tile that holds anything to be looked at more
-    closely (a code above ``top``, a sum outside [low, high]); what was written until then is to be thrown away.
-    """
-    classes, pixels = codes.shape
-    end, full, none = classes - 1, codes.dtype.type(-1), codes.dtype.type(0)
-    highest, chosen = np.empty(sums.size, codes.dtype), np.empty(sums.size, codes.dtype)
-    where = np.empty(sums.size, np.uint32)
-    for first in range(0, pixels, sums.size):
-        last = min(pixels, first + sums.size)
-        best, winner, total = highest[: last - first], leaders[: last - first], sums[: last - first]
-        best[:] = 0
-        winner[:] = 0
-        total[:] = 0
-        for k in range(0, classes, 4):  # upwards, and only what is larger wins: ties go to the lowest class
-            a, b = codes[k, first:last], codes[min(k + 1, end), first:last]
-            c, d = codes[min(k + 2, end), first:last], codes[min(k + 3, end), first:last]
-            mask_b = full if k + 1 <= end else none
-            mask_c = full if k + 2 <= end else none
-            mask_d = full if k + 3 <= end else none
-            number = winner.dtype.type(k)
-            if mode == HALF:
-                _take_halves(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
-            elif mode == SINGLE:
-                _take_singles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
-            elif mode == DOUBLE:
-                _take_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
-            else:
-                _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, best, winner, total)
-        if _outside(best, total, top, low, high):
-            return True
-        predicted_class[first:last] = winner
-        keep(best, mode, greatest, predicted_confidence[first:last])
-        _at_label(labels[first:last], codes[:, first:last], chosen)
-        keep(chosen[: last - first], mode, greatest, self_confidence[first:last])
-        if step > 0:
-            found = _lattice_positions(labels[first:last], classes, first, width, step, y0, x0, where)
-            _lattice(codes[:, first:last], labels[first:last], where[:found], shift, table, own, every, other)
-    return False
+    @njit(cache=True, nogil=True)
+    def walk(
+        codes, labels, top, low, high, greatest, width, step, y0, x0, shift, table,
+        self_confidence, predicted_class, predicted_confidence, sums, leaders, own, every,
+    ):  # fmt: skip
+        """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
+
+        ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and ``table``: see `Recipe.bins`.
+        Scratch of one tile: ``sums`` of the summing dtype, ``leaders`` of class numbers, best as wide as the codes
+        (lanes of one width). ``own`` (K, 256) and ``every`` (K, 4, 256) uint32 are added to. Returns True at the first
+        tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]); what
+        was written until then is to be thrown away.
+        """
+        classes, pixels = codes.shape
+        end, full, none = classes - 1, codes.dtype.type(-1), codes.dtype.type(0)
+        highest, at_label = np.empty(sums.size, codes.dtype), np.empty(sums.size, codes.dtype)
+        where = np.empty(sums.size, np.uint32)
+        for first in range(0, pixels, sums.size):
+            last = min(pixels, first + sums.size)
+            given = labels[first:last]
+            best, winner, chosen, total = (
+                highest[: last - first], leaders[: last - first], at_label[: last - first], sums[: last - first],
+            )  # fmt: skip
+            best[:] = 0
+            winner[:] = 0
+            chosen[:] = 0
+            total[:] = 0
+            for k in range(0, classes, 4):  # upwards, and only what is larger wins: ties go to the lowest class
+                a, b = codes[k, first:last], codes[min(k + 1, end), first:last]
+                c, d = codes[min(k + 2, end), first:last], codes[min(k + 3, end), first:last]
+                mask_b = full if k + 1 <= end else none
+                mask_c = full if k + 2 <= end else none
+                mask_d = full if k + 3 <= end else none
+                number = winner.dtype.type(k)
+                take(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+            if _outside(best, total, top, low, high):
+                return True
+            keep(winner, INTEGER, winner.dtype.type(end), predicted_class[first:last])
+            keep(best, mode, greatest, predicted_confidence[first:last])
+            keep(chosen, mode, greatest, self_confidence[first:last])
+            if step > 0:
+                found = _lattice_positions(given, classes, first, width, step, y0, x0, where)
+                _lattice(codes[:, first:last], given, where[:found], shift, table, own, every)
+        return False
+
+    return walk
+
+
+WALKS = {mode: _walker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)}
 
 
 @njit(cache=True, nogil=True)
@@ -293,4 +285,22 @@ def look_up(labels, table, plane, bad):
         number = table[labels[j]]
         plane[j] = number
         found += number == bad
+    return found
+
+
+@njit(cache=True, nogil=True)
+def number_bytes(labels, classes, ignore, bad, plane):
+    """plane (P,) = the class of each label (P,) uint8: itself, `bad` + 1 if in `ignore`, else `bad`; answers
+    how many are `bad`. Plain comparisons, a tile at a time, become SIMD code, which a table does not."""
+    wrong, ignored = plane.dtype.type(bad), plane.dtype.type(bad + 1)
+    found = 0
+    for first in range(0, labels.size, TILE):
+        given, numbers = labels[first : first + TILE], plane[first : first + TILE]
+        for j in range(given.size):
+            numbers[j] = plane.dtype.type(given[j]) if given[j] < classes else wrong
+        for value in ignore:
+            for j in range(given.size):
+                numbers[j] = ignored if given[j] == value else numbers[j]
+        for j in range(given.size):
+            found += numbers[j] == wrong
     return found

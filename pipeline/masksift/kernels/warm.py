@@ -11,15 +11,7 @@ import numpy as np
 from masksift.kernels.components import component_means
 from masksift.kernels.condense import BadPixel, Recipe, condense_slab
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.tally import (
-    count_at_least,
-    flag_confident,
-    flag_rank,
-    pair_counts,
-    refine,
-    softmin_sums,
-    tally,
-)
+from masksift.kernels.tally import count, count_at_least, refine, softmin_sums, tally
 
 __all__ = ["warm"]
 
@@ -44,13 +36,11 @@ def warm() -> None:
 def _score(
     labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding
 ) -> None:  # fmt: skip
-    mask = np.empty(labels.size, np.uint8)
     limits = np.full(3, 1, np.int64)
     flat = (labels.reshape(-1), winner.reshape(-1))
     tally(labels, winner, own, best, encoding, 3)
-    flag_rank(*flat, own.reshape(-1), 100, 3, mask)
-    flag_confident(*flat, best.reshape(-1), limits, mask)
-    pair_counts(*flat, mask, np.zeros((3, 3), np.int64))
+    count(labels, winner, own, encoding, 3, limits, 100)
+    count(labels, winner, own, encoding, 3, limits, 100, (best, limits))
     count_at_least(*flat, best.reshape(-1), limits)
     component_means(winner, labels, own, encoding, 3, 1)
     if encoding.dtype == "float32":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.tally import Tally, flag_confident, flag_rank, pair_counts, tally
+from masksift.kernels.tally import Counts, count
 from masksift.statistics import Thresholds
 
 __all__ = ["Image", "Method", "Rule"]
@@ -25,7 +25,7 @@ class Image:
     ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
     (H, W), same dtype. ``self_codes``, ``confident_codes`` (H, W): codes of ``encoding`` (`Encoding.values` makes
     probabilities of them); ``confident_codes`` may be None where the rule does not ask for it. ``rule``: how
-    clc flags.
+    clc flags. ``mask``: where its flags go, (H, W) uint8, C-contiguous; None for memory of their own.
     """
 
     labels: NDArray[np.unsignedinteger]
@@ -35,6 +35,7 @@ class Image:
     classes: int
     thresholds: Thresholds
     rule: Rule = "rank"
+    mask: NDArray[np.uint8] | None = None
 
     @property
     def encoding(self) -> Encoding:
@@ -46,30 +47,26 @@ class Image:
         return self.labels < self.classes
 
     @cached_property
-    def tally(self) -> Tally:
+    def counts(self) -> Counts:
         """Counts over the valid pixels; ``above`` counts s >= tau_l."""
-        limits = self.thresholds.decision_codes
-        return tally(self.labels, self.predicted_class, self.self_codes, None, self.encoding, self.classes, limits)
+        confidence = None
+        if self.rule == "confident":
+            assert self.confident_codes is not None, "the rule 'confident' needs the predicted confidence"
+            confidence = (self.confident_codes, self.thresholds.confident_codes)
+        return count(
+            self.labels, self.predicted_class, self.self_codes, self.encoding, self.classes,
+            self.thresholds.decision_codes, self.thresholds.cut, confidence, self.mask,
+        )  # fmt: skip
 
-    @cached_property
+    @property
     def issue_mask(self) -> NDArray[np.uint8]:
         """(H, W) uint8, 1 where confident learning flags the label (methods: clc)."""
-        mask = np.empty(self.labels.size, np.uint8)
-        labels, predicted = self.labels.reshape(-1), self.predicted_class.reshape(-1)
-        if self.rule == "rank":
-            flag_rank(labels, predicted, self.self_codes.reshape(-1), self.thresholds.cut, self.classes, mask)
-        else:
-            assert self.confident_codes is not None, "the rule 'confident' needs the predicted confidence"
-            limits = self.thresholds.confident_codes
-            flag_confident(labels, predicted, self.confident_codes.reshape(-1), limits, mask)
-        return mask.reshape(self.labels.shape)
+        return self.counts.mask
 
-    @cached_property
+    @property
     def flagged_pairs(self) -> NDArray[np.int64]:
         """(K, K) int64: flagged pixels by given and predicted class."""
-        pairs = np.zeros((self.classes, self.classes), np.int64)
-        pair_counts(self.labels.reshape(-1), self.predicted_class.reshape(-1), self.issue_mask.reshape(-1), pairs)
-        return pairs
+        return self.counts.flagged
 
 
 class Method(Protocol):

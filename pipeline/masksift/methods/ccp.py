@@ -17,4 +17,4 @@ class CCP:
     name = "ccp"
 
     def score(self, image: Image) -> float:
-        return int(image.tally.joint.trace()) / image.tally.valid
+        return int(image.counts.joint.trace()) / image.counts.valid

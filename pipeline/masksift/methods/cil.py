@@ -19,7 +19,8 @@ class CIL:
     name = "cil"
 
     def score(self, image: Image) -> float:
-        if image.encoding.dtype == "float32":  # the tally rounds these to its fixed point
+        if image.encoding.dtype == "float32":  # its histogram has no exact values
             singles = image.self_codes.view(np.float32)
-            return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.tally.valid
-        return float(sum(image.tally.sums) * image.encoding.unit / image.tally.valid)
+            return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.counts.valid
+        total = int(image.counts.self_counts @ image.encoding.fixed)
+        return float(total * image.encoding.unit / image.counts.valid)

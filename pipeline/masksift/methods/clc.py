@@ -21,4 +21,4 @@ class CLC:
 
     def score(self, image: Image) -> float:
         flagged = int(image.flagged_pairs.sum())
-        return 1 - flagged / image.tally.valid
+        return 1 - flagged / image.counts.valid

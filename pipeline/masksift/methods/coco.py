@@ -32,7 +32,7 @@ class CoCo:
         planes = {"labels": [image.labels], "predictions": [image.predicted_class]}
         chosen = planes["labels"] + planes["predictions"] if self.sources == "both" else planes[self.sources]
         # As typed: 1e-4 of 70,000 pixels are 7, where the float product rounds up to 8.
-        least = math.ceil(Fraction(str(self.min_area)) * image.tally.valid)
+        least = math.ceil(Fraction(str(self.min_area)) * image.counts.valid)
         parts = [
             component_means(plane, image.labels, image.self_codes, image.encoding, image.classes, least)
             for plane in chosen

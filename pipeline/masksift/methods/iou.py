@@ -21,7 +21,7 @@ class IoU:
     name = "iou"
 
     def score(self, image: Image) -> float:
-        joint = image.tally.joint
+        joint = image.counts.joint
         both = joint.diagonal()
         either = joint.sum(axis=0) + joint.sum(axis=1) - both
         present = either > 0

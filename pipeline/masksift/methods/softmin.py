@@ -37,8 +37,8 @@ class Softmin:
             least = float(singles[image.valid.reshape(-1)].min())
             weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
             return float(weighted / weights)
-        present = np.flatnonzero(image.tally.self_counts)
+        present = np.flatnonzero(image.counts.self_counts)
         values = encoding.values(present)
         with np.errstate(under="ignore", over="ignore"):  # a difference divided by a tiny T may be -inf: weight 0
-            weights = image.tally.self_counts[present] * np.exp((values[0] - values) / self.temperature)
+            weights = image.counts.self_counts[present] * np.exp((values[0] - values) / self.temperature)
         return float((values * weights).sum() / weights.sum())

@@ -19,4 +19,4 @@ class TCCP:
     name = "tccp"
 
     def score(self, image: Image) -> float:
-        return image.tally.above / image.tally.valid
+        return image.counts.above / image.counts.valid
