@@ -159,6 +159,34 @@ def test_evidence_that_is_lost_is_noticed(
     assert re.search(r"evidence at .*base/evidence/scenes.zarr is lost: .*predicted_class", complaint(capsys))
 
 
+def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(
+    source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lean"
+    words = ("--source", source, "--out", out, "--evidence.keep", "false")
+    assert masksift("run", *words) == 0
+    for table in ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet"):
+        assert rows(out, table) == rows(base, table)
+    kept = zarr.open_group(out / "evidence" / "scenes.zarr", mode="r")
+    assert sorted(kept.array_keys()) == ["issue_mask"]
+    np.testing.assert_array_equal(
+        kept["issue_mask"][:], zarr.open_group(base / "evidence" / "scenes.zarr", mode="r")["issue_mask"][:]
+    )
+    capsys.readouterr()
+    assert masksift("score", out, "--out", tmp_path / "again") == 2
+    assert "was run with evidence.keep = false; there is no evidence to score." in complaint(capsys)
+
+
+def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source, base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lean"
+    words = ("--source", source, "--out", out, "--evidence.keep", "false")
+    assert masksift("run", *words) == 0
+    shutil.copytree(base / "evidence" / "scenes.zarr" / "self_confidence",
+                    out / "evidence" / "scenes.zarr" / "self_confidence")  # fmt: skip
+    assert masksift("run", *words) == 0
+    assert sorted(zarr.open_group(out / "evidence" / "scenes.zarr", mode="r").array_keys()) == ["issue_mask"]
+
+
 # -------------------------------------------------------------------------------------------------------- plan
 
 

@@ -10,10 +10,10 @@ from masksift.config import resolve
 from masksift.errors import PlanRefused
 from masksift.executors import Worker
 from masksift.executors.serial import SerialExecutor
+from masksift.plan import Plan
 from masksift.progress import Reporter
-from masksift.run import make_job, open_and_plan
+from masksift.run import open_and_plan
 from masksift.stages import check_workers
-from masksift.tasks import Job
 from runs import small
 
 HERE = {"python": "3.11.7", "masksift": "1.0", "dask": "2026.8.0", "zarr": "3.1.6"}
@@ -42,54 +42,53 @@ class With(SerialExecutor):
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     folder = tmp_path_factory.mktemp("job")
     config = resolve({"sources": [str(small(folder / "s.zarr", images=4))], "out": str(folder / "out")}, {})
-    sources, plan = open_and_plan(config)
-    return make_job(config, sources, plan, config.out, plan.fingerprint)
+    return open_and_plan(config)[1]
 
 
-def check(job: Job, *workers: Worker) -> list[str]:
+def check(plan: Plan, *workers: Worker) -> list[str]:
     told = Told()
-    assert check_workers(job, With(*workers), lambda: HERE, told) == list(workers)
+    assert check_workers(plan, With(*workers), lambda: HERE, told) == list(workers)
     return told.lines
 
 
-def test_equal_workers_pass_in_silence(job: Job) -> None:
-    assert check(job, Worker("a", 4 << 30, HERE), Worker("b", None, HERE), Worker("this process", None)) == []
+def test_equal_workers_pass_in_silence(plan: Plan) -> None:
+    assert check(plan, Worker("a", 4 << 30, HERE), Worker("b", None, HERE), Worker("this process", None)) == []
 
 
-def test_a_worker_with_less_memory_than_the_plan_is_refused_with_both_numbers(job: Job) -> None:
+def test_a_worker_with_less_memory_than_the_plan_is_refused_with_both_numbers(plan: Plan) -> None:
     with pytest.raises(
         PlanRefused, match=r"the run needs \d+\.\d MiB a worker .*, worker b has 100\.0 MiB; it would be"
     ):
-        check(job, Worker("a", 4 << 30, HERE), Worker("b", 100 << 20, HERE))
+        check(plan, Worker("a", 4 << 30, HERE), Worker("b", 100 << 20, HERE))
 
 
 @pytest.mark.parametrize(
     ("name", "version"), [("masksift", "1.1"), ("dask", "2026.7.1"), ("python", "3.12.1"), ("masksift", None)]
 )
-def test_versions_that_must_agree_are_refused(job: Job, name: str, version: str | None) -> None:
+def test_versions_that_must_agree_are_refused(plan: Plan, name: str, version: str | None) -> None:
     versions = {**HERE, name: version} if version else {k: v for k, v in HERE.items() if k != name}
     with pytest.raises(
         PlanRefused, match=rf"worker b has {name} {version or 'none'} \(here {HERE[name]}\).*same image"
     ):
-        check(job, Worker("a", None, HERE), Worker("b", None, versions))  # type: ignore[arg-type]
+        check(plan, Worker("a", None, HERE), Worker("b", None, versions))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "version"), [("zarr", "3.4.2"), ("python", "3.11.9")])
-def test_other_versions_are_said_and_tolerated(job: Job, name: str, version: str) -> None:
-    said = check(job, Worker("b", None, {**HERE, name: version}))
+def test_other_versions_are_said_and_tolerated(plan: Plan, name: str, version: str) -> None:
+    said = check(plan, Worker("b", None, {**HERE, name: version}))
     assert said == [f"worker b has {name} {version} (here {HERE[name]}): tolerated"]
 
 
 def test_a_run_on_real_workers_that_are_too_small_ends_with_4(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from masksift import plan
+    from masksift import plan as planning
     from masksift.cli import main
 
-    monkeypatch.setattr(plan, "BASE_MEMORY", 5 << 30)
+    monkeypatch.setattr(planning, "BASE_MEMORY", 5 << 30)
     source = small(tmp_path / "s.zarr", images=4)
     words = ["run", "--source", str(source), "--out", str(tmp_path / "out")]
     assert main([*words, "--executor.kind", "dask", "--executor.address", address]) == 4

@@ -106,6 +106,7 @@ class CocoSection(_Section):
 class EvidenceSection(_Section):
     """What is kept of the predictions."""
 
+    keep: bool = Field(True, description="whether it stays, for `masksift score`; issue masks do in any case")
     dtype: Literal["auto", "float32"] = Field("auto", description="precision kept of 32- and 64-bit predictions")
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from typing import Any, overload
 
 from masksift.errors import PlanRefused
 from masksift.kernels.components import STRIP
 from masksift.kernels.condense import class_dtype
 from masksift.schema import Block, DataSpec
 
-__all__ = ["Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
+__all__ = ["Blocks", "Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
 
 MIB = 1 << 20
 BASE_MEMORY = 330 * MIB
@@ -33,6 +35,8 @@ TILE = 2048
 LEAST_BLOCK, MOST_BLOCK, BLOCKS = 8 * MIB, 1024 * MIB, 16
 """A block is a sixteenth of the data set within these bounds of decoded prediction: tasks of seconds for large
 ones, more than one task for small ones. It depends on the data alone, so that a run resumes on another cluster."""
+MOST_IMAGES = 1 << 13
+"""Images of a task: of tiny ones more would fit, and take minutes."""
 LARGE_IMAGE = 1 << 24
 """Pixels from which an image's evidence is stored in tiles."""
 
@@ -92,13 +96,44 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Blocks(Sequence[Block]):
+    """The blocks of a run, in order, each made when it is asked for: a hundred million images are a million blocks.
+    ``sizes``: (images, images of a block) of each source."""
+
+    sizes: tuple[tuple[int, int], ...]
+    _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ends = accumulate(-(-images // block) for images, block in self.sizes)
+        object.__setattr__(self, "_ends", tuple(ends))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, number: int) -> Block: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Block]: ...
+    def __getitem__(self, number: int | slice) -> Block | list[Block]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"there are {len(self)} blocks, none has the number {number}")
+        number %= len(self)
+        source = bisect_right(self._ends, number)
+        images, block = self.sizes[source]
+        start = (number - (self._ends[source - 1] if source else 0)) * block
+        return Block(number, source, start, min(images, start + block))
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run will do and need. Bytes are decoded bytes; memory is the projected peak of one worker."""
 
     fingerprint: str
     identity: Mapping[str, Any]
     layouts: tuple[Layout, ...]
-    blocks: tuple[Block, ...]
+    blocks: Blocks
     images: int
     pixels: int
     bytes_to_read: int
@@ -115,7 +150,8 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """The plan as plain values (`masksift plan --json`)."""
-        tree = asdict(self)
+        tree = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        tree["layouts"] = [asdict(layout) for layout in self.layouts]
         tree["blocks"] = [asdict(block) for block in self.blocks]
         tree["memory"] = self.memory
         return tree
@@ -136,17 +172,14 @@ def make_plan(sources: Sequence[DataSpec], settings: Settings, identity: Mapping
     """Plan a run over sources of shapes (N, K, H, W). ``identity``: all that decides the results, as plain values."""
     total = sum(source.predictions.bytes for source in sources)
     layouts = tuple(_layout(source, settings, total) for source in sources)
-    blocks: list[Block] = []
-    for number, (source, layout) in enumerate(zip(sources, layouts, strict=True)):
-        for start in range(0, source.images, layout.block):
-            blocks.append(Block(len(blocks), number, start, min(source.images, start + layout.block)))
+    blocks = Blocks(tuple((source.images, layout.block) for source, layout in zip(sources, layouts, strict=True)))
     pairs = list(zip(sources, layouts, strict=True))
     planes = sum(s.images * s.pixels * _plane_bytes(s, x) for s, x in pairs)
     return Plan(
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         identity=identity,
         layouts=layouts,
-        blocks=tuple(blocks),
+        blocks=blocks,
         images=sum(source.images for source in sources),
         pixels=sum(source.images * source.pixels for source in sources),
         bytes_to_read=total + 2 * sum(source.labels.bytes for source in sources) + planes,
@@ -181,7 +214,7 @@ def _layout(source: DataSpec, settings: Settings, total: int) -> Layout:
     unit = math.lcm(group, shard)
     if unit * a_image > 2 * target:
         unit = group
-    block = max(1, round(target / (unit * a_image))) * unit
+    block = max(1, min(round(target / (unit * a_image)), MOST_IMAGES // unit)) * unit
     tiled = pixels > LARGE_IMAGE
     chunks = (group, TILE, TILE) if tiled else (group, source.height, source.width)
     return Layout(_slab(source, group), group, min(block, source.images), evidence, chunks)

@@ -19,6 +19,6 @@ def rank_order(
     return order[: int(np.isfinite(scores).sum())]
 
 
-def percentiles(count: int) -> NDArray[np.float64]:
-    """(count,) float64: what percentage of all ranked images one has seen after each rank, in (0, 100]."""
-    return np.arange(1, count + 1) * 100 / max(count, 1)
+def percentiles(ranks: NDArray[np.integer], count: int) -> NDArray[np.float64]:
+    """float64: what percentage of all ``count`` ranked images one has seen after each of the ``ranks``, in (0, 100]."""
+    return ranks * 100 / max(count, 1)

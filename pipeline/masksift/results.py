@@ -7,24 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from masksift.plan import Plan
 from masksift.ranking import percentiles, rank_order
 from masksift.statistics import ClassStatistics, Thresholds
 from masksift.storage.objects import Folder
+from masksift.storage.ordering import in_order
 from masksift.storage.tables import (
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
     column,
     floats,
+    ranked_schema,
     ranking_schema,
-    read_parts,
+    read_each,
     table_of,
     write_table,
 )
 from masksift.tasks import PairCounts, images_part
 
-__all__ = ["class_pairs", "class_quality", "ranking", "read_images", "thresholds_table", "write_ranking"]
+__all__ = ["class_pairs", "class_quality", "image_parts", "ranking", "thresholds_table", "write_ranking"]
 
 PART_ROWS = 1 << 20
 
@@ -82,33 +83,45 @@ def class_quality(statistics: ClassStatistics, pairs: PairCounts, class_names: S
     return table_of(rows, CLASS_QUALITY)
 
 
-def read_images(folder: Folder, plan: Plan, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of images of a run, all blocks in order."""
-    return read_parts(folder, [images_part(plan, block) for block in plan.blocks], columns)
+def image_parts(fingerprint: str, blocks: int) -> list[str]:
+    """The names of the parts of a run's table of images, in order."""
+    return [images_part(fingerprint, number) for number in range(blocks)]
 
 
 def ranking(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
-    """All scored images in the order of review: see `masksift.storage.tables.ranking_schema`. Ties go by the
-    order of the sources, then by index."""
+    """All scored images of a table in memory in the order of review: see `masksift.storage.tables.ranking_schema`. Ties
+    keep the order of the table."""
     scores = floats(images[rank_by])
-    place = np.arange(len(scores))  # the rows of `images` stand in the order of sources and indices
+    place = np.arange(len(scores))
     order = rank_order(scores, np.zeros_like(place), place)
-    taken = images.take(column(order, pa.int64()))
+    return _ranked(images.take(column(order, pa.int64())), methods, rank_by, 0, len(order))
+
+
+def write_ranking(
+    folder: Folder, parts: Sequence[str], scored: int, methods: Sequence[str], rank_by: str,
+    class_names: Sequence[str],
+) -> int:  # fmt: skip
+    """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of a million rows;
+    answers the bytes. What is there of an earlier attempt is overwritten."""
+    schema = ranked_schema(methods)
+    ordered = in_order(read_each(folder, parts, schema.names), schema, rank_by, PART_ROWS)
+    written, done = 0, 0
+    for number, rows in enumerate(ordered if scored else [schema.empty_table()]):
+        table = _ranked(rows, methods, rank_by, done, scored)
+        written += write_table(folder, f"ranking/part-{number:06d}.parquet", table, class_names)
+        done += len(rows)
+    return written
+
+
+def _ranked(rows: pa.Table, methods: Sequence[str], rank_by: str, before: int, count: int) -> pa.Table:
+    """Sorted rows with their ranks; ``before``: how many of all ``count`` ranked rows stand before them."""
+    ranks = np.arange(before + 1, before + len(rows) + 1)
     columns = {
-        "rank": column(np.arange(1, len(order) + 1), pa.int64()),
-        "percentile": column(percentiles(len(order)), pa.float64()),
-        **{name: taken[name] for name in ("image_id", "source", "index")},
-        "ranked_by": column([rank_by] * len(order), pa.string()),
-        "score": taken[rank_by],
-        **{name: taken[name] for name in methods},
+        "rank": column(ranks, pa.int64()),
+        "percentile": column(percentiles(ranks, count), pa.float64()),
+        **{name: rows[name] for name in ("image_id", "source", "index")},
+        "ranked_by": column([rank_by] * len(rows), pa.string()),
+        "score": rows[rank_by],
+        **{name: rows[name] for name in methods},
     }
     return pa.table(columns, schema=ranking_schema(methods)).combine_chunks()
-
-
-def write_ranking(folder: Folder, table: pa.Table, class_names: Sequence[str]) -> int:
-    """Write the ranking in parts of a million rows; answers the bytes."""
-    starts = range(0, max(len(table), 1), PART_ROWS)
-    return sum(
-        write_table(folder, f"ranking/part-{i:06d}.parquet", table.slice(start, PART_ROWS), class_names)
-        for i, start in enumerate(starts)
-    )

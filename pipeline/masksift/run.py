@@ -19,7 +19,7 @@ from masksift.schema import DataSpec
 from masksift.storage.manifest import RECORD, Manifest
 from masksift.storage.objects import Folder, join
 from masksift.storage.sources import open_source
-from masksift.tasks import Job
+from masksift.tasks import Job, Parts
 from masksift.versions import versions
 
 __all__ = ["Outcome", "open_and_plan", "run", "score_again"]
@@ -40,8 +40,8 @@ def run(config: RunConfig, report: Reporter) -> Outcome:
     Raises MasksiftError.
     """
     sources, plan = open_and_plan(config)
-    job = make_job(config, sources, plan, config.out, plan.fingerprint)
-    return _line(config, job, report, condense=True)
+    job = make_job(config, plan, config.out, plan.fingerprint)
+    return _line(config, job, Parts(plan, sources), report, condense=True)
 
 
 def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
@@ -52,6 +52,11 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
         raise UsageError(
             f"{base} holds no complete run", "there is no evidence to score", "Finish it with `masksift run`"
         )
+    if not kept["configuration"]["evidence"].get("keep", True):
+        raise UsageError(
+            f"{base} was run with evidence.keep = false", "there is no evidence to score",
+            "Run it again with --evidence.keep true, into a new --out",
+        )  # fmt: skip
     sources = tuple(DataSpec.from_json(tree) for tree in kept["sources"])
     old = make_plan(sources, _settings(kept["configuration"]), kept["identity"])
     if old.fingerprint != kept["fingerprint"] or kept["versions"]["masksift"] != version("masksift"):
@@ -62,8 +67,8 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
         )
     identity = {**_identity(config, sources), "evidence_of": kept["fingerprint"]}
     plan = make_plan(sources, _settings(config.model_dump(mode="json")), identity)
-    job = make_job(config, sources, plan, base, kept["fingerprint"])
-    return _line(config, job, report, condense=False)
+    job = make_job(config, plan, base, kept["fingerprint"])
+    return _line(config, job, Parts(plan, sources), report, condense=False)
 
 
 def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:
@@ -72,28 +77,28 @@ def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:
     return sources, make_plan(sources, _settings(config.model_dump(mode="json")), _identity(config, sources))
 
 
-def _line(config: RunConfig, job: Job, report: Reporter, *, condense: bool) -> Outcome:
+def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, *, condense: bool) -> Outcome:
     section, folder = config.executor, Folder(job.out)
-    manifest, verb = Manifest(folder, job.plan.fingerprint), "run" if condense else "score"
-    resumed = manifest.recognise(_claim(job), verb=verb)
+    manifest, verb = Manifest(folder, job.fingerprint), "run" if condense else "score"
+    resumed = manifest.recognise(_claim(parts.plan), verb=verb)
     if (record := finished(job.out)) is not None:
         report.say(f"{job.out} is complete already: nothing to do")
-        return _outcome(config, record, resumed=True)
+        return _close(config, job, parts, record, resumed=True)
     started, account = time.time(), stages.Account()
     with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes, address=section.address,
                        timeout=section.timeout) as executor:  # fmt: skip
-        workers = stages.check_workers(job, executor, versions, report)
-        manifest.claim(_claim(job), verb=verb)  # only now: a run that is refused leaves no trace
-        stages.prepare(job, masks_only=not condense)
+        workers = stages.check_workers(parts.plan, executor, versions, report)
+        manifest.claim(_claim(parts.plan), verb=verb)  # only now: a run that is refused leaves no trace
+        stages.prepare(job, parts, masks_only=not condense)
         if condense:
-            stages.condense(job, executor, report, account)
-        statistics, thresholds = stages.find_thresholds(job, executor, report, account, config.tccp.tau)
-        pairs = stages.score(job, thresholds, executor, report, account)
-        stages.rank(job, statistics, thresholds, pairs, config.rank_by, report, account)
-        record = _record(config, job, account, executor, workers, started)
+            stages.condense(job, parts, executor, report, account)
+        statistics, thresholds = stages.find_thresholds(job, parts, executor, report, account, config.tccp.tau)
+        pairs = stages.score(job, parts, thresholds, executor, report, account)
+        stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
+        record = _record(config, job, parts, account, executor, workers, started)
         record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut_value}
     folder.write(RECORD, json.dumps(record, indent=2).encode())
-    return _outcome(config, record, resumed)
+    return _close(config, job, parts, record, resumed)
 
 
 def finished(url: str) -> dict[str, Any] | None:
@@ -118,31 +123,36 @@ def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any
     }
 
 
-def make_job(config: RunConfig, sources: tuple[DataSpec, ...], plan: Plan, evidence_out: str, fingerprint: str) -> Job:
+def make_job(config: RunConfig, plan: Plan, evidence_out: str, fingerprint: str) -> Job:
     """What every task of the run knows; the evidence is that of the run at ``evidence_out`` with ``fingerprint``."""
     return Job(
-        plan, sources, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out,
+        plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out,
         fingerprint,
     )  # fmt: skip
 
 
-def _claim(job: Job) -> dict[str, Any]:
-    plan = job.plan
+def _claim(plan: Plan) -> dict[str, Any]:
     return {"fingerprint": plan.fingerprint, "identity": dict(plan.identity), "blocks": len(plan.blocks)}
 
 
 def _record(
-    config: RunConfig, job: Job, account: stages.Account, executor: Executor, workers: list[Worker], started: float
+    config: RunConfig,
+    job: Job,
+    parts: Parts,
+    account: stages.Account,
+    executor: Executor,
+    workers: list[Worker],
+    started: float,
 ) -> dict[str, Any]:
-    plan, finish = job.plan, time.time()
+    plan, finish = parts.plan, time.time()
     stamp = "%Y-%m-%dT%H:%M:%SZ"
     return {
         "fingerprint": plan.fingerprint,
         "configuration": config.model_dump(mode="json"),
         "identity": plan.identity,
         "versions": versions(),
-        "sources": [source.as_json() for source in job.sources],
-        "evidence": [join(job.evidence_out, "evidence", f"{source.name}.zarr") for source in job.sources],
+        "sources": [source.as_json() for source in parts.sources],
+        "evidence": [join(job.evidence_out, "evidence", f"{source.name}.zarr") for source in parts.sources],
         "images": plan.images,
         "counts": dict(account.counts),
         "flagged_pixels": account.flagged,
@@ -159,7 +169,10 @@ def _record(
     }
 
 
-def _outcome(config: RunConfig, record: Mapping[str, Any], resumed: bool) -> Outcome:
+def _close(config: RunConfig, job: Job, parts: Parts, record: Mapping[str, Any], resumed: bool) -> Outcome:
+    """What is left to do for a run whose record is written: a run that is killed here is complete all the same."""
+    if not config.evidence.keep and job.evidence_fingerprint == job.fingerprint:
+        stages.discard_evidence(job, parts)
     quarantined = record["images"] - record["counts"].get("scored", 0)
     beyond = quarantined > config.quarantine_limit(record["images"])
     return Outcome(record, 3 if beyond else 0, resumed)

@@ -10,9 +10,9 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ from masksift.storage.tables import images_schema, table_of, write_table
 __all__ = [
     "Job",
     "PairCounts",
+    "Part",
+    "Parts",
     "condense_block",
     "count_block",
     "images_part",
@@ -49,11 +51,10 @@ CONDENSE, SCORE = "condense", "score"
 
 @dataclass(frozen=True)
 class Job:
-    """What every task of a run knows. ``evidence``: the run whose evidence is scored, with its fingerprint: this run's
-    own, or an earlier one's."""
+    """What every task of a run knows. ``evidence_out``: the run whose evidence is scored, with its fingerprint: this
+    run's own, or an earlier one's."""
 
-    plan: Plan
-    sources: tuple[DataSpec, ...]
+    fingerprint: str
     lattice: int
     methods: tuple[Method, ...]
     rule: Rule
@@ -62,23 +63,53 @@ class Job:
     evidence_fingerprint: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def recipe(self, source: int) -> Recipe:
-        """How a source's predictions are condensed."""
-        spec, layout = self.sources[source], self.plan.layouts[source]
-        evidence = Encoding(layout.evidence, spec.scale if layout.evidence.startswith("uint") else 1.0)
-        dtype = spec.predictions.dtype
-        return Recipe(spec.classes, dtype, spec.scale, spec.kind, evidence, spec.sum_tolerance, self.lattice)
-
-    def evidence(self, source: int, *, own: bool = False) -> EvidenceArrays:
+    def evidence(self, spec: DataSpec, *, own: bool = False) -> EvidenceArrays:
         """The evidence arrays of a source: those that are read or, with `own`, this run's."""
         url = self.out if own else self.evidence_out
-        return EvidenceArrays(join(url, "evidence", f"{self.sources[source].name}.zarr"), self.options)
+        return EvidenceArrays(join(url, "evidence", f"{spec.name}.zarr"), self.options)
 
     def manifest(self, stage: str) -> Manifest:
         """Where the products of a stage lie."""
         if stage == CONDENSE:
             return Manifest(Folder(self.evidence_out, self.options), self.evidence_fingerprint)
-        return Manifest(Folder(self.out, self.options), self.plan.fingerprint)
+        return Manifest(Folder(self.out, self.options), self.fingerprint)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A block with what a task must know of its source."""
+
+    block: Block
+    spec: DataSpec
+    layout: Layout
+
+    def recipe(self, lattice: int) -> Recipe:
+        """How its predictions are condensed."""
+        spec, kept = self.spec, self.layout.evidence
+        evidence = Encoding(kept, spec.scale if kept.startswith("uint") else 1.0)
+        dtype = spec.predictions.dtype
+        return Recipe(spec.classes, dtype, spec.scale, spec.kind, evidence, spec.sum_tolerance, lattice)
+
+
+@dataclass(frozen=True)
+class Parts(Sequence[Part]):
+    """The parts of a plan over its sources, each made when it is asked for."""
+
+    plan: Plan
+    sources: tuple[DataSpec, ...]
+
+    def __len__(self) -> int:
+        return len(self.plan.blocks)
+
+    @overload
+    def __getitem__(self, number: int) -> Part: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Part]: ...
+    def __getitem__(self, number: int | slice) -> Part | list[Part]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        block = self.plan.blocks[number]
+        return Part(block, self.sources[block.source], self.plan.layouts[block.source])
 
 
 @dataclass(frozen=True)
@@ -95,16 +126,16 @@ class PairCounts:
 # ------------------------------------------------------------------------------------------------ first pass
 
 
-def condense_block(job: Job, block: Block) -> Receipt:
+def condense_block(job: Job, part: Part) -> Receipt:
     """K planes -> 3: read the block's predictions once, write its evidence, keep its statistics and verdicts."""
-    manifest = job.manifest(CONDENSE)
+    manifest, block = job.manifest(CONDENSE), part.block
     if (done := manifest.load(CONDENSE, block.number)) is not None:
         return _reused(done)
     started = time.perf_counter()
-    spec, layout, recipe = job.sources[block.source], job.plan.layouts[block.source], job.recipe(block.source)
+    spec, layout, recipe = part.spec, part.layout, part.recipe(job.lattice)
     predictions = ArrayReader(spec.predictions, job.options)
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
-    evidence = job.evidence(block.source)
+    evidence = job.evidence(spec)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
     memory = Memory()
@@ -182,57 +213,56 @@ def _condense_group(
 # ----------------------------------------------------------------------------------------------- reductions
 
 
-def load_statistics(job: Job, block: Block) -> ClassStatistics:
-    """The statistics that `condense_block` kept."""
-    return ClassStatistics.from_bytes(_product(job, CONDENSE, block)["statistics"])
+def load_statistics(job: Job, number: int) -> ClassStatistics:
+    """The statistics that `condense_block` kept of the block of that number."""
+    return ClassStatistics.from_bytes(_product(job, CONDENSE, number)["statistics"])
 
 
-def load_pairs(job: Job, block: Block) -> PairCounts:
-    """The class pairs that `score_block` kept."""
-    with np.load(io.BytesIO(_product(job, SCORE, block)["pairs"]), allow_pickle=False) as archive:
+def load_pairs(job: Job, number: int) -> PairCounts:
+    """The class pairs that `score_block` kept of the block of that number."""
+    with np.load(io.BytesIO(_product(job, SCORE, number)["pairs"]), allow_pickle=False) as archive:
         return PairCounts(archive["pixels"], archive["images"])
 
 
-def count_block(job: Job, limits: NDArray[np.int64], block: Block) -> int:
+def count_block(job: Job, limits: NDArray[np.int64], part: Part) -> int:
     """The block's share of M, from its evidence."""
-    verdicts = _verdicts(job, block)
+    verdicts = _verdicts(job, part.block)
     found = 0
-    for start, given, planes in _evidence_groups(job, block, verdicts, EVIDENCE):
+    for start, given, planes in _evidence_groups(job, part, verdicts, EVIDENCE):
         for i in range(len(given)):
-            if verdicts[start + i - block.start].status == SCORED:
+            if verdicts[start + i - part.block.start].status == SCORED:
                 found += confident_pixels(given[i], Planes(*(plane[i] for plane in planes)), limits)
     return found
 
 
-def refine_block(job: Job, key: int, block: Block) -> NDArray[np.int64]:
+def refine_block(job: Job, key: int, part: Part) -> NDArray[np.int64]:
     """(65536,) int64: the float32 self-confidences of the block in the bin that holds the cut, by their lower half."""
-    verdicts = _verdicts(job, block)
-    classes = job.sources[block.source].classes
+    verdicts = _verdicts(job, part.block)
     counts = np.zeros(1 << 16, np.int64)
-    for start, given, planes in _evidence_groups(job, block, verdicts, EVIDENCE[:1]):
+    for start, given, planes in _evidence_groups(job, part, verdicts, EVIDENCE[:1]):
         for i in range(len(given)):
-            if verdicts[start + i - block.start].status == SCORED:
-                counts += cut_counts(given[i], planes[0][i], classes, key)
+            if verdicts[start + i - part.block.start].status == SCORED:
+                counts += cut_counts(given[i], planes[0][i], part.spec.classes, key)
     return counts
 
 
 # ----------------------------------------------------------------------------------------------- second pass
 
 
-def score_block(job: Job, thresholds: Thresholds, block: Block) -> Receipt:
+def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     """3 planes -> scores and issue masks: one row an image, one Parquet part a block."""
-    manifest = job.manifest(SCORE)
+    manifest, block = job.manifest(SCORE), part.block
     if (done := manifest.load(SCORE, block.number)) is not None:
         return _reused(done)
     started = time.perf_counter()
-    spec = job.sources[block.source]
+    spec = part.spec
     verdicts = _verdicts(job, block)
-    masks = job.evidence(block.source, own=True)
+    masks = job.evidence(spec, own=True)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows: list[dict[str, Any]] = []
     names = EVIDENCE if job.rule == "confident" else EVIDENCE[:2]
     read = Counter[str]()
-    for start, given, planes in _evidence_groups(job, block, verdicts, names, read):
+    for start, given, planes in _evidence_groups(job, part, verdicts, names, read):
         mask = np.zeros(given.shape, np.uint8)
         for i in range(len(given)):
             row: dict[str, Any] = {}
@@ -246,8 +276,9 @@ def score_block(job: Job, thresholds: Thresholds, block: Block) -> Receipt:
                 pairs[1] += image.flagged_pairs > 0
             rows.append(row)
         masks.write(MASK, start, mask)
-    table = _image_rows(job, block, verdicts, rows)
-    written = write_table(Folder(job.out, job.options), images_part(job.plan, block), table, spec.class_names)
+    table = _image_rows(job, part, verdicts, rows)
+    name = images_part(job.fingerprint, block.number)
+    written = write_table(Folder(job.out, job.options), name, table, spec.class_names)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
         read["bytes"], masks.written + written, read["requests"], time.perf_counter() - started,
@@ -258,13 +289,13 @@ def score_block(job: Job, thresholds: Thresholds, block: Block) -> Receipt:
     return receipt
 
 
-def images_part(plan: Plan, block: Block) -> str:
+def images_part(fingerprint: str, number: int) -> str:
     """The name of a block's part of the table of images."""
-    return f"images/part-{plan.fingerprint[:12]}-{block.number:06d}.parquet"
+    return f"images/part-{fingerprint[:12]}-{number:08d}.parquet"
 
 
-def _image_rows(job: Job, block: Block, verdicts: list[Verdict], rows: list[dict[str, Any]]) -> Any:
-    spec = job.sources[block.source]
+def _image_rows(job: Job, part: Part, verdicts: list[Verdict], rows: list[dict[str, Any]]) -> Any:
+    spec, block = part.spec, part.block
     ids = image_ids(spec, block.start, block.stop, job.options)
     facts = [
         {
@@ -283,17 +314,17 @@ def _image_rows(job: Job, block: Block, verdicts: list[Verdict], rows: list[dict
 
 
 def _evidence_groups(
-    job: Job, block: Block, verdicts: list[Verdict], names: tuple[str, ...], read: Counter[str] | None = None
+    job: Job, part: Part, verdicts: list[Verdict], names: tuple[str, ...], read: Counter[str] | None = None
 ) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
     """(start, class planes, evidence planes) of each group of a block; the named planes, (n, H, W) each, as codes. At
     the end `read` has the bytes and requests that it took. Raises DataError where labels that were good are no more."""
-    spec, layout = job.sources[block.source], job.plan.layouts[block.source]
-    encoding = job.recipe(block.source).evidence
+    spec, block = part.spec, part.block
+    encoding = part.recipe(job.lattice).evidence
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
-    evidence = job.evidence(block.source)
+    evidence = job.evidence(spec)
     memory = Memory()
     dtypes = {name: class_dtype(spec.classes) if name == CLASSES else encoding.dtype for name in names}
-    for start, stop in layout.groups(block.start, block.stop):
+    for start, stop in part.layout.groups(block.start, block.stop):
         given, lost = read_labels(spec, labels, memory, start, stop)
         for i, verdict in lost.items():
             if verdicts[i - block.start].status == SCORED:
@@ -316,15 +347,13 @@ def _evidence_groups(
 
 def _verdicts(job: Job, block: Block) -> list[Verdict]:
     """The verdicts that `condense_block` kept, an image each."""
-    return [Verdict(**verdict) for verdict in json.loads(_product(job, CONDENSE, block)["verdicts"])]
+    return [Verdict(**verdict) for verdict in json.loads(_product(job, CONDENSE, block.number)["verdicts"])]
 
 
-def _product(job: Job, stage: str, block: Block) -> dict[str, bytes]:
-    product = job.manifest(stage).load(stage, block.number)
+def _product(job: Job, stage: str, number: int) -> dict[str, bytes]:
+    product = job.manifest(stage).load(stage, number)
     if product is None:
-        raise FileNotFoundError(
-            f"block {block.number} of stage {stage!r} has no product: it was removed during the run"
-        )
+        raise FileNotFoundError(f"block {number} of stage {stage!r} has no product: it was removed during the run")
     return product
 
 

@@ -26,7 +26,7 @@ from masksift.storage.tables import (
     floats,
     images_schema,
     ranking_schema,
-    read_parts,
+    read_each,
     read_table,
     table_of,
     write_table,
@@ -200,5 +200,5 @@ def test_parts_are_read_in_the_order_they_are_named_and_columns_as_asked(folder:
     schema = images_schema(["ccp"])
     for i in range(3):
         write_table(folder, f"images/{i}", table_of([IMAGE | {"index": i}], schema), NAMES)
-    found = read_parts(folder, ["images/2", "images/0"], ["index", "ccp"])
+    found = pa.concat_tables(read_each(folder, ["images/2", "images/0"], ["index", "ccp"]))
     assert found.to_pydict() == {"index": [2, 0], "ccp": [0.5, 0.5]}

@@ -54,6 +54,6 @@ class Executor(Protocol):
         """All results merged into one; `merge` is associative and commutative, `items` is not empty."""
 
 
-def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """The items in runs of `size`, the last one shorter."""
-    return [items[i : i + size] for i in range(0, len(items), size)]
+    return (items[i : i + size] for i in range(0, len(items), size))

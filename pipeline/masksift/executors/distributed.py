@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from types import TracebackType
@@ -154,9 +154,9 @@ class DistributedExecutor:
         stage: str,
     ) -> Result:  # fmt: skip
         """All results merged in a tree on the workers; one of them comes back."""
-        level = list(batches(items, BATCH))
         with self._explained():
-            futures = [future for _, future in self._window(partial(_fold, function, merge), level, stage)]
+            fold = partial(_fold, function, merge)
+            futures = [future for _, future in self._window(fold, batches(items, BATCH), stage)]
             while len(futures) > 1:
                 futures = [self._merge(merge, group, stage) for group in batches(futures, FAN_IN)]
         merged: Result = self._result(futures[0])
@@ -166,7 +166,7 @@ class DistributedExecutor:
         key = f"{stage}-merge-{uuid.uuid4().hex}"
         return self.client.submit(_merge_all, merge, list(group), key=key, retries=RETRIES, pure=False)
 
-    def _window(self, function: Callable[[Item], Any], items: Sequence[Item], stage: str) -> Iterator[tuple[Item, Any]]:
+    def _window(self, function: Callable[[Item], Any], items: Iterable[Item], stage: str) -> Iterator[tuple[Item, Any]]:
         """(item, finished future) as they finish, with a bounded number of tasks at the scheduler. An item whose task
         raised is submitted again, `RETRIES` times."""
         waiting = iter(enumerate(items))

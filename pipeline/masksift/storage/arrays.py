@@ -294,6 +294,13 @@ class EvidenceArrays:
                     config={"write_empty_chunks": True},
                 )  # fmt: skip
 
+    def remove(self, names: tuple[str, ...]) -> None:
+        """Remove the arrays; nothing happens where one is not there."""
+        group = zarr.open_group(self._store, mode="a", zarr_format=3)
+        for name in names:
+            if name in group:
+                del group[name]
+
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:  # opened once: a block reads and writes it group by group
             array = zarr.open_array(self._store, path=name, mode="r+")

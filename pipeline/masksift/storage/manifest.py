@@ -86,7 +86,7 @@ class Manifest:
         return name == _PLAN.split("/")[0] and all(n.endswith(".partial") for n in self._folder.names(name))
 
     def _product(self, stage: str, number: int) -> str:
-        return f"manifest/{stage}/{self._fingerprint[:12]}-{number:06d}.zip"
+        return f"manifest/{stage}/{self._fingerprint[:12]}-{number:08d}.zip"
 
     def load(self, stage: str, number: int) -> dict[str, bytes] | None:
         """The product of a block in a stage, or None where it is not done."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,17 @@ __all__ = [
     "column",
     "floats",
     "images_schema",
+    "ranked_schema",
     "ranking_schema",
-    "read_parts",
+    "read_each",
     "read_table",
     "table_of",
     "write_table",
 ]
 
 ROW_GROUP = 1 << 17
+AT_ONCE = 8
+"""Parts that are asked for at a time."""
 
 THRESHOLDS = pa.schema(
     [
@@ -85,6 +89,12 @@ def images_schema(methods: Sequence[str]) -> pa.Schema:
     )
 
 
+def ranked_schema(methods: Sequence[str]) -> pa.Schema:
+    """What of the table of images the ranking takes over."""
+    every = images_schema(methods)
+    return pa.schema([every.field(name) for name in ("image_id", "source", "index", *methods)])
+
+
 def ranking_schema(methods: Sequence[str]) -> pa.Schema:
     """One row a scored image, the one to review first on top."""
     return pa.schema(
@@ -122,9 +132,11 @@ def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) 
     return pq.ParquetFile(io.BytesIO(data)).read(columns=None if columns is None else list(columns))
 
 
-def read_parts(folder: Folder, names: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
-    """The named parts as one table, in that order."""
-    return pa.concat_tables([read_table(folder, name, columns) for name in names])
+def read_each(folder: Folder, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The named parts, one after the other, a few of them asked for at a time."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tables") as pool:
+        for first in range(0, len(names), AT_ONCE):
+            yield from pool.map(lambda name: read_table(folder, name, columns), names[first : first + AT_ONCE])
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,65 @@
+"""Rows sorted in bounded memory, whatever their number: DuckDB sorts runs and merges them from a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from masksift.storage.tables import column
+
+__all__ = ["MEMORY", "in_order"]
+
+MEMORY = 1 << 30
+"""Bytes that a sort may hold; what is more goes to the temporary folder ($TMPDIR)."""
+
+
+def in_order(tables: Iterable[pa.Table], schema: pa.Schema, by: str, rows: int) -> Iterator[pa.Table]:
+    """All rows of the ``tables`` (of one ``schema``) that have a finite value in the column ``by``, the lowest first.
+
+    They come in tables of so many ``rows``, the last one shorter. Equal values keep their order.
+    """
+    reader = pa.RecordBatchReader.from_batches(_placed(schema), _numbered(tables))
+    with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
+        # Nothing is fetched from anywhere, and the answer's order is the sort's alone.
+        settings: dict[str, Any] = {
+            "memory_limit": f"{MEMORY >> 20}MiB", "temp_directory": folder, "threads": len(os.sched_getaffinity(0)),
+            "autoinstall_known_extensions": False, "autoload_known_extensions": False,
+        }  # fmt: skip
+        with duckdb.connect(":memory:", config=settings) as connection:
+            connection.register("unsorted", reader)
+            query = (
+                f"SELECT * EXCLUDE (place) FROM unsorted WHERE isfinite({_quoted(by)}) ORDER BY {_quoted(by)}, place"
+            )
+            kept: list[pa.Table] = []
+            for batch in connection.sql(query).to_arrow_reader(rows):
+                kept.append(pa.Table.from_batches([batch]).cast(schema))
+                while sum(map(len, kept)) >= rows:
+                    whole = pa.concat_tables(kept)
+                    yield whole.slice(0, rows).combine_chunks()
+                    kept = [whole.slice(rows)]
+            if sum(map(len, kept)):
+                yield pa.concat_tables(kept).combine_chunks()
+
+
+def _placed(schema: pa.Schema) -> pa.Schema:
+    return schema.append(pa.field("place", pa.int64(), nullable=False))
+
+
+def _numbered(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
+    """The rows with their place in the whole, by which ties are broken."""
+    done = 0
+    for table in tables:
+        places = column(np.arange(done, done + len(table)), pa.int64())
+        done += len(table)
+        whole = table.append_column(pa.field("place", pa.int64(), nullable=False), places)
+        yield from whole.cast(_placed(table.schema)).to_batches()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,85 @@
+"""The ranking of as many images as there are: rows sorted in a client of bounded memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from masksift.methods import METHODS
+from masksift.results import PART_ROWS, _ranked
+from masksift.storage.ordering import in_order
+from masksift.storage.tables import ranked_schema
+
+MIB = 1 << 20
+SIZES = (1_000_000, 10_000_000, 100_000_000)
+
+
+def images(rows: int, each: int = 1 << 19) -> Iterator[pa.Table]:
+    """Tables of images with seven scores, as the blocks of a run leave them."""
+    schema = ranked_schema(list(METHODS))
+    rng = np.random.default_rng(0)
+    for start in range(0, rows, each):
+        count = min(each, rows - start)
+        index = np.arange(start, start + count)
+        ids = pa.array(np.char.add("street/", index.astype("U9")), pa.string())
+        scores = {name: rng.random(count) for name in METHODS}
+        yield pa.table({"image_id": ids, "source": ["street"] * count, "index": index, **scores}, schema=schema)
+
+
+def sort(rows: int) -> None:
+    """Sort, rank, and let go: what is left out is writing the Parquet parts, a fixed cost for each million rows."""
+    methods = list(METHODS)
+    done, last = 0, -1.0
+    for part in in_order(images(rows), ranked_schema(methods), "softmin", PART_ROWS):
+        table = _ranked(part, methods, "softmin", done, rows)
+        scores = table["score"].to_numpy()
+        assert scores[0] >= last
+        assert (np.diff(scores) >= 0).all()
+        last, done = scores[-1], done + len(part)
+    assert done == rows
+
+
+def measure(rows: int, folder: Path) -> tuple[float, int, int]:
+    """(seconds, peak resident bytes, peak bytes of the temporary folder) of a process that sorts so many rows."""
+    import time
+
+    temporary = folder / "sort"
+    temporary.mkdir(exist_ok=True)
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, __file__, str(rows)], env={**os.environ, "TMPDIR": str(temporary)})
+    seen, memory, disk = psutil.Process(process.pid), 0, 0
+    while process.poll() is None:
+        try:
+            memory = max(memory, seen.memory_info().rss)
+            disk = max(disk, sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file()))
+        except (psutil.NoSuchProcess, FileNotFoundError):
+            pass
+        time.sleep(0.05)
+    assert process.returncode == 0
+    return time.perf_counter() - begun, memory, disk
+
+
+def report(folder: Path) -> str:
+    rows, least = [], 0.0
+    for size in SIZES:
+        seconds, memory, disk = measure(size, folder)
+        each = seconds / size * 1e6
+        least = least or each
+        rows.append(f"| {size:,} | {each / least:.2f} | {each:.1f} | {memory / MIB:,.0f} | {disk / MIB:,.0f} |")
+    return (
+        "## Ranking, out of core\n\nRows with seven scores, sorted and ranked in one process; the time of a row is "
+        "that of drawing it too.\n\n"
+        "| rows | time a row, over the first | microseconds a row | peak memory, MiB | temporary files, MiB |\n"
+        "|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    sort(int(sys.argv[1]))

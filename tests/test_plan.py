@@ -1,0 +1,120 @@
+"""The plan: arithmetic over shapes. Blocks cover every image once, own whole chunks, and are made when asked for."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from making import a_few
+from masksift.errors import PlanRefused
+from masksift.plan import MOST_BLOCK, MOST_IMAGES, Blocks, Plan, Settings, make_plan
+from masksift.schema import ArraySpec, Block, DataSpec
+
+GIB = 1 << 30
+
+
+def spec(
+    images: int, classes: int = 19, height: int = 512, width: int = 1024, *, index: int = 0, chunk: int = 1,
+    tile: int | None = None, shard: int | None = None, dtype: str = "uint8", kind: str = "probabilities",
+) -> DataSpec:  # fmt: skip
+    """A source of that shape, with chunks of so many images of `tile` x `tile` pixels."""
+    itemsize = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}[dtype]
+    rows, columns = (tile or height), (tile or width)
+    whole = (images, classes, height, width)
+    shards = None if shard is None else (shard, *whole[1:])
+    predictions = ArraySpec("p", whole, (chunk, classes, rows, columns), dtype, itemsize, (0, 1, 2, 3), shards)
+    labels = ArraySpec("l", (images, height, width), (chunk, rows, columns), "uint8", 1, (0, 1, 2))
+    names = tuple(f"class {k}" for k in range(classes))
+    return DataSpec(index, "s", "s", predictions, labels, None, names, (255,), kind, 1 / 255, 0.05, True)
+
+
+def plan_of(*sources: DataSpec, **settings: Any) -> Plan:
+    return make_plan(sources, Settings(**settings), {"what": "a test"})
+
+
+sizes = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 60)), min_size=1, max_size=5)
+
+
+@a_few
+@given(sizes=sizes)
+def test_blocks_cover_every_image_of_every_source_once_in_order(sizes: list[tuple[int, int]]) -> None:
+    blocks = Blocks(tuple(sizes))
+    assert [block.number for block in blocks] == list(range(len(blocks)))
+    covered = [(block.source, i) for block in blocks for i in range(block.start, block.stop)]
+    assert covered == [(source, i) for source, (images, _) in enumerate(sizes) for i in range(images)]
+    assert all(block.images <= sizes[block.source][1] for block in blocks)
+
+
+@a_few
+@given(sizes=sizes, data=st.data())
+def test_blocks_are_a_sequence(sizes: list[tuple[int, int]], data: st.DataObject) -> None:
+    blocks, listed = Blocks(tuple(sizes)), list(Blocks(tuple(sizes)))
+    edge = st.one_of(st.none(), st.integers(-99, 99))
+    part = slice(data.draw(edge), data.draw(edge))
+    assert blocks[part] == listed[part]
+    assert blocks[-1] == listed[-1]
+    assert blocks.index(listed[-1]) == len(listed) - 1
+    with pytest.raises(IndexError, match="none has the number"):
+        blocks[len(blocks)]
+
+
+def test_a_plan_of_a_hundred_million_images_is_as_small_as_one_of_a_hundred() -> None:
+    small, large = plan_of(spec(100)), plan_of(spec(100_000_000))
+    assert len(large.blocks) > 900_000
+    assert large.blocks[len(large.blocks) - 1].stop == 100_000_000
+    assert abs(len(pickle.dumps(large)) - len(pickle.dumps(small))) < 100
+
+
+def test_a_block_is_a_task_of_seconds() -> None:
+    for source in (spec(1_000_000), spec(1_000_000, classes=150), spec(1_000_000, dtype="float32")):
+        [layout] = plan_of(source).layouts
+        of_prediction = layout.block * source.classes * source.pixels * source.predictions.itemsize
+        assert MOST_BLOCK / 2 <= of_prediction <= 2 * MOST_BLOCK
+    assert plan_of(spec(10_000_000, 8, 32, 32, chunk=64)).layouts[0].block == MOST_IMAGES
+
+
+@a_few
+@given(
+    images=st.integers(1, 400), chunk=st.integers(1, 9), shards=st.one_of(st.none(), st.integers(1, 4)),
+    side=st.sampled_from([8, 64, 300]),
+)  # fmt: skip
+def test_a_block_owns_whole_chunks_of_what_it_writes(images: int, chunk: int, shards: int | None, side: int) -> None:
+    source = spec(images, 5, side, side, chunk=chunk, shard=None if shards is None else shards * chunk)
+    [layout] = plan_of(source).layouts
+    assert layout.block == images or layout.block % layout.chunks[0] == 0
+    groups = [group for block in plan_of(source).blocks for group in layout.groups(block.start, block.stop)]
+    assert all(start % layout.chunks[0] == 0 for start, _ in groups)
+
+
+def test_a_plan_prints_as_json() -> None:
+    tree = json.loads(json.dumps(plan_of(spec(40), spec(3, index=1)).as_json()))
+    assert [Block(**block).source for block in tree["blocks"]][-1] == 1
+    assert tree["memory"] == max(tree["memory_condense"], tree["memory_score"])
+    assert tree["layouts"][0]["evidence"] == "uint8"
+
+
+def test_the_plan_depends_on_the_data_alone() -> None:
+    assert plan_of(spec(500)) == plan_of(spec(500))
+    assert plan_of(spec(500)) != plan_of(spec(501))
+
+
+def test_memory_grows_with_the_chunk_and_not_with_the_image_or_their_number() -> None:
+    one, many = plan_of(spec(10, 20, 4096, 4096, tile=1024)), plan_of(spec(10_000, 20, 4096, 4096, tile=1024))
+    assert many.memory == one.memory
+    assert plan_of(spec(1, 20, 20_000, 20_000, tile=1024)).memory < 4 * GIB
+    assert plan_of(spec(1, 20, 20_000, 20_000)).memory > 16 * GIB
+
+
+@pytest.mark.parametrize(("stage", "remedy"), [("condensing", "smaller prediction chunks"), ("scoring", "coco")])
+def test_a_worker_that_is_too_small_is_refused_with_both_numbers(stage: str, remedy: str) -> None:
+    source = spec(1, 20, 8192, 8192) if stage == "condensing" else spec(1, 2, 8192, 8192, tile=256)
+    plan = plan_of(source, methods=("coco",))
+    plan.check(plan.memory)
+    plan.check(None)
+    with pytest.raises(PlanRefused, match=rf"needs .+ a worker \({stage}\), w has 64.0 MiB; .*{remedy}"):
+        plan.check(64 << 20, "w")
