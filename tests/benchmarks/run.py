@@ -1,6 +1,6 @@
 """`make bench`: every figure is a ratio taken in this one run, on this one machine, beside what it is compared with.
 
-Writes `bench-run/benchmarks.md` and prints it. `run.py kernels whole memory` picks parts.
+Writes `bench-run/benchmarks.md` and prints it. `run.py kernels whole memory ranking` picks parts.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_kernels
 import bench_memory
+import bench_ranking
 import bench_whole
 
-PARTS = {"kernels": bench_kernels.report, "whole": bench_whole.report, "memory": bench_memory.report}
+PARTS = {
+    "kernels": bench_kernels.report,
+    "whole": bench_whole.report,
+    "memory": bench_memory.report,
+    "ranking": bench_ranking.report,
+}
 
 
 def machine() -> str:
@@ -35,10 +41,12 @@ def main(wanted: list[str]) -> None:
     folder = Path("bench-run").absolute()
     folder.mkdir(exist_ok=True)
     text = f"# Benchmarks\n\nMachine: {machine()}. Load when it began: {psutil.getloadavg()[0]:.1f}.\n"
+    print(text, flush=True)
     for name in wanted or PARTS:
-        text += "\n" + PARTS[name](folder)
-    (folder / "benchmarks.md").write_text(text)
-    print(text)
+        part = PARTS[name](folder)
+        text += "\n" + part
+        print(part, flush=True)
+        (folder / "benchmarks.md").write_text(text)
 
 
 if __name__ == "__main__":
