@@ -43,6 +43,7 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "coco.sources": ("labels", '"labels"', "labels"),
     "coco.aggregate": ("min", '"min"', "min"),
     "coco.min_area": ("0", "0", 0.0),
+    "evidence.keep": ("false", "false", False),
     "evidence.dtype": ("float32", '"float32"', "float32"),
     "executor.kind": ("serial", '"serial"', "serial"),
     "executor.workers": ("3", "3", 3),

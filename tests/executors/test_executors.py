@@ -153,6 +153,6 @@ def test_a_worker_has_an_even_share_of_the_machine_unless_told() -> None:
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 60))
 def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
-    parts = batches(items, size)
+    parts = list(batches(items, size))
     assert [item for part in parts for item in part] == items
     assert all(len(part) == size for part in parts[:-1])

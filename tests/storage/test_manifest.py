@@ -152,4 +152,4 @@ def test_saving_twice_is_saving_once(tmp_path: Path) -> None:
     kept = manifest(tmp_path)
     for _ in range(2):
         kept.save("score", 0, {"receipt": b"1"})
-    assert [path.name for path in (tmp_path / "manifest/score").iterdir()] == [f"{'a' * 12}-000000.zip"]
+    assert [path.name for path in (tmp_path / "manifest/score").iterdir()] == [f"{'a' * 12}-00000000.zip"]
