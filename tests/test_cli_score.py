@@ -177,6 +177,19 @@ def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(
     assert "was run with evidence.keep = false; there is no evidence to score." in complaint(capsys)
 
 
+@pytest.mark.parametrize("plane", ["predicted_class", "self_confidence"])
+def test_damaged_evidence_is_refused_not_counted(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], plane: str
+) -> None:
+    array = zarr.open_array(base / "evidence" / "scenes.zarr" / plane, mode="r+")
+    bits = np.array(array[2:3]).view("u1" if plane == "predicted_class" else "u2")
+    bits[0, 3, 4] = 200 if plane == "predicted_class" else 0x7000
+    array[2:3] = bits.view(array.dtype)
+    capsys.readouterr()
+    assert masksift("score", base, "--out", tmp_path / "again") == 2
+    assert "that evidence is damaged, and its images cannot be scored." in complaint(capsys)
+
+
 def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "lean"
     words = ("--source", source, "--out", out, "--evidence.keep", "false")

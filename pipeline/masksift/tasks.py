@@ -334,15 +334,25 @@ def _evidence_groups(
                     "Restore them, or run again into a new --out",
                 )
         stored = [evidence.read(name, start, stop, memory.array(name, given.shape, dtypes[name])) for name in names]
-        yield (
-            start,
-            given,
-            tuple(
-                plane if name == CLASSES else encoding.codes(plane) for name, plane in zip(names, stored, strict=True)
-            ),
+        planes = tuple(
+            plane if name == CLASSES else encoding.codes(plane) for name, plane in zip(names, stored, strict=True)
         )
+        for name, plane in zip(names, planes, strict=True):
+            _check_codes(name, plane, spec.classes - 1 if name == CLASSES else encoding.top, spec, start)
+        yield start, given, planes
     if read is not None:
         read.update(bytes=labels.bytes + evidence.bytes, requests=labels.requests + evidence.requests)
+
+
+def _check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec: DataSpec, start: int) -> None:
+    """The kernels count by these numbers and trust them; a flipped bit decodes in silence. Raises DataError."""
+    if (found := int(plane.max())) > most:
+        raise DataError(
+            f"{name} of images {start} to {start + len(plane) - 1} of {spec.name} holds the code {found}, where {most} "
+            "is the largest that was written",
+            "that evidence is damaged, and its images cannot be scored",
+            "Run it again into a new --out",
+        )
 
 
 def _verdicts(job: Job, block: Block) -> list[Verdict]:
