@@ -114,8 +114,8 @@ def _tally_bytes(labels, predicted, self_codes, confident_codes, joint, by_class
     _tally_singly(fours, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
 
 
-def _tallier(mode):
-    """The loop for one way of summing codes of more than 8 bits."""
+def _adder(mode):
+    """How one pixel is counted, for one way of summing codes of more than 8 bits."""
 
     @njit(cache=True, nogil=True)
     def add(i, side, labels, predicted, self_codes, shift, above, joint, counts):
@@ -130,15 +130,35 @@ def _tallier(mode):
             joint[side, given, np.int64(predicted[i])] += (np.uint64(1) << above) | fixed
             counts[i & 1, code >> shift] += np.uint32(1)
 
+    return add
+
+
+_add_code, _add_half, _add_single = (_adder(mode) for mode in (CODE, HALF, SINGLE))
+
+
+def _tallier(mode):
+    """The loop for one way of summing codes of more than 8 bits. It closes over a number alone: numba keeps what is
+    compiled under the values that are closed over, and a function has another one in each process."""
+
     @njit(cache=True, nogil=True)
     def loop(labels, predicted, self_codes, shift, above, joint, counts):
         """joint (4 or 1, K, K) uint64: pixels << above, plus their self-confidence in fixed point."""
         sides, fours = joint.shape[0] - 1, labels.size // 4 * 4
         for j in range(0, fours, 4):
             for side in range(4):
-                add(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
+                if mode == CODE:
+                    _add_code(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
+                elif mode == HALF:
+                    _add_half(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
+                else:
+                    _add_single(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
         for i in range(fours, labels.size):
-            add(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
+            if mode == CODE:
+                _add_code(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
+            elif mode == HALF:
+                _add_half(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
+            else:
+                _add_single(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
 
     return loop
 

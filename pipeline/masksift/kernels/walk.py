@@ -149,9 +149,12 @@ def keep(codes, mode, greatest, plane):
             plane[j] = plane.dtype.type(min(codes[j], greatest))
 
 
+_take_integers, _take_halves, _take_singles, _take_doubles = (_taker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE))
+
+
 def _walker(mode):
-    """The walk for one way of summing."""
-    take = _taker(mode)
+    """The walk for one way of summing. It closes over a number alone: numba keeps what is compiled under the values
+    closed over, and a function among them is another one in each process."""
 
     @njit(cache=True, nogil=True)
     def walk(
@@ -187,7 +190,14 @@ def _walker(mode):
                 mask_c = full if k + 2 <= end else none
                 mask_d = full if k + 3 <= end else none
                 number = winner.dtype.type(k)
-                take(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                if mode == HALF:
+                    _take_halves(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                elif mode == SINGLE:
+                    _take_singles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                elif mode == DOUBLE:
+                    _take_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                else:
+                    _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
             if _outside(best, total, top, low, high):
                 return True
             keep(winner, INTEGER, winner.dtype.type(end), predicted_class[first:last])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from masksift.kernels.components import component_means
-from masksift.kernels.condense import BadPixel, Recipe, condense_slab
+from masksift.kernels.condense import BadPixel, Recipe, class_plane, condense_slab
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.tally import count, count_at_least, refine, softmin_sums, tally
 
@@ -18,7 +18,9 @@ __all__ = ["warm"]
 
 def warm() -> None:
     """Run every kernel once on a few pixels, in each precision."""
-    labels = np.array([[0, 1, 2, 255]] * 4, np.uint8)
+    given = np.array([[0, 1, 2, 255]] * 4, np.uint8)
+    labels, _ = class_plane(given, 3, (255,))
+    class_plane(given.astype(np.uint16), 3, (255,))
     probabilities = np.full((3, 4, 4), 1 / 3)
     for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
         scale = 1 / np.iinfo(dtype).max if dtype.startswith("uint") else 1.0
