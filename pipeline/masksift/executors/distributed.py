@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial, reduce
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -146,8 +147,8 @@ class DistributedExecutor:
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
         """The results, in the order in which they are done."""
         with self._explained():
-            for _, future in self._window(function, items, stage):
-                yield self._result(future)
+            for futures in self._window(function, items, stage):
+                yield from self._results(futures)
 
     def reduce(
         self, function: Callable[[Item], Result], items: Sequence[Item], merge: Callable[[Result, Result], Result],
@@ -156,47 +157,52 @@ class DistributedExecutor:
         """All results merged in a tree on the workers; one of them comes back."""
         with self._explained():
             fold = partial(_fold, function, merge)
-            futures = [future for _, future in self._window(fold, batches(items, BATCH), stage)]
+            futures = list(chain.from_iterable(self._window(fold, batches(items, BATCH), stage)))
             while len(futures) > 1:
                 futures = [self._merge(merge, group, stage) for group in batches(futures, FAN_IN)]
-        merged: Result = self._result(futures[0])
+        merged: Result = self._results(futures)[0]
         return merged
 
     def _merge(self, merge: Callable[[Result, Result], Result], group: Sequence[Any], stage: str) -> Any:
         key = f"{stage}-merge-{uuid.uuid4().hex}"
         return self.client.submit(_merge_all, merge, list(group), key=key, retries=RETRIES, pure=False)
 
-    def _window(self, function: Callable[[Item], Any], items: Iterable[Item], stage: str) -> Iterator[tuple[Item, Any]]:
-        """(item, finished future) as they finish, with a bounded number of tasks at the scheduler. An item whose task
-        raised is submitted again, `RETRIES` times."""
+    def _window(self, function: Callable[[Item], Any], items: Iterable[Item], stage: str) -> Iterator[list[Any]]:
+        """Futures as they finish, those that are done together at once, with a bounded number of tasks at the scheduler.
+        An item whose task raised is submitted again, `RETRIES` times. Nothing is asked of the scheduler for one task
+        alone where there are more: before hundreds of workers its answers are what a run waits for."""
         waiting = iter(enumerate(items))
         running: dict[Any, tuple[Item, int]] = {}
         done = distributed.as_completed(loop=self.client.loop, raise_errors=False)
 
-        def submit(item: Item, name: str, attempt: int) -> None:
-            future = self.client.submit(function, item, key=f"{stage}-{name}-{uuid.uuid4().hex}", pure=False)
-            running[future] = (item, attempt)
-            done.add(future)
+        def submit(these: Sequence[tuple[str, Item]], attempt: int) -> None:
+            keys = [f"{stage}-{name}-{uuid.uuid4().hex}" for name, _ in these]
+            futures = self.client.map(function, [item for _, item in these], key=keys, pure=False)
+            running.update({future: (item, attempt) for future, (_, item) in zip(futures, these, strict=True)})
+            done.update(futures)
 
         def fill() -> None:
-            size = WINDOW * self._count_threads()
-            while len(running) < size and (following := next(waiting, None)) is not None:
-                submit(following[1], str(following[0]), 0)
+            free = WINDOW * self._count_threads() - len(running)
+            if following := [(str(number), item) for number, item in islice(waiting, max(0, free))]:
+                submit(following, 0)
 
         try:
             fill()
             while running:
-                future = next(done)
-                item, attempt = running.pop(future)
-                if future.status == "error" and attempt < RETRIES and not isinstance(future.exception(), KilledWorker):
-                    self.retries += 1
-                    log.warning("%s of %s failed (%s); attempt %d", stage, item, future.exception(), attempt + 2)
-                    submit(item, f"again{attempt + 1}", attempt + 1)
-                    continue
-                if future.status != "finished":
-                    self._result(future)
+                finished = []
+                for future in done.next_batch():
+                    item, attempt = running.pop(future)
+                    killed = future.status == "error" and isinstance(future.exception(), KilledWorker)
+                    if future.status == "error" and attempt < RETRIES and not killed:
+                        self.retries += 1
+                        log.warning("%s of %s failed (%s); attempt %d", stage, item, future.exception(), attempt + 2)
+                        submit([(f"again{attempt + 1}", item)], attempt + 1)
+                        continue
+                    if future.status != "finished":
+                        self._results([future])
+                    finished.append(future)
                 fill()
-                yield item, future
+                yield finished
         finally:
             if running:
                 with suppress(Exception):  # a scheduler that cannot be reached has nothing to cancel
@@ -213,14 +219,18 @@ class DistributedExecutor:
                 self._threads = facts["total_threads"]
         return max(1, self._threads)
 
-    def _result(self, future: Any) -> Any:
-        """What a finished task answered or raised. The client would wait a minute for a scheduler that is gone."""
+    def _results(self, futures: Sequence[Any]) -> list[Any]:
+        """What finished tasks answered, or what one of them raised. The client would wait a minute for a scheduler that
+        is gone."""
+        gather = partial(self.client.gather, asynchronous=True)
         with self._explained():
             while True:
                 try:
-                    return future.result(timeout=PATIENCE)
+                    answers: list[Any] = self.client.sync(gather, list(futures), callback_timeout=PATIENCE)
+                    return answers
                 except TimeoutError:
-                    if future.status != "finished" or self.client.status != "running":
+                    alive = self.client.status == "running"
+                    if not alive or any(future.status != "finished" for future in futures):
                         raise
 
     @contextmanager
