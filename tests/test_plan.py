@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from making import a_few
 from masksift.errors import PlanRefused
-from masksift.plan import MOST_BLOCK, MOST_IMAGES, Blocks, Plan, Settings, make_plan
+from masksift.plan import MOST_IMAGES, Blocks, Plan, Settings, make_plan
 from masksift.schema import ArraySpec, Block, DataSpec
 
 GIB = 1 << 30
@@ -65,17 +65,30 @@ def test_blocks_are_a_sequence(sizes: list[tuple[int, int]], data: st.DataObject
 
 def test_a_plan_of_a_hundred_million_images_is_as_small_as_one_of_a_hundred() -> None:
     small, large = plan_of(spec(100)), plan_of(spec(100_000_000))
-    assert len(large.blocks) > 900_000
+    assert len(large.blocks) > 300_000
     assert large.blocks[len(large.blocks) - 1].stop == 100_000_000
     assert abs(len(pickle.dumps(large)) - len(pickle.dumps(small))) < 100
 
 
+def a_block(source: DataSpec) -> tuple[float, float]:
+    """(GiB of prediction, Mpixel) of a block."""
+    [layout] = plan_of(source).layouts
+    pixels = layout.block * source.pixels
+    return pixels * source.classes * source.predictions.itemsize / 2**30, pixels / 1e6
+
+
 def test_a_block_is_a_task_of_seconds() -> None:
-    for source in (spec(1_000_000), spec(1_000_000, classes=150), spec(1_000_000, dtype="float32")):
-        [layout] = plan_of(source).layouts
-        of_prediction = layout.block * source.classes * source.pixels * source.predictions.itemsize
-        assert MOST_BLOCK / 2 <= of_prediction <= 2 * MOST_BLOCK
+    for source in (spec(2_000), spec(20_000), spec(400, classes=150), spec(2_000, dtype="float32")):
+        assert 0.5 <= a_block(source)[0] <= 2
     assert plan_of(spec(10_000_000, 8, 32, 32, chunk=64)).layouts[0].block == MOST_IMAGES
+
+
+def test_blocks_of_a_large_data_set_are_larger_so_that_scoring_one_takes_seconds_too() -> None:
+    for source in (spec(1_000_000), spec(1_000_000, classes=150), spec(1_000_000, dtype="float32")):
+        gibibytes, megapixels = a_block(source)
+        assert gibibytes <= 16
+        assert 100 <= megapixels <= 140 or gibibytes > 15
+        assert len(plan_of(source).blocks) > 1_000
 
 
 @a_few

@@ -32,9 +32,12 @@ CHUNK_BYTES = 4 * MIB
 """Size of a chunk of evidence before compression: some images together, so that objects are not many and small."""
 TILE = 2048
 """Rows and columns of a chunk of evidence of a large image."""
-LEAST_BLOCK, MOST_BLOCK, BLOCKS = 8 * MIB, 1024 * MIB, 16
+LEAST_BLOCK, BLOCK, BLOCKS = 8 * MIB, 1024 * MIB, 16
 """A block is a sixteenth of the data set within these bounds of decoded prediction: tasks of seconds for large
 ones, more than one task for small ones. It depends on the data alone, so that a run resumes on another cluster."""
+MANY_BLOCKS, MOST_PIXELS, MOST_BLOCK = 1024, 1 << 27, 16 * 1024 * MIB
+"""A data set that has so many blocks has larger ones instead, up to these bounds of pixels and of decoded prediction:
+hundreds of workers want tasks of seconds in the second pass too, which takes its time by the pixel."""
 MOST_IMAGES = 1 << 13
 """Images of a task: of tiny ones more would fit, and take minutes."""
 LARGE_IMAGE = 1 << 24
@@ -209,7 +212,8 @@ def _layout(source: DataSpec, settings: Settings, total: int) -> Layout:
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))
     group = min(source.images, -(-wanted // chunk) * chunk)
     a_image = source.classes * pixels * source.predictions.itemsize
-    target = min(max(total // BLOCKS, LEAST_BLOCK), MOST_BLOCK)
+    most = min(MOST_PIXELS // pixels * a_image, MOST_BLOCK)
+    target = max(min(max(total // BLOCKS, LEAST_BLOCK), BLOCK), min(total // MANY_BLOCKS, most))
     shard = source.predictions.shards[0] if source.predictions.shards else 1
     unit = math.lcm(group, shard)
     if unit * a_image > 2 * target:

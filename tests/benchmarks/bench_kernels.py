@@ -6,7 +6,7 @@ import logging
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from cleanlab.segmentation.filter import find_label_issues
 from numpy.typing import NDArray
 from scenes import labels_of, probabilities
+from section import Section, table
 
 from masksift.image import Condensing, Planes, score_image, thresholds_of
 from masksift.kernels.condense import Recipe, class_plane
@@ -111,12 +112,18 @@ def cleanlab_seconds(case: Case) -> float:
     return (time.perf_counter() - begun) / IMAGES
 
 
-def report(folder: Path) -> str:
+CASES = (
+    ("uint8", "probabilities"), ("uint16", "probabilities"), ("float16", "probabilities"), ("float32", "probabilities"),
+    ("float32", "logits"),
+)  # fmt: skip
+
+
+def report(folder: Path, cases: Sequence[tuple[str, str]] = CASES) -> Section:
     every = tuple(METHODS)
     plain = tuple(name for name in METHODS if name != "coco")
-    rows = []
-    for dtype, kind in [("uint8", "probabilities"), ("uint16", "probabilities"), ("float16", "probabilities"),
-                        ("float32", "probabilities"), ("float32", "logits")]:  # fmt: skip
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    for dtype, kind in cases:
         case = Case(dtype, kind)
         peer = cleanlab_seconds(case)
         limit = seconds(case.reading_limit)
@@ -125,9 +132,14 @@ def report(folder: Path) -> str:
         full = seconds(lambda i, case=case: case.score(i, every))
         name = dtype if kind == "probabilities" else f"{dtype} {kind}"
         rows.append(
-            f"| {name} | {PIXELS / condense / 1e6:.0f} | {limit / condense:.2f} | {peer / condense:.0f} | "
-            f"{peer / (condense + light):.0f} | {peer / (condense + full):.0f} | {condense / light:.1f} |"
-        )
+            [name, f"{PIXELS / condense / 1e6:.0f}", f"{limit / condense:.2f}", f"{peer / condense:.0f}",
+             f"{peer / (condense + light):.0f}", f"{peer / (condense + full):.0f}", f"{condense / light:.1f}"]
+        )  # fmt: skip
+        figures |= {
+            f"kernels: {name}: speed over numpy.max": limit / condense,
+            f"kernels: {name}: condensing over cleanlab": peer / condense,
+            f"kernels: {name}: condensing and seven scores over cleanlab": peer / (condense + full),
+        }
     columns = [
         "predictions",
         "condensing, Mpixel/s",
@@ -137,9 +149,9 @@ def report(folder: Path) -> str:
         "condensing + seven scores over the same",
         "time of condensing / time of six scores",
     ]
-    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
-    return (
+    return Section(
         f"## Kernels, one core ({IMAGES} images of {HEIGHT} x {WIDTH}, {CLASSES} classes; median of {ROUNDS} "
         "rounds)\n\nBoth get the same arrays; cleanlab gets integers as `predictions / 255` and logits as "
-        "probabilities, for it takes no others.\n\n" + head + "\n".join(rows) + "\n"
+        "probabilities, for it takes no others.\n\n" + table(columns, rows),
+        figures,
     )

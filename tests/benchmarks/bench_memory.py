@@ -1,43 +1,18 @@
-"""Peak memory: one huge image in a 4 GiB worker, and flat from a hundred to ten thousand images."""
+"""Peak memory: one huge image in a 4 GiB worker, and flat from a hundred to ten thousand images. The huge image and
+ten thousand images in a chunk each are also the two ends of what a data set may look like: what a pixel costs there."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import zarr
-from scenes import labels_of, probabilities
+from cluster import watched_run
+from scenes import labels_of, make_source, probabilities
+from section import MIB, Section, table
 
-MIB = 1 << 20
-
-
-def peak(words: list[str]) -> tuple[int, int]:
-    """Run a command; (peak resident bytes of the client, of its largest worker process)."""
-    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    client = psutil.Process(run.pid)
-    most = {"client": 0, "worker": 0}
-    while run.poll() is None:
-        try:
-            most["client"] = max(most["client"], client.memory_info().rss)
-            for child in client.children(recursive=True):
-                most["worker"] = max(most["worker"], child.memory_info().rss)
-        except psutil.NoSuchProcess:
-            pass
-        time.sleep(0.02)
-    said = run.communicate()
-    assert run.returncode == 0, said
-    return most["client"], most["worker"]
-
-
-def masksift(source: Path, out: Path, *flags: str) -> list[str]:
-    shutil.rmtree(out, ignore_errors=True)
-    return [sys.executable, "-m", "masksift", "run", "--source", str(source), "--out", str(out), *flags]
+SMALL = (100, 1_000, 10_000)
 
 
 def huge(folder: Path, side: int = 20_000, classes: int = 20) -> Path:
@@ -58,35 +33,23 @@ def huge(folder: Path, side: int = 20_000, classes: int = 20) -> Path:
     return path
 
 
-def many(folder: Path, images: int) -> Path:
-    """Images of 64 x 128 with 8 classes, 16 a chunk."""
-    path = folder / f"many-{images}.zarr"
-    shutil.rmtree(path, ignore_errors=True)
-    group = zarr.create_group(str(path), attributes={"ignore": [255]})
-    predictions = group.create_array("predictions", shape=(images, 8, 64, 128), dtype="uint8", chunks=(16, 8, 64, 128))
-    labels = group.create_array("labels", shape=(images, 64, 128), dtype="uint8", chunks=(16, 64, 128), fill_value=255)
-    batch = probabilities(0, 100, 8, 64, 128)
-    for start in range(0, images, 100):
-        predictions[start : start + 100] = np.rint(batch * 255).astype(np.uint8)
-        labels[start : start + 100] = labels_of(batch, start)
-    return path
-
-
-def row(text: str, source: Path, out: Path, *flags: str) -> str:
-    """One row of the table: what a run over the source took at its peak, and what the plan said."""
-    client, worker = peak(masksift(source, out, *flags))
-    projected = json.loads((out / "run.json").read_text())["projected_memory"]
-    shutil.rmtree(source)
-    return f"| {text} | {client / MIB:,.0f} | {worker / MIB:,.0f} | {projected / MIB:,.0f} |"
-
-
-def report(folder: Path) -> str:
+def report(folder: Path) -> Section:
     out = folder / "memory-out"
-    flags = ("--executor.workers", "1", "--executor.memory", "4 GiB")
-    rows = [row("1 of 20,000 x 20,000, 20 classes, one worker of 4 GiB", huge(folder), out, *flags)]
-    for images in (100, 1_000, 10_000):
-        text = f"{images:,} of 64 x 128, 8 classes, two workers"
-        rows.append(row(text, many(folder, images), out, "--executor.workers", "2", "--executor.memory", "2 GiB"))
+    one = ("--executor.workers", "1", "--executor.memory", "4 GiB")
+    two = ("--executor.workers", "2", "--executor.memory", "2 GiB")
+    cases = [("1 of 20,000 x 20,000, 20 classes, one worker of 4 GiB", huge(folder), one)]
+    for images in SMALL:
+        path = make_source(folder / f"memory-{images}.zarr", images, 8, 64, 128, chunk=16)
+        cases.append((f"{images:,} of 64 x 128, 8 classes, two workers", path, two))
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    for name, source, flags in cases:
+        run = watched_run(source, out, *flags)
+        held = [run.peaks["client"], run.peaks["worker"], run.record["projected_memory"]]
+        rows.append([name, *(f"{size / MIB:,.0f}" for size in held)])
+        figures |= {f"memory: {name}: {who} MiB": size / MIB
+                    for who, size in zip(("client", "worker", "projected"), held, strict=True)}  # fmt: skip
+        shutil.rmtree(source)
     shutil.rmtree(out)
-    head = "| images (uint8) | client | largest worker | projected by the plan |\n|---|---|---|---|\n"
-    return "## Peak memory, MiB\n\n" + head + "\n".join(rows) + "\n"
+    columns = ["images (uint8)", "client", "largest worker", "projected by the plan"]
+    return Section("## Peak memory, MiB\n\n" + table(columns, rows), figures)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow as pa
+from section import MIB, Section, table
 
 from masksift.methods import METHODS
 from masksift.results import PART_ROWS, _ranked
 from masksift.storage.ordering import in_order
 from masksift.storage.tables import ranked_schema
 
-MIB = 1 << 20
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 
 
@@ -66,18 +66,23 @@ def measure(rows: int, folder: Path) -> tuple[float, int, int]:
     return time.perf_counter() - begun, memory, disk
 
 
-def report(folder: Path) -> str:
-    rows, least = [], 0.0
+def report(folder: Path) -> Section:
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    least = 0.0
     for size in SIZES:
         seconds, memory, disk = measure(size, folder)
         each = seconds / size * 1e6
         least = least or each
-        rows.append(f"| {size:,} | {each / least:.2f} | {each:.1f} | {memory / MIB:,.0f} | {disk / MIB:,.0f} |")
-    return (
+        rows.append(
+            [f"{size:,}", f"{each / least:.2f}", f"{each:.1f}", f"{memory / MIB:,.0f}", f"{disk / MIB:,.0f}"]
+        )  # fmt: skip
+        figures |= {f"ranking: {size} rows: MiB": memory / MIB, f"ranking: {size} rows: seconds": seconds}
+    columns = ["rows", "time a row, the first is 1", "microseconds a row", "peak memory, MiB", "temporary files, MiB"]
+    return Section(
         "## Ranking, out of core\n\nRows with seven scores, sorted and ranked in one process; the time of a row is "
-        "that of drawing it too.\n\n"
-        "| rows | time a row, over the first | microseconds a row | peak memory, MiB | temporary files, MiB |\n"
-        "|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+        "that of drawing it too.\n\n" + table(columns, rows),
+        figures,
     )
 
 

@@ -4,105 +4,133 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import zarr
-from scenes import labels_of, probabilities
-from zarr.codecs import ZstdCodec
+from scenes import make_source
+from section import Section, spread, table
 
-from masksift.config import resolve
+from masksift.config import RunConfig, resolve
 from masksift.executors import make_executor
+from masksift.plan import Layout
 from masksift.progress import Reporter
 from masksift.run import open_and_plan, run
+from masksift.schema import Block
 
-DISTINCT, HEIGHT, WIDTH = 8, 512, 1024
 ROUNDS = 3
 
 
-def source(folder: Path, classes: int, dtype: str, images: int) -> Path:
-    """The data set, made once."""
-    path = folder / f"whole-{classes}-{dtype}.zarr"
-    if (path / "done").exists():
-        return path
-    shutil.rmtree(path, ignore_errors=True)
-    group = zarr.create_group(str(path), attributes={"ignore": [255]})
-    shape = (images, classes, HEIGHT, WIDTH)
-    zstd = [ZstdCodec(level=3)]
-    predictions = group.create_array("predictions", shape=shape, dtype=dtype, chunks=(1, *shape[1:]), compressors=zstd)
-    labels = group.create_array(
-        "labels", shape=(images, HEIGHT, WIDTH), dtype="uint8", chunks=(1, HEIGHT, WIDTH), fill_value=255,
-        compressors=zstd,
-    )  # fmt: skip
-    distinct = max(2, DISTINCT * 19 // classes)
-    for i in range(distinct):
-        exact = probabilities(i, 1, classes, HEIGHT, WIDTH)
-        predictions[i : i + 1] = np.rint(exact * 255).astype(dtype) if dtype == "uint8" else exact.astype(dtype)
-        labels[i : i + 1] = labels_of(exact, i)
-    for i in range(distinct, images):  # as files of their own: what is read is read from another place each time
-        for array, place in ((predictions, "0/0/0"), (labels, "0/0")):
-            chunks = path / array.path / "c"
-            (chunks / str(i) / place).parent.mkdir(parents=True)
-            shutil.copyfile(chunks / str(i % distinct) / place, chunks / str(i) / place)
-    (path / "done").touch()
-    return path
+@dataclass(frozen=True)
+class Case:
+    """One row: a source, and whether the evidence is kept."""
+
+    classes: int
+    dtype: str
+    images: int
+    height: int = 512
+    width: int = 1024
+    keep: bool = True
+    chunk: int = 1
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.images:,} of {self.height:,} x {self.width:,}, {self.classes} classes, {self.dtype}"
+            f"{'' if self.keep else ', evidence not kept'}"
+        )
+
+    def source(self, folder: Path) -> Path:
+        path = folder / f"whole-{self.classes}-{self.dtype}-{self.height}.zarr"
+        distinct = max(2, 8 * 19 // self.classes) * max(1, 64**2 * 16 // (self.height * self.width))
+        return make_source(
+            path, self.images, self.classes, self.height, self.width, dtype=self.dtype, chunk=self.chunk,
+            distinct=distinct,
+        )  # fmt: skip
 
 
-def read_block(url: str, block: object) -> int:
+CASES = (
+    Case(19, "uint8", 384),
+    Case(19, "uint8", 384, keep=False),
+    Case(19, "float16", 384),
+    Case(150, "uint8", 192),
+)
+
+
+def read_block(url: str, layout: Layout, size: tuple[int, int], block: Block) -> int:
     """The bare read: every chunk of the block's images, fetched and decoded by zarr, and dropped."""
     group = zarr.open_group(url, mode="r")
+    predictions, labels = group["predictions"], group["labels"]
+    assert isinstance(predictions, zarr.Array)
+    assert isinstance(labels, zarr.Array)
     decoded = 0
-    for i in range(block.start, block.stop):  # type: ignore[attr-defined]
-        decoded += group["predictions"][i].nbytes + group["labels"][i].nbytes  # type: ignore[union-attr, index]
+    for window in layout.windows(block.start, block.stop, *size):
+        images, place = slice(window.start, window.stop), (slice(window.y0, window.y1), slice(window.x0, window.x1))
+        decoded += predictions[images, :, *place].nbytes + labels[images, *place].nbytes  # type: ignore[union-attr]
     return decoded
 
 
-def measure(path: Path, folder: Path, keep: bool) -> tuple[list[float], list[float], dict[str, float]]:
-    """(seconds of the run's stages, seconds of the bare read), a round each, and the last run's seconds by stage."""
-    from functools import partial
+@dataclass(frozen=True)
+class Rounds:
+    """Seconds of the run's stages, and of the bare read, a round each; the last run's seconds by stage."""
 
+    runs: list[float]
+    reads: list[float]
+    stages: dict[str, float]
+
+    @property
+    def ratio(self) -> tuple[float, float, float]:
+        """(median, least, most) of run over read."""
+        return spread(a / b for a, b in zip(self.runs, self.reads, strict=True))
+
+
+def configuration(source: Path, out: Path, keep: bool) -> RunConfig:
+    executor = {"kind": "local", "workers": 2, "memory": "3 GiB"}
+    return resolve({"sources": [str(source)], "out": str(out), "executor": executor, "evidence": {"keep": keep}}, {})
+
+
+def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS) -> Rounds:
+    """Rounds of a bare read and a run over the same source."""
     reads, runs = [], []
     stages: dict[str, float] = {}
-    for _ in range(ROUNDS):
-        out = folder / "whole-out"
+    out = folder / "whole-out"
+    for _ in range(rounds):
         shutil.rmtree(out, ignore_errors=True)
-        tree = {"sources": [str(path)], "out": str(out), "executor": {"workers": 2, "memory": "3 GiB"}}
-        config = resolve({**tree, "evidence": {"keep": keep}}, {})
-        blocks = open_and_plan(config)[1].blocks
+        config = configuration(path, out, keep)
+        (spec,), plan = open_and_plan(config)
+        read = partial(read_block, str(path), plan.layouts[0], (spec.height, spec.width))
         with make_executor("local", workers=2, memory=3 << 30) as executor:
-            list(executor.map(partial(read_block, str(path)), blocks[:2], "warm"))
+            list(executor.map(read, plan.blocks[:2], "warm"))
             begun = time.perf_counter()
-            list(executor.map(partial(read_block, str(path)), blocks, "read"))
+            list(executor.map(read, plan.blocks, "read"))
             reads.append(time.perf_counter() - begun)
         record = run(config, Reporter("quiet")).record
         stages = {stage["name"]: stage["seconds"] for stage in record["stages"]}
         runs.append(sum(stages.values()))
         shutil.rmtree(out)
-    return runs, reads, stages
+    return Rounds(runs, reads, stages)
 
 
-CASES = [(19, "uint8", 384, True), (19, "uint8", 384, False), (19, "float16", 384, True), (150, "uint8", 192, True)]
-"""Classes, dtype, images, and whether the evidence is kept."""
-
-
-def report(folder: Path) -> str:
-    rows = []
-    for number, (classes, dtype, images, keep) in enumerate(CASES):
-        path = source(folder, classes, dtype, images)
-        runs, reads, stages = measure(path, folder, keep)
-        ratios = sorted(a / b for a, b in zip(runs, reads, strict=True))
-        parts = ", ".join(f"{name} {value / min(reads):.2f}" for name, value in stages.items())
-        rows.append(
-            f"| {classes} | {dtype} | {images} | {'yes' if keep else 'no'} | {ratios[len(ratios) // 2]:.2f} "
-            f"({ratios[0]:.2f} to {ratios[-1]:.2f}) | {parts} |"
-        )
-        if [case[:3] for case in CASES[number + 1 : number + 2]] != [CASES[number][:3]]:
+def report(folder: Path, cases: Sequence[Case] = CASES, rounds: int = ROUNDS) -> Section:
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    for case, following in pairwise([*cases, None]):
+        assert case is not None
+        path = case.source(folder)
+        found = measure(path, folder, keep=case.keep, rounds=rounds)
+        middle, least, most = found.ratio
+        parts = ", ".join(f"{name} {value / min(found.reads):.2f}" for name, value in found.stages.items())
+        rows.append([case.name, f"{middle:.2f} ({least:.2f} to {most:.2f})", parts])
+        figures[f"whole: {case.name}: run over read"] = middle
+        if following is None or replace(case, keep=True) != replace(following, keep=True):
             shutil.rmtree(path)
-    return (
-        f"## Whole run, 2 workers, local disk, zstd (images of {HEIGHT} x {WIDTH}; median of {ROUNDS} rounds)\n\n"
+    return Section(
+        f"## Whole run, 2 workers, local disk, zstd (median of {rounds} rounds, and their range)\n\n"
         "All seven scores and the masks: time of all stages over that in which the same two workers read and decode\n"
         "predictions and labels once, through zarr; by stage in its units. Starting the workers is not in it.\n\n"
-        "| classes | predictions | images | evidence kept | run / bare read | by stage |\n|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
+        + table(["images", "run / bare read", "by stage"], rows),
+        figures,
     )

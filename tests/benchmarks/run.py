@@ -1,29 +1,25 @@
 """`make bench`: every figure is a ratio taken in this one run, on this one machine, beside what it is compared with.
 
-Writes `bench-run/benchmarks.md` and prints it. `run.py kernels whole memory ranking` picks parts.
+Writes `bench-run/benchmarks.md` and `bench-run/figures.json`, and prints. `run.py kernels whole` picks parts.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
+import time
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import bench_kernels
-import bench_memory
-import bench_ranking
-import bench_whole
-
-PARTS = {
-    "kernels": bench_kernels.report,
-    "whole": bench_whole.report,
-    "memory": bench_memory.report,
-    "ranking": bench_ranking.report,
-}
+PARTS = (
+    "kernels", "reading", "whole", "workers", "image", "memory", "cliffs", "ranking", "scheduler", "scale", "peers",
+)  # fmt: skip
+"""In the order of the report: `bench_<name>.py` each."""
 
 
 def machine() -> str:
@@ -40,13 +36,19 @@ def machine() -> str:
 def main(wanted: list[str]) -> None:
     folder = Path("bench-run").absolute()
     folder.mkdir(exist_ok=True)
-    text = f"# Benchmarks\n\nMachine: {machine()}. Load when it began: {psutil.getloadavg()[0]:.1f}.\n"
+    text = (
+        f"# Benchmarks\n\nMachine: {machine()}. Load when it began: {psutil.getloadavg()[0]:.1f}. "
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}.\n"
+    )
+    figures: dict[str, float] = {}
     print(text, flush=True)
     for name in wanted or PARTS:
-        part = PARTS[name](folder)
-        text += "\n" + part
-        print(part, flush=True)
+        part = import_module(f"bench_{name}").report(folder)
+        text += "\n" + part.text
+        figures |= part.figures
+        print(part.text, flush=True)
         (folder / "benchmarks.md").write_text(text)
+        (folder / "figures.json").write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

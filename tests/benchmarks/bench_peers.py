@@ -1,0 +1,134 @@
+"""The same arrays, the same machine, the same memory: cleanlab, plain dask.array and masksift."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import peers
+import psutil
+import zarr
+from numpy.lib.format import open_memmap
+from scenes import make_source
+from section import MIB, Section, table
+
+SIZES = (10, 100, 1_000)
+CLASSES, HEIGHT, WIDTH = 19, 256, 512
+NAMES = {"cleanlab": "cleanlab", "dask": "dask.array", "masksift": "masksift"}
+GIVEN_UP = 1_800
+"""Seconds after which a contender is ended."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``stopped``: why there is no result, "" where there is one; ``memory``: bytes, ``tasks``: given to dask."""
+
+    stopped: str
+    seconds: float
+    memory: int
+    tasks: int = 0
+
+
+def data_set(folder: Path, images: int) -> Path:
+    """A source of float32 predictions, no pixel ignored (cleanlab knows no ignore value), also as two .npy files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    group = zarr.open_group(
+        str(make_source(folder / "peers.zarr", images, CLASSES, HEIGHT, WIDTH, dtype="float32", border=False)), mode="r"
+    )
+    for name in ("labels", "predictions"):
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        copy = open_memmap(folder / f"{name}.npy", "w+", array.dtype, array.shape)
+        for i in range(images):
+            copy[i] = array[i]
+        copy.flush()
+    return folder
+
+
+def anonymous(process: psutil.Process) -> int:
+    """Bytes that a process and all it started hold by themselves: pages of files are the system's to drop, and what
+    forked processes share counts once."""
+    held = 0
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            lines = Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        held += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss_Anon:"))
+    return held
+
+
+def contend(name: str, folder: Path) -> Outcome:
+    """Run one contender in a process of its own."""
+    with (folder / f"{name}.log").open("w") as log:
+        begun, memory = time.perf_counter(), 0
+        process = subprocess.Popen(
+            [sys.executable, peers.__file__, name, str(folder)], stdout=log, stderr=log, start_new_session=True
+        )
+        seen = psutil.Process(process.pid)
+        while process.poll() is None:
+            try:
+                memory = max(memory, anonymous(seen))
+            except psutil.NoSuchProcess:
+                break
+            if time.perf_counter() - begun > GIVEN_UP:
+                os.killpg(process.pid, 9)
+                process.wait()
+                return Outcome(f"ended after {GIVEN_UP // 60} minutes", GIVEN_UP, memory)
+            time.sleep(0.1)
+        seconds = time.perf_counter() - begun
+    if process.wait() != 0:
+        return Outcome(_reason(folder / f"{name}.log"), seconds, memory)
+    return Outcome("", seconds, memory, json.loads((folder / f"{name}.json").read_text())["tasks"])
+
+
+def _reason(log: Path) -> str:
+    """The last error that a log tells."""
+    lines = [line for line in log.read_text().splitlines() if "Error" in line or "Killed" in line]
+    return f"stops: {lines[-1].strip()[:80]}" if lines else "stops"
+
+
+def agree(folder: Path, names: list[str]) -> None:
+    """The contenders computed the same: softmin to what float16 evidence rounds, flagged pixels to a per mille."""
+    scores = {name: np.load(folder / f"{name}.npy") for name in names}
+    flagged = {name: json.loads((folder / f"{name}.json").read_text())["flagged"] for name in names}
+    for name in names:
+        assert np.abs(scores[name] - scores["masksift"]).max() < 2e-3, name
+        assert abs(flagged[name] - flagged["masksift"]) <= 1e-3 * flagged["masksift"] + 10, flagged
+
+
+def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    for images in sizes:
+        place = data_set(folder / "peers", images)
+        outcomes = {name: contend(name, place) for name in NAMES}
+        agree(place, [name for name, outcome in outcomes.items() if not outcome.stopped])
+        own = outcomes["masksift"]
+        for name, outcome in outcomes.items():
+            ratio = "" if outcome.stopped else f"{outcome.seconds / own.seconds:.1f}"
+            rows.append(
+                [f"{images:,}", NAMES[name], outcome.stopped or f"{outcome.seconds:.0f}", ratio,
+                 f"{outcome.memory / MIB:,.0f}", f"{outcome.tasks:,}" if outcome.tasks else ""]
+            )  # fmt: skip
+            figures[f"peers: {images} {name}: MiB"] = outcome.memory / MIB
+            if not outcome.stopped:
+                figures[f"peers: {images} {name}: time over masksift"] = outcome.seconds / own.seconds
+        shutil.rmtree(place)
+    columns = ["images", "by", "wall time, s", "time, masksift is 1", "peak memory, MiB", "tasks"]
+    return Section(
+        f"## Beside others (float32, {HEIGHT} x {WIDTH}, {CLASSES} classes, {peers.MEMORY >> 30} GiB for each)\n\n"
+        "The softmin scores and the mask of label issues, imports and the start of workers included; all come to the\n"
+        "same scores and masks. cleanlab reads memory-mapped arrays with `n_jobs` and `batch_size` at their defaults;\n"
+        "dask.array and masksift read Zarr with two workers of half the memory each. Memory is what all processes of\n"
+        "a contender hold by themselves, pages of files not counted.\n\n" + table(columns, rows),
+        figures,
+    )

@@ -1,0 +1,86 @@
+"""One core: how a chunk comes from the disk into memory that the kernels can walk over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from bench_whole import Case
+from section import Section, spread, table
+
+from masksift.config import resolve
+from masksift.run import open_and_plan
+from masksift.storage.arrays import ArrayReader
+
+ROUNDS = 5
+CASES = (Case(19, "uint8", 64), Case(19, "float16", 32), Case(150, "uint8", 16))
+ZARRS = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+
+
+def through_zarr(path: Path, images: int) -> None:
+    """zarr's own pipeline, or the one that is set."""
+    predictions = zarr.open_group(str(path), mode="r")["predictions"]
+    for i in range(images):
+        predictions[i : i + 1]  # type: ignore[index]
+
+
+def through_zarrs(path: Path, images: int) -> None:
+    """zarr with the pipeline of the package zarrs."""
+    with zarr.config.set(ZARRS):
+        through_zarr(path, images)
+
+
+def direct(path: Path, images: int) -> None:
+    """As a task reads: into memory that is used again."""
+    config = resolve({"sources": [str(path)], "out": str(path.parent / "reading-out")}, {})
+    (spec,), _ = open_and_plan(config)
+    reader = ArrayReader(spec.predictions, {})
+    out = np.empty((1, *spec.predictions.shape[1:]), spec.predictions.dtype)
+    whole = slice(0, spec.height), slice(0, spec.width)
+    for i in range(images):
+        reader.read(slice(i, i + 1), slice(0, spec.classes), *whole, out=out)
+
+
+def ways() -> dict[str, Callable[[Path, int], Any]]:
+    """What there is to compare: zarrs where it is installed."""
+    try:
+        import zarrs  # noqa: F401
+    except ImportError:
+        return {"zarr": through_zarr, "masksift": direct}
+    return {"zarr": through_zarr, "zarr with zarrs": through_zarrs, "masksift": direct}
+
+
+def report(folder: Path) -> Section:
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        for case in CASES:
+            path = case.source(folder)
+            seconds: dict[str, list[float]] = {name: [] for name in ways()}
+            for _ in range(ROUNDS):
+                for name, read in ways().items():
+                    begun = time.perf_counter()
+                    read(path, case.images)
+                    seconds[name].append(time.perf_counter() - begun)
+            size = case.classes * case.height * case.width * np.dtype(case.dtype).itemsize * case.images
+            for name, taken in seconds.items():
+                middle, least, most = spread(a / b for a, b in zip(seconds["zarr"], taken, strict=True))
+                rate = size / spread(taken)[0] / 1e9
+                rows.append([case.name, name, f"{middle:.2f} ({least:.2f} to {most:.2f})", f"{rate:.2f}"])
+                figures[f"reading: {case.name} {name}: speed over zarr"] = middle
+            shutil.rmtree(path)
+    finally:
+        os.sched_setaffinity(0, cores)
+    return Section(
+        f"## Reading, one core, local disk, zstd (median of {ROUNDS} rounds, and their range)\n\n"
+        + table(["images", "by", "speed, zarr is 1", "GB/s decoded"], rows),
+        figures,
+    )

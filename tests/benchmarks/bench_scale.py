@@ -1,0 +1,64 @@
+"""From a thousand tiny images to a million, on a scheduler of its own: what an image costs, and who holds how much."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cluster import cluster, watched_run
+from scenes import make_source
+from section import MIB, Section, table
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+CLASSES, SIDE, CHUNK = 8, 32, 256
+PROJECTED = 100_000_000
+
+
+def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
+    out = folder / "scale-out"
+    found = []
+    for images in sizes:
+        source = make_source(folder / f"scale-{images}.zarr", images, CLASSES, SIDE, SIDE, chunk=CHUNK)
+        with cluster(folder, 2) as dask:
+            flags = ("--executor.kind", "dask", "--executor.address", dask.address)
+            found.append((images, watched_run(source, out, *flags, also={"scheduler": dask.scheduler})))
+        shutil.rmtree(source)
+    shutil.rmtree(out)
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    last = found[-1][1].seconds / found[-1][0]
+    for images, run in found:
+        each = run.seconds / images
+        ranking = next(stage["seconds"] for stage in run.record["stages"] if stage["name"] == "rank")
+        held = [run.peaks[who] / MIB for who in ("client", "scheduler")]
+        rows.append(
+            [f"{images:,}", run.record["blocks"], f"{each / last:.2f}", f"{each * 1e6:,.0f}",
+             f"{ranking / run.seconds:.0%}", *(f"{value:,.0f}" for value in held)]
+        )  # fmt: skip
+        figures |= {
+            f"scale: {images} images: client MiB": held[0],
+            f"scale: {images} images: scheduler MiB": held[1],
+            f"scale: {images} images: seconds an image": each,
+        }
+    rows.append([f"{PROJECTED:,}, projected", *_project(found, figures)])
+    columns = ["images", "blocks", "time an image, the last is 1", "microseconds an image", "of it ranking",
+               "client, MiB", "scheduler, MiB"]  # fmt: skip
+    return Section(
+        f"## Scale (uint8, {SIDE} x {SIDE}, {CLASSES} classes, {CHUNK} images a chunk; a scheduler and two workers)\n\n"
+        "All seven scores, masks and the ranking. Peaks of resident memory. Projected: the last row, and so much more\n"
+        "for each block as between the last two.\n\n" + table(columns, rows),
+        figures,
+    )
+
+
+def _project(found: list, figures: dict[str, float]) -> list[object]:  # type: ignore[type-arg]
+    """A hundred million images by the slope between the last two sizes."""
+    (_, before), (images, run) = found[-2:]
+    blocks = run.record["blocks"]
+    more = blocks * PROJECTED / images - blocks
+    held = []
+    for who in ("client", "scheduler"):
+        slope = max(0, run.peaks[who] - before.peaks[who]) / (blocks - before.record["blocks"])
+        held.append((run.peaks[who] + slope * more) / MIB)
+        figures[f"scale: projected: {who} MiB"] = held[-1]
+    return [f"{blocks * PROJECTED // images:,}", "", "", "", *(f"{value:,.0f}" for value in held)]

@@ -1,0 +1,92 @@
+"""The run's own client and a real scheduler, before 200 workers that answer without computing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import psutil
+import simulated
+from cluster import cluster
+from distributed import Client
+from scenes import make_source
+from section import MIB, Section, table
+
+from masksift.config import resolve
+from masksift.executors import make_executor
+from masksift.plan import Settings, make_plan
+from masksift.run import make_job, open_and_plan
+from masksift.schema import DataSpec
+from masksift.tasks import Job, Parts
+
+WORKERS, PROCESSES = 200, 2
+IMAGES = 1_000_000
+"""Of 512 x 1024 with 19 classes: some four thousand blocks."""
+CASES = {"condense": 0.015, "score": 0.006}
+"""Seconds of a core that such an image takes: a quarter of the rows of the part `image`, rounded down."""
+
+
+def big_run(folder: Path) -> tuple[Job, Parts]:
+    """What a run over a data set of that size would send to its workers; the data set itself is not there."""
+    small = make_source(folder / "scheduler.zarr", 2, 19, 512, 1024)
+    config = resolve({"sources": [str(small)], "out": str(folder / "scheduler-out")}, {})
+    (spec,), _ = open_and_plan(config)
+    predictions, labels = (
+        replace(array, shape=(IMAGES, *array.shape[1:])) for array in (spec.predictions, spec.labels)
+    )
+    sources: tuple[DataSpec, ...] = (replace(spec, predictions=predictions, labels=labels),)
+    plan = make_plan(sources, Settings(methods=tuple(config.methods)), {})
+    return make_job(config, plan, config.out, plan.fingerprint), Parts(plan, sources)
+
+
+def busy(address: str, job: Job, parts: Parts, seconds: float) -> tuple[float, float]:
+    """(share of the workers' time that was spent in tasks, seconds), from the first task given to the last answer."""
+    with make_executor("dask", workers=None, memory=None, address=address, timeout=60) as executor:
+        list(executor.map(partial(simulated.answer, job, 0.0), parts[:WORKERS], "warm"))
+        begun = time.perf_counter()
+        spent = sum(r.seconds for r in executor.map(partial(simulated.answer, job, seconds), parts, "simulated"))
+        wall = time.perf_counter() - begun
+    return spent / (WORKERS * wall), wall
+
+
+def report(folder: Path) -> Section:
+    job, parts = big_run(folder)
+    rows: list[list[object]] = []
+    figures: dict[str, float] = {}
+    client = psutil.Process()
+    with cluster(folder, 0) as dask:
+        each = [sys.executable, simulated.__file__, dask.address, str(WORKERS // PROCESSES)]
+        crowd = [subprocess.Popen(each, stderr=subprocess.DEVNULL) for _ in range(PROCESSES)]
+        try:
+            with Client(dask.address, timeout=30, set_as_default=False) as waiting:
+                waiting.wait_for_workers(WORKERS, timeout=120)
+            for name, an_image in CASES.items():
+                before = dask.scheduler.cpu_times().user, client.cpu_times().user
+                seconds = an_image * parts[0].block.images
+                share, wall = busy(dask.address, job, parts, seconds)
+                spent = [p.cpu_times().user - b for p, b in zip((dask.scheduler, client), before, strict=True)]
+                rows.append(
+                    [name, f"{seconds:.1f}", f"{len(parts):,}", f"{len(parts) / wall:.0f}", f"{share:.1%}",
+                     *(f"{1000 * cpu / len(parts):.1f}" for cpu in spent),
+                     f"{dask.scheduler.memory_info().rss / MIB:,.0f}"]
+                )  # fmt: skip
+                figures[f"scheduler: {name}: busy"] = share
+                figures[f"scheduler: {name}: scheduler ms a task"] = 1000 * spent[0] / len(parts)
+        finally:
+            for process in crowd:
+                process.kill()
+                process.wait()
+    columns = ["stage", "seconds a task", "tasks", "tasks a second", "workers busy", "scheduler, CPU ms a task",
+               "client, CPU ms a task", "scheduler, MiB"]  # fmt: skip
+    return Section(
+        f"## A scheduler with {WORKERS} simulated workers\n\n"
+        f"The run's own client gives the tasks of {IMAGES:,} images (512 x 1024, 19 classes, uint8) to a real\n"
+        f"scheduler with {WORKERS} workers in {PROCESSES} processes that sleep for as long as a task takes and answer\n"
+        "its receipt. Busy: time spent in tasks over workers times wall time, first task to last answer. Scheduler,\n"
+        "client and workers share this machine's cores.\n\n" + table(columns, rows),
+        figures,
+    )

@@ -1,0 +1,118 @@
+"""One contender on one data set: `peers.py cleanlab|dask|masksift FOLDER`, each as its documentation would have it.
+
+All find the softmin score of every image and the mask of label issues, and leave `<name>.npy` (N,) scores and
+`<name>.json` with the number of flagged pixels and of tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MEMORY = 4 << 30
+"""Bytes that each contender may hold, beside pages of files."""
+TEMPERATURE = 0.1
+
+
+def leave(folder: Path, name: str, scores: NDArray[Any], flagged: int, tasks: int) -> None:
+    np.save(folder / f"{name}.npy", scores)
+    (folder / f"{name}.json").write_text(json.dumps({"flagged": int(flagged), "tasks": tasks}))
+
+
+def cleanlab(folder: Path) -> None:
+    """Memory-mapped arrays, n_jobs and batch_size at their defaults."""
+    from cleanlab.segmentation.filter import find_label_issues
+    from cleanlab.segmentation.rank import get_label_quality_scores
+
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    labels = np.load(folder / "labels.npy", mmap_mode="r")
+    pred_probs = np.load(folder / "predictions.npy", mmap_mode="r")
+    issues = find_label_issues(labels, pred_probs, verbose=False)
+    scores, _ = get_label_quality_scores(labels, pred_probs, temperature=TEMPERATURE, verbose=False)
+    leave(folder, "cleanlab", scores, issues.sum(), 0)
+
+
+def take(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    return np.take_along_axis(probabilities, labels[:, None].astype(np.intp), axis=1)[:, 0]
+
+
+def dask_array(folder: Path) -> None:
+    """The same arithmetic on dask.array over the Zarr chunks, on a local cluster of two workers."""
+    import dask
+    import dask.array as da
+    import zarr
+    from distributed import Client, LocalCluster
+
+    group = zarr.open_group(str(folder / "peers.zarr"), mode="r")
+    tasks = 0
+
+    def compute(*collections: Any) -> Any:
+        nonlocal tasks
+        tasks += len(dict(dask.optimize(*collections)[0].__dask_graph__()))
+        return dask.compute(*collections)
+
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit=MEMORY // 2, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster),
+    ):
+        probabilities, labels = da.from_zarr(group["predictions"]), da.from_zarr(group["labels"])
+        classes = probabilities.shape[1]
+        own = da.map_blocks(take, probabilities, labels, drop_axis=1, dtype=probabilities.dtype)
+        predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        sums = da.bincount(labels.ravel(), weights=own.ravel().astype(float), minlength=classes)
+        counts = da.bincount(labels.ravel(), minlength=classes)
+        weights = da.exp((own.min(axis=(1, 2), keepdims=True) - own) / TEMPERATURE)
+        softmin = (own * weights).sum(axis=(1, 2)) / weights.sum(axis=(1, 2))
+        sums, counts, scores = compute(sums, counts, softmin)
+        thresholds = sums / np.maximum(counts, 1)
+
+        def confident(predicted: NDArray[Any], confidence: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+            return (predicted != labels) & (confidence >= thresholds[predicted])
+
+        (issues,) = compute(da.map_blocks(confident, predicted, confidence, labels, dtype=bool).sum())
+        (lowest,) = compute(da.topk(own.ravel(), -int(issues)))
+        mask = (own <= lowest.max()) & (predicted != labels)
+        target = zarr.create_array(str(folder / "dask-mask.zarr"), shape=mask.shape, dtype=bool,
+                                   chunks=mask.chunksize, overwrite=True)  # fmt: skip
+        _, flagged = compute(da.store(mask, target, compute=False, lock=False), mask.sum())
+    leave(folder, "dask", scores, flagged, tasks)
+
+
+def masksift(folder: Path) -> None:
+    """`masksift run`, with two workers and the one score."""
+    import shutil
+
+    import distributed
+    import pyarrow.dataset as ds
+
+    from masksift.cli import main
+
+    out, tasks = folder / "masksift-out", 0
+    shutil.rmtree(out, ignore_errors=True)
+    submit = distributed.Client.submit
+
+    def counted(*words: Any, **more: Any) -> Any:
+        nonlocal tasks
+        tasks += 1
+        return submit(*words, **more)
+
+    distributed.Client.submit = counted  # type: ignore[method-assign]
+    code = main(["run", "--source", str(folder / "peers.zarr"), "--out", str(out), "--methods", "softmin",
+                 "--softmin.temperature", str(TEMPERATURE), "--executor.workers", "2",
+                 "--executor.memory", f"{MEMORY // 2 >> 20} MiB", "--log-format", "quiet"])  # fmt: skip
+    assert code == 0, code
+    rows = ds.dataset(out / "images").to_table().sort_by("index")
+    flagged = json.loads((out / "run.json").read_text())["flagged_pixels"]
+    leave(folder, "masksift", rows["softmin"].to_numpy(), flagged, tasks)
+
+
+if __name__ == "__main__":
+    {"cleanlab": cleanlab, "dask": dask_array, "masksift": masksift}[sys.argv[1]](Path(sys.argv[2]))
