@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-fast lint bench lock clean
+.PHONY: setup demo test test-fast lint bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py
+
+# Before a release: a few ratios beside those that are kept.
+bench-quick: setup
+	$(BIN)/python tests/benchmarks/quick.py
 
 # Pins without addresses: the file names versions and hashes, and no index.
 lock:

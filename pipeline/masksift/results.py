@@ -27,7 +27,7 @@ from masksift.tasks import PairCounts, images_part
 
 __all__ = ["class_pairs", "class_quality", "image_parts", "ranking", "thresholds_table", "write_ranking"]
 
-PART_ROWS = 1 << 20
+PART_ROWS = 1 << 18
 
 
 def thresholds_table(statistics: ClassStatistics, thresholds: Thresholds, class_names: Sequence[str]) -> pa.Table:
@@ -101,7 +101,7 @@ def write_ranking(
     folder: Folder, parts: Sequence[str], scored: int, methods: Sequence[str], rank_by: str,
     class_names: Sequence[str],
 ) -> int:  # fmt: skip
-    """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of a million rows;
+    """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of `PART_ROWS` rows;
     answers the bytes. What is there of an earlier attempt is overwritten."""
     schema = ranked_schema(methods)
     ordered = in_order(read_each(folder, parts, schema.names), schema, rank_by, PART_ROWS)

@@ -85,8 +85,8 @@ class Watched:
 
 
 def watched_run(source: Path, out: Path, *flags: str, also: dict[str, psutil.Process] | None = None) -> Watched:
-    """`masksift run` in a process of its own, with the peaks of the ``client``, of the largest ``worker`` among its
-    children, and of the processes named in ``also``."""
+    """`masksift run` in a process of its own, with the peaks of the ``client``, of the client ``before ranking``, of
+    the largest ``worker`` among its children, and of the processes named in ``also``."""
     shutil.rmtree(out, ignore_errors=True)
     words = [sys.executable, "-m", "masksift", "run", "--source", str(source), "--out", str(out), *flags]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -94,6 +94,8 @@ def watched_run(source: Path, out: Path, *flags: str, also: dict[str, psutil.Pro
     while process.poll() is None:
         try:
             peaks["client"] = max(peaks["client"], client.memory_info().rss)
+            if not (out / "ranking").exists():
+                peaks["before ranking"] = peaks["client"]
             for child in client.children(recursive=True):
                 peaks["worker"] = max(peaks["worker"], child.memory_info().rss)
             for name, other in (also or {}).items():

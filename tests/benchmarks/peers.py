@@ -39,7 +39,7 @@ def cleanlab(folder: Path) -> None:
 
 
 def take(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    return np.take_along_axis(probabilities, labels[:, None].astype(np.intp), axis=1)[:, 0]
+    return np.take_along_axis(probabilities, labels.astype(np.intp), axis=1)[:, 0]
 
 
 def dask_array(folder: Path) -> None:
@@ -65,7 +65,7 @@ def dask_array(folder: Path) -> None:
     ):
         probabilities, labels = da.from_zarr(group["predictions"]), da.from_zarr(group["labels"])
         classes = probabilities.shape[1]
-        own = da.map_blocks(take, probabilities, labels, drop_axis=1, dtype=probabilities.dtype)
+        own = da.map_blocks(take, probabilities, labels[:, None], drop_axis=1, dtype=probabilities.dtype)
         predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
         sums = da.bincount(labels.ravel(), weights=own.ravel().astype(float), minlength=classes)
         counts = da.bincount(labels.ravel(), minlength=classes)
@@ -97,14 +97,20 @@ def masksift(folder: Path) -> None:
 
     out, tasks = folder / "masksift-out", 0
     shutil.rmtree(out, ignore_errors=True)
-    submit = distributed.Client.submit
+    submit, spread = distributed.Client.submit, distributed.Client.map
 
     def counted(*words: Any, **more: Any) -> Any:
         nonlocal tasks
         tasks += 1
         return submit(*words, **more)
 
-    distributed.Client.submit = counted  # type: ignore[method-assign]
+    def counted_all(*words: Any, **more: Any) -> Any:
+        nonlocal tasks
+        futures = spread(*words, **more)
+        tasks += len(futures)
+        return futures
+
+    distributed.Client.submit, distributed.Client.map = counted, counted_all  # type: ignore[method-assign]
     code = main(["run", "--source", str(folder / "peers.zarr"), "--out", str(out), "--methods", "softmin",
                  "--softmin.temperature", str(TEMPERATURE), "--executor.workers", "2",
                  "--executor.memory", f"{MEMORY // 2 >> 20} MiB", "--log-format", "quiet"])  # fmt: skip

@@ -35,20 +35,29 @@ def machine() -> str:
 
 def main(wanted: list[str]) -> None:
     folder = Path("bench-run").absolute()
-    folder.mkdir(exist_ok=True)
-    text = (
-        f"# Benchmarks\n\nMachine: {machine()}. Load when it began: {psutil.getloadavg()[0]:.1f}. "
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}.\n"
-    )
-    figures: dict[str, float] = {}
-    print(text, flush=True)
+    (folder / "parts").mkdir(parents=True, exist_ok=True)
     for name in wanted or PARTS:
-        part = import_module(f"bench_{name}").report(folder)
-        text += "\n" + part.text
-        figures |= part.figures
-        print(part.text, flush=True)
-        (folder / "benchmarks.md").write_text(text)
-        (folder / "figures.json").write_text(json.dumps(figures, indent=1))
+        load = psutil.getloadavg()[0]
+        section = import_module(f"bench_{name}").report(folder)
+        told = {"text": section.text, "figures": section.figures, "machine": machine(), "load": round(load, 1),
+                "day": time.strftime("%Y-%m-%d", time.gmtime())}  # fmt: skip
+        print(section.text, flush=True)
+        (folder / "parts" / f"{name}.json").write_text(json.dumps(told))
+        write(folder)
+
+
+def write(folder: Path) -> None:
+    """The report and the figures of all parts that were run here, each part in one run of its own."""
+    parts = {
+        name: json.loads(path.read_text()) for name in PARTS if (path := folder / "parts" / f"{name}.json").exists()
+    }
+    places = {part["machine"] for part in parts.values()}
+    text = f"# Benchmarks\n\nMachine: {', '.join(sorted(places))}. Ratios within a part are of one run.\n"
+    for part in parts.values():
+        text += f"\n{part['text']}\n{part['day']}, load of the machine when the part began: {part['load']}\n"
+    figures = {name: value for part in parts.values() for name, value in part["figures"].items()}
+    (folder / "benchmarks.md").write_text(text)
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,169 @@
+"""The cost page: what 1, 10 and 100 million images of Cityscapes' size take, computed from the rows of a benchmark run.
+
+`cost.py FIGURES.json PAGE.md`. Prices are words of the command: --storage (a GB and month), --get, --put (a thousand
+requests), --core-hour, in dollars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from section import table
+
+IMAGES = (1_000_000, 10_000_000, 100_000_000)
+CLASSES = (19, 150)
+WORKERS = (10, 100, 1_000)
+WAYS = ("full predictions", "evidence at inference")
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Dollars. List prices of an object store and of a general-purpose virtual core; yours will differ."""
+
+    storage: float = 0.023
+    get: float = 0.0004
+    put: float = 0.005
+    core_hour: float = 0.048
+
+
+class Figures:
+    """Rows of a benchmark run by name, and which of them were used."""
+
+    def __init__(self, rows: Mapping[str, float]) -> None:
+        self._rows = rows
+        self.used: dict[str, float] = {}
+
+    def __call__(self, name: str) -> float:
+        self.used[name] = self._rows[name]
+        return self._rows[name]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one data set: bytes that lie in the store, requests, seconds of a core, of the scheduler, of the ranking."""
+
+    stored: float
+    gets: float
+    puts: float
+    core_seconds: float
+    tasks: float
+    scheduler_seconds: float
+    ranking_seconds: float
+    busy: float
+
+    def wall(self, workers: int) -> float:
+        """Seconds on so many workers of one core: the scheduler gives no more tasks than it can."""
+        return max(self.core_seconds / (workers * self.busy), self.scheduler_seconds) + self.ranking_seconds
+
+
+def cost(figures: Figures, images: int, classes: int, way: str) -> Cost:
+    """What so many images take."""
+
+    def image(name: str) -> float:
+        return figures(f"image: {classes} classes: {name}")
+
+    full = way == WAYS[0]
+    blocks = images / image("images")
+    stored = image("labels") + image("evidence") + image("mask") + full * image("predictions")
+    # without predictions one chunk of them and one of labels are not read, nor the rest for the first of two passes
+    gets = images * (image("reads") - 2 * (not full)) + blocks * image("more reads") / (1 if full else 2)
+    passes = 2 if full else 1
+    a_task = max(figures(f"scheduler: {stage}: scheduler ms a task") for stage in ("condense", "score")) / 1000
+    rows = 100_000_000
+    return Cost(
+        stored=images * stored,
+        gets=gets,
+        puts=images * image("writes"),
+        core_seconds=images * (image("score") + (image("condense") if full else image("in memory"))),
+        tasks=passes * blocks,
+        scheduler_seconds=passes * blocks * a_task,
+        ranking_seconds=images * figures(f"ranking: {rows} rows: seconds") / rows,
+        busy=min(figures(f"scheduler: {stage}: busy") for stage in ("condense", "score")),
+    )
+
+
+def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
+    """The page, as Markdown."""
+    figures = Figures(rows)
+    costs = {
+        (images, classes, way): cost(figures, images, classes, way)
+        for images in IMAGES for classes in CLASSES for way in WAYS
+    }  # fmt: skip
+    names = ["images", "classes", "kept in the store"]
+    heads = [[f"{images:,}", classes, way] for images, classes, way in costs]
+    money = [
+        [*head, f"{found.stored / 1e12:,.1f}", f"{found.stored / 1e9 * prices.storage:,.0f}",
+         f"{(found.gets + found.puts) / 1e6:,.1f}", f"{(found.gets * prices.get + found.puts * prices.put) / 1e3:,.0f}",
+         f"{found.core_seconds / 3600:,.0f}", f"{found.core_seconds / 3600 * prices.core_hour:,.0f}"]
+        for head, found in zip(heads, costs.values(), strict=True)
+    ]  # fmt: skip
+    walls = [
+        [*head, *(_time(found.wall(workers)) for workers in WORKERS), f"{found.tasks:,.0f}"]
+        for head, found in zip(heads, costs.values(), strict=True)
+    ]
+    return "\n".join([
+        TEXT.format(source=source, **vars(prices)),
+        table([*names, "TB", "$ a month", "million requests", "$", "core hours", "$"], money),
+        WALL,
+        table([*names, *(f"on {workers:,} workers" for workers in WORKERS), "tasks"], walls),
+        FETCH.format(
+            *(f"{(figures(f'image: {k} classes: predictions') / figures(f'image: {k} classes: condense')) / 1e6:,.0f}"
+              for k in CLASSES)
+        ),
+        table(["row of the benchmarks", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]),
+    ])  # fmt: skip
+
+
+def _time(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+TEXT = """# What it costs
+
+What a run over 1, 10 and 100 million images of Cityscapes' size (1,024 x 2,048) takes: computed by
+`tests/benchmarks/cost.py` from rows of one run of `make bench` ({source}), which stand at the end, and from prices:
+{storage} $ a GB and month, {get} $ a thousand reads, {put} $ a thousand writes, {core_hour} $ a core and hour. They are
+words of the command: `.venv/bin/python tests/benchmarks/cost.py --help`.
+
+"Full predictions": the model's uint8 predictions lie in the store beside the labels, and a run reads them once.
+"Evidence at inference": the model's program condenses what it has in memory and stores the evidence alone; the core
+hours are those of condensing there and of scoring later. Predictions and labels of the benchmark are drawn: how well
+yours pack decides the first two columns.
+"""
+WALL = """
+Wall time: core seconds over workers of one core each, of which a scheduler with 200 simulated workers kept the share
+below busy; never less than the scheduler's own time for the tasks; then the ranking, in one client. What the store and
+the network take is not in it.
+"""
+FETCH = """
+To keep up, the store must give each worker {} MB a second with 19 classes and {} with 150, as stored.
+
+## The rows
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compute the cost page from the figures of a benchmark run.")
+    parser.add_argument("figures", type=Path)
+    parser.add_argument("page", type=Path)
+    for name, price in vars(Prices()).items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=float, default=price, help=f"dollars, {price} unless said"
+        )
+    words = vars(parser.parse_args())
+    rows, target = words.pop("figures"), words.pop("page")
+    target.write_text(page(json.loads(rows.read_text()), Prices(**words), rows.name))
+
+
+if __name__ == "__main__":
+    main()
