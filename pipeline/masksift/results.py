@@ -101,8 +101,8 @@ def write_ranking(
     folder: Folder, parts: Sequence[str], scored: int, methods: Sequence[str], rank_by: str,
     class_names: Sequence[str],
 ) -> int:  # fmt: skip
-    """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of `PART_ROWS` rows;
-    answers the bytes. What is there of an earlier attempt is overwritten."""
+    """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of `PART_ROWS`
+    rows; answers the bytes. What is there of an earlier attempt is overwritten."""
     schema = ranked_schema(methods)
     ordered = in_order(read_each(folder, parts, schema.names), schema, rank_by, PART_ROWS)
     written, done = 0, 0

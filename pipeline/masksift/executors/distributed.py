@@ -168,9 +168,9 @@ class DistributedExecutor:
         return self.client.submit(_merge_all, merge, list(group), key=key, retries=RETRIES, pure=False)
 
     def _window(self, function: Callable[[Item], Any], items: Iterable[Item], stage: str) -> Iterator[list[Any]]:
-        """Futures as they finish, those that are done together at once, with a bounded number of tasks at the scheduler.
-        An item whose task raised is submitted again, `RETRIES` times. Nothing is asked of the scheduler for one task
-        alone where there are more: before hundreds of workers its answers are what a run waits for."""
+        """Futures as they finish, those that are done together at once, with a bounded number of tasks at the
+        scheduler. An item whose task raised is submitted again, `RETRIES` times. Nothing is asked of the scheduler for
+        one task alone where there are more: before hundreds of workers its answers are what a run waits for."""
         waiting = iter(enumerate(items))
         running: dict[Any, tuple[Item, int]] = {}
         done = distributed.as_completed(loop=self.client.loop, raise_errors=False)
