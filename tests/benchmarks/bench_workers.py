@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from bench_whole import Case
@@ -10,7 +14,9 @@ from cluster import cluster, watched_run
 from section import Section, spread, table
 
 ROUNDS = 3
-CASE = Case(19, "uint8", 384)
+CASE, FEW = Case(19, "uint8", 384), Case(19, "uint8", 16, height=256)
+ALONE = (1, 2)
+"""Cores for merely decoding."""
 WAYS = {
     "1 process of 1 thread, on one core": (1, 1, True),
     "2 processes of 1 thread, on a core each": (2, 1, True),
@@ -21,16 +27,37 @@ WAYS = {
 """Processes, threads of each, and whether a process has one core alone."""
 
 
+def decode(source: Path, cores: int) -> float:
+    """Seconds in which so many processes, on a core each, decode the predictions of a source, a share each."""
+    begun = time.perf_counter()
+    script = (
+        "import os, sys, zarr; path, core, first, step = sys.argv[1], *map(int, sys.argv[2:]); "
+        "os.sched_setaffinity(0, {core}); array = zarr.open_group(path, mode='r')['predictions']; "
+        "[array[i] for i in range(first, len(array), step)]"
+    )
+    free = sorted(os.sched_getaffinity(0))
+    shares = [
+        subprocess.Popen([sys.executable, "-c", script, str(source), *map(str, (free[i % len(free)], i, cores))])
+        for i in range(cores)
+    ]
+    assert all(process.wait() == 0 for process in shares)
+    return time.perf_counter() - begun
+
+
 def report(folder: Path) -> Section:
-    source, out = CASE.source(folder), folder / "workers-out"
+    source, few, out = CASE.source(folder), FEW.source(folder), folder / "workers-out"
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    alone: dict[int, list[float]] = {cores: [] for cores in ALONE}
     for _ in range(ROUNDS):
         for way, (processes, threads, pinned) in WAYS.items():
             with cluster(folder, processes, threads, memory="6GiB", pinned=pinned) as dask:
                 flags = ("--executor.kind", "dask", "--executor.address", dask.address)
+                watched_run(few, out, *flags)  # so that the workers have imported and loaded what they need
                 seconds[way].append(watched_run(source, out, *flags).seconds)
-    shutil.rmtree(source)
-    shutil.rmtree(out)
+        for cores in ALONE:
+            alone[cores].append(decode(source, cores))
+    for path in (source, few, out):
+        shutil.rmtree(path)
     first = next(iter(WAYS))
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
@@ -38,10 +65,14 @@ def report(folder: Path) -> Section:
         middle, least, most = spread(one / other for one, other in zip(seconds[first], taken, strict=True))
         rows.append([way, f"{middle:.2f} ({least:.2f} to {most:.2f})"])
         figures[f"workers: {way}: speed"] = middle
+    middle, least, most = spread(one / two for one, two in zip(alone[1], alone[2], strict=True))
+    rows.append(["merely decoding, on two cores instead of one", f"{middle:.2f} ({least:.2f} to {most:.2f})"])
+    figures["workers: merely decoding on two cores: speed"] = middle
     return Section(
         f"## Processes and threads ({CASE.name}; median of {ROUNDS} rounds, and their range)\n\n"
         "The whole run with a scheduler and workers of its own on a machine of two cores. Each process also reads one\n"
-        "chunk ahead in a thread: where it has more than one core, it uses more than one.\n\n"
+        "chunk ahead in a thread: where it has more than one core, it uses more than one. The last row is what the\n"
+        "machine itself gives: processes that share nothing decode the same predictions and drop them.\n\n"
         + table(["workers", "speed, one process on one core is 1"], rows),
         figures,
     )
