@@ -33,7 +33,7 @@ def decode(source: Path, cores: int) -> float:
     script = (
         "import os, sys, zarr; path, core, first, step = sys.argv[1], *map(int, sys.argv[2:]); "
         "os.sched_setaffinity(0, {core}); array = zarr.open_group(path, mode='r')['predictions']; "
-        "[array[i] for i in range(first, len(array), step)]"
+        "[array[i] for i in range(first, array.shape[0], step)]"
     )
     free = sorted(os.sched_getaffinity(0))
     shares = [
