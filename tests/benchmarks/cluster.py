@@ -71,6 +71,10 @@ def cluster(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+CLOSING = 2.0
+"""Seconds, at most, from the end of the last stage to the end of the process."""
+
+
 @dataclass(frozen=True)
 class Watched:
     """A run as its record tells it, and the peak resident bytes of its processes."""
@@ -90,12 +94,12 @@ def watched_run(source: Path, out: Path, *flags: str, also: dict[str, psutil.Pro
     shutil.rmtree(out, ignore_errors=True)
     words = [sys.executable, "-m", "masksift", "run", "--source", str(source), "--out", str(out), *flags]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    history: list[tuple[float, int]] = []
     client, peaks = psutil.Process(process.pid), dict.fromkeys(["client", "worker", *(also or {})], 0)
     while process.poll() is None:
         try:
             peaks["client"] = max(peaks["client"], client.memory_info().rss)
-            if not (out / "ranking").exists():
-                peaks["before ranking"] = peaks["client"]
+            history.append((time.perf_counter(), peaks["client"]))
             for child in client.children(recursive=True):
                 peaks["worker"] = max(peaks["worker"], child.memory_info().rss)
             for name, other in (also or {}).items():
@@ -105,4 +109,7 @@ def watched_run(source: Path, out: Path, *flags: str, also: dict[str, psutil.Pro
         time.sleep(0.05)
     said = process.communicate()
     assert process.returncode == 0, said
-    return Watched(json.loads((out / "run.json").read_text()), peaks)
+    record = json.loads((out / "run.json").read_text())
+    ranked = history[-1][0] - record["stages"][-1]["seconds"] - CLOSING
+    peaks["before ranking"] = max([peak for when, peak in history if when < ranked], default=history[0][1])
+    return Watched(record, peaks)
