@@ -229,8 +229,9 @@ class DistributedExecutor:
                     answers: list[Any] = self.client.sync(gather, list(futures), callback_timeout=PATIENCE)
                     return answers
                 except TimeoutError:
+                    # pending: a worker died with what it answered, and another one makes it again
                     alive = self.client.status == "running"
-                    if not alive or any(future.status != "finished" for future in futures):
+                    if not alive or any(future.status not in ("finished", "pending") for future in futures):
                         raise
 
     @contextmanager
