@@ -131,7 +131,7 @@ def _figure(value: float) -> str:
 TEXT = """# What it costs
 
 What a run over 1, 10 and 100 million images of Cityscapes' size (1,024 x 2,048) takes: computed by
-`tests/benchmarks/cost.py` from rows of one run of `make bench` ({source}), which stand at the end, and from prices:
+`tests/benchmarks/cost.py` from rows of `make bench` ({source} beside it), which stand at the end, and from prices:
 {storage} $ a GB and month, {get} $ a thousand reads, {put} $ a thousand writes, {core_hour} $ a core and hour. They are
 words of the command: `.venv/bin/python tests/benchmarks/cost.py --help`.
 
