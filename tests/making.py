@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,11 +86,11 @@ class SecondLook:
     images: Sequence[Condensed]
     classes: int
 
-    def confident(self, limits: Array) -> int:
-        found = 0
+    def confident(self, limits: Mapping[Encoding, Array]) -> int:
+        (codes,), found = limits.values(), 0
         for one in self.images:
             other = (one.labels < self.classes) & (one.labels != one.planes.predicted_class)
-            reached = one.planes.predicted_confidence >= limits[one.planes.predicted_class]
+            reached = one.planes.predicted_confidence >= codes[one.planes.predicted_class]
             found += int((other & reached).sum()) if one.statistics else 0
         return found
 
@@ -119,7 +119,7 @@ def images_of(
     """What the scores of a data set see; None for an image that has none. `options` are those of `recipe_of`."""
     recipe = recipe or recipe_of(data.predictions.shape[1], data.predictions.dtype, **options)
     images = condense(data, recipe)
-    _, limits = thresholds(images, recipe, tau)
+    limits = thresholds(images, recipe, tau)[1].limits(recipe.evidence)
     return [
         Image(
             one.labels,

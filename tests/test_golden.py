@@ -88,4 +88,4 @@ def test_statistics_and_cut(golden: Golden) -> None:
     assert statistics.joint.tolist() == expected["joint"]
     assert statistics.pixels.tolist() == expected["n"]
     assert thresholds.estimated_issues == expected["estimated_issues"]
-    assert thresholds.cut_value == expected["cut"]
+    assert thresholds.cut == expected["cut"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from masksift.image import (
     thresholds_of,
 )
 from masksift.kernels.condense import Recipe
+from masksift.kernels.encoding import Encoding
 from masksift.methods import make_methods
 from masksift.schema import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED
 from masksift.statistics import ClassStatistics
@@ -167,7 +169,7 @@ class Asked:
     def __init__(self, images: list[Condensed], classes: int) -> None:
         self._look, self.questions = SecondLook(images, classes), list[str]()
 
-    def confident(self, limits: drawn.Array) -> int:
+    def confident(self, limits: Mapping[Encoding, drawn.Array]) -> int:
         self.questions.append("confident")
         return self._look.confident(limits)
 
@@ -191,7 +193,7 @@ def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, quest
     assert found.estimated_issues > 0
     assert asked.questions == questions
     nothing = Asked([], 4)
-    assert thresholds_of(ClassStatistics.zero(recipe), "balanced", nothing).cut == -1
+    assert thresholds_of(ClassStatistics.zero(recipe), "balanced", nothing).cut is None
     assert "cut" not in nothing.questions, "no issue, no cut"
 
 
@@ -204,7 +206,7 @@ def test_second_looks_count_what_numpy_counts(data: drawn.Data) -> None:
     for one in condense(data, recipe):
         look = SecondLook([one], classes)
         if one.statistics:
-            assert confident_pixels(one.labels, one.planes, limits) == look.confident(limits)
+            assert confident_pixels(one.labels, one.planes, limits) == look.confident({recipe.evidence: limits})
             for key in np.unique(one.planes.self_confidence >> 16).tolist():
                 found = cut_counts(one.labels, one.planes.self_confidence, classes, key)
                 np.testing.assert_array_equal(found, look.cut(key))

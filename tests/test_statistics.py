@@ -20,11 +20,13 @@ from masksift.kernels.condense import Recipe
 from masksift.kernels.encoding import Encoding
 from masksift.statistics import (
     ClassStatistics,
+    Statistics,
+    Thresholds,
     codes_at_least,
     confident_thresholds,
     count_confident,
-    cut_bin,
     decision_thresholds,
+    find_cut,
 )
 
 EVIDENCE = ("uint8", "uint16", "float16", "float32")
@@ -178,7 +180,7 @@ def same_as_the_reference(data: drawn.Data, *, evidence: str = "auto", tau: str 
     assert statistics.joint.tolist() == wanted.joint
     assert found.confident.tolist() == wanted.confident_threshold
     assert found.decision.tolist() == wanted.decision_threshold
-    assert (found.estimated_issues, found.cut_value) == (wanted.estimated_issues, wanted.cut)
+    assert (found.estimated_issues, found.cut) == (wanted.estimated_issues, wanted.cut)
     assert statistics.self_counts.sum() == sum(wanted.n)
 
 
@@ -207,7 +209,7 @@ def test_the_second_look_finds_the_cut_of_float32_exactly(count: int) -> None:
     images = condense(data, recipe)
     statistics, found = thresholds(images, recipe)
     assert np.flatnonzero(statistics.self_counts).tolist() == [0x3E00, 0x3F40], "the bins of 0.125 and of 0.75"
-    assert (found.estimated_issues, found.cut_value) == (count, sorted(low)[count - 1])
+    assert (found.estimated_issues, found.cut) == (count, sorted(low)[count - 1])
     same_as_the_reference(data, evidence="float32")
 
 
@@ -236,8 +238,9 @@ def test_no_pixel_no_threshold() -> None:
     recipe = recipe_of(2, "float16")
     _, found = thresholds([], recipe)
     assert found.confident.tolist() == found.decision.tolist() == [math.inf, math.inf]
-    assert found.confident_codes.tolist() == found.decision_codes.tolist() == [0x3C01, 0x3C01], "no code reaches them"
-    assert (found.estimated_issues, found.cut, found.cut_value) == (0, -1, None)
+    limits = found.limits(recipe.evidence)
+    assert limits.confident.tolist() == limits.decision.tolist() == [0x3C01, 0x3C01], "no code reaches them"
+    assert (found.estimated_issues, found.cut, limits.cut) == (0, None, -1)
 
 
 def test_a_class_that_is_never_labelled_is_never_confident() -> None:
@@ -245,7 +248,7 @@ def test_a_class_that_is_never_labelled_is_never_confident() -> None:
     recipe = recipe_of(2, "float32")
     _, found = thresholds(condense(data, recipe), recipe)
     assert found.confident.tolist() == [1.25 / 3, math.inf]
-    assert (found.estimated_issues, found.cut) == (0, -1)
+    assert (found.estimated_issues, found.cut) == (0, None)
 
 
 def test_a_confident_threshold_has_a_floor() -> None:
@@ -259,7 +262,7 @@ def test_a_class_of_equal_values_reaches_its_own_threshold(code: int) -> None:
     data = one_row([[code, 255 - code]] * 3, [0] * 3, "uint8")
     recipe = recipe_of(2, "uint8")
     _, found = thresholds(condense(data, recipe), recipe, "confident")
-    assert found.decision_codes[0] == max(code, 1)
+    assert found.limits(recipe.evidence).decision[0] == max(code, 1)
 
 
 def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
@@ -323,10 +326,78 @@ def test_codes_and_counts() -> None:
     assert count_confident(statistics, np.array([256, 1])) == 0
 
 
+# ---------------------------------------------------------------------------------------- several precisions
+
+PRECISIONS = (
+    Encoding("uint8", 1 / 255), Encoding("uint8", 0.01), Encoding("uint16", 1 / 65535), Encoding("float16"),
+    Encoding("float32"),
+)  # fmt: skip
+
+
+def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
+    """Pixels of two classes with these codes of self-confidence, all labelled 0."""
+    zero = ClassStatistics.zero(Recipe(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
+    zero.joint[0, 1] = len(codes)
+    fixed = sum(Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else code for code in codes)
+    keys = np.array(codes, np.int64) >> encoding.key_shift
+    return ClassStatistics(
+        encoding, zero.joint, (int(fixed), 0), np.bincount(keys, minlength=encoding.bins), zero.confident_counts,
+        zero.lattice_own, zero.lattice_every,
+    )  # fmt: skip
+
+
+@st.composite
+def codes_by_precision(draw: st.DrawFn) -> dict[Encoding, list[int]]:
+    """Codes of some precisions, some of them near each other."""
+    chosen = draw(st.lists(st.sampled_from(PRECISIONS), min_size=1, max_size=5, unique=True))
+    near = draw(st.floats(0, 1))
+
+    def codes(encoding: Encoding) -> st.SearchStrategy[int]:
+        middle = min(encoding.code_at_least(near), encoding.top)
+        some = st.integers(max(0, middle - 3), min(encoding.top, middle + 3))
+        return st.one_of(st.integers(0, encoding.top), some)
+
+    return {encoding: draw(st.lists(codes(encoding), min_size=1, max_size=8)) for encoding in chosen}
+
+
 @a_few
-@given(values=st.lists(st.integers(0, 9), min_size=1, max_size=30), data=st.data())
-def test_cut_bin_is_the_rank_th_smallest(values: list[int], data: st.DataObject) -> None:
+@given(codes=codes_by_precision(), data=st.data())
+def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
+    codes: dict[Encoding, list[int]], data: st.DataObject
+) -> None:
+    values = sorted(encoding.value(code) for encoding, those in codes.items() for code in those)
     rank = data.draw(st.integers(1, len(values)))
-    found, inside = cut_bin(np.bincount(values, minlength=10), rank)
-    assert found == sorted(values)[rank - 1]
-    assert inside == rank - sum(value < found for value in values)
+
+    def look(key: int) -> Any:
+        inside = [code & 0xFFFF for code in codes[PRECISIONS[-1]] if code >> 16 == key]
+        return np.bincount(np.array(inside, np.int64), minlength=1 << 16)
+
+    states = [counted(encoding, those) for encoding, those in codes.items()]
+    cut = find_cut(states, rank, look)
+    assert cut == values[rank - 1]
+    found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut)
+    for encoding, those in codes.items():
+        flagged = [code <= found.limits(encoding).cut for code in those]
+        assert flagged == [encoding.value(code) <= values[rank - 1] for code in those], encoding
+
+
+def test_no_issue_no_cut() -> None:
+    assert find_cut([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("nothing to look at")) is None
+
+
+@a_few
+@given(codes=codes_by_precision(), random=st.randoms(use_true_random=False))
+def test_states_of_several_precisions_are_merged_in_any_order(codes: dict[Encoding, list[int]], random: Random) -> None:
+    states = [Statistics((counted(encoding, [code]),)) for encoding, those in codes.items() for code in those]
+    whole = reduce(Statistics.merge, states, Statistics(()))
+    again = reduce(Statistics.merge, random.sample(states, len(states)))
+    assert [part.encoding for part in whole.parts] == [part.encoding for part in again.parts]
+    for one, other in zip(whole.parts, again.parts, strict=True):
+        same(one, other)
+    assert whole.pixels.tolist() == [sum(map(len, codes.values())), 0]
+    exact = sum(
+        (Fraction(encoding.value(code)) if encoding.is_float else code * encoding.unit
+         for encoding, those in codes.items() for code in those), Fraction()
+    )  # fmt: skip
+    assert whole.totals == [exact, 0]
+    assert confident_thresholds(whole)[0] == max(float(exact / int(whole.pixels[0])), 2e-6)

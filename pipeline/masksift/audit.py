@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -96,8 +96,9 @@ class _SecondLook:
     kept: list[_Kept]
     classes: int
 
-    def confident(self, limits: NDArray[np.int64]) -> int:
-        return sum(confident_pixels(one.labels, one.planes, limits) for one in self.kept if one.statistics)
+    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+        (codes,) = limits.values()
+        return sum(confident_pixels(one.labels, one.planes, codes) for one in self.kept if one.statistics)
 
     def cut(self, key: int) -> NDArray[np.int64]:
         counts = np.zeros(1 << 16, np.int64)
@@ -116,6 +117,7 @@ class Audit:
     ) -> None:  # fmt: skip
         self._config, self._names, self._ids, self._kept = config, class_names, image_ids, kept
         self._statistics, self._thresholds = statistics, thresholds
+        self._limits = thresholds.limits(statistics.encoding)
 
     def __repr__(self) -> str:
         worst = ", ".join(str(name) for name in self.ranking["image_id"][:5].to_pylist())
@@ -128,7 +130,7 @@ class Audit:
         planes = one.planes
         return Image(
             one.labels, planes.predicted_class, planes.self_confidence, planes.predicted_confidence, len(self._names),
-            self._thresholds, self._config.clc.rule,
+            self._limits, self._config.clc.rule,
         )  # fmt: skip
 
     @cached_property

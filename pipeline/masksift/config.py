@@ -38,9 +38,17 @@ def _counted(value: Any) -> Any:
     return str(value) if isinstance(value, (bool, float)) else value
 
 
+def _paired(value: Any) -> Any:
+    """A flag's `7:0,8:1` as a table; anything else as it is."""
+    if isinstance(value, str):
+        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _listed(value))
+    return value
+
+
 Word = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
 Amount = Annotated[str | int, BeforeValidator(_counted)]
 
 
@@ -63,6 +71,8 @@ class Arrays(_Section):
     predictions: str = Field("predictions", description="name of the predictions")
     labels: str = Field("labels", description="name of the labels")
     image_id: str = Field("image_id", description="name of the ids")
+    height: str = Field("height", description="name of the rows of padded images that are their own")
+    width: str = Field("width", description="name of their columns")
     predictions_axes: Names | None = Field(None, description="order of the stored axes: image,class,y,x")
     labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
     empty_label_chunks: Literal["missing", "fill"] | None = Field(
@@ -155,12 +165,13 @@ class ExecutorSection(_Section):
 class RunConfig(_Section):
     """One run. Every key is optional but `sources` and `out`."""
 
-    sources: Names = Field(description="URL of a Zarr group")
+    sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
     out: str = Field(min_length=1, description="URL of the results")
     methods: Names = Field(tuple(METHODS), description="scores to compute")
     rank_by: str = Field("softmin", description="score that the ranking is by")
     classes: Names | None = Field(None, description="class names; default: the source's")
     ignore: Numbers | None = Field(None, description="label values that do not count; default: the source's")
+    remap: Pairs | None = Field(None, description="label values and the classes they stand for: 7:0,8:1")
     kind: Literal["probabilities", "logits"] | None = Field(
         None, description="what predictions are; default: the source's"
     )
@@ -179,8 +190,8 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
-        if len(self.sources) != 1:
-            raise UsageError(f"{len(self.sources)} sources are given", "one run reads one source", "Give one --source")
+        if not self.sources:
+            raise UsageError("no source is given", "there is nothing to read", "Give --source URL, or a glob")
         for name in (*self.methods, self.rank_by):
             if name not in METHODS:
                 raise UsageError(
@@ -218,7 +229,7 @@ class RunConfig(_Section):
         """What is said here of the source."""
         return Overrides(
             **self.arrays.model_dump(), classes=self.classes, ignore=self.ignore, kind=self.kind, scale=self.scale,
-            sum_tolerance=self.sum_tolerance,
+            sum_tolerance=self.sum_tolerance, remap=tuple(sorted((self.remap or {}).items())),
         )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:

@@ -3,29 +3,39 @@ and by `masksift.audit` in a notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.kernels.condense import BadPixel, Recipe, class_dtype, class_plane, condense_slab
+from masksift.kernels.condense import BadPixel, Recipe, Remap, class_dtype, class_plane, condense_slab
+from masksift.kernels.encoding import Encoding
 from masksift.kernels.tally import count_at_least, refine, tally
 from masksift.methods import Image, Method
 from masksift.schema import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, Verdict
 from masksift.statistics import (
     ClassStatistics,
+    Statistics,
     Thresholds,
-    codes_at_least,
     confident_codes,
     confident_thresholds,
     count_confident,
-    cut_bin,
     decision_thresholds,
+    find_cut,
 )
 
-__all__ = ["Condensing", "LabelCheck", "Planes", "confident_pixels", "cut_counts", "score_image", "thresholds_of"]
+__all__ = [
+    "Condensing",
+    "LabelCheck",
+    "Planes",
+    "SecondLook",
+    "confident_pixels",
+    "cut_counts",
+    "score_image",
+    "thresholds_of",
+]
 
 _SHOWN = 8
 
@@ -33,14 +43,14 @@ _SHOWN = 8
 class LabelCheck:
     """Labels as class planes, window by window, with the first bad label of the image and how many there are."""
 
-    def __init__(self, classes: int, ignore: tuple[int, ...]) -> None:
-        self._classes, self._ignore = classes, ignore
+    def __init__(self, classes: int, ignore: tuple[int, ...], remap: Remap = ()) -> None:
+        self._classes, self._ignore, self._remap = classes, ignore, remap
         self._first: tuple[int, int, int] | None = None
         self._count = 0
 
     def plane(self, labels: NDArray[np.integer], y0: int = 0, x0: int = 0) -> NDArray[np.unsignedinteger]:
         """Class numbers (h, w) of one window of labels (h, w) that lies at (y0, x0) in the image."""
-        plane, bad = class_plane(labels, self._classes, self._ignore)
+        plane, bad = class_plane(labels, self._classes, self._ignore, self._remap)
         if bad is not None:
             y, x = (int(i) for i in np.argwhere(bad)[0])
             here = (y0 + y, x0 + x, int(labels[y, x]))
@@ -54,10 +64,11 @@ class LabelCheck:
         if self._first is None:
             return None
         y, x, value = self._first
+        known = f"one of the {len(self._remap)} of remap" if self._remap else f"a class 0..{self._classes - 1}"
         ignored = f" nor an ignore value {list(self._ignore)}" if self._ignore else ", and no ignore value is given"
         return Verdict(
             BAD_LABELS,
-            f"label {value} at (y={y}, x={x}) is neither a class 0..{self._classes - 1}{ignored}; "
+            f"label {value} at (y={y}, x={x}) is neither {known}{ignored}; "
             f"{self._count:,} such {'pixel' if self._count == 1 else 'pixels'}",
         )
 
@@ -143,19 +154,29 @@ def cut_counts(labels: NDArray[Any], self_confidence: NDArray[Any], classes: int
     return counts
 
 
-def thresholds_of(statistics: ClassStatistics, tau: str | float, second_look: Any) -> Thresholds:
-    """The thresholds of a whole data set. ``second_look`` answers what the statistics alone do not hold:
-    ``confident(limits) -> int`` (M, for evidence wider than 8 bits) and ``cut(key) -> counts`` (float32)."""
-    encoding = statistics.encoding
+class SecondLook(Protocol):
+    """What the statistics alone do not hold, from the evidence itself."""
+
+    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+        """The share of M of all images whose evidence has one of these precisions (more than 8 bits)."""
+
+    def cut(self, key: int) -> NDArray[np.int64]:
+        """(65536,) int64: the float32 self-confidences with that upper half, by their lower half."""
+
+
+def thresholds_of(statistics: ClassStatistics | Statistics, tau: str | float, look: SecondLook) -> Thresholds:
+    """The thresholds of a whole data set."""
     confident = confident_thresholds(statistics)
-    limits = confident_codes(encoding, confident)
-    decision = decision_thresholds(statistics, confident, tau)
-    issues = count_confident(statistics, limits) if encoding.dtype == "uint8" else int(second_look.confident(limits))
-    cut = -1
-    if issues:
-        key, rank = cut_bin(statistics.self_counts, issues)
-        cut = key if encoding.key_shift == 0 else (key << encoding.key_shift) + cut_bin(second_look.cut(key), rank)[0]
-    return Thresholds(encoding, confident, decision, limits, codes_at_least(encoding, decision), issues, cut)
+    issues, wide = 0, {}
+    for part in statistics.parts:
+        limits = confident_codes(part.encoding, confident)
+        if part.encoding.dtype == "uint8":
+            issues += count_confident(part, limits)
+        else:
+            wide[part.encoding] = limits
+    issues += look.confident(wide) if wide else 0
+    cut = find_cut(statistics.parts, issues, look.cut)
+    return Thresholds(confident, decision_thresholds(statistics, confident, tau), issues, cut)
 
 
 def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:

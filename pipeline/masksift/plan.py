@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, overload
 
 from masksift.errors import PlanRefused
@@ -19,7 +19,7 @@ from masksift.kernels.components import STRIP
 from masksift.kernels.condense import class_dtype
 from masksift.schema import Block, DataSpec
 
-__all__ = ["Blocks", "Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
+__all__ = ["Blocks", "Layout", "Numbers", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
 
 MIB = 1 << 20
 BASE_MEMORY = 330 * MIB
@@ -99,6 +99,29 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Numbers(Sequence[int]):
+    """Whole numbers in ranges, one range after the other: a million of them in no memory."""
+
+    ranges: tuple[range, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ranges))
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[int]: ...
+    def __getitem__(self, place: int | slice) -> int | list[int]:
+        if isinstance(place, slice):
+            return [self[n] for n in range(*place.indices(len(self)))]
+        for part in self.ranges:
+            if place < len(part):
+                return part[place]
+            place -= len(part)
+        raise IndexError(f"there are {len(self)} numbers")
+
+
+@dataclass(frozen=True)
 class Blocks(Sequence[Block]):
     """The blocks of a run, in order, each made when it is asked for: a hundred million images are a million blocks.
     ``sizes``: (images, images of a block) of each source."""
@@ -109,6 +132,11 @@ class Blocks(Sequence[Block]):
     def __post_init__(self) -> None:
         ends = accumulate(-(-images // block) for images, block in self.sizes)
         object.__setattr__(self, "_ends", tuple(ends))
+
+    @property
+    def ranges(self) -> tuple[range, ...]:
+        """The numbers of each source's blocks."""
+        return tuple(range(start, end) for start, end in pairwise((0, *self._ends)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -256,6 +284,7 @@ def _condense_memory(source: DataSpec, layout: Layout) -> int:
     area = images * rows * columns
     slab = area * source.classes * source.predictions.itemsize
     copies = 3 if source.predictions.axes == (0, 1, 2, 3) else 4  # walked, read ahead, its encoded bytes; transposed
+    copies += any(source.extent)  # a padded image's own part
     class_bytes = class_dtype(source.classes).itemsize
     planes = layout.group * source.pixels * (_plane_bytes(source, layout) + class_bytes)
     walked = rows * columns * (2 * 4 + class_bytes)

@@ -16,10 +16,10 @@ from numpy.typing import DTypeLike, NDArray
 from masksift.image import LabelCheck
 from masksift.kernels.condense import class_dtype
 from masksift.plan import Window
-from masksift.schema import MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict
+from masksift.schema import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict
 from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
 
-__all__ = ["Memory", "ahead", "judge", "read_labels", "read_window"]
+__all__ = ["Memory", "ahead", "judge", "own_part", "read_labels", "read_window"]
 
 T = TypeVar("T")
 
@@ -40,14 +40,19 @@ class Memory:
 
 
 def read_labels(
-    spec: DataSpec, reader: ArrayReader, memory: Memory, start: int, stop: int
+    spec: DataSpec, reader: ArrayReader, memory: Memory, start: int, stop: int, sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
-    """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong."""
+    """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong.
+    ``sizes`` (n, 2): the rows and columns that are an image's own; all others are ignored, whatever they hold."""
     numbers = class_dtype(spec.classes)
     plane = memory.array("class planes", (stop - start, spec.height, spec.width), numbers)
     plane[...] = np.iinfo(numbers).max
-    checks = [LabelCheck(spec.classes, spec.ignore) for _ in range(stop - start)]
-    verdicts: dict[int, Verdict] = {}
+    checks = [LabelCheck(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
+    verdicts = {
+        i: Verdict(BAD_LABELS, f"its own size is {rows} x {columns}, of {spec.height} x {spec.width} that are stored")
+        for i, (rows, columns) in enumerate(sizes.tolist(), start)
+        if not (0 < rows <= spec.height and 0 < columns <= spec.width)
+    }
     _, rows, columns = spec.labels.chunks
     whole = (stop - start) * spec.pixels <= 1 << 24
     rows, columns = (spec.height, spec.width) if whole else (rows, columns)
@@ -59,13 +64,20 @@ def read_labels(
                 for i in range(first, last):
                     if isinstance(part, Verdict):
                         judge(verdicts, i, part)
-                    else:
+                    elif i not in verdicts:
+                        own = part[i - first][own_part(window, sizes[i - start])]
                         view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
-                        view[:] = checks[i - start].plane(part[i - first], y, x)
+                        view[: own.shape[0], : own.shape[1]] = checks[i - start].plane(own, y, x)
     for i, check in enumerate(checks, start):
         if check.verdict is not None:
             judge(verdicts, i, check.verdict)
     return plane, verdicts
+
+
+def own_part(window: Window, size: NDArray[np.int64]) -> tuple[slice, slice]:
+    """The rows and columns of a window that are an image's own, of ``size`` (rows, columns)."""
+    rows, columns = (int(number) for number in size)
+    return slice(0, max(0, min(window.y1, rows) - window.y0)), slice(0, max(0, min(window.x1, columns) - window.x0))
 
 
 def judge(verdicts: dict[int, Verdict], image: int, verdict: Verdict) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from masksift.ranking import percentiles, rank_order
-from masksift.statistics import ClassStatistics, Thresholds
+from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.objects import Folder
 from masksift.storage.ordering import in_order
 from masksift.storage.tables import (
@@ -30,19 +30,28 @@ __all__ = ["class_pairs", "class_quality", "image_parts", "ranking", "thresholds
 PART_ROWS = 1 << 18
 
 
-def thresholds_table(statistics: ClassStatistics, thresholds: Thresholds, class_names: Sequence[str]) -> pa.Table:
+def thresholds_table(
+    statistics: ClassStatistics | Statistics, thresholds: Thresholds, class_names: Sequence[str]
+) -> pa.Table:
     """One row a class: see `masksift.storage.tables.THRESHOLDS`."""
     rows = [
         {
             "class_id": k,
             "class_name": name,
             "pixels": int(pixels),
-            "sum": float(total * statistics.encoding.unit),
+            "sum": float(total),
             "confident_threshold": None if np.isinf(confident) else confident,
             "decision_threshold": None if np.isinf(decision) else decision,
         }
         for k, (name, pixels, total, confident, decision) in enumerate(
-            zip(class_names, statistics.pixels, statistics.sums, thresholds.confident, thresholds.decision, strict=True)
+            zip(
+                class_names,
+                statistics.pixels,
+                statistics.totals,
+                thresholds.confident,
+                thresholds.decision,
+                strict=True,
+            )
         )
     ]
     return table_of(rows, THRESHOLDS)
@@ -66,7 +75,7 @@ def class_pairs(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
     return table_of(rows, CLASS_PAIRS)
 
 
-def class_quality(statistics: ClassStatistics, pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
+def class_quality(statistics: ClassStatistics | Statistics, pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
     """One row a class: see `masksift.storage.tables.CLASS_QUALITY`."""
     rows = [
         {
@@ -99,29 +108,31 @@ def ranking(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
 
 def write_ranking(
     folder: Folder, parts: Sequence[str], scored: int, methods: Sequence[str], rank_by: str,
-    class_names: Sequence[str],
+    class_names: Sequence[str], columns: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of `PART_ROWS`
     rows; answers the bytes. What is there of an earlier attempt is overwritten."""
-    schema = ranked_schema(methods)
+    schema = ranked_schema(methods, columns)
     ordered = in_order(read_each(folder, parts, schema.names), schema, rank_by, PART_ROWS)
     written, done = 0, 0
     for number, rows in enumerate(ordered if scored else [schema.empty_table()]):
-        table = _ranked(rows, methods, rank_by, done, scored)
+        table = _ranked(rows, methods, rank_by, done, scored, columns)
         written += write_table(folder, f"ranking/part-{number:06d}.parquet", table, class_names)
         done += len(rows)
     return written
 
 
-def _ranked(rows: pa.Table, methods: Sequence[str], rank_by: str, before: int, count: int) -> pa.Table:
+def _ranked(
+    rows: pa.Table, methods: Sequence[str], rank_by: str, before: int, count: int, own: Sequence[str] = ()
+) -> pa.Table:
     """Sorted rows with their ranks; ``before``: how many of all ``count`` ranked rows stand before them."""
     ranks = np.arange(before + 1, before + len(rows) + 1)
     columns = {
         "rank": column(ranks, pa.int64()),
         "percentile": column(percentiles(ranks, count), pa.float64()),
-        **{name: rows[name] for name in ("image_id", "source", "index")},
+        **{name: rows[name] for name in ("image_id", "source", "index", *own)},
         "ranked_by": column([rank_by] * len(rows), pa.string()),
         "score": rows[rank_by],
         **{name: rows[name] for name in methods},
     }
-    return pa.table(columns, schema=ranking_schema(methods)).combine_chunks()
+    return pa.table(columns, schema=ranking_schema(methods, own)).combine_chunks()

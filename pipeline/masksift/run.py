@@ -16,9 +16,10 @@ from masksift.executors import Executor, Worker, make_executor
 from masksift.plan import Plan, Settings, make_plan
 from masksift.progress import Reporter
 from masksift.schema import DataSpec
+from masksift.storage.datasets import open_data_set
 from masksift.storage.manifest import RECORD, Manifest
 from masksift.storage.objects import Folder, join
-from masksift.storage.sources import open_source
+from masksift.storage.tables import hive_columns
 from masksift.tasks import Job, Parts
 from masksift.versions import versions
 
@@ -40,7 +41,7 @@ def run(config: RunConfig, report: Reporter) -> Outcome:
     Raises MasksiftError.
     """
     sources, plan = open_and_plan(config)
-    job = make_job(config, plan, config.out, plan.fingerprint)
+    job = make_job(config, plan, sources, config.out, plan.fingerprint)
     return _line(config, job, Parts(plan, sources), report, condense=True)
 
 
@@ -67,13 +68,13 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
         )
     identity = {**_identity(config, sources), "evidence_of": kept["fingerprint"]}
     plan = make_plan(sources, _settings(config.model_dump(mode="json")), identity)
-    job = make_job(config, plan, base, kept["fingerprint"])
+    job = make_job(config, plan, sources, base, kept["fingerprint"])
     return _line(config, job, Parts(plan, sources), report, condense=False)
 
 
 def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:
     """The sources' facts and the plan of a run: reads metadata only."""
-    sources = tuple(open_source(url, config.overrides(), {}, index=i) for i, url in enumerate(config.sources))
+    sources = open_data_set(config.sources, config.overrides(), {})
     return sources, make_plan(sources, _settings(config.model_dump(mode="json")), _identity(config, sources))
 
 
@@ -96,7 +97,7 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, *, conden
         pairs = stages.score(job, parts, thresholds, executor, report, account)
         stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
         record = _record(config, job, parts, account, executor, workers, started)
-        record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut_value}
+        record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut}
     folder.write(RECORD, json.dumps(record, indent=2).encode())
     return _close(config, job, parts, record, resumed)
 
@@ -123,11 +124,11 @@ def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any
     }
 
 
-def make_job(config: RunConfig, plan: Plan, evidence_out: str, fingerprint: str) -> Job:
+def make_job(config: RunConfig, plan: Plan, sources: tuple[DataSpec, ...], evidence_out: str, fingerprint: str) -> Job:
     """What every task of the run knows; the evidence is that of the run at ``evidence_out`` with ``fingerprint``."""
     return Job(
         plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out,
-        fingerprint,
+        fingerprint, hive_columns(sources, config.methods),
     )  # fmt: skip
 
 

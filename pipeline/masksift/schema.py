@@ -69,7 +69,9 @@ class DataSpec:
     """One source as facts: what was found in the store, with what the configuration overrides.
 
     ``scale``: probability of one step of integer predictions; ``ignore``: label values that do not count;
-    ``fill_is_missing``: whether an absent label chunk is lost data (else it is its fill value).
+    ``fill_is_missing``: whether an absent label chunk is lost data (else it is its fill value). ``partitions``: what
+    the parts `key=value` of its path say; ``remap``: label values and what they stand for; ``extent``: the arrays that
+    say how many rows and columns of an image are its own, where it is padded.
     """
 
     index: int
@@ -84,6 +86,9 @@ class DataSpec:
     scale: float
     sum_tolerance: float
     fill_is_missing: bool
+    partitions: Mapping[str, str | None] = field(default_factory=dict)
+    remap: tuple[tuple[int, int], ...] = ()
+    extent: tuple[ArraySpec | None, ...] = (None, None)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -116,7 +121,10 @@ class DataSpec:
     def from_json(cls, tree: Mapping[str, Any]) -> DataSpec:
         """The facts that `as_json` wrote."""
         arrays = {name: ArraySpec.from_json(tree[name]) for name in ("predictions", "labels", "image_id")}
-        return cls(**{**tree, **arrays, "class_names": tuple(tree["class_names"]), "ignore": tuple(tree["ignore"])})
+        plain = {name: tuple(tree[name]) for name in ("class_names", "ignore")}
+        remap = tuple((value, meant) for value, meant in tree["remap"])
+        extent = tuple(ArraySpec.from_json(array) for array in tree["extent"])
+        return cls(**{**tree, **arrays, **plain, "remap": remap, "extent": extent})
 
 
 @dataclass(frozen=True, order=True)

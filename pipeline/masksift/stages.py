@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import add
@@ -17,10 +17,11 @@ from masksift.errors import PlanRefused, RunFailed
 from masksift.executors import Executor, Worker
 from masksift.image import thresholds_of
 from masksift.kernels.condense import class_dtype
+from masksift.kernels.encoding import Encoding
 from masksift.plan import Plan
 from masksift.progress import Reporter
 from masksift.schema import SCORED, Receipt
-from masksift.statistics import ClassStatistics, Thresholds
+from masksift.statistics import Statistics, Thresholds
 from masksift.storage.arrays import EVIDENCE, MASK
 from masksift.storage.objects import Folder
 from masksift.storage.tables import write_table
@@ -122,11 +123,11 @@ def condense(job: Job, parts: Parts, executor: Executor, report: Reporter, accou
 
 def find_thresholds(
     job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account, tau: str | float
-) -> tuple[ClassStatistics, Thresholds]:
+) -> tuple[Statistics, Thresholds]:
     """The global reduction, and the second look at evidence of more than 8 bits."""
     with report.stage("thresholds") as stage:
         load = partial(tasks.load_statistics, job)
-        statistics = executor.reduce(load, range(len(parts)), ClassStatistics.merge, "statistics")
+        statistics = executor.reduce(load, range(len(parts)), Statistics.merge, "statistics")
         thresholds = thresholds_of(statistics, tau, _SecondLook(job, parts, executor))
     account.add(stage.facts())
     return statistics, thresholds
@@ -140,12 +141,14 @@ class _SecondLook:
     parts: Parts
     executor: Executor
 
-    def confident(self, limits: NDArray[np.int64]) -> int:
-        counted: int = self.executor.reduce(partial(tasks.count_block, self.job, limits), self.parts, add, "count")
+    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+        parts = self.parts.of(limits)
+        counted: int = self.executor.reduce(partial(tasks.count_block, self.job, limits), parts, add, "count")
         return counted
 
     def cut(self, key: int) -> NDArray[np.int64]:
-        return self.executor.reduce(partial(tasks.refine_block, self.job, key), self.parts, np.add, "refine")
+        parts = self.parts.of([Encoding("float32")])
+        return self.executor.reduce(partial(tasks.refine_block, self.job, key), parts, np.add, "refine")
 
 
 def score(
@@ -158,7 +161,7 @@ def score(
 
 
 def rank(
-    job: Job, parts: Parts, statistics: ClassStatistics, thresholds: Thresholds, pairs: PairCounts, rank_by: str,
+    job: Job, parts: Parts, statistics: Statistics, thresholds: Thresholds, pairs: PairCounts, rank_by: str,
     report: Reporter, account: Account,
 ) -> None:  # fmt: skip
     """The order of review and the tables by class."""
@@ -166,7 +169,7 @@ def rank(
     methods = [method.name for method in job.methods]
     with report.stage("rank") as stage:
         images = results.image_parts(job.fingerprint, len(parts))
-        results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names)
+        results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names, job.columns)
         write_table(folder, "thresholds.parquet", results.thresholds_table(statistics, thresholds, names), names)
         write_table(folder, "class_pairs.parquet", results.class_pairs(pairs, names), names)
         write_table(folder, "class_quality.parquet", results.class_quality(statistics, pairs, names), names)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +23,15 @@ from masksift.kernels.tally import Tally
 
 __all__ = [
     "ClassStatistics",
+    "Limits",
+    "Statistics",
     "Thresholds",
     "codes_at_least",
     "confident_codes",
     "confident_thresholds",
     "count_confident",
-    "cut_bin",
     "decision_thresholds",
+    "find_cut",
 ]
 
 SLACK = 1e-6
@@ -38,7 +42,7 @@ _WORD = 1 << 62
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """The state of the global reduction over all good images; K classes.
+    """The state of the global reduction over all good images whose evidence has one precision; K classes.
 
     ``joint`` (K, K) int64: valid pixels by given and predicted class. ``sums`` (K,) int: self-confidence by given
     class in units of ``encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
@@ -85,7 +89,7 @@ class ClassStatistics:
         if self.encoding != other.encoding or self.joint.shape != other.joint.shape:
             raise ValueError(
                 f"statistics of {len(self.sums)} classes in {self.encoding} cannot be added to those of "
-                f"{len(other.sums)} classes in {other.encoding}: their bins differ; run such sources apart"
+                f"{len(other.sums)} classes in {other.encoding}: their bins differ; keep them apart (Statistics)"
             )
         return ClassStatistics(
             self.encoding,
@@ -102,6 +106,16 @@ class ClassStatistics:
         """n_k: valid pixels labelled k, (K,) int64."""
         totals: NDArray[np.int64] = self.joint.sum(axis=1)
         return totals
+
+    @property
+    def totals(self) -> list[Fraction]:
+        """S_k: self-confidence summed over the pixels labelled k, exactly; one a class."""
+        return [total * self.encoding.unit for total in self.sums]
+
+    @property
+    def parts(self) -> tuple[ClassStatistics, ...]:
+        """As those of `Statistics`."""
+        return (self,)
 
     def to_bytes(self) -> bytes:
         """The state as the bytes of an npz archive, counts in the smallest dtype that holds them."""
@@ -123,6 +137,45 @@ class ClassStatistics:
         return cls(encoding=encoding, sums=sums, **counts)
 
 
+@dataclass(frozen=True)
+class Statistics:
+    """The state of a whole data set, whose sources may differ in the precision of their evidence: one state a
+    precision, in ``parts``, ordered by it. A monoid as they are, with `Statistics(())` as its neutral element."""
+
+    parts: tuple[ClassStatistics, ...]
+
+    def merge(self, other: Statistics) -> Statistics:
+        """The state of both."""
+        found = {part.encoding: part for part in self.parts}
+        for part in other.parts:
+            found[part.encoding] = found[part.encoding].merge(part) if part.encoding in found else part
+        return Statistics(tuple(sorted(found.values(), key=lambda part: (part.encoding.dtype, part.encoding.scale))))
+
+    @cached_property
+    def pixels(self) -> NDArray[np.int64]:
+        """n_k: valid pixels labelled k, (K,) int64."""
+        return _added([part.pixels for part in self.parts])
+
+    @property
+    def totals(self) -> list[Fraction]:
+        """S_k: self-confidence summed over the pixels labelled k, exactly; one a class."""
+        return [sum(each, Fraction()) for each in zip(*(part.totals for part in self.parts), strict=True)]
+
+    @property
+    def lattice_own(self) -> NDArray[np.int64]:
+        """(K, 256) int64: p_k of the lattice pixels labelled k."""
+        return _added([part.lattice_own for part in self.parts])
+
+    @property
+    def lattice_every(self) -> NDArray[np.int64]:
+        """(K, 256) int64: p_k of all lattice pixels."""
+        return _added([part.lattice_every for part in self.parts])
+
+
+def _added(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return reduce(np.add, counts)
+
+
 _COUNTS = ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every")
 
 
@@ -132,40 +185,50 @@ def _small(counts: NDArray[np.int64]) -> NDArray[np.integer]:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Thresholds as codes of one precision. ``confident``, ``decision`` (K,) int64: the least codes that reach them
+    (t_k with its slack); ``cut``: the largest code of self-confidence that clc flags, -1 where it flags nothing."""
+
+    encoding: Encoding
+    confident: NDArray[np.int64]
+    decision: NDArray[np.int64]
+    cut: int
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """What the second pass needs of the first: two small vectors and a number.
 
     ``confident`` (K,) float64: t_k, +inf for a class without a pixel. ``decision`` (K,) float64: tau_k of tccp.
-    ``confident_codes``, ``decision_codes`` (K,) int64: the least codes that reach them (t_k with its slack).
-    ``estimated_issues``: M of clc. ``cut``: the code of self-confidence up to which clc flags; -1 flags nothing.
+    ``estimated_issues``: M of clc. ``cut``: the self-confidence up to which clc flags; None flags nothing.
     """
 
-    encoding: Encoding
     confident: NDArray[np.float64]
     decision: NDArray[np.float64]
-    confident_codes: NDArray[np.int64]
-    decision_codes: NDArray[np.int64]
     estimated_issues: int
-    cut: int
+    cut: float | None
 
-    @property
-    def cut_value(self) -> float | None:
-        """The cut as a probability; None where nothing is flagged."""
-        return None if self.cut < 0 else self.encoding.value(self.cut)
+    def limits(self, encoding: Encoding) -> Limits:
+        """The thresholds as codes of a precision."""
+        above = None if self.cut is None else math.nextafter(self.cut, math.inf)
+        return Limits(
+            encoding, confident_codes(encoding, self.confident), codes_at_least(encoding, self.decision),
+            -1 if above is None else encoding.code_at_least(above) - 1,
+        )  # fmt: skip
 
 
-def confident_thresholds(statistics: ClassStatistics) -> NDArray[np.float64]:
+def confident_thresholds(statistics: ClassStatistics | Statistics) -> NDArray[np.float64]:
     """t_k = S_k / n_k (confident learning, Northcutt et al. 2021), (K,) float64; at least 2e-6; +inf where
     n_k = 0. The quotient is formed exactly and rounded once."""
     values = []
-    for total, pixels in zip(statistics.sums, statistics.pixels, strict=True):
-        mean = float(Fraction(total, int(pixels)) * statistics.encoding.unit) if pixels else math.inf
+    for total, pixels in zip(statistics.totals, statistics.pixels, strict=True):
+        mean = float(total / int(pixels)) if pixels else math.inf
         values.append(max(mean, _LEAST_THRESHOLD))
     return np.array(values)
 
 
 def decision_thresholds(
-    statistics: ClassStatistics, confident: NDArray[np.float64], tau: str | float
+    statistics: ClassStatistics | Statistics, confident: NDArray[np.float64], tau: str | float
 ) -> NDArray[np.float64]:
     """tau_k of tccp, (K,) float64: for ``balanced`` the b / 256, b = 1..255, that maximises TPR - FPR of
     `p_k >= tau` on the lattice, the smallest on ties; t_k for ``confident`` and for a class that has no lattice
@@ -201,8 +264,58 @@ def count_confident(statistics: ClassStatistics, limits: NDArray[np.int64]) -> i
     return sum(int(counts[limit:].sum()) for counts, limit in zip(statistics.confident_counts, limits, strict=True))
 
 
-def cut_bin(self_counts: NDArray[np.int64], rank: int) -> tuple[int, int]:
-    """The bin that holds the rank-th smallest value (1 = the smallest), and its rank inside that bin."""
-    below = np.cumsum(self_counts)
-    found = int(np.searchsorted(below, rank))
-    return found, rank - (int(below[found - 1]) if found else 0)
+def find_cut(states: Sequence[ClassStatistics], rank: int, look: Callable[[int], NDArray[np.int64]]) -> float | None:
+    """The rank-th smallest self-confidence (1 = the smallest) of all states; None of rank 0.
+
+    Of float32 the bins tell the upper 16 bits alone: ``look(key)`` counts the values of the bin that holds the cut by
+    their lower ones, (65536,) int64.
+    """
+    if not rank:
+        return None
+    exact = [_Values.of(s.encoding.values(np.arange(s.encoding.bins)), s.self_counts)
+             for s in states if not s.encoding.key_shift]  # fmt: skip
+    known = reduce(_Values.merge, exact, _Values(np.empty(0), np.empty(0, np.int64)))
+    coarse = next((s for s in states if s.encoding.key_shift), None)
+    if coarse is None:
+        return known.at(rank)
+    encoding, shift = coarse.encoding, coarse.encoding.key_shift
+    edges = encoding.values(((np.arange(encoding.bins) + 1) << shift) - 1)  # the largest value of each bin
+    below = np.cumsum(coarse.self_counts) + known.up_to(edges)
+    key = int(np.searchsorted(below, rank))
+    inside = known.between(edges[key - 1] if key else -1.0, edges[key])
+    counts = look(key) if coarse.self_counts[key] else np.zeros(1 << shift, np.int64)
+    fine = _Values.of(encoding.values((key << shift) + np.arange(1 << shift)), counts)
+    return inside.merge(fine).at(rank - (int(below[key - 1]) if key else 0))
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Values, ascending, and how often each occurs."""
+
+    values: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], counts: NDArray[np.int64]) -> _Values:
+        """Those that occur, of values that do not fall."""
+        there = counts > 0
+        return cls(values[there], counts[there])
+
+    def merge(self, other: _Values) -> _Values:
+        values = np.concatenate([self.values, other.values])
+        order = np.argsort(values, kind="stable")
+        return _Values(values[order], np.concatenate([self.counts, other.counts])[order])
+
+    def up_to(self, most: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many are at most each of these."""
+        below = np.concatenate([[0], np.cumsum(self.counts)])
+        return np.asarray(below[np.searchsorted(self.values, most, side="right")])
+
+    def between(self, low: float, high: float) -> _Values:
+        """Those above `low` and at most `high`."""
+        there = (self.values > low) & (self.values <= high)
+        return _Values(self.values[there], self.counts[there])
+
+    def at(self, rank: int) -> float:
+        """The rank-th smallest."""
+        return float(self.values[np.searchsorted(np.cumsum(self.counts), rank)])

@@ -10,7 +10,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, overload
 
@@ -22,14 +22,14 @@ from masksift.image import Condensing, Planes, confident_pixels, cut_counts, sco
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.methods import Image, Method, Rule
-from masksift.plan import Layout, Plan, Window
-from masksift.reading import Memory, ahead, judge, read_labels, read_window
+from masksift.plan import Layout, Numbers, Plan, Window
+from masksift.reading import Memory, ahead, judge, own_part, read_labels, read_window
 from masksift.schema import SCORED, Block, DataSpec, Receipt, Verdict
-from masksift.statistics import ClassStatistics, Thresholds
+from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader, EvidenceArrays
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder, join
-from masksift.storage.sources import image_ids
+from masksift.storage.sources import extents, image_ids
 from masksift.storage.tables import images_schema, table_of, write_table
 
 __all__ = [
@@ -52,7 +52,7 @@ CONDENSE, SCORE = "condense", "score"
 @dataclass(frozen=True)
 class Job:
     """What every task of a run knows. ``evidence_out``: the run whose evidence is scored, with its fingerprint: this
-    run's own, or an earlier one's."""
+    run's own, or an earlier one's. ``columns``: those that the paths of the sources name."""
 
     fingerprint: str
     lattice: int
@@ -61,6 +61,7 @@ class Job:
     out: str
     evidence_out: str
     evidence_fingerprint: str
+    columns: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def evidence(self, spec: DataSpec, *, own: bool = False) -> EvidenceArrays:
@@ -85,21 +86,42 @@ class Part:
 
     def recipe(self, lattice: int) -> Recipe:
         """How its predictions are condensed."""
-        spec, kept = self.spec, self.layout.evidence
-        evidence = Encoding(kept, spec.scale if kept.startswith("uint") else 1.0)
-        dtype = spec.predictions.dtype
-        return Recipe(spec.classes, dtype, spec.scale, spec.kind, evidence, spec.sum_tolerance, lattice)
+        spec = self.spec
+        return Recipe(
+            spec.classes, spec.predictions.dtype, spec.scale, spec.kind, self.evidence, spec.sum_tolerance, lattice
+        )
+
+    @property
+    def evidence(self) -> Encoding:
+        """The precision of its evidence."""
+        return _evidence(self.spec, self.layout)
+
+
+def _evidence(spec: DataSpec, layout: Layout) -> Encoding:
+    return Encoding(layout.evidence, spec.scale if layout.evidence.startswith("uint") else 1.0)
 
 
 @dataclass(frozen=True)
 class Parts(Sequence[Part]):
-    """The parts of a plan over its sources, each made when it is asked for."""
+    """The parts of a plan over its sources, each made when it is asked for; ``numbers``: of its blocks, or all."""
 
     plan: Plan
     sources: tuple[DataSpec, ...]
+    numbers: Sequence[int] | None = None
+
+    def of(self, encodings: Collection[Encoding]) -> Parts:
+        """Those whose evidence has one of these precisions."""
+        chosen = [
+            _evidence(spec, layout) in encodings for spec, layout in zip(self.sources, self.plan.layouts, strict=True)
+        ]
+        if all(chosen):
+            return self
+        return Parts(self.plan, self.sources, Numbers(tuple(
+            blocks for blocks, wanted in zip(self.plan.blocks.ranges, chosen, strict=True) if wanted
+        )))  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self.plan.blocks)
+        return len(self.plan.blocks) if self.numbers is None else len(self.numbers)
 
     @overload
     def __getitem__(self, number: int) -> Part: ...
@@ -108,7 +130,7 @@ class Parts(Sequence[Part]):
     def __getitem__(self, number: int | slice) -> Part | list[Part]:
         if isinstance(number, slice):
             return [self[n] for n in range(*number.indices(len(self)))]
-        block = self.plan.blocks[number]
+        block = self.plan.blocks[number if self.numbers is None else self.numbers[number]]
         return Part(block, self.sources[block.source], self.plan.layouts[block.source])
 
 
@@ -138,10 +160,10 @@ def condense_block(job: Job, part: Part) -> Receipt:
     evidence = job.evidence(spec)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
-    memory = Memory()
+    memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
     for start, stop in layout.groups(block.start, block.stop):
         planes, group_verdicts, group_statistics = _condense_group(
-            spec, layout, recipe, predictions, labels, memory, start, stop
+            spec, layout, recipe, predictions, labels, memory, start, sizes[start - block.start : stop - block.start]
         )
         for name, plane in zip(EVIDENCE, planes, strict=True):
             evidence.write(name, start, plane)
@@ -172,15 +194,19 @@ def _condense_group(
     labels: ArrayReader,
     memory: Memory,
     start: int,
-    stop: int,
+    sizes: NDArray[np.int64],
 ) -> tuple[tuple[NDArray[Any], ...], list[Verdict], ClassStatistics]:
-    """The planes (n, H, W) of images [start, stop) as they are stored, a verdict each, and their statistics."""
+    """The planes (n, H, W), as they are stored, of the n images from ``start`` on whose own rows and columns are
+    ``sizes`` (n, 2), a verdict each, and their statistics."""
+    stop = start + len(sizes)
     shape = (stop - start, spec.height, spec.width)
     codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
     planes = tuple(
         memory.array(name, shape, dtype) for name, dtype in zip(EVIDENCE, (codes, numbers, codes), strict=True)
     )
-    given, verdicts = read_labels(spec, labels, memory, start, stop)
+    given, verdicts = read_labels(spec, labels, memory, start, stop, sizes)
+    for plane in planes:  # what is not an image's own is never written
+        plane[(sizes < shape[1:]).any(axis=1)] = 0
     images = [Condensing(given[i], Planes(*(plane[i] for plane in planes)), recipe) for i in range(stop - start)]
 
     def read(window: Window, turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
@@ -193,8 +219,8 @@ def _condense_group(
             for i in range(first, last):
                 if isinstance(part, Verdict):
                     judge(verdicts, i, part)
-                elif i not in verdicts:
-                    images[i - start].slab(part[i - first], window.y0, window.x0)
+                elif i not in verdicts and (own := part[i - first][:, *own_part(window, sizes[i - start])]).size:
+                    images[i - start].slab(own, window.y0, window.x0)
     statistics = ClassStatistics.zero(recipe)
     answers = []
     for i, image in enumerate(images, start):
@@ -213,9 +239,9 @@ def _condense_group(
 # ----------------------------------------------------------------------------------------------- reductions
 
 
-def load_statistics(job: Job, number: int) -> ClassStatistics:
+def load_statistics(job: Job, number: int) -> Statistics:
     """The statistics that `condense_block` kept of the block of that number."""
-    return ClassStatistics.from_bytes(_product(job, CONDENSE, number)["statistics"])
+    return Statistics((ClassStatistics.from_bytes(_product(job, CONDENSE, number)["statistics"]),))
 
 
 def load_pairs(job: Job, number: int) -> PairCounts:
@@ -224,14 +250,14 @@ def load_pairs(job: Job, number: int) -> PairCounts:
         return PairCounts(archive["pixels"], archive["images"])
 
 
-def count_block(job: Job, limits: NDArray[np.int64], part: Part) -> int:
-    """The block's share of M, from its evidence."""
+def count_block(job: Job, limits: Mapping[Encoding, NDArray[np.int64]], part: Part) -> int:
+    """The block's share of M, from its evidence; ``limits`` (K,) by its precision."""
     verdicts = _verdicts(job, part.block)
-    found = 0
+    found, codes = 0, limits[part.evidence]
     for start, given, planes in _evidence_groups(job, part, verdicts, EVIDENCE):
         for i in range(len(given)):
             if verdicts[start + i - part.block.start].status == SCORED:
-                found += confident_pixels(given[i], Planes(*(plane[i] for plane in planes)), limits)
+                found += confident_pixels(given[i], Planes(*(plane[i] for plane in planes)), codes)
     return found
 
 
@@ -261,16 +287,14 @@ def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows: list[dict[str, Any]] = []
     names = EVIDENCE if job.rule == "confident" else EVIDENCE[:2]
-    read = Counter[str]()
+    read, limits = Counter[str](), thresholds.limits(part.evidence)
     for start, given, planes in _evidence_groups(job, part, verdicts, names, read):
         mask = np.zeros(given.shape, np.uint8)
         for i in range(len(given)):
             row: dict[str, Any] = {}
             if verdicts[start + i - block.start].status == SCORED:
                 confident = planes[2][i] if len(planes) > 2 else None
-                image = Image(
-                    given[i], planes[1][i], planes[0][i], confident, spec.classes, thresholds, job.rule, mask[i]
-                )
+                image = Image(given[i], planes[1][i], planes[0][i], confident, spec.classes, limits, job.rule, mask[i])
                 row = score_image(image, job.methods)
                 pairs[0] += image.flagged_pairs
                 pairs[1] += image.flagged_pairs > 0
@@ -297,20 +321,22 @@ def images_part(fingerprint: str, number: int) -> str:
 def _image_rows(job: Job, part: Part, verdicts: list[Verdict], rows: list[dict[str, Any]]) -> Any:
     spec, block = part.spec, part.block
     ids = image_ids(spec, block.start, block.stop, job.options)
+    sizes = extents(spec, block.start, block.stop, job.options).clip(0, (spec.height, spec.width)).tolist()
     facts = [
         {
             "image_id": ids[i],
             "source": spec.name,
             "index": block.start + i,
-            "height": spec.height,
-            "width": spec.width,
+            **spec.partitions,
+            "height": sizes[i][0],
+            "width": sizes[i][1],
             "status": verdict.status,
             "reason": verdict.reason,
             **row,
         }
         for i, (verdict, row) in enumerate(zip(verdicts, rows, strict=True))
     ]
-    return table_of(facts, images_schema([method.name for method in job.methods]))
+    return table_of(facts, images_schema([method.name for method in job.methods], job.columns))
 
 
 def _evidence_groups(
@@ -319,13 +345,13 @@ def _evidence_groups(
     """(start, class planes, evidence planes) of each group of a block; the named planes, (n, H, W) each, as codes. At
     the end `read` has the bytes and requests that it took. Raises DataError where labels that were good are no more."""
     spec, block = part.spec, part.block
-    encoding = part.recipe(job.lattice).evidence
+    encoding = part.evidence
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
     evidence = job.evidence(spec)
-    memory = Memory()
+    memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
     dtypes = {name: class_dtype(spec.classes) if name == CLASSES else encoding.dtype for name in names}
     for start, stop in part.layout.groups(block.start, block.stop):
-        given, lost = read_labels(spec, labels, memory, start, stop)
+        given, lost = read_labels(spec, labels, memory, start, stop, sizes[start - block.start : stop - block.start])
         for i, verdict in lost.items():
             if verdicts[i - block.start].status == SCORED:
                 raise DataError(

@@ -59,7 +59,7 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     """Seconds in which predictions that are in memory become evidence on the disk, an image."""
     config = configuration(source, folder / "image-memory", keep=True)
     sources, plan = open_and_plan(config)
-    job, part = make_job(config, plan, config.out, plan.fingerprint), Parts(plan, sources)[0]
+    job, part = make_job(config, plan, sources, config.out, plan.fingerprint), Parts(plan, sources)[0]
     prepare(job, Parts(plan, sources), masks_only=False)
     evidence, recipe = job.evidence(part.spec), part.recipe(job.lattice)
     group = zarr.open_group(str(source), mode="r")

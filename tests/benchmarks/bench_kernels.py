@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scenes import labels_of, probabilities
 from section import Section, table
 
-from masksift.image import Condensing, Planes, score_image, thresholds_of
+from masksift.image import Condensing, Planes, confident_pixels, score_image, thresholds_of
 from masksift.kernels.condense import Recipe, class_plane
 from masksift.kernels.encoding import Encoding
 from masksift.methods import METHODS, Image, make_methods
@@ -64,13 +64,12 @@ class Case:
         total = ClassStatistics.zero(self.recipe)
         for _, found in self.kept:
             total = total.merge(found)
-        self.thresholds = thresholds_of(total, "balanced", self)
+        self.limits = thresholds_of(total, "balanced", self).limits(evidence)
 
     def confident(self, limits: Any) -> int:
         """M of 16-bit evidence (the second look of a run)."""
-        from masksift.image import confident_pixels
-
-        return sum(confident_pixels(self.given[i], planes, limits) for i, (planes, _) in enumerate(self.kept))
+        (codes,) = limits.values()
+        return sum(confident_pixels(self.given[i], planes, codes) for i, (planes, _) in enumerate(self.kept))
 
     def condense_again(self, i: int) -> tuple[Planes, ClassStatistics]:
         """As a task does it: into planes that it has used before."""
@@ -87,8 +86,7 @@ class Case:
     def score(self, i: int, names: tuple[str, ...]) -> dict[str, Any]:
         planes = self.kept[i][0]
         image = Image(
-            self.given[i], planes.predicted_class, planes.self_confidence, None, CLASSES, self.thresholds,
-            mask=self.mask,
+            self.given[i], planes.predicted_class, planes.self_confidence, None, CLASSES, self.limits, mask=self.mask
         )  # fmt: skip
         return score_image(image, make_methods(names, {}))
 

@@ -40,7 +40,7 @@ def big_run(folder: Path) -> tuple[Job, Parts]:
     )
     sources: tuple[DataSpec, ...] = (replace(spec, predictions=predictions, labels=labels),)
     plan = make_plan(sources, Settings(methods=tuple(config.methods)), {})
-    return make_job(config, plan, config.out, plan.fingerprint), Parts(plan, sources)
+    return make_job(config, plan, sources, config.out, plan.fingerprint), Parts(plan, sources)
 
 
 def busy(address: str, job: Job, parts: Parts, seconds: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from masksift.errors import DataError, UsageError
 from masksift.schema import DataSpec
-from masksift.storage.sources import Overrides, image_ids, open_source, source_name
+from masksift.storage.sources import Overrides, image_ids, open_source
 from sources import LABELS, PREDICTIONS, Source, plain, refuses, write_source
 
 NAMES = ["road", "sky", "tree", "car"]
@@ -48,25 +48,6 @@ def test_the_unit_that_is_read_of_a_shard_is_its_inner_chunk(tmp_path: Path) -> 
 def test_a_source_travels_as_json_and_back(tmp_path: Path) -> None:
     spec = opened(write_source(tmp_path / "a.zarr", ids=list("abcdefgh"), shards=(4, 4, 8, 10)))
     assert DataSpec.from_json(spec.as_json()) == spec
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("s3://lake/seg/site=a.zarr", "site=a"),
-        ("s3://lake/seg/site=a.zarr/", "site=a"),
-        ("/data/scenes", "scenes"),
-        ("file:///data/b.zarr", "b"),
-    ],
-)
-def test_the_name_of_a_source_is_the_last_part_of_its_url(url: str, name: str) -> None:
-    assert source_name(url) == name
-
-
-def test_the_source_here_has_the_name_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here.zarr").mkdir()
-    monkeypatch.chdir(tmp_path / "here.zarr")
-    assert source_name(".") == "here"
 
 
 def test_another_shape_dtype_chunk_or_attribute_is_another_input(tmp_path: Path) -> None:

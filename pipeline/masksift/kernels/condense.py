@@ -142,17 +142,22 @@ class Slab:
     lattice_every: NDArray[np.int64]
 
 
+Remap = tuple[tuple[int, int], ...]
+"""Label values and what they stand for: a class number or an ignore value."""
+
+
 def class_plane(
-    labels: NDArray[np.integer], classes: int, ignore: tuple[int, ...]
+    labels: NDArray[np.integer], classes: int, ignore: tuple[int, ...], remap: Remap = ()
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:
     """Labels of any integer dtype and shape as class numbers (see `class_dtype`), and where they are no label (None
     where all are).
 
-    A value that is both a class number and an ignore value is ignored.
+    A value that is both a class number and an ignore value is ignored. With a ``remap`` no other values are labels than
+    those it names and the ignore values.
     """
     labels, dtype = _native(labels), class_dtype(classes)
-    ignored, bad = np.iinfo(dtype).max, np.iinfo(dtype).max - 1
-    if labels.dtype == np.uint8:
+    bad = np.iinfo(dtype).max - 1
+    if labels.dtype == np.uint8 and not remap:
         plane = np.empty(labels.shape, dtype)
         values = np.array(sorted({value for value in ignore if 0 <= value <= 255}), np.uint8)
         if not number_bytes(np.ascontiguousarray(labels).reshape(-1), classes, values, bad, plane.reshape(-1)):
@@ -160,8 +165,7 @@ def class_plane(
     elif labels.dtype.itemsize <= 2:
         span = 1 << (8 * labels.dtype.itemsize)
         names = np.arange(span).astype(labels.dtype, casting="unsafe")  # index: the bits, name: the value
-        table = np.where((names >= 0) & (names < classes), names.astype(dtype), dtype.type(bad))
-        table[np.isin(names, ignore)] = ignored
+        table = _numbered(names, classes, ignore, remap)
         plane = np.empty(labels.shape, dtype)
         found = look_up(
             np.ascontiguousarray(labels).view(f"u{labels.dtype.itemsize}").reshape(-1), table, plane.reshape(-1), bad
@@ -169,11 +173,25 @@ def class_plane(
         if not found:
             return plane, None
     else:
-        is_class = (labels >= 0) & (labels < classes)
-        plane = np.where(is_class, labels.astype(dtype, casting="unsafe"), dtype.type(bad))
-        plane[np.isin(labels, ignore)] = ignored
+        plane = _numbered(labels, classes, ignore, remap)
     wrong = np.asarray(plane == bad)
     return plane, wrong if wrong.any() else None
+
+
+def _numbered(
+    values: NDArray[np.integer], classes: int, ignore: tuple[int, ...], remap: Remap
+) -> NDArray[np.unsignedinteger]:
+    """Class numbers of label values of any shape: the dtype's maximum of ignored ones, one less of what is no label."""
+    dtype = class_dtype(classes)
+    ignored, bad = dtype.type(np.iinfo(dtype).max), dtype.type(np.iinfo(dtype).max - 1)
+    if remap:
+        numbers: NDArray[np.unsignedinteger] = np.full(values.shape, bad)
+    else:
+        numbers = np.where((values >= 0) & (values < classes), values.astype(dtype, casting="unsafe"), bad)
+    numbers[np.isin(values, ignore)] = ignored
+    for value, meant in remap:
+        numbers[values == value] = ignored if meant in ignore else dtype.type(meant)
+    return numbers
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.tally import Counts, count
-from masksift.statistics import Thresholds
+from masksift.statistics import Limits
 
 __all__ = ["Image", "Method", "Rule"]
 
@@ -24,8 +24,9 @@ class Image:
 
     ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
     (H, W), same dtype. ``self_codes``, ``confident_codes`` (H, W): codes of ``encoding`` (`Encoding.values` makes
-    probabilities of them); ``confident_codes`` may be None where the rule does not ask for it. ``rule``: how
-    clc flags. ``mask``: where its flags go, (H, W) uint8, C-contiguous; None for memory of their own.
+    probabilities of them); ``confident_codes`` may be None where the rule does not ask for it. ``limits``: the
+    thresholds of the data set in these codes. ``rule``: how clc flags. ``mask``: where its flags go, (H, W) uint8,
+    C-contiguous; None for memory of their own.
     """
 
     labels: NDArray[np.unsignedinteger]
@@ -33,13 +34,13 @@ class Image:
     self_codes: NDArray[np.unsignedinteger]
     confident_codes: NDArray[np.unsignedinteger] | None
     classes: int
-    thresholds: Thresholds
+    limits: Limits
     rule: Rule = "rank"
     mask: NDArray[np.uint8] | None = None
 
     @property
     def encoding(self) -> Encoding:
-        return self.thresholds.encoding
+        return self.limits.encoding
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -52,10 +53,10 @@ class Image:
         confidence = None
         if self.rule == "confident":
             assert self.confident_codes is not None, "the rule 'confident' needs the predicted confidence"
-            confidence = (self.confident_codes, self.thresholds.confident_codes)
+            confidence = (self.confident_codes, self.limits.confident)
         return count(
             self.labels, self.predicted_class, self.self_codes, self.encoding, self.classes,
-            self.thresholds.decision_codes, self.thresholds.cut, confidence, self.mask,
+            self.limits.decision, self.limits.cut, confidence, self.mask,
         )  # fmt: skip
 
     @property

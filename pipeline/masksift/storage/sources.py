@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.errors import ContainsArrayError
 
 from masksift.errors import DataError
 from masksift.schema import ArraySpec, DataSpec
 from masksift.storage.arrays import open_group, open_store
 from masksift.storage.chunks import said
+from masksift.storage.naming import partitions_of, source_names
 from masksift.storage.objects import join, local_path
 
-__all__ = ["Overrides", "image_ids", "open_source", "source_name"]
+__all__ = ["Overrides", "extents", "image_ids", "open_source"]
 
 _PREDICTIONS = ("image", "class", "y", "x")
 _LABELS = ("image", "y", "x")
@@ -35,6 +37,8 @@ class Overrides:
     predictions: str = "predictions"
     labels: str = "labels"
     image_id: str = "image_id"
+    height: str = "height"
+    width: str = "width"
     predictions_axes: tuple[str, ...] | None = None
     labels_axes: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
@@ -43,15 +47,14 @@ class Overrides:
     scale: float | None = None
     sum_tolerance: float | None = None
     empty_label_chunks: str | None = None
+    remap: tuple[tuple[int, int], ...] = ()
 
 
-def source_name(url: str) -> str:
-    """The last part of a source's URL, without `.zarr`: its name in the results."""
-    return (local_path(url) or url).rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") or "source"
-
-
-def open_source(url: str, overrides: Overrides, options: Mapping[str, Any], *, index: int = 0) -> DataSpec:
-    """Open one source and answer its facts. Raises DataError, with the names and the numbers, where it is none."""
+def open_source(
+    url: str, overrides: Overrides, options: Mapping[str, Any], *, index: int = 0, name: str | None = None
+) -> DataSpec:  # fmt: skip
+    """Open one source and answer its facts; ``name``: where others are beside it. Raises DataError, with the names and
+    the numbers, where it is none."""
     group = _group(url, overrides, options)
     predictions = _array(group, url, overrides.predictions, "predictions", _PREDICTIONS, overrides.predictions_axes)
     labels = _array(group, url, overrides.labels, "labels", _LABELS, overrides.labels_axes)
@@ -63,17 +66,23 @@ def open_source(url: str, overrides: Overrides, options: Mapping[str, Any], *, i
     tolerance = overrides.sum_tolerance if overrides.sum_tolerance is not None else _tolerance(predictions[1], scale)
     return DataSpec(
         index=index,
-        name=source_name(url),
+        name=name or source_names([url])[0],
         url=url,
         predictions=predictions[1],
         labels=labels[1],
-        image_id=_optional_ids(group, url, overrides.image_id, labels[1].shape[0]),
+        image_id=_optional(group, url, overrides.image_id, "image_id", labels[1].shape[0]),
         class_names=_class_names(url, overrides, {**of_labels, **of_predictions}, predictions[1].shape[1]),
         ignore=ignore,
         kind=kind,
         scale=scale,
         sum_tolerance=tolerance,
         fill_is_missing=_empty_is_lost(url, overrides, of_labels) and labels[0].fill_value not in ignore,
+        partitions=partitions_of(url),
+        remap=_remap(url, overrides.remap, predictions[1].shape[1], ignore),
+        extent=tuple(
+            _optional(group, url, name, role, labels[1].shape[0])
+            for name, role in ((overrides.height, "height"), (overrides.width, "width"))
+        ),
         facts={"metadata": _fingerprint(predictions[0], labels[0])},
     )
 
@@ -86,6 +95,16 @@ def image_ids(source: DataSpec, start: int, stop: int, options: Mapping[str, Any
     own = np.asarray(array[start:stop]).tolist()
     texts = [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in own]
     return [text or f"{source.name}/{i}" for i, text in enumerate(texts, start)]
+
+
+def extents(source: DataSpec, start: int, stop: int, options: Mapping[str, Any]) -> NDArray[np.int64]:
+    """(n, 2) int64: how many rows and columns of images [start, stop) are their own, as they are stored."""
+    found = np.tile(np.array([source.height, source.width], np.int64), (stop - start, 1))
+    for axis, spec in enumerate(source.extent):
+        if spec is not None:
+            array = zarr.open_array(open_store(spec.url, options, read_only=True), mode="r")
+            found[:, axis] = np.asarray(array[start:stop])
+    return found
 
 
 def _group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.Group:
@@ -296,16 +315,31 @@ def _tolerance(predictions: ArraySpec, scale: float) -> float:
     return 0.02 + (predictions.shape[1] * scale / 2 if predictions.dtype.startswith("uint") else 0.0)
 
 
-def _optional_ids(group: zarr.Group, url: str, name: str, images: int) -> ArraySpec | None:
+def _remap(
+    url: str, remap: tuple[tuple[int, int], ...], classes: int, ignore: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    for value, meant in remap:
+        if not 0 <= meant < classes and meant not in ignore:
+            raise DataError(
+                f"remap makes {meant} of label {value}, and {url} has the classes 0..{classes - 1} and the ignore "
+                f"values {list(ignore)}",
+                "that is neither", "Give it a class, or an ignore value",
+            )  # fmt: skip
+    return remap
+
+
+def _optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
+    """The array of one value an image that may be there; it must be where the configuration names it."""
     array = _member(group, url, name)
-    if array is None and name != Overrides.image_id:
-        raise _no_array(group, url, name, "image_id", "there are no ids to read")
+    what = {"image_id": "ids"}.get(role, f"{role}s")
+    if array is None and name != role:
+        raise _no_array(group, url, name, role, f"there are no {what} to read")
     if array is None:
         return None
-    if array.shape != (images,):
+    if array.shape != (images,) or (role != "image_id" and array.dtype.kind not in "iu"):
         raise DataError(
-            f"{name!r} of {url} has the shape {array.shape}, for {images} images", "ids cannot be matched to images",
-            "Write one id an image",
+            f"{name!r} of {url} has the shape {array.shape} and the dtype {array.dtype}, for {images} images",
+            f"{what} cannot be matched to images", f"Write one {'id' if role == 'image_id' else 'integer'} an image",
         )  # fmt: skip
     node = f"{(local_path(url) or url).rstrip('/')}/{array.path.strip('/')}"
     return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,))

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from masksift.errors import DataError
+from masksift.schema import DataSpec
 from masksift.storage.objects import Folder
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "THRESHOLDS",
     "column",
     "floats",
+    "hive_columns",
     "images_schema",
     "ranked_schema",
     "ranking_schema",
@@ -68,13 +71,15 @@ CLASS_QUALITY = pa.schema(
 )
 
 
-def images_schema(methods: Sequence[str]) -> pa.Schema:
-    """One row an image, in the order of the sources: a float64 column a score, null where the image is not scored."""
+def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
+    """One row an image, in the order of the sources: a float64 column a score, null where the image is not scored; a
+    column of text for each of ``columns``, which the paths of the sources name (null where one does not)."""
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("source", pa.string(), nullable=False),
             pa.field("index", pa.int64(), nullable=False),
+            *(pa.field(name, pa.string()) for name in columns),
             pa.field("height", pa.int32(), nullable=False),
             pa.field("width", pa.int32(), nullable=False),
             pa.field("valid_pixels", pa.int64()),  # null, like all that follows the reason, where it is not scored
@@ -89,13 +94,13 @@ def images_schema(methods: Sequence[str]) -> pa.Schema:
     )
 
 
-def ranked_schema(methods: Sequence[str]) -> pa.Schema:
+def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
     """What of the table of images the ranking takes over."""
-    every = images_schema(methods)
-    return pa.schema([every.field(name) for name in ("image_id", "source", "index", *methods)])
+    every = images_schema(methods, columns)
+    return pa.schema([every.field(name) for name in ("image_id", "source", "index", *columns, *methods)])
 
 
-def ranking_schema(methods: Sequence[str]) -> pa.Schema:
+def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
     """One row a scored image, the one to review first on top."""
     return pa.schema(
         [
@@ -104,11 +109,26 @@ def ranking_schema(methods: Sequence[str]) -> pa.Schema:
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("source", pa.string(), nullable=False),
             pa.field("index", pa.int64(), nullable=False),
+            *(pa.field(name, pa.string()) for name in columns),
             pa.field("ranked_by", pa.string(), nullable=False),
             pa.field("score", pa.float64(), nullable=False),  # the score ranked by
             *(pa.field(name, pa.float64()) for name in methods),
         ]
     )
+
+
+def hive_columns(sources: Sequence[DataSpec], methods: Sequence[str]) -> tuple[str, ...]:
+    """The columns that the paths of the sources name. Raises DataError where the results have one of that name."""
+    columns = tuple(dict.fromkeys(key for source in sources for key in source.partitions))
+    taken = {*images_schema(methods).names, *ranking_schema(methods).names}
+    for source in sources:
+        for key, value in source.partitions.items():
+            if key in taken:
+                raise DataError(
+                    f"the part {key}={value} of {source.url} would be a column {key!r}, which the results have already",
+                    "two columns of one name cannot be told apart", "Rename that part of the path",
+                )  # fmt: skip
+    return columns
 
 
 def write_table(folder: Folder, name: str, table: pa.Table, class_names: Sequence[str]) -> int:

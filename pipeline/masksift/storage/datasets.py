@@ -1,0 +1,90 @@
+"""A data set: one or more sources, named by URLs and globs, that share one class table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import fsspec
+
+from masksift.errors import DataError
+from masksift.schema import DataSpec
+from masksift.storage.naming import source_names
+from masksift.storage.objects import local_path, unknown_place
+from masksift.storage.sources import Overrides, open_source
+
+__all__ = ["find_sources", "open_data_set"]
+
+AT_ONCE = 16
+"""Sources whose metadata are read at a time."""
+_GLOB = re.compile(r"[*?\[]")
+
+
+def open_data_set(
+    patterns: Sequence[str], overrides: Overrides, options: Mapping[str, Any]
+) -> tuple[DataSpec, ...]:  # fmt: skip
+    """Open every source that the URLs and globs name, in their order. Raises DataError where there is none, or where
+    two of them disagree on the classes."""
+    urls = find_sources(patterns, options)
+    names = source_names(urls)
+
+    def opened(index: int) -> DataSpec:
+        return open_source(urls[index], overrides, options, index=index, name=names[index])
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sources") as pool:
+        return _with_one_class_table(list(pool.map(opened, range(len(urls)))))
+
+
+def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[str]:
+    """The URLs that URLs and globs name: each once, those of a glob sorted. A file that a glob matches is no source; a
+    folder is, so that one which is not whole is said and not passed over. Raises DataError where a glob matches
+    nothing."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        matched = list(_matches(pattern, options)) if _GLOB.search(pattern) else [pattern]
+        if not matched:
+            raise DataError(
+                f"no folder matches {pattern}", "there is no source to read there",
+                "List what is there, and quote the pattern where a shell would take it apart",
+            )  # fmt: skip
+        found.update(dict.fromkeys(matched))
+    return list(found)
+
+
+def _matches(pattern: str, options: Mapping[str, Any]) -> Iterator[str]:
+    local = local_path(pattern)
+    try:
+        filesystem, path = fsspec.core.url_to_fs(local or pattern, **options)
+    except (ValueError, ImportError) as e:
+        raise unknown_place(pattern, e) from e
+    for place, facts in sorted(filesystem.glob(path, detail=True).items()):
+        if facts["type"] == "directory":
+            yield place if local else str(filesystem.unstrip_protocol(place))
+
+
+def _with_one_class_table(sources: list[DataSpec]) -> tuple[DataSpec, ...]:
+    """The sources under the names that those of them give which name their classes at all."""
+    first = next((source for source in sources if _named(source)), sources[0])
+    for source in sources:
+        if source.classes != first.classes:
+            raise DataError(
+                f"{source.url} predicts {source.classes} classes, {first.url} {first.classes}",
+                "their pixels cannot be counted together", "Run them apart: one data set has one class table",
+            )  # fmt: skip
+        differing = [k for k in range(first.classes) if source.class_names[k] != first.class_names[k]]
+        if _named(source) and differing:
+            k = differing[0]
+            raise DataError(
+                f"class {k} is {source.class_names[k]!r} in {source.url} and {first.class_names[k]!r} in {first.url} "
+                f"({len(differing)} of {first.classes} names differ)",
+                "their pixels cannot be counted together",
+                "Run them apart, or say what the classes are: --classes a,b,c",
+            )
+    return tuple(replace(source, class_names=first.class_names) for source in sources)
+
+
+def _named(source: DataSpec) -> bool:
+    return source.class_names != tuple(f"class {k}" for k in range(source.classes))
