@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from masksift.config import RunConfig, dotted_keys, from_toml, nearest, resolve
+from masksift.config import RunConfig, dotted_keys, from_toml, nearest, resolve, storage_of
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
 from masksift.interruption import ignore, install
 from masksift.schema import SCORED
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from masksift.run import Outcome
 
 __all__ = ["entry", "main"]
+
+
+_AGAIN = (
+    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "executor", "storage",
+)  # fmt: skip
+"""The keys that scoring again may change."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,9 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="the whole plan as JSON")
     score = _verb(verbs, "score", _score, "again, from the kept evidence of a complete run; reads no prediction")
     score.add_argument("base", help="URL of a complete run")
-    _add_keys(
-        score, only=("out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "executor")
-    )
+    _add_keys(score, only=_AGAIN)
     _add_log(score)
     demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
@@ -191,13 +195,13 @@ def _score(words: argparse.Namespace) -> int:
     from masksift.progress import Reporter
     from masksift.run import finished, score_again
 
-    kept = finished(words.base)
+    flags = _flags(words)
+    kept = finished(words.base, storage_of(flags).options([words.base]))
     if kept is None or "configuration" not in kept:
         raise UsageError(
             f"{words.base} holds no complete run", "there is no evidence to score",
             "Give the URL of one, or finish that one with `masksift run`",
         )  # fmt: skip
-    flags = _flags(words)
     if "out" not in flags:
         raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
     told = kept["configuration"]
@@ -210,7 +214,7 @@ def _score(words: argparse.Namespace) -> int:
 def _tell(outcome: Outcome, config: RunConfig) -> int:
     from masksift.summary import summary
 
-    print(summary(outcome.record, config.out))
+    print(summary(outcome.record, config.out, options=config.options()))
     if outcome.exit_code == 3:
         counts, images = outcome.record["counts"], outcome.record["images"]
         print(

@@ -15,9 +15,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from masksift.errors import UsageError
 from masksift.methods import METHODS, Method, make_methods
+from masksift.storage.access import Endpoint, Options, capture, is_s3
 from masksift.storage.sources import Overrides
 
-__all__ = ["RunConfig", "dotted_keys", "from_toml", "parse_bytes", "resolve"]
+__all__ = ["RunConfig", "dotted_keys", "from_toml", "parse_bytes", "resolve", "storage_of"]
 
 
 class _Section(BaseModel):
@@ -162,6 +163,21 @@ class ExecutorSection(_Section):
         return self.workers or len(os.sched_getaffinity(0))
 
 
+class StorageSection(_Section):
+    """How S3, and what speaks like it, is reached; keys come from the environment, a profile or a role."""
+
+    endpoint_url: str | None = Field(None, description="of a server that is not Amazon's")
+    region: str | None = Field(None, description="of the buckets; default: that of the environment or the profile")
+    profile: str | None = Field(None, description="of ~/.aws/config")
+    anonymous: bool = Field(False, description="ask without keys: public buckets")
+    path_style: bool | None = Field(None, description="bucket in the path of a URL; default: with an endpoint_url")
+    client: Literal["obstore", "s3fs"] = Field("obstore", description="what reads and writes Zarr chunks on S3")
+
+    def options(self, urls: Iterable[str]) -> Options:
+        """What the stores of these URLs are reached by: credentials too, captured here and now."""
+        return capture(Endpoint(**self.model_dump())) if any(map(is_s3, urls)) else Options()
+
+
 class RunConfig(_Section):
     """One run. Every key is optional but `sources` and `out`."""
 
@@ -187,6 +203,7 @@ class RunConfig(_Section):
     coco: CocoSection = CocoSection()
     evidence: EvidenceSection = EvidenceSection()
     executor: ExecutorSection = ExecutorSection()
+    storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
@@ -225,6 +242,10 @@ class RunConfig(_Section):
         sections = {"softmin": self.softmin.model_dump(), "coco": self.coco.model_dump()}
         return make_methods(self.methods, sections)
 
+    def options(self) -> Options:
+        """What the sources and the results are reached by."""
+        return self.storage.options([*self.sources, self.out])
+
     def overrides(self) -> Overrides:
         """What is said here of the source."""
         return Overrides(
@@ -234,7 +255,7 @@ class RunConfig(_Section):
 
     def identity(self) -> dict[str, Any]:
         """The keys that decide the results: all but where the blocks are run and what the exit code says."""
-        return self.model_dump(mode="json", exclude={"out", "executor", "max_quarantined", "sources"})
+        return self.model_dump(mode="json", exclude={"out", "executor", "storage", "max_quarantined", "sources"})
 
 
 def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Any]:
@@ -289,6 +310,13 @@ def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
         return RunConfig.model_validate(merged)
     except ValidationError as e:
         raise _explain(e) from e
+
+
+def storage_of(flags: Mapping[str, Any]) -> StorageSection:
+    """How stores are reached by the flags alone: where the rest of the configuration lies in one of them. Raises
+    UsageError."""
+    told = {key.removeprefix("storage."): value for key, value in flags.items() if key.startswith("storage.")}
+    return resolve({"sources": ["-"], "out": "-", "storage": told}, {}).storage
 
 
 def _explain(e: ValidationError) -> UsageError:

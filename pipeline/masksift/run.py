@@ -48,7 +48,8 @@ def run(config: RunConfig, report: Reporter) -> Outcome:
 def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
     """Score the kept evidence of the complete run at ``base`` with the methods and parameters of ``config``, into
     ``config.out``. No prediction is read."""
-    kept = finished(base)
+    options = config.storage.options([base, config.out])
+    kept = finished(base, options)
     if kept is None:
         raise UsageError(
             f"{base} holds no complete run", "there is no evidence to score", "Finish it with `masksift run`"
@@ -74,15 +75,15 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
 
 def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:
     """The sources' facts and the plan of a run: reads metadata only."""
-    sources = open_data_set(config.sources, config.overrides(), {})
+    sources = open_data_set(config.sources, config.overrides(), config.options())
     return sources, make_plan(sources, _settings(config.model_dump(mode="json")), _identity(config, sources))
 
 
 def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, *, condense: bool) -> Outcome:
-    section, folder = config.executor, Folder(job.out)
+    section, folder = config.executor, Folder(job.out, job.options)
     manifest, verb = Manifest(folder, job.fingerprint), "run" if condense else "score"
     resumed = manifest.recognise(_claim(parts.plan), verb=verb)
-    if (record := finished(job.out)) is not None:
+    if (record := finished(job.out, job.options)) is not None:
         report.say(f"{job.out} is complete already: nothing to do")
         return _close(config, job, parts, record, resumed=True)
     started, account = time.time(), stages.Account()
@@ -102,9 +103,9 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, *, conden
     return _close(config, job, parts, record, resumed)
 
 
-def finished(url: str) -> dict[str, Any] | None:
+def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of the complete run at a URL, or None."""
-    data = Folder(url).read(RECORD)
+    data = Folder(url, options).read(RECORD)
     return None if data is None else json.loads(data)
 
 
@@ -129,6 +130,7 @@ def make_job(config: RunConfig, plan: Plan, sources: tuple[DataSpec, ...], evide
     return Job(
         plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out,
         fingerprint, hive_columns(sources, config.methods),
+        config.storage.options([evidence_out, config.out, *(source.url for source in sources)]),
     )  # fmt: skip
 
 

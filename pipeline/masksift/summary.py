@@ -13,10 +13,13 @@ from masksift.storage.tables import read_table
 __all__ = ["plan_text", "summary"]
 
 
-def summary(record: Mapping[str, Any], out: str, *, top: int = 10, notes: Mapping[str, str] | None = None) -> str:
+def summary(
+    record: Mapping[str, Any], out: str, *, top: int = 10, notes: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
     """A run's outcome: the worst images (with a note on those that `notes` names), the counts, and where the results
-    lie."""
-    worst = read_table(Folder(out), "ranking/part-000000.parquet").slice(0, top).to_pylist()
+    lie; ``options``: what `out` is reached by."""
+    worst = read_table(Folder(out, options or {}), "ranking/part-000000.parquet").slice(0, top).to_pylist()
     width = max([len(row["image_id"]) for row in worst], default=5)
     lines = [f"{'rank':>5}  {'image':<{width}}  {record['configuration']['rank_by']}"] if worst else []
     for row in worst:

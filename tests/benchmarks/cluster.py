@@ -88,7 +88,7 @@ class Watched:
         return sum(stage["seconds"] for stage in self.record["stages"])
 
 
-def watched_run(source: Path, out: Path, *flags: str, also: dict[str, psutil.Process] | None = None) -> Watched:
+def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psutil.Process] | None = None) -> Watched:
     """`masksift run` in a process of its own, with the peaks of the ``client``, of the client ``before ranking``, of
     the largest ``worker`` among its children, and of the processes named in ``also``."""
     shutil.rmtree(out, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from obstore.store import S3Store
 from zarr.abc.store import ByteRequest, RangeByteRequest, Store
 from zarr.codecs import BloscCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
 from masksift.errors import DataError
 from masksift.schema import ArraySpec
+from masksift.storage.access import for_fsspec, for_obstore, options_of
 from masksift.storage.chunks import ChunkCheck, MissingChunk, Unreadable, natural, said
 from masksift.storage.direct import DirectReader, Part, chunks_of
 from masksift.storage.objects import local_path, unknown_place
@@ -136,10 +139,19 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool) -> Stor
     path = local_path(url)
     if path is not None:
         return LocalStore(path, read_only=read_only)
+    own = options_of(url, options)
+    if own.get("client") == "obstore":
+        return ObjectStore(_s3_store(url, tuple(own.items())), read_only=read_only)
     try:
-        return FsspecStore.from_url(url, storage_options=dict(options), read_only=read_only)
+        return FsspecStore.from_url(url, storage_options=for_fsspec(own), read_only=read_only)
     except (ValueError, ImportError) as e:
         raise unknown_place(url, e) from e
+
+
+@lru_cache(maxsize=256)  # a block opens some arrays, and its worker many blocks: they share their connections
+def _s3_store(url: str, options: tuple[tuple[str, Any], ...]) -> S3Store:
+    bucket, _, prefix = url.split("://", 1)[1].strip("/").partition("/")
+    return S3Store(bucket, prefix=prefix or None, **for_obstore(dict(options)))
 
 
 def open_group(url: str, options: Mapping[str, Any]) -> zarr.Group:

@@ -8,12 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import fsspec
-
 from masksift.errors import DataError
 from masksift.schema import DataSpec
 from masksift.storage.naming import source_names
-from masksift.storage.objects import local_path, unknown_place
+from masksift.storage.objects import filesystem_of, local_path
 from masksift.storage.sources import Overrides, open_source
 
 __all__ = ["find_sources", "open_data_set"]
@@ -56,10 +54,7 @@ def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[st
 
 def _matches(pattern: str, options: Mapping[str, Any]) -> Iterator[str]:
     local = local_path(pattern)
-    try:
-        filesystem, path = fsspec.core.url_to_fs(local or pattern, **options)
-    except (ValueError, ImportError) as e:
-        raise unknown_place(pattern, e) from e
+    filesystem, path = filesystem_of(pattern, options)
     for place, facts in sorted(filesystem.glob(path, detail=True).items()):
         if facts["type"] == "directory":
             yield place if local else str(filesystem.unstrip_protocol(place))

@@ -13,8 +13,9 @@ from typing import Any
 import fsspec
 
 from masksift.errors import UsageError
+from masksift.storage.access import for_fsspec, options_of
 
-__all__ = ["Folder", "join", "local_path", "unknown_place"]
+__all__ = ["Folder", "filesystem_of", "join", "local_path", "unknown_place"]
 
 
 def local_path(url: str) -> str | None:
@@ -37,6 +38,15 @@ def unknown_place(url: str, cause: Exception) -> UsageError:
     )  # fmt: skip
 
 
+def filesystem_of(url: str, options: Mapping[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
+    """fsspec's filesystem for a URL, and the path in it. Raises UsageError where there is none."""
+    try:
+        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **for_fsspec(options_of(url, options)))
+    except (ValueError, ImportError) as e:
+        raise unknown_place(url, e) from e
+    return filesystem, path
+
+
 @dataclass(frozen=True)
 class Folder:
     """A prefix in a store. Names are relative to it. Picklable; the connection is made where it is used."""
@@ -46,11 +56,7 @@ class Folder:
 
     @cached_property
     def _filesystem(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        try:
-            filesystem, path = fsspec.core.url_to_fs(local_path(self.url) or self.url, **self.options)
-        except (ValueError, ImportError) as e:
-            raise unknown_place(self.url, e) from e
-        return filesystem, path
+        return filesystem_of(self.url, self.options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.url, "options": self.options}

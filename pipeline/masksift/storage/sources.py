@@ -15,8 +15,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.errors import ContainsArrayError
 
-from masksift.errors import DataError
+from masksift.errors import DataError, UsageError
 from masksift.schema import ArraySpec, DataSpec
+from masksift.storage.access import is_s3, unreachable
 from masksift.storage.arrays import open_group, open_store
 from masksift.storage.chunks import said
 from masksift.storage.naming import partitions_of, source_names
@@ -121,6 +122,12 @@ def _group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.G
         ) from e
     except (ValueError, KeyError, TypeError) as e:
         raise _no_metadata(url, e) from e
+    except UsageError:
+        raise
+    except Exception as e:  # every client of S3 has errors of its own
+        if is_s3(url):
+            raise unreachable(url, e) from e
+        raise
 
 
 def _member(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:

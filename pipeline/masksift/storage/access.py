@@ -1,0 +1,126 @@
+"""How S3 and what speaks like it is reached: credentials captured once, carried to the workers as data, never printed.
+
+They come from where every tool of AWS looks for them: the environment, a profile, the role of a container or an
+instance. Those that are renewed while they are in use (of a role) are left to each worker, which has the role itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from masksift.errors import UsageError
+
+__all__ = ["ATTEMPTS", "AT_ONCE", "Endpoint", "Options", "capture", "is_s3", "options_of", "unreachable"]
+
+AT_ONCE = 32
+"""Requests of a worker that are under way at a time, at most."""
+ATTEMPTS = 10
+"""Times that a request is tried, after pauses that grow and are drawn by lot."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What the configuration says of S3 (`[storage]`). ``client``: obstore or s3fs."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    anonymous: bool = False
+    path_style: bool | None = None
+    client: str = "obstore"
+
+
+class Options(dict[str, Any]):
+    """What is needed to reach a store. It prints as nothing but its size: keys lie in it."""
+
+    def __repr__(self) -> str:
+        return f"Options({len(self)} entries)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Options, (dict(self),)
+
+
+def is_s3(url: str) -> bool:
+    """Whether a URL lies on S3."""
+    return url.startswith(("s3://", "s3a://"))
+
+
+def options_of(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that a URL's own kind of store is reached by."""
+    return options if is_s3(url) else {}
+
+
+def unreachable(url: str, cause: Exception) -> UsageError:
+    """What is said where S3 does not let anybody in, or is not there. The cause is told by its first words: what
+    follows them may quote the request."""
+    words = re.split(r"[\n{<]|, source:|Debug source", str(cause), maxsplit=1)[0].strip(" .:;,")[:160]
+    return UsageError(
+        f"{url} cannot be read ({type(cause).__name__}{': ' if words else ''}{words})", "there is nothing to work on",
+        "See that the URL and --storage.endpoint_url are right, and that the keys here (environment, --storage.profile, "
+        "role) may read it",
+    )  # fmt: skip
+
+
+@cache
+def capture(endpoint: Endpoint) -> Options:
+    """Look for the credentials once. Raises UsageError where the profile does not exist."""
+    import botocore.session
+    from botocore.credentials import RefreshableCredentials
+    from botocore.exceptions import ProfileNotFound
+
+    session = botocore.session.Session(profile=endpoint.profile)
+    try:
+        credentials = None if endpoint.anonymous else session.get_credentials()
+        region = endpoint.region or session.get_config_variable("region")
+    except ProfileNotFound as e:
+        raise UsageError(
+            f"there is no profile {endpoint.profile!r} of AWS here", "S3 cannot be reached by it",
+            "Give a --storage.profile that ~/.aws/config has",
+        ) from e  # fmt: skip
+    found = Options(client=endpoint.client, anonymous=endpoint.anonymous)
+    url = endpoint.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    # a server of one's own is at one address, which its buckets are not part of
+    path_style = endpoint.path_style if endpoint.path_style is not None else url is not None
+    found |= {"endpoint_url": url, "region": region, "path_style": path_style}
+    if credentials is not None and not isinstance(credentials, RefreshableCredentials):
+        frozen = credentials.get_frozen_credentials()
+        found |= {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
+    return found
+
+
+def for_fsspec(options: Mapping[str, Any]) -> Options:
+    """As the arguments of s3fs."""
+    if not options:
+        return Options()
+    config: dict[str, Any] = {
+        "retries": {"mode": "standard", "max_attempts": ATTEMPTS}, "max_pool_connections": AT_ONCE,
+        "s3": {"addressing_style": "path" if options["path_style"] else "auto"},
+    }  # fmt: skip
+    found = Options(anon=options["anonymous"], config_kwargs=config)
+    if options.get("endpoint_url"):
+        found["endpoint_url"] = options["endpoint_url"]
+    if options.get("region"):
+        found["client_kwargs"] = {"region_name": options["region"]}
+    return Options(found | {name: options[name] for name in ("key", "secret", "token") if options.get(name)})
+
+
+def for_obstore(options: Mapping[str, Any]) -> Options:
+    """As the arguments of obstore's S3Store."""
+    told = {
+        "endpoint": options.get("endpoint_url"), "region": options.get("region") or "us-east-1",
+        "access_key_id": options.get("key"), "secret_access_key": options.get("secret"),
+        "session_token": options.get("token"), "skip_signature": options["anonymous"],
+        "virtual_hosted_style_request": not options["path_style"],
+    }  # fmt: skip
+    plain = str(options.get("endpoint_url") or "").startswith("http://")
+    return Options(
+        {name: value for name, value in told.items() if value is not None}
+        | {"client_options": {"allow_http": plain}, "retry_config": {"max_retries": ATTEMPTS}}
+    )

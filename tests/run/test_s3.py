@@ -1,0 +1,192 @@
+"""Sources and results on a real S3 server: the same tables as on disk, and keys that nobody ever sees."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from masksift.config import resolve
+from masksift.errors import DataError, UsageError
+from masksift.run import make_job, open_and_plan
+from masksift.storage.access import Endpoint, Options, capture
+from masksift.storage.objects import Folder
+from servers import KEY, SECRET, Server, seaweedfs
+from sources import complaint, masksift, plain, refuses, rows, write_source
+
+CLIENTS = ("obstore", "s3fs")
+TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture
+def keys(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment of somebody who may read and write."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in server.keys.items():
+        monkeypatch.setenv(name, value)
+    capture.cache_clear()
+    yield
+    capture.cache_clear()
+
+
+def put(server: Server, folder: Path, place: str) -> str:
+    """A folder's files under a place in the bucket; answers its URL."""
+    server.filesystem().put(f"{folder}/", f"lake/{place}/", recursive=True)
+    return f"s3://lake/{place}"
+
+
+def table(server: Server, place: str) -> list[dict[str, Any]]:
+    """The rows of one Parquet object."""
+    found: list[dict[str, Any]] = pq.read_table(io.BytesIO(server.filesystem().cat_file(place))).to_pylist()
+    return found
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("shards", [None, (4, 4, 8, 10)])
+def test_a_run_on_s3_is_the_run_on_disk(server: Server, keys: None, tmp_path: Path, client: str, shards: Any) -> None:
+    source = write_source(tmp_path / "a.zarr", plain(), chunks=(2, 4, 4, 10), shards=shards)
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    place = f"{client}-{shards is None}"
+    url = put(server, source.path, f"{place}/a.zarr")
+    out = f"s3://lake/{place}-out"
+    words = ("--source", url, "--out", out, *server.flags, "--storage.client", client)
+    assert masksift("run", *words) == 0
+    for name in TABLES:
+        assert table(server, f"lake/{place}-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
+    (part,) = server.filesystem().glob(f"lake/{place}-out/ranking/*.parquet")
+    assert table(server, part) == rows(tmp_path / "out", "ranking")
+    record = json.loads(server.filesystem().cat_file(f"lake/{place}-out/run.json"))
+    condense = next(stage for stage in record["stages"] if stage["name"] == "condense")
+    assert condense["requests"] > 8
+    assert masksift("run", *words) == 0, "a complete run is recognised"
+    assert masksift("score", out, "--out", f"{out}-again", *server.flags, "--softmin.temperature", "0.2") == 0
+
+
+def test_the_workers_of_a_cluster_have_the_keys_of_the_client(
+    server: Server, keys: None, tmp_path: Path, address: str
+) -> None:
+    """They were started before anybody had keys."""
+    source = write_source(tmp_path / "a.zarr", plain())
+    url = put(server, source.path, "cluster/a.zarr")
+    out = "s3://lake/cluster-out"
+    from masksift.cli import main
+
+    words = ["run", "--source", url, "--out", out, *server.flags, "--log-format", "quiet"]
+    assert main([*words, "--executor.kind", "dask", "--executor.address", address]) == 0
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    for name in TABLES:
+        assert table(server, f"lake/cluster-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
+
+
+def test_a_glob_over_days_on_s3(server: Server, keys: None, tmp_path: Path) -> None:
+    for day in ("2026-11-22", "2026-11-23"):
+        put(server, write_source(tmp_path / day, plain(images=2)).path, f"days/dt={day}/site=a")
+    out = tmp_path / "out"
+    assert masksift("run", "--source", "s3://lake/days/dt=*/site=*", "--out", out, *server.flags) == 0
+    assert [(row["dt"], row["site"], row["index"]) for row in rows(out)] == [
+        (day, "a", i) for day in ("2026-11-22", "2026-11-23") for i in range(2)
+    ]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_is_lost_on_s3_is_said_of_its_images(server: Server, keys: None, tmp_path: Path, client: str) -> None:
+    source = write_source(tmp_path / "a.zarr", plain())
+    source.chunk("predictions", 1, 0, 0, 0).unlink()
+    file = source.chunk("labels", 2, 0, 0)
+    file.write_bytes(file.read_bytes()[:-4])
+    url = put(server, source.path, f"lost-{client}/a.zarr")
+    out = tmp_path / "out"
+    assert masksift("run", "--source", url, "--out", out, *server.flags, "--storage.client", client) == 3
+    status = [row["status"] for row in rows(out)]
+    assert status == ["scored"] * 2 + ["missing_chunk"] * 2 + ["unreadable"] * 2 + ["scored"] * 2
+
+
+# ---------------------------------------------------------------------------------------------------- credentials
+
+
+def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: None, tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", plain())
+    url, out = put(server, source.path, "secret/a.zarr"), tmp_path / "out"
+    command = [sys.executable, "-m", "masksift", "run", "--source", url, "--out", str(out), *server.flags,
+               "--executor.workers", "1", "--log-format", "json"]  # fmt: skip
+    surroundings = {**os.environ, **server.keys, "MASKSIFT_TRACEBACK": "1"}
+    good = subprocess.run(command, capture_output=True, env=surroundings, check=True)
+    command[command.index(url)] = "s3://nobucket/a.zarr"
+    bad = subprocess.run(command, capture_output=True, env=surroundings, check=False)
+    assert bad.returncode == 2
+    config = resolve({"sources": [url], "out": str(out), "storage": {"endpoint_url": server.url}}, {})
+    sources, plan = open_and_plan(config)
+    job = make_job(config, plan, sources, config.out, plan.fingerprint)
+    assert job.options["secret"] == SECRET, "they travel"
+    assert pickle.loads(pickle.dumps(job)).options == job.options
+    told = [good.stdout, good.stderr, bad.stdout, bad.stderr, repr(job).encode(), repr(job.options).encode(),
+            f"{job.options}".encode(), repr(Folder(out.as_uri(), job.options)).encode(), repr(sources).encode(),
+            json.dumps(plan.as_json()).encode()]  # fmt: skip
+    told += [path.read_bytes() for path in out.rglob("*") if path.is_file()]
+    for text in told:
+        assert SECRET.encode() not in text
+        assert KEY.encode() not in text
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_wrong_keys_are_said_without_being_shown(
+    server: Server, keys: None, monkeypatch: pytest.MonkeyPatch, client: str, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
+    capture.cache_clear()
+    words = ("--source", "s3://lake/a.zarr", "--out", tmp_path / "out", *server.flags, "--storage.client", client)
+    assert masksift("run", *words) == 2
+    said = complaint(capsys)
+    assert said.startswith("s3://lake/a.zarr cannot be read")
+    assert "wrong-secret" not in said
+    assert KEY not in said
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_no_server_and_no_bucket_are_said(
+    server: Server, keys: None, client: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flags = ("--storage.client", client, "--out", tmp_path / "out")
+    assert masksift("run", "--source", "s3://nobucket/a.zarr", *flags, *server.flags) == 2
+    assert "s3://nobucket/a.zarr" in complaint(capsys)
+
+
+def test_a_profile_that_is_not_there(tmp_path: Path, keys: None) -> None:
+    with refuses(UsageError, r"there is no profile 'nobody' of AWS here"):
+        capture(Endpoint(profile="nobody"))
+
+
+def test_a_profile_and_an_anonymous_reader(tmp_path: Path, keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "credentials"
+    file.write_text(f"[lake]\naws_access_key_id = {KEY}\naws_secret_access_key = from-the-profile\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    found = capture(Endpoint(profile="lake", region="eu-central-1"))
+    assert (found["key"], found["secret"], found["region"]) == (KEY, "from-the-profile", "eu-central-1")
+    nobody = capture(Endpoint(anonymous=True))
+    assert nobody["anonymous"]
+    assert "key" not in nobody
+
+
+def test_stores_that_are_not_s3_need_nothing() -> None:
+    config = resolve({"sources": ["a.zarr"], "out": "out"}, {})
+    assert config.options() == Options()
+    with pytest.raises(DataError, match=r"there is no Zarr group at a\.zarr"):
+        open_and_plan(config)
