@@ -26,7 +26,8 @@ __all__ = ["entry", "main"]
 
 
 _AGAIN = (
-    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "executor", "storage",
+    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "thresholds_from", "executor",
+    "storage",
 )  # fmt: skip
 """The keys that scoring again may change."""
 

@@ -183,6 +183,10 @@ class RunConfig(_Section):
 
     sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
     out: str = Field(min_length=1, description="URL of the results")
+    base: str | None = Field(
+        None, description="URL of an earlier run: what of the sources it has condensed is taken over"
+    )
+    thresholds_from: str | None = Field(None, description="URL of a run whose thresholds are used as they are")
     methods: Names = Field(tuple(METHODS), description="scores to compute")
     rank_by: str = Field("softmin", description="score that the ranking is by")
     classes: Names | None = Field(None, description="class names; default: the source's")
@@ -244,7 +248,7 @@ class RunConfig(_Section):
 
     def options(self) -> Options:
         """What the sources and the results are reached by."""
-        return self.storage.options([*self.sources, self.out])
+        return self.storage.options([*self.sources, self.out, self.base or "", self.thresholds_from or ""])
 
     def overrides(self) -> Overrides:
         """What is said here of the source."""

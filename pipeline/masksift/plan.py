@@ -199,13 +199,19 @@ class Plan:
             )
 
 
-def make_plan(sources: Sequence[DataSpec], settings: Settings, identity: Mapping[str, Any]) -> Plan:
-    """Plan a run over sources of shapes (N, K, H, W). ``identity``: all that decides the results, as plain values."""
-    total = sum(source.predictions.bytes for source in sources)
-    layouts = tuple(_layout(source, settings, total) for source in sources)
+def make_plan(
+    sources: Sequence[DataSpec], settings: Settings, identity: Mapping[str, Any], kept: Sequence[Layout | None] = ()
+) -> Plan:
+    """Plan a run over sources of shapes (N, K, H, W). ``identity``: all that decides the results, as plain values;
+    ``kept``: the layouts of the sources whose evidence is there already, None for all others."""
+    kept = kept or [None] * len(sources)
+    new = [source for source, layout in zip(sources, kept, strict=True) if layout is None]
+    total = sum(source.predictions.bytes for source in new)
+    layouts = tuple(layout or _layout(source, settings, total) for source, layout in zip(sources, kept, strict=True))
     blocks = Blocks(tuple((source.images, layout.block) for source, layout in zip(sources, layouts, strict=True)))
     pairs = list(zip(sources, layouts, strict=True))
-    planes = sum(s.images * s.pixels * _plane_bytes(s, x) for s, x in pairs)
+    own = [pair for pair, layout in zip(pairs, kept, strict=True) if layout is None]
+    planes, written = (sum(s.images * s.pixels * _plane_bytes(s, x) for s, x in some) for some in (pairs, own))
     return Plan(
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         identity=identity,
@@ -213,13 +219,15 @@ def make_plan(sources: Sequence[DataSpec], settings: Settings, identity: Mapping
         blocks=blocks,
         images=sum(source.images for source in sources),
         pixels=sum(source.images * source.pixels for source in sources),
-        bytes_to_read=total + 2 * sum(source.labels.bytes for source in sources) + planes,
-        bytes_to_write=planes + sum(source.images * source.pixels for source in sources),
-        objects_to_read=sum(
-            _objects(s.predictions) + 2 * _objects(s.labels) + 3 * _evidence_objects(s, x) for s, x in pairs
-        ),
-        objects_to_write=sum(4 * _evidence_objects(s, x) for s, x in pairs) + 3 * len(blocks) + 7,
-        memory_condense=max(BASE_MEMORY + _condense_memory(s, x) for s, x in pairs),
+        bytes_to_read=total + sum(s.labels.bytes for s in [*sources, *new]) + planes,
+        bytes_to_write=written + sum(s.images * s.pixels for s in sources),
+        objects_to_read=sum(_objects(s.predictions) + _objects(s.labels) for s in new)
+        + sum(_objects(s.labels) + 3 * _evidence_objects(s, x) for s, x in pairs),
+        objects_to_write=sum(3 * _evidence_objects(s, x) for s, x in own)
+        + sum(_evidence_objects(s, x) for s, x in pairs)
+        + 3 * len(blocks)
+        + 7,
+        memory_condense=max((BASE_MEMORY + _condense_memory(s, x) for s, x in own), default=BASE_MEMORY),
         memory_score=max(BASE_MEMORY + _score_memory(s, x, settings) for s, x in pairs),
     )
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from masksift import stages
+from masksift import increments, stages
 from masksift.config import RunConfig
 from masksift.errors import UsageError
 from masksift.executors import Executor, Worker, make_executor
+from masksift.parts import Job, Parts
 from masksift.plan import Plan, Settings, make_plan
 from masksift.progress import Reporter
 from masksift.schema import DataSpec
+from masksift.statistics import Thresholds
 from masksift.storage.datasets import open_data_set
 from masksift.storage.manifest import RECORD, Manifest
-from masksift.storage.objects import Folder, join
-from masksift.storage.tables import hive_columns
-from masksift.tasks import Job, Parts
+from masksift.storage.objects import Folder, local_path
+from masksift.storage.tables import hive_columns, read_table
 from masksift.versions import versions
 
 __all__ = ["Outcome", "open_and_plan", "run", "score_again"]
@@ -40,61 +41,56 @@ def run(config: RunConfig, report: Reporter) -> Outcome:
 
     Raises MasksiftError.
     """
-    sources, plan = open_and_plan(config)
-    job = make_job(config, plan, sources, config.out, plan.fingerprint)
-    return _line(config, job, Parts(plan, sources), report, condense=True)
+    parts = _parts(config)
+    if config.base is not None:
+        report.say(f"{parts.kept_sources} of {len(parts.sources)} sources are taken over from {config.base}")
+    return _line(config, make_job(config, parts), parts, report, "run")
 
 
 def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
     """Score the kept evidence of the complete run at ``base`` with the methods and parameters of ``config``, into
     ``config.out``. No prediction is read."""
-    options = config.storage.options([base, config.out])
-    kept = finished(base, options)
-    if kept is None:
-        raise UsageError(
-            f"{base} holds no complete run", "there is no evidence to score", "Finish it with `masksift run`"
-        )
-    if not kept["configuration"]["evidence"].get("keep", True):
-        raise UsageError(
-            f"{base} was run with evidence.keep = false", "there is no evidence to score",
-            "Run it again with --evidence.keep true, into a new --out",
-        )  # fmt: skip
-    sources = tuple(DataSpec.from_json(tree) for tree in kept["sources"])
-    old = make_plan(sources, _settings(kept["configuration"]), kept["identity"])
-    if old.fingerprint != kept["fingerprint"] or kept["versions"]["masksift"] != version("masksift"):
-        raise UsageError(
-            f"{base} was made by masksift {kept['versions']['masksift']}, this is {version('masksift')}",
-            "its blocks could be cut differently",
-            "Score it with that version, or run it again",
-        )
-    identity = {**_identity(config, sources), "evidence_of": kept["fingerprint"]}
-    plan = make_plan(sources, _settings(config.model_dump(mode="json")), identity)
-    job = make_job(config, plan, sources, base, kept["fingerprint"])
-    return _line(config, job, Parts(plan, sources), report, condense=False)
+    record = _finished(base, config)
+    sources, kept = zip(*increments.condensed_by(record), strict=True)
+    identity = {**_identity(config, sources), "evidence_of": record["fingerprint"]}
+    plan = make_plan(sources, _settings(config), identity, [layout for _, layout in kept])
+    parts = Parts.of_run(plan, sources, config.out, [home for home, _ in kept])
+    return _line(config, make_job(config, parts), parts, report, "score")
 
 
 def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:
-    """The sources' facts and the plan of a run: reads metadata only."""
+    """The sources' facts and the plan of a run: reads metadata and lists objects only."""
+    parts = _parts(config)
+    return parts.sources, parts.plan
+
+
+def _parts(config: RunConfig) -> Parts:
+    """All blocks of a run, of which those that an earlier run has condensed are at home there."""
     sources = open_data_set(config.sources, config.overrides(), config.options())
-    return sources, make_plan(sources, _settings(config.model_dump(mode="json")), _identity(config, sources))
+    kept: Sequence[increments.Kept | None] = [None] * len(sources)
+    if config.base is not None:
+        kept = increments.take_over(_finished(config.base, config), sources, _settings(config))
+    layouts = [None if one is None else one[1] for one in kept]
+    plan = make_plan(sources, _settings(config), _identity(config, sources), layouts)
+    return Parts.of_run(plan, sources, config.out, [None if one is None else one[0] for one in kept])
 
 
-def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, *, condense: bool) -> Outcome:
+def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str) -> Outcome:
     section, folder = config.executor, Folder(job.out, job.options)
-    manifest, verb = Manifest(folder, job.fingerprint), "run" if condense else "score"
+    manifest = Manifest(folder, job.fingerprint)
     resumed = manifest.recognise(_claim(parts.plan), verb=verb)
     if (record := finished(job.out, job.options)) is not None:
         report.say(f"{job.out} is complete already: nothing to do")
         return _close(config, job, parts, record, resumed=True)
     started, account = time.time(), stages.Account()
+    frozen = _frozen(config, parts)
     with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes, address=section.address,
                        timeout=section.timeout) as executor:  # fmt: skip
         workers = stages.check_workers(parts.plan, executor, versions, report)
         manifest.claim(_claim(parts.plan), verb=verb)  # only now: a run that is refused leaves no trace
-        stages.prepare(job, parts, masks_only=not condense)
-        if condense:
-            stages.condense(job, parts, executor, report, account)
-        statistics, thresholds = stages.find_thresholds(job, parts, executor, report, account, config.tccp.tau)
+        stages.prepare(job, parts)
+        stages.condense(job, parts, executor, report, account)
+        statistics, thresholds = stages.find_thresholds(job, parts, executor, report, account, config.tccp.tau, frozen)
         pairs = stages.score(job, parts, thresholds, executor, report, account)
         stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
         record = _record(config, job, parts, account, executor, workers, started)
@@ -103,17 +99,32 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, *, conden
     return _close(config, job, parts, record, resumed)
 
 
+def _frozen(config: RunConfig, parts: Parts) -> Thresholds | None:
+    """The thresholds of the run that the configuration takes them from."""
+    if config.thresholds_from is None:
+        return None
+    record = _finished(config.thresholds_from, config)
+    folder = Folder(config.thresholds_from, config.options())
+    rows = read_table(folder, "thresholds.parquet").to_pylist()
+    return increments.frozen_thresholds(record, rows, parts.sources[0].class_names)
+
+
+def _finished(url: str, config: RunConfig) -> dict[str, Any]:
+    """The record of the complete run at a URL. Raises UsageError where there is none."""
+    record = finished(url, config.storage.options([url]))
+    if record is None:
+        raise UsageError(f"{url} holds no complete run", "there is nothing to go by", "Finish it with `masksift run`")
+    return record
+
+
 def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of the complete run at a URL, or None."""
     data = Folder(url, options).read(RECORD)
     return None if data is None else json.loads(data)
 
 
-def _settings(configuration: Mapping[str, Any]) -> Settings:
-    return Settings(
-        configuration["evidence"]["dtype"], configuration["tccp"]["lattice"], tuple(configuration["methods"]),
-        configuration["clc"]["rule"],
-    )  # fmt: skip
+def _settings(config: RunConfig) -> Settings:
+    return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, config.clc.rule)
 
 
 def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any]:
@@ -125,12 +136,12 @@ def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any
     }
 
 
-def make_job(config: RunConfig, plan: Plan, sources: tuple[DataSpec, ...], evidence_out: str, fingerprint: str) -> Job:
-    """What every task of the run knows; the evidence is that of the run at ``evidence_out`` with ``fingerprint``."""
+def make_job(config: RunConfig, parts: Parts) -> Job:
+    """What every task of the run knows."""
+    places = {config.out, *(home.out for home in parts.homes), *(source.url for source in parts.sources)}
     return Job(
-        plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out, evidence_out,
-        fingerprint, hive_columns(sources, config.methods),
-        config.storage.options([evidence_out, config.out, *(source.url for source in sources)]),
+        parts.plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out,
+        hive_columns(parts.sources, config.methods), config.storage.options(places),
     )  # fmt: skip
 
 
@@ -151,11 +162,17 @@ def _record(
     stamp = "%Y-%m-%dT%H:%M:%SZ"
     return {
         "fingerprint": plan.fingerprint,
+        "out": local_path(config.out) or config.out,
         "configuration": config.model_dump(mode="json"),
         "identity": plan.identity,
         "versions": versions(),
         "sources": [source.as_json() for source in parts.sources],
-        "evidence": [join(job.evidence_out, "evidence", f"{source.name}.zarr") for source in parts.sources],
+        "evidence": [home.url for home in parts.homes],
+        "condensed": [
+            {"home": asdict(home), "layout": asdict(layout)}
+            for home, layout in zip(parts.homes, plan.layouts, strict=True)
+        ],
+        "kept_sources": parts.kept_sources,
         "images": plan.images,
         "counts": dict(account.counts),
         "flagged_pixels": account.flagged,
@@ -174,7 +191,7 @@ def _record(
 
 def _close(config: RunConfig, job: Job, parts: Parts, record: Mapping[str, Any], resumed: bool) -> Outcome:
     """What is left to do for a run whose record is written: a run that is killed here is complete all the same."""
-    if not config.evidence.keep and job.evidence_fingerprint == job.fingerprint:
+    if not config.evidence.keep:
         stages.discard_evidence(job, parts)
     quarantined = record["images"] - record["counts"].get("scored", 0)
     beyond = quarantined > config.quarantine_limit(record["images"])

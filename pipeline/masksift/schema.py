@@ -21,6 +21,7 @@ __all__ = [
     "ArraySpec",
     "Block",
     "DataSpec",
+    "Home",
     "Receipt",
     "Verdict",
 ]
@@ -125,6 +126,22 @@ class DataSpec:
         remap = tuple((value, meant) for value, meant in tree["remap"])
         extent = tuple(ArraySpec.from_json(array) for array in tree["extent"])
         return cls(**{**tree, **arrays, **plain, "remap": remap, "extent": extent})
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where what was condensed of a source lies: in the results at ``out`` of the run with that ``fingerprint``, whose
+    blocks of the source are numbered from ``first`` on and whose evidence of it is called ``name``."""
+
+    out: str
+    fingerprint: str
+    first: int
+    name: str
+
+    @property
+    def url(self) -> str:
+        """URL of the evidence."""
+        return f"{self.out.rstrip('/')}/evidence/{self.name}.zarr"
 
 
 @dataclass(frozen=True, order=True)

@@ -18,6 +18,7 @@ from masksift.executors import Executor, Worker
 from masksift.image import thresholds_of
 from masksift.kernels.condense import class_dtype
 from masksift.kernels.encoding import Encoding
+from masksift.parts import Job, Part, Parts
 from masksift.plan import Plan
 from masksift.progress import Reporter
 from masksift.schema import SCORED, Receipt
@@ -25,7 +26,7 @@ from masksift.statistics import Statistics, Thresholds
 from masksift.storage.arrays import EVIDENCE, MASK
 from masksift.storage.objects import Folder
 from masksift.storage.tables import write_table
-from masksift.tasks import Job, PairCounts, Part, Parts
+from masksift.tasks import PairCounts
 
 __all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thresholds", "prepare", "rank", "score"]
 
@@ -98,9 +99,9 @@ def _series(name: str, version: str) -> str:
     return ".".join(version.split(".")[:2]) if name == "python" else version
 
 
-def prepare(job: Job, parts: Parts, *, masks_only: bool) -> None:
+def prepare(job: Job, parts: Parts) -> None:
     """Create the empty arrays that the tasks write into; what is there already stays."""
-    for spec, layout in zip(parts.sources, parts.plan.layouts, strict=True):
+    for spec, layout, home in zip(parts.sources, parts.plan.layouts, parts.homes, strict=True):
         dtypes = {
             EVIDENCE[0]: layout.evidence,
             EVIDENCE[1]: str(class_dtype(spec.classes)),
@@ -110,25 +111,26 @@ def prepare(job: Job, parts: Parts, *, masks_only: bool) -> None:
             "class_names": list(spec.class_names), "ignore": list(spec.ignore), "scale": spec.scale, "kind": "evidence",
             "source": spec.url,
         }  # fmt: skip
-        job.evidence(spec, own=True).create(
-            (MASK,) if masks_only else (*EVIDENCE, MASK), dtypes | {MASK: "uint8"},
+        job.masks(spec).create(
+            (*EVIDENCE, MASK) if home.fingerprint == job.fingerprint else (MASK,), dtypes | {MASK: "uint8"},
             (spec.images, spec.height, spec.width), layout.chunks, attributes,
         )  # fmt: skip
 
 
 def condense(job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account) -> None:
-    """First pass: the statistics, verdicts and evidence of every block."""
-    _map(partial(tasks.condense_block, job), job, parts, executor, report, account, tasks.CONDENSE)
+    """First pass: the statistics, verdicts and evidence of every block that is not kept from an earlier run."""
+    _map(partial(tasks.condense_block, job), job, parts.own, executor, report, account, tasks.CONDENSE)
 
 
 def find_thresholds(
-    job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account, tau: str | float
-) -> tuple[Statistics, Thresholds]:
-    """The global reduction, and the second look at evidence of more than 8 bits."""
+    job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account, tau: str | float,
+    frozen: Thresholds | None = None,
+) -> tuple[Statistics, Thresholds]:  # fmt: skip
+    """The global reduction, and the second look at evidence of more than 8 bits; or the ``frozen`` thresholds."""
     with report.stage("thresholds") as stage:
         load = partial(tasks.load_statistics, job)
-        statistics = executor.reduce(load, range(len(parts)), Statistics.merge, "statistics")
-        thresholds = thresholds_of(statistics, tau, _SecondLook(job, parts, executor))
+        statistics = executor.reduce(load, parts, Statistics.merge, "statistics")
+        thresholds = frozen or thresholds_of(statistics, tau, _SecondLook(job, parts, executor))
     account.add(stage.facts())
     return statistics, thresholds
 
@@ -180,7 +182,7 @@ def rank(
 def discard_evidence(job: Job, parts: Parts) -> None:
     """Remove the planes that a complete run does not keep; the issue masks stay."""
     for spec in parts.sources:
-        job.evidence(spec, own=True).remove(EVIDENCE)
+        job.masks(spec).remove(EVIDENCE)
 
 
 def _map(
@@ -194,13 +196,13 @@ def _map(
 ) -> Totals:
     """Run one stage over all blocks. Raises RunFailed where a product is missing at its end."""
     totals = Totals()
-    with report.stage(name, parts.plan.images) as stage:
+    with report.stage(name, parts.images) as stage:
         for receipt in executor.map(function, parts, name):
             totals.add(receipt)
             stage.advance(receipt)
             interruption.check()
     account.add(stage.facts(), totals)
-    missing = job.manifest(name).missing(name, range(len(parts)))
+    missing = job.scored().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)
     if missing:
         raise RunFailed(
             f"{len(missing)} of {len(parts)} blocks have no product of stage {name!r} (first: {missing[0]})",

@@ -10,9 +10,9 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, overload
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,20 @@ from masksift.errors import DataError
 from masksift.image import Condensing, Planes, confident_pixels, cut_counts, score_image
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
-from masksift.methods import Image, Method, Rule
-from masksift.plan import Layout, Numbers, Plan, Window
+from masksift.methods import Image
+from masksift.parts import Job, Part
+from masksift.plan import Layout, Window
 from masksift.reading import Memory, ahead, judge, own_part, read_labels, read_window
-from masksift.schema import SCORED, Block, DataSpec, Receipt, Verdict
+from masksift.schema import SCORED, DataSpec, Receipt, Verdict
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
-from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader, EvidenceArrays
+from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, join
+from masksift.storage.objects import Folder
 from masksift.storage.sources import extents, image_ids
 from masksift.storage.tables import images_schema, table_of, write_table
 
 __all__ = [
-    "Job",
     "PairCounts",
-    "Part",
-    "Parts",
     "condense_block",
     "count_block",
     "images_part",
@@ -47,91 +45,6 @@ __all__ = [
 ]
 
 CONDENSE, SCORE = "condense", "score"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every task of a run knows. ``evidence_out``: the run whose evidence is scored, with its fingerprint: this
-    run's own, or an earlier one's. ``columns``: those that the paths of the sources name."""
-
-    fingerprint: str
-    lattice: int
-    methods: tuple[Method, ...]
-    rule: Rule
-    out: str
-    evidence_out: str
-    evidence_fingerprint: str
-    columns: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def evidence(self, spec: DataSpec, *, own: bool = False) -> EvidenceArrays:
-        """The evidence arrays of a source: those that are read or, with `own`, this run's."""
-        url = self.out if own else self.evidence_out
-        return EvidenceArrays(join(url, "evidence", f"{spec.name}.zarr"), self.options)
-
-    def manifest(self, stage: str) -> Manifest:
-        """Where the products of a stage lie."""
-        if stage == CONDENSE:
-            return Manifest(Folder(self.evidence_out, self.options), self.evidence_fingerprint)
-        return Manifest(Folder(self.out, self.options), self.fingerprint)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A block with what a task must know of its source."""
-
-    block: Block
-    spec: DataSpec
-    layout: Layout
-
-    def recipe(self, lattice: int) -> Recipe:
-        """How its predictions are condensed."""
-        spec = self.spec
-        return Recipe(
-            spec.classes, spec.predictions.dtype, spec.scale, spec.kind, self.evidence, spec.sum_tolerance, lattice
-        )
-
-    @property
-    def evidence(self) -> Encoding:
-        """The precision of its evidence."""
-        return _evidence(self.spec, self.layout)
-
-
-def _evidence(spec: DataSpec, layout: Layout) -> Encoding:
-    return Encoding(layout.evidence, spec.scale if layout.evidence.startswith("uint") else 1.0)
-
-
-@dataclass(frozen=True)
-class Parts(Sequence[Part]):
-    """The parts of a plan over its sources, each made when it is asked for; ``numbers``: of its blocks, or all."""
-
-    plan: Plan
-    sources: tuple[DataSpec, ...]
-    numbers: Sequence[int] | None = None
-
-    def of(self, encodings: Collection[Encoding]) -> Parts:
-        """Those whose evidence has one of these precisions."""
-        chosen = [
-            _evidence(spec, layout) in encodings for spec, layout in zip(self.sources, self.plan.layouts, strict=True)
-        ]
-        if all(chosen):
-            return self
-        return Parts(self.plan, self.sources, Numbers(tuple(
-            blocks for blocks, wanted in zip(self.plan.blocks.ranges, chosen, strict=True) if wanted
-        )))  # fmt: skip
-
-    def __len__(self) -> int:
-        return len(self.plan.blocks) if self.numbers is None else len(self.numbers)
-
-    @overload
-    def __getitem__(self, number: int) -> Part: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Part]: ...
-    def __getitem__(self, number: int | slice) -> Part | list[Part]:
-        if isinstance(number, slice):
-            return [self[n] for n in range(*number.indices(len(self)))]
-        block = self.plan.blocks[number if self.numbers is None else self.numbers[number]]
-        return Part(block, self.sources[block.source], self.plan.layouts[block.source])
 
 
 @dataclass(frozen=True)
@@ -150,14 +63,14 @@ class PairCounts:
 
 def condense_block(job: Job, part: Part) -> Receipt:
     """K planes -> 3: read the block's predictions once, write its evidence, keep its statistics and verdicts."""
-    manifest, block = job.manifest(CONDENSE), part.block
-    if (done := manifest.load(CONDENSE, block.number)) is not None:
+    manifest, block = job.condensed(part.home), part.block
+    if (done := manifest.load(CONDENSE, part.place)) is not None:
         return _reused(done)
     started = time.perf_counter()
     spec, layout, recipe = part.spec, part.layout, part.recipe(job.lattice)
     predictions = ArrayReader(spec.predictions, job.options)
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
-    evidence = job.evidence(spec)
+    evidence = job.evidence(part.home)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
     memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
@@ -176,7 +89,7 @@ def condense_block(job: Job, part: Part) -> Receipt:
     )  # fmt: skip
     manifest.save(
         CONDENSE,
-        block.number,
+        part.place,
         {
             "statistics": statistics.to_bytes(),
             "verdicts": json.dumps([asdict(verdict) for verdict in verdicts]).encode(),
@@ -239,20 +152,20 @@ def _condense_group(
 # ----------------------------------------------------------------------------------------------- reductions
 
 
-def load_statistics(job: Job, number: int) -> Statistics:
-    """The statistics that `condense_block` kept of the block of that number."""
-    return Statistics((ClassStatistics.from_bytes(_product(job, CONDENSE, number)["statistics"]),))
+def load_statistics(job: Job, part: Part) -> Statistics:
+    """The statistics that `condense_block` kept of the block."""
+    return Statistics((ClassStatistics.from_bytes(_condensed(job, part)["statistics"]),))
 
 
 def load_pairs(job: Job, number: int) -> PairCounts:
     """The class pairs that `score_block` kept of the block of that number."""
-    with np.load(io.BytesIO(_product(job, SCORE, number)["pairs"]), allow_pickle=False) as archive:
+    with np.load(io.BytesIO(_product(job.scored(), SCORE, number)["pairs"]), allow_pickle=False) as archive:
         return PairCounts(archive["pixels"], archive["images"])
 
 
 def count_block(job: Job, limits: Mapping[Encoding, NDArray[np.int64]], part: Part) -> int:
     """The block's share of M, from its evidence; ``limits`` (K,) by its precision."""
-    verdicts = _verdicts(job, part.block)
+    verdicts = _verdicts(job, part)
     found, codes = 0, limits[part.evidence]
     for start, given, planes in _evidence_groups(job, part, verdicts, EVIDENCE):
         for i in range(len(given)):
@@ -263,7 +176,7 @@ def count_block(job: Job, limits: Mapping[Encoding, NDArray[np.int64]], part: Pa
 
 def refine_block(job: Job, key: int, part: Part) -> NDArray[np.int64]:
     """(65536,) int64: the float32 self-confidences of the block in the bin that holds the cut, by their lower half."""
-    verdicts = _verdicts(job, part.block)
+    verdicts = _verdicts(job, part)
     counts = np.zeros(1 << 16, np.int64)
     for start, given, planes in _evidence_groups(job, part, verdicts, EVIDENCE[:1]):
         for i in range(len(given)):
@@ -277,13 +190,13 @@ def refine_block(job: Job, key: int, part: Part) -> NDArray[np.int64]:
 
 def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     """3 planes -> scores and issue masks: one row an image, one Parquet part a block."""
-    manifest, block = job.manifest(SCORE), part.block
+    manifest, block = job.scored(), part.block
     if (done := manifest.load(SCORE, block.number)) is not None:
         return _reused(done)
     started = time.perf_counter()
     spec = part.spec
-    verdicts = _verdicts(job, block)
-    masks = job.evidence(spec, own=True)
+    verdicts = _verdicts(job, part)
+    masks = job.masks(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows: list[dict[str, Any]] = []
     names = EVIDENCE if job.rule == "confident" else EVIDENCE[:2]
@@ -347,7 +260,7 @@ def _evidence_groups(
     spec, block = part.spec, part.block
     encoding = part.evidence
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
-    evidence = job.evidence(spec)
+    evidence = job.evidence(part.home)
     memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
     dtypes = {name: class_dtype(spec.classes) if name == CLASSES else encoding.dtype for name in names}
     for start, stop in part.layout.groups(block.start, block.stop):
@@ -381,15 +294,19 @@ def _check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec:
         )
 
 
-def _verdicts(job: Job, block: Block) -> list[Verdict]:
+def _verdicts(job: Job, part: Part) -> list[Verdict]:
     """The verdicts that `condense_block` kept, an image each."""
-    return [Verdict(**verdict) for verdict in json.loads(_product(job, CONDENSE, block.number)["verdicts"])]
+    return [Verdict(**verdict) for verdict in json.loads(_condensed(job, part)["verdicts"])]
 
 
-def _product(job: Job, stage: str, number: int) -> dict[str, bytes]:
-    product = job.manifest(stage).load(stage, number)
+def _condensed(job: Job, part: Part) -> dict[str, bytes]:
+    return _product(job.condensed(part.home), CONDENSE, part.place)
+
+
+def _product(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
+    product = manifest.load(stage, number)
     if product is None:
-        raise FileNotFoundError(f"block {number} of stage {stage!r} has no product: it was removed during the run")
+        raise FileNotFoundError(f"block {number} of stage {stage!r} has no product in {manifest.url}: it was removed")
     return product
 
 

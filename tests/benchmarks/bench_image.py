@@ -19,11 +19,11 @@ from section import Section, table
 
 from masksift.image import Condensing, Planes
 from masksift.kernels.condense import Recipe, class_plane
+from masksift.parts import Parts
 from masksift.plan import Settings, make_plan
 from masksift.run import make_job, open_and_plan
 from masksift.stages import prepare
 from masksift.storage.arrays import EVIDENCE
-from masksift.tasks import Parts
 
 HEIGHT, WIDTH = 1024, 2048
 MANY = 1_000_000
@@ -59,9 +59,10 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     """Seconds in which predictions that are in memory become evidence on the disk, an image."""
     config = configuration(source, folder / "image-memory", keep=True)
     sources, plan = open_and_plan(config)
-    job, part = make_job(config, plan, sources, config.out, plan.fingerprint), Parts(plan, sources)[0]
-    prepare(job, Parts(plan, sources), masks_only=False)
-    evidence, recipe = job.evidence(part.spec), part.recipe(job.lattice)
+    parts = Parts.of_run(plan, sources, config.out)
+    job, part = make_job(config, parts), parts[0]
+    prepare(job, parts)
+    evidence, recipe = job.evidence(part.home), part.recipe(job.lattice)
     group = zarr.open_group(str(source), mode="r")
     predictions, labels = (np.asarray(group[name]) for name in ("predictions", "labels"))  # type: ignore[arg-type]
     spent = 0.0

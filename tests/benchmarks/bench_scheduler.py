@@ -18,10 +18,10 @@ from section import MIB, Section, table
 
 from masksift.config import resolve
 from masksift.executors import make_executor
+from masksift.parts import Job, Parts
 from masksift.plan import Settings, make_plan
 from masksift.run import make_job, open_and_plan
 from masksift.schema import DataSpec
-from masksift.tasks import Job, Parts
 
 WORKERS, PROCESSES = 200, 2
 IMAGES = 1_000_000
@@ -40,7 +40,8 @@ def big_run(folder: Path) -> tuple[Job, Parts]:
     )
     sources: tuple[DataSpec, ...] = (replace(spec, predictions=predictions, labels=labels),)
     plan = make_plan(sources, Settings(methods=tuple(config.methods)), {})
-    return make_job(config, plan, sources, config.out, plan.fingerprint), Parts(plan, sources)
+    parts = Parts.of_run(plan, sources, config.out)
+    return make_job(config, parts), parts
 
 
 def busy(address: str, job: Job, parts: Parts, seconds: float) -> tuple[float, float]:

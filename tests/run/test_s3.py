@@ -17,6 +17,7 @@ import pytest
 
 from masksift.config import resolve
 from masksift.errors import DataError, UsageError
+from masksift.parts import Parts
 from masksift.run import make_job, open_and_plan
 from masksift.storage.access import Endpoint, Options, capture
 from masksift.storage.objects import Folder
@@ -133,7 +134,7 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: N
     assert bad.returncode == 2
     config = resolve({"sources": [url], "out": str(out), "storage": {"endpoint_url": server.url}}, {})
     sources, plan = open_and_plan(config)
-    job = make_job(config, plan, sources, config.out, plan.fingerprint)
+    job = make_job(config, Parts.of_run(plan, sources, config.out))
     assert job.options["secret"] == SECRET, "they travel"
     assert pickle.loads(pickle.dumps(job)).options == job.options
     told = [good.stdout, good.stderr, bad.stdout, bad.stderr, repr(job).encode(), repr(job.options).encode(),

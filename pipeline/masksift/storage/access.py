@@ -63,8 +63,8 @@ def unreachable(url: str, cause: Exception) -> UsageError:
     words = re.split(r"[\n{<]|, source:|Debug source", str(cause), maxsplit=1)[0].strip(" .:;,")[:160]
     return UsageError(
         f"{url} cannot be read ({type(cause).__name__}{': ' if words else ''}{words})", "there is nothing to work on",
-        "See that the URL and --storage.endpoint_url are right, and that the keys here (environment, --storage.profile, "
-        "role) may read it",
+        "See that the URL and --storage.endpoint_url are right, and that the keys here (environment, "
+        "--storage.profile, role) may read it",
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from masksift.errors import UsageError
@@ -42,6 +42,11 @@ class Manifest:
     def __init__(self, folder: Folder, fingerprint: str) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
+
+    @property
+    def url(self) -> str:
+        """Of the run's results."""
+        return self._folder.url
 
     def recognise(self, plan: Mapping[str, Any], *, verb: str) -> bool:
         """Whether an earlier attempt of the same run left its plan in the folder. Nothing is written.
@@ -97,7 +102,7 @@ class Manifest:
         """Put the product of a block: the last thing a task does."""
         self._folder.write(self._product(stage, number), pack(parts))
 
-    def missing(self, stage: str, numbers: range) -> list[int]:
+    def missing(self, stage: str, numbers: Iterable[int]) -> list[int]:
         """The blocks that have no product in a stage."""
         present = set(self._folder.names(f"manifest/{stage}"))
         return [n for n in numbers if self._product(stage, n).rsplit("/", 1)[-1] not in present]

@@ -20,6 +20,7 @@ from masksift.schema import ArraySpec, DataSpec
 from masksift.storage.access import is_s3, unreachable
 from masksift.storage.arrays import open_group, open_store
 from masksift.storage.chunks import said
+from masksift.storage.content import content
 from masksift.storage.naming import partitions_of, source_names
 from masksift.storage.objects import join, local_path
 
@@ -84,7 +85,10 @@ def open_source(
             _optional(group, url, name, role, labels[1].shape[0])
             for name, role in ((overrides.height, "height"), (overrides.width, "width"))
         ),
-        facts={"metadata": _fingerprint(predictions[0], labels[0])},
+        facts={
+            "metadata": _fingerprint(predictions[0], labels[0]),
+            "content": content([predictions[1], labels[1]], options),
+        },
     )
 
 

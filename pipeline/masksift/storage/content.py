@@ -1,0 +1,48 @@
+"""What tells that a source has changed, without reading it: the names, sizes and marks of its objects."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from masksift.schema import ArraySpec
+from masksift.storage.objects import filesystem_of, local_path
+
+__all__ = ["content"]
+
+_MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
+"""What stores say of an object's contents, the surest first: one of them is enough."""
+
+
+def content(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str:
+    """A digest over every object of the arrays: its name, its size, and its ETag or, where the store has none, the time
+    of its last change. Objects are listed, not read."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        for name, size, mark in sorted(_objects(array.url, options)):
+            digest.update(f"{name}\0{size}\0{mark}\n".encode())
+    return digest.hexdigest()
+
+
+def _objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """(name below the URL, bytes, mark) of each object."""
+    path = local_path(url)
+    if path is not None:
+        yield from _files(path, "")
+        return
+    filesystem, root = filesystem_of(url, options)
+    for place, facts in filesystem.find(root, detail=True).items():
+        mark = next((str(facts[name]) for name in _MARKS if facts.get(name) is not None), "")
+        yield place.removeprefix(root).lstrip("/"), int(facts["size"] or 0), mark
+
+
+def _files(folder: str, below: str) -> Iterator[tuple[str, int, str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files(entry.path, f"{below}{entry.name}/")
+            else:
+                facts = entry.stat()
+                yield below + entry.name, facts.st_size, str(facts.st_mtime_ns)
