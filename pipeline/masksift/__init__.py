@@ -12,17 +12,21 @@ from importlib.metadata import version
 
 from masksift.audit import Audit, audit
 from masksift.errors import DataError, Interrupted, MasksiftError, PlanRefused, RunFailed, UsageError
+from masksift.writers import EvidenceWriter, PredictionWriter, condense
 
 __all__ = [
     "Audit",
     "DataError",
+    "EvidenceWriter",
     "Interrupted",
     "MasksiftError",
     "PlanRefused",
+    "PredictionWriter",
     "RunFailed",
     "UsageError",
     "__version__",
     "audit",
+    "condense",
 ]
 
 __version__ = version("masksift")

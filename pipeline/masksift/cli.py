@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(plan)
     plan.add_argument("--json", action="store_true", help="the whole plan as JSON")
     score = _verb(verbs, "score", _score, "again, from the kept evidence of a complete run; reads no prediction")
-    score.add_argument("base", help="URL of a complete run")
+    score.add_argument("complete", metavar="BASE", help="URL of a complete run")
     _add_keys(score, only=_AGAIN)
     _add_log(score)
     demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
@@ -197,10 +197,10 @@ def _score(words: argparse.Namespace) -> int:
     from masksift.run import finished, score_again
 
     flags = _flags(words)
-    kept = finished(words.base, storage_of(flags).options([words.base]))
+    kept = finished(words.complete, storage_of(flags).options([words.complete]))
     if kept is None or "configuration" not in kept:
         raise UsageError(
-            f"{words.base} holds no complete run", "there is no evidence to score",
+            f"{words.complete} holds no complete run", "there is no evidence to score",
             "Give the URL of one, or finish that one with `masksift run`",
         )  # fmt: skip
     if "out" not in flags:
@@ -209,7 +209,7 @@ def _score(words: argparse.Namespace) -> int:
     if "executor.kind" in flags:  # where the first run was run says nothing of another place
         told = {**told, "executor": {}}
     config = resolve(told, flags)
-    return _tell(score_again(words.base, config, Reporter(words.log_format)), config)
+    return _tell(score_again(words.complete, config, Reporter(words.log_format)), config)
 
 
 def _tell(outcome: Outcome, config: RunConfig) -> int:

@@ -51,18 +51,38 @@ def condensed_by(record: Mapping[str, Any]) -> list[tuple[DataSpec, Kept]]:
 
 
 def take_over(
-    record: Mapping[str, Any], sources: Sequence[DataSpec], settings: Settings
+    record: Mapping[str, Any] | None, sources: Sequence[DataSpec], settings: Settings
 ) -> list[Kept | None]:  # fmt: skip
-    """What of the sources a complete run has condensed: as they are now, by their metadata and the contents of their
-    chunks, and with the same precision and lattice. None for all others."""
-    if record["configuration"]["tccp"]["lattice"] != settings.lattice:
-        return [None] * len(sources)
-    known = {_essence(spec): kept for spec, kept in condensed_by(record)}
-    found = [known.get(_essence(spec)) for spec in sources]
-    return [
-        kept if kept and kept[1].evidence == evidence_dtype(spec, settings.evidence_dtype) else None
-        for spec, kept in zip(sources, found, strict=True)
-    ]
+    """What of the sources is condensed already: by writers at inference time, or by the complete run of the ``record``,
+    as they are now, by their metadata and the contents of their chunks, and with the same precision and lattice. None
+    for all others."""
+    known: dict[str, Kept] = {}
+    if record is not None and record["configuration"]["tccp"]["lattice"] == settings.lattice:
+        known = {_essence(spec): kept for spec, kept in condensed_by(record)}
+    found: list[Kept | None] = []
+    for spec in sources:
+        if spec.written:
+            found.append(_by_writers(spec, settings))
+            continue
+        kept = known.get(_essence(spec))
+        fits = kept is not None and kept[1].evidence == evidence_dtype(spec, settings.evidence_dtype)
+        found.append(kept if fits else None)
+    return found
+
+
+def _by_writers(spec: DataSpec, settings: Settings) -> Kept:
+    made_by, lattice = spec.written["masksift"], spec.written["lattice"]
+    if lattice != settings.lattice:
+        raise UsageError(
+            f"the evidence of {spec.url} was written with a lattice of {lattice}, this run has {settings.lattice}",
+            "there are no predictions to count it again", f"Give --tccp.lattice {lattice}",
+        )  # fmt: skip
+    if made_by != version("masksift"):
+        raise UsageError(
+            f"{spec.url} was written by masksift {made_by}, this is {version('masksift')}", "its evidence could differ",
+            "Use that version, or write it again",
+        )  # fmt: skip
+    return _kept(spec.written)
 
 
 def _essence(spec: DataSpec) -> str:

@@ -12,9 +12,9 @@ from masksift.kernels.encoding import Encoding
 from masksift.methods import Method, Rule
 from masksift.plan import Layout, Numbers, Plan
 from masksift.schema import Block, DataSpec, Home
-from masksift.storage.arrays import EvidenceArrays
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder, join, local_path
+from masksift.storage.planes import EvidenceArrays
 
 __all__ = ["Job", "Part", "Parts"]
 
@@ -34,7 +34,7 @@ class Job:
 
     def evidence(self, home: Home) -> EvidenceArrays:
         """The evidence arrays of a source, where they are at home."""
-        return EvidenceArrays(home.url, self.options)
+        return EvidenceArrays(home.evidence, self.options)
 
     def masks(self, spec: DataSpec) -> EvidenceArrays:
         """This run's own arrays of a source."""
@@ -89,8 +89,9 @@ class Parts(Sequence[Part]):
     @classmethod
     def of_run(cls, plan: Plan, sources: tuple[DataSpec, ...], out: str, kept: Sequence[Home | None] = ()) -> Parts:
         """Those of a run into `out`, which condenses every source that is not kept somewhere."""
+        place = local_path(out) or out
         homes = [
-            home or Home(local_path(out) or out, plan.fingerprint, blocks.start, spec.name)
+            home or Home(place, plan.fingerprint, blocks.start, join(place, "evidence", f"{spec.name}.zarr"))
             for spec, blocks, home in zip(
                 sources, plan.blocks.ranges, kept or [None] * len(sources), strict=True
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -67,9 +67,8 @@ def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:
 def _parts(config: RunConfig) -> Parts:
     """All blocks of a run, of which those that an earlier run has condensed are at home there."""
     sources = open_data_set(config.sources, config.overrides(), config.options())
-    kept: Sequence[increments.Kept | None] = [None] * len(sources)
-    if config.base is not None:
-        kept = increments.take_over(_finished(config.base, config), sources, _settings(config))
+    record = None if config.base is None else _finished(config.base, config)
+    kept = increments.take_over(record, sources, _settings(config))
     layouts = [None if one is None else one[1] for one in kept]
     plan = make_plan(sources, _settings(config), _identity(config, sources), layouts)
     return Parts.of_run(plan, sources, config.out, [None if one is None else one[0] for one in kept])
@@ -167,7 +166,7 @@ def _record(
         "identity": plan.identity,
         "versions": versions(),
         "sources": [source.as_json() for source in parts.sources],
-        "evidence": [home.url for home in parts.homes],
+        "evidence": [home.evidence for home in parts.homes],
         "condensed": [
             {"home": asdict(home), "layout": asdict(layout)}
             for home, layout in zip(parts.homes, plan.layouts, strict=True)

@@ -72,7 +72,8 @@ class DataSpec:
     ``scale``: probability of one step of integer predictions; ``ignore``: label values that do not count;
     ``fill_is_missing``: whether an absent label chunk is lost data (else it is its fill value). ``partitions``: what
     the parts `key=value` of its path say; ``remap``: label values and what they stand for; ``extent``: the arrays that
-    say how many rows and columns of an image are its own, where it is padded.
+    say how many rows and columns of an image are its own, where it is padded; ``written``: of a source that holds
+    evidence in place of predictions, its home, layout and lattice.
     """
 
     index: int
@@ -90,6 +91,7 @@ class DataSpec:
     partitions: Mapping[str, str | None] = field(default_factory=dict)
     remap: tuple[tuple[int, int], ...] = ()
     extent: tuple[ArraySpec | None, ...] = (None, None)
+    written: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -130,18 +132,14 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Home:
-    """Where what was condensed of a source lies: in the results at ``out`` of the run with that ``fingerprint``, whose
-    blocks of the source are numbered from ``first`` on and whose evidence of it is called ``name``."""
+    """Where what was condensed of a source lies: the planes in the Zarr group ``evidence``, all else below ``out``, of
+    a run (or of writers at inference time) with that ``fingerprint``, whose blocks of the source are numbered from
+    ``first`` on."""
 
     out: str
     fingerprint: str
     first: int
-    name: str
-
-    @property
-    def url(self) -> str:
-        """URL of the evidence."""
-        return f"{self.out.rstrip('/')}/evidence/{self.name}.zarr"
+    evidence: str
 
 
 @dataclass(frozen=True, order=True)

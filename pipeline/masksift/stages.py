@@ -23,8 +23,8 @@ from masksift.plan import Plan
 from masksift.progress import Reporter
 from masksift.schema import SCORED, Receipt
 from masksift.statistics import Statistics, Thresholds
-from masksift.storage.arrays import EVIDENCE, MASK
 from masksift.storage.objects import Folder
+from masksift.storage.planes import EVIDENCE, MASK
 from masksift.storage.tables import write_table
 from masksift.tasks import PairCounts
 

@@ -10,7 +10,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,9 +27,10 @@ from masksift.plan import Layout, Window
 from masksift.reading import Memory, ahead, judge, own_part, read_labels, read_window
 from masksift.schema import SCORED, DataSpec, Receipt, Verdict
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
-from masksift.storage.arrays import CLASSES, EVIDENCE, MASK, ArrayReader
+from masksift.storage.arrays import ArrayReader
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder
+from masksift.storage.planes import CLASSES, EVIDENCE, MASK
 from masksift.storage.sources import extents, image_ids
 from masksift.storage.tables import images_schema, table_of, write_table
 
@@ -87,16 +88,17 @@ def condense_block(job: Job, part: Part) -> Receipt:
         predictions.bytes + labels.bytes, evidence.written, predictions.requests + labels.requests,
         time.perf_counter() - started,
     )  # fmt: skip
-    manifest.save(
-        CONDENSE,
-        part.place,
-        {
-            "statistics": statistics.to_bytes(),
-            "verdicts": json.dumps([asdict(verdict) for verdict in verdicts]).encode(),
-            "receipt": json.dumps(asdict(receipt)).encode(),
-        },
-    )
+    manifest.save(CONDENSE, part.place, condensed_product(statistics, verdicts, receipt))
     return receipt
+
+
+def condensed_product(statistics: ClassStatistics, verdicts: Sequence[Verdict], receipt: Receipt) -> dict[str, bytes]:
+    """What is kept of a block beside its evidence."""
+    return {
+        "statistics": statistics.to_bytes(),
+        "verdicts": json.dumps([asdict(verdict) for verdict in verdicts]).encode(),
+        "receipt": json.dumps(asdict(receipt)).encode(),
+    }
 
 
 def _condense_group(

@@ -23,7 +23,7 @@ from masksift.parts import Parts
 from masksift.plan import Settings, make_plan
 from masksift.run import make_job, open_and_plan
 from masksift.stages import prepare
-from masksift.storage.arrays import EVIDENCE
+from masksift.storage.planes import EVIDENCE
 
 HEIGHT, WIDTH = 1024, 2048
 MANY = 1_000_000

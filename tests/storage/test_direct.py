@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.storage import LocalStore
 
-from masksift.storage.arrays import EvidenceArrays, _WatchedStore, open_store
+from masksift.storage.arrays import _WatchedStore, open_store
 from masksift.storage.chunks import ChunkCheck
 from masksift.storage.direct import DirectReader, _zstd_size
+from masksift.storage.planes import EvidenceArrays
 
 V3: dict[str, list[Any]] = {
     "zstd": [ZstdCodec()],

@@ -15,12 +15,10 @@ import zarr
 from numpy.typing import NDArray
 from obstore.store import S3Store
 from zarr.abc.store import ByteRequest, RangeByteRequest, Store
-from zarr.codecs import BloscCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
-from masksift.errors import DataError
 from masksift.schema import ArraySpec
 from masksift.storage.access import for_fsspec, for_obstore, options_of
 from masksift.storage.chunks import ChunkCheck, MissingChunk, Unreadable, natural, said
@@ -28,15 +26,13 @@ from masksift.storage.direct import DirectReader, Part, chunks_of
 from masksift.storage.objects import local_path, unknown_place
 
 __all__ = [
-    "CLASSES",
-    "EVIDENCE",
-    "MASK",
     "ArrayReader",
-    "EvidenceArrays",
     "MissingChunk",
     "Unreadable",
+    "WatchedStore",
     "open_group",
     "open_store",
+    "read_directly",
 ]
 
 
@@ -44,7 +40,7 @@ AT_ONCE = 10
 """Objects that are asked for at a time, as zarr does."""
 
 
-class _WatchedStore(WrapperStore[Store]):
+class WatchedStore(WrapperStore[Store]):
     """A store that counts what is read and written and notes the keys that were asked for and are not there.
 
     ``failures``: what the store itself raised, which is no fault of a chunk. ``check``: looks at the bytes that come.
@@ -169,7 +165,7 @@ class ArrayReader:
     def __init__(self, spec: ArraySpec, options: Mapping[str, Any], *, absent_is_missing: bool = True) -> None:
         self._spec = spec
         self._absent_is_missing = absent_is_missing
-        self._store = _WatchedStore(open_store(spec.url, options, read_only=True))
+        self._store = WatchedStore(open_store(spec.url, options, read_only=True))
         self._array = zarr.open_array(self._store, mode="r")
         self._check = ChunkCheck(self._array, spec.url, self._store.part)
         self._store.check = self._check.check_bytes
@@ -212,7 +208,7 @@ class ArrayReader:
             self._check.check_shards(window, absent_is_missing=self._absent_is_missing)
         except (MissingChunk, Unreadable):
             return False  # it comes out again where zarr reads the window
-        return _read_directly(self._direct, self._store, window, out)
+        return read_directly(self._direct, self._store, window, out)
 
     def _read(self, window: tuple[slice, ...]) -> NDArray[Any]:
         """The window in stored axis order."""
@@ -254,7 +250,7 @@ class ArrayReader:
             raise first
 
 
-def _read_directly(reader: DirectReader, store: _WatchedStore, window: tuple[slice, ...], out: NDArray[Any]) -> bool:
+def read_directly(reader: DirectReader, store: WatchedStore, window: tuple[slice, ...], out: NDArray[Any]) -> bool:
     """Whether the window (stored axis order) could be decoded straight into `out`. Errors of the store itself pass
     through; what is wrong with a chunk comes out again where zarr reads it."""
     store.forget()
@@ -266,101 +262,3 @@ def _read_directly(reader: DirectReader, store: _WatchedStore, window: tuple[sli
         if store.failures:
             raise
         return False
-
-
-CLASSES = "predicted_class"
-EVIDENCE = ("self_confidence", CLASSES, "predicted_confidence")
-MASK = "issue_mask"
-
-
-def _codec(dtype: str) -> BloscCodec:
-    """LZ4: on real confidences it packs twice as fast as zstd's fastest level, into a sixth more bytes."""
-    return BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle" if dtype == "uint8" else "shuffle")
-
-
-class EvidenceArrays:
-    """The evidence group of one source: the three planes and the issue mask, each (image, y, x).
-
-    ``bytes``, ``requests`` and ``written`` count what went over the store.
-    """
-
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self._url = url
-        self._store = _WatchedStore(open_store(url, options, read_only=False))
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._checks: dict[str, ChunkCheck] = {}
-        self._direct: dict[str, DirectReader] = {}
-
-    def create(
-        self, names: tuple[str, ...], dtypes: Mapping[str, str], shape: tuple[int, int, int],
-        chunks: tuple[int, int, int], attributes: Mapping[str, Any],
-    ) -> None:  # fmt: skip
-        """Create the arrays that are not there yet; those that are stay as they are."""
-        group = zarr.open_group(self._store, mode="a", zarr_format=3)
-        group.attrs.update(dict(attributes))
-        for name in names:
-            if name not in group:
-                group.create_array(
-                    name, shape=shape, chunks=chunks, dtype=dtypes[name], fill_value=0,
-                    compressors=[_codec(dtypes[name])], dimension_names=("image", "y", "x"),
-                    config={"write_empty_chunks": True},
-                )  # fmt: skip
-
-    def remove(self, names: tuple[str, ...]) -> None:
-        """Remove the arrays; nothing happens where one is not there."""
-        group = zarr.open_group(self._store, mode="a", zarr_format=3)
-        for name in names:
-            if name in group:
-                del group[name]
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        if name not in self._arrays:  # opened once: a block reads and writes it group by group
-            array = zarr.open_array(self._store, path=name, mode="r+")
-            self._arrays[name] = array.with_config({"write_empty_chunks": True})
-            self._checks[name] = ChunkCheck(array, self._url, self._store.part)
-            self._direct[name] = DirectReader(array, self._checks[name].locate, self._store.fetch)
-        return self._arrays[name]
-
-    @property
-    def bytes(self) -> int:
-        return self._store.bytes
-
-    @property
-    def requests(self) -> int:
-        return self._store.requests
-
-    @property
-    def written(self) -> int:
-        return self._store.written
-
-    def write(self, name: str, start: int, planes: NDArray[Any]) -> None:
-        """Write planes (n, H, W) as images [start, start + n): whole chunks, which nobody else writes."""
-        self._array(name)[start : start + len(planes)] = planes
-
-    def read(self, name: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Planes (stop - start, H, W) of images [start, stop), in `out` where they could be decoded straight into it.
-        Raises DataError where any of it is lost: the tasks write every chunk, all zeros too."""
-        array = self._array(name)
-        self._store.check = self._checks[name].check_bytes
-        try:
-            window = (slice(start, stop), *(slice(0, size) for size in array.shape[1:]))
-            if out is not None and _read_directly(self._direct[name], self._store, window, out):
-                return out
-            self._store.forget()
-            planes = np.asarray(array[start:stop])
-        except Unreadable as e:
-            raise self._lost(str(e)) from e
-        except Exception as e:
-            if self._store.failures:
-                raise
-            raise self._lost(f"{name} of images {start} to {stop - 1} does not decode ({said(e)})") from e
-        finally:
-            self._store.check = None  # metadata are no chunks
-        if (absent := self._store.first_absent()) is not None:
-            raise self._lost(f"{absent} of {name} does not exist")
-        return planes
-
-    def _lost(self, fact: str) -> DataError:
-        return DataError(
-            f"evidence at {self._url} is lost: {fact}", "it cannot be scored", "Run it again into a new --out"
-        )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,9 @@ from masksift.storage.chunks import said
 from masksift.storage.content import content
 from masksift.storage.naming import partitions_of, source_names
 from masksift.storage.objects import join, local_path
+from masksift.storage.written import MARK, open_written
 
-__all__ = ["Overrides", "extents", "image_ids", "open_source"]
+__all__ = ["Overrides", "described", "extents", "image_ids", "open_source"]
 
 _PREDICTIONS = ("image", "class", "y", "x")
 _LABELS = ("image", "y", "x")
@@ -58,37 +59,50 @@ def open_source(
     """Open one source and answer its facts; ``name``: where others are beside it. Raises DataError, with the names and
     the numbers, where it is none."""
     group = _group(url, overrides, options)
+    if MARK in group.attrs:
+        return open_written(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
     predictions = _array(group, url, overrides.predictions, "predictions", _PREDICTIONS, overrides.predictions_axes)
     labels = _array(group, url, overrides.labels, "labels", _LABELS, overrides.labels_axes)
-    _check_shapes(url, predictions[1], labels[1])
     of_predictions, of_labels = _attributes(group, predictions[0]), _attributes(group, labels[0])
-    kind = overrides.kind or str(of_predictions.get("kind", "probabilities"))
-    ignore = _ignore(url, overrides, {**of_predictions, **of_labels})
-    scale = _scale(url, overrides, of_predictions, predictions[1].dtype, kind)
-    tolerance = overrides.sum_tolerance if overrides.sum_tolerance is not None else _tolerance(predictions[1], scale)
+    spec = described(url, predictions[1], labels[1], overrides, of_predictions, of_labels)
+    images = spec.images
+    return replace(
+        spec, index=index, name=name or spec.name,
+        image_id=_optional(group, url, overrides.image_id, "image_id", images),
+        extent=tuple(_optional(group, url, own, role, images)
+                     for own, role in ((overrides.height, "height"), (overrides.width, "width"))),
+        fill_is_missing=_empty_is_lost(url, overrides, of_labels) and labels[0].fill_value not in spec.ignore,
+        facts={"metadata": _fingerprint(predictions[0], labels[0]),
+               "content": content([predictions[1], labels[1]], options)},
+    )  # fmt: skip
+
+
+def described(
+    url: str, predictions: ArraySpec, labels: ArraySpec, overrides: Overrides,
+    of_predictions: Mapping[str, Any] | None = None, of_labels: Mapping[str, Any] | None = None,
+) -> DataSpec:  # fmt: skip
+    """The facts of a source of these arrays, by their attributes and by what overrides them. Raises DataError."""
+    theirs, own = of_predictions or {}, of_labels or {}
+    _check_shapes(url, predictions, labels)
+    kind = overrides.kind or str(theirs.get("kind", "probabilities"))
+    ignore = _ignore(url, overrides, {**theirs, **own})
+    scale = _scale(url, overrides, theirs, predictions.dtype, kind)
+    tolerance = overrides.sum_tolerance if overrides.sum_tolerance is not None else _tolerance(predictions, scale)
     return DataSpec(
-        index=index,
-        name=name or source_names([url])[0],
+        index=0,
+        name=source_names([url])[0],
         url=url,
-        predictions=predictions[1],
-        labels=labels[1],
-        image_id=_optional(group, url, overrides.image_id, "image_id", labels[1].shape[0]),
-        class_names=_class_names(url, overrides, {**of_labels, **of_predictions}, predictions[1].shape[1]),
+        predictions=predictions,
+        labels=labels,
+        image_id=None,
+        class_names=_class_names(url, overrides, {**own, **theirs}, predictions.shape[1]),
         ignore=ignore,
         kind=kind,
         scale=scale,
         sum_tolerance=tolerance,
-        fill_is_missing=_empty_is_lost(url, overrides, of_labels) and labels[0].fill_value not in ignore,
+        fill_is_missing=True,
         partitions=partitions_of(url),
-        remap=_remap(url, overrides.remap, predictions[1].shape[1], ignore),
-        extent=tuple(
-            _optional(group, url, name, role, labels[1].shape[0])
-            for name, role in ((overrides.height, "height"), (overrides.width, "width"))
-        ),
-        facts={
-            "metadata": _fingerprint(predictions[0], labels[0]),
-            "content": content([predictions[1], labels[1]], options),
-        },
+        remap=_remap(url, overrides.remap, predictions.shape[1], ignore),
     )
 
 

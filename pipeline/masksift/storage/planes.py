@@ -1,0 +1,200 @@
+"""Arrays that are written: the evidence of a run, and the predictions and labels of a source in the making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.core.sync import sync
+from zarr.errors import ContainsArrayError, ContainsGroupError
+
+from masksift.errors import DataError, UsageError
+from masksift.schema import DataSpec
+from masksift.storage.arrays import WatchedStore, open_store, read_directly
+from masksift.storage.chunks import ChunkCheck, Unreadable, said
+from masksift.storage.direct import DirectReader
+
+__all__ = ["CLASSES", "EVIDENCE", "MASK", "EvidenceArrays", "PredictionArrays", "write_ids"]
+
+CLASSES = "predicted_class"
+EVIDENCE = ("self_confidence", CLASSES, "predicted_confidence")
+MASK = "issue_mask"
+
+
+def _codec(dtype: str) -> BloscCodec:
+    """LZ4: on real confidences it packs twice as fast as zstd's fastest level, into a sixth more bytes."""
+    return BloscCodec(cname="lz4", clevel=5, shuffle="noshuffle" if dtype == "uint8" else "shuffle")
+
+
+# Several writers may begin a source at once. Each puts the same metadata, whole and in one object, so that it does not
+# matter who is first, nor who is last.
+
+
+def _group(store: Any, attributes: Mapping[str, Any]) -> zarr.Group:
+    """The group, made where it is not there, with these attributes."""
+    try:
+        group = zarr.open_group(store, mode="r+", zarr_format=3)
+    except FileNotFoundError:
+        with suppress(ContainsGroupError):
+            return zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
+        group = zarr.open_group(store, mode="r+", zarr_format=3)
+    if any(group.attrs.asdict().get(name) != value for name, value in attributes.items()):
+        group.attrs.update(dict(attributes))
+    return group
+
+
+def _array(group: zarr.Group, name: str, **facts: Any) -> zarr.Array[Any]:
+    """The array of that name, made where it is not there; every chunk is written, whatever it holds."""
+    if name not in group:
+        with suppress(ContainsArrayError):
+            group.create_array(name, **facts)
+    found = group[name]
+    assert isinstance(found, zarr.Array)
+    return found.with_config({"write_empty_chunks": True})
+
+
+class EvidenceArrays:
+    """The evidence group of one source: the three planes and the issue mask, each (image, y, x).
+
+    ``bytes``, ``requests`` and ``written`` count what went over the store.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self._url = url
+        self._store = WatchedStore(open_store(url, options, read_only=False))
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._checks: dict[str, ChunkCheck] = {}
+        self._direct: dict[str, DirectReader] = {}
+
+    def create(
+        self, names: tuple[str, ...], dtypes: Mapping[str, str], shape: tuple[int, int, int],
+        chunks: tuple[int, int, int], attributes: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        """Create the arrays that are not there yet; those that are stay as they are."""
+        group = _group(self._store, attributes)
+        for name in names:
+            _array(
+                group, name, shape=shape, chunks=chunks, dtype=dtypes[name], fill_value=0,
+                compressors=[_codec(dtypes[name])], dimension_names=("image", "y", "x"),
+            )  # fmt: skip
+
+    def attributes(self) -> dict[str, Any]:
+        """The group's attributes, none where there is no group."""
+        try:
+            group = zarr.open_group(self._store, mode="r")
+        except FileNotFoundError:
+            return {}
+        return group.attrs.asdict()
+
+    def remove(self, names: tuple[str, ...]) -> None:
+        """Remove the arrays; nothing happens where one is not there."""
+        group = zarr.open_group(self._store, mode="a", zarr_format=3)
+        for name in names:
+            if name in group:
+                del group[name]
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        if name not in self._arrays:  # opened once: a block reads and writes it group by group
+            array = zarr.open_array(self._store, path=name, mode="r+")
+            self._arrays[name] = array.with_config({"write_empty_chunks": True})
+            self._checks[name] = ChunkCheck(array, self._url, self._store.part)
+            self._direct[name] = DirectReader(array, self._checks[name].locate, self._store.fetch)
+        return self._arrays[name]
+
+    @property
+    def bytes(self) -> int:
+        return self._store.bytes
+
+    @property
+    def requests(self) -> int:
+        return self._store.requests
+
+    @property
+    def written(self) -> int:
+        return self._store.written
+
+    def write(self, name: str, start: int, planes: NDArray[Any]) -> None:
+        """Write planes (n, H, W) as images [start, start + n): whole chunks, which nobody else writes."""
+        self._array(name)[start : start + len(planes)] = planes
+
+    def read(self, name: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Planes (stop - start, H, W) of images [start, stop), in `out` where they could be decoded straight into it.
+        Raises DataError where any of it is lost: the tasks write every chunk, all zeros too."""
+        array = self._array(name)
+        self._store.check = self._checks[name].check_bytes
+        try:
+            window = (slice(start, stop), *(slice(0, size) for size in array.shape[1:]))
+            if out is not None and read_directly(self._direct[name], self._store, window, out):
+                return out
+            self._store.forget()
+            planes = np.asarray(array[start:stop])
+        except Unreadable as e:
+            raise self._lost(str(e)) from e
+        except Exception as e:
+            if self._store.failures:
+                raise
+            raise self._lost(f"{name} of images {start} to {stop - 1} does not decode ({said(e)})") from e
+        finally:
+            self._store.check = None  # metadata are no chunks
+        if (absent := self._store.first_absent()) is not None:
+            raise self._lost(f"{absent} of {name} does not exist")
+        return planes
+
+    def _lost(self, fact: str) -> DataError:
+        return DataError(
+            f"evidence at {self._url} is lost: {fact}", "it cannot be scored", "Run it again into a new --out"
+        )
+
+
+class PredictionArrays:
+    """The predictions and labels of a source that is being written, in shards of ``shard`` images."""
+
+    def __init__(
+        self, url: str, spec: DataSpec, shard: int, attributes: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        """Create what is not there. Raises UsageError where another source is."""
+        store = open_store(url, options, read_only=False)
+        group = _group(store, attributes)
+        self._arrays = []
+        for name, array, axes in (
+            ("predictions", spec.predictions, ("image", "class", "y", "x")),
+            ("labels", spec.labels, ("image", "y", "x")),
+        ):
+            shards = (shard, *array.shape[1:])
+            found = _array(
+                group, name, shape=array.shape, dtype=array.dtype, chunks=array.chunks, shards=shards,
+                compressors=[ZstdCodec(level=1)], fill_value=0, dimension_names=axes,
+            )  # fmt: skip
+            if (found.shape, found.dtype.name, found.shards) != (array.shape, array.dtype, shards):
+                raise UsageError(
+                    f"{url} holds {name} of the shape {found.shape} and the dtype {found.dtype}, and {array.shape} of "
+                    f"{array.dtype} are to be written",
+                    "they would not fit together", "Give every writer the same facts, or another URL",
+                )  # fmt: skip
+            self._arrays.append(found)
+        self._store, self._shard = store, shard
+
+    def has(self, image: int) -> bool:
+        """Whether the shards that begin with an image are there: labels are written last."""
+        labels = self._arrays[1]
+        key = f"{labels.path}/{labels.metadata.encode_chunk_key((image // self._shard, 0, 0))}"
+        return sync(self._store.exists(key))
+
+    def write(self, start: int, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
+        """Write images [start, start + n): whole shards, which nobody else writes."""
+        for array, values in zip(self._arrays, (predictions, labels), strict=True):
+            array[start : start + len(values)] = values
+
+
+def write_ids(
+    url: str, options: Mapping[str, Any], images: int, chunk: int, start: int, ids: Sequence[str]
+) -> None:  # fmt: skip
+    """Write what images [start, start + n) of a source are called: a whole chunk, which nobody else writes."""
+    group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
+    array = _array(group, "image_id", shape=(images,), dtype=str, chunks=(chunk,))
+    array[start : start + len(ids)] = np.array(ids, dtype=object)
