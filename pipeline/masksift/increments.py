@@ -26,16 +26,16 @@ _OF_THE_RUN = ("index", "name", "class_names", "partitions")
 def of_run(record: Mapping[str, Any]) -> list[Kept]:
     """What the record of a complete run says of each of its sources. Raises UsageError where its evidence cannot be
     taken over."""
-    base, made_by = record["out"], record["versions"]["masksift"]
-    if not record["configuration"]["evidence"]["keep"]:
-        raise UsageError(
-            f"{base} was run with evidence.keep = false", "there is no evidence to take over",
-            "Run it again with --evidence.keep true, into a new --out",
-        )  # fmt: skip
+    base, made_by = record["configuration"]["out"], record["versions"]["masksift"]
     if made_by != version("masksift"):
         raise UsageError(
             f"{base} was made by masksift {made_by}, this is {version('masksift')}", "its evidence could differ",
             "Use that version, or run it again",
+        )  # fmt: skip
+    if not record["configuration"]["evidence"]["keep"]:
+        raise UsageError(
+            f"{base} was run with evidence.keep = false", "there is no evidence to take over",
+            "Run it again with --evidence.keep true, into a new --out",
         )  # fmt: skip
     return [_kept(tree) for tree in record["condensed"]]
 
@@ -97,7 +97,8 @@ def frozen_thresholds(
     theirs = [row["class_name"] for row in rows]
     if theirs != list(class_names):
         raise UsageError(
-            f"{record['out']} has the classes {', '.join(theirs[:8])}, this run {', '.join(class_names[:8])}",
+            f"{record['configuration']['out']} has the classes {', '.join(theirs[:8])}, this run "
+            f"{', '.join(class_names[:8])}",
             "its thresholds are of other classes", "Give --classes as that run had them",
         )  # fmt: skip
 

@@ -20,7 +20,7 @@ from masksift.schema import DataSpec
 from masksift.statistics import Thresholds
 from masksift.storage.datasets import open_data_set
 from masksift.storage.manifest import RECORD, Manifest
-from masksift.storage.objects import Folder, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.tables import hive_columns, read_table
 from masksift.versions import versions
 
@@ -161,7 +161,6 @@ def _record(
     stamp = "%Y-%m-%dT%H:%M:%SZ"
     return {
         "fingerprint": plan.fingerprint,
-        "out": local_path(config.out) or config.out,
         "configuration": config.model_dump(mode="json"),
         "identity": plan.identity,
         "versions": versions(),
