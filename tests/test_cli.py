@@ -89,7 +89,7 @@ def test_each_byte_of_a_prediction_is_read_once(
             read[Path(self.root) / key] += len(value)
         return value
 
-    straight = arrays._WatchedStore._from_disk
+    straight = arrays.WatchedStore._from_disk
 
     def spy_straight(self: Any, path: Path, key: str, part: Any) -> Any:
         data = straight(self, path, key, part)
@@ -98,7 +98,7 @@ def test_each_byte_of_a_prediction_is_read_once(
         return data
 
     monkeypatch.setattr(LocalStore, "get", spy)
-    monkeypatch.setattr(arrays._WatchedStore, "_from_disk", spy_straight)
+    monkeypatch.setattr(arrays.WatchedStore, "_from_disk", spy_straight)
     assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
     chunks = {path for path in source.predictions.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
     sharded = "shards" in form

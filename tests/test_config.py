@@ -22,10 +22,13 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     # key: as a flag, as TOML, what it becomes
     "sources": ("a.zarr", '["a.zarr"]', ("a.zarr",)),
     "out": ("2026", '"2026"', "2026"),
+    "base": ("yesterday", '"yesterday"', "yesterday"),
+    "thresholds_from": ("yesterday", '"yesterday"', "yesterday"),
     "methods": ("softmin, clc", '["softmin", "clc"]', ("softmin", "clc")),
     "rank_by": ("clc", '"clc"', "clc"),
     "classes": ("road,sky", '["road", "sky"]', ("road", "sky")),
     "ignore": ("-1,255", "[-1, 255]", (-1, 255)),
+    "remap": ("7:0,8:1", '{ "7" = 0, 8 = 1 }', {7: 0, 8: 1}),
     "kind": ("logits", '"logits"', "logits"),
     "scale": ("0.00392", "0.00392", 0.00392),
     "sum_tolerance": ("1e-2", "1e-2", 0.01),
@@ -33,6 +36,8 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "arrays.predictions": ("preds", '"preds"', "preds"),
     "arrays.labels": ("masks", '"masks"', "masks"),
     "arrays.image_id": ("name", '"name"', "name"),
+    "arrays.height": ("rows", '"rows"', "rows"),
+    "arrays.width": ("columns", '"columns"', "columns"),
     "arrays.predictions_axes": ("image,y,x,class", '["image", "y", "x", "class"]', ("image", "y", "x", "class")),
     "arrays.labels_axes": ("y,x,image", '["y", "x", "image"]', ("y", "x", "image")),
     "arrays.empty_label_chunks": ("fill", '"fill"', "fill"),
@@ -50,6 +55,12 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "executor.memory": ("4 GiB", '"4 GiB"', "4 GiB"),
     "executor.address": ("tls://h:8786", '"tls://h:8786"', "tls://h:8786"),
     "executor.timeout": ("5", "5", 5.0),
+    "storage.endpoint_url": ("http://h:9000", '"http://h:9000"', "http://h:9000"),
+    "storage.region": ("eu-central-1", '"eu-central-1"', "eu-central-1"),
+    "storage.profile": ("lake", '"lake"', "lake"),
+    "storage.anonymous": ("true", "true", True),
+    "storage.path_style": ("true", "true", True),
+    "storage.client": ("s3fs", '"s3fs"', "s3fs"),
 }
 WITH = {"executor.address": {"executor.kind": "dask"}, "executor.kind": {}}
 
@@ -241,10 +252,10 @@ def test_what_every_run_needs_is_asked_for_by_its_flag(key: str) -> None:
 # ------------------------------------------------------------------------------------------- what goes together
 
 
-@pytest.mark.parametrize("sources", [[], ["a", "b"]])
-def test_one_run_reads_one_source(sources: list[str]) -> None:
-    with refuses(UsageError, f"{len(sources)} sources are given; one run reads one source"):
-        resolve({"sources": sources, "out": "o"}, {})
+def test_a_run_reads_one_source_or_more() -> None:
+    assert resolve({"sources": ["a", "b"], "out": "o"}, {}).sources == ("a", "b")
+    with refuses(UsageError, "no source is given; there is nothing to read"):
+        resolve({"sources": [], "out": "o"}, {})
 
 
 def test_methods_are_those_there_are() -> None:

@@ -34,7 +34,7 @@ def of_run(record: Mapping[str, Any]) -> list[Kept]:
         )  # fmt: skip
     if not record["configuration"]["evidence"]["keep"]:
         raise UsageError(
-            f"{base} was run with evidence.keep = false", "there is no evidence to take over",
+            f"{base} was run with evidence.keep = false", "there is no evidence to score",
             "Run it again with --evidence.keep true, into a new --out",
         )  # fmt: skip
     return [_kept(tree) for tree in record["condensed"]]

@@ -119,7 +119,8 @@ def prepare(job: Job, parts: Parts) -> None:
 
 def condense(job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account) -> None:
     """First pass: the statistics, verdicts and evidence of every block that is not kept from an earlier run."""
-    _map(partial(tasks.condense_block, job), job, parts.own, executor, report, account, tasks.CONDENSE)
+    if len(parts.own):
+        _map(partial(tasks.condense_block, job), job, parts.own, executor, report, account, tasks.CONDENSE)
 
 
 def find_thresholds(

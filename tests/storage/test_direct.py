@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.storage import LocalStore
 
-from masksift.storage.arrays import _WatchedStore, open_store
+from masksift.storage.arrays import WatchedStore, open_store
 from masksift.storage.chunks import ChunkCheck
 from masksift.storage.direct import DirectReader, _zstd_size
 from masksift.storage.planes import EvidenceArrays
@@ -31,8 +31,8 @@ V2: dict[str, Any] = {"zstd": numcodecs.Zstd(), "blosc": numcodecs.Blosc("zstd")
 WHOLE = (slice(0, 3), slice(0, 4))
 
 
-def direct(url: str) -> tuple[DirectReader, zarr.Array[Any], _WatchedStore]:
-    store = _WatchedStore(open_store(url, {}, read_only=True))
+def direct(url: str) -> tuple[DirectReader, zarr.Array[Any], WatchedStore]:
+    store = WatchedStore(open_store(url, {}, read_only=True))
     array = zarr.open_array(store, mode="r")
     check = ChunkCheck(array, url, store.part)
     check.check_shards(tuple(slice(0, size) for size in array.shape), absent_is_missing=False)

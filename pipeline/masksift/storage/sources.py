@@ -361,11 +361,15 @@ def _optional(group: zarr.Group, url: str, name: str, role: str, images: int) ->
         raise _no_array(group, url, name, role, f"there are no {what} to read")
     if array is None:
         return None
-    if array.shape != (images,) or (role != "image_id" and array.dtype.kind not in "iu"):
+    if array.shape != (images,):
         raise DataError(
-            f"{name!r} of {url} has the shape {array.shape} and the dtype {array.dtype}, for {images} images",
-            f"{what} cannot be matched to images", f"Write one {'id' if role == 'image_id' else 'integer'} an image",
+            f"{name!r} of {url} has the shape {array.shape}, for {images} images",
+            f"{what} cannot be matched to images", f"Write one {'id' if role == 'image_id' else 'number'} an image",
         )  # fmt: skip
+    if role != "image_id" and array.dtype.kind not in "iu":
+        raise DataError(
+            f"{name!r} of {url} is stored as {array.dtype}", f"{what} are whole numbers", "Write them as integers"
+        )
     node = f"{(local_path(url) or url).rstrip('/')}/{array.path.strip('/')}"
     return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,))
 
