@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -72,7 +73,7 @@ def condense(
     return Planes(planes.self_confidence.view(kept), planes.predicted_class, planes.predicted_confidence.view(kept))
 
 
-class _Writer:
+class _Writer(ABC):
     """What both writers share: the source's facts, the range of this one, and images that come in order."""
 
     def __init__(
@@ -168,12 +169,13 @@ class _Writer:
             write_ids(self._url, self._options, self._spec.images, self._unit(), stop - len(self._ids), self._ids)
         self._ids = []
 
+    @abstractmethod
     def _unit(self) -> int:
         """Images of the smallest piece that one writer has alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        raise NotImplementedError
+        """One image, the next."""
 
 
 class EvidenceWriter(_Writer):
