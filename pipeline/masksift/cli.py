@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(run)
     run.add_argument("--print-config", action="store_true", help="print the whole resolved configuration and stop")
     _add_log(run)
-    plan = _verb(verbs, "plan", _plan, "what a run would read, write and need; reads metadata only")
+    plan = _verb(verbs, "plan", _plan, "what a run would read, write and need; reads metadata and lists objects")
     plan.add_argument("config", nargs="?", help="TOML file with the keys of the run")
     _add_keys(plan)
     plan.add_argument("--json", action="store_true", help="the whole plan as JSON")

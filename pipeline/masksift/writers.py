@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
@@ -186,6 +186,8 @@ class EvidenceWriter(_Writer):
         super().__init__(url, **facts)
         self._part = _part(self._spec, Settings(evidence_dtype, lattice), self._url, lattice)
         self._lattice, self._recipe = lattice, self._part.recipe(lattice)
+        # labels lie in the chunks of the evidence, and are read in them
+        self._spec = replace(self._spec, labels=replace(self._spec.labels, chunks=self._part.layout.chunks))
         self._arrays = EvidenceArrays(self._url, self._options)
         self._manifest = Manifest(Folder(self._url, self._options), self._part.home.fingerprint)
         self._create()

@@ -107,6 +107,27 @@ def test_a_glob_over_days_on_s3(server: Server, keys: None, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+def test_a_source_on_s3_is_taken_over_until_its_content_changes(
+    server: Server, keys: None, tmp_path: Path, client: str
+) -> None:
+    source = write_source(tmp_path / "a.zarr", plain())
+    url = put(server, source.path, f"grown-{client}/a.zarr")
+    words = ("--source", url, *server.flags, "--storage.client", client)
+
+    def kept(out: str, *more: object) -> int:
+        assert masksift("run", *words, "--out", tmp_path / out, *more) == 0
+        found: int = json.loads((tmp_path / out / "run.json").read_text())["kept_sources"]
+        return found
+
+    assert kept("base") == 0
+    assert kept("same", "--base", tmp_path / "base") == 1
+    other = write_source(tmp_path / "other" / "a.zarr", plain(seed=5)).chunk("predictions", 0, 0, 0, 0)
+    place = f"lake/grown-{client}/a.zarr/{source.chunk('predictions', 0, 0, 0, 0).relative_to(source.path)}"
+    server.filesystem().pipe_file(place, other.read_bytes())
+    assert kept("changed", "--base", tmp_path / "base") == 0
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_what_is_lost_on_s3_is_said_of_its_images(server: Server, keys: None, tmp_path: Path, client: str) -> None:
     source = write_source(tmp_path / "a.zarr", plain())
     source.chunk("predictions", 1, 0, 0, 0).unlink()

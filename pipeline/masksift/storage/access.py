@@ -18,7 +18,7 @@ from masksift.errors import UsageError
 __all__ = ["ATTEMPTS", "AT_ONCE", "Endpoint", "Options", "capture", "is_s3", "options_of", "unreachable"]
 
 AT_ONCE = 32
-"""Requests of a worker that are under way at a time, at most."""
+"""Connections that s3fs has to S3 at a time, at most."""
 ATTEMPTS = 10
 """Times that a request is tried, after pauses that grow and are drawn by lot."""
 

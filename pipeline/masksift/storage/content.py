@@ -7,7 +7,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from zarr.storage import ObjectStore
+
 from masksift.schema import ArraySpec
+from masksift.storage.arrays import open_store
 from masksift.storage.objects import filesystem_of, local_path
 
 __all__ = ["content"]
@@ -18,12 +21,14 @@ _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "cr
 
 def content(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str:
     """A digest over every object of the arrays: its name, its size, and its ETag or, where the store has none, the time
-    of its last change. Objects are listed, not read."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        for name, size, mark in sorted(_objects(array.url, options)):
-            digest.update(f"{name}\0{size}\0{mark}\n".encode())
-    return digest.hexdigest()
+    of its last change. Objects are listed, not read; they are added up in any order as they come, and none is kept: a
+    source may have millions."""
+    total = 0
+    for number, array in enumerate(arrays):
+        for name, size, mark in _objects(array.url, options):
+            line = f"{number}\0{name}\0{size}\0{mark}"
+            total += int.from_bytes(hashlib.sha256(line.encode()).digest())
+    return f"{total % (1 << 256):064x}"
 
 
 def _objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
@@ -31,11 +36,15 @@ def _objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, s
     path = local_path(url)
     if path is not None:
         yield from _files(path, "")
-        return
-    filesystem, root = filesystem_of(url, options)
-    for place, facts in filesystem.find(root, detail=True).items():
-        mark = next((str(facts[name]) for name in _MARKS if facts.get(name) is not None), "")
-        yield place.removeprefix(root).lstrip("/"), int(facts["size"] or 0), mark
+    elif isinstance(store := open_store(url, options, read_only=True), ObjectStore):
+        for some in store.store.list():
+            for facts in some:
+                yield facts["path"], facts["size"], str(facts["e_tag"] or facts["last_modified"])
+    else:
+        filesystem, root = filesystem_of(url, options)
+        for place, facts in filesystem.find(root, detail=True).items():
+            mark = next((str(facts[name]) for name in _MARKS if facts.get(name) is not None), "")
+            yield place.removeprefix(root).lstrip("/"), int(facts["size"] or 0), mark
 
 
 def _files(folder: str, below: str) -> Iterator[tuple[str, int, str]]:
