@@ -53,7 +53,7 @@ def tables(out: Path) -> dict[str, pa.Table]:
     return found
 
 
-def command(source: Path, out: Path, *flags: str) -> list[str]:
+def command(source: Path | str, out: Path | str, *flags: str) -> list[str]:
     """The words of a run whose blocks are tiny, so that there are many of them."""
     script = (
         "import sys, masksift.plan as plan; plan.LEAST_BLOCK = plan.CHUNK_BYTES = 16 << 10; plan.BLOCKS = 1 << 30; "

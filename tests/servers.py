@@ -22,12 +22,24 @@ __all__ = ["KEY", "SECRET", "Server", "seaweedfs"]
 KEY, SECRET = "masksiftkeyid", "masksift+secret/of=the(tests)"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """Where it listens, and what its clients need to know."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, as the first time or again: with what it had written."""
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait(self)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
     @property
     def url(self) -> str:
@@ -78,28 +90,25 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"]}  # fmt: skip
     identities.write_text(json.dumps({"identities": [user]}))
     master, volume, filer, s3 = _ports(4)
-    process = subprocess.Popen(
-        [weed, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
+    command = [weed, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
          f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}", "-s3.port.iceberg=0",
          "-s3.port.lance=0", f"-s3.config={identities}", "-s3.iam=false", "-master.telemetry=false",
          "-master.volumeSizeLimitMB=64", "-volume.max=0", "-master.electionTimeout=1s",
-         "-master.heartbeatInterval=100ms"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+               "-master.heartbeatInterval=100ms"]  # fmt: skip
+    server = Server(s3, command)
     try:
-        server = Server(s3, process)
-        _wait(server)
+        server.start()
         server.filesystem().mkdir("lake")
         yield server
     finally:
-        process.kill()
-        process.wait()
+        server.kill()
 
 
 def _wait(server: Server, seconds: float = 30) -> None:
     """Until it answers, and refuses who has no keys."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
+        assert server.process is not None
         assert server.process.poll() is None, "the server ended"
         try:
             connection = HTTPConnection("127.0.0.1", server.port, timeout=1)

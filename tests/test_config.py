@@ -60,6 +60,8 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "storage.profile": ("lake", '"lake"', "lake"),
     "storage.anonymous": ("true", "true", True),
     "storage.path_style": ("true", "true", True),
+    "storage.price_reads": ("0.0004", "0.0004", 0.0004),
+    "storage.price_writes": ("0.005", "0.005", 0.005),
     "storage.client": ("s3fs", '"s3fs"', "s3fs"),
 }
 WITH = {"executor.address": {"executor.kind": "dask"}, "executor.kind": {}}

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from making import a_few
+from masksift.blocks import Blocks
 from masksift.errors import PlanRefused
-from masksift.plan import MOST_IMAGES, Blocks, Plan, Settings, make_plan
+from masksift.plan import MOST_IMAGES, Plan, Settings, make_plan
 from masksift.schema import ArraySpec, Block, DataSpec
 
 GIB = 1 << 30

@@ -234,9 +234,9 @@ def _plan(words: argparse.Namespace) -> int:
 
     config = _config(words)
     sources, plan = open_and_plan(config)
-    section = config.executor
+    section, prices = config.executor, (config.storage.price_reads, config.storage.price_writes)
     limit = memory_limit(section.kind, workers=section.worker_count, memory=section.memory_bytes)
-    print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit))
+    print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
     plan.check(limit)
     return 0
 

@@ -171,11 +171,17 @@ class StorageSection(_Section):
     profile: str | None = Field(None, description="of ~/.aws/config")
     anonymous: bool = Field(False, description="ask without keys: public buckets")
     path_style: bool | None = Field(None, description="bucket in the path of a URL; default: with an endpoint_url")
+    price_reads: float | None = Field(None, ge=0, description="of 1,000 reads, in any currency, for `masksift plan`")
+    price_writes: float | None = Field(None, ge=0, description="of 1,000 writes and lists")
     client: Literal["obstore", "s3fs"] = Field("obstore", description="what reads and writes Zarr chunks on S3")
 
     def options(self, urls: Iterable[str]) -> Options:
         """What the stores of these URLs are reached by: credentials too, captured here and now."""
-        return capture(Endpoint(**self.model_dump())) if any(map(is_s3, urls)) else Options()
+        return (
+            capture(Endpoint(**self.model_dump(exclude={"price_reads", "price_writes"})))
+            if any(map(is_s3, urls))
+            else Options()
+        )
 
 
 class RunConfig(_Section):

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, overload
 
+from masksift.blocks import Numbers
 from masksift.kernels.condense import Recipe
 from masksift.kernels.encoding import Encoding
 from masksift.methods import Method, Rule
-from masksift.plan import Layout, Numbers, Plan
+from masksift.plan import Layout, Plan
 from masksift.schema import Block, DataSpec, Home
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder, join, local_path

@@ -8,20 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import accumulate, pairwise
-from typing import Any, overload
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from masksift.blocks import Blocks
 from masksift.errors import PlanRefused
 from masksift.kernels.components import STRIP
 from masksift.kernels.condense import class_dtype
-from masksift.schema import Block, DataSpec
+from masksift.schema import ArraySpec, DataSpec, prod
 
-__all__ = ["Blocks", "Layout", "Numbers", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
+__all__ = ["Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
 
 MIB = 1 << 20
+REQUESTS = 16
+"""Chunks that a worker has asked of stores, or is putting there, at a time, at most."""
+AHEAD_BYTES = 32 * MIB
+"""Encoded bytes of one array that are under way before they are needed, beside one chunk, from a store on a network."""
 BASE_MEMORY = 330 * MIB
 """A worker that has imported everything and compiled its kernels, before its first block (measured, rounded up)."""
 FRAGMENTS = 1.1
@@ -38,6 +41,12 @@ ones, more than one task for small ones. It depends on the data alone, so that a
 MANY_BLOCKS, MOST_PIXELS, MOST_BLOCK = 1024, 1 << 27, 16 * 1024 * MIB
 """A data set that has so many blocks has larger ones instead, up to these bounds of pixels and of decoded prediction:
 hundreds of workers want tasks of seconds in the second pass too, which takes its time by the pixel."""
+LISTED = 1000
+"""Objects that a store names in one answer."""
+READS_A_BLOCK, READS_A_SOURCE = 20, 12
+"""Requests besides those for chunks: metadata, and what is done already (measured: see the tests against a server)."""
+PART_ROWS = 1 << 18
+"""Rows of a part of the ranking."""
 MOST_IMAGES = 1 << 13
 """Images of a task: of tiny ones more would fit, and take minutes."""
 LARGE_IMAGE = 1 << 24
@@ -46,12 +55,14 @@ LARGE_IMAGE = 1 << 24
 
 @dataclass(frozen=True)
 class Settings:
-    """What of the configuration decides the amount of work: precision of the evidence, lattice, methods."""
+    """What of the configuration decides the amount of work: precision of the evidence, lattice, methods; and whether
+    any of it lies on a network."""
 
     evidence_dtype: str = "auto"
     lattice: int = 4
     methods: tuple[str, ...] = ()
     rule: str = "rank"
+    remote: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,11 @@ class Layout:
         for first in range(start, stop, self.group):
             yield first, min(stop, first + self.group)
 
+    def written_behind(self, source: DataSpec, *, local: bool) -> bool:
+        """Whether the planes of one group are written while those of the next are made: to a store on a network, where
+        there is memory for both."""
+        return not local and self.group * source.pixels <= LARGE_IMAGE
+
     def windows(self, start: int, stop: int, height: int, width: int) -> Iterator[Window]:
         """The slabs of images [start, stop), image by image, in row-major order."""
         images, rows, columns = self.slab
@@ -99,67 +115,9 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Numbers(Sequence[int]):
-    """Whole numbers in ranges, one range after the other: a million of them in no memory."""
-
-    ranges: tuple[range, ...]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.ranges))
-
-    @overload
-    def __getitem__(self, place: int) -> int: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[int]: ...
-    def __getitem__(self, place: int | slice) -> int | list[int]:
-        if isinstance(place, slice):
-            return [self[n] for n in range(*place.indices(len(self)))]
-        for part in self.ranges:
-            if place < len(part):
-                return part[place]
-            place -= len(part)
-        raise IndexError(f"there are {len(self)} numbers")
-
-
-@dataclass(frozen=True)
-class Blocks(Sequence[Block]):
-    """The blocks of a run, in order, each made when it is asked for: a hundred million images are a million blocks.
-    ``sizes``: (images, images of a block) of each source."""
-
-    sizes: tuple[tuple[int, int], ...]
-    _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        ends = accumulate(-(-images // block) for images, block in self.sizes)
-        object.__setattr__(self, "_ends", tuple(ends))
-
-    @property
-    def ranges(self) -> tuple[range, ...]:
-        """The numbers of each source's blocks."""
-        return tuple(range(start, end) for start, end in pairwise((0, *self._ends)))
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @overload
-    def __getitem__(self, number: int) -> Block: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Block]: ...
-    def __getitem__(self, number: int | slice) -> Block | list[Block]:
-        if isinstance(number, slice):
-            return [self[n] for n in range(*number.indices(len(self)))]
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"there are {len(self)} blocks, none has the number {number}")
-        number %= len(self)
-        source = bisect_right(self._ends, number)
-        images, block = self.sizes[source]
-        start = (number - (self._ends[source - 1] if source else 0)) * block
-        return Block(number, source, start, min(images, start + block))
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What a run will do and need. Bytes are decoded bytes; memory is the projected peak of one worker."""
+    """What a run will do and need. Bytes are decoded bytes; memory is the projected peak of one worker; ``reads`` and
+    ``writes`` are requests to stores, of which a worker makes ``requests_at_once`` at most."""
 
     fingerprint: str
     identity: Mapping[str, Any]
@@ -171,8 +129,11 @@ class Plan:
     bytes_to_write: int
     objects_to_read: int
     objects_to_write: int
+    reads: int
+    writes: int
     memory_condense: int
     memory_score: int
+    requests_at_once: int = REQUESTS
 
     @property
     def memory(self) -> int:
@@ -223,13 +184,24 @@ def make_plan(
         bytes_to_write=written + sum(s.images * s.pixels for s in sources),
         objects_to_read=sum(_objects(s.predictions) + _objects(s.labels) for s in new)
         + sum(_objects(s.labels) + 3 * _evidence_objects(s, x) for s, x in pairs),
-        objects_to_write=sum(3 * _evidence_objects(s, x) for s, x in own)
-        + sum(_evidence_objects(s, x) for s, x in pairs)
-        + 3 * len(blocks)
-        + 7,
-        memory_condense=max((BASE_MEMORY + _condense_memory(s, x) for s, x in own), default=BASE_MEMORY),
+        objects_to_write=(objects := _objects_to_write(pairs, own, len(blocks))),
+        reads=sum(_reads_to_condense(s, x) for s, x in own)
+        + sum(_reads_to_score(s, x, settings) for s, x in pairs)
+        + READS_A_BLOCK * len(blocks)
+        + READS_A_SOURCE * len(sources),
+        writes=objects + sum(-(-_objects(array) // LISTED) for s in new for array in (s.predictions, s.labels)),
+        memory_condense=max((BASE_MEMORY + _condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY),
         memory_score=max(BASE_MEMORY + _score_memory(s, x, settings) for s, x in pairs),
     )
+
+
+def _objects_to_write(
+    pairs: Sequence[tuple[DataSpec, Layout]], own: Sequence[tuple[DataSpec, Layout]], blocks: int
+) -> int:
+    """Evidence, masks, three objects a block (its products, its part of the table), metadata, and the tables."""
+    evidence = sum(3 * _evidence_objects(s, x) for s, x in own) + sum(_evidence_objects(s, x) for s, x in pairs)
+    metadata = 4 * len(own) + 2 * len(pairs)
+    return evidence + 3 * blocks + metadata + 9 + sum(s.images for s, _ in pairs) // PART_ROWS
 
 
 def evidence_dtype(source: DataSpec, asked: str) -> str:
@@ -287,7 +259,30 @@ def _plane_bytes(source: DataSpec, layout: Layout) -> int:
     return 2 * _itemsize(layout.evidence) + class_dtype(source.classes).itemsize
 
 
-def _condense_memory(source: DataSpec, layout: Layout) -> int:
+def _reads_to_condense(source: DataSpec, layout: Layout) -> int:
+    images, rows, columns = layout.slab
+    labels = (layout.group, source.height, source.width)
+    return _reads(source.predictions, (images, source.classes, rows, columns)) + _reads(source.labels, labels)
+
+
+def _reads_to_score(source: DataSpec, layout: Layout, settings: Settings) -> int:
+    """Scoring, and before it the second look at evidence of more than 8 bits."""
+    labels = _reads(source.labels, (layout.group, source.height, source.width))
+    walks = {"uint8": 0, "float32": 2}.get(layout.evidence, 1)
+    planes = 3 if settings.rule == "confident" else 2
+    planes += {"uint8": 0, "float32": 4}.get(layout.evidence, 3)
+    return (1 + walks) * labels + planes * _evidence_objects(source, layout)
+
+
+def _reads(array: ArraySpec, window: tuple[int, ...]) -> int:
+    """Requests that an array takes, read window by window: one an object; of a shard its index, and one a window."""
+    if not array.shards:
+        return _objects(array)
+    windows = math.prod(-(-size // part) for size, part in zip(array.shards, window, strict=True))
+    return _objects(array) * (1 + windows)
+
+
+def _condense_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     images, rows, columns = layout.slab
     area = images * rows * columns
     slab = area * source.classes * source.predictions.itemsize
@@ -295,11 +290,16 @@ def _condense_memory(source: DataSpec, layout: Layout) -> int:
     copies += any(source.extent)  # a padded image's own part
     class_bytes = class_dtype(source.classes).itemsize
     planes = layout.group * source.pixels * (_plane_bytes(source, layout) + class_bytes)
+    planes *= 1 + layout.written_behind(source, local=not settings.remote)
     walked = rows * columns * (2 * 4 + class_bytes)
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
     statistics = 4 * (source.classes * (source.classes + 3 * 256) + 65536) * 8
     written = _write_buffers(source, layout) * _itemsize(layout.evidence)
-    return round(FRAGMENTS * (copies * slab + planes + walked + labels + statistics + written))
+    # of predictions and labels, beside a chunk each
+    under_way = 2 * AHEAD_BYTES + prod(source.predictions.chunks) * source.predictions.itemsize
+    return round(
+        FRAGMENTS * (copies * slab + planes + walked + labels + statistics + written + settings.remote * under_way)
+    )
 
 
 def _label_read(source: DataSpec, layout: Layout) -> int:
@@ -318,7 +318,8 @@ def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     # equivalences, and 24 a component.
     components = min(source.pixels, STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
     written = _write_buffers(source, layout) * max(class_bytes, _itemsize(layout.evidence))
-    return round(FRAGMENTS * (planes + labels + components + written))
+    under_way = 4 * AHEAD_BYTES  # of labels and up to three planes
+    return round(FRAGMENTS * (planes + labels + components + written + settings.remote * under_way))
 
 
 def _write_buffers(source: DataSpec, layout: Layout) -> int:
@@ -328,7 +329,7 @@ def _write_buffers(source: DataSpec, layout: Layout) -> int:
     return 2 * min(10, count) * math.prod(layout.chunks)
 
 
-def _objects(array: Any) -> int:
+def _objects(array: ArraySpec) -> int:
     sizes = array.shards or array.chunks
     return math.prod(-(-extent // size) for extent, size in zip(array.shape, sizes, strict=True))
 

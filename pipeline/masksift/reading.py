@@ -1,14 +1,15 @@
 """How a block's windows come to its task: into memory that is used again, one ahead of the work, with a verdict in
-place of what is lost."""
+place of what is lost; and how what it made is written behind it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,7 +20,7 @@ from masksift.plan import Window
 from masksift.schema import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict
 from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
 
-__all__ = ["Memory", "ahead", "judge", "own_part", "read_labels", "read_window"]
+__all__ = ["Behind", "Memory", "ahead", "judge", "label_windows", "own_part", "place_of", "read_labels", "read_window"]
 
 T = TypeVar("T")
 
@@ -53,25 +54,36 @@ def read_labels(
         for i, (rows, columns) in enumerate(sizes.tolist(), start)
         if not (0 < rows <= spec.height and 0 < columns <= spec.width)
     }
+    for window in label_windows(spec, start, stop):
+        stored = memory.array("labels", window.shape, spec.labels.dtype)
+        for first, last, part in read_window(reader, spec.labels.chunks[0], window, stored):
+            for i in range(first, last):
+                if isinstance(part, Verdict):
+                    judge(verdicts, i, part)
+                elif i not in verdicts:
+                    own = part[i - first][own_part(window, sizes[i - start])]
+                    view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
+                    view[: own.shape[0], : own.shape[1]] = checks[i - start].plane(own, window.y0, window.x0)
+    for i, check in enumerate(checks, start):
+        if check.verdict is not None:
+            judge(verdicts, i, check.verdict)
+    return plane, verdicts
+
+
+def label_windows(spec: DataSpec, start: int, stop: int) -> Iterator[Window]:
+    """What is read of the labels of images [start, stop) at once: all of it, or a row of chunks of a large one."""
     _, rows, columns = spec.labels.chunks
     whole = (stop - start) * spec.pixels <= 1 << 24
     rows, columns = (spec.height, spec.width) if whole else (rows, columns)
     for y in range(0, spec.height, rows):
         for x in range(0, spec.width, columns):
-            window = Window(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
-            stored = memory.array("labels", window.shape, spec.labels.dtype)
-            for first, last, part in read_window(reader, spec.labels.chunks[0], window, stored):
-                for i in range(first, last):
-                    if isinstance(part, Verdict):
-                        judge(verdicts, i, part)
-                    elif i not in verdicts:
-                        own = part[i - first][own_part(window, sizes[i - start])]
-                        view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
-                        view[: own.shape[0], : own.shape[1]] = checks[i - start].plane(own, y, x)
-    for i, check in enumerate(checks, start):
-        if check.verdict is not None:
-            judge(verdicts, i, check.verdict)
-    return plane, verdicts
+            yield Window(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
+
+
+def place_of(window: Window, classes: int | None = None) -> tuple[slice, ...]:
+    """Where a window lies in an array, with all classes where there are any."""
+    between = () if classes is None else (slice(0, classes),)
+    return slice(window.start, window.stop), *between, slice(window.y0, window.y1), slice(window.x0, window.x1)
 
 
 def own_part(window: Window, size: NDArray[np.int64]) -> tuple[slice, slice]:
@@ -93,10 +105,9 @@ def read_window(
     """The window, with every class where there are any, as [(first, last, array)]. Where anything in it is lost, image
     chunk by image chunk, with a verdict in place of the lost ones: what lies in one chunk is lost together, all else is
     not. ``out``: memory for it, which may be used."""
-    classes = [slice(0, size) for size in out.shape[1:-2]]
-    place = (*classes, slice(window.y0, window.y1), slice(window.x0, window.x1))
+    place = place_of(window, out.shape[1] if out.ndim == 4 else None)
     try:
-        return [(window.start, window.stop, reader.read(slice(window.start, window.stop), *place, out=out))]
+        return [(window.start, window.stop, reader.read(*place, out=out))]
     except (MissingChunk, Unreadable) as e:
         edges = sorted({window.start, window.stop, *range(-(-window.start // chunk) * chunk, window.stop, chunk)})
         if len(edges) == 2:
@@ -121,3 +132,39 @@ def ahead(read: Callable[[Window, int], T], windows: Iterator[Window]) -> Iterat
             waiting = coming
         if waiting is not None:
             yield waiting[0], waiting[1].result()
+
+
+class Behind:
+    """Does one thing after the other in a thread, while the work goes on: a store on a network takes its time to take
+    something. ``at_once``: there is no use in that, and everything is done where it is asked for."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self._pool = None if at_once else ThreadPoolExecutor(1, thread_name_prefix="write-behind")
+        self._last: Future[None] | None = None
+
+    def __call__(self, act: Callable[..., None], *words: Any) -> None:
+        """Do it; what was asked for before is done when this returns. Raises what that raised."""
+        if self._pool is None:
+            act(*words)
+            return
+        self.wait()
+        self._last = self._pool.submit(act, *words)
+
+    def wait(self) -> None:
+        """Until all is done."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()

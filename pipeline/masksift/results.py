@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from masksift.plan import PART_ROWS
 from masksift.ranking import percentiles, rank_order
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.objects import Folder
@@ -26,8 +27,6 @@ from masksift.storage.tables import (
 from masksift.tasks import PairCounts, images_part
 
 __all__ = ["class_pairs", "class_quality", "image_parts", "ranking", "thresholds_table", "write_ranking"]
-
-PART_ROWS = 1 << 18
 
 
 def thresholds_table(

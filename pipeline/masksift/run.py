@@ -19,8 +19,9 @@ from masksift.progress import Reporter
 from masksift.schema import DataSpec
 from masksift.statistics import Thresholds
 from masksift.storage.datasets import open_data_set
+from masksift.storage.lease import Lease
 from masksift.storage.manifest import RECORD, Manifest
-from masksift.storage.objects import Folder
+from masksift.storage.objects import Folder, local_path
 from masksift.storage.tables import hive_columns, read_table
 from masksift.versions import versions
 
@@ -86,15 +87,18 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str
     with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes, address=section.address,
                        timeout=section.timeout) as executor:  # fmt: skip
         workers = stages.check_workers(parts.plan, executor, versions, report)
-        manifest.claim(_claim(parts.plan), verb=verb)  # only now: a run that is refused leaves no trace
-        stages.prepare(job, parts)
-        stages.condense(job, parts, executor, report, account)
-        statistics, thresholds = stages.find_thresholds(job, parts, executor, report, account, config.tccp.tau, frozen)
-        pairs = stages.score(job, parts, thresholds, executor, report, account)
-        stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
-        record = _record(config, job, parts, account, executor, workers, started)
-        record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut}
-    folder.write(RECORD, json.dumps(record, indent=2).encode())
+        with Lease(folder, report.say):  # only now: a run that is refused leaves no trace
+            manifest.claim(_claim(parts.plan), verb=verb)
+            stages.prepare(job, parts)
+            stages.condense(job, parts, executor, report, account)
+            statistics, thresholds = stages.find_thresholds(
+                job, parts, executor, report, account, config.tccp.tau, frozen
+            )
+            pairs = stages.score(job, parts, thresholds, executor, report, account)
+            stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
+            record = _record(config, job, parts, account, executor, workers, started)
+            record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut}
+            folder.write(RECORD, json.dumps(record, indent=2).encode())
     return _close(config, job, parts, record, resumed)
 
 
@@ -123,7 +127,8 @@ def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _settings(config: RunConfig) -> Settings:
-    return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, config.clc.rule)
+    remote = any(local_path(url) is None for url in (*config.sources, config.out))
+    return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, config.clc.rule, remote)
 
 
 def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any]:
@@ -180,6 +185,7 @@ def _record(
         "stages": account.stages,
         "bytes_read": sum(stage["bytes_read"] for stage in account.stages),
         "bytes_written": sum(stage["bytes_written"] for stage in account.stages),
+        **{name: sum(stage[name] for stage in account.stages) for name in ("requests", "puts", "repeated")},
         "retries": executor.retries,
         "started": time.strftime(stamp, time.gmtime(started)),
         "finished": time.strftime(stamp, time.gmtime(finish)),

@@ -167,7 +167,9 @@ class Verdict:
 @dataclass
 class Receipt:
     """What a task answers: kilobytes at most. ``counts``: images by status; ``bytes_read``, ``bytes_written``: as
-    stored; ``requests``: reads asked of the store; ``seconds``: inside the task; ``reused``: it was done before."""
+    stored; ``requests``, ``puts``: objects, or parts of them, asked of stores and put there; ``repeated``: requests
+    that a store did not answer, and that were made again; ``seconds``: inside the task; ``reused``: it was done
+    before."""
 
     number: int
     images: int
@@ -176,6 +178,8 @@ class Receipt:
     bytes_read: int = 0
     bytes_written: int = 0
     requests: int = 0
+    puts: int = 0
+    repeated: int = 0
     seconds: float = 0.0
     reused: bool = False
 

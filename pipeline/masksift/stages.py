@@ -33,7 +33,7 @@ __all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thr
 _MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba", "connected-components-3d")
 
 
-_TOLD = ("bytes_read", "bytes_written", "requests")
+_TOLD = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
 
 
 @dataclass

@@ -12,6 +12,8 @@ from masksift.storage.tables import read_table
 
 __all__ = ["plan_text", "summary"]
 
+Prices = tuple[float | None, float | None]
+
 
 def summary(
     record: Mapping[str, Any], out: str, *, top: int = 10, notes: Mapping[str, str] | None = None,
@@ -34,12 +36,14 @@ def summary(
     return "\n".join([*lines, f"results: {out}"])
 
 
-def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None) -> str:
-    """A plan for people."""
+def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None, prices: Prices = (None, None)) -> str:
+    """A plan for people. ``limit``: memory of a worker, bytes; ``prices``: of 1,000 reads and of 1,000 writes."""
     rows = [
         ("images", f"{plan.images:,} in {len(plan.blocks):,} blocks"),
         ("to read", f"{format_bytes(plan.bytes_to_read)} decoded, {plan.objects_to_read:,} objects"),
         ("to write", f"{format_bytes(plan.bytes_to_write)} before compression, {plan.objects_to_write:,} objects"),
+        ("requests", f"{plan.reads:,} reads, {plan.writes:,} writes, {plan.requests_at_once} at a time a worker"
+                     f"{_cost(plan, prices)}"),
         ("memory", f"{format_bytes(plan.memory)} a worker (condensing {format_bytes(plan.memory_condense)}, scoring "
                    f"{format_bytes(plan.memory_score)}); limit {format_bytes(limit) if limit else 'not known here'}"),
         ("fingerprint", plan.fingerprint[:12]),
@@ -50,3 +54,13 @@ def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None) -> str
         for source in sources
     ]
     return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
+
+
+def _cost(plan: Plan, prices: Prices) -> str:
+    """What the requests cost, in the unit of the prices; nothing where none is given."""
+    told = list(zip((plan.reads, plan.writes), prices, strict=True))
+    if all(price is None for _, price in told):
+        return ""
+    cost = sum(count / 1000 * (price or 0.0) for count, price in told)
+    shown = " and ".join(f"{price or 0:g}" for _, price in told)
+    return f": {cost:,.2f} at {shown} a thousand"

@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,23 @@ from masksift.kernels.encoding import Encoding
 from masksift.methods import Image
 from masksift.parts import Job, Part
 from masksift.plan import Layout, Window
-from masksift.reading import Memory, ahead, judge, own_part, read_labels, read_window
+from masksift.reading import (
+    Behind,
+    Memory,
+    ahead,
+    judge,
+    label_windows,
+    own_part,
+    place_of,
+    read_labels,
+    read_window,
+)
 from masksift.schema import SCORED, DataSpec, Receipt, Verdict
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.arrays import ArrayReader
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder
-from masksift.storage.planes import CLASSES, EVIDENCE, MASK
+from masksift.storage.planes import CLASSES, EVIDENCE, MASK, EvidenceArrays
 from masksift.storage.sources import extents, image_ids
 from masksift.storage.tables import images_schema, table_of, write_table
 
@@ -70,26 +81,54 @@ def condense_block(job: Job, part: Part) -> Receipt:
     started = time.perf_counter()
     spec, layout, recipe = part.spec, part.layout, part.recipe(job.lattice)
     predictions = ArrayReader(spec.predictions, job.options)
-    labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+    labels = _labels_of(job, part)
     evidence = job.evidence(part.home)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
-    memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
-    for start, stop in layout.groups(block.start, block.stop):
-        planes, group_verdicts, group_statistics = _condense_group(
-            spec, layout, recipe, predictions, labels, memory, start, sizes[start - block.start : stop - block.start]
-        )
-        for name, plane in zip(EVIDENCE, planes, strict=True):
-            evidence.write(name, start, plane)
-        verdicts += group_verdicts
-        statistics = statistics.merge(group_statistics)
+    memories = [Memory(), Memory()] if layout.written_behind(spec, local=evidence.local) else [Memory()]
+    sizes = extents(spec, block.start, block.stop, job.options)
+    _expect(predictions, labels, part)
+    with Behind(at_once=len(memories) == 1) as behind:
+        for turn, (start, stop) in enumerate(layout.groups(block.start, block.stop)):
+            planes, group_verdicts, group_statistics = _condense_group(
+                spec, layout, recipe, predictions, labels, memories[turn % len(memories)], start,
+                sizes[start - block.start : stop - block.start],
+            )  # fmt: skip
+            behind(_write_planes, evidence, start, planes)
+            verdicts += group_verdicts
+            statistics = statistics.merge(group_statistics)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
-        predictions.bytes + labels.bytes, evidence.written, predictions.requests + labels.requests,
-        time.perf_counter() - started,
+        **_used(predictions, labels, evidence, manifest, puts=1), seconds=time.perf_counter() - started,
     )  # fmt: skip
     manifest.save(CONDENSE, part.place, condensed_product(statistics, verdicts, receipt))
-    return receipt
+    return replace(receipt, **_used(predictions, labels, evidence, manifest))
+
+
+def _expect(predictions: ArrayReader, labels: ArrayReader, part: Part) -> None:
+    """Say what the block will read, in its order."""
+    spec, layout, block = part.spec, part.layout, part.block
+    groups = list(layout.groups(block.start, block.stop))
+    windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
+    predictions.expect(place_of(window, spec.classes) for window in windows)
+    labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
+
+
+def _write_planes(evidence: EvidenceArrays, start: int, planes: tuple[NDArray[Any], ...]) -> None:
+    for name, plane in zip(EVIDENCE, planes, strict=True):
+        evidence.write(name, start, plane)
+
+
+class _User(Protocol):
+    """Whoever counts what went over a store, by the names of a receipt."""
+
+    @property
+    def used(self) -> Counter[str]: ...
+
+
+def _used(*users: _User, puts: int = 0) -> dict[str, Any]:
+    """What they all took of their stores; ``puts``: objects that are still to be put."""
+    return dict(sum((user.used for user in users), Counter(puts=puts)))
 
 
 def condensed_product(statistics: ClassStatistics, verdicts: Sequence[Verdict], receipt: Receipt) -> dict[str, bytes]:
@@ -169,7 +208,7 @@ def count_block(job: Job, limits: Mapping[Encoding, NDArray[np.int64]], part: Pa
     """The block's share of M, from its evidence; ``limits`` (K,) by its precision."""
     verdicts = _verdicts(job, part)
     found, codes = 0, limits[part.evidence]
-    for start, given, planes in _evidence_groups(job, part, verdicts, EVIDENCE):
+    for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE).groups():
         for i in range(len(given)):
             if verdicts[start + i - part.block.start].status == SCORED:
                 found += confident_pixels(given[i], Planes(*(plane[i] for plane in planes)), codes)
@@ -180,7 +219,7 @@ def refine_block(job: Job, key: int, part: Part) -> NDArray[np.int64]:
     """(65536,) int64: the float32 self-confidences of the block in the bin that holds the cut, by their lower half."""
     verdicts = _verdicts(job, part)
     counts = np.zeros(1 << 16, np.int64)
-    for start, given, planes in _evidence_groups(job, part, verdicts, EVIDENCE[:1]):
+    for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE[:1]).groups():
         for i in range(len(given)):
             if verdicts[start + i - part.block.start].status == SCORED:
                 counts += cut_counts(given[i], planes[0][i], part.spec.classes, key)
@@ -202,30 +241,33 @@ def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows: list[dict[str, Any]] = []
     names = EVIDENCE if job.rule == "confident" else EVIDENCE[:2]
-    read, limits = Counter[str](), thresholds.limits(part.evidence)
-    for start, given, planes in _evidence_groups(job, part, verdicts, names, read):
-        mask = np.zeros(given.shape, np.uint8)
-        for i in range(len(given)):
-            row: dict[str, Any] = {}
-            if verdicts[start + i - block.start].status == SCORED:
-                confident = planes[2][i] if len(planes) > 2 else None
-                image = Image(given[i], planes[1][i], planes[0][i], confident, spec.classes, limits, job.rule, mask[i])
-                row = score_image(image, job.methods)
-                pairs[0] += image.flagged_pairs
-                pairs[1] += image.flagged_pairs > 0
-            rows.append(row)
-        masks.write(MASK, start, mask)
-    table = _image_rows(job, part, verdicts, rows)
+    evidence, limits = _Evidence(job, part, verdicts, names), thresholds.limits(part.evidence)
+    with Behind(at_once=masks.local) as behind:
+        for start, given, planes in evidence.groups():
+            mask = np.zeros(given.shape, np.uint8)
+            for i in range(len(given)):
+                row: dict[str, Any] = {}
+                if verdicts[start + i - block.start].status == SCORED:
+                    confident = planes[2][i] if len(planes) > 2 else None
+                    image = Image(
+                        given[i], planes[1][i], planes[0][i], confident, spec.classes, limits, job.rule, mask[i]
+                    )
+                    row = score_image(image, job.methods)
+                    pairs[0] += image.flagged_pairs
+                    pairs[1] += image.flagged_pairs > 0
+                rows.append(row)
+            behind(masks.write, MASK, start, mask)
+    table, folder = _image_rows(job, part, verdicts, rows), Folder(job.out, job.options)
     name = images_part(job.fingerprint, block.number)
-    written = write_table(Folder(job.out, job.options), name, table, spec.class_names)
+    folder.used["bytes_written"] += write_table(folder, name, table, spec.class_names)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
-        read["bytes"], masks.written + written, read["requests"], time.perf_counter() - started,
+        **_used(evidence, masks, folder, manifest, puts=1), seconds=time.perf_counter() - started,
     )  # fmt: skip
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, pixels=pairs[0], images=pairs[1])
     manifest.save(SCORE, block.number, {"pairs": buffer.getvalue(), "receipt": json.dumps(asdict(receipt)).encode()})
-    return receipt
+    return replace(receipt, **_used(evidence, masks, folder, manifest))
 
 
 def images_part(fingerprint: str, number: int) -> str:
@@ -254,35 +296,54 @@ def _image_rows(job: Job, part: Part, verdicts: list[Verdict], rows: list[dict[s
     return table_of(facts, images_schema([method.name for method in job.methods], job.columns))
 
 
-def _evidence_groups(
-    job: Job, part: Part, verdicts: list[Verdict], names: tuple[str, ...], read: Counter[str] | None = None
-) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
-    """(start, class planes, evidence planes) of each group of a block; the named planes, (n, H, W) each, as codes. At
-    the end `read` has the bytes and requests that it took. Raises DataError where labels that were good are no more."""
-    spec, block = part.spec, part.block
-    encoding = part.evidence
-    labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
-    evidence = job.evidence(part.home)
-    memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
-    dtypes = {name: class_dtype(spec.classes) if name == CLASSES else encoding.dtype for name in names}
-    for start, stop in part.layout.groups(block.start, block.stop):
-        given, lost = read_labels(spec, labels, memory, start, stop, sizes[start - block.start : stop - block.start])
+class _Evidence:
+    """The labels and the named evidence planes of a block, as they are read again."""
+
+    def __init__(self, job: Job, part: Part, verdicts: list[Verdict], names: tuple[str, ...]) -> None:
+        self._job, self._part, self._verdicts, self._names = job, part, verdicts, names
+        self._labels = _labels_of(job, part)
+        self._arrays = job.evidence(part.home)
+
+    @property
+    def used(self) -> Counter[str]:
+        """What it took of the stores, by the names of a receipt."""
+        return self._labels.used + self._arrays.used
+
+    def groups(self) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
+        """(start, class planes, evidence planes) of each group; planes (n, H, W) each, as codes. Raises DataError where
+        labels that were good are no more."""
+        spec, block, encoding = self._part.spec, self._part.block, self._part.evidence
+        memory, sizes = Memory(), extents(spec, block.start, block.stop, self._job.options)
+        dtypes = {name: class_dtype(spec.classes) if name == CLASSES else encoding.dtype for name in self._names}
+        groups = list(self._part.layout.groups(block.start, block.stop))
+        self._labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
+        for name in self._names:
+            self._arrays.expect(name, groups)
+        for start, stop in groups:
+            own = sizes[start - block.start : stop - block.start]
+            given, lost = read_labels(spec, self._labels, memory, start, stop, own)
+            self._check_labels(lost)
+            planes = []
+            for name in self._names:
+                stored = self._arrays.read(name, start, stop, memory.array(name, given.shape, dtypes[name]))
+                planes.append(stored if name == CLASSES else encoding.codes(stored))
+                most = spec.classes - 1 if name == CLASSES else encoding.top
+                _check_codes(name, planes[-1], most, spec, start)
+            yield start, given, tuple(planes)
+
+    def _check_labels(self, lost: Mapping[int, Verdict]) -> None:
         for i, verdict in lost.items():
-            if verdicts[i - block.start].status == SCORED:
+            if self._verdicts[i - self._part.block.start].status == SCORED:
                 raise DataError(
-                    f"the labels of image {i} of {spec.url} have changed since they were condensed ({verdict.reason})",
+                    f"the labels of image {i} of {self._part.spec.url} have changed since they were condensed "
+                    f"({verdict.reason})",
                     "its evidence is of other labels",
                     "Restore them, or run again into a new --out",
                 )
-        stored = [evidence.read(name, start, stop, memory.array(name, given.shape, dtypes[name])) for name in names]
-        planes = tuple(
-            plane if name == CLASSES else encoding.codes(plane) for name, plane in zip(names, stored, strict=True)
-        )
-        for name, plane in zip(names, planes, strict=True):
-            _check_codes(name, plane, spec.classes - 1 if name == CLASSES else encoding.top, spec, start)
-        yield start, given, planes
-    if read is not None:
-        read.update(bytes=labels.bytes + evidence.bytes, requests=labels.requests + evidence.requests)
+
+
+def _labels_of(job: Job, part: Part) -> ArrayReader:
+    return ArrayReader(part.spec.labels, job.options, absent_is_missing=part.spec.fill_is_missing)
 
 
 def _check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec: DataSpec, start: int) -> None:

@@ -254,7 +254,7 @@ class EvidenceWriter(_Writer):
         number, images = (stop - 1) // unit, len(self._verdicts)
         receipt = Receipt(
             number, images, images * self._spec.pixels, dict(Counter(verdict.status for verdict in self._verdicts)),
-            bytes_written=self._arrays.written, seconds=time.perf_counter() - self._begun,
+            bytes_written=self._arrays.used["bytes_written"], seconds=time.perf_counter() - self._begun,
         )  # fmt: skip
         self._manifest.save(CONDENSE, number, condensed_product(self._statistics, self._verdicts, receipt))
         self._begin()

@@ -14,7 +14,8 @@ import pyarrow as pa
 from section import MIB, Section, table
 
 from masksift.methods import METHODS
-from masksift.results import PART_ROWS, _ranked
+from masksift.plan import PART_ROWS
+from masksift.results import _ranked
 from masksift.storage.ordering import in_order
 from masksift.storage.tables import ranked_schema
 

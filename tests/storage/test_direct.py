@@ -14,12 +14,14 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
+from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from masksift.storage.arrays import WatchedStore, open_store
+from masksift.storage.ahead import Ahead
 from masksift.storage.chunks import ChunkCheck
 from masksift.storage.direct import DirectReader, _zstd_size
 from masksift.storage.planes import EvidenceArrays
+from masksift.storage.stores import WatchedStore, open_store
 
 V3: dict[str, list[Any]] = {
     "zstd": [ZstdCodec()],
@@ -36,7 +38,7 @@ def direct(url: str) -> tuple[DirectReader, zarr.Array[Any], WatchedStore]:
     array = zarr.open_array(store, mode="r")
     check = ChunkCheck(array, url, store.part)
     check.check_shards(tuple(slice(0, size) for size in array.shape), absent_is_missing=False)
-    return DirectReader(array, check.locate, store.fetch), array, store
+    return DirectReader(array, check.locate, Ahead(store, lambda _: None, 1, 1).fetch), array, store
 
 
 def create(url: str, values: np.ndarray[Any, Any], chunks: tuple[int, ...], **form: Any) -> None:
@@ -156,7 +158,7 @@ def test_a_chunk_that_is_not_there_is_left_to_zarr(tmp_path: Path, local: bool) 
     zarr.create_array(open_store(url, {}, read_only=False), shape=(4, 4), chunks=(2, 4), dtype="uint8", fill_value=0)
     reader, _, store = direct(url)
     assert not reader.read(WHOLE, np.empty((3, 4), "uint8"))
-    metadata = next(store.fetch([("zarr.json", None)]))
+    metadata = sync(store.ask("zarr.json", None))
     assert metadata is not None
     assert store.bytes == 2 * len(metadata)
     if local:

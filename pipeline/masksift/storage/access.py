@@ -7,20 +7,19 @@ instance. Those that are renewed while they are in use (of a role) are left to e
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from masksift.errors import UsageError
+from masksift.plan import REQUESTS
+from masksift.storage.patience import SILENCE, Unanswered, first_words
 
-__all__ = ["ATTEMPTS", "AT_ONCE", "Endpoint", "Options", "capture", "is_s3", "options_of", "unreachable"]
+__all__ = ["Endpoint", "Options", "capture", "is_s3", "options_of", "unreachable"]
 
-AT_ONCE = 32
-"""Connections that s3fs has to S3 at a time, at most."""
-ATTEMPTS = 10
-"""Times that a request is tried, after pauses that grow and are drawn by lot."""
+CONNECT = 5
+"""Seconds in which a connection must stand."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def options_of(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
 def unreachable(url: str, cause: Exception) -> UsageError:
     """What is said where S3 does not let anybody in, or is not there. The cause is told by its first words: what
     follows them may quote the request."""
-    words = re.split(r"[\n{<]|, source:|Debug source", str(cause), maxsplit=1)[0].strip(" .:;,")[:160]
+    cause = cause.__cause__ if isinstance(cause, Unanswered) and isinstance(cause.__cause__, Exception) else cause
+    words = first_words(cause)
     return UsageError(
         f"{url} cannot be read ({type(cause).__name__}{': ' if words else ''}{words})", "there is nothing to work on",
         "See that the URL and --storage.endpoint_url are right, and that the keys here (environment, "
@@ -95,12 +95,13 @@ def capture(endpoint: Endpoint) -> Options:
     return found
 
 
-def for_fsspec(options: Mapping[str, Any]) -> Options:
-    """As the arguments of s3fs."""
+def for_fsspec(options: Mapping[str, Any], attempts: int = 1) -> Options:
+    """As the arguments of s3fs. ``attempts``: those that it makes by itself."""
     if not options:
         return Options()
     config: dict[str, Any] = {
-        "retries": {"mode": "standard", "max_attempts": ATTEMPTS}, "max_pool_connections": AT_ONCE,
+        "retries": {"mode": "standard", "total_max_attempts": attempts}, "max_pool_connections": 2 * REQUESTS,
+        "connect_timeout": CONNECT, "read_timeout": SILENCE,
         "s3": {"addressing_style": "path" if options["path_style"] else "auto"},
     }  # fmt: skip
     found = Options(anon=options["anonymous"], config_kwargs=config)
@@ -111,8 +112,8 @@ def for_fsspec(options: Mapping[str, Any]) -> Options:
     return Options(found | {name: options[name] for name in ("key", "secret", "token") if options.get(name)})
 
 
-def for_obstore(options: Mapping[str, Any]) -> Options:
-    """As the arguments of obstore's S3Store."""
+def for_obstore(options: Mapping[str, Any], attempts: int = 1) -> Options:
+    """As the arguments of obstore's S3Store. ``attempts``: those that it makes by itself."""
     told = {
         "endpoint": options.get("endpoint_url"), "region": options.get("region") or "us-east-1",
         "access_key_id": options.get("key"), "secret_access_key": options.get("secret"),
@@ -120,7 +121,12 @@ def for_obstore(options: Mapping[str, Any]) -> Options:
         "virtual_hosted_style_request": not options["path_style"],
     }  # fmt: skip
     plain = str(options.get("endpoint_url") or "").startswith("http://")
+    # whoever makes a request again also says when one has taken too long
+    limit = "1h" if attempts == 1 else f"{SILENCE * 1000:.0f}ms"
     return Options(
         {name: value for name, value in told.items() if value is not None}
-        | {"client_options": {"allow_http": plain}, "retry_config": {"max_retries": ATTEMPTS}}
+        | {
+            "client_options": {"allow_http": plain, "connect_timeout": f"{CONNECT}s", "timeout": limit},
+            "retry_config": {"max_retries": attempts - 1},
+        }
     )

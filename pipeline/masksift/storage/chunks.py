@@ -20,11 +20,11 @@ from zarr.codecs import ShardingCodec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV3Metadata
 
-from masksift.storage.direct import Part
-
 __all__ = ["ChunkCheck", "MissingChunk", "Unreadable", "natural", "said"]
 
 _NO_CHUNK = 2**64 - 1
+_KEPT = 128
+"""Shards whose indexes are kept."""
 _BLOSC_HEADER = 16
 
 Get = Callable[[str, ByteRequest], Buffer | None]
@@ -92,22 +92,23 @@ class ChunkCheck:
         an inner chunk of the window was never written."""
         if self._sharding is None:
             return
-        known, self._indexes = self._indexes, {}
+        for old in list(self._indexes)[: max(0, len(self._indexes) - _KEPT)]:
+            del self._indexes[old]
         for place in self._shards(window):
             key = self._array.metadata.encode_chunk_key(place)
-            index = known.get(key)
+            index = self._indexes.pop(key, None)
             if index is None:
                 index = self._read_index(key)
             if index is None and absent_is_missing:
                 raise MissingChunk(f"shard {key} of {self._url} does not exist")
             if index is None:
                 continue
-            self._indexes[key] = index
+            self._indexes[key] = index  # the last one read stands last
             number = self._first_absent(index, window, place) if absent_is_missing else None
             if number is not None:
                 raise MissingChunk(f"inner chunk {number} of shard {key} of {self._url} does not exist")
 
-    def locate(self, place: tuple[int, ...]) -> Part | None:
+    def locate(self, place: tuple[int, ...]) -> tuple[str, ByteRequest | None] | None:
         """Where a chunk lies, by its place in the array; inside a shard, whose index `check_shards` has read, its part
         of it. None where it was never written."""
         path = f"{self._array.path}/" if self._array.path else ""

@@ -7,11 +7,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from zarr.storage import ObjectStore
-
 from masksift.schema import ArraySpec
-from masksift.storage.arrays import open_store
 from masksift.storage.objects import filesystem_of, local_path
+from masksift.storage.stores import listed
 
 __all__ = ["content"]
 
@@ -36,9 +34,9 @@ def _objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, s
     path = local_path(url)
     if path is not None:
         yield from _files(path, "")
-    elif isinstance(store := open_store(url, options, read_only=True), ObjectStore):
-        for some in store.store.list():
-            for facts in some:
+    elif (pages := listed(url, options)) is not None:
+        for page in pages:
+            for facts in page:
                 yield facts["path"], facts["size"], str(facts["e_tag"] or facts["last_modified"])
     else:
         filesystem, root = filesystem_of(url, options)

@@ -17,47 +17,55 @@ import numcodecs
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import ByteRequest
 from zarr.codecs import BloscCodec, BytesCodec, ShardingCodec, ZstdCodec
 from zarr.core.metadata import ArrayV2Metadata
 
-__all__ = ["DirectReader", "Part", "chunks_of"]
+from masksift.storage.stores import Part
+
+__all__ = ["DirectReader", "chunks_of"]
 
 Bytes = NDArray[np.uint8]
-Part = tuple[str, ByteRequest | None]
-"""An object of the store, or a part of it."""
-Fetch = Callable[[list[Part]], Iterator[Bytes | None]]
+Window = tuple[slice, ...]
+Fetch = Callable[[Window, list[Part]], Iterator[Bytes | None]]
 Locate = Callable[[tuple[int, ...]], Part | None]
 
 
 class DirectReader:
     """Reads windows of one array. ``locate`` answers where a chunk lies, None for one that was never written;
-    ``fetch`` the bytes of parts one after the other, None for one that is not there; they need not outlast the step to
-    the next."""
+    ``fetch`` the bytes of a window's parts one after the other, None for one that is not there; they need not outlast
+    the step to the next."""
 
     def __init__(self, array: zarr.Array[Any], locate: Locate, fetch: Fetch) -> None:
         self._array, self._locate, self._fetch = array, locate, fetch
         self._codec = _codec_of(array)
         self._scratch: NDArray[Any] | None = None
 
-    def read(self, window: tuple[slice, ...], out: NDArray[Any]) -> bool:
+    def read(self, window: Window, out: NDArray[Any]) -> bool:
         """Read a window (stored axis order, start and stop given) into ``out``, C-contiguous, of the array's dtype.
 
         False, with ``out`` in any state, where the array is not stored in a plain way, a chunk is not there or does not
         hold what it should. Errors of the store and of the decoder pass through.
         """
-        if self._codec is None:
+        parts = self.parts(window)
+        if parts is None:
             return False
-        places = list(product(*map(chunks_of, window, self._array.chunks)))
-        parts = [part for place in places if (part := self._locate(place)) is not None]
-        if len(parts) < len(places):
-            return False
-        for place, data in zip(places, self._fetch(parts), strict=True):
+        for place, data in zip(self._places(window), self._fetch(window, parts), strict=True):
             if data is None or not self._take(data, place, window, out):
                 return False
         return True
 
-    def _take(self, data: Bytes, place: tuple[int, ...], window: tuple[slice, ...], out: NDArray[Any]) -> bool:
+    def parts(self, window: Window) -> list[Part] | None:
+        """Where the chunks of a window lie, in their order; None where it cannot be read here."""
+        if self._codec is None:
+            return None
+        parts = [self._locate(place) for place in self._places(window)]
+        known = [part for part in parts if part is not None]
+        return known if len(known) == len(parts) else None
+
+    def _places(self, window: Window) -> list[tuple[int, ...]]:
+        return list(product(*map(chunks_of, window, self._array.chunks)))
+
+    def _take(self, data: Bytes, place: tuple[int, ...], window: Window, out: NDArray[Any]) -> bool:
         """Decode one chunk and put what the window wants of it in its place."""
         sizes = self._array.chunks
         starts = [number * size for number, size in zip(place, sizes, strict=True)]

@@ -9,15 +9,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from masksift.errors import UsageError
 from masksift.storage.objects import Folder
 
-__all__ = ["RECORD", "Manifest", "pack", "unpack"]
+__all__ = ["RECORD", "RUNNING", "Manifest", "pack", "unpack"]
 
 RECORD = "run.json"
+RUNNING = "manifest/running.json"
 _PLAN = "manifest/plan.json"
 
 
@@ -42,6 +44,11 @@ class Manifest:
     def __init__(self, folder: Folder, fingerprint: str) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
+
+    @property
+    def used(self) -> Counter[str]:
+        """Requests that it took: see `Folder.used`."""
+        return self._folder.used
 
     @property
     def url(self) -> str:
@@ -88,7 +95,9 @@ class Manifest:
 
     def _is_leftover(self, name: str) -> bool:
         """Whether it is all that an attempt leaves which was killed while it wrote its plan."""
-        return name == _PLAN.split("/")[0] and all(n.endswith(".partial") for n in self._folder.names(name))
+        return name == _PLAN.split("/")[0] and all(
+            n.endswith(".partial") or n == RUNNING.split("/")[1] for n in self._folder.names(name)
+        )
 
     def _product(self, stage: str, number: int) -> str:
         return f"manifest/{stage}/{self._fingerprint[:12]}-{number:08d}.zip"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import fsspec
 
 from masksift.errors import UsageError
 from masksift.storage.access import for_fsspec, options_of
+from masksift.storage.patience import ATTEMPTS, Patience
 
 __all__ = ["Folder", "filesystem_of", "join", "local_path", "unknown_place"]
 
@@ -38,45 +41,86 @@ def unknown_place(url: str, cause: Exception) -> UsageError:
     )  # fmt: skip
 
 
-def filesystem_of(url: str, options: Mapping[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """fsspec's filesystem for a URL, and the path in it. Raises UsageError where there is none."""
+def filesystem_of(
+    url: str, options: Mapping[str, Any], attempts: int = ATTEMPTS
+) -> tuple[fsspec.AbstractFileSystem, str]:  # fmt: skip
+    """fsspec's filesystem for a URL, which makes a request to S3 so many times by itself, and the path in it. Raises
+    UsageError where there is none."""
+    own = options_of(url, options)
     try:
-        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **for_fsspec(options_of(url, options)))
+        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **for_fsspec(own, attempts))
     except (ValueError, ImportError) as e:
         raise unknown_place(url, e) from e
+    if own:
+        filesystem.retries = attempts  # those of s3fs, beside those of the library below it
     return filesystem, path
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A prefix in a store. Names are relative to it. Picklable; the connection is made where it is used."""
+    """A prefix in a store. Names are relative to it. Picklable; the connection is made where it is used.
+
+    ``used``: `requests`, `puts` and, on a network, `repeated`, those that were made again.
+    """
 
     url: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    used: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     @cached_property
     def _filesystem(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        return filesystem_of(self.url, self.options)
+        return filesystem_of(self.url, self.options, attempts=1)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "options": self.options}
+        return {"url": self.url, "options": self.options, "used": Counter[str]()}
 
     def _path(self, name: str) -> str:
         return join(self._filesystem[1], name) if name else self._filesystem[1]
 
+    def _ask(self, request: Callable[..., Any], name: str, *words: Any, **more: Any) -> Any:
+        """What the filesystem answers; on a network it is asked again where it does not."""
+        path = self._path(name)
+        if local_path(self.url) is not None:
+            return request(path, *words, **more)
+        patience = Patience()
+        try:
+            return patience.called(lambda: request(path, *words, **more), join(self.url, name))
+        finally:
+            self.used["repeated"] += patience.repeated
+
     def read(self, name: str) -> bytes | None:
         """The bytes of an object, or None where there is none."""
+        self.used["requests"] += 1
         try:
-            data: bytes = self._filesystem[0].cat_file(self._path(name))
+            data: bytes = self._ask(self._filesystem[0].cat_file, name)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return data
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Put an object that is not there yet. False, and nothing is done, where another one is."""
+        if local_path(self.url) is not None:
+            path = self._path(name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                with open(path, "xb") as file:
+                    file.write(data)
+            except FileExistsError:
+                return False
+            return True
+        self.used["puts"] += 1
+        try:
+            self._ask(partial(_put_new, self._filesystem[0]), name, data)
+        except FileExistsError:
+            return self.read(name) == data  # of an attempt of ours whose answer was lost
+        return True
+
     def write(self, name: str, data: bytes) -> None:
         """Put an object: it is there as a whole, or not at all."""
-        filesystem, path = self._filesystem[0], self._path(name)
+        self.used["puts"] += 1
+        path = self._path(name)
         if local_path(self.url) is None:
-            filesystem.pipe_file(path, data)
+            self._ask(self._filesystem[0].pipe_file, name, data)
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         partial = f"{path}.{uuid.uuid4().hex}.partial"
@@ -92,15 +136,25 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove an object; nothing happens where there is none."""
         with contextlib.suppress(FileNotFoundError):
-            self._filesystem[0].rm_file(self._path(name))
+            self._ask(self._filesystem[0].rm_file, name)
 
     def names(self, prefix: str = "") -> list[str]:
         """Sorted names directly below `prefix`, relative to it; empty where there are none."""
         path = self._path(prefix)
         try:
-            entries = self._filesystem[0].ls(path, detail=False, refresh=True)
+            entries = self._ask(self._filesystem[0].ls, prefix, detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(
             entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry.rstrip("/") != path.rstrip("/")
         )
+
+
+def _put_new(filesystem: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
+    """Raises FileExistsError where the object is there, by whichever words the server says so."""
+    try:
+        filesystem.pipe_file(path, data, mode="create")
+    except OSError as e:
+        if e.errno == errno.EINVAL:  # as s3fs understands the answer 412 of servers that are not Amazon's
+            raise FileExistsError(path) from e
+        raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,9 +16,9 @@ from zarr.errors import ContainsArrayError, ContainsGroupError
 
 from masksift.errors import DataError, UsageError
 from masksift.schema import DataSpec
-from masksift.storage.arrays import WatchedStore, open_store, read_directly
+from masksift.storage.arrays import ChunkReader
 from masksift.storage.chunks import ChunkCheck, Unreadable, said
-from masksift.storage.direct import DirectReader
+from masksift.storage.stores import WatchedStore, open_store
 
 __all__ = ["CLASSES", "EVIDENCE", "MASK", "EvidenceArrays", "PredictionArrays", "write_ids"]
 
@@ -59,17 +60,14 @@ def _array(group: zarr.Group, name: str, **facts: Any) -> zarr.Array[Any]:
 
 
 class EvidenceArrays:
-    """The evidence group of one source: the three planes and the issue mask, each (image, y, x).
-
-    ``bytes``, ``requests`` and ``written`` count what went over the store.
-    """
+    """The evidence group of one source: the three planes and the issue mask, each (image, y, x)."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url
         self._store = WatchedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._checks: dict[str, ChunkCheck] = {}
-        self._direct: dict[str, DirectReader] = {}
+        self._chunks: dict[str, ChunkReader] = {}
 
     def create(
         self, names: tuple[str, ...], dtypes: Mapping[str, str], shape: tuple[int, int, int],
@@ -103,24 +101,27 @@ class EvidenceArrays:
             array = zarr.open_array(self._store, path=name, mode="r+")
             self._arrays[name] = array.with_config({"write_empty_chunks": True})
             self._checks[name] = ChunkCheck(array, self._url, self._store.part)
-            self._direct[name] = DirectReader(array, self._checks[name].locate, self._store.fetch)
+            self._chunks[name] = ChunkReader(array, self._store, self._checks[name])
         return self._arrays[name]
 
     @property
-    def bytes(self) -> int:
-        return self._store.bytes
+    def used(self) -> Counter[str]:
+        """What went over the store, by the names of a receipt."""
+        return self._store.used
 
     @property
-    def requests(self) -> int:
-        return self._store.requests
-
-    @property
-    def written(self) -> int:
-        return self._store.written
+    def local(self) -> bool:
+        """Whether they lie on this machine's disk."""
+        return self._store.local
 
     def write(self, name: str, start: int, planes: NDArray[Any]) -> None:
         """Write planes (n, H, W) as images [start, start + n): whole chunks, which nobody else writes."""
         self._array(name)[start : start + len(planes)] = planes
+
+    def expect(self, name: str, groups: Iterable[tuple[int, int]]) -> None:
+        """The images [start, stop) whose planes of that name are read next, in this order."""
+        array = self._array(name)
+        self._chunks[name].expect(_window(array, start, stop) for start, stop in groups)
 
     def read(self, name: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Planes (stop - start, H, W) of images [start, stop), in `out` where they could be decoded straight into it.
@@ -128,8 +129,7 @@ class EvidenceArrays:
         array = self._array(name)
         self._store.check = self._checks[name].check_bytes
         try:
-            window = (slice(start, stop), *(slice(0, size) for size in array.shape[1:]))
-            if out is not None and read_directly(self._direct[name], self._store, window, out):
+            if out is not None and self._chunks[name].read(_window(array, start, stop), out):
                 return out
             self._store.forget()
             planes = np.asarray(array[start:stop])
@@ -149,6 +149,10 @@ class EvidenceArrays:
         return DataError(
             f"evidence at {self._url} is lost: {fact}", "it cannot be scored", "Run it again into a new --out"
         )
+
+
+def _window(array: zarr.Array[Any], start: int, stop: int) -> tuple[slice, ...]:
+    return (slice(start, stop), *(slice(0, size) for size in array.shape[1:]))
 
 
 class PredictionArrays:

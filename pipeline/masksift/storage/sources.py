@@ -18,11 +18,12 @@ from zarr.errors import ContainsArrayError
 from masksift.errors import DataError, UsageError
 from masksift.schema import ArraySpec, DataSpec
 from masksift.storage.access import is_s3, unreachable
-from masksift.storage.arrays import open_group, open_store
 from masksift.storage.chunks import said
 from masksift.storage.content import content
 from masksift.storage.naming import partitions_of, source_names
 from masksift.storage.objects import join, local_path
+from masksift.storage.patience import AT_FIRST
+from masksift.storage.stores import open_group, open_store
 from masksift.storage.written import MARK, open_written
 
 __all__ = ["Overrides", "described", "extents", "image_ids", "open_source"]
@@ -128,7 +129,7 @@ def extents(source: DataSpec, start: int, stop: int, options: Mapping[str, Any])
 
 def _group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.Group:
     try:
-        return open_group(url, options)
+        return open_group(url, options, AT_FIRST)
     except (FileNotFoundError, NotADirectoryError) as e:
         raise DataError(
             f"there is no Zarr group at {url}", "nothing was read", "Give the URL of a group that holds the arrays "
