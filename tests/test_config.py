@@ -33,6 +33,7 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "scale": ("0.00392", "0.00392", 0.00392),
     "sum_tolerance": ("1e-2", "1e-2", 0.01),
     "max_quarantined": ("12", "12", 12),
+    "table": ("iceberg", '"iceberg"', "iceberg"),
     "arrays.predictions": ("preds", '"preds"', "preds"),
     "arrays.labels": ("masks", '"masks"', "masks"),
     "arrays.image_id": ("name", '"name"', "name"),
@@ -63,6 +64,9 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "storage.price_reads": ("0.0004", "0.0004", 0.0004),
     "storage.price_writes": ("0.005", "0.005", 0.005),
     "storage.client": ("s3fs", '"s3fs"', "s3fs"),
+    "iceberg.catalog": ("http://h:8181", '"http://h:8181"', "http://h:8181"),
+    "iceberg.warehouse": ("s3://lake/tables", '"s3://lake/tables"', "s3://lake/tables"),
+    "iceberg.namespace": ("quality", '"quality"', "quality"),
 }
 WITH = {"executor.address": {"executor.kind": "dask"}, "executor.kind": {}}
 
@@ -156,11 +160,18 @@ def test_a_text_that_looks_like_a_number_stays_a_text(capsys: pytest.CaptureFixt
     )
 
 
-def test_where_the_blocks_are_run_is_no_part_of_what_the_results_are() -> None:
+def test_where_the_blocks_are_run_and_where_results_go_is_no_part_of_what_the_results_are() -> None:
     plain = resolve(NEEDED, {})
-    other = resolve({"sources": ["t"], "out": "p"}, {"executor.kind": "serial", "max_quarantined": "5"})
+    elsewhere = {"table": "iceberg", "iceberg.catalog": "http://h:8181", "iceberg.namespace": "n"}
+    other = resolve({"sources": ["t"], "out": "p"}, {"executor.kind": "serial", "max_quarantined": "5", **elsewhere})
     assert plain.identity() == other.identity()
     assert plain.identity() != resolve(NEEDED, {"softmin.temperature": "0.2"}).identity()
+
+
+def test_a_password_of_a_catalog_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    told = typed(capsys, "--source", "s", "--out", "o", "--iceberg.catalog", "postgresql://user:secret@h/db")
+    assert told["iceberg"]["catalog"] == "postgresql://***@h/db"
+    assert "secret" not in repr(resolve(NEEDED, {"iceberg.catalog": "postgresql://user:secret@h/db"}))
 
 
 # ---------------------------------------------------------------------------------------------------- misspelt

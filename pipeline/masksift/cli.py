@@ -27,7 +27,7 @@ __all__ = ["entry", "main"]
 
 _AGAIN = (
     "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "thresholds_from", "executor",
-    "storage",
+    "storage", "table", "iceberg",
 )  # fmt: skip
 """The keys that scoring again may change."""
 
@@ -205,7 +205,8 @@ def _score(words: argparse.Namespace) -> int:
         )  # fmt: skip
     if "out" not in flags:
         raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
-    told = kept["configuration"]
+    # where the first run's results went says nothing of these: as --out, it is said anew
+    told = {key: value for key, value in kept["configuration"].items() if key not in ("table", "iceberg")}
     if "executor.kind" in flags:  # where the first run was run says nothing of another place
         told = {**told, "executor": {}}
     config = resolve(told, flags)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from masksift.errors import UsageError
 from masksift.methods import METHODS, Method, make_methods
-from masksift.storage.access import Endpoint, Options, capture, is_s3
+from masksift.storage.access import Endpoint, Options, capture, is_s3, redacted
 from masksift.storage.sources import Overrides
 
 __all__ = ["RunConfig", "dotted_keys", "from_toml", "parse_bytes", "resolve", "storage_of"]
@@ -184,6 +184,22 @@ class StorageSection(_Section):
         )
 
 
+class IcebergSection(_Section):
+    """Where the tables are, for table = "iceberg"."""
+
+    catalog: Word = Field(
+        "default",
+        repr=False,
+        description="name of a catalog of pyiceberg's configuration, or a URI: sqlite:, postgresql:, http:",
+    )
+    warehouse: Word | None = Field(None, description="URL below which the tables' files lie, or a server's name for it")
+    namespace: Word = Field("masksift", description="that the tables ranking and images are in")
+
+    @field_serializer("catalog", when_used="json")
+    def _without_password(self, value: str) -> str:
+        return redacted(value)
+
+
 class RunConfig(_Section):
     """One run. Every key is optional but `sources` and `out`."""
 
@@ -206,6 +222,9 @@ class RunConfig(_Section):
     max_quarantined: Amount = Field(
         0, description="images, or a share such as '0.1%%', beyond which the exit code is 3"
     )
+    table: Literal["parquet", "iceberg"] = Field(
+        "parquet", description="where ranking and images go: this run's folder alone, or Iceberg tables too"
+    )
     arrays: Arrays = Arrays()
     softmin: SoftminSection = SoftminSection()
     tccp: TccpSection = TccpSection()
@@ -214,6 +233,7 @@ class RunConfig(_Section):
     evidence: EvidenceSection = EvidenceSection()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
+    iceberg: IcebergSection = IcebergSection()
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
@@ -264,8 +284,10 @@ class RunConfig(_Section):
         )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
-        """The keys that decide the results: all but where the blocks are run and what the exit code says."""
-        return self.model_dump(mode="json", exclude={"out", "executor", "storage", "max_quarantined", "sources"})
+        """The keys that decide the results: all but where the blocks are run, where the results go and what the exit
+        code says."""
+        elsewhere = {"out", "executor", "storage", "max_quarantined", "sources", "table", "iceberg"}
+        return self.model_dump(mode="json", exclude=elsewhere)
 
 
 def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Any]:

@@ -26,7 +26,15 @@ from masksift.storage.tables import (
 )
 from masksift.tasks import PairCounts, images_part
 
-__all__ = ["class_pairs", "class_quality", "image_parts", "ranking", "thresholds_table", "write_ranking"]
+__all__ = [
+    "class_pairs",
+    "class_quality",
+    "image_parts",
+    "ranking",
+    "ranking_parts",
+    "thresholds_table",
+    "write_ranking",
+]
 
 
 def thresholds_table(
@@ -96,6 +104,11 @@ def image_parts(fingerprint: str, blocks: int) -> list[str]:
     return [images_part(fingerprint, number) for number in range(blocks)]
 
 
+def ranking_parts(scored: int) -> list[str]:
+    """The names of the parts of a run's ranking, in order; where no image is scored, there is one without rows."""
+    return [f"ranking/part-{number:06d}.parquet" for number in range(max(1, -(-scored // PART_ROWS)))]
+
+
 def ranking(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
     """All scored images of a table in memory in the order of review: see `masksift.storage.tables.ranking_schema`. Ties
     keep the order of the table."""
@@ -114,9 +127,9 @@ def write_ranking(
     schema = ranked_schema(methods, columns)
     ordered = in_order(read_each(folder, parts, schema.names), schema, rank_by, PART_ROWS)
     written, done = 0, 0
-    for number, rows in enumerate(ordered if scored else [schema.empty_table()]):
+    for name, rows in zip(ranking_parts(scored), ordered if scored else [schema.empty_table()], strict=True):
         table = _ranked(rows, methods, rank_by, done, scored, columns)
-        written += write_table(folder, f"ranking/part-{number:06d}.parquet", table, class_names)
+        written += write_table(folder, name, table, class_names)
         done += len(rows)
     return written
 

@@ -16,7 +16,8 @@ from masksift.executors import Executor, Worker, make_executor
 from masksift.parts import Job, Parts
 from masksift.plan import Plan, Settings, make_plan
 from masksift.progress import Reporter
-from masksift.schema import DataSpec
+from masksift.publishing import Publisher
+from masksift.schema import SCORED, DataSpec
 from masksift.statistics import Thresholds
 from masksift.storage.datasets import open_data_set
 from masksift.storage.lease import Lease
@@ -77,16 +78,19 @@ def _parts(config: RunConfig) -> Parts:
 
 def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str) -> Outcome:
     section, folder = config.executor, Folder(job.out, job.options)
+    publisher = Publisher.of_run(config, job, len(parts))
     manifest = Manifest(folder, job.fingerprint)
     resumed = manifest.recognise(_claim(parts.plan), verb=verb)
     if (record := finished(job.out, job.options)) is not None:
-        report.say(f"{job.out} is complete already: nothing to do")
+        if late := publisher.complete(record, report):
+            _write(folder, record := {**record, **late})
         return _close(config, job, parts, record, resumed=True)
     started, account = time.time(), stages.Account()
     frozen = _frozen(config, parts)
     with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes, address=section.address,
                        timeout=section.timeout) as executor:  # fmt: skip
         workers = stages.check_workers(parts.plan, executor, versions, report)
+        publisher.prepare()
         with Lease(folder, report.say):  # only now: a run that is refused leaves no trace
             manifest.claim(_claim(parts.plan), verb=verb)
             stages.prepare(job, parts)
@@ -96,10 +100,15 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str
             )
             pairs = stages.score(job, parts, thresholds, executor, report, account)
             stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
+            tables = publisher.publish(account.counts[SCORED], _stamp(started), report, account)
             record = _record(config, job, parts, account, executor, workers, started)
-            record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut}
-            folder.write(RECORD, json.dumps(record, indent=2).encode())
+            record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut, **tables}
+            _write(folder, record)
     return _close(config, job, parts, record, resumed)
+
+
+def _write(folder: Folder, record: Mapping[str, Any]) -> None:
+    folder.write(RECORD, json.dumps(record, indent=2).encode())
 
 
 def _frozen(config: RunConfig, parts: Parts) -> Thresholds | None:
@@ -163,7 +172,6 @@ def _record(
     started: float,
 ) -> dict[str, Any]:
     plan, finish = parts.plan, time.time()
-    stamp = "%Y-%m-%dT%H:%M:%SZ"
     return {
         "fingerprint": plan.fingerprint,
         "configuration": config.model_dump(mode="json"),
@@ -187,10 +195,14 @@ def _record(
         "bytes_written": sum(stage["bytes_written"] for stage in account.stages),
         **{name: sum(stage[name] for stage in account.stages) for name in ("requests", "puts", "repeated")},
         "retries": executor.retries,
-        "started": time.strftime(stamp, time.gmtime(started)),
-        "finished": time.strftime(stamp, time.gmtime(finish)),
+        "started": _stamp(started),
+        "finished": _stamp(finish),
         "seconds": round(finish - started, 2),
     }
+
+
+def _stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _close(config: RunConfig, job: Job, parts: Parts, record: Mapping[str, Any], resumed: bool) -> Outcome:

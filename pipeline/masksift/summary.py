@@ -33,7 +33,9 @@ def summary(
         f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, {record['flagged_pixels']:,} pixels flagged"
     )
     lines += [f"{count:,} quarantined: {status}" for status, count in sorted(counts.items()) if status != SCORED]
-    return "\n".join([*lines, f"results: {out}"])
+    tables = [f"{table['table']} ({table['rows']:,} rows)" for table in record.get("iceberg", {}).get("tables", [])]
+    lines.append(f"results: {out}")
+    return "\n".join([*lines, f"tables: {', '.join(tables)}"] if tables else lines)
 
 
 def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None, prices: Prices = (None, None)) -> str:

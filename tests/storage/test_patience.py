@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.storage import patience
-from masksift.storage.patience import ATTEMPTS, Patience, Unanswered, first_words
+from masksift.storage.patience import ATTEMPTS, Patience, Unanswered, cause_of
 from sources import refuses
 
 
@@ -147,7 +147,8 @@ def test_no_more_requests_are_under_way_than_there_are_slots() -> None:
 
 
 @given(st.text(max_size=400))
-def test_first_words_are_short_and_one_line(text: str) -> None:
-    said = first_words(Exception(text))
-    assert len(said) <= 160
+def test_a_cause_is_short_and_one_line(text: str) -> None:
+    said = cause_of(Exception(text))
+    assert said.startswith("Exception")
+    assert len(said) <= 180
     assert not set("\n{<\\") & set(said)

@@ -7,6 +7,7 @@ instance. Those that are renewed while they are in use (of a role) are left to e
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +15,9 @@ from typing import Any
 
 from masksift.errors import UsageError
 from masksift.plan import REQUESTS
-from masksift.storage.patience import SILENCE, Unanswered, first_words
+from masksift.storage.patience import SILENCE, Unanswered, cause_of
 
-__all__ = ["Endpoint", "Options", "capture", "is_s3", "options_of", "unreachable"]
+__all__ = ["Endpoint", "Options", "capture", "is_s3", "options_of", "redacted", "unreachable"]
 
 CONNECT = 5
 """Seconds in which a connection must stand."""
@@ -56,13 +57,16 @@ def options_of(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options if is_s3(url) else {}
 
 
+def redacted(uri: str) -> str:
+    """A URI without what may be a password: all before its host, and its query."""
+    return re.sub(r"\?\S+", "?***", re.sub(r"//.*@", "//***@", uri))
+
+
 def unreachable(url: str, cause: Exception) -> UsageError:
-    """What is said where S3 does not let anybody in, or is not there. The cause is told by its first words: what
-    follows them may quote the request."""
+    """What is said where S3 does not let anybody in, or is not there."""
     cause = cause.__cause__ if isinstance(cause, Unanswered) and isinstance(cause.__cause__, Exception) else cause
-    words = first_words(cause)
     return UsageError(
-        f"{url} cannot be read ({type(cause).__name__}{': ' if words else ''}{words})", "there is nothing to work on",
+        f"{url} cannot be read ({cause_of(cause)})", "there is nothing to work on",
         "See that the URL and --storage.endpoint_url are right, and that the keys here (environment, "
         "--storage.profile, role) may read it",
     )  # fmt: skip

@@ -18,7 +18,7 @@ import obstore.exceptions as obstore_says
 
 from masksift.errors import RunFailed
 
-__all__ = ["ATTEMPTS", "AT_FIRST", "Patience", "Unanswered", "first_words"]
+__all__ = ["ATTEMPTS", "AT_FIRST", "Patience", "Unanswered", "cause_of"]
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Patience:
         """Seconds to wait before the request is made again. Raises where it is not to be."""
         if isinstance(error, (*_ABSENT, *_OURS)) or type(error).__name__ in _NO_KEYS:
             raise error
-        said = f"{type(error).__name__}: {first_words(error)}".rstrip(": ")
+        said = cause_of(error)
         if isinstance(error, _REFUSED):
             raise Unanswered(
                 f"the store refuses {what} ({said})", "the run cannot go on; what is done is kept",
@@ -99,6 +99,7 @@ class Patience:
         return random.uniform(0, min(LONGEST, PAUSE * 2 ** (attempt - 1)))
 
 
-def first_words(error: BaseException) -> str:
-    """What an error of a client says, without what follows its first words: the request may be quoted, keys and all."""
-    return re.split(r"[\n{<\\]|, source:|Debug source", str(error), maxsplit=1)[0].strip(" .:;,")[:160]
+def cause_of(failure: BaseException) -> str:
+    """What a client calls its failure and says of it, cut before it quotes the request, keys and all."""
+    words = re.split(r"[\n{<\\]|, source:|Debug source| \(Caused by", str(failure), maxsplit=1)[0].strip(" .:;,")[:160]
+    return f"{type(failure).__name__}: {words}".rstrip(": ")

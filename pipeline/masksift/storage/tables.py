@@ -152,11 +152,13 @@ def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) 
     return pq.ParquetFile(io.BytesIO(data)).read(columns=None if columns is None else list(columns))
 
 
-def read_each(folder: Folder, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The named parts, one after the other, a few of them asked for at a time."""
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tables") as pool:
-        for first in range(0, len(names), AT_ONCE):
-            yield from pool.map(lambda name: read_table(folder, name, columns), names[first : first + AT_ONCE])
+def read_each(
+    folder: Folder, names: Sequence[str], columns: Sequence[str] | None = None, at_once: int = AT_ONCE
+) -> Iterator[pa.Table]:
+    """The named parts, one after the other, a few of them asked for (and held) at a time."""
+    with ThreadPoolExecutor(at_once, thread_name_prefix="tables") as pool:
+        for first in range(0, len(names), at_once):
+            yield from pool.map(lambda name: read_table(folder, name, columns), names[first : first + at_once])
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
