@@ -43,8 +43,9 @@ MANY_BLOCKS, MOST_PIXELS, MOST_BLOCK = 1024, 1 << 27, 16 * 1024 * MIB
 hundreds of workers want tasks of seconds in the second pass too, which takes its time by the pixel."""
 LISTED = 1000
 """Objects that a store names in one answer."""
-READS_A_BLOCK, READS_A_SOURCE = 20, 12
-"""Requests besides those for chunks: metadata, and what is done already (measured: see the tests against a server)."""
+READS_A_RUN, READS_A_SOURCE, READS_A_BLOCK, READS_A_WALK = 16, 30, 20, 4
+"""Requests besides those for chunks: metadata, and what is done already; a walk is a further look at a block's evidence
+(measured: a test compares the plan with what a server was asked)."""
 PART_ROWS = 1 << 18
 """Rows of a part of the ranking."""
 MOST_IMAGES = 1 << 13
@@ -187,8 +188,9 @@ def make_plan(
         objects_to_write=(objects := _objects_to_write(pairs, own, len(blocks))),
         reads=sum(_reads_to_condense(s, x) for s, x in own)
         + sum(_reads_to_score(s, x, settings) for s, x in pairs)
-        + READS_A_BLOCK * len(blocks)
-        + READS_A_SOURCE * len(sources),
+        + sum(-(-s.images // x.block) * (READS_A_BLOCK + READS_A_WALK * _walks(x)) for s, x in pairs)
+        + READS_A_SOURCE * len(sources)
+        + READS_A_RUN,
         writes=objects + sum(-(-_objects(array) // LISTED) for s in new for array in (s.predictions, s.labels)),
         memory_condense=max((BASE_MEMORY + _condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY),
         memory_score=max(BASE_MEMORY + _score_memory(s, x, settings) for s, x in pairs),
@@ -268,10 +270,14 @@ def _reads_to_condense(source: DataSpec, layout: Layout) -> int:
 def _reads_to_score(source: DataSpec, layout: Layout, settings: Settings) -> int:
     """Scoring, and before it the second look at evidence of more than 8 bits."""
     labels = _reads(source.labels, (layout.group, source.height, source.width))
-    walks = {"uint8": 0, "float32": 2}.get(layout.evidence, 1)
     planes = 3 if settings.rule == "confident" else 2
-    planes += {"uint8": 0, "float32": 4}.get(layout.evidence, 3)
-    return (1 + walks) * labels + planes * _evidence_objects(source, layout)
+    planes += (0, 3, 4)[_walks(layout)]
+    return (1 + _walks(layout)) * labels + planes * _evidence_objects(source, layout)
+
+
+def _walks(layout: Layout) -> int:
+    """Looks at a block's evidence between the passes: at all of more than 8 bits one, at float32 a second."""
+    return {"uint8": 0, "float32": 2}.get(layout.evidence, 1)
 
 
 def _reads(array: ArraySpec, window: tuple[int, ...]) -> int:

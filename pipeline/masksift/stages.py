@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from operator import add
@@ -19,9 +20,9 @@ from masksift.image import thresholds_of
 from masksift.kernels.condense import class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.parts import Job, Part, Parts
-from masksift.plan import Plan
+from masksift.plan import Layout, Plan
 from masksift.progress import Reporter
-from masksift.schema import SCORED, Receipt
+from masksift.schema import SCORED, DataSpec, Home, Receipt
 from masksift.statistics import Statistics, Thresholds
 from masksift.storage.objects import Folder
 from masksift.storage.planes import EVIDENCE, MASK
@@ -30,6 +31,8 @@ from masksift.tasks import PairCounts
 
 __all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thresholds", "prepare", "rank", "score"]
 
+AT_ONCE = 16
+"""Sources whose arrays are created at a time."""
 _MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba", "connected-components-3d")
 
 
@@ -100,8 +103,10 @@ def _series(name: str, version: str) -> str:
 
 
 def prepare(job: Job, parts: Parts) -> None:
-    """Create the empty arrays that the tasks write into; what is there already stays."""
-    for spec, layout, home in zip(parts.sources, parts.plan.layouts, parts.homes, strict=True):
+    """Create the empty arrays that the tasks write into; what is there already stays. Of several sources at a time: a
+    thousand of them on a network are tens of thousands of requests, one waiting for the other."""
+
+    def create(spec: DataSpec, layout: Layout, home: Home) -> None:
         dtypes = {
             EVIDENCE[0]: layout.evidence,
             EVIDENCE[1]: str(class_dtype(spec.classes)),
@@ -115,6 +120,9 @@ def prepare(job: Job, parts: Parts) -> None:
             (*EVIDENCE, MASK) if home.fingerprint == job.fingerprint else (MASK,), dtypes | {MASK: "uint8"},
             (spec.images, spec.height, spec.width), layout.chunks, attributes,
         )  # fmt: skip
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
+        list(pool.map(create, parts.sources, parts.plan.layouts, parts.homes))
 
 
 def condense(job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account) -> None:

@@ -81,10 +81,13 @@ def test_ctrl_c_stops_cleanly_with_5_and_says_how_to_go_on(
     assert reused(out, "condense") >= 3
 
 
-def test_a_worker_killed_with_9_changes_nothing(source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["condense", "score"])
+def test_a_worker_killed_with_9_changes_nothing(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, stage: str
+) -> None:
     out = tmp_path / "out"
     run = start(command(source, out, "--executor.workers", "2"))
-    wait_for_products(out, "condense", 2, run)
+    wait_for_products(out, stage, 2, run)
     workers = [p for p in psutil.Process(run.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
     workers[0].kill()
     _, said = run.communicate(timeout=120)
@@ -134,6 +137,23 @@ def test_a_lost_scheduler_ends_the_run_with_5_and_another_one_finishes_it(
     finishing = command(source, out, "--executor.kind", "dask", "--executor.address", address)
     assert again(finishing, out) == undisturbed
     assert reused(out, "condense") >= 3
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_the_first_one_is_unharmed(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = start(command(source, out, "--executor.workers", "2"))
+    wait_for_products(out, "condense", 3, first)
+    os.kill(first.pid, signal.SIGSTOP)  # it lives, whatever it does
+    words = command(source, out, "--executor.kind", "serial")
+    second = subprocess.run(words, capture_output=True, text=True, check=False)
+    os.kill(first.pid, signal.SIGCONT)
+    assert second.returncode == 2
+    assert f"{out} is in use by another run (process {first.pid} on {socket.gethostname()})" in second.stderr
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 3, said
+    assert tables(out) == undisturbed
 
 
 def test_a_complete_run_is_left_alone(source: Path, tmp_path: Path) -> None:

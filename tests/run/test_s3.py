@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from faults import Faults, proxy
+from masksift.cli import main
 from masksift.config import resolve
 from masksift.errors import DataError, UsageError
 from masksift.parts import Parts
@@ -80,6 +82,29 @@ def test_a_run_on_s3_is_the_run_on_disk(server: Server, keys: None, tmp_path: Pa
     assert masksift("score", out, "--out", f"{out}-again", *server.flags, "--softmin.temperature", "0.2") == 0
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_plan_says_how_many_requests_the_server_will_get(
+    server: Server, keys: None, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_source(
+        tmp_path / "a.zarr", plain(images=24, dtype=dtype), chunks=(1, 4, 8, 10), shards=(4, 4, 8, 10)
+    )
+    url, out = put(server, source.path, f"requests-{dtype}/a.zarr"), f"s3://lake/requests-{dtype}-out"
+    words = ["--source", url, "--out", out, "--evidence.dtype", "float32"]
+    prices = ["--storage.price_reads", "0.4", "--storage.price_writes", "5"]
+    assert main(["plan", *words, *server.flags, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert main(["plan", *words, *server.flags, *prices]) == 0
+    cost = plan["reads"] / 1000 * 0.4 + plan["writes"] / 1000 * 5
+    said = f"{plan['reads']:,} reads, {plan['writes']:,} writes, 16 at a time a worker: {cost:.2f} at 0.4 and 5 a"
+    assert said in capsys.readouterr().out
+    with proxy(server.port, Faults()) as between:
+        assert masksift("run", *words, "--storage.endpoint_url", between.url) == 0
+    assert plan["reads"] == pytest.approx(between.methods["GET"] + between.methods["HEAD"], rel=0.1)
+    assert plan["writes"] == pytest.approx(between.methods["PUT"], rel=0.1)
+    assert 0 < between.most <= plan["requests_at_once"]
+
+
 def test_the_workers_of_a_cluster_have_the_keys_of_the_client(
     server: Server, keys: None, tmp_path: Path, address: str
 ) -> None:
@@ -87,8 +112,6 @@ def test_the_workers_of_a_cluster_have_the_keys_of_the_client(
     source = write_source(tmp_path / "a.zarr", plain())
     url = put(server, source.path, "cluster/a.zarr")
     out = "s3://lake/cluster-out"
-    from masksift.cli import main
-
     words = ["run", "--source", url, "--out", out, *server.flags, "--log-format", "quiet"]
     assert main([*words, "--executor.kind", "dask", "--executor.address", address]) == 0
     assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0

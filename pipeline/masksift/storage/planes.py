@@ -84,7 +84,7 @@ class EvidenceArrays:
     def attributes(self) -> dict[str, Any]:
         """The group's attributes, none where there is no group."""
         try:
-            group = zarr.open_group(self._store, mode="r")
+            group = zarr.open_group(self._store, mode="r", zarr_format=3)
         except FileNotFoundError:
             return {}
         return group.attrs.asdict()
@@ -98,7 +98,7 @@ class EvidenceArrays:
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:  # opened once: a block reads and writes it group by group
-            array = zarr.open_array(self._store, path=name, mode="r+")
+            array = zarr.open_array(self._store, path=name, mode="r+", zarr_format=3)
             self._arrays[name] = array.with_config({"write_empty_chunks": True})
             self._checks[name] = ChunkCheck(array, self._url, self._store.part)
             self._chunks[name] = ChunkReader(array, self._store, self._checks[name])

@@ -111,7 +111,7 @@ def image_ids(source: DataSpec, start: int, stop: int, options: Mapping[str, Any
     """The ids of images [start, stop): the source's own, or `<source>/<index>`."""
     if source.image_id is None:
         return [f"{source.name}/{i}" for i in range(start, stop)]
-    array = zarr.open_array(open_store(source.image_id.url, options, read_only=True), mode="r")
+    array = _opened(source.image_id, options)
     own = np.asarray(array[start:stop]).tolist()
     texts = [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in own]
     return [text or f"{source.name}/{i}" for i, text in enumerate(texts, start)]
@@ -122,9 +122,13 @@ def extents(source: DataSpec, start: int, stop: int, options: Mapping[str, Any])
     found = np.tile(np.array([source.height, source.width], np.int64), (stop - start, 1))
     for axis, spec in enumerate(source.extent):
         if spec is not None:
-            array = zarr.open_array(open_store(spec.url, options, read_only=True), mode="r")
-            found[:, axis] = np.asarray(array[start:stop])
+            found[:, axis] = np.asarray(_opened(spec, options)[start:stop])
     return found
+
+
+def _opened(spec: ArraySpec, options: Mapping[str, Any]) -> zarr.Array[Any]:
+    """The array whose facts are known: without looking for those of another format."""
+    return zarr.open_array(open_store(spec.url, options, read_only=True), mode="r", zarr_format=spec.format)  # type: ignore[arg-type]
 
 
 def _group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.Group:
@@ -372,7 +376,7 @@ def _optional(group: zarr.Group, url: str, name: str, role: str, images: int) ->
             f"{name!r} of {url} is stored as {array.dtype}", f"{what} are whole numbers", "Write them as integers"
         )
     node = f"{(local_path(url) or url).rstrip('/')}/{array.path.strip('/')}"
-    return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,))
+    return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,), format=array.metadata.zarr_format)
 
 
 def _fingerprint(*arrays: zarr.Array[Any]) -> str:
