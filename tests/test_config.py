@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.cli import main
-from masksift.config import RunConfig, dotted_keys, from_toml, nearest, parse_bytes, resolve
+from masksift.config import RunConfig, dotted_keys, from_toml, nearest, resolve
 from masksift.errors import UsageError
 from masksift.methods import METHODS
+from masksift.sections import parse_bytes
 from sources import refuses
 
 NEEDED = {"sources": ["s"], "out": "o"}

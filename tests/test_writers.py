@@ -110,6 +110,41 @@ def test_images_have_the_names_they_are_given(tmp_path: Path, kind: Any) -> None
         kind(str(tmp_path / "b.zarr"), **facts(data)).write(data.predictions[:2], data.labels[:2], ["one"])
 
 
+def test_pictures_and_sizes_go_with_predictions_where_the_writer_was_told(tmp_path: Path) -> None:
+    data, pictures = plain(images=5), np.arange(5 * 8 * 10 * 3).reshape(5, 8, 10, 3).astype(np.uint8)
+    sizes = np.array([[8, 10], [8, 9], [1, 10], [8, 10], [7, 7]])
+    told = facts(data, pictures=True, padded=True, shard_bytes=3000)
+    with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **told) as writer:
+        assert (writer.shard, writer.shards) == (2, 3)
+        for start in (0, 3):
+            part = slice(start, start + 3)
+            writer.write(data.predictions[part], data.labels[part], None, pictures[part], sizes[part])
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    found = {name: np.asarray(array[...]) for name, array in group.arrays()}
+    np.testing.assert_array_equal(found["images"], pictures)
+    np.testing.assert_array_equal(np.stack([found["height"], found["width"]], axis=1), sizes)
+    np.testing.assert_array_equal(found["predictions"], data.predictions)
+    out = tmp_path / "out"
+    assert [row[-2] for row in run(tmp_path / "a.zarr", out)] == ["scored"] * 5
+    assert [(row["height"], row["width"]) for row in rows(out)] == [tuple(size) for size in sizes.tolist()]
+
+
+def test_pictures_and_sizes_come_with_every_image_or_with_none(tmp_path: Path) -> None:
+    data = plain(images=2)
+    pair, pictures, sizes = (data.predictions, data.labels), np.zeros((2, 8, 10, 3), np.uint8), np.full((2, 2), 8)
+    writer = masksift.PredictionWriter(str(tmp_path / "a.zarr"), **facts(data))
+    with refuses(DataError, "pictures came to .*, which was told pictures=False; .*Give the writer pictures=True"):
+        writer.write(*pair, pictures=pictures)
+    writer = masksift.PredictionWriter(str(tmp_path / "b.zarr"), **facts(data, pictures=True, padded=True))
+    with refuses(DataError, "no sizes came to .*, which was told padded=True; .*Give the writer padded=False"):
+        writer.write(*pair, pictures=pictures)
+    for wrong in (pictures[:, :7], pictures.astype(np.int16)):
+        with refuses(DataError, r"pictures of the shape .* came to .*; they should be uint8 of \(2, 8, 10, 3\)"):
+            writer.write(*pair, pictures=wrong, sizes=sizes)
+    with refuses(DataError, r"sizes of the shape \(2, 3\) .*; they should be int64 of \(2, 2\)"):
+        writer.write(*pair, pictures=pictures, sizes=np.ones((2, 3), int))
+
+
 # ------------------------------------------------------------------------------------------------ several writers
 
 

@@ -1,6 +1,6 @@
 """Words typed -> one RunConfig -> run.
 
-Exit codes: 0 complete, 2 usage or configuration, 3 quarantined images, 4 refused by the plan, 5 resumable.
+Exit codes: 0 complete, 2 usage or configuration, 3 images that were left out, 4 refused by the plan, 5 resumable.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import tomllib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from masksift.config import RunConfig, dotted_keys, from_toml, nearest, resolve, storage_of
+from pydantic import BaseModel
+
+from masksift.config import RunConfig, build, dotted_keys, from_toml, nearest, resolve, storage_of
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
+from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
 from masksift.schema import SCORED
 
@@ -33,6 +36,9 @@ _AGAIN = (
 
 
 class _Parser(argparse.ArgumentParser):
+    settled: Sequence[str] = ()
+    """Keys that an earlier run has settled."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._negative_number_matcher = re.compile(r"-\d[-\d., ]*$")  # `--ignore -1,255` gives a value, no flag
@@ -58,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
                 f"{words[0]!r} is one word too many", "what it should do is not known",
                 f"A value goes with its flag, one value a flag; `{self.prog} --help` shows them",
             )  # fmt: skip
-        elif name in dotted_keys():
+        elif name in self.settled:
             said = UsageError(
                 f"{flag} is no flag of `{self.prog}`", "the run that made the evidence has settled it",
                 "Leave it out, or change it in a new `masksift run`",
@@ -132,7 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     score = _verb(verbs, "score", _score, "again, from the kept evidence of a complete run; reads no prediction")
     score.add_argument("complete", metavar="BASE", help="URL of a complete run")
     _add_keys(score, only=_AGAIN)
+    score.settled = tuple(dotted_keys())
     _add_log(score)
+    ingest = _verb(verbs, "ingest", _ingest, "PNG, TIFF, npy, npz or COCO panoptic into a source; resumes by itself")
+    ingest.add_argument("config", nargs="?", help="TOML file with the keys of the ingest")
+    _add_keys(ingest, IngestConfig)
+    _add_log(ingest)
     demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
     demo.add_argument("--workers", type=int, default=2, help="worker processes")
@@ -140,14 +151,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(verbs: Any, name: str, act: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+def _verb(verbs: Any, name: str, act: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+    parser: _Parser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(act=act, parser=parser)
     return parser
 
 
-def _add_keys(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> None:
-    for key, field in dotted_keys().items():
+def _add_keys(
+    parser: argparse.ArgumentParser, model: type[BaseModel] = RunConfig, only: Sequence[str] = ()
+) -> None:  # fmt: skip
+    for key, field in dotted_keys(model).items():
         if only and not any(key == name or key.startswith(f"{name}.") for name in only):
             continue
         text = (field.description or "").replace("%", "%%").replace("%%%%", "%%")
@@ -156,16 +169,20 @@ def _add_keys(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> None
                                 default=argparse.SUPPRESS)  # fmt: skip
         else:
             names = dict.fromkeys([f"--{key}", f"--{key.replace('_', '-')}"])
-            parser.add_argument(*names, dest=key, metavar="VALUE", help=text, default=argparse.SUPPRESS)
+            # a switch may stand alone
+            more: dict[str, Any] = (
+                {"nargs": "?", "const": "true"} if field.annotation is bool and not field.default else {}
+            )
+            parser.add_argument(*names, dest=key, metavar="VALUE", help=text, default=argparse.SUPPRESS, **more)
 
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-format", choices=("auto", "json", "quiet"), default="auto", help="how progress is told")
 
 
-def _flags(words: argparse.Namespace) -> dict[str, Any]:
+def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
     """The keys that were typed, as text or, in brackets, as a list of TOML: `--classes '["a, b", "c"]'`."""
-    return {key: _value(value) for key, value in vars(words).items() if key in dotted_keys()}
+    return {key: _value(value) for key, value in vars(words).items() if key in dotted_keys(model)}
 
 
 def _value(text: Any) -> Any:
@@ -240,6 +257,22 @@ def _plan(words: argparse.Namespace) -> int:
     print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
     plan.check(limit)
     return 0
+
+
+def _ingest(words: argparse.Namespace) -> int:
+    from masksift.ingest import ingest
+    from masksift.progress import Reporter
+
+    tree = from_toml(words.config, named_by="--labels and --predictions") if words.config else {}
+    outcome = ingest(build(IngestConfig, tree, _flags(words, IngestConfig)), Reporter(words.log_format))
+    print(outcome.text)
+    if outcome.unmatched:
+        said = UsageError(
+            f"{outcome.unmatched:,} files found no partner", "the source holds all others",
+            "Name them like their partners and ingest into another --out, or leave it at that",
+        )  # fmt: skip
+        print(f"masksift: {said}", file=sys.stderr)
+    return outcome.exit_code
 
 
 def _demo(words: argparse.Namespace) -> int:

@@ -3,204 +3,41 @@
 from __future__ import annotations
 
 import difflib
-import math
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from masksift.errors import UsageError
 from masksift.methods import METHODS, Method, make_methods
-from masksift.storage.access import Endpoint, Options, capture, is_s3, redacted
+from masksift.sections import (
+    Amount,
+    Arrays,
+    ClcSection,
+    CocoSection,
+    EvidenceSection,
+    ExecutorSection,
+    IcebergSection,
+    Names,
+    Numbers,
+    Pairs,
+    Section,
+    SoftminSection,
+    StorageSection,
+    TccpSection,
+)
+from masksift.storage.access import Options
 from masksift.storage.sources import Overrides
 
-__all__ = ["RunConfig", "dotted_keys", "from_toml", "parse_bytes", "resolve", "storage_of"]
+__all__ = ["RunConfig", "build", "dotted_keys", "from_toml", "nearest", "resolve", "storage_of"]
+
+Configuration = TypeVar("Configuration", bound=BaseModel)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def _listed(value: Any) -> Any:
-    """A flag's `a,b,c` as a list, and one number as a list of one; anything else as it is."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _counted(value: Any) -> Any:
-    """Digits as a number, so that a flag and a file say the same; other numbers as text, to be read as such."""
-    if isinstance(value, str) and value.strip().isdecimal():
-        return int(value)
-    return str(value) if isinstance(value, (bool, float)) else value
-
-
-def _paired(value: Any) -> Any:
-    """A flag's `7:0,8:1` as a table; anything else as it is."""
-    if isinstance(value, str):
-        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _listed(value))
-    return value
-
-
-Word = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
-Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
-Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
-Amount = Annotated[str | int, BeforeValidator(_counted)]
-
-
-def parse_bytes(text: str | int) -> int:
-    """Bytes of a number or of words such as `4 GiB`, `4GB`, `512 MiB`.
-
-    >>> parse_bytes("4 GiB")
-    4294967296
-    """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(text), flags=re.IGNORECASE)
-    if not found or found[1].count(".") > 1 or found[1] == ".":
-        raise ValueError(f"{text!r} is no amount of memory; give one such as '4 GiB'")
-    power = " KMGT".index(found[2].upper() or " ")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
-
-
-class Arrays(_Section):
-    """Names and axes of a source's arrays, where they differ."""
-
-    predictions: str = Field("predictions", description="name of the predictions")
-    labels: str = Field("labels", description="name of the labels")
-    image_id: str = Field("image_id", description="name of the ids")
-    height: str = Field("height", description="name of the rows of padded images that are their own")
-    width: str = Field("width", description="name of their columns")
-    predictions_axes: Names | None = Field(None, description="order of the stored axes: image,class,y,x")
-    labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
-    empty_label_chunks: Literal["missing", "fill"] | None = Field(
-        None, description="what an absent label chunk is: lost data, or its fill value"
-    )
-
-
-class SoftminSection(_Section):
-    """Parameters of softmin."""
-
-    temperature: float = Field(0.1, gt=0, allow_inf_nan=True, description="T > 0: small weighs the worst pixels alone")
-
-    @field_serializer("temperature", when_used="json")
-    def _as_json(self, value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)  # JSON knows no infinity
-
-
-class TccpSection(_Section):
-    """Parameters of tccp."""
-
-    tau: Literal["balanced", "confident"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        "balanced", description="decision threshold: balanced, confident, or one number"
-    )
-    lattice: int = Field(4, ge=1, le=64, description="rows and columns from one counted pixel to the next")
-
-
-class ClcSection(_Section):
-    """Parameters of clc."""
-
-    rule: Literal["rank", "confident"] = Field("rank", description="which pixels are flagged")
-
-
-class CocoSection(_Section):
-    """Parameters of coco."""
-
-    sources: Literal["both", "labels", "predictions"] = Field("both", description="planes that components are found in")
-    aggregate: Literal["mean", "min"] = Field("mean", description="over the components of an image")
-    min_area: float = Field(1e-4, ge=0, le=1, description="smallest component, as a share of the valid pixels")
-
-
-class EvidenceSection(_Section):
-    """What is kept of the predictions."""
-
-    keep: bool = Field(True, description="whether it stays, for `masksift score`; issue masks do in any case")
-    dtype: Literal["auto", "float32"] = Field("auto", description="precision kept of 32- and 64-bit predictions")
-
-
-class ExecutorSection(_Section):
-    """Where the blocks are run."""
-
-    kind: Literal["serial", "local", "dask"] = Field(
-        "local", description="this process, an embedded cluster, an address"
-    )
-    workers: int | None = Field(None, ge=1, description="processes of kind local; default: one a core")
-    memory: Amount | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
-    address: str | None = Field(None, description="of the scheduler, for kind dask")
-    timeout: float = Field(60.0, gt=0, description="seconds to wait for the first worker")
-
-    @model_validator(mode="after")
-    def _check(self) -> ExecutorSection:
-        if self.kind == "dask" and self.address is None:
-            raise UsageError(
-                "executor.kind is 'dask' and executor.address is not given", "there is no scheduler to run on",
-                "Give --executor.address tls://HOST:8786, or --executor.kind local",
-            )  # fmt: skip
-        if self.kind != "dask" and self.address is not None:
-            raise UsageError(
-                f"executor.address is {self.address!r} and executor.kind is {self.kind!r}",
-                "the cluster would not be used", "Give --executor.kind dask, or no address",
-            )  # fmt: skip
-        if self.memory is not None:
-            try:
-                parse_bytes(self.memory)
-            except ValueError as e:
-                fact = f"executor.memory is {str(self.memory)!r}, which is no amount of memory"
-                raise UsageError(fact, "what fits a worker is not known", "Give one such as '4 GiB'") from e
-        return self
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """The memory asked for, bytes."""
-        return None if self.memory is None else parse_bytes(self.memory)
-
-    @property
-    def worker_count(self) -> int:
-        """Processes of kind local."""
-        return self.workers or len(os.sched_getaffinity(0))
-
-
-class StorageSection(_Section):
-    """How S3, and what speaks like it, is reached; keys come from the environment, a profile or a role."""
-
-    endpoint_url: str | None = Field(None, description="of a server that is not Amazon's")
-    region: str | None = Field(None, description="of the buckets; default: that of the environment or the profile")
-    profile: str | None = Field(None, description="of ~/.aws/config")
-    anonymous: bool = Field(False, description="ask without keys: public buckets")
-    path_style: bool | None = Field(None, description="bucket in the path of a URL; default: with an endpoint_url")
-    price_reads: float | None = Field(None, ge=0, description="of 1,000 reads, in any currency, for `masksift plan`")
-    price_writes: float | None = Field(None, ge=0, description="of 1,000 writes and lists")
-    client: Literal["obstore", "s3fs"] = Field("obstore", description="what reads and writes Zarr chunks on S3")
-
-    def options(self, urls: Iterable[str]) -> Options:
-        """What the stores of these URLs are reached by: credentials too, captured here and now."""
-        return (
-            capture(Endpoint(**self.model_dump(exclude={"price_reads", "price_writes"})))
-            if any(map(is_s3, urls))
-            else Options()
-        )
-
-
-class IcebergSection(_Section):
-    """Where the tables are, for table = "iceberg"."""
-
-    catalog: Word = Field(
-        "default",
-        repr=False,
-        description="name of a catalog of pyiceberg's configuration, or a URI: sqlite:, postgresql:, http:",
-    )
-    warehouse: Word | None = Field(None, description="URL below which the tables' files lie, or a server's name for it")
-    namespace: Word = Field("masksift", description="that the tables ranking and images are in")
-
-    @field_serializer("catalog", when_used="json")
-    def _without_password(self, value: str) -> str:
-        return redacted(value)
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """One run. Every key is optional but `sources` and `out`."""
 
     sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
@@ -313,20 +150,26 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return max(words, key=likeness)
 
 
-def from_toml(path: str) -> dict[str, Any]:
-    """The keys of a TOML file, nested as they stand. Raises UsageError where there is none to read."""
+def from_toml(path: str, named_by: str = "--source") -> dict[str, Any]:
+    """The keys of a TOML file, nested as they stand. ``named_by``: the flags of data, which the path of a file may have
+    been meant for. Raises UsageError where there is none to read."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise UsageError(
             f"{path} cannot be read ({e.strerror})", "there is no run",
-            "Give the path of a TOML file; data are named by --source",
+            f"Give the path of a TOML file; data are named by {named_by}",
         ) from e  # fmt: skip
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"{path} is no TOML ({e})", "there is no run", "Mend that line") from e
 
 
 def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a run: see `build`."""
+    return build(RunConfig, tree, flags)
+
+
+def build(model: type[Configuration], tree: Mapping[str, Any], flags: Mapping[str, Any]) -> Configuration:
     """One configuration of a file's keys and the flags by dotted name, which go before. Raises UsageError, naming the
     nearest right key where one is misspelt."""
     merged: dict[str, Any] = {name: dict(part) if isinstance(part, Mapping) else part for name, part in tree.items()}
@@ -336,12 +179,12 @@ def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise _no_table(part, place)
+                raise _no_table(model, part, place)
         place[last] = value
     try:
-        return RunConfig.model_validate(merged)
+        return model.model_validate(merged)
     except ValidationError as e:
-        raise _explain(e) from e
+        raise _explain(model, e) from e
 
 
 def storage_of(flags: Mapping[str, Any]) -> StorageSection:
@@ -351,29 +194,31 @@ def storage_of(flags: Mapping[str, Any]) -> StorageSection:
     return resolve({"sources": ["-"], "out": "-", "storage": told}, {}).storage
 
 
-def _explain(e: ValidationError) -> UsageError:
+def _explain(model: type[BaseModel], e: ValidationError) -> UsageError:
     """The first error, in this project's words; all that is said of its key where it may be of several types."""
     error = e.errors(include_url=False)[0]
-    key = _key(error)
+    keys = dotted_keys(model)
+    sections = tuple(dict.fromkeys(key.split(".")[0] for key in keys if "." in key))
+    key = _key(keys, error)
     if error["type"] == "extra_forbidden":
         return UsageError(
             f"there is no key {key!r}", "a misspelt key would be a setting that does nothing",
-            f"Did you mean {nearest(key, [*dotted_keys(), *_SECTIONS])!r}?",
+            f"Did you mean {nearest(key, [*keys, *sections])!r}?",
         )  # fmt: skip
     if error["type"] == "missing":
         flag = "--source URL" if key == "sources" else f"--{key} URL"
         return UsageError(
             f"{key!r} is not given", "there is no run without it", f"Give {flag}, or the key in a TOML file"
         )
-    if key in _SECTIONS:
-        return _no_table(key, error["input"])
-    wanted = dict.fromkeys(_wanted(other) for other in e.errors(include_url=False) if _key(other) == key)
+    if key in sections:
+        return _no_table(model, key, error["input"])
+    wanted = dict.fromkeys(_wanted(other) for other in e.errors(include_url=False) if _key(keys, other) == key)
     return UsageError(f"{key} is {_shown(error['input'])}", f"it should be {', or '.join(wanted)}", "Mend that value")
 
 
-def _key(error: Any) -> str:
-    parts = [str(part) for part in error["loc"] if str(part) in _WORDS or error["type"] == "extra_forbidden"]
-    return ".".join(parts)
+def _key(keys: Iterable[str], error: Any) -> str:
+    words = {word for key in keys for word in key.split(".")}
+    return ".".join(str(part) for part in error["loc"] if str(part) in words or error["type"] == "extra_forbidden")
 
 
 def _wanted(error: Any) -> str:
@@ -393,8 +238,8 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-def _no_table(name: str, value: Any) -> UsageError:
-    keys = ", ".join(key for key in dotted_keys() if key.startswith(f"{name}."))
+def _no_table(model: type[BaseModel], name: str, value: Any) -> UsageError:
+    keys = ", ".join(key for key in dotted_keys(model) if key.startswith(f"{name}."))
     return UsageError(f"{name} is {_shown(value)}", "it should be a table of keys", f"Give {keys}")
 
 
@@ -409,5 +254,3 @@ _TYPES = {
     "float_parsing": "a number",
     "finite_number": "a finite number",
 }
-_WORDS = {word for key in dotted_keys() for word in key.split(".")}
-_SECTIONS = tuple(dict.fromkeys(key.split(".")[0] for key in dotted_keys() if "." in key))

@@ -24,14 +24,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.config import StorageSection
 from masksift.errors import DataError, UsageError
 from masksift.image import Condensing, LabelCheck, Planes
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.parts import Part
 from masksift.plan import Layout, Settings, make_plan
 from masksift.schema import ALL_IGNORED, SCORED, ArraySpec, Block, DataSpec, Home, Receipt, Verdict
+from masksift.sections import StorageSection
 from masksift.statistics import ClassStatistics
+from masksift.storage.access import Options
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder, join, local_path
 from masksift.storage.planes import EVIDENCE, EvidenceArrays, PredictionArrays, write_ids
@@ -90,7 +91,10 @@ class _Writer(ABC):
         if not (0 <= part[0] < part[1]):
             raise UsageError(f"part is {part}", "which images are this writer's is not known", "Give (i, n), i < n")
         self._url = local_path(url) or url.rstrip("/")
-        self._options = StorageSection(**(storage or {})).options([url])
+        if isinstance(storage, Options):  # keys that came with a task are not looked for again
+            self._options = storage
+        else:
+            self._options = StorageSection(**(storage or {})).options([url])
         self._spec = _spec(self._url, images, height, width, classes, ignore, kind, dtype, scale, sum_tolerance,
                            label_dtype)  # fmt: skip
         self._share = part
@@ -264,21 +268,65 @@ class PredictionWriter(_Writer):
     """Writes a source of full predictions, in shards of some images (about 128 MiB). With ``dtype`` uint8 or uint16,
     floats are rounded to steps of ``scale``."""
 
-    def __init__(self, url: str, **facts: Any) -> None:
+    def __init__(
+        self, url: str, *, pictures: bool = False, padded: bool = False, shard_bytes: int | None = None, **facts: Any
+    ) -> None:  # fmt: skip
+        """``pictures``, ``padded``: whether `write` gets them; ``shard_bytes``: of predictions, together in one object;
+        all else as `_Writer`."""
         super().__init__(url, **facts)
         spec = self._spec
         size = spec.classes * spec.pixels * spec.predictions.itemsize
-        self._shard = min(spec.images, max(1, SHARD_BYTES // size))
+        self.shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // size))
+        """Images that lie together in one object."""
         attributes = {"class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": spec.kind}
         attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}
-        self._arrays = PredictionArrays(self._url, spec, self._shard, attributes, self._options)
-        self._images: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self._arrays = PredictionArrays(
+            self._url, spec, self.shard, attributes, self._options, pictures=pictures, padded=padded
+        )
+        self._pictures, self._padded = pictures, padded
+        self._kept: dict[str, NDArray[Any]] = {}
         own = self.range
-        done = next((start for start in own[:: self._shard] if not self._arrays.has(start)), own.stop)
+        done = next((start for start in own[:: self.shard] if not self._arrays.has(start)), own.stop)
         self._next = done
 
+    @property
+    def shards(self) -> int:
+        """Shards of the whole source: the most writers that can share it."""
+        return -(-self._spec.images // self.shard)
+
+    @property
+    def written(self) -> int:
+        """Bytes that this writer has put into the store."""
+        return self._arrays.written
+
+    def write(
+        self, pred_probs: Any, labels: Any, image_ids: Sequence[str] | None = None, pictures: Any = None,
+        sizes: Any = None,
+    ) -> None:  # fmt: skip
+        """As `_Writer`. ``pictures`` (n, H, W, 3) uint8: for those who review; ``sizes`` (n, 2): how many rows and
+        columns are an image's own, where it is padded at its end."""
+        count, (height, width) = len(labels), (self._spec.height, self._spec.width)
+        more: dict[str, NDArray[Any]] = {}
+        for name, value, told, flag, shape, dtype in (
+            ("pictures", pictures, self._pictures, "pictures", (count, height, width, 3), "uint8"),
+            ("sizes", sizes, self._padded, "padded", (count, 2), "int64"),
+        ):
+            if (value is not None) != told:
+                raise DataError(
+                    f"{'no ' if told else ''}{name} came to {self._url}, which was told {flag}={told}",
+                    "all images of a source have them, or none", f"Give the writer {flag}={not told}",
+                )  # fmt: skip
+            if told and ((found := _array(value)).shape != shape or not np.can_cast(found.dtype, dtype)):
+                raise DataError(
+                    f"{name} of the shape {found.shape} and the dtype {found.dtype} came to {self._url}",
+                    f"they should be {dtype} of {shape}", "Give one an image",
+                )  # fmt: skip
+            more |= {name: found} if told else {}
+        self._more = [{name: values[i] for name, values in more.items()} for i in range(count)]
+        super().write(pred_probs, labels, image_ids)
+
     def _unit(self) -> int:
-        return self._shard
+        return self.shard
 
     def _converted(self, predictions: NDArray[Any]) -> NDArray[Any]:
         spec = self._spec
@@ -289,13 +337,19 @@ class PredictionWriter(_Writer):
         return whole
 
     def _take(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        self._images.append((predictions.copy(), labels))
-        after = self._next + 1
-        if after % self._shard == 0 or after == self._spec.images:
+        more = self._more.pop(0)
+        image = {"predictions": predictions, "labels": labels}
+        image |= {"images": more["pictures"]} if self._pictures else {}
+        image |= dict(zip(("height", "width"), more["sizes"], strict=True)) if self._padded else {}
+        place, after = self._next % self.shard, self._next + 1
+        for name, value in image.items():
+            if place == 0:
+                self._kept[name] = np.empty((self.shard, *value.shape), value.dtype)
+            self._kept[name][place] = value
+        if after % self.shard == 0 or after == self._spec.images:
             self._name(after)
-            start = after - len(self._images)
-            self._arrays.write(start, *(np.stack(list(some)) for some in zip(*self._images, strict=True)))
-            self._images = []
+            self._arrays.write(after - place - 1, {name: kept[: place + 1] for name, kept in self._kept.items()})
+            self._kept = {}
 
 
 def _array(value: Any) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from masksift.errors import UsageError
 from masksift.storage.objects import Folder
 
-__all__ = ["RECORD", "RUNNING", "Manifest", "pack", "unpack"]
+__all__ = ["RECORD", "RUNNING", "Manifest", "difference", "pack", "unpack"]
 
 RECORD = "run.json"
 RUNNING = "manifest/running.json"
@@ -65,7 +65,7 @@ class Manifest:
             if other.get("fingerprint") == self._fingerprint:
                 return True
             raise UsageError(
-                f"{self._folder.url} holds another run ({_difference(other, plan)})",
+                f"{self._folder.url} holds another run ({difference(other, plan)})",
                 "its results would be overwritten",
                 "Give another --out, or remove that folder"
                 + (", or score its evidence again with `masksift score`" if verb == "run" else ""),
@@ -126,7 +126,7 @@ def _plan(data: bytes | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "fingerprint" in found else None
 
 
-def _difference(other: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+def difference(other: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     """The first keys in which two plans differ, with both values."""
     theirs, ours = _flat(other.get("identity", {})), _flat(plan.get("identity", {}))
     keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))

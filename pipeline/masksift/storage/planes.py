@@ -156,43 +156,54 @@ def _window(array: zarr.Array[Any], start: int, stop: int) -> tuple[slice, ...]:
 
 
 class PredictionArrays:
-    """The predictions and labels of a source that is being written, in shards of ``shard`` images."""
+    """The predictions and labels of a source that is being written, in shards of ``shard`` images; with ``pictures``
+    also `images`, with ``padded`` also `height` and `width`."""
 
     def __init__(
-        self, url: str, spec: DataSpec, shard: int, attributes: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> None:
+        self, url: str, spec: DataSpec, shard: int, attributes: Mapping[str, Any], options: Mapping[str, Any], *,
+        pictures: bool = False, padded: bool = False,
+    ) -> None:  # fmt: skip
         """Create what is not there. Raises UsageError where another source is."""
-        store = open_store(url, options, read_only=False)
-        group = _group(store, attributes)
-        self._arrays = []
-        for name, array, axes in (
-            ("predictions", spec.predictions, ("image", "class", "y", "x")),
-            ("labels", spec.labels, ("image", "y", "x")),
-        ):
-            shards = (shard, *array.shape[1:])
+        self._store, self._shard = WatchedStore(open_store(url, options, read_only=False)), shard
+        group = _group(self._store, attributes)
+        n, height, width = spec.labels.shape
+        wanted: list[tuple[str, tuple[int, ...], str, tuple[str, ...]]] = [
+            ("predictions", spec.predictions.shape, spec.predictions.dtype, ("image", "class", "y", "x"))
+        ]
+        wanted += [("images", (n, height, width, 3), "uint8", ("image", "y", "x", "channel"))] if pictures else []
+        wanted += [(name, (n,), "int32", ("image",)) for name in ("height", "width") if padded]
+        wanted += [("labels", spec.labels.shape, spec.labels.dtype, ("image", "y", "x"))]
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        for name, shape, dtype, axes in wanted:
+            # one number an image: so few that a chunk holds those of a whole shard
+            shards = (shard, *shape[1:]) if shape[1:] else None
             found = _array(
-                group, name, shape=array.shape, dtype=array.dtype, chunks=array.chunks, shards=shards,
+                group, name, shape=shape, dtype=dtype, chunks=(1, *shape[1:]) if shards else (shard,), shards=shards,
                 compressors=[ZstdCodec(level=1)], fill_value=0, dimension_names=axes,
             )  # fmt: skip
-            if (found.shape, found.dtype.name, found.shards) != (array.shape, array.dtype, shards):
+            if (found.shape, found.dtype.name, found.shards) != (shape, dtype, shards):
                 raise UsageError(
-                    f"{url} holds {name} of the shape {found.shape} and the dtype {found.dtype}, and {array.shape} of "
-                    f"{array.dtype} are to be written",
+                    f"{url} holds {name} of the shape {found.shape} and the dtype {found.dtype}, and {shape} of "
+                    f"{dtype} are to be written",
                     "they would not fit together", "Give every writer the same facts, or another URL",
                 )  # fmt: skip
-            self._arrays.append(found)
-        self._store, self._shard = store, shard
+            self._arrays[name] = found
+
+    @property
+    def written(self) -> int:
+        """Bytes put into the store."""
+        return self._store.written
 
     def has(self, image: int) -> bool:
         """Whether the shards that begin with an image are there: labels are written last."""
-        labels = self._arrays[1]
+        labels = self._arrays["labels"]
         key = f"{labels.path}/{labels.metadata.encode_chunk_key((image // self._shard, 0, 0))}"
         return sync(self._store.exists(key))
 
-    def write(self, start: int, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        """Write images [start, start + n): whole shards, which nobody else writes."""
-        for array, values in zip(self._arrays, (predictions, labels), strict=True):
-            array[start : start + len(values)] = values
+    def write(self, start: int, values: Mapping[str, NDArray[Any]]) -> None:
+        """Write images [start, start + n) of every array: whole shards, which nobody else writes."""
+        for name, array in self._arrays.items():
+            array[start : start + len(values[name])] = values[name]
 
 
 def write_ids(

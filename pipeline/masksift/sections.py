@@ -1,0 +1,213 @@
+"""The tables of a configuration, and the forms in which a value may be given: by a flag as text, or by a file."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+
+from masksift.errors import UsageError
+from masksift.storage.access import Endpoint, Options, capture, is_s3, redacted
+
+__all__ = [
+    "Amount",
+    "Arrays",
+    "ClcSection",
+    "CocoSection",
+    "EvidenceSection",
+    "ExecutorSection",
+    "IcebergSection",
+    "Names",
+    "Numbers",
+    "Pairs",
+    "Section",
+    "SoftminSection",
+    "StorageSection",
+    "TccpSection",
+    "parse_bytes",
+]
+
+
+class Section(BaseModel):
+    """A table of keys: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _listed(value: Any) -> Any:
+    """A flag's `a,b,c` as a list, and one number as a list of one; anything else as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _counted(value: Any) -> Any:
+    """Digits as a number, so that a flag and a file say the same; other numbers as text, to be read as such."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return str(value) if isinstance(value, (bool, float)) else value
+
+
+def _paired(value: Any) -> Any:
+    """A flag's `7:0,8:1` as a table; anything else as it is."""
+    if isinstance(value, str):
+        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _listed(value))
+    return value
+
+
+Word = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
+Amount = Annotated[str | int, BeforeValidator(_counted)]
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes of a number or of words such as `4 GiB`, `4GB`, `512 MiB`.
+
+    >>> parse_bytes("4 GiB")
+    4294967296
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(text), flags=re.IGNORECASE)
+    if not found or found[1].count(".") > 1 or found[1] == ".":
+        raise ValueError(f"{text!r} is no amount of memory; give one such as '4 GiB'")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+class Arrays(Section):
+    """Names and axes of a source's arrays, where they differ."""
+
+    predictions: str = Field("predictions", description="name of the predictions")
+    labels: str = Field("labels", description="name of the labels")
+    image_id: str = Field("image_id", description="name of the ids")
+    height: str = Field("height", description="name of the rows of padded images that are their own")
+    width: str = Field("width", description="name of their columns")
+    predictions_axes: Names | None = Field(None, description="order of the stored axes: image,class,y,x")
+    labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
+    empty_label_chunks: Literal["missing", "fill"] | None = Field(
+        None, description="what an absent label chunk is: lost data, or its fill value"
+    )
+
+
+class SoftminSection(Section):
+    """Parameters of softmin."""
+
+    temperature: float = Field(0.1, gt=0, allow_inf_nan=True, description="T > 0: small weighs the worst pixels alone")
+
+    @field_serializer("temperature", when_used="json")
+    def _as_json(self, value: float) -> float | str:
+        return value if math.isfinite(value) else str(value)  # JSON knows no infinity
+
+
+class TccpSection(Section):
+    """Parameters of tccp."""
+
+    tau: Literal["balanced", "confident"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        "balanced", description="decision threshold: balanced, confident, or one number"
+    )
+    lattice: int = Field(4, ge=1, le=64, description="rows and columns from one counted pixel to the next")
+
+
+class ClcSection(Section):
+    """Parameters of clc."""
+
+    rule: Literal["rank", "confident"] = Field("rank", description="which pixels are flagged")
+
+
+class CocoSection(Section):
+    """Parameters of coco."""
+
+    sources: Literal["both", "labels", "predictions"] = Field("both", description="planes that components are found in")
+    aggregate: Literal["mean", "min"] = Field("mean", description="over the components of an image")
+    min_area: float = Field(1e-4, ge=0, le=1, description="smallest component, as a share of the valid pixels")
+
+
+class EvidenceSection(Section):
+    """What is kept of the predictions."""
+
+    keep: bool = Field(True, description="whether it stays, for `masksift score`; issue masks do in any case")
+    dtype: Literal["auto", "float32"] = Field("auto", description="precision kept of 32- and 64-bit predictions")
+
+
+class ExecutorSection(Section):
+    """Where the blocks are run."""
+
+    kind: Literal["serial", "local", "dask"] = Field(
+        "local", description="this process, an embedded cluster, an address"
+    )
+    workers: int | None = Field(None, ge=1, description="processes of kind local; default: one a core")
+    memory: Amount | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
+    address: str | None = Field(None, description="of the scheduler, for kind dask")
+    timeout: float = Field(60.0, gt=0, description="seconds to wait for the first worker")
+
+    @model_validator(mode="after")
+    def _check(self) -> ExecutorSection:
+        if self.kind == "dask" and self.address is None:
+            raise UsageError(
+                "executor.kind is 'dask' and executor.address is not given", "there is no scheduler to run on",
+                "Give --executor.address tls://HOST:8786, or --executor.kind local",
+            )  # fmt: skip
+        if self.kind != "dask" and self.address is not None:
+            raise UsageError(
+                f"executor.address is {self.address!r} and executor.kind is {self.kind!r}",
+                "the cluster would not be used", "Give --executor.kind dask, or no address",
+            )  # fmt: skip
+        if self.memory is not None:
+            try:
+                parse_bytes(self.memory)
+            except ValueError as e:
+                fact = f"executor.memory is {str(self.memory)!r}, which is no amount of memory"
+                raise UsageError(fact, "what fits a worker is not known", "Give one such as '4 GiB'") from e
+        return self
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory asked for, bytes."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def worker_count(self) -> int:
+        """Processes of kind local."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+class StorageSection(Section):
+    """How S3, and what speaks like it, is reached; keys come from the environment, a profile or a role."""
+
+    endpoint_url: str | None = Field(None, description="of a server that is not Amazon's")
+    region: str | None = Field(None, description="of the buckets; default: that of the environment or the profile")
+    profile: str | None = Field(None, description="of ~/.aws/config")
+    anonymous: bool = Field(False, description="ask without keys: public buckets")
+    path_style: bool | None = Field(None, description="bucket in the path of a URL; default: with an endpoint_url")
+    price_reads: float | None = Field(None, ge=0, description="of 1,000 reads, in any currency, for `masksift plan`")
+    price_writes: float | None = Field(None, ge=0, description="of 1,000 writes and lists")
+    client: Literal["obstore", "s3fs"] = Field("obstore", description="what reads and writes Zarr chunks on S3")
+
+    def options(self, urls: Iterable[str]) -> Options:
+        """What the stores of these URLs are reached by: credentials too, captured here and now."""
+        return (
+            capture(Endpoint(**self.model_dump(exclude={"price_reads", "price_writes"})))
+            if any(map(is_s3, urls))
+            else Options()
+        )
+
+
+class IcebergSection(Section):
+    """Where the tables are, for table = "iceberg"."""
+
+    catalog: Word = Field(
+        "default",
+        repr=False,
+        description="name of a catalog of pyiceberg's configuration, or a URI: sqlite:, postgresql:, http:",
+    )
+    warehouse: Word | None = Field(None, description="URL below which the tables' files lie, or a server's name for it")
+    namespace: Word = Field("masksift", description="that the tables ranking and images are in")
+
+    @field_serializer("catalog", when_used="json")
+    def _without_password(self, value: str) -> str:
+        return redacted(value)
