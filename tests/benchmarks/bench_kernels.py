@@ -71,6 +71,9 @@ class Case:
         (codes,) = limits.values()
         return sum(confident_pixels(self.given[i], planes, codes) for i, (planes, _) in enumerate(self.kept))
 
+    def cut(self, key: int) -> NDArray[np.int64]:
+        raise AssertionError("the evidence of no case is float32")
+
     def condense_again(self, i: int) -> tuple[Planes, ClassStatistics]:
         """As a task does it: into planes that it has used before."""
         return self.condense(i, self.planes)

@@ -1,4 +1,4 @@
-"""Counting over the three planes of one image (numba): what thresholds and scores are made of."""
+"""Counting over the three planes of one image (numba): what thresholds are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from masksift.kernels.encoding import Encoding
 
-__all__ = ["Counts", "Tally", "count", "count_at_least", "refine", "softmin_sums", "sum_mode", "tally"]
+__all__ = ["Tally", "count_at_least", "refine", "sum_mode", "tally"]
 
 CODE, HALF, SINGLE = range(3)
 """How codes are summed."""
@@ -34,26 +34,6 @@ class Tally:
     sums: list[int]
     self_counts: NDArray[np.int64]
     confident_counts: NDArray[np.int64]
-
-    @property
-    def valid(self) -> int:
-        return int(self.joint.sum())
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Counts over the valid pixels of one image: what the scores are made of.
-
-    ``joint`` (K, K) int64 and ``self_counts`` (bins,) int64 as in `Tally`. ``above``: pixels whose self-confidence
-    reaches the limit of their given class. ``mask`` (H, W) uint8: 1 where the label is flagged; ``flagged`` (K, K)
-    int64: flagged pixels by given and predicted class.
-    """
-
-    joint: NDArray[np.int64]
-    self_counts: NDArray[np.int64]
-    above: int
-    mask: NDArray[np.uint8]
-    flagged: NDArray[np.int64]
 
     @property
     def valid(self) -> int:
@@ -234,144 +214,6 @@ def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArr
 
 
 @njit(cache=True, nogil=True)
-def _is_flagged(j, winner, self_codes, confident_codes, cut, limits):
-    """The verdict on a pixel whose classes differ: with `limits` (K,) by its predicted confidence, else by `cut`."""
-    if limits.size > 0:
-        return np.int64(confident_codes[j]) >= limits[winner]
-    return np.int64(self_codes[j]) <= cut
-
-
-@njit(cache=True, nogil=True)
-def _count_bytes_singly(
-    first, last, labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask
-):  # fmt: skip
-    classes = joint.shape[0]
-    for j in range(first, last):
-        given, winner = np.int64(labels[j]), np.int64(predicted[j])
-        marked = False
-        if given == winner:
-            by_class[0, given, self_codes[j]] += np.uint32(1)
-        elif given < classes:
-            by_class[4, given, self_codes[j]] += np.uint32(1)
-            joint[given, winner] += 1
-            marked = _is_flagged(j, winner, self_codes, confident_codes, cut, limits)
-            flagged[given, winner] += marked
-        mask[j] = marked
-
-
-@njit(cache=True, nogil=True)
-def _count_bytes(labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask):
-    """As `_tally_bytes`, and flags."""
-    fours = labels.size // 4 * 4
-    for j in range(0, fours, 4):
-        if _agree(labels, predicted, j):
-            a, b, c, d = labels[j], labels[j + 1], labels[j + 2], labels[j + 3]
-            w, x, y, z = self_codes[j], self_codes[j + 1], self_codes[j + 2], self_codes[j + 3]
-            by_class[0, a, w] += np.uint32(1)
-            by_class[1, b, x] += np.uint32(1)
-            by_class[2, c, y] += np.uint32(1)
-            by_class[3, d, z] += np.uint32(1)
-            mask[j] = mask[j + 1] = mask[j + 2] = mask[j + 3] = 0
-        else:
-            _count_bytes_singly(
-                j, j + 4, labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask
-            )
-    _count_bytes_singly(
-        fours, labels.size, labels, predicted, self_codes, confident_codes, cut, limits, joint, by_class, flagged, mask
-    )
-
-
-@njit(cache=True, nogil=True)
-def _count_singly(
-    first, last, labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts, flagged, mask
-):  # fmt: skip
-    classes, above = tau.size, 0
-    for j in range(first, last):
-        given, marked = np.int64(labels[j]), False
-        if given < classes:
-            winner, code = np.int64(predicted[j]), self_codes[j]
-            joint[0, given, winner] += np.uint32(1)
-            counts[0, code >> shift] += np.uint32(1)
-            above += np.int64(code) >= tau[given]
-            if winner != given:
-                marked = _is_flagged(j, winner, self_codes, confident_codes, cut, limits)
-                flagged[given, winner] += marked
-        mask[j] = marked
-    return above
-
-
-@njit(cache=True, nogil=True)
-def _count_wide(
-    labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts, flagged, mask
-):  # fmt: skip
-    """joint (4 or 1, K, K), counts (2, bins); answers how many pixels reach their tau."""
-    last, fours, above = joint.shape[0] - 1, labels.size // 4 * 4, 0
-    for j in range(0, fours, 4):
-        if _agree(labels, predicted, j):
-            a, b, c, d = labels[j], labels[j + 1], labels[j + 2], labels[j + 3]
-            w, x, y, z = self_codes[j], self_codes[j + 1], self_codes[j + 2], self_codes[j + 3]
-            joint[0, a, a] += np.uint32(1)
-            joint[1 & last, b, b] += np.uint32(1)
-            joint[2 & last, c, c] += np.uint32(1)
-            joint[3 & last, d, d] += np.uint32(1)
-            counts[0, w >> shift] += np.uint32(1)
-            counts[1, x >> shift] += np.uint32(1)
-            counts[0, y >> shift] += np.uint32(1)
-            counts[1, z >> shift] += np.uint32(1)
-            above += (np.int64(w) >= tau[a]) + np.int64(np.int64(x) >= tau[b])
-            above += (np.int64(y) >= tau[c]) + np.int64(np.int64(z) >= tau[d])
-            mask[j] = mask[j + 1] = mask[j + 2] = mask[j + 3] = 0
-        else:
-            above += _count_singly(
-                j, j + 4, labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts,
-                flagged, mask,
-            )  # fmt: skip
-    return above + _count_singly(
-        fours, labels.size, labels, predicted, self_codes, confident_codes, shift, tau, cut, limits, joint, counts,
-        flagged, mask,
-    )  # fmt: skip
-
-
-def count(
-    labels: NDArray[np.unsignedinteger],
-    predicted_class: NDArray[np.unsignedinteger],
-    self_confidence: NDArray[np.unsignedinteger],
-    encoding: Encoding,
-    classes: int,
-    tau: NDArray[np.int64],
-    cut: int = -1,
-    confidence: tuple[NDArray[np.unsignedinteger], NDArray[np.int64]] | None = None,
-    mask: NDArray[np.uint8] | None = None,
-) -> Counts:
-    """Count one image, in one walk over its planes (H, W), which are those of `tally`.
-
-    ``tau`` (K,): the code at which a pixel of a class counts as `above`. A valid pixel whose predicted class differs
-    is flagged where its self-confidence is at most ``cut``, or, given ``confidence`` (codes of predicted confidence
-    (H, W), a limit for each predicted class (K,)), where its predicted confidence reaches that limit. ``mask`` (H, W):
-    where the flags go.
-    """
-    given, winner, own = map(_flat, (labels, predicted_class, self_confidence))
-    best, limits = (own[:0], tau[:0]) if confidence is None else (_flat(confidence[0]), confidence[1])
-    flagged = np.zeros((classes, classes), np.int64)
-    mask = np.empty(labels.shape, np.uint8) if mask is None else mask
-    flags = mask.reshape(-1)
-    if encoding.dtype == "uint8":
-        joint, by_class = np.zeros((classes, classes), np.int64), np.zeros((5, classes, 256), np.uint32)
-        _count_bytes(given, winner, own, best, cut, limits, joint, by_class, flagged, flags)
-        histograms = _histograms(joint, by_class)
-        above = histograms[np.arange(256) >= tau[:, np.newaxis]].sum()
-        return Counts(joint, histograms.sum(axis=0), int(above), mask, flagged)
-    parts = np.zeros((_sides(given.size, classes), classes, classes), np.uint32)
-    counts = np.zeros((2, encoding.bins), np.uint32)
-    shift = own.dtype.type(encoding.key_shift)
-    above = _count_wide(given, winner, own, best, shift, tau, cut, limits, parts, counts, flagged, flags)
-    return Counts(
-        parts.sum(axis=0, dtype=np.int64), counts.sum(axis=0, dtype=np.int64), int(above), mask,
-        flagged,
-    )  # fmt: skip
-
-
-@njit(cache=True, nogil=True)
 def count_at_least(labels, predicted, confident_codes, limits):
     """How many valid pixels are predicted as another class with m >= limits[predicted]."""
     found = 0
@@ -388,17 +230,3 @@ def refine(labels, self_codes, classes, key, counts):
     for j in range(labels.size):
         if labels[j] < classes and (self_codes[j] >> 16) == key:
             counts[self_codes[j] & 65535] += 1
-
-
-@njit(cache=True, nogil=True)
-def softmin_sums(labels, confidences, classes, least, temperature):
-    """(sum s w, sum w) over the valid pixels with w = exp((least - s) / temperature), in pixel order."""
-    weighted = 0.0
-    weights = 0.0
-    for j in range(labels.size):
-        if labels[j] < classes:
-            s = np.float64(confidences[j])
-            w = np.exp((least - s) / temperature)
-            weighted += s * w
-            weights += w
-    return weighted, weights

@@ -10,8 +10,9 @@ import numpy as np
 
 from masksift.kernels.components import component_means
 from masksift.kernels.condense import BadPixel, Recipe, class_plane, condense_slab
+from masksift.kernels.counts import count, softmin_sums
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.tally import count, count_at_least, refine, softmin_sums, tally
+from masksift.kernels.tally import count_at_least, refine, tally
 
 __all__ = ["warm"]
 

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.kernels.counts import Counts, count
 from masksift.kernels.encoding import Encoding
-from masksift.kernels.tally import Counts, count
 from masksift.statistics import Limits
 
 __all__ = ["Image", "Method", "Rule"]

@@ -19,8 +19,7 @@ class CIL:
     name = "cil"
 
     def score(self, image: Image) -> float:
-        if image.encoding.dtype == "float32":  # its histogram has no exact values
+        if image.encoding.dtype == "float32":  # its values are too many to be counted
             singles = image.self_codes.view(np.float32)
             return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.counts.valid
-        total = int(image.counts.self_counts @ image.encoding.fixed)
-        return float(total * image.encoding.unit / image.counts.valid)
+        return float(image.counts.total * image.encoding.unit / image.counts.valid)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.kernels.tally import softmin_sums
+from masksift.kernels.counts import softmin_sums
 from masksift.methods.base import Image
 
 __all__ = ["Softmin"]
@@ -32,13 +32,16 @@ class Softmin:
 
     def score(self, image: Image) -> float:
         encoding = image.encoding
-        if encoding.dtype == "float32":  # its histogram has no exact values
+        if encoding.dtype == "float32":  # its values are too many to be counted
             singles = np.ascontiguousarray(image.self_codes).view(np.float32).reshape(-1)
             least = float(singles[image.valid.reshape(-1)].min())
             weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
             return float(weighted / weights)
-        present = np.flatnonzero(image.counts.self_counts)
-        values = encoding.values(present)
+        values = image.counts.values
         with np.errstate(under="ignore", over="ignore"):  # a difference divided by a tiny T may be -inf: weight 0
-            weights = image.counts.self_counts[present] * np.exp((values[0] - values) / self.temperature)
-        return float((values * weights).sum() / weights.sum())
+            weights = (values[0] - values) / self.temperature
+            np.exp(weights, out=weights)
+            weights *= image.counts.times
+        total = weights.sum()
+        weights *= values
+        return float(weights.sum() / total)
