@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import first_block
 import numpy as np
 from cleanlab.segmentation.filter import find_label_issues
 from numpy.typing import NDArray
@@ -134,7 +135,8 @@ def report(folder: Path, cases: Sequence[tuple[str, str]] = CASES) -> Section:
         name = dtype if kind == "probabilities" else f"{dtype} {kind}"
         rows.append(
             [name, f"{PIXELS / condense / 1e6:.0f}", f"{limit / condense:.2f}", f"{peer / condense:.0f}",
-             f"{peer / (condense + light):.0f}", f"{peer / (condense + full):.0f}", f"{condense / light:.1f}"]
+             f"{peer / (condense + light):.0f}", f"{peer / (condense + full):.0f}", f"{condense / light:.1f}",
+             f"{first_block.seconds(dtype, kind):.1f}"]
         )  # fmt: skip
         figures |= {
             f"kernels: {name}: speed over numpy.max": limit / condense,
@@ -149,6 +151,7 @@ def report(folder: Path, cases: Sequence[tuple[str, str]] = CASES) -> Section:
         "condensing + six scores (without coco) over the same",
         "condensing + seven scores over the same",
         "time of condensing / time of six scores",
+        "condensing the first pixels with an empty numba cache, s",
     ]
     return Section(
         f"## Kernels, one core ({IMAGES} images of {HEIGHT} x {WIDTH}, {CLASSES} classes; median of {ROUNDS} "

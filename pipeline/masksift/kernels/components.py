@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from masksift.kernels.compiling import inner, kernel
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.tally import CODE, HALF, half_to_fixed, sum_mode
 
@@ -35,14 +35,14 @@ class ComponentMeans:
     small_least: float
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _shift(plane, labels, classes, shifted):
     """Class numbers plus one; 0, the library's background, where the label is ignored."""
     for j in range(plane.size):
         shifted[j] = plane[j] + shifted.dtype.type(1) if labels[j] < classes else shifted.dtype.type(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gather(components, codes, mode, singles, areas, sums):
     # Whole numbers below 2^53 in float64: exact for all but float32, which is summed in the order of the pixels.
     # A run of one component is added up before it is booked: components are long runs of pixels.
@@ -66,7 +66,7 @@ def _gather(components, codes, mode, singles, areas, sums):
         sums[current - 1] += total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _root(parents, node):
     while parents[node] != node:
         parents[node] = parents[parents[node]]
@@ -74,7 +74,7 @@ def _root(parents, node):
     return node
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _join(first, components, before, before_ids, parents, count):
     """Unite the open components of the strip before (nodes from `count` on) with those of this strip's first row."""
     for x in range(first.size):
@@ -87,7 +87,7 @@ def _join(first, components, before, before_ids, parents, count):
                 parents[max(a, b)] = min(a, b)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _close(last, parents, areas, sums, least_area, unit, stays, ids, open_areas, open_sums, large, small):
     """Gather every component in its root; finish those that do not reach the last row, number those that do.
 

@@ -260,11 +260,13 @@ def _walk(
         into = (np.empty(pixels, kept), np.empty(pixels, class_dtype(recipe.classes)), np.empty(pixels, kept))
     self_confidence, predicted, confidence = (plane.reshape(-1) for plane in into)
     walk = WALKS[_MODES.get(str(recipe.values_dtype), INTEGER)]
+    leaders = np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize))
+    highest, at_label = (np.empty(tile, recipe.codes_dtype) for _ in range(2))
     suspicious = walk(
         codes, labels.reshape(-1), top, low, high, recipe.greatest,
         shape[1], recipe.lattice, y0, x0, *recipe.bins,
-        self_confidence, predicted, confidence, np.empty(tile, zero.dtype),
-        np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize)), own, every,
+        self_confidence, predicted, confidence, np.empty(tile, zero.dtype), leaders, highest, at_label,
+        np.empty(tile, np.uint32), own, every,
     )  # fmt: skip
     if suspicious:
         return None

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from masksift.kernels.compiling import inner, kernel
 from masksift.kernels.encoding import Encoding
 
 __all__ = ["Counts", "count", "softmin_sums"]
@@ -53,7 +53,7 @@ class Counts:
         return int(self.joint.sum())
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _differ(labels, predicted, classes, given, mask):
     """given: the labels, `classes` where they are ignored; mask: where a valid one is not what is predicted."""
     outside = given.dtype.type(classes)
@@ -62,7 +62,7 @@ def _differ(labels, predicted, classes, given, mask):
         mask[j] = (labels[j] != predicted[j]) & (labels[j] < outside)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _judge(labels, predicted, self_codes, confident_codes, cut, limits, joint, flagged, mask):
     """Count the pixels under the mask, whose classes differ, into joint (K, K), and leave the mask where they are
     flagged: with `limits` (K,) by their predicted confidence, else by `cut`. They are few: most steps hold none."""
@@ -87,7 +87,7 @@ def _judge(labels, predicted, self_codes, confident_codes, cut, limits, joint, f
             mask[j] = marked
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _book_bytes(given, self_codes, by_class):
     fours = given.size // 4 * 4
     for j in range(0, fours, 4):
@@ -97,7 +97,7 @@ def _book_bytes(given, self_codes, by_class):
         by_class[0, given[j], self_codes[j]] += np.uint32(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count_bytes(labels, predicted, self_codes, confident_codes, cut, limits, by_class, joint, flagged, mask, given):
     """by_class (4, K + 1, 256 + pad): codes by given class, the last of which holds the ignored pixels; joint (K, K):
     pixels whose classes differ. ``given``: scratch of a tile."""
@@ -110,7 +110,7 @@ def _count_bytes(labels, predicted, self_codes, confident_codes, cut, limits, by
         _judge(known, winner, own, best, cut, limits, joint, flagged, mask[first:last])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _without_ignored(given, self_codes, classes, codes):
     """Codes of self-confidence, 0 at ignored pixels: whatever stands there has its place in a histogram."""
     for j in range(given.size):
@@ -121,7 +121,7 @@ def _without_ignored(given, self_codes, classes, codes):
 # wrong where confidences lie around tau.
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _book_wide(given, codes, tau, sides, counts):
     fours = given.size // 4 * 4
     for j in range(0, fours, 4):
@@ -135,7 +135,7 @@ def _book_wide(given, codes, tau, sides, counts):
         sides[0, k, np.uint8(np.int64(code) >= tau[k])] += np.uint32(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _book_singles(given, codes, tau, sides):
     fours = given.size // 4 * 4
     for j in range(0, fours, 4):
@@ -147,7 +147,7 @@ def _book_singles(given, codes, tau, sides):
         sides[0, k, np.uint8(np.int64(codes[j]) >= tau[k])] += np.uint32(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count_wide(
     labels, predicted, self_codes, confident_codes, tau, cut, limits, sides, counts, joint, flagged, mask, given, codes
 ):  # fmt: skip
@@ -168,7 +168,7 @@ def _count_wide(
         _judge(known, winner, own, best, cut, limits, joint, flagged, mask[first:last])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _occurring(counts, values, fixed, found, times):
     """Of the bins of counts (bins,) that are not empty: value and count. Answers (how many they are, the sum of `fixed`
     over all pixels)."""
@@ -262,7 +262,7 @@ def _distribution(
     return found[:size], times[:size], int(total)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def softmin_sums(labels, confidences, classes, least, temperature):
     """(sum s w, sum w) over the valid pixels with w = exp((least - s) / temperature), in pixel order."""
     weighted = 0.0

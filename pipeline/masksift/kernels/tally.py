@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from masksift.kernels.compiling import inner, kernel
 from masksift.kernels.encoding import Encoding
 
 __all__ = ["Tally", "count_at_least", "refine", "sum_mode", "tally"]
@@ -40,7 +40,7 @@ class Tally:
         return int(self.joint.sum())
 
 
-@njit(cache=True, nogil=True)
+@inner
 def half_to_fixed(bits):
     # float16 bits -> steps of 2^-24, exactly, without a branch
     exponent = np.int64(bits) >> 10
@@ -53,7 +53,7 @@ def half_to_fixed(bits):
 # other fours, and what is left at the end, go one by one.
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _agree(labels, predicted, j):
     """Whether four pixels from j on are predicted as they are labelled; ignored ones never are."""
     return (
@@ -64,7 +64,7 @@ def _agree(labels, predicted, j):
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _tally_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
     classes = joint.shape[0]
     for j in range(first, last):
@@ -77,7 +77,7 @@ def _tally_singly(first, last, labels, predicted, self_codes, confident_codes, j
             pairs[winner, confident_codes[j]] += np.uint32(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tally_bytes(labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
     """joint (K, K): pixels whose classes differ; by_class (5, K, 256): codes of the others, in four, and theirs."""
     fours = labels.size // 4 * 4
@@ -97,7 +97,7 @@ def _tally_bytes(labels, predicted, self_codes, confident_codes, joint, by_class
 def _adder(mode):
     """How one pixel is counted, for one way of summing codes of more than 8 bits."""
 
-    @njit(cache=True, nogil=True)
+    @inner
     def add(i, side, labels, predicted, self_codes, shift, above, joint, counts):
         given, code = np.int64(labels[i]), self_codes[i]
         if given < joint.shape[1]:
@@ -120,7 +120,7 @@ def _tallier(mode):
     """The loop for one way of summing codes of more than 8 bits. It closes over a number alone: numba keeps what is
     compiled under the values that are closed over, and a function has another one in each process."""
 
-    @njit(cache=True, nogil=True)
+    @kernel
     def loop(labels, predicted, self_codes, shift, above, joint, counts):
         """joint (4 or 1, K, K) uint64: pixels << above, plus their self-confidence in fixed point."""
         sides, fours = joint.shape[0] - 1, labels.size // 4 * 4
@@ -146,7 +146,7 @@ def _tallier(mode):
 _LOOPS = {mode: _tallier(mode) for mode in (CODE, HALF, SINGLE)}
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _unpack(packed, above, joint, sums):
     """Add packed counts to joint (K, K) int64 and sums (K,) int64, and set them to 0."""
     sides, classes, _ = packed.shape
@@ -213,7 +213,7 @@ def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArr
     return agreeing
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_at_least(labels, predicted, confident_codes, limits):
     """How many valid pixels are predicted as another class with m >= limits[predicted]."""
     found = 0
@@ -223,7 +223,7 @@ def count_at_least(labels, predicted, confident_codes, limits):
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def refine(labels, self_codes, classes, key, counts):
     """Histogram of the lower 16 bits of the valid codes whose upper 16 bits equal `key`: the second look
     that float32 evidence needs. counts (65536,) int64 is added to."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from masksift.kernels.compiling import inner, kernel
+
 __all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "WALKS", "keep", "look_up", "number_bytes", "softmax"]
 
 TILE = 8192
@@ -20,7 +22,7 @@ INTEGER, HALF, SINGLE, DOUBLE = range(4)
 """How the codes of a prediction are summed."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _lead(code, number, most, leader):
     return max(code, most), number if code > most else leader
 
@@ -29,7 +31,7 @@ def _taker(mode):
     """The loop for one way of summing: a branch on `mode` inside it would keep it from becoming SIMD code, and what is
     compiled for each mode apart is compiled in seconds less."""
 
-    @njit(cache=True, nogil=True)
+    @inner
     def take(a, b, c, d, mask_b, mask_c, mask_d, number, labels, best, winner, chosen, sums):
         """Take in a row each of four classes: the maximum so far, whose class it is, the value at the label, and the
         sum, class by class.
@@ -68,7 +70,7 @@ def _taker(mode):
     return take
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _outside(best, sums, top, low, high):
     """Whether any pixel of the tile holds a code above `top` or a sum outside [low, high]."""
     odd = False  # so written, NaN is found too
@@ -77,7 +79,7 @@ def _outside(best, sums, top, low, high):
     return odd
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
     """Positions in the tile of its valid lattice pixels into `where`; `first` is the tile's first pixel."""
     last = first + labels.size
@@ -101,7 +103,7 @@ def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
     return found
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _count(row, where, shift, table, counts):
     # Four tables in turn: equal neighbours would otherwise wait for each other's increment.
     fours = where.size // 4 * 4
@@ -114,7 +116,7 @@ def _count(row, where, shift, table, counts):
         counts[0, table[row[where[n]] >> shift]] += np.uint32(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _lattice(tile, labels, where, shift, table, own, every):
     """Count p_k of the lattice pixels `where`, whose bin is table[code >> shift]: those labelled k into `own`, all into
     the four parts of `every`."""
@@ -125,7 +127,7 @@ def _lattice(tile, labels, where, shift, table, own, every):
         own[given, table[tile[given, where[n]] >> shift]] += np.uint32(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _half(code):
     """The bits of a float32 in [0, 1] as those of the nearest float16, ties to even: the same as a cast, which takes a
     hundred times as long on small numbers."""
@@ -137,7 +139,7 @@ def _half(code):
     return steps if single < np.uint32(0x38800000) else np.uint32(normal - np.uint32(112 << 10))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def keep(codes, mode, greatest, plane):
     """Codes of a tile as codes of the evidence: float32 as float16 where the plane is one, all else at most
     `greatest`."""
@@ -156,23 +158,22 @@ def _walker(mode):
     """The walk for one way of summing. It closes over a number alone: numba keeps what is compiled under the values
     closed over, and a function among them is another one in each process."""
 
-    @njit(cache=True, nogil=True)
+    @kernel
     def walk(
         codes, labels, top, low, high, greatest, width, step, y0, x0, shift, table,
-        self_confidence, predicted_class, predicted_confidence, sums, leaders, own, every,
+        self_confidence, predicted_class, predicted_confidence, sums, leaders, highest, at_label, where, own, every,
     ):  # fmt: skip
         """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
 
         ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and ``table``: see `Recipe.bins`.
         Scratch of one tile: ``sums`` of the summing dtype, ``leaders`` of class numbers, best as wide as the codes
-        (lanes of one width). ``own`` (K, 256) and ``every`` (K, 4, 256) uint32 are added to. Returns True at the first
-        tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]); what
-        was written until then is to be thrown away.
+        (lanes of one width), ``highest`` and ``at_label`` of codes, ``where`` of uint32: a walk that allocates takes a
+        tenth longer to compile. ``own`` (K, 256) and ``every`` (K, 4, 256) uint32 are added to. Returns True at the
+        first tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]);
+        what was written until then is to be thrown away.
         """
         classes, pixels = codes.shape
         end, full, none = classes - 1, codes.dtype.type(-1), codes.dtype.type(0)
-        highest, at_label = np.empty(sums.size, codes.dtype), np.empty(sums.size, codes.dtype)
-        where = np.empty(sums.size, np.uint32)
         for first in range(0, pixels, sums.size):
             last = min(pixels, first + sums.size)
             given = labels[first:last]
@@ -214,7 +215,7 @@ def _walker(mode):
 WALKS = {mode: _walker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)}
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _maximum(row, best):
     """Raises `best` to `row`; True where a value is not finite."""
     odd = False
@@ -224,7 +225,7 @@ def _maximum(row, best):
     return odd
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _exp_row(row, peak, powers, out):
     """out = exp(row - peak), row <= peak, float32: 2^n by its bits times a polynomial of the remainder.
 
@@ -247,7 +248,7 @@ def _exp_row(row, peak, powers, out):
         powers[j] = np.int32(np.int32(np.int32(n) + np.int32(127)) << np.int32(23))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _scale_row(out, powers, total):
     for j in range(out.size):
         out[j] = np.float32(out[j] * powers[j])
@@ -260,7 +261,7 @@ def _divide(row, total):
         row[j] = np.float32(row[j] / total[j])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def softmax(logits, start, out):
     """Softmax over the first axis of the logits (K, P) float32 of as many pixels from `start` on as `out` (K, p) has,
     in float32. Returns False, with `out` half done, where any of them is not finite."""
@@ -287,7 +288,7 @@ def softmax(logits, start, out):
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def look_up(labels, table, plane, bad):
     """plane (P,) = table[labels]; answers how many of them are `bad`."""
     found = 0
@@ -298,7 +299,7 @@ def look_up(labels, table, plane, bad):
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def number_bytes(labels, classes, ignore, bad, plane):
     """plane (P,) = the class of each label (P,) uint8: itself, `bad` + 1 if in `ignore`, else `bad`; answers
     how many are `bad`. Plain comparisons, a tile at a time, become SIMD code, which a table does not."""

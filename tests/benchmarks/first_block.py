@@ -1,0 +1,48 @@
+"""The first block of a process, of a few pixels: `first_block.py uint8 probabilities` prints its seconds, imports left
+out. `seconds` asks a process of its own for it, whose numba cache is empty."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from masksift.image import Condensing, Planes
+from masksift.kernels.condense import Recipe, class_plane
+from masksift.kernels.encoding import Encoding
+
+__all__ = ["seconds"]
+
+SIZE, CLASSES = 8, 4
+
+
+def seconds(dtype: str, kind: str) -> float:
+    """The least of three, for what else runs on the machine only adds to it."""
+    found = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as cache:
+            words = [sys.executable, __file__, dtype, kind]
+            env = {**os.environ, "NUMBA_CACHE_DIR": cache}
+            found.append(float(subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout))
+    return min(found)
+
+
+def condense(dtype: str, kind: str) -> float:
+    scale = 1 / np.iinfo(dtype).max if dtype.startswith("u") else 1.0
+    predictions = np.full((CLASSES, SIZE, SIZE), 1 / CLASSES / scale).astype(dtype)
+    labels = np.zeros((SIZE, SIZE), np.uint8)
+    recipe = Recipe(CLASSES, dtype, scale, kind, Encoding(dtype if dtype != "float32" else "float16", scale), 0.1, 4)
+    begun = time.perf_counter()
+    condensing = Condensing(class_plane(labels, CLASSES, (255,))[0], Planes.empty(SIZE, SIZE, recipe), recipe)
+    condensing.slab(predictions)
+    verdict, found = condensing.finish()
+    assert found is not None, verdict
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    print(condense(*sys.argv[1:]))
