@@ -47,7 +47,7 @@ def same_flags(found: Counts, drawn: Evidence, wanted: NDArray[np.bool_]) -> Non
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
-@pytest.mark.parametrize("size", [31, 8192, 8193, 40_003])
+@pytest.mark.parametrize("size", [31, 1 << 14, (1 << 14) + 1, 40_003])
 def test_an_image_of_many_tiles(encoding: Encoding, size: int) -> None:
     """Long runs and single pixels, right, wrong and ignored ones; what stands at an ignored pixel changes nothing."""
     rng = np.random.default_rng(size)

@@ -17,7 +17,7 @@ from masksift.kernels.encoding import Encoding
 
 __all__ = ["Counts", "count", "softmin_sums"]
 
-_TILE = 8192
+_TILE = 1 << 14
 """Pixels of a tile: its planes stay near the core from one walk to the next."""
 
 _SIDES = 4
