@@ -85,14 +85,14 @@ def condense_block(job: Job, part: Part) -> Receipt:
     evidence = job.evidence(part.home)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[Verdict] = []
-    memories = [Memory(), Memory()] if layout.written_behind(spec, local=evidence.local) else [Memory()]
-    sizes = extents(spec, block.start, block.stop, job.options)
+    memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
+    behind_by = 1 if layout.written_behind(spec, local=evidence.local) else 0
     _expect(predictions, labels, part)
-    with Behind(at_once=len(memories) == 1) as behind:
+    with Behind(at_once=not behind_by) as behind:
         for turn, (start, stop) in enumerate(layout.groups(block.start, block.stop)):
             planes, group_verdicts, group_statistics = _condense_group(
-                spec, layout, recipe, predictions, labels, memories[turn % len(memories)], start,
-                sizes[start - block.start : stop - block.start],
+                spec, layout, recipe, predictions, labels, memory, start,
+                sizes[start - block.start : stop - block.start], turn % (1 + behind_by),
             )  # fmt: skip
             behind(_write_planes, evidence, start, planes)
             verdicts += group_verdicts
@@ -149,14 +149,17 @@ def _condense_group(
     memory: Memory,
     start: int,
     sizes: NDArray[np.int64],
+    turn: int,
 ) -> tuple[tuple[NDArray[Any], ...], list[Verdict], ClassStatistics]:
     """The planes (n, H, W), as they are stored, of the n images from ``start`` on whose own rows and columns are
-    ``sizes`` (n, 2), a verdict each, and their statistics."""
+    ``sizes`` (n, 2), a verdict each, and their statistics. The planes stay as they are until the ``turn`` comes
+    again."""
     stop = start + len(sizes)
     shape = (stop - start, spec.height, spec.width)
     codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
     planes = tuple(
-        memory.array(name, shape, dtype) for name, dtype in zip(EVIDENCE, (codes, numbers, codes), strict=True)
+        memory.array(f"{name} {turn}", shape, dtype)
+        for name, dtype in zip(EVIDENCE, (codes, numbers, codes), strict=True)
     )
     given, verdicts = read_labels(spec, labels, memory, start, stop, sizes)
     for plane in planes:  # what is not an image's own is never written

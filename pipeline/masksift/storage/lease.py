@@ -65,7 +65,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._renewal.join()
+        self._renewal.join(BEAT)  # no longer: a store that does not answer has ended the run
         try:
             if (self._read() or {}).get("token") == self._sign["token"]:
                 self._folder.remove(RUNNING)

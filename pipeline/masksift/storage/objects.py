@@ -154,6 +154,10 @@ def _put_new(filesystem: fsspec.AbstractFileSystem, path: str, data: bytes) -> N
     """Raises FileExistsError where the object is there, by whichever words the server says so."""
     try:
         filesystem.pipe_file(path, data, mode="create")
+    except (TypeError, ValueError, NotImplementedError):  # a store of which that cannot be asked
+        if filesystem.exists(path):
+            raise FileExistsError(path) from None
+        filesystem.pipe_file(path, data)
     except OSError as e:
         if e.errno == errno.EINVAL:  # as s3fs understands the answer 412 of servers that are not Amazon's
             raise FileExistsError(path) from e
