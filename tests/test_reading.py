@@ -43,6 +43,10 @@ def test_what_fails_is_raised(at_once: bool) -> None:
 
 
 def test_what_the_work_itself_raises_goes_before() -> None:
-    with pytest.raises(KeyError, match="own"), Behind(at_once=False) as behind:
-        behind(divmod, 1, 0)
-        raise KeyError("own")
+    def work() -> None:
+        with Behind(at_once=False) as behind:
+            behind(divmod, 1, 0)
+            raise KeyError("own")
+
+    with pytest.raises(KeyError, match="own"):
+        work()

@@ -1,46 +1,169 @@
-"""S3 on loopback (SeaweedFS): chunks through obstore and through s3fs, and what a run takes over local disk."""
+"""S3 on loopback (SeaweedFS): chunks through obstore and through s3fs; a run over reading the same bytes once through
+the same client; and what asking ahead is worth where an answer takes its time."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import zarr
 from bench_whole import Case
-from cluster import watched_run
 from section import Section, spread, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from masksift.config import resolve
-from masksift.run import open_and_plan
-from masksift.storage.access import capture
+from faults import Faults, proxy
+from masksift.config import RunConfig, resolve
+from masksift.executors import make_executor
+from masksift.parts import Part, Parts
+from masksift.progress import Reporter
+from masksift.reading import label_windows, place_of
+from masksift.run import make_job, open_and_plan, run
+from masksift.storage import arrays
+from masksift.storage.access import Options, capture
 from masksift.storage.arrays import ArrayReader
-from servers import KEY, SECRET, seaweedfs
+from masksift.writers import PredictionWriter
+from servers import KEY, SECRET, Server, seaweedfs
 
-ROUNDS = 5
-CASES = (Case(19, "uint8", 48), Case(19, "uint8", 2_000, height=64, width=64))
+ROUNDS = 3
 CLIENTS = ("s3fs", "obstore")
+LARGE, TILES = Case(19, "uint8", 192), Case(19, "uint8", 1_000, height=64, width=64)
+CASES = {LARGE.name: (LARGE, False), TILES.name: (TILES, False), f"{TILES.name}, in shards": (TILES, True)}
+LATENCY = 0.03
+RANGE = "{:.2f} ({:.2f} to {:.2f})"
 
 
-def read(url: str, endpoint: str, client: str, images: int) -> float:
-    """Seconds in which every chunk of the predictions is fetched and decoded, as a task does it, some at a time."""
+def configuration(endpoint: str, client: str, out: str) -> RunConfig:
+    executor = {"kind": "local", "workers": 2, "memory": "3 GiB"}
     storage = {"endpoint_url": endpoint, "client": client}
-    config = resolve({"sources": [url], "out": "s3://bench/out", "storage": storage}, {})
-    (spec,), plan = open_and_plan(config)
-    reader = ArrayReader(spec.predictions, config.options())
-    most = plan.layouts[0].slab[0]
-    out = np.empty((most, *spec.predictions.shape[1:]), spec.predictions.dtype)
-    begun = time.perf_counter()
-    for start in range(0, images, most):
-        stop = min(images, start + most)
-        place = slice(0, spec.classes), slice(0, spec.height), slice(0, spec.width)
-        reader.read(slice(start, stop), *place, out=out[: stop - start])
-    return time.perf_counter() - begun
+    return resolve({"sources": ["s3://bench/source"], "out": out, "storage": storage, "executor": executor}, {})
+
+
+def read_part(options: Options, ahead: int, part: Part) -> int:
+    """Every chunk of a block fetched and decoded, as its task does it, and dropped; ``ahead``: bytes asked ahead."""
+    arrays.AHEAD_BYTES = ahead  # type: ignore[attr-defined]
+    spec, layout, block = part.spec, part.layout, part.block
+    groups = list(layout.groups(block.start, block.stop))
+    used = 0
+    for array, classes, windows in (
+        (spec.predictions, spec.classes,
+         list(chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups))),
+        (spec.labels, None, [window for group in groups for window in label_windows(spec, *group)]),
+    ):  # fmt: skip
+        reader, out = ArrayReader(array, options), np.empty(0, array.dtype)
+        if ahead:
+            reader.expect(place_of(window, classes) for window in windows)
+        for window in windows:
+            place = place_of(window, classes)
+            shape = tuple(side.stop - side.start for side in place)
+            out = out if out.shape == shape else np.empty(shape, array.dtype)
+            reader.read(*place, out=out)
+        used += reader.used["bytes_read"]
+    return used
+
+
+def read(config: RunConfig, ahead: int = arrays.AHEAD_BYTES, *, workers: int = 2) -> float:
+    """Seconds in which the workers read predictions and labels once."""
+    sources, plan = open_and_plan(config)
+    parts = Parts.of_run(plan, sources, config.out)
+    act = partial(read_part, make_job(config, parts).options, ahead)
+    with make_executor("local", workers=workers, memory=3 << 30) as executor:
+        list(executor.map(act, parts[:2], "warm"))
+        begun = time.perf_counter()
+        list(executor.map(act, parts, "read"))
+        return time.perf_counter() - begun
+
+
+def rewritten(source: Path, shards: bool) -> Path:
+    """The source, or the same in shards of some 128 MiB."""
+    if not shards:
+        return source
+    group, to = zarr.open_group(str(source), mode="r"), source.with_name("sharded.zarr")
+    shutil.rmtree(to, ignore_errors=True)
+    predictions: Any = group["predictions"]
+    labels: Any = group["labels"]
+    n, classes, height, width = predictions.shape
+    facts = {"images": n, "height": height, "width": width, "classes": classes, "ignore": 255}
+    with PredictionWriter(str(to), dtype="uint8", **facts) as writer:
+        for start in range(0, n, 500):
+            writer.write(predictions[start : start + 500], labels[start : start + 500])
+    shutil.rmtree(source)
+    return to
+
+
+def stored(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json")
+
+
+@contextmanager
+def on_server(server: Server, source: Path) -> Iterator[None]:
+    files = server.filesystem()
+    files.put(f"{source}/", "bench/source/", recursive=True)
+    try:
+        yield
+    finally:
+        files.rm("bench/source", recursive=True)
+        shutil.rmtree(source)
+
+
+def beside(
+    server: Server, folder: Path, name: str, source: Path, images: int, figures: dict[str, float]
+) -> list[list[object]]:
+    """The rows of one case: what each client takes to read, and a run through it whose results lie here or there."""
+    inside = stored(source / "predictions") + stored(source / "labels")
+    reads: dict[str, list[float]] = {client: [] for client in CLIENTS}
+    runs: dict[tuple[str, bool], list[float]] = {(client, here): [] for client in CLIENTS for here in (True, False)}
+    record: dict[str, Any] = {}
+    for number in range(ROUNDS):
+        for client in CLIENTS:
+            there = f"s3://bench/out-{len(figures)}-{client}-{number}"
+            reads[client].append(read(configuration(server.url, client, there)))
+            for here, out in ((True, str(folder / "s3-out")), (False, there)):
+                record = dict(run(configuration(server.url, client, out), Reporter("quiet")).record)
+                runs[client, here].append(sum(stage["seconds"] for stage in record["stages"]))
+            shutil.rmtree(folder / "s3-out")
+    plan = open_and_plan(configuration(server.url, "obstore", "s3://bench/none"))[1]
+    condense = next(stage for stage in record["stages"] if stage["name"] == "condense")
+    share, requests = condense["bytes_read"] / inside, record["requests"] / images
+    rows: list[list[object]] = []
+    for client in CLIENTS:
+        speed = spread(a / b for a, b in zip(reads["s3fs"], reads[client], strict=True))
+        here, there = (
+            spread(a / b for a, b in zip(runs[client, local], reads[client], strict=True)) for local in (True, False)
+        )
+        rows.append([name, client, RANGE.format(*speed), RANGE.format(*here), RANGE.format(*there), f"{share:.3f}",
+                     f"{requests:.1f} ({plan.reads / images:.1f})"])  # fmt: skip
+        figures[f"s3: {name} {client}: speed over s3fs"] = speed[0]
+        figures[f"s3: {name} {client}: run over read"] = here[0]
+        figures[f"s3: {name} {client}: run over read, results on the server"] = there[0]
+    figures[f"s3: {name}: bytes read over stored"] = share
+    figures[f"s3: {name}: reads an image"] = requests
+    return rows
+
+
+def slowly(server: Server, figures: dict[str, float]) -> list[object]:
+    """What asking ahead is worth to one worker where each request takes longer."""
+    taken: dict[int, list[float]] = {0: [], arrays.AHEAD_BYTES: []}
+    with proxy(server.port, Faults(delay=LATENCY)) as between:
+        config = configuration(between.url, "obstore", "s3://bench/none")
+        for _ in range(ROUNDS):
+            for ahead, seconds in taken.items():
+                seconds.append(read(config, ahead, workers=1))
+    alone, together = taken.values()
+    speed = spread(a / b for a, b in zip(alone, together, strict=True))
+    figures["s3: asking ahead at 30 ms a request: speed"] = speed[0]
+    return [LARGE.name, RANGE.format(*speed)]
 
 
 def report(folder: Path) -> Section:
@@ -49,33 +172,25 @@ def report(folder: Path) -> Section:
     os.environ |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
     with tempfile.TemporaryDirectory(dir=folder) as place, seaweedfs(Path(place)) as server:
         capture.cache_clear()
-        files = server.filesystem()
-        files.mkdir("bench")
-        for case in CASES:
-            source = case.source(folder)
-            files.put(f"{source}/", "bench/source/", recursive=True)
-            seconds: dict[str, list[float]] = {client: [] for client in CLIENTS}
-            for _ in range(ROUNDS):
-                for client in CLIENTS:
-                    seconds[client].append(read("s3://bench/source", server.url, client, case.images))
-            for client, taken in seconds.items():
-                middle, least, most = spread(a / b for a, b in zip(seconds["s3fs"], taken, strict=True))
-                rows.append([case.name, client, f"{middle:.2f} ({least:.2f} to {most:.2f})"])
-                figures[f"s3: {case.name} {client}: speed over s3fs"] = middle
-            flags = ("--storage.endpoint_url", server.url, "--executor.workers", "2")
-            there = [watched_run("s3://bench/source", folder / "s3-out", *flags).seconds for _ in range(3)]
-            here = [watched_run(source, folder / "s3-out", *flags).seconds for _ in range(3)]
-            middle, least, most = spread(a / b for a, b in zip(there, here, strict=True))
-            rows.append(
-                [case.name, "whole run, over that on local disk", f"takes {middle:.2f} ({least:.2f} to {most:.2f})"]
-            )
-            figures[f"s3: {case.name}: run over local"] = middle
-            files.rm("bench/source", recursive=True)
-            shutil.rmtree(source)
-    shutil.rmtree(folder / "s3-out", ignore_errors=True)
+        server.filesystem().mkdir("bench")
+        slow: list[object] = []
+        for name, (case, shards) in CASES.items():
+            source = rewritten(case.source(folder), shards)
+            with on_server(server, source):
+                rows += beside(server, folder, name, source, case.images, figures)
+                slow = slowly(server, figures) if case is LARGE else slow
     return Section(
-        f"## S3 (SeaweedFS on the same machine, which takes its share of the cores; median of {ROUNDS} rounds)\n\n"
-        "Chunks are fetched and decoded as a task does it. The results of the whole run lie on local disk.\n\n"
-        + table(["images", "through", "speed, s3fs is 1"], rows),
+        f"## S3 (SeaweedFS on the same machine, two workers; median of {ROUNDS} rounds, and their range)\n\n"
+        "The server takes its share of the cores. Reading is what the tasks do to fetch and decode predictions and\n"
+        "labels once.\n\n"
+        + table(["images", "through", "reading, speed of s3fs is 1", "run / reading through the same client",
+                 "the same, results on the server too", "bytes read in the first pass / bytes stored",
+                 "reads an image (planned)"], rows)
+        + f"\n\nOne worker, each request {LATENCY * 1000:.0f} ms longer: reading with the next chunks asked ahead.\n\n"
+        + table(["images", "speed, one request after the other is 1"], [slow]),
         figures,
-    )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(report(Path(sys.argv[1])).figures, indent=1))

@@ -45,6 +45,23 @@ def reused(out: Path, stage: str) -> int:
     return next(part["reused_blocks"] for part in record["stages"] if part["name"] == stage)
 
 
+@pytest.mark.parametrize("kind", ["serial", "local"])
+def test_a_client_killed_with_9_between_the_last_block_and_the_ranking_resumes(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / "out"
+    words = command(source, out, "--executor.kind", kind, "--executor.workers", "2")
+    run = start(words)
+    wait_for_products(out, "condense", 1, run)
+    blocks = json.loads((out / "manifest/plan.json").read_text())["blocks"]
+    wait_for_products(out, "score", blocks, run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert not (out / "run.json").exists()
+    assert again(words, out) == undisturbed
+    assert reused(out, "score") == blocks
+
+
 @pytest.mark.parametrize("stage", ["condense", "score"])
 @pytest.mark.parametrize("kind", ["serial", "local"])
 def test_a_client_killed_with_9_resumes(
