@@ -25,6 +25,7 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "out": ("2026", '"2026"', "2026"),
     "base": ("yesterday", '"yesterday"', "yesterday"),
     "thresholds_from": ("yesterday", '"yesterday"', "yesterday"),
+    "labels_from": ("known/labels", '"known/labels"', "known/labels"),
     "methods": ("softmin, clc", '["softmin", "clc"]', ("softmin", "clc")),
     "rank_by": ("clc", '"clc"', "clc"),
     "classes": ("road,sky", '["road", "sky"]', ("road", "sky")),

@@ -12,7 +12,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
 from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
 from masksift.schema import SCORED
+from masksift.simulate.config import SimulateConfig
 
 if TYPE_CHECKING:
     from masksift.run import Outcome
@@ -144,6 +145,10 @@ def _parser() -> argparse.ArgumentParser:
     ingest.add_argument("config", nargs="?", help="TOML file with the keys of the ingest")
     _add_keys(ingest, IngestConfig)
     _add_log(ingest)
+    simulate = _verb(verbs, "simulate", _simulate, "known errors into a copy of the labels; resumes by itself")
+    simulate.add_argument("words", nargs="*", metavar="KIND", help="of error; and, or, a TOML file with the keys")
+    _add_keys(simulate, SimulateConfig)
+    _add_log(simulate)
     demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
     demo.add_argument("--workers", type=int, default=2, help="worker processes")
@@ -273,6 +278,23 @@ def _ingest(words: argparse.Namespace) -> int:
         )  # fmt: skip
         print(f"masksift: {said}", file=sys.stderr)
     return outcome.exit_code
+
+
+def _simulate(words: argparse.Namespace) -> int:
+    from masksift.progress import Reporter
+    from masksift.simulate import simulate
+
+    files = [word for word in words.words if word.endswith(".toml")]
+    kinds = [word for word in words.words if not word.endswith(".toml")]
+    if (spare := [*files[1:], *kinds[1:]]) or (kinds and hasattr(words, "kind")):
+        words.parser.refuse(spare or kinds)
+    flags = _flags(words, SimulateConfig) | ({"kind": kinds[0]} if kinds else {})
+    tree = from_toml(files[0]) if files else {}
+    if "kind" not in {**tree, **flags}:
+        known = ", ".join(get_args(SimulateConfig.model_fields["kind"].annotation))
+        raise UsageError("no kind of error is given", "there is nothing to simulate", f"Give one of {known}")
+    print(simulate(build(SimulateConfig, tree, flags), Reporter(words.log_format)).text)
+    return 0
 
 
 def _demo(words: argparse.Namespace) -> int:

@@ -46,6 +46,9 @@ class RunConfig(Section):
         None, description="URL of an earlier run: what of the sources it has condensed is taken over"
     )
     thresholds_from: str | None = Field(None, description="URL of a run whose thresholds are used as they are")
+    labels_from: str | None = Field(
+        None, description="URL of a folder of label groups by source name, as `masksift simulate` writes them"
+    )
     methods: Names = Field(tuple(METHODS), description="scores to compute")
     rank_by: str = Field("softmin", description="score that the ranking is by")
     classes: Names | None = Field(None, description="class names; default: the source's")
@@ -111,13 +114,15 @@ class RunConfig(Section):
 
     def options(self) -> Options:
         """What the sources and the results are reached by."""
-        return self.storage.options([*self.sources, self.out, self.base or "", self.thresholds_from or ""])
+        places = (self.base, self.thresholds_from, self.labels_from)
+        return self.storage.options([*self.sources, self.out, *(place for place in places if place)])
 
     def overrides(self) -> Overrides:
         """What is said here of the source."""
         return Overrides(
             **self.arrays.model_dump(), classes=self.classes, ignore=self.ignore, kind=self.kind, scale=self.scale,
             sum_tolerance=self.sum_tolerance, remap=tuple(sorted((self.remap or {}).items())),
+            labels_from=self.labels_from,
         )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:

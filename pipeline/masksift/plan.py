@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from masksift.kernels.components import STRIP
 from masksift.kernels.condense import class_dtype
 from masksift.schema import ArraySpec, DataSpec, prod
 
-__all__ = ["Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan"]
+__all__ = ["Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan", "refuse_small_workers"]
 
 MIB = 1 << 20
 REQUESTS = 16
@@ -159,6 +159,17 @@ class Plan:
                 f"Give workers of {format_bytes(self.memory)} (--executor.memory), fewer workers a machine"
                 + (", or leave out the method coco" if stage == "scoring" else ", or smaller prediction chunks"),
             )
+
+
+def refuse_small_workers(needed: int, workers: Iterable[tuple[str, int | None]], what: str) -> None:
+    """Refuse workers, (name, bytes or None) each, that have less than the bytes ``needed`` for ``what``."""
+    for name, memory in workers:
+        if memory is not None and memory < needed:
+            raise PlanRefused(
+                f"{what} needs {format_bytes(needed)} a worker, and {name} has {format_bytes(memory)}",
+                "it would be killed on the way",
+                f"Give workers of {format_bytes(needed)} (--executor.memory), or fewer workers a machine",
+            )  # fmt: skip
 
 
 def make_plan(

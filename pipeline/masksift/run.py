@@ -136,7 +136,7 @@ def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _settings(config: RunConfig) -> Settings:
-    remote = any(local_path(url) is None for url in (*config.sources, config.out))
+    remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or "."))
     return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, config.clc.rule, remote)
 
 
@@ -151,7 +151,8 @@ def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any
 
 def make_job(config: RunConfig, parts: Parts) -> Job:
     """What every task of the run knows."""
-    places = {config.out, *(home.out for home in parts.homes), *(source.url for source in parts.sources)}
+    places = {config.out, *(home.out for home in parts.homes)}
+    places |= {url for source in parts.sources for url in (source.url, source.labels.url)}
     return Job(
         parts.plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out,
         hive_columns(parts.sources, config.methods), config.storage.options(places),

@@ -39,10 +39,10 @@ from masksift.reading import (
 from masksift.schema import SCORED, DataSpec, Receipt, Verdict
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.arrays import ArrayReader
+from masksift.storage.each import extents, image_ids
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder
 from masksift.storage.planes import CLASSES, EVIDENCE, MASK, EvidenceArrays
-from masksift.storage.sources import extents, image_ids
 from masksift.storage.tables import images_schema, table_of, write_table
 
 __all__ = [

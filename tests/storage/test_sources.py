@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from masksift.errors import DataError, UsageError
 from masksift.schema import DataSpec
-from masksift.storage.sources import Overrides, image_ids, open_source
+from masksift.storage.each import image_ids
+from masksift.storage.sources import Overrides, open_source
 from sources import LABELS, PREDICTIONS, Source, plain, refuses, write_source
 
 NAMES = ["road", "sky", "tree", "car"]

@@ -29,6 +29,7 @@ from masksift.storage.tables import (
     read_each,
     read_table,
     table_of,
+    truth_schema,
     write_table,
 )
 from sources import masksift, plain, write_source
@@ -73,6 +74,11 @@ def test_the_schema_of_every_table() -> None:
     assert columns(ranking_schema(["ccp"])) == {
         "rank": "int64", "percentile": "double", "image_id": "string", "source": "string", "index": "int64",
         "ranked_by": "string", "score": "double", "ccp": "double?",
+    }  # fmt: skip
+    assert columns(truth_schema(["site"])) == {
+        "image_id": "string", "source": "string", "index": "int64", "site": "string?", "kind": "string",
+        "classes": "list<item: int32>", "given": "int32?", "true": "int32?", "changed_pixels": "int64",
+        "changed_share": "double", "y0": "int32", "x0": "int32", "y1": "int32", "x1": "int32",
     }  # fmt: skip
 
 
@@ -161,6 +167,14 @@ def test_a_column_is_what_arrow_makes_of_the_same_values(kind: pa.DataType, data
     if kind != pa.string() and None not in values:
         numbers = np.array(values, kind.to_pandas_dtype())
         assert column(numbers, kind).equals(pa.array(numbers, kind))
+
+
+@given(values=st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_a_column_of_lists_is_what_arrow_makes_of_them(values: list[list[int]]) -> None:
+    made = column(values, pa.list_(pa.int32()))
+    made.validate(full=True)
+    assert made.equals(pa.array(values, pa.list_(pa.int32())))
 
 
 @given(values=st.lists(st.floats(allow_nan=False) | st.none(), max_size=40), cuts=st.lists(st.integers(0, 40)))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from masksift import interruption, writers
-from masksift.errors import DataError, MasksiftError, PlanRefused, UsageError
+from masksift.errors import DataError, MasksiftError, UsageError
 from masksift.executors import Executor, make_executor
 from masksift.ingest.config import IngestConfig
 from masksift.ingest.inputs import Inputs, find_inputs
@@ -25,7 +25,7 @@ from masksift.ingest.presets import PRESETS
 from masksift.ingest.record import RECORD, Record
 from masksift.ingest.shards import Job, Shard, write_shard
 from masksift.ingest.survey import Survey, survey
-from masksift.plan import format_bytes
+from masksift.plan import refuse_small_workers
 from masksift.progress import Reporter
 from masksift.storage.objects import join, local_path
 
@@ -68,7 +68,8 @@ def ingest(config: IngestConfig, report: Reporter) -> Outcome:
         section = config.executor
         with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
                            address=section.address, timeout=section.timeout) as executor:  # fmt: skip
-            _check_memory(projected_memory(config, facts, job), executor)
+            workers = [(worker.name, worker.memory) for worker in executor.workers()]
+            refuse_small_workers(projected_memory(config, facts, job), workers, "an ingest of these images")
             record.claim(identity)
             _write(job, inputs.pairs, executor, report)
         record.finish(identity, _told(inputs))
@@ -138,18 +139,6 @@ def projected_memory(config: IngestConfig, facts: Survey, job: Job) -> int:
     stored = values * max(np.dtype(facts.dtype).itemsize, 4 * changed)
     image = stored * (3 if changed else 1) + size * facts.padded
     return int(BASE_MEMORY + 3 * together * (size + beside) + image)
-
-
-def _check_memory(needed: int, executor: Executor) -> None:
-    """Raises PlanRefused where a worker has less."""
-    for worker in executor.workers():
-        if worker.memory is not None and worker.memory < needed:
-            raise PlanRefused(
-                f"an ingest of these images needs {format_bytes(needed)} a worker, and {worker.name} has "
-                f"{format_bytes(worker.memory)}",
-                "it would be killed on the way",
-                f"Give workers of {format_bytes(needed)} (--executor.memory), or fewer workers a machine",
-            )  # fmt: skip
 
 
 def _write(job: Job, pairs: Sequence[Pair], executor: Executor, report: Reporter) -> None:

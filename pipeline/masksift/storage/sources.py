@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 from zarr.errors import ContainsArrayError
 
 from masksift.errors import DataError, UsageError
@@ -23,10 +22,10 @@ from masksift.storage.content import content
 from masksift.storage.naming import partitions_of, source_names
 from masksift.storage.objects import join, local_path
 from masksift.storage.patience import AT_FIRST
-from masksift.storage.stores import open_group, open_store
+from masksift.storage.stores import open_group
 from masksift.storage.written import MARK, open_written
 
-__all__ = ["Overrides", "described", "extents", "image_ids", "open_source"]
+__all__ = ["Overrides", "described", "labels_url", "open_source"]
 
 _PREDICTIONS = ("image", "class", "y", "x")
 _LABELS = ("image", "y", "x")
@@ -52,6 +51,7 @@ class Overrides:
     sum_tolerance: float | None = None
     empty_label_chunks: str | None = None
     remap: tuple[tuple[int, int], ...] = ()
+    labels_from: str | None = None
 
 
 def open_source(
@@ -59,12 +59,15 @@ def open_source(
 ) -> DataSpec:  # fmt: skip
     """Open one source and answer its facts; ``name``: where others are beside it. Raises DataError, with the names and
     the numbers, where it is none."""
-    group = _group(url, overrides, options)
+    arrays = f"the arrays {overrides.predictions!r} and {overrides.labels!r}"
+    group = _group(url, options, f"Give the URL of a group that holds {arrays}")
     if MARK in group.attrs:
+        _check_own_labels(url, overrides)
         return open_written(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
     predictions = _array(group, url, overrides.predictions, "predictions", _PREDICTIONS, overrides.predictions_axes)
-    labels = _array(group, url, overrides.labels, "labels", _LABELS, overrides.labels_axes)
-    of_predictions, of_labels = _attributes(group, predictions[0]), _attributes(group, labels[0])
+    home, place = _home_of_labels(group, url, name or source_names([url])[0], overrides, options)
+    labels = _array(home, place, overrides.labels, "labels", _LABELS, overrides.labels_axes)
+    of_predictions, of_labels = _attributes(group, predictions[0]), _attributes(home, labels[0], group)
     spec = described(url, predictions[1], labels[1], overrides, of_predictions, of_labels)
     images = spec.images
     return replace(
@@ -107,38 +110,37 @@ def described(
     )
 
 
-def image_ids(source: DataSpec, start: int, stop: int, options: Mapping[str, Any]) -> list[str]:
-    """The ids of images [start, stop): the source's own, or `<source>/<index>`."""
-    if source.image_id is None:
-        return [f"{source.name}/{i}" for i in range(start, stop)]
-    array = _opened(source.image_id, options)
-    own = np.asarray(array[start:stop]).tolist()
-    texts = [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in own]
-    return [text or f"{source.name}/{i}" for i, text in enumerate(texts, start)]
+def _home_of_labels(
+    group: zarr.Group, url: str, name: str, overrides: Overrides, options: Mapping[str, Any]
+) -> tuple[zarr.Group, str]:
+    """The group that holds the labels, and its URL: the source itself, or the group of its name that is said to."""
+    if overrides.labels_from is None:
+        return group, url
+    place = labels_url(overrides.labels_from, name)
+    remedy = f"labels_from is to hold a group for each source, here for {name}"
+    return _group(place, options, remedy), place
 
 
-def extents(source: DataSpec, start: int, stop: int, options: Mapping[str, Any]) -> NDArray[np.int64]:
-    """(n, 2) int64: how many rows and columns of images [start, stop) are their own, as they are stored."""
-    found = np.tile(np.array([source.height, source.width], np.int64), (stop - start, 1))
-    for axis, spec in enumerate(source.extent):
-        if spec is not None:
-            found[:, axis] = np.asarray(_opened(spec, options)[start:stop])
-    return found
+def labels_url(folder: str, source: str) -> str:
+    """Where in a folder of labels those of a source lie, by its name."""
+    return join(folder, f"{source}.zarr")
 
 
-def _opened(spec: ArraySpec, options: Mapping[str, Any]) -> zarr.Array[Any]:
-    """The array whose facts are known: without looking for those of another format."""
-    return zarr.open_array(open_store(spec.url, options, read_only=True), mode="r", zarr_format=spec.format)  # type: ignore[arg-type]
+def _check_own_labels(url: str, overrides: Overrides) -> None:
+    """Evidence is of the labels it was written with."""
+    if overrides.labels_from is not None:
+        raise DataError(
+            f"{url} holds evidence in place of predictions, and labels_from is {overrides.labels_from}",
+            "what its model thinks of other labels is not known", "Leave labels_from out, or give predictions",
+        )  # fmt: skip
 
 
-def _group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.Group:
+def _group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
+    """The group at a URL. Raises DataError, with the remedy where there is none."""
     try:
         return open_group(url, options, AT_FIRST)
     except (FileNotFoundError, NotADirectoryError) as e:
-        raise DataError(
-            f"there is no Zarr group at {url}", "nothing was read", "Give the URL of a group that holds the arrays "
-            f"{overrides.predictions!r} and {overrides.labels!r}",
-        ) from e  # fmt: skip
+        raise DataError(f"there is no Zarr group at {url}", "nothing was read", remedy) from e
     except ContainsArrayError as e:
         raise DataError(
             f"{url} is an array", "a source is a group of arrays", "Give the URL of the group it lies in"
@@ -181,9 +183,10 @@ def _no_array(group: zarr.Group, url: str, name: str, role: str, consequence: st
     return DataError(f"{url} holds no array {name!r}, {only}", consequence, hint)
 
 
-def _attributes(group: zarr.Group, array: zarr.Array[Any]) -> dict[str, Any]:
-    """What the array's attributes say, else its group's. A null says nothing."""
-    told = {**group.attrs.asdict(), **array.attrs.asdict()}
+def _attributes(group: zarr.Group, array: zarr.Array[Any], source: zarr.Group | None = None) -> dict[str, Any]:
+    """What the array's attributes say, else its group's, else those of the ``source``. A null says nothing."""
+    beyond = {} if source is None else source.attrs.asdict()
+    told = {**beyond, **group.attrs.asdict(), **array.attrs.asdict()}
     return {name: value for name, value in told.items() if value is not None}
 
 
@@ -257,8 +260,8 @@ def _check_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None:
     n, classes, height, width = predictions.shape
     if (n, height, width) != labels.shape:
         raise DataError(
-            f"predictions of {url} are {n} images of {height} x {width}, its labels {labels.shape[0]} of "
-            f"{labels.shape[1]} x {labels.shape[2]}",
+            f"predictions of {url} are {n} images of {height} x {width}, its labels{_elsewhere(url, labels)} "
+            f"{labels.shape[0]} of {labels.shape[1]} x {labels.shape[2]}",
             "which label belongs to which pixel cannot be known",
             "Give arrays of one size; where only the order of the axes differs, name it with --arrays.predictions_axes",
         )
@@ -270,6 +273,12 @@ def _check_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None:
         )
     if classes > 65533:
         raise DataError(f"predictions of {url} have {classes} classes", "at most 65,533 fit", "Merge rare classes")
+
+
+def _elsewhere(url: str, labels: ArraySpec) -> str:
+    """Where labels are, if not below the URL of their source."""
+    own = f"{(local_path(url) or url).rstrip('/')}/"
+    return "" if labels.url.startswith(own) else f" in {labels.url}"
 
 
 def _class_names(url: str, overrides: Overrides, facts: Mapping[str, Any], classes: int) -> tuple[str, ...]:

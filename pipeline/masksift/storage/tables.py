@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,11 +28,13 @@ __all__ = [
     "floats",
     "hive_columns",
     "images_schema",
+    "path_columns",
     "ranked_schema",
     "ranking_schema",
     "read_each",
     "read_table",
     "table_of",
+    "truth_schema",
     "write_table",
 ]
 
@@ -94,6 +96,28 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
     )
 
 
+def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
+    """One row an image whose labels hold a known error; ``columns`` as in `images_schema`."""
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("index", pa.int64(), nullable=False),
+            *(pa.field(name, pa.string()) for name in columns),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("classes", pa.list_(pa.int32()), nullable=False),  # that the error was drawn for
+            pa.field("given", pa.int32()),  # the class that most changed pixels have now; null where they have no label
+            pa.field("true", pa.int32()),  # the class that all of them had; null where they had several
+            pa.field("changed_pixels", pa.int64(), nullable=False),
+            pa.field("changed_share", pa.float64(), nullable=False),  # of the pixels that were valid
+            pa.field("y0", pa.int32(), nullable=False),  # box of the changed pixels: rows [y0, y1), columns [x0, x1)
+            pa.field("x0", pa.int32(), nullable=False),
+            pa.field("y1", pa.int32(), nullable=False),
+            pa.field("x1", pa.int32(), nullable=False),
+        ]
+    )
+
+
 def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
     """What of the table of images the ranking takes over."""
     every = images_schema(methods, columns)
@@ -118,9 +142,14 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
 
 
 def hive_columns(sources: Sequence[DataSpec], methods: Sequence[str]) -> tuple[str, ...]:
-    """The columns that the paths of the sources name. Raises DataError where the results have one of that name."""
+    """The columns of a run's tables that the paths of the sources name. Raises DataError where the results have one of
+    that name."""
+    return path_columns(sources, {*images_schema(methods).names, *ranking_schema(methods).names})
+
+
+def path_columns(sources: Sequence[DataSpec], taken: Collection[str]) -> tuple[str, ...]:
+    """The columns that the paths of the sources name. Raises DataError where one is ``taken``."""
     columns = tuple(dict.fromkeys(key for source in sources for key in source.partitions))
-    taken = {*images_schema(methods).names, *ranking_schema(methods).names}
     for source in sources:
         for key, value in source.partitions.items():
             if key in taken:
@@ -175,8 +204,12 @@ def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """Values, None for null, as a column of strings (2 GiB of text at most) or numbers. Raises TypeError, ValueError
-    or OverflowError where a value is not of that kind."""
+    """Values, None for null, as a column of strings (2 GiB of text at most), of numbers, or of lists of these, none of
+    them null. Raises TypeError, ValueError or OverflowError where a value is not of that kind."""
+    if pa.types.is_list(kind):
+        ends = np.cumsum([0, *map(len, values)])
+        flat = column([value for part in values for value in part], kind.value_type)
+        return pa.ListArray.from_arrays(column(ends, pa.int32()), flat, type=kind)
     if isinstance(values, np.ndarray):
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(_as(values, kind))])
     known = np.array([value is not None for value in values], bool)

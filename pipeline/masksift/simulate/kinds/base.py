@@ -1,0 +1,141 @@
+"""What the kinds of errors share: a plane of class numbers, the choice of a mask in it, and its change into another.
+
+A *plane* is (H, W), unsigned integers: class numbers 0..K-1, and the dtype's maximum where a pixel is ignored. No kind
+changes an ignored pixel. Whatever is drawn comes from the generator alone, so that the same one gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Drawn", "Kind", "Mask", "Plane", "Setting", "choose", "distances", "ignored_in", "objects_of", "reshaped"]
+
+Plane = NDArray[np.unsignedinteger]
+Mask = NDArray[np.bool_]
+
+LEAST = 0.01
+"""Share of an image's valid pixels that a mask must hold whose outline is changed: an error in less is of no
+consequence. Where a mask is lost or given another class, `size` says it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How errors are made. ``objects``: `whole` or `one`; ``fill``: `nearest`, `background` or `ignore`, of kinds that
+    fill anything; ``size``: in the kind's own unit; ``classes``: those that may suffer or be given; ``background``: the
+    class that `background` fills with."""
+
+    kind: str
+    size: float
+    classes: tuple[int, ...]
+    objects: str = "whole"
+    fill: str = "nearest"
+    background: int | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A plane with an error in it, and the classes that the error was drawn for: the one that lost pixels, or the two
+    that were exchanged."""
+
+    plane: Plane
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of error. ``draw``: one draw, which may change nothing; None where no draw can. ``size``: its default, in
+    its ``unit``; ``fills``: what it can fill with, its default first; ``objects``: whether it can befall one object."""
+
+    draw: Callable[[Plane, np.random.Generator, Setting], Drawn | None]
+    size: float
+    unit: str
+    fills: tuple[str, ...] = ()
+    objects: bool = True
+
+
+def ignored_in(plane: Plane) -> int:
+    """The value of ignored pixels."""
+    return int(np.iinfo(plane.dtype).max)
+
+
+def counts_of(plane: Plane, classes: tuple[int, ...]) -> dict[int, int]:
+    """Pixels by class, of those of ``classes`` that the plane has."""
+    numbers, counts = np.unique(plane, return_counts=True)
+    wanted = set(classes)
+    return {int(k): int(n) for k, n in zip(numbers, counts, strict=True) if int(k) in wanted and k != ignored_in(plane)}
+
+
+def choose(
+    plane: Plane, generator: np.random.Generator, setting: Setting, least: float = LEAST
+) -> tuple[int, Mask] | None:  # fmt: skip
+    """A class and its mask, or the mask of one of its objects: any class, and any object of it, is as likely as
+    another. Only masks that hold at least ``least`` of the valid pixels count; None where there is none."""
+    floor = max(1.0, least * np.count_nonzero(plane != ignored_in(plane)))
+    present = counts_of(plane, setting.classes)
+    filling = setting.background if setting.fill == "background" else None
+    labels = [k for k, pixels in present.items() if pixels >= floor and k != filling]
+    for k in generator.permutation(labels).tolist():
+        mask = plane == k
+        if setting.objects == "whole":
+            return k, mask
+        numbers = _components(mask)
+        large = np.flatnonzero(np.bincount(numbers.reshape(-1))[1:] >= floor) + 1
+        if large.size:
+            return k, numbers == generator.choice(large)
+    return None
+
+
+def objects_of(mask: Mask) -> Iterator[tuple[tuple[slice, slice], Mask]]:
+    """Every object of a mask, pixels that touch by a side or a corner: the box that it lies in, and its mask there."""
+    numbers = _components(mask)
+    boxes: Any = cc3d.statistics(numbers)["bounding_boxes"]
+    for number, box in enumerate(boxes[1:], 1):
+        yield box, numbers[box] == number
+
+
+def _components(mask: Mask) -> NDArray[np.unsignedinteger]:
+    """(H, W): 0 outside of the mask, and the number of its object inside."""
+    # as numbers: of booleans the library (4.1) joins objects that do not touch
+    found: NDArray[np.unsignedinteger] = cc3d.connected_components(mask.view(np.uint8), connectivity=8)
+    return found
+
+
+def reshaped(plane: Plane, label: int, mask: Mask, new: Mask, setting: Setting) -> Plane:
+    """A copy of the plane in which ``mask``, pixels of the class ``label``, is ``new``. What it uncovers is filled as
+    the setting says: with the nearest valid pixel of another class (where there is none, it stays), with the
+    background, or with no label; what it covers takes its class."""
+    after, uncovered = plane.copy(), mask & ~new
+    if uncovered.any():
+        after[uncovered] = _filling(plane, label, setting)(uncovered)
+    after[new & (plane != ignored_in(plane))] = label
+    return after
+
+
+def _filling(plane: Plane, label: int, setting: Setting) -> Callable[[Mask], Any]:
+    if setting.fill == "ignore":
+        return lambda uncovered: ignored_in(plane)
+    if setting.fill == "background":
+        return lambda uncovered: setting.background
+    lender = (plane != label) & (plane != ignored_in(plane))
+    if not lender.any():
+        return lambda uncovered: label
+    row, column = _distance_transform(~lender, return_distances=False, return_indices=True)
+    return lambda uncovered: plane[row[uncovered], column[uncovered]]
+
+
+def distances(mask: Mask) -> NDArray[np.float64]:
+    """(H, W), pixels: how far each pixel is from the nearest of a mask that holds at least one."""
+    found: NDArray[np.float64] = _distance_transform(~mask)
+    return found
+
+
+def _distance_transform(mask: Mask, **how: bool) -> Any:
+    from scipy import ndimage  # an extra: only those who simulate have it
+
+    return ndimage.distance_transform_edt(mask, **how)

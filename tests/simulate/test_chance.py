@@ -1,0 +1,38 @@
+"""Which images get an error: as many as the share says, the same ones for ever, and more with a larger share."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from making import a_few
+from masksift.simulate.chance import chosen, generator_of
+
+shares = st.floats(0, 1)
+
+
+@a_few
+@given(st.integers(0, 5), st.integers(1, 60), shares)
+def test_as_many_as_the_share_says(seed: int, images: int, share: float) -> None:
+    found = chosen(seed, "drop", "a", images, share)
+    assert len(found) == len(set(found)) == round(share * images)
+    assert found == sorted(found)
+    assert set(found) <= set(range(images))
+
+
+@a_few
+@given(st.integers(1, 60), shares, shares)
+def test_a_larger_share_has_those_of_a_smaller_one(images: int, one: float, other: float) -> None:
+    small, large = (set(chosen(3, "swap", "a", images, share)) for share in sorted((one, other)))
+    assert small <= large
+
+
+def test_seed_kind_and_source_each_have_a_say() -> None:
+    words = [(0, "drop", "a"), (1, "drop", "a"), (0, "swap", "a"), (0, "drop", "b")]
+    assert len({tuple(chosen(*word, 1000, 0.1)) for word in words}) == 4
+    assert len({int(generator_of(*word, 7).integers(2**60)) for word in words}) == 4
+    assert generator_of(0, "drop", "a", 7).integers(2**60) == generator_of(0, "drop", "a", 7).integers(2**60)
+
+
+def test_what_was_chosen_yesterday_is_chosen_tomorrow() -> None:
+    assert chosen(0, "drop", "street", 20, 0.2) == [2, 7, 9, 10]
