@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 import masksift
 from drawn import Data
 from masksift.errors import DataError, UsageError
+from masksift.storage.overrides import Overrides
+from masksift.storage.sources import open_source
 from sources import masksift as typed
 from sources import plain, refuses, rows, write_source
 
@@ -196,8 +198,6 @@ def test_a_writer_that_died_is_followed_by_one_that_goes_on(
     first.write(data.predictions[:8], data.labels[:8])
     if kind is masksift.EvidenceWriter:
         with refuses(DataError, r"a\.zarr is half written: \d+ of \d+ blocks are missing \(the first: images \d+ to"):
-            from masksift.storage.sources import Overrides, open_source
-
             open_source(url, Overrides(), {})
     else:
         assert "missing_chunk" in [row[-2] for row in run(Path(url), tmp_path / "half", "--max_quarantined", "99")]

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from masksift.config import RunConfig, build, dotted_keys, from_toml, nearest, resolve, storage_of
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
+from masksift.evaluate.config import EvaluateConfig, of_words
 from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
 from masksift.schema import SCORED
@@ -141,6 +142,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(score, only=_AGAIN)
     score.settled = tuple(dotted_keys())
     _add_log(score)
+    evaluate = _verb(
+        verbs, "evaluate", _evaluate, "how well the scores of a complete run find what is known to be wrong"
+    )
+    evaluate.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    _add_keys(evaluate, EvaluateConfig, [key for key in dotted_keys(EvaluateConfig) if key != "run"])
+    _add_log(evaluate)
     ingest = _verb(verbs, "ingest", _ingest, "PNG, TIFF, npy, npz or COCO panoptic into a source; resumes by itself")
     ingest.add_argument("config", nargs="?", help="TOML file with the keys of the ingest")
     _add_keys(ingest, IngestConfig)
@@ -247,6 +254,22 @@ def _tell(outcome: Outcome, config: RunConfig) -> int:
             "more with --max_quarantined.",
             file=sys.stderr,
         )
+    return outcome.exit_code
+
+
+def _evaluate(words: argparse.Namespace) -> int:
+    config = of_words(words.complete, _flags(words, EvaluateConfig))
+    from masksift.evaluate.line import evaluate
+    from masksift.progress import Reporter
+
+    outcome = evaluate(config, Reporter(words.log_format))
+    print(outcome.text)
+    if outcome.strangers:
+        said = UsageError(
+            f"{outcome.strangers:,} images of the truth are not in the run ({', '.join(outcome.names)})",
+            "all others are measured", "Give the truth of the same images, or leave it at that",
+        )  # fmt: skip
+        print(f"masksift: {said}", file=sys.stderr)
     return outcome.exit_code
 
 

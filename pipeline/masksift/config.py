@@ -30,7 +30,7 @@ from masksift.sections import (
     TccpSection,
 )
 from masksift.storage.access import Options
-from masksift.storage.sources import Overrides
+from masksift.storage.overrides import Overrides
 
 __all__ = ["RunConfig", "build", "dotted_keys", "from_toml", "nearest", "resolve", "storage_of"]
 

@@ -15,6 +15,7 @@ from masksift.storage.access import Endpoint, Options, capture, is_s3, redacted
 
 __all__ = [
     "Amount",
+    "Amounts",
     "Arrays",
     "ClcSection",
     "CocoSection",
@@ -64,6 +65,7 @@ Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
 Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
 Amount = Annotated[str | int, BeforeValidator(_counted)]
+Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_listed)]
 
 
 def parse_bytes(text: str | int) -> int:

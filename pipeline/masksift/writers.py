@@ -35,8 +35,9 @@ from masksift.statistics import ClassStatistics
 from masksift.storage.access import Options
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder, join, local_path
+from masksift.storage.overrides import Overrides
 from masksift.storage.planes import EVIDENCE, EvidenceArrays, PredictionArrays, write_ids
-from masksift.storage.sources import Overrides, described
+from masksift.storage.sources import described
 from masksift.storage.written import MARK
 from masksift.tasks import CONDENSE, condensed_product
 

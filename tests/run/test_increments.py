@@ -14,7 +14,8 @@ import zarr
 
 from masksift.errors import UsageError
 from masksift.storage.content import content
-from masksift.storage.sources import Overrides, open_source
+from masksift.storage.overrides import Overrides
+from masksift.storage.sources import open_source
 from sources import Source, complaint, masksift, plain, rows, write_source
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")

@@ -12,7 +12,8 @@ import zarr
 
 from masksift import EvidenceWriter
 from masksift.errors import DataError
-from masksift.storage.sources import Overrides, open_source
+from masksift.storage.overrides import Overrides
+from masksift.storage.sources import open_source
 from sources import masksift, plain, refuses, rows, write_source
 
 

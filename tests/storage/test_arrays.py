@@ -19,8 +19,9 @@ from drawn import Array, Data, dataset
 from masksift.errors import DataError
 from masksift.schema import ArraySpec
 from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
+from masksift.storage.overrides import Overrides
 from masksift.storage.planes import EVIDENCE, EvidenceArrays
-from masksift.storage.sources import Overrides, open_source
+from masksift.storage.sources import open_source
 from sources import CODECS, LABELS, PREDICTIONS, Source, cut, erase, flip, inner_chunk, plain, refuses, write_source
 
 FORMS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ import pytest
 from masksift.errors import DataError, UsageError
 from masksift.schema import DataSpec
 from masksift.storage.datasets import find_sources, open_data_set
-from masksift.storage.sources import Overrides
+from masksift.storage.overrides import Overrides
 from masksift.storage.tables import hive_columns
 from sources import plain, refuses, write_source
 

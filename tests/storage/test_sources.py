@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from masksift.errors import DataError, UsageError
 from masksift.schema import DataSpec
 from masksift.storage.each import image_ids
-from masksift.storage.sources import Overrides, open_source
+from masksift.storage.overrides import Overrides
+from masksift.storage.sources import open_source
 from sources import LABELS, PREDICTIONS, Source, plain, refuses, write_source
 
 NAMES = ["road", "sky", "tree", "car"]

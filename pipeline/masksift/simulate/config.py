@@ -11,7 +11,7 @@ from masksift.sections import Arrays, ExecutorSection, Names, Numbers, Pairs, Se
 from masksift.simulate.kinds import KINDS, Setting
 from masksift.storage.access import Options
 from masksift.storage.labels import TRUTH
-from masksift.storage.sources import Overrides
+from masksift.storage.overrides import Overrides
 
 __all__ = ["SimulateConfig"]
 

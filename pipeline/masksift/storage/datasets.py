@@ -12,7 +12,8 @@ from masksift.errors import DataError
 from masksift.schema import DataSpec
 from masksift.storage.naming import source_names
 from masksift.storage.objects import filesystem_of, local_path
-from masksift.storage.sources import Overrides, open_source
+from masksift.storage.overrides import Overrides
+from masksift.storage.sources import open_source
 
 __all__ = ["find_sources", "open_data_set"]
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,37 +21,17 @@ from masksift.storage.chunks import said
 from masksift.storage.content import content
 from masksift.storage.naming import partitions_of, source_names
 from masksift.storage.objects import join, local_path
+from masksift.storage.overrides import Overrides
 from masksift.storage.patience import AT_FIRST
 from masksift.storage.stores import open_group
 from masksift.storage.written import MARK, open_written
 
-__all__ = ["Overrides", "described", "labels_url", "open_source"]
+__all__ = ["described", "labels_url", "open_plane", "open_source"]
 
 _PREDICTIONS = ("image", "class", "y", "x")
 _LABELS = ("image", "y", "x")
 _KINDS = ("probabilities", "logits")
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """What the configuration says of a source; None leaves it to the source's attributes."""
-
-    predictions: str = "predictions"
-    labels: str = "labels"
-    image_id: str = "image_id"
-    height: str = "height"
-    width: str = "width"
-    predictions_axes: tuple[str, ...] | None = None
-    labels_axes: tuple[str, ...] | None = None
-    classes: tuple[str, ...] | None = None
-    ignore: tuple[int, ...] | None = None
-    kind: str | None = None
-    scale: float | None = None
-    sum_tolerance: float | None = None
-    empty_label_chunks: str | None = None
-    remap: tuple[tuple[int, int], ...] = ()
-    labels_from: str | None = None
 
 
 def open_source(
@@ -153,6 +133,17 @@ def _group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
         if is_s3(url):
             raise unreachable(url, e) from e
         raise
+
+
+def open_plane(
+    url: str, name: str, axes: tuple[str, ...] | None, meant: tuple[int, ...], options: Mapping[str, Any]
+) -> tuple[ArraySpec, bool]:
+    """The facts of one array (image, y, x) of integers in a group that needs to hold no other, such as labels that
+    somebody corrected; and whether an absent chunk of it is lost data: it is not where its fill value is one of those
+    that may be ``meant``. Raises DataError."""
+    group = _group(url, options, f"Give the URL of a group that holds the array {name!r}")
+    array, spec = _array(group, url, name, "labels", _LABELS, axes)
+    return spec, _empty_is_lost(url, Overrides(), _attributes(group, array)) and array.fill_value not in meant
 
 
 def _member(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:

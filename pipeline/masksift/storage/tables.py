@@ -23,6 +23,8 @@ from masksift.storage.objects import Folder
 __all__ = [
     "CLASS_PAIRS",
     "CLASS_QUALITY",
+    "CURVES",
+    "MEASURES",
     "THRESHOLDS",
     "column",
     "floats",
@@ -69,6 +71,27 @@ CLASS_QUALITY = pa.schema(
         pa.field("pixels", pa.int64(), nullable=False),
         pa.field("flagged", pa.int64(), nullable=False),
         pa.field("quality", pa.float64()),  # 1 - flagged / pixels; null where no pixel is labelled so
+    ]
+)
+MEASURES = pa.schema(
+    [
+        pa.field("score", pa.string(), nullable=False),  # or `issue_mask`, `self_confidence`: what ranks pixels
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("at", pa.string()),  # `100`, `5%`, `errors` images; a least IoU; null where it has no such place
+        pa.field("value", pa.float64()),  # null where there is none: the note says why
+        pa.field("low", pa.float64()),  # of the bootstrap interval over images, 95 %
+        pa.field("high", pa.float64()),
+        pa.field("images", pa.int64(), nullable=False),  # ranked images
+        pa.field("errors", pa.int64(), nullable=False),  # what is to be found: images, pixels or regions
+        pa.field("note", pa.string()),
+    ]
+)
+CURVES = pa.schema(
+    [
+        pa.field("score", pa.string(), nullable=False),
+        pa.field("effort", pa.float64(), nullable=False),  # share of the ranked images that are reviewed
+        pa.field("recall", pa.float64(), nullable=False),  # share of the errors found among them
+        pa.field("precision", pa.float64(), nullable=False),  # share of errors among them
     ]
 )
 

@@ -1,0 +1,28 @@
+"""What is said of a source from outside of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Overrides"]
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the configuration says of a source; None leaves it to the source's attributes."""
+
+    predictions: str = "predictions"
+    labels: str = "labels"
+    image_id: str = "image_id"
+    height: str = "height"
+    width: str = "width"
+    predictions_axes: tuple[str, ...] | None = None
+    labels_axes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    ignore: tuple[int, ...] | None = None
+    kind: str | None = None
+    scale: float | None = None
+    sum_tolerance: float | None = None
+    empty_label_chunks: str | None = None
+    remap: tuple[tuple[int, int], ...] = ()
+    labels_from: str | None = None

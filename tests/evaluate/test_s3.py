@@ -1,0 +1,45 @@
+"""A run, its truth and the results on a real S3 server: the same figures as on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masksift.storage.access import capture
+from planted import evaluate, measures, name_of, plant, run_of, write_list, write_simulated
+from servers import Server, seaweedfs
+from sources import masksift
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server, and the environment of somebody who may read and write there."""
+    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
+        for name in list(os.environ):
+            if name.startswith("AWS_"):
+                monkeypatch.delenv(name)
+        for name, value in running.keys.items():
+            monkeypatch.setenv(name, value)
+        capture.cache_clear()
+        yield running
+        capture.cache_clear()
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_s3_is_the_evaluation_on_disk(server: Server, tmp_path: Path) -> None:
+    planted, files, lake = plant(images=12), server.filesystem(), "s3://lake/data"
+    run = run_of(planted, tmp_path / "data")
+    write_simulated(tmp_path / "data/sim", planted)
+    write_list(tmp_path / "data/wrong.csv", [{"image_id": name_of(i)} for i in planted.images])
+    files.put(f"{tmp_path}/data/", "lake/data/", recursive=True)
+    there = ("run", "--source", f"{lake}/given.zarr", "--out", f"{lake}/there", *server.flags)
+    assert masksift(*there) == 0
+    for name in ("right.zarr", "sim", "wrong.csv"):
+        assert evaluate(run, tmp_path / "data" / name, tmp_path / f"on-disk-{name}") == 0
+        words = (f"{lake}/there", f"{lake}/{name}", f"{lake}/ev-{name}", *server.flags)
+        assert evaluate(*words) == 0  # type: ignore[arg-type]
+        files.get(f"lake/data/ev-{name}/", f"{tmp_path}/on-s3-{name}/", recursive=True)
+        assert measures(tmp_path / f"on-s3-{name}") == measures(tmp_path / f"on-disk-{name}")
