@@ -22,13 +22,14 @@ __all__ = ["ATTEMPTS", "AT_FIRST", "Patience", "Unanswered", "cause_of"]
 
 T = TypeVar("T")
 
-ATTEMPTS = 10
-"""Times that a request is made, at most: half a minute on average, in which a server starts again."""
+ATTEMPTS = 12
+"""Times that a request is made, at most: half a minute at least, in which a server starts again."""
 AT_FIRST = 5
 """Times where a source or a folder is looked at for the first time: its address may just be wrong."""
-PAUSE, LONGEST = 0.2, 20.0
-"""Seconds: the first pause, and the longest. Each is twice the one before, and a draw decides how much of it is waited,
-so that a thousand workers do not come back at once (Brooker 2015, *Exponential backoff and jitter*)."""
+PAUSE, LONGEST = 0.2, 10.0
+"""Seconds: the first pause, and the longest. Each is twice the one before, and a draw decides how much of its second
+half is waited, so that a thousand workers do not come back at once (Brooker 2015, *Exponential backoff and jitter*:
+"equal jitter")."""
 SILENCE = 20.0
 """Seconds without an answer after which a request is given up. The next time it is twice as long: what is large takes
 its time."""
@@ -96,7 +97,8 @@ class Patience:
                 "See whether the store is well, and run the same command again",
             ) from error
         self.repeated += 1
-        return random.uniform(0, min(LONGEST, PAUSE * 2 ** (attempt - 1)))
+        most = min(LONGEST, PAUSE * 2 ** (attempt - 1))
+        return random.uniform(most / 2, most)
 
 
 def cause_of(failure: BaseException) -> str:
