@@ -1,11 +1,15 @@
-"""Shared by all tests: clusters that live as long as the session, on loopback and free ports."""
+"""Shared by all tests: clusters and servers on loopback and free ports."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from distributed import LocalCluster
+
+from masksift.storage.access import capture
+from servers import Server, seaweedfs
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +19,22 @@ def address() -> Iterator[str]:
         n_workers=2, threads_per_worker=1, memory_limit="3GiB", dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An S3 server with an empty bucket called `lake`."""
+    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture
+def keys(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment of somebody who may read and write there."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in server.keys.items():
+        monkeypatch.setenv(name, value)
+    capture.cache_clear()
+    yield
+    capture.cache_clear()

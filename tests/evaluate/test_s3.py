@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from masksift.storage.access import capture
 from planted import evaluate, measures, name_of, plant, run_of, write_list, write_simulated
-from servers import Server, seaweedfs
+from servers import Server
 from sources import masksift
 
 
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, and the environment of somebody who may read and write there."""
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
-        for name in list(os.environ):
-            if name.startswith("AWS_"):
-                monkeypatch.delenv(name)
-        for name, value in running.keys.items():
-            monkeypatch.setenv(name, value)
-        capture.cache_clear()
-        yield running
-        capture.cache_clear()
-
-
 @pytest.mark.slow
-def test_an_evaluation_on_s3_is_the_evaluation_on_disk(server: Server, tmp_path: Path) -> None:
+def test_an_evaluation_on_s3_is_the_evaluation_on_disk(server: Server, keys: None, tmp_path: Path) -> None:
     planted, files, lake = plant(images=12), server.filesystem(), "s3://lake/data"
     run = run_of(planted, tmp_path / "data")
     write_simulated(tmp_path / "data/sim", planted)

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from foreign import Folder, refused
-from masksift.storage.access import capture
-from servers import SECRET, Server, seaweedfs
+from servers import SECRET, Server
 from sources import contents, masksift
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, and the environment of somebody who may read and write there."""
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
-        for name in list(os.environ):
-            if name.startswith("AWS_"):
-                monkeypatch.delenv(name)
-        for name, value in running.keys.items():
-            monkeypatch.setenv(name, value)
-        capture.cache_clear()
-        yield running
-        capture.cache_clear()
 
 
 @pytest.mark.slow
 def test_an_ingest_on_s3_is_the_ingest_on_disk(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, keys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, files = Folder(tmp_path / "files"), server.filesystem()
     np.save(tmp_path / "files/labels.npy", folder.data.labels)

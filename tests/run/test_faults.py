@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +16,12 @@ import pytest
 from faults import Faults, proxy
 from masksift import stages
 from masksift.storage import access, patience
-from masksift.storage.access import capture
 from runs import command, small, start
-from servers import Server, seaweedfs
+from servers import Server
 from sources import complaint, masksift, plain, write_source
 
 CLIENTS = ("obstore", "s3fs")
 TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
-@pytest.fixture
-def keys(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The environment of somebody who may read and write."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    for name, value in server.keys.items():
-        monkeypatch.setenv(name, value)
-    capture.cache_clear()
-    yield
-    capture.cache_clear()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from masksift import stages
 from masksift.storage.access import capture
 from masksift.storage.iceberg import RUN_COLUMNS, Lake
 from rest_catalog import rest_catalog
-from servers import KEY, SECRET, Server, seaweedfs
+from servers import KEY, SECRET, Server
 from sources import Source, complaint, contents, erase, masksift, plain, rows, write_source
 
 TABLES = ("ranking", "images")
@@ -42,24 +41,6 @@ def lake(tmp_path: Path) -> tuple[str, ...]:
     """The words that name a catalog in a database, and a warehouse on disk."""
     return ("--table", "iceberg", "--iceberg.catalog", f"sqlite:///{tmp_path}/catalog.db", "--iceberg.warehouse",
             str(tmp_path / "lake"))  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
-@pytest.fixture
-def keys(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The environment of somebody who may read and write."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in server.keys.items():
-        monkeypatch.setenv(name, value)
-    capture.cache_clear()
-    yield
-    capture.cache_clear()
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +22,11 @@ from masksift.parts import Parts
 from masksift.run import make_job, open_and_plan
 from masksift.storage.access import Endpoint, Options, capture
 from masksift.storage.objects import Folder
-from servers import KEY, SECRET, Server, seaweedfs
+from servers import KEY, SECRET, Server
 from sources import complaint, masksift, plain, refuses, rows, write_source
 
 CLIENTS = ("obstore", "s3fs")
 TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
-@pytest.fixture
-def keys(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The environment of somebody who may read and write."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    for name, value in server.keys.items():
-        monkeypatch.setenv(name, value)
-    capture.cache_clear()
-    yield
-    capture.cache_clear()
 
 
 def put(server: Server, folder: Path, place: str) -> str:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from masksift.storage.access import capture
-from servers import SECRET, Server, seaweedfs
+from servers import SECRET, Server
 from sources import contents, masksift, plain, rows, write_source
 
 
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, and the environment of somebody who may read and write there."""
-    with seaweedfs(tmp_path_factory.mktemp("weed")) as running:
-        for name in list(os.environ):
-            if name.startswith("AWS_"):
-                monkeypatch.delenv(name)
-        for name, value in running.keys.items():
-            monkeypatch.setenv(name, value)
-        capture.cache_clear()
-        yield running
-        capture.cache_clear()
-
-
 @pytest.mark.slow
-def test_a_simulation_on_s3_is_the_simulation_on_disk(server: Server, tmp_path: Path) -> None:
+def test_a_simulation_on_s3_is_the_simulation_on_disk(server: Server, keys: None, tmp_path: Path) -> None:
     write_source(tmp_path / "a.zarr", plain(height=24, width=32), label_chunks=(1, 24, 32), label_shards=(4, 24, 32))
     files = server.filesystem()
     files.put(f"{tmp_path}/a.zarr/", "lake/a.zarr/", recursive=True)
