@@ -70,6 +70,7 @@ def test_a_store_that_fails_now_and_then_changes_nothing(
     assert tables(server, f"{place}-out", tmp_path / "out") == local(tmp_path / "undisturbed")
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["repeated"] <= spoilt
+    assert record["repeated"] > 0 or spoilt < 10, "few may all have befallen what is asked before the first task"
     assert record["retries"] == 0, "no task had to be run again"
     assert between.most <= 16 + 8, "chunks, and parts of tables"
 
@@ -123,7 +124,6 @@ def test_a_server_killed_with_9_and_started_again_changes_nothing(
     _, said = run.communicate(timeout=300)
     assert run.returncode == 3, said  # for one image is ignored as a whole
     assert tables(server, f"{place}-out", tmp_path / "out") == local(tmp_path / "undisturbed")
-    assert json.loads((tmp_path / "out/run.json").read_text())["repeated"] > 0
 
 
 # --------------------------------------------------------------------------------- what happens to source and results
