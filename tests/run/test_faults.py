@@ -161,8 +161,8 @@ def test_a_disk_that_fills_ends_the_run_and_with_more_room_it_goes_on(
     source = write_source(tmp_path / "a.zarr", plain(images=16))
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={blocks}k", "none", disk], capture_output=True)
-    if mounted.returncode:
+    small_disk = ["mount", "-t", "tmpfs", "-o", f"size={blocks}k", "none", disk]
+    if shutil.which("mount") is None or subprocess.run(small_disk, capture_output=True).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
         words = ("--source", source, "--out", disk / "out")
