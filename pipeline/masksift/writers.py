@@ -92,10 +92,9 @@ class _Writer(ABC):
         if not (0 <= part[0] < part[1]):
             raise UsageError(f"part is {part}", "which images are this writer's is not known", "Give (i, n), i < n")
         self._url = local_path(url) or url.rstrip("/")
-        if isinstance(storage, Options):  # keys that came with a task are not looked for again
-            self._options = storage
-        else:
-            self._options = StorageSection(**(storage or {})).options([url])
+        # keys that came with a task are not looked for again
+        own = storage if isinstance(storage, Options) else StorageSection(**(storage or {})).options([url])
+        self._options = own
         self._spec = _spec(self._url, images, height, width, classes, ignore, kind, dtype, scale, sum_tolerance,
                            label_dtype)  # fmt: skip
         self._share = part
@@ -287,8 +286,7 @@ class PredictionWriter(_Writer):
         self._pictures, self._padded = pictures, padded
         self._kept: dict[str, NDArray[Any]] = {}
         own = self.range
-        done = next((start for start in own[:: self.shard] if not self._arrays.has(start)), own.stop)
-        self._next = done
+        self._next = next((start for start in own[:: self.shard] if not self._arrays.has(start)), own.stop)
 
     @property
     def shards(self) -> int:
