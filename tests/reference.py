@@ -44,6 +44,7 @@ from reference_scores import (
     components,
     iou,
     mean,
+    omission,
     regions,
     softmin,
     tccp,
@@ -67,6 +68,7 @@ __all__ = [
     "confident_threshold",
     "iou",
     "mean",
+    "omission",
     "rank_cut",
     "regions",
     "softmax",
@@ -74,7 +76,7 @@ __all__ = [
     "tccp",
 ]
 
-SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
+SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco", "omission")
 LOWEST_THRESHOLD = 2e-6  # cleanlab's floor under a confident threshold
 MARGIN = 1e-6  # cleanlab's margin under a confident threshold
 
@@ -95,6 +97,7 @@ class Reference:
     S: list[int]  # whole units: 1 (unsigned integers, times scale), 2**-24 (float16), 2**-32 (float32)
     confident_threshold: list[float]
     decision_threshold: list[float]  # the tau that tccp used
+    ignored_share: list[float]  # r_k
     joint: list[list[int]]  # [given][predicted]
     estimated_issues: int
     cut: float | None  # None where M = 0 and where no cut is made (clc_rule="confident")
@@ -127,6 +130,25 @@ def class_statistics(
             total[given] += storage.units(image.stored[0][y, x])
             joint[given][image.a[y][x]] += 1
     return n, total, joint
+
+
+def confidence_by_class(image: Image, classes: int) -> tuple[list[float], list[float]]:
+    """h_k and g_k: m summed by predicted class, over ignored pixels among ignored ones alone, and over all."""
+    hidden: list[list[float]] = [[] for _ in range(classes)]
+    seen: list[list[float]] = [[] for _ in range(classes)]
+    for y, x, a in each(image.a):
+        seen[a].append(image.m[y][x])
+        near = [row[max(0, x - 1) : x + 2] for row in image.valid[max(0, y - 1) : y + 2]]
+        if not any(map(any, near)):
+            hidden[a].append(image.m[y][x])
+    return [math.fsum(part) for part in hidden], [math.fsum(part) for part in seen]
+
+
+def ignored_shares(images: Sequence[Image], classes: int) -> list[float]:
+    """r_k: of the confidence in class k, over all images that have a valid pixel, the share on ignored pixels."""
+    sums = [confidence_by_class(image, classes) for image in images if image.status == OK]
+    hidden, seen = ([math.fsum(each_of[i][k] for each_of in sums) for k in range(classes)] for i in (0, 1))
+    return [h / g if g else 0.0 for h, g in zip(hidden, seen, strict=True)]
 
 
 def lattice_bin(p: float) -> int:
@@ -231,8 +253,15 @@ def check_options(**options: Any) -> None:
             raise ValueError(f"{name} must be one of {allowed}, not {options[name]!r}")
 
 
-def scores_of(image: Image, flags: Plane, tau: Sequence[float], **options: Any) -> dict[str, float | None]:
-    """The seven scores; all None for a bad image and for one with no valid pixel."""
+def scores_of(
+    image: Image,
+    flags: Plane,
+    tau: Sequence[float],
+    confident: Sequence[float],
+    shares: Sequence[float],
+    **options: Any,
+) -> dict[str, float | None]:
+    """All scores; all None for a bad image and for one with no valid pixel."""
     if image.status != OK:
         return dict.fromkeys(SCORES)
     labels, predicted, s = image.over(image.label), image.over(image.a), image.over(image.s)
@@ -251,6 +280,7 @@ def scores_of(image: Image, flags: Plane, tau: Sequence[float], **options: Any) 
             aggregate=options["coco_aggregate"],
             min_area=options["coco_min_area"],
         ),
+        "omission": omission(*confidence_by_class(image, len(tau)), confident, shares),
     }
 
 
@@ -288,6 +318,7 @@ def audit(
     confident = [confident_threshold(n[k], total[k], storage.unit) for k in range(classes)]
     flags = [confidently_other(image, confident) for image in images]
     issues = sum(flagged for flag in flags for _, _, flagged in each(flag))
+    shares = ignored_shares(images, classes)
     cut = None
     if clc_rule == "rank":
         cut = rank_cut([s for image in images for s in image.over(image.s)], issues)
@@ -297,7 +328,9 @@ def audit(
         taus = balanced_thresholds(images, lattice, confident)
     return Reference(
         status=[image.status for image in images],
-        scores=[scores_of(image, f, taus, **of_scores) for image, f in zip(images, flags, strict=True)],
+        scores=[
+            scores_of(image, f, taus, confident, shares, **of_scores) for image, f in zip(images, flags, strict=True)
+        ],
         self_confidence=np.array([image.stored[0] for image in images]),
         predicted_class=np.array([image.stored[1] for image in images]),
         predicted_confidence=np.array([image.stored[2] for image in images]),
@@ -305,6 +338,7 @@ def audit(
         S=total,
         confident_threshold=confident,
         decision_threshold=taus,
+        ignored_share=shares,
         joint=joint,
         estimated_issues=issues,
         cut=cut,

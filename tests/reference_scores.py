@@ -1,4 +1,4 @@
-"""The seven scores of one image, components and regions: the part of the yardstick that knows one image only.
+"""The scores of one image, components and regions: the part of the yardstick that knows one image only.
 
 `reference` gives these names on; its docstring explains letters, [paper] and [reading].
 """
@@ -64,6 +64,16 @@ def iou(labels: Sequence[int], predicted: Sequence[int]) -> float:
         either = sum(1 for given, a in pairs if given == k or a == k)
         shares.append(both / either)
     return mean(shares)
+
+
+def omission(
+    hidden: Sequence[float], seen: Sequence[float], confident: Sequence[float], shares: Sequence[float]
+) -> float:
+    """1 - the share of confident predictions on ignored pixels, beyond what is usual of their class. [ours]"""
+    weights = [1 / max(t, 1 / len(confident)) for t in confident]
+    beyond = [w * max(0.0, h - r * g) for w, h, g, r in zip(weights, hidden, seen, shares, strict=True)]
+    whole = math.fsum(w * g for w, g in zip(weights, seen, strict=True))
+    return 1.0 - math.fsum(beyond) / whole if whole else 1.0
 
 
 def coco(planes: Sequence[Plane], valid: Plane, s: Plane, *, aggregate: str = "mean", min_area: float = 1e-4) -> float:

@@ -13,9 +13,10 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from camvid import CAMVID, EXPECTED, changed
-from masksift.config import resolve
+from masksift.config import build, resolve
 from masksift.progress import Reporter
 from masksift.run import run
+from masksift.simulate import SimulateConfig, simulate
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,3 +54,16 @@ def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
     assert ranking["rank"] == list(range(1, 102))
     assert len(set(ranking["image_id"])) == 101
     assert ranking["score"] == sorted(ranking["softmin"])
+
+
+def test_what_an_annotator_left_out_is_found_by_omission_alone(tmp_path: Path, address: str) -> None:
+    told = {"executor": {"kind": "dask", "address": address}, "sources": [str(CAMVID / "camvid.zarr")]}
+    lost = {"kind": "drop", "fill": "ignore", "objects": "one", "out": str(tmp_path / "lost")}
+    simulate(build(SimulateConfig, told | lost, {}), Reporter("quiet"))
+    audited = resolve(told | {"out": str(tmp_path / "out"), "labels_from": str(tmp_path / "lost" / "labels")}, {})
+    assert run(audited, Reporter("quiet")).exit_code == 0
+    images, truth = (pq.read_table(tmp_path / name).to_pydict() for name in ("out/images", "lost/truth"))
+    wrong = np.isin(images["image_id"], truth["image_id"])
+    found = {score: roc_auc_score(wrong, 1 - np.array(images[score])) for score in ("omission", "softmin", "clc")}
+    assert found["omission"] > 0.9
+    assert found["softmin"] < 0.7 > found["clc"]

@@ -27,6 +27,7 @@ from masksift.statistics import (
     count_confident,
     decision_thresholds,
     find_cut,
+    ignored_shares,
 )
 
 EVIDENCE = ("uint8", "uint16", "float16", "float32")
@@ -47,7 +48,7 @@ def merged(states: list[ClassStatistics], recipe: Recipe) -> ClassStatistics:
 
 
 def same(one: ClassStatistics, other: ClassStatistics) -> None:
-    assert (one.encoding, one.sums) == (other.encoding, other.sums)
+    assert (one.encoding, one.sums, one.hidden, one.seen) == (other.encoding, other.sums, other.hidden, other.seen)
     for name in ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     assert one.to_bytes() == other.to_bytes()
@@ -62,7 +63,7 @@ def states(draw: st.DrawFn) -> ClassStatistics:
         few = draw(st.lists(st.integers(0, 2**40), min_size=3, max_size=3))
         return np.resize(np.array([0, *few, 1], np.int64), shape)
 
-    sums = tuple(draw(st.lists(st.integers(0, 2**100), min_size=3, max_size=3)))
+    sums, hidden, seen = (tuple(draw(st.lists(st.integers(0, 2**100), min_size=3, max_size=3))) for _ in range(3))
     return ClassStatistics(
         encoding,
         counts(3, 3),
@@ -71,6 +72,8 @@ def states(draw: st.DrawFn) -> ClassStatistics:
         np.zeros((0, 256), np.int64),
         counts(3, 256),
         counts(3, 256),
+        hidden,
+        seen,
     )
 
 
@@ -157,6 +160,8 @@ def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
         spread(zero.confident_counts.shape, pixels // 10),
         rng.binomial(every, 1 / classes),
         every,
+        tuple(int(total) for total in rng.integers(0, 2**60, classes)),
+        tuple(int(total) for total in rng.integers(2**60, 2**62, classes)),
     )
 
 
@@ -181,6 +186,7 @@ def same_as_the_reference(data: drawn.Data, *, evidence: str = "auto", tau: str 
     assert found.confident.tolist() == wanted.confident_threshold
     assert found.decision.tolist() == wanted.decision_threshold
     assert (found.estimated_issues, found.cut) == (wanted.estimated_issues, wanted.cut)
+    assert found.ignored_share == pytest.approx(wanted.ignored_share, abs=1e-12, rel=0)
     assert statistics.self_counts.sum() == sum(wanted.n)
 
 
@@ -223,12 +229,15 @@ def test_sums_are_exact_where_floats_are_not() -> None:
         (total, 0),
         *(np.zeros(shape, np.int64) for shape in ((65536,), (0, 256))),
         *np.zeros((2, 2, 256), np.int64),
+        hidden=(3 * total, 0),
+        seen=(7 * total, 0),
     )
     many = reduce(ClassStatistics.merge, [state] * 5)
     assert many.sums == (total * 5, 0), "beyond 64 bits"
     assert many.sums[0] > 2**63
     wanted = float(Fraction(total, 3**36) * Fraction(1 / 65535))
     assert confident_thresholds(many).tolist() == [wanted, math.inf]
+    assert ignored_shares(many).tolist() == [3 / 7, 0.0]
 
 
 # ------------------------------------------------------------------------------------------------- thresholds
@@ -342,7 +351,7 @@ def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
     keys = np.array(codes, np.int64) >> encoding.key_shift
     return ClassStatistics(
         encoding, zero.joint, (int(fixed), 0), np.bincount(keys, minlength=encoding.bins), zero.confident_counts,
-        zero.lattice_own, zero.lattice_every,
+        zero.lattice_own, zero.lattice_every, zero.hidden, zero.seen,
     )  # fmt: skip
 
 
@@ -375,7 +384,7 @@ def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
     states = [counted(encoding, those) for encoding, those in codes.items()]
     cut = find_cut(states, rank, look)
     assert cut == values[rank - 1]
-    found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut)
+    found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut, np.array([0.0]))
     for encoding, those in codes.items():
         flagged = [code <= found.limits(encoding).cut for code in those]
         assert flagged == [encoding.value(code) <= values[rank - 1] for code in those], encoding

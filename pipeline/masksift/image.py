@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from masksift.kernels.condense import BadPixel, Recipe, Remap, class_dtype, class_plane, condense_slab
 from masksift.kernels.encoding import Encoding
+from masksift.kernels.ignored import confidence_by_class
 from masksift.kernels.tally import count_at_least, refine, tally
 from masksift.methods import Image, Method
 from masksift.schema import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, Verdict
@@ -24,6 +25,7 @@ from masksift.statistics import (
     count_confident,
     decision_thresholds,
     find_cut,
+    ignored_shares,
 )
 
 __all__ = [
@@ -138,7 +140,10 @@ class Condensing:
         )  # fmt: skip
         if counted.valid == 0:
             return Verdict(ALL_IGNORED, "every pixel is ignored"), None
-        return Verdict(SCORED), ClassStatistics.of_image(recipe.evidence, counted, self._own, self._every)
+        ignored = confidence_by_class(
+            self._labels, planes.predicted_class, planes.predicted_confidence, recipe.evidence, recipe.classes
+        )
+        return Verdict(SCORED), ClassStatistics.of_image(recipe.evidence, counted, self._own, self._every, *ignored)
 
 
 def confident_pixels(labels: NDArray[Any], planes: Planes, limits: NDArray[np.int64]) -> int:
@@ -176,7 +181,8 @@ def thresholds_of(statistics: ClassStatistics | Statistics, tau: str | float, lo
             wide[part.encoding] = limits
     issues += look.confident(wide) if wide else 0
     cut = find_cut(statistics.parts, issues, look.cut)
-    return Thresholds(confident, decision_thresholds(statistics, confident, tau), issues, cut)
+    decision = decision_thresholds(statistics, confident, tau)
+    return Thresholds(confident, decision, issues, cut, ignored_shares(statistics))
 
 
 def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:

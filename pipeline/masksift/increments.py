@@ -106,5 +106,6 @@ def frozen_thresholds(
         return np.array([np.inf if row[name] is None else row[name] for row in rows], np.float64)
 
     return Thresholds(
-        column("confident_threshold"), column("decision_threshold"), record["estimated_issues"], record["cut"]
-    )
+        column("confident_threshold"), column("decision_threshold"), record["estimated_issues"], record["cut"],
+        column("ignored_share"),
+    )  # fmt: skip

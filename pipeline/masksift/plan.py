@@ -62,7 +62,6 @@ class Settings:
     evidence_dtype: str = "auto"
     lattice: int = 4
     methods: tuple[str, ...] = ()
-    rule: str = "rank"
     remote: bool = False
 
 
@@ -198,7 +197,7 @@ def make_plan(
         + sum(_objects(s.labels) + 3 * _evidence_objects(s, x) for s, x in pairs),
         objects_to_write=(objects := _objects_to_write(pairs, own, len(blocks))),
         reads=sum(_reads_to_condense(s, x) for s, x in own)
-        + sum(_reads_to_score(s, x, settings) for s, x in pairs)
+        + sum(_reads_to_score(s, x) for s, x in pairs)
         + sum(-(-s.images // x.block) * (READS_A_BLOCK + READS_A_WALK * _walks(x)) for s, x in pairs)
         + READS_A_SOURCE * len(sources)
         + READS_A_RUN,
@@ -278,11 +277,10 @@ def _reads_to_condense(source: DataSpec, layout: Layout) -> int:
     return _reads(source.predictions, (images, source.classes, rows, columns)) + _reads(source.labels, labels)
 
 
-def _reads_to_score(source: DataSpec, layout: Layout, settings: Settings) -> int:
+def _reads_to_score(source: DataSpec, layout: Layout) -> int:
     """Scoring, and before it the second look at evidence of more than 8 bits."""
     labels = _reads(source.labels, (layout.group, source.height, source.width))
-    planes = 3 if settings.rule == "confident" else 2
-    planes += (0, 3, 4)[_walks(layout)]
+    planes = 3 + (0, 3, 4)[_walks(layout)]
     return (1 + _walks(layout)) * labels + planes * _evidence_objects(source, layout)
 
 
@@ -328,14 +326,13 @@ def _label_read(source: DataSpec, layout: Layout) -> int:
 
 def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     class_bytes = class_dtype(source.classes).itemsize
-    confidence = _itemsize(layout.evidence) * (2 if settings.rule == "confident" else 1)
-    planes = layout.group * source.pixels * (confidence + 2 * class_bytes + 1)
+    planes = layout.group * source.pixels * (_plane_bytes(source, layout) + class_bytes + 1)
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
     # Components of a strip: class numbers shifted by one, 4 bytes a pixel of component numbers, at worst 8 for the
     # equivalences, and 24 a component.
     components = min(source.pixels, STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
     written = _write_buffers(source, layout) * max(class_bytes, _itemsize(layout.evidence))
-    under_way = 4 * AHEAD_BYTES  # of labels and up to three planes
+    under_way = 4 * AHEAD_BYTES  # of labels and three planes
     return round(FRAGMENTS * (planes + labels + components + written + settings.remote * under_way))
 
 

@@ -49,14 +49,16 @@ def thresholds_table(
             "sum": float(total),
             "confident_threshold": None if np.isinf(confident) else confident,
             "decision_threshold": None if np.isinf(decision) else decision,
+            "ignored_share": share,
         }
-        for k, (name, pixels, total, confident, decision) in enumerate(
+        for k, (name, pixels, total, confident, decision, share) in enumerate(
             zip(
                 class_names,
                 statistics.pixels,
                 statistics.totals,
                 thresholds.confident,
                 thresholds.decision,
+                thresholds.ignored_share,
                 strict=True,
             )
         )

@@ -137,7 +137,7 @@ def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _settings(config: RunConfig) -> Settings:
     remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or "."))
-    return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, config.clc.rule, remote)
+    return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, remote)
 
 
 def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any]:

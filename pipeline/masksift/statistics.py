@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ __all__ = [
     "count_confident",
     "decision_thresholds",
     "find_cut",
+    "ignored_shares",
 ]
 
 SLACK = 1e-6
@@ -48,7 +50,8 @@ class ClassStatistics:
     class in units of ``encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
     ``confident_counts`` (K, 256) int64: predicted confidence of the pixels predicted as another class than the given
     one, by predicted class; 8-bit evidence only, else (0, 256). ``lattice_own``, ``lattice_every`` (K, 256) int64:
-    p_k of the lattice pixels labelled k, and of all.
+    p_k of the lattice pixels labelled k, and of all. ``hidden``, ``seen`` (K,) int: predicted confidence by predicted
+    class, over ignored pixels and over all (`confidence_by_class`), in units of ``encoding.unit``.
     """
 
     encoding: Encoding
@@ -58,6 +61,8 @@ class ClassStatistics:
     confident_counts: NDArray[np.int64]
     lattice_own: NDArray[np.int64]
     lattice_every: NDArray[np.int64]
+    hidden: tuple[int, ...]
+    seen: tuple[int, ...]
 
     @classmethod
     def zero(cls, recipe: Recipe) -> ClassStatistics:
@@ -72,16 +77,24 @@ class ClassStatistics:
             np.zeros((rows, 256), np.int64),
             np.zeros((k, 256), np.int64),
             np.zeros((k, 256), np.int64),
+            (0,) * k,
+            (0,) * k,
         )
 
     @classmethod
     def of_image(
-        cls, encoding: Encoding, tally: Tally, lattice_own: NDArray[np.int64], lattice_every: NDArray[np.int64]
+        cls,
+        encoding: Encoding,
+        tally: Tally,
+        lattice_own: NDArray[np.int64],
+        lattice_every: NDArray[np.int64],
+        hidden: NDArray[np.int64],
+        seen: NDArray[np.int64],
     ) -> ClassStatistics:
         """The state of one image."""
         return cls(
             encoding, tally.joint, tuple(tally.sums), tally.self_counts, tally.confident_counts, lattice_own,
-            lattice_every,
+            lattice_every, tuple(hidden.tolist()), tuple(seen.tolist()),
         )  # fmt: skip
 
     def merge(self, other: ClassStatistics) -> ClassStatistics:
@@ -94,11 +107,13 @@ class ClassStatistics:
         return ClassStatistics(
             self.encoding,
             self.joint + other.joint,
-            tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
+            _sums(self.sums, other.sums),
             self.self_counts + other.self_counts,
             self.confident_counts + other.confident_counts,
             self.lattice_own + other.lattice_own,
             self.lattice_every + other.lattice_every,
+            _sums(self.hidden, other.hidden),
+            _sums(self.seen, other.seen),
         )
 
     @property
@@ -119,11 +134,11 @@ class ClassStatistics:
 
     def to_bytes(self) -> bytes:
         """The state as the bytes of an npz archive, counts in the smallest dtype that holds them."""
-        words = np.array([divmod(total, _WORD) for total in self.sums], np.int64)
+        words = {name: np.array([divmod(total, _WORD) for total in getattr(self, name)], np.int64) for name in _SUMS}
         counts = {name: _small(getattr(self, name)) for name in _COUNTS}
         buffer = io.BytesIO()
         np.savez_compressed(
-            buffer, allow_pickle=False, dtype=self.encoding.dtype, scale=self.encoding.scale, sums=words, **counts
+            buffer, allow_pickle=False, dtype=self.encoding.dtype, scale=self.encoding.scale, **words, **counts
         )
         return buffer.getvalue()
 
@@ -132,9 +147,11 @@ class ClassStatistics:
         """The state that `to_bytes` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             encoding = Encoding(str(archive["dtype"]), float(archive["scale"]))
-            sums = tuple(int(high) * _WORD + int(low) for high, low in archive["sums"])
+            sums: dict[str, Any] = {
+                name: tuple(int(high) * _WORD + int(low) for high, low in archive[name]) for name in _SUMS
+            }
             counts = {name: archive[name].astype(np.int64) for name in _COUNTS}
-        return cls(encoding=encoding, sums=sums, **counts)
+        return cls(encoding=encoding, **sums, **counts)
 
 
 @dataclass(frozen=True)
@@ -172,10 +189,15 @@ class Statistics:
         return _added([part.lattice_every for part in self.parts])
 
 
+def _sums(some: Sequence[int], others: Sequence[int]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(some, others, strict=True))
+
+
 def _added(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return reduce(np.add, counts)
 
 
+_SUMS = ("sums", "hidden", "seen")
 _COUNTS = ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every")
 
 
@@ -187,12 +209,15 @@ def _small(counts: NDArray[np.int64]) -> NDArray[np.integer]:
 @dataclass(frozen=True)
 class Limits:
     """Thresholds as codes of one precision. ``confident``, ``decision`` (K,) int64: the least codes that reach them
-    (t_k with its slack); ``cut``: the largest code of self-confidence that clc flags, -1 where it flags nothing."""
+    (t_k with its slack); ``cut``: the largest code of self-confidence that clc flags, -1 where it flags nothing.
+    ``mean``, ``ignored_share`` (K,) float64: t_k and r_k as they are."""
 
     encoding: Encoding
     confident: NDArray[np.int64]
     decision: NDArray[np.int64]
     cut: int
+    mean: NDArray[np.float64]
+    ignored_share: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -201,19 +226,21 @@ class Thresholds:
 
     ``confident`` (K,) float64: t_k, +inf for a class without a pixel. ``decision`` (K,) float64: tau_k of tccp.
     ``estimated_issues``: M of clc. ``cut``: the self-confidence up to which clc flags; None flags nothing.
+    ``ignored_share`` (K,) float64: r_k of omission.
     """
 
     confident: NDArray[np.float64]
     decision: NDArray[np.float64]
     estimated_issues: int
     cut: float | None
+    ignored_share: NDArray[np.float64]
 
     def limits(self, encoding: Encoding) -> Limits:
         """The thresholds as codes of a precision."""
         above = None if self.cut is None else math.nextafter(self.cut, math.inf)
         return Limits(
             encoding, confident_codes(encoding, self.confident), codes_at_least(encoding, self.decision),
-            -1 if above is None else encoding.code_at_least(above) - 1,
+            -1 if above is None else encoding.code_at_least(above) - 1, self.confident, self.ignored_share,
         )  # fmt: skip
 
 
@@ -247,6 +274,17 @@ def decision_thresholds(
             gains = [int(h) * others - int(a) * positives for h, a in zip(hits, alarms, strict=True)]
             decision[k] = (gains.index(max(gains)) + 1) / 256
     return decision
+
+
+def ignored_shares(statistics: ClassStatistics | Statistics) -> NDArray[np.float64]:
+    """r_k: of the confidence in predictions of class k, the share that lies on ignored pixels, (K,) float64 in [0, 1];
+    0 of a class that is never predicted. The quotient is formed exactly and rounded once."""
+    sums = [
+        [sum((total * part.encoding.unit for total, part in zip(each, statistics.parts, strict=True)), Fraction())
+         for each in zip(*(getattr(part, name) for part in statistics.parts), strict=True)]
+        for name in ("hidden", "seen")
+    ]  # fmt: skip
+    return np.array([float(hidden / seen) if seen else 0.0 for hidden, seen in zip(*sums, strict=True)])
 
 
 def confident_codes(encoding: Encoding, confident: NDArray[np.float64]) -> NDArray[np.int64]:

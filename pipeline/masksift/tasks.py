@@ -243,18 +243,15 @@ def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     masks = job.masks(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows: list[dict[str, Any]] = []
-    names = EVIDENCE if job.rule == "confident" else EVIDENCE[:2]
-    evidence, limits = _Evidence(job, part, verdicts, names), thresholds.limits(part.evidence)
+    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.limits(part.evidence)
     with Behind(at_once=masks.local) as behind:
         for start, given, planes in evidence.groups():
             mask = np.zeros(given.shape, np.uint8)
             for i in range(len(given)):
                 row: dict[str, Any] = {}
                 if verdicts[start + i - block.start].status == SCORED:
-                    confident = planes[2][i] if len(planes) > 2 else None
-                    image = Image(
-                        given[i], planes[1][i], planes[0][i], confident, spec.classes, limits, job.rule, mask[i]
-                    )
+                    own, predicted, confident = (plane[i] for plane in planes)
+                    image = Image(given[i], predicted, own, confident, spec.classes, limits, job.rule, mask[i])
                     row = score_image(image, job.methods)
                     pairs[0] += image.flagged_pairs
                     pairs[1] += image.flagged_pairs > 0

@@ -21,9 +21,11 @@ from section import Section, table
 from masksift.image import Condensing, Planes, confident_pixels, score_image, thresholds_of
 from masksift.kernels.condense import Recipe, class_plane
 from masksift.kernels.encoding import Encoding
-from masksift.methods import METHODS, Image, make_methods
+from masksift.methods import Image, make_methods
 from masksift.statistics import ClassStatistics
 
+SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
+"""The seven of the paper."""
 IMAGES, CLASSES, HEIGHT, WIDTH = 16, 19, 512, 1024
 PIXELS = HEIGHT * WIDTH
 ROUNDS = 5
@@ -90,7 +92,8 @@ class Case:
     def score(self, i: int, names: tuple[str, ...]) -> dict[str, Any]:
         planes = self.kept[i][0]
         image = Image(
-            self.given[i], planes.predicted_class, planes.self_confidence, None, CLASSES, self.limits, mask=self.mask
+            self.given[i], planes.predicted_class, planes.self_confidence, planes.predicted_confidence, CLASSES,
+            self.limits, mask=self.mask,
         )  # fmt: skip
         return score_image(image, make_methods(names, {}))
 
@@ -121,8 +124,8 @@ CASES = (
 
 
 def report(folder: Path, cases: Sequence[tuple[str, str]] = CASES) -> Section:
-    every = tuple(METHODS)
-    plain = tuple(name for name in METHODS if name != "coco")
+    every = SCORES
+    plain = tuple(name for name in SCORES if name != "coco")
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
     for dtype, kind in cases:

@@ -58,6 +58,7 @@ def test_the_schema_of_every_table() -> None:
     assert columns(THRESHOLDS) == {
         "class_id": "int32", "class_name": "string", "pixels": "int64", "sum": "double",
         "confident_threshold": "double?", "decision_threshold": "double?",
+        "ignored_share": "double",
     }  # fmt: skip
     assert columns(CLASS_PAIRS) == {
         "given": "int32", "suggested": "int32", "given_name": "string", "suggested_name": "string", "pixels": "int64",

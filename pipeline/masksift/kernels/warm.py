@@ -12,6 +12,7 @@ from masksift.kernels.components import component_means
 from masksift.kernels.condense import BadPixel, Recipe, class_plane, condense_slab
 from masksift.kernels.counts import count, softmin_sums
 from masksift.kernels.encoding import Encoding
+from masksift.kernels.ignored import confidence_by_class
 from masksift.kernels.tally import count_at_least, refine, tally
 
 __all__ = ["warm"]
@@ -45,6 +46,7 @@ def _score(
     count(labels, winner, own, encoding, 3, limits, 100)
     count(labels, winner, own, encoding, 3, limits, 100, (best, limits))
     count_at_least(*flat, best.reshape(-1), limits)
+    confidence_by_class(labels, winner, best, encoding, 3)
     component_means(winner, labels, own, encoding, 3, 1)
     if encoding.dtype == "float32":
         refine(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))

@@ -11,6 +11,7 @@ from masksift.methods.cil import CIL
 from masksift.methods.clc import CLC
 from masksift.methods.coco import CoCo
 from masksift.methods.iou import IoU
+from masksift.methods.omission import Omission
 from masksift.methods.softmin import Softmin
 from masksift.methods.tccp import TCCP
 
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "clc": CLC,
     "iou": IoU,
     "coco": CoCo,
+    "omission": Omission,
 }
 
 

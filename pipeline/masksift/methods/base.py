@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from masksift.kernels.counts import Counts, count
 from masksift.kernels.encoding import Encoding
+from masksift.kernels.ignored import confidence_by_class
 from masksift.statistics import Limits
 
 __all__ = ["Image", "Method", "Rule"]
@@ -24,15 +25,14 @@ class Image:
 
     ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
     (H, W), same dtype. ``self_codes``, ``confident_codes`` (H, W): codes of ``encoding`` (`Encoding.values` makes
-    probabilities of them); ``confident_codes`` may be None where the rule does not ask for it. ``limits``: the
-    thresholds of the data set in these codes. ``rule``: how clc flags. ``mask``: where its flags go, (H, W) uint8,
-    C-contiguous; None for memory of their own.
+    probabilities of them). ``limits``: the thresholds of the data set in these codes. ``rule``: how clc flags.
+    ``mask``: where its flags go, (H, W) uint8, C-contiguous; None for memory of their own.
     """
 
     labels: NDArray[np.unsignedinteger]
     predicted_class: NDArray[np.unsignedinteger]
     self_codes: NDArray[np.unsignedinteger]
-    confident_codes: NDArray[np.unsignedinteger] | None
+    confident_codes: NDArray[np.unsignedinteger]
     classes: int
     limits: Limits
     rule: Rule = "rank"
@@ -50,14 +50,16 @@ class Image:
     @cached_property
     def counts(self) -> Counts:
         """Counts over the valid pixels; ``above`` counts s >= tau_l."""
-        confidence = None
-        if self.rule == "confident":
-            assert self.confident_codes is not None, "the rule 'confident' needs the predicted confidence"
-            confidence = (self.confident_codes, self.limits.confident)
+        confidence = (self.confident_codes, self.limits.confident) if self.rule == "confident" else None
         return count(
             self.labels, self.predicted_class, self.self_codes, self.encoding, self.classes,
             self.limits.decision, self.limits.cut, confidence, self.mask,
         )  # fmt: skip
+
+    @cached_property
+    def ignored(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(hidden, seen), (K,) int64 each: see `confidence_by_class`."""
+        return confidence_by_class(self.labels, self.predicted_class, self.confident_codes, self.encoding, self.classes)
 
     @property
     def issue_mask(self) -> NDArray[np.uint8]:

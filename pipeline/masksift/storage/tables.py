@@ -52,6 +52,7 @@ THRESHOLDS = pa.schema(
         pa.field("sum", pa.float64(), nullable=False),  # S_k: sum of their self-confidence
         pa.field("confident_threshold", pa.float64()),  # t_k; null where no pixel is labelled so
         pa.field("decision_threshold", pa.float64()),  # tau_k of tccp; null likewise
+        pa.field("ignored_share", pa.float64(), nullable=False),  # r_k of omission
     ]
 )
 CLASS_PAIRS = pa.schema(

@@ -1,0 +1,67 @@
+"""What a model sees where the annotator said nothing (numba): confidence by predicted class, on ignored pixels and on
+all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.kernels.compiling import inner, kernel
+from masksift.kernels.encoding import Encoding
+from masksift.kernels.tally import CODE, HALF, half_to_fixed, sum_mode
+
+__all__ = ["confidence_by_class"]
+
+
+@inner
+def _inside(labels, y, x, classes):
+    """Whether all neighbours of an ignored pixel that lie in the image are ignored too."""
+    height, width = labels.shape
+    for row in range(max(0, y - 1), min(height, y + 2)):
+        for column in range(max(0, x - 1), min(width, x + 2)):
+            if labels[row, column] < classes:
+                return False
+    return True
+
+
+@kernel
+def _sum(labels, predicted, codes, singles, mode, hidden, seen):
+    # Predicted classes come in long runs, which are added up before they are booked.
+    classes = seen.size
+    for y in range(labels.shape[0]):
+        current, total = np.int64(predicted[y, 0]), np.int64(0)
+        for x in range(labels.shape[1]):
+            winner = np.int64(predicted[y, x])
+            if winner != current:
+                seen[current] += total
+                current, total = winner, np.int64(0)
+            if mode == CODE:
+                fixed = np.int64(codes[y, x])
+            elif mode == HALF:
+                fixed = half_to_fixed(codes[y, x])
+            else:
+                fixed = np.int64(np.rint(np.float64(singles[y, x]) * 4294967296.0))
+            total += fixed
+            if labels[y, x] >= classes and _inside(labels, y, x, classes):
+                hidden[winner] += fixed
+        seen[current] += total
+
+
+def confidence_by_class(
+    labels: NDArray[np.unsignedinteger],
+    predicted_class: NDArray[np.unsignedinteger],
+    predicted_confidence: NDArray[np.unsignedinteger],
+    encoding: Encoding,
+    classes: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(hidden, seen), (K,) int64 each: predicted confidence summed by predicted class, in units of ``Encoding.unit``.
+
+    ``hidden``: over ignored pixels all of whose neighbours are ignored too: the borders that annotators leave between
+    objects are not meant. ``seen``: over all pixels of the image. Class plane (H, W) whose ignored pixels hold the
+    dtype's maximum, predicted class (H, W), codes of predicted confidence (H, W). An image has at most 2^31 - 1 pixels.
+    """
+    hidden, seen = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    codes = np.ascontiguousarray(predicted_confidence)
+    singles = codes.view(np.float32) if encoding.dtype == "float32" else np.empty((0, 0), np.float32)
+    _sum(labels, predicted_class, codes, singles, sum_mode(encoding), hidden, seen)
+    return hidden, seen
