@@ -69,7 +69,7 @@ def start(words: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_products(out: Path, stage: str, count: int, process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_for_products(out: Path, stage: str, count: int, process: subprocess.Popen[str], seconds: float = 180) -> None:
     """Until so many blocks of a stage are done."""
     folder = out / "manifest" / stage
     until = time.monotonic() + seconds

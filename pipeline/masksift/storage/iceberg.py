@@ -50,6 +50,8 @@ BATCH_BYTES = 128 << 20
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts to commit, at most."""
 _ATTEMPT = "masksift.attempt"
+SQLITE_WAITS = 60
+"""Seconds that a catalog in SQLite is waited for while another run commits."""
 _SQL, _REST = ("sqlite", "postgresql"), ("http", "https")
 
 T = TypeVar("T")
@@ -190,6 +192,8 @@ class Lake:
         if self._kind in _SQL:
             from pyiceberg.catalog.sql import SqlCatalog
 
+            if self._kind == "sqlite" and "?" not in self.catalog:  # it waits five seconds for others' commits, else
+                told["uri"] = f"{self.catalog}?timeout={SQLITE_WAITS}"
             path = local_path(told["warehouse"])  # a relative one would be another place for each reader
             return SqlCatalog("default", **told if path is None else {**told, "warehouse": f"file://{path}"})
         raise UsageError(
