@@ -21,6 +21,7 @@ from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
 from masksift.evaluate.config import EvaluateConfig, of_words
 from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
+from masksift.predict.config import PredictConfig
 from masksift.schema import SCORED
 from masksift.simulate.config import SimulateConfig
 
@@ -156,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("words", nargs="*", metavar="KIND", help="of error; and, or, a TOML file with the keys")
     _add_keys(simulate, SimulateConfig)
     _add_log(simulate)
+    predict = _verb(verbs, "predict", _predict, "cross-validated predictions for a source; resumes by itself")
+    predict.add_argument("config", nargs="?", help="TOML file with the keys")
+    _add_keys(predict, PredictConfig)
+    _add_log(predict)
     demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
     demo.add_argument("--workers", type=int, default=2, help="worker processes")
@@ -317,6 +322,15 @@ def _simulate(words: argparse.Namespace) -> int:
         known = ", ".join(get_args(SimulateConfig.model_fields["kind"].annotation))
         raise UsageError("no kind of error is given", "there is nothing to simulate", f"Give one of {known}")
     print(simulate(build(SimulateConfig, tree, flags), Reporter(words.log_format)).text)
+    return 0
+
+
+def _predict(words: argparse.Namespace) -> int:
+    from masksift.predict import predict
+    from masksift.progress import Reporter
+
+    tree = from_toml(words.config) if words.config else {}
+    print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), Reporter(words.log_format)).text)
     return 0
 
 

@@ -110,6 +110,11 @@ class _Writer(ABC):
         return range(min(images, units * i // n * unit), min(images, units * (i + 1) // n * unit))
 
     @property
+    def shards(self) -> int:
+        """Pieces of the whole source: the most writers that can share it."""
+        return -(-self._spec.images // self._unit())
+
+    @property
     def next_image(self) -> int:
         """The image that is expected next: after an interruption, where to go on."""
         return self._next
@@ -287,11 +292,6 @@ class PredictionWriter(_Writer):
         self._kept: dict[str, NDArray[Any]] = {}
         own = self.range
         self._next = next((start for start in own[:: self.shard] if not self._arrays.has(start)), own.stop)
-
-    @property
-    def shards(self) -> int:
-        """Shards of the whole source: the most writers that can share it."""
-        return -(-self._spec.images // self.shard)
 
     @property
     def written(self) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
+from masksift.classifier import Sample, fit, sample_pixels
 from masksift.demo import classifier
-from masksift.demo.classifier import CrossValidated, features, fit, fold_of_images, sample_pixels, train
+from masksift.demo.classifier import CrossValidated, fold_of_images, train
 from masksift.demo.scenes import draw_scene
 from masksift.demo.work import processes
 
@@ -46,14 +45,6 @@ def test_it_is_far_better_than_the_commonest_class(predicted, scenes):
     assert np.mean(predicted.argmax(axis=1)[valid] == labels[valid]) > commonest + 0.15
 
 
-def test_training_twice_predicts_the_same_bytes(scenes):
-    image, labels = scenes[0][0], scenes[1][0]
-    once, twice = (
-        fit([sample_pixels(image, labels, CLASSES, np.random.default_rng(1))], (0, 1)).predict(image) for _ in range(2)
-    )
-    assert np.array_equal(once, twice)
-
-
 def test_the_labels_of_an_image_have_no_influence_on_its_own_prediction(scenes, trained, predicted):
     """The proof of "out of sample": other labels for a whole fold, the same bytes for it, other bytes for the rest."""
     images, labels = scenes
@@ -65,13 +56,6 @@ def test_the_labels_of_an_image_have_no_influence_on_its_own_prediction(scenes, 
     assert all(not np.array_equal(a, b) for a, b in zip(again[~mine], predicted[~mine], strict=True))
 
 
-def test_a_class_sampled_more_often_than_it_occurs_is_predicted_less(scenes):
-    sample = sample_pixels(scenes[0][0], scenes[1][0], CLASSES, np.random.default_rng(1))
-    rare = replace(sample, counts=np.where(np.arange(CLASSES) == 0, sample.counts // 100, sample.counts))
-    road, rare_road = (fit([each], (0, 1)).predict(scenes[0][0])[0].mean() for each in (sample, rare))
-    assert rare_road < 0.7 * road
-
-
 def test_a_model_is_fitted_to_the_samples_of_the_other_folds_only(scenes, monkeypatch):
     seen = []
 
@@ -81,7 +65,7 @@ def test_a_model_is_fitted_to_the_samples_of_the_other_folds_only(scenes, monkey
 
     def marked(image, labels, classes, generator):
         sample = sample_pixels(image, labels, classes, generator)
-        return classifier.Sample(sample.features, sample.labels, sample.counts + 1_000_000 * number[image.tobytes()])
+        return Sample(sample.features, sample.labels, sample.counts + 1_000_000 * number[image.tobytes()])
 
     number = {image.tobytes(): index + 1 for index, image in enumerate(scenes[0])}
     monkeypatch.setattr(classifier, "fit", spy)
@@ -89,18 +73,6 @@ def test_a_model_is_fitted_to_the_samples_of_the_other_folds_only(scenes, monkey
     model = train(*scenes, CLASSES, seed=0, folds=3)
     for fold, images in enumerate(seen):
         assert images == {index + 1 for index in range(6) if model.fold[index] != fold}
-
-
-def test_ignored_pixels_are_not_trained_on(scenes):
-    image, labels = scenes[0][0], scenes[1][0]
-    sample = sample_pixels(image, np.where(labels == 0, 255, labels), CLASSES, np.random.default_rng(0))
-    assert set(np.unique(sample.labels).tolist()) <= set(range(1, CLASSES))
-    assert sample.counts[0] == 0
-
-
-def test_an_image_without_labels_gives_no_training_pixels(scenes):
-    sample = sample_pixels(scenes[0][0], np.full(SMALL, 255, np.uint8), CLASSES, np.random.default_rng(0))
-    assert sample.features.shape[0] == sample.labels.size == sample.counts.sum() == 0
 
 
 def test_a_class_never_seen_in_training_has_probability_zero(scenes):
@@ -116,19 +88,9 @@ def test_folds_are_of_equal_size_and_every_image_is_in_one():
     assert not np.array_equal(fold, fold_of_images(11, 4, seed=6))
 
 
-def test_features_do_not_depend_on_memory_layout_and_are_finite(scenes):
-    table = features(scenes[0][0])
-    assert table.shape[:2] == (SMALL[0] // 2, SMALL[1] // 2)
-    assert table.dtype == np.float32
-    assert np.isfinite(table).all()
-    assert np.array_equal(table, features(np.asfortranarray(scenes[0][0])))
-
-
 def test_what_cannot_be_learnt_from_is_refused(scenes):
     with pytest.raises(ValueError, match="3 images cannot make 4 folds"):
         fold_of_images(3, 4, seed=0)
-    with pytest.raises(ValueError, match="47 x 96 pixels has no whole blocks"):
-        features(scenes[0][0][1:])
     with pytest.raises(ValueError, match=r"hold 1 class\(es\)"):
         train(scenes[0], np.zeros_like(scenes[1]), CLASSES, seed=0, folds=2)
 

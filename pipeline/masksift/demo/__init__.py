@@ -4,7 +4,7 @@
     found_at_top(ids_worst_first, truth)               # how many known errors a ranking puts first
 
 The predictions come from classifiers trained there and then on the erroneous labels, each image by a model that never
-saw it. scikit-learn and scipy are needed for that (`pip install "masksift[demo]"`), and for nothing else in masksift.
+saw it. scikit-learn and scipy are needed for that: `pip install "masksift[demo]"`.
 """
 
 from __future__ import annotations

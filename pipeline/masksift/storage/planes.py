@@ -20,7 +20,7 @@ from masksift.storage.arrays import ChunkReader
 from masksift.storage.chunks import ChunkCheck, Unreadable, said
 from masksift.storage.stores import WatchedStore, open_store
 
-__all__ = ["CLASSES", "EVIDENCE", "MASK", "EvidenceArrays", "PredictionArrays", "write_ids"]
+__all__ = ["CLASSES", "EVIDENCE", "MASK", "EvidenceArrays", "PredictionArrays", "write_ids", "write_numbers"]
 
 CLASSES = "predicted_class"
 EVIDENCE = ("self_confidence", CLASSES, "predicted_confidence")
@@ -213,3 +213,13 @@ def write_ids(
     group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
     array = _array(group, "image_id", shape=(images,), dtype=str, chunks=(chunk,))
     array[start : start + len(ids)] = np.array(ids, dtype=object)
+
+
+def write_numbers(url: str, options: Mapping[str, Any], name: str, values: NDArray[np.integer[Any]]) -> None:
+    """Write one number for each image of a source (N,), in one chunk."""
+    group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
+    array = _array(
+        group, name, shape=values.shape, dtype=values.dtype.name, chunks=values.shape, fill_value=0,
+        dimension_names=("image",),
+    )  # fmt: skip
+    array[:] = values

@@ -26,7 +26,7 @@ from masksift.storage.patience import AT_FIRST
 from masksift.storage.stores import open_group
 from masksift.storage.written import MARK, open_written
 
-__all__ = ["described", "labels_url", "open_plane", "open_source"]
+__all__ = ["described", "labels_url", "open_plane", "open_source", "optional"]
 
 _PREDICTIONS = ("image", "class", "y", "x")
 _LABELS = ("image", "y", "x")
@@ -52,8 +52,8 @@ def open_source(
     images = spec.images
     return replace(
         spec, index=index, name=name or spec.name,
-        image_id=_optional(group, url, overrides.image_id, "image_id", images),
-        extent=tuple(_optional(group, url, own, role, images)
+        image_id=optional(group, url, overrides.image_id, "image_id", images),
+        extent=tuple(optional(group, url, own, role, images)
                      for own, role in ((overrides.height, "height"), (overrides.width, "width"))),
         fill_is_missing=_empty_is_lost(url, overrides, of_labels) and labels[0].fill_value not in spec.ignore,
         facts={"metadata": _fingerprint(predictions[0], labels[0]),
@@ -358,7 +358,7 @@ def _remap(
     return remap
 
 
-def _optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
+def optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
     """The array of one value an image that may be there; it must be where the configuration names it."""
     array = _member(group, url, name)
     what = {"image_id": "ids"}.get(role, f"{role}s")
