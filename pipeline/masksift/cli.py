@@ -24,6 +24,7 @@ from masksift.interruption import ignore, install
 from masksift.predict.config import PredictConfig
 from masksift.schema import SCORED
 from masksift.simulate.config import SimulateConfig
+from masksift.sweep.config import SweepConfig
 
 if TYPE_CHECKING:
     from masksift.run import Outcome
@@ -161,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("config", nargs="?", help="TOML file with the keys")
     _add_keys(predict, PredictConfig)
     _add_log(predict)
+    sweep = _verb(verbs, "sweep", _sweep, "many settings of known errors and scores, measured from evidence kept once")
+    sweep.add_argument("config", nargs="?", help="TOML file with the keys of the sweep")
+    _add_keys(sweep, SweepConfig)
+    _add_log(sweep)
     demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
     demo.add_argument("--workers", type=int, default=2, help="worker processes")
@@ -331,6 +336,15 @@ def _predict(words: argparse.Namespace) -> int:
 
     tree = from_toml(words.config) if words.config else {}
     print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), Reporter(words.log_format)).text)
+    return 0
+
+
+def _sweep(words: argparse.Namespace) -> int:
+    config = build(SweepConfig, from_toml(words.config) if words.config else {}, _flags(words, SweepConfig))
+    from masksift.progress import Reporter
+    from masksift.sweep.line import sweep
+
+    print(sweep(config, Reporter(words.log_format)).text)
     return 0
 
 

@@ -250,6 +250,7 @@ def _no_table(model: type[BaseModel], name: str, value: Any) -> UsageError:
 
 _TYPES = {
     "tuple_type": "a list",
+    "too_short": "a list that is not empty",
     "string_type": "text",
     "string_too_short": "text that is not empty",
     "int_type": "a whole number",

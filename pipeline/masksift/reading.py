@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,11 +16,23 @@ from numpy.typing import DTypeLike, NDArray
 
 from masksift.image import LabelCheck
 from masksift.kernels.condense import class_dtype
-from masksift.plan import Window
+from masksift.plan import Layout, Window
 from masksift.schema import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict
 from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
 
-__all__ = ["Behind", "Memory", "ahead", "judge", "label_windows", "own_part", "place_of", "read_labels", "read_window"]
+__all__ = [
+    "Behind",
+    "Memory",
+    "ahead",
+    "expect",
+    "judge",
+    "label_windows",
+    "own_part",
+    "place_of",
+    "read_labels",
+    "read_window",
+    "slabs",
+]
 
 T = TypeVar("T")
 
@@ -118,6 +130,38 @@ def read_window(
         inside = out[first - window.start : last - window.start]
         parts += read_window(reader, chunk, replace(window, start=first, stop=last), inside)
     return parts
+
+
+def expect(
+    spec: DataSpec, layout: Layout, predictions: ArrayReader, labels: ArrayReader, start: int, stop: int
+) -> None:
+    """Say what `read_labels` and `slabs` will read of images [start, stop), group by group, in its order."""
+    groups = list(layout.groups(start, stop))
+    windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
+    predictions.expect(place_of(window, spec.classes) for window in windows)
+    labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
+
+
+def slabs(
+    spec: DataSpec, layout: Layout, reader: ArrayReader, memory: Memory, start: int, sizes: NDArray[np.int64],
+    verdicts: dict[int, Verdict],
+) -> Iterator[tuple[int, NDArray[Any], int, int]]:  # fmt: skip
+    """(image, predictions (K, h, w), y0, x0) of every slab of the n images from ``start`` on, whose own rows and
+    columns are ``sizes`` (n, 2): each is read once, and good until the next one is asked for. Images with a verdict are
+    passed over; those whose chunks are lost get one."""
+
+    def read(window: Window, turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+        images, *area = window.shape
+        out = memory.array(f"predictions {turn}", (images, spec.classes, *area), spec.predictions.dtype)
+        return read_window(reader, spec.predictions.chunks[0], window, out)
+
+    for window, parts in ahead(read, layout.windows(start, start + len(sizes), spec.height, spec.width)):
+        for first, last, part in parts:
+            for i in range(first, last):
+                if isinstance(part, Verdict):
+                    judge(verdicts, i, part)
+                elif i not in verdicts and (own := part[i - first][:, *own_part(window, sizes[i - start])]).size:
+                    yield i, own, window.y0, window.x0
 
 
 def ahead(read: Callable[[Window, int], T], windows: Iterator[Window]) -> Iterator[tuple[Window, T]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 
 from masksift.errors import UsageError
 from masksift.storage.access import Endpoint, Options, capture, is_s3, redacted
@@ -25,7 +25,9 @@ __all__ = [
     "Names",
     "Numbers",
     "Pairs",
+    "Positives",
     "Section",
+    "Shares",
     "SoftminSection",
     "StorageSection",
     "TccpSection",
@@ -60,9 +62,21 @@ def _paired(value: Any) -> Any:
     return value
 
 
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Each once: in which order they were given says nothing."""
+    return tuple(sorted(set(values)))
+
+
 Word = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Positives = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_listed), AfterValidator(_ascending), Field(min_length=1)
+]
+Shares = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_listed), AfterValidator(_ascending),
+    Field(min_length=1),
+]  # fmt: skip
 Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
 Amount = Annotated[str | int, BeforeValidator(_counted)]
 Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_listed)]

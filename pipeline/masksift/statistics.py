@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
 from typing import Any
@@ -116,6 +116,12 @@ class ClassStatistics:
             _sums(self.seen, other.seen),
         )
 
+    def minus(self, other: ClassStatistics) -> ClassStatistics:
+        """What is to be merged with ``other`` to give this state: a difference, whose counts may be negative."""
+        sums: dict[str, Any] = {name: tuple(-total for total in getattr(other, name)) for name in _SUMS}
+        counts: dict[str, Any] = {name: -getattr(other, name) for name in _COUNTS}
+        return self.merge(replace(other, **sums, **counts))
+
     @property
     def pixels(self) -> NDArray[np.int64]:
         """n_k: valid pixels labelled k, (K,) int64."""
@@ -202,8 +208,8 @@ _COUNTS = ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_e
 
 
 def _small(counts: NDArray[np.int64]) -> NDArray[np.integer]:
-    most = int(counts.max(initial=0))
-    return counts.astype(np.min_scalar_type(most))
+    least, most = int(counts.min(initial=0)), int(counts.max(initial=0))
+    return counts.astype(np.min_scalar_type(most if least == 0 else min(least, -1 - most)))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,18 +23,8 @@ from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.methods import Image
 from masksift.parts import Job, Part
-from masksift.plan import Layout, Window
-from masksift.reading import (
-    Behind,
-    Memory,
-    ahead,
-    judge,
-    label_windows,
-    own_part,
-    place_of,
-    read_labels,
-    read_window,
-)
+from masksift.plan import Layout
+from masksift.reading import Behind, Memory, expect, label_windows, place_of, read_labels, slabs
 from masksift.schema import SCORED, DataSpec, Receipt, Verdict
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.arrays import ArrayReader
@@ -47,6 +36,7 @@ from masksift.storage.tables import images_schema, table_of, write_table
 
 __all__ = [
     "PairCounts",
+    "check_codes",
     "condense_block",
     "count_block",
     "images_part",
@@ -54,6 +44,7 @@ __all__ = [
     "load_statistics",
     "refine_block",
     "score_block",
+    "used_by",
 ]
 
 CONDENSE, SCORE = "condense", "score"
@@ -87,7 +78,7 @@ def condense_block(job: Job, part: Part) -> Receipt:
     verdicts: list[Verdict] = []
     memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
     behind_by = 1 if layout.written_behind(spec, local=evidence.local) else 0
-    _expect(predictions, labels, part)
+    expect(spec, layout, predictions, labels, block.start, block.stop)
     with Behind(at_once=not behind_by) as behind:
         for turn, (start, stop) in enumerate(layout.groups(block.start, block.stop)):
             planes, group_verdicts, group_statistics = _condense_group(
@@ -99,19 +90,10 @@ def condense_block(job: Job, part: Part) -> Receipt:
             statistics = statistics.merge(group_statistics)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
-        **_used(predictions, labels, evidence, manifest, puts=1), seconds=time.perf_counter() - started,
+        **used_by(predictions, labels, evidence, manifest, puts=1), seconds=time.perf_counter() - started,
     )  # fmt: skip
     manifest.save(CONDENSE, part.place, condensed_product(statistics, verdicts, receipt))
-    return replace(receipt, **_used(predictions, labels, evidence, manifest))
-
-
-def _expect(predictions: ArrayReader, labels: ArrayReader, part: Part) -> None:
-    """Say what the block will read, in its order."""
-    spec, layout, block = part.spec, part.layout, part.block
-    groups = list(layout.groups(block.start, block.stop))
-    windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
-    predictions.expect(place_of(window, spec.classes) for window in windows)
-    labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
+    return replace(receipt, **used_by(predictions, labels, evidence, manifest))
 
 
 def _write_planes(evidence: EvidenceArrays, start: int, planes: tuple[NDArray[Any], ...]) -> None:
@@ -126,7 +108,7 @@ class _User(Protocol):
     def used(self) -> Counter[str]: ...
 
 
-def _used(*users: _User, puts: int = 0) -> dict[str, Any]:
+def used_by(*users: _User, puts: int = 0) -> dict[str, Any]:
     """What they all took of their stores; ``puts``: objects that are still to be put."""
     return dict(sum((user.used for user in users), Counter(puts=puts)))
 
@@ -166,18 +148,8 @@ def _condense_group(
         plane[(sizes < shape[1:]).any(axis=1)] = 0
     images = [Condensing(given[i], Planes(*(plane[i] for plane in planes)), recipe) for i in range(stop - start)]
 
-    def read(window: Window, turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
-        images, *area = window.shape
-        out = memory.array(f"predictions {turn}", (images, spec.classes, *area), spec.predictions.dtype)
-        return read_window(predictions, spec.predictions.chunks[0], window, out)
-
-    for window, parts in ahead(read, layout.windows(start, stop, spec.height, spec.width)):
-        for first, last, part in parts:
-            for i in range(first, last):
-                if isinstance(part, Verdict):
-                    judge(verdicts, i, part)
-                elif i not in verdicts and (own := part[i - first][:, *own_part(window, sizes[i - start])]).size:
-                    images[i - start].slab(own, window.y0, window.x0)
+    for i, slab, y0, x0 in slabs(spec, layout, predictions, memory, start, sizes, verdicts):
+        images[i - start].slab(slab, y0, x0)
     statistics = ClassStatistics.zero(recipe)
     answers = []
     for i, image in enumerate(images, start):
@@ -262,12 +234,12 @@ def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     folder.used["bytes_written"] += write_table(folder, name, table, spec.class_names)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
-        **_used(evidence, masks, folder, manifest, puts=1), seconds=time.perf_counter() - started,
+        **used_by(evidence, masks, folder, manifest, puts=1), seconds=time.perf_counter() - started,
     )  # fmt: skip
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, pixels=pairs[0], images=pairs[1])
     manifest.save(SCORE, block.number, {"pairs": buffer.getvalue(), "receipt": json.dumps(asdict(receipt)).encode()})
-    return replace(receipt, **_used(evidence, masks, folder, manifest))
+    return replace(receipt, **used_by(evidence, masks, folder, manifest))
 
 
 def images_part(fingerprint: str, number: int) -> str:
@@ -328,7 +300,7 @@ class _Evidence:
                 stored = self._arrays.read(name, start, stop, memory.array(name, given.shape, dtypes[name]))
                 planes.append(stored if name == CLASSES else encoding.codes(stored))
                 most = spec.classes - 1 if name == CLASSES else encoding.top
-                _check_codes(name, planes[-1], most, spec, start)
+                check_codes(name, planes[-1], most, spec, start)
             yield start, given, tuple(planes)
 
     def _check_labels(self, lost: Mapping[int, Verdict]) -> None:
@@ -346,7 +318,7 @@ def _labels_of(job: Job, part: Part) -> ArrayReader:
     return ArrayReader(part.spec.labels, job.options, absent_is_missing=part.spec.fill_is_missing)
 
 
-def _check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec: DataSpec, start: int) -> None:
+def check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec: DataSpec, start: int) -> None:
     """The kernels count by these numbers and trust them; a flipped bit decodes in silence. Raises DataError."""
     if (found := int(plane.max())) > most:
         raise DataError(

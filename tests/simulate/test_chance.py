@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from making import a_few
-from masksift.simulate.chance import chosen, generator_of
+from masksift.simulate.chance import chosen, generator_of, joined_at
 
 shares = st.floats(0, 1)
 
@@ -25,6 +25,14 @@ def test_as_many_as_the_share_says(seed: int, images: int, share: float) -> None
 def test_a_larger_share_has_those_of_a_smaller_one(images: int, one: float, other: float) -> None:
     small, large = (set(chosen(3, "swap", "a", images, share)) for share in sorted((one, other)))
     assert small <= large
+
+
+@a_few
+@given(st.integers(1, 60), st.lists(st.floats(0, 1), min_size=1, max_size=4).map(sorted))
+def test_images_join_at_the_first_share_that_has_them(images: int, several: list[float]) -> None:
+    joined = joined_at(3, "swap", "a", images, several)
+    for number, share in enumerate(several):
+        assert [i for i in range(images) if joined[i] <= number] == chosen(3, "swap", "a", images, share)
 
 
 def test_seed_kind_and_source_each_have_a_say() -> None:

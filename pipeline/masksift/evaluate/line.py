@@ -34,7 +34,7 @@ from masksift.storage.listed import ImageRows, image_rows
 from masksift.storage.objects import Folder, join, local_path
 from masksift.storage.tables import CURVES, MEASURES, table_of, write_table
 
-__all__ = ["Outcome", "evaluate"]
+__all__ = ["Outcome", "evaluate", "require_extra"]
 
 OUTPUTS = ("measures.parquet", "curves.parquet", "report.md", "precision_recall.png", "recall_over_effort.png")
 SHOWN = 5
@@ -77,7 +77,7 @@ class _Known:
 
 def evaluate(config: EvaluateConfig, report: Reporter) -> Outcome:
     """Measure every score of the run against the truth and write the results. Raises MasksiftError."""
-    _require_extra()
+    require_extra()
     run = _open_run(config)
     out = _results(config, run.job.options)
     methods = list(run.record["configuration"]["methods"])
@@ -101,7 +101,8 @@ def evaluate(config: EvaluateConfig, report: Reporter) -> Outcome:
     return Outcome(console_text(told), len(known.strangers), tuple(known.strangers[:SHOWN]))
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
+    """Raises UsageError where a package is missing that measures or draws."""
     for name in ("scipy.stats", "sklearn.metrics", "matplotlib.figure"):
         try:
             importlib.import_module(name)

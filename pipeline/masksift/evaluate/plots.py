@@ -10,12 +10,12 @@ import numpy as np
 
 from masksift.evaluate.review import Curve
 
-__all__ = ["precision_recall", "recall_over_effort"]
+__all__ = ["CHANCE", "figure_of", "look", "png_of", "precision_recall", "recall_over_effort", "tidy"]
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Those of Okabe and Ito, which colour-blind readers tell apart, without the yellow, which nobody sees on white."""
 _DASHES = ("-", "--", "-.", ":")
-_CHANCE = "#8c8c8c"
+CHANCE = "#8c8c8c"
 
 
 def precision_recall(curves: Mapping[str, Curve], areas: Mapping[str, float], share: float) -> bytes:
@@ -25,7 +25,7 @@ def precision_recall(curves: Mapping[str, Curve], areas: Mapping[str, float], sh
     for name, style in _styles(curves, areas):
         curve = curves[name]
         axes.plot(100 * curve.recall, 100 * curve.precision, label=f"{name} (AUPRC {areas[name]:.3f})", **style)
-    axes.axhline(100 * share, color=_CHANCE, linewidth=1.2, zorder=1, label=f"chance ({share:.3f})")
+    axes.axhline(100 * share, color=CHANCE, linewidth=1.2, zorder=1, label=f"chance ({share:.3f})")
     axes.set_xlabel("recall: wrong images found (% of all wrong images)")
     axes.set_ylabel("precision (% of the images reviewed)")
     return _png(figure, axes)
@@ -37,8 +37,8 @@ def recall_over_effort(curves: Mapping[str, Curve], areas: Mapping[str, float], 
     for name, style in _styles(curves, areas):
         curve = curves[name]
         axes.plot(np.append(0, 100 * curve.effort), np.append(0, 100 * curve.recall), label=name, **style)
-    axes.plot([0, 100], [0, 100], color=_CHANCE, linewidth=1.2, zorder=1, label="chance")
-    axes.plot([0, 100 * share, 100], [0, 100, 100], color=_CHANCE, linewidth=1.2, linestyle=":", zorder=3,
+    axes.plot([0, 100], [0, 100], color=CHANCE, linewidth=1.2, zorder=1, label="chance")
+    axes.plot([0, 100 * share, 100], [0, 100, 100], color=CHANCE, linewidth=1.2, linestyle=":", zorder=3,
               label="perfect order")  # fmt: skip
     axes.set_xlabel("images reviewed, worst first (% of all ranked images)")
     axes.set_ylabel("recall: wrong images found (% of all wrong images)")
@@ -50,31 +50,49 @@ def _styles(curves: Mapping[str, Curve], areas: Mapping[str, float]) -> Iterator
     one shows where another lies under it."""
     names = list(curves)
     for rank, name in enumerate(sorted(names, key=lambda name: -areas[name])):
-        place = names.index(name)
-        dash = _DASHES[(place % len(_COLORS) + place // len(_COLORS)) % len(_DASHES)]
-        yield name, {"color": _COLORS[place % len(_COLORS)], "linestyle": dash, "linewidth": max(1.4, 3.4 - 0.3 * rank)}
+        yield name, {**look(names.index(name)), "linewidth": max(1.4, 3.4 - 0.3 * rank)}
+
+
+def look(place: int) -> dict[str, Any]:
+    """Colour and dashes of the line of that number, which no other of the first 28 has."""
+    dash = _DASHES[(place % len(_COLORS) + place // len(_COLORS)) % len(_DASHES)]
+    return {"color": _COLORS[place % len(_COLORS)], "linestyle": dash}
 
 
 def _figure(title: str) -> tuple[Any, Any]:
-    """A figure without a display, which no other figure of the process knows of."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 5.0), dpi=144, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figure_of(8.0, 5.0)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 103)
-    axes.grid(color="#e5e5e5", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     return figure, axes
 
 
+def figure_of(width: float, height: float) -> Any:
+    """A figure of so many inches without a display, which no other figure of the process knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Any) -> None:
+    """A light grid below the lines, and no frame."""
+    axes.grid(color="#e5e5e5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _png(figure: Any, axes: Any) -> bytes:
-    """The same curves give the same bytes: no date, no version in them."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, handlelength=3.0)
+    return png_of(figure)
+
+
+def png_of(figure: Any) -> bytes:
+    """The same curves give the same bytes: no date, no version in them."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

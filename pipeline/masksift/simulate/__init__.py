@@ -38,7 +38,7 @@ from masksift.storage.objects import Folder, join, local_path
 from masksift.storage.tables import path_columns, truth_schema
 from masksift.versions import versions
 
-__all__ = ["RECORD", "Outcome", "simulate"]
+__all__ = ["A_PIXEL", "RECORD", "Outcome", "setting_of", "simulate"]
 
 RECORD = "simulate.json"
 AT_ONCE = 16
@@ -68,7 +68,7 @@ def simulate(config: SimulateConfig, report: Reporter) -> Outcome:
     _need_scipy()
     options = config.options()
     sources = open_data_set(config.sources, config.overrides(), options)
-    settings = [_setting(config, spec) for spec in sources]
+    settings = [setting_of(config, spec) for spec in sources]
     claim = _claim(config, sources)
     job = Job(
         local_path(config.out) or config.out, claim["fingerprint"], config.seed, config.arrays.labels,
@@ -105,7 +105,7 @@ def _need_scipy() -> None:
         ) from e  # fmt: skip
 
 
-def _setting(config: SimulateConfig, spec: DataSpec) -> Setting:
+def setting_of(config: SimulateConfig, spec: DataSpec) -> Setting:
     """How errors of a source are made. Raises UsageError, DataError where it has not what is asked for."""
     values = stored_values(spec)
     classes = range(spec.classes) if config.classes is None else [_number(spec, name) for name in config.classes]

@@ -25,6 +25,7 @@ __all__ = [
     "CLASS_QUALITY",
     "CURVES",
     "MEASURES",
+    "SWEEP",
     "THRESHOLDS",
     "column",
     "floats",
@@ -93,6 +94,24 @@ CURVES = pa.schema(
         pa.field("effort", pa.float64(), nullable=False),  # share of the ranked images that are reviewed
         pa.field("recall", pa.float64(), nullable=False),  # share of the errors found among them
         pa.field("precision", pa.float64(), nullable=False),  # share of errors among them
+    ]
+)
+SWEEP = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),  # of error
+        pa.field("share", pa.float64(), nullable=False),  # of the images that were chosen to get one
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("temperature", pa.float64()),  # of softmin; null of all others
+        pa.field("images", pa.int64(), nullable=False),  # ranked images
+        pa.field("errors", pa.int64(), nullable=False),  # those of them whose labels are wrong
+        pa.field("auroc", pa.float64()),  # null, as all that follow, where there is none: the note says why
+        pa.field("auprc", pa.float64()),  # average precision
+        pa.field("kendall_tau", pa.float64()),  # of 1 - score and the share of wrong pixels
+        pa.field("at", pa.string(), nullable=False),  # how many images are reviewed: `errors`, `100`, `5%`
+        pa.field("precision", pa.float64()),  # errors among them, over these images
+        pa.field("lift", pa.float64()),  # precision over the share of errors in all
+        pa.field("recall", pa.float64()),  # errors among them, over all errors
+        pa.field("note", pa.string()),
     ]
 )
 
