@@ -1,0 +1,107 @@
+"""Candidates of a score: evidence of a pixel, and ways to make one number of an image of it. 1 = most suspicious.
+
+For the study of scores alone: plain numpy, 8-bit probabilities, many images in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["Evidence", "aggregates"]
+
+Planes = NDArray[np.uint8]
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of n images with labels given (n, H, W), 255 ignored, and predictions (n, K, H, W) in 1/255, of which
+    ``winner``: the predicted class and its probability, (n, H, W) each."""
+
+    labels: Planes
+    predictions: Planes
+    winner: tuple[Planes, Planes]
+
+    @cached_property
+    def planes(self) -> tuple[Planes, Planes, Planes, NDArray[np.bool_]]:
+        """s, m and predicted class, (n, H, W) each, and which pixels are valid."""
+        valid = self.labels < self.predictions.shape[1]
+        held = np.where(valid, self.labels, 0).astype(np.intp)
+        s = np.take_along_axis(self.predictions, held[:, None], axis=1)[:, 0]
+        a, m = self.winner
+        return s, m, a, valid
+
+    @cached_property
+    def statistics(self) -> tuple[Floats, Floats, Floats]:
+        """t_k (K,); share of the pixels of a class with a lower s (K, 256); rarity of the label given the prediction,
+        log scale, in [0, 1] (K, K)."""
+        k, (s, _, a, valid) = self.predictions.shape[1], self.planes
+        given = self.labels[valid].astype(np.intp)
+        joint = np.bincount(given * k + a[valid], minlength=k * k).reshape(k, k)
+        histograms = np.bincount(given * 256 + s[valid], minlength=k * 256).reshape(k, 256)
+        pixels = np.maximum(joint.sum(axis=1), 1)
+        rarity = -np.log((joint + 0.5) / (joint.sum(axis=0) + 0.5 * k)) / np.log(1e4)
+        percentile = (np.cumsum(histograms, axis=1) - histograms / 2) / pixels[:, None]
+        t = histograms @ np.arange(256) / 255 / pixels
+        return np.where(t > 2e-6, t, 1.0), percentile, np.minimum(1, rarity)
+
+    def suspicions(self, basis: Evidence) -> Iterator[tuple[str, list[Floats]]]:
+        """Every candidate's evidence of each image, in [0, 1], 1 = most suspicious: of its valid pixels, or one number.
+        ``basis``: whose statistics are used."""
+        codes, best, a, valid = self.planes
+        t, percentile, rarity = basis.statistics
+        given = np.where(valid, self.labels, 0)
+        s, m = codes / np.float32(255), best / np.float32(255)
+        mark = "" if basis is self else ", statistics of the right labels"
+        planes = {
+            f"1 - s / t_l{mark}": 1 - np.minimum(1, s / t[given]),
+            f"1 - percentile of s in its class{mark}": 1 - percentile[given, codes],
+            f"(1 - s) x rarity of l given a{mark}": (1 - s) * rarity[given, a],
+        }
+        if basis is self:
+            planes |= {"1 - s": 1 - s, "m - s": m - s}
+            for name in ("1 - s", "1 - s / t_l"):
+                planes |= {f"{name}, box of {share:.1%} of the diagonal": boxes(planes[name], valid, share)
+                           for share in (0.005, 0.02)}  # fmt: skip
+            pairs = np.where(valid & (given != a), given.astype(np.uint16) * self.predictions.shape[1] + a + 1, 0)
+            yield "m - s of the largest region", [largest(*each) for each in zip(pairs, m - s, strict=True)]
+        for name, plane in planes.items():
+            yield name, [values[here] for values, here in zip(plane, valid, strict=True)]
+
+
+def boxes(planes: Floats, valid: NDArray[np.bool_], share: float) -> Floats:
+    """Means over the valid pixels of squares around each pixel."""
+    size = 2 * max(1, round(share * float(np.hypot(*valid.shape[1:])))) + 1
+    over = [ndimage.uniform_filter(here.astype(np.float32), size) for here in valid]
+    sums = [ndimage.uniform_filter(plane * here, size) for plane, here in zip(planes, valid, strict=True)]
+    return np.clip(np.stack(sums) / np.maximum(np.stack(over), 0.25), 0, 1)
+
+
+def largest(pairs: NDArray[np.uint16], gap: Floats) -> Floats:
+    """(1,): the greatest sum of `gap` over an 8-connected region of one value of `pairs` (H, W), 0 in none; a pixel."""
+    numbers = cc3d.connected_components(pairs, connectivity=8)
+    return np.array([np.bincount(numbers.reshape(-1), gap.reshape(-1))[1:].max(initial=0) / pairs.size])
+
+
+def aggregates(values: Floats) -> dict[str, float]:
+    """The ways to make one number of an image's pixels, by histograms of 4,096 steps."""
+    if values.size == 1:
+        return {"": float(values[0])}
+    counts = np.bincount(np.rint(values * 4095).astype(np.int64), minlength=4096)[::-1]
+    levels, found = np.arange(4096)[::-1] / 4095, {}
+    upto = np.append(0, np.cumsum(counts))
+    for share in (0.005, 0.01, 0.02, 0.05, 1.0):
+        taken = np.diff(np.minimum(upto, np.ceil(share * values.size)))
+        found["mean" if share == 1 else f"worst {share:.1%}"] = float(taken @ levels / taken.sum())
+    for temperature in (0.05, 0.1):
+        weights = counts * np.exp((levels - levels[counts > 0][0]) / temperature)
+        found[f"softmin {temperature}"] = float(weights @ levels / weights.sum())
+    return found
