@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from masksift.cli import main
 from masksift.config import RunConfig, dotted_keys, from_toml, nearest, resolve
 from masksift.errors import UsageError
-from masksift.methods import METHODS
+from masksift.methods import METHODS, OF_ENSEMBLES
 from masksift.sections import parse_bytes
 from sources import refuses
 
@@ -138,6 +138,33 @@ def test_print_config_shows_every_key_and_runs_nothing(tmp_path: Path, capsys: p
 def test_what_print_config_shows_is_the_same_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     told = typed(capsys, "--source", "s", "--out", "o", "--ignore", "255", "--executor.memory", "4 GiB")
     assert resolve(told, {}).model_dump(mode="json") == told
+
+
+def test_several_predictions_are_an_ensemble_and_one_in_a_list_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = resolve(toml(tmp_path, "[arrays]", 'predictions = ["p", "q"]'), {})
+    assert wanted.arrays.members == wanted.overrides().names == ("p", "q")
+    assert wanted.methods == (*METHODS, *OF_ENSEMBLES), "all that there are"
+    told = typed(capsys, "--source", "s", "--out", "o", "--arrays.predictions", "p, q")
+    assert told == wanted.model_dump(mode="json") | {"sources": ["s"]}
+    assert resolve(told, {}) == wanted
+    alone = resolve(toml(tmp_path, "[arrays]", 'predictions = ["p"]'), {})
+    assert (alone.arrays.predictions, alone.arrays.members, alone.overrides().names) == ("p", (), ("p",))
+    assert alone.methods == tuple(METHODS)
+
+
+@pytest.mark.parametrize("names", ["p,q,p", [], [f"m{m}" for m in range(256)]])
+def test_members_are_two_or_more_each_once(names: Any) -> None:
+    with refuses(UsageError, r"arrays.predictions is .*; the members of an ensemble are 2 to 255 arrays, each once"):
+        resolve(NEEDED, {"arrays.predictions": names})
+
+
+def test_an_ensemble_may_be_asked_for_some_methods_and_a_single_prediction_not_for_consensus() -> None:
+    ensemble = {"arrays.predictions": "p,q", "methods": "consensus", "rank_by": "consensus"}
+    assert resolve(NEEDED, ensemble).methods == ("consensus",)
+    with refuses(UsageError, r"'consensus' is asked for, and the predictions are 'p' alone; it needs the votes of an"):
+        resolve(NEEDED, {**ensemble, "arrays.predictions": "p"})
 
 
 def test_one_number_may_stand_for_a_list_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

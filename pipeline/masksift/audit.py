@@ -17,9 +17,11 @@ from masksift.errors import DataError
 from masksift.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts, score_image, thresholds_of
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
-from masksift.methods import METHODS, Image
+from masksift.kernels.ensemble import member_recipe
+from masksift.methods import Image
 from masksift.schema import SCORED, Verdict
 from masksift.statistics import ClassStatistics, Thresholds
+from masksift.storage.members import check_alike
 from masksift.storage.tables import images_schema, table_of
 from masksift.tasks import PairCounts
 
@@ -35,7 +37,7 @@ def audit(
     class_names: Sequence[str] | None = None,
     ignore: int | Sequence[int] = (),
     image_ids: Sequence[str] | None = None,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] | None = None,
     rank_by: str = "softmin",
     kind: str = "probabilities",
     scale: float | None = None,
@@ -50,22 +52,32 @@ def audit(
     ``labels`` (N, H, W), integers; ``pred_probs`` (N, K, H, W), float16/32/64 probabilities (or logits, with
     ``kind="logits"``), or uint8/uint16 in steps of ``scale`` (default 1/255, 1/65535): numpy arrays, or anything
     that answers ``[i]`` with an array-like (zarr, dask, xarray, a memory map). One image at a time is in memory, and 3
-    to 9 bytes a pixel of all of them. ``ignore``: label values that do not count.
+    to 9 bytes a pixel of all of them. ``ignore``: label values that do not count. A list of several such arrays is an
+    ensemble: of each image the members' mean is judged, and ``methods`` may name `consensus`. ``methods``: default all
+    that the predictions allow.
 
     Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels
     or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.methods`.
     """
+    members = list(pred_probs) if isinstance(pred_probs, (list, tuple)) else [pred_probs]
     config = resolve(
         {
-            "sources": ["memory"], "out": "memory", "methods": list(methods), "rank_by": rank_by, "kind": kind,
+            "sources": ["memory"], "out": "memory", "rank_by": rank_by, "kind": kind,
+            **({} if methods is None else {"methods": list(methods)}),
+            "arrays": {"predictions": [f"pred_probs[{m}]" for m in range(len(members))]},
             "ignore": np.atleast_1d(list(ignore) if isinstance(ignore, Iterable) else ignore).tolist(),
             "scale": scale, "sum_tolerance": sum_tolerance, "softmin": {"temperature": temperature},
             "tccp": {"tau": tau}, "clc": {"rule": rule}, "evidence": {"dtype": evidence_dtype},
         },
         {},
     )  # fmt: skip
-    images, classes = _shape(labels, pred_probs)
-    recipe = _recipe(np.dtype(pred_probs.dtype).name, classes, kind, scale, sum_tolerance, evidence_dtype, config)
+    check_alike({f"pred_probs[{m}]": tuple(member.shape) for m, member in enumerate(members)})
+    (images, classes), *_ = [_shape(labels, member) for member in members]
+    recipes = [
+        _recipe(np.dtype(member.dtype).name, classes, kind, scale, sum_tolerance, evidence_dtype, config)
+        for member in members
+    ]
+    recipe, of_members = _of_mean(recipes, config, evidence_dtype) if len(members) > 1 else (recipes[0], [])
     names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(classes))
     ids = list(image_ids) if image_ids is not None else [str(i) for i in range(images)]
     if len(names) != classes or len(ids) != images:
@@ -73,7 +85,10 @@ def audit(
             f"{len(names)} class names and {len(ids)} image ids are given for {classes} classes and {images} images",
             "which belongs to which cannot be known", "Give one each",
         )  # fmt: skip
-    kept = [_condense(labels[i], pred_probs[i], recipe, config.ignore or ()) for i in range(images)]
+    kept = [
+        _condense(labels[i], [member[i] for member in members], recipe, of_members, config.ignore or ())
+        for i in range(images)
+    ]
     statistics = ClassStatistics.zero(recipe)
     for one in kept:
         statistics = statistics if one.statistics is None else statistics.merge(one.statistics)
@@ -130,7 +145,8 @@ class Audit:
         planes = one.planes
         return Image(
             one.labels, planes.predicted_class, planes.self_confidence, planes.predicted_confidence, len(self._names),
-            self._limits, self._config.clc.rule,
+            self._limits, self._config.clc.rule, votes_against=planes.votes_against,
+            members=len(self._config.arrays.members),
         )  # fmt: skip
 
     @cached_property
@@ -215,13 +231,29 @@ def _recipe(
     return Recipe(classes, dtype, step, kind, Encoding(kept, step if integers else 1.0), allowed, config.tccp.lattice)
 
 
-def _condense(labels: Any, pred_probs: Any, recipe: Recipe, ignore: tuple[int, ...]) -> _Kept:
-    """Condense one image: labels (H, W), pred_probs (K, H, W)."""
+def _of_mean(recipes: Sequence[Recipe], config: RunConfig, evidence: str) -> tuple[Recipe, list[tuple[str, Recipe]]]:
+    """How the mean of an ensemble is condensed, and each member taken in, by the members' own recipes."""
+    classes = recipes[0].classes
+    kept = Encoding("float16" if evidence == "auto" else evidence)
+    mean = Recipe(classes, "float32", 1.0, "probabilities", kept, float(classes), config.tccp.lattice)
+    takers = [member_recipe(classes, one.dtype, one.scale, one.kind, one.sum_tolerance) for one in recipes]
+    return mean, list(zip(config.arrays.members, takers, strict=True))
+
+
+def _condense(
+    labels: Any, predictions: Sequence[Any], recipe: Recipe, members: list[tuple[str, Recipe]], ignore: tuple[int, ...]
+) -> _Kept:
+    """Condense one image: labels (H, W), predictions (K, H, W) each."""
     check = LabelCheck(recipe.classes, ignore)
     plane = check.plane(np.asarray(labels)).astype(class_dtype(recipe.classes))
-    planes = Planes.empty(plane.shape[0], plane.shape[1], recipe)
+    planes = Planes.empty(plane.shape[0], plane.shape[1], recipe, votes=bool(members))
     if check.verdict is not None:
         return _Kept(plane, planes, check.verdict, None)
-    condensing = Condensing(plane, planes, recipe)
-    condensing.slab(np.asarray(pred_probs))
+    condensing = Condensing(plane, planes, recipe, members)
+    if not members:
+        condensing.slab(np.asarray(predictions[0]))
+        return _Kept(plane, planes, *condensing.finish())
+    mean = np.empty((recipe.classes, *plane.shape), np.float32)
+    for number, member in enumerate(predictions):
+        condensing.member(number, np.asarray(member), mean)
     return _Kept(plane, planes, *condensing.finish())

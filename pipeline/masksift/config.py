@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from masksift.errors import UsageError
-from masksift.methods import METHODS, Method, make_methods
+from masksift.methods import METHODS, OF_ENSEMBLES, Method, make_methods
 from masksift.sections import (
     Amount,
     Arrays,
@@ -79,11 +79,20 @@ class RunConfig(Section):
     def _check(self) -> RunConfig:
         if not self.sources:
             raise UsageError("no source is given", "there is nothing to read", "Give --source URL, or a glob")
+        known = {**METHODS, **OF_ENSEMBLES}
+        if self.arrays.members and "methods" not in self.model_fields_set:
+            object.__setattr__(self, "methods", tuple(known))  # the default of an ensemble
         for name in (*self.methods, self.rank_by):
-            if name not in METHODS:
+            if name not in known:
                 raise UsageError(
-                    f"there is no method {name!r}, only {', '.join(METHODS)}", "there is nothing to compute by it",
-                    f"Did you mean {nearest(name, METHODS)!r}?",
+                    f"there is no method {name!r}, only {', '.join(known)}", "there is nothing to compute by it",
+                    f"Did you mean {nearest(name, known)!r}?",
+                )  # fmt: skip
+            if name in OF_ENSEMBLES and not self.arrays.members:
+                raise UsageError(
+                    f"the method {name!r} is asked for, and the predictions are {self.arrays.predictions!r} alone",
+                    "it needs the votes of an ensemble",
+                    f"Give --arrays.predictions {self.arrays.predictions},OTHER, or leave {name} out",
                 )  # fmt: skip
         if self.rank_by not in self.methods:
             raise UsageError(
@@ -114,7 +123,8 @@ class RunConfig(Section):
 
     def options(self) -> Options:
         """What the sources and the results are reached by."""
-        places = (self.base, self.thresholds_from, self.labels_from)
+        named = self.overrides().names
+        places = (self.base, self.thresholds_from, self.labels_from, *(name for name in named if "://" in name))
         return self.storage.options([*self.sources, self.out, *(place for place in places if place)])
 
     def overrides(self) -> Overrides:

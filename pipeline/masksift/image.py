@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from masksift.kernels.condense import BadPixel, Recipe, Remap, class_dtype, class_plane, condense_slab
 from masksift.kernels.encoding import Encoding
+from masksift.kernels.ensemble import take_member
 from masksift.kernels.ignored import confidence_by_class
 from masksift.kernels.tally import count_at_least, refine, tally
 from masksift.methods import Image, Method
@@ -77,31 +78,63 @@ class LabelCheck:
 
 @dataclass(frozen=True)
 class Planes:
-    """The evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence."""
+    """The evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence; of an
+    ensemble also how many members vote against the label."""
 
     self_confidence: NDArray[np.unsignedinteger]
     predicted_class: NDArray[np.unsignedinteger]
     predicted_confidence: NDArray[np.unsignedinteger]
+    votes_against: NDArray[np.uint8] | None = None
 
     @classmethod
-    def empty(cls, height: int, width: int, recipe: Recipe) -> Planes:
+    def empty(cls, height: int, width: int, recipe: Recipe, *, votes: bool = False) -> Planes:
         """Planes of zeros: what is kept of an image that is quarantined."""
         codes = recipe.evidence.codes_dtype
         shape = (height, width)
-        return cls(np.zeros(shape, codes), np.zeros(shape, class_dtype(recipe.classes)), np.zeros(shape, codes))
+        return cls(
+            np.zeros(shape, codes), np.zeros(shape, class_dtype(recipe.classes)), np.zeros(shape, codes),
+            np.zeros(shape, np.uint8) if votes else None,
+        )  # fmt: skip
 
 
 class Condensing:
     """Condenses one image: give it the slabs, in any order, then ask for the outcome.
 
-    ``labels`` (H, W): its class plane. ``planes``: where the evidence goes.
+    ``labels`` (H, W): its class plane. ``planes``: where the evidence goes. ``members``: of an ensemble, the name and
+    the recipe of each; ``recipe`` is then that of their mean.
     """
 
-    def __init__(self, labels: NDArray[np.unsignedinteger], planes: Planes, recipe: Recipe) -> None:
-        self._labels, self._planes, self._recipe = labels, planes, recipe
+    def __init__(
+        self, labels: NDArray[np.unsignedinteger], planes: Planes, recipe: Recipe,
+        members: Sequence[tuple[str, Recipe]] = (),
+    ) -> None:  # fmt: skip
+        self._labels, self._planes, self._recipe, self._members = labels, planes, recipe, members
         self._own = np.zeros((recipe.classes, 256), np.int64)
         self._every = np.zeros((recipe.classes, 256), np.int64)
-        self._bad: tuple[int, int, BadPixel] | None = None
+        self._bad: tuple[int, int, int, BadPixel] | None = None
+
+    def member(
+        self, number: int, predictions: NDArray[Any], total: NDArray[np.float32], y0: int = 0, x0: int = 0
+    ) -> None:  # fmt: skip
+        """Take in one slab of one member (K, h, w) at (y0, x0), the members in order; ``total`` (K, h, w) is the same
+        memory for all of them. With the last one their mean is condensed."""
+        window = (slice(y0, y0 + predictions.shape[1]), slice(x0, x0 + predictions.shape[2]))
+        votes = self._planes.votes_against
+        assert votes is not None, "the planes of an ensemble have one for its votes"
+        bad = take_member(
+            predictions, self._labels[window], self._members[number][1], total, votes[window], first=number == 0
+        )
+        if bad is not None:
+            self._reject(number, y0, x0, bad)
+        if number + 1 == len(self._members) and self._bad is None:
+            total /= np.float32(len(self._members))
+            self.slab(total, y0, x0)
+
+    def _reject(self, member: int, y0: int, x0: int, bad: BadPixel) -> None:
+        """Note a bad pixel: the first one of the first member that has any stays."""
+        place = (member, y0 + bad.y, x0 + bad.x, bad)
+        if self._bad is None or place[:3] < self._bad[:3]:
+            self._bad = place
 
     def slab(self, predictions: NDArray[Any], y0: int = 0, x0: int = 0) -> None:
         """Take in one slab: predictions (K, h, w) at (y0, x0)."""
@@ -112,9 +145,7 @@ class Condensing:
         whole = labels.shape == self._labels.shape and all(plane.flags.c_contiguous for plane in planes)
         slab = condense_slab(predictions, labels, self._recipe, y0, x0, planes if whole else None)
         if isinstance(slab, BadPixel):
-            place = (y0 + slab.y, x0 + slab.x, slab)
-            if self._bad is None or place[:2] < self._bad[:2]:
-                self._bad = place
+            self._reject(0, y0, x0, slab)
             return
         for plane, part in zip(
             planes, (slab.self_confidence, slab.predicted_class, slab.predicted_confidence), strict=True
@@ -130,10 +161,13 @@ class Condensing:
         if self._bad is not None:
             for plane in (planes.self_confidence, planes.predicted_class, planes.predicted_confidence):
                 plane[:] = 0
-            y, x, bad = self._bad
+            if planes.votes_against is not None:
+                planes.votes_against[:] = 0
+            member, y, x, bad = self._bad
+            whose = f" of {self._members[member][0]}" if self._members else ""
             shown = ", ".join(f"{value:.6g}" for value in bad.values[:_SHOWN])
             more = f", ... ({len(bad.values)} values)" if len(bad.values) > _SHOWN else ""
-            return Verdict(BAD_PROBABILITIES, f"pixel (y={y}, x={x}): {bad.fact}: [{shown}{more}]"), None
+            return Verdict(BAD_PROBABILITIES, f"pixel (y={y}, x={x}){whose}: {bad.fact}: [{shown}{more}]"), None
         counted = tally(
             self._labels, planes.predicted_class, planes.self_confidence, planes.predicted_confidence,
             recipe.evidence, recipe.classes,

@@ -10,6 +10,7 @@ from typing import Any, overload
 from masksift.blocks import Numbers
 from masksift.kernels.condense import Recipe
 from masksift.kernels.encoding import Encoding
+from masksift.kernels.ensemble import member_recipe
 from masksift.methods import Method, Rule
 from masksift.plan import Layout, Plan
 from masksift.schema import Block, DataSpec, Home
@@ -66,6 +67,15 @@ class Part:
         return Recipe(
             spec.classes, spec.predictions.dtype, spec.scale, spec.kind, self.evidence, spec.sum_tolerance, lattice
         )
+
+    @property
+    def members(self) -> list[tuple[str, Recipe]]:
+        """Of an ensemble, what each member is called and how it is checked."""
+        return [
+            (one.predictions.url, member_recipe(self.spec.classes, one.predictions.dtype, one.scale, one.kind,
+                                                one.sum_tolerance))
+            for one in self.spec.members
+        ]  # fmt: skip
 
     @property
     def evidence(self) -> Encoding:

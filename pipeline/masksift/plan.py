@@ -16,6 +16,7 @@ from masksift.blocks import Blocks
 from masksift.errors import PlanRefused
 from masksift.kernels.components import STRIP
 from masksift.kernels.condense import class_dtype
+from masksift.kernels.ensemble import STRIP_PIXELS
 from masksift.schema import ArraySpec, DataSpec, prod
 
 __all__ = ["Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan", "refuse_small_workers"]
@@ -178,7 +179,7 @@ def make_plan(
     ``kept``: the layouts of the sources whose evidence is there already, None for all others."""
     kept = kept or [None] * len(sources)
     new = [source for source, layout in zip(sources, kept, strict=True) if layout is None]
-    total = sum(source.predictions.bytes for source in new)
+    total = sum(array.bytes for source in new for array in source.stored)
     layouts = tuple(layout or _layout(source, settings, total) for source, layout in zip(sources, kept, strict=True))
     blocks = Blocks(tuple((source.images, layout.block) for source, layout in zip(sources, layouts, strict=True)))
     pairs = list(zip(sources, layouts, strict=True))
@@ -193,15 +194,15 @@ def make_plan(
         pixels=sum(source.images * source.pixels for source in sources),
         bytes_to_read=total + sum(s.labels.bytes for s in [*sources, *new]) + planes,
         bytes_to_write=written + sum(s.images * s.pixels for s in sources),
-        objects_to_read=sum(_objects(s.predictions) + _objects(s.labels) for s in new)
-        + sum(_objects(s.labels) + 3 * _evidence_objects(s, x) for s, x in pairs),
+        objects_to_read=sum(_objects(array) for s in new for array in (*s.stored, s.labels))
+        + sum(_objects(s.labels) + _planes(s) * _evidence_objects(s, x) for s, x in pairs),
         objects_to_write=(objects := _objects_to_write(pairs, own, len(blocks))),
         reads=sum(_reads_to_condense(s, x) for s, x in own)
         + sum(_reads_to_score(s, x) for s, x in pairs)
         + sum(-(-s.images // x.block) * (READS_A_BLOCK + READS_A_WALK * _walks(x)) for s, x in pairs)
         + READS_A_SOURCE * len(sources)
         + READS_A_RUN,
-        writes=objects + sum(-(-_objects(array) // LISTED) for s in new for array in (s.predictions, s.labels)),
+        writes=objects + sum(-(-_objects(array) // LISTED) for s in new for array in (*s.stored, s.labels)),
         memory_condense=max((BASE_MEMORY + _condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY),
         memory_score=max(BASE_MEMORY + _score_memory(s, x, settings) for s, x in pairs),
     )
@@ -211,8 +212,10 @@ def _objects_to_write(
     pairs: Sequence[tuple[DataSpec, Layout]], own: Sequence[tuple[DataSpec, Layout]], blocks: int
 ) -> int:
     """Evidence, masks, three objects a block (its products, its part of the table), metadata, and the tables."""
-    evidence = sum(3 * _evidence_objects(s, x) for s, x in own) + sum(_evidence_objects(s, x) for s, x in pairs)
-    metadata = 4 * len(own) + 2 * len(pairs)
+    evidence = sum(_planes(s) * _evidence_objects(s, x) for s, x in own) + sum(
+        _evidence_objects(s, x) for s, x in pairs
+    )
+    metadata = sum(1 + _planes(s) for s, _ in own) + 2 * len(pairs)
     return evidence + 3 * blocks + metadata + 9 + sum(s.images for s, _ in pairs) // PART_ROWS
 
 
@@ -231,7 +234,7 @@ def _layout(source: DataSpec, settings: Settings, total: int) -> Layout:
     # A small data set is cut into some 16 groups all the same: there is more than one worker.
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))
     group = min(source.images, -(-wanted // chunk) * chunk)
-    a_image = source.classes * pixels * source.predictions.itemsize
+    a_image = sum(array.bytes for array in source.stored) // source.images
     most = min(MOST_PIXELS // pixels * a_image, MOST_BLOCK)
     target = max(min(max(total // BLOCKS, LEAST_BLOCK), BLOCK), min(total // MANY_BLOCKS, most))
     shard = source.predictions.shards[0] if source.predictions.shards else 1
@@ -266,21 +269,27 @@ def _itemsize(dtype: str) -> int:
     return {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}[dtype]
 
 
+def _planes(source: DataSpec) -> int:
+    """Planes of evidence: three, and the votes of an ensemble."""
+    return 3 + bool(source.members)
+
+
 def _plane_bytes(source: DataSpec, layout: Layout) -> int:
-    """Bytes a pixel of the three planes."""
-    return 2 * _itemsize(layout.evidence) + class_dtype(source.classes).itemsize
+    """Bytes a pixel of all planes."""
+    return 2 * _itemsize(layout.evidence) + class_dtype(source.classes).itemsize + bool(source.members)
 
 
 def _reads_to_condense(source: DataSpec, layout: Layout) -> int:
     images, rows, columns = layout.slab
     labels = (layout.group, source.height, source.width)
-    return _reads(source.predictions, (images, source.classes, rows, columns)) + _reads(source.labels, labels)
+    window = (images, source.classes, rows, columns)
+    return sum(_reads(array, window) for array in source.stored) + _reads(source.labels, labels)
 
 
 def _reads_to_score(source: DataSpec, layout: Layout) -> int:
     """Scoring, and before it the second look at evidence of more than 8 bits."""
     labels = _reads(source.labels, (layout.group, source.height, source.width))
-    planes = 3 + (0, 3, 4)[_walks(layout)]
+    planes = 3 + (0, 3, 4)[_walks(layout)] + bool(source.members)
     return (1 + _walks(layout)) * labels + planes * _evidence_objects(source, layout)
 
 
@@ -300,9 +309,11 @@ def _reads(array: ArraySpec, window: tuple[int, ...]) -> int:
 def _condense_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     images, rows, columns = layout.slab
     area = images * rows * columns
-    slab = area * source.classes * source.predictions.itemsize
-    copies = 3 if source.predictions.axes == (0, 1, 2, 3) else 4  # walked, read ahead, its encoded bytes; transposed
+    slab = area * source.classes * max(array.itemsize for array in source.stored)
+    in_order = all(array.axes == (0, 1, 2, 3) for array in source.stored)
+    copies = 3 if in_order else 4  # walked, read ahead, its encoded bytes; transposed
     copies += any(source.extent)  # a padded image's own part
+    mean = _mean_memory(source, layout) if source.members else 0
     class_bytes = class_dtype(source.classes).itemsize
     planes = layout.group * source.pixels * (_plane_bytes(source, layout) + class_bytes)
     planes *= 1 + layout.written_behind(source, local=not settings.remote)
@@ -311,10 +322,17 @@ def _condense_memory(source: DataSpec, layout: Layout, settings: Settings) -> in
     statistics = 4 * (source.classes * (source.classes + 3 * 256) + 65536) * 8
     written = _write_buffers(source, layout) * _itemsize(layout.evidence)
     # of predictions and labels, beside a chunk each
-    under_way = 2 * AHEAD_BYTES + prod(source.predictions.chunks) * source.predictions.itemsize
-    return round(
-        FRAGMENTS * (copies * slab + planes + walked + labels + statistics + written + settings.remote * under_way)
-    )
+    under_way = AHEAD_BYTES + sum(AHEAD_BYTES + prod(array.chunks) * array.itemsize for array in source.stored)
+    in_use = copies * slab + mean + planes + walked + labels + statistics + written
+    return round(FRAGMENTS * (in_use + settings.remote * under_way))
+
+
+def _mean_memory(source: DataSpec, layout: Layout) -> int:
+    """Of an ensemble, beside the slabs of its members: the mean's, and a strip of a member as it is and as float32,
+    before and after a softmax."""
+    images, rows, columns = layout.slab
+    strip = max(STRIP_PIXELS, columns) * (8 + 3 * 4)  # float64 at most
+    return source.classes * (images * rows * columns * source.predictions.itemsize + strip)
 
 
 def _label_read(source: DataSpec, layout: Layout) -> int:
@@ -332,7 +350,7 @@ def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     # equivalences, and 24 a component.
     components = min(source.pixels, STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
     written = _write_buffers(source, layout) * max(class_bytes, _itemsize(layout.evidence))
-    under_way = 4 * AHEAD_BYTES  # of labels and three planes
+    under_way = (4 + bool(source.members)) * AHEAD_BYTES  # of labels and three planes, and the votes
     return round(FRAGMENTS * (planes + labels + components + written + settings.remote * under_way))
 
 

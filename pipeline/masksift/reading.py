@@ -4,7 +4,7 @@ place of what is lost; and how what it made is written behind it."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, pairwise
@@ -34,6 +34,7 @@ __all__ = [
     "slabs",
 ]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -133,38 +134,44 @@ def read_window(
 
 
 def expect(
-    spec: DataSpec, layout: Layout, predictions: ArrayReader, labels: ArrayReader, start: int, stop: int
+    spec: DataSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
 ) -> None:
     """Say what `read_labels` and `slabs` will read of images [start, stop), group by group, in its order."""
     groups = list(layout.groups(start, stop))
-    windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
-    predictions.expect(place_of(window, spec.classes) for window in windows)
+    for reader in predictions:
+        windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
+        reader.expect(place_of(window, spec.classes) for window in windows)
     labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
 
 
 def slabs(
-    spec: DataSpec, layout: Layout, reader: ArrayReader, memory: Memory, start: int, sizes: NDArray[np.int64],
-    verdicts: dict[int, Verdict],
-) -> Iterator[tuple[int, NDArray[Any], int, int]]:  # fmt: skip
-    """(image, predictions (K, h, w), y0, x0) of every slab of the n images from ``start`` on, whose own rows and
-    columns are ``sizes`` (n, 2): each is read once, and good until the next one is asked for. Images with a verdict are
-    passed over; those whose chunks are lost get one."""
+    spec: DataSpec, layout: Layout, readers: Sequence[ArrayReader], memory: Memory, start: int,
+    sizes: NDArray[np.int64], verdicts: dict[int, Verdict],
+) -> Iterator[tuple[Window, int, int, NDArray[Any]]]:  # fmt: skip
+    """(window, member, image, predictions (K, h, w)) of every slab of the n images from ``start`` on, of each window
+    one member after the other; ``sizes`` (n, 2): the rows and columns that are an image's own, of which alone a slab
+    is. Each is read once, and good until the next one is asked for. Images with a verdict are passed over; those whose
+    chunks are lost get one."""
 
-    def read(window: Window, turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+    def read(slab: tuple[Window, int], turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+        window, member = slab
         images, *area = window.shape
-        out = memory.array(f"predictions {turn}", (images, spec.classes, *area), spec.predictions.dtype)
-        return read_window(reader, spec.predictions.chunks[0], window, out)
+        stored = spec.stored[member]
+        out = memory.array(f"predictions {turn}", (images, spec.classes, *area), stored.dtype)
+        return read_window(readers[member], stored.chunks[0], window, out)
 
-    for window, parts in ahead(read, layout.windows(start, start + len(sizes), spec.height, spec.width)):
+    windows = layout.windows(start, start + len(sizes), spec.height, spec.width)
+    each = ((window, member) for window in windows for member in range(len(readers)))
+    for (window, member), parts in ahead(read, each):
         for first, last, part in parts:
             for i in range(first, last):
                 if isinstance(part, Verdict):
                     judge(verdicts, i, part)
                 elif i not in verdicts and (own := part[i - first][:, *own_part(window, sizes[i - start])]).size:
-                    yield i, own, window.y0, window.x0
+                    yield window, member, i, own
 
 
-def ahead(read: Callable[[Window, int], T], windows: Iterator[Window]) -> Iterator[tuple[Window, T]]:
+def ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S, T]]:
     """Read one window ahead of the one that is worked on, in a thread of its own. ``read(window, turn)``: turns are 0
     and 1, one after the other; what was read in a turn has been worked on when the turn comes again."""
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:

@@ -136,7 +136,8 @@ def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _settings(config: RunConfig) -> Settings:
-    remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or "."))
+    members = (name for name in config.overrides().names if "://" in name)
+    remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
     return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, remote)
 
 
@@ -153,6 +154,7 @@ def make_job(config: RunConfig, parts: Parts) -> Job:
     """What every task of the run knows."""
     places = {config.out, *(home.out for home in parts.homes)}
     places |= {url for source in parts.sources for url in (source.url, source.labels.url)}
+    places |= {array.url for source in parts.sources for array in source.stored}
     return Job(
         parts.plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out,
         hive_columns(parts.sources, config.methods), config.storage.options(places),

@@ -22,6 +22,7 @@ __all__ = [
     "Block",
     "DataSpec",
     "Home",
+    "Member",
     "Receipt",
     "Verdict",
 ]
@@ -66,6 +67,21 @@ class ArraySpec:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One of the predictions of an ensemble, with what `DataSpec` says of the only ones of other sources."""
+
+    predictions: ArraySpec
+    kind: str
+    scale: float
+    sum_tolerance: float
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Member:
+        """The facts that `dataclasses.asdict` wrote."""
+        return cls(**{**tree, "predictions": ArraySpec.from_json(tree["predictions"])})
+
+
+@dataclass(frozen=True)
 class DataSpec:
     """One source as facts: what was found in the store, with what the configuration overrides.
 
@@ -73,7 +89,8 @@ class DataSpec:
     ``fill_is_missing``: whether an absent label chunk is lost data (else it is its fill value). ``partitions``: what
     the parts `key=value` of its path say; ``remap``: label values and what they stand for; ``extent``: the arrays that
     say how many rows and columns of an image are its own, where it is padded; ``written``: of a source that holds
-    evidence in place of predictions, its home, layout and lattice.
+    evidence in place of predictions, its home, layout and lattice. ``members``: of an ensemble; its ``predictions`` are
+    then what the mean would be as an array, whose chunks hold whole chunks of each member.
     """
 
     index: int
@@ -93,6 +110,12 @@ class DataSpec:
     extent: tuple[ArraySpec | None, ...] = (None, None)
     written: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
+
+    @property
+    def stored(self) -> tuple[ArraySpec, ...]:
+        """The arrays of predictions that are read: one, or those of the members in their order."""
+        return tuple(member.predictions for member in self.members) or (self.predictions,)
 
     @property
     def images(self) -> int:
@@ -127,7 +150,8 @@ class DataSpec:
         plain = {name: tuple(tree[name]) for name in ("class_names", "ignore")}
         remap = tuple((value, meant) for value, meant in tree["remap"])
         extent = tuple(ArraySpec.from_json(array) for array in tree["extent"])
-        return cls(**{**tree, **arrays, **plain, "remap": remap, "extent": extent})
+        members = tuple(map(Member.from_json, tree.get("members", ())))
+        return cls(**{**tree, **arrays, **plain, "remap": remap, "extent": extent, "members": members})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 
 from masksift.errors import UsageError
+from masksift.kernels.ensemble import MOST_MEMBERS
 from masksift.storage.access import Endpoint, Options, capture, is_s3, redacted
 
 __all__ = [
@@ -48,6 +49,12 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _one_or_more(value: Any) -> Any:
+    """A flag's `a,b` as a list, and a list of one as that one."""
+    listed = _listed(value) if isinstance(value, str) and "," in value else value
+    return listed[0] if isinstance(listed, (list, tuple)) and len(listed) == 1 else listed
+
+
 def _counted(value: Any) -> Any:
     """Digits as a number, so that a flag and a file say the same; other numbers as text, to be read as such."""
     if isinstance(value, str) and value.strip().isdecimal():
@@ -69,6 +76,7 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 
 Word = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Several = Annotated[Word | tuple[Word, ...], BeforeValidator(_one_or_more)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
 Positives = Annotated[
     tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_listed), AfterValidator(_ascending), Field(min_length=1)
@@ -98,7 +106,9 @@ def parse_bytes(text: str | int) -> int:
 class Arrays(Section):
     """Names and axes of a source's arrays, where they differ."""
 
-    predictions: str = Field("predictions", description="name of the predictions")
+    predictions: Several = Field(
+        "predictions", description="name of the predictions, or URL of the array; several are an ensemble"
+    )
     labels: str = Field("labels", description="name of the labels")
     image_id: str = Field("image_id", description="name of the ids")
     height: str = Field("height", description="name of the rows of padded images that are their own")
@@ -108,6 +118,23 @@ class Arrays(Section):
     empty_label_chunks: Literal["missing", "fill"] | None = Field(
         None, description="what an absent label chunk is: lost data, or its fill value"
     )
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The predictions of an ensemble, none where there is one alone."""
+        return () if isinstance(self.predictions, str) else self.predictions
+
+    @model_validator(mode="after")
+    def _check(self) -> Arrays:
+        if isinstance(self.predictions, str):
+            return self
+        if len(set(self.predictions)) < len(self.predictions) or not 2 <= len(self.predictions) <= MOST_MEMBERS:
+            raise UsageError(
+                f"arrays.predictions is {', '.join(self.predictions[:8]) or 'empty'}",
+                f"the members of an ensemble are 2 to {MOST_MEMBERS} arrays, each once",
+                "Give --arrays.predictions a,b, or the one there is",
+            )  # fmt: skip
+        return self
 
 
 class SoftminSection(Section):

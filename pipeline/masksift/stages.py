@@ -25,7 +25,7 @@ from masksift.progress import Reporter
 from masksift.schema import SCORED, DataSpec, Home, Receipt
 from masksift.statistics import Statistics, Thresholds
 from masksift.storage.objects import Folder
-from masksift.storage.planes import EVIDENCE, MASK
+from masksift.storage.planes import EVIDENCE, MASK, VOTES
 from masksift.storage.tables import write_table
 from masksift.tasks import PairCounts
 
@@ -111,13 +111,13 @@ def prepare(job: Job, parts: Parts) -> None:
             EVIDENCE[0]: layout.evidence,
             EVIDENCE[1]: str(class_dtype(spec.classes)),
             EVIDENCE[2]: layout.evidence,
-        }
+        } | ({VOTES: "uint8"} if spec.members else {})
         attributes = {
             "class_names": list(spec.class_names), "ignore": list(spec.ignore), "scale": spec.scale, "kind": "evidence",
             "source": spec.url,
         }  # fmt: skip
         job.masks(spec).create(
-            (*EVIDENCE, MASK) if home.fingerprint == job.fingerprint else (MASK,), dtypes | {MASK: "uint8"},
+            (*dtypes, MASK) if home.fingerprint == job.fingerprint else (MASK,), dtypes | {MASK: "uint8"},
             (spec.images, spec.height, spec.width), layout.chunks, attributes,
         )  # fmt: skip
 
@@ -191,7 +191,7 @@ def rank(
 def discard_evidence(job: Job, parts: Parts) -> None:
     """Remove the planes that a complete run does not keep; the issue masks stay."""
     for spec in parts.sources:
-        job.masks(spec).remove(EVIDENCE)
+        job.masks(spec).remove((*EVIDENCE, VOTES))
 
 
 def _map(

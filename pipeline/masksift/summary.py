@@ -52,10 +52,16 @@ def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None, prices
     ]  # fmt: skip
     lines = [
         f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
-        f"{source.predictions.dtype} {source.kind}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
+        f"{_told(source)}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
         for source in sources
     ]
     return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
+
+
+def _told(source: DataSpec) -> str:
+    """What its predictions are."""
+    said = [f"{member.predictions.dtype} {member.kind}" for member in source.members]
+    return f"the mean of {' and '.join(said)}" if said else f"{source.predictions.dtype} {source.kind}"
 
 
 def _cost(plan: Plan, prices: Prices) -> str:

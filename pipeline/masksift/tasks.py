@@ -21,17 +21,17 @@ from masksift.errors import DataError
 from masksift.image import Condensing, Planes, confident_pixels, cut_counts, score_image
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
-from masksift.methods import Image
+from masksift.methods import OF_ENSEMBLES, Image
 from masksift.parts import Job, Part
-from masksift.plan import Layout
+from masksift.plan import Layout, Window
 from masksift.reading import Behind, Memory, expect, label_windows, place_of, read_labels, slabs
-from masksift.schema import SCORED, DataSpec, Receipt, Verdict
+from masksift.schema import SCORED, DataSpec, Receipt, Verdict, prod
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.arrays import ArrayReader
 from masksift.storage.each import extents, image_ids
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder
-from masksift.storage.planes import CLASSES, EVIDENCE, MASK, EvidenceArrays
+from masksift.storage.planes import CLASSES, EVIDENCE, MASK, VOTES, EvidenceArrays
 from masksift.storage.tables import images_schema, table_of, write_table
 
 __all__ = [
@@ -71,7 +71,7 @@ def condense_block(job: Job, part: Part) -> Receipt:
         return _reused(done)
     started = time.perf_counter()
     spec, layout, recipe = part.spec, part.layout, part.recipe(job.lattice)
-    predictions = ArrayReader(spec.predictions, job.options)
+    predictions = [ArrayReader(array, job.options) for array in spec.stored]
     labels = _labels_of(job, part)
     evidence = job.evidence(part.home)
     statistics = ClassStatistics.zero(recipe)
@@ -82,7 +82,7 @@ def condense_block(job: Job, part: Part) -> Receipt:
     with Behind(at_once=not behind_by) as behind:
         for turn, (start, stop) in enumerate(layout.groups(block.start, block.stop)):
             planes, group_verdicts, group_statistics = _condense_group(
-                spec, layout, recipe, predictions, labels, memory, start,
+                spec, layout, recipe, part.members, predictions, labels, memory, start,
                 sizes[start - block.start : stop - block.start], turn % (1 + behind_by),
             )  # fmt: skip
             behind(_write_planes, evidence, start, planes)
@@ -90,14 +90,14 @@ def condense_block(job: Job, part: Part) -> Receipt:
             statistics = statistics.merge(group_statistics)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
-        **used_by(predictions, labels, evidence, manifest, puts=1), seconds=time.perf_counter() - started,
+        **used_by(*predictions, labels, evidence, manifest, puts=1), seconds=time.perf_counter() - started,
     )  # fmt: skip
     manifest.save(CONDENSE, part.place, condensed_product(statistics, verdicts, receipt))
-    return replace(receipt, **used_by(predictions, labels, evidence, manifest))
+    return replace(receipt, **used_by(*predictions, labels, evidence, manifest))
 
 
 def _write_planes(evidence: EvidenceArrays, start: int, planes: tuple[NDArray[Any], ...]) -> None:
-    for name, plane in zip(EVIDENCE, planes, strict=True):
+    for name, plane in zip((*EVIDENCE, VOTES), planes, strict=False):
         evidence.write(name, start, plane)
 
 
@@ -126,7 +126,8 @@ def _condense_group(
     spec: DataSpec,
     layout: Layout,
     recipe: Recipe,
-    predictions: ArrayReader,
+    members: list[tuple[str, Recipe]],
+    predictions: Sequence[ArrayReader],
     labels: ArrayReader,
     memory: Memory,
     start: int,
@@ -139,17 +140,22 @@ def _condense_group(
     stop = start + len(sizes)
     shape = (stop - start, spec.height, spec.width)
     codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
-    planes = tuple(
-        memory.array(f"{name} {turn}", shape, dtype)
-        for name, dtype in zip(EVIDENCE, (codes, numbers, codes), strict=True)
+    dtypes = dict(
+        zip((*EVIDENCE, *([VOTES] if spec.members else [])), (codes, numbers, codes, np.dtype(np.uint8)), strict=False)
     )
+    planes = tuple(memory.array(f"{name} {turn}", shape, dtype) for name, dtype in dtypes.items())
     given, verdicts = read_labels(spec, labels, memory, start, stop, sizes)
     for plane in planes:  # what is not an image's own is never written
         plane[(sizes < shape[1:]).any(axis=1)] = 0
-    images = [Condensing(given[i], Planes(*(plane[i] for plane in planes)), recipe) for i in range(stop - start)]
-
-    for i, slab, y0, x0 in slabs(spec, layout, predictions, memory, start, sizes, verdicts):
-        images[i - start].slab(slab, y0, x0)
+    images = [
+        Condensing(given[i], Planes(*(plane[i] for plane in planes)), recipe, members) for i in range(stop - start)
+    ]
+    for window, member, i, own in slabs(spec, layout, predictions, memory, start, sizes, verdicts):
+        if spec.members:
+            mean = memory.array("mean", (spec.classes, prod(window.shape)), np.float32).reshape(-1)
+            images[i - start].member(member, own, _share(mean, i - window.start, window, own), window.y0, window.x0)
+        else:
+            images[i - start].slab(own, window.y0, window.x0)
     statistics = ClassStatistics.zero(recipe)
     answers = []
     for i, image in enumerate(images, start):
@@ -161,8 +167,14 @@ def _condense_group(
             for plane in planes:
                 plane[i - start] = 0
         answers.append(verdict)
-    stored = (planes[0].view(recipe.evidence.dtype), planes[1], planes[2].view(recipe.evidence.dtype))
-    return stored, answers, statistics
+    kept = recipe.evidence.dtype
+    return (planes[0].view(kept), planes[1], planes[2].view(kept), *planes[3:]), answers, statistics
+
+
+def _share(total: NDArray[np.float32], number: int, window: Window, own: NDArray[Any]) -> NDArray[np.float32]:
+    """The memory for the mean of one image's part of a window, C-contiguous."""
+    first = number * (total.size // window.shape[0])
+    return total[first : first + own.size].reshape(own.shape)
 
 
 # ----------------------------------------------------------------------------------------------- reductions
@@ -215,15 +227,20 @@ def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     masks = job.masks(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows: list[dict[str, Any]] = []
-    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.limits(part.evidence)
+    names = (*EVIDENCE, *((VOTES,) if any(method.name in OF_ENSEMBLES for method in job.methods) else ()))
+    evidence, limits = _Evidence(job, part, verdicts, names), thresholds.limits(part.evidence)
     with Behind(at_once=masks.local) as behind:
         for start, given, planes in evidence.groups():
             mask = np.zeros(given.shape, np.uint8)
             for i in range(len(given)):
                 row: dict[str, Any] = {}
                 if verdicts[start + i - block.start].status == SCORED:
-                    own, predicted, confident = (plane[i] for plane in planes)
-                    image = Image(given[i], predicted, own, confident, spec.classes, limits, job.rule, mask[i])
+                    own, predicted, confident = (plane[i] for plane in planes[:3])
+                    votes = planes[3][i] if len(planes) > 3 else None
+                    image = Image(
+                        given[i], predicted, own, confident, spec.classes, limits, job.rule, mask[i], votes,
+                        len(spec.members),
+                    )  # fmt: skip
                     row = score_image(image, job.methods)
                     pairs[0] += image.flagged_pairs
                     pairs[1] += image.flagged_pairs > 0
@@ -286,7 +303,8 @@ class _Evidence:
         labels that were good are no more."""
         spec, block, encoding = self._part.spec, self._part.block, self._part.evidence
         memory, sizes = Memory(), extents(spec, block.start, block.stop, self._job.options)
-        dtypes = {name: class_dtype(spec.classes) if name == CLASSES else encoding.dtype for name in self._names}
+        numbers = {CLASSES: class_dtype(spec.classes), VOTES: np.dtype(np.uint8)}
+        largest = {CLASSES: spec.classes - 1, VOTES: len(spec.members)}
         groups = list(self._part.layout.groups(block.start, block.stop))
         self._labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
         for name in self._names:
@@ -297,10 +315,10 @@ class _Evidence:
             self._check_labels(lost)
             planes = []
             for name in self._names:
-                stored = self._arrays.read(name, start, stop, memory.array(name, given.shape, dtypes[name]))
-                planes.append(stored if name == CLASSES else encoding.codes(stored))
-                most = spec.classes - 1 if name == CLASSES else encoding.top
-                check_codes(name, planes[-1], most, spec, start)
+                place = memory.array(name, given.shape, numbers.get(name, encoding.dtype))
+                stored = self._arrays.read(name, start, stop, place)
+                planes.append(stored if name in numbers else encoding.codes(stored))
+                check_codes(name, planes[-1], largest.get(name, encoding.top), spec, start)
             yield start, given, tuple(planes)
 
     def _check_labels(self, lost: Mapping[int, Verdict]) -> None:

@@ -9,32 +9,34 @@ from pathlib import Path
 import pytest
 
 from masksift import methods
-from masksift.methods import METHODS, make_methods
+from masksift.methods import METHODS, OF_ENSEMBLES, make_methods
 
 FOLDER = Path(methods.__file__).parent
+EVERY = {**METHODS, **OF_ENSEMBLES}
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
 
 
 def test_every_file_is_listed_and_every_method_has_a_file() -> None:
-    assert sorted(METHODS) == FILES
+    assert sorted(EVERY) == FILES
+    assert not METHODS.keys() & OF_ENSEMBLES.keys()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_name_file_and_key_are_one(name: str) -> None:
-    method = METHODS[name]()
+    method = EVERY[name]()
     assert method.name == name
     assert type(method).__module__ == f"masksift.methods.{name}"
     assert eval(repr(method), {type(method).__name__: type(method)}) == method, "it is its configuration"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_method_has_a_test(name: str) -> None:
     assert (Path(__file__).parent / f"test_{name}.py").is_file()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_docstring_says_which_way_it_points_and_whose_it_is(name: str) -> None:
-    said = inspect.getdoc(METHODS[name]) or ""
+    said = inspect.getdoc(EVERY[name]) or ""
     assert "lower = worse" in said
     assert "arXiv 2307.05080" in said
     assert ("Our reading" in said) == (name in ("tccp", "iou", "coco")), "methods.md: [paper] or [reading]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +292,11 @@ def test_a_source_without_predictions_is_refused(tmp_path: Path, capsys: pytest.
         writer.write(data.predictions.astype(np.float32) / 255, data.labels)
     assert masksift("sweep", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out", *FEW) == 2
     assert re.search(r"holds evidence in place of predictions; .*Give a source that holds them", complaint(capsys))
+
+
+def test_an_ensemble_is_refused(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two = Path(shutil.copytree(source.path, tmp_path / "two.zarr"))
+    shutil.copytree(two / "predictions", two / "predictions_b")
+    several = ("--arrays.predictions", "predictions,predictions_b")
+    assert masksift("sweep", "--source", two, "--out", tmp_path / "out", *several, *FEW) == 2
+    assert re.search(r"2 predictions of .* are given; .*Name one as --arrays\.predictions", complaint(capsys))

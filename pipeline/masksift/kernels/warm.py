@@ -12,6 +12,7 @@ from masksift.kernels.components import component_means
 from masksift.kernels.condense import BadPixel, Recipe, class_plane, condense_slab
 from masksift.kernels.counts import count, softmin_sums
 from masksift.kernels.encoding import Encoding
+from masksift.kernels.ensemble import member_recipe, take_member
 from masksift.kernels.ignored import confidence_by_class
 from masksift.kernels.tally import count_at_least, refine, tally
 
@@ -33,6 +34,11 @@ def warm() -> None:
             slab = condense_slab(predictions.astype(dtype), labels, recipe)
             assert not isinstance(slab, BadPixel), slab
             _score(labels, slab.predicted_class, slab.self_confidence, slab.predicted_confidence, evidence)
+    total, votes = np.zeros((3, 4, 4), np.float32), np.zeros((4, 4), np.uint8)
+    for dtype in ("uint8", "uint16"):  # float16 looks as uint16 does
+        scale = 1 / np.iinfo(dtype).max
+        member = np.rint(probabilities / scale).astype(dtype)
+        take_member(member, labels, member_recipe(3, dtype, scale, "probabilities", 0.05), total, votes, first=True)
     logits = Recipe(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
     condense_slab(probabilities.astype(np.float32), labels, logits)
 

@@ -10,12 +10,13 @@ from masksift.methods.ccp import CCP
 from masksift.methods.cil import CIL
 from masksift.methods.clc import CLC
 from masksift.methods.coco import CoCo
+from masksift.methods.consensus import Consensus
 from masksift.methods.iou import IoU
 from masksift.methods.omission import Omission
 from masksift.methods.softmin import Softmin
 from masksift.methods.tccp import TCCP
 
-__all__ = ["METHODS", "Image", "Method", "Rule", "make_methods"]
+__all__ = ["METHODS", "OF_ENSEMBLES", "Image", "Method", "Rule", "make_methods"]
 
 METHODS: dict[str, type[Method]] = {
     "ccp": CCP,
@@ -28,8 +29,14 @@ METHODS: dict[str, type[Method]] = {
     "omission": Omission,
 }
 
+OF_ENSEMBLES: dict[str, type[Method]] = {
+    "consensus": Consensus,
+}
+"""Those that need the votes of several predictions."""
+
 
 def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
-    """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`."""
-    chosen = set(names)
-    return tuple(method(**parameters.get(name, {})) for name, method in METHODS.items() if name in chosen)
+    """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`, then
+    of `OF_ENSEMBLES`."""
+    chosen, known = set(names), {**METHODS, **OF_ENSEMBLES}
+    return tuple(method(**parameters.get(name, {})) for name, method in known.items() if name in chosen)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import zarr
 
 from masksift.schema import ArraySpec
 from masksift.storage.objects import filesystem_of, local_path
 from masksift.storage.stores import listed
 
-__all__ = ["content"]
+__all__ = ["content", "digest"]
 
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 """What stores say of an object's contents, the surest first: one of them is enough."""
@@ -53,3 +56,9 @@ def _files(folder: str, below: str) -> Iterator[tuple[str, int, str]]:
             else:
                 facts = entry.stat()
                 yield below + entry.name, facts.st_size, str(facts.st_mtime_ns)
+
+
+def digest(*arrays: zarr.Array[Any]) -> str:
+    """A digest of the arrays' metadata: another shape, dtype, chunk or attribute is another input."""
+    texts = [json.dumps(array.metadata.to_dict(), sort_keys=True, default=str) for array in arrays]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -11,7 +11,7 @@ __all__ = ["Overrides"]
 class Overrides:
     """What the configuration says of a source; None leaves it to the source's attributes."""
 
-    predictions: str = "predictions"
+    predictions: str | tuple[str, ...] = "predictions"
     labels: str = "labels"
     image_id: str = "image_id"
     height: str = "height"
@@ -26,3 +26,8 @@ class Overrides:
     empty_label_chunks: str | None = None
     remap: tuple[tuple[int, int], ...] = ()
     labels_from: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arrays of predictions: one, or those of an ensemble."""
+        return (self.predictions,) if isinstance(self.predictions, str) else self.predictions

@@ -20,10 +20,12 @@ from masksift.storage.arrays import ChunkReader
 from masksift.storage.chunks import ChunkCheck, Unreadable, said
 from masksift.storage.stores import WatchedStore, open_store
 
-__all__ = ["CLASSES", "EVIDENCE", "MASK", "EvidenceArrays", "PredictionArrays", "write_ids", "write_numbers"]
+__all__ = ["CLASSES", "EVIDENCE", "MASK", "VOTES", "EvidenceArrays", "PredictionArrays", "write_ids", "write_numbers"]
 
 CLASSES = "predicted_class"
 EVIDENCE = ("self_confidence", CLASSES, "predicted_confidence")
+VOTES = "votes_against"
+"""A fourth plane, of ensembles: how many members predict another class than the label."""
 MASK = "issue_mask"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,8 @@ from masksift.errors import DataError, UsageError
 from masksift.schema import ArraySpec, DataSpec
 from masksift.storage.access import is_s3, unreachable
 from masksift.storage.chunks import said
-from masksift.storage.content import content
+from masksift.storage.content import content, digest
+from masksift.storage.members import averaged, check_alike, place_of
 from masksift.storage.naming import partitions_of, source_names
 from masksift.storage.objects import join, local_path
 from masksift.storage.overrides import Overrides
@@ -39,16 +39,19 @@ def open_source(
 ) -> DataSpec:  # fmt: skip
     """Open one source and answer its facts; ``name``: where others are beside it. Raises DataError, with the names and
     the numbers, where it is none."""
-    arrays = f"the arrays {overrides.predictions!r} and {overrides.labels!r}"
+    arrays = f"the arrays {overrides.names[0]!r} and {overrides.labels!r}"
     group = _group(url, options, f"Give the URL of a group that holds {arrays}")
     if MARK in group.attrs:
-        _check_own_labels(url, overrides)
+        _check_evidence(url, overrides)
         return open_written(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
-    predictions = _array(group, url, overrides.predictions, "predictions", _PREDICTIONS, overrides.predictions_axes)
-    home, place = _home_of_labels(group, url, name or source_names([url])[0], overrides, options)
+    called = name or source_names([url])[0]
+    found = [_predictions(group, url, one, called, overrides, options) for one in overrides.names]
+    check_alike({one: member.shape for one, (_, member, _) in zip(overrides.names, found, strict=True)})
+    home, place = _home_of_labels(group, url, called, overrides, options)
     labels = _array(home, place, overrides.labels, "labels", _LABELS, overrides.labels_axes)
-    of_predictions, of_labels = _attributes(group, predictions[0]), _attributes(home, labels[0], group)
-    spec = described(url, predictions[1], labels[1], overrides, of_predictions, of_labels)
+    of_labels = _attributes(home, labels[0], group)
+    specs = [described(url, member, labels[1], overrides, told, of_labels) for _, member, told in found]
+    spec = specs[0] if len(specs) == 1 else averaged(specs)
     images = spec.images
     return replace(
         spec, index=index, name=name or spec.name,
@@ -56,8 +59,8 @@ def open_source(
         extent=tuple(optional(group, url, own, role, images)
                      for own, role in ((overrides.height, "height"), (overrides.width, "width"))),
         fill_is_missing=_empty_is_lost(url, overrides, of_labels) and labels[0].fill_value not in spec.ignore,
-        facts={"metadata": _fingerprint(predictions[0], labels[0]),
-               "content": content([predictions[1], labels[1]], options)},
+        facts={"metadata": digest(*(array for array, _, _ in found), labels[0]),
+               "content": content([*spec.stored, labels[1]], options)},
     )  # fmt: skip
 
 
@@ -90,6 +93,16 @@ def described(
     )
 
 
+def _predictions(
+    group: zarr.Group, url: str, name: str, source: str, overrides: Overrides, options: Mapping[str, Any]
+) -> tuple[zarr.Array[Any], ArraySpec, dict[str, Any]]:
+    """An array of predictions, its facts and what its attributes say."""
+    place, own = place_of(name, url, source)
+    home = group if place == url else _group(place, options, "An array named by its URL lies in a group")
+    array, spec = _array(home, place, own, "predictions", _PREDICTIONS, overrides.predictions_axes)
+    return array, spec, _attributes(home, array)
+
+
 def _home_of_labels(
     group: zarr.Group, url: str, name: str, overrides: Overrides, options: Mapping[str, Any]
 ) -> tuple[zarr.Group, str]:
@@ -106,8 +119,13 @@ def labels_url(folder: str, source: str) -> str:
     return join(folder, f"{source}.zarr")
 
 
-def _check_own_labels(url: str, overrides: Overrides) -> None:
-    """Evidence is of the labels it was written with."""
+def _check_evidence(url: str, overrides: Overrides) -> None:
+    """Evidence is of the labels and the predictions it was written with."""
+    if len(overrides.names) > 1:
+        raise DataError(
+            f"{url} holds evidence in place of predictions, and arrays.predictions are {', '.join(overrides.names)}",
+            "how the members of an ensemble voted is not in it", "Run it apart, or give the members' predictions",
+        )  # fmt: skip
     if overrides.labels_from is not None:
         raise DataError(
             f"{url} holds evidence in place of predictions, and labels_from is {overrides.labels_from}",
@@ -377,9 +395,3 @@ def optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> 
         )
     node = f"{(local_path(url) or url).rstrip('/')}/{array.path.strip('/')}"
     return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,), format=array.metadata.zarr_format)
-
-
-def _fingerprint(*arrays: zarr.Array[Any]) -> str:
-    """A digest of the arrays' metadata: another shape, dtype, chunk or attribute is another input."""
-    texts = [json.dumps(array.metadata.to_dict(), sort_keys=True, default=str) for array in arrays]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -53,7 +53,7 @@ def condense_block(job: Job, piece: Piece) -> Receipt:
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
     evidence = EvidenceArrays(part.home.evidence, job.options)
     memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
-    expect(spec, part.layout, predictions, labels, block.start, block.stop)
+    expect(spec, part.layout, [predictions], labels, block.start, block.stop)
     sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.zero(part.recipe(job.lattice))}
     statuses: list[str] = []
     changed = np.zeros((len(job.kinds), block.images))
@@ -105,10 +105,10 @@ class _Group:
             i: self._variants(i - self._start, given[i - self._start])
             for i in range(self._start, self._stop) if i not in verdicts
         }  # fmt: skip
-        walk = slabs(part.spec, part.layout, predictions, self._memory, self._start, self._sizes, verdicts)
-        for i, slab, y0, x0 in walk:
+        walk = slabs(part.spec, part.layout, [predictions], self._memory, self._start, self._sizes, verdicts)
+        for window, _, i, slab in walk:
             for condensing in variants[i].values():
-                condensing.slab(slab, y0, x0)
+                condensing.slab(slab, window.y0, window.x0)
         for i, some in variants.items():
             if i in verdicts:
                 continue

@@ -103,6 +103,11 @@ def _open(config: SweepConfig) -> tuple[tuple[DataSpec, ...], Plan]:
                 f"{spec.url} holds evidence in place of predictions",
                 "what the model says of a wrong label is in its predictions alone", "Give a source that holds them",
             )  # fmt: skip
+        if spec.members:
+            raise DataError(
+                f"{len(spec.members)} predictions of {spec.url} are given",
+                "a sweep condenses one of them, and no mean", "Name one as --arrays.predictions",
+            )  # fmt: skip
     remote = any(local_path(url) is None for url in (*config.sources, config.out))
     identity = {
         "masksift": version("masksift"), "configuration": config.condensing(),
