@@ -17,7 +17,7 @@ from drawn import Data, dataset
 
 __all__ = ["TABLES", "command", "start", "tables", "wait_for_products", "write"]
 
-TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
+TABLES = ("images", "ranking", "regions", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 
 
 def write(path: Path, data: Data, *, chunk: int = 1) -> Path:

@@ -18,6 +18,7 @@ import zarr
 
 from drawn import Array, Data
 from masksift.methods import METHODS
+from masksift.storage.tables import WORST_REGION
 from sources import Source, cut, erase, masksift, plain, rows, without, write_source
 
 IMAGES = 12
@@ -180,7 +181,8 @@ def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
     for i, (status, reason) in said.items():
         assert table[i]["status"] == status
         assert table[i]["reason"] == reason or re.fullmatch(reason, table[i]["reason"]), table[i]["reason"]
-        unknown = (*METHODS, "valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
+        scored = ("valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
+        unknown = (*METHODS, *scored, *WORST_REGION.names)
         assert all(table[i][column] is None for column in unknown)
 
     def known(row: dict[str, Any]) -> dict[str, Any]:

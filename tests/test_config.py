@@ -51,6 +51,8 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "coco.sources": ("labels", '"labels"', "labels"),
     "coco.aggregate": ("min", '"min"', "min"),
     "coco.min_area": ("0", "0", 0.0),
+    "regions.min_area": ("1", "1", 1),
+    "regions.top": ("5", "5", 5),
     "evidence.keep": ("false", "false", False),
     "evidence.dtype": ("float32", '"float32"', "float32"),
     "executor.kind": ("serial", '"serial"', "serial"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from making import a_few
 from masksift.blocks import Blocks
 from masksift.errors import PlanRefused
-from masksift.plan import MOST_IMAGES, Plan, Settings, make_plan
+from masksift.plan import MOST_IMAGES, REGION_BYTES, Plan, Settings, make_plan
 from masksift.schema import ArraySpec, Block, DataSpec
 
 GIB = 1 << 30
@@ -122,6 +122,17 @@ def test_memory_grows_with_the_chunk_and_not_with_the_image_or_their_number() ->
     assert many.memory == one.memory
     assert plan_of(spec(1, 20, 20_000, 20_000, tile=1024)).memory < 4 * GIB
     assert plan_of(spec(1, 20, 20_000, 20_000)).memory > 16 * GIB
+
+
+def test_what_a_block_lists_of_its_regions_is_in_the_plan_and_bounded() -> None:
+    """Tiny images: a block of them has few regions, and one of many has no more than are listed."""
+    few, many = spec(16, 20, 64, 64), spec(100_000, 20, 64, 64)
+    without = plan_of(many).memory_score
+    assert plan_of(many, min_area=16, top=100).memory_score == pytest.approx(without + 1.1 * 100 * REGION_BYTES, abs=1)
+    block = plan_of(few).layouts[0].block * 64 * 64
+    assert plan_of(few, min_area=16, top=1 << 40).memory_score == pytest.approx(
+        plan_of(few).memory_score + 1.1 * (block // 16) * REGION_BYTES, abs=1
+    )
 
 
 @pytest.mark.parametrize(("stage", "remedy"), [("condensing", "smaller prediction chunks"), ("scoring", "coco")])

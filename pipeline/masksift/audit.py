@@ -14,11 +14,22 @@ from numpy.typing import NDArray
 from masksift import results
 from masksift.config import RunConfig, resolve
 from masksift.errors import DataError
-from masksift.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts, score_image, thresholds_of
+from masksift.image import (
+    Condensing,
+    LabelCheck,
+    Planes,
+    confident_pixels,
+    cut_counts,
+    omissions_of,
+    regions_of,
+    score_image,
+    thresholds_of,
+)
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.ensemble import member_recipe
 from masksift.methods import Image
+from masksift.regions import RegionRows
 from masksift.schema import SCORED, Verdict
 from masksift.statistics import ClassStatistics, Thresholds
 from masksift.storage.members import check_alike
@@ -46,8 +57,9 @@ def audit(
     temperature: float = 0.1,
     tau: str | float = "balanced",
     rule: str = "rank",
+    min_area: int = 16,
 ) -> Audit:
-    """Find mislabeled images and pixels in arrays: the scores and masks of `masksift run`, bit for bit.
+    """Find mislabeled images, regions and pixels in arrays: the tables and masks of `masksift run`, bit for bit.
 
     ``labels`` (N, H, W), integers; ``pred_probs`` (N, K, H, W), float16/32/64 probabilities (or logits, with
     ``kind="logits"``), or uint8/uint16 in steps of ``scale`` (default 1/255, 1/65535): numpy arrays, or anything
@@ -67,7 +79,8 @@ def audit(
             "arrays": {"predictions": [f"pred_probs[{m}]" for m in range(len(members))]},
             "ignore": np.atleast_1d(list(ignore) if isinstance(ignore, Iterable) else ignore).tolist(),
             "scale": scale, "sum_tolerance": sum_tolerance, "softmin": {"temperature": temperature},
-            "tccp": {"tau": tau}, "clc": {"rule": rule}, "evidence": {"dtype": evidence_dtype},
+            "tccp": {"tau": tau}, "clc": {"rule": rule}, "regions": {"min_area": min_area},
+            "evidence": {"dtype": evidence_dtype},
         },
         {},
     )  # fmt: skip
@@ -150,26 +163,31 @@ class Audit:
         )  # fmt: skip
 
     @cached_property
-    def _scored(self) -> tuple[pa.Table, PairCounts]:
+    def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:
         methods = self._config.make_methods()
         k = len(self._names)
         pairs = PairCounts(np.zeros((k, k), np.int64), np.zeros((k, k), np.int64))
+        regions, omissions = RegionRows(self._config.regions.top, self._names), omissions_of(self._limits, methods)
         rows = []
         for i, one in enumerate(self._kept):
-            row: dict[str, Any] = {
-                "image_id": self._ids[i], "source": "memory", "index": i, "height": one.labels.shape[0],
-                "width": one.labels.shape[1], "status": one.verdict.status, "reason": one.verdict.reason,
+            size = one.labels.shape
+            facts = {
+                "image_id": self._ids[i], "source": "memory", "index": i, "height": size[0], "width": size[1],
             }  # fmt: skip
+            row: dict[str, Any] = facts | {"status": one.verdict.status, "reason": one.verdict.reason}
             image = self._image(i)
             if image is not None:
                 row |= score_image(image, methods)
+                found = regions_of(image, size, self._config.regions.min_area, omissions)
+                row |= regions.add(facts, found)
                 pairs = pairs.merge(PairCounts(image.flagged_pairs, (image.flagged_pairs > 0).astype(np.int64)))
             rows.append(row)
-        return table_of(rows, images_schema([method.name for method in methods])), pairs
+        return table_of(rows, images_schema([method.name for method in methods])), pairs, regions.table()
 
     @property
     def images(self) -> pa.Table:
-        """One row an image, in the order given: status, reason, every score, flagged pixels, worst class pair."""
+        """One row an image, in the order given: status, reason, every score, flagged pixels, worst class pair, worst
+        region."""
         return self._scored[0]
 
     @cached_property
@@ -178,6 +196,12 @@ class Audit:
         return results.ranking(
             self.images, [method.name for method in self._config.make_methods()], self._config.rank_by
         )
+
+    @property
+    def regions(self) -> pa.Table:
+        """One row a region of ``min_area`` pixels or more, that with most evidence on top; ``rle`` is COCO's run-length
+        code, so that pycocotools decodes ``{"size": [height, width], "counts": rle}``."""
+        return results.ranked_regions(self._scored[2])
 
     @property
     def thresholds(self) -> pa.Table:

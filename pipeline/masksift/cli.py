@@ -33,8 +33,8 @@ __all__ = ["entry", "main"]
 
 
 _AGAIN = (
-    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "thresholds_from", "executor",
-    "storage", "table", "iceberg",
+    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "regions", "thresholds_from",
+    "executor", "storage", "table", "iceberg",
 )  # fmt: skip
 """The keys that scoring again may change."""
 

@@ -24,6 +24,7 @@ from masksift.sections import (
     Names,
     Numbers,
     Pairs,
+    RegionsSection,
     Section,
     SoftminSection,
     StorageSection,
@@ -70,6 +71,7 @@ class RunConfig(Section):
     tccp: TccpSection = TccpSection()
     clc: ClcSection = ClcSection()
     coco: CocoSection = CocoSection()
+    regions: RegionsSection = RegionsSection()
     evidence: EvidenceSection = EvidenceSection()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()

@@ -14,11 +14,13 @@ from masksift.kernels.condense import BadPixel, Recipe, Remap, class_dtype, clas
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.ensemble import take_member
 from masksift.kernels.ignored import confidence_by_class
+from masksift.kernels.regions import Omissions, Regions, find_regions
 from masksift.kernels.tally import count_at_least, refine, tally
 from masksift.methods import Image, Method
 from masksift.schema import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, Verdict
 from masksift.statistics import (
     ClassStatistics,
+    Limits,
     Statistics,
     Thresholds,
     confident_codes,
@@ -36,6 +38,8 @@ __all__ = [
     "SecondLook",
     "confident_pixels",
     "cut_counts",
+    "omissions_of",
+    "regions_of",
     "score_image",
     "thresholds_of",
 ]
@@ -230,3 +234,18 @@ def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:
         given, suggested = divmod(int(pairs.argmax()), image.classes)
         row |= {"worst_given": given, "worst_suggested": suggested, "worst_pixels": int(pairs[given, suggested])}
     return row
+
+
+def omissions_of(limits: Limits, methods: Sequence[Method]) -> Omissions | None:
+    """What makes ignored pixels suspicious; None where the methods do not look at them."""
+    if all(method.name != "omission" for method in methods):
+        return None
+    return Omissions.of(limits.encoding, limits.confident, limits.ignored_share)
+
+
+def regions_of(image: Image, size: tuple[int, int], least_area: int, omissions: Omissions | None) -> Regions:
+    """The regions of an image; ``size``: the rows and columns that are its own."""
+    return find_regions(
+        image.labels, image.predicted_class, image.self_codes, image.confident_codes, image.issue_mask, image.encoding,
+        image.classes, least_area=least_area, omissions=omissions, size=size,
+    )  # fmt: skip

@@ -24,7 +24,7 @@ __all__ = ["Job", "Part", "Parts"]
 @dataclass(frozen=True)
 class Job:
     """What every task of a run knows. ``columns``: those that the paths of the sources name; ``options``: what the
-    stores are reached by."""
+    stores are reached by; ``min_area``, ``top``: of the regions that are listed, all where nothing is said."""
 
     fingerprint: str
     lattice: int
@@ -33,6 +33,8 @@ class Job:
     out: str
     columns: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    min_area: int = 1
+    top: int = 1 << 62
 
     def evidence(self, home: Home) -> EvidenceArrays:
         """The evidence arrays of a source, where they are at home."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from masksift.blocks import Blocks
 from masksift.errors import PlanRefused
-from masksift.kernels.components import STRIP
+from masksift.kernels import components, regions
 from masksift.kernels.condense import class_dtype
 from masksift.kernels.ensemble import STRIP_PIXELS
 from masksift.schema import ArraySpec, DataSpec, prod
@@ -44,11 +44,14 @@ MANY_BLOCKS, MOST_PIXELS, MOST_BLOCK = 1024, 1 << 27, 16 * 1024 * MIB
 hundreds of workers want tasks of seconds in the second pass too, which takes its time by the pixel."""
 LISTED = 1000
 """Objects that a store names in one answer."""
-READS_A_RUN, READS_A_SOURCE, READS_A_BLOCK, READS_A_WALK = 16, 30, 20, 4
+READS_A_RUN, READS_A_SOURCE, READS_A_BLOCK, READS_A_WALK = 16, 30, 21, 4
 """Requests besides those for chunks: metadata, and what is done already; a walk is a further look at a block's evidence
 (measured: a test compares the plan with what a server was asked)."""
 PART_ROWS = 1 << 18
 """Rows of a part of the ranking."""
+REGION_BYTES = 600
+"""Of a region that a block lists, while it is made a row of a table: a hundred, an object for its run-length code, some
+twenty counts, and a quarter of the whole that is held until it is dropped; the code of a torn region is longer."""
 MOST_IMAGES = 1 << 13
 """Images of a task: of tiny ones more would fit, and take minutes."""
 LARGE_IMAGE = 1 << 24
@@ -57,13 +60,15 @@ LARGE_IMAGE = 1 << 24
 
 @dataclass(frozen=True)
 class Settings:
-    """What of the configuration decides the amount of work: precision of the evidence, lattice, methods; and whether
-    any of it lies on a network."""
+    """What of the configuration decides the amount of work: precision of the evidence, lattice, methods; whether any of
+    it lies on a network; of the regions that are listed the smallest area, and how many they are at most."""
 
     evidence_dtype: str = "auto"
     lattice: int = 4
     methods: tuple[str, ...] = ()
     remote: bool = False
+    min_area: int = 1
+    top: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,12 +216,12 @@ def make_plan(
 def _objects_to_write(
     pairs: Sequence[tuple[DataSpec, Layout]], own: Sequence[tuple[DataSpec, Layout]], blocks: int
 ) -> int:
-    """Evidence, masks, three objects a block (its products, its part of the table), metadata, and the tables."""
+    """Evidence, masks, four objects a block (its products, its images, its regions), metadata, and the tables."""
     evidence = sum(_planes(s) * _evidence_objects(s, x) for s, x in own) + sum(
         _evidence_objects(s, x) for s, x in pairs
     )
     metadata = sum(1 + _planes(s) for s, _ in own) + 2 * len(pairs)
-    return evidence + 3 * blocks + metadata + 9 + sum(s.images for s, _ in pairs) // PART_ROWS
+    return evidence + 4 * blocks + metadata + 10 + sum(s.images for s, _ in pairs) // PART_ROWS
 
 
 def evidence_dtype(source: DataSpec, asked: str) -> str:
@@ -348,10 +353,14 @@ def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
     # Components of a strip: class numbers shifted by one, 4 bytes a pixel of component numbers, at worst 8 for the
     # equivalences, and 24 a component.
-    components = min(source.pixels, STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
+    coco = min(source.pixels, components.STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
+    # After these the regions of a strip: codes of pairs, region numbers, equivalences; at worst each pixel is a region
+    # of 96 bytes, in a run of 24.
+    regional = min(source.pixels, regions.STRIP) * (4 + 4 + 8 + 96 + 24)
+    listed = min(settings.top, layout.block * source.pixels // settings.min_area) * REGION_BYTES
     written = _write_buffers(source, layout) * max(class_bytes, _itemsize(layout.evidence))
     under_way = (4 + bool(source.members)) * AHEAD_BYTES  # of labels and three planes, and the votes
-    return round(FRAGMENTS * (planes + labels + components + written + settings.remote * under_way))
+    return round(FRAGMENTS * (planes + labels + max(coco, regional) + listed + written + settings.remote * under_way))
 
 
 def _write_buffers(source: DataSpec, layout: Layout) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
 from masksift.plan import PART_ROWS
 from masksift.ranking import percentiles, rank_order
+from masksift.regions import regions_part
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.objects import Folder
 from masksift.storage.ordering import in_order
@@ -16,11 +18,14 @@ from masksift.storage.tables import (
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
+    WORST_REGION,
     column,
     floats,
+    found_schema,
     ranked_schema,
     ranking_schema,
     read_each,
+    regions_schema,
     table_of,
     write_table,
 )
@@ -30,11 +35,16 @@ __all__ = [
     "class_pairs",
     "class_quality",
     "image_parts",
+    "ranked_regions",
     "ranking",
     "ranking_parts",
     "thresholds_table",
     "write_ranking",
+    "write_regions",
 ]
+
+REGION_ROWS = 1 << 15
+"""Rows of a part of the table of regions: a run-length code takes some hundred bytes, sometimes many thousand."""
 
 
 def thresholds_table(
@@ -147,6 +157,45 @@ def _ranked(
         **{name: rows[name] for name in ("image_id", "source", "index", *own)},
         "ranked_by": column([rank_by] * len(rows), pa.string()),
         "score": rows[rank_by],
-        **{name: rows[name] for name in methods},
+        **{name: rows[name] for name in (*methods, *WORST_REGION.names)},
     }
     return pa.table(columns, schema=ranking_schema(methods, own)).combine_chunks()
+
+
+def ranked_regions(rows: pa.Table, before: int = 0, columns: Sequence[str] = ()) -> pa.Table:
+    """Sorted regions with their ranks: see `masksift.storage.tables.regions_schema`; ``before``: how many of all stand
+    before them."""
+    schema = regions_schema(columns)
+    ranks = column(np.arange(before + 1, before + len(rows) + 1), pa.int64())
+    return pa.table([ranks, *rows.columns], schema=schema).combine_chunks()
+
+
+def write_regions(
+    folder: Folder, fingerprint: str, blocks: int, top: int, class_names: Sequence[str], columns: Sequence[str] = ()
+) -> int:  # fmt: skip
+    """Rank what the blocks of a run keep of their regions, in bounded memory, into parts of `REGION_ROWS` rows, ``top``
+    rows in all; answers the bytes. Ties keep the order of the sources, and of the images in them. What is there of an
+    earlier attempt is overwritten."""
+    schema = found_schema(columns)
+    parts = read_each(folder, [regions_part(fingerprint, number) for number in range(blocks)])
+    ordered = in_order(_promising(parts, top), schema, "evidence", REGION_ROWS, highest_first=True)
+    written, done, number = 0, 0, 0
+    for rows in chain(ordered, [schema.empty_table()]):
+        chosen = rows.slice(0, top - done)
+        if len(chosen) or not number:  # where there is no region, there is one part without rows
+            name = f"regions/part-{number:06d}.parquet"
+            written += write_table(folder, name, ranked_regions(chosen, done, columns), class_names)
+            done, number = done + len(chosen), number + 1
+        if done == top:
+            break
+    return written
+
+
+def _promising(tables: Iterable[pa.Table], top: int) -> Iterator[pa.Table]:
+    """The rows that are not behind ``top`` others that came before them: of many tables hardly more than so many."""
+    best = np.empty(0)
+    for table in tables:
+        evidence = floats(table["evidence"])
+        best = np.sort(np.concatenate([best, evidence]))[-top:]
+        least = best[0] if len(best) == top else 0.0
+        yield table.take(column(np.flatnonzero(evidence >= least), pa.int64()))

@@ -138,7 +138,9 @@ def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
 def _settings(config: RunConfig) -> Settings:
     members = (name for name in config.overrides().names if "://" in name)
     remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
-    return Settings(config.evidence.dtype, config.tccp.lattice, config.methods, remote)
+    return Settings(
+        config.evidence.dtype, config.tccp.lattice, config.methods, remote, config.regions.min_area, config.regions.top
+    )
 
 
 def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any]:
@@ -157,7 +159,8 @@ def make_job(config: RunConfig, parts: Parts) -> Job:
     places |= {array.url for source in parts.sources for array in source.stored}
     return Job(
         parts.plan.fingerprint, config.tccp.lattice, config.make_methods(), config.clc.rule, config.out,
-        hive_columns(parts.sources, config.methods), config.storage.options(places),
+        hive_columns(parts.sources, config.methods), config.storage.options(places), config.regions.min_area,
+        config.regions.top,
     )  # fmt: skip
 
 

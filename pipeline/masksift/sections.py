@@ -27,6 +27,7 @@ __all__ = [
     "Numbers",
     "Pairs",
     "Positives",
+    "RegionsSection",
     "Section",
     "Shares",
     "SoftminSection",
@@ -168,6 +169,13 @@ class CocoSection(Section):
     sources: Literal["both", "labels", "predictions"] = Field("both", description="planes that components are found in")
     aggregate: Literal["mean", "min"] = Field("mean", description="over the components of an image")
     min_area: float = Field(1e-4, ge=0, le=1, description="smallest component, as a share of the valid pixels")
+
+
+class RegionsSection(Section):
+    """Which regions are listed."""
+
+    min_area: int = Field(16, ge=1, description="pixels of the smallest")
+    top: int = Field(100_000, ge=1, description="how many of the whole data set, those with most evidence")
 
 
 class EvidenceSection(Section):

@@ -181,6 +181,7 @@ def rank(
     with report.stage("rank") as stage:
         images = results.image_parts(job.fingerprint, len(parts))
         results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names, job.columns)
+        results.write_regions(folder, job.fingerprint, len(parts), job.top, names, job.columns)
         write_table(folder, "thresholds.parquet", results.thresholds_table(statistics, thresholds, names), names)
         write_table(folder, "class_pairs.parquet", results.class_pairs(pairs, names), names)
         write_table(folder, "class_quality.parquet", results.class_quality(statistics, pairs, names), names)

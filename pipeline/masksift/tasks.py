@@ -18,13 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.errors import DataError
-from masksift.image import Condensing, Planes, confident_pixels, cut_counts, score_image
+from masksift.image import (
+    Condensing,
+    Planes,
+    confident_pixels,
+    cut_counts,
+    omissions_of,
+    regions_of,
+    score_image,
+)
 from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.methods import OF_ENSEMBLES, Image
 from masksift.parts import Job, Part
 from masksift.plan import Layout, Window
 from masksift.reading import Behind, Memory, expect, label_windows, place_of, read_labels, slabs
+from masksift.regions import RegionRows, regions_part
 from masksift.schema import SCORED, DataSpec, Receipt, Verdict, prod
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.arrays import ArrayReader
@@ -217,7 +226,7 @@ def refine_block(job: Job, key: int, part: Part) -> NDArray[np.int64]:
 
 
 def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
-    """3 planes -> scores and issue masks: one row an image, one Parquet part a block."""
+    """3 planes -> scores, issue masks and regions: a row an image and a row a region, in a Parquet part each."""
     manifest, block = job.scored(), part.block
     if (done := manifest.load(SCORE, block.number)) is not None:
         return _reused(done)
@@ -226,29 +235,34 @@ def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
     verdicts = _verdicts(job, part)
     masks = job.masks(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
-    rows: list[dict[str, Any]] = []
     names = (*EVIDENCE, *((VOTES,) if any(method.name in OF_ENSEMBLES for method in job.methods) else ()))
+    rows, facts, regions = [], _facts(job, part), RegionRows(job.top, spec.class_names)
     evidence, limits = _Evidence(job, part, verdicts, names), thresholds.limits(part.evidence)
+    omissions = omissions_of(limits, job.methods)
     with Behind(at_once=masks.local) as behind:
         for start, given, planes in evidence.groups():
             mask = np.zeros(given.shape, np.uint8)
             for i in range(len(given)):
-                row: dict[str, Any] = {}
-                if verdicts[start + i - block.start].status == SCORED:
+                at = start + i - block.start
+                row = facts[at] | {"status": verdicts[at].status, "reason": verdicts[at].reason}
+                if verdicts[at].status == SCORED:
                     own, predicted, confident = (plane[i] for plane in planes[:3])
                     votes = planes[3][i] if len(planes) > 3 else None
                     image = Image(
                         given[i], predicted, own, confident, spec.classes, limits, job.rule, mask[i], votes,
                         len(spec.members),
                     )  # fmt: skip
-                    row = score_image(image, job.methods)
+                    row |= score_image(image, job.methods)
+                    size = (row["height"], row["width"])
+                    row |= regions.add(facts[at], regions_of(image, size, job.min_area, omissions))
                     pairs[0] += image.flagged_pairs
                     pairs[1] += image.flagged_pairs > 0
                 rows.append(row)
             behind(masks.write, MASK, start, mask)
-    table, folder = _image_rows(job, part, verdicts, rows), Folder(job.out, job.options)
-    name = images_part(job.fingerprint, block.number)
-    folder.used["bytes_written"] += write_table(folder, name, table, spec.class_names)
+    images = table_of(rows, images_schema([method.name for method in job.methods], job.columns))
+    folder, made_by = Folder(job.out, job.options), (job.fingerprint, block.number)
+    for name, table in ((regions_part(*made_by), regions.table(job.columns)), (images_part(*made_by), images)):
+        folder.used["bytes_written"] += write_table(folder, name, table, spec.class_names)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
         **used_by(evidence, masks, folder, manifest, puts=1), seconds=time.perf_counter() - started,
@@ -264,25 +278,22 @@ def images_part(fingerprint: str, number: int) -> str:
     return f"images/part-{fingerprint[:12]}-{number:08d}.parquet"
 
 
-def _image_rows(job: Job, part: Part, verdicts: list[Verdict], rows: list[dict[str, Any]]) -> Any:
+def _facts(job: Job, part: Part) -> list[dict[str, Any]]:
+    """What the tables say of each image of a block, whatever is found in it."""
     spec, block = part.spec, part.block
     ids = image_ids(spec, block.start, block.stop, job.options)
     sizes = extents(spec, block.start, block.stop, job.options).clip(0, (spec.height, spec.width)).tolist()
-    facts = [
+    return [
         {
-            "image_id": ids[i],
+            "image_id": name,
             "source": spec.name,
-            "index": block.start + i,
+            "index": index,
             **spec.partitions,
-            "height": sizes[i][0],
-            "width": sizes[i][1],
-            "status": verdict.status,
-            "reason": verdict.reason,
-            **row,
+            "height": height,
+            "width": width,
         }
-        for i, (verdict, row) in enumerate(zip(verdicts, rows, strict=True))
+        for index, (name, (height, width)) in enumerate(zip(ids, sizes, strict=True), block.start)
     ]
-    return table_of(facts, images_schema([method.name for method in job.methods], job.columns))
 
 
 class _Evidence:

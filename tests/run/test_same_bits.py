@@ -79,12 +79,14 @@ def test_a_notebook_gives_the_same_tables(source: Path, definition: dict[str, pa
     ids = [str(name) for name in group["image_id"][:]]
     audit = masksift.audit(group["labels"], group["predictions"], ignore=255, image_ids=ids)
     here = {
-        "images": audit.images, "ranking": audit.ranking, "thresholds.parquet": audit.thresholds,
+        "images": audit.images, "ranking": audit.ranking, "regions": audit.regions,
+        "thresholds.parquet": audit.thresholds,
         "class_pairs.parquet": audit.class_pairs, "class_quality.parquet": audit.class_quality,
     }  # fmt: skip
     for name in TABLES:
         drop = [column for column in ("source",) if column in here[name].column_names]
         assert here[name].drop_columns(drop).equals(definition[name].drop_columns(drop)), name
+        assert len(here[name]) > 0
 
 
 def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(

@@ -27,11 +27,14 @@ def tables(scores: list[list[float | None]]) -> list[pa.Table]:
 
 
 @a_few
-@given(scores=st.lists(st.lists(SCORES, max_size=9), max_size=4), rows=st.integers(1, 7))
-def test_any_rows_come_in_order_and_in_parts(scores: list[list[float | None]], rows: int) -> None:
-    parts = list(in_order(tables(scores), SCHEMA, 'the "score"', rows))
+@given(scores=st.lists(st.lists(SCORES, max_size=9), max_size=4), rows=st.integers(1, 7), highest_first=st.booleans())
+def test_any_rows_come_in_order_and_in_parts(
+    scores: list[list[float | None]], rows: int, highest_first: bool
+) -> None:  # fmt: skip
+    parts = list(in_order(tables(scores), SCHEMA, 'the "score"', rows, highest_first=highest_first))
     place = [(score, t, i) for t, part in enumerate(scores) for i, score in enumerate(part)]
-    wanted = sorted(row for row in place if row[0] is not None and math.isfinite(row[0]))
+    known = [(score, t, i) for score, t, i in place if score is not None and math.isfinite(score)]
+    wanted = sorted(known, key=lambda row: (-row[0] if highest_first else row[0], *row[1:]))
     found = [name for part in parts for name in part["image_id"].to_pylist()]
     assert found == [f"{t}/{i}" for _, t, i in wanted]
     assert all(part.schema == SCHEMA for part in parts)

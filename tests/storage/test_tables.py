@@ -24,10 +24,12 @@ from masksift.storage.tables import (
     THRESHOLDS,
     column,
     floats,
+    found_schema,
     images_schema,
     ranking_schema,
     read_each,
     read_table,
+    regions_schema,
     table_of,
     truth_schema,
     write_table,
@@ -67,15 +69,28 @@ def test_the_schema_of_every_table() -> None:
     assert columns(CLASS_QUALITY) == {
         "class_id": "int32", "class_name": "string", "pixels": "int64", "flagged": "int64", "quality": "double?",
     }  # fmt: skip
+    worst_region = {
+        "region_y0": "int32?", "region_x0": "int32?", "region_y1": "int32?", "region_x1": "int32?",
+        "region_evidence": "double?",
+    }  # fmt: skip
     assert columns(images_schema(["ccp", "clc"])) == {
         "image_id": "string", "source": "string", "index": "int64", "height": "int32", "width": "int32",
         "valid_pixels": "int64?", "status": "string", "reason": "string?", "ccp": "double?", "clc": "double?",
         "flagged_pixels": "int64?", "worst_given": "int32?", "worst_suggested": "int32?", "worst_pixels": "int64?",
+        **worst_region,
     }  # fmt: skip
     assert columns(ranking_schema(["ccp"])) == {
         "rank": "int64", "percentile": "double", "image_id": "string", "source": "string", "index": "int64",
-        "ranked_by": "string", "score": "double", "ccp": "double?",
+        "ranked_by": "string", "score": "double", "ccp": "double?", **worst_region,
     }  # fmt: skip
+    assert columns(regions_schema(["site"])) == {
+        "rank": "int64", "image_id": "string", "source": "string", "index": "int64", "site": "string?",
+        "kind": "string", "given": "int32?", "suggested": "int32", "given_name": "string?", "suggested_name": "string",
+        "area": "int64", "y0": "int32", "x0": "int32", "y1": "int32", "x1": "int32", "centroid_y": "double",
+        "centroid_x": "double", "evidence": "double", "mean_self_confidence": "double?",
+        "mean_predicted_confidence": "double", "height": "int32", "width": "int32", "rle": "list<item: int32>",
+    }  # fmt: skip
+    assert found_schema(["site"]).names == regions_schema(["site"]).names[1:]
     assert columns(truth_schema(["site"])) == {
         "image_id": "string", "source": "string", "index": "int64", "site": "string?", "kind": "string",
         "classes": "list<item: int32>", "given": "int32?", "true": "int32?", "changed_pixels": "int64",
@@ -89,6 +104,7 @@ def test_the_tables_of_a_run_have_these_schemas_and_the_class_names(tmp_path: Pa
     expected = {
         "thresholds.parquet": THRESHOLDS, "class_pairs.parquet": CLASS_PAIRS, "class_quality.parquet": CLASS_QUALITY,
         "images/*.parquet": images_schema(list(METHODS)), "ranking/*.parquet": ranking_schema(list(METHODS)),
+        "regions/*.parquet": regions_schema(),
     }  # fmt: skip
     for pattern, schema in expected.items():
         (file,) = (tmp_path / "out").glob(pattern)

@@ -16,7 +16,7 @@ from masksift.kernels.compiling import inner, kernel
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.tally import CODE, HALF, half_to_fixed, sum_mode
 
-__all__ = ["STRIP", "ComponentMeans", "component_means"]
+__all__ = ["STRIP", "ComponentMeans", "component_means", "join", "root"]
 
 STRIP = 1 << 22
 """Pixels of a strip."""
@@ -67,7 +67,7 @@ def _gather(components, codes, mode, singles, areas, sums):
 
 
 @inner
-def _root(parents, node):
+def root(parents, node):
     while parents[node] != node:
         parents[node] = parents[parents[node]]
         node = parents[node]
@@ -75,15 +75,15 @@ def _root(parents, node):
 
 
 @kernel
-def _join(first, components, before, before_ids, parents, count):
+def join(first, components, before, before_ids, parents, count):
     """Unite the open components of the strip before (nodes from `count` on) with those of this strip's first row."""
     for x in range(first.size):
         if before_ids[x] < 0:
             continue
         for near in range(max(0, x - 1), min(first.size, x + 2)):
             if first[near] == before[x]:
-                a = _root(parents, components[near] - 1)
-                b = _root(parents, count + before_ids[x])
+                a = root(parents, components[near] - 1)
+                b = root(parents, count + before_ids[x])
                 parents[max(a, b)] = min(a, b)
 
 
@@ -94,21 +94,21 @@ def _close(last, parents, areas, sums, least_area, unit, stays, ids, open_areas,
     Answers how many stay open. `large`, `small`: [count, sum of means, least mean], added to.
     """
     for node in range(parents.size):
-        root = _root(parents, node)
-        if root != node:
-            areas[root] += areas[node]
-            sums[root] += sums[node]
+        top = root(parents, node)
+        if top != node:
+            areas[top] += areas[node]
+            sums[top] += sums[node]
     number = 0
     for x in range(last.size):
         ids[x] = -1
         if stays and last[x] > 0:
-            root = _root(parents, last[x] - 1)
-            if areas[root] > 0:  # met for the first time
-                open_areas[number] = areas[root]
-                open_sums[number] = sums[root]
-                areas[root] = -number - 1  # from here on: its number
+            top = root(parents, last[x] - 1)
+            if areas[top] > 0:  # met for the first time
+                open_areas[number] = areas[top]
+                open_sums[number] = sums[top]
+                areas[top] = -number - 1  # from here on: its number
                 number += 1
-            ids[x] = -areas[root] - 1
+            ids[x] = -areas[top] - 1
     for node in range(parents.size):
         if parents[node] == node and areas[node] > 0:
             mean = sums[node] * unit / areas[node]
@@ -152,7 +152,7 @@ def component_means(
         sums = np.concatenate([np.zeros(count), open_sums[:still_open]])
         parents = np.arange(count + still_open)
         _gather(components.reshape(-1), codes, mode, singles, areas, sums)
-        _join(part[0], components[0], before, ids, parents, count)
+        join(part[0], components[0], before, ids, parents, count)
         still_open = _close(
             components[-1], parents, areas, sums, least_area, unit, y + len(part) < height, ids, open_areas, open_sums,
             large, small,

@@ -10,11 +10,11 @@ from masksift.kernels.compiling import inner, kernel
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.tally import CODE, HALF, half_to_fixed, sum_mode
 
-__all__ = ["confidence_by_class"]
+__all__ = ["confidence_by_class", "inside"]
 
 
 @inner
-def _inside(labels, y, x, classes):
+def inside(labels, y, x, classes):
     """Whether all neighbours of an ignored pixel that lie in the image are ignored too."""
     height, width = labels.shape
     for row in range(max(0, y - 1), min(height, y + 2)):
@@ -42,7 +42,7 @@ def _sum(labels, predicted, codes, singles, mode, hidden, seen):
             else:
                 fixed = np.int64(np.rint(np.float64(singles[y, x]) * 4294967296.0))
             total += fixed
-            if labels[y, x] >= classes and _inside(labels, y, x, classes):
+            if labels[y, x] >= classes and inside(labels, y, x, classes):
                 hidden[winner] += fixed
         seen[current] += total
 

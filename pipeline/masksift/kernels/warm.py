@@ -14,6 +14,7 @@ from masksift.kernels.counts import count, softmin_sums
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.ensemble import member_recipe, take_member
 from masksift.kernels.ignored import confidence_by_class
+from masksift.kernels.regions import Omissions, find_regions
 from masksift.kernels.tally import count_at_least, refine, tally
 
 __all__ = ["warm"]
@@ -54,6 +55,8 @@ def _score(
     count_at_least(*flat, best.reshape(-1), limits)
     confidence_by_class(labels, winner, best, encoding, 3)
     component_means(winner, labels, own, encoding, 3, 1)
+    omissions = Omissions(limits, np.zeros(3), limits)
+    find_regions(labels, winner, own, best, np.ones(labels.shape, np.uint8), encoding, 3, omissions=omissions)
     if encoding.dtype == "float32":
         refine(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))
         softmin_sums(flat[0], own.reshape(-1).view(np.float32), 3, 0.0, 0.1)

@@ -20,8 +20,11 @@ MEMORY = 1 << 30
 little for the merge of a hundred million rows."""
 
 
-def in_order(tables: Iterable[pa.Table], schema: pa.Schema, by: str, rows: int) -> Iterator[pa.Table]:
-    """All rows of the ``tables`` (of one ``schema``) that have a finite value in the column ``by``, the lowest first.
+def in_order(
+    tables: Iterable[pa.Table], schema: pa.Schema, by: str, rows: int, *, highest_first: bool = False
+) -> Iterator[pa.Table]:
+    """All rows of the ``tables`` (of one ``schema``) that have a finite value in the column ``by``, the lowest first,
+    or the highest.
 
     They come in tables of so many ``rows``, the last one shorter. Equal values keep their order.
     """
@@ -34,9 +37,8 @@ def in_order(tables: Iterable[pa.Table], schema: pa.Schema, by: str, rows: int) 
         }  # fmt: skip
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.register("unsorted", reader)
-            query = (
-                f"SELECT * EXCLUDE (place) FROM unsorted WHERE isfinite({_quoted(by)}) ORDER BY {_quoted(by)}, place"
-            )
+            value, order = _quoted(by), "DESC" if highest_first else "ASC"
+            query = f"SELECT * EXCLUDE (place) FROM unsorted WHERE isfinite({value}) ORDER BY {value} {order}, place"
             kept: list[pa.Table] = []
             for batch in connection.sql(query).to_arrow_reader(rows):
                 kept.append(pa.Table.from_batches([batch]).cast(schema))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ __all__ = [
     "MEASURES",
     "SWEEP",
     "THRESHOLDS",
+    "WORST_REGION",
     "column",
     "floats",
+    "found_schema",
     "hive_columns",
     "images_schema",
     "path_columns",
@@ -36,7 +39,9 @@ __all__ = [
     "ranking_schema",
     "read_each",
     "read_table",
+    "regions_schema",
     "table_of",
+    "table_of_columns",
     "truth_schema",
     "write_table",
 ]
@@ -116,6 +121,17 @@ SWEEP = pa.schema(
 )
 
 
+WORST_REGION = pa.schema(
+    [
+        pa.field("region_y0", pa.int32()),  # box of the region with most evidence; null where there is none
+        pa.field("region_x0", pa.int32()),
+        pa.field("region_y1", pa.int32()),
+        pa.field("region_x1", pa.int32()),
+        pa.field("region_evidence", pa.float64()),
+    ]
+)
+
+
 def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
     """One row an image, in the order of the sources: a float64 column a score, null where the image is not scored; a
     column of text for each of ``columns``, which the paths of the sources name (null where one does not)."""
@@ -135,8 +151,45 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
             pa.field("worst_given", pa.int32()),  # the class pair with most flagged pixels
             pa.field("worst_suggested", pa.int32()),
             pa.field("worst_pixels", pa.int64()),
+            *WORST_REGION,
         ]
     )
+
+
+def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
+    """One row a region, that with most evidence on top; ``columns`` as in `images_schema`."""
+    return pa.schema(
+        [
+            pa.field("rank", pa.int64(), nullable=False),
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("index", pa.int64(), nullable=False),
+            *(pa.field(name, pa.string()) for name in columns),
+            pa.field("kind", pa.string(), nullable=False),  # `label`: flagged pixels; `omission`: ignored ones
+            pa.field("given", pa.int32()),  # null of an omission
+            pa.field("suggested", pa.int32(), nullable=False),
+            pa.field("given_name", pa.string()),
+            pa.field("suggested_name", pa.string(), nullable=False),
+            pa.field("area", pa.int64(), nullable=False),  # pixels
+            pa.field("y0", pa.int32(), nullable=False),  # box: rows [y0, y1), columns [x0, x1)
+            pa.field("x0", pa.int32(), nullable=False),
+            pa.field("y1", pa.int32(), nullable=False),
+            pa.field("x1", pa.int32(), nullable=False),
+            pa.field("centroid_y", pa.float64(), nullable=False),
+            pa.field("centroid_x", pa.float64(), nullable=False),
+            pa.field("evidence", pa.float64(), nullable=False),  # sum of m - s; of an omission, of m beyond r
+            pa.field("mean_self_confidence", pa.float64()),  # null of an omission
+            pa.field("mean_predicted_confidence", pa.float64(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),  # of the image that the run-length code is of
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("rle", pa.list_(pa.int32()), nullable=False),  # COCO's counts, not compressed
+        ]
+    )
+
+
+def found_schema(columns: Sequence[str] = ()) -> pa.Schema:
+    """Regions as they are found, before they have a rank."""
+    return regions_schema(columns).remove(0)
 
 
 def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
@@ -164,7 +217,9 @@ def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
 def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
     """What of the table of images the ranking takes over."""
     every = images_schema(methods, columns)
-    return pa.schema([every.field(name) for name in ("image_id", "source", "index", *columns, *methods)])
+    return pa.schema(
+        [every.field(name) for name in ("image_id", "source", "index", *columns, *methods)] + [*WORST_REGION]
+    )
 
 
 def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
@@ -180,6 +235,7 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
             pa.field("ranked_by", pa.string(), nullable=False),
             pa.field("score", pa.float64(), nullable=False),  # the score ranked by
             *(pa.field(name, pa.float64()) for name in methods),
+            *WORST_REGION,
         ]
     )
 
@@ -187,7 +243,8 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
 def hive_columns(sources: Sequence[DataSpec], methods: Sequence[str]) -> tuple[str, ...]:
     """The columns of a run's tables that the paths of the sources name. Raises DataError where the results have one of
     that name."""
-    return path_columns(sources, {*images_schema(methods).names, *ranking_schema(methods).names})
+    taken = (images_schema(methods), ranking_schema(methods), regions_schema())
+    return path_columns(sources, {name for schema in taken for name in schema.names})
 
 
 def path_columns(sources: Sequence[DataSpec], taken: Collection[str]) -> tuple[str, ...]:
@@ -235,11 +292,17 @@ def read_each(
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table of a schema. Raises ValueError where a row lacks what may not be null."""
-    columns = [column([row.get(field.name) for row in rows], field.type) for field in schema]
-    for field, values in zip(schema, columns, strict=True):
+    return table_of_columns({name: [row.get(name) for row in rows] for name in schema.names}, schema)
+
+
+def table_of_columns(columns: Mapping[str, Sequence[Any] | NDArray[Any]], schema: pa.Schema) -> pa.Table:
+    """Columns of one length, by name, as a table of a schema. Raises ValueError where one lacks what may not be
+    null."""
+    arrays = [column(columns[field.name], field.type) for field in schema]
+    for field, values in zip(schema, arrays, strict=True):
         if not field.nullable and values.null_count:
-            raise ValueError(f"{values.null_count} of {len(rows)} rows have no {field.name!r}")
-    return pa.Table.from_arrays(columns, schema=schema)
+            raise ValueError(f"{values.null_count} of {len(values)} rows have no {field.name!r}")
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 # Arrow's own conversions from and to Python import pandas first wherever it is installed: a second in every worker
@@ -251,7 +314,8 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
     them null. Raises TypeError, ValueError or OverflowError where a value is not of that kind."""
     if pa.types.is_list(kind):
         ends = np.cumsum([0, *map(len, values)])
-        flat = column([value for part in values for value in part], kind.value_type)
+        numbers = np.concatenate(values) if len(values) and isinstance(values[0], np.ndarray) else list(chain(*values))
+        flat = column(numbers, kind.value_type)
         return pa.ListArray.from_arrays(column(ends, pa.int32()), flat, type=kind)
     if isinstance(values, np.ndarray):
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(_as(values, kind))])
