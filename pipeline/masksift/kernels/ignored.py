@@ -10,7 +10,10 @@ from masksift.kernels.compiling import inner, kernel
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.tally import CODE, HALF, half_to_fixed, sum_mode
 
-__all__ = ["confidence_by_class", "inside"]
+__all__ = ["ROWS", "confidence_by_class", "inside"]
+
+ROWS = 4
+"""Of so many rows one is looked at."""
 
 
 @inner
@@ -24,27 +27,26 @@ def inside(labels, y, x, classes):
     return True
 
 
+@inner
+def _fixed(codes, singles, mode, y, x):
+    if mode == CODE:
+        return np.int64(codes[y, x])
+    if mode == HALF:
+        return half_to_fixed(codes[y, x])
+    return np.int64(np.rint(np.float64(singles[y, x]) * 4294967296.0))
+
+
 @kernel
 def _sum(labels, predicted, codes, singles, mode, hidden, seen):
-    # Predicted classes come in long runs, which are added up before they are booked.
-    classes = seen.size
-    for y in range(labels.shape[0]):
-        current, total = np.int64(predicted[y, 0]), np.int64(0)
+    # Four tables in turn: equal neighbours would wait for each other's sum otherwise.
+    classes = seen.shape[1]
+    for y in range(0, labels.shape[0], ROWS):
         for x in range(labels.shape[1]):
             winner = np.int64(predicted[y, x])
-            if winner != current:
-                seen[current] += total
-                current, total = winner, np.int64(0)
-            if mode == CODE:
-                fixed = np.int64(codes[y, x])
-            elif mode == HALF:
-                fixed = half_to_fixed(codes[y, x])
-            else:
-                fixed = np.int64(np.rint(np.float64(singles[y, x]) * 4294967296.0))
-            total += fixed
+            fixed = _fixed(codes, singles, mode, y, x)
+            seen[x & 3, winner] += fixed
             if labels[y, x] >= classes and inside(labels, y, x, classes):
                 hidden[winner] += fixed
-        seen[current] += total
 
 
 def confidence_by_class(
@@ -57,11 +59,12 @@ def confidence_by_class(
     """(hidden, seen), (K,) int64 each: predicted confidence summed by predicted class, in units of ``Encoding.unit``.
 
     ``hidden``: over ignored pixels all of whose neighbours are ignored too: the borders that annotators leave between
-    objects are not meant. ``seen``: over all pixels of the image. Class plane (H, W) whose ignored pixels hold the
-    dtype's maximum, predicted class (H, W), codes of predicted confidence (H, W). An image has at most 2^31 - 1 pixels.
+    objects are not meant. ``seen``: over all pixels. Both over every fourth row of the image, from the first on: enough
+    to tell areas apart, in a quarter of the time. Class plane (H, W) whose ignored pixels hold the dtype's maximum,
+    predicted class (H, W), codes of predicted confidence (H, W). An image has at most 2^31 - 1 pixels.
     """
-    hidden, seen = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    hidden, seen = np.zeros(classes, np.int64), np.zeros((4, classes), np.int64)
     codes = np.ascontiguousarray(predicted_confidence)
     singles = codes.view(np.float32) if encoding.dtype == "float32" else np.empty((0, 0), np.float32)
     _sum(labels, predicted_class, codes, singles, sum_mode(encoding), hidden, seen)
-    return hidden, seen
+    return hidden, seen.sum(axis=0)
