@@ -6,10 +6,14 @@ Exit codes: 0 complete, 2 usage or configuration, 3 images that were left out, 4
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import json
 import logging
+import os
 import re
 import sys
+import threading
 import tomllib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
@@ -86,7 +90,21 @@ def entry() -> NoReturn:
     install()
     code = main()
     ignore()  # the end is near, and its exit code is settled
-    raise SystemExit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process with that exit code, once what is to be done at its end is done, in the interpreter's own order.
+
+    But not through its end: a thread of a native library (Arrow's, DuckDB's) that asks for the lock while
+    the interpreter is taken down aborts the process, and a run that is complete would have the exit code of a crash.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever was reading may have gone
+            stream.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,8 +137,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _wants_traceback() -> bool:
-    import os
-
     return bool(os.environ.get("MASKSIFT_TRACEBACK"))
 
 

@@ -278,7 +278,7 @@ def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) 
     if data is None:
         raise FileNotFoundError(f"{folder.url}/{name}")
     # pq.read_table would import the whole dataset machinery first: a second, for one object
-    return pq.ParquetFile(io.BytesIO(data)).read(columns=None if columns is None else list(columns))
+    return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
 
 
 def read_each(
