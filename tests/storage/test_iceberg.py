@@ -284,6 +284,8 @@ def test_who_is_overtaken_each_time_gives_up_and_says_how_to_go_on(
     assert tried == module.ATTEMPTS
 
 
+# what `_replace` lets pass for itself, another thread's end of doing so brings back: runs are processes, and do not
+@pytest.mark.filterwarnings("ignore:Delete operation did not match any records:UserWarning")
 def test_many_runs_at_the_same_time_are_all_there_once(tmp_path: Path) -> None:
     lake = local(tmp_path)
     lake.make({"ranking": COLUMNS})
@@ -300,7 +302,7 @@ def test_many_runs_at_the_same_time_are_all_there_once(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failed
+    assert not failed, [str(each) for each in failed]
     assert [lake.rows("ranking", name) for name in ("a", "b", "c")] == [3, 4, 5]
 
 
