@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from masksift.errors import DataError
+from masksift.errors import DataError, UsageError
 
 __all__ = ["ExportedModel"]
 
@@ -47,8 +47,8 @@ class ExportedModel:
         self._channels_last = shape[1] != 3
 
     def fit(self, images: Any, labels: Any) -> object:
-        """Never called: it has been fitted."""
-        raise NotImplementedError
+        """Raises UsageError: it has been fitted."""
+        raise UsageError(f"{self._name} was trained elsewhere", "it cannot be fitted here", "Give another --trainer")
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As `Trainer.predict_proba`. Raises DataError where the model answers no such thing."""
