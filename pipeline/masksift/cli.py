@@ -248,8 +248,9 @@ def _run(words: argparse.Namespace) -> int:
 
 
 def _score(words: argparse.Namespace) -> int:
+    from masksift.complete import finished
     from masksift.progress import Reporter
-    from masksift.run import finished, score_again
+    from masksift.run import score_again
 
     flags = _flags(words)
     kept = finished(words.complete, storage_of(flags).options([words.complete]))

@@ -15,7 +15,6 @@ from masksift.errors import UsageError
 from masksift.methods import METHODS, OF_ENSEMBLES, Method, make_methods
 from masksift.sections import (
     Amount,
-    Arrays,
     ClcSection,
     CocoSection,
     EvidenceSection,
@@ -25,6 +24,8 @@ from masksift.sections import (
     Numbers,
     Pairs,
     RegionsSection,
+    ReportSection,
+    RunArrays,
     Section,
     SoftminSection,
     StorageSection,
@@ -66,12 +67,13 @@ class RunConfig(Section):
     table: Literal["parquet", "iceberg"] = Field(
         "parquet", description="where ranking and images go: this run's folder alone, or Iceberg tables too"
     )
-    arrays: Arrays = Arrays()
+    arrays: RunArrays = RunArrays()
     softmin: SoftminSection = SoftminSection()
     tccp: TccpSection = TccpSection()
     clc: ClcSection = ClcSection()
     coco: CocoSection = CocoSection()
     regions: RegionsSection = RegionsSection()
+    report: ReportSection = ReportSection()
     evidence: EvidenceSection = EvidenceSection()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
@@ -132,16 +134,16 @@ class RunConfig(Section):
     def overrides(self) -> Overrides:
         """What is said here of the source."""
         return Overrides(
-            **self.arrays.model_dump(), classes=self.classes, ignore=self.ignore, kind=self.kind, scale=self.scale,
-            sum_tolerance=self.sum_tolerance, remap=tuple(sorted((self.remap or {}).items())),
+            **self.arrays.model_dump(exclude={"images"}), classes=self.classes, ignore=self.ignore, kind=self.kind,
+            scale=self.scale, sum_tolerance=self.sum_tolerance, remap=tuple(sorted((self.remap or {}).items())),
             labels_from=self.labels_from,
         )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
-        """The keys that decide the results: all but where the blocks are run, where the results go and what the exit
-        code says."""
-        elsewhere = {"out", "executor", "storage", "max_quarantined", "sources", "table", "iceberg"}
-        return self.model_dump(mode="json", exclude=elsewhere)
+        """The keys that decide the results: all but where the blocks are run, where the results go, how they are shown
+        and what the exit code says."""
+        elsewhere = ("out", "executor", "storage", "max_quarantined", "sources", "table", "iceberg", "report")
+        return self.model_dump(mode="json", exclude={**dict.fromkeys(elsewhere, True), "arrays": {"images"}})
 
 
 def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from masksift import increments, stages
+from masksift.complete import finished
 from masksift.config import RunConfig
 from masksift.errors import UsageError
 from masksift.executors import Executor, Worker, make_executor
@@ -127,12 +128,6 @@ def _finished(url: str, config: RunConfig) -> dict[str, Any]:
     if record is None:
         raise UsageError(f"{url} holds no complete run", "there is nothing to go by", "Finish it with `masksift run`")
     return record
-
-
-def finished(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of the complete run at a URL, or None."""
-    data = Folder(url, options).read(RECORD)
-    return None if data is None else json.loads(data)
 
 
 def _settings(config: RunConfig) -> Settings:

@@ -28,6 +28,8 @@ __all__ = [
     "Pairs",
     "Positives",
     "RegionsSection",
+    "ReportSection",
+    "RunArrays",
     "Section",
     "Shares",
     "SoftminSection",
@@ -136,6 +138,20 @@ class Arrays(Section):
                 "Give --arrays.predictions a,b, or the one there is",
             )  # fmt: skip
         return self
+
+
+class RunArrays(Arrays):
+    """Of a run: with the pictures that its report shows."""
+
+    images: str = Field("images", description="name of the pictures, or URL of the array: for the report alone")
+
+
+class ReportSection(Section):
+    """The page that is looked at."""
+
+    top: int = Field(
+        500, ge=0, description="how many images it shows: the first of the ranking, with pictures; 0: no page"
+    )
 
 
 class SoftminSection(Section):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.complete import Complete, open_complete
 from masksift.errors import UsageError
 from masksift.evaluate.bootstrap import Samples, resample
 from masksift.evaluate.config import EvaluateConfig
@@ -24,14 +25,9 @@ from masksift.evaluate.rows import Facts, curve_rows, pixel_rows, score_rows
 from masksift.evaluate.told import Told, console_text, report_text
 from masksift.evaluate.truth import Truth, open_truth
 from masksift.executors import make_executor
-from masksift.parts import Job, Parts
-from masksift.plan import Layout, Settings, make_plan
 from masksift.progress import Reporter
-from masksift.results import image_parts
-from masksift.run import finished
-from masksift.schema import DataSpec, Home
 from masksift.storage.listed import ImageRows, image_rows
-from masksift.storage.objects import Folder, join, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.tables import CURVES, MEASURES, table_of, write_table
 
 __all__ = ["Outcome", "evaluate", "require_extra"]
@@ -57,16 +53,6 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A complete run, as it lies there."""
-
-    record: Mapping[str, Any]
-    job: Job
-    parts: Parts
-    confident: bool
-
-
-@dataclass(frozen=True)
 class _Known:
     """What is known of the run's images, (N,) each: which are wrong, and the share of their wrong pixels."""
 
@@ -78,10 +64,9 @@ class _Known:
 def evaluate(config: EvaluateConfig, report: Reporter) -> Outcome:
     """Measure every score of the run against the truth and write the results. Raises MasksiftError."""
     require_extra()
-    run = _open_run(config)
+    run = open_complete(config.run, config.storage, [*config.truth, config.out])
     out = _results(config, run.job.options)
-    methods = list(run.record["configuration"]["methods"])
-    rows = image_rows(Folder(run.job.out, run.job.options), _names(run), methods)
+    rows = image_rows(run.folder, run.image_parts, run.methods)
     truth = open_truth(config, run.parts.sources, rows.sources(), run.job.options)
     counts = _count(config, run, truth, report)
     known = _known(rows, truth, counts)
@@ -95,7 +80,7 @@ def evaluate(config: EvaluateConfig, report: Reporter) -> Outcome:
     facts = Facts(int(ranked.sum()), int(wrong.sum()), config.bootstrap)
     table = [row for name, one in reviews.items() for row in score_rows(name, one, samples, facts)]
     if counts is not None:
-        table += pixel_rows(counts, ranked, samples, facts, run.confident)
+        table += pixel_rows(counts, ranked, samples, facts, run.keeps_evidence)
     told = Told(config, truth.form, facts, tuple(_notes(rows, known, truth, counts)), tuple(table))
     _write(out, told, table, reviews, run.parts.sources[0].class_names)
     return Outcome(console_text(told), len(known.strangers), tuple(known.strangers[:SHOWN]))
@@ -113,37 +98,6 @@ def require_extra() -> None:
             ) from e  # fmt: skip
 
 
-def _open_run(config: EvaluateConfig) -> _Run:
-    """The run at its URL: it may have been moved since. Raises UsageError where there is no complete one."""
-    record = finished(config.run, config.options())
-    if record is None or "configuration" not in record:
-        raise UsageError(
-            f"{config.run} holds no complete run", "there are no scores to measure",
-            "Give the URL of one, or finish that one with `masksift run`",
-        )  # fmt: skip
-    sources = tuple(DataSpec.from_json(tree) for tree in record["sources"])
-    out = local_path(config.run) or config.run.rstrip("/")
-    homes, layouts, own = [], [], False
-    for spec, tree in zip(sources, record["condensed"], strict=True):
-        home = Home(**tree["home"])
-        if home.fingerprint == record["fingerprint"]:
-            own, home = True, Home(out, home.fingerprint, home.first, join(out, "evidence", f"{spec.name}.zarr"))
-        homes.append(home)
-        plain: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in tree["layout"].items()}
-        layouts.append(Layout(**plain))
-    plan = make_plan(sources, Settings(), record["identity"], layouts)
-    places = [place for spec, home in zip(sources, homes, strict=True) for place in (spec.url, home.evidence)]
-    told = record["configuration"]
-    job = Job(
-        record["fingerprint"], told["tccp"]["lattice"], (), told["clc"]["rule"], out, (), config.options(places)
-    )  # fmt: skip
-    return _Run(record, job, Parts.of_run(plan, sources, out, homes), told["evidence"]["keep"] or not own)
-
-
-def _names(run: _Run) -> list[str]:
-    return image_parts(run.job.fingerprint, len(run.parts))
-
-
 def _results(config: EvaluateConfig, options: Mapping[str, Any]) -> Folder:
     """Where the results go. Raises UsageError where anything but an earlier evaluation lies there."""
     folder = Folder(config.out, options)
@@ -156,14 +110,14 @@ def _results(config: EvaluateConfig, options: Mapping[str, Any]) -> Folder:
     return folder
 
 
-def _count(config: EvaluateConfig, run: _Run, truth: Truth, report: Reporter) -> Counts | None:
+def _count(config: EvaluateConfig, run: Complete, truth: Truth, report: Reporter) -> Counts | None:
     """The pixels and regions, where the truth has any."""
     if truth.masks is None:
         return None
     section = config.executor
     with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
                        address=section.address, timeout=section.timeout) as executor:  # fmt: skip
-        return count_pixels(PixelTask(run.job, truth.masks, run.confident), run.parts, executor, report)
+        return count_pixels(PixelTask(run.job, truth.masks, run.keeps_evidence), run.parts, executor, report)
 
 
 def _known(rows: ImageRows, truth: Truth, counts: Counts | None) -> _Known:

@@ -16,6 +16,7 @@ from masksift.storage.each import open_array
 from masksift.storage.objects import join, local_path
 from masksift.storage.overrides import Overrides
 from masksift.storage.patience import AT_FIRST
+from masksift.storage.pictures import spec_of
 from masksift.storage.sources import described, open_plane, optional
 from masksift.storage.stores import open_group
 
@@ -81,7 +82,7 @@ def _pictures(group: zarr.Group, url: str, name: str, labels: tuple[int, ...]) -
             f"shape {labels}",
             "which pixel a label is of is not known", f"Write them as {(*labels, 3)} of uint8",
         )  # fmt: skip
-    return _spec(array, url)
+    return spec_of(array, url)
 
 
 def _groups(
@@ -96,13 +97,4 @@ def _groups(
             f"Write an array of texts or whole numbers, one for each of the {images:,} images, or give "
             "--group_pattern, a regular expression on their ids",
         )  # fmt: skip
-    return tuple(str(value) for value in np.asarray(open_array(_spec(array, url), options)[:]).tolist())
-
-
-def _spec(array: zarr.Array[Any], url: str) -> ArraySpec:
-    node = join(local_path(url) or url, array.path)
-    axes = tuple(range(array.ndim))
-    return ArraySpec(
-        node, array.shape, array.chunks, array.dtype.name, array.dtype.itemsize, axes, array.shards,
-        array.metadata.zarr_format,
-    )  # fmt: skip
+    return tuple(str(value) for value in np.asarray(open_array(spec_of(array, url), options)[:]).tolist())

@@ -1,0 +1,69 @@
+"""A colour for each class: as far apart as they can be, for all kinds of eyes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MOST", "colours", "hexadecimal"]
+
+MOST = 254
+"""Colours that differ; a class beyond has that of the one so many before it."""
+_LEVELS = 12
+"""Values of red, green and blue among which is chosen."""
+_FIRST = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+"""Those that are made for all kinds of eyes come first: Okabe & Ito 2008, "Color Universal Design", without black."""
+_SEEN_AS = (
+    np.eye(3),
+    np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+)
+"""Linear light as it is seen with all cones, and without those for red or for green: Machado, Oliveira & Fernandes
+2009, severity 1."""
+
+
+@cache
+def _chosen() -> NDArray[np.uint8]:
+    """(MOST, 3) uint8: each the candidate that lies farthest from all before it, by the least of the three distances
+    in CIELAB that the three kinds of eyes see. Neither near black nor near white, which text and paper have."""
+    steps = np.linspace(0, 255, _LEVELS).round().astype(np.uint8)
+    every = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    lightness = _lab(_linear(every))[:, 0]
+    first = np.array([[int(text[at : at + 2], 16) for at in (1, 3, 5)] for text in _FIRST], np.uint8)
+    candidates = np.concatenate([first, every[(lightness > 25) & (lightness < 92)]])
+    seen = [_lab(_linear(candidates) @ matrix.T) for matrix in _SEEN_AS]
+    taken = list(range(len(first)))
+    nearest = np.full(len(candidates), np.inf)
+    for number in range(MOST):
+        if number == len(taken):
+            taken.append(int(nearest.argmax()))
+        apart = [np.linalg.norm(view - view[taken[number]], axis=1) for view in seen]
+        nearest = np.minimum(nearest, np.min(apart, axis=0))
+    return candidates[taken]
+
+
+def _linear(srgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Linear light of sRGB (IEC 61966-2-1), in [0, 1]."""
+    value = srgb / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def _lab(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIELAB of linear light, white point D65 (CIE 15)."""
+    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                       [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
+    xyz = np.clip(linear, 0, 1) @ to_xyz.T / (to_xyz @ np.ones(3))
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+def colours(classes: int) -> NDArray[np.uint8]:
+    """(classes, 3) uint8, sRGB: the same for the same class whatever the number of classes."""
+    return _chosen()[np.arange(classes) % MOST]
+
+
+def hexadecimal(classes: int) -> list[str]:
+    """The same as `#rrggbb`."""
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours(classes).tolist()]

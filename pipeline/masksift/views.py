@@ -1,0 +1,145 @@
+"""What there is to see of one image: its picture, the classes that were given and predicted, and what is flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.errors import DataError
+from masksift.kernels.condense import class_dtype
+from masksift.parts import Job, Part
+from masksift.reading import Memory, read_labels
+from masksift.schema import BAD_LABELS
+from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
+from masksift.storage.each import extents
+from masksift.storage.pictures import open_pictures
+from masksift.storage.planes import CLASSES, MASK
+
+__all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing"]
+
+STRIP = 1 << 22
+"""Pixels of a picture that are read at a time."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One image, its own rows and columns (H, W), reduced by ``factor`` to (h, w) = ceil(H / factor), ceil(W / factor).
+
+    ``picture`` (h, w, 3) uint8, the mean of its pixels; ``given``, ``predicted`` (h, w): class numbers, those of the
+    pixels in the middle, the largest value of the dtype where there is none; ``flagged`` (h, w) bool: whether any
+    pixel is. None of what is not there or cannot be read; ``lost``: why, a sentence each.
+    """
+
+    size: tuple[int, int]
+    factor: int
+    picture: NDArray[np.uint8] | None
+    given: NDArray[np.unsignedinteger] | None
+    predicted: NDArray[np.unsignedinteger] | None
+    flagged: NDArray[np.bool_] | None
+    lost: tuple[str, ...] = ()
+
+
+def factor_of(size: tuple[int, int], side: int | None) -> int:
+    """By which whole number an image is reduced so that no side is longer than ``side``; not at all for None."""
+    return 1 if side is None else max(1, -(-max(size) // side))
+
+
+class Viewer:
+    """Reads the images of one source of a run."""
+
+    def __init__(self, job: Job, part: Part, pictures: str, *, predicted: bool) -> None:
+        """``part``: any block of the source; ``pictures``: name or URL of the array; ``predicted``: whether the
+        evidence is kept."""
+        self._job, self._part, self._memory = job, part, Memory()
+        spec = part.spec
+        self._labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+        found = open_pictures(spec, pictures, job.options)
+        self._why = found if isinstance(found, str) else ""
+        self._reader = None if isinstance(found, str) else ArrayReader(found, job.options)
+        self._evidence = job.evidence(part.home) if predicted else None
+
+    def view(self, index: int, side: int | None = None, *, scored: bool = True) -> View:
+        """One image by its number in the source. ``scored``: whether there are evidence and a mask of it."""
+        lost: list[str] = [self._why] if self._why else []
+        spec = self._part.spec
+        own = extents(spec, index, index + 1, self._job.options)
+        rows, columns = (int(number) for number in own[0].clip(1, (spec.height, spec.width)))
+        factor = factor_of((rows, columns), side)
+        middle = _middle(rows, factor), _middle(columns, factor)
+
+        def given() -> NDArray[np.unsignedinteger] | None:
+            planes, verdicts = read_labels(spec, self._labels, self._memory, index, index + 1, own)
+            if index in verdicts:
+                lost.append(str(verdicts[index].reason))
+                if verdicts[index].status != BAD_LABELS:  # what is labelled well in them can be shown
+                    return None
+            own_classes: NDArray[np.unsignedinteger] = planes[0][np.ix_(*middle)]
+            return own_classes
+
+        def predicted() -> NDArray[np.unsignedinteger]:
+            assert self._evidence is not None
+            classes: NDArray[np.unsignedinteger] = self._evidence.read(CLASSES, index, index + 1)[0][np.ix_(*middle)]
+            return classes
+
+        def flagged() -> NDArray[np.bool_]:
+            plane = self._job.masks(spec).read(MASK, index, index + 1)[0, :rows, :columns] > 0
+            return _reduced(np.logical_or, plane, factor)
+
+        return View(
+            (rows, columns), factor,
+            _unless_lost(lost, lambda: self._picture(index, rows, columns, factor)),
+            _unless_lost(lost, given),
+            _unless_lost(lost, predicted) if scored and self._evidence is not None else None,
+            _unless_lost(lost, flagged) if scored else None,
+            tuple(lost),
+        )  # fmt: skip
+
+    def _picture(self, index: int, rows: int, columns: int, factor: int) -> NDArray[np.uint8] | None:
+        """The picture, read and reduced strip by strip: one of 20,000 x 20,000 has more than a gigabyte."""
+        if self._reader is None:
+            return None
+        shape = -(-rows // factor), -(-columns // factor)
+        picture = np.empty((*shape, 3), np.uint8)
+        step = max(1, STRIP // (columns * factor))
+        for first in range(0, shape[0], step):
+            last = min(first + step, shape[0])
+            strip = self._reader.read(
+                slice(index, index + 1), slice(first * factor, min(last * factor, rows)), slice(0, columns), slice(0, 3)
+            )[0]
+            if factor == 1:
+                picture[first:last] = strip
+                continue
+            sums = _reduced(np.add, strip.astype(np.uint32), factor)
+            counts = _reduced(np.add, np.ones(strip.shape[:2], np.uint32), factor)
+            picture[first:last] = (sums + counts[..., None] // 2) // counts[..., None]
+        return picture
+
+
+def _middle(size: int, factor: int) -> NDArray[np.intp]:
+    """The pixel in the middle of each ``factor`` pixels."""
+    return np.minimum(np.arange(0, size, factor) + factor // 2, size - 1)
+
+
+def _reduced(how: np.ufunc, values: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Rows and columns joined by so many; the last of them may be fewer."""
+    for axis in (0, 1):
+        values = how.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
+    return values
+
+
+def _unless_lost(lost: list[str], read: Callable[[], Any]) -> Any:
+    """What is read, or None where it is lost; why is said then."""
+    try:
+        return read()
+    except (MissingChunk, Unreadable, DataError) as e:
+        lost.append(str(e))
+        return None
+
+
+def nothing(classes: int) -> int:
+    """The class number that stands for none."""
+    return int(np.iinfo(class_dtype(classes)).max)
