@@ -8,37 +8,32 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import json
 import logging
 import os
 import re
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
-from masksift.config import RunConfig, build, dotted_keys, from_toml, nearest, resolve, storage_of
+from masksift import acts
+from masksift.config import RunConfig, dotted_keys, nearest
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
-from masksift.evaluate.config import EvaluateConfig, of_words
+from masksift.evaluate.config import EvaluateConfig
 from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
 from masksift.predict.config import PredictConfig
-from masksift.schema import SCORED
 from masksift.simulate.config import SimulateConfig
 from masksift.sweep.config import SweepConfig
-
-if TYPE_CHECKING:
-    from masksift.run import Outcome
 
 __all__ = ["entry", "main"]
 
 
 _AGAIN = (
-    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "regions", "thresholds_from",
-    "executor", "storage", "table", "iceberg",
+    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "regions", "report",
+    "thresholds_from", "executor", "storage", "table", "iceberg",
 )  # fmt: skip
 """The keys that scoring again may change."""
 
@@ -146,43 +141,47 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="masksift", description="Find mislabeled images and regions in segmentation data sets.")
     parser.add_argument("--version", action="version", version=f"masksift {version('masksift')}")
     verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
-    run = _verb(verbs, "run", _run, "condense, score and rank; resumes by itself")
+    run = _verb(verbs, "run", acts.run, "condense, score and rank; resumes by itself")
     run.add_argument("config", nargs="?", help="TOML file with the keys of the run")
     _add_keys(run)
     run.add_argument("--print-config", action="store_true", help="print the whole resolved configuration and stop")
     _add_log(run)
-    plan = _verb(verbs, "plan", _plan, "what a run would read, write and need; reads metadata and lists objects")
+    plan = _verb(verbs, "plan", acts.plan, "what a run would read, write and need; reads metadata and lists objects")
     plan.add_argument("config", nargs="?", help="TOML file with the keys of the run")
     _add_keys(plan)
     plan.add_argument("--json", action="store_true", help="the whole plan as JSON")
-    score = _verb(verbs, "score", _score, "again, from the kept evidence of a complete run; reads no prediction")
+    score = _verb(verbs, "score", acts.score, "again, from the kept evidence of a complete run; reads no prediction")
     score.add_argument("complete", metavar="BASE", help="URL of a complete run")
     _add_keys(score, only=_AGAIN)
     score.settled = tuple(dotted_keys())
     _add_log(score)
     evaluate = _verb(
-        verbs, "evaluate", _evaluate, "how well the scores of a complete run find what is known to be wrong"
+        verbs, "evaluate", acts.evaluate, "how well the scores of a complete run find what is known to be wrong"
     )
     evaluate.add_argument("complete", metavar="RUN", help="URL of a complete run")
     _add_keys(evaluate, EvaluateConfig, [key for key in dotted_keys(EvaluateConfig) if key != "run"])
     _add_log(evaluate)
-    ingest = _verb(verbs, "ingest", _ingest, "PNG, TIFF, npy, npz or COCO panoptic into a source; resumes by itself")
+    ingest = _verb(
+        verbs, "ingest", acts.ingest, "PNG, TIFF, npy, npz or COCO panoptic into a source; resumes by itself"
+    )
     ingest.add_argument("config", nargs="?", help="TOML file with the keys of the ingest")
     _add_keys(ingest, IngestConfig)
     _add_log(ingest)
-    simulate = _verb(verbs, "simulate", _simulate, "known errors into a copy of the labels; resumes by itself")
+    simulate = _verb(verbs, "simulate", acts.simulate, "known errors into a copy of the labels; resumes by itself")
     simulate.add_argument("words", nargs="*", metavar="KIND", help="of error; and, or, a TOML file with the keys")
     _add_keys(simulate, SimulateConfig)
     _add_log(simulate)
-    predict = _verb(verbs, "predict", _predict, "cross-validated predictions for a source; resumes by itself")
+    predict = _verb(verbs, "predict", acts.predict, "cross-validated predictions for a source; resumes by itself")
     predict.add_argument("config", nargs="?", help="TOML file with the keys")
     _add_keys(predict, PredictConfig)
     _add_log(predict)
-    sweep = _verb(verbs, "sweep", _sweep, "many settings of known errors and scores, measured from evidence kept once")
+    sweep = _verb(
+        verbs, "sweep", acts.sweep, "many settings of known errors and scores, measured from evidence kept once"
+    )
     sweep.add_argument("config", nargs="?", help="TOML file with the keys of the sweep")
     _add_keys(sweep, SweepConfig)
     _add_log(sweep)
-    demo = _verb(verbs, "demo", _demo, "a complete small example, end to end")
+    demo = _verb(verbs, "demo", acts.demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
     demo.add_argument("--workers", type=int, default=2, help="worker processes")
     _add_log(demo)
@@ -216,157 +215,3 @@ def _add_keys(
 
 def _add_log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-format", choices=("auto", "json", "quiet"), default="auto", help="how progress is told")
-
-
-def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
-    """The keys that were typed, as text or, in brackets, as a list of TOML: `--classes '["a, b", "c"]'`."""
-    return {key: _value(value) for key, value in vars(words).items() if key in dotted_keys(model)}
-
-
-def _value(text: Any) -> Any:
-    if isinstance(text, str) and text.startswith("["):
-        try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            return text
-    return text
-
-
-def _config(words: argparse.Namespace) -> RunConfig:
-    return resolve(from_toml(words.config) if words.config else {}, _flags(words))
-
-
-def _run(words: argparse.Namespace) -> int:
-    config = _config(words)
-    if words.print_config:
-        print(json.dumps(config.model_dump(mode="json"), indent=2))
-        return 0
-    from masksift.progress import Reporter
-    from masksift.run import run
-
-    return _tell(run(config, Reporter(words.log_format)), config)
-
-
-def _score(words: argparse.Namespace) -> int:
-    from masksift.complete import finished
-    from masksift.progress import Reporter
-    from masksift.run import score_again
-
-    flags = _flags(words)
-    kept = finished(words.complete, storage_of(flags).options([words.complete]))
-    if kept is None or "configuration" not in kept:
-        raise UsageError(
-            f"{words.complete} holds no complete run", "there is no evidence to score",
-            "Give the URL of one, or finish that one with `masksift run`",
-        )  # fmt: skip
-    if "out" not in flags:
-        raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
-    # where the first run's results went says nothing of these: as --out, it is said anew
-    told = {key: value for key, value in kept["configuration"].items() if key not in ("table", "iceberg")}
-    if "executor.kind" in flags:  # where the first run was run says nothing of another place
-        told = {**told, "executor": {}}
-    config = resolve(told, flags)
-    return _tell(score_again(words.complete, config, Reporter(words.log_format)), config)
-
-
-def _tell(outcome: Outcome, config: RunConfig) -> int:
-    from masksift.summary import summary
-
-    print(summary(outcome.record, config.out, options=config.options()))
-    if outcome.exit_code == 3:
-        counts, images = outcome.record["counts"], outcome.record["images"]
-        print(
-            f"masksift: {images - counts.get(SCORED, 0):,} of {images:,} images are quarantined, max_quarantined is "
-            f"{config.max_quarantined}; all others are scored. See status and reason in {config.out}/images, or allow "
-            "more with --max_quarantined.",
-            file=sys.stderr,
-        )
-    return outcome.exit_code
-
-
-def _evaluate(words: argparse.Namespace) -> int:
-    config = of_words(words.complete, _flags(words, EvaluateConfig))
-    from masksift.evaluate.line import evaluate
-    from masksift.progress import Reporter
-
-    outcome = evaluate(config, Reporter(words.log_format))
-    print(outcome.text)
-    if outcome.strangers:
-        said = UsageError(
-            f"{outcome.strangers:,} images of the truth are not in the run ({', '.join(outcome.names)})",
-            "all others are measured", "Give the truth of the same images, or leave it at that",
-        )  # fmt: skip
-        print(f"masksift: {said}", file=sys.stderr)
-    return outcome.exit_code
-
-
-def _plan(words: argparse.Namespace) -> int:
-    from masksift.executors import memory_limit
-    from masksift.run import open_and_plan
-    from masksift.summary import plan_text
-
-    config = _config(words)
-    sources, plan = open_and_plan(config)
-    section, prices = config.executor, (config.storage.price_reads, config.storage.price_writes)
-    limit = memory_limit(section.kind, workers=section.worker_count, memory=section.memory_bytes)
-    print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
-    plan.check(limit)
-    return 0
-
-
-def _ingest(words: argparse.Namespace) -> int:
-    from masksift.ingest import ingest
-    from masksift.progress import Reporter
-
-    tree = from_toml(words.config, named_by="--labels and --predictions") if words.config else {}
-    outcome = ingest(build(IngestConfig, tree, _flags(words, IngestConfig)), Reporter(words.log_format))
-    print(outcome.text)
-    if outcome.unmatched:
-        said = UsageError(
-            f"{outcome.unmatched:,} files found no partner", "the source holds all others",
-            "Name them like their partners and ingest into another --out, or leave it at that",
-        )  # fmt: skip
-        print(f"masksift: {said}", file=sys.stderr)
-    return outcome.exit_code
-
-
-def _simulate(words: argparse.Namespace) -> int:
-    from masksift.progress import Reporter
-    from masksift.simulate import simulate
-
-    files = [word for word in words.words if word.endswith(".toml")]
-    kinds = [word for word in words.words if not word.endswith(".toml")]
-    if (spare := [*files[1:], *kinds[1:]]) or (kinds and hasattr(words, "kind")):
-        words.parser.refuse(spare or kinds)
-    flags = _flags(words, SimulateConfig) | ({"kind": kinds[0]} if kinds else {})
-    tree = from_toml(files[0]) if files else {}
-    if "kind" not in {**tree, **flags}:
-        known = ", ".join(get_args(SimulateConfig.model_fields["kind"].annotation))
-        raise UsageError("no kind of error is given", "there is nothing to simulate", f"Give one of {known}")
-    print(simulate(build(SimulateConfig, tree, flags), Reporter(words.log_format)).text)
-    return 0
-
-
-def _predict(words: argparse.Namespace) -> int:
-    from masksift.predict import predict
-    from masksift.progress import Reporter
-
-    tree = from_toml(words.config) if words.config else {}
-    print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), Reporter(words.log_format)).text)
-    return 0
-
-
-def _sweep(words: argparse.Namespace) -> int:
-    config = build(SweepConfig, from_toml(words.config) if words.config else {}, _flags(words, SweepConfig))
-    from masksift.progress import Reporter
-    from masksift.sweep.line import sweep
-
-    print(sweep(config, Reporter(words.log_format)).text)
-    return 0
-
-
-def _demo(words: argparse.Namespace) -> int:
-    from masksift.demo.show import show
-
-    print(show(words.folder, workers=words.workers, log_format=words.log_format))
-    return 0

@@ -1,0 +1,182 @@
+"""What each verb does with its words: one configuration, one call, what to print, and the exit code.
+
+What a verb needs is imported where it is done: `masksift --help` waits for none of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from masksift.config import RunConfig, build, dotted_keys, from_toml, resolve, storage_of
+from masksift.errors import UsageError
+from masksift.evaluate.config import EvaluateConfig, of_words
+from masksift.ingest.config import IngestConfig
+from masksift.predict.config import PredictConfig
+from masksift.schema import SCORED
+from masksift.simulate.config import SimulateConfig
+from masksift.sweep.config import SweepConfig
+
+if TYPE_CHECKING:
+    from masksift.run import Outcome
+
+__all__ = ["demo", "evaluate", "ingest", "plan", "predict", "run", "score", "simulate", "sweep"]
+
+
+def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
+    """The keys that were typed, as text or, in brackets, as a list of TOML: `--classes '["a, b", "c"]'`."""
+    return {key: _value(value) for key, value in vars(words).items() if key in dotted_keys(model)}
+
+
+def _value(text: Any) -> Any:
+    if isinstance(text, str) and text.startswith("["):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text
+
+
+def _config(words: argparse.Namespace) -> RunConfig:
+    return resolve(from_toml(words.config) if words.config else {}, _flags(words))
+
+
+def run(words: argparse.Namespace) -> int:
+    config = _config(words)
+    if words.print_config:
+        print(json.dumps(config.model_dump(mode="json"), indent=2))
+        return 0
+    from masksift.progress import Reporter
+    from masksift.run import run
+
+    return _tell(run(config, Reporter(words.log_format)), config)
+
+
+def score(words: argparse.Namespace) -> int:
+    from masksift.complete import finished
+    from masksift.progress import Reporter
+    from masksift.run import score_again
+
+    flags = _flags(words)
+    kept = finished(words.complete, storage_of(flags).options([words.complete]))
+    if kept is None or "configuration" not in kept:
+        raise UsageError(
+            f"{words.complete} holds no complete run", "there is no evidence to score",
+            "Give the URL of one, or finish that one with `masksift run`",
+        )  # fmt: skip
+    if "out" not in flags:
+        raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
+    # where the first run's results went says nothing of these: as --out, it is said anew
+    told = {key: value for key, value in kept["configuration"].items() if key not in ("table", "iceberg")}
+    if "executor.kind" in flags:  # where the first run was run says nothing of another place
+        told = {**told, "executor": {}}
+    config = resolve(told, flags)
+    return _tell(score_again(words.complete, config, Reporter(words.log_format)), config)
+
+
+def _tell(outcome: Outcome, config: RunConfig) -> int:
+    from masksift.summary import summary
+
+    print(summary(outcome.record, config.out, options=config.options()))
+    if outcome.exit_code == 3:
+        counts, images = outcome.record["counts"], outcome.record["images"]
+        print(
+            f"masksift: {images - counts.get(SCORED, 0):,} of {images:,} images are quarantined, max_quarantined is "
+            f"{config.max_quarantined}; all others are scored. See status and reason in {config.out}/images, or allow "
+            "more with --max_quarantined.",
+            file=sys.stderr,
+        )
+    return outcome.exit_code
+
+
+def evaluate(words: argparse.Namespace) -> int:
+    config = of_words(words.complete, _flags(words, EvaluateConfig))
+    from masksift.evaluate.line import evaluate
+    from masksift.progress import Reporter
+
+    outcome = evaluate(config, Reporter(words.log_format))
+    print(outcome.text)
+    if outcome.strangers:
+        said = UsageError(
+            f"{outcome.strangers:,} images of the truth are not in the run ({', '.join(outcome.names)})",
+            "all others are measured", "Give the truth of the same images, or leave it at that",
+        )  # fmt: skip
+        print(f"masksift: {said}", file=sys.stderr)
+    return outcome.exit_code
+
+
+def plan(words: argparse.Namespace) -> int:
+    from masksift.executors import memory_limit
+    from masksift.run import open_and_plan
+    from masksift.summary import plan_text
+
+    config = _config(words)
+    sources, plan = open_and_plan(config)
+    section, prices = config.executor, (config.storage.price_reads, config.storage.price_writes)
+    limit = memory_limit(section.kind, workers=section.worker_count, memory=section.memory_bytes)
+    print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
+    plan.check(limit)
+    return 0
+
+
+def ingest(words: argparse.Namespace) -> int:
+    from masksift.ingest import ingest
+    from masksift.progress import Reporter
+
+    tree = from_toml(words.config, named_by="--labels and --predictions") if words.config else {}
+    outcome = ingest(build(IngestConfig, tree, _flags(words, IngestConfig)), Reporter(words.log_format))
+    print(outcome.text)
+    if outcome.unmatched:
+        said = UsageError(
+            f"{outcome.unmatched:,} files found no partner", "the source holds all others",
+            "Name them like their partners and ingest into another --out, or leave it at that",
+        )  # fmt: skip
+        print(f"masksift: {said}", file=sys.stderr)
+    return outcome.exit_code
+
+
+def simulate(words: argparse.Namespace) -> int:
+    from masksift.progress import Reporter
+    from masksift.simulate import simulate
+
+    files = [word for word in words.words if word.endswith(".toml")]
+    kinds = [word for word in words.words if not word.endswith(".toml")]
+    if (spare := [*files[1:], *kinds[1:]]) or (kinds and hasattr(words, "kind")):
+        words.parser.refuse(spare or kinds)
+    flags = _flags(words, SimulateConfig) | ({"kind": kinds[0]} if kinds else {})
+    tree = from_toml(files[0]) if files else {}
+    if "kind" not in {**tree, **flags}:
+        known = ", ".join(get_args(SimulateConfig.model_fields["kind"].annotation))
+        raise UsageError("no kind of error is given", "there is nothing to simulate", f"Give one of {known}")
+    print(simulate(build(SimulateConfig, tree, flags), Reporter(words.log_format)).text)
+    return 0
+
+
+def predict(words: argparse.Namespace) -> int:
+    from masksift.predict import predict
+    from masksift.progress import Reporter
+
+    tree = from_toml(words.config) if words.config else {}
+    print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), Reporter(words.log_format)).text)
+    return 0
+
+
+def sweep(words: argparse.Namespace) -> int:
+    config = build(SweepConfig, from_toml(words.config) if words.config else {}, _flags(words, SweepConfig))
+    from masksift.progress import Reporter
+    from masksift.sweep.line import sweep
+
+    print(sweep(config, Reporter(words.log_format)).text)
+    return 0
+
+
+def demo(words: argparse.Namespace) -> int:
+    from masksift.demo.show import show
+
+    print(show(words.folder, workers=words.workers, log_format=words.log_format))
+    return 0
