@@ -38,8 +38,9 @@ class ComponentMeans:
 @kernel
 def _shift(plane, labels, classes, shifted):
     """Class numbers plus one; 0, the library's background, where the label is ignored."""
-    for j in range(plane.size):
-        shifted[j] = plane[j] + shifted.dtype.type(1) if labels[j] < classes else shifted.dtype.type(0)
+    one, outside = shifted.dtype.type(1), labels.dtype.type(classes)
+    for j in range(plane.size):  # a product, and no choice: the loop becomes SIMD code
+        shifted[j] = (plane[j] + one) * shifted.dtype.type(labels[j] < outside)
 
 
 @kernel

@@ -36,17 +36,36 @@ def _fixed(codes, singles, mode, y, x):
     return np.int64(np.rint(np.float64(singles[y, x]) * 4294967296.0))
 
 
+@inner
+def _sum_seen(predicted, codes, singles, mode, y, seen):
+    """A row. Four tables in turn: equal neighbours would wait for each other's sum otherwise."""
+    fours = predicted.shape[1] // 4 * 4
+    for x in range(0, fours, 4):
+        for side in range(4):
+            seen[side, predicted[y, x + side]] += _fixed(codes, singles, mode, y, x + side)
+    for x in range(fours, predicted.shape[1]):
+        seen[0, predicted[y, x]] += _fixed(codes, singles, mode, y, x)
+
+
 @kernel
 def _sum(labels, predicted, codes, singles, mode, hidden, seen):
-    # Four tables in turn: equal neighbours would wait for each other's sum otherwise.
     classes = seen.shape[1]
+    outside = labels.dtype.type(classes)
     for y in range(0, labels.shape[0], ROWS):
+        if mode == CODE:  # told here, so that the loop itself has no choice to make
+            _sum_seen(predicted, codes, singles, CODE, y, seen)
+        elif mode == HALF:
+            _sum_seen(predicted, codes, singles, HALF, y, seen)
+        else:
+            _sum_seen(predicted, codes, singles, mode, y, seen)
+        some = np.uint8(0)
+        for label in labels[y]:
+            some |= np.uint8(label >= outside)
+        if some == 0:  # as in most rows
+            continue
         for x in range(labels.shape[1]):
-            winner = np.int64(predicted[y, x])
-            fixed = _fixed(codes, singles, mode, y, x)
-            seen[x & 3, winner] += fixed
-            if labels[y, x] >= classes and inside(labels, y, x, classes):
-                hidden[winner] += fixed
+            if labels[y, x] >= outside and inside(labels, y, x, classes):
+                hidden[predicted[y, x]] += _fixed(codes, singles, mode, y, x)
 
 
 def confidence_by_class(

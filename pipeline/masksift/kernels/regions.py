@@ -133,10 +133,21 @@ class _Found:
 def _encode(labels, predicted, confident_codes, mask, classes, limits, top, plane):
     """plane (h, w): of the rows from `top` on, 0 where a pixel is in no region, else 1 + given * classes + predicted,
     where `classes` is given on ignored pixels; these count with limits (K,), not with limits (0,). Answers how many
-    pixels are in regions."""
-    found = 0
+    pixels are in regions, and the rows [first, last) that these lie in."""
+    found, first, last = 0, plane.shape[0], 0
+    outside = labels.dtype.type(classes)
     for row in range(plane.shape[0]):
         y = top + row
+        some = np.uint8(0)
+        for x in range(plane.shape[1]):
+            some |= mask[y, x]
+        if limits.size > 0:
+            for x in range(plane.shape[1]):
+                some |= np.uint8(labels[y, x] >= outside)
+        if some == 0:  # as in most rows
+            plane[row] = 0
+            continue
+        before = found
         for x in range(plane.shape[1]):
             code = np.uint32(0)
             if mask[y, x]:
@@ -147,7 +158,9 @@ def _encode(labels, predicted, confident_codes, mask, classes, limits, top, plan
                     code = np.uint32(classes * classes + winner + 1)
             plane[row, x] = code
             found += int(code > 0)
-    return found
+        if found > before:
+            first, last = min(first, row), row + 1
+    return found, first, last
 
 
 @inner
@@ -241,13 +254,16 @@ def find_regions(
     whole = np.empty((min(rows, height), width), np.uint32)
     for top in range(0, height, rows):
         plane = whole[: min(rows, height - top)]
-        pixels = _encode(labels, predicted_class, predicted_confidence, mask, classes, limits, top, plane)
+        end = top + len(plane)
+        pixels, low, high = _encode(labels, predicted_class, predicted_confidence, mask, classes, limits, top, plane)
         if not pixels and not len(still_open):
             continue
+        low = 0 if len(still_open) else low  # what is open may go on in the first row alone
+        plane, begin = plane[low : max(high, low + 1)], top + low
         numbers, count = cc3d.connected_components(plane, connectivity=8, return_N=True, out_dtype=np.uint32)
         every, old = still_open.behind(count, pixels), len(still_open.runs)
         new = _gather(
-            numbers, plane, self_confidence, predicted_confidence, sum_mode(encoding), classes, above, top, height,
+            numbers, plane, self_confidence, predicted_confidence, sum_mode(encoding), classes, above, begin, height,
             every.code, every.sums, every.box, every.runs[old:], np.empty(width, np.int64),
         )  # fmt: skip
         every = replace(every, runs=every.runs[: old + new])
@@ -255,9 +271,10 @@ def find_regions(
         join(plane[0], numbers[0], before, ids, parents, count)
         _unite(parents, every.sums, every.box)
         every.runs[:, 0] = parents[every.runs[:, 0]]
-        last = numbers[-1].astype(np.int64) - 1  # -1 where there is no region
+        goes_on = begin + len(plane) == end  # else there is no region in the strip's last row
+        last = numbers[-1].astype(np.int64) - 1 if goes_on else np.full(width, -1)  # -1 where there is no region
         stays = np.zeros(len(every), bool)
-        stays[parents[last[last >= 0]]] = top + rows < height
+        stays[parents[last[last >= 0]]] = end < height
         ids = np.where(last >= 0, (np.cumsum(stays) - 1)[parents[last]], -1)
         before = plane[-1].copy()
         whole_ones = (parents == np.arange(len(every))) & ~stays & (every.sums[:, _AREA] >= least_area)
