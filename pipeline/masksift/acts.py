@@ -6,6 +6,7 @@ What a verb needs is imported where it is done: `masksift --help` waits for none
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from masksift.config import RunConfig, build, dotted_keys, from_toml, resolve, s
 from masksift.errors import UsageError
 from masksift.evaluate.config import EvaluateConfig, of_words
 from masksift.ingest.config import IngestConfig
+from masksift.look.config import ShowConfig, TopConfig
 from masksift.predict.config import PredictConfig
 from masksift.schema import SCORED
 from masksift.simulate.config import SimulateConfig
@@ -25,7 +27,7 @@ from masksift.sweep.config import SweepConfig
 if TYPE_CHECKING:
     from masksift.run import Outcome
 
-__all__ = ["demo", "evaluate", "ingest", "plan", "predict", "run", "score", "simulate", "sweep"]
+__all__ = ["demo", "evaluate", "ingest", "plan", "predict", "run", "score", "show", "simulate", "sweep", "top"]
 
 
 def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
@@ -172,6 +174,25 @@ def sweep(words: argparse.Namespace) -> int:
     from masksift.sweep.line import sweep
 
     print(sweep(config, Reporter(words.log_format)).text)
+    return 0
+
+
+def show(words: argparse.Namespace) -> int:
+    config = build(ShowConfig, {"run": words.complete, "image": words.id}, _flags(words, ShowConfig))
+    from masksift.look.show import show
+
+    print(show(config).text)
+    return 0
+
+
+def top(words: argparse.Namespace) -> int:
+    config = build(TopConfig, {"run": words.complete}, _flags(words, TopConfig))
+    from masksift.look.top import worst
+
+    found = worst(config)
+    with contextlib.suppress(BrokenPipeError):  # whoever was reading has seen enough
+        for line in found.lines() if words.json else [found.text(screen=sys.stdout.isatty())]:
+            print(line)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from masksift import results
-from masksift.config import RunConfig, resolve
-from masksift.errors import DataError
+from masksift.config import RunConfig, nearest, resolve
+from masksift.drawing import OUTLINED, SIDE, heading, require_matplotlib
+from masksift.errors import DataError, UsageError
 from masksift.image import (
     Condensing,
     LabelCheck,
@@ -31,10 +33,13 @@ from masksift.kernels.ensemble import member_recipe
 from masksift.methods import Image
 from masksift.regions import RegionRows
 from masksift.schema import SCORED, Verdict
+from masksift.sheet import draw
 from masksift.statistics import ClassStatistics, Thresholds
+from masksift.storage.finding import matching
 from masksift.storage.members import check_alike
 from masksift.storage.tables import images_schema, table_of
 from masksift.tasks import PairCounts
+from masksift.views import view_of
 
 __all__ = ["Audit", "audit"]
 
@@ -48,6 +53,7 @@ def audit(
     class_names: Sequence[str] | None = None,
     ignore: int | Sequence[int] = (),
     image_ids: Sequence[str] | None = None,
+    images: Any = None,
     methods: Sequence[str] | None = None,
     rank_by: str = "softmin",
     kind: str = "probabilities",
@@ -66,7 +72,8 @@ def audit(
     that answers ``[i]`` with an array-like (zarr, dask, xarray, a memory map). One image at a time is in memory, and 3
     to 9 bytes a pixel of all of them. ``ignore``: label values that do not count. A list of several such arrays is an
     ensemble: of each image the members' mean is judged, and ``methods`` may name `consensus`. ``methods``: default all
-    that the predictions allow.
+    that the predictions allow. ``images`` (N, H, W, 3) uint8, or anything whose ``[i]`` is one of N pictures: for
+    `Audit.show`, which reads the one it draws; no score is computed from them.
 
     Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels
     or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.methods`.
@@ -85,28 +92,33 @@ def audit(
         {},
     )  # fmt: skip
     check_alike({f"pred_probs[{m}]": tuple(member.shape) for m, member in enumerate(members)})
-    (images, classes), *_ = [_shape(labels, member) for member in members]
+    (count, classes), *_ = [_shape(labels, member) for member in members]
     recipes = [
         _recipe(np.dtype(member.dtype).name, classes, kind, scale, sum_tolerance, evidence_dtype, config)
         for member in members
     ]
     recipe, of_members = _of_mean(recipes, config, evidence_dtype) if len(members) > 1 else (recipes[0], [])
     names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(classes))
-    ids = list(image_ids) if image_ids is not None else [str(i) for i in range(images)]
-    if len(names) != classes or len(ids) != images:
+    ids = list(image_ids) if image_ids is not None else [str(i) for i in range(count)]
+    if len(names) != classes or len(ids) != count:
         raise DataError(
-            f"{len(names)} class names and {len(ids)} image ids are given for {classes} classes and {images} images",
+            f"{len(names)} class names and {len(ids)} image ids are given for {classes} classes and {count} images",
             "which belongs to which cannot be known", "Give one each",
+        )  # fmt: skip
+    if images is not None and len(images) != count:
+        raise DataError(
+            f"{len(images)} pictures are given for {count} images", "which belongs to which cannot be known",
+            "Give one each, in the order of the labels",
         )  # fmt: skip
     kept = [
         _condense(labels[i], [member[i] for member in members], recipe, of_members, config.ignore or ())
-        for i in range(images)
+        for i in range(count)
     ]
     statistics = ClassStatistics.zero(recipe)
     for one in kept:
         statistics = statistics if one.statistics is None else statistics.merge(one.statistics)
     thresholds = thresholds_of(statistics, config.tccp.tau, _SecondLook(kept, classes))
-    return Audit(config, names, ids, kept, statistics, thresholds)
+    return Audit(config, names, ids, kept, statistics, thresholds, images)
 
 
 @dataclass(frozen=True)
@@ -141,9 +153,10 @@ class Audit:
 
     def __init__(
         self, config: RunConfig, class_names: tuple[str, ...], image_ids: list[str], kept: list[_Kept],
-        statistics: ClassStatistics, thresholds: Thresholds,
+        statistics: ClassStatistics, thresholds: Thresholds, pictures: Any = None,
     ) -> None:  # fmt: skip
         self._config, self._names, self._ids, self._kept = config, class_names, image_ids, kept
+        self._pictures = pictures
         self._statistics, self._thresholds = statistics, thresholds
         self._limits = thresholds.limits(statistics.encoding)
 
@@ -222,6 +235,64 @@ class Audit:
         """The issue mask of image i, (H, W) bool: True where the label is flagged (cleanlab: `find_label_issues`)."""
         image = self._image(i)
         return np.zeros(self._kept[i].labels.shape, bool) if image is None else image.issue_mask.astype(bool)
+
+    def show(self, i: int | str, *, regions: int = OUTLINED, side: int = SIDE) -> Any:
+        """Image i, or the one of that id, as a matplotlib Figure: its picture (if ``images`` were given), the classes
+        given and predicted, and the flagged pixels, with so many ``regions`` outlined, those with most evidence.
+        ``side``: pixels of a panel's longer side; what is larger is reduced.
+
+        A notebook shows the figure where it is a cell's last value; `.savefig("FILE.png")` writes it. Of an image that
+        is not scored there are the picture and the labels, and the reason. Raises UsageError where there is no such
+        image, several have that id, or matplotlib is not installed; DataError where its picture does not fit.
+        """
+        require_matplotlib()
+        number = self._number(i)
+        one, row = self._kept[number], self.images.slice(number, 1).to_pylist()[0]
+        scored = one.verdict.status == SCORED
+        view = view_of(
+            self._picture(number), one.labels, one.planes.predicted_class if scored else None,
+            self.issues(number) if scored else None, side,
+        )  # fmt: skip
+        ranks = [int(table["rank"][0].as_py()) for table in matching([self.ranking], {"index": number})]
+        title = heading(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
+        listed = list(matching([self.regions], {"index": number}))
+        found = listed[0].slice(0, max(0, regions)).to_pylist() if listed else []
+        more = sum(map(len, listed)) - len(found)
+        notes = [f"and {more:,} more regions with less evidence"] if more else []
+        return draw(view, self._names, title, found, notes, side)
+
+    def _number(self, i: int | str) -> int:
+        """The number of an image, which may be told by its id."""
+        if isinstance(i, str):
+            numbers = [number for number, name in enumerate(self._ids) if name == i]
+            if not numbers:
+                raise UsageError(
+                    f"no image is called {i!r}", "there is nothing to show", f"Did you mean {nearest(i, self._ids)!r}?"
+                )
+            if len(numbers) > 1:
+                raise UsageError(
+                    f"images {', '.join(map(str, numbers[:5]))} are all called {i!r}",
+                    "which one is meant is not known", f"Give its number: show({numbers[0]})",
+                )  # fmt: skip
+            return numbers[0]
+        number, images = operator.index(i), len(self._kept)
+        if not -images <= number < images:
+            raise UsageError(
+                f"there is no image {number}, only {images}", "there is nothing to show", f"Give 0 to {images - 1}"
+            )
+        return number % images
+
+    def _picture(self, i: int) -> NDArray[np.uint8] | None:
+        if self._pictures is None:
+            return None
+        picture = np.asarray(self._pictures[i])
+        if picture.shape != (*self._kept[i].labels.shape, 3) or picture.dtype != np.uint8:
+            raise DataError(
+                f"the picture of image {i} has the shape {picture.shape} and the dtype {picture.dtype}, and its labels "
+                f"the shape {self._kept[i].labels.shape}",
+                "it cannot be shown beside them", "Give pictures (N, H, W, 3) of uint8",
+            )  # fmt: skip
+        return picture
 
 
 def _shape(labels: Any, pred_probs: Any) -> tuple[int, int]:

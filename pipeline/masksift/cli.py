@@ -24,6 +24,7 @@ from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
 from masksift.evaluate.config import EvaluateConfig
 from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
+from masksift.look.config import ShowConfig, TopConfig
 from masksift.predict.config import PredictConfig
 from masksift.simulate.config import SimulateConfig
 from masksift.sweep.config import SweepConfig
@@ -181,6 +182,17 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("config", nargs="?", help="TOML file with the keys of the sweep")
     _add_keys(sweep, SweepConfig)
     _add_log(sweep)
+    show = _verb(verbs, "show", acts.show, "one image of a complete run as a PNG: picture, labels, prediction, issues")
+    show.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    show.add_argument("id", metavar="ID", help="id of the image, or source/index")
+    _add_keys(show, ShowConfig, ("out", "side", "arrays", "storage"))
+    top = _verb(verbs, "top", acts.top, "the worst images of a complete run, or its worst regions")
+    top.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    top.add_argument("-n", dest="top", metavar="VALUE", default=argparse.SUPPRESS, help="the same as --top")
+    top.add_argument("--regions", action="store_const", const="true", default=argparse.SUPPRESS,
+                     help=TopConfig.model_fields["regions"].description)  # fmt: skip
+    _add_keys(top, TopConfig, ("top", "by", "storage"))
+    top.add_argument("--json", action="store_true", help="a JSON object for each, one a line")
     demo = _verb(verbs, "demo", acts.demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
     demo.add_argument("--workers", type=int, default=2, help="worker processes")

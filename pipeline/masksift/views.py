@@ -19,7 +19,7 @@ from masksift.storage.each import extents
 from masksift.storage.pictures import open_pictures
 from masksift.storage.planes import CLASSES, MASK
 
-__all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing"]
+__all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing", "view_of"]
 
 STRIP = 1 << 22
 """Pixels of a picture that are read at a time."""
@@ -46,6 +46,23 @@ class View:
 def factor_of(size: tuple[int, int], side: int | None) -> int:
     """By which whole number an image is reduced so that no side is longer than ``side``; not at all for None."""
     return 1 if side is None else max(1, -(-max(size) // side))
+
+
+def view_of(
+    picture: NDArray[np.uint8] | None, given: NDArray[np.unsignedinteger],
+    predicted: NDArray[np.unsignedinteger] | None, flagged: NDArray[np.bool_] | None, side: int | None = None,
+) -> View:  # fmt: skip
+    """The same of an image in memory: picture (H, W, 3), the planes (H, W) each."""
+    rows, columns = given.shape
+    factor = factor_of((rows, columns), side)
+    middle = np.ix_(_middle(rows, factor), _middle(columns, factor))
+    return View(
+        (rows, columns), factor,
+        None if picture is None else _mean(picture, factor),
+        given[middle],
+        None if predicted is None else predicted[middle],
+        None if flagged is None else _reduced(np.logical_or, flagged, factor),
+    )  # fmt: skip
 
 
 class Viewer:
@@ -110,18 +127,23 @@ class Viewer:
             strip = self._reader.read(
                 slice(index, index + 1), slice(first * factor, min(last * factor, rows)), slice(0, columns), slice(0, 3)
             )[0]
-            if factor == 1:
-                picture[first:last] = strip
-                continue
-            sums = _reduced(np.add, strip.astype(np.uint32), factor)
-            counts = _reduced(np.add, np.ones(strip.shape[:2], np.uint32), factor)
-            picture[first:last] = (sums + counts[..., None] // 2) // counts[..., None]
+            picture[first:last] = _mean(strip, factor)
         return picture
 
 
 def _middle(size: int, factor: int) -> NDArray[np.intp]:
     """The pixel in the middle of each ``factor`` pixels."""
     return np.minimum(np.arange(0, size, factor) + factor // 2, size - 1)
+
+
+def _mean(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) whose pixels are joined by so many rows and columns, the mean of each, rounded."""
+    if factor == 1:
+        return picture
+    sums = _reduced(np.add, picture.astype(np.uint32), factor)
+    counts = _reduced(np.add, np.ones(picture.shape[:2], np.uint32), factor)
+    mean: NDArray[np.uint8] = ((sums + counts[..., None] // 2) // counts[..., None]).astype(np.uint8)
+    return mean
 
 
 def _reduced(how: np.ufunc, values: NDArray[Any], factor: int) -> NDArray[Any]:

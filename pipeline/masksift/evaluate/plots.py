@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from masksift.drawing import figure_of, png_of
 from masksift.evaluate.review import Curve
 
-__all__ = ["CHANCE", "figure_of", "look", "png_of", "precision_recall", "recall_over_effort", "tidy"]
+__all__ = ["CHANCE", "look", "precision_recall", "recall_over_effort", "tidy"]
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Those of Okabe and Ito, which colour-blind readers tell apart, without the yellow, which nobody sees on white."""
@@ -69,16 +69,6 @@ def _figure(title: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def figure_of(width: float, height: float) -> Any:
-    """A figure of so many inches without a display, which no other figure of the process knows of."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def tidy(axes: Any) -> None:
     """A light grid below the lines, and no frame."""
     axes.grid(color="#e5e5e5", linewidth=0.8)
@@ -89,10 +79,3 @@ def tidy(axes: Any) -> None:
 def _png(figure: Any, axes: Any) -> bytes:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, handlelength=3.0)
     return png_of(figure)
-
-
-def png_of(figure: Any) -> bytes:
-    """The same curves give the same bytes: no date, no version in them."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

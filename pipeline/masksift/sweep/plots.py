@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from masksift.drawing import figure_of, png_of
 from masksift.evaluate.config import ERRORS
-from masksift.evaluate.plots import CHANCE, figure_of, look, png_of, tidy
+from masksift.evaluate.plots import CHANCE, look, tidy
 from masksift.methods import METHODS
 from masksift.simulate.kinds import KINDS
 from masksift.sweep.table import Table, shown

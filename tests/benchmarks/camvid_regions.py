@@ -1,0 +1,116 @@
+"""The ten worst label regions of CamVid, drawn: `python tests/benchmarks/camvid_regions.py [FILE.png]`.
+
+Runs masksift over the original annotations of the sample beside the checkout, with the predictions that come with it,
+takes the ten regions of labels with most evidence, and draws of each what surrounds it: picture, given labels,
+prediction. Prints what the table of regions says of them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from masksift.complete import Complete, open_complete
+from masksift.config import resolve
+from masksift.drawing import figure_of, outline, painted, png_of, said
+from masksift.look.images import region_tables
+from masksift.palette import colours
+from masksift.progress import Reporter
+from masksift.regions import LABEL
+from masksift.run import run
+from masksift.sections import StorageSection
+from masksift.views import View, Viewer
+
+CAMVID = Path(__file__).resolve().parents[3] / "shared" / "camvid" / "camvid.zarr"
+TEN = 10
+PANEL, GAP, LINE = 1.45, 0.06, 0.22
+"""Inches of a panel's side, between panels, and of a line of words."""
+LEAST = 112
+"""Pixels that are shown at least, down and across: a region alone says little."""
+
+
+def main(file: str = "camvid-regions.png") -> None:
+    with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
+        told = {"sources": [str(CAMVID)], "out": folder, "executor": {"kind": "serial"}}
+        run(resolve(told, {}), Reporter("quiet"))
+        found = open_complete(folder, StorageSection())
+        regions = list(islice((row for table in region_tables(found) for row in table.to_pylist()
+                               if row["kind"] == LABEL), TEN))  # fmt: skip
+        Path(file).write_bytes(_small(png_of(_figure(found, regions))))
+    for number, region in enumerate(regions, 1):
+        box = f"rows {region['y0']}:{region['y1']}, columns {region['x0']}:{region['x1']}"
+        print(f"{number:>2}  {region['image_id']}  {said(region)}, evidence {region['evidence']:,.0f}, {box}")
+    print(f"{file}: {Path(file).stat().st_size:,} bytes")
+
+
+def _figure(found: Complete, regions: list[dict[str, Any]]) -> Any:
+    width, tile = 2 * 3 * (PANEL + GAP) + 2 * GAP + 0.15, PANEL + LINE + 2 * GAP
+    height = LINE + tile * -(-len(regions) // 2) + 2 * LINE
+    figure = figure_of(width, height, constrained=False)
+    figure.text(GAP / width, 1 - 0.05 / height, "picture · given labels · prediction", fontsize=8, va="top")
+    for number, region in enumerate(regions):
+        row, column = divmod(number, 2)
+        x, y = GAP + column * (width - GAP) / 2, LINE + row * tile
+        caption = f"{number + 1}  {region['image_id']}: {said(region)}"
+        figure.text(x / width, 1 - y / height, caption, fontsize=8, va="top")
+        for place, panel in enumerate(_panels(found, region)):
+            left, down = x + place * (PANEL + GAP), y + LINE - 0.04
+            axes = figure.add_axes((left / width, 1 - (down + PANEL) / height, PANEL / width, PANEL / height))
+            axes.set_axis_off()
+            axes.imshow(panel, interpolation="antialiased" if place == 0 else "nearest",
+                        extent=(0, region["width"], region["height"], 0))  # fmt: skip
+            outline(axes, region)
+            _frame(axes, region)
+    _legend(figure, found.class_names, 1.4 * LINE / height)
+    return figure
+
+
+def _panels(found: Complete, region: Mapping[str, Any]) -> list[Any]:
+    viewer = Viewer(found.job, found.part_of(region["source"], region["index"]), "images", predicted=True)
+    view: View = viewer.view(region["index"])
+    assert view.given is not None
+    assert view.predicted is not None
+    classes = len(found.class_names)
+    return [view.picture, painted(view.given, classes), painted(view.predicted, classes)]
+
+
+def _frame(axes: Any, region: Mapping[str, Any]) -> None:
+    """Show a square around the region, as far as the image goes."""
+    extent = max(region["y1"] - region["y0"], region["x1"] - region["x0"])
+    side = min(max(LEAST, round(1.5 * extent)), region["height"], region["width"])
+    first = [
+        int(np.clip((region[f"{axis}0"] + region[f"{axis}1"] - side) // 2, 0, region[size] - side))
+        for axis, size in (("y", "height"), ("x", "width"))
+    ]
+    axes.set_ylim(first[0] + side, first[0])
+    axes.set_xlim(first[1], first[1] + side)
+
+
+def _legend(figure: Any, names: tuple[str, ...], y: float) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colour / 255, label=name) for name, colour in zip(names, colours(len(names)), strict=True)]
+    handles.append(Patch(color="black", label="(no label)"))
+    figure.legend(handles=handles, loc="center", bbox_to_anchor=(0.5, y), ncols=len(handles), frameon=False, fontsize=7,
+                  handlelength=1.2, columnspacing=1.1, handletextpad=0.4)  # fmt: skip
+
+
+def _small(data: bytes) -> bytes:
+    """The same in 256 colours."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        buffer, format="png", optimize=True
+    )
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
