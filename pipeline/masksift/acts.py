@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 import tomllib
 from typing import TYPE_CHECKING, Any, get_args
@@ -190,8 +191,9 @@ def top(words: argparse.Namespace) -> int:
     from masksift.look.top import worst
 
     found = worst(config)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     with contextlib.suppress(BrokenPipeError):  # whoever was reading has seen enough
-        for line in found.lines() if words.json else [found.text(screen=sys.stdout.isatty())]:
+        for line in found.lines() if words.json else [found.text(width)]:
             print(line)
     return 0
 

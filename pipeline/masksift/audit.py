@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from masksift import results
 from masksift.config import RunConfig, nearest, resolve
-from masksift.drawing import OUTLINED, SIDE, heading, require_matplotlib
+from masksift.drawing import OUTLINED, SIDE, further, heading, require_matplotlib
 from masksift.errors import DataError, UsageError
 from masksift.image import (
     Condensing,
@@ -257,9 +257,8 @@ class Audit:
         title = heading(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
         listed = list(matching([self.regions], {"index": number}))
         found = listed[0].slice(0, max(0, regions)).to_pylist() if listed else []
-        more = sum(map(len, listed)) - len(found)
-        notes = [f"and {more:,} more regions with less evidence"] if more else []
-        return draw(view, self._names, title, found, notes, side)
+        more = further(sum(map(len, listed)) - len(found))
+        return draw(view, self._names, title, found, [more] if more else [], side)
 
     def _number(self, i: int | str) -> int:
         """The number of an image, which may be told by its id."""

@@ -27,6 +27,7 @@ __all__ = [
     "WORDS",
     "edges",
     "figure_of",
+    "further",
     "heading",
     "legend_of",
     "outline",
@@ -80,7 +81,7 @@ def figure_of(width: float, height: float, *, constrained: bool = True) -> Any:
 def png_of(figure: Any) -> bytes:
     """The same figure gives the same bytes: no date, no version in them."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -152,6 +153,11 @@ def said(region: Mapping[str, Any]) -> str:
     return f"{given}, suggested {_short(region['suggested_name'])}, {region['area']:,} px"
 
 
+def further(regions: int) -> str:
+    """How many are not outlined; nothing where all are."""
+    return f"and {regions:,} {'regions' if regions > 1 else 'region'} with less evidence" if regions > 0 else ""
+
+
 def heading(row: Mapping[str, Any], by: str, rank: int | None, ranked: int) -> list[str]:
     """What stands above an image: what it is called and, if it is scored, its rank and score; else why not. ``row``: of
     the table of images; ``rank``: among ``ranked`` by the score ``by``."""
@@ -203,14 +209,14 @@ def _of_unit(colour: Sequence[int] | NDArray[np.uint8]) -> tuple[float, ...]:
 def outline(axes: Any, region: Mapping[str, Any], factor: int = 1, number: str = "") -> None:
     """Draw the outline of a region into a panel that has the pixels of the whole image as its units, black in white, so
     that it shows on every colour; a ``number`` at its middle."""
-    from matplotlib.collections import LineCollection
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
     from matplotlib.patheffects import withStroke
 
-    lines: Any = edges(region, factor)
+    lines = edges(region, factor)
+    path = Path(lines.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(lines)))
     for width, colour in ((1.8, "white"), (0.7, "black")):
-        axes.add_collection(
-            LineCollection(lines, colors=colour, linewidths=width, capstyle="projecting"), autolim=False
-        )
+        axes.add_artist(PathPatch(path, fill=False, edgecolor=colour, linewidth=width, capstyle="projecting"))
     if number:
         axes.text(
             region["centroid_x"] + 0.5, region["centroid_y"] + 0.5, number, color="black", fontsize=WORDS,

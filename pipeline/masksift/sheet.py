@@ -64,6 +64,8 @@ class _Sheet:
         self._families, self._missing = _families("".join([*title, *told, *notes, *self._legend]))
         self._scale: Any = _renderer()
         self._title, self._notes = self._wrapped(title, _TITLE), self._wrapped(notes)
+        if any(self._wide(text) > self._room for text in told):
+            told = self._wrapped(told)
         self._told, self._classes = self._grid(told, 0.2), self._grid(list(self._legend), _SWATCH[0] + 0.16)
 
     def _wide(self, text: str, size: int = WORDS) -> float:
@@ -89,11 +91,18 @@ class _Sheet:
         return lines
 
     def _grid(self, texts: Sequence[str], beside: float) -> _Grid:
-        """Texts in rows, as many beside each other as the longest lets. ``beside``: inches that each needs besides its
-        letters."""
-        longest = max(map(self._wide, texts), default=0) + beside
+        """Texts in rows, as many beside each other as the longest lets; what is wider than the figure is cut.
+        ``beside``: inches that each needs besides its letters."""
+        cut = [self._cut(text, self._room - beside) for text in texts]
+        longest = max(map(self._wide, cut), default=0) + beside
         columns = max(1, int(self._room / longest))
-        return _Grid(texts, columns, self._room / columns)
+        return _Grid(cut, columns, self._room / columns)
+
+    def _cut(self, text: str, room: float) -> str:
+        if self._wide(text) <= room:
+            return text
+        letters = next(n for n in range(len(text) - 1, -1, -1) if self._wide(f"{text[:n]}…") <= room)
+        return f"{text[:letters]}…"
 
     def figure(self) -> Any:
         top = _MARGIN + _CAPTION * len(self._title)
@@ -115,8 +124,8 @@ class _Sheet:
         for number, text in enumerate(self._notes):
             self._write(figure, text, _MARGIN, below + number * _LINE)
         below += _LINE * len(self._notes) + 0.08
-        for text, x, y in self._classes.places(below):
-            self._swatch(figure, self._legend[text], x, y)
+        for (text, x, y), colour in zip(self._classes.places(below), self._legend.values(), strict=True):
+            self._swatch(figure, colour, x, y)
             self._write(figure, text, x + _SWATCH[0] + 0.06, y)
         return figure
 

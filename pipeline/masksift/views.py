@@ -73,7 +73,11 @@ class Viewer:
         evidence is kept."""
         self._job, self._part, self._memory = job, part, Memory()
         spec = part.spec
-        self._labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+        self._labels, self._gone = None, ""
+        try:
+            self._labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+        except FileNotFoundError:  # the source may have gone since the run: what the run has kept can still be seen
+            self._gone = f"there are no labels at {spec.labels.url} any more"
         found = open_pictures(spec, pictures, job.options)
         self._why = found if isinstance(found, str) else ""
         self._reader = None if isinstance(found, str) else ArrayReader(found, job.options)
@@ -81,14 +85,16 @@ class Viewer:
 
     def view(self, index: int, side: int | None = None, *, scored: bool = True) -> View:
         """One image by its number in the source. ``scored``: whether there are evidence and a mask of it."""
-        lost: list[str] = [self._why] if self._why else []
+        lost = [why for why in (self._why, self._gone) if why]
         spec = self._part.spec
-        own = extents(spec, index, index + 1, self._job.options)
+        own = self._own(index)
         rows, columns = (int(number) for number in own[0].clip(1, (spec.height, spec.width)))
         factor = factor_of((rows, columns), side)
         middle = _middle(rows, factor), _middle(columns, factor)
 
         def given() -> NDArray[np.unsignedinteger] | None:
+            if self._labels is None:
+                return None
             planes, verdicts = read_labels(spec, self._labels, self._memory, index, index + 1, own)
             if index in verdicts:
                 lost.append(str(verdicts[index].reason))
@@ -114,6 +120,15 @@ class Viewer:
             _unless_lost(lost, flagged) if scored else None,
             tuple(lost),
         )  # fmt: skip
+
+    def _own(self, index: int) -> NDArray[np.int64]:
+        """(1, 2): the rows and columns of an image that are its own; all of them where the source has gone."""
+        try:
+            return extents(self._part.spec, index, index + 1, self._job.options)
+        except FileNotFoundError:
+            if self._labels is not None:
+                raise
+            return np.array([[self._part.spec.height, self._part.spec.width]], np.int64)
 
     def _picture(self, index: int, rows: int, columns: int, factor: int) -> NDArray[np.uint8] | None:
         """The picture, read and reduced strip by strip: one of 20,000 x 20,000 has more than a gigabyte."""

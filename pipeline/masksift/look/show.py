@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from masksift.complete import Complete, open_complete
-from masksift.drawing import OUTLINED, heading, png_of, require_matplotlib
+from masksift.drawing import OUTLINED, further, heading, png_of, require_matplotlib
 from masksift.errors import UsageError
 from masksift.letters import file_name, shown
 from masksift.look.config import ShowConfig
@@ -39,10 +39,11 @@ def show(config: ShowConfig) -> Shown:
     regions, total = regions_of(run, row, OUTLINED)
     title = heading(row, run.record["configuration"]["rank_by"], rank_of(run, row), ranked(run))
     if len(run.parts.sources) > 1 or len(title) > 1:
-        title.append(place_of(row))
-    notes = [*_more(len(regions), total), *(shown(why) for why in view.lost if why != row["reason"])]
+        title.append(shown(place_of(row)))
+    notes = [further(total - len(regions)), *(shown(why) for why in view.lost if why != row["reason"])]
     if row["status"] == SCORED and not run.keeps_evidence:
         notes.append("no prediction is shown: the run has kept no evidence (evidence.keep)")
+    notes = [note for note in notes if note]
     data = png_of(draw(view, run.class_names, title, regions, notes, config.side))
     place = _write(config, row["image_id"], run, data)
     return Shown("\n".join([*title, *notes, f"picture: {place}"]), place)
@@ -53,10 +54,6 @@ def _view(run: Complete, row: Mapping[str, Any], config: ShowConfig) -> View:
     name = config.arrays.images or run.record["configuration"]["arrays"].get("images", "images")
     viewer = Viewer(run.job, run.part_of(row["source"], row["index"]), name, predicted=run.keeps_evidence)
     return viewer.view(row["index"], config.side, scored=row["status"] == SCORED)
-
-
-def _more(shown_of: int, total: int) -> list[str]:
-    return [f"and {total - shown_of:,} more regions with less evidence"] if total > shown_of else []
 
 
 def _write(config: ShowConfig, image_id: str, run: Complete, data: bytes) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,8 +27,6 @@ __all__ = ["Worst", "worst"]
 
 _AT_ONCE = 1000
 """Images whose rows are looked up at a time."""
-_PLAIN = 1 << 20
-"""Columns of a screen that is none: nothing is ever wrapped."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +42,28 @@ class Worst:
         """A JSON object for each row, on one line, in ASCII."""
         return (json.dumps(dict(row)) for row in self.rows)
 
-    def text(self, *, screen: bool = False) -> str:
-        """A table: a row a line or, on a ``screen`` that is too narrow, cells that go on below."""
+    def text(self, width: int | None = None) -> str:
+        """A table, a row a line; where a screen of that ``width`` is too narrow, cells go on below."""
         if not self.rows:
             return "there are none"
-        table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        columns = {title: [title, *cells] for title, cells in self.columns.items()}
+        widths = {title: max(map(cell_len, cells)) for title, cells in columns.items()}
+        if width is not None and sum(widths.values()) + 2 * (len(widths) - 1) > width:
+            return self._folded(width)
+        padded = [
+            [" " * (widths[title] - cell_len(cell)) + cell if title in self.right
+             else cell + " " * (widths[title] - cell_len(cell)) for cell in cells]
+            for title, cells in columns.items()
+        ]  # fmt: skip
+        return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+
+    def _folded(self, width: int) -> str:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for title in self.columns:
-            table.add_column(
-                title, justify="right" if title in self.right else "left", overflow="fold", no_wrap=not screen
-            )
+            table.add_column(title, justify="right" if title in self.right else "left", overflow="fold")
         for cells in zip(*self.columns.values(), strict=True):
             table.add_row(*(Text(cell) for cell in cells))
-        width = shutil.get_terminal_size().columns if screen else _PLAIN
-        console = Console(file=io.StringIO(), width=width, force_terminal=screen, color_system=None)
+        console = Console(file=io.StringIO(), width=width, color_system=None)
         with console.capture() as captured:
             console.print(table)
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
