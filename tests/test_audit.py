@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dask.array
 import numpy as np
@@ -21,6 +21,8 @@ import reference
 from making import a_few
 from masksift.errors import DataError
 from masksift.methods import METHODS
+from masksift.palette import colours
+from sources import refuses
 
 SCORES = tuple(METHODS)
 
@@ -203,6 +205,134 @@ def test_names_ids_and_ranking() -> None:
     assert column(audit.ranking, "ranked_by") == ["cil"] * 3
     assert sorted(column(audit.ranking, "image_id")) == ["a", "c", "d"], "the ignored image has no rank"
     assert f"review first: {', '.join(column(audit.ranking, 'image_id'))}" in repr(audit)
+
+
+# ------------------------------------------------------------------------------------------------------ pictures
+
+
+def shown(figure: Any) -> dict[str, drawn.Array]:
+    """The panels of a figure by their captions."""
+    known = ("picture", "given labels", "predicted", "flagged")
+    captions = [text.get_text() for text in figure.texts if text.get_text() in known]
+    held = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
+    return dict(zip(captions, held, strict=True))
+
+
+def said(figure: Any) -> str:
+    return " | ".join(text.get_text() for text in figure.texts)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[drawn.Data, drawn.Array, masksift.Audit]:
+    """Four images of 16 x 20, the third ignored as a whole, with pictures, and what was found in them."""
+    data = drawn.dataset(5, images=4, classes=3, height=16, width=20, dtype="uint8", ignored_image=2)
+    pictures = np.random.default_rng(7).integers(0, 256, (4, 16, 20, 3), np.uint8)
+    audit = masksift.audit(
+        data.labels, data.predictions, ignore=255, class_names=["road", "car", "sky"], image_ids=["d", "c", "b", "d"],
+        images=pictures, min_area=1,
+    )  # fmt: skip
+    return data, pictures, audit
+
+
+def test_an_image_is_shown_with_all_that_was_found(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+    data, pictures, audit = scenes
+    figure = audit.show(1)
+    panels = shown(figure)
+    assert list(panels) == ["picture", "given labels", "predicted", "flagged"]
+    np.testing.assert_array_equal(panels["picture"], pictures[1])
+    given, predicted = data.labels[1], data.predictions[1].argmax(axis=0)
+    np.testing.assert_array_equal(panels["given labels"][given < 3], colours(3)[given[given < 3]])
+    np.testing.assert_array_equal(panels["predicted"], colours(3)[predicted])
+    np.testing.assert_array_equal((panels["flagged"] == [255, 70, 40]).all(axis=2), audit.issues(1))
+    rank = column(audit.ranking, "index").index(1) + 1
+    score = column(audit.ranking, "score")[rank - 1]
+    assert f"c · rank {rank} of 3 · softmin {score:.4f} · {audit.issues(1).sum()} of " in said(figure)
+    assert set(said(figure).split(" | ")) >= {"road", "car", "sky", "(no label)"}
+    own = [row for row in audit.regions.to_pylist() if row["index"] == 1]
+    worst, count = own[0], len(own)
+    assert f"1  given {worst['given_name']}, suggested {worst['suggested_name']}, {worst['area']} px" in said(figure)
+    assert ("8  given" in said(figure)) == (count >= 8)
+    few = audit.show(1, regions=2)
+    assert "3  given" not in said(few)
+    assert f"and {count - 2} regions with less evidence" in said(few)
+    none = audit.show(1, regions=0)
+    assert "1  given" not in said(none)
+    assert not none.axes[0].patches
+
+
+def test_an_image_is_called_by_its_number_or_its_id(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+    _, pictures, audit = scenes
+    for name, number in ((1, 1), (np.int64(1), 1), ("c", 1), (-1, 3), (3, 3), (np.uint8(0), 0)):
+        np.testing.assert_array_equal(shown(audit.show(name, side=64))["picture"], pictures[number])
+    with refuses(masksift.UsageError, r"images 0, 3 are all called 'd'; .*Give its number: show\(0\)"):
+        audit.show("d")
+    with refuses(masksift.UsageError, r"no image is called 'bb'; .*Did you mean 'b'\?"):
+        audit.show("bb")
+    for number in (4, -5):
+        with refuses(masksift.UsageError, rf"there is no image {number}, only 4; .*Give 0 to 3"):
+            audit.show(number)
+    with pytest.raises(TypeError, match="float"):
+        audit.show(1.0)  # type: ignore[arg-type]
+
+
+def test_an_image_that_is_not_scored_is_shown_with_the_reason(
+    scenes: tuple[drawn.Data, drawn.Array, masksift.Audit],
+) -> None:
+    figure = scenes[2].show("b")
+    assert list(shown(figure)) == ["picture", "given labels"]
+    assert "b · not scored: all_ignored | every pixel is ignored" in said(figure)
+
+
+def test_without_pictures_there_are_planes(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+    data = scenes[0]
+    assert list(shown(masksift.audit(data.labels, data.predictions, ignore=255).show(0))) == [
+        "given labels", "predicted", "flagged",
+    ]  # fmt: skip
+
+
+def test_large_images_are_reduced(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+    assert {panel.shape for panel in shown(scenes[2].show(1, side=10)).values()} == {(8, 10, 3)}
+
+
+def test_pictures_are_read_when_they_are_shown_and_may_be_anything_that_has_them() -> None:
+    data = drawn.dataset(5, images=2, classes=3, height=16, width=20, dtype="uint8")
+    pictures = np.random.default_rng(7).integers(0, 256, (2, 16, 20, 3), np.uint8)
+
+    class Album:
+        asked: ClassVar[list[int]] = []
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, i: int) -> drawn.Array:
+            self.asked.append(i)
+            return pictures[i]
+
+    for album in (Album(), list(pictures), xarray.DataArray(pictures), dask.array.from_array(pictures)):
+        audit = masksift.audit(data.labels, data.predictions, ignore=255, images=album)
+        assert Album.asked == []
+        np.testing.assert_array_equal(shown(audit.show(1, side=64))["picture"], pictures[1])
+        Album.asked.clear()
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        np.zeros((2, 4, 5), np.uint8),
+        np.zeros((2, 4, 5, 3)),
+        np.zeros((2, 4, 5, 4), np.uint8),
+        np.zeros((2, 8, 5, 3), "u1"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused_where_they_are_shown(pictures: drawn.Array) -> None:
+    audit = masksift.audit(LABELS, UINT8, images=pictures)
+    with refuses(DataError, r"the picture of image 1 has the shape .*Give pictures \(N, H, W, 3\) of uint8"):
+        audit.show(1)
+
+
+def test_as_many_pictures_as_images() -> None:
+    with refuses(DataError, "3 pictures are given for 2 images; which belongs to which"):
+        masksift.audit(LABELS, UINT8, images=np.zeros((3, 4, 5, 3), np.uint8))
 
 
 # --------------------------------------------------------------------------------------------------- refusals

@@ -13,7 +13,7 @@ from drawn import Array, Data
 from masksift import views
 from masksift.complete import Complete, open_complete
 from masksift.sections import StorageSection
-from masksift.views import View, Viewer, factor_of
+from masksift.views import View, Viewer, factor_of, view_of
 from sources import masksift, plain, write_array, write_source
 
 
@@ -116,3 +116,31 @@ def test_a_lost_chunk_takes_its_plane_alone(made: tuple[Path, Data, Array], tmp_
     assert seen.given is None
     assert seen.predicted is not None
     assert [("images" in why, "labels" in why) for why in seen.lost] == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize("side", [None, 1, 3, 4, 9, 10, 100])
+def test_an_image_in_memory_looks_the_same(made: tuple[Path, Data, Array], side: int | None) -> None:
+    folder, data, pictures = made
+    stored, whole = view(folder, 3, side), view(folder, 3)
+    assert whole.flagged is not None
+    held = view_of(pictures[3], data.labels[3], data.predictions[3].argmax(axis=0), whole.flagged, side)
+    assert (held.size, held.factor, held.lost) == (stored.size, stored.factor, ())
+    for name in ("picture", "given", "predicted", "flagged"):
+        np.testing.assert_array_equal(getattr(held, name), getattr(stored, name))
+    assert held.picture is not None
+    assert held.picture.dtype == np.uint8
+    bare = view_of(None, data.labels[3], None, None, side)
+    assert (bare.picture, bare.predicted, bare.flagged) == (None, None, None)
+
+
+def test_labels_that_have_gone_take_their_plane_alone(made: tuple[Path, Data, Array], tmp_path: Path) -> None:
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
+    record = tmp_path / "out/run.json"
+    record.write_text(record.read_text().replace(str(made[0]), str(tmp_path)))
+    shutil.rmtree(tmp_path / "s.zarr/labels")
+    seen = view(tmp_path, 1)
+    assert seen.given is None
+    assert seen.picture is not None
+    assert seen.predicted is not None
+    assert seen.flagged is not None
+    assert seen.lost == (f"there are no labels at {tmp_path}/s.zarr/labels any more",)
