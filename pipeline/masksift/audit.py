@@ -105,9 +105,10 @@ def audit(
             f"{len(names)} class names and {len(ids)} image ids are given for {classes} classes and {count} images",
             "which belongs to which cannot be known", "Give one each",
         )  # fmt: skip
-    if images is not None and len(images) != count:
+    pictures = _length(images, count)
+    if pictures != count:
         raise DataError(
-            f"{len(images)} pictures are given for {count} images", "which belongs to which cannot be known",
+            f"{pictures} pictures are given for {count} images", "which belongs to which cannot be known",
             "Give one each, in the order of the labels",
         )  # fmt: skip
     kept = [
@@ -304,6 +305,13 @@ def _shape(labels: Any, pred_probs: Any) -> tuple[int, int]:
     if np.dtype(labels.dtype).kind not in "iu":
         raise DataError(f"labels are {labels.dtype}", "class numbers are integers", "Cast them: labels.astype('uint8')")
     return given[0], predicted[1]
+
+
+def _length(images: Any, unless: int) -> int:
+    """How many pictures there are, as far as it can be known."""
+    if getattr(images, "shape", None):
+        return int(images.shape[0])
+    return len(images) if hasattr(images, "__len__") else unless
 
 
 def _recipe(
