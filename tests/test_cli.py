@@ -44,8 +44,8 @@ def test_a_run_shows_the_worst_images_the_counts_and_where_the_results_lie(
     first = rows(tmp_path / "out", "ranking")[0]
     assert lines[0].split() == ["rank", "image", "softmin"]
     assert lines[1].split() == ["1", first["image_id"], f"{first['score']:.4f}"]
-    assert re.fullmatch(r"8 of 8 images scored, \d+ pixels flagged", lines[-2])
-    assert lines[-1] == f"results: {tmp_path / 'out'}"
+    assert re.fullmatch(r"8 of 8 images scored, \d+ pixels flagged", lines[-3])
+    assert lines[-2:] == [f"results: {tmp_path / 'out'}", f"report: {tmp_path / 'out'}/report/index.html"]
     assert printed.err == ""
 
 

@@ -69,7 +69,7 @@ def test_scoring_again_is_running_again_without_reading_a_prediction(
     np.testing.assert_array_equal(masks[0][...], masks[1][...])  # type: ignore[index]
     assert sorted(zarr.open_group(tmp_path / "again/evidence/scenes.zarr", mode="r").array_keys()) == ["issue_mask"]
     record = json.loads((tmp_path / "again/run.json").read_text())
-    assert [stage["name"] for stage in record["stages"]] == ["thresholds", "score", "rank"]
+    assert [stage["name"] for stage in record["stages"]] == ["thresholds", "score", "rank", "report"]
     assert record["evidence"] == [str(base / "evidence/scenes.zarr")]
 
 
@@ -212,7 +212,7 @@ def test_a_plan_for_people(source: Source, tmp_path: Path, capsys: pytest.Captur
         r"images +8 in 1 blocks?$",
         r"to read +\d.* decoded, \d+ objects$",
         r"to write +\d.* before compression, \d+ objects$",
-        r"memory +\d+\.\d MiB a worker \(condensing \d.*, scoring \d.*\); limit 4\.0 GiB$",
+        r"memory +\d+\.\d MiB a worker \(condensing \d.*, scoring \d.*, report \d.*\); limit 4\.0 GiB$",
         r"fingerprint +[0-9a-f]{12}$",
     ):
         assert re.search(line, text, re.MULTILINE), line
@@ -225,7 +225,7 @@ def test_a_plan_for_machines(source: Source, base: Path, tmp_path: Path, capsys:
     record = json.loads((base / "run.json").read_text())
     assert told["images"] == 8
     assert told["pixels"] == 8 * 80
-    assert told["memory"] == max(told["memory_condense"], told["memory_score"])
+    assert told["memory"] == max(told[f"memory_{name}"] for name in ("condense", "score", "report"))
     assert (told["fingerprint"], told["memory"], len(told["blocks"])) == (
         record["fingerprint"], record["projected_memory"], record["blocks"],
     )  # fmt: skip
@@ -275,6 +275,11 @@ def test_the_exit_codes_and_streams_of_processes(tmp_path: Path) -> None:
         reads_well(complaint_of.removeprefix("masksift: ").strip())
     out, (*told, last) = printed[3][0], printed[3][1].splitlines()
     facts = [json.loads(line) for line in told]
-    assert [fact["stage"] for fact in facts if fact["event"] == "end"] == ["condense", "thresholds", "score", "rank"]
+    assert [fact["stage"] for fact in facts if fact["event"] == "end"] == [
+        "condense", "thresholds", "score", "rank", "report",
+    ]  # fmt: skip
     reads_well(last.removeprefix("masksift: "))
-    assert out == f"0 of 2 images scored, 0 pixels flagged\n2 quarantined: missing_chunk\nresults: {tmp_path / 'out'}\n"
+    assert out == (
+        "0 of 2 images scored, 0 pixels flagged\n2 quarantined: missing_chunk\n"
+        f"results: {tmp_path / 'out'}\nreport: {tmp_path / 'out'}/report/index.html\n"
+    )

@@ -82,6 +82,31 @@ def test_a_picture_is_read_strip_by_strip_and_looks_the_same(
     np.testing.assert_array_equal(view(made[0], 2, 4).picture, whole.picture)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 8])
+@pytest.mark.parametrize("strip", [1, 20, 35, 1 << 22])
+@pytest.mark.parametrize("side", [3, 5, None])
+def test_a_picture_in_chunks_of_any_height_looks_the_same(
+    made: tuple[Path, Data, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, strip: int,
+    side: int | None,
+) -> None:  # fmt: skip
+    group = zarr.open_group(tmp_path / "photos.zarr", mode="w")
+    write_array(group, "images", made[2], "nyxc", "nyxc", (1, rows, 4, 3), None)
+    monkeypatch.setattr(views, "STRIP", strip)
+    again = view(made[0], 2, side, name=f"{tmp_path}/photos.zarr/images")
+    monkeypatch.undo()
+    np.testing.assert_array_equal(again.picture, view(made[0], 2, side).picture)
+
+
+def test_its_own_size_may_be_told(made: tuple[Path, Data, Array]) -> None:
+    run = opened(made[0])
+    viewer = Viewer(run.job, run.part_of("s", 1), "images", predicted=True)
+    seen, whole = viewer.view(1, size=(5, 7)), viewer.view(1)
+    assert seen.size == (5, 7)
+    for name in ("picture", "given", "predicted", "flagged"):
+        np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[:5, :7])
+    assert viewer.used["requests"] >= 8, "metadata and chunks of four arrays"
+
+
 def test_a_run_that_has_moved_is_opened_where_it_is_now(made: tuple[Path, Data, Array], tmp_path: Path) -> None:
     shutil.copytree(made[0] / "out", tmp_path / "out")
     run = opened(tmp_path)

@@ -21,6 +21,7 @@ from masksift.evaluate.config import EvaluateConfig, of_words
 from masksift.ingest.config import IngestConfig
 from masksift.look.config import ShowConfig, TopConfig
 from masksift.predict.config import PredictConfig
+from masksift.report.config import ReportConfig
 from masksift.schema import SCORED
 from masksift.simulate.config import SimulateConfig
 from masksift.sweep.config import SweepConfig
@@ -28,7 +29,9 @@ from masksift.sweep.config import SweepConfig
 if TYPE_CHECKING:
     from masksift.run import Outcome
 
-__all__ = ["demo", "evaluate", "ingest", "plan", "predict", "run", "score", "show", "simulate", "sweep", "top"]
+__all__ = [
+    "demo", "evaluate", "ingest", "plan", "predict", "report", "run", "score", "show", "simulate", "sweep", "top",
+]  # fmt: skip
 
 
 def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
@@ -80,6 +83,15 @@ def score(words: argparse.Namespace) -> int:
         told = {**told, "executor": {}}
     config = resolve(told, flags)
     return _tell(score_again(words.complete, config, Reporter(words.log_format)), config)
+
+
+def report(words: argparse.Namespace) -> int:
+    config = build(ReportConfig, {"run": words.complete}, _flags(words, ReportConfig))
+    from masksift.progress import Reporter
+    from masksift.report.line import report_again
+
+    print(report_again(config, Reporter(words.log_format)))
+    return 0
 
 
 def _tell(outcome: Outcome, config: RunConfig) -> int:

@@ -26,6 +26,7 @@ from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
 from masksift.look.config import ShowConfig, TopConfig
 from masksift.predict.config import PredictConfig
+from masksift.report.config import ReportConfig
 from masksift.simulate.config import SimulateConfig
 from masksift.sweep.config import SweepConfig
 
@@ -142,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="masksift", description="Find mislabeled images and regions in segmentation data sets.")
     parser.add_argument("--version", action="version", version=f"masksift {version('masksift')}")
     verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
-    run = _verb(verbs, "run", acts.run, "condense, score and rank; resumes by itself")
+    run = _verb(verbs, "run", acts.run, "condense, score, rank and report; resumes by itself")
     run.add_argument("config", nargs="?", help="TOML file with the keys of the run")
     _add_keys(run)
     run.add_argument("--print-config", action="store_true", help="print the whole resolved configuration and stop")
@@ -156,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(score, only=_AGAIN)
     score.settled = tuple(dotted_keys())
     _add_log(score)
+    report = _verb(verbs, "report", acts.report, "the page of a complete run once more, into its results")
+    report.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    _add_keys(report, ReportConfig, [key for key in dotted_keys(ReportConfig) if key != "run"])
+    _add_log(report)
     evaluate = _verb(
         verbs, "evaluate", acts.evaluate, "how well the scores of a complete run find what is known to be wrong"
     )

@@ -23,17 +23,17 @@ __all__ = ["Complete", "finished", "open_complete"]
 
 @dataclass(frozen=True)
 class Complete:
-    """A complete run. ``record``: its run.json; ``keeps_evidence``: whether the three planes are there, and not the
-    issue masks alone."""
+    """A complete run, or one that is ranked and about to be. ``record``: its run.json; ``keeps_evidence``: whether the
+    three planes are there, and not the issue masks alone."""
 
     record: Mapping[str, Any]
     job: Job
     parts: Parts
     keeps_evidence: bool
 
-    @property
+    @cached_property
     def folder(self) -> Folder:
-        """Where its results lie."""
+        """Where its results lie: one connection, whose requests are counted together."""
         return Folder(self.job.out, self.job.options)
 
     @property
@@ -91,8 +91,9 @@ def open_complete(url: str, storage: StorageSection, also: Sequence[str] = ()) -
     plan = make_plan(sources, Settings(), record["identity"], layouts)
     read = [place for spec, home in zip(sources, homes, strict=True)
             for place in (spec.url, spec.labels.url, home.evidence)]  # fmt: skip
+    pictures = told["arrays"].get("images", "")
     job = Job(
         record["fingerprint"], told["tccp"]["lattice"], (), told["clc"]["rule"], out,
-        hive_columns(sources, told["methods"]), storage.options([url, *also, *read]),
+        hive_columns(sources, told["methods"]), storage.options([url, pictures, *also, *read]),
     )  # fmt: skip
     return Complete(record, job, Parts.of_run(plan, sources, out, homes), told["evidence"]["keep"] or not own)

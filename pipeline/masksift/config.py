@@ -128,7 +128,14 @@ class RunConfig(Section):
     def options(self) -> Options:
         """What the sources and the results are reached by."""
         named = self.overrides().names
-        places = (self.base, self.thresholds_from, self.labels_from, *(name for name in named if "://" in name))
+        pictures = self.arrays.images
+        places = (
+            self.base,
+            self.thresholds_from,
+            self.labels_from,
+            pictures,
+            *(name for name in named if "://" in name),
+        )
         return self.storage.options([*self.sources, self.out, *(place for place in places if place)])
 
     def overrides(self) -> Overrides:

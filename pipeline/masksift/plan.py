@@ -14,12 +14,13 @@ from typing import Any
 
 from masksift.blocks import Blocks
 from masksift.errors import PlanRefused
+from masksift.gallery import Gallery
 from masksift.kernels import components, regions
 from masksift.kernels.condense import class_dtype
 from masksift.kernels.ensemble import STRIP_PIXELS
-from masksift.schema import ArraySpec, DataSpec, prod
+from masksift.schema import ArraySpec, DataSpec, Window, prod
 
-__all__ = ["Layout", "Plan", "Settings", "Window", "format_bytes", "make_plan", "refuse_small_workers"]
+__all__ = ["Layout", "Plan", "Settings", "format_bytes", "make_plan", "refuse_small_workers"]
 
 MIB = 1 << 20
 REQUESTS = 16
@@ -61,7 +62,8 @@ LARGE_IMAGE = 1 << 24
 @dataclass(frozen=True)
 class Settings:
     """What of the configuration decides the amount of work: precision of the evidence, lattice, methods; whether any of
-    it lies on a network; of the regions that are listed the smallest area, and how many they are at most."""
+    it lies on a network; of the regions that are listed the smallest area, and how many they are at most; images that
+    are shown."""
 
     evidence_dtype: str = "auto"
     lattice: int = 4
@@ -69,23 +71,7 @@ class Settings:
     remote: bool = False
     min_area: int = 1
     top: int = 0
-
-
-@dataclass(frozen=True)
-class Window:
-    """What is read at once: all classes of rows [y0, y1) and columns [x0, x1) of images [start, stop)."""
-
-    start: int
-    stop: int
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(images, rows, columns)."""
-        return self.stop - self.start, self.y1 - self.y0, self.x1 - self.x0
+    shown: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,12 +125,13 @@ class Plan:
     writes: int
     memory_condense: int
     memory_score: int
+    memory_report: int
     requests_at_once: int = REQUESTS
 
     @property
     def memory(self) -> int:
         """Projected peak memory of a worker, bytes."""
-        return max(self.memory_condense, self.memory_score)
+        return max(self.memory_condense, self.memory_score, self.memory_report)
 
     def as_json(self) -> dict[str, Any]:
         """The plan as plain values (`masksift plan --json`)."""
@@ -157,12 +144,14 @@ class Plan:
     def check(self, limit: int | None, worker: str = "a worker") -> None:
         """Refuse workers whose memory limit (bytes; None = none) the projection exceeds."""
         if limit is not None and self.memory > limit:
-            stage = "condensing" if self.memory_condense >= self.memory_score else "scoring"
+            report, scoring = ("report", ", or --report.top 0"), ("scoring", ", or leave out the method coco")
+            condensing = "condensing", ", or smaller prediction chunks"
+            needed = {self.memory_report: report, self.memory_score: scoring, self.memory_condense: condensing}
+            stage, instead = needed[self.memory]
             raise PlanRefused(
                 f"the run needs {format_bytes(self.memory)} a worker ({stage}), {worker} has {format_bytes(limit)}",
                 "it would be killed in the middle",
-                f"Give workers of {format_bytes(self.memory)} (--executor.memory), fewer workers a machine"
-                + (", or leave out the method coco" if stage == "scoring" else ", or smaller prediction chunks"),
+                f"Give workers of {format_bytes(self.memory)} (--executor.memory), fewer workers a machine{instead}",
             )
 
 
@@ -178,10 +167,12 @@ def refuse_small_workers(needed: int, workers: Iterable[tuple[str, int | None]],
 
 
 def make_plan(
-    sources: Sequence[DataSpec], settings: Settings, identity: Mapping[str, Any], kept: Sequence[Layout | None] = ()
-) -> Plan:
+    sources: Sequence[DataSpec], settings: Settings, identity: Mapping[str, Any], kept: Sequence[Layout | None] = (),
+    pictures: Sequence[ArraySpec | None] = (),
+) -> Plan:  # fmt: skip
     """Plan a run over sources of shapes (N, K, H, W). ``identity``: all that decides the results, as plain values;
-    ``kept``: the layouts of the sources whose evidence is there already, None for all others."""
+    ``kept``: the layouts of the sources whose evidence is there already, None for all others; ``pictures``: those of
+    each source that the report shows, None where there are none."""
     kept = kept or [None] * len(sources)
     new = [source for source, layout in zip(sources, kept, strict=True) if layout is None]
     total = sum(array.bytes for source in new for array in source.stored)
@@ -189,6 +180,7 @@ def make_plan(
     blocks = Blocks(tuple((source.images, layout.block) for source, layout in zip(sources, layouts, strict=True)))
     pairs = list(zip(sources, layouts, strict=True))
     own = [pair for pair, layout in zip(pairs, kept, strict=True) if layout is None]
+    gallery = Gallery.of(sources, [x.chunks for x in layouts], len(blocks), settings.shown, pictures)
     planes, written = (sum(s.images * s.pixels * _plane_bytes(s, x) for s, x in some) for some in (pairs, own))
     return Plan(
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
@@ -201,15 +193,17 @@ def make_plan(
         bytes_to_write=written + sum(s.images * s.pixels for s in sources),
         objects_to_read=sum(_objects(array) for s in new for array in (*s.stored, s.labels))
         + sum(_objects(s.labels) + _planes(s) * _evidence_objects(s, x) for s, x in pairs),
-        objects_to_write=(objects := _objects_to_write(pairs, own, len(blocks))),
+        objects_to_write=(objects := _objects_to_write(pairs, own, len(blocks)) + gallery.objects),
         reads=sum(_reads_to_condense(s, x) for s, x in own)
         + sum(_reads_to_score(s, x) for s, x in pairs)
         + sum(-(-s.images // x.block) * (READS_A_BLOCK + READS_A_WALK * _walks(x)) for s, x in pairs)
         + READS_A_SOURCE * len(sources)
-        + READS_A_RUN,
+        + READS_A_RUN
+        + gallery.reads,
         writes=objects + sum(-(-_objects(array) // LISTED) for s in new for array in (*s.stored, s.labels)),
         memory_condense=max((BASE_MEMORY + _condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY),
         memory_score=max(BASE_MEMORY + _score_memory(s, x, settings) for s, x in pairs),
+        memory_report=BASE_MEMORY + round(FRAGMENTS * gallery.memory),
     )
 
 

@@ -16,8 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from masksift.image import LabelCheck
 from masksift.kernels.condense import class_dtype
-from masksift.plan import Layout, Window
-from masksift.schema import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict
+from masksift.plan import Layout
+from masksift.schema import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict, Window
 from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
 
 __all__ = [

@@ -1,16 +1,17 @@
-"""The line: open, plan, condense, thresholds, score, rank. Nothing flows back."""
+"""The line: open, plan, condense, thresholds, score, rank, report. Nothing flows back."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from masksift import increments, stages
-from masksift.complete import finished
+from masksift.complete import Complete, finished
 from masksift.config import RunConfig
 from masksift.errors import UsageError
 from masksift.executors import Executor, Worker, make_executor
@@ -18,12 +19,14 @@ from masksift.parts import Job, Parts
 from masksift.plan import Plan, Settings, make_plan
 from masksift.progress import Reporter
 from masksift.publishing import Publisher
-from masksift.schema import SCORED, DataSpec
+from masksift.report.line import make_report
+from masksift.schema import SCORED, ArraySpec, DataSpec
 from masksift.statistics import Thresholds
 from masksift.storage.datasets import open_data_set
 from masksift.storage.lease import Lease
 from masksift.storage.manifest import RECORD, Manifest
 from masksift.storage.objects import Folder, local_path
+from masksift.storage.pictures import pictures_of
 from masksift.storage.tables import hive_columns, read_table
 from masksift.versions import versions
 
@@ -40,7 +43,7 @@ class Outcome:
 
 
 def run(config: RunConfig, report: Reporter) -> Outcome:
-    """One run from its sources to its ranking; called again after any interruption, it goes on.
+    """One run from its sources to its ranking and its report; called again after any interruption, it goes on.
 
     Raises MasksiftError.
     """
@@ -56,7 +59,8 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
     record = _finished(base, config)
     sources, kept = zip(*increments.condensed_by(record), strict=True)
     identity = {**_identity(config, sources), "evidence_of": record["fingerprint"]}
-    plan = make_plan(sources, _settings(config), identity, [layout for _, layout in kept])
+    layouts = [layout for _, layout in kept]
+    plan = make_plan(sources, _settings(config), identity, layouts, _pictures(config, sources))
     parts = Parts.of_run(plan, sources, config.out, [home for home, _ in kept])
     return _line(config, make_job(config, parts), parts, report, "score")
 
@@ -73,7 +77,8 @@ def _parts(config: RunConfig) -> Parts:
     record = None if config.base is None else _finished(config.base, config)
     kept = increments.take_over(record, sources, _settings(config))
     layouts = [None if one is None else one[1] for one in kept]
-    plan = make_plan(sources, _settings(config), _identity(config, sources), layouts)
+    identity, pictures = _identity(config, sources), _pictures(config, sources)
+    plan = make_plan(sources, _settings(config), identity, layouts, pictures)
     return Parts.of_run(plan, sources, config.out, [None if one is None else one[0] for one in kept])
 
 
@@ -101,10 +106,11 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str
             )
             pairs = stages.score(job, parts, thresholds, executor, report, account)
             stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
+            told = partial(_record, config, job, parts, account, thresholds, executor, workers, started)
+            ranked = Complete({**told(), "finished": None}, job, parts, keeps_evidence=True)
+            make_report(ranked, config.report.top, config.arrays.images, executor, report, account)
             tables = publisher.publish(account.counts[SCORED], _stamp(started), report, account)
-            record = _record(config, job, parts, account, executor, workers, started)
-            record |= {"estimated_issues": thresholds.estimated_issues, "cut": thresholds.cut, **tables}
-            _write(folder, record)
+            _write(folder, record := {**told(), **tables})
     return _close(config, job, parts, record, resumed)
 
 
@@ -134,8 +140,14 @@ def _settings(config: RunConfig) -> Settings:
     members = (name for name in config.overrides().names if "://" in name)
     remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
     return Settings(
-        config.evidence.dtype, config.tccp.lattice, config.methods, remote, config.regions.min_area, config.regions.top
-    )
+        config.evidence.dtype, config.tccp.lattice, config.methods, remote, config.regions.min_area, config.regions.top,
+        config.report.top,
+    )  # fmt: skip
+
+
+def _pictures(config: RunConfig, sources: Sequence[DataSpec]) -> tuple[ArraySpec | None, ...]:
+    """Those that the report shows; none is looked for where there is no report."""
+    return pictures_of(sources, config.arrays.images, config.options()) if config.report.top else ()
 
 
 def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any]:
@@ -149,7 +161,7 @@ def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any
 
 def make_job(config: RunConfig, parts: Parts) -> Job:
     """What every task of the run knows."""
-    places = {config.out, *(home.out for home in parts.homes)}
+    places = {config.out, config.arrays.images, *(home.out for home in parts.homes)}
     places |= {url for source in parts.sources for url in (source.url, source.labels.url)}
     places |= {array.url for source in parts.sources for array in source.stored}
     return Job(
@@ -168,6 +180,7 @@ def _record(
     job: Job,
     parts: Parts,
     account: stages.Account,
+    thresholds: Thresholds,
     executor: Executor,
     workers: list[Worker],
     started: float,
@@ -199,6 +212,8 @@ def _record(
         "started": _stamp(started),
         "finished": _stamp(finish),
         "seconds": round(finish - started, 2),
+        "estimated_issues": thresholds.estimated_issues,
+        "cut": thresholds.cut,
     }
 
 

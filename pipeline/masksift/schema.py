@@ -25,6 +25,7 @@ __all__ = [
     "Member",
     "Receipt",
     "Verdict",
+    "Window",
 ]
 
 SCORED = "scored"
@@ -178,6 +179,23 @@ class Block:
     @property
     def images(self) -> int:
         return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is read at once: all classes of rows [y0, y1) and columns [x0, x1) of images [start, stop)."""
+
+    start: int
+    stop: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(images, rows, columns)."""
+        return self.stop - self.start, self.y1 - self.y0, self.x1 - self.x0
 
 
 @dataclass(frozen=True)

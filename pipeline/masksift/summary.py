@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from masksift.gallery import PAGE, REPORT
 from masksift.plan import Plan, format_bytes
 from masksift.schema import SCORED, DataSpec
-from masksift.storage.objects import Folder
+from masksift.storage.objects import Folder, join
 from masksift.storage.tables import read_table
 
 __all__ = ["plan_text", "summary"]
@@ -35,6 +36,7 @@ def summary(
     lines += [f"{count:,} quarantined: {status}" for status, count in sorted(counts.items()) if status != SCORED]
     tables = [f"{table['table']} ({table['rows']:,} rows)" for table in record.get("iceberg", {}).get("tables", [])]
     lines.append(f"results: {out}")
+    lines += [f"report: {join(out, PAGE)}"] if any(stage["name"] == REPORT for stage in record["stages"]) else []
     return "\n".join([*lines, f"tables: {', '.join(tables)}"] if tables else lines)
 
 
@@ -47,7 +49,8 @@ def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None, prices
         ("requests", f"{plan.reads:,} reads, {plan.writes:,} writes, {plan.requests_at_once} at a time a worker"
                      f"{_cost(plan, prices)}"),
         ("memory", f"{format_bytes(plan.memory)} a worker (condensing {format_bytes(plan.memory_condense)}, scoring "
-                   f"{format_bytes(plan.memory_score)}); limit {format_bytes(limit) if limit else 'not known here'}"),
+                   f"{format_bytes(plan.memory_score)}, report {format_bytes(plan.memory_report)}); limit "
+                   f"{format_bytes(limit) if limit else 'not known here'}"),
         ("fingerprint", plan.fingerprint[:12]),
     ]  # fmt: skip
     lines = [

@@ -31,10 +31,10 @@ from masksift.kernels.condense import Recipe, class_dtype
 from masksift.kernels.encoding import Encoding
 from masksift.methods import OF_ENSEMBLES, Image
 from masksift.parts import Job, Part
-from masksift.plan import Layout, Window
+from masksift.plan import Layout
 from masksift.reading import Behind, Memory, expect, label_windows, place_of, read_labels, slabs
 from masksift.regions import RegionRows, regions_part
-from masksift.schema import SCORED, DataSpec, Receipt, Verdict, prod
+from masksift.schema import SCORED, DataSpec, Receipt, Verdict, Window, prod
 from masksift.statistics import ClassStatistics, Statistics, Thresholds
 from masksift.storage.arrays import ArrayReader
 from masksift.storage.each import extents, image_ids

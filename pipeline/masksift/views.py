@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.errors import DataError
+from masksift.gallery import STRIP
 from masksift.kernels.condense import class_dtype
 from masksift.parts import Job, Part
 from masksift.reading import Memory, read_labels
@@ -20,9 +22,6 @@ from masksift.storage.pictures import open_pictures
 from masksift.storage.planes import CLASSES, MASK
 
 __all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing", "view_of"]
-
-STRIP = 1 << 22
-"""Pixels of a picture that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -73,29 +72,40 @@ class Viewer:
         evidence is kept."""
         self._job, self._part, self._memory = job, part, Memory()
         spec = part.spec
-        self._labels, self._gone = None, ""
-        try:
-            self._labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
-        except FileNotFoundError:  # the source may have gone since the run: what the run has kept can still be seen
-            self._gone = f"there are no labels at {spec.labels.url} any more"
+        self._labels: ArrayReader | None = None
         found = open_pictures(spec, pictures, job.options)
-        self._why = found if isinstance(found, str) else ""
+        self.without = found if isinstance(found, str) else ""
+        """Why there are no pictures, where there are none."""
         self._reader = None if isinstance(found, str) else ArrayReader(found, job.options)
+        self._rows = 0 if isinstance(found, str) else found.chunks[1]
         self._evidence = job.evidence(part.home) if predicted else None
+        self._masks = job.masks(spec)
 
-    def view(self, index: int, side: int | None = None, *, scored: bool = True) -> View:
-        """One image by its number in the source. ``scored``: whether there are evidence and a mask of it."""
-        lost = [why for why in (self._why, self._gone) if why]
+    @property
+    def used(self) -> Counter[str]:
+        """What it took of the stores, by the names of a receipt."""
+        readers = (self._labels, self._reader, self._evidence, self._masks)
+        return sum((reader.used for reader in readers if reader is not None), Counter())
+
+    def view(
+        self, index: int, side: int | None = None, *, scored: bool = True, size: tuple[int, int] | None = None
+    ) -> View:  # fmt: skip
+        """One image by its number in the source. ``scored``: whether there are evidence and a mask of it; ``size``: its
+        own rows and columns, where they are known."""
+        lost: list[str] = [self.without] if self.without else []
         spec = self._part.spec
-        own = self._own(index)
+        own = self._own(index) if size is None else np.array([size], np.int64)
         rows, columns = (int(number) for number in own[0].clip(1, (spec.height, spec.width)))
         factor = factor_of((rows, columns), side)
         middle = _middle(rows, factor), _middle(columns, factor)
 
         def given() -> NDArray[np.unsignedinteger] | None:
-            if self._labels is None:
+            try:
+                labels = self._open_labels()
+            except FileNotFoundError:
+                lost.append(f"there are no labels at {spec.labels.url} any more")
                 return None
-            planes, verdicts = read_labels(spec, self._labels, self._memory, index, index + 1, own)
+            planes, verdicts = read_labels(spec, labels, self._memory, index, index + 1, own)
             if index in verdicts:
                 lost.append(str(verdicts[index].reason))
                 if verdicts[index].status != BAD_LABELS:  # what is labelled well in them can be shown
@@ -109,7 +119,7 @@ class Viewer:
             return classes
 
         def flagged() -> NDArray[np.bool_]:
-            plane = self._job.masks(spec).read(MASK, index, index + 1)[0, :rows, :columns] > 0
+            plane = self._masks.read(MASK, index, index + 1)[0, :rows, :columns] > 0
             return _reduced(np.logical_or, plane, factor)
 
         return View(
@@ -121,29 +131,66 @@ class Viewer:
             tuple(lost),
         )  # fmt: skip
 
+    def _open_labels(self) -> ArrayReader:
+        """Opened when they are asked for: whoever removed them since the run has not removed what else there is."""
+        if self._labels is None:
+            spec = self._part.spec
+            self._labels = ArrayReader(spec.labels, self._job.options, absent_is_missing=spec.fill_is_missing)
+        return self._labels
+
     def _own(self, index: int) -> NDArray[np.int64]:
         """(1, 2): the rows and columns of an image that are its own; all of them where the source has gone."""
         try:
             return extents(self._part.spec, index, index + 1, self._job.options)
         except FileNotFoundError:
-            if self._labels is not None:
-                raise
             return np.array([[self._part.spec.height, self._part.spec.width]], np.int64)
 
     def _picture(self, index: int, rows: int, columns: int, factor: int) -> NDArray[np.uint8] | None:
-        """The picture, read and reduced strip by strip: one of 20,000 x 20,000 has more than a gigabyte."""
+        """The picture, read in bands of whole chunks and reduced in strips of these: one of 20,000 x 20,000 has more
+        than a gigabyte."""
         if self._reader is None:
             return None
         shape = -(-rows // factor), -(-columns // factor)
-        picture = np.empty((*shape, 3), np.uint8)
-        step = max(1, STRIP // (columns * factor))
-        for first in range(0, shape[0], step):
-            last = min(first + step, shape[0])
-            strip = self._reader.read(
-                slice(index, index + 1), slice(first * factor, min(last * factor, rows)), slice(0, columns), slice(0, 3)
-            )[0]
-            picture[first:last] = _mean(strip, factor)
+        height = max(1, STRIP // columns)
+        band = self._rows * max(1, height // self._rows)
+        picture = np.empty((*shape, 3) if factor == 1 else 0, np.uint8)
+        sums = np.zeros((*shape, 3) if factor > 1 else 0, np.uint32)
+        for y in range(0, rows, band):
+            window = slice(index, index + 1), slice(y, min(y + band, rows)), slice(0, columns), slice(0, 3)
+            read = self._reader.read(*window)[0]
+            if factor == 1:
+                picture[y : y + band] = read
+                continue
+            for first in range(0, len(read), height):
+                _add(sums, read[first : first + height], y + first, factor)
+        return picture if factor == 1 else _rounded(sums, rows, columns, factor)
+
+
+def _mean(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) whose pixels are joined by so many rows and columns, the mean of each, rounded."""
+    if factor == 1:
         return picture
+    rows, columns = picture.shape[:2]
+    sums = np.zeros((-(-rows // factor), -(-columns // factor), 3), np.uint32)
+    _add(sums, picture, 0, factor)
+    return _rounded(sums, rows, columns, factor)
+
+
+def _rounded(sums: NDArray[np.uint32], rows: int, columns: int, factor: int) -> NDArray[np.uint8]:
+    """The means (h, w, 3) of sums over ``factor`` rows and columns of (rows, columns), the last of which are fewer."""
+    sizes = (np.minimum(factor, size - np.arange(0, size, factor)) for size in (rows, columns))
+    counts = np.outer(*sizes).astype(np.uint32)[..., None]
+    sums += counts // 2
+    sums //= counts
+    return sums.astype(np.uint8)
+
+
+def _add(sums: NDArray[np.uint32], strip: NDArray[np.uint8], y: int, factor: int) -> None:
+    """Add the pixels of a strip (n, W, 3), whose first row is ``y``, to the sums (h, w, 3) that they belong to."""
+    own = np.arange(y, y + len(strip)) // factor
+    starts = np.flatnonzero(np.diff(own, prepend=-1))
+    some = np.add.reduceat(strip, starts, axis=0, dtype=np.uint32)
+    sums[own[0] : own[-1] + 1] += np.add.reduceat(some, np.arange(0, strip.shape[1], factor), axis=1)
 
 
 def _middle(size: int, factor: int) -> NDArray[np.intp]:
@@ -151,18 +198,10 @@ def _middle(size: int, factor: int) -> NDArray[np.intp]:
     return np.minimum(np.arange(0, size, factor) + factor // 2, size - 1)
 
 
-def _mean(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) whose pixels are joined by so many rows and columns, the mean of each, rounded."""
-    if factor == 1:
-        return picture
-    sums = _reduced(np.add, picture.astype(np.uint32), factor)
-    counts = _reduced(np.add, np.ones(picture.shape[:2], np.uint32), factor)
-    mean: NDArray[np.uint8] = ((sums + counts[..., None] // 2) // counts[..., None]).astype(np.uint8)
-    return mean
-
-
 def _reduced(how: np.ufunc, values: NDArray[Any], factor: int) -> NDArray[Any]:
     """Rows and columns joined by so many; the last of them may be fewer."""
+    if factor == 1:
+        return values
     for axis in (0, 1):
         values = how.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
     return values
@@ -172,7 +211,7 @@ def _unless_lost(lost: list[str], read: Callable[[], Any]) -> Any:
     """What is read, or None where it is lost; why is said then."""
     try:
         return read()
-    except (MissingChunk, Unreadable, DataError) as e:
+    except (MissingChunk, Unreadable, DataError, FileNotFoundError) as e:
         lost.append(str(e))
         return None
 

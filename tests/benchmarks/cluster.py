@@ -90,9 +90,11 @@ class Watched:
 
 def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psutil.Process] | None = None) -> Watched:
     """`masksift run` in a process of its own, with the peaks of the ``client``, of the client ``before ranking``, of
-    the largest ``worker`` among its children, and of the processes named in ``also``."""
+    the largest ``worker`` among its children, and of the processes named in ``also``. There is no report unless the
+    ``flags`` ask for one: it has a part of its own (`bench_report`)."""
     shutil.rmtree(out, ignore_errors=True)
-    words = [sys.executable, "-m", "masksift", "run", "--source", str(source), "--out", str(out), *flags]
+    words = [sys.executable, "-m", "masksift", "run", "--source", str(source), "--out", str(out),
+             "--report.top", "0", *flags]  # fmt: skip
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     history: list[tuple[float, int]] = []
     client, peaks = psutil.Process(process.pid), dict.fromkeys(["client", "worker", *(also or {})], 0)

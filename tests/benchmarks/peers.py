@@ -112,7 +112,7 @@ def masksift(folder: Path) -> None:
 
     distributed.Client.submit, distributed.Client.map = counted, counted_all  # type: ignore[method-assign]
     code = main(["run", "--source", str(folder / "peers.zarr"), "--out", str(out), "--methods", "softmin",
-                 "--softmin.temperature", str(TEMPERATURE), "--executor.workers", "2",
+                 "--softmin.temperature", str(TEMPERATURE), "--report.top", "0", "--executor.workers", "2",
                  "--executor.memory", f"{MEMORY // 2 >> 20} MiB", "--log-format", "quiet"])  # fmt: skip
     assert code == 0, code
     rows = ds.dataset(out / "images").to_table().sort_by("index")

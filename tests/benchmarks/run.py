@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 PARTS = (
     "kernels", "reading", "whole", "workers", "image", "memory", "cliffs", "ranking", "scheduler", "scale", "peers",
-    "s3",
+    "report", "s3",
 )  # fmt: skip
 """In the order of the report: `bench_<name>.py` each."""
 

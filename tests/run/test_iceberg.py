@@ -101,7 +101,7 @@ def test_the_tables_have_the_rows_of_the_run_and_the_record_says_where(
                 for name, count in (("ranking", 6), ("images", 8))
             ],
         }  # fmt: skip
-    assert [stage["name"] for stage in record["stages"]][-2:] == ["rank", "publish"]
+    assert [stage["name"] for stage in record["stages"]][-3:] == ["rank", "report", "publish"]
     assert "tables: masksift.ranking (6 rows), masksift.images (8 rows)" in capsys.readouterr().out
 
 

@@ -15,10 +15,16 @@ from typing import Any
 import fsspec
 
 from masksift.errors import UsageError
-from masksift.storage.access import for_fsspec, options_of
+from masksift.storage.access import for_fsspec, is_s3, options_of
 from masksift.storage.patience import ATTEMPTS, Patience
 
 __all__ = ["Folder", "filesystem_of", "join", "local_path", "unknown_place"]
+
+KINDS = {
+    "html": "text/html; charset=utf-8", "css": "text/css", "js": "text/javascript", "png": "image/png",
+    "jpg": "image/jpeg",
+}  # fmt: skip
+"""What S3 says of an object by its ending, to whoever opens it in a browser: else it is saved, and not shown."""
 
 
 def local_path(url: str) -> str | None:
@@ -120,7 +126,8 @@ class Folder:
         self.used["puts"] += 1
         path = self._path(name)
         if local_path(self.url) is None:
-            self._ask(self._filesystem[0].pipe_file, name, data)
+            kind = KINDS.get(name.rpartition(".")[2]) if is_s3(self.url) else None
+            self._ask(self._filesystem[0].pipe_file, name, data, **({"ContentType": kind} if kind else {}))
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         partial = f"{path}.{uuid.uuid4().hex}.partial"

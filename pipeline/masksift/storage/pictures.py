@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,21 @@ from masksift.storage.objects import join, local_path
 from masksift.storage.patience import AT_FIRST
 from masksift.storage.stores import open_group
 
-__all__ = ["open_pictures", "spec_of"]
+__all__ = ["open_pictures", "pictures_of", "spec_of"]
+
+AT_ONCE = 16
+"""Sources whose pictures are looked for at a time."""
+
+
+def pictures_of(sources: Sequence[DataSpec], name: str, options: Mapping[str, Any]) -> tuple[ArraySpec | None, ...]:
+    """The pictures of each source as `open_pictures` finds them, None where there are none."""
+
+    def found(spec: DataSpec) -> ArraySpec | None:
+        opened = open_pictures(spec, name, options)
+        return None if isinstance(opened, str) else opened
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pictures") as pool:
+        return tuple(pool.map(found, sources))
 
 
 def open_pictures(spec: DataSpec, name: str, options: Mapping[str, Any]) -> ArraySpec | str:

@@ -34,6 +34,7 @@ __all__ = [
     "found_schema",
     "hive_columns",
     "images_schema",
+    "parts_in",
     "path_columns",
     "ranked_schema",
     "ranking_schema",
@@ -288,6 +289,11 @@ def read_each(
     with ThreadPoolExecutor(at_once, thread_name_prefix="tables") as pool:
         for first in range(0, len(names), at_once):
             yield from pool.map(lambda name: read_table(folder, name, columns), names[first : first + at_once])
+
+
+def parts_in(folder: Folder, table: str) -> list[str]:
+    """The names of the parts of a table that is whole, in order."""
+    return [f"{table}/{name}" for name in folder.names(table) if name.endswith(".parquet")]
 
 
 def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -1,0 +1,25 @@
+"""What a report is told: one frozen value, by flags."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from masksift.sections import ExecutorSection, Section, StorageSection
+
+__all__ = ["ReportConfig"]
+
+
+class PictureArrays(Section):
+    """The pictures, where they are others than the run was told of."""
+
+    images: str | None = Field(None, description="name of the pictures, or URL of the array; default: the run's")
+
+
+class ReportConfig(Section):
+    """One report. Every key is optional but `run`."""
+
+    run: str = Field(min_length=1, description="URL of a complete run")
+    top: int | None = Field(None, ge=1, description="how many images it shows; default: as many as the run's")
+    arrays: PictureArrays = PictureArrays()
+    executor: ExecutorSection = ExecutorSection()
+    storage: StorageSection = StorageSection()
