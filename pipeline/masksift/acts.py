@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
+from masksift.compare.config import CompareConfig
 from masksift.config import RunConfig, build, dotted_keys, from_toml, resolve, storage_of
+from masksift.corrections.config import CorrectionsConfig, corrections_of
 from masksift.errors import UsageError
 from masksift.evaluate.config import EvaluateConfig, of_words
 from masksift.ingest.config import IngestConfig
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from masksift.run import Outcome
 
 __all__ = [
-    "demo", "evaluate", "ingest", "plan", "predict", "report", "run", "score", "show", "simulate", "sweep", "top",
+    "compare", "correct", "demo", "evaluate", "ingest", "plan", "predict", "report", "run", "score", "show", "simulate",
+    "sweep", "top",
 ]  # fmt: skip
 
 
@@ -123,6 +126,25 @@ def evaluate(words: argparse.Namespace) -> int:
         )  # fmt: skip
         print(f"masksift: {said}", file=sys.stderr)
     return outcome.exit_code
+
+
+def correct(words: argparse.Namespace) -> int:
+    config = corrections_of(words.complete, _flags(words, CorrectionsConfig))
+    from masksift.corrections.line import correct
+    from masksift.progress import Reporter
+
+    print(correct(config, Reporter(words.log_format)).text)
+    return 0
+
+
+def compare(words: argparse.Namespace) -> int:
+    config = build(CompareConfig, {}, _flags(words, CompareConfig))
+    from masksift.compare.line import compare
+    from masksift.compare.told import text_of
+
+    found = compare(config)
+    print(json.dumps(found, indent=2) if words.json else text_of(found))
+    return 0
 
 
 def plan(words: argparse.Namespace) -> int:

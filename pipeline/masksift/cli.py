@@ -19,7 +19,9 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from masksift import acts
+from masksift.compare.config import CompareConfig
 from masksift.config import RunConfig, dotted_keys, nearest
+from masksift.corrections.config import CorrectionsConfig
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
 from masksift.evaluate.config import EvaluateConfig
 from masksift.ingest.config import IngestConfig
@@ -198,6 +200,23 @@ def _parser() -> argparse.ArgumentParser:
                      help=TopConfig.model_fields["regions"].description)  # fmt: skip
     _add_keys(top, TopConfig, ("top", "by", "storage"))
     top.add_argument("--json", action="store_true", help="a JSON object for each, one a line")
+    text = "what the work on a complete run goes on with: labels as its reviewers want them"
+    exports = verbs.add_parser("export", help=text, description=text, allow_abbrev=False).add_subparsers(
+        required=True, metavar="FORMAT", parser_class=_Parser
+    )
+    corrections = _verb(
+        exports, "corrections", acts.correct, "labels with what reviewers accepted of a run; resumes by itself"
+    )
+    corrections.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    _add_keys(corrections, CorrectionsConfig, [key for key in dotted_keys(CorrectionsConfig) if key != "run"])
+    _add_log(corrections)
+    compare = _verb(verbs, "compare", acts.compare, "what got better from one complete run to another")
+    compare.add_argument("old", metavar="OLD", help="URL of a complete run")
+    compare.add_argument("new", metavar="NEW", help="URL of another one")
+    compare.add_argument("-n", "--top", dest="top", metavar="VALUE", default=argparse.SUPPRESS,
+                         help=CompareConfig.model_fields["top"].description)  # fmt: skip
+    _add_keys(compare, CompareConfig, [key for key in dotted_keys(CompareConfig) if key not in ("old", "new", "top")])
+    compare.add_argument("--json", action="store_true", help="all of it as JSON")
     demo = _verb(verbs, "demo", acts.demo, "a complete small example, end to end")
     demo.add_argument("--folder", default="demo-run", help="where its data and results go")
     demo.add_argument("--workers", type=int, default=2, help="worker processes")

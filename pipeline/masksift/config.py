@@ -49,8 +49,9 @@ class RunConfig(Section):
     )
     thresholds_from: str | None = Field(None, description="URL of a run whose thresholds are used as they are")
     labels_from: str | None = Field(
-        None, description="URL of a folder of label groups by source name, as `masksift simulate` writes them"
-    )
+        None, description="URL of a folder of label groups by source name, as `masksift simulate` and `masksift export "
+        "corrections` write them",
+    )  # fmt: skip
     methods: Names = Field(tuple(METHODS), description="scores to compute")
     rank_by: str = Field("softmin", description="score that the ranking is by")
     classes: Names | None = Field(None, description="class names; default: the source's")

@@ -13,6 +13,7 @@ import zarr
 
 from drawn import Data, dataset
 from known import drawing, own, planes, record, simulate, written
+from masksift import copying
 from masksift import simulate as wing
 from masksift.simulate import blocks
 from masksift.simulate.kinds import KINDS
@@ -133,7 +134,7 @@ def test_any_size_of_blocks_gives_the_same(
 ) -> None:
     found = []
     for number in (1, 3, 100):
-        monkeypatch.setattr(wing, "BLOCKS", number)
+        monkeypatch.setattr(copying, "BLOCKS", number)
         out = simulate(kind, source, tmp_path / str(number), "--share", 0.6)
         labels = {name: data for name, data in written(out).items() if name.startswith("labels")}
         found.append((labels, rows(out, "truth"), {**record(out), "configuration": None}))

@@ -34,7 +34,7 @@ class EvaluateConfig(Section):
     truth: Names = Field(
         min_length=1,
         description="what is known to be wrong: folder of `masksift simulate`, .csv or .parquet of the wrong images, "
-        "or URLs and globs of Zarr groups with corrected labels",
+        ".json of verdicts on the reviewed ones, or URLs and globs of Zarr groups with corrected labels",
     )
     out: str = Field(min_length=1, description="URL of the results")
     column: str = Field("image_id", min_length=1, description="column of a table that has the ids of the wrong images")

@@ -54,10 +54,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of the run's images, (N,) each: which are wrong, and the share of their wrong pixels."""
+    """What is known of the run's images, (N,) each: which are wrong, the share of their wrong pixels, and of which it
+    is known at all. ``strangers``: what the truth has besides."""
 
     wrong: NDArray[np.bool_]
     shares: NDArray[np.float64] | None
+    reviewed: NDArray[np.bool_]
     strangers: list[str]
 
 
@@ -67,10 +69,10 @@ def evaluate(config: EvaluateConfig, report: Reporter) -> Outcome:
     run = open_complete(config.run, config.storage, [*config.truth, config.out])
     out = _results(config, run.job.options)
     rows = image_rows(run.folder, run.image_parts, run.methods)
-    truth = open_truth(config, run.parts.sources, rows.sources(), run.job.options)
+    truth = open_truth(config, run.parts.sources, rows.sources(), run.job.options, run.job.fingerprint)
     counts = _count(config, run, truth, report)
     known = _known(rows, truth, counts)
-    ranked = rows.scored
+    ranked = rows.scored & known.reviewed
     scores = {name: values[ranked] for name, values in rows.scores.items()}
     wrong, shares = known.wrong[ranked], None if known.shares is None else known.shares[ranked]
     with report.stage("measure"):
@@ -122,16 +124,20 @@ def _count(config: EvaluateConfig, run: Complete, truth: Truth, report: Reporter
 
 def _known(rows: ImageRows, truth: Truth, counts: Counts | None) -> _Known:
     """What the truth says of the images of the run."""
+    every = np.ones(len(rows), bool)
     if truth.images is not None:
         entries, strangers = rows.find(truth.images)
         wrong = entries >= 0
         shares = truth.images.shares
         if shares is not None:
             shares = np.where(wrong, np.append(shares, 0.0)[entries], 0.0)
-        return _Known(wrong, shares, strangers)
+        if truth.reviewed is not None:
+            reviewed, strangers = rows.find(truth.reviewed)
+            every = reviewed >= 0
+        return _Known(wrong, shares, every, strangers)
     assert counts is not None, "corrected labels are compared pixel by pixel"
     valid, pixels = counts.images[:, COLUMNS.index("valid")], counts.images[:, COLUMNS.index("wrong")]
-    return _Known(pixels > 0, pixels / np.maximum(valid, 1), [])
+    return _Known(pixels > 0, pixels / np.maximum(valid, 1), every, [])
 
 
 def _resampled(
@@ -145,7 +151,9 @@ def _resampled(
 
 def _notes(rows: ImageRows, known: _Known, truth: Truth, counts: Counts | None) -> list[str]:
     """What the reader of the figures must know besides, a sentence each."""
-    notes, left_out = [], ~rows.scored
+    notes, left_out = list(truth.notes), ~rows.scored
+    if not known.reviewed.all():
+        notes.insert(0, f"{int(known.reviewed.sum()):,} of {len(rows):,} images were accepted or rejected.")
     if left_out.any():
         among = (
             "whether any of them is wrong was not compared"

@@ -1,8 +1,9 @@
-"""What is known to be wrong, in one of three forms: what `masksift simulate` changed, a list of images, or the same
-labels as somebody has corrected them."""
+"""What is known to be wrong, in one of four forms: what `masksift simulate` changed, a list of images, the verdicts of
+reviewers, or the same labels as somebody has corrected them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,11 @@ from masksift.errors import DataError, UsageError
 from masksift.evaluate.config import EvaluateConfig
 from masksift.schema import ArraySpec, DataSpec
 from masksift.storage.datasets import find_sources
-from masksift.storage.listed import Listed, listed, simulated
+from masksift.storage.listed import Listed, listed, of_keys, simulated
 from masksift.storage.naming import source_names
 from masksift.storage.objects import Folder, join
 from masksift.storage.sources import open_plane
+from masksift.verdicts import ACCEPT, REJECT, UNSURE, Verdicts, read_verdicts
 
 __all__ = ["Masks", "Truth", "open_truth"]
 
@@ -36,20 +38,25 @@ class Masks:
 @dataclass(frozen=True)
 class Truth:
     """What is wrong. ``form``: in words; ``images``: which images, None where their pixels alone say so; ``masks``:
-    which pixels, None where that is not known."""
+    which pixels, None where that is not known; ``reviewed``: the images of which it is known whether they are wrong,
+    None for all; ``notes``: what must be known of it, a sentence each."""
 
     form: str
     images: Listed | None
     masks: Masks | None
+    reviewed: Listed | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_truth(
-    config: EvaluateConfig, sources: Sequence[DataSpec], names: set[str], options: Mapping[str, Any]
+    config: EvaluateConfig, sources: Sequence[DataSpec], names: set[str], options: Mapping[str, Any], run: str
 ) -> Truth:
-    """The truth at the places that the configuration names, about a run's ``sources``; ``names``: what those are called
-    in its results. Reads metadata and lists. Raises DataError, UsageError."""
+    """The truth at the places that the configuration names, about the ``sources`` of the ``run`` of that fingerprint;
+    ``names``: what those are called in its results. Reads metadata and lists. Raises DataError, UsageError."""
     place = config.truth[0]
     if len(config.truth) == 1:
+        if place.lower().endswith(".json"):
+            return _reviewed(read_verdicts(place, options), names, run)
         if place.lower().endswith((".csv", ".parquet")):
             return Truth(f"images listed in {place}", listed(place, config.column, options), None)
         folder = Folder(place, options)
@@ -58,6 +65,31 @@ def open_truth(
             masks = _simulated_masks(place, sources, options) if images.by_place else None
             return Truth(f"changes of `masksift simulate` in {place}", images, masks)
     return Truth(f"corrected labels in {', '.join(config.truth)}", None, _corrected(config, sources, options))
+
+
+def _reviewed(verdicts: Verdicts, names: set[str], run: str) -> Truth:
+    """Images that were accepted are wrong, those that were rejected right; nothing is known of all others. By source
+    and number where the run has these sources, else by id. Raises DataError where an id stands for several images."""
+    said = {place: verdicts.of_image(place) for place in verdicts.ids}
+    by_place = {source for source, _ in said} <= names
+    if not by_place and len(set(verdicts.ids.values())) < len(said):
+        ((twice, _),) = Counter(verdicts.ids.values()).most_common(1)
+        raise DataError(
+            f"{verdicts.url} is about several images called {twice!r}, and the run has other sources",
+            "which of its images they are is not known", "Give image ids that occur once, or a run of these sources",
+        )  # fmt: skip
+
+    def those(*wanted: str) -> Listed:
+        places = [place for place, verdict in said.items() if verdict in wanted]
+        return of_keys([f"{s}/{i}" if by_place else verdicts.ids[s, i] for s, i in places], by_place=by_place)
+
+    notes = ["Images that were not reviewed count nowhere: where the ranking was reviewed from its top, recall is that "
+             "among the images reviewed, and precision is not that of the images further down."]  # fmt: skip
+    if unsure := sum(verdict == UNSURE for verdict in said.values()):
+        notes.insert(0, f"Of the images reviewed {unsure:,} are unsure, and count nowhere.")
+    if verdicts.run != run:
+        notes.append(f"The verdicts are on the run {verdicts.run[:12]}, whose labels may have been others.")
+    return Truth(f"verdicts in {verdicts.url}", those(ACCEPT), None, those(ACCEPT, REJECT), tuple(notes))
 
 
 def _simulated_masks(place: str, sources: Sequence[DataSpec], options: Mapping[str, Any]) -> Masks:

@@ -23,12 +23,13 @@ import numpy as np
 
 from masksift import interruption
 from masksift.config import nearest
+from masksift.copying import BASE_MEMORY, NONE, ranges, stored_values
 from masksift.errors import DataError, UsageError
 from masksift.executors import Executor, make_executor
 from masksift.plan import refuse_small_workers
 from masksift.progress import Reporter
 from masksift.schema import DataSpec
-from masksift.simulate.blocks import CHANGED, LABELS, NONE, Done, Job, Piece, simulate_block, stored_values
+from masksift.simulate.blocks import CHANGED, LABELS, Done, Job, Piece, simulate_block
 from masksift.simulate.chance import chosen
 from masksift.simulate.config import SimulateConfig
 from masksift.simulate.kinds import Setting
@@ -43,13 +44,9 @@ __all__ = ["A_PIXEL", "RECORD", "Outcome", "setting_of", "simulate"]
 RECORD = "simulate.json"
 AT_ONCE = 16
 """Sources whose arrays are created at a time."""
-BASE_MEMORY = 300 << 20
-"""Bytes of a worker that holds nothing yet (measured, rounded up)."""
 A_PIXEL = 48
 """Bytes a pixel that the changing of one image takes at most: numbers of objects, distances, the nearest neighbours
 (measured, rounded up)."""
-BLOCK_PIXELS, BLOCKS = 1 << 27, 16
-"""A block is a sixteenth of the data set, or so many pixels if that is less."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +156,8 @@ def _pieces(
     pieces: list[Piece] = []
     total = sum(spec.images for spec in sources)
     for spec, setting in zip(sources, settings, strict=True):
-        unit = job.copy(spec).unit
-        wanted = max(1, min(BLOCK_PIXELS // spec.pixels, -(-total // BLOCKS)))
-        size = -(-wanted // unit) * unit
         images = np.array(chosen(config.seed, config.kind, spec.name, spec.images, config.share), np.int64)
-        for start in range(0, spec.images, size):
-            stop = min(spec.images, start + size)
+        for start, stop in ranges(spec, job.copy(spec).unit, total):
             own = images[np.searchsorted(images, start) : np.searchsorted(images, stop)]
             pieces.append(Piece(len(pieces), spec, setting, start, stop, tuple(own.tolist())))
     return pieces

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.copying import read_stored, stored_values
 from masksift.image import LabelCheck
-from masksift.kernels.condense import class_dtype, class_plane
-from masksift.reading import judge, label_windows, read_window
 from masksift.schema import ALL_IGNORED, BAD_LABELS, SCORED, DataSpec, Receipt, Verdict
 from masksift.simulate.chance import generator_of
 from masksift.simulate.kinds import Drawn, Plane, Setting, change, ignored_in
@@ -27,24 +26,11 @@ from masksift.storage.objects import Folder, join
 from masksift.storage.sources import labels_url
 from masksift.storage.tables import table_of, truth_schema, write_table
 
-__all__ = [
-    "CHANGED",
-    "LABELS",
-    "NONE",
-    "ONE_CLASS",
-    "TOO_SMALL",
-    "Done",
-    "Job",
-    "Piece",
-    "simulate_block",
-    "stored_values",
-]
+__all__ = ["CHANGED", "LABELS", "ONE_CLASS", "TOO_SMALL", "Done", "Job", "Piece", "simulate_block"]
 
 LABELS, STAGE = "labels", "simulate"
 CHANGED, ONE_CLASS, TOO_SMALL = "changed", "one_class", "too_small"
 """What became of an image that was chosen; or a status of `schema`, where its labels cannot be read."""
-NONE = int(np.iinfo(np.int64).min)
-"""In place of a label value, where there is none."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +46,7 @@ class Job:
 
     def copy(self, spec: DataSpec) -> LabelCopy:
         """The changed labels of a source."""
-        return LabelCopy(labels_url(join(self.out, LABELS), spec.name), spec, self.array, self.options)
+        return LabelCopy(labels_url(join(self.out, LABELS), spec.name), spec, self.array, self.options, truth=True)
 
 
 @dataclass(frozen=True)
@@ -105,7 +91,7 @@ def simulate_block(job: Job, piece: Piece) -> Done:
             row, fate = _changed(job, piece, index, labels[index - start], truth[index - start], size, lost.get(index))
             fates[fate] += 1
             rows += [] if row is None else [{"image_id": names[index - piece.start], **row}]
-        copy.write(start, labels, truth, [index - start for index in lost])
+        copy.write(start, labels, [index - start for index in lost], truth)
     folder, name = Folder(job.out, job.options), f"truth/part-{piece.number:08d}.parquet"
     written = write_table(folder, name, table_of(rows, truth_schema(job.columns)), spec.class_names)
     images = piece.stop - piece.start
@@ -120,23 +106,6 @@ def simulate_block(job: Job, piece: Piece) -> Done:
 def _reused(product: Mapping[str, bytes]) -> Done:
     tree = json.loads(product["done"])
     return Done(Receipt(**{**tree["receipt"], "reused": True}), tree["source"], tree["fates"])
-
-
-def read_stored(
-    spec: DataSpec, reader: ArrayReader, start: int, stop: int
-) -> tuple[NDArray[np.integer[Any]], dict[int, Verdict]]:
-    """Labels (n, H, W) of images [start, stop) as they are stored, and the verdicts of those that are lost."""
-    labels: NDArray[np.integer[Any]] = np.zeros((stop - start, spec.height, spec.width), spec.labels.dtype)
-    lost: dict[int, Verdict] = {}
-    for window in label_windows(spec, start, stop):
-        out = np.empty(window.shape, spec.labels.dtype)
-        for first, last, part in read_window(reader, spec.labels.chunks[0], window, out):
-            if isinstance(part, Verdict):
-                for index in range(first, last):
-                    judge(lost, index, part)
-            else:
-                labels[first - start : last - start, window.y0 : window.y1, window.x0 : window.x1] = part
-    return labels, lost
 
 
 def _changed(
@@ -190,16 +159,3 @@ def _commonest(pixels: Plane) -> int | None:
 def _only(pixels: Plane) -> int | None:
     """The class of all of them; None where they are of several."""
     return int(pixels[0]) if (pixels == pixels[0]).all() else None
-
-
-def stored_values(spec: DataSpec) -> NDArray[np.int64]:
-    """The label value that stands for each class number and, last, for no label; `NONE` where there is none that the
-    source's dtype can hold. Of several that mean the same, the least."""
-    limits = np.iinfo(spec.labels.dtype)
-    known = {value for value, _ in spec.remap} or set(range(spec.classes))
-    held = sorted(value for value in known | set(spec.ignore) if limits.min <= value <= limits.max)
-    meant, _ = class_plane(np.array(held, spec.labels.dtype), spec.classes, spec.ignore, spec.remap)
-    values = np.full(np.iinfo(class_dtype(spec.classes)).max + 1, NONE)
-    for value, k in zip(reversed(held), reversed(meant.tolist()), strict=True):
-        values[k] = value
-    return values

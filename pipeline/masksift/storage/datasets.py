@@ -10,6 +10,7 @@ from typing import Any
 
 from masksift.errors import DataError
 from masksift.schema import DataSpec
+from masksift.storage.corrected import left_alone
 from masksift.storage.naming import source_names
 from masksift.storage.objects import filesystem_of, local_path
 from masksift.storage.overrides import Overrides
@@ -25,13 +26,17 @@ _GLOB = re.compile(r"[*?\[]")
 def open_data_set(
     patterns: Sequence[str], overrides: Overrides, options: Mapping[str, Any]
 ) -> tuple[DataSpec, ...]:  # fmt: skip
-    """Open every source that the URLs and globs name, in their order. Raises DataError where there is none, or where
-    two of them disagree on the classes."""
+    """Open every source that the URLs and globs name, in their order; where labels come from a folder of corrections,
+    those that it leaves as they are with the labels that they had. Raises DataError where there is none, or where two
+    of them disagree on the classes."""
     urls = find_sources(patterns, options)
     names = source_names(urls)
+    left = {} if overrides.labels_from is None else left_alone(overrides.labels_from, options)
 
     def opened(index: int) -> DataSpec:
-        return open_source(urls[index], overrides, options, index=index, name=names[index])
+        name = names[index]
+        own = replace(overrides, labels_from=left[name]) if name in left else overrides
+        return open_source(urls[index], own, options, index=index, name=name)
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sources") as pool:
         return _with_one_class_table(list(pool.map(opened, range(len(urls)))))

@@ -24,11 +24,11 @@ TRUTH = "truth"
 
 
 class LabelCopy:
-    """A group with the labels of a source under the name ``name``, and `truth` (image, y, x) uint8: 1 where they
-    differ from the source's own."""
+    """A group with the labels of a source under the name ``name`` and, where it is asked for, `truth` (image, y, x)
+    uint8: 1 where they differ from the source's own."""
 
-    def __init__(self, url: str, spec: DataSpec, name: str, options: Mapping[str, Any]) -> None:
-        self._spec, self._name, self._options = spec, name, options
+    def __init__(self, url: str, spec: DataSpec, name: str, options: Mapping[str, Any], *, truth: bool = False) -> None:
+        self._spec, self._name, self._options, self._truth = spec, name, options, truth
         self._store = WatchedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
 
@@ -54,17 +54,20 @@ class LabelCopy:
         metadata = open_array(labels, self._options).metadata.to_buffer_dict(default_buffer_prototype())
         for key, data in metadata.items():
             sync(self._store.set(f"{self._name}/{key}", data))
-        if TRUTH not in group:
+        if self._truth and TRUTH not in group:
             of_version_3: dict[str, Any] = {"dimension_names": ("image", "y", "x")} if labels.format == 3 else {}
             group.create_array(
                 TRUTH, shape=labels.shape, dtype="uint8", chunks=labels.chunks, shards=labels.shards, fill_value=0,
                 **of_version_3,
             )  # fmt: skip
 
-    def write(self, start: int, labels: NDArray[Any], truth: NDArray[np.uint8], lost: Sequence[int]) -> None:
+    def write(
+        self, start: int, labels: NDArray[Any], lost: Sequence[int], truth: NDArray[np.uint8] | None = None
+    ) -> None:
         """Write images [start, start + n), (n, H, W) each, whole units: all of `truth`, and of the labels all but the
         images of ``lost``, numbers within [0, n). What is lost in the source is not there in the copy either."""
-        self._array(TRUTH)[start : start + len(truth)] = truth
+        if truth is not None:
+            self._array(TRUTH)[start : start + len(truth)] = truth
         axes, array = self._spec.labels.axes, self._array(self._name)
         edges = [-1, *sorted(lost), len(labels)]
         for before, after in pairwise(edges):

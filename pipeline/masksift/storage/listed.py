@@ -20,7 +20,7 @@ from masksift.schema import SCORED
 from masksift.storage.objects import Folder
 from masksift.storage.tables import floats, read_each
 
-__all__ = ["ImageRows", "Listed", "image_rows", "listed", "simulated"]
+__all__ = ["ImageRows", "Listed", "image_rows", "listed", "of_keys", "simulated"]
 
 SHARE = "changed_share"
 """The column of a list that says which share of an image's pixels is wrong."""
@@ -68,6 +68,11 @@ def image_rows(folder: Folder, names: Sequence[str], methods: Sequence[str]) -> 
     return ImageRows(
         table.select(["image_id", "source", "index"]), scored, {name: floats(table[name]) for name in methods}
     )
+
+
+def of_keys(keys: Sequence[str], *, by_place: bool) -> Listed:
+    """Images by their ids or, ``by_place``, by `<source>/<number>`."""
+    return Listed(pa.chunked_array([pa.array(keys, pa.string())]), None, by_place)
 
 
 def _places(table: pa.Table) -> pa.ChunkedArray:

@@ -16,11 +16,11 @@ from typing import Any
 from masksift.errors import UsageError
 from masksift.storage.objects import Folder
 
-__all__ = ["RECORD", "RUNNING", "Manifest", "difference", "pack", "unpack"]
+__all__ = ["PLAN", "RECORD", "RUNNING", "Manifest", "difference", "pack", "unpack"]
 
 RECORD = "run.json"
 RUNNING = "manifest/running.json"
-_PLAN = "manifest/plan.json"
+PLAN = "manifest/plan.json"
 
 
 def pack(parts: Mapping[str, bytes]) -> bytes:
@@ -60,7 +60,7 @@ class Manifest:
 
         Raises UsageError where the folder holds another run, or files that are no run's.
         """
-        other = _plan(self._folder.read(_PLAN))
+        other = _plan(self._folder.read(PLAN))
         if other is not None:
             if other.get("fingerprint") == self._fingerprint:
                 return True
@@ -84,7 +84,7 @@ class Manifest:
         if self.recognise(plan, verb=verb):
             return True
         try:
-            self._folder.write(_PLAN, json.dumps(plan, indent=2, sort_keys=True).encode())
+            self._folder.write(PLAN, json.dumps(plan, indent=2, sort_keys=True).encode())
         except (FileExistsError, NotADirectoryError, PermissionError) as e:
             raise UsageError(
                 f"{self._folder.url} cannot be made a folder and written ({e.strerror})",
@@ -95,7 +95,7 @@ class Manifest:
 
     def _is_leftover(self, name: str) -> bool:
         """Whether it is all that an attempt leaves which was killed while it wrote its plan."""
-        return name == _PLAN.split("/")[0] and all(
+        return name == PLAN.split("/")[0] and all(
             n.endswith(".partial") or n == RUNNING.split("/")[1] for n in self._folder.names(name)
         )
 

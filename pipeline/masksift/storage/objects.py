@@ -66,19 +66,21 @@ def filesystem_of(
 class Folder:
     """A prefix in a store. Names are relative to it. Picklable; the connection is made where it is used.
 
-    ``used``: `requests`, `puts` and, on a network, `repeated`, those that were made again.
+    ``used``: `requests`, `puts` and, on a network, `repeated`, those that were made again; ``attempts``: how often one
+    is made at most.
     """
 
     url: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     used: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
+    attempts: int = field(default=ATTEMPTS, repr=False, compare=False)
 
     @cached_property
     def _filesystem(self) -> tuple[fsspec.AbstractFileSystem, str]:
         return filesystem_of(self.url, self.options, attempts=1)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "options": self.options, "used": Counter[str]()}
+        return {"url": self.url, "options": self.options, "used": Counter[str](), "attempts": self.attempts}
 
     def _path(self, name: str) -> str:
         return join(self._filesystem[1], name) if name else self._filesystem[1]
@@ -88,7 +90,7 @@ class Folder:
         path = self._path(name)
         if local_path(self.url) is not None:
             return request(path, *words, **more)
-        patience = Patience()
+        patience = Patience(self.attempts)
         try:
             return patience.called(lambda: request(path, *words, **more), join(self.url, name))
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from masksift.storage.tables import column
 
-__all__ = ["MEMORY", "in_order"]
+__all__ = ["MEMORY", "bounded", "in_order", "quoted"]
 
 MEMORY = 1 << 30
 """Bytes that a sort may hold; what is more goes to the temporary folder ($TMPDIR). A quarter of it is as fast, but too
@@ -29,25 +30,32 @@ def in_order(
     They come in tables of so many ``rows``, the last one shorter. Equal values keep their order.
     """
     reader = pa.RecordBatchReader.from_batches(_placed(schema), _numbered(tables))
+    with bounded() as connection:
+        connection.register("unsorted", reader)
+        value, order = quoted(by), "DESC" if highest_first else "ASC"
+        query = f"SELECT * EXCLUDE (place) FROM unsorted WHERE isfinite({value}) ORDER BY {value} {order}, place"
+        kept: list[pa.Table] = []
+        for batch in connection.sql(query).to_arrow_reader(rows):
+            kept.append(pa.Table.from_batches([batch]).cast(schema))
+            while sum(map(len, kept)) >= rows:
+                whole = pa.concat_tables(kept)
+                yield whole.slice(0, rows).combine_chunks()
+                kept = [whole.slice(rows)]
+        if sum(map(len, kept)):
+            yield pa.concat_tables(kept).combine_chunks()
+
+
+@contextmanager
+def bounded() -> Iterator[Any]:
+    """A connection to a DuckDB of its own: it holds so much `MEMORY`, has all else in a temporary folder, fetches
+    nothing from anywhere, and answers in the order that a query asks for and in no other."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
-        # Nothing is fetched from anywhere, and the answer's order is the sort's alone.
         settings: dict[str, Any] = {
             "memory_limit": f"{MEMORY >> 20}MiB", "temp_directory": folder, "threads": len(os.sched_getaffinity(0)),
             "autoinstall_known_extensions": False, "autoload_known_extensions": False,
         }  # fmt: skip
         with duckdb.connect(":memory:", config=settings) as connection:
-            connection.register("unsorted", reader)
-            value, order = _quoted(by), "DESC" if highest_first else "ASC"
-            query = f"SELECT * EXCLUDE (place) FROM unsorted WHERE isfinite({value}) ORDER BY {value} {order}, place"
-            kept: list[pa.Table] = []
-            for batch in connection.sql(query).to_arrow_reader(rows):
-                kept.append(pa.Table.from_batches([batch]).cast(schema))
-                while sum(map(len, kept)) >= rows:
-                    whole = pa.concat_tables(kept)
-                    yield whole.slice(0, rows).combine_chunks()
-                    kept = [whole.slice(rows)]
-            if sum(map(len, kept)):
-                yield pa.concat_tables(kept).combine_chunks()
+            yield connection
 
 
 def _placed(schema: pa.Schema) -> pa.Schema:
@@ -64,5 +72,6 @@ def _numbered(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
         yield from whole.cast(_placed(table.schema)).to_batches()
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as a query has it."""
     return '"' + name.replace('"', '""') + '"'
