@@ -1,9 +1,10 @@
-"""Text in columns, for a terminal."""
+"""Text in columns, for a terminal, where some letters are two columns wide and others none."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
+
+from rich.cells import cell_len
 
 __all__ = ["aligned", "many"]
 
@@ -12,7 +13,7 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  ") ->
     """The rows as lines: the first ``left`` columns begin, all others end one below the other."""
     if not rows:
         return []
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         indent + "  ".join(_filled(text, width, left=column < left)
                            for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip()
@@ -26,13 +27,5 @@ def many(count: int, noun: str) -> str:
 
 
 def _filled(text: str, width: int, *, left: bool) -> str:
-    spaces = " " * (width - _width(text))
+    spaces = " " * (width - cell_len(text))
     return text + spaces if left else spaces + text
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal that a text takes: two of each wide letter (Chinese, Japanese, Korean), none of a mark that
-    joins the letter before it."""
-    return sum(
-        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text
-    )
