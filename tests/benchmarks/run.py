@@ -17,8 +17,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent))
 
 PARTS = (
-    "kernels", "reading", "whole", "workers", "image", "memory", "cliffs", "ranking", "scheduler", "scale", "peers",
-    "report", "s3",
+    "kernels", "reading", "whole", "report", "page", "workers", "image", "memory", "cliffs", "ranking", "scheduler",
+    "scale", "peers", "s3",
 )  # fmt: skip
 """In the order of the report: `bench_<name>.py` each."""
 
