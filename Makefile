@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-fast lint bench bench-quick lock clean
+.PHONY: setup demo test test-fast lint readers bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The annotation tools' own libraries, by which the tests read exports back. They want other versions of pandas, Pillow
+# and pyarrow than masksift is tested with, and a gigabyte: an environment of their own, without which those tests skip.
+readers: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-readers
+	$(BIN)/uv pip install --quiet --python .venv-readers/bin/python --require-hashes --requirement deploy/requirements-readers.txt
+
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py
 
@@ -45,6 +51,8 @@ lock:
 		--extra dev --output-file deploy/requirements-dev.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--constraint deploy/requirements-dev.txt --output-file deploy/requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--group readers --output-file deploy/requirements-readers.txt
 
 clean:
-	rm -rf .venv demo-run bench-run
+	rm -rf .venv .venv-readers demo-run bench-run

@@ -20,6 +20,7 @@ from masksift.config import RunConfig, build, dotted_keys, from_toml, resolve, s
 from masksift.corrections.config import CorrectionsConfig, corrections_of
 from masksift.errors import UsageError
 from masksift.evaluate.config import EvaluateConfig, of_words
+from masksift.export import config as exports
 from masksift.ingest.config import IngestConfig
 from masksift.look.config import ShowConfig, TopConfig
 from masksift.predict.config import PredictConfig
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from masksift.run import Outcome
 
 __all__ = [
-    "compare", "correct", "demo", "evaluate", "ingest", "plan", "predict", "report", "run", "score", "show", "simulate",
-    "sweep", "top",
+    "compare", "correct", "demo", "evaluate", "export", "ingest", "plan", "predict", "report", "run", "score", "show",
+    "simulate", "sweep", "top",
 ]  # fmt: skip
 
 
@@ -126,6 +127,15 @@ def evaluate(words: argparse.Namespace) -> int:
         )  # fmt: skip
         print(f"masksift: {said}", file=sys.stderr)
     return outcome.exit_code
+
+
+def export(words: argparse.Namespace) -> int:
+    config = exports.of_words(words.form, words.complete, _flags(words, exports.config_of(words.form)))
+    from masksift.export.line import export
+    from masksift.progress import Reporter
+
+    print(export(words.form, config, Reporter(words.log_format)).text)
+    return 0
 
 
 def correct(words: argparse.Namespace) -> int:

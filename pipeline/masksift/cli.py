@@ -24,6 +24,8 @@ from masksift.config import RunConfig, dotted_keys, nearest
 from masksift.corrections.config import CorrectionsConfig
 from masksift.errors import Interrupted, MasksiftError, RunFailed, UsageError
 from masksift.evaluate.config import EvaluateConfig
+from masksift.export import FORMATS
+from masksift.export.config import config_of
 from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
 from masksift.look.config import ShowConfig, TopConfig
@@ -51,11 +53,12 @@ class _Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\d[-\d., ]*$")  # `--ignore -1,255` gives a value, no flag
 
     def error(self, message: str) -> NoReturn:
-        if found := re.match(r"argument VERB: invalid choice: '(.*?)'", message):
-            verbs = [verb for action in self._actions if action.choices for verb in action.choices]
+        if found := re.match(r"argument (VERB|FORMAT): invalid choice: '(.*?)'", message):
+            what, word = found[1].lower(), found[2]
+            known = [name for action in self._actions if action.choices for name in action.choices]
             said = UsageError(
-                f"there is no verb {found[1]!r}, only {', '.join(verbs)}", "there is nothing to do",
-                f"Did you mean {nearest(found[1], verbs)!r}?",
+                f"there is no {what} {word!r}, only {', '.join(known)}", "there is nothing to do",
+                f"Did you mean {nearest(word, known)!r}?",
             )  # fmt: skip
         else:
             said = UsageError(message, "nothing was run", f"`{self.prog} --help` shows what it takes")
@@ -145,6 +148,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="masksift", description="Find mislabeled images and regions in segmentation data sets.")
     parser.add_argument("--version", action="version", version=f"masksift {version('masksift')}")
     verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
+    for add in (_add_line, _add_review, _add_exports, _add_sources, _add_measures):
+        add(verbs)
+    demo = _verb(verbs, "demo", acts.demo, "a complete small example, end to end")
+    demo.add_argument("--folder", default="demo-run", help="where its data and results go")
+    demo.add_argument("--workers", type=int, default=2, help="worker processes")
+    _add_log(demo)
+    return parser
+
+
+def _add_line(verbs: Any) -> None:
+    """A run, from its plan to its page."""
     run = _verb(verbs, "run", acts.run, "condense, score, rank and report; resumes by itself")
     run.add_argument("config", nargs="?", help="TOML file with the keys of the run")
     _add_keys(run)
@@ -163,32 +177,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("complete", metavar="RUN", help="URL of a complete run")
     _add_keys(report, ReportConfig, [key for key in dotted_keys(ReportConfig) if key != "run"])
     _add_log(report)
-    evaluate = _verb(
-        verbs, "evaluate", acts.evaluate, "how well the scores of a complete run find what is known to be wrong"
-    )
-    evaluate.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    _add_keys(evaluate, EvaluateConfig, [key for key in dotted_keys(EvaluateConfig) if key != "run"])
-    _add_log(evaluate)
-    ingest = _verb(
-        verbs, "ingest", acts.ingest, "PNG, TIFF, npy, npz or COCO panoptic into a source; resumes by itself"
-    )
-    ingest.add_argument("config", nargs="?", help="TOML file with the keys of the ingest")
-    _add_keys(ingest, IngestConfig)
-    _add_log(ingest)
-    simulate = _verb(verbs, "simulate", acts.simulate, "known errors into a copy of the labels; resumes by itself")
-    simulate.add_argument("words", nargs="*", metavar="KIND", help="of error; and, or, a TOML file with the keys")
-    _add_keys(simulate, SimulateConfig)
-    _add_log(simulate)
-    predict = _verb(verbs, "predict", acts.predict, "cross-validated predictions for a source; resumes by itself")
-    predict.add_argument("config", nargs="?", help="TOML file with the keys")
-    _add_keys(predict, PredictConfig)
-    _add_log(predict)
-    sweep = _verb(
-        verbs, "sweep", acts.sweep, "many settings of known errors and scores, measured from evidence kept once"
-    )
-    sweep.add_argument("config", nargs="?", help="TOML file with the keys of the sweep")
-    _add_keys(sweep, SweepConfig)
-    _add_log(sweep)
+
+
+def _add_review(verbs: Any) -> None:
+    """What is looked at."""
     show = _verb(verbs, "show", acts.show, "one image of a complete run as a PNG: picture, labels, prediction, issues")
     show.add_argument("complete", metavar="RUN", help="URL of a complete run")
     show.add_argument("id", metavar="ID", help="id of the image, or source/index")
@@ -200,16 +192,6 @@ def _parser() -> argparse.ArgumentParser:
                      help=TopConfig.model_fields["regions"].description)  # fmt: skip
     _add_keys(top, TopConfig, ("top", "by", "storage"))
     top.add_argument("--json", action="store_true", help="a JSON object for each, one a line")
-    text = "what the work on a complete run goes on with: labels as its reviewers want them"
-    exports = verbs.add_parser("export", help=text, description=text, allow_abbrev=False).add_subparsers(
-        required=True, metavar="FORMAT", parser_class=_Parser
-    )
-    corrections = _verb(
-        exports, "corrections", acts.correct, "labels with what reviewers accepted of a run; resumes by itself"
-    )
-    corrections.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    _add_keys(corrections, CorrectionsConfig, [key for key in dotted_keys(CorrectionsConfig) if key != "run"])
-    _add_log(corrections)
     compare = _verb(verbs, "compare", acts.compare, "what got better from one complete run to another")
     compare.add_argument("old", metavar="OLD", help="URL of a complete run")
     compare.add_argument("new", metavar="NEW", help="URL of another one")
@@ -217,11 +199,60 @@ def _parser() -> argparse.ArgumentParser:
                          help=CompareConfig.model_fields["top"].description)  # fmt: skip
     _add_keys(compare, CompareConfig, [key for key in dotted_keys(CompareConfig) if key not in ("old", "new", "top")])
     compare.add_argument("--json", action="store_true", help="all of it as JSON")
-    demo = _verb(verbs, "demo", acts.demo, "a complete small example, end to end")
-    demo.add_argument("--folder", default="demo-run", help="where its data and results go")
-    demo.add_argument("--workers", type=int, default=2, help="worker processes")
-    _add_log(demo)
-    return parser
+
+
+def _add_exports(verbs: Any) -> None:
+    """What the work goes on with elsewhere."""
+    text = "what the work on a complete run goes on with: files for annotation tools, or corrected labels"
+    exports = verbs.add_parser("export", help=text, description=text, allow_abbrev=False).add_subparsers(
+        required=True, metavar="FORMAT", parser_class=_Parser
+    )
+    for name, form in FORMATS.items():
+        export = _verb(exports, name, acts.export, form.text)
+        export.set_defaults(form=name)
+        export.add_argument("complete", metavar="RUN", help="URL of a complete run")
+        _add_keys(export, config_of(name), [key for key in dotted_keys(config_of(name)) if key != "run"])
+        _add_log(export)
+    corrections = _verb(
+        exports, "corrections", acts.correct, "labels with what reviewers accepted of a run; resumes by itself"
+    )
+    corrections.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    _add_keys(corrections, CorrectionsConfig, [key for key in dotted_keys(CorrectionsConfig) if key != "run"])
+    _add_log(corrections)
+
+
+def _add_sources(verbs: Any) -> None:
+    """What a run begins with."""
+    ingest = _verb(
+        verbs, "ingest", acts.ingest, "PNG, TIFF, npy, npz or COCO panoptic into a source; resumes by itself"
+    )
+    ingest.add_argument("config", nargs="?", help="TOML file with the keys of the ingest")
+    _add_keys(ingest, IngestConfig)
+    _add_log(ingest)
+    predict = _verb(verbs, "predict", acts.predict, "cross-validated predictions for a source; resumes by itself")
+    predict.add_argument("config", nargs="?", help="TOML file with the keys")
+    _add_keys(predict, PredictConfig)
+    _add_log(predict)
+
+
+def _add_measures(verbs: Any) -> None:
+    """Errors that are known."""
+    simulate = _verb(verbs, "simulate", acts.simulate, "known errors into a copy of the labels; resumes by itself")
+    simulate.add_argument("words", nargs="*", metavar="KIND", help="of error; and, or, a TOML file with the keys")
+    _add_keys(simulate, SimulateConfig)
+    _add_log(simulate)
+    evaluate = _verb(
+        verbs, "evaluate", acts.evaluate, "how well the scores of a complete run find what is known to be wrong"
+    )
+    evaluate.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    _add_keys(evaluate, EvaluateConfig, [key for key in dotted_keys(EvaluateConfig) if key != "run"])
+    _add_log(evaluate)
+    sweep = _verb(
+        verbs, "sweep", acts.sweep, "many settings of known errors and scores, measured from evidence kept once"
+    )
+    sweep.add_argument("config", nargs="?", help="TOML file with the keys of the sweep")
+    _add_keys(sweep, SweepConfig)
+    _add_log(sweep)
 
 
 def _verb(verbs: Any, name: str, act: Callable[[argparse.Namespace], int], text: str) -> _Parser:

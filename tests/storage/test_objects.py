@@ -138,6 +138,34 @@ def test_a_write_that_fails_leaves_nothing(
     assert folder.read("a") == b"old"
 
 
+def test_a_file_is_put_as_a_whole_and_stays_where_it_was(folder: Folder, tmp_path: Path) -> None:
+    file = tmp_path / "made"
+    for data in (b"first", b"", b"last" * 1000):
+        file.write_bytes(data)
+        folder.put("deep/er/a.zip", str(file))
+        assert folder.read("deep/er/a.zip") == data
+        assert file.read_bytes() == data
+    assert folder.names("deep/er") == ["a.zip"]
+
+
+def test_a_file_that_is_not_put_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, file = Folder(str(tmp_path / "out")), tmp_path / "made"
+    file.write_bytes(b"old")
+    folder.put("a", str(file))
+    file.write_bytes(b"new")
+
+    def fail(source: str, target: str) -> None:
+        assert Path(source).read_bytes() == b"new"
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    for name in ("a", "b"):
+        with pytest.raises(OSError, match="disk full"):
+            folder.put(name, str(file))
+    assert folder.names() == ["a"]
+    assert folder.read("a") == b"old"
+
+
 def test_a_reader_never_sees_half_an_object(tmp_path: Path) -> None:
     folder, size, seen = Folder(str(tmp_path)), 1 << 18, set[bytes]()
     folder.write("a", b"0" * size)

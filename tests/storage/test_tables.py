@@ -26,6 +26,7 @@ from masksift.storage.tables import (
     floats,
     found_schema,
     images_schema,
+    integer_lists,
     ranking_schema,
     read_each,
     read_table,
@@ -192,6 +193,15 @@ def test_a_column_of_lists_is_what_arrow_makes_of_them(values: list[list[int]]) 
     made = column(values, pa.list_(pa.int32()))
     made.validate(full=True)
     assert made.equals(pa.array(values, pa.list_(pa.int32())))
+
+
+@given(values=st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=20), cuts=st.lists(st.integers(0, 20)))
+@settings(max_examples=50, deadline=None)
+def test_a_column_of_lists_comes_back_however_it_is_cut(values: list[list[int]], cuts: list[int]) -> None:
+    whole, edges = pa.array(values, pa.list_(pa.int32())), [0, *sorted(cuts), len(values)]
+    chunks = [whole[a:b] for a, b in pairwise(edges)]
+    found = [numbers.tolist() for numbers in integer_lists(pa.chunked_array(chunks, pa.list_(pa.int32())))]
+    assert found == [one for chunk in chunks for one in chunk.to_pylist()]
 
 
 @given(values=st.lists(st.floats(allow_nan=False) | st.none(), max_size=40), cuts=st.lists(st.integers(0, 40)))

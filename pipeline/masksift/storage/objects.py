@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -137,6 +138,24 @@ class Folder:
             with open(partial, "wb") as file:
                 file.write(data)
             os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise
+
+    def put(self, name: str, path: str) -> None:
+        """Put a file from local disk, whatever its size: it is there as a whole, or not at all."""
+        self.used["puts"] += 1
+        if local_path(self.url) is None:
+            filesystem = self._filesystem[0]
+            self._ask(lambda place: filesystem.put_file(path, place), name)
+            return
+        place = self._path(name)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        partial = f"{place}.{uuid.uuid4().hex}.partial"
+        try:
+            shutil.copyfile(path, partial)
+            os.replace(partial, place)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial)

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "found_schema",
     "hive_columns",
     "images_schema",
+    "integer_lists",
     "parts_in",
     "path_columns",
     "ranked_schema",
@@ -353,6 +354,18 @@ def _floats(chunk: pa.Array) -> NDArray[np.float64]:
     if known is None:
         return numbers
     return np.where(np.unpackbits(np.frombuffer(known, np.uint8), bitorder="little")[span], numbers, np.nan)
+
+
+def integer_lists(values: pa.ChunkedArray) -> Iterator[NDArray[np.int32]]:
+    """A column of lists of int32, none of them null, list by list: views of the column."""
+    for chunk in values.chunks:
+        if not len(chunk):
+            continue
+        ends = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        data = chunk.values.buffers()[1]  # none where all lists are empty
+        numbers = np.empty(0, np.int32) if data is None else np.frombuffer(data, np.int32)[chunk.values.offset :]
+        for start, stop in pairwise(ends.tolist()):
+            yield numbers[start:stop]
 
 
 def _as(numbers: NDArray[Any], kind: pa.DataType) -> NDArray[Any]:
