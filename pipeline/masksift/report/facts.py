@@ -68,7 +68,7 @@ def run_facts(
     return {
         "format": 1,
         "run": record["fingerprint"],
-        "out": run.job.out,
+        "out": record["configuration"]["out"],  # as it was typed: where that is on a disk is nobody else's business
         "masksift": record["versions"]["masksift"],
         **{name: record[name] for name in ("started", "finished", "seconds")},
         "ranked_by": record["configuration"]["rank_by"],
