@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def test_an_image_is_two_objects_where_it_has_a_picture(top: int, shown: int) ->
     assert both.objects - planes.objects == shown
     assert planes.objects == shown + gallery.FILES + -(-shown // 1000) + -(-shown // 200)
     assert both.reads > planes.reads > 3 * shown, "labels, predicted classes, flags"
+
+
+def test_the_page_has_as_many_files_besides() -> None:
+    static = list((resources.files("masksift.report") / "static").iterdir())
+    assert len(static) + 1 == gallery.FILES, "and the facts of the run"
+
+
+def test_of_a_chunk_with_several_images_all_are_read_at_once() -> None:
+    assert [gallery.together(chunk, 100) for chunk in (1, 16)] == [1, 16]
+    assert gallery.together(16, gallery.HELD) == 1
+    source = spec(images=1600, height=64, width=64)
+    one, sixteen = (Gallery.of([source], [(n, 64, 64)], 10, 1600, [None]) for n in (1, 16))
+    assert one.reads - sixteen.reads > 2 * 1600 * 0.8, "predicted classes and flags"
+    few = [Gallery.of([source], [(n, 64, 64)], 10, 10, [None]).reads for n in (1, 16)]
+    assert few[0] - few[1] <= 2, "images that lie far apart"
+    held = [drawing_memory(source, (n, 64, 64), None) for n in (1, 16)]
+    assert held[1] - held[0] >= 15 * 64 * 64 * 2
 
 
 def test_of_several_sources_each_has_its_share() -> None:

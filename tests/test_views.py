@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from drawn import Array, Data
-from masksift import views
+from masksift import gallery, views
 from masksift.complete import Complete, open_complete
 from masksift.sections import StorageSection
 from masksift.views import View, Viewer, factor_of, view_of
@@ -105,6 +105,23 @@ def test_its_own_size_may_be_told(made: tuple[Path, Data, Array]) -> None:
     for name in ("picture", "given", "predicted", "flagged"):
         np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[:5, :7])
     assert viewer.used["requests"] >= 8, "metadata and chunks of four arrays"
+
+
+def test_images_of_one_chunk_are_read_once_and_look_the_same(
+    made: tuple[Path, Data, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(made[0])
+    viewer = Viewer(run.job, run.part_of("s", 0), "images", predicted=True)
+    order = (0, 1, 5, 4, 5, 1)
+    seen = [viewer.view(index, 4) for index in order]
+    before = viewer.used["requests"]
+    viewer.view(0, 4)
+    assert viewer.used["requests"] == before, "it lies in the chunk that was read last"
+    monkeypatch.setattr(gallery, "HELD", 0)
+    for index, one in zip(order, seen, strict=True):
+        alone = view(made[0], index, 4)
+        for name in ("picture", "given", "predicted", "flagged"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))
 
 
 def test_a_run_that_has_moved_is_opened_where_it_is_now(made: tuple[Path, Data, Array], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "STRIP",
     "Gallery",
     "drawing_memory",
+    "together",
 ]
 
 REPORT = "report"
@@ -35,12 +36,14 @@ STRIP = 1 << 22
 """Pixels of a picture, or of a plane, that are reduced at a time."""
 LARGE_IMAGE = 1 << 24
 """Pixels of labels that are read at once, at most, unless a chunk has more."""
+HELD = 1 << 23
+"""Pixels of the images of one chunk that are kept for those that follow, at most."""
 AT_ONCE = 10
 """Chunks that zarr decodes at a time."""
 DRAWN = 16 << 20
 """Bytes of what is drawn of one image, and of what draws it: Pillow and its encoders (measured, rounded up)."""
-FILES = 4
-"""The page itself, its style and its program, and the facts of the run."""
+FILES = 17
+"""The page itself, its style and its program, and the facts of the run (a test counts them)."""
 READS = 20
 """Reads of the run's own tables and of the report's folder."""
 READS_A_BATCH, READS_OF_PICTURES = 14, 3
@@ -78,9 +81,32 @@ class Gallery:
             batches = max(share / BATCH, share * source.pixels / BATCH_PIXELS, min(1.0, share))
             objects += round(share) if array else 0
             reads += batches * (READS_A_BATCH + (READS_OF_PICTURES if array else 0))
-            reads += share * (_reads(source.labels) + 2 * _chunks(source, chunks) + (_reads(array) if array else 0))
+            reads += _read(share, batches, source, source.labels.chunks[0]) * _reads(source.labels)
+            reads += _read(share, batches, source, chunks[0]) * 2 * _chunks(source, chunks)
+            if array:
+                reads += _read(share, batches, source, _pictures_together(source, array)) * _reads(array)
         needed = (drawing_memory(*one) for one in zip(sources, evidence, pictures, strict=True))
         return cls(shown, objects, round(reads), max(needed))
+
+
+def together(chunk: int, pixels: int) -> int:
+    """Images of so many pixels that are read at once, of an array whose chunks hold ``chunk`` of them."""
+    return chunk if chunk * pixels <= HELD else 1
+
+
+def _pictures_together(source: DataSpec, pictures: ArraySpec) -> int:
+    """The same of pictures, which are read whole only where a chunk holds whole ones."""
+    return pictures.chunks[0] if pictures.chunks[1:3] == (source.height, source.width) else 1
+
+
+def _read(share: float, batches: float, source: DataSpec, chunk: int) -> float:
+    """How often images are read where ``share`` of a source's are drawn, anywhere in it: once for all of a chunk, and
+    again where a batch begins in the middle of one."""
+    group = together(chunk, source.pixels)
+    if group == 1:
+        return share
+    left_out: float = (1 - share / source.images) ** group
+    return min(share, -(-source.images // group) * (1 - left_out) + batches)
 
 
 def drawing_memory(source: DataSpec, evidence: tuple[int, int, int], pictures: ArraySpec | None) -> int:
@@ -88,7 +114,9 @@ def drawing_memory(source: DataSpec, evidence: tuple[int, int, int], pictures: A
     band by band, and its planes, whole. ``evidence``: chunks of the planes (image, y, x)."""
     number = class_dtype(source.classes).itemsize
     read = max(min(source.pixels, LARGE_IMAGE), math.prod(source.labels.chunks))
-    labels = source.pixels * number + read * (2 * source.labels.itemsize + number)
+    own = together(source.labels.chunks[0], source.pixels) * source.pixels * number
+    labels = own + read * (2 * source.labels.itemsize + number)
+    held = (together(evidence[0], source.pixels) - 1) * source.pixels * (number + 1)
     plane = source.pixels * (number + 1) + 2 * min(AT_ONCE, _chunks(source, evidence)) * math.prod(evidence) * number
     picture = 0
     if pictures is not None:
@@ -96,8 +124,9 @@ def drawing_memory(source: DataSpec, evidence: tuple[int, int, int], pictures: A
         strip = min(STRIP, source.pixels)
         band = max(strip, min(rows, source.height) * source.width)
         across = min(AT_ONCE, -(-source.width // columns))
+        held += (together(_pictures_together(source, pictures), source.pixels) - 1) * source.pixels * 3
         picture = 3 * band + 4 * 4 * strip + 2 * across * images * rows * columns * channels
-    return labels + max(plane, picture) + DRAWN
+    return labels + held + max(plane, picture) + DRAWN
 
 
 def _chunks(source: DataSpec, chunks: tuple[int, int, int]) -> int:

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.errors import DataError
-from masksift.gallery import STRIP
+from masksift.gallery import STRIP, together
 from masksift.kernels.condense import class_dtype
 from masksift.parts import Job, Part
 from masksift.reading import Memory, read_labels
-from masksift.schema import BAD_LABELS
+from masksift.schema import BAD_LABELS, Verdict
 from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
 from masksift.storage.each import extents
 from masksift.storage.pictures import open_pictures
-from masksift.storage.planes import CLASSES, MASK
+from masksift.storage.planes import CLASSES, MASK, EvidenceArrays
 
 __all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing", "view_of"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,28 @@ def view_of(
     )  # fmt: skip
 
 
+class _Held(Generic[T]):
+    """Images of an array whose chunks hold several: those of the chunk that was read last are kept, for whoever shows
+    many images of a source goes through them in order."""
+
+    def __init__(self, read: Callable[[int, int], T], together: int, images: int) -> None:
+        """``read``: what reads images [start, stop); ``together``: of a chunk."""
+        self.together = together
+        self._read, self._images = read, images
+        self._start = -1
+        self._kept: T | None = None
+
+    def of(self, index: int) -> tuple[T, int]:
+        """What was read, and the place of the image in it."""
+        start = index // self.together * self.together
+        if start != self._start:
+            self._start, self._kept = -1, None  # where reading fails there is nothing
+            self._kept = self._read(start, min(start + self.together, self._images))
+            self._start = start
+        assert self._kept is not None
+        return self._kept, index - start
+
+
 class Viewer:
     """Reads the images of one source of a run."""
 
@@ -73,13 +97,20 @@ class Viewer:
         self._job, self._part, self._memory = job, part, Memory()
         spec = part.spec
         self._labels: ArrayReader | None = None
+        self._given = self._held(self._read_given, spec.labels.chunks[0])
         found = open_pictures(spec, pictures, job.options)
         self.without = found if isinstance(found, str) else ""
         """Why there are no pictures, where there are none."""
         self._reader = None if isinstance(found, str) else ArrayReader(found, job.options)
         self._rows = 0 if isinstance(found, str) else found.chunks[1]
+        # a chunk that is a part of an image is read band by band
+        several = not isinstance(found, str) and found.chunks[1:3] == found.shape[1:3] and found.chunks[0]
+        self._pictures = self._held(self._read_pictures, several or 1)
         self._evidence = job.evidence(part.home) if predicted else None
         self._masks = job.masks(spec)
+        chunk = part.layout.chunks[0]
+        self._classes = self._held(lambda start, stop: self._plane(self._evidence, CLASSES, start, stop), chunk)
+        self._flags = self._held(lambda start, stop: self._plane(self._masks, MASK, start, stop), chunk)
 
     @property
     def used(self) -> Counter[str]:
@@ -94,33 +125,33 @@ class Viewer:
         own rows and columns, where they are known."""
         lost: list[str] = [self.without] if self.without else []
         spec = self._part.spec
-        own = self._own(index) if size is None else np.array([size], np.int64)
-        rows, columns = (int(number) for number in own[0].clip(1, (spec.height, spec.width)))
+        own = self._own(index, index + 1)[0] if size is None else np.array(size, np.int64)
+        rows, columns = (int(number) for number in own.clip(1, (spec.height, spec.width)))
         factor = factor_of((rows, columns), side)
         middle = _middle(rows, factor), _middle(columns, factor)
 
         def given() -> NDArray[np.unsignedinteger] | None:
             try:
-                labels = self._open_labels()
+                self._open_labels()
             except FileNotFoundError:
                 lost.append(f"there are no labels at {spec.labels.url} any more")
                 return None
-            planes, verdicts = read_labels(spec, labels, self._memory, index, index + 1, own)
+            (planes, verdicts), place = self._given.of(index)
             if index in verdicts:
                 lost.append(str(verdicts[index].reason))
                 if verdicts[index].status != BAD_LABELS:  # what is labelled well in them can be shown
                     return None
-            own_classes: NDArray[np.unsignedinteger] = planes[0][np.ix_(*middle)]
+            own_classes: NDArray[np.unsignedinteger] = planes[place][np.ix_(*middle)]
             return own_classes
 
         def predicted() -> NDArray[np.unsignedinteger]:
-            assert self._evidence is not None
-            classes: NDArray[np.unsignedinteger] = self._evidence.read(CLASSES, index, index + 1)[0][np.ix_(*middle)]
+            planes, place = self._classes.of(index)
+            classes: NDArray[np.unsignedinteger] = planes[place][np.ix_(*middle)]
             return classes
 
         def flagged() -> NDArray[np.bool_]:
-            plane = self._masks.read(MASK, index, index + 1)[0, :rows, :columns] > 0
-            return _reduced(np.logical_or, plane, factor)
+            planes, place = self._flags.of(index)
+            return _reduced(np.logical_or, planes[place, :rows, :columns] > 0, factor)
 
         return View(
             (rows, columns), factor,
@@ -138,18 +169,41 @@ class Viewer:
             self._labels = ArrayReader(spec.labels, self._job.options, absent_is_missing=spec.fill_is_missing)
         return self._labels
 
-    def _own(self, index: int) -> NDArray[np.int64]:
-        """(1, 2): the rows and columns of an image that are its own; all of them where the source has gone."""
+    def _held(self, read: Callable[[int, int], T], chunk: int) -> _Held[T]:
+        spec = self._part.spec
+        return _Held(read, together(chunk, spec.pixels), spec.images)
+
+    def _own(self, start: int, stop: int) -> NDArray[np.int64]:
+        """(n, 2): the rows and columns of images [start, stop) that are their own; all where the source has gone."""
         try:
-            return extents(self._part.spec, index, index + 1, self._job.options)
+            return extents(self._part.spec, start, stop, self._job.options)
         except FileNotFoundError:
-            return np.array([[self._part.spec.height, self._part.spec.width]], np.int64)
+            return np.array([[self._part.spec.height, self._part.spec.width]] * (stop - start), np.int64)
+
+    def _read_given(self, start: int, stop: int) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
+        """Class planes (n, H, W), in memory that is used again, and the verdicts of those that are lost or wrong."""
+        labels = self._open_labels()
+        return read_labels(self._part.spec, labels, self._memory, start, stop, self._own(start, stop))
+
+    @staticmethod
+    def _plane(arrays: EvidenceArrays | None, name: str, start: int, stop: int) -> NDArray[Any]:
+        assert arrays is not None
+        return arrays.read(name, start, stop)
+
+    def _read_pictures(self, start: int, stop: int) -> NDArray[np.uint8]:
+        assert self._reader is not None
+        spec = self._part.spec
+        whole = slice(0, spec.height), slice(0, spec.width), slice(0, 3)
+        return self._reader.read(slice(start, stop), *whole)
 
     def _picture(self, index: int, rows: int, columns: int, factor: int) -> NDArray[np.uint8] | None:
         """The picture, read in bands of whole chunks and reduced in strips of these: one of 20,000 x 20,000 has more
         than a gigabyte."""
         if self._reader is None:
             return None
+        if self._pictures.together > 1:
+            pictures, place = self._pictures.of(index)
+            return _mean(pictures[place, :rows, :columns], factor)
         shape = -(-rows // factor), -(-columns // factor)
         height = max(1, STRIP // columns)
         band = self._rows * max(1, height // self._rows)
