@@ -13,7 +13,7 @@ from masksift.parts import Job, Part, Parts
 from masksift.plan import Layout, Settings, make_plan
 from masksift.results import image_parts
 from masksift.schema import DataSpec, Home
-from masksift.sections import StorageSection
+from masksift.sections import RunArrays, StorageSection
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import Folder, join, local_path
 from masksift.storage.tables import hive_columns
@@ -49,6 +49,12 @@ class Complete:
     def image_parts(self) -> list[str]:
         """The names of the parts of its table of images, in order."""
         return image_parts(self.job.fingerprint, len(self.parts))
+
+    @property
+    def pictures(self) -> str:
+        """Name or URL of the pictures that it was told of."""
+        told: str = self.record["configuration"]["arrays"].get("images", RunArrays().images)
+        return told
 
     @cached_property
     def places(self) -> dict[str, int]:

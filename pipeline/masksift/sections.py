@@ -26,6 +26,7 @@ __all__ = [
     "Names",
     "Numbers",
     "Pairs",
+    "PictureArrays",
     "Positives",
     "RegionsSection",
     "ReportSection",
@@ -144,6 +145,14 @@ class RunArrays(Arrays):
     """Of a run: with the pictures that its report shows."""
 
     images: str = Field("images", description="name of the pictures, or URL of the array: for the report alone")
+
+
+class PictureArrays(Section):
+    """Of what is made of a complete run: its pictures, where they are others than it was told of."""
+
+    images: str | None = Field(
+        None, min_length=1, description="name of the pictures, or URL of the array; default: the run's"
+    )
 
 
 class ReportSection(Section):

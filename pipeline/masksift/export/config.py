@@ -9,17 +9,9 @@ from pydantic import Field, model_validator
 
 from masksift.config import build
 from masksift.errors import UsageError
-from masksift.sections import Section, StorageSection
+from masksift.sections import PictureArrays, Section, StorageSection
 
 __all__ = ["ExportConfig", "LabelStudioConfig", "config_of", "of_words"]
-
-
-class PictureArrays(Section):
-    """Where the pictures are."""
-
-    images: str | None = Field(
-        None, min_length=1, description="name of the pictures, or URL of the array; default: what the run was told"
-    )
 
 
 class ExportConfig(Section):

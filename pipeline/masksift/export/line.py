@@ -43,7 +43,7 @@ def export(form: str, config: ExportConfig, report: Reporter) -> Outcome:
     run = open_complete(config.run, config.storage, _places(config))
     images = choose(run, config)
     folder = _results(form, config, run, images)
-    arrays = config.arrays.images or run.record["configuration"].get("arrays", {}).get("images", "images")
+    arrays = config.arrays.images or run.pictures
     with report.stage("export", len(images)) as stage:
         written = Export(run, config, folder, once_each(run.class_names), images, arrays, stage)
         FORMATS[form].writer()(written)

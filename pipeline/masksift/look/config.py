@@ -5,17 +5,9 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from masksift.errors import UsageError
-from masksift.sections import Section, StorageSection
+from masksift.sections import PictureArrays, Section, StorageSection
 
-__all__ = ["Pictures", "ShowConfig", "TopConfig"]
-
-
-class Pictures(Section):
-    """Where the pictures are, if not where the run has looked for them."""
-
-    images: str | None = Field(
-        None, min_length=1, description="name of the pictures, or URL of the array; default: the run's"
-    )
+__all__ = ["ShowConfig", "TopConfig"]
 
 
 class ShowConfig(Section):
@@ -27,7 +19,7 @@ class ShowConfig(Section):
         None, description="URL of the .png, which is overwritten; default: the id as a name in this folder"
     )
     side: int = Field(640, ge=64, le=8192, description="pixels of a panel's longer side; larger images are reduced")
-    arrays: Pictures = Pictures()
+    arrays: PictureArrays = PictureArrays()
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ def show(config: ShowConfig) -> Shown:
 
 def _view(run: Complete, row: Mapping[str, Any], config: ShowConfig) -> View:
     # a run of an earlier version says nothing of pictures
-    name = config.arrays.images or run.record["configuration"]["arrays"].get("images", "images")
+    name = config.arrays.images or run.pictures
     viewer = Viewer(run.job, run.part_of(row["source"], row["index"]), name, predicted=run.keeps_evidence)
     return viewer.view(row["index"], config.side, scored=row["status"] == SCORED)
 

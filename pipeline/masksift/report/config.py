@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from masksift.sections import ExecutorSection, Section, StorageSection
+from masksift.sections import ExecutorSection, PictureArrays, Section, StorageSection
 
 __all__ = ["ReportConfig"]
-
-
-class PictureArrays(Section):
-    """The pictures, where they are others than the run was told of."""
-
-    images: str | None = Field(None, description="name of the pictures, or URL of the array; default: the run's")
 
 
 class ReportConfig(Section):

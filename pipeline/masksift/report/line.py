@@ -19,7 +19,7 @@ from masksift.report.facts import measure, run_facts
 from masksift.report.found import find_regions
 from masksift.report.pictures import Batch, Drawing, Drawn, Pick, draw
 from masksift.schema import SCORED
-from masksift.sections import ReportSection, RunArrays
+from masksift.sections import ReportSection
 from masksift.stages import Account, Totals
 from masksift.storage.lease import Lease
 from masksift.storage.objects import join
@@ -85,7 +85,7 @@ def report_again(config: ReportConfig, report: Reporter) -> str:
     run = open_complete(config.run, config.storage, [config.arrays.images or ""])
     told, section = run.record["configuration"], config.executor
     top = config.top or told.get(REPORT, {}).get("top") or ReportSection().top
-    pictures = config.arrays.images or told["arrays"].get("images", RunArrays().images)
+    pictures = config.arrays.images or run.pictures
     with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
                        address=section.address, timeout=section.timeout) as executor:  # fmt: skip
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
