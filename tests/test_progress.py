@@ -169,17 +169,18 @@ def test_a_run_is_told_from_its_first_stage_to_its_last(tmp_path: Path, form: An
     erase(source.predictions, slice(2, 4))
     config = resolve({"sources": [str(source)], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}, {})
     run(config, Reporter(form, file))
-    stages = ["condense", "thresholds", "score", "rank"]
+    stages = ["condense", "thresholds", "score", "rank", "report"]
     if form == "json":
-        told = parsed(file)
+        told = [fact for fact in parsed(file) if "stage" in fact]
         assert [(fact["stage"], fact["event"]) for fact in told if fact["event"] != "progress"] == [
             (stage, event) for stage in stages for event in ("begin", "end")
         ]
-        assert [fact["quarantined"] for fact in told if fact["event"] == "end"] == [2, 0, 2, 0]
+        assert [fact["quarantined"] for fact in told if fact["event"] == "end"] == [2, 0, 2, 0, 0]
     else:
         lines = file.getvalue().splitlines()
-        assert [line.split()[0] for line in lines] == stages
-        assert ["2 quarantined" in line for line in lines] == [True, False, True, False]
+        assert [line.split()[0] for line in lines[:5]] == stages
+        assert ["2 quarantined" in line for line in lines] == [True, False, True, False, False, False]
+        assert "the report shows the planes alone" in lines[5]
 
     again = io.StringIO()
     run(config, Reporter(form, again))

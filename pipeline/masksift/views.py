@@ -132,7 +132,7 @@ class Viewer:
 
         def given() -> NDArray[np.unsignedinteger] | None:
             try:
-                self._open_labels()
+                self.open_labels()
             except FileNotFoundError:
                 lost.append(f"there are no labels at {spec.labels.url} any more")
                 return None
@@ -162,8 +162,9 @@ class Viewer:
             tuple(lost),
         )  # fmt: skip
 
-    def _open_labels(self) -> ArrayReader:
-        """Opened when they are asked for: whoever removed them since the run has not removed what else there is."""
+    def open_labels(self) -> ArrayReader:
+        """The labels, opened when they are asked for: whoever removed them since the run has left all else. Raises
+        FileNotFoundError where they are not there."""
         if self._labels is None:
             spec = self._part.spec
             self._labels = ArrayReader(spec.labels, self._job.options, absent_is_missing=spec.fill_is_missing)
@@ -182,7 +183,7 @@ class Viewer:
 
     def _read_given(self, start: int, stop: int) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
         """Class planes (n, H, W), in memory that is used again, and the verdicts of those that are lost or wrong."""
-        labels = self._open_labels()
+        labels = self.open_labels()
         return read_labels(self._part.spec, labels, self._memory, start, stop, self._own(start, stop))
 
     @staticmethod

@@ -104,8 +104,10 @@ class Export:
         return numbers
 
     def _opened(self, source: str) -> Viewer:
+        viewer = Viewer(self.run.job, self.run.part_of(source, 0), self.arrays, predicted=False)
         try:
-            return Viewer(self.run.job, self.run.part_of(source, 0), self.arrays, predicted=False)
+            viewer.open_labels()
+            return viewer
         except FileNotFoundError as e:
             raise DataError(
                 f"the source {source} is not where the run has read it ({e})", "its pictures and labels are not known",

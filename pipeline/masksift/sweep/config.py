@@ -21,6 +21,7 @@ from masksift.sections import (
     Numbers,
     Pairs,
     Positives,
+    RunArrays,
     Section,
     Shares,
     StorageSection,
@@ -125,8 +126,9 @@ class SweepConfig(Section):
         """The run that any one setting would be."""
         return RunConfig(
             sources=self.sources, out=self.out, methods=self.methods, rank_by=self.methods[0], ignore=self.ignore,
-            remap=self.remap, kind=self.kind, scale=self.scale, sum_tolerance=self.sum_tolerance, arrays=self.arrays,
-            tccp=self.tccp, clc=self.clc, coco=self.coco, executor=self.executor, storage=self.storage,
+            remap=self.remap, kind=self.kind, scale=self.scale, sum_tolerance=self.sum_tolerance,
+            arrays=RunArrays(**self.arrays.model_dump()), tccp=self.tccp, clc=self.clc, coco=self.coco,
+            executor=self.executor, storage=self.storage,
         )  # fmt: skip
 
     def steady_methods(self) -> dict[Column, Method]:
