@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -19,11 +20,12 @@ from masksift.schema import BAD_LABELS, Verdict
 from masksift.storage.arrays import ArrayReader, MissingChunk, Unreadable
 from masksift.storage.each import extents
 from masksift.storage.pictures import open_pictures
-from masksift.storage.planes import CLASSES, MASK, EvidenceArrays
+from masksift.storage.planes import CLASSES, MASK
 
 __all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing", "view_of"]
 
 T = TypeVar("T")
+_Given = tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]
 
 
 @dataclass(frozen=True)
@@ -70,19 +72,19 @@ class _Held(Generic[T]):
     """Images of an array whose chunks hold several: those of the chunk that was read last are kept, for whoever shows
     many images of a source goes through them in order."""
 
-    def __init__(self, read: Callable[[int, int], T], together: int, images: int) -> None:
-        """``read``: what reads images [start, stop); ``together``: of a chunk."""
-        self.together = together
-        self._read, self._images = read, images
+    def __init__(self, together: int, images: int) -> None:
+        """``together``: of a chunk."""
+        self.together, self._images = together, images
         self._start = -1
         self._kept: T | None = None
 
-    def of(self, index: int) -> tuple[T, int]:
-        """What was read, and the place of the image in it."""
+    def of(self, index: int, read: Callable[[int, int], T]) -> tuple[T, int]:
+        """What ``read`` answers of images [start, stop), and the place of the image in it. ``read`` is not held: a ring
+        of a reader and what it reads with would keep all of it until Python looks for such rings."""
         start = index // self.together * self.together
         if start != self._start:
             self._start, self._kept = -1, None  # where reading fails there is nothing
-            self._kept = self._read(start, min(start + self.together, self._images))
+            self._kept = read(start, min(start + self.together, self._images))
             self._start = start
         assert self._kept is not None
         return self._kept, index - start
@@ -97,7 +99,7 @@ class Viewer:
         self._job, self._part, self._memory = job, part, Memory()
         spec = part.spec
         self._labels: ArrayReader | None = None
-        self._given = self._held(self._read_given, spec.labels.chunks[0])
+        self._given: _Held[_Given] = self._held(spec.labels.chunks[0])
         found = open_pictures(spec, pictures, job.options)
         self.without = found if isinstance(found, str) else ""
         """Why there are no pictures, where there are none."""
@@ -105,12 +107,11 @@ class Viewer:
         self._rows = 0 if isinstance(found, str) else found.chunks[1]
         # a chunk that is a part of an image is read band by band
         several = not isinstance(found, str) and found.chunks[1:3] == found.shape[1:3] and found.chunks[0]
-        self._pictures = self._held(self._read_pictures, several or 1)
+        self._pictures: _Held[NDArray[np.uint8]] = self._held(several or 1)
         self._evidence = job.evidence(part.home) if predicted else None
         self._masks = job.masks(spec)
-        chunk = part.layout.chunks[0]
-        self._classes = self._held(lambda start, stop: self._plane(self._evidence, CLASSES, start, stop), chunk)
-        self._flags = self._held(lambda start, stop: self._plane(self._masks, MASK, start, stop), chunk)
+        self._classes: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
+        self._flags: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
 
     @property
     def used(self) -> Counter[str]:
@@ -136,7 +137,7 @@ class Viewer:
             except FileNotFoundError:
                 lost.append(f"there are no labels at {spec.labels.url} any more")
                 return None
-            (planes, verdicts), place = self._given.of(index)
+            (planes, verdicts), place = self._given.of(index, self._read_given)
             if index in verdicts:
                 lost.append(str(verdicts[index].reason))
                 if verdicts[index].status != BAD_LABELS:  # what is labelled well in them can be shown
@@ -145,12 +146,13 @@ class Viewer:
             return own_classes
 
         def predicted() -> NDArray[np.unsignedinteger]:
-            planes, place = self._classes.of(index)
+            assert self._evidence is not None
+            planes, place = self._classes.of(index, partial(self._evidence.read, CLASSES))
             classes: NDArray[np.unsignedinteger] = planes[place][np.ix_(*middle)]
             return classes
 
         def flagged() -> NDArray[np.bool_]:
-            planes, place = self._flags.of(index)
+            planes, place = self._flags.of(index, partial(self._masks.read, MASK))
             return _reduced(np.logical_or, planes[place, :rows, :columns] > 0, factor)
 
         return View(
@@ -170,9 +172,9 @@ class Viewer:
             self._labels = ArrayReader(spec.labels, self._job.options, absent_is_missing=spec.fill_is_missing)
         return self._labels
 
-    def _held(self, read: Callable[[int, int], T], chunk: int) -> _Held[T]:
+    def _held(self, chunk: int) -> _Held[Any]:
         spec = self._part.spec
-        return _Held(read, together(chunk, spec.pixels), spec.images)
+        return _Held(together(chunk, spec.pixels), spec.images)
 
     def _own(self, start: int, stop: int) -> NDArray[np.int64]:
         """(n, 2): the rows and columns of images [start, stop) that are their own; all where the source has gone."""
@@ -181,15 +183,10 @@ class Viewer:
         except FileNotFoundError:
             return np.array([[self._part.spec.height, self._part.spec.width]] * (stop - start), np.int64)
 
-    def _read_given(self, start: int, stop: int) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
+    def _read_given(self, start: int, stop: int) -> _Given:
         """Class planes (n, H, W), in memory that is used again, and the verdicts of those that are lost or wrong."""
         labels = self.open_labels()
         return read_labels(self._part.spec, labels, self._memory, start, stop, self._own(start, stop))
-
-    @staticmethod
-    def _plane(arrays: EvidenceArrays | None, name: str, start: int, stop: int) -> NDArray[Any]:
-        assert arrays is not None
-        return arrays.read(name, start, stop)
 
     def _read_pictures(self, start: int, stop: int) -> NDArray[np.uint8]:
         assert self._reader is not None
@@ -203,7 +200,7 @@ class Viewer:
         if self._reader is None:
             return None
         if self._pictures.together > 1:
-            pictures, place = self._pictures.of(index)
+            pictures, place = self._pictures.of(index, self._read_pictures)
             return _mean(pictures[place, :rows, :columns], factor)
         shape = -(-rows // factor), -(-columns // factor)
         height = max(1, STRIP // columns)
