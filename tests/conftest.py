@@ -7,9 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 from distributed import LocalCluster
+from hypothesis import HealthCheck, settings
 
 from masksift.storage.access import capture
 from servers import Server, seaweedfs
+
+# No test asserts a time: how long an example takes says how busy the machine is.
+settings.register_profile("masksift", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("masksift")
 
 
 @pytest.fixture(scope="session")
