@@ -124,15 +124,18 @@ def _of_csv(data: bytes, column: str) -> pa.Table:
     convert = pa_csv.ConvertOptions(
         column_types={SHARE: pa.float64(), column: pa.string()}, include_columns=wanted if column in header else header
     )
-    return pa_csv.read_csv(io.BytesIO(data), convert_options=convert)
+    # a copy that is Arrow's own: its threads may let go of it last, which of Python's memory aborts a process that ends
+    owned = pa.BufferOutputStream()
+    owned.write(data)
+    return pa_csv.read_csv(pa.BufferReader(owned.getvalue()), convert_options=convert)
 
 
 def _of_parquet(data: bytes, column: str) -> pa.Table:
-    file = pq.ParquetFile(io.BytesIO(data))
+    file = pq.ParquetFile(pa.BufferReader(data))
     names = file.schema_arrow.names
     if column not in names:
         return file.schema_arrow.empty_table()
-    table = file.read(columns=[name for name in dict.fromkeys([column, SHARE]) if name in names])
+    table = file.read(columns=[name for name in dict.fromkeys([column, SHARE]) if name in names], use_threads=False)
     types = {SHARE: pa.float64(), column: pa.string()}
     return pa.table({name: pc.cast(table[name], types[name]) for name in table.column_names})
 

@@ -279,8 +279,10 @@ def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) 
     data = folder.read(name)
     if data is None:
         raise FileNotFoundError(f"{folder.url}/{name}")
-    # pq.read_table would import the whole dataset machinery first: a second, for one object
-    return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
+    # pq.read_table would import the whole dataset machinery first: a second, for one object. The calling thread reads
+    # alone: a thread of Arrow's own that let go of ``data`` last, while the process ends, would abort it.
+    file = pq.ParquetFile(pa.BufferReader(data))
+    return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
 def read_each(
