@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import bench_ranking
 import pytest
 import quick
 from cost import CLASSES, IMAGES, WAYS, Figures, Prices, cost, page
@@ -53,6 +54,12 @@ def test_evidence_at_inference_stores_and_reads_no_predictions() -> None:
 def test_the_scheduler_is_a_limit_of_its_own() -> None:
     found = cost(Figures(ROWS), 1_000_000, 19, WAYS[0])
     assert found.wall(100_000) == pytest.approx(40_000 * 0.003 + 2)
+
+
+def test_the_rows_that_are_ranked_are_those_of_a_run() -> None:
+    """Minutes into the benchmarks would be late to learn it."""
+    assert [len(table) for table in bench_ranking.images(5, each=2)] == [2, 2, 1]
+    bench_ranking.sort(1000)
 
 
 def test_the_page_is_what_the_kept_figures_make() -> None:

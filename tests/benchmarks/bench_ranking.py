@@ -17,13 +17,13 @@ from masksift.methods import METHODS
 from masksift.plan import PART_ROWS
 from masksift.results import _ranked
 from masksift.storage.ordering import in_order
-from masksift.storage.tables import ranked_schema
+from masksift.storage.tables import WORST_REGION, ranked_schema
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 
 
 def images(rows: int, each: int = 1 << 19) -> Iterator[pa.Table]:
-    """Tables of images with seven scores, as the blocks of a run leave them."""
+    """Tables of images with all scores and the box of a region, as the blocks of a run leave them."""
     schema = ranked_schema(list(METHODS))
     rng = np.random.default_rng(0)
     for start in range(0, rows, each):
@@ -31,7 +31,9 @@ def images(rows: int, each: int = 1 << 19) -> Iterator[pa.Table]:
         index = np.arange(start, start + count)
         ids = pa.array(np.char.add("street/", index.astype("U9")), pa.string())
         scores = {name: rng.random(count) for name in METHODS}
-        yield pa.table({"image_id": ids, "source": ["street"] * count, "index": index, **scores}, schema=schema)
+        box = {name: pa.array(rng.integers(0, 1024, count)).cast(WORST_REGION.field(name).type)
+               for name in WORST_REGION.names}  # fmt: skip
+        yield pa.table({"image_id": ids, "source": ["street"] * count, "index": index, **scores, **box}, schema=schema)
 
 
 def sort(rows: int) -> None:
@@ -81,8 +83,8 @@ def report(folder: Path) -> Section:
         figures |= {f"ranking: {size} rows: MiB": memory / MIB, f"ranking: {size} rows: seconds": seconds}
     columns = ["rows", "time a row, the first is 1", "microseconds a row", "peak memory, MiB", "temporary files, MiB"]
     return Section(
-        "## Ranking, out of core\n\nRows with seven scores, sorted and ranked in one process; the time of a row is "
-        "that of drawing it too.\n\n" + table(columns, rows),
+        "## Ranking, out of core\n\nRows with all scores and the box of a region, sorted and ranked in one process; "
+        "the time of a row is that of drawing it too.\n\n" + table(columns, rows),
         figures,
     )
 
