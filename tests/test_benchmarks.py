@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import bench_ranking
 import pytest
 import quick
+import simulated
 from cost import CLASSES, IMAGES, WAYS, Figures, Prices, cost, page
 
 HERE = Path(__file__).parent / "benchmarks"
@@ -60,6 +62,13 @@ def test_the_rows_that_are_ranked_are_those_of_a_run() -> None:
     """Minutes into the benchmarks would be late to learn it."""
     assert [len(table) for table in bench_ranking.images(5, each=2)] == [2, 2, 1]
     bench_ranking.sort(1000)
+
+
+def test_a_simulated_task_answers_how_long_it_took() -> None:
+    block = SimpleNamespace(number=3, images=4)
+    receipt = simulated.answer(None, 0.02, SimpleNamespace(block=block, spec=SimpleNamespace(pixels=10)))  # type: ignore[arg-type]
+    assert (receipt.number, receipt.images, receipt.pixels, receipt.quarantined) == (3, 4, 40, 0)
+    assert receipt.seconds >= 0.9 * 0.02
 
 
 def test_the_page_is_what_the_kept_figures_make() -> None:
