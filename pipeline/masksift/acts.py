@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
+from masksift.check.config import CheckConfig
 from masksift.compare.config import CompareConfig
 from masksift.config import RunConfig, build, dotted_keys, from_toml, resolve, storage_of
 from masksift.corrections.config import CorrectionsConfig, corrections_of
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from masksift.run import Outcome
 
 __all__ = [
-    "compare", "correct", "demo", "evaluate", "export", "ingest", "plan", "predict", "report", "run", "score", "show",
-    "simulate", "sweep", "top",
+    "check", "compare", "correct", "demo", "evaluate", "export", "ingest", "plan", "predict", "report", "run", "score",
+    "show", "simulate", "sweep", "top",
 ]  # fmt: skip
 
 
@@ -155,6 +156,16 @@ def compare(words: argparse.Namespace) -> int:
     found = compare(config)
     print(json.dumps(found, indent=2) if words.json else text_of(found))
     return 0
+
+
+def check(words: argparse.Namespace) -> int:
+    config = build(CheckConfig, {"run": words.complete}, _flags(words, CheckConfig))
+    from masksift.check.line import check
+    from masksift.check.told import text_of
+
+    found = check(config)
+    print(json.dumps(found, indent=2) if words.json else text_of(found))
+    return 0 if found["passed"] else 6
 
 
 def plan(words: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Words typed -> one RunConfig -> run.
 
-Exit codes: 0 complete, 2 usage or configuration, 3 images that were left out, 4 refused by the plan, 5 resumable.
+Exit codes: 0 complete, 2 usage or configuration, 3 images that were left out, 4 refused by the plan, 5 resumable,
+6 a limit of a check is broken.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from masksift import acts
+from masksift.check.config import CheckConfig
 from masksift.compare.config import CompareConfig
 from masksift.config import RunConfig, dotted_keys, nearest
 from masksift.corrections.config import CorrectionsConfig
@@ -199,6 +201,10 @@ def _add_review(verbs: Any) -> None:
                          help=CompareConfig.model_fields["top"].description)  # fmt: skip
     _add_keys(compare, CompareConfig, [key for key in dotted_keys(CompareConfig) if key not in ("old", "new", "top")])
     compare.add_argument("--json", action="store_true", help="all of it as JSON")
+    check = _verb(verbs, "check", acts.check, "whether a complete run keeps limits; the exit code is 6 where not")
+    check.add_argument("complete", metavar="RUN", help="URL of a complete run")
+    _add_keys(check, CheckConfig, [key for key in dotted_keys(CheckConfig) if key != "run"])
+    check.add_argument("--json", action="store_true", help="all of it as JSON")
 
 
 def _add_exports(verbs: Any) -> None:

@@ -6,6 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,6 +31,7 @@ from masksift.sections import (
     SoftminSection,
     StorageSection,
     TccpSection,
+    amount_of,
 )
 from masksift.storage.access import Options
 from masksift.storage.overrides import Overrides
@@ -110,16 +112,9 @@ class RunConfig(Section):
         self.quarantine_limit(0)
         return self
 
-    def quarantine_limit(self, images: int) -> float:
+    def quarantine_limit(self, images: int) -> Fraction:
         """How many of `images` may be quarantined before the exit code says so."""
-        text = str(self.max_quarantined).strip()
-        found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
-        if not found or (not found[2] and "." in found[1]):
-            raise UsageError(
-                f"max_quarantined is {text!r}, which is no number of images and no share",
-                "when the exit code is 3 is not known", "Give a whole number of images, or a share such as '0.1%'",
-            )  # fmt: skip
-        return float(found[1]) * images / 100 if found[2] else float(found[1])
+        return amount_of("max_quarantined", self.max_quarantined, images, "images")
 
     def make_methods(self) -> tuple[Method, ...]:
         """The scores asked for, with their parameters."""

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
@@ -36,6 +37,7 @@ __all__ = [
     "SoftminSection",
     "StorageSection",
     "TccpSection",
+    "amount_of",
     "parse_bytes",
 ]
 
@@ -105,6 +107,22 @@ def parse_bytes(text: str | int) -> int:
         raise ValueError(f"{text!r} is no amount of memory; give one such as '4 GiB'")
     power = " KMGT".index(found[2].upper() or " ")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def amount_of(key: str, value: str | int, whole: int, things: str) -> Fraction:
+    """How many of ``whole`` things an amount is: a whole number, or a share such as `0.1%`. Raises UsageError.
+
+    >>> amount_of("max_quarantined", "0.5%", 1000, "images")
+    Fraction(5, 1)
+    """
+    text = str(value).strip()
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
+    if not found or (not found[2] and "." in found[1]):
+        raise UsageError(
+            f"{key} is {text!r}, which is no number of {things} and no share",
+            "what is too much is not known", f"Give a whole number of {things}, or a share such as '0.1%'",
+        )  # fmt: skip
+    return Fraction(found[1]) * whole / 100 if found[2] else Fraction(found[1])
 
 
 class Arrays(Section):

@@ -1,8 +1,7 @@
-"""In what two runs differ before any image is looked at: keys, sources, classes."""
+"""In what two runs differ before any image is looked at: keys and sources."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from masksift.config import dotted_keys
 from masksift.schema import DataSpec
 from masksift.storage.objects import local_path
 
-__all__ = ["class_changes", "key_differences", "same_sources", "source_differences"]
+__all__ = ["key_differences", "same_sources", "source_differences"]
 
 Row = dict[str, Any]
 
@@ -75,32 +74,3 @@ def _changes(old: DataSpec, new: DataSpec) -> Iterator[Row]:
             yield {"what": what, "old": before, "new": after}
     if not moved and old.facts != new.facts:
         yield {"what": "contents", "old": None, "new": None}
-
-
-def class_changes(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """The rows of both tables of class quality by name, those whose quality has changed most first; last those that
-    have none in one of them."""
-    sides = [dict(zip(_numbered([row["class_name"] for row in rows]), rows, strict=True)) for rows in (old, new)]
-
-    def row(key: tuple[str, int]) -> Row:
-        pair = [side.get(key) for side in sides]
-        before, after = ({} if one is None else one for one in pair)
-        known = before.get("quality") is not None and after.get("quality") is not None
-        return {
-            "class": key[0], "change": after["quality"] - before["quality"] if known else None,
-            **{f"{name}_{side}": one.get(name)
-               for side, one in (("old", before), ("new", after)) for name in ("pixels", "flagged", "quality")},
-        }  # fmt: skip
-
-    rows = [row(key) for key in dict.fromkeys([*sides[0], *sides[1]])]
-    return sorted(rows, key=lambda one: (one["change"] is None, -abs(one["change"] or 0.0)))
-
-
-def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
-    """The names, and the how manieth of its kind each is: two classes may be called the same."""
-    seen = Counter[str]()
-    numbered = []
-    for name in names:
-        numbered.append((name, seen[name]))
-        seen[name] += 1
-    return numbered

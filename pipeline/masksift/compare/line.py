@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from masksift.classes import class_changes
 from masksift.compare.config import RANK, CompareConfig
-from masksift.compare.differences import class_changes, key_differences, same_sources, source_differences
+from masksift.compare.differences import key_differences, same_sources, source_differences
 from masksift.complete import Complete, open_complete
 from masksift.errors import UsageError
 from masksift.results import ranking_parts
