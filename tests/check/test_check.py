@@ -59,7 +59,7 @@ def test_flagged_pixels_are_held_against_a_share_and_against_a_number(
     assert not found(capsys, 6, out, "--max-flagged", f"{99 * flagged / pixels:.6f}%")["passed"]
 
 
-def test_a_limit_in_per_cent_is_exact(tmp_path: Path) -> None:
+def test_a_limit_in_per_cent_is_exact() -> None:
     """0.07 x 100 is 7.000000000000001 in binary digits."""
     config = CheckConfig(run="r", max_drop_in_class_quality="7%")
     assert config.drop() == Fraction(7, 100)
