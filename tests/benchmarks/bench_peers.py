@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,9 +94,9 @@ def contend(name: str, folder: Path) -> Outcome:
 
 
 def _reason(log: Path) -> str:
-    """The last error that a log tells."""
-    lines = [line for line in log.read_text().splitlines() if "Error" in line or "Killed" in line]
-    return f"stops: {lines[-1].strip()[:80]}" if lines else "stops"
+    """The name of the last error that a log tells."""
+    names = re.findall(r"^(?:\w+\.)*_?(\w*Error|Killed)\b", log.read_text(), flags=re.MULTILINE)
+    return f"stops: {names[-1]}" if names else "stops"
 
 
 def agree(folder: Path, names: list[str]) -> None:
