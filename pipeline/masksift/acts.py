@@ -31,6 +31,7 @@ from masksift.simulate.config import SimulateConfig
 from masksift.sweep.config import SweepConfig
 
 if TYPE_CHECKING:
+    from masksift.progress import Reporter
     from masksift.run import Outcome
 
 __all__ = [
@@ -65,7 +66,8 @@ def run(words: argparse.Namespace) -> int:
     from masksift.progress import Reporter
     from masksift.run import run
 
-    return _tell(run(config, Reporter(words.log_format)), config)
+    report = Reporter(words.log_format)
+    return _tell(run(config, report), config, report)
 
 
 def score(words: argparse.Namespace) -> int:
@@ -87,7 +89,8 @@ def score(words: argparse.Namespace) -> int:
     if "executor.kind" in flags:  # where the first run was run says nothing of another place
         told = {**told, "executor": {}}
     config = resolve(told, flags)
-    return _tell(score_again(words.complete, config, Reporter(words.log_format)), config)
+    report = Reporter(words.log_format)
+    return _tell(score_again(words.complete, config, report), config, report)
 
 
 def report(words: argparse.Namespace) -> int:
@@ -99,17 +102,17 @@ def report(words: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(outcome: Outcome, config: RunConfig) -> int:
+def _tell(outcome: Outcome, config: RunConfig, report: Reporter) -> int:
     from masksift.summary import summary
 
     print(summary(outcome.record, config.out, options=config.options()))
     if outcome.exit_code == 3:
         counts, images = outcome.record["counts"], outcome.record["images"]
-        print(
-            f"masksift: {images - counts.get(SCORED, 0):,} of {images:,} images are quarantined, max_quarantined is "
+        report.warn(
+            f"{images - counts.get(SCORED, 0):,} of {images:,} images are quarantined, max_quarantined is "
             f"{config.max_quarantined}; all others are scored. See status and reason in {config.out}/images, or allow "
             "more with --max_quarantined.",
-            file=sys.stderr,
+            run_id=outcome.record["fingerprint"],
         )
     return outcome.exit_code
 

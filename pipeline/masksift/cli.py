@@ -35,6 +35,8 @@ from masksift.predict.config import PredictConfig
 from masksift.report.config import ReportConfig
 from masksift.simulate.config import SimulateConfig
 from masksift.sweep.config import SweepConfig
+from masksift.telemetry import run_of
+from masksift.telemetry.logs import JsonFormatter
 
 __all__ = ["entry", "main"]
 
@@ -120,24 +122,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     act: Callable[[argparse.Namespace], int] = words.act
     # What goes wrong on the cluster reaches the user as one sentence; dask's own account of it is in the workers' logs.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for_machines = getattr(words, "log_format", None) == "json"
+    if for_machines and logging.lastResort is not None:  # what is logged here too, where nobody has set up logging
+        logging.lastResort.setFormatter(JsonFormatter())
     try:
         return act(words)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as e:
         stopped = Interrupted("the run was interrupted", "what is done is kept", "The same command goes on from there")
-        print(f"masksift: {stopped}", file=sys.stderr)
-        return stopped.exit_code
+        return _complain(stopped, e, for_machines)
     except MasksiftError as e:
-        print(f"masksift: {e}", file=sys.stderr)
-        return e.exit_code
+        return _complain(e, e, for_machines)
     except Exception as e:
         failed = RunFailed(
             f"the run failed: {type(e).__name__}: {e}", "what is done is kept",
             "Mend the cause (MASKSIFT_TRACEBACK=1 shows where) and run the same command again",
         )  # fmt: skip
-        print(f"masksift: {failed}", file=sys.stderr)
+        code = _complain(failed, e, for_machines)
         if _wants_traceback():
             raise
-        return failed.exit_code
+        return code
+
+
+def _complain(told: MasksiftError, cause: BaseException, for_machines: bool) -> int:
+    """Say why there is no more to come; answers the exit code."""
+    if for_machines:
+        from masksift.progress import Reporter
+
+        of_run = {"run_id": run_id} if (run_id := run_of(cause)) else {}
+        Reporter("json").warn(str(told), event="failed", exit_code=told.exit_code, **of_run)
+    else:
+        print(f"masksift: {told}", file=sys.stderr)
+    return told.exit_code
 
 
 def _wants_traceback() -> bool:

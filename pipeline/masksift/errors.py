@@ -1,8 +1,11 @@
-"""Four exceptions, each with its sentence: the fact with its values, the consequence, the remedy."""
+"""Four exceptions, each with its sentence: the fact with its values, the consequence, the remedy; and what may be shown
+of those of others."""
 
 from __future__ import annotations
 
-__all__ = ["DataError", "Interrupted", "MasksiftError", "PlanRefused", "RunFailed", "UsageError"]
+import re
+
+__all__ = ["DataError", "Interrupted", "MasksiftError", "PlanRefused", "RunFailed", "UsageError", "cause_of"]
 
 
 class MasksiftError(Exception):
@@ -45,3 +48,9 @@ class RunFailed(MasksiftError):
 
 class Interrupted(RunFailed):
     """The run was asked to stop."""
+
+
+def cause_of(failure: BaseException) -> str:
+    """What a store's client calls its failure and says of it, cut before it quotes the request, keys and all."""
+    words = re.split(r"[\n{<\\]|, source:|Debug source| \(Caused by", str(failure), maxsplit=1)[0].strip(" .:;,")[:160]
+    return f"{type(failure).__name__}: {words}".rstrip(": ")

@@ -80,6 +80,13 @@ class Part:
         ]  # fmt: skip
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What is said of it where somebody watches: the numbers of its first and last image count from 0."""
+        block = self.block
+        images = {"first_image": block.start, "last_image": block.stop - 1}
+        return {"source": self.spec.name, "block": block.number, **images}
+
+    @property
     def evidence(self) -> Encoding:
         """The precision of its evidence."""
         return _evidence(self.spec, self.layout)

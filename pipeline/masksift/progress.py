@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from masksift.schema import Receipt
+from masksift.telemetry import logs, spans
 
 __all__ = ["Reporter", "Stage"]
 
@@ -82,6 +83,13 @@ class Reporter:
         elif self._form != "quiet":
             print(text, file=self._file, flush=True)
 
+    def warn(self, text: str, **facts: Any) -> None:
+        """What whoever started the command must know at its end, however little they want to hear of its progress."""
+        if self._form == "json":
+            self._write({"event": "warning", "message": text, **facts})
+        else:
+            print(f"masksift: {text}", file=self._file, flush=True)
+
     @contextmanager
     def stage(self, name: str, images: int = 0) -> Iterator[Stage]:
         """A stage over so many images, from its beginning to its end."""
@@ -98,7 +106,8 @@ class Reporter:
         elif self._form == "json":
             self._write({"event": "begin", **stage.facts()})
         try:
-            yield stage
+            with spans.of_stage(name):
+                yield stage
         finally:
             if self._bar is not None:
                 self._bar.stop()
@@ -127,4 +136,4 @@ class Reporter:
 
     def _write(self, facts: dict[str, Any]) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        print(json.dumps({"time": stamp, **facts}), file=self._file, flush=True)
+        print(json.dumps({"time": stamp, **logs.about(), **facts}), file=self._file, flush=True)

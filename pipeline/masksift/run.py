@@ -28,6 +28,7 @@ from masksift.storage.manifest import RECORD, Manifest
 from masksift.storage.objects import Folder, local_path
 from masksift.storage.pictures import pictures_of
 from masksift.storage.tables import hive_columns, read_table
+from masksift.telemetry import running
 from masksift.versions import versions
 
 __all__ = ["Outcome", "open_and_plan", "run", "score_again"]
@@ -50,7 +51,9 @@ def run(config: RunConfig, report: Reporter) -> Outcome:
     parts = _parts(config)
     if config.base is not None:
         report.say(f"{parts.kept_sources} of {len(parts.sources)} sources are taken over from {config.base}")
-    return _line(config, make_job(config, parts), parts, report, "run")
+    job = make_job(config, parts)
+    with running(job.fingerprint):
+        return _line(config, job, parts, report, "run")
 
 
 def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
@@ -62,7 +65,9 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
     layouts = [layout for _, layout in kept]
     plan = make_plan(sources, _settings(config), identity, layouts, _pictures(config, sources))
     parts = Parts.of_run(plan, sources, config.out, [home for home, _ in kept])
-    return _line(config, make_job(config, parts), parts, report, "score")
+    job = make_job(config, parts)
+    with running(job.fingerprint):
+        return _line(config, job, parts, report, "score")
 
 
 def open_and_plan(config: RunConfig) -> tuple[tuple[DataSpec, ...], Plan]:

@@ -28,6 +28,7 @@ from masksift.storage.objects import Folder
 from masksift.storage.planes import EVIDENCE, MASK, VOTES
 from masksift.storage.tables import write_table
 from masksift.tasks import PairCounts
+from masksift.telemetry import Watched
 
 __all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thresholds", "prepare", "rank", "score"]
 
@@ -137,11 +138,15 @@ def find_thresholds(
 ) -> tuple[Statistics, Thresholds]:  # fmt: skip
     """The global reduction, and the second look at evidence of more than 8 bits; or the ``frozen`` thresholds."""
     with report.stage("thresholds") as stage:
-        load = partial(tasks.load_statistics, job)
+        load = Watched(partial(tasks.load_statistics, job), job.fingerprint, "statistics")
         statistics = executor.reduce(load, parts, Statistics.merge, "statistics")
         thresholds = frozen or thresholds_of(statistics, tau, _SecondLook(job, parts, executor))
     account.add(stage.facts())
     return statistics, thresholds
+
+
+def _numbered(number: int) -> dict[str, Any]:
+    return {"block": number}
 
 
 @dataclass
@@ -154,12 +159,14 @@ class _SecondLook:
 
     def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         parts = self.parts.of(limits)
-        counted: int = self.executor.reduce(partial(tasks.count_block, self.job, limits), parts, add, "count")
+        count = Watched(partial(tasks.count_block, self.job, limits), self.job.fingerprint, "count")
+        counted: int = self.executor.reduce(count, parts, add, "count")
         return counted
 
     def cut(self, key: int) -> NDArray[np.int64]:
         parts = self.parts.of([Encoding("float32")])
-        return self.executor.reduce(partial(tasks.refine_block, self.job, key), parts, np.add, "refine")
+        refine = Watched(partial(tasks.refine_block, self.job, key), self.job.fingerprint, "refine")
+        return self.executor.reduce(refine, parts, np.add, "refine")
 
 
 def score(
@@ -168,7 +175,8 @@ def score(
     """Second pass: scores, issue masks and the table of images; answers the class pairs of the whole data set."""
     totals = _map(partial(tasks.score_block, job, thresholds), job, parts, executor, report, account, tasks.SCORE)
     account.counts.update(totals.counts)
-    return executor.reduce(partial(tasks.load_pairs, job), range(len(parts)), PairCounts.merge, "pairs")
+    load = Watched(partial(tasks.load_pairs, job), job.fingerprint, "pairs", _numbered)
+    return executor.reduce(load, range(len(parts)), PairCounts.merge, "pairs")
 
 
 def rank(
@@ -207,7 +215,7 @@ def _map(
     """Run one stage over all blocks. Raises RunFailed where a product is missing at its end."""
     totals = Totals()
     with report.stage(name, parts.images) as stage:
-        for receipt in executor.map(function, parts, name):
+        for receipt in executor.map(Watched(function, job.fingerprint, name), parts, name):
             totals.add(receipt)
             stage.advance(receipt)
             interruption.check()

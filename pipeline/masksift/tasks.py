@@ -42,6 +42,7 @@ from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder
 from masksift.storage.planes import CLASSES, EVIDENCE, MASK, VOTES, EvidenceArrays
 from masksift.storage.tables import images_schema, table_of, write_table
+from masksift.telemetry.logs import logger
 
 __all__ = [
     "PairCounts",
@@ -57,6 +58,10 @@ __all__ = [
 ]
 
 CONDENSE, SCORE = "condense", "score"
+NAMED = 10
+"""Quarantined images of a block that the log names: the table has all."""
+
+log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,22 @@ def condense_block(job: Job, part: Part) -> Receipt:
             behind(_write_planes, evidence, start, planes)
             verdicts += group_verdicts
             statistics = statistics.merge(group_statistics)
+    _say_quarantined(part, verdicts)
     receipt = Receipt(
         block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
         **used_by(*predictions, labels, evidence, manifest, puts=1), seconds=time.perf_counter() - started,
     )  # fmt: skip
     manifest.save(CONDENSE, part.place, condensed_product(statistics, verdicts, receipt))
     return replace(receipt, **used_by(*predictions, labels, evidence, manifest))
+
+
+def _say_quarantined(part: Part, verdicts: Sequence[Verdict]) -> None:
+    lost = [(i, verdict) for i, verdict in enumerate(verdicts, part.block.start) if verdict.status != SCORED]
+    for i, verdict in lost[:NAMED]:
+        facts = {"image": f"{part.spec.name}/{i}", "status": verdict.status, "reason": verdict.reason}
+        log.warning("image %(image)s is quarantined: %(status)s (%(reason)s)", facts, extra={"facts": facts})
+    if len(lost) > NAMED:
+        log.warning("%d more images of this block are quarantined", len(lost) - NAMED)
 
 
 def _write_planes(evidence: EvidenceArrays, start: int, planes: tuple[NDArray[Any], ...]) -> None:

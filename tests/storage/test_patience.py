@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from masksift.errors import cause_of
 from masksift.storage import patience
-from masksift.storage.patience import ATTEMPTS, Patience, Unanswered, cause_of
+from masksift.storage.patience import ATTEMPTS, Patience, Unanswered
 from sources import refuses
 
 

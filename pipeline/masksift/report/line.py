@@ -24,6 +24,7 @@ from masksift.stages import Account, Totals
 from masksift.storage.lease import Lease
 from masksift.storage.objects import join
 from masksift.storage.pictures import pictures_of
+from masksift.telemetry import Watched
 
 __all__ = ["make_report", "report_again"]
 
@@ -44,8 +45,9 @@ def make_report(
         chosen = choose(run, top)
         drawn: dict[int, Drawn] = {}
         without: dict[str, None] = {}
-        task = Drawing(run.job, pictures, run.keeps_evidence)
-        for answer in executor.map(partial(draw, task), list(_batches(run, chosen)), REPORT):
+        drawing = partial(draw, Drawing(run.job, pictures, run.keeps_evidence))
+        task = Watched(drawing, run.job.fingerprint, REPORT)
+        for answer in executor.map(task, list(_batches(run, chosen)), REPORT):
             drawn.update({one.number: one for one in answer.drawn})
             without.update({answer.without: None} if answer.without else {})
             totals.add(answer.receipt)

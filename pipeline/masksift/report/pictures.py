@@ -57,6 +57,12 @@ class Batch:
     part: Part
     picks: tuple[Pick, ...]
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is said of it where somebody watches."""
+        indices = [pick.index for pick in self.picks]
+        return {"source": self.part.spec.name, "first_image": min(indices), "last_image": max(indices)}
+
 
 @dataclass(frozen=True)
 class Drawing:

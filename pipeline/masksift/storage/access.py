@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from masksift.errors import UsageError
+from masksift.errors import UsageError, cause_of
 from masksift.plan import REQUESTS
-from masksift.storage.patience import SILENCE, Unanswered, cause_of
+from masksift.storage.patience import SILENCE, Unanswered
 
 __all__ = ["Endpoint", "Options", "capture", "is_s3", "options_of", "redacted", "unreachable"]
 

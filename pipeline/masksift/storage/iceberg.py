@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from masksift.errors import MasksiftError, RunFailed, UsageError
+from masksift.errors import MasksiftError, RunFailed, UsageError, cause_of
 from masksift.storage.access import redacted
 from masksift.storage.objects import local_path
-from masksift.storage.patience import ATTEMPTS, cause_of
+from masksift.storage.patience import ATTEMPTS
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

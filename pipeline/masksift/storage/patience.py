@@ -8,19 +8,22 @@ switched off: they count nowhere, and each client has other rules.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import obstore.exceptions as obstore_says
 
-from masksift.errors import RunFailed
+from masksift.errors import RunFailed, cause_of
+from masksift.telemetry.logs import logger
 
-__all__ = ["ATTEMPTS", "AT_FIRST", "Patience", "Unanswered", "cause_of"]
+__all__ = ["ATTEMPTS", "AT_FIRST", "Patience", "Unanswered"]
 
 T = TypeVar("T")
+
+log = logger(__name__)
 
 ATTEMPTS = 12
 """Times that a request is made, at most: half a minute at least, in which a server starts again."""
@@ -33,6 +36,9 @@ half is waited, so that a thousand workers do not come back at once (Brooker 201
 SILENCE = 20.0
 """Seconds without an answer after which a request is given up. The next time it is twice as long: what is large takes
 its time."""
+
+WORRYING = 4
+"""Failed attempts at one request from which on the log warns: stores are slow for a moment every day."""
 
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError, obstore_says.NotFoundError,
            obstore_says.AlreadyExistsError, obstore_says.PreconditionError)  # fmt: skip
@@ -98,10 +104,7 @@ class Patience:
             ) from error
         self.repeated += 1
         most = min(LONGEST, PAUSE * 2 ** (attempt - 1))
-        return random.uniform(most / 2, most)
-
-
-def cause_of(failure: BaseException) -> str:
-    """What a client calls its failure and says of it, cut before it quotes the request, keys and all."""
-    words = re.split(r"[\n{<\\]|, source:|Debug source| \(Caused by", str(failure), maxsplit=1)[0].strip(" .:;,")[:160]
-    return f"{type(failure).__name__}: {words}".rstrip(": ")
+        pause = random.uniform(most / 2, most)
+        level = logging.WARNING if attempt >= WORRYING else logging.INFO
+        log.log(level, "attempt %d at %s failed (%s): again in %.1f s", attempt, what, said, pause)
+        return pause
