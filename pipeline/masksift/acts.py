@@ -178,6 +178,11 @@ def plan(words: argparse.Namespace) -> int:
 
     config = _config(words)
     sources, plan = open_and_plan(config)
+    if words.k8s:  # the pods are made as large as the plan needs: there is nothing to refuse
+        from masksift.kubernetes import component
+
+        print(component(plan, config.executor.workers))
+        return 0
     section, prices = config.executor, (config.storage.price_reads, config.storage.price_writes)
     limit = memory_limit(section.kind, workers=section.worker_count, memory=section.memory_bytes)
     print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
