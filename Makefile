@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-fast lint readers bench bench-quick lock clean
+.PHONY: setup demo test test-fast lint readers workflows bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,13 @@ readers: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-readers
 	$(BIN)/uv pip install --quiet --python .venv-readers/bin/python --require-hashes --requirement deploy/requirements-readers.txt
 
+# Airflow and Dagster, which run the examples of deploy/workflows in their tests: each has its own idea of every version.
+workflows: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-airflow
+	$(BIN)/uv pip install --quiet --python .venv-airflow/bin/python --require-hashes --requirement deploy/requirements-airflow.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-dagster
+	$(BIN)/uv pip install --quiet --python .venv-dagster/bin/python --require-hashes --requirement deploy/requirements-dagster.txt
+
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py
 
@@ -56,6 +63,10 @@ lock:
 		--group build --output-file deploy/requirements-build.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group readers --output-file deploy/requirements-readers.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--group airflow --output-file deploy/requirements-airflow.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--group dagster --output-file deploy/requirements-dagster.txt
 
 clean:
-	rm -rf .venv .venv-readers demo-run bench-run
+	rm -rf .venv .venv-readers .venv-airflow .venv-dagster demo-run bench-run

@@ -54,10 +54,14 @@ def take_over(
     record: Mapping[str, Any] | None, sources: Sequence[DataSpec], settings: Settings
 ) -> list[Kept | None]:  # fmt: skip
     """What of the sources is condensed already: by writers at inference time, or by the complete run of the ``record``,
-    as they are now, by their metadata and the contents of their chunks, and with the same precision and lattice. None
-    for all others."""
+    as they are now, by their metadata and the contents of their chunks, by the same version, and with the same
+    precision and lattice. None for all others."""
     known: dict[str, Kept] = {}
-    if record is not None and record["configuration"]["tccp"]["lattice"] == settings.lattice:
+    if (
+        record is not None
+        and record["versions"]["masksift"] == version("masksift")
+        and record["configuration"]["tccp"]["lattice"] == settings.lattice
+    ):
         known = {_essence(spec): kept for spec, kept in condensed_by(record)}
     found: list[Kept | None] = []
     for spec in sources:

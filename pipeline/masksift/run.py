@@ -83,6 +83,8 @@ def _parts(config: RunConfig) -> Parts:
     kept = increments.take_over(record, sources, _settings(config))
     layouts = [None if one is None else one[1] for one in kept]
     identity, pictures = _identity(config, sources), _pictures(config, sources)
+    if not any(one and not source.written for one, source in zip(kept, sources, strict=True)):
+        identity["configuration"]["base"] = None  # with or without a base that gives nothing, it is the same run
     plan = make_plan(sources, _settings(config), identity, layouts, pictures)
     return Parts.of_run(plan, sources, config.out, [None if one is None else one[0] for one in kept])
 

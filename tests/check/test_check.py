@@ -78,6 +78,14 @@ def test_quarantined_images_are_counted_and_named(folder: Path, capsys: pytest.C
     assert found(capsys, 0, folder / "old", "--max-quarantined", 0)["quarantined"] == []
 
 
+def test_what_a_workflow_notes_down_of_a_run_stands_beside_the_limits(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, kept = found(capsys, 0, folder / "new", "--max-quarantined", "100%"), record(folder / "new")
+    for name in ("fingerprint", "started", "finished", "seconds", "images", "flagged_pixels", "bytes_read", "retries"):
+        assert told[name] == kept[name], name
+
+
 def test_the_class_that_lost_most_decides(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = quality(folder / "old"), quality(folder / "new")
     drops = {name: Fraction(*new[name]) - Fraction(*old[name]) for name in old}

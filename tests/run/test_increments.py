@@ -158,6 +158,36 @@ def test_a_base_that_kept_no_evidence_is_refused(tmp_path: Path, capsys: pytest.
     assert "was run with evidence.keep = false" in complaint(capsys)
 
 
+def test_a_base_that_gives_nothing_decides_nothing(tmp_path: Path) -> None:
+    """A night that is run again, once yesterday's results are there, is the run that it was."""
+    for number in (1, 2):
+        day(tmp_path, number)
+    today = run(tmp_path, [2], "today")
+    before = (today / "run.json").read_bytes()
+    run(tmp_path, [2], "today", "--base", run(tmp_path, [1], "yesterday"))
+    assert (today / "run.json").read_bytes() == before
+
+
+def test_a_base_that_gives_something_is_a_part_of_what_the_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day(tmp_path, 1)
+    base, out = run(tmp_path, [1], "base"), run(tmp_path, [1], "out")
+    capsys.readouterr()
+    words = ("--source", tmp_path / "dt=2026-11-01", "--out", out, "--base", base)
+    assert masksift("run", *words) == UsageError.exit_code
+    assert "out holds another run (base was not set, is" in complaint(capsys)
+
+
+def test_what_another_version_has_condensed_is_condensed_again(tmp_path: Path) -> None:
+    day(tmp_path, 1)
+    base = run(tmp_path, [1], "base")
+    told = record(base)
+    told["versions"]["masksift"] = "0.0.1"
+    (base / "run.json").write_text(json.dumps(told))
+    assert record(run(tmp_path, [1], "found", "--base", base))["kept_sources"] == 0
+
+
 @pytest.mark.parametrize("key", ["--base", "--thresholds_from"])
 def test_a_run_that_is_not_complete_is_refused(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     day(tmp_path, 1)

@@ -22,13 +22,16 @@ __all__ = ["check"]
 
 Row = dict[str, Any]
 
+_FACTS = ("fingerprint", "started", "finished", "seconds", "images", "flagged_pixels", "bytes_read", "retries")
+"""What a workflow notes down of a run, from its record."""
+
 
 def check(config: CheckConfig) -> Row:
     """What each limit allows and what the run has; ``passed``: whether it keeps all of them. Raises UsageError where
     there is no complete run, or nothing that its class quality can be held against."""
     run = open_complete(config.run, config.storage)
     classes = read_table(run.folder, "class_quality.parquet").to_pylist()
-    found: Row = {"run": config.run, "fingerprint": run.record["fingerprint"], "finished": run.record["finished"]}
+    found: Row = {"run": config.run, **{name: run.record[name] for name in _FACTS}}
     limits: list[Row] = []
     if config.max_flagged is not None:
         limits.append(_flagged(config.max_flagged, run, classes))

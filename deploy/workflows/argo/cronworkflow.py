@@ -1,0 +1,212 @@
+"""Writes `cronworkflow.yaml` beside itself: the night's work as an Argo CronWorkflow (`pip install 'hera[yaml]'`).
+
+Names of secrets, config maps and service accounts are those of the manifests for Kubernetes; the run is submitted to
+the Dask cluster that the run's TOML file names. A pod's exit code is masksift's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hera.workflows import (
+    ConfigMapVolume,
+    Container,
+    CronWorkflow,
+    EmptyDirVolume,
+    Env,
+    Parallel,
+    Parameter,
+    Resources,
+    RetryStrategy,
+    SecretVolume,
+    Step,
+    Steps,
+)
+from hera.workflows.models import (
+    Backoff,
+    Capabilities,
+    ContinueOn,
+    ExecutorConfig,
+    Metadata,
+    Mutex,
+    PodSecurityContext,
+    SeccompProfile,
+    SecurityContext,
+    Synchronization,
+    TTLStrategy,
+    ValueFrom,
+)
+
+IMAGE = "masksift:0.2.0"
+CONFIG = "/etc/masksift/run/run.toml"
+USER = 10001
+HEADER = "# Written by cronworkflow.py: change that, and run it again.\n"
+
+# The day of the data is the one before the workflow was made, unless it is given; its base is the day before that,
+# where that is complete (2: it is not).
+DAY = """set -eu
+day=${DAY:-$(date -u -d "@$((CREATED - 86400))" +%F)}
+before=$QUALITY/dt=$(date -u -d "$day 1 day ago" +%F)
+code=0
+masksift check "$before" --max-quarantined 100% --top 0 || code=$?
+case $code in
+    0) base=$before ;;
+    2) base= ;;
+    *) exit "$code" ;;
+esac
+printf %s "$day" >/scratch/day
+printf %s "$base" >/scratch/base
+"""
+
+# 3 is complete as well, and a step that fails would stop those after it: the code goes on as a parameter.
+RUN = f"""set -eu
+code=0
+masksift run {CONFIG} --source "$SOURCE" --out "$OUT" ${{BASE:+--base "$BASE"}} --log-format json || code=$?
+case $code in
+    0 | 3) printf %s "$code" >/scratch/code ;;
+    *) exit "$code" ;;
+esac
+"""
+
+CHECK = """set -eu
+exec masksift check "$OUT" --max-flagged "$MAX_FLAGGED" --max-quarantined "$MAX_QUARANTINED" \\
+    ${BASE:+--base "$BASE" --max-drop-in-class-quality "$MAX_DROP"}
+"""
+
+
+def given(name: str) -> str:
+    """A parameter of the workflow."""
+    return f"{{{{workflow.parameters.{name}}}}}"
+
+
+def had(name: str) -> str:
+    """An input of a template."""
+    return f"{{{{inputs.parameters.{name}}}}}"
+
+
+def of_step(step: str, name: str) -> str:
+    """An output of an earlier step."""
+    return f"{{{{steps.{step}.outputs.parameters.{name}}}}}"
+
+
+SOURCE = f"{given('source')}/dt={had('day')}/site=*"
+OUT = f"{given('quality')}/dt={had('day')}"
+
+
+def masksift(
+    name: str, args: Sequence[str], inputs: Sequence[str] = (), outputs: Sequence[str] = (),
+    env: dict[str, str] | None = None, memory: str = "1Gi", scratch: str = "1Gi", **more: Any,
+) -> Container:  # fmt: skip
+    """One step: the image as the manifests of the client have it. ``outputs``: parameters that it leaves as files."""
+    told = {
+        "DASK_CONFIG": "/etc/dask",
+        "DASK_TEMPORARY_DIRECTORY": "/scratch",
+        "HOME": "/scratch",
+        "TMPDIR": "/scratch",
+    }
+    return Container(
+        name=name,
+        image=IMAGE,
+        command=["/usr/local/bin/entrypoint"],  # named, so that Argo need not ask the registry for it
+        args=list(args),
+        inputs=[Parameter(name=one) for one in inputs],
+        outputs=[Parameter(name=one, value_from=ValueFrom(path=f"/scratch/{one}")) for one in outputs],
+        env=[Env(name=key, value=value) for key, value in (told | (env or {})).items()],
+        resources=Resources(
+            cpu_request="1", cpu_limit="2", memory_request=memory, memory_limit=memory,
+            ephemeral_request=scratch, ephemeral_limit=scratch,
+        ),
+        security_context=SecurityContext(
+            allow_privilege_escalation=False, read_only_root_filesystem=True, capabilities=Capabilities(drop=["ALL"])
+        ),
+        volumes=[
+            ConfigMapVolume(name="masksift-run", mount_path="/etc/masksift/run", read_only=True),
+            ConfigMapVolume(name="masksift-dask", mount_path="/etc/dask", read_only=True),
+            SecretVolume(name="tls", secret_name="masksift-tls", mount_path="/etc/masksift/tls", read_only=True,
+                         default_mode=0o440),
+            EmptyDirVolume(name="scratch", mount_path="/scratch", size_limit=scratch),
+        ],
+        # 5 goes on from where it was; -1 is a pod that was lost before it had an exit code
+        retry_strategy=RetryStrategy(
+            limit="3", retry_policy="Always", expression="asInt(lastRetry.exitCode) in [5, -1]",
+            backoff=Backoff(duration="5m", factor="2", max_duration="2h"),
+        ),
+        **more,
+    )  # fmt: skip
+
+
+def nightly() -> CronWorkflow:
+    """Every night at two (UTC), the labels of the day before."""
+    with CronWorkflow(
+        name="masksift-nightly",
+        namespace="masksift",
+        labels={"app.kubernetes.io/name": "masksift"},
+        schedules=["0 2 * * *"],
+        timezone="Etc/UTC",
+        concurrency_policy="Forbid",
+        starting_deadline_seconds=3600,
+        successful_jobs_history_limit=7,
+        failed_jobs_history_limit=7,
+        entrypoint="night",
+        active_deadline_seconds=12 * 3600,
+        # days that are submitted by hand wait for each other, too
+        synchronization=Synchronization(mutexes=[Mutex(name="masksift-nightly")]),
+        ttl_strategy=TTLStrategy(seconds_after_completion=7 * 86400),
+        service_account_name="masksift",
+        automount_service_account_token=False,
+        executor=ExecutorConfig(service_account_name="masksift-argo"),  # see access.yaml
+        security_context=PodSecurityContext(
+            run_as_non_root=True, run_as_user=USER, run_as_group=USER, fs_group=USER,
+            seccomp_profile=SeccompProfile(type="RuntimeDefault"),
+        ),
+        pod_metadata=Metadata(
+            labels={"app.kubernetes.io/name": "masksift", "app.kubernetes.io/component": "client"}
+        ),
+        arguments=[
+            Parameter(name="source", value="s3://lake/seg"),
+            Parameter(name="quality", value="s3://lake/quality"),
+            Parameter(name="day", value="", description="YYYY-MM-DD; empty: the day before the workflow was made"),
+            Parameter(name="max-flagged", value="5%"),
+            Parameter(name="max-quarantined", value="1%"),
+            Parameter(name="max-drop", value="5%"),
+        ],
+    ) as workflow:  # fmt: skip
+        day = masksift(
+            "day", ["sh", "-c", DAY], outputs=["day", "base"], active_deadline_seconds=3600,
+            env={"DAY": given("day"), "CREATED": "{{workflow.creationTimestamp.s}}", "QUALITY": given("quality")},
+        )  # fmt: skip
+        plan = masksift(
+            "plan", ["masksift", "plan", CONFIG, "--source", SOURCE, "--out", OUT], inputs=["day"],
+            active_deadline_seconds=3600,
+        )  # fmt: skip
+        run = masksift(
+            "run", ["sh", "-c", RUN], inputs=["day", "base"], outputs=["code"], memory="3Gi", scratch="6Gi",
+            env={"SOURCE": SOURCE, "OUT": OUT, "BASE": had("base")},
+        )  # fmt: skip
+        left_out = masksift(
+            "left-out", ["masksift", "check", OUT, "--max-quarantined", "0", "--top", "20"], inputs=["day"],
+            active_deadline_seconds=3600,
+        )  # fmt: skip
+        check = masksift(
+            "check", ["sh", "-c", CHECK], inputs=["day", "base"], active_deadline_seconds=3600,
+            env={"OUT": OUT, "BASE": had("base"), "MAX_FLAGGED": given("max-flagged"),
+                 "MAX_QUARANTINED": given("max-quarantined"), "MAX_DROP": given("max-drop")},
+        )  # fmt: skip
+        of_day = {"day": of_step("day", "day")}
+        with_base = of_day | {"base": of_step("day", "base")}
+        with Steps(name="night"):
+            Step(name="day", template=day)
+            Step(name="plan", template=plan, arguments=of_day)
+            Step(name="run", template=run, arguments=with_base)
+            with Parallel():
+                # its log is the table of the images that were left out; it fails, and stops nothing
+                Step(name="left-out", template=left_out, arguments=of_day, when=f"{of_step('run', 'code')} == 3",
+                     continue_on=ContinueOn(failed=True))  # fmt: skip
+                Step(name="check", template=check, arguments=with_base)
+    return workflow
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".yaml").write_text(HEADER + nightly().to_yaml())
