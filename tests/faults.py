@@ -36,6 +36,7 @@ class Proxy:
 
     upstream: int
     faults: Faults
+    host: str = "127.0.0.1"
     port: int = 0
     methods: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
@@ -47,7 +48,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def _lot(self) -> str:
         """What becomes of the next request."""
@@ -112,12 +113,12 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextmanager
-def proxy(upstream: int, faults: Faults) -> Iterator[Proxy]:
-    """The proxy before the server on that port of this machine, in a thread of its own."""
-    made, loop, ready = Proxy(upstream, faults), asyncio.new_event_loop(), threading.Event()
+def proxy(upstream: int, faults: Faults, host: str = "127.0.0.1") -> Iterator[Proxy]:
+    """The proxy at an address of this machine, before the server on that port of it, in a thread of its own."""
+    made, loop, ready = Proxy(upstream, faults, host), asyncio.new_event_loop(), threading.Event()
 
     async def begin() -> None:
-        listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+        listening = await asyncio.start_server(made.serve, host, 0)
         made.port = listening.sockets[0].getsockname()[1]
         ready.set()
 

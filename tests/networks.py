@@ -1,0 +1,129 @@
+"""Where pods live in tests: addresses of loopback, or network namespaces on a bridge, whose links can be cut."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+import pytest
+
+__all__ = ["Bridge", "Loopback", "Network"]
+
+
+class Network(Protocol):
+    """Every pod has an address of its own, as in Kubernetes, so that all may listen at the same ports."""
+
+    def address(self, name: str) -> str:
+        """Of a pod, or of a service: that of the pod behind it, which may come later."""
+        ...
+
+    def join(self, pod: str, address: str) -> None:
+        """A new pod with an address that has been asked for."""
+        ...
+
+    def within(self, pod: str, words: Sequence[str]) -> list[str]:
+        """The words that run a command in a pod."""
+        ...
+
+
+@dataclass
+class Loopback:
+    """Addresses of the loopback network. What would listen at every address listens at the pod's: in a container there
+    is no other, but here all pods share the machine's."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    pods: dict[str, str] = field(default_factory=dict)
+    block: str = field(default_factory=lambda: f"127.{64 + secrets.randbelow(128)}.{secrets.randbelow(256)}")
+
+    def address(self, name: str) -> str:
+        return self.names.setdefault(name, f"{self.block}.{len(self.names) + 2}")
+
+    def join(self, pod: str, address: str) -> None:
+        self.pods[pod] = address
+
+    def within(self, pod: str, words: Sequence[str]) -> list[str]:
+        address = self.pods[pod]
+        here = [re.sub(r"^(0\.0\.0\.0)?(?=:\d+$)|^0\.0\.0\.0$", address, word) for word in words]
+        if here[:1] == ["dask"] and "--host" not in here:
+            here += ["--host", address]
+        return here
+
+
+@dataclass
+class Bridge:
+    """Every pod in a network namespace, with a link to a bridge, at which this machine has the first address."""
+
+    name: str = field(default_factory=lambda: f"ms{secrets.token_hex(3)}")
+    block: str = field(default_factory=lambda: f"198.18.{secrets.randbelow(256)}")  # kept for tests of networks
+    names: dict[str, str] = field(default_factory=dict)
+    pods: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def gateway(self) -> str:
+        """The address of this machine."""
+        return f"{self.block}.1"
+
+    def __enter__(self) -> Self:
+        if shutil.which("ip") is None or os.geteuid() != 0:
+            pytest.skip("network namespaces need root and iproute2")
+        try:
+            _ip("link", "add", self.name, "type", "bridge")
+            _ip("address", "add", f"{self.gateway}/24", "dev", self.name)
+            _ip("link", "set", self.name, "up")
+            self.join("first", f"{self.block}.254")  # whether it can be done is known before there is anything to undo
+        except subprocess.CalledProcessError as e:
+            self._remove()
+            pytest.skip(f"network namespaces are not permitted here: {e.stderr.strip()}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        """What has been made, by name; a namespace takes both ends of its link along."""
+        for pod in self.pods:
+            subprocess.run(["ip", "netns", "delete", self._namespace(pod)], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "delete", self.name], capture_output=True, check=False)
+
+    def address(self, name: str) -> str:
+        return self.names.setdefault(name, f"{self.block}.{len(self.names) + 2}")
+
+    def join(self, pod: str, address: str) -> None:
+        self.pods[pod] = len(self.pods)
+        namespace, link = self._namespace(pod), self._link(pod)
+        _ip("netns", "add", namespace)
+        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+        _ip("link", "set", link, "master", self.name, "up")
+        _ip("-n", namespace, "address", "add", f"{address}/24", "dev", "eth0")
+        _ip("-n", namespace, "link", "set", "eth0", "up")
+        _ip("-n", namespace, "link", "set", "lo", "up")
+
+    def within(self, pod: str, words: Sequence[str]) -> list[str]:
+        return [shutil.which("ip") or "ip", "netns", "exec", self._namespace(pod), *words]
+
+    def cut(self, pod: str) -> None:
+        """As if the cable were pulled: nobody is told."""
+        _ip("link", "set", self._link(pod), "down")
+
+    def mend(self, pod: str) -> None:
+        """Plug it in again."""
+        _ip("link", "set", self._link(pod), "up")
+
+    def _namespace(self, pod: str) -> str:
+        return f"{self.name}-{self.pods[pod]}"
+
+    def _link(self, pod: str) -> str:
+        return f"{self.name}v{self.pods[pod]}"
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
