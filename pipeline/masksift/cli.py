@@ -30,6 +30,7 @@ from masksift.export import FORMATS
 from masksift.export.config import config_of
 from masksift.ingest.config import IngestConfig
 from masksift.interruption import ignore, install
+from masksift.letters import shown
 from masksift.look.config import ShowConfig, TopConfig
 from masksift.predict.config import PredictConfig
 from masksift.report.config import ReportConfig
@@ -151,7 +152,7 @@ def _complain(told: MasksiftError, cause: BaseException, for_machines: bool) -> 
         of_run = {"run_id": run_id} if (run_id := run_of(cause)) else {}
         Reporter("json").warn(str(told), event="failed", exit_code=told.exit_code, **of_run)
     else:
-        print(f"masksift: {told}", file=sys.stderr)
+        print(f"masksift: {shown(str(told))}", file=sys.stderr)
     return told.exit_code
 
 

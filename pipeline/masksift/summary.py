@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from masksift.gallery import PAGE, REPORT
+from masksift.letters import shown
 from masksift.plan import Plan, format_bytes
 from masksift.schema import SCORED, DataSpec
 from masksift.storage.objects import Folder, join
@@ -23,11 +24,12 @@ def summary(
     """A run's outcome: the worst images (with a note on those that `notes` names), the counts, and where the results
     lie; ``options``: what `out` is reached by."""
     worst = read_table(Folder(out, options or {}), "ranking/part-000000.parquet").slice(0, top).to_pylist()
-    width = max([len(row["image_id"]) for row in worst], default=5)
+    ids = [shown(row["image_id"]) for row in worst]
+    width = max(map(len, ids), default=5)
     lines = [f"{'rank':>5}  {'image':<{width}}  {record['configuration']['rank_by']}"] if worst else []
-    for row in worst:
+    for row, image_id in zip(worst, ids, strict=True):
         note = (notes or {}).get(row["image_id"], "")
-        lines.append(f"{row['rank']:>5}  {row['image_id']:<{width}}  {row['score']:.4f}  {note}".rstrip())
+        lines.append(f"{row['rank']:>5}  {image_id:<{width}}  {row['score']:.4f}  {note}".rstrip())
     counts = record["counts"]
     lines += [""] if worst else []
     lines.append(

@@ -8,6 +8,7 @@ from typing import Any
 
 from masksift.aligned import aligned, many
 from masksift.compare.config import RANK
+from masksift.letters import shown
 from masksift.schema import SCORED
 
 __all__ = ["text_of"]
@@ -46,11 +47,11 @@ def _differences(found: Row) -> Iterator[str]:
     for one in sources["changed"]["first"]:
         what = {"place": "source", "images": "images of", "labels": "labels of", "contents": "contents of"}[one["what"]]
         told = "changed" if one["what"] == "contents" else f"{one['old']} -> {one['new']}"
-        lines.append(f"{what} {one['name']}: {told}")
+        lines.append(f"{what} {shown(one['name'])}: {told}")
     lines += _more(sources["changed"])
     for side in SIDES:
         alone = sources[f"only_{side}"]
-        lines += [f"source {name}: in the {side} run alone" for name in alone["first"]] + _more(alone)
+        lines += [f"source {shown(name)}: in the {side} run alone" for name in alone["first"]] + _more(alone)
     yield "what differs:" if lines else "what differs: no key and no source"
     yield from (f"  {line}" for line in lines)
 
@@ -61,11 +62,11 @@ def _more(some: Row) -> list[str]:
 
 
 def _classes(classes: Sequence[Row]) -> Iterator[str]:
-    rows = [("class", "pixels", "flagged before", "after", "quality before", "after", "change")]
+    rows: list[tuple[str, ...]] = [("class", "pixels", "flagged before", "after", "quality before", "after", "change")]
     for one in classes:
         pixels = one["pixels_old"] if one["pixels_new"] is None else one["pixels_new"]
         rows.append(
-            (one["class"], f"{pixels:,}", *(_count(one[f"flagged_{side}"]) for side in SIDES),
+            (shown(one["class"]), f"{pixels:,}", *(_count(one[f"flagged_{side}"]) for side in SIDES),
              *(_score(one[f"quality_{side}"]) for side in SIDES), _signed(one["change"]))
         )  # fmt: skip
     yield "classes, those that have changed most first (quality: share of the pixels that are not flagged):"
@@ -91,7 +92,7 @@ def _pairing(found: Row) -> Iterator[str]:
     if images["renamed"]:
         yield f"{many(images['renamed'], 'image')} at the same place with another id: see that they are the same"
     if twice := images["ids_that_occur_twice"]:
-        named = ", ".join(images["the_first_of_them"])
+        named = ", ".join(map(shown, images["the_first_of_them"]))
         yield f"{many(twice, 'id')} of several images: left out, since nothing tells which is which ({named})"
 
 
@@ -99,14 +100,14 @@ def _changed(found: Row, way: str, words: str) -> Iterator[str]:
     rows = found[way]
     if not rows:
         return
-    shown = found["shown"]
+    score = found["shown"]
     head = ["image", "source", "rank before", "after", "seen before", "after"]
-    head += [f"{shown} before", "after"] if shown else []
+    head += [f"{score} before", "after"] if score else []
     lines = [head]
     for one in rows:
-        cells = [one["image_id"], f"{one['source']}/{one['index']}", f"{one['old_rank']:,}", f"{one['new_rank']:,}"]
+        cells = [*_named(one), f"{one['old_rank']:,}", f"{one['new_rank']:,}"]
         cells += [f"{one[f'{side}_percentile']:.1f} %" for side in SIDES]
-        lines.append(cells + ([_score(one[f"{side}_score"]) for side in SIDES] if shown else []))
+        lines.append(cells + ([_score(one[f"{side}_score"]) for side in SIDES] if score else []))
     yield f"most changed in {found['by']}, {words} (seen: share of the ranking that is reviewed up to it):"
     yield from aligned(lines, left=2)
 
@@ -116,8 +117,7 @@ def _quarantined(found: Row, side: str) -> Iterator[str]:
     if count:
         yield f"{many(count, 'image')} quarantined in the {side} run alone:"
         rows = found[f"quarantined_in_{side}"]
-        yield from aligned([(one["image_id"], f"{one['source']}/{one['index']}", f"{one['status']}: {one['reason']}")
-                            for one in rows], left=3)  # fmt: skip
+        yield from aligned([(*_named(one), f"{one['status']}: {shown(one['reason'] or '')}") for one in rows], left=3)
         yield from _rest(count, rows)
 
 
@@ -126,10 +126,13 @@ def _only(found: Row, side: str) -> Iterator[str]:
     if count:
         yield f"{many(count, 'image')} in the {side} run alone:"
         rows = found[f"only_{side}"]
-        yield from aligned(
-            [(one["image_id"], f"{one['source']}/{one['index']}", one["status"]) for one in rows], left=3
-        )
+        yield from aligned([(*_named(one), one["status"]) for one in rows], left=3)
         yield from _rest(count, rows)
+
+
+def _named(one: Row) -> tuple[str, str]:
+    """An image by its id and its place."""
+    return shown(one["image_id"]), f"{shown(one['source'])}/{one['index']}"
 
 
 def _rest(count: int, rows: Sequence[Row]) -> Iterator[str]:

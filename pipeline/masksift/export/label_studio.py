@@ -48,7 +48,7 @@ def _images_at(config: LabelStudioConfig) -> str:
 
 def _task(image: Image, url: str, classes: tuple[str, ...], run: str) -> dict[str, Any]:
     return {
-        "data": {"image": url, **image.facts},
+        "data": {**image.facts, "image": url},  # a part `image=` of a path is none
         "predictions": [
             {
                 "model_version": f"masksift {run[:12]}",

@@ -25,6 +25,7 @@ from masksift.ingest.presets import PRESETS
 from masksift.ingest.record import RECORD, Record
 from masksift.ingest.shards import Job, Shard, write_shard
 from masksift.ingest.survey import Survey, survey
+from masksift.letters import shown
 from masksift.plan import refuse_small_workers
 from masksift.progress import Reporter
 from masksift.storage.objects import join, local_path
@@ -174,7 +175,7 @@ def _text(config: IngestConfig, inputs: Inputs, facts: Survey, job: Job) -> str:
         lines.append(f"{inputs.passed_over:,} label files of other forms are passed over")
     for side, names in inputs.unmatched.items():
         more = ", ..." if len(names) > SHOWN else ""
-        lines.append(f"without a partner: {len(names):,} {side} ({', '.join(names[:SHOWN])}{more})")
+        lines.append(f"without a partner: {len(names):,} {side} ({', '.join(map(shown, names[:SHOWN]))}{more})")
     if inputs.unmatched:
         lines.append(f"all of them: {join(config.out, RECORD)}")
     return "\n".join([*lines, f"source: {config.out}"])

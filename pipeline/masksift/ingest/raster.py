@@ -29,6 +29,9 @@ RASTERS = (".png", ".tif", ".tiff")
 """Formats that keep every number."""
 PICTURES = (*RASTERS, ".jpg", ".jpeg", ".bmp", ".webp")
 
+_DECODERS = ("PNG", "TIFF", "JPEG", "BMP", "WEBP")
+"""Who may look at a file. Pillow goes by its content, and starts Ghostscript for PostScript that is called `.png`."""
+
 Image.MAX_IMAGE_PIXELS = None  # the files are the user's own: a mask of 20,000 x 20,000 is no attack
 
 _WIDENED = {"L;2": 85, "L;4": 17}
@@ -111,7 +114,7 @@ def smooth(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 def _opened(url: str, options: Mapping[str, Any]) -> Iterator[Image.Image]:
     """An image of which nothing but the header is read yet; what cannot be decoded is said with the file."""
     try:
-        with open_file(url, options) as file, Image.open(file) as image:
+        with open_file(url, options) as file, Image.open(file, formats=_DECODERS) as image:
             yield image
     except MasksiftError:
         raise

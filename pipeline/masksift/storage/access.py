@@ -17,7 +17,16 @@ from masksift.errors import UsageError, cause_of
 from masksift.plan import REQUESTS
 from masksift.storage.patience import SILENCE, Unanswered
 
-__all__ = ["Endpoint", "Options", "capture", "is_s3", "options_of", "redacted", "unreachable"]
+__all__ = [
+    "Endpoint",
+    "Options",
+    "capture",
+    "is_s3",
+    "options_of",
+    "redacted",
+    "refuse_password",
+    "unreachable",
+]
 
 CONNECT = 5
 """Seconds in which a connection must stand."""
@@ -62,6 +71,16 @@ def redacted(uri: str) -> str:
     return re.sub(r"\?\S+", "?***", re.sub(r"//.*@", "//***@", uri))
 
 
+def refuse_password(url: str) -> None:
+    """Raises UsageError where a URL has a password in it: URLs stand in run.json, in tables and in messages."""
+    if re.match(r"[\w.+-]+://[^/]*:[^/]*@", url):
+        raise UsageError(
+            f"{redacted(url)} has a password in it", "it would be stored with the results and printed",
+            "Leave it out: keys of S3 come from the environment, --storage.profile or a role, those of other stores "
+            "from fsspec's configuration, such as FSSPEC_SFTP_PASSWORD",
+        )  # fmt: skip
+
+
 def unreachable(url: str, cause: Exception) -> UsageError:
     """What is said where S3 does not let anybody in, or is not there."""
     cause = cause.__cause__ if isinstance(cause, Unanswered) and isinstance(cause.__cause__, Exception) else cause
@@ -74,11 +93,13 @@ def unreachable(url: str, cause: Exception) -> UsageError:
 
 @cache
 def capture(endpoint: Endpoint) -> Options:
-    """Look for the credentials once. Raises UsageError where the profile does not exist."""
+    """Look for the credentials once. Raises UsageError where the profile does not exist, or the endpoint's URL has a
+    password in it."""
     import botocore.session
     from botocore.credentials import RefreshableCredentials
     from botocore.exceptions import ProfileNotFound
 
+    refuse_password(endpoint.endpoint_url or "")
     session = botocore.session.Session(profile=endpoint.profile)
     try:
         credentials = None if endpoint.anonymous else session.get_credentials()

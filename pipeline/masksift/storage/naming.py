@@ -18,7 +18,7 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 def _folders(url: str) -> list[str]:
     """The parts of a URL's path, the last without `.zarr`."""
     path = local_path(url) or url.split("://", 1)[-1]
-    parts = [part for part in path.split("/") if part]
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]  # names become paths below the results
     return [*parts[:-1], parts[-1].removesuffix(".zarr") or "source"] if parts else ["source"]
 
 

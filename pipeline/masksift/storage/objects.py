@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 
 from masksift.errors import UsageError
-from masksift.storage.access import for_fsspec, is_s3, options_of
+from masksift.storage.access import for_fsspec, is_s3, options_of, refuse_password
 from masksift.storage.patience import ATTEMPTS, Patience
 
 __all__ = ["Folder", "filesystem_of", "join", "local_path", "unknown_place"]
@@ -53,6 +53,7 @@ def filesystem_of(
 ) -> tuple[fsspec.AbstractFileSystem, str]:  # fmt: skip
     """fsspec's filesystem for a URL, which makes a request to S3 so many times by itself, and the path in it. Raises
     UsageError where there is none."""
+    refuse_password(url)
     own = options_of(url, options)
     try:
         filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **for_fsspec(own, attempts))

@@ -47,14 +47,15 @@ def in_order(
 
 @contextmanager
 def bounded() -> Iterator[Any]:
-    """A connection to a DuckDB of its own: it holds so much `MEMORY`, has all else in a temporary folder, fetches
-    nothing from anywhere, and answers in the order that a query asks for and in no other."""
+    """A connection to a DuckDB of its own: it holds so much `MEMORY`, has all else in a temporary folder, opens no
+    other file and no address, and answers in the order that a query asks for and in no other."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
         settings: dict[str, Any] = {
             "memory_limit": f"{MEMORY >> 20}MiB", "temp_directory": folder, "threads": len(os.sched_getaffinity(0)),
             "autoinstall_known_extensions": False, "autoload_known_extensions": False,
         }  # fmt: skip
         with duckdb.connect(":memory:", config=settings) as connection:
+            connection.sql("SET enable_external_access = false")  # not among the settings: the folder is set by then
             yield connection
 
 

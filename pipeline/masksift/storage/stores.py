@@ -21,7 +21,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
 from masksift.plan import REQUESTS
-from masksift.storage.access import for_fsspec, for_obstore, options_of
+from masksift.storage.access import for_fsspec, for_obstore, options_of, refuse_password
 from masksift.storage.chunks import natural
 from masksift.storage.objects import join, local_path, unknown_place
 from masksift.storage.patience import ATTEMPTS, Patience
@@ -198,6 +198,7 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempt
     path = local_path(url)
     if path is not None:
         return LocalStore(path, read_only=read_only)
+    refuse_password(url)
     own = options_of(url, options)
     if own.get("client") == "obstore":
         return PatientStore(ObjectStore(_s3_store(url, tuple(own.items())), read_only=read_only), url, attempts)

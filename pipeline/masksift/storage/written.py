@@ -63,8 +63,9 @@ def _here(tree: Mapping[str, Any], url: str) -> DataSpec:
     spec = DataSpec.from_json(tree["spec"])
 
     home = {"out": place, "fingerprint": tree["fingerprint"], "first": 0, "evidence": place}
-    return replace(
-        spec, url=url, labels=replace(spec.labels, url=join(place, "labels")),
+    return replace(  # no address of theirs: with the keys of whoever reads, it would be another place's data
+        spec, url=url, image_id=None, extent=(None, None), members=(),
+        labels=replace(spec.labels, url=join(place, "labels")),
         predictions=replace(spec.predictions, url=join(place, "predictions")),
         name=source_names([url])[0], partitions=partitions_of(url),
         written={"home": home, **{key: tree[key] for key in ("layout", "lattice", "masksift")}},

@@ -1,0 +1,188 @@
+"""A Dockerfile read, and done without a container engine: its own steps, in order, below a folder that is the root.
+
+Every absolute path of a step is put below that folder before the step is run, so that nothing else is touched. What
+the base image brings is played by a virtual environment at `/usr/local`, of the Python that the tests run on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+
+__all__ = ["Build", "Instruction", "StepFailed", "instructions", "let_through"]
+
+_PATH = re.compile(r"(?<![\w.}*$/-])/(?=\w)")
+"""Where an absolute path begins: not in the middle of a relative one."""
+_FROM_HERE = re.compile(r"(?i)(UV_|PIP_|SSL_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
+"""What an engine's builder would be told of the network: where packages come from, and by which certificates."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction. ``flags``: `--name=value` before its words; ``rest``: all words as they stand."""
+
+    word: str
+    rest: str
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> list[str]:
+        return shlex.split(self.rest)
+
+
+def instructions(text: str) -> list[Instruction]:
+    """The instructions of a Dockerfile, in order; lines that go on are joined, comments left out."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    found = []
+    for line in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
+        if not line.strip():
+            continue
+        word, _, rest = line.strip().partition(" ")
+        flags = {}
+        while word.upper() != "RUN" and (told := re.match(r"--([a-z-]+)=(\S+)\s+", rest)):
+            flags[told[1]], rest = told[2], rest[told.end() :]
+        found.append(Instruction(word.upper(), rest, flags))
+    return found
+
+
+def let_through(path: str, patterns: Sequence[str]) -> bool:
+    """Whether the patterns of a .dockerignore let a file reach the builder: the last one that matches it, or a folder
+    that it lies in, decides."""
+    parts = path.split("/")
+    places = ["/".join(parts[: n + 1]) for n in range(len(parts))]
+    through = True
+    for pattern in patterns:
+        plain = pattern.removeprefix("!").removeprefix("**/")
+        anywhere = pattern.startswith("**/")
+        if any(fnmatch.fnmatchcase(part, plain) for part in (parts if anywhere else places)):
+            through = pattern.startswith("!")
+    return through
+
+
+class StepFailed(Exception):
+    """A step that ended with another code than 0: its command, and what it said."""
+
+
+class Build:
+    """Does a Dockerfile's instructions below ``root``. Afterwards the last stage lies there; ``environment``: what its
+    processes are started with; ``last``: its last instructions by their word."""
+
+    def __init__(self, root: Path, context: Path, patterns: Sequence[str]) -> None:
+        self.root, self._context, self._patterns = root, context, patterns
+        self._arguments: dict[str, str] = {}
+        self._stages: dict[str, dict[str, str]] = {}
+        self._name = ""
+        self.environment: dict[str, str] = {}
+        self.last: dict[str, Instruction] = {}
+
+    def do(self, steps: Sequence[Instruction]) -> None:
+        """All instructions. Raises StepFailed."""
+        for step in steps:
+            act = getattr(self, f"_{step.word.lower()}", None)
+            if act is not None:
+                act(step)
+            self.last[step.word] = step
+        self._end_stage(keep=False)
+
+    def below(self, text: str) -> str:
+        """A text with every absolute path in it put below the root."""
+        return _PATH.sub(f"{self.root}/", text)
+
+    def _expanded(self, text: str) -> str:
+        return Template(text).safe_substitute({**self._arguments, **self.environment})
+
+    def _end_stage(self, *, keep: bool) -> None:
+        """Put a stage aside, of which later ones take what they name; remove those that are done with."""
+        if keep and self.root.exists():
+            self.root.rename(self._aside(self._name))
+            self._stages[self._name] = dict(self.environment)
+        elif not keep:
+            for name in self._stages:
+                shutil.rmtree(self._aside(name))
+
+    def _aside(self, name: str) -> Path:
+        return self.root.with_name(f"{self.root.name}.{name}")
+
+    def _from(self, step: Instruction) -> None:
+        self._end_stage(keep=True)
+        source, *name = re.split(r"\s+AS\s+", self._expanded(step.rest), flags=re.IGNORECASE)
+        if source in self._stages:
+            shutil.copytree(self._aside(source), self.root, symlinks=True)
+            self.environment = dict(self._stages[source])
+        else:
+            (self.root / "etc").mkdir(parents=True)
+            uv = os.path.join(os.path.dirname(sys.executable), "uv")  # an environment with pip, in no time
+            command = [uv, "venv", "--quiet", "--seed", "--python", sys.executable, str(self.root / "usr/local")]
+            _done(subprocess.run(command, capture_output=True, text=True, check=False))
+            self.environment = {"PATH": f"{self.root}/usr/local/bin:/usr/bin:/bin"}
+        self._name = name[0] if name else "last"
+        self._folder, self.last = self.root, {}
+
+    def _arg(self, step: Instruction) -> None:
+        name, _, value = step.words[0].partition("=")
+        self._arguments.setdefault(name, value)
+
+    def _env(self, step: Instruction) -> None:
+        told = dict(word.split("=", 1) for word in step.words)
+        self.environment |= {name: self._expanded(self.below(value)) for name, value in told.items()}
+
+    def _workdir(self, step: Instruction) -> None:
+        self._folder = Path(self.below(step.rest))
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def _run(self, step: Instruction) -> None:
+        network = {name: value for name, value in os.environ.items() if _FROM_HERE.match(name)}
+        home = {"HOME": str(self.root / "root"), "UV_CACHE_DIR": _cache("uv"), "PIP_CACHE_DIR": _cache("pip")}
+        command = self.below(step.rest)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], cwd=self._folder, capture_output=True, text=True, check=False,
+            env={**home, **network, **self.environment},
+        )  # fmt: skip
+        _done(done)
+
+    def _copy(self, step: Instruction) -> None:
+        *sources, target = step.words
+        place = Path(self.below(target)) if target.startswith("/") else self._folder / target
+        if (stage := step.flags.get("from")) is not None:
+            (source,) = sources
+            assert source == target, "what has its path in it can only stay where it is"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (self._aside(stage) / source.lstrip("/")).rename(place)
+            return
+        for source in sources:
+            for path, name in self._files(source):
+                if (self._context / source).is_dir():
+                    to = place / name
+                else:
+                    to = place / path.name if target.endswith("/") else place
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, to)
+                if to.read_bytes()[:2] == b"#!":  # it says itself where things are
+                    to.write_text(to.read_text().replace("/opt/", f"{self.root}/opt/"))
+
+    def _files(self, source: str) -> Iterator[tuple[Path, str]]:
+        """The files of the context that are copied, with their paths below what is named."""
+        found = self._context / source
+        for path in sorted(found.rglob("*")) if found.is_dir() else [found]:
+            if path.is_file() and let_through(path.relative_to(self._context).as_posix(), self._patterns):
+                yield path, path.relative_to(found).as_posix()
+
+
+def _done(process: subprocess.CompletedProcess[str]) -> None:
+    if process.returncode:
+        raise StepFailed(f"{process.args}\n{process.stdout}{process.stderr}")
+
+
+def _cache(of: str) -> str:
+    """Where this machine keeps packages that were fetched before."""
+    told = os.environ.get(f"{of.upper()}_CACHE_DIR")
+    return told or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), of)
