@@ -61,6 +61,8 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "executor.workers": ("3", "3", 3),
     "executor.memory": ("4 GiB", '"4 GiB"', "4 GiB"),
     "executor.address": ("tls://h:8786", '"tls://h:8786"', "tls://h:8786"),
+    "executor.manifest": ("cluster.yaml", '"cluster.yaml"', "cluster.yaml"),
+    "executor.options": ('{ cores = 2, queue = "cpu" }', '{ cores = 2, queue = "cpu" }', {"cores": 2, "queue": "cpu"}),
     "executor.timeout": ("5", "5", 5.0),
     "storage.endpoint_url": ("http://h:9000", '"http://h:9000"', "http://h:9000"),
     "storage.region": ("eu-central-1", '"eu-central-1"', "eu-central-1"),
@@ -74,7 +76,11 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "iceberg.warehouse": ("s3://lake/tables", '"s3://lake/tables"', "s3://lake/tables"),
     "iceberg.namespace": ("quality", '"quality"', "quality"),
 }
-WITH = {"executor.address": {"executor.kind": "dask"}, "executor.kind": {}}
+WITH = {
+    "executor.address": {"executor.kind": "dask"},
+    "executor.manifest": {"executor.kind": "kubernetes"},
+    "executor.options": {"executor.kind": "dask_jobqueue.SLURMCluster", "executor.workers": "2"},
+}
 
 
 def value_of(config: RunConfig, key: str) -> Any:
@@ -254,7 +260,7 @@ def test_a_key_with_one_letter_too_many_is_still_understood(key: str, place: st.
         ("coco.min_area", 1.01, "is 1.01; it should be a number less than or equal to 1"),
         ("kind", "probs", "is 'probs'; it should be 'probabilities' or 'logits'"),
         ("evidence.dtype", "float16", "is 'float16'; it should be 'auto' or 'float32'"),
-        ("executor.kind", "dusk", "is 'dusk'; it should be 'serial', 'local' or 'dask'"),
+        ("executor.kind", "dusk", "is 'dusk'; it should be 'serial', 'local', 'dask', 'kubernetes' or the path"),
         ("executor.workers", 0, "is 0; it should be a number greater than or equal to 1"),
         ("scale", float("inf"), "is inf; it should be a"),
         ("ignore", True, "is true; it should be a list"),
@@ -320,11 +326,71 @@ def test_images_are_ranked_by_a_score_that_is_computed() -> None:
         resolve(NEEDED, {"methods": ""})
 
 
-def test_an_address_goes_with_dask() -> None:
+def test_a_kind_of_executor_says_what_it_needs() -> None:
     with refuses(UsageError, r"executor.kind is 'dask' and executor.address is not given; .*--executor.address tls://"):
         resolve(NEEDED, {"executor.kind": "dask"})
+    with refuses(UsageError, r"executor.kind is 'kubernetes' and executor.manifest is not given; .*kubernetes:cluster"):
+        resolve(NEEDED, {"executor.kind": "kubernetes"})
+    with refuses(UsageError, r"executor.kind is 'a.Cluster' and executor.workers is not given; .*--executor.workers N"):
+        resolve(NEEDED, {"executor.kind": "a.Cluster"})
+
+
+def test_a_key_that_a_kind_of_executor_does_not_have_is_refused() -> None:
     with refuses(UsageError, r"executor.address is 'tls://h' and executor.kind is 'local'; .*--executor.kind dask"):
         resolve(NEEDED, {"executor.address": "tls://h"})
+    with refuses(UsageError, r"executor.manifest is 'c.yaml' and executor.kind is 'serial'; .*--executor.kind kubern"):
+        resolve(NEEDED, {"executor.kind": "serial", "executor.manifest": "c.yaml"})
+    with refuses(UsageError, r"executor.options is {'a': 1} and executor.kind is 'local'; .*or no executor.options"):
+        resolve(NEEDED, {"executor.options": {"a": 1}})
+
+
+# ----------------------------------------------------------------------------------- where to run, in one form
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        ("serial", {"kind": "serial"}),
+        ("local", {"kind": "local"}),
+        ("dask:tls://h:8786", {"kind": "dask", "address": "tls://h:8786"}),
+        ("kubernetes:deploy/c.yaml", {"kind": "kubernetes", "manifest": "deploy/c.yaml"}),
+        ("dask_jobqueue.SLURMCluster", {"kind": "dask_jobqueue.SLURMCluster"}),
+    ],
+)
+def test_where_to_run_has_one_form(words: str, keys: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    told = typed(capsys, "--source", "s", "--out", "o", "--executor", words, "--executor.workers", "2")
+    assert told["executor"] == {**resolve(NEEDED, {}).executor.model_dump(), "workers": 2, **keys}
+
+
+@pytest.mark.parametrize("words", ["local:4", "serial:x", "dask:", "kubernetes:", "a.Cluster:x", "dusk:tls://h"])
+def test_a_form_that_is_none_is_refused(words: str) -> None:
+    with refuses(UsageError, rf"--executor is '{words}'; where to run is not known\. Give serial, local, dask:tls://"):
+        resolve(NEEDED, {"executor": words})
+
+
+def test_the_form_may_leave_to_the_keys_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--source", "s", "--out", "o", "--executor", "dask", "--address", "tls://h:8786")
+    assert typed(capsys, *words)["executor"]["address"] == "tls://h:8786"
+
+
+def test_the_form_and_a_key_that_say_different_things_are_refused() -> None:
+    with refuses(UsageError, r"--executor says that executor.kind is 'serial', and --executor.kind that it is 'local'"):
+        resolve(NEEDED, {"executor": "serial", "executor.kind": "local"})
+    with refuses(
+        UsageError, r"executor.address is 'tls://g', and --executor.address that it is 'tls://h'; .*one of them"
+    ):
+        resolve(NEEDED, {"executor": "dask:tls://g", "executor.address": "tls://h"})
+    same = {"executor": "dask:tls://a", "executor.kind": "dask", "executor.address": "tls://a"}
+    assert resolve(NEEDED, same).executor.address == "tls://a"
+
+
+def test_the_form_goes_before_a_file_whose_table_is_of_another_place() -> None:
+    tree = {**NEEDED, "executor": {"kind": "dask_jobqueue.SLURMCluster", "workers": 64, "options": {"cores": 1}}}
+    assert resolve(tree, {"executor": "local"}).executor == resolve(NEEDED, {}).executor
+    assert resolve(tree, {"executor": "dask_jobqueue.SLURMCluster"}) == resolve(tree, {})
+    there = {**NEEDED, "executor": {"kind": "dask", "address": "tls://a", "timeout": 5}}
+    moved = resolve(there, {"executor": "dask:tls://b"}).executor
+    assert (moved.address, moved.timeout) == ("tls://b", 5.0)
 
 
 # ------------------------------------------------------------------------------------------------------- amounts

@@ -41,12 +41,13 @@ __all__ = [
 
 
 def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
-    """The keys that were typed, as text or, in brackets, as a list of TOML: `--classes '["a, b", "c"]'`."""
-    return {key: _value(value) for key, value in vars(words).items() if key in dotted_keys(model)}
+    """The keys that were typed, as text or, in brackets, as a list or a table of TOML: `--classes '["a, b", "c"]'`."""
+    keys = dotted_keys(model)
+    return {key: _value(value) for key, value in vars(words).items() if key in keys or key == "executor"}
 
 
 def _value(text: Any) -> Any:
-    if isinstance(text, str) and text.startswith("["):
+    if isinstance(text, str) and text.startswith(("[", "{")):
         try:
             return tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -86,7 +87,7 @@ def score(words: argparse.Namespace) -> int:
         raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
     # where the first run's results went says nothing of these: as --out, it is said anew
     told = {key: value for key, value in kept["configuration"].items() if key not in ("table", "iceberg")}
-    if "executor.kind" in flags:  # where the first run was run says nothing of another place
+    if {"executor", "executor.kind"} & flags.keys():  # where the first run was run says nothing of another place
         told = {**told, "executor": {}}
     config = resolve(told, flags)
     report = Reporter(words.log_format)
@@ -172,7 +173,6 @@ def check(words: argparse.Namespace) -> int:
 
 
 def plan(words: argparse.Namespace) -> int:
-    from masksift.executors import memory_limit
     from masksift.run import open_and_plan
     from masksift.summary import plan_text
 
@@ -183,8 +183,7 @@ def plan(words: argparse.Namespace) -> int:
 
         print(component(plan, config.executor.workers))
         return 0
-    section, prices = config.executor, (config.storage.price_reads, config.storage.price_writes)
-    limit = memory_limit(section.kind, workers=section.worker_count, memory=section.memory_bytes)
+    limit, prices = config.executor.memory_limit, (config.storage.price_reads, config.storage.price_writes)
     print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
     plan.check(limit)
     return 0

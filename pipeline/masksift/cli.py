@@ -49,6 +49,12 @@ _AGAIN = (
 """The keys that scoring again may change."""
 
 
+_EXECUTOR = (
+    "where to run: serial, local, dask:tls://HOST:8786, kubernetes:CLUSTER.yaml, or a class of Dask clusters such as "
+    "dask_jobqueue.SLURMCluster"
+)
+
+
 class _Parser(argparse.ArgumentParser):
     settled: Sequence[str] = ()
     """Keys that an earlier run has settled."""
@@ -297,6 +303,10 @@ def _add_keys(
                                 default=argparse.SUPPRESS)  # fmt: skip
         else:
             names = dict.fromkeys([f"--{key}", f"--{key.replace('_', '-')}"])
+            if key == "executor.kind":
+                parser.add_argument("--executor", metavar="KIND[:WHERE]", default=argparse.SUPPRESS, help=_EXECUTOR)
+            elif key == "executor.address":
+                names["--address"] = None
             # a switch may stand alone
             more: dict[str, Any] = (
                 {"nargs": "?", "const": "true"} if field.annotation is bool and not field.default else {}

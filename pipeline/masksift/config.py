@@ -36,7 +36,7 @@ from masksift.sections import (
 from masksift.storage.access import Options
 from masksift.storage.overrides import Overrides
 
-__all__ = ["RunConfig", "build", "dotted_keys", "from_toml", "nearest", "resolve", "storage_of"]
+__all__ = ["RunConfig", "build", "dotted_keys", "executor_of", "from_toml", "nearest", "resolve", "storage_of"]
 
 Configuration = TypeVar("Configuration", bound=BaseModel)
 
@@ -193,8 +193,11 @@ def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
 
 def build(model: type[Configuration], tree: Mapping[str, Any], flags: Mapping[str, Any]) -> Configuration:
     """One configuration of a file's keys and the flags by dotted name, which go before. Raises UsageError, naming the
-    nearest right key where one is misspelt."""
+    nearest right key where one is misspelt. The flag `executor` is the common form of several keys."""
     merged: dict[str, Any] = {name: dict(part) if isinstance(part, Mapping) else part for name, part in tree.items()}
+    if "executor" in flags:
+        flags = dict(flags)
+        merged["executor"] = _placed(merged.get("executor", {}), executor_of(flags.pop("executor")), flags)
     for key, value in flags.items():
         *path, last = key.split(".")
         place = merged
@@ -207,6 +210,37 @@ def build(model: type[Configuration], tree: Mapping[str, Any], flags: Mapping[st
         return model.model_validate(merged)
     except ValidationError as e:
         raise _explain(model, e) from e
+
+
+def executor_of(words: str) -> dict[str, str]:
+    """What `--executor KIND[:WHERE]` says, by key of the section. Raises UsageError.
+
+    >>> executor_of("dask:tls://scheduler:8786")
+    {'kind': 'dask', 'address': 'tls://scheduler:8786'}
+    """
+    kind, colon, where = words.partition(":")
+    key = {"dask": "address", "kubernetes": "manifest"}.get(kind)
+    if colon and not (key and where):
+        raise UsageError(
+            f"--executor is {words!r}", "where to run is not known",
+            "Give serial, local, dask:tls://HOST:8786, kubernetes:cluster.yaml, or the path of a class of clusters "
+            "alone, with --executor.options",
+        )  # fmt: skip
+    return {"kind": kind} | ({key: where} if key and where else {})
+
+
+def _placed(table: Any, told: Mapping[str, str], flags: Mapping[str, Any]) -> Any:
+    """A file's table of the executor with what `--executor` says. What the file says of another kind does not hold: an
+    address, or how many workers there are. Raises UsageError where other flags say something else."""
+    for key, value in told.items():
+        if (other := flags.get(f"executor.{key}", value)) != value:
+            raise UsageError(
+                f"--executor says that executor.{key} is {value!r}, and --executor.{key} that it is {other!r}",
+                "where to run is said twice, and not the same", "Give one of them",
+            )  # fmt: skip
+    if not isinstance(table, Mapping):
+        return table
+    return {**(table if table.get("kind", told["kind"]) == told["kind"] else {}), **told}
 
 
 def storage_of(flags: Mapping[str, Any]) -> StorageSection:

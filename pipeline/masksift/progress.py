@@ -80,6 +80,8 @@ class Reporter:
         """One message between the stages."""
         if self._form == "json":
             self._write({"event": "message", "message": text, **facts})
+        elif self._bar is not None:  # above it, and not through it
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         elif self._form != "quiet":
             print(text, file=self._file, flush=True)
 

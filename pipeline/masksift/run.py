@@ -14,7 +14,7 @@ from masksift import increments, stages
 from masksift.complete import Complete, finished
 from masksift.config import RunConfig
 from masksift.errors import UsageError
-from masksift.executors import Executor, Worker, make_executor
+from masksift.executors import Executor, Worker
 from masksift.parts import Job, Parts
 from masksift.plan import Plan, Settings, make_plan
 from masksift.progress import Reporter
@@ -90,7 +90,7 @@ def _parts(config: RunConfig) -> Parts:
 
 
 def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str) -> Outcome:
-    section, folder = config.executor, Folder(job.out, job.options)
+    folder = Folder(job.out, job.options)
     publisher = Publisher.of_run(config, job, len(parts))
     manifest = Manifest(folder, job.fingerprint)
     resumed = manifest.recognise(_claim(parts.plan), verb=verb)
@@ -100,8 +100,7 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str
         return _close(config, job, parts, record, resumed=True)
     started, account = time.time(), stages.Account()
     frozen = _frozen(config, parts)
-    with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes, address=section.address,
-                       timeout=section.timeout) as executor:  # fmt: skip
+    with config.executor.open(len(parts), report.say) as executor:
         workers = stages.check_workers(parts.plan, executor, versions, report)
         publisher.prepare()
         with Lease(folder, report.say):  # only now: a run that is refused leaves no trace
@@ -210,6 +209,7 @@ def _record(
         "flagged_pixels": account.flagged,
         "blocks": len(plan.blocks),
         "projected_memory": plan.memory,
+        "cluster": asdict(executor.cluster),
         "workers": [{"name": worker.name, "memory": worker.memory} for worker in workers],
         "stages": account.stages,
         "bytes_read": sum(stage["bytes_read"] for stage in account.stages),

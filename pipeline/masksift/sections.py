@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable
 from fractions import Fraction
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 
 from masksift.errors import UsageError
+from masksift.executors import KINDS, Executor, Say, make_executor, memory_limit
 from masksift.kernels.ensemble import MOST_MEMBERS
 from masksift.storage.access import Endpoint, Options, capture, is_s3, redacted
 
@@ -231,26 +231,43 @@ class EvidenceSection(Section):
 class ExecutorSection(Section):
     """Where the blocks are run."""
 
-    kind: Literal["serial", "local", "dask"] = Field(
-        "local", description="this process, an embedded cluster, an address"
-    )
-    workers: int | None = Field(None, ge=1, description="processes of kind local; default: one a core")
+    kind: str = Field(
+        "local", description="serial (this process), local (an embedded cluster), dask (a scheduler's address), "
+        "kubernetes (a cluster of its own), or the path of a class of Dask clusters"
+    )  # fmt: skip
+    workers: int | None = Field(
+        None, ge=1, description="processes of kind local, default: one a core; elsewhere how many to ask for, or how "
+        "many the cluster may grow to"
+    )  # fmt: skip
     memory: Amount | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
-    address: str | None = Field(None, description="of the scheduler, for kind dask")
-    timeout: float = Field(60.0, gt=0, description="seconds to wait for the first worker")
+    address: str | None = Field(
+        None, description="of the scheduler, for kind dask, or where kind kubernetes reaches the one that it starts"
+    )
+    manifest: str | None = Field(None, min_length=1, description="file with the DaskCluster that kind kubernetes opens")
+    options: dict[str, Any] | None = Field(None, description="keyword arguments of a class of clusters: {cores = 4}")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds to wait for the first worker; default: 60, or 600 where a cluster is opened"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ExecutorSection:
-        if self.kind == "dask" and self.address is None:
+        named = self.kind in KINDS
+        if not named and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", self.kind):
             raise UsageError(
-                "executor.kind is 'dask' and executor.address is not given", "there is no scheduler to run on",
-                "Give --executor.address tls://HOST:8786, or --executor.kind local",
-            )  # fmt: skip
-        if self.kind != "dask" and self.address is not None:
-            raise UsageError(
-                f"executor.address is {self.address!r} and executor.kind is {self.kind!r}",
-                "the cluster would not be used", "Give --executor.kind dask, or no address",
-            )  # fmt: skip
+                f"executor.kind is {self.kind!r}; it should be {', '.join(map(repr, KINDS))} or the path of a class",
+                "where to run is not known",
+                "Give one of them, or one such as dask_jobqueue.SLURMCluster, as --executor KIND[:WHERE]",
+            )
+        for key, kinds, remedy in _GOES_WITH:
+            kind = self.kind if named else "a class"
+            if getattr(self, key) is not None and kind not in kinds:
+                raise UsageError(
+                    f"executor.{key} is {getattr(self, key)!r} and executor.kind is {self.kind!r}",
+                    "it would not be used", f"Give --executor.kind {remedy}, or no executor.{key}",
+                )  # fmt: skip
+        for kind, key, consequence, remedy in _NEEDED:
+            if kind == (self.kind if named else "a class") and getattr(self, key) is None:
+                raise UsageError(f"executor.kind is {self.kind!r} and executor.{key} is not given", consequence, remedy)
         if self.memory is not None:
             try:
                 parse_bytes(self.memory)
@@ -265,9 +282,32 @@ class ExecutorSection(Section):
         return None if self.memory is None else parse_bytes(self.memory)
 
     @property
-    def worker_count(self) -> int:
-        """Processes of kind local."""
-        return self.workers or len(os.sched_getaffinity(0))
+    def memory_limit(self) -> int | None:
+        """Bytes a worker will have, as far as that is known before it starts; None where it is not, or is unlimited."""
+        return memory_limit(self.kind, workers=self.workers, memory=self.memory_bytes, manifest=self.manifest)
+
+    def open(self, items: int, say: Say) -> Executor:
+        """What runs stages of at most ``items`` tasks there, for a with-block; ``say`` tells the user of it."""
+        return make_executor(
+            self.kind, workers=self.workers, memory=self.memory_bytes, address=self.address, manifest=self.manifest,
+            options=self.options, timeout=self.timeout, items=items, say=say,
+        )  # fmt: skip
+
+
+_GOES_WITH = (
+    ("address", ("dask", "kubernetes"), "dask"),
+    ("manifest", ("kubernetes",), "kubernetes"),
+    ("options", ("a class",), "CLASS, such as dask_jobqueue.SLURMCluster"),
+)
+"""Keys of the executor, the kinds that have them, and one of these."""
+_NEEDED = (
+    ("dask", "address", "there is no scheduler to run on",
+     "Give --executor dask:tls://HOST:8786 (or --executor.address tls://HOST:8786), or --executor local"),
+    ("kubernetes", "manifest", "what a scheduler and a worker are there is not known",
+     "Give --executor kubernetes:cluster.yaml, a file with a DaskCluster"),
+    ("a class", "workers", "how many workers it should ask for is not known", "Give --executor.workers N"),
+)  # fmt: skip
+"""Keys without which there is no such executor, why, and what to give."""
 
 
 class StorageSection(Section):

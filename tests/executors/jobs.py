@@ -6,6 +6,9 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
+
+from distributed import LocalCluster
 
 
 def square(item: int) -> int:
@@ -57,3 +60,23 @@ def counts_itself(folder: str, item: int) -> int:
     (Path(folder) / f"started-{item}").touch()
     time.sleep(0.05)
     return item
+
+
+def pid(item: int) -> int:
+    return os.getpid()
+
+
+class Asked(LocalCluster):
+    """A cluster that keeps how many workers it is asked for."""
+
+    def __init__(self, folder: str, **options: Any) -> None:
+        self.folder = folder
+        super().__init__(
+            n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", processes=False, protocol="tcp://",
+            **options,
+        )  # fmt: skip
+
+    def scale(self, n: int) -> None:  # type: ignore[override]
+        if n:  # closing asks for none
+            (Path(self.folder) / "asked").write_text(str(n))
+        super().scale(n)

@@ -26,7 +26,7 @@ from masksift.corrections.blocks import Done, Job, Pair, Piece, correct_block, o
 from masksift.corrections.config import CorrectionsConfig
 from masksift.corrections.told import text_of
 from masksift.errors import DataError
-from masksift.executors import Executor, make_executor
+from masksift.executors import Executor
 from masksift.plan import refuse_small_workers
 from masksift.progress import Reporter
 from masksift.schema import DataSpec
@@ -113,15 +113,14 @@ def _corrected(
     if not sources:  # nothing is accepted: nobody is asked to work
         manifest.claim(claim, verb="export")
         return []
-    section = config.executor
-    with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
-                       address=section.address, timeout=section.timeout) as executor:  # fmt: skip
+    pieces = _pieces(job, sources, accepted)
+    with config.executor.open(len(pieces), report.say) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         refuse_small_workers(projected_memory(job, sources), workers, "correcting these labels")
         manifest.claim(claim, verb="export")
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
             list(pool.map(lambda spec: job.copy(spec).create(), sources))
-        return _write(job, _pieces(job, sources, accepted), executor, report)
+        return _write(job, pieces, executor, report)
 
 
 def _pieces(job: Job, sources: Sequence[DataSpec], accepted: Accepted) -> list[Piece]:

@@ -24,7 +24,6 @@ from masksift.evaluate.review import Review, review
 from masksift.evaluate.rows import Facts, curve_rows, pixel_rows, score_rows
 from masksift.evaluate.told import Told, console_text, report_text
 from masksift.evaluate.truth import Truth, open_truth
-from masksift.executors import make_executor
 from masksift.progress import Reporter
 from masksift.storage.listed import ImageRows, image_rows
 from masksift.storage.objects import Folder
@@ -116,9 +115,7 @@ def _count(config: EvaluateConfig, run: Complete, truth: Truth, report: Reporter
     """The pixels and regions, where the truth has any."""
     if truth.masks is None:
         return None
-    section = config.executor
-    with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
-                       address=section.address, timeout=section.timeout) as executor:  # fmt: skip
+    with config.executor.open(len(run.parts), report.say) as executor:
         return count_pixels(PixelTask(run.job, truth.masks, run.keeps_evidence), run.parts, executor, report)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-__all__ = ["BATCH", "FAN_IN", "Executor", "Worker", "batches"]
+__all__ = ["BATCH", "FAN_IN", "Cluster", "Executor", "Say", "Worker", "batches", "in_silence"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,6 +17,13 @@ BATCH = 32
 FAN_IN = 8
 """Merged results that one task of a reduction merges again."""
 
+Say = Callable[..., None]
+"""Tells the user one line: its text, and facts by name for those who read logs by machine."""
+
+
+def in_silence(text: str, **facts: object) -> None:
+    """Tells nobody."""
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -25,6 +32,31 @@ class Worker:
     name: str
     memory: int | None
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a run is run on, as it was when it began. ``address``: of its scheduler, without credentials, None where
+    there is none; ``memory``: bytes of all its workers together, None where one of them has no limit."""
+
+    kind: str
+    workers: int
+    threads: int
+    memory: int | None = None
+    address: str | None = None
+    dashboard: str | None = None
+
+    @property
+    def text(self) -> str:
+        """One line of it."""
+        memory = "no limit of memory" if self.memory is None else f"{self.memory / 2**30:.1f} GiB"
+        size = f"{_counted(self.workers, 'worker')}, {_counted(self.threads, 'thread')}, {memory}"
+        where = self.kind if self.address is None else f"{self.kind} at {self.address}"
+        return f"running on {where}: {size}" + (f"; dashboard {self.dashboard}" if self.dashboard else "")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 class Executor(Protocol):
@@ -40,6 +72,10 @@ class Executor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    @property
+    def cluster(self) -> Cluster:
+        """What it runs on."""
 
     def workers(self) -> list[Worker]:
         """The workers there are."""

@@ -1,4 +1,4 @@
-"""Blocks on a Dask cluster: an embedded one, or one at an address. The only module that imports dask.
+"""Blocks on a Dask cluster, wherever it is (`clusters`).
 
 The scheduler holds a bounded window of tasks, never the whole job; merges form a tree on the workers; what comes
 back to the client is a receipt a block and one merged state.
@@ -7,11 +7,11 @@ back to the client is a receipt a block and one merged state.
 from __future__ import annotations
 
 import logging
-import signal
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import partial, reduce
 from itertools import chain, islice
 from types import TracebackType
@@ -19,14 +19,15 @@ from typing import Any, Self, TypeVar
 
 import dask
 import distributed
-from distributed.comm.core import CommClosedError
+from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.scheduler import KilledWorker
 
 from masksift.errors import RunFailed, UsageError
-from masksift.executors.base import BATCH, FAN_IN, Worker, batches
+from masksift.executors.base import BATCH, FAN_IN, Cluster, Say, Worker, batches, in_silence
+from masksift.executors.clusters import Place, without_credentials
 from masksift.versions import versions
 
-__all__ = ["DistributedExecutor", "local_memory"]
+__all__ = ["DistributedExecutor"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,49 +35,33 @@ Result = TypeVar("Result")
 RETRIES = 3
 """Times that a task is run again after it raised, before the run gives up."""
 WINDOW = 3
-"""Tasks a worker thread that the scheduler holds at a time: one runs, the next is on the worker already."""
+"""Tasks a worker thread that the scheduler holds at a time: one runs, the next is on the worker already. Threads that
+a cluster may grow by count too: Dask's adaptive scaling, and with it the Kubernetes operator's, asks for as many
+workers as what the scheduler holds keeps busy for five seconds, and what waits here it cannot see."""
 SIZE_AGE = 2.0
 """Seconds for which the number of worker threads is taken as known: clusters grow and shrink."""
 PATIENCE = 5.0
 """Seconds to wait for an answer before asking whether the scheduler is still there."""
+SAID_AGAIN = 60.0
+"""Seconds from one line to the next about workers that are all gone."""
 _LOST = (distributed.CancelledError, distributed.client.FutureCancelledError, CommClosedError)
 """What the client raises when the scheduler is gone, sometimes before it knows so itself."""
 
 log = logging.getLogger(__name__)
 
 
-def local_memory(workers: int) -> int:
-    """Bytes that each of `workers` embedded workers gets: an even share of what this machine or container has."""
-    return int(distributed.system.MEMORY_LIMIT) // workers
-
-
-class _Deaf(distributed.WorkerPlugin):
-    """A terminal sends Ctrl-C to the embedded workers too. Whether they end is for the client to say."""
-
-    name = "deaf"
-
-    def setup(self, worker: Any) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 class DistributedExecutor:
-    """Runs items on Dask workers. Without an ``address`` it starts, and closes, a cluster of its own: ``workers``
-    processes of one thread with ``memory`` bytes each. With one it connects, waits ``timeout`` seconds for the first
-    worker, and closes only its connection."""
+    """Runs items on the Dask workers of a place, which it opens and closes. ``timeout``: seconds to wait for the first
+    of them, by default as long as the place is told to take; ``say``: tells the user of the cluster."""
 
-    def __init__(
-        self,
-        *,
-        workers: int | None = None,
-        memory: int | None = None,
-        address: str | None = None,
-        timeout: float = 60.0,
-    ) -> None:
-        self._workers, self._memory, self._address, self._timeout = workers, memory, address, timeout
+    def __init__(self, place: Place, *, timeout: float | None = None, say: Say = in_silence) -> None:
+        self._place, self._timeout, self._say = place, timeout or place.patience, say
         self._client: distributed.Client | None = None
-        self._cluster: distributed.LocalCluster | None = None
+        self._cluster: Cluster | None = None
         self._settings: dask.config.set | None = None
-        self._threads, self._counted = 0, 0.0
+        self._threads, self._wanted, self._counted = 0, 0, 0.0
+        self._alone_since: float | None = None
+        self._said = 0.0
         self.retries = 0
 
     def __enter__(self) -> Self:
@@ -92,44 +77,91 @@ class DistributedExecutor:
         # What the client meets is raised as one error; its own account of it would be a traceback printed before that.
         for part in ("client", "utils_comm", "batched"):
             logging.getLogger(f"distributed.{part}").setLevel(logging.CRITICAL)
-        if self._address is None:
-            self._cluster = distributed.LocalCluster(
-                n_workers=self._workers, threads_per_worker=1, processes=True, memory_limit=self._memory or "auto",
-                host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
-            )  # fmt: skip
-            self._client = distributed.Client(self._cluster, set_as_default=False)
-            self._client.register_plugin(_Deaf())
-            return self
         try:
-            self._client = distributed.Client(self._address, timeout=self._timeout, set_as_default=False)
-            self._client.wait_for_workers(1, timeout=self._timeout)
-        except (OSError, TimeoutError, ValueError) as e:
+            self._connect()
+            self._wait_for_a_worker()
+            self._cluster = self._look()
+        except BaseException:  # Ctrl-C too: what is opened is closed
             self.__exit__(None, None, None)
-            raise UsageError(
-                f"no scheduler with a worker answered at {self._address} within {self._timeout:.0f} s ({e})",
-                "nothing was run",
-                "Start one (`dask scheduler`, `dask worker ADDRESS`) or give its --executor.address",
-            ) from e
+            raise
+        self._say(self._cluster.text, **asdict(self._cluster))
         return self
+
+    def _connect(self) -> None:
+        """Raises UsageError where there is nobody."""
+        where, end = self._place.open(), time.monotonic() + self._timeout
+        try:
+            while self._client is None:
+                try:
+                    self._client = distributed.Client(where, timeout=self._timeout, set_as_default=False)
+                except FatalCommClosedError:
+                    raise
+                except CommClosedError:  # a forwarded port, or a load balancer, before there is a scheduler behind it
+                    if time.monotonic() >= end:
+                        raise
+                    time.sleep(0.5)
+        except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as e:
+            at = "" if self._place.name.startswith("of ") else "at "
+            raise UsageError(
+                f"no scheduler {at}{self._place.name} answered within {self._timeout:.0f} s ({e})",
+                "nothing was run",
+                "Start one (`dask scheduler`, `dask worker ADDRESS`), or give its address as --executor "
+                "dask:tls://HOST:8786; one with TLS hangs up on whoever shows no certificate of its CA",
+            ) from e
+
+    def _wait_for_a_worker(self) -> None:
+        """Raises RunFailed where none comes: the same command may find one later."""
+        try:
+            try:
+                self.client.wait_for_workers(1, timeout=min(PATIENCE, self._timeout))
+            except TimeoutError:
+                if self._timeout <= PATIENCE:
+                    raise
+                self._say(f"waiting for the first worker {self._of()}, up to {self._timeout:.0f} s")
+                self.client.wait_for_workers(1, timeout=self._timeout - PATIENCE)
+        except TimeoutError as e:
+            raise RunFailed(
+                f"the scheduler {self._place.name} answers, and no worker has come to it within {self._timeout:.0f} s",
+                "nothing was run", self._place.trouble(),
+            ) from e  # fmt: skip
+
+    def _of(self) -> str:
+        return self._place.name if self._place.name.startswith("of ") else f"of {self._place.name}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._client is not None:
-            self._client.close(timeout=10)
-        if self._cluster is not None:
-            try:
-                self._cluster.close(timeout=10)
-            except Exception as e:  # a worker that is just being started anew; how the run ended is told already
-                log.debug("closing the embedded cluster: %r", e)
-        if self._settings is not None:
-            self._settings.__exit__(None, None, None)
+        try:
+            if self._client is not None:
+                self._client.close(timeout=10)
+        finally:
+            self._place.close()
+            if self._settings is not None:
+                self._settings.__exit__(None, None, None)
 
     @property
     def client(self) -> distributed.Client:
         """The connection to the cluster."""
         assert self._client is not None, "an executor is used inside its with-block"
         return self._client
+
+    @property
+    def cluster(self) -> Cluster:
+        """What it runs on, as it was when it began."""
+        assert self._cluster is not None, "an executor is used inside its with-block"
+        return self._cluster
+
+    def _look(self) -> Cluster:
+        """The cluster as it is now."""
+        with self._explained():
+            known = list(self.client.scheduler_info(n_workers=-1)["workers"].values())
+            scheduler: Any = self.client.scheduler
+            limits = [worker["memory_limit"] for worker in known]
+            return Cluster(
+                self._place.kind, len(known), sum(worker["nthreads"] for worker in known),
+                sum(limits) if all(limits) else None, without_credentials(scheduler.address),
+                self._place.dashboard or self.client.dashboard_link,
+            )  # fmt: skip
 
     def workers(self) -> list[Worker]:
         """The workers that the scheduler knows, with their memory limits and versions."""
@@ -182,7 +214,8 @@ class DistributedExecutor:
             done.update(futures)
 
         def fill() -> None:
-            free = WINDOW * self._count_threads() - len(running)
+            self._count_threads()
+            free = WINDOW * max(1, self._threads, self._wanted) - len(running)
             if following := [(str(number), item) for number, item in islice(waiting, max(0, free))]:
                 submit(following, 0)
 
@@ -190,7 +223,7 @@ class DistributedExecutor:
             fill()
             while running:
                 finished = []
-                for future in done.next_batch():
+                for future in self._next(done):
                     item, attempt = running.pop(future)
                     killed = future.status == "error" and isinstance(future.exception(), KilledWorker)
                     if future.status == "error" and attempt < RETRIES and not killed:
@@ -208,16 +241,43 @@ class DistributedExecutor:
                 with suppress(Exception):  # a scheduler that cannot be reached has nothing to cancel
                     self.client.cancel(list(running), force=True)
 
-    def _count_threads(self) -> int:
-        """Worker threads that the scheduler knows, at least 1. One that does not answer at once is not waited for."""
+    def _next(self, done: Any) -> list[Any]:
+        """Futures that are done, at least one. While there is none, somebody looks whether there are workers at all."""
+        while not (batch := done.next_batch(block=False)):
+            self._count_threads()
+            with done.thread_condition:
+                done.thread_condition.wait(timeout=0.1)
+        found: list[Any] = batch
+        return found
+
+    def _count_threads(self) -> None:
+        """Bring up to date how many worker threads the scheduler knows, and how many there may be in the end. One that
+        does not answer at once is not waited for."""
         now = time.monotonic()
-        if not self._counted or now - self._counted > SIZE_AGE:
-            self._counted = now
-            scheduler: Any = self.client.scheduler
-            with suppress(TimeoutError):
-                facts = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
-                self._threads = facts["total_threads"]
-        return max(1, self._threads)
+        if self._counted and now - self._counted <= SIZE_AGE:
+            return
+        self._counted = now
+        scheduler: Any = self.client.scheduler
+        with suppress(TimeoutError):
+            facts = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
+            self._threads = facts["total_threads"]
+            a_worker = -(-self._threads // facts["n_workers"]) if facts["n_workers"] else 1
+            self._wanted = a_worker * (self._place.wanted or 0)
+            self._tell_of_workers(facts["n_workers"], now)
+
+    def _tell_of_workers(self, workers: int, now: float) -> None:
+        """Say when the last worker has gone, again from time to time, and when there are some again. A cluster of spot
+        machines may have none for minutes: a run waits for the next ones, and must not look as if it hung."""
+        if workers:
+            if self._alone_since is not None:
+                self._say(f"workers {self._of()} are there again: {workers}", workers=workers)
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = self._said = now
+            self._say(f"no worker {self._of()} is left; waiting for one", workers=0)
+        elif now - self._said >= SAID_AGAIN:
+            self._said = now
+            self._say(f"no worker {self._of()} has come for {now - self._alone_since:.0f} s; waiting", workers=0)
 
     def _results(self, futures: Sequence[Any]) -> list[Any]:
         """What finished tasks answered, or what one of them raised. The client would wait a minute for a scheduler that
@@ -231,6 +291,7 @@ class DistributedExecutor:
                 except TimeoutError:
                     # pending: a worker died with what it answered, and another one makes it again
                     alive = self.client.status == "running"
+                    self._count_threads()
                     if not alive or any(future.status not in ("finished", "pending") for future in futures):
                         raise
 
@@ -254,7 +315,7 @@ class DistributedExecutor:
             if not (unreachable or isinstance(e, _LOST)):
                 raise
             raise RunFailed(
-                f"the connection to the scheduler {self._address or 'of the embedded cluster'} was lost ({e!r})",
+                f"the connection to the scheduler {self._place.name} was lost ({e!r})",
                 "the run cannot go on; what is done is kept",
                 "See that the scheduler is up and run the same command again",
             ) from e

@@ -7,7 +7,7 @@ from functools import reduce
 from types import TracebackType
 from typing import Self, TypeVar
 
-from masksift.executors.base import Worker
+from masksift.executors.base import Cluster, Worker
 
 __all__ = ["SerialExecutor"]
 
@@ -29,6 +29,11 @@ class SerialExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+    @property
+    def cluster(self) -> Cluster:
+        """This process, which is its own only worker."""
+        return Cluster("serial", 1, 1, self.memory)
 
     def workers(self) -> list[Worker]:
         """This process."""

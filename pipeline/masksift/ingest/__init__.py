@@ -16,7 +16,7 @@ import numpy as np
 
 from masksift import interruption, writers
 from masksift.errors import DataError, MasksiftError, UsageError
-from masksift.executors import Executor, make_executor
+from masksift.executors import Executor
 from masksift.ingest.config import IngestConfig
 from masksift.ingest.inputs import Inputs, find_inputs
 from masksift.ingest.labels import LabelReader, Pair, code_of, label_dtype, value_table
@@ -66,9 +66,7 @@ def ingest(config: IngestConfig, report: Reporter) -> Outcome:
         report.say(f"{config.out} is complete already: nothing to do")
     else:
         _look_at_first(job, inputs.pairs[0], config)
-        section = config.executor
-        with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
-                           address=section.address, timeout=section.timeout) as executor:  # fmt: skip
+        with config.executor.open(job.writer().shards, report.say) as executor:
             workers = [(worker.name, worker.memory) for worker in executor.workers()]
             refuse_small_workers(projected_memory(config, facts, job), workers, "an ingest of these images")
             record.claim(identity)

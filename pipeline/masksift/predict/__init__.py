@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from masksift import interruption
 from masksift.errors import DataError, MasksiftError, UsageError
-from masksift.executors import Executor, make_executor
+from masksift.executors import Executor
 from masksift.kernels.condense import class_dtype
 from masksift.plan import refuse_small_workers
 from masksift.predict.blocks import EVIDENCE, NO_FOLD, WORK, Done, Fold, Job, Shard, fit_fold, predict_shard
@@ -91,9 +91,7 @@ def predict(config: PredictConfig, report: Reporter) -> Outcome:
         return Outcome(record, _text(config, record))
     if not begun:
         _check_empty(config, job)
-    section = config.executor
-    with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
-                       address=section.address, timeout=section.timeout) as executor:  # fmt: skip
+    with config.executor.open(max(config.folds, job.writer().shards), report.say) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         refuse_small_workers(_memory(job, trainer), workers, f"the trainer {config.trainer} on these images")
         with Lease(job.work, report.say):

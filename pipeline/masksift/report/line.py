@@ -8,7 +8,7 @@ from itertools import groupby
 
 from masksift import interruption
 from masksift.complete import Complete, open_complete
-from masksift.executors import Executor, make_executor
+from masksift.executors import Executor
 from masksift.gallery import BATCH, BATCH_PIXELS, PAGE, REPORT, drawing_memory
 from masksift.plan import BASE_MEMORY, FRAGMENTS, refuse_small_workers
 from masksift.progress import Reporter
@@ -85,11 +85,10 @@ def _write(run: Complete, chosen: Sequence[Chosen], drawn: Sequence[Drawn]) -> N
 def report_again(config: ReportConfig, report: Reporter) -> str:
     """Make the report of a complete run once more; answers what to print. Raises MasksiftError."""
     run = open_complete(config.run, config.storage, [config.arrays.images or ""])
-    told, section = run.record["configuration"], config.executor
+    told = run.record["configuration"]
     top = config.top or told.get(REPORT, {}).get("top") or ReportSection().top
     pictures = config.arrays.images or run.pictures
-    with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
-                       address=section.address, timeout=section.timeout) as executor:  # fmt: skip
+    with config.executor.open(-(-2 * top // BATCH), report.say) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         refuse_small_workers(_memory(run, pictures), workers, "drawing the report")
         with Lease(run.folder, report.say):

@@ -25,7 +25,7 @@ from masksift import interruption
 from masksift.config import nearest
 from masksift.copying import BASE_MEMORY, NONE, ranges, stored_values
 from masksift.errors import DataError, UsageError
-from masksift.executors import Executor, make_executor
+from masksift.executors import Executor
 from masksift.plan import refuse_small_workers
 from masksift.progress import Reporter
 from masksift.schema import DataSpec
@@ -77,15 +77,14 @@ def simulate(config: SimulateConfig, report: Reporter) -> Outcome:
         report.say(f"{config.out} is complete already: nothing to do")
         record = json.loads(data)
         return Outcome(record, _text(config, record))
-    section = config.executor
-    with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
-                       address=section.address, timeout=section.timeout) as executor:  # fmt: skip
+    pieces = _pieces(job, config, sources, settings)
+    with config.executor.open(len(pieces), report.say) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         refuse_small_workers(_memory(job, sources), workers, "a simulation on these labels")
         manifest.claim(claim, verb="simulate")
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
             list(pool.map(lambda spec: job.copy(spec).create(), sources))
-        fates = _write(job, _pieces(job, config, sources, settings), executor, report)
+        fates = _write(job, pieces, executor, report)
     record = _record(config, sources, fates)
     folder.write(RECORD, json.dumps(record, indent=2).encode())
     return Outcome(record, _text(config, record))

@@ -21,7 +21,7 @@ import numpy as np
 from masksift import interruption
 from masksift.errors import DataError
 from masksift.evaluate.line import require_extra
-from masksift.executors import Executor, make_executor
+from masksift.executors import Executor
 from masksift.kernels.condense import class_dtype
 from masksift.parts import Parts
 from masksift.plan import FRAGMENTS, Plan, Settings, make_plan
@@ -75,9 +75,8 @@ def sweep(config: SweepConfig, report: Reporter) -> Outcome:
     if manifest.recognise(claim, verb="sweep") and (record := _complete(folder, job, config)) is not None:
         report.say(f"{config.out} is complete already: nothing to do")
         return Outcome(record, _text(config, record))
-    pieces, account, section = _pieces(config, plan, sources), Account(), config.executor
-    with make_executor(section.kind, workers=section.worker_count, memory=section.memory_bytes,
-                       address=section.address, timeout=section.timeout) as executor:  # fmt: skip
+    pieces, account = _pieces(config, plan, sources), Account()
+    with config.executor.open(len(pieces), report.say) as executor:
         check_workers(plan, executor, versions, report)
         with Lease(folder, report.say):  # only now: a sweep that is refused leaves no trace
             manifest.claim(claim, verb="sweep")
