@@ -86,6 +86,9 @@ class Part:
         images = {"first_image": block.start, "last_image": block.stop - 1}
         return {"source": self.spec.name, "block": block.number, **images}
 
+    def __str__(self) -> str:
+        return f"block {self.block.number} ({self.spec.name}, images {self.block.start} to {self.block.stop - 1})"
+
     @property
     def evidence(self) -> Encoding:
         """The precision of its evidence."""

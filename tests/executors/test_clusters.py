@@ -32,8 +32,11 @@ A_JOB |= {"scheduler_options": {"dashboard_address": "127.0.0.1:0", "host": "127
 
 
 @pytest.fixture(autouse=True)
-def _jobs_find_this_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def _jobs_find_this_folder_and_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask leaves in the environment of whoever started a nanny what that told its workers: to log nothing. A local job
+    is up once it has logged so."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(SOURCES))
+    monkeypatch.delenv("DASK_LOGGING", raising=False)
 
 
 class Told(list[str]):

@@ -246,7 +246,8 @@ class DistributedExecutor:
         while not (batch := done.next_batch(block=False)):
             self._count_threads()
             with done.thread_condition:
-                done.thread_condition.wait(timeout=0.1)
+                if done.queue.empty():  # else one was done since
+                    done.thread_condition.wait(timeout=0.1)
         found: list[Any] = batch
         return found
 
