@@ -270,15 +270,19 @@ def test_the_exit_codes_and_streams_of_processes(tmp_path: Path) -> None:
     assert re.fullmatch(r"masksift \d+\.\d+\.\d+\n", printed[0][0])
     assert [out for out, _ in printed[1:3]] == ["", ""]
     assert printed[0][1] == ""
-    for _, complaint_of in printed[1:3]:
-        assert complaint_of.count("\n") == 1
-        reads_well(complaint_of.removeprefix("masksift: ").strip())
+    misspelt, refused = (said for _, said in printed[1:3])
+    assert misspelt.count("\n") == refused.count("\n") == 1
+    reads_well(misspelt.removeprefix("masksift: ").strip())
+    failed = json.loads(refused)
+    assert (failed["event"], failed["exit_code"]) == ("failed", 4)
+    reads_well(failed["message"])
     out, (*told, last) = printed[3][0], printed[3][1].splitlines()
     facts = [json.loads(line) for line in told]
     assert [fact["stage"] for fact in facts if fact["event"] == "end"] == [
         "condense", "thresholds", "score", "rank", "report",
     ]  # fmt: skip
-    reads_well(last.removeprefix("masksift: "))
+    assert json.loads(last)["event"] == "warning"
+    reads_well(json.loads(last)["message"])
     assert out == (
         "0 of 2 images scored, 0 pixels flagged\n2 quarantined: missing_chunk\n"
         f"results: {tmp_path / 'out'}\nreport: {tmp_path / 'out'}/report/index.html\n"

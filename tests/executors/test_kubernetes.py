@@ -164,7 +164,7 @@ def test_where_no_operator_takes_it_up_the_run_says_so(api: ApiServer, file: str
     api.absent = True
     with (
         pytest.raises(RunFailed, match=r"the Dask operator has not taken it up \(is it installed\?\).*there is no pod"),
-        kubernetes(file, address=api.address, timeout=1),
+        kubernetes(file, address=api.address, timeout=3),
     ):  # fmt: skip
         pass
     assert len(deleted(api)) == 1

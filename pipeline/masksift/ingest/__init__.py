@@ -66,7 +66,7 @@ def ingest(config: IngestConfig, report: Reporter) -> Outcome:
         report.say(f"{config.out} is complete already: nothing to do")
     else:
         _look_at_first(job, inputs.pairs[0], config)
-        with config.executor.open(job.writer().shards, report.say) as executor:
+        with config.executor.open(len(inputs.pairs), report.say) as executor:  # a shard has one at least
             workers = [(worker.name, worker.memory) for worker in executor.workers()]
             refuse_small_workers(projected_memory(config, facts, job), workers, "an ingest of these images")
             record.claim(identity)

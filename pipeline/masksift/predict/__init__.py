@@ -91,7 +91,7 @@ def predict(config: PredictConfig, report: Reporter) -> Outcome:
         return Outcome(record, _text(config, record))
     if not begun:
         _check_empty(config, job)
-    with config.executor.open(max(config.folds, job.writer().shards), report.say) as executor:
+    with config.executor.open(max(config.folds, job.source.spec.images), report.say) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         refuse_small_workers(_memory(job, trainer), workers, f"the trainer {config.trainer} on these images")
         with Lease(job.work, report.say):
