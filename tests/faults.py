@@ -8,8 +8,8 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 __all__ = ["Faults", "Proxy", "proxy"]
@@ -63,10 +63,10 @@ class Proxy:
         """One connection, which brings one request."""
         self._now += 1
         self.most = max(self.most, self._now)
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await self._request(reader, writer)
+        async with _closed(writer):
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._request(reader, writer)
         self._now -= 1
-        writer.close()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -99,11 +99,22 @@ class Proxy:
     async def _forward(self, lines: list[str], body: bytes) -> bytes:
         kept = [line for line in lines if line and not line.lower().startswith(("connection:", "expect:"))]
         reader, writer = await asyncio.open_connection("127.0.0.1", self.upstream)
-        writer.write("\r\n".join([*kept, "Connection: close", "", ""]).encode("latin-1") + body)
-        await writer.drain()
-        answer = await reader.read()
+        async with _closed(writer):
+            writer.write("\r\n".join([*kept, "Connection: close", "", ""]).encode("latin-1") + body)
+            await writer.drain()
+            return await reader.read()
+
+
+@asynccontextmanager
+async def _closed(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Closed at the end; where the proxy ends before, at once: no connection is left to the garbage collector."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
+    finally:
         writer.close()
-        return answer
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
@@ -116,30 +127,26 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 def proxy(upstream: int, faults: Faults, host: str = "127.0.0.1") -> Iterator[Proxy]:
     """The proxy at an address of this machine, before the server on that port of it, in a thread of its own."""
     made, loop, ready = Proxy(upstream, faults, host), asyncio.new_event_loop(), threading.Event()
+    stop = asyncio.Event()
 
-    async def begin() -> None:
+    async def work() -> None:
         listening = await asyncio.start_server(made.serve, host, 0)
         made.port = listening.sockets[0].getsockname()[1]
         ready.set()
-
-    async def end() -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        await stop.wait()
+        listening.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # in which the loop closes their connections
 
-    def work() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(begin())
-        loop.run_forever()
-
-    thread = threading.Thread(target=work, name="proxy")
+    thread = threading.Thread(target=loop.run_until_complete, args=(work(),), name="proxy")
     thread.start()
     ready.wait()
     try:
         yield made
     finally:
-        asyncio.run_coroutine_threadsafe(end(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()

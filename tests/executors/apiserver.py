@@ -50,12 +50,14 @@ class _Emulator(KubernetesEmulator):
             await socket.close()
 
         task = asyncio.create_task(back())
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.BINARY:
-                writer.write(message.data[1:])
-                await writer.drain()
-        writer.close()
-        task.cancel()
+        try:
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.BINARY:
+                    writer.write(message.data[1:])
+                    await writer.drain()
+        finally:
+            writer.transport.abort()
+            task.cancel()
         with suppress(asyncio.CancelledError, ConnectionError):
             await task
         return socket
@@ -66,6 +68,7 @@ class ApiServer:
 
     def __init__(self, folder: Path) -> None:
         self.kubeconfig, self.port = folder / "kubeconfig", free_port()
+        self.url = ""
         self.broken = self.absent = False
         self.emulator = _Emulator()
         self.emulator.forward_to = self.port
@@ -106,8 +109,8 @@ class ApiServer:
                 "shortnames": [], "categories": [], "subresources": [],
             }  # fmt: skip
         async with self.emulator, Server(self.emulator) as server:
-            url = str(server.url).rstrip("/")
-            self.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(url)))
+            self.url = str(server.url).rstrip("/")
+            self.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.url)))
             self._up.set()
             while not self._end.is_set():
                 self._operate()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jobs
+import psutil
 import pytest
 import yaml
 from apiserver import NAMESPACE, ApiServer
@@ -118,9 +119,11 @@ def test_a_run_makes_a_cluster_works_on_it_and_deletes_it_and_nothing_else(api: 
         f"made DaskCluster {name} in namespace {NAMESPACE}, workers: 3; waiting for its scheduler"
     )
     assert told[-1].startswith(f"running on kubernetes at {api.address}: 1 worker")
+    port = int(api.url.rsplit(":", 1)[1])
+    left = [c.raddr for c in psutil.Process().net_connections("tcp") if c.raddr]
+    assert port not in [address.port for address in left], "the connection to the API server is closed"
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")  # of the stand-in
 @pytest.mark.slow
 def test_from_outside_the_scheduler_is_reached_by_a_port_that_the_api_server_forwards(
     api: ApiServer, file: str

@@ -8,6 +8,7 @@ there before.
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import re
 import time
@@ -149,8 +150,13 @@ class OnKubernetes:
         if self._forward is not None:
             with suppress(Exception):  # it ends with this process in any case
                 self._forward.__exit__(None, None, None)
-        if self._resource is None:
-            return
+        if self._resource is not None:
+            self._delete()
+        with suppress(Exception):  # kr8s keeps its connection to the API server, and has no word of its own to end it
+            as_sync_func = importlib.import_module("kr8s._async_utils").as_sync_func
+            as_sync_func(self._api._session.aclose)()
+
+    def _delete(self) -> None:
         kr8s = _kr8s()
         for left in reversed(range(TRIES)):
             try:
