@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,14 +16,13 @@ import pyarrow as pa
 from drawn import dataset
 from networks import Network
 from pods import NAMESPACE, Kubelet, Pod, named
-from rendered import FOLDER, render
+from rendered import render
 from runs import tables, write
 from servers import Server
 from sources import masksift
 
 __all__ = [
-    "BLOCKS", "MINIO", "PLAIN", "Cluster", "Stored", "certificates", "cluster", "executing", "kubelet", "local_tables",
-    "write_sources",
+    "BLOCKS", "MINIO", "PLAIN", "Cluster", "Stored", "cluster", "executing", "kubelet", "local_tables", "write_sources",
 ]  # fmt: skip
 
 Object = dict[str, Any]
@@ -35,12 +33,6 @@ BLOCKS = 8
 """Of a run over the sources here, each of which is one."""
 SOURCES, OUT = "segmentation", "quality/first"
 """Where the manifests' run.toml has them, in the bucket `lake`."""
-
-
-def certificates(folder: Path) -> dict[str, str]:
-    """The Secret of the documentation's own script."""
-    subprocess.run([FOLDER / "certificates.sh", folder], check=True, capture_output=True)
-    return {name: (folder / name).read_text() for name in ("ca.crt", "tls.crt", "tls.key")}
 
 
 def write_sources(folder: Path, *, sources: int = BLOCKS, images: int = 2) -> Path:

@@ -7,13 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from manifests import certificates, local_tables, write_sources
+from certificates import certificates, secret
+from manifests import local_tables, write_sources
 
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The Secret `masksift-tls`."""
-    return certificates(tmp_path_factory.mktemp("tls"))
+    return secret(certificates(tmp_path_factory.mktemp("tls")))
 
 
 @pytest.fixture(scope="session")

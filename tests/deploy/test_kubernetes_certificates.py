@@ -23,9 +23,9 @@ from typing import Any
 import distributed
 import pytest
 
-from rendered import FOLDER, Pod, pods, render
+from certificates import certificates, told
+from rendered import Pod, pods, render
 
-SCRIPT = FOLDER / "certificates.sh"
 BIN = Path(sys.executable).parent
 MOUNTED = "/etc/masksift/tls"
 WAIT = 180.0
@@ -35,16 +35,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def make(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(SCRIPT), *map(str, words)], capture_output=True, text=True)
-
-
 # ------------------------------------------------------------------------------------------------------- the files
 
 
 def test_it_leaves_a_pair_and_its_ca_that_nobody_else_may_read(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    done = make(folder, 30)
+    done = told(folder, 30)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, *sorted(folder.iterdir()))] == [0o700] + [0o600] * 3
@@ -57,7 +53,7 @@ def test_it_leaves_a_pair_and_its_ca_that_nobody_else_may_read(tmp_path: Path) -
 
 def test_it_says_the_command_that_makes_the_secret_that_the_pods_mount(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    said = " ".join(make(folder, 30, "elsewhere").stdout.replace("\\\n", " ").split())
+    said = " ".join(told(folder, 30, "elsewhere").stdout.replace("\\\n", " ").split())
     assert "kubectl --namespace elsewhere create secret generic masksift-tls --type kubernetes.io/tls" in said
     assert re.findall(r"--from-file (\S+)=(\S+)", said) == [
         (name, str(folder / name)) for name in ("ca.crt", "tls.crt", "tls.key")
@@ -65,16 +61,19 @@ def test_it_says_the_command_that_makes_the_secret_that_the_pods_mount(tmp_path:
 
 
 def test_it_overwrites_no_key(tmp_path: Path) -> None:
-    make(tmp_path / "new")
+    told(tmp_path / "new")
     before = (tmp_path / "new/tls.key").read_bytes()
-    done = make(tmp_path / "new")
+    done = told(tmp_path / "new")
     assert (done.returncode, "keys are not overwritten" in done.stderr) == (2, True)
     assert (tmp_path / "new/tls.key").read_bytes() == before
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("new", "ten"), ("new", "0"), ("new", "-1")])
-def test_it_refuses_what_it_does_not_understand(words: tuple[str, ...], tmp_path: Path) -> None:
-    done = subprocess.run([str(SCRIPT), *words], capture_output=True, text=True, cwd=tmp_path)
+def test_it_refuses_what_it_does_not_understand(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = told(*words)
     assert done.returncode == 2
     assert "certificates.sh" in done.stderr
     assert not (tmp_path / "new").exists()
@@ -95,21 +94,15 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("certificates") / "new"
-    assert make(folder, 2).returncode == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def cluster(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The pods of base/job as processes on loopback: their own words, variables and settings, but for the ports and the
     folders in which the volumes would be mounted."""
     objects, folder = render("base/job"), tmp_path_factory.mktemp("pods")
+    keys = certificates(tmp_path_factory.mktemp("tls"))
     [settings] = [one["data"]["masksift.yaml"] for one in objects if one["metadata"]["name"] == "masksift-dask"]
     (folder / "dask").mkdir()
     (folder / "scratch").mkdir()
-    (folder / "dask/masksift.yaml").write_text(settings.replace(MOUNTED, str(certificates)))
+    (folder / "dask/masksift.yaml").write_text(settings.replace(MOUNTED, str(keys)))
     found = {pod.component: pod for pod in pods(objects)}
     port, http = free_ports(2)
     address = f"tls://127.0.0.1:{port}"
@@ -133,7 +126,7 @@ def cluster(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     try:
         start(found["scheduler"])
         environment = start(found["worker"])
-        yield Cluster(address, http, found["worker"], environment, certificates)
+        yield Cluster(address, http, found["worker"], environment, keys)
     finally:
         for process in reversed(started):
             process.send_signal(signal.SIGTERM)
@@ -166,7 +159,7 @@ def test_a_client_with_the_certificates_has_tasks_run(cluster: Cluster) -> None:
 def test_whoever_has_no_certificate_or_one_of_another_ca_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     connected(cluster.address, cluster.certificates).close()  # it is up
     host, port = cluster.address.removeprefix("tls://").split(":")
-    assert make(tmp_path / "other", 2).returncode == 0
+    certificates(tmp_path / "other")
     for other in (None, tmp_path / "other"):
         with pytest.raises((ssl.SSLError, ConnectionError), match=r"(?i)certificate|alert|unknown ca|reset"):
             shaken(host, int(port), cluster.certificates / "ca.crt", other)

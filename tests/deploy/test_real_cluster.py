@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from certificates import certificates, secret
 from faults import Faults, Proxy, proxy
-from manifests import BLOCKS, MINIO, PLAIN, Cluster, Stored, certificates, cluster, kubelet
+from manifests import BLOCKS, MINIO, PLAIN, Cluster, Stored, cluster, kubelet
 from masksift.kubernetes import SHARE
 from networks import Loopback
 from node import wait_until
@@ -66,7 +67,7 @@ def test_who_has_no_certificate_of_the_cluster_is_refused(
     running: Cluster, stored: Stored, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """One of another authority: the worst case, since it has all that Dask asks for but the signature."""
-    others = certificates(tmp_path_factory.mktemp("other"))
+    others = secret(certificates(tmp_path_factory.mktemp("other")))
     job = running.run(stored, **{"masksift-tls": others})
     wait_until("it has been refused", lambda: "TLS" in running.scheduler.said and "handshake" in running.scheduler.said)
     job.kill()

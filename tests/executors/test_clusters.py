@@ -13,10 +13,10 @@ from pathlib import Path
 import dask
 import jobs
 import pytest
-from certificates import write_certificates
 from distributed import Client, LocalCluster
 from processes import SOURCES, is_alive, running, start_worker, stop, until
 
+from certificates import certificates, environment
 from masksift.errors import RunFailed, UsageError
 from masksift.executors import Executor, distributed, make_executor
 from masksift.executors.clusters import without_credentials
@@ -227,14 +227,15 @@ def test_a_run_waits_while_all_workers_are_gone_and_says_so(monkeypatch: pytest.
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return write_certificates(tmp_path_factory.mktemp("tls"))
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What tells Dask of the certificates of a cluster."""
+    return environment(certificates(tmp_path_factory.mktemp("tls")))
 
 
 @pytest.fixture(scope="module")
-def secured(certificates: dict[str, str]) -> Iterator[str]:
+def secured(tls: dict[str, str]) -> Iterator[str]:
     """A scheduler and a worker that speak TLS alone."""
-    with running("tls", {**certificates, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}) as (address, _):
+    with running("tls", {**tls, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}) as (address, _):
         yield address
 
 
@@ -245,20 +246,20 @@ def settings(environment: dict[str, str]) -> dask.config.set:
 
 
 def test_a_cluster_with_tls_is_reached_by_the_certificates_of_dasks_own_configuration(
-    secured: str, certificates: dict[str, str]
+    secured: str, tls: dict[str, str]
 ) -> None:
-    with settings(certificates), make_executor("dask", workers=None, memory=None, address=secured) as executor:
+    with settings(tls), make_executor("dask", workers=None, memory=None, address=secured) as executor:
         assert executor.reduce(jobs.square, range(5), jobs.add, "sum") == 30
         assert executor.cluster.address == secured
 
 
-def test_without_certificates_it_is_said_what_is_missing(tmp_path: Path, certificates: dict[str, str]) -> None:
+def test_without_certificates_it_is_said_what_is_missing(tmp_path: Path, tls: dict[str, str]) -> None:
     with (
         pytest.raises(UsageError, match=r"asks for TLS, and distributed.comm.tls.ca-file and .*client.cert not set; "),
         make_executor("dask", workers=None, memory=None, address="tls://127.0.0.1:9"),
     ):  # fmt: skip
         pass
-    lost = {**certificates, "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": str(tmp_path / "none.key")}
+    lost = {**tls, "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": str(tmp_path / "none.key")}
     with (
         settings(lost),
         pytest.raises(UsageError, match=r"distributed.comm.tls.client.key \(.*none.key\) cannot be read"),
@@ -268,12 +269,12 @@ def test_without_certificates_it_is_said_what_is_missing(tmp_path: Path, certifi
 
 
 def test_who_has_no_certificate_of_the_schedulers_ca_is_not_let_in(
-    secured: str, tmp_path: Path, certificates: dict[str, str]
+    secured: str, tmp_path: Path, tls: dict[str, str]
 ) -> None:
-    with settings(certificates), Client(secured, set_as_default=False) as client:  # it is up
+    with settings(tls), Client(secured, set_as_default=False) as client:  # it is up
         client.wait_for_workers(1)
     with (
-        settings(write_certificates(tmp_path / "others")),
+        settings(environment(certificates(tmp_path / "others"))),
         pytest.raises(UsageError, match=rf"no scheduler at {secured} answered within 3 s \(.*; .*cate of its CA"),
         make_executor("dask", workers=None, memory=None, address=secured, timeout=3),
     ):  # fmt: skip
