@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
@@ -166,6 +167,7 @@ def _wants_traceback() -> bool:
     return bool(os.environ.get("MASKSIFT_TRACEBACK"))
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from functools import cache
 
 __all__ = ["versions"]
 
@@ -14,4 +15,7 @@ _PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Version of Python and of each package, in this process."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+
+
+_version = cache(importlib.metadata.version)
