@@ -141,4 +141,4 @@ def wait_until(said: str, reached: Any, seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < until, f"{said} within {seconds:.0f} s"
-        time.sleep(0.1)
+        time.sleep(0.3)  # a look may be dear: at what lies in the store, or at what an API server has
