@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import obstore.exceptions
@@ -19,14 +21,14 @@ from sources import refuses
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, none of which is waited for."""
+    """The pauses that it made, none of which is waited for. Other threads of this process sleep as they do."""
     made: list[float] = []
 
     async def sleep(seconds: float) -> None:
         made.append(seconds)
 
-    monkeypatch.setattr(patience.time, "sleep", made.append)
-    monkeypatch.setattr(patience.asyncio, "sleep", sleep)
+    monkeypatch.setattr(patience, "time", SimpleNamespace(**{**vars(time), "sleep": made.append}))
+    monkeypatch.setattr(patience, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
     return made
 
 
