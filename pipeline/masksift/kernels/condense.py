@@ -253,7 +253,7 @@ def _walk(
     top, zero, low, high = limits
     shape, pixels = labels.shape, labels.size
     tile = min(pixels, TILE)
-    own, every = np.zeros((recipe.classes, 256), np.uint32), np.zeros((recipe.classes, 4, 256), np.uint32)
+    own, every = np.zeros((recipe.classes, 256), np.uint32), np.zeros((-(-recipe.classes // 4) * 4, 256), np.uint32)
     double = recipe.values_dtype == np.float64  # the one that the walk itself does not round to the evidence
     if into is None or double:
         kept = recipe.codes_dtype if double else recipe.evidence.codes_dtype
@@ -280,7 +280,7 @@ def _walk(
         predicted.reshape(shape),
         confidence.reshape(shape),
         own.astype(np.int64),
-        every.sum(axis=1, dtype=np.int64),
+        every[: recipe.classes].astype(np.int64),
     )
 
 

@@ -28,44 +28,47 @@ def inside(labels, y, x, classes):
 
 
 @inner
-def _fixed(codes, singles, mode, y, x):
+def _fixed(code, mode):
     if mode == CODE:
-        return np.int64(codes[y, x])
+        return np.int64(code)
     if mode == HALF:
-        return half_to_fixed(codes[y, x])
-    return np.int64(np.rint(np.float64(singles[y, x]) * 4294967296.0))
+        return half_to_fixed(code)
+    return np.int64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
 
 
 @inner
-def _sum_seen(predicted, codes, singles, mode, y, seen):
+def _sum_seen(predicted, codes, mode, seen):
     """A row. Four tables in turn: equal neighbours would wait for each other's sum otherwise."""
-    fours = predicted.shape[1] // 4 * 4
+    first, second, third, fourth = seen[0], seen[1], seen[2], seen[3]
+    fours = predicted.size // 4 * 4
     for x in range(0, fours, 4):
-        for side in range(4):
-            seen[side, predicted[y, x + side]] += _fixed(codes, singles, mode, y, x + side)
-    for x in range(fours, predicted.shape[1]):
-        seen[0, predicted[y, x]] += _fixed(codes, singles, mode, y, x)
+        first[predicted[x]] += _fixed(codes[x], mode)
+        second[predicted[x + 1]] += _fixed(codes[x + 1], mode)
+        third[predicted[x + 2]] += _fixed(codes[x + 2], mode)
+        fourth[predicted[x + 3]] += _fixed(codes[x + 3], mode)
+    for x in range(fours, predicted.size):
+        first[predicted[x]] += _fixed(codes[x], mode)
 
 
 @kernel
-def _sum(labels, predicted, codes, singles, mode, hidden, seen):
+def _sum(labels, predicted, codes, mode, hidden, seen):
     classes = seen.shape[1]
     outside = labels.dtype.type(classes)
     for y in range(0, labels.shape[0], ROWS):
         if mode == CODE:  # told here, so that the loop itself has no choice to make
-            _sum_seen(predicted, codes, singles, CODE, y, seen)
+            _sum_seen(predicted[y], codes[y], CODE, seen)
         elif mode == HALF:
-            _sum_seen(predicted, codes, singles, HALF, y, seen)
+            _sum_seen(predicted[y], codes[y], HALF, seen)
         else:
-            _sum_seen(predicted, codes, singles, mode, y, seen)
-        some = np.uint8(0)
+            _sum_seen(predicted[y], codes[y], mode, seen)
+        most = labels[y, 0]
         for label in labels[y]:
-            some |= np.uint8(label >= outside)
-        if some == 0:  # as in most rows
+            most = max(most, label)
+        if most < outside:  # as in most rows
             continue
         for x in range(labels.shape[1]):
             if labels[y, x] >= outside and inside(labels, y, x, classes):
-                hidden[predicted[y, x]] += _fixed(codes, singles, mode, y, x)
+                hidden[predicted[y, x]] += _fixed(codes[y, x], mode)
 
 
 def confidence_by_class(
@@ -84,6 +87,5 @@ def confidence_by_class(
     """
     hidden, seen = np.zeros(classes, np.int64), np.zeros((4, classes), np.int64)
     codes = np.ascontiguousarray(predicted_confidence)
-    singles = codes.view(np.float32) if encoding.dtype == "float32" else np.empty((0, 0), np.float32)
-    _sum(labels, predicted_class, codes, singles, sum_mode(encoding), hidden, seen)
+    _sum(labels, predicted_class, codes, sum_mode(encoding), hidden, seen)
     return hidden, seen.sum(axis=0)

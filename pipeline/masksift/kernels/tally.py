@@ -54,17 +54,6 @@ def half_to_fixed(bits):
 
 
 @inner
-def _agree(labels, predicted, j):
-    """Whether four pixels from j on are predicted as they are labelled; ignored ones never are."""
-    return (
-        (labels[j] == predicted[j])
-        & (labels[j + 1] == predicted[j + 1])
-        & (labels[j + 2] == predicted[j + 2])
-        & (labels[j + 3] == predicted[j + 3])
-    )
-
-
-@inner
 def _tally_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
     classes = joint.shape[0]
     for j in range(first, last):
@@ -78,20 +67,30 @@ def _tally_singly(first, last, labels, predicted, self_codes, confident_codes, j
 
 
 @kernel
-def _tally_bytes(labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
-    """joint (K, K): pixels whose classes differ; by_class (5, K, 256): codes of the others, in four, and theirs."""
-    fours = labels.size // 4 * 4
-    for j in range(0, fours, 4):
-        if _agree(labels, predicted, j):
-            a, b, c, d = labels[j], labels[j + 1], labels[j + 2], labels[j + 3]
-            w, x, y, z = self_codes[j], self_codes[j + 1], self_codes[j + 2], self_codes[j + 3]
-            by_class[0, a, w] += np.uint32(1)
-            by_class[1, b, x] += np.uint32(1)
-            by_class[2, c, y] += np.uint32(1)
-            by_class[3, d, z] += np.uint32(1)
+def _tally_bytes(labels, predicted, self_codes, confident_codes, fours, joint, by_class, pairs):
+    """joint (K, K): pixels whose classes differ; by_class (5, K, 256): codes of the others, in four, and theirs.
+
+    ``fours``: labels, predicted class and self-confidence, as far as they are words of four pixels, which are compared
+    and taken apart in a register. Ignored pixels are predicted as no class.
+    """
+    given, winner, own = fours
+    first, second, third, fourth = (
+        by_class[0].reshape(-1),
+        by_class[1].reshape(-1),
+        by_class[2].reshape(-1),
+        by_class[3].reshape(-1),
+    )
+    byte, high = np.uint32(0xFF), np.uint32(0xFF00)
+    for n in range(given.size):
+        k, s = given[n], own[n]
+        if k == winner[n]:
+            first[((k << np.uint32(8)) & high) | (s & byte)] += np.uint32(1)
+            second[(k & high) | ((s >> np.uint32(8)) & byte)] += np.uint32(1)
+            third[((k >> np.uint32(8)) & high) | ((s >> np.uint32(16)) & byte)] += np.uint32(1)
+            fourth[((k >> np.uint32(16)) & high) | (s >> np.uint32(24))] += np.uint32(1)
         else:
-            _tally_singly(j, j + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
-    _tally_singly(fours, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+            _tally_singly(4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+    _tally_singly(4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
 
 
 def _adder(mode):
@@ -191,7 +190,9 @@ def tally(
     joint, sums = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
     if encoding.dtype == "uint8":
         by_class, pairs = np.zeros((5, classes, 256), np.uint32), np.zeros((classes, 256), np.uint32)
-        _tally_bytes(given, winner, own, best, joint, by_class, pairs)
+        words = given.size // 4 * 4 if given.dtype == np.uint8 else 0  # class numbers of 16 bits: one by one
+        fours = tuple(plane[:words].view(np.uint32) for plane in (given, winner, own))
+        _tally_bytes(given, winner, own, best, fours, joint, by_class, pairs)
         histograms = _histograms(joint, by_class)
         return Tally(joint, (histograms @ encoding.fixed).tolist(), histograms.sum(axis=0), pairs.astype(np.int64))
     mode = sum_mode(encoding)

@@ -104,24 +104,26 @@ def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
 
 
 @inner
-def _count(row, where, shift, table, counts):
-    # Four tables in turn: equal neighbours would otherwise wait for each other's increment.
-    fours = where.size // 4 * 4
-    for n in range(0, fours, 4):
-        counts[0, table[row[where[n]] >> shift]] += np.uint32(1)
-        counts[1, table[row[where[n + 1]] >> shift]] += np.uint32(1)
-        counts[2, table[row[where[n + 2]] >> shift]] += np.uint32(1)
-        counts[3, table[row[where[n + 3]] >> shift]] += np.uint32(1)
-    for n in range(fours, where.size):
-        counts[0, table[row[where[n]] >> shift]] += np.uint32(1)
+def _count(a, b, c, d, where, shift, table, in_a, in_b, in_c, in_d):
+    # Four classes in turn: increments of one table would wait for each other where neighbours are equal.
+    for n in range(where.size):
+        j = where[n]
+        in_a[table[a[j] >> shift]] += np.uint32(1)
+        in_b[table[b[j] >> shift]] += np.uint32(1)
+        in_c[table[c[j] >> shift]] += np.uint32(1)
+        in_d[table[d[j] >> shift]] += np.uint32(1)
 
 
 @inner
 def _lattice(tile, labels, where, shift, table, own, every):
     """Count p_k of the lattice pixels `where`, whose bin is table[code >> shift]: those labelled k into `own`, all into
-    the four parts of `every`."""
-    for k in range(tile.shape[0]):
-        _count(tile[k], where, shift, table, every[k])
+    `every`, whose rows beyond the last class hold nothing of use."""
+    end = tile.shape[0] - 1
+    for k in range(0, tile.shape[0], 4):
+        _count(
+            tile[k], tile[min(k + 1, end)], tile[min(k + 2, end)], tile[min(k + 3, end)], where, shift, table,
+            every[k], every[k + 1], every[k + 2], every[k + 3],
+        )  # fmt: skip
     for n in range(where.size):
         given = labels[where[n]]
         own[given, table[tile[given, where[n]] >> shift]] += np.uint32(1)
@@ -168,7 +170,8 @@ def _walker(mode):
         ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and ``table``: see `Recipe.bins`.
         Scratch of one tile: ``sums`` of the summing dtype, ``leaders`` of class numbers, best as wide as the codes
         (lanes of one width), ``highest`` and ``at_label`` of codes, ``where`` of uint32: a walk that allocates takes a
-        tenth longer to compile. ``own`` (K, 256) and ``every`` (K, 4, 256) uint32 are added to. Returns True at the
+        tenth longer to compile. ``own`` (K, 256) and ``every`` uint32 (K', 256), K' being the next
+        multiple of 4, are added to. Returns True at the
         first tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]);
         what was written until then is to be thrown away.
         """
@@ -301,17 +304,20 @@ def look_up(labels, table, plane, bad):
 
 @kernel
 def number_bytes(labels, classes, ignore, bad, plane):
-    """plane (P,) = the class of each label (P,) uint8: itself, `bad` + 1 if in `ignore`, else `bad`; answers
-    how many are `bad`. Plain comparisons, a tile at a time, become SIMD code, which a table does not."""
-    wrong, ignored = plane.dtype.type(bad), plane.dtype.type(bad + 1)
-    found = 0
+    """plane (P,) = the class of each label (P,) uint8: itself, `bad` + 1 if in `ignore`, else `bad`, which is the
+    dtype's last but one; answers whether any is. Plain comparisons, a tile at a time, become SIMD code, which a table
+    does not, nor a comparison that is counted."""
+    one = plane.dtype.type(1)
+    wrong, ignored, limit = plane.dtype.type(bad), plane.dtype.type(bad + 1), plane.dtype.type(classes)
+    most = plane.dtype.type(0)
     for first in range(0, labels.size, TILE):
         given, numbers = labels[first : first + TILE], plane[first : first + TILE]
         for j in range(given.size):
-            numbers[j] = plane.dtype.type(given[j]) if given[j] < classes else wrong
+            numbers[j] = plane.dtype.type(given[j]) if given[j] < limit else wrong
         for value in ignore:
             for j in range(given.size):
-                numbers[j] = ignored if given[j] == value else numbers[j]
-        for j in range(given.size):
-            found += numbers[j] == wrong
-    return found
+                number = numbers[j]  # read whatever comes: no branch
+                numbers[j] = ignored if given[j] == value else number
+        for j in range(given.size):  # one more: 0 of what is ignored, and the greatest of what is wrong
+            most = max(most, plane.dtype.type(numbers[j] + one))
+    return most == ignored
