@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 import pytest
 
-__all__ = ["Bridge", "Loopback", "Network"]
+__all__ = ["Bridge", "Loopback", "Network", "remove_what_was_left"]
 
 
 class Network(Protocol):
@@ -56,12 +56,20 @@ class Loopback:
         return here
 
 
+def free_block() -> str:
+    """One of the /24 that are kept for tests of networks, of which this machine has no address: with two networks of
+    the same addresses, it would look for the pods of one in the other."""
+    taken = _ip("-4", "-oneline", "address", "show")
+    return secrets.choice([block for n in range(256) if f" {(block := f'198.18.{n}')}." not in taken])
+
+
 @dataclass
 class Bridge:
-    """Every pod in a network namespace, with a link to a bridge, at which this machine has the first address."""
+    """Every pod in a network namespace, with a link to a bridge, at which this machine has the first address. Its name
+    says whose it is: what a process has left that was killed, the next one takes away."""
 
-    name: str = field(default_factory=lambda: f"ms{secrets.token_hex(3)}")
-    block: str = field(default_factory=lambda: f"198.18.{secrets.randbelow(256)}")  # kept for tests of networks
+    name: str = field(default_factory=lambda: f"ms{os.getpid():x}")
+    block: str = field(init=False)
     names: dict[str, str] = field(default_factory=dict)
     pods: dict[str, int] = field(default_factory=dict)
 
@@ -73,26 +81,22 @@ class Bridge:
     def __enter__(self) -> Self:
         if shutil.which("ip") is None or os.geteuid() != 0:
             pytest.skip("network namespaces need root and iproute2")
+        remove_what_was_left()
+        self.block = free_block()
         try:
             _ip("link", "add", self.name, "type", "bridge")
             _ip("address", "add", f"{self.gateway}/24", "dev", self.name)
             _ip("link", "set", self.name, "up")
             self.join("first", f"{self.block}.254")  # whether it can be done is known before there is anything to undo
         except subprocess.CalledProcessError as e:
-            self._remove()
+            remove(self.name)
             pytest.skip(f"network namespaces are not permitted here: {e.stderr.strip()}")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._remove()
-
-    def _remove(self) -> None:
-        """What has been made, by name; a namespace takes both ends of its link along."""
-        for pod in self.pods:
-            subprocess.run(["ip", "netns", "delete", self._namespace(pod)], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "delete", self.name], capture_output=True, check=False)
+        remove(self.name)
 
     def address(self, name: str) -> str:
         return self.names.setdefault(name, f"{self.block}.{len(self.names) + 2}")
@@ -125,5 +129,19 @@ class Bridge:
         return f"{self.name}v{self.pods[pod]}"
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+def remove(name: str) -> None:
+    """A bridge and its namespaces, each of which takes both ends of its link along."""
+    for namespace in re.findall(rf"^{name}-\d+", _ip("netns", "list"), re.MULTILINE):
+        _ip("netns", "delete", namespace)
+    subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)  # it may not have come to be
+
+
+def remove_what_was_left() -> None:
+    """All bridges of processes that are no more."""
+    for name, process in re.findall(r"^\d+: (ms([0-9a-f]+)): ", _ip("-oneline", "link", "show"), re.MULTILINE):
+        if not os.path.exists(f"/proc/{int(process, 16)}"):
+            remove(name)
+
+
+def _ip(*words: str) -> str:
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout

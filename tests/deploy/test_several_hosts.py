@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from faults import Faults, Proxy, proxy
 from manifests import BLOCKS, Cluster, Stored, cluster, executing, kubelet
-from networks import Bridge
+from networks import Bridge, remove_what_was_left
 from node import wait_until
 from pods import Pod
 from servers import Server
@@ -41,6 +43,22 @@ def running(
     with kubelet(tmp_path_factory.mktemp("pods"), network, server, tls, slow.url) as pods:
         pods.instead = {**pods.instead, **SOON}
         yield cluster(pods)
+
+
+def test_what_a_process_has_left_that_was_killed_is_taken_away_by_the_next(network: Bridge) -> None:
+    program = "import os; from networks import Bridge; b = Bridge(); b.__enter__(); print(b.name, b.block, flush=True)"
+    words = [sys.executable, "-c", f"{program}; os._exit(0)"]
+    told = subprocess.run(words, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    name, block = told.split()
+    assert block != network.block, "two networks of the same addresses: a pod of one is looked for in the other"
+    assert name in links()
+    remove_what_was_left()
+    assert name not in links()
+    assert network.name in links(), "that of a process which lives"
+
+
+def links() -> str:
+    return subprocess.run(["ip", "link", "show"], capture_output=True, text=True, check=True).stdout
 
 
 def in_its_middle(stored: Stored, stage: str) -> bool:
