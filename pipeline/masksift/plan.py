@@ -15,7 +15,7 @@ from typing import Any
 from masksift.blocks import Blocks
 from masksift.errors import PlanRefused
 from masksift.gallery import Gallery
-from masksift.kernels import components, regions
+from masksift.kernels import regions
 from masksift.kernels.condense import class_dtype
 from masksift.kernels.ensemble import STRIP_PIXELS
 from masksift.schema import ArraySpec, DataSpec, Window, prod
@@ -61,13 +61,12 @@ LARGE_IMAGE = 1 << 24
 
 @dataclass(frozen=True)
 class Settings:
-    """What of the configuration decides the amount of work: precision of the evidence, lattice, methods; whether any of
-    it lies on a network; of the regions that are listed the smallest area, and how many they are at most; images that
-    are shown."""
+    """What of the configuration decides the amount of work: precision of the evidence, lattice; whether any of it
+    lies on a network; of the regions that are listed the smallest area, and how many they are at most; images that are
+    shown."""
 
     evidence_dtype: str = "auto"
     lattice: int = 4
-    methods: tuple[str, ...] = ()
     remote: bool = False
     min_area: int = 1
     top: int = 0
@@ -144,7 +143,7 @@ class Plan:
     def check(self, limit: int | None, worker: str = "a worker") -> None:
         """Refuse workers whose memory limit (bytes; None = none) the projection exceeds."""
         if limit is not None and self.memory > limit:
-            report, scoring = ("report", ", or --report.top 0"), ("scoring", ", or leave out the method coco")
+            report, scoring = ("report", ", or --report.top 0"), ("scoring", ", or smaller images")
             condensing = "condensing", ", or smaller prediction chunks"
             needed = {self.memory_report: report, self.memory_score: scoring, self.memory_condense: condensing}
             stage, instead = needed[self.memory]
@@ -345,16 +344,13 @@ def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     class_bytes = class_dtype(source.classes).itemsize
     planes = layout.group * source.pixels * (_plane_bytes(source, layout) + class_bytes + 1)
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
-    # Components of a strip: class numbers shifted by one, 4 bytes a pixel of component numbers, at worst 8 for the
-    # equivalences, and 24 a component.
-    coco = min(source.pixels, components.STRIP) * (class_bytes + 4 + 8 + 24) if "coco" in settings.methods else 0
-    # After these the regions of a strip: codes of pairs, region numbers, equivalences; at worst each pixel is a region
-    # of 96 bytes, in a run of 24.
+    # After the scores the regions of a strip: codes of pairs, region numbers, equivalences; at worst each pixel is a
+    # region of 96 bytes, in a run of 24. What the scores hold of their own is less: two rows of components.
     regional = min(source.pixels, regions.STRIP) * (4 + 4 + 8 + 96 + 24)
     listed = min(settings.top, layout.block * source.pixels // settings.min_area) * REGION_BYTES
     written = _write_buffers(source, layout) * max(class_bytes, _itemsize(layout.evidence))
     under_way = (4 + bool(source.members)) * AHEAD_BYTES  # of labels and three planes, and the votes
-    return round(FRAGMENTS * (planes + labels + max(coco, regional) + listed + written + settings.remote * under_way))
+    return round(FRAGMENTS * (planes + labels + regional + listed + written + settings.remote * under_way))
 
 
 def _write_buffers(source: DataSpec, layout: Layout) -> int:

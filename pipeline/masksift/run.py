@@ -146,9 +146,13 @@ def _settings(config: RunConfig) -> Settings:
     members = (name for name in config.overrides().names if "://" in name)
     remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
     return Settings(
-        config.evidence.dtype, config.tccp.lattice, config.methods, remote, config.regions.min_area, config.regions.top,
+        config.evidence.dtype,
+        config.tccp.lattice,
+        remote,
+        config.regions.min_area,
+        config.regions.top,
         config.report.top,
-    )  # fmt: skip
+    )
 
 
 def _pictures(config: RunConfig, sources: Sequence[DataSpec]) -> tuple[ArraySpec | None, ...]:

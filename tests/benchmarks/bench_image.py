@@ -125,7 +125,7 @@ def of_many(source: Path, images: int) -> dict[str, float]:
         replace(array, shape=(images, *array.shape[1:])) for array in (spec.predictions, spec.labels)
     )
     many = replace(spec, predictions=predictions, labels=labels)
-    plan = make_plan((many,), Settings(methods=tuple(config.methods)), {})
+    plan = make_plan((many,), Settings(), {})
     return {
         "images": images / len(plan.blocks), "reads": plan.objects_to_read / images,
         "writes": plan.objects_to_write / images,

@@ -17,7 +17,6 @@ from making import a_few
 from masksift import kubernetes
 from masksift.cli import main
 from masksift.kubernetes import component, pod_memory, scratch, worker_count
-from masksift.methods import METHODS
 from masksift.plan import Plan, Settings, make_plan
 from masksift.schema import ArraySpec, DataSpec
 from rendered import FOLDER, RENDERED, Pod, pods, render, validate
@@ -27,7 +26,7 @@ MIB, GIB = 1 << 20, 1 << 30
 
 
 def plan_of(images: int, classes: int, height: int, width: int, dtype: str, *, tile: int | None = None) -> Plan:
-    """Of a source on S3, with every score and a report."""
+    """Of a source on S3, with a report."""
     itemsize = {"uint8": 1, "float16": 2, "float32": 4}[dtype]
     rows, columns = tile or height, tile or width
     predictions = ArraySpec(
@@ -36,7 +35,7 @@ def plan_of(images: int, classes: int, height: int, width: int, dtype: str, *, t
     labels = ArraySpec("l", (images, height, width), (1, rows, columns), "uint8", 1, (0, 1, 2))
     names = tuple(f"class {k}" for k in range(classes))
     source = DataSpec(0, "s", "s3://s", predictions, labels, None, names, (255,), "probabilities", 1.0, 0.05, True)
-    settings = Settings(methods=tuple(METHODS), remote=True, min_area=16, top=100_000, shown=500)
+    settings = Settings(remote=True, min_area=16, top=100_000, shown=500)
     return make_plan([source], settings, {"what": "a test"})
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.kernels.compiling import inner, kernel
-from masksift.kernels.components import join, root
+from masksift.kernels.components import root
 from masksift.kernels.encoding import Encoding
 from masksift.kernels.ignored import inside
 from masksift.kernels.tally import CODE, HALF, half_to_fixed, sum_mode
@@ -210,6 +210,19 @@ def _gather(
 
 
 @kernel
+def _join(first, numbers, before, before_ids, parents, count):
+    """Unite the open regions of the strip before (nodes from `count` on) with those of this strip's first row."""
+    for x in range(first.size):
+        if before_ids[x] < 0:
+            continue
+        for near in range(max(0, x - 1), min(first.size, x + 2)):
+            if first[near] == before[x]:
+                a = root(parents, np.int64(numbers[near]) - 1)
+                b = root(parents, count + before_ids[x])
+                parents[max(a, b)] = min(a, b)
+
+
+@kernel
 def _unite(parents, sums, box):
     """Gather every region in its root, and make `parents` name it."""
     for i in range(parents.size):
@@ -268,7 +281,7 @@ def find_regions(
         )  # fmt: skip
         every = replace(every, runs=every.runs[: old + new])
         parents = np.arange(len(every))
-        join(plane[0], numbers[0], before, ids, parents, count)
+        _join(plane[0], numbers[0], before, ids, parents, count)
         _unite(parents, every.sums, every.box)
         every.runs[:, 0] = parents[every.runs[:, 0]]
         goes_on = begin + len(plane) == end  # else there is no region in the strip's last row

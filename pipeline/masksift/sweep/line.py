@@ -112,7 +112,7 @@ def _open(config: SweepConfig) -> tuple[tuple[DataSpec, ...], Plan]:
         "masksift": version("masksift"), "configuration": config.condensing(),
         "sources": [spec.as_json() for spec in sources],
     }  # fmt: skip
-    settings = Settings("auto", config.tccp.lattice, config.score_methods, remote)
+    settings = Settings("auto", config.tccp.lattice, remote)
     plan = make_plan(sources, settings, identity)
     more = max(_more_memory(config, spec, plan, number) for number, spec in enumerate(sources))
     return sources, replace(plan, memory_condense=plan.memory_condense + more, memory_score=plan.memory_score + more)
