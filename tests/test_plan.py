@@ -135,11 +135,11 @@ def test_what_a_block_lists_of_its_regions_is_in_the_plan_and_bounded() -> None:
     )
 
 
-@pytest.mark.parametrize(("stage", "remedy"), [("condensing", "prediction chunks"), ("scoring", "images")])
+@pytest.mark.parametrize(("stage", "remedy"), [("condensing", "prediction chunks"), ("scoring", "--regions.top")])
 def test_a_worker_that_is_too_small_is_refused_with_both_numbers(stage: str, remedy: str) -> None:
     source = spec(1, 20, 8192, 8192) if stage == "condensing" else spec(100, 2)
-    plan = plan_of(source)
+    plan = plan_of(source, top=1 << 20)
     plan.check(plan.memory)
     plan.check(None)
-    with pytest.raises(PlanRefused, match=rf"needs .+ a worker \({stage}\), w has 64.0 MiB; .* smaller {remedy}"):
+    with pytest.raises(PlanRefused, match=rf"needs .+ a worker \({stage}\), w has 64.0 MiB; .*smaller {remedy}"):
         plan.check(64 << 20, "w")

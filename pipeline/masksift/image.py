@@ -55,9 +55,12 @@ class LabelCheck:
         self._first: tuple[int, int, int] | None = None
         self._count = 0
 
-    def plane(self, labels: NDArray[np.integer], y0: int = 0, x0: int = 0) -> NDArray[np.unsignedinteger]:
-        """Class numbers (h, w) of one window of labels (h, w) that lies at (y0, x0) in the image."""
-        plane, bad = class_plane(labels, self._classes, self._ignore, self._remap)
+    def plane(
+        self, labels: NDArray[np.integer], y0: int = 0, x0: int = 0, out: NDArray[np.unsignedinteger] | None = None
+    ) -> NDArray[np.unsignedinteger]:
+        """Class numbers (h, w) of one window of labels (h, w) that lies at (y0, x0) in the image. ``out``: memory for
+        them, which may be used."""
+        plane, bad = class_plane(labels, self._classes, self._ignore, self._remap, out)
         if bad is not None:
             y, x = (int(i) for i in np.argwhere(bad)[0])
             here = (y0 + y, x0 + x, int(labels[y, x]))

@@ -143,7 +143,7 @@ class Plan:
     def check(self, limit: int | None, worker: str = "a worker") -> None:
         """Refuse workers whose memory limit (bytes; None = none) the projection exceeds."""
         if limit is not None and self.memory > limit:
-            report, scoring = ("report", ", or --report.top 0"), ("scoring", ", or smaller images")
+            report, scoring = ("report", ", or --report.top 0"), ("scoring", ", or a smaller --regions.top")
             condensing = "condensing", ", or smaller prediction chunks"
             needed = {self.memory_report: report, self.memory_score: scoring, self.memory_condense: condensing}
             stage, instead = needed[self.memory]
@@ -344,9 +344,9 @@ def _score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     class_bytes = class_dtype(source.classes).itemsize
     planes = layout.group * source.pixels * (_plane_bytes(source, layout) + class_bytes + 1)
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
-    # After the scores the regions of a strip: codes of pairs, region numbers, equivalences; at worst each pixel is a
-    # region of 96 bytes, in a run of 24. What the scores hold of their own is less: two rows of components.
-    regional = min(source.pixels, regions.STRIP) * (4 + 4 + 8 + 96 + 24)
+    # After the scores the regions: at worst each pixel is one of 96 bytes, in a run of 24. What the scores hold of
+    # their own is less: two rows of components.
+    regional = min(source.pixels, max(regions.ROOM, source.width)) * (96 + 24)
     listed = min(settings.top, layout.block * source.pixels // settings.min_area) * REGION_BYTES
     written = _write_buffers(source, layout) * max(class_bytes, _itemsize(layout.evidence))
     under_way = (4 + bool(source.members)) * AHEAD_BYTES  # of labels and three planes, and the votes

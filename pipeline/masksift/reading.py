@@ -76,7 +76,10 @@ def read_labels(
                 elif i not in verdicts:
                     own = part[i - first][own_part(window, sizes[i - start])]
                     view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
-                    view[: own.shape[0], : own.shape[1]] = checks[i - start].plane(own, window.y0, window.x0)
+                    target = view[: own.shape[0], : own.shape[1]]
+                    numbered = checks[i - start].plane(own, window.y0, window.x0, out=target)
+                    if numbered is not target:
+                        target[...] = numbered
     for i, check in enumerate(checks, start):
         if check.verdict is not None:
             judge(verdicts, i, check.verdict)

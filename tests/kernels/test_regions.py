@@ -1,4 +1,4 @@
-"""Regions of one image: what they are, against scipy and the reference, in strips of any height, and as COCO's code."""
+"""Regions of one image: what they are, against scipy and the reference, in any room, and as COCO's code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from masksift.kernels.regions import Omissions, Regions, find_regions
 
 ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding("float16"), Encoding("float32"))
 BYTES = ENCODINGS[0]
-STRIPS = (1, 2, 5, 8, 13, 1 << 18)
+ROOMS = (1, 12, 25, 40, 1 << 16)
 Plane = NDArray[np.unsignedinteger]
 
 some = settings(
@@ -148,29 +148,25 @@ def test_regions_of_ignored_pixels_are_confident_deep_and_weighed(data: st.DataO
 
 
 @some
-@given(
-    data=st.data(), encoding=st.sampled_from(ENCODINGS), strip=st.sampled_from(STRIPS), least_area=st.integers(1, 12)
-)
-def test_strips_of_any_height_give_the_same_bits(
-    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, encoding: Encoding, strip: int, least_area: int
+@given(data=st.data(), encoding=st.sampled_from(ENCODINGS), room=st.sampled_from(ROOMS), least_area=st.integers(1, 12))
+def test_any_room_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, encoding: Encoding, room: int, least_area: int
 ) -> None:
     image = Drawn(data.draw, encoding)
     suspicious = omissions(data, image)
-    monkeypatch.setattr(regions, "STRIP", 1 << 18)
+    monkeypatch.setattr(regions, "ROOM", 1 << 16)
     whole = image.find(omissions=suspicious, least_area=least_area)
     every = image.find(omissions=suspicious)
-    monkeypatch.setattr(regions, "STRIP", strip)
+    monkeypatch.setattr(regions, "ROOM", room)
     same(image.find(omissions=suspicious, least_area=least_area), whole)
     assert whole.area.tolist() == [area for area in every.area.tolist() if area >= least_area]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, in numpy 2
 @some
-@given(data=st.data(), strip=st.sampled_from(STRIPS))
-def test_pycocotools_reads_the_run_length_code(
-    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, strip: int
-) -> None:
-    monkeypatch.setattr(regions, "STRIP", strip)
+@given(data=st.data(), room=st.sampled_from(ROOMS))
+def test_pycocotools_reads_the_run_length_code(monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int) -> None:
+    monkeypatch.setattr(regions, "ROOM", room)
     image = Drawn(data.draw, BYTES)
     found, (height, width) = image.find(), image.labels.shape
     for i in range(len(found)):
@@ -183,8 +179,8 @@ def test_pycocotools_reads_the_run_length_code(
         assert coco.area(code) == found.area[i]
 
 
-@pytest.mark.parametrize("rows", [1, 7, 64, 1000])
-def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+@pytest.mark.parametrize("room", [1, 100, 300, 1000])
+def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     rng = np.random.default_rng(0)
     shape = (150, 83)
     labels = (ndimage.gaussian_filter(rng.random(shape), 2) > 0.5).astype(np.uint8)
@@ -200,7 +196,7 @@ def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, rows: int) -> None
         )  # fmt: skip
 
     whole = find()
-    monkeypatch.setattr(regions, "STRIP", rows * shape[1])
+    monkeypatch.setattr(regions, "ROOM", room)
     same(find(), whole)
     spanning = whole.box[:, 2] - whole.box[:, 0]
     assert len(whole) > 20
@@ -216,7 +212,7 @@ def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
     return found, mask
 
 
-@pytest.mark.parametrize("strip", [1, 1 << 18])
+@pytest.mark.parametrize("room", [1, 1 << 16])
 @pytest.mark.parametrize(
     ("drawing", "count"),
     [
@@ -230,10 +226,10 @@ def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
         (["..", ".."], 0),
     ],
 )
-def test_shapes_that_cross_strips(
-    monkeypatch: pytest.MonkeyPatch, drawing: list[str], count: int, strip: int
+def test_shapes_that_go_on_when_the_room_is_full(
+    monkeypatch: pytest.MonkeyPatch, drawing: list[str], count: int, room: int
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(regions, "STRIP", strip)
+    monkeypatch.setattr(regions, "ROOM", room)
     found, mask = flagged(drawing)
     assert len(found) == count
     assert found.area.sum() == found.evidence.sum() == mask.sum()
@@ -280,11 +276,11 @@ def test_what_is_always_left_out_is_no_evidence() -> None:
 
 
 @some
-@given(data=st.data(), strip=st.sampled_from(STRIPS), rows=st.integers(0, 4), columns=st.integers(0, 4))
+@given(data=st.data(), room=st.sampled_from(ROOMS), rows=st.integers(0, 4), columns=st.integers(0, 4))
 def test_padding_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, strip: int, rows: int, columns: int
+    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int, rows: int, columns: int
 ) -> None:
-    monkeypatch.setattr(regions, "STRIP", strip)
+    monkeypatch.setattr(regions, "ROOM", room)
     image = Drawn(data.draw, BYTES)
     suspicious, size = omissions(data, image), image.labels.shape
     alone = image.find(omissions=suspicious)
@@ -296,12 +292,12 @@ def test_padding_changes_nothing(
 
 
 def test_sums_beyond_the_exact_whole_numbers_of_a_float64_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2^22 times nearly 2^32 units, and one unit more: no float64 holds the sum, and strips change no bit."""
+    """2^22 times nearly 2^32 units, and one unit more: no float64 holds the sum, and the room changes no bit."""
     encoding, shape = ENCODINGS[3], (2048, 2048)
     labels, predicted, mask = np.zeros(shape, np.uint8), np.ones(shape, np.uint8), np.ones(shape, np.uint8)
     confident = encoding.codes(np.full(shape, np.nextafter(np.float32(1), np.float32(0))))
     own = np.zeros(shape, np.uint32)
     found = find_regions(labels, predicted, own, confident, mask, encoding, 2)
     assert found.evidence[0] == (1 << 22) * (1 - 2**-24)
-    monkeypatch.setattr(regions, "STRIP", 2048 * 300)
+    monkeypatch.setattr(regions, "ROOM", 1 << 12)
     same(find_regions(labels, predicted, own, confident, mask, encoding, 2), found)

@@ -147,18 +147,19 @@ Remap = tuple[tuple[int, int], ...]
 
 
 def class_plane(
-    labels: NDArray[np.integer], classes: int, ignore: tuple[int, ...], remap: Remap = ()
-) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:
+    labels: NDArray[np.integer], classes: int, ignore: tuple[int, ...], remap: Remap = (),
+    out: NDArray[np.unsignedinteger] | None = None,
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:  # fmt: skip
     """Labels of any integer dtype and shape as class numbers (see `class_dtype`), and where they are no label (None
     where all are).
 
     A value that is both a class number and an ignore value is ignored. With a ``remap`` no other values are labels than
-    those it names and the ignore values.
+    those it names and the ignore values. ``out``: memory of that shape and dtype, which is used if it is C-contiguous.
     """
     labels, dtype = _native(labels), class_dtype(classes)
     bad = np.iinfo(dtype).max - 1
     if labels.dtype == np.uint8 and not remap:
-        plane = np.empty(labels.shape, dtype)
+        plane = out if out is not None and out.flags.c_contiguous else np.empty(labels.shape, dtype)
         values = np.array(sorted({value for value in ignore if 0 <= value <= 255}), np.uint8)
         if not number_bytes(np.ascontiguousarray(labels).reshape(-1), classes, values, bad, plane.reshape(-1)):
             return plane, None

@@ -1,18 +1,17 @@
-"""Regions of one image: what a reviewer looks at in one go, found in strips of rows through connected-components-3d.
+"""Regions of one image: what a reviewer looks at in one go, found row by row.
 
-Of a region everything is a sum of whole numbers, so that it is the same to the bit wherever strips part it. What
-touches a strip's last row stays open, and is united with what it touches in the next; all else is finished, and what of
-that is too small is dropped at once.
+Of a region everything is a sum of whole numbers, in whatever order. Rows are booked until there is no more room. What
+touches the last of them stays open, and goes on in the next; all else is finished, and what of that is too small is
+dropped at once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,10 +21,10 @@ from masksift.kernels.encoding import Encoding
 from masksift.kernels.ignored import inside
 from masksift.kernels.tally import CODE, HALF, half_to_fixed, sum_mode
 
-__all__ = ["STRIP", "Omissions", "Regions", "find_regions"]
+__all__ = ["ROOM", "Omissions", "Regions", "find_regions"]
 
-STRIP = 1 << 18
-"""Pixels of a strip: at worst each is a region of its own, which takes more than a hundred bytes."""
+ROOM = 1 << 16
+"""Regions, and runs down a column, that are booked at a time, or as many as a row has pixels."""
 
 _AREA, _Y, _X, _CONFIDENT, _EVIDENCE, _BEYOND = 0, 1, 2, 3, 4, 5
 """Sums over the pixels of a region: their number, rows, columns, predicted confidence; m - s, or of an omission the m
@@ -108,16 +107,17 @@ class _Found:
         code, sums, box = (np.concatenate([getattr(part, name) for part in parts]) for name in ("code", "sums", "box"))
         return cls(code, sums, box, np.concatenate(runs))
 
-    def behind(self, count: int, runs: int) -> _Found:
-        """These, with room for ``count`` others before them, and for so many ``runs`` after theirs."""
-        code, sums, box = (np.zeros((count + len(self), *part.shape[1:]), np.int64)
-                           for part in (self.code, self.sums, self.box))  # fmt: skip
-        code[count:], sums[count:], box[count:] = self.code, self.sums, self.box
-        box[:count, :2] = np.iinfo(np.int64).max
-        every = np.empty((len(self.runs) + runs, 3), np.int64)
-        every[: len(self.runs)] = self.runs
-        every[: len(self.runs), 0] += count
-        return _Found(code, sums, box, every)
+    def with_room(self, room: int) -> _Found:
+        """These, and room for so many more regions and runs."""
+        made = []
+        for part in (self.code, self.sums, self.box, self.runs):
+            made.append(np.empty((len(part) + room, *part.shape[1:]), np.int64))
+            made[-1][: len(part)] = part
+        return _Found(*made)
+
+    def first(self, count: int, runs: int) -> _Found:
+        """The first ones of a table with room."""
+        return _Found(self.code[:count], self.sums[:count], self.box[:count], self.runs[:runs])
 
     def __len__(self) -> int:
         return len(self.code)
@@ -129,38 +129,31 @@ class _Found:
         return _Found(self.code[wanted], self.sums[wanted], self.box[wanted], runs)
 
 
-@kernel
-def _encode(labels, predicted, confident_codes, mask, classes, limits, top, plane):
-    """plane (h, w): of the rows from `top` on, 0 where a pixel is in no region, else 1 + given * classes + predicted,
-    where `classes` is given on ignored pixels; these count with limits (K,), not with limits (0,). Answers how many
-    pixels are in regions, and the rows [first, last) that these lie in."""
-    found, first, last = 0, plane.shape[0], 0
-    outside = labels.dtype.type(classes)
-    for row in range(plane.shape[0]):
-        y = top + row
-        some = np.uint8(0)
-        for x in range(plane.shape[1]):
-            some |= mask[y, x]
-        if limits.size > 0:
-            for x in range(plane.shape[1]):
-                some |= np.uint8(labels[y, x] >= outside)
-        if some == 0:  # as in most rows
-            plane[row] = 0
-            continue
-        before = found
-        for x in range(plane.shape[1]):
-            code = np.uint32(0)
-            if mask[y, x]:
-                code = np.uint32(np.int64(labels[y, x]) * classes + np.int64(predicted[y, x]) + 1)
-            elif limits.size > 0 and labels[y, x] >= classes:
-                winner = np.int64(predicted[y, x])
-                if np.int64(confident_codes[y, x]) >= limits[winner] and inside(labels, y, x, classes):
-                    code = np.uint32(classes * classes + winner + 1)
-            plane[row, x] = code
-            found += int(code > 0)
-        if found > before:
-            first, last = min(first, row), row + 1
-    return found, first, last
+@inner
+def _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes):
+    """codes (w,), of a row: 0 where a pixel is in no region, else 1 + given * classes + predicted, where `classes` is
+    given on ignored pixels; these count with limits (K,), not with limits (0,). Answers whether any is in a region."""
+    flagged, most = mask[y, 0], labels[y, 0]
+    for x in range(codes.size):
+        flagged = max(flagged, mask[y, x])
+    if limits.size > 0:
+        for x in range(codes.size):
+            most = max(most, labels[y, x])
+    if flagged == 0 and (limits.size == 0 or most < classes):  # as in most rows
+        codes[:] = 0
+        return False
+    most_code = np.uint32(0)
+    for x in range(codes.size):
+        code = np.uint32(0)
+        if mask[y, x]:
+            code = np.uint32(np.int64(labels[y, x]) * classes + np.int64(predicted[y, x]) + 1)
+        elif limits.size > 0 and labels[y, x] >= classes:
+            winner = np.int64(predicted[y, x])
+            if np.int64(confident_codes[y, x]) >= limits[winner] and inside(labels, y, x, classes):
+                code = np.uint32(classes * classes + winner + 1)
+        codes[x] = code
+        most_code = max(most_code, code)
+    return most_code > 0
 
 
 @inner
@@ -172,54 +165,74 @@ def _fixed(code, mode):
     return np.int64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
 
 
+@inner
+def _region_of(code, first, behind, codes, regions, parents, count):
+    """The region of a run of one code, from column `first` on: that of what it touches in the row above, whose codes
+    and regions these are, or else a new one, `count`."""
+    region = -1
+    for x in range(max(0, first - 1), min(codes.size, behind + 1)):
+        if codes[x] == code:
+            top = root(parents, regions[x])
+            if region >= 0:
+                parents[max(region, top)] = min(region, top)
+            region = top if region < 0 else min(region, top)
+    if region < 0:
+        region = count
+        parents[region] = region
+    return region
+
+
 @kernel
 def _gather(
-    numbers, plane, self_codes, confident_codes, mode, classes, above, top, height, code, sums, box, runs, last
-):
-    """Book every pixel of a strip (h, w) in its region: `numbers` counts these from 1, `plane` holds their codes.
-    Answers how many runs there are. ``last`` (w,): scratch, the run that stands above in each column."""
-    found = 0
-    for row in range(numbers.shape[0]):
-        y = top + row
-        for x in range(numbers.shape[1]):
-            number = np.int64(numbers[row, x])
-            if number == 0:
-                continue
-            i = number - 1
-            if row > 0 and np.int64(numbers[row - 1, x]) == number:
-                runs[last[x], 2] += 1
-            else:
-                runs[found, 0], runs[found, 1], runs[found, 2] = i, x * height + y, 1
-                last[x] = found
-                found += 1
-            pair = np.int64(plane[row, x])
-            confident = _fixed(confident_codes[y, x], mode)
-            if pair <= classes * classes:
-                sums[i, _EVIDENCE] += confident - _fixed(self_codes[y, x], mode)
-            elif np.int64(confident_codes[y, x]) >= above[pair - classes * classes - 1]:
-                sums[i, _EVIDENCE] += confident
-                sums[i, _BEYOND] += 1
-            code[i] = pair
-            sums[i, _AREA] += 1
-            sums[i, _Y] += y
-            sums[i, _X] += x
-            sums[i, _CONFIDENT] += confident
-            box[i, 0], box[i, 1] = min(box[i, 0], y), min(box[i, 1], x)
-            box[i, 2], box[i, 3] = max(box[i, 2], y + 1), max(box[i, 3], x + 1)
-    return found
+    labels, predicted, self_codes, confident_codes, mask, mode, classes, limits, above, top, height, codes, regions,
+    parents, count, code, sums, box, runs, found,
+):  # fmt: skip
+    """Book the pixels of the rows from `top` on, as long as there is room for all that a row may have.
 
-
-@kernel
-def _join(first, numbers, before, before_ids, parents, count):
-    """Unite the open regions of the strip before (nodes from `count` on) with those of this strip's first row."""
-    for x in range(first.size):
-        if before_ids[x] < 0:
+    ``codes``, ``regions`` (2, w): of a row and of the one above it, in turn. `count` regions and `found` runs are
+    there. Answers the row that is next, how many regions there are and how many runs.
+    """
+    width = codes.shape[1]
+    last = np.empty(width, np.int64)  # the run that stands above in each column
+    for y in range(top, height):
+        if count + width > parents.size or found + width > len(runs):
+            return y, count, found
+        now, then = y % 2, 1 - y % 2
+        if not _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes[now]):
             continue
-        for near in range(max(0, x - 1), min(first.size, x + 2)):
-            if first[near] == before[x]:
-                a = root(parents, np.int64(numbers[near]) - 1)
-                b = root(parents, count + before_ids[x])
-                parents[max(a, b)] = min(a, b)
+        behind = 0
+        for first in range(width):
+            pair = np.int64(codes[now, first])
+            if first < behind or pair == 0:
+                continue
+            behind = first + 1
+            while behind < width and codes[now, behind] == pair:
+                behind += 1
+            i = _region_of(pair, first, behind, codes[then], regions[then], parents, count)
+            if i == count:
+                count += 1
+                code[i], sums[i] = pair, 0
+                box[i, 0], box[i, 1], box[i, 2], box[i, 3] = y, first, y + 1, behind
+            box[i, 1], box[i, 2], box[i, 3] = min(box[i, 1], first), y + 1, max(box[i, 3], behind)
+            sums[i, _AREA] += behind - first
+            sums[i, _Y] += y * (behind - first)
+            for x in range(first, behind):
+                regions[now, x] = i
+                if y > top and codes[then, x] == pair:
+                    runs[last[x], 2] += 1
+                else:
+                    runs[found, 0], runs[found, 1], runs[found, 2] = i, x * height + y, 1
+                    last[x] = found
+                    found += 1
+                confident = _fixed(confident_codes[y, x], mode)
+                if pair <= classes * classes:
+                    sums[i, _EVIDENCE] += confident - _fixed(self_codes[y, x], mode)
+                elif np.int64(confident_codes[y, x]) >= above[pair - classes * classes - 1]:
+                    sums[i, _EVIDENCE] += confident
+                    sums[i, _BEYOND] += 1
+                sums[i, _X] += x
+                sums[i, _CONFIDENT] += confident
+    return height, count, found
 
 
 @kernel
@@ -258,39 +271,29 @@ def find_regions(
     rows and columns of a padded image that are its own. An image has at most 2^31 - 1 pixels.
     """
     height, width = size or labels.shape
-    rows = max(1, STRIP // width)
     limits, above = np.empty(0, np.int64), np.empty(0, np.int64)
     if omissions is not None:
         limits, above = omissions.confident, omissions.surprising
     finished, still_open = [_Found.none()], _Found.none()
-    before, ids = np.zeros(width, np.uint32), np.full(width, -1, np.int64)
-    whole = np.empty((min(rows, height), width), np.uint32)
-    for top in range(0, height, rows):
-        plane = whole[: min(rows, height - top)]
-        end = top + len(plane)
-        pixels, low, high = _encode(labels, predicted_class, predicted_confidence, mask, classes, limits, top, plane)
-        if not pixels and not len(still_open):
-            continue
-        low = 0 if len(still_open) else low  # what is open may go on in the first row alone
-        plane, begin = plane[low : max(high, low + 1)], top + low
-        numbers, count = cc3d.connected_components(plane, connectivity=8, return_N=True, out_dtype=np.uint32)
-        every, old = still_open.behind(count, pixels), len(still_open.runs)
-        new = _gather(
-            numbers, plane, self_confidence, predicted_confidence, sum_mode(encoding), classes, above, begin, height,
-            every.code, every.sums, every.box, every.runs[old:], np.empty(width, np.int64),
+    codes, regions = np.zeros((2, width), np.uint32), np.zeros((2, width), np.int64)
+    top, room = 0, max(ROOM, width)
+    while top < height:
+        every, parents = still_open.with_room(room), np.empty(len(still_open) + room, np.int64)
+        parents[: len(still_open)] = np.arange(len(still_open))
+        top, count, found = _gather(
+            labels, predicted_class, self_confidence, predicted_confidence, mask, sum_mode(encoding), classes, limits,
+            above, top, height, codes, regions, parents, len(still_open), every.code, every.sums, every.box, every.runs,
+            len(still_open.runs),
         )  # fmt: skip
-        every = replace(every, runs=every.runs[: old + new])
-        parents = np.arange(len(every))
-        _join(plane[0], numbers[0], before, ids, parents, count)
+        every, parents = every.first(count, found), parents[:count]
         _unite(parents, every.sums, every.box)
         every.runs[:, 0] = parents[every.runs[:, 0]]
-        goes_on = begin + len(plane) == end  # else there is no region in the strip's last row
-        last = numbers[-1].astype(np.int64) - 1 if goes_on else np.full(width, -1)  # -1 where there is no region
-        stays = np.zeros(len(every), bool)
-        stays[parents[last[last >= 0]]] = end < height
-        ids = np.where(last >= 0, (np.cumsum(stays) - 1)[parents[last]], -1)
-        before = plane[-1].copy()
-        whole_ones = (parents == np.arange(len(every))) & ~stays & (every.sums[:, _AREA] >= least_area)
+        stays, last = np.zeros(count, bool), (top - 1) % 2
+        if top < height:
+            touching = np.flatnonzero(codes[last])
+            stays[parents[regions[last, touching]]] = True
+            regions[last, touching] = (np.cumsum(stays) - 1)[parents[regions[last, touching]]]
+        whole_ones = (parents == np.arange(count)) & ~stays & (every.sums[:, _AREA] >= least_area)
         finished.append(every.chosen(whole_ones))
         still_open = every.chosen(stays)
     return _described(_Found.of(finished), encoding, classes, omissions, height * width)
@@ -319,8 +322,8 @@ def _described(
 def _run_lengths(runs: NDArray[np.int64], first: NDArray[np.int64], pixels: int) -> list[NDArray[np.int32]]:
     """COCO's counts of every region: pixels outside and inside it in turn, column by column, of `pixels` in all.
 
-    ``runs`` (r, 3), ordered by region and place; ``first``: the first one of each region. Where strips, or the end of a
-    column, have parted a run, it becomes one again.
+    ``runs`` (r, 3), ordered by region and place; ``first``: the first one of each region. Where the end of the
+    room, or of a column, has parted a run, it becomes one again.
     """
     region, start, length = runs.T
     end = start + length
