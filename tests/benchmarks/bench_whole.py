@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from masksift.progress import Reporter
 from masksift.run import open_and_plan, run
 from masksift.schema import Block
 
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS
     reads, runs = [], []
     stages: dict[str, float] = {}
     out = folder / "whole-out"
+    os.sync()  # a source that has just been made is on its way to the disk, where the run wants to write too
     for _ in range(rounds):
         shutil.rmtree(out, ignore_errors=True)
         config = configuration(path, out, keep)
