@@ -22,7 +22,7 @@ BYTES = ENCODINGS[0]
 Plane = NDArray[np.unsignedinteger]
 Found = list[tuple[int, float]]
 
-some = settings(max_examples=200)
+some = settings(max_examples=100)
 
 
 def mean_of(encoding: Encoding, codes: list[int]) -> float:
