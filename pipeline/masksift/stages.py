@@ -34,7 +34,7 @@ __all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thr
 
 AT_ONCE = 16
 """Sources whose arrays are created at a time."""
-_MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba", "connected-components-3d")
+_MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba")
 
 
 _TOLD = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
