@@ -14,7 +14,7 @@ $(STAMP): deploy/requirements-dev.txt pyproject.toml
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement deploy/requirements-dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m masksift.kernels.warm
+	$(BIN)/python -m masksift.scoring.kernels.warm_cache
 	touch $@
 
 demo: setup

@@ -10,8 +10,8 @@ from dask import config
 from distributed import LocalCluster
 from hypothesis import HealthCheck, settings
 
-from masksift.storage.access import capture
-from servers import Server, seaweedfs
+from masksift.storage.credentials import capture
+from support.s3_server import Server, seaweedfs
 
 # No test asserts a time: how long an example takes says how busy the machine is.
 settings.register_profile("masksift", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,14 +15,14 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-import drawn
 import masksift
-import reference
-from making import a_few
-from masksift.errors import DataError
-from masksift.methods import METHODS
-from masksift.palette import colours
-from sources import refuses
+from masksift.core.errors import DataError
+from masksift.review.rendering.palette import colours
+from masksift.scoring.methods import METHODS
+from reference import audit as reference
+from support import datasets as drawn
+from support.condensed import a_few
+from support.sources import refuses
 
 SCORES = tuple(METHODS)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from masksift.audit import Audit, audit
-from masksift.errors import DataError, Interrupted, MasksiftError, PlanRefused, RunFailed, UsageError
-from masksift.writers import EvidenceWriter, PredictionWriter, condense
+from masksift.core.errors import DataError, Interrupted, MasksiftError, PlanRefused, RunFailed, UsageError
+from masksift.prepare.writers.base import EvidenceWriter, PredictionWriter, condense
 
 __all__ = [
     "Audit",

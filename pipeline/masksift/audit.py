@@ -12,11 +12,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from masksift import results
-from masksift.config import RunConfig, nearest, resolve
-from masksift.drawing import OUTLINED, SIDE, further, heading, require_matplotlib
-from masksift.errors import DataError, UsageError
-from masksift.image import (
+from masksift.config.run import RunConfig, nearest, resolve
+from masksift.core.errors import DataError, UsageError
+from masksift.core.specs import SCORED, Verdict
+from masksift.engine import result_tables as results
+from masksift.engine.image_views import view_of
+from masksift.engine.region_table import RegionRows
+from masksift.engine.tasks import PairCounts
+from masksift.review.rendering.figure import draw
+from masksift.review.rendering.panels import OUTLINED, SIDE, further, heading, require_matplotlib
+from masksift.scoring.image import (
     Condensing,
     LabelCheck,
     Planes,
@@ -27,19 +32,14 @@ from masksift.image import (
     score_image,
     thresholds_of,
 )
-from masksift.kernels.condense import Recipe, class_dtype
-from masksift.kernels.encoding import Encoding
-from masksift.kernels.ensemble import member_recipe
-from masksift.methods import Image
-from masksift.regions import RegionRows
-from masksift.schema import SCORED, Verdict
-from masksift.sheet import draw
-from masksift.statistics import ClassStatistics, Thresholds
-from masksift.storage.finding import matching
-from masksift.storage.members import check_alike
-from masksift.storage.tables import images_schema, table_of
-from masksift.tasks import PairCounts
-from masksift.views import view_of
+from masksift.scoring.kernels.condense import Recipe, class_dtype
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.ensemble import member_recipe
+from masksift.scoring.methods import Image
+from masksift.scoring.statistics.class_statistics import ClassStatistics, Thresholds
+from masksift.storage.sources.ensemble import check_alike
+from masksift.storage.tables.lookup import matching
+from masksift.storage.tables.parquet import images_schema, table_of
 
 __all__ = ["Audit", "audit"]
 
@@ -76,7 +76,7 @@ def audit(
     `Audit.show`, which reads the one it draws; no score is computed from them.
 
     Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels
-    or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.methods`.
+    or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.scoring.methods`.
     """
     members = list(pred_probs) if isinstance(pred_probs, (list, tuple)) else [pred_probs]
     config = resolve(

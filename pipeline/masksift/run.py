@@ -10,26 +10,27 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from masksift import increments, stages
-from masksift.complete import Complete, finished
-from masksift.config import RunConfig
-from masksift.errors import UsageError
-from masksift.executors import Executor, Worker
-from masksift.parts import Job, Parts
-from masksift.plan import Plan, Settings, make_plan
-from masksift.progress import Reporter
-from masksift.publishing import Publisher
-from masksift.report.line import make_report
-from masksift.schema import SCORED, ArraySpec, DataSpec
-from masksift.statistics import Thresholds
-from masksift.storage.datasets import open_data_set
-from masksift.storage.lease import Lease
+from masksift.config.run import RunConfig
+from masksift.core.errors import UsageError
+from masksift.core.specs import SCORED, ArraySpec, DataSpec
+from masksift.core.versions import versions
+from masksift.engine import reuse as increments
+from masksift.engine import stages
+from masksift.engine.completed_run import Complete, finished
+from masksift.engine.planning.plan import Plan, Settings, make_plan
+from masksift.engine.publish import Publisher
+from masksift.engine.work_items import Job, Parts
+from masksift.review.report.command import make_report
+from masksift.runtime.executors import Executor, Worker
+from masksift.runtime.progress import Reporter
+from masksift.runtime.telemetry import running
+from masksift.scoring.statistics.class_statistics import Thresholds
+from masksift.storage.lock import Lease
 from masksift.storage.manifest import RECORD, Manifest
 from masksift.storage.objects import Folder, local_path
-from masksift.storage.pictures import pictures_of
-from masksift.storage.tables import hive_columns, read_table
-from masksift.telemetry import running
-from masksift.versions import versions
+from masksift.storage.sources.dataset import open_data_set
+from masksift.storage.sources.images_array import pictures_of
+from masksift.storage.tables.parquet import hive_columns, read_table
 
 __all__ = ["Outcome", "open_and_plan", "run", "score_again"]
 

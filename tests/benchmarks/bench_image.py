@@ -17,13 +17,13 @@ from cluster import watched_run
 from scenes import make_source
 from section import Section, table
 
-from masksift.image import Condensing, Planes
-from masksift.kernels.condense import Recipe, class_plane
-from masksift.parts import Parts
-from masksift.plan import Settings, make_plan
+from masksift.engine.planning.plan import Settings, make_plan
+from masksift.engine.stages import prepare
+from masksift.engine.work_items import Parts
 from masksift.run import make_job, open_and_plan
-from masksift.stages import prepare
-from masksift.storage.planes import EVIDENCE
+from masksift.scoring.image import Condensing, Planes
+from masksift.scoring.kernels.condense import Recipe, class_plane
+from masksift.storage.zarr.writer import EVIDENCE
 
 HEIGHT, WIDTH = 1024, 2048
 MANY = 1_000_000

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from scenes import labels_of, probabilities
 from section import Section, table
 
-from masksift.image import Condensing, Planes, confident_pixels, score_image, thresholds_of
-from masksift.kernels.condense import Recipe, class_plane
-from masksift.kernels.encoding import Encoding
-from masksift.methods import Image, make_methods
-from masksift.statistics import ClassStatistics
+from masksift.scoring.image import Condensing, Planes, confident_pixels, score_image, thresholds_of
+from masksift.scoring.kernels.condense import Recipe, class_plane
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.methods import Image, make_methods
+from masksift.scoring.statistics.class_statistics import ClassStatistics
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 """The seven of the paper."""

@@ -12,9 +12,8 @@ from section import MIB, Section, spread, table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
-from made import Made, make_report
-
-from browser import chromium, watched, without
+from support.browser import chromium, watched, without
+from system.report_page.fake_reports import Made, make_report
 
 ROWS = (100, 10_000)
 REGIONS = 50

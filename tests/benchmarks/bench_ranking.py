@@ -13,11 +13,11 @@ import psutil
 import pyarrow as pa
 from section import MIB, Section, table
 
-from masksift.methods import METHODS
-from masksift.plan import PART_ROWS
-from masksift.results import _ranked
-from masksift.storage.ordering import in_order
-from masksift.storage.tables import WORST_REGION, ranked_schema
+from masksift.engine.planning.plan import PART_ROWS
+from masksift.engine.result_tables import _ranked
+from masksift.scoring.methods import METHODS
+from masksift.storage.tables.parquet import WORST_REGION, ranked_schema
+from masksift.storage.tables.sort import in_order
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 

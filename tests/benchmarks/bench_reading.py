@@ -14,9 +14,9 @@ import zarr
 from bench_whole import Case
 from section import Section, spread, table
 
-from masksift.config import resolve
+from masksift.config.run import resolve
 from masksift.run import open_and_plan
-from masksift.storage.arrays import ArrayReader
+from masksift.storage.zarr.reader import ArrayReader
 
 ROUNDS = 5
 CASES = (Case(19, "uint8", 64), Case(19, "float16", 32), Case(150, "uint8", 16))

@@ -14,7 +14,7 @@ from scenes import make_source
 from section import MIB, Section, spread, table
 from zarr.codecs import ZstdCodec
 
-from masksift.palette import colours
+from masksift.review.rendering.palette import colours
 
 ROUNDS = 3
 NOISE = 12

@@ -23,18 +23,18 @@ from section import Section, spread, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import Faults, proxy
-from masksift.config import RunConfig, resolve
-from masksift.executors import make_executor
-from masksift.parts import Part, Parts
-from masksift.progress import Reporter
-from masksift.reading import label_windows, place_of
+from masksift.config.run import RunConfig, resolve
+from masksift.engine.block_io import label_windows, place_of
+from masksift.engine.work_items import Part, Parts
+from masksift.prepare.writers.base import PredictionWriter
 from masksift.run import make_job, open_and_plan, run
-from masksift.storage import arrays
-from masksift.storage.access import Options, capture
-from masksift.storage.arrays import ArrayReader
-from masksift.writers import PredictionWriter
-from servers import KEY, SECRET, Server, seaweedfs
+from masksift.runtime.executors import make_executor
+from masksift.runtime.progress import Reporter
+from masksift.storage.credentials import Options, capture
+from masksift.storage.zarr import reader as arrays
+from masksift.storage.zarr.reader import ArrayReader
+from support.fault_proxy import Faults, proxy
+from support.s3_server import KEY, SECRET, Server, seaweedfs
 
 ROUNDS = 3
 CLIENTS = ("s3fs", "obstore")

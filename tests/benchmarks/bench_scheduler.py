@@ -16,12 +16,12 @@ from distributed import Client
 from scenes import make_source
 from section import MIB, Section, table
 
-from masksift.config import resolve
-from masksift.executors import make_executor
-from masksift.parts import Job, Parts
-from masksift.plan import Settings, make_plan
+from masksift.config.run import resolve
+from masksift.core.specs import DataSpec
+from masksift.engine.planning.plan import Settings, make_plan
+from masksift.engine.work_items import Job, Parts
 from masksift.run import make_job, open_and_plan
-from masksift.schema import DataSpec
+from masksift.runtime.executors import make_executor
 
 WORKERS, PROCESSES = 200, 2
 IMAGES = 1_000_000

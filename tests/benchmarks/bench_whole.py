@@ -15,12 +15,12 @@ import zarr
 from scenes import make_source
 from section import Section, spread, table
 
-from masksift.config import RunConfig, resolve
-from masksift.executors import make_executor
-from masksift.plan import Layout
-from masksift.progress import Reporter
+from masksift.config.run import RunConfig, resolve
+from masksift.core.specs import Block
+from masksift.engine.planning.plan import Layout
 from masksift.run import open_and_plan, run
-from masksift.schema import Block
+from masksift.runtime.executors import make_executor
+from masksift.runtime.progress import Reporter
 
 ROUNDS = 5
 

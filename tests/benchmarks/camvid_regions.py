@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from masksift.complete import Complete, open_complete
-from masksift.config import resolve
-from masksift.drawing import figure_of, outline, painted, png_of, said
-from masksift.look.images import region_tables
-from masksift.palette import colours
-from masksift.progress import Reporter
-from masksift.regions import LABEL
+from masksift.config.run import resolve
+from masksift.config.sections import StorageSection
+from masksift.engine.completed_run import Complete, open_complete
+from masksift.engine.image_views import View, Viewer
+from masksift.engine.region_table import LABEL
+from masksift.review.inspect.lookup import region_tables
+from masksift.review.rendering.palette import colours
+from masksift.review.rendering.panels import figure_of, outline, painted, png_of, said
 from masksift.run import run
-from masksift.sections import StorageSection
-from masksift.views import View, Viewer
+from masksift.runtime.progress import Reporter
 
 CAMVID = Path(__file__).resolve().parents[3] / "shared" / "camvid" / "camvid.zarr"
 TEN = 10

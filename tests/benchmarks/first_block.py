@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 
-from masksift.image import Condensing, Planes
-from masksift.kernels.condense import Recipe, class_plane
-from masksift.kernels.encoding import Encoding
+from masksift.scoring.image import Condensing, Planes
+from masksift.scoring.kernels.condense import Recipe, class_plane
+from masksift.scoring.kernels.encoding import Encoding
 
 __all__ = ["seconds"]
 

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import dask
 from distributed import Worker
 
-from masksift.parts import Job, Part
-from masksift.schema import Receipt
+from masksift.core.specs import Receipt
+from masksift.engine.work_items import Job, Part
 
 
 def answer(job: Job, seconds: float, part: Part) -> Receipt:

@@ -26,11 +26,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import masksift
 from masksift.demo import make_demo
-from masksift.demo.scenes import draw_scene
-from masksift.demo.street import CLASS_NAMES
-from masksift.methods import METHODS
-from masksift.simulate.chance import chosen, generator_of
-from masksift.simulate.kinds import KINDS, Setting, change
+from masksift.demo.scenes.scene import draw_scene
+from masksift.demo.scenes.street import CLASS_NAMES
+from masksift.evaluation.simulate.error_types import KINDS, Setting, change
+from masksift.evaluation.simulate.sampling import chosen, generator_of
+from masksift.scoring.methods import METHODS
 
 HERE = Path(__file__).parent
 CAMVID = HERE.parents[2] / "shared" / "camvid" / "camvid.zarr"

@@ -7,9 +7,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from masksift.errors import DataError
+from masksift.core.errors import DataError
 from masksift.storage.files import find_files, open_file
-from sources import refuses
+from support.sources import refuses
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.errors import UsageError
+from masksift.core.errors import UsageError
 from masksift.storage.manifest import Manifest, pack, unpack
 from masksift.storage.objects import Folder
-from sources import refuses
+from support.sources import refuses
 
 PARTS = st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.binary(max_size=200), max_size=4)
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masksift.errors import UsageError
+from masksift.core.errors import UsageError
 from masksift.storage.objects import Folder, join, local_path
-from sources import refuses
+from support.sources import refuses
 
 names = st.from_regex(r"[a-z0-9_=-]{1,8}(/[a-z0-9_=-]{1,8}){0,2}\.bin", fullmatch=True)
 

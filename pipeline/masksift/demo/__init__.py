@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from masksift.demo.truth import DemoTruth, FoundAtTop, KnownError, found_at_top, read_truth, write_truth
+from masksift.demo.known_errors import DemoTruth, FoundAtTop, KnownError, found_at_top, read_truth, write_truth
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from masksift.demo.work import Run
+    from masksift.demo.parallel import Run
 
 __all__ = ["DemoTruth", "FoundAtTop", "KnownError", "found_at_top", "make_demo"]
 
@@ -62,7 +62,7 @@ def make_demo(
         )
     _require_extra()
     from masksift.demo import store
-    from masksift.demo.street import CLASS_NAMES
+    from masksift.demo.scenes.street import CLASS_NAMES
 
     folder = Path(folder)
     source, truth = folder / "source.zarr", folder / "truth.csv"
@@ -92,8 +92,8 @@ def _draw(run: Run, parameters: Mapping[str, int]) -> tuple[NDArray[np.uint8], N
     """Pictures (N, H, W, 3) and their correct labels (N, H, W), uint8."""
     import numpy as np
 
-    from masksift.demo.scenes import draw_scene
-    from masksift.demo.work import call
+    from masksift.demo.parallel import call
+    from masksift.demo.scenes.scene import draw_scene
 
     count, height, width = (parameters[name] for name in ("images", "height", "width"))
     pictures, labels = np.empty((count, height, width, 3), np.uint8), np.empty((count, height, width), np.uint8)
@@ -110,10 +110,10 @@ def _make(
     import numpy as np
 
     from masksift.demo import store
-    from masksift.demo.classifier import train
-    from masksift.demo.errors import plant
-    from masksift.demo.street import CLASS_NAMES, IGNORE
-    from masksift.demo.work import processes
+    from masksift.demo.inject_errors import plant
+    from masksift.demo.parallel import processes
+    from masksift.demo.predictions import train
+    from masksift.demo.scenes.street import CLASS_NAMES, IGNORE
 
     count, seed = parameters["images"], parameters["seed"]
     counts = {kind: max(1, round(share * count)) for kind, share in SHARES.items()}

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from masksift.errors import UsageError
+from masksift.core.errors import UsageError
 
 IMAGES_A_CHUNK = 4
 KEY = "demo"

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from masksift.errors import DataError, MasksiftError
-from masksift.storage.access import is_s3, unreachable
+from masksift.core.errors import DataError, MasksiftError
+from masksift.storage.credentials import is_s3, unreachable
 from masksift.storage.objects import filesystem_of, local_path
 
 __all__ = ["Files", "find_files", "open_file"]

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from masksift.errors import UsageError
+from masksift.core.errors import UsageError
 from masksift.storage.objects import Folder
 
 __all__ = ["PLAN", "RECORD", "RUNNING", "Manifest", "difference", "pack", "unpack"]

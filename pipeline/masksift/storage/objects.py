@@ -15,9 +15,9 @@ from typing import Any
 
 import fsspec
 
-from masksift.errors import UsageError
-from masksift.storage.access import for_fsspec, is_s3, options_of, refuse_password
-from masksift.storage.patience import ATTEMPTS, Patience
+from masksift.core.errors import UsageError
+from masksift.storage.credentials import for_fsspec, is_s3, options_of, refuse_password
+from masksift.storage.retry import ATTEMPTS, Patience
 
 __all__ = ["Folder", "filesystem_of", "join", "local_path", "unknown_place"]
 

@@ -1,0 +1,267 @@
+"""What each verb does with its words: one configuration, one call, what to print, and the exit code.
+
+What a verb needs is imported where it is done: `masksift --help` waits for none of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import tomllib
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from masksift.config.run import RunConfig, build, dotted_keys, from_toml, resolve, storage_of
+from masksift.core.errors import UsageError
+from masksift.core.specs import SCORED
+from masksift.evaluation.evaluate.config import EvaluateConfig, of_words
+from masksift.evaluation.simulate.config import SimulateConfig
+from masksift.evaluation.sweep.config import SweepConfig
+from masksift.prepare.ingest.config import IngestConfig
+from masksift.prepare.predict.config import PredictConfig
+from masksift.review.check.config import CheckConfig
+from masksift.review.compare.config import CompareConfig
+from masksift.review.corrections.config import CorrectionsConfig, corrections_of
+from masksift.review.export import config as exports
+from masksift.review.inspect.config import ShowConfig, TopConfig
+from masksift.review.report.config import ReportConfig
+
+if TYPE_CHECKING:
+    from masksift.run import Outcome
+    from masksift.runtime.progress import Reporter
+
+__all__ = [
+    "check", "compare", "correct", "demo", "evaluate", "export", "ingest", "plan", "predict", "report", "run", "score",
+    "show", "simulate", "sweep", "top",
+]  # fmt: skip
+
+
+def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
+    """The keys that were typed, as text or, in brackets, as a list or a table of TOML: `--classes '["a, b", "c"]'`."""
+    keys = dotted_keys(model)
+    return {key: _value(value) for key, value in vars(words).items() if key in keys or key == "executor"}
+
+
+def _value(text: Any) -> Any:
+    if isinstance(text, str) and text.startswith(("[", "{")):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text
+
+
+def _config(words: argparse.Namespace) -> RunConfig:
+    return resolve(from_toml(words.config) if words.config else {}, _flags(words))
+
+
+def run(words: argparse.Namespace) -> int:
+    config = _config(words)
+    if words.print_config:
+        print(json.dumps(config.model_dump(mode="json"), indent=2))
+        return 0
+    from masksift.run import run
+    from masksift.runtime.progress import Reporter
+
+    report = Reporter(words.log_format)
+    return _tell(run(config, report), config, report)
+
+
+def score(words: argparse.Namespace) -> int:
+    from masksift.engine.completed_run import finished
+    from masksift.run import score_again
+    from masksift.runtime.progress import Reporter
+
+    flags = _flags(words)
+    kept = finished(words.complete, storage_of(flags).options([words.complete]))
+    if kept is None or "configuration" not in kept:
+        raise UsageError(
+            f"{words.complete} holds no complete run", "there is no evidence to score",
+            "Give the URL of one, or finish that one with `masksift run`",
+        )  # fmt: skip
+    if "out" not in flags:
+        raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
+    # where the first run's results went says nothing of these: as --out, it is said anew
+    told = {key: value for key, value in kept["configuration"].items() if key not in ("table", "iceberg")}
+    if {"executor", "executor.kind"} & flags.keys():  # where the first run was run says nothing of another place
+        told = {**told, "executor": {}}
+    config = resolve(told, flags)
+    report = Reporter(words.log_format)
+    return _tell(score_again(words.complete, config, report), config, report)
+
+
+def report(words: argparse.Namespace) -> int:
+    config = build(ReportConfig, {"run": words.complete}, _flags(words, ReportConfig))
+    from masksift.review.report.command import report_again
+    from masksift.runtime.progress import Reporter
+
+    print(report_again(config, Reporter(words.log_format)))
+    return 0
+
+
+def _tell(outcome: Outcome, config: RunConfig, report: Reporter) -> int:
+    from masksift.engine.summary import summary
+
+    print(summary(outcome.record, config.out, options=config.options()))
+    if outcome.exit_code == 3:
+        counts, images = outcome.record["counts"], outcome.record["images"]
+        report.warn(
+            f"{images - counts.get(SCORED, 0):,} of {images:,} images are quarantined, max_quarantined is "
+            f"{config.max_quarantined}; all others are scored. See status and reason in {config.out}/images, or allow "
+            "more with --max_quarantined.",
+            run_id=outcome.record["fingerprint"],
+        )
+    return outcome.exit_code
+
+
+def evaluate(words: argparse.Namespace) -> int:
+    config = of_words(words.complete, _flags(words, EvaluateConfig))
+    from masksift.evaluation.evaluate.command import evaluate
+    from masksift.runtime.progress import Reporter
+
+    outcome = evaluate(config, Reporter(words.log_format))
+    print(outcome.text)
+    if outcome.strangers:
+        said = UsageError(
+            f"{outcome.strangers:,} images of the truth are not in the run ({', '.join(outcome.names)})",
+            "all others are measured", "Give the truth of the same images, or leave it at that",
+        )  # fmt: skip
+        print(f"masksift: {said}", file=sys.stderr)
+    return outcome.exit_code
+
+
+def export(words: argparse.Namespace) -> int:
+    config = exports.of_words(words.form, words.complete, _flags(words, exports.config_of(words.form)))
+    from masksift.review.export.command import export
+    from masksift.runtime.progress import Reporter
+
+    print(export(words.form, config, Reporter(words.log_format)).text)
+    return 0
+
+
+def correct(words: argparse.Namespace) -> int:
+    config = corrections_of(words.complete, _flags(words, CorrectionsConfig))
+    from masksift.review.corrections.command import correct
+    from masksift.runtime.progress import Reporter
+
+    print(correct(config, Reporter(words.log_format)).text)
+    return 0
+
+
+def compare(words: argparse.Namespace) -> int:
+    config = build(CompareConfig, {}, _flags(words, CompareConfig))
+    from masksift.review.compare.command import compare
+    from masksift.review.compare.summary import text_of
+
+    found = compare(config)
+    print(json.dumps(found, indent=2) if words.json else text_of(found))
+    return 0
+
+
+def check(words: argparse.Namespace) -> int:
+    config = build(CheckConfig, {"run": words.complete}, _flags(words, CheckConfig))
+    from masksift.review.check.command import check
+    from masksift.review.check.summary import text_of
+
+    found = check(config)
+    print(json.dumps(found, indent=2) if words.json else text_of(found))
+    return 0 if found["passed"] else 6
+
+
+def plan(words: argparse.Namespace) -> int:
+    from masksift.engine.summary import plan_text
+    from masksift.run import open_and_plan
+
+    config = _config(words)
+    sources, plan = open_and_plan(config)
+    if words.k8s:  # the pods are made as large as the plan needs: there is nothing to refuse
+        from masksift.engine.planning.kustomize import component
+
+        print(component(plan, config.executor.workers))
+        return 0
+    limit, prices = config.executor.memory_limit, (config.storage.price_reads, config.storage.price_writes)
+    print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
+    plan.check(limit)
+    return 0
+
+
+def ingest(words: argparse.Namespace) -> int:
+    from masksift.prepare.ingest.command import ingest
+    from masksift.runtime.progress import Reporter
+
+    tree = from_toml(words.config, named_by="--labels and --predictions") if words.config else {}
+    outcome = ingest(build(IngestConfig, tree, _flags(words, IngestConfig)), Reporter(words.log_format))
+    print(outcome.text)
+    if outcome.unmatched:
+        said = UsageError(
+            f"{outcome.unmatched:,} files found no partner", "the source holds all others",
+            "Name them like their partners and ingest into another --out, or leave it at that",
+        )  # fmt: skip
+        print(f"masksift: {said}", file=sys.stderr)
+    return outcome.exit_code
+
+
+def simulate(words: argparse.Namespace) -> int:
+    from masksift.evaluation.simulate.command import simulate
+    from masksift.runtime.progress import Reporter
+
+    files = [word for word in words.words if word.endswith(".toml")]
+    kinds = [word for word in words.words if not word.endswith(".toml")]
+    if (spare := [*files[1:], *kinds[1:]]) or (kinds and hasattr(words, "kind")):
+        words.parser.refuse(spare or kinds)
+    flags = _flags(words, SimulateConfig) | ({"kind": kinds[0]} if kinds else {})
+    tree = from_toml(files[0]) if files else {}
+    if "kind" not in {**tree, **flags}:
+        known = ", ".join(get_args(SimulateConfig.model_fields["kind"].annotation))
+        raise UsageError("no kind of error is given", "there is nothing to simulate", f"Give one of {known}")
+    print(simulate(build(SimulateConfig, tree, flags), Reporter(words.log_format)).text)
+    return 0
+
+
+def predict(words: argparse.Namespace) -> int:
+    from masksift.prepare.predict.command import predict
+    from masksift.runtime.progress import Reporter
+
+    tree = from_toml(words.config) if words.config else {}
+    print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), Reporter(words.log_format)).text)
+    return 0
+
+
+def sweep(words: argparse.Namespace) -> int:
+    config = build(SweepConfig, from_toml(words.config) if words.config else {}, _flags(words, SweepConfig))
+    from masksift.evaluation.sweep.command import sweep
+    from masksift.runtime.progress import Reporter
+
+    print(sweep(config, Reporter(words.log_format)).text)
+    return 0
+
+
+def show(words: argparse.Namespace) -> int:
+    config = build(ShowConfig, {"run": words.complete, "image": words.id}, _flags(words, ShowConfig))
+    from masksift.review.inspect.show import show
+
+    print(show(config).text)
+    return 0
+
+
+def top(words: argparse.Namespace) -> int:
+    config = build(TopConfig, {"run": words.complete}, _flags(words, TopConfig))
+    from masksift.review.inspect.top import worst
+
+    found = worst(config)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    with contextlib.suppress(BrokenPipeError):  # whoever was reading has seen enough
+        for line in found.lines() if words.json else [found.text(width)]:
+            print(line)
+    return 0
+
+
+def demo(words: argparse.Namespace) -> int:
+    from masksift.demo.command import show
+
+    print(show(words.folder, workers=words.workers, log_format=words.log_format))
+    return 0

@@ -1,0 +1,347 @@
+"""The tables of a configuration, and the forms in which a value may be given: by a flag as text, or by a file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+
+from masksift.core.errors import UsageError
+from masksift.runtime.executors import KINDS, Executor, Say, make_executor, memory_limit
+from masksift.scoring.kernels.ensemble import MOST_MEMBERS
+from masksift.storage.credentials import Endpoint, Options, capture, is_s3, redacted
+
+__all__ = [
+    "Amount",
+    "Amounts",
+    "Arrays",
+    "ClcSection",
+    "CocoSection",
+    "EvidenceSection",
+    "ExecutorSection",
+    "IcebergSection",
+    "Names",
+    "Numbers",
+    "Pairs",
+    "PictureArrays",
+    "Positives",
+    "RegionsSection",
+    "ReportSection",
+    "RunArrays",
+    "Section",
+    "Shares",
+    "SoftminSection",
+    "StorageSection",
+    "TccpSection",
+    "amount_of",
+    "parse_bytes",
+]
+
+
+class Section(BaseModel):
+    """A table of keys: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _listed(value: Any) -> Any:
+    """A flag's `a,b,c` as a list, and one number as a list of one; anything else as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _one_or_more(value: Any) -> Any:
+    """A flag's `a,b` as a list, and a list of one as that one."""
+    listed = _listed(value) if isinstance(value, str) and "," in value else value
+    return listed[0] if isinstance(listed, (list, tuple)) and len(listed) == 1 else listed
+
+
+def _counted(value: Any) -> Any:
+    """Digits as a number, so that a flag and a file say the same; other numbers as text, to be read as such."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return str(value) if isinstance(value, (bool, float)) else value
+
+
+def _paired(value: Any) -> Any:
+    """A flag's `7:0,8:1` as a table; anything else as it is."""
+    if isinstance(value, str):
+        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _listed(value))
+    return value
+
+
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Each once: in which order they were given says nothing."""
+    return tuple(sorted(set(values)))
+
+
+Word = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Several = Annotated[Word | tuple[Word, ...], BeforeValidator(_one_or_more)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Positives = Annotated[
+    tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_listed), AfterValidator(_ascending), Field(min_length=1)
+]
+Shares = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_listed), AfterValidator(_ascending),
+    Field(min_length=1),
+]  # fmt: skip
+Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
+Amount = Annotated[str | int, BeforeValidator(_counted)]
+Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_listed)]
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes of a number or of words such as `4 GiB`, `4GB`, `512 MiB`.
+
+    >>> parse_bytes("4 GiB")
+    4294967296
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(text), flags=re.IGNORECASE)
+    if not found or found[1].count(".") > 1 or found[1] == ".":
+        raise ValueError(f"{text!r} is no amount of memory; give one such as '4 GiB'")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def amount_of(key: str, value: str | int, whole: int, things: str) -> Fraction:
+    """How many of ``whole`` things an amount is: a whole number, or a share such as `0.1%`. Raises UsageError.
+
+    >>> amount_of("max_quarantined", "0.5%", 1000, "images")
+    Fraction(5, 1)
+    """
+    text = str(value).strip()
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
+    if not found or (not found[2] and "." in found[1]):
+        raise UsageError(
+            f"{key} is {text!r}, which is no number of {things} and no share",
+            "what is too much is not known", f"Give a whole number of {things}, or a share such as '0.1%'",
+        )  # fmt: skip
+    return Fraction(found[1]) * whole / 100 if found[2] else Fraction(found[1])
+
+
+class Arrays(Section):
+    """Names and axes of a source's arrays, where they differ."""
+
+    predictions: Several = Field(
+        "predictions", description="name of the predictions, or URL of the array; several are an ensemble"
+    )
+    labels: str = Field("labels", description="name of the labels")
+    image_id: str = Field("image_id", description="name of the ids")
+    height: str = Field("height", description="name of the rows of padded images that are their own")
+    width: str = Field("width", description="name of their columns")
+    predictions_axes: Names | None = Field(None, description="order of the stored axes: image,class,y,x")
+    labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
+    empty_label_chunks: Literal["missing", "fill"] | None = Field(
+        None, description="what an absent label chunk is: lost data, or its fill value"
+    )
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The predictions of an ensemble, none where there is one alone."""
+        return () if isinstance(self.predictions, str) else self.predictions
+
+    @model_validator(mode="after")
+    def _check(self) -> Arrays:
+        if isinstance(self.predictions, str):
+            return self
+        if len(set(self.predictions)) < len(self.predictions) or not 2 <= len(self.predictions) <= MOST_MEMBERS:
+            raise UsageError(
+                f"arrays.predictions is {', '.join(self.predictions[:8]) or 'empty'}",
+                f"the members of an ensemble are 2 to {MOST_MEMBERS} arrays, each once",
+                "Give --arrays.predictions a,b, or the one there is",
+            )  # fmt: skip
+        return self
+
+
+class RunArrays(Arrays):
+    """Of a run: with the pictures that its report shows."""
+
+    images: str = Field("images", description="name of the pictures, or URL of the array: for the report alone")
+
+
+class PictureArrays(Section):
+    """Of what is made of a complete run: its pictures, where they are others than it was told of."""
+
+    images: str | None = Field(
+        None, min_length=1, description="name of the pictures, or URL of the array; default: the run's"
+    )
+
+
+class ReportSection(Section):
+    """The page that is looked at."""
+
+    top: int = Field(
+        500, ge=0, description="how many images it shows: the first of the ranking, with pictures; 0: no page"
+    )
+
+
+class SoftminSection(Section):
+    """Parameters of softmin."""
+
+    temperature: float = Field(0.1, gt=0, allow_inf_nan=True, description="T > 0: small weighs the worst pixels alone")
+
+    @field_serializer("temperature", when_used="json")
+    def _as_json(self, value: float) -> float | str:
+        return value if math.isfinite(value) else str(value)  # JSON knows no infinity
+
+
+class TccpSection(Section):
+    """Parameters of tccp."""
+
+    tau: Literal["balanced", "confident"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        "balanced", description="decision threshold: balanced, confident, or one number"
+    )
+    lattice: int = Field(4, ge=1, le=64, description="rows and columns from one counted pixel to the next")
+
+
+class ClcSection(Section):
+    """Parameters of clc."""
+
+    rule: Literal["rank", "confident"] = Field("rank", description="which pixels are flagged")
+
+
+class CocoSection(Section):
+    """Parameters of coco."""
+
+    sources: Literal["both", "labels", "predictions"] = Field("both", description="planes that components are found in")
+    aggregate: Literal["mean", "min"] = Field("mean", description="over the components of an image")
+    min_area: float = Field(1e-4, ge=0, le=1, description="smallest component, as a share of the valid pixels")
+
+
+class RegionsSection(Section):
+    """Which regions are listed."""
+
+    min_area: int = Field(16, ge=1, description="pixels of the smallest")
+    top: int = Field(100_000, ge=1, description="how many of the whole data set, those with most evidence")
+
+
+class EvidenceSection(Section):
+    """What is kept of the predictions."""
+
+    keep: bool = Field(True, description="whether it stays, for `masksift score`; issue masks do in any case")
+    dtype: Literal["auto", "float32"] = Field("auto", description="precision kept of 32- and 64-bit predictions")
+
+
+class ExecutorSection(Section):
+    """Where the blocks are run."""
+
+    kind: str = Field(
+        "local", description="serial (this process), local (an embedded cluster), dask (a scheduler's address), "
+        "kubernetes (a cluster of its own), or the path of a class of Dask clusters"
+    )  # fmt: skip
+    workers: int | None = Field(
+        None, ge=1, description="processes of kind local, default: one a core; elsewhere how many to ask for, or how "
+        "many the cluster may grow to"
+    )  # fmt: skip
+    memory: Amount | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
+    address: str | None = Field(
+        None, description="of the scheduler, for kind dask, or where kind kubernetes reaches the one that it starts"
+    )
+    manifest: str | None = Field(None, min_length=1, description="file with the DaskCluster that kind kubernetes opens")
+    options: dict[str, Any] | None = Field(None, description="keyword arguments of a class of clusters: {cores = 4}")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds to wait for the first worker; default: 60, or 600 where a cluster is opened"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ExecutorSection:
+        named = self.kind in KINDS
+        if not named and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", self.kind):
+            raise UsageError(
+                f"executor.kind is {self.kind!r}; it should be {', '.join(map(repr, KINDS))} or the path of a class",
+                "where to run is not known",
+                "Give one of them, or one such as dask_jobqueue.SLURMCluster, as --executor KIND[:WHERE]",
+            )
+        for key, kinds, remedy in _GOES_WITH:
+            kind = self.kind if named else "a class"
+            if getattr(self, key) is not None and kind not in kinds:
+                raise UsageError(
+                    f"executor.{key} is {getattr(self, key)!r} and executor.kind is {self.kind!r}",
+                    "it would not be used", f"Give --executor.kind {remedy}, or no executor.{key}",
+                )  # fmt: skip
+        for kind, key, consequence, remedy in _NEEDED:
+            if kind == (self.kind if named else "a class") and getattr(self, key) is None:
+                raise UsageError(f"executor.kind is {self.kind!r} and executor.{key} is not given", consequence, remedy)
+        if self.memory is not None:
+            try:
+                parse_bytes(self.memory)
+            except ValueError as e:
+                fact = f"executor.memory is {str(self.memory)!r}, which is no amount of memory"
+                raise UsageError(fact, "what fits a worker is not known", "Give one such as '4 GiB'") from e
+        return self
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory asked for, bytes."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes a worker will have, as far as that is known before it starts; None where it is not, or is unlimited."""
+        return memory_limit(self.kind, workers=self.workers, memory=self.memory_bytes, manifest=self.manifest)
+
+    def open(self, items: int, say: Say) -> Executor:
+        """What runs stages of at most ``items`` tasks there, for a with-block; ``say`` tells the user of it."""
+        return make_executor(
+            self.kind, workers=self.workers, memory=self.memory_bytes, address=self.address, manifest=self.manifest,
+            options=self.options, timeout=self.timeout, items=items, say=say,
+        )  # fmt: skip
+
+
+_GOES_WITH = (
+    ("address", ("dask", "kubernetes"), "dask"),
+    ("manifest", ("kubernetes",), "kubernetes"),
+    ("options", ("a class",), "CLASS, such as dask_jobqueue.SLURMCluster"),
+)
+"""Keys of the executor, the kinds that have them, and one of these."""
+_NEEDED = (
+    ("dask", "address", "there is no scheduler to run on",
+     "Give --executor dask:tls://HOST:8786 (or --executor.address tls://HOST:8786), or --executor local"),
+    ("kubernetes", "manifest", "what a scheduler and a worker are there is not known",
+     "Give --executor kubernetes:cluster.yaml, a file with a DaskCluster"),
+    ("a class", "workers", "how many workers it should ask for is not known", "Give --executor.workers N"),
+)  # fmt: skip
+"""Keys without which there is no such executor, why, and what to give."""
+
+
+class StorageSection(Section):
+    """How S3, and what speaks like it, is reached; keys come from the environment, a profile or a role."""
+
+    endpoint_url: str | None = Field(None, description="of a server that is not Amazon's")
+    region: str | None = Field(None, description="of the buckets; default: that of the environment or the profile")
+    profile: str | None = Field(None, description="of ~/.aws/config")
+    anonymous: bool = Field(False, description="ask without keys: public buckets")
+    path_style: bool | None = Field(None, description="bucket in the path of a URL; default: with an endpoint_url")
+    price_reads: float | None = Field(None, ge=0, description="of 1,000 reads, in any currency, for `masksift plan`")
+    price_writes: float | None = Field(None, ge=0, description="of 1,000 writes and lists")
+    client: Literal["obstore", "s3fs"] = Field("obstore", description="what reads and writes Zarr chunks on S3")
+
+    def options(self, urls: Iterable[str]) -> Options:
+        """What the stores of these URLs are reached by: credentials too, captured here and now."""
+        return (
+            capture(Endpoint(**self.model_dump(exclude={"price_reads", "price_writes"})))
+            if any(map(is_s3, urls))
+            else Options()
+        )
+
+
+class IcebergSection(Section):
+    """Where the tables are, for table = "iceberg"."""
+
+    catalog: Word = Field(
+        "default",
+        repr=False,
+        description="name of a catalog of pyiceberg's configuration, or a URI: sqlite:, postgresql:, http:",
+    )
+    warehouse: Word | None = Field(None, description="URL below which the tables' files lie, or a server's name for it")
+    namespace: Word = Field("masksift", description="that the tables ranking and images are in")
+
+    @field_serializer("catalog", when_used="json")
+    def _without_password(self, value: str) -> str:
+        return redacted(value)

@@ -1,0 +1,45 @@
+"""`masksift demo`: make the data set, run the main job over it, and hold its ranking against the known errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from masksift.config.run import resolve
+from masksift.core.errors import UsageError
+from masksift.demo import found_at_top, make_demo
+from masksift.engine.summary import summary
+from masksift.run import run
+from masksift.runtime.progress import Reporter
+from masksift.storage.objects import Folder
+from masksift.storage.tables.parquet import read_table
+
+__all__ = ["show"]
+
+
+def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "quiet"] = "auto") -> str:
+    """Run the demo in `folder` on an embedded cluster of so many worker processes; answers what to print at its end.
+
+    Raises MasksiftError, also where the extra `demo` is not installed.
+    """
+    report = Reporter(log_format)
+    try:
+        truth = make_demo(folder, workers=workers, report=report.say)
+    except ImportError as e:
+        raise UsageError(str(e), "there is no demo without it", 'pip install "masksift[demo]"') from e
+    out = Path(folder) / "results"
+    tree = {"sources": [str(truth.source)], "out": str(out), "executor": {"kind": "local", "workers": workers}}
+    outcome = run(resolve(tree, {}), report)
+    ranked = read_table(Folder(str(out)), "ranking/part-000000.parquet", ["image_id"])["image_id"].to_pylist()
+    found = found_at_top(ranked, truth)
+    kinds = ", ".join(f"{kind} {hits} of {known}" for kind, (hits, known) in sorted(found.by_kind.items()))
+    marks = {name: f"{error.kind} {', '.join(truth.class_names[k] for k in error.classes)}"
+             for name, error in truth.errors.items()}  # fmt: skip
+    return "\n".join(
+        [
+            summary(outcome.record, str(out), notes=marks),
+            f"known errors: {truth.truth}",
+            f"{found.known} of {len(truth.image_ids)} images hold a known error; the first {found.known} of the "
+            f"ranking hold {found.found} of them ({kinds})",
+        ]
+    )

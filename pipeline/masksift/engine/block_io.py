@@ -1,0 +1,224 @@
+"""How a block's windows come to its task: into memory that is used again, one ahead of the work, with a verdict in
+place of what is lost; and how what it made is written behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain, pairwise
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from masksift.core.specs import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict, Window
+from masksift.engine.planning.plan import Layout
+from masksift.scoring.image import LabelCheck
+from masksift.scoring.kernels.condense import class_dtype
+from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
+
+__all__ = [
+    "Behind",
+    "Memory",
+    "ahead",
+    "expect",
+    "judge",
+    "label_windows",
+    "own_part",
+    "place_of",
+    "read_labels",
+    "read_window",
+    "slabs",
+]
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Memory:
+    """Arrays by name, whose memory is used again: fresh memory costs as much as walking over it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array, C-contiguous, holding anything. It is overwritten as soon as its name is asked for again."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        kept = self._kept.get(name)
+        if kept is None or kept.size < size:
+            kept = self._kept[name] = np.empty(size, np.uint8)
+        return kept[:size].view(dtype).reshape(shape)
+
+
+def read_labels(
+    spec: DataSpec, reader: ArrayReader, memory: Memory, start: int, stop: int, sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
+    """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong.
+    ``sizes`` (n, 2): the rows and columns that are an image's own; all others are ignored, whatever they hold."""
+    numbers = class_dtype(spec.classes)
+    plane = memory.array("class planes", (stop - start, spec.height, spec.width), numbers)
+    plane[...] = np.iinfo(numbers).max
+    checks = [LabelCheck(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
+    verdicts = {
+        i: Verdict(BAD_LABELS, f"its own size is {rows} x {columns}, of {spec.height} x {spec.width} that are stored")
+        for i, (rows, columns) in enumerate(sizes.tolist(), start)
+        if not (0 < rows <= spec.height and 0 < columns <= spec.width)
+    }
+    for window in label_windows(spec, start, stop):
+        stored = memory.array("labels", window.shape, spec.labels.dtype)
+        for first, last, part in read_window(reader, spec.labels.chunks[0], window, stored):
+            for i in range(first, last):
+                if isinstance(part, Verdict):
+                    judge(verdicts, i, part)
+                elif i not in verdicts:
+                    own = part[i - first][own_part(window, sizes[i - start])]
+                    view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
+                    target = view[: own.shape[0], : own.shape[1]]
+                    numbered = checks[i - start].plane(own, window.y0, window.x0, out=target)
+                    if numbered is not target:
+                        target[...] = numbered
+    for i, check in enumerate(checks, start):
+        if check.verdict is not None:
+            judge(verdicts, i, check.verdict)
+    return plane, verdicts
+
+
+def label_windows(spec: DataSpec, start: int, stop: int) -> Iterator[Window]:
+    """What is read of the labels of images [start, stop) at once: all of it, or a row of chunks of a large one."""
+    _, rows, columns = spec.labels.chunks
+    whole = (stop - start) * spec.pixels <= 1 << 24
+    rows, columns = (spec.height, spec.width) if whole else (rows, columns)
+    for y in range(0, spec.height, rows):
+        for x in range(0, spec.width, columns):
+            yield Window(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
+
+
+def place_of(window: Window, classes: int | None = None) -> tuple[slice, ...]:
+    """Where a window lies in an array, with all classes where there are any."""
+    between = () if classes is None else (slice(0, classes),)
+    return slice(window.start, window.stop), *between, slice(window.y0, window.y1), slice(window.x0, window.x1)
+
+
+def own_part(window: Window, size: NDArray[np.int64]) -> tuple[slice, slice]:
+    """The rows and columns of a window that are an image's own, of ``size`` (rows, columns)."""
+    rows, columns = (int(number) for number in size)
+    return slice(0, max(0, min(window.y1, rows) - window.y0)), slice(0, max(0, min(window.x1, columns) - window.x0))
+
+
+def judge(verdicts: dict[int, Verdict], image: int, verdict: Verdict) -> None:
+    """Give a verdict on an image: where it has one already, the one that `STATUSES` names first."""
+    before = verdicts.get(image)
+    if before is None or STATUSES.index(verdict.status) < STATUSES.index(before.status):
+        verdicts[image] = verdict
+
+
+def read_window(
+    reader: ArrayReader, chunk: int, window: Window, out: NDArray[Any]
+) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+    """The window, with every class where there are any, as [(first, last, array)]. Where anything in it is lost, image
+    chunk by image chunk, with a verdict in place of the lost ones: what lies in one chunk is lost together, all else is
+    not. ``out``: memory for it, which may be used."""
+    place = place_of(window, out.shape[1] if out.ndim == 4 else None)
+    try:
+        return [(window.start, window.stop, reader.read(*place, out=out))]
+    except (MissingChunk, Unreadable) as e:
+        edges = sorted({window.start, window.stop, *range(-(-window.start // chunk) * chunk, window.stop, chunk)})
+        if len(edges) == 2:
+            status = MISSING_CHUNK if isinstance(e, MissingChunk) else UNREADABLE
+            return [(window.start, window.stop, Verdict(status, str(e)))]
+    parts = []
+    for first, last in pairwise(edges):
+        inside = out[first - window.start : last - window.start]
+        parts += read_window(reader, chunk, replace(window, start=first, stop=last), inside)
+    return parts
+
+
+def expect(
+    spec: DataSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
+) -> None:
+    """Say what `read_labels` and `slabs` will read of images [start, stop), group by group, in its order."""
+    groups = list(layout.groups(start, stop))
+    for reader in predictions:
+        windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
+        reader.expect(place_of(window, spec.classes) for window in windows)
+    labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
+
+
+def slabs(
+    spec: DataSpec, layout: Layout, readers: Sequence[ArrayReader], memory: Memory, start: int,
+    sizes: NDArray[np.int64], verdicts: dict[int, Verdict],
+) -> Iterator[tuple[Window, int, int, NDArray[Any]]]:  # fmt: skip
+    """(window, member, image, predictions (K, h, w)) of every slab of the n images from ``start`` on, of each window
+    one member after the other; ``sizes`` (n, 2): the rows and columns that are an image's own, of which alone a slab
+    is. Each is read once, and good until the next one is asked for. Images with a verdict are passed over; those whose
+    chunks are lost get one."""
+
+    def read(slab: tuple[Window, int], turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+        window, member = slab
+        images, *area = window.shape
+        stored = spec.stored[member]
+        out = memory.array(f"predictions {turn}", (images, spec.classes, *area), stored.dtype)
+        return read_window(readers[member], stored.chunks[0], window, out)
+
+    windows = layout.windows(start, start + len(sizes), spec.height, spec.width)
+    each = ((window, member) for window in windows for member in range(len(readers)))
+    for (window, member), parts in ahead(read, each):
+        for first, last, part in parts:
+            for i in range(first, last):
+                if isinstance(part, Verdict):
+                    judge(verdicts, i, part)
+                elif i not in verdicts and (own := part[i - first][:, *own_part(window, sizes[i - start])]).size:
+                    yield window, member, i, own
+
+
+def ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S, T]]:
+    """Read one window ahead of the one that is worked on, in a thread of its own. ``read(window, turn)``: turns are 0
+    and 1, one after the other; what was read in a turn has been worked on when the turn comes again."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        waiting = None
+        for number, window in enumerate(windows):
+            coming = (window, pool.submit(read, window, number % 2))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
+
+
+class Behind:
+    """Does one thing after the other in a thread, while the work goes on: a store on a network takes its time to take
+    something. ``at_once``: there is no use in that, and everything is done where it is asked for."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self._pool = None if at_once else ThreadPoolExecutor(1, thread_name_prefix="write-behind")
+        self._last: Future[None] | None = None
+
+    def __call__(self, act: Callable[..., None], *words: Any) -> None:
+        """Do it; what was asked for before is done when this returns. Raises what that raised."""
+        if self._pool is None:
+            act(*words)
+            return
+        self.wait()
+        self._last = self._pool.submit(act, *words)
+
+    def wait(self) -> None:
+        """Until all is done."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()

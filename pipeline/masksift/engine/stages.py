@@ -1,0 +1,232 @@
+"""The stages of a run, each a map or a reduction over the blocks and what is done with the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.core import signals as interruption
+from masksift.core.errors import PlanRefused, RunFailed
+from masksift.core.specs import SCORED, DataSpec, Home, Receipt
+from masksift.engine import result_tables as results
+from masksift.engine import tasks
+from masksift.engine.planning.plan import Layout, Plan
+from masksift.engine.tasks import PairCounts
+from masksift.engine.work_items import Job, Part, Parts
+from masksift.runtime.executors import Executor, Worker
+from masksift.runtime.progress import Reporter
+from masksift.runtime.telemetry import Watched
+from masksift.scoring.image import thresholds_of
+from masksift.scoring.kernels.condense import class_dtype
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.statistics.class_statistics import Statistics, Thresholds
+from masksift.storage.objects import Folder
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.zarr.writer import EVIDENCE, MASK, VOTES
+
+__all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thresholds", "prepare", "rank", "score"]
+
+AT_ONCE = 16
+"""Sources whose arrays are created at a time."""
+_MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba")
+
+
+_TOLD = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
+
+
+@dataclass
+class Account:
+    """What the stages of a run took: for run.json."""
+
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    flagged: int = 0
+
+    def add(self, facts: dict[str, Any], totals: Totals | None = None) -> None:
+        """One stage with the sums over its blocks."""
+        sums = totals or Totals()
+        self.stages.append(
+            {"name": facts["stage"], "seconds": facts["seconds"], "blocks": sums.blocks, "reused_blocks": sums.reused}
+            | {"task_seconds": round(sums.seconds, 2)}
+            | {name: sums.told[name] for name in _TOLD}
+        )
+
+
+@dataclass
+class Totals:
+    """The receipts of a stage, added up as they come: a run may have a million."""
+
+    blocks: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    told: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, receipt: Receipt) -> None:
+        """One block."""
+        self.blocks += 1
+        self.reused += receipt.reused
+        self.seconds += receipt.seconds
+        self.told.update({name: getattr(receipt, name) for name in _TOLD})
+        self.counts.update(receipt.counts)
+
+
+def check_workers(
+    plan: Plan, executor: Executor, own_versions: Callable[[], dict[str, str]], report: Reporter
+) -> list[Worker]:
+    """Compare the workers' memory with the plan and their versions with this process's. Raises PlanRefused."""
+    workers = executor.workers()
+    mine = own_versions() if any(worker.versions for worker in workers) else {}
+    for worker in workers:
+        plan.check(worker.memory, f"worker {worker.name}")
+        differing = {name: v for name, v in mine.items() if worker.versions and worker.versions.get(name, "none") != v}
+        said = ", ".join(f"{name} {worker.versions.get(name, 'none')} (here {v})" for name, v in differing.items())
+        if any(_series(name, worker.versions.get(name, "none")) != _series(name, differing[name])
+               for name in _MUST_AGREE if name in differing):  # fmt: skip
+            raise PlanRefused(
+                f"worker {worker.name} has {said}",
+                "its results could differ, or its answers not be understood",
+                "Start the workers from the same image or environment as this command",
+            )
+        if differing:
+            report.say(f"worker {worker.name} has {said}: tolerated")
+    return workers
+
+
+def _series(name: str, version: str) -> str:
+    return ".".join(version.split(".")[:2]) if name == "python" else version
+
+
+def prepare(job: Job, parts: Parts) -> None:
+    """Create the empty arrays that the tasks write into; what is there already stays. Of several sources at a time: a
+    thousand of them on a network are tens of thousands of requests, one waiting for the other."""
+
+    def create(spec: DataSpec, layout: Layout, home: Home) -> None:
+        dtypes = {
+            EVIDENCE[0]: layout.evidence,
+            EVIDENCE[1]: str(class_dtype(spec.classes)),
+            EVIDENCE[2]: layout.evidence,
+        } | ({VOTES: "uint8"} if spec.members else {})
+        attributes = {
+            "class_names": list(spec.class_names), "ignore": list(spec.ignore), "scale": spec.scale, "kind": "evidence",
+            "source": spec.url,
+        }  # fmt: skip
+        job.masks(spec).create(
+            (*dtypes, MASK) if home.fingerprint == job.fingerprint else (MASK,), dtypes | {MASK: "uint8"},
+            (spec.images, spec.height, spec.width), layout.chunks, attributes,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
+        list(pool.map(create, parts.sources, parts.plan.layouts, parts.homes))
+
+
+def condense(job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account) -> None:
+    """First pass: the statistics, verdicts and evidence of every block that is not kept from an earlier run."""
+    if len(parts.own):
+        _map(partial(tasks.condense_block, job), job, parts.own, executor, report, account, tasks.CONDENSE)
+
+
+def find_thresholds(
+    job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account, tau: str | float,
+    frozen: Thresholds | None = None,
+) -> tuple[Statistics, Thresholds]:  # fmt: skip
+    """The global reduction, and the second look at evidence of more than 8 bits; or the ``frozen`` thresholds."""
+    with report.stage("thresholds") as stage:
+        load = Watched(partial(tasks.load_statistics, job), job.fingerprint, "statistics")
+        statistics = executor.reduce(load, parts, Statistics.merge, "statistics")
+        thresholds = frozen or thresholds_of(statistics, tau, _SecondLook(job, parts, executor))
+    account.add(stage.facts())
+    return statistics, thresholds
+
+
+def _numbered(number: int) -> dict[str, Any]:
+    return {"block": number}
+
+
+@dataclass
+class _SecondLook:
+    """What only the evidence itself can answer."""
+
+    job: Job
+    parts: Parts
+    executor: Executor
+
+    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+        parts = self.parts.of(limits)
+        count = Watched(partial(tasks.count_block, self.job, limits), self.job.fingerprint, "count")
+        counted: int = self.executor.reduce(count, parts, add, "count")
+        return counted
+
+    def cut(self, key: int) -> NDArray[np.int64]:
+        parts = self.parts.of([Encoding("float32")])
+        refine = Watched(partial(tasks.refine_block, self.job, key), self.job.fingerprint, "refine")
+        return self.executor.reduce(refine, parts, np.add, "refine")
+
+
+def score(
+    job: Job, parts: Parts, thresholds: Thresholds, executor: Executor, report: Reporter, account: Account
+) -> PairCounts:
+    """Second pass: scores, issue masks and the table of images; answers the class pairs of the whole data set."""
+    totals = _map(partial(tasks.score_block, job, thresholds), job, parts, executor, report, account, tasks.SCORE)
+    account.counts.update(totals.counts)
+    load = Watched(partial(tasks.load_pairs, job), job.fingerprint, "pairs", _numbered)
+    return executor.reduce(load, range(len(parts)), PairCounts.merge, "pairs")
+
+
+def rank(
+    job: Job, parts: Parts, statistics: Statistics, thresholds: Thresholds, pairs: PairCounts, rank_by: str,
+    report: Reporter, account: Account,
+) -> None:  # fmt: skip
+    """The order of review and the tables by class."""
+    folder, names = Folder(job.out, job.options), parts.sources[0].class_names
+    methods = [method.name for method in job.methods]
+    with report.stage("rank") as stage:
+        images = results.image_parts(job.fingerprint, len(parts))
+        results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names, job.columns)
+        results.write_regions(folder, job.fingerprint, len(parts), job.top, names, job.columns)
+        write_table(folder, "thresholds.parquet", results.thresholds_table(statistics, thresholds, names), names)
+        write_table(folder, "class_pairs.parquet", results.class_pairs(pairs, names), names)
+        write_table(folder, "class_quality.parquet", results.class_quality(statistics, pairs, names), names)
+    account.flagged = int(pairs.pixels.sum())
+    account.add(stage.facts())
+
+
+def discard_evidence(job: Job, parts: Parts) -> None:
+    """Remove the planes that a complete run does not keep; the issue masks stay."""
+    for spec in parts.sources:
+        job.masks(spec).remove((*EVIDENCE, VOTES))
+
+
+def _map(
+    function: Callable[[Part], Receipt],
+    job: Job,
+    parts: Parts,
+    executor: Executor,
+    report: Reporter,
+    account: Account,
+    name: str,
+) -> Totals:
+    """Run one stage over all blocks. Raises RunFailed where a product is missing at its end."""
+    totals = Totals()
+    with report.stage(name, parts.images) as stage:
+        for receipt in executor.map(Watched(function, job.fingerprint, name), parts, name):
+            totals.add(receipt)
+            stage.advance(receipt)
+            interruption.check()
+    account.add(stage.facts(), totals)
+    missing = job.scored().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)
+    if missing:
+        raise RunFailed(
+            f"{len(missing)} of {len(parts)} blocks have no product of stage {name!r} (first: {missing[0]})",
+            "the results would lack their images",
+            "See that nobody removes files of a running job, and run the same command again",
+        )
+    return totals

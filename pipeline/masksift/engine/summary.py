@@ -1,0 +1,79 @@
+"""What a person reads at the end of a run, and before one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from masksift.core.specs import SCORED, DataSpec
+from masksift.core.text import shown
+from masksift.engine.planning.plan import Plan, format_bytes
+from masksift.engine.planning.report_plan import PAGE, REPORT
+from masksift.storage.objects import Folder, join
+from masksift.storage.tables.parquet import read_table
+
+__all__ = ["plan_text", "summary"]
+
+Prices = tuple[float | None, float | None]
+
+
+def summary(
+    record: Mapping[str, Any], out: str, *, top: int = 10, notes: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """A run's outcome: the worst images (with a note on those that `notes` names), the counts, and where the results
+    lie; ``options``: what `out` is reached by."""
+    worst = read_table(Folder(out, options or {}), "ranking/part-000000.parquet").slice(0, top).to_pylist()
+    ids = [shown(row["image_id"]) for row in worst]
+    width = max(map(len, ids), default=5)
+    lines = [f"{'rank':>5}  {'image':<{width}}  {record['configuration']['rank_by']}"] if worst else []
+    for row, image_id in zip(worst, ids, strict=True):
+        note = (notes or {}).get(row["image_id"], "")
+        lines.append(f"{row['rank']:>5}  {image_id:<{width}}  {row['score']:.4f}  {note}".rstrip())
+    counts = record["counts"]
+    lines += [""] if worst else []
+    lines.append(
+        f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, {record['flagged_pixels']:,} pixels flagged"
+    )
+    lines += [f"{count:,} quarantined: {status}" for status, count in sorted(counts.items()) if status != SCORED]
+    tables = [f"{table['table']} ({table['rows']:,} rows)" for table in record.get("iceberg", {}).get("tables", [])]
+    lines.append(f"results: {out}")
+    lines += [f"report: {join(out, PAGE)}"] if any(stage["name"] == REPORT for stage in record["stages"]) else []
+    return "\n".join([*lines, f"tables: {', '.join(tables)}"] if tables else lines)
+
+
+def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None, prices: Prices = (None, None)) -> str:
+    """A plan for people. ``limit``: memory of a worker, bytes; ``prices``: of 1,000 reads and of 1,000 writes."""
+    rows = [
+        ("images", f"{plan.images:,} in {len(plan.blocks):,} blocks"),
+        ("to read", f"{format_bytes(plan.bytes_to_read)} decoded, {plan.objects_to_read:,} objects"),
+        ("to write", f"{format_bytes(plan.bytes_to_write)} before compression, {plan.objects_to_write:,} objects"),
+        ("requests", f"{plan.reads:,} reads, {plan.writes:,} writes, {plan.requests_at_once} at a time a worker"
+                     f"{_cost(plan, prices)}"),
+        ("memory", f"{format_bytes(plan.memory)} a worker (condensing {format_bytes(plan.memory_condense)}, scoring "
+                   f"{format_bytes(plan.memory_score)}, report {format_bytes(plan.memory_report)}); limit "
+                   f"{format_bytes(limit) if limit else 'not known here'}"),
+        ("fingerprint", plan.fingerprint[:12]),
+    ]  # fmt: skip
+    lines = [
+        f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
+        f"{_told(source)}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
+        for source in sources
+    ]
+    return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
+
+
+def _told(source: DataSpec) -> str:
+    """What its predictions are."""
+    said = [f"{member.predictions.dtype} {member.kind}" for member in source.members]
+    return f"the mean of {' and '.join(said)}" if said else f"{source.predictions.dtype} {source.kind}"
+
+
+def _cost(plan: Plan, prices: Prices) -> str:
+    """What the requests cost, in the unit of the prices; nothing where none is given."""
+    told = list(zip((plan.reads, plan.writes), prices, strict=True))
+    if all(price is None for _, price in told):
+        return ""
+    cost = sum(count / 1000 * (price or 0.0) for count, price in told)
+    shown = " and ".join(f"{price or 0:g}" for _, price in told)
+    return f": {cost:,.2f} at {shown} a thousand"

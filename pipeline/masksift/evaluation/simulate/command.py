@@ -1,0 +1,216 @@
+"""`masksift simulate`: a copy of the labels of a data set with known errors in it, and the truth about them.
+
+The line: open, draw which images, write block by block, tell. Predictions are not read and not copied: a run over the
+same sources takes the changed labels from here (`labels_from`).
+
+Under ``out``: `labels/<source>.zarr` (the labels, and `truth`, 1 where they differ), `truth/part-*.parquet` (a row a
+changed image) and, written last, `simulate.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from masksift.config.run import nearest
+from masksift.core import signals as interruption
+from masksift.core.errors import DataError, UsageError
+from masksift.core.specs import DataSpec
+from masksift.core.versions import versions
+from masksift.engine.label_io import BASE_MEMORY, NONE, ranges, stored_values
+from masksift.engine.planning.plan import refuse_small_workers
+from masksift.evaluation.simulate.config import SimulateConfig
+from masksift.evaluation.simulate.error_types import Setting
+from masksift.evaluation.simulate.sampling import chosen
+from masksift.evaluation.simulate.tasks import CHANGED, LABELS, Done, Job, Piece, simulate_block
+from masksift.runtime.executors import Executor
+from masksift.runtime.progress import Reporter
+from masksift.storage.manifest import Manifest
+from masksift.storage.objects import Folder, join, local_path
+from masksift.storage.sources.dataset import open_data_set
+from masksift.storage.tables.parquet import path_columns, truth_schema
+
+__all__ = ["A_PIXEL", "RECORD", "Outcome", "setting_of", "simulate"]
+
+RECORD = "simulate.json"
+AT_ONCE = 16
+"""Sources whose arrays are created at a time."""
+A_PIXEL = 48
+"""Bytes a pixel that the changing of one image takes at most: numbers of objects, distances, the nearest neighbours
+(measured, rounded up)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a simulation ended: its record (simulate.json), and in words."""
+
+    record: Mapping[str, Any]
+    text: str
+
+
+def simulate(config: SimulateConfig, report: Reporter) -> Outcome:
+    """Write the labels that the configuration describes; called again after any interruption, it goes on.
+
+    Raises MasksiftError.
+    """
+    _need_scipy()
+    options = config.options()
+    sources = open_data_set(config.sources, config.overrides(), options)
+    settings = [setting_of(config, spec) for spec in sources]
+    claim = _claim(config, sources)
+    job = Job(
+        local_path(config.out) or config.out, claim["fingerprint"], config.seed, config.arrays.labels,
+        path_columns(sources, truth_schema().names), options,
+    )  # fmt: skip
+    folder = Folder(job.out, options)
+    manifest = Manifest(folder, job.fingerprint)
+    if manifest.recognise(claim, verb="simulate") and (data := folder.read(RECORD)) is not None:
+        report.say(f"{config.out} is complete already: nothing to do")
+        record = json.loads(data)
+        return Outcome(record, _text(config, record))
+    pieces = _pieces(job, config, sources, settings)
+    with config.executor.open(len(pieces), report.say) as executor:
+        workers = [(worker.name, worker.memory) for worker in executor.workers()]
+        refuse_small_workers(_memory(job, sources), workers, "a simulation on these labels")
+        manifest.claim(claim, verb="simulate")
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
+            list(pool.map(lambda spec: job.copy(spec).create(), sources))
+        fates = _write(job, pieces, executor, report)
+    record = _record(config, sources, fates)
+    folder.write(RECORD, json.dumps(record, indent=2).encode())
+    return Outcome(record, _text(config, record))
+
+
+def _need_scipy() -> None:
+    """Raises UsageError where it is missing."""
+    try:
+        import scipy.ndimage  # noqa: F401
+    except ImportError as e:
+        raise UsageError(
+            "scipy cannot be imported", "no error can be simulated without it",
+            "Install it with `pip install 'masksift[evaluate]'`",
+        ) from e  # fmt: skip
+
+
+def setting_of(config: SimulateConfig, spec: DataSpec) -> Setting:
+    """How errors of a source are made. Raises UsageError, DataError where it has not what is asked for."""
+    values = stored_values(spec)
+    classes = range(spec.classes) if config.classes is None else [_number(spec, name) for name in config.classes]
+    background = None if config.background is None else _number(spec, config.background)
+    setting = config.setting(tuple(k for k in dict.fromkeys(classes) if values[k] != NONE), background)
+    if setting.fill == "ignore" and values[-1] == NONE:
+        raise DataError(
+            f"fill is 'ignore', and {spec.url} has no ignore value that its labels ({spec.labels.dtype}) can hold",
+            "lost pixels cannot be left without a label", "Give another --fill, or --ignore 255",
+        )  # fmt: skip
+    if background is not None and values[background] == NONE:
+        raise DataError(
+            f"no label of {spec.url} stands for the background {config.background!r}",
+            "lost pixels cannot become that", "Give another --background",
+        )  # fmt: skip
+    return setting
+
+
+def _number(spec: DataSpec, name: str) -> int:
+    """The class of a name."""
+    if name not in spec.class_names:
+        raise UsageError(
+            f"{spec.url} has no class {name!r}", "no error can be drawn for it",
+            f"Did you mean {nearest(name, spec.class_names)!r}?",
+        )  # fmt: skip
+    return spec.class_names.index(name)
+
+
+def _claim(config: SimulateConfig, sources: Sequence[DataSpec]) -> dict[str, Any]:
+    """All that decides what is written, and its fingerprint."""
+    identity = {
+        "masksift": version("masksift"), "configuration": config.identity(),
+        "sources": [source.as_json() for source in sources],
+    }  # fmt: skip
+    told = json.dumps(identity, sort_keys=True).encode()
+    return {"fingerprint": hashlib.sha256(told).hexdigest(), "identity": identity}
+
+
+def _memory(job: Job, sources: Sequence[DataSpec]) -> int:
+    """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, with their
+    truth, and beside them one image as it is changed."""
+    return BASE_MEMORY + max(
+        job.copy(spec).unit * spec.pixels * (3 * spec.labels.itemsize + 2) + A_PIXEL * spec.pixels for spec in sources
+    )
+
+
+def _pieces(
+    job: Job, config: SimulateConfig, sources: Sequence[DataSpec], settings: Sequence[Setting]
+) -> list[Piece]:  # fmt: skip
+    """All blocks, in order. Which images get an error does not depend on them."""
+    pieces: list[Piece] = []
+    total = sum(spec.images for spec in sources)
+    for spec, setting in zip(sources, settings, strict=True):
+        images = np.array(chosen(config.seed, config.kind, spec.name, spec.images, config.share), np.int64)
+        for start, stop in ranges(spec, job.copy(spec).unit, total):
+            own = images[np.searchsorted(images, start) : np.searchsorted(images, stop)]
+            pieces.append(Piece(len(pieces), spec, setting, start, stop, tuple(own.tolist())))
+    return pieces
+
+
+def _write(
+    job: Job, pieces: Sequence[Piece], executor: Executor, report: Reporter
+) -> list[tuple[int, Mapping[str, int]]]:  # fmt: skip
+    """All blocks; answers, by source, what became of the chosen images."""
+    fates: list[tuple[int, Mapping[str, int]]] = []
+    with report.stage("simulate", sum(piece.stop - piece.start for piece in pieces)) as stage:
+        for done in executor.map(partial(simulate_block, job), pieces, "simulate"):
+            assert isinstance(done, Done)
+            fates.append((done.source, done.fates))
+            stage.advance(done.receipt)
+            interruption.check()
+    return fates
+
+
+def _record(
+    config: SimulateConfig, sources: Sequence[DataSpec], fates: Sequence[tuple[int, Mapping[str, int]]]
+) -> dict[str, Any]:  # fmt: skip
+    """What is known at the end: the same simulation twice gives the same record."""
+    by_source = [Counter[str]() for _ in sources]
+    for source, counts in fates:
+        by_source[source].update(counts)
+    return {
+        "configuration": config.model_dump(mode="json"),
+        "versions": versions() | {"scipy": version("scipy")},
+        **_counts(sum(spec.images for spec in sources), sum(by_source, Counter())),
+        "sources": [
+            {"name": spec.name, "url": spec.url, **_counts(spec.images, counts)}
+            for spec, counts in zip(sources, by_source, strict=True)
+        ],
+    }
+
+
+def _counts(images: int, fates: Counter[str]) -> dict[str, Any]:
+    """``unchanged``: chosen images that stayed as they are, by what stood in the way."""
+    return {
+        "images": images, "chosen": fates.total(), "changed": fates[CHANGED],
+        "unchanged": {fate: fates[fate] for fate in sorted(fates) if fate != CHANGED},
+    }  # fmt: skip
+
+
+def _text(config: SimulateConfig, record: Mapping[str, Any]) -> str:
+    """The end of a simulation, in words."""
+    sources = len(record["sources"])
+    lines = [
+        f"{record['changed']:,} of {record['images']:,} images of {sources:,} source{'s' * (sources != 1)} have an "
+        f"error: {config.kind}"
+    ]
+    if record["unchanged"]:
+        reasons = ", ".join(f"{fate} {count:,}" for fate, count in record["unchanged"].items())
+        lines.append(f"chosen, and left as they are: {sum(record['unchanged'].values()):,} ({reasons})")
+    labels = join(config.out, LABELS)
+    return "\n".join([*lines, f"labels: {labels} (masksift run --labels_from {labels})"])

@@ -1,0 +1,161 @@
+"""What one worker does with one block of images: copy their labels, put the known errors in, tell what was changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.core.specs import ALL_IGNORED, BAD_LABELS, SCORED, DataSpec, Receipt, Verdict
+from masksift.engine.label_io import read_stored, stored_values
+from masksift.evaluation.simulate.error_types import Drawn, Plane, Setting, change, ignored_in
+from masksift.evaluation.simulate.sampling import generator_of
+from masksift.scoring.image import LabelCheck
+from masksift.storage.credentials import Options
+from masksift.storage.manifest import Manifest
+from masksift.storage.objects import Folder, join
+from masksift.storage.sources.open import labels_url
+from masksift.storage.tables.parquet import table_of, truth_schema, write_table
+from masksift.storage.zarr.label_copy import LabelCopy
+from masksift.storage.zarr.per_image import extents, image_ids
+from masksift.storage.zarr.reader import ArrayReader
+
+__all__ = ["CHANGED", "LABELS", "ONE_CLASS", "TOO_SMALL", "Done", "Job", "Piece", "simulate_block"]
+
+LABELS, STAGE = "labels", "simulate"
+CHANGED, ONE_CLASS, TOO_SMALL = "changed", "one_class", "too_small"
+"""What became of an image that was chosen; or a status of `schema`, where its labels cannot be read."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a simulation knows. ``array``: the labels' name; ``columns``: of the table, by the paths."""
+
+    out: str
+    fingerprint: str
+    seed: int
+    array: str
+    columns: tuple[str, ...]
+    options: Options
+
+    def copy(self, spec: DataSpec) -> LabelCopy:
+        """The changed labels of a source."""
+        return LabelCopy(labels_url(join(self.out, LABELS), spec.name), spec, self.array, self.options, truth=True)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Images [start, stop) of a source, whole units of what lies together; ``chosen``: those that get an error."""
+
+    number: int
+    spec: DataSpec
+    setting: Setting
+    start: int
+    stop: int
+    chosen: tuple[int, ...]
+
+
+@dataclass
+class Done:
+    """What a task answers. ``fates``: of the chosen images, how many by what became of them."""
+
+    receipt: Receipt
+    source: int
+    fates: dict[str, int] = field(default_factory=dict)
+
+
+def simulate_block(job: Job, piece: Piece) -> Done:
+    """Write the labels and the truth of a block that is not there yet. What says that it is there is put last."""
+    manifest = Manifest(Folder(job.out, job.options), job.fingerprint)
+    if (done := manifest.load(STAGE, piece.number)) is not None:
+        return _reused(done)
+    begun, spec = time.perf_counter(), piece.spec
+    copy = job.copy(spec)
+    reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+    names = image_ids(spec, piece.start, piece.stop, job.options) if piece.chosen else []
+    sizes = extents(spec, piece.start, piece.stop, job.options)
+    rows: list[dict[str, Any]] = []
+    fates: Counter[str] = Counter()
+    for start in range(piece.start, piece.stop, copy.unit):
+        stop = min(piece.stop, start + copy.unit)
+        labels, lost = read_stored(spec, reader, start, stop)
+        truth = np.zeros(labels.shape, np.uint8)
+        for index in (number for number in piece.chosen if start <= number < stop):
+            size = sizes[index - piece.start]
+            row, fate = _changed(job, piece, index, labels[index - start], truth[index - start], size, lost.get(index))
+            fates[fate] += 1
+            rows += [] if row is None else [{"image_id": names[index - piece.start], **row}]
+        copy.write(start, labels, [index - start for index in lost], truth)
+    folder, name = Folder(job.out, job.options), f"truth/part-{piece.number:08d}.parquet"
+    written = write_table(folder, name, table_of(rows, truth_schema(job.columns)), spec.class_names)
+    images = piece.stop - piece.start
+    used: dict[str, Any] = reader.used + copy.used + Counter(bytes_written=written, puts=2)
+    receipt = Receipt(piece.number, images, images * spec.pixels, {SCORED: images}, **used,
+                      seconds=time.perf_counter() - begun)  # fmt: skip
+    done_now = Done(receipt, spec.index, dict(fates))
+    manifest.save(STAGE, piece.number, {"done": json.dumps(asdict(done_now)).encode()})
+    return done_now
+
+
+def _reused(product: Mapping[str, bytes]) -> Done:
+    tree = json.loads(product["done"])
+    return Done(Receipt(**{**tree["receipt"], "reused": True}), tree["source"], tree["fates"])
+
+
+def _changed(
+    job: Job, piece: Piece, index: int, labels: NDArray[Any], truth: NDArray[np.uint8], size: NDArray[np.int64],
+    lost: Verdict | None,
+) -> tuple[dict[str, Any] | None, str]:  # fmt: skip
+    """Put an error into the labels (H, W) of an image, where it can be, and mark it in ``truth``. Answers its row of
+    the table, but for its name, and what became of it."""
+    spec, setting = piece.spec, piece.setting
+    if lost is not None:
+        return None, lost.status
+    if not all(0 < int(side) <= most for side, most in zip(size, labels.shape, strict=True)):
+        return None, BAD_LABELS
+    own = tuple(slice(0, int(side)) for side in size)
+    check = LabelCheck(spec.classes, spec.ignore, spec.remap)
+    plane = np.ascontiguousarray(check.plane(labels[own]))
+    if check.verdict is not None:
+        return None, check.verdict.status
+    valid = plane != ignored_in(plane)
+    if not valid.any():
+        return None, ALL_IGNORED
+    drawn = change(plane, generator_of(job.seed, setting.kind, spec.name, index), setting)
+    if drawn is None:
+        several = (plane[valid] != plane[valid][0]).any()
+        return None, TOO_SMALL if several else ONE_CLASS
+    differs = drawn.plane != plane
+    labels[own][differs] = stored_values(spec)[drawn.plane[differs]]
+    truth[own] = differs
+    place = {"source": spec.name, "index": index, **spec.partitions}
+    return place | {"kind": setting.kind, **_told(plane, drawn, differs, int(valid.sum()))}, CHANGED
+
+
+def _told(plane: Plane, drawn: Drawn, differs: NDArray[np.bool_], valid: int) -> dict[str, Any]:
+    """What the table says of a change."""
+    pixels = int(differs.sum())
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    return {
+        "classes": list(drawn.classes), "given": _commonest(drawn.plane[differs]), "true": _only(plane[differs]),
+        "changed_pixels": pixels, "changed_share": pixels / valid,
+        "y0": int(rows[0]), "x0": int(columns[0]), "y1": int(rows[-1]) + 1, "x1": int(columns[-1]) + 1,
+    }  # fmt: skip
+
+
+def _commonest(pixels: Plane) -> int | None:
+    """The class that most of them have, the lowest on ties; None where they have no label."""
+    numbers, counts = np.unique(pixels, return_counts=True)
+    most = int(numbers[counts.argmax()])
+    return None if most == ignored_in(pixels) else most
+
+
+def _only(pixels: Plane) -> int | None:
+    """The class of all of them; None where they are of several."""
+    return int(pixels[0]) if (pixels == pixels[0]).all() else None

@@ -1,0 +1,245 @@
+"""The line of a sweep: open, plan, draw, condense every variant once, find the thresholds of every setting, score,
+measure, tell.
+
+Under ``out``: `sweep.parquet` (a row a setting and score), `sweep.md`, `plots/*.png` and, written last, `sweep.json`;
+`evidence/` and `manifest/` are what a sweep of other scores or temperatures, or one that goes on, need not do again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from masksift.core import signals as interruption
+from masksift.core.errors import DataError
+from masksift.core.specs import SCORED, DataSpec, Receipt
+from masksift.core.versions import versions
+from masksift.engine.planning.plan import FRAGMENTS, Plan, Settings, make_plan
+from masksift.engine.stages import Account, Totals, check_workers
+from masksift.engine.work_items import Parts
+from masksift.evaluation.evaluate.command import require_extra
+from masksift.evaluation.simulate.command import A_PIXEL, setting_of
+from masksift.evaluation.simulate.sampling import joined_at
+from masksift.evaluation.sweep.condense_task import condense_block
+from masksift.evaluation.sweep.config import SweepConfig
+from masksift.evaluation.sweep.metrics import Images, measure
+from masksift.evaluation.sweep.plots import PLOTS
+from masksift.evaluation.sweep.result_table import Table
+from masksift.evaluation.sweep.score_task import score_block
+from masksift.evaluation.sweep.summary import console_text, report_text
+from masksift.evaluation.sweep.thresholds import find_thresholds, limits_of
+from masksift.evaluation.sweep.work_items import CONDENSE, SCORE, Job, Piece, Scores, planes_of
+from masksift.runtime.executors import Executor
+from masksift.runtime.progress import Reporter
+from masksift.scoring.kernels.condense import class_dtype
+from masksift.storage.lock import Lease
+from masksift.storage.objects import Folder, local_path
+from masksift.storage.sources.dataset import open_data_set
+from masksift.storage.tables.parquet import SWEEP, table_of, write_table
+from masksift.storage.zarr.writer import EvidenceArrays
+
+__all__ = ["RECORD", "Outcome", "sweep"]
+
+RECORD, TABLE, PAGE = "sweep.json", "sweep.parquet", "sweep.md"
+AT_ONCE = 16
+"""Sources whose arrays are created at a time, and blocks whose scores are asked for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended: its record (sweep.json), and in words."""
+
+    record: Mapping[str, Any]
+    text: str
+
+
+def sweep(config: SweepConfig, report: Reporter) -> Outcome:
+    """Measure every setting that the configuration names; called again after any interruption, it goes on. Predictions
+    are read once, also where the scores or their parameters are others the next time.
+
+    Raises MasksiftError.
+    """
+    require_extra()
+    sources, plan = _open(config)
+    job = _job(config, plan)
+    folder, manifest = Folder(job.out, job.options), job.manifest(job.condensed)
+    claim = {"fingerprint": plan.fingerprint, "identity": dict(plan.identity)}
+    if manifest.recognise(claim, verb="sweep") and (record := _complete(folder, job, config)) is not None:
+        report.say(f"{config.out} is complete already: nothing to do")
+        return Outcome(record, _text(config, record))
+    pieces, account = _pieces(config, plan, sources), Account()
+    with config.executor.open(len(pieces), report.say) as executor:
+        check_workers(plan, executor, versions, report)
+        with Lease(folder, report.say):  # only now: a sweep that is refused leaves no trace
+            manifest.claim(claim, verb="sweep")
+            images = _scored(config, job, pieces, executor, report, account)
+            with report.stage("measure") as stage:
+                columns = list(job.steady), list(job.thresholded)
+                rows = measure(images, job.kinds, config.shares, *columns, config.at)
+                table = Table(tuple(rows))
+                _write(folder, table, sources[0].class_names)
+            account.add(stage.facts())
+            record = _record(config, job, plan, sources, account, console_text(table))
+            folder.write(RECORD, json.dumps(record, indent=2).encode())
+    return Outcome(record, _text(config, record))
+
+
+def _open(config: SweepConfig) -> tuple[tuple[DataSpec, ...], Plan]:
+    """The sources' facts and the plan of the first pass, with the memory of all variants. Raises DataError."""
+    run = config.run_config()
+    sources = open_data_set(config.sources, run.overrides(), config.options())
+    for spec in sources:
+        if spec.written:
+            raise DataError(
+                f"{spec.url} holds evidence in place of predictions",
+                "what the model says of a wrong label is in its predictions alone", "Give a source that holds them",
+            )  # fmt: skip
+        if spec.members:
+            raise DataError(
+                f"{len(spec.members)} predictions of {spec.url} are given",
+                "a sweep condenses one of them, and no mean", "Name one as --arrays.predictions",
+            )  # fmt: skip
+    remote = any(local_path(url) is None for url in (*config.sources, config.out))
+    identity = {
+        "masksift": version("masksift"), "configuration": config.condensing(),
+        "sources": [spec.as_json() for spec in sources],
+    }  # fmt: skip
+    settings = Settings("auto", config.tccp.lattice, remote)
+    plan = make_plan(sources, settings, identity)
+    more = max(_more_memory(config, spec, plan, number) for number, spec in enumerate(sources))
+    return sources, replace(plan, memory_condense=plan.memory_condense + more, memory_score=plan.memory_score + more)
+
+
+def _more_memory(config: SweepConfig, spec: DataSpec, plan: Plan, number: int) -> int:
+    """Bytes that a sweep holds of a source beside what a run does: labels and self-confidence of a group of images for
+    every variant, the statistics of every bucket, and one image as it is changed."""
+    layout, classes, variants = plan.layouts[number], spec.classes, 1 + len(config.error_kinds)
+    planes = np.dtype(layout.evidence).itemsize + 2 * class_dtype(classes).itemsize
+    buckets = 1 + len(config.error_kinds) * len(config.shares)
+    state = 8 * (classes * (classes + 3 * 256) + 65536)
+    return round(FRAGMENTS * (variants * layout.group * spec.pixels * planes + buckets * state + A_PIXEL * spec.pixels))
+
+
+def _job(config: SweepConfig, plan: Plan) -> Job:
+    scoring = json.dumps([plan.fingerprint, config.scoring()], sort_keys=True).encode()
+    return Job(
+        local_path(config.out) or config.out.rstrip("/"), plan.fingerprint, hashlib.sha256(scoring).hexdigest(),
+        config.seed, config.error_kinds, len(config.shares), config.tccp.lattice, config.steady_methods(),
+        config.thresholded_methods(), config.clc.rule, config.options(),
+    )  # fmt: skip
+
+
+def _complete(folder: Folder, job: Job, config: SweepConfig) -> dict[str, Any] | None:
+    """The record of the same sweep, where it lies there."""
+    data = folder.read(RECORD)
+    record: dict[str, Any] | None = None if data is None else json.loads(data)
+    same = record is not None and (record["fingerprint"], record["at"]) == (job.scored, str(config.at))
+    return record if same else None
+
+
+def _pieces(config: SweepConfig, plan: Plan, sources: tuple[DataSpec, ...]) -> list[Piece]:
+    """All blocks, in order. Which images get an error does not depend on them."""
+    parts, pieces = Parts.of_run(plan, sources, config.out), []
+    simulated = [config.simulate_config(kind) for kind in config.error_kinds]
+    settings = [tuple(setting_of(one, spec) for one in simulated) for spec in sources]
+    joined = [
+        np.array([joined_at(config.seed, kind, spec.name, spec.images, config.shares) for kind in config.error_kinds],
+                 np.int16)
+        for spec in sources
+    ]  # fmt: skip
+    for part in parts:
+        block = part.block
+        pieces.append(Piece(part, settings[block.source], joined[block.source][:, block.start : block.stop]))
+    return pieces
+
+
+def _scored(
+    config: SweepConfig, job: Job, pieces: Sequence[Piece], executor: Executor, report: Reporter, account: Account
+) -> Images:  # fmt: skip
+    """Both passes over all blocks; answers the scores of all images."""
+    evidence = {piece.part.spec.index: piece.part for piece in pieces}
+
+    def create(source: int) -> None:
+        part, layout = evidence[source], evidence[source].layout
+        names = planes_of(job, part.spec, layout.evidence)
+        shape = (part.spec.images, part.spec.height, part.spec.width)
+        facts = {"source": part.spec.url}
+        EvidenceArrays(part.home.evidence, job.options).create(tuple(names), names, shape, layout.chunks, facts)
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
+        list(pool.map(create, evidence))
+    _map(partial(condense_block, job), pieces, executor, report, account, CONDENSE)
+    with report.stage("thresholds") as stage:
+        thresholds = find_thresholds(job, pieces, executor, config.tccp.tau)
+        limits = limits_of(thresholds, [piece.part.evidence for piece in pieces])
+    account.add(stage.facts())
+    totals = _map(partial(score_block, job, limits), pieces, executor, report, account, SCORE)
+    account.counts.update(totals.counts)
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scores") as pool:
+        scores = list(pool.map(lambda piece: Scores.load(job, piece.part.block.number), pieces))
+    return Images.of(scores, [piece.joined for piece in pieces])
+
+
+def _map(
+    task: Any, pieces: Sequence[Piece], executor: Executor, report: Reporter, account: Account, name: str
+) -> Totals:  # fmt: skip
+    """Run one stage over all blocks."""
+    totals = Totals()
+    with report.stage(name, sum(piece.part.block.images for piece in pieces)) as stage:
+        for receipt in executor.map(task, pieces, name):
+            assert isinstance(receipt, Receipt)
+            totals.add(receipt)
+            stage.advance(receipt)
+            interruption.check()
+    account.add(stage.facts(), totals)
+    return totals
+
+
+def _write(folder: Folder, table: Table, classes: Sequence[str]) -> None:
+    """All outputs but the record; one of an earlier sweep is of other tables."""
+    folder.remove(RECORD)
+    write_table(folder, TABLE, table_of(table.rows, SWEEP), classes)
+    names = []
+    for name, draw in PLOTS.items():
+        picture = draw(table)
+        if picture is None:
+            folder.remove(f"plots/{name}")  # of an earlier sweep
+        else:
+            folder.write(f"plots/{name}", picture)
+            names.append(f"plots/{name}")
+    folder.write(PAGE, report_text(table, names).encode())
+
+
+def _text(config: SweepConfig, record: Mapping[str, Any]) -> str:
+    """The end of a sweep, in words."""
+    left_out = record["counts"]["quarantined"]
+    lines = [record["text"], *([f"{left_out:,} images are quarantined and count nowhere"] if left_out else [])]
+    return "\n".join([*lines, f"results: {config.out}"])
+
+
+def _record(
+    config: SweepConfig, job: Job, plan: Plan, sources: Sequence[DataSpec], account: Account, text: str
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "fingerprint": job.scored,
+        "condensed": job.condensed,
+        "at": str(config.at),
+        "configuration": config.model_dump(mode="json"),
+        "versions": versions() | {"scipy": version("scipy"), "scikit-learn": version("scikit-learn")},
+        "sources": [spec.as_json() for spec in sources],
+        "images": plan.images,
+        "counts": {SCORED: account.counts[SCORED], "quarantined": plan.images - account.counts[SCORED]},
+        "settings": len(config.error_kinds) * len(config.shares) * (len(job.steady) + len(job.thresholded)),
+        "layouts": [asdict(layout) for layout in plan.layouts],
+        "stages": account.stages,
+        "seconds": round(sum(stage["seconds"] for stage in account.stages), 1),
+        "text": text,
+    }

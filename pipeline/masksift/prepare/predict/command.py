@@ -1,0 +1,254 @@
+"""`masksift predict`: out-of-sample predictions for a source of pictures and labels, by cross-validation.
+
+The line: open, fold, fit (a fold a task), predict (a shard a task), tell. The new source, at ``out``, is what a run
+takes: predictions (or evidence), labels, ids, pictures, and `fold`: an image of fold 2 is predicted by model 2, which
+was trained on all other folds. In its folder `predict`: `folds.parquet`, the models and, written last, `predict.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.core import signals as interruption
+from masksift.core.errors import DataError, MasksiftError, UsageError
+from masksift.core.specs import BAD_LABELS
+from masksift.core.versions import versions
+from masksift.engine.planning.plan import refuse_small_workers
+from masksift.prepare.predict.config import PredictConfig
+from masksift.prepare.predict.folds import TABLE, assign, by_pattern, schema
+from masksift.prepare.predict.metrics import measured
+from masksift.prepare.predict.tasks import EVIDENCE, NO_FOLD, WORK, Done, Fold, Job, Shard, fit_fold, predict_shard
+from masksift.prepare.predict.trainers import ONNX, PIXELS, TORCH, Trainer, Words
+from masksift.prepare.writers.base import SHARD_BYTES
+from masksift.runtime.executors import Executor
+from masksift.runtime.progress import Reporter
+from masksift.scoring.kernels.condense import class_dtype
+from masksift.storage.lock import Lease
+from masksift.storage.objects import Folder, local_path
+from masksift.storage.sources.labeled_source import Labelled, open_labelled
+from masksift.storage.tables.parquet import table_of, write_table
+from masksift.storage.zarr.per_image import image_ids
+from masksift.storage.zarr.writer import write_numbers
+
+__all__ = ["RECORD", "Outcome", "predict"]
+
+RECORD = "predict.json"
+BASE_MEMORY = 400 << 20
+"""Bytes of a worker that holds nothing yet, scikit-learn included (measured, rounded up)."""
+_PACKAGES = {PIXELS: ("scikit-learn", "scipy"), TORCH: ("torch", "segmentation-models-pytorch"), ONNX: ("onnxruntime",)}
+"""That decide what a trainer of ours predicts."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended: its record (predict.json), and in words."""
+
+    record: Mapping[str, Any]
+    text: str
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What is known of every image, (N,) each: its id, its group, its fold."""
+
+    ids: Sequence[str]
+    groups: Sequence[str]
+    folds: NDArray[np.int16]
+
+
+def predict(config: PredictConfig, report: Reporter) -> Outcome:
+    """Write the source that the configuration describes; called again after any interruption, it goes on.
+
+    Raises MasksiftError.
+    """
+    options = config.options()
+    source = open_labelled(
+        config.source, config.overrides(), options, pictures=config.arrays.images, groups=config.groups
+    )
+    split = _split(config, source)
+    # workers may stand in other folders than this process
+    out, home = local_path(config.out) or config.out.rstrip("/"), os.getcwd()
+    spec = source.spec
+    ignored = int(np.iinfo(class_dtype(spec.classes)).max)
+    words = Words(config.trainer, home, spec.classes, ignored, config.seed, config.balance, config.told(), options)
+    claim = _claim(config, source, split, words)
+    job = Job(out, claim["fingerprint"], replace(source, groups=None), words, config.write, options)
+    trainer = _checked(config, job)
+    begun = job.manifest.recognise(claim, verb="predict")
+    if begun and (data := job.work.read(RECORD)) is not None:
+        report.say(f"{config.out} is complete already: nothing to do")
+        record = json.loads(data)
+        return Outcome(record, _text(config, record))
+    if not begun:
+        _check_empty(config, job)
+    with config.executor.open(max(config.folds, job.source.spec.images), report.say) as executor:
+        workers = [(worker.name, worker.memory) for worker in executor.workers()]
+        refuse_small_workers(_memory(job, trainer), workers, f"the trainer {config.trainer} on these images")
+        with Lease(job.work, report.say):
+            job.manifest.claim(claim, verb="predict")
+            _prepare(job, split)
+            if config.folded:
+                _fit(job, split, config.folds, executor, report)
+            done = _predict(job, split, executor, report)
+            record = _record(config, job, split, done)
+            job.work.write(RECORD, json.dumps(record, indent=2).encode())
+    return Outcome(record, _text(config, record))
+
+
+def _split(config: PredictConfig, source: Labelled) -> _Split:
+    """Raises DataError, UsageError where the images make no such folds."""
+    ids = image_ids(source.spec, 0, source.spec.images, config.options())
+    if config.group_pattern is not None:
+        groups: Sequence[str] = by_pattern(ids, config.group_pattern)
+    else:
+        groups = ids if source.groups is None else source.groups
+    if not config.folded:
+        return _Split(ids, groups, np.full(len(ids), NO_FOLD, np.int16))
+    return _Split(ids, groups, assign(groups, config.folds, config.seed))
+
+
+def _claim(config: PredictConfig, source: Labelled, split: _Split, words: Words) -> dict[str, Any]:
+    """All that decides what is written, and its fingerprint. The code of a user's module is not looked at."""
+    digest = hashlib.sha256("\0".join([*split.ids, *split.groups]).encode()).hexdigest()
+    identity = {
+        "masksift": version("masksift"), "configuration": config.identity(), "source": source.spec.as_json(),
+        "ids_and_groups": digest[:16],
+    }  # fmt: skip
+    if not config.folded:
+        identity["model"] = hashlib.sha256(words.file()).hexdigest()
+    told = json.dumps(identity, sort_keys=True).encode()
+    return {"fingerprint": hashlib.sha256(told).hexdigest(), "identity": identity}
+
+
+def _checked(config: PredictConfig, job: Job) -> Trainer:
+    """A trainer as the workers will build it. Raises UsageError, DataError where one cannot be built, or used so."""
+    if config.write == EVIDENCE and job.padded and not job.source.spec.ignore:
+        raise DataError(
+            f"images of {config.source} are padded, and it has no ignore value",
+            "evidence has no place for their own sizes", "Give --ignore 255, or --write predictions",
+        )  # fmt: skip
+    return job.words.trainer(0)
+
+
+def _check_empty(config: PredictConfig, job: Job) -> None:
+    strangers = [name for name in Folder(job.out, job.options).names() if name != WORK]
+    if strangers:
+        raise UsageError(
+            f"{config.out} holds what no `masksift predict` wrote ({', '.join(strangers[:3])})",
+            "it would be mixed with the new source", "Give an empty or a new folder as --out",
+        )  # fmt: skip
+
+
+def _memory(job: Job, trainer: Trainer) -> int:
+    """Bytes that a worker needs at most, as far as that is known: of a trainer that does not say, nothing is. Beside
+    it, a chunk of pictures and labels as it is read, an image's probabilities, a shard as it is gathered and packed."""
+    spec = job.source.spec
+    of_trainer = getattr(trainer, "memory", None)
+    own = int(of_trainer(spec.images, spec.height, spec.width)) if of_trainer is not None else 0
+    beside = spec.labels.itemsize + 3
+    read = spec.pixels * (3 * job.source.pictures.chunks[0] + spec.labels.itemsize * spec.labels.chunks[0])
+    together = max(1, min(spec.images, SHARD_BYTES // (spec.classes * spec.pixels)))
+    written = together * spec.pixels * (spec.classes + beside)
+    image = spec.pixels * 8 * spec.classes  # as floats, and in steps
+    return BASE_MEMORY + own + 2 * read + image + 3 * written
+
+
+def _prepare(job: Job, split: _Split) -> None:
+    """All that stands before the first model: the arrays, the folds, and the folder's own sign that it is no array."""
+    empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+    job.work.write("zarr.json", json.dumps(empty).encode())
+    job.writer()
+    write_numbers(job.out, job.options, "fold", split.folds)
+    rows = [
+        {"image_id": name, "fold": fold, "group": group}
+        for name, fold, group in zip(split.ids, split.folds.tolist(), split.groups, strict=True)
+    ]
+    write_table(job.work, TABLE, table_of(rows, schema()), job.source.spec.class_names)
+
+
+def _fit(job: Job, split: _Split, folds: int, executor: Executor, report: Reporter) -> None:
+    """All models. The first refusal that comes ends it; what is fitted stays."""
+    items = [Fold(number, tuple(np.flatnonzero(split.folds != number).tolist())) for number in range(folds)]
+    with report.stage("fit", sum(len(item.places) for item in items)) as stage:
+        for answer in executor.map(partial(fit_fold, job), items, "fit"):
+            if isinstance(answer, MasksiftError):
+                raise answer
+            stage.advance(answer)
+            interruption.check()
+
+
+def _predict(job: Job, split: _Split, executor: Executor, report: Reporter) -> list[Done]:
+    """All shards, as `_fit`."""
+    count = job.writer().shards
+    ranges = [job.writer(number, count).range for number in range(count)]
+    shards = [
+        Shard(number, count, own.start, split.folds[own.start : own.stop]) for number, own in enumerate(ranges)
+    ]  # fmt: skip
+    done = []
+    with report.stage("predict", len(split.ids)) as stage:
+        for answer in executor.map(partial(predict_shard, job), shards, "predict"):
+            if isinstance(answer, MasksiftError):
+                raise answer
+            done.append(answer)
+            stage.advance(answer.receipt)
+            interruption.check()
+    return done
+
+
+def _record(config: PredictConfig, job: Job, split: _Split, done: Sequence[Done]) -> dict[str, Any]:
+    """What is known at the end: the same command twice gives the same record."""
+    spec = job.source.spec
+    counts: dict[int, NDArray[np.int64]] = {}
+    for part in done:
+        for fold, own in part.counts.items():
+            counts[fold] = counts.get(fold, 0) + own
+    sizes = {fold: int((split.folds == fold).sum()) for fold in sorted(counts)}
+    whole = measured(np.sum(list(counts.values()), axis=0))
+    return {
+        "configuration": config.model_dump(mode="json"),
+        "versions": versions() | {name: version(name) for name in _PACKAGES.get(job.words.kind, ())},
+        "images": spec.images,
+        "bad_labels": sum(part.receipt.counts.get(BAD_LABELS, 0) for part in done),
+        "out_of_sample": config.folded,
+        **{name: value for name, value in whole.items() if name != "iou"},
+        "iou": dict(zip(spec.class_names, whole["iou"], strict=True)),
+        "folds": [
+            {"fold": fold, "images": sizes[fold], "trained_on": spec.images - sizes[fold] if config.folded else None,
+             **{name: value for name, value in measured(counts[fold]).items() if name != "iou"}}
+            for fold in sizes
+        ],
+    }  # fmt: skip
+
+
+def _text(config: PredictConfig, record: Mapping[str, Any]) -> str:
+    """The end, in words."""
+    lines = [
+        f"fold {part['fold']}: {part['images']:,} images by a model of the other {part['trained_on']:,}, {_told(part)}"
+        for part in record["folds"]
+        if record["out_of_sample"]
+    ]
+    lines.append(f"all {record['images']:,} images: {_told(record)}, against the labels as they are given")
+    if record["bad_labels"]:
+        lines.append(f"not trained on, for labels that are no class: {record['bad_labels']:,} images")
+    if not record["out_of_sample"]:
+        lines.append(
+            f"{config.trainer} was trained elsewhere: nobody can prove that it never saw these images, and what it has "
+            "seen with a wrong label it may repeat"
+        )
+    return "\n".join([*lines, f"source: {config.out} (masksift run --source {config.out})"])
+
+
+def _told(part: Mapping[str, Any]) -> str:
+    if part["mean_iou"] is None:
+        return "no labelled pixel to hold them against"
+    return f"mean IoU {part['mean_iou']:.3f}, pixel accuracy {part['pixel_accuracy']:.3f}"

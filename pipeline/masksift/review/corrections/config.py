@@ -1,0 +1,35 @@
+"""What corrections are told: one frozen value, by flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from masksift.config.run import build
+from masksift.config.sections import ExecutorSection, Section, StorageSection
+from masksift.core.errors import UsageError
+
+__all__ = ["CorrectionsConfig", "corrections_of"]
+
+
+class CorrectionsConfig(Section):
+    """Labels as reviewers want them. Every key is optional but `run`, `verdicts` and `out`."""
+
+    run: str = Field(min_length=1, description="URL of a complete run")
+    verdicts: str = Field(min_length=1, description="path or URL of the verdicts on it that the report page saved")
+    out: str = Field(min_length=1, description="URL of the folder of corrected labels")
+    executor: ExecutorSection = ExecutorSection()
+    storage: StorageSection = StorageSection()
+
+
+def corrections_of(run: str, flags: Mapping[str, Any]) -> CorrectionsConfig:
+    """The configuration of a run's URL and the flags. Raises UsageError."""
+    for key, consequence in (
+        ("verdicts", "which regions are wrong is not known"),
+        ("out", "labels would have no place"),
+    ):
+        if key not in flags:
+            raise UsageError(f"{key!r} is not given", consequence, f"Give --{key} URL")
+    return build(CorrectionsConfig, {"run": run}, flags)

@@ -1,0 +1,164 @@
+"""What one worker does with one block of images: copy their labels, with the suggested class where it was accepted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.core.errors import DataError
+from masksift.core.specs import SCORED, DataSpec, Receipt, Verdict
+from masksift.engine.label_io import BASE_MEMORY, read_stored, stored_values
+from masksift.review.corrections.accepted_regions import Region
+from masksift.scoring.kernels.condense import class_plane
+from masksift.storage.manifest import Manifest
+from masksift.storage.objects import Folder
+from masksift.storage.sources.open import labels_url
+from masksift.storage.zarr.label_copy import LabelCopy
+from masksift.storage.zarr.reader import ArrayReader
+
+__all__ = ["Done", "Job", "Pair", "Piece", "correct_block", "of_range", "pixels_of", "projected_memory"]
+
+STAGE = "correct"
+A_PIXEL = 48
+"""Bytes a pixel of the largest region there may be, the whole image: where its pixels are, and what they hold."""
+
+Pair = tuple[int | None, int]
+"""The class that was given (None: none was) and the suggested one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task knows. ``array``: the labels' name."""
+
+    out: str
+    fingerprint: str
+    array: str
+    options: Mapping[str, Any] = field(repr=False)
+
+    def copy(self, spec: DataSpec) -> LabelCopy:
+        """The corrected labels of a source."""
+        return LabelCopy(labels_url(self.out, spec.name), spec, self.array, self.options)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Images [start, stop) of a source, whole units of what lies together; ``regions``: the accepted ones of them."""
+
+    number: int
+    spec: DataSpec
+    start: int
+    stop: int
+    regions: tuple[Region, ...]
+
+
+@dataclass
+class Done:
+    """What a task answers. ``images``: how many were changed; ``pairs``: by classes how many regions, and pixels."""
+
+    receipt: Receipt
+    source: int
+    images: int
+    pairs: dict[Pair, tuple[int, int]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self) | {"pairs": [[*pair, *counts] for pair, counts in self.pairs.items()]}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Done:
+        """What `as_json` wrote, done before."""
+        pairs = {(given, suggested): (regions, pixels) for given, suggested, regions, pixels in tree["pairs"]}
+        return cls(Receipt(**{**tree["receipt"], "reused": True}), tree["source"], tree["images"], pairs)
+
+
+def projected_memory(job: Job, sources: Iterable[DataSpec]) -> int:
+    """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, and beside
+    them the pixels of one region."""
+    return BASE_MEMORY + max(
+        job.copy(spec).unit * spec.pixels * 3 * spec.labels.itemsize + A_PIXEL * spec.pixels for spec in sources
+    )
+
+
+def correct_block(job: Job, piece: Piece) -> Done | DataError:
+    """Write the labels of a block that is not there yet. What says that it is there is put last; what is wrong with
+    the data is answered and not raised: another attempt would find it again."""
+    manifest = Manifest(Folder(job.out, job.options), job.fingerprint)
+    if (product := manifest.load(STAGE, piece.number)) is not None:
+        return Done.from_json(json.loads(product["done"]))
+    try:
+        done = _written(job, piece)
+    except DataError as e:
+        return e
+    manifest.save(STAGE, piece.number, {"done": json.dumps(done.as_json()).encode()})
+    return done
+
+
+def _written(job: Job, piece: Piece) -> Done:
+    begun, spec, copy = time.perf_counter(), piece.spec, job.copy(piece.spec)
+    reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+    values = stored_values(spec)
+    pairs: dict[Pair, tuple[int, int]] = {}
+    for start in range(piece.start, piece.stop, copy.unit):
+        stop = min(piece.stop, start + copy.unit)
+        labels, lost = read_stored(spec, reader, start, stop)
+        for region in (one for one in piece.regions if start <= one.index < stop):
+            pixels = _pixels(spec, region, labels[region.index - start], lost.get(region.index))
+            labels[region.index - start][pixels] = values[region.suggested]
+            pair = (region.given, region.suggested)
+            regions, area = pairs.get(pair, (0, 0))
+            pairs[pair] = regions + 1, area + len(pixels[0])
+        copy.write(start, labels, [index - start for index in lost])
+    images = piece.stop - piece.start
+    used: dict[str, Any] = dict(reader.used + copy.used)
+    receipt = Receipt(piece.number, images, images * spec.pixels, {SCORED: images}, **used,
+                      seconds=time.perf_counter() - begun)  # fmt: skip
+    return Done(receipt, spec.index, len({region.index for region in piece.regions}), pairs)
+
+
+def _pixels(
+    spec: DataSpec, region: Region, labels: NDArray[np.integer[Any]], lost: Verdict | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows and columns of a region's pixels in the labels (H, W) of its image. Raises DataError where these are no
+    longer what they were when it was found: it would be put over somebody's later work."""
+    if lost is not None:
+        raise _changed(spec, region, str(lost.reason))
+    pixels = pixels_of(region.rle, region.size[0])
+    plane, _ = class_plane(labels[pixels], spec.classes, spec.ignore, spec.remap)
+    given = np.iinfo(plane.dtype).max if region.given is None else region.given
+    if (other := plane != given).any():
+        at = int(np.flatnonzero(other)[0])
+        y, x = (int(axis[at]) for axis in pixels)
+        was = "no label" if region.given is None else repr(spec.class_names[region.given])
+        raise _changed(spec, region, f"at (y={y}, x={x}) it had {was}, and there is label {labels[y, x]}")
+    return pixels
+
+
+def _changed(spec: DataSpec, region: Region, why: str) -> DataError:
+    return DataError(
+        f"the labels of image {region.index} of {spec.url} in {spec.labels.url} have changed since region "
+        f"{region.rank:,} was found ({why})",
+        "the region is one of other labels", "Run again over the labels as they are now, and review that",
+    )  # fmt: skip
+
+
+def pixels_of(rle: NDArray[np.int32], height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows and columns (A,) of the A pixels of COCO's run lengths over an image of so many rows: columns one after
+    the other, pixels outside and inside in turn."""
+    lengths = rle[1::2].astype(np.int64)
+    starts = np.cumsum(rle, dtype=np.int64)[::2][: len(lengths)]
+    before = np.cumsum(lengths) - lengths
+    places = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+    columns, rows = np.divmod(places, height)
+    return rows, columns
+
+
+def of_range(regions: Sequence[Region], start: int, stop: int) -> tuple[Region, ...]:
+    """Those of images [start, stop), of regions in the order of the images."""
+    first, last = np.searchsorted([region.index for region in regions], [start, stop])
+    return tuple(regions[first:last])

@@ -1,0 +1,49 @@
+"""What a run has found, worst first, as the files that annotation tools open: one format, one file.
+
+The table below is light: a format's own module is imported where it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from masksift.review.export.export_writer import Export
+
+__all__ = ["FORMATS", "Format"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: what its help says, and the names directly below `--out` that are its own."""
+
+    module: str
+    text: str
+    outputs: tuple[str, ...]
+
+    def writer(self) -> Callable[[Export], None]:
+        """What writes it."""
+        write: Callable[[Export], None] = import_module(f"masksift.review.export.{self.module}").write
+        return write
+
+
+FORMATS: Mapping[str, Format] = {
+    "coco": Format("coco", "COCO instances with run-length masks", ("annotations", "images")),
+    "cvat": Format(
+        "cvat", "CVAT for images 1.1: a mask a region", ("annotations.xml", "labels.json", "dataset.zip")
+    ),
+    "cvat-mask": Format(
+        "cvat_mask", "CVAT Segmentation mask 1.1: the given labels, to be corrected", ("labels.json", "dataset.zip")
+    ),
+    "label-studio": Format(
+        "label_studio", "Label Studio: tasks with brush predictions", ("tasks.json", "label_config.xml", "images")
+    ),
+    "fiftyone": Format(
+        "fiftyone", "FiftyOneDataset: regions, labels, scores", ("metadata.json", "samples.json", "data", "fields")
+    ),
+    "datumaro": Format("datumaro", "Datumaro's own format", ("annotations", "images")),
+}  # fmt: skip
+"""The formats by the name that is typed."""

@@ -1,0 +1,107 @@
+"""CVAT's Segmentation mask 1.1 (docs.cvat.ai, "Segmentation mask"): the given labels of the images that hold the
+regions, at full size, for an annotator to correct.
+
+It is Pascal VOC's layout with colours of one's own. VOC's palette of objects has 255 colours: where an image has more
+connected sets of one class than that, an object is a class, and with more classes than that there are none, and readers
+make an annotation a class.
+"""
+
+from __future__ import annotations
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.review.export.cvat import raw_labels
+from masksift.review.export.export_writer import Export, as_json, png, zipped
+from masksift.review.export.file_names import in_xml
+from masksift.review.rendering.palette import MOST, colours
+
+__all__ = ["class_colours", "map_names", "objects_of", "write"]
+
+OBJECTS = 255
+Pixels = NDArray[np.uint8]
+
+
+def write(export: Export) -> None:
+    """labels.json, and dataset.zip: labelmap.txt, ImageSets, SegmentationClass, SegmentationObject and, where there are
+    pictures, JPEGImages. An image whose labels cannot be read is left out."""
+    classes = map_names(export.classes)
+    export.folder.write("labels.json", as_json(_labels(classes), indent=1))
+    listed: list[str] = []
+    paint, objects = class_colours(len(classes)), _voc_palette()
+    with zipped(export.folder, "dataset.zip") as archive:
+        archive.put("labelmap.txt", _label_map(classes).encode())
+        for image in export.each():
+            view = export.seen(image)
+            if view.given is None:
+                continue
+            numbers = export.numbered(view.given)
+            archive.put(f"SegmentationClass/{image.name}.png", png(paint[numbers]))
+            found = objects_of(numbers)
+            if found is not None:
+                archive.put(f"SegmentationObject/{image.name}.png", png(objects[found]))
+            picture = export.encoded(view)
+            if picture is not None:
+                archive.put(f"JPEGImages/{image.name}.png", picture)
+            listed.append(image.name)
+        archive.put("ImageSets/Segmentation/default.txt", "".join(f"{name}\n" for name in listed).encode())
+
+
+def map_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of classes as a label map can hold them: it has a line a class, parts that colons separate, and comments.
+    The name `background` is that of pixels without a label, which are no annotation."""
+    plain = in_xml(tuple(name.replace(":", "_") for name in names))
+    told = (f"_{name[1:]}" if name.startswith("#") else name for name in plain)
+    return in_xml(tuple(f"{name} (class)" if name == "background" else name for name in told))
+
+
+def _label_map(classes: tuple[str, ...]) -> str:
+    names = ("background", *classes)
+    lines = [
+        f"{name}:{red},{green},{blue}::\n"
+        for name, (red, green, blue) in zip(names, class_colours(len(classes)).tolist(), strict=True)
+    ]
+    return "# label:color_rgb:parts:actions\n" + "".join(lines)
+
+
+def _labels(classes: tuple[str, ...]) -> list[dict[str, object]]:
+    told = zip(raw_labels(classes), class_colours(len(classes))[1:].tolist(), strict=True)
+    return [{**label, "color": "#{:02x}{:02x}{:02x}".format(*colour)} for label, colour in told]
+
+
+def class_colours(classes: int) -> Pixels:
+    """(classes + 1, 3): black for no label, then a colour a class, each once: beyond those of the palette, which are as
+    far apart as can be, the darkest that are left."""
+    first = colours(min(classes, MOST))
+    taken = {0, *_numbers(first).tolist()}
+    more = (number for number in range(1, 1 << 24) if number not in taken)
+    rest = [next(more) for _ in range(classes - len(first))]
+    added = np.array([[number >> 16, number >> 8 & 255, number & 255] for number in rest], np.uint8).reshape(-1, 3)
+    return np.concatenate([np.zeros((1, 3), np.uint8), first, added])
+
+
+def _numbers(pixels: Pixels) -> NDArray[np.int64]:
+    numbers: NDArray[np.int64] = (pixels.astype(np.int64) << np.array([16, 8, 0])).sum(axis=1)
+    return numbers
+
+
+def objects_of(numbers: NDArray[np.unsignedinteger]) -> Pixels | None:
+    """(H, W): objects from 1 on, at most 255: the 8-connected sets of one class, else the classes of the image, else
+    None. ``numbers``: classes from 1 on, 0 where there is no label."""
+    found, count = cc3d.connected_components(numbers, connectivity=8, return_N=True)
+    if count > OBJECTS:
+        classes, places = np.unique(numbers, return_inverse=True)
+        found = places.reshape(numbers.shape) + int(classes[0] > 0)
+        count = int(found.max())
+    return None if count > OBJECTS else found.astype(np.uint8)
+
+
+def _voc_palette() -> Pixels:
+    """(256, 3): Pascal VOC's colours by number, whose bits are dealt out to red, green and blue in turn."""
+    numbers = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= ((numbers >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
+    return palette

@@ -1,0 +1,53 @@
+"""The regions that lie in the images of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from masksift.core import signals as interruption
+from masksift.engine.completed_run import Complete
+from masksift.review.report.selection import Chosen
+from masksift.storage.tables.parquet import parts_in, read_each
+
+__all__ = ["COLUMNS", "MOST", "Found", "find_regions"]
+
+MOST = 50
+"""Regions of an image that are listed."""
+COLUMNS = (
+    "rank", "kind", "given", "suggested", "y0", "x0", "y1", "x1", "area", "evidence", "mean_self_confidence",
+    "mean_predicted_confidence",
+)  # fmt: skip
+"""What the page knows of a region, in this order."""
+_DIGITS = 4
+"""Decimals of what is no whole number: as many as are read."""
+
+
+@dataclass
+class Found:
+    """The regions of one image, that with most evidence first: `COLUMNS` of each."""
+
+    regions: list[list[Any]] = field(default_factory=list)
+
+    @property
+    def pairs(self) -> list[tuple[int | None, int]]:
+        """Their pairs of given and suggested classes, each once."""
+        given, suggested = COLUMNS.index("given"), COLUMNS.index("suggested")
+        return list(dict.fromkeys((region[given], region[suggested]) for region in self.regions))
+
+
+def find_regions(run: Complete, chosen: Sequence[Chosen]) -> list[Found]:
+    """The regions of each image, from the run's table, which is gone through part by part; `MOST` of each image are
+    held, and the rows of one part."""
+    found = [Found() for _ in chosen]
+    of_place = {one.place: found[one.number] for one in chosen}
+    for table in read_each(run.folder, parts_in(run.folder, "regions"), ["source", "index", *COLUMNS], at_once=1):
+        interruption.check()
+        places = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
+        rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
+        for place, row in zip(places, rows, strict=True):
+            image = of_place.get(place)
+            if image is not None and len(image.regions) < MOST:
+                image.regions.append([round(value, _DIGITS) if isinstance(value, float) else value for value in row])
+    return found

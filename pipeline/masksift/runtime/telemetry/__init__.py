@@ -1,0 +1,8 @@
+"""What a run tells while it runs: counters that Prometheus reads from the workers, log lines that say which block they
+are of, spans of one trace. It decides nothing and costs nothing where nobody listens."""
+
+from __future__ import annotations
+
+from masksift.runtime.telemetry.instrument import Watched, run_of, running
+
+__all__ = ["Watched", "run_of", "running"]

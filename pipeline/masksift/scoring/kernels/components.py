@@ -1,0 +1,199 @@
+"""Means over the connected components of a class plane, row by row.
+
+A row is taken as its runs: neighbouring pixels of one class. A run belongs to the components that its neighbours in the
+row above belong to, which thereby become one; a component that no run of a row belongs to is finished. So what is held
+is as long as a few rows, whatever the image and however torn its classes are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.scoring.kernels._jit import inner, kernel
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.pixel_statistics import HALF, SINGLE, half_to_fixed, sum_mode
+
+__all__ = ["ComponentMeans", "component_means", "root"]
+
+_CLASS, _FIRST, _BEHIND = range(3)
+"""Of a run: its class plus one, the column it begins in, and the one behind its last."""
+
+
+@dataclass(frozen=True)
+class ComponentMeans:
+    """Of the components of one plane that are large enough, and of the smaller ones: how many there are, the sum of
+    their mean self-confidences, and the least of these (infinity where there is none)."""
+
+    large: int
+    large_sum: float
+    large_least: float
+    small: int
+    small_sum: float
+    small_least: float
+
+
+@inner
+def root(parents, node):
+    while parents[node] != node:
+        parents[node] = parents[parents[node]]
+        node = parents[node]
+    return node
+
+
+@inner
+def _find_runs(plane, labels, classes, shifted, begins, runs):
+    """Answers how many runs a row has: their classes and columns go into `runs` (3, W + 8).
+
+    ``shifted`` (W,), ``begins`` (W rounded up to eights,): scratch; a byte of the second is 1 where a run begins. Runs
+    are long: most of the words of eight such bytes are 0.
+    """
+    one, outside = shifted.dtype.type(1), labels.dtype.type(classes)
+    for x in range(plane.size):  # a product, and no choice: the loop becomes SIMD code
+        shifted[x] = (plane[x] + one) * shifted.dtype.type(labels[x] < outside)
+    begins[0] = 1
+    for x in range(1, plane.size):
+        begins[x] = shifted[x] != shifted[x - 1]
+    words, found = begins.view(np.uint64), np.int64(0)
+    for word in range(words.size):
+        if words[word]:
+            for x in range(8 * word, 8 * word + 8):
+                runs[_FIRST, found] = x
+                found += np.int64(begins[x])
+    runs[_FIRST, found] = plane.size
+    valid = np.int64(0)
+    for r in range(found):
+        kind = shifted[runs[_FIRST, r]]
+        runs[_CLASS, valid] = kind
+        runs[_BEHIND, valid] = runs[_FIRST, r + 1]
+        runs[_FIRST, valid] = runs[_FIRST, r]
+        valid += np.int64(kind > 0)
+    return valid
+
+
+@inner
+def _sum_runs(codes, mode, runs, found, along, totals):
+    """totals (W,) of the runs: whole numbers as the difference of two sums along the row, float32 pixel by pixel."""
+    if mode == SINGLE:
+        for r in range(found):
+            total = totals.dtype.type(0)
+            for x in range(runs[_FIRST, r], runs[_BEHIND, r]):
+                total += totals.dtype.type(codes[x])
+            totals[r] = total
+        return
+    so_far = np.int64(0)
+    for x in range(codes.size):
+        along[x] = so_far
+        so_far += half_to_fixed(codes[x]) if mode == HALF else np.int64(codes[x])
+    along[codes.size] = so_far
+    for r in range(found):
+        totals[r] = along[runs[_BEHIND, r]] - along[runs[_FIRST, r]]
+
+
+@inner
+def _join(runs, found, nodes, above, above_found, above_nodes, parents, count):
+    """Give the runs of a row their nodes, those of the runs they touch in the row above or new ones from `count` on.
+
+    Answers how many nodes there are, and whether any two became one.
+    """
+    near, united = 0, False
+    for r in range(found):
+        node = -1
+        while near < above_found and above[_BEHIND, near] < runs[_FIRST, r]:
+            near += 1
+        other = near
+        while other < above_found and above[_FIRST, other] <= runs[_BEHIND, r]:  # corners touch
+            if above[_CLASS, other] == runs[_CLASS, r]:
+                top = root(parents, above_nodes[other])
+                if node >= 0 and node != top:
+                    parents[max(node, top)] = min(node, top)
+                    united = True
+                node = top if node < 0 else min(node, top)
+            other += 1
+        if node < 0:
+            node = count
+            parents[node] = node
+            count += 1
+        nodes[r] = node
+    return count, united
+
+
+@kernel
+def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, small):
+    """`large`, `small`: [count, sum of means, least mean], added to. ``sums`` (2, 2 W): scratch, of the type in which
+    codes are summed. What belongs to a row and to the one above it lies in arrays of two, which take turns."""
+    height, width = plane.shape
+    shifted, begins = np.empty(width, plane.dtype), np.zeros((width + 7) // 8 * 8, np.uint8)
+    runs, nodes, found = np.empty((2, 3, width + 8), np.int64), np.empty((2, width), np.int64), np.zeros(2, np.int64)
+    along, totals = np.empty(width + 1, np.int64), np.empty(width, sums.dtype)
+    areas, parents, number = (np.empty((2, 2 * width), np.int64), np.empty(2 * width, np.int64),
+                              np.empty(2 * width, np.int64))  # fmt: skip
+    still_open = 0
+    for y in range(height + 1):  # behind the last row no run is found: all is finished
+        now, then = y % 2, 1 - y % 2
+        area, total = areas[now], sums[now]
+        found[now], count, united = 0, still_open, False
+        for node in range(still_open):
+            parents[node] = node
+        if y < height:
+            found[now] = _find_runs(plane[y], labels[y], classes, shifted, begins, runs[now])
+            _sum_runs(codes[y], mode, runs[now], found[now], along, totals)
+            count, united = _join(
+                runs[now], found[now], nodes[now], runs[then], found[then], nodes[then], parents, count
+            )
+        area[still_open:count] = 0
+        total[still_open:count] = 0
+        for r in range(found[now]):
+            area[nodes[now, r]] += runs[now, _BEHIND, r] - runs[now, _FIRST, r]
+            total[nodes[now, r]] += totals[r]
+        if united:
+            for node in range(count):
+                top = root(parents, node)
+                if top != node:
+                    parents[node] = top
+                    area[top] += area[node]
+                    total[top] += total[node]
+        number[:count] = -1
+        before, still_open = still_open, 0
+        for r in range(found[now]):
+            top = parents[nodes[now, r]]
+            if number[top] < 0:
+                number[top] = still_open
+                areas[then, still_open], sums[then, still_open] = area[top], total[top]
+                still_open += 1
+            nodes[now, r] = number[top]
+        for node in range(before):
+            if parents[node] == node and number[node] < 0:
+                mean = total[node] * unit / area[node]
+                kind = large if area[node] >= least_area else small
+                kind[0] += 1
+                kind[1] += mean
+                kind[2] = min(kind[2], mean)
+
+
+def component_means(
+    plane: NDArray[np.unsignedinteger],
+    labels: NDArray[np.unsignedinteger],
+    self_confidence: NDArray[np.unsignedinteger],
+    encoding: Encoding,
+    classes: int,
+    least_area: int,
+) -> ComponentMeans:
+    """Mean self-confidences over the 8-connected components of one class plane.
+
+    ``plane`` (H, W): the class numbers whose components are meant; ``labels`` (H, W): class numbers, ignored pixels
+    (the dtype's maximum) belong to no component; ``self_confidence`` (H, W): codes. A component is a maximal
+    8-connected set of valid pixels of one class; it is large from ``least_area`` pixels on. Sums of codes are exact
+    below 2^53 units but for float32, which is summed in float64, a row after the other.
+    """
+    plane, labels, codes = (np.ascontiguousarray(array) for array in (plane, labels, self_confidence))
+    single = encoding.dtype == "float32"
+    codes, unit = (codes.view(np.float32), 1.0) if single else (codes, float(encoding.unit))
+    large, small = np.array([0.0, 0.0, np.inf]), np.array([0.0, 0.0, np.inf])
+    sums = np.empty((2, 2 * plane.shape[1]), np.float64 if single else np.int64)
+    _means(plane, labels, codes, sum_mode(encoding), classes, least_area, unit, sums, large, small)
+    return ComponentMeans(
+        int(large[0]), float(large[1]), float(large[2]), int(small[0]), float(small[1]), float(small[2])
+    )

@@ -1,0 +1,323 @@
+"""The inner loops of condensing: K planes -> 3 planes, sums and lattice histograms (numba).
+
+Each loop runs along one row of one class plane, so that it becomes SIMD code; a tile of pixels is small
+enough that its K rows stay in the second-level cache between the loops. Every intermediate is cast back
+to its small type: numba promotes small integers to 64 bits otherwise, which costs a factor of three.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from masksift.scoring.kernels._jit import inner, kernel
+
+__all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "WALKS", "keep", "look_up", "number_bytes", "softmax"]
+
+TILE = 8192
+"""Pixels of a tile. Its rows are long enough for the hardware to fetch ahead, and the K rows of a tile, with what is
+kept of each pixel, stay in the second-level cache."""
+
+INTEGER, HALF, SINGLE, DOUBLE = range(4)
+"""How the codes of a prediction are summed."""
+
+
+@inner
+def _lead(code, number, most, leader):
+    return max(code, most), number if code > most else leader
+
+
+def _taker(mode):
+    """The loop for one way of summing: a branch on `mode` inside it would keep it from becoming SIMD code, and what is
+    compiled for each mode apart is compiled in seconds less."""
+
+    @inner
+    def take(a, b, c, d, mask_b, mask_c, mask_d, number, labels, best, winner, chosen, sums):
+        """Take in a row each of four classes: the maximum so far, whose class it is, the value at the label, and the
+        sum, class by class.
+
+        Four at a time, so that what is kept of a pixel is read and written a quarter as often. The row of a class that
+        does not exist is any other row under a mask of 0: a row of zeros, which changes nothing.
+        """
+        code, wide = a.dtype.type, sums.dtype.type
+        one = winner.dtype.type(1)
+        second = winner.dtype.type(number + one)
+        third = winner.dtype.type(second + one)
+        fourth = winner.dtype.type(third + one)
+        for j in range(a.size):
+            w, x, y, z = a[j], code(b[j] & mask_b), code(c[j] & mask_c), code(d[j] & mask_d)
+            given, own = winner.dtype.type(labels[j]), chosen[j]
+            own = w if given == number else own
+            own = x if given == second else own
+            own = y if given == third else own
+            chosen[j] = z if given == fourth else own
+            most, leader = _lead(w, number, best[j], winner[j])
+            most, leader = _lead(x, second, most, leader)
+            most, leader = _lead(y, third, most, leader)
+            best[j], winner[j] = _lead(z, fourth, most, leader)
+            total = sums[j]
+            for p in (w, x, y, z):
+                if mode == HALF:  # as a float32 of the same bits: the probability times 2^-112, exactly
+                    total = wide(total + np.uint32(np.uint32(p) << np.uint32(13)).view(np.float32))
+                elif mode == SINGLE:
+                    total = wide(total + np.uint32(p).view(np.float32))
+                elif mode == DOUBLE:
+                    total = wide(total + np.uint64(p).view(np.float64))
+                else:
+                    total = wide(total + wide(p))
+            sums[j] = total
+
+    return take
+
+
+@inner
+def _outside(best, sums, top, low, high):
+    """Whether any pixel of the tile holds a code above `top` or a sum outside [low, high]."""
+    odd = False  # so written, NaN is found too
+    for j in range(best.size):
+        odd |= (best[j] > top) | (not (sums[j] >= low)) | (not (sums[j] <= high))
+    return odd
+
+
+@inner
+def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
+    """Positions in the tile of its valid lattice pixels into `where`; `first` is the tile's first pixel."""
+    last = first + labels.size
+    y = first // width
+    y += (step - (y0 + y) % step) % step
+    left = (step - x0 % step) % step
+    found = 0
+    while y * width < last:
+        x = left
+        start = first - y * width
+        if start > x:
+            x += (start - x + step - 1) // step * step
+        stop = min(width, last - y * width)
+        while x < stop:
+            j = y * width + x - first
+            if labels[j] < classes:
+                where[found] = j
+                found += 1
+            x += step
+        y += step
+    return found
+
+
+@inner
+def _count(a, b, c, d, where, shift, table, in_a, in_b, in_c, in_d):
+    # Four classes in turn: increments of one table would wait for each other where neighbours are equal.
+    for n in range(where.size):
+        j = where[n]
+        in_a[table[a[j] >> shift]] += np.uint32(1)
+        in_b[table[b[j] >> shift]] += np.uint32(1)
+        in_c[table[c[j] >> shift]] += np.uint32(1)
+        in_d[table[d[j] >> shift]] += np.uint32(1)
+
+
+@inner
+def _lattice(tile, labels, where, shift, table, own, every):
+    """Count p_k of the lattice pixels `where`, whose bin is table[code >> shift]: those labelled k into `own`, all into
+    `every`, whose rows beyond the last class hold nothing of use."""
+    end = tile.shape[0] - 1
+    for k in range(0, tile.shape[0], 4):
+        _count(
+            tile[k], tile[min(k + 1, end)], tile[min(k + 2, end)], tile[min(k + 3, end)], where, shift, table,
+            every[k], every[k + 1], every[k + 2], every[k + 3],
+        )  # fmt: skip
+    for n in range(where.size):
+        given = labels[where[n]]
+        own[given, table[tile[given, where[n]] >> shift]] += np.uint32(1)
+
+
+@inner
+def _half(code):
+    """The bits of a float32 in [0, 1] as those of the nearest float16, ties to even: the same as a cast, which takes a
+    hundred times as long on small numbers."""
+    single = np.uint32(code)
+    odd = np.uint32(np.uint32(single >> np.uint32(13)) & np.uint32(1))
+    normal = np.uint32(np.uint32(np.uint32(single + np.uint32(0xFFF)) + odd) >> np.uint32(13))
+    # below 2^-14 a float16 counts steps of 2^-24
+    steps = np.uint32(np.int32(np.rint(single.view(np.float32) * np.float32(16777216.0))))
+    return steps if single < np.uint32(0x38800000) else np.uint32(normal - np.uint32(112 << 10))
+
+
+@kernel
+def keep(codes, mode, greatest, plane):
+    """Codes of a tile as codes of the evidence: float32 as float16 where the plane is one, all else at most
+    `greatest`."""
+    if mode == SINGLE and plane.itemsize == 2:
+        for j in range(codes.size):
+            plane[j] = plane.dtype.type(_half(codes[j]))
+    else:
+        for j in range(codes.size):
+            plane[j] = plane.dtype.type(min(codes[j], greatest))
+
+
+_take_integers, _take_halves, _take_singles, _take_doubles = (_taker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE))
+
+
+def _walker(mode):
+    """The walk for one way of summing. It closes over a number alone: numba keeps what is compiled under the values
+    closed over, and a function among them is another one in each process."""
+
+    @kernel
+    def walk(
+        codes, labels, top, low, high, greatest, width, step, y0, x0, shift, table,
+        self_confidence, predicted_class, predicted_confidence, sums, leaders, highest, at_label, where, own, every,
+    ):  # fmt: skip
+        """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
+
+        ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and ``table``: see `Recipe.bins`.
+        Scratch of one tile: ``sums`` of the summing dtype, ``leaders`` of class numbers, best as wide as the codes
+        (lanes of one width), ``highest`` and ``at_label`` of codes, ``where`` of uint32: a walk that allocates takes a
+        tenth longer to compile. ``own`` (K, 256) and ``every`` uint32 (K', 256), K' being the next
+        multiple of 4, are added to. Returns True at the
+        first tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]);
+        what was written until then is to be thrown away.
+        """
+        classes, pixels = codes.shape
+        end, full, none = classes - 1, codes.dtype.type(-1), codes.dtype.type(0)
+        for first in range(0, pixels, sums.size):
+            last = min(pixels, first + sums.size)
+            given = labels[first:last]
+            best, winner, chosen, total = (
+                highest[: last - first], leaders[: last - first], at_label[: last - first], sums[: last - first],
+            )  # fmt: skip
+            best[:] = 0
+            winner[:] = 0
+            chosen[:] = 0
+            total[:] = 0
+            for k in range(0, classes, 4):  # upwards, and only what is larger wins: ties go to the lowest class
+                a, b = codes[k, first:last], codes[min(k + 1, end), first:last]
+                c, d = codes[min(k + 2, end), first:last], codes[min(k + 3, end), first:last]
+                mask_b = full if k + 1 <= end else none
+                mask_c = full if k + 2 <= end else none
+                mask_d = full if k + 3 <= end else none
+                number = winner.dtype.type(k)
+                if mode == HALF:
+                    _take_halves(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                elif mode == SINGLE:
+                    _take_singles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                elif mode == DOUBLE:
+                    _take_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                else:
+                    _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+            if _outside(best, total, top, low, high):
+                return True
+            keep(winner, INTEGER, winner.dtype.type(end), predicted_class[first:last])
+            keep(best, mode, greatest, predicted_confidence[first:last])
+            keep(chosen, mode, greatest, self_confidence[first:last])
+            if step > 0:
+                found = _lattice_positions(given, classes, first, width, step, y0, x0, where)
+                _lattice(codes[:, first:last], given, where[:found], shift, table, own, every)
+        return False
+
+    return walk
+
+
+WALKS = {mode: _walker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)}
+
+
+@inner
+def _maximum(row, best):
+    """Raises `best` to `row`; True where a value is not finite."""
+    odd = False
+    for j in range(row.size):
+        best[j] = max(best[j], row[j])
+        odd |= row[j] - row[j] != np.float32(0)
+    return odd
+
+
+@inner
+def _exp_row(row, peak, powers, out):
+    """out = exp(row - peak), row <= peak, float32: 2^n by its bits times a polynomial of the remainder.
+
+    The relative error is below 2e-7 of the exact exp. A loop of plain arithmetic becomes SIMD code, which a
+    call of the C library's exp does not, and its bits are the same on every machine.
+    """
+    for j in range(row.size):
+        x = max(np.float32(row[j] - peak[j]), np.float32(-87.0))
+        # Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
+        n = np.float32(np.float32(x * np.float32(1.4426950408889634) + np.float32(12582912.0)) - np.float32(12582912.0))
+        # log 2 in two parts, so that the remainder keeps its last bits (Cody and Waite)
+        r = np.float32(np.float32(x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4))
+        p = np.float32(np.float32(1 / 5040) * r + np.float32(1 / 720))
+        p = np.float32(p * r + np.float32(1 / 120))
+        p = np.float32(p * r + np.float32(1 / 24))
+        p = np.float32(p * r + np.float32(1 / 6))
+        p = np.float32(p * r + np.float32(0.5))
+        p = np.float32(p * r + np.float32(1.0))
+        out[j] = np.float32(p * r + np.float32(1.0))
+        powers[j] = np.int32(np.int32(np.int32(n) + np.int32(127)) << np.int32(23))
+
+
+@inner
+def _scale_row(out, powers, total):
+    for j in range(out.size):
+        out[j] = np.float32(out[j] * powers[j])
+        total[j] = np.float32(total[j] + out[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # numba's own looks for zeros, one by one: the sums are at least 1
+def _divide(row, total):
+    for j in range(row.size):
+        row[j] = np.float32(row[j] / total[j])
+
+
+@kernel
+def softmax(logits, start, out):
+    """Softmax over the first axis of the logits (K, P) float32 of as many pixels from `start` on as `out` (K, p) has,
+    in float32. Returns False, with `out` half done, where any of them is not finite."""
+    classes, pixels = out.shape
+    tile = 2048
+    peaks = np.empty(tile, np.float32)
+    totals = np.empty(tile, np.float32)
+    scratch = np.empty(tile, np.int32)
+    for first in range(0, pixels, tile):
+        last = min(pixels, first + tile)
+        peak, total, powers = peaks[: last - first], totals[: last - first], scratch[: last - first]
+        peak[:] = -np.inf
+        odd = False
+        for k in range(classes):
+            odd |= _maximum(logits[k, start + first : start + last], peak)
+        if odd:
+            return False
+        total[:] = 0
+        for k in range(classes):
+            _exp_row(logits[k, start + first : start + last], peak, powers, out[k, first:last])
+            _scale_row(out[k, first:last], powers.view(np.float32), total)
+        for k in range(classes):
+            _divide(out[k, first:last], total)
+    return True
+
+
+@kernel
+def look_up(labels, table, plane, bad):
+    """plane (P,) = table[labels]; answers how many of them are `bad`."""
+    found = 0
+    for j in range(labels.size):
+        number = table[labels[j]]
+        plane[j] = number
+        found += number == bad
+    return found
+
+
+@kernel
+def number_bytes(labels, classes, ignore, bad, plane):
+    """plane (P,) = the class of each label (P,) uint8: itself, `bad` + 1 if in `ignore`, else `bad`, which is the
+    dtype's last but one; answers whether any is. Plain comparisons, a tile at a time, become SIMD code, which a table
+    does not, nor a comparison that is counted."""
+    one = plane.dtype.type(1)
+    wrong, ignored, limit = plane.dtype.type(bad), plane.dtype.type(bad + 1), plane.dtype.type(classes)
+    most = plane.dtype.type(0)
+    for first in range(0, labels.size, TILE):
+        given, numbers = labels[first : first + TILE], plane[first : first + TILE]
+        for j in range(given.size):
+            numbers[j] = plane.dtype.type(given[j]) if given[j] < limit else wrong
+        for value in ignore:
+            for j in range(given.size):
+                number = numbers[j]  # read whatever comes: no branch
+                numbers[j] = ignored if given[j] == value else number
+        for j in range(given.size):  # one more: 0 of what is ignored, and the greatest of what is wrong
+            most = max(most, plane.dtype.type(numbers[j] + one))
+    return most == ignored

@@ -1,0 +1,110 @@
+"""Ensembles: the mean of the members' probabilities, and how many of them vote against the label.
+
+A member is checked by the walk that checks a single prediction, which also says what it votes for. Everything is
+element by element, in float32 and in the order of the members, so that no cut into slabs changes a bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.scoring.kernels._jit import kernel
+from masksift.scoring.kernels.condense import BadPixel, Recipe, condense_slab
+from masksift.scoring.kernels.condense_loops import softmax
+from masksift.scoring.kernels.encoding import Encoding
+
+__all__ = ["MOST_MEMBERS", "STRIP_PIXELS", "member_recipe", "take_member"]
+
+MOST_MEMBERS = 255
+"""Votes are counted in a byte."""
+STRIP_PIXELS = 1 << 15
+"""Pixels of a member that become float32 at a time: few, so that these stay near the core until they are added."""
+_NARROW = ("uint8", "uint16", "float16")
+
+
+def member_recipe(classes: int, dtype: str, scale: float, kind: str, sum_tolerance: float) -> Recipe:
+    """How one member is checked and asked for its vote. Of its own evidence and lattice nothing is kept."""
+    kept = dtype if dtype in _NARROW and kind == "probabilities" else "float16"
+    return Recipe(classes, dtype, scale, kind, Encoding(kept, scale), sum_tolerance, lattice=0)
+
+
+def take_member(
+    predictions: NDArray[np.generic],
+    labels: NDArray[np.unsignedinteger],
+    recipe: Recipe,
+    total: NDArray[np.float32],
+    votes: NDArray[np.uint8],
+    *,
+    first: bool,
+) -> BadPixel | None:
+    """Take in one member's slab: predictions (K, h, w) of ``recipe.dtype``, the class plane (h, w) of its labels.
+
+    Its probabilities, clipped to [0, 1], are added to ``total`` (K, h, w), and 1 to ``votes`` (h, w) where it predicts
+    another class than the label (never where that is ignored); the ``first`` member overwrites both. Where it holds no
+    probabilities the first bad pixel is answered, and both are worth nothing.
+    """
+    height, width = labels.shape
+    rows, native = max(1, STRIP_PIXELS // width), recipe.dtype
+    for y in range(0, height, rows):
+        strip = slice(y, y + rows)
+        given = np.ascontiguousarray(labels[strip])
+        found = _look(np.ascontiguousarray(predictions[:, strip], native), given, recipe)
+        if isinstance(found, BadPixel):
+            return replace(found, y=found.y + y)
+        own, voted = found
+        if first:
+            total[:, strip], votes[strip] = 0, 0
+        if recipe.kind == "probabilities" and recipe.values_dtype.itemsize <= 2:
+            _add(own.view(recipe.codes_dtype), _values(recipe.dtype, recipe.scale), total[:, strip])
+        else:
+            total[:, strip] += np.clip(own, 0, 1, dtype=np.float32, casting="same_kind")
+        votes[strip] += (voted != given) & (given < recipe.classes)
+    return None
+
+
+@kernel
+def _add(codes: NDArray[Any], values: NDArray[np.float32], total: NDArray[np.float32]) -> None:
+    """total (K, h, w) += values[codes], codes (K, h, w): a look takes a fraction of a conversion's time."""
+    for k in range(codes.shape[0]):
+        for y in range(codes.shape[1]):
+            given, row = codes[k, y], total[k, y]
+            for x in range(given.size):
+                row[x] += values[given[x]]
+
+
+def _look(
+    predictions: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: Recipe
+) -> tuple[NDArray[np.generic], NDArray[np.unsignedinteger]] | BadPixel:
+    """A strip as it is, or softened where it holds logits, and its predicted class (h, w); or its first bad pixel."""
+    if recipe.kind == "logits" and (soft := _softened(predictions)) is not None:
+        # softmax sums to 1; where it is none, the walk below says which logit is to blame
+        predictions, recipe = (
+            soft,
+            replace(recipe, dtype="float32", kind="probabilities", sum_tolerance=float(recipe.classes)),
+        )
+    slab = condense_slab(predictions, labels, recipe)
+    if isinstance(slab, BadPixel):
+        return slab
+    return predictions, slab.predicted_class
+
+
+@cache
+def _values(dtype: str, scale: float) -> NDArray[np.float32]:
+    """What each code of an 8- or 16-bit dtype means, in [0, 1]."""
+    width = 8 * np.dtype(dtype).itemsize
+    stored = np.arange(1 << width).astype(f"uint{width}").view(dtype)
+    with np.errstate(invalid="ignore"):  # codes of NaN: no member that holds one comes here
+        return np.asarray(np.clip(stored.astype(np.float32) * np.float32(scale), 0, 1))
+
+
+def _softened(logits: NDArray[np.generic]) -> NDArray[np.float32] | None:
+    """Softmax over the classes in float32; None where a logit is not finite."""
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is found so
+        flat = logits.astype(np.float32, copy=False).reshape(len(logits), -1)
+    out = np.empty_like(flat)
+    return out.reshape(logits.shape) if softmax(flat, 0, out) else None

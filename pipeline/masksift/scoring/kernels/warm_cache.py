@@ -1,0 +1,66 @@
+"""Compile the kernels for every precision, so that the first block does not pay for it: `python -m
+masksift.scoring.kernels.warm_cache`.
+
+numba keeps what it compiles beside the package (or, where that is read-only, in the user's cache).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from masksift.scoring.kernels.components import component_means
+from masksift.scoring.kernels.condense import BadPixel, Recipe, class_plane, condense_slab
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.ensemble import member_recipe, take_member
+from masksift.scoring.kernels.ignored_pixels import confidence_by_class
+from masksift.scoring.kernels.pixel_statistics import count_at_least, refine, tally
+from masksift.scoring.kernels.regions import Omissions, find_regions
+from masksift.scoring.kernels.score_counts import count, softmin_sums
+
+__all__ = ["warm"]
+
+
+def warm() -> None:
+    """Run every kernel once on a few pixels, in each precision."""
+    given = np.array([[0, 1, 2, 255]] * 4, np.uint8)
+    labels, _ = class_plane(given, 3, (255,))
+    class_plane(given.astype(np.uint16), 3, (255,))
+    probabilities = np.full((3, 4, 4), 1 / 3)
+    for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
+        scale = 1 / np.iinfo(dtype).max if dtype.startswith("uint") else 1.0
+        for kept in ("float16", "float32") if dtype in ("float32", "float64") else (dtype,):
+            evidence = Encoding(kept, scale)
+            recipe = Recipe(3, dtype, scale, "probabilities", evidence, 0.05, 4)
+            predictions = np.rint(probabilities / scale) if scale < 1 else probabilities
+            slab = condense_slab(predictions.astype(dtype), labels, recipe)
+            assert not isinstance(slab, BadPixel), slab
+            _score(labels, slab.predicted_class, slab.self_confidence, slab.predicted_confidence, evidence)
+    total, votes = np.zeros((3, 4, 4), np.float32), np.zeros((4, 4), np.uint8)
+    for dtype in ("uint8", "uint16"):  # float16 looks as uint16 does
+        scale = 1 / np.iinfo(dtype).max
+        member = np.rint(probabilities / scale).astype(dtype)
+        take_member(member, labels, member_recipe(3, dtype, scale, "probabilities", 0.05), total, votes, first=True)
+    logits = Recipe(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
+    condense_slab(probabilities.astype(np.float32), labels, logits)
+
+
+def _score(
+    labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding
+) -> None:  # fmt: skip
+    limits = np.full(3, 1, np.int64)
+    flat = (labels.reshape(-1), winner.reshape(-1))
+    tally(labels, winner, own, best, encoding, 3)
+    count(labels, winner, own, encoding, 3, limits, 100)
+    count(labels, winner, own, encoding, 3, limits, 100, (best, limits))
+    count_at_least(*flat, best.reshape(-1), limits)
+    confidence_by_class(labels, winner, best, encoding, 3)
+    component_means(winner, labels, own, encoding, 3, 1)
+    omissions = Omissions(limits, np.zeros(3), limits)
+    find_regions(labels, winner, own, best, np.ones(labels.shape, np.uint8), encoding, 3, omissions=omissions)
+    if encoding.dtype == "float32":
+        refine(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))
+        softmin_sums(flat[0], own.reshape(-1).view(np.float32), 3, 0.0, 0.1)
+
+
+if __name__ == "__main__":
+    warm()

@@ -1,0 +1,42 @@
+"""The scores, in the open: one file a score, one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from masksift.scoring.methods.base import Image, Method, Rule
+from masksift.scoring.methods.ccp import CCP
+from masksift.scoring.methods.cil import CIL
+from masksift.scoring.methods.clc import CLC
+from masksift.scoring.methods.coco import CoCo
+from masksift.scoring.methods.consensus import Consensus
+from masksift.scoring.methods.iou import IoU
+from masksift.scoring.methods.omission import Omission
+from masksift.scoring.methods.softmin import Softmin
+from masksift.scoring.methods.tccp import TCCP
+
+__all__ = ["METHODS", "OF_ENSEMBLES", "Image", "Method", "Rule", "make_methods"]
+
+METHODS: dict[str, type[Method]] = {
+    "ccp": CCP,
+    "tccp": TCCP,
+    "cil": CIL,
+    "softmin": Softmin,
+    "clc": CLC,
+    "iou": IoU,
+    "coco": CoCo,
+    "omission": Omission,
+}
+
+OF_ENSEMBLES: dict[str, type[Method]] = {
+    "consensus": Consensus,
+}
+"""Those that need the votes of several predictions."""
+
+
+def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
+    """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`, then
+    of `OF_ENSEMBLES`."""
+    chosen, known = set(names), {**METHODS, **OF_ENSEMBLES}
+    return tuple(method(**parameters.get(name, {})) for name, method in known.items() if name in chosen)

@@ -1,0 +1,87 @@
+"""What a score sees: one image's labels and evidence, and counts over them that several scores share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.ignored_pixels import confidence_by_class
+from masksift.scoring.kernels.score_counts import Counts, count
+from masksift.scoring.statistics.class_statistics import Limits
+
+__all__ = ["Image", "Method", "Rule"]
+
+Rule = Literal["rank", "confident"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image with at least one valid pixel, as a score sees it. H, W: its size; K: the classes.
+
+    ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
+    (H, W), same dtype. ``self_codes``, ``confident_codes`` (H, W): codes of ``encoding`` (`Encoding.values` makes
+    probabilities of them). ``limits``: the thresholds of the data set in these codes. ``rule``: how clc flags.
+    ``mask``: where its flags go, (H, W) uint8, C-contiguous; None for memory of their own. ``votes_against`` (H, W)
+    uint8: how many of an ensemble's ``members`` predict another class than the label; None of a single prediction.
+    """
+
+    labels: NDArray[np.unsignedinteger]
+    predicted_class: NDArray[np.unsignedinteger]
+    self_codes: NDArray[np.unsignedinteger]
+    confident_codes: NDArray[np.unsignedinteger]
+    classes: int
+    limits: Limits
+    rule: Rule = "rank"
+    mask: NDArray[np.uint8] | None = None
+    votes_against: NDArray[np.uint8] | None = None
+    members: int = 0
+
+    @property
+    def encoding(self) -> Encoding:
+        return self.limits.encoding
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """(H, W) bool: the pixels that count (V_i)."""
+        return self.labels < self.classes
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Counts over the valid pixels; ``above`` counts s >= tau_l."""
+        confidence = (self.confident_codes, self.limits.confident) if self.rule == "confident" else None
+        return count(
+            self.labels, self.predicted_class, self.self_codes, self.encoding, self.classes,
+            self.limits.decision, self.limits.cut, confidence, self.mask,
+        )  # fmt: skip
+
+    @cached_property
+    def ignored(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(hidden, seen), (K,) int64 each: see `confidence_by_class`."""
+        return confidence_by_class(self.labels, self.predicted_class, self.confident_codes, self.encoding, self.classes)
+
+    @property
+    def issue_mask(self) -> NDArray[np.uint8]:
+        """(H, W) uint8, 1 where confident learning flags the label (methods: clc)."""
+        return self.counts.mask
+
+    @property
+    def flagged_pairs(self) -> NDArray[np.int64]:
+        """(K, K) int64: flagged pixels by given and predicted class."""
+        return self.counts.flagged
+
+
+class Method(Protocol):
+    """A score: its name (the column of the results) and a pure function of an `Image`.
+
+    The score is a float in [0, 1]; lower = more likely mislabeled.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, image: Image) -> float: ...

@@ -1,0 +1,20 @@
+"""Correctly classified pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from masksift.scoring.methods.base import Image
+
+__all__ = ["CCP"]
+
+
+@dataclass(frozen=True)
+class CCP:
+    """Mean over the valid pixels of [predicted class = label]; lower = worse. Source: the paper
+    (Lad & Mueller 2023, arXiv 2307.05080)."""
+
+    name = "ccp"
+
+    def score(self, image: Image) -> float:
+        return int(image.counts.joint.trace()) / image.counts.valid

@@ -1,0 +1,25 @@
+"""Confidence in label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from masksift.scoring.methods.base import Image
+
+__all__ = ["CIL"]
+
+
+@dataclass(frozen=True)
+class CIL:
+    """Mean over the valid pixels of the self-confidence s; lower = worse. Source: the paper
+    (Lad & Mueller 2023, arXiv 2307.05080)."""
+
+    name = "cil"
+
+    def score(self, image: Image) -> float:
+        if image.encoding.dtype == "float32":  # its values are too many to be counted
+            singles = image.self_codes.view(np.float32)
+            return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.counts.valid
+        return float(image.counts.total * image.encoding.unit / image.counts.valid)

@@ -1,0 +1,47 @@
+"""Softmin: the mean of the self-confidence, weighted towards its lowest values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from masksift.scoring.kernels.score_counts import softmin_sums
+from masksift.scoring.methods.base import Image
+
+__all__ = ["Softmin"]
+
+
+@dataclass(frozen=True)
+class Softmin:
+    """sum s w / sum w over the valid pixels with w = exp((min s - s) / T); lower = worse.
+
+    Source: the paper (Lad & Mueller 2023, arXiv 2307.05080); equal to <s, softmax((1 - s) / T)>, as cleanlab
+    computes it. T -> 0 is the minimum, T = inf the mean.
+    """
+
+    temperature: float = 0.1
+    name = "softmin"
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:  # so written, NaN is refused too
+            raise ValueError(
+                f"softmin's temperature is {self.temperature}; it weighs by exp(-s / T), which needs T > 0: "
+                "give one, 0.1 as a rule"
+            )
+
+    def score(self, image: Image) -> float:
+        encoding = image.encoding
+        if encoding.dtype == "float32":  # its values are too many to be counted
+            singles = np.ascontiguousarray(image.self_codes).view(np.float32).reshape(-1)
+            least = float(singles[image.valid.reshape(-1)].min())
+            weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
+            return float(weighted / weights)
+        values = image.counts.values
+        with np.errstate(under="ignore", over="ignore"):  # a difference divided by a tiny T may be -inf: weight 0
+            weights = (values[0] - values) / self.temperature
+            np.exp(weights, out=weights)
+            weights *= image.counts.times
+        total = weights.sum()
+        weights *= values
+        return float(weights.sum() / total)

@@ -1,0 +1,22 @@
+"""Thresholded correctly classified pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from masksift.scoring.methods.base import Image
+
+__all__ = ["TCCP"]
+
+
+@dataclass(frozen=True)
+class TCCP:
+    """Mean over the valid pixels of [s >= tau_l], tau_k the decision threshold of class k; lower = worse.
+
+    Our reading of the paper (Lad & Mueller 2023, arXiv 2307.05080), whose own formula could not be consulted.
+    """
+
+    name = "tccp"
+
+    def score(self, image: Image) -> float:
+        return image.counts.above / image.counts.valid

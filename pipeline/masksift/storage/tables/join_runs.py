@@ -1,0 +1,205 @@
+"""The images of two runs, each with its like: joined in bounded memory, whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from masksift.core.specs import SCORED
+from masksift.storage.objects import Folder
+from masksift.storage.tables.parquet import column, read_each
+from masksift.storage.tables.sort import bounded, quoted
+
+__all__ = ["Pairs", "pairs_of", "rows_of"]
+
+_UNIT = 53
+"""Scores are added up as whole numbers of 2^-53, so that a mean is the same bits in any order."""
+_SCORED = f"old_status = '{SCORED}' AND new_status = '{SCORED}'"
+_NAMED = 'image_id, source, "index"'
+
+Row = dict[str, Any]
+
+
+def rows_of(
+    folder: Folder, ranking: Sequence[str], images: Sequence[str], methods: Sequence[str]
+) -> Iterator[pa.Table]:  # fmt: skip
+    """The images of a run: those of its ranking, and of its table of images those that are not scored."""
+    schema = _schema(methods)
+    own = ["image_id", "source", "index"]
+    for table in read_each(folder, ranking, [*own, "rank", "percentile", *methods]):
+        yield _filled(table, schema, status=column([SCORED] * len(table), pa.string()))
+    for table in read_each(folder, images, [*own, "status", "reason"]):
+        left_out = table.filter(pc.not_equal(table["status"], SCORED))
+        if len(left_out):
+            yield _filled(left_out, schema)
+
+
+def _schema(methods: Sequence[str]) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string()),
+            pa.field("source", pa.string()),
+            pa.field("index", pa.int64()),
+            pa.field("status", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("rank", pa.int64()),
+            pa.field("percentile", pa.float64()),
+            *(pa.field(f"score {name}", pa.float64()) for name in methods),
+        ]
+    )
+
+
+def _filled(table: pa.Table, schema: pa.Schema, **more: Any) -> pa.Table:
+    """The columns of the schema: nulls where there is none."""
+    known = {name: table[name] for name in table.column_names} | more
+
+    def values(field: pa.Field) -> Any:
+        found = known.get(field.name.removeprefix("score "))
+        return pa.nulls(len(table), field.type) if found is None else found
+
+    return pa.table([values(field) for field in schema], schema=schema)
+
+
+class Pairs:
+    """Two runs, image beside image. Old and new rows that are of one image are one row; an image that one of them lacks
+    has nulls there."""
+
+    def __init__(self, connection: Any, methods: Sequence[str]) -> None:
+        self._connection, self._methods = connection, methods
+
+    def counts(self) -> dict[str, int]:
+        """How many images are in both, in one alone, scored in both, in one alone; and those of one place that the runs
+        call differently."""
+        named = {
+            "both": "old_status IS NOT NULL AND new_status IS NOT NULL",
+            "only_old": "new_status IS NULL",
+            "only_new": "old_status IS NULL",
+            "scored_in_both": _SCORED,
+            "quarantined_in_old": _quarantined("old"),
+            "quarantined_in_new": _quarantined("new"),
+            "renamed": "old_id <> new_id",
+        }
+        columns = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in named.items())
+        return self._rows(f"SELECT {columns} FROM pairs")[0]
+
+    def scores(self) -> list[Row]:
+        """Of each score: how many images have it twice, how many of these rose and fell, and both means."""
+        return [self._of_score(name) for name in self._methods]
+
+    def _of_score(self, name: str) -> Row:
+        old, new = (quoted(f"{side} score {name}") for side in ("old", "new"))
+        sums = ", ".join(
+            f"sum(CAST({value} * {2**_UNIT}::DOUBLE AS BIGINT)) AS {side}"
+            for side, value in (("old_sum", old), ("new_sum", new))
+        )
+        (row,) = self._rows(
+            f"SELECT count(*) AS images, count(*) FILTER ({new} > {old}) AS rose, count(*) FILTER ({new} < {old}) AS "
+            f"fell, {sums} FROM pairs WHERE isfinite({old}) AND isfinite({new})"
+        )
+        means = {side: _mean(row[f"{side}_sum"], row["images"]) for side in ("old", "new")}
+        return {"method": name, "images": row["images"], "rose": row["rose"], "fell": row["fell"], **means}
+
+    def most_changed(self, by: str, shown: str | None, top: int, *, up: bool) -> list[Row]:
+        """So many of the images scored twice that changed most, upwards or downwards: in the share of the ranking that
+        is reviewed up to them (``by`` is `rank`), or in a score; ``shown``: the score that is told of each."""
+        old, new = ("old_percentile", "new_percentile") if by == "rank" else _columns(by)
+        before, after = ("NULL", "NULL") if shown is None else _columns(shown)
+        order, sign = ("DESC", ">") if up else ("ASC", "<")
+        return self._rows(
+            f"SELECT {_NAMED}, old_rank, new_rank, old_percentile, new_percentile, {before} AS old_score, {after} AS "
+            f"new_score, {new} - {old} AS change FROM pairs WHERE {_SCORED} AND {new} {sign} {old} "
+            f'ORDER BY change {order}, source, "index" LIMIT {int(top)}'
+        )
+
+    def only_in(self, side: str, top: int) -> list[Row]:
+        """The first images that the run of a ``side`` (`old`, `new`) alone has."""
+        other = {"old": "new", "new": "old"}[side]
+        return self._rows(
+            f"SELECT {_NAMED}, {side}_status AS status FROM pairs WHERE {other}_status IS NULL "
+            f'ORDER BY source, "index" LIMIT {int(top)}'
+        )
+
+    def quarantined_in(self, side: str, top: int) -> list[Row]:
+        """The first images that are scored in the other run, and not in that of a ``side``, and why."""
+        return self._rows(
+            f"SELECT {_NAMED}, {side}_status AS status, {side}_reason AS reason FROM pairs WHERE {_quarantined(side)} "
+            f'ORDER BY source, "index" LIMIT {int(top)}'
+        )
+
+    def twice(self) -> tuple[int, list[str]]:
+        """How many ids occur more than once in a run and so pair with nothing, and the first of them."""
+        (row,) = self._rows("SELECT count(*) AS ids FROM twice")
+        return row["ids"], [one["id"] for one in self._rows("SELECT id FROM twice ORDER BY id LIMIT 3")]
+
+    def _rows(self, query: str) -> list[Row]:
+        found: list[Row] = self._connection.sql(query).to_arrow_table().to_pylist()
+        return found
+
+
+def _columns(score: str) -> tuple[str, str]:
+    return quoted(f"old score {score}"), quoted(f"new score {score}")
+
+
+def _quarantined(side: str) -> str:
+    other = {"old": "new", "new": "old"}[side]
+    return f"{side}_status <> '{SCORED}' AND {other}_status = '{SCORED}'"
+
+
+def _mean(total: int | None, count: int) -> float | None:
+    return None if total is None else float(Fraction(int(total), count << _UNIT))
+
+
+@contextmanager
+def pairs_of(
+    old: Iterable[pa.Table], new: Iterable[pa.Table], same: Collection[str], methods: Sequence[str]
+) -> Iterator[Pairs]:
+    """Pair the rows of two runs (see `rows_of`), which come part by part: images of the sources that are the ``same``
+    in both by source and number, all others by their id. What is paired lies in a temporary folder."""
+    with bounded() as connection:
+        connection.sql("SET preserve_insertion_order = false")  # it takes memory, and every query says its own order
+        connection.register("same", pa.table({"source": pa.array(sorted(same), pa.string())}))
+        for side, tables in (("old", old), ("new", new)):
+            reader = pa.RecordBatchReader.from_batches(
+                _schema(methods), (batch for table in tables for batch in table.to_batches())
+            )
+            connection.register("incoming", reader)
+            # a place that is known is a key by itself; an id is one where the place says nothing
+            connection.sql(
+                f"CREATE TABLE {side} AS SELECT incoming.*, same.source IS NOT NULL AS placed, "
+                "CASE WHEN placed THEN incoming.source ELSE '' END AS key_source, "
+                'CASE WHEN placed THEN incoming."index" ELSE -1 END AS key_index, '
+                "CASE WHEN placed THEN '' ELSE image_id END AS key_id "
+                "FROM incoming LEFT JOIN same ON incoming.source = same.source"
+            )
+            connection.unregister("incoming")
+        connection.sql(
+            "CREATE TABLE twice AS SELECT DISTINCT key_id AS id FROM ("
+            + " UNION ALL ".join(
+                f"SELECT key_id FROM {side} WHERE NOT placed GROUP BY key_id HAVING count(*) > 1"
+                for side in ("old", "new")
+            )
+            + ")"
+        )
+        connection.sql(_pairing(methods))
+        yield Pairs(connection, methods)
+
+
+def _pairing(methods: Sequence[str]) -> str:
+    names = ("status", "reason", "rank", "percentile")
+    each = [f"{side}.{name} AS {side}_{name}" for side in ("old", "new") for name in names]
+    each += [
+        f"{side}.{quoted(f'score {name}')} AS {quoted(f'{side} score {name}')}"
+        for side in ("old", "new") for name in methods
+    ]  # fmt: skip
+    one = ", ".join(f"coalesce(new.{name}, old.{name}) AS {name}" for name in ("image_id", "source", '"index"'))
+    alone = "(SELECT * FROM {0} WHERE placed OR image_id NOT IN (SELECT id FROM twice)) AS {0}"
+    return (
+        f"CREATE TABLE pairs AS SELECT {one}, old.image_id AS old_id, new.image_id AS new_id, {', '.join(each)} "
+        f"FROM {alone.format('old')} FULL JOIN {alone.format('new')} "
+        "ON old.key_source = new.key_source AND old.key_index = new.key_index AND old.key_id = new.key_id"
+    )

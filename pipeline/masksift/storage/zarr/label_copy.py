@@ -1,0 +1,83 @@
+"""Another set of labels for a source that stays as it is: in a group of its own, stored as the source's labels are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from masksift.core.specs import DataSpec
+from masksift.storage.zarr.per_image import open_array
+from masksift.storage.zarr.stores import WatchedStore, open_store
+
+__all__ = ["TRUTH", "LabelCopy"]
+
+TRUTH = "truth"
+"""The array that says where labels differ from the source's own."""
+
+
+class LabelCopy:
+    """A group with the labels of a source under the name ``name`` and, where it is asked for, `truth` (image, y, x)
+    uint8: 1 where they differ from the source's own."""
+
+    def __init__(self, url: str, spec: DataSpec, name: str, options: Mapping[str, Any], *, truth: bool = False) -> None:
+        self._spec, self._name, self._options, self._truth = spec, name, options, truth
+        self._store = WatchedStore(open_store(url, options, read_only=False))
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+
+    @property
+    def used(self) -> Counter[str]:
+        """What went over the store, by the names of a receipt."""
+        return self._store.used
+
+    @property
+    def unit(self) -> int:
+        """Images that lie together in one object: whoever writes one of them writes them all."""
+        labels = self._spec.labels
+        return min(self._spec.images, (labels.shards or labels.chunks)[0])
+
+    def create(self) -> None:
+        """Create what is not there. Labels get the metadata of the source's own, to the letter: dtype, chunks, shards,
+        codecs, fill value, order of the axes, attributes."""
+        labels = self._spec.labels
+        attributes: dict[str, Any] = {"class_names": list(self._spec.class_names), "ignore": list(self._spec.ignore)}
+        group = zarr.open_group(self._store, mode="a", zarr_format=labels.format)  # type: ignore[arg-type]
+        if group.attrs.asdict() != attributes:
+            group.attrs.update(attributes)
+        metadata = open_array(labels, self._options).metadata.to_buffer_dict(default_buffer_prototype())
+        for key, data in metadata.items():
+            sync(self._store.set(f"{self._name}/{key}", data))
+        if self._truth and TRUTH not in group:
+            of_version_3: dict[str, Any] = {"dimension_names": ("image", "y", "x")} if labels.format == 3 else {}
+            group.create_array(
+                TRUTH, shape=labels.shape, dtype="uint8", chunks=labels.chunks, shards=labels.shards, fill_value=0,
+                **of_version_3,
+            )  # fmt: skip
+
+    def write(
+        self, start: int, labels: NDArray[Any], lost: Sequence[int], truth: NDArray[np.uint8] | None = None
+    ) -> None:
+        """Write images [start, start + n), (n, H, W) each, whole units: all of `truth`, and of the labels all but the
+        images of ``lost``, numbers within [0, n). What is lost in the source is not there in the copy either."""
+        if truth is not None:
+            self._array(TRUTH)[start : start + len(truth)] = truth
+        axes, array = self._spec.labels.axes, self._array(self._name)
+        edges = [-1, *sorted(lost), len(labels)]
+        for before, after in pairwise(edges):
+            if before + 1 < after:
+                window = [slice(None)] * 3
+                window[axes[0]] = slice(start + before + 1, start + after)
+                array[tuple(window)] = labels[before + 1 : after].transpose(np.argsort(axes))
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        if name not in self._arrays:
+            found = zarr.open_array(self._store, path=name, mode="r+", zarr_format=self._spec.labels.format)  # type: ignore[arg-type]
+            self._arrays[name] = found.with_config({"write_empty_chunks": True})
+        return self._arrays[name]

@@ -1,0 +1,288 @@
+"""The command line: words in, exit code and one readable sentence out; what is read, what is written, what is not."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from zarr.abc.store import RangeByteRequest
+from zarr.storage import LocalStore
+
+from masksift.engine.planning import plan
+from masksift.storage.zarr import stores
+from support.sources import Source, complaint, contents, erase, masksift, plain, reads_well, rows, typed, write_source
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A good source that no test changes."""
+    return write_source(tmp_path_factory.mktemp("good") / "scenes.zarr")
+
+
+@pytest.fixture(scope="module")
+def complete(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of it that no test changes."""
+    out = tmp_path_factory.mktemp("complete") / "out"
+    assert masksift("run", "--source", source, "--out", out) == 0
+    return out
+
+
+# ------------------------------------------------------------------------------------------------- exit code 0
+
+
+def test_a_run_shows_the_worst_images_the_counts_and_where_the_results_lie(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    first = rows(tmp_path / "out", "ranking")[0]
+    assert lines[0].split() == ["rank", "image", "softmin"]
+    assert lines[1].split() == ["1", first["image_id"], f"{first['score']:.4f}"]
+    assert re.fullmatch(r"8 of 8 images scored, \d+ pixels flagged", lines[-3])
+    assert lines[-2:] == [f"results: {tmp_path / 'out'}", f"report: {tmp_path / 'out'}/report/index.html"]
+    assert printed.err == ""
+
+
+def test_a_run_from_a_file_is_the_run_from_flags(source: Source, complete: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(f'sources = ["{source}"]\nout = "{tmp_path / "out"}"\n[executor]\nkind = "serial"\n')
+    assert typed("run", file, "--log-format", "quiet") == 0
+    assert rows(tmp_path / "out") == rows(complete)
+
+
+def test_a_complete_run_is_not_run_again(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("run", "--source", source, "--out", tmp_path / "out")
+    assert masksift(*words) == 0
+    before, first = contents(tmp_path / "out"), capsys.readouterr().out
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    shutil.copytree(source.path, tmp_path / "kept")
+    assert typed(*words, "--executor.kind", "serial") == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"{tmp_path / 'out'} is complete already: nothing to do\n"
+    assert printed.out == first
+    assert contents(tmp_path / "out") == before
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == stamps
+
+
+# -------------------------------------------------------------------------------------------------- what is read
+
+
+@pytest.mark.parametrize("form", [{}, {"chunks": (2, 4, 3, 4)}, {"shards": (4, 4, 8, 10)}, {"zarr_format": 2}])
+def test_each_byte_of_a_prediction_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: dict[str, Any]
+) -> None:
+    for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
+        monkeypatch.setattr(plan, name, 1)
+    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+    source = write_source(tmp_path / "a.zarr", **form)
+    read, get, index = Counter[Path](), LocalStore.get, 2 * 16 + 4
+
+    async def spy(self: LocalStore, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        value = await get(self, key, prototype, byte_range)
+        if value is not None and (byte_range is None or isinstance(byte_range, RangeByteRequest)):
+            read[Path(self.root) / key] += len(value)
+        return value
+
+    straight = stores.WatchedStore._from_disk
+
+    def spy_straight(self: Any, path: Path, key: str, part: Any) -> Any:
+        data = straight(self, path, key, part)
+        if data is not None:
+            read[path] += data.size
+        return data
+
+    monkeypatch.setattr(LocalStore, "get", spy)
+    monkeypatch.setattr(stores.WatchedStore, "_from_disk", spy_straight)
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    chunks = {path for path in source.predictions.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
+    sharded = "shards" in form
+    assert {path: read[path] for path in chunks} == {p: p.stat().st_size - index * sharded for p in chunks}
+
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["blocks"] == 4
+    condense = record["stages"][0]
+    labels = {path for path in source.labels.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
+    stored = sum(path.stat().st_size for path in chunks | labels)
+    assert stored <= condense["bytes_read"] < stored + 8192 * record["blocks"], "besides: metadata, and shards' indexes"
+    assert record["bytes_read"] == sum(stage["bytes_read"] for stage in record["stages"])
+
+
+# ------------------------------------------------------------------------------------------------- exit code 2
+
+
+MISTYPED: dict[str, tuple[list[str], str]] = {
+    "no verb": ([], "arguments are required: VERB; nothing was run"),
+    "another verb": (["rnu"], r"there is no verb 'rnu', only run, plan, score, .*Did you mean 'run'\?"),
+    "a misspelt flag": (["run", "--sorce", "a"], r"no flag '--sorce'; .*does nothing\. Did you mean --source\?"),
+    "a misspelt section": (["run", "--sofmin.temperature", "1"], r"'--sofmin.temperature'; .*--softmin.temperature\?"),
+    "half a flag": (["run", "--temperature=1"], r"no flag '--temperature'; .*Did you mean --softmin.temperature\?"),
+    "an abbreviated flag": (["run", "--sour", "a"], r"no flag '--sour'; .*Did you mean --source\?"),
+    "a flag of no value": (["run", "--out"], r"argument --out: expected one argument; .*`masksift run --help`"),
+    "a word too many": (["run", "a.toml", "b.toml"], r"'b.toml' is one word too many; .*`masksift run --help`"),
+    "no source": (["run", "--out", "o"], "'sources' is not given; .*--source URL"),
+    "no out": (["run", "--source", "s"], "'out' is not given; .*--out URL"),
+    "an empty source": (["run", "--source", "", "--out", "o"], "sources is ''"),
+    "an empty out": (["run", "--source", "s", "--out", ""], "out is ''"),
+    "a number that is none": (["run", "--source", "s", "--out", "o", "--tccp.lattice", "x"], "tccp.lattice is 'x'"),
+    "a format that is none": (["run", "--log-format", "xml"], "invalid choice: 'xml'"),
+    "no such source": (["run", "--source", "nowhere", "--out", "o"], "no Zarr group at nowhere"),
+    "no such file": (["run", "nowhere.toml"], "nowhere.toml cannot be read"),
+    "data for a file": (["run", "."], r"cannot be read \(Is a directory\); .*named by --source"),
+    "an unknown store": (["run", "--source", "foo://a", "--out", "o"], "foo://a cannot be opened"),
+    "nothing to score": (["score", "nowhere", "--out", "o"], "nowhere holds no complete run"),
+    "a flag of the run": (["score", "r", "--scale", "1"], r"--scale is no flag of `masksift score`; .*Leave it out"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTYPED)
+def test_what_is_mistyped_ends_in_2_with_a_remedy_and_writes_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, said = MISTYPED[name]
+    assert typed(*words) == 2
+    assert re.search(said, complaint(capsys))
+    assert list(tmp_path.iterdir()) == []
+
+
+def spoiled(folder: Path, what: str) -> Source:
+    data = plain()
+    if what == "labels as floats":
+        return write_source(folder, data._replace(labels=data.labels.astype("float32")))
+    if what == "shapes that disagree":
+        return write_source(folder, data._replace(labels=data.labels[:, :7]))
+    if what == "class counts that disagree":
+        return write_source(folder, attributes={"class_names": ["road", "sky"]})
+    source = write_source(folder)
+    shutil.rmtree(source.path / what.removeprefix("no "))
+    return source
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("labels as floats", "labels 'labels' of .* are stored as float32"),
+        ("shapes that disagree", "8 images of 8 x 10, its labels 8 of 7 x 10"),
+        ("class counts that disagree", "predicts 4 classes and 2 are named: road, sky"),
+        ("no predictions", "holds no array 'predictions', only 'labels'"),
+        ("no labels", "holds no array 'labels', only 'predictions'"),
+    ],
+)
+def test_a_source_that_is_none_ends_in_2(
+    what: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("run", "plan"):
+        words = ["--source", spoiled(tmp_path / "a.zarr", what), "--out", tmp_path / "out"]
+        assert typed(verb, *words, "--executor.kind", "serial") == 2
+        assert re.search(said, complaint(capsys))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_holds_another_run_is_left_alone(
+    source: Source, complete: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(complete)
+    assert masksift("run", "--source", source, "--out", complete, "--softmin.temperature", 0.5) == 2
+    assert re.search(r"holds another run \(softmin.temperature was 0.1, is 0.5\).*`masksift score`", complaint(capsys))
+    assert contents(complete) == before
+
+
+def test_an_out_with_files_of_others_is_left_alone(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert masksift("run", "--source", source, "--out", tmp_path) == 2
+    assert re.search(r"holds files that are no run of masksift \(thesis.tex\)", complaint(capsys))
+    assert contents(tmp_path) == {"thesis.tex": b"mine"}
+
+
+def test_results_are_never_written_into_the_source(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(source.path)
+    assert masksift("run", "--source", source, "--out", source) == 2
+    assert "holds files that are no run" in complaint(capsys)
+    assert contents(source.path) == before
+
+
+# ------------------------------------------------------------------------------------------------- exit code 3
+
+
+def test_quarantined_images_beyond_what_is_allowed_end_in_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_source(tmp_path / "a.zarr")
+    erase(source.labels, slice(2, 4))
+    words = ("run", "--source", source, "--out", tmp_path / "out")
+    for allowed, code in (("0", 3), ("1", 3), ("2", 0), ("24%", 3), ("25%", 0)):
+        assert masksift(*words, "--max-quarantined", allowed) == code
+        printed = capsys.readouterr()
+        assert "6 of 8 images scored" in printed.out
+        assert "2 quarantined: missing_chunk" in printed.out
+        if code == 0:
+            assert printed.err == ""
+        else:
+            assert f"2 of 8 images are quarantined, max_quarantined is {allowed}; " in printed.err
+            reads_well(printed.err.removeprefix("masksift: ").strip())
+
+
+# ------------------------------------------------------------------------------------------------- exit code 4
+
+
+def test_a_plan_that_does_not_fit_ends_in_4_with_both_numbers(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--source", source, "--out", tmp_path / "out", "--executor.memory", "64 MiB")
+    said = (
+        r"needs 3\d\d\.\d MiB a worker \(.*\), .* has 64\.0 MiB; .*Give workers of 3\d\d\.\d MiB \(--executor.memory\)"
+    )
+    assert masksift("run", *words) == 4
+    assert re.search(said, complaint(capsys))
+    assert typed("plan", *words, "--executor.kind", "serial") == 4
+    printed = capsys.readouterr()
+    assert re.search(said, printed.err)
+    assert "limit 64.0 MiB" in printed.out
+
+
+def test_a_refused_run_leaves_its_folder_to_a_smaller_one(source: Source, tmp_path: Path) -> None:
+    words = ("run", "--source", source, "--out", tmp_path / "out")
+    assert masksift(*words, "--executor.memory", "64 MiB") == 4
+    assert masksift(*words, "--methods", "softmin,clc") == 0
+
+
+def test_a_refused_plan_is_printed_all_the_same(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "1 MB", "--json")
+    assert typed(*words) == 4
+    assert json.loads(capsys.readouterr().out)["memory"] > 10**6
+
+
+# ------------------------------------------------------------------------------------------------- exit code 5
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyboardInterrupt(), "the run was interrupted; what is done is kept. The same command goes on from there."),
+        (RuntimeError("disk full"), "the run failed: RuntimeError: disk full; what is done is kept. Mend the cause"),
+    ],
+)
+def test_what_stops_a_run_ends_in_5_and_it_goes_on_from_there(
+    error: BaseException, said: str, source: Source, complete: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    words = ("run", "--source", source, "--out", tmp_path / "out")
+    with monkeypatch.context() as patched:
+        patched.setattr("masksift.engine.stages.score", fail)
+        assert masksift(*words) == 5
+    assert said in complaint(capsys)
+    assert masksift(*words) == 0
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["stages"][0]["reused_blocks"] == record["blocks"]
+    assert rows(tmp_path / "out") == rows(complete)

@@ -1,0 +1,175 @@
+"""The demo data set from end to end, in small: what is written, that it is true, and that it is whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from masksift.core.errors import UsageError
+from masksift.demo import DemoTruth, KnownError, found_at_top, make_demo
+from masksift.demo import predictions as classifier
+from masksift.demo.inject_errors import changed_share
+from masksift.demo.scenes.scene import draw_scene
+from masksift.demo.scenes.street import CLASS_NAMES
+
+TINY = {"images": 6, "height": 48, "width": 96, "workers": 1}
+
+
+def silent(sentence: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, said) -> DemoTruth:
+    return make_demo(tmp_path_factory.mktemp("demo") / "not" / "yet", seed=1, report=said.append, **TINY)
+
+
+@pytest.fixture(scope="module")
+def group(demo) -> zarr.Group:
+    return zarr.open_group(demo.source, mode="r", zarr_format=3)
+
+
+def as_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_source_is_a_zarr_v3_group_of_uint8_arrays(group):
+    assert sorted(name for name, _ in group.arrays()) == ["image_id", "images", "labels", "predictions"]
+    shapes = {"images": (6, 48, 96, 3), "labels": (6, 48, 96), "predictions": (6, 8, 48, 96)}
+    for name, shape in shapes.items():
+        assert group[name].shape == shape
+        assert group[name].dtype == np.uint8
+        assert group[name].chunks[0] == 4
+    assert group["labels"].fill_value == 255
+
+
+def test_the_arrays_say_what_they_are(group):
+    names = {name: array.metadata.dimension_names for name, array in group.arrays()}
+    assert names["predictions"] == ("image", "class", "y", "x")
+    assert names["labels"] == ("image", "y", "x")
+    assert names["images"] == ("image", "y", "x", "channel")
+    assert group["predictions"].attrs.asdict() == {"kind": "probabilities", "scale": 1 / 255}
+    assert group.attrs["class_names"] == list(CLASS_NAMES)
+    assert group.attrs["ignore"] == [255]
+
+
+def test_every_image_has_its_id(group, demo):
+    assert [str(value) for value in group["image_id"][:]] == [f"scene_{index:04d}" for index in range(6)]
+    assert demo.image_ids[3] == "scene_0003"
+
+
+def test_the_truth_is_the_difference_between_the_clean_and_the_audited_labels(group, demo):
+    with demo.truth.open(newline="", encoding="utf-8") as file:
+        rows = {row["image_id"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(demo.errors)
+    for index, image_id in enumerate(demo.image_ids):
+        image, clean = draw_scene(1, index, 48, 96)
+        audited = group["labels"][index]
+        assert np.array_equal(group["images"][index], image)
+        assert np.array_equal(audited == 255, clean == 255)
+        share = float(rows[image_id]["changed_share"]) if image_id in rows else 0.0
+        assert changed_share(clean, audited) == pytest.approx(share, abs=1e-6)
+        if image_id in rows:
+            touched = {CLASS_NAMES[label] for label in np.unique(clean[clean != audited])}
+            touched |= {CLASS_NAMES[label] for label in np.unique(audited[clean != audited])}
+            assert touched & set(rows[image_id]["classes"].split("|"))
+
+
+def test_there_is_an_error_of_each_kind(demo):
+    assert sorted(error.kind for error in demo.errors.values()) == ["drop", "shift", "swap"]
+
+
+def test_predictions_are_probabilities(group):
+    sums = group["predictions"][:].sum(axis=1, dtype=int) / 255
+    assert np.abs(sums - 1).max() <= 8 / 510
+
+
+def test_one_sentence_a_stage_is_reported(demo, said):
+    assert [sentence.split()[0] for sentence in said] == ["drew", "planted", "trained", "predicted", "wrote"]
+
+
+def test_a_finished_demo_is_used_as_it_is(demo):
+    before = as_bytes(demo.source)
+    said: list[str] = []
+    assert make_demo(demo.source.parent, seed=1, report=said.append, **TINY) == demo
+    assert as_bytes(demo.source) == before
+    assert len(said) == 1
+    assert "used as it is" in said[0]
+
+
+def test_one_with_other_parameters_is_replaced_and_a_failure_on_the_way_leaves_it_standing(demo, tmp_path, monkeypatch):
+    shutil.copytree(demo.source, tmp_path / "source.zarr")
+    older = zarr.open_group(tmp_path / "source.zarr")
+    older.attrs["demo"] = {**older.attrs["demo"], "seed": 99}
+    (tmp_path / "truth.csv").write_text("of the older one")
+    before = as_bytes(tmp_path)
+
+    def broken(*arguments):
+        raise RuntimeError("the power went out")
+
+    monkeypatch.setattr(classifier, "fit", broken)
+    with pytest.raises(RuntimeError, match="the power went out"):
+        make_demo(tmp_path, seed=1, report=silent, **TINY)
+    assert as_bytes(tmp_path) == before, "the older one stands"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.zarr", "truth.csv"], "nothing else is left"
+
+    monkeypatch.undo()
+    said: list[str] = []
+    make_demo(tmp_path, seed=1, report=said.append, **TINY)
+    assert "replaced" in said[0]
+    assert as_bytes(tmp_path) == as_bytes(demo.source.parent), "made again elsewhere, it is the same to the byte"
+
+
+def test_somebody_elses_data_is_not_replaced(tmp_path):
+    zarr.create_group(tmp_path / "source.zarr")
+    (tmp_path / "other" / "source.zarr").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "other"):
+        with pytest.raises(UsageError, match="was not written by the demo"):
+            make_demo(folder, report=silent, **TINY)
+
+
+def test_without_scikit_learn_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ImportError, match=r'sklearn is not installed; .*; .*pip install "masksift\[demo\]"'):
+        make_demo(tmp_path, report=silent, **TINY)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", [{"images": 5}, {"height": 47}, {"width": 30}])
+def test_a_demo_too_small_to_learn_from_is_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match="make no demo"):
+        make_demo(tmp_path, report=silent, **{**TINY, **wrong})
+
+
+IDS = tuple("abcdef")
+KNOWN = {"b": KnownError("drop", (1,), 0.1), "d": KnownError("swap", (0, 2), 0.2), "e": KnownError("drop", (3,), 0.3)}
+TRUTH = DemoTruth(Path("source.zarr"), Path("truth.csv"), CLASS_NAMES, IDS, KNOWN)
+
+
+def test_a_perfect_ranking_finds_every_error_at_the_top():
+    counts = found_at_top(["e", "b", "d", "a", "c", "f"], TRUTH)
+    assert (counts.found, counts.known) == (3, 3)
+    assert counts.by_kind == {"drop": (2, 2), "swap": (1, 1)}
+
+
+def test_errors_below_the_first_e_images_are_not_found():
+    counts = found_at_top(["a", "b", "c", "d", "e", "f"], TRUTH)
+    assert (counts.found, counts.known) == (1, 3)
+    assert counts.by_kind == {"drop": (1, 2), "swap": (0, 1)}
+
+
+@pytest.mark.parametrize(("ranking", "why"), [(["a", "x"], "'x'"), (["a", "a"], "ranked twice")])
+def test_a_ranking_of_something_else_is_refused(ranking, why):
+    with pytest.raises(ValueError, match=why):
+        found_at_top(ranking, TRUTH)

@@ -1,0 +1,151 @@
+"""Known annotation errors: what each kind does to the labels, and what it never does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masksift.demo.inject_errors import (
+    KINDS,
+    LEAST_SHARE,
+    changed_share,
+    drop,
+    lose,
+    plant,
+    shift,
+    shift_class,
+    swap,
+    swap_classes,
+)
+
+IGNORE = 255
+
+
+def blocks(seed: int, classes: int = 5, size: int = 6, ignored: float = 0.1) -> np.ndarray:
+    """Labels (size * 8, size * 10) in blocks of 8 x 10 pixels, some pixels ignored."""
+    generator = np.random.default_rng(seed)
+    labels = np.kron(generator.integers(0, classes, (size, size)), np.ones((8, 10), int)).astype(np.uint8)
+    labels[generator.random(labels.shape) < ignored] = IGNORE
+    return labels
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=seeds)
+@settings(max_examples=30, deadline=None)
+def test_ignored_pixels_never_change_and_no_pixel_becomes_ignored(kind, seed):
+    labels = blocks(seed)
+    changed, _ = KINDS[kind](labels, np.random.default_rng(seed))
+    assert np.array_equal(changed == IGNORE, labels == IGNORE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=seeds)
+@settings(max_examples=30, deadline=None)
+def test_the_description_is_true(kind, seed):
+    labels = blocks(seed)
+    before = labels.copy()
+    changed, error = KINDS[kind](labels, np.random.default_rng(seed))
+    assert np.array_equal(labels, before), "the labels given are left as they are"
+    assert error.kind == kind
+    assert error.changed_share == pytest.approx(changed_share(labels, changed), abs=1e-6)
+    assert error.changed_share >= LEAST_SHARE
+    moved = labels != changed
+    assert np.all(np.isin(labels[moved], error.classes) | np.isin(changed[moved], error.classes))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_generator_makes_the_same_error(kind):
+    first = KINDS[kind](blocks(1), np.random.default_rng(5))
+    second = KINDS[kind](blocks(1), np.random.default_rng(5))
+    assert np.array_equal(first[0], second[0])
+    assert first[1] == second[1]
+
+
+@given(seed=seeds)
+@settings(max_examples=20, deadline=None)
+def test_swapping_the_same_classes_twice_is_the_identity(seed):
+    labels = blocks(seed)
+    once = swap_classes(labels, 1, 3)
+    assert np.array_equal(swap_classes(once, 1, 3), labels)
+    assert np.array_equal(once == 1, labels == 3)
+
+
+def test_a_lost_class_is_filled_from_its_nearest_neighbours():
+    labels = np.array([[0, 0, 1, 1, 1, 1, 2, IGNORE]], np.uint8)
+    assert lose(labels, labels == 1, 1).tolist() == [[0, 0, 0, 0, 2, 2, 2, IGNORE]]
+
+
+def test_an_ignored_neighbour_lends_nothing():
+    labels = np.array([[IGNORE, 1, 1, 1, 0]], np.uint8)
+    assert lose(labels, labels == 1, 1).tolist() == [[IGNORE, 0, 0, 0, 0]]
+
+
+def test_a_drop_loses_its_class_or_one_object_of_it():
+    labels = np.zeros((40, 40), np.uint8)
+    labels[5:15, 5:15] = labels[25:35, 25:35] = 1
+    results = [drop(labels, np.random.default_rng(seed)) for seed in range(30)]
+    lost = {np.count_nonzero((labels == 1) & (changed != 1)) for changed, error in results if error.classes == (1,)}
+    assert lost == {100, 200}, "one of the two objects, or both"
+
+
+def test_a_shift_displaces_the_mask_and_fills_what_it_uncovers():
+    labels = np.zeros((10, 12), np.uint8)
+    labels[2:5, 2:5] = 1
+    expected = np.zeros_like(labels)
+    expected[3:6, 6:9] = 1
+    assert np.array_equal(shift_class(labels, 1, 1, 4), expected)
+
+
+def test_what_is_shifted_out_of_the_image_is_lost():
+    labels = np.zeros((6, 6), np.uint8)
+    labels[:, 4:] = 1
+    assert np.count_nonzero(shift_class(labels, 1, 0, 1) == 1) == 6
+    assert np.count_nonzero(shift_class(labels, 1, 0, 2) == 1) == 0
+
+
+def test_a_shift_is_by_two_to_eight_percent_of_the_diagonal():
+    labels = np.zeros((300, 400), np.uint8)
+    labels[100:200, 150:250] = 1
+    for seed in range(20):
+        changed, error = shift(labels, np.random.default_rng(seed))
+        if error.classes == (1,):
+            moved = np.argwhere(changed == 1).mean(axis=0) - np.argwhere(labels == 1).mean(axis=0)
+            assert 0.02 * 500 - 1 <= np.hypot(*moved) <= 0.08 * 500 + 1
+
+
+def test_a_class_too_small_to_matter_is_passed_over():
+    labels = np.zeros((50, 50), np.uint8)
+    labels[25:] = 1
+    labels[0, 0] = 2
+    assert all(2 not in drop(labels, np.random.default_rng(seed))[1].classes for seed in range(20))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_of_one_class_carries_no_error(kind):
+    with pytest.raises(ValueError, match=f"no {kind} changes 1%"):
+        KINDS[kind](np.zeros((20, 20), np.uint8), np.random.default_rng(0))
+
+
+def test_each_image_gets_at_most_one_error_and_the_counts_are_kept():
+    labels = np.stack([blocks(seed) for seed in range(12)])
+    changed, known = plant(labels, {"drop": 2, "swap": 3, "shift": 1}, np.random.default_rng(0))
+    assert sorted(error.kind for error in known.values()) == ["drop"] * 2 + ["shift"] + ["swap"] * 3
+    differs = {index for index in range(12) if not np.array_equal(changed[index], labels[index])}
+    assert differs == set(known)
+
+
+def test_images_that_can_carry_no_error_are_passed_over_until_none_is_left():
+    labels = np.stack([np.zeros((48, 60), np.uint8), blocks(0), np.ones((48, 60), np.uint8)])
+    _, known = plant(labels, {"swap": 1}, np.random.default_rng(0))
+    assert list(known) == [1]
+    with pytest.raises(ValueError, match="only 1 of 2 swap errors could be planted in 3 images"):
+        plant(labels, {"swap": 2}, np.random.default_rng(0))
+
+
+def test_a_swap_names_both_classes():
+    assert len(swap(blocks(3), np.random.default_rng(0))[1].classes) == 2

@@ -1,0 +1,90 @@
+"""The table of regions, from what the blocks of a run keep of them: in order, so many of them, in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from masksift.engine import result_tables as results
+from masksift.engine.region_table import regions_part
+from masksift.engine.result_tables import write_regions
+from masksift.storage.objects import Folder
+from masksift.storage.tables.parquet import found_schema, regions_schema, table_of, write_table
+
+FINGERPRINT = "0123456789abcdef"
+
+some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def put(out: Path, blocks: Sequence[Sequence[float]]) -> Folder:
+    """What so many blocks keep, of an image each, with so much evidence in each region."""
+    folder = Folder(str(out))
+    for number, evidence in enumerate(blocks):
+        rows = [
+            {
+                "image_id": f"a/{number}", "source": "a", "index": number, "site": "x", "kind": "omission",
+                "suggested": 0, "suggested_name": "road", "area": 1, "y0": 0, "x0": x, "y1": 1, "x1": x + 1,
+                "centroid_y": 0.0, "centroid_x": float(x), "evidence": value, "mean_predicted_confidence": 0.5,
+                "height": 1, "width": 9, "rle": np.array([x, 1, 8 - x], np.int32),
+            }
+            for x, value in enumerate(evidence)
+        ]  # fmt: skip
+        write_table(folder, regions_part(FINGERPRINT, number), table_of(rows, found_schema(("site",))), ["road"])
+    return folder
+
+
+VALUES = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
+
+
+@some
+@given(
+    blocks=st.lists(st.lists(VALUES, max_size=6), min_size=1, max_size=5),
+    top=st.integers(1, 12),
+    each=st.integers(1, 9),
+)
+def test_the_regions_of_all_blocks_are_ranked_by_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    blocks: list[list[float]],
+    top: int,
+    each: int,
+) -> None:
+    monkeypatch.setattr(results, "REGION_ROWS", each)
+    out = tmp_path_factory.mktemp("out")
+    folder = put(out, blocks)
+    written = write_regions(folder, FINGERPRINT, len(blocks), top, ["road"], ("site",))
+    every = [(-value, number, x) for number, evidence in enumerate(blocks) for x, value in enumerate(evidence)]
+    wanted = sorted(every)[:top]
+    parts = sorted((out / "regions").iterdir())
+    tables = [pq.read_table(part) for part in parts]
+    assert [part.name for part in parts] == [f"part-{number:06d}.parquet" for number in range(len(parts))]
+    assert all(table.schema.remove_metadata() == regions_schema(("site",)) for table in tables)
+    assert [len(table) for table in tables] == [len(wanted[i : i + each]) for i in range(0, max(1, len(wanted)), each)]
+    got = [row for table in tables for row in table.to_pylist()]
+    assert [(-row["evidence"], row["index"], row["x0"]) for row in got] == wanted
+    assert [row["rank"] for row in got] == list(range(1, len(got) + 1))
+    assert all(row["rle"] == [row["x0"], 1, 8 - row["x0"]] for row in got)
+    assert written == sum(part.stat().st_size for part in parts)
+
+
+def test_what_cannot_be_among_the_best_is_not_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set has a thousand times as many regions as anybody looks at."""
+    folder = put(tmp_path, [[9.0, 8.0], [1.0, 8.0, 7.0], [0.5] * 9])
+    sorted_rows = []
+
+    def counted(tables, *words, **more):  # type: ignore[no-untyped-def]
+        kept = list(tables)
+        sorted_rows.append(sum(map(len, kept)))
+        return original(kept, *words, **more)
+
+    original = results.in_order
+    monkeypatch.setattr(results, "in_order", counted)
+    write_regions(folder, FINGERPRINT, 3, 2, ["road"], ("site",))
+    assert sorted_rows == [3], "two of the first block, and one that is as good as the second of them"
+    assert pq.read_table(tmp_path / "regions")["index"].to_pylist() == [0, 0]

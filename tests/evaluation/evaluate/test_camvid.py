@@ -1,0 +1,42 @@
+"""CamVid with known errors, beside the checkout where it is at all: they are found as well as an independent
+computation finds them (README beside the data), by what is typed, and by scikit-learn on the same scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from evaluation.evaluate.helpers import evaluate, found, measures, write_list
+from support.camvid import CAMVID, EXPECTED, changed
+from support.sources import masksift
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not beside this checkout"),
+]
+
+
+@pytest.mark.parametrize("variant", sorted(EXPECTED))
+def test_evaluate_reproduces_the_independent_figures(variant: str, tmp_path: Path) -> None:
+    source, run, out = CAMVID / "camvid.zarr", tmp_path / "run", tmp_path / "ev"
+    assert masksift("run", "--source", source, "--arrays.labels", f"labels_{variant}", "--out", run) == 0
+    assert evaluate(run, source, out) == 0  # its `labels` are the right ones
+    images = pq.read_table(run / "images").to_pydict()
+    names = changed(variant)
+    wrong = np.isin(images["image_id"], sorted(names))
+    for score, (auroc, auprc) in EXPECTED[variant].items():
+        suspicion = 1 - np.array(images[score])
+        rows = found(out, score, "auroc"), found(out, score, "average_precision")
+        assert rows[0]["errors"] == len(names)
+        assert rows[0]["value"] == pytest.approx(roc_auc_score(wrong, suspicion), abs=1e-9), score
+        assert rows[1]["value"] == pytest.approx(average_precision_score(wrong, suspicion), abs=1e-9), score
+        assert [row["value"] for row in rows] == pytest.approx([auroc, auprc], abs=1e-3), score
+    listed = write_list(tmp_path / "wrong.csv", [{"image_id": name} for name in sorted(names)])
+    assert evaluate(run, listed, tmp_path / "by-list") == 0
+    for row in measures(tmp_path / "by-list"):
+        if row["measure"] != "kendall_tau":  # a list of names says nothing of shares
+            assert row == found(out, row["score"], row["measure"], row["at"])

@@ -1,0 +1,361 @@
+"""`masksift evaluate`, as it is typed: each form of truth, what it leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from PIL import Image
+from scipy.stats import kendalltau
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from evaluation.evaluate.helpers import (
+    Planted,
+    evaluate,
+    found,
+    measures,
+    name_of,
+    plant,
+    run_of,
+    write_list,
+    write_simulated,
+)
+from masksift.scoring.methods import METHODS
+from support.run_processes import write
+from support.sources import complaint, contents, masksift, rows, typed, write_source
+
+IGNORED = 3
+"""An image of which every pixel is ignored: it is not ranked."""
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    return plant(ignored_image=IGNORED)
+
+
+@pytest.fixture(scope="module")
+def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_of(planted, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def right(run: Path) -> Path:
+    return run.parent / "right.zarr"
+
+
+@pytest.fixture(scope="module")
+def done(run: Path, right: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete evaluation."""
+    out = tmp_path_factory.mktemp("done") / "ev"
+    assert evaluate(run, right, out) == 0
+    return out
+
+
+def listed(planted: Planted, **more: object) -> list[dict[str, object]]:
+    return [{"image_id": name_of(i), "changed_share": float(planted.shares[i])} | more for i in planted.images]
+
+
+# ------------------------------------------------------------------------------------------------- the figures
+
+
+def test_every_score_has_the_figures_of_scikit_learn_and_scipy(run: Path, done: Path, planted: Planted) -> None:
+    images = [row for row in rows(run) if row["status"] == "scored"]
+    wrong = np.array([row["index"] in planted.images for row in images])
+    shares = planted.shares[[row["index"] for row in images]]
+    for score in METHODS:
+        values = np.array([row[score] for row in images])
+        for measure, expected in (
+            ("auroc", roc_auc_score(wrong, 1 - values)),
+            ("average_precision", average_precision_score(wrong, 1 - values)),
+            ("kendall_tau", kendalltau(1 - values, shares).statistic),
+        ):
+            row = found(done, score, measure)
+            assert row["value"] == pytest.approx(expected, abs=1e-12), (score, measure)
+            assert row["low"] - 1e-12 <= row["value"] <= row["high"] + 1e-12
+            assert (row["images"], row["errors"]) == (23, 6)
+
+
+def test_what_a_reviewer_finds_is_what_the_ranking_has_on_top(run: Path, done: Path, planted: Planted) -> None:
+    top = [row["index"] in planted.images for row in rows(run, "ranking")][:6]
+    assert found(done, "softmin", "precision", "errors")["value"] == np.mean(top)
+    assert found(done, "softmin", "lift", "errors")["value"] == pytest.approx(np.mean(top) * 23 / 6)
+    row = found(done, "softmin", "precision", "100")
+    assert (row["value"], row["note"]) == (None, "only 23 images are ranked")
+
+
+def test_the_same_seed_gives_the_same_intervals_and_another_one_others(
+    run: Path, right: Path, done: Path, tmp_path: Path
+) -> None:
+    assert evaluate(run, right, tmp_path / "same") == 0
+    assert evaluate(run, right, tmp_path / "other", "--seed", 1) == 0
+    assert measures(tmp_path / "same") == measures(done)
+    assert measures(tmp_path / "other") != measures(done)
+    assert [row["value"] for row in measures(tmp_path / "other")] == [row["value"] for row in measures(done)]
+
+
+def test_no_resamples_no_intervals(run: Path, right: Path, tmp_path: Path) -> None:
+    assert evaluate(run, right, tmp_path / "ev", "--bootstrap", 0) == 0
+    assert {row["low"] for row in measures(tmp_path / "ev")} == {None}
+
+
+def test_a_score_that_has_nothing_to_do_with_the_errors_gives_a_half_within_its_interval() -> None:
+    from masksift.evaluation.evaluate.bootstrap import interval_of, resample
+    from masksift.evaluation.evaluate.metrics import order_of
+
+    rng = np.random.default_rng(8)
+    wrong = np.arange(2000) % 10 == 0
+    scores = {name: rng.permutation(2000) / 2000 for name in "abcd"}
+    orders = {name: order_of(values, wrong) for name, values in scores.items()}
+    samples = resample(orders, (100,), scores, wrong, wrong * 0.5, np.zeros((2000, 0), np.int64), 200, 0)
+    for name in scores:
+        for key, chance in ((("auroc", ""), 0.5), (("lift", "100"), 1.0), (("kendall_tau", ""), 0.0)):
+            interval = interval_of(samples.scores[name][key])
+            assert interval is not None
+            assert interval.low < chance < interval.high, (name, key)
+            assert interval.used == 200
+
+
+# -------------------------------------------------------------------------------------------- forms of the truth
+
+
+@pytest.mark.parametrize("name", ["wrong.csv", "wrong.parquet"])
+def test_a_list_of_images_measures_images_as_corrected_labels_do(
+    name: str, run: Path, done: Path, planted: Planted, tmp_path: Path
+) -> None:
+    truth = write_list(tmp_path / name, listed(planted, remark="a, b"))
+    assert evaluate(run, truth, tmp_path / "ev") == 0
+    of_images = [row for row in measures(done) if not row["measure"].startswith(("pixel", "region"))]
+    assert measures(tmp_path / "ev") == of_images
+    assert "and not which pixels" in (tmp_path / "ev/report.md").read_text()
+
+
+def test_a_list_without_shares_has_no_tau_and_may_name_an_image_twice(
+    run: Path, done: Path, planted: Planted, tmp_path: Path
+) -> None:
+    names = [{"file": name_of(i)} for i in (*planted.images, planted.images[0])]
+    assert evaluate(run, write_list(tmp_path / "wrong.csv", names), tmp_path / "ev", "--column", "file") == 0
+    row = found(tmp_path / "ev", "softmin", "kendall_tau")
+    assert (row["value"], row["note"]) == (None, "the share of wrong pixels is not known")
+    assert found(tmp_path / "ev", "softmin", "auroc") == found(done, "softmin", "auroc")
+
+
+def test_ids_of_digits_are_text(tmp_path: Path) -> None:
+    write_source(tmp_path / "s.zarr", ids=[f"{i:04d}" for i in range(8)])
+    assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
+    truth = write_list(tmp_path / "wrong.csv", [{"image_id": "0001"}, {"image_id": "0007"}])
+    assert evaluate(tmp_path / "out", truth, tmp_path / "ev") == 0
+    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 2
+
+
+def test_a_simulation_of_other_sources_goes_by_the_ids(run: Path, planted: Planted, tmp_path: Path) -> None:
+    truth = write_simulated(tmp_path / "sim", planted, source="elsewhere")
+    assert evaluate(run, truth, tmp_path / "ev") == 0
+    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+    assert not [row for row in measures(tmp_path / "ev") if row["measure"].startswith("pixel")]
+
+
+def test_of_two_sources_whose_images_have_the_same_names_the_simulated_one_counts(
+    planted: Planted, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.zarr", planted.data)
+    words = ("--source", f"{tmp_path}/[ab].zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
+    assert masksift("run", *words) == 0
+    truth = write_simulated(tmp_path / "sim", planted, source="b")
+    array = zarr.create_group(str(truth / "labels/a.zarr")).create_array(
+        "truth", shape=planted.wrong.shape, dtype="uint8", config={"write_empty_chunks": True}
+    )
+    array[:] = 0
+    assert evaluate(tmp_path / "out", truth, tmp_path / "ev") == 0
+    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+    assert found(tmp_path / "ev", "softmin", "auroc")["images"] == 46
+
+
+def test_corrected_labels_of_several_sources_go_by_their_names(planted: Planted, tmp_path: Path) -> None:
+    for place, labels in (("given", planted.given), ("right", planted.right)):
+        for name in ("a", "b"):  # of b nobody corrected anything
+            (tmp_path / place).mkdir(exist_ok=True)
+            write(
+                tmp_path / place / f"{name}.zarr",
+                planted.data._replace(labels=labels if name == "a" else planted.given),
+            )
+    words = ("--source", f"{tmp_path}/given/*.zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
+    assert masksift("run", *words) == 0
+    assert evaluate(tmp_path / "out", f"{tmp_path}/right/*.zarr", tmp_path / "glob") == 0
+    turned = ",".join(f"{tmp_path}/right/{name}.zarr" for name in "ba")
+    assert evaluate(tmp_path / "out", turned, tmp_path / "turned") == 0
+    assert found(tmp_path / "glob", "softmin", "auroc")["errors"] == 6
+    assert measures(tmp_path / "glob") == measures(tmp_path / "turned")
+
+
+def test_wrong_images_that_are_not_ranked_are_counted(
+    run: Path, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write_list(tmp_path / "wrong.csv", [*listed(planted), {"image_id": name_of(IGNORED), "changed_share": 0.5}])
+    assert evaluate(run, truth, tmp_path / "ev") == 0
+    said = "1 of 24 images are not ranked (quarantined): 1 of the wrong images are among them, and count nowhere."
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "ev/report.md").read_text()
+    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+
+
+def test_images_that_the_run_does_not_have_are_named_and_the_exit_code_says_so(
+    run: Path, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = [{"image_id": f"other {i}", "changed_share": 0.5} for i in range(7)]
+    assert evaluate(run, write_list(tmp_path / "wrong.csv", [*listed(planted), *strange]), tmp_path / "ev") == 3
+    printed = capsys.readouterr()
+    assert "Not in the run are 7 images of the truth: other 0, other 1, other 2, other 3, other 4, ..." in printed.out
+    assert printed.err.startswith("masksift: 7 images of the truth are not in the run")
+    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+
+
+def test_labels_that_nobody_corrected_leave_nothing_to_measure(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert evaluate(run, run.parent / "given.zarr", tmp_path / "ev") == 0
+    assert "nothing is measured: no ranked image is wrong" in capsys.readouterr().out
+    some = measures(tmp_path / "ev")
+    assert {
+        row["value"] for row in some if row["measure"] not in ("pixel_precision", "pixel_iou", "region_precision")
+    } == {None}
+    assert all(row["note"] for row in some if row["value"] is None)
+    assert not (tmp_path / "ev/precision_recall.png").exists()
+    assert pq.read_table(tmp_path / "ev/curves.parquet").num_rows == 0
+
+
+# ------------------------------------------------------------------------------------------------ what it leaves
+
+
+def test_what_an_evaluation_leaves(done: Path) -> None:
+    assert set(contents(done)) == {
+        "measures.parquet", "curves.parquet", "report.md", "precision_recall.png", "recall_over_effort.png"
+    }  # fmt: skip
+    for name in ("precision_recall.png", "recall_over_effort.png"):
+        with Image.open(done / name) as picture:
+            assert min(picture.size) > 600
+    curves = pq.read_table(done / "curves.parquet").to_pylist()
+    assert {row["score"] for row in curves} == set(METHODS)
+    report = (done / "report.md").read_text()
+    for score in METHODS:
+        assert len(re.findall(rf"^\| `{score}` \|", report, re.MULTILINE)) == 4
+    assert "none: only 23 images are ranked." in report
+
+
+def test_the_end_is_told_in_words(run: Path, right: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(run, right, tmp_path / "ev") == 0
+    text = capsys.readouterr().out
+    assert re.search(r"best score by AUPRC: \w+, \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]; AUROC \d\.\d{3}", text)
+    assert re.search(r"reviewing in its order, \d+ images find 50% and \d+ images find 80% of the wrong ones", text)
+
+
+def test_an_earlier_evaluation_is_replaced(run: Path, right: Path, done: Path, tmp_path: Path) -> None:
+    assert evaluate(run, run.parent / "given.zarr", tmp_path / "ev") == 0
+    assert evaluate(run, right, tmp_path / "ev") == 0
+    assert measures(tmp_path / "ev") == measures(done)
+    assert evaluate(run, run.parent / "given.zarr", tmp_path / "ev") == 0
+    assert sorted(contents(tmp_path / "ev")) == ["curves.parquet", "measures.parquet", "report.md"]
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+def refused(capsys: pytest.CaptureFixture[str], match: str, *words: object) -> None:
+    capsys.readouterr()
+    assert typed("evaluate", *words, "--executor.kind", "serial", "--log-format", "quiet") == 2
+    assert re.search(match, complaint(capsys))
+
+
+def test_what_is_missing_is_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, "'truth' is not given; there is nothing to compare with", run, "--out", tmp_path / "ev")
+    refused(capsys, "'out' is not given; results would have no place", run, "--truth", "t.csv")
+    refused(capsys, "arguments are required: RUN", "--truth", "t.csv")
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, "holds no complete run", tmp_path, "--truth", "t.csv", "--out", tmp_path / "ev")
+
+
+def test_a_folder_of_something_else_is_no_place_for_results(
+    run: Path, right: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(capsys, "holds what is no evaluation", run, "--truth", right, "--out", run)
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (("--at", "10,half"), "at names 'half'"),
+        (("--bootstrap", "-1"), "bootstrap is '-1'"),
+        (("--colum", "name"), "there is no flag '--colum'"),
+        (("--run", "x"), "there is no flag '--run'"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(
+    flags: tuple[str, ...], match: str, run: Path, right: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(capsys, match, run, "--truth", right, "--out", tmp_path / "ev", *flags)
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [
+        ([{"name": "a"}], "has no column 'image_id', only name"),
+        ([{"image_id": "a", "changed_share": "much"}], "cannot be read as a table"),
+        ([{"image_id": "a", "changed_share": 1.5}], r"changed_share of a in .* is 1\.5; a share lies in \[0, 1\]"),
+        ([{"image_id": "a", "changed_share": 0.5}] * 2, "has 2 rows of 1 images; which changed_share holds"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_list_that_says_nothing_certain_is_refused(
+    name: str, table: list[dict[str, object]], match: str, run: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    refused(capsys, match, run, "--truth", write_list(tmp_path / name, table), "--out", tmp_path / "ev")
+
+
+def test_a_list_with_a_row_without_an_image_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write_list(tmp_path / "t.parquet", [{"image_id": "a"}, {"image_id": None}])
+    refused(capsys, "has 1 rows without an image", run, "--truth", truth, "--out", tmp_path / "ev")
+    refused(capsys, "there is no file", run, "--truth", tmp_path / "none.csv", "--out", tmp_path / "ev")
+
+
+def test_a_simulation_that_is_not_complete_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim/simulate.json").write_text("{}")
+    refused(capsys, "holds no truth/part", run, "--truth", tmp_path / "sim", "--out", tmp_path / "ev")
+
+
+def test_labels_that_do_not_fit_are_refused(
+    run: Path, right: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", tmp_path / "ev")
+    refused(
+        capsys, "there is no Zarr group at .*none.*the array 'labels'", run, "--truth", tmp_path / "none.zarr", *out
+    )
+    refused(capsys, "holds no array 'better'", run, "--truth", right, "--arrays.labels", "better", *out)
+    refused(capsys, "names 2 groups of corrected labels, and the run is of 1", run, "--truth",
+            f"{right},{run.parent}/given.zarr", *out)  # fmt: skip
+    group = zarr.create_group(str(tmp_path / "small.zarr"))
+    group.create_array("labels", shape=(24, 8, 8), dtype="uint8")
+    refused(capsys, "holds 24 images of 8 x 8, and the labels of given are 24 of 16 x 20", run, "--truth",
+            tmp_path / "small.zarr", *out)  # fmt: skip
+
+
+@pytest.mark.parametrize("package", ["scipy.stats", "sklearn.metrics", "matplotlib.figure"])
+def test_a_package_that_is_not_there_is_named(
+    package: str, run: Path, right: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, package, None)
+    refused(capsys, r"pip install 'masksift\[evaluate\]'", run, "--truth", right, "--out", tmp_path / "ev")

@@ -1,0 +1,245 @@
+"""Measures of an order of review: what scikit-learn and scipy say of the same numbers, and the laws that they keep."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from masksift.core.errors import UsageError
+from masksift.evaluation.evaluate.bootstrap import resample
+from masksift.evaluation.evaluate.config import images_at
+from masksift.evaluation.evaluate.kendall import tau_of_resamples, tied_scores
+from masksift.evaluation.evaluate.metrics import (
+    Steps,
+    area_under_roc,
+    average_precision,
+    effort,
+    found_at,
+    lift_at,
+    order_of,
+    precision_at,
+    recall_at,
+    steps_of,
+)
+from masksift.evaluation.evaluate.result_rows import Facts, score_rows
+from masksift.evaluation.evaluate.score_evaluation import curve_of, review
+from support.sources import refuses
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> tuple[Floats, Bools]:
+    """Scores with many ties, and at least one wrong and one right image."""
+    count = draw(st.integers(2, 40))
+    scores = draw(st.lists(st.integers(0, 12), min_size=count, max_size=count))
+    wrong = draw(st.lists(st.booleans(), min_size=count, max_size=count).filter(lambda x: 0 < sum(x) < len(x)))
+    return np.array(scores) / 12, np.array(wrong)
+
+
+def steps(scores: Floats, wrong: Bools) -> Steps:
+    return steps_of(order_of(scores, wrong))
+
+
+# ------------------------------------------------------------------------------------------- as the libraries
+
+
+@given(rankings())
+def test_areas_are_those_of_scikit_learn(ranking: tuple[Floats, Bools]) -> None:
+    scores, wrong = ranking
+    assert area_under_roc(steps(scores, wrong)) == pytest.approx(roc_auc_score(wrong, 1 - scores), abs=1e-12)
+    assert average_precision(steps(scores, wrong)) == pytest.approx(
+        average_precision_score(wrong, 1 - scores), abs=1e-12
+    )
+
+
+@given(rankings(), st.integers(0, 2**32 - 1))
+def test_areas_of_a_resample_are_those_of_scikit_learn_with_weights(
+    ranking: tuple[Floats, Bools], seed: int
+) -> None:  # fmt: skip
+    scores, wrong = ranking
+    weights = np.random.default_rng(seed).integers(0, 4, len(scores))
+    drawn = steps_of(order_of(scores, wrong), weights)
+    if 0 < weights[wrong].sum() < weights.sum():
+        auroc = roc_auc_score(wrong, 1 - scores, sample_weight=weights)
+        assert area_under_roc(drawn) == pytest.approx(auroc, abs=1e-12)
+        area = average_precision_score(wrong, 1 - scores, sample_weight=weights)
+        assert average_precision(drawn) == pytest.approx(area, abs=1e-12)
+
+
+@given(rankings())
+def test_precision_and_recall_after_each_run_of_ties_are_those_of_scikit_learn(
+    ranking: tuple[Floats, Bools],
+) -> None:
+    scores, wrong = ranking
+    # not 1 - scores: there, as here, equal scores are one step, and rounding must not tie others
+    precision, recall, thresholds = precision_recall_curve(wrong, -scores)
+    for threshold, p, r in zip(thresholds, precision, recall, strict=False):
+        reviewed = float((-scores >= threshold).sum())
+        assert precision_at(steps(scores, wrong), reviewed) == pytest.approx(p, abs=1e-12)
+        assert recall_at(steps(scores, wrong), reviewed) == pytest.approx(r, abs=1e-12)
+
+
+@given(rankings(), st.integers(0, 2**32 - 1))
+def test_tau_of_a_resample_is_that_of_scipy_on_the_images_drawn(ranking: tuple[Floats, Bools], seed: int) -> None:
+    scores, wrong = ranking
+    rng = np.random.default_rng(seed)
+    shares = np.where(wrong, rng.integers(1, 5, len(wrong)) / 4, 0.0)
+    drawn = rng.integers(0, len(scores), (3, len(scores)))
+    weights = np.stack([np.bincount(row, minlength=len(scores)) for row in drawn])
+    order, rows = order_of(scores, wrong), np.flatnonzero(wrong)
+    ours = tau_of_resamples(
+        len(scores), np.array([area_under_roc(steps_of(order, row)) for row in weights]),
+        np.array([tied_scores(order, row) for row in weights]), scores[rows], shares[rows],
+        weights[:, rows].astype(np.float64),
+    )  # fmt: skip
+    theirs = [kendalltau(-scores[row], shares[row]).statistic for row in drawn]
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------------- laws
+
+
+@given(rankings(), st.integers(1, 40))
+def test_inside_a_tie_one_has_found_the_mean_over_all_orders(ranking: tuple[Floats, Bools], images: int) -> None:
+    scores, wrong = ranking[0][:6], ranking[1][:6]
+    images = min(images, len(scores))
+    found = [
+        sum(bool(wrong[i]) for i in sorted(row, key=lambda i: float(scores[i]))[:images])
+        for row in permutations(range(len(scores)))
+    ]
+    assert found_at(steps(scores, wrong), images) == pytest.approx(np.mean(found))
+
+
+@given(rankings())
+def test_a_monotone_change_of_the_scores_changes_nothing(ranking: tuple[Floats, Bools]) -> None:
+    scores, wrong = ranking
+    shares = wrong * 0.5
+    before = review(scores, wrong, shares, ("errors", "50%"))
+    after = review(np.exp(3 * scores) - 7, wrong, shares, ("errors", "50%"))
+    assert before.values == pytest.approx(after.values, nan_ok=True)
+
+
+@given(rankings())
+def test_the_truth_as_score_finds_everything_first(ranking: tuple[Floats, Bools]) -> None:
+    _, wrong = ranking
+    errors = int(wrong.sum())
+    values = review(1.0 - wrong, wrong, wrong.astype(np.float64), ("errors", 1)).values
+    for key in (("auroc", ""), ("average_precision", ""), ("precision", "errors"), ("recall", "errors"),
+                ("precision", "1"), ("kendall_tau", "")):  # fmt: skip
+        assert values[key] == pytest.approx(1)
+    assert values["lift", "errors"] == pytest.approx(len(wrong) / errors)
+    assert values["effort", "80%"] == np.ceil(0.8 * errors)
+
+
+@given(rankings(), st.floats(0.01, 1))
+def test_after_its_effort_a_review_has_found_that_share_and_not_one_image_before(
+    ranking: tuple[Floats, Bools], recall: float
+) -> None:
+    review = steps(*ranking)
+    images = effort(review, recall)
+    assert recall_at(review, images) >= recall - 1e-9
+    assert recall_at(review, images - 1) < recall
+
+
+def test_lift_of_the_whole_set_is_1() -> None:
+    review = steps(np.array([0.1, 0.4, 0.2, 0.9]), np.array([True, False, False, True]))
+    assert lift_at(review, 4) == 1
+    assert lift_at(review, 1) == 2
+
+
+def test_a_curve_ends_with_everything_found_and_has_at_most_two_hundred_points() -> None:
+    rng = np.random.default_rng(5)
+    for images in (3, 200, 5000):
+        wrong = np.arange(images) % 3 == 0
+        curve = curve_of(steps(rng.random(images), wrong))
+        assert len(curve.effort) <= 200
+        assert curve.effort[-1] == curve.recall[-1] == 1
+        assert curve.precision[-1] == pytest.approx(wrong.mean())
+        assert (np.diff(curve.recall) >= 0).all()
+
+
+# ------------------------------------------------------------------------------------------- nothing to measure
+
+
+@pytest.mark.parametrize(
+    ("scores", "wrong", "reason"),
+    [
+        ([], [], "no image is ranked"),
+        ([0.1, 0.2], [False, False], "no ranked image is wrong"),
+        ([0.1, 0.2], [True, True], "every ranked image is wrong"),
+        ([0.3, 0.3], [True, False], "all scores are equal"),
+    ],
+)
+def test_where_nothing_can_be_measured_every_measure_says_why(
+    scores: list[float], wrong: list[bool], reason: str
+) -> None:
+    answer = review(np.array(scores, np.float64), np.array(wrong, bool), None, ("errors", 100, "5%"))
+    assert all(np.isnan(value) for value in answer.values.values())
+    assert set(answer.reasons) == set(answer.values)
+    assert all(said.startswith(reason) for said in answer.reasons.values())
+    assert answer.curve is None
+
+
+def test_more_images_than_there_are_have_no_precision() -> None:
+    answer = review(np.array([0.1, 0.2]), np.array([True, False]), None, (2, 3))
+    assert np.isnan(answer.values["precision", "3"])
+    assert answer.reasons["precision", "3"] == "only 2 images are ranked"
+    assert answer.values["precision", "2"] == 0.5
+
+
+def test_of_too_many_wrong_images_tau_has_no_interval_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("bootstrap", "result_rows"):
+        monkeypatch.setattr(f"masksift.evaluation.evaluate.{module}.MOST_ERRORS", 3)
+    scores, wrong = np.arange(12) / 12, np.arange(12) < 4
+    answer = review(scores, wrong, wrong * 0.5, (2,))
+    assert answer.order is not None
+    samples = resample({"s": answer.order}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), 9, 0)
+    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Facts(12, 4, 9))}
+    assert rows["kendall_tau"]["value"] == pytest.approx(answer.values["kendall_tau", ""])
+    assert (rows["kendall_tau"]["low"], rows["auroc"]["low"]) == (None, 1)
+    assert rows["kendall_tau"]["note"] == "no interval: more than 3 images are wrong"
+
+
+def test_resamples_without_an_error_give_no_number_and_are_told() -> None:
+    scores, wrong = np.arange(9) / 9, np.arange(9) == 2
+    answer = review(scores, wrong, None, (2,))
+    assert answer.order is not None
+    samples = resample({"s": answer.order}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), 60, 0)
+    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Facts(9, 1, 60))}
+    used = int(np.isfinite(samples.scores["s"]["auroc", ""]).sum())
+    assert 0 < used < 60
+    assert rows["auroc"]["note"] == f"interval of the {used} of 60 resamples that give a number"
+    assert rows["precision"]["note"] is None  # of such a resample it is 0
+
+
+# ----------------------------------------------------------------------------------------------------- amounts
+
+
+@pytest.mark.parametrize(
+    ("amount", "images", "errors", "count"),
+    [
+        (100, 7, 2, 100),
+        ("errors", 7, 2, 2),
+        ("5%", 101, 2, 6),
+        ("0.1%", 1000, 2, 1),
+        ("1%", 7, 2, 1),
+        ("7%", 100, 1, 7),
+    ],
+)
+def test_an_amount_of_review_is_a_number_of_images(amount: str | int, images: int, errors: int, count: int) -> None:
+    assert images_at(amount, images, errors) == count
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "0%", "101%", "2.5", "all", "5 %%", ""])
+def test_what_is_no_amount_is_refused(amount: str) -> None:
+    with refuses(UsageError, match="which is no number of images and no share"):
+        images_at(amount, 10, 1)

@@ -1,0 +1,48 @@
+"""Simulations of known errors in small sources, and what they leave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from masksift.evaluation.simulate.error_types import KINDS
+from support.datasets import Array, Data
+from support.sources import Source, contents, masksift, plain
+
+__all__ = ["KIND_WORDS", "drawing", "own", "planes", "record", "simulate", "written"]
+
+KIND_WORDS: dict[str, tuple[str, ...]] = dict.fromkeys(KINDS, ()) | {"missing_region": ("--background", "class 0")}
+
+
+def drawing(images: int = 10, **changes: Any) -> Data:
+    """Images of 24 x 32, one of them ignored as a whole."""
+    return plain(**({"images": images, "height": 24, "width": 32, "ignored_image": 3} | changes))
+
+
+def simulate(kind: str, source: object, out: Path, *words: object) -> Path:
+    assert masksift("simulate", kind, "--source", source, "--out", out, *KIND_WORDS[kind], *words) == 0
+    return out
+
+
+def planes(out: Path, source: str = "a") -> tuple[Array, Array]:
+    """(labels, truth) of a source, (N, H, W) each."""
+    group = zarr.open_group(out / "labels" / f"{source}.zarr", mode="r")
+    return np.asarray(group["labels"]), np.asarray(group["truth"])
+
+
+def own(source: Source) -> Array:
+    return np.asarray(zarr.open_array(source.labels, mode="r")[...])
+
+
+def record(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "simulate.json").read_text())
+    return found
+
+
+def written(out: Path) -> dict[str, bytes]:
+    """Everything that does not say where it lies."""
+    return {name: data for name, data in contents(out).items() if name.startswith(("labels", "truth"))}

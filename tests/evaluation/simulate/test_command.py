@@ -1,0 +1,237 @@
+"""`masksift simulate` as a whole: the table and the mask say what was changed, nothing else is, twice equals once."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from evaluation.simulate.helpers import drawing, own, planes, record, simulate, written
+from masksift.engine import label_io as copying
+from masksift.evaluation.simulate import command as wing
+from masksift.evaluation.simulate import tasks as blocks
+from masksift.evaluation.simulate.error_types import KINDS
+from support.datasets import Data, dataset
+from support.sources import Source, complaint, contents, erase, masksift, rows, typed, write_source
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return write_source(tmp_path / "a.zarr", drawing(), ids=[f"scene-{i}" for i in range(10)])
+
+
+# ------------------------------------------------------------------------------------------------ what comes out of it
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table_and_the_mask_are_where_labels_differ(kind: str, source: Source, tmp_path: Path) -> None:
+    out = simulate(kind, source, tmp_path / "out", "--share", 0.7, "--seed", 3)
+    (labels, truth), before = planes(out), own(source)
+    np.testing.assert_array_equal(truth, labels != before)
+    assert truth.dtype == np.uint8
+    assert (labels[before == 255] == 255).all()
+    table = rows(out, "truth")
+    assert [row["index"] for row in table] == np.flatnonzero(truth.any(axis=(1, 2))).tolist()
+    for row in table:
+        index, differs = row["index"], truth[row["index"]].astype(bool)
+        assert (row["image_id"], row["source"], row["kind"]) == (f"scene-{index}", "a", kind)
+        assert row["changed_pixels"] == differs.sum()
+        assert row["changed_share"] == differs.sum() / (before[index] != 255).sum()
+        box = differs[row["y0"] : row["y1"], row["x0"] : row["x1"]]
+        assert box.sum() == differs.sum()
+        assert box.any(axis=1)[[0, -1]].all()
+        assert box.any(axis=0)[[0, -1]].all()
+        lost, now = before[index][differs], labels[index][differs]
+        assert row["true"] == (int(lost[0]) if len(set(lost.tolist())) == 1 else None)
+        assert row["given"] == np.bincount(now).argmax()
+    counted = record(out)
+    assert (counted["images"], counted["chosen"], counted["changed"]) == (10, 7, len(table))
+    assert sum(counted["unchanged"].values()) == 7 - len(table)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_share_of_nothing_changes_nothing(kind: str, source: Source, tmp_path: Path) -> None:
+    out = simulate(kind, source, tmp_path / "out", "--share", 0)
+    labels, truth = planes(out)
+    np.testing.assert_array_equal(labels, own(source))
+    assert not truth.any()
+    assert rows(out, "truth") == []
+    assert (record(out)["chosen"], record(out)["changed"], record(out)["unchanged"]) == (0, 0, {})
+
+
+def test_lost_pixels_may_be_left_without_a_label(source: Source, tmp_path: Path) -> None:
+    for kind in ("drop", "missing_region"):
+        words = ("simulate", kind, "--source", source, "--out", tmp_path / kind, "--fill", "ignore", "--share", 1)
+        assert masksift(*words) == 0
+        labels, truth = planes(tmp_path / kind)
+        assert (labels[truth == 1] == 255).all()
+        assert {row["given"] for row in rows(tmp_path / kind, "truth")} == {None}
+
+
+def test_only_the_classes_that_are_named_suffer(source: Source, tmp_path: Path) -> None:
+    out = simulate("drop", source, tmp_path / "out", "--classes", "class 1,class 2", "--share", 1, "--objects", "one")
+    _, truth = planes(out)
+    assert set(own(source)[truth == 1].tolist()) == {1, 2}
+    assert {class_ for row in rows(out, "truth") for class_ in row["classes"]} == {1, 2}
+
+
+def test_images_that_allow_no_error_are_counted_by_what_stood_in_the_way(tmp_path: Path) -> None:
+    data = drawing(images=6, ignored_image=4)
+    data.labels[0] = 2
+    data.labels[1] = 77
+    data.labels[2:4, 2:] = 1
+    source = write_source(tmp_path / "a.zarr", data, label_chunks=(1, 24, 32))
+    erase(source.labels, slice(5, 6))
+    out = simulate("drop", source, tmp_path / "out", "--share", 1, "--size", 0.99)
+    assert record(out)["unchanged"] == {
+        "all_ignored": 1, "bad_labels": 1, "missing_chunk": 1, "one_class": 1, "too_small": 2,
+    }  # fmt: skip
+    copy = zarr.open_array(out / "labels/a.zarr/labels", mode="r")
+    np.testing.assert_array_equal(copy[:5], data.labels[:5])
+    assert not (out / "labels/a.zarr/labels/c/5").exists(), "what is lost in the source is lost in the copy"
+
+
+# ------------------------------------------------------------------------------------------------------- many sources
+
+
+def test_several_sources_and_what_their_paths_say(tmp_path: Path) -> None:
+    for day in (1, 2):
+        (tmp_path / f"dt=2026-11-0{day}").mkdir()
+        write_source(
+            tmp_path / f"dt=2026-11-0{day}" / "site=a.zarr", drawing(images=4 + day, seed=day, ignored_image=None)
+        )
+    out = simulate("swap", tmp_path / "dt=*" / "*", tmp_path / "out", "--share", 0.5)
+    table = rows(out, "truth")
+    assert {(row["source"], row["dt"], row["site"]) for row in table} == {
+        (f"dt=2026-11-0{day}/site=a", f"2026-11-0{day}", "a") for day in (1, 2)
+    }
+    told = [(source["name"], source["chosen"], source["changed"]) for source in record(out)["sources"]]
+    assert told == [("dt=2026-11-01/site=a", 2, 2), ("dt=2026-11-02/site=a", 3, 3)]
+    for day in (1, 2):
+        labels, truth = planes(out, f"dt=2026-11-0{day}/site=a")
+        np.testing.assert_array_equal(truth, labels != drawing(images=4 + day, seed=day, ignored_image=None).labels)
+
+
+def test_a_source_gets_the_same_errors_alone_and_among_others(source: Source, tmp_path: Path) -> None:
+    write_source(tmp_path / "b.zarr", drawing(seed=5))
+    alone = simulate("drop", source, tmp_path / "alone")
+    among = simulate("drop", tmp_path / "*.zarr", tmp_path / "among")
+    np.testing.assert_array_equal(planes(among)[0], planes(alone)[0])
+    assert [row for row in rows(among, "truth") if row["source"] == "a"] == rows(alone, "truth")
+
+
+# --------------------------------------------------------------------------------------------------- twice equals once
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_size_of_blocks_gives_the_same(
+    kind: str, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for number in (1, 3, 100):
+        monkeypatch.setattr(copying, "BLOCKS", number)
+        out = simulate(kind, source, tmp_path / str(number), "--share", 0.6)
+        labels = {name: data for name, data in written(out).items() if name.startswith("labels")}
+        found.append((labels, rows(out, "truth"), {**record(out), "configuration": None}))
+    assert found[0] == found[1] == found[2]
+
+
+def test_any_executor_gives_the_same_bits(source: Source, tmp_path: Path, address: str) -> None:
+    here = simulate("shift", source, tmp_path / "here", "--share", 0.6)
+    words = ("--executor.kind", "dask", "--executor.address", address, "--share", "0.6", "--log-format", "quiet")
+    assert typed("simulate", "shift", "--source", source, "--out", tmp_path / "there", *words) == 0
+    assert written(tmp_path / "there") == written(here)
+
+
+def test_another_seed_gives_other_errors(source: Source, tmp_path: Path) -> None:
+    one, other = (simulate("swap", source, tmp_path / str(seed), "--seed", seed) for seed in (0, 1))
+    assert (planes(one)[1] != planes(other)[1]).any()
+
+
+def test_what_was_cut_short_goes_on_with_the_same_bytes(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, again, names = simulate("drop", source, tmp_path / "whole"), tmp_path / "again", []
+    write = blocks.write_table
+
+    def fail_at_third(folder: Any, name: str, *words: Any) -> int:
+        names.append(name)
+        if len(names) == 3:
+            raise OSError("disk full")
+        return write(folder, name, *words)
+
+    monkeypatch.setattr(blocks, "write_table", fail_at_third)
+    capsys.readouterr()
+    assert masksift("simulate", "drop", "--source", source, "--out", again) == 5
+    assert "disk full" in complaint(capsys)
+    assert not (again / "simulate.json").exists()
+    simulate("drop", source, again)
+    assert len(names) == 6, "five blocks, and the third once more"
+    assert written(again) == written(whole)
+    assert {**record(again), "configuration": None} == {**record(whole), "configuration": None}
+
+
+def test_what_is_complete_is_left_alone(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = simulate("drop", source, tmp_path / "out")
+    before, said = contents(out), capsys.readouterr().out
+    monkeypatch.setattr(wing, "_write", None)
+    assert simulate("drop", source, out, "--fill", "nearest", "--size", 0.01) == out, "the defaults, by name"
+    assert contents(out) == before
+    assert capsys.readouterr().out == said
+    assert said == (
+        f"2 of 10 images of 1 source have an error: drop\n"
+        f"labels: {out}/labels (masksift run --labels_from {out}/labels)\n"
+    )  # fmt: skip
+
+
+def test_two_simulations_are_not_mixed(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = simulate("drop", source, tmp_path / "out")
+    capsys.readouterr()
+    assert masksift("simulate", "drop", "--source", source, "--out", out, "--seed", 1) == 2
+    assert re.search(r"holds another run \(seed was 0, is 1\); .*Give another --out", complaint(capsys))
+    assert masksift("simulate", "drop", "--source", source, "--out", source) == 2
+    assert re.search(r"holds files that are no run of masksift", complaint(capsys))
+    labels = zarr.open_array(source.labels, mode="r+")
+    labels[0] = labels[1]
+    assert masksift("simulate", "drop", "--source", source, "--out", out) == 2
+    assert re.search(r"content", complaint(capsys))
+
+
+def test_every_key_may_stand_in_a_file(source: Source, tmp_path: Path) -> None:
+    file = tmp_path / "errors.toml"
+    file.write_text(
+        f'kind = "drop"\nsources = ["{source}"]\nout = "{tmp_path / "told"}"\nshare = 0.5\nclasses = ["class 1"]\n'
+        '[executor]\nkind = "serial"\n'
+    )
+    assert typed("simulate", file, "--log-format", "quiet") == 0
+    flags = simulate("drop", source, tmp_path / "flags", "--share", 0.5, "--classes", "class 1")
+    assert written(tmp_path / "told") == written(flags)
+    shutil.rmtree(tmp_path / "told")
+    file.write_text(file.read_text().replace('kind = "drop"\n', "", 1))
+    assert typed("simulate", "drop", file, "--log-format", "quiet") == 0
+    assert written(tmp_path / "told") == written(flags)
+
+
+# ----------------------------------------------------------------------------------------------------------- end to end
+
+
+@pytest.mark.parametrize("kind", ["drop", "swap", "shift"])
+def test_a_run_puts_the_changed_images_first(kind: str, tmp_path: Path) -> None:
+    """A model that is sure and right: what is wrong is what was simulated."""
+    data = dataset(2, images=20, classes=4, height=32, width=40, dtype="float32", error_share=0)
+    sure = (data.labels[:, None] == np.arange(4)[:, None, None]) * np.float32(0.88) + np.float32(0.03)
+    sure[(data.labels == 255)[:, None].repeat(4, axis=1)] = 0.25
+    source = write_source(tmp_path / "a.zarr", Data(sure, data.labels, data.ignore))
+    out = simulate(kind, source, tmp_path / "out", "--share", 0.25)
+    changed = {row["image_id"] for row in rows(out, "truth")}
+    assert masksift("run", "--source", source, "--labels_from", out / "labels", "--out", tmp_path / "run") == 0
+    ranked = [row["image_id"] for row in rows(tmp_path / "run", "ranking")]
+    assert len(changed) == 5
+    assert set(ranked[:5]) == changed

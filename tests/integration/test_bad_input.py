@@ -1,0 +1,382 @@
+"""Bad input: the table of the methods page, row by row, through a whole run.
+
+A bad image keeps its row and its reason and gets no score, no rank and no part in any statistic: all the others come
+out as if it had never been in the data set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from masksift.scoring.methods import METHODS
+from masksift.storage.tables.parquet import WORST_REGION
+from support.datasets import Array, Data
+from support.sources import Source, cut, erase, masksift, plain, rows, without, write_source
+
+IMAGES = 12
+FORMS: dict[str, dict[str, Any]] = {  # three images a chunk of labels
+    "chunks": {"chunks": (3, 4, 4, 10), "label_chunks": (3, 8, 10)},
+    "shards": {"chunks": (3, 4, 4, 10), "label_chunks": (3, 8, 10)}
+    | {"shards": (6, 4, 8, 10), "label_shards": (6, 8, 10)},
+    "images": {"chunks": (1, 4, 8, 10), "label_chunks": (3, 8, 10)},
+    "v2": {"chunks": (3, 4, 8, 5), "label_chunks": (3, 8, 10), "zarr_format": 2},
+}
+THE_OTHERS = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
+Reference = Callable[[Sequence[int]], Path]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with which images, what is said of them, and how they came to be so: in the arrays before they are
+    written, or in the store afterwards."""
+
+    status: str
+    reason: str
+    images: Sequence[int]
+    spoil: Callable[[Data], None] | None = None
+    damage: Callable[[Source], None] | None = None
+
+
+def pixel(*values: float) -> Callable[[Data], None]:
+    """Image 4 has these probabilities at (y=5, x=6), and worse ones below."""
+
+    def spoil(data: Data) -> None:
+        data.predictions[4, :, 5, 6] = values
+        data.predictions[4, :, 7, 0] = np.nan
+
+    return spoil
+
+
+def labels(image: int, *values: int) -> Callable[[Data], None]:
+    """An image has these labels at (y=2, x=3), (y=2, x=4), ..."""
+
+    def spoil(data: Data) -> None:
+        data.labels[image, 2, 3 : 3 + len(values)] = values
+
+    return spoil
+
+
+def zeros(data: Data) -> None:
+    data.predictions[3:6] = 0
+
+
+def ignored(data: Data) -> None:
+    data.labels[[0, 7]] = 255
+
+
+FAULTS = {
+    "predictions absent": Fault(
+        "missing_chunk", r"(inner )?chunk .* of \S+/predictions does not exist", (3, 4, 5),
+        damage=lambda source: erase(source.predictions, slice(3, 6)),
+    ),
+    "labels absent": Fault(
+        "missing_chunk", r"(inner )?chunk .* of \S+/labels does not exist", (9, 10, 11),
+        damage=lambda source: erase(source.labels, slice(9, 12)),
+    ),
+    "predictions cut short": Fault(
+        "unreadable", r"chunk \S+ of \S+/predictions (does not decode \(.+\)|is cut short: .* bytes .* should be)",
+        (6, 7, 8, 9, 10, 11), damage=lambda source: cut_from(source.predictions, 6),
+    ),
+    "labels cut short": Fault(
+        "unreadable", r"chunk \S+ of \S+/labels (does not decode \(.+\)|is cut short: .* bytes where .* should be)",
+        (6, 7, 8, 9, 10, 11), damage=lambda source: cut_from(source.labels, 6),
+    ),
+    "NaN": Fault("bad_probabilities", "pixel (y=5, x=6): not all values are finite: [0.5, nan, 0.5, 0]", (4,),
+                 pixel(0.5, np.nan, 0.5, 0)),
+    "infinite": Fault("bad_probabilities", "pixel (y=5, x=6): not all values are finite: [1, 0, 0, inf]", (4,),
+                      pixel(1, 0, 0, np.inf)),
+    "minus infinite": Fault("bad_probabilities", "pixel (y=5, x=6): not all values are finite: [1, 0, 0, -inf]", (4,),
+                            pixel(1, 0, 0, -np.inf)),
+    "above one": Fault("bad_probabilities", "pixel (y=5, x=6): a value lies outside [0, 1]: [1.01, 0, 0, 0]", (4,),
+                       pixel(1.01, 0, 0, 0)),
+    "below zero": Fault("bad_probabilities", "pixel (y=5, x=6): a value lies outside [0, 1]: [-0.25, 0.5, 0.5, 0.25]",
+                        (4,), pixel(-0.25, 0.5, 0.5, 0.25)),
+    "sum too small": Fault(
+        "bad_probabilities",
+        "pixel (y=5, x=6): the values sum to 0.96875, more than 0.02 away from 1: [0.25, 0.5, 0.21875, 0]", (4,),
+        pixel(0.25, 0.5, 0.21875, 0),
+    ),
+    "sum too large": Fault(
+        "bad_probabilities", "pixel (y=5, x=6): the values sum to 1.5, more than 0.02 away from 1: [0.5, 0.5, 0.5, 0]",
+        (4,), pixel(0.5, 0.5, 0.5, 0),
+    ),
+    "zeros that were written": Fault(
+        "bad_probabilities", "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]",
+        (3, 4, 5), zeros,
+    ),
+    "a label beyond the classes": Fault(
+        "bad_labels", "label 4 at (y=2, x=3) is neither a class 0..3 nor an ignore value [255]; 3 such pixels", (1,),
+        labels(1, 4, 17, 1, 254),
+    ),
+    "every pixel ignored": Fault("all_ignored", "every pixel is ignored", (0, 7), ignored),
+}  # fmt: skip
+
+
+def cut_from(array: Path, first: int) -> None:
+    """Cut short every object of an array that holds image `first` or a later one."""
+    opened = zarr.open_array(array, mode="r")
+    size = (opened.shards or opened.chunks)[0]
+    for path in array.rglob("*"):
+        number = re.match(r"(?:c/)?(\d+)[./]", str(path.relative_to(array)))
+        if path.is_file() and number and int(number[1]) * size >= first:
+            cut(path, 0.3)
+
+
+def drawn(**changes: Any) -> Data:
+    data = plain(seed=5, images=IMAGES, **changes)
+    return data._replace(predictions=data.predictions.copy(), labels=data.labels.copy())
+
+
+def names(images: Sequence[int] = range(IMAGES)) -> list[str]:
+    return [f"scene-{i}" for i in images]
+
+
+def run(folder: Path, fault: Fault, form: dict[str, Any]) -> Path:
+    """The results of a run over the data set with that fault."""
+    data = drawn()
+    if fault.spoil:
+        fault.spoil(data)
+    source = write_source(folder / "a.zarr", data, ids=names(), **form)
+    if fault.damage:
+        fault.damage(source)
+    assert masksift("run", "--source", source, "--out", folder / "out") == 3
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The results of a run over the data set in which those images have never been."""
+    known: dict[tuple[int, ...], Path] = {}
+
+    def find(images: Sequence[int]) -> Path:
+        key = tuple(images)
+        if key not in known:
+            folder = tmp_path_factory.mktemp("reference")
+            good = [i for i in range(IMAGES) if i not in key]
+            source = write_source(folder / "a.zarr", without(drawn(), key), ids=names(good))
+            assert masksift("run", "--source", source, "--out", folder / "out") == 0
+            known[key] = folder / "out"
+        return known[key]
+
+    return find
+
+
+def masks(out: Path) -> Array:
+    return np.asarray(zarr.open_array(out / "evidence/a.zarr/issue_mask", mode="r")[...])
+
+
+def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
+    """The images in `said` have that status and that reason and nothing else; all else is as in the run `expected`."""
+    table = rows(out)
+    assert [row["image_id"] for row in table] == names()
+    assert [row["index"] for row in table] == list(range(IMAGES))
+    for i, (status, reason) in said.items():
+        assert table[i]["status"] == status
+        assert table[i]["reason"] == reason or re.fullmatch(reason, table[i]["reason"]), table[i]["reason"]
+        scored = ("valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
+        unknown = (*METHODS, *scored, *WORST_REGION.names)
+        assert all(table[i][column] is None for column in unknown)
+
+    def known(row: dict[str, Any]) -> dict[str, Any]:
+        return {column: value for column, value in row.items() if column != "index"}
+
+    good = [i for i in range(IMAGES) if i not in said]
+    assert [known(table[i]) for i in good] == [known(row) for row in rows(expected)]
+    assert [known(row) for row in rows(out, "ranking")] == [known(row) for row in rows(expected, "ranking")]
+    for other in THE_OTHERS:
+        assert rows(out, other) == rows(expected, other)
+    np.testing.assert_array_equal(masks(out)[good], masks(expected))
+    assert not masks(out)[list(said)].any()
+
+
+# ------------------------------------------------------------------------------------------------ row by row
+
+
+@pytest.mark.parametrize("form", ["chunks", "shards"])
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_bad_image_is_quarantined_with_its_reason_and_touches_no_other(
+    name: str, form: str, tmp_path: Path, reference: Reference
+) -> None:
+    fault = FAULTS[name]
+    out = run(tmp_path, fault, FORMS[form])
+    check(out, reference(fault.images), dict.fromkeys(fault.images, (fault.status, fault.reason)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bad_images_of_every_kind_side_by_side(form: str, tmp_path: Path, reference: Reference) -> None:
+    together = ("labels absent", "sum too small", "a label beyond the classes", "every pixel ignored")
+    faults = [FAULTS[name] for name in together]
+    said = {i: (fault.status, fault.reason) for fault in faults for i in fault.images}
+
+    def spoil(data: Data) -> None:
+        for fault in faults:
+            if fault.spoil:
+                fault.spoil(data)
+
+    out = run(tmp_path, Fault("", "", (), spoil, FAULTS["labels absent"].damage), FORMS[form])
+    check(out, reference(sorted(said)), said)
+
+
+@pytest.mark.parametrize("array", ["predictions", "labels"])
+def test_an_absent_shard_loses_its_images_and_no_other(array: str, tmp_path: Path, reference: Reference) -> None:
+    def first(source: Source) -> None:
+        source.chunk(array, *([0] * (4 if array == "predictions" else 3))).unlink()
+
+    out = run(tmp_path, Fault("", "", (), damage=first), FORMS["shards"])
+    said = ("missing_chunk", rf"shard c/0\S* of \S+/{array} does not exist")
+    check(out, reference(range(6)), dict.fromkeys(range(6), said))
+
+
+@pytest.mark.parametrize("form", ["chunks", "shards"])
+def test_one_tile_that_is_absent_loses_the_images_it_is_of(form: str, tmp_path: Path, reference: Reference) -> None:
+    def lower_half(source: Source) -> None:
+        erase(source.predictions, slice(3, 6), slice(0, 4), slice(4, 8))
+
+    out = run(tmp_path, Fault("", "", (), damage=lower_half), FORMS[form])
+    place = {"chunks": "chunk c/1/0/1/0", "shards": r"inner chunk \(1, 0, 1, 0\) of shard c/0/0/0/0"}[form]
+    reason = rf"{place} of \S+/predictions does not exist"
+    check(out, reference((3, 4, 5)), dict.fromkeys((3, 4, 5), ("missing_chunk", reason)))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc", "gzip", "none"])
+@pytest.mark.parametrize("array", ["predictions", "labels"])
+@pytest.mark.parametrize("form", ["chunks", "shards"])
+def test_a_chunk_that_does_not_decode_is_unreadable_whatever_the_codec(
+    codec: str, array: str, form: str, tmp_path: Path, reference: Reference
+) -> None:
+    bad = FAULTS[f"{array} cut short"]
+    out = run(tmp_path, bad, {**FORMS[form], "codec": codec})
+    check(out, reference(bad.images), dict.fromkeys(bad.images, (bad.status, bad.reason)))
+
+
+def test_of_several_verdicts_the_first_of_the_table_is_given(tmp_path: Path, reference: Reference) -> None:
+    def spoil(data: Data) -> None:
+        data.labels[:3] = 17
+        data.labels[6] = 255
+        data.labels[7, 0, 0] = 17
+        data.predictions[6:8] = 0
+
+    def damage(source: Source) -> None:
+        erase(source.predictions, slice(0, 3))
+        cut(source.chunk("labels", 1, 0, 0), 0.5)
+        erase(source.predictions, slice(3, 6))
+
+    out = run(tmp_path, Fault("", "", (), spoil, damage), FORMS["chunks"])
+    absent = ("missing_chunk", r"chunk c/\d/0/0/0 of \S+/predictions does not exist")
+    said = dict.fromkeys(range(6), absent) | {
+        6: ("bad_probabilities", "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]"),
+        7: ("bad_labels", "label 17 at (y=0, x=0) is neither a class 0..3 nor an ignore value [255]; 1 such pixel"),
+    }
+    check(out, reference(range(8)), said)
+
+
+@pytest.mark.parametrize("what", ["absent", "ignored"])
+def test_a_data_set_of_bad_images_alone_has_its_rows_and_no_rank(what: str, tmp_path: Path) -> None:
+    def ignore_all(data: Data) -> None:
+        data.labels[:] = 255
+
+    def lose_all(source: Source) -> None:
+        erase(source.predictions)
+
+    fault = Fault("", "", (), damage=lose_all) if what == "absent" else Fault("", "", (), spoil=ignore_all)
+    out = run(tmp_path, fault, FORMS["chunks"])
+    assert {row["status"] for row in rows(out)} == {"missing_chunk" if what == "absent" else "all_ignored"}
+    assert len(rows(out)) == IMAGES
+    assert rows(out, "ranking") == rows(out, "class_pairs.parquet") == []
+    for row in rows(out, "thresholds.parquet"):
+        assert (row["pixels"], row["sum"], row["confident_threshold"], row["decision_threshold"]) == (
+            0,
+            0.0,
+            None,
+            None,
+        )
+    assert not masks(out).any()
+
+
+# ---------------------------------------------------------------------------------------------- not bad at all
+
+
+def scored(folder: Path, data: Data, damage: Callable[[Source], None] | None = None, *flags: str, **form: Any) -> Path:
+    """The results of a run in which nothing is quarantined."""
+    source = write_source(folder / "a.zarr", data, **form)
+    if damage:
+        damage(source)
+    assert masksift("run", "--source", source, "--out", folder / "out", *flags) == 0
+    return folder / "out"
+
+
+def without_ids(out: Path, table: str = "images") -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "image_id"} for row in rows(out, table)]
+
+
+def test_values_within_the_tolerances_are_good(tmp_path: Path) -> None:
+    data = drawn()
+    data.predictions[4, :, 0, :4] = np.array(
+        [[0.985, 0, 0, 0], [1.015, 0, 0, 0], [1.0005, 0, 0, 0], [1, -0.0005, 0, 0]]
+    ).T
+    data.predictions[4, :, 0, 1] = [0.515, 0.5, 0, 0]
+    assert {row["status"] for row in rows(scored(tmp_path, data))} == {"scored"}
+
+
+@pytest.mark.parametrize(("step", "code"), [(6, 0), (9, 3)])
+def test_the_sum_of_bytes_may_be_off_by_half_a_step_a_class_more(step: int, code: int, tmp_path: Path) -> None:
+    data = drawn(dtype="uint8")
+    data.predictions[4, :, 1, 2] = [255 - step, 0, 0, 0]
+    source = write_source(tmp_path / "a.zarr", data)
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == code
+    reason = "pixel (y=1, x=2): the values sum to 0.964706, more than 0.02784 away from 1: [0.964706, 0, 0, 0]"
+    assert rows(tmp_path / "out")[4]["reason"] == (reason if code else None)
+
+
+def test_a_tolerance_of_ones_own(tmp_path: Path) -> None:
+    data = drawn()
+    data.predictions[4, :, 5, 6] = [0.5, 0.5, 0.5, 0]
+    assert {row["status"] for row in rows(scored(tmp_path, data, None, "--sum-tolerance", "0.6"))} == {"scored"}
+
+
+def test_a_label_below_zero_is_bad_unless_it_is_ignored(tmp_path: Path) -> None:
+    data = drawn()._replace(ignore=())
+    signed = data._replace(labels=np.where(data.labels == 255, 0, data.labels).astype("int16"))
+    signed.labels[8, 1, 2] = -1
+    source = write_source(tmp_path / "a.zarr", signed)
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 3
+    reason = "label -1 at (y=1, x=2) is neither a class 0..3, and no ignore value is given; 1 such pixel"
+    assert rows(tmp_path / "out")[8]["reason"] == reason
+    assert masksift("run", "--source", source, "--out", tmp_path / "ignored", "--ignore", "-1") == 0
+
+
+@pytest.mark.parametrize("form", ["chunks", "shards"])
+def test_an_absent_chunk_of_labels_whose_fill_value_is_ignored_is_ignored(form: str, tmp_path: Path) -> None:
+    """Label stores that write no empty chunk: what the annotator left out."""
+    forms: dict[str, Any] = {**FORMS[form], "label_chunks": (3, 4, 10), "label_fill": 255}
+    data = drawn()
+    said = data._replace(labels=data.labels.copy())
+    said.labels[3:6, 4:] = 255
+    (tmp_path / "said").mkdir()
+    out = scored(tmp_path, data, lambda source: erase(source.labels, slice(3, 6), slice(4, 8)), **forms)
+    assert rows(out) == rows(scored(tmp_path / "said", said, **forms))
+    for other in THE_OTHERS:
+        assert rows(out, other) == rows(tmp_path / "said/out", other)
+
+
+@pytest.mark.parametrize("how", ["attribute", "flag"])
+@pytest.mark.parametrize("form", ["chunks", "shards"])
+def test_an_absent_chunk_of_labels_is_its_fill_value_where_the_source_says_so(
+    form: str, how: str, tmp_path: Path
+) -> None:
+    data = drawn()
+    said = data._replace(labels=data.labels.copy())
+    said.labels[3:6] = 0
+    (tmp_path / "said").mkdir()
+    told = {"attributes": {"ignore": [255], "empty_label_chunks": "fill"}} if how == "attribute" else {}
+    flags = () if how == "attribute" else ("--arrays.empty_label_chunks", "fill")
+    out = scored(tmp_path, data, lambda source: erase(source.labels, slice(3, 6)), *flags, **FORMS[form], **told)
+    assert rows(out) == rows(scored(tmp_path / "said", said, **FORMS[form]))

@@ -1,0 +1,69 @@
+"""Real images, real annotations, real predictions: CamVid with known errors, beside the checkout where it is at all.
+
+The expected figures are those of an independent numpy computation of the methods (README beside the data).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from masksift.config.run import build, resolve
+from masksift.evaluation.simulate.command import SimulateConfig, simulate
+from masksift.run import run
+from masksift.runtime.progress import Reporter
+from support.camvid import CAMVID, EXPECTED, changed
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not beside this checkout"),
+]
+
+
+def audit(variant: str, out: Path, address: str) -> Path:
+    config = resolve(
+        {"sources": [str(CAMVID / "camvid.zarr")], "out": str(out), "arrays": {"labels": f"labels_{variant}"},
+         "executor": {"kind": "dask", "address": address}}, {},
+    )  # fmt: skip
+    assert run(config, Reporter("quiet")).exit_code == 0
+    return out
+
+
+@pytest.fixture(scope="module", params=sorted(EXPECTED))
+def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, address: str) -> tuple[str, Path]:
+    return request.param, audit(request.param, tmp_path_factory.mktemp("camvid") / "out", address)
+
+
+def test_known_errors_are_found_as_well_as_an_independent_computation_finds_them(variant: tuple[str, Path]) -> None:
+    name, out = variant
+    images = pq.read_table(out / "images").to_pydict()
+    truth = np.array([image in changed(name) for image in images["image_id"]])
+    for score, (auroc, auprc) in EXPECTED[name].items():
+        suspicion = 1 - np.array(images[score])
+        assert roc_auc_score(truth, suspicion) == pytest.approx(auroc, abs=6e-4), score
+        assert average_precision_score(truth, suspicion) == pytest.approx(auprc, abs=6e-4), score
+
+
+def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
+    _, out = variant
+    ranking = pq.read_table(out / "ranking").to_pydict()
+    assert ranking["rank"] == list(range(1, 102))
+    assert len(set(ranking["image_id"])) == 101
+    assert ranking["score"] == sorted(ranking["softmin"])
+
+
+def test_what_an_annotator_left_out_is_found_by_omission_alone(tmp_path: Path, address: str) -> None:
+    told = {"executor": {"kind": "dask", "address": address}, "sources": [str(CAMVID / "camvid.zarr")]}
+    lost = {"kind": "drop", "fill": "ignore", "objects": "one", "out": str(tmp_path / "lost")}
+    simulate(build(SimulateConfig, told | lost, {}), Reporter("quiet"))
+    audited = resolve(told | {"out": str(tmp_path / "out"), "labels_from": str(tmp_path / "lost" / "labels")}, {})
+    assert run(audited, Reporter("quiet")).exit_code == 0
+    images, truth = (pq.read_table(tmp_path / name).to_pydict() for name in ("out/images", "lost/truth"))
+    wrong = np.isin(images["image_id"], truth["image_id"])
+    found = {score: roc_auc_score(wrong, 1 - np.array(images[score])) for score in ("omission", "softmin", "clc")}
+    assert found["omission"] > 0.9
+    assert found["softmin"] < 0.7 > found["clc"]

@@ -1,0 +1,254 @@
+"""Runs over ensembles: what plain loops say, the same bits in any cut and on any executor, and what is lost is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import zarr
+
+import masksift
+from masksift.config.run import resolve
+from masksift.core.errors import UsageError
+from masksift.engine import stages, tasks
+from masksift.engine.planning import plan
+from masksift.run import _parts, make_job, open_and_plan, run, score_again
+from masksift.runtime.progress import Reporter
+from masksift.scoring.methods import METHODS, OF_ENSEMBLES
+from reference import ensemble as reference_ensemble
+from support.datasets import Array, dataset
+from support.run_processes import TABLES, tables, write
+
+MEMBERS = ("predictions", "b", "c")
+IMAGES, CLASSES, HEIGHT, WIDTH = 8, 4, 12, 15
+
+
+def members() -> tuple[list[Array], Array]:
+    """Three members of several precisions, (N, K, H, W) each, and the labels."""
+    data = dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2)
+    found = [data.predictions]
+    for seed, dtype in ((1, "float32"), (2, "float16")):
+        rng = np.random.default_rng(seed)
+        mixed = data.predictions / np.float32(255) + np.moveaxis(
+            rng.dirichlet([0.3] * CLASSES, data.labels.shape), -1, 1
+        )
+        found.append((mixed / mixed.sum(axis=1, keepdims=True)).astype(dtype))
+    return found, data.labels
+
+
+def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),) * 3) -> Path:
+    """The three members, with these chunks, as one source."""
+    found, labels = members()
+    url = write(folder / "street.zarr", dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH,
+                                                dtype="uint8", ignored_image=2))  # fmt: skip
+    group = zarr.open_group(url, mode="a")
+    for name, member, size in zip(MEMBERS, found, chunks, strict=True):
+        array = group.create_array(
+            name, shape=member.shape, dtype=member.dtype, chunks=size, overwrite=True,
+            config={"write_empty_chunks": True},
+        )  # fmt: skip
+        array[:] = member
+    assert np.array_equal(group["labels"][:], labels)
+    return url
+
+
+def settings(url: Path, out: Path, **more: Any) -> Any:
+    tree = {"sources": [str(url)], "out": str(out), "arrays": {"predictions": list(MEMBERS)}}
+    return resolve({**tree, "executor": {"kind": "serial"}, **more}, {})
+
+
+def run_to(url: Path, out: Path, **more: Any) -> dict[str, pa.Table]:
+    run(settings(url, out, **more), Reporter("quiet"))
+    return tables(out)
+
+
+def assert_same(these: dict[str, pa.Table], those: dict[str, pa.Table]) -> None:
+    for name in TABLES:
+        assert these[name].equals(those[name]), name
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def out(url: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over all three."""
+    place = tmp_path_factory.mktemp("out") / "run"
+    run_to(url, place)
+    return place
+
+
+def test_a_run_says_what_plain_loops_say(out: Path) -> None:
+    found, labels = members()
+    wanted = reference_ensemble.audit(found, labels)
+    evidence = zarr.open_group(out / "evidence/street.zarr", mode="r")
+    np.testing.assert_array_equal(evidence["votes_against"][:], wanted.votes_against)
+    assert 0 < (wanted.votes_against == 1).mean() < 1, "members at odds"
+    for name in ("self_confidence", "predicted_class", "predicted_confidence"):
+        there = labels != 255 if name == "self_confidence" else np.arange(IMAGES) != 2
+        np.testing.assert_array_equal(evidence[name][:][there], getattr(wanted.of_mean, name)[there], name)
+    images = tables(out)["images"]
+    near = [None if s is None else pytest.approx(s, abs=1e-12, rel=0) for s in wanted.consensus]
+    assert images["consensus"].to_pylist() == near
+    for name in METHODS:
+        expected = [one[name] for one in wanted.of_mean.scores]
+        near = [None if s is None else pytest.approx(s, abs=1e-12, rel=0) for s in expected]
+        assert images[name].to_pylist() == near, name
+
+
+def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
+    record = json.loads((out / "run.json").read_text())
+    assert record["configuration"]["arrays"]["predictions"] == list(MEMBERS)
+    assert record["configuration"]["methods"] == [*METHODS, *OF_ENSEMBLES]
+    assert [member["predictions"]["dtype"] for member in record["sources"][0]["members"]] == [
+        "uint8", "float32", "float16",
+    ]  # fmt: skip
+    assert run(settings(url, out), Reporter("quiet")).resumed
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        ((2, 4, 12, 15), (1, 4, 5, 4), (3, 2, 12, 15)),
+        ((8, 4, 3, 15), (4, 1, 12, 7), (1, 4, 12, 15)),
+    ],
+)
+def test_any_chunks_of_the_members_give_the_same_tables(
+    out: Path, tmp_path: Path, chunks: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "LEAST_BLOCK", 4_000)
+    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(plan, "CHUNK_BYTES", 200)
+    monkeypatch.setattr(plan, "SLAB_BYTES", 1)
+    assert_same(run_to(source(tmp_path, chunks), tmp_path / "out"), tables(out))
+
+
+def test_each_byte_of_each_member_is_read_once(out: Path, url: Path) -> None:
+    stages = json.loads((out / "run.json").read_text())["stages"]
+    chunks = [p for name in (*MEMBERS, "labels") for p in (url / name / "c").rglob("*") if p.is_file()]
+    stored = sum(p.stat().st_size for p in chunks)
+    metadata = sum((url / name / "zarr.json").stat().st_size for name in (*MEMBERS, "labels"))
+    blocks = next(stage for stage in stages if stage["name"] == "condense")
+    assert stored <= blocks["bytes_read"] <= stored + blocks["blocks"] * (metadata + 10_000)
+
+
+@pytest.mark.slow
+def test_an_embedded_cluster_gives_the_same_tables(
+    url: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "LEAST_BLOCK", 4_000)
+    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+    local = {"kind": "local", "workers": 2, "memory": "2 GiB"}
+    assert_same(run_to(url, tmp_path / "local", executor=local), tables(out))
+
+
+def test_a_notebook_gives_the_same_tables(out: Path) -> None:
+    found, labels = members()
+    audit = masksift.audit(labels, found, ignore=255, image_ids=[f"scene-{i:04d}" for i in range(IMAGES)])
+    assert audit.images.drop_columns("source").equals(tables(out)["images"].drop_columns("source"))
+    assert audit.ranking.drop_columns("source").equals(tables(out)["ranking"].drop_columns("source"))
+
+
+def test_scoring_again_reads_the_votes_and_no_prediction(url: Path, out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "run")
+    config = settings(url, tmp_path / "again", methods=["consensus"], rank_by="consensus")
+    record = score_again(str(out), config, Reporter("quiet")).record
+    assert tables(tmp_path / "again")["images"]["consensus"].equals(tables(out)["images"]["consensus"])
+    assert "condense" not in [stage["name"] for stage in record["stages"]]
+
+
+def test_one_more_day_takes_the_evidence_over_only_for_the_same_members(url: Path, out: Path, tmp_path: Path) -> None:
+    same = run(settings(url, tmp_path / "same", base=str(out)), Reporter("quiet")).record
+    assert same["kept_sources"] == 1
+    assert_same(tables(tmp_path / "same"), tables(out))
+    fewer = {"arrays": {"predictions": list(MEMBERS[:2])}}
+    assert run(settings(url, tmp_path / "fewer", base=str(out), **fewer), Reporter("quiet")).record["kept_sources"] == 0
+
+
+def test_what_is_lost_or_wrong_in_one_member_is_said_with_its_name(tmp_path: Path) -> None:
+    place = source(tmp_path)
+    (place / "b/c/1/0/0/0").unlink()
+    array = zarr.open_array(place / "c", mode="r+")
+    array[3, :, 5, 7] = 0.5
+    broken = place / "predictions/c/4/0/0/0"
+    broken.write_bytes(broken.read_bytes()[:9])
+    images = run_to(place, tmp_path / "out", max_quarantined=5)["images"]
+    status, reason = images["status"].to_pylist(), images["reason"].to_pylist()
+    assert status[1:5] == ["missing_chunk", "all_ignored", "bad_probabilities", "unreadable"]
+    assert "street.zarr/b" in reason[1]
+    assert reason[3] == f"pixel (y=5, x=7) of {place}/c: the values sum to 2, more than 0.02 away from 1: " + (
+        "[0.5, 0.5, 0.5, 0.5]"
+    )
+    assert "street.zarr/predictions" in reason[4]
+    votes = zarr.open_array(tmp_path / "out/evidence/street.zarr/votes_against", mode="r")
+    assert not votes[1].any()
+    assert not votes[3].any()
+
+
+def test_a_single_prediction_keeps_three_planes_and_has_no_consensus(url: Path, tmp_path: Path) -> None:
+    found = run_to(url, tmp_path / "one", arrays={"predictions": "b"})
+    assert "consensus" not in found["images"].column_names
+    assert "votes_against" not in zarr.open_group(tmp_path / "one/evidence/street.zarr", mode="r")
+    with pytest.raises(UsageError, match=r"'consensus' is asked for, and the predictions are 'b' alone; .*b,OTHER"):
+        settings(url, tmp_path / "no", arrays={"predictions": "b"}, methods=["consensus"], rank_by="consensus")
+
+
+def test_padded_images_are_averaged_where_they_are_their_own(tmp_path: Path) -> None:
+    place = source(tmp_path)
+    group = zarr.open_group(place, mode="a")
+    for name, own in (("height", 7), ("width", 9)):
+        group.create_array(name, shape=(IMAGES,), dtype="int32", chunks=(IMAGES,))[:] = own
+    group["b"][:, :, 7:, :] = np.nan  # what is not an image's own may hold anything
+    images = run_to(place, tmp_path / "out")["images"]
+    found, labels = members()
+    audit = masksift.audit(labels[:, :7, :9], [member[..., :7, :9] for member in found], ignore=255)
+    assert images["consensus"].equals(audit.images["consensus"])
+
+
+def test_the_plan_knows_the_members(url: Path, tmp_path: Path) -> None:
+    (spec,), planned = open_and_plan(settings(url, tmp_path / "out"))
+    one = open_and_plan(settings(url, tmp_path / "out", arrays={"predictions": "predictions"}))[1]
+    pixels = IMAGES * HEIGHT * WIDTH
+    assert sum(array.bytes for array in spec.stored) == pixels * CLASSES * (1 + 4 + 2)
+    assert planned.objects_to_read - one.objects_to_read >= 2 * IMAGES
+    # the two others' predictions; float16 planes in place of uint8 ones, and the votes
+    assert planned.bytes_to_read - one.bytes_to_read == pixels * (CLASSES * 6 + 2 + 1)
+
+
+def test_a_worker_holds_the_mean_and_two_members_at_a_time_however_many_there_are(tmp_path: Path) -> None:
+    """By the allocations of a block, beside what the plan says."""
+    n, k, side, many = 2, 6, 384, 6
+    group = zarr.create_group(tmp_path / "large.zarr")
+    slab = k * side * side * 4
+    for name in [f"m{m}" for m in range(many)]:
+        group.create_array(name, shape=(n, k, side, side), dtype="float32", chunks=(1, k, side, side))[:] = 1 / k
+    labels = group.create_array("labels", shape=(n, side, side), dtype="uint8", chunks=(1, side, side))
+    labels[:] = np.random.default_rng(0).integers(0, k, labels.shape)
+
+    def peak_and_projection(members: int) -> tuple[int, int]:
+        names = {"predictions": [f"m{m}" for m in range(members)], "empty_label_chunks": "fill"}
+        config = settings(tmp_path / "large.zarr", tmp_path / f"out-{members}", arrays=names)
+        parts = _parts(config)
+        job = make_job(config, parts)
+        stages.prepare(job, parts)
+        tracemalloc.start()
+        try:
+            tasks.condense_block(job, parts[0])
+            return tracemalloc.get_traced_memory()[1], parts.plan.memory_condense - plan.BASE_MEMORY
+        finally:
+            tracemalloc.stop()
+
+    peak_and_projection(2)  # what is made once
+    few, projected = peak_and_projection(3)
+    more, as_projected = peak_and_projection(many)
+    assert as_projected == projected, "members are read one after the other"
+    assert abs(more - few) < slab / 2
+    assert 3 * slab < more < projected, "two members and the mean; and no more than was planned"

@@ -1,0 +1,324 @@
+"""Runs whose ranking and images go into Iceberg tables: what is there then, once, and what is refused in time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.catalog.sql import SqlCatalog
+
+from masksift import run as line
+from masksift.engine import stages
+from masksift.storage.credentials import capture
+from masksift.storage.tables.iceberg import RUN_COLUMNS, Lake
+from support.iceberg_rest_catalog import rest_catalog
+from support.s3_server import KEY, SECRET, Server
+from support.sources import Source, complaint, contents, erase, masksift, plain, rows, write_source
+
+TABLES = ("ranking", "images")
+ORDER = {"ranking": "rank", "images": "index"}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """Eight images below a day, of which two have lost their predictions."""
+    made = write_source(tmp_path / "dt=2026-11-23" / "a.zarr", plain())
+    erase(made.predictions, slice(2, 4))
+    return made
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> tuple[str, ...]:
+    """The words that name a catalog in a database, and a warehouse on disk."""
+    return ("--table", "iceberg", "--iceberg.catalog", f"sqlite:///{tmp_path}/catalog.db", "--iceberg.warehouse",
+            str(tmp_path / "lake"))  # fmt: skip
+
+
+@contextmanager
+def catalog(lake: tuple[str, ...]) -> Iterator[Catalog]:
+    with SqlCatalog("default", uri=lake[3]) as opened:
+        yield opened
+
+
+def stored(lake: tuple[str, ...], table: str, run_id: str | None = None) -> list[dict[str, Any]]:
+    """The rows that a reader finds, of one run (as its own tables have them) or of all."""
+    with catalog(lake) as opened:
+        found = opened.load_table(f"masksift.{table}").scan().to_arrow().sort_by(ORDER[table])
+    if run_id is not None:
+        found = found.filter(pc.field("run_id") == run_id).drop_columns(RUN_COLUMNS.names)
+    answer: list[dict[str, Any]] = found.to_pylist()
+    return answer
+
+
+def record_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "run.json").read_text())
+    return found
+
+
+def is_there_once(lake: tuple[str, ...], out: Path) -> None:
+    """The catalog has what the run's own tables have, and nothing else."""
+    run_id = record_of(out)["fingerprint"]
+    for table in TABLES:
+        own = sorted(rows(out, table), key=lambda row: row[ORDER[table]])
+        assert own
+        assert stored(lake, table, run_id) == own
+        assert len(stored(lake, table)) == len(own)
+
+
+def snapshots(lake: tuple[str, ...]) -> list[int]:
+    with catalog(lake) as opened:
+        return [one.snapshot_id for table in TABLES for one in opened.load_table(f"masksift.{table}").snapshots()]
+
+
+# ------------------------------------------------------------------------------------------------- what is there
+
+
+def test_the_tables_have_the_rows_of_the_run_and_the_record_says_where(
+    source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert masksift("run", "--source", source, "--out", out, *lake) == 3, "two images are quarantined"
+    is_there_once(lake, out)
+    assert {row["dt"] for row in stored(lake, "ranking")} == {"2026-11-23"}
+    record = record_of(out)
+    started = datetime.fromisoformat(record["started"])
+    assert {row["run_started"] for table in TABLES for row in stored(lake, table)} == {started}
+    with catalog(lake) as opened:
+        assert record["iceberg"] == {
+            "catalog": lake[3],
+            "tables": [
+                {"table": f"masksift.{name}", "rows": count,
+                 "snapshot": opened.load_table(f"masksift.{name}").metadata.current_snapshot_id}
+                for name, count in (("ranking", 6), ("images", 8))
+            ],
+        }  # fmt: skip
+    assert [stage["name"] for stage in record["stages"]][-3:] == ["rank", "report", "publish"]
+    assert "tables: masksift.ranking (6 rows), masksift.images (8 rows)" in capsys.readouterr().out
+
+
+def test_the_same_run_twice_leaves_one_copy_and_does_nothing_the_second_time(
+    source: Source, lake: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ("run", "--source", source, "--out", out, *lake)
+    assert masksift(*words) == 3
+    before, history = contents(out), snapshots(lake)
+    assert masksift(*words) == 3
+    assert (contents(out), snapshots(lake)) == (before, history)
+    is_there_once(lake, out)
+
+
+def test_the_same_run_into_another_folder_leaves_one_copy(
+    source: Source, lake: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        assert masksift("run", "--source", source, "--out", tmp_path / name, *lake) == 3
+    is_there_once(lake, tmp_path / "two")
+
+
+def test_two_runs_are_both_there_also_where_one_scores_the_evidence_of_the_other(
+    source: Source, lake: tuple[str, ...], tmp_path: Path
+) -> None:
+    first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
+    assert masksift("run", "--source", source, "--out", first, *lake, "--methods", "softmin") == 3
+    again = ("score", first, "--softmin.temperature", "0.5")
+    assert masksift(*again, "--out", third) == 3
+    assert "iceberg" not in record_of(third), "where results go is said anew, as --out is"
+    assert masksift(*again, "--out", second, "--methods", "softmin,clc", *lake) == 3
+    for out in (first, second):
+        found = stored(lake, "ranking", record_of(out)["fingerprint"])
+        assert [{"clc": None, **row} for row in rows(out, "ranking")] == found
+    assert len(stored(lake, "images")) == 16
+
+
+# ------------------------------------------------------------------------------------- complete, killed, repeated
+
+
+def test_a_complete_run_is_published_later_without_computing_anything(
+    source: Source, lake: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    words = ("run", "--source", source, "--out", out)
+    assert masksift(*words) == 3
+    before = record_of(out)
+    for stage in ("prepare", "condense", "score", "rank"):
+        monkeypatch.delattr(stages, stage)
+    assert masksift(*words, *lake) == 3
+    is_there_once(lake, out)
+    after = record_of(out)
+    assert {row["run_started"] for row in stored(lake, "images")} == {datetime.fromisoformat(before["started"])}
+    assert after.pop("iceberg")["catalog"] == lake[3]
+    assert [stage["name"] for stage in after["stages"]] == [stage["name"] for stage in before["stages"]] + ["publish"]
+    assert {**after, "stages": None} == {**before, "stages": None}
+
+
+def test_a_complete_run_whose_rows_are_gone_or_which_goes_elsewhere_is_published_again(
+    source: Source, lake: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ("run", "--source", source, "--out", out)
+    assert masksift(*words, *lake) == 3
+    with catalog(lake) as opened:
+        opened.drop_table("masksift.images")
+    assert masksift(*words, *lake) == 3
+    is_there_once(lake, out)
+    other = (*lake[:3], f"sqlite:///{tmp_path}/other.db", *lake[4:5], str(tmp_path / "other"))
+    assert masksift(*words, *other) == 3
+    is_there_once(other, out)
+    assert record_of(out)["iceberg"]["catalog"] == other[3]
+
+
+@pytest.mark.parametrize("moment", ["before the images", "before the record"])
+def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
+    source: Source, lake: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    out = tmp_path / "out"
+    words = ("run", "--source", source, "--out", out, *lake)
+    real = Lake.publish
+
+    def publish(self: Lake, name: str, *rest: Any) -> Any:
+        if name == "images":
+            raise KeyboardInterrupt
+        return real(self, name, *rest)
+
+    def write(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "before the images":
+            patch.setattr(Lake, "publish", publish)
+        else:
+            patch.setattr(line, "_write", write)
+        assert masksift(*words) == 5
+    assert not (out / "run.json").exists(), "the run is complete only when its tables are there"
+    assert len(stored(lake, "ranking")) == 6
+    assert len(stored(lake, "images")) == (0 if moment == "before the images" else 8)
+    assert masksift(*words) == 3
+    is_there_once(lake, out)
+    condense = record_of(out)["stages"][0]
+    assert condense["reused_blocks"] == condense["blocks"]
+
+
+# --------------------------------------------------------------------------------------------- refused in time
+
+
+def refused(out: Path, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The sentence with which a run is refused before anything is computed, or written below its folder."""
+    assert masksift("run", "--out", out, *words) == 2
+    assert not out.exists()
+    return complaint(capsys)
+
+
+def test_a_catalog_that_cannot_be_reached_is_said_before_anything_is_computed(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "out", ("--source", source, "--table", "iceberg")
+    nowhere = ("--iceberg.catalog", f"sqlite:///{tmp_path}/none/c.db", "--iceberg.warehouse", tmp_path / "lake")
+    assert "cannot be used (OperationalError" in refused(out, capsys, *words, *nowhere)
+    assert "pyiceberg knows no catalog 'default'" in refused(out, capsys, *words)
+    assert "iceberg.warehouse is not given" in refused(out, capsys, *words, *nowhere[:2])
+
+
+def test_a_package_that_is_missing_is_said_before_anything_is_computed(
+    source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
+    assert "pip install 'masksift[iceberg]'" in refused(tmp_path / "out", capsys, "--source", source, *lake)
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 3, "nobody else needs it"
+
+
+def test_a_column_of_another_type_is_said_before_anything_is_computed(
+    source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert masksift("run", "--source", source, "--out", tmp_path / "one", *lake) == 3
+    other = write_source(tmp_path / "iou=high" / "b.zarr", plain())
+    capsys.readouterr()
+    said = refused(tmp_path / "two", capsys, "--source", other, "--methods", "softmin", *lake)
+    assert "the column 'iou' of the table masksift.ranking is of type double, and of this run string" in said
+
+
+@pytest.mark.parametrize("name", ["run_id", "run_started"])
+def test_a_part_of_the_path_that_is_named_like_a_column_of_the_tables_is_refused(
+    lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    other = write_source(tmp_path / f"{name}=7" / "b.zarr", plain())
+    said = refused(tmp_path / "out", capsys, "--source", other, *lake)
+    assert f"the path of a source has a part {name}=" in said
+
+
+# ------------------------------------------------------------------------------------------- servers and their keys
+
+
+def test_a_rest_catalog_whose_password_is_in_no_file(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with rest_catalog(tmp_path / "rest") as server:
+        uri = server.url.replace("//", "//somebody:the-password@")
+        words = ("run", "--source", source, "--out", out, "--table", "iceberg", "--iceberg.catalog", uri)
+        for _ in range(2):
+            assert masksift(*words, "--iceberg.namespace", "quality") == 3
+        with RestCatalog("any", uri=server.url) as opened:
+            for table in TABLES:
+                found = opened.load_table(f"quality.{table}").scan().to_arrow().sort_by(ORDER[table])
+                assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == rows(out, table)
+    assert record_of(out)["iceberg"]["catalog"] == server.url.replace("//", "//***@")
+    printed = capsys.readouterr()
+    for text in (printed.out.encode(), printed.err.encode(), *contents(tmp_path).values()):
+        assert b"the-password" not in text
+
+
+def test_a_warehouse_on_s3_is_reached_as_all_else_is_with_keys_in_no_file(
+    source: Source, lake: tuple[str, ...], tmp_path: Path, server: Server, keys: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    words = ("run", "--source", source, "--out", out, *lake[:-1], "s3://lake/tables", *server.flags)
+    assert masksift(*words) == 3
+    assert masksift(*words) == 3
+    s3 = {"s3.endpoint": server.url, "s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
+    with SqlCatalog("default", uri=lake[3], **s3, **{"s3.region": "us-east-1"}) as opened:
+        for table in TABLES:
+            found = opened.load_table(f"masksift.{table}").scan().to_arrow().sort_by(ORDER[table])
+            assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == rows(out, table)
+    files = server.filesystem().find("lake/tables")
+    assert any(file.endswith(".parquet") for file in files)
+    told = [server.filesystem().cat_file(file) for file in files]
+    printed = capsys.readouterr()
+    told += [printed.out.encode(), printed.err.encode(), (tmp_path / "catalog.db").read_bytes()]
+    told += contents(out).values()
+    for text in told:
+        assert KEY.encode() not in text
+        assert SECRET.encode() not in text
+
+
+def test_a_server_that_refuses_the_keys_is_said_before_anything_is_computed(
+    source: Source, lake: tuple[str, ...], tmp_path: Path, server: Server, keys: None,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
+    capture.cache_clear()
+    words = (*lake[:-1], "s3://lake/others", *server.flags)
+    said = refused(tmp_path / "out", capsys, "--source", source, *words)
+    assert "cannot be used" in said
+    assert "wrong-secret" not in said
+    assert KEY not in said
+
+
+def test_a_run_without_the_flag_says_nothing_of_tables(source: Source, tmp_path: Path) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 3
+    record = record_of(tmp_path / "out")
+    assert "iceberg" not in record
+    assert "publish" not in [stage["name"] for stage in record["stages"]]
+    assert datetime.fromisoformat(record["started"]) >= before

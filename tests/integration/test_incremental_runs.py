@@ -1,0 +1,228 @@
+"""A data set that grows: one more day costs one more day, and everything comes out as if it had been run at once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zarr
+
+from masksift.core.errors import UsageError
+from masksift.storage.sources.fingerprint import content
+from masksift.storage.sources.open import open_source
+from masksift.storage.sources.overrides import Overrides
+from support.sources import Source, complaint, masksift, plain, rows, write_source
+
+SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
+TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
+DTYPES = {"uint8": (), "float16": (), "float32": ("--evidence.dtype", "float32")}
+
+
+def day(folder: Path, number: int, **changes: Any) -> Source:
+    """One day's source; its images are its own."""
+    return write_source(folder / f"dt=2026-11-{number:02d}", plain(images=4, seed=number, **changes))
+
+
+def run(folder: Path, days: list[int], out: str, *flags: object) -> Path:
+    """A run over those days."""
+    sources = [word for number in days for word in ("--source", folder / f"dt=2026-11-{number:02d}")]
+    assert masksift("run", *sources, "--out", folder / out, *flags) == 0
+    return folder / out
+
+
+def record(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "run.json").read_text())
+    return found
+
+
+def stage(out: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(stage for stage in record(out)["stages"] if stage["name"] == name)
+    return found
+
+
+def same(one: Path, other: Path, days: list[int]) -> None:
+    """Every row, number and mask of two runs over those days."""
+    for table in ("images", "ranking", *TABLES):
+        assert pq.read_table(one / table).to_pylist() == pq.read_table(other / table).to_pylist(), table
+    for number in days:
+        name = f"evidence/dt=2026-11-{number:02d}.zarr/issue_mask"
+        first, second = (np.asarray(zarr.open_array(out / name, mode="r")[:]) for out in (one, other))
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_more_day_is_as_if_all_had_been_run_at_once(tmp_path: Path, dtype: str) -> None:
+    for number in (1, 2, 3):
+        day(tmp_path, number, dtype=dtype)
+    yesterday = run(tmp_path, [1, 2], "yesterday", *DTYPES[dtype])
+    today = run(tmp_path, [1, 2, 3], "today", "--base", yesterday, *DTYPES[dtype])
+    at_once = run(tmp_path, [1, 2, 3], "at-once", *DTYPES[dtype])
+    same(today, at_once, [1, 2, 3])
+    assert record(today)["kept_sources"] == 2
+    assert stage(today, "condense")["blocks"] < stage(at_once, "condense")["blocks"]
+    assert stage(today, "condense")["bytes_read"] < stage(at_once, "condense")["bytes_read"] / 2, "the new day alone"
+    assert sorted(path.name for path in (today / "evidence" / "dt=2026-11-01.zarr").iterdir()) == [
+        "issue_mask", "zarr.json",
+    ]  # fmt: skip
+
+
+def test_a_day_that_comes_before_and_one_that_is_gone(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        day(tmp_path, number)
+    first = run(tmp_path, [2, 3], "first")
+    second = run(tmp_path, [1, 3], "second", "--base", first)
+    same(second, run(tmp_path, [1, 3], "at-once"), [1, 3])
+    assert record(second)["kept_sources"] == 1
+
+
+def test_increments_of_increments(tmp_path: Path) -> None:
+    """The third run finds the first day's evidence where the first run left it."""
+    days: list[int] = []
+    base: Path | None = None
+    for number in (1, 2, 3):
+        days.append(number)
+        day(tmp_path, number, dtype="uint8" if number == 2 else "float16")
+        base = run(tmp_path, days, f"out{number}", *(("--base", base) if base else ()))
+    assert base is not None
+    same(base, run(tmp_path, days, "at-once"), days)
+    homes = [Path(tree["home"]["out"]).name for tree in record(base)["condensed"]]
+    assert homes == ["out1", "out2", "out3"]
+    again = tmp_path / "again"
+    assert masksift("score", base, "--out", again) == 0
+    same(again, base, days)
+
+
+@pytest.mark.parametrize("array", ["predictions", "labels"])
+def test_a_source_whose_content_changed_is_condensed_again_and_only_that_one(tmp_path: Path, array: str) -> None:
+    days = [day(tmp_path, number) for number in (1, 2)]
+    base = run(tmp_path, [1, 2], "base")
+    other = day(tmp_path / "other", 9)
+    place = (0,) * (4 if array == "predictions" else 3)
+    shutil.copyfile(other.chunk(array, *place), days[1].chunk(array, *place))
+    found = run(tmp_path, [1, 2], "found", "--base", base)
+    same(found, run(tmp_path, [1, 2], "at-once"), [1, 2])
+    assert record(found)["kept_sources"] == 1
+    assert [Path(tree["home"]["out"]).name for tree in record(found)["condensed"]] == ["base", "found"]
+
+
+def test_what_tells_that_content_changed(tmp_path: Path) -> None:
+    source = day(tmp_path, 1)
+    spec = open_source(str(source), Overrides(), {})
+    arrays = [spec.predictions, spec.labels]
+    before = content(arrays, {})
+    assert content(arrays, {}) == before
+    file = source.chunk("labels", 1, 0, 0)
+    data = bytearray(file.read_bytes())
+    file.write_bytes(data)
+    assert content(arrays, {}) != before, "written again: the disk knows no more than when"
+    middle = content(arrays, {})
+    file.unlink()
+    assert content(arrays, {}) not in (before, middle)
+
+
+@pytest.mark.parametrize("flags", [("--tccp.lattice", 2), ("--ignore", "255,3")])
+def test_what_was_condensed_otherwise_is_not_taken_over(tmp_path: Path, flags: tuple[object, ...]) -> None:
+    day(tmp_path, 1)
+    base = run(tmp_path, [1], "base")
+    found = run(tmp_path, [1], "found", "--base", base, *flags)
+    assert record(found)["kept_sources"] == 0
+    same(found, run(tmp_path, [1], "at-once", *flags), [1])
+
+
+def test_evidence_of_another_precision_is_not_taken_over(tmp_path: Path) -> None:
+    day(tmp_path, 1, dtype="float32")
+    base = run(tmp_path, [1], "base")
+    assert record(run(tmp_path, [1], "found", "--base", base, "--evidence.dtype", "float32"))["kept_sources"] == 0
+
+
+def test_other_scores_and_another_temperature_take_it_over(tmp_path: Path) -> None:
+    day(tmp_path, 1)
+    base = run(tmp_path, [1], "base", "--methods", "softmin")
+    flags = ("--softmin.temperature", "0.3")
+    found = run(tmp_path, [1], "found", "--base", base, *flags)
+    assert record(found)["kept_sources"] == 1
+    same(found, run(tmp_path, [1], "at-once", *flags), [1])
+
+
+def test_a_base_that_kept_no_evidence_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day(tmp_path, 1)
+    base = run(tmp_path, [1], "base", "--evidence.keep", "false")
+    capsys.readouterr()
+    words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--base", base)
+    assert masksift("run", *words) == UsageError.exit_code
+    assert "was run with evidence.keep = false" in complaint(capsys)
+
+
+def test_a_base_that_gives_nothing_decides_nothing(tmp_path: Path) -> None:
+    """A night that is run again, once yesterday's results are there, is the run that it was."""
+    for number in (1, 2):
+        day(tmp_path, number)
+    today = run(tmp_path, [2], "today")
+    before = (today / "run.json").read_bytes()
+    run(tmp_path, [2], "today", "--base", run(tmp_path, [1], "yesterday"))
+    assert (today / "run.json").read_bytes() == before
+
+
+def test_a_base_that_gives_something_is_a_part_of_what_the_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day(tmp_path, 1)
+    base, out = run(tmp_path, [1], "base"), run(tmp_path, [1], "out")
+    capsys.readouterr()
+    words = ("--source", tmp_path / "dt=2026-11-01", "--out", out, "--base", base)
+    assert masksift("run", *words) == UsageError.exit_code
+    assert "out holds another run (base was not set, is" in complaint(capsys)
+
+
+def test_what_another_version_has_condensed_is_condensed_again(tmp_path: Path) -> None:
+    day(tmp_path, 1)
+    base = run(tmp_path, [1], "base")
+    told = record(base)
+    told["versions"]["masksift"] = "0.0.1"
+    (base / "run.json").write_text(json.dumps(told))
+    assert record(run(tmp_path, [1], "found", "--base", base))["kept_sources"] == 0
+
+
+@pytest.mark.parametrize("key", ["--base", "--thresholds_from"])
+def test_a_run_that_is_not_complete_is_refused(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    day(tmp_path, 1)
+    words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", key, tmp_path / "nothing")
+    assert masksift("run", *words) == UsageError.exit_code
+    assert "nothing holds no complete run" in complaint(capsys)
+
+
+# ------------------------------------------------------------------------------------------------------- frozen
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_new_data_by_the_thresholds_of_a_run(tmp_path: Path, dtype: str) -> None:
+    """A day that was in the run gets the scores that it got there, though it is now alone."""
+    for number in (1, 2):
+        day(tmp_path, number, dtype=dtype)
+    whole = run(tmp_path, [1, 2], "whole", *DTYPES[dtype])
+    alone = run(tmp_path, [2], "alone", "--thresholds_from", whole, *DTYPES[dtype])
+    columns = (*SCORES, "flagged_pixels", "status", "worst_given", "worst_pixels")
+    theirs = [[row[name] for name in columns] for row in rows(whole) if row["dt"] == "2026-11-02"]
+    assert [[row[name] for name in columns] for row in rows(alone)] == theirs
+    thresholds = [pq.read_table(out / "thresholds.parquet").to_pylist() for out in (whole, alone)]
+    for one, other in zip(*thresholds, strict=True):
+        for name in ("confident_threshold", "decision_threshold"):
+            assert one[name] == other[name]
+        assert one["pixels"] > other["pixels"], "the pixels are those of this run"
+    again = tmp_path / "again"
+    assert masksift("score", alone, "--out", again) == 0
+    assert [[row[name] for name in columns] for row in rows(again)] == theirs
+
+
+def test_thresholds_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day(tmp_path, 1)
+    whole = run(tmp_path, [1], "whole", "--classes", "a,b,c,d")
+    capsys.readouterr()
+    words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)
+    assert masksift("run", *words) == UsageError.exit_code
+    assert "has the classes a, b, c, d, this run class 0" in complaint(capsys)

@@ -1,0 +1,104 @@
+"""Runs over labels that lie elsewhere: as if they lay in the source, and never taken for the source's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from masksift import EvidenceWriter
+from masksift.core.errors import DataError
+from masksift.storage.sources.open import open_source
+from masksift.storage.sources.overrides import Overrides
+from support.sources import masksift, plain, refuses, rows, write_source
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A source `a`, other labels for it in `labels`, and a source `other/a` that has these as its own."""
+    data, wrong = plain(), plain(seed=5).labels
+    write_source(tmp_path / "a.zarr", data)
+    other = write_source(tmp_path / "other" / "a.zarr", data._replace(labels=wrong))
+    group = zarr.open_group(tmp_path / "labels" / "a.zarr", mode="w")
+    labels = group.create_array("labels", shape=wrong.shape, chunks=(2, 8, 10), dtype=wrong.dtype)
+    labels[:] = np.asarray(zarr.open_array(other.labels, mode="r"))
+    return tmp_path
+
+
+def run(folder: Path, out: str, *words: object) -> Path:
+    assert masksift("run", "--source", folder / "a.zarr", "--out", folder / out, *words) == 0
+    return folder / out
+
+
+def record(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "run.json").read_text())
+    return found
+
+
+def test_it_is_as_if_the_labels_lay_in_the_source(folder: Path) -> None:
+    found = run(folder, "found", "--labels_from", folder / "labels")
+    assert masksift("run", "--source", folder / "other/a.zarr", "--out", folder / "wanted") == 0
+    assert rows(found) == rows(folder / "wanted")
+    assert rows(found, "ranking") == rows(folder / "wanted", "ranking")
+    assert rows(found) != rows(run(folder, "own"))
+    assert masksift("score", found, "--out", folder / "again") == 0
+    assert rows(folder / "again") == rows(found)
+
+
+def test_a_source_may_have_no_labels_of_its_own(folder: Path) -> None:
+    wanted = run(folder, "wanted", "--labels_from", folder / "labels")
+    del zarr.open_group(folder / "a.zarr", mode="r+")["labels"]
+    assert rows(run(folder, "found", "--labels_from", folder / "labels")) == rows(wanted)
+
+
+def test_evidence_of_other_labels_is_not_taken_over(folder: Path) -> None:
+    words = ("--labels_from", folder / "labels")
+    own, other = run(folder, "own"), run(folder, "other-labels", *words)
+    assert record(run(folder, "one", "--base", own, *words))["kept_sources"] == 0
+    assert record(run(folder, "two", "--base", other))["kept_sources"] == 0
+    same = run(folder, "three", "--base", other, *words)
+    assert record(same)["kept_sources"] == 1
+    assert rows(same) == rows(other) == rows(folder / "one")
+    zarr.open_array(folder / "labels/a.zarr/labels", mode="r+")[0] = 0
+    assert record(run(folder, "four", "--base", other, *words))["kept_sources"] == 0, "they have changed"
+    assert masksift("run", "--source", folder / "a.zarr", "--out", own, *words) == 2, "another run"
+
+
+def test_what_the_labels_say_of_themselves_goes_before_what_the_source_says(folder: Path) -> None:
+    def ignore() -> tuple[int, ...]:
+        overrides = Overrides(labels_from=str(folder / "labels"))
+        return open_source(str(folder / "a.zarr"), overrides, {}).ignore
+
+    assert ignore() == (255,)
+    zarr.open_group(folder / "labels/a.zarr", mode="r+").attrs["ignore"] = [0]
+    assert ignore() == (0,)
+
+
+def test_labels_that_are_not_there_or_do_not_fit_are_refused(folder: Path) -> None:
+    def opened(place: str = "labels", source: str = "a") -> None:
+        open_source(str(folder / f"{source}.zarr"), Overrides(labels_from=str(folder / place)), {})
+
+    with refuses(DataError, r"no Zarr group at .*/nowhere/a\.zarr; .* labels_from is to hold .*here for a\."):
+        opened("nowhere")
+    write_source(folder / "b.zarr", plain())
+    with refuses(DataError, r"no Zarr group at .*/labels/b\.zarr; .*here for b\."):
+        opened(source="b")
+    group = zarr.open_group(folder / "labels/a.zarr", mode="r+")
+    del group["labels"]
+    with refuses(DataError, r"labels/a\.zarr holds no array 'labels', and no other"):
+        opened()
+    group.create_array("labels", shape=(8, 8, 11), chunks=(1, 8, 11), dtype="uint8")
+    with refuses(DataError, r"8 images of 8 x 10, its labels in .*/labels/a\.zarr/labels 8 of 8 x 11; "):
+        opened()
+
+
+def test_evidence_knows_its_own_labels_alone(folder: Path) -> None:
+    data = plain()
+    with EvidenceWriter(str(folder / "e.zarr"), images=8, height=8, width=10, classes=4, ignore=255) as writer:
+        writer.write(data.predictions, data.labels)
+    with refuses(DataError, r"e\.zarr holds evidence in place of predictions, and labels_from is .*Leave labels_from"):
+        open_source(str(folder / "e.zarr"), Overrides(labels_from=str(folder / "labels")), {})

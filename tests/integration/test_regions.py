@@ -1,0 +1,140 @@
+"""Regions of whole runs: planted errors are found where they were planted, again from kept evidence, and once each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from masksift.engine.planning import plan
+from support.datasets import Data
+from support.sources import contents, masksift, rows, write_source
+
+HEIGHT, WIDTH = 20, 24
+LABELLED, IGNORED = (slice(4, 10), slice(3, 11)), (slice(8, 18), slice(13, 23))
+"""Of every second image: where a label is wrong; of the others: where nothing is labelled."""
+INNER = [9, 14, 17, 22]
+
+
+def planted(images: int = 6) -> Data:
+    """Halves of class 0 and 1, all predicted as such with 0.9; a rectangle that is class 2 by its label, or ignored."""
+    truth = np.zeros((images, HEIGHT, WIDTH), np.int64)
+    truth[:, :, WIDTH // 2 :] = 1
+    predictions = np.full((images, 3, HEIGHT, WIDTH), 0.05, np.float32)
+    np.put_along_axis(predictions, truth[:, None], np.float32(0.9), axis=1)
+    labels = truth.astype(np.uint8)
+    labels[0::2, *LABELLED] = 2
+    labels[1::2, *IGNORED] = 255
+    predictions[0::2, 2, -1] = 0.9  # a class that is predicted somewhere has a threshold that means something
+    predictions[0::2, 0:2, -1] = 0.05
+    labels[0::2, -1] = 2
+    return Data(predictions, labels, (255,))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_source(tmp_path_factory.mktemp("source") / "a.zarr", planted(), chunks=(1, 3, HEIGHT, WIDTH)).path
+
+
+@pytest.fixture(scope="module")
+def out(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("run") / "out"
+    assert masksift("run", "--source", source, "--out", place) == 0
+    return place
+
+
+def box(row: dict[str, Any], prefix: str = "") -> list[int]:
+    return [row[f"{prefix}{name}"] for name in ("y0", "x0", "y1", "x1")]
+
+
+def test_planted_errors_are_found_where_they_are(out: Path) -> None:
+    found = rows(out, "regions")
+    labels = [row for row in found if row["kind"] == "label"]
+    omissions = [row for row in found if row["kind"] == "omission"]
+    assert [row["index"] for row in labels] == [0, 2, 4]
+    assert [row["index"] for row in omissions] == [1, 3, 5]
+    assert all((row["given"], row["suggested"], row["area"], box(row)) == (2, 0, 48, [4, 3, 10, 11]) for row in labels)
+    assert all((row["given"], row["suggested"], box(row)) == (None, 1, INNER) for row in omissions)
+    assert [row["rank"] for row in found] == list(range(1, 7))
+    assert [row["evidence"] for row in found] == sorted((row["evidence"] for row in found), reverse=True)
+    assert labels[0]["evidence"] == pytest.approx(48 * 0.85, rel=1e-3)
+    assert labels[0]["mean_self_confidence"] == pytest.approx(0.05, rel=1e-3)
+    assert (labels[0]["centroid_y"], labels[0]["centroid_x"]) == (6.5, 6.5)
+
+
+def test_the_images_and_their_ranking_say_where_the_worst_region_is(out: Path) -> None:
+    evidence = {row["index"]: row["evidence"] for row in rows(out, "regions")}
+    for table in ("images", "ranking"):
+        for row in rows(out, table):
+            assert box(row, "region_") == ([4, 3, 10, 11] if row["index"] % 2 == 0 else INNER)
+            assert row["region_evidence"] == evidence[row["index"]]
+
+
+@pytest.mark.parametrize("words", [("--regions.min_area", "49"), ("--methods", "softmin,clc")])
+def test_small_regions_and_omissions_that_nobody_asked_for_are_left_out(
+    out: Path, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    again = tmp_path / "again"
+    assert masksift("score", out, "--out", again, *words) == 0
+    kinds = {row["kind"] for row in rows(again, "regions")}
+    assert kinds == ({"omission"} if "49" in words else {"label"})
+    without = [row["index"] for row in rows(again) if row["region_evidence"] is None]
+    assert without == ([0, 2, 4] if "49" in words else [1, 3, 5])
+
+
+def test_scored_again_they_are_the_same(out: Path, tmp_path: Path) -> None:
+    assert masksift("score", out, "--out", tmp_path / "again") == 0
+    assert rows(tmp_path / "again", "regions") == rows(out, "regions")
+
+
+@pytest.mark.parametrize("top", [1, 4])
+def test_so_many_are_listed_whatever_the_blocks(
+    source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: int
+) -> None:
+    for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
+        monkeypatch.setattr(plan, name, 1)
+    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+    place = tmp_path / "out"
+    assert masksift("run", "--source", source, "--out", place, "--regions.top", top) == 0
+    assert json.loads((place / "run.json").read_text())["blocks"] == 6
+    assert rows(place, "regions") == rows(out, "regions")[:top]
+
+
+def test_a_run_that_goes_on_lists_them_once(source: Path, out: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    assert masksift("run", "--source", source, "--out", place) == 0
+    before = contents(place / "regions")
+    (place / "run.json").unlink()
+    shutil.rmtree(place / "regions")
+    assert masksift("run", "--source", source, "--out", place) == 0
+    assert contents(place / "regions") == before
+    assert rows(place, "regions") == rows(out, "regions")
+
+
+def test_the_code_of_a_padded_image_is_of_its_own_size(source: Path, out: Path, tmp_path: Path) -> None:
+    data, sizes = planted(), np.full((6, 2), (HEIGHT, WIDTH))
+    padded = Data(
+        np.pad(data.predictions, ((0, 0), (0, 0), (0, 5), (0, 3)), constant_values=1 / 3),
+        np.pad(data.labels, ((0, 0), (0, 5), (0, 3)), constant_values=1), (255,),
+    )  # fmt: skip
+    place = write_source(tmp_path / "a.zarr", padded, chunks=(2, 3, 25, 27)).path
+    group = zarr.open_group(place)
+    for axis, name in enumerate(("height", "width")):
+        group.create_array(name, shape=(6,), dtype="int32", chunks=(6,))[:] = sizes[:, axis]
+    assert masksift("run", "--source", place, "--out", tmp_path / "out") == 0
+    assert rows(tmp_path / "out", "regions") == rows(out, "regions")
+    assert {(row["height"], row["width"]) for row in rows(out, "regions")} == {(HEIGHT, WIDTH)}
+
+
+def test_no_region_is_a_table_without_rows(tmp_path: Path) -> None:
+    data = planted(2)
+    right = data._replace(labels=data.predictions.argmax(axis=1).astype(np.uint8))
+    source = write_source(tmp_path / "a.zarr", right, chunks=(2, 3, HEIGHT, WIDTH)).path
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    assert rows(tmp_path / "out", "regions") == []
+    assert all(row["region_y0"] is None for row in rows(tmp_path / "out", "ranking"))

@@ -1,0 +1,182 @@
+"""Killed at any moment and started again, a run finishes with the same tables and redoes only unfinished blocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from support.run_processes import command, small, start, tables, wait_for_products
+
+IMAGES = 96
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small(tmp_path_factory.mktemp("source") / "street.zarr", images=IMAGES)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    out = tmp_path_factory.mktemp("out") / "undisturbed"
+    subprocess.run(command(source, out, "--executor.kind", "serial"), check=False, capture_output=True)
+    return tables(out)
+
+
+def again(words: list[str], out: Path) -> dict[str, pa.Table]:
+    """The same command once more, to its end: exit code 3, for one image is ignored as a whole."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    return tables(out)
+
+
+def reused(out: Path, stage: str) -> int:
+    record = json.loads((out / "run.json").read_text())
+    return next(part["reused_blocks"] for part in record["stages"] if part["name"] == stage)
+
+
+def test_a_client_killed_with_9_between_the_last_block_and_the_ranking_resumes(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = command(source, out, "--executor.workers", "2")
+    run = start(words)
+    wait_for_products(out, "condense", 1, run)
+    blocks = json.loads((out / "manifest/plan.json").read_text())["blocks"]
+    wait_for_products(out, "score", blocks, run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert not (out / "run.json").exists()
+    assert again(words, out) == undisturbed
+    assert reused(out, "score") == blocks
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("local", "condense"), ("local", "score"), ("serial", "score")])
+def test_a_client_killed_with_9_resumes(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, kind: str, stage: str
+) -> None:
+    out = tmp_path / "out"
+    words = command(source, out, "--executor.kind", kind, "--executor.workers", "2")
+    run = start(words)
+    wait_for_products(out, stage, 4, run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert not (out / "run.json").exists()
+    assert again(words, out) == undisturbed
+    assert reused(out, stage) >= 4
+
+
+@pytest.mark.parametrize("presses", [1, 20])
+def test_ctrl_c_stops_cleanly_with_5_and_says_how_to_go_on(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, presses: int
+) -> None:
+    out = tmp_path / "out"
+    words = command(source, out, "--executor.workers", "2")
+    run = start(words)
+    wait_for_products(out, "condense", 3, run)
+    for _ in range(presses):  # an impatient user presses on while the run is closing
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+            time.sleep(0.1)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 5
+    assert "interrupted; what is done is kept. The same command goes on from there." in said
+    assert "Traceback" not in said
+    assert again(words, out) == undisturbed
+    assert reused(out, "condense") >= 3
+
+
+@pytest.mark.parametrize("stage", ["condense", "score"])
+def test_a_worker_killed_with_9_changes_nothing(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, stage: str
+) -> None:
+    out = tmp_path / "out"
+    run = start(command(source, out, "--executor.workers", "2"))
+    wait_for_products(out, stage, 2, run)
+    workers = [p for p in psutil.Process(run.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    workers[0].kill()
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 3, said
+    assert tables(out) == undisturbed
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A scheduler and a worker as processes of their own: (address, scheduler)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **quiet
+    )  # type: ignore[call-overload]
+    worker = subprocess.Popen([*dask, "worker", address, "--nthreads", "1", "--no-dashboard"], **quiet)  # type: ignore[call-overload]
+    try:
+        yield address, scheduler
+    finally:
+        for process in (scheduler, worker):
+            for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def test_a_lost_scheduler_ends_the_run_with_5_and_another_one_finishes_it(
+    source: Path,
+    undisturbed: dict[str, pa.Table],
+    tmp_path: Path,
+    cluster: tuple[str, subprocess.Popen[bytes]],
+    address: str,
+) -> None:
+    out = tmp_path / "out"
+    where, scheduler = cluster
+    run = start(command(source, out, "--executor.kind", "dask", "--executor.address", where))
+    wait_for_products(out, "condense", 3, run)
+    scheduler.kill()
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 5, said
+    assert "was lost" in said
+    assert "Traceback" not in said
+    finishing = command(source, out, "--executor.kind", "dask", "--executor.address", address)
+    assert again(finishing, out) == undisturbed
+    assert reused(out, "condense") >= 3
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_the_first_one_is_unharmed(
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = start(command(source, out, "--executor.workers", "2"))
+    wait_for_products(out, "condense", 3, first)
+    os.kill(first.pid, signal.SIGSTOP)  # it lives, whatever it does
+    words = command(source, out, "--executor.kind", "serial")
+    second = subprocess.run(words, capture_output=True, text=True, check=False)
+    os.kill(first.pid, signal.SIGCONT)
+    assert second.returncode == 2
+    assert f"{out} is in use by another run (process {first.pid} on {socket.gethostname()})" in second.stderr
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 3, said
+    assert tables(out) == undisturbed
+
+
+def test_a_complete_run_is_left_alone(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = command(source, out, "--executor.kind", "serial")
+    again(words, out)
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "complete already" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == stamps

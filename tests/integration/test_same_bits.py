@@ -1,0 +1,115 @@
+"""Every result is reproducible to the bit: whatever the executor, the workers and the size of the blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import zarr
+
+import masksift
+from masksift.config.run import resolve
+from masksift.engine.planning import plan
+from masksift.run import run
+from masksift.runtime.progress import Reporter
+from support.datasets import dataset
+from support.run_processes import TABLES, small, tables, write
+
+
+def run_to(source: Path, out: Path, **executor: object) -> dict[str, pa.Table]:
+    config = resolve({"sources": [str(source)], "out": str(out), "executor": executor}, {})
+    run(config, Reporter("quiet"))
+    return tables(out)
+
+
+def assert_same(these: dict[str, pa.Table], those: dict[str, pa.Table]) -> None:
+    for name in TABLES:
+        assert these[name].equals(those[name]), name
+
+
+@pytest.fixture(scope="module", params=["uint8", "float16", "float32", "uint16"])
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small(tmp_path_factory.mktemp("source") / "street.zarr", dtype=request.param)
+
+
+@pytest.fixture(scope="module")
+def definition(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    """What one process answers with all images in one block."""
+    return run_to(source, tmp_path_factory.mktemp("out") / "serial", kind="serial")
+
+
+def test_any_block_size_gives_the_same_tables_and_masks(
+    source: Path, definition: dict[str, pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = {}
+    for blocks, least, chunk in [(1, 1, 1), (7, 20_000, 5_000), (3, 100_000, 1)]:
+        monkeypatch.setattr(plan, "BLOCKS", blocks)
+        monkeypatch.setattr(plan, "LEAST_BLOCK", least)
+        monkeypatch.setattr(plan, "CHUNK_BYTES", chunk)
+        out = tmp_path / f"{blocks}-{least}"
+        assert_same(run_to(source, out, kind="serial"), definition)
+        masks[blocks] = zarr.open_array(out / "evidence/street.zarr/issue_mask", mode="r")[:]
+    assert np.array_equal(masks[1], masks[7])
+    assert np.array_equal(masks[1], masks[3])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_embedded_cluster_gives_the_same_tables(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = small(tmp_path / "street.zarr")
+    definition = run_to(source, tmp_path / "serial", kind="serial")
+    monkeypatch.setattr(plan, "LEAST_BLOCK", 30_000)
+    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+    assert_same(run_to(source, tmp_path / "local", kind="local", workers=workers, memory="2 GiB"), definition)
+
+
+def test_a_cluster_at_an_address_gives_the_same_tables(
+    source: Path, definition: dict[str, pa.Table], tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "LEAST_BLOCK", 30_000)
+    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+    assert_same(run_to(source, tmp_path / "dask", kind="dask", address=address), definition)
+
+
+def test_a_notebook_gives_the_same_tables(source: Path, definition: dict[str, pa.Table]) -> None:
+    group = zarr.open_group(source, mode="r")
+    ids = [str(name) for name in group["image_id"][:]]
+    audit = masksift.audit(group["labels"], group["predictions"], ignore=255, image_ids=ids)
+    here = {
+        "images": audit.images, "ranking": audit.ranking, "regions": audit.regions,
+        "thresholds.parquet": audit.thresholds,
+        "class_pairs.parquet": audit.class_pairs, "class_quality.parquet": audit.class_quality,
+    }  # fmt: skip
+    for name in TABLES:
+        drop = [column for column in ("source",) if column in here[name].column_names]
+        assert here[name].drop_columns(drop).equals(definition[name].drop_columns(drop)), name
+        assert len(here[name]) > 0
+
+
+def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset(5, images=12, classes=4, height=20, width=25, dtype="float32")
+    source = write(tmp_path / "wide.zarr", data)
+    found = []
+    for blocks in (1, 6):
+        monkeypatch.setattr(plan, "LEAST_BLOCK", 1 + data.predictions.nbytes // blocks)
+        monkeypatch.setattr(plan, "BLOCKS", blocks)
+        out = tmp_path / f"out-{blocks}"
+        config = resolve(
+            {
+                "sources": [str(source)],
+                "out": str(out),
+                "evidence": {"dtype": "float32"},
+                "executor": {"kind": "serial"},
+            },
+            {},
+        )
+        run(config, Reporter("quiet"))
+        found.append(tables(out))
+    assert_same(*found)
+    audit = masksift.audit(data.labels, data.predictions, ignore=255, evidence_dtype="float32")
+    assert audit.images["softmin"].equals(found[0]["images"]["softmin"])

@@ -1,0 +1,208 @@
+"""What others have made - sources, files, names - may be refused or left out. It runs nothing, reads and writes nowhere
+else, and does nothing to a terminal."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numcodecs.pickles
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from PIL import EpsImagePlugin, Image
+
+import masksift as package
+from masksift.config.sections import StorageSection
+from masksift.core.errors import DataError, UsageError
+from masksift.engine.completed_run import open_complete
+from masksift.prepare.ingest.npy import header_of, read_array
+from masksift.prepare.ingest.raster import read_raster
+from masksift.storage.credentials import Endpoint, capture, refuse_password
+from masksift.storage.objects import Folder
+from masksift.storage.sources.naming import source_names
+from masksift.storage.sources.open import open_source
+from masksift.storage.sources.overrides import Overrides
+from masksift.storage.tables.sort import bounded
+from masksift.storage.zarr.stores import open_group
+from support.sources import Source, complaint, masksift, plain, refuses, typed, write_source
+
+
+class Program:
+    """What leaves a file behind when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+# ------------------------------------------------------------------------------------------------------ nothing is run
+
+
+PICKLED = {"id": "pickle", "protocol": 4}
+
+
+@pytest.mark.parametrize("metadata", [{"compressor": PICKLED}, {"compressor": None, "filters": [PICKLED]}])
+@pytest.mark.parametrize("array", ["predictions", "labels"])
+def test_numbers_that_are_said_to_be_pickled_are_refused(tmp_path: Path, array: str, metadata: dict[str, Any]) -> None:
+    source = _pickled(tmp_path, array, **metadata)
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 2
+    assert not (tmp_path / "trace").exists()
+
+
+def test_names_that_are_said_to_be_pickled_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _pickled(tmp_path, "image_id", compressor=PICKLED, filters=[{"id": "vlen-utf8"}])
+    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 5
+    assert not (tmp_path / "trace").exists()
+    monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True)
+    masksift("run", "--source", source, "--out", tmp_path / "allowed")
+    assert (tmp_path / "trace").exists(), "else this shows nothing"
+
+
+def _pickled(folder: Path, array: str, **metadata: Any) -> Source:
+    """A source whose first chunk leaves a trace when it is unpickled, as its metadata say it should be."""
+    data = plain()
+    source = write_source(folder / "a.zarr", data, zarr_format=2, ids=[str(i) for i in range(len(data.labels))])
+    about = source.path / array / ".zarray"
+    told = json.loads(about.read_text())
+    source.chunk(array, *(0 for _ in told["shape"])).write_bytes(pickle.dumps(Program(folder / "trace")))
+    about.write_text(json.dumps({**told, **metadata}))
+    return source
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_arrays_of_python_objects_are_refused(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"a{ending}"
+    values = np.array([Program(tmp_path / "trace")], dtype=object)
+    np.save(file, values, allow_pickle=True) if ending == ".npy" else np.savez(file, values)
+    for read in (header_of, read_array):
+        with refuses(DataError, r"a\.np[yz] cannot be read as an array \(.*(Python objects|Object arrays)"):
+            read(str(file), {})
+    assert not (tmp_path / "trace").exists()
+
+
+def test_postscript_that_is_called_a_png_starts_no_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object, **__: object) -> None:
+        pytest.fail("Ghostscript was started")
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    with refuses(DataError, r"a\.png cannot be read as an image"):
+        read_raster(str(tmp_path / "a.png"), {})
+
+
+def test_queries_reach_no_file_and_cannot_be_told_to(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    with bounded() as connection:
+        for query in (f"FROM '{secret}'", f"COPY (SELECT 1) TO '{tmp_path}/new'", "SET enable_external_access = true"):
+            with pytest.raises(Exception, match=r"(?i)disabled|cannot (be )?(change|enable)"):
+                connection.sql(query).fetchall()
+    assert not (tmp_path / "new").exists()
+
+
+# ----------------------------------------------------------------------------------- nothing is read or written beyond
+
+
+def test_evidence_names_no_place_but_its_own(tmp_path: Path) -> None:
+    data = plain()
+    n, classes, height, width = data.predictions.shape
+    for name in ("a.zarr", "other.zarr"):
+        with package.EvidenceWriter(
+            str(tmp_path / name), images=n, height=height, width=width, classes=classes, dtype="float32", ignore=255
+        ) as writer:
+            writer.write(data.predictions, data.labels, None if name == "a.zarr" else ["secret"] * n)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r+")
+    told: Any = group.attrs["masksift"]
+    elsewhere = {
+        **told["spec"]["labels"],
+        "url": str(tmp_path / "other.zarr/image_id"),
+        "shape": [n],
+        "dtype": "object",
+    }
+    told["spec"] |= {"image_id": elsewhere, "extent": [elsewhere, elsewhere], "url": "elsewhere"}
+    told["spec"]["labels"]["url"] = told["spec"]["predictions"]["url"] = str(tmp_path / "other.zarr/labels")
+    group.attrs["masksift"] = told
+    del group["image_id"]
+    spec = open_source(str(tmp_path / "a.zarr"), Overrides(), {})
+    assert spec.image_id is None
+    assert spec.extent == (None, None)
+    assert spec.members == ()
+    assert {spec.labels.url, spec.predictions.url} == {
+        str(tmp_path / f"a.zarr/{name}") for name in ("labels", "predictions")
+    }
+
+
+@pytest.mark.parametrize("url", ["s3://lake/dt=1/../../../x.zarr", "s3://lake/a/..", "s3://lake/dt=1/./x"])
+def test_the_name_of_a_source_leads_nowhere_else(url: str) -> None:
+    (name,) = source_names([url])
+    assert not {".", "..", ""} & set(name.split("/"))
+
+
+def test_a_part_of_a_path_is_not_taken_for_the_address_of_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "image=elsewhere").mkdir()
+    source = write_source(tmp_path / "image=elsewhere/a.zarr", plain())
+    assert masksift("run", "--source", source, "--out", tmp_path / "out", "--regions.min_area", "1") == 0
+    assert typed("export", "label-studio", tmp_path / "out", "--out", tmp_path / "tasks") == 0
+    tasks = json.loads((tmp_path / "tasks/tasks.json").read_text())
+    assert {task["data"]["image"].partition("?")[0] for task in tasks} == {"/data/local-files/"}
+
+
+# ----------------------------------------------------------------------------------------------------- nothing is told
+
+
+@pytest.mark.parametrize("place", ["https://me:secret@host/a.zarr", "sftp://me:secret@host/a.zarr"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    write_source(tmp_path / "a.zarr", plain())
+    for words in (("--source", place, "--out", tmp_path / "out"), ("--source", tmp_path / "a.zarr", "--out", place)):
+        assert masksift("run", *words) == 2
+        said = complaint(capsys)
+        assert "has a password in it; it would be stored with the results and printed" in said
+        assert "secret" not in said
+    for open_it in (lambda: Folder(place).read("a"), lambda: open_group(place, {})):
+        with refuses(UsageError, r"://\*\*\*@host"):
+            open_it()
+
+
+def test_nor_does_the_endpoint_have_one() -> None:
+    with refuses(UsageError, r"https://\*\*\*@minio:9000 has a password in it"):
+        capture(Endpoint(endpoint_url="https://me:secret@minio:9000"))
+
+
+@pytest.mark.parametrize("url", ["s3://lake/a:b@c/x.zarr", "a:b@c", "sftp://me@host/x", "https://host:9000/a@b", ""])
+def test_what_is_no_password_is_let_pass(url: str) -> None:
+    refuse_password(url)
+
+
+# ----------------------------------------------------------------------------------------------- nothing is done to it
+
+
+def test_no_name_moves_the_cursor_or_changes_a_colour(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data, odd = plain(), "\x1b[2Jgone\x07\u202e"
+    data.labels[1] = 77  # quarantined, with a reason
+    names = [f"{i}{odd}" for i in range(len(data.labels))]
+    for name in ("old", "new"):
+        write_source(tmp_path / f"{name}.zarr", data, ids=names if name == "old" else [*names[:-1], odd],
+                     attributes={"class_names": [f"{k}{odd}" for k in range(4)], "ignore": [255]})  # fmt: skip
+        assert (
+            masksift("run", "--source", tmp_path / f"{name}.zarr", "--out", tmp_path / name, "--regions.min_area", "1")
+            == 3
+        )
+    assert typed("top", tmp_path / "old") == 0
+    assert typed("top", tmp_path / "old", "--regions") == 0
+    assert typed("compare", tmp_path / "old", tmp_path / "new") == 0
+    assert typed("check", tmp_path / "new", "--max-quarantined", "0") == 6
+    assert typed("show", tmp_path / "new", f"nobody{odd}") == 2
+    said = "".join(capfd.readouterr())
+    assert r"\x1b[2Jgone\x07\u202e" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+    assert names[0] in pq.read_table(tmp_path / "old/images").column("image_id").to_pylist()
+    assert open_complete(str(tmp_path / "old"), StorageSection()).class_names[0] == f"0{odd}"

@@ -1,0 +1,239 @@
+"""Runs whose regions are awkward, what an export of them must hold, and the tools' own readers.
+
+The readers are other people's libraries, which want other versions of what masksift stands on: they live in an
+environment of their own (`make readers`), and a test that needs one skips where it is not.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from masksift.config.sections import StorageSection
+from masksift.engine.completed_run import open_complete
+from masksift.storage.objects import Folder
+from masksift.storage.tables.parquet import regions_schema, table_of, write_table
+from support.datasets import Array
+from support.sources import masksift, plain, rows, typed, write_array, write_source
+
+__all__ = [
+    "CLASSES",
+    "DATED",
+    "IDS",
+    "Known",
+    "Made",
+    "awkward",
+    "export",
+    "many_classes",
+    "of_classes",
+    "read",
+    "regions_of",
+    "unpacked",
+]
+
+CLASSES = ("<img src=x onerror=alert(1)>", 'ground & "地面"', "a:b", "background")
+IDS = ("../up/down", "ä ß.JPG", "A", "a", "con", ".hid", "x/y", "plain")
+HEIGHT, WIDTH = 8, 10
+PADDED = (6, 9)
+"""The own size of the last image of the first source."""
+DATED = "dt=2026-11-26/t"
+"""What the second source is called: a part of its path is a column of the tables."""
+READERS = Path(os.environ.get("MASKSIFT_READERS") or Path(__file__).parents[3] / ".venv-readers")
+
+
+@dataclass(frozen=True)
+class Known:
+    """One region as it was put into the table: ``mask`` (H, W) of its whole image; ``row``: all else."""
+
+    mask: Array
+    row: Mapping[str, Any]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """As every tool must have them."""
+        names = ("suggested_name", "given_name", "kind", "evidence", "rank", "mean_self_confidence",
+                 "mean_predicted_confidence")  # fmt: skip
+        own = ("suggested", "given", "reason", *names[3:])
+        return {name: self.row[key] for name, key in zip(own, names, strict=True)}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A complete run, and its regions by rank; ``labels`` and ``pictures`` by source, the latter None where it has
+    none."""
+
+    out: Path
+    regions: dict[int, Known]
+    labels: dict[str, Array]
+    pictures: dict[str, Array | None]
+    classes: tuple[str, ...]
+
+    def of_image(self, source: str, index: int) -> list[int]:
+        """The ranks of an image's regions."""
+        return [rank for rank, one in self.regions.items() if (one.row["source"], one.row["index"]) == (source, index)]
+
+    def first(self) -> list[tuple[str, int]]:
+        """The images in the order of their worst regions."""
+        return list(dict.fromkeys((one.row["source"], one.row["index"]) for one in self.regions.values()))
+
+
+# ------------------------------------------------------------------------------------------------------- the runs
+
+
+def awkward(folder: Path) -> Made:
+    """Two sources whose images share ids, one without pictures, one with an image that is padded; regions with holes,
+    of one pixel, at every edge, over the whole image, and an omission."""
+    data = plain(dtype="uint8")
+    pictures = np.random.default_rng(5).integers(0, 256, (*data.labels.shape, 3), np.uint8)
+    (folder / DATED).parent.mkdir()
+    for name, ids in (("s", IDS), (DATED, IDS[::-1])):
+        write_source(folder / f"{name}.zarr", data, ids=ids, attributes={"ignore": [255], "class_names": list(CLASSES)})
+    group = zarr.open_group(folder / "s.zarr", mode="a")
+    write_array(group, "images", pictures, "nyxc", "nyxc", (2, HEIGHT, WIDTH, 3), None)
+    for axis, name in enumerate(("height", "width")):
+        sizes = np.full(8, (HEIGHT, WIDTH)[axis])
+        sizes[7] = PADDED[axis]
+        group.create_array(name, shape=(8,), dtype="int32", chunks=(8,))[:] = sizes
+    words = ("--source", folder / "s.zarr", "--source", folder / f"{DATED}.zarr", "--max_quarantined", "100%")
+    assert masksift("run", *words, "--out", folder / "out") == 0
+    regions = regions_of(folder / "out", _shapes(), CLASSES)
+    return Made(
+        folder / "out", regions, dict.fromkeys(("s", DATED), data.labels), {"s": pictures, DATED: None}, CLASSES
+    )
+
+
+def _shapes() -> list[tuple[str, int, Array, int | None, int]]:
+    """(source, index, mask, given, suggested) of each region, that with most evidence first."""
+
+    def mask(*parts: tuple[Any, Any], size: tuple[int, int] = (HEIGHT, WIDTH)) -> Array:
+        plane = np.zeros(size, bool)
+        for part in parts:
+            plane[part] = True
+        return plane
+
+    ring = mask((slice(1, 6), slice(2, 7)))
+    ring[3, 4] = ring[2, 3] = False
+    everything = slice(None)
+    return [
+        ("s", 2, ring, 1, 0),
+        (DATED, 2, mask((0, 0)), 2, 3),
+        ("s", 0, mask((7, 9)), 0, 1),
+        ("s", 2, mask((everything, slice(0, 2))), 3, 2),
+        ("s", 7, mask((slice(4, 6), everything), size=PADDED), 0, 3),
+        ("s", 3, mask((everything, everything)), 1, 2),
+        ("s", 1, mask((everything, 9)), None, 1),
+        (DATED, 0, mask((0, everything), (1, 3)), 2, 0),
+        ("s", 4, mask((0, 1), (1, 2), (2, 1), (3, 0)), 0, 2),
+        ("s", 5, mask((slice(2, 4), 0)), 3, 0),
+        ("s", 6, mask((7, slice(2, 9))), 2, 1),
+    ]
+
+
+def regions_of(
+    out: Path, shapes: Sequence[tuple[str, int, Array, int | None, int]], classes: Sequence[str]
+) -> dict[int, Known]:
+    """Put regions into the table of a run, in place of its own."""
+    run = open_complete(str(out), StorageSection())
+    known = {}
+    for rank, (source, index, mask, given, suggested) in enumerate(shapes, 1):
+        ids = {row["index"]: row["image_id"] for row in rows(out) if row["source"] == source}
+        y, x = np.nonzero(mask)
+        row = {
+            "rank": rank, "image_id": ids[index], "source": source, "index": index,
+            "dt": "2026-11-26" if source == DATED else None,
+            "kind": "omission" if given is None else "label", "given": given, "suggested": suggested,
+            "given_name": None if given is None else classes[given], "suggested_name": classes[suggested],
+            "area": int(mask.sum()), "y0": int(y.min()), "x0": int(x.min()), "y1": int(y.max()) + 1,
+            "x1": int(x.max()) + 1, "centroid_y": float(y.mean()), "centroid_x": float(x.mean()),
+            "evidence": 100 / (rank + 2), "mean_self_confidence": None if given is None else 1 / (rank + 6),
+            "mean_predicted_confidence": 1 - 1 / (rank + 6), "height": mask.shape[0], "width": mask.shape[1],
+            "rle": counts_of(mask),
+        }  # fmt: skip
+        known[rank] = Known(mask, row)
+    table = table_of([dict(one.row) for one in known.values()], regions_schema(run.job.columns))
+    write_table(Folder(str(out)), "regions/part-000000.parquet", table, classes)
+    return known
+
+
+def counts_of(mask: Array) -> list[int]:
+    """COCO's counts, by its definition: pixels outside and inside in turn, column by column."""
+    flat = mask.ravel(order="F").tolist()
+    runs = [len(list(run)) for _, run in groupby(flat)]
+    return [0, *runs] if flat[0] else runs
+
+
+def many_classes(folder: Path, classes: int) -> Made:
+    """Two images of so many classes, all of which are given somewhere in the first, one a pixel; with pictures."""
+    side = 18
+    labels = np.zeros((2, side, side), np.uint16)
+    labels[0].reshape(-1)[:classes] = np.arange(classes)
+    labels[:, -1, -1] = 65535
+    predictions = np.zeros((2, classes, side, side), np.uint8)
+    predictions[:, 0] = 255
+    data = plain()._replace(predictions=predictions, labels=labels, ignore=(65535,))
+    write_source(folder / "s.zarr", data, chunks=(2, classes, side, side))
+    group = zarr.open_group(folder / "s.zarr", mode="a")
+    pictures = np.random.default_rng(1).integers(0, 256, (2, side, side, 3), np.uint8)
+    write_array(group, "images", pictures, "nyxc", "nyxc", (2, side, side, 3), None)
+    assert masksift("run", "--source", folder / "s.zarr", "--out", folder / "out", "--methods", "softmin,clc") == 0
+    names = tuple(f"class {k}" for k in range(classes))
+    mask = np.zeros((side, side), bool)
+    mask[3:5, 4:9] = True
+    shapes: list[tuple[str, int, Array, int | None, int]] = [
+        ("s", 0, mask, k - 1, k) for k in (classes - 1, 1, classes // 2)
+    ]
+    return Made(folder / "out", regions_of(folder / "out", shapes, names), {"s": labels}, {"s": pictures}, names)
+
+
+# ----------------------------------------------------------------------------------------------------- the command
+
+
+def export(form: str, run: Path, out: object, *more: object) -> int:
+    """The exit code of an export in this process."""
+    return typed("export", form, run, "--out", out, "--log-format", "quiet", *more)
+
+
+# ----------------------------------------------------------------------------------------------------- the readers
+
+
+def read(tool: str, *words: object, told: str = "") -> Any:
+    """What a tool's own library reads. Skips where it is not installed."""
+    python = READERS / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"the tools' own readers are not in {READERS}: `make readers` installs them")
+    script = Path(__file__).parent / "export" / "readers" / f"{tool}_reads.py"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [python, "-W", "ignore", script, *map(str, words)], input=told, capture_output=True, text=True, timeout=300,
+        env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def unpacked(told: Mapping[str, Any]) -> Array:
+    """A mask as a reader answers it."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(told["bits"]), np.uint8))
+    height, width = told["size"]
+    return bits[: height * width].reshape(height, width).astype(bool)
+
+
+def of_classes(made: Made, names: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """The attributes of all regions by rank, where the tool calls the classes so."""
+    told = {}
+    for rank, one in made.regions.items():
+        given = one.row["given"]
+        told[rank] = {**one.attributes, "suggested": names[one.row["suggested"]],
+                      "given": None if given is None else names[given]}  # fmt: skip
+    return told

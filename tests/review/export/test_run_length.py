@@ -1,0 +1,96 @@
+"""Run-length codes: what goes in comes out by the tools' own decoders' rules, whatever the mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco
+
+from masksift.review.export.coco import compressed
+from masksift.review.export.run_length import box_mask, brush, row_counts
+from review.export.helpers import counts_of
+from support.datasets import Array
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+masks = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))).filter(lambda mask: mask.any())
+
+
+def box_of(mask: Array) -> tuple[int, int, int, int]:
+    y, x = np.nonzero(mask)
+    return int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1
+
+
+def decoded(code: list[int]) -> Array:
+    """By the rules of Label Studio's decoder, bit by bit."""
+    bits = "".join(f"{byte:08b}" for byte in code)
+    place = 0
+
+    def number(size: int) -> int:
+        nonlocal place
+        place += size
+        return int(bits[place - size : place], 2)
+
+    total, word = number(32), number(5) + 1
+    sizes = [number(4) + 1 for _ in range(4)]
+    values: list[int] = []
+    while len(values) < total:
+        alike = number(1)
+        length = number(sizes[number(2)]) + 1
+        values += [number(word)] * length if alike else [number(word) for _ in range(length)]
+    assert len(values) == total
+    assert len(bits) - place < 8, "nothing but the rest of a byte is left"
+    return np.array(values)
+
+
+@given(masks)
+def test_the_box_of_a_region_holds_its_pixels(mask: Array) -> None:
+    y0, x0, y1, x1 = box_of(mask)
+    found = box_mask(np.array(counts_of(mask), np.int32), mask.shape[0], box_of(mask))
+    np.testing.assert_array_equal(found, mask[y0:y1, x0:x1])
+    assert found.flags.c_contiguous
+
+
+def test_a_region_of_a_very_large_image_takes_the_memory_of_its_box() -> None:
+    side = 40_000
+    start = 30_000 * side + 7
+    counts = np.array([start, 2, side - 2, 2, side * side - start - side - 2], np.int32)
+    np.testing.assert_array_equal(box_mask(counts, side, (7, 30_000, 9, 30_002)), np.ones((2, 2), bool))
+
+
+@given(masks)
+def test_counts_by_rows_begin_outside_and_add_up(mask: Array) -> None:
+    counts = row_counts(mask)
+    assert sum(counts) == mask.size
+    assert all(count > 0 for count in counts[1:])
+    np.testing.assert_array_equal(np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(mask.shape), mask)
+
+
+@given(masks)
+def test_coco_decodes_what_is_compressed(mask: Array) -> None:
+    code = compressed(np.array(counts_of(mask), np.int32), mask.shape)
+    np.testing.assert_array_equal(coco.decode(code).astype(bool), mask)
+
+
+@given(masks)
+def test_a_brush_code_is_the_mask_in_four_channels(mask: Array) -> None:
+    y0, x0, y1, x1 = box_of(mask)
+    values = decoded(brush(mask[y0:y1, x0:x1], (y0, x0), mask.shape)).reshape(*mask.shape, 4)
+    np.testing.assert_array_equal(values, np.repeat(mask[..., None] * 255, 4, axis=2))
+
+
+@pytest.mark.parametrize("size", [(1, 1 << 14), (300, 400), (1 << 14, 1), (1, (1 << 14) + 1), (2, 3 << 14)])
+def test_runs_longer_than_a_code_can_say_are_several(size: tuple[int, int]) -> None:
+    mask = np.ones(size, bool)
+    assert (decoded(brush(mask, (0, 0), size)) == 255).all()
+    one = np.zeros(size, bool)
+    one[-1, -1] = True
+    assert decoded(brush(one[-1:, -1:], (size[0] - 1, size[1] - 1), size)).tolist()[-5:] == [0, *[255] * 4]
+
+
+def test_an_image_with_more_values_than_a_code_can_count_has_none() -> None:
+    with pytest.raises(ValueError, match="32768 x 32768 pixels are more than a brush code can count"):
+        brush(np.ones((1, 1), bool), (0, 0), (1 << 15, 1 << 15))

@@ -1,0 +1,25 @@
+"""What a budget reaches: points from the first image to the last, few of them, each where they are few."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masksift.review.report.run_summary import POINTS, budgets
+from support.condensed import a_few
+
+
+@a_few
+@given(scored=st.integers(1, 1 << 40))
+def test_a_curve_goes_from_the_first_image_to_the_last(scored: int) -> None:
+    points = budgets(scored)
+    assert (points[0], points[-1]) == (1, scored)
+    assert (np.diff(points) > 0).all()
+    assert len(points) <= POINTS
+    if scored <= POINTS:
+        assert len(points) == scored
+
+
+def test_of_nothing_there_is_no_curve() -> None:
+    assert budgets(0).tolist() == []

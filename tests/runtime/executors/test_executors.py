@@ -1,0 +1,156 @@
+"""The executor's contract: two verbs; same items, same answer, whoever runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import jobs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masksift.core.errors import RunFailed, UsageError
+from masksift.runtime.executors import Executor, make_executor, memory_limit
+from masksift.runtime.executors.base import batches
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module", params=["serial", "local", "dask"])
+def executor(request: pytest.FixtureRequest, address: str) -> Iterator[Executor]:
+    kind = request.param
+    with make_executor(kind, workers=2, memory=2 * GIB, address=address if kind == "dask" else None) as made:
+        yield made
+
+
+@pytest.fixture
+def local() -> Iterator[Executor]:
+    with make_executor("local", workers=2, memory=2 * GIB) as made:
+        yield made
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100])
+def test_map_answers_every_item_once(executor: Executor, count: int) -> None:
+    assert sorted(executor.map(jobs.square, range(count), "square")) == [i * i for i in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 300])
+def test_reduce_merges_every_item_once(executor: Executor, count: int) -> None:
+    assert executor.reduce(jobs.square, range(count), jobs.add, "sum") == sum(i * i for i in range(count))
+
+
+def test_every_worker_is_known_with_its_memory_and_versions(executor: Executor) -> None:
+    workers = executor.workers()
+    assert len(workers) in (1, 2)
+    assert all(worker.memory in (2 * GIB, 3 * GIB) for worker in workers)
+    if len(workers) == 2:
+        assert all("masksift" in worker.versions for worker in workers)
+
+
+def test_a_task_that_raises_is_run_again(local: Executor, tmp_path: Path) -> None:
+    answers = local.map(partial(jobs.fails_at_first, str(tmp_path)), range(4), "hiccup")
+    assert sorted(answers) == [0, 1, 2, 3]
+    assert local.retries == 4
+
+
+def test_an_error_that_outlives_its_retries_is_raised(executor: Executor) -> None:
+    with pytest.raises(ValueError, match="item 0 is rotten"):
+        list(executor.map(jobs.always_fails, [0], "rotten"))
+
+
+def test_an_error_of_a_task_is_not_taken_for_a_lost_scheduler(executor: Executor) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        list(executor.map(jobs.runs_out_of_disk, [0], "full"))
+    with pytest.raises(OSError, match="No space left on device"):
+        executor.reduce(jobs.runs_out_of_disk, [0], jobs.add, "full")
+
+
+def test_a_worker_killed_with_9_loses_nothing(local: Executor, tmp_path: Path) -> None:
+    answers = local.map(partial(jobs.kills_its_worker_once, str(tmp_path)), range(8), "killed")
+    assert sorted(answers) == list(range(8))
+
+
+def test_a_task_that_kills_every_worker_ends_the_run_and_says_so(local: Executor) -> None:
+    with pytest.raises(RunFailed, match=r"killed every worker that ran it.*--executor.memory"):
+        list(local.map(jobs.kills_every_worker, [1], "poison"))
+
+
+def test_the_scheduler_holds_a_bounded_window(local: Executor, tmp_path: Path) -> None:
+    answers = local.map(partial(jobs.counts_itself, str(tmp_path)), range(1000), "window")
+    assert next(answers) in range(1000)
+    time.sleep(1)  # whoever is not stopped by the window goes on
+    assert len(list(tmp_path.iterdir())) < 20
+
+
+def test_leaving_a_map_early_cancels_what_runs(local: Executor, tmp_path: Path) -> None:
+    answers = local.map(partial(jobs.counts_itself, str(tmp_path)), range(1000), "left")
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    time.sleep(0.5)
+    before = len(list(tmp_path.iterdir()))
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) == before
+
+
+def test_no_scheduler_at_the_address_is_said(unused_port: int) -> None:
+    with (
+        pytest.raises(UsageError, match=rf"no scheduler at tcp://127.0.0.1:{unused_port} answered within 1 s"),
+        make_executor("dask", workers=1, memory=None, address=f"tcp://127.0.0.1:{unused_port}", timeout=1),
+    ):
+        pass
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_a_scheduler_that_dies_ends_the_run_and_says_so(unused_port: int) -> None:
+    dask = [sys.executable, "-m", "dask"]
+    found = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    where = f"tcp://127.0.0.1:{unused_port}"
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(unused_port), "--no-dashboard"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=found,
+    )  # fmt: skip
+    worker = subprocess.Popen(
+        [*dask, "worker", where, "--nthreads", "1", "--no-dashboard"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=found,
+    )  # fmt: skip
+    try:
+        with make_executor("dask", workers=1, memory=None, address=where, timeout=30) as executor:
+            answers = executor.map(jobs.slow_square, range(1000), "lost")
+            next(answers)
+            scheduler.kill()
+            with pytest.raises(RunFailed, match=r"connection to the scheduler tcp://127.0.0.1.* was lost"):
+                list(answers)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+
+
+def test_a_worker_has_an_even_share_of_the_machine_unless_told() -> None:
+    assert memory_limit("serial", workers=2, memory=None) is None
+    assert memory_limit("dask", workers=2, memory=None) is None
+    assert memory_limit("local", workers=2, memory=GIB) == GIB
+    whole = memory_limit("local", workers=1, memory=None)
+    assert whole is not None
+    assert memory_limit("local", workers=2, memory=None) == whole // 2
+
+
+@given(st.lists(st.integers(), max_size=50), st.integers(1, 60))
+def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
+    parts = list(batches(items, size))
+    assert [item for part in parts for item in part] == items
+    assert all(len(part) == size for part in parts[:-1])

@@ -1,0 +1,258 @@
+"""Condensing: K planes become three, of any dtype and any cut into slabs, as the reference has them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masksift.scoring.kernels.condense import Recipe, Slab, class_dtype, class_plane, condense_slab
+from reference import evidence as reference_evidence
+from reference.audit import lattice_bin
+from support import datasets as drawn
+from support.condensed import a_few, recipe_of
+
+Array = drawn.Array
+FLOATS = ("float16", "float32", "float64")
+
+
+def condense(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int, ...] = (), y0: int = 0, x0: int = 0) -> Slab:
+    """One slab that is good: predictions (K, h, w), labels as they are given (h, w)."""
+    plane, bad = class_plane(labels, recipe.classes, ignore)
+    assert bad is None
+    slab = condense_slab(p, plane, recipe, y0, x0)
+    assert isinstance(slab, Slab), slab
+    return slab
+
+
+def same(one: Slab, other: Slab) -> None:
+    for name in vars(one):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        assert mine.dtype == theirs.dtype, name
+        np.testing.assert_array_equal(mine, theirs, err_msg=name)
+
+
+def as_the_reference(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int, ...]) -> None:
+    """All of a slab is what plain loops say of the same image: to the bit."""
+    asked = "float32" if recipe.evidence.dtype == "float32" else "auto"
+    scale = recipe.scale if p.dtype.kind == "u" else None
+    storage = reference_evidence.storage_of(p.dtype, scale, recipe.kind, asked)
+    wanted = reference_evidence.condense(p, labels, ignore, recipe.kind, storage, recipe.sum_tolerance)
+    assert wanted.status in ("ok", "all_ignored")
+    slab = condense(p, labels, recipe, ignore)
+    codes = recipe.evidence.codes
+    np.testing.assert_array_equal(slab.self_confidence, codes(wanted.stored[0]))
+    np.testing.assert_array_equal(slab.predicted_class, wanted.stored[1])
+    np.testing.assert_array_equal(slab.predicted_confidence, codes(wanted.stored[2]))
+    own, every = np.zeros((2, recipe.classes, 256), np.int64)
+    assert wanted.p is not None
+    for y, x in wanted.pixels():
+        if y % recipe.lattice == 0 and x % recipe.lattice == 0:
+            for k, value in enumerate(wanted.p[:, y, x].tolist()):
+                every[k, lattice_bin(value)] += 1
+                own[k, lattice_bin(value)] += wanted.label[y][x] == k
+    np.testing.assert_array_equal(slab.lattice_own, own)
+    np.testing.assert_array_equal(slab.lattice_every, every)
+
+
+def one_image(classes: int, height: int, width: int, dtype: str, seed: int = 0) -> tuple[Array, Array, tuple[int, ...]]:
+    """Predictions (K, H, W), labels (H, W) with -1 = no label."""
+    data = drawn.dataset(seed, images=1, classes=classes, height=height, width=width, dtype=dtype, ignore=-1)
+    return data.predictions[0], data.labels[0], data.ignore
+
+
+# ------------------------------------------------------------------------------------ against the reference
+
+
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+@a_few
+@given(data=st.data(), lattice=st.integers(1, 5))
+def test_any_image_of_any_dtype(dtype: str, data: st.DataObject, lattice: int) -> None:
+    images = data.draw(drawn.any_data(dtypes=[dtype]))
+    evidence = data.draw(st.sampled_from(["auto", "float32"]))
+    recipe = recipe_of(images.predictions.shape[1], dtype, lattice=lattice, evidence=evidence)
+    for p, labels in zip(images.predictions, images.labels, strict=True):
+        as_the_reference(p, labels, recipe, images.ignore)
+
+
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+@pytest.mark.parametrize("classes", [2, 19, 254, 255, 257, 258, 300])
+def test_any_number_of_classes(classes: int, dtype: str) -> None:
+    p, labels, ignore = one_image(classes, 5, 6, dtype)
+    as_the_reference(p, labels, recipe_of(classes, dtype, lattice=2), ignore)
+
+
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+def test_an_image_of_several_tiles(dtype: str) -> None:
+    p, labels, ignore = one_image(60, 41, 53, dtype)  # a tile is 160 KiB, or 256 pixels
+    as_the_reference(p, labels, recipe_of(60, dtype, lattice=3), ignore)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("uint8", 0.01), ("uint8", 1 / 16), ("uint16", 1e-4), ("uint16", 1 / 333)]
+)
+def test_integers_of_another_scale(dtype: str, scale: float) -> None:
+    rng = np.random.default_rng(3)
+    p = np.rint(rng.dirichlet([0.3] * 3, size=(8, 9)) / scale).astype(dtype)
+    p[0, 0] = [round(1 / scale), 0, 0]
+    p[0, 1] = [0, 0, int(1.001 / scale)]  # above 1 by no more than the tolerance
+    labels = rng.integers(0, 3, (8, 9))
+    as_the_reference(np.moveaxis(p, -1, 0), labels, recipe_of(3, dtype, scale=scale), ())
+
+
+def test_integers_above_1_are_kept_as_1() -> None:
+    p = np.array([[[10_005]], [[0]]], np.uint16)
+    slab = condense(p, np.array([[0]]), recipe_of(2, "uint16", scale=1e-4))
+    assert slab.self_confidence.tolist() == slab.predicted_confidence.tolist() == [[10_000]]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("classes", [2, 5, 19, 255, 300])
+def test_logits_are_softmaxed_first(classes: int, dtype: str) -> None:
+    """The package has its own exp: confidences within 1e-5, the same class unless two are that near."""
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(0, 5, (classes, 8, 9)).astype(dtype)
+    labels = rng.integers(-1, classes, (8, 9))
+    recipe = recipe_of(classes, dtype, kind="logits", evidence="float32", lattice=3)
+    storage = reference_evidence.storage_of(np.dtype(dtype), None, "logits", "float32")
+    wanted = reference_evidence.condense(logits, labels, (-1,), "logits", storage, 0.02)
+    slab = condense(logits, labels, recipe, (-1,))
+    values = recipe.evidence.values
+    np.testing.assert_allclose(values(slab.self_confidence), wanted.s, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(values(slab.predicted_confidence), wanted.m, rtol=0, atol=1e-5)
+    assert wanted.p is not None
+    second, first = np.sort(wanted.p, axis=0)[-2:]
+    assert ((slab.predicted_class == np.array(wanted.a)) | (first - second < 1e-5)).all()
+    assert slab.lattice_every.sum() == classes * (labels[::3, ::3] >= 0).sum()
+    assert slab.lattice_own.sum() == (labels[::3, ::3] >= 0).sum()
+
+
+# -------------------------------------------------------------------------------------------- slabs, layout
+
+
+def cut(draw: st.DrawFn, length: int) -> list[slice]:
+    edges = sorted({0, length, *draw(st.lists(st.integers(1, length), max_size=3))})
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+@st.composite
+def cuts(draw: st.DrawFn, height: int, width: int) -> list[tuple[slice, slice]]:
+    """A partition of an image into windows: rows and columns cut anywhere."""
+    return [(rows, columns) for rows in cut(draw, height) for columns in cut(draw, width)]
+
+
+def assembled(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int, ...], windows: list[Any]) -> Slab:
+    whole: dict[str, Array] = {}
+    counts: dict[str, Array] = {}
+    for rows, columns in windows:
+        slab = condense(p[:, rows, columns], labels[rows, columns], recipe, ignore, rows.start, columns.start)
+        for name in ("self_confidence", "predicted_class", "predicted_confidence"):
+            plane = getattr(slab, name)
+            whole.setdefault(name, np.zeros(labels.shape, plane.dtype))[rows, columns] = plane
+        for name in ("lattice_own", "lattice_every"):
+            counts[name] = counts.get(name, 0) + getattr(slab, name)
+    return Slab(**whole, **counts)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes"), [("uint8", 5), ("uint16", 3), ("float16", 7), ("float32", 40), ("float64", 2)]
+)
+@a_few
+@given(windows=cuts(23, 37), lattice=st.integers(1, 7))
+def test_any_slabs_make_the_whole(dtype: str, classes: int, windows: list[Any], lattice: int) -> None:
+    p, labels, ignore = one_image(classes, 23, 37, dtype)
+    recipe = recipe_of(classes, dtype, lattice=lattice)
+    same(assembled(p, labels, recipe, ignore, windows), condense(p, labels, recipe, ignore))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_any_slabs_of_logits_make_the_whole(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    p, labels = rng.normal(0, 4, (3, 150, 500)).astype(dtype), rng.integers(0, 3, (150, 500))  # more than one strip
+    recipe = recipe_of(3, dtype, kind="logits", evidence="float32", lattice=3)
+    windows = [
+        (rows, columns) for rows in (slice(0, 67), slice(67, 150)) for columns in (slice(0, 131), slice(131, 500))
+    ]
+    same(assembled(p, labels, recipe, (), windows), condense(p, labels, recipe))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [(dtype, "probabilities") for dtype in drawn.DTYPES] + [(dtype, "logits") for dtype in FLOATS],
+)
+def test_layout_and_byte_order_do_not_matter(dtype: str, kind: str) -> None:
+    p, labels, ignore = one_image(6, 13, 17, dtype)
+    recipe = recipe_of(6, dtype, kind=kind)
+    wanted = condense(p, labels, recipe, ignore)
+    channel_last = np.ascontiguousarray(np.moveaxis(p, 0, -1))
+    strided = np.repeat(np.repeat(p, 2, axis=1), 2, axis=2)[:, ::2, ::2]
+    swapped = p.astype(p.dtype.newbyteorder(">"))
+    for other in (np.moveaxis(channel_last, -1, 0), np.asfortranarray(p), strided, swapped):
+        same(condense(other, labels, recipe, ignore), wanted)
+
+
+# ---------------------------------------------------------------------------------------------------- edges
+
+
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+def test_ties_go_to_the_lowest_class(dtype: str) -> None:
+    one = 1 if dtype in FLOATS else np.iinfo(dtype).max
+    p = np.array([[0, 0.4, 0.4, 0.2], [0.5, 0, 0, 0.5], [0.25] * 4])
+    p = (p * one).astype(dtype).T.reshape(4, 1, 3)
+    slab = condense(p, np.array([[2, 3, 3]]), recipe_of(4, dtype))
+    assert slab.predicted_class.tolist() == [[1, 0, 0]]
+    np.testing.assert_array_equal(slab.self_confidence, slab.predicted_confidence)
+
+
+def test_ignored_pixels_keep_a_and_m_and_no_s() -> None:
+    p = np.array([[0.25, 0.75], [0.75, 0.25]], np.float16).reshape(2, 1, 2)
+    slab = condense(p, np.array([[255, 0]]), recipe_of(2, "float16", lattice=1), ignore=(255,))
+    values = recipe_of(2, "float16").evidence.values
+    assert values(slab.self_confidence).tolist() == [[0.0, 0.75]]
+    assert values(slab.predicted_confidence).tolist() == [[0.75, 0.75]]
+    assert slab.predicted_class.tolist() == [[1, 0]]
+    assert (slab.lattice_own.sum(), slab.lattice_every.sum()) == (1, 2), "the second pixel alone, once a class"
+
+
+@pytest.mark.parametrize("evidence", ["auto", "float32"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_little_outside_is_clipped(dtype: str, evidence: str) -> None:
+    p = np.array([[1.0009, -0.0009], [-0.0, 1.0], [-0.0009, 1.0009]]).T.astype(dtype)[:, None, :]
+    recipe = recipe_of(2, dtype, lattice=1, evidence=evidence)
+    slab = condense(p, np.array([[0, 0, 0]]), recipe)
+    assert recipe.evidence.values(slab.self_confidence).tolist() == [[1.0, 0.0, 0.0]]
+    assert slab.self_confidence.tolist()[0][1:] == [0, 0], "no sign is left of -0.0 and -0.0009"
+    assert recipe.evidence.values(slab.predicted_confidence).tolist() == [[1.0, 1.0, 1.0]]
+    assert slab.predicted_class.tolist() == [[0, 1, 1]]
+    assert slab.lattice_every[:, [0, 255]].tolist() == [[2, 1], [1, 2]]
+
+
+def test_the_predicted_class_is_found_before_rounding() -> None:
+    p = np.array([0.25, 0.37499, 0.37501], np.float32).reshape(3, 1, 1)
+    slab = condense(p, np.array([[1]]), recipe_of(3, "float32"))
+    assert slab.predicted_class.tolist() == [[2]]
+    assert slab.self_confidence.tolist() == slab.predicted_confidence.tolist() == [[0x3600]], "0.375 both"
+
+
+# ----------------------------------------------------------------------------------------------- class planes
+
+
+@pytest.mark.parametrize("classes", [2, 254, 255, 256, 300])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("ignore", [(), (255,), (-1,), (0, 1, 253, 254, 255, 256, 299), (65_535,)])
+def test_class_plane(dtype: str, order: str, classes: int, ignore: tuple[int, ...]) -> None:
+    span = np.iinfo(dtype)
+    edges = {-1, 0, 1, 2, *range(252, 258), 299, 300, 65_534, 65_535, 2**31, 2**53 + 1, span.min, span.max}
+    values = [value for value in sorted(edges) if span.min <= value <= span.max]
+    plane, bad = class_plane(np.array([values], np.dtype(dtype).newbyteorder(order)), classes, ignore)
+    most = 255 if classes <= 254 else 65_535
+    assert plane.dtype == class_dtype(classes) == (np.uint8 if classes <= 254 else np.uint16)
+    wanted = [most if v in ignore else v if 0 <= v < classes else most - 1 for v in values]
+    assert plane.tolist() == [wanted], "ignored before all, even what is a class number"
+    wrong = [number == most - 1 for number in wanted]
+    assert (None if bad is None else bad.tolist()) == ([wrong] if any(wrong) else None)

@@ -1,0 +1,303 @@
+"""Regions of one image: what they are, against scipy and the reference, in any room, and as COCO's code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import astuple
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+from scipy import ndimage
+
+from masksift.scoring.kernels import regions
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.regions import Omissions, Regions, find_regions
+from reference import audit as reference
+
+ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding("float16"), Encoding("float32"))
+BYTES = ENCODINGS[0]
+ROOMS = (1, 12, 25, 40, 1 << 16)
+Plane = NDArray[np.unsignedinteger]
+
+some = settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+def decoded(found: Regions, i: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask (H, W) that a region's run-length code is of, by the definition of the code."""
+    counts = found.rle[i]
+    inside = np.arange(len(counts)) % 2 == 1
+    flat = np.repeat(inside, counts)
+    return np.pad(flat, (0, shape[0] * shape[1] - len(flat))).reshape(shape[::-1]).T
+
+
+def same(one: Regions, other: Regions) -> None:
+    """The same bits."""
+    for ours, theirs in zip(astuple(one), astuple(other), strict=True):
+        assert len(ours) == len(theirs)
+        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(ours, theirs, strict=True))
+
+
+class Drawn:
+    """An image of few classes, so that its regions are large; a share of it is flagged, another ignored."""
+
+    def __init__(self, draw: Callable[[Any], Any], encoding: Encoding, classes: int = 3) -> None:
+        shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 8)))
+        self.encoding, self.classes = encoding, classes
+        dtype = np.uint8 if classes <= 254 else np.uint16
+        few = st.sampled_from(sorted({0, classes // 2, classes - 1}))
+        self.labels = draw(hnp.arrays(dtype, shape, elements=few))
+        ignored = draw(hnp.arrays(bool, shape))
+        ignored |= np.arange(shape[1]) < draw(st.integers(0, shape[1]))
+        self.labels[ignored] = np.iinfo(dtype).max
+        self.predicted = draw(hnp.arrays(dtype, shape, elements=few))
+        code = st.integers(0, encoding.top)
+        if encoding.dtype == "float32":  # in whole units: others are rounded to them
+            code = st.integers(0, 1 << 12).map(lambda n: int(np.float32(n / (1 << 12)).view(np.uint32)))
+        self.own, self.confident = (draw(hnp.arrays(encoding.codes_dtype, shape, elements=code)) for _ in range(2))
+        self.mask = (draw(hnp.arrays(bool, shape)) & (self.labels != self.predicted) & ~ignored).astype(np.uint8)
+
+    def find(self, **options: Any) -> Regions:
+        return find_regions(
+            self.labels, self.predicted, self.own, self.confident, self.mask, self.encoding, self.classes, **options
+        )
+
+    def values(self, plane: Plane) -> list[list[float]]:
+        return self.encoding.values(plane).tolist()
+
+
+@some
+@given(data=st.data(), encoding=st.sampled_from(ENCODINGS), classes=st.sampled_from([1, 2, 3, 15, 16, 254, 255, 300]))
+def test_regions_of_flagged_pixels_are_those_of_the_reference(
+    data: st.DataObject, encoding: Encoding, classes: int
+) -> None:
+    image = Drawn(data.draw, encoding, classes)
+    found = image.find()
+    wanted = reference.regions(
+        image.mask.tolist(), image.labels.tolist(), image.predicted.tolist(), image.values(image.own),
+        image.values(image.confident),
+    )  # fmt: skip
+    assert found.box[:, :2].tolist() == sorted(found.box[:, :2].tolist())
+    got = [
+        (*map(int, (found.given[i], found.suggested[i], found.area[i])), tuple(found.box[i].tolist()),
+         *found.centroid[i].tolist())
+        for i in range(len(found))
+    ]  # fmt: skip
+    told = [(r.given, r.suggested, r.area, r.bbox, *r.centroid) for r in wanted]
+    assert sorted(got) == sorted(told)
+    for i in range(len(found)):
+        where = decoded(found, i, image.labels.shape)
+        s, m = (encoding.values(plane[where]) for plane in (image.own, image.confident))
+        assert found.evidence[i] == pytest.approx(max(0.0, math.fsum(m - s)), rel=1e-12, abs=1e-12)
+        assert found.self_confidence[i] == pytest.approx(math.fsum(s) / s.size, rel=1e-12, abs=1e-12)
+        assert found.predicted_confidence[i] == pytest.approx(math.fsum(m) / m.size, rel=1e-12, abs=1e-12)
+
+
+@some
+@given(data=st.data(), encoding=st.sampled_from(ENCODINGS))
+def test_every_region_is_a_component_that_scipy_finds(data: st.DataObject, encoding: Encoding) -> None:
+    image = Drawn(data.draw, encoding)
+    found, shape = image.find(), image.labels.shape
+    pairs = np.where(image.mask, image.labels.astype(int) * 3 + image.predicted, -1)
+    wanted = set()
+    for pair in np.unique(pairs[pairs >= 0]):
+        numbers, count = ndimage.label(pairs == pair, structure=np.ones((3, 3)))
+        wanted |= {(numbers == number).tobytes() for number in range(1, count + 1)}
+    got = [decoded(found, i, shape) for i in range(len(found))]
+    assert {mask.tobytes() for mask in got} == wanted
+    assert len(got) == len(wanted)
+
+
+def omissions(data: st.DataObject, image: Drawn) -> Omissions:
+    top = image.encoding.top
+    confident = data.draw(st.lists(st.integers(0, top + 1), min_size=image.classes, max_size=image.classes))
+    expected = data.draw(st.lists(st.floats(0, 1), min_size=image.classes, max_size=image.classes))
+    return Omissions.of(image.encoding, np.array(confident), np.array(expected))
+
+
+@some
+@given(data=st.data(), encoding=st.sampled_from(ENCODINGS))
+def test_regions_of_ignored_pixels_are_confident_deep_and_weighed(data: st.DataObject, encoding: Encoding) -> None:
+    image = Drawn(data.draw, encoding)
+    suspicious = omissions(data, image)
+    found, shape = image.find(omissions=suspicious), image.labels.shape
+    around = np.pad(image.labels == 255, 1, constant_values=True)
+    deep = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).all(axis=(2, 3))
+    member = deep & (image.confident >= suspicious.confident[image.predicted])
+    wanted = {frozenset(pixels) for pixels in reference.components(image.predicted.tolist(), member.tolist())}
+    got = {i: decoded(found, i, shape) for i in range(len(found)) if found.given[i] == image.classes}
+    assert {frozenset(zip(*(axis.tolist() for axis in mask.nonzero()), strict=True)) for mask in got.values()} == wanted
+    for i, mask in got.items():
+        m, share = encoding.values(image.confident[mask]), Fraction(suspicious.expected[found.suggested[i]])
+        beyond = sum((max(Fraction(0), Fraction(value) - share) for value in m.tolist()), Fraction(0))
+        assert found.evidence[i] == pytest.approx(float(beyond), rel=1e-9, abs=1e-9)
+        assert found.predicted_confidence[i] == pytest.approx(math.fsum(m) / m.size, rel=1e-12, abs=1e-12)
+    flagged = {i for i in range(len(found)) if i not in got}
+    assert len(flagged) == len(image.find()), "what is flagged is found all the same"
+
+
+@some
+@given(data=st.data(), encoding=st.sampled_from(ENCODINGS), room=st.sampled_from(ROOMS), least_area=st.integers(1, 12))
+def test_any_room_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, encoding: Encoding, room: int, least_area: int
+) -> None:
+    image = Drawn(data.draw, encoding)
+    suspicious = omissions(data, image)
+    monkeypatch.setattr(regions, "ROOM", 1 << 16)
+    whole = image.find(omissions=suspicious, least_area=least_area)
+    every = image.find(omissions=suspicious)
+    monkeypatch.setattr(regions, "ROOM", room)
+    same(image.find(omissions=suspicious, least_area=least_area), whole)
+    assert whole.area.tolist() == [area for area in every.area.tolist() if area >= least_area]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, in numpy 2
+@some
+@given(data=st.data(), room=st.sampled_from(ROOMS))
+def test_pycocotools_reads_the_run_length_code(monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int) -> None:
+    monkeypatch.setattr(regions, "ROOM", room)
+    image = Drawn(data.draw, BYTES)
+    found, (height, width) = image.find(), image.labels.shape
+    for i in range(len(found)):
+        code = coco.frPyObjects({"size": [height, width], "counts": found.rle[i].tolist()}, height, width)
+        where = decoded(found, i, (height, width))
+        assert np.array_equal(coco.decode(code), where)
+        assert coco.encode(np.asfortranarray(where.astype(np.uint8))) == code, "no other code says the same"
+        left, top, wide, high = (int(number) for number in coco.toBbox(code))
+        assert [top, left, top + high, left + wide] == found.box[i].tolist()
+        assert coco.area(code) == found.area[i]
+
+
+@pytest.mark.parametrize("room", [1, 100, 300, 1000])
+def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    rng = np.random.default_rng(0)
+    shape = (150, 83)
+    labels = (ndimage.gaussian_filter(rng.random(shape), 2) > 0.5).astype(np.uint8)
+    labels[:, :30] = 255
+    mask = ((rng.random(shape) < 0.6) & (labels < 3)).astype(np.uint8)
+    predicted = np.where(labels < 3, 2 - labels, 1).astype(np.uint8)
+    codes = rng.integers(0, 256, (2, *shape)).astype(np.uint8)
+    suspicious = Omissions.of(BYTES, np.full(3, 100), np.full(3, 0.25))
+
+    def find() -> Regions:
+        return find_regions(
+            labels, predicted, *codes, mask, BYTES, 3, least_area=4, omissions=suspicious
+        )  # fmt: skip
+
+    whole = find()
+    monkeypatch.setattr(regions, "ROOM", room)
+    same(find(), whole)
+    spanning = whole.box[:, 2] - whole.box[:, 0]
+    assert len(whole) > 20
+    assert spanning.max() > 64
+    assert {0, 1, 3} == set(whole.given.tolist())
+
+
+def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
+    """The regions of a drawing whose signs are flagged pixels of class 0, predicted as 1."""
+    mask = np.array([[sign == "#" for sign in row] for row in drawing])
+    zeros = np.zeros(mask.shape, np.uint8)
+    found = find_regions(zeros, zeros + np.uint8(1), zeros, zeros + np.uint8(255), mask.astype(np.uint8), BYTES, 2)
+    return found, mask
+
+
+@pytest.mark.parametrize("room", [1, 1 << 16])
+@pytest.mark.parametrize(
+    ("drawing", "count"),
+    [
+        (["#...#", "#...#", "#####"], 1),  # two arms that meet at the bottom
+        (["#####", "#...#", "#.#.#", "#...#", "#####"], 2),  # a ring around a dot
+        (["#.#.#", ".#.#.", "#.#.#"], 1),  # all corners
+        (["#.#.#.#", "#.#.#.#", "###.###", "......#", "#######"], 2),
+        (["#", "#", ".", "#"], 2),
+        (["#..", "...", "..#"], 2),
+        (["##", "##"], 1),  # every column goes on in the next
+        (["..", ".."], 0),
+    ],
+)
+def test_shapes_that_go_on_when_the_room_is_full(
+    monkeypatch: pytest.MonkeyPatch, drawing: list[str], count: int, room: int
+) -> None:  # fmt: skip
+    monkeypatch.setattr(regions, "ROOM", room)
+    found, mask = flagged(drawing)
+    assert len(found) == count
+    assert found.area.sum() == found.evidence.sum() == mask.sum()
+    whole = np.zeros(mask.shape, int)
+    for i in range(count):
+        whole += decoded(found, i, mask.shape)
+    assert np.array_equal(whole, mask)
+
+
+def test_a_code_by_hand() -> None:
+    found, _ = flagged(["#..", "##.", ".#."])
+    assert [code.tolist() for code in found.rle] == [[0, 2, 2, 2, 3]]
+    found, _ = flagged(["###", "###"])
+    assert [code.tolist() for code in found.rle] == [[0, 6]], "one run, from column to column"
+
+
+def test_regions_of_one_box_are_ordered_by_their_first_pixels() -> None:
+    mask = np.ones((2, 2), np.uint8)
+    labels, predicted = np.array([[0, 0], [0, 0]], np.uint8), np.array([[2, 1], [1, 2]], np.uint8)
+    zeros = np.zeros((2, 2), np.uint8)
+    found = find_regions(labels, predicted, zeros, zeros, mask, BYTES, 3)
+    assert found.suggested.tolist() == [2, 1]
+    assert found.box.tolist() == [[0, 0, 2, 2]] * 2
+
+
+def test_a_border_two_pixels_wide_hides_nothing() -> None:
+    labels, zeros = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.uint8)
+    confident, suspicious = np.full((6, 6), 204, np.uint8), Omissions.of(BYTES, np.full(2, 200), np.full(2, 0.2))
+    labels[:, 2:4] = 255
+    assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2, omissions=suspicious))
+    labels[:, 2:5] = 255
+    found = find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2, omissions=suspicious)
+    assert found.box.tolist() == [[0, 3, 6, 4]]
+    assert found.given.tolist() == [2], "no class is given"
+    assert found.evidence.tolist() == pytest.approx([6 * (0.8 - 0.2)])
+    assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2)), "only where they are asked for"
+
+
+def test_what_is_always_left_out_is_no_evidence() -> None:
+    labels, zeros = np.full((3, 4), 255, np.uint8), np.zeros((3, 4), np.uint8)
+    suspicious = Omissions.of(BYTES, np.array([1]), np.array([1.0]))
+    found = find_regions(labels, zeros, zeros, np.full((3, 4), 255, np.uint8), zeros, BYTES, 1, omissions=suspicious)
+    assert (found.area.tolist(), found.evidence.tolist()) == ([12], [0.0])
+
+
+@some
+@given(data=st.data(), room=st.sampled_from(ROOMS), rows=st.integers(0, 4), columns=st.integers(0, 4))
+def test_padding_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int, rows: int, columns: int
+) -> None:
+    monkeypatch.setattr(regions, "ROOM", room)
+    image = Drawn(data.draw, BYTES)
+    suspicious, size = omissions(data, image), image.labels.shape
+    alone = image.find(omissions=suspicious)
+    around = ((0, rows), (0, columns))
+    image.labels = np.pad(image.labels, around, constant_values=255)
+    for name in ("predicted", "own", "confident", "mask"):
+        setattr(image, name, np.pad(getattr(image, name), around))
+    same(image.find(omissions=suspicious, size=size), alone)
+
+
+def test_sums_beyond_the_exact_whole_numbers_of_a_float64_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^22 times nearly 2^32 units, and one unit more: no float64 holds the sum, and the room changes no bit."""
+    encoding, shape = ENCODINGS[3], (2048, 2048)
+    labels, predicted, mask = np.zeros(shape, np.uint8), np.ones(shape, np.uint8), np.ones(shape, np.uint8)
+    confident = encoding.codes(np.full(shape, np.nextafter(np.float32(1), np.float32(0))))
+    own = np.zeros(shape, np.uint32)
+    found = find_regions(labels, predicted, own, confident, mask, encoding, 2)
+    assert found.evidence[0] == (1 << 22) * (1 - 2**-24)
+    monkeypatch.setattr(regions, "ROOM", 1 << 12)
+    same(find_regions(labels, predicted, own, confident, mask, encoding, 2), found)

@@ -1,0 +1,93 @@
+"""Counting over the planes of one image for the scores, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.score_counts import Counts, count, softmin_sums
+from support.condensed import a_few
+from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes, evidence, limits_of
+
+
+@a_few
+@given(drawn=evidence(), data=st.data())
+def test_count(drawn: Evidence, data: st.DataObject) -> None:
+    tau = limits_of(drawn, data)
+    cut = data.draw(st.one_of(st.sampled_from(drawn.s.reshape(-1).tolist()), st.just(-1)))
+    found = count(drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, tau, cut)
+    np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
+    same_distribution(found, drawn)
+    assert found.above == sum(s >= tau[label] for label, _, s, _ in drawn.pixels())
+    assert found.valid == len(drawn.pixels())
+    valid = drawn.labels < drawn.classes
+    same_flags(found, drawn, valid & (drawn.labels != drawn.predicted) & (drawn.s.astype(np.int64) <= cut))
+
+
+def same_distribution(found: Counts, drawn: Evidence) -> None:
+    encoding, codes = drawn.encoding, [s for _, _, s, _ in drawn.pixels()]
+    if encoding.dtype == "float32":
+        assert (found.values.size, found.times.size, found.total) == (0, 0, 0)
+        return
+    present, times = np.unique(np.array(codes, np.int64), return_counts=True)
+    np.testing.assert_array_equal(found.values, encoding.values(present))
+    np.testing.assert_array_equal(found.times, times)
+    assert found.total == sum(int(encoding.fixed[s]) for s in codes)
+
+
+def same_flags(found: Counts, drawn: Evidence, wanted: NDArray[np.bool_]) -> None:
+    np.testing.assert_array_equal(found.mask, wanted)
+    pairs = np.zeros_like(found.flagged)
+    np.add.at(pairs, (drawn.labels[wanted], drawn.predicted[wanted]), 1)
+    np.testing.assert_array_equal(found.flagged, pairs)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
+@pytest.mark.parametrize("size", [31, 1 << 14, (1 << 14) + 1, 40_003])
+def test_an_image_of_many_tiles(encoding: Encoding, size: int) -> None:
+    """Long runs and single pixels, right, wrong and ignored ones; what stands at an ignored pixel changes nothing."""
+    rng = np.random.default_rng(size)
+    labels = np.repeat(rng.choice([0, 1, 4, 255], size // 40 + 1), 40)[:size].astype(np.uint8)
+    predicted = np.where(rng.random(size) < 0.9, np.minimum(labels, 4), rng.integers(0, 5, size)).astype(np.uint8)
+    s = rng.integers(0, encoding.top + 1, size).astype(encoding.codes_dtype)
+    valid = labels < 5
+    s[~valid] = np.iinfo(s.dtype).max
+    drawn = Evidence(5, encoding, *(plane[np.newaxis] for plane in (labels, predicted, s, s)))
+    tau = np.array([0, encoding.top // 2, 0, 0, encoding.top + 1])
+    cut = encoding.top // 3
+    found = count(drawn.labels, drawn.predicted, drawn.s, encoding, 5, tau, cut)
+    np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
+    same_distribution(found, drawn)
+    assert found.above == np.sum(s[valid] >= tau[labels[valid]])
+    same_flags(found, drawn, (valid & (labels != predicted) & (s <= cut))[np.newaxis])
+
+
+@a_few
+@given(drawn=evidence(), data=st.data())
+def test_flags_by_confidence(drawn: Evidence, data: st.DataObject) -> None:
+    limits = limits_of(drawn, data)
+    mask = np.full(drawn.labels.shape, 7, np.uint8)
+    found = count(
+        drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, limits, 0, (drawn.m, limits), mask
+    )
+    assert found.mask is mask
+    other = (drawn.labels < drawn.classes) & (drawn.labels != drawn.predicted)
+    confident = other & (drawn.m >= limits[drawn.predicted])
+    same_flags(found, drawn, confident)
+
+
+@a_few
+@given(drawn=evidence(), temperature=st.sampled_from([1e-300, 0.01, 0.1, 1.0, np.inf]))
+def test_softmin_sums(drawn: Evidence, temperature: float) -> None:
+    valid = drawn.labels < drawn.classes
+    s = drawn.encoding.values(drawn.s)
+    least = float(s[valid].min()) if valid.any() else 0.0
+    weighted, weights = softmin_sums(drawn.labels.reshape(-1), s.reshape(-1), drawn.classes, least, temperature)
+    with np.errstate(over="ignore", under="ignore"):
+        w = np.exp((least - s[valid]) / temperature)
+    assert weights == pytest.approx(w.sum(), rel=1e-14)
+    assert weighted == pytest.approx((s[valid] * w).sum(), rel=1e-14)

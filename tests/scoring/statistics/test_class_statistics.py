@@ -1,0 +1,409 @@
+"""ClassStatistics: a monoid of integers, its bytes, and the thresholds that come of it."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from functools import reduce
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masksift.scoring.kernels.condense import Recipe
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.statistics.class_statistics import (
+    ClassStatistics,
+    Statistics,
+    Thresholds,
+    codes_at_least,
+    confident_thresholds,
+    count_confident,
+    decision_thresholds,
+    find_cut,
+    ignored_shares,
+)
+from reference import audit as reference
+from support import datasets as drawn
+from support.condensed import a_few, condense, one_row, recipe_of, thresholds
+
+EVIDENCE = ("uint8", "uint16", "float16", "float32")
+MIB = 1 << 20
+
+
+def recipe_for(evidence: str, classes: int) -> Recipe:
+    """Predictions whose evidence has that dtype."""
+    return recipe_of(classes, evidence, evidence="float32" if evidence == "float32" else "auto")
+
+
+def states_of(data: drawn.Data, recipe: Recipe) -> list[ClassStatistics]:
+    return [one.statistics for one in condense(data, recipe) if one.statistics]
+
+
+def merged(states: list[ClassStatistics], recipe: Recipe) -> ClassStatistics:
+    return reduce(ClassStatistics.merge, states, ClassStatistics.zero(recipe))
+
+
+def same(one: ClassStatistics, other: ClassStatistics) -> None:
+    assert (one.encoding, one.sums, one.hidden, one.seen) == (other.encoding, other.sums, other.hidden, other.seen)
+    for name in ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert one.to_bytes() == other.to_bytes()
+
+
+@st.composite
+def states(draw: st.DrawFn) -> ClassStatistics:
+    """Any counts at all, sums beyond 64 bits among them: three classes of float16."""
+    encoding = Encoding("float16")
+
+    def counts(*shape: int) -> Any:
+        few = draw(st.lists(st.integers(0, 2**40), min_size=3, max_size=3))
+        return np.resize(np.array([0, *few, 1], np.int64), shape)
+
+    sums, hidden, seen = (tuple(draw(st.lists(st.integers(0, 2**100), min_size=3, max_size=3))) for _ in range(3))
+    return ClassStatistics(
+        encoding,
+        counts(3, 3),
+        sums,
+        counts(encoding.bins),
+        np.zeros((0, 256), np.int64),
+        counts(3, 256),
+        counts(3, 256),
+        hidden,
+        seen,
+    )
+
+
+# --------------------------------------------------------------------------------------------------- a monoid
+
+
+@a_few
+@given(a=states(), b=states(), c=states())
+def test_merge_is_associative_and_commutative_and_zero_is_neutral(
+    a: ClassStatistics, b: ClassStatistics, c: ClassStatistics
+) -> None:
+    zero = ClassStatistics.zero(recipe_of(3, "float16"))
+    same(a.merge(b).merge(c), a.merge(b.merge(c)))
+    same(a.merge(b), b.merge(a))
+    same(a.merge(zero), a)
+    same(zero.merge(a), a)
+
+
+@pytest.mark.parametrize("evidence", EVIDENCE)
+@a_few
+@given(data=st.data(), random=st.randoms(use_true_random=False))
+def test_any_partition_of_the_images_gives_the_same_state(evidence: str, data: st.DataObject, random: Random) -> None:
+    images = data.draw(drawn.any_data(dtypes=[evidence]))
+    recipe = recipe_for(evidence, images.predictions.shape[1])
+    whole = states_of(images, recipe)
+    blocks: list[list[ClassStatistics]] = [[] for _ in range(data.draw(st.integers(1, 4)))]
+    for state in random.sample(whole, len(whole)):
+        random.choice(blocks).append(state)
+    parts = [ClassStatistics.from_bytes(merged(block, recipe).to_bytes()) for block in blocks]
+    same(merged(parts, recipe), merged(whole, recipe))
+
+
+@pytest.mark.parametrize(
+    "other", [recipe_of(4, "uint8"), recipe_of(3, "uint8", scale=0.01), recipe_of(3, "uint16"), recipe_of(3, "float16")]
+)
+def test_what_counts_different_things_is_not_merged(other: Recipe) -> None:
+    with pytest.raises(ValueError, match=r"statistics of 3 classes in .*uint8.* cannot be added to those of"):
+        ClassStatistics.zero(recipe_of(3, "uint8")).merge(ClassStatistics.zero(other))
+
+
+def test_merging_leaves_both_as_they_were() -> None:
+    recipe = recipe_of(5, "uint8")
+    a, b = states_of(drawn.dataset(0, images=2, classes=5, height=6, width=7, dtype="uint8"), recipe)
+    before = (a.to_bytes(), b.to_bytes())
+    a.merge(b)
+    assert (a.to_bytes(), b.to_bytes()) == before
+
+
+# ------------------------------------------------------------------------------------------------------ bytes
+
+
+@a_few
+@given(state=states())
+def test_bytes_hold_the_whole_state(state: ClassStatistics) -> None:
+    again = ClassStatistics.from_bytes(state.to_bytes())
+    same(again, state)
+    assert all(type(total) is int for total in again.sums)
+    assert again.joint.dtype == np.int64, "sums of what is read back do not overflow"
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 0.1, 1 / 333.7])
+def test_bytes_hold_the_scale_to_the_bit(scale: float) -> None:
+    zero = ClassStatistics.zero(recipe_of(2, "uint8", scale=scale))
+    assert ClassStatistics.from_bytes(zero.to_bytes()).encoding == zero.encoding
+
+
+def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
+    """A block of very many pixels in which every class, every pair and every bin has its share."""
+    rng = np.random.default_rng(0)
+    recipe = recipe_for(evidence, classes)
+    zero = ClassStatistics.zero(recipe)
+
+    def spread(shape: tuple[int, ...], total: int) -> Any:
+        shares = rng.gamma(0.3, size=shape)
+        return rng.poisson(shares / shares.sum() * total)
+
+    lattice = pixels // 16
+    every = np.stack([spread((256,), lattice) for _ in range(classes)])
+    return ClassStatistics(
+        recipe.evidence,
+        spread((classes, classes), pixels),
+        tuple(int(total) for total in rng.integers(0, 2**62, classes)),
+        spread(zero.self_counts.shape, pixels),
+        spread(zero.confident_counts.shape, pixels // 10),
+        rng.binomial(every, 1 / classes),
+        every,
+        tuple(int(total) for total in rng.integers(0, 2**60, classes)),
+        tuple(int(total) for total in rng.integers(2**60, 2**62, classes)),
+    )
+
+
+@pytest.mark.parametrize("pixels", [10**7, 10**9, 10**11])
+@pytest.mark.parametrize("evidence", EVIDENCE)
+def test_the_state_of_a_block_stays_under_a_mebibyte(evidence: str, pixels: int) -> None:
+    assert len(realistic(evidence, 150, pixels).to_bytes()) < MIB
+
+
+# --------------------------------------------------------------------------------- against the reference
+
+
+def same_as_the_reference(data: drawn.Data, *, evidence: str = "auto", tau: str | float = "balanced") -> None:
+    classes = data.predictions.shape[1]
+    recipe = recipe_of(classes, data.predictions.dtype, evidence=evidence)
+    statistics, found = thresholds(condense(data, recipe), recipe, tau)
+    wanted = reference.audit(data.predictions, data.labels, ignore=data.ignore, tau=tau, evidence_dtype=evidence)
+    assert list(statistics.sums) == wanted.S
+    assert all(type(total) is int for total in statistics.sums)
+    assert statistics.pixels.tolist() == wanted.n
+    assert statistics.joint.tolist() == wanted.joint
+    assert found.confident.tolist() == wanted.confident_threshold
+    assert found.decision.tolist() == wanted.decision_threshold
+    assert (found.estimated_issues, found.cut) == (wanted.estimated_issues, wanted.cut)
+    assert found.ignored_share == pytest.approx(wanted.ignored_share, abs=1e-12, rel=0)
+    assert statistics.self_counts.sum() == sum(wanted.n)
+
+
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+@a_few
+@given(data=st.data(), evidence=st.sampled_from(["auto", "float32"]))
+def test_any_data(dtype: str, data: st.DataObject, evidence: str) -> None:
+    tau = data.draw(st.sampled_from(["balanced", "confident", 0.5]))
+    same_as_the_reference(data.draw(drawn.any_data(dtypes=[dtype])), evidence=evidence, tau=tau)
+
+
+@pytest.mark.parametrize("evidence", ["auto", "float32"])
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+def test_a_plausible_set(dtype: str, evidence: str) -> None:
+    data = drawn.dataset(11, images=4, classes=6, height=21, width=23, dtype=dtype, ignored_image=2)
+    same_as_the_reference(data, evidence=evidence)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_the_second_look_finds_the_cut_of_float32_exactly(count: int) -> None:
+    """Eight self-confidences in one bin of the histogram; `count` of the pixels are confidently of another class."""
+    low = [0.125 + 2.0**-22 * step for step in (5, 1, 3, 7, 2, 6, 4, 0)]
+    doubtful = [[s, 0.75, 0.25 - s] if n < count else [s, 0.5, 0.5 - s] for n, s in enumerate(low)]
+    data = one_row([*doubtful, *[[0.25, 0.75, 0.0]] * 8], [0] * 8 + [1] * 8)
+    recipe = recipe_of(3, "float32", evidence="float32")
+    images = condense(data, recipe)
+    statistics, found = thresholds(images, recipe)
+    assert np.flatnonzero(statistics.self_counts).tolist() == [0x3E00, 0x3F40], "the bins of 0.125 and of 0.75"
+    assert (found.estimated_issues, found.cut) == (count, sorted(low)[count - 1])
+    same_as_the_reference(data, evidence="float32")
+
+
+def test_sums_are_exact_where_floats_are_not() -> None:
+    encoding = Encoding("uint16", 1 / 65535)
+    k = np.zeros((2, 2), np.int64)
+    k[0, 0], total = 3**36, 3**36 * 65535 // 7
+    state = ClassStatistics(
+        encoding,
+        k,
+        (total, 0),
+        *(np.zeros(shape, np.int64) for shape in ((65536,), (0, 256))),
+        *np.zeros((2, 2, 256), np.int64),
+        hidden=(3 * total, 0),
+        seen=(7 * total, 0),
+    )
+    many = reduce(ClassStatistics.merge, [state] * 5)
+    assert many.sums == (total * 5, 0), "beyond 64 bits"
+    assert many.sums[0] > 2**63
+    wanted = float(Fraction(total, 3**36) * Fraction(1 / 65535))
+    assert confident_thresholds(many).tolist() == [wanted, math.inf]
+    assert ignored_shares(many).tolist() == [3 / 7, 0.0]
+
+
+# ------------------------------------------------------------------------------------------------- thresholds
+
+
+def test_no_pixel_no_threshold() -> None:
+    recipe = recipe_of(2, "float16")
+    _, found = thresholds([], recipe)
+    assert found.confident.tolist() == found.decision.tolist() == [math.inf, math.inf]
+    limits = found.limits(recipe.evidence)
+    assert limits.confident.tolist() == limits.decision.tolist() == [0x3C01, 0x3C01], "no code reaches them"
+    assert (found.estimated_issues, found.cut, limits.cut) == (0, None, -1)
+
+
+def test_a_class_that_is_never_labelled_is_never_confident() -> None:
+    data = one_row([[0.25, 0.75], [0.0, 1.0], [1.0, 0.0]], [0, 0, 0])
+    recipe = recipe_of(2, "float32")
+    _, found = thresholds(condense(data, recipe), recipe)
+    assert found.confident.tolist() == [1.25 / 3, math.inf]
+    assert (found.estimated_issues, found.cut) == (0, None)
+
+
+def test_a_confident_threshold_has_a_floor() -> None:
+    data = one_row([[0.0, 1.0]], [0])
+    recipe = recipe_of(2, "float32")
+    assert thresholds(condense(data, recipe), recipe)[1].confident.tolist() == [2e-6, math.inf]
+
+
+@pytest.mark.parametrize("code", [0, 1, 51, 128, 254, 255])
+def test_a_class_of_equal_values_reaches_its_own_threshold(code: int) -> None:
+    data = one_row([[code, 255 - code]] * 3, [0] * 3, "uint8")
+    recipe = recipe_of(2, "uint8")
+    _, found = thresholds(condense(data, recipe), recipe, "confident")
+    assert found.limits(recipe.evidence).decision[0] == max(code, 1)
+
+
+def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
+    """Two classes of which the first has these lattice counts by bin: labelled so, and not."""
+    zero = ClassStatistics.zero(recipe_of(2, "uint8"))
+    for b, count in own.items():
+        zero.lattice_own[0, b] += count
+        zero.lattice_every[0, b] += count
+    for b, count in others.items():
+        zero.lattice_every[0, b] += count
+    return zero
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "b"),
+    [
+        ({200: 1}, {10: 1}, 11),  # the smallest of all that part them
+        ({255: 4}, {254: 4}, 255),
+        ({0: 4}, {0: 4}, 1),  # nothing parts them
+        ({10: 4}, {200: 4}, 1),  # the wrong way round: the smallest loss
+        ({100: 1, 200: 1}, {150: 1}, 1),  # 0 at b <= 100, -1/2 above, +1/2 above 150
+        ({100: 3, 200: 2}, {150: 1, 50: 1}, 51),
+    ],
+)
+def test_balanced_decision_thresholds(own: dict[int, int], others: dict[int, int], b: int) -> None:
+    statistics = histograms(own, others)
+    found = decision_thresholds(statistics, np.array([0.9, 0.8]), "balanced")
+    wanted = reference.balanced_threshold(statistics.lattice_own[0].tolist(), statistics.lattice_every[0].tolist())
+    assert found.tolist() == [wanted, 0.8], "the second class has no lattice pixel"
+    assert wanted == (151 / 256 if own == {100: 1, 200: 1} else b / 256)
+
+
+@a_few
+@given(
+    counts=st.dictionaries(st.integers(0, 255), st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6)
+)
+def test_balanced_decision_thresholds_are_those_of_the_reference(counts: dict[int, tuple[int, int]]) -> None:
+    statistics = histograms(
+        {b: own for b, (own, _) in counts.items()}, {b: others for b, (_, others) in counts.items()}
+    )
+    wanted = reference.balanced_threshold(statistics.lattice_own[0].tolist(), statistics.lattice_every[0].tolist())
+    found = decision_thresholds(statistics, np.array([0.9, 0.8]), "balanced")
+    assert found[0] == (0.9 if wanted is None else wanted)
+
+
+def test_other_decision_thresholds() -> None:
+    statistics, confident = histograms({200: 1}, {10: 1}), np.array([0.9, math.inf])
+    assert decision_thresholds(statistics, confident, "confident").tolist() == [0.9, math.inf]
+    assert decision_thresholds(statistics, confident, 0.5).tolist() == [0.5, 0.5]
+    found = decision_thresholds(statistics, confident, "balanced")
+    assert (found[0], confident.tolist()) == (11 / 256, [0.9, math.inf]), "what is given is left as it is"
+
+
+def test_codes_and_counts() -> None:
+    encoding = Encoding("uint8", 1 / 255)
+    assert codes_at_least(encoding, np.array([0.0, 0.2, 0.2000001, 1.0, math.inf])).tolist() == [0, 51, 52, 255, 256]
+    statistics = ClassStatistics.zero(recipe_of(2, "uint8"))
+    statistics.confident_counts[0, [10, 20, 255]] = (1, 2, 4)
+    statistics.confident_counts[1, 0] = 8
+    assert count_confident(statistics, np.array([20, 0])) == 14
+    assert count_confident(statistics, np.array([256, 1])) == 0
+
+
+# ---------------------------------------------------------------------------------------- several precisions
+
+PRECISIONS = (
+    Encoding("uint8", 1 / 255), Encoding("uint8", 0.01), Encoding("uint16", 1 / 65535), Encoding("float16"),
+    Encoding("float32"),
+)  # fmt: skip
+
+
+def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
+    """Pixels of two classes with these codes of self-confidence, all labelled 0."""
+    zero = ClassStatistics.zero(Recipe(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
+    zero.joint[0, 1] = len(codes)
+    fixed = sum(Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else code for code in codes)
+    keys = np.array(codes, np.int64) >> encoding.key_shift
+    return ClassStatistics(
+        encoding, zero.joint, (int(fixed), 0), np.bincount(keys, minlength=encoding.bins), zero.confident_counts,
+        zero.lattice_own, zero.lattice_every, zero.hidden, zero.seen,
+    )  # fmt: skip
+
+
+@st.composite
+def codes_by_precision(draw: st.DrawFn) -> dict[Encoding, list[int]]:
+    """Codes of some precisions, some of them near each other."""
+    chosen = draw(st.lists(st.sampled_from(PRECISIONS), min_size=1, max_size=5, unique=True))
+    near = draw(st.floats(0, 1))
+
+    def codes(encoding: Encoding) -> st.SearchStrategy[int]:
+        middle = min(encoding.code_at_least(near), encoding.top)
+        some = st.integers(max(0, middle - 3), min(encoding.top, middle + 3))
+        return st.one_of(st.integers(0, encoding.top), some)
+
+    return {encoding: draw(st.lists(codes(encoding), min_size=1, max_size=8)) for encoding in chosen}
+
+
+@a_few
+@given(codes=codes_by_precision(), data=st.data())
+def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
+    codes: dict[Encoding, list[int]], data: st.DataObject
+) -> None:
+    values = sorted(encoding.value(code) for encoding, those in codes.items() for code in those)
+    rank = data.draw(st.integers(1, len(values)))
+
+    def look(key: int) -> Any:
+        inside = [code & 0xFFFF for code in codes[PRECISIONS[-1]] if code >> 16 == key]
+        return np.bincount(np.array(inside, np.int64), minlength=1 << 16)
+
+    states = [counted(encoding, those) for encoding, those in codes.items()]
+    cut = find_cut(states, rank, look)
+    assert cut == values[rank - 1]
+    found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut, np.array([0.0]))
+    for encoding, those in codes.items():
+        flagged = [code <= found.limits(encoding).cut for code in those]
+        assert flagged == [encoding.value(code) <= values[rank - 1] for code in those], encoding
+
+
+def test_no_issue_no_cut() -> None:
+    assert find_cut([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("nothing to look at")) is None
+
+
+@a_few
+@given(codes=codes_by_precision(), random=st.randoms(use_true_random=False))
+def test_states_of_several_precisions_are_merged_in_any_order(codes: dict[Encoding, list[int]], random: Random) -> None:
+    states = [Statistics((counted(encoding, [code]),)) for encoding, those in codes.items() for code in those]
+    whole = reduce(Statistics.merge, states, Statistics(()))
+    again = reduce(Statistics.merge, random.sample(states, len(states)))
+    assert [part.encoding for part in whole.parts] == [part.encoding for part in again.parts]
+    for one, other in zip(whole.parts, again.parts, strict=True):
+        same(one, other)
+    assert whole.pixels.tolist() == [sum(map(len, codes.values())), 0]
+    exact = sum((part.totals[0] for state in states for part in state.parts), Fraction())
+    assert whole.totals == [exact, 0]
+    assert confident_thresholds(whole)[0] == max(float(exact / int(whole.pixels[0])), 2e-6)

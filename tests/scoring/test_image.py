@@ -1,0 +1,237 @@
+"""One image: its labels judged, its slabs condensed, its verdict said, its row of results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masksift.core.specs import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED
+from masksift.scoring.image import (
+    Condensing,
+    LabelCheck,
+    Planes,
+    confident_pixels,
+    cut_counts,
+    score_image,
+    thresholds_of,
+)
+from masksift.scoring.kernels.condense import Recipe
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.methods import make_methods
+from masksift.scoring.statistics.class_statistics import ClassStatistics
+from support import datasets as drawn
+from support.condensed import BY_HAND, Condensed, SecondLook, a_few, condense, images_of, recipe_of, thresholds
+
+PLANES = ("self_confidence", "predicted_class", "predicted_confidence")
+
+
+# ---------------------------------------------------------------------------------------------------- labels
+
+
+def test_good_labels_have_no_verdict() -> None:
+    check = LabelCheck(3, (255,))
+    plane = check.plane(np.array([[0, 2], [255, 1]], np.int32))
+    assert (plane.dtype, plane.tolist()) == (np.uint8, [[0, 2], [255, 1]])
+    assert check.verdict is None
+
+
+@pytest.mark.parametrize(
+    ("ignore", "said"),
+    [
+        ((255,), "nor an ignore value [255]; 2 such pixels"),
+        ((-1, 255), "nor an ignore value [-1, 255]; 2 such pixels"),
+        ((), ", and no ignore value is given; 2 such pixels"),
+    ],
+)
+def test_a_bad_label_is_said_with_its_value_place_and_number(ignore: tuple[int, ...], said: str) -> None:
+    check = LabelCheck(3, ignore)
+    check.plane(np.array([[0, 1, 2], [2, 7, 1], [-9, 0, 0]]))
+    assert check.verdict is not None
+    assert check.verdict.status == BAD_LABELS
+    gap = "" if said.startswith(",") else " "
+    assert check.verdict.reason == f"label 7 at (y=1, x=1) is neither a class 0..2{gap}{said}"
+
+
+def test_one_bad_label_is_one_pixel() -> None:
+    check = LabelCheck(3, (255,))
+    check.plane(np.array([[0, 3]]))
+    assert check.verdict is not None
+    assert str(check.verdict.reason).endswith("; 1 such pixel")
+
+
+@a_few
+@given(order=st.permutations([(y, x) for y in (0, 3) for x in (0, 2, 4)]), data=st.data())
+def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], data: st.DataObject) -> None:
+    labels = np.zeros((6, 6), np.int16)
+    for place in data.draw(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5)):
+        labels[place] = data.draw(st.sampled_from([9, -1, 300]))
+    whole, parts = LabelCheck(2, (255,)), LabelCheck(2, (255,))
+    whole.plane(labels)
+    for y, x in order:
+        parts.plane(labels[y : y + 3, x : x + 2], y, x)
+    assert whole.verdict is not None
+    assert parts.verdict == whole.verdict
+
+
+# ---------------------------------------------------------------------------------------- verdicts and planes
+
+
+def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, drawn.Array, Recipe]:
+    """Predictions (K, 9, 10), class plane (9, 10) and their recipe."""
+    data = drawn.dataset(1, images=1, classes=classes, height=9, width=10, dtype=dtype)
+    return data.predictions[0], data.labels[0], recipe_of(classes, dtype)
+
+
+def outcome(p: drawn.Array, labels: drawn.Array, recipe: Recipe) -> Condensed:
+    """One image in slabs of 4 x 5, the last first."""
+    planes = Planes.empty(*labels.shape, recipe)
+    condensing = Condensing(labels, planes, recipe)
+    for y in (8, 4, 0):
+        for x in (5, 0):
+            condensing.slab(p[:, y : y + 4, x : x + 5], y, x)
+    return Condensed(labels, planes, *condensing.finish())
+
+
+@pytest.mark.parametrize("dtype", drawn.DTYPES)
+def test_a_good_image_is_scored(dtype: str) -> None:
+    p, labels, recipe = one_image(dtype)
+    found = outcome(p, labels, recipe)
+    (whole,) = condense(drawn.Data(p[None], labels[None], (255,)), recipe)
+    assert (found.verdict.status, found.verdict.reason) == (SCORED, None)
+    assert found.statistics is not None
+    assert whole.statistics is not None
+    assert found.statistics.to_bytes() == whole.statistics.to_bytes(), "slabs of any cut, in any order"
+    for name in PLANES:
+        np.testing.assert_array_equal(getattr(found.planes, name), getattr(whole.planes, name))
+
+
+def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
+    p, labels, recipe = one_image()
+    found = outcome(p, np.full_like(labels, 255), recipe)
+    assert (found.verdict.status, found.verdict.reason) == (ALL_IGNORED, "every pixel is ignored")
+    assert found.statistics is None
+    assert not found.planes.self_confidence.any()
+    np.testing.assert_array_equal(found.planes.predicted_class, p.argmax(axis=0))
+    assert found.planes.predicted_confidence.all()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([math.nan, 0.0, 1.0], "not all values are finite: [nan, 0, 1]"),
+        ([1.5, 0.0, -0.5], "a value lies outside [0, 1]: [1.5, 0, -0.5]"),
+        ([0.25, 0.125, 0.25], "the values sum to 0.625, more than 0.02 away from 1: [0.25, 0.125, 0.25]"),
+    ],
+)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_bad_pixel_is_said_and_leaves_nothing(values: list[float], said: str, ignored: bool) -> None:
+    p, labels, recipe = one_image()
+    p[:, 5, 7] = values
+    p[:, 8, 0] = 9.0  # a later one, in a slab that comes before
+    labels[5, 7] = 255 if ignored else 0
+    found = outcome(p, labels, recipe)
+    assert (found.verdict.status, found.verdict.reason) == (BAD_PROBABILITIES, f"pixel (y=5, x=7): {said}")
+    assert found.statistics is None
+    assert not any(getattr(found.planes, name).any() for name in PLANES), "planes of a bad image are zero"
+
+
+def test_of_many_values_eight_are_shown() -> None:
+    p, labels, recipe = one_image(classes=12)
+    p[:, 0, 0] = np.arange(12) / 8
+    reason = outcome(p, labels, recipe).verdict.reason
+    shown = "[0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, ... (12 values)]"
+    assert reason == f"pixel (y=0, x=0): a value lies outside [0, 1]: {shown}"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes", "kinds"),
+    [("uint8", 3, ("u1", "u1", "u1")), ("float32", 255, ("u2", "u2", "u2")), ("uint8", 255, ("u1", "u2", "u1"))],
+)
+def test_empty_planes(dtype: str, classes: int, kinds: tuple[str, ...]) -> None:
+    planes = Planes.empty(2, 3, recipe_of(classes, dtype))
+    for name, kind in zip(PLANES, kinds, strict=True):
+        plane = getattr(planes, name)
+        assert (plane.shape, plane.dtype, plane.any()) == ((2, 3), np.dtype(kind), False)
+
+
+# ------------------------------------------------------------------------------------------------ second looks
+
+
+class Asked:
+    """A second look that writes down what is asked of it."""
+
+    def __init__(self, images: list[Condensed], classes: int) -> None:
+        self._look, self.questions = SecondLook(images, classes), list[str]()
+
+    def confident(self, limits: Mapping[Encoding, drawn.Array]) -> int:
+        self.questions.append("confident")
+        return self._look.confident(limits)
+
+    def cut(self, key: int) -> drawn.Array:
+        self.questions.append("cut")
+        return self._look.cut(key)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "questions"),
+    [("uint8", []), ("uint16", ["confident"]), ("float16", ["confident"]), ("float32", ["confident", "cut"])],
+)
+def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, questions: list[str]) -> None:
+    data = drawn.dataset(0, images=2, classes=4, height=12, width=12, dtype=dtype)
+    recipe = recipe_of(4, dtype, evidence="float32")
+    images = condense(data, recipe)
+    statistics, wanted = thresholds(images, recipe)
+    asked = Asked(images, 4)
+    found = thresholds_of(statistics, "balanced", asked)
+    assert (found.cut, found.estimated_issues) == (wanted.cut, wanted.estimated_issues)
+    assert found.estimated_issues > 0
+    assert asked.questions == questions
+    nothing = Asked([], 4)
+    assert thresholds_of(ClassStatistics.zero(recipe), "balanced", nothing).cut is None
+    assert "cut" not in nothing.questions, "no issue, no cut"
+
+
+@a_few
+@given(data=drawn.any_data(dtypes=["float32"]))
+def test_second_looks_count_what_numpy_counts(data: drawn.Data) -> None:
+    classes = data.predictions.shape[1]
+    recipe = recipe_of(classes, "float32", evidence="float32")
+    limits = np.full(classes, recipe.evidence.code_at_least(0.5))
+    for one in condense(data, recipe):
+        look = SecondLook([one], classes)
+        if one.statistics:
+            assert confident_pixels(one.labels, one.planes, limits) == look.confident({recipe.evidence: limits})
+            for key in np.unique(one.planes.self_confidence >> 16).tolist():
+                found = cut_counts(one.labels, one.planes.self_confidence, classes, key)
+                np.testing.assert_array_equal(found, look.cut(key))
+
+
+# ------------------------------------------------------------------------------------------------------- rows
+
+
+def test_a_row_of_results() -> None:
+    (image,) = images_of(BY_HAND, lattice=1)
+    assert image is not None
+    row: dict[str, Any] = score_image(image, make_methods(["clc", "ccp"], {}))
+    assert row == {
+        "valid_pixels": 4,
+        "ccp": 0.5,
+        "clc": 0.5,
+        "flagged_pixels": 2,
+        "worst_given": 0,  # (0, 1) and (2, 1) have one pixel each: the lower pair
+        "worst_suggested": 1,
+        "worst_pixels": 1,
+    }
+
+
+def test_a_row_without_a_flag_names_no_pair() -> None:
+    data = drawn.Data(np.array([[[[1.0]], [[0.0]]]], np.float16), np.zeros((1, 1, 1), int), ())
+    (image,) = images_of(data)
+    assert image is not None
+    assert score_image(image, make_methods(["cil"], {})) == {"valid_pixels": 1, "cil": 1.0, "flagged_pixels": 0}

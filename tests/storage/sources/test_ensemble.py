@@ -1,0 +1,114 @@
+"""Ensembles: several arrays of predictions become one source, of their mean; and every way in which they disagree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from masksift.core.errors import DataError
+from masksift.core.specs import DataSpec
+from masksift.prepare.writers.base import EvidenceWriter
+from masksift.storage.sources.ensemble import check_alike, place_of
+from masksift.storage.sources.open import open_source
+from masksift.storage.sources.overrides import Overrides
+from support.datasets import dataset
+from support.run_processes import write
+
+SHAPE = (6, 3, 8, 10)
+
+
+def source(folder: Path) -> Path:
+    return write(folder / "a.zarr", dataset(0, images=6, classes=3, height=8, width=10, dtype="uint8"))
+
+
+def add(group: Path, name: str, *, dtype: str = "float16", attributes: dict[str, Any] | None = None,
+        shape: tuple[int, ...] = SHAPE, **facts: Any) -> None:  # fmt: skip
+    """One more array of predictions, of equal probabilities."""
+    home = zarr.open_group(group, mode="a")
+    array = home.create_array(name, shape=shape, dtype=dtype, attributes=attributes or {}, **facts)
+    array[:] = np.full(shape, 1 / shape[1], dtype)
+
+
+def opened(url: Path, *names: str, **overrides: Any) -> DataSpec:
+    return open_source(str(url), Overrides(predictions=names, **overrides), {})
+
+
+def test_the_mean_is_float32_and_its_chunks_hold_whole_chunks_of_every_member(tmp_path: Path) -> None:
+    url = source(tmp_path)
+    add(url, "b", chunks=(2, 3, 4, 10))
+    add(url, "c", chunks=(1, 3, 2, 5), shards=(3, 3, 8, 10), attributes={"kind": "logits"}, dtype="float32")
+    spec = opened(url, "b", "c")
+    assert (spec.kind, spec.scale, spec.predictions.dtype, spec.predictions.shape) == (
+        "probabilities", 1.0, "float32", SHAPE,
+    )  # fmt: skip
+    assert (spec.predictions.chunks, spec.predictions.shards) == ((2, 3, 4, 10), (6, 3, 8, 10))
+    assert [member.kind for member in spec.members] == ["probabilities", "logits"]
+    assert [array.dtype for array in spec.stored] == ["float16", "float32"]
+    assert DataSpec.from_json(spec.as_json()) == spec
+
+
+def test_a_single_name_is_no_ensemble(tmp_path: Path) -> None:
+    spec = open_source(str(source(tmp_path)), Overrides(), {})
+    assert spec.members == ()
+    assert spec.stored == (spec.predictions,)
+
+
+def test_members_keep_their_own_scale_and_tolerance(tmp_path: Path) -> None:
+    url = source(tmp_path)
+    add(url, "b")
+    spec = opened(url, "predictions", "b")
+    assert [member.scale for member in spec.members] == [1 / 255, 1.0]
+    assert [member.sum_tolerance for member in spec.members] == [pytest.approx(0.02 + 3 / 510), 0.02]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("b", ("url", "b")),
+        ("deep/b", ("url", "deep/b")),
+        ("/lake/other.zarr/b", ("/lake/other.zarr", "b")),
+        ("s3://lake/{source}.zarr/b", ("s3://lake/day.zarr", "b")),
+    ],
+)
+def test_a_member_is_a_name_or_a_url_of_its_own(name: str, place: tuple[str, str]) -> None:
+    assert place_of(name, "url", "day") == place
+
+
+def test_a_member_may_lie_elsewhere_by_the_name_of_the_source(tmp_path: Path) -> None:
+    url = source(tmp_path)
+    zarr.create_group(tmp_path / "more-a.zarr")
+    add(tmp_path / "more-a.zarr", "b")
+    spec = opened(url, "predictions", f"{tmp_path}/more-{{source}}.zarr/b")
+    assert [array.url for array in spec.stored] == [f"{url}/predictions", f"{tmp_path}/more-a.zarr/b"]
+
+
+def test_members_of_several_shapes_are_refused_by_name(tmp_path: Path) -> None:
+    url = source(tmp_path)
+    add(url, "b", shape=(6, 3, 8, 9))
+    said = r"shapes .* predictions \(6, 3, 8, 10\), b \(6, 3, 8, 9\); there is no mean .*members of the same images"
+    with pytest.raises(DataError, match=said):
+        opened(url, "predictions", "b")
+    with pytest.raises(DataError, match=r"pred_probs\[0\] \(1, 2\), pred_probs\[1\] \(1, 3\)"):
+        check_alike({"pred_probs[0]": (1, 2), "pred_probs[1]": (1, 3)})
+
+
+def test_members_that_name_a_class_differently_are_refused(tmp_path: Path) -> None:
+    url = source(tmp_path)
+    add(url, "b", attributes={"class_names": ["road", "sky", "car"]})
+    add(url, "c", attributes={"class_names": ["road", "car", "sky"]})
+    assert opened(url, "predictions", "b").class_names == ("road", "sky", "car")
+    with pytest.raises(DataError, match=r"class 1 is 'sky' in .*/b and 'car' in .*/c; the mean of two .*--classes"):
+        opened(url, "b", "c")
+    assert opened(url, "b", "c", classes=("x", "y", "z")).class_names == ("x", "y", "z")
+
+
+def test_evidence_has_no_votes(tmp_path: Path) -> None:
+    data = dataset(0, images=2, classes=3, height=8, width=10, dtype="float32")
+    with EvidenceWriter(str(tmp_path / "e"), images=2, height=8, width=10, classes=3, ignore=255) as writer:
+        writer.write(data.predictions, data.labels)
+    with pytest.raises(DataError, match=r"holds evidence .* are predictions, b; how the members .* voted is not in it"):
+        opened(tmp_path / "e", "predictions", "b")

@@ -1,0 +1,89 @@
+"""A source of pictures and labels: what is found of it, and what is refused (more: tests/predict/test_refusals)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from masksift.core.errors import DataError
+from masksift.storage.credentials import Options
+from masksift.storage.sources.labeled_source import Labelled, open_labelled
+from masksift.storage.sources.overrides import Overrides
+from prepare.predict.helpers import NAMES, drawn_pictures, write_pictures
+from support.sources import refuses
+
+PLAIN = Overrides()
+
+
+def opened(path: Path, overrides: Overrides = PLAIN, groups: str | None = None) -> Labelled:
+    return open_labelled(str(path), overrides, Options(), pictures="images", groups=groups)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "street.zarr", *drawn_pictures(), video=np.arange(9) // 3)
+
+
+def test_it_has_the_facts_of_a_source_with_predictions(path: Path) -> None:
+    spec = opened(path).spec
+    assert (spec.name, spec.images, spec.classes, spec.height, spec.width) == ("street", 9, 3, 16, 20)
+    assert (spec.class_names, spec.ignore, spec.extent) == (NAMES, (255,), (None, None))
+    assert spec.labels.url == str(path / "labels")
+    assert opened(path).pictures.chunks == (2, 16, 20, 3)
+
+
+def test_what_the_configuration_says_goes_before_the_attributes(path: Path) -> None:
+    told = Overrides(classes=("a", "b", "c", "d"), ignore=(7, 255))
+    spec = opened(path, told).spec
+    assert (spec.class_names, spec.ignore) == (("a", "b", "c", "d"), (7, 255))
+
+
+@pytest.mark.parametrize("values", [np.arange(9) // 3, np.array(list("aaabbbccc"), dtype=np.dtypes.StringDType())])
+def test_groups_are_the_values_of_their_array_as_text(path: Path, values: Any) -> None:
+    group = zarr.open_group(path, mode="r+")
+    made = group.create_array("home", shape=(9,), dtype=values.dtype, chunks=(4,))
+    made[:] = values
+    assert opened(path, groups="home").groups == tuple(map(str, values.tolist()))
+    assert opened(path).groups is None
+
+
+def test_other_pictures_or_labels_are_another_source(path: Path) -> None:
+    before = opened(path).spec.facts
+    assert opened(path).spec.facts == before
+    zarr.open_array(path / "images", mode="r+")[0] = 7
+    after = opened(path).spec.facts
+    assert after != before
+    zarr.open_array(path / "labels", mode="r+")[0] = 1
+    assert opened(path).spec.facts not in (before, after)
+
+
+def test_an_absent_chunk_of_labels_is_lost_unless_it_is_said_to_be_ignored(path: Path) -> None:
+    assert opened(path).spec.fill_is_missing
+    assert not opened(path, replace(PLAIN, ignore=(0,))).spec.fill_is_missing
+    zarr.open_group(path, mode="r+").attrs["empty_label_chunks"] = "fill"
+    assert not opened(path).spec.fill_is_missing
+
+
+@pytest.mark.parametrize("names", [None, "sky", ["sky"], 3])
+def test_without_names_of_classes_it_is_refused(tmp_path: Path, names: Any) -> None:
+    path = write_pictures(tmp_path / "a.zarr", *drawn_pictures(), attributes={"class_names": names})
+    with refuses(DataError, r"the class_names of .*; how many classes .*Give two or more: --classes a,b,c"):
+        opened(path)
+
+
+def test_pictures_of_another_size_or_precision_are_refused(tmp_path: Path) -> None:
+    pictures, labels = drawn_pictures()
+    for number, spoilt in enumerate((pictures[:, :8], pictures[..., :1], pictures.astype(np.float32))):
+        path = write_pictures(tmp_path / f"{number}.zarr", spoilt, labels)
+        with refuses(DataError, r"pictures 'images' of .* Write them as \(9, 16, 20, 3\) of uint8"):
+            opened(path)
+
+
+def test_where_nothing_is_nothing_is_read(tmp_path: Path) -> None:
+    with refuses(DataError, "there is no Zarr group at .*nowhere"):
+        opened(tmp_path / "nowhere")

@@ -1,0 +1,62 @@
+"""What the URL of a source says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masksift.storage.sources.naming import partitions_of, source_names
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("s3://lake/seg/site=a.zarr", "site=a"),
+        ("s3://lake/seg/dt=2026-11-01/site=a", "dt=2026-11-01/site=a"),
+        ("s3://lake/seg/dt=2026-11-01/scenes.zarr/", "dt=2026-11-01/scenes"),
+        ("/data/scenes", "scenes"),
+        ("file:///data/b.zarr", "b"),
+        ("s3://lake", "lake"),
+    ],
+)
+def test_the_name_of_a_source_is_its_path_from_the_first_partition_on_or_its_last_part(url: str, name: str) -> None:
+    assert source_names([url]) == [name]
+
+
+def test_the_source_here_has_the_name_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here.zarr").mkdir()
+    monkeypatch.chdir(tmp_path / "here.zarr")
+    assert source_names(["."]) == ["here"]
+
+
+def test_names_that_would_be_the_same_reach_further_up() -> None:
+    urls = ["s3://a/train/x.zarr", "s3://a/val/x.zarr", "s3://b/val/x.zarr", "s3://b/val/y.zarr"]
+    assert source_names(urls) == ["train/x", "a/val/x", "b/val/x", "y"]
+
+
+folders = st.lists(st.sampled_from(["a", "b", "dt=1", "dt=2", "x.zarr"]), min_size=1, max_size=4)
+
+
+@given(paths=st.lists(folders.map("/".join), unique=True, min_size=1, max_size=8))
+def test_names_are_unique_and_ends_of_the_path(paths: list[str]) -> None:
+    paths = list({path.removesuffix(".zarr"): path for path in paths}.values())
+    names = source_names([f"s3://{path}" for path in paths])
+    assert len(set(names)) == len(names)
+    for path, name in zip(paths, names, strict=True):
+        assert path.removesuffix(".zarr").endswith(name) or name == "source"
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("s3://lake/seg/dt=2026-11-01/site=a.zarr", {"dt": "2026-11-01", "site": "a"}),
+        ("s3://lake/seg/name=a%2Fb", {"name": "a/b"}),
+        ("s3://lake/dt=__HIVE_DEFAULT_PARTITION__/x", {"dt": None}),
+        ("s3://lake/seg/=1/2=3/x.zarr", {}),
+    ],
+)
+def test_parts_of_a_path_that_say_key_and_value(url: str, found: dict[str, str | None]) -> None:
+    assert partitions_of(url) == found

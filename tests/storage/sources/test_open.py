@@ -1,0 +1,378 @@
+"""Opening a source: its facts, what its attributes say and what overrides them, and every way in which it is none."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masksift.core.errors import DataError, UsageError
+from masksift.core.specs import DataSpec
+from masksift.storage.sources.open import open_source
+from masksift.storage.sources.overrides import Overrides
+from masksift.storage.zarr.per_image import image_ids
+from support.sources import LABELS, PREDICTIONS, Source, plain, refuses, write_source
+
+NAMES = ["road", "sky", "tree", "car"]
+
+
+def opened(source: Source | Path | str, **overrides: Any) -> DataSpec:
+    return open_source(str(source), Overrides(**overrides), {})
+
+
+# ---------------------------------------------------------------------------------------------- a good source
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_the_facts_are_those_of_the_arrays(tmp_path: Path, zarr_format: int) -> None:
+    source = write_source(tmp_path / "a.zarr", zarr_format=zarr_format, chunks=(3, 4, 4, 5))
+    spec = opened(source)
+    assert (spec.name, spec.url) == ("a", str(source))
+    assert (spec.images, spec.classes, spec.height, spec.width) == (8, 4, 8, 10)
+    assert (spec.predictions.chunks, spec.predictions.shards) == ((3, 4, 4, 5), None)
+    assert (spec.predictions.dtype, spec.predictions.itemsize, spec.labels.dtype) == ("float32", 4, "uint8")
+    assert spec.predictions.format == zarr_format
+
+
+def test_the_unit_that_is_read_of_a_shard_is_its_inner_chunk(tmp_path: Path) -> None:
+    spec = opened(write_source(tmp_path / "a.zarr", chunks=(2, 4, 4, 10), shards=(4, 4, 8, 10)))
+    assert (spec.predictions.chunks, spec.predictions.shards) == ((2, 4, 4, 10), (4, 4, 8, 10))
+
+
+def test_a_source_travels_as_json_and_back(tmp_path: Path) -> None:
+    spec = opened(write_source(tmp_path / "a.zarr", ids=list("abcdefgh"), shards=(4, 4, 8, 10)))
+    assert DataSpec.from_json(spec.as_json()) == spec
+
+
+def test_another_shape_dtype_chunk_or_attribute_is_another_input(tmp_path: Path) -> None:
+    forms: list[dict[str, Any]] = [
+        {}, {"chunks": (1, 4, 8, 10)}, {"data": plain(images=7)}, {"data": plain(dtype="float16")}, {"codec": "gzip"},
+    ]  # fmt: skip
+    digests = [opened(write_source(tmp_path / f"{i}.zarr", **form)).facts["metadata"] for i, form in enumerate(forms)]
+    assert len(set(digests)) == len(forms)
+    assert opened(write_source(tmp_path / "again.zarr")).facts["metadata"] == digests[0]
+
+
+# ------------------------------------------------------------------------------------------------------- axes
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.permutations(PREDICTIONS), label_order=st.permutations(LABELS), said=st.booleans())
+def test_axes_are_found_by_their_names_or_by_the_configuration(
+    tmp_path_factory: pytest.TempPathFactory, order: list[str], label_order: list[str], said: bool
+) -> None:
+    source = write_source(
+        tmp_path_factory.mktemp("axes") / "a.zarr", plain(images=2, height=3, width=4), order=order,
+        label_order=label_order, dimension_names=not said,
+    )  # fmt: skip
+    told = {"predictions_axes": tuple(order), "labels_axes": tuple(label_order)} if said else {}
+    spec = opened(source, **told)
+    assert (spec.predictions.shape, spec.labels.shape) == ((2, 4, 3, 4), (2, 3, 4))
+    assert spec.predictions.axes == tuple(order.index(dim) for dim in PREDICTIONS)
+    assert spec.labels.axes == tuple(label_order.index(dim) for dim in LABELS)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_arrays_written_by_xarray_open_as_they_are(tmp_path: Path, zarr_format: int) -> None:
+    data = plain()
+    scenes = xr.Dataset(
+        {
+            "predictions": (("image", "y", "x", "class"), data.predictions.transpose(0, 2, 3, 1)),
+            "labels": (LABELS, data.labels),
+            "image_id": (("image",), np.array([f"scene {i}" for i in range(8)])),
+        },
+        attrs={"class_names": NAMES, "ignore": 255},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr's of consolidated metadata and of strings in v3
+        scenes.to_zarr(tmp_path / "a.zarr", zarr_format=zarr_format)  # type: ignore[call-overload]
+    spec = opened(tmp_path / "a.zarr")
+    assert spec.predictions.shape == (8, 4, 8, 10)
+    assert spec.predictions.axes == (0, 3, 1, 2)
+    assert (spec.class_names, spec.ignore) == (tuple(NAMES), (255,))
+    assert image_ids(spec, 2, 4, {}) == ["scene 2", "scene 3"]
+
+
+def test_what_was_added_after_metadata_were_consolidated_is_seen(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", plain(images=2), zarr_format=2)
+    zarr.consolidate_metadata(str(source))
+    zarr.open_group(str(source), mode="r+", use_consolidated=False).create_array("image_id", data=np.array([8, 9]))
+    assert image_ids(opened(source), 0, 2, {}) == ["8", "9"]
+
+
+def test_names_of_axes_that_mean_nothing_here_leave_the_order_as_it_is(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path, mode="w")
+    group.create_array("predictions", data=plain().predictions, dimension_names=("n", "channel", "height", "width"))
+    group.create_array("labels", data=plain().labels)
+    assert opened(tmp_path).predictions.axes == (0, 1, 2, 3)
+
+
+# -------------------------------------------------------------------------------------------------- attributes
+
+
+def test_attributes_are_read_from_the_group_or_from_the_array_they_are_of(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"class_names": NAMES, "kind": "logits", "ignore": [255], "empty_label_chunks": "fill"}
+    on_group = opened(write_source(tmp_path / "a.zarr", attributes=told))
+    group = zarr.open_group(str(write_source(tmp_path / "b.zarr", attributes={})), mode="r+")
+    group["predictions"].attrs.update({"class_names": NAMES, "kind": "logits"})
+    group["labels"].attrs.update({"ignore": 255, "empty_label_chunks": "fill"})
+    for spec in (on_group, opened(tmp_path / "b.zarr")):
+        told_of = (spec.class_names, spec.kind, spec.ignore, spec.fill_is_missing)
+        assert told_of == (tuple(NAMES), "logits", (255,), False)
+
+
+def test_what_an_array_says_goes_before_what_its_group_says(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", attributes={"ignore": [1], "class_names": ["no"] * 4})
+    group = zarr.open_group(str(source), mode="r+")
+    group["labels"].attrs["ignore"] = [2]
+    group["predictions"].attrs["class_names"] = NAMES
+    assert (opened(source).ignore, opened(source).class_names) == ((2,), tuple(NAMES))
+
+
+def test_attributes_of_the_labels_say_nothing_of_the_predictions(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr")
+    zarr.open_group(str(source), mode="r+")["labels"].attrs.update({"kind": "semantic", "scale": [1, 0.5]})
+    assert opened(source).kind == "probabilities"
+
+
+def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
+    nulls = dict.fromkeys(("class_names", "kind", "ignore", "scale", "empty_label_chunks"))
+    for i, attributes in enumerate(({}, nulls)):
+        spec = opened(write_source(tmp_path / f"{i}.zarr", plain(dtype="uint8"), attributes=attributes))
+        assert spec.class_names == ("class 0", "class 1", "class 2", "class 3")
+        assert (spec.kind, spec.scale, spec.ignore, spec.fill_is_missing) == ("probabilities", 1 / 255, (), True)
+
+
+def test_overrides_go_before_every_attribute(tmp_path: Path) -> None:
+    told = {"class_names": ["no"] * 4, "kind": "logits", "ignore": [1], "scale": 0.5, "empty_label_chunks": "fill"}
+    source = write_source(tmp_path / "a.zarr", plain(dtype="uint8"), attributes=told)
+    spec = opened(
+        source, classes=tuple(NAMES), kind="probabilities", ignore=(7,), scale=0.25, empty_label_chunks="missing",
+        sum_tolerance=0.5,
+    )  # fmt: skip
+    assert (spec.class_names, spec.kind, spec.ignore, spec.scale) == (tuple(NAMES), "probabilities", (7,), 0.25)
+    assert (spec.fill_is_missing, spec.sum_tolerance) == (True, 0.5)
+
+
+def test_no_ignore_value_can_be_said_too(tmp_path: Path) -> None:
+    assert opened(write_source(tmp_path / "a.zarr"), ignore=()).ignore == ()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "tolerance"),
+    [
+        ("uint8", 1 / 255, 0.02 + 4 / 510),
+        ("uint16", 1 / 65535, 0.02 + 4 / 131070),
+        ("float16", 1.0, 0.02),
+        ("float64", 1.0, 0.02),
+    ],
+)
+def test_a_step_and_the_tolerance_of_a_sum_come_of_the_dtype(
+    tmp_path: Path, dtype: str, scale: float, tolerance: float
+) -> None:
+    spec = opened(write_source(tmp_path / "a.zarr", plain(dtype=dtype)))
+    assert (spec.scale, spec.sum_tolerance) == (scale, pytest.approx(tolerance))
+
+
+@pytest.mark.parametrize(("fill", "lost"), [(255, False), (0, True)])
+def test_an_absent_chunk_of_labels_is_lost_unless_its_fill_value_is_ignored(
+    tmp_path: Path, fill: int, lost: bool
+) -> None:
+    assert opened(write_source(tmp_path / "a.zarr", label_fill=fill)).fill_is_missing is lost
+
+
+# -------------------------------------------------------------------------------------------------------- ids
+
+
+def test_ids_are_the_sources_own_or_its_name_and_the_index(tmp_path: Path) -> None:
+    own = opened(write_source(tmp_path / "a.zarr", ids=[f"münster_{i}" for i in range(8)]))
+    assert image_ids(own, 5, 7, {}) == ["münster_5", "münster_6"]
+    assert image_ids(opened(write_source(tmp_path / "b.zarr")), 5, 7, {}) == ["b/5", "b/6"]
+
+
+@pytest.mark.parametrize("values", [np.array([b"a", b"b"]), np.array(["a", "b"])])
+def test_ids_of_any_kind_of_text_are_text(tmp_path: Path, values: np.ndarray[Any, Any]) -> None:
+    source = write_source(tmp_path / "a.zarr", plain(images=2), zarr_format=2)
+    zarr.open_group(str(source), mode="r+").create_array("image_id", data=values)
+    assert image_ids(opened(source), 0, 2, {}) == ["a", "b"]
+
+
+def test_numbers_are_ids_and_an_empty_id_is_none(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", plain(images=2))
+    zarr.open_group(str(source), mode="r+").create_array("image_id", data=np.array([17, 4]))
+    assert image_ids(opened(source), 0, 2, {}) == ["17", "4"]
+    assert image_ids(opened(write_source(tmp_path / "b.zarr", ids=["x"] + [""] * 7)), 0, 2, {}) == ["x", "b/1"]
+
+
+def test_as_many_ids_as_images(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr")
+    zarr.open_group(str(source), mode="r+").create_array("image_id", data=np.arange(7))
+    with refuses(DataError, r"'image_id' of .* has the shape \(7,\), for 8 images"):
+        opened(source)
+
+
+def test_ids_that_are_asked_for_by_name_must_be_there(tmp_path: Path) -> None:
+    with refuses(DataError, r"holds no array 'file_name', only 'labels', 'predictions'.* --arrays.image_id NAME"):
+        opened(write_source(tmp_path / "a.zarr"), image_id="file_name")
+
+
+# ------------------------------------------------------------------------------------------------ no source
+
+
+def test_there_is_no_group_where_nothing_is(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    for place in ("nothing", "empty", "file", "file/below"):
+        with refuses(DataError, rf"there is no Zarr group at .*{place}; .*'predictions' and 'labels'"):
+            opened(tmp_path / place)
+
+
+def test_a_url_that_no_store_understands_is_refused() -> None:
+    with refuses(UsageError, r"nosuch://a cannot be opened .*Protocol not known: nosuch"):
+        opened("nosuch://a")
+
+
+def test_an_array_is_no_source(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr")
+    with refuses(DataError, r"a\.zarr/labels is an array; .* Give the URL of the group"):
+        opened(source.labels)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("zarr.json", "{"),
+        ("zarr.json", '{"zarr_format": 3, "node_type": "array"}'),
+        ("labels/zarr.json", "{"),
+        ("labels/zarr.json", "{}"),
+        ("labels/zarr.json", '{"zarr_format": 3, "node_type": "array"}'),
+    ],
+)
+def test_metadata_that_make_no_sense_are_refused(tmp_path: Path, place: str, text: str) -> None:
+    source = write_source(tmp_path / "a.zarr")
+    (source.path / place).write_text(text)
+    with refuses(DataError, r"(the metadata of .* cannot be understood|is an array)"):
+        opened(source)
+
+
+def test_other_things_in_the_folder_are_nobodys_business(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr")
+    (source.path / "notes").mkdir()
+    (source.path / "notes/today.txt").write_text("x")
+    assert opened(source).images == 8
+    with refuses(DataError, r"no array 'labels_v2', only 'labels', 'predictions'"):
+        opened(source, labels="labels_v2")
+
+
+def test_an_array_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", names=("prediction", "labels"))
+    with refuses(
+        DataError, r"no array 'predictions', only 'labels', 'prediction'; .*--arrays.predictions prediction\."
+    ):
+        opened(source)
+    assert opened(source, predictions="prediction").classes == 4
+    os.makedirs(tmp_path / "b.zarr")
+    zarr.open_group(tmp_path / "b.zarr", mode="w").create_group("labels")
+    with refuses(DataError, r"no array 'predictions', and no other; there are no predictions"):
+        opened(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool", "float64"])
+def test_labels_are_integers(tmp_path: Path, dtype: str) -> None:
+    data = plain()
+    source = write_source(tmp_path / "a.zarr", data._replace(labels=(data.labels % 2).astype(dtype)))
+    with refuses(DataError, rf"labels 'labels' of .* are stored as {dtype}; class numbers are integers"):
+        opened(source)
+
+
+def test_labels_in_words_are_no_labels(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path, mode="w")
+    group.create_array("predictions", data=plain().predictions)
+    group.create_array("labels", shape=(8, 8, 10), dtype=str)
+    with refuses(DataError, r"labels 'labels' of .* are stored as text"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint32", "int64", "bool", "complex64"])
+def test_predictions_are_floats_or_small_unsigned_integers(tmp_path: Path, dtype: str) -> None:
+    data = plain()
+    source = write_source(tmp_path / "a.zarr", data._replace(predictions=data.predictions.astype(dtype)))
+    with refuses(DataError, rf"are stored as {dtype}; .* uint8, uint16, float16, float32, float64"):
+        opened(source)
+
+
+def test_both_are_of_one_size(tmp_path: Path) -> None:
+    data = plain()
+    for i, labels in enumerate((data.labels[:7], data.labels[:, :, :9])):
+        source = write_source(tmp_path / f"{i}.zarr", data._replace(labels=labels))
+        size = " of ".join((str(len(labels)), " x ".join(map(str, labels.shape[1:]))))
+        with refuses(DataError, rf"are 8 images of 8 x 10, its labels {size}; which label belongs to which pixel"):
+            opened(source)
+
+
+def test_other_numbers_of_axes_are_refused(tmp_path: Path) -> None:
+    data = plain()
+    group = zarr.open_group(tmp_path, mode="w")
+    group.create_array("predictions", data=data.predictions[0])
+    group.create_array("labels", data=data.labels)
+    with refuses(DataError, r"shape \(4, 8, 10\); predictions need the 4 axes image, class, y, x\. .*--arrays.predic"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("axes", [("image", "y", "x"), ("image", "klass", "y", "x"), ("image", "image", "y", "x")])
+def test_axes_are_named_in_full(tmp_path: Path, axes: tuple[str, ...]) -> None:
+    with refuses(DataError, rf"and the axes {', '.join(axes)}; predictions need the 4 axes image, class, y, x"):
+        opened(write_source(tmp_path / "a.zarr"), predictions_axes=axes)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3, 3), (2, 1, 3, 3), (2, 4, 0, 3)])
+def test_there_is_something_to_compare(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    group = zarr.open_group(tmp_path, mode="w")
+    group.create_array("predictions", shape=shape, dtype="float32", chunks=(1, 1, 1, 1))
+    group.create_array("labels", shape=(shape[0], *shape[2:]), dtype="uint8", chunks=(1, 1, 1))
+    with refuses(DataError, r"there is nothing to compare\. Give at least one image, one pixel and two classes"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "overrides", "fact"),
+    [
+        ({"class_names": NAMES[:3]}, {}, "predicts 4 classes and 3 are named: road, sky, tree"),
+        ({}, {"classes": ("a", "b")}, "predicts 4 classes and 2 are named: a, b"),
+        ({"class_names": "abcd"}, {}, 'class_names of .* are "abcd"; they should be a list'),
+        ({"class_names": dict(enumerate(NAMES))}, {}, "class_names of .* should be a list"),
+        ({"class_names": 4}, {}, "class_names of .* are 4; they should be a list"),
+        ({"kind": "probs"}, {}, "are of kind 'probs'; what their numbers mean is not known"),
+        ({"kind": "logits"}, {}, "are uint8 of kind 'logits'; logits are floats here"),
+        ({}, {"kind": "logits"}, "are uint8 of kind 'logits'"),
+        ({"scale": 0}, {}, r"the scale of .* is 0; a step of a probability lies in \(0, 1\]"),
+        ({"scale": 1.5}, {}, "the scale of .* is 1.5"),
+        ({"scale": "1/255"}, {}, 'the scale of .* is "1/255"'),
+        ({"ignore": "255"}, {}, 'the ignore values of .* are "255"; label values are integers'),
+        ({"ignore": [254.5]}, {}, r"the ignore values of .* are \[254.5\]"),
+        ({"ignore": [True]}, {}, r"the ignore values of .* are \[true\]"),
+        ({"empty_label_chunks": "fil"}, {}, 'empty_label_chunks of .* is "fil"; .* missing, or fill'),
+    ],
+)
+def test_attributes_that_mean_nothing_are_refused(
+    tmp_path: Path, attributes: dict[str, Any], overrides: dict[str, Any], fact: str
+) -> None:
+    source = write_source(tmp_path / "a.zarr", plain(dtype="uint8"), attributes=attributes)
+    with refuses(DataError, fact):
+        opened(source, **overrides)
+
+
+def test_more_classes_than_fit_are_refused(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path, mode="w")
+    group.create_array("predictions", shape=(1, 65534, 1, 1), dtype="float32", chunks=(1, 65534, 1, 1))
+    group.create_array("labels", shape=(1, 1, 1), dtype="uint16", chunks=(1, 1, 1))
+    with refuses(DataError, r"have 65534 classes; at most 65,533 fit"):
+        opened(tmp_path)

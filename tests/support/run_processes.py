@@ -1,0 +1,79 @@
+"""Small sources on disk, runs over them in processes of their own, and the tables they leave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+
+from support.datasets import Data, dataset
+
+__all__ = ["TABLES", "command", "start", "tables", "wait_for_products", "write"]
+
+TABLES = ("images", "ranking", "regions", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
+
+
+def write(path: Path, data: Data, *, chunk: int = 1) -> Path:
+    """The data set as a Zarr v3 source with `chunk` images a chunk."""
+    n, _, height, width = data.predictions.shape
+    group = zarr.create_group(str(path), attributes={"ignore": list(data.ignore)})
+    predictions = group.create_array(
+        "predictions", shape=data.predictions.shape, dtype=data.predictions.dtype,
+        chunks=(chunk, data.predictions.shape[1], height, width),
+    )  # fmt: skip
+    predictions[:] = data.predictions
+    labels = group.create_array(
+        "labels", shape=data.labels.shape, dtype=data.labels.dtype, chunks=(chunk, height, width),
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
+    labels[:] = data.labels
+    ids = group.create_array("image_id", shape=(n,), dtype="str", chunks=(n,))
+    ids[:] = np.array([f"scene-{i:04d}" for i in range(n)])
+    return path
+
+
+def small(path: Path, *, images: int = 40, dtype: str = "uint8") -> Path:
+    """Forty images of 24 x 32 with 5 classes, one of them ignored as a whole."""
+    return write(path, dataset(7, images=images, classes=5, height=24, width=32, dtype=dtype, ignored_image=3))
+
+
+def tables(out: Path) -> dict[str, pa.Table]:
+    """All tables of a run."""
+    found = {}
+    for name in TABLES:
+        found[name] = pq.read_table(out / name)
+        assert found[name].num_columns > 0
+    return found
+
+
+def command(source: Path | str, out: Path | str, *flags: str) -> list[str]:
+    """The words of a run whose blocks are tiny, so that there are many of them."""
+    script = (
+        "import sys, masksift.engine.planning.plan as plan; plan.LEAST_BLOCK = plan.CHUNK_BYTES = 16 << 10; plan.BLOCKS = 1 << 30; "
+        "from masksift.cli.parser import entry; entry()"
+    )
+    return [sys.executable, "-c", script, "run", "--source", str(source), "--out", str(out), *flags]
+
+
+def start(words: list[str]) -> subprocess.Popen[str]:
+    """The run as a process group of its own."""
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=dict(os.environ)
+    )
+
+
+def wait_for_products(out: Path, stage: str, count: int, process: subprocess.Popen[str], seconds: float = 180) -> None:
+    """Until so many blocks of a stage are done."""
+    folder = out / "manifest" / stage
+    until = time.monotonic() + seconds
+    while not folder.exists() or len([p for p in folder.iterdir() if p.suffix == ".zip"]) < count:
+        assert time.monotonic() < until, f"{stage} did not reach {count} blocks"
+        assert process.poll() is None, f"the run ended before: {process.communicate()}"
+        time.sleep(0.01)

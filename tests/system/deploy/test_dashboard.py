@@ -1,0 +1,127 @@
+"""The dashboard, the alerts and the page for operators name only what exists."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.dask_processes import dask_processes
+from support.telemetry_collectors import OPERATIONS, documented_config
+
+DEPLOY = OPERATIONS.parent
+METRIC = re.compile(r"\b(?:masksift|dask)_[a-z0-9_]+\b")
+OTHERS = {"namespace", "pod", "instance", "stage", "status", "error", "state", "type", "task_prefix_name", "le"}
+"""The labels that queries may name: the first three are Prometheus's own, the others those of the metrics."""
+
+
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DEPLOY / "grafana/masksift.json").read_text())
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
+    return found
+
+
+def queries() -> list[str]:
+    """Every query of the dashboard, its variables' too, and of the alerts."""
+    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
+    variables = [one["definition"] for one in dashboard()["templating"]["list"] if one["type"] == "query"]
+    assert len(panels) > 25
+    assert len(variables) == 2
+    return [*panels, *variables, *(rule["expr"] for rule in rules())]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
+    """All that a real scheduler and a real worker serve, before they have anything to do."""
+    with dask_processes(tmp_path_factory.mktemp("served"), documented_config(), workers=1) as cluster:
+        yield cluster.names()
+
+
+@pytest.mark.slow
+def test_every_metric_in_a_query_exists(served: set[str]) -> None:
+    named = {name for query in queries() for name in METRIC.findall(query)}
+    assert len(named) > 25
+    assert named <= served, sorted(named - served)
+
+
+@pytest.mark.slow
+def test_every_metric_that_the_page_for_operators_names_exists(served: set[str]) -> None:
+    named = set(METRIC.findall(OPERATIONS.read_text()))
+    histograms = {name.removesuffix("_count") for name in served if name.endswith("_count")}
+    assert len(named) > 12
+    assert named <= served | histograms, sorted(named - served - histograms)
+
+
+@pytest.mark.slow
+def test_every_metric_of_the_job_is_on_the_dashboard(served: set[str]) -> None:
+    ours = {re.sub("_(bucket|count|sum)$", "", name) for name in served if re.match("masksift_(?!.*_created$)", name)}
+    shown = {re.sub("_(bucket|count|sum)$", "", name) for query in queries() for name in METRIC.findall(query)}
+    assert ours - shown == set()
+
+
+def test_queries_name_known_labels_only() -> None:
+    for query in queries():
+        inside = " ".join(re.findall(r"\{(.*?)\}", query))
+        for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", inside):
+            assert label in OTHERS, query
+        for some in re.findall(r"(?:by|on|ignoring|without) \((.*?)\)", query):
+            assert set(some.replace(" ", "").split(",")) <= OTHERS, query
+
+
+def test_queries_are_promql() -> None:
+    parser = pytest.importorskip(
+        "promql_parser", reason="promql-parser is not installed: the queries' grammar is unchecked"
+    )
+    for query in queries():
+        if not query.startswith("label_values"):
+            plain = query.replace("$__rate_interval", "5m").replace("$__range", "3h")
+            parser.parse(plain)
+
+
+def test_the_dashboard_can_be_imported_anywhere() -> None:
+    found = dashboard()
+    numbers = [panel["id"] for panel in found["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    assert found["schemaVersion"] >= 39
+    assert [one["name"] for one in found["templating"]["list"]] == ["datasource", "namespace", "pod"]
+    sources = re.findall(r'"uid": "(.*?)"', json.dumps(found))
+    assert set(sources) == {"masksift", "${datasource}"}, "its own, and the one that is chosen"
+    for panel in found["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        assert panel["type"] == "row" or all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+
+
+def test_panels_do_not_lie_upon_each_other() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_an_alert_says_what_it_is_and_where_the_answer_is() -> None:
+    text = OPERATIONS.read_text()
+    headings = re.findall(r"^## (.*)$", text, re.M)
+    for rule in rules():
+        assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert rule["annotations"]["question"] in headings
+        assert rule["annotations"]["summary"]
+    assert len({rule["alert"] for rule in rules()}) == len(rules()) == 7
+    assert set(re.findall(r"\bMasksift\w+", text)) <= {rule["alert"] for rule in rules()}
+
+
+def test_the_files_lie_where_the_page_says() -> None:
+    for place in re.findall(r"\]\(([^)#]+)\)", OPERATIONS.read_text()):
+        assert (DEPLOY / Path(place)).is_file(), place

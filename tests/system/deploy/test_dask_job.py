@@ -1,0 +1,85 @@
+"""The life of a DaskJob: that of the manifests, given to a stand-in of an API server, where the operator finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from support.s3_server import Server
+from system.deploy.helpers.kube_api import KubeApi, api_server
+from system.deploy.helpers.kubelet import NAMESPACE, Kubelet, named
+from system.deploy.helpers.manifest_cluster import Stored, kubelet
+from system.deploy.helpers.netns import Loopback
+from system.deploy.helpers.node import node, operator, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Life:
+    """A DaskJob that has been applied, and what is there with it."""
+
+    api: KubeApi
+    pods: Kubelet
+    folder: Path
+
+    @property
+    def statuses(self) -> list[str]:
+        """All that its status has been, in order."""
+        told = [o.get("status", {}).get("jobStatus") for plural, _, o in self.api.history if plural == "daskjobs"]
+        return [status for status, before in zip(told, [None, *told], strict=False) if status not in (None, before)]
+
+    def wait_for(self, status: str) -> None:
+        log = self.folder / "operator.log"
+        wait_until(f"the job is {status} ({log})", lambda: status in self.statuses, 120)
+
+    def left(self) -> list[str]:
+        """The kinds of which something is left, but for the job, its own pod and what is said of them."""
+        return sorted({plural for plural, _, name in self.api.objects if (plural, name) not in KEPT} - {"events"})
+
+
+KEPT = {("daskjobs", "masksift"), ("pods", "masksift-runner")}
+
+
+@contextmanager
+def applied(stored: Stored, tls: dict[str, str], folder: Path, **instead: str) -> Iterator[Life]:
+    with api_server() as api, kubelet(folder / "pods", Loopback(), stored.server, tls, stored.server.url) as pods:
+        pods.instead = {**pods.instead, **stored.place, **instead}
+        job = named(pods.objects, "DaskJob", "masksift")
+        with node(api, pods), operator(api, pods, folder, "masksift-scheduler"):
+            api.create("daskjobs", NAMESPACE, job)
+            yield Life(api, pods, folder)
+
+
+def test_a_job_makes_its_cluster_runs_to_its_end_and_takes_the_cluster_away(
+    server: Server, sources: Path, tls: dict[str, str], undisturbed: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    stored = Stored.beside(server, sources)
+    with applied(stored, tls, tmp_path) as life:
+        life.wait_for("Running")
+        assert life.api.get("daskjobs", NAMESPACE, "masksift")["status"]["clusterName"] == "masksift"
+        life.wait_for("Successful")
+        assert life.statuses == ["JobCreated", "ClusterCreated", "Running", "Successful"]
+        assert life.api.get("pods", NAMESPACE, "masksift-runner")["status"]["phase"] == "Succeeded"
+        wait_until("the cluster is gone", lambda: life.left() == [])
+        wait_until("its processes too", lambda: not any(pod.running for pod in life.pods.pods.values()))
+    assert stored.tables(tmp_path / "out") == undisturbed
+    assert stored.record()["finished"] is not None
+
+
+def test_a_job_that_fails_is_told_as_failed_and_takes_its_cluster_away_too(
+    server: Server, sources: Path, tls: dict[str, str], tmp_path: Path
+) -> None:
+    """Exit code 2: a run of sources that are not there."""
+    stored = Stored.beside(server, sources)
+    with applied(stored, tls, tmp_path, **{"s3://lake/segmentation/*.zarr": "s3://lake/nothing/*.zarr"}) as life:
+        life.wait_for("Failed")
+        assert life.statuses[-1] == "Failed"
+        assert life.pods.pods["masksift-runner"].wait(1) == 2
+        wait_until("the cluster is gone", lambda: life.left() == [])
+    assert not stored.there

@@ -1,0 +1,285 @@
+"""The image. No container engine is asked for: its files are read, and its own steps are done in an empty folder, with
+nothing of this environment in reach."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import socket
+import subprocess
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.sources import plain, write_source
+from system.deploy.helpers.dockerfile import Build, Instruction, StepFailed, instructions, let_through
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+STEPS = instructions((DEPLOY / "Dockerfile").read_text())
+IGNORED = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+HEALTH = runpy.run_path(str(DEPLOY / "healthcheck"))
+_NO_NETWORK = re.compile(
+    r"(?i)failed to (fetch|connect)|dns error|name resolution|NewConnectionError|timed out|Max retries"
+)
+
+
+def steps(word: str) -> list[Instruction]:
+    return [step for step in STEPS if step.word == word]
+
+
+def last_stage() -> list[Instruction]:
+    return STEPS[max(i for i, step in enumerate(STEPS) if step.word == "FROM") :]
+
+
+# ------------------------------------------------------------------------------------------------- what the file says
+
+
+def test_all_that_is_copied_reaches_the_builder_and_nothing_else_does() -> None:
+    copied = {source for step in steps("COPY") if "from" not in step.flags for source in step.words[:-1]}
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    through = {path for path in files if let_through(path, IGNORED)}
+    wanted = {path for path in files if any(path == source or path.startswith(f"{source}/") for source in copied)}
+    assert through == wanted
+    assert all((ROOT / source).exists() for source in copied)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".env", ".git/config", "deploy/tls.key", "demo-run/source.zarr/zarr.json", "pipeline/masksift.egg-info/PKG-INFO",
+     "pipeline/masksift/kernels/__pycache__/walk.cpython-311.pyc", "deploy/requirements-dev.txt"],
+)  # fmt: skip
+def test_what_lies_about_does_not_reach_the_builder(path: str) -> None:
+    assert not let_through(path, IGNORED)
+
+
+def test_the_user_is_a_number_that_is_not_root_and_nothing_is_run_after_that_as_root() -> None:
+    (user,) = steps("USER")
+    assert user.rest == "10001:10001"
+    behind = [step.word for step in STEPS[STEPS.index(user) :]]
+    assert not {"RUN", "COPY", "FROM", "USER"} & set(behind[1:])
+
+
+def test_nothing_comes_from_anywhere_but_the_base_image_and_the_index() -> None:
+    text = "\n".join(f"{step.word} {step.rest}" for step in STEPS)
+    assert not re.search(r"(?im)^ADD |\b(curl|wget|git|apt|apt-get)\b|https?://|:latest\b", text)
+
+
+def test_every_stage_begins_with_the_base_that_can_be_pinned() -> None:
+    stages = [step.rest for step in steps("FROM")]
+    assert stages == ["${BASE} AS base", "base AS build", "base"]
+    (base,) = [step.rest for step in steps("ARG") if step.rest.startswith("BASE=")]
+    assert re.fullmatch(r"BASE=python:3\.\d+-slim(@sha256:[0-9a-f]{64})?", base)
+
+
+def test_no_key_is_built_in() -> None:
+    names = [word.partition("=")[0] for kind in ("ARG", "ENV") for step in steps(kind) for word in step.words]
+    assert not [name for name in names if re.search(r"(?i)key|secret|token|passw|credential", name)]
+
+
+def test_every_package_is_held_against_its_hash_and_none_is_built_here() -> None:
+    installs = re.findall(
+        r"\bpip (?:--python \S+ )?install (.*?)(?= &&|$)", "\n".join(step.rest for step in steps("RUN")), re.MULTILINE
+    )
+    ours = [words for words in installs if "dist/*.whl" in words]
+    assert len(ours) == 1
+    assert "--no-deps" in ours[0]
+    assert len(installs) == 3
+    assert all(
+        "--require-hashes" in words and "--only-binary :all:" in words for words in installs if words not in ours
+    )
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])
+def test_the_pins_name_versions_and_hashes_and_no_index(name: str) -> None:
+    text = (DEPLOY / name).read_text()
+    pins = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.lstrip().startswith("#")]
+    assert all(re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", pin) for pin in pins)
+    assert not re.search(r"(?i)--(extra-)?index-url|--find-links|https?://", text)
+
+
+def test_the_pins_hold_what_the_image_is_for() -> None:
+    pinned = set(re.findall(r"^([\w.-]+)==", (DEPLOY / "requirements.txt").read_text(), re.MULTILINE))
+    extras = PROJECT["optional-dependencies"]
+    needed = [*PROJECT["dependencies"], *(one for name in ("export", "iceberg", "kubernetes", "telemetry")
+                                          for one in extras[name])]  # fmt: skip
+    assert {re.match(r"[\w.-]+", one)[0] for one in needed} <= pinned  # type: ignore[index]
+
+
+def test_the_labels_say_what_it_is() -> None:
+    (label,) = steps("LABEL")
+    told = dict(word.split("=", 1) for word in label.words)
+    prefix = "org.opencontainers.image"
+    assert {name.removeprefix(f"{prefix}.") for name in told} == {
+        "title", "description", "licenses", "version", "revision", "created", "source"
+    }  # fmt: skip
+    arguments = dict(step.words[0].split("=", 1) for step in steps("ARG"))
+    assert told[f"{prefix}.title"] == PROJECT["name"]
+    assert told[f"{prefix}.description"] == PROJECT["description"]
+    assert told[f"{prefix}.licenses"] == PROJECT["license"]
+    assert told[f"{prefix}.version"] == "${VERSION}"
+    assert arguments["VERSION"] == PROJECT["version"]
+
+
+def test_processes_are_started_without_a_shell_and_their_files_can_be_run() -> None:
+    assert [step.rest for step in steps("ENTRYPOINT")] == ['["/usr/local/bin/entrypoint"]']
+    assert [step.rest for step in steps("CMD")] == ['["masksift", "--help"]']
+    for name in ("entrypoint", "healthcheck"):
+        assert os.access(DEPLOY / name, os.X_OK)
+
+
+# ----------------------------------------------------------------------------------------------------- the health check
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("python /opt/masksift/bin/dask scheduler --host 0.0.0.0", "http://127.0.0.1:8787/health"),
+        ("python /opt/masksift/bin/dask scheduler --dashboard-address :9999", "http://127.0.0.1:9999/health"),
+        ("dask worker tls://s:8786 --nthreads 1 --dashboard-address :8788", "http://127.0.0.1:8788/health"),
+        ("tini -- dask worker --dashboard-address=0.0.0.0:8790", "http://127.0.0.1:8790/health"),
+        ("python /opt/masksift/bin/masksift run /etc/masksift/run/run.toml", None),
+        ("masksift show scheduler worker", None),
+    ],
+)
+def test_a_part_is_asked_at_the_port_that_it_was_started_with(words: str, asked: str | None) -> None:
+    assert HEALTH["address"](words.split()) == asked
+
+
+# ------------------------------------------------------------------------------------------------- its own steps, done
+
+
+class Image:
+    """What the steps left, with nothing but `/scratch` to write in."""
+
+    def __init__(self, build: Build) -> None:
+        self.root, self.environment = build.root, build.environment
+        # root may write what nobody may, by a right that it can give up
+        held = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+        self._before = [*held, str(self.root / "usr/local/bin/entrypoint")]
+
+    def command(self, *words: str) -> list[str]:
+        return [*self._before, *words]
+
+    def run(self, *words: str, code: int = 0, **more: str) -> str:
+        """What a container says that is started with these words; it must end with that ``code``."""
+        done = subprocess.run(self.command(*words), cwd=self.root / "scratch", env={**self.environment, **more},
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    @property
+    def cache(self) -> set[str]:
+        """The kernels that are compiled in `/scratch`."""
+        return {path.name for path in (self.root / "scratch/numba").rglob("*.nbc")}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """The Dockerfile's steps, in an empty folder."""
+    root = tmp_path_factory.mktemp("image") / "root"
+    build = Build(root, ROOT, IGNORED)
+    try:
+        build.do(STEPS)
+        for place in ("opt", "usr", "etc"):
+            subprocess.run(["chmod", "-R", "a-w", root / place], check=True)
+        yield Image(build)
+    except StepFailed as e:
+        if _NO_NETWORK.search(str(e)):
+            pytest.skip(f"the package index cannot be reached: {str(e)[-300:]}")
+        raise
+    finally:
+        subprocess.run(["chmod", "-R", "u+w", root.parent], check=True)
+        shutil.rmtree(root.parent)
+
+
+slow = pytest.mark.slow
+
+
+@slow
+def test_nothing_that_builds_is_left(image: Image) -> None:
+    installed = {path.name.partition("-")[0] for path in image.root.glob("*/**/site-packages/*.dist-info")}
+    assert "masksift" in installed
+    assert not installed & {"pip", "uv", "setuptools", "wheel"}
+    programs = {
+        path.name for folder in ("opt/masksift/bin", "usr/local/bin") for path in (image.root / folder).iterdir()
+    }
+    assert {"masksift", "dask", "python", "entrypoint", "healthcheck"} <= programs
+    assert not [name for name in programs if re.match(r"pip|uv|gcc|cc|make|wheel", name)]
+    assert {path.name for path in image.root.iterdir()} == {"etc", "opt", "scratch", "usr"}
+
+
+@slow
+def test_it_has_what_each_part_is_started_with(image: Image) -> None:
+    assert image.run("masksift", "--version") == f"masksift {PROJECT['version']}\n"
+    assert "usage: masksift" in image.run("masksift", "--help")
+    assert "--scheduler-file" in image.run("dask", "scheduler", "--help")
+    assert "--nthreads" in image.run("dask", "worker", "--help")
+
+
+@slow
+def test_every_extra_of_the_image_can_be_imported(image: Image) -> None:
+    names = "kr8s, pyiceberg.catalog.sql, pycocotools.mask, prometheus_client, opentelemetry.sdk.trace"
+    image.run("python", "-W", "error::ImportWarning", "-c", f"import {names}")
+
+
+@slow
+def test_a_run_on_a_cluster_of_its_own_compiles_nothing_and_writes_nothing_but_scratch(image: Image) -> None:
+    source = write_source(image.root / "scratch/source.zarr", plain())
+    image.run("true")
+    warm = image.cache
+    out = image.root / "scratch/out"
+    said = image.run("masksift", "run", "--source", str(source.path), "--out", str(out), "--executor.workers", "1",
+                     NUMBA_DEBUG_CACHE="1")  # fmt: skip
+    assert (out / "run.json").exists()
+    assert (out / "report/index.html").exists()
+    assert "data loaded from" in said
+    assert "data saved to" not in said
+    assert image.cache == warm
+    image.run("touch", str(image.root / "opt/masksift/written"), code=1)
+
+
+@slow
+def test_numba_passes_over_a_cache_that_it_cannot_write(image: Image) -> None:
+    kept = image.root / "opt/masksift/numba"
+    ask = "from masksift.scoring.kernels.condense_loops import keep; print(keep._cache.cache_path)"
+    assert str(kept) not in image.run("python", "-c", ask, NUMBA_CACHE_DIR=str(kept))
+    assert str(image.root / "scratch/numba") in image.run("python", "-c", ask)
+
+
+@slow
+def test_without_a_place_to_write_it_says_what_to_mount(image: Image) -> None:
+    nowhere = image.root / "opt/numba"
+    said = image.run("masksift", "--version", code=2, NUMBA_CACHE_DIR=str(nowhere))
+    assert "cannot be written" in said
+    assert "Mount a tmpfs or an emptyDir at /scratch" in said
+
+
+@slow
+def test_a_scheduler_is_well_while_it_answers(image: Image) -> None:
+    words = ("dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", f"127.0.0.1:{_port()}")
+    url = HEALTH["address"](list(words))
+    process = subprocess.Popen(image.command(*words), cwd=image.root / "scratch", env=image.environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        until = time.monotonic() + 60
+        while not (well := HEALTH["well"](url)) and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.1)
+        assert well
+    finally:
+        process.terminate()
+        process.wait()
+    assert not HEALTH["well"](url)
+
+
+def _port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

@@ -1,0 +1,244 @@
+"""What the pods run is what the installed commands take, and what they are told is what these understand."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from dask.utils import parse_timedelta
+from distributed.cli import dask_scheduler, dask_worker
+
+from masksift.cli.parser import _parser
+from masksift.config.run import RunConfig, build, from_toml
+from system.deploy.helpers.kustomize import FOLDER, RENDERED, Pod, pods, render
+
+BIN = Path(sys.executable).parent
+CLICK = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
+
+
+@pytest.fixture(params=RENDERED)
+def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return render(request.param)
+
+
+@cache
+def help_of(words: tuple[str, ...]) -> str:
+    """What a command says of itself, in a process of its own."""
+    done = subprocess.run([str(BIN / words[0]), *words[1:], "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def flags(words: list[str]) -> list[str]:
+    return [word.split("=")[0] for word in words if word.startswith("--")]
+
+
+def test_every_command_runs_here_and_knows_every_flag_that_it_is_given(objects: list[dict[str, Any]]) -> None:
+    for pod in pods(objects):
+        assert "command" not in pod.container, "the image's entry point has to run first"
+        words = pod.container["args"]
+        said = help_of(tuple(words[:2]))
+        assert [flag for flag in flags(words) if flag not in said.split() and f"{flag} " not in said] == []
+
+
+def test_dask_takes_the_values_too_and_nothing_is_left_over(objects: list[dict[str, Any]]) -> None:
+    for pod in pods(objects):
+        if pod.component in CLICK:
+            assert pod.container["args"][:2] == ["dask", pod.component]
+            told = parsed(pod)
+            assert told["protocol"] == "tls"
+            assert told["preload_argv"] == (), "a word that Dask does not know is handed on, and does nothing"
+            assert f":{told_port(pod)}" == told["dashboard_address"]
+
+
+def test_a_worker_is_one_process_of_one_thread_whose_name_and_ports_are_known(objects: list[dict[str, Any]]) -> None:
+    [worker] = [pod for pod in pods(objects) if pod.component == "worker"]
+    told, ports = parsed(worker), {port["name"]: port["containerPort"] for port in worker.container["ports"]}
+    assert (told["nthreads"], told["n_workers"], told["scheduler"]) == (1, None, None)
+    assert told["name"] == "$(DASK_WORKER_NAME)"  # by which the operator finds the pod of a worker that is to go
+    assert "DASK_WORKER_NAME" in worker.env
+    assert (told["worker_port"], told["nanny_port"]) == (str(ports["worker"]), str(ports["nanny"]))
+
+
+def test_a_flag_that_dask_does_not_know_would_be_found() -> None:
+    with pytest.raises(click.UsageError, match="not a valid integer"):
+        dask_worker.main.make_context("worker", ["--nthreads", "one"])
+    with pytest.raises(click.UsageError, match="No such option"):
+        dask_worker.main.make_context("worker", ["tls://a:1", "--nthread=1"])
+
+
+def test_the_clients_words_are_those_of_the_command(objects: list[dict[str, Any]]) -> None:
+    for pod in pods(objects):
+        if pod.component == "client":
+            program, *words = pod.container["args"]
+            known, rest = _parser().parse_known_args(words)
+            assert (program, rest) == ("masksift", [])
+            assert known.config == "/etc/masksift/run/run.toml"
+            assert {"name": "run", "mountPath": "/etc/masksift/run", "readOnly": True} in pod.container["volumeMounts"]
+
+
+def test_the_hook_before_a_worker_stops_is_a_program(objects: list[dict[str, Any]]) -> None:
+    for pod in pods(objects):
+        if "lifecycle" in pod.container:
+            *_, text = pod.container["lifecycle"]["preStop"]["exec"]["command"]
+            compile(text, "preStop", "exec")
+
+
+def test_each_runs_with_threads_of_its_own_alone_and_gives_memory_back(objects: list[dict[str, Any]]) -> None:
+    for pod in pods(objects):
+        assert pod.env["MALLOC_TRIM_THRESHOLD_"] == "65536"
+        assert pod.component == "scheduler" or {pod.env["OMP_NUM_THREADS"], pod.env["OPENBLAS_NUM_THREADS"]} == {"1"}
+
+
+# -------------------------------------------------------------------------------------------------- what they are told
+
+
+def test_dask_knows_every_key_that_it_is_told(objects: list[dict[str, Any]]) -> None:
+    known = yaml.safe_load((files("distributed") / "distributed.yaml").read_text())
+    told = settings(objects)
+    assert unknown(told, known) == []
+    told["distributed"]["scheduler"]["worker_tll"] = "60s"
+    assert unknown(told, known) == ["distributed.scheduler.worker_tll"]
+
+
+def test_certificates_are_asked_for_everywhere_and_lie_where_the_secret_is_mounted(
+    objects: list[dict[str, Any]],
+) -> None:
+    comm = settings(objects)["distributed"]["comm"]
+    assert (comm["default-scheme"], comm["require-encryption"]) == ("tls", True)
+    tls = comm["tls"]
+    places = [
+        tls["ca-file"],
+        *(tls[who][what] for who in ("scheduler", "worker", "client") for what in ("cert", "key")),
+    ]
+    assert {Path(place).name for place in places} == {"ca.crt", "tls.crt", "tls.key"}
+    for pod in pods(objects):
+        mounts = {mount["name"]: mount["mountPath"] for mount in pod.container["volumeMounts"]}
+        assert {str(Path(place).parent) for place in places} == {mounts["tls"]}
+        assert pod.env["DASK_CONFIG"] == mounts["dask"]
+        [volume] = [one for one in pod.spec["volumes"] if one["name"] == "tls"]
+        assert volume["secret"]["defaultMode"] == 0o440
+
+
+def test_the_scheduler_answers_the_operators_questions_and_shows_no_pages(objects: list[dict[str, Any]]) -> None:
+    http = {who: settings(objects)["distributed"][who]["http"]["routes"] for who in ("scheduler", "worker")}
+    paths = {who: [route[0] for name in http[who] for route in importlib.import_module(name).routes] for who in http}
+    asked = ["/api/v1/retire_workers", "/api/v1/adaptive_target", "/api/v1/check_idle"]
+    assert set(asked) | {"/health", "/metrics"} <= set(paths["scheduler"])
+    assert {"/health", "/metrics"} <= set(paths["worker"])
+    assert not [path for path in paths["scheduler"] if "info" in path or "json" in path or "proxy" in path]
+
+
+def test_a_worker_that_is_silent_is_given_up_before_its_pod_is(objects: list[dict[str, Any]]) -> None:
+    patience = parse_timedelta(settings(objects)["distributed"]["scheduler"]["worker-ttl"])
+    [worker] = [pod for pod in pods(objects) if pod.component == "worker"]
+    probe = worker.container["livenessProbe"]
+    assert 10 < patience < probe["periodSeconds"] * probe["failureThreshold"]
+
+
+def test_every_process_logs_a_json_object_a_line(tmp_path: Path) -> None:
+    [text] = {text for folder in RENDERED for text in texts(render(folder), "masksift-dask")}
+    (tmp_path / "masksift.yaml").write_text(text)
+    script = "import logging, distributed; logging.getLogger('masksift').warning('said: %s', 'this')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"DASK_CONFIG": str(tmp_path)}, capture_output=True, text=True
+    )
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [value for line in said for value in line.values() if value == "said: this"] == ["said: this"]
+
+
+def test_the_run_is_one_that_masksift_takes(objects: list[dict[str, Any]], tmp_path: Path) -> None:
+    [text] = texts(objects, "masksift-run")
+    (tmp_path / "run.toml").write_text(text)
+    config = build(RunConfig, from_toml(str(tmp_path / "run.toml")), {})
+    [scheduler] = [pod for pod in pods(objects) if pod.component == "scheduler"]
+    assert scheduler.labels["app.kubernetes.io/name"] == "masksift"
+    assert config.executor.kind == "dask"
+    assert config.executor.address == "tls://masksift-scheduler.masksift.svc.cluster.local:8786"
+    for scaler in (one["spec"] for one in objects if one["kind"] == "DaskAutoscaler"):
+        assert config.executor.workers == scaler["maximum"]
+    assert config.executor.timeout >= 600  # a node may have to be started first
+    assert config.out.partition("://")[0] in ("s3", "gs")
+
+
+def test_the_autoscaler_is_of_the_cluster_that_there_is_and_never_stops_the_last_worker() -> None:
+    for folder in ("base/cluster", "base/job"):
+        [scaler] = [one["spec"] for one in render(folder) if one["kind"] == "DaskAutoscaler"]
+        [cluster] = [one for one in render(folder) if one["kind"] in ("DaskCluster", "DaskJob")]
+        assert scaler["cluster"] == cluster["metadata"]["name"]
+        assert 1 <= scaler["minimum"] <= scaler["maximum"]
+
+
+def test_a_job_of_kubernetes_itself_starts_again_only_what_would_go_on() -> None:
+    [job] = [one["spec"] for one in render("plain") if one["kind"] == "Job"]
+    [final, ignored] = job["podFailurePolicy"]["rules"]
+    assert (final["action"], final["onExitCodes"]["operator"], final["onExitCodes"]["values"]) == (
+        "FailJob",
+        "In",
+        [2, 3, 4],
+    )
+    assert final["onExitCodes"]["containerName"] == job["template"]["spec"]["containers"][0]["name"]
+    assert ignored["action"] == "Ignore"
+    assert job["template"]["spec"]["restartPolicy"] == "Never"  # a policy asks for that
+    assert job["backoffLimit"] > 0
+
+
+def test_the_readme_names_files_secrets_and_flags_that_there_are() -> None:
+    text = (FOLDER / "README.md").read_text()
+    assert (FOLDER / "README.md").stat().st_size > 5000
+    for path in re.findall(r"deploy/kubernetes/([\w./-]*[\w])", text):
+        assert (FOLDER / path).exists(), path
+    for path in re.findall(r"`((?:base|components|overlays|cert-manager|plain)[\w./-]*)`", text):
+        assert (FOLDER / path).exists(), path
+    assert set(re.findall(r"secret generic (\S+)", text)) == {"masksift-s3"}
+    for verb, flag in re.findall(r"`masksift (\w+) [\w.]* ?(--[\w.-]+)", text):
+        assert flag in help_of(("masksift", verb))
+    for flag in re.findall(r"--executor\.\w+", text):
+        assert flag in help_of(("masksift", "run"))
+
+
+def parsed(pod: Pod) -> dict[str, Any]:
+    """A pod's words as Dask understands them."""
+    return CLICK[pod.component].make_context(pod.component, list(pod.container["args"][2:])).params
+
+
+def told_port(pod: Pod) -> int:
+    [port] = [one["containerPort"] for one in pod.container["ports"] if one["name"] == "http-dashboard"]
+    return int(port)
+
+
+def texts(objects: list[dict[str, Any]], name: str) -> Iterator[str]:
+    for one in objects:
+        if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", name):
+            yield from one["data"].values()
+
+
+def settings(objects: list[dict[str, Any]]) -> Any:
+    [text] = texts(objects, "masksift-dask")
+    return yaml.safe_load(text)
+
+
+def unknown(told: Mapping[str, Any], known: Mapping[str, Any], place: str = "") -> list[str]:
+    """Keys that Dask has not heard of, but for those of the standard library's logging."""
+    found = []
+    for key, value in told.items():
+        name = f"{place}{key}"
+        if name == "logging":
+            continue
+        if key not in known:
+            found.append(name)
+        elif isinstance(value, dict):
+            found += unknown(value, known[key] or {}, f"{name}.")
+    return found

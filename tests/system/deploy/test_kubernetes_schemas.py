@@ -1,0 +1,148 @@
+"""Every manifest of every overlay, as kustomize renders it, is one that the API server would take; a mistake is not."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from system.deploy.helpers.kustomize import FOLDER, RENDERED, made, pods, render, validate
+
+Change = tuple[str, list[Any], Any]
+"""A kind, a path in it, and what is planted there."""
+POD = ["spec", "cluster", "spec", "worker", "spec"]
+MISTAKES: dict[str, Change] = {
+    "a misspelt field of a container, in a pod inside the operator's kind":
+        ("DaskJob", [*POD, "containers", 0, "imagePullPolcy"], "Always"),
+    "a misspelt field of such a pod": ("DaskJob", [*POD, "terminationGracePeriodSecond"], 60),
+    "a field that the operator's old schema does not know and would drop":
+        ("DaskJob", [*POD, "topologySpreadConstraints", 0, "minDomains"], 2),
+    "a text where such a pod wants a number": ("DaskJob", [*POD, "terminationGracePeriodSeconds"], "60"),
+    "a misspelt field of the operator's kind": ("DaskJob", ["spec", "cluster", "spec", "idleTimout"], 60),
+    "a misspelt field of the scheduler's service":
+        ("DaskJob", ["spec", "cluster", "spec", "scheduler", "service", "typ"], "ClusterIP"),
+    "a text where the autoscaler wants a number": ("DaskAutoscaler", ["spec", "maximum"], "8"),
+    "a misspelt field of the autoscaler": ("DaskAutoscaler", ["spec", "max"], 8),
+    "a misspelt field of a policy": ("NetworkPolicy", ["spec", "policyType"], ["Ingress"]),
+    "a number where a label should be": ("ServiceAccount", ["metadata", "labels", "tier"], 1),
+    "a misspelt field of a budget": ("PodDisruptionBudget", ["spec", "minAvailible"], 1),
+    "a misspelt field of a pod monitor": ("PodMonitor", ["spec", "podMetricEndpoints"], []),
+    "a text where a port's name should be": ("PodMonitor", ["spec", "podMetricsEndpoints", 0, "port"], 8788),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", RENDERED)
+def test_every_object_passes_the_strict_schema_of_its_kind(folder: str) -> None:
+    objects = render(folder)
+    assert len(objects) >= 14
+    for one in objects:
+        validate(one)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_planted_mistake_is_found(mistake: str) -> None:
+    kind, (*path, last), value = MISTAKES[mistake]
+    one = copy.deepcopy(next(one for one in render("base/job") if one["kind"] == kind))
+    place = one
+    for step in path:
+        place = place[step]
+    place[last] = value
+    with pytest.raises(jsonschema.ValidationError, match=r"is not of type|unexpected|does not match|was expected"):
+        validate(one)
+
+
+def test_a_mistake_in_a_plain_kind_is_found_too() -> None:
+    [job] = [one for one in render("plain") if one["kind"] == "Job"]
+    job["spec"]["podFailurePolicy"]["rules"][0]["onExitCode"] = {}
+    with pytest.raises(jsonschema.ValidationError, match="onExitCode"):
+        validate(job)
+
+
+def test_the_certificates_of_cert_manager_pass_what_is_written_of_their_kinds() -> None:
+    objects = list(yaml.safe_load_all((FOLDER / "cert-manager/certificate.yaml").read_text()))
+    for one in objects:
+        validate(one)
+    objects[-1]["spec"]["dnsName"] = "a"
+    with pytest.raises(jsonschema.ValidationError, match="dnsName"):
+        validate(objects[-1])
+
+
+def test_the_secret_of_cert_manager_is_the_one_that_pods_mount_and_is_for_both_ends_of_a_connection() -> None:
+    issuers = {}
+    for one in yaml.safe_load_all((FOLDER / "cert-manager/certificate.yaml").read_text()):
+        issuers[one["kind"], one["metadata"]["name"]] = one["spec"]
+    leaf = issuers["Certificate", "masksift"]
+    assert leaf["secretName"] == "masksift-tls"
+    assert {"server auth", "client auth"} <= set(leaf["usages"])
+    ca = issuers["Issuer", leaf["issuerRef"]["name"]]["ca"]["secretName"]
+    assert issuers["Certificate", "masksift-ca"]["secretName"] == ca
+
+
+@pytest.mark.parametrize("folder", RENDERED)
+def test_the_pods_that_come_of_it_are_a_scheduler_a_worker_and_but_for_a_standing_cluster_a_client(folder: str) -> None:
+    objects = render(folder)
+    for one in made(objects):
+        validate(one)
+    found = [pod.component for pod in pods(objects)]
+    assert found == (["scheduler", "worker"] if folder == "base/cluster" else ["client", "scheduler", "worker"])
+
+
+def test_a_job_and_a_cluster_of_one_name_are_never_made_at_once() -> None:
+    kinds = {folder: {one["kind"] for one in render(folder)} for folder in RENDERED}
+    assert all(not {"DaskJob", "DaskCluster"} <= found for found in kinds.values())
+    assert not any(kind.startswith("Dask") for kind in kinds["plain"])
+
+
+def test_the_cluster_of_a_job_is_that_of_the_cluster_manifest() -> None:
+    [cluster] = [one for one in render("base/cluster") if one["kind"] == "DaskCluster"]
+    [job] = [one for one in render("base/job") if one["kind"] == "DaskJob"]
+    assert job["spec"]["cluster"]["spec"] == cluster["spec"]
+
+
+def test_the_pods_without_the_operator_are_those_with_it_but_for_the_workers_name() -> None:
+    with_it, without = pods(render("base/job")), pods(render("plain"))
+    assert [pod.component for pod in with_it] == [pod.component for pod in without]
+    for one, other in zip(with_it, without, strict=True):
+        assert one.container | {"env": []} == other.container | {"env": []}
+        names = {"DASK_WORKER_NAME"} if one.component == "worker" else set()
+        assert {name for name in one.env if one.env[name] != other.env[name]} == names
+        assert {name: one.spec[name] for name in one.spec if name != "containers"} == {
+            name: other.spec[name] for name in other.spec if name != "containers"
+        }
+
+
+def _overlay(folder: Path, *, resources: str, components: list[str]) -> Path:
+    """An overlay beside a copy of the manifests: kustomize wants relative paths."""
+    shutil.copytree(FOLDER, folder / "kubernetes")
+    own = folder / "own"
+    own.mkdir()
+    tree = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [f"../kubernetes/{resources}"], "components": [f"../kubernetes/{name}" for name in components],
+    }  # fmt: skip
+    (own / "kustomization.yaml").write_text(yaml.safe_dump(tree))
+    return own
+
+
+@pytest.mark.parametrize("base", ["base/cluster", "base/job", "plain"])
+@pytest.mark.parametrize("store", ["minio", "aws", "gcp"])
+def test_a_store_goes_with_any_of_the_bases(base: str, store: str, tmp_path: Path) -> None:
+    objects = render(_overlay(tmp_path, resources=base, components=[f"components/{store}"]))
+    for one in objects:
+        validate(one)
+    assert {one["metadata"]["name"] for one in objects if one["kind"] == "NetworkPolicy"} >= {"masksift-store"}
+
+
+@pytest.mark.parametrize("base", ["base/cluster", "base/job"])
+def test_spot_nodes_are_for_workers_alone(base: str, tmp_path: Path) -> None:
+    objects = render(_overlay(tmp_path, resources=base, components=["components/aws", "components/spot"]))
+    for one in objects:
+        validate(one)
+    for pod in pods(objects):
+        assert ("nodeSelector" in pod.spec) == ("tolerations" in pod.spec) == (pod.component == "worker")
+        assert ("--lifetime-restart" in pod.container["args"]) == (pod.component == "worker")

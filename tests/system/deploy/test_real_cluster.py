@@ -1,0 +1,93 @@
+"""Scheduler, workers and job of the manifests as processes of this machine: their arguments, environment and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from masksift.engine.planning.kustomize import SHARE
+from support.certificates import certificates, secret
+from support.fault_proxy import Faults, Proxy, proxy
+from support.s3_server import Server
+from system.deploy.helpers.manifest_cluster import BLOCKS, MINIO, PLAIN, Cluster, Stored, cluster, kubelet
+from system.deploy.helpers.netns import Loopback
+from system.deploy.helpers.node import wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def slow(server: Server) -> Iterator[Proxy]:
+    """What stands before the store: its ``faults`` may be changed while it works."""
+    with proxy(server.port, Faults()) as between:
+        yield between
+
+
+@pytest.fixture
+def stored(server: Server, sources: Path) -> Stored:
+    return Stored.beside(server, sources)
+
+
+@pytest.fixture(scope="module", params=[PLAIN, MINIO])
+def running(
+    request: pytest.FixtureRequest, server: Server, slow: Proxy, tls: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:  # fmt: skip
+    """The cluster of the manifests, ready for the job: without the Dask operator, and as the operator makes it."""
+    with kubelet(tmp_path_factory.mktemp("pods"), Loopback(), server, tls, slow.url, request.param) as made:
+        yield cluster(made)
+
+
+def test_the_job_of_the_manifests_leaves_what_a_local_run_leaves(
+    running: Cluster, stored: Stored, undisturbed: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    for pod in (running.scheduler, *running.workers):
+        assert pod.healthy("livenessProbe"), pod.said
+    job = running.run(stored)
+    assert job.wait(240) == 0, job.said
+    assert stored.tables(tmp_path / "out") == undisturbed
+    told = stored.record()
+    assert told["finished"] is not None
+    assert told["retries"] == 0
+    limit = int(SHARE * (2 << 30))
+    assert [worker["memory"] for worker in told["workers"]] == [limit] * 2, "a share of the pod's limit"
+    for pod in (running.scheduler, *running.workers):
+        assert pod.running, pod.said
+        assert "Traceback" not in pod.said
+        for line in pod.said.splitlines():
+            assert isinstance(json.loads(line), dict), line
+
+
+@pytest.mark.parametrize("running", [MINIO], indirect=True)
+def test_who_has_no_certificate_of_the_cluster_is_refused(
+    running: Cluster, stored: Stored, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One of another authority: the worst case, since it has all that Dask asks for but the signature."""
+    others = secret(certificates(tmp_path_factory.mktemp("other")))
+    job = running.run(stored, **{"masksift-tls": others})
+    wait_until("it has been refused", lambda: "TLS" in running.scheduler.said and "handshake" in running.scheduler.said)
+    job.kill()
+    assert not stored.there
+    assert all(pod.healthy("readinessProbe") for pod in (running.scheduler, *running.workers))
+
+
+@pytest.mark.parametrize("running", [MINIO], indirect=True)
+def test_a_worker_whose_node_is_taken_away_leaves_nothing_undone(
+    running: Cluster, stored: Stored, slow: Proxy, undisturbed: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    """`preStop`, then SIGTERM, as of a spot node that is drained, in the middle of the first pass."""
+    slow.faults = Faults(delay=0.5)
+    job = running.run(stored)
+    wait_until("some blocks are condensed", lambda: stored.products("condense") >= 1, 240)
+    assert running.workers[0].terminate() == 0, running.workers[0].said
+    done = stored.products("condense")
+    slow.faults = Faults()
+    assert job.wait(240) == 0, job.said
+    assert done < BLOCKS, "it was in the middle"
+    assert "Retire worker" in running.scheduler.said
+    assert stored.tables(tmp_path / "out") == undisturbed
+    assert stored.record()["retries"] == 0

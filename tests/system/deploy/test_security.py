@@ -1,0 +1,54 @@
+"""SECURITY.md promises nothing that no file holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / ".github/SECURITY.md").read_text()
+NAMED = sorted(set(re.findall(r"`([\w.-]+(?:/[\w.-]+)+)`", TEXT)))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_file_that_is_named_is_there(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+def test_every_row_of_what_is_checked_names_the_test_that_holds_it() -> None:
+    table = [line for line in TEXT.splitlines() if line.startswith("| ") and not line.startswith("| what |")]
+    assert len(table) > 10
+    for row in table:
+        held = row.split("|")[3]
+        assert [name for name in NAMED if f"`{name}`" in held], row
+
+
+def test_code_is_unpickled_where_it_is_said_and_nowhere_else() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "pipeline").rglob("*.py")
+        if re.search(
+            r"pickle\.loads?\(|Unpickler|allow_pickle=True|\beval\(|\bexec\(|shell=True|os\.system", path.read_text()
+        )
+    }
+    assert found - {"pipeline/masksift/prepare/predict/trainers/segmentation_network.py"} == {
+        "pipeline/masksift/prepare/predict/tasks.py"
+    }
+    assert found <= set(NAMED)
+
+
+def test_checkpoints_are_loaded_as_weights_alone() -> None:
+    loads = re.findall(
+        r"torch\.load\((.*)\)",
+        (ROOT / "pipeline/masksift/prepare/predict/trainers/segmentation_network.py").read_text(),
+    )
+    assert loads
+    assert all("weights_only=True" in words for words in loads)
+
+
+def test_no_configuration_has_a_key_for_a_secret() -> None:
+    from masksift.config.run import dotted_keys
+
+    assert not [key for key in dotted_keys() if re.search(r"secret|token|passw|credential|access_key", key)]

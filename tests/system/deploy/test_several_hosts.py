@@ -1,0 +1,98 @@
+"""Every pod on a host of its own: network namespaces on a bridge, of which one loses its link, and nobody is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from support.fault_proxy import Faults, Proxy, proxy
+from support.s3_server import Server
+from system.deploy.helpers.kubelet import Pod
+from system.deploy.helpers.manifest_cluster import BLOCKS, Cluster, Stored, cluster, executing, kubelet
+from system.deploy.helpers.netns import Bridge, remove_what_was_left
+from system.deploy.helpers.node import wait_until
+
+pytestmark = pytest.mark.slow
+
+SOON = {"worker-ttl: 60s": "worker-ttl: 12s", "tcp: 30s": "tcp: 12s"}
+"""The manifests' settings by which a silent worker is given up, shortened, so that a test does not take minutes."""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Bridge]:
+    with Bridge() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def slow(server: Server, network: Bridge) -> Iterator[Proxy]:
+    """The store, at this machine's address on the bridge."""
+    with proxy(server.port, Faults(), network.gateway) as between:
+        yield between
+
+
+@pytest.fixture(scope="module")
+def running(
+    network: Bridge, slow: Proxy, server: Server, tls: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    with kubelet(tmp_path_factory.mktemp("pods"), network, server, tls, slow.url) as pods:
+        pods.instead = {**pods.instead, **SOON}
+        yield cluster(pods)
+
+
+def test_what_a_process_has_left_that_was_killed_is_taken_away_by_the_next(network: Bridge) -> None:
+    program = "import os; from networks import Bridge; b = Bridge(); b.__enter__(); print(b.name, b.block, flush=True)"
+    words = [sys.executable, "-c", f"{program}; os._exit(0)"]
+    told = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
+    name, block = told.split()
+    assert block != network.block, "two networks of the same addresses: a pod of one is looked for in the other"
+    assert name in links()
+    remove_what_was_left()
+    assert name not in links()
+    assert network.name in links(), "that of a process which lives"
+
+
+def links() -> str:
+    return subprocess.run(["ip", "link", "show"], capture_output=True, text=True, check=True).stdout
+
+
+def in_its_middle(stored: Stored, stage: str) -> bool:
+    if stage == "thresholds":
+        return stored.products("condense") == BLOCKS
+    return 1 <= stored.products(stage) < BLOCKS - 1
+
+
+@pytest.mark.parametrize("stage", ["condense", "thresholds", "score"])
+def test_a_worker_whose_link_is_cut_in_the_middle_of_a_stage_changes_nothing(
+    running: Cluster, network: Bridge, slow: Proxy, server: Server, sources: Path, undisturbed: dict[str, pa.Table],
+    tmp_path: Path, stage: str,
+) -> None:  # fmt: skip
+    stored = Stored.beside(server, sources)
+    slow.faults = Faults(delay=0.1)
+    job = running.run(stored)
+    wait_until(f"{stage} is in its middle", lambda: in_its_middle(stored, stage), 240)
+    cut = lose_the_link_of_a_busy_worker(running, network, slow)
+    assert job.wait(240) == 0, job.said
+    assert stored.tables(tmp_path / "out") == undisturbed
+    assert stored.record()["retries"] == 0, "no task failed: those of the worker were given to another"
+    if stage == "condense":
+        wait_until("a worker without a network ends", lambda: not cut.running, 240)
+    cut.kill()
+    network.mend(cut.name)
+    cut.begin()  # as its kubelet does
+    cut.wait_for("readinessProbe")
+
+
+def lose_the_link_of_a_busy_worker(running: Cluster, network: Bridge, slow: Proxy) -> Pod:
+    """Cut off one that is at a task, which is slowed down so that it cannot end before."""
+    slow.faults = Faults(delay=3)
+    busy: list[Pod] = []
+    wait_until("a worker is busy", lambda: busy.extend(pod for pod in running.workers if executing(pod)) or busy)
+    network.cut(busy[0].name)
+    slow.faults = Faults()
+    return busy[0]

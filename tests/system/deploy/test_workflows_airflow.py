@@ -1,0 +1,180 @@
+"""The DAG, run by Airflow itself, in the environment that `make workflows` makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from system.deploy.helpers.nightly import COMMAND, LEFT_OUT, WHOLE, config_in, files, lake, record, stand_in
+
+ROOT = Path(__file__).parents[3]
+AIRFLOW = ROOT / ".venv-airflow" / "bin"
+DAG = ROOT / "deploy/workflows/airflow/masksift_nightly.py"
+WIDE = {"max_flagged": "100%", "max_quarantined": "50%", "max_drop": "100%"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not AIRFLOW.exists(), reason="Airflow is not in .venv-airflow: `make workflows` installs it"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Airflow with an empty database and the one DAG, beside a lake."""
+    folder = tmp_path_factory.mktemp("airflow")
+    (folder / "dags").mkdir()
+    shutil.copy(DAG, folder / "dags")
+    lake(folder / "lake")
+    config_in(folder)
+    done = subprocess.run(
+        [AIRFLOW / "airflow", "db", "migrate"], env=environment(folder), capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AIRFLOW"))}
+    return plain | {
+        "AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW_VAR_MASKSIFT_COMMAND": COMMAND, "NO_PROXY": "*", **more,
+    }  # fmt: skip
+
+
+def conf(folder: Path, **more: str) -> dict[str, str]:
+    """What a DAG run is told of the lake."""
+    return {"source": str(folder / "lake"), "quality": str(folder / "quality"), "config": str(folder / "run.toml"),
+            **WIDE, **more}  # fmt: skip
+
+
+def after(day: str) -> str:
+    """When the night begins that does a day: at two, on the day after."""
+    return f"{day[:-2]}{int(day[-2:]) + 1:02d}T02:00:00+00:00"
+
+
+def nights(folder: Path, *asked: dict[str, Any], **more: str) -> tuple[list[dict[str, Any]], str]:
+    """What became of nights in one process of Airflow, and all that it said."""
+    told = [{"command": COMMAND, **one} for one in asked]
+    done = subprocess.run(
+        [AIRFLOW / "python", ROOT / "tests/system/deploy/flows/airflow_nights.py"], input=json.dumps(told), text=True,
+        env=environment(folder, **more), capture_output=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found, done.stdout + done.stderr
+
+
+@contextmanager
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Its URL, and what is posted to it."""
+    posted: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/hooks/secret-word", posted
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_night_twice_by_airflows_own_command_leaves_one_copy(home: Path) -> None:
+    found = []
+    words = ["dags", "test", "masksift_nightly", after(WHOLE[0]), "--conf", json.dumps(conf(home))]
+    for _ in range(2):
+        done = subprocess.run(
+            [AIRFLOW / "airflow", *words],
+            env=environment(home),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        found.append(files(home / "quality"))
+    assert found[0] == found[1]
+    assert {name.split("/")[0] for name in found[0]} == {f"dt={WHOLE[0]}"}
+    assert record(home / "quality", WHOLE[0])["counts"] == {"scored": 12}
+    # a backfill: a day that is past, and then one in which an image is left out
+    with webhook() as (url, posted):
+        connection = json.dumps({"conn_type": "http", "password": url})
+        told, said = nights(
+            home,
+            {"date": after(WHOLE[1]), "conf": conf(home)},
+            {"date": after(LEFT_OUT), "conf": conf(home)},
+            {"date": after(LEFT_OUT), "conf": conf(home, max_quarantined="0")},
+            AIRFLOW_CONN_MASKSIFT_NOTIFY=connection,
+        )
+    good, warned, broken = ({name: state for name, (state, _) in one["tasks"].items()} for one in told)
+    line = dict.fromkeys(["yesterday", "plan", "run", "any_left_out", "check"], "success")
+    assert good == {**line, "left_out": "skipped", "notify": "skipped"}
+    assert warned == {**line, "left_out": "success", "notify": "success"}
+    assert [one["state"] for one in told] == ["success", "success", "failed"]
+    assert broken["check"] == "failed"
+    assert told[2]["tasks"]["check"][1] == 1, "a limit that is broken is no better the next time"
+    quality = home / "quality"
+    assert [record(quality, day)["configuration"]["base"] for day in (WHOLE[1], LEFT_OUT)] == [
+        f"{quality}/dt={day}" for day in WHOLE
+    ]
+    assert len(posted) == 2, "the night that was run again told it again"
+    assert f"{LEFT_OUT}-b2" in posted[0]["text"]
+    assert "missing_chunk" in posted[0]["text"]
+    assert "secret-word" not in said
+    assert "nothing that waits for these labels goes on. Look at" in said
+
+
+def test_a_plan_that_does_not_fit_ends_the_night_with_its_sentence(home: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.toml"
+    small.write_text('[executor]\nkind = "local"\nworkers = 1\nmemory = "64 MiB"\n')
+    told, said = nights(
+        home, {"date": after(WHOLE[0]), "conf": conf(home, config=str(small), quality=str(tmp_path / "refused"))}
+    )
+    assert told[0]["state"] == "failed"
+    assert told[0]["tasks"]["plan"] == ["failed", 1]
+    assert told[0]["tasks"]["run"][0] == "upstream_failed"
+    assert "`masksift plan` ended with exit code 4: masksift: " in said
+    assert "has 64.0 MiB" in said
+    assert not (tmp_path / "refused").exists()
+
+
+def test_only_what_was_interrupted_is_tried_again(home: Path, tmp_path: Path) -> None:
+    codes = {"once": "5 0", "never": "2", "told": "3"}
+    bins = [stand_in(tmp_path / name, run=told) for name, told in codes.items()]
+    told, said = nights(
+        home, *({"date": after(WHOLE[0]), "conf": conf(home), "command": f"{bin_}/masksift"} for bin_ in bins)
+    )
+    assert [one["tasks"]["run"] for one in told] == [["success", 2], ["failed", 1], ["success", 1]]
+    assert [one["state"] for one in told] == ["success", "failed", "success"]
+    assert told[2]["tasks"]["notify"] == ["success", 1], "without a webhook the log has the table, and all is well"
+    assert f"the words were check {home}/quality/dt={WHOLE[0]} --max-quarantined 0 --top 20" in said
+    words = (bins[0] / "called").read_text().splitlines()
+    before = f"{home}/quality/dt=2026-11-20"
+    line = (
+        f"{home}/run.toml --source {home}/lake/dt={WHOLE[0]}/site=* --out {home}/quality/dt={WHOLE[0]} --base={before}"
+    )
+    assert words == [
+        f"check {before} --max-quarantined 100% --top 0", f"plan {line}", *[f"run {line} --log-format json"] * 2,
+        f"check {home}/quality/dt={WHOLE[0]} --max-flagged 100% --max-quarantined 50% --base={before} "
+        "--max-drop-in-class-quality=100%",
+    ]  # fmt: skip

@@ -1,0 +1,179 @@
+"""The night's work by cron: for real over a small lake, and with a stand-in for the codes that take long to come by."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.s3_server import Server
+from support.sources import rows
+from system.deploy.helpers.nightly import LEFT_OUT, WHOLE, command_in, config_in, files, lake, record, stand_in
+
+SCRIPT = Path(__file__).parents[3] / "deploy/workflows/cron/nightly.sh"
+DAY, BEFORE = "2026-11-22", "2026-11-21"
+
+
+def night(folder: Path, bin_: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The script over the lake in a folder, with `masksift` of another one."""
+    told = {
+        "PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(folder), "MASKSIFT_SOURCE": str(folder / "lake"),
+        "MASKSIFT_QUALITY": str(folder / "quality"), "MASKSIFT_PAUSE": "0", **environment,
+    }  # fmt: skip
+    return subprocess.run([SCRIPT, *words], env=told, capture_output=True, text=True, timeout=300, check=False)
+
+
+def called(bin_: Path) -> list[str]:
+    return (bin_ / "called").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake, and masksift's own command."""
+    folder = tmp_path_factory.mktemp("cron")
+    lake(folder / "lake")
+    command_in(folder / "bin")
+    config_in(folder)
+    return folder
+
+
+WIDE = "--max-flagged 100% --max-quarantined 50%"
+
+
+@pytest.mark.slow
+def test_nights_in_order_are_quiet_and_a_night_again_changes_nothing_but_the_answer(real: Path) -> None:
+    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "MASKSIFT_DROP": "100%"}
+    for day in WHOLE:
+        done = night(real, real / "bin", day, **told)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    quality = real / "quality"
+    assert [record(quality, day)["configuration"]["base"] for day in WHOLE] == [None, f"{quality}/dt={WHOLE[0]}"]
+    ranked = rows(quality / f"dt={WHOLE[1]}", "ranking")
+    assert {(str(row["dt"]), row["site"]) for row in ranked} == {(WHOLE[1], "a"), (WHOLE[1], "b")}
+    assert len(ranked) == 12
+    before = files(quality)
+    # once more, by another limit, which is broken
+    done = night(real, real / "bin", WHOLE[0], **told | {"MASKSIFT_LIMITS": "--max-flagged 0"})
+    assert done.returncode == 6
+    assert "its labels are not to be used: look at" in done.stderr
+    assert "BROKEN  max_flagged  0" in done.stderr
+    assert files(quality) == before
+
+
+@pytest.mark.slow
+def test_images_that_are_left_out_are_listed_and_stop_nothing(real: Path) -> None:
+    """The night before is not there: nothing is held against it."""
+    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE}
+    done = night(real, real / "bin", LEFT_OUT, MASKSIFT_QUALITY=str(real / "other"), **told)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"masksift, {LEFT_OUT}: images were left out; all others are scored" in done.stderr
+    assert re.search(rf"  {LEFT_OUT}-b2  \S+/2  missing_chunk  chunk .* does not exist\n", done.stderr)
+
+
+@pytest.mark.slow
+def test_a_night_on_a_store_that_is_not_amazons(real: Path, server: Server) -> None:
+    """Keys and endpoint are in the environment, where the check finds them too."""
+    filesystem = server.filesystem()
+    day = f"dt={WHOLE[0]}"
+    filesystem.put(f"{real}/lake/{day}", f"lake/seg/{day}", recursive=True)
+    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "AWS_ENDPOINT_URL": server.url}
+    places = {"MASKSIFT_SOURCE": "s3://lake/seg", "MASKSIFT_QUALITY": "s3://lake/quality"}
+    done = night(real, real / "bin", WHOLE[0], **told, **places, **server.keys)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    found = json.loads(filesystem.cat(f"lake/quality/{day}/run.json"))
+    assert found["counts"] == {"scored": 12}
+
+
+@pytest.mark.slow
+def test_a_day_without_data_and_a_plan_that_does_not_fit_are_not_begun(real: Path) -> None:
+    done = night(real, real / "bin", "2026-12-24")
+    assert done.returncode == 2
+    assert "it was not begun" in done.stderr
+    small = real / "small.toml"
+    small.write_text('[executor]\nkind = "local"\nworkers = 1\nmemory = "64 MiB"\n')
+    done = night(real, real / "bin", WHOLE[0], MASKSIFT_CONFIG=str(small), MASKSIFT_QUALITY=str(real / "refused"))
+    assert done.returncode == 4
+    assert "it was not begun" in done.stderr
+    assert "has 64.0 MiB" in done.stderr
+    assert not (real / "refused").exists()
+
+
+def test_what_was_interrupted_goes_on_and_three_times_at_most(tmp_path: Path) -> None:
+    bin_ = stand_in(tmp_path / "bin", run="5 5 0")
+    done = night(tmp_path, bin_, DAY)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    out, base = (f"{tmp_path}/quality/dt={day}" for day in (DAY, BEFORE))
+    line = f"--source {tmp_path}/lake/dt={DAY}/site=* --out {out} --base {base}"
+    assert called(bin_) == [
+        f"check {base} --max-quarantined 100% --top 0", f"plan {line}", *[f"run {line}"] * 3,
+        f"check {out} --max-flagged 5% --max-quarantined 1% --base {base} --max-drop-in-class-quality 5%",
+    ]  # fmt: skip
+    bin_ = stand_in(tmp_path / "other", run="5")
+    done = night(tmp_path, bin_, DAY)
+    assert done.returncode == 5
+    assert "it is not complete" in done.stderr
+    assert sum(line.startswith("run ") for line in called(bin_)) == 4
+
+
+@pytest.mark.parametrize("code", [2, 4, 137])
+def test_no_other_exit_code_of_a_run_is_worth_another_attempt(tmp_path: Path, code: int) -> None:
+    bin_ = stand_in(tmp_path / "bin", run=str(code))
+    done = night(tmp_path, bin_, DAY)
+    assert done.returncode == code
+    assert f"masksift, {DAY}: it is not complete\nmasksift: the words were run" in done.stderr
+    assert sum(line.startswith("run ") for line in called(bin_)) == 1
+
+
+def test_a_store_that_does_not_answer_is_not_a_night_before_that_is_missing(tmp_path: Path) -> None:
+    bin_ = stand_in(tmp_path / "bin", check="5")
+    done = night(tmp_path, bin_, DAY)
+    assert done.returncode == 5
+    assert len(called(bin_)) == 1
+    assert "cannot be found out" in done.stderr
+
+
+def test_a_second_one_is_kept_out(tmp_path: Path) -> None:
+    bin_ = stand_in(tmp_path / "bin")
+    with (tmp_path / ".masksift-nightly.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = night(tmp_path, bin_, DAY)
+    assert done.returncode == 75
+    assert "another one is at work" in done.stderr
+    assert not (bin_ / "called").exists()
+
+
+def test_without_a_date_it_is_yesterday_in_utc(tmp_path: Path) -> None:
+    bin_ = stand_in(tmp_path / "bin")
+    words = ["date", "-u", "-d", "yesterday", "+%F"]
+    before, after = (subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() for _ in "12")
+    assert night(tmp_path, bin_, TZ="Pacific/Kiritimati").returncode == 0
+    assert any(f"/dt={day}/site=*" in called(bin_)[1] for day in (before, after))
+
+
+@pytest.mark.parametrize("words", [("tomorrow's",), ("2026-13-01",)])
+def test_what_is_no_date_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    bin_ = stand_in(tmp_path / "bin")
+    done = night(tmp_path, bin_, *words)
+    assert done.returncode == 1
+    assert "invalid date" in done.stderr
+    assert not (bin_ / "called").exists()
+
+
+def test_a_place_that_is_not_given_is_asked_for(tmp_path: Path) -> None:
+    done = subprocess.run([SCRIPT], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "MASKSIFT_SOURCE: is where the days of the lake lie" in done.stderr
+
+
+def test_the_script_has_no_fault_that_a_linter_finds() -> None:
+    linter = shutil.which("shellcheck")
+    if linter is None:
+        pytest.skip("shellcheck is not installed (Debian's package shellcheck)")
+    done = subprocess.run([linter, SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

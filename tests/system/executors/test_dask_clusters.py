@@ -1,0 +1,311 @@
+"""Where the workers are: what a run opens, it closes, and nothing else; what it is on, and waits for, it says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import dask
+import jobs
+import pytest
+from distributed import Client, LocalCluster
+
+from masksift.core.errors import RunFailed, UsageError
+from masksift.runtime.executors import Executor, make_executor
+from masksift.runtime.executors import dask as distributed
+from masksift.runtime.executors.dask_clusters import without_credentials
+from support.certificates import certificates, environment
+from system.executors.processes import SOURCES, is_alive, running, start_worker, stop, until
+
+# dask_jobqueue leaves the pipes of its local jobs, and a cluster that it could not make, to the garbage collector
+unclosed = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning",
+    "ignore:.*subprocess .* is still running:pytest.PytestUnraisableExceptionWarning",
+)  # fmt: skip
+JOBS = "dask_jobqueue.local.LocalCluster"
+A_JOB = {"cores": 1, "memory": "1 GiB", "processes": 1, "nanny": False}
+A_JOB |= {"scheduler_options": {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}}
+
+
+@pytest.fixture(autouse=True)
+def _jobs_find_this_folder_and_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask leaves in the environment of whoever started a nanny what that told its workers: to log nothing. A local job
+    is up once it has logged so."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(SOURCES))
+    monkeypatch.delenv("DASK_LOGGING", raising=False)
+
+
+class Told(list[str]):
+    """What the user is told."""
+
+    def __call__(self, text: str, **facts: object) -> None:
+        self.append(text)
+
+
+def jobqueue(**words: object) -> Executor:
+    """Jobs of a queue that are processes of this machine."""
+    return make_executor(JOBS, workers=1, memory=None, options=A_JOB, timeout=60, **words)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------ what is closed
+
+
+def test_a_cluster_at_an_address_stays_up(address: str) -> None:
+    with make_executor("dask", workers=None, memory=None, address=address) as executor:
+        before = executor.cluster
+        pids = set(executor.map(jobs.pid, range(20), "pid"))
+    assert all(map(is_alive, pids))
+    with make_executor("dask", workers=None, memory=None, address=address) as executor:
+        assert executor.cluster == before
+
+
+@unclosed
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+@pytest.mark.slow
+def test_a_cluster_that_was_opened_is_gone_afterwards_also_after_an_error_and_ctrl_c(
+    error: type[BaseException] | None,
+) -> None:
+    pids: set[int] = set()
+
+    def use() -> None:
+        with jobqueue() as executor:
+            pids.update(executor.map(jobs.pid, range(3), "pid"))
+            assert all(map(is_alive, pids))
+            if error is not None:
+                raise error("in the middle")
+
+    if error is None:
+        use()
+    else:
+        with pytest.raises(error, match="in the middle"):
+            use()
+    assert len(pids) == 1
+    until(lambda: not any(map(is_alive, pids)), "the worker has ended")
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_jobs_of_a_command_too(tmp_path: Path) -> None:
+    script = (
+        "import jobs, test_clusters\n"
+        "from masksift.core.signals import install\n"
+        "install()\n"
+        "with test_clusters.jobqueue() as executor:\n"
+        "    print(*executor.map(jobs.pid, [0], 'pid'), flush=True)\n"
+        "    list(executor.map(jobs.slow_square, range(10_000), 'slow'))\n"
+    )
+    found = {"PYTHONPATH": ":".join(SOURCES), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    command = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=found, cwd=tmp_path
+    )
+    assert command.stdout is not None
+    worker = int(command.stdout.readline())
+    command.send_signal(signal.SIGINT)
+    assert command.wait(timeout=60) != 0
+    command.stdout.close()
+    until(lambda: not is_alive(worker), "the worker has ended")
+
+
+def test_a_cluster_without_a_worker_in_time_is_closed_and_the_run_says_where_to_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[bool] = []
+
+    class Lazy(LocalCluster):
+        def scale(self, n: int) -> None:  # type: ignore[override]
+            pass
+
+        def close(self, timeout: float | None = None) -> None:
+            closed.append(True)
+            super().close(timeout)
+
+    monkeypatch.setattr(jobs, "Lazy", Lazy, raising=False)
+    options = {"n_workers": 0, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with (
+        pytest.raises(RunFailed, match=r"of jobs.Lazy answers, and no worker has come to it within 1 s; .* its queue"),
+        make_executor("jobs.Lazy", workers=2, memory=None, options=options, timeout=1),
+    ):
+        pass
+    assert closed
+
+
+# ------------------------------------------------------------------------------------------- classes of clusters
+
+
+@pytest.mark.parametrize(("workers", "items", "asked"), [(2, 100, 2), (50, 2, 2), (3, 0, 1)])
+def test_a_cluster_is_asked_for_as_many_workers_as_the_blocks_can_keep_busy(
+    workers: int, items: int, asked: int, tmp_path: Path
+) -> None:
+    told = Told()
+    options = {"folder": str(tmp_path)}
+    with make_executor("jobs.Asked", workers=workers, memory=None, options=options, items=items, say=told) as executor:
+        assert sorted(executor.map(jobs.square, range(5), "square")) == [0, 1, 4, 9, 16]
+        assert executor.cluster.kind == "jobs.Asked"
+    assert (tmp_path / "asked").read_text() == str(asked)
+    assert told[-1].startswith("running on jobs.Asked at ")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere.Cluster", r"is 'nowhere.Cluster', and there is no such class here \(No module .*\).*Install its"),
+        ("jobs.Asekd", r"no such class here \(module 'jobs' has no attribute 'Asekd'\)"),
+        ("pathlib.Path", r"is 'pathlib.Path', which has no scale and no close; it cannot be a class of Dask clusters"),
+    ],
+)  # fmt: skip
+def test_what_is_no_class_of_clusters_is_refused(path: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said), make_executor(path, workers=1, memory=None):
+        pass
+
+
+@unclosed
+def test_options_that_a_class_does_not_know_are_refused_in_its_words() -> None:
+    with (
+        pytest.raises(UsageError, match=rf"{JOBS} cannot be opened \(.*coers.*Mend executor.options"),
+        make_executor(JOBS, workers=1, memory=None, options={**A_JOB, "coers": 2}),
+    ):
+        pass
+
+
+# ------------------------------------------------------------------------------------------------- what is said
+
+
+def test_a_run_says_what_it_is_on(address: str) -> None:
+    told = Told()
+    with make_executor("dask", workers=None, memory=None, address=address, say=told) as executor:
+        cluster = executor.cluster
+    assert (cluster.kind, cluster.address, cluster.workers, cluster.threads) == ("dask", address, 2, 2)
+    assert cluster.memory == 2 * (3 << 30)
+    assert told == [cluster.text]
+    assert cluster.text.startswith(f"running on dask at {address}: 2 workers, 2 threads, 6.0 GiB; dashboard http://127")
+
+
+def test_this_process_is_a_cluster_of_one() -> None:
+    with make_executor("serial", workers=None, memory=None) as executor:
+        assert executor.cluster.text == "running on serial: 1 worker, 1 thread, no limit of memory"
+
+
+def test_an_address_is_told_without_credentials() -> None:
+    assert without_credentials("gateway://me:secret@host:8786/name") == "gateway://host:8786/name"
+    assert without_credentials("tls://host:8786") == "tls://host:8786"
+
+
+@pytest.mark.slow
+def test_a_run_waits_while_all_workers_are_gone_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "SIZE_AGE", 0.1)
+    monkeypatch.setattr(distributed, "SAID_AGAIN", 0.3)
+    told = Told()
+    with running() as (address, worker), make_executor(
+        "dask", workers=None, memory=None, address=address, say=told
+    ) as executor:  # fmt: skip
+        answers = executor.map(jobs.slow_square, range(10), "spot")
+        found = [next(answers)]
+        worker.kill()
+        other: list[subprocess.Popen[bytes]] = []
+
+        def say(text: str, **facts: object) -> None:
+            told(text)
+            if "has come for" in text and not other:
+                other.append(start_worker(address))
+
+        monkeypatch.setattr(executor, "_say", say)
+        try:
+            found += answers
+        finally:
+            stop(*other)
+    assert sorted(found) == [i * i for i in range(10)]
+    lines = [line for line in told if "worker" in line and not line.startswith("running")]
+    assert lines[0] == f"no worker of {address} is left; waiting for one"
+    assert lines[1].startswith(f"no worker of {address} has come for ")
+    assert lines[-1] == f"workers of {address} are there again: 1"
+
+
+# ---------------------------------------------------------------------------------------------------- TLS
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What tells Dask of the certificates of a cluster."""
+    return environment(certificates(tmp_path_factory.mktemp("tls")))
+
+
+@pytest.fixture(scope="module")
+def secured(tls: dict[str, str]) -> Iterator[str]:
+    """A scheduler and a worker that speak TLS alone."""
+    with running("tls", {**tls, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}) as (address, _):
+        yield address
+
+
+def settings(environment: dict[str, str]) -> dask.config.set:
+    """What a client's environment tells Dask."""
+    names = {name: name.removeprefix("DASK_").lower().replace("__", ".") for name in environment}
+    return dask.config.set({names[name].replace("ca_file", "ca-file"): value for name, value in environment.items()})
+
+
+def test_a_cluster_with_tls_is_reached_by_the_certificates_of_dasks_own_configuration(
+    secured: str, tls: dict[str, str]
+) -> None:
+    with settings(tls), make_executor("dask", workers=None, memory=None, address=secured) as executor:
+        assert executor.reduce(jobs.square, range(5), jobs.add, "sum") == 30
+        assert executor.cluster.address == secured
+
+
+def test_without_certificates_it_is_said_what_is_missing(tmp_path: Path, tls: dict[str, str]) -> None:
+    with (
+        pytest.raises(UsageError, match=r"asks for TLS, and distributed.comm.tls.ca-file and .*client.cert not set; "),
+        make_executor("dask", workers=None, memory=None, address="tls://127.0.0.1:9"),
+    ):  # fmt: skip
+        pass
+    lost = {**tls, "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": str(tmp_path / "none.key")}
+    with (
+        settings(lost),
+        pytest.raises(UsageError, match=r"distributed.comm.tls.client.key \(.*none.key\) cannot be read"),
+        make_executor("dask", workers=None, memory=None, address="tls://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_who_has_no_certificate_of_the_schedulers_ca_is_not_let_in(
+    secured: str, tmp_path: Path, tls: dict[str, str]
+) -> None:
+    with settings(tls), Client(secured, set_as_default=False) as client:  # it is up
+        client.wait_for_workers(1)
+    with (
+        settings(environment(certificates(tmp_path / "others"))),
+        pytest.raises(UsageError, match=rf"no scheduler at {secured} answered within 3 s \(.*; .*cate of its CA"),
+        make_executor("dask", workers=None, memory=None, address=secured, timeout=3),
+    ):  # fmt: skip
+        pass
+    with (
+        pytest.raises(UsageError, match=r"no scheduler at tcp://.* answered within 2 s"),
+        make_executor("dask", workers=None, memory=None, address=secured.replace("tls", "tcp"), timeout=2),
+    ):
+        pass
+
+
+# ------------------------------------------------------------------------------------------------ growing ones
+
+
+def test_an_adaptive_cluster_grows_with_what_the_run_says_it_may_grow_to() -> None:
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        # a worker for each second of work that the scheduler knows of: three tasks of 0.2 s would never be two
+        cluster.adapt(minimum=1, maximum=4, interval="100ms", target_duration="1s", wait_count=1000)
+        with make_executor(
+            "dask", workers=4, memory=None, address=cluster.scheduler_address, items=100
+        ) as executor:  # fmt: skip
+            most = 0
+            for _ in executor.map(partial(jobs.slow_square), range(60), "grows"):
+                most = max(most, len(cluster.scheduler.workers))
+        cluster.adapt(minimum=1, maximum=1)
+    assert most >= 2

@@ -1,0 +1,295 @@
+"""A cluster of a run's own through the Dask operator, against a stand-in of the API server. Not tested here: a real API
+server with its admission and its operator; names of services as pods see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jobs
+import psutil
+import pytest
+import yaml
+
+from masksift.core.errors import RunFailed, UsageError
+from masksift.runtime.executors import Executor, make_executor, memory_limit
+from masksift.runtime.executors.kubernetes import one_run, read_manifest, state_of
+from system.executors.kmock_api import NAMESPACE, ApiServer
+from system.executors.processes import until
+
+ADDRESS = "tls://masksift-scheduler.masksift.svc.cluster.local:8786"
+
+
+def manifest(**changed: Any) -> dict[str, Any]:
+    """A DaskCluster as `kubectl kustomize` renders one, more or less."""
+    own = {"dask.org/cluster-name": "masksift"}
+    scheduler = {
+        "service": {
+            "selector": {**own, "dask.org/component": "scheduler"},
+            "ports": [{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}],
+        },
+        "spec": {"containers": [{"name": "scheduler", "args": ["dask", "scheduler"]}]},
+    }
+    worker = {
+        "replicas": 4,
+        "spec": {
+            "topologySpreadConstraints": [{"labelSelector": {"matchLabels": own}}],
+            "containers": [
+                {
+                    "name": "worker",
+                    "args": ["dask", "worker", "--memory-limit", "0.5", "--preload", "masksift-scheduler:8786"],
+                    "env": [
+                        {"name": "DASK_SCHEDULER_ADDRESS", "value": ADDRESS},
+                        {"name": "ELSEWHERE", "value": "masksift-scheduler-tls"},
+                    ],
+                    "resources": {"limits": {"memory": "2Gi"}},
+                }
+            ],
+        },
+    }
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": "masksift", "labels": {"app.kubernetes.io/name": "masksift"}},
+        "spec": {"scheduler": scheduler, "worker": worker},
+        **changed,
+    }
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A file with a cluster without TLS, and another document before it."""
+    cluster = manifest()
+    del cluster["spec"]["worker"]["spec"]["containers"][0]["env"]
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump_all([{"kind": "ConfigMap"}, cluster]))
+    return str(tmp_path / "cluster.yaml")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path_factory.mktemp("api")).running() as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """A namespace with a cluster of somebody else's."""
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    server.emulator.objects["daskclusters.v1.kubernetes.dask.org", NAMESPACE, "other"] = manifest(
+        metadata={"name": "other", "namespace": NAMESPACE}
+    )
+    del server.emulator._requests[:]
+    server.broken = server.absent = False
+    yield server
+    assert list(server.clusters) == ["other"]
+    until(lambda: not server.processes, "the operator has ended the processes")
+
+
+def kubernetes(file: str, *, address: str | None, timeout: float = 60.0, **words: Any) -> Executor:
+    return make_executor(
+        "kubernetes", workers=None, memory=None, manifest=file, address=address, timeout=timeout, **words
+    )  # fmt: skip
+
+
+def deleted(api: ApiServer) -> list[str]:
+    return [path for method, path in api.asked if method == "DELETE"]
+
+
+# ------------------------------------------------------------------------------------------ the life of a cluster
+
+
+@pytest.mark.slow
+def test_a_run_makes_a_cluster_works_on_it_and_deletes_it_and_nothing_else(api: ApiServer, file: str) -> None:
+    told: list[str] = []
+
+    def say(text: str, **facts: object) -> None:
+        told.append(text)
+
+    with kubernetes(file, address=api.address, items=3, say=say) as executor:
+        (name,) = api.clusters.keys() - {"other"}
+        assert sorted(executor.map(jobs.square, range(5), "square")) == [0, 1, 4, 9, 16]
+        assert api.clusters[name]["spec"]["worker"]["replicas"] == 3  # of the four that the manifest has
+        assert executor.cluster.kind == "kubernetes"
+        assert executor.cluster.dashboard == f"http://{name}-scheduler.{NAMESPACE}.svc.cluster.local:8787/status"
+    place = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters"
+    assert api.asked == [("POST", place), ("DELETE", f"{place}/{name}")]
+    assert told[0].startswith(
+        f"made DaskCluster {name} in namespace {NAMESPACE}, workers: 3; waiting for its scheduler"
+    )
+    assert told[-1].startswith(f"running on kubernetes at {api.address}: 1 worker")
+    port = int(api.url.rsplit(":", 1)[1])
+    left = [c.raddr for c in psutil.Process().net_connections("tcp") if c.raddr]
+    assert port not in [address.port for address in left], "the connection to the API server is closed"
+
+
+@pytest.mark.slow
+def test_from_outside_the_scheduler_is_reached_by_a_port_that_the_api_server_forwards(
+    api: ApiServer, file: str
+) -> None:
+    with kubernetes(file, address=None) as executor:
+        assert executor.reduce(jobs.square, range(5), jobs.add, "sum") == 30
+        assert executor.cluster.address is not None
+        assert executor.cluster.address not in (None, api.address)
+    assert api.emulator.forwarded
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.slow
+def test_the_cluster_is_deleted_after_an_error_and_ctrl_c_too(
+    api: ApiServer, file: str, error: type[BaseException]
+) -> None:
+    def use() -> None:
+        with kubernetes(file, address=api.address):
+            raise error("in the middle")
+
+    with pytest.raises(error, match="in the middle"):
+        use()
+    assert len(deleted(api)) == 1
+
+
+def test_where_no_pod_starts_the_run_says_what_the_pods_say_and_deletes_the_cluster(api: ApiServer, file: str) -> None:
+    api.broken = True
+    with (
+        pytest.raises(
+            RunFailed,
+            match=r"DaskCluster masksift-\w{8} in namespace masksift has no scheduler after 2 s; its phase is Pending.*"
+            r"deleted\. Mend what its pods say: scheduler ImagePullBackOff \(manifest unknown\); FailedCreate \(ex",
+        ),
+        kubernetes(file, address=api.address, timeout=2),
+    ):
+        pass
+    assert len(deleted(api)) == 1
+
+
+def test_where_no_operator_takes_it_up_the_run_says_so(api: ApiServer, file: str) -> None:
+    api.absent = True
+    with (
+        pytest.raises(RunFailed, match=r"the Dask operator has not taken it up \(is it installed\?\).*there is no pod"),
+        kubernetes(file, address=api.address, timeout=3),
+    ):  # fmt: skip
+        pass
+    assert len(deleted(api)) == 1
+
+
+def test_no_api_server_is_said_before_anything_is_made(
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with (
+        pytest.raises(UsageError, match=r"the Kubernetes API server has not made DaskCluster .*; nothing was run"),
+        kubernetes(file, address=None),
+    ):  # fmt: skip
+        pass
+
+
+def test_a_cluster_with_tls_is_not_made_without_certificates(api: ApiServer, tmp_path: Path) -> None:
+    (tmp_path / "tls.yaml").write_text(yaml.safe_dump(manifest()))
+    with (
+        pytest.raises(UsageError, match=r"asks for TLS, and distributed.comm.tls.ca-file"),
+        kubernetes(str(tmp_path / "tls.yaml"), address=None),
+    ):
+        pass
+    assert api.asked == []
+
+
+# ------------------------------------------------------------------------------------------------- the manifest
+
+
+def test_everything_in_a_manifest_follows_the_name_of_the_run() -> None:
+    before = manifest()
+    made = one_run(before, "masksift-1a2b3c4d", "prod", 7)
+    assert before == manifest()
+    assert made["metadata"] == {
+        "name": "masksift-1a2b3c4d", "namespace": "prod", "labels": {"app.kubernetes.io/name": "masksift"}
+    }  # fmt: skip
+    spec, own = made["spec"], {"dask.org/cluster-name": "masksift-1a2b3c4d"}
+    assert (spec["worker"]["replicas"], spec["idleTimeout"]) == (7, 3600)
+    assert spec["scheduler"]["service"]["selector"] == {**own, "dask.org/component": "scheduler"}
+    pod = spec["worker"]["spec"]
+    assert pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == own
+    host = "masksift-1a2b3c4d-scheduler.prod.svc.cluster.local"
+    assert pod["containers"][0]["args"][-1] == f"{host}:8786"
+    assert pod["containers"][0]["env"] == [
+        {"name": "DASK_SCHEDULER_ADDRESS", "value": f"tls://{host}:8786"},
+        {"name": "ELSEWHERE", "value": "masksift-scheduler-tls"},
+    ]
+
+
+def test_the_idle_timeout_of_a_manifest_stays() -> None:
+    before = manifest()
+    before["spec"]["idleTimeout"] = 60
+    assert one_run(before, "masksift-1", "prod", 1)["spec"]["idleTimeout"] == 60
+
+
+@pytest.mark.parametrize(
+    ("documents", "said"),
+    [
+        ([], r"holds 0 DaskClusters \(it has nothing\)"),
+        ([{"kind": "DaskJob"}], r"holds 0 DaskClusters \(it has DaskJob\); .*kubectl kustomize"),
+        ([manifest(), manifest()], r"holds 2 DaskClusters \(it has DaskCluster, DaskCluster\)"),
+        ([manifest(spec={})], r"the DaskCluster of .* is not whole \(KeyError\('scheduler'\)\)"),
+        ([manifest(metadata={})], r"is not whole \(KeyError\('name'\)\)"),
+    ],
+)
+def test_a_file_that_is_no_manifest_of_one_cluster_is_refused(tmp_path: Path, documents: Any, said: str) -> None:
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump_all(documents))
+    with pytest.raises(UsageError, match=said):
+        read_manifest(str(tmp_path / "m.yaml"))
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none.yaml cannot be read \(No such file or directory\)"):
+        read_manifest(str(tmp_path / "none.yaml"))
+    (tmp_path / "m.yaml").write_text("a: [")
+    with pytest.raises(UsageError, match=r"m.yaml cannot be read \(while parsing"):
+        read_manifest(str(tmp_path / "m.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "share", "size"),
+    [("2Gi", "0.5", 1 << 30), ("2Gi", "0.9", 1932735283), ("1500M", "auto", 1_500_000_000), ("2Gi", "1GiB", 1 << 30),
+     (None, "auto", None), ("4096Mi", "0", 4 << 30)],
+)  # fmt: skip
+def test_what_a_worker_may_use_stands_in_the_manifest(
+    tmp_path: Path, limit: str | None, share: str, size: int | None
+) -> None:
+    before = manifest()
+    container = before["spec"]["worker"]["spec"]["containers"][0]
+    container["resources"] = {"limits": {"memory": limit}} if limit else {}
+    container["args"][3] = share
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(before))
+    assert memory_limit("kubernetes", workers=None, memory=None, manifest=str(tmp_path / "m.yaml")) == size
+    assert memory_limit("kubernetes", workers=None, memory=5, manifest=str(tmp_path / "m.yaml")) == 5
+
+
+# ----------------------------------------------------------------------------------------------- states of pods
+
+
+def _waiting(reason: str, **more: Any) -> dict[str, Any]:
+    return {"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": reason}}, **more}]}}
+
+
+def _ended(reason: str, code: int) -> dict[str, Any]:
+    return {"status": {"containerStatuses": [{"state": {"terminated": {"reason": reason, "exitCode": code}}}]}}
+
+
+def _unscheduled(message: str) -> dict[str, Any]:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {"status": {"phase": "Pending", "conditions": [condition]}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [
+        ({"status": {"phase": "Running"}}, "Running"),
+        ({}, "Unknown"),
+        (_waiting("ContainerCreating"), "Pending"),
+        (_waiting("CrashLoopBackOff", lastState={"terminated": {"exitCode": 137}}), "CrashLoopBackOff, exit code 137"),
+        (_ended("OOMKilled", 137), "OOMKilled, exit code 137"),
+        (_unscheduled("0/3 nodes:\nno memory"), "Unschedulable (0/3 nodes: no memory)"),
+    ],
+)
+def test_a_pod_says_what_keeps_it_from_running(pod: dict[str, Any], said: str) -> None:
+    assert state_of(pod) == said

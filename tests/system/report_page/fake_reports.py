@@ -1,0 +1,268 @@
+"""Makes folders of reports for the tests of the page, as `masksift report` would leave them: any number of rows and
+classes, with names as odd as they come. Pictures are drawn a few times and linked as often as they are needed.
+
+    report = make_report(folder, Made(rows=60, names=("road", "sidewalk")))
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import masksift
+from masksift.review.rendering.palette import colours, hexadecimal
+
+__all__ = ["NAMES", "RUN", "STATIC", "Made", "make_report", "name_of", "packed", "regions_of", "row_of"]
+
+NAMES = ("road", "sidewalk", "building", "sky", "car", "tree")
+RUN = "0123456789abcdef" * 4
+STATIC = Path(masksift.__file__).parent / "report" / "static"
+ROWS_PER_FILE, REGIONS_PER_FILE = 1000, 200
+HEIGHT, WIDTH = 96, 128
+"""Of the pictures shown; the images have twice as many rows and columns."""
+DISTINCT = 6
+METHODS = ("softmin", "clc", "iou")
+ISSUE = (255, 0, 200)
+_ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a report is of. ``rows``: images shown, the last ``quarantined`` of which have no rank; ``scored``: images
+    of the run that have one (default: all that are shown); ``regions``: most regions of an image."""
+
+    rows: int = 60
+    quarantined: int = 0
+    scored: int | None = None
+    names: Sequence[str] = NAMES
+    sources: Sequence[str] = ("north", "south")
+    ids: Sequence[str] = ()
+    columns: Sequence[str] = ("dt",)
+    pictures: bool = True
+    planes: str = "gpi"
+    regions: int = 4
+    run: str = RUN
+
+    @property
+    def ranked(self) -> int:
+        return self.rows - self.quarantined
+
+    @property
+    def all_scored(self) -> int:
+        return self.ranked if self.scored is None else self.scored
+
+
+def name_of(made: Made, number: int) -> str:
+    """The id of the image in a row."""
+    return made.ids[number] if number < len(made.ids) else f"scene_{number:05d}"
+
+
+def regions_of(made: Made, number: int) -> list[list[Any]]:
+    """The regions of a row: of as many as its number says, over and over; every fifth is an omission."""
+    if number >= made.ranked or len(made.names) < 2:
+        return []
+    count = number % (made.regions + 1)
+    found: list[list[Any]] = []
+    for place in range(count):
+        given, suggested = _pair(made, number + place)
+        y0, x0 = 8 + 11 * place % 120, 10 + 37 * (number + place) % 160
+        omission = (number + place) % 5 == 4
+        height, width = 20 + 3 * (number % 7), 30 + 5 * place
+        found.append([
+            1 + number * 7 + place, "omission" if omission else "label", None if omission else given, suggested,
+            y0, x0, y0 + height, x0 + width, height * width - place,
+            round(30 + 500 / (1 + number + place) + number * 37 % 11 - place / 3, 4),
+            None if omission else 0.0123, 0.9876,
+        ])  # fmt: skip
+    return sorted(found, key=lambda region: -region[9])
+
+
+def _pair(made: Made, number: int) -> tuple[int, int]:
+    """Two classes that differ."""
+    classes = len(made.names)
+    given = number % classes
+    return given, (given + 1 + number // classes % (classes - 1)) % classes
+
+
+def row_of(made: Made, number: int) -> dict[str, Any]:
+    """One row, by the names of the columns of its file."""
+    ranked = number < made.ranked
+    regions = regions_of(made, number)
+    pairs = [list(pair) for pair in dict.fromkeys((region[2], region[3]) for region in regions)]
+    worst = next(([region[2], region[3]] for region in regions if region[2] is not None), None)
+    return {
+        "rank": number + 1 if ranked else None,
+        "image_id": name_of(made, number),
+        "source": number % len(made.sources),
+        "index": number // len(made.sources),
+        "status": "scored" if ranked else "bad_labels" if number % 2 else "missing_chunk",
+        "reason": None
+        if ranked
+        else f"label 77 at (3, {number}) is neither a class nor an ignore value; 12 such pixels",
+        "flagged": (number * 53) % 997 if ranked else None,
+        "pair": worst,
+        "size": [2 * HEIGHT, 2 * WIDTH],
+        "shown": [HEIGHT, WIDTH],
+        "picture": made.pictures,
+        "planes": made.planes if ranked else "",
+        "classes": sorted({*(number % len(made.names) for number in range(number, number + 4))}) if made.names else [],
+        "regions": len(regions),
+        "pairs": pairs,
+        "lost": [] if ranked else ["chunk (3, 0) of predictions does not exist"],
+    }
+
+
+def scores_of(made: Made, number: int) -> dict[str, float | None]:
+    """The scores of a row; the first method is the one that ranks."""
+    if number >= made.ranked:
+        return dict.fromkeys(METHODS)
+    return {
+        "softmin": round(0.02 + 0.9 * number / max(made.all_scored, 1), 6),
+        "clc": round((number * 0.618034) % 1, 6),
+        "iou": round((number * 0.414214 + 0.3) % 1, 6),
+    }
+
+
+def packed(call: str, *arguments: Any) -> str:
+    """A script that calls the page with data."""
+    told = ", ".join(json.dumps(one, ensure_ascii=True, allow_nan=False).translate(_ESCAPED) for one in arguments)
+    return f"masksift.{call}({told});\n"
+
+
+def make_report(folder: Path, made: Made) -> Path:
+    """The folder of a report."""
+    shutil.copytree(STATIC, folder, dirs_exist_ok=True)
+    (folder / "data").mkdir()
+    (folder / "pictures").mkdir()
+    (folder / "data" / "run.js").write_text(packed("run", _run(made)))
+    for number, first in enumerate(range(0, made.rows, ROWS_PER_FILE)):
+        rows = range(first, min(made.rows, first + ROWS_PER_FILE))
+        (folder / "data" / f"rows-{number:05d}.js").write_text(packed("rows", number, _columnar(made, rows)))
+    for number, first in enumerate(range(0, made.rows, REGIONS_PER_FILE)):
+        rows = range(first, min(made.rows, first + REGIONS_PER_FILE))
+        text = packed("regions", number, [regions_of(made, row) for row in rows])
+        (folder / "data" / f"regions-{number:05d}.js").write_text(text)
+    _draw(folder / "pictures", made)
+    return folder
+
+
+def _columnar(made: Made, numbers: range) -> dict[str, Any]:
+    rows = [row_of(made, number) for number in numbers]
+    scores = [scores_of(made, number) for number in numbers]
+    days = [None if number % 7 == 6 else f"2026-11-{20 + number % 3}" for number in numbers]
+    return {
+        **{name: [row[name] for row in rows] for name in row_of(made, 0)},
+        "columns": dict.fromkeys(made.columns, days),
+        "scores": {method: [score[method] for score in scores] for method in METHODS},
+    }
+
+
+def _run(made: Made) -> dict[str, Any]:
+    classes = len(made.names)
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(10_000, 9_000_000, classes)
+    flagged = (pixels * generator.random(classes) * 0.1).astype(int)
+    counts: dict[str, int] = {}
+    for number in range(made.ranked, made.rows):
+        counts[row_of(made, number)["status"]] = counts.get(row_of(made, number)["status"], 0) + 1
+    scored = made.all_scored
+    steps = np.unique(np.geomspace(1, scored, 257).round()).astype(int).tolist() if scored else []
+    pairs = [
+        [given, suggested, int(2e6 / (1 + (given * 31 + suggested * 17) % 97)), 3 + (given + suggested) % 50]
+        for given in range(classes) for suggested in range(classes)
+        if given != suggested and (classes < 30 or (given * 7 + suggested) % 11 == 0)
+    ] if scored else []  # fmt: skip
+    return {
+        "format": 1, "run": made.run, "out": "quality/2026-11-23", "started": "2026-11-23T07:30:12Z",
+        "finished": "2026-11-23T08:42:40Z", "seconds": 4348.1, "masksift": masksift.__version__,
+        "ranked_by": METHODS[0], "methods": list(METHODS), "images": scored + made.quarantined, "scored": scored,
+        "counts": {"scored": scored, **counts} if scored or counts else {}, "flagged_pixels": int(flagged.sum()),
+        "pixels": int(pixels.sum()), "estimated_issues": int(flagged.sum() * 0.9), "keeps_evidence": "p" in made.planes,
+        "sources": list(made.sources), "columns": list(made.columns),
+        "stages": [
+            {"name": "condense", "seconds": 3721.4, "bytes_read": 21_474_836_480, "bytes_written": 3_221_225_472},
+            {"name": "score", "seconds": 601.9, "bytes_read": 3_221_225_472, "bytes_written": 104_857_600},
+            {"name": "rank", "seconds": 24.8, "bytes_read": 5_242_880, "bytes_written": 6_291_456},
+        ],
+        "workers": 4,
+        "classes": [
+            {"name": name, "colour": colour, "pixels": int(pixels[number]), "flagged": int(flagged[number]),
+             "quality": None if number % 9 == 8 else round(1 - flagged[number] / pixels[number], 6),
+             "confident_threshold": None if number % 9 == 8 else 0.5 + number / (4 * classes),
+             "decision_threshold": 0.3 + number / (4 * classes)}
+            for number, (name, colour) in enumerate(zip(made.names, hexadecimal(classes), strict=True))
+        ],
+        "pairs": sorted(pairs, key=lambda pair: -pair[2])[:2000],
+        "distribution": {method: _counts(place, scored) for place, method in enumerate(METHODS)},
+        "budget": [[step, round(0.02 + 0.9 * (step - 1) / max(scored, 1), 6)] for step in steps],
+        "rows": made.rows, "rows_per_file": ROWS_PER_FILE, "regions_per_file": REGIONS_PER_FILE, "side": 640,
+    }  # fmt: skip
+
+
+def _counts(place: int, scored: int) -> list[int]:
+    values = np.random.default_rng(place).beta(5 - place, 2, scored)
+    return np.histogram(values, bins=100, range=(0, 1))[0].tolist()
+
+
+def _draw(folder: Path, made: Made) -> None:
+    """A picture and the planes of each row that has them."""
+    drawn: dict[str, Path] = {}
+    for number in range(made.rows):
+        row, look = row_of(made, number), number % DISTINCT
+        if row["picture"]:
+            _linked(folder / f"{number:08d}.jpg", drawn, f"picture {look}", lambda look=look: _picture(look))
+        if row["planes"]:
+            _linked(folder / f"{number:08d}.png", drawn, f"planes {look}", lambda look=look: _planes(made, look))
+
+
+def _linked(path: Path, drawn: dict[str, Path], what: str, draw: Any) -> None:
+    if what in drawn:
+        try:
+            os.link(drawn[what], path)
+            return
+        except OSError:  # a file takes so many links and no more
+            pass
+    draw().save(path)
+    drawn[what] = path
+
+
+def _classes(look: int) -> Iterator[NDArray[np.int64]]:
+    """The given and the predicted classes: bands that bend, a few of which differ."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    given = ((y + 9 * np.sin((x + 17 * look) / 15)) // 24).astype(np.int64).clip(0)
+    yield given
+    yield np.where((x - 30 - 9 * look) ** 2 + (y - 50) ** 2 < 300, given + 1, given)
+
+
+def _picture(look: int) -> Image.Image:
+    given, predicted = _classes(look)
+    shade = np.random.default_rng(look).normal(0, 10, given.shape)
+    table = np.array([[90, 90, 95], [150, 130, 120], [100, 140, 90], [140, 180, 220], [60, 60, 110], [200, 190, 120]])
+    return Image.fromarray((table[np.minimum(predicted, 5)] + shade[..., None]).clip(0, 255).astype(np.uint8))
+
+
+def _planes(made: Made, look: int) -> Image.Image:
+    """The bands of a row's planes: palette images, or RGBA beyond 254 classes."""
+    given, predicted = (plane % max(len(made.names), 1) for plane in _classes(look))
+    bands = {"g": given + 1, "p": predicted + 1, "i": np.where(given != predicted, -1, 0)}
+    stack = np.concatenate([bands[letter] for letter in made.planes])
+    table = np.zeros((len(made.names) + 2, 4), np.uint8)
+    table[1:-1, :3], table[1:-1, 3] = colours(len(made.names)), 255
+    table[-1] = (*ISSUE, 255)
+    if len(made.names) > 254:
+        return Image.fromarray(table[stack])
+    image = Image.fromarray(np.where(stack < 0, 255, stack).astype(np.uint8), mode="P")
+    palette = np.zeros((256, 3), np.uint8)
+    palette[1 : len(made.names) + 1], palette[255] = table[1:-1, :3], ISSUE
+    image.putpalette(palette.tobytes())
+    image.info["transparency"] = 0
+    return image

@@ -1,0 +1,38 @@
+"""Files and the new source on a real S3 server: the same bytes as on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prepare.ingest.helpers import Folder, refused
+from support.s3_server import SECRET, Server
+from support.sources import contents, masksift
+
+
+@pytest.mark.slow
+def test_an_ingest_on_s3_is_the_ingest_on_disk(
+    server: Server, keys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, files = Folder(tmp_path / "files"), server.filesystem()
+    np.save(tmp_path / "files/labels.npy", folder.data.labels)
+    np.save(tmp_path / "files/pred_probs.npy", folder.data.predictions)
+    files.put(f"{tmp_path}/files/", "lake/files/", recursive=True)
+    for name, labels, predictions in (
+        ("of-files", "labels/*.png", "predictions"), ("of-arrays", "labels.npy", "pred_probs.npy"),
+    ):  # fmt: skip
+        for root, out in ((f"{tmp_path}/files", f"{tmp_path}/{name}"), ("s3://lake/files", f"s3://lake/{name}")):
+            words = ("--labels", f"{root}/{labels}", "--predictions", f"{root}/{predictions}", "--out", out)
+            assert masksift("ingest", *words, "--ignore", 255, *server.flags) == 0
+        files.get(f"lake/{name}/", f"{tmp_path}/got-{name}/", recursive=True)
+        on_disk, on_s3 = (
+            {key: data for key, data in contents(tmp_path / place).items() if "ingest" not in key}
+            for place in (name, f"got-{name}")
+        )
+        assert on_s3 == on_disk
+        assert "labels/c/0/0/0" in on_disk
+    words = ("--labels", "s3://lake/nothing", "--predictions", "p", "--out", "s3://lake/o")
+    refused("no file of .* at s3://lake/nothing", capsys, *words, *server.flags)
+    assert SECRET not in files.cat_file("lake/of-files/ingest/zarr.json").decode()

@@ -1,0 +1,180 @@
+"""Every line of scheduler, workers and client is one JSON object, and says what it is of."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from obstore.exceptions import GenericError
+
+from masksift.core.errors import RunFailed
+from masksift.runtime.telemetry import Watched, run_of, running
+from masksift.runtime.telemetry.logs import JsonFormatter, about, during, logger
+from support.dask_processes import Processes, json_lines
+from support.telemetry_collectors import Told
+
+
+def line(message: str = "said", **facts: Any) -> dict[str, Any]:
+    """What is written for a record that is made now."""
+    record = logging.LogRecord("masksift.here", logging.WARNING, __file__, 1, message, (), sys.exc_info())
+    vars(record).update(facts)
+    found: dict[str, Any] = json.loads(JsonFormatter().format(record))
+    return found
+
+
+# -------------------------------------------------------------------------------------------------- one line
+
+
+def test_a_line_has_a_time_a_level_a_logger_and_a_message() -> None:
+    told = line("50 % done")
+    assert told.pop("time").endswith("Z")
+    assert told == {"level": "WARNING", "logger": "masksift.here", "message": "50 % done"}
+
+
+def test_a_line_has_the_facts_of_what_goes_on_and_its_own() -> None:
+    with during({"run_id": "abc"}), during({"stage": "condense", "block": 7}):
+        told = line(facts={"image": "street/3"})
+    assert (told["run_id"], told["stage"], told["block"], told["image"]) == ("abc", "condense", 7, "street/3")
+    assert about() == {}
+
+
+def test_a_message_of_several_lines_is_one_line() -> None:
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, "first\nsecond", (), None)
+    assert len(JsonFormatter().format(record).splitlines()) == 1
+
+
+def test_an_error_is_a_field_with_where_it_came_from_and_its_cause() -> None:
+    try:
+        try:
+            raise OSError("disk full")
+        except OSError as e:
+            raise RunFailed("the run failed", "what is done is kept", "Mend it") from e
+    except RunFailed:
+        told = line()["exception"]
+    assert (told["type"], told["message"]) == ("RunFailed", "the run failed; what is done is kept. Mend it.")
+    assert "test_logs.py" in told["stack"][-1]
+    assert (told["cause"]["type"], told["cause"]["message"]) == ("OSError", "OSError: disk full")
+
+
+def test_an_error_of_a_stores_client_is_cut_before_it_quotes_its_request() -> None:
+    try:
+        raise GenericError("Generic S3 error: no answer\n\nDebug source:\nAuthorization: AWS4 Credential=AKIA123")
+    except GenericError:
+        told = json.dumps(line())
+    assert "no answer" in told
+    assert "AKIA123" not in told
+
+
+def test_a_thread_that_helps_the_only_task_is_named_as_the_task_is() -> None:
+    seen: list[Any] = []
+
+    def in_a_thread(act: Callable[[], None]) -> None:
+        thread = threading.Thread(target=act)
+        thread.start()
+        thread.join()
+
+    def helps() -> None:
+        seen.append(dict(about()))
+
+    def another_task() -> None:
+        with during({"block": 8}):
+            in_a_thread(helps)
+
+    with during({"run_id": "abc"}), during({"block": 7}):
+        in_a_thread(helps)
+        in_a_thread(another_task)
+    assert seen == [{"run_id": "abc", "block": 7}, {}], "of two tasks at once it cannot be said which one is helped"
+
+
+def test_a_logger_that_nobody_has_set_up_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    logger("masksift.of-nobody").error("heard by nobody")
+    assert capsys.readouterr().err == ""
+
+
+# --------------------------------------------------------------------------------------------------- one task
+
+
+def test_a_watched_function_answers_and_raises_as_the_function_does() -> None:
+    assert Watched(abs, "abc", "count", lambda number: {"block": number})(-3) == 3
+    with pytest.raises(TypeError, match="bad operand type"):
+        Watched(abs, "abc", "count", lambda number: {})("three")
+
+
+def test_a_failure_is_logged_with_its_block(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(JsonFormatter())
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        Watched(lambda number: 1 // number, "abc", "count", lambda number: {"block": number})(0)
+    told = json.loads(caplog.text)
+    assert (told["level"], told["run_id"], told["stage"], told["block"]) == ("ERROR", "abc", "count", 0)
+    assert told["exception"]["type"] == "ZeroDivisionError"
+
+
+def test_an_error_that_ends_a_run_knows_which() -> None:
+    with pytest.raises(KeyError, match="gone") as caught, running("abc"):
+        raise KeyError("gone")
+    assert run_of(caught.value) == "abc"
+    assert run_of(KeyError("other")) is None
+
+
+# ------------------------------------------------------------------------------------------------ real processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["scheduler", "worker"])
+def test_every_line_of_a_process_is_an_object(cluster: Processes, first: Told, name: str) -> None:
+    told = json_lines(cluster.log(name))
+    assert len(told) > 3
+    assert all({"time", "level", "logger", "message"} <= one.keys() for one in told)
+
+
+@pytest.mark.slow
+def test_workers_name_quarantined_images_with_their_reason_and_block(cluster: Processes, first: Told) -> None:
+    told = [one for one in json_lines(cluster.log("worker")) if "image" in one]
+    told = [one for one in told if one["run_id"] == first.record["fingerprint"]]
+    found = {one["image"]: one for one in told}
+    assert found.keys() == {"street/3", "street/5"}
+    lost = found["street/5"]
+    assert (lost["level"], lost["stage"], lost["source"], lost["status"]) == (
+        "WARNING",
+        "condense",
+        "street",
+        "missing_chunk",
+    )
+    assert lost["first_image"] <= 5 <= lost["last_image"]
+    assert lost["message"].startswith("image street/5 is quarantined: missing_chunk (")
+
+
+@pytest.mark.slow
+def test_the_clients_lines_carry_the_run(first: Told) -> None:
+    told = json_lines(first.errors)
+    assert {one["event"] for one in told} >= {"begin", "end", "warning"}
+    assert all(one["run_id"] == first.record["fingerprint"] for one in told)
+    assert "2 of 40 images are quarantined" in told[-1]["message"]
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_is_logged_where_it_ran_with_all_that_leads_to_it(cluster: Processes, failed: Told) -> None:
+    told = [one for one in json_lines(cluster.log("worker")) if one["logger"] == "masksift.runtime.telemetry.instrument"]
+    assert len(told) == 4
+    for one in told:
+        assert (one["level"], one["stage"], one["source"]) == ("ERROR", "score", "street")
+        assert one["first_image"] <= 17 <= one["last_image"]
+        assert one["exception"]["type"] == "DataError"
+        assert "of self_confidence does not exist" in one["exception"]["message"]
+    assert {one["run_id"] for one in told} == {json_lines(failed.errors)[0]["run_id"]}
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_in_an_error_says_so_in_its_last_line(failed: Told) -> None:
+    *others, last = json_lines(failed.errors)
+    assert (last["event"], last["exit_code"]) == ("failed", failed.code)
+    assert "of self_confidence does not exist" in last["message"]
+    assert last["run_id"] == others[0]["run_id"]
+    assert sum("failed" in one["message"] for one in others if one.get("level") == "WARNING") == 3, (
+        "what is tried again"
+    )

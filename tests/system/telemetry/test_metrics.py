@@ -1,0 +1,134 @@
+"""What Prometheus reads of the workers is what `run.json` says in the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from support.dask_processes import Processes
+from support.fault_proxy import Faults, proxy
+from support.run_processes import small
+from support.s3_server import KEY, SECRET, Server
+from support.telemetry_collectors import Told, run_on
+
+STAGES = ("condense", "score")
+TOLD = {
+    "masksift_read_bytes_total": "bytes_read", "masksift_written_bytes_total": "bytes_written",
+    "masksift_store_requests_total": "requests", "masksift_store_puts_total": "puts",
+    "masksift_store_repeated_total": "repeated", "masksift_blocks_total": "blocks",
+    "masksift_blocks_reused_total": "reused_blocks", "masksift_task_seconds_count": "blocks",
+}  # fmt: skip
+"""Each counter, and what a stage is said of by the same fact in the record."""
+
+
+@pytest.fixture(scope="module")
+def again(cluster: Processes, first: Told, surroundings: dict[str, str]) -> Told:
+    """The same run once more, as if it had been killed before it wrote its record."""
+    (first.out / "run.json").rename(first.out.parent / "run.json")
+    told = run_on(cluster, first.source, first.out, surroundings)
+    (first.out.parent / "run.json").rename(first.out / "run.json")
+    return told
+
+
+@pytest.mark.slow
+def test_a_worker_serves_everything_from_its_start(first: Told) -> None:
+    assert first.before["masksift_build_info", frozenset({("version", version("masksift"))})] == 2, "one a worker"
+    assert first.before["masksift_worker_memory_limit_bytes", frozenset()] == 2 * (2 << 30)
+    names = {name for name, _ in first.before}
+    assert names > set(TOLD) - {"masksift_task_seconds_count"}
+    assert "dask_worker_threads" in names, "beside Dask's own"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_images_are_counted_by_what_was_found_of_them(first: Told, stage: str) -> None:
+    assert first.code == 3, first.errors
+    counts = first.record["counts"]
+    assert counts == {"scored": 38, "missing_chunk": 1, "all_ignored": 1}
+    for status in ("scored", "missing_chunk", "all_ignored", "bad_labels"):
+        assert first.counted("masksift_images_total", stage=stage, status=status) == counts.get(status, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_sum_over_the_workers_is_what_the_record_says(first: Told, stage: str, name: str) -> None:
+    (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
+    assert first.counted(name, stage=stage) == facts[TOLD[name]]
+    assert facts["blocks"] == first.record["blocks"] > 8, "there is something to add up"
+
+
+@pytest.mark.slow
+def test_the_time_of_tasks_is_that_of_the_record(first: Told) -> None:
+    for stage in STAGES:
+        (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
+        assert first.counted("masksift_task_seconds_sum", stage=stage) >= facts["task_seconds"] - 0.01, (
+            "and a little more"
+        )
+
+
+@pytest.mark.slow
+def test_reductions_and_the_report_are_seen_too(first: Told) -> None:
+    assert {dict(labels)["stage"] for _, labels in first.grown("masksift_task_seconds_count")} >= {
+        "condense", "statistics", "score", "pairs", "report"
+    }  # fmt: skip
+    assert first.grown("masksift_task_failures_total") == {}
+
+
+@pytest.mark.slow
+def test_what_was_done_before_counts_as_reused_and_as_nothing_else(again: Told) -> None:
+    assert again.code == 3, again.errors
+    for stage in STAGES:
+        assert again.counted("masksift_blocks_reused_total", stage=stage) == again.record["blocks"]
+        for name in TOLD.keys() - {"masksift_blocks_reused_total"}:
+            assert again.counted(name, stage=stage) == 0
+    assert {dict(labels)["stage"] for _, labels in again.grown("masksift_images_total")} == {"report"}
+
+
+@pytest.mark.slow
+def test_a_task_that_fails_is_counted_by_its_error_each_time(failed: Told) -> None:
+    sample = "masksift_task_failures_total", frozenset({("stage", "score"), ("error", "DataError")})
+    assert failed.grown("masksift_task_failures_total") == {sample: 4}, (
+        "the first time, and the three it was tried again"
+    )
+
+
+@pytest.mark.slow
+def test_requests_that_are_repeated_are_counted_and_logged_and_no_key_is(
+    cluster: Processes, server: Server, keys: None, surroundings: dict[str, str], tmp_path: Path
+) -> None:
+    source = small(tmp_path / "a.zarr", images=6)
+    server.filesystem().put(f"{source}/", "lake/a.zarr/", recursive=True)
+    with proxy(server.port, Faults(slow_down=0.15, seed=3)) as between:
+        words = ("--storage.endpoint_url", between.url, "--max_quarantined", "1", "--evidence.keep", "true")
+        told = run_on(cluster, "s3://lake/a.zarr", tmp_path / "out", surroundings, *words)
+    assert told.code == 0, told.errors
+    record = told.record
+    for stage in STAGES:
+        (facts,) = (facts for facts in record["stages"] if facts["name"] == stage)
+        for name in ("masksift_store_repeated_total", "masksift_store_requests_total", "masksift_read_bytes_total"):
+            assert told.counted(name, stage=stage) == facts[TOLD[name]]
+    assert record["repeated"] > 0
+    logs = cluster.log("")
+    assert "attempt 1 at s3://lake/a.zarr" in logs
+    for secret in (KEY, SECRET):
+        assert secret not in logs + told.errors
+
+
+def test_nothing_is_counted_or_imported_where_nobody_serves_it(tmp_path: Path) -> None:
+    source = small(tmp_path / "a.zarr", images=4)
+    script = (
+        "import sys\n"
+        "from masksift.cli.parser import main\n"
+        f"words = ['run', '--source', {str(source)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+        "code = main([*words, '--max_quarantined', '1', '--executor.kind', 'serial'])\n"
+        "print(code, sorted(name for name in sys.modules if name.startswith(('prometheus', 'opentelemetry'))))\n"
+    )
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=quiet, timeout=120)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
