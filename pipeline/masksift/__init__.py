@@ -12,7 +12,9 @@ from importlib.metadata import version
 
 from masksift.audit import Audit, audit
 from masksift.core.errors import DataError, Interrupted, MasksiftError, PlanRefused, RunFailed, UsageError
-from masksift.prepare.writers.base import EvidenceWriter, PredictionWriter, condense
+from masksift.prepare.writers.base import condense
+from masksift.prepare.writers.evidence import EvidenceWriter
+from masksift.prepare.writers.predictions import PredictionWriter
 
 __all__ = [
     "Audit",

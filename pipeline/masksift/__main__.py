@@ -1,6 +1,6 @@
 """`python -m masksift`."""
 
-from masksift.cli.parser import entry
+from masksift.cli.main import entry
 
 if __name__ == "__main__":
     entry()

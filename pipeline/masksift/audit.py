@@ -12,34 +12,29 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from masksift.config.run import RunConfig, nearest, resolve
+from masksift.config.load import resolve
+from masksift.config.run import RunConfig
 from masksift.core.errors import DataError, UsageError
-from masksift.core.specs import SCORED, Verdict
+from masksift.core.status import SCORED, Verdict
+from masksift.core.text import nearest
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import view_of
 from masksift.engine.region_table import RegionRows
-from masksift.engine.tasks import PairCounts
+from masksift.engine.task_outputs import PairCounts
 from masksift.review.rendering.figure import draw
 from masksift.review.rendering.panels import OUTLINED, SIDE, further, heading, require_matplotlib
-from masksift.scoring.image import (
-    Condensing,
-    LabelCheck,
-    Planes,
-    confident_pixels,
-    cut_counts,
-    omissions_of,
-    regions_of,
-    score_image,
-    thresholds_of,
-)
+from masksift.scoring.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts
 from masksift.scoring.kernels.condense import Recipe, class_dtype
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import member_recipe
 from masksift.scoring.methods import Image
-from masksift.scoring.statistics.class_statistics import ClassStatistics, Thresholds
+from masksift.scoring.score_image import omissions_of, regions_of, score_image
+from masksift.scoring.statistics.class_statistics import ClassStatistics
+from masksift.scoring.statistics.thresholds import Thresholds, thresholds_of
 from masksift.storage.sources.ensemble import check_alike
+from masksift.storage.tables.arrow import table_of
 from masksift.storage.tables.lookup import matching
-from masksift.storage.tables.parquet import images_schema, table_of
+from masksift.storage.tables.schemas import images_schema
 
 __all__ = ["Audit", "audit"]
 

@@ -5,32 +5,35 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from masksift.config.run import RunConfig
 from masksift.core.errors import UsageError
-from masksift.core.specs import SCORED, ArraySpec, DataSpec
+from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.status import SCORED
 from masksift.core.versions import versions
 from masksift.engine import reuse as increments
 from masksift.engine import stages
 from masksift.engine.completed_run import Complete, finished
-from masksift.engine.planning.plan import Plan, Settings, make_plan
+from masksift.engine.planning.layout import Settings
+from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.publish import Publisher
+from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
 from masksift.engine.work_items import Job, Parts
 from masksift.review.report.command import make_report
-from masksift.runtime.executors import Executor, Worker
 from masksift.runtime.progress import Reporter
 from masksift.runtime.telemetry import running
-from masksift.scoring.statistics.class_statistics import Thresholds
+from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.lock import Lease
 from masksift.storage.manifest import RECORD, Manifest
-from masksift.storage.objects import Folder, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.sources.images_array import pictures_of
-from masksift.storage.tables.parquet import hive_columns, read_table
+from masksift.storage.tables.parquet import read_table
+from masksift.storage.tables.schemas import hive_columns
+from masksift.storage.urls import local_path
 
 __all__ = ["Outcome", "open_and_plan", "run", "score_again"]
 
@@ -62,7 +65,7 @@ def score_again(base: str, config: RunConfig, report: Reporter) -> Outcome:
     ``config.out``. No prediction is read."""
     record = _finished(base, config)
     sources, kept = zip(*increments.condensed_by(record), strict=True)
-    identity = {**_identity(config, sources), "evidence_of": record["fingerprint"]}
+    identity = {**run_identity(config, sources), "evidence_of": record["fingerprint"]}
     layouts = [layout for _, layout in kept]
     plan = make_plan(sources, _settings(config), identity, layouts, _pictures(config, sources))
     parts = Parts.of_run(plan, sources, config.out, [home for home, _ in kept])
@@ -83,7 +86,7 @@ def _parts(config: RunConfig) -> Parts:
     record = None if config.base is None else _finished(config.base, config)
     kept = increments.take_over(record, sources, _settings(config))
     layouts = [None if one is None else one[1] for one in kept]
-    identity, pictures = _identity(config, sources), _pictures(config, sources)
+    identity, pictures = run_identity(config, sources), _pictures(config, sources)
     if not any(one and not source.written for one, source in zip(kept, sources, strict=True)):
         identity["configuration"]["base"] = None  # with or without a base that gives nothing, it is the same run
     plan = make_plan(sources, _settings(config), identity, layouts, pictures)
@@ -94,7 +97,7 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str
     folder = Folder(job.out, job.options)
     publisher = Publisher.of_run(config, job, len(parts))
     manifest = Manifest(folder, job.fingerprint)
-    resumed = manifest.recognise(_claim(parts.plan), verb=verb)
+    resumed = manifest.recognise(plan_identity(parts.plan), verb=verb)
     if (record := finished(job.out, job.options)) is not None:
         if late := publisher.complete(record, report):
             _write(folder, record := {**record, **late})
@@ -105,7 +108,7 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str
         workers = stages.check_workers(parts.plan, executor, versions, report)
         publisher.prepare()
         with Lease(folder, report.say):  # only now: a run that is refused leaves no trace
-            manifest.claim(_claim(parts.plan), verb=verb)
+            manifest.claim(plan_identity(parts.plan), verb=verb)
             stages.prepare(job, parts)
             stages.condense(job, parts, executor, report, account)
             statistics, thresholds = stages.find_thresholds(
@@ -113,10 +116,10 @@ def _line(config: RunConfig, job: Job, parts: Parts, report: Reporter, verb: str
             )
             pairs = stages.score(job, parts, thresholds, executor, report, account)
             stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
-            told = partial(_record, config, job, parts, account, thresholds, executor, workers, started)
+            told = partial(make_record, config, job, parts, account, thresholds, executor, workers, started)
             ranked = Complete({**told(), "finished": None}, job, parts, keeps_evidence=True)
             make_report(ranked, config.report.top, config.arrays.images, executor, report, account)
-            tables = publisher.publish(account.counts[SCORED], _stamp(started), report, account)
+            tables = publisher.publish(account.counts[SCORED], format_time(started), report, account)
             _write(folder, record := {**told(), **tables})
     return _close(config, job, parts, record, resumed)
 
@@ -161,15 +164,6 @@ def _pictures(config: RunConfig, sources: Sequence[DataSpec]) -> tuple[ArraySpec
     return pictures_of(sources, config.arrays.images, config.options()) if config.report.top else ()
 
 
-def _identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any]:
-    """All that decides the results, as plain values."""
-    return {
-        "masksift": version("masksift"),
-        "configuration": config.identity(),
-        "sources": [source.as_json() for source in sources],
-    }
-
-
 def make_job(config: RunConfig, parts: Parts) -> Job:
     """What every task of the run knows."""
     places = {config.out, config.arrays.images, *(home.out for home in parts.homes)}
@@ -180,57 +174,6 @@ def make_job(config: RunConfig, parts: Parts) -> Job:
         hive_columns(parts.sources, config.methods), config.storage.options(places), config.regions.min_area,
         config.regions.top,
     )  # fmt: skip
-
-
-def _claim(plan: Plan) -> dict[str, Any]:
-    return {"fingerprint": plan.fingerprint, "identity": dict(plan.identity), "blocks": len(plan.blocks)}
-
-
-def _record(
-    config: RunConfig,
-    job: Job,
-    parts: Parts,
-    account: stages.Account,
-    thresholds: Thresholds,
-    executor: Executor,
-    workers: list[Worker],
-    started: float,
-) -> dict[str, Any]:
-    plan, finish = parts.plan, time.time()
-    return {
-        "fingerprint": plan.fingerprint,
-        "configuration": config.model_dump(mode="json"),
-        "identity": plan.identity,
-        "versions": versions(),
-        "sources": [source.as_json() for source in parts.sources],
-        "evidence": [home.evidence for home in parts.homes],
-        "condensed": [
-            {"home": asdict(home), "layout": asdict(layout)}
-            for home, layout in zip(parts.homes, plan.layouts, strict=True)
-        ],
-        "kept_sources": parts.kept_sources,
-        "images": plan.images,
-        "counts": dict(account.counts),
-        "flagged_pixels": account.flagged,
-        "blocks": len(plan.blocks),
-        "projected_memory": plan.memory,
-        "cluster": asdict(executor.cluster),
-        "workers": [{"name": worker.name, "memory": worker.memory} for worker in workers],
-        "stages": account.stages,
-        "bytes_read": sum(stage["bytes_read"] for stage in account.stages),
-        "bytes_written": sum(stage["bytes_written"] for stage in account.stages),
-        **{name: sum(stage[name] for stage in account.stages) for name in ("requests", "puts", "repeated")},
-        "retries": executor.retries,
-        "started": _stamp(started),
-        "finished": _stamp(finish),
-        "seconds": round(finish - started, 2),
-        "estimated_issues": thresholds.estimated_issues,
-        "cut": thresholds.cut,
-    }
-
-
-def _stamp(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _close(config: RunConfig, job: Job, parts: Parts, record: Mapping[str, Any], resumed: bool) -> Outcome:

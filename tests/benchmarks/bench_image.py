@@ -17,13 +17,14 @@ from cluster import watched_run
 from scenes import make_source
 from section import Section, table
 
-from masksift.engine.planning.plan import Settings, make_plan
+from masksift.engine.planning.layout import Settings
+from masksift.engine.planning.plan import make_plan
 from masksift.engine.stages import prepare
 from masksift.engine.work_items import Parts
 from masksift.run import make_job, open_and_plan
 from masksift.scoring.image import Condensing, Planes
 from masksift.scoring.kernels.condense import Recipe, class_plane
-from masksift.storage.zarr.writer import EVIDENCE
+from masksift.storage.zarr.evidence import EVIDENCE
 
 HEIGHT, WIDTH = 1024, 2048
 MANY = 1_000_000

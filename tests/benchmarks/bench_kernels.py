@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from scenes import labels_of, probabilities
 from section import Section, table
 
-from masksift.scoring.image import Condensing, Planes, confident_pixels, score_image, thresholds_of
+from masksift.scoring.image import Condensing, Planes, confident_pixels
 from masksift.scoring.kernels.condense import Recipe, class_plane
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import Image, make_methods
+from masksift.scoring.score_image import score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
+from masksift.scoring.statistics.thresholds import thresholds_of
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 """The seven of the paper."""

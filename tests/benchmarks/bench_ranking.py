@@ -13,10 +13,10 @@ import psutil
 import pyarrow as pa
 from section import MIB, Section, table
 
-from masksift.engine.planning.plan import PART_ROWS
+from masksift.engine.planning.requests import PART_ROWS
 from masksift.engine.result_tables import _ranked
 from masksift.scoring.methods import METHODS
-from masksift.storage.tables.parquet import WORST_REGION, ranked_schema
+from masksift.storage.tables.schemas import WORST_REGION, ranked_schema
 from masksift.storage.tables.sort import in_order
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)

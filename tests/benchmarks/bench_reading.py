@@ -14,7 +14,7 @@ import zarr
 from bench_whole import Case
 from section import Section, spread, table
 
-from masksift.config.run import resolve
+from masksift.config.load import resolve
 from masksift.run import open_and_plan
 from masksift.storage.zarr.reader import ArrayReader
 

@@ -23,10 +23,11 @@ from section import Section, spread, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from masksift.config.run import RunConfig, resolve
+from masksift.config.load import resolve
+from masksift.config.run import RunConfig
 from masksift.engine.block_io import label_windows, place_of
 from masksift.engine.work_items import Part, Parts
-from masksift.prepare.writers.base import PredictionWriter
+from masksift.prepare.writers.predictions import PredictionWriter
 from masksift.run import make_job, open_and_plan, run
 from masksift.runtime.executors import make_executor
 from masksift.runtime.progress import Reporter

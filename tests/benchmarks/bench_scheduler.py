@@ -16,9 +16,10 @@ from distributed import Client
 from scenes import make_source
 from section import MIB, Section, table
 
-from masksift.config.run import resolve
+from masksift.config.load import resolve
 from masksift.core.specs import DataSpec
-from masksift.engine.planning.plan import Settings, make_plan
+from masksift.engine.planning.layout import Settings
+from masksift.engine.planning.plan import make_plan
 from masksift.engine.work_items import Job, Parts
 from masksift.run import make_job, open_and_plan
 from masksift.runtime.executors import make_executor

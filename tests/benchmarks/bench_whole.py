@@ -15,9 +15,10 @@ import zarr
 from scenes import make_source
 from section import Section, spread, table
 
-from masksift.config.run import RunConfig, resolve
+from masksift.config.load import resolve
+from masksift.config.run import RunConfig
 from masksift.core.specs import Block
-from masksift.engine.planning.plan import Layout
+from masksift.engine.planning.layout import Layout
 from masksift.run import open_and_plan, run
 from masksift.runtime.executors import make_executor
 from masksift.runtime.progress import Reporter

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from masksift.config.run import resolve
+from masksift.config.load import resolve
 from masksift.config.sections import StorageSection
 from masksift.engine.completed_run import Complete, open_complete
 from masksift.engine.image_views import View, Viewer

@@ -93,7 +93,7 @@ def masksift(folder: Path) -> None:
     import distributed
     import pyarrow.dataset as ds
 
-    from masksift.cli.parser import main
+    from masksift.cli.main import main
 
     out, tasks = folder / "masksift-out", 0
     shutil.rmtree(out, ignore_errors=True)

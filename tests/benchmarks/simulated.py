@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import dask
 from distributed import Worker
 
-from masksift.core.specs import Receipt
+from masksift.core.task_result import Receipt
 from masksift.engine.work_items import Job, Part
 
 

@@ -13,7 +13,7 @@ import pytest
 from zarr.abc.store import RangeByteRequest
 from zarr.storage import LocalStore
 
-from masksift.engine.planning import plan
+from masksift.engine.planning import layout
 from masksift.storage.zarr import stores
 from support.sources import Source, complaint, contents, erase, masksift, plain, reads_well, rows, typed, write_source
 
@@ -78,8 +78,8 @@ def test_each_byte_of_a_prediction_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: dict[str, Any]
 ) -> None:
     for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
-        monkeypatch.setattr(plan, name, 1)
-    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+        monkeypatch.setattr(layout, name, 1)
+    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
     source = write_source(tmp_path / "a.zarr", **form)
     read, get, index = Counter[Path](), LocalStore.get, 2 * 16 + 4
 

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.cli.parser import main
-from masksift.config.run import RunConfig, dotted_keys, from_toml, nearest, resolve
-from masksift.config.sections import parse_bytes
+from masksift.cli.main import main
+from masksift.config.load import from_toml, resolve
+from masksift.config.run import RunConfig
+from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
+from masksift.core.text import nearest
+from masksift.core.units import parse_bytes
 from masksift.scoring.methods import METHODS, OF_ENSEMBLES
 from support.sources import refuses
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from masksift.engine.block_io import Behind
+from masksift.engine.overlap import Behind
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from masksift.engine.region_table import RegionRows, regions_part
 from masksift.scoring.kernels.regions import Regions
-from masksift.storage.tables.parquet import WORST_REGION, found_schema
+from masksift.storage.tables.schemas import WORST_REGION, found_schema
 from support.condensed import a_few
 
 NAMES = ("road", "sky", "car")

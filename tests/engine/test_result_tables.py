@@ -15,7 +15,9 @@ from masksift.engine import result_tables as results
 from masksift.engine.region_table import regions_part
 from masksift.engine.result_tables import write_regions
 from masksift.storage.objects import Folder
-from masksift.storage.tables.parquet import found_schema, regions_schema, table_of, write_table
+from masksift.storage.tables.arrow import table_of
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.tables.schemas import found_schema, regions_schema
 
 FINGERPRINT = "0123456789abcdef"
 

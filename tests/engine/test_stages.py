@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masksift.config.run import resolve
+from masksift.config.load import resolve
 from masksift.core.errors import PlanRefused
 from masksift.engine.planning.plan import Plan
 from masksift.engine.stages import check_workers
@@ -85,7 +85,7 @@ def test_other_versions_are_said_and_tolerated(plan: Plan, name: str, version: s
 def test_a_run_on_real_workers_that_are_too_small_ends_with_4(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from masksift.cli.parser import main
+    from masksift.cli.main import main
     from masksift.engine.planning import plan as planning
 
     monkeypatch.setattr(planning, "BASE_MEMORY", 5 << 30)

@@ -17,7 +17,7 @@ import pytest
 import zarr
 
 from masksift.scoring.methods import METHODS
-from masksift.storage.tables.parquet import WORST_REGION
+from masksift.storage.tables.schemas import WORST_REGION
 from support.datasets import Array, Data
 from support.sources import Source, cut, erase, masksift, plain, rows, without, write_source
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from masksift.config.run import build, resolve
+from masksift.config.load import build, resolve
 from masksift.evaluation.simulate.command import SimulateConfig, simulate
 from masksift.run import run
 from masksift.runtime.progress import Reporter

@@ -14,10 +14,11 @@ import pytest
 import zarr
 
 import masksift
-from masksift.config.run import resolve
+from masksift.config.load import resolve
 from masksift.core.errors import UsageError
-from masksift.engine import stages, tasks
-from masksift.engine.planning import plan
+from masksift.engine import condense_task as tasks
+from masksift.engine import stages
+from masksift.engine.planning import layout, memory
 from masksift.run import _parts, make_job, open_and_plan, run, score_again
 from masksift.runtime.progress import Reporter
 from masksift.scoring.methods import METHODS, OF_ENSEMBLES
@@ -124,10 +125,10 @@ def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
 def test_any_chunks_of_the_members_give_the_same_tables(
     out: Path, tmp_path: Path, chunks: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "LEAST_BLOCK", 4_000)
-    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
-    monkeypatch.setattr(plan, "CHUNK_BYTES", 200)
-    monkeypatch.setattr(plan, "SLAB_BYTES", 1)
+    monkeypatch.setattr(layout, "LEAST_BLOCK", 4_000)
+    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 200)
+    monkeypatch.setattr(layout, "SLAB_BYTES", 1)
     assert_same(run_to(source(tmp_path, chunks), tmp_path / "out"), tables(out))
 
 
@@ -144,8 +145,8 @@ def test_each_byte_of_each_member_is_read_once(out: Path, url: Path) -> None:
 def test_an_embedded_cluster_gives_the_same_tables(
     url: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "LEAST_BLOCK", 4_000)
-    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "LEAST_BLOCK", 4_000)
+    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
     local = {"kind": "local", "workers": 2, "memory": "2 GiB"}
     assert_same(run_to(url, tmp_path / "local", executor=local), tables(out))
 
@@ -242,7 +243,7 @@ def test_a_worker_holds_the_mean_and_two_members_at_a_time_however_many_there_ar
         tracemalloc.start()
         try:
             tasks.condense_block(job, parts[0])
-            return tracemalloc.get_traced_memory()[1], parts.plan.memory_condense - plan.BASE_MEMORY
+            return tracemalloc.get_traced_memory()[1], parts.plan.memory_condense - memory.BASE_MEMORY
         finally:
             tracemalloc.stop()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from masksift.engine.planning import plan
+from masksift.engine.planning import layout
 from support.datasets import Data
 from support.sources import contents, masksift, rows, write_source
 
@@ -97,8 +97,8 @@ def test_so_many_are_listed_whatever_the_blocks(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: int
 ) -> None:
     for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
-        monkeypatch.setattr(plan, name, 1)
-    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+        monkeypatch.setattr(layout, name, 1)
+    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
     place = tmp_path / "out"
     assert masksift("run", "--source", source, "--out", place, "--regions.top", top) == 0
     assert json.loads((place / "run.json").read_text())["blocks"] == 6

@@ -162,10 +162,10 @@ def test_the_ranges_of_the_writers_are_all_images_once(parts: int, images: int, 
 
 @pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
 def test_writers_at_once_leave_what_one_leaves(tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from masksift.engine.planning import plan
+    from masksift.engine.planning import layout
     from masksift.prepare.writers import base
 
-    monkeypatch.setattr(plan, "LEAST_BLOCK", 3000)
+    monkeypatch.setattr(layout, "LEAST_BLOCK", 3000)
     monkeypatch.setattr(base, "SHARD_BYTES", 3000)
     data = plain(images=13)
     url = str(tmp_path / "a.zarr")
@@ -188,10 +188,10 @@ def test_writers_at_once_leave_what_one_leaves(tmp_path: Path, kind: Any, monkey
 def test_a_writer_that_died_is_followed_by_one_that_goes_on(
     tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from masksift.engine.planning import plan
+    from masksift.engine.planning import layout
     from masksift.prepare.writers import base
 
-    monkeypatch.setattr(plan, "LEAST_BLOCK", 3000)
+    monkeypatch.setattr(layout, "LEAST_BLOCK", 3000)
     monkeypatch.setattr(base, "SHARD_BYTES", 3000)
     data, url = plain(images=13), str(tmp_path / "a.zarr")
     first = kind(url, **facts(data))  # never closed

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from masksift.config.run import resolve
-from masksift.core.specs import Receipt
+from masksift.config.load import resolve
+from masksift.core.task_result import Receipt
 from masksift.run import run
 from masksift.runtime import progress
 from masksift.runtime.progress import Reporter

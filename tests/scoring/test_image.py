@@ -11,20 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.core.specs import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED
-from masksift.scoring.image import (
-    Condensing,
-    LabelCheck,
-    Planes,
-    confident_pixels,
-    cut_counts,
-    score_image,
-    thresholds_of,
-)
+from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED
+from masksift.scoring.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts
 from masksift.scoring.kernels.condense import Recipe
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import make_methods
+from masksift.scoring.score_image import score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
+from masksift.scoring.statistics.thresholds import thresholds_of
 from support import datasets as drawn
 from support.condensed import BY_HAND, Condensed, SecondLook, a_few, condense, images_of, recipe_of, thresholds
 

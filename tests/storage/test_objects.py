@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masksift.core.errors import UsageError
-from masksift.storage.objects import Folder, join, local_path
+from masksift.storage.objects import Folder
+from masksift.storage.urls import join, local_path
 from support.sources import refuses
 
 names = st.from_regex(r"[a-z0-9_=-]{1,8}(/[a-z0-9_=-]{1,8}){0,2}\.bin", fullmatch=True)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from masksift.core.specs import Verdict
-from masksift.scoring.image import Condensing, Planes, thresholds_of
+from masksift.core.status import Verdict
+from masksift.scoring.image import Condensing, Planes
 from masksift.scoring.kernels.condense import Recipe, class_plane
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import Image, Method, Rule
-from masksift.scoring.statistics.class_statistics import ClassStatistics, Thresholds
+from masksift.scoring.statistics.class_statistics import ClassStatistics
+from masksift.scoring.statistics.thresholds import Thresholds, thresholds_of
 from reference import audit as reference
 from support.datasets import Array, Data
 

@@ -56,8 +56,9 @@ def tables(out: Path) -> dict[str, pa.Table]:
 def command(source: Path | str, out: Path | str, *flags: str) -> list[str]:
     """The words of a run whose blocks are tiny, so that there are many of them."""
     script = (
-        "import sys, masksift.engine.planning.plan as plan; plan.LEAST_BLOCK = plan.CHUNK_BYTES = 16 << 10; plan.BLOCKS = 1 << 30; "
-        "from masksift.cli.parser import entry; entry()"
+        "import sys; from masksift.engine.planning import layout; "
+        "layout.LEAST_BLOCK = layout.CHUNK_BYTES = 16 << 10; layout.BLOCKS = 1 << 30; "
+        "from masksift.cli.main import entry; entry()"
     )
     return [sys.executable, "-c", script, "run", "--source", str(source), "--out", str(out), *flags]
 

@@ -232,14 +232,14 @@ def reads_well(sentence: str) -> None:
 
 def masksift(verb: str, *words: object) -> int:
     """The command line in this process: one loop, no progress. Answers the exit code."""
-    from masksift.cli.parser import main
+    from masksift.cli.main import main
 
     return main([verb, *(str(word) for word in words), "--executor.kind", "serial", "--log-format", "quiet"])
 
 
 def typed(*words: object) -> int:
     """The exit code of those words, however it comes about."""
-    from masksift.cli.parser import main
+    from masksift.cli.main import main
 
     try:
         return main([str(word) for word in words])

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from masksift.config.run import RunConfig, build, dotted_keys, from_toml, resolve, storage_of
+from masksift.config.load import build, from_toml, resolve, storage_of
+from masksift.config.run import RunConfig
+from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.evaluation.evaluate.config import EvaluateConfig, of_words
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.sweep.config import SweepConfig

@@ -7,13 +7,7 @@ Exit codes: 0 complete, 2 usage or configuration, 3 images that were left out, 4
 from __future__ import annotations
 
 import argparse
-import atexit
-import contextlib
-import logging
-import os
 import re
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NoReturn
@@ -21,10 +15,10 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from masksift.cli import commands as acts
-from masksift.config.run import RunConfig, dotted_keys, nearest
-from masksift.core.errors import Interrupted, MasksiftError, RunFailed, UsageError
-from masksift.core.signals import ignore, install
-from masksift.core.text import shown
+from masksift.config.run import RunConfig
+from masksift.config.sections import dotted_keys
+from masksift.core.errors import UsageError
+from masksift.core.text import nearest
 from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.sweep.config import SweepConfig
@@ -37,10 +31,8 @@ from masksift.review.export import FORMATS
 from masksift.review.export.config import config_of
 from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
-from masksift.runtime.telemetry import run_of
-from masksift.runtime.telemetry.logs import JsonFormatter
 
-__all__ = ["entry", "main"]
+__all__ = []
 
 
 _AGAIN = (
@@ -99,76 +91,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"masksift: {said}\n")
 
 
-def entry() -> NoReturn:
-    """The command itself: this process is its own, signals and all."""
-    install()
-    code = main()
-    ignore()  # the end is near, and its exit code is settled
-    _leave(code)
-
-
-def _leave(code: int) -> NoReturn:
-    """End this process with that exit code, once what is to be done at its end is done, in the interpreter's own order.
-
-    But not through its end: a thread of a native library (Arrow's, DuckDB's) that asks for the lock while
-    the interpreter is taken down aborts the process, and a run that is complete would have the exit code of a crash.
-    """
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # whoever was reading may have gone
-            stream.flush()
-    os._exit(code)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; answers the exit code."""
-    parser = _parser()
-    words, rest = parser.parse_known_args(argv)
-    if rest:
-        words.parser.refuse(rest)
-    act: Callable[[argparse.Namespace], int] = words.act
-    # What goes wrong on the cluster reaches the user as one sentence; dask's own account of it is in the workers' logs.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    for_machines = getattr(words, "log_format", None) == "json"
-    if for_machines and logging.lastResort is not None:  # what is logged here too, where nobody has set up logging
-        logging.lastResort.setFormatter(JsonFormatter())
-    try:
-        return act(words)
-    except KeyboardInterrupt as e:
-        stopped = Interrupted("the run was interrupted", "what is done is kept", "The same command goes on from there")
-        return _complain(stopped, e, for_machines)
-    except MasksiftError as e:
-        return _complain(e, e, for_machines)
-    except Exception as e:
-        failed = RunFailed(
-            f"the run failed: {type(e).__name__}: {e}", "what is done is kept",
-            "Mend the cause (MASKSIFT_TRACEBACK=1 shows where) and run the same command again",
-        )  # fmt: skip
-        code = _complain(failed, e, for_machines)
-        if _wants_traceback():
-            raise
-        return code
-
-
-def _complain(told: MasksiftError, cause: BaseException, for_machines: bool) -> int:
-    """Say why there is no more to come; answers the exit code."""
-    if for_machines:
-        from masksift.runtime.progress import Reporter
-
-        of_run = {"run_id": run_id} if (run_id := run_of(cause)) else {}
-        Reporter("json").warn(str(told), event="failed", exit_code=told.exit_code, **of_run)
-    else:
-        print(f"masksift: {shown(str(told))}", file=sys.stderr)
-    return told.exit_code
-
-
-def _wants_traceback() -> bool:
-    return bool(os.environ.get("MASKSIFT_TRACEBACK"))
-
-
 @cache
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
     parser = _Parser(prog="masksift", description="Find mislabeled images and regions in segmentation data sets.")

@@ -5,40 +5,40 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
 
+from masksift.config.run import RunConfig
+from masksift.config.types import Amount, Names, Several, Word
 from masksift.core.errors import UsageError
+from masksift.core.units import parse_bytes
 from masksift.runtime.executors import KINDS, Executor, Say, make_executor, memory_limit
 from masksift.scoring.kernels.ensemble import MOST_MEMBERS
 from masksift.storage.credentials import Endpoint, Options, capture, is_s3, redacted
 
 __all__ = [
-    "Amount",
-    "Amounts",
     "Arrays",
     "ClcSection",
     "CocoSection",
     "EvidenceSection",
     "ExecutorSection",
     "IcebergSection",
-    "Names",
-    "Numbers",
-    "Pairs",
     "PictureArrays",
-    "Positives",
     "RegionsSection",
     "ReportSection",
     "RunArrays",
     "Section",
-    "Shares",
     "SoftminSection",
     "StorageSection",
     "TccpSection",
-    "amount_of",
-    "parse_bytes",
+    "dotted_keys",
 ]
 
 
@@ -46,83 +46,6 @@ class Section(BaseModel):
     """A table of keys: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def _listed(value: Any) -> Any:
-    """A flag's `a,b,c` as a list, and one number as a list of one; anything else as it is."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _one_or_more(value: Any) -> Any:
-    """A flag's `a,b` as a list, and a list of one as that one."""
-    listed = _listed(value) if isinstance(value, str) and "," in value else value
-    return listed[0] if isinstance(listed, (list, tuple)) and len(listed) == 1 else listed
-
-
-def _counted(value: Any) -> Any:
-    """Digits as a number, so that a flag and a file say the same; other numbers as text, to be read as such."""
-    if isinstance(value, str) and value.strip().isdecimal():
-        return int(value)
-    return str(value) if isinstance(value, (bool, float)) else value
-
-
-def _paired(value: Any) -> Any:
-    """A flag's `7:0,8:1` as a table; anything else as it is."""
-    if isinstance(value, str):
-        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _listed(value))
-    return value
-
-
-def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Each once: in which order they were given says nothing."""
-    return tuple(sorted(set(values)))
-
-
-Word = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
-Several = Annotated[Word | tuple[Word, ...], BeforeValidator(_one_or_more)]
-Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
-Positives = Annotated[
-    tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_listed), AfterValidator(_ascending), Field(min_length=1)
-]
-Shares = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_listed), AfterValidator(_ascending),
-    Field(min_length=1),
-]  # fmt: skip
-Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
-Amount = Annotated[str | int, BeforeValidator(_counted)]
-Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_listed)]
-
-
-def parse_bytes(text: str | int) -> int:
-    """Bytes of a number or of words such as `4 GiB`, `4GB`, `512 MiB`.
-
-    >>> parse_bytes("4 GiB")
-    4294967296
-    """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(text), flags=re.IGNORECASE)
-    if not found or found[1].count(".") > 1 or found[1] == ".":
-        raise ValueError(f"{text!r} is no amount of memory; give one such as '4 GiB'")
-    power = " KMGT".index(found[2].upper() or " ")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
-
-
-def amount_of(key: str, value: str | int, whole: int, things: str) -> Fraction:
-    """How many of ``whole`` things an amount is: a whole number, or a share such as `0.1%`. Raises UsageError.
-
-    >>> amount_of("max_quarantined", "0.5%", 1000, "images")
-    Fraction(5, 1)
-    """
-    text = str(value).strip()
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
-    if not found or (not found[2] and "." in found[1]):
-        raise UsageError(
-            f"{key} is {text!r}, which is no number of {things} and no share",
-            "what is too much is not known", f"Give a whole number of {things}, or a share such as '0.1%'",
-        )  # fmt: skip
-    return Fraction(found[1]) * whole / 100 if found[2] else Fraction(found[1])
 
 
 class Arrays(Section):
@@ -345,3 +268,15 @@ class IcebergSection(Section):
     @field_serializer("catalog", when_used="json")
     def _without_password(self, value: str) -> str:
         return redacted(value)
+
+
+def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Any]:
+    """Every key as its dotted name, with its pydantic field."""
+    keys: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys |= dotted_keys(inner, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = field
+    return keys

@@ -6,36 +6,12 @@ Letters: N images, K classes, H x W pixels of an image.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = [
-    "ALL_IGNORED",
-    "BAD_LABELS",
-    "BAD_PROBABILITIES",
-    "MISSING_CHUNK",
-    "SCORED",
-    "STATUSES",
-    "UNREADABLE",
-    "ArraySpec",
-    "Block",
-    "DataSpec",
-    "Home",
-    "Member",
-    "Receipt",
-    "Verdict",
-    "Window",
-]
-
-SCORED = "scored"
-MISSING_CHUNK = "missing_chunk"
-UNREADABLE = "unreadable"
-BAD_LABELS = "bad_labels"
-BAD_PROBABILITIES = "bad_probabilities"
-ALL_IGNORED = "all_ignored"
-STATUSES = (SCORED, MISSING_CHUNK, UNREADABLE, BAD_LABELS, BAD_PROBABILITIES, ALL_IGNORED)
-"""What can be said of an image. Where several hold, the first that is named here after `scored` is given."""
+__all__ = ["ArraySpec", "Block", "DataSpec", "Home", "Member", "Window"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +40,7 @@ class ArraySpec:
     @property
     def bytes(self) -> int:
         """Decoded bytes of the whole array."""
-        return prod(self.shape) * self.itemsize
+        return math.prod(self.shape) * self.itemsize
 
 
 @dataclass(frozen=True)
@@ -196,43 +172,3 @@ class Window:
     def shape(self) -> tuple[int, int, int]:
         """(images, rows, columns)."""
         return self.stop - self.start, self.y1 - self.y0, self.x1 - self.x0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is said of one image: a status and, where it is not `scored`, the sentence why."""
-
-    status: str = SCORED
-    reason: str | None = None
-
-
-@dataclass
-class Receipt:
-    """What a task answers: kilobytes at most. ``counts``: images by status; ``bytes_read``, ``bytes_written``: as
-    stored; ``requests``, ``puts``: objects, or parts of them, asked of stores and put there; ``repeated``: requests
-    that a store did not answer, and that were made again; ``seconds``: inside the task; ``reused``: it was done
-    before."""
-
-    number: int
-    images: int
-    pixels: int
-    counts: dict[str, int]
-    bytes_read: int = 0
-    bytes_written: int = 0
-    requests: int = 0
-    puts: int = 0
-    repeated: int = 0
-    seconds: float = 0.0
-    reused: bool = False
-
-    @property
-    def quarantined(self) -> int:
-        return self.images - self.counts.get(SCORED, 0)
-
-
-def prod(values: tuple[int, ...]) -> int:
-    """The product of integers, without the overflow that numpy has."""
-    product = 1
-    for value in values:
-        product *= value
-    return product

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 
-__all__ = ["aligned", "file_name", "many", "shown"]
+__all__ = ["aligned", "file_name", "many", "nearest", "shown"]
 
 _JOINERS = "\u200c\u200d"
 """No letters, but words of many scripts are not the same without them."""
@@ -63,3 +64,14 @@ def many(count: int, noun: str) -> str:
 def _filled(text: str, width: int, *, left: bool) -> str:
     spaces = " " * (width - cell_len(text))
     return text + spaces if left else spaces + text
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The word most like another one, as a whole or in its last dotted part: `temprature` -> `softmin.temperature`."""
+
+    def likeness(known: str) -> tuple[float, float]:
+        whole = difflib.SequenceMatcher(None, word, known).ratio()
+        last = difflib.SequenceMatcher(None, word.rsplit(".", 1)[-1], known.rsplit(".", 1)[-1]).ratio()
+        return max(whole, last), whole
+
+    return max(words, key=likeness)

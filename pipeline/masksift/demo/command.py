@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from masksift.config.run import resolve
+from masksift.config.load import resolve
 from masksift.core.errors import UsageError
 from masksift.demo import found_at_top, make_demo
 from masksift.engine.summary import summary

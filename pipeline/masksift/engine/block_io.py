@@ -3,54 +3,24 @@ place of what is lost; and how what it made is written behind it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from masksift.core.specs import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, DataSpec, Verdict, Window
-from masksift.engine.planning.plan import Layout
+from masksift.core.specs import DataSpec, Window
+from masksift.core.status import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, Verdict
+from masksift.engine.buffers import Memory
+from masksift.engine.overlap import ahead
+from masksift.engine.planning.layout import Layout
 from masksift.scoring.image import LabelCheck
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
 
-__all__ = [
-    "Behind",
-    "Memory",
-    "ahead",
-    "expect",
-    "judge",
-    "label_windows",
-    "own_part",
-    "place_of",
-    "read_labels",
-    "read_window",
-    "slabs",
-]
-
-S = TypeVar("S")
-T = TypeVar("T")
-
-
-class Memory:
-    """Arrays by name, whose memory is used again: fresh memory costs as much as walking over it."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, NDArray[np.uint8]] = {}
-
-    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array, C-contiguous, holding anything. It is overwritten as soon as its name is asked for again."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        kept = self._kept.get(name)
-        if kept is None or kept.size < size:
-            kept = self._kept[name] = np.empty(size, np.uint8)
-        return kept[:size].view(dtype).reshape(shape)
+__all__ = ["expect", "judge", "label_windows", "own_part", "place_of", "read_labels", "read_window", "slabs"]
 
 
 def read_labels(
@@ -172,53 +142,3 @@ def slabs(
                     judge(verdicts, i, part)
                 elif i not in verdicts and (own := part[i - first][:, *own_part(window, sizes[i - start])]).size:
                     yield window, member, i, own
-
-
-def ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S, T]]:
-    """Read one window ahead of the one that is worked on, in a thread of its own. ``read(window, turn)``: turns are 0
-    and 1, one after the other; what was read in a turn has been worked on when the turn comes again."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        waiting = None
-        for number, window in enumerate(windows):
-            coming = (window, pool.submit(read, window, number % 2))
-            if waiting is not None:
-                yield waiting[0], waiting[1].result()
-            waiting = coming
-        if waiting is not None:
-            yield waiting[0], waiting[1].result()
-
-
-class Behind:
-    """Does one thing after the other in a thread, while the work goes on: a store on a network takes its time to take
-    something. ``at_once``: there is no use in that, and everything is done where it is asked for."""
-
-    def __init__(self, *, at_once: bool) -> None:
-        self._pool = None if at_once else ThreadPoolExecutor(1, thread_name_prefix="write-behind")
-        self._last: Future[None] | None = None
-
-    def __call__(self, act: Callable[..., None], *words: Any) -> None:
-        """Do it; what was asked for before is done when this returns. Raises what that raised."""
-        if self._pool is None:
-            act(*words)
-            return
-        self.wait()
-        self._last = self._pool.submit(act, *words)
-
-    def wait(self) -> None:
-        """Until all is done."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self.wait()
-        finally:
-            if self._pool is not None:
-                self._pool.shutdown()

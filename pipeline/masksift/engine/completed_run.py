@@ -11,12 +11,14 @@ from typing import Any
 from masksift.config.sections import RunArrays, StorageSection
 from masksift.core.errors import UsageError
 from masksift.core.specs import DataSpec, Home
-from masksift.engine.planning.plan import Layout, Settings, make_plan
+from masksift.engine.planning.layout import Layout, Settings
+from masksift.engine.planning.plan import make_plan
 from masksift.engine.result_tables import image_parts
 from masksift.engine.work_items import Job, Part, Parts
 from masksift.storage.manifest import RECORD
-from masksift.storage.objects import Folder, join, local_path
-from masksift.storage.tables.parquet import hive_columns
+from masksift.storage.objects import Folder
+from masksift.storage.tables.schemas import hive_columns
+from masksift.storage.urls import join, local_path
 
 __all__ = ["Complete", "finished", "open_complete"]
 

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.core.specs import BAD_LABELS, Verdict
-from masksift.engine.block_io import Memory, read_labels
+from masksift.core.status import BAD_LABELS, Verdict
+from masksift.engine.block_io import read_labels
+from masksift.engine.buffers import Memory
 from masksift.engine.planning.report_plan import STRIP, together
 from masksift.engine.work_items import Job, Part
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.sources.images_array import open_pictures
+from masksift.storage.zarr.evidence import CLASSES, MASK
 from masksift.storage.zarr.per_image import extents
 from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
-from masksift.storage.zarr.writer import CLASSES, MASK
 
 __all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing", "view_of"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import DataSpec, Verdict
+from masksift.core.specs import DataSpec
+from masksift.core.status import Verdict
 from masksift.engine.block_io import judge, label_windows, read_window
 from masksift.scoring.kernels.condense import class_dtype, class_plane
 from masksift.storage.zarr.reader import ArrayReader

@@ -11,14 +11,15 @@ import pyarrow as pa
 
 from masksift.config.run import RunConfig
 from masksift.core import signals as interruption
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.engine import result_tables as results
 from masksift.engine.stages import Account
 from masksift.engine.work_items import Job
 from masksift.runtime.progress import Reporter
 from masksift.storage.objects import Folder
 from masksift.storage.tables.iceberg import Lake, is_uri
-from masksift.storage.tables.parquet import images_schema, ranking_schema, read_each
+from masksift.storage.tables.parquet import read_each
+from masksift.storage.tables.schemas import images_schema, ranking_schema
 
 __all__ = ["Publisher"]
 

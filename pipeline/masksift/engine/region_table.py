@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.regions import Regions
-from masksift.storage.tables.parquet import WORST_REGION, found_schema, table_of, table_of_columns
+from masksift.storage.tables.arrow import table_of, table_of_columns
+from masksift.storage.tables.schemas import WORST_REGION, found_schema
 
 __all__ = ["LABEL", "OMISSION", "RegionRows", "regions_part"]
 

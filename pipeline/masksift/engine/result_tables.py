@@ -8,26 +8,25 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from masksift.engine.planning.plan import PART_ROWS
+from masksift.engine.planning.requests import PART_ROWS
 from masksift.engine.region_table import regions_part
-from masksift.engine.tasks import PairCounts, images_part
+from masksift.engine.score_task import images_part
+from masksift.engine.task_outputs import PairCounts
 from masksift.scoring.ranking import percentiles, rank_order
-from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics, Thresholds
+from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
+from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import Folder
-from masksift.storage.tables.parquet import (
+from masksift.storage.tables.arrow import column, floats, table_of
+from masksift.storage.tables.parquet import read_each, write_table
+from masksift.storage.tables.schemas import (
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
     WORST_REGION,
-    column,
-    floats,
     found_schema,
     ranked_schema,
     ranking_schema,
-    read_each,
     regions_schema,
-    table_of,
-    write_table,
 )
 from masksift.storage.tables.sort import in_order
 

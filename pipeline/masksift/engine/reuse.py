@@ -11,8 +11,8 @@ import numpy as np
 
 from masksift.core.errors import UsageError
 from masksift.core.specs import DataSpec, Home
-from masksift.engine.planning.plan import Layout, Settings, evidence_dtype
-from masksift.scoring.statistics.class_statistics import Thresholds
+from masksift.engine.planning.layout import Layout, Settings, evidence_dtype
+from masksift.scoring.statistics.thresholds import Thresholds
 
 __all__ = ["Kept", "condensed_by", "frozen_thresholds", "of_run", "take_over"]
 

@@ -15,22 +15,26 @@ from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
 from masksift.core.errors import PlanRefused, RunFailed
-from masksift.core.specs import SCORED, DataSpec, Home, Receipt
+from masksift.core.specs import DataSpec, Home
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
 from masksift.engine import result_tables as results
-from masksift.engine import tasks
-from masksift.engine.planning.plan import Layout, Plan
-from masksift.engine.tasks import PairCounts
+from masksift.engine.condense_task import condense_block
+from masksift.engine.planning.layout import Layout
+from masksift.engine.planning.plan import Plan
+from masksift.engine.score_task import count_block, refine_block, score_block
+from masksift.engine.task_outputs import CONDENSE, SCORE, PairCounts, load_pairs, load_statistics
 from masksift.engine.work_items import Job, Part, Parts
 from masksift.runtime.executors import Executor, Worker
 from masksift.runtime.progress import Reporter
 from masksift.runtime.telemetry import Watched
-from masksift.scoring.image import thresholds_of
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.statistics.class_statistics import Statistics, Thresholds
+from masksift.scoring.statistics.class_statistics import Statistics
+from masksift.scoring.statistics.thresholds import Thresholds, thresholds_of
 from masksift.storage.objects import Folder
 from masksift.storage.tables.parquet import write_table
-from masksift.storage.zarr.writer import EVIDENCE, MASK, VOTES
+from masksift.storage.zarr.evidence import EVIDENCE, MASK, VOTES
 
 __all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thresholds", "prepare", "rank", "score"]
 
@@ -131,7 +135,7 @@ def prepare(job: Job, parts: Parts) -> None:
 def condense(job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account) -> None:
     """First pass: the statistics, verdicts and evidence of every block that is not kept from an earlier run."""
     if len(parts.own):
-        _map(partial(tasks.condense_block, job), job, parts.own, executor, report, account, tasks.CONDENSE)
+        _map(partial(condense_block, job), job, parts.own, executor, report, account, CONDENSE)
 
 
 def find_thresholds(
@@ -140,7 +144,7 @@ def find_thresholds(
 ) -> tuple[Statistics, Thresholds]:  # fmt: skip
     """The global reduction, and the second look at evidence of more than 8 bits; or the ``frozen`` thresholds."""
     with report.stage("thresholds") as stage:
-        load = Watched(partial(tasks.load_statistics, job), job.fingerprint, "statistics")
+        load = Watched(partial(load_statistics, job), job.fingerprint, "statistics")
         statistics = executor.reduce(load, parts, Statistics.merge, "statistics")
         thresholds = frozen or thresholds_of(statistics, tau, _SecondLook(job, parts, executor))
     account.add(stage.facts())
@@ -161,13 +165,13 @@ class _SecondLook:
 
     def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         parts = self.parts.of(limits)
-        count = Watched(partial(tasks.count_block, self.job, limits), self.job.fingerprint, "count")
+        count = Watched(partial(count_block, self.job, limits), self.job.fingerprint, "count")
         counted: int = self.executor.reduce(count, parts, add, "count")
         return counted
 
     def cut(self, key: int) -> NDArray[np.int64]:
         parts = self.parts.of([Encoding("float32")])
-        refine = Watched(partial(tasks.refine_block, self.job, key), self.job.fingerprint, "refine")
+        refine = Watched(partial(refine_block, self.job, key), self.job.fingerprint, "refine")
         return self.executor.reduce(refine, parts, np.add, "refine")
 
 
@@ -175,9 +179,9 @@ def score(
     job: Job, parts: Parts, thresholds: Thresholds, executor: Executor, report: Reporter, account: Account
 ) -> PairCounts:
     """Second pass: scores, issue masks and the table of images; answers the class pairs of the whole data set."""
-    totals = _map(partial(tasks.score_block, job, thresholds), job, parts, executor, report, account, tasks.SCORE)
+    totals = _map(partial(score_block, job, thresholds), job, parts, executor, report, account, SCORE)
     account.counts.update(totals.counts)
-    load = Watched(partial(tasks.load_pairs, job), job.fingerprint, "pairs", _numbered)
+    load = Watched(partial(load_pairs, job), job.fingerprint, "pairs", _numbered)
     return executor.reduce(load, range(len(parts)), PairCounts.merge, "pairs")
 
 

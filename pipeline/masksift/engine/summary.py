@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from masksift.core.specs import SCORED, DataSpec
+from masksift.core.specs import DataSpec
+from masksift.core.status import SCORED
 from masksift.core.text import shown
-from masksift.engine.planning.plan import Plan, format_bytes
+from masksift.core.units import format_bytes
+from masksift.engine.planning.plan import Plan
 from masksift.engine.planning.report_plan import PAGE, REPORT
-from masksift.storage.objects import Folder, join
+from masksift.storage.objects import Folder
 from masksift.storage.tables.parquet import read_table
+from masksift.storage.urls import join
 
 __all__ = ["plan_text", "summary"]
 

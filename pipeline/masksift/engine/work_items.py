@@ -9,14 +9,16 @@ from typing import Any, overload
 
 from masksift.core.specs import Block, DataSpec, Home
 from masksift.engine.planning.blocks import Numbers
-from masksift.engine.planning.plan import Layout, Plan
+from masksift.engine.planning.layout import Layout
+from masksift.engine.planning.plan import Plan
 from masksift.scoring.kernels.condense import Recipe
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import member_recipe
 from masksift.scoring.methods import Method, Rule
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, join, local_path
-from masksift.storage.zarr.writer import EvidenceArrays
+from masksift.storage.objects import Folder
+from masksift.storage.urls import join, local_path
+from masksift.storage.zarr.evidence import EvidenceArrays
 
 __all__ = ["Job", "Part", "Parts"]
 

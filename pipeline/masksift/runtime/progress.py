@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from masksift.core.specs import Receipt
+from masksift.core.task_result import Receipt
 from masksift.runtime.telemetry import logs
 from masksift.runtime.telemetry import tracing as spans
 

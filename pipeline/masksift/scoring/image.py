@@ -3,46 +3,21 @@ and by `masksift.audit` in a notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, Verdict
+from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, Verdict
 from masksift.scoring.kernels.condense import BadPixel, Recipe, Remap, class_dtype, class_plane, condense_slab
-from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import take_member
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import count_at_least, refine, tally
-from masksift.scoring.kernels.regions import Omissions, Regions, find_regions
-from masksift.scoring.methods import Image, Method
-from masksift.scoring.statistics.class_statistics import (
-    ClassStatistics,
-    Limits,
-    Statistics,
-    Thresholds,
-    confident_codes,
-    confident_thresholds,
-    count_confident,
-    decision_thresholds,
-    find_cut,
-    ignored_shares,
-)
+from masksift.scoring.statistics.class_statistics import ClassStatistics
 
-__all__ = [
-    "Condensing",
-    "LabelCheck",
-    "Planes",
-    "SecondLook",
-    "confident_pixels",
-    "cut_counts",
-    "omissions_of",
-    "regions_of",
-    "score_image",
-    "thresholds_of",
-]
+__all__ = ["Condensing", "LabelCheck", "Planes", "confident_pixels", "cut_counts"]
 
 _SHOWN = 8
 
@@ -198,57 +173,3 @@ def cut_counts(labels: NDArray[Any], self_confidence: NDArray[Any], classes: int
     counts = np.zeros(1 << 16, np.int64)
     refine(labels.reshape(-1), self_confidence.reshape(-1), classes, key, counts)
     return counts
-
-
-class SecondLook(Protocol):
-    """What the statistics alone do not hold, from the evidence itself."""
-
-    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
-        """The share of M of all images whose evidence has one of these precisions (more than 8 bits)."""
-
-    def cut(self, key: int) -> NDArray[np.int64]:
-        """(65536,) int64: the float32 self-confidences with that upper half, by their lower half."""
-
-
-def thresholds_of(statistics: ClassStatistics | Statistics, tau: str | float, look: SecondLook) -> Thresholds:
-    """The thresholds of a whole data set."""
-    confident = confident_thresholds(statistics)
-    issues, wide = 0, {}
-    for part in statistics.parts:
-        limits = confident_codes(part.encoding, confident)
-        if part.encoding.dtype == "uint8":
-            issues += count_confident(part, limits)
-        else:
-            wide[part.encoding] = limits
-    issues += look.confident(wide) if wide else 0
-    cut = find_cut(statistics.parts, issues, look.cut)
-    decision = decision_thresholds(statistics, confident, tau)
-    return Thresholds(confident, decision, issues, cut, ignored_shares(statistics))
-
-
-def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:
-    """One row of the results: the scores, the flagged pixels, and the class pair with most of them."""
-    row: dict[str, Any] = {"valid_pixels": image.counts.valid}
-    row |= {method.name: method.score(image) for method in methods}
-    pairs = image.flagged_pairs
-    flagged = int(pairs.sum())
-    row["flagged_pixels"] = flagged
-    if flagged:
-        given, suggested = divmod(int(pairs.argmax()), image.classes)
-        row |= {"worst_given": given, "worst_suggested": suggested, "worst_pixels": int(pairs[given, suggested])}
-    return row
-
-
-def omissions_of(limits: Limits, methods: Sequence[Method]) -> Omissions | None:
-    """What makes ignored pixels suspicious; None where the methods do not look at them."""
-    if all(method.name != "omission" for method in methods):
-        return None
-    return Omissions.of(limits.encoding, limits.confident, limits.ignored_share)
-
-
-def regions_of(image: Image, size: tuple[int, int], least_area: int, omissions: Omissions | None) -> Regions:
-    """The regions of an image; ``size``: the rows and columns that are its own."""
-    return find_regions(
-        image.labels, image.predicted_class, image.self_codes, image.confident_codes, image.issue_mask, image.encoding,
-        image.classes, least_area=least_area, omissions=omissions, size=size,
-    )  # fmt: skip

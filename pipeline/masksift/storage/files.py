@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.credentials import is_s3, unreachable
-from masksift.storage.objects import filesystem_of, local_path
+from masksift.storage.objects import filesystem_of
+from masksift.storage.urls import local_path
 
 __all__ = ["Files", "find_files", "open_file"]
 

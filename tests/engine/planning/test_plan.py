@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from masksift.core.errors import PlanRefused
 from masksift.core.specs import ArraySpec, Block, DataSpec
 from masksift.engine.planning.blocks import Blocks
-from masksift.engine.planning.plan import MOST_IMAGES, REGION_BYTES, Plan, Settings, make_plan
+from masksift.engine.planning.layout import MOST_IMAGES, Settings
+from masksift.engine.planning.memory import REGION_BYTES
+from masksift.engine.planning.plan import Plan, make_plan
 from support.condensed import a_few
 
 GIB = 1 << 30

@@ -14,7 +14,9 @@ from masksift.core.errors import PlanRefused
 from masksift.core.specs import ArraySpec, DataSpec
 from masksift.engine.completed_run import open_complete
 from masksift.engine.planning import report_plan as gallery
-from masksift.engine.planning.plan import BASE_MEMORY, Settings, make_plan
+from masksift.engine.planning.layout import Settings
+from masksift.engine.planning.memory import BASE_MEMORY
+from masksift.engine.planning.plan import make_plan
 from masksift.engine.planning.report_plan import Gallery, drawing_memory
 from masksift.review.report.tasks import Batch, Drawing, Pick, draw
 from masksift.storage.sources.images_array import open_pictures

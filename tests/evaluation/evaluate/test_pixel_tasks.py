@@ -62,14 +62,14 @@ def test_simulated_masks_and_corrected_labels_say_the_same(run: Path, planted: P
 def test_any_executor_and_any_block_give_the_same_figures(
     run: Path, planted: Planted, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from masksift.cli.parser import main
+    from masksift.cli.main import main
 
     right = run.parent / "right.zarr"
     assert evaluate(run, right, tmp_path / "serial") == 0
     words = ["evaluate", run, "--truth", right, "--out", tmp_path / "dask", "--bootstrap", 50, "--log-format", "quiet"]
     more = ["--executor.kind", "dask", "--executor.address", address]
     assert main([str(word) for word in (*words, *more)]) == 0
-    monkeypatch.setattr("masksift.engine.planning.plan.LEAST_BLOCK", 1 << 10)
+    monkeypatch.setattr("masksift.engine.planning.layout.LEAST_BLOCK", 1 << 10)
     (tmp_path / "small").mkdir()
     small = run_of(planted, tmp_path / "small")
     assert len(list((small / "images").iterdir())) > len(list((run / "images").iterdir()))

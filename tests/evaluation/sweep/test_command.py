@@ -14,7 +14,7 @@ import pytest
 
 from evaluation.evaluate.helpers import measures
 from evaluation.simulate.helpers import KIND_WORDS, drawing, simulate
-from masksift.engine.planning import plan
+from masksift.engine.planning import layout
 from masksift.evaluation.sweep import command as line
 from masksift.evaluation.sweep import condense_task as condensing
 from masksift.scoring.methods import METHODS
@@ -172,8 +172,8 @@ def test_settings_without_an_error_say_so(tmp_path: Path) -> None:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of two images."""
     for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
-        monkeypatch.setattr(plan, name, 1)
-    monkeypatch.setattr(plan, "BLOCKS", 1 << 30)
+        monkeypatch.setattr(layout, name, 1)
+    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
 
 
 def reads(stage: str, out: Path) -> dict[str, Any]:

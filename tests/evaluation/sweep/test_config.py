@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from masksift.config.run import build
+from masksift.config.load import build
 from masksift.core.errors import UsageError
 from masksift.evaluation.sweep.config import SweepConfig
 from masksift.scoring.methods import METHODS

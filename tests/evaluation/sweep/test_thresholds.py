@@ -16,7 +16,8 @@ from masksift.evaluation.sweep.config import THRESHOLDED
 from masksift.evaluation.sweep.thresholds import merged, of_settings
 from masksift.evaluation.sweep.work_items import CLEAN
 from masksift.scoring.methods import METHODS, Rule
-from masksift.scoring.statistics.class_statistics import ClassStatistics, Limits, Statistics
+from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
+from masksift.scoring.statistics.thresholds import Limits
 from support.condensed import a_few, condense, images_of, recipe_of
 from support.datasets import dataset
 

@@ -23,7 +23,9 @@ import zarr
 from masksift.config.sections import StorageSection
 from masksift.engine.completed_run import open_complete
 from masksift.storage.objects import Folder
-from masksift.storage.tables.parquet import regions_schema, table_of, write_table
+from masksift.storage.tables.arrow import table_of
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.tables.schemas import regions_schema
 from support.datasets import Array
 from support.sources import masksift, plain, rows, typed, write_array, write_source
 

@@ -1,4 +1,4 @@
-"""What `masksift.scoring.kernels.warm_cache` compiles serves other processes: a first block that finds it there compiles nothing."""
+"""Kernels compiled by `masksift.scoring.kernels.warm_cache` are loaded from the cache by other processes."""
 
 from __future__ import annotations
 

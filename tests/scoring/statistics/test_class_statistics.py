@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from masksift.scoring.kernels.condense import Recipe
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.statistics.class_statistics import (
-    ClassStatistics,
-    Statistics,
+from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
+from masksift.scoring.statistics.thresholds import (
     Thresholds,
     codes_at_least,
     confident_thresholds,

@@ -11,7 +11,7 @@ from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import DataSpec
 from masksift.storage.sources.dataset import find_sources, open_data_set
 from masksift.storage.sources.overrides import Overrides
-from masksift.storage.tables.parquet import hive_columns
+from masksift.storage.tables.schemas import hive_columns
 from support.sources import plain, refuses, write_source
 
 

@@ -11,7 +11,7 @@ import zarr
 
 from masksift.core.errors import DataError
 from masksift.core.specs import DataSpec
-from masksift.prepare.writers.base import EvidenceWriter
+from masksift.prepare.writers.evidence import EvidenceWriter
 from masksift.storage.sources.ensemble import check_alike, place_of
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides

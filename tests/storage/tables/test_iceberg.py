@@ -26,8 +26,9 @@ from pyiceberg.types import NestedField, StringType
 from masksift.core.errors import Interrupted, RunFailed, UsageError
 from masksift.storage.credentials import Options, redacted
 from masksift.storage.tables import iceberg as module
+from masksift.storage.tables.arrow import table_of
 from masksift.storage.tables.iceberg import RUN_COLUMNS, Lake
-from masksift.storage.tables.parquet import images_schema, ranking_schema, table_of
+from masksift.storage.tables.schemas import images_schema, ranking_schema
 from support.iceberg_rest_catalog import rest_catalog
 from support.sources import refuses
 

@@ -18,22 +18,17 @@ from hypothesis import strategies as st
 
 from masksift.scoring.methods import METHODS
 from masksift.storage.objects import Folder
-from masksift.storage.tables.parquet import (
+from masksift.storage.tables.arrow import column, floats, integer_lists, table_of
+from masksift.storage.tables.parquet import read_each, read_table, write_table
+from masksift.storage.tables.schemas import (
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
-    column,
-    floats,
     found_schema,
     images_schema,
-    integer_lists,
     ranking_schema,
-    read_each,
-    read_table,
     regions_schema,
-    table_of,
     truth_schema,
-    write_table,
 )
 from support.sources import masksift, plain, write_source
 

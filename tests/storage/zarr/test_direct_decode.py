@@ -18,10 +18,10 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from masksift.storage.zarr.direct_decode import DirectReader, _zstd_size
+from masksift.storage.zarr.evidence import EvidenceArrays
 from masksift.storage.zarr.prefetch import Ahead
 from masksift.storage.zarr.stores import WatchedStore, open_store
 from masksift.storage.zarr.validation import ChunkCheck
-from masksift.storage.zarr.writer import EvidenceArrays
 
 V3: dict[str, list[Any]] = {
     "zstd": [ZstdCodec()],

@@ -19,8 +19,8 @@ from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
 from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
-from masksift.storage.zarr.writer import EVIDENCE, EvidenceArrays
 from support.datasets import Array, Data, dataset
 from support.sources import (
     CODECS,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dask_jobqueue import SLURMCluster
 
-from masksift.config.run import from_toml, resolve
+from masksift.config.load import from_toml, resolve
 
 CONFIGS = Path(__file__).parents[3] / "deploy/configs"
 KINDS = {

@@ -20,8 +20,9 @@ import yaml
 from dask.utils import parse_timedelta
 from distributed.cli import dask_scheduler, dask_worker
 
-from masksift.cli.parser import _parser
-from masksift.config.run import RunConfig, build, from_toml
+from masksift.cli.parser import make_parser
+from masksift.config.load import build, from_toml
+from masksift.config.run import RunConfig
 from system.deploy.helpers.kustomize import FOLDER, RENDERED, Pod, pods, render
 
 BIN = Path(sys.executable).parent
@@ -83,7 +84,7 @@ def test_the_clients_words_are_those_of_the_command(objects: list[dict[str, Any]
     for pod in pods(objects):
         if pod.component == "client":
             program, *words = pod.container["args"]
-            known, rest = _parser().parse_known_args(words)
+            known, rest = make_parser().parse_known_args(words)
             assert (program, rest) == ("masksift", [])
             assert known.config == "/etc/masksift/run/run.toml"
             assert {"name": "run", "mountPath": "/etc/masksift/run", "readOnly": True} in pod.container["volumeMounts"]

@@ -13,11 +13,12 @@ from distributed.worker_memory import parse_memory_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.cli.parser import main
+from masksift.cli.main import main
 from masksift.core.specs import ArraySpec, DataSpec
 from masksift.engine.planning import kustomize as kubernetes
 from masksift.engine.planning.kustomize import component, pod_memory, scratch, worker_count
-from masksift.engine.planning.plan import Plan, Settings, make_plan
+from masksift.engine.planning.layout import Settings
+from masksift.engine.planning.plan import Plan, make_plan
 from support.condensed import a_few
 from support.run_processes import small
 from system.deploy.helpers.kustomize import FOLDER, RENDERED, Pod, pods, render, validate

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from masksift.cli.parser import main
-from masksift.config.run import resolve
+from masksift.cli.main import main
+from masksift.config.load import resolve
 from masksift.core import errors
-from masksift.core.specs import STATUSES
+from masksift.core.status import STATUSES
 from masksift.run import run
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import Reporter

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from hera.workflows import CronWorkflow
 
-from masksift.cli.parser import _parser
+from masksift.cli.parser import make_parser
 from system.deploy.helpers.nightly import LEFT_OUT, command_in, config_in, lake, record, stand_in
 
 FOLDER = Path(__file__).parents[3] / "deploy/workflows/argo"
@@ -185,7 +185,7 @@ def test_words_of_every_step_are_words_that_masksift_knows(made: Path) -> None:
     night = Night(made, bin_, "2026-11-22").run()
     assert night.codes == {"day": 0, "plan": 0, "run": 0, "left-out": 0, "check": 0}
     for words in called(bin_):
-        _, rest = _parser().parse_known_args(words)
+        _, rest = make_parser().parse_known_args(words)
         assert rest == [], words
     verbs = [shlex.join(words[:2]) for words in called(bin_)]
     today, before = (f"{made}/quality/dt=2026-11-{day}" for day in (22, 21))

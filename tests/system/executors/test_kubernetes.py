@@ -14,7 +14,8 @@ import yaml
 
 from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor, memory_limit
-from masksift.runtime.executors.kubernetes import one_run, read_manifest, state_of
+from masksift.runtime.executors.kubernetes import state_of
+from masksift.runtime.executors.kubernetes_manifest import one_run, read_manifest
 from system.executors.kmock_api import NAMESPACE, ApiServer
 from system.executors.processes import until
 

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from masksift.cli.parser import main
-from masksift.config.run import resolve
+from masksift.cli.main import main
+from masksift.config.load import resolve
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.work_items import Parts
 from masksift.run import make_job, open_and_plan

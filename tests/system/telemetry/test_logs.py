@@ -159,7 +159,9 @@ def test_the_clients_lines_carry_the_run(first: Told) -> None:
 
 @pytest.mark.slow
 def test_a_task_that_fails_is_logged_where_it_ran_with_all_that_leads_to_it(cluster: Processes, failed: Told) -> None:
-    told = [one for one in json_lines(cluster.log("worker")) if one["logger"] == "masksift.runtime.telemetry.instrument"]
+    told = [
+        one for one in json_lines(cluster.log("worker")) if one["logger"] == "masksift.runtime.telemetry.instrument"
+    ]
     assert len(told) == 4
     for one in told:
         assert (one["level"], one["stage"], one["source"]) == ("ERROR", "score", "street")

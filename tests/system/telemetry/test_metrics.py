@@ -124,7 +124,7 @@ def test_nothing_is_counted_or_imported_where_nobody_serves_it(tmp_path: Path) -
     source = small(tmp_path / "a.zarr", images=4)
     script = (
         "import sys\n"
-        "from masksift.cli.parser import main\n"
+        "from masksift.cli.main import main\n"
         f"words = ['run', '--source', {str(source)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
         "code = main([*words, '--max_quarantined', '1', '--executor.kind', 'serial'])\n"
         "print(code, sorted(name for name in sys.modules if name.startswith(('prometheus', 'opentelemetry'))))\n"

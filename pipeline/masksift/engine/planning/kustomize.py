@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from masksift.engine.planning.plan import Plan, format_bytes
+from masksift.core.units import format_bytes
+from masksift.engine.planning.plan import Plan
 
 __all__ = ["component", "pod_memory", "worker_count"]
 

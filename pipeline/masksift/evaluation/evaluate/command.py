@@ -26,8 +26,10 @@ from masksift.evaluation.evaluate.score_evaluation import Review, review
 from masksift.evaluation.evaluate.summary import Told, console_text, report_text
 from masksift.runtime.progress import Reporter
 from masksift.storage.objects import Folder
+from masksift.storage.tables.arrow import table_of
 from masksift.storage.tables.image_lists import ImageRows, image_rows
-from masksift.storage.tables.parquet import CURVES, MEASURES, table_of, write_table
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.tables.schemas import CURVES, MEASURES
 
 __all__ = ["Outcome", "evaluate", "require_extra"]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from masksift.config.run import build
-from masksift.config.sections import Amounts, ExecutorSection, Names, Section, StorageSection
+from masksift.config.load import build
+from masksift.config.sections import ExecutorSection, Section, StorageSection
+from masksift.config.types import Amounts, Names
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import Options
 

@@ -12,11 +12,12 @@ from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import ArraySpec, DataSpec
 from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.review.decisions import ACCEPT, REJECT, UNSURE, Verdicts, read_verdicts
-from masksift.storage.objects import Folder, join
+from masksift.storage.objects import Folder
 from masksift.storage.sources.dataset import find_sources
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_plane
 from masksift.storage.tables.image_lists import Listed, listed, of_keys, simulated
+from masksift.storage.urls import join
 
 __all__ = ["Masks", "Truth", "open_truth"]
 

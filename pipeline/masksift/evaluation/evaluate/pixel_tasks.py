@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError
-from masksift.core.specs import SCORED, DataSpec, Receipt
-from masksift.engine.block_io import Memory, read_labels
-from masksift.engine.planning.plan import BASE_MEMORY, refuse_small_workers
-from masksift.engine.tasks import images_part
+from masksift.core.specs import DataSpec
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
+from masksift.engine.block_io import read_labels
+from masksift.engine.buffers import Memory
+from masksift.engine.planning.memory import BASE_MEMORY, refuse_small_workers
+from masksift.engine.score_task import images_part
 from masksift.engine.work_items import Job, Part, Parts
 from masksift.evaluation.evaluate.ground_truth import Masks
 from masksift.evaluation.evaluate.metrics import Steps, steps_of_counts
@@ -30,9 +33,9 @@ from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.storage.objects import Folder
 from masksift.storage.tables.parquet import read_table
+from masksift.storage.zarr.evidence import EVIDENCE, MASK
 from masksift.storage.zarr.per_image import extents
 from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
-from masksift.storage.zarr.writer import EVIDENCE, MASK
 
 __all__ = ["COLUMNS", "Answer", "Counts", "PixelTask", "count_block", "count_pixels"]
 

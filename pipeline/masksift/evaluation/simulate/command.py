@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from masksift.config.run import nearest
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import DataSpec
+from masksift.core.text import nearest
 from masksift.core.versions import versions
 from masksift.engine.label_io import BASE_MEMORY, NONE, ranges, stored_values
-from masksift.engine.planning.plan import refuse_small_workers
+from masksift.engine.planning.memory import refuse_small_workers
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import Setting
 from masksift.evaluation.simulate.sampling import chosen
@@ -35,9 +35,10 @@ from masksift.evaluation.simulate.tasks import CHANGED, LABELS, Done, Job, Piece
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import Reporter
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, join, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.sources.dataset import open_data_set
-from masksift.storage.tables.parquet import path_columns, truth_schema
+from masksift.storage.tables.schemas import path_columns, truth_schema
+from masksift.storage.urls import join, local_path
 
 __all__ = ["A_PIXEL", "RECORD", "Outcome", "setting_of", "simulate"]
 

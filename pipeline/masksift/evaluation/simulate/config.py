@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import Arrays, ExecutorSection, Names, Numbers, Pairs, Section, StorageSection
+from masksift.config.sections import Arrays, ExecutorSection, Section, StorageSection
+from masksift.config.types import Names, Numbers, Pairs
 from masksift.core.errors import UsageError
 from masksift.evaluation.simulate.error_types import KINDS, Setting
 from masksift.storage.credentials import Options

@@ -12,16 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import ALL_IGNORED, BAD_LABELS, SCORED, DataSpec, Receipt, Verdict
+from masksift.core.specs import DataSpec
+from masksift.core.status import ALL_IGNORED, BAD_LABELS, SCORED, Verdict
+from masksift.core.task_result import Receipt
 from masksift.engine.label_io import read_stored, stored_values
 from masksift.evaluation.simulate.error_types import Drawn, Plane, Setting, change, ignored_in
 from masksift.evaluation.simulate.sampling import generator_of
 from masksift.scoring.image import LabelCheck
 from masksift.storage.credentials import Options
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, join
+from masksift.storage.objects import Folder
 from masksift.storage.sources.open import labels_url
-from masksift.storage.tables.parquet import table_of, truth_schema, write_table
+from masksift.storage.tables.arrow import table_of
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.tables.schemas import truth_schema
+from masksift.storage.urls import join
 from masksift.storage.zarr.label_copy import LabelCopy
 from masksift.storage.zarr.per_image import extents, image_ids
 from masksift.storage.zarr.reader import ArrayReader

@@ -20,9 +20,13 @@ import numpy as np
 
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError
-from masksift.core.specs import SCORED, DataSpec, Receipt
+from masksift.core.specs import DataSpec
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
 from masksift.core.versions import versions
-from masksift.engine.planning.plan import FRAGMENTS, Plan, Settings, make_plan
+from masksift.engine.planning.layout import Settings
+from masksift.engine.planning.memory import FRAGMENTS
+from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.stages import Account, Totals, check_workers
 from masksift.engine.work_items import Parts
 from masksift.evaluation.evaluate.command import require_extra
@@ -41,10 +45,13 @@ from masksift.runtime.executors import Executor
 from masksift.runtime.progress import Reporter
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.lock import Lease
-from masksift.storage.objects import Folder, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.sources.dataset import open_data_set
-from masksift.storage.tables.parquet import SWEEP, table_of, write_table
-from masksift.storage.zarr.writer import EvidenceArrays
+from masksift.storage.tables.arrow import table_of
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.tables.schemas import SWEEP
+from masksift.storage.urls import local_path
+from masksift.storage.zarr.evidence import EvidenceArrays
 
 __all__ = ["RECORD", "Outcome", "sweep"]
 

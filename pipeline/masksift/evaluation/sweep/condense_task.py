@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import SCORED, Receipt, Verdict
-from masksift.engine.block_io import Memory, expect, read_labels, slabs
-from masksift.engine.tasks import used_by
+from masksift.core.status import SCORED, Verdict
+from masksift.core.task_result import Receipt
+from masksift.engine.block_io import expect, read_labels, slabs
+from masksift.engine.buffers import Memory
+from masksift.engine.task_outputs import used_by
 from masksift.evaluation.simulate.error_types import change
 from masksift.evaluation.simulate.sampling import generator_of
 from masksift.evaluation.sweep.work_items import (
@@ -35,9 +37,9 @@ from masksift.evaluation.sweep.work_items import (
 from masksift.scoring.image import Condensing, Planes
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
+from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
 from masksift.storage.zarr.per_image import extents
 from masksift.storage.zarr.reader import ArrayReader
-from masksift.storage.zarr.writer import CLASSES, EVIDENCE, EvidenceArrays
 
 __all__ = ["condense_block", "load_statistics"]
 

@@ -6,24 +6,20 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from masksift.config.run import RunConfig, nearest
+from masksift.config.run import RunConfig
 from masksift.config.sections import (
-    Amount,
     Arrays,
     ClcSection,
     CocoSection,
     ExecutorSection,
-    Names,
-    Numbers,
-    Pairs,
-    Positives,
     RunArrays,
     Section,
-    Shares,
     StorageSection,
     TccpSection,
 )
+from masksift.config.types import Amount, Names, Numbers, Pairs, Positives, Shares
 from masksift.core.errors import UsageError
+from masksift.core.text import nearest
 from masksift.evaluation.evaluate.config import ERRORS, images_at
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import KINDS

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import SCORED, Receipt
-from masksift.engine.block_io import Memory
-from masksift.engine.tasks import check_codes, used_by
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
+from masksift.engine.buffers import Memory
+from masksift.engine.score_task import check_codes
+from masksift.engine.task_outputs import used_by
 from masksift.evaluation.sweep.work_items import (
     CLEAN,
     CONDENSE,
@@ -31,8 +33,8 @@ from masksift.evaluation.sweep.work_items import (
 from masksift.scoring.image import Planes, confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import Image, Rule
-from masksift.scoring.statistics.class_statistics import Limits
-from masksift.storage.zarr.writer import CLASSES, EVIDENCE, EvidenceArrays
+from masksift.scoring.statistics.thresholds import Limits
+from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
 
 __all__ = ["count_block", "score_block"]
 

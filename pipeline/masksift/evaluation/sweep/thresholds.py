@@ -14,14 +14,14 @@ from masksift.evaluation.sweep.condense_task import load_statistics
 from masksift.evaluation.sweep.score_task import count_block
 from masksift.evaluation.sweep.work_items import CLEAN, Bucket, Job, Piece
 from masksift.runtime.executors import Executor
-from masksift.scoring.image import thresholds_of
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.statistics.class_statistics import (
+from masksift.scoring.statistics.class_statistics import Statistics
+from masksift.scoring.statistics.thresholds import (
     Limits,
-    Statistics,
     Thresholds,
     confident_codes,
     confident_thresholds,
+    thresholds_of,
 )
 
 __all__ = ["find_thresholds", "limits_of", "merged", "of_settings"]

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import DataSpec, Receipt
+from masksift.core.specs import DataSpec
+from masksift.core.task_result import Receipt
 from masksift.engine.work_items import Part
 from masksift.evaluation.simulate.error_types import Setting
 from masksift.evaluation.sweep.config import Column
@@ -25,7 +26,7 @@ from masksift.scoring.methods import Method, Rule
 from masksift.storage.credentials import Options
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import Folder
-from masksift.storage.zarr.writer import CLASSES, EVIDENCE
+from masksift.storage.zarr.evidence import CLASSES, EVIDENCE
 
 __all__ = [
     "CLEAN", "CONDENSE", "SCORE", "Bucket", "Job", "Piece", "Scores", "Stack", "own_planes", "packed", "planes_of",

@@ -17,7 +17,7 @@ import numpy as np
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.core.text import shown
-from masksift.engine.planning.plan import refuse_small_workers
+from masksift.engine.planning.memory import refuse_small_workers
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs, find_inputs
 from masksift.prepare.ingest.labels import LabelReader, Pair, code_of, label_dtype, value_table
@@ -29,7 +29,7 @@ from masksift.prepare.ingest.tasks import Job, Shard, write_shard
 from masksift.prepare.writers import base as writers
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import Reporter
-from masksift.storage.objects import join, local_path
+from masksift.storage.urls import join, local_path
 
 __all__ = ["Outcome", "ingest"]
 

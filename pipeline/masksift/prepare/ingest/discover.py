@@ -18,7 +18,7 @@ from masksift.prepare.ingest.predictions import Form
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import PICTURES, RASTERS
 from masksift.storage.files import Files, find_files, open_file
-from masksift.storage.objects import local_path
+from masksift.storage.urls import local_path
 
 __all__ = ["Inputs", "find_inputs"]
 

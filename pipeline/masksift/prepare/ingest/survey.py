@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from masksift.core.errors import DataError
-from masksift.core.specs import SCORED, Receipt
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import Pair

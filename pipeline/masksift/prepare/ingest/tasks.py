@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import MasksiftError
-from masksift.core.specs import SCORED, Receipt
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
 from masksift.prepare.ingest.labels import LabelReader, Pair
 from masksift.prepare.ingest.predictions import PredictionReader
 from masksift.prepare.ingest.raster import nearest, read_picture, smooth
-from masksift.prepare.writers.base import PredictionWriter
+from masksift.prepare.writers.predictions import PredictionWriter
 from masksift.storage.credentials import Options
 
 __all__ = ["Job", "Shard", "write_shard"]

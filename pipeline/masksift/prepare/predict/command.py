@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError, MasksiftError, UsageError
-from masksift.core.specs import BAD_LABELS
+from masksift.core.status import BAD_LABELS
 from masksift.core.versions import versions
-from masksift.engine.planning.plan import refuse_small_workers
+from masksift.engine.planning.memory import refuse_small_workers
 from masksift.prepare.predict.config import PredictConfig
 from masksift.prepare.predict.folds import TABLE, assign, by_pattern, schema
 from masksift.prepare.predict.metrics import measured
@@ -34,9 +34,11 @@ from masksift.runtime.executors import Executor
 from masksift.runtime.progress import Reporter
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.lock import Lease
-from masksift.storage.objects import Folder, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.sources.labeled_source import Labelled, open_labelled
-from masksift.storage.tables.parquet import table_of, write_table
+from masksift.storage.tables.arrow import table_of
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.urls import local_path
 from masksift.storage.zarr.per_image import image_ids
 from masksift.storage.zarr.writer import write_numbers
 

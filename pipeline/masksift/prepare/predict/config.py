@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from masksift.config.sections import ExecutorSection, Names, Numbers, Section, StorageSection
+from masksift.config.sections import ExecutorSection, Section, StorageSection
+from masksift.config.types import Names, Numbers
 from masksift.core.errors import UsageError
 from masksift.prepare.predict.trainers import ONNX, TORCH, kind_of
 from masksift.storage.credentials import Options

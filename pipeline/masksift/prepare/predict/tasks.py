@@ -14,15 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, MasksiftError, RunFailed
-from masksift.core.specs import BAD_LABELS, SCORED, Receipt
+from masksift.core.status import BAD_LABELS, SCORED
+from masksift.core.task_result import Receipt
 from masksift.prepare.predict.lazy_images import ClassPlanes, Images, class_plane_of
 from masksift.prepare.predict.metrics import counts_of
 from masksift.prepare.predict.trainers import Trainer, Words
-from masksift.prepare.writers.base import SHARD_BYTES, EvidenceWriter, PredictionWriter
+from masksift.prepare.writers.base import SHARD_BYTES
+from masksift.prepare.writers.evidence import EvidenceWriter
+from masksift.prepare.writers.predictions import PredictionWriter
 from masksift.storage.credentials import Options
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, join
+from masksift.storage.objects import Folder
 from masksift.storage.sources.labeled_source import Labelled
+from masksift.storage.urls import join
 from masksift.storage.zarr.per_image import extents, image_ids
 
 __all__ = ["EVIDENCE", "NO_FOLD", "WORK", "Done", "Fold", "Job", "Shard", "fit_fold", "predict_shard"]

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
@@ -26,22 +24,21 @@ from numpy.typing import NDArray
 
 from masksift.config.sections import StorageSection
 from masksift.core.errors import DataError, UsageError
-from masksift.core.specs import ALL_IGNORED, SCORED, ArraySpec, Block, DataSpec, Home, Receipt, Verdict
-from masksift.engine.planning.plan import Layout, Settings, make_plan
-from masksift.engine.tasks import CONDENSE, condensed_product
+from masksift.core.specs import ArraySpec, Block, DataSpec, Home
+from masksift.core.status import ALL_IGNORED, SCORED, Verdict
+from masksift.engine.planning.layout import Layout, Settings
+from masksift.engine.planning.plan import make_plan
 from masksift.engine.work_items import Part
 from masksift.scoring.image import Condensing, LabelCheck, Planes
 from masksift.scoring.kernels.condense import Recipe, class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.storage.credentials import Options
-from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, join, local_path
-from masksift.storage.sources.evidence_source import MARK
 from masksift.storage.sources.open import described
 from masksift.storage.sources.overrides import Overrides
-from masksift.storage.zarr.writer import EVIDENCE, EvidenceArrays, PredictionArrays, write_ids
+from masksift.storage.urls import join, local_path
+from masksift.storage.zarr.writer import write_ids
 
-__all__ = ["EvidenceWriter", "PredictionWriter", "condense"]
+__all__ = ["condense"]
 
 LABELS = "labels"
 SHARD_BYTES = 128 << 20
@@ -58,7 +55,7 @@ def condense(
     Answers the evidence, (H, W) each: ``self_confidence`` and ``predicted_confidence`` in the precision in which they
     are kept, ``predicted_class``. Raises DataError where labels or probabilities are none.
     """
-    given, predictions = _array(labels)[None], _array(pred_probs)[None]
+    given, predictions = to_array(labels)[None], to_array(pred_probs)[None]
     if predictions.ndim != 4 or predictions.shape[2:] != given.shape[1:]:
         raise DataError(
             f"labels have the shape {given.shape[1:]}, pred_probs {predictions.shape[1:]}",
@@ -67,15 +64,15 @@ def condense(
     height, width = given.shape[1:]
     spec = _spec("memory", 1, height, width, predictions.shape[1], ignore, kind, predictions.dtype.name, scale,
                  sum_tolerance, given.dtype.name)  # fmt: skip
-    part = _part(spec, Settings(evidence_dtype), "memory")
-    planes, verdict, _ = _condensed(predictions[0], given[0], part, part.recipe(0))
+    part = make_task(spec, Settings(evidence_dtype), "memory")
+    planes, verdict, _ = condense_image(predictions[0], given[0], part, part.recipe(0))
     if verdict.status not in (SCORED, ALL_IGNORED):
         raise DataError(f"the image has {verdict.reason}", "there is no evidence of it", "Mend it, or leave it out")
     kept = part.evidence.dtype
     return Planes(planes.self_confidence.view(kept), planes.predicted_class, planes.predicted_confidence.view(kept))
 
 
-class _Writer(ABC):
+class ImageWriter(ABC):
     """What both writers share: the source's facts, the range of this one, and images that come in order."""
 
     def __init__(
@@ -122,7 +119,7 @@ class _Writer(ABC):
     def write(self, pred_probs: Any, labels: Any, image_ids: Sequence[str] | None = None) -> None:
         """Take in the next images, in order: ``pred_probs`` (n, K, H, W), ``labels`` (n, H, W), and what they are
         called (n,), else `<source>/<index>`. Raises DataError."""
-        predictions, given = _array(pred_probs), _array(labels)
+        predictions, given = to_array(pred_probs), to_array(labels)
         spec = self._spec
         wanted = ((spec.classes, spec.height, spec.width), (spec.height, spec.width))
         if (predictions.shape[1:], given.shape[1:]) != wanted or len(predictions) != len(given):
@@ -187,171 +184,7 @@ class _Writer(ABC):
         """One image, the next."""
 
 
-class EvidenceWriter(_Writer):
-    """Writes a source that holds evidence in place of predictions. A run scores it as if it had read them."""
-
-    def __init__(self, url: str, *, evidence_dtype: str = "auto", lattice: int = 4, **facts: Any) -> None:
-        """``evidence_dtype``, ``lattice``: as the run's `evidence.dtype` and `tccp.lattice`; all else as `_Writer`."""
-        super().__init__(url, **facts)
-        self._part = _part(self._spec, Settings(evidence_dtype, lattice), self._url, lattice)
-        self._lattice, self._recipe = lattice, self._part.recipe(lattice)
-        # labels lie in the chunks of the evidence, and are read in them
-        self._spec = replace(self._spec, labels=replace(self._spec.labels, chunks=self._part.layout.chunks))
-        self._arrays = EvidenceArrays(self._url, self._options)
-        self._manifest = Manifest(Folder(self._url, self._options), self._part.home.fingerprint)
-        self._create()
-        missing = self._manifest.missing(CONDENSE, self._blocks())
-        self._next = missing[0] * self._unit() if missing else self.range.stop
-        self._begin()
-
-    def _unit(self) -> int:
-        return self._part.layout.block
-
-    def _blocks(self) -> range:
-        unit = self._unit()
-        return range(self.range.start // unit, -(-self.range.stop // unit))
-
-    def _create(self) -> None:
-        spec, layout = self._spec, self._part.layout
-        tree = {
-            "spec": spec.as_json(), "layout": asdict(layout), "fingerprint": self._part.home.fingerprint,
-            "lattice": self._lattice, "masksift": version("masksift"),
-        }  # fmt: skip
-        there = self._arrays.attributes().get(MARK)
-        if there is not None and there != json.loads(json.dumps(tree)):
-            raise UsageError(
-                f"{self._url} was begun as another source (other sizes, classes, ignore values or precision)",
-                "its parts would not fit together", "Give every writer the same facts, or another URL",
-            )  # fmt: skip
-        kept, numbers = layout.evidence, str(class_dtype(spec.classes))
-        dtypes = dict(zip((*EVIDENCE, LABELS), (kept, numbers, kept, spec.labels.dtype), strict=True))
-        self._arrays.create(
-            tuple(dtypes), dtypes, (spec.images, spec.height, spec.width), layout.chunks,
-            {MARK: tree, "class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": "evidence"},
-        )  # fmt: skip
-
-    def _begin(self) -> None:
-        """A new block."""
-        self._statistics = ClassStatistics.zero(self._recipe)
-        self._verdicts: list[Verdict] = []
-        self._group: list[tuple[Planes, NDArray[Any]]] = []
-        self._begun = time.perf_counter()
-
-    def _take(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        planes, verdict, found = _condensed(predictions, labels, self._part, self._recipe)
-        self._group.append((planes, labels))
-        self._verdicts.append(verdict)
-        self._statistics = self._statistics if found is None else self._statistics.merge(found)
-        after, last = self._next + 1, self._spec.images
-        if after % self._part.layout.group == 0 or after == last:
-            self._write_group(after - len(self._group))
-        if after % self._unit() == 0 or after == last:
-            self._finish_block(after)
-
-    def _write_group(self, start: int) -> None:
-        kept = self._part.evidence.dtype
-        stacks = [np.stack([getattr(planes, name) for planes, _ in self._group]) for name in EVIDENCE]
-        for name, stack in zip(EVIDENCE, stacks, strict=True):
-            self._arrays.write(name, start, stack if name == EVIDENCE[1] else stack.view(kept))
-        self._arrays.write(LABELS, start, np.stack([labels for _, labels in self._group]))
-        self._group = []
-
-    def _finish_block(self, stop: int) -> None:
-        """The last thing that is put of a block: it says that the block is there."""
-        self._name(stop)
-        unit = self._unit()
-        number, images = (stop - 1) // unit, len(self._verdicts)
-        receipt = Receipt(
-            number, images, images * self._spec.pixels, dict(Counter(verdict.status for verdict in self._verdicts)),
-            bytes_written=self._arrays.used["bytes_written"], seconds=time.perf_counter() - self._begun,
-        )  # fmt: skip
-        self._manifest.save(CONDENSE, number, condensed_product(self._statistics, self._verdicts, receipt))
-        self._begin()
-
-
-class PredictionWriter(_Writer):
-    """Writes a source of full predictions, in shards of some images (about 128 MiB). With ``dtype`` uint8 or uint16,
-    floats are rounded to steps of ``scale``."""
-
-    def __init__(
-        self, url: str, *, pictures: bool = False, padded: bool = False, shard_bytes: int | None = None, **facts: Any
-    ) -> None:  # fmt: skip
-        """``pictures``, ``padded``: whether `write` gets them; ``shard_bytes``: of predictions, together in one object;
-        all else as `_Writer`."""
-        super().__init__(url, **facts)
-        spec = self._spec
-        size = spec.classes * spec.pixels * spec.predictions.itemsize
-        self.shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // size))
-        """Images that lie together in one object."""
-        attributes = {"class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": spec.kind}
-        attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}
-        self._arrays = PredictionArrays(
-            self._url, spec, self.shard, attributes, self._options, pictures=pictures, padded=padded
-        )
-        self._pictures, self._padded = pictures, padded
-        self._kept: dict[str, NDArray[Any]] = {}
-        own = self.range
-        self._next = next((start for start in own[:: self.shard] if not self._arrays.has(start)), own.stop)
-
-    @property
-    def written(self) -> int:
-        """Bytes that this writer has put into the store."""
-        return self._arrays.written
-
-    def write(
-        self, pred_probs: Any, labels: Any, image_ids: Sequence[str] | None = None, pictures: Any = None,
-        sizes: Any = None,
-    ) -> None:  # fmt: skip
-        """As `_Writer`. ``pictures`` (n, H, W, 3) uint8: for those who review; ``sizes`` (n, 2): how many rows and
-        columns are an image's own, where it is padded at its end."""
-        count, (height, width) = len(labels), (self._spec.height, self._spec.width)
-        more: dict[str, NDArray[Any]] = {}
-        for name, value, told, flag, shape, dtype in (
-            ("pictures", pictures, self._pictures, "pictures", (count, height, width, 3), "uint8"),
-            ("sizes", sizes, self._padded, "padded", (count, 2), "int64"),
-        ):
-            if (value is not None) != told:
-                raise DataError(
-                    f"{'no ' if told else ''}{name} came to {self._url}, which was told {flag}={told}",
-                    "all images of a source have them, or none", f"Give the writer {flag}={not told}",
-                )  # fmt: skip
-            if told and ((found := _array(value)).shape != shape or not np.can_cast(found.dtype, dtype)):
-                raise DataError(
-                    f"{name} of the shape {found.shape} and the dtype {found.dtype} came to {self._url}",
-                    f"they should be {dtype} of {shape}", "Give one an image",
-                )  # fmt: skip
-            more |= {name: found} if told else {}
-        self._more = [{name: values[i] for name, values in more.items()} for i in range(count)]
-        super().write(pred_probs, labels, image_ids)
-
-    def _unit(self) -> int:
-        return self.shard
-
-    def _converted(self, predictions: NDArray[Any]) -> NDArray[Any]:
-        spec = self._spec
-        if not (spec.predictions.dtype.startswith("uint") and predictions.dtype.kind == "f"):
-            return super()._converted(predictions)
-        steps = np.rint(predictions.astype(np.float32) / np.float32(spec.scale))
-        whole: NDArray[Any] = np.clip(steps, 0, np.iinfo(spec.predictions.dtype).max).astype(spec.predictions.dtype)
-        return whole
-
-    def _take(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        more = self._more.pop(0)
-        image = {"predictions": predictions, "labels": labels}
-        image |= {"images": more["pictures"]} if self._pictures else {}
-        image |= dict(zip(("height", "width"), more["sizes"], strict=True)) if self._padded else {}
-        place, after = self._next % self.shard, self._next + 1
-        for name, value in image.items():
-            if place == 0:
-                self._kept[name] = np.empty((self.shard, *value.shape), value.dtype)
-            self._kept[name][place] = value
-        if after % self.shard == 0 or after == self._spec.images:
-            self._name(after)
-            self._arrays.write(after - place - 1, {name: kept[: place + 1] for name, kept in self._kept.items()})
-            self._kept = {}
-
-
-def _array(value: Any) -> NDArray[Any]:
+def to_array(value: Any) -> NDArray[Any]:
     """An array-like as a numpy array, without a copy where it lies in this machine's memory."""
     if isinstance(value, np.ndarray):
         return value
@@ -376,7 +209,7 @@ def _spec(
     return described(url, predictions, labels, told)
 
 
-def _part(spec: DataSpec, settings: Settings, place: str, lattice: int = 4) -> Part:
+def make_task(spec: DataSpec, settings: Settings, place: str, lattice: int = 4) -> Part:
     """The whole source as one part, with its layout and home."""
     identity = {"masksift": version("masksift"), "source": spec.as_json(), "lattice": lattice,
                 "evidence": settings.evidence_dtype}  # fmt: skip
@@ -386,7 +219,7 @@ def _part(spec: DataSpec, settings: Settings, place: str, lattice: int = 4) -> P
     return Part(Block(0, 0, 0, spec.images), spec, layout, home, 0)
 
 
-def _condensed(
+def condense_image(
     predictions: NDArray[Any], labels: NDArray[Any], part: Part, recipe: Recipe
 ) -> tuple[Planes, Verdict, ClassStatistics | None]:
     """One image: its evidence as codes, a verdict and its statistics."""

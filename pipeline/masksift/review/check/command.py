@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from masksift.config.sections import amount_of
 from masksift.core.errors import UsageError
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
+from masksift.core.units import amount_of
 from masksift.engine.completed_run import Complete, open_complete
 from masksift.review.check.config import CheckConfig
 from masksift.review.class_changes import class_changes

@@ -6,8 +6,10 @@ from fractions import Fraction
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import Amount, Section, StorageSection, amount_of
+from masksift.config.sections import Section, StorageSection
+from masksift.config.types import Amount
 from masksift.core.errors import UsageError
+from masksift.core.units import amount_of
 
 __all__ = ["CheckConfig"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from masksift.core.errors import UsageError
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.engine.completed_run import Complete, open_complete
 from masksift.engine.result_tables import ranking_parts
 from masksift.review.class_changes import class_changes

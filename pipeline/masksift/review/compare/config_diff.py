@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from masksift.config.run import dotted_keys
+from masksift.config.sections import dotted_keys
 from masksift.core.specs import DataSpec
-from masksift.storage.objects import local_path
+from masksift.storage.urls import local_path
 
 __all__ = ["key_differences", "same_sources", "source_differences"]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.core.text import aligned, many, shown
 from masksift.review.compare.config import RANK
 

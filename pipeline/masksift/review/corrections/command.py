@@ -24,7 +24,7 @@ from masksift.core.specs import DataSpec
 from masksift.core.versions import versions
 from masksift.engine.completed_run import Complete, open_complete
 from masksift.engine.label_io import NONE, ranges, stored_values
-from masksift.engine.planning.plan import refuse_small_workers
+from masksift.engine.planning.memory import refuse_small_workers
 from masksift.review.corrections.accepted_regions import Accepted, accepted_regions
 from masksift.review.corrections.config import CorrectionsConfig
 from masksift.review.corrections.summary import text_of
@@ -33,8 +33,9 @@ from masksift.review.decisions import Verdicts, read_verdicts
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import Reporter
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.sources.corrected_labels import RECORD
+from masksift.storage.urls import local_path
 
 __all__ = ["Outcome", "correct"]
 

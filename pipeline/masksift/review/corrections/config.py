@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from masksift.config.run import build
+from masksift.config.load import build
 from masksift.config.sections import ExecutorSection, Section, StorageSection
 from masksift.core.errors import UsageError
 

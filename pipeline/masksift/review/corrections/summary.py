@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from masksift.config.run import RunConfig, dotted_keys
+from masksift.config.run import RunConfig
+from masksift.config.sections import dotted_keys
 from masksift.core.text import aligned, many
 from masksift.review.corrections.config import CorrectionsConfig
 

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.core.specs import SCORED, DataSpec, Receipt, Verdict
+from masksift.core.specs import DataSpec
+from masksift.core.status import SCORED, Verdict
+from masksift.core.task_result import Receipt
 from masksift.engine.label_io import BASE_MEMORY, read_stored, stored_values
 from masksift.review.corrections.accepted_regions import Region
 from masksift.scoring.kernels.condense import class_plane

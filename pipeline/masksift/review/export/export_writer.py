@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from masksift.core.errors import DataError
-from masksift.core.specs import SCORED, Receipt
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
 from masksift.engine.completed_run import Complete
 from masksift.engine.image_views import View, Viewer
 from masksift.review.export.config import ExportConfig

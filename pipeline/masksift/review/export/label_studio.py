@@ -18,7 +18,7 @@ from masksift.review.export.file_names import in_xml
 from masksift.review.export.run_length import brush
 from masksift.review.export.selection import Image, Region
 from masksift.review.rendering.palette import hexadecimal
-from masksift.storage.objects import local_path
+from masksift.storage.urls import local_path
 
 __all__ = ["write"]
 

@@ -19,7 +19,8 @@ from masksift.review.export.config import ExportConfig
 from masksift.review.export.file_names import FileNames
 from masksift.review.export.run_length import Mask, box_mask
 from masksift.storage.objects import Folder
-from masksift.storage.tables.parquet import integer_lists, read_each, read_table
+from masksift.storage.tables.arrow import integer_lists
+from masksift.storage.tables.parquet import read_each, read_table
 
 __all__ = ["Image", "Region", "choose"]
 

@@ -8,11 +8,12 @@ from itertools import count
 from typing import Any
 
 from masksift.core.errors import UsageError
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.engine.completed_run import Complete
 from masksift.engine.result_tables import ranking_parts
+from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.lookup import matching
-from masksift.storage.tables.parquet import floats, read_each, read_table
+from masksift.storage.tables.parquet import read_each, read_table
 
 __all__ = ["image_row", "image_rows", "place_of", "rank_of", "ranked", "region_tables", "regions_of"]
 

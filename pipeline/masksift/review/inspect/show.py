@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import UsageError
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.core.text import file_name, shown
 from masksift.engine.completed_run import Complete, open_complete
 from masksift.engine.image_views import View, Viewer
@@ -15,7 +15,8 @@ from masksift.review.inspect.config import ShowConfig
 from masksift.review.inspect.lookup import image_row, place_of, rank_of, ranked, regions_of
 from masksift.review.rendering.figure import draw
 from masksift.review.rendering.panels import OUTLINED, further, heading, png_of, require_matplotlib
-from masksift.storage.objects import Folder, local_path
+from masksift.storage.objects import Folder
+from masksift.storage.urls import local_path
 
 __all__ = ["Shown", "show"]
 

@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from masksift.config.run import nearest
 from masksift.core.errors import UsageError
-from masksift.core.text import shown
+from masksift.core.text import nearest, shown
 from masksift.engine.completed_run import Complete, open_complete
 from masksift.engine.result_tables import ranking_parts
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_rows, place_of, ranked, region_tables
 from masksift.storage.tables.lookup import lowest
-from masksift.storage.tables.parquet import images_schema, read_each, read_table
+from masksift.storage.tables.parquet import read_each, read_table
+from masksift.storage.tables.schemas import images_schema
 
 __all__ = ["Worst", "worst"]
 

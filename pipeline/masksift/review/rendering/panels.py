@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 
 from masksift.core.errors import UsageError
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.core.text import shown
 from masksift.engine.image_views import View
 from masksift.review.rendering.palette import colours

@@ -8,9 +8,9 @@ from itertools import groupby
 
 from masksift.config.sections import ReportSection
 from masksift.core import signals as interruption
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.engine.completed_run import Complete, open_complete
-from masksift.engine.planning.plan import BASE_MEMORY, FRAGMENTS, refuse_small_workers
+from masksift.engine.planning.memory import BASE_MEMORY, FRAGMENTS, refuse_small_workers
 from masksift.engine.planning.report_plan import BATCH, BATCH_PIXELS, PAGE, REPORT, drawing_memory
 from masksift.engine.stages import Account, Totals
 from masksift.review.report import writer as files
@@ -23,8 +23,8 @@ from masksift.runtime.executors import Executor
 from masksift.runtime.progress import Reporter
 from masksift.runtime.telemetry import Watched
 from masksift.storage.lock import Lease
-from masksift.storage.objects import join
 from masksift.storage.sources.images_array import pictures_of
+from masksift.storage.urls import join
 
 __all__ = ["make_report", "report_again"]
 

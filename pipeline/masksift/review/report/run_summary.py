@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.engine.completed_run import Complete
 from masksift.engine.planning.report_plan import REGIONS_A_FILE, ROWS_A_FILE, SIDE
 from masksift.review.rendering.palette import hexadecimal
-from masksift.storage.tables.parquet import floats, parts_in, read_each, read_table
+from masksift.storage.tables.arrow import floats
+from masksift.storage.tables.parquet import parts_in, read_each, read_table
 
 __all__ = ["BINS", "POINTS", "Curves", "budgets", "measure", "run_facts"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from masksift.core import signals as interruption
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.engine.completed_run import Complete
 from masksift.storage.tables.parquet import parts_in, read_each
 

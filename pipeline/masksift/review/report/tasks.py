@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from masksift.core.specs import SCORED, Receipt
+from masksift.core.status import SCORED
+from masksift.core.task_result import Receipt
 from masksift.engine.image_views import View, Viewer
 from masksift.engine.planning.report_plan import REPORT, SIDE
-from masksift.engine.tasks import images_part, used_by
+from masksift.engine.score_task import images_part
+from masksift.engine.task_outputs import used_by
 from masksift.engine.work_items import Job, Part
 from masksift.review.rendering.palette import MOST, colours
 from masksift.scoring.kernels.condense import class_dtype

@@ -56,7 +56,7 @@ def memory_limit(kind: str, *, workers: int | None, memory: int | None, manifest
     if memory is not None:
         return memory
     if kind == "kubernetes" and manifest is not None:
-        from masksift.runtime.executors.kubernetes import worker_memory
+        from masksift.runtime.executors.kubernetes_manifest import worker_memory
 
         return worker_memory(manifest)
     if kind != "local":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from masksift.core.specs import Receipt
+from masksift.core.task_result import Receipt
 from masksift.runtime.telemetry import logs
 from masksift.runtime.telemetry import metrics as counted
 from masksift.runtime.telemetry import tracing as spans

@@ -12,7 +12,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from masksift.core.specs import STATUSES, Receipt
+from masksift.core.status import STATUSES
+from masksift.core.task_result import Receipt
 
 __all__ = ["dask_setup", "done", "failed"]
 

@@ -18,7 +18,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from masksift.core.specs import Receipt
+from masksift.core.task_result import Receipt
 from masksift.runtime.telemetry.logs import said_by
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.score_counts import Counts, count
-from masksift.scoring.statistics.class_statistics import Limits
+from masksift.scoring.statistics.thresholds import Limits
 
 __all__ = ["Image", "Method", "Rule"]
 

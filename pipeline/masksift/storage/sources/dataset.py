@@ -10,11 +10,12 @@ from typing import Any
 
 from masksift.core.errors import DataError
 from masksift.core.specs import DataSpec
-from masksift.storage.objects import filesystem_of, local_path
+from masksift.storage.objects import filesystem_of
 from masksift.storage.sources.corrected_labels import left_alone
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.urls import local_path
 
 __all__ = ["find_sources", "open_data_set"]
 

@@ -11,9 +11,10 @@ import zarr
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, DataSpec
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder, join, local_path
+from masksift.storage.objects import Folder
 from masksift.storage.sources.fingerprint import content
 from masksift.storage.sources.naming import partitions_of, source_names
+from masksift.storage.urls import join, local_path
 
 __all__ = ["MARK", "open_written"]
 

@@ -11,7 +11,8 @@ from typing import Any
 import zarr
 
 from masksift.core.specs import ArraySpec
-from masksift.storage.objects import filesystem_of, local_path
+from masksift.storage.objects import filesystem_of
+from masksift.storage.urls import local_path
 from masksift.storage.zarr.stores import listed
 
 __all__ = ["content", "digest"]

@@ -11,9 +11,9 @@ import zarr
 
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, DataSpec
-from masksift.storage.objects import join, local_path
 from masksift.storage.retry import AT_FIRST
 from masksift.storage.sources.ensemble import place_of
+from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
 
 __all__ = ["open_pictures", "pictures_of", "spec_of"]

@@ -11,12 +11,12 @@ import zarr
 
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, DataSpec
-from masksift.storage.objects import join, local_path
 from masksift.storage.retry import AT_FIRST
 from masksift.storage.sources.fingerprint import content
 from masksift.storage.sources.images_array import spec_of
 from masksift.storage.sources.open import described, open_plane, optional
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.per_image import open_array
 from masksift.storage.zarr.stores import open_group
 

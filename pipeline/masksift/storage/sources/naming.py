@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from masksift.storage.objects import local_path
+from masksift.storage.urls import local_path
 
 __all__ = ["partitions_of", "source_names"]
 

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import difflib
-import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import zarr
 from zarr.errors import ContainsArrayError
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import ArraySpec, DataSpec
 from masksift.storage.credentials import is_s3, unreachable
-from masksift.storage.objects import join, local_path
 from masksift.storage.retry import AT_FIRST
 from masksift.storage.sources.ensemble import averaged, check_alike, place_of
 from masksift.storage.sources.evidence_source import MARK, open_written
 from masksift.storage.sources.fingerprint import content, digest
 from masksift.storage.sources.naming import partitions_of, source_names
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.sources.validate import (
+    absent_is_missing,
+    default_tolerance,
+    reorder,
+    validate_axes,
+    validate_class_names,
+    validate_dtype,
+    validate_ignore,
+    validate_remap,
+    validate_scale,
+    validate_shapes,
+)
+from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
 from masksift.storage.zarr.validation import said
 
@@ -30,8 +40,6 @@ __all__ = ["described", "labels_url", "open_plane", "open_source", "optional"]
 
 _PREDICTIONS = ("image", "class", "y", "x")
 _LABELS = ("image", "y", "x")
-_KINDS = ("probabilities", "logits")
-_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
 def open_source(
@@ -58,7 +66,7 @@ def open_source(
         image_id=optional(group, url, overrides.image_id, "image_id", images),
         extent=tuple(optional(group, url, own, role, images)
                      for own, role in ((overrides.height, "height"), (overrides.width, "width"))),
-        fill_is_missing=_empty_is_lost(url, overrides, of_labels) and labels[0].fill_value not in spec.ignore,
+        fill_is_missing=absent_is_missing(url, overrides, of_labels) and labels[0].fill_value not in spec.ignore,
         facts={"metadata": digest(*(array for array, _, _ in found), labels[0]),
                "content": content([*spec.stored, labels[1]], options)},
     )  # fmt: skip
@@ -70,11 +78,13 @@ def described(
 ) -> DataSpec:  # fmt: skip
     """The facts of a source of these arrays, by their attributes and by what overrides them. Raises DataError."""
     theirs, own = of_predictions or {}, of_labels or {}
-    _check_shapes(url, predictions, labels)
+    validate_shapes(url, predictions, labels)
     kind = overrides.kind or str(theirs.get("kind", "probabilities"))
-    ignore = _ignore(url, overrides, {**theirs, **own})
-    scale = _scale(url, overrides, theirs, predictions.dtype, kind)
-    tolerance = overrides.sum_tolerance if overrides.sum_tolerance is not None else _tolerance(predictions, scale)
+    ignore = validate_ignore(url, overrides, {**theirs, **own})
+    scale = validate_scale(url, overrides, theirs, predictions.dtype, kind)
+    tolerance = (
+        overrides.sum_tolerance if overrides.sum_tolerance is not None else default_tolerance(predictions, scale)
+    )
     return DataSpec(
         index=0,
         name=source_names([url])[0],
@@ -82,14 +92,14 @@ def described(
         predictions=predictions,
         labels=labels,
         image_id=None,
-        class_names=_class_names(url, overrides, {**own, **theirs}, predictions.shape[1]),
+        class_names=validate_class_names(url, overrides, {**own, **theirs}, predictions.shape[1]),
         ignore=ignore,
         kind=kind,
         scale=scale,
         sum_tolerance=tolerance,
         fill_is_missing=True,
         partitions=partitions_of(url),
-        remap=_remap(url, overrides.remap, predictions.shape[1], ignore),
+        remap=validate_remap(url, overrides.remap, predictions.shape[1], ignore),
     )
 
 
@@ -161,7 +171,7 @@ def open_plane(
     that may be ``meant``. Raises DataError."""
     group = _group(url, options, f"Give the URL of a group that holds the array {name!r}")
     array, spec = _array(group, url, name, "labels", _LABELS, axes)
-    return spec, _empty_is_lost(url, Overrides(), _attributes(group, array)) and array.fill_value not in meant
+    return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and array.fill_value not in meant
 
 
 def _member(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
@@ -205,175 +215,21 @@ def _array(
     array = _member(group, url, name)
     if array is None:
         raise _no_array(group, url, name, role, f"there are no {role} to read")
-    dtype = _check_dtype(url, name, role, array)
-    order = _axes(url, name, role, array, dims, axes)
+    dtype = validate_dtype(url, name, role, array)
+    order = validate_axes(url, name, role, array, dims, axes)
     store = local_path(url)
     node = f"{(store or url).rstrip('/')}/{array.path.strip('/')}" if array.path else url
     spec = ArraySpec(
         url=node,
-        shape=_ordered(array.shape, order),
-        chunks=_ordered(array.chunks, order),
+        shape=reorder(array.shape, order),
+        chunks=reorder(array.chunks, order),
         dtype=dtype,
         itemsize=array.dtype.itemsize,
         axes=order,
-        shards=_ordered(array.shards, order) if array.shards else None,
+        shards=reorder(array.shards, order) if array.shards else None,
         format=array.metadata.zarr_format,
     )
     return array, spec
-
-
-def _ordered(sizes: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(sizes[place]) for place in order)
-
-
-def _check_dtype(url: str, name: str, role: str, array: zarr.Array[Any]) -> str:
-    """The dtype by its name, in native byte order: what is read comes in it."""
-    dtype = array.dtype
-    shown = "text" if dtype.kind in "UTSO" else str(dtype)
-    if role == "labels" and dtype.kind not in "iu":
-        raise DataError(
-            f"labels {name!r} of {url} are stored as {shown}", "class numbers are integers: nothing was scored",
-            "Write them as integers (uint8 up to 256 values)",
-        )  # fmt: skip
-    if role == "predictions" and dtype.name not in _DTYPES:
-        raise DataError(
-            f"predictions {name!r} of {url} are stored as {shown}", "that is no precision of a probability here",
-            f"Write them as one of {', '.join(_DTYPES)}",
-        )  # fmt: skip
-    return str(dtype.name)
-
-
-def _axes(
-    url: str, name: str, role: str, array: zarr.Array[Any], dims: tuple[str, ...], axes: tuple[str, ...] | None
-) -> tuple[int, ...]:
-    """Where each canonical axis lies: by the configuration, else by the array's own names, else in order."""
-    own: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.asdict().get("_ARRAY_DIMENSIONS") or ()
-    named = tuple(str(name) for name in own)
-    names = axes or (named if sorted(named) == sorted(dims) else dims)
-    if array.ndim != len(dims):
-        raise DataError(
-            f"{role} {name!r} of {url} have the shape {array.shape}",
-            f"{role} need the {len(dims)} axes {', '.join(dims)}",
-            f"Name the array that has them: --arrays.{role} NAME",
-        )
-    if sorted(names) != sorted(dims):
-        raise DataError(
-            f"{role} {name!r} of {url} have the shape {array.shape} and the axes {', '.join(names)}",
-            f"{role} need the {len(dims)} axes {', '.join(dims)}",
-            f"Name the axes in the order they are stored: --arrays.{role}_axes {','.join(dims)}",
-        )
-    return tuple(names.index(dim) for dim in dims)
-
-
-def _check_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None:
-    n, classes, height, width = predictions.shape
-    if (n, height, width) != labels.shape:
-        raise DataError(
-            f"predictions of {url} are {n} images of {height} x {width}, its labels{_elsewhere(url, labels)} "
-            f"{labels.shape[0]} of {labels.shape[1]} x {labels.shape[2]}",
-            "which label belongs to which pixel cannot be known",
-            "Give arrays of one size; where only the order of the axes differs, name it with --arrays.predictions_axes",
-        )
-    if min(predictions.shape) == 0 or classes < 2:
-        raise DataError(
-            f"predictions of {url} have the shape {predictions.shape} (image, class, y, x)",
-            "there is nothing to compare",
-            "Give at least one image, one pixel and two classes",
-        )
-    if classes > 65533:
-        raise DataError(f"predictions of {url} have {classes} classes", "at most 65,533 fit", "Merge rare classes")
-
-
-def _elsewhere(url: str, labels: ArraySpec) -> str:
-    """Where labels are, if not below the URL of their source."""
-    own = f"{(local_path(url) or url).rstrip('/')}/"
-    return "" if labels.url.startswith(own) else f" in {labels.url}"
-
-
-def _class_names(url: str, overrides: Overrides, facts: Mapping[str, Any], classes: int) -> tuple[str, ...]:
-    names = overrides.classes or facts.get("class_names") or [f"class {k}" for k in range(classes)]
-    if isinstance(names, (str, Mapping)) or not isinstance(names, Sequence):
-        raise DataError(
-            f"the class_names of {url} are {json.dumps(names)}", "they should be a list, one name a class",
-            "Give --classes a,b,c",
-        )  # fmt: skip
-    if len(names) != classes:
-        raise DataError(
-            f"{url} predicts {classes} classes and {len(names)} are named: {', '.join(map(str, names[:30]))}",
-            "which name belongs to which class cannot be known",
-            "Give one name a class, in the order of the predictions: --classes a,b,c",
-        )
-    return tuple(str(name) for name in names)
-
-
-def _ignore(url: str, overrides: Overrides, facts: Mapping[str, Any]) -> tuple[int, ...]:
-    values = overrides.ignore if overrides.ignore is not None else facts.get("ignore", ())
-    listed: Sequence[Any] = values if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
-    if not all(_is_number(value) and float(value).is_integer() for value in listed):
-        raise DataError(
-            f"the ignore values of {url} are {json.dumps(values)}", "label values are integers", "Give --ignore 255"
-        )
-    return tuple(sorted({int(value) for value in listed}))
-
-
-def _scale(url: str, overrides: Overrides, facts: Mapping[str, Any], dtype: str, kind: str) -> float:
-    integers = dtype.startswith("uint")
-    if kind not in _KINDS:
-        raise DataError(
-            f"predictions of {url} are of kind {kind!r}", "what their numbers mean is not known",
-            "Give --kind probabilities, or --kind logits",
-        )  # fmt: skip
-    if kind == "logits" and integers:
-        raise DataError(
-            f"predictions of {url} are {dtype} of kind 'logits'", "logits are floats here",
-            "Give --kind probabilities, or write the logits as float16 or float32",
-        )  # fmt: skip
-    if not integers and overrides.scale is not None:
-        raise DataError(
-            f"--scale is {overrides.scale} and predictions of {url} are {dtype}", "a scale is the step of integers",
-            "Leave --scale out",
-        )  # fmt: skip
-    if not integers:
-        return 1.0
-    scale = overrides.scale if overrides.scale is not None else facts.get("scale", 1 / np.iinfo(dtype).max)
-    if not _is_number(scale) or not 0 < scale <= 1:
-        raise DataError(
-            f"the scale of {url} is {json.dumps(scale)}", "a step of a probability lies in (0, 1]",
-            "Give --scale 0.00392",
-        )  # fmt: skip
-    return float(scale)
-
-
-def _empty_is_lost(url: str, overrides: Overrides, facts: Mapping[str, Any]) -> bool:
-    empty = overrides.empty_label_chunks or facts.get("empty_label_chunks", "missing")
-    if empty not in ("missing", "fill"):
-        raise DataError(
-            f"empty_label_chunks of {url} is {json.dumps(empty)}", "what an absent chunk of labels means is not known",
-            "Give --arrays.empty_label_chunks missing, or fill",
-        )  # fmt: skip
-    return bool(empty == "missing")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _tolerance(predictions: ArraySpec, scale: float) -> float:
-    """How far a sum over K classes may lie from 1: 0.02, and for integers half a step a class more."""
-    return 0.02 + (predictions.shape[1] * scale / 2 if predictions.dtype.startswith("uint") else 0.0)
-
-
-def _remap(
-    url: str, remap: tuple[tuple[int, int], ...], classes: int, ignore: tuple[int, ...]
-) -> tuple[tuple[int, int], ...]:
-    for value, meant in remap:
-        if not 0 <= meant < classes and meant not in ignore:
-            raise DataError(
-                f"remap makes {meant} of label {value}, and {url} has the classes 0..{classes - 1} and the ignore "
-                f"values {list(ignore)}",
-                "that is neither", "Give it a class, or an ignore value",
-            )  # fmt: skip
-    return remap
 
 
 def optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:

@@ -27,8 +27,8 @@ import pyarrow as pa
 
 from masksift.core.errors import MasksiftError, RunFailed, UsageError, cause_of
 from masksift.storage.credentials import redacted
-from masksift.storage.objects import local_path
 from masksift.storage.retry import ATTEMPTS
+from masksift.storage.urls import local_path
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.storage.objects import Folder
-from masksift.storage.tables.parquet import floats, read_each
+from masksift.storage.tables.arrow import floats
+from masksift.storage.tables.parquet import read_each
 
 __all__ = ["ImageRows", "Listed", "image_rows", "listed", "of_keys", "simulated"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from masksift.core.specs import SCORED
+from masksift.core.status import SCORED
 from masksift.storage.objects import Folder
-from masksift.storage.tables.parquet import column, read_each
+from masksift.storage.tables.arrow import column
+from masksift.storage.tables.parquet import read_each
 from masksift.storage.tables.sort import bounded, quoted
 
 __all__ = ["Pairs", "pairs_of", "rows_of"]

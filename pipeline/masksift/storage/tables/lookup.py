@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from masksift.storage.tables.parquet import column, floats
+from masksift.storage.tables.arrow import column, floats
 
 __all__ = ["lowest", "matching"]
 

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from masksift.storage.tables.parquet import column
+from masksift.storage.tables.arrow import column
 
 __all__ = ["MEMORY", "bounded", "in_order", "quoted"]
 

@@ -22,8 +22,8 @@ from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
 from masksift.core.limits import REQUESTS
 from masksift.storage.credentials import for_fsspec, for_obstore, options_of, refuse_password
-from masksift.storage.objects import join, local_path, unknown_place
 from masksift.storage.retry import ATTEMPTS, Patience
+from masksift.storage.urls import join, local_path, unknown_place
 from masksift.storage.zarr.validation import natural
 
 __all__ = ["Part", "WatchedStore", "listed", "open_group", "open_store"]

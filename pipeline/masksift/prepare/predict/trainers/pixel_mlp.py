@@ -20,7 +20,7 @@ IMAGES = 2000
 
 
 class PixelTrainer:
-    """See `masksift.prepare.predict.trainers.pixel_classifier`. Deterministic: what is drawn of an image is drawn by its place among them."""
+    """Trainer over `PixelClassifier`. Deterministic: the pixels sampled from an image depend only on its index."""
 
     def __init__(self, *, classes: int, ignored: int, seed: int, balance: float) -> None:
         self._classes, self._ignored, self._seed, self._balance = classes, ignored, seed, balance

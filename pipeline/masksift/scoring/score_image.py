@@ -1,0 +1,42 @@
+"""Scores and regions of one image from its evidence planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from masksift.scoring.kernels.regions import Omissions, Regions, find_regions
+from masksift.scoring.methods import Image, Method
+from masksift.scoring.statistics.thresholds import (
+    Limits,
+)
+
+__all__ = ["omissions_of", "regions_of", "score_image"]
+
+
+def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:
+    """One row of the results: the scores, the flagged pixels, and the class pair with most of them."""
+    row: dict[str, Any] = {"valid_pixels": image.counts.valid}
+    row |= {method.name: method.score(image) for method in methods}
+    pairs = image.flagged_pairs
+    flagged = int(pairs.sum())
+    row["flagged_pixels"] = flagged
+    if flagged:
+        given, suggested = divmod(int(pairs.argmax()), image.classes)
+        row |= {"worst_given": given, "worst_suggested": suggested, "worst_pixels": int(pairs[given, suggested])}
+    return row
+
+
+def omissions_of(limits: Limits, methods: Sequence[Method]) -> Omissions | None:
+    """What makes ignored pixels suspicious; None where the methods do not look at them."""
+    if all(method.name != "omission" for method in methods):
+        return None
+    return Omissions.of(limits.encoding, limits.confident, limits.ignored_share)
+
+
+def regions_of(image: Image, size: tuple[int, int], least_area: int, omissions: Omissions | None) -> Regions:
+    """The regions of an image; ``size``: the rows and columns that are its own."""
+    return find_regions(
+        image.labels, image.predicted_class, image.self_codes, image.confident_codes, image.issue_mask, image.encoding,
+        image.classes, least_area=least_area, omissions=omissions, size=size,
+    )  # fmt: skip
