@@ -10,7 +10,7 @@ from dask import config
 from distributed import LocalCluster
 from hypothesis import HealthCheck, settings
 
-from masksift.storage.credentials import capture
+from masksift.storage.credentials import resolve_credentials
 from support.s3_server import Server, seaweedfs
 
 # No test asserts a time: how long an example takes says how busy the machine is.
@@ -61,6 +61,6 @@ def keys(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name)
     for name, value in server.keys.items():
         monkeypatch.setenv(name, value)
-    capture.cache_clear()
+    resolve_credentials.cache_clear()
     yield
-    capture.cache_clear()
+    resolve_credentials.cache_clear()

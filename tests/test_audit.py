@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import masksift
 from masksift.core.errors import DataError
-from masksift.review.rendering.palette import colours
+from masksift.review.rendering.palette import class_colors
 from masksift.scoring.methods import METHODS
 from reference import audit as reference
 from support import datasets as drawn
@@ -193,9 +193,14 @@ def test_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
 def test_names_ids_and_ranking() -> None:
     data = drawn.dataset(5, images=4, classes=3, height=8, width=9, dtype="uint8", ignored_image=2)
     audit = masksift.audit(
-        data.labels, data.predictions, ignore=255, class_names=["road", "car", "sky"], image_ids=["d", "c", "b", "a"],
-        methods=["ccp", "cil"], rank_by="cil",
-    )  # fmt: skip
+        data.labels,
+        data.predictions,
+        ignore=255,
+        class_names=["road", "car", "sky"],
+        image_ids=["d", "c", "b", "a"],
+        methods=["ccp", "cil"],
+        rank_by="cil",
+    )
     assert column(audit.images, "image_id") == ["d", "c", "b", "a"]
     assert column(audit.thresholds, "class_name") == ["road", "car", "sky"]
     assert set(column(audit.class_pairs, "given_name")) <= {"road", "car", "sky"}
@@ -228,9 +233,14 @@ def scenes() -> tuple[drawn.Data, drawn.Array, masksift.Audit]:
     data = drawn.dataset(5, images=4, classes=3, height=16, width=20, dtype="uint8", ignored_image=2)
     pictures = np.random.default_rng(7).integers(0, 256, (4, 16, 20, 3), np.uint8)
     audit = masksift.audit(
-        data.labels, data.predictions, ignore=255, class_names=["road", "car", "sky"], image_ids=["d", "c", "b", "d"],
-        images=pictures, min_area=1,
-    )  # fmt: skip
+        data.labels,
+        data.predictions,
+        ignore=255,
+        class_names=["road", "car", "sky"],
+        image_ids=["d", "c", "b", "d"],
+        images=pictures,
+        min_area=1,
+    )
     return data, pictures, audit
 
 
@@ -241,8 +251,8 @@ def test_an_image_is_shown_with_all_that_was_found(scenes: tuple[drawn.Data, dra
     assert list(panels) == ["picture", "given labels", "predicted", "flagged"]
     np.testing.assert_array_equal(panels["picture"], pictures[1])
     given, predicted = data.labels[1], data.predictions[1].argmax(axis=0)
-    np.testing.assert_array_equal(panels["given labels"][given < 3], colours(3)[given[given < 3]])
-    np.testing.assert_array_equal(panels["predicted"], colours(3)[predicted])
+    np.testing.assert_array_equal(panels["given labels"][given < 3], class_colors(3)[given[given < 3]])
+    np.testing.assert_array_equal(panels["predicted"], class_colors(3)[predicted])
     np.testing.assert_array_equal((panels["flagged"] == [255, 70, 40]).all(axis=2), audit.issues(1))
     rank = column(audit.ranking, "index").index(1) + 1
     score = column(audit.ranking, "score")[rank - 1]
@@ -286,8 +296,10 @@ def test_an_image_that_is_not_scored_is_shown_with_the_reason(
 def test_without_pictures_there_are_planes(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     data = scenes[0]
     assert list(shown(masksift.audit(data.labels, data.predictions, ignore=255).show(0))) == [
-        "given labels", "predicted", "flagged",
-    ]  # fmt: skip
+        "given labels",
+        "predicted",
+        "flagged",
+    ]
 
 
 def test_large_images_are_reduced(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:

@@ -15,28 +15,26 @@ from numpy.typing import NDArray
 from masksift.config.load import resolve
 from masksift.config.run import RunConfig
 from masksift.core.errors import DataError, UsageError
-from masksift.core.status import SCORED, Verdict
-from masksift.core.text import nearest
+from masksift.core.status import SCORED, ImageStatus
+from masksift.core.text import closest_match
 from masksift.engine import result_tables as results
-from masksift.engine.image_views import view_of
-from masksift.engine.region_table import RegionRows
+from masksift.engine.image_views import make_view
+from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.task_outputs import PairCounts
 from masksift.review.rendering.figure import draw
 from masksift.review.rendering.panels import OUTLINED, SIDE, further, heading, require_matplotlib
-from masksift.scoring.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts
-from masksift.scoring.kernels.condense import Recipe, class_dtype
+from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator, confident_pixels, count_low_bits
+from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import member_recipe
-from masksift.scoring.methods import Image
-from masksift.scoring.score_image import omissions_of, regions_of, score_image
+from masksift.scoring.methods import ScoringInput
+from masksift.scoring.score_image import find_image_regions, omission_limits, score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.scoring.statistics.thresholds import Thresholds, thresholds_of
-from masksift.storage.sources.ensemble import check_alike
-from masksift.storage.tables.arrow import table_of
+from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
+from masksift.storage.sources.ensemble import check_same_shape
+from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.lookup import matching
 from masksift.storage.tables.schemas import images_schema
-
-__all__ = ["Audit", "audit"]
 
 _ROUNDED = {"uint8", "uint16", "float16"}
 
@@ -76,17 +74,24 @@ def audit(
     members = list(pred_probs) if isinstance(pred_probs, (list, tuple)) else [pred_probs]
     config = resolve(
         {
-            "sources": ["memory"], "out": "memory", "rank_by": rank_by, "kind": kind,
+            "sources": ["memory"],
+            "out": "memory",
+            "rank_by": rank_by,
+            "kind": kind,
             **({} if methods is None else {"methods": list(methods)}),
             "arrays": {"predictions": [f"pred_probs[{m}]" for m in range(len(members))]},
             "ignore": np.atleast_1d(list(ignore) if isinstance(ignore, Iterable) else ignore).tolist(),
-            "scale": scale, "sum_tolerance": sum_tolerance, "softmin": {"temperature": temperature},
-            "tccp": {"tau": tau}, "clc": {"rule": rule}, "regions": {"min_area": min_area},
+            "scale": scale,
+            "sum_tolerance": sum_tolerance,
+            "softmin": {"temperature": temperature},
+            "tccp": {"tau": tau},
+            "clc": {"rule": rule},
+            "regions": {"min_area": min_area},
             "evidence": {"dtype": evidence_dtype},
         },
         {},
-    )  # fmt: skip
-    check_alike({f"pred_probs[{m}]": tuple(member.shape) for m, member in enumerate(members)})
+    )
+    check_same_shape({f"pred_probs[{m}]": tuple(member.shape) for m, member in enumerate(members)})
     (count, classes), *_ = [_shape(labels, member) for member in members]
     recipes = [
         _recipe(np.dtype(member.dtype).name, classes, kind, scale, sum_tolerance, evidence_dtype, config)
@@ -98,14 +103,16 @@ def audit(
     if len(names) != classes or len(ids) != count:
         raise DataError(
             f"{len(names)} class names and {len(ids)} image ids are given for {classes} classes and {count} images",
-            "which belongs to which cannot be known", "Give one each",
-        )  # fmt: skip
+            "which belongs to which cannot be known",
+            "Give one each",
+        )
     pictures = _length(images, count)
     if pictures != count:
         raise DataError(
-            f"{pictures} pictures are given for {count} images", "which belongs to which cannot be known",
+            f"{pictures} pictures are given for {count} images",
+            "which belongs to which cannot be known",
             "Give one each, in the order of the labels",
-        )  # fmt: skip
+        )
     kept = [
         _condense(labels[i], [member[i] for member in members], recipe, of_members, config.ignore or ())
         for i in range(count)
@@ -113,7 +120,7 @@ def audit(
     statistics = ClassStatistics.zero(recipe)
     for one in kept:
         statistics = statistics if one.statistics is None else statistics.merge(one.statistics)
-    thresholds = thresholds_of(statistics, config.tccp.tau, _SecondLook(kept, classes))
+    thresholds = compute_thresholds(statistics, config.tccp.tau, _SecondLook(kept, classes))
     return Audit(config, names, ids, kept, statistics, thresholds, images)
 
 
@@ -122,8 +129,8 @@ class _Kept:
     """What is kept of one image."""
 
     labels: NDArray[np.unsignedinteger]
-    planes: Planes
-    verdict: Verdict
+    planes: EvidencePlanes
+    verdict: ImageStatus
     statistics: ClassStatistics | None
 
 
@@ -140,7 +147,7 @@ class _SecondLook:
         counts = np.zeros(1 << 16, np.int64)
         for one in self.kept:
             if one.statistics:
-                counts += cut_counts(one.labels, one.planes.self_confidence, self.classes, key)
+                counts += count_low_bits(one.labels, one.planes.self_confidence, self.classes, key)
         return counts
 
 
@@ -148,9 +155,15 @@ class Audit:
     """What was found. Tables are Arrow tables (`.to_pandas()` makes data frames of them)."""
 
     def __init__(
-        self, config: RunConfig, class_names: tuple[str, ...], image_ids: list[str], kept: list[_Kept],
-        statistics: ClassStatistics, thresholds: Thresholds, pictures: Any = None,
-    ) -> None:  # fmt: skip
+        self,
+        config: RunConfig,
+        class_names: tuple[str, ...],
+        image_ids: list[str],
+        kept: list[_Kept],
+        statistics: ClassStatistics,
+        thresholds: Thresholds,
+        pictures: Any = None,
+    ) -> None:
         self._config, self._names, self._ids, self._kept = config, class_names, image_ids, kept
         self._pictures = pictures
         self._statistics, self._thresholds = statistics, thresholds
@@ -160,38 +173,51 @@ class Audit:
         worst = ", ".join(str(name) for name in self.ranking["image_id"][:5].to_pylist())
         return f"Audit({len(self._kept)} images, {len(self.ranking)} scored; review first: {worst})"
 
-    def _image(self, i: int) -> Image | None:
+    def _image(self, i: int) -> ScoringInput | None:
         one = self._kept[i]
         if one.verdict.status != SCORED:
             return None
         planes = one.planes
-        return Image(
-            one.labels, planes.predicted_class, planes.self_confidence, planes.predicted_confidence, len(self._names),
-            self._limits, self._config.clc.rule, votes_against=planes.votes_against,
+        return ScoringInput(
+            one.labels,
+            planes.predicted_class,
+            planes.self_confidence,
+            planes.predicted_confidence,
+            len(self._names),
+            self._limits,
+            self._config.clc.rule,
+            votes_against=planes.votes_against,
             members=len(self._config.arrays.members),
-        )  # fmt: skip
+        )
 
     @cached_property
     def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:
         methods = self._config.make_methods()
         k = len(self._names)
         pairs = PairCounts(np.zeros((k, k), np.int64), np.zeros((k, k), np.int64))
-        regions, omissions = RegionRows(self._config.regions.top, self._names), omissions_of(self._limits, methods)
+        regions, omissions = (
+            RegionTableBuilder(self._config.regions.top, self._names),
+            omission_limits(self._limits, methods),
+        )
         rows = []
         for i, one in enumerate(self._kept):
             size = one.labels.shape
             facts = {
-                "image_id": self._ids[i], "source": "memory", "index": i, "height": size[0], "width": size[1],
-            }  # fmt: skip
+                "image_id": self._ids[i],
+                "source": "memory",
+                "index": i,
+                "height": size[0],
+                "width": size[1],
+            }
             row: dict[str, Any] = facts | {"status": one.verdict.status, "reason": one.verdict.reason}
             image = self._image(i)
             if image is not None:
                 row |= score_image(image, methods)
-                found = regions_of(image, size, self._config.regions.min_area, omissions)
+                found = find_image_regions(image, size, self._config.regions.min_area, omissions)
                 row |= regions.add(facts, found)
                 pairs = pairs.merge(PairCounts(image.flagged_pairs, (image.flagged_pairs > 0).astype(np.int64)))
             rows.append(row)
-        return table_of(rows, images_schema([method.name for method in methods])), pairs, regions.table()
+        return table_from_rows(rows, images_schema([method.name for method in methods])), pairs, regions.table()
 
     @property
     def images(self) -> pa.Table:
@@ -245,10 +271,13 @@ class Audit:
         number = self._number(i)
         one, row = self._kept[number], self.images.slice(number, 1).to_pylist()[0]
         scored = one.verdict.status == SCORED
-        view = view_of(
-            self._picture(number), one.labels, one.planes.predicted_class if scored else None,
-            self.issues(number) if scored else None, side,
-        )  # fmt: skip
+        view = make_view(
+            self._picture(number),
+            one.labels,
+            one.planes.predicted_class if scored else None,
+            self.issues(number) if scored else None,
+            side,
+        )
         ranks = [int(table["rank"][0].as_py()) for table in matching([self.ranking], {"index": number})]
         title = heading(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
         listed = list(matching([self.regions], {"index": number}))
@@ -262,13 +291,16 @@ class Audit:
             numbers = [number for number, name in enumerate(self._ids) if name == i]
             if not numbers:
                 raise UsageError(
-                    f"no image is called {i!r}", "there is nothing to show", f"Did you mean {nearest(i, self._ids)!r}?"
+                    f"no image is called {i!r}",
+                    "there is nothing to show",
+                    f"Did you mean {closest_match(i, self._ids)!r}?",
                 )
             if len(numbers) > 1:
                 raise UsageError(
                     f"images {', '.join(map(str, numbers[:5]))} are all called {i!r}",
-                    "which one is meant is not known", f"Give its number: show({numbers[0]})",
-                )  # fmt: skip
+                    "which one is meant is not known",
+                    f"Give its number: show({numbers[0]})",
+                )
             return numbers[0]
         number, images = operator.index(i), len(self._kept)
         if not -images <= number < images:
@@ -285,8 +317,9 @@ class Audit:
             raise DataError(
                 f"the picture of image {i} has the shape {picture.shape} and the dtype {picture.dtype}, and its labels "
                 f"the shape {self._kept[i].labels.shape}",
-                "it cannot be shown beside them", "Give pictures (N, H, W, 3) of uint8",
-            )  # fmt: skip
+                "it cannot be shown beside them",
+                "Give pictures (N, H, W, 3) of uint8",
+            )
         return picture
 
 
@@ -294,9 +327,10 @@ def _shape(labels: Any, pred_probs: Any) -> tuple[int, int]:
     given, predicted = tuple(labels.shape), tuple(pred_probs.shape)
     if len(given) != 3 or len(predicted) != 4 or given != (predicted[0], *predicted[2:]) or 0 in predicted:
         raise DataError(
-            f"labels have the shape {given}, pred_probs {predicted}", "they must be (N, H, W) and (N, K, H, W)",
+            f"labels have the shape {given}, pred_probs {predicted}",
+            "they must be (N, H, W) and (N, K, H, W)",
             "Bring the axes into that order; np.moveaxis does it without a copy",
-        )  # fmt: skip
+        )
     if np.dtype(labels.dtype).kind not in "iu":
         raise DataError(f"labels are {labels.dtype}", "class numbers are integers", "Cast them: labels.astype('uint8')")
     return given[0], predicted[1]
@@ -311,13 +345,14 @@ def _length(images: Any, unless: int) -> int:
 
 def _recipe(
     dtype: str, classes: int, kind: str, scale: float | None, tolerance: float | None, evidence: str, config: RunConfig
-) -> Recipe:
+) -> CondenseConfig:
     integers = dtype.startswith("uint")
     if dtype not in _ROUNDED | {"float32", "float64"} or (integers and kind == "logits"):
         raise DataError(
-            f"pred_probs are {dtype} of kind {kind!r}", "that is no precision of a probability here",
+            f"pred_probs are {dtype} of kind {kind!r}",
+            "that is no precision of a probability here",
             "Give uint8, uint16, float16, float32 or float64 probabilities, or float logits",
-        )  # fmt: skip
+        )
     if scale is not None and not integers:
         raise DataError(
             f"scale is {scale} and pred_probs are {dtype}", "a scale is the step of integers", "Leave scale out"
@@ -325,32 +360,40 @@ def _recipe(
     step = (scale or 1 / np.iinfo(dtype).max) if integers else 1.0
     kept = dtype if dtype in _ROUNDED and kind == "probabilities" else "float16" if evidence == "auto" else evidence
     allowed = tolerance if tolerance is not None else 0.02 + (classes * step / 2 if integers else 0)
-    return Recipe(classes, dtype, step, kind, Encoding(kept, step if integers else 1.0), allowed, config.tccp.lattice)
+    return CondenseConfig(
+        classes, dtype, step, kind, Encoding(kept, step if integers else 1.0), allowed, config.tccp.lattice
+    )
 
 
-def _of_mean(recipes: Sequence[Recipe], config: RunConfig, evidence: str) -> tuple[Recipe, list[tuple[str, Recipe]]]:
+def _of_mean(
+    recipes: Sequence[CondenseConfig], config: RunConfig, evidence: str
+) -> tuple[CondenseConfig, list[tuple[str, CondenseConfig]]]:
     """How the mean of an ensemble is condensed, and each member taken in, by the members' own recipes."""
     classes = recipes[0].classes
     kept = Encoding("float16" if evidence == "auto" else evidence)
-    mean = Recipe(classes, "float32", 1.0, "probabilities", kept, float(classes), config.tccp.lattice)
+    mean = CondenseConfig(classes, "float32", 1.0, "probabilities", kept, float(classes), config.tccp.lattice)
     takers = [member_recipe(classes, one.dtype, one.scale, one.kind, one.sum_tolerance) for one in recipes]
     return mean, list(zip(config.arrays.members, takers, strict=True))
 
 
 def _condense(
-    labels: Any, predictions: Sequence[Any], recipe: Recipe, members: list[tuple[str, Recipe]], ignore: tuple[int, ...]
+    labels: Any,
+    predictions: Sequence[Any],
+    recipe: CondenseConfig,
+    members: list[tuple[str, CondenseConfig]],
+    ignore: tuple[int, ...],
 ) -> _Kept:
     """Condense one image: labels (H, W), predictions (K, H, W) each."""
-    check = LabelCheck(recipe.classes, ignore)
-    plane = check.plane(np.asarray(labels)).astype(class_dtype(recipe.classes))
-    planes = Planes.empty(plane.shape[0], plane.shape[1], recipe, votes=bool(members))
+    check = LabelValidator(recipe.classes, ignore)
+    plane = check.to_class_indices(np.asarray(labels)).astype(class_dtype(recipe.classes))
+    planes = EvidencePlanes.empty(plane.shape[0], plane.shape[1], recipe, votes=bool(members))
     if check.verdict is not None:
         return _Kept(plane, planes, check.verdict, None)
-    condensing = Condensing(plane, planes, recipe, members)
+    condensing = ImageCondenser(plane, planes, recipe, members)
     if not members:
-        condensing.slab(np.asarray(predictions[0]))
+        condensing.add_window(np.asarray(predictions[0]))
         return _Kept(plane, planes, *condensing.finish())
     mean = np.empty((recipe.classes, *plane.shape), np.float32)
     for number, member in enumerate(predictions):
-        condensing.member(number, np.asarray(member), mean)
+        condensing.add_member_window(number, np.asarray(member), mean)
     return _Kept(plane, planes, *condensing.finish())

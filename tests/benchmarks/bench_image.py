@@ -20,10 +20,10 @@ from section import Section, table
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.stages import prepare
-from masksift.engine.work_items import Parts
-from masksift.run import make_job, open_and_plan
-from masksift.scoring.image import Condensing, Planes
-from masksift.scoring.kernels.condense import Recipe, class_plane
+from masksift.engine.work_items import BlockTasks
+from masksift.run import make_run_context, open_and_plan
+from masksift.scoring.image import EvidencePlanes, ImageCondenser
+from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.storage.zarr.evidence import EVIDENCE
 
 HEIGHT, WIDTH = 1024, 2048
@@ -60,10 +60,10 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     """Seconds in which predictions that are in memory become evidence on the disk, an image."""
     config = configuration(source, folder / "image-memory", keep=True)
     sources, plan = open_and_plan(config)
-    parts = Parts.of_run(plan, sources, config.out)
-    job, part = make_job(config, parts), parts[0]
+    parts = BlockTasks.from_plan(plan, sources, config.out)
+    job, part = make_run_context(config, parts), parts[0]
     prepare(job, parts)
-    evidence, recipe = job.evidence(part.home), part.recipe(job.lattice)
+    evidence, recipe = job.evidence(part.evidence_location), part.recipe(job.lattice)
     group = zarr.open_group(str(source), mode="r")
     predictions, labels = (np.asarray(group[name]) for name in ("predictions", "labels"))  # type: ignore[arg-type]
     spent = 0.0
@@ -78,10 +78,10 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     return spent / images
 
 
-def _condensed(predictions: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Planes:
-    planes = Planes.empty(HEIGHT, WIDTH, recipe)
-    condensing = Condensing(class_plane(labels, recipe.classes, (255,))[0], planes, recipe)
-    condensing.slab(predictions)
+def _condensed(predictions: np.ndarray, labels: np.ndarray, recipe: CondenseConfig) -> EvidencePlanes:
+    planes = EvidencePlanes.empty(HEIGHT, WIDTH, recipe)
+    condensing = ImageCondenser(class_plane(labels, recipe.classes, (255,))[0], planes, recipe)
+    condensing.add_window(predictions)
     condensing.finish()
     return planes
 
@@ -128,9 +128,10 @@ def of_many(source: Path, images: int) -> dict[str, float]:
     many = replace(spec, predictions=predictions, labels=labels)
     plan = make_plan((many,), Settings(), {})
     return {
-        "images": images / len(plan.blocks), "reads": plan.objects_to_read / images,
+        "images": images / len(plan.blocks),
+        "reads": plan.objects_to_read / images,
         "writes": plan.objects_to_write / images,
-    }  # fmt: skip
+    }
 
 
 def more_reads(source: Path, record: dict[str, Any]) -> float:
@@ -149,10 +150,15 @@ def an_image(folder: Path, classes: int) -> dict[str, float]:
 def report(folder: Path) -> Section:
     found = {classes: an_image(folder, classes) for classes in CASES}
     rows = [
-        [text, *(f"{found[classes][name]:,.0f}" if found[classes][name] > 99 else f"{found[classes][name]:.3g}"
-                 for classes in CASES)]
+        [
+            text,
+            *(
+                f"{found[classes][name]:,.0f}" if found[classes][name] > 99 else f"{found[classes][name]:.3g}"
+                for classes in CASES
+            ),
+        ]
         for name, text in COLUMNS.items()
-    ]  # fmt: skip
+    ]
     return Section(
         f"## One image of {HEIGHT:,} x {WIDTH:,} (uint8, zstd, a chunk an image, one core, local disk)\n\n"
         "All seven scores and the mask. Predictions and labels are drawn (smooth, with noise): yours may pack better\n"

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from scenes import labels_of, probabilities
 from section import Section, table
 
-from masksift.scoring.image import Condensing, Planes, confident_pixels
-from masksift.scoring.kernels.condense import Recipe, class_plane
+from masksift.scoring.image import EvidencePlanes, ImageCondenser, confident_pixels
+from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import Image, make_methods
+from masksift.scoring.methods import ScoringInput, make_methods
 from masksift.scoring.score_image import score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.scoring.statistics.thresholds import thresholds_of
+from masksift.scoring.statistics.thresholds import compute_thresholds
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 """The seven of the paper."""
@@ -62,14 +62,14 @@ class Case:
             self.predictions = np.log(exact + 1e-9).astype(dtype)
         self.labels = labels_of(exact, 1)
         evidence = Encoding(dtype if dtype != "float32" else "float16", scale)
-        self.recipe = Recipe(CLASSES, dtype, scale, kind, evidence, 0.1, 4)
+        self.recipe = CondenseConfig(CLASSES, dtype, scale, kind, evidence, 0.1, 4)
         self.given = class_plane(self.labels, CLASSES, (255,))[0]
         self.kept = [self.condense(i) for i in range(IMAGES)]
-        self.planes, self.mask = Planes.empty(HEIGHT, WIDTH, self.recipe), np.empty((HEIGHT, WIDTH), np.uint8)
+        self.planes, self.mask = EvidencePlanes.empty(HEIGHT, WIDTH, self.recipe), np.empty((HEIGHT, WIDTH), np.uint8)
         total = ClassStatistics.zero(self.recipe)
         for _, found in self.kept:
             total = total.merge(found)
-        self.limits = thresholds_of(total, "balanced", self).limits(evidence)
+        self.limits = compute_thresholds(total, "balanced", self).limits(evidence)
 
     def confident(self, limits: Any) -> int:
         """M of 16-bit evidence (the second look of a run)."""
@@ -79,24 +79,29 @@ class Case:
     def cut(self, key: int) -> NDArray[np.int64]:
         raise AssertionError("the evidence of no case is float32")
 
-    def condense_again(self, i: int) -> tuple[Planes, ClassStatistics]:
+    def condense_again(self, i: int) -> tuple[EvidencePlanes, ClassStatistics]:
         """As a task does it: into planes that it has used before."""
         return self.condense(i, self.planes)
 
-    def condense(self, i: int, planes: Planes | None = None) -> tuple[Planes, ClassStatistics]:
-        planes = planes or Planes.empty(HEIGHT, WIDTH, self.recipe)
-        condensing = Condensing(class_plane(self.labels[i], CLASSES, (255,))[0], planes, self.recipe)
-        condensing.slab(self.predictions[i])
+    def condense(self, i: int, planes: EvidencePlanes | None = None) -> tuple[EvidencePlanes, ClassStatistics]:
+        planes = planes or EvidencePlanes.empty(HEIGHT, WIDTH, self.recipe)
+        condensing = ImageCondenser(class_plane(self.labels[i], CLASSES, (255,))[0], planes, self.recipe)
+        condensing.add_window(self.predictions[i])
         verdict, found = condensing.finish()
         assert found is not None, verdict
         return planes, found
 
     def score(self, i: int, names: tuple[str, ...]) -> dict[str, Any]:
         planes = self.kept[i][0]
-        image = Image(
-            self.given[i], planes.predicted_class, planes.self_confidence, planes.predicted_confidence, CLASSES,
-            self.limits, mask=self.mask,
-        )  # fmt: skip
+        image = ScoringInput(
+            self.given[i],
+            planes.predicted_class,
+            planes.self_confidence,
+            planes.predicted_confidence,
+            CLASSES,
+            self.limits,
+            mask=self.mask,
+        )
         return score_image(image, make_methods(names, {}))
 
     def reading_limit(self, i: int) -> Any:
@@ -120,9 +125,12 @@ def cleanlab_seconds(case: Case) -> float:
 
 
 CASES = (
-    ("uint8", "probabilities"), ("uint16", "probabilities"), ("float16", "probabilities"), ("float32", "probabilities"),
+    ("uint8", "probabilities"),
+    ("uint16", "probabilities"),
+    ("float16", "probabilities"),
+    ("float32", "probabilities"),
     ("float32", "logits"),
-)  # fmt: skip
+)
 
 
 def report(folder: Path, cases: Sequence[tuple[str, str]] = CASES) -> Section:
@@ -139,10 +147,17 @@ def report(folder: Path, cases: Sequence[tuple[str, str]] = CASES) -> Section:
         full = seconds(lambda i, case=case: case.score(i, every))
         name = dtype if kind == "probabilities" else f"{dtype} {kind}"
         rows.append(
-            [name, f"{PIXELS / condense / 1e6:.0f}", f"{limit / condense:.2f}", f"{peer / condense:.0f}",
-             f"{peer / (condense + light):.0f}", f"{peer / (condense + full):.0f}", f"{condense / light:.1f}",
-             f"{first_block.seconds(dtype, kind):.1f}"]
-        )  # fmt: skip
+            [
+                name,
+                f"{PIXELS / condense / 1e6:.0f}",
+                f"{limit / condense:.2f}",
+                f"{peer / condense:.0f}",
+                f"{peer / (condense + light):.0f}",
+                f"{peer / (condense + full):.0f}",
+                f"{condense / light:.1f}",
+                f"{first_block.seconds(dtype, kind):.1f}",
+            ]
+        )
         figures |= {
             f"kernels: {name}: speed over numpy.max": limit / condense,
             f"kernels: {name}: condensing over cleanlab": peer / condense,

@@ -47,8 +47,10 @@ def report(folder: Path) -> Section:
         run = watched_run(source, out, *flags)
         held = [run.peaks["client"], run.peaks["worker"], run.record["projected_memory"]]
         rows.append([name, *(f"{size / MIB:,.0f}" for size in held)])
-        figures |= {f"memory: {name}: {who} MiB": size / MIB
-                    for who, size in zip(("client", "worker", "projected"), held, strict=True)}  # fmt: skip
+        figures |= {
+            f"memory: {name}: {who} MiB": size / MIB
+            for who, size in zip(("client", "worker", "projected"), held, strict=True)
+        }
         shutil.rmtree(source)
     shutil.rmtree(out)
     columns = ["images (uint8)", "client", "largest worker", "projected by the plan"]

@@ -10,7 +10,6 @@ from typing import Any
 from section import MIB, Section, spread, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 from support.browser import chromium, watched, without
 from system.report_page.fake_reports import Made, make_report
@@ -77,8 +76,10 @@ def report(folder: Path) -> Section:
             data = sum(file.stat().st_size for file in (made / "data").iterdir())
             times = [spread(values) for values in zip(*(opened(browser, made) for _ in range(ROUNDS)), strict=True)]
             rows.append([f"{count:,}", f"{data / MIB:.1f}", *(f"{m:,.0f} ({a:,.0f} to {z:,.0f})" for m, a, z in times)])
-            figures |= {f"page: {count} images: {name}": value[0]
-                        for name, value in zip(("paint", "images", "rows"), times, strict=True)}  # fmt: skip
+            figures |= {
+                f"page: {count} images: {name}": value[0]
+                for name, value in zip(("paint", "images", "rows"), times, strict=True)
+            }
         memory = paged(browser, made)
     shutil.rmtree(folder / "page-100")
     shutil.rmtree(made)

@@ -119,9 +119,15 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
         for name, outcome in outcomes.items():
             ratio = "" if outcome.stopped else f"{outcome.seconds / own.seconds:.1f}"
             rows.append(
-                [f"{images:,}", NAMES[name], outcome.stopped or f"{outcome.seconds:.0f}", ratio,
-                 f"{outcome.memory / MIB:,.0f}", f"{outcome.tasks:,}" if outcome.tasks else ""]
-            )  # fmt: skip
+                [
+                    f"{images:,}",
+                    NAMES[name],
+                    outcome.stopped or f"{outcome.seconds:.0f}",
+                    ratio,
+                    f"{outcome.memory / MIB:,.0f}",
+                    f"{outcome.tasks:,}" if outcome.tasks else "",
+                ]
+            )
             figures[f"peers: {images} {name}: MiB"] = outcome.memory / MIB
             if not outcome.stopped:
                 figures[f"peers: {images} {name}: time over masksift"] = outcome.seconds / own.seconds

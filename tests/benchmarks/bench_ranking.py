@@ -17,7 +17,7 @@ from masksift.engine.planning.requests import PART_ROWS
 from masksift.engine.result_tables import _ranked
 from masksift.scoring.methods import METHODS
 from masksift.storage.tables.schemas import WORST_REGION, ranked_schema
-from masksift.storage.tables.sort import in_order
+from masksift.storage.tables.sort import sort_tables
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 
@@ -31,8 +31,10 @@ def images(rows: int, each: int = 1 << 19) -> Iterator[pa.Table]:
         index = np.arange(start, start + count)
         ids = pa.array(np.char.add("street/", index.astype("U9")), pa.string())
         scores = {name: rng.random(count) for name in METHODS}
-        box = {name: pa.array(rng.integers(0, 1024, count)).cast(WORST_REGION.field(name).type)
-               for name in WORST_REGION.names}  # fmt: skip
+        box = {
+            name: pa.array(rng.integers(0, 1024, count)).cast(WORST_REGION.field(name).type)
+            for name in WORST_REGION.names
+        }
         yield pa.table({"image_id": ids, "source": ["street"] * count, "index": index, **scores, **box}, schema=schema)
 
 
@@ -40,7 +42,7 @@ def sort(rows: int) -> None:
     """Sort, rank, and let go: what is left out is writing the Parquet parts, a fixed cost for each million rows."""
     methods = list(METHODS)
     done, last = 0, -1.0
-    for part in in_order(images(rows), ranked_schema(methods), "softmin", PART_ROWS):
+    for part in sort_tables(images(rows), ranked_schema(methods), "softmin", PART_ROWS):
         table = _ranked(part, methods, "softmin", done, rows)
         scores = table["score"].to_numpy()
         assert scores[0] >= last
@@ -77,9 +79,7 @@ def report(folder: Path) -> Section:
         seconds, memory, disk = measure(size, folder)
         each = seconds / size * 1e6
         least = least or each
-        rows.append(
-            [f"{size:,}", f"{each / least:.2f}", f"{each:.1f}", f"{memory / MIB:,.0f}", f"{disk / MIB:,.0f}"]
-        )  # fmt: skip
+        rows.append([f"{size:,}", f"{each / least:.2f}", f"{each:.1f}", f"{memory / MIB:,.0f}", f"{disk / MIB:,.0f}"])
         figures |= {f"ranking: {size} rows: MiB": memory / MIB, f"ranking: {size} rows: seconds": seconds}
     columns = ["rows", "time a row, the first is 1", "microseconds a row", "peak memory, MiB", "temporary files, MiB"]
     return Section(

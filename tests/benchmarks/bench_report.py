@@ -14,7 +14,7 @@ from scenes import make_source
 from section import MIB, Section, spread, table
 from zarr.codecs import ZstdCodec
 
-from masksift.review.rendering.palette import colours
+from masksift.review.rendering.palette import class_colors
 
 ROUNDS = 3
 NOISE = 12
@@ -39,9 +39,7 @@ class Case:
 
     def source(self, folder: Path) -> Path:
         path = folder / f"report-{self.height}.zarr"
-        make_source(
-            path, self.images, self.classes, self.height, self.width, chunk=self.chunk, distinct=self.distinct
-        )  # fmt: skip
+        make_source(path, self.images, self.classes, self.height, self.width, chunk=self.chunk, distinct=self.distinct)
         photograph(path, self.chunk, self.distinct)
         return path
 
@@ -61,11 +59,15 @@ def photograph(path: Path, chunk: int, distinct: int) -> None:
         return
     n, height, width = labels.shape
     array = group.create_array(
-        "images", shape=(n, height, width, 3), dtype="uint8", chunks=(chunk, height, width, 3),
-        compressors=[ZstdCodec(level=1)], dimension_names=("image", "y", "x", "channel"),
-    )  # fmt: skip
+        "images",
+        shape=(n, height, width, 3),
+        dtype="uint8",
+        chunks=(chunk, height, width, 3),
+        compressors=[ZstdCodec(level=1)],
+        dimension_names=("image", "y", "x", "channel"),
+    )
     table = np.zeros((256, 3), np.int16)
-    table[:254] = colours(254)
+    table[:254] = class_colors(254)
     chunks = -(-n // chunk)
     for number in range(min(distinct, chunks)):
         part = slice(number * chunk, min(n, (number + 1) * chunk))
@@ -95,18 +97,40 @@ def report(folder: Path) -> Section:
             size = sum(path.stat().st_size for path in files) / MIB
             middle, least, most = spread(shares)
             name = case.name(shown)
-            rows.append([name, f"{middle:.0%} ({least:.0%} to {most:.0%})", f"{spread(seconds)[0]:.0f}",
-                         f"{run.peaks['worker'] / MIB:,.0f} ({run.record['projected_memory'] / MIB:,.0f})",
-                         f"{run.peaks['client'] / MIB:,.0f}", f"{len(files):,}", f"{size:,.0f}",
-                         f"{size * 1024 / shown:.0f}"])  # fmt: skip
-            figures |= {f"report: {name}: share of the run": middle, f"report: {name}: MiB": size,
-                        f"report: {name}: files": len(files)}  # fmt: skip
+            rows.append(
+                [
+                    name,
+                    f"{middle:.0%} ({least:.0%} to {most:.0%})",
+                    f"{spread(seconds)[0]:.0f}",
+                    f"{run.peaks['worker'] / MIB:,.0f} ({run.record['projected_memory'] / MIB:,.0f})",
+                    f"{run.peaks['client'] / MIB:,.0f}",
+                    f"{len(files):,}",
+                    f"{size:,.0f}",
+                    f"{size * 1024 / shown:.0f}",
+                ]
+            )
+            figures |= {
+                f"report: {name}: share of the run": middle,
+                f"report: {name}: MiB": size,
+                f"report: {name}: files": len(files),
+            }
         shutil.rmtree(source)
     shutil.rmtree(out)
     return Section(
         f"## The report (two workers, local disk; median of {ROUNDS} rounds, and their range)\n\n"
         "Pictures are drawn: the colours of the labels, and noise.\n\n"
-        + table(["images", "share of the run's stages", "seconds", "largest worker, MiB (projected)", "client, MiB",
-                 "files", "folder, MiB", "KiB an image"], rows),
+        + table(
+            [
+                "images",
+                "share of the run's stages",
+                "seconds",
+                "largest worker, MiB (projected)",
+                "client, MiB",
+                "files",
+                "folder, MiB",
+                "KiB an image",
+            ],
+            rows,
+        ),
         figures,
-    )  # fmt: skip
+    )

@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from masksift.config.load import resolve
 from masksift.config.run import RunConfig
-from masksift.engine.block_io import label_windows, place_of
-from masksift.engine.work_items import Part, Parts
+from masksift.engine.block_io import iter_label_windows, window_to_slices
+from masksift.engine.work_items import BlockTask, BlockTasks
 from masksift.prepare.writers.predictions import PredictionWriter
-from masksift.run import make_job, open_and_plan, run
+from masksift.run import make_run_context, open_and_plan, run
 from masksift.runtime.executors import make_executor
-from masksift.runtime.progress import Reporter
-from masksift.storage.credentials import Options, capture
+from masksift.runtime.progress import ProgressReporter
+from masksift.storage.credentials import StorageOptions, resolve_credentials
 from masksift.storage.zarr import reader as arrays
 from masksift.storage.zarr.reader import ArrayReader
 from support.fault_proxy import Faults, proxy
@@ -51,34 +51,37 @@ def configuration(endpoint: str, client: str, out: str) -> RunConfig:
     return resolve({**tree, "executor": executor, "report": {"top": 0}}, {})  # `bench_report` measures the report
 
 
-def read_part(options: Options, ahead: int, part: Part) -> int:
+def read_part(options: StorageOptions, ahead: int, part: BlockTask) -> int:
     """Every chunk of a block fetched and decoded, as its task does it, and dropped; ``ahead``: bytes asked ahead."""
-    arrays.AHEAD_BYTES = ahead  # type: ignore[attr-defined]
+    arrays.PREFETCH_BYTES = ahead  # type: ignore[attr-defined]
     spec, layout, block = part.spec, part.layout, part.block
     groups = list(layout.groups(block.start, block.stop))
     used = 0
     for array, classes, windows in (
-        (spec.predictions, spec.classes,
-         list(chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups))),
-        (spec.labels, None, [window for group in groups for window in label_windows(spec, *group)]),
-    ):  # fmt: skip
+        (
+            spec.predictions,
+            spec.classes,
+            list(chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)),
+        ),
+        (spec.labels, None, [window for group in groups for window in iter_label_windows(spec, *group)]),
+    ):
         reader, out = ArrayReader(array, options), np.empty(0, array.dtype)
         if ahead:
-            reader.expect(place_of(window, classes) for window in windows)
+            reader.prefetch(window_to_slices(window, classes) for window in windows)
         for window in windows:
-            place = place_of(window, classes)
+            place = window_to_slices(window, classes)
             shape = tuple(side.stop - side.start for side in place)
             out = out if out.shape == shape else np.empty(shape, array.dtype)
             reader.read(*place, out=out)
-        used += reader.used["bytes_read"]
+        used += reader.io_counters["bytes_read"]
     return used
 
 
-def read(config: RunConfig, ahead: int = arrays.AHEAD_BYTES, *, workers: int = 2) -> float:
+def read(config: RunConfig, ahead: int = arrays.PREFETCH_BYTES, *, workers: int = 2) -> float:
     """Seconds in which the workers read predictions and labels once."""
     sources, plan = open_and_plan(config)
-    parts = Parts.of_run(plan, sources, config.out)
-    act = partial(read_part, make_job(config, parts).options, ahead)
+    parts = BlockTasks.from_plan(plan, sources, config.out)
+    act = partial(read_part, make_run_context(config, parts).options, ahead)
     with make_executor("local", workers=workers, memory=3 << 30) as executor:
         list(executor.map(act, parts[:2], "warm"))
         begun = time.perf_counter()
@@ -131,7 +134,7 @@ def beside(
             there = f"s3://bench/out-{len(figures)}-{client}-{number}"
             reads[client].append(read(configuration(server.url, client, there)))
             for here, out in ((True, str(folder / "s3-out")), (False, there)):
-                record = dict(run(configuration(server.url, client, out), Reporter("quiet")).record)
+                record = dict(run(configuration(server.url, client, out), ProgressReporter("quiet")).record)
                 runs[client, here].append(sum(stage["seconds"] for stage in record["stages"]))
             shutil.rmtree(folder / "s3-out")
     plan = open_and_plan(configuration(server.url, "obstore", "s3://bench/none"))[1]
@@ -143,8 +146,17 @@ def beside(
         here, there = (
             spread(a / b for a, b in zip(runs[client, local], reads[client], strict=True)) for local in (True, False)
         )
-        rows.append([name, client, RANGE.format(*speed), RANGE.format(*here), RANGE.format(*there), f"{share:.3f}",
-                     f"{requests:.1f} ({plan.reads / images:.1f})"])  # fmt: skip
+        rows.append(
+            [
+                name,
+                client,
+                RANGE.format(*speed),
+                RANGE.format(*here),
+                RANGE.format(*there),
+                f"{share:.3f}",
+                f"{requests:.1f} ({plan.reads / images:.1f})",
+            ]
+        )
         figures[f"s3: {name} {client}: speed over s3fs"] = speed[0]
         figures[f"s3: {name} {client}: run over read"] = here[0]
         figures[f"s3: {name} {client}: run over read, results on the server"] = there[0]
@@ -155,7 +167,7 @@ def beside(
 
 def slowly(server: Server, figures: dict[str, float]) -> list[object]:
     """What asking ahead is worth to one worker where each request takes longer."""
-    taken: dict[int, list[float]] = {0: [], arrays.AHEAD_BYTES: []}
+    taken: dict[int, list[float]] = {0: [], arrays.PREFETCH_BYTES: []}
     with proxy(server.port, Faults(delay=LATENCY)) as between:
         config = configuration(between.url, "obstore", "s3://bench/none")
         for _ in range(ROUNDS):
@@ -172,7 +184,7 @@ def report(folder: Path) -> Section:
     figures: dict[str, float] = {}
     os.environ |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
     with tempfile.TemporaryDirectory(dir=folder) as place, seaweedfs(Path(place)) as server:
-        capture.cache_clear()
+        resolve_credentials.cache_clear()
         server.filesystem().mkdir("bench")
         slow: list[object] = []
         for name, (case, shards) in CASES.items():
@@ -184,13 +196,22 @@ def report(folder: Path) -> Section:
         f"## S3 (SeaweedFS on the same machine, two workers; median of {ROUNDS} rounds, and their range)\n\n"
         "The server takes its share of the cores. Reading is what the tasks do to fetch and decode predictions and\n"
         "labels once.\n\n"
-        + table(["images", "through", "reading, speed of s3fs is 1", "run / reading through the same client",
-                 "the same, results on the server too", "bytes read in the first pass / bytes stored",
-                 "reads an image (planned)"], rows)
+        + table(
+            [
+                "images",
+                "through",
+                "reading, speed of s3fs is 1",
+                "run / reading through the same client",
+                "the same, results on the server too",
+                "bytes read in the first pass / bytes stored",
+                "reads an image (planned)",
+            ],
+            rows,
+        )
         + f"\n\nOne worker, each request {LATENCY * 1000:.0f} ms longer: reading with the next chunks asked ahead.\n\n"
         + table(["images", "speed, one request after the other is 1"], [slow]),
         figures,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

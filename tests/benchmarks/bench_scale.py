@@ -33,14 +33,28 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
         ranking = next(stage["seconds"] for stage in run.record["stages"] if stage["name"] == "rank")
         held = [run.peaks[who] / MIB for who in HELD]
         rows.append(
-            [f"{images:,}", run.record["blocks"], f"{each / last:.2f}", f"{each * 1e6:,.0f}",
-             f"{ranking / run.seconds:.0%}", *(f"{value:,.0f}" for value in held)]
-        )  # fmt: skip
+            [
+                f"{images:,}",
+                run.record["blocks"],
+                f"{each / last:.2f}",
+                f"{each * 1e6:,.0f}",
+                f"{ranking / run.seconds:.0%}",
+                *(f"{value:,.0f}" for value in held),
+            ]
+        )
         figures |= {f"scale: {images} images: {who} MiB": size for who, size in zip(HELD, held, strict=True)}
         figures[f"scale: {images} images: seconds an image"] = each
     rows.append([f"{PROJECTED:,}, projected", *_project(found, figures)])
-    columns = ["images", "blocks", "time an image, the last is 1", "microseconds an image", "of it ranking",
-               "client before ranking, MiB", "scheduler, MiB", "client, MiB"]  # fmt: skip
+    columns = [
+        "images",
+        "blocks",
+        "time an image, the last is 1",
+        "microseconds an image",
+        "of it ranking",
+        "client before ranking, MiB",
+        "scheduler, MiB",
+        "client, MiB",
+    ]
     return Section(
         f"## Scale (uint8, {SIDE} x {SIDE}, {CLASSES} classes, {CHUNK} images a chunk; a scheduler and two workers)\n\n"
         "All seven scores, masks and the ranking. Peaks of resident memory. Projected: the last row, and so much more\n"

@@ -17,11 +17,11 @@ from scenes import make_source
 from section import MIB, Section, table
 
 from masksift.config.load import resolve
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
-from masksift.engine.work_items import Job, Parts
-from masksift.run import make_job, open_and_plan
+from masksift.engine.work_items import BlockTasks, RunContext
+from masksift.run import make_run_context, open_and_plan
 from masksift.runtime.executors import make_executor
 
 WORKERS, PROCESSES = 200, 2
@@ -31,7 +31,7 @@ CASES = {"condense": 0.015, "score": 0.006}
 """Seconds of a core that such an image takes: a quarter of the rows of the part `image`, rounded down."""
 
 
-def big_run(folder: Path) -> tuple[Job, Parts]:
+def big_run(folder: Path) -> tuple[RunContext, BlockTasks]:
     """What a run over a data set of that size would send to its workers; the data set itself is not there."""
     small = make_source(folder / "scheduler.zarr", 2, 19, 512, 1024)
     config = resolve({"sources": [str(small)], "out": str(folder / "scheduler-out")}, {})
@@ -39,13 +39,13 @@ def big_run(folder: Path) -> tuple[Job, Parts]:
     predictions, labels = (
         replace(array, shape=(IMAGES, *array.shape[1:])) for array in (spec.predictions, spec.labels)
     )
-    sources: tuple[DataSpec, ...] = (replace(spec, predictions=predictions, labels=labels),)
+    sources: tuple[SourceSpec, ...] = (replace(spec, predictions=predictions, labels=labels),)
     plan = make_plan(sources, Settings(methods=tuple(config.methods)), {})
-    parts = Parts.of_run(plan, sources, config.out)
-    return make_job(config, parts), parts
+    parts = BlockTasks.from_plan(plan, sources, config.out)
+    return make_run_context(config, parts), parts
 
 
-def busy(address: str, job: Job, parts: Parts, seconds: float) -> tuple[float, float]:
+def busy(address: str, job: RunContext, parts: BlockTasks, seconds: float) -> tuple[float, float]:
     """(share of the workers' time that was spent in tasks, seconds), from the first task given to the last answer."""
     with make_executor("dask", workers=None, memory=None, address=address, timeout=60) as executor:
         list(executor.map(partial(simulated.answer, job, 0.0), parts[:WORKERS], "warm"))
@@ -72,18 +72,32 @@ def report(folder: Path) -> Section:
                 share, wall = busy(dask.address, job, parts, seconds)
                 spent = [p.cpu_times().user - b for p, b in zip((dask.scheduler, client), before, strict=True)]
                 rows.append(
-                    [name, f"{seconds:.1f}", f"{len(parts):,}", f"{len(parts) / wall:.0f}", f"{share:.1%}",
-                     *(f"{1000 * cpu / len(parts):.1f}" for cpu in spent),
-                     f"{dask.scheduler.memory_info().rss / MIB:,.0f}"]
-                )  # fmt: skip
+                    [
+                        name,
+                        f"{seconds:.1f}",
+                        f"{len(parts):,}",
+                        f"{len(parts) / wall:.0f}",
+                        f"{share:.1%}",
+                        *(f"{1000 * cpu / len(parts):.1f}" for cpu in spent),
+                        f"{dask.scheduler.memory_info().rss / MIB:,.0f}",
+                    ]
+                )
                 figures[f"scheduler: {name}: busy"] = share
                 figures[f"scheduler: {name}: scheduler ms a task"] = 1000 * spent[0] / len(parts)
         finally:
             for process in crowd:
                 process.kill()
                 process.wait()
-    columns = ["stage", "seconds a task", "tasks", "tasks a second", "workers busy", "scheduler, CPU ms a task",
-               "client, CPU ms a task", "scheduler, MiB"]  # fmt: skip
+    columns = [
+        "stage",
+        "seconds a task",
+        "tasks",
+        "tasks a second",
+        "workers busy",
+        "scheduler, CPU ms a task",
+        "client, CPU ms a task",
+        "scheduler, MiB",
+    ]
     return Section(
         f"## A scheduler with {WORKERS} simulated workers\n\n"
         f"The run's own client gives the tasks of {IMAGES:,} images (512 x 1024, 19 classes, uint8) to a real\n"

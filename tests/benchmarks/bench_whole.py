@@ -21,7 +21,7 @@ from masksift.core.specs import Block
 from masksift.engine.planning.layout import Layout
 from masksift.run import open_and_plan, run
 from masksift.runtime.executors import make_executor
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 
 ROUNDS = 5
 
@@ -49,9 +49,15 @@ class Case:
         path = folder / f"whole-{self.classes}-{self.dtype}-{self.height}.zarr"
         distinct = max(2, 8 * 19 // self.classes) * max(1, 64**2 * 16 // (self.height * self.width))
         return make_source(
-            path, self.images, self.classes, self.height, self.width, dtype=self.dtype, chunk=self.chunk,
+            path,
+            self.images,
+            self.classes,
+            self.height,
+            self.width,
+            dtype=self.dtype,
+            chunk=self.chunk,
             distinct=distinct,
-        )  # fmt: skip
+        )
 
 
 CASES = (
@@ -111,7 +117,7 @@ def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS
             begun = time.perf_counter()
             list(executor.map(read, plan.blocks, "read"))
             reads.append(time.perf_counter() - begun)
-        record = run(config, Reporter("quiet")).record
+        record = run(config, ProgressReporter("quiet")).record
         stages = {stage["name"]: stage["seconds"] for stage in record["stages"]}
         runs.append(sum(stages.values()))
         shutil.rmtree(out)

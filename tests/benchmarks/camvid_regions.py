@@ -20,14 +20,14 @@ from PIL import Image
 
 from masksift.config.load import resolve
 from masksift.config.sections import StorageSection
-from masksift.engine.completed_run import Complete, open_complete
-from masksift.engine.image_views import View, Viewer
+from masksift.engine.completed_run import CompletedRun, open_completed_run
+from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.engine.region_table import LABEL
 from masksift.review.inspect.lookup import region_tables
-from masksift.review.rendering.palette import colours
+from masksift.review.rendering.palette import class_colors
 from masksift.review.rendering.panels import figure_of, outline, painted, png_of, said
 from masksift.run import run
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 
 CAMVID = Path(__file__).resolve().parents[3] / "shared" / "camvid" / "camvid.zarr"
 TEN = 10
@@ -40,10 +40,11 @@ LEAST = 112
 def main(file: str = "camvid-regions.png") -> None:
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
         told = {"sources": [str(CAMVID)], "out": folder, "executor": {"kind": "serial"}}
-        run(resolve(told, {}), Reporter("quiet"))
-        found = open_complete(folder, StorageSection())
-        regions = list(islice((row for table in region_tables(found) for row in table.to_pylist()
-                               if row["kind"] == LABEL), TEN))  # fmt: skip
+        run(resolve(told, {}), ProgressReporter("quiet"))
+        found = open_completed_run(folder, StorageSection())
+        regions = list(
+            islice((row for table in region_tables(found) for row in table.to_pylist() if row["kind"] == LABEL), TEN)
+        )
         Path(file).write_bytes(_small(png_of(_figure(found, regions))))
     for number, region in enumerate(regions, 1):
         box = f"rows {region['y0']}:{region['y1']}, columns {region['x0']}:{region['x1']}"
@@ -51,7 +52,7 @@ def main(file: str = "camvid-regions.png") -> None:
     print(f"{file}: {Path(file).stat().st_size:,} bytes")
 
 
-def _figure(found: Complete, regions: list[dict[str, Any]]) -> Any:
+def _figure(found: CompletedRun, regions: list[dict[str, Any]]) -> Any:
     width, tile = 2 * 3 * (PANEL + GAP) + 2 * GAP + 0.15, PANEL + LINE + 2 * GAP
     height = LINE + tile * -(-len(regions) // 2) + 2 * LINE
     figure = figure_of(width, height, constrained=False)
@@ -65,8 +66,11 @@ def _figure(found: Complete, regions: list[dict[str, Any]]) -> Any:
             left, down = x + place * (PANEL + GAP), y + LINE - 0.04
             axes = figure.add_axes((left / width, 1 - (down + PANEL) / height, PANEL / width, PANEL / height))
             axes.set_axis_off()
-            axes.imshow(panel, interpolation="antialiased" if place == 0 else "nearest",
-                        extent=(0, region["width"], region["height"], 0))  # fmt: skip
+            axes.imshow(
+                panel,
+                interpolation="antialiased" if place == 0 else "nearest",
+                extent=(0, region["width"], region["height"], 0),
+            )
             if place != 1:  # a pole is hardly wider than its outline, and the label is the region's own shape
                 outline(axes, region)
             _frame(axes, region)
@@ -74,9 +78,9 @@ def _figure(found: Complete, regions: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def _panels(found: Complete, region: Mapping[str, Any]) -> list[Any]:
-    viewer = Viewer(found.job, found.part_of(region["source"], region["index"]), "images", predicted=True)
-    view: View = viewer.view(region["index"])
+def _panels(found: CompletedRun, region: Mapping[str, Any]) -> list[Any]:
+    viewer = ImageViewReader(found.job, found.part_of(region["source"], region["index"]), "images", predicted=True)
+    view: ImageView = viewer.view(region["index"])
     assert view.given is not None
     assert view.predicted is not None
     classes = len(found.class_names)
@@ -98,10 +102,21 @@ def _frame(axes: Any, region: Mapping[str, Any]) -> None:
 def _legend(figure: Any, names: tuple[str, ...], y: float) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour / 255, label=name) for name, colour in zip(names, colours(len(names)), strict=True)]
+    handles = [
+        Patch(color=colour / 255, label=name) for name, colour in zip(names, class_colors(len(names)), strict=True)
+    ]
     handles.append(Patch(color="black", label="(no label)"))
-    figure.legend(handles=handles, loc="center", bbox_to_anchor=(0.5, y), ncols=len(handles), frameon=False, fontsize=7,
-                  handlelength=1.2, columnspacing=1.1, handletextpad=0.4)  # fmt: skip
+    figure.legend(
+        handles=handles,
+        loc="center",
+        bbox_to_anchor=(0.5, y),
+        ncols=len(handles),
+        frameon=False,
+        fontsize=7,
+        handlelength=1.2,
+        columnspacing=1.1,
+        handletextpad=0.4,
+    )
 
 
 def _small(data: bytes) -> bytes:

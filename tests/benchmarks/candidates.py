@@ -69,8 +69,10 @@ class Evidence:
         if basis is self:
             planes |= {"1 - s": 1 - s, "m - s": m - s}
             for name in ("1 - s", "1 - s / t_l"):
-                planes |= {f"{name}, box of {share:.1%} of the diagonal": boxes(planes[name], valid, share)
-                           for share in (0.005, 0.02)}  # fmt: skip
+                planes |= {
+                    f"{name}, box of {share:.1%} of the diagonal": boxes(planes[name], valid, share)
+                    for share in (0.005, 0.02)
+                }
             pairs = np.where(valid & (given != a), given.astype(np.uint16) * self.predictions.shape[1] + a + 1, 0)
             yield "m - s of the largest region", [largest(*each) for each in zip(pairs, m - s, strict=True)]
         for name, plane in planes.items():

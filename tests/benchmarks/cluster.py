@@ -54,10 +54,21 @@ def cluster(
         os.sched_setaffinity(0, {cores[number % len(cores)]} if pinned else cores)
         started.append(
             subprocess.Popen(
-                [*begin, "worker", address, "--nthreads", str(threads), "--memory-limit", memory, "--local-directory",
-                 str(scratch), "--no-dashboard"], **quiet,
+                [
+                    *begin,
+                    "worker",
+                    address,
+                    "--nthreads",
+                    str(threads),
+                    "--memory-limit",
+                    memory,
+                    "--local-directory",
+                    str(scratch),
+                    "--no-dashboard",
+                ],
+                **quiet,
             )
-        )  # fmt: skip
+        )
     os.sched_setaffinity(0, cores)
     try:
         with Client(address, timeout=30, set_as_default=False) as client:
@@ -93,8 +104,19 @@ def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psut
     the largest ``worker`` among its children, and of the processes named in ``also``. There is no report unless the
     ``flags`` ask for one: it has a part of its own (`bench_report`)."""
     shutil.rmtree(out, ignore_errors=True)
-    words = [sys.executable, "-m", "masksift", "run", "--source", str(source), "--out", str(out),
-             "--report.top", "0", *flags]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "masksift",
+        "run",
+        "--source",
+        str(source),
+        "--out",
+        str(out),
+        "--report.top",
+        "0",
+        *flags,
+    ]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     history: list[tuple[float, int]] = []
     client, peaks = psutil.Process(process.pid), dict.fromkeys(["client", "worker", *(also or {})], 0)

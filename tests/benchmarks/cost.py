@@ -91,31 +91,48 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
     figures = Figures(rows)
     costs = {
         (images, classes, way): cost(figures, images, classes, way)
-        for images in IMAGES for classes in CLASSES for way in WAYS
-    }  # fmt: skip
+        for images in IMAGES
+        for classes in CLASSES
+        for way in WAYS
+    }
     names = ["images", "classes", "kept in the store"]
     heads = [[f"{images:,}", classes, way] for images, classes, way in costs]
     money = [
-        [*head, f"{found.stored / 1e12:,.1f}", f"{found.stored / 1e9 * prices.storage:,.0f}",
-         f"{(found.gets + found.puts) / 1e6:,.1f}", f"{(found.gets * prices.get + found.puts * prices.put) / 1e3:,.0f}",
-         f"{found.core_seconds / 3600:,.0f}", f"{found.core_seconds / 3600 * prices.core_hour:,.0f}"]
+        [
+            *head,
+            f"{found.stored / 1e12:,.1f}",
+            f"{found.stored / 1e9 * prices.storage:,.0f}",
+            f"{(found.gets + found.puts) / 1e6:,.1f}",
+            f"{(found.gets * prices.get + found.puts * prices.put) / 1e3:,.0f}",
+            f"{found.core_seconds / 3600:,.0f}",
+            f"{found.core_seconds / 3600 * prices.core_hour:,.0f}",
+        ]
         for head, found in zip(heads, costs.values(), strict=True)
-    ]  # fmt: skip
+    ]
     walls = [
         [*head, *(_time(found.wall(workers)) for workers in WORKERS), f"{found.tasks:,.0f}"]
         for head, found in zip(heads, costs.values(), strict=True)
     ]
-    return "\n".join([
-        TEXT.format(source=source, **vars(prices)),
-        table([*names, "TB", "$ a month", "million requests", "$", "core hours", "$"], money),
-        WALL,
-        table([*names, *(f"on {workers:,} workers" for workers in WORKERS), "tasks"], walls),
-        FETCH.format(
-            *(f"{(figures(f'image: {k} classes: predictions') / figures(f'image: {k} classes: condense')) / 1e6:,.0f}"
-              for k in CLASSES)
-        ),
-        table(["row of the benchmarks", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            TEXT.format(source=source, **vars(prices)),
+            table([*names, "TB", "$ a month", "million requests", "$", "core hours", "$"], money),
+            WALL,
+            table([*names, *(f"on {workers:,} workers" for workers in WORKERS), "tasks"], walls),
+            FETCH.format(
+                *(
+                    f"{read / seconds / 1e6:,.0f}"
+                    for read, seconds in (
+                        (figures(f"image: {k} classes: predictions"), figures(f"image: {k} classes: condense"))
+                        for k in CLASSES
+                    )
+                )
+            ),
+            table(
+                ["row of the benchmarks", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]
+            ),
+        ]
+    )
 
 
 def _time(seconds: float) -> str:

@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from masksift.scoring.image import Condensing, Planes
-from masksift.scoring.kernels.condense import Recipe, class_plane
+from masksift.scoring.image import EvidencePlanes, ImageCondenser
+from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding
 
 __all__ = ["seconds"]
@@ -35,10 +35,14 @@ def condense(dtype: str, kind: str) -> float:
     scale = 1 / np.iinfo(dtype).max if dtype.startswith("u") else 1.0
     predictions = np.full((CLASSES, SIZE, SIZE), 1 / CLASSES / scale).astype(dtype)
     labels = np.zeros((SIZE, SIZE), np.uint8)
-    recipe = Recipe(CLASSES, dtype, scale, kind, Encoding(dtype if dtype != "float32" else "float16", scale), 0.1, 4)
+    recipe = CondenseConfig(
+        CLASSES, dtype, scale, kind, Encoding(dtype if dtype != "float32" else "float16", scale), 0.1, 4
+    )
     begun = time.perf_counter()
-    condensing = Condensing(class_plane(labels, CLASSES, (255,))[0], Planes.empty(SIZE, SIZE, recipe), recipe)
-    condensing.slab(predictions)
+    condensing = ImageCondenser(
+        class_plane(labels, CLASSES, (255,))[0], EvidencePlanes.empty(SIZE, SIZE, recipe), recipe
+    )
+    condensing.add_window(predictions)
     verdict, found = condensing.finish()
     assert found is not None, verdict
     return time.perf_counter() - begun

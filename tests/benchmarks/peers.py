@@ -80,8 +80,9 @@ def dask_array(folder: Path) -> None:
         (issues,) = compute(da.map_blocks(confident, predicted, confidence, labels, dtype=bool).sum())
         (lowest,) = compute(da.topk(own.ravel(), -int(issues)))
         mask = (own <= lowest.max()) & (predicted != labels)
-        target = zarr.create_array(str(folder / "dask-mask.zarr"), shape=mask.shape, dtype=bool,
-                                   chunks=mask.chunksize, overwrite=True)  # fmt: skip
+        target = zarr.create_array(
+            str(folder / "dask-mask.zarr"), shape=mask.shape, dtype=bool, chunks=mask.chunksize, overwrite=True
+        )
         _, flagged = compute(da.store(mask, target, compute=False, lock=False), mask.sum())
     leave(folder, "dask", scores, flagged, tasks)
 
@@ -111,9 +112,27 @@ def masksift(folder: Path) -> None:
         return futures
 
     distributed.Client.submit, distributed.Client.map = counted, counted_all  # type: ignore[method-assign]
-    code = main(["run", "--source", str(folder / "peers.zarr"), "--out", str(out), "--methods", "softmin",
-                 "--softmin.temperature", str(TEMPERATURE), "--report.top", "0", "--executor.workers", "2",
-                 "--executor.memory", f"{MEMORY // 2 >> 20} MiB", "--log-format", "quiet"])  # fmt: skip
+    code = main(
+        [
+            "run",
+            "--source",
+            str(folder / "peers.zarr"),
+            "--out",
+            str(out),
+            "--methods",
+            "softmin",
+            "--softmin.temperature",
+            str(TEMPERATURE),
+            "--report.top",
+            "0",
+            "--executor.workers",
+            "2",
+            "--executor.memory",
+            f"{MEMORY // 2 >> 20} MiB",
+            "--log-format",
+            "quiet",
+        ]
+    )
     assert code == 0, code
     rows = ds.dataset(out / "images").to_table().sort_by("index")
     flagged = json.loads((out / "run.json").read_text())["flagged_pixels"]

@@ -17,9 +17,21 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent))
 
 PARTS = (
-    "kernels", "reading", "whole", "report", "page", "workers", "image", "memory", "cliffs", "ranking", "scheduler",
-    "scale", "peers", "s3",
-)  # fmt: skip
+    "kernels",
+    "reading",
+    "whole",
+    "report",
+    "page",
+    "workers",
+    "image",
+    "memory",
+    "cliffs",
+    "ranking",
+    "scheduler",
+    "scale",
+    "peers",
+    "s3",
+)
 """In the order of the report: `bench_<name>.py` each."""
 
 
@@ -40,8 +52,13 @@ def main(wanted: list[str]) -> None:
     for name in wanted or PARTS:
         load = psutil.getloadavg()[0]
         section = import_module(f"bench_{name}").report(folder)
-        told = {"text": section.text, "figures": section.figures, "machine": machine(), "load": round(load, 1),
-                "day": time.strftime("%Y-%m-%d", time.gmtime())}  # fmt: skip
+        told = {
+            "text": section.text,
+            "figures": section.figures,
+            "machine": machine(),
+            "load": round(load, 1),
+            "day": time.strftime("%Y-%m-%d", time.gmtime()),
+        }
         print(section.text, flush=True)
         (folder / "parts" / f"{name}.json").write_text(json.dumps(told))
         write(folder)

@@ -48,9 +48,17 @@ def labels_of(predictions: NDArray[Any], seed: int, *, border: bool = True) -> N
 
 
 def make_source(
-    path: Path, images: int, classes: int, height: int, width: int, *, dtype: str = "uint8", chunk: int = 1,
-    distinct: int = 8, border: bool = True,
-) -> Path:  # fmt: skip
+    path: Path,
+    images: int,
+    classes: int,
+    height: int,
+    width: int,
+    *,
+    dtype: str = "uint8",
+    chunk: int = 1,
+    distinct: int = 8,
+    border: bool = True,
+) -> Path:
     """A source, zstd, ``chunk`` images a chunk, made once. The chunks repeat after ``distinct`` ones, but each is a
     file of its own, so that what is read is read from another place each time."""
     if (path / "done").exists():
@@ -61,13 +69,20 @@ def make_source(
     distinct = min(distinct, chunks)
     zstd = [ZstdCodec(level=3)]
     predictions = group.create_array(
-        "predictions", shape=(images, classes, height, width), dtype=dtype, chunks=(chunk, classes, height, width),
+        "predictions",
+        shape=(images, classes, height, width),
+        dtype=dtype,
+        chunks=(chunk, classes, height, width),
         compressors=zstd,
-    )  # fmt: skip
+    )
     labels = group.create_array(
-        "labels", shape=(images, height, width), dtype="uint8", chunks=(chunk, height, width), fill_value=255,
+        "labels",
+        shape=(images, height, width),
+        dtype="uint8",
+        chunks=(chunk, height, width),
+        fill_value=255,
         compressors=zstd,
-    )  # fmt: skip
+    )
     for number in range(distinct):
         part = slice(number * chunk, min(images, (number + 1) * chunk))
         exact = probabilities(number, part.stop - part.start, classes, height, width)

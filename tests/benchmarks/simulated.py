@@ -12,19 +12,25 @@ sys.path.insert(0, str(Path(__file__).parent))
 import dask
 from distributed import Worker
 
-from masksift.core.task_result import Receipt
-from masksift.engine.work_items import Job, Part
+from masksift.core.task_result import TaskResult
+from masksift.engine.work_items import BlockTask, RunContext
 
 
-def answer(job: Job, seconds: float, part: Part) -> Receipt:
+def answer(job: RunContext, seconds: float, part: BlockTask) -> TaskResult:
     """As long as a task takes, give or take a tenth, and the receipt that it would answer."""
     begun = time.perf_counter()
     time.sleep(seconds * (0.9 + 0.2 * (part.block.number * 7919 % 1000) / 1000))
     images = part.block.images
-    return Receipt(
-        part.block.number, images, images * part.spec.pixels, {"scored": images}, bytes_read=1 << 29,
-        bytes_written=1 << 24, requests=999, seconds=time.perf_counter() - begun,
-    )  # fmt: skip
+    return TaskResult(
+        part.block.number,
+        images,
+        images * part.spec.pixels,
+        {"scored": images},
+        bytes_read=1 << 29,
+        bytes_written=1 << 24,
+        requests=999,
+        seconds=time.perf_counter() - begun,
+    )
 
 
 async def work(address: str, count: int) -> None:

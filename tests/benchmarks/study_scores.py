@@ -28,8 +28,8 @@ import masksift
 from masksift.demo import make_demo
 from masksift.demo.scenes.scene import draw_scene
 from masksift.demo.scenes.street import CLASS_NAMES
-from masksift.evaluation.simulate.error_types import KINDS, Setting, change
-from masksift.evaluation.simulate.sampling import chosen, generator_of
+from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams, apply_error
+from masksift.evaluation.simulate.sampling import image_rng, sample_images
 from masksift.scoring.methods import METHODS
 
 HERE = Path(__file__).parent
@@ -86,10 +86,10 @@ class Half:
         """Labels with errors of that kind, and which images have one (n,)."""
         kind, objects, fill = KEYS[key]
         background = self.background if fill == "background" else None
-        setting = Setting(kind, KINDS[kind].size, tuple(range(self.classes)), objects, fill, background)
+        setting = ErrorParams(kind, ERROR_TYPES[kind].size, tuple(range(self.classes)), objects, fill, background)
         labels = self.labels.copy()
-        for i in chosen(seed, kind, self.name, len(labels), SHARE):
-            drawn = change(labels[i], generator_of(seed, kind, self.name, i), setting)
+        for i in sample_images(seed, kind, self.name, len(labels), SHARE):
+            drawn = apply_error(labels[i], image_rng(seed, kind, self.name, i), setting)
             labels[i] = labels[i] if drawn is None else drawn.plane
         return labels, (labels != self.labels).any(axis=(1, 2))
 
@@ -193,15 +193,27 @@ def page(first: Found, second: Found, scores: Found, sources: tuple[str, ...]) -
         "## Candidates\n\nOf each evidence, that way to make one number of an image which is best on the first halves "
         f"({drawn} draws).\nDifferences: from softmin with T = 0.1, mean over sources and errors ± its standard error "
         "over these, and the least of them.",
-        table(["evidence: over an image", "first halves", "difference", "second halves", "difference"], [
-            [name.replace(" |", ":").removesuffix(": "), *(cell for found in (first, second)
-             for cell in (f"{mean_of(found, name):.3f}", margin(found, name, SOFTMIN)))] for name in shown
-        ]),
-    ]  # fmt: skip
+        table(
+            ["evidence: over an image", "first halves", "difference", "second halves", "difference"],
+            [
+                [
+                    name.replace(" |", ":").removesuffix(": "),
+                    *(
+                        cell
+                        for found in (first, second)
+                        for cell in (f"{mean_of(found, name):.3f}", margin(found, name, SOFTMIN))
+                    ),
+                ]
+                for name in shown
+            ],
+        ),
+    ]
     for source in sources:
         rows = [[key, *(f"{mean_of(scores, name, source, key):.2f}" for name in columns)] for key in KEYS]
-        rows += [[f"mean {what}", *(f"{mean_of(scores, name, source, at=at):.3f}" for name in columns)]
-                 for at, what in enumerate(("AUROC", "AUPRC"))]  # fmt: skip
+        rows += [
+            [f"mean {what}", *(f"{mean_of(scores, name, source, at=at):.3f}" for name in columns)]
+            for at, what in enumerate(("AUROC", "AUPRC"))
+        ]
         text += [
             f"## {source}, second half: the package's scores\n\nMean of {again} draws.",
             table(["error", *columns], rows),

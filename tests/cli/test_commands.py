@@ -194,8 +194,9 @@ def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source,
     out = tmp_path / "lean"
     words = ("--source", source, "--out", out, "--evidence.keep", "false")
     assert masksift("run", *words) == 0
-    shutil.copytree(base / "evidence" / "scenes.zarr" / "self_confidence",
-                    out / "evidence" / "scenes.zarr" / "self_confidence")  # fmt: skip
+    shutil.copytree(
+        base / "evidence" / "scenes.zarr" / "self_confidence", out / "evidence" / "scenes.zarr" / "self_confidence"
+    )
     assert masksift("run", *words) == 0
     assert sorted(zarr.open_group(out / "evidence" / "scenes.zarr", mode="r").array_keys()) == ["issue_mask"]
 
@@ -227,8 +228,10 @@ def test_a_plan_for_machines(source: Source, base: Path, tmp_path: Path, capsys:
     assert told["pixels"] == 8 * 80
     assert told["memory"] == max(told[f"memory_{name}"] for name in ("condense", "score", "report"))
     assert (told["fingerprint"], told["memory"], len(told["blocks"])) == (
-        record["fingerprint"], record["projected_memory"], record["blocks"],
-    )  # fmt: skip
+        record["fingerprint"],
+        record["projected_memory"],
+        record["blocks"],
+    )
 
 
 def test_a_plan_reads_no_chunk_and_writes_nothing(
@@ -242,7 +245,7 @@ def test_a_plan_reads_no_chunk_and_writes_nothing(
     assert typed(*words) == 0
     second = json.loads(capsys.readouterr().out)
     for plan in (first, second):  # that the chunks are others now is all that it may notice
-        del plan["fingerprint"], plan["identity"]["sources"][0]["facts"]["content"]
+        del plan["fingerprint"], plan["identity"]["sources"][0]["content_hashes"]["content"]
     assert second == first
     assert not (tmp_path / "out").exists()
 
@@ -279,8 +282,12 @@ def test_the_exit_codes_and_streams_of_processes(tmp_path: Path) -> None:
     out, (*told, last) = printed[3][0], printed[3][1].splitlines()
     facts = [json.loads(line) for line in told]
     assert [fact["stage"] for fact in facts if fact["event"] == "end"] == [
-        "condense", "thresholds", "score", "rank", "report",
-    ]  # fmt: skip
+        "condense",
+        "thresholds",
+        "score",
+        "rank",
+        "report",
+    ]
     assert json.loads(last)["event"] == "warning"
     reads_well(json.loads(last)["message"])
     assert out == (

@@ -89,7 +89,7 @@ def test_each_byte_of_a_prediction_is_read_once(
             read[Path(self.root) / key] += len(value)
         return value
 
-    straight = stores.WatchedStore._from_disk
+    straight = stores.InstrumentedStore._from_disk
 
     def spy_straight(self: Any, path: Path, key: str, part: Any) -> Any:
         data = straight(self, path, key, part)
@@ -98,7 +98,7 @@ def test_each_byte_of_a_prediction_is_read_once(
         return data
 
     monkeypatch.setattr(LocalStore, "get", spy)
-    monkeypatch.setattr(stores.WatchedStore, "_from_disk", spy_straight)
+    monkeypatch.setattr(stores.InstrumentedStore, "_from_disk", spy_straight)
     assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
     chunks = {path for path in source.predictions.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
     sharded = "shards" in form
@@ -137,7 +137,7 @@ MISTYPED: dict[str, tuple[list[str], str]] = {
     "an unknown store": (["run", "--source", "foo://a", "--out", "o"], "foo://a cannot be opened"),
     "nothing to score": (["score", "nowhere", "--out", "o"], "nowhere holds no complete run"),
     "a flag of the run": (["score", "r", "--scale", "1"], r"--scale is no flag of `masksift score`; .*Leave it out"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MISTYPED)
@@ -271,9 +271,14 @@ def test_a_refused_plan_is_printed_all_the_same(
     ],
 )
 def test_what_stops_a_run_ends_in_5_and_it_goes_on_from_there(
-    error: BaseException, said: str, source: Source, complete: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    error: BaseException,
+    said: str,
+    source: Source,
+    complete: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 

@@ -15,9 +15,9 @@ from masksift.config.load import from_toml, resolve
 from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
-from masksift.core.text import nearest
+from masksift.core.text import closest_match
 from masksift.core.units import parse_bytes
-from masksift.scoring.methods import METHODS, OF_ENSEMBLES
+from masksift.scoring.methods import ENSEMBLE_METHODS, METHODS
 from support.sources import refuses
 
 NEEDED = {"sources": ["s"], "out": "o"}
@@ -112,7 +112,7 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 
 
 def test_the_list_of_keys_here_is_complete() -> None:
-    assert list(EVERY_KEY) == list(dotted_keys())
+    assert list(EVERY_KEY) == list(dotted_keys(RunConfig))
 
 
 @pytest.mark.parametrize("key", EVERY_KEY)
@@ -142,7 +142,9 @@ def test_a_flag_goes_before_the_file(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_print_config_shows_every_key_and_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = typed(capsys, "--source", "nowhere", "--out", str(tmp_path / "out"))
     flat = {f"{a}.{b}": c for a, part in told.items() if isinstance(part, dict) for b, c in part.items()}
-    assert set(dotted_keys()) == {name for name, part in told.items() if not isinstance(part, dict)} | set(flat)
+    assert set(dotted_keys(RunConfig)) == {name for name, part in told.items() if not isinstance(part, dict)} | set(
+        flat
+    )
     assert told["methods"] == list(METHODS)
     assert flat["softmin.temperature"] == 0.1
     assert not (tmp_path / "out").exists()
@@ -158,7 +160,7 @@ def test_several_predictions_are_an_ensemble_and_one_in_a_list_is_none(
 ) -> None:
     wanted = resolve(toml(tmp_path, "[arrays]", 'predictions = ["p", "q"]'), {})
     assert wanted.arrays.members == wanted.overrides().names == ("p", "q")
-    assert wanted.methods == (*METHODS, *OF_ENSEMBLES), "all that there are"
+    assert wanted.methods == (*METHODS, *ENSEMBLE_METHODS), "all that there are"
     told = typed(capsys, "--source", "s", "--out", "o", "--arrays.predictions", "p, q")
     assert told == wanted.model_dump(mode="json") | {"sources": ["s"]}
     assert resolve(told, {}) == wanted
@@ -239,11 +241,11 @@ def test_a_misspelt_key_is_refused_naming_the_nearest_right_one(tree: dict[str, 
         resolve({**NEEDED, **tree}, {})
 
 
-@given(st.sampled_from(sorted(dotted_keys())), st.data())
+@given(st.sampled_from(sorted(dotted_keys(RunConfig))), st.data())
 def test_a_key_with_one_letter_too_many_is_still_understood(key: str, place: st.DataObject) -> None:
     at = place.draw(st.integers(0, len(key)))
     wrong = key[:at] + "q" + key[at:]
-    assert nearest(wrong, dotted_keys()) == key
+    assert closest_match(wrong, dotted_keys(RunConfig)) == key
 
 
 # ------------------------------------------------------------------------------------------------------- types
@@ -402,10 +404,19 @@ def test_the_form_goes_before_a_file_whose_table_is_of_another_place() -> None:
 @pytest.mark.parametrize(
     ("words", "size"),
     [
-        ("4 GiB", 4 << 30), ("4GiB", 4 << 30), ("4gib", 4 << 30), (" 512 MiB ", 512 << 20), ("4 GB", 4 * 10**9),
-        ("4G", 4 * 10**9), ("1.5 KiB", 1536), ("2 TiB", 2 << 40), ("100 B", 100), ("100", 100), (100, 100),
+        ("4 GiB", 4 << 30),
+        ("4GiB", 4 << 30),
+        ("4gib", 4 << 30),
+        (" 512 MiB ", 512 << 20),
+        ("4 GB", 4 * 10**9),
+        ("4G", 4 * 10**9),
+        ("1.5 KiB", 1536),
+        ("2 TiB", 2 << 40),
+        ("100 B", 100),
+        ("100", 100),
+        (100, 100),
     ],
-)  # fmt: skip
+)
 def test_memory_in_words(words: str | int, size: int) -> None:
     assert parse_bytes(words) == size
     assert resolve(NEEDED, {"executor.memory": words}).executor.memory_bytes == size

@@ -15,9 +15,9 @@ from masksift.core import signals as interruption
 @pytest.fixture(autouse=True)
 def installed() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    interruption.install()
+    interruption.install_signal_handlers()
     yield
-    interruption.install()
+    interruption.install_signal_handlers()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -31,22 +31,22 @@ def test_the_first_signal_raises_and_the_next_ones_let_the_run_close(number: sig
 
 
 def test_a_signal_that_was_swallowed_is_raised_at_the_next_block() -> None:
-    interruption.check()
+    interruption.raise_if_interrupted()
     with contextlib.suppress(KeyboardInterrupt):  # as a callback of a library may do
         os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        interruption.check()
+        interruption.raise_if_interrupted()
 
 
 def test_a_new_command_starts_afresh() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
-    interruption.install()
-    interruption.check()
+    interruption.install_signal_handlers()
+    interruption.raise_if_interrupted()
 
 
 def test_at_its_end_a_process_cannot_be_interrupted_any_more() -> None:
-    interruption.ignore()
+    interruption.ignore_signals()
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)
-    interruption.check()
+    interruption.raise_if_interrupted()

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.core.text import file_name, shown
+from masksift.core.text import escape_unprintable, safe_file_name
 
 ANY = st.text(st.characters(codec=None), max_size=300)
 
 
 @pytest.mark.parametrize("text", ["frame 7", "道路", "мост", "الطريق", "सड़क", "می‌خواهم", "a/b=c", "<b>$x$</b>", "😀"])
 def test_words_of_any_script_stay_as_they_are(text: str) -> None:
-    assert shown(text) == text
+    assert escape_unprintable(text) == text
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,14 @@ def test_words_of_any_script_stay_as_they_are(text: str) -> None:
     ],
 )
 def test_what_cannot_be_seen_is_written_out(text: str, seen: str) -> None:
-    assert shown(text) == seen
+    assert escape_unprintable(text) == seen
 
 
 @given(ANY)
 def test_what_is_shown_is_one_line_that_can_be_encoded(text: str) -> None:
-    assert len(shown(text).splitlines()) <= 1
-    shown(text).encode()
-    assert shown(shown(text)) == shown(text)
+    assert len(escape_unprintable(text).splitlines()) <= 1
+    escape_unprintable(text).encode()
+    assert escape_unprintable(escape_unprintable(text)) == escape_unprintable(text)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_what_is_shown_is_one_line_that_can_be_encoded(text: str) -> None:
     ],
 )
 def test_a_file_is_called_after_an_id(text: str, name: str) -> None:
-    assert file_name(text) == name
+    assert safe_file_name(text) == name
 
 
 @given(ANY)
 def test_a_file_s_name_leads_nowhere_else_and_is_not_too_long(text: str) -> None:
-    name = file_name(text)
+    name = safe_file_name(text)
     assert name
     assert not set(name) & set('/\\:*?"<>|\0\n\r\t ')
     assert not name.startswith(".")

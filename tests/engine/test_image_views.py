@@ -11,8 +11,8 @@ import zarr
 
 from masksift.config.sections import StorageSection
 from masksift.engine import image_views as views
-from masksift.engine.completed_run import Complete, open_complete
-from masksift.engine.image_views import View, Viewer, factor_of, view_of
+from masksift.engine.completed_run import CompletedRun, open_completed_run
+from masksift.engine.image_views import ImageView, ImageViewReader, factor_of, make_view
 from masksift.engine.planning import report_plan as gallery
 from support.datasets import Array, Data
 from support.sources import masksift, plain, write_array, write_source
@@ -36,20 +36,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Data, Array]:
     return folder, data, pictures
 
 
-def opened(folder: Path) -> Complete:
-    return open_complete(str(folder / "out"), StorageSection())
+def opened(folder: Path) -> CompletedRun:
+    return open_completed_run(str(folder / "out"), StorageSection())
 
 
-def view(folder: Path, index: int = 0, side: int | None = None, *, name: str = "images", scored: bool = True) -> View:
+def view(
+    folder: Path, index: int = 0, side: int | None = None, *, name: str = "images", scored: bool = True
+) -> ImageView:
     run = opened(folder)
-    return Viewer(run.job, run.part_of("s", index), name, predicted=run.keeps_evidence).view(index, side, scored=scored)
+    return ImageViewReader(run.job, run.part_of("s", index), name, predicted=run.keeps_evidence).view(
+        index, side, scored=scored
+    )
 
 
 def test_at_full_size_it_is_what_lies_in_the_stores(made: tuple[Path, Data, Array]) -> None:
     folder, data, pictures = made
     for index in range(8):
         seen = view(folder, index)
-        assert (seen.size, seen.factor, seen.lost) == ((8, 10), 1, ())
+        assert (seen.size, seen.factor, seen.warnings) == ((8, 10), 1, ())
         np.testing.assert_array_equal(seen.picture, pictures[index])
         np.testing.assert_array_equal(seen.given, data.labels[index])
         np.testing.assert_array_equal(seen.predicted, data.predictions[index].argmax(axis=0))
@@ -87,9 +91,13 @@ def test_a_picture_is_read_strip_by_strip_and_looks_the_same(
 @pytest.mark.parametrize("strip", [1, 20, 35, 1 << 22])
 @pytest.mark.parametrize("side", [3, 5, None])
 def test_a_picture_in_chunks_of_any_height_looks_the_same(
-    made: tuple[Path, Data, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, strip: int,
+    made: tuple[Path, Data, Array],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    strip: int,
     side: int | None,
-) -> None:  # fmt: skip
+) -> None:
     group = zarr.open_group(tmp_path / "photos.zarr", mode="w")
     write_array(group, "images", made[2], "nyxc", "nyxc", (1, rows, 4, 3), None)
     monkeypatch.setattr(views, "STRIP", strip)
@@ -100,24 +108,24 @@ def test_a_picture_in_chunks_of_any_height_looks_the_same(
 
 def test_its_own_size_may_be_told(made: tuple[Path, Data, Array]) -> None:
     run = opened(made[0])
-    viewer = Viewer(run.job, run.part_of("s", 1), "images", predicted=True)
+    viewer = ImageViewReader(run.job, run.part_of("s", 1), "images", predicted=True)
     seen, whole = viewer.view(1, size=(5, 7)), viewer.view(1)
     assert seen.size == (5, 7)
     for name in ("picture", "given", "predicted", "flagged"):
         np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[:5, :7])
-    assert viewer.used["requests"] >= 8, "metadata and chunks of four arrays"
+    assert viewer.io_counters["requests"] >= 8, "metadata and chunks of four arrays"
 
 
 def test_images_of_one_chunk_are_read_once_and_look_the_same(
     made: tuple[Path, Data, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = opened(made[0])
-    viewer = Viewer(run.job, run.part_of("s", 0), "images", predicted=True)
+    viewer = ImageViewReader(run.job, run.part_of("s", 0), "images", predicted=True)
     order = (0, 1, 5, 4, 5, 1)
     seen = [viewer.view(index, 4) for index in order]
-    before = viewer.used["requests"]
+    before = viewer.io_counters["requests"]
     viewer.view(0, 4)
-    assert viewer.used["requests"] == before, "it lies in the chunk that was read last"
+    assert viewer.io_counters["requests"] == before, "it lies in the chunk that was read last"
     monkeypatch.setattr(gallery, "HELD", 0)
     for index, one in zip(order, seen, strict=True):
         alone = view(made[0], index, 4)
@@ -129,7 +137,7 @@ def test_a_run_that_has_moved_is_opened_where_it_is_now(made: tuple[Path, Data, 
     shutil.copytree(made[0] / "out", tmp_path / "out")
     run = opened(tmp_path)
     assert run.job.out == str(tmp_path / "out")
-    assert run.parts.homes[0].evidence.startswith(str(tmp_path))
+    assert run.parts.evidence_locations[0].evidence.startswith(str(tmp_path))
     assert run.class_names == tuple(f"class {k}" for k in range(4))
 
 
@@ -139,13 +147,13 @@ def test_what_was_not_scored_or_is_not_there_is_none(made: tuple[Path, Data, Arr
     assert seen.predicted is None
     assert seen.flagged is None
     assert seen.given is not None
-    assert seen.lost == (f"there are no pictures: {made[0]}/s.zarr holds no array 'photos'",)
+    assert seen.warnings == (f"there are no pictures: {made[0]}/s.zarr holds no array 'photos'",)
 
 
 def test_pictures_of_another_size_are_said_to_be_none(made: tuple[Path, Data, Array]) -> None:
     seen = view(made[0], 0, name="labels")
     assert seen.picture is None
-    assert "would fit the labels" in seen.lost[0]
+    assert "would fit the labels" in seen.warnings[0]
 
 
 def test_a_lost_chunk_takes_its_plane_alone(made: tuple[Path, Data, Array], tmp_path: Path) -> None:
@@ -158,7 +166,7 @@ def test_a_lost_chunk_takes_its_plane_alone(made: tuple[Path, Data, Array], tmp_
     assert seen.picture is None
     assert seen.given is None
     assert seen.predicted is not None
-    assert [("images" in why, "labels" in why) for why in seen.lost] == [(True, False), (False, True)]
+    assert [("images" in why, "labels" in why) for why in seen.warnings] == [(True, False), (False, True)]
 
 
 @pytest.mark.parametrize("side", [None, 1, 3, 4, 9, 10, 100])
@@ -166,13 +174,13 @@ def test_an_image_in_memory_looks_the_same(made: tuple[Path, Data, Array], side:
     folder, data, pictures = made
     stored, whole = view(folder, 3, side), view(folder, 3)
     assert whole.flagged is not None
-    held = view_of(pictures[3], data.labels[3], data.predictions[3].argmax(axis=0), whole.flagged, side)
-    assert (held.size, held.factor, held.lost) == (stored.size, stored.factor, ())
+    held = make_view(pictures[3], data.labels[3], data.predictions[3].argmax(axis=0), whole.flagged, side)
+    assert (held.size, held.factor, held.warnings) == (stored.size, stored.factor, ())
     for name in ("picture", "given", "predicted", "flagged"):
         np.testing.assert_array_equal(getattr(held, name), getattr(stored, name))
     assert held.picture is not None
     assert held.picture.dtype == np.uint8
-    bare = view_of(None, data.labels[3], None, None, side)
+    bare = make_view(None, data.labels[3], None, None, side)
     assert (bare.picture, bare.predicted, bare.flagged) == (None, None, None)
 
 
@@ -186,4 +194,4 @@ def test_labels_that_have_gone_take_their_plane_alone(made: tuple[Path, Data, Ar
     assert seen.picture is not None
     assert seen.predicted is not None
     assert seen.flagged is not None
-    assert seen.lost == (f"there are no labels at {tmp_path}/s.zarr/labels any more",)
+    assert seen.warnings == (f"there are no labels at {tmp_path}/s.zarr/labels any more",)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.engine import label_io as copying
-from masksift.engine.label_io import NONE, ranges, stored_values
+from masksift.engine.label_io import NO_VALUE, label_blocks, stored_values
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
@@ -20,7 +20,7 @@ from support.sources import write_source
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> DataSpec:
+def spec(tmp_path_factory: pytest.TempPathFactory) -> SourceSpec:
     """Eight images of 8 x 10 and 4 classes, uint8 with 255 ignored."""
     return open_source(str(write_source(tmp_path_factory.mktemp("copying") / "a.zarr")), Overrides(), {})
 
@@ -28,22 +28,22 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> DataSpec:
 @a_few
 @given(images=st.integers(1, 60), unit=st.integers(1, 9), blocks=st.integers(1, 20), more=st.integers(0, 100))
 def test_blocks_are_whole_units_and_all_images(
-    spec: DataSpec, images: int, unit: int, blocks: int, more: int
-) -> None:  # fmt: skip
+    spec: SourceSpec, images: int, unit: int, blocks: int, more: int
+) -> None:
     source = replace(spec, labels=replace(spec.labels, shape=(images, 8, 10)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copying, "BLOCKS", blocks)
-        found = list(ranges(source, unit, images + more))
+        found = list(label_blocks(source, unit, images + more))
     assert [stop for _, stop in found[:-1]] == [start for start, _ in found[1:]]
     assert (found[0][0], found[-1][1]) == (0, images)
     assert all(start % unit == 0 for start, _ in found)
 
 
-def test_the_label_of_a_class_is_the_least_that_means_it(spec: DataSpec) -> None:
+def test_the_label_of_a_class_is_the_least_that_means_it(spec: SourceSpec) -> None:
     assert stored_values(spec)[[0, 3, 255]].tolist() == [0, 3, 255]
     mapped = replace(spec, remap=((9, 0), (7, 0), (8, 2), (300, 1)))
-    assert stored_values(mapped)[:4].tolist() == [7, NONE, 8, NONE], "300 is no uint8, and nothing means 3"
-    assert stored_values(replace(spec, ignore=(1,)))[:4].tolist() == [0, NONE, 2, 3]
+    assert stored_values(mapped)[:4].tolist() == [7, NO_VALUE, 8, NO_VALUE], "300 is no uint8, and nothing means 3"
+    assert stored_values(replace(spec, ignore=(1,)))[:4].tolist() == [0, NO_VALUE, 2, 3]
 
 
 @a_few
@@ -51,10 +51,10 @@ def test_the_label_of_a_class_is_the_least_that_means_it(spec: DataSpec) -> None
     remap=st.dictionaries(st.integers(-3, 300), st.integers(0, 3), max_size=8),
     ignore=st.sets(st.integers(-2, 260), max_size=3),
 )
-def test_what_stands_for_a_class_means_it(spec: DataSpec, remap: dict[int, int], ignore: set[int]) -> None:
+def test_what_stands_for_a_class_means_it(spec: SourceSpec, remap: dict[int, int], ignore: set[int]) -> None:
     source = replace(spec, remap=tuple(sorted(remap.items())), ignore=tuple(sorted(ignore)))
     for k, value in enumerate(stored_values(source).tolist()):
-        if value != NONE:
+        if value != NO_VALUE:
             plane, bad = class_plane(np.array([value], np.uint8), 4, source.ignore, source.remap)
             assert bad is None
             assert plane[0] == k

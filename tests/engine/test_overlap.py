@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from masksift.engine.overlap import Behind
+from masksift.engine.overlap import WriteBehind
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_all_is_done_in_order_when_the_block_ends(at_once: bool) -> None:
     done: list[int] = []
-    with Behind(at_once=at_once) as behind:
+    with WriteBehind(at_once=at_once) as behind:
         for number in range(5):
             behind(done.append, number)
     assert done == [0, 1, 2, 3, 4]
@@ -26,7 +26,7 @@ def test_one_thing_is_under_way_while_the_work_goes_on() -> None:
         assert free.wait(20)
         done.append(number)
 
-    with Behind(at_once=False) as behind:
+    with WriteBehind(at_once=False) as behind:
         behind(slowly, 1)
         assert begun.wait(20)
         assert done == [], "it did not wait for it"
@@ -38,13 +38,13 @@ def test_one_thing_is_under_way_while_the_work_goes_on() -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_what_fails_is_raised(at_once: bool) -> None:
-    with pytest.raises(ZeroDivisionError, match="division"), Behind(at_once=at_once) as behind:
+    with pytest.raises(ZeroDivisionError, match="division"), WriteBehind(at_once=at_once) as behind:
         behind(divmod, 1, 0)
 
 
 def test_what_the_work_itself_raises_goes_before() -> None:
     def work() -> None:
-        with Behind(at_once=False) as behind:
+        with WriteBehind(at_once=False) as behind:
             behind(divmod, 1, 0)
             raise KeyError("own")
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from masksift.engine import result_tables as results
 from masksift.engine.region_table import regions_part
 from masksift.engine.result_tables import write_regions
-from masksift.storage.objects import Folder
-from masksift.storage.tables.arrow import table_of
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import found_schema, regions_schema
 
@@ -24,20 +24,35 @@ FINGERPRINT = "0123456789abcdef"
 some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def put(out: Path, blocks: Sequence[Sequence[float]]) -> Folder:
+def put(out: Path, blocks: Sequence[Sequence[float]]) -> ObjectDirectory:
     """What so many blocks keep, of an image each, with so much evidence in each region."""
-    folder = Folder(str(out))
+    folder = ObjectDirectory(str(out))
     for number, evidence in enumerate(blocks):
         rows = [
             {
-                "image_id": f"a/{number}", "source": "a", "index": number, "site": "x", "kind": "omission",
-                "suggested": 0, "suggested_name": "road", "area": 1, "y0": 0, "x0": x, "y1": 1, "x1": x + 1,
-                "centroid_y": 0.0, "centroid_x": float(x), "evidence": value, "mean_predicted_confidence": 0.5,
-                "height": 1, "width": 9, "rle": np.array([x, 1, 8 - x], np.int32),
+                "image_id": f"a/{number}",
+                "source": "a",
+                "index": number,
+                "site": "x",
+                "kind": "omission",
+                "suggested": 0,
+                "suggested_name": "road",
+                "area": 1,
+                "y0": 0,
+                "x0": x,
+                "y1": 1,
+                "x1": x + 1,
+                "centroid_y": 0.0,
+                "centroid_x": float(x),
+                "evidence": value,
+                "mean_predicted_confidence": 0.5,
+                "height": 1,
+                "width": 9,
+                "rle": np.array([x, 1, 8 - x], np.int32),
             }
             for x, value in enumerate(evidence)
-        ]  # fmt: skip
-        write_table(folder, regions_part(FINGERPRINT, number), table_of(rows, found_schema(("site",))), ["road"])
+        ]
+        write_table(folder, regions_part(FINGERPRINT, number), table_from_rows(rows, found_schema(("site",))), ["road"])
     return folder
 
 
@@ -85,8 +100,8 @@ def test_what_cannot_be_among_the_best_is_not_sorted(tmp_path: Path, monkeypatch
         sorted_rows.append(sum(map(len, kept)))
         return original(kept, *words, **more)
 
-    original = results.in_order
-    monkeypatch.setattr(results, "in_order", counted)
+    original = results.sort_tables
+    monkeypatch.setattr(results, "sort_tables", counted)
     write_regions(folder, FINGERPRINT, 3, 2, ["road"], ("site",))
     assert sorted_rows == [3], "two of the first block, and one that is as good as the second of them"
     assert pq.read_table(tmp_path / "regions")["index"].to_pylist() == [0, 0]

@@ -11,33 +11,33 @@ from masksift.core.errors import PlanRefused
 from masksift.engine.planning.plan import Plan
 from masksift.engine.stages import check_workers
 from masksift.run import open_and_plan
-from masksift.runtime.executors import Worker
+from masksift.runtime.executors import WorkerInfo
 from masksift.runtime.executors.serial import SerialExecutor
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from support.run_processes import small
 
 HERE = {"python": "3.11.7", "masksift": "1.0", "dask": "2026.8.0", "zarr": "3.1.6"}
 
 
-class Told(Reporter):
+class Told(ProgressReporter):
     """Remembers what is said."""
 
     def __init__(self) -> None:
         super().__init__("quiet")
         self.lines: list[str] = []
 
-    def say(self, text: str, **facts: object) -> None:
+    def message(self, text: str, **facts: object) -> None:
         self.lines.append(text)
 
 
 class With(SerialExecutor):
     """An executor with the given workers."""
 
-    def __init__(self, *workers: Worker) -> None:
+    def __init__(self, *workers: WorkerInfo) -> None:
         super().__init__()
         self._given = list(workers)
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerInfo]:
         return self._given
 
 
@@ -48,21 +48,23 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return open_and_plan(config)[1]
 
 
-def check(plan: Plan, *workers: Worker) -> list[str]:
+def check(plan: Plan, *workers: WorkerInfo) -> list[str]:
     told = Told()
     assert check_workers(plan, With(*workers), lambda: HERE, told) == list(workers)
     return told.lines
 
 
 def test_equal_workers_pass_in_silence(plan: Plan) -> None:
-    assert check(plan, Worker("a", 4 << 30, HERE), Worker("b", None, HERE), Worker("this process", None)) == []
+    assert (
+        check(plan, WorkerInfo("a", 4 << 30, HERE), WorkerInfo("b", None, HERE), WorkerInfo("this process", None)) == []
+    )
 
 
 def test_a_worker_with_less_memory_than_the_plan_is_refused_with_both_numbers(plan: Plan) -> None:
     with pytest.raises(
         PlanRefused, match=r"the run needs \d+\.\d MiB a worker .*, worker b has 100\.0 MiB; it would be"
     ):
-        check(plan, Worker("a", 4 << 30, HERE), Worker("b", 100 << 20, HERE))
+        check(plan, WorkerInfo("a", 4 << 30, HERE), WorkerInfo("b", 100 << 20, HERE))
 
 
 @pytest.mark.parametrize(
@@ -73,12 +75,12 @@ def test_versions_that_must_agree_are_refused(plan: Plan, name: str, version: st
     with pytest.raises(
         PlanRefused, match=rf"worker b has {name} {version or 'none'} \(here {HERE[name]}\).*same image"
     ):
-        check(plan, Worker("a", None, HERE), Worker("b", None, versions))  # type: ignore[arg-type]
+        check(plan, WorkerInfo("a", None, HERE), WorkerInfo("b", None, versions))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "version"), [("zarr", "3.4.2"), ("python", "3.11.9")])
 def test_other_versions_are_said_and_tolerated(plan: Plan, name: str, version: str) -> None:
-    said = check(plan, Worker("b", None, {**HERE, name: version}))
+    said = check(plan, WorkerInfo("b", None, {**HERE, name: version}))
     assert said == [f"worker b has {name} {version} (here {HERE[name]}): tolerated"]
 
 

@@ -74,50 +74,82 @@ def ignored(data: Data) -> None:
 
 FAULTS = {
     "predictions absent": Fault(
-        "missing_chunk", r"(inner )?chunk .* of \S+/predictions does not exist", (3, 4, 5),
+        "missing_chunk",
+        r"(inner )?chunk .* of \S+/predictions does not exist",
+        (3, 4, 5),
         damage=lambda source: erase(source.predictions, slice(3, 6)),
     ),
     "labels absent": Fault(
-        "missing_chunk", r"(inner )?chunk .* of \S+/labels does not exist", (9, 10, 11),
+        "missing_chunk",
+        r"(inner )?chunk .* of \S+/labels does not exist",
+        (9, 10, 11),
         damage=lambda source: erase(source.labels, slice(9, 12)),
     ),
     "predictions cut short": Fault(
-        "unreadable", r"chunk \S+ of \S+/predictions (does not decode \(.+\)|is cut short: .* bytes .* should be)",
-        (6, 7, 8, 9, 10, 11), damage=lambda source: cut_from(source.predictions, 6),
+        "unreadable",
+        r"chunk \S+ of \S+/predictions (does not decode \(.+\)|is cut short: .* bytes .* should be)",
+        (6, 7, 8, 9, 10, 11),
+        damage=lambda source: cut_from(source.predictions, 6),
     ),
     "labels cut short": Fault(
-        "unreadable", r"chunk \S+ of \S+/labels (does not decode \(.+\)|is cut short: .* bytes where .* should be)",
-        (6, 7, 8, 9, 10, 11), damage=lambda source: cut_from(source.labels, 6),
+        "unreadable",
+        r"chunk \S+ of \S+/labels (does not decode \(.+\)|is cut short: .* bytes where .* should be)",
+        (6, 7, 8, 9, 10, 11),
+        damage=lambda source: cut_from(source.labels, 6),
     ),
-    "NaN": Fault("bad_probabilities", "pixel (y=5, x=6): not all values are finite: [0.5, nan, 0.5, 0]", (4,),
-                 pixel(0.5, np.nan, 0.5, 0)),
-    "infinite": Fault("bad_probabilities", "pixel (y=5, x=6): not all values are finite: [1, 0, 0, inf]", (4,),
-                      pixel(1, 0, 0, np.inf)),
-    "minus infinite": Fault("bad_probabilities", "pixel (y=5, x=6): not all values are finite: [1, 0, 0, -inf]", (4,),
-                            pixel(1, 0, 0, -np.inf)),
-    "above one": Fault("bad_probabilities", "pixel (y=5, x=6): a value lies outside [0, 1]: [1.01, 0, 0, 0]", (4,),
-                       pixel(1.01, 0, 0, 0)),
-    "below zero": Fault("bad_probabilities", "pixel (y=5, x=6): a value lies outside [0, 1]: [-0.25, 0.5, 0.5, 0.25]",
-                        (4,), pixel(-0.25, 0.5, 0.5, 0.25)),
+    "NaN": Fault(
+        "bad_probabilities",
+        "pixel (y=5, x=6): not all values are finite: [0.5, nan, 0.5, 0]",
+        (4,),
+        pixel(0.5, np.nan, 0.5, 0),
+    ),
+    "infinite": Fault(
+        "bad_probabilities", "pixel (y=5, x=6): not all values are finite: [1, 0, 0, inf]", (4,), pixel(1, 0, 0, np.inf)
+    ),
+    "minus infinite": Fault(
+        "bad_probabilities",
+        "pixel (y=5, x=6): not all values are finite: [1, 0, 0, -inf]",
+        (4,),
+        pixel(1, 0, 0, -np.inf),
+    ),
+    "above one": Fault(
+        "bad_probabilities",
+        "pixel (y=5, x=6): a value lies outside [0, 1]: [1.01, 0, 0, 0]",
+        (4,),
+        pixel(1.01, 0, 0, 0),
+    ),
+    "below zero": Fault(
+        "bad_probabilities",
+        "pixel (y=5, x=6): a value lies outside [0, 1]: [-0.25, 0.5, 0.5, 0.25]",
+        (4,),
+        pixel(-0.25, 0.5, 0.5, 0.25),
+    ),
     "sum too small": Fault(
         "bad_probabilities",
-        "pixel (y=5, x=6): the values sum to 0.96875, more than 0.02 away from 1: [0.25, 0.5, 0.21875, 0]", (4,),
+        "pixel (y=5, x=6): the values sum to 0.96875, more than 0.02 away from 1: [0.25, 0.5, 0.21875, 0]",
+        (4,),
         pixel(0.25, 0.5, 0.21875, 0),
     ),
     "sum too large": Fault(
-        "bad_probabilities", "pixel (y=5, x=6): the values sum to 1.5, more than 0.02 away from 1: [0.5, 0.5, 0.5, 0]",
-        (4,), pixel(0.5, 0.5, 0.5, 0),
+        "bad_probabilities",
+        "pixel (y=5, x=6): the values sum to 1.5, more than 0.02 away from 1: [0.5, 0.5, 0.5, 0]",
+        (4,),
+        pixel(0.5, 0.5, 0.5, 0),
     ),
     "zeros that were written": Fault(
-        "bad_probabilities", "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]",
-        (3, 4, 5), zeros,
+        "bad_probabilities",
+        "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]",
+        (3, 4, 5),
+        zeros,
     ),
     "a label beyond the classes": Fault(
-        "bad_labels", "label 4 at (y=2, x=3) is neither a class 0..3 nor an ignore value [255]; 3 such pixels", (1,),
+        "bad_labels",
+        "label 4 at (y=2, x=3) is neither a class 0..3 nor an ignore value [255]; 3 such pixels",
+        (1,),
         labels(1, 4, 17, 1, 254),
     ),
     "every pixel ignored": Fault("all_ignored", "every pixel is ignored", (0, 7), ignored),
-}  # fmt: skip
+}
 
 
 def cut_from(array: Path, first: int) -> None:

@@ -12,7 +12,7 @@ import quick
 import simulated
 from cost import CLASSES, IMAGES, WAYS, Figures, Prices, cost, page
 
-HERE = Path(__file__).parent / "benchmarks"
+HERE = Path(__file__).parents[1] / "benchmarks"
 REPOSITORY = HERE.parents[1]
 
 

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from masksift.config.load import build, resolve
 from masksift.evaluation.simulate.command import SimulateConfig, simulate
 from masksift.run import run
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from support.camvid import CAMVID, EXPECTED, changed
 
 pytestmark = [
@@ -26,10 +26,15 @@ pytestmark = [
 
 def audit(variant: str, out: Path, address: str) -> Path:
     config = resolve(
-        {"sources": [str(CAMVID / "camvid.zarr")], "out": str(out), "arrays": {"labels": f"labels_{variant}"},
-         "executor": {"kind": "dask", "address": address}}, {},
-    )  # fmt: skip
-    assert run(config, Reporter("quiet")).exit_code == 0
+        {
+            "sources": [str(CAMVID / "camvid.zarr")],
+            "out": str(out),
+            "arrays": {"labels": f"labels_{variant}"},
+            "executor": {"kind": "dask", "address": address},
+        },
+        {},
+    )
+    assert run(config, ProgressReporter("quiet")).exit_code == 0
     return out
 
 
@@ -59,9 +64,9 @@ def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
 def test_what_an_annotator_left_out_is_found_by_omission_alone(tmp_path: Path, address: str) -> None:
     told = {"executor": {"kind": "dask", "address": address}, "sources": [str(CAMVID / "camvid.zarr")]}
     lost = {"kind": "drop", "fill": "ignore", "objects": "one", "out": str(tmp_path / "lost")}
-    simulate(build(SimulateConfig, told | lost, {}), Reporter("quiet"))
+    simulate(build(SimulateConfig, told | lost, {}), ProgressReporter("quiet"))
     audited = resolve(told | {"out": str(tmp_path / "out"), "labels_from": str(tmp_path / "lost" / "labels")}, {})
-    assert run(audited, Reporter("quiet")).exit_code == 0
+    assert run(audited, ProgressReporter("quiet")).exit_code == 0
     images, truth = (pq.read_table(tmp_path / name).to_pydict() for name in ("out/images", "lost/truth"))
     wrong = np.isin(images["image_id"], truth["image_id"])
     found = {score: roc_auc_score(wrong, 1 - np.array(images[score])) for score in ("omission", "softmin", "clc")}

@@ -19,9 +19,9 @@ from masksift.core.errors import UsageError
 from masksift.engine import condense_task as tasks
 from masksift.engine import stages
 from masksift.engine.planning import layout, memory
-from masksift.run import _parts, make_job, open_and_plan, run, score_again
-from masksift.runtime.progress import Reporter
-from masksift.scoring.methods import METHODS, OF_ENSEMBLES
+from masksift.run import make_block_tasks, make_run_context, open_and_plan, rescore, run
+from masksift.runtime.progress import ProgressReporter
+from masksift.scoring.methods import ENSEMBLE_METHODS, METHODS
 from reference import ensemble as reference_ensemble
 from support.datasets import Array, dataset
 from support.run_processes import TABLES, tables, write
@@ -46,14 +46,20 @@ def members() -> tuple[list[Array], Array]:
 def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),) * 3) -> Path:
     """The three members, with these chunks, as one source."""
     found, labels = members()
-    url = write(folder / "street.zarr", dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH,
-                                                dtype="uint8", ignored_image=2))  # fmt: skip
+    url = write(
+        folder / "street.zarr",
+        dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2),
+    )
     group = zarr.open_group(url, mode="a")
     for name, member, size in zip(MEMBERS, found, chunks, strict=True):
         array = group.create_array(
-            name, shape=member.shape, dtype=member.dtype, chunks=size, overwrite=True,
+            name,
+            shape=member.shape,
+            dtype=member.dtype,
+            chunks=size,
+            overwrite=True,
             config={"write_empty_chunks": True},
-        )  # fmt: skip
+        )
         array[:] = member
     assert np.array_equal(group["labels"][:], labels)
     return url
@@ -65,7 +71,7 @@ def settings(url: Path, out: Path, **more: Any) -> Any:
 
 
 def run_to(url: Path, out: Path, **more: Any) -> dict[str, pa.Table]:
-    run(settings(url, out, **more), Reporter("quiet"))
+    run(settings(url, out, **more), ProgressReporter("quiet"))
     return tables(out)
 
 
@@ -108,11 +114,13 @@ def test_a_run_says_what_plain_loops_say(out: Path) -> None:
 def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["configuration"]["arrays"]["predictions"] == list(MEMBERS)
-    assert record["configuration"]["methods"] == [*METHODS, *OF_ENSEMBLES]
+    assert record["configuration"]["methods"] == [*METHODS, *ENSEMBLE_METHODS]
     assert [member["predictions"]["dtype"] for member in record["sources"][0]["members"]] == [
-        "uint8", "float32", "float16",
-    ]  # fmt: skip
-    assert run(settings(url, out), Reporter("quiet")).resumed
+        "uint8",
+        "float32",
+        "float16",
+    ]
+    assert run(settings(url, out), ProgressReporter("quiet")).resumed
 
 
 @pytest.mark.parametrize(
@@ -161,17 +169,20 @@ def test_a_notebook_gives_the_same_tables(out: Path) -> None:
 def test_scoring_again_reads_the_votes_and_no_prediction(url: Path, out: Path, tmp_path: Path) -> None:
     shutil.copytree(out, tmp_path / "run")
     config = settings(url, tmp_path / "again", methods=["consensus"], rank_by="consensus")
-    record = score_again(str(out), config, Reporter("quiet")).record
+    record = rescore(str(out), config, ProgressReporter("quiet")).record
     assert tables(tmp_path / "again")["images"]["consensus"].equals(tables(out)["images"]["consensus"])
     assert "condense" not in [stage["name"] for stage in record["stages"]]
 
 
 def test_one_more_day_takes_the_evidence_over_only_for_the_same_members(url: Path, out: Path, tmp_path: Path) -> None:
-    same = run(settings(url, tmp_path / "same", base=str(out)), Reporter("quiet")).record
+    same = run(settings(url, tmp_path / "same", base=str(out)), ProgressReporter("quiet")).record
     assert same["kept_sources"] == 1
     assert_same(tables(tmp_path / "same"), tables(out))
     fewer = {"arrays": {"predictions": list(MEMBERS[:2])}}
-    assert run(settings(url, tmp_path / "fewer", base=str(out), **fewer), Reporter("quiet")).record["kept_sources"] == 0
+    assert (
+        run(settings(url, tmp_path / "fewer", base=str(out), **fewer), ProgressReporter("quiet")).record["kept_sources"]
+        == 0
+    )
 
 
 def test_what_is_lost_or_wrong_in_one_member_is_said_with_its_name(tmp_path: Path) -> None:
@@ -218,7 +229,7 @@ def test_the_plan_knows_the_members(url: Path, tmp_path: Path) -> None:
     (spec,), planned = open_and_plan(settings(url, tmp_path / "out"))
     one = open_and_plan(settings(url, tmp_path / "out", arrays={"predictions": "predictions"}))[1]
     pixels = IMAGES * HEIGHT * WIDTH
-    assert sum(array.bytes for array in spec.stored) == pixels * CLASSES * (1 + 4 + 2)
+    assert sum(array.bytes for array in spec.prediction_arrays) == pixels * CLASSES * (1 + 4 + 2)
     assert planned.objects_to_read - one.objects_to_read >= 2 * IMAGES
     # the two others' predictions; float16 planes in place of uint8 ones, and the votes
     assert planned.bytes_to_read - one.bytes_to_read == pixels * (CLASSES * 6 + 2 + 1)
@@ -237,8 +248,8 @@ def test_a_worker_holds_the_mean_and_two_members_at_a_time_however_many_there_ar
     def peak_and_projection(members: int) -> tuple[int, int]:
         names = {"predictions": [f"m{m}" for m in range(members)], "empty_label_chunks": "fill"}
         config = settings(tmp_path / "large.zarr", tmp_path / f"out-{members}", arrays=names)
-        parts = _parts(config)
-        job = make_job(config, parts)
+        parts = make_block_tasks(config)
+        job = make_run_context(config, parts)
         stages.prepare(job, parts)
         tracemalloc.start()
         try:

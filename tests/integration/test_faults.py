@@ -29,9 +29,9 @@ TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "cla
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become hundredths: a hang is given up soon, and pauses are short."""
     for module in (access, patience):
-        monkeypatch.setattr(module, "SILENCE", 0.5)
-    monkeypatch.setattr(patience, "PAUSE", 0.01)
-    monkeypatch.setattr(patience, "LONGEST", 0.1)
+        monkeypatch.setattr(module, "REQUEST_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "INITIAL_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "MAX_BACKOFF_SECONDS", 0.1)
 
 
 def tables(server: Server, place: str, folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import making
 import numpy as np
 import pyarrow as pa
 import pytest
 
 import masksift
+from support import condensed as making
 from support import datasets as drawn
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"

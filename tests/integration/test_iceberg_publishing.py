@@ -18,8 +18,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from masksift import run as line
 from masksift.engine import stages
-from masksift.storage.credentials import capture
-from masksift.storage.tables.iceberg import RUN_COLUMNS, Lake
+from masksift.storage.credentials import resolve_credentials
+from masksift.storage.tables.iceberg import RUN_COLUMNS, IcebergTables
 from support.iceberg_rest_catalog import rest_catalog
 from support.s3_server import KEY, SECRET, Server
 from support.sources import Source, complaint, contents, erase, masksift, plain, rows, write_source
@@ -39,8 +39,14 @@ def source(tmp_path: Path) -> Source:
 @pytest.fixture
 def lake(tmp_path: Path) -> tuple[str, ...]:
     """The words that name a catalog in a database, and a warehouse on disk."""
-    return ("--table", "iceberg", "--iceberg.catalog", f"sqlite:///{tmp_path}/catalog.db", "--iceberg.warehouse",
-            str(tmp_path / "lake"))  # fmt: skip
+    return (
+        "--table",
+        "iceberg",
+        "--iceberg.catalog",
+        f"sqlite:///{tmp_path}/catalog.db",
+        "--iceberg.warehouse",
+        str(tmp_path / "lake"),
+    )
 
 
 @contextmanager
@@ -96,11 +102,14 @@ def test_the_tables_have_the_rows_of_the_run_and_the_record_says_where(
         assert record["iceberg"] == {
             "catalog": lake[3],
             "tables": [
-                {"table": f"masksift.{name}", "rows": count,
-                 "snapshot": opened.load_table(f"masksift.{name}").metadata.current_snapshot_id}
+                {
+                    "table": f"masksift.{name}",
+                    "rows": count,
+                    "snapshot": opened.load_table(f"masksift.{name}").metadata.current_snapshot_id,
+                }
                 for name, count in (("ranking", 6), ("images", 8))
             ],
-        }  # fmt: skip
+        }
     assert [stage["name"] for stage in record["stages"]][-3:] == ["rank", "report", "publish"]
     assert "tables: masksift.ranking (6 rows), masksift.images (8 rows)" in capsys.readouterr().out
 
@@ -183,9 +192,9 @@ def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
 ) -> None:
     out = tmp_path / "out"
     words = ("run", "--source", source, "--out", out, *lake)
-    real = Lake.publish
+    real = IcebergTables.publish
 
-    def publish(self: Lake, name: str, *rest: Any) -> Any:
+    def publish(self: IcebergTables, name: str, *rest: Any) -> Any:
         if name == "images":
             raise KeyboardInterrupt
         return real(self, name, *rest)
@@ -195,7 +204,7 @@ def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
 
     with monkeypatch.context() as patch:
         if moment == "before the images":
-            patch.setattr(Lake, "publish", publish)
+            patch.setattr(IcebergTables, "publish", publish)
         else:
             patch.setattr(line, "_write", write)
         assert masksift(*words) == 5
@@ -229,9 +238,12 @@ def test_a_catalog_that_cannot_be_reached_is_said_before_anything_is_computed(
 
 
 def test_a_package_that_is_missing_is_said_before_anything_is_computed(
-    source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    source: Source,
+    lake: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
     assert "pip install 'masksift[iceberg]'" in refused(tmp_path / "out", capsys, "--source", source, *lake)
     assert masksift("run", "--source", source, "--out", tmp_path / "out") == 3, "nobody else needs it"
@@ -279,9 +291,13 @@ def test_a_rest_catalog_whose_password_is_in_no_file(
 
 
 def test_a_warehouse_on_s3_is_reached_as_all_else_is_with_keys_in_no_file(
-    source: Source, lake: tuple[str, ...], tmp_path: Path, server: Server, keys: None,
+    source: Source,
+    lake: tuple[str, ...],
+    tmp_path: Path,
+    server: Server,
+    keys: None,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "out"
     words = ("run", "--source", source, "--out", out, *lake[:-1], "s3://lake/tables", *server.flags)
     assert masksift(*words) == 3
@@ -303,11 +319,16 @@ def test_a_warehouse_on_s3_is_reached_as_all_else_is_with_keys_in_no_file(
 
 
 def test_a_server_that_refuses_the_keys_is_said_before_anything_is_computed(
-    source: Source, lake: tuple[str, ...], tmp_path: Path, server: Server, keys: None,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    source: Source,
+    lake: tuple[str, ...],
+    tmp_path: Path,
+    server: Server,
+    keys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
-    capture.cache_clear()
+    resolve_credentials.cache_clear()
     words = (*lake[:-1], "s3://lake/others", *server.flags)
     said = refused(tmp_path / "out", capsys, "--source", source, *words)
     assert "cannot be used" in said

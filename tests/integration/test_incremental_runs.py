@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from masksift.core.errors import UsageError
-from masksift.storage.sources.fingerprint import content
+from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from support.sources import Source, complaint, masksift, plain, rows, write_source
@@ -67,8 +67,9 @@ def test_one_more_day_is_as_if_all_had_been_run_at_once(tmp_path: Path, dtype: s
     assert stage(today, "condense")["blocks"] < stage(at_once, "condense")["blocks"]
     assert stage(today, "condense")["bytes_read"] < stage(at_once, "condense")["bytes_read"] / 2, "the new day alone"
     assert sorted(path.name for path in (today / "evidence" / "dt=2026-11-01.zarr").iterdir()) == [
-        "issue_mask", "zarr.json",
-    ]  # fmt: skip
+        "issue_mask",
+        "zarr.json",
+    ]
 
 
 def test_a_day_that_comes_before_and_one_that_is_gone(tmp_path: Path) -> None:
@@ -114,15 +115,15 @@ def test_what_tells_that_content_changed(tmp_path: Path) -> None:
     source = day(tmp_path, 1)
     spec = open_source(str(source), Overrides(), {})
     arrays = [spec.predictions, spec.labels]
-    before = content(arrays, {})
-    assert content(arrays, {}) == before
+    before = content_hash(arrays, {})
+    assert content_hash(arrays, {}) == before
     file = source.chunk("labels", 1, 0, 0)
     data = bytearray(file.read_bytes())
     file.write_bytes(data)
-    assert content(arrays, {}) != before, "written again: the disk knows no more than when"
-    middle = content(arrays, {})
+    assert content_hash(arrays, {}) != before, "written again: the disk knows no more than when"
+    middle = content_hash(arrays, {})
     file.unlink()
-    assert content(arrays, {}) not in (before, middle)
+    assert content_hash(arrays, {}) not in (before, middle)
 
 
 @pytest.mark.parametrize("flags", [("--tccp.lattice", 2), ("--ignore", "255,3")])

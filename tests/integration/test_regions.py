@@ -120,8 +120,9 @@ def test_the_code_of_a_padded_image_is_of_its_own_size(source: Path, out: Path, 
     data, sizes = planted(), np.full((6, 2), (HEIGHT, WIDTH))
     padded = Data(
         np.pad(data.predictions, ((0, 0), (0, 0), (0, 5), (0, 3)), constant_values=1 / 3),
-        np.pad(data.labels, ((0, 0), (0, 5), (0, 3)), constant_values=1), (255,),
-    )  # fmt: skip
+        np.pad(data.labels, ((0, 0), (0, 5), (0, 3)), constant_values=1),
+        (255,),
+    )
     place = write_source(tmp_path / "a.zarr", padded, chunks=(2, 3, 25, 27)).path
     group = zarr.open_group(place)
     for axis, name in enumerate(("height", "width")):

@@ -13,14 +13,14 @@ import masksift
 from masksift.config.load import resolve
 from masksift.engine.planning import layout
 from masksift.run import run
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from support.datasets import dataset
 from support.run_processes import TABLES, small, tables, write
 
 
 def run_to(source: Path, out: Path, **executor: object) -> dict[str, pa.Table]:
     config = resolve({"sources": [str(source)], "out": str(out), "executor": executor}, {})
-    run(config, Reporter("quiet"))
+    run(config, ProgressReporter("quiet"))
     return tables(out)
 
 
@@ -79,10 +79,13 @@ def test_a_notebook_gives_the_same_tables(source: Path, definition: dict[str, pa
     ids = [str(name) for name in group["image_id"][:]]
     audit = masksift.audit(group["labels"], group["predictions"], ignore=255, image_ids=ids)
     here = {
-        "images": audit.images, "ranking": audit.ranking, "regions": audit.regions,
+        "images": audit.images,
+        "ranking": audit.ranking,
+        "regions": audit.regions,
         "thresholds.parquet": audit.thresholds,
-        "class_pairs.parquet": audit.class_pairs, "class_quality.parquet": audit.class_quality,
-    }  # fmt: skip
+        "class_pairs.parquet": audit.class_pairs,
+        "class_quality.parquet": audit.class_quality,
+    }
     for name in TABLES:
         drop = [column for column in ("source",) if column in here[name].column_names]
         assert here[name].drop_columns(drop).equals(definition[name].drop_columns(drop)), name
@@ -108,7 +111,7 @@ def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
             },
             {},
         )
-        run(config, Reporter("quiet"))
+        run(config, ProgressReporter("quiet"))
         found.append(tables(out))
     assert_same(*found)
     audit = masksift.audit(data.labels, data.predictions, ignore=255, evidence_dtype="float32")

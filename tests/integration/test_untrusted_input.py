@@ -18,15 +18,15 @@ from PIL import EpsImagePlugin, Image
 import masksift as package
 from masksift.config.sections import StorageSection
 from masksift.core.errors import DataError, UsageError
-from masksift.engine.completed_run import open_complete
+from masksift.engine.completed_run import open_completed_run
 from masksift.prepare.ingest.npy import header_of, read_array
 from masksift.prepare.ingest.raster import read_raster
-from masksift.storage.credentials import Endpoint, capture, refuse_password
-from masksift.storage.objects import Folder
+from masksift.storage.credentials import S3Config, refuse_password, resolve_credentials
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
-from masksift.storage.tables.sort import bounded
+from masksift.storage.tables.sort import duckdb_connection
 from masksift.storage.zarr.stores import open_group
 from support.sources import Source, complaint, masksift, plain, refuses, typed, write_source
 
@@ -100,7 +100,7 @@ def test_postscript_that_is_called_a_png_starts_no_interpreter(tmp_path: Path, m
 def test_queries_reach_no_file_and_cannot_be_told_to(tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
-    with bounded() as connection:
+    with duckdb_connection() as connection:
         for query in (f"FROM '{secret}'", f"COPY (SELECT 1) TO '{tmp_path}/new'", "SET enable_external_access = true"):
             with pytest.raises(Exception, match=r"(?i)disabled|cannot (be )?(change|enable)"):
                 connection.sql(query).fetchall()
@@ -126,13 +126,13 @@ def test_evidence_names_no_place_but_its_own(tmp_path: Path) -> None:
         "shape": [n],
         "dtype": "object",
     }
-    told["spec"] |= {"image_id": elsewhere, "extent": [elsewhere, elsewhere], "url": "elsewhere"}
+    told["spec"] |= {"image_id": elsewhere, "size_arrays": [elsewhere, elsewhere], "url": "elsewhere"}
     told["spec"]["labels"]["url"] = told["spec"]["predictions"]["url"] = str(tmp_path / "other.zarr/labels")
     group.attrs["masksift"] = told
     del group["image_id"]
     spec = open_source(str(tmp_path / "a.zarr"), Overrides(), {})
     assert spec.image_id is None
-    assert spec.extent == (None, None)
+    assert spec.size_arrays == (None, None)
     assert spec.members == ()
     assert {spec.labels.url, spec.predictions.url} == {
         str(tmp_path / f"a.zarr/{name}") for name in ("labels", "predictions")
@@ -167,14 +167,14 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(
         said = complaint(capsys)
         assert "has a password in it; it would be stored with the results and printed" in said
         assert "secret" not in said
-    for open_it in (lambda: Folder(place).read("a"), lambda: open_group(place, {})):
+    for open_it in (lambda: ObjectDirectory(place).read("a"), lambda: open_group(place, {})):
         with refuses(UsageError, r"://\*\*\*@host"):
             open_it()
 
 
 def test_nor_does_the_endpoint_have_one() -> None:
     with refuses(UsageError, r"https://\*\*\*@minio:9000 has a password in it"):
-        capture(Endpoint(endpoint_url="https://me:secret@minio:9000"))
+        resolve_credentials(S3Config(endpoint_url="https://me:secret@minio:9000"))
 
 
 @pytest.mark.parametrize("url", ["s3://lake/a:b@c/x.zarr", "a:b@c", "sftp://me@host/x", "https://host:9000/a@b", ""])
@@ -190,8 +190,12 @@ def test_no_name_moves_the_cursor_or_changes_a_colour(tmp_path: Path, capfd: pyt
     data.labels[1] = 77  # quarantined, with a reason
     names = [f"{i}{odd}" for i in range(len(data.labels))]
     for name in ("old", "new"):
-        write_source(tmp_path / f"{name}.zarr", data, ids=names if name == "old" else [*names[:-1], odd],
-                     attributes={"class_names": [f"{k}{odd}" for k in range(4)], "ignore": [255]})  # fmt: skip
+        write_source(
+            tmp_path / f"{name}.zarr",
+            data,
+            ids=names if name == "old" else [*names[:-1], odd],
+            attributes={"class_names": [f"{k}{odd}" for k in range(4)], "ignore": [255]},
+        )
         assert (
             masksift("run", "--source", tmp_path / f"{name}.zarr", "--out", tmp_path / name, "--regions.min_area", "1")
             == 3
@@ -205,4 +209,4 @@ def test_no_name_moves_the_cursor_or_changes_a_colour(tmp_path: Path, capfd: pyt
     assert r"\x1b[2Jgone\x07\u202e" in said
     assert not {"\x1b", "\x07", "\u202e"} & set(said)
     assert names[0] in pq.read_table(tmp_path / "old/images").column("image_id").to_pylist()
-    assert open_complete(str(tmp_path / "old"), StorageSection()).class_names[0] == f"0{odd}"
+    assert open_completed_run(str(tmp_path / "old"), StorageSection()).class_names[0] == f"0{odd}"

@@ -163,10 +163,10 @@ def test_the_ranges_of_the_writers_are_all_images_once(parts: int, images: int, 
 @pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
 def test_writers_at_once_leave_what_one_leaves(tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from masksift.engine.planning import layout
-    from masksift.prepare.writers import base
+    from masksift.prepare.writers import predictions
 
     monkeypatch.setattr(layout, "LEAST_BLOCK", 3000)
-    monkeypatch.setattr(base, "SHARD_BYTES", 3000)
+    monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
     data = plain(images=13)
     url = str(tmp_path / "a.zarr")
 
@@ -189,10 +189,10 @@ def test_a_writer_that_died_is_followed_by_one_that_goes_on(
     tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masksift.engine.planning import layout
-    from masksift.prepare.writers import base
+    from masksift.prepare.writers import predictions
 
     monkeypatch.setattr(layout, "LEAST_BLOCK", 3000)
-    monkeypatch.setattr(base, "SHARD_BYTES", 3000)
+    monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
     data, url = plain(images=13), str(tmp_path / "a.zarr")
     first = kind(url, **facts(data))  # never closed
     first.write(data.predictions[:8], data.labels[:8])

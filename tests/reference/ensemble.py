@@ -53,9 +53,13 @@ def is_bad(member: Array, kind: str) -> bool:
 
 
 def audit(
-    members: Sequence[Array], labels: Array, *, ignore: Sequence[int] = (255,), kind: str = "probabilities",
+    members: Sequence[Array],
+    labels: Array,
+    *,
+    ignore: Sequence[int] = (255,),
+    kind: str = "probabilities",
     **options: Any,
-) -> Ensemble:  # fmt: skip
+) -> Ensemble:
     """Everything about a small data set: members (N, K, H, W) each, labels (N, H, W). Options: `reference.audit`'s."""
     classes, means = members[0].shape[1], []
     for one in zip(*members, strict=True):

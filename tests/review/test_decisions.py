@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from masksift.core.errors import DataError
-from masksift.review.decisions import Verdicts, read_verdicts
+from masksift.review.decisions import ReviewDecisions, load_decisions
 from support.sources import refuses
 
 
@@ -18,25 +18,25 @@ def said(verdict: str, index: int = 0, region: int | None = None, **more: Any) -
     return {"verdict": verdict, "image_id": f"scene-{index}", "source": "a", "index": index, "region": told, **more}
 
 
-def read(folder: Path, *verdicts: dict[str, Any]) -> Verdicts:
+def read(folder: Path, *verdicts: dict[str, Any]) -> ReviewDecisions:
     file = folder / "verdicts.json"
     file.write_text(json.dumps({"format": 1, "run": "f00", "verdicts": list(verdicts), "reviewer": "ü"}))
-    return read_verdicts(str(file), {})
+    return load_decisions(str(file), {})
 
 
 def test_of_several_on_one_thing_the_last_counts(tmp_path: Path) -> None:
     found = read(tmp_path, said("accept"), said("reject"), said("reject", 1, 7), said("accept", 1, 7, note="x"))
     assert found.run == "f00"
     assert found.of_image(("a", 0)) == "reject"
-    assert found.of_region(("a", 1), 7) == "accept"
+    assert found.for_region(("a", 1), 7) == "accept"
     assert found.ids == {("a", 0): "scene-0", ("a", 1): "scene-1"}
 
 
 def test_a_region_has_its_own_verdict_or_that_of_its_image(tmp_path: Path) -> None:
     found = read(tmp_path, said("accept"), said("reject", 0, 3))
-    assert found.of_region(("a", 0), 3) == "reject"
-    assert found.of_region(("a", 0), 4) == "accept"
-    assert found.of_region(("a", 1), 4) is None
+    assert found.for_region(("a", 0), 3) == "reject"
+    assert found.for_region(("a", 0), 4) == "accept"
+    assert found.for_region(("a", 1), 4) is None
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_an_image_is_wrong_where_anything_of_it_is(
 def test_what_is_none_is_refused_with_the_place(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "verdicts.json").write_text(text)
     with refuses(DataError, match=match):
-        read_verdicts(str(tmp_path / "verdicts.json"), {})
+        load_decisions(str(tmp_path / "verdicts.json"), {})
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with refuses(DataError, match="there is no file"):
-        read_verdicts(str(tmp_path / "verdicts.json"), {})
+        load_decisions(str(tmp_path / "verdicts.json"), {})

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from masksift.config.load import resolve
-from masksift.core.task_result import Receipt
+from masksift.core.task_result import TaskResult
 from masksift.run import run
 from masksift.runtime import progress
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from support.sources import erase, write_source
 
 
@@ -34,9 +34,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def receipt(images: int, scored: int | None = None, **facts: Any) -> Receipt:
+def receipt(images: int, scored: int | None = None, **facts: Any) -> TaskResult:
     counts = {"scored": images if scored is None else scored, "missing_chunk": 0 if scored is None else images - scored}
-    return Receipt(0, images, images * 100, counts, bytes_read=3_000_000, bytes_written=1_000_000, **facts)
+    return TaskResult(0, images, images * 100, counts, bytes_read=3_000_000, bytes_written=1_000_000, **facts)
 
 
 def parsed(file: io.StringIO) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def parsed(file: io.StringIO) -> list[dict[str, Any]]:
 
 def test_a_stage_ends_with_one_line(clock: list[float]) -> None:
     file = io.StringIO()
-    with Reporter(file=file).stage("condense", 2000) as stage:
+    with ProgressReporter(file=file).stage("condense", 2000) as stage:
         for _ in range(2):
             clock[0] += 2
             stage.advance(receipt(1000))
@@ -57,7 +57,7 @@ def test_a_stage_ends_with_one_line(clock: list[float]) -> None:
 
 def test_quarantined_images_are_shown_so_far_and_at_the_end(clock: list[float]) -> None:
     file = io.StringIO()
-    with Reporter(file=file).stage("condense", 20) as stage:
+    with ProgressReporter(file=file).stage("condense", 20) as stage:
         clock[0] += 10
         stage.advance(receipt(5, scored=2))
         clock[0] += 10
@@ -69,7 +69,7 @@ def test_quarantined_images_are_shown_so_far_and_at_the_end(clock: list[float]) 
 
 def test_a_line_every_few_seconds_and_no_more(clock: list[float]) -> None:
     file = io.StringIO()
-    with Reporter(file=file).stage("score", 1000) as stage:
+    with ProgressReporter(file=file).stage("score", 1000) as stage:
         for _ in range(1000):
             clock[0] += 0.1
             stage.advance(receipt(1))
@@ -82,7 +82,7 @@ def test_a_line_every_few_seconds_and_no_more(clock: list[float]) -> None:
 
 def test_blocks_that_were_done_before_do_not_count_in_the_rates(clock: list[float]) -> None:
     file = io.StringIO()
-    with Reporter(file=file).stage("condense", 20) as stage:
+    with ProgressReporter(file=file).stage("condense", 20) as stage:
         stage.advance(receipt(10, reused=True))
         clock[0] += 5
         stage.advance(receipt(5))
@@ -95,13 +95,13 @@ def test_blocks_that_were_done_before_do_not_count_in_the_rates(clock: list[floa
 
 def test_a_stage_without_images_has_its_time(clock: list[float]) -> None:
     file = io.StringIO()
-    with Reporter(file=file).stage("thresholds"):
+    with ProgressReporter(file=file).stage("thresholds"):
         clock[0] += 1.23
     assert file.getvalue() == "thresholds 1.2 s\n"
 
 
 def test_a_stage_that_fails_has_no_last_line() -> None:
-    for form in (Reporter(file=(file := io.StringIO())), Reporter(file=Terminal())):
+    for form in (ProgressReporter(file=(file := io.StringIO())), ProgressReporter(file=Terminal())):
         with pytest.raises(RuntimeError, match="disk full"), form.stage("condense", 3):
             raise RuntimeError("disk full")
     assert file.getvalue() == ""
@@ -109,8 +109,8 @@ def test_a_stage_that_fails_has_no_last_line() -> None:
 
 def test_quiet_says_nothing() -> None:
     file = io.StringIO()
-    report = Reporter("quiet", file)
-    report.say("worker w has numpy 1")
+    report = ProgressReporter("quiet", file)
+    report.message("worker w has numpy 1")
     with report.stage("condense", 1) as stage:
         stage.advance(receipt(1))
     assert file.getvalue() == ""
@@ -121,8 +121,8 @@ def test_quiet_says_nothing() -> None:
 
 def test_every_line_for_machines_is_json_with_a_time_and_an_event(clock: list[float]) -> None:
     file = io.StringIO()
-    report = Reporter("json", file)
-    report.say("worker w has numpy 1: tolerated")
+    report = ProgressReporter("json", file)
+    report.message("worker w has numpy 1: tolerated")
     with report.stage("condense", 20) as stage:
         clock[0] += 6
         stage.advance(receipt(5, scored=2))
@@ -133,9 +133,16 @@ def test_every_line_for_machines_is_json_with_a_time_and_an_event(clock: list[fl
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fact["time"]) for fact in told)
     assert told[0]["message"] == "worker w has numpy 1: tolerated"
     assert {k: v for k, v in told[2].items() if k not in ("time", "event")} == {
-        "stage": "condense", "images": 5, "of": 20, "quarantined": 3, "done_before": 0, "images_per_second": 0.8,
-        "megabytes_per_second": 0.7, "seconds": 6.0, "seconds_left": 18.0,
-    }  # fmt: skip
+        "stage": "condense",
+        "images": 5,
+        "of": 20,
+        "quarantined": 3,
+        "done_before": 0,
+        "images_per_second": 0.8,
+        "megabytes_per_second": 0.7,
+        "seconds": 6.0,
+        "seconds_left": 18.0,
+    }
     assert (told[1]["images"], told[1]["seconds_left"]) == (0, None)
     assert (told[3]["images"], told[3]["quarantined"], told[3]["seconds_left"]) == (20, 3, 0.0)
 
@@ -145,7 +152,7 @@ def test_every_line_for_machines_is_json_with_a_time_and_an_event(clock: list[fl
 
 def test_on_a_terminal_there_is_a_bar_that_goes_and_a_line_that_stays(clock: list[float]) -> None:
     file = Terminal()
-    with Reporter(file=file).stage("condense", 20) as stage:
+    with ProgressReporter(file=file).stage("condense", 20) as stage:
         clock[0] += 2
         stage.advance(receipt(5, scored=2))
     assert re.search(r"condense .*5/20", file.getvalue())
@@ -155,7 +162,7 @@ def test_on_a_terminal_there_is_a_bar_that_goes_and_a_line_that_stays(clock: lis
 
 def test_json_and_quiet_are_meant_on_a_terminal_too() -> None:
     file = Terminal()
-    with Reporter("json", file).stage("rank"):
+    with ProgressReporter("json", file).stage("rank"):
         pass
     assert [fact["event"] for fact in parsed(file)] == ["begin", "end"]
 
@@ -168,7 +175,7 @@ def test_a_run_is_told_from_its_first_stage_to_its_last(tmp_path: Path, form: An
     source, file = write_source(tmp_path / "a.zarr"), io.StringIO()
     erase(source.predictions, slice(2, 4))
     config = resolve({"sources": [str(source)], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}, {})
-    run(config, Reporter(form, file))
+    run(config, ProgressReporter(form, file))
     stages = ["condense", "thresholds", "score", "rank", "report"]
     if form == "json":
         told = [fact for fact in parsed(file) if "stage" in fact]
@@ -183,5 +190,5 @@ def test_a_run_is_told_from_its_first_stage_to_its_last(tmp_path: Path, form: An
         assert "the report shows the planes alone" in lines[5]
 
     again = io.StringIO()
-    run(config, Reporter(form, again))
+    run(config, ProgressReporter(form, again))
     assert "is complete already: nothing to do" in again.getvalue()

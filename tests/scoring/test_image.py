@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED
-from masksift.scoring.image import Condensing, LabelCheck, Planes, confident_pixels, cut_counts
-from masksift.scoring.kernels.condense import Recipe
+from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator, confident_pixels, count_low_bits
+from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import make_methods
 from masksift.scoring.score_image import score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.scoring.statistics.thresholds import thresholds_of
+from masksift.scoring.statistics.thresholds import compute_thresholds
 from support import datasets as drawn
 from support.condensed import BY_HAND, Condensed, SecondLook, a_few, condense, images_of, recipe_of, thresholds
 
@@ -29,8 +29,8 @@ PLANES = ("self_confidence", "predicted_class", "predicted_confidence")
 
 
 def test_good_labels_have_no_verdict() -> None:
-    check = LabelCheck(3, (255,))
-    plane = check.plane(np.array([[0, 2], [255, 1]], np.int32))
+    check = LabelValidator(3, (255,))
+    plane = check.to_class_indices(np.array([[0, 2], [255, 1]], np.int32))
     assert (plane.dtype, plane.tolist()) == (np.uint8, [[0, 2], [255, 1]])
     assert check.verdict is None
 
@@ -44,8 +44,8 @@ def test_good_labels_have_no_verdict() -> None:
     ],
 )
 def test_a_bad_label_is_said_with_its_value_place_and_number(ignore: tuple[int, ...], said: str) -> None:
-    check = LabelCheck(3, ignore)
-    check.plane(np.array([[0, 1, 2], [2, 7, 1], [-9, 0, 0]]))
+    check = LabelValidator(3, ignore)
+    check.to_class_indices(np.array([[0, 1, 2], [2, 7, 1], [-9, 0, 0]]))
     assert check.verdict is not None
     assert check.verdict.status == BAD_LABELS
     gap = "" if said.startswith(",") else " "
@@ -53,8 +53,8 @@ def test_a_bad_label_is_said_with_its_value_place_and_number(ignore: tuple[int, 
 
 
 def test_one_bad_label_is_one_pixel() -> None:
-    check = LabelCheck(3, (255,))
-    check.plane(np.array([[0, 3]]))
+    check = LabelValidator(3, (255,))
+    check.to_class_indices(np.array([[0, 3]]))
     assert check.verdict is not None
     assert str(check.verdict.reason).endswith("; 1 such pixel")
 
@@ -65,10 +65,10 @@ def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], dat
     labels = np.zeros((6, 6), np.int16)
     for place in data.draw(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5)):
         labels[place] = data.draw(st.sampled_from([9, -1, 300]))
-    whole, parts = LabelCheck(2, (255,)), LabelCheck(2, (255,))
-    whole.plane(labels)
+    whole, parts = LabelValidator(2, (255,)), LabelValidator(2, (255,))
+    whole.to_class_indices(labels)
     for y, x in order:
-        parts.plane(labels[y : y + 3, x : x + 2], y, x)
+        parts.to_class_indices(labels[y : y + 3, x : x + 2], y, x)
     assert whole.verdict is not None
     assert parts.verdict == whole.verdict
 
@@ -76,19 +76,19 @@ def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], dat
 # ---------------------------------------------------------------------------------------- verdicts and planes
 
 
-def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, drawn.Array, Recipe]:
+def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, drawn.Array, CondenseConfig]:
     """Predictions (K, 9, 10), class plane (9, 10) and their recipe."""
     data = drawn.dataset(1, images=1, classes=classes, height=9, width=10, dtype=dtype)
     return data.predictions[0], data.labels[0], recipe_of(classes, dtype)
 
 
-def outcome(p: drawn.Array, labels: drawn.Array, recipe: Recipe) -> Condensed:
+def outcome(p: drawn.Array, labels: drawn.Array, recipe: CondenseConfig) -> Condensed:
     """One image in slabs of 4 x 5, the last first."""
-    planes = Planes.empty(*labels.shape, recipe)
-    condensing = Condensing(labels, planes, recipe)
+    planes = EvidencePlanes.empty(*labels.shape, recipe)
+    condensing = ImageCondenser(labels, planes, recipe)
     for y in (8, 4, 0):
         for x in (5, 0):
-            condensing.slab(p[:, y : y + 4, x : x + 5], y, x)
+            condensing.add_window(p[:, y : y + 4, x : x + 5], y, x)
     return Condensed(labels, planes, *condensing.finish())
 
 
@@ -148,7 +148,7 @@ def test_of_many_values_eight_are_shown() -> None:
     [("uint8", 3, ("u1", "u1", "u1")), ("float32", 255, ("u2", "u2", "u2")), ("uint8", 255, ("u1", "u2", "u1"))],
 )
 def test_empty_planes(dtype: str, classes: int, kinds: tuple[str, ...]) -> None:
-    planes = Planes.empty(2, 3, recipe_of(classes, dtype))
+    planes = EvidencePlanes.empty(2, 3, recipe_of(classes, dtype))
     for name, kind in zip(PLANES, kinds, strict=True):
         plane = getattr(planes, name)
         assert (plane.shape, plane.dtype, plane.any()) == ((2, 3), np.dtype(kind), False)
@@ -182,12 +182,12 @@ def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, quest
     images = condense(data, recipe)
     statistics, wanted = thresholds(images, recipe)
     asked = Asked(images, 4)
-    found = thresholds_of(statistics, "balanced", asked)
+    found = compute_thresholds(statistics, "balanced", asked)
     assert (found.cut, found.estimated_issues) == (wanted.cut, wanted.estimated_issues)
     assert found.estimated_issues > 0
     assert asked.questions == questions
     nothing = Asked([], 4)
-    assert thresholds_of(ClassStatistics.zero(recipe), "balanced", nothing).cut is None
+    assert compute_thresholds(ClassStatistics.zero(recipe), "balanced", nothing).cut is None
     assert "cut" not in nothing.questions, "no issue, no cut"
 
 
@@ -202,7 +202,7 @@ def test_second_looks_count_what_numpy_counts(data: drawn.Data) -> None:
         if one.statistics:
             assert confident_pixels(one.labels, one.planes, limits) == look.confident({recipe.evidence: limits})
             for key in np.unique(one.planes.self_confidence >> 16).tolist():
-                found = cut_counts(one.labels, one.planes.self_confidence, classes, key)
+                found = count_low_bits(one.labels, one.planes.self_confidence, classes, key)
                 np.testing.assert_array_equal(found, look.cut(key))
 
 

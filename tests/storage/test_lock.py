@@ -14,9 +14,9 @@ import pytest
 
 from masksift.core.errors import UsageError
 from masksift.storage import lock as lease
-from masksift.storage.lock import Lease
+from masksift.storage.lock import RunLock
 from masksift.storage.manifest import RUNNING
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from support.sources import refuses
 
 
@@ -27,8 +27,8 @@ def said() -> list[str]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT", 0.05)
-    monkeypatch.setattr(lease, "PATIENCE", 0.5)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", 0.5)
     monkeypatch.setattr(lease, "SETTLED", 0.05)
 
 
@@ -41,7 +41,7 @@ def left_by(folder: Path, **facts: object) -> Path:
 
 
 def test_it_is_there_while_the_run_works_and_gone_afterwards(tmp_path: Path, said: list[str]) -> None:
-    with Lease(Folder(str(tmp_path)), said.append):
+    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
         sign = json.loads((tmp_path / RUNNING).read_text())
         assert sign["process"] == os.getpid()
     assert not (tmp_path / RUNNING).exists()
@@ -49,7 +49,7 @@ def test_it_is_there_while_the_run_works_and_gone_afterwards(tmp_path: Path, sai
 
 
 def test_it_is_renewed(tmp_path: Path, hurried: None, said: list[str]) -> None:
-    with Lease(Folder(str(tmp_path)), said.append):
+    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
         until = time.monotonic() + 20
         while json.loads((tmp_path / RUNNING).read_text())["renewed"] < 2:
             assert time.monotonic() < until
@@ -57,12 +57,12 @@ def test_it_is_renewed(tmp_path: Path, hurried: None, said: list[str]) -> None:
 
 
 def test_a_second_run_is_refused_and_the_first_one_is_unharmed(tmp_path: Path, said: list[str]) -> None:
-    folder = Folder(str(tmp_path))
-    with Lease(folder, said.append):
+    folder = ObjectDirectory(str(tmp_path))
+    with RunLock(folder, said.append):
         before = (tmp_path / RUNNING).read_bytes()
         with (
             refuses(UsageError, rf"{tmp_path} is in use by another run \(process {os.getpid()} on "),
-            Lease(folder, said.append),
+            RunLock(folder, said.append),
         ):
             pass
         assert (tmp_path / RUNNING).read_bytes() == before
@@ -70,12 +70,13 @@ def test_a_second_run_is_refused_and_the_first_one_is_unharmed(tmp_path: Path, s
 
 def test_what_a_dead_process_of_this_machine_left_is_taken_over_at_once(tmp_path: Path, said: list[str]) -> None:
     script = (
-        "import os, sys; from masksift.storage.lock import Lease; from masksift.storage.objects import Folder\n"
+        "import os, sys; from masksift.storage.lock import RunLock as Lease\n"
+        "from masksift.storage.objects import ObjectDirectory as Folder\n"
         "with Lease(Folder(sys.argv[1]), print): os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
     assert (tmp_path / RUNNING).exists()
-    with Lease(Folder(str(tmp_path)), said.append):
+    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
         assert json.loads((tmp_path / RUNNING).read_text())["process"] == os.getpid()
     assert said == []
 
@@ -84,13 +85,13 @@ def test_a_process_number_that_was_given_again_is_another_process(tmp_path: Path
     import socket
 
     left_by(tmp_path, host=socket.gethostname(), process=os.getpid(), born=1)
-    with Lease(Folder(str(tmp_path)), said.append):
+    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
         pass
 
 
 def test_a_run_of_another_machine_that_is_not_renewed_is_dead(tmp_path: Path, hurried: None, said: list[str]) -> None:
     left_by(tmp_path)
-    with Lease(Folder(str(tmp_path)), said.append):
+    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
         pass
     assert said == [f"{tmp_path} is marked as in use by process 7 on elsewhere; watching for 0 s whether it lives"]
 
@@ -111,7 +112,7 @@ def test_a_run_of_another_machine_that_is_renewed_lives(tmp_path: Path, hurried:
     try:
         with (
             refuses(UsageError, r"is in use by another run \(process 7 on elsewhere\)"),
-            Lease(Folder(str(tmp_path)), said.append),
+            RunLock(ObjectDirectory(str(tmp_path)), said.append),
         ):
             pass
     finally:
@@ -122,7 +123,7 @@ def test_a_run_of_another_machine_that_is_renewed_lives(tmp_path: Path, hurried:
 
 def test_half_a_sign_is_one_that_is_not_renewed(tmp_path: Path, hurried: None, said: list[str]) -> None:
     left_by(tmp_path).write_text('{"tok')
-    with Lease(Folder(str(tmp_path)), said.append):
+    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
         pass
     assert "process unknown on an unknown machine" in said[0]
 
@@ -133,7 +134,7 @@ def test_of_several_that_take_over_at_once_one_goes_on(tmp_path: Path, said: lis
 
     def attempt() -> None:
         try:
-            with Lease(Folder(str(tmp_path)), said.append):
+            with RunLock(ObjectDirectory(str(tmp_path)), said.append):
                 begun.append("went on")
                 time.sleep(2)
         except UsageError:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masksift.core.errors import UsageError
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import join, local_path
 from support.sources import refuses
 
@@ -22,9 +22,9 @@ names = st.from_regex(r"[a-z0-9_=-]{1,8}(/[a-z0-9_=-]{1,8}){0,2}\.bin", fullmatc
 
 
 @pytest.fixture(params=["local", "memory"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectDirectory:
     """A folder that does not exist yet, on disk and in a store that fsspec alone knows."""
-    return Folder(str(tmp_path / "out") if request.param == "local" else f"memory://{uuid.uuid4().hex}/out")
+    return ObjectDirectory(str(tmp_path / "out") if request.param == "local" else f"memory://{uuid.uuid4().hex}/out")
 
 
 # ---------------------------------------------------------------------------------------------------- URLs
@@ -56,7 +56,7 @@ def test_joining_puts_one_slash_between(url: str) -> None:
 @pytest.mark.parametrize("url", ["nosuch://bucket/x", "htp://x"])
 def test_a_url_that_no_store_understands_is_refused(url: str) -> None:
     with refuses(UsageError, f"{url} cannot be opened .*Protocol not known"):
-        Folder(url).read("a")
+        ObjectDirectory(url).read("a")
 
 
 # ------------------------------------------------------------------------------------------- reading and writing
@@ -66,7 +66,7 @@ def test_a_url_that_no_store_understands_is_refused(url: str) -> None:
 @settings(max_examples=25, deadline=None)
 def test_what_was_written_last_is_read(written: dict[str, bytes], again: bytes) -> None:
     with TemporaryDirectory() as path:
-        for folder in (Folder(path), Folder(f"memory://{uuid.uuid4().hex}")):
+        for folder in (ObjectDirectory(path), ObjectDirectory(f"memory://{uuid.uuid4().hex}")):
             for name, data in written.items():
                 folder.write(name, data)
             assert {name: folder.read(name) for name in written} == written
@@ -75,7 +75,7 @@ def test_what_was_written_last_is_read(written: dict[str, bytes], again: bytes) 
                 assert folder.read(name) == again
 
 
-def test_an_object_that_is_not_there_reads_as_none(folder: Folder) -> None:
+def test_an_object_that_is_not_there_reads_as_none(folder: ObjectDirectory) -> None:
     assert folder.read("run.json") is None
     folder.write("a", b"1")
     assert folder.read("b") is None
@@ -83,18 +83,18 @@ def test_an_object_that_is_not_there_reads_as_none(folder: Folder) -> None:
 
 def test_nothing_lies_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert Folder(str(tmp_path / "file")).read("run.json") is None
-    assert Folder(str(tmp_path / "file")).names() == []
+    assert ObjectDirectory(str(tmp_path / "file")).read("run.json") is None
+    assert ObjectDirectory(str(tmp_path / "file")).names() == []
 
 
-def test_removing_twice_is_removing_once(folder: Folder) -> None:
+def test_removing_twice_is_removing_once(folder: ObjectDirectory) -> None:
     folder.write("a/b", b"1")
     folder.remove("a/b")
     folder.remove("a/b")
     assert folder.read("a/b") is None
 
 
-def test_names_are_those_directly_below_in_order(folder: Folder) -> None:
+def test_names_are_those_directly_below_in_order(folder: ObjectDirectory) -> None:
     for name in ("b", "a/2", "a/1", "a/deep/3"):
         folder.write(name, b"")
     assert folder.names() == ["a", "b"]
@@ -102,19 +102,19 @@ def test_names_are_those_directly_below_in_order(folder: Folder) -> None:
     assert folder.names("nothing") == []
 
 
-def test_names_are_fresh_after_another_process_wrote(folder: Folder) -> None:
+def test_names_are_fresh_after_another_process_wrote(folder: ObjectDirectory) -> None:
     folder.write("a/1", b"")
     assert folder.names("a") == ["1"]
-    Folder(folder.url).write("a/2", b"")
+    ObjectDirectory(folder.url).write("a/2", b"")
     assert folder.names("a") == ["1", "2"]
 
 
 def test_a_folder_travels_without_its_connection_and_shows_no_credentials() -> None:
-    folder = Folder("memory://travels", {"skip_instance_cache": True})
+    folder = ObjectDirectory("memory://travels", {"skip_instance_cache": True})
     folder.write("a", b"1")
     assert pickle.loads(pickle.dumps(folder)) == folder
     assert pickle.loads(pickle.dumps(folder)).read("a") == b"1"
-    assert repr(Folder("s3://bucket/x", {"secret": "hush"})) == "Folder(url='s3://bucket/x')"
+    assert repr(ObjectDirectory("s3://bucket/x", {"secret": "hush"})) == "ObjectDirectory(url='s3://bucket/x')"
 
 
 # ----------------------------------------------------------------------------------------------- atomic writes
@@ -124,7 +124,7 @@ def test_a_folder_travels_without_its_connection_and_shows_no_credentials() -> N
 def test_a_write_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    folder = Folder(str(tmp_path))
+    folder = ObjectDirectory(str(tmp_path))
     folder.write("a", b"old")
 
     def fail(source: str, target: str) -> None:
@@ -139,7 +139,7 @@ def test_a_write_that_fails_leaves_nothing(
     assert folder.read("a") == b"old"
 
 
-def test_a_file_is_put_as_a_whole_and_stays_where_it_was(folder: Folder, tmp_path: Path) -> None:
+def test_a_file_is_put_as_a_whole_and_stays_where_it_was(folder: ObjectDirectory, tmp_path: Path) -> None:
     file = tmp_path / "made"
     for data in (b"first", b"", b"last" * 1000):
         file.write_bytes(data)
@@ -150,7 +150,7 @@ def test_a_file_is_put_as_a_whole_and_stays_where_it_was(folder: Folder, tmp_pat
 
 
 def test_a_file_that_is_not_put_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, file = Folder(str(tmp_path / "out")), tmp_path / "made"
+    folder, file = ObjectDirectory(str(tmp_path / "out")), tmp_path / "made"
     file.write_bytes(b"old")
     folder.put("a", str(file))
     file.write_bytes(b"new")
@@ -168,7 +168,7 @@ def test_a_file_that_is_not_put_leaves_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_reader_never_sees_half_an_object(tmp_path: Path) -> None:
-    folder, size, seen = Folder(str(tmp_path)), 1 << 18, set[bytes]()
+    folder, size, seen = ObjectDirectory(str(tmp_path)), 1 << 18, set[bytes]()
     folder.write("a", b"0" * size)
     ended = threading.Event()
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from masksift.core.errors import cause_of
 from masksift.storage import retry as patience
-from masksift.storage.retry import ATTEMPTS, Patience, Unanswered
+from masksift.storage.retry import MAX_ATTEMPTS, RetryPolicy, StoreUnavailable
 from support.sources import refuses
 
 
@@ -48,26 +48,29 @@ class Store:
         return self.call()
 
 
-def waited(patience: Patience, request: Callable[[], Awaitable[str]]) -> str:
+def waited(patience: RetryPolicy, request: Callable[[], Awaitable[str]]) -> str:
     async def run() -> str:
-        return await patience.awaited(request, "s3://lake/x", asyncio.Semaphore(2))
+        return await patience.call_async(request, "s3://lake/x", asyncio.Semaphore(2))
 
     return asyncio.run(run())
 
 
-BOTH: dict[str, Callable[[Patience, Store], str]] = {
+BOTH: dict[str, Callable[[RetryPolicy, Store], str]] = {
     "awaited": lambda patience, store: waited(patience, store.ask),
-    "called": lambda patience, store: patience.called(store.call, "s3://lake/x"),
+    "called": lambda patience, store: patience.call(store.call, "s3://lake/x"),
 }
 PASSING: list[Exception] = [
-    OSError(16, "SlowDown"), ConnectionResetError(), TimeoutError(), obstore.exceptions.GenericError("503"),
-]  # fmt: skip
+    OSError(16, "SlowDown"),
+    ConnectionResetError(),
+    TimeoutError(),
+    obstore.exceptions.GenericError("503"),
+]
 
 
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("error", PASSING, ids=repr)
 def test_what_passes_is_waited_for(way: str, error: Exception, pauses: list[float]) -> None:
-    patience, store = Patience(), Store(error, 3)
+    patience, store = RetryPolicy(), Store(error, 3)
     assert BOTH[way](patience, store) == "answer"
     assert (store.asked, patience.repeated) == (4, 3)
     assert len(pauses) == 3
@@ -75,10 +78,12 @@ def test_what_passes_is_waited_for(way: str, error: Exception, pauses: list[floa
 
 @pytest.mark.parametrize("way", BOTH)
 def test_what_does_not_pass_is_given_up_and_said(way: str) -> None:
-    patience, store = Patience(), Store(OSError("SlowDown"), 1000)
-    with refuses(Unanswered, r"^the store did not answer s3://lake/x in 12 attempts over 0 s \(OSError: SlowDown\); "):
+    patience, store = RetryPolicy(), Store(OSError("SlowDown"), 1000)
+    with refuses(
+        StoreUnavailable, r"^the store did not answer s3://lake/x in 12 attempts over 0 s \(OSError: SlowDown\); "
+    ):
         BOTH[way](patience, store)
-    assert (store.asked, patience.repeated) == (ATTEMPTS, ATTEMPTS - 1)
+    assert (store.asked, patience.repeated) == (MAX_ATTEMPTS, MAX_ATTEMPTS - 1)
 
 
 @pytest.mark.parametrize("way", BOTH)
@@ -88,7 +93,7 @@ def test_what_does_not_pass_is_given_up_and_said(way: str) -> None:
 def test_answers_and_faults_of_our_own_pass_through_at_once(way: str, error: Exception) -> None:
     store = Store(error, 1000)
     with pytest.raises(type(error), match=r"x|ours"):
-        BOTH[way](Patience(), store)
+        BOTH[way](RetryPolicy(), store)
     assert store.asked == 1
 
 
@@ -96,8 +101,8 @@ def test_answers_and_faults_of_our_own_pass_through_at_once(way: str, error: Exc
 def test_a_refusal_is_said_without_what_the_server_quotes(way: str) -> None:
     said = "Access denied {body: <AWSAccessKeyId>AKIA-SECRET</AWSAccessKeyId>}"
     store = Store(obstore.exceptions.PermissionDeniedError(said), 1000)
-    with refuses(Unanswered, r"^the store refuses s3://lake/x \(PermissionDeniedError: Access denied\); "):
-        BOTH[way](Patience(), store)
+    with refuses(StoreUnavailable, r"^the store refuses s3://lake/x \(PermissionDeniedError: Access denied\); "):
+        BOTH[way](RetryPolicy(), store)
     assert store.asked == 1
 
 
@@ -115,17 +120,17 @@ def test_silence_is_given_up_and_the_next_time_waited_for_twice_as_long(monkeypa
         return "answer"
 
     monkeypatch.setattr(patience.asyncio, "wait_for", wait_for)
-    assert waited(Patience(), request) == "answer"
+    assert waited(RetryPolicy(), request) == "answer"
     assert limits == [20, 40, 80, 160]
 
 
 def test_pauses_grow_are_bounded_and_are_drawn(pauses: list[float]) -> None:
     for _ in range(50):
-        with pytest.raises(Unanswered, match="did not answer"):
-            Patience().called(Store(OSError(), 1000).call, "x")
-    by_attempt = list(zip(*[iter(pauses)] * (ATTEMPTS - 1), strict=True))
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            RetryPolicy().call(Store(OSError(), 1000).call, "x")
+    by_attempt = list(zip(*[iter(pauses)] * (MAX_ATTEMPTS - 1), strict=True))
     for number, drawn in enumerate(zip(*by_attempt, strict=True)):
-        most = min(patience.LONGEST, patience.PAUSE * 2**number)
+        most = min(patience.MAX_BACKOFF_SECONDS, patience.INITIAL_BACKOFF_SECONDS * 2**number)
         assert most / 2 <= min(drawn) < max(drawn) <= most
         assert max(drawn) > 3 / 4 * most, "fifty draws, all of them in the lower half: once in 10^15 runs"
 
@@ -143,7 +148,7 @@ def test_no_more_requests_are_under_way_than_there_are_slots() -> None:
 
     async def run() -> None:
         slots = asyncio.Semaphore(2)
-        await asyncio.gather(*(Patience().awaited(request, "x", slots) for _ in range(10)))
+        await asyncio.gather(*(RetryPolicy().call_async(request, "x", slots) for _ in range(10)))
 
     asyncio.run(run())
     assert most == 2

@@ -17,9 +17,14 @@ __all__ = ["BROWSER", "Watched", "chromium", "served", "watched", "without"]
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 def without() -> str:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from masksift.core.status import Verdict
-from masksift.scoring.image import Condensing, Planes
-from masksift.scoring.kernels.condense import Recipe, class_plane
+from masksift.core.status import ImageStatus
+from masksift.scoring.image import EvidencePlanes, ImageCondenser
+from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import Image, Method, Rule
+from masksift.scoring.methods import FlaggingRule, Method, ScoringInput
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.scoring.statistics.thresholds import Thresholds, thresholds_of
+from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from reference import audit as reference
 from support.datasets import Array, Data
 
@@ -45,7 +45,7 @@ def recipe_of(
     evidence: str = "auto",
     sum_tolerance: float | None = None,
     lattice: int = 4,
-) -> Recipe:
+) -> CondenseConfig:
     """The recipe of such predictions, every default as methods.md has it."""
     name = np.dtype(dtype).name
     step = (scale or 1 / np.iinfo(name).max) if name.startswith("uint") else 1.0
@@ -54,7 +54,9 @@ def recipe_of(
         kept = name
     encoding = Encoding(kept, step if kept.startswith("uint") else 1.0)
     allowed = 0.02 + (classes * step / 2 if name.startswith("uint") else 0.0)
-    return Recipe(classes, name, step, kind, encoding, allowed if sum_tolerance is None else sum_tolerance, lattice)
+    return CondenseConfig(
+        classes, name, step, kind, encoding, allowed if sum_tolerance is None else sum_tolerance, lattice
+    )
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,20 @@ class Condensed:
     """One image after the first pass: its class plane, evidence, verdict and statistics."""
 
     labels: Array
-    planes: Planes
-    verdict: Verdict
+    planes: EvidencePlanes
+    verdict: ImageStatus
     statistics: ClassStatistics | None
 
 
-def condense(data: Data, recipe: Recipe) -> list[Condensed]:
+def condense(data: Data, recipe: CondenseConfig) -> list[Condensed]:
     """Every image of a data set with good labels, in one slab each."""
     answer = []
     for predictions, given in zip(data.predictions, data.labels, strict=True):
         labels, bad = class_plane(given, recipe.classes, data.ignore)
         assert bad is None
-        planes = Planes.empty(*given.shape, recipe)
-        condensing = Condensing(labels, planes, recipe)
-        condensing.slab(predictions)
+        planes = EvidencePlanes.empty(*given.shape, recipe)
+        condensing = ImageCondenser(labels, planes, recipe)
+        condensing.add_window(predictions)
         answer.append(Condensed(labels, planes, *condensing.finish()))
     return answer
 
@@ -105,24 +107,29 @@ class SecondLook:
 
 
 def thresholds(
-    images: Sequence[Condensed], recipe: Recipe, tau: str | float = "balanced"
+    images: Sequence[Condensed], recipe: CondenseConfig, tau: str | float = "balanced"
 ) -> tuple[ClassStatistics, Thresholds]:
     """The statistics of all images, and the thresholds that come of them."""
     total = ClassStatistics.zero(recipe)
     for one in images:
         total = total if one.statistics is None else total.merge(one.statistics)
-    return total, thresholds_of(total, tau, SecondLook(images, recipe.classes))
+    return total, compute_thresholds(total, tau, SecondLook(images, recipe.classes))
 
 
 def images_of(
-    data: Data, *, tau: str | float = "balanced", rule: Rule = "rank", recipe: Recipe | None = None, **options: Any
-) -> list[Image | None]:
+    data: Data,
+    *,
+    tau: str | float = "balanced",
+    rule: FlaggingRule = "rank",
+    recipe: CondenseConfig | None = None,
+    **options: Any,
+) -> list[ScoringInput | None]:
     """What the scores of a data set see; None for an image that has none. `options` are those of `recipe_of`."""
     recipe = recipe or recipe_of(data.predictions.shape[1], data.predictions.dtype, **options)
     images = condense(data, recipe)
     limits = thresholds(images, recipe, tau)[1].limits(recipe.evidence)
     return [
-        Image(
+        ScoringInput(
             one.labels,
             one.planes.predicted_class,
             one.planes.self_confidence,
@@ -166,7 +173,7 @@ def same_as_the_reference(
     *,
     evidence: str = "auto",
     tau: str | float = "balanced",
-    rule: Rule = "rank",
+    rule: FlaggingRule = "rank",
     lattice: int = 4,
     **options: Any,
 ) -> None:

@@ -22,8 +22,14 @@ __all__ = ["Processes", "Sample", "dask_processes", "json_lines"]
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 """Name and labels."""
-ENDINGS = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"], "unknown": [""],
-           "summary": ["", "_count", "_sum"], "info": ["_info"]}  # fmt: skip
+ENDINGS = {
+    "counter": ["_total"],
+    "gauge": [""],
+    "histogram": ["_bucket", "_count", "_sum"],
+    "unknown": [""],
+    "summary": ["", "_count", "_sum"],
+    "info": ["_info"],
+}
 """What the samples of a metric of each type end in."""
 
 
@@ -47,8 +53,10 @@ class Processes:
         """Of every sample that scheduler and workers serve, or will as soon as there is something to count."""
         return {
             f"{family.name}{ending}"
-            for url in (self.scheduler, *self.workers) for family in families(url) for ending in ENDINGS[family.type]
-        }  # fmt: skip
+            for url in (self.scheduler, *self.workers)
+            for family in families(url)
+            for ending in ENDINGS[family.type]
+        }
 
     def log(self, name: str) -> str:
         """What the processes whose name begins so have written."""
@@ -77,18 +85,31 @@ def dask_processes(
     found = {**os.environ, "DASK_CONFIG": str(folder / "dask"), **(more or {})}
     known, dask = folder / "scheduler.json", [sys.executable, "-m", "dask"]
     words = {"scheduler": ["scheduler", "--port", "0", "--scheduler-file", str(known)]} | {
-        f"worker-{n}": ["worker", "--scheduler-file", str(known), "--nthreads", "1", "--memory-limit", "2GiB",
-                        "--local-directory", str(folder)]
+        f"worker-{n}": [
+            "worker",
+            "--scheduler-file",
+            str(known),
+            "--nthreads",
+            "1",
+            "--memory-limit",
+            "2GiB",
+            "--local-directory",
+            str(folder),
+        ]
         for n in range(workers)
-    }  # fmt: skip
+    }
     made, started = Processes(folder), []
     try:
         for name, some in words.items():
             with open(folder / f"{name}.log", "wb") as log:
-                started.append(subprocess.Popen(
-                    [*dask, *some, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"], stdout=log, stderr=log,
-                    env=found,
-                ))  # fmt: skip
+                started.append(
+                    subprocess.Popen(
+                        [*dask, *some, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"],
+                        stdout=log,
+                        stderr=log,
+                        env=found,
+                    )
+                )
         _wait(made, known, workers, started)
         yield made
     finally:

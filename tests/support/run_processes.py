@@ -25,14 +25,19 @@ def write(path: Path, data: Data, *, chunk: int = 1) -> Path:
     n, _, height, width = data.predictions.shape
     group = zarr.create_group(str(path), attributes={"ignore": list(data.ignore)})
     predictions = group.create_array(
-        "predictions", shape=data.predictions.shape, dtype=data.predictions.dtype,
+        "predictions",
+        shape=data.predictions.shape,
+        dtype=data.predictions.dtype,
         chunks=(chunk, data.predictions.shape[1], height, width),
-    )  # fmt: skip
+    )
     predictions[:] = data.predictions
     labels = group.create_array(
-        "labels", shape=data.labels.shape, dtype=data.labels.dtype, chunks=(chunk, height, width),
+        "labels",
+        shape=data.labels.shape,
+        dtype=data.labels.dtype,
+        chunks=(chunk, height, width),
         config={"write_empty_chunks": True},
-    )  # fmt: skip
+    )
     labels[:] = data.labels
     ids = group.create_array("image_id", shape=(n,), dtype="str", chunks=(n,))
     ids[:] = np.array([f"scene-{i:04d}" for i in range(n)])

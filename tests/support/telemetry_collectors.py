@@ -106,8 +106,11 @@ class Told:
 
     def grown(self, name: str) -> dict[Sample, float]:
         """All samples of that name that have grown, and by how much."""
-        return {key: self.after[key] - self.before[key] for key in self.after if key[0] == name and
-                self.after[key] != self.before[key]}  # fmt: skip
+        return {
+            key: self.after[key] - self.before[key]
+            for key in self.after
+            if key[0] == name and self.after[key] != self.before[key]
+        }
 
 
 def run_on(cluster: Processes, source: Path | str, out: Path, told: dict[str, str], *flags: str) -> Told:

@@ -51,15 +51,18 @@ class Masksift(BaseOperator):
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:
-        code, lines = self._call([*shlex.split(Variable.get("masksift_command", default="masksift")),
-                                  *filter(None, self.words)])  # fmt: skip
+        code, lines = self._call(
+            [*shlex.split(Variable.get("masksift_command", default="masksift")), *filter(None, self.words)]
+        )
         self.log.info("exit code %d%s", code, f": {self.also[code]}" if code in self.also else "")
         if code == 0 or code in self.also:
             return {"code": code, "text": "\n".join(lines)}
         said = "; ".join(line for line in lines if line.startswith(("masksift: ", "BROKEN"))) or "\n".join(lines[-5:])
         if code == BROKEN:
-            said += (f"; nothing that waits for these labels goes on. Look at {self.words[1]}/report/index.html; "
-                     "then mend the labels, or set other limits, and clear this task")  # fmt: skip
+            said += (
+                f"; nothing that waits for these labels goes on. Look at {self.words[1]}/report/index.html; "
+                "then mend the labels, or set other limits, and clear this task"
+            )
         told = f"`masksift {self.words[0]}` ended with exit code {code}: {said}"
         raise RuntimeError(told) if code == INTERRUPTED else AirflowFailException(told)  # the latter is not retried
 
@@ -110,7 +113,9 @@ with DAG(
     catchup=False,
     max_active_runs=1,  # days come in order, so that each finds the one before
     default_args={
-        "retries": 3, "retry_delay": timedelta(minutes=5), "retry_exponential_backoff": True,
+        "retries": 3,
+        "retry_delay": timedelta(minutes=5),
+        "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(hours=1),
     },
     params={
@@ -121,7 +126,7 @@ with DAG(
         "max_quarantined": Param("1%", type="string", description="of the images"),
         "max_drop": Param("5%", type="string", description="what a class may have lost since the day before"),
     },
-) as dag:  # fmt: skip
+) as dag:
     line = ["{{ params.config or '' }}", "--source", SOURCE, "--out", OUT]
     yesterday = Masksift(
         task_id="yesterday",
@@ -144,12 +149,16 @@ with DAG(
     check = Masksift(
         task_id="check",
         words=[
-            "check", OUT,
-            "--max-flagged", "{{ params.max_flagged }}",
-            "--max-quarantined", "{{ params.max_quarantined }}",
-            with_base(f"--base={BEFORE}"), with_base("--max-drop-in-class-quality={{ params.max_drop }}"),
+            "check",
+            OUT,
+            "--max-flagged",
+            "{{ params.max_flagged }}",
+            "--max-quarantined",
+            "{{ params.max_quarantined }}",
+            with_base(f"--base={BEFORE}"),
+            with_base("--max-drop-in-class-quality={{ params.max_drop }}"),
         ],
         outlets=[Asset("masksift_quality")],  # what may be scheduled by: labels that keep the limits
-    )  # fmt: skip
+    )
     yesterday >> plan >> run >> check
     any_left_out(run.output) >> table >> notify("{{ data_interval_start | ds }}", table.output)

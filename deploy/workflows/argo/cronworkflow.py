@@ -96,9 +96,15 @@ OUT = f"{given('quality')}/dt={had('day')}"
 
 
 def masksift(
-    name: str, args: Sequence[str], inputs: Sequence[str] = (), outputs: Sequence[str] = (),
-    env: dict[str, str] | None = None, memory: str = "1Gi", scratch: str = "1Gi", **more: Any,
-) -> Container:  # fmt: skip
+    name: str,
+    args: Sequence[str],
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    env: dict[str, str] | None = None,
+    memory: str = "1Gi",
+    scratch: str = "1Gi",
+    **more: Any,
+) -> Container:
     """One step: the image as the manifests of the client have it. ``outputs``: parameters that it leaves as files."""
     told = {
         "DASK_CONFIG": "/etc/dask",
@@ -115,8 +121,12 @@ def masksift(
         outputs=[Parameter(name=one, value_from=ValueFrom(path=f"/scratch/{one}")) for one in outputs],
         env=[Env(name=key, value=value) for key, value in (told | (env or {})).items()],
         resources=Resources(
-            cpu_request="1", cpu_limit="2", memory_request=memory, memory_limit=memory,
-            ephemeral_request=scratch, ephemeral_limit=scratch,
+            cpu_request="1",
+            cpu_limit="2",
+            memory_request=memory,
+            memory_limit=memory,
+            ephemeral_request=scratch,
+            ephemeral_limit=scratch,
         ),
         security_context=SecurityContext(
             allow_privilege_escalation=False, read_only_root_filesystem=True, capabilities=Capabilities(drop=["ALL"])
@@ -124,17 +134,24 @@ def masksift(
         volumes=[
             ConfigMapVolume(name="masksift-run", mount_path="/etc/masksift/run", read_only=True),
             ConfigMapVolume(name="masksift-dask", mount_path="/etc/dask", read_only=True),
-            SecretVolume(name="tls", secret_name="masksift-tls", mount_path="/etc/masksift/tls", read_only=True,
-                         default_mode=0o440),
+            SecretVolume(
+                name="tls",
+                secret_name="masksift-tls",
+                mount_path="/etc/masksift/tls",
+                read_only=True,
+                default_mode=0o440,
+            ),
             EmptyDirVolume(name="scratch", mount_path="/scratch", size_limit=scratch),
         ],
         # 5 goes on from where it was; -1 is a pod that was lost before it had an exit code
         retry_strategy=RetryStrategy(
-            limit="3", retry_policy="Always", expression="asInt(lastRetry.exitCode) in [5, -1]",
+            limit="3",
+            retry_policy="Always",
+            expression="asInt(lastRetry.exitCode) in [5, -1]",
             backoff=Backoff(duration="5m", factor="2", max_duration="2h"),
         ),
         **more,
-    )  # fmt: skip
+    )
 
 
 def nightly() -> CronWorkflow:
@@ -158,12 +175,13 @@ def nightly() -> CronWorkflow:
         automount_service_account_token=False,
         executor=ExecutorConfig(service_account_name="masksift-argo"),  # see access.yaml
         security_context=PodSecurityContext(
-            run_as_non_root=True, run_as_user=USER, run_as_group=USER, fs_group=USER,
+            run_as_non_root=True,
+            run_as_user=USER,
+            run_as_group=USER,
+            fs_group=USER,
             seccomp_profile=SeccompProfile(type="RuntimeDefault"),
         ),
-        pod_metadata=Metadata(
-            labels={"app.kubernetes.io/name": "masksift", "app.kubernetes.io/component": "client"}
-        ),
+        pod_metadata=Metadata(labels={"app.kubernetes.io/name": "masksift", "app.kubernetes.io/component": "client"}),
         arguments=[
             Parameter(name="source", value="s3://lake/seg"),
             Parameter(name="quality", value="s3://lake/quality"),
@@ -172,28 +190,48 @@ def nightly() -> CronWorkflow:
             Parameter(name="max-quarantined", value="1%"),
             Parameter(name="max-drop", value="5%"),
         ],
-    ) as workflow:  # fmt: skip
+    ) as workflow:
         day = masksift(
-            "day", ["sh", "-c", DAY], outputs=["day", "base"], active_deadline_seconds=3600,
+            "day",
+            ["sh", "-c", DAY],
+            outputs=["day", "base"],
+            active_deadline_seconds=3600,
             env={"DAY": given("day"), "CREATED": "{{workflow.creationTimestamp.s}}", "QUALITY": given("quality")},
-        )  # fmt: skip
+        )
         plan = masksift(
-            "plan", ["masksift", "plan", CONFIG, "--source", SOURCE, "--out", OUT], inputs=["day"],
+            "plan",
+            ["masksift", "plan", CONFIG, "--source", SOURCE, "--out", OUT],
+            inputs=["day"],
             active_deadline_seconds=3600,
-        )  # fmt: skip
+        )
         run = masksift(
-            "run", ["sh", "-c", RUN], inputs=["day", "base"], outputs=["code"], memory="3Gi", scratch="6Gi",
+            "run",
+            ["sh", "-c", RUN],
+            inputs=["day", "base"],
+            outputs=["code"],
+            memory="3Gi",
+            scratch="6Gi",
             env={"SOURCE": SOURCE, "OUT": OUT, "BASE": had("base")},
-        )  # fmt: skip
+        )
         left_out = masksift(
-            "left-out", ["masksift", "check", OUT, "--max-quarantined", "0", "--top", "20"], inputs=["day"],
+            "left-out",
+            ["masksift", "check", OUT, "--max-quarantined", "0", "--top", "20"],
+            inputs=["day"],
             active_deadline_seconds=3600,
-        )  # fmt: skip
+        )
         check = masksift(
-            "check", ["sh", "-c", CHECK], inputs=["day", "base"], active_deadline_seconds=3600,
-            env={"OUT": OUT, "BASE": had("base"), "MAX_FLAGGED": given("max-flagged"),
-                 "MAX_QUARANTINED": given("max-quarantined"), "MAX_DROP": given("max-drop")},
-        )  # fmt: skip
+            "check",
+            ["sh", "-c", CHECK],
+            inputs=["day", "base"],
+            active_deadline_seconds=3600,
+            env={
+                "OUT": OUT,
+                "BASE": had("base"),
+                "MAX_FLAGGED": given("max-flagged"),
+                "MAX_QUARANTINED": given("max-quarantined"),
+                "MAX_DROP": given("max-drop"),
+            },
+        )
         of_day = {"day": of_step("day", "day")}
         with_base = of_day | {"base": of_step("day", "base")}
         with Steps(name="night"):
@@ -202,8 +240,13 @@ def nightly() -> CronWorkflow:
             Step(name="run", template=run, arguments=with_base)
             with Parallel():
                 # its log is the table of the images that were left out; it fails, and stops nothing
-                Step(name="left-out", template=left_out, arguments=of_day, when=f"{of_step('run', 'code')} == 3",
-                     continue_on=ContinueOn(failed=True))  # fmt: skip
+                Step(
+                    name="left-out",
+                    template=left_out,
+                    arguments=of_day,
+                    when=f"{of_step('run', 'code')} == 3",
+                    continue_on=ContinueOn(failed=True),
+                )
                 Step(name="check", template=check, arguments=with_base)
     return workflow
 

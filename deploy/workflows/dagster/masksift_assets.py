@@ -99,9 +99,11 @@ def left_out(code: int, found: dict[str, Any]) -> dg.AssetCheckResult:
         for row in found["quarantined"]
     ]
     return dg.AssetCheckResult(
-        check_name="every_image_is_scored", passed=code != LEFT_OUT, severity=dg.AssetCheckSeverity.WARN,
+        check_name="every_image_is_scored",
+        passed=code != LEFT_OUT,
+        severity=dg.AssetCheckSeverity.WARN,
         metadata={"images": dg.MetadataValue.table(rows)} if rows else {},
-    )  # fmt: skip
+    )
 
 
 def limits_of(found: dict[str, Any]) -> Iterator[dg.AssetCheckResult]:

@@ -33,13 +33,8 @@ from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
 
 if TYPE_CHECKING:
-    from masksift.run import Outcome
-    from masksift.runtime.progress import Reporter
-
-__all__ = [
-    "check", "compare", "correct", "demo", "evaluate", "export", "ingest", "plan", "predict", "report", "run", "score",
-    "show", "simulate", "sweep", "top",
-]  # fmt: skip
+    from masksift.run import RunResult
+    from masksift.runtime.progress import ProgressReporter
 
 
 def _flags(words: argparse.Namespace, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
@@ -67,24 +62,25 @@ def run(words: argparse.Namespace) -> int:
         print(json.dumps(config.model_dump(mode="json"), indent=2))
         return 0
     from masksift.run import run
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
-    report = Reporter(words.log_format)
-    return _tell(run(config, report), config, report)
+    report = ProgressReporter(words.log_format)
+    return _print_result(run(config, report), config, report)
 
 
 def score(words: argparse.Namespace) -> int:
-    from masksift.engine.completed_run import finished
-    from masksift.run import score_again
-    from masksift.runtime.progress import Reporter
+    from masksift.engine.completed_run import read_run_record
+    from masksift.run import rescore
+    from masksift.runtime.progress import ProgressReporter
 
     flags = _flags(words)
-    kept = finished(words.complete, storage_of(flags).options([words.complete]))
+    kept = read_run_record(words.complete, storage_of(flags).options([words.complete]))
     if kept is None or "configuration" not in kept:
         raise UsageError(
-            f"{words.complete} holds no complete run", "there is no evidence to score",
+            f"{words.complete} holds no complete run",
+            "there is no evidence to score",
             "Give the URL of one, or finish that one with `masksift run`",
-        )  # fmt: skip
+        )
     if "out" not in flags:
         raise UsageError("'out' is not given", "the first run's results would be overwritten", "Give --out URL")
     # where the first run's results went says nothing of these: as --out, it is said anew
@@ -92,23 +88,23 @@ def score(words: argparse.Namespace) -> int:
     if {"executor", "executor.kind"} & flags.keys():  # where the first run was run says nothing of another place
         told = {**told, "executor": {}}
     config = resolve(told, flags)
-    report = Reporter(words.log_format)
-    return _tell(score_again(words.complete, config, report), config, report)
+    report = ProgressReporter(words.log_format)
+    return _print_result(rescore(words.complete, config, report), config, report)
 
 
 def report(words: argparse.Namespace) -> int:
     config = build(ReportConfig, {"run": words.complete}, _flags(words, ReportConfig))
     from masksift.review.report.command import report_again
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
-    print(report_again(config, Reporter(words.log_format)))
+    print(report_again(config, ProgressReporter(words.log_format)))
     return 0
 
 
-def _tell(outcome: Outcome, config: RunConfig, report: Reporter) -> int:
-    from masksift.engine.summary import summary
+def _print_result(outcome: RunResult, config: RunConfig, report: ProgressReporter) -> int:
+    from masksift.engine.summary import format_run_summary
 
-    print(summary(outcome.record, config.out, options=config.options()))
+    print(format_run_summary(outcome.record, config.out, options=config.options()))
     if outcome.exit_code == 3:
         counts, images = outcome.record["counts"], outcome.record["images"]
         report.warn(
@@ -123,15 +119,16 @@ def _tell(outcome: Outcome, config: RunConfig, report: Reporter) -> int:
 def evaluate(words: argparse.Namespace) -> int:
     config = of_words(words.complete, _flags(words, EvaluateConfig))
     from masksift.evaluation.evaluate.command import evaluate
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
-    outcome = evaluate(config, Reporter(words.log_format))
+    outcome = evaluate(config, ProgressReporter(words.log_format))
     print(outcome.text)
     if outcome.strangers:
         said = UsageError(
             f"{outcome.strangers:,} images of the truth are not in the run ({', '.join(outcome.names)})",
-            "all others are measured", "Give the truth of the same images, or leave it at that",
-        )  # fmt: skip
+            "all others are measured",
+            "Give the truth of the same images, or leave it at that",
+        )
         print(f"masksift: {said}", file=sys.stderr)
     return outcome.exit_code
 
@@ -139,106 +136,107 @@ def evaluate(words: argparse.Namespace) -> int:
 def export(words: argparse.Namespace) -> int:
     config = exports.of_words(words.form, words.complete, _flags(words, exports.config_of(words.form)))
     from masksift.review.export.command import export
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
-    print(export(words.form, config, Reporter(words.log_format)).text)
+    print(export(words.form, config, ProgressReporter(words.log_format)).text)
     return 0
 
 
 def correct(words: argparse.Namespace) -> int:
     config = corrections_of(words.complete, _flags(words, CorrectionsConfig))
     from masksift.review.corrections.command import correct
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
-    print(correct(config, Reporter(words.log_format)).text)
+    print(correct(config, ProgressReporter(words.log_format)).text)
     return 0
 
 
 def compare(words: argparse.Namespace) -> int:
     config = build(CompareConfig, {}, _flags(words, CompareConfig))
     from masksift.review.compare.command import compare
-    from masksift.review.compare.summary import text_of
+    from masksift.review.compare.summary import format_text
 
     found = compare(config)
-    print(json.dumps(found, indent=2) if words.json else text_of(found))
+    print(json.dumps(found, indent=2) if words.json else format_text(found))
     return 0
 
 
 def check(words: argparse.Namespace) -> int:
     config = build(CheckConfig, {"run": words.complete}, _flags(words, CheckConfig))
     from masksift.review.check.command import check
-    from masksift.review.check.summary import text_of
+    from masksift.review.check.summary import format_text
 
     found = check(config)
-    print(json.dumps(found, indent=2) if words.json else text_of(found))
+    print(json.dumps(found, indent=2) if words.json else format_text(found))
     return 0 if found["passed"] else 6
 
 
 def plan(words: argparse.Namespace) -> int:
-    from masksift.engine.summary import plan_text
+    from masksift.engine.summary import format_plan
     from masksift.run import open_and_plan
 
     config = _config(words)
     sources, plan = open_and_plan(config)
     if words.k8s:  # the pods are made as large as the plan needs: there is nothing to refuse
-        from masksift.engine.planning.kustomize import component
+        from masksift.engine.planning.kustomize import kustomize_component
 
-        print(component(plan, config.executor.workers))
+        print(kustomize_component(plan, config.executor.workers))
         return 0
     limit, prices = config.executor.memory_limit, (config.storage.price_reads, config.storage.price_writes)
-    print(json.dumps(plan.as_json(), indent=2) if words.json else plan_text(plan, sources, limit, prices))
+    print(json.dumps(plan.as_json(), indent=2) if words.json else format_plan(plan, sources, limit, prices))
     plan.check(limit)
     return 0
 
 
 def ingest(words: argparse.Namespace) -> int:
     from masksift.prepare.ingest.command import ingest
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
     tree = from_toml(words.config, named_by="--labels and --predictions") if words.config else {}
-    outcome = ingest(build(IngestConfig, tree, _flags(words, IngestConfig)), Reporter(words.log_format))
+    outcome = ingest(build(IngestConfig, tree, _flags(words, IngestConfig)), ProgressReporter(words.log_format))
     print(outcome.text)
     if outcome.unmatched:
         said = UsageError(
-            f"{outcome.unmatched:,} files found no partner", "the source holds all others",
+            f"{outcome.unmatched:,} files found no partner",
+            "the source holds all others",
             "Name them like their partners and ingest into another --out, or leave it at that",
-        )  # fmt: skip
+        )
         print(f"masksift: {said}", file=sys.stderr)
     return outcome.exit_code
 
 
 def simulate(words: argparse.Namespace) -> int:
     from masksift.evaluation.simulate.command import simulate
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
     files = [word for word in words.words if word.endswith(".toml")]
     kinds = [word for word in words.words if not word.endswith(".toml")]
     if (spare := [*files[1:], *kinds[1:]]) or (kinds and hasattr(words, "kind")):
-        words.parser.refuse(spare or kinds)
+        words.parser.fail_unknown_args(spare or kinds)
     flags = _flags(words, SimulateConfig) | ({"kind": kinds[0]} if kinds else {})
     tree = from_toml(files[0]) if files else {}
     if "kind" not in {**tree, **flags}:
         known = ", ".join(get_args(SimulateConfig.model_fields["kind"].annotation))
         raise UsageError("no kind of error is given", "there is nothing to simulate", f"Give one of {known}")
-    print(simulate(build(SimulateConfig, tree, flags), Reporter(words.log_format)).text)
+    print(simulate(build(SimulateConfig, tree, flags), ProgressReporter(words.log_format)).text)
     return 0
 
 
 def predict(words: argparse.Namespace) -> int:
     from masksift.prepare.predict.command import predict
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
     tree = from_toml(words.config) if words.config else {}
-    print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), Reporter(words.log_format)).text)
+    print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), ProgressReporter(words.log_format)).text)
     return 0
 
 
 def sweep(words: argparse.Namespace) -> int:
     config = build(SweepConfig, from_toml(words.config) if words.config else {}, _flags(words, SweepConfig))
     from masksift.evaluation.sweep.command import sweep
-    from masksift.runtime.progress import Reporter
+    from masksift.runtime.progress import ProgressReporter
 
-    print(sweep(config, Reporter(words.log_format)).text)
+    print(sweep(config, ProgressReporter(words.log_format)).text)
     return 0
 
 

@@ -14,23 +14,21 @@ from typing import NoReturn
 
 from masksift.cli.parser import make_parser
 from masksift.core.errors import Interrupted, MasksiftError, RunFailed
-from masksift.core.signals import ignore, install
-from masksift.core.text import shown
+from masksift.core.signals import ignore_signals, install_signal_handlers
+from masksift.core.text import escape_unprintable
 from masksift.runtime.telemetry import run_of
 from masksift.runtime.telemetry.logs import JsonFormatter
-
-__all__ = ["entry", "main"]
 
 
 def entry() -> NoReturn:
     """The command itself: this process is its own, signals and all."""
-    install()
+    install_signal_handlers()
     code = main()
-    ignore()  # the end is near, and its exit code is settled
-    _leave(code)
+    ignore_signals()  # the end is near, and its exit code is settled
+    _exit(code)
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     """End this process with that exit code, once what is to be done at its end is done, in the interpreter's own order.
 
     But not through its end: a thread of a native library (Arrow's, DuckDB's) that asks for the lock while
@@ -49,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     words, rest = parser.parse_known_args(argv)
     if rest:
-        words.parser.refuse(rest)
+        words.parser.fail_unknown_args(rest)
     act: Callable[[argparse.Namespace], int] = words.act
     # What goes wrong on the cluster reaches the user as one sentence; dask's own account of it is in the workers' logs.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -60,31 +58,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return act(words)
     except KeyboardInterrupt as e:
         stopped = Interrupted("the run was interrupted", "what is done is kept", "The same command goes on from there")
-        return _complain(stopped, e, for_machines)
+        return _print_error(stopped, e, for_machines)
     except MasksiftError as e:
-        return _complain(e, e, for_machines)
+        return _print_error(e, e, for_machines)
     except Exception as e:
         failed = RunFailed(
-            f"the run failed: {type(e).__name__}: {e}", "what is done is kept",
+            f"the run failed: {type(e).__name__}: {e}",
+            "what is done is kept",
             "Mend the cause (MASKSIFT_TRACEBACK=1 shows where) and run the same command again",
-        )  # fmt: skip
-        code = _complain(failed, e, for_machines)
-        if _wants_traceback():
+        )
+        code = _print_error(failed, e, for_machines)
+        if _traceback_requested():
             raise
         return code
 
 
-def _complain(told: MasksiftError, cause: BaseException, for_machines: bool) -> int:
+def _print_error(told: MasksiftError, cause: BaseException, for_machines: bool) -> int:
     """Say why there is no more to come; answers the exit code."""
     if for_machines:
-        from masksift.runtime.progress import Reporter
+        from masksift.runtime.progress import ProgressReporter
 
         of_run = {"run_id": run_id} if (run_id := run_of(cause)) else {}
-        Reporter("json").warn(str(told), event="failed", exit_code=told.exit_code, **of_run)
+        ProgressReporter("json").warn(str(told), event="failed", exit_code=told.exit_code, **of_run)
     else:
-        print(f"masksift: {shown(str(told))}", file=sys.stderr)
+        print(f"masksift: {escape_unprintable(str(told))}", file=sys.stderr)
     return told.exit_code
 
 
-def _wants_traceback() -> bool:
+def _traceback_requested() -> bool:
     return bool(os.environ.get("MASKSIFT_TRACEBACK"))

@@ -18,7 +18,7 @@ from masksift.cli import commands as acts
 from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
-from masksift.core.text import nearest
+from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.sweep.config import SweepConfig
@@ -32,13 +32,23 @@ from masksift.review.export.config import config_of
 from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
 
-__all__ = []
-
-
-_AGAIN = (
-    "out", "methods", "rank_by", "max_quarantined", "softmin", "tccp.tau", "clc", "coco", "regions", "report",
-    "thresholds_from", "executor", "storage", "table", "iceberg",
-)  # fmt: skip
+_RESCORE_KEYS = (
+    "out",
+    "methods",
+    "rank_by",
+    "max_quarantined",
+    "softmin",
+    "tccp.tau",
+    "clc",
+    "coco",
+    "regions",
+    "report",
+    "thresholds_from",
+    "executor",
+    "storage",
+    "table",
+    "iceberg",
+)
 """The keys that scoring again may change."""
 
 
@@ -49,7 +59,7 @@ _EXECUTOR = (
 
 
 class _Parser(argparse.ArgumentParser):
-    settled: Sequence[str] = ()
+    inherited_keys: Sequence[str] = ()
     """Keys that an earlier run has settled."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -61,33 +71,37 @@ class _Parser(argparse.ArgumentParser):
             what, word = found[1].lower(), found[2]
             known = [name for action in self._actions if action.choices for name in action.choices]
             said = UsageError(
-                f"there is no {what} {word!r}, only {', '.join(known)}", "there is nothing to do",
-                f"Did you mean {nearest(word, known)!r}?",
-            )  # fmt: skip
+                f"there is no {what} {word!r}, only {', '.join(known)}",
+                "there is nothing to do",
+                f"Did you mean {closest_match(word, known)!r}?",
+            )
         else:
             said = UsageError(message, "nothing was run", f"`{self.prog} --help` shows what it takes")
         self.exit(2, f"masksift: {said}\n")
 
-    def refuse(self, words: Sequence[str]) -> NoReturn:
+    def fail_unknown_args(self, words: Sequence[str]) -> NoReturn:
         """End over words that nobody asked for."""
         flag = next((word.split("=")[0] for word in words if word.startswith("-")), None)
         name = (flag or "").lstrip("-").replace("-", "_")
         known = sorted({option for action in self._actions for option in action.option_strings})
         if flag is None:
             said = UsageError(
-                f"{words[0]!r} is one word too many", "what it should do is not known",
+                f"{words[0]!r} is one word too many",
+                "what it should do is not known",
                 f"A value goes with its flag, one value a flag; `{self.prog} --help` shows them",
-            )  # fmt: skip
-        elif name in self.settled:
+            )
+        elif name in self.inherited_keys:
             said = UsageError(
-                f"{flag} is no flag of `{self.prog}`", "the run that made the evidence has settled it",
+                f"{flag} is no flag of `{self.prog}`",
+                "the run that made the evidence has settled it",
                 "Leave it out, or change it in a new `masksift run`",
-            )  # fmt: skip
+            )
         else:
             said = UsageError(
-                f"there is no flag {flag!r}", "a misspelt flag would be a setting that does nothing",
-                f"Did you mean {nearest(flag, known)}?",
-            )  # fmt: skip
+                f"there is no flag {flag!r}",
+                "a misspelt flag would be a setting that does nothing",
+                f"Did you mean {closest_match(flag, known)}?",
+            )
         self.exit(2, f"masksift: {said}\n")
 
 
@@ -122,8 +136,8 @@ def _add_line(verbs: Any) -> None:
     forms.add_argument("--k8s", action="store_true", help="resources of its pods, as a component of kustomize")
     score = _verb(verbs, "score", acts.score, "again, from the kept evidence of a complete run; reads no prediction")
     score.add_argument("complete", metavar="BASE", help="URL of a complete run")
-    _add_keys(score, only=_AGAIN)
-    score.settled = tuple(dotted_keys())
+    _add_keys(score, only=_RESCORE_KEYS)
+    score.inherited_keys = tuple(dotted_keys(RunConfig))
     _add_log(score)
     report = _verb(verbs, "report", acts.report, "the page of a complete run once more, into its results")
     report.add_argument("complete", metavar="RUN", help="URL of a complete run")
@@ -140,15 +154,26 @@ def _add_review(verbs: Any) -> None:
     top = _verb(verbs, "top", acts.top, "the worst images of a complete run, or its worst regions")
     top.add_argument("complete", metavar="RUN", help="URL of a complete run")
     top.add_argument("-n", dest="top", metavar="VALUE", default=argparse.SUPPRESS, help="the same as --top")
-    top.add_argument("--regions", action="store_const", const="true", default=argparse.SUPPRESS,
-                     help=TopConfig.model_fields["regions"].description)  # fmt: skip
+    top.add_argument(
+        "--regions",
+        action="store_const",
+        const="true",
+        default=argparse.SUPPRESS,
+        help=TopConfig.model_fields["regions"].description,
+    )
     _add_keys(top, TopConfig, ("top", "by", "storage"))
     top.add_argument("--json", action="store_true", help="a JSON object for each, one a line")
     compare = _verb(verbs, "compare", acts.compare, "what got better from one complete run to another")
     compare.add_argument("old", metavar="OLD", help="URL of a complete run")
     compare.add_argument("new", metavar="NEW", help="URL of another one")
-    compare.add_argument("-n", "--top", dest="top", metavar="VALUE", default=argparse.SUPPRESS,
-                         help=CompareConfig.model_fields["top"].description)  # fmt: skip
+    compare.add_argument(
+        "-n",
+        "--top",
+        dest="top",
+        metavar="VALUE",
+        default=argparse.SUPPRESS,
+        help=CompareConfig.model_fields["top"].description,
+    )
     _add_keys(compare, CompareConfig, [key for key in dotted_keys(CompareConfig) if key not in ("old", "new", "top")])
     compare.add_argument("--json", action="store_true", help="all of it as JSON")
     check = _verb(verbs, "check", acts.check, "whether a complete run keeps limits; the exit code is 6 where not")
@@ -217,16 +242,15 @@ def _verb(verbs: Any, name: str, act: Callable[[argparse.Namespace], int], text:
     return parser
 
 
-def _add_keys(
-    parser: argparse.ArgumentParser, model: type[BaseModel] = RunConfig, only: Sequence[str] = ()
-) -> None:  # fmt: skip
+def _add_keys(parser: argparse.ArgumentParser, model: type[BaseModel] = RunConfig, only: Sequence[str] = ()) -> None:
     for key, field in dotted_keys(model).items():
         if only and not any(key == name or key.startswith(f"{name}.") for name in only):
             continue
         text = (field.description or "").replace("%", "%%").replace("%%%%", "%%")
         if key == "sources":
-            parser.add_argument("--source", "--sources", dest=key, action="append", metavar="URL", help=text,
-                                default=argparse.SUPPRESS)  # fmt: skip
+            parser.add_argument(
+                "--source", "--sources", dest=key, action="append", metavar="URL", help=text, default=argparse.SUPPRESS
+            )
         else:
             names = dict.fromkeys([f"--{key}", f"--{key.replace('_', '-')}"])
             if key == "executor.kind":

@@ -12,9 +12,7 @@ from masksift.config.sections import (
     dotted_keys,
 )
 from masksift.core.errors import UsageError
-from masksift.core.text import nearest
-
-__all__ = []
+from masksift.core.text import closest_match
 
 
 def explain(model: type[BaseModel], e: ValidationError) -> UsageError:
@@ -25,9 +23,10 @@ def explain(model: type[BaseModel], e: ValidationError) -> UsageError:
     key = _key(keys, error)
     if error["type"] == "extra_forbidden":
         return UsageError(
-            f"there is no key {key!r}", "a misspelt key would be a setting that does nothing",
-            f"Did you mean {nearest(key, [*keys, *sections])!r}?",
-        )  # fmt: skip
+            f"there is no key {key!r}",
+            "a misspelt key would be a setting that does nothing",
+            f"Did you mean {closest_match(key, [*keys, *sections])!r}?",
+        )
     if error["type"] == "missing":
         flag = "--source URL" if key == "sources" else f"--{key} URL"
         return UsageError(

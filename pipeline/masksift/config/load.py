@@ -16,8 +16,6 @@ from masksift.config.sections import (
 )
 from masksift.core.errors import UsageError
 
-__all__ = ["Configuration", "build", "executor_of", "from_toml", "resolve", "storage_of"]
-
 Configuration = TypeVar("Configuration", bound=BaseModel)
 
 
@@ -28,9 +26,10 @@ def from_toml(path: str, named_by: str = "--source") -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise UsageError(
-            f"{path} cannot be read ({e.strerror})", "there is no run",
+            f"{path} cannot be read ({e.strerror})",
+            "there is no run",
             f"Give the path of a TOML file; data are named by {named_by}",
-        ) from e  # fmt: skip
+        ) from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"{path} is no TOML ({e})", "there is no run", "Mend that line") from e
 
@@ -71,10 +70,11 @@ def executor_of(words: str) -> dict[str, str]:
     key = {"dask": "address", "kubernetes": "manifest"}.get(kind)
     if colon and not (key and where):
         raise UsageError(
-            f"--executor is {words!r}", "where to run is not known",
+            f"--executor is {words!r}",
+            "where to run is not known",
             "Give serial, local, dask:tls://HOST:8786, kubernetes:cluster.yaml, or the path of a class of clusters "
             "alone, with --executor.options",
-        )  # fmt: skip
+        )
     return {"kind": kind} | ({key: where} if key and where else {})
 
 
@@ -85,8 +85,9 @@ def _placed(table: Any, told: Mapping[str, str], flags: Mapping[str, Any]) -> An
         if (other := flags.get(f"executor.{key}", value)) != value:
             raise UsageError(
                 f"--executor says that executor.{key} is {value!r}, and --executor.{key} that it is {other!r}",
-                "where to run is said twice, and not the same", "Give one of them",
-            )  # fmt: skip
+                "where to run is said twice, and not the same",
+                "Give one of them",
+            )
     if not isinstance(table, Mapping):
         return table
     return {**(table if table.get("kind", told["kind"]) == told["kind"] else {}), **told}

@@ -10,29 +10,27 @@ from pydantic import Field, model_validator
 from masksift.config.sections import (
     ClcSection,
     CocoSection,
+    ConfigSection,
     EvidenceSection,
     ExecutorSection,
     IcebergSection,
     RegionsSection,
     ReportSection,
     RunArrays,
-    Section,
     SoftminSection,
     StorageSection,
     TccpSection,
 )
 from masksift.config.types import Amount, Names, Numbers, Pairs
 from masksift.core.errors import UsageError
-from masksift.core.text import nearest
-from masksift.core.units import amount_of
-from masksift.scoring.methods import METHODS, OF_ENSEMBLES, Method, make_methods
-from masksift.storage.credentials import Options
+from masksift.core.text import closest_match
+from masksift.core.units import parse_amount
+from masksift.scoring.methods import ENSEMBLE_METHODS, METHODS, Method, make_methods
+from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 
-__all__ = ["RunConfig"]
 
-
-class RunConfig(Section):
+class RunConfig(ConfigSection):
     """One run. Every key is optional but `sources` and `out`."""
 
     sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
@@ -42,9 +40,10 @@ class RunConfig(Section):
     )
     thresholds_from: str | None = Field(None, description="URL of a run whose thresholds are used as they are")
     labels_from: str | None = Field(
-        None, description="URL of a folder of label groups by source name, as `masksift simulate` and `masksift export "
+        None,
+        description="URL of a folder of label groups by source name, as `masksift simulate` and `masksift export "
         "corrections` write them",
-    )  # fmt: skip
+    )
     methods: Names = Field(tuple(METHODS), description="scores to compute")
     rank_by: str = Field("softmin", description="score that the ranking is by")
     classes: Names | None = Field(None, description="class names; default: the source's")
@@ -77,21 +76,22 @@ class RunConfig(Section):
     def _check(self) -> RunConfig:
         if not self.sources:
             raise UsageError("no source is given", "there is nothing to read", "Give --source URL, or a glob")
-        known = {**METHODS, **OF_ENSEMBLES}
+        known = {**METHODS, **ENSEMBLE_METHODS}
         if self.arrays.members and "methods" not in self.model_fields_set:
             object.__setattr__(self, "methods", tuple(known))  # the default of an ensemble
         for name in (*self.methods, self.rank_by):
             if name not in known:
                 raise UsageError(
-                    f"there is no method {name!r}, only {', '.join(known)}", "there is nothing to compute by it",
-                    f"Did you mean {nearest(name, known)!r}?",
-                )  # fmt: skip
-            if name in OF_ENSEMBLES and not self.arrays.members:
+                    f"there is no method {name!r}, only {', '.join(known)}",
+                    "there is nothing to compute by it",
+                    f"Did you mean {closest_match(name, known)!r}?",
+                )
+            if name in ENSEMBLE_METHODS and not self.arrays.members:
                 raise UsageError(
                     f"the method {name!r} is asked for, and the predictions are {self.arrays.predictions!r} alone",
                     "it needs the votes of an ensemble",
                     f"Give --arrays.predictions {self.arrays.predictions},OTHER, or leave {name} out",
-                )  # fmt: skip
+                )
         if self.rank_by not in self.methods:
             raise UsageError(
                 f"rank_by is {self.rank_by!r}, and the methods are {', '.join(self.methods) or 'none'}",
@@ -105,14 +105,14 @@ class RunConfig(Section):
 
     def quarantine_limit(self, images: int) -> Fraction:
         """How many of `images` may be quarantined before the exit code says so."""
-        return amount_of("max_quarantined", self.max_quarantined, images, "images")
+        return parse_amount("max_quarantined", self.max_quarantined, images, "images")
 
     def make_methods(self) -> tuple[Method, ...]:
         """The scores asked for, with their parameters."""
         sections = {"softmin": self.softmin.model_dump(), "coco": self.coco.model_dump()}
         return make_methods(self.methods, sections)
 
-    def options(self) -> Options:
+    def options(self) -> StorageOptions:
         """What the sources and the results are reached by."""
         named = self.overrides().names
         pictures = self.arrays.images
@@ -128,10 +128,15 @@ class RunConfig(Section):
     def overrides(self) -> Overrides:
         """What is said here of the source."""
         return Overrides(
-            **self.arrays.model_dump(exclude={"images"}), classes=self.classes, ignore=self.ignore, kind=self.kind,
-            scale=self.scale, sum_tolerance=self.sum_tolerance, remap=tuple(sorted((self.remap or {}).items())),
+            **self.arrays.model_dump(exclude={"images"}),
+            classes=self.classes,
+            ignore=self.ignore,
+            kind=self.kind,
+            scale=self.scale,
+            sum_tolerance=self.sum_tolerance,
+            remap=tuple(sorted((self.remap or {}).items())),
             labels_from=self.labels_from,
-        )  # fmt: skip
+        )
 
     def identity(self) -> dict[str, Any]:
         """The keys that decide the results: all but where the blocks are run, where the results go, how they are shown

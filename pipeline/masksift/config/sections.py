@@ -15,40 +15,21 @@ from pydantic import (
     model_validator,
 )
 
-from masksift.config.run import RunConfig
 from masksift.config.types import Amount, Names, Several, Word
 from masksift.core.errors import UsageError
 from masksift.core.units import parse_bytes
-from masksift.runtime.executors import KINDS, Executor, Say, make_executor, memory_limit
+from masksift.runtime.executors import KINDS, Executor, Notify, make_executor, memory_limit
 from masksift.scoring.kernels.ensemble import MOST_MEMBERS
-from masksift.storage.credentials import Endpoint, Options, capture, is_s3, redacted
-
-__all__ = [
-    "Arrays",
-    "ClcSection",
-    "CocoSection",
-    "EvidenceSection",
-    "ExecutorSection",
-    "IcebergSection",
-    "PictureArrays",
-    "RegionsSection",
-    "ReportSection",
-    "RunArrays",
-    "Section",
-    "SoftminSection",
-    "StorageSection",
-    "TccpSection",
-    "dotted_keys",
-]
+from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redacted, resolve_credentials
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """A table of keys: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Arrays(Section):
+class Arrays(ConfigSection):
     """Names and axes of a source's arrays, where they differ."""
 
     predictions: Several = Field(
@@ -78,7 +59,7 @@ class Arrays(Section):
                 f"arrays.predictions is {', '.join(self.predictions[:8]) or 'empty'}",
                 f"the members of an ensemble are 2 to {MOST_MEMBERS} arrays, each once",
                 "Give --arrays.predictions a,b, or the one there is",
-            )  # fmt: skip
+            )
         return self
 
 
@@ -88,7 +69,7 @@ class RunArrays(Arrays):
     images: str = Field("images", description="name of the pictures, or URL of the array: for the report alone")
 
 
-class PictureArrays(Section):
+class PictureArrays(ConfigSection):
     """Of what is made of a complete run: its pictures, where they are others than it was told of."""
 
     images: str | None = Field(
@@ -96,7 +77,7 @@ class PictureArrays(Section):
     )
 
 
-class ReportSection(Section):
+class ReportSection(ConfigSection):
     """The page that is looked at."""
 
     top: int = Field(
@@ -104,7 +85,7 @@ class ReportSection(Section):
     )
 
 
-class SoftminSection(Section):
+class SoftminSection(ConfigSection):
     """Parameters of softmin."""
 
     temperature: float = Field(0.1, gt=0, allow_inf_nan=True, description="T > 0: small weighs the worst pixels alone")
@@ -114,7 +95,7 @@ class SoftminSection(Section):
         return value if math.isfinite(value) else str(value)  # JSON knows no infinity
 
 
-class TccpSection(Section):
+class TccpSection(ConfigSection):
     """Parameters of tccp."""
 
     tau: Literal["balanced", "confident"] | Annotated[float, Field(ge=0, le=1)] = Field(
@@ -123,13 +104,13 @@ class TccpSection(Section):
     lattice: int = Field(4, ge=1, le=64, description="rows and columns from one counted pixel to the next")
 
 
-class ClcSection(Section):
+class ClcSection(ConfigSection):
     """Parameters of clc."""
 
     rule: Literal["rank", "confident"] = Field("rank", description="which pixels are flagged")
 
 
-class CocoSection(Section):
+class CocoSection(ConfigSection):
     """Parameters of coco."""
 
     sources: Literal["both", "labels", "predictions"] = Field("both", description="planes that components are found in")
@@ -137,31 +118,34 @@ class CocoSection(Section):
     min_area: float = Field(1e-4, ge=0, le=1, description="smallest component, as a share of the valid pixels")
 
 
-class RegionsSection(Section):
+class RegionsSection(ConfigSection):
     """Which regions are listed."""
 
     min_area: int = Field(16, ge=1, description="pixels of the smallest")
     top: int = Field(100_000, ge=1, description="how many of the whole data set, those with most evidence")
 
 
-class EvidenceSection(Section):
+class EvidenceSection(ConfigSection):
     """What is kept of the predictions."""
 
     keep: bool = Field(True, description="whether it stays, for `masksift score`; issue masks do in any case")
     dtype: Literal["auto", "float32"] = Field("auto", description="precision kept of 32- and 64-bit predictions")
 
 
-class ExecutorSection(Section):
+class ExecutorSection(ConfigSection):
     """Where the blocks are run."""
 
     kind: str = Field(
-        "local", description="serial (this process), local (an embedded cluster), dask (a scheduler's address), "
-        "kubernetes (a cluster of its own), or the path of a class of Dask clusters"
-    )  # fmt: skip
+        "local",
+        description="serial (this process), local (an embedded cluster), dask (a scheduler's address), "
+        "kubernetes (a cluster of its own), or the path of a class of Dask clusters",
+    )
     workers: int | None = Field(
-        None, ge=1, description="processes of kind local, default: one a core; elsewhere how many to ask for, or how "
-        "many the cluster may grow to"
-    )  # fmt: skip
+        None,
+        ge=1,
+        description="processes of kind local, default: one a core; elsewhere how many to ask for, or how "
+        "many the cluster may grow to",
+    )
     memory: Amount | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
     address: str | None = Field(
         None, description="of the scheduler, for kind dask, or where kind kubernetes reaches the one that it starts"
@@ -186,8 +170,9 @@ class ExecutorSection(Section):
             if getattr(self, key) is not None and kind not in kinds:
                 raise UsageError(
                     f"executor.{key} is {getattr(self, key)!r} and executor.kind is {self.kind!r}",
-                    "it would not be used", f"Give --executor.kind {remedy}, or no executor.{key}",
-                )  # fmt: skip
+                    "it would not be used",
+                    f"Give --executor.kind {remedy}, or no executor.{key}",
+                )
         for kind, key, consequence, remedy in _NEEDED:
             if kind == (self.kind if named else "a class") and getattr(self, key) is None:
                 raise UsageError(f"executor.kind is {self.kind!r} and executor.{key} is not given", consequence, remedy)
@@ -209,12 +194,19 @@ class ExecutorSection(Section):
         """Bytes a worker will have, as far as that is known before it starts; None where it is not, or is unlimited."""
         return memory_limit(self.kind, workers=self.workers, memory=self.memory_bytes, manifest=self.manifest)
 
-    def open(self, items: int, say: Say) -> Executor:
+    def open(self, items: int, say: Notify) -> Executor:
         """What runs stages of at most ``items`` tasks there, for a with-block; ``say`` tells the user of it."""
         return make_executor(
-            self.kind, workers=self.workers, memory=self.memory_bytes, address=self.address, manifest=self.manifest,
-            options=self.options, timeout=self.timeout, items=items, say=say,
-        )  # fmt: skip
+            self.kind,
+            workers=self.workers,
+            memory=self.memory_bytes,
+            address=self.address,
+            manifest=self.manifest,
+            options=self.options,
+            timeout=self.timeout,
+            items=items,
+            say=say,
+        )
 
 
 _GOES_WITH = (
@@ -224,16 +216,24 @@ _GOES_WITH = (
 )
 """Keys of the executor, the kinds that have them, and one of these."""
 _NEEDED = (
-    ("dask", "address", "there is no scheduler to run on",
-     "Give --executor dask:tls://HOST:8786 (or --executor.address tls://HOST:8786), or --executor local"),
-    ("kubernetes", "manifest", "what a scheduler and a worker are there is not known",
-     "Give --executor kubernetes:cluster.yaml, a file with a DaskCluster"),
+    (
+        "dask",
+        "address",
+        "there is no scheduler to run on",
+        "Give --executor dask:tls://HOST:8786 (or --executor.address tls://HOST:8786), or --executor local",
+    ),
+    (
+        "kubernetes",
+        "manifest",
+        "what a scheduler and a worker are there is not known",
+        "Give --executor kubernetes:cluster.yaml, a file with a DaskCluster",
+    ),
     ("a class", "workers", "how many workers it should ask for is not known", "Give --executor.workers N"),
-)  # fmt: skip
+)
 """Keys without which there is no such executor, why, and what to give."""
 
 
-class StorageSection(Section):
+class StorageSection(ConfigSection):
     """How S3, and what speaks like it, is reached; keys come from the environment, a profile or a role."""
 
     endpoint_url: str | None = Field(None, description="of a server that is not Amazon's")
@@ -245,16 +245,16 @@ class StorageSection(Section):
     price_writes: float | None = Field(None, ge=0, description="of 1,000 writes and lists")
     client: Literal["obstore", "s3fs"] = Field("obstore", description="what reads and writes Zarr chunks on S3")
 
-    def options(self, urls: Iterable[str]) -> Options:
+    def options(self, urls: Iterable[str]) -> StorageOptions:
         """What the stores of these URLs are reached by: credentials too, captured here and now."""
         return (
-            capture(Endpoint(**self.model_dump(exclude={"price_reads", "price_writes"})))
+            resolve_credentials(S3Config(**self.model_dump(exclude={"price_reads", "price_writes"})))
             if any(map(is_s3, urls))
-            else Options()
+            else StorageOptions()
         )
 
 
-class IcebergSection(Section):
+class IcebergSection(ConfigSection):
     """Where the tables are, for table = "iceberg"."""
 
     catalog: Word = Field(
@@ -270,7 +270,7 @@ class IcebergSection(Section):
         return redacted(value)
 
 
-def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Any]:
+def dotted_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     """Every key as its dotted name, with its pydantic field."""
     keys: dict[str, Any] = {}
     for name, field in model.model_fields.items():

@@ -10,10 +10,8 @@ from pydantic import (
     Field,
 )
 
-__all__ = ["Amount", "Amounts", "Names", "Numbers", "Pairs", "Positives", "Several", "Shares", "Word"]
 
-
-def _listed(value: Any) -> Any:
+def _split_commas(value: Any) -> Any:
     """A flag's `a,b,c` as a list, and one number as a list of one; anything else as it is."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
@@ -22,7 +20,7 @@ def _listed(value: Any) -> Any:
 
 def _one_or_more(value: Any) -> Any:
     """A flag's `a,b` as a list, and a list of one as that one."""
-    listed = _listed(value) if isinstance(value, str) and "," in value else value
+    listed = _split_commas(value) if isinstance(value, str) and "," in value else value
     return listed[0] if isinstance(listed, (list, tuple)) and len(listed) == 1 else listed
 
 
@@ -36,7 +34,7 @@ def _counted(value: Any) -> Any:
 def _paired(value: Any) -> Any:
     """A flag's `7:0,8:1` as a table; anything else as it is."""
     if isinstance(value, str):
-        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _listed(value))
+        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _split_commas(value))
     return value
 
 
@@ -47,23 +45,28 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 
 Word = Annotated[str, Field(min_length=1)]
 
-Names = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[Word, ...], BeforeValidator(_split_commas)]
 
 Several = Annotated[Word | tuple[Word, ...], BeforeValidator(_one_or_more)]
 
-Numbers = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
 
 Positives = Annotated[
-    tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_listed), AfterValidator(_ascending), Field(min_length=1)
+    tuple[Annotated[float, Field(gt=0)], ...],
+    BeforeValidator(_split_commas),
+    AfterValidator(_ascending),
+    Field(min_length=1),
 ]
 
 Shares = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_listed), AfterValidator(_ascending),
+    tuple[Annotated[float, Field(gt=0, le=1)], ...],
+    BeforeValidator(_split_commas),
+    AfterValidator(_ascending),
     Field(min_length=1),
-]  # fmt: skip
+]
 
 Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
 
 Amount = Annotated[str | int, BeforeValidator(_counted)]
 
-Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_listed)]
+Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_split_commas)]

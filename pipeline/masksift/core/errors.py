@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["DataError", "Interrupted", "MasksiftError", "PlanRefused", "RunFailed", "UsageError", "cause_of"]
-
 
 class MasksiftError(Exception):
     """A sentence of three parts. ``exit_code`` is what the command line ends with."""

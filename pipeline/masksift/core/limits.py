@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["AHEAD_BYTES", "MIB", "REQUESTS"]
-
 MIB = 1 << 20
 
-REQUESTS = 16
+MAX_CONCURRENT_REQUESTS = 16
 """Chunks that a worker has asked of stores, or is putting there, at a time, at most."""
 
-AHEAD_BYTES = 32 * MIB
+PREFETCH_BYTES = 32 * MIB
 """Encoded bytes of one array that are under way before they are needed, beside one chunk, from a store on a network."""

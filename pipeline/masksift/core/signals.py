@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM stop a run once, and for certain.
 
 The first signal raises KeyboardInterrupt where the main thread stands. That may be inside somebody's callback or
-finaliser, where an exception is lost; so the wish is kept, and `check`, called after every block, raises it again.
+finaliser, where an exception is lost; so the wish is kept, and `raise_if_interrupted`, called after every block,
+raises it again.
 What comes while the run is closing is ignored: closing takes seconds and leaves nothing behind.
 """
 
@@ -9,12 +10,10 @@ from __future__ import annotations
 
 import signal
 
-__all__ = ["check", "ignore", "install"]
-
 _wished = False
 
 
-def install() -> None:
+def install_signal_handlers() -> None:
     """Let SIGINT and SIGTERM (how a cluster asks a pod to go) raise KeyboardInterrupt, once, until the process ends.
 
     For a command's own process: call it in the main thread.
@@ -32,13 +31,13 @@ def _stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
 
-def ignore() -> None:
+def ignore_signals() -> None:
     """From here on SIGINT and SIGTERM change nothing, not even while the interpreter is taken down."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
-def check() -> None:
+def raise_if_interrupted() -> None:
     """Raise KeyboardInterrupt where a signal has asked for it and went unheard."""
     if _wished:
         raise KeyboardInterrupt

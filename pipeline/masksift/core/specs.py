@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["ArraySpec", "Block", "DataSpec", "Home", "Member", "Window"]
-
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -44,8 +42,8 @@ class ArraySpec:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One of the predictions of an ensemble, with what `DataSpec` says of the only ones of other sources."""
+class EnsembleMember:
+    """One of the predictions of an ensemble, with what `SourceSpec` says of the only ones of other sources."""
 
     predictions: ArraySpec
     kind: str
@@ -53,13 +51,13 @@ class Member:
     sum_tolerance: float
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Member:
+    def from_json(cls, tree: Mapping[str, Any]) -> EnsembleMember:
         """The facts that `dataclasses.asdict` wrote."""
         return cls(**{**tree, "predictions": ArraySpec.from_json(tree["predictions"])})
 
 
 @dataclass(frozen=True)
-class DataSpec:
+class SourceSpec:
     """One source as facts: what was found in the store, with what the configuration overrides.
 
     ``scale``: probability of one step of integer predictions; ``ignore``: label values that do not count;
@@ -81,16 +79,16 @@ class DataSpec:
     kind: str
     scale: float
     sum_tolerance: float
-    fill_is_missing: bool
+    absent_labels_are_missing: bool
     partitions: Mapping[str, str | None] = field(default_factory=dict)
     remap: tuple[tuple[int, int], ...] = ()
-    extent: tuple[ArraySpec | None, ...] = (None, None)
-    written: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    members: tuple[Member, ...] = ()
+    size_arrays: tuple[ArraySpec | None, ...] = (None, None)
+    stored_evidence: Mapping[str, Any] = field(default_factory=dict)
+    content_hashes: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[EnsembleMember, ...] = ()
 
     @property
-    def stored(self) -> tuple[ArraySpec, ...]:
+    def prediction_arrays(self) -> tuple[ArraySpec, ...]:
         """The arrays of predictions that are read: one, or those of the members in their order."""
         return tuple(member.predictions for member in self.members) or (self.predictions,)
 
@@ -121,18 +119,18 @@ class DataSpec:
         return plain
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> DataSpec:
+    def from_json(cls, tree: Mapping[str, Any]) -> SourceSpec:
         """The facts that `as_json` wrote."""
         arrays = {name: ArraySpec.from_json(tree[name]) for name in ("predictions", "labels", "image_id")}
         plain = {name: tuple(tree[name]) for name in ("class_names", "ignore")}
         remap = tuple((value, meant) for value, meant in tree["remap"])
-        extent = tuple(ArraySpec.from_json(array) for array in tree["extent"])
-        members = tuple(map(Member.from_json, tree.get("members", ())))
-        return cls(**{**tree, **arrays, **plain, "remap": remap, "extent": extent, "members": members})
+        size_arrays = tuple(ArraySpec.from_json(array) for array in tree["size_arrays"])
+        members = tuple(map(EnsembleMember.from_json, tree.get("members", ())))
+        return cls(**{**tree, **arrays, **plain, "remap": remap, "size_arrays": size_arrays, "members": members})
 
 
 @dataclass(frozen=True)
-class Home:
+class EvidenceLocation:
     """Where what was condensed of a source lies: the planes in the Zarr group ``evidence``, all else below ``out``, of
     a run (or of writers at inference time) with that ``fingerprint``, whose blocks of the source are numbered from
     ``first`` on."""
@@ -158,7 +156,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Window:
+class ReadWindow:
     """What is read at once: all classes of rows [y0, y1) and columns [x0, x1) of images [start, stop)."""
 
     start: int

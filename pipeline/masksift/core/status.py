@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = [
-    "ALL_IGNORED",
-    "BAD_LABELS",
-    "BAD_PROBABILITIES",
-    "MISSING_CHUNK",
-    "SCORED",
-    "STATUSES",
-    "UNREADABLE",
-    "Verdict",
-]
-
 SCORED = "scored"
 
 MISSING_CHUNK = "missing_chunk"
@@ -32,7 +21,7 @@ STATUSES = (SCORED, MISSING_CHUNK, UNREADABLE, BAD_LABELS, BAD_PROBABILITIES, AL
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ImageStatus:
     """What is said of one image: a status and, where it is not `scored`, the sentence why."""
 
     status: str = SCORED

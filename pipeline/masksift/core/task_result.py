@@ -8,11 +8,9 @@ from masksift.core.status import (
     SCORED,
 )
 
-__all__ = ["Receipt"]
-
 
 @dataclass
-class Receipt:
+class TaskResult:
     """What a task answers: kilobytes at most. ``counts``: images by status; ``bytes_read``, ``bytes_written``: as
     stored; ``requests``, ``puts``: objects, or parts of them, asked of stores and put there; ``repeated``: requests
     that a store did not answer, and that were made again; ``seconds``: inside the task; ``reused``: it was done

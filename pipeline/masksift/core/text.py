@@ -8,15 +8,13 @@ from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 
-__all__ = ["aligned", "file_name", "many", "nearest", "shown"]
-
 _JOINERS = "\u200c\u200d"
 """No letters, but words of many scripts are not the same without them."""
 _MOST_BYTES = 200
 """Of a file's name; most file systems take 255, and there is an ending to come."""
 
 
-def shown(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """The text on one line, with what cannot be seen (control characters, line ends, marks that turn the direction of
     writing) as Python writes it.
 
@@ -29,7 +27,7 @@ def shown(text: str) -> str:
     )
 
 
-def file_name(text: str) -> str:
+def safe_file_name(text: str) -> str:
     """A name for a file, of letters and digits of any script, `-`, `_`, and `.` inside; `_` stands for all else.
 
     >>> file_name("../site=a/frame 7.png")
@@ -44,19 +42,22 @@ def file_name(text: str) -> str:
     return kept.strip("._") or "image"
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  ") -> list[str]:
+def format_table(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  ") -> list[str]:
     """The rows as lines: the first ``left`` columns begin, all others end one below the other."""
     if not rows:
         return []
     widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        indent + "  ".join(_filled(text, width, left=column < left)
-                           for column, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+        indent
+        + "  ".join(
+            _filled(text, width, left=column < left)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
-def many(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """A number of things: `1 image`, `1,200 images`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
@@ -66,7 +67,7 @@ def _filled(text: str, width: int, *, left: bool) -> str:
     return text + spaces if left else spaces + text
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
+def closest_match(word: str, words: Iterable[str]) -> str:
     """The word most like another one, as a whole or in its last dotted part: `temprature` -> `softmin.temperature`."""
 
     def likeness(known: str) -> tuple[float, float]:

@@ -7,8 +7,6 @@ from fractions import Fraction
 
 from masksift.core.errors import UsageError
 
-__all__ = ["amount_of", "format_bytes", "parse_bytes"]
-
 
 def parse_bytes(text: str | int) -> int:
     """Bytes of a number or of words such as `4 GiB`, `4GB`, `512 MiB`.
@@ -23,7 +21,7 @@ def parse_bytes(text: str | int) -> int:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
-def amount_of(key: str, value: str | int, whole: int, things: str) -> Fraction:
+def parse_amount(key: str, value: str | int, whole: int, things: str) -> Fraction:
     """How many of ``whole`` things an amount is: a whole number, or a share such as `0.1%`. Raises UsageError.
 
     >>> amount_of("max_quarantined", "0.5%", 1000, "images")
@@ -34,8 +32,9 @@ def amount_of(key: str, value: str | int, whole: int, things: str) -> Fraction:
     if not found or (not found[2] and "." in found[1]):
         raise UsageError(
             f"{key} is {text!r}, which is no number of {things} and no share",
-            "what is too much is not known", f"Give a whole number of {things}, or a share such as '0.1%'",
-        )  # fmt: skip
+            "what is too much is not known",
+            f"Give a whole number of {things}, or a share such as '0.1%'",
+        )
     return Fraction(found[1]) * whole / 100 if found[2] else Fraction(found[1])
 
 

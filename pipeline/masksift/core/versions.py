@@ -6,11 +6,17 @@ import importlib.metadata
 import platform
 from functools import cache
 
-__all__ = ["versions"]
-
 _PACKAGES = (
-    "masksift", "dask", "distributed", "numpy", "numba", "zarr", "numcodecs", "pyarrow", "connected-components-3d",
-)  # fmt: skip
+    "masksift",
+    "dask",
+    "distributed",
+    "numpy",
+    "numba",
+    "zarr",
+    "numcodecs",
+    "pyarrow",
+    "connected-components-3d",
+)
 
 
 def versions() -> dict[str, str]:

@@ -8,13 +8,11 @@ from typing import Literal
 from masksift.config.load import resolve
 from masksift.core.errors import UsageError
 from masksift.demo import found_at_top, make_demo
-from masksift.engine.summary import summary
+from masksift.engine.summary import format_run_summary
 from masksift.run import run
-from masksift.runtime.progress import Reporter
-from masksift.storage.objects import Folder
+from masksift.runtime.progress import ProgressReporter
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import read_table
-
-__all__ = ["show"]
 
 
 def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "quiet"] = "auto") -> str:
@@ -22,22 +20,24 @@ def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "
 
     Raises MasksiftError, also where the extra `demo` is not installed.
     """
-    report = Reporter(log_format)
+    report = ProgressReporter(log_format)
     try:
-        truth = make_demo(folder, workers=workers, report=report.say)
+        truth = make_demo(folder, workers=workers, report=report.message)
     except ImportError as e:
         raise UsageError(str(e), "there is no demo without it", 'pip install "masksift[demo]"') from e
     out = Path(folder) / "results"
     tree = {"sources": [str(truth.source)], "out": str(out), "executor": {"kind": "local", "workers": workers}}
     outcome = run(resolve(tree, {}), report)
-    ranked = read_table(Folder(str(out)), "ranking/part-000000.parquet", ["image_id"])["image_id"].to_pylist()
+    ranked = read_table(ObjectDirectory(str(out)), "ranking/part-000000.parquet", ["image_id"])["image_id"].to_pylist()
     found = found_at_top(ranked, truth)
     kinds = ", ".join(f"{kind} {hits} of {known}" for kind, (hits, known) in sorted(found.by_kind.items()))
-    marks = {name: f"{error.kind} {', '.join(truth.class_names[k] for k in error.classes)}"
-             for name, error in truth.errors.items()}  # fmt: skip
+    marks = {
+        name: f"{error.kind} {', '.join(truth.class_names[k] for k in error.classes)}"
+        for name, error in truth.errors.items()
+    }
     return "\n".join(
         [
-            summary(outcome.record, str(out), notes=marks),
+            format_run_summary(outcome.record, str(out), notes=marks),
             f"known errors: {truth.truth}",
             f"{found.known} of {len(truth.image_ids)} images hold a known error; the first {found.known} of the "
             f"ranking hold {found.found} of them ({kinds})",

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from masksift.demo.parallel import Run, call, serial
 from masksift.prepare.predict.trainers.pixel_classifier import Bytes, Model, fit, sample_pixels
 
-__all__ = ["CrossValidated", "fold_of_images", "train"]
-
 
 def fold_of_images(images: int, folds: int, seed: int) -> NDArray[np.int64]:
     """The fold (images,) int64 in 0..folds-1 of each image, sizes equal within one. ValueError when images < folds."""

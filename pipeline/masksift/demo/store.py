@@ -99,16 +99,26 @@ def write_source(
 
     def array(name: str, shape: tuple[int, ...], dims: Sequence[str], fill: int, **attributes: Any) -> zarr.Array[Any]:
         return group.create_array(
-            name, shape=shape, dtype="uint8", chunks=(size, *shape[1:]), compressors=ZstdCodec(level=3),
-            fill_value=fill, dimension_names=dims, attributes=attributes,
-        )  # fmt: skip
+            name,
+            shape=shape,
+            dtype="uint8",
+            chunks=(size, *shape[1:]),
+            compressors=ZstdCodec(level=3),
+            fill_value=fill,
+            dimension_names=dims,
+            attributes=attributes,
+        )
 
     array("images", (count, height, width, 3), ("image", "y", "x", "channel"), 0)[:] = images
     array("labels", (count, height, width), ("image", "y", "x"), ignore)[:] = labels
     planes = array(
-        "predictions", (count, len(class_names), height, width), ("image", "class", "y", "x"), 0,
-        kind="probabilities", scale=1 / 255,
-    )  # fmt: skip
+        "predictions",
+        (count, len(class_names), height, width),
+        ("image", "class", "y", "x"),
+        0,
+        kind="probabilities",
+        scale=1 / 255,
+    )
     buffer: list[NDArray[np.uint8]] = []
     done = 0
     for prediction in predictions:

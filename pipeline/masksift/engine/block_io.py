@@ -11,74 +11,75 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import DataSpec, Window
-from masksift.core.status import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, Verdict
-from masksift.engine.buffers import Memory
-from masksift.engine.overlap import ahead
+from masksift.core.specs import ReadWindow, SourceSpec
+from masksift.core.status import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, ImageStatus
+from masksift.engine.buffers import BufferPool
+from masksift.engine.overlap import read_ahead
 from masksift.engine.planning.layout import Layout
-from masksift.scoring.image import LabelCheck
+from masksift.scoring.image import LabelValidator
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
-
-__all__ = ["expect", "judge", "label_windows", "own_part", "place_of", "read_labels", "read_window", "slabs"]
+from masksift.storage.zarr.reader import ArrayReader
+from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
 
 def read_labels(
-    spec: DataSpec, reader: ArrayReader, memory: Memory, start: int, stop: int, sizes: NDArray[np.int64]
-) -> tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]:
+    spec: SourceSpec, reader: ArrayReader, memory: BufferPool, start: int, stop: int, sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.unsignedinteger], dict[int, ImageStatus]]:
     """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong.
     ``sizes`` (n, 2): the rows and columns that are an image's own; all others are ignored, whatever they hold."""
     numbers = class_dtype(spec.classes)
-    plane = memory.array("class planes", (stop - start, spec.height, spec.width), numbers)
+    plane = memory.get("class planes", (stop - start, spec.height, spec.width), numbers)
     plane[...] = np.iinfo(numbers).max
-    checks = [LabelCheck(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
+    checks = [LabelValidator(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
     verdicts = {
-        i: Verdict(BAD_LABELS, f"its own size is {rows} x {columns}, of {spec.height} x {spec.width} that are stored")
+        i: ImageStatus(
+            BAD_LABELS, f"its own size is {rows} x {columns}, of {spec.height} x {spec.width} that are stored"
+        )
         for i, (rows, columns) in enumerate(sizes.tolist(), start)
         if not (0 < rows <= spec.height and 0 < columns <= spec.width)
     }
-    for window in label_windows(spec, start, stop):
-        stored = memory.array("labels", window.shape, spec.labels.dtype)
+    for window in iter_label_windows(spec, start, stop):
+        stored = memory.get("labels", window.shape, spec.labels.dtype)
         for first, last, part in read_window(reader, spec.labels.chunks[0], window, stored):
             for i in range(first, last):
-                if isinstance(part, Verdict):
-                    judge(verdicts, i, part)
+                if isinstance(part, ImageStatus):
+                    record_status(verdicts, i, part)
                 elif i not in verdicts:
-                    own = part[i - first][own_part(window, sizes[i - start])]
+                    own = part[i - first][valid_slices(window, sizes[i - start])]
                     view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
                     target = view[: own.shape[0], : own.shape[1]]
-                    numbered = checks[i - start].plane(own, window.y0, window.x0, out=target)
+                    numbered = checks[i - start].to_class_indices(own, window.y0, window.x0, out=target)
                     if numbered is not target:
                         target[...] = numbered
     for i, check in enumerate(checks, start):
         if check.verdict is not None:
-            judge(verdicts, i, check.verdict)
+            record_status(verdicts, i, check.verdict)
     return plane, verdicts
 
 
-def label_windows(spec: DataSpec, start: int, stop: int) -> Iterator[Window]:
+def iter_label_windows(spec: SourceSpec, start: int, stop: int) -> Iterator[ReadWindow]:
     """What is read of the labels of images [start, stop) at once: all of it, or a row of chunks of a large one."""
     _, rows, columns = spec.labels.chunks
     whole = (stop - start) * spec.pixels <= 1 << 24
     rows, columns = (spec.height, spec.width) if whole else (rows, columns)
     for y in range(0, spec.height, rows):
         for x in range(0, spec.width, columns):
-            yield Window(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
+            yield ReadWindow(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
 
 
-def place_of(window: Window, classes: int | None = None) -> tuple[slice, ...]:
+def window_to_slices(window: ReadWindow, classes: int | None = None) -> tuple[slice, ...]:
     """Where a window lies in an array, with all classes where there are any."""
     between = () if classes is None else (slice(0, classes),)
     return slice(window.start, window.stop), *between, slice(window.y0, window.y1), slice(window.x0, window.x1)
 
 
-def own_part(window: Window, size: NDArray[np.int64]) -> tuple[slice, slice]:
+def valid_slices(window: ReadWindow, size: NDArray[np.int64]) -> tuple[slice, slice]:
     """The rows and columns of a window that are an image's own, of ``size`` (rows, columns)."""
     rows, columns = (int(number) for number in size)
     return slice(0, max(0, min(window.y1, rows) - window.y0)), slice(0, max(0, min(window.x1, columns) - window.x0))
 
 
-def judge(verdicts: dict[int, Verdict], image: int, verdict: Verdict) -> None:
+def record_status(verdicts: dict[int, ImageStatus], image: int, verdict: ImageStatus) -> None:
     """Give a verdict on an image: where it has one already, the one that `STATUSES` names first."""
     before = verdicts.get(image)
     if before is None or STATUSES.index(verdict.status) < STATUSES.index(before.status):
@@ -86,19 +87,19 @@ def judge(verdicts: dict[int, Verdict], image: int, verdict: Verdict) -> None:
 
 
 def read_window(
-    reader: ArrayReader, chunk: int, window: Window, out: NDArray[Any]
-) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+    reader: ArrayReader, chunk: int, window: ReadWindow, out: NDArray[Any]
+) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
     """The window, with every class where there are any, as [(first, last, array)]. Where anything in it is lost, image
     chunk by image chunk, with a verdict in place of the lost ones: what lies in one chunk is lost together, all else is
     not. ``out``: memory for it, which may be used."""
-    place = place_of(window, out.shape[1] if out.ndim == 4 else None)
+    place = window_to_slices(window, out.shape[1] if out.ndim == 4 else None)
     try:
         return [(window.start, window.stop, reader.read(*place, out=out))]
-    except (MissingChunk, Unreadable) as e:
+    except (MissingChunkError, ChunkDecodeError) as e:
         edges = sorted({window.start, window.stop, *range(-(-window.start // chunk) * chunk, window.stop, chunk)})
         if len(edges) == 2:
-            status = MISSING_CHUNK if isinstance(e, MissingChunk) else UNREADABLE
-            return [(window.start, window.stop, Verdict(status, str(e)))]
+            status = MISSING_CHUNK if isinstance(e, MissingChunkError) else UNREADABLE
+            return [(window.start, window.stop, ImageStatus(status, str(e)))]
     parts = []
     for first, last in pairwise(edges):
         inside = out[first - window.start : last - window.start]
@@ -106,39 +107,44 @@ def read_window(
     return parts
 
 
-def expect(
-    spec: DataSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
+def prefetch_block(
+    spec: SourceSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
 ) -> None:
-    """Say what `read_labels` and `slabs` will read of images [start, stop), group by group, in its order."""
+    """Tell the readers what `read_labels` and `iter_prediction_windows` will read of images [start, stop)."""
     groups = list(layout.groups(start, stop))
     for reader in predictions:
         windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
-        reader.expect(place_of(window, spec.classes) for window in windows)
-    labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
+        reader.prefetch(window_to_slices(window, spec.classes) for window in windows)
+    labels.prefetch(window_to_slices(window) for group in groups for window in iter_label_windows(spec, *group))
 
 
-def slabs(
-    spec: DataSpec, layout: Layout, readers: Sequence[ArrayReader], memory: Memory, start: int,
-    sizes: NDArray[np.int64], verdicts: dict[int, Verdict],
-) -> Iterator[tuple[Window, int, int, NDArray[Any]]]:  # fmt: skip
+def iter_prediction_windows(
+    spec: SourceSpec,
+    layout: Layout,
+    readers: Sequence[ArrayReader],
+    memory: BufferPool,
+    start: int,
+    sizes: NDArray[np.int64],
+    verdicts: dict[int, ImageStatus],
+) -> Iterator[tuple[ReadWindow, int, int, NDArray[Any]]]:
     """(window, member, image, predictions (K, h, w)) of every slab of the n images from ``start`` on, of each window
     one member after the other; ``sizes`` (n, 2): the rows and columns that are an image's own, of which alone a slab
     is. Each is read once, and good until the next one is asked for. Images with a verdict are passed over; those whose
     chunks are lost get one."""
 
-    def read(slab: tuple[Window, int], turn: int) -> list[tuple[int, int, NDArray[Any] | Verdict]]:
+    def read(slab: tuple[ReadWindow, int], turn: int) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
         window, member = slab
         images, *area = window.shape
-        stored = spec.stored[member]
-        out = memory.array(f"predictions {turn}", (images, spec.classes, *area), stored.dtype)
+        stored = spec.prediction_arrays[member]
+        out = memory.get(f"predictions {turn}", (images, spec.classes, *area), stored.dtype)
         return read_window(readers[member], stored.chunks[0], window, out)
 
     windows = layout.windows(start, start + len(sizes), spec.height, spec.width)
     each = ((window, member) for window in windows for member in range(len(readers)))
-    for (window, member), parts in ahead(read, each):
+    for (window, member), parts in read_ahead(read, each):
         for first, last, part in parts:
             for i in range(first, last):
-                if isinstance(part, Verdict):
-                    judge(verdicts, i, part)
-                elif i not in verdicts and (own := part[i - first][:, *own_part(window, sizes[i - start])]).size:
+                if isinstance(part, ImageStatus):
+                    record_status(verdicts, i, part)
+                elif i not in verdicts and (own := part[i - first][:, *valid_slices(window, sizes[i - start])]).size:
                     yield window, member, i, own

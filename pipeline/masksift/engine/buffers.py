@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Memory"]
 
-
-class Memory:
+class BufferPool:
     """Arrays by name, whose memory is used again: fresh memory costs as much as walking over it."""
 
     def __init__(self) -> None:
         self._kept: dict[str, NDArray[np.uint8]] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array, C-contiguous, holding anything. It is overwritten as soon as its name is asked for again."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         kept = self._kept.get(name)

@@ -12,25 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.core.status import BAD_LABELS, Verdict
+from masksift.core.status import BAD_LABELS, ImageStatus
 from masksift.engine.block_io import read_labels
-from masksift.engine.buffers import Memory
-from masksift.engine.planning.report_plan import STRIP, together
-from masksift.engine.work_items import Job, Part
+from masksift.engine.buffers import BufferPool
+from masksift.engine.planning.report_plan import STRIP, images_per_read
+from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.sources.images_array import open_pictures
+from masksift.storage.sources.images_array import open_images_array
 from masksift.storage.zarr.evidence import CLASSES, MASK
-from masksift.storage.zarr.per_image import extents
-from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
-
-__all__ = ["STRIP", "View", "Viewer", "factor_of", "nothing", "view_of"]
+from masksift.storage.zarr.per_image import image_sizes
+from masksift.storage.zarr.reader import ArrayReader
+from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
 T = TypeVar("T")
-_Given = tuple[NDArray[np.unsignedinteger], dict[int, Verdict]]
+_Given = tuple[NDArray[np.unsignedinteger], dict[int, ImageStatus]]
 
 
 @dataclass(frozen=True)
-class View:
+class ImageView:
     """One image, its own rows and columns (H, W), reduced by ``factor`` to (h, w) = ceil(H / factor), ceil(W / factor).
 
     ``picture`` (h, w, 3) uint8, the mean of its pixels; ``given``, ``predicted`` (h, w): class numbers, those of the
@@ -44,7 +43,7 @@ class View:
     given: NDArray[np.unsignedinteger] | None
     predicted: NDArray[np.unsignedinteger] | None
     flagged: NDArray[np.bool_] | None
-    lost: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def factor_of(size: tuple[int, int], side: int | None) -> int:
@@ -52,30 +51,34 @@ def factor_of(size: tuple[int, int], side: int | None) -> int:
     return 1 if side is None else max(1, -(-max(size) // side))
 
 
-def view_of(
-    picture: NDArray[np.uint8] | None, given: NDArray[np.unsignedinteger],
-    predicted: NDArray[np.unsignedinteger] | None, flagged: NDArray[np.bool_] | None, side: int | None = None,
-) -> View:  # fmt: skip
+def make_view(
+    picture: NDArray[np.uint8] | None,
+    given: NDArray[np.unsignedinteger],
+    predicted: NDArray[np.unsignedinteger] | None,
+    flagged: NDArray[np.bool_] | None,
+    side: int | None = None,
+) -> ImageView:
     """The same of an image in memory: picture (H, W, 3), the planes (H, W) each."""
     rows, columns = given.shape
     factor = factor_of((rows, columns), side)
     middle = np.ix_(_middle(rows, factor), _middle(columns, factor))
-    return View(
-        (rows, columns), factor,
+    return ImageView(
+        (rows, columns),
+        factor,
         None if picture is None else _mean(picture, factor),
         given[middle],
         None if predicted is None else predicted[middle],
         None if flagged is None else _reduced(np.logical_or, flagged, factor),
-    )  # fmt: skip
+    )
 
 
 class _Held(Generic[T]):
     """Images of an array whose chunks hold several: those of the chunk that was read last are kept, for whoever shows
     many images of a source goes through them in order."""
 
-    def __init__(self, together: int, images: int) -> None:
-        """``together``: of a chunk."""
-        self.together, self._images = together, images
+    def __init__(self, images_per_read: int, images: int) -> None:
+        """``images_per_read``: of a chunk."""
+        self.together, self._images = images_per_read, images
         self._start = -1
         self._kept: T | None = None
 
@@ -91,17 +94,17 @@ class _Held(Generic[T]):
         return self._kept, index - start
 
 
-class Viewer:
+class ImageViewReader:
     """Reads the images of one source of a run."""
 
-    def __init__(self, job: Job, part: Part, pictures: str, *, predicted: bool) -> None:
+    def __init__(self, job: RunContext, part: BlockTask, pictures: str, *, predicted: bool) -> None:
         """``part``: any block of the source; ``pictures``: name or URL of the array; ``predicted``: whether the
         evidence is kept."""
-        self._job, self._part, self._memory = job, part, Memory()
+        self._job, self._part, self._memory = job, part, BufferPool()
         spec = part.spec
         self._labels: ArrayReader | None = None
         self._given: _Held[_Given] = self._held(spec.labels.chunks[0])
-        found = open_pictures(spec, pictures, job.options)
+        found = open_images_array(spec, pictures, job.options)
         self.without = found if isinstance(found, str) else ""
         """Why there are no pictures, where there are none."""
         self._reader = None if isinstance(found, str) else ArrayReader(found, job.options)
@@ -109,20 +112,20 @@ class Viewer:
         # a chunk that is a part of an image is read band by band
         several = not isinstance(found, str) and found.chunks[1:3] == found.shape[1:3] and found.chunks[0]
         self._pictures: _Held[NDArray[np.uint8]] = self._held(several or 1)
-        self._evidence = job.evidence(part.home) if predicted else None
-        self._masks = job.masks(spec)
+        self._evidence = job.evidence(part.evidence_location) if predicted else None
+        self._masks = job.issue_mask_arrays(spec)
         self._classes: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
         self._flags: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
 
     @property
-    def used(self) -> Counter[str]:
+    def io_counters(self) -> Counter[str]:
         """What it took of the stores, by the names of a receipt."""
         readers = (self._labels, self._reader, self._evidence, self._masks)
-        return sum((reader.used for reader in readers if reader is not None), Counter())
+        return sum((reader.io_counters for reader in readers if reader is not None), Counter())
 
     def view(
         self, index: int, side: int | None = None, *, scored: bool = True, size: tuple[int, int] | None = None
-    ) -> View:  # fmt: skip
+    ) -> ImageView:
         """One image by its number in the source. ``scored``: whether there are evidence and a mask of it; ``size``: its
         own rows and columns, where they are known."""
         lost: list[str] = [self.without] if self.without else []
@@ -156,31 +159,32 @@ class Viewer:
             planes, place = self._flags.of(index, partial(self._masks.read, MASK))
             return _reduced(np.logical_or, planes[place, :rows, :columns] > 0, factor)
 
-        return View(
-            (rows, columns), factor,
+        return ImageView(
+            (rows, columns),
+            factor,
             _unless_lost(lost, lambda: self._picture(index, rows, columns, factor)),
             _unless_lost(lost, given),
             _unless_lost(lost, predicted) if scored and self._evidence is not None else None,
             _unless_lost(lost, flagged) if scored else None,
             tuple(lost),
-        )  # fmt: skip
+        )
 
     def open_labels(self) -> ArrayReader:
         """The labels, opened when they are asked for: whoever removed them since the run has left all else. Raises
         FileNotFoundError where they are not there."""
         if self._labels is None:
             spec = self._part.spec
-            self._labels = ArrayReader(spec.labels, self._job.options, absent_is_missing=spec.fill_is_missing)
+            self._labels = ArrayReader(spec.labels, self._job.options, absent_is_missing=spec.absent_labels_are_missing)
         return self._labels
 
     def _held(self, chunk: int) -> _Held[Any]:
         spec = self._part.spec
-        return _Held(together(chunk, spec.pixels), spec.images)
+        return _Held(images_per_read(chunk, spec.pixels), spec.images)
 
     def _own(self, start: int, stop: int) -> NDArray[np.int64]:
         """(n, 2): the rows and columns of images [start, stop) that are their own; all where the source has gone."""
         try:
-            return extents(self._part.spec, start, stop, self._job.options)
+            return image_sizes(self._part.spec, start, stop, self._job.options)
         except FileNotFoundError:
             return np.array([[self._part.spec.height, self._part.spec.width]] * (stop - start), np.int64)
 
@@ -264,7 +268,7 @@ def _unless_lost(lost: list[str], read: Callable[[], Any]) -> Any:
     """What is read, or None where it is lost; why is said then."""
     try:
         return read()
-    except (MissingChunk, Unreadable, DataError, FileNotFoundError) as e:
+    except (MissingChunkError, ChunkDecodeError, DataError, FileNotFoundError) as e:
         lost.append(str(e))
         return None
 

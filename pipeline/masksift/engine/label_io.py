@@ -8,23 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import DataSpec
-from masksift.core.status import Verdict
-from masksift.engine.block_io import judge, label_windows, read_window
+from masksift.core.specs import SourceSpec
+from masksift.core.status import ImageStatus
+from masksift.engine.block_io import iter_label_windows, read_window, record_status
 from masksift.scoring.kernels.condense import class_dtype, class_plane
 from masksift.storage.zarr.reader import ArrayReader
-
-__all__ = ["BASE_MEMORY", "NONE", "ranges", "read_stored", "stored_values"]
 
 BASE_MEMORY = 300 << 20
 """Bytes of a worker that holds nothing yet (measured, rounded up)."""
 BLOCK_PIXELS, BLOCKS = 1 << 27, 16
 """A block is a sixteenth of the data set, or so many pixels if that is less."""
-NONE = int(np.iinfo(np.int64).min)
+NO_VALUE = int(np.iinfo(np.int64).min)
 """In place of a label value, where there is none."""
 
 
-def ranges(spec: DataSpec, unit: int, total: int) -> Iterator[tuple[int, int]]:
+def label_blocks(spec: SourceSpec, unit: int, total: int) -> Iterator[tuple[int, int]]:
     """The blocks [start, stop) of a source of a data set of ``total`` images, whole units of what lies together."""
     wanted = max(1, min(BLOCK_PIXELS // spec.pixels, -(-total // BLOCKS)))
     size = -(-wanted // unit) * unit
@@ -33,30 +31,30 @@ def ranges(spec: DataSpec, unit: int, total: int) -> Iterator[tuple[int, int]]:
 
 
 def read_stored(
-    spec: DataSpec, reader: ArrayReader, start: int, stop: int
-) -> tuple[NDArray[np.integer[Any]], dict[int, Verdict]]:
+    spec: SourceSpec, reader: ArrayReader, start: int, stop: int
+) -> tuple[NDArray[np.integer[Any]], dict[int, ImageStatus]]:
     """Labels (n, H, W) of images [start, stop) as they are stored, and the verdicts of those that are lost."""
     labels: NDArray[np.integer[Any]] = np.zeros((stop - start, spec.height, spec.width), spec.labels.dtype)
-    lost: dict[int, Verdict] = {}
-    for window in label_windows(spec, start, stop):
+    lost: dict[int, ImageStatus] = {}
+    for window in iter_label_windows(spec, start, stop):
         out = np.empty(window.shape, spec.labels.dtype)
         for first, last, part in read_window(reader, spec.labels.chunks[0], window, out):
-            if isinstance(part, Verdict):
+            if isinstance(part, ImageStatus):
                 for index in range(first, last):
-                    judge(lost, index, part)
+                    record_status(lost, index, part)
             else:
                 labels[first - start : last - start, window.y0 : window.y1, window.x0 : window.x1] = part
     return labels, lost
 
 
-def stored_values(spec: DataSpec) -> NDArray[np.int64]:
-    """The label value that stands for each class number and, last, for no label; `NONE` where there is none that the
-    source's dtype can hold. Of several that mean the same, the least."""
+def stored_values(spec: SourceSpec) -> NDArray[np.int64]:
+    """The label value that stands for each class number and, last, for no label; `NO_VALUE` where the
+    source's dtype holds none. Of several that mean the same, the least."""
     limits = np.iinfo(spec.labels.dtype)
     known = {value for value, _ in spec.remap} or set(range(spec.classes))
     held = sorted(value for value in known | set(spec.ignore) if limits.min <= value <= limits.max)
     meant, _ = class_plane(np.array(held, spec.labels.dtype), spec.classes, spec.ignore, spec.remap)
-    values = np.full(np.iinfo(class_dtype(spec.classes)).max + 1, NONE)
+    values = np.full(np.iinfo(class_dtype(spec.classes)).max + 1, NO_VALUE)
     for value, k in zip(reversed(held), reversed(meant.tolist()), strict=True):
         values[k] = value
     return values

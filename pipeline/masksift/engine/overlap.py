@@ -7,14 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-__all__ = ["Behind", "S", "T", "ahead"]
-
 S = TypeVar("S")
 
 T = TypeVar("T")
 
 
-def ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S, T]]:
+def read_ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S, T]]:
     """Read one window ahead of the one that is worked on, in a thread of its own. ``read(window, turn)``: turns are 0
     and 1, one after the other; what was read in a turn has been worked on when the turn comes again."""
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
@@ -28,7 +26,7 @@ def ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S
             yield waiting[0], waiting[1].result()
 
 
-class Behind:
+class WriteBehind:
     """Does one thing after the other in a thread, while the work goes on: a store on a network takes its time to take
     something. ``at_once``: there is no use in that, and everything is done where it is asked for."""
 

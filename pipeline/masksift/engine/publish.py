@@ -13,27 +13,25 @@ from masksift.config.run import RunConfig
 from masksift.core import signals as interruption
 from masksift.core.status import SCORED
 from masksift.engine import result_tables as results
-from masksift.engine.stages import Account
-from masksift.engine.work_items import Job
-from masksift.runtime.progress import Reporter
-from masksift.storage.objects import Folder
-from masksift.storage.tables.iceberg import Lake, is_uri
-from masksift.storage.tables.parquet import read_each
+from masksift.engine.stages import RunStats
+from masksift.engine.work_items import RunContext
+from masksift.runtime.progress import ProgressReporter
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.iceberg import IcebergTables, is_uri
+from masksift.storage.tables.parquet import iter_tables
 from masksift.storage.tables.schemas import images_schema, ranking_schema
-
-__all__ = ["Publisher"]
 
 
 @dataclass(frozen=True)
 class Publisher:
     """Puts the tables of one run into a lake; without a lake it does nothing. ``blocks``: of the run."""
 
-    lake: Lake | None
-    job: Job
+    lake: IcebergTables | None
+    job: RunContext
     blocks: int
 
     @classmethod
-    def of_run(cls, config: RunConfig, job: Job, blocks: int) -> Publisher:
+    def of_run(cls, config: RunConfig, job: RunContext, blocks: int) -> Publisher:
         """As the configuration says. Raises UsageError where pyiceberg is missing."""
         if config.table == "parquet":
             return cls(None, job, blocks)
@@ -42,7 +40,7 @@ class Publisher:
         # case. What a name of pyiceberg's configuration stands for brings its own.
         urls = ["s3://"] if place.catalog.startswith("http") else [place.warehouse or ""]
         options = config.storage.options(urls if is_uri(place.catalog) else [])
-        return cls(Lake(place.catalog, place.warehouse, place.namespace, options), job, blocks)
+        return cls(IcebergTables(place.catalog, place.warehouse, place.namespace, options), job, blocks)
 
     def prepare(self) -> None:
         """Create the tables, or give them the columns they lack: whoever cannot do that learns it before anything is
@@ -50,9 +48,9 @@ class Publisher:
         if self.lake is not None:
             methods = [method.name for method in self.job.methods]
             schemas = {"ranking": ranking_schema, "images": images_schema}
-            self.lake.make({name: schema(methods, self.job.columns) for name, schema in schemas.items()})
+            self.lake.create_or_evolve({name: schema(methods, self.job.columns) for name, schema in schemas.items()})
 
-    def publish(self, scored: int, started: str, report: Reporter, account: Account) -> dict[str, Any]:
+    def publish(self, scored: int, started: str, report: ProgressReporter, account: RunStats) -> dict[str, Any]:
         """Put the rows of the ranked run into the tables, in place of what these have of it; ``scored``: images that
         are; ``started``: as the run's record says. Answers what the record says of it. Raises RunFailed."""
         if self.lake is None:
@@ -69,14 +67,14 @@ class Publisher:
         account.add(stage.facts())
         return {"iceberg": {"catalog": self.lake.shown, "tables": tables}}
 
-    def complete(self, record: Mapping[str, Any], report: Reporter) -> dict[str, Any]:
+    def complete(self, record: Mapping[str, Any], report: ProgressReporter) -> dict[str, Any]:
         """Publish a run that was complete before, unless the tables have it; answers what changes in its record."""
         if self.lake is None or self._is_there(record):
-            report.say(f"{self.job.out} is complete already: nothing to do")
+            report.message(f"{self.job.out} is complete already: nothing to do")
             return {}
-        report.say(f"{self.job.out} is complete already: only its tables are put into {self.lake.shown}")
+        report.message(f"{self.job.out} is complete already: only its tables are put into {self.lake.shown}")
         self.prepare()
-        account = Account()
+        account = RunStats()
         told = self.publish(record["counts"].get(SCORED, 0), record["started"], report, account)
         return {**told, "stages": [*record["stages"], *account.stages]}
 
@@ -92,6 +90,6 @@ class Publisher:
 
     def _rows(self, parts: list[str], at_once: int) -> Iterator[pa.Table]:
         """The rows of those parts of the run's own tables, ``at_once`` of them held at a time."""
-        for part in read_each(Folder(self.job.out, self.job.options), parts, at_once=at_once):
-            interruption.check()
+        for part in iter_tables(ObjectDirectory(self.job.out, self.job.options), parts, at_once=at_once):
+            interruption.raise_if_interrupted()
             yield part

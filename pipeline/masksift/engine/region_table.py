@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.regions import Regions
-from masksift.storage.tables.arrow import table_of, table_of_columns
+from masksift.storage.tables.arrow import table_from_columns, table_from_rows
 from masksift.storage.tables.schemas import WORST_REGION, found_schema
-
-__all__ = ["LABEL", "OMISSION", "RegionRows", "regions_part"]
 
 LABEL, OMISSION = "label", "omission"
 """The kinds: flagged pixels, and ignored ones that are confidently predicted as a class."""
@@ -24,7 +22,7 @@ def regions_part(fingerprint: str, number: int) -> str:
     return f"manifest/regions/part-{fingerprint[:12]}-{number:08d}.parquet"
 
 
-class RegionRows:
+class RegionTableBuilder:
     """Gathers regions image by image, and keeps the ``top`` of them with most evidence: no other can be among as many
     of the whole data set. A quarter more are held at a time."""
 
@@ -48,7 +46,7 @@ class RegionRows:
     def table(self, columns: Sequence[str] = ()) -> Any:
         """Those kept, that with most evidence on top; of equal ones that which was found first."""
         if not self._images:
-            return table_of([], found_schema(columns))
+            return table_from_rows([], found_schema(columns))
         self._prune()
         facts = [facts for facts, _ in self._images]
         every = Regions.of([found for _, found in self._images], self._order())
@@ -57,7 +55,7 @@ class RegionRows:
             name: [facts[i].get(name) for i in image]
             for name in ("image_id", "source", "index", *columns, "height", "width")
         }
-        return table_of_columns(told | self._described(every), found_schema(columns))
+        return table_from_columns(told | self._described(every), found_schema(columns))
 
     def _order(self) -> NDArray[np.intp]:
         evidence = np.concatenate([np.empty(0), *(found.evidence for _, found in self._images)])

@@ -15,9 +15,9 @@ from masksift.engine.task_outputs import PairCounts
 from masksift.scoring.ranking import percentiles, rank_order
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import Thresholds
-from masksift.storage.objects import Folder
-from masksift.storage.tables.arrow import column, floats, table_of
-from masksift.storage.tables.parquet import read_each, write_table
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import column, floats, table_from_rows
+from masksift.storage.tables.parquet import iter_tables, write_table
 from masksift.storage.tables.schemas import (
     CLASS_PAIRS,
     CLASS_QUALITY,
@@ -28,19 +28,7 @@ from masksift.storage.tables.schemas import (
     ranking_schema,
     regions_schema,
 )
-from masksift.storage.tables.sort import in_order
-
-__all__ = [
-    "class_pairs",
-    "class_quality",
-    "image_parts",
-    "ranked_regions",
-    "ranking",
-    "ranking_parts",
-    "thresholds_table",
-    "write_ranking",
-    "write_regions",
-]
+from masksift.storage.tables.sort import sort_tables
 
 REGION_ROWS = 1 << 15
 """Rows of a part of the table of regions: a run-length code takes some hundred bytes, sometimes many thousand."""
@@ -72,7 +60,7 @@ def thresholds_table(
             )
         )
     ]
-    return table_of(rows, THRESHOLDS)
+    return table_from_rows(rows, THRESHOLDS)
 
 
 def class_pairs(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
@@ -90,7 +78,7 @@ def class_pairs(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
         }
         for g, s in zip(given[order], suggested[order], strict=True)
     ]
-    return table_of(rows, CLASS_PAIRS)
+    return table_from_rows(rows, CLASS_PAIRS)
 
 
 def class_quality(statistics: ClassStatistics | Statistics, pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
@@ -107,7 +95,7 @@ def class_quality(statistics: ClassStatistics | Statistics, pairs: PairCounts, c
             zip(class_names, statistics.pixels, pairs.pixels.sum(axis=1), strict=True)
         )
     ]
-    return table_of(rows, CLASS_QUALITY)
+    return table_from_rows(rows, CLASS_QUALITY)
 
 
 def image_parts(fingerprint: str, blocks: int) -> list[str]:
@@ -130,13 +118,18 @@ def ranking(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
 
 
 def write_ranking(
-    folder: Folder, parts: Sequence[str], scored: int, methods: Sequence[str], rank_by: str,
-    class_names: Sequence[str], columns: Sequence[str] = (),
-) -> int:  # fmt: skip
+    folder: ObjectDirectory,
+    parts: Sequence[str],
+    scored: int,
+    methods: Sequence[str],
+    rank_by: str,
+    class_names: Sequence[str],
+    columns: Sequence[str] = (),
+) -> int:
     """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of `PART_ROWS`
     rows; answers the bytes. What is there of an earlier attempt is overwritten."""
     schema = ranked_schema(methods, columns)
-    ordered = in_order(read_each(folder, parts, schema.names), schema, rank_by, PART_ROWS)
+    ordered = sort_tables(iter_tables(folder, parts, schema.names), schema, rank_by, PART_ROWS)
     written, done = 0, 0
     for name, rows in zip(ranking_parts(scored), ordered if scored else [schema.empty_table()], strict=True):
         table = _ranked(rows, methods, rank_by, done, scored, columns)
@@ -170,14 +163,19 @@ def ranked_regions(rows: pa.Table, before: int = 0, columns: Sequence[str] = ())
 
 
 def write_regions(
-    folder: Folder, fingerprint: str, blocks: int, top: int, class_names: Sequence[str], columns: Sequence[str] = ()
-) -> int:  # fmt: skip
+    folder: ObjectDirectory,
+    fingerprint: str,
+    blocks: int,
+    top: int,
+    class_names: Sequence[str],
+    columns: Sequence[str] = (),
+) -> int:
     """Rank what the blocks of a run keep of their regions, in bounded memory, into parts of `REGION_ROWS` rows, ``top``
     rows in all; answers the bytes. Ties keep the order of the sources, and of the images in them. What is there of an
     earlier attempt is overwritten."""
     schema = found_schema(columns)
-    parts = read_each(folder, [regions_part(fingerprint, number) for number in range(blocks)])
-    ordered = in_order(_promising(parts, top), schema, "evidence", REGION_ROWS, highest_first=True)
+    parts = iter_tables(folder, [regions_part(fingerprint, number) for number in range(blocks)])
+    ordered = sort_tables(_promising(parts, top), schema, "evidence", REGION_ROWS, highest_first=True)
     written, done, number = 0, 0, 0
     for rows in chain(ordered, [schema.empty_table()]):
         chosen = rows.slice(0, top - done)

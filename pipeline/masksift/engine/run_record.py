@@ -8,18 +8,16 @@ from importlib.metadata import version
 from typing import Any
 
 from masksift.config.run import RunConfig
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.core.versions import versions
 from masksift.engine import stages
 from masksift.engine.planning.plan import Plan
-from masksift.engine.work_items import Job, Parts
-from masksift.runtime.executors import Executor, Worker
+from masksift.engine.work_items import BlockTasks, RunContext
+from masksift.runtime.executors import Executor, WorkerInfo
 from masksift.scoring.statistics.thresholds import Thresholds
 
-__all__ = []
 
-
-def run_identity(config: RunConfig, sources: tuple[DataSpec, ...]) -> dict[str, Any]:
+def run_identity(config: RunConfig, sources: tuple[SourceSpec, ...]) -> dict[str, Any]:
     """All that decides the results, as plain values."""
     return {
         "masksift": version("masksift"),
@@ -34,12 +32,12 @@ def plan_identity(plan: Plan) -> dict[str, Any]:
 
 def make_record(
     config: RunConfig,
-    job: Job,
-    parts: Parts,
-    account: stages.Account,
+    job: RunContext,
+    parts: BlockTasks,
+    account: stages.RunStats,
     thresholds: Thresholds,
     executor: Executor,
-    workers: list[Worker],
+    workers: list[WorkerInfo],
     started: float,
 ) -> dict[str, Any]:
     plan, finish = parts.plan, time.time()
@@ -49,12 +47,12 @@ def make_record(
         "identity": plan.identity,
         "versions": versions(),
         "sources": [source.as_json() for source in parts.sources],
-        "evidence": [home.evidence for home in parts.homes],
+        "evidence": [home.evidence for home in parts.evidence_locations],
         "condensed": [
             {"home": asdict(home), "layout": asdict(layout)}
-            for home, layout in zip(parts.homes, plan.layouts, strict=True)
+            for home, layout in zip(parts.evidence_locations, plan.layouts, strict=True)
         ],
-        "kept_sources": parts.kept_sources,
+        "kept_sources": parts.reused_source_count,
         "images": plan.images,
         "counts": dict(account.counts),
         "flagged_pixels": account.flagged,

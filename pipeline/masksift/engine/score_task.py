@@ -14,74 +14,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.core.specs import DataSpec
-from masksift.core.status import SCORED, Verdict
-from masksift.core.task_result import Receipt
-from masksift.engine.block_io import label_windows, place_of, read_labels
-from masksift.engine.buffers import Memory
-from masksift.engine.overlap import Behind
-from masksift.engine.region_table import RegionRows, regions_part
+from masksift.core.specs import SourceSpec
+from masksift.core.status import SCORED, ImageStatus
+from masksift.core.task_result import TaskResult
+from masksift.engine.block_io import iter_label_windows, read_labels, window_to_slices
+from masksift.engine.buffers import BufferPool
+from masksift.engine.overlap import WriteBehind
+from masksift.engine.region_table import RegionTableBuilder, regions_part
 from masksift.engine.task_outputs import (
     SCORE,
     load_statuses,
     open_labels,
     reused_result,
-    used_by,
+    sum_io_counters,
 )
-from masksift.engine.work_items import Job, Part
-from masksift.scoring.image import Planes, confident_pixels, cut_counts
+from masksift.engine.work_items import BlockTask, RunContext
+from masksift.scoring.image import EvidencePlanes, confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import OF_ENSEMBLES, Image
-from masksift.scoring.score_image import omissions_of, regions_of, score_image
+from masksift.scoring.methods import ENSEMBLE_METHODS, ScoringInput
+from masksift.scoring.score_image import find_image_regions, omission_limits, score_image
 from masksift.scoring.statistics.thresholds import Thresholds
-from masksift.storage.objects import Folder
-from masksift.storage.tables.arrow import table_of
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import images_schema
 from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK, VOTES
-from masksift.storage.zarr.per_image import extents, image_ids
-
-__all__ = ["check_codes", "count_block", "images_part", "refine_block", "score_block"]
+from masksift.storage.zarr.per_image import image_ids, image_sizes
 
 
-def count_block(job: Job, limits: Mapping[Encoding, NDArray[np.int64]], part: Part) -> int:
+def count_block(job: RunContext, limits: Mapping[Encoding, NDArray[np.int64]], part: BlockTask) -> int:
     """The block's share of M, from its evidence; ``limits`` (K,) by its precision."""
     verdicts = load_statuses(job, part)
     found, codes = 0, limits[part.evidence]
     for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE).groups():
         for i in range(len(given)):
             if verdicts[start + i - part.block.start].status == SCORED:
-                found += confident_pixels(given[i], Planes(*(plane[i] for plane in planes)), codes)
+                found += confident_pixels(given[i], EvidencePlanes(*(plane[i] for plane in planes)), codes)
     return found
 
 
-def refine_block(job: Job, key: int, part: Part) -> NDArray[np.int64]:
+def refine_block(job: RunContext, key: int, part: BlockTask) -> NDArray[np.int64]:
     """(65536,) int64: the float32 self-confidences of the block in the bin that holds the cut, by their lower half."""
     verdicts = load_statuses(job, part)
     counts = np.zeros(1 << 16, np.int64)
     for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE[:1]).groups():
         for i in range(len(given)):
             if verdicts[start + i - part.block.start].status == SCORED:
-                counts += cut_counts(given[i], planes[0][i], part.spec.classes, key)
+                counts += count_low_bits(given[i], planes[0][i], part.spec.classes, key)
     return counts
 
 
-def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
+def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> TaskResult:
     """3 planes -> scores, issue masks and regions: a row an image and a row a region, in a Parquet part each."""
-    manifest, block = job.scored(), part.block
+    manifest, block = job.score_manifest(), part.block
     if (done := manifest.load(SCORE, block.number)) is not None:
         return reused_result(done)
     started = time.perf_counter()
     spec = part.spec
     verdicts = load_statuses(job, part)
-    masks = job.masks(spec)
+    masks = job.issue_mask_arrays(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
-    names = (*EVIDENCE, *((VOTES,) if any(method.name in OF_ENSEMBLES for method in job.methods) else ()))
-    rows, facts, regions = [], _facts(job, part), RegionRows(job.top, spec.class_names)
+    names = (*EVIDENCE, *((VOTES,) if any(method.name in ENSEMBLE_METHODS for method in job.methods) else ()))
+    rows, facts, regions = [], _facts(job, part), RegionTableBuilder(job.max_regions, spec.class_names)
     evidence, limits = _Evidence(job, part, verdicts, names), thresholds.limits(part.evidence)
-    omissions = omissions_of(limits, job.methods)
-    with Behind(at_once=masks.local) as behind:
+    omissions = omission_limits(limits, job.methods)
+    with WriteBehind(at_once=masks.local) as behind:
         for start, given, planes in evidence.groups():
             mask = np.zeros(given.shape, np.uint8)
             for i in range(len(given)):
@@ -90,29 +88,41 @@ def score_block(job: Job, thresholds: Thresholds, part: Part) -> Receipt:
                 if verdicts[at].status == SCORED:
                     own, predicted, confident = (plane[i] for plane in planes[:3])
                     votes = planes[3][i] if len(planes) > 3 else None
-                    image = Image(
-                        given[i], predicted, own, confident, spec.classes, limits, job.rule, mask[i], votes,
+                    image = ScoringInput(
+                        given[i],
+                        predicted,
+                        own,
+                        confident,
+                        spec.classes,
+                        limits,
+                        job.rule,
+                        mask[i],
+                        votes,
                         len(spec.members),
-                    )  # fmt: skip
+                    )
                     row |= score_image(image, job.methods)
                     size = (row["height"], row["width"])
-                    row |= regions.add(facts[at], regions_of(image, size, job.min_area, omissions))
+                    row |= regions.add(facts[at], find_image_regions(image, size, job.min_area, omissions))
                     pairs[0] += image.flagged_pairs
                     pairs[1] += image.flagged_pairs > 0
                 rows.append(row)
             behind(masks.write, MASK, start, mask)
-    images = table_of(rows, images_schema([method.name for method in job.methods], job.columns))
-    folder, made_by = Folder(job.out, job.options), (job.fingerprint, block.number)
+    images = table_from_rows(rows, images_schema([method.name for method in job.methods], job.columns))
+    folder, made_by = ObjectDirectory(job.out, job.options), (job.fingerprint, block.number)
     for name, table in ((regions_part(*made_by), regions.table(job.columns)), (images_part(*made_by), images)):
-        folder.used["bytes_written"] += write_table(folder, name, table, spec.class_names)
-    receipt = Receipt(
-        block.number, block.images, block.images * spec.pixels, dict(Counter(verdict.status for verdict in verdicts)),
-        **used_by(evidence, masks, folder, manifest, puts=1), seconds=time.perf_counter() - started,
-    )  # fmt: skip
+        folder.io_counters["bytes_written"] += write_table(folder, name, table, spec.class_names)
+    receipt = TaskResult(
+        block.number,
+        block.images,
+        block.images * spec.pixels,
+        dict(Counter(verdict.status for verdict in verdicts)),
+        **sum_io_counters(evidence, masks, folder, manifest, puts=1),
+        seconds=time.perf_counter() - started,
+    )
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, pixels=pairs[0], images=pairs[1])
     manifest.save(SCORE, block.number, {"pairs": buffer.getvalue(), "receipt": json.dumps(asdict(receipt)).encode()})
-    return replace(receipt, **used_by(evidence, masks, folder, manifest))
+    return replace(receipt, **sum_io_counters(evidence, masks, folder, manifest))
 
 
 def images_part(fingerprint: str, number: int) -> str:
@@ -120,11 +130,11 @@ def images_part(fingerprint: str, number: int) -> str:
     return f"images/part-{fingerprint[:12]}-{number:08d}.parquet"
 
 
-def _facts(job: Job, part: Part) -> list[dict[str, Any]]:
+def _facts(job: RunContext, part: BlockTask) -> list[dict[str, Any]]:
     """What the tables say of each image of a block, whatever is found in it."""
     spec, block = part.spec, part.block
     ids = image_ids(spec, block.start, block.stop, job.options)
-    sizes = extents(spec, block.start, block.stop, job.options).clip(0, (spec.height, spec.width)).tolist()
+    sizes = image_sizes(spec, block.start, block.stop, job.options).clip(0, (spec.height, spec.width)).tolist()
     return [
         {
             "image_id": name,
@@ -141,40 +151,42 @@ def _facts(job: Job, part: Part) -> list[dict[str, Any]]:
 class _Evidence:
     """The labels and the named evidence planes of a block, as they are read again."""
 
-    def __init__(self, job: Job, part: Part, verdicts: list[Verdict], names: tuple[str, ...]) -> None:
+    def __init__(self, job: RunContext, part: BlockTask, verdicts: list[ImageStatus], names: tuple[str, ...]) -> None:
         self._job, self._part, self._statuses, self._names = job, part, verdicts, names
         self._labels = open_labels(job, part)
-        self._arrays = job.evidence(part.home)
+        self._arrays = job.evidence(part.evidence_location)
 
     @property
-    def used(self) -> Counter[str]:
+    def io_counters(self) -> Counter[str]:
         """What it took of the stores, by the names of a receipt."""
-        return self._labels.used + self._arrays.used
+        return self._labels.io_counters + self._arrays.io_counters
 
     def groups(self) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
         """(start, class planes, evidence planes) of each group; planes (n, H, W) each, as codes. Raises DataError where
         labels that were good are no more."""
         spec, block, encoding = self._part.spec, self._part.block, self._part.evidence
-        memory, sizes = Memory(), extents(spec, block.start, block.stop, self._job.options)
+        memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, self._job.options)
         numbers = {CLASSES: class_dtype(spec.classes), VOTES: np.dtype(np.uint8)}
         largest = {CLASSES: spec.classes - 1, VOTES: len(spec.members)}
         groups = list(self._part.layout.groups(block.start, block.stop))
-        self._labels.expect(place_of(window) for group in groups for window in label_windows(spec, *group))
+        self._labels.prefetch(
+            window_to_slices(window) for group in groups for window in iter_label_windows(spec, *group)
+        )
         for name in self._names:
-            self._arrays.expect(name, groups)
+            self._arrays.prefetch(name, groups)
         for start, stop in groups:
             own = sizes[start - block.start : stop - block.start]
             given, lost = read_labels(spec, self._labels, memory, start, stop, own)
             self._check_labels(lost)
             planes = []
             for name in self._names:
-                place = memory.array(name, given.shape, numbers.get(name, encoding.dtype))
+                place = memory.get(name, given.shape, numbers.get(name, encoding.dtype))
                 stored = self._arrays.read(name, start, stop, place)
                 planes.append(stored if name in numbers else encoding.codes(stored))
                 check_codes(name, planes[-1], largest.get(name, encoding.top), spec, start)
             yield start, given, tuple(planes)
 
-    def _check_labels(self, lost: Mapping[int, Verdict]) -> None:
+    def _check_labels(self, lost: Mapping[int, ImageStatus]) -> None:
         for i, verdict in lost.items():
             if self._statuses[i - self._part.block.start].status == SCORED:
                 raise DataError(
@@ -185,7 +197,7 @@ class _Evidence:
                 )
 
 
-def check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec: DataSpec, start: int) -> None:
+def check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec: SourceSpec, start: int) -> None:
     """The kernels count by these numbers and trust them; a flipped bit decodes in silence. Raises DataError."""
     if (found := int(plane.max())) > most:
         raise DataError(

@@ -15,77 +15,75 @@ from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
 from masksift.core.errors import PlanRefused, RunFailed
-from masksift.core.specs import DataSpec, Home
+from masksift.core.specs import EvidenceLocation, SourceSpec
 from masksift.core.status import SCORED
-from masksift.core.task_result import Receipt
+from masksift.core.task_result import TaskResult
 from masksift.engine import result_tables as results
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning.layout import Layout
 from masksift.engine.planning.plan import Plan
 from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.task_outputs import CONDENSE, SCORE, PairCounts, load_pairs, load_statistics
-from masksift.engine.work_items import Job, Part, Parts
-from masksift.runtime.executors import Executor, Worker
-from masksift.runtime.progress import Reporter
-from masksift.runtime.telemetry import Watched
+from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
+from masksift.runtime.executors import Executor, WorkerInfo
+from masksift.runtime.progress import ProgressReporter
+from masksift.runtime.telemetry import InstrumentedTask
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.statistics.class_statistics import Statistics
-from masksift.scoring.statistics.thresholds import Thresholds, thresholds_of
-from masksift.storage.objects import Folder
+from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.zarr.evidence import EVIDENCE, MASK, VOTES
 
-__all__ = ["Account", "check_workers", "condense", "discard_evidence", "find_thresholds", "prepare", "rank", "score"]
-
-AT_ONCE = 16
+MAX_CONCURRENT_SOURCES = 16
 """Sources whose arrays are created at a time."""
 _MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba")
 
 
-_TOLD = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
+_IO_COUNTERS = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
 
 
 @dataclass
-class Account:
+class RunStats:
     """What the stages of a run took: for run.json."""
 
     stages: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     flagged: int = 0
 
-    def add(self, facts: dict[str, Any], totals: Totals | None = None) -> None:
+    def add(self, facts: dict[str, Any], totals: StageTotals | None = None) -> None:
         """One stage with the sums over its blocks."""
-        sums = totals or Totals()
+        sums = totals or StageTotals()
         self.stages.append(
             {"name": facts["stage"], "seconds": facts["seconds"], "blocks": sums.blocks, "reused_blocks": sums.reused}
             | {"task_seconds": round(sums.seconds, 2)}
-            | {name: sums.told[name] for name in _TOLD}
+            | {name: sums.io_counts[name] for name in _IO_COUNTERS}
         )
 
 
 @dataclass
-class Totals:
+class StageTotals:
     """The receipts of a stage, added up as they come: a run may have a million."""
 
     blocks: int = 0
     reused: int = 0
     seconds: float = 0.0
-    told: Counter[str] = field(default_factory=Counter)
+    io_counts: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, receipt: Receipt) -> None:
+    def add(self, receipt: TaskResult) -> None:
         """One block."""
         self.blocks += 1
         self.reused += receipt.reused
         self.seconds += receipt.seconds
-        self.told.update({name: getattr(receipt, name) for name in _TOLD})
+        self.io_counts.update({name: getattr(receipt, name) for name in _IO_COUNTERS})
         self.counts.update(receipt.counts)
 
 
 def check_workers(
-    plan: Plan, executor: Executor, own_versions: Callable[[], dict[str, str]], report: Reporter
-) -> list[Worker]:
+    plan: Plan, executor: Executor, own_versions: Callable[[], dict[str, str]], report: ProgressReporter
+) -> list[WorkerInfo]:
     """Compare the workers' memory with the plan and their versions with this process's. Raises PlanRefused."""
     workers = executor.workers()
     mine = own_versions() if any(worker.versions for worker in workers) else {}
@@ -93,15 +91,18 @@ def check_workers(
         plan.check(worker.memory, f"worker {worker.name}")
         differing = {name: v for name, v in mine.items() if worker.versions and worker.versions.get(name, "none") != v}
         said = ", ".join(f"{name} {worker.versions.get(name, 'none')} (here {v})" for name, v in differing.items())
-        if any(_series(name, worker.versions.get(name, "none")) != _series(name, differing[name])
-               for name in _MUST_AGREE if name in differing):  # fmt: skip
+        if any(
+            _series(name, worker.versions.get(name, "none")) != _series(name, differing[name])
+            for name in _MUST_AGREE
+            if name in differing
+        ):
             raise PlanRefused(
                 f"worker {worker.name} has {said}",
                 "its results could differ, or its answers not be understood",
                 "Start the workers from the same image or environment as this command",
             )
         if differing:
-            report.say(f"worker {worker.name} has {said}: tolerated")
+            report.message(f"worker {worker.name} has {said}: tolerated")
     return workers
 
 
@@ -109,44 +110,57 @@ def _series(name: str, version: str) -> str:
     return ".".join(version.split(".")[:2]) if name == "python" else version
 
 
-def prepare(job: Job, parts: Parts) -> None:
+def prepare(job: RunContext, parts: BlockTasks) -> None:
     """Create the empty arrays that the tasks write into; what is there already stays. Of several sources at a time: a
     thousand of them on a network are tens of thousands of requests, one waiting for the other."""
 
-    def create(spec: DataSpec, layout: Layout, home: Home) -> None:
+    def create(spec: SourceSpec, layout: Layout, home: EvidenceLocation) -> None:
         dtypes = {
             EVIDENCE[0]: layout.evidence,
             EVIDENCE[1]: str(class_dtype(spec.classes)),
             EVIDENCE[2]: layout.evidence,
         } | ({VOTES: "uint8"} if spec.members else {})
         attributes = {
-            "class_names": list(spec.class_names), "ignore": list(spec.ignore), "scale": spec.scale, "kind": "evidence",
+            "class_names": list(spec.class_names),
+            "ignore": list(spec.ignore),
+            "scale": spec.scale,
+            "kind": "evidence",
             "source": spec.url,
-        }  # fmt: skip
-        job.masks(spec).create(
-            (*dtypes, MASK) if home.fingerprint == job.fingerprint else (MASK,), dtypes | {MASK: "uint8"},
-            (spec.images, spec.height, spec.width), layout.chunks, attributes,
-        )  # fmt: skip
+        }
+        job.issue_mask_arrays(spec).create(
+            (*dtypes, MASK) if home.fingerprint == job.fingerprint else (MASK,),
+            dtypes | {MASK: "uint8"},
+            (spec.images, spec.height, spec.width),
+            layout.chunks,
+            attributes,
+        )
 
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
-        list(pool.map(create, parts.sources, parts.plan.layouts, parts.homes))
+    with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="prepare") as pool:
+        list(pool.map(create, parts.sources, parts.plan.layouts, parts.evidence_locations))
 
 
-def condense(job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account) -> None:
+def condense(
+    job: RunContext, parts: BlockTasks, executor: Executor, report: ProgressReporter, account: RunStats
+) -> None:
     """First pass: the statistics, verdicts and evidence of every block that is not kept from an earlier run."""
-    if len(parts.own):
-        _map(partial(condense_block, job), job, parts.own, executor, report, account, CONDENSE)
+    if len(parts.to_condense):
+        _map(partial(condense_block, job), job, parts.to_condense, executor, report, account, CONDENSE)
 
 
 def find_thresholds(
-    job: Job, parts: Parts, executor: Executor, report: Reporter, account: Account, tau: str | float,
+    job: RunContext,
+    parts: BlockTasks,
+    executor: Executor,
+    report: ProgressReporter,
+    account: RunStats,
+    tau: str | float,
     frozen: Thresholds | None = None,
-) -> tuple[Statistics, Thresholds]:  # fmt: skip
+) -> tuple[Statistics, Thresholds]:
     """The global reduction, and the second look at evidence of more than 8 bits; or the ``frozen`` thresholds."""
     with report.stage("thresholds") as stage:
-        load = Watched(partial(load_statistics, job), job.fingerprint, "statistics")
+        load = InstrumentedTask(partial(load_statistics, job), job.fingerprint, "statistics")
         statistics = executor.reduce(load, parts, Statistics.merge, "statistics")
-        thresholds = frozen or thresholds_of(statistics, tau, _SecondLook(job, parts, executor))
+        thresholds = frozen or compute_thresholds(statistics, tau, _EvidenceQueries(job, parts, executor))
     account.add(stage.facts())
     return statistics, thresholds
 
@@ -156,46 +170,57 @@ def _numbered(number: int) -> dict[str, Any]:
 
 
 @dataclass
-class _SecondLook:
+class _EvidenceQueries:
     """What only the evidence itself can answer."""
 
-    job: Job
-    parts: Parts
+    job: RunContext
+    parts: BlockTasks
     executor: Executor
 
     def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
-        parts = self.parts.of(limits)
-        count = Watched(partial(count_block, self.job, limits), self.job.fingerprint, "count")
+        parts = self.parts.with_encodings(limits)
+        count = InstrumentedTask(partial(count_block, self.job, limits), self.job.fingerprint, "count")
         counted: int = self.executor.reduce(count, parts, add, "count")
         return counted
 
     def cut(self, key: int) -> NDArray[np.int64]:
-        parts = self.parts.of([Encoding("float32")])
-        refine = Watched(partial(refine_block, self.job, key), self.job.fingerprint, "refine")
+        parts = self.parts.with_encodings([Encoding("float32")])
+        refine = InstrumentedTask(partial(refine_block, self.job, key), self.job.fingerprint, "refine")
         return self.executor.reduce(refine, parts, np.add, "refine")
 
 
 def score(
-    job: Job, parts: Parts, thresholds: Thresholds, executor: Executor, report: Reporter, account: Account
+    job: RunContext,
+    parts: BlockTasks,
+    thresholds: Thresholds,
+    executor: Executor,
+    report: ProgressReporter,
+    account: RunStats,
 ) -> PairCounts:
     """Second pass: scores, issue masks and the table of images; answers the class pairs of the whole data set."""
     totals = _map(partial(score_block, job, thresholds), job, parts, executor, report, account, SCORE)
     account.counts.update(totals.counts)
-    load = Watched(partial(load_pairs, job), job.fingerprint, "pairs", _numbered)
+    load = InstrumentedTask(partial(load_pairs, job), job.fingerprint, "pairs", _numbered)
     return executor.reduce(load, range(len(parts)), PairCounts.merge, "pairs")
 
 
 def rank(
-    job: Job, parts: Parts, statistics: Statistics, thresholds: Thresholds, pairs: PairCounts, rank_by: str,
-    report: Reporter, account: Account,
-) -> None:  # fmt: skip
+    job: RunContext,
+    parts: BlockTasks,
+    statistics: Statistics,
+    thresholds: Thresholds,
+    pairs: PairCounts,
+    rank_by: str,
+    report: ProgressReporter,
+    account: RunStats,
+) -> None:
     """The order of review and the tables by class."""
-    folder, names = Folder(job.out, job.options), parts.sources[0].class_names
+    folder, names = ObjectDirectory(job.out, job.options), parts.sources[0].class_names
     methods = [method.name for method in job.methods]
     with report.stage("rank") as stage:
         images = results.image_parts(job.fingerprint, len(parts))
         results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names, job.columns)
-        results.write_regions(folder, job.fingerprint, len(parts), job.top, names, job.columns)
+        results.write_regions(folder, job.fingerprint, len(parts), job.max_regions, names, job.columns)
         write_table(folder, "thresholds.parquet", results.thresholds_table(statistics, thresholds, names), names)
         write_table(folder, "class_pairs.parquet", results.class_pairs(pairs, names), names)
         write_table(folder, "class_quality.parquet", results.class_quality(statistics, pairs, names), names)
@@ -203,30 +228,30 @@ def rank(
     account.add(stage.facts())
 
 
-def discard_evidence(job: Job, parts: Parts) -> None:
+def discard_evidence(job: RunContext, parts: BlockTasks) -> None:
     """Remove the planes that a complete run does not keep; the issue masks stay."""
     for spec in parts.sources:
-        job.masks(spec).remove((*EVIDENCE, VOTES))
+        job.issue_mask_arrays(spec).remove((*EVIDENCE, VOTES))
 
 
 def _map(
-    function: Callable[[Part], Receipt],
-    job: Job,
-    parts: Parts,
+    function: Callable[[BlockTask], TaskResult],
+    job: RunContext,
+    parts: BlockTasks,
     executor: Executor,
-    report: Reporter,
-    account: Account,
+    report: ProgressReporter,
+    account: RunStats,
     name: str,
-) -> Totals:
+) -> StageTotals:
     """Run one stage over all blocks. Raises RunFailed where a product is missing at its end."""
-    totals = Totals()
+    totals = StageTotals()
     with report.stage(name, parts.images) as stage:
-        for receipt in executor.map(Watched(function, job.fingerprint, name), parts, name):
+        for receipt in executor.map(InstrumentedTask(function, job.fingerprint, name), parts, name):
             totals.add(receipt)
             stage.advance(receipt)
-            interruption.check()
+            interruption.raise_if_interrupted()
     account.add(stage.facts(), totals)
-    missing = job.scored().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)
+    missing = job.score_manifest().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)
     if missing:
         raise RunFailed(
             f"{len(missing)} of {len(parts)} blocks have no product of stage {name!r} (first: {missing[0]})",

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
-from masksift.core.text import shown
+from masksift.core.text import escape_unprintable
 from masksift.core.units import format_bytes
 from masksift.engine.planning.plan import Plan
 from masksift.engine.planning.report_plan import PAGE, REPORT
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import read_table
 from masksift.storage.urls import join
-
-__all__ = ["plan_text", "summary"]
 
 Prices = tuple[float | None, float | None]
 
 
-def summary(
-    record: Mapping[str, Any], out: str, *, top: int = 10, notes: Mapping[str, str] | None = None,
+def format_run_summary(
+    record: Mapping[str, Any],
+    out: str,
+    *,
+    top: int = 10,
+    notes: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """A run's outcome: the worst images (with a note on those that `notes` names), the counts, and where the results
     lie; ``options``: what `out` is reached by."""
-    worst = read_table(Folder(out, options or {}), "ranking/part-000000.parquet").slice(0, top).to_pylist()
-    ids = [shown(row["image_id"]) for row in worst]
+    worst = read_table(ObjectDirectory(out, options or {}), "ranking/part-000000.parquet").slice(0, top).to_pylist()
+    ids = [escape_unprintable(row["image_id"]) for row in worst]
     width = max(map(len, ids), default=5)
     lines = [f"{'rank':>5}  {'image':<{width}}  {record['configuration']['rank_by']}"] if worst else []
     for row, image_id in zip(worst, ids, strict=True):
@@ -45,19 +47,25 @@ def summary(
     return "\n".join([*lines, f"tables: {', '.join(tables)}"] if tables else lines)
 
 
-def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None, prices: Prices = (None, None)) -> str:
+def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, prices: Prices = (None, None)) -> str:
     """A plan for people. ``limit``: memory of a worker, bytes; ``prices``: of 1,000 reads and of 1,000 writes."""
     rows = [
         ("images", f"{plan.images:,} in {len(plan.blocks):,} blocks"),
         ("to read", f"{format_bytes(plan.bytes_to_read)} decoded, {plan.objects_to_read:,} objects"),
         ("to write", f"{format_bytes(plan.bytes_to_write)} before compression, {plan.objects_to_write:,} objects"),
-        ("requests", f"{plan.reads:,} reads, {plan.writes:,} writes, {plan.requests_at_once} at a time a worker"
-                     f"{_cost(plan, prices)}"),
-        ("memory", f"{format_bytes(plan.memory)} a worker (condensing {format_bytes(plan.memory_condense)}, scoring "
-                   f"{format_bytes(plan.memory_score)}, report {format_bytes(plan.memory_report)}); limit "
-                   f"{format_bytes(limit) if limit else 'not known here'}"),
+        (
+            "requests",
+            f"{plan.reads:,} reads, {plan.writes:,} writes, {plan.requests_at_once} at a time a worker"
+            f"{_cost(plan, prices)}",
+        ),
+        (
+            "memory",
+            f"{format_bytes(plan.memory)} a worker (condensing {format_bytes(plan.memory_condense)}, scoring "
+            f"{format_bytes(plan.memory_score)}, report {format_bytes(plan.memory_report)}); limit "
+            f"{format_bytes(limit) if limit else 'not known here'}",
+        ),
         ("fingerprint", plan.fingerprint[:12]),
-    ]  # fmt: skip
+    ]
     lines = [
         f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
         f"{_told(source)}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
@@ -66,7 +74,7 @@ def plan_text(plan: Plan, sources: Sequence[DataSpec], limit: int | None, prices
     return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
 
 
-def _told(source: DataSpec) -> str:
+def _told(source: SourceSpec) -> str:
     """What its predictions are."""
     said = [f"{member.predictions.dtype} {member.kind}" for member in source.members]
     return f"the mean of {' and '.join(said)}" if said else f"{source.predictions.dtype} {source.kind}"
@@ -78,5 +86,5 @@ def _cost(plan: Plan, prices: Prices) -> str:
     if all(price is None for _, price in told):
         return ""
     cost = sum(count / 1000 * (price or 0.0) for count, price in told)
-    shown = " and ".join(f"{price or 0:g}" for _, price in told)
-    return f": {cost:,.2f} at {shown} a thousand"
+    escape_unprintable = " and ".join(f"{price or 0:g}" for _, price in told)
+    return f": {cost:,.2f} at {escape_unprintable} a thousand"

@@ -12,14 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.status import Verdict
-from masksift.core.task_result import Receipt
-from masksift.engine.work_items import Job, Part
+from masksift.core.status import ImageStatus
+from masksift.core.task_result import TaskResult
+from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.storage.manifest import Manifest
 from masksift.storage.zarr.reader import ArrayReader
-
-__all__ = ["CONDENSE", "SCORE", "PairCounts", "condensed_product", "load_pairs", "load_statistics", "used_by"]
 
 CONDENSE, SCORE = "condense", "score"
 
@@ -35,19 +33,21 @@ class PairCounts:
         return PairCounts(self.pixels + other.pixels, self.images + other.images)
 
 
-class _User(Protocol):
+class HasIOCounters(Protocol):
     """Whoever counts what went over a store, by the names of a receipt."""
 
     @property
-    def used(self) -> Counter[str]: ...
+    def io_counters(self) -> Counter[str]: ...
 
 
-def used_by(*users: _User, puts: int = 0) -> dict[str, Any]:
+def sum_io_counters(*users: HasIOCounters, puts: int = 0) -> dict[str, Any]:
     """What they all took of their stores; ``puts``: objects that are still to be put."""
-    return dict(sum((user.used for user in users), Counter(puts=puts)))
+    return dict(sum((user.io_counters for user in users), Counter(puts=puts)))
 
 
-def condensed_product(statistics: ClassStatistics, verdicts: Sequence[Verdict], receipt: Receipt) -> dict[str, bytes]:
+def condensed_product(
+    statistics: ClassStatistics, verdicts: Sequence[ImageStatus], receipt: TaskResult
+) -> dict[str, bytes]:
     """What is kept of a block beside its evidence."""
     return {
         "statistics": statistics.to_bytes(),
@@ -56,28 +56,28 @@ def condensed_product(statistics: ClassStatistics, verdicts: Sequence[Verdict], 
     }
 
 
-def load_statistics(job: Job, part: Part) -> Statistics:
+def load_statistics(job: RunContext, part: BlockTask) -> Statistics:
     """The statistics that `condense_block` kept of the block."""
     return Statistics((ClassStatistics.from_bytes(_condensed(job, part)["statistics"]),))
 
 
-def load_pairs(job: Job, number: int) -> PairCounts:
+def load_pairs(job: RunContext, number: int) -> PairCounts:
     """The class pairs that `score_block` kept of the block of that number."""
-    with np.load(io.BytesIO(_product(job.scored(), SCORE, number)["pairs"]), allow_pickle=False) as archive:
+    with np.load(io.BytesIO(_product(job.score_manifest(), SCORE, number)["pairs"]), allow_pickle=False) as archive:
         return PairCounts(archive["pixels"], archive["images"])
 
 
-def open_labels(job: Job, part: Part) -> ArrayReader:
-    return ArrayReader(part.spec.labels, job.options, absent_is_missing=part.spec.fill_is_missing)
+def open_labels(job: RunContext, part: BlockTask) -> ArrayReader:
+    return ArrayReader(part.spec.labels, job.options, absent_is_missing=part.spec.absent_labels_are_missing)
 
 
-def load_statuses(job: Job, part: Part) -> list[Verdict]:
+def load_statuses(job: RunContext, part: BlockTask) -> list[ImageStatus]:
     """The verdicts that `condense_block` kept, an image each."""
-    return [Verdict(**verdict) for verdict in json.loads(_condensed(job, part)["verdicts"])]
+    return [ImageStatus(**verdict) for verdict in json.loads(_condensed(job, part)["verdicts"])]
 
 
-def _condensed(job: Job, part: Part) -> dict[str, bytes]:
-    return _product(job.condensed(part.home), CONDENSE, part.place)
+def _condensed(job: RunContext, part: BlockTask) -> dict[str, bytes]:
+    return _product(job.condense_manifest(part.evidence_location), CONDENSE, part.evidence_block)
 
 
 def _product(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
@@ -87,5 +87,5 @@ def _product(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
     return product
 
 
-def reused_result(product: Mapping[str, bytes]) -> Receipt:
-    return replace(Receipt(**json.loads(product["receipt"])), reused=True)
+def reused_result(product: Mapping[str, bytes]) -> TaskResult:
+    return replace(TaskResult(**json.loads(product["receipt"])), reused=True)

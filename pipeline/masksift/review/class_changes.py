@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["class_changes"]
-
 Row = dict[str, Any]
 
 
@@ -21,10 +19,14 @@ def class_changes(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
         before, after = ({} if one is None else one for one in pair)
         known = before.get("quality") is not None and after.get("quality") is not None
         return {
-            "class": key[0], "change": after["quality"] - before["quality"] if known else None,
-            **{f"{name}_{side}": one.get(name)
-               for side, one in (("old", before), ("new", after)) for name in ("pixels", "flagged", "quality")},
-        }  # fmt: skip
+            "class": key[0],
+            "change": after["quality"] - before["quality"] if known else None,
+            **{
+                f"{name}_{side}": one.get(name)
+                for side, one in (("old", before), ("new", after))
+                for name in ("pixels", "flagged", "quality")
+            },
+        }
 
     rows = [row(key) for key in dict.fromkeys([*sides[0], *sides[1]])]
     return sorted(rows, key=lambda one: (one["change"] is None, -abs(one["change"] or 0.0)))

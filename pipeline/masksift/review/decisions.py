@@ -20,13 +20,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from masksift.core.errors import DataError
-from masksift.storage.objects import Folder
-
-__all__ = ["ACCEPT", "REJECT", "UNSURE", "Verdicts", "read_verdicts"]
+from masksift.storage.objects import ObjectDirectory
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 
-Place = tuple[str, int]
+ImageKey = tuple[str, int]
 """The name of a source and the number of an image in it."""
 
 
@@ -55,21 +53,21 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class ReviewDecisions:
     """What a file of verdicts says. ``run``: the fingerprint of the run; ``images``: by image, whose ids are in
     ``ids``; ``regions``: by image, and by the rank of a region of it."""
 
     url: str
     run: str
-    images: Mapping[Place, str]
-    regions: Mapping[Place, Mapping[int, str]]
-    ids: Mapping[Place, str]
+    images: Mapping[ImageKey, str]
+    regions: Mapping[ImageKey, Mapping[int, str]]
+    ids: Mapping[ImageKey, str]
 
-    def of_region(self, place: Place, rank: int) -> str | None:
+    def for_region(self, place: ImageKey, rank: int) -> str | None:
         """What is said of a region, by itself or with its image; None where nothing is."""
         return self.regions.get(place, {}).get(rank, self.images.get(place))
 
-    def of_image(self, place: Place) -> str | None:
+    def of_image(self, place: ImageKey) -> str | None:
         """What is said of an image: `accept` where it, or any region of it, is accepted; else `reject` where it, or
         every region that something is said of, is rejected; else `unsure`. None where nothing is said."""
         said = set(self.regions.get(place, {}).values())
@@ -81,16 +79,17 @@ class Verdicts:
         return None if not said else REJECT if said == {REJECT} else UNSURE
 
 
-def read_verdicts(url: str, options: Mapping[str, Any]) -> Verdicts:
+def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
     """The verdicts of a file. Of several on one image or region the last counts. Raises DataError where there is no
     such file, or it is none of verdicts."""
     parent, slash, name = url.rpartition("/")
-    data = Folder(parent or slash or ".", options).read(name)
+    data = ObjectDirectory(parent or slash or ".", options).read(name)
     if data is None:
         raise DataError(
-            f"there is no file {url}", "what was reviewed is not known", "Give the path or the URL of the file that "
-            "the report page saved",
-        )  # fmt: skip
+            f"there is no file {url}",
+            "what was reviewed is not known",
+            "Give the path or the URL of the file that the report page saved",
+        )
     try:
         told = _File.model_validate(json.loads(data), strict=True)
     except (UnicodeDecodeError, json.JSONDecodeError) as e:
@@ -100,9 +99,9 @@ def read_verdicts(url: str, options: Mapping[str, Any]) -> Verdicts:
         where = ".".join(map(str, first["loc"]))
         said = f"{where}: {first['msg'].rstrip('.')}" if where else "it holds no object"
         raise _no_verdicts(url, said) from e
-    images: dict[Place, str] = {}
-    regions: dict[Place, dict[int, str]] = {}
-    ids: dict[Place, str] = {}
+    images: dict[ImageKey, str] = {}
+    regions: dict[ImageKey, dict[int, str]] = {}
+    ids: dict[ImageKey, str] = {}
     for one in told.verdicts:
         place = (one.source, one.index)
         ids[place] = one.image_id
@@ -110,11 +109,12 @@ def read_verdicts(url: str, options: Mapping[str, Any]) -> Verdicts:
             images[place] = one.verdict
         else:
             regions.setdefault(place, {})[one.region.rank] = one.verdict
-    return Verdicts(url, told.run, images, regions, ids)
+    return ReviewDecisions(url, told.run, images, regions, ids)
 
 
 def _no_verdicts(url: str, why: str) -> DataError:
     return DataError(
-        f"{url} is no file of verdicts ({why})", "what was reviewed is not known",
+        f"{url} is no file of verdicts ({why})",
+        "what was reviewed is not known",
         "Give the file that the report page saved, as it is",
-    )  # fmt: skip
+    )

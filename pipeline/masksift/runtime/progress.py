@@ -12,25 +12,23 @@ from typing import Any, Literal, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from masksift.core.task_result import Receipt
+from masksift.core.task_result import TaskResult
 from masksift.runtime.telemetry import logs
 from masksift.runtime.telemetry import tracing as spans
-
-__all__ = ["Reporter", "Stage"]
 
 _EVERY = 5.0
 
 
-class Stage:
+class StageProgress:
     """One stage as it goes on: images and bytes done, and since when."""
 
-    def __init__(self, reporter: Reporter, name: str, images: int) -> None:
+    def __init__(self, reporter: ProgressReporter, name: str, images: int) -> None:
         self.name, self.images = name, images
         self.done = self.bytes = self.quarantined = self.reused = 0
         self._reporter = reporter
         self._started = time.monotonic()
 
-    def advance(self, receipt: Receipt) -> None:
+    def advance(self, receipt: TaskResult) -> None:
         """Count one block."""
         self.done += receipt.images
         self.quarantined += receipt.quarantined
@@ -49,11 +47,16 @@ class Stage:
         seconds = max(self.seconds, 1e-9)
         left = (self.images - self.done) * seconds / fresh if fresh else None
         return {
-            "stage": self.name, "images": self.done, "of": self.images, "quarantined": self.quarantined,
-            "done_before": self.reused, "images_per_second": round(fresh / seconds, 1),
+            "stage": self.name,
+            "images": self.done,
+            "of": self.images,
+            "quarantined": self.quarantined,
+            "done_before": self.reused,
+            "images_per_second": round(fresh / seconds, 1),
             "megabytes_per_second": round(self.bytes / seconds / 1e6, 1),
-            "seconds": round(self.seconds, 1), "seconds_left": None if left is None else round(left, 1),
-        }  # fmt: skip
+            "seconds": round(self.seconds, 1),
+            "seconds_left": None if left is None else round(left, 1),
+        }
 
     def line(self) -> str:
         """The stage as one line."""
@@ -68,7 +71,7 @@ class Stage:
         )
 
 
-class Reporter:
+class ProgressReporter:
     """Reports the stages of a run. ``form``: `auto` (a bar on a terminal, else lines), `json`, or `quiet`."""
 
     def __init__(self, form: Literal["auto", "json", "quiet"] = "auto", file: TextIO | None = None) -> None:
@@ -77,7 +80,7 @@ class Reporter:
         self._bar: Progress | None = None
         self._last = 0.0
 
-    def say(self, text: str, **facts: Any) -> None:
+    def message(self, text: str, **facts: Any) -> None:
         """One message between the stages."""
         if self._form == "json":
             self._write({"event": "message", "message": text, **facts})
@@ -94,16 +97,20 @@ class Reporter:
             print(f"masksift: {text}", file=self._file, flush=True)
 
     @contextmanager
-    def stage(self, name: str, images: int = 0) -> Iterator[Stage]:
+    def stage(self, name: str, images: int = 0) -> Iterator[StageProgress]:
         """A stage over so many images, from its beginning to its end."""
-        stage = Stage(self, name, images)
+        stage = StageProgress(self, name, images)
         self._last = time.monotonic()
         if self._form == "bar":
             self._bar = Progress(
-                TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=Console(file=self._file),
+                TextColumn("{task.description:<10}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(file=self._file),
                 transient=True,
-            )  # fmt: skip
+            )
             self._bar.add_task(name, total=images or None, rate="")
             self._bar.start()
         elif self._form == "json":
@@ -117,13 +124,13 @@ class Reporter:
                 self._bar = None
         self._end(stage)
 
-    def _end(self, stage: Stage) -> None:
+    def _end(self, stage: StageProgress) -> None:
         if self._form == "json":
             self._write({"event": "end", **stage.facts()})
         elif self._form != "quiet":
             print(stage.line(), file=self._file, flush=True)
 
-    def show(self, stage: Stage) -> None:
+    def show(self, stage: StageProgress) -> None:
         """Show how far a stage has come."""
         if self._bar is not None:
             facts = stage.facts()
@@ -139,4 +146,4 @@ class Reporter:
 
     def _write(self, facts: dict[str, Any]) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        print(json.dumps({"time": stamp, **logs.about(), **facts}), file=self._file, flush=True)
+        print(json.dumps({"time": stamp, **logs.current_log_fields(), **facts}), file=self._file, flush=True)

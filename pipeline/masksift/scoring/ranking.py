@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["percentiles", "rank_order"]
-
 
 def rank_order(
     scores: NDArray[np.float64], sources: NDArray[np.integer], indices: NDArray[np.integer]

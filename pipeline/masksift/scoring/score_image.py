@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from masksift.scoring.kernels.regions import Omissions, Regions, find_regions
-from masksift.scoring.methods import Image, Method
+from masksift.scoring.methods import Method, ScoringInput
 from masksift.scoring.statistics.thresholds import (
-    Limits,
+    ThresholdCodes,
 )
 
-__all__ = ["omissions_of", "regions_of", "score_image"]
 
-
-def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:
+def score_image(image: ScoringInput, methods: Sequence[Method]) -> dict[str, Any]:
     """One row of the results: the scores, the flagged pixels, and the class pair with most of them."""
     row: dict[str, Any] = {"valid_pixels": image.counts.valid}
     row |= {method.name: method.score(image) for method in methods}
@@ -27,16 +25,26 @@ def score_image(image: Image, methods: Sequence[Method]) -> dict[str, Any]:
     return row
 
 
-def omissions_of(limits: Limits, methods: Sequence[Method]) -> Omissions | None:
+def omission_limits(limits: ThresholdCodes, methods: Sequence[Method]) -> Omissions | None:
     """What makes ignored pixels suspicious; None where the methods do not look at them."""
     if all(method.name != "omission" for method in methods):
         return None
     return Omissions.of(limits.encoding, limits.confident, limits.ignored_share)
 
 
-def regions_of(image: Image, size: tuple[int, int], least_area: int, omissions: Omissions | None) -> Regions:
+def find_image_regions(
+    image: ScoringInput, size: tuple[int, int], least_area: int, omissions: Omissions | None
+) -> Regions:
     """The regions of an image; ``size``: the rows and columns that are its own."""
     return find_regions(
-        image.labels, image.predicted_class, image.self_codes, image.confident_codes, image.issue_mask, image.encoding,
-        image.classes, least_area=least_area, omissions=omissions, size=size,
-    )  # fmt: skip
+        image.labels,
+        image.predicted_class,
+        image.self_confidence_codes,
+        image.predicted_confidence_codes,
+        image.issue_mask,
+        image.encoding,
+        image.classes,
+        least_area=least_area,
+        omissions=omissions,
+        size=size,
+    )

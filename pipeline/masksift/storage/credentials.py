@@ -14,26 +14,15 @@ from functools import cache
 from typing import Any
 
 from masksift.core.errors import UsageError, cause_of
-from masksift.core.limits import REQUESTS
-from masksift.storage.retry import SILENCE, Unanswered
-
-__all__ = [
-    "Endpoint",
-    "Options",
-    "capture",
-    "is_s3",
-    "options_of",
-    "redacted",
-    "refuse_password",
-    "unreachable",
-]
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
+from masksift.storage.retry import REQUEST_TIMEOUT_SECONDS, StoreUnavailable
 
 CONNECT = 5
 """Seconds in which a connection must stand."""
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class S3Config:
     """What the configuration says of S3 (`[storage]`). ``client``: obstore or s3fs."""
 
     endpoint_url: str | None = None
@@ -44,7 +33,7 @@ class Endpoint:
     client: str = "obstore"
 
 
-class Options(dict[str, Any]):
+class StorageOptions(dict[str, Any]):
     """What is needed to reach a store. It prints as nothing but its size: keys lie in it."""
 
     def __repr__(self) -> str:
@@ -53,7 +42,7 @@ class Options(dict[str, Any]):
     __str__ = __repr__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Options, (dict(self),)
+        return StorageOptions, (dict(self),)
 
 
 def is_s3(url: str) -> bool:
@@ -75,24 +64,26 @@ def refuse_password(url: str) -> None:
     """Raises UsageError where a URL has a password in it: URLs stand in run.json, in tables and in messages."""
     if re.match(r"[\w.+-]+://[^/]*:[^/]*@", url):
         raise UsageError(
-            f"{redacted(url)} has a password in it", "it would be stored with the results and printed",
+            f"{redacted(url)} has a password in it",
+            "it would be stored with the results and printed",
             "Leave it out: keys of S3 come from the environment, --storage.profile or a role, those of other stores "
             "from fsspec's configuration, such as FSSPEC_SFTP_PASSWORD",
-        )  # fmt: skip
+        )
 
 
 def unreachable(url: str, cause: Exception) -> UsageError:
     """What is said where S3 does not let anybody in, or is not there."""
-    cause = cause.__cause__ if isinstance(cause, Unanswered) and isinstance(cause.__cause__, Exception) else cause
+    cause = cause.__cause__ if isinstance(cause, StoreUnavailable) and isinstance(cause.__cause__, Exception) else cause
     return UsageError(
-        f"{url} cannot be read ({cause_of(cause)})", "there is nothing to work on",
+        f"{url} cannot be read ({cause_of(cause)})",
+        "there is nothing to work on",
         "See that the URL and --storage.endpoint_url are right, and that the keys here (environment, "
         "--storage.profile, role) may read it",
-    )  # fmt: skip
+    )
 
 
 @cache
-def capture(endpoint: Endpoint) -> Options:
+def resolve_credentials(endpoint: S3Config) -> StorageOptions:
     """Look for the credentials once. Raises UsageError where the profile does not exist, or the endpoint's URL has a
     password in it."""
     import botocore.session
@@ -106,10 +97,11 @@ def capture(endpoint: Endpoint) -> Options:
         region = endpoint.region or session.get_config_variable("region")
     except ProfileNotFound as e:
         raise UsageError(
-            f"there is no profile {endpoint.profile!r} of AWS here", "S3 cannot be reached by it",
+            f"there is no profile {endpoint.profile!r} of AWS here",
+            "S3 cannot be reached by it",
             "Give a --storage.profile that ~/.aws/config has",
-        ) from e  # fmt: skip
-    found = Options(client=endpoint.client, anonymous=endpoint.anonymous)
+        ) from e
+    found = StorageOptions(client=endpoint.client, anonymous=endpoint.anonymous)
     url = endpoint.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     # a server of one's own is at one address, which its buckets are not part of
     path_style = endpoint.path_style if endpoint.path_style is not None else url is not None
@@ -120,35 +112,40 @@ def capture(endpoint: Endpoint) -> Options:
     return found
 
 
-def for_fsspec(options: Mapping[str, Any], attempts: int = 1) -> Options:
+def for_fsspec(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
     """As the arguments of s3fs. ``attempts``: those that it makes by itself."""
     if not options:
-        return Options()
+        return StorageOptions()
     config: dict[str, Any] = {
-        "retries": {"mode": "standard", "total_max_attempts": attempts}, "max_pool_connections": 2 * REQUESTS,
-        "connect_timeout": CONNECT, "read_timeout": SILENCE,
+        "retries": {"mode": "standard", "total_max_attempts": attempts},
+        "max_pool_connections": 2 * MAX_CONCURRENT_REQUESTS,
+        "connect_timeout": CONNECT,
+        "read_timeout": REQUEST_TIMEOUT_SECONDS,
         "s3": {"addressing_style": "path" if options["path_style"] else "auto"},
-    }  # fmt: skip
-    found = Options(anon=options["anonymous"], config_kwargs=config)
+    }
+    found = StorageOptions(anon=options["anonymous"], config_kwargs=config)
     if options.get("endpoint_url"):
         found["endpoint_url"] = options["endpoint_url"]
     if options.get("region"):
         found["client_kwargs"] = {"region_name": options["region"]}
-    return Options(found | {name: options[name] for name in ("key", "secret", "token") if options.get(name)})
+    return StorageOptions(found | {name: options[name] for name in ("key", "secret", "token") if options.get(name)})
 
 
-def for_obstore(options: Mapping[str, Any], attempts: int = 1) -> Options:
+def for_obstore(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
     """As the arguments of obstore's S3Store. ``attempts``: those that it makes by itself."""
     told = {
-        "endpoint": options.get("endpoint_url"), "region": options.get("region") or "us-east-1",
-        "access_key_id": options.get("key"), "secret_access_key": options.get("secret"),
-        "session_token": options.get("token"), "skip_signature": options["anonymous"],
+        "endpoint": options.get("endpoint_url"),
+        "region": options.get("region") or "us-east-1",
+        "access_key_id": options.get("key"),
+        "secret_access_key": options.get("secret"),
+        "session_token": options.get("token"),
+        "skip_signature": options["anonymous"],
         "virtual_hosted_style_request": not options["path_style"],
-    }  # fmt: skip
+    }
     plain = str(options.get("endpoint_url") or "").startswith("http://")
     # whoever makes a request again also says when one has taken too long
-    limit = "1h" if attempts == 1 else f"{SILENCE * 1000:.0f}ms"
-    return Options(
+    limit = "1h" if attempts == 1 else f"{REQUEST_TIMEOUT_SECONDS * 1000:.0f}ms"
+    return StorageOptions(
         {name: value for name, value in told.items() if value is not None}
         | {
             "client_options": {"allow_http": plain, "connect_timeout": f"{CONNECT}s", "timeout": limit},

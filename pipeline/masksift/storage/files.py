@@ -11,10 +11,8 @@ from typing import Any, BinaryIO
 
 from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.credentials import is_s3, unreachable
-from masksift.storage.objects import filesystem_of
+from masksift.storage.objects import open_filesystem
 from masksift.storage.urls import local_path
-
-__all__ = ["Files", "find_files", "open_file"]
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -35,7 +33,7 @@ class Files:
 def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -> Files:
     """The files of a folder and of all folders in it, or those that a glob matches, which end in one of ``endings``
     (lower case). Hidden ones are none. Raises DataError where there is none."""
-    filesystem, path = filesystem_of(place, options)
+    filesystem, path = open_filesystem(place, options)
     try:
         if (magic := _MAGIC.search(path)) and not filesystem.exists(path):
             root = path[: magic.start()].rpartition("/")[0]
@@ -54,9 +52,10 @@ def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -
     wanted = tuple(name for name in names if name.lower().endswith(tuple(endings)) and not re.search(r"(^|/)\.", name))
     if not wanted:
         raise DataError(
-            f"there is no file of {', '.join(endings)} at {place}", "there is nothing to ingest",
+            f"there is no file of {', '.join(endings)} at {place}",
+            "there is nothing to ingest",
             "Give a folder that holds some, or a glob, in quotes, that matches some",
-        )  # fmt: skip
+        )
     return Files(place, root if local_path(place) else str(filesystem.unstrip_protocol(root)), wanted)
 
 
@@ -72,7 +71,7 @@ def _linked(folder: str) -> Iterator[str]:
 @contextmanager
 def open_file(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
     """A file open to be read, which can seek: what is not asked for is not read. Raises DataError if it is missing."""
-    filesystem, path = filesystem_of(url, options)
+    filesystem, path = open_filesystem(url, options)
     with ExitStack() as opened:
         try:
             file: Any = open(path, "rb") if local_path(url) else filesystem.open(path, "rb")  # noqa: SIM115

@@ -20,27 +20,28 @@ import psutil
 
 from masksift.core.errors import MasksiftError, UsageError
 from masksift.storage.manifest import RUNNING
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 
-__all__ = ["Lease"]
-
-BEAT = 10.0
+HEARTBEAT_SECONDS = 10.0
 """Seconds between two renewals."""
-PATIENCE = 3.5 * BEAT
+STALE_AFTER_SECONDS = 3.5 * HEARTBEAT_SECONDS
 """Seconds without a renewal after which a run of another machine is taken for dead."""
 SETTLED = 0.5
 """Seconds after which of several runs that took over a dead one's place at once the last is known."""
 
 
-class Lease:
+class RunLock:
     """Held by a run while it works in ``folder``; ``say`` tells the user what is waited for."""
 
-    def __init__(self, folder: Folder, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: ObjectDirectory, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
-        self._sign: dict[str, Any] = {
-            "token": uuid.uuid4().hex, "host": socket.gethostname(), "process": os.getpid(), "born": _born(os.getpid()),
+        self._payload: dict[str, Any] = {
+            "token": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "born": _process_start_time(os.getpid()),
             "renewed": 0,
-        }  # fmt: skip
+        }
         self._ended = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -55,7 +56,7 @@ class Lease:
             self._folder.write(RUNNING, self._bytes())
             time.sleep(SETTLED)
             now = self._read() or {}
-            if now.get("token") != self._sign["token"]:
+            if now.get("token") != self._payload["token"]:
                 raise self._refusal(now)
             break
         self._renewal.start()
@@ -65,24 +66,24 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._renewal.join(BEAT)  # no longer: a store that does not answer has ended the run
+        self._renewal.join(HEARTBEAT_SECONDS)  # no longer: a store that does not answer has ended the run
         try:
-            if (self._read() or {}).get("token") == self._sign["token"]:
+            if (self._read() or {}).get("token") == self._payload["token"]:
                 self._folder.remove(RUNNING)
         except MasksiftError:
             if error is None:  # else the store is what the run ends of
                 raise
 
     def _renew(self) -> None:
-        while not self._ended.wait(BEAT):
-            self._sign["renewed"] += 1
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            self._payload["renewed"] += 1
             try:
                 self._folder.write(RUNNING, self._bytes())
             except (MasksiftError, OSError):  # the work itself will meet it, and say so
                 continue
 
     def _bytes(self) -> bytes:
-        return json.dumps(self._sign).encode()
+        return json.dumps(self._payload).encode()
 
     def _read(self) -> dict[str, Any] | None:
         """The sign that is there; an empty one where it is half written."""
@@ -96,14 +97,15 @@ class Lease:
         return found if isinstance(found, dict) else {}
 
     def _lives(self, there: dict[str, Any]) -> bool:
-        if there.get("host") == self._sign["host"]:
-            return bool(_born(int(there["process"])) == there["born"])
+        if there.get("host") == self._payload["host"]:
+            return bool(_process_start_time(int(there["process"])) == there["born"])
         self._say(
-            f"{self._folder.url} is marked as in use by {_who(there)}; watching for {PATIENCE:.0f} s whether it lives"
+            f"{self._folder.url} is marked as in use by {_who(there)}; watching for "
+            f"{STALE_AFTER_SECONDS:.0f} s whether it lives"
         )
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + STALE_AFTER_SECONDS
         while time.monotonic() < until:
-            time.sleep(BEAT / 10)
+            time.sleep(HEARTBEAT_SECONDS / 10)
             if self._read() != there:
                 return True
         return False
@@ -111,15 +113,16 @@ class Lease:
     def _refusal(self, there: dict[str, Any]) -> UsageError:
         return UsageError(
             f"{self._folder.url} is in use by another run ({_who(there)})",
-            "two runs at once would do each block twice", "Wait for it, end it, or give another --out",
-        )  # fmt: skip
+            "two runs at once would do each block twice",
+            "Wait for it, end it, or give another --out",
+        )
 
 
 def _who(there: dict[str, Any]) -> str:
     return f"process {there.get('process', 'unknown')} on {there.get('host', 'an unknown machine')}"
 
 
-def _born(process: int) -> int | None:
+def _process_start_time(process: int) -> int | None:
     """When a process of this machine began, milliseconds; None where there is none."""
     try:
         began: float = psutil.Process(process).create_time()

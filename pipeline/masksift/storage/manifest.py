@@ -14,9 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from masksift.core.errors import UsageError
-from masksift.storage.objects import Folder
-
-__all__ = ["PLAN", "RECORD", "RUNNING", "Manifest", "difference", "pack", "unpack"]
+from masksift.storage.objects import ObjectDirectory
 
 RECORD = "run.json"
 RUNNING = "manifest/running.json"
@@ -41,21 +39,21 @@ def unpack(data: bytes) -> dict[str, bytes]:
 class Manifest:
     """The manifest of the run at one URL with one fingerprint."""
 
-    def __init__(self, folder: Folder, fingerprint: str) -> None:
+    def __init__(self, folder: ObjectDirectory, fingerprint: str) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
 
     @property
-    def used(self) -> Counter[str]:
-        """Requests that it took: see `Folder.used`."""
-        return self._folder.used
+    def io_counters(self) -> Counter[str]:
+        """Requests that it took: see `ObjectDirectory.io_counters`."""
+        return self._folder.io_counters
 
     @property
     def url(self) -> str:
         """Of the run's results."""
         return self._folder.url
 
-    def recognise(self, plan: Mapping[str, Any], *, verb: str) -> bool:
+    def is_resumable(self, plan: Mapping[str, Any], *, verb: str) -> bool:
         """Whether an earlier attempt of the same run left its plan in the folder. Nothing is written.
 
         Raises UsageError where the folder holds another run, or files that are no run's.
@@ -79,9 +77,9 @@ class Manifest:
             )
         return False
 
-    def claim(self, plan: Mapping[str, Any], *, verb: str) -> bool:
+    def write_plan(self, plan: Mapping[str, Any], *, verb: str) -> bool:
         """Make the folder this run's own; True where it was before. Raises as `recognise` does."""
-        if self.recognise(plan, verb=verb):
+        if self.is_resumable(plan, verb=verb):
             return True
         try:
             self._folder.write(PLAN, json.dumps(plan, indent=2, sort_keys=True).encode())
@@ -131,13 +129,13 @@ def difference(other: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     theirs, ours = _flat(other.get("identity", {})), _flat(plan.get("identity", {}))
     keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
     told = [
-        f"{key.removeprefix('configuration.')} was {_shown(theirs.get(key))}, is {_shown(ours.get(key))}"
+        f"{key.removeprefix('configuration.')} was {_format_value(theirs.get(key))}, is {_format_value(ours.get(key))}"
         for key in keys[:2]
     ]
     return "; ".join(told) or "its plan differs"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return "not set" if value is None else json.dumps(value)
 
 

@@ -16,15 +16,13 @@ from typing import Any
 import fsspec
 
 from masksift.storage.credentials import for_fsspec, is_s3, options_of, refuse_password
-from masksift.storage.retry import ATTEMPTS, Patience
+from masksift.storage.retry import MAX_ATTEMPTS, RetryPolicy
 from masksift.storage.urls import KINDS, join, local_path, unknown_place
 
-__all__ = ["Folder", "filesystem_of"]
 
-
-def filesystem_of(
-    url: str, options: Mapping[str, Any], attempts: int = ATTEMPTS
-) -> tuple[fsspec.AbstractFileSystem, str]:  # fmt: skip
+def open_filesystem(
+    url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS
+) -> tuple[fsspec.AbstractFileSystem, str]:
     """fsspec's filesystem for a URL, which makes a request to S3 so many times by itself, and the path in it. Raises
     UsageError where there is none."""
     refuse_password(url)
@@ -39,7 +37,7 @@ def filesystem_of(
 
 
 @dataclass(frozen=True)
-class Folder:
+class ObjectDirectory:
     """A prefix in a store. Names are relative to it. Picklable; the connection is made where it is used.
 
     ``used``: `requests`, `puts` and, on a network, `repeated`, those that were made again; ``attempts``: how often one
@@ -48,35 +46,35 @@ class Folder:
 
     url: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    used: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
-    attempts: int = field(default=ATTEMPTS, repr=False, compare=False)
+    io_counters: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
+    attempts: int = field(default=MAX_ATTEMPTS, repr=False, compare=False)
 
     @cached_property
     def _filesystem(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        return filesystem_of(self.url, self.options, attempts=1)
+        return open_filesystem(self.url, self.options, attempts=1)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "options": self.options, "used": Counter[str](), "attempts": self.attempts}
+        return {"url": self.url, "options": self.options, "io_counters": Counter[str](), "attempts": self.attempts}
 
     def _path(self, name: str) -> str:
         return join(self._filesystem[1], name) if name else self._filesystem[1]
 
-    def _ask(self, request: Callable[..., Any], name: str, *words: Any, **more: Any) -> Any:
+    def _request(self, request: Callable[..., Any], name: str, *words: Any, **more: Any) -> Any:
         """What the filesystem answers; on a network it is asked again where it does not."""
         path = self._path(name)
         if local_path(self.url) is not None:
             return request(path, *words, **more)
-        patience = Patience(self.attempts)
+        patience = RetryPolicy(self.attempts)
         try:
-            return patience.called(lambda: request(path, *words, **more), join(self.url, name))
+            return patience.call(lambda: request(path, *words, **more), join(self.url, name))
         finally:
-            self.used["repeated"] += patience.repeated
+            self.io_counters["repeated"] += patience.repeated
 
     def read(self, name: str) -> bytes | None:
         """The bytes of an object, or None where there is none."""
-        self.used["requests"] += 1
+        self.io_counters["requests"] += 1
         try:
-            data: bytes = self._ask(self._filesystem[0].cat_file, name)
+            data: bytes = self._request(self._filesystem[0].cat_file, name)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return data
@@ -92,20 +90,20 @@ class Folder:
             except FileExistsError:
                 return False
             return True
-        self.used["puts"] += 1
+        self.io_counters["puts"] += 1
         try:
-            self._ask(partial(_put_new, self._filesystem[0]), name, data)
+            self._request(partial(_put_new, self._filesystem[0]), name, data)
         except FileExistsError:
             return self.read(name) == data  # of an attempt of ours whose answer was lost
         return True
 
     def write(self, name: str, data: bytes) -> None:
         """Put an object: it is there as a whole, or not at all."""
-        self.used["puts"] += 1
+        self.io_counters["puts"] += 1
         path = self._path(name)
         if local_path(self.url) is None:
             kind = KINDS.get(name.rpartition(".")[2]) if is_s3(self.url) else None
-            self._ask(self._filesystem[0].pipe_file, name, data, **({"ContentType": kind} if kind else {}))
+            self._request(self._filesystem[0].pipe_file, name, data, **({"ContentType": kind} if kind else {}))
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         partial = f"{path}.{uuid.uuid4().hex}.partial"
@@ -120,10 +118,10 @@ class Folder:
 
     def put(self, name: str, path: str) -> None:
         """Put a file from local disk, whatever its size: it is there as a whole, or not at all."""
-        self.used["puts"] += 1
+        self.io_counters["puts"] += 1
         if local_path(self.url) is None:
             filesystem = self._filesystem[0]
-            self._ask(lambda place: filesystem.put_file(path, place), name)
+            self._request(lambda place: filesystem.put_file(path, place), name)
             return
         place = self._path(name)
         os.makedirs(os.path.dirname(place), exist_ok=True)
@@ -139,13 +137,13 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove an object; nothing happens where there is none."""
         with contextlib.suppress(FileNotFoundError):
-            self._ask(self._filesystem[0].rm_file, name)
+            self._request(self._filesystem[0].rm_file, name)
 
     def names(self, prefix: str = "") -> list[str]:
         """Sorted names directly below `prefix`, relative to it; empty where there are none."""
         path = self._path(prefix)
         try:
-            entries = self._ask(self._filesystem[0].ls, prefix, detail=False, refresh=True)
+            entries = self._request(self._filesystem[0].ls, prefix, detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(

@@ -6,12 +6,13 @@ import os
 
 from masksift.core.errors import UsageError
 
-__all__ = ["KINDS", "join", "local_path", "unknown_place"]
-
 KINDS = {
-    "html": "text/html; charset=utf-8", "css": "text/css", "js": "text/javascript", "png": "image/png",
+    "html": "text/html; charset=utf-8",
+    "css": "text/css",
+    "js": "text/javascript",
+    "png": "image/png",
     "jpg": "image/jpeg",
-}  # fmt: skip
+}
 """What S3 says of an object by its ending, to whoever opens it in a browser: else it is saved, and not shown."""
 
 
@@ -30,6 +31,7 @@ def join(url: str, *names: str) -> str:
 def unknown_place(url: str, cause: Exception) -> UsageError:
     """What is said where fsspec knows no store for a URL, or lacks a package for it."""
     return UsageError(
-        f"{url} cannot be opened ({cause})", "there is no store to read or write",
+        f"{url} cannot be opened ({cause})",
+        "there is no store to read or write",
         "Give a path, or a URL such as s3://bucket/folder whose fsspec package is installed",
-    )  # fmt: skip
+    )

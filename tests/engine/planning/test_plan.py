@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.core.errors import PlanRefused
-from masksift.core.specs import ArraySpec, Block, DataSpec
-from masksift.engine.planning.blocks import Blocks
+from masksift.core.specs import ArraySpec, Block, SourceSpec
+from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.planning.layout import MOST_IMAGES, Settings
 from masksift.engine.planning.memory import REGION_BYTES
 from masksift.engine.planning.plan import Plan, make_plan
@@ -22,9 +22,18 @@ GIB = 1 << 30
 
 
 def spec(
-    images: int, classes: int = 19, height: int = 512, width: int = 1024, *, index: int = 0, chunk: int = 1,
-    tile: int | None = None, shard: int | None = None, dtype: str = "uint8", kind: str = "probabilities",
-) -> DataSpec:  # fmt: skip
+    images: int,
+    classes: int = 19,
+    height: int = 512,
+    width: int = 1024,
+    *,
+    index: int = 0,
+    chunk: int = 1,
+    tile: int | None = None,
+    shard: int | None = None,
+    dtype: str = "uint8",
+    kind: str = "probabilities",
+) -> SourceSpec:
     """A source of that shape, with chunks of so many images of `tile` x `tile` pixels."""
     itemsize = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}[dtype]
     rows, columns = (tile or height), (tile or width)
@@ -33,10 +42,10 @@ def spec(
     predictions = ArraySpec("p", whole, (chunk, classes, rows, columns), dtype, itemsize, (0, 1, 2, 3), shards)
     labels = ArraySpec("l", (images, height, width), (chunk, rows, columns), "uint8", 1, (0, 1, 2))
     names = tuple(f"class {k}" for k in range(classes))
-    return DataSpec(index, "s", "s", predictions, labels, None, names, (255,), kind, 1 / 255, 0.05, True)
+    return SourceSpec(index, "s", "s", predictions, labels, None, names, (255,), kind, 1 / 255, 0.05, True)
 
 
-def plan_of(*sources: DataSpec, **settings: Any) -> Plan:
+def plan_of(*sources: SourceSpec, **settings: Any) -> Plan:
     return make_plan(sources, Settings(**settings), {"what": "a test"})
 
 
@@ -46,7 +55,7 @@ sizes = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 60)), min_size=1, 
 @a_few
 @given(sizes=sizes)
 def test_blocks_cover_every_image_of_every_source_once_in_order(sizes: list[tuple[int, int]]) -> None:
-    blocks = Blocks(tuple(sizes))
+    blocks = BlockSequence(tuple(sizes))
     assert [block.number for block in blocks] == list(range(len(blocks)))
     covered = [(block.source, i) for block in blocks for i in range(block.start, block.stop)]
     assert covered == [(source, i) for source, (images, _) in enumerate(sizes) for i in range(images)]
@@ -56,7 +65,7 @@ def test_blocks_cover_every_image_of_every_source_once_in_order(sizes: list[tupl
 @a_few
 @given(sizes=sizes, data=st.data())
 def test_blocks_are_a_sequence(sizes: list[tuple[int, int]], data: st.DataObject) -> None:
-    blocks, listed = Blocks(tuple(sizes)), list(Blocks(tuple(sizes)))
+    blocks, listed = BlockSequence(tuple(sizes)), list(BlockSequence(tuple(sizes)))
     edge = st.one_of(st.none(), st.integers(-99, 99))
     part = slice(data.draw(edge), data.draw(edge))
     assert blocks[part] == listed[part]
@@ -73,7 +82,7 @@ def test_a_plan_of_a_hundred_million_images_is_as_small_as_one_of_a_hundred() ->
     assert abs(len(pickle.dumps(large)) - len(pickle.dumps(small))) < 100
 
 
-def a_block(source: DataSpec) -> tuple[float, float]:
+def a_block(source: SourceSpec) -> tuple[float, float]:
     """(GiB of prediction, Mpixel) of a block."""
     [layout] = plan_of(source).layouts
     pixels = layout.block * source.pixels
@@ -96,9 +105,11 @@ def test_blocks_of_a_large_data_set_are_larger_so_that_scoring_one_takes_seconds
 
 @a_few
 @given(
-    images=st.integers(1, 400), chunk=st.integers(1, 9), shards=st.one_of(st.none(), st.integers(1, 4)),
+    images=st.integers(1, 400),
+    chunk=st.integers(1, 9),
+    shards=st.one_of(st.none(), st.integers(1, 4)),
     side=st.sampled_from([8, 64, 300]),
-)  # fmt: skip
+)
 def test_a_block_owns_whole_chunks_of_what_it_writes(images: int, chunk: int, shards: int | None, side: int) -> None:
     source = spec(images, 5, side, side, chunk=chunk, shard=None if shards is None else shards * chunk)
     [layout] = plan_of(source).layouts

@@ -11,35 +11,35 @@ import zarr
 
 from masksift.config.sections import StorageSection
 from masksift.core.errors import PlanRefused
-from masksift.core.specs import ArraySpec, DataSpec
-from masksift.engine.completed_run import open_complete
+from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.engine.completed_run import open_completed_run
 from masksift.engine.planning import report_plan as gallery
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.memory import BASE_MEMORY
 from masksift.engine.planning.plan import make_plan
-from masksift.engine.planning.report_plan import Gallery, drawing_memory
-from masksift.review.report.tasks import Batch, Drawing, Pick, draw
-from masksift.storage.sources.images_array import open_pictures
+from masksift.engine.planning.report_plan import ReportPlan, drawing_memory
+from masksift.review.report.tasks import Batch, Drawing, ImageRef, draw
+from masksift.storage.sources.images_array import open_images_array
 from review.report.report_files import pictures_of
 from support.sources import masksift, plain, refuses, write_array, write_source
 
 WHOLE = (1, 512, 1024)
 
 
-def spec(images: int = 1000, height: int = 512, width: int = 1024) -> DataSpec:
+def spec(images: int = 1000, height: int = 512, width: int = 1024) -> SourceSpec:
     predictions = ArraySpec("p", (images, 19, height, width), (1, 19, height, width), "uint8", 1, (0, 1, 2, 3))
     labels = ArraySpec("l", (images, height, width), (1, height, width), "uint8", 1, (0, 1, 2))
     names = tuple(f"class {k}" for k in range(19))
-    return DataSpec(0, "s", "s", predictions, labels, None, names, (255,), "probabilities", 1 / 255, 0.05, True)
+    return SourceSpec(0, "s", "s", predictions, labels, None, names, (255,), "probabilities", 1 / 255, 0.05, True)
 
 
-def photos(source: DataSpec, chunk: tuple[int, int, int]) -> ArraySpec:
+def photos(source: SourceSpec, chunk: tuple[int, int, int]) -> ArraySpec:
     return ArraySpec("i", (*source.labels.shape, 3), (*chunk, 3), "uint8", 1, (0, 1, 2, 3))
 
 
 def test_showing_none_takes_nothing() -> None:
     source = spec()
-    assert Gallery.of([source], [WHOLE], 10, 0, [photos(source, WHOLE)]) == Gallery()
+    assert ReportPlan.of([source], [WHOLE], 10, 0, [photos(source, WHOLE)]) == ReportPlan()
     without, shown = (make_plan([source], Settings(shown=top), {}) for top in (0, 500))
     assert without.memory_report == BASE_MEMORY
     assert (without.memory_condense, without.memory_score) == (shown.memory_condense, shown.memory_score)
@@ -49,7 +49,7 @@ def test_showing_none_takes_nothing() -> None:
 @pytest.mark.parametrize(("top", "shown"), [(10, 10), (1000, 1000), (5000, 1000)])
 def test_an_image_is_two_objects_where_it_has_a_picture(top: int, shown: int) -> None:
     source = spec()
-    planes, both = (Gallery.of([source], [WHOLE], 10, top, [array]) for array in (None, photos(source, WHOLE)))
+    planes, both = (ReportPlan.of([source], [WHOLE], 10, top, [array]) for array in (None, photos(source, WHOLE)))
     assert planes.images == both.images == shown
     assert both.objects - planes.objects == shown
     assert planes.objects == shown + gallery.FILES + -(-shown // 1000) + -(-shown // 200)
@@ -62,12 +62,12 @@ def test_the_page_has_as_many_files_besides() -> None:
 
 
 def test_of_a_chunk_with_several_images_all_are_read_at_once() -> None:
-    assert [gallery.together(chunk, 100) for chunk in (1, 16)] == [1, 16]
-    assert gallery.together(16, gallery.HELD) == 1
+    assert [gallery.images_per_read(chunk, 100) for chunk in (1, 16)] == [1, 16]
+    assert gallery.images_per_read(16, gallery.HELD) == 1
     source = spec(images=1600, height=64, width=64)
-    one, sixteen = (Gallery.of([source], [(n, 64, 64)], 10, 1600, [None]) for n in (1, 16))
+    one, sixteen = (ReportPlan.of([source], [(n, 64, 64)], 10, 1600, [None]) for n in (1, 16))
     assert one.reads - sixteen.reads > 2 * 1600 * 0.8, "predicted classes and flags"
-    few = [Gallery.of([source], [(n, 64, 64)], 10, 10, [None]).reads for n in (1, 16)]
+    few = [ReportPlan.of([source], [(n, 64, 64)], 10, 10, [None]).reads for n in (1, 16)]
     assert few[0] - few[1] <= 2, "images that lie far apart"
     held = [drawing_memory(source, (n, 64, 64), None) for n in (1, 16)]
     assert held[1] - held[0] >= 15 * 64 * 64 * 2
@@ -75,7 +75,7 @@ def test_of_a_chunk_with_several_images_all_are_read_at_once() -> None:
 
 def test_of_several_sources_each_has_its_share() -> None:
     one, other = spec(300), spec(100)
-    found = Gallery.of([one, other], [WHOLE, WHOLE], 10, 40, [photos(one, WHOLE), None])
+    found = ReportPlan.of([one, other], [WHOLE, WHOLE], 10, 40, [photos(one, WHOLE), None])
     assert found.objects == 40 + 30 + gallery.FILES + 2
 
 
@@ -111,12 +111,12 @@ def test_a_task_holds_no_more_than_is_planned(
     write_array(group, "images", pictures_of(data), "nyxc", "nyxc", (*chunk, 3), None)
     words = ("--methods", "softmin", "--regions.top", 1, "--report.top", 2)
     assert masksift("run", "--source", source, "--out", tmp_path / "out", *words) == 0
-    run = open_complete(str(tmp_path / "out"), StorageSection())
+    run = open_completed_run(str(tmp_path / "out"), StorageSection())
     part = run.parts[0]
-    array = open_pictures(part.spec, "images", {})
+    array = open_images_array(part.spec, "images", {})
     assert isinstance(array, ArraySpec)
     task = Drawing(run.job, "images", True)
-    batch = Batch(part, tuple(Pick(i, i, part.block.number, True) for i in range(2)))
+    batch = Batch(part, tuple(ImageRef(i, i, part.block.number, True) for i in range(2)))
     draw(task, batch)  # what is imported and kept is no matter of the second time
     tracemalloc.start()
     try:

@@ -64,13 +64,16 @@ def run_of(planted: Planted, folder: Path, *more: object) -> Path:
     write(folder / "given.zarr", planted.data, chunk=2)
     group = zarr.create_group(str(folder / "right.zarr"))
     array = group.create_array(
-        "labels", shape=planted.right.shape, dtype=planted.right.dtype, chunks=(2, *planted.right.shape[1:]),
+        "labels",
+        shape=planted.right.shape,
+        dtype=planted.right.dtype,
+        chunks=(2, *planted.right.shape[1:]),
         config={"write_empty_chunks": True},
-    )  # fmt: skip
+    )
     array[:] = planted.right
     code = masksift(
         "run", "--source", folder / "given.zarr", "--out", folder / "out", "--max_quarantined", "100%", *more
-    )  # fmt: skip
+    )
     assert code == 0
     return folder / "out"
 
@@ -96,18 +99,27 @@ def write_simulated(folder: Path, planted: Planted, *, source: str = "given") ->
     (folder / "truth").mkdir(parents=True)
     (folder / "simulate.json").write_text("{}")
     rows = [
-        {"image_id": name_of(i), "source": source, "index": i, "kind": "swap",
-         "changed_pixels": int(planted.wrong[i].sum()), "changed_share": float(planted.shares[i])}
+        {
+            "image_id": name_of(i),
+            "source": source,
+            "index": i,
+            "kind": "swap",
+            "changed_pixels": int(planted.wrong[i].sum()),
+            "changed_share": float(planted.shares[i]),
+        }
         for i in planted.images
-    ]  # fmt: skip
+    ]
     half = len(rows) // 2
     for number, some in enumerate((rows[:half], rows[half:])):
         pq.write_table(pa.Table.from_pylist(some), folder / f"truth/part-{number:06d}.parquet")
     group = zarr.create_group(str(folder / f"labels/{source}.zarr"))
     array = group.create_array(
-        "truth", shape=planted.wrong.shape, dtype="uint8", chunks=(1, *planted.wrong.shape[1:]),
+        "truth",
+        shape=planted.wrong.shape,
+        dtype="uint8",
+        chunks=(1, *planted.wrong.shape[1:]),
         config={"write_empty_chunks": True},
-    )  # fmt: skip
+    )
     array[:] = planted.wrong
     return folder
 

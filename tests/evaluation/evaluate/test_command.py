@@ -235,8 +235,12 @@ def test_labels_that_nobody_corrected_leave_nothing_to_measure(
 
 def test_what_an_evaluation_leaves(done: Path) -> None:
     assert set(contents(done)) == {
-        "measures.parquet", "curves.parquet", "report.md", "precision_recall.png", "recall_over_effort.png"
-    }  # fmt: skip
+        "measures.parquet",
+        "curves.parquet",
+        "report.md",
+        "precision_recall.png",
+        "recall_over_effort.png",
+    }
     for name in ("precision_recall.png", "recall_over_effort.png"):
         with Image.open(done / name) as picture:
             assert min(picture.size) > 600
@@ -314,9 +318,13 @@ def test_flags_that_mean_nothing_are_refused(
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_a_list_that_says_nothing_certain_is_refused(
-    name: str, table: list[dict[str, object]], match: str, run: Path, tmp_path: Path,
+    name: str,
+    table: list[dict[str, object]],
+    match: str,
+    run: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     refused(capsys, match, run, "--truth", write_list(tmp_path / name, table), "--out", tmp_path / "ev")
 
 
@@ -344,18 +352,34 @@ def test_labels_that_do_not_fit_are_refused(
         capsys, "there is no Zarr group at .*none.*the array 'labels'", run, "--truth", tmp_path / "none.zarr", *out
     )
     refused(capsys, "holds no array 'better'", run, "--truth", right, "--arrays.labels", "better", *out)
-    refused(capsys, "names 2 groups of corrected labels, and the run is of 1", run, "--truth",
-            f"{right},{run.parent}/given.zarr", *out)  # fmt: skip
+    refused(
+        capsys,
+        "names 2 groups of corrected labels, and the run is of 1",
+        run,
+        "--truth",
+        f"{right},{run.parent}/given.zarr",
+        *out,
+    )
     group = zarr.create_group(str(tmp_path / "small.zarr"))
     group.create_array("labels", shape=(24, 8, 8), dtype="uint8")
-    refused(capsys, "holds 24 images of 8 x 8, and the labels of given are 24 of 16 x 20", run, "--truth",
-            tmp_path / "small.zarr", *out)  # fmt: skip
+    refused(
+        capsys,
+        "holds 24 images of 8 x 8, and the labels of given are 24 of 16 x 20",
+        run,
+        "--truth",
+        tmp_path / "small.zarr",
+        *out,
+    )
 
 
 @pytest.mark.parametrize("package", ["scipy.stats", "sklearn.metrics", "matplotlib.figure"])
 def test_a_package_that_is_not_there_is_named(
-    package: str, run: Path, right: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    run: Path,
+    right: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     refused(capsys, r"pip install 'masksift\[evaluate\]'", run, "--truth", right, "--out", tmp_path / "ev")

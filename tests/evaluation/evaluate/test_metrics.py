@@ -17,7 +17,7 @@ from masksift.evaluation.evaluate.bootstrap import resample
 from masksift.evaluation.evaluate.config import images_at
 from masksift.evaluation.evaluate.kendall import tau_of_resamples, tied_scores
 from masksift.evaluation.evaluate.metrics import (
-    Steps,
+    CumulativeCounts,
     area_under_roc,
     average_precision,
     effort,
@@ -29,7 +29,7 @@ from masksift.evaluation.evaluate.metrics import (
     steps_of,
 )
 from masksift.evaluation.evaluate.result_rows import Facts, score_rows
-from masksift.evaluation.evaluate.score_evaluation import curve_of, review
+from masksift.evaluation.evaluate.score_evaluation import curve_of, evaluate_score
 from support.sources import refuses
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ def rankings(draw: st.DrawFn) -> tuple[Floats, Bools]:
     return np.array(scores) / 12, np.array(wrong)
 
 
-def steps(scores: Floats, wrong: Bools) -> Steps:
+def steps(scores: Floats, wrong: Bools) -> CumulativeCounts:
     return steps_of(order_of(scores, wrong))
 
 
@@ -62,9 +62,7 @@ def test_areas_are_those_of_scikit_learn(ranking: tuple[Floats, Bools]) -> None:
 
 
 @given(rankings(), st.integers(0, 2**32 - 1))
-def test_areas_of_a_resample_are_those_of_scikit_learn_with_weights(
-    ranking: tuple[Floats, Bools], seed: int
-) -> None:  # fmt: skip
+def test_areas_of_a_resample_are_those_of_scikit_learn_with_weights(ranking: tuple[Floats, Bools], seed: int) -> None:
     scores, wrong = ranking
     weights = np.random.default_rng(seed).integers(0, 4, len(scores))
     drawn = steps_of(order_of(scores, wrong), weights)
@@ -97,10 +95,13 @@ def test_tau_of_a_resample_is_that_of_scipy_on_the_images_drawn(ranking: tuple[F
     weights = np.stack([np.bincount(row, minlength=len(scores)) for row in drawn])
     order, rows = order_of(scores, wrong), np.flatnonzero(wrong)
     ours = tau_of_resamples(
-        len(scores), np.array([area_under_roc(steps_of(order, row)) for row in weights]),
-        np.array([tied_scores(order, row) for row in weights]), scores[rows], shares[rows],
+        len(scores),
+        np.array([area_under_roc(steps_of(order, row)) for row in weights]),
+        np.array([tied_scores(order, row) for row in weights]),
+        scores[rows],
+        shares[rows],
         weights[:, rows].astype(np.float64),
-    )  # fmt: skip
+    )
     theirs = [kendalltau(-scores[row], shares[row]).statistic for row in drawn]
     np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
@@ -123,8 +124,8 @@ def test_inside_a_tie_one_has_found_the_mean_over_all_orders(ranking: tuple[Floa
 def test_a_monotone_change_of_the_scores_changes_nothing(ranking: tuple[Floats, Bools]) -> None:
     scores, wrong = ranking
     shares = wrong * 0.5
-    before = review(scores, wrong, shares, ("errors", "50%"))
-    after = review(np.exp(3 * scores) - 7, wrong, shares, ("errors", "50%"))
+    before = evaluate_score(scores, wrong, shares, ("errors", "50%"))
+    after = evaluate_score(np.exp(3 * scores) - 7, wrong, shares, ("errors", "50%"))
     assert before.values == pytest.approx(after.values, nan_ok=True)
 
 
@@ -132,9 +133,15 @@ def test_a_monotone_change_of_the_scores_changes_nothing(ranking: tuple[Floats, 
 def test_the_truth_as_score_finds_everything_first(ranking: tuple[Floats, Bools]) -> None:
     _, wrong = ranking
     errors = int(wrong.sum())
-    values = review(1.0 - wrong, wrong, wrong.astype(np.float64), ("errors", 1)).values
-    for key in (("auroc", ""), ("average_precision", ""), ("precision", "errors"), ("recall", "errors"),
-                ("precision", "1"), ("kendall_tau", "")):  # fmt: skip
+    values = evaluate_score(1.0 - wrong, wrong, wrong.astype(np.float64), ("errors", 1)).values
+    for key in (
+        ("auroc", ""),
+        ("average_precision", ""),
+        ("precision", "errors"),
+        ("recall", "errors"),
+        ("precision", "1"),
+        ("kendall_tau", ""),
+    ):
         assert values[key] == pytest.approx(1)
     assert values["lift", "errors"] == pytest.approx(len(wrong) / errors)
     assert values["effort", "80%"] == np.ceil(0.8 * errors)
@@ -144,16 +151,16 @@ def test_the_truth_as_score_finds_everything_first(ranking: tuple[Floats, Bools]
 def test_after_its_effort_a_review_has_found_that_share_and_not_one_image_before(
     ranking: tuple[Floats, Bools], recall: float
 ) -> None:
-    review = steps(*ranking)
-    images = effort(review, recall)
-    assert recall_at(review, images) >= recall - 1e-9
-    assert recall_at(review, images - 1) < recall
+    evaluate_score = steps(*ranking)
+    images = effort(evaluate_score, recall)
+    assert recall_at(evaluate_score, images) >= recall - 1e-9
+    assert recall_at(evaluate_score, images - 1) < recall
 
 
 def test_lift_of_the_whole_set_is_1() -> None:
-    review = steps(np.array([0.1, 0.4, 0.2, 0.9]), np.array([True, False, False, True]))
-    assert lift_at(review, 4) == 1
-    assert lift_at(review, 1) == 2
+    evaluate_score = steps(np.array([0.1, 0.4, 0.2, 0.9]), np.array([True, False, False, True]))
+    assert lift_at(evaluate_score, 4) == 1
+    assert lift_at(evaluate_score, 1) == 2
 
 
 def test_a_curve_ends_with_everything_found_and_has_at_most_two_hundred_points() -> None:
@@ -182,7 +189,7 @@ def test_a_curve_ends_with_everything_found_and_has_at_most_two_hundred_points()
 def test_where_nothing_can_be_measured_every_measure_says_why(
     scores: list[float], wrong: list[bool], reason: str
 ) -> None:
-    answer = review(np.array(scores, np.float64), np.array(wrong, bool), None, ("errors", 100, "5%"))
+    answer = evaluate_score(np.array(scores, np.float64), np.array(wrong, bool), None, ("errors", 100, "5%"))
     assert all(np.isnan(value) for value in answer.values.values())
     assert set(answer.reasons) == set(answer.values)
     assert all(said.startswith(reason) for said in answer.reasons.values())
@@ -190,7 +197,7 @@ def test_where_nothing_can_be_measured_every_measure_says_why(
 
 
 def test_more_images_than_there_are_have_no_precision() -> None:
-    answer = review(np.array([0.1, 0.2]), np.array([True, False]), None, (2, 3))
+    answer = evaluate_score(np.array([0.1, 0.2]), np.array([True, False]), None, (2, 3))
     assert np.isnan(answer.values["precision", "3"])
     assert answer.reasons["precision", "3"] == "only 2 images are ranked"
     assert answer.values["precision", "2"] == 0.5
@@ -200,7 +207,7 @@ def test_of_too_many_wrong_images_tau_has_no_interval_and_says_so(monkeypatch: p
     for module in ("bootstrap", "result_rows"):
         monkeypatch.setattr(f"masksift.evaluation.evaluate.{module}.MOST_ERRORS", 3)
     scores, wrong = np.arange(12) / 12, np.arange(12) < 4
-    answer = review(scores, wrong, wrong * 0.5, (2,))
+    answer = evaluate_score(scores, wrong, wrong * 0.5, (2,))
     assert answer.order is not None
     samples = resample({"s": answer.order}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), 9, 0)
     rows = {row["measure"]: row for row in score_rows("s", answer, samples, Facts(12, 4, 9))}
@@ -211,7 +218,7 @@ def test_of_too_many_wrong_images_tau_has_no_interval_and_says_so(monkeypatch: p
 
 def test_resamples_without_an_error_give_no_number_and_are_told() -> None:
     scores, wrong = np.arange(9) / 9, np.arange(9) == 2
-    answer = review(scores, wrong, None, (2,))
+    answer = evaluate_score(scores, wrong, None, (2,))
     assert answer.order is not None
     samples = resample({"s": answer.order}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), 60, 0)
     rows = {row["measure"]: row for row in score_rows("s", answer, samples, Facts(9, 1, 60))}

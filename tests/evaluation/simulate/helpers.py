@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import zarr
 
-from masksift.evaluation.simulate.error_types import KINDS
+from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from support.datasets import Array, Data
 from support.sources import Source, contents, masksift, plain
 
 __all__ = ["KIND_WORDS", "drawing", "own", "planes", "record", "simulate", "written"]
 
-KIND_WORDS: dict[str, tuple[str, ...]] = dict.fromkeys(KINDS, ()) | {"missing_region": ("--background", "class 0")}
+KIND_WORDS: dict[str, tuple[str, ...]] = dict.fromkeys(ERROR_TYPES, ()) | {
+    "missing_region": ("--background", "class 0")
+}
 
 
 def drawing(images: int = 10, **changes: Any) -> Data:

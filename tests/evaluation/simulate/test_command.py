@@ -15,7 +15,7 @@ from evaluation.simulate.helpers import drawing, own, planes, record, simulate, 
 from masksift.engine import label_io as copying
 from masksift.evaluation.simulate import command as wing
 from masksift.evaluation.simulate import tasks as blocks
-from masksift.evaluation.simulate.error_types import KINDS
+from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from support.datasets import Data, dataset
 from support.sources import Source, complaint, contents, erase, masksift, rows, typed, write_source
 
@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> Source:
 # ------------------------------------------------------------------------------------------------ what comes out of it
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_the_table_and_the_mask_are_where_labels_differ(kind: str, source: Source, tmp_path: Path) -> None:
     out = simulate(kind, source, tmp_path / "out", "--share", 0.7, "--seed", 3)
     (labels, truth), before = planes(out), own(source)
@@ -54,7 +54,7 @@ def test_the_table_and_the_mask_are_where_labels_differ(kind: str, source: Sourc
     assert sum(counted["unchanged"].values()) == 7 - len(table)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_a_share_of_nothing_changes_nothing(kind: str, source: Source, tmp_path: Path) -> None:
     out = simulate(kind, source, tmp_path / "out", "--share", 0)
     labels, truth = planes(out)
@@ -89,8 +89,12 @@ def test_images_that_allow_no_error_are_counted_by_what_stood_in_the_way(tmp_pat
     erase(source.labels, slice(5, 6))
     out = simulate("drop", source, tmp_path / "out", "--share", 1, "--size", 0.99)
     assert record(out)["unchanged"] == {
-        "all_ignored": 1, "bad_labels": 1, "missing_chunk": 1, "one_class": 1, "too_small": 2,
-    }  # fmt: skip
+        "all_ignored": 1,
+        "bad_labels": 1,
+        "missing_chunk": 1,
+        "one_class": 1,
+        "too_small": 2,
+    }
     copy = zarr.open_array(out / "labels/a.zarr/labels", mode="r")
     np.testing.assert_array_equal(copy[:5], data.labels[:5])
     assert not (out / "labels/a.zarr/labels/c/5").exists(), "what is lost in the source is lost in the copy"
@@ -128,7 +132,7 @@ def test_a_source_gets_the_same_errors_alone_and_among_others(source: Source, tm
 # --------------------------------------------------------------------------------------------------- twice equals once
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_any_size_of_blocks_gives_the_same(
     kind: str, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +192,7 @@ def test_what_is_complete_is_left_alone(
     assert said == (
         f"2 of 10 images of 1 source have an error: drop\n"
         f"labels: {out}/labels (masksift run --labels_from {out}/labels)\n"
-    )  # fmt: skip
+    )
 
 
 def test_two_simulations_are_not_mixed(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

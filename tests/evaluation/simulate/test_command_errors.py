@@ -43,7 +43,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "an unknown key": (("drop", "--shares", "1"), r"there is no flag '--shares'; .*Did you mean --share\?"),
     "a worker too small": (("drop", "--executor.memory", "1 MiB"), r"a simulation on these labels needs 3\d\d"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSALS)
@@ -59,9 +59,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_no_sources_and_a_path_that_takes_a_column(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+def test_no_sources_and_a_path_that_takes_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert masksift("simulate", "drop", "--source", "", "--out", tmp_path / "out") == 2
     assert re.search(r"sources is ''|no source is given", complaint(capsys))
     write_source(tmp_path / "kind=a.zarr", drawing())

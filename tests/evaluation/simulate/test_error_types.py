@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from masksift.evaluation.simulate.config import SimulateConfig
-from masksift.evaluation.simulate.error_types import KINDS, Drawn, Setting, change, ignored_in
+from masksift.evaluation.simulate.error_types import ERROR_TYPES, CorruptedLabels, ErrorParams, apply_error, ignored_in
 from masksift.evaluation.simulate.error_types.base import distances, objects_of
 from masksift.evaluation.simulate.error_types.coarse import outline, polygon
 from masksift.evaluation.simulate.error_types.shift import displaced
@@ -34,41 +34,41 @@ def planes(draw: st.DrawFn) -> Array:
 
 
 @st.composite
-def settings(draw: st.DrawFn, kinds: tuple[str, ...] = tuple(KINDS)) -> Setting:
+def settings(draw: st.DrawFn, kinds: tuple[str, ...] = tuple(ERROR_TYPES)) -> ErrorParams:
     """Anything that the configuration allows."""
     name = draw(st.sampled_from(kinds))
-    kind, classes = KINDS[name], draw(st.sets(st.integers(0, CLASSES - 1), min_size=1))
+    kind, classes = ERROR_TYPES[name], draw(st.sets(st.integers(0, CLASSES - 1), min_size=1))
     size = draw(st.integers(3, 12)) if name == "coarse" else draw(st.sampled_from([0.001, 0.01, 0.1, 0.5]))
     objects = draw(st.sampled_from(["whole", "one"])) if kind.objects else "whole"
     fill = draw(st.sampled_from(kind.fills)) if kind.fills else "nearest"
     background = draw(st.integers(0, CLASSES - 1)) if fill == "background" else None
-    return Setting(name, size, tuple(sorted(classes)), objects, fill, background)
+    return ErrorParams(name, size, tuple(sorted(classes)), objects, fill, background)
 
 
 seeds = st.integers(0, 2**32 - 1)
 
 
-def changed(plane: Array, setting: Setting, seed: int) -> Drawn | None:
-    return change(plane, np.random.default_rng(seed), setting)
+def changed(plane: Array, setting: ErrorParams, seed: int) -> CorruptedLabels | None:
+    return apply_error(plane, np.random.default_rng(seed), setting)
 
 
-def of(kind: str, **changes: Any) -> Setting:
-    return Setting(kind, **({"size": KINDS[kind].size, "classes": tuple(range(CLASSES))} | changes))
+def of(kind: str, **changes: Any) -> ErrorParams:
+    return ErrorParams(kind, **({"size": ERROR_TYPES[kind].size, "classes": tuple(range(CLASSES))} | changes))
 
 
 # ------------------------------------------------------------------------------------------------------ of every kind
 
 
 def test_the_list_is_that_of_the_configuration_and_of_the_folder() -> None:
-    folder = Path(__file__).parents[3] / "pipeline/masksift/simulate/kinds"
+    folder = Path(__file__).parents[3] / "pipeline/masksift/evaluation/simulate/error_types"
     files = {path.stem for path in folder.glob("*.py")} - {"__init__", "base"}
-    assert set(KINDS) == files == set(get_args(SimulateConfig.model_fields["kind"].annotation))
+    assert set(ERROR_TYPES) == files == set(get_args(SimulateConfig.model_fields["kind"].annotation))
 
 
 @a_few
 @given(planes(), settings(), seeds)
 def test_ignored_pixels_stay_and_labels_are_lost_only_where_it_is_asked_for(
-    plane: Array, setting: Setting, seed: int
+    plane: Array, setting: ErrorParams, seed: int
 ) -> None:
     before, drawn = plane.copy(), changed(plane, setting, seed)
     np.testing.assert_array_equal(plane, before)
@@ -85,7 +85,7 @@ def test_ignored_pixels_stay_and_labels_are_lost_only_where_it_is_asked_for(
 
 @a_few
 @given(planes(), settings(), seeds)
-def test_the_same_seed_gives_the_same_error(plane: Array, setting: Setting, seed: int) -> None:
+def test_the_same_seed_gives_the_same_error(plane: Array, setting: ErrorParams, seed: int) -> None:
     first, second = changed(plane, setting, seed), changed(plane, setting, seed)
     assert (first is None) == (second is None)
     if first is not None and second is not None:
@@ -93,15 +93,15 @@ def test_the_same_seed_gives_the_same_error(plane: Array, setting: Setting, seed
         assert first.classes == second.classes
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_other_seeds_give_other_errors(kind: str) -> None:
     plane = np.random.default_rng(1).integers(0, CLASSES, (8, 8)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
-    setting = of(kind, objects="one" if KINDS[kind].objects else "whole", fill="ignore")
+    setting = of(kind, objects="one" if ERROR_TYPES[kind].objects else "whole", fill="ignore")
     found = [changed(plane, setting, seed) for seed in range(6)]
     assert len({drawn.plane.tobytes() for drawn in found if drawn is not None}) > 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_an_image_without_labels_stays_as_it_is(kind: str) -> None:
     assert changed(np.full((4, 5), NONE, np.uint8), of(kind, fill="ignore"), 0) is None
 
@@ -117,7 +117,7 @@ def test_an_image_of_one_class_stays_as_it_is(kind: str) -> None:
 @a_few
 @given(planes(), settings(("drop",)), seeds)
 def test_a_drop_changes_pixels_of_one_class_all_of_them_or_one_object(
-    plane: Array, setting: Setting, seed: int
+    plane: Array, setting: ErrorParams, seed: int
 ) -> None:
     drawn = changed(plane, setting, seed)
     if drawn is None:
@@ -155,7 +155,9 @@ def test_what_fills_a_drop(plane: Array, background: int, seed: int) -> None:
 
 @a_few
 @given(planes(), settings(("swap",)), seeds)
-def test_a_swap_exchanges_two_classes_or_gives_one_object_another(plane: Array, setting: Setting, seed: int) -> None:
+def test_a_swap_exchanges_two_classes_or_gives_one_object_another(
+    plane: Array, setting: ErrorParams, seed: int
+) -> None:
     drawn = changed(plane, setting, seed)
     if drawn is None:
         return
@@ -185,7 +187,7 @@ def test_a_whole_swap_needs_two_classes_that_may_suffer() -> None:
 
 @a_few
 @given(planes(), settings(("shift", "boundary", "coarse")), seeds)
-def test_where_a_mask_is_changed_everything_else_stays(plane: Array, setting: Setting, seed: int) -> None:
+def test_where_a_mask_is_changed_everything_else_stays(plane: Array, setting: ErrorParams, seed: int) -> None:
     """What changes was of the class and is lost, or is given to it."""
     drawn = changed(plane, setting, seed)
     if drawn is None:
@@ -310,7 +312,7 @@ def test_more_points_are_nearer_to_the_mask() -> None:
 
 @a_few
 @given(planes(), settings(("missing_region",)), seeds)
-def test_a_missing_region_is_a_rectangle_without_its_classes(plane: Array, setting: Setting, seed: int) -> None:
+def test_a_missing_region_is_a_rectangle_without_its_classes(plane: Array, setting: ErrorParams, seed: int) -> None:
     drawn = changed(plane, setting, seed)
     if drawn is None:
         return

@@ -56,8 +56,9 @@ def test_labels_of_any_integer_are_changed_into_labels_of_the_same(dtype: str, t
     found, truth = planes(out)
     np.testing.assert_array_equal(truth, found != labels)
     assert set(found[truth == 1].tolist()) == {30, 20, 10, 5}
-    plain_words = simulate("swap", write_source(tmp_path / "b" / "a.zarr", data), tmp_path / "plain", "--share", 1,
-                           "--objects", "one")  # fmt: skip
+    plain_words = simulate(
+        "swap", write_source(tmp_path / "b" / "a.zarr", data), tmp_path / "plain", "--share", 1, "--objects", "one"
+    )
     np.testing.assert_array_equal(planes(plain_words)[1], truth)
 
 

@@ -71,8 +71,21 @@ def setting_by_setting(source: object, folder: Path, kind: str, share: float, *w
     found = {(row["score"], row["measure"]): row for row in measures(out) if row["at"] in (None, "errors")}
     for t in TEMPERATURES[1:]:
         again = folder / f"again-{kind}-{share}"
-        assert masksift("score", run, "--out", again, "--softmin.temperature", t, "--methods", "softmin",
-                        "--max_quarantined", "100%") == 0  # fmt: skip
+        assert (
+            masksift(
+                "score",
+                run,
+                "--out",
+                again,
+                "--softmin.temperature",
+                t,
+                "--methods",
+                "softmin",
+                "--max_quarantined",
+                "100%",
+            )
+            == 0
+        )
         out = folder / f"again-out-{kind}-{share}"
         assert masksift("evaluate", again, "--truth", known, "--out", out, "--bootstrap", 0, "--at", "errors") in (0, 3)
         found |= {((row["score"], t), row["measure"]): row for row in measures(out) if row["at"] in (None, "errors")}
@@ -86,8 +99,14 @@ def same_figures(source: object, out: Path, folder: Path, kind: str, share: floa
     for row in mine:
         late = row["temperature"] in TEMPERATURES[1:]
         score = (row["method"], row["temperature"]) if late else row["method"]
-        for column, measure in {"auroc": "auroc", "auprc": "average_precision", "kendall_tau": "kendall_tau",
-                                "precision": "precision", "lift": "lift", "recall": "recall"}.items():  # fmt: skip
+        for column, measure in {
+            "auroc": "auroc",
+            "auprc": "average_precision",
+            "kendall_tau": "kendall_tau",
+            "precision": "precision",
+            "lift": "lift",
+            "recall": "recall",
+        }.items():
             theirs = expected[score, measure]
             assert row[column] == theirs["value"], (kind, share, score, measure)
             assert (row["images"], row["errors"]) == (theirs["images"], theirs["errors"])
@@ -204,9 +223,14 @@ def test_predictions_and_labels_are_read_once_for_all_settings(source: Source, w
 
 @pytest.mark.parametrize("room", [condensing, line])
 def test_what_was_interrupted_goes_on_where_it_was(
-    room: Any, source: Source, whole: Path, tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch,
+    room: Any,
+    source: Source,
+    whole: Path,
+    tmp_path: Path,
+    small_blocks: None,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     name = "condense_block" if room is condensing else "score_block"
     task, done = getattr(line, name), []
 
@@ -244,7 +268,7 @@ def test_other_temperatures_and_scores_condense_nothing_again(
     fresh = sweep(source, tmp_path / "fresh", *words)
     out = sweep(source, tmp_path / "out")
     shown = (out / "plots/temperature.png").exists()
-    monkeypatch.setattr(condensing, "slabs", None)
+    monkeypatch.setattr(condensing, "iter_prediction_windows", None)
     sweep(source, out, *words)
     assert reads("condense", out)["reused_blocks"] == 1
     assert shown, "of the first one"
@@ -289,7 +313,7 @@ def test_a_source_without_predictions_is_refused(tmp_path: Path, capsys: pytest.
     data = images(images=4)
     with EvidenceWriter(
         str(tmp_path / "a.zarr"), images=4, height=24, width=32, classes=4, ignore=255, kind="probabilities"
-    ) as writer:  # fmt: skip
+    ) as writer:
         writer.write(data.predictions.astype(np.float32) / 255, data.labels)
     assert masksift("sweep", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out", *FEW) == 2
     assert re.search(r"holds evidence in place of predictions; .*Give a source that holds them", complaint(capsys))

@@ -40,9 +40,14 @@ def test_in_which_order_words_are_given_says_nothing() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [{"methods": "clc"}, {"softmin__temperatures": "0.3"}, {"tccp__tau": 0.5}, {"clc__rule": "confident"},
-     {"coco__aggregate": "min"}],
-)  # fmt: skip
+    [
+        {"methods": "clc"},
+        {"softmin__temperatures": "0.3"},
+        {"tccp__tau": 0.5},
+        {"clc__rule": "confident"},
+        {"coco__aggregate": "min"},
+    ],
+)
 def test_scores_and_their_parameters_do_not_decide_the_evidence(words: dict[str, Any]) -> None:
     assert told(**words).condensing() == told().condensing()
     assert told(**words).scoring() != told().scoring()

@@ -9,24 +9,38 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from masksift.evaluation.simulate.error_types import KINDS
+from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.evaluation.sweep.plots import PLOTS, auroc_over_share, over_temperature, precision_over_share
 from masksift.evaluation.sweep.result_table import Table
 from masksift.scoring.methods import METHODS
 
 
 def table(
-    *, kinds: tuple[str, ...] = ("drop", "swap"), shares: tuple[float, ...] = (0.1, 0.3),
-    temperatures: tuple[float, ...] = (0.05, 0.5), at: str = "errors", known: bool = True,
-) -> Table:  # fmt: skip
+    *,
+    kinds: tuple[str, ...] = ("drop", "swap"),
+    shares: tuple[float, ...] = (0.1, 0.3),
+    temperatures: tuple[float, ...] = (0.05, 0.5),
+    at: str = "errors",
+    known: bool = True,
+) -> Table:
     scores = [(name, t) for name in METHODS for t in (temperatures if name == "softmin" else (None,))]
     rows: list[dict[str, Any]] = []
     for number, (kind, share, (method, t)) in enumerate(product(kinds, shares, scores)):
         figures = dict.fromkeys(("auroc", "auprc", "precision"), 0.5 + number % 7 / 20 if known else None)
         if number == 3:
             figures["auroc"] = None
-        rows.append({"kind": kind, "share": share, "method": method, "temperature": t, "images": 100,
-                     "errors": round(100 * share), "at": at, **figures})  # fmt: skip
+        rows.append(
+            {
+                "kind": kind,
+                "share": share,
+                "method": method,
+                "temperature": t,
+                "images": 100,
+                "errors": round(100 * share),
+                "at": at,
+                **figures,
+            }
+        )
     return Table(tuple(rows))
 
 
@@ -42,7 +56,7 @@ def test_the_same_table_gives_the_same_picture(name: str) -> None:
 def test_kinds_stand_three_abreast() -> None:
     sizes = []
     for count in (3, 4, 6):
-        data = auroc_over_share(table(kinds=tuple(KINDS)[:count]))
+        data = auroc_over_share(table(kinds=tuple(ERROR_TYPES)[:count]))
         assert data is not None
         with Image.open(io.BytesIO(data)) as picture:
             sizes.append(picture.size)

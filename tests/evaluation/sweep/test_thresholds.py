@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from masksift.evaluation.sweep.config import THRESHOLDED
 from masksift.evaluation.sweep.thresholds import merged, of_settings
 from masksift.evaluation.sweep.work_items import CLEAN
-from masksift.scoring.methods import METHODS, Rule
+from masksift.scoring.methods import METHODS, FlaggingRule
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
-from masksift.scoring.statistics.thresholds import Limits
+from masksift.scoring.statistics.thresholds import ThresholdCodes
 from support.condensed import a_few, condense, images_of, recipe_of
 from support.datasets import dataset
 
 DTYPES = ("uint8", "float16")
-RULES: tuple[Rule, ...] = ("rank", "confident")
+RULES: tuple[FlaggingRule, ...] = ("rank", "confident")
 
 
 def states(dtype: str, count: int, seed: int = 1) -> list[ClassStatistics]:
@@ -35,16 +35,16 @@ def states(dtype: str, count: int, seed: int = 1) -> list[ClassStatistics]:
 def same(one: Any, other: Any) -> None:
     for mine, theirs in zip(one.parts, other.parts, strict=True):
         assert mine.sums == theirs.sums
-        for name in ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every"):
+        for name in ("joint", "self_counts", "confident_counts", "grid_labeled", "grid_all"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_difference_is_what_is_to_be_added(dtype: str) -> None:
     one, other = states(dtype, 2)
-    same(other.merge(one.minus(other)), one)
-    kept = ClassStatistics.from_bytes(one.minus(other).to_bytes())
-    same(kept, one.minus(other))
+    same(other.merge(one.subtract(other)), one)
+    kept = ClassStatistics.from_bytes(one.subtract(other).to_bytes())
+    same(kept, one.subtract(other))
     same(other.merge(kept), one)
 
 
@@ -52,8 +52,14 @@ def test_a_difference_of_many_counts_is_kept_as_it_is() -> None:
     zero = ClassStatistics.zero(recipe_of(2, "uint8"))
     for number in (1, 127, 128, 2**31, 2**40):
         joint = np.array([[number, 0], [-number, 5]])
-        state = ClassStatistics(zero.encoding, joint, (-(2**70), 3), *(getattr(zero, name) for name in (
-            "self_counts", "confident_counts", "lattice_own", "lattice_every")), (-(2**65), 1), (2**70, 0))  # fmt: skip
+        state = ClassStatistics(
+            zero.encoding,
+            joint,
+            (-(2**70), 3),
+            *(getattr(zero, name) for name in ("self_counts", "confident_counts", "grid_labeled", "grid_all")),
+            (-(2**65), 1),
+            (2**70, 0),
+        )
         same(ClassStatistics.from_bytes(state.to_bytes()), state)
 
 
@@ -63,7 +69,7 @@ def test_a_setting_has_the_errors_that_have_joined(joined: list[int], order: lis
     clean, wrong = states(dtype, 6), states(dtype, 6, seed=2)
     blocks = [
         {(CLEAN, 0): Statistics((clean[i],))}
-        | ({("drop", joined[i]): Statistics((wrong[i].minus(clean[i]),))} if joined[i] < 2 else {})
+        | ({("drop", joined[i]): Statistics((wrong[i].subtract(clean[i]),))} if joined[i] < 2 else {})
         for i in order
     ]
     found = of_settings(reduce(merged, blocks), ["drop"], 2)
@@ -81,6 +87,8 @@ def test_only_the_scores_that_are_said_to_depend_on_thresholds_do(name: str) -> 
     (image,) = images_of(data)
     assert image is not None
     for code in (40, 120, 200):
-        limits = Limits(image.encoding, *np.full((2, 3), code), code, np.full(3, code / 255), np.full(3, code / 2e5))
+        limits = ThresholdCodes(
+            image.encoding, *np.full((2, 3), code), code, np.full(3, code / 255), np.full(3, code / 2e5)
+        )
         found |= {METHODS[name]().score(replace(image, limits=limits, rule=rule)) for rule in RULES}
     assert (len(found) > 1) == (name in THRESHOLDED)

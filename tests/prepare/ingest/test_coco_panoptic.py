@@ -26,10 +26,13 @@ def panoptic(path: Path, names: tuple[str, ...] = ("a", "b", "c"), ids: tuple[in
             numbers[label == k] = number
         colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], axis=-1).astype(np.uint8)
         save_image(path / "panoptic_val" / f"{i:012d}.png", colours)
-        annotations.append({
-            "image_id": ids[i], "file_name": f"{i:012d}.png",
-            "segments_info": [{"id": n, "category_id": CATEGORIES[k]["id"]} for k, n in segments.items()],
-        })  # fmt: skip
+        annotations.append(
+            {
+                "image_id": ids[i],
+                "file_name": f"{i:012d}.png",
+                "segments_info": [{"id": n, "category_id": CATEGORIES[k]["id"]} for k, n in segments.items()],
+            }
+        )
         (path / "predictions").mkdir(exist_ok=True)
         np.save(path / "predictions" / f"{names[i]}.npy", DATA.predictions[i])
     told = {"annotations": annotations[::-1], "categories": CATEGORIES}

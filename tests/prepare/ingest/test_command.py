@@ -62,9 +62,10 @@ def test_the_end_says_what_there_is_now(folder: Folder, capsys: pytest.CaptureFi
     assert ingest(folder) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
-        "5 images of 8 x 10, 4 classes, float32 probabilities", "labels and predictions: by path",
+        "5 images of 8 x 10, 4 classes, float32 probabilities",
+        "labels and predictions: by path",
         f"source: {folder.out}",
-    ]  # fmt: skip
+    ]
     assert printed.err == ""
 
 
@@ -165,7 +166,7 @@ def test_a_killed_ingest_goes_on_with_the_same_bytes(tmp_path: Path, monkeypatch
     folder = Folder(tmp_path, data)
     words = [str(word) for word in folder.words("--ignore", 255, "--executor.kind", "serial", "--log-format", "quiet")]
     small = (
-        "from masksift import cli, writers; writers.SHARD_BYTES = 1; "
+        "from masksift.cli import main as cli; from masksift.prepare.writers import base; base.SHARD_BYTES = 1; "
         f"raise SystemExit(cli.main({['ingest', *words]!r}))"
     )
     with subprocess.Popen([sys.executable, "-c", small], stdout=subprocess.DEVNULL) as process:
@@ -229,9 +230,7 @@ def test_other_files_are_another_ingest(folder: Folder, capsys: pytest.CaptureFi
     refused(r"ingested otherwise \(files was", capsys, *folder.words("--ignore", 255))
 
 
-def test_an_out_that_holds_something_else_is_left_alone(
-    folder: Folder, capsys: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+def test_an_out_that_holds_something_else_is_left_alone(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.out.mkdir()
     (folder.out / "thesis.tex").write_text("mine")
     refused(r"holds what is no ingest \(thesis.tex\)", capsys, *folder.words("--ignore", 255))
@@ -255,8 +254,9 @@ def test_files_without_a_partner_are_told_and_the_exit_code_is_3(
     assert "3 files found no partner; the source holds all others." in printed.err
     reads_well(printed.err.removeprefix("masksift: ").strip())
     assert record(folder.out)["unmatched"] == {
-        "labels": ["scene_03.png", "scene_04.png"], "predictions": ["scene_01.npy"]
-    }  # fmt: skip
+        "labels": ["scene_03.png", "scene_04.png"],
+        "predictions": ["scene_01.npy"],
+    }
     assert list(named(folder.out)) == ["scene_00", "scene_02"]
     assert ingest(folder) == 3, "also when there is nothing left to do"
 
@@ -335,8 +335,11 @@ def test_a_later_image_is_refused_when_its_turn_comes(folder: Folder, capsys: py
     label = folder.data.labels[3].copy()
     label[2, 5:7] = 77
     save_image(folder.labels / "scene_03.png", label)
-    refused(r"labels/scene_03.png holds the value 77 at row 2, column 5 \(2 pixels of it\); .*--ignore 77", capsys,
-            *folder.words("--ignore", 255))  # fmt: skip
+    refused(
+        r"labels/scene_03.png holds the value 77 at row 2, column 5 \(2 pixels of it\); .*--ignore 77",
+        capsys,
+        *folder.words("--ignore", 255),
+    )
     save_image(folder.labels / "scene_03.png", folder.data.labels[3])
     assert ingest(folder) == 0, "mended, it goes on"
 
@@ -345,17 +348,24 @@ def test_logits_have_to_be_called_so(tmp_path: Path, capsys: pytest.CaptureFixtu
     data = plain(images=3)
     logits = Data(np.log(data.predictions + np.float32(1e-6)), data.labels, data.ignore)
     folder = Folder(tmp_path, logits)
-    refused(r"predictions of .*scene_00.npy go from -\d+.* to .*Give --kind logits", capsys,
-            *folder.words("--ignore", 255))  # fmt: skip
-    refused(r"go from -\d.*; in uint8 all beyond 0 and 1 would be lost", capsys,
-            *folder.words("--ignore", 255, "--dtype", "uint8"))  # fmt: skip
+    refused(
+        r"predictions of .*scene_00.npy go from -\d+.* to .*Give --kind logits", capsys, *folder.words("--ignore", 255)
+    )
+    refused(
+        r"go from -\d.*; in uint8 all beyond 0 and 1 would be lost",
+        capsys,
+        *folder.words("--ignore", 255, "--dtype", "uint8"),
+    )
     assert ingest(folder, "--kind", "logits") == 0
     assert zarr.open_group(folder.out, mode="r").attrs["kind"] == "logits"
 
 
 def test_integers_keep_their_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Folder(tmp_path, plain(images=3, dtype="uint8"))
-    refused("dtype is 'float16', and predictions are uint8; .*Leave --dtype out", capsys,
-            *folder.words("--dtype", "float16", "--ignore", 255))  # fmt: skip
+    refused(
+        "dtype is 'float16', and predictions are uint8; .*Leave --dtype out",
+        capsys,
+        *folder.words("--dtype", "float16", "--ignore", 255),
+    )
     assert ingest(folder, "--scale", 0.0039) == 0
     assert zarr.open_group(folder.out, mode="r").attrs["scale"] == 0.0039

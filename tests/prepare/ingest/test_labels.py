@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from masksift.core.errors import DataError, UsageError
-from masksift.prepare.ingest.labels import IGNORED, LabelReader, Pair, code_of, color_table, value_table
+from masksift.prepare.ingest.labels import IGNORED, InputPair, LabelReader, code_of, color_table, value_table
 from prepare.ingest.helpers import save_image, save_wide_png
 from support.datasets import Array
 from support.sources import refuses
@@ -23,7 +23,7 @@ PLANE = np.array([[0, 1, 2, 255], [2, 2, 0, 1]])
 
 def read(path: Path, **how: Any) -> Array:
     told: dict[str, Any] = {"classes": 3, "values": PLAIN, "colors": {}} | how
-    return LabelReader(**told).read(Pair("a", str(path), ""), {})
+    return LabelReader(**told).read(InputPair("a", str(path), ""), {})
 
 
 def coloured(plane: Array = PLANE) -> Array:
@@ -130,8 +130,18 @@ def test_a_channel_of_16_bits_may_hold_class_numbers(tmp_path: Path) -> None:
 
 
 def test_channels_of_16_bits_that_would_be_halved_are_refused(tmp_path: Path) -> None:
-    entries = [(256, 3, 1, 2), (257, 3, 1, 2), (258, 3, 3, 8 + 2 + 10 * 12 + 4), (259, 3, 1, 1), (262, 3, 1, 2),
-               (273, 4, 1, 140), (277, 3, 1, 3), (278, 3, 1, 2), (279, 4, 1, 24), (284, 3, 1, 1)]  # fmt: skip
+    entries = [
+        (256, 3, 1, 2),
+        (257, 3, 1, 2),
+        (258, 3, 3, 8 + 2 + 10 * 12 + 4),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 140),
+        (277, 3, 1, 3),
+        (278, 3, 1, 2),
+        (279, 4, 1, 24),
+        (284, 3, 1, 1),
+    ]
     head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
     body = b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
     (tmp_path / "a.tif").write_bytes(head + body + struct.pack("<3H", 16, 16, 16) + bytes(24))

@@ -25,10 +25,13 @@ def pairs(labels: list[str], predictions: list[str]) -> dict[str, str]:
         (["a_L", "b_L"], ["a_pred", "b_pred"], "by path, without '_L' of the labels and '_pred' of the predictions"),
         (["a", "b"], ["a/pred", "b/pred"], "by path, without '/pred' of the predictions"),
         (["val/a", "val/b"], ["a", "b"], "by file name"),
-        (["f/a_gtFine_labelIds", "g/b_gtFine_labelIds"], ["a", "b"],
-         "by file name, without '_gtFine_labelIds' of the labels"),
+        (
+            ["f/a_gtFine_labelIds", "g/b_gtFine_labelIds"],
+            ["a", "b"],
+            "by file name, without '_gtFine_labelIds' of the labels",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_way_by_which_most_are_alike_holds(labels: list[str], predictions: list[str], rule: str) -> None:
     found = match(labels, predictions, WHAT)
     assert found.rule == rule

@@ -20,8 +20,16 @@ def saved(path: Path, data: Data = DATA) -> tuple[object, ...]:
     """The words of an ingest of the two arrays."""
     np.save(path / "labels.npy", data.labels)
     np.save(path / "pred_probs.npy", data.predictions)
-    return ("--labels", path / "labels.npy", "--predictions", path / "pred_probs.npy", "--out", path / "new.zarr",
-            "--ignore", 255)  # fmt: skip
+    return (
+        "--labels",
+        path / "labels.npy",
+        "--predictions",
+        path / "pred_probs.npy",
+        "--out",
+        path / "new.zarr",
+        "--ignore",
+        255,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
@@ -87,8 +95,11 @@ def test_arrays_that_do_not_belong_together_are_refused(
 def test_a_value_without_a_class_is_refused_with_the_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = DATA.labels.copy()
     labels[3, 0, 1] = 44
-    refused(r"image 3 of .*labels.npy holds the value 44 at row 0, column 1 \(1 pixels", capsys,
-            *saved(tmp_path, DATA._replace(labels=labels)))  # fmt: skip
+    refused(
+        r"image 3 of .*labels.npy holds the value 44 at row 0, column 1 \(1 pixels",
+        capsys,
+        *saved(tmp_path, DATA._replace(labels=labels)),
+    )
 
 
 def test_an_array_beside_a_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

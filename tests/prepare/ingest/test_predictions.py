@@ -36,8 +36,11 @@ def test_where_classes_stand_is_refused_where_it_cannot_be_seen(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Folder(tmp_path, plain(images=2, height=4, width=4))
-    refused(r"scene_00.npy have the shape \(4, 4, 4\); whether classes come first or last is not known. Give --axes",
-            capsys, *folder.words("--ignore", 255))  # fmt: skip
+    refused(
+        r"scene_00.npy have the shape \(4, 4, 4\); whether classes come first or last is not known. Give --axes",
+        capsys,
+        *folder.words("--ignore", 255),
+    )
     assert ingest(folder, "--axes", "class,y,x") == 0
     np.testing.assert_array_equal(arrays(folder.out)["predictions"], folder.data.predictions)
 
@@ -94,8 +97,11 @@ def test_class_numbers_need_classes_that_hold_them(folder: Folder, capsys: pytes
     plane = np.zeros((8, 10), np.uint8)
     plane[3, 4] = 4
     save_image(folder.predictions / "scene_00.png", plane)
-    refused(r"scene_00.png predicts class 4 at row 3, column 4; there are 4 classes", capsys,
-            *folder.words("--classes", ",".join(NAMES), "--ignore", 255))  # fmt: skip
+    refused(
+        r"scene_00.png predicts class 4 at row 3, column 4; there are 4 classes",
+        capsys,
+        *folder.words("--classes", ",".join(NAMES), "--ignore", 255),
+    )
 
 
 @pytest.mark.parametrize(("dtype", "called"), [("uint8", NAMES), ("uint16", ("0", "1", "2", "3"))])

@@ -32,16 +32,46 @@ def test_every_class_has_a_name_of_its_own_a_value_and_a_colour_where_there_are_
 
 
 KNOWN = [
-    ("cityscapes", "_gtFine_labelIds", {7: "road", 11: "building", 24: "person", 31: "train", 33: "bicycle",
-                                        0: None, -1: None, 9: None, 29: None, 30: None}),
+    (
+        "cityscapes",
+        "_gtFine_labelIds",
+        {
+            7: "road",
+            11: "building",
+            24: "person",
+            31: "train",
+            33: "bicycle",
+            0: None,
+            -1: None,
+            9: None,
+            29: None,
+            30: None,
+        },
+    ),
     ("cityscapes", "_gtFine_labelTrainIds", {0: "road", 7: "traffic sign", 10: "sky", 18: "bicycle", 255: None}),
-    ("synthia", "", {1: "sky", 2: "building", 3: "road", 4: "sidewalk", 15: "traffic light", 21: "wall", 17: "rider",
-                     11: "bicycle", 12: "motorcycle", 22: None, 18: None, 0: None}),
+    (
+        "synthia",
+        "",
+        {
+            1: "sky",
+            2: "building",
+            3: "road",
+            4: "sidewalk",
+            15: "traffic light",
+            21: "wall",
+            17: "rider",
+            11: "bicycle",
+            12: "motorcycle",
+            22: None,
+            18: None,
+            0: None,
+        },
+    ),
     ("camvid", "", {0: "sky", 5: "tree", 8: "car", 10: "bicyclist", 11: None}),
     ("voc", "", {0: "background", 1: "aeroplane", 15: "person", 20: "tvmonitor", 255: None}),
     ("ade20k", "", {0: None, 1: "wall", 3: "sky", 13: "person", 21: "car", 150: "flag"}),
     ("mapillary", "", {0: "Bird", 13: "Road", 27: "Sky", 55: "Car", 64: "Ego Vehicle", 65: None}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "form", "known"), KNOWN)
@@ -54,13 +84,20 @@ def test_known_ids_stand_for_known_classes(name: str, form: str, known: dict[int
 @pytest.mark.parametrize(
     ("name", "color", "meant"),
     [
-        ("cityscapes", (128, 64, 128), "road"), ("cityscapes", (119, 11, 32), "bicycle"),
-        ("cityscapes", (81, 0, 81), None), ("camvid", (0, 128, 64), "building"), ("camvid", (64, 64, 0), "pedestrian"),
-        ("camvid", (192, 0, 192), "bicyclist"), ("camvid", (0, 0, 0), None), ("voc", (192, 128, 128), "person"),
-        ("voc", (0, 64, 128), "tvmonitor"), ("voc", (224, 224, 192), None), ("mapillary", (0, 0, 142), "Car"),
+        ("cityscapes", (128, 64, 128), "road"),
+        ("cityscapes", (119, 11, 32), "bicycle"),
+        ("cityscapes", (81, 0, 81), None),
+        ("camvid", (0, 128, 64), "building"),
+        ("camvid", (64, 64, 0), "pedestrian"),
+        ("camvid", (192, 0, 192), "bicyclist"),
+        ("camvid", (0, 0, 0), None),
+        ("voc", (192, 128, 128), "person"),
+        ("voc", (0, 64, 128), "tvmonitor"),
+        ("voc", (224, 224, 192), None),
+        ("mapillary", (0, 0, 142), "Car"),
         ("mapillary", (0, 0, 0), None),
     ],
-)  # fmt: skip
+)
 def test_known_colours_stand_for_known_classes(name: str, color: tuple[int, int, int], meant: str | None) -> None:
     k = PRESETS[name].colors[color]
     assert (None if k == IGNORED else PRESETS[name].classes[k]) == meant
@@ -93,8 +130,10 @@ def test_cityscapes_as_its_archives_unpack(tmp_path: Path, capsys: pytest.Captur
     ids = np.array([[7, 8, 11, 0], [33, 26, 3, 23]], np.uint8)
     name = "frankfurt_000000_000294"
     for ending, values in (
-        ("labelIds", ids), ("instanceIds", ids.astype(np.uint16) * 1000), ("color", np.zeros((2, 4, 3), np.uint8)),
-    ):  # fmt: skip
+        ("labelIds", ids),
+        ("instanceIds", ids.astype(np.uint16) * 1000),
+        ("color", np.zeros((2, 4, 3), np.uint8)),
+    ):
         save_image(tmp_path / f"labels/val/frankfurt/{name}_gtFine_{ending}.png", values)
     save_image(tmp_path / f"images/val/frankfurt/{name}_leftImg8bit.png", np.zeros((2, 4, 3), np.uint8))
     uniform(tmp_path / "predictions", f"{name}_leftImg8bit", 19)
@@ -119,8 +158,9 @@ def test_cityscapes_under_other_names_is_refused_unless_its_numbers_are_told(
     save_image(tmp_path / "labels/a.png", np.array([[7, 8, 8, 0]] * 2, np.uint8))
     uniform(tmp_path / "predictions", "a", 19)
     words = ("--labels", tmp_path / "labels", "--predictions", tmp_path / "predictions", "--out", tmp_path / "new.zarr")
-    refused(r"has a name of cityscapes's \(ending in _gtFine_labelIds, .*--remap", capsys, *words, "--preset",
-            "cityscapes")  # fmt: skip
+    refused(
+        r"has a name of cityscapes's \(ending in _gtFine_labelIds, .*--remap", capsys, *words, "--preset", "cityscapes"
+    )
     assert ingest(tmp_path, "cityscapes", "--remap", "7:0,8:1,0:255", "--ignore", 255) == {"a": [[0, 1, 1, 255]] * 2}
 
 
@@ -173,14 +213,20 @@ def test_an_unknown_colour_of_a_preset_is_refused_with_the_colour_and_the_file(
     for name in folder.names:
         save_image(folder.labels / f"{name}.png", np.full((8, 10, 3), (128, 64, 129), np.uint8))
         folder.save(f"{name}.npy", np.full((11, 8, 10), 1 / 11, np.float32))
-    refused(r"scene_00.png holds the colour \(128, 64, 129\) at row 0, column 0 \(80 pixels of it\)", capsys,
-            *folder.words("--preset", "camvid"))  # fmt: skip
+    refused(
+        r"scene_00.png holds the colour \(128, 64, 129\) at row 0, column 0 \(80 pixels of it\)",
+        capsys,
+        *folder.words("--preset", "camvid"),
+    )
 
 
 def test_names_of_other_classes_need_their_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Folder(tmp_path)
-    refused("voc has 21 classes and 2 are named; .*--remap", capsys,
-            *folder.words("--preset", "voc", "--classes", "cat,dog"))  # fmt: skip
+    refused(
+        "voc has 21 classes and 2 are named; .*--remap",
+        capsys,
+        *folder.words("--preset", "voc", "--classes", "cat,dog"),
+    )
     for name in folder.names:
         save_image(folder.labels / f"{name}.png", np.full((8, 10), 12, np.uint8))
         folder.save(f"{name}.npy", np.full((2, 8, 10), 0.5, np.float32))

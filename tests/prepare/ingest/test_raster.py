@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masksift.prepare.ingest.raster import read_picture, size_of, smooth, stored_as
+from masksift.prepare.ingest.raster import read_picture, resize_bilinear, size_of, stored_as
 
 DRAWN = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -31,6 +31,6 @@ def test_a_picture_of_16_bits_keeps_its_upper_ones(tmp_path: Path) -> None:
 
 def test_a_picture_at_another_size_is_smooth() -> None:
     flat = np.full((4, 4, 3), 100, np.uint8)
-    np.testing.assert_array_equal(smooth(flat, (8, 2)), np.full((8, 2, 3), 100, np.uint8))
+    np.testing.assert_array_equal(resize_bilinear(flat, (8, 2)), np.full((8, 2, 3), 100, np.uint8))
     ramp = np.arange(4, dtype=np.float32).reshape(1, 4)
-    assert smooth(ramp, (1, 8))[0].tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+    assert resize_bilinear(ramp, (1, 8))[0].tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masksift.prepare.ingest.raster import nearest
+from masksift.prepare.ingest.raster import resize_nearest
 from prepare.ingest.helpers import Folder, arrays, ingest, refused, save_image
 from support.sources import masksift, plain, rows, write_source
 
@@ -31,8 +31,9 @@ def test_predictions_of_another_size_are_refused_with_both_files(
 ) -> None:
     refused(
         r"the label .*_00.png is 8 x 10, its prediction .*_00.npy 4 x 5; .*--resize predictions .*or --resize",
-        capsys, *halves.words("--ignore", 255),
-    )  # fmt: skip
+        capsys,
+        *halves.words("--ignore", 255),
+    )
     assert not halves.out.exists()
 
 
@@ -47,9 +48,9 @@ def test_labels_are_brought_to_the_predictions_by_the_nearest_pixel(halves: Fold
 
 def test_the_nearest_pixel_of_an_odd_share() -> None:
     plane = np.arange(6).reshape(1, 6)
-    assert nearest(plane, (1, 3)).tolist() == [[1, 3, 5]]
-    assert nearest(plane, (2, 9))[0].tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5]
-    assert nearest(plane, (1, 6)).tolist() == plane.tolist()
+    assert resize_nearest(plane, (1, 3)).tolist() == [[1, 3, 5]]
+    assert resize_nearest(plane, (2, 9))[0].tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5]
+    assert resize_nearest(plane, (1, 6)).tolist() == plane.tolist()
 
 
 @pytest.mark.parametrize("kind", ["probabilities", "logits"])
@@ -58,9 +59,11 @@ def test_predictions_are_brought_to_the_labels_class_by_class(halves: Folder, ki
     assert ingest(halves, "--resize", "predictions", "--kind", kind, "--axes", "class,y,x") == 0
     found = arrays(halves.out)["predictions"]
     expected = np.stack(
-        [[np.asarray(Image.fromarray(plane).resize((10, 8), Image.Resampling.BILINEAR)) for plane in image]
-         for image in small]
-    )  # fmt: skip
+        [
+            [np.asarray(Image.fromarray(plane).resize((10, 8), Image.Resampling.BILINEAR)) for plane in image]
+            for image in small
+        ]
+    )
     if kind == "probabilities":
         expected /= expected.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
@@ -118,7 +121,10 @@ def test_pictures_have_the_size_of_their_labels(
     for name in folder.names:
         save_image(tmp_path / "pictures" / f"{name}.png", np.full((16, 20, 3), 9, np.uint8))
     words = ("--images", tmp_path / "pictures")
-    refused(r"scene_00.png is 8 x 10, its picture .*pictures/scene_00.png 16 x 20", capsys,
-            *folder.words("--ignore", 255, *words))  # fmt: skip
+    refused(
+        r"scene_00.png is 8 x 10, its picture .*pictures/scene_00.png 16 x 20",
+        capsys,
+        *folder.words("--ignore", 255, *words),
+    )
     assert ingest(folder, *words, "--resize", "labels") == 0
     np.testing.assert_array_equal(arrays(folder.out)["images"], np.full((3, 8, 10, 3), 9, np.uint8))

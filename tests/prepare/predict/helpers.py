@@ -69,17 +69,26 @@ def drawn_pictures(images: int = 9, height: int = 16, width: int = 20, seed: int
 
 
 def write_pictures(
-    path: Path, pictures: Array, labels: Array, *, ids: Sequence[str] | None = None, chunk: int = 2,
-    attributes: dict[str, Any] | None = None, **columns: Array,
-) -> Path:  # fmt: skip
+    path: Path,
+    pictures: Array,
+    labels: Array,
+    *,
+    ids: Sequence[str] | None = None,
+    chunk: int = 2,
+    attributes: dict[str, Any] | None = None,
+    **columns: Array,
+) -> Path:
     """A source of these, `chunk` images a chunk; ``columns``: of one value an image."""
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update({"class_names": list(NAMES), "ignore": [255]} if attributes is None else attributes)
     for name, values in {"images": pictures, "labels": labels, **columns}.items():
         array = group.create_array(
-            name, shape=values.shape, dtype=values.dtype, chunks=(min(chunk, len(values)), *values.shape[1:]),
+            name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=(min(chunk, len(values)), *values.shape[1:]),
             config={"write_empty_chunks": True},
-        )  # fmt: skip
+        )
         array[...] = values
     if ids is not None:
         named = group.create_array("image_id", shape=(len(ids),), dtype=str, chunks=(len(ids),))

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from masksift.prepare.predict import tasks as blocks
-from masksift.prepare.predict.metrics import counts_of, measured
+from masksift.prepare.predict.metrics import counts_of, segmentation_metrics
 from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
 from prepare.predict.helpers import (
     MEMORISER,
@@ -130,14 +130,14 @@ def test_the_record_says_how_good_the_models_are(
     said, printed = record(out), capsys.readouterr().out
     labels, found = drawn_pictures()[1], result(out, "predictions").argmax(axis=1)
     folds = result(out, "fold")
-    whole = measured(counts_of(labels, found, 3))
+    whole = segmentation_metrics(counts_of(labels, found, 3))
     assert {name: said[name] for name in ("mean_iou", "pixel_accuracy", "pixels")} == {
         name: whole[name] for name in ("mean_iou", "pixel_accuracy", "pixels")
     }
     assert said["iou"] == dict(zip(NAMES, whole["iou"], strict=True))
     for part in said["folds"]:
         mine = folds == part["fold"]
-        own = measured(counts_of(labels[mine], found[mine], 3))
+        own = segmentation_metrics(counts_of(labels[mine], found[mine], 3))
         assert (part["images"], part["trained_on"]) == (mine.sum(), (~mine).sum())
         assert (part["mean_iou"], part["pixel_accuracy"]) == (own["mean_iou"], own["pixel_accuracy"])
     assert said["mean_iou"] > 0.6, "colours tell the class"

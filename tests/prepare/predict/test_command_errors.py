@@ -78,7 +78,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
         ("--write", "evidence", "--arrays.height", "video", "--ignore", ""),
         r"images of .* are padded, and it has no ignore value; .*Give --ignore 255, or --write predictions",
     ),
-}  # fmt: skip
+}
 FAULTS: dict[str, tuple[int, str]] = {
     "Planes": (2, r"answers float32 of \(1, 2, 16, 20\) for image 'a/0'; it should be floats of \(1, 3, 16, 20\)"),
     "Whole": (2, r"answers int64 of \(1, 3, 16, 20\)"),
@@ -129,8 +129,19 @@ def test_a_trainer_that_does_not_keep_its_word_is_told_so(
 def test_labels_of_one_class_teach_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures, labels = drawn_pictures()
     source = write_pictures(tmp_path / "a.zarr", pictures, np.where(labels == 255, 255, 1).astype(np.uint8))
-    code = typed("predict", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial",
-                 "--log-format", "quiet", "--folds", "3")  # fmt: skip
+    code = typed(
+        "predict",
+        "--source",
+        source,
+        "--out",
+        tmp_path / "out",
+        "--executor.kind",
+        "serial",
+        "--log-format",
+        "quiet",
+        "--folds",
+        "3",
+    )
     assert "fold 0: 6 training images hold 1 class; there is nothing to tell apart" in complaint(capsys)
     assert code == 2
 
@@ -158,10 +169,10 @@ def test_a_source_is_not_written_into_itself(source: Path, capsys: pytest.Captur
 
 
 def test_two_runs_at_once_are_refused(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from masksift.storage.lock import Lease
-    from masksift.storage.objects import Folder
+    from masksift.storage.lock import RunLock
+    from masksift.storage.objects import ObjectDirectory
 
-    with Lease(Folder(str(Path("out/predict").absolute())), print):
+    with RunLock(ObjectDirectory(str(Path("out/predict").absolute())), print):
         code, said = refused(capsys, source, "--folds", "2")
     assert re.search(r"is in use by another run", said)
     assert code == 2

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from masksift.prepare.predict.metrics import counts_of, measured
+from masksift.prepare.predict.metrics import counts_of, segmentation_metrics
 
 PLANES = hnp.arrays(np.uint8, (5, 4), elements=st.sampled_from([0, 1, 2, 255]))
 PREDICTED = hnp.arrays(np.int64, (5, 4), elements=st.integers(0, 2))
@@ -15,7 +15,7 @@ PREDICTED = hnp.arrays(np.int64, (5, 4), elements=st.integers(0, 2))
 
 @given(PLANES, PREDICTED)
 def test_they_are_those_of_the_definition(plane: np.ndarray, predicted: np.ndarray) -> None:
-    found = measured(counts_of(plane, predicted, 3))
+    found = segmentation_metrics(counts_of(plane, predicted, 3))
     valid = plane != 255
     given_, said = plane[valid], predicted[valid]
     iou = [

@@ -42,8 +42,10 @@ def found(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> dict
 
 def quality(out: Path) -> dict[str, tuple[int, int]]:
     """(flagged, pixels) of each class."""
-    return {row["class_name"]: (row["flagged"], row["pixels"])
-            for row in pq.read_table(out / "class_quality.parquet").to_pylist()}  # fmt: skip
+    return {
+        row["class_name"]: (row["flagged"], row["pixels"])
+        for row in pq.read_table(out / "class_quality.parquet").to_pylist()
+    }
 
 
 def test_flagged_pixels_are_held_against_a_share_and_against_a_number(
@@ -116,14 +118,25 @@ def test_an_increment_is_held_against_its_own_base(
 
 def test_all_limits_at_once_in_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    words = ("--base", folder / "old", "--max-flagged", "100%", "--max-quarantined", "0",
-             "--max-drop-in-class-quality", "0.01%", "--top", "1")  # fmt: skip
+    words = (
+        "--base",
+        folder / "old",
+        "--max-flagged",
+        "100%",
+        "--max-quarantined",
+        "0",
+        "--max-drop-in-class-quality",
+        "0.01%",
+        "--top",
+        "1",
+    )
     assert typed("check", folder / "new", *words) == 6
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[:3]] == [
-        ["kept", "max_flagged", "100%"], ["BROKEN", "max_quarantined", "0"],
+        ["kept", "max_flagged", "100%"],
+        ["BROKEN", "max_quarantined", "0"],
         ["BROKEN", "max_drop_in_class_quality", "0.01%"],
-    ]  # fmt: skip
+    ]
     assert lines[1].endswith("2 of 8 images quarantined (25.00 %)")
     assert re.search(r"  (road|sky|car|tree) lost \d+\.\d\d points, the most of all classes$", lines[2])
     assert lines[3] == f"classes that lost more, since {folder}/old:"

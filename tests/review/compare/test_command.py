@@ -55,8 +55,11 @@ def test_the_numbers_are_those_of_the_tables(folder: Path, capsys: pytest.Captur
     assert told["images"]["scored_in_both"] == len(old) == 16
     for way, sign in (("up", 1), ("down", -1)):
         changes = {name: new[name]["percentile"] - old[name]["percentile"] for name in old}
-        wanted = sorted((-abs(change), new[name]["source"], new[name]["index"]) for name, change in changes.items()
-                        if change * sign > 0)  # fmt: skip
+        wanted = sorted(
+            (-abs(change), new[name]["source"], new[name]["index"])
+            for name, change in changes.items()
+            if change * sign > 0
+        )
         assert [(row["source"], row["index"]) for row in told[way]] == [one[1:] for one in wanted]
         for row in told[way]:
             assert row["old_rank"] == old[row["image_id"]]["rank"]
@@ -176,9 +179,12 @@ def test_classes_are_known_by_their_names(folder: Path, tmp_path: Path, capsys: 
     told = found(capsys, folder / "old", new)
     by_name = [(row["class"], row["quality_old"] is None, row["quality_new"] is None) for row in told["classes"]]
     assert sorted(by_name) == [
-        ("car", False, False), ("car", True, False), ("road", False, False), ("sky", False, False),
+        ("car", False, False),
+        ("car", True, False),
+        ("road", False, False),
+        ("sky", False, False),
         ("tree", False, True),
-    ]  # fmt: skip
+    ]
     assert {row["class"] for row in told["classes"][-2:]} == {"car", "tree"}
     assert [score["method"] for score in told["scores"]] == ["softmin"]
     assert '  classes: ["road", "sky", "car", "tree"] -> ["sky", "road", "car", "car"]\n' in text(

@@ -54,8 +54,9 @@ def test_nothing_but_the_accepted_regions_changes(
     np.testing.assert_array_equal(found, wanted(before, accepted))
     told = record(place / "fixed", "corrections.json")
     assert told["verdicts"]["regions"] == {
-        "none": said.count(None), **{word: said.count(word) for word in ("accept", "reject", "unsure")},
-    }  # fmt: skip
+        "none": said.count(None),
+        **{word: said.count(word) for word in ("accept", "reject", "unsure")},
+    }
     pairs = [pair for source in told["sources"] for pair in source["pairs"]]
     assert sum(pair["pixels"] for pair in pairs) == sum(row["area"] for row in accepted)
     assert sum(pair["regions"] for pair in pairs) == len(accepted)

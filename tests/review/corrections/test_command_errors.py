@@ -48,8 +48,13 @@ def test_a_rank_that_is_another_images(folder: Path, capsys: pytest.CaptureFixtu
     assert f"says that region 1 is of image {other} of a, and it is of image {first['index']} of a" in said
 
 
-@pytest.mark.parametrize(("changes", "match"), [({"index": 8}, "image 8 of a, of which the run has 8 images"),
-                                                ({"source": "b"}, "of b, of which the run has 0 images")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"index": 8}, "image 8 of a, of which the run has 8 images"),
+        ({"source": "b"}, "of b, of which the run has 0 images"),
+    ],
+)
 def test_an_image_that_the_run_does_not_have(
     changes: dict[str, Any], match: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,11 +111,14 @@ def test_a_folder_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]
     assert labels_at(folder / "a.zarr").shape == (8, 8, 10)
 
 
-@pytest.mark.parametrize(("words", "match"), [
-    (("--out", "fixed"), "'verdicts' is not given; which regions are wrong is not known."),
-    (("--verdicts", "v.json"), "'out' is not given; labels would have no place."),
-    (("--verdicts", "v.json", "--out", "fixed"), "holds no complete run"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("--out", "fixed"), "'verdicts' is not given; which regions are wrong is not known."),
+        (("--verdicts", "v.json"), "'out' is not given; labels would have no place."),
+        (("--verdicts", "v.json", "--out", "fixed"), "holds no complete run"),
+    ],
+)
 def test_what_is_missing(
     words: tuple[str, ...], match: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

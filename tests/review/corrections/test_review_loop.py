@@ -77,8 +77,10 @@ def test_corrections_of_corrections_begin_with_those_before(folder: Path) -> Non
     same(third, run(folder / "at-once", folder / "?.zarr", words=words))
     specs = open_data_set([f"{folder}/?.zarr"], Overrides(labels_from=str(second)), {})
     assert [spec.labels.url for spec in specs] == [
-        f"{folder}/a.zarr/labels", f"{first}/b.zarr/labels", f"{second}/c.zarr/labels",
-    ]  # fmt: skip
+        f"{folder}/a.zarr/labels",
+        f"{first}/b.zarr/labels",
+        f"{second}/c.zarr/labels",
+    ]
 
 
 def test_a_source_that_is_corrected_twice_has_both_corrections(folder: Path) -> None:

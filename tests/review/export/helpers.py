@@ -21,9 +21,9 @@ import pytest
 import zarr
 
 from masksift.config.sections import StorageSection
-from masksift.engine.completed_run import open_complete
-from masksift.storage.objects import Folder
-from masksift.storage.tables.arrow import table_of
+from masksift.engine.completed_run import open_completed_run
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import regions_schema
 from support.datasets import Array
@@ -64,8 +64,15 @@ class Known:
     @property
     def attributes(self) -> dict[str, Any]:
         """As every tool must have them."""
-        names = ("suggested_name", "given_name", "kind", "evidence", "rank", "mean_self_confidence",
-                 "mean_predicted_confidence")  # fmt: skip
+        names = (
+            "suggested_name",
+            "given_name",
+            "kind",
+            "evidence",
+            "rank",
+            "mean_self_confidence",
+            "mean_predicted_confidence",
+        )
         own = ("suggested", "given", "reason", *names[3:])
         return {name: self.row[key] for name, key in zip(own, names, strict=True)}
 
@@ -146,25 +153,39 @@ def regions_of(
     out: Path, shapes: Sequence[tuple[str, int, Array, int | None, int]], classes: Sequence[str]
 ) -> dict[int, Known]:
     """Put regions into the table of a run, in place of its own."""
-    run = open_complete(str(out), StorageSection())
+    run = open_completed_run(str(out), StorageSection())
     known = {}
     for rank, (source, index, mask, given, suggested) in enumerate(shapes, 1):
         ids = {row["index"]: row["image_id"] for row in rows(out) if row["source"] == source}
         y, x = np.nonzero(mask)
         row = {
-            "rank": rank, "image_id": ids[index], "source": source, "index": index,
+            "rank": rank,
+            "image_id": ids[index],
+            "source": source,
+            "index": index,
             "dt": "2026-11-26" if source == DATED else None,
-            "kind": "omission" if given is None else "label", "given": given, "suggested": suggested,
-            "given_name": None if given is None else classes[given], "suggested_name": classes[suggested],
-            "area": int(mask.sum()), "y0": int(y.min()), "x0": int(x.min()), "y1": int(y.max()) + 1,
-            "x1": int(x.max()) + 1, "centroid_y": float(y.mean()), "centroid_x": float(x.mean()),
-            "evidence": 100 / (rank + 2), "mean_self_confidence": None if given is None else 1 / (rank + 6),
-            "mean_predicted_confidence": 1 - 1 / (rank + 6), "height": mask.shape[0], "width": mask.shape[1],
+            "kind": "omission" if given is None else "label",
+            "given": given,
+            "suggested": suggested,
+            "given_name": None if given is None else classes[given],
+            "suggested_name": classes[suggested],
+            "area": int(mask.sum()),
+            "y0": int(y.min()),
+            "x0": int(x.min()),
+            "y1": int(y.max()) + 1,
+            "x1": int(x.max()) + 1,
+            "centroid_y": float(y.mean()),
+            "centroid_x": float(x.mean()),
+            "evidence": 100 / (rank + 2),
+            "mean_self_confidence": None if given is None else 1 / (rank + 6),
+            "mean_predicted_confidence": 1 - 1 / (rank + 6),
+            "height": mask.shape[0],
+            "width": mask.shape[1],
             "rle": counts_of(mask),
-        }  # fmt: skip
+        }
         known[rank] = Known(mask, row)
-    table = table_of([dict(one.row) for one in known.values()], regions_schema(run.job.columns))
-    write_table(Folder(str(out)), "regions/part-000000.parquet", table, classes)
+    table = table_from_rows([dict(one.row) for one in known.values()], regions_schema(run.job.columns))
+    write_table(ObjectDirectory(str(out)), "regions/part-000000.parquet", table, classes)
     return known
 
 
@@ -214,12 +235,17 @@ def read(tool: str, *words: object, told: str = "") -> Any:
     python = READERS / "bin" / "python"
     if not python.exists():
         pytest.skip(f"the tools' own readers are not in {READERS}: `make readers` installs them")
-    script = Path(__file__).parent / "export" / "readers" / f"{tool}_reads.py"
+    script = Path(__file__).parent / "readers" / f"{tool}_reads.py"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        [python, "-W", "ignore", script, *map(str, words)], input=told, capture_output=True, text=True, timeout=300,
-        env=environment, check=False,
-    )  # fmt: skip
+        [python, "-W", "ignore", script, *map(str, words)],
+        input=told,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -236,6 +262,9 @@ def of_classes(made: Made, names: Sequence[str]) -> dict[int, dict[str, Any]]:
     told = {}
     for rank, one in made.regions.items():
         given = one.row["given"]
-        told[rank] = {**one.attributes, "suggested": names[one.row["suggested"]],
-                      "given": None if given is None else names[given]}  # fmt: skip
+        told[rank] = {
+            **one.attributes,
+            "suggested": names[one.row["suggested"]],
+            "given": None if given is None else names[given],
+        }
     return told

@@ -13,7 +13,7 @@ import pytest
 
 from masksift.config.sections import StorageSection
 from masksift.review.export import FORMATS
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from review.export.helpers import Made, export
 from support.camvid import CAMVID
 from support.s3_server import Server
@@ -89,9 +89,13 @@ def test_a_run_is_never_exported_into_itself(made: Made) -> None:
     ],
 )
 def test_what_is_no_export_is_refused_in_a_sentence(
-    made: Made, tmp_path: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str],
+    made: Made,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     form, *rest = (str(made.out) if word == "RUN" else word for word in words)
     assert typed("export", form, *rest) == 2
@@ -155,11 +159,11 @@ def test_exports_go_to_s3_archives_and_all(made: Made, tmp_path: Path, server: S
         assert export(form, made.out, tmp_path / form) == 0
         assert export(form, made.out, f"s3://lake/{form}", *words) == 0
         assert export(form, made.out, f"s3://lake/{form}", *words) == 0
-        folder = Folder(f"s3://lake/{form}", _options(server))
+        folder = ObjectDirectory(f"s3://lake/{form}", _options(server))
         for name, data in contents(tmp_path / form).items():
             if name != "tasks.json":  # it names the pictures where they are
                 assert folder.read(name) == data
-    told = json.loads(Folder("s3://lake/label-studio", _options(server)).read("tasks.json") or b"")
+    told = json.loads(ObjectDirectory("s3://lake/label-studio", _options(server)).read("tasks.json") or b"")
     assert told[0]["data"]["image"].startswith("s3://lake/label-studio/images/")
 
 

@@ -17,9 +17,14 @@ def test_fiftyone_opens_what_was_found(made: Made, tmp_path: Path) -> None:
     assert found["targets"] == {str(k + 1): name for k, name in enumerate(made.classes)}
     assert found["classes"] == list(made.classes)
     wanted = {
-        "image_id": "StringField", "dt": "StringField", "index": "IntField", "softmin": "FloatField",
-        "clc": "FloatField", "regions": "EmbeddedDocumentField", "given": "EmbeddedDocumentField",
-    }  # fmt: skip
+        "image_id": "StringField",
+        "dt": "StringField",
+        "index": "IntField",
+        "softmin": "FloatField",
+        "clc": "FloatField",
+        "regions": "EmbeddedDocumentField",
+        "given": "EmbeddedDocumentField",
+    }
     assert {name: found["schema"][name] for name in wanted} == wanted
     table = {(row["source"], row["index"]): row for row in rows(made.out)}
     places = [(one["plain"]["source"], one["plain"]["index"]) for one in found["samples"]]

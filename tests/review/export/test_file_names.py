@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.review.export.cvat_mask import map_names
-from masksift.review.export.file_names import LONGEST, FileNames, in_xml, once_each
+from masksift.review.export.file_names import LONGEST, FileNames, in_xml, make_unique
 
 texts = st.text(max_size=30)
 awkward = st.one_of(
@@ -42,8 +42,13 @@ def test_an_id_is_the_path_of_its_picture_as_far_as_that_is_safe(image_id: str, 
 def test_ids_that_would_be_one_file_are_told_apart() -> None:
     names = FileNames()
     assert [names.name(text) for text in ("a", "a.jpg", "A", "a_2", "a/b", "a b")] == [
-        "a", "a_2", "A_3", "a_2_2", "a/b", "a_b",
-    ]  # fmt: skip
+        "a",
+        "a_2",
+        "A_3",
+        "a_2_2",
+        "a/b",
+        "a_b",
+    ]
 
 
 @given(st.lists(awkward, max_size=8))
@@ -64,7 +69,7 @@ def test_whatever_the_ids_the_files_lie_below_the_folder_and_apart(
 
 @given(st.lists(texts, max_size=6))
 def test_names_of_classes_are_never_empty_and_never_the_same(names: list[str]) -> None:
-    for told in (once_each(names), in_xml(names), map_names(tuple(names))):
+    for told in (make_unique(names), in_xml(names), map_names(tuple(names))):
         assert len(set(told)) == len(told) == len(names)
         assert all(told)
 
@@ -90,4 +95,4 @@ def test_a_label_map_has_a_line_of_four_parts_a_class(names: list[str]) -> None:
 
 def test_plain_names_stay_as_they_are(tmp_path: Path) -> None:
     names = ("road", "sign_symbol", "地面", "a & b")
-    assert once_each(names) == in_xml(names) == map_names(names) == names
+    assert make_unique(names) == in_xml(names) == map_names(names) == names

@@ -14,7 +14,7 @@ from PIL import Image
 from masksift.review.export.config import LabelStudioConfig
 from masksift.review.export.file_names import in_xml
 from masksift.review.export.label_studio import _images_at
-from masksift.review.rendering.palette import colours, hexadecimal
+from masksift.review.rendering.palette import class_colors, hexadecimal
 from review.export.helpers import Made, export, of_classes, read, unpacked
 
 
@@ -66,7 +66,7 @@ def test_a_task_is_an_image_in_order_with_its_scores(made: Made, tmp_path: Path)
 
 def test_every_task_has_a_picture_and_where_there_is_none_the_labels_are_drawn(made: Made, tmp_path: Path) -> None:
     assert export("label-studio", made.out, tmp_path / "x") == 0
-    paint = np.concatenate([colours(4), np.zeros((252, 3), np.uint8)])
+    paint = np.concatenate([class_colors(4), np.zeros((252, 3), np.uint8)])
     for task in tasks(tmp_path / "x"):
         source, index = task["data"]["source"], task["data"]["index"]
         name = task["data"]["image"].rsplit("?d=x/", 1)[1]

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from masksift.review.export.coco import compressed
-from masksift.review.export.run_length import box_mask, brush, row_counts
+from masksift.review.export.run_length import box_mask, label_studio_rle, row_counts
 from review.export.helpers import counts_of
 from support.datasets import Array
 
@@ -78,19 +78,19 @@ def test_coco_decodes_what_is_compressed(mask: Array) -> None:
 @given(masks)
 def test_a_brush_code_is_the_mask_in_four_channels(mask: Array) -> None:
     y0, x0, y1, x1 = box_of(mask)
-    values = decoded(brush(mask[y0:y1, x0:x1], (y0, x0), mask.shape)).reshape(*mask.shape, 4)
+    values = decoded(label_studio_rle(mask[y0:y1, x0:x1], (y0, x0), mask.shape)).reshape(*mask.shape, 4)
     np.testing.assert_array_equal(values, np.repeat(mask[..., None] * 255, 4, axis=2))
 
 
 @pytest.mark.parametrize("size", [(1, 1 << 14), (300, 400), (1 << 14, 1), (1, (1 << 14) + 1), (2, 3 << 14)])
 def test_runs_longer_than_a_code_can_say_are_several(size: tuple[int, int]) -> None:
     mask = np.ones(size, bool)
-    assert (decoded(brush(mask, (0, 0), size)) == 255).all()
+    assert (decoded(label_studio_rle(mask, (0, 0), size)) == 255).all()
     one = np.zeros(size, bool)
     one[-1, -1] = True
-    assert decoded(brush(one[-1:, -1:], (size[0] - 1, size[1] - 1), size)).tolist()[-5:] == [0, *[255] * 4]
+    assert decoded(label_studio_rle(one[-1:, -1:], (size[0] - 1, size[1] - 1), size)).tolist()[-5:] == [0, *[255] * 4]
 
 
 def test_an_image_with_more_values_than_a_code_can_count_has_none() -> None:
     with pytest.raises(ValueError, match="32768 x 32768 pixels are more than a brush code can count"):
-        brush(np.ones((1, 1), bool), (0, 0), (1 << 15, 1 << 15))
+        label_studio_rle(np.ones((1, 1), bool), (0, 0), (1 << 15, 1 << 15))

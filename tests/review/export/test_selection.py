@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from masksift.core.errors import DataError, MasksiftError, UsageError
-from masksift.engine.completed_run import open_complete
+from masksift.engine.completed_run import open_completed_run
 from masksift.review.export.config import ExportConfig, of_words
 from masksift.review.export.selection import Image, choose
 from review.export.helpers import PADDED, Made
@@ -20,7 +20,7 @@ from support.sources import refuses, rows
 
 def chosen(made: Made, **keys: Any) -> list[Image]:
     config = ExportConfig(run=str(made.out), out="-", **keys)
-    return choose(open_complete(config.run, config.storage), config)
+    return choose(open_completed_run(config.run, config.storage), config)
 
 
 def ranks(images: list[Image]) -> list[int]:
@@ -33,8 +33,13 @@ def said(made: Made, tmp_path: Path, *verdicts: tuple[str, int, bool]) -> str:
     told = []
     for verdict, rank, whole in verdicts:
         row = made.regions[rank].row
-        told.append({"verdict": verdict, **{name: row[name] for name in ("image_id", "source", "index")},
-                     "region": None if whole else {"rank": rank}})  # fmt: skip
+        told.append(
+            {
+                "verdict": verdict,
+                **{name: row[name] for name in ("image_id", "source", "index")},
+                "region": None if whole else {"rank": rank},
+            }
+        )
     file = tmp_path / "verdicts.json"
     file.write_text(json.dumps({"format": 1, "run": run, "verdicts": told}))
     return str(file)
@@ -85,8 +90,15 @@ def test_small_regions_and_those_of_little_evidence_are_left_out_and_do_not_coun
 
 def test_what_is_rejected_is_left_out_and_what_is_accepted_is_all_that_stays(made: Made, tmp_path: Path) -> None:
     # the image of region 1 has region 4 too
-    file = said(made, tmp_path, ("reject", 1, True), ("accept", 4, False), ("accept", 2, False), ("reject", 3, False),
-                ("unsure", 5, False))  # fmt: skip
+    file = said(
+        made,
+        tmp_path,
+        ("reject", 1, True),
+        ("accept", 4, False),
+        ("accept", 2, False),
+        ("reject", 3, False),
+        ("unsure", 5, False),
+    )
     assert ranks(chosen(made, verdicts=file)) == [2, 4, 5, 6, 7, 8, 9, 10, 11]
     assert ranks(chosen(made, verdicts=file, accepted=True)) == [2, 4]
     assert ranks(chosen(made, verdicts=file, top=1)) == [2]

@@ -18,8 +18,8 @@ from PIL import Image
 
 from masksift.config.sections import StorageSection
 from masksift.core.errors import UsageError
-from masksift.engine.completed_run import open_complete
-from masksift.engine.image_views import View
+from masksift.engine.completed_run import open_completed_run
+from masksift.engine.image_views import ImageView
 from masksift.review.inspect import show as module
 from masksift.review.inspect.config import ShowConfig
 from masksift.review.inspect.lookup import image_row, rank_of, regions_of
@@ -53,11 +53,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def drawn_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[View, list[str], list[dict[str, Any]], list[str]]]:
+def drawn_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[ImageView, list[str], list[dict[str, Any]], list[str]]]:
     """What is drawn, of the words of the command: view, title, regions, notes."""
     seen: list[Any] = []
 
-    def spy(view: View, names: Any, title: Any, regions: Any, notes: Any, side: int) -> Any:
+    def spy(view: ImageView, names: Any, title: Any, regions: Any, notes: Any, side: int) -> Any:
         seen.append((view, title, regions, notes))
         return original(view, names, title, regions, notes, side)
 
@@ -81,25 +83,32 @@ def decoded(path: Path) -> Array:
 
 
 def test_an_image_is_found_by_its_id_or_by_its_place(made: Path) -> None:
-    run = open_complete(str(made / "out"), StorageSection())
+    run = open_completed_run(str(made / "out"), StorageSection())
     table = {(row["source"], row["index"]): row for row in rows(made / "out")}
     for word, place in (
-        ("frame 1", ("a", 0)), ("街/東", ("a", 1)), ("../up", ("a", 4)), ("a/b", ("a", 5)), ("last\n", ("a", 7)),
-        ("a/2", ("a", 2)), ("a/3", ("a", 3)), ("b/7", ("b", 7)), ("c", ("b", 0)),
+        ("frame 1", ("a", 0)),
+        ("街/東", ("a", 1)),
+        ("../up", ("a", 4)),
+        ("a/b", ("a", 5)),
+        ("last\n", ("a", 7)),
+        ("a/2", ("a", 2)),
+        ("a/3", ("a", 3)),
+        ("b/7", ("b", 7)),
+        ("c", ("b", 0)),
         ("a/0", ("b", 1)),  # an id goes before a place
-    ):  # fmt: skip
+    ):
         assert image_row(run, word) == table[place], word
 
 
 def test_an_id_of_several_images_is_refused_and_they_are_named(made: Path) -> None:
-    run = open_complete(str(made / "out"), StorageSection())
+    run = open_completed_run(str(made / "out"), StorageSection())
     with refuses(UsageError, r"several images of .*out are called 'twice': a/2, a/3; .*Give one of these: a/2"):
         image_row(run, "twice")
 
 
 @pytest.mark.parametrize("word", ["nobody", "a/8", "a/-1", "a/", "/", "c/0", "a/²", "a/" + "9" * 30])
 def test_an_image_that_is_not_there_is_refused(made: Path, word: str) -> None:
-    run = open_complete(str(made / "out"), StorageSection())
+    run = open_completed_run(str(made / "out"), StorageSection())
     with refuses(UsageError, r"no image of .*out is called .*; there is nothing to draw.*source/index such as a/0"):
         image_row(run, word)
 
@@ -110,7 +119,7 @@ def test_of_a_run_without_ids_the_place_is_the_id_and_one_part_is_read(
     write_source(tmp_path / "s.zarr")
     assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
     monkeypatch.setattr("masksift.review.inspect.lookup.matching", None)
-    assert image_row(open_complete(str(tmp_path / "out"), StorageSection()), "s/5")["index"] == 5
+    assert image_row(open_completed_run(str(tmp_path / "out"), StorageSection()), "s/5")["index"] == 5
 
 
 def test_the_rank_is_that_of_the_ranking_however_many_parts_it_has_and_whatever_is_equal(
@@ -125,15 +134,15 @@ def test_the_rank_is_that_of_the_ranking_however_many_parts_it_has_and_whatever_
         monkeypatch.setattr(results, "PART_ROWS", size)
         out = tmp_path / f"out{size}"
         assert masksift("run", "--source", tmp_path / "*.zarr", "--out", out) == 0
-        run = open_complete(str(out), StorageSection())
+        run = open_completed_run(str(out), StorageSection())
         ranks = {(row["source"], row["index"]): row["rank"] for row in rows(out, "ranking")}
         assert {(row["source"], row["index"]): rank_of(run, row) for row in rows(out)} == ranks
-    lost = open_complete(str(made / "out"), StorageSection())
+    lost = open_completed_run(str(made / "out"), StorageSection())
     assert rank_of(lost, image_row(lost, "a/7")) is None
 
 
 def test_its_regions_are_those_of_the_table_most_evidence_first(made: Path) -> None:
-    run = open_complete(str(made / "out"), StorageSection())
+    run = open_completed_run(str(made / "out"), StorageSection())
     table = rows(made / "out", "regions")
     for row in rows(made / "out"):
         own = [region for region in table if (region["source"], region["index"]) == (row["source"], row["index"])]
@@ -312,9 +321,12 @@ def test_a_file_that_is_called_like_the_image_is_left_alone(
     ],
 )
 def test_what_is_mistyped_is_refused_and_nothing_is_written(
-    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert typed("show", *words) == 2
     assert re.search(said, complaint(capsys))

@@ -12,7 +12,7 @@ import pytest
 
 from masksift.engine import result_tables as results
 from masksift.review.inspect.config import TopConfig
-from masksift.review.inspect.top import Worst, worst
+from masksift.review.inspect.top import TopTable, worst
 from support.sources import complaint, contents, erase, masksift, plain, rows, typed, write_source
 
 NAMES = ["road", "<b>car</b>", "空", "a, b"]
@@ -24,9 +24,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("top")
     for day, seed in (("dt=1", 11), ("dt=2", 12)):
         source = write_source(
-            folder / day, plain(dtype="uint8", seed=seed), ids=[f"街{i} [red]" if i else "x\ty" for i in range(8)],
+            folder / day,
+            plain(dtype="uint8", seed=seed),
+            ids=[f"街{i} [red]" if i else "x\ty" for i in range(8)],
             attributes={"class_names": NAMES, "ignore": [255]},
-        )  # fmt: skip
+        )
     erase(source.labels, slice(6, 8))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "PART_ROWS", 4)
@@ -41,7 +43,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("masksift.review.inspect.top._AT_ONCE", 3)
 
 
-def told(folder: Path, **more: Any) -> Worst:
+def told(folder: Path, **more: Any) -> TopTable:
     return worst(TopConfig(run=str(folder / "out"), **more))
 
 
@@ -113,10 +115,15 @@ def test_the_table_of_regions(made: Path) -> None:
     assert cells(lines[0]) == ["rank", "image", "evidence", "given -> suggested", "px", "rows", "columns", "source"]
     for line, row in zip(lines[1:], found.rows, strict=True):
         assert cells(line) == [
-            str(row["rank"]), row["image_id"].replace("\t", "\\t"), f"{row['evidence']:,.1f}",
-            f"{row['given_name'] or 'no label'} -> {row['suggested_name']}", str(row["area"]),
-            f"{row['y0']}:{row['y1']}", f"{row['x0']}:{row['x1']}", f"{row['source']}/{row['index']}",
-        ]  # fmt: skip
+            str(row["rank"]),
+            row["image_id"].replace("\t", "\\t"),
+            f"{row['evidence']:,.1f}",
+            f"{row['given_name'] or 'no label'} -> {row['suggested_name']}",
+            str(row["area"]),
+            f"{row['y0']}:{row['y1']}",
+            f"{row['x0']}:{row['x1']}",
+            f"{row['source']}/{row['index']}",
+        ]
 
 
 def test_of_one_source_nothing_is_said_of_it(tmp_path: Path) -> None:
@@ -131,8 +138,15 @@ def test_a_long_id_breaks_no_column_where_nobody_sees_a_screen(tmp_path: Path) -
     found = told(tmp_path)
     lines = found.text().splitlines()
     assert len(lines) == 3
-    assert len({line.index(f"{row['score']:.4f}") + row["image_id"].count("空")
-                for line, row in zip(lines[1:], found.rows, strict=True)}) == 1  # fmt: skip
+    assert (
+        len(
+            {
+                line.index(f"{row['score']:.4f}") + row["image_id"].count("空")
+                for line, row in zip(lines[1:], found.rows, strict=True)
+            }
+        )
+        == 1
+    )
     assert found.text(1000) == found.text(), "a screen that is wide enough shows the same"
     folded = found.text(60).splitlines()
     assert max(map(len, folded)) <= 60
@@ -156,9 +170,12 @@ def test_where_nothing_is_scored_or_listed_it_is_said(tmp_path: Path, capsys: py
 def test_the_command_prints_the_table_and_changes_nothing(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(made)
     for words, more in (
-        ((), {}), (("-n", 3), {"top": 3}), (("--top", 3), {"top": 3}), (("--by", "clc"), {"by": "clc"}),
+        ((), {}),
+        (("-n", 3), {"top": 3}),
+        (("--top", 3), {"top": 3}),
+        (("--by", "clc"), {"by": "clc"}),
         (("--regions", "-n", 4), {"top": 4, "regions": True}),
-    ):  # fmt: skip
+    ):
         assert typed("top", *words, made / "out") == 0
         printed = capsys.readouterr()
         assert printed.out == told(made, **more).text() + "\n"
@@ -193,7 +210,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(made: Path, monkeypatch: py
         (("OUT", "--region"), r"no flag '--region'; .*Did you mean --regions\?"),
         ((), "arguments are required: RUN"),
     ],
-)  # fmt: skip
+)
 def test_what_is_mistyped_is_refused(
     made: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

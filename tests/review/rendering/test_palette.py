@@ -6,18 +6,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.review.rendering.palette import MOST, colours, hexadecimal
+from masksift.review.rendering.palette import MAX_COLORS, class_colors, hexadecimal
 
 
 @given(st.integers(1, 300))
 def test_a_class_has_its_colour_whatever_the_number_of_classes(classes: int) -> None:
-    np.testing.assert_array_equal(colours(classes), colours(2 * MOST)[:classes])
+    np.testing.assert_array_equal(class_colors(classes), class_colors(2 * MAX_COLORS)[:classes])
     assert len(hexadecimal(classes)) == classes
 
 
 def test_no_two_of_them_are_the_same_until_all_are_used() -> None:
-    assert len(np.unique(colours(MOST), axis=0)) == MOST
-    np.testing.assert_array_equal(colours(MOST + 3)[MOST:], colours(3))
+    assert len(np.unique(class_colors(MAX_COLORS), axis=0)) == MAX_COLORS
+    np.testing.assert_array_equal(class_colors(MAX_COLORS + 3)[MAX_COLORS:], class_colors(3))
 
 
 def test_the_first_are_those_of_okabe_and_ito() -> None:
@@ -28,6 +28,6 @@ def test_eyes_without_red_or_green_cones_tell_twenty_classes_apart() -> None:
     from masksift.review.rendering.palette import _SEEN_AS, _lab, _linear  # the distances by which they were chosen
 
     for matrix in _SEEN_AS:
-        seen = _lab(_linear(colours(20)) @ matrix.T)
+        seen = _lab(_linear(class_colors(20)) @ matrix.T)
         apart = np.linalg.norm(seen[:, None] - seen[None], axis=2)[~np.eye(20, dtype=bool)]
         assert apart.min() > 10, "of CIELAB, where 2.3 can just be told apart"

@@ -18,9 +18,9 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from masksift.core.errors import UsageError
-from masksift.engine.image_views import View, view_of
+from masksift.engine.image_views import ImageView, make_view
 from masksift.review.rendering.figure import draw
-from masksift.review.rendering.palette import colours
+from masksift.review.rendering.palette import class_colors
 from masksift.review.rendering.panels import (
     OUTLINED,
     edges,
@@ -61,11 +61,21 @@ def region_of(mask: Array, **facts: Any) -> dict[str, Any]:
     counts = np.diff(np.concatenate([[0], turns, [mask.size]]))
     y, x = np.nonzero(mask)
     return {
-        "given": 0, "suggested": 1, "given_name": "road", "suggested_name": "car", "area": int(mask.sum()),
-        "y0": int(y.min()), "x0": int(x.min()), "y1": int(y.max()) + 1, "x1": int(x.max()) + 1,
-        "centroid_y": float(y.mean()), "centroid_x": float(x.mean()), "height": mask.shape[0], "width": mask.shape[1],
+        "given": 0,
+        "suggested": 1,
+        "given_name": "road",
+        "suggested_name": "car",
+        "area": int(mask.sum()),
+        "y0": int(y.min()),
+        "x0": int(x.min()),
+        "y1": int(y.max()) + 1,
+        "x1": int(x.max()) + 1,
+        "centroid_y": float(y.mean()),
+        "centroid_x": float(x.mean()),
+        "height": mask.shape[0],
+        "width": mask.shape[1],
         "rle": counts[: len(counts) - (counts[-1] == 0)].tolist(),
-    } | facts  # fmt: skip
+    } | facts
 
 
 def images_in(figure: Any) -> list[Array]:
@@ -90,9 +100,11 @@ def sides(mask: Array) -> set[tuple[tuple[int, int], tuple[int, int]]]:
     found = set()
     for y, x in np.argwhere(mask):
         for dy, dx, line in (
-            (-1, 0, ((x, y), (x + 1, y))), (1, 0, ((x, y + 1), (x + 1, y + 1))),
-            (0, -1, ((x, y), (x, y + 1))), (0, 1, ((x + 1, y), (x + 1, y + 1))),
-        ):  # fmt: skip
+            (-1, 0, ((x, y), (x + 1, y))),
+            (1, 0, ((x, y + 1), (x + 1, y + 1))),
+            (0, -1, ((x, y), (x, y + 1))),
+            (0, 1, ((x + 1, y), (x + 1, y + 1))),
+        ):
             inside = 0 <= y + dy < mask.shape[0] and 0 <= x + dx < mask.shape[1]
             if not inside or not mask[y + dy, x + dx]:
                 found.add(line)
@@ -131,8 +143,14 @@ def test_a_region_is_told_in_a_few_words() -> None:
 
 
 def test_an_image_is_told_by_its_rank_or_by_what_is_wrong_with_it() -> None:
-    row = {"image_id": "s\t7", "status": "scored", "reason": None, "clc": 0.51236, "flagged_pixels": 1200,
-           "valid_pixels": 10000}  # fmt: skip
+    row = {
+        "image_id": "s\t7",
+        "status": "scored",
+        "reason": None,
+        "clc": 0.51236,
+        "flagged_pixels": 1200,
+        "valid_pixels": 10000,
+    }
     assert heading(row, "clc", 3, 1500) == ["s\\t7 · rank 3 of 1,500 · clc 0.5124 · 1,200 of 10,000 pixels flagged"]
     lost = row | {"status": "missing_chunk", "reason": "chunk 3 does not exist", "clc": None}
     assert heading(lost, "clc", None, 1500) == ["s\\t7 · not scored: missing_chunk", "chunk 3 does not exist"]
@@ -143,12 +161,12 @@ def test_an_image_is_told_by_its_rank_or_by_what_is_wrong_with_it() -> None:
 
 def test_a_panel_holds_the_picture_and_each_class_in_its_colour() -> None:
     picture, given, predicted, flagged = an_image()
-    shown = panels(view_of(picture, given, predicted, flagged), 3)
+    shown = panels(make_view(picture, given, predicted, flagged), 3)
     assert list(shown) == ["picture", "given labels", "predicted", "flagged"]
     np.testing.assert_array_equal(shown["picture"], picture)
-    np.testing.assert_array_equal(shown["given labels"][given < 3], colours(3)[given[given < 3]])
+    np.testing.assert_array_equal(shown["given labels"][given < 3], class_colors(3)[given[given < 3]])
     assert (shown["given labels"][0, 0] == 0).all(), "no label: black"
-    np.testing.assert_array_equal(shown["predicted"], colours(3)[predicted])
+    np.testing.assert_array_equal(shown["predicted"], class_colors(3)[predicted])
     assert (shown["flagged"][flagged] == RED).all()
     np.testing.assert_array_equal(shown["flagged"][~flagged], picture[~flagged] // 3)
 
@@ -157,14 +175,14 @@ def test_a_panel_holds_the_picture_and_each_class_in_its_colour() -> None:
 def test_a_label_that_is_no_class_is_white(classes: int) -> None:
     none = np.iinfo(np.uint8 if classes <= 254 else np.uint16).max
     plane = np.array([[0, classes - 1, none - 1, none]]).astype(np.uint8 if classes <= 254 else np.uint16)
-    expected = [*colours(classes)[[0, classes - 1]].tolist(), [255] * 3, [0] * 3]
+    expected = [*class_colors(classes)[[0, classes - 1]].tolist(), [255] * 3, [0] * 3]
     assert painted(plane, classes)[0].tolist() == expected
 
 
 def test_the_figure_s_panels_hold_them_in_the_pixels_of_the_image() -> None:
     picture, given, predicted, flagged = an_image(30, 40)
     for side, factor in ((40, 1), (20, 2), (13, 4)):
-        view = view_of(picture, given, predicted, flagged, side)
+        view = make_view(picture, given, predicted, flagged, side)
         assert view.factor == factor
         figure = draw(view, NAMES, ["title"], [region_of(flagged)], side=side)
         assert len(figure.axes) == 4
@@ -183,7 +201,7 @@ def test_the_figure_s_panels_hold_them_in_the_pixels_of_the_image() -> None:
 
 def test_a_pixel_of_the_image_is_a_whole_number_of_those_of_the_figure() -> None:
     picture, given, predicted, flagged = an_image(6, 8)
-    found = decoded(png_of(draw(view_of(picture, given, predicted, flagged), NAMES, ["t"])))
+    found = decoded(png_of(draw(make_view(picture, given, predicted, flagged), NAMES, ["t"])))
     shown = np.kron(picture, np.ones((80, 80, 1), np.uint8))  # eight columns become 640 pixels
     first = np.flatnonzero((found[:, 60] != 255).any(axis=1) & (found[:, 300] != 255).any(axis=1))[0]
     left = np.flatnonzero((found[first + 40] != 255).any(axis=1))[0]
@@ -202,7 +220,7 @@ def test_a_pixel_of_the_image_is_a_whole_number_of_those_of_the_figure() -> None
 )
 def test_what_is_lost_has_no_panel_and_is_said(lost: tuple[str, ...], left: list[str]) -> None:
     planes: dict[str, Any] = dict(zip(("picture", "given", "predicted", "flagged"), an_image(), strict=True))
-    view = View((6, 8), 1, **(planes | dict.fromkeys(lost)))
+    view = ImageView((6, 8), 1, **(planes | dict.fromkeys(lost)))
     figure = draw(view, NAMES, ["title"], notes=["it is gone"])
     assert len(figure.axes) == len(left)
     assert [text for text in words(figure) if text in ("picture", "given labels", "predicted", "flagged")] == left
@@ -217,14 +235,14 @@ def test_what_is_lost_has_no_panel_and_is_said(lost: tuple[str, ...], left: list
 
 def test_the_legend_has_the_classes_that_occur_most_pixels_first() -> None:
     given = np.array([[1, 1, 1, 255, 254]], np.uint8)  # the largest two are no classes
-    view = View((1, 5), 1, None, given, np.array([[1, 1, 0, 0, 0]], np.uint8), None)
+    view = ImageView((1, 5), 1, None, given, np.array([[1, 1, 0, 0, 0]], np.uint8), None)
     legend = legend_of(view, ("road", "car", "sky"))
     assert list(legend) == ["car", "road", "(no label)", "(no class)"]
-    assert [round(255 * part) for part in legend["car"]] == colours(3)[1].tolist()
+    assert [round(255 * part) for part in legend["car"]] == class_colors(3)[1].tolist()
 
 
 def test_classes_of_one_name_are_told_apart() -> None:
-    view = View((1, 2), 1, None, np.array([[0, 1]], np.uint8), None, None)
+    view = ImageView((1, 2), 1, None, np.array([[0, 1]], np.uint8), None, None)
     assert list(legend_of(view, ("x" * 60 + "1", "x" * 60 + "2"))) == [f"0 {'x' * 39}…", f"1 {'x' * 39}…"]
 
 
@@ -232,11 +250,11 @@ def test_classes_of_one_name_are_told_apart() -> None:
 def test_a_hundred_and_fifty_classes_all_have_their_colour_and_name(classes: int) -> None:
     names = tuple(f"class of things {k}" for k in range(classes))
     plane = np.arange(classes).astype(np.uint16 if classes > 254 else np.uint8).reshape(10, -1)
-    figure = draw(View(plane.shape, 1, None, plane, plane, np.zeros(plane.shape, bool)), names, ["title"])
+    figure = draw(ImageView(plane.shape, 1, None, plane, plane, np.zeros(plane.shape, bool)), names, ["title"])
     assert set(names) <= set(words(figure))
     swatches = [artist for artist in figure.get_children() if isinstance(artist, Rectangle)]
     found = [tuple(round(255 * part) for part in swatch.get_facecolor()[:3]) for swatch in swatches]
-    assert set(found) >= set(map(tuple, colours(classes).tolist()))
+    assert set(found) >= set(map(tuple, class_colors(classes).tolist()))
     within(figure)
 
 
@@ -261,7 +279,7 @@ def test_every_word_has_its_place_however_long_and_whatever_the_image(size: tupl
     picture, given, predicted, flagged = an_image(*size)
     region = np.zeros(size, bool)
     region[size[0] // 3 :, size[1] // 3 :] = True
-    view = view_of(picture, given, predicted, flagged, 640)
+    view = make_view(picture, given, predicted, flagged, 640)
     title = [
         "image " * 60,
         "x" * 500,
@@ -281,7 +299,7 @@ def test_every_word_has_its_place_however_long_and_whatever_the_image(size: tupl
 )
 def test_names_may_hold_anything_and_stay_text(name: str) -> None:
     picture, given, predicted, flagged = an_image()
-    figure = draw(view_of(picture, given, predicted, flagged), (name, "car", "sky"), [f"title {name}"], notes=[name])
+    figure = draw(make_view(picture, given, predicted, flagged), (name, "car", "sky"), [f"title {name}"], notes=[name])
     figure.draw_without_rendering()  # a letter without a glyph would warn
     assert not any(text.get_parse_math() for text in figure.texts)
     if name.isascii() and name.isprintable():
@@ -293,7 +311,7 @@ def test_a_letter_that_no_font_has_is_written_out(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
     picture, given, predicted, flagged = an_image()
-    assert "a\\u9053b" in words(draw(view_of(picture, given, predicted, flagged), NAMES, ["a道b"]))
+    assert "a\\u9053b" in words(draw(make_view(picture, given, predicted, flagged), NAMES, ["a道b"]))
 
 
 # ------------------------------------------------------------------------------------------------------ the figure
@@ -302,14 +320,22 @@ def test_a_letter_that_no_font_has_is_written_out(monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def style() -> Iterator[None]:
     """Somebody's own taste."""
-    with matplotlib.rc_context({"image.origin": "lower", "axes.grid": True, "font.size": 30, "text.color": "green",
-                                "savefig.facecolor": "auto", "image.cmap": "gray"}):  # fmt: skip
+    with matplotlib.rc_context(
+        {
+            "image.origin": "lower",
+            "axes.grid": True,
+            "font.size": 30,
+            "text.color": "green",
+            "savefig.facecolor": "auto",
+            "image.cmap": "gray",
+        }
+    ):
         yield
 
 
 def test_the_same_image_gives_the_same_bytes(request: pytest.FixtureRequest) -> None:
     picture, given, predicted, flagged = an_image()
-    view, region = view_of(picture, given, predicted, flagged), region_of(flagged)
+    view, region = make_view(picture, given, predicted, flagged), region_of(flagged)
     once = png_of(draw(view, NAMES, ["title"], [region]))
     assert once == png_of(draw(view, NAMES, ["title"], [region]))
     request.getfixturevalue("style")
@@ -320,7 +346,7 @@ def test_the_same_image_gives_the_same_bytes(request: pytest.FixtureRequest) -> 
 
 def test_a_notebook_shows_it_where_it_is_a_cell_s_last_value() -> None:
     picture, given, predicted, flagged = an_image()
-    figure = draw(view_of(picture, given, predicted, flagged), NAMES, ["title"])
+    figure = draw(make_view(picture, given, predicted, flagged), NAMES, ["title"])
     data, _ = DisplayFormatter().format(figure)
     np.testing.assert_array_equal(decoded(data["image/png"]), decoded(png_of(figure)))
 

@@ -63,8 +63,12 @@ def test_its_rows_are_the_first_of_the_ranking(made: tuple[Page, Data]) -> None:
     for row, expected in zip(page.rows, ranked, strict=True):
         image = images[expected["image_id"]]
         assert [row[name] for name in ("rank", "image_id", "index", "status", "reason")] == [
-            expected["rank"], expected["image_id"], expected["index"], "scored", None,
-        ]  # fmt: skip
+            expected["rank"],
+            expected["image_id"],
+            expected["index"],
+            "scored",
+            None,
+        ]
         assert page.facts["sources"][row["source"]] == expected["source"]
         assert [row[name] for name in page.facts["methods"]] == [round(expected[m], 6) for m in page.facts["methods"]]
         assert row["flagged"] == image["flagged_pixels"]
@@ -116,8 +120,10 @@ def test_its_facts_are_those_of_the_run_and_its_tables(made: tuple[Page, Data]) 
     assert [one["name"] for one in told["classes"]] == list(NAMES)
     for one, own, limit in zip(told["classes"], quality, thresholds, strict=True):
         assert [one[name] for name in ("pixels", "flagged", "quality")] == [
-            own["pixels"], own["flagged"], own["quality"],
-        ]  # fmt: skip
+            own["pixels"],
+            own["flagged"],
+            own["quality"],
+        ]
         assert one["confident_threshold"] == limit["confident_threshold"]
         assert one["decision_threshold"] == limit["decision_threshold"]
     assert len({one["colour"] for one in told["classes"]}) == 4
@@ -248,8 +254,10 @@ def test_quarantined_images_come_after_the_ranked_ones_with_their_reason(tmp_pat
     left_out = [row for row in rows(tmp_path / "out") if row["status"] != "scored"][:3]
     for row, image in zip(page.rows[3:], left_out, strict=True):
         assert (row["image_id"], row["status"], row["reason"]) == (
-            image["image_id"], "missing_chunk", image["reason"],
-        )  # fmt: skip
+            image["image_id"],
+            "missing_chunk",
+            image["reason"],
+        )
         assert [row[name] for name in page.facts["methods"]] == [None] * len(page.facts["methods"])
         assert (row["flagged"], row["pair"], row["regions"]) == (None, None, 0)
         assert (row["picture"], row["planes"]) == (True, "g"), "what is there of it is shown"
@@ -364,8 +372,10 @@ def test_a_smaller_report_leaves_nothing_of_a_larger_one(
     small = Page(tmp_path / "out")
     assert small.rows == page.rows[:2]
     assert {path.name for path in (small.folder / "data").iterdir()} == {
-        "run.js", "rows-00000.js", "regions-00000.js",
-    }  # fmt: skip
+        "run.js",
+        "rows-00000.js",
+        "regions-00000.js",
+    }
     assert small.pictures == {f"{number:08d}.{ending}" for number in (0, 1) for ending in ("jpg", "png")}
     assert masksift("report", tmp_path / "out") == 0
     assert len(Page(tmp_path / "out").rows) == 6, "as many as the run's"
@@ -439,14 +449,14 @@ def test_a_worker_that_is_too_small_is_refused(made: tuple[Page, Data], capsys: 
 
 def test_two_reports_of_one_run_at_once_are_refused(made: tuple[Page, Data], tmp_path: Path) -> None:
     from masksift.review.report.config import ReportConfig
-    from masksift.runtime.progress import Reporter
-    from masksift.storage.lock import Lease
-    from masksift.storage.objects import Folder
+    from masksift.runtime.progress import ProgressReporter
+    from masksift.storage.lock import RunLock
+    from masksift.storage.objects import ObjectDirectory
 
     shutil.copytree(made[0].out, tmp_path / "out")
     config = ReportConfig(run=str(tmp_path / "out"), executor={"kind": "serial"})  # type: ignore[arg-type]
     with (
-        Lease(Folder(str(tmp_path / "out")), lambda text: None),
+        RunLock(ObjectDirectory(str(tmp_path / "out")), lambda text: None),
         refuses(UsageError, match="is running|another"),
     ):
-        line.report_again(config, Reporter("quiet"))
+        line.report_again(config, ProgressReporter("quiet"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from masksift.engine.image_views import nothing
-from masksift.review.rendering.palette import colours
+from masksift.review.rendering.palette import class_colors
 from masksift.review.report.tasks import FLAGGED, jpeg, png
 from masksift.scoring.kernels.condense import class_dtype
 from support.condensed import a_few
@@ -33,9 +33,12 @@ def drawn(seed: int, classes: int, height: int, width: int) -> dict[str, Array]:
 
 @a_few
 @given(
-    seed=st.integers(0, 99), classes=st.sampled_from([2, 19, 150, 253, 254]), height=st.integers(1, 9),
-    width=st.integers(1, 9), letters=st.sets(st.sampled_from("gpi"), min_size=1),
-)  # fmt: skip
+    seed=st.integers(0, 99),
+    classes=st.sampled_from([2, 19, 150, 253, 254]),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    letters=st.sets(st.sampled_from("gpi"), min_size=1),
+)
 def test_up_to_254_classes_indices_come_out_again(
     seed: int, classes: int, height: int, width: int, letters: set[str]
 ) -> None:
@@ -52,7 +55,7 @@ def test_up_to_254_classes_indices_come_out_again(
             np.testing.assert_array_equal(band, np.where(known, plane.astype(int) + 1, 0))
             shown = np.asarray(image.convert("RGBA"))[: len(band)] if letter == next(iter(planes)) else None
             if shown is not None:
-                np.testing.assert_array_equal(shown[known][:, :3], colours(classes)[plane[known]])
+                np.testing.assert_array_equal(shown[known][:, :3], class_colors(classes)[plane[known]])
                 assert (shown[~known][:, 3] == 0).all()
                 assert (shown[known][:, 3] == 255).all()
     assert png(planes, classes) == data
@@ -65,14 +68,14 @@ def test_of_more_classes_colours_come_out_again(classes: int) -> None:
     assert image.mode == "RGBA"
     given, _, flagged = np.split(np.asarray(image), 3)
     known = planes["g"] < classes
-    np.testing.assert_array_equal(given[known][:, :3], colours(classes)[planes["g"][known]])
+    np.testing.assert_array_equal(given[known][:, :3], class_colors(classes)[planes["g"][known]])
     np.testing.assert_array_equal(given[..., 3], np.where(known, 255, 0))
     np.testing.assert_array_equal(flagged[planes["i"]], np.tile([*FLAGGED, 255], (planes["i"].sum(), 1)))
     np.testing.assert_array_equal(flagged[..., 3], np.where(planes["i"], 255, 0))
 
 
 def test_flagged_pixels_have_a_colour_of_their_own() -> None:
-    assert list(FLAGGED) not in colours(254).tolist()
+    assert list(FLAGGED) not in class_colors(254).tolist()
 
 
 def test_a_picture_is_the_same_bytes_each_time() -> None:

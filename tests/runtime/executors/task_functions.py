@@ -72,9 +72,14 @@ class Asked(LocalCluster):
     def __init__(self, folder: str, **options: Any) -> None:
         self.folder = folder
         super().__init__(
-            n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", processes=False, protocol="tcp://",
+            n_workers=0,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            processes=False,
+            protocol="tcp://",
             **options,
-        )  # fmt: skip
+        )
 
     def scale(self, n: int) -> None:  # type: ignore[override]
         if n:  # closing asks for none

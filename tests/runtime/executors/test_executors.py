@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import jobs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor, memory_limit
 from masksift.runtime.executors.base import batches
+from runtime.executors import task_functions as jobs
 
 GIB = 1 << 30
 
@@ -117,16 +117,20 @@ def unused_port() -> int:
 
 def test_a_scheduler_that_dies_ends_the_run_and_says_so(unused_port: int) -> None:
     dask = [sys.executable, "-m", "dask"]
-    found = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     where = f"tcp://127.0.0.1:{unused_port}"
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(unused_port), "--no-dashboard"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=found,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=found,
+    )
     worker = subprocess.Popen(
         [*dask, "worker", where, "--nthreads", "1", "--no-dashboard"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=found,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=found,
+    )
     try:
         with make_executor("dask", workers=1, memory=None, address=where, timeout=30) as executor:
             answers = executor.map(jobs.slow_square, range(1000), "lost")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.kernels.condense import Recipe, Slab, class_dtype, class_plane, condense_slab
+from masksift.scoring.kernels.condense import CondenseConfig, Slab, class_dtype, class_plane, condense_window
 from reference import evidence as reference_evidence
 from reference.audit import lattice_bin
 from support import datasets as drawn
@@ -20,11 +20,13 @@ Array = drawn.Array
 FLOATS = ("float16", "float32", "float64")
 
 
-def condense(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int, ...] = (), y0: int = 0, x0: int = 0) -> Slab:
+def condense(
+    p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...] = (), y0: int = 0, x0: int = 0
+) -> Slab:
     """One slab that is good: predictions (K, h, w), labels as they are given (h, w)."""
     plane, bad = class_plane(labels, recipe.classes, ignore)
     assert bad is None
-    slab = condense_slab(p, plane, recipe, y0, x0)
+    slab = condense_window(p, plane, recipe, y0, x0)
     assert isinstance(slab, Slab), slab
     return slab
 
@@ -36,7 +38,7 @@ def same(one: Slab, other: Slab) -> None:
         np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
-def as_the_reference(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int, ...]) -> None:
+def as_the_reference(p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...]) -> None:
     """All of a slab is what plain loops say of the same image: to the bit."""
     asked = "float32" if recipe.evidence.dtype == "float32" else "auto"
     scale = recipe.scale if p.dtype.kind == "u" else None
@@ -55,8 +57,8 @@ def as_the_reference(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int,
             for k, value in enumerate(wanted.p[:, y, x].tolist()):
                 every[k, lattice_bin(value)] += 1
                 own[k, lattice_bin(value)] += wanted.label[y][x] == k
-    np.testing.assert_array_equal(slab.lattice_own, own)
-    np.testing.assert_array_equal(slab.lattice_every, every)
+    np.testing.assert_array_equal(slab.grid_labeled, own)
+    np.testing.assert_array_equal(slab.grid_all, every)
 
 
 def one_image(classes: int, height: int, width: int, dtype: str, seed: int = 0) -> tuple[Array, Array, tuple[int, ...]]:
@@ -127,8 +129,8 @@ def test_logits_are_softmaxed_first(classes: int, dtype: str) -> None:
     assert wanted.p is not None
     second, first = np.sort(wanted.p, axis=0)[-2:]
     assert ((slab.predicted_class == np.array(wanted.a)) | (first - second < 1e-5)).all()
-    assert slab.lattice_every.sum() == classes * (labels[::3, ::3] >= 0).sum()
-    assert slab.lattice_own.sum() == (labels[::3, ::3] >= 0).sum()
+    assert slab.grid_all.sum() == classes * (labels[::3, ::3] >= 0).sum()
+    assert slab.grid_labeled.sum() == (labels[::3, ::3] >= 0).sum()
 
 
 # -------------------------------------------------------------------------------------------- slabs, layout
@@ -145,7 +147,7 @@ def cuts(draw: st.DrawFn, height: int, width: int) -> list[tuple[slice, slice]]:
     return [(rows, columns) for rows in cut(draw, height) for columns in cut(draw, width)]
 
 
-def assembled(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int, ...], windows: list[Any]) -> Slab:
+def assembled(p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...], windows: list[Any]) -> Slab:
     whole: dict[str, Array] = {}
     counts: dict[str, Array] = {}
     for rows, columns in windows:
@@ -153,7 +155,7 @@ def assembled(p: Array, labels: Array, recipe: Recipe, ignore: tuple[int, ...], 
         for name in ("self_confidence", "predicted_class", "predicted_confidence"):
             plane = getattr(slab, name)
             whole.setdefault(name, np.zeros(labels.shape, plane.dtype))[rows, columns] = plane
-        for name in ("lattice_own", "lattice_every"):
+        for name in ("grid_labeled", "grid_all"):
             counts[name] = counts.get(name, 0) + getattr(slab, name)
     return Slab(**whole, **counts)
 
@@ -215,7 +217,7 @@ def test_ignored_pixels_keep_a_and_m_and_no_s() -> None:
     assert values(slab.self_confidence).tolist() == [[0.0, 0.75]]
     assert values(slab.predicted_confidence).tolist() == [[0.75, 0.75]]
     assert slab.predicted_class.tolist() == [[1, 0]]
-    assert (slab.lattice_own.sum(), slab.lattice_every.sum()) == (1, 2), "the second pixel alone, once a class"
+    assert (slab.grid_labeled.sum(), slab.grid_all.sum()) == (1, 2), "the second pixel alone, once a class"
 
 
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
@@ -228,7 +230,7 @@ def test_a_little_outside_is_clipped(dtype: str, evidence: str) -> None:
     assert slab.self_confidence.tolist()[0][1:] == [0, 0], "no sign is left of -0.0 and -0.0009"
     assert recipe.evidence.values(slab.predicted_confidence).tolist() == [[1.0, 1.0, 1.0]]
     assert slab.predicted_class.tolist() == [[0, 1, 1]]
-    assert slab.lattice_every[:, [0, 255]].tolist() == [[2, 1], [1, 2]]
+    assert slab.grid_all[:, [0, 255]].tolist() == [[2, 1], [1, 2]]
 
 
 def test_the_predicted_class_is_found_before_rounding() -> None:

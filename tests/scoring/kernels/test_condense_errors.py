@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.kernels.condense import BadPixel, Recipe, Slab, class_plane, condense_slab
+from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, Slab, class_plane, condense_window
 from support import datasets as drawn
 from support.condensed import a_few, recipe_of
 
@@ -17,10 +17,10 @@ Array = drawn.Array
 FLOATS = ("float16", "float32", "float64")
 
 
-def judged(p: Array, recipe: Recipe) -> Slab | BadPixel:
+def judged(p: Array, recipe: CondenseConfig) -> Slab | BadPixel:
     """One slab, every pixel labelled 0."""
     labels, _ = class_plane(np.zeros(p.shape[1:], np.uint8), recipe.classes, ())
-    return condense_slab(p, labels, recipe)
+    return condense_window(p, labels, recipe)
 
 
 def pixel(values: list[float], dtype: str) -> Array:
@@ -28,7 +28,7 @@ def pixel(values: list[float], dtype: str) -> Array:
     return np.array(values, dtype)[:, None, None]
 
 
-def is_good(values: list[float], recipe: Recipe) -> bool:
+def is_good(values: list[float], recipe: CondenseConfig) -> bool:
     return isinstance(judged(pixel(values, recipe.dtype), recipe), Slab)
 
 
@@ -55,7 +55,7 @@ def test_a_bad_pixel_of_floats(dtype: str, values: list[float], fact: str) -> No
     assert isinstance(found, BadPixel)
     assert (found.y, found.x) == (0, 0)
     np.testing.assert_array_equal(found.values, np.array(values))
-    assert found.fact == fact.replace("\\", "")
+    assert found.message == fact.replace("\\", "")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -64,10 +64,10 @@ def test_a_bad_pixel_of_integers(dtype: str) -> None:
     found = judged(pixel([half, 0, 0], dtype), recipe_of(3, dtype))
     assert isinstance(found, BadPixel)
     assert found.values.tolist() == [half / np.iinfo(dtype).max, 0.0, 0.0], "as probabilities"
-    assert found.fact.startswith(f"the values sum to {found.values[0]:.6g}, more than 0.02")
+    assert found.message.startswith(f"the values sum to {found.values[0]:.6g}, more than 0.02")
     outside = judged(pixel([102, 0, 0], dtype), recipe_of(3, dtype, scale=0.01))
     assert isinstance(outside, BadPixel)
-    assert outside.fact == "a value lies outside [0, 1]"
+    assert outside.message == "a value lies outside [0, 1]"
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -78,14 +78,14 @@ def test_a_bad_pixel_of_logits(dtype: str) -> None:
         p[1, 140, 7] = p[0, 141, 3] = spoilt
         found = judged(p, recipe)
         assert isinstance(found, BadPixel)
-        assert (found.y, found.x, found.fact) == (140, 7, "not all logits are finite")
+        assert (found.y, found.x, found.message) == (140, 7, "not all logits are finite")
         np.testing.assert_array_equal(found.values, [0, spoilt])
 
 
 def test_a_logit_beyond_float32_is_not_finite() -> None:
     found = judged(pixel([1e39, 0.0], "float64"), recipe_of(2, "float64", kind="logits"))
     assert isinstance(found, BadPixel)
-    assert (found.values.tolist(), found.fact) == ([1e39, 0.0], "not all logits are finite")
+    assert (found.values.tolist(), found.message) == ([1e39, 0.0], "not all logits are finite")
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
@@ -114,7 +114,7 @@ def test_a_bad_pixel_far_down_in_a_large_slab() -> None:
 
 def test_an_ignored_pixel_is_judged_too() -> None:
     labels, _ = class_plane(np.array([[255]]), 2, (255,))
-    assert isinstance(condense_slab(pixel([0.0, math.nan], "float32"), labels, recipe_of(2, "float32")), BadPixel)
+    assert isinstance(condense_window(pixel([0.0, math.nan], "float32"), labels, recipe_of(2, "float32")), BadPixel)
 
 
 # ------------------------------------------------------------------------------------- where tolerances end

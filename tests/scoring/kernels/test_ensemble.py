@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.scoring.kernels import ensemble
-from masksift.scoring.kernels.condense import BadPixel, Recipe, condense_slab
-from masksift.scoring.kernels.ensemble import member_recipe, take_member
+from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, condense_window
+from masksift.scoring.kernels.ensemble import accumulate_member, member_recipe
 from reference.ensemble import as_float32, mean_of
 from support import datasets as drawn
 from support.condensed import a_few, recipe_of
@@ -19,7 +19,7 @@ from support.condensed import a_few, recipe_of
 LABELS = np.array([[0, 1, 2, 255]], np.uint8)
 
 
-def recipe(dtype: str, kind: str = "probabilities", classes: int = 3) -> Recipe:
+def recipe(dtype: str, kind: str = "probabilities", classes: int = 3) -> CondenseConfig:
     """That of a member, by what a single prediction would have."""
     own = recipe_of(classes, dtype, kind=kind)
     return member_recipe(classes, dtype, own.scale, kind, own.sum_tolerance)
@@ -32,7 +32,7 @@ def taken(
     total, votes = np.full(members[0].shape, np.nan, np.float32), np.full(labels.shape, 77, np.uint8)
     for number, member in enumerate(members):
         own = recipe(str(member.dtype), kind, len(member))
-        assert take_member(member, labels, own, total, votes, first=number == 0) is None
+        assert accumulate_member(member, labels, own, total, votes, first=number == 0) is None
     return total, votes
 
 
@@ -83,9 +83,9 @@ def test_a_bad_pixel_is_that_of_a_single_prediction(kind: str, value: float) -> 
     labels, total, votes = np.zeros((6, 4), np.uint8), np.zeros((3, 6, 4), np.float32), np.zeros((6, 4), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "STRIP_PIXELS", 8)
-        found = take_member(member, labels, recipe("float32", kind), total, votes, first=True)
-    wanted = condense_slab(member, labels, recipe_of(3, "float32", kind=kind))
+        found = accumulate_member(member, labels, recipe("float32", kind), total, votes, first=True)
+    wanted = condense_window(member, labels, recipe_of(3, "float32", kind=kind))
     assert isinstance(found, BadPixel)
     assert isinstance(wanted, BadPixel)
-    assert (found.y, found.x, found.fact) == (wanted.y, wanted.x, wanted.fact)
+    assert (found.y, found.x, found.message) == (wanted.y, wanted.x, wanted.message)
     np.testing.assert_array_equal(found.values, wanted.values)

@@ -34,8 +34,10 @@ def test_sums_are_exact(encoding: Encoding, data: st.DataObject, shape: tuple[in
     looked_at = np.arange(shape[0])[:, np.newaxis] % ROWS == 0
     for k in range(3):
         for sums, where in ((seen, looked_at & (predicted == k)), (hidden, looked_at & (predicted == k) & deep)):
-            units = [Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else Fraction(code)
-                     for code in codes[where].tolist()]  # fmt: skip
+            units = [
+                Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else Fraction(code)
+                for code in codes[where].tolist()
+            ]
             assert int(sums[k]) == sum(units)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.pixel_statistics import count_at_least, refine, tally
+from masksift.scoring.kernels.pixel_statistics import count_at_least, count_pixels, refine
 from support.condensed import a_few
 from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes, evidence, histogram, limits_of
 
@@ -17,7 +17,7 @@ from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes,
 @given(drawn=evidence())
 def test_tally(drawn: Evidence) -> None:
     k, encoding = drawn.classes, drawn.encoding
-    found = tally(drawn.labels, drawn.predicted, drawn.s, drawn.m, encoding, k)
+    found = count_pixels(drawn.labels, drawn.predicted, drawn.s, drawn.m, encoding, k)
     sums = [0] * k
     confident = np.zeros((k if encoding.dtype == "uint8" else 0, 256), np.int64)
     for label, a, s, m in drawn.pixels():
@@ -42,12 +42,14 @@ def test_an_image_of_many_words_is_counted_like_its_parts(encoding: Encoding, cl
     labels[rng.random(shape) < 0.1] = 255
     predicted = np.where(rng.random(shape) < 0.9, np.minimum(labels, classes - 1), 0).astype(np.uint8)
     s = np.where(labels < classes, encoding.top, 0).astype(encoding.codes_dtype)
-    whole = tally(labels, predicted, s, s, encoding, classes)
+    whole = count_pixels(labels, predicted, s, s, encoding, classes)
     one = round(encoding.value(encoding.top) / float(encoding.unit)) if encoding.is_float else encoding.top
     assert whole.sums == [one * int((labels == k).sum()) for k in range(classes)]
     assert whole.valid == int((labels < classes).sum())
-    halves = [tally(*(p[part] for p in (labels, predicted, s, s)), encoding, classes)
-              for part in (slice(0, 301), slice(301, 900))]  # fmt: skip
+    halves = [
+        count_pixels(*(p[part] for p in (labels, predicted, s, s)), encoding, classes)
+        for part in (slice(0, 301), slice(301, 900))
+    ]
     np.testing.assert_array_equal(whole.joint, halves[0].joint + halves[1].joint)
     np.testing.assert_array_equal(whole.self_counts, halves[0].self_counts + halves[1].self_counts)
 
@@ -60,7 +62,7 @@ def test_every_code_is_summed_exactly(encoding: Encoding) -> None:
         codes = np.arange(encoding.top + 1).astype(encoding.codes_dtype)
     plane = codes.reshape(1, -1)
     zeros = np.zeros(plane.shape, np.uint8)
-    found = tally(zeros, zeros, plane, plane, encoding, 1)
+    found = count_pixels(zeros, zeros, plane, plane, encoding, 1)
     if encoding.is_float:
         wanted = sum(round(value / float(encoding.unit)) for value in encoding.values(codes).tolist())
     else:

@@ -85,15 +85,21 @@ def test_regions_of_flagged_pixels_are_those_of_the_reference(
     image = Drawn(data.draw, encoding, classes)
     found = image.find()
     wanted = reference.regions(
-        image.mask.tolist(), image.labels.tolist(), image.predicted.tolist(), image.values(image.own),
+        image.mask.tolist(),
+        image.labels.tolist(),
+        image.predicted.tolist(),
+        image.values(image.own),
         image.values(image.confident),
-    )  # fmt: skip
+    )
     assert found.box[:, :2].tolist() == sorted(found.box[:, :2].tolist())
     got = [
-        (*map(int, (found.given[i], found.suggested[i], found.area[i])), tuple(found.box[i].tolist()),
-         *found.centroid[i].tolist())
+        (
+            *map(int, (found.given[i], found.suggested[i], found.area[i])),
+            tuple(found.box[i].tolist()),
+            *found.centroid[i].tolist(),
+        )
         for i in range(len(found))
-    ]  # fmt: skip
+    ]
     told = [(r.given, r.suggested, r.area, r.bbox, *r.centroid) for r in wanted]
     assert sorted(got) == sorted(told)
     for i in range(len(found)):
@@ -191,9 +197,7 @@ def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, room: int) -> None
     suspicious = Omissions.of(BYTES, np.full(3, 100), np.full(3, 0.25))
 
     def find() -> Regions:
-        return find_regions(
-            labels, predicted, *codes, mask, BYTES, 3, least_area=4, omissions=suspicious
-        )  # fmt: skip
+        return find_regions(labels, predicted, *codes, mask, BYTES, 3, least_area=4, omissions=suspicious)
 
     whole = find()
     monkeypatch.setattr(regions, "ROOM", room)
@@ -228,7 +232,7 @@ def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
 )
 def test_shapes_that_go_on_when_the_room_is_full(
     monkeypatch: pytest.MonkeyPatch, drawing: list[str], count: int, room: int
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(regions, "ROOM", room)
     found, mask = flagged(drawing)
     assert len(found) == count

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.score_counts import Counts, count, softmin_sums
+from masksift.scoring.kernels.score_counts import ScoreCounts, count_scores, softmin_sums
 from support.condensed import a_few
 from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes, evidence, limits_of
 
@@ -19,7 +19,7 @@ from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes,
 def test_count(drawn: Evidence, data: st.DataObject) -> None:
     tau = limits_of(drawn, data)
     cut = data.draw(st.one_of(st.sampled_from(drawn.s.reshape(-1).tolist()), st.just(-1)))
-    found = count(drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, tau, cut)
+    found = count_scores(drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, tau, cut)
     np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
     same_distribution(found, drawn)
     assert found.above == sum(s >= tau[label] for label, _, s, _ in drawn.pixels())
@@ -28,7 +28,7 @@ def test_count(drawn: Evidence, data: st.DataObject) -> None:
     same_flags(found, drawn, valid & (drawn.labels != drawn.predicted) & (drawn.s.astype(np.int64) <= cut))
 
 
-def same_distribution(found: Counts, drawn: Evidence) -> None:
+def same_distribution(found: ScoreCounts, drawn: Evidence) -> None:
     encoding, codes = drawn.encoding, [s for _, _, s, _ in drawn.pixels()]
     if encoding.dtype == "float32":
         assert (found.values.size, found.times.size, found.total) == (0, 0, 0)
@@ -39,7 +39,7 @@ def same_distribution(found: Counts, drawn: Evidence) -> None:
     assert found.total == sum(int(encoding.fixed[s]) for s in codes)
 
 
-def same_flags(found: Counts, drawn: Evidence, wanted: NDArray[np.bool_]) -> None:
+def same_flags(found: ScoreCounts, drawn: Evidence, wanted: NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(found.mask, wanted)
     pairs = np.zeros_like(found.flagged)
     np.add.at(pairs, (drawn.labels[wanted], drawn.predicted[wanted]), 1)
@@ -59,7 +59,7 @@ def test_an_image_of_many_tiles(encoding: Encoding, size: int) -> None:
     drawn = Evidence(5, encoding, *(plane[np.newaxis] for plane in (labels, predicted, s, s)))
     tau = np.array([0, encoding.top // 2, 0, 0, encoding.top + 1])
     cut = encoding.top // 3
-    found = count(drawn.labels, drawn.predicted, drawn.s, encoding, 5, tau, cut)
+    found = count_scores(drawn.labels, drawn.predicted, drawn.s, encoding, 5, tau, cut)
     np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
     same_distribution(found, drawn)
     assert found.above == np.sum(s[valid] >= tau[labels[valid]])
@@ -71,7 +71,7 @@ def test_an_image_of_many_tiles(encoding: Encoding, size: int) -> None:
 def test_flags_by_confidence(drawn: Evidence, data: st.DataObject) -> None:
     limits = limits_of(drawn, data)
     mask = np.full(drawn.labels.shape, 7, np.uint8)
-    found = count(
+    found = count_scores(
         drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, limits, 0, (drawn.m, limits), mask
     )
     assert found.mask is mask

@@ -8,10 +8,10 @@ import sys
 COUNT = """
 import numba
 from numba.core import event
-from masksift.scoring.kernels.warm_cache import warm
+from masksift.scoring.kernels.warm_cache import warm_cache
 compiled = event.RecordingListener()
 with event.install_listener("numba:compile", compiled):
-    warm()
+    warm_cache()
     print(sum(e.is_start for _, e in compiled.buffer))
     numba.njit(lambda: 1)()
     print(sum(e.is_start for _, e in compiled.buffer))

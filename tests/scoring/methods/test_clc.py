@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.methods import Rule
+from masksift.scoring.methods import FlaggingRule
 from masksift.scoring.methods.clc import CLC
 from reference import audit as reference
 from support import datasets as drawn
 from support.condensed import BY_HAND, a_few, images_of, one_row, same_as_the_reference, scores
 
-RULES: tuple[Rule, ...] = ("rank", "confident")
+RULES: tuple[FlaggingRule, ...] = ("rank", "confident")
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_by_hand(rule: Rule) -> None:
+def test_by_hand(rule: FlaggingRule) -> None:
     """t = .4375, .5, .125: the second and the fourth pixel are confidently of class 1; M = 2, cut = .125."""
     assert scores(CLC(), BY_HAND, rule=rule) == [2 / 4]
     (image,) = images_of(BY_HAND, rule=rule)
@@ -53,7 +53,7 @@ def test_everything_may_be_flagged() -> None:
 @pytest.mark.parametrize("rule", RULES)
 @a_few
 @given(data=drawn.any_data(), evidence=st.sampled_from(["auto", "float32"]))
-def test_any_data(rule: Rule, data: drawn.Data, evidence: str) -> None:
+def test_any_data(rule: FlaggingRule, data: drawn.Data, evidence: str) -> None:
     same_as_the_reference(CLC(), data, rule=rule, evidence=evidence)
     wanted = reference.audit(*data[:2], ignore=data.ignore, clc_rule=rule, evidence_dtype=evidence).issue_mask
     for image, mask in zip(images_of(data, rule=rule, evidence=evidence), wanted, strict=True):

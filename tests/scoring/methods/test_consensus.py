@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.methods.base import Image
+from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.methods.consensus import Consensus
 from masksift.scoring.methods.softmin import Softmin
 from reference.scores import consensus
@@ -19,12 +19,18 @@ from support.condensed import a_few, images_of, one_row, scores
 EVIDENCE = pytest.mark.parametrize("evidence", ["auto", "float32"])
 
 
-def voted(image: Image, votes: drawn.Array, members: int) -> Image:
+def voted(image: ScoringInput, votes: drawn.Array, members: int) -> ScoringInput:
     """The image with votes against its labels."""
-    return Image(
-        image.labels, image.predicted_class, image.self_codes, image.confident_codes, image.classes, image.limits,
-        votes_against=votes, members=members,
-    )  # fmt: skip
+    return ScoringInput(
+        image.labels,
+        image.predicted_class,
+        image.self_confidence_codes,
+        image.predicted_confidence_codes,
+        image.classes,
+        image.limits,
+        votes_against=votes,
+        members=members,
+    )
 
 
 def score(data: drawn.Data, votes: list[int], members: int, evidence: str = "auto") -> float:
@@ -63,7 +69,7 @@ def test_any_votes(data: drawn.Data, members: int, seed: int) -> None:
         for image in images_of(data, evidence=evidence):
             if image is not None:
                 votes = np.random.default_rng(seed).integers(0, members + 1, image.labels.shape).astype(np.uint8)
-                s = image.encoding.values(image.self_codes[image.valid]).tolist()
+                s = image.encoding.values(image.self_confidence_codes[image.valid]).tolist()
                 found = Consensus().score(voted(image, votes, members))
                 assert type(found) is float
                 assert 0 <= found <= 1

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from masksift.scoring import methods
-from masksift.scoring.methods import METHODS, OF_ENSEMBLES, make_methods
+from masksift.scoring.methods import ENSEMBLE_METHODS, METHODS, make_methods
 
 FOLDER = Path(methods.__file__).parent
-EVERY = {**METHODS, **OF_ENSEMBLES}
+EVERY = {**METHODS, **ENSEMBLE_METHODS}
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
 
 
 def test_every_file_is_listed_and_every_method_has_a_file() -> None:
     assert sorted(EVERY) == FILES
-    assert not METHODS.keys() & OF_ENSEMBLES.keys()
+    assert not METHODS.keys() & ENSEMBLE_METHODS.keys()
 
 
 @pytest.mark.parametrize("name", EVERY)

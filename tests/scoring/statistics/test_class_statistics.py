@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.kernels.condense import Recipe
+from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import (
@@ -22,7 +22,7 @@ from masksift.scoring.statistics.thresholds import (
     confident_thresholds,
     count_confident,
     decision_thresholds,
-    find_cut,
+    find_rank_threshold,
     ignored_shares,
 )
 from reference import audit as reference
@@ -33,22 +33,27 @@ EVIDENCE = ("uint8", "uint16", "float16", "float32")
 MIB = 1 << 20
 
 
-def recipe_for(evidence: str, classes: int) -> Recipe:
+def recipe_for(evidence: str, classes: int) -> CondenseConfig:
     """Predictions whose evidence has that dtype."""
     return recipe_of(classes, evidence, evidence="float32" if evidence == "float32" else "auto")
 
 
-def states_of(data: drawn.Data, recipe: Recipe) -> list[ClassStatistics]:
+def states_of(data: drawn.Data, recipe: CondenseConfig) -> list[ClassStatistics]:
     return [one.statistics for one in condense(data, recipe) if one.statistics]
 
 
-def merged(states: list[ClassStatistics], recipe: Recipe) -> ClassStatistics:
+def merged(states: list[ClassStatistics], recipe: CondenseConfig) -> ClassStatistics:
     return reduce(ClassStatistics.merge, states, ClassStatistics.zero(recipe))
 
 
 def same(one: ClassStatistics, other: ClassStatistics) -> None:
-    assert (one.encoding, one.sums, one.hidden, one.seen) == (other.encoding, other.sums, other.hidden, other.seen)
-    for name in ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every"):
+    assert (one.encoding, one.sums, one.ignored_confidence, one.total_confidence) == (
+        other.encoding,
+        other.sums,
+        other.ignored_confidence,
+        other.total_confidence,
+    )
+    for name in ("joint", "self_counts", "confident_counts", "grid_labeled", "grid_all"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     assert one.to_bytes() == other.to_bytes()
 
@@ -108,7 +113,7 @@ def test_any_partition_of_the_images_gives_the_same_state(evidence: str, data: s
 @pytest.mark.parametrize(
     "other", [recipe_of(4, "uint8"), recipe_of(3, "uint8", scale=0.01), recipe_of(3, "uint16"), recipe_of(3, "float16")]
 )
-def test_what_counts_different_things_is_not_merged(other: Recipe) -> None:
+def test_what_counts_different_things_is_not_merged(other: CondenseConfig) -> None:
     with pytest.raises(ValueError, match=r"statistics of 3 classes in .*uint8.* cannot be added to those of"):
         ClassStatistics.zero(recipe_of(3, "uint8")).merge(ClassStatistics.zero(other))
 
@@ -228,8 +233,8 @@ def test_sums_are_exact_where_floats_are_not() -> None:
         (total, 0),
         *(np.zeros(shape, np.int64) for shape in ((65536,), (0, 256))),
         *np.zeros((2, 2, 256), np.int64),
-        hidden=(3 * total, 0),
-        seen=(7 * total, 0),
+        ignored_confidence=(3 * total, 0),
+        total_confidence=(7 * total, 0),
     )
     many = reduce(ClassStatistics.merge, [state] * 5)
     assert many.sums == (total * 5, 0), "beyond 64 bits"
@@ -277,10 +282,10 @@ def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
     """Two classes of which the first has these lattice counts by bin: labelled so, and not."""
     zero = ClassStatistics.zero(recipe_of(2, "uint8"))
     for b, count in own.items():
-        zero.lattice_own[0, b] += count
-        zero.lattice_every[0, b] += count
+        zero.grid_labeled[0, b] += count
+        zero.grid_all[0, b] += count
     for b, count in others.items():
-        zero.lattice_every[0, b] += count
+        zero.grid_all[0, b] += count
     return zero
 
 
@@ -298,7 +303,7 @@ def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
 def test_balanced_decision_thresholds(own: dict[int, int], others: dict[int, int], b: int) -> None:
     statistics = histograms(own, others)
     found = decision_thresholds(statistics, np.array([0.9, 0.8]), "balanced")
-    wanted = reference.balanced_threshold(statistics.lattice_own[0].tolist(), statistics.lattice_every[0].tolist())
+    wanted = reference.balanced_threshold(statistics.grid_labeled[0].tolist(), statistics.grid_all[0].tolist())
     assert found.tolist() == [wanted, 0.8], "the second class has no lattice pixel"
     assert wanted == (151 / 256 if own == {100: 1, 200: 1} else b / 256)
 
@@ -311,7 +316,7 @@ def test_balanced_decision_thresholds_are_those_of_the_reference(counts: dict[in
     statistics = histograms(
         {b: own for b, (own, _) in counts.items()}, {b: others for b, (_, others) in counts.items()}
     )
-    wanted = reference.balanced_threshold(statistics.lattice_own[0].tolist(), statistics.lattice_every[0].tolist())
+    wanted = reference.balanced_threshold(statistics.grid_labeled[0].tolist(), statistics.grid_all[0].tolist())
     found = decision_thresholds(statistics, np.array([0.9, 0.8]), "balanced")
     assert found[0] == (0.9 if wanted is None else wanted)
 
@@ -337,21 +342,31 @@ def test_codes_and_counts() -> None:
 # ---------------------------------------------------------------------------------------- several precisions
 
 PRECISIONS = (
-    Encoding("uint8", 1 / 255), Encoding("uint8", 0.01), Encoding("uint16", 1 / 65535), Encoding("float16"),
+    Encoding("uint8", 1 / 255),
+    Encoding("uint8", 0.01),
+    Encoding("uint16", 1 / 65535),
+    Encoding("float16"),
     Encoding("float32"),
-)  # fmt: skip
+)
 
 
 def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
     """Pixels of two classes with these codes of self-confidence, all labelled 0."""
-    zero = ClassStatistics.zero(Recipe(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
+    zero = ClassStatistics.zero(CondenseConfig(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
     zero.joint[0, 1] = len(codes)
     fixed = sum(Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else code for code in codes)
     keys = np.array(codes, np.int64) >> encoding.key_shift
     return ClassStatistics(
-        encoding, zero.joint, (int(fixed), 0), np.bincount(keys, minlength=encoding.bins), zero.confident_counts,
-        zero.lattice_own, zero.lattice_every, zero.hidden, zero.seen,
-    )  # fmt: skip
+        encoding,
+        zero.joint,
+        (int(fixed), 0),
+        np.bincount(keys, minlength=encoding.bins),
+        zero.confident_counts,
+        zero.grid_labeled,
+        zero.grid_all,
+        zero.ignored_confidence,
+        zero.total_confidence,
+    )
 
 
 @st.composite
@@ -381,7 +396,7 @@ def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
         return np.bincount(np.array(inside, np.int64), minlength=1 << 16)
 
     states = [counted(encoding, those) for encoding, those in codes.items()]
-    cut = find_cut(states, rank, look)
+    cut = find_rank_threshold(states, rank, look)
     assert cut == values[rank - 1]
     found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut, np.array([0.0]))
     for encoding, those in codes.items():
@@ -390,7 +405,7 @@ def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
 
 
 def test_no_issue_no_cut() -> None:
-    assert find_cut([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("nothing to look at")) is None
+    assert find_rank_threshold([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("nothing to look at")) is None
 
 
 @a_few

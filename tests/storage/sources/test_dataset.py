@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from masksift.core.errors import DataError, UsageError
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.storage.sources.dataset import find_sources, open_data_set
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.tables.schemas import hive_columns
 from support.sources import plain, refuses, write_source
 
 
-def opened(*patterns: object, **overrides: Any) -> tuple[DataSpec, ...]:
+def opened(*patterns: object, **overrides: Any) -> tuple[SourceSpec, ...]:
     return open_data_set([str(pattern) for pattern in patterns], Overrides(**overrides), {})
 
 
@@ -33,9 +33,11 @@ def test_a_glob_names_folders_in_order_and_each_once(tmp_path: Path) -> None:
     folder = lake(tmp_path / "seg")
     found = find_sources([f"{folder}/dt=*/site=*", f"{folder}/dt=2026-11-01/*"], {})
     assert [Path(url).relative_to(folder).as_posix() for url in found] == [
-        "dt=2026-11-01/site=a.zarr", "dt=2026-11-01/site=b.zarr", "dt=2026-11-02/site=a.zarr",
+        "dt=2026-11-01/site=a.zarr",
+        "dt=2026-11-01/site=b.zarr",
+        "dt=2026-11-02/site=a.zarr",
         "dt=2026-11-02/site=b.zarr",
-    ]  # fmt: skip
+    ]
     assert find_sources(["s3://bucket/one.zarr", "two.zarr"], {}) == ["s3://bucket/one.zarr", "two.zarr"]
 
 

@@ -10,9 +10,9 @@ import pytest
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.prepare.writers.evidence import EvidenceWriter
-from masksift.storage.sources.ensemble import check_alike, place_of
+from masksift.storage.sources.ensemble import check_same_shape, place_of
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from support.datasets import dataset
@@ -25,15 +25,22 @@ def source(folder: Path) -> Path:
     return write(folder / "a.zarr", dataset(0, images=6, classes=3, height=8, width=10, dtype="uint8"))
 
 
-def add(group: Path, name: str, *, dtype: str = "float16", attributes: dict[str, Any] | None = None,
-        shape: tuple[int, ...] = SHAPE, **facts: Any) -> None:  # fmt: skip
+def add(
+    group: Path,
+    name: str,
+    *,
+    dtype: str = "float16",
+    attributes: dict[str, Any] | None = None,
+    shape: tuple[int, ...] = SHAPE,
+    **facts: Any,
+) -> None:
     """One more array of predictions, of equal probabilities."""
     home = zarr.open_group(group, mode="a")
     array = home.create_array(name, shape=shape, dtype=dtype, attributes=attributes or {}, **facts)
     array[:] = np.full(shape, 1 / shape[1], dtype)
 
 
-def opened(url: Path, *names: str, **overrides: Any) -> DataSpec:
+def opened(url: Path, *names: str, **overrides: Any) -> SourceSpec:
     return open_source(str(url), Overrides(predictions=names, **overrides), {})
 
 
@@ -43,18 +50,21 @@ def test_the_mean_is_float32_and_its_chunks_hold_whole_chunks_of_every_member(tm
     add(url, "c", chunks=(1, 3, 2, 5), shards=(3, 3, 8, 10), attributes={"kind": "logits"}, dtype="float32")
     spec = opened(url, "b", "c")
     assert (spec.kind, spec.scale, spec.predictions.dtype, spec.predictions.shape) == (
-        "probabilities", 1.0, "float32", SHAPE,
-    )  # fmt: skip
+        "probabilities",
+        1.0,
+        "float32",
+        SHAPE,
+    )
     assert (spec.predictions.chunks, spec.predictions.shards) == ((2, 3, 4, 10), (6, 3, 8, 10))
     assert [member.kind for member in spec.members] == ["probabilities", "logits"]
-    assert [array.dtype for array in spec.stored] == ["float16", "float32"]
-    assert DataSpec.from_json(spec.as_json()) == spec
+    assert [array.dtype for array in spec.prediction_arrays] == ["float16", "float32"]
+    assert SourceSpec.from_json(spec.as_json()) == spec
 
 
 def test_a_single_name_is_no_ensemble(tmp_path: Path) -> None:
     spec = open_source(str(source(tmp_path)), Overrides(), {})
     assert spec.members == ()
-    assert spec.stored == (spec.predictions,)
+    assert spec.prediction_arrays == (spec.predictions,)
 
 
 def test_members_keep_their_own_scale_and_tolerance(tmp_path: Path) -> None:
@@ -83,7 +93,7 @@ def test_a_member_may_lie_elsewhere_by_the_name_of_the_source(tmp_path: Path) ->
     zarr.create_group(tmp_path / "more-a.zarr")
     add(tmp_path / "more-a.zarr", "b")
     spec = opened(url, "predictions", f"{tmp_path}/more-{{source}}.zarr/b")
-    assert [array.url for array in spec.stored] == [f"{url}/predictions", f"{tmp_path}/more-a.zarr/b"]
+    assert [array.url for array in spec.prediction_arrays] == [f"{url}/predictions", f"{tmp_path}/more-a.zarr/b"]
 
 
 def test_members_of_several_shapes_are_refused_by_name(tmp_path: Path) -> None:
@@ -93,7 +103,7 @@ def test_members_of_several_shapes_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
         opened(url, "predictions", "b")
     with pytest.raises(DataError, match=r"pred_probs\[0\] \(1, 2\), pred_probs\[1\] \(1, 3\)"):
-        check_alike({"pred_probs[0]": (1, 2), "pred_probs[1]": (1, 3)})
+        check_same_shape({"pred_probs[0]": (1, 2), "pred_probs[1]": (1, 3)})
 
 
 def test_members_that_name_a_class_differently_are_refused(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.storage.credentials import Options
-from masksift.storage.sources.labeled_source import Labelled, open_labelled
+from masksift.storage.credentials import StorageOptions
+from masksift.storage.sources.labeled_source import LabeledSource, open_labeled_source
 from masksift.storage.sources.overrides import Overrides
 from prepare.predict.helpers import NAMES, drawn_pictures, write_pictures
 from support.sources import refuses
@@ -20,8 +20,8 @@ from support.sources import refuses
 PLAIN = Overrides()
 
 
-def opened(path: Path, overrides: Overrides = PLAIN, groups: str | None = None) -> Labelled:
-    return open_labelled(str(path), overrides, Options(), pictures="images", groups=groups)
+def opened(path: Path, overrides: Overrides = PLAIN, groups: str | None = None) -> LabeledSource:
+    return open_labeled_source(str(path), overrides, StorageOptions(), pictures="images", groups=groups)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 def test_it_has_the_facts_of_a_source_with_predictions(path: Path) -> None:
     spec = opened(path).spec
     assert (spec.name, spec.images, spec.classes, spec.height, spec.width) == ("street", 9, 3, 16, 20)
-    assert (spec.class_names, spec.ignore, spec.extent) == (NAMES, (255,), (None, None))
+    assert (spec.class_names, spec.ignore, spec.size_arrays) == (NAMES, (255,), (None, None))
     assert spec.labels.url == str(path / "labels")
     assert opened(path).pictures.chunks == (2, 16, 20, 3)
 
@@ -53,20 +53,20 @@ def test_groups_are_the_values_of_their_array_as_text(path: Path, values: Any) -
 
 
 def test_other_pictures_or_labels_are_another_source(path: Path) -> None:
-    before = opened(path).spec.facts
-    assert opened(path).spec.facts == before
+    before = opened(path).spec.content_hashes
+    assert opened(path).spec.content_hashes == before
     zarr.open_array(path / "images", mode="r+")[0] = 7
-    after = opened(path).spec.facts
+    after = opened(path).spec.content_hashes
     assert after != before
     zarr.open_array(path / "labels", mode="r+")[0] = 1
-    assert opened(path).spec.facts not in (before, after)
+    assert opened(path).spec.content_hashes not in (before, after)
 
 
 def test_an_absent_chunk_of_labels_is_lost_unless_it_is_said_to_be_ignored(path: Path) -> None:
-    assert opened(path).spec.fill_is_missing
-    assert not opened(path, replace(PLAIN, ignore=(0,))).spec.fill_is_missing
+    assert opened(path).spec.absent_labels_are_missing
+    assert not opened(path, replace(PLAIN, ignore=(0,))).spec.absent_labels_are_missing
     zarr.open_group(path, mode="r+").attrs["empty_label_chunks"] = "fill"
-    assert not opened(path).spec.fill_is_missing
+    assert not opened(path).spec.absent_labels_are_missing
 
 
 @pytest.mark.parametrize("names", [None, "sky", ["sky"], 3])

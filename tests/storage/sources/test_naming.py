@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.storage.sources.naming import partitions_of, source_names
+from masksift.storage.sources.naming import parse_partitions, source_names
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_names_are_unique_and_ends_of_the_path(paths: list[str]) -> None:
     ],
 )
 def test_parts_of_a_path_that_say_key_and_value(url: str, found: dict[str, str | None]) -> None:
-    assert partitions_of(url) == found
+    assert parse_partitions(url) == found

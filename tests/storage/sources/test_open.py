@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masksift.core.errors import DataError, UsageError
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.zarr.per_image import image_ids
@@ -24,7 +24,7 @@ from support.sources import LABELS, PREDICTIONS, Source, plain, refuses, write_s
 NAMES = ["road", "sky", "tree", "car"]
 
 
-def opened(source: Source | Path | str, **overrides: Any) -> DataSpec:
+def opened(source: Source | Path | str, **overrides: Any) -> SourceSpec:
     return open_source(str(source), Overrides(**overrides), {})
 
 
@@ -49,16 +49,22 @@ def test_the_unit_that_is_read_of_a_shard_is_its_inner_chunk(tmp_path: Path) -> 
 
 def test_a_source_travels_as_json_and_back(tmp_path: Path) -> None:
     spec = opened(write_source(tmp_path / "a.zarr", ids=list("abcdefgh"), shards=(4, 4, 8, 10)))
-    assert DataSpec.from_json(spec.as_json()) == spec
+    assert SourceSpec.from_json(spec.as_json()) == spec
 
 
 def test_another_shape_dtype_chunk_or_attribute_is_another_input(tmp_path: Path) -> None:
     forms: list[dict[str, Any]] = [
-        {}, {"chunks": (1, 4, 8, 10)}, {"data": plain(images=7)}, {"data": plain(dtype="float16")}, {"codec": "gzip"},
-    ]  # fmt: skip
-    digests = [opened(write_source(tmp_path / f"{i}.zarr", **form)).facts["metadata"] for i, form in enumerate(forms)]
+        {},
+        {"chunks": (1, 4, 8, 10)},
+        {"data": plain(images=7)},
+        {"data": plain(dtype="float16")},
+        {"codec": "gzip"},
+    ]
+    digests = [
+        opened(write_source(tmp_path / f"{i}.zarr", **form)).content_hashes["metadata"] for i, form in enumerate(forms)
+    ]
     assert len(set(digests)) == len(forms)
-    assert opened(write_source(tmp_path / "again.zarr")).facts["metadata"] == digests[0]
+    assert opened(write_source(tmp_path / "again.zarr")).content_hashes["metadata"] == digests[0]
 
 
 # ------------------------------------------------------------------------------------------------------- axes
@@ -70,9 +76,12 @@ def test_axes_are_found_by_their_names_or_by_the_configuration(
     tmp_path_factory: pytest.TempPathFactory, order: list[str], label_order: list[str], said: bool
 ) -> None:
     source = write_source(
-        tmp_path_factory.mktemp("axes") / "a.zarr", plain(images=2, height=3, width=4), order=order,
-        label_order=label_order, dimension_names=not said,
-    )  # fmt: skip
+        tmp_path_factory.mktemp("axes") / "a.zarr",
+        plain(images=2, height=3, width=4),
+        order=order,
+        label_order=label_order,
+        dimension_names=not said,
+    )
     told = {"predictions_axes": tuple(order), "labels_axes": tuple(label_order)} if said else {}
     spec = opened(source, **told)
     assert (spec.predictions.shape, spec.labels.shape) == ((2, 4, 3, 4), (2, 3, 4))
@@ -125,7 +134,7 @@ def test_attributes_are_read_from_the_group_or_from_the_array_they_are_of(tmp_pa
     group["predictions"].attrs.update({"class_names": NAMES, "kind": "logits"})
     group["labels"].attrs.update({"ignore": 255, "empty_label_chunks": "fill"})
     for spec in (on_group, opened(tmp_path / "b.zarr")):
-        told_of = (spec.class_names, spec.kind, spec.ignore, spec.fill_is_missing)
+        told_of = (spec.class_names, spec.kind, spec.ignore, spec.absent_labels_are_missing)
         assert told_of == (tuple(NAMES), "logits", (255,), False)
 
 
@@ -148,18 +157,28 @@ def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
     for i, attributes in enumerate(({}, nulls)):
         spec = opened(write_source(tmp_path / f"{i}.zarr", plain(dtype="uint8"), attributes=attributes))
         assert spec.class_names == ("class 0", "class 1", "class 2", "class 3")
-        assert (spec.kind, spec.scale, spec.ignore, spec.fill_is_missing) == ("probabilities", 1 / 255, (), True)
+        assert (spec.kind, spec.scale, spec.ignore, spec.absent_labels_are_missing) == (
+            "probabilities",
+            1 / 255,
+            (),
+            True,
+        )
 
 
 def test_overrides_go_before_every_attribute(tmp_path: Path) -> None:
     told = {"class_names": ["no"] * 4, "kind": "logits", "ignore": [1], "scale": 0.5, "empty_label_chunks": "fill"}
     source = write_source(tmp_path / "a.zarr", plain(dtype="uint8"), attributes=told)
     spec = opened(
-        source, classes=tuple(NAMES), kind="probabilities", ignore=(7,), scale=0.25, empty_label_chunks="missing",
+        source,
+        classes=tuple(NAMES),
+        kind="probabilities",
+        ignore=(7,),
+        scale=0.25,
+        empty_label_chunks="missing",
         sum_tolerance=0.5,
-    )  # fmt: skip
+    )
     assert (spec.class_names, spec.kind, spec.ignore, spec.scale) == (tuple(NAMES), "probabilities", (7,), 0.25)
-    assert (spec.fill_is_missing, spec.sum_tolerance) == (True, 0.5)
+    assert (spec.absent_labels_are_missing, spec.sum_tolerance) == (True, 0.5)
 
 
 def test_no_ignore_value_can_be_said_too(tmp_path: Path) -> None:
@@ -186,7 +205,7 @@ def test_a_step_and_the_tolerance_of_a_sum_come_of_the_dtype(
 def test_an_absent_chunk_of_labels_is_lost_unless_its_fill_value_is_ignored(
     tmp_path: Path, fill: int, lost: bool
 ) -> None:
-    assert opened(write_source(tmp_path / "a.zarr", label_fill=fill)).fill_is_missing is lost
+    assert opened(write_source(tmp_path / "a.zarr", label_fill=fill)).absent_labels_are_missing is lost
 
 
 # -------------------------------------------------------------------------------------------------------- ids

@@ -24,10 +24,10 @@ from pyiceberg.table.update.snapshot import UpdateSnapshot
 from pyiceberg.types import NestedField, StringType
 
 from masksift.core.errors import Interrupted, RunFailed, UsageError
-from masksift.storage.credentials import Options, redacted
+from masksift.storage.credentials import StorageOptions, redacted
 from masksift.storage.tables import iceberg as module
-from masksift.storage.tables.arrow import table_of
-from masksift.storage.tables.iceberg import RUN_COLUMNS, Lake
+from masksift.storage.tables.arrow import table_from_rows
+from masksift.storage.tables.iceberg import RUN_COLUMNS, IcebergTables
 from masksift.storage.tables.schemas import images_schema, ranking_schema
 from support.iceberg_rest_catalog import rest_catalog
 from support.sources import refuses
@@ -40,37 +40,45 @@ START = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 def ranked(count: int, *, source: str = "a", columns: pa.Schema = COLUMNS) -> pa.Table:
     """So many rows of a ranking; what may be null is, in every other row."""
     told: list[dict[str, Any]] = [
-        {"rank": i + 1, "percentile": 100.0 * (i + 1) / count, "image_id": f"{source}/{i}", "source": source,
-         "index": i, "ranked_by": "softmin", "score": i / count, "day": None if i % 2 else "2026-11-23"}
+        {
+            "rank": i + 1,
+            "percentile": 100.0 * (i + 1) / count,
+            "image_id": f"{source}/{i}",
+            "source": source,
+            "index": i,
+            "ranked_by": "softmin",
+            "score": i / count,
+            "day": None if i % 2 else "2026-11-23",
+        }
         for i in range(count)
-    ]  # fmt: skip
+    ]
     scores = {column.name: 0.5 for column in columns if column.type == pa.float64()}
-    return table_of([{**scores, **row} for row in told], columns)
+    return table_from_rows([{**scores, **row} for row in told], columns)
 
 
 @pytest.fixture(params=["database", "server"])
-def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IcebergTables]:
     """The same tests for both kinds of catalog."""
     if request.param == "database":
         yield local(tmp_path)
     else:
         with rest_catalog(tmp_path) as server:
-            yield Lake(server.url, None, "masksift")
+            yield IcebergTables(server.url, None, "masksift")
 
 
-def local(folder: Path, namespace: str = "masksift") -> Lake:
-    return Lake(f"sqlite:///{folder}/catalog.db", str(folder / "lake"), namespace)
+def local(folder: Path, namespace: str = "masksift") -> IcebergTables:
+    return IcebergTables(f"sqlite:///{folder}/catalog.db", str(folder / "lake"), namespace)
 
 
 @contextmanager
-def opened(lake: Lake) -> Iterator[Catalog]:
+def opened(lake: IcebergTables) -> Iterator[Catalog]:
     """The catalog as somebody else opens it, who has not heard of masksift."""
     kind = RestCatalog if lake.catalog.startswith("http") else SqlCatalog
     with kind("default", uri=lake.catalog, **({"warehouse": lake.warehouse} if lake.warehouse else {})) as catalog:
         yield catalog
 
 
-def stored(lake: Lake, run_id: str | None = None) -> pa.Table:
+def stored(lake: IcebergTables, run_id: str | None = None) -> pa.Table:
     """What a reader finds in the table, of one run or of all, in the order of ranks."""
     with opened(lake) as catalog:
         found = catalog.load_table(NAME).scan().to_arrow()
@@ -78,12 +86,12 @@ def stored(lake: Lake, run_id: str | None = None) -> pa.Table:
     return chosen.sort_by([("source", "ascending"), ("rank", "ascending")])
 
 
-def publish(lake: Lake, run_id: str, *parts: pa.Table) -> module.Published:
-    lake.make({"ranking": parts[0].schema})
+def publish(lake: IcebergTables, run_id: str, *parts: pa.Table) -> module.Published:
+    lake.create_or_evolve({"ranking": parts[0].schema})
     return lake.publish("ranking", run_id, START, iter(parts), "s3://lake/out")
 
 
-def snapshots(lake: Lake) -> list[str]:
+def snapshots(lake: IcebergTables) -> list[str]:
     """What was done to the table, one word a snapshot."""
     with opened(lake) as catalog:
         return [str(one.summary.operation.value) for one in catalog.load_table(NAME).snapshots() if one.summary]
@@ -92,7 +100,7 @@ def snapshots(lake: Lake) -> list[str]:
 # ------------------------------------------------------------------------------------------------ what is there
 
 
-def test_the_rows_of_a_run_are_there_with_their_types_and_the_run_they_are_of(lake: Lake) -> None:
+def test_the_rows_of_a_run_are_there_with_their_types_and_the_run_they_are_of(lake: IcebergTables) -> None:
     said = publish(lake, "one", ranked(5))
     found = stored(lake)
     assert found.schema.names == [*RUN_COLUMNS.names, *COLUMNS.names]
@@ -113,7 +121,7 @@ def test_the_rows_of_a_run_are_there_with_their_types_and_the_run_they_are_of(la
     assert (snapshot.summary["masksift.run_id"], snapshot.summary["masksift.out"]) == ("one", "s3://lake/out")
 
 
-def test_a_run_published_twice_is_there_once_as_it_was_the_last_time(lake: Lake) -> None:
+def test_a_run_published_twice_is_there_once_as_it_was_the_last_time(lake: IcebergTables) -> None:
     publish(lake, "one", ranked(5))
     publish(lake, "two", ranked(4, source="b"))
     publish(lake, "one", ranked(3))
@@ -125,7 +133,7 @@ def test_a_run_published_twice_is_there_once_as_it_was_the_last_time(lake: Lake)
     assert lake.rows("images", "one") == 0, "where there is no table there are no rows"
 
 
-def test_a_run_without_a_scored_image_has_no_rows(lake: Lake) -> None:
+def test_a_run_without_a_scored_image_has_no_rows(lake: IcebergTables) -> None:
     assert publish(lake, "one", COLUMNS.empty_table()).rows == 0
     assert len(stored(lake)) == 0
 
@@ -155,7 +163,7 @@ def test_many_parts_become_few_files_in_one_snapshot_and_are_never_held_together
             yield file
 
     monkeypatch.setattr(pyiceberg.io.pyarrow, "write_file", write_file)
-    lake.make({"ranking": COLUMNS})
+    lake.create_or_evolve({"ranking": COLUMNS})
     said = lake.publish("ranking", "one", START, parts(), "out")
     assert (said.rows, written) == (80, [30, 30, 20])
     assert snapshots(lake) == ["append"]
@@ -177,7 +185,9 @@ def test_other_engines_read_the_files_by_themselves(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- killed, and overtaken
 
 
-def test_who_is_killed_while_rows_are_written_changes_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_killed_while_rows_are_written_changes_nothing(
+    lake: IcebergTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(lake, "one", ranked(5))
     monkeypatch.setattr(module, "BATCH_BYTES", 1)
 
@@ -196,7 +206,7 @@ def test_who_is_killed_while_rows_are_written_changes_nothing(lake: Lake, monkey
     "step", [(UpdateSnapshot, "fast_append"), (Transaction, "commit_transaction")], ids=["append", "commit"]
 )
 def test_who_is_killed_between_deleting_and_appending_changes_nothing(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
+    lake: IcebergTables, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
 ) -> None:
     publish(lake, "one", ranked(5))
 
@@ -229,10 +239,10 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[Callable[[], None]
 
 @pytest.mark.parametrize("other", ["one", "two"])
 def test_a_commit_that_another_one_has_overtaken_is_repeated(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, other: str
+    lake: IcebergTables, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     """Also where that is the same run, published by somebody else at the same time, for the first time."""
-    lake.make({"ranking": COLUMNS})
+    lake.create_or_evolve({"ranking": COLUMNS})
 
     def act(commit: Callable[[], None]) -> None:
         publish(lake, other, ranked(4, source="b"))
@@ -250,7 +260,7 @@ def test_a_commit_that_another_one_has_overtaken_is_repeated(
 
 @pytest.mark.parametrize("lost", [CommitStateUnknownException, CommitFailedException])
 def test_a_commit_whose_answer_is_lost_is_found_and_not_repeated(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, lost: type[Exception]
+    lake: IcebergTables, monkeypatch: pytest.MonkeyPatch, lost: type[Exception]
 ) -> None:
     publish(lake, "one", ranked(5))
 
@@ -268,7 +278,7 @@ def test_who_is_overtaken_each_time_gives_up_and_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = local(tmp_path)
-    lake.make({"ranking": COLUMNS})
+    lake.create_or_evolve({"ranking": COLUMNS})
     tried = 0
 
     def refuse(table: Table, *args: Any) -> int:
@@ -282,14 +292,14 @@ def test_who_is_overtaken_each_time_gives_up_and_says_how_to_go_on(
         RunFailed, r"did not take masksift\.ranking \(CommitFailedException: somebody else was first\); .*again"
     ):
         lake.publish("ranking", "one", START, iter([ranked(3)]), "out")
-    assert tried == module.ATTEMPTS
+    assert tried == module.MAX_ATTEMPTS
 
 
 # what `_replace` lets pass for itself, another thread's end of doing so brings back: runs are processes, and do not
 @pytest.mark.filterwarnings("ignore:Delete operation did not match any records:UserWarning")
 def test_many_runs_at_the_same_time_are_all_there_once(tmp_path: Path) -> None:
     lake = local(tmp_path)
-    lake.make({"ranking": COLUMNS})
+    lake.create_or_evolve({"ranking": COLUMNS})
     failed: list[BaseException] = []
 
     def work(run_id: str, count: int) -> None:
@@ -310,37 +320,41 @@ def test_many_runs_at_the_same_time_are_all_there_once(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- more columns
 
 
-def test_a_later_run_may_have_more_columns_and_a_still_later_one_fewer(lake: Lake) -> None:
+def test_a_later_run_may_have_more_columns_and_a_still_later_one_fewer(lake: IcebergTables) -> None:
     wide = ranking_schema(["softmin", "clc"], ["day", "site"])
     publish(lake, "one", ranked(2))
     publish(lake, "two", ranked(2, columns=wide, source="b").set_column(6, wide.field("site"), pa.array(["x", "y"])))
     publish(lake, "three", ranked(2, source="c"))
     found = stored(lake).to_pylist()
     assert [(row["run_id"], row["site"], row["clc"], row["softmin"]) for row in found] == [
-        ("one", None, None, 0.5), ("one", None, None, 0.5), ("two", "x", 0.5, 0.5), ("two", "y", 0.5, 0.5),
-        ("three", None, None, 0.5), ("three", None, None, 0.5),
-    ]  # fmt: skip
+        ("one", None, None, 0.5),
+        ("one", None, None, 0.5),
+        ("two", "x", 0.5, 0.5),
+        ("two", "y", 0.5, 0.5),
+        ("three", None, None, 0.5),
+        ("three", None, None, 0.5),
+    ]
 
 
-def test_both_tables_of_a_run_may_be_made(lake: Lake) -> None:
-    lake.make({"ranking": COLUMNS, "images": images_schema(["softmin"])})
-    lake.make({"ranking": COLUMNS, "images": images_schema(["softmin"])})
+def test_both_tables_of_a_run_may_be_made(lake: IcebergTables) -> None:
+    lake.create_or_evolve({"ranking": COLUMNS, "images": images_schema(["softmin"])})
+    lake.create_or_evolve({"ranking": COLUMNS, "images": images_schema(["softmin"])})
     with opened(lake) as catalog:
         assert set(catalog.load_table("masksift.images").schema().column_names) >= {"status", "worst_given"}
         assert catalog.load_table(NAME).current_snapshot() is None
 
 
-def test_a_column_of_another_type_is_refused(lake: Lake) -> None:
+def test_a_column_of_another_type_is_refused(lake: IcebergTables) -> None:
     publish(lake, "one", ranked(2))
     other = ranking_schema(["clc"], ["softmin"])
     with refuses(
         UsageError,
         r"'softmin' of the table masksift\.ranking is of type double, and of this run string; .*--iceberg\.namespace",
     ):
-        lake.make({"ranking": other})
+        lake.create_or_evolve({"ranking": other})
 
 
-def made_by_others(lake: Lake, *fields: NestedField) -> None:
+def made_by_others(lake: IcebergTables, *fields: NestedField) -> None:
     with opened(lake) as catalog:
         catalog.create_namespace("masksift")
         catalog.create_table(NAME, Schema(*fields))
@@ -350,7 +364,7 @@ def test_a_table_that_masksift_has_not_made_is_refused(tmp_path: Path) -> None:
     lake = local(tmp_path)
     made_by_others(lake, NestedField(1, "run_id", StringType(), required=True))
     with refuses(UsageError, r"the table masksift\.ranking is partitioned by nothing; .*--iceberg\.namespace"):
-        lake.make({"ranking": COLUMNS})
+        lake.create_or_evolve({"ranking": COLUMNS})
     with opened(lake) as catalog, catalog.load_table(NAME).update_spec() as spec:
         spec.add_field("run_id", "bucket[4]")
     with refuses(UsageError, r"the table masksift\.ranking is partitioned by bucket\[4\]\(run_id\); "):
@@ -359,7 +373,7 @@ def test_a_table_that_masksift_has_not_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lake").mkdir(exist_ok=True)
     made_by_others(other, NestedField(1, "owner", StringType(), required=True))
     with refuses(UsageError, r"the table masksift\.ranking requires a column 'owner'; .*--iceberg\.namespace"):
-        other.make({"ranking": COLUMNS})
+        other.create_or_evolve({"ranking": COLUMNS})
 
 
 # ------------------------------------------------------------------------------------------------------- catalogs
@@ -368,7 +382,7 @@ def test_a_table_that_masksift_has_not_made_is_refused(tmp_path: Path) -> None:
 def test_a_catalog_of_pyicebergs_own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYICEBERG_CATALOG__DEPOT__URI", f"sqlite:///{tmp_path}/depot.db")
     monkeypatch.setenv("PYICEBERG_CATALOG__DEPOT__WAREHOUSE", f"file://{tmp_path}/depot")
-    publish(Lake("depot", None, "masksift"), "one", ranked(5))
+    publish(IcebergTables("depot", None, "masksift"), "one", ranked(5))
     with SqlCatalog("depot", uri=f"sqlite:///{tmp_path}/depot.db") as catalog:
         assert len(catalog.load_table(NAME).scan().to_arrow()) == 5
 
@@ -376,7 +390,7 @@ def test_a_catalog_of_pyicebergs_own_configuration(tmp_path: Path, monkeypatch: 
 def test_a_catalog_of_a_file_with_a_warehouse_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYICEBERG_HOME", str(tmp_path))
     (tmp_path / ".pyiceberg.yaml").write_text(f"catalog:\n  depot:\n    uri: sqlite:///{tmp_path}/depot.db\n")
-    publish(Lake("depot", f"file://{tmp_path}/elsewhere", "a.b"), "one", ranked(5))
+    publish(IcebergTables("depot", f"file://{tmp_path}/elsewhere", "a.b"), "one", ranked(5))
     with SqlCatalog("depot", uri=f"sqlite:///{tmp_path}/depot.db") as catalog:
         assert catalog.load_table("a.b.ranking").location() == f"file://{tmp_path}/elsewhere/a.b/ranking"
 
@@ -384,7 +398,7 @@ def test_a_catalog_of_a_file_with_a_warehouse_of_ones_own(tmp_path: Path, monkey
 def test_a_uri_has_nothing_of_another_catalogs_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYICEBERG_CATALOG__DEFAULT__TOKEN", "a-token-for-somebody-else")
     with rest_catalog(tmp_path) as server:
-        Lake(server.url, "depot", "masksift").make({"ranking": COLUMNS})
+        IcebergTables(server.url, "depot", "masksift").create_or_evolve({"ranking": COLUMNS})
         assert server.warehouses == {"depot"}
         assert "POST /v1/namespaces/masksift/tables" in server.asked
         assert "a-token-for-somebody-else" not in str(server.headers)
@@ -398,31 +412,31 @@ def closed_port() -> int:
 
 
 def test_a_catalog_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
-    nowhere = Lake(f"sqlite:///{tmp_path}/none/catalog.db", str(tmp_path), "masksift")
+    nowhere = IcebergTables(f"sqlite:///{tmp_path}/none/catalog.db", str(tmp_path), "masksift")
     with refuses(UsageError, r"sqlite:.*none/catalog\.db cannot be used \(OperationalError: .*unable to open.*\); "):
-        nowhere.make({"ranking": COLUMNS})
+        nowhere.create_or_evolve({"ranking": COLUMNS})
     with refuses(UsageError, r"http://127\.0\.0\.1:\d+ cannot be used \(ConnectionError: .*\); .*--iceberg\.catalog"):
-        Lake(f"http://127.0.0.1:{closed_port()}", None, "masksift").make({"ranking": COLUMNS})
+        IcebergTables(f"http://127.0.0.1:{closed_port()}", None, "masksift").create_or_evolve({"ranking": COLUMNS})
     with refuses(UsageError, r"cannot be read \(OperationalError: .*\); whether the run is there is not known"):
         nowhere.rows("ranking", "one")
 
 
 def test_a_catalog_that_nobody_knows_is_said() -> None:
     with refuses(UsageError, r"pyiceberg knows no catalog 'depott'; .*PYICEBERG_CATALOG__<NAME>__URI"):
-        Lake("depott", None, "masksift").make({"ranking": COLUMNS})
+        IcebergTables("depott", None, "masksift").create_or_evolve({"ranking": COLUMNS})
     with refuses(UsageError, r"thrift://h:9083 is at none of http, https, sqlite, postgresql; .*pyiceberg's own"):
-        Lake("thrift://h:9083", None, "masksift").make({"ranking": COLUMNS})
+        IcebergTables("thrift://h:9083", None, "masksift").create_or_evolve({"ranking": COLUMNS})
 
 
 def test_a_database_needs_a_warehouse() -> None:
     with refuses(UsageError, r"iceberg\.catalog is sqlite:///c\.db and iceberg\.warehouse is not given; .*s3://"):
-        Lake("sqlite:///c.db", None, "masksift")
+        IcebergTables("sqlite:///c.db", None, "masksift")
 
 
 def test_without_pyiceberg_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
     with refuses(UsageError, r"pyiceberg is not installed here; .*pip install 'masksift\[iceberg\]'"):
-        Lake("depot", None, "masksift")
+        IcebergTables("depot", None, "masksift")
 
 
 # ----------------------------------------------------------------------------------------------------- credentials
@@ -439,7 +453,7 @@ def test_without_pyiceberg_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     ],
 )
 def test_what_may_be_a_password_is_not_shown(uri: str, shown: str) -> None:
-    lake = Lake(uri, "w", "masksift", Options(key="secret"))
+    lake = IcebergTables(uri, "w", "masksift", StorageOptions(key="secret"))
     assert (redacted(uri), lake.shown) == (shown, shown)
     assert uri not in repr(lake) or uri == shown
     assert "secret" not in repr(lake)
@@ -448,7 +462,7 @@ def test_what_may_be_a_password_is_not_shown(uri: str, shown: str) -> None:
 def test_a_failure_does_not_show_the_password_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"http://user:secret@127.0.0.1:{closed_port()}"
     with refuses(UsageError, r"http://\*\*\*@127\.0\.0\.1:\d+ cannot be used") as said:
-        Lake(uri, None, "masksift").make({"ranking": COLUMNS})
+        IcebergTables(uri, None, "masksift").create_or_evolve({"ranking": COLUMNS})
     assert "secret" not in str(said)
 
 
@@ -458,9 +472,21 @@ def test_what_s3_is_reached_by_in_pyicebergs_words() -> None:
     assert module._for_pyiceberg(nothing) == {"s3.force-virtual-addressing": "true"}
     here = module._for_pyiceberg({**nothing, "endpoint_url": "http://h:9000"})
     assert (here["s3.endpoint"], here["s3.region"]) == ("http://h:9000", "us-east-1")
-    everything = {"endpoint_url": "http://h:9000", "region": "eu-central-1", "anonymous": True, "path_style": True,
-                  "key": "k", "secret": "s", "token": "t"}  # fmt: skip
+    everything = {
+        "endpoint_url": "http://h:9000",
+        "region": "eu-central-1",
+        "anonymous": True,
+        "path_style": True,
+        "key": "k",
+        "secret": "s",
+        "token": "t",
+    }
     assert module._for_pyiceberg(everything) == {
-        "s3.endpoint": "http://h:9000", "s3.region": "eu-central-1", "s3.anonymous": "true", "s3.access-key-id": "k",
-        "s3.secret-access-key": "s", "s3.session-token": "t", "s3.force-virtual-addressing": "false",
-    }  # fmt: skip
+        "s3.endpoint": "http://h:9000",
+        "s3.region": "eu-central-1",
+        "s3.anonymous": "true",
+        "s3.access-key-id": "k",
+        "s3.secret-access-key": "s",
+        "s3.session-token": "t",
+        "s3.force-virtual-addressing": "false",
+    }

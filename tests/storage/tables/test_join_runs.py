@@ -14,14 +14,19 @@ from hypothesis import strategies as st
 
 from masksift.storage.tables import join_runs as pairing
 from masksift.storage.tables import sort as ordering
-from masksift.storage.tables.join_runs import pairs_of
+from masksift.storage.tables.join_runs import join_images
 
 SCHEMA = pairing._schema(("softmin",))
 ROWS = st.lists(
-    st.tuples(st.sampled_from("ab"), st.integers(0, 4), st.sampled_from(["x", "y", "z", "'"]),
-              st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))),
-    max_size=7, unique_by=lambda row: row[:2],
-)  # fmt: skip
+    st.tuples(
+        st.sampled_from("ab"),
+        st.integers(0, 4),
+        st.sampled_from(["x", "y", "z", "'"]),
+        st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+    ),
+    max_size=7,
+    unique_by=lambda row: row[:2],
+)
 
 Drawn = Sequence[tuple[str, int, str, float | None]]
 
@@ -32,14 +37,20 @@ def table(rows: Drawn) -> pa.Table:
     rank = {row[:2]: place for place, row in enumerate(ranked, 1)}
     return pa.Table.from_pylist(
         [
-            {"image_id": name, "source": source, "index": index, "status": "scored" if score is not None else "lost",
-             "reason": None if score is not None else "gone", "rank": rank.get((source, index)),
-             "percentile": 100 * rank[source, index] / len(ranked) if score is not None else None,
-             "score softmin": score}
+            {
+                "image_id": name,
+                "source": source,
+                "index": index,
+                "status": "scored" if score is not None else "lost",
+                "reason": None if score is not None else "gone",
+                "rank": rank.get((source, index)),
+                "percentile": 100 * rank[source, index] / len(ranked) if score is not None else None,
+                "score softmin": score,
+            }
             for source, index, name, score in rows
         ],
         schema=SCHEMA,
-    )  # fmt: skip
+    )
 
 
 def paired(old: Drawn, new: Drawn, same: set[str]) -> list[tuple[Any, Any]]:
@@ -59,7 +70,7 @@ def paired(old: Drawn, new: Drawn, same: set[str]) -> list[tuple[Any, Any]]:
 def test_images_are_paired_by_place_or_by_name(old: Drawn, new: Drawn, same: set[str]) -> None:
     wanted = paired(old, new, same)
     scored = [(one, other) for one, other in wanted if one and other and None not in (one[3], other[3])]
-    with pairs_of([table(old)], [table(new)], same, ["softmin"]) as pairs:
+    with join_images([table(old)], [table(new)], same, ["softmin"]) as pairs:
         counts = pairs.counts()
         assert counts["both"] == sum(bool(one and other) for one, other in wanted)
         assert counts["only_old"] == sum(other is None for _, other in wanted)
@@ -78,14 +89,17 @@ def test_images_are_paired_by_place_or_by_name(old: Drawn, new: Drawn, same: set
         for up in (True, False):
             found = pairs.most_changed("softmin", "softmin", 3, up=up)
             changes = sorted(
-                ((other[3] - one[3], other) for one, other in scored
-                 if other[3] != one[3] and (other[3] > one[3]) == up),
+                (
+                    (other[3] - one[3], other)
+                    for one, other in scored
+                    if other[3] != one[3] and (other[3] > one[3]) == up
+                ),
                 key=lambda item: (-abs(item[0]), item[1][0], item[1][1]),
-            )  # fmt: skip
+            )
             assert [(row["source"], row["index"], row["change"]) for row in found] == [
                 (other[0], other[1], change) for change, other in changes[:3]
             ]
-        ids, first = pairs.twice()
+        ids, first = pairs.duplicate_ids()
         named = [[row[2] for row in rows if row[0] not in same] for rows in (old, new)]
         twice = {name for names in named for name, times in Counter(names).items() if times > 1}
         assert (ids, first) == (len(twice), sorted(twice)[:3])
@@ -94,7 +108,7 @@ def test_images_are_paired_by_place_or_by_name(old: Drawn, new: Drawn, same: set
 def test_the_order_by_rank_is_that_of_the_share_reviewed() -> None:
     old = [("a", i, f"n{i}", i / 10) for i in range(4)]
     new = [("a", 0, "n0", 0.9), *(("a", i, f"n{i}", i / 10) for i in range(1, 4))]
-    with pairs_of([table(old)], [table(new)], {"a"}, ["softmin"]) as pairs:
+    with join_images([table(old)], [table(new)], {"a"}, ["softmin"]) as pairs:
         (up,) = pairs.most_changed("rank", None, 9, up=True)
         down = pairs.most_changed("rank", "softmin", 9, up=False)
     assert (up["image_id"], up["old_rank"], up["new_rank"], up["change"], up["old_score"]) == ("n0", 1, 4, 75.0, None)
@@ -112,13 +126,20 @@ def test_more_rows_than_memory_go_through_the_disk(monkeypatch: pytest.MonkeyPat
         for start in range(0, count, each):
             some = places[start : start + each]
             yield pa.table(
-                [pa.array([f"a/rather/long/name/of/an/image/{i:09d}" for i in some]), pa.array(["a"] * each),
-                 pa.array(some), pa.array(["scored"] * each), pa.nulls(each, pa.string()), pa.array(some),
-                 pa.array(some / 5e3), pa.array((some + seed) % 1000 / 1000)],
+                [
+                    pa.array([f"a/rather/long/name/of/an/image/{i:09d}" for i in some]),
+                    pa.array(["a"] * each),
+                    pa.array(some),
+                    pa.array(["scored"] * each),
+                    pa.nulls(each, pa.string()),
+                    pa.array(some),
+                    pa.array(some / 5e3),
+                    pa.array((some + seed) % 1000 / 1000),
+                ],
                 schema=SCHEMA,
-            )  # fmt: skip
+            )
 
-    with pairs_of(stream(1, 0), stream(2, count // 10), set(), ["softmin"]) as pairs:
+    with join_images(stream(1, 0), stream(2, count // 10), set(), ["softmin"]) as pairs:
         counts = pairs.counts()
         assert (counts["both"], counts["only_old"], counts["only_new"]) == (450_000, 50_000, 50_000)
         (score,) = pairs.scores()

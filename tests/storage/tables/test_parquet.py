@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masksift.scoring.methods import METHODS
-from masksift.storage.objects import Folder
-from masksift.storage.tables.arrow import column, floats, integer_lists, table_of
-from masksift.storage.tables.parquet import read_each, read_table, write_table
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import column, floats, integer_lists, table_from_rows
+from masksift.storage.tables.parquet import iter_tables, read_table, write_table
 from masksift.storage.tables.schemas import (
     CLASS_PAIRS,
     CLASS_QUALITY,
@@ -34,14 +34,21 @@ from support.sources import masksift, plain, write_source
 
 NAMES = ["road", "sky", 'a "quoted", thing', "Straße"]
 IMAGE = {
-    "image_id": "a/0", "source": "a", "index": 0, "height": 8, "width": 10, "valid_pixels": 80, "status": "scored",
-    "ccp": 0.5, "flagged_pixels": 0,
-}  # fmt: skip
+    "image_id": "a/0",
+    "source": "a",
+    "index": 0,
+    "height": 8,
+    "width": 10,
+    "valid_pixels": 80,
+    "status": "scored",
+    "ccp": 0.5,
+    "flagged_pixels": 0,
+}
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(str(tmp_path))
+def folder(tmp_path: Path) -> ObjectDirectory:
+    return ObjectDirectory(str(tmp_path))
 
 
 def columns(schema: pa.Schema) -> dict[str, str]:
@@ -54,54 +61,119 @@ def columns(schema: pa.Schema) -> dict[str, str]:
 
 def test_the_schema_of_every_table() -> None:
     assert columns(THRESHOLDS) == {
-        "class_id": "int32", "class_name": "string", "pixels": "int64", "sum": "double",
-        "confident_threshold": "double?", "decision_threshold": "double?",
+        "class_id": "int32",
+        "class_name": "string",
+        "pixels": "int64",
+        "sum": "double",
+        "confident_threshold": "double?",
+        "decision_threshold": "double?",
         "ignored_share": "double",
-    }  # fmt: skip
+    }
     assert columns(CLASS_PAIRS) == {
-        "given": "int32", "suggested": "int32", "given_name": "string", "suggested_name": "string", "pixels": "int64",
+        "given": "int32",
+        "suggested": "int32",
+        "given_name": "string",
+        "suggested_name": "string",
+        "pixels": "int64",
         "images": "int64",
-    }  # fmt: skip
+    }
     assert columns(CLASS_QUALITY) == {
-        "class_id": "int32", "class_name": "string", "pixels": "int64", "flagged": "int64", "quality": "double?",
-    }  # fmt: skip
+        "class_id": "int32",
+        "class_name": "string",
+        "pixels": "int64",
+        "flagged": "int64",
+        "quality": "double?",
+    }
     worst_region = {
-        "region_y0": "int32?", "region_x0": "int32?", "region_y1": "int32?", "region_x1": "int32?",
+        "region_y0": "int32?",
+        "region_x0": "int32?",
+        "region_y1": "int32?",
+        "region_x1": "int32?",
         "region_evidence": "double?",
-    }  # fmt: skip
+    }
     assert columns(images_schema(["ccp", "clc"])) == {
-        "image_id": "string", "source": "string", "index": "int64", "height": "int32", "width": "int32",
-        "valid_pixels": "int64?", "status": "string", "reason": "string?", "ccp": "double?", "clc": "double?",
-        "flagged_pixels": "int64?", "worst_given": "int32?", "worst_suggested": "int32?", "worst_pixels": "int64?",
+        "image_id": "string",
+        "source": "string",
+        "index": "int64",
+        "height": "int32",
+        "width": "int32",
+        "valid_pixels": "int64?",
+        "status": "string",
+        "reason": "string?",
+        "ccp": "double?",
+        "clc": "double?",
+        "flagged_pixels": "int64?",
+        "worst_given": "int32?",
+        "worst_suggested": "int32?",
+        "worst_pixels": "int64?",
         **worst_region,
-    }  # fmt: skip
+    }
     assert columns(ranking_schema(["ccp"])) == {
-        "rank": "int64", "percentile": "double", "image_id": "string", "source": "string", "index": "int64",
-        "ranked_by": "string", "score": "double", "ccp": "double?", **worst_region,
-    }  # fmt: skip
+        "rank": "int64",
+        "percentile": "double",
+        "image_id": "string",
+        "source": "string",
+        "index": "int64",
+        "ranked_by": "string",
+        "score": "double",
+        "ccp": "double?",
+        **worst_region,
+    }
     assert columns(regions_schema(["site"])) == {
-        "rank": "int64", "image_id": "string", "source": "string", "index": "int64", "site": "string?",
-        "kind": "string", "given": "int32?", "suggested": "int32", "given_name": "string?", "suggested_name": "string",
-        "area": "int64", "y0": "int32", "x0": "int32", "y1": "int32", "x1": "int32", "centroid_y": "double",
-        "centroid_x": "double", "evidence": "double", "mean_self_confidence": "double?",
-        "mean_predicted_confidence": "double", "height": "int32", "width": "int32", "rle": "list<item: int32>",
-    }  # fmt: skip
+        "rank": "int64",
+        "image_id": "string",
+        "source": "string",
+        "index": "int64",
+        "site": "string?",
+        "kind": "string",
+        "given": "int32?",
+        "suggested": "int32",
+        "given_name": "string?",
+        "suggested_name": "string",
+        "area": "int64",
+        "y0": "int32",
+        "x0": "int32",
+        "y1": "int32",
+        "x1": "int32",
+        "centroid_y": "double",
+        "centroid_x": "double",
+        "evidence": "double",
+        "mean_self_confidence": "double?",
+        "mean_predicted_confidence": "double",
+        "height": "int32",
+        "width": "int32",
+        "rle": "list<item: int32>",
+    }
     assert found_schema(["site"]).names == regions_schema(["site"]).names[1:]
     assert columns(truth_schema(["site"])) == {
-        "image_id": "string", "source": "string", "index": "int64", "site": "string?", "kind": "string",
-        "classes": "list<item: int32>", "given": "int32?", "true": "int32?", "changed_pixels": "int64",
-        "changed_share": "double", "y0": "int32", "x0": "int32", "y1": "int32", "x1": "int32",
-    }  # fmt: skip
+        "image_id": "string",
+        "source": "string",
+        "index": "int64",
+        "site": "string?",
+        "kind": "string",
+        "classes": "list<item: int32>",
+        "given": "int32?",
+        "true": "int32?",
+        "changed_pixels": "int64",
+        "changed_share": "double",
+        "y0": "int32",
+        "x0": "int32",
+        "y1": "int32",
+        "x1": "int32",
+    }
 
 
 def test_the_tables_of_a_run_have_these_schemas_and_the_class_names(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", plain(), attributes={"class_names": NAMES, "ignore": [255]})
     assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
     expected = {
-        "thresholds.parquet": THRESHOLDS, "class_pairs.parquet": CLASS_PAIRS, "class_quality.parquet": CLASS_QUALITY,
-        "images/*.parquet": images_schema(list(METHODS)), "ranking/*.parquet": ranking_schema(list(METHODS)),
+        "thresholds.parquet": THRESHOLDS,
+        "class_pairs.parquet": CLASS_PAIRS,
+        "class_quality.parquet": CLASS_QUALITY,
+        "images/*.parquet": images_schema(list(METHODS)),
+        "ranking/*.parquet": ranking_schema(list(METHODS)),
         "regions/*.parquet": regions_schema(),
-    }  # fmt: skip
+    }
     for pattern, schema in expected.items():
         (file,) = (tmp_path / "out").glob(pattern)
         found = pq.read_schema(file)
@@ -119,9 +191,9 @@ def test_the_tables_of_a_run_have_these_schemas_and_the_class_names(tmp_path: Pa
 def test_a_table_comes_back_and_the_same_table_gives_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, float | None]]
 ) -> None:
-    folder = Folder(str(tmp_path_factory.mktemp("tables")))
+    folder = ObjectDirectory(str(tmp_path_factory.mktemp("tables")))
     facts = [IMAGE | {"image_id": name, "index": i, "ccp": score} for i, (name, score) in enumerate(rows)]
-    table = table_of(facts, images_schema(["ccp"]))
+    table = table_from_rows(facts, images_schema(["ccp"]))
     sizes = {write_table(folder, name, table, NAMES) for name in ("a.parquet", "b.parquet")}
     data = folder.read("a.parquet")
     assert data is not None
@@ -130,15 +202,15 @@ def test_a_table_comes_back_and_the_same_table_gives_the_same_bytes(
     assert read_table(folder, "a.parquet").replace_schema_metadata(None) == table
 
 
-def test_a_table_is_compressed_and_has_statistics(folder: Folder) -> None:
-    write_table(folder, "a.parquet", table_of([IMAGE], images_schema(["ccp"])), NAMES)
+def test_a_table_is_compressed_and_has_statistics(folder: ObjectDirectory) -> None:
+    write_table(folder, "a.parquet", table_from_rows([IMAGE], images_schema(["ccp"])), NAMES)
     group = pq.ParquetFile(Path(folder.url) / "a.parquet").metadata.row_group(0)
     for i in range(group.num_columns):
         assert group.column(i).compression == "ZSTD"
         assert group.column(i).statistics is not None
 
 
-def test_a_schemas_own_metadata_stay(folder: Folder) -> None:
+def test_a_schemas_own_metadata_stay(folder: ObjectDirectory) -> None:
     write_table(folder, "a.parquet", pa.table({"x": [1]}).replace_schema_metadata({"mine": "1"}), NAMES)
     assert read_table(folder, "a.parquet").schema.metadata[b"mine"] == b"1"
 
@@ -147,7 +219,7 @@ def test_a_schemas_own_metadata_stay(folder: Folder) -> None:
 def test_a_row_without_what_every_row_has_is_refused(missing: str) -> None:
     row = {name: value for name, value in IMAGE.items() if name != missing}
     with pytest.raises(ValueError, match=f"1 of 2 rows have no '{missing}'"):
-        table_of([IMAGE, row], images_schema(["ccp"]))
+        table_from_rows([IMAGE, row], images_schema(["ccp"]))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +230,7 @@ def test_a_value_of_another_type_is_refused(name: str, value: Any) -> None:
     with pytest.raises(
         (TypeError, ValueError, OverflowError), match=r"cannot hold|invalid literal|could not convert|too large"
     ):
-        table_of([IMAGE | {name: value}], images_schema(["ccp"]))
+        table_from_rows([IMAGE | {name: value}], images_schema(["ccp"]))
 
 
 KINDS = {
@@ -213,8 +285,10 @@ def test_tables_are_made_written_and_read_without_pandas(tmp_path: Path) -> None
     code = (
         "import sys, pyarrow as pa\n"
         "from masksift.engine.result_tables import ranking\n"
-        "from masksift.storage.objects import Folder\n"
-        "from masksift.storage.tables.parquet import images_schema, read_table, table_of, write_table\n"
+        "from masksift.storage.objects import ObjectDirectory as Folder\n"
+        "from masksift.storage.tables.arrow import table_from_rows as table_of\n"
+        "from masksift.storage.tables.parquet import read_table, write_table\n"
+        "from masksift.storage.tables.schemas import images_schema\n"
         f"table = table_of([{IMAGE!r}], images_schema(['ccp']))\n"
         "folder = Folder(sys.argv[1])\n"
         "write_table(folder, 'a', table, ['x'])\n"
@@ -228,12 +302,12 @@ def test_tables_are_made_written_and_read_without_pandas(tmp_path: Path) -> None
 def test_tables_are_read_without_threads_that_could_outlive_the_process(tmp_path: Path) -> None:
     """A thread of Arrow's own that lets go of Python's memory last, while Python ends, aborts the process: seen in one
     process of seventy that read one small table."""
-    table = table_of([IMAGE], images_schema(["ccp"]))
-    write_table(Folder(str(tmp_path)), "a.parquet", table, ["x"])
+    table = table_from_rows([IMAGE], images_schema(["ccp"]))
+    write_table(ObjectDirectory(str(tmp_path)), "a.parquet", table, ["x"])
     code = (
         "import os, sys\n"
         "from masksift.storage.tables.image_lists import _of_parquet\n"
-        "from masksift.storage.objects import Folder\n"
+        "from masksift.storage.objects import ObjectDirectory as Folder\n"
         "from masksift.storage.tables.parquet import read_table\n"
         "folder = Folder(sys.argv[1])\n"
         "parquet = folder.read('a.parquet')\n"
@@ -248,14 +322,14 @@ def test_tables_are_read_without_threads_that_could_outlive_the_process(tmp_path
 # ----------------------------------------------------------------------------------------------------- reading
 
 
-def test_a_table_that_is_not_there_is_named(folder: Folder) -> None:
+def test_a_table_that_is_not_there_is_named(folder: ObjectDirectory) -> None:
     with pytest.raises(FileNotFoundError, match=r"ranking/part-000000\.parquet"):
         read_table(folder, "ranking/part-000000.parquet")
 
 
-def test_parts_are_read_in_the_order_they_are_named_and_columns_as_asked(folder: Folder) -> None:
+def test_parts_are_read_in_the_order_they_are_named_and_columns_as_asked(folder: ObjectDirectory) -> None:
     schema = images_schema(["ccp"])
     for i in range(3):
-        write_table(folder, f"images/{i}", table_of([IMAGE | {"index": i}], schema), NAMES)
-    found = pa.concat_tables(read_each(folder, ["images/2", "images/0"], ["index", "ccp"]))
+        write_table(folder, f"images/{i}", table_from_rows([IMAGE | {"index": i}], schema), NAMES)
+    found = pa.concat_tables(iter_tables(folder, ["images/2", "images/0"], ["index", "ccp"]))
     assert found.to_pydict() == {"index": [2, 0], "ccp": [0.5, 0.5]}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.storage.tables import sort as ordering
-from masksift.storage.tables.sort import in_order
+from masksift.storage.tables.sort import sort_tables
 from support.condensed import a_few
 
 SCHEMA = pa.schema([pa.field("image_id", pa.string(), nullable=False), pa.field('the "score"', pa.float64())])
@@ -28,10 +28,8 @@ def tables(scores: list[list[float | None]]) -> list[pa.Table]:
 
 @a_few
 @given(scores=st.lists(st.lists(SCORES, max_size=9), max_size=4), rows=st.integers(1, 7), highest_first=st.booleans())
-def test_any_rows_come_in_order_and_in_parts(
-    scores: list[list[float | None]], rows: int, highest_first: bool
-) -> None:  # fmt: skip
-    parts = list(in_order(tables(scores), SCHEMA, 'the "score"', rows, highest_first=highest_first))
+def test_any_rows_come_in_order_and_in_parts(scores: list[list[float | None]], rows: int, highest_first: bool) -> None:
+    parts = list(sort_tables(tables(scores), SCHEMA, 'the "score"', rows, highest_first=highest_first))
     place = [(score, t, i) for t, part in enumerate(scores) for i, score in enumerate(part)]
     known = [(score, t, i) for score, t, i in place if score is not None and math.isfinite(score)]
     wanted = sorted(known, key=lambda row: (-row[0] if highest_first else row[0], *row[1:]))
@@ -56,7 +54,7 @@ def test_more_rows_than_memory_go_through_the_disk(monkeypatch: pytest.MonkeyPat
 
     order = np.lexsort((np.arange(count), scores))
     done = 0
-    for part in in_order(stream(), SCHEMA, 'the "score"', 1 << 20):
+    for part in sort_tables(stream(), SCHEMA, 'the "score"', 1 << 20):
         found = [int(name[-9:]) for name in part["image_id"].to_pylist()]
         np.testing.assert_array_equal(found, order[done : done + len(found)])
         done += len(found)

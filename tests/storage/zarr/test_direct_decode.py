@@ -17,11 +17,11 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from masksift.storage.zarr.direct_decode import DirectReader, _zstd_size
+from masksift.storage.zarr.direct_decode import DirectDecoder, _zstd_size
 from masksift.storage.zarr.evidence import EvidenceArrays
-from masksift.storage.zarr.prefetch import Ahead
-from masksift.storage.zarr.stores import WatchedStore, open_store
-from masksift.storage.zarr.validation import ChunkCheck
+from masksift.storage.zarr.prefetch import Prefetcher
+from masksift.storage.zarr.stores import InstrumentedStore, open_store
+from masksift.storage.zarr.validation import ChunkValidator
 
 V3: dict[str, list[Any]] = {
     "zstd": [ZstdCodec()],
@@ -33,19 +33,23 @@ V2: dict[str, Any] = {"zstd": numcodecs.Zstd(), "blosc": numcodecs.Blosc("zstd")
 WHOLE = (slice(0, 3), slice(0, 4))
 
 
-def direct(url: str) -> tuple[DirectReader, zarr.Array[Any], WatchedStore]:
-    store = WatchedStore(open_store(url, {}, read_only=True))
+def direct(url: str) -> tuple[DirectDecoder, zarr.Array[Any], InstrumentedStore]:
+    store = InstrumentedStore(open_store(url, {}, read_only=True))
     array = zarr.open_array(store, mode="r")
-    check = ChunkCheck(array, url, store.part)
+    check = ChunkValidator(array, url, store.part)
     check.check_shards(tuple(slice(0, size) for size in array.shape), absent_is_missing=False)
-    return DirectReader(array, check.locate, Ahead(store, lambda _: None, 1, 1).fetch), array, store
+    return DirectDecoder(array, check.locate, Prefetcher(store, lambda _: None, 1, 1).fetch), array, store
 
 
 def create(url: str, values: np.ndarray[Any, Any], chunks: tuple[int, ...], **form: Any) -> None:
     array = zarr.create_array(
-        open_store(url, {}, read_only=False), shape=values.shape, dtype=values.dtype, chunks=chunks, fill_value=0,
+        open_store(url, {}, read_only=False),
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunks,
+        fill_value=0,
         **form,
-    )  # fmt: skip
+    )
     array.with_config({"write_empty_chunks": True})[...] = values
 
 
@@ -158,7 +162,7 @@ def test_a_chunk_that_is_not_there_is_left_to_zarr(tmp_path: Path, local: bool) 
     zarr.create_array(open_store(url, {}, read_only=False), shape=(4, 4), chunks=(2, 4), dtype="uint8", fill_value=0)
     reader, _, store = direct(url)
     assert not reader.read(WHOLE, np.empty((3, 4), "uint8"))
-    metadata = sync(store.ask("zarr.json", None))
+    metadata = sync(store.fetch("zarr.json", None))
     assert metadata is not None
     assert store.bytes == 2 * len(metadata)
     if local:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from zarr.abc.store import ByteRequest, RangeByteRequest
 
 from masksift.storage.zarr import prefetch as ahead
-from masksift.storage.zarr.prefetch import runs_of
+from masksift.storage.zarr.prefetch import coalesce
 from masksift.storage.zarr.reader import ChunkReader
-from masksift.storage.zarr.stores import Part, WatchedStore, open_store
-from masksift.storage.zarr.validation import ChunkCheck
+from masksift.storage.zarr.stores import InstrumentedStore, Part, open_store
+from masksift.storage.zarr.validation import ChunkValidator
 
 SHAPE = (12, 6, 8)
 
@@ -32,10 +32,10 @@ def stored(chunks: tuple[int, ...], shards: tuple[int, ...] | None = None) -> st
     return url
 
 
-def reader(url: str) -> tuple[ChunkReader, WatchedStore, zarr.Array[Any]]:
-    store = WatchedStore(open_store(url, {}, read_only=True))
+def reader(url: str) -> tuple[ChunkReader, InstrumentedStore, zarr.Array[Any]]:
+    store = InstrumentedStore(open_store(url, {}, read_only=True))
     array = zarr.open_array(store, mode="r")
-    return ChunkReader(array, store, ChunkCheck(array, url, store.part)), store, array
+    return ChunkReader(array, store, ChunkValidator(array, url, store.part)), store, array
 
 
 def images(*edges: int) -> list[tuple[slice, ...]]:
@@ -52,16 +52,19 @@ def part(key: str, start: int, stop: int) -> Part:
 
 
 def test_parts_that_touch_are_one_request() -> None:
-    runs = runs_of([part("a", 10, 20), part("b", 0, 5), part("a", 0, 10), part("a", 21, 30), ("c", None), ("c", None)])
+    runs = coalesce([part("a", 10, 20), part("b", 0, 5), part("a", 0, 10), part("a", 21, 30), ("c", None), ("c", None)])
     assert [(run.key, run.part, run.places) for run in runs] == [
-        ("a", RangeByteRequest(0, 20), (2, 0)), ("a", RangeByteRequest(21, 30), (3,)),
-        ("b", RangeByteRequest(0, 5), (1,)), ("c", None, (4,)), ("c", None, (5,)),
-    ]  # fmt: skip
+        ("a", RangeByteRequest(0, 20), (2, 0)),
+        ("a", RangeByteRequest(21, 30), (3,)),
+        ("b", RangeByteRequest(0, 5), (1,)),
+        ("c", None, (4,)),
+        ("c", None, (5,)),
+    ]
 
 
 def test_one_request_is_no_larger_than_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "RUN_BYTES", 20)
-    runs = runs_of([part("a", n, n + 10) for n in range(0, 50, 10)])
+    runs = coalesce([part("a", n, n + 10) for n in range(0, 50, 10)])
     assert [run.part for run in runs] == [RangeByteRequest(*edges) for edges in ((0, 20), (20, 40), (40, 50))]
 
 
@@ -69,7 +72,7 @@ def test_one_request_is_no_larger_than_it_should_be(monkeypatch: pytest.MonkeyPa
 def test_every_part_comes_in_one_request_as_it_was_asked_for(asked: list[tuple[str, int]]) -> None:
     content = {key: np.random.default_rng(ord(key)).integers(0, 255, 50, np.uint8) for key in "ab"}
     parts = [part(key, 5 * n, 5 * n + 5) for key, n in asked]
-    runs = runs_of(parts)
+    runs = coalesce(parts)
     assert sorted(place for run in runs for place in run.places) == list(range(len(parts)))
     for run in runs:
         assert isinstance(run.part, RangeByteRequest)
@@ -94,7 +97,7 @@ def test_whatever_is_expected_what_is_read_is_what_is_stored(
     chunks._ahead._bound = bound
     whole = np.asarray(array[...])
     expected = images(0, *told, 12)
-    chunks.expect(expected)
+    chunks.prefetch(expected)
     order = [*expected]
     for number, (start, stop) in enumerate(done):  # others in between
         order.insert(2 * number, (slice(start, stop), slice(0, 6), slice(0, 8)))
@@ -109,7 +112,7 @@ def test_windows_read_as_expected_ask_for_each_byte_once(chunks: tuple[int, ...]
     url = stored(chunks, shards)
     there, store, _ = reader(url)
     windows = images(*range(0, 13, 2))
-    there.expect(windows)
+    there.prefetch(windows)
     before = store.bytes, store.requests
     for window in windows:
         assert read(there, window) is not None
@@ -124,15 +127,15 @@ def test_what_is_under_way_stays_within_the_bound(monkeypatch: pytest.MonkeyPatc
     there, store, _ = reader(stored((1, 6, 8)))
     size = 6 * 8 * 2
     there._ahead._bound = 3 * size
-    there.expect(images(*range(13)))
+    there.prefetch(images(*range(13)))
     asked: list[str] = []
-    straight = store.ask
+    straight = store.fetch
 
     async def ask(key: str, part: ByteRequest | None, *more: Any) -> Any:
         asked.append(key)
         return await straight(key, part, *more)
 
-    monkeypatch.setattr(store, "ask", ask)
+    monkeypatch.setattr(store, "fetch", ask)
     for number, window in enumerate(images(*range(13)), 1):
         assert read(there, window) is not None
         assert len(asked) == min(12, number + 3)
@@ -142,7 +145,7 @@ def test_on_a_local_disk_nothing_is_asked_ahead(tmp_path: Any) -> None:
     array = zarr.create_array(str(tmp_path), shape=SHAPE, dtype="uint16", chunks=(1, 6, 8), fill_value=0)
     array.with_config({"write_empty_chunks": True})[...] = 7
     there, store, _ = reader(str(tmp_path))
-    there.expect(images(*range(13)))
+    there.prefetch(images(*range(13)))
     before = store.requests
     assert read(there, images(0, 1)[0]) is not None
     assert store.requests - before == 1
@@ -157,7 +160,7 @@ def test_an_object_that_is_lost_is_lost_for_its_own_window_only() -> None:
     there, _, array = reader(url)
     whole = np.asarray(array[...])
     windows = images(*range(13))
-    there.expect(windows)
+    there.prefetch(windows)
     for number, window in enumerate(windows):
         found = read(there, window)
         if number == 2:

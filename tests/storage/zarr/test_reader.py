@@ -20,7 +20,8 @@ from masksift.core.specs import ArraySpec
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
-from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
+from masksift.storage.zarr.reader import ArrayReader
+from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 from support.datasets import Array, Data, dataset
 from support.sources import (
     CODECS,
@@ -153,9 +154,9 @@ def test_a_chunk_that_is_absent_is_missing_and_the_others_are_not(tmp_path: Path
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     erase(source.predictions, slice(2, 4))
     reader = Reader(specs(source)[0], {})
-    with pytest.raises(MissingChunk, match=r"chunk .*1.* of .*/s\.zarr/predictions does not exist"):
+    with pytest.raises(MissingChunkError, match=r"chunk .*1.* of .*/s\.zarr/predictions does not exist"):
         reader.read(*images(0, 8, data))
-    with pytest.raises(MissingChunk, match="does not exist"):
+    with pytest.raises(MissingChunkError, match="does not exist"):
         reader.read(*images(3, 4, data))
     for good in (images(0, 2, data), images(4, 8, data)):
         np.testing.assert_array_equal(reader.read(*good), data.predictions[good])
@@ -166,7 +167,7 @@ def test_the_first_missing_chunk_is_named_by_its_numbers(tmp_path: Path) -> None
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 4, 8, 10))
     for i in (12, 7, 10):
         source.chunk("predictions", i, 0, 0, 0).unlink()
-    with pytest.raises(MissingChunk, match="chunk c/7/0/0/0 of"):
+    with pytest.raises(MissingChunkError, match="chunk c/7/0/0/0 of"):
         read_all(specs(source)[0])
 
 
@@ -175,7 +176,9 @@ def test_an_inner_chunk_is_named_by_its_place_in_its_shard(tmp_path: Path, form:
     data = plain()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     erase(source.predictions, slice(6, 8))
-    with pytest.raises(MissingChunk, match=r"inner chunk \(1, 0, 0, 0\) of shard c/1/0/0/0 of .*predictions does not"):
+    with pytest.raises(
+        MissingChunkError, match=r"inner chunk \(1, 0, 0, 0\) of shard c/1/0/0/0 of .*predictions does not"
+    ):
         read_all(specs(source)[0])
 
 
@@ -185,7 +188,7 @@ def test_an_absent_shard_is_missing(tmp_path: Path, form: str) -> None:
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     source.chunk("predictions", 1, 0, 0, 0).unlink()
     reader = ArrayReader(specs(source)[0], {})
-    with pytest.raises(MissingChunk, match=r"shard c/1/0/0/0 of .*predictions does not exist"):
+    with pytest.raises(MissingChunkError, match=r"shard c/1/0/0/0 of .*predictions does not exist"):
         reader.read(*images(0, 8, data))
     np.testing.assert_array_equal(reader.read(*images(0, 4, data)), data.predictions[:4])
 
@@ -214,10 +217,10 @@ def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(
     cut(source.chunk("predictions", 0, 0, 0, 0), 0.3)
     reader = Reader(specs(source)[0], {})
     with pytest.raises(
-        Unreadable, match=r"chunk (c/)?0[./]0[./]0[./]0 of .*/s\.zarr/predictions (is cut|does not dec)"
+        ChunkDecodeError, match=r"chunk (c/)?0[./]0[./]0[./]0 of .*/s\.zarr/predictions (is cut|does not dec)"
     ):
         reader.read(*images(0, 2, data))
-    with pytest.raises(Unreadable, match="chunk"):
+    with pytest.raises(ChunkDecodeError, match="chunk"):
         reader.read(*images(0, 8, data))
     np.testing.assert_array_equal(reader.read(*images(4, 8, data)), data.predictions[4:8])
 
@@ -237,7 +240,7 @@ def test_wherever_an_object_is_cut_nothing_wrong_is_read(
         source = write_source(Path(folder) / "s.zarr", data, codec=codec, **SMALL[form])
         cut(source.chunk("predictions", 0, 0, 0, 0), share)
         for start in (0, 1):  # the last inner chunk alone is read by its range, not with its shard
-            with pytest.raises(Unreadable, match="predictions"):
+            with pytest.raises(ChunkDecodeError, match="predictions"):
                 Reader(specs(source)[0], {}).read(*images(start, 2, data))
 
 
@@ -252,7 +255,7 @@ def test_a_turned_bit_is_noticed_by_the_codecs_that_keep_a_checksum(
         source = write_source(Path(folder) / "s.zarr", data, codec=codec, **forms)
         file = source.chunk("predictions", 0, 0, 0, 0)
         flip(file, round(place * (file.stat().st_size - 1)), bit)
-        with suppress(Unreadable):  # or else it was a bit of gzip's header that means nothing
+        with suppress(ChunkDecodeError):  # or else it was a bit of gzip's header that means nothing
             np.testing.assert_array_equal(read_all(specs(source)[0]), data.predictions)
 
 
@@ -268,7 +271,7 @@ def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(
     reader = Reader(spec, {})
     for byte in range(20):
         flip(file, byte, byte % 8)
-        with suppress(Unreadable):
+        with suppress(ChunkDecodeError):
             assert reader.read(*images(0, 2, data)).shape == (2, 4, 8, 10)
         file.write_bytes(good)
 
@@ -281,7 +284,9 @@ def test_one_inner_chunk_that_does_not_decode_spoils_no_other(tmp_path: Path, Re
     flip(file, offset + size // 2)
     reader = Reader(specs(source)[0], {})
     np.testing.assert_array_equal(reader.read(*images(0, 2, data)), data.predictions[0:2])
-    with pytest.raises(Unreadable, match=r"does not decode \(ValueError: Stored and computed checksum do not match\)"):
+    with pytest.raises(
+        ChunkDecodeError, match=r"does not decode \(ValueError: Stored and computed checksum do not match\)"
+    ):
         reader.read(*images(2, 4, data))
 
 
@@ -289,10 +294,10 @@ def test_an_index_of_a_shard_that_is_damaged_is_unreadable(tmp_path: Path) -> No
     source = write_source(tmp_path / "s.zarr", **FORMS["sharded"])
     file = source.chunk("predictions", 0, 0, 0, 0)
     flip(file, file.stat().st_size - 10)
-    with pytest.raises(Unreadable, match=r"^chunk c/0/0/0/0 of .* does not decode .*checksum"):
+    with pytest.raises(ChunkDecodeError, match=r"^chunk c/0/0/0/0 of .* does not decode .*checksum"):
         ArrayReader(specs(source)[0], {}).read(*images(0, 2, plain()))
     file.write_bytes(b"short")
-    with pytest.raises(Unreadable, match=r"chunk c/0/0/0/0 of .* is cut short: 5 bytes where 36 should be"):
+    with pytest.raises(ChunkDecodeError, match=r"chunk c/0/0/0/0 of .* is cut short: 5 bytes where 36 should be"):
         read_all(specs(source)[0])
 
 
@@ -305,11 +310,11 @@ def test_of_several_faults_a_missing_chunk_is_told_before_one_that_does_not_deco
     for i in range(1, 4):
         cut(source.chunk("predictions", 0, 0, i, 0), 0.5)
     for _ in range(5):  # whichever of them the store answers first
-        with pytest.raises(Unreadable, match=r"^chunk c/0/0/1/0 of .* does not decode"):
+        with pytest.raises(ChunkDecodeError, match=r"^chunk c/0/0/1/0 of .* does not decode"):
             Reader(specs(source)[0], {}).read(*images(0, 2, data))
     source.chunk("predictions", 0, 0, 3, 0).unlink()
     for _ in range(5):
-        with pytest.raises(MissingChunk, match=r"^chunk c/0/0/3/0 of .* does not exist"):
+        with pytest.raises(MissingChunkError, match=r"^chunk c/0/0/3/0 of .* does not exist"):
             Reader(specs(source)[0], {}).read(*images(0, 2, data))
 
 
@@ -322,7 +327,7 @@ def test_what_a_failed_read_left_under_way_spoils_no_later_one(tmp_path: Path, R
         source.chunk("predictions", i, 0, 0, 0).unlink()
     reader = Reader(specs(source)[0], {})
     for _ in range(20):
-        with pytest.raises((Unreadable, MissingChunk), match="predictions"):
+        with pytest.raises((ChunkDecodeError, MissingChunkError), match="predictions"):
             reader.read(*images(0, 40, data))
         np.testing.assert_array_equal(reader.read(*images(1, 2, data)), data.predictions[1:2])
 
@@ -403,9 +408,9 @@ def test_evidence_is_read_as_it_was_written(tmp_path: Path, where: str) -> None:
     arrays.create(EVIDENCE, DTYPES, SHAPE, (2, 3, 4), {})
     again = EvidenceArrays(url, {})
     np.testing.assert_array_equal(again.read(EVIDENCE[0], 1, 5), planes[1:])
-    assert again.used["bytes_read"] > 0
-    assert again.used["requests"] > 0
-    assert arrays.used["bytes_written"] > 0
+    assert again.io_counters["bytes_read"] > 0
+    assert again.io_counters["requests"] > 0
+    assert arrays.io_counters["bytes_written"] > 0
     group = zarr.open_group(url, mode="r")
     assert group.attrs["kind"] == "evidence"
     assert group[EVIDENCE[1]].dtype == np.uint8

@@ -44,8 +44,10 @@ def test_the_words_of_the_command_line_in_a_file_say_the_same(name: str) -> None
 def test_slurm_gets_a_job_of_the_size_that_the_file_says(tmp_path: Path) -> None:
     options: dict[str, Any] = dict(from_toml(str(CONFIGS / "slurm.toml"))["executor"]["options"])
     here = {
-        "interface": "lo", "shared_temp_directory": str(tmp_path / "private"), "log_directory": str(tmp_path / "logs")
-    }  # fmt: skip
+        "interface": "lo",
+        "shared_temp_directory": str(tmp_path / "private"),
+        "log_directory": str(tmp_path / "logs"),
+    }
     (tmp_path / "private").mkdir()
     with SLURMCluster(**{**options, **here}) as cluster:
         script = cluster.job_script()

@@ -52,9 +52,16 @@ def test_all_that_is_copied_reaches_the_builder_and_nothing_else_does() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [".env", ".git/config", "deploy/tls.key", "demo-run/source.zarr/zarr.json", "pipeline/masksift.egg-info/PKG-INFO",
-     "pipeline/masksift/kernels/__pycache__/walk.cpython-311.pyc", "deploy/requirements-dev.txt"],
-)  # fmt: skip
+    [
+        ".env",
+        ".git/config",
+        "deploy/tls.key",
+        "demo-run/source.zarr/zarr.json",
+        "pipeline/masksift.egg-info/PKG-INFO",
+        "pipeline/masksift/kernels/__pycache__/walk.cpython-311.pyc",
+        "deploy/requirements-dev.txt",
+    ],
+)
 def test_what_lies_about_does_not_reach_the_builder(path: str) -> None:
     assert not let_through(path, IGNORED)
 
@@ -107,8 +114,10 @@ def test_the_pins_name_versions_and_hashes_and_no_index(name: str) -> None:
 def test_the_pins_hold_what_the_image_is_for() -> None:
     pinned = set(re.findall(r"^([\w.-]+)==", (DEPLOY / "requirements.txt").read_text(), re.MULTILINE))
     extras = PROJECT["optional-dependencies"]
-    needed = [*PROJECT["dependencies"], *(one for name in ("export", "iceberg", "kubernetes", "telemetry")
-                                          for one in extras[name])]  # fmt: skip
+    needed = [
+        *PROJECT["dependencies"],
+        *(one for name in ("export", "iceberg", "kubernetes", "telemetry") for one in extras[name]),
+    ]
     assert {re.match(r"[\w.-]+", one)[0] for one in needed} <= pinned  # type: ignore[index]
 
 
@@ -117,8 +126,14 @@ def test_the_labels_say_what_it_is() -> None:
     told = dict(word.split("=", 1) for word in label.words)
     prefix = "org.opencontainers.image"
     assert {name.removeprefix(f"{prefix}.") for name in told} == {
-        "title", "description", "licenses", "version", "revision", "created", "source"
-    }  # fmt: skip
+        "title",
+        "description",
+        "licenses",
+        "version",
+        "revision",
+        "created",
+        "source",
+    }
     arguments = dict(step.words[0].split("=", 1) for step in steps("ARG"))
     assert told[f"{prefix}.title"] == PROJECT["name"]
     assert told[f"{prefix}.description"] == PROJECT["description"]
@@ -169,8 +184,14 @@ class Image:
 
     def run(self, *words: str, code: int = 0, **more: str) -> str:
         """What a container says that is started with these words; it must end with that ``code``."""
-        done = subprocess.run(self.command(*words), cwd=self.root / "scratch", env={**self.environment, **more},
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.root / "scratch",
+            env={**self.environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
@@ -235,8 +256,17 @@ def test_a_run_on_a_cluster_of_its_own_compiles_nothing_and_writes_nothing_but_s
     image.run("true")
     warm = image.cache
     out = image.root / "scratch/out"
-    said = image.run("masksift", "run", "--source", str(source.path), "--out", str(out), "--executor.workers", "1",
-                     NUMBA_DEBUG_CACHE="1")  # fmt: skip
+    said = image.run(
+        "masksift",
+        "run",
+        "--source",
+        str(source.path),
+        "--out",
+        str(out),
+        "--executor.workers",
+        "1",
+        NUMBA_DEBUG_CACHE="1",
+    )
     assert (out / "run.json").exists()
     assert (out / "report/index.html").exists()
     assert "data loaded from" in said
@@ -265,8 +295,13 @@ def test_without_a_place_to_write_it_says_what_to_mount(image: Image) -> None:
 def test_a_scheduler_is_well_while_it_answers(image: Image) -> None:
     words = ("dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", f"127.0.0.1:{_port()}")
     url = HEALTH["address"](list(words))
-    process = subprocess.Popen(image.command(*words), cwd=image.root / "scratch", env=image.environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        image.command(*words),
+        cwd=image.root / "scratch",
+        env=image.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until = time.monotonic() + 60
         while not (well := HEALTH["well"](url)) and time.monotonic() < until and process.poll() is None:

@@ -45,9 +45,11 @@ def test_it_leaves_a_pair_and_its_ca_that_nobody_else_may_read(tmp_path: Path) -
     assert sorted(path.name for path in folder.iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, *sorted(folder.iterdir()))] == [0o700] + [0o600] * 3
     said = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt", "tls.crt"], cwd=folder,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt", "tls.crt"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     assert said.stdout == "tls.crt: OK\n", said.stderr
 
 
@@ -113,8 +115,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         told = {"/etc/dask": str(folder / "dask"), "/scratch": str(folder / "scratch")}
         own = {name: told.get(value, value) for name, value in pod.env.items()}
         environment = {**os.environ, **own, "DASK_SCHEDULER_ADDRESS": address}
-        words = [ports.get(word, word).replace("$(DASK_WORKER_NAME)", own.get("DASK_WORKER_NAME", "")) for word in
-                 pod.container["args"]]  # fmt: skip
+        words = [
+            ports.get(word, word).replace("$(DASK_WORKER_NAME)", own.get("DASK_WORKER_NAME", ""))
+            for word in pod.container["args"]
+        ]
         with (folder / f"{pod.component}.log").open("w") as log:
             started.append(
                 subprocess.Popen(
@@ -140,9 +144,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def connected(address: str, folder: Path) -> distributed.Client:
     security = distributed.Security(
-        tls_ca_file=str(folder / "ca.crt"), tls_client_cert=str(folder / "tls.crt"),
-        tls_client_key=str(folder / "tls.key"), require_encryption=True,
-    )  # fmt: skip
+        tls_ca_file=str(folder / "ca.crt"),
+        tls_client_cert=str(folder / "tls.crt"),
+        tls_client_key=str(folder / "tls.key"),
+        require_encryption=True,
+    )
     return distributed.Client(address, security=security, timeout=WAIT, set_as_default=False)
 
 

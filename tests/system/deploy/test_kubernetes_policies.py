@@ -30,8 +30,10 @@ def test_no_pod_is_root_or_becomes_it(objects: list[dict[str, Any]]) -> None:
         assert own["runAsUser"] == own["runAsGroup"] == own["fsGroup"] == 10001
         assert own["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod.container["securityContext"] == {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-        }  # fmt: skip
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod.spec)
 
 
@@ -201,18 +203,36 @@ def test_pods_talk_to_each_other_as_dask_needs_it_and_no_further(objects: list[d
     policies, end = policies_of(objects), ends(objects)
     scheduler, worker = end["scheduler"], end["worker"]
     for source, target, port in [
-        (worker, scheduler, 8786), (scheduler, worker, 8789), (scheduler, worker, 8790), (worker, worker, 8789),
-        (OPERATOR, scheduler, 8787), (PROMETHEUS, scheduler, 8787), (PROMETHEUS, worker, 8788),
-    ]:  # fmt: skip
+        (worker, scheduler, 8786),
+        (scheduler, worker, 8789),
+        (scheduler, worker, 8790),
+        (worker, worker, 8789),
+        (OPERATOR, scheduler, 8787),
+        (PROMETHEUS, scheduler, 8787),
+        (PROMETHEUS, worker, 8788),
+    ]:
         assert talks(policies, source, target, port), (source, target, port)
     for source, target, port in [
-        (STRANGER, scheduler, 8786), (STRANGER, scheduler, 8787), (STRANGER, worker, 8789), (STRANGER, worker, 8788),
-        (OPERATOR, scheduler, 8786), (OPERATOR, worker, 8789), (PROMETHEUS, scheduler, 8786),
-        (PROMETHEUS, worker, 8790), (worker, scheduler, 8787), (worker, worker, 8788), (worker, worker, 8790),
-        (scheduler, worker, 22), (scheduler, INTERNET, 443), (scheduler, MINIO, 9000), (worker, STRANGER, 8080),
-        (worker, NODE, 443), (worker, PRIVATE, 443), (End({"app": "other"}), scheduler, 8786),
+        (STRANGER, scheduler, 8786),
+        (STRANGER, scheduler, 8787),
+        (STRANGER, worker, 8789),
+        (STRANGER, worker, 8788),
+        (OPERATOR, scheduler, 8786),
+        (OPERATOR, worker, 8789),
+        (PROMETHEUS, scheduler, 8786),
+        (PROMETHEUS, worker, 8790),
+        (worker, scheduler, 8787),
+        (worker, worker, 8788),
+        (worker, worker, 8790),
+        (scheduler, worker, 22),
+        (scheduler, INTERNET, 443),
+        (scheduler, MINIO, 9000),
+        (worker, STRANGER, 8080),
+        (worker, NODE, 443),
+        (worker, PRIVATE, 443),
+        (End({"app": "other"}), scheduler, 8786),
         (worker, End({"app": "other"}), 8080),
-    ]:  # fmt: skip
+    ]:
         assert not talks(policies, source, target, port), (source, target, port)
     for source in (scheduler, worker):
         assert talks(policies, source, DNS, 53, "UDP")

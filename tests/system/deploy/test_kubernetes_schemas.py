@@ -17,15 +17,24 @@ Change = tuple[str, list[Any], Any]
 """A kind, a path in it, and what is planted there."""
 POD = ["spec", "cluster", "spec", "worker", "spec"]
 MISTAKES: dict[str, Change] = {
-    "a misspelt field of a container, in a pod inside the operator's kind":
-        ("DaskJob", [*POD, "containers", 0, "imagePullPolcy"], "Always"),
+    "a misspelt field of a container, in a pod inside the operator's kind": (
+        "DaskJob",
+        [*POD, "containers", 0, "imagePullPolcy"],
+        "Always",
+    ),
     "a misspelt field of such a pod": ("DaskJob", [*POD, "terminationGracePeriodSecond"], 60),
-    "a field that the operator's old schema does not know and would drop":
-        ("DaskJob", [*POD, "topologySpreadConstraints", 0, "minDomains"], 2),
+    "a field that the operator's old schema does not know and would drop": (
+        "DaskJob",
+        [*POD, "topologySpreadConstraints", 0, "minDomains"],
+        2,
+    ),
     "a text where such a pod wants a number": ("DaskJob", [*POD, "terminationGracePeriodSeconds"], "60"),
     "a misspelt field of the operator's kind": ("DaskJob", ["spec", "cluster", "spec", "idleTimout"], 60),
-    "a misspelt field of the scheduler's service":
-        ("DaskJob", ["spec", "cluster", "spec", "scheduler", "service", "typ"], "ClusterIP"),
+    "a misspelt field of the scheduler's service": (
+        "DaskJob",
+        ["spec", "cluster", "spec", "scheduler", "service", "typ"],
+        "ClusterIP",
+    ),
     "a text where the autoscaler wants a number": ("DaskAutoscaler", ["spec", "maximum"], "8"),
     "a misspelt field of the autoscaler": ("DaskAutoscaler", ["spec", "max"], 8),
     "a misspelt field of a policy": ("NetworkPolicy", ["spec", "policyType"], ["Ingress"]),
@@ -33,7 +42,7 @@ MISTAKES: dict[str, Change] = {
     "a misspelt field of a budget": ("PodDisruptionBudget", ["spec", "minAvailible"], 1),
     "a misspelt field of a pod monitor": ("PodMonitor", ["spec", "podMetricEndpoints"], []),
     "a text where a port's name should be": ("PodMonitor", ["spec", "podMetricsEndpoints", 0, "port"], 8788),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("folder", RENDERED)
@@ -122,9 +131,11 @@ def _overlay(folder: Path, *, resources: str, components: list[str]) -> Path:
     own = folder / "own"
     own.mkdir()
     tree = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-        "resources": [f"../kubernetes/{resources}"], "components": [f"../kubernetes/{name}" for name in components],
-    }  # fmt: skip
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"../kubernetes/{resources}"],
+        "components": [f"../kubernetes/{name}" for name in components],
+    }
     (own / "kustomization.yaml").write_text(yaml.safe_dump(tree))
     return own
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.cli.main import main
-from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.planning import kustomize as kubernetes
-from masksift.engine.planning.kustomize import component, pod_memory, scratch, worker_count
+from masksift.engine.planning.kustomize import kustomize_component, pod_memory, scratch, worker_count
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import Plan, make_plan
 from support.condensed import a_few
@@ -35,7 +35,7 @@ def plan_of(images: int, classes: int, height: int, width: int, dtype: str, *, t
     )
     labels = ArraySpec("l", (images, height, width), (1, rows, columns), "uint8", 1, (0, 1, 2))
     names = tuple(f"class {k}" for k in range(classes))
-    source = DataSpec(0, "s", "s3://s", predictions, labels, None, names, (255,), "probabilities", 1.0, 0.05, True)
+    source = SourceSpec(0, "s", "s3://s", predictions, labels, None, names, (255,), "probabilities", 1.0, 0.05, True)
     settings = Settings(remote=True, min_area=16, top=100_000, shown=500)
     return make_plan([source], settings, {"what": "a test"})
 
@@ -53,7 +53,7 @@ def sized(plan: Plan, folder: Path, base: str) -> list[dict[str, Any]]:
     """The base with what `masksift plan --k8s` prints laid over it."""
     shutil.copytree(FOLDER, folder / "kubernetes")
     for name, text in {
-        "sizes": component(plan),
+        "sizes": kustomize_component(plan),
         "own": yaml.safe_dump({"resources": [f"../kubernetes/{base}"], "components": ["../sizes"]}),
     }.items():
         (folder / name).mkdir()
@@ -61,8 +61,8 @@ def sized(plan: Plan, folder: Path, base: str) -> list[dict[str, Any]]:
     return render(folder / "own")
 
 
-def of(objects: list[dict[str, Any]], component: str) -> Pod:
-    [pod] = [pod for pod in pods(objects) if pod.component == component]
+def of(objects: list[dict[str, Any]], kustomize_component: str) -> Pod:
+    [pod] = [pod for pod in pods(objects) if pod.component == kustomize_component]
     return pod
 
 
@@ -156,7 +156,7 @@ def test_a_manifest_that_is_not_the_one_reckoned_with_is_refused(tmp_path: Path)
     shutil.copytree(FOLDER, tmp_path / "kubernetes")
     path.write_text(path.read_text().replace("- name: worker\n", "- name: sidecar\n", 1))
     (tmp_path / "kubernetes/sizes").mkdir()
-    (tmp_path / "kubernetes/sizes/kustomization.yaml").write_text(component(PLANS["a few tiny images"]))
+    (tmp_path / "kubernetes/sizes/kustomization.yaml").write_text(kustomize_component(PLANS["a few tiny images"]))
     (tmp_path / "kubernetes/own").mkdir()
     (tmp_path / "kubernetes/own/kustomization.yaml").write_text("resources: [../base/job]\ncomponents: [../sizes]\n")
     with pytest.raises(AssertionError, match=r"testing value .*containers/0/name failed"):
@@ -169,8 +169,12 @@ def test_the_command_prints_it_for_the_run_at_hand(tmp_path: Path, capsys: pytes
     tree = yaml.safe_load(capsys.readouterr().out)
     assert tree["kind"] == "Component"
     assert [patch["target"]["kind"] for patch in tree["patches"]] == [
-        "DaskCluster", "DaskAutoscaler", "DaskJob", "Deployment", "Job",
-    ]  # fmt: skip
+        "DaskCluster",
+        "DaskAutoscaler",
+        "DaskJob",
+        "Deployment",
+        "Job",
+    ]
     [most] = yaml.safe_load(tree["patches"][1]["patch"])
     assert most["value"] == 1  # forty tiny images
     with pytest.raises(SystemExit, match="2"):
@@ -181,7 +185,7 @@ def test_the_command_prints_it_for_the_run_at_hand(tmp_path: Path, capsys: pytes
 def test_no_more_workers_are_asked_for_than_the_run_is_told() -> None:
     plan = PLANS["a million"]
     for most, workers in ((None, 200), (12, 12), (1000, 200)):
-        text = component(plan, most)
+        text = kustomize_component(plan, most)
         assert "enough for 200 workers" in text
         assert f"workers = {workers}\n" in text
         assert f'"path": "/spec/maximum", "value": {workers}}}' in text

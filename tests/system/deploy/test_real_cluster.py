@@ -34,9 +34,12 @@ def stored(server: Server, sources: Path) -> Stored:
 
 @pytest.fixture(scope="module", params=[PLAIN, MINIO])
 def running(
-    request: pytest.FixtureRequest, server: Server, slow: Proxy, tls: dict[str, str],
+    request: pytest.FixtureRequest,
+    server: Server,
+    slow: Proxy,
+    tls: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Cluster]:  # fmt: skip
+) -> Iterator[Cluster]:
     """The cluster of the manifests, ready for the job: without the Dask operator, and as the operator makes it."""
     with kubelet(tmp_path_factory.mktemp("pods"), Loopback(), server, tls, slow.url, request.param) as made:
         yield cluster(made)

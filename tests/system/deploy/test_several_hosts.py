@@ -46,7 +46,8 @@ def running(
 
 
 def test_what_a_process_has_left_that_was_killed_is_taken_away_by_the_next(network: Bridge) -> None:
-    program = "import os; from networks import Bridge; b = Bridge(); b.__enter__(); print(b.name, b.block, flush=True)"
+    program = "import os; from system.deploy.helpers.netns import Bridge; b = Bridge(); b.__enter__()"
+    program += "; print(b.name, b.block, flush=True)"
     words = [sys.executable, "-c", f"{program}; os._exit(0)"]
     told = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
     name, block = told.split()
@@ -69,9 +70,15 @@ def in_its_middle(stored: Stored, stage: str) -> bool:
 
 @pytest.mark.parametrize("stage", ["condense", "thresholds", "score"])
 def test_a_worker_whose_link_is_cut_in_the_middle_of_a_stage_changes_nothing(
-    running: Cluster, network: Bridge, slow: Proxy, server: Server, sources: Path, undisturbed: dict[str, pa.Table],
-    tmp_path: Path, stage: str,
-) -> None:  # fmt: skip
+    running: Cluster,
+    network: Bridge,
+    slow: Proxy,
+    server: Server,
+    sources: Path,
+    undisturbed: dict[str, pa.Table],
+    tmp_path: Path,
+    stage: str,
+) -> None:
     stored = Stored.beside(server, sources)
     slow.faults = Faults(delay=0.1)
     job = running.run(stored)

@@ -37,9 +37,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake(folder / "lake")
     config_in(folder)
     done = subprocess.run(
-        [AIRFLOW / "airflow", "db", "migrate"], env=environment(folder), capture_output=True, text=True, timeout=300,
+        [AIRFLOW / "airflow", "db", "migrate"],
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -47,15 +51,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(folder: Path, **more: str) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AIRFLOW"))}
     return plain | {
-        "AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW_VAR_MASKSIFT_COMMAND": COMMAND, "NO_PROXY": "*", **more,
-    }  # fmt: skip
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW_VAR_MASKSIFT_COMMAND": COMMAND,
+        "NO_PROXY": "*",
+        **more,
+    }
 
 
 def conf(folder: Path, **more: str) -> dict[str, str]:
     """What a DAG run is told of the lake."""
-    return {"source": str(folder / "lake"), "quality": str(folder / "quality"), "config": str(folder / "run.toml"),
-            **WIDE, **more}  # fmt: skip
+    return {
+        "source": str(folder / "lake"),
+        "quality": str(folder / "quality"),
+        "config": str(folder / "run.toml"),
+        **WIDE,
+        **more,
+    }
 
 
 def after(day: str) -> str:
@@ -67,9 +80,14 @@ def nights(folder: Path, *asked: dict[str, Any], **more: str) -> tuple[list[dict
     """What became of nights in one process of Airflow, and all that it said."""
     told = [{"command": COMMAND, **one} for one in asked]
     done = subprocess.run(
-        [AIRFLOW / "python", ROOT / "tests/system/deploy/flows/airflow_nights.py"], input=json.dumps(told), text=True,
-        env=environment(folder, **more), capture_output=True, timeout=600, check=False,
-    )  # fmt: skip
+        [AIRFLOW / "python", ROOT / "tests/system/deploy/flows/airflow_nights.py"],
+        input=json.dumps(told),
+        text=True,
+        env=environment(folder, **more),
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return found, done.stdout + done.stderr
@@ -174,7 +192,9 @@ def test_only_what_was_interrupted_is_tried_again(home: Path, tmp_path: Path) ->
         f"{home}/run.toml --source {home}/lake/dt={WHOLE[0]}/site=* --out {home}/quality/dt={WHOLE[0]} --base={before}"
     )
     assert words == [
-        f"check {before} --max-quarantined 100% --top 0", f"plan {line}", *[f"run {line} --log-format json"] * 2,
+        f"check {before} --max-quarantined 100% --top 0",
+        f"plan {line}",
+        *[f"run {line} --log-format json"] * 2,
         f"check {home}/quality/dt={WHOLE[0]} --max-flagged 100% --max-quarantined 50% --base={before} "
         "--max-drop-in-class-quality=100%",
-    ]  # fmt: skip
+    ]

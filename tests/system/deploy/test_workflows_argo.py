@@ -56,10 +56,12 @@ def pods() -> Iterator[dict[str, Any]]:
     """What Kubernetes gets of each step."""
     for name, one in CONTAINERS.items():
         spec = {
-            "containers": [{"name": "main", **one["container"]}], "volumes": one["volumes"],
-            "securityContext": SPEC["securityContext"], "serviceAccountName": SPEC["serviceAccountName"],
+            "containers": [{"name": "main", **one["container"]}],
+            "volumes": one["volumes"],
+            "securityContext": SPEC["securityContext"],
+            "serviceAccountName": SPEC["serviceAccountName"],
             "automountServiceAccountToken": SPEC["automountServiceAccountToken"],
-        }  # fmt: skip
+        }
         metadata = {"name": name, **SPEC["podMetadata"]}
         yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
@@ -80,8 +82,11 @@ def test_pods_are_locked_down_and_have_limits() -> None:
     assert SPEC["executor"]["serviceAccountName"] == "masksift-argo"
     for one in CONTAINERS.values():
         context, resources = one["container"]["securityContext"], one["container"]["resources"]
-        assert context == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
-                           "capabilities": {"drop": ["ALL"]}}  # fmt: skip
+        assert context == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert resources["requests"]["memory"] == resources["limits"]["memory"]
         assert {mount["name"] for mount in one["container"]["volumeMounts"]} == {
             part["name"] for part in one["volumes"]
@@ -157,9 +162,13 @@ class Night:
         env = {one["name"]: placed(one.get("value", "")) for one in template["container"]["env"]}
         env.pop("DASK_CONFIG")  # has no certificates here
         done = subprocess.run(
-            [placed(word) for word in template["container"]["args"]], capture_output=True, text=True, check=False,
-            env={**env, "PATH": f"{self.bin}:/usr/bin:/bin"}, timeout=300,
-        )  # fmt: skip
+            [placed(word) for word in template["container"]["args"]],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**env, "PATH": f"{self.bin}:/usr/bin:/bin"},
+            timeout=300,
+        )
         self.codes[name], self.output[name] = done.returncode, done.stdout + done.stderr
         if done.returncode == 0:
             for one in template.get("outputs", {}).get("parameters", []):
@@ -192,8 +201,16 @@ def test_words_of_every_step_are_words_that_masksift_knows(made: Path) -> None:
     run = ["run", f"{made}/run.toml"]
     assert verbs == [f"check {before}", f"plan {made}/run.toml", shlex.join(run), f"check {today}", f"check {today}"]
     words = called(bin_)[2]
-    assert words[2:] == ["--source", f"{made}/lake/dt=2026-11-22/site=*", "--out", today, "--base", before,
-                         "--log-format", "json"]  # fmt: skip
+    assert words[2:] == [
+        "--source",
+        f"{made}/lake/dt=2026-11-22/site=*",
+        "--out",
+        today,
+        "--base",
+        before,
+        "--log-format",
+        "json",
+    ]
 
 
 def test_without_a_day_it_is_the_one_before_the_workflow_was_made(made: Path) -> None:
@@ -206,8 +223,9 @@ def test_without_a_day_it_is_the_one_before_the_workflow_was_made(made: Path) ->
     assert "left-out" not in night.codes
 
 
-@pytest.mark.parametrize(("verb", "code", "last"), [("plan", 4, "plan"), ("run", 5, "run"), ("run", 2, "run"),
-                                                    ("check", 5, "day")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("verb", "code", "last"), [("plan", 4, "plan"), ("run", 5, "run"), ("run", 2, "run"), ("check", 5, "day")]
+)
 def test_an_exit_code_is_a_pods_own_and_ends_the_night(made: Path, verb: str, code: int, last: str) -> None:
     night = Night(made, stand_in(made / "bin", **{verb: str(code)}), "2026-11-22").run()
     assert list(night.codes.items())[-1] == (last, code)

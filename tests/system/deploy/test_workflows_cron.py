@@ -23,9 +23,13 @@ DAY, BEFORE = "2026-11-22", "2026-11-21"
 def night(folder: Path, bin_: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The script over the lake in a folder, with `masksift` of another one."""
     told = {
-        "PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(folder), "MASKSIFT_SOURCE": str(folder / "lake"),
-        "MASKSIFT_QUALITY": str(folder / "quality"), "MASKSIFT_PAUSE": "0", **environment,
-    }  # fmt: skip
+        "PATH": f"{bin_}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "MASKSIFT_SOURCE": str(folder / "lake"),
+        "MASKSIFT_QUALITY": str(folder / "quality"),
+        "MASKSIFT_PAUSE": "0",
+        **environment,
+    }
     return subprocess.run([SCRIPT, *words], env=told, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -111,9 +115,11 @@ def test_what_was_interrupted_goes_on_and_three_times_at_most(tmp_path: Path) ->
     out, base = (f"{tmp_path}/quality/dt={day}" for day in (DAY, BEFORE))
     line = f"--source {tmp_path}/lake/dt={DAY}/site=* --out {out} --base {base}"
     assert called(bin_) == [
-        f"check {base} --max-quarantined 100% --top 0", f"plan {line}", *[f"run {line}"] * 3,
+        f"check {base} --max-quarantined 100% --top 0",
+        f"plan {line}",
+        *[f"run {line}"] * 3,
         f"check {out} --max-flagged 5% --max-quarantined 1% --base {base} --max-drop-in-class-quality 5%",
-    ]  # fmt: skip
+    ]
     bin_ = stand_in(tmp_path / "other", run="5")
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == 5

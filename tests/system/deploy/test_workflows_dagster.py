@@ -27,9 +27,14 @@ def told_by_dagster(folder: Path, nights: list[dict[str, Any]], called: list[str
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DAGSTER"))}
     asked = {"file": str(ROOT / "deploy/workflows/dagster/masksift_assets.py"), "nights": nights, "called": called}
     done = subprocess.run(
-        [PYTHON, FLOW], input=json.dumps(asked), capture_output=True, text=True, timeout=600, check=False,
+        [PYTHON, FLOW],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
         env=plain | {"DAGSTER_HOME": str(folder), "DAGSTER_DISABLE_TELEMETRY": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -39,17 +44,24 @@ def test_partitions_are_materialised_with_the_runs_facts_and_their_checks(tmp_pa
     """Two days in order, the second one twice; one with an image left out; a limit that is broken; a refused plan."""
     lake(tmp_path / "lake")
     places = {
-        "command": COMMAND, "source": str(tmp_path / "lake"), "quality": str(tmp_path / "quality"),
-        "config": str(config_in(tmp_path)), "max_flagged": "100%", "max_quarantined": "50%",
+        "command": COMMAND,
+        "source": str(tmp_path / "lake"),
+        "quality": str(tmp_path / "quality"),
+        "config": str(config_in(tmp_path)),
+        "max_flagged": "100%",
+        "max_quarantined": "50%",
         "max_drop_in_class_quality": "100%",
-    }  # fmt: skip
+    }
     small = tmp_path / "small.toml"
     small.write_text('[executor]\nkind = "local"\nworkers = 1\nmemory = "64 MiB"\n')
     asked: list[dict[str, Any]] = [
-        {"day": WHOLE[0]}, {"day": WHOLE[1]}, {"day": WHOLE[1]}, {"day": LEFT_OUT},
+        {"day": WHOLE[0]},
+        {"day": WHOLE[1]},
+        {"day": WHOLE[1]},
+        {"day": LEFT_OUT},
         {"day": WHOLE[1], "max_flagged": "0"},
         {"day": WHOLE[0], "config": str(small), "quality": str(tmp_path / "refused")},
-    ]  # fmt: skip
+    ]
     bins = {code: stand_in(tmp_path / str(code), run=str(code)) for code in (0, 5, 2)}
     found = told_by_dagster(tmp_path, [places | one for one in asked], [f"{one}/masksift" for one in bins.values()])
     first, second, again, left_out, broken, refused = found["nights"]

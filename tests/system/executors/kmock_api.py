@@ -25,7 +25,7 @@ STUCK = {
     "containerStatuses": [
         {"name": "scheduler", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "manifest unknown"}}}
     ],
-}  # fmt: skip
+}
 READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
 
 
@@ -105,10 +105,14 @@ class ApiServer:
         self.emulator["get /version/"] << {"major": "1", "minor": "33", "gitVersion": "v1.33.0"}
         for resource, kind in ((CLUSTERS, "DaskCluster"), (PODS, "Pod"), (EVENTS, "Event")):
             self.emulator.resources[resource] = {
-                "namespaced": True, "kind": kind, "singular": kind.lower(),
+                "namespaced": True,
+                "kind": kind,
+                "singular": kind.lower(),
                 "verbs": ["get", "list", "create", "delete"],
-                "shortnames": [], "categories": [], "subresources": [],
-            }  # fmt: skip
+                "shortnames": [],
+                "categories": [],
+                "subresources": [],
+            }
         async with self.emulator, Server(self.emulator) as server:
             self.url = str(server.url).rstrip("/")
             self.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self.url)))
@@ -167,9 +171,7 @@ def _kubeconfig(url: str) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "stand-in",
-        "contexts": [
-            {"name": "stand-in", "context": {"cluster": "stand-in", "user": "me", "namespace": NAMESPACE}}
-        ],
+        "contexts": [{"name": "stand-in", "context": {"cluster": "stand-in", "user": "me", "namespace": NAMESPACE}}],
         "clusters": [{"name": "stand-in", "cluster": {"server": url}}],
         "users": [{"name": "me", "user": {"token": "none"}}],
-    }  # fmt: skip
+    }

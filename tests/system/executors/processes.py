@@ -13,7 +13,7 @@ from pathlib import Path
 
 import masksift
 
-SOURCES = [str(Path(masksift.__file__).parents[2]), *map(str, Path(__file__).parents[:2])]
+SOURCES = [str(Path(masksift.__file__).parents[1]), str(Path(__file__).parents[2])]
 
 
 def free_port() -> int:

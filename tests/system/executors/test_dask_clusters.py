@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import dask
-import jobs
 import pytest
 from distributed import Client, LocalCluster
 
@@ -19,14 +18,16 @@ from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor
 from masksift.runtime.executors import dask as distributed
 from masksift.runtime.executors.dask_clusters import without_credentials
+from runtime.executors import task_functions as jobs
 from support.certificates import certificates, environment
 from system.executors.processes import SOURCES, is_alive, running, start_worker, stop, until
 
 # dask_jobqueue leaves the pipes of its local jobs, and a cluster that it could not make, to the garbage collector
 unclosed = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning",
+    "ignore::ResourceWarning",
+    "ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning",
     "ignore:.*subprocess .* is still running:pytest.PytestUnraisableExceptionWarning",
-)  # fmt: skip
+)
 JOBS = "dask_jobqueue.local.LocalCluster"
 A_JOB = {"cores": 1, "memory": "1 GiB", "processes": 1, "nanny": False}
 A_JOB |= {"scheduler_options": {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}}
@@ -91,9 +92,10 @@ def test_a_cluster_that_was_opened_is_gone_afterwards_also_after_an_error_and_ct
 @pytest.mark.slow
 def test_ctrl_c_ends_the_jobs_of_a_command_too(tmp_path: Path) -> None:
     script = (
-        "import jobs, test_clusters\n"
-        "from masksift.core.signals import install\n"
-        "install()\n"
+        "from runtime.executors import task_functions as jobs\n"
+        "from system.executors import test_dask_clusters as test_clusters\n"
+        "from masksift.core.signals import install_signal_handlers\n"
+        "install_signal_handlers()\n"
         "with test_clusters.jobqueue() as executor:\n"
         "    print(*executor.map(jobs.pid, [0], 'pid'), flush=True)\n"
         "    list(executor.map(jobs.slow_square, range(10_000), 'slow'))\n"
@@ -127,7 +129,7 @@ def test_a_cluster_without_a_worker_in_time_is_closed_and_the_run_says_where_to_
     options = {"n_workers": 0, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
         pytest.raises(RunFailed, match=r"of jobs.Lazy answers, and no worker has come to it within 1 s; .* its queue"),
-        make_executor("jobs.Lazy", workers=2, memory=None, options=options, timeout=1),
+        make_executor("runtime.executors.task_functions.Lazy", workers=2, memory=None, options=options, timeout=1),
     ):
         pass
     assert closed
@@ -142,9 +144,11 @@ def test_a_cluster_is_asked_for_as_many_workers_as_the_blocks_can_keep_busy(
 ) -> None:
     told = Told()
     options = {"folder": str(tmp_path)}
-    with make_executor("jobs.Asked", workers=workers, memory=None, options=options, items=items, say=told) as executor:
+    with make_executor(
+        "runtime.executors.task_functions.Asked", workers=workers, memory=None, options=options, items=items, say=told
+    ) as executor:
         assert sorted(executor.map(jobs.square, range(5), "square")) == [0, 1, 4, 9, 16]
-        assert executor.cluster.kind == "jobs.Asked"
+        assert executor.cluster.kind == "runtime.executors.task_functions.Asked"
     assert (tmp_path / "asked").read_text() == str(asked)
     assert told[-1].startswith("running on jobs.Asked at ")
 
@@ -153,10 +157,13 @@ def test_a_cluster_is_asked_for_as_many_workers_as_the_blocks_can_keep_busy(
     ("path", "said"),
     [
         ("nowhere.Cluster", r"is 'nowhere.Cluster', and there is no such class here \(No module .*\).*Install its"),
-        ("jobs.Asekd", r"no such class here \(module 'jobs' has no attribute 'Asekd'\)"),
+        (
+            "runtime.executors.task_functions.Asekd",
+            r"no such class here \(module 'runtime.executors.task_functions' has no attribute 'Asekd'\)",
+        ),
         ("pathlib.Path", r"is 'pathlib.Path', which has no scale and no close; it cannot be a class of Dask clusters"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_class_of_clusters_is_refused(path: str, said: str) -> None:
     with pytest.raises(UsageError, match=said), make_executor(path, workers=1, memory=None):
         pass
@@ -197,11 +204,12 @@ def test_an_address_is_told_without_credentials() -> None:
 @pytest.mark.slow
 def test_a_run_waits_while_all_workers_are_gone_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "SIZE_AGE", 0.1)
-    monkeypatch.setattr(distributed, "SAID_AGAIN", 0.3)
+    monkeypatch.setattr(distributed, "NO_WORKER_LOG_SECONDS", 0.3)
     told = Told()
-    with running() as (address, worker), make_executor(
-        "dask", workers=None, memory=None, address=address, say=told
-    ) as executor:  # fmt: skip
+    with (
+        running() as (address, worker),
+        make_executor("dask", workers=None, memory=None, address=address, say=told) as executor,
+    ):
         answers = executor.map(jobs.slow_square, range(10), "spot")
         found = [next(answers)]
         worker.kill()
@@ -258,7 +266,7 @@ def test_without_certificates_it_is_said_what_is_missing(tmp_path: Path, tls: di
     with (
         pytest.raises(UsageError, match=r"asks for TLS, and distributed.comm.tls.ca-file and .*client.cert not set; "),
         make_executor("dask", workers=None, memory=None, address="tls://127.0.0.1:9"),
-    ):  # fmt: skip
+    ):
         pass
     lost = {**tls, "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": str(tmp_path / "none.key")}
     with (
@@ -278,7 +286,7 @@ def test_who_has_no_certificate_of_the_schedulers_ca_is_not_let_in(
         settings(environment(certificates(tmp_path / "others"))),
         pytest.raises(UsageError, match=rf"no scheduler at {secured} answered within 3 s \(.*; .*cate of its CA"),
         make_executor("dask", workers=None, memory=None, address=secured, timeout=3),
-    ):  # fmt: skip
+    ):
         pass
     with (
         pytest.raises(UsageError, match=r"no scheduler at tcp://.* answered within 2 s"),
@@ -301,9 +309,7 @@ def test_an_adaptive_cluster_grows_with_what_the_run_says_it_may_grow_to() -> No
     ) as cluster:
         # a worker for each second of work that the scheduler knows of: three tasks of 0.2 s would never be two
         cluster.adapt(minimum=1, maximum=4, interval="100ms", target_duration="1s", wait_count=1000)
-        with make_executor(
-            "dask", workers=4, memory=None, address=cluster.scheduler_address, items=100
-        ) as executor:  # fmt: skip
+        with make_executor("dask", workers=4, memory=None, address=cluster.scheduler_address, items=100) as executor:
             most = 0
             for _ in executor.map(partial(jobs.slow_square), range(60), "grows"):
                 most = max(most, len(cluster.scheduler.workers))

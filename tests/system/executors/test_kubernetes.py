@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jobs
 import psutil
 import pytest
 import yaml
@@ -15,7 +14,8 @@ import yaml
 from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor, memory_limit
 from masksift.runtime.executors.kubernetes import state_of
-from masksift.runtime.executors.kubernetes_manifest import one_run, read_manifest
+from masksift.runtime.executors.kubernetes_manifest import read_manifest, render_manifest
+from runtime.executors import task_functions as jobs
 from system.executors.kmock_api import NAMESPACE, ApiServer
 from system.executors.processes import until
 
@@ -91,7 +91,7 @@ def api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
 def kubernetes(file: str, *, address: str | None, timeout: float = 60.0, **words: Any) -> Executor:
     return make_executor(
         "kubernetes", workers=None, memory=None, manifest=file, address=address, timeout=timeout, **words
-    )  # fmt: skip
+    )
 
 
 def deleted(api: ApiServer) -> list[str]:
@@ -169,7 +169,7 @@ def test_where_no_operator_takes_it_up_the_run_says_so(api: ApiServer, file: str
     with (
         pytest.raises(RunFailed, match=r"the Dask operator has not taken it up \(is it installed\?\).*there is no pod"),
         kubernetes(file, address=api.address, timeout=3),
-    ):  # fmt: skip
+    ):
         pass
     assert len(deleted(api)) == 1
 
@@ -181,7 +181,7 @@ def test_no_api_server_is_said_before_anything_is_made(
     with (
         pytest.raises(UsageError, match=r"the Kubernetes API server has not made DaskCluster .*; nothing was run"),
         kubernetes(file, address=None),
-    ):  # fmt: skip
+    ):
         pass
 
 
@@ -200,11 +200,13 @@ def test_a_cluster_with_tls_is_not_made_without_certificates(api: ApiServer, tmp
 
 def test_everything_in_a_manifest_follows_the_name_of_the_run() -> None:
     before = manifest()
-    made = one_run(before, "masksift-1a2b3c4d", "prod", 7)
+    made = render_manifest(before, "masksift-1a2b3c4d", "prod", 7)
     assert before == manifest()
     assert made["metadata"] == {
-        "name": "masksift-1a2b3c4d", "namespace": "prod", "labels": {"app.kubernetes.io/name": "masksift"}
-    }  # fmt: skip
+        "name": "masksift-1a2b3c4d",
+        "namespace": "prod",
+        "labels": {"app.kubernetes.io/name": "masksift"},
+    }
     spec, own = made["spec"], {"dask.org/cluster-name": "masksift-1a2b3c4d"}
     assert (spec["worker"]["replicas"], spec["idleTimeout"]) == (7, 3600)
     assert spec["scheduler"]["service"]["selector"] == {**own, "dask.org/component": "scheduler"}
@@ -221,7 +223,7 @@ def test_everything_in_a_manifest_follows_the_name_of_the_run() -> None:
 def test_the_idle_timeout_of_a_manifest_stays() -> None:
     before = manifest()
     before["spec"]["idleTimeout"] = 60
-    assert one_run(before, "masksift-1", "prod", 1)["spec"]["idleTimeout"] == 60
+    assert render_manifest(before, "masksift-1", "prod", 1)["spec"]["idleTimeout"] == 60
 
 
 @pytest.mark.parametrize(
@@ -250,9 +252,15 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "share", "size"),
-    [("2Gi", "0.5", 1 << 30), ("2Gi", "0.9", 1932735283), ("1500M", "auto", 1_500_000_000), ("2Gi", "1GiB", 1 << 30),
-     (None, "auto", None), ("4096Mi", "0", 4 << 30)],
-)  # fmt: skip
+    [
+        ("2Gi", "0.5", 1 << 30),
+        ("2Gi", "0.9", 1932735283),
+        ("1500M", "auto", 1_500_000_000),
+        ("2Gi", "1GiB", 1 << 30),
+        (None, "auto", None),
+        ("4096Mi", "0", 4 << 30),
+    ],
+)
 def test_what_a_worker_may_use_stands_in_the_manifest(
     tmp_path: Path, limit: str | None, share: str, size: int | None
 ) -> None:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import masksift
-from masksift.review.rendering.palette import colours, hexadecimal
+from masksift.review.rendering.palette import class_colors, hexadecimal
 
 __all__ = ["NAMES", "RUN", "STATIC", "Made", "make_report", "name_of", "packed", "regions_of", "row_of"]
 
 NAMES = ("road", "sidewalk", "building", "sky", "car", "tree")
 RUN = "0123456789abcdef" * 4
-STATIC = Path(masksift.__file__).parent / "report" / "static"
+STATIC = Path(masksift.__file__).parent / "review" / "report" / "static"
 ROWS_PER_FILE, REGIONS_PER_FILE = 1000, 200
 HEIGHT, WIDTH = 96, 128
 """Of the pictures shown; the images have twice as many rows and columns."""
@@ -77,12 +77,22 @@ def regions_of(made: Made, number: int) -> list[list[Any]]:
         y0, x0 = 8 + 11 * place % 120, 10 + 37 * (number + place) % 160
         omission = (number + place) % 5 == 4
         height, width = 20 + 3 * (number % 7), 30 + 5 * place
-        found.append([
-            1 + number * 7 + place, "omission" if omission else "label", None if omission else given, suggested,
-            y0, x0, y0 + height, x0 + width, height * width - place,
-            round(30 + 500 / (1 + number + place) + number * 37 % 11 - place / 3, 4),
-            None if omission else 0.0123, 0.9876,
-        ])  # fmt: skip
+        found.append(
+            [
+                1 + number * 7 + place,
+                "omission" if omission else "label",
+                None if omission else given,
+                suggested,
+                y0,
+                x0,
+                y0 + height,
+                x0 + width,
+                height * width - place,
+                round(30 + 500 / (1 + number + place) + number * 37 % 11 - place / 3, 4),
+                None if omission else 0.0123,
+                0.9876,
+            ]
+        )
     return sorted(found, key=lambda region: -region[9])
 
 
@@ -176,18 +186,35 @@ def _run(made: Made) -> dict[str, Any]:
         counts[row_of(made, number)["status"]] = counts.get(row_of(made, number)["status"], 0) + 1
     scored = made.all_scored
     steps = np.unique(np.geomspace(1, scored, 257).round()).astype(int).tolist() if scored else []
-    pairs = [
-        [given, suggested, int(2e6 / (1 + (given * 31 + suggested * 17) % 97)), 3 + (given + suggested) % 50]
-        for given in range(classes) for suggested in range(classes)
-        if given != suggested and (classes < 30 or (given * 7 + suggested) % 11 == 0)
-    ] if scored else []  # fmt: skip
+    pairs = (
+        [
+            [given, suggested, int(2e6 / (1 + (given * 31 + suggested * 17) % 97)), 3 + (given + suggested) % 50]
+            for given in range(classes)
+            for suggested in range(classes)
+            if given != suggested and (classes < 30 or (given * 7 + suggested) % 11 == 0)
+        ]
+        if scored
+        else []
+    )
     return {
-        "format": 1, "run": made.run, "out": "quality/2026-11-23", "started": "2026-11-23T07:30:12Z",
-        "finished": "2026-11-23T08:42:40Z", "seconds": 4348.1, "masksift": masksift.__version__,
-        "ranked_by": METHODS[0], "methods": list(METHODS), "images": scored + made.quarantined, "scored": scored,
-        "counts": {"scored": scored, **counts} if scored or counts else {}, "flagged_pixels": int(flagged.sum()),
-        "pixels": int(pixels.sum()), "estimated_issues": int(flagged.sum() * 0.9), "keeps_evidence": "p" in made.planes,
-        "sources": list(made.sources), "columns": list(made.columns),
+        "format": 1,
+        "run": made.run,
+        "out": "quality/2026-11-23",
+        "started": "2026-11-23T07:30:12Z",
+        "finished": "2026-11-23T08:42:40Z",
+        "seconds": 4348.1,
+        "masksift": masksift.__version__,
+        "ranked_by": METHODS[0],
+        "methods": list(METHODS),
+        "images": scored + made.quarantined,
+        "scored": scored,
+        "counts": {"scored": scored, **counts} if scored or counts else {},
+        "flagged_pixels": int(flagged.sum()),
+        "pixels": int(pixels.sum()),
+        "estimated_issues": int(flagged.sum() * 0.9),
+        "keeps_evidence": "p" in made.planes,
+        "sources": list(made.sources),
+        "columns": list(made.columns),
         "stages": [
             {"name": "condense", "seconds": 3721.4, "bytes_read": 21_474_836_480, "bytes_written": 3_221_225_472},
             {"name": "score", "seconds": 601.9, "bytes_read": 3_221_225_472, "bytes_written": 104_857_600},
@@ -195,17 +222,25 @@ def _run(made: Made) -> dict[str, Any]:
         ],
         "workers": 4,
         "classes": [
-            {"name": name, "colour": colour, "pixels": int(pixels[number]), "flagged": int(flagged[number]),
-             "quality": None if number % 9 == 8 else round(1 - flagged[number] / pixels[number], 6),
-             "confident_threshold": None if number % 9 == 8 else 0.5 + number / (4 * classes),
-             "decision_threshold": 0.3 + number / (4 * classes)}
+            {
+                "name": name,
+                "colour": colour,
+                "pixels": int(pixels[number]),
+                "flagged": int(flagged[number]),
+                "quality": None if number % 9 == 8 else round(1 - flagged[number] / pixels[number], 6),
+                "confident_threshold": None if number % 9 == 8 else 0.5 + number / (4 * classes),
+                "decision_threshold": 0.3 + number / (4 * classes),
+            }
             for number, (name, colour) in enumerate(zip(made.names, hexadecimal(classes), strict=True))
         ],
         "pairs": sorted(pairs, key=lambda pair: -pair[2])[:2000],
         "distribution": {method: _counts(place, scored) for place, method in enumerate(METHODS)},
         "budget": [[step, round(0.02 + 0.9 * (step - 1) / max(scored, 1), 6)] for step in steps],
-        "rows": made.rows, "rows_per_file": ROWS_PER_FILE, "regions_per_file": REGIONS_PER_FILE, "side": 640,
-    }  # fmt: skip
+        "rows": made.rows,
+        "rows_per_file": ROWS_PER_FILE,
+        "regions_per_file": REGIONS_PER_FILE,
+        "side": 640,
+    }
 
 
 def _counts(place: int, scored: int) -> list[int]:
@@ -256,7 +291,7 @@ def _planes(made: Made, look: int) -> Image.Image:
     bands = {"g": given + 1, "p": predicted + 1, "i": np.where(given != predicted, -1, 0)}
     stack = np.concatenate([bands[letter] for letter in made.planes])
     table = np.zeros((len(made.names) + 2, 4), np.uint8)
-    table[1:-1, :3], table[1:-1, 3] = colours(len(made.names)), 255
+    table[1:-1, :3], table[1:-1, 3] = class_colors(len(made.names)), 255
     table[-1] = (*ISSUE, 255)
     if len(made.names) > 254:
         return Image.fromarray(table[stack])

@@ -44,8 +44,18 @@ def test_it_opens_and_asks_for_nothing_but_its_own_files(browser: Any, plain: Pa
 def test_the_head_says_what_was_run_and_what_came_of_it(browser: Any, plain: Path) -> None:
     with opened(browser, plain) as page:
         run = page.locator("#run")
-        for text in ("quality/2026-11-23", "1,234", "of 1,239 in 2 sources", "5.39 %", "1,143,376", "1 h 12 min",
-                     "missing chunk: 2", "bad labels: 3", "4 workers", "softmin"):  # fmt: skip
+        for text in (
+            "quality/2026-11-23",
+            "1,234",
+            "of 1,239 in 2 sources",
+            "5.39 %",
+            "1,143,376",
+            "1 h 12 min",
+            "missing chunk: 2",
+            "bad labels: 3",
+            "4 workers",
+            "softmin",
+        ):
             expect(run).to_contain_text(text)
         expect(run.locator("tbody tr")).to_have_count(3)
         expect(run.locator("tbody tr").first).to_have_text(re.compile("condense1 h 2 min20.0 GiB3.0 GiB"))
@@ -209,8 +219,13 @@ def test_layers_are_switched_by_keys_and_by_buttons(browser: Any, plain: Path) -
                 expect(part).to_be_visible(visible=name in wanted)
 
         shows("issues", "boxes")
-        for key, wanted in (("2", {"given", "issues", "boxes"}), ("3", {"predicted", "issues", "boxes"}),
-                            ("4", {"predicted", "boxes"}), ("o", {"predicted"}), ("1", set())):  # fmt: skip
+        for key, wanted in (
+            ("2", {"given", "issues", "boxes"}),
+            ("3", {"predicted", "issues", "boxes"}),
+            ("4", {"predicted", "boxes"}),
+            ("o", {"predicted"}),
+            ("1", set()),
+        ):
             page.keyboard.press(key)
             shows(*wanted)
         for name, wanted in (("Prediction", {"predicted"}), ("Issues", {"predicted", "issues"})):

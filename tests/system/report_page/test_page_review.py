@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from masksift.review.decisions import Verdicts, read_verdicts
+from masksift.review.decisions import ReviewDecisions, load_decisions
 from support.browser import watched, without
 from system.report_page.fake_reports import NAMES, RUN, Made, make_report, name_of, regions_of, row_of
 from system.report_page.open_page import IDS, PLAIN, names, opened
@@ -30,14 +30,14 @@ def place(number: int) -> tuple[str, int]:
     return PLAIN.sources[row["source"]], row["index"]
 
 
-def saved(page: Any, folder: Path) -> tuple[Verdicts, dict[str, Any]]:
+def saved(page: Any, folder: Path) -> tuple[ReviewDecisions, dict[str, Any]]:
     """What the page saves, as the rest of masksift reads it, and as it stands there."""
     with page.expect_download() as coming:
         page.locator("#save").click()
     assert coming.value.suggested_filename == f"verdicts-{RUN[:12]}.json"
     file = folder / "verdicts.json"
     coming.value.save_as(file)
-    return read_verdicts(str(file), {}), json.loads(file.read_text())
+    return load_decisions(str(file), {}), json.loads(file.read_text())
 
 
 def press(page: Any, *keys: str) -> None:
@@ -69,12 +69,22 @@ def test_keys_give_verdicts_on_images_and_on_regions_which_the_file_holds(
     assert found.ids[place(3)] == name_of(PLAIN, 3)
     (whole,) = [one for one in told["verdicts"] if one["region"] is not None and one["verdict"] == "accept"]
     assert whole == {
-        "verdict": "accept", "image_id": name_of(PLAIN, 3), "source": place(3)[0], "index": place(3)[1],
+        "verdict": "accept",
+        "image_id": name_of(PLAIN, 3),
+        "source": place(3)[0],
+        "index": place(3)[1],
         "region": {
-            "rank": first[0], "kind": first[1], "given": NAMES[first[2]], "suggested": NAMES[first[3]],
-            "area": first[8], "y0": first[4], "x0": first[5], "y1": first[6], "x1": first[7],
+            "rank": first[0],
+            "kind": first[1],
+            "given": NAMES[first[2]],
+            "suggested": NAMES[first[3]],
+            "area": first[8],
+            "y0": first[4],
+            "x0": first[5],
+            "y1": first[6],
+            "x1": first[7],
         },
-    }  # fmt: skip
+    }
 
 
 def test_an_omission_has_no_given_class(browser: Any, plain: Path, tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_an_omission_has_no_given_class(browser: Any, plain: Path, tmp_path: Pat
     assert (one["verdict"], one["region"]["kind"], one["region"]["given"]) == ("unsure", "omission", None)
 
 
-def saved_from_large(page: Any, folder: Path) -> tuple[Verdicts, dict[str, Any]]:
+def saved_from_large(page: Any, folder: Path) -> tuple[ReviewDecisions, dict[str, Any]]:
     page.keyboard.press("Escape")
     return saved(page, folder)
 
@@ -228,7 +238,7 @@ def test_the_page_and_the_file_agree_on_what_is_said_of_an_image(browser: Any, p
     for number, (whole, *regions) in enumerate(drawn.sample(list(itertools.product(words, repeat=3)), 60)):
         verdicts += [said(whole, number)] if whole else []
         verdicts += [said(word, number, rank) for rank, word in enumerate(regions, 1) if word]
-    found = read_verdicts(str(file_of(tmp_path, verdicts)), {})
+    found = load_decisions(str(file_of(tmp_path, verdicts)), {})
     with opened(browser, plain) as page:
         on(page, 0)
         page.locator("#file").set_input_files(tmp_path / "some.json")

@@ -18,10 +18,13 @@ if not without():
 
 MARKUP = "<img src=x onerror=alert(1)>"
 ODD = Made(
-    rows=30, quarantined=3, names=(MARKUP, "道路", "مبنى رمادي", "рельсы", "", "a'\"&amp; b\u2028c"),
-    sources=("<b>north</b>",), ids=("</script><script>alert(2)</script>", "שלום", "x" * 300, "${alert(3)}"),
+    rows=30,
+    quarantined=3,
+    names=(MARKUP, "道路", "مبنى رمادي", "рельсы", "", "a'\"&amp; b\u2028c"),
+    sources=("<b>north</b>",),
+    ids=("</script><script>alert(2)</script>", "שלום", "x" * 300, "${alert(3)}"),
     columns=("<i>dt</i>", "__proto__x"),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

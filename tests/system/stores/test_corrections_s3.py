@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masksift.storage.credentials import capture
+from masksift.storage.credentials import resolve_credentials
 from review.helpers import of_region, record, regions_of, review
 from support.s3_server import SECRET, Server
 from support.sources import complaint, contents, masksift, plain, rows, typed, write_source
@@ -58,7 +58,7 @@ def test_labels_that_the_keys_may_not_read_are_said(
     """The folder of corrections is the first thing that is asked of the store."""
     write_source(tmp_path / "a.zarr")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
-    capture.cache_clear()
+    resolve_credentials.cache_clear()
     words = ("--source", tmp_path / "a.zarr", "--labels_from", "s3://lake/fixed", "--out", tmp_path / "out")
     assert masksift("run", *words, *server.flags) == 2
     said = complaint(capsys)

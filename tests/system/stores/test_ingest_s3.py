@@ -21,8 +21,9 @@ def test_an_ingest_on_s3_is_the_ingest_on_disk(
     np.save(tmp_path / "files/pred_probs.npy", folder.data.predictions)
     files.put(f"{tmp_path}/files/", "lake/files/", recursive=True)
     for name, labels, predictions in (
-        ("of-files", "labels/*.png", "predictions"), ("of-arrays", "labels.npy", "pred_probs.npy"),
-    ):  # fmt: skip
+        ("of-files", "labels/*.png", "predictions"),
+        ("of-arrays", "labels.npy", "pred_probs.npy"),
+    ):
         for root, out in ((f"{tmp_path}/files", f"{tmp_path}/{name}"), ("s3://lake/files", f"s3://lake/{name}")):
             words = ("--labels", f"{root}/{labels}", "--predictions", f"{root}/{predictions}", "--out", out)
             assert masksift("ingest", *words, "--ignore", 255, *server.flags) == 0

@@ -17,10 +17,10 @@ import pytest
 from masksift.cli.main import main
 from masksift.config.load import resolve
 from masksift.core.errors import DataError, UsageError
-from masksift.engine.work_items import Parts
-from masksift.run import make_job, open_and_plan
-from masksift.storage.credentials import Endpoint, Options, capture
-from masksift.storage.objects import Folder
+from masksift.engine.work_items import BlockTasks
+from masksift.run import make_run_context, open_and_plan
+from masksift.storage.credentials import S3Config, StorageOptions, resolve_credentials
+from masksift.storage.objects import ObjectDirectory
 from support.fault_proxy import Faults, proxy
 from support.s3_server import KEY, SECRET, Server
 from support.sources import complaint, masksift, plain, refuses, rows, write_source
@@ -149,8 +149,21 @@ def test_what_is_lost_on_s3_is_said_of_its_images(server: Server, keys: None, tm
 def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: None, tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", plain())
     url, out = put(server, source.path, "secret/a.zarr"), tmp_path / "out"
-    command = [sys.executable, "-m", "masksift", "run", "--source", url, "--out", str(out), *server.flags,
-               "--executor.workers", "1", "--log-format", "json"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "masksift",
+        "run",
+        "--source",
+        url,
+        "--out",
+        str(out),
+        *server.flags,
+        "--executor.workers",
+        "1",
+        "--log-format",
+        "json",
+    ]
     surroundings = {**os.environ, **server.keys, "MASKSIFT_TRACEBACK": "1"}
     good = subprocess.run(command, capture_output=True, env=surroundings, check=True)
     command[command.index(url)] = "s3://nobucket/a.zarr"
@@ -158,12 +171,21 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: N
     assert bad.returncode == 2
     config = resolve({"sources": [url], "out": str(out), "storage": {"endpoint_url": server.url}}, {})
     sources, plan = open_and_plan(config)
-    job = make_job(config, Parts.of_run(plan, sources, config.out))
+    job = make_run_context(config, BlockTasks.from_plan(plan, sources, config.out))
     assert job.options["secret"] == SECRET, "they travel"
     assert pickle.loads(pickle.dumps(job)).options == job.options
-    told = [good.stdout, good.stderr, bad.stdout, bad.stderr, repr(job).encode(), repr(job.options).encode(),
-            f"{job.options}".encode(), repr(Folder(out.as_uri(), job.options)).encode(), repr(sources).encode(),
-            json.dumps(plan.as_json()).encode()]  # fmt: skip
+    told = [
+        good.stdout,
+        good.stderr,
+        bad.stdout,
+        bad.stderr,
+        repr(job).encode(),
+        repr(job.options).encode(),
+        f"{job.options}".encode(),
+        repr(ObjectDirectory(out.as_uri(), job.options)).encode(),
+        repr(sources).encode(),
+        json.dumps(plan.as_json()).encode(),
+    ]
     told += [path.read_bytes() for path in out.rglob("*") if path.is_file()]
     for text in told:
         assert SECRET.encode() not in text
@@ -172,11 +194,15 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: N
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_wrong_keys_are_said_without_being_shown(
-    server: Server, keys: None, monkeypatch: pytest.MonkeyPatch, client: str, capsys: pytest.CaptureFixture[str],
+    server: Server,
+    keys: None,
+    monkeypatch: pytest.MonkeyPatch,
+    client: str,
+    capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
-    capture.cache_clear()
+    resolve_credentials.cache_clear()
     words = ("--source", "s3://lake/a.zarr", "--out", tmp_path / "out", *server.flags, "--storage.client", client)
     assert masksift("run", *words) == 2
     said = complaint(capsys)
@@ -196,22 +222,22 @@ def test_no_server_and_no_bucket_are_said(
 
 def test_a_profile_that_is_not_there(tmp_path: Path, keys: None) -> None:
     with refuses(UsageError, r"there is no profile 'nobody' of AWS here"):
-        capture(Endpoint(profile="nobody"))
+        resolve_credentials(S3Config(profile="nobody"))
 
 
 def test_a_profile_and_an_anonymous_reader(tmp_path: Path, keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "credentials"
     file.write_text(f"[lake]\naws_access_key_id = {KEY}\naws_secret_access_key = from-the-profile\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    found = capture(Endpoint(profile="lake", region="eu-central-1"))
+    found = resolve_credentials(S3Config(profile="lake", region="eu-central-1"))
     assert (found["key"], found["secret"], found["region"]) == (KEY, "from-the-profile", "eu-central-1")
-    nobody = capture(Endpoint(anonymous=True))
+    nobody = resolve_credentials(S3Config(anonymous=True))
     assert nobody["anonymous"]
     assert "key" not in nobody
 
 
 def test_stores_that_are_not_s3_need_nothing() -> None:
     config = resolve({"sources": ["a.zarr"], "out": "out"}, {})
-    assert config.options() == Options()
+    assert config.options() == StorageOptions()
     with pytest.raises(DataError, match=r"there is no Zarr group at a\.zarr"):
         open_and_plan(config)

@@ -13,8 +13,8 @@ import pytest
 from obstore.exceptions import GenericError
 
 from masksift.core.errors import RunFailed
-from masksift.runtime.telemetry import Watched, run_of, running
-from masksift.runtime.telemetry.logs import JsonFormatter, about, during, logger
+from masksift.runtime.telemetry import InstrumentedTask, run_of, running
+from masksift.runtime.telemetry.logs import JsonFormatter, current_log_fields, log_context, logger
 from support.dask_processes import Processes, json_lines
 from support.telemetry_collectors import Told
 
@@ -37,10 +37,10 @@ def test_a_line_has_a_time_a_level_a_logger_and_a_message() -> None:
 
 
 def test_a_line_has_the_facts_of_what_goes_on_and_its_own() -> None:
-    with during({"run_id": "abc"}), during({"stage": "condense", "block": 7}):
+    with log_context({"run_id": "abc"}), log_context({"stage": "condense", "block": 7}):
         told = line(facts={"image": "street/3"})
     assert (told["run_id"], told["stage"], told["block"], told["image"]) == ("abc", "condense", 7, "street/3")
-    assert about() == {}
+    assert current_log_fields() == {}
 
 
 def test_a_message_of_several_lines_is_one_line() -> None:
@@ -79,13 +79,13 @@ def test_a_thread_that_helps_the_only_task_is_named_as_the_task_is() -> None:
         thread.join()
 
     def helps() -> None:
-        seen.append(dict(about()))
+        seen.append(dict(current_log_fields()))
 
     def another_task() -> None:
-        with during({"block": 8}):
+        with log_context({"block": 8}):
             in_a_thread(helps)
 
-    with during({"run_id": "abc"}), during({"block": 7}):
+    with log_context({"run_id": "abc"}), log_context({"block": 7}):
         in_a_thread(helps)
         in_a_thread(another_task)
     assert seen == [{"run_id": "abc", "block": 7}, {}], "of two tasks at once it cannot be said which one is helped"
@@ -100,15 +100,15 @@ def test_a_logger_that_nobody_has_set_up_says_nothing(capsys: pytest.CaptureFixt
 
 
 def test_a_watched_function_answers_and_raises_as_the_function_does() -> None:
-    assert Watched(abs, "abc", "count", lambda number: {"block": number})(-3) == 3
+    assert InstrumentedTask(abs, "abc", "count", lambda number: {"block": number})(-3) == 3
     with pytest.raises(TypeError, match="bad operand type"):
-        Watched(abs, "abc", "count", lambda number: {})("three")
+        InstrumentedTask(abs, "abc", "count", lambda number: {})("three")
 
 
 def test_a_failure_is_logged_with_its_block(caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.setFormatter(JsonFormatter())
     with pytest.raises(ZeroDivisionError, match="by zero"):
-        Watched(lambda number: 1 // number, "abc", "count", lambda number: {"block": number})(0)
+        InstrumentedTask(lambda number: 1 // number, "abc", "count", lambda number: {"block": number})(0)
     told = json.loads(caplog.text)
     assert (told["level"], told["run_id"], told["stage"], told["block"]) == ("ERROR", "abc", "count", 0)
     assert told["exception"]["type"] == "ZeroDivisionError"

@@ -18,11 +18,15 @@ from support.telemetry_collectors import Told, run_on
 
 STAGES = ("condense", "score")
 TOLD = {
-    "masksift_read_bytes_total": "bytes_read", "masksift_written_bytes_total": "bytes_written",
-    "masksift_store_requests_total": "requests", "masksift_store_puts_total": "puts",
-    "masksift_store_repeated_total": "repeated", "masksift_blocks_total": "blocks",
-    "masksift_blocks_reused_total": "reused_blocks", "masksift_task_seconds_count": "blocks",
-}  # fmt: skip
+    "masksift_read_bytes_total": "bytes_read",
+    "masksift_written_bytes_total": "bytes_written",
+    "masksift_store_requests_total": "requests",
+    "masksift_store_puts_total": "puts",
+    "masksift_store_repeated_total": "repeated",
+    "masksift_blocks_total": "blocks",
+    "masksift_blocks_reused_total": "reused_blocks",
+    "masksift_task_seconds_count": "blocks",
+}
 """Each counter, and what a stage is said of by the same fact in the record."""
 
 
@@ -75,8 +79,12 @@ def test_the_time_of_tasks_is_that_of_the_record(first: Told) -> None:
 @pytest.mark.slow
 def test_reductions_and_the_report_are_seen_too(first: Told) -> None:
     assert {dict(labels)["stage"] for _, labels in first.grown("masksift_task_seconds_count")} >= {
-        "condense", "statistics", "score", "pairs", "report"
-    }  # fmt: skip
+        "condense",
+        "statistics",
+        "score",
+        "pairs",
+        "report",
+    }
     assert first.grown("masksift_task_failures_total") == {}
 
 

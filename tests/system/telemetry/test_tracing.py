@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from masksift.runtime.telemetry import Watched, running
+from masksift.runtime.telemetry import InstrumentedTask, running
 from masksift.runtime.telemetry import tracing as spans
 from support.telemetry_collectors import Collector, Told, values
 
@@ -128,7 +128,7 @@ def numbered(number: int) -> dict[str, Any]:
 
 def test_a_run_joins_the_trace_of_the_program_that_starts_it(provider: InMemorySpanExporter) -> None:
     with trace.get_tracer("nightly").start_as_current_span("nightly"), running("abc"), spans.of_stage("count"):
-        assert Watched(abs, "abc", "count", numbered)(-3) == 3
+        assert InstrumentedTask(abs, "abc", "count", numbered)(-3) == 3
     task, stage, run, nightly = provider.get_finished_spans()
     assert [span.name for span in (task, stage, run, nightly)] == ["count task", "count", "masksift run", "nightly"]
     for child, parent in ((task, stage), (stage, run), (run, nightly)):
@@ -146,7 +146,7 @@ def test_a_stage_outside_a_run_is_no_span(provider: InMemorySpanExporter) -> Non
 def test_an_endpoint_without_the_packages_is_said_and_nothing_fails() -> None:
     script = (
         "import sys; sys.modules['opentelemetry'] = None\n"
-        "from masksift.runtime.telemetry import Watched, running\n"
+        "from masksift.runtime.telemetry import InstrumentedTask as Watched, running\n"
         "for _ in range(2):\n"
         "    with running('abc'):\n"
         "        print(Watched(abs, 'abc', 'count', lambda number: {})(-3))\n"

@@ -10,11 +10,9 @@ from typing import overload
 
 from masksift.core.specs import Block
 
-__all__ = ["Blocks", "Numbers"]
-
 
 @dataclass(frozen=True)
-class Numbers(Sequence[int]):
+class RangeSequence(Sequence[int]):
     """Whole numbers in ranges, one range after the other: a million of them in no memory."""
 
     ranges: tuple[range, ...]
@@ -37,7 +35,7 @@ class Numbers(Sequence[int]):
 
 
 @dataclass(frozen=True)
-class Blocks(Sequence[Block]):
+class BlockSequence(Sequence[Block]):
     """The blocks of a run, in order, each made when it is asked for: a hundred million images are a million blocks.
     ``sizes``: (images, images of a block) of each source."""
 

@@ -11,8 +11,6 @@ from typing import Any
 from masksift.core.units import format_bytes
 from masksift.engine.planning.plan import Plan
 
-__all__ = ["component", "pod_memory", "worker_count"]
-
 MIB, GIB = 1 << 20, 1 << 30
 SHARE = 0.9
 """Of a worker pod's memory, what the worker is told that it has (`--memory-limit`)."""
@@ -49,7 +47,7 @@ def scratch(images: int) -> int:
     return (1 + -(-images * SORTED // GIB)) * GIB
 
 
-def component(plan: Plan, most: int | None = None) -> str:
+def kustomize_component(plan: Plan, most: int | None = None) -> str:
     """A `kustomization.yaml` that gives the workers and the client of any of the bases what the plan needs. ``most``:
     workers that there may be, where that is settled."""
     busy = worker_count(len(plan.blocks))

@@ -7,25 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from masksift.core.limits import MIB
-from masksift.core.specs import DataSpec, Window
+from masksift.core.specs import ReadWindow, SourceSpec
 from masksift.scoring.kernels.condense import class_dtype
-
-__all__ = [
-    "BLOCK",
-    "BLOCKS",
-    "CHUNK_BYTES",
-    "LARGE_IMAGE",
-    "LEAST_BLOCK",
-    "MANY_BLOCKS",
-    "MOST_BLOCK",
-    "MOST_IMAGES",
-    "MOST_PIXELS",
-    "SLAB_BYTES",
-    "TILE",
-    "Layout",
-    "Settings",
-    "evidence_dtype",
-]
 
 SLAB_BYTES = 16 * MIB
 """Small chunks are read together up to this size, so that the cost of a read is shared."""
@@ -82,22 +65,22 @@ class Layout:
         for first in range(start, stop, self.group):
             yield first, min(stop, first + self.group)
 
-    def written_behind(self, source: DataSpec, *, local: bool) -> bool:
+    def written_behind(self, source: SourceSpec, *, local: bool) -> bool:
         """Whether the planes of one group are written while those of the next are made: to a store on a network, where
         there is memory for both."""
         return not local and self.group * source.pixels <= LARGE_IMAGE
 
-    def windows(self, start: int, stop: int, height: int, width: int) -> Iterator[Window]:
+    def windows(self, start: int, stop: int, height: int, width: int) -> Iterator[ReadWindow]:
         """The slabs of images [start, stop), image by image, in row-major order."""
         images, rows, columns = self.slab
         for first in range(start, stop, images):
             for y in range(0, height, rows):
                 for x in range(0, width, columns):
                     last = min(stop, first + images)
-                    yield Window(first, last, y, min(height, y + rows), x, min(width, x + columns))
+                    yield ReadWindow(first, last, y, min(height, y + rows), x, min(width, x + columns))
 
 
-def evidence_dtype(source: DataSpec, asked: str) -> str:
+def evidence_dtype(source: SourceSpec, asked: str) -> str:
     """The dtype that confidences are kept in: that of 8- and 16-bit predictions; of wider ones and of logits float16,
     or float32 where asked."""
     if source.kind == "probabilities" and source.predictions.itemsize <= 2:
@@ -105,14 +88,14 @@ def evidence_dtype(source: DataSpec, asked: str) -> str:
     return "float16" if asked == "auto" else asked
 
 
-def make_layout(source: DataSpec, settings: Settings, total: int) -> Layout:
+def make_layout(source: SourceSpec, settings: Settings, total: int) -> Layout:
     chunk = source.predictions.chunks[0]
     evidence = evidence_dtype(source, settings.evidence_dtype)
     pixels = source.pixels
     # A small data set is cut into some 16 groups all the same: there is more than one worker.
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))
     group = min(source.images, -(-wanted // chunk) * chunk)
-    a_image = sum(array.bytes for array in source.stored) // source.images
+    a_image = sum(array.bytes for array in source.prediction_arrays) // source.images
     most = min(MOST_PIXELS // pixels * a_image, MOST_BLOCK)
     target = max(min(max(total // BLOCKS, LEAST_BLOCK), BLOCK), min(total // MANY_BLOCKS, most))
     shard = source.predictions.shards[0] if source.predictions.shards else 1
@@ -125,7 +108,7 @@ def make_layout(source: DataSpec, settings: Settings, total: int) -> Layout:
     return Layout(_slab(source, group), group, min(block, source.images), evidence, chunks)
 
 
-def _slab(source: DataSpec, group: int) -> tuple[int, int, int]:
+def _slab(source: SourceSpec, group: int) -> tuple[int, int, int]:
     """Whole chunks that are read at once: wider first, then higher, then more images, up to `SLAB_BYTES`."""
     images, _, rows, columns = source.predictions.chunks
     rows, columns = min(rows, source.height), min(columns, source.width)
@@ -147,12 +130,12 @@ def itemsize(dtype: str) -> int:
     return {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}[dtype]
 
 
-def plane_count(source: DataSpec) -> int:
+def plane_count(source: SourceSpec) -> int:
     """Planes of evidence: three, and the votes of an ensemble."""
     return 3 + bool(source.members)
 
 
-def plane_bytes(source: DataSpec, layout: Layout) -> int:
+def plane_bytes(source: SourceSpec, layout: Layout) -> int:
     """Bytes a pixel of all planes."""
     return 2 * itemsize(layout.evidence) + class_dtype(source.classes).itemsize + bool(source.members)
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 
 from masksift.core.errors import PlanRefused
-from masksift.core.limits import AHEAD_BYTES, MIB
-from masksift.core.specs import DataSpec
+from masksift.core.limits import MIB, PREFETCH_BYTES
+from masksift.core.specs import SourceSpec
 from masksift.core.units import format_bytes
 from masksift.engine.planning.layout import (
     LARGE_IMAGE,
@@ -20,12 +20,10 @@ from masksift.scoring.kernels import regions
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.ensemble import STRIP_PIXELS
 
-__all__ = ["BASE_MEMORY", "FRAGMENTS", "REGION_BYTES", "refuse_small_workers"]
-
 BASE_MEMORY = 330 * MIB
 """A worker that has imported everything and compiled its kernels, before its first block (measured, rounded up)."""
 
-FRAGMENTS = 1.1
+ALLOCATOR_OVERHEAD = 1.1
 """What an allocator holds for what is in use (measured: see `make bench`)."""
 
 REGION_BYTES = 600
@@ -41,16 +39,16 @@ def refuse_small_workers(needed: int, workers: Iterable[tuple[str, int | None]],
                 f"{what} needs {format_bytes(needed)} a worker, and {name} has {format_bytes(memory)}",
                 "it would be killed on the way",
                 f"Give workers of {format_bytes(needed)} (--executor.memory), or fewer workers a machine",
-            )  # fmt: skip
+            )
 
 
-def condense_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
+def condense_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
     images, rows, columns = layout.slab
     area = images * rows * columns
-    slab = area * source.classes * max(array.itemsize for array in source.stored)
-    in_order = all(array.axes == (0, 1, 2, 3) for array in source.stored)
+    slab = area * source.classes * max(array.itemsize for array in source.prediction_arrays)
+    in_order = all(array.axes == (0, 1, 2, 3) for array in source.prediction_arrays)
     copies = 3 if in_order else 4  # walked, read ahead, its encoded bytes; transposed
-    copies += any(source.extent)  # a padded image's own part
+    copies += any(source.size_arrays)  # a padded image's own part
     mean = _mean_memory(source, layout) if source.members else 0
     class_bytes = class_dtype(source.classes).itemsize
     planes = layout.group * source.pixels * (plane_bytes(source, layout) + class_bytes)
@@ -60,12 +58,14 @@ def condense_memory(source: DataSpec, layout: Layout, settings: Settings) -> int
     statistics = 4 * (source.classes * (source.classes + 3 * 256) + 65536) * 8
     written = _write_buffers(source, layout) * itemsize(layout.evidence)
     # of predictions and labels, beside a chunk each
-    under_way = AHEAD_BYTES + sum(AHEAD_BYTES + math.prod(array.chunks) * array.itemsize for array in source.stored)
+    under_way = PREFETCH_BYTES + sum(
+        PREFETCH_BYTES + math.prod(array.chunks) * array.itemsize for array in source.prediction_arrays
+    )
     in_use = copies * slab + mean + planes + walked + labels + statistics + written
-    return round(FRAGMENTS * (in_use + settings.remote * under_way))
+    return round(ALLOCATOR_OVERHEAD * (in_use + settings.remote * under_way))
 
 
-def _mean_memory(source: DataSpec, layout: Layout) -> int:
+def _mean_memory(source: SourceSpec, layout: Layout) -> int:
     """Of an ensemble, beside the slabs of its members: the mean's, and a strip of a member as it is and as float32,
     before and after a softmax."""
     images, rows, columns = layout.slab
@@ -73,14 +73,14 @@ def _mean_memory(source: DataSpec, layout: Layout) -> int:
     return source.classes * (images * rows * columns * source.predictions.itemsize + strip)
 
 
-def _label_read(source: DataSpec, layout: Layout) -> int:
+def _label_read(source: SourceSpec, layout: Layout) -> int:
     """Pixels of labels that are decoded at once."""
     images, rows, columns = source.labels.chunks
     whole = layout.group * source.pixels
     return min(whole, max(images * rows * columns, LARGE_IMAGE))
 
 
-def score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
+def score_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
     class_bytes = class_dtype(source.classes).itemsize
     planes = layout.group * source.pixels * (plane_bytes(source, layout) + class_bytes + 1)
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
@@ -89,11 +89,11 @@ def score_memory(source: DataSpec, layout: Layout, settings: Settings) -> int:
     regional = min(source.pixels, max(regions.ROOM, source.width)) * (96 + 24)
     listed = min(settings.top, layout.block * source.pixels // settings.min_area) * REGION_BYTES
     written = _write_buffers(source, layout) * max(class_bytes, itemsize(layout.evidence))
-    under_way = (4 + bool(source.members)) * AHEAD_BYTES  # of labels and three planes, and the votes
-    return round(FRAGMENTS * (planes + labels + regional + listed + written + settings.remote * under_way))
+    under_way = (4 + bool(source.members)) * PREFETCH_BYTES  # of labels and three planes, and the votes
+    return round(ALLOCATOR_OVERHEAD * (planes + labels + regional + listed + written + settings.remote * under_way))
 
 
-def _write_buffers(source: DataSpec, layout: Layout) -> int:
+def _write_buffers(source: SourceSpec, layout: Layout) -> int:
     """Values in the chunks that are copied and encoded at a time: zarr does ten at once."""
     shape = (layout.group, source.height, source.width)
     count = math.prod(-(-extent // size) for extent, size in zip(shape, layout.chunks, strict=True))

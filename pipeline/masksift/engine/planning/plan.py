@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from masksift.core.errors import PlanRefused
-from masksift.core.limits import REQUESTS
-from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.units import format_bytes
-from masksift.engine.planning.blocks import Blocks
+from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.planning.layout import (
     Layout,
     Settings,
@@ -25,12 +25,12 @@ from masksift.engine.planning.layout import (
     plane_count,
 )
 from masksift.engine.planning.memory import (
+    ALLOCATOR_OVERHEAD,
     BASE_MEMORY,
-    FRAGMENTS,
     condense_memory,
     score_memory,
 )
-from masksift.engine.planning.report_plan import Gallery
+from masksift.engine.planning.report_plan import ReportPlan
 from masksift.engine.planning.requests import (
     LISTED,
     READS_A_BLOCK,
@@ -44,8 +44,6 @@ from masksift.engine.planning.requests import (
     reads_to_score,
 )
 
-__all__ = ["Plan", "make_plan"]
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -55,7 +53,7 @@ class Plan:
     fingerprint: str
     identity: Mapping[str, Any]
     layouts: tuple[Layout, ...]
-    blocks: Blocks
+    blocks: BlockSequence
     images: int
     pixels: int
     bytes_to_read: int
@@ -67,7 +65,7 @@ class Plan:
     memory_condense: int
     memory_score: int
     memory_report: int
-    requests_at_once: int = REQUESTS
+    requests_at_once: int = MAX_CONCURRENT_REQUESTS
 
     @property
     def memory(self) -> int:
@@ -97,22 +95,27 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[DataSpec], settings: Settings, identity: Mapping[str, Any], kept: Sequence[Layout | None] = (),
+    sources: Sequence[SourceSpec],
+    settings: Settings,
+    identity: Mapping[str, Any],
+    kept: Sequence[Layout | None] = (),
     pictures: Sequence[ArraySpec | None] = (),
-) -> Plan:  # fmt: skip
+) -> Plan:
     """Plan a run over sources of shapes (N, K, H, W). ``identity``: all that decides the results, as plain values;
     ``kept``: the layouts of the sources whose evidence is there already, None for all others; ``pictures``: those of
     each source that the report shows, None where there are none."""
     kept = kept or [None] * len(sources)
     new = [source for source, layout in zip(sources, kept, strict=True) if layout is None]
-    total = sum(array.bytes for source in new for array in source.stored)
+    total = sum(array.bytes for source in new for array in source.prediction_arrays)
     layouts = tuple(
         layout or make_layout(source, settings, total) for source, layout in zip(sources, kept, strict=True)
     )
-    blocks = Blocks(tuple((source.images, layout.block) for source, layout in zip(sources, layouts, strict=True)))
+    blocks = BlockSequence(
+        tuple((source.images, layout.block) for source, layout in zip(sources, layouts, strict=True))
+    )
     pairs = list(zip(sources, layouts, strict=True))
     own = [pair for pair, layout in zip(pairs, kept, strict=True) if layout is None]
-    gallery = Gallery.of(sources, [x.chunks for x in layouts], len(blocks), settings.shown, pictures)
+    gallery = ReportPlan.of(sources, [x.chunks for x in layouts], len(blocks), settings.shown, pictures)
     planes, written = (sum(s.images * s.pixels * plane_bytes(s, x) for s, x in some) for some in (pairs, own))
     return Plan(
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
@@ -123,7 +126,7 @@ def make_plan(
         pixels=sum(source.images * source.pixels for source in sources),
         bytes_to_read=total + sum(s.labels.bytes for s in [*sources, *new]) + planes,
         bytes_to_write=written + sum(s.images * s.pixels for s in sources),
-        objects_to_read=sum(object_count(array) for s in new for array in (*s.stored, s.labels))
+        objects_to_read=sum(object_count(array) for s in new for array in (*s.prediction_arrays, s.labels))
         + sum(object_count(s.labels) + plane_count(s) * evidence_objects(s, x) for s, x in pairs),
         objects_to_write=(objects := objects_to_write(pairs, own, len(blocks)) + gallery.objects),
         reads=sum(reads_to_condense(s, x) for s, x in own)
@@ -132,8 +135,9 @@ def make_plan(
         + READS_A_SOURCE * len(sources)
         + READS_A_RUN
         + gallery.reads,
-        writes=objects + sum(-(-object_count(array) // LISTED) for s in new for array in (*s.stored, s.labels)),
+        writes=objects
+        + sum(-(-object_count(array) // LISTED) for s in new for array in (*s.prediction_arrays, s.labels)),
         memory_condense=max((BASE_MEMORY + condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY),
         memory_score=max(BASE_MEMORY + score_memory(s, x, settings) for s, x in pairs),
-        memory_report=BASE_MEMORY + round(FRAGMENTS * gallery.memory),
+        memory_report=BASE_MEMORY + round(ALLOCATOR_OVERHEAD * gallery.memory),
     )

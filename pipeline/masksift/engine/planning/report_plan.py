@@ -6,22 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.scoring.kernels.condense import class_dtype
-
-__all__ = [
-    "BATCH",
-    "BATCH_PIXELS",
-    "PAGE",
-    "REGIONS_A_FILE",
-    "REPORT",
-    "ROWS_A_FILE",
-    "SIDE",
-    "STRIP",
-    "Gallery",
-    "drawing_memory",
-    "together",
-]
 
 REPORT = "report"
 """The name of the stage, and of its folder below a run's results."""
@@ -52,7 +38,7 @@ a server was asked)."""
 
 
 @dataclass(frozen=True)
-class Gallery:
+class ReportPlan:
     """What showing so many ``images`` of a data set takes. ``objects`` are put, ``reads`` made, ``memory`` is the peak
     of what a task holds, in bytes: all 0 where none is shown."""
 
@@ -63,9 +49,13 @@ class Gallery:
 
     @classmethod
     def of(
-        cls, sources: Sequence[DataSpec], evidence: Sequence[tuple[int, int, int]], blocks: int, top: int,
+        cls,
+        sources: Sequence[SourceSpec],
+        evidence: Sequence[tuple[int, int, int]],
+        blocks: int,
+        top: int,
         pictures: Sequence[ArraySpec | None],
-    ) -> Gallery:  # fmt: skip
+    ) -> ReportPlan:
         """Of the first ``top`` of a ranking of all ``sources``, whose evidence has these chunks, and whose pictures are
         these, None where a source has none. From which source the images come is not known before they are ranked: of
         each as many as its share is."""
@@ -89,34 +79,34 @@ class Gallery:
         return cls(shown, objects, round(reads), max(needed))
 
 
-def together(chunk: int, pixels: int) -> int:
+def images_per_read(chunk: int, pixels: int) -> int:
     """Images of so many pixels that are read at once, of an array whose chunks hold ``chunk`` of them."""
     return chunk if chunk * pixels <= HELD else 1
 
 
-def _pictures_together(source: DataSpec, pictures: ArraySpec) -> int:
+def _pictures_together(source: SourceSpec, pictures: ArraySpec) -> int:
     """The same of pictures, which are read whole only where a chunk holds whole ones."""
     return pictures.chunks[0] if pictures.chunks[1:3] == (source.height, source.width) else 1
 
 
-def _read(share: float, batches: float, source: DataSpec, chunk: int) -> float:
+def _read(share: float, batches: float, source: SourceSpec, chunk: int) -> float:
     """How often images are read where ``share`` of a source's are drawn, anywhere in it: once for all of a chunk, and
     again where a batch begins in the middle of one."""
-    group = together(chunk, source.pixels)
+    group = images_per_read(chunk, source.pixels)
     if group == 1:
         return share
     left_out: float = (1 - share / source.images) ** group
     return min(share, -(-source.images // group) * (1 - left_out) + batches)
 
 
-def drawing_memory(source: DataSpec, evidence: tuple[int, int, int], pictures: ArraySpec | None) -> int:
+def drawing_memory(source: SourceSpec, evidence: tuple[int, int, int], pictures: ArraySpec | None) -> int:
     """Bytes that drawing one image of a source holds at most: its labels, and one after the other its picture, reduced
     band by band, and its planes, whole. ``evidence``: chunks of the planes (image, y, x)."""
     number = class_dtype(source.classes).itemsize
     read = max(min(source.pixels, LARGE_IMAGE), math.prod(source.labels.chunks))
-    own = together(source.labels.chunks[0], source.pixels) * source.pixels * number
+    own = images_per_read(source.labels.chunks[0], source.pixels) * source.pixels * number
     labels = own + read * (2 * source.labels.itemsize + number)
-    held = (together(evidence[0], source.pixels) - 1) * source.pixels * (number + 1)
+    held = (images_per_read(evidence[0], source.pixels) - 1) * source.pixels * (number + 1)
     plane = source.pixels * (number + 1) + 2 * min(AT_ONCE, _chunks(source, evidence)) * math.prod(evidence) * number
     picture = 0
     if pictures is not None:
@@ -124,12 +114,12 @@ def drawing_memory(source: DataSpec, evidence: tuple[int, int, int], pictures: A
         strip = min(STRIP, source.pixels)
         band = max(strip, min(rows, source.height) * source.width)
         across = min(AT_ONCE, -(-source.width // columns))
-        held += (together(_pictures_together(source, pictures), source.pixels) - 1) * source.pixels * 3
+        held += (images_per_read(_pictures_together(source, pictures), source.pixels) - 1) * source.pixels * 3
         picture = 3 * band + 4 * 4 * strip + 2 * across * images * rows * columns * channels
     return labels + held + max(plane, picture) + DRAWN
 
 
-def _chunks(source: DataSpec, chunks: tuple[int, int, int]) -> int:
+def _chunks(source: SourceSpec, chunks: tuple[int, int, int]) -> int:
     """Chunks of evidence in which an image lies."""
     return -(-source.height // chunks[1]) * -(-source.width // chunks[2])
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.planning.layout import (
     Layout,
     evidence_passes,
     plane_count,
 )
-
-__all__ = ["LISTED", "PART_ROWS", "READS_A_BLOCK", "READS_A_RUN", "READS_A_SOURCE", "READS_A_WALK"]
 
 LISTED = 1000
 """Objects that a store names in one answer."""
@@ -26,7 +24,7 @@ PART_ROWS = 1 << 18
 
 
 def objects_to_write(
-    pairs: Sequence[tuple[DataSpec, Layout]], own: Sequence[tuple[DataSpec, Layout]], blocks: int
+    pairs: Sequence[tuple[SourceSpec, Layout]], own: Sequence[tuple[SourceSpec, Layout]], blocks: int
 ) -> int:
     """Evidence, masks, four objects a block (its products, its images, its regions), metadata, and the tables."""
     evidence = sum(plane_count(s) * evidence_objects(s, x) for s, x in own) + sum(
@@ -36,14 +34,14 @@ def objects_to_write(
     return evidence + 4 * blocks + metadata + 10 + sum(s.images for s, _ in pairs) // PART_ROWS
 
 
-def reads_to_condense(source: DataSpec, layout: Layout) -> int:
+def reads_to_condense(source: SourceSpec, layout: Layout) -> int:
     images, rows, columns = layout.slab
     labels = (layout.group, source.height, source.width)
     window = (images, source.classes, rows, columns)
-    return sum(_reads(array, window) for array in source.stored) + _reads(source.labels, labels)
+    return sum(_reads(array, window) for array in source.prediction_arrays) + _reads(source.labels, labels)
 
 
-def reads_to_score(source: DataSpec, layout: Layout) -> int:
+def reads_to_score(source: SourceSpec, layout: Layout) -> int:
     """Scoring, and before it the second look at evidence of more than 8 bits."""
     labels = _reads(source.labels, (layout.group, source.height, source.width))
     planes = 3 + (0, 3, 4)[evidence_passes(layout)] + bool(source.members)
@@ -63,6 +61,6 @@ def object_count(array: ArraySpec) -> int:
     return math.prod(-(-extent // size) for extent, size in zip(array.shape, sizes, strict=True))
 
 
-def evidence_objects(source: DataSpec, layout: Layout) -> int:
+def evidence_objects(source: SourceSpec, layout: Layout) -> int:
     shape = (source.images, source.height, source.width)
     return math.prod(-(-extent // size) for extent, size in zip(shape, layout.chunks, strict=True))

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
 from masksift.evaluation.evaluate.kendall import MOST_ERRORS, tau_of_resamples, tied_scores
-from masksift.evaluation.evaluate.metrics import Order, steps_of
+from masksift.evaluation.evaluate.metrics import ReviewOrder, steps_of
 from masksift.evaluation.evaluate.score_evaluation import Key, measured
-
-__all__ = ["Interval", "Samples", "interval_of", "resample", "weights_of"]
 
 LEVEL = 95
 """Percent of the resamples that lie inside an interval."""
@@ -62,9 +60,15 @@ def weights_of(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.in
 
 
 def resample(
-    orders: Mapping[str, Order], at: Sequence[str | int], scores: Mapping[str, Floats], wrong: NDArray[np.bool_],
-    shares: Floats | None, counts: NDArray[np.int64], resamples: int, seed: int,
-) -> Samples:  # fmt: skip
+    orders: Mapping[str, ReviewOrder],
+    at: Sequence[str | int],
+    scores: Mapping[str, Floats],
+    wrong: NDArray[np.bool_],
+    shares: Floats | None,
+    counts: NDArray[np.int64],
+    resamples: int,
+    seed: int,
+) -> Samples:
     """Every measure of every score on every resample. ``scores``, ``wrong``, ``shares``: of the N images, shares of
     wrong pixels where they are known; ``counts`` (N, C): columns whose totals are wanted."""
     rows = np.flatnonzero(wrong)
@@ -74,7 +78,7 @@ def resample(
     totals, drawn = np.zeros((resamples, counts.shape[1])), np.zeros((resamples, len(rows) if with_tau else 0))
     wide = counts.astype(np.float64)
     for turn, weights in enumerate(weights_of(len(wrong), resamples, seed)):
-        interruption.check()
+        interruption.raise_if_interrupted()
         totals[turn] = weights @ wide
         for name, order in orders.items():
             found[name].append(measured(steps_of(order, weights), at))
@@ -87,7 +91,7 @@ def resample(
         for name in orders:
             samples[name][TAU] = tau_of_resamples(
                 len(wrong), samples[name][AUROC], np.array(ties[name]), scores[name][rows], shares[rows], drawn
-            )  # fmt: skip
+            )
     return Samples(samples, totals)
 
 

@@ -16,22 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import UsageError
-from masksift.engine.completed_run import Complete, open_complete
+from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.evaluation.evaluate.bootstrap import Samples, resample
 from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.evaluation.evaluate.ground_truth import Truth, open_truth
 from masksift.evaluation.evaluate.pixel_tasks import COLUMNS, Counts, PixelTask, count_pixels
 from masksift.evaluation.evaluate.result_rows import Facts, curve_rows, pixel_rows, score_rows
-from masksift.evaluation.evaluate.score_evaluation import Review, review
-from masksift.evaluation.evaluate.summary import Told, console_text, report_text
-from masksift.runtime.progress import Reporter
-from masksift.storage.objects import Folder
-from masksift.storage.tables.arrow import table_of
-from masksift.storage.tables.image_lists import ImageRows, image_rows
+from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation, evaluate_score
+from masksift.evaluation.evaluate.summary import EvaluationSummary, console_text, report_text
+from masksift.runtime.progress import ProgressReporter
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import table_from_rows
+from masksift.storage.tables.image_lists import ImageTable, image_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import CURVES, MEASURES
-
-__all__ = ["Outcome", "evaluate", "require_extra"]
 
 OUTPUTS = ("measures.parquet", "curves.parquet", "report.md", "precision_recall.png", "recall_over_effort.png")
 SHOWN = 5
@@ -39,7 +37,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluateResult:
     """How an evaluation ended. ``text``: what to print; ``strangers``: images of the truth that the run does not have,
     the first of them in ``names``."""
 
@@ -54,7 +52,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _GroundTruth:
     """What is known of the run's images, (N,) each: which are wrong, the share of their wrong pixels, and of which it
     is known at all. ``strangers``: what the truth has besides."""
 
@@ -64,10 +62,10 @@ class _Known:
     strangers: list[str]
 
 
-def evaluate(config: EvaluateConfig, report: Reporter) -> Outcome:
+def evaluate(config: EvaluateConfig, report: ProgressReporter) -> EvaluateResult:
     """Measure every score of the run against the truth and write the results. Raises MasksiftError."""
     require_extra()
-    run = open_complete(config.run, config.storage, [*config.truth, config.out])
+    run = open_completed_run(config.run, config.storage, [*config.truth, config.out])
     out = _results(config, run.job.options)
     rows = image_rows(run.folder, run.image_parts, run.methods)
     truth = open_truth(config, run.parts.sources, rows.sources(), run.job.options, run.job.fingerprint)
@@ -77,16 +75,16 @@ def evaluate(config: EvaluateConfig, report: Reporter) -> Outcome:
     scores = {name: values[ranked] for name, values in rows.scores.items()}
     wrong, shares = known.wrong[ranked], None if known.shares is None else known.shares[ranked]
     with report.stage("measure"):
-        reviews = {name: review(values, wrong, shares, config.at) for name, values in scores.items()}
+        reviews = {name: evaluate_score(values, wrong, shares, config.at) for name, values in scores.items()}
         columns = np.zeros((int(ranked.sum()), len(COLUMNS)), np.int64) if counts is None else counts.images[ranked]
         samples = _resampled(config, reviews, scores, wrong, shares, columns)
     facts = Facts(int(ranked.sum()), int(wrong.sum()), config.bootstrap)
     table = [row for name, one in reviews.items() for row in score_rows(name, one, samples, facts)]
     if counts is not None:
         table += pixel_rows(counts, ranked, samples, facts, run.keeps_evidence)
-    told = Told(config, truth.form, facts, tuple(_notes(rows, known, truth, counts)), tuple(table))
+    told = EvaluationSummary(config, truth.form, facts, tuple(_notes(rows, known, truth, counts)), tuple(table))
     _write(out, told, table, reviews, run.parts.sources[0].class_names)
-    return Outcome(console_text(told), len(known.strangers), tuple(known.strangers[:SHOWN]))
+    return EvaluateResult(console_text(told), len(known.strangers), tuple(known.strangers[:SHOWN]))
 
 
 def require_extra() -> None:
@@ -96,32 +94,34 @@ def require_extra() -> None:
             importlib.import_module(name)
         except ImportError as e:
             raise UsageError(
-                f"the package {name.split('.')[0]} is not there", "nothing was measured",
+                f"the package {name.split('.')[0]} is not there",
+                "nothing was measured",
                 "Install it: pip install 'masksift[evaluate]'",
-            ) from e  # fmt: skip
+            ) from e
 
 
-def _results(config: EvaluateConfig, options: Mapping[str, Any]) -> Folder:
+def _results(config: EvaluateConfig, options: Mapping[str, Any]) -> ObjectDirectory:
     """Where the results go. Raises UsageError where anything but an earlier evaluation lies there."""
-    folder = Folder(config.out, options)
+    folder = ObjectDirectory(config.out, options)
     strangers = [name for name in folder.names() if name not in OUTPUTS]
     if strangers:
         raise UsageError(
             f"{config.out} holds what is no evaluation ({', '.join(strangers[:3])})",
-            "the results would be mixed with it", "Give an empty or a new folder as --out",
-        )  # fmt: skip
+            "the results would be mixed with it",
+            "Give an empty or a new folder as --out",
+        )
     return folder
 
 
-def _count(config: EvaluateConfig, run: Complete, truth: Truth, report: Reporter) -> Counts | None:
+def _count(config: EvaluateConfig, run: CompletedRun, truth: Truth, report: ProgressReporter) -> Counts | None:
     """The pixels and regions, where the truth has any."""
     if truth.masks is None:
         return None
-    with config.executor.open(len(run.parts), report.say) as executor:
+    with config.executor.open(len(run.parts), report.message) as executor:
         return count_pixels(PixelTask(run.job, truth.masks, run.keeps_evidence), run.parts, executor, report)
 
 
-def _known(rows: ImageRows, truth: Truth, counts: Counts | None) -> _Known:
+def _known(rows: ImageTable, truth: Truth, counts: Counts | None) -> _GroundTruth:
     """What the truth says of the images of the run."""
     every = np.ones(len(rows), bool)
     if truth.images is not None:
@@ -133,22 +133,26 @@ def _known(rows: ImageRows, truth: Truth, counts: Counts | None) -> _Known:
         if truth.reviewed is not None:
             reviewed, strangers = rows.find(truth.reviewed)
             every = reviewed >= 0
-        return _Known(wrong, shares, every, strangers)
+        return _GroundTruth(wrong, shares, every, strangers)
     assert counts is not None, "corrected labels are compared pixel by pixel"
     valid, pixels = counts.images[:, COLUMNS.index("valid")], counts.images[:, COLUMNS.index("wrong")]
-    return _Known(pixels > 0, pixels / np.maximum(valid, 1), every, [])
+    return _GroundTruth(pixels > 0, pixels / np.maximum(valid, 1), every, [])
 
 
 def _resampled(
-    config: EvaluateConfig, reviews: Mapping[str, Review], scores: Mapping[str, NDArray[np.float64]],
-    wrong: NDArray[np.bool_], shares: NDArray[np.float64] | None, counts: NDArray[np.int64],
-) -> Samples:  # fmt: skip
+    config: EvaluateConfig,
+    reviews: Mapping[str, ScoreEvaluation],
+    scores: Mapping[str, NDArray[np.float64]],
+    wrong: NDArray[np.bool_],
+    shares: NDArray[np.float64] | None,
+    counts: NDArray[np.int64],
+) -> Samples:
     orders = {name: one.order for name, one in reviews.items() if one.order is not None}
     resamples = config.bootstrap if len(wrong) else 0
     return resample(orders, config.at, scores, wrong, shares, counts, resamples, config.seed)
 
 
-def _notes(rows: ImageRows, known: _Known, truth: Truth, counts: Counts | None) -> list[str]:
+def _notes(rows: ImageTable, known: _GroundTruth, truth: Truth, counts: Counts | None) -> list[str]:
     """What the reader of the figures must know besides, a sentence each."""
     notes, left_out = list(truth.notes), ~rows.scored
     if not known.reviewed.all():
@@ -174,13 +178,17 @@ def _notes(rows: ImageRows, known: _Known, truth: Truth, counts: Counts | None) 
 
 
 def _write(
-    out: Folder, told: Told, table: list[dict[str, Any]], reviews: Mapping[str, Review], classes: tuple[str, ...]
+    out: ObjectDirectory,
+    told: EvaluationSummary,
+    table: list[dict[str, Any]],
+    reviews: Mapping[str, ScoreEvaluation],
+    classes: tuple[str, ...],
 ) -> None:
     """All outputs, the page last."""
     from masksift.evaluation.evaluate.plots import precision_recall, recall_over_effort
 
-    write_table(out, "measures.parquet", table_of(table, MEASURES), classes)
-    write_table(out, "curves.parquet", table_of(curve_rows(reviews), CURVES), classes)
+    write_table(out, "measures.parquet", table_from_rows(table, MEASURES), classes)
+    write_table(out, "curves.parquet", table_from_rows(curve_rows(reviews), CURVES), classes)
     curves = {name: one.curve for name, one in reviews.items() if one.curve is not None}
     areas = {name: one.values["average_precision", ""] for name, one in reviews.items()}
     for name, draw in (("precision_recall.png", precision_recall), ("recall_over_effort.png", recall_over_effort)):

@@ -10,25 +10,23 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from masksift.config.load import build
-from masksift.config.sections import ExecutorSection, Section, StorageSection
+from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
 from masksift.config.types import Amounts, Names
 from masksift.core.errors import UsageError
-from masksift.storage.credentials import Options
-
-__all__ = ["ERRORS", "EvaluateConfig", "LabelArrays", "images_at", "of_words"]
+from masksift.storage.credentials import StorageOptions
 
 ERRORS = "errors"
 """The word for as many images as are wrong."""
 
 
-class LabelArrays(Section):
+class LabelArrays(ConfigSection):
     """Name and axes of the corrected labels, where they differ."""
 
     labels: str = Field("labels", description="name of the corrected labels in their groups")
     labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(ConfigSection):
     """One evaluation. Every key is optional but `run`, `truth` and `out`."""
 
     run: str = Field(min_length=1, description="URL of a complete run")
@@ -55,7 +53,7 @@ class EvaluateConfig(Section):
             images_at(amount, 1, 1)
         return self
 
-    def options(self, more: Sequence[str] = ()) -> Options:
+    def options(self, more: Sequence[str] = ()) -> StorageOptions:
         """What all places are reached by; ``more``: those that the run's record names."""
         return self.storage.options([self.run, *self.truth, self.out, *more])
 
@@ -82,7 +80,8 @@ def images_at(amount: str | int, images: int, errors: float) -> float:
     if not found or number == 0 or (found[2] and number > 100) or (not found[2] and "." in found[1]):
         raise UsageError(
             f"at names {str(amount)!r}, which is no number of images and no share",
-            "how many images are reviewed is not known", "Give whole numbers, percentages up to 100%, or errors",
-        )  # fmt: skip
+            "how many images are reviewed is not known",
+            "Give whole numbers, percentages up to 100%, or errors",
+        )
     # a share as it is written: 0.1 % of 1,000 images is one image, whatever binary fractions make of it
     return float(math.ceil(round(number * images / 100, 9))) if found[2] else number

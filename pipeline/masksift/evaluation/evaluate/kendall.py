@@ -13,9 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.evaluation.evaluate.metrics import Order
-
-__all__ = ["MOST_ERRORS", "rank_correlation", "tau_of_resamples"]
+from masksift.evaluation.evaluate.metrics import ReviewOrder
 
 MOST_ERRORS = 2000
 """Wrong images from which resamples are not taken: their pairs are too many."""
@@ -46,7 +44,7 @@ def ties_in(sizes: Floats, images: float) -> float:
     return (float((sizes * sizes).sum()) - images) / 2
 
 
-def tied_scores(order: Order, weights: NDArray[np.integer]) -> float:
+def tied_scores(order: ReviewOrder, weights: NDArray[np.integer]) -> float:
     """Pairs of a resample that are tied in the score."""
     if len(order.ties) == len(weights):  # no two images are: only those that were drawn several times
         return ties_in(weights.astype(np.float64), float(weights.sum()))

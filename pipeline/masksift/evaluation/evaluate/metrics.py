@@ -15,28 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Order",
-    "Steps",
-    "area_under_roc",
-    "average_precision",
-    "effort",
-    "found_at",
-    "lift_at",
-    "order_of",
-    "precision_at",
-    "ratio",
-    "recall_at",
-    "steps_of",
-    "steps_of_counts",
-]
-
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Steps:
+class CumulativeCounts:
     """A review, step by step: ``seen`` and ``found`` (G + 1,) float64, images seen and errors found after each of the
     G steps and, first, before all of them: 0."""
 
@@ -53,7 +37,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Order:
+class ReviewOrder:
     """The order of review of N images by one score. ``places`` (N,): rows, the lowest score first; ``ties``: how many
     images stand up to the end of each run of equal scores; ``ends`` (G,): the same of each step, ``wrong_ends`` (G,):
     how many of them are wrong; ``wrong``: the rows of the wrong ones in order."""
@@ -65,7 +49,7 @@ class Order:
     wrong: Places
 
 
-def order_of(scores: Floats, wrong: NDArray[np.bool_]) -> Order:
+def order_of(scores: Floats, wrong: NDArray[np.bool_]) -> ReviewOrder:
     """The order by ``scores`` (N,) float64, finite, N > 0, of images of which some are ``wrong`` (N,). Runs of equal
     scores without an error make one step where they follow each other: nothing is found in them, whatever their order,
     so that there are at most two steps an error."""
@@ -75,29 +59,29 @@ def order_of(scores: Floats, wrong: NDArray[np.bool_]) -> Order:
     wrong_ends = np.append(0, np.cumsum(hits))[ties]
     gains = np.diff(wrong_ends, prepend=0) > 0
     kept = gains | np.append(gains[1:], True)
-    return Order(places, ties, ties[kept], wrong_ends[kept], places[hits])
+    return ReviewOrder(places, ties, ties[kept], wrong_ends[kept], places[hits])
 
 
-def steps_of(order: Order, weights: NDArray[np.integer] | None = None) -> Steps:
+def steps_of(order: ReviewOrder, weights: NDArray[np.integer] | None = None) -> CumulativeCounts:
     """The review in that order; ``weights`` (N,): how often each image stands in a resample, by row."""
     if weights is None:
         seen, found = order.ends, order.wrong_ends
     else:
         seen = np.cumsum(weights[order.places])[order.ends - 1]
         found = np.append(0, np.cumsum(weights[order.wrong]))[order.wrong_ends]
-    return Steps(np.append(0.0, seen), np.append(0.0, found))
+    return CumulativeCounts(np.append(0.0, seen), np.append(0.0, found))
 
 
-def steps_of_counts(keys: Floats, right: NDArray[np.int64], wrong: NDArray[np.int64]) -> Steps:
+def steps_of_counts(keys: Floats, right: NDArray[np.int64], wrong: NDArray[np.int64]) -> CumulativeCounts:
     """The review of what was counted: so many right and wrong ones of each key, (U,) each, the lowest key first; keys
     may occur several times. Whole numbers below 2^53 in float64: exact."""
     distinct, place = np.unique(keys, return_inverse=True)
     seen, found = (np.bincount(place, counts, len(distinct)) for counts in (right + wrong, wrong))
     some = seen > 0
-    return Steps(np.append(0.0, np.cumsum(seen[some])), np.append(0.0, np.cumsum(found[some])))
+    return CumulativeCounts(np.append(0.0, np.cumsum(seen[some])), np.append(0.0, np.cumsum(found[some])))
 
 
-def area_under_roc(steps: Steps) -> float:
+def area_under_roc(steps: CumulativeCounts) -> float:
     """AUROC: the share of pairs (wrong, right image) in which the wrong one comes first, ties counting half (Mann and
     Whitney's U over the number of pairs); what scikit-learn's `roc_auc_score` gives. NaN without both kinds."""
     errors = np.diff(steps.found)
@@ -106,34 +90,34 @@ def area_under_roc(steps: Steps) -> float:
     return ratio(float((errors * (after + right / 2)).sum()), steps.errors * (steps.images - steps.errors))
 
 
-def average_precision(steps: Steps) -> float:
+def average_precision(steps: CumulativeCounts) -> float:
     """AUPRC as average precision: sum over steps of (recall gained) x (precision after the step), without
     interpolation; what scikit-learn's `average_precision_score` gives. NaN without an error."""
     precision = steps.found[1:] / np.maximum(steps.seen[1:], 1)
     return ratio(float((np.diff(steps.found) * precision).sum()), steps.errors)
 
 
-def found_at(steps: Steps, images: float) -> float:
+def found_at(steps: CumulativeCounts, images: float) -> float:
     """Errors among the first so many images."""
     return float(np.interp(images, steps.seen, steps.found))
 
 
-def precision_at(steps: Steps, images: float) -> float:
+def precision_at(steps: CumulativeCounts, images: float) -> float:
     """Errors among the first so many images, over these images."""
     return ratio(found_at(steps, images), images)
 
 
-def lift_at(steps: Steps, images: float) -> float:
+def lift_at(steps: CumulativeCounts, images: float) -> float:
     """Precision at so many images over the share of errors in all (Lad & Mueller 2023): 1 is what chance finds."""
     return ratio(precision_at(steps, images) * steps.images, steps.errors)
 
 
-def recall_at(steps: Steps, images: float) -> float:
+def recall_at(steps: CumulativeCounts, images: float) -> float:
     """Errors among the first so many images, over all errors."""
     return ratio(found_at(steps, images), steps.errors)
 
 
-def effort(steps: Steps, recall: float) -> float:
+def effort(steps: CumulativeCounts, recall: float) -> float:
     """The least number of images after which that share of the errors is found. NaN without an error."""
     if steps.errors == 0:
         return math.nan

@@ -16,32 +16,37 @@ from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
-from masksift.core.task_result import Receipt
+from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import read_labels
-from masksift.engine.buffers import Memory
+from masksift.engine.buffers import BufferPool
 from masksift.engine.planning.memory import BASE_MEMORY, refuse_small_workers
 from masksift.engine.score_task import images_part
-from masksift.engine.work_items import Job, Part, Parts
+from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.evaluation.evaluate.ground_truth import Masks
-from masksift.evaluation.evaluate.metrics import Steps, steps_of_counts
+from masksift.evaluation.evaluate.metrics import CumulativeCounts, steps_of_counts
 from masksift.evaluation.evaluate.region_matching import IOUS, Regions, Sizes, match_regions, sizes_of
 from masksift.runtime.executors import Executor
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import read_table
 from masksift.storage.zarr.evidence import EVIDENCE, MASK
-from masksift.storage.zarr.per_image import extents
-from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
-
-__all__ = ["COLUMNS", "Answer", "Counts", "PixelTask", "count_block", "count_pixels"]
+from masksift.storage.zarr.per_image import image_sizes
+from masksift.storage.zarr.reader import ArrayReader
+from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
 COLUMNS = (
-    "valid", "wrong", "flagged", "both", "wrong_regions", "flagged_regions", *(f"found_regions_{iou}" for iou in IOUS)
-)  # fmt: skip
+    "valid",
+    "wrong",
+    "flagged",
+    "both",
+    "wrong_regions",
+    "flagged_regions",
+    *(f"found_regions_{iou}" for iou in IOUS),
+)
 """What is counted an image: pixels, and regions. All 0 where it was not scored."""
 A_PIXEL = 40
 """Bytes a pixel of the image whose regions are matched: masks, two planes of region numbers, and what compares them."""
@@ -53,7 +58,7 @@ Integers = NDArray[np.int64]
 class PixelTask:
     """What every task knows. ``confident``: whether the self-confidence is kept."""
 
-    job: Job
+    job: RunContext
     masks: Masks
     confident: bool
 
@@ -69,7 +74,7 @@ class Answer:
     images: Integers
     codes: Integers
     sizes: Sizes
-    receipt: Receipt
+    receipt: TaskResult
 
 
 @dataclass
@@ -80,7 +85,7 @@ class Counts:
     codes: dict[Encoding, Integers] = field(default_factory=dict)
     sizes: list[Sizes] = field(default_factory=list)
 
-    def steps(self) -> Steps:
+    def steps(self) -> CumulativeCounts:
         """The review of all valid pixels, the lowest self-confidence first: equal values of several precisions are one
         step."""
         values = [encoding.values(_codes(encoding)) for encoding in self.codes]
@@ -93,7 +98,7 @@ def _codes(encoding: Encoding) -> Integers:
     return np.arange(encoding.bins, dtype=np.int64) << encoding.key_shift
 
 
-def projected_memory(parts: Parts) -> int:
+def projected_memory(parts: BlockTasks) -> int:
     """Bytes that a worker needs at most: the labels and planes of a group of images, and the regions of one."""
     needed = 0
     for spec, layout in zip(parts.sources, parts.plan.layouts, strict=True):
@@ -105,7 +110,7 @@ def projected_memory(parts: Parts) -> int:
     return BASE_MEMORY + needed
 
 
-def count_pixels(task: PixelTask, parts: Parts, executor: Executor, report: Reporter) -> Counts:
+def count_pixels(task: PixelTask, parts: BlockTasks, executor: Executor, report: ProgressReporter) -> Counts:
     """All blocks. Raises PlanRefused where a worker has too little memory, DataError where labels or masks are lost."""
     workers = [(worker.name, worker.memory) for worker in executor.workers()]
     refuse_small_workers(projected_memory(parts), workers, "comparing the pixels")
@@ -122,11 +127,11 @@ def count_pixels(task: PixelTask, parts: Parts, executor: Executor, report: Repo
                 counts.codes[answer.encoding] = counts.codes.get(answer.encoding, 0) + answer.codes
             counts.sizes.append(answer.sizes)
             stage.advance(answer.receipt)
-            interruption.check()
+            interruption.raise_if_interrupted()
     return counts
 
 
-def count_block(task: PixelTask, part: Part) -> Answer | DataError:
+def count_block(task: PixelTask, part: BlockTask) -> Answer | DataError:
     """The counts of one block. What is wrong with the data is answered and not raised: another attempt would find it
     again."""
     try:
@@ -135,7 +140,7 @@ def count_block(task: PixelTask, part: Part) -> Answer | DataError:
         return e
 
 
-def _counted(task: PixelTask, part: Part) -> Answer:
+def _counted(task: PixelTask, part: BlockTask) -> Answer:
     begun, block, encoding = time.perf_counter(), part.block, part.evidence
     scored = _scored(task.job, part)
     images = np.zeros((block.images, len(COLUMNS)), np.int64)
@@ -146,42 +151,53 @@ def _counted(task: PixelTask, part: Part) -> Answer:
         regions = match_regions(flagged, wrong)
         matched.append(regions)
         images[i - block.start] = (
-            valid.sum(), wrong.sum(), flagged.sum(), (wrong & flagged).sum(), regions.wrong, len(regions.areas),
+            valid.sum(),
+            wrong.sum(),
+            flagged.sum(),
+            (wrong & flagged).sum(),
+            regions.wrong,
+            len(regions.areas),
             *regions.matched.sum(axis=1),
-        )  # fmt: skip
+        )
         if confidence is not None:
             for row, pixels in enumerate((valid & ~wrong, wrong)):
                 codes[row] += np.bincount(confidence[pixels] >> encoding.key_shift, minlength=encoding.bins)
-    receipt = Receipt(
-        block.number, block.images, block.images * part.spec.pixels, {SCORED: block.images}, **planes.used,
+    receipt = TaskResult(
+        block.number,
+        block.images,
+        block.images * part.spec.pixels,
+        {SCORED: block.images},
+        **planes.io_counters,
         seconds=time.perf_counter() - begun,
-    )  # fmt: skip
+    )
     return Answer((block.source, block.start), encoding, images, codes, sizes_of(matched), receipt)
 
 
-def _scored(job: Job, part: Part) -> Sequence[bool]:
+def _scored(job: RunContext, part: BlockTask) -> Sequence[bool]:
     """Which images of the block were scored, by the run's table."""
     name = images_part(job.fingerprint, part.block.number)
-    statuses = read_table(Folder(job.out, job.options), name, ["status"])["status"].to_pylist()
+    statuses = read_table(ObjectDirectory(job.out, job.options), name, ["status"])["status"].to_pylist()
     return [status == SCORED for status in statuses]
 
 
 class _Planes:
     """The labels, the masks and the evidence of a block, image by image."""
 
-    def __init__(self, task: PixelTask, part: Part) -> None:
+    def __init__(self, task: PixelTask, part: BlockTask) -> None:
         self._task, self._part = task, part
         options, spec = task.job.options, part.spec
         self._truth = replace(spec, labels=task.masks.arrays[part.block.source])
-        self._labels = ArrayReader(spec.labels, options, absent_is_missing=spec.fill_is_missing)
+        self._labels = ArrayReader(spec.labels, options, absent_is_missing=spec.absent_labels_are_missing)
         strict = task.masks.strict[part.block.source]
         self._other = ArrayReader(self._truth.labels, options, absent_is_missing=strict)
-        self._masks, self._evidence = task.job.masks(spec), task.job.evidence(part.home)
+        self._masks, self._evidence = task.job.issue_mask_arrays(spec), task.job.evidence(part.evidence_location)
 
     @property
-    def used(self) -> Mapping[str, Any]:
+    def io_counters(self) -> Mapping[str, Any]:
         """What it took of the stores, by the names of a receipt."""
-        return dict(self._labels.used + self._other.used + self._masks.used + self._evidence.used)
+        return dict(
+            self._labels.io_counters + self._other.io_counters + self._masks.io_counters + self._evidence.io_counters
+        )
 
     def images(
         self, scored: Sequence[bool]
@@ -189,8 +205,8 @@ class _Planes:
         """(number, valid, wrong, flagged, self-confidence as codes) of each scored image, (H, W) each. Raises DataError
         where any of it is lost."""
         spec, block = self._part.spec, self._part.block
-        sizes = extents(spec, block.start, block.stop, self._task.job.options)
-        own, others = Memory(), Memory()
+        sizes = image_sizes(spec, block.start, block.stop, self._task.job.options)
+        own, others = BufferPool(), BufferPool()
         for start, stop in self._part.layout.groups(block.start, block.stop):
             size = sizes[start - block.start : stop - block.start]
             asked = [i for i in range(start, stop) if scored[i - block.start]]
@@ -213,12 +229,13 @@ class _Planes:
             raise DataError(
                 f"{EVIDENCE[0]} of images {start} to {stop - 1} of {self._part.spec.name} holds a code that no run "
                 "writes",
-                "that evidence is damaged", "Run it again into a new --out",
-            )  # fmt: skip
+                "that evidence is damaged",
+                "Run it again into a new --out",
+            )
         return codes
 
     def _true(
-        self, memory: Memory, start: int, stop: int, sizes: Integers, asked: Sequence[int]
+        self, memory: BufferPool, start: int, stop: int, sizes: Integers, asked: Sequence[int]
     ) -> NDArray[np.unsignedinteger]:
         """Corrected class planes, or masks, of images [start, stop)."""
         spec = self._truth
@@ -226,14 +243,19 @@ class _Planes:
             return self._classes(spec, self._other, memory, start, stop, sizes, asked)
         try:
             return self._other.read(slice(start, stop), slice(0, spec.height), slice(0, spec.width))
-        except (MissingChunk, Unreadable) as e:
+        except (MissingChunkError, ChunkDecodeError) as e:
             raise _lost(spec, str(e)) from e
 
     @staticmethod
     def _classes(
-        spec: DataSpec, reader: ArrayReader, memory: Memory, start: int, stop: int, sizes: Integers,
+        spec: SourceSpec,
+        reader: ArrayReader,
+        memory: BufferPool,
+        start: int,
+        stop: int,
+        sizes: Integers,
         asked: Sequence[int],
-    ) -> NDArray[np.unsignedinteger]:  # fmt: skip
+    ) -> NDArray[np.unsignedinteger]:
         plane, verdicts = read_labels(spec, reader, memory, start, stop, sizes)
         for i in asked:
             if i in verdicts:
@@ -253,8 +275,9 @@ def _compared(
     return valid, valid & (truth != given)
 
 
-def _lost(spec: DataSpec, reason: str) -> DataError:
+def _lost(spec: SourceSpec, reason: str) -> DataError:
     return DataError(
-        f"{spec.labels.url} cannot be compared ({reason})", "what is wrong is not known there",
+        f"{spec.labels.url} cannot be compared ({reason})",
+        "what is wrong is not known there",
         "Restore it, or give another --truth",
-    )  # fmt: skip
+    )

@@ -10,8 +10,6 @@ import numpy as np
 from masksift.evaluation.evaluate.score_evaluation import Curve
 from masksift.review.rendering.panels import figure_of, png_of
 
-__all__ = ["CHANCE", "look", "precision_recall", "recall_over_effort", "tidy"]
-
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Those of Okabe and Ito, which colour-blind readers tell apart, without the yellow, which nobody sees on white."""
 _DASHES = ("-", "--", "-.", ":")
@@ -38,8 +36,15 @@ def recall_over_effort(curves: Mapping[str, Curve], areas: Mapping[str, float], 
         curve = curves[name]
         axes.plot(np.append(0, 100 * curve.effort), np.append(0, 100 * curve.recall), label=name, **style)
     axes.plot([0, 100], [0, 100], color=CHANCE, linewidth=1.2, zorder=1, label="chance")
-    axes.plot([0, 100 * share, 100], [0, 100, 100], color=CHANCE, linewidth=1.2, linestyle=":", zorder=3,
-              label="perfect order")  # fmt: skip
+    axes.plot(
+        [0, 100 * share, 100],
+        [0, 100, 100],
+        color=CHANCE,
+        linewidth=1.2,
+        linestyle=":",
+        zorder=3,
+        label="perfect order",
+    )
     axes.set_xlabel("images reviewed, worst first (% of all ranked images)")
     axes.set_ylabel("recall: wrong images found (% of all wrong images)")
     return _png(figure, axes)

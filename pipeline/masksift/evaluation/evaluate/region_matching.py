@@ -9,9 +9,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.evaluation.evaluate.metrics import Steps, steps_of_counts
-
-__all__ = ["IOUS", "Regions", "Sizes", "match_regions", "sizes_of", "steps_of_regions"]
+from masksift.evaluation.evaluate.metrics import CumulativeCounts, steps_of_counts
 
 IOUS = (0.5, 0.1)
 """Least intersection over union of a region with the wrong one that it finds: in its place, or roughly there."""
@@ -60,7 +58,7 @@ def sizes_of(regions: Sequence[Regions]) -> Sizes:
     return Sizes(sizes, np.array(counts, np.int64))
 
 
-def steps_of_regions(sizes: Sequence[Sizes], level: int) -> Steps:
+def steps_of_regions(sizes: Sequence[Sizes], level: int) -> CumulativeCounts:
     """The review of all flagged regions, the largest first, at one of `IOUS`; regions of one size are one step."""
     areas = np.concatenate([np.empty(0, np.int64), *(one.areas for one in sizes)])
     missed, matched = np.concatenate([np.empty((2, 0), np.int64), *(one.counts[level] for one in sizes)], axis=1)

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from masksift.evaluation.evaluate.bootstrap import Samples, interval_of
 from masksift.evaluation.evaluate.kendall import MOST_ERRORS
-from masksift.evaluation.evaluate.metrics import Steps, average_precision, ratio
+from masksift.evaluation.evaluate.metrics import CumulativeCounts, average_precision, ratio
 from masksift.evaluation.evaluate.pixel_tasks import COLUMNS, Counts
 from masksift.evaluation.evaluate.region_matching import IOUS, steps_of_regions
-from masksift.evaluation.evaluate.score_evaluation import Review
-
-__all__ = ["Facts", "best_of", "curve_rows", "pixel_rows", "score_rows"]
+from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation
 
 Floats = NDArray[np.float64]
 Rows = list[dict[str, Any]]
@@ -32,7 +30,7 @@ class Facts:
     resamples: int
 
 
-def score_rows(name: str, review: Review, samples: Samples, facts: Facts) -> Rows:
+def score_rows(name: str, review: ScoreEvaluation, samples: Samples, facts: Facts) -> Rows:
     """The rows of one score."""
     drawn = samples.scores.get(name, {})
     rows = []
@@ -50,9 +48,9 @@ def pixel_rows(counts: Counts, ranked: NDArray[np.bool_], samples: Samples, fact
     drawn = dict(zip(COLUMNS, samples.totals.T, strict=True))
     wrong, regions = total["wrong"], total["wrong_regions"]
     union, drawn_union = (x["wrong"] + x["flagged"] - x["both"] for x in (total, drawn))
-    mask = Steps(
+    mask = CumulativeCounts(
         np.array([0.0, total["flagged"], total["valid"]]), np.array([0.0, total["both"], total["wrong"]])
-    )  # fmt: skip
+    )
 
     def shared(measure: str, part: str, whole: str, errors: int, at: str = "") -> dict[str, Any]:
         samples = _ratios(drawn[part], drawn[whole])
@@ -62,15 +60,30 @@ def pixel_rows(counts: Counts, ranked: NDArray[np.bool_], samples: Samples, fact
     rows = [
         shared("pixel_precision", "both", "flagged", wrong),
         shared("pixel_recall", "both", "wrong", wrong),
-        _row("issue_mask", "pixel_iou", "", ratio(total["both"], union), _ratios(drawn["both"], drawn_union), facts,
-             wrong, None if union else "no pixel is wrong or flagged"),
+        _row(
+            "issue_mask",
+            "pixel_iou",
+            "",
+            ratio(total["both"], union),
+            _ratios(drawn["both"], drawn_union),
+            facts,
+            wrong,
+            None if union else "no pixel is wrong or flagged",
+        ),
         _whole("issue_mask", "pixel_average_precision", "", average_precision(mask), facts, wrong, _no_wrong(wrong)),
-    ]  # fmt: skip
+    ]
     steps = counts.steps() if confident else None
     rows.append(
-        _whole("self_confidence", "pixel_average_precision", "", average_precision(steps) if steps else math.nan, facts,
-               wrong, _no_wrong(wrong) if steps else _NOT_KEPT)
-    )  # fmt: skip
+        _whole(
+            "self_confidence",
+            "pixel_average_precision",
+            "",
+            average_precision(steps) if steps else math.nan,
+            facts,
+            wrong,
+            _no_wrong(wrong) if steps else _NOT_KEPT,
+        )
+    )
     for level, iou in enumerate(IOUS):
         at, found = f"IoU {iou}", f"found_regions_{iou}"
         rows.append(shared("region_precision", found, "flagged_regions", regions, at))
@@ -90,7 +103,7 @@ def _no_wrong(wrong: int) -> str | None:
     return None if wrong else "no pixel is wrong"
 
 
-def curve_rows(reviews: Mapping[str, Review]) -> Rows:
+def curve_rows(reviews: Mapping[str, ScoreEvaluation]) -> Rows:
     """The rows of the table of curves."""
     rows: Rows = []
     for name, review in reviews.items():
@@ -116,18 +129,30 @@ def _whole(
 
 
 def _row(
-    score: str, measure: str, at: str, value: float, samples: Floats | None, facts: Facts, errors: int,
+    score: str,
+    measure: str,
+    at: str,
+    value: float,
+    samples: Floats | None,
+    facts: Facts,
+    errors: int,
     note: str | None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     known = math.isfinite(value)
     interval = interval_of(samples) if known and samples is not None else None
     if interval is not None and interval.used < facts.resamples:
         note = note or f"interval of the {interval.used:,} of {facts.resamples:,} resamples that give a number"
     return {
-        "score": score, "measure": measure, "at": at or None, "value": value if known else None,
-        "low": interval.low if interval else None, "high": interval.high if interval else None,
-        "images": facts.images, "errors": errors, "note": note or (None if known else "it is not defined here"),
-    }  # fmt: skip
+        "score": score,
+        "measure": measure,
+        "at": at or None,
+        "value": value if known else None,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "images": facts.images,
+        "errors": errors,
+        "note": note or (None if known else "it is not defined here"),
+    }
 
 
 def best_of(rows: Sequence[Mapping[str, Any]]) -> str | None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from masksift.evaluation.evaluate.config import images_at
 from masksift.evaluation.evaluate.kendall import rank_correlation
 from masksift.evaluation.evaluate.metrics import (
-    Order,
-    Steps,
+    CumulativeCounts,
+    ReviewOrder,
     area_under_roc,
     average_precision,
     effort,
@@ -24,8 +24,6 @@ from masksift.evaluation.evaluate.metrics import (
     recall_at,
     steps_of,
 )
-
-__all__ = ["RECALLS", "Curve", "Key", "Review", "curve_of", "measured", "review"]
 
 Key = tuple[str, str]
 """A measure, and where it is taken: (`precision`, `5%`), (`auroc`, ``)."""
@@ -48,24 +46,26 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Review:
+class ScoreEvaluation:
     """One score against the truth. ``values``: NaN where a measure has none; ``reasons``: why, by measure."""
 
-    order: Order | None
+    order: ReviewOrder | None
     values: dict[Key, float]
     reasons: dict[Key, str]
     curve: Curve | None
 
 
-def review(scores: Floats, wrong: NDArray[np.bool_], shares: Floats | None, at: Sequence[str | int]) -> Review:
+def evaluate_score(
+    scores: Floats, wrong: NDArray[np.bool_], shares: Floats | None, at: Sequence[str | int]
+) -> ScoreEvaluation:
     """Measure one score: ``scores`` (N,) float64, finite, lower = reviewed first; ``wrong`` (N,); ``shares`` (N,) of
     wrong pixels, None where they are not known."""
     errors, images = int(wrong.sum()), len(wrong)
     missing = _reason(scores, errors)
     if missing is not None:
-        keys = measured(Steps(np.array([0.0, 1.0]), np.zeros(2)), at)
+        keys = measured(CumulativeCounts(np.array([0.0, 1.0]), np.zeros(2)), at)
         every: list[Key] = [*keys, ("kendall_tau", "")]
-        return Review(None, dict.fromkeys(every, math.nan), dict.fromkeys(every, missing), None)
+        return ScoreEvaluation(None, dict.fromkeys(every, math.nan), dict.fromkeys(every, missing), None)
     order = order_of(scores, wrong)
     steps = steps_of(order)
     values, reasons = measured(steps, at), {}
@@ -73,11 +73,11 @@ def review(scores: Floats, wrong: NDArray[np.bool_], shares: Floats | None, at: 
         if images_at(amount, images, errors) > images:
             for measure in ("precision", "lift", "recall"):
                 reasons[measure, str(amount)] = f"only {images:,} images are ranked"
-    values |= _by_library(scores, wrong)
+    values |= _sklearn_metrics(scores, wrong)
     values["kendall_tau", ""] = math.nan if shares is None else rank_correlation(scores, shares)
     if shares is None:
         reasons["kendall_tau", ""] = "the share of wrong pixels is not known"
-    return Review(order, values, reasons, curve_of(steps))
+    return ScoreEvaluation(order, values, reasons, curve_of(steps))
 
 
 def _reason(scores: Floats, errors: int) -> str | None:
@@ -93,7 +93,7 @@ def _reason(scores: Floats, errors: int) -> str | None:
     return None
 
 
-def measured(steps: Steps, at: Sequence[str | int]) -> dict[Key, float]:
+def measured(steps: CumulativeCounts, at: Sequence[str | int]) -> dict[Key, float]:
     """The measures of an order of review by name; NaN where there is no number."""
     found: dict[Key, float] = {
         ("auroc", ""): area_under_roc(steps),
@@ -108,7 +108,7 @@ def measured(steps: Steps, at: Sequence[str | int]) -> dict[Key, float]:
     return found
 
 
-def _by_library(scores: Floats, wrong: NDArray[np.bool_]) -> dict[Key, float]:
+def _sklearn_metrics(scores: Floats, wrong: NDArray[np.bool_]) -> dict[Key, float]:
     """What scikit-learn says of `1 - score`, in the same order and without its rounding."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -118,7 +118,7 @@ def _by_library(scores: Floats, wrong: NDArray[np.bool_]) -> dict[Key, float]:
     }
 
 
-def curve_of(steps: Steps) -> Curve:
+def curve_of(steps: CumulativeCounts) -> Curve:
     """At most `POINTS` points of a review, half of them evenly spread over the images and half over their orders of
     magnitude: what is found first matters most."""
     images = round(steps.images)

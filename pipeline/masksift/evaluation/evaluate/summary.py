@@ -11,8 +11,6 @@ from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.evaluation.evaluate.result_rows import Facts, best_of
 from masksift.evaluation.evaluate.score_evaluation import RECALLS
 
-__all__ = ["Told", "console_text", "report_text"]
-
 Row = Mapping[str, Any]
 _AREAS = ("auroc", "average_precision", "kendall_tau")
 _NAMES = {"auroc": "AUROC", "average_precision": "AUPRC", "kendall_tau": "Kendall tau", "effort": "images to find"}
@@ -33,7 +31,7 @@ the wrong pixels, matched greedily by IoU; their average precision ranks them by
 
 
 @dataclass(frozen=True)
-class Told:
+class EvaluationSummary:
     """All that is told. ``truth``: its form in words; ``notes``: sentences; ``rows``: of the table of measures."""
 
     config: EvaluateConfig
@@ -52,7 +50,7 @@ class Told:
         return next(r for r in self.rows if (r["score"], r["measure"], r["at"]) == (score, measure, at))
 
 
-def console_text(told: Told) -> str:
+def console_text(told: EvaluationSummary) -> str:
     """The end of an evaluation, in words."""
     facts, best = told.facts, best_of(told.rows)
     lines = [f"truth: {told.truth}", f"{facts.errors:,} of {facts.images:,} ranked images are wrong"]
@@ -66,19 +64,30 @@ def console_text(told: Told) -> str:
     return "\n".join([*lines, *told.notes, f"results: {told.config.out}"])
 
 
-def report_text(told: Told, *, plots: bool) -> str:
+def report_text(told: EvaluationSummary, *, plots: bool) -> str:
     """The page, as Markdown."""
     facts, at = told.facts, [str(amount) for amount in told.config.at]
     first: list[tuple[str, str, str | None]] = [(_NAMES[name], name, None) for name in _AREAS]
     first += [(f"{_NAMES['effort']} {recall}", "effort", recall) for recall in _recalls()]
     lines = [
-        f"# How well the scores of {told.config.run} find known errors", "",
+        f"# How well the scores of {told.config.run} find known errors",
+        "",
         f"Truth: {told.truth}. {facts.errors:,} of {facts.images:,} ranked images are wrong "
-        f"({100 * facts.errors / max(1, facts.images):.3g} %).", *told.notes, "",
+        f"({100 * facts.errors / max(1, facts.images):.3g} %).",
+        *told.notes,
+        "",
         *_table(told, first),
-        *(["", "![Precision over recall](precision_recall.png)", "",
-           "![Recall over review effort](recall_over_effort.png)"] if plots else []),
-    ]  # fmt: skip
+        *(
+            [
+                "",
+                "![Precision over recall](precision_recall.png)",
+                "",
+                "![Recall over review effort](recall_over_effort.png)",
+            ]
+            if plots
+            else []
+        ),
+    ]
     for measure in ("precision", "lift", "recall"):
         lines += ["", f"## {measure.capitalize()} after so many images", ""]
         lines += _table(told, [(_amount(amount), measure, amount) for amount in at])
@@ -86,7 +95,7 @@ def report_text(told: Told, *, plots: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(told: Told, columns: Sequence[tuple[str, str, str | None]]) -> list[str]:
+def _table(told: EvaluationSummary, columns: Sequence[tuple[str, str, str | None]]) -> list[str]:
     """A row a score, a column a (title, measure, place); below it why there is nothing where there is nothing."""
     lines = [f"| score | {' | '.join(title for title, _, _ in columns)} |", "|---" * (len(columns) + 1) + "|"]
     reasons: dict[str, None] = {}
@@ -97,7 +106,7 @@ def _table(told: Told, columns: Sequence[tuple[str, str, str | None]]) -> list[s
     return lines + _said(reasons)
 
 
-def _pixels(told: Told) -> list[str]:
+def _pixels(told: EvaluationSummary) -> list[str]:
     rows = [row for row in told.rows if row["measure"].startswith(("pixel_", "region_"))]
     if not rows:
         return []

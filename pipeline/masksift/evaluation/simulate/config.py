@@ -6,20 +6,18 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import Arrays, ExecutorSection, Section, StorageSection
+from masksift.config.sections import Arrays, ConfigSection, ExecutorSection, StorageSection
 from masksift.config.types import Names, Numbers, Pairs
 from masksift.core.errors import UsageError
-from masksift.evaluation.simulate.error_types import KINDS, Setting
-from masksift.storage.credentials import Options
+from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams
+from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.zarr.label_copy import TRUTH
 
-__all__ = ["SimulateConfig"]
-
-_SIZES = "; ".join(f"{name}: {kind.unit} ({kind.size:g})" for name, kind in KINDS.items())
+_SIZES = "; ".join(f"{name}: {kind.unit} ({kind.size:g})" for name, kind in ERROR_TYPES.items())
 
 
-class SimulateConfig(Section):
+class SimulateConfig(ConfigSection):
     """One simulation. Every key is optional but `kind`, `sources` and `out`."""
 
     kind: Literal["drop", "swap", "shift", "boundary", "coarse", "missing_region"] = Field(
@@ -32,9 +30,10 @@ class SimulateConfig(Section):
         None, description="whether an error befalls a whole class of the image, or one object (default: whole)"
     )
     fill: Literal["nearest", "background", "ignore"] | None = Field(
-        None, description="what lost pixels become: the nearest other class, the background, no label (default: "
+        None,
+        description="what lost pixels become: the nearest other class, the background, no label (default: "
         "nearest; of missing_region: background)",
-    )  # fmt: skip
+    )
     size: float | None = Field(None, gt=0, description=f"of the change, by kind, and its default. {_SIZES}")
     classes: Names | None = Field(None, description="names of the classes that may suffer, or be given; default: all")
     background: str | None = Field(None, description="name of the class that fill = background fills with")
@@ -47,7 +46,7 @@ class SimulateConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> SimulateConfig:
-        kind = KINDS[self.kind]
+        kind = ERROR_TYPES[self.kind]
         if not self.sources:
             raise UsageError("no source is given", "there are no labels to change", "Give --source URL, or a glob")
         if self.objects is not None and not kind.objects:
@@ -58,21 +57,24 @@ class SimulateConfig(Section):
         if self._fill == "background" and self.background is None:
             raise UsageError(
                 f"kind is {self.kind!r}, fill is 'background', and no class is said to be it",
-                "what lost pixels become is not known", "Give --background NAME, or another --fill",
-            )  # fmt: skip
+                "what lost pixels become is not known",
+                "Give --background NAME, or another --fill",
+            )
         if self._fill != "background" and self.background is not None:
             raise self._useless("background", self.background, "nothing is filled with it")
         self._check_size()
         if self.kind == "swap" and self.classes is not None and len(set(self.classes)) < 2:
             raise UsageError(
-                f"kind is 'swap' and classes is {', '.join(self.classes)}", "there is no other class to give",
+                f"kind is 'swap' and classes is {', '.join(self.classes)}",
+                "there is no other class to give",
                 "Name two classes or more, or leave --classes out",
-            )  # fmt: skip
+            )
         if self.arrays.labels == TRUTH:
             raise UsageError(
-                f"arrays.labels is {TRUTH!r}", "the mask of what was changed is called so in the copy",
+                f"arrays.labels is {TRUTH!r}",
+                "the mask of what was changed is called so in the copy",
                 "Give the labels another name",
-            )  # fmt: skip
+            )
         return self
 
     def _useless(self, name: str, value: object, why: str) -> UsageError:
@@ -83,23 +85,24 @@ class SimulateConfig(Section):
         good = size >= 3 and size == int(size) if self.kind == "coarse" else size <= 1
         if not good:
             raise UsageError(
-                f"kind is {self.kind!r} and size is {size:g}", f"it is the {KINDS[self.kind].unit}",
-                f"Give one such as --size {KINDS[self.kind].size:g}",
-            )  # fmt: skip
+                f"kind is {self.kind!r} and size is {size:g}",
+                f"it is the {ERROR_TYPES[self.kind].unit}",
+                f"Give one such as --size {ERROR_TYPES[self.kind].size:g}",
+            )
 
     @property
     def _fill(self) -> str:
-        return self.fill or next(iter(KINDS[self.kind].fills), "nearest")
+        return self.fill or next(iter(ERROR_TYPES[self.kind].fills), "nearest")
 
     @property
     def _size(self) -> float:
-        return KINDS[self.kind].size if self.size is None else self.size
+        return ERROR_TYPES[self.kind].size if self.size is None else self.size
 
-    def setting(self, classes: tuple[int, ...], background: int | None) -> Setting:
+    def setting(self, classes: tuple[int, ...], background: int | None) -> ErrorParams:
         """How errors are made, with every default resolved; ``classes`` and ``background`` by number."""
-        return Setting(self.kind, self._size, classes, self.objects or "whole", self._fill, background)
+        return ErrorParams(self.kind, self._size, classes, self.objects or "whole", self._fill, background)
 
-    def options(self) -> Options:
+    def options(self) -> StorageOptions:
         """What the sources and the results are reached by."""
         return self.storage.options([*self.sources, self.out])
 

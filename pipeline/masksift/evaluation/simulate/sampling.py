@@ -8,16 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["chosen", "generator_of", "joined_at"]
 
-
-def chosen(seed: int, kind: str, source: str, images: int, share: float) -> list[int]:
+def sample_images(seed: int, kind: str, source: str, images: int, share: float) -> list[int]:
     """The numbers of round(share x images) images, sorted: those whose hashes are least. With a larger share they are
     the same ones and others."""
     return sorted(_ranked(seed, kind, source, images)[: round(share * images)])
 
 
-def joined_at(seed: int, kind: str, source: str, images: int, shares: Sequence[float]) -> list[int]:
+def first_share_index(seed: int, kind: str, source: str, images: int, shares: Sequence[float]) -> list[int]:
     """Of each image the number of the first of ``shares``, ascending, that it gets an error with; of one that gets none
     with any of them, how many they are."""
     joined, ranked, before = [len(shares)] * images, _ranked(seed, kind, source, images), 0
@@ -33,7 +31,7 @@ def _ranked(seed: int, kind: str, source: str, images: int) -> list[int]:
     return sorted(range(images), key=lambda index: _digest("image", seed, kind, source, index))
 
 
-def generator_of(seed: int, kind: str, source: str, index: int) -> np.random.Generator:
+def image_rng(seed: int, kind: str, source: str, index: int) -> np.random.Generator:
     """The generator of one image."""
     return np.random.default_rng(int.from_bytes(_digest("error", seed, kind, source, index)))
 

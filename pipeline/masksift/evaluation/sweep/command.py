@@ -20,18 +20,18 @@ import numpy as np
 
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
-from masksift.core.task_result import Receipt
+from masksift.core.task_result import TaskResult
 from masksift.core.versions import versions
 from masksift.engine.planning.layout import Settings
-from masksift.engine.planning.memory import FRAGMENTS
+from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD
 from masksift.engine.planning.plan import Plan, make_plan
-from masksift.engine.stages import Account, Totals, check_workers
-from masksift.engine.work_items import Parts
+from masksift.engine.stages import RunStats, StageTotals, check_workers
+from masksift.engine.work_items import BlockTasks
 from masksift.evaluation.evaluate.command import require_extra
 from masksift.evaluation.simulate.command import A_PIXEL, setting_of
-from masksift.evaluation.simulate.sampling import joined_at
+from masksift.evaluation.simulate.sampling import first_share_index
 from masksift.evaluation.sweep.condense_task import condense_block
 from masksift.evaluation.sweep.config import SweepConfig
 from masksift.evaluation.sweep.metrics import Images, measure
@@ -40,20 +40,18 @@ from masksift.evaluation.sweep.result_table import Table
 from masksift.evaluation.sweep.score_task import score_block
 from masksift.evaluation.sweep.summary import console_text, report_text
 from masksift.evaluation.sweep.thresholds import find_thresholds, limits_of
-from masksift.evaluation.sweep.work_items import CONDENSE, SCORE, Job, Piece, Scores, planes_of
+from masksift.evaluation.sweep.work_items import CONDENSE, SCORE, Scores, SweepContext, SweepTask, planes_of
 from masksift.runtime.executors import Executor
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.lock import Lease
-from masksift.storage.objects import Folder
+from masksift.storage.lock import RunLock
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
-from masksift.storage.tables.arrow import table_of
+from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import SWEEP
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.evidence import EvidenceArrays
-
-__all__ = ["RECORD", "Outcome", "sweep"]
 
 RECORD, TABLE, PAGE = "sweep.json", "sweep.parquet", "sweep.md"
 AT_ONCE = 16
@@ -61,14 +59,14 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepResult:
     """How a sweep ended: its record (sweep.json), and in words."""
 
     record: Mapping[str, Any]
     text: str
 
 
-def sweep(config: SweepConfig, report: Reporter) -> Outcome:
+def sweep(config: SweepConfig, report: ProgressReporter) -> SweepResult:
     """Measure every setting that the configuration names; called again after any interruption, it goes on. Predictions
     are read once, also where the scores or their parameters are others the next time.
 
@@ -77,16 +75,16 @@ def sweep(config: SweepConfig, report: Reporter) -> Outcome:
     require_extra()
     sources, plan = _open(config)
     job = _job(config, plan)
-    folder, manifest = Folder(job.out, job.options), job.manifest(job.condensed)
+    folder, manifest = ObjectDirectory(job.out, job.options), job.manifest(job.condensed)
     claim = {"fingerprint": plan.fingerprint, "identity": dict(plan.identity)}
-    if manifest.recognise(claim, verb="sweep") and (record := _complete(folder, job, config)) is not None:
-        report.say(f"{config.out} is complete already: nothing to do")
-        return Outcome(record, _text(config, record))
-    pieces, account = _pieces(config, plan, sources), Account()
-    with config.executor.open(len(pieces), report.say) as executor:
+    if manifest.is_resumable(claim, verb="sweep") and (record := _complete(folder, job, config)) is not None:
+        report.message(f"{config.out} is complete already: nothing to do")
+        return SweepResult(record, _text(config, record))
+    pieces, account = _pieces(config, plan, sources), RunStats()
+    with config.executor.open(len(pieces), report.message) as executor:
         check_workers(plan, executor, versions, report)
-        with Lease(folder, report.say):  # only now: a sweep that is refused leaves no trace
-            manifest.claim(claim, verb="sweep")
+        with RunLock(folder, report.message):  # only now: a sweep that is refused leaves no trace
+            manifest.write_plan(claim, verb="sweep")
             images = _scored(config, job, pieces, executor, report, account)
             with report.stage("measure") as stage:
                 columns = list(job.steady), list(job.thresholded)
@@ -96,55 +94,68 @@ def sweep(config: SweepConfig, report: Reporter) -> Outcome:
             account.add(stage.facts())
             record = _record(config, job, plan, sources, account, console_text(table))
             folder.write(RECORD, json.dumps(record, indent=2).encode())
-    return Outcome(record, _text(config, record))
+    return SweepResult(record, _text(config, record))
 
 
-def _open(config: SweepConfig) -> tuple[tuple[DataSpec, ...], Plan]:
+def _open(config: SweepConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
     """The sources' facts and the plan of the first pass, with the memory of all variants. Raises DataError."""
     run = config.run_config()
     sources = open_data_set(config.sources, run.overrides(), config.options())
     for spec in sources:
-        if spec.written:
+        if spec.stored_evidence:
             raise DataError(
                 f"{spec.url} holds evidence in place of predictions",
-                "what the model says of a wrong label is in its predictions alone", "Give a source that holds them",
-            )  # fmt: skip
+                "what the model says of a wrong label is in its predictions alone",
+                "Give a source that holds them",
+            )
         if spec.members:
             raise DataError(
                 f"{len(spec.members)} predictions of {spec.url} are given",
-                "a sweep condenses one of them, and no mean", "Name one as --arrays.predictions",
-            )  # fmt: skip
+                "a sweep condenses one of them, and no mean",
+                "Name one as --arrays.predictions",
+            )
     remote = any(local_path(url) is None for url in (*config.sources, config.out))
     identity = {
-        "masksift": version("masksift"), "configuration": config.condensing(),
+        "masksift": version("masksift"),
+        "configuration": config.condensing(),
         "sources": [spec.as_json() for spec in sources],
-    }  # fmt: skip
+    }
     settings = Settings("auto", config.tccp.lattice, remote)
     plan = make_plan(sources, settings, identity)
     more = max(_more_memory(config, spec, plan, number) for number, spec in enumerate(sources))
     return sources, replace(plan, memory_condense=plan.memory_condense + more, memory_score=plan.memory_score + more)
 
 
-def _more_memory(config: SweepConfig, spec: DataSpec, plan: Plan, number: int) -> int:
+def _more_memory(config: SweepConfig, spec: SourceSpec, plan: Plan, number: int) -> int:
     """Bytes that a sweep holds of a source beside what a run does: labels and self-confidence of a group of images for
     every variant, the statistics of every bucket, and one image as it is changed."""
     layout, classes, variants = plan.layouts[number], spec.classes, 1 + len(config.error_kinds)
     planes = np.dtype(layout.evidence).itemsize + 2 * class_dtype(classes).itemsize
     buckets = 1 + len(config.error_kinds) * len(config.shares)
     state = 8 * (classes * (classes + 3 * 256) + 65536)
-    return round(FRAGMENTS * (variants * layout.group * spec.pixels * planes + buckets * state + A_PIXEL * spec.pixels))
+    return round(
+        ALLOCATOR_OVERHEAD * (variants * layout.group * spec.pixels * planes + buckets * state + A_PIXEL * spec.pixels)
+    )
 
 
-def _job(config: SweepConfig, plan: Plan) -> Job:
+def _job(config: SweepConfig, plan: Plan) -> SweepContext:
     scoring = json.dumps([plan.fingerprint, config.scoring()], sort_keys=True).encode()
-    return Job(
-        local_path(config.out) or config.out.rstrip("/"), plan.fingerprint, hashlib.sha256(scoring).hexdigest(),
-        config.seed, config.error_kinds, len(config.shares), config.tccp.lattice, config.steady_methods(),
-        config.thresholded_methods(), config.clc.rule, config.options(),
-    )  # fmt: skip
+    return SweepContext(
+        local_path(config.out) or config.out.rstrip("/"),
+        plan.fingerprint,
+        hashlib.sha256(scoring).hexdigest(),
+        config.seed,
+        config.error_kinds,
+        len(config.shares),
+        config.tccp.lattice,
+        config.steady_methods(),
+        config.thresholded_methods(),
+        config.clc.rule,
+        config.options(),
+    )
 
 
-def _complete(folder: Folder, job: Job, config: SweepConfig) -> dict[str, Any] | None:
+def _complete(folder: ObjectDirectory, job: SweepContext, config: SweepConfig) -> dict[str, Any] | None:
     """The record of the same sweep, where it lies there."""
     data = folder.read(RECORD)
     record: dict[str, Any] | None = None if data is None else json.loads(data)
@@ -152,25 +163,35 @@ def _complete(folder: Folder, job: Job, config: SweepConfig) -> dict[str, Any] |
     return record if same else None
 
 
-def _pieces(config: SweepConfig, plan: Plan, sources: tuple[DataSpec, ...]) -> list[Piece]:
+def _pieces(config: SweepConfig, plan: Plan, sources: tuple[SourceSpec, ...]) -> list[SweepTask]:
     """All blocks, in order. Which images get an error does not depend on them."""
-    parts, pieces = Parts.of_run(plan, sources, config.out), []
+    parts, pieces = BlockTasks.from_plan(plan, sources, config.out), []
     simulated = [config.simulate_config(kind) for kind in config.error_kinds]
     settings = [tuple(setting_of(one, spec) for one in simulated) for spec in sources]
     joined = [
-        np.array([joined_at(config.seed, kind, spec.name, spec.images, config.shares) for kind in config.error_kinds],
-                 np.int16)
+        np.array(
+            [
+                first_share_index(config.seed, kind, spec.name, spec.images, config.shares)
+                for kind in config.error_kinds
+            ],
+            np.int16,
+        )
         for spec in sources
-    ]  # fmt: skip
+    ]
     for part in parts:
         block = part.block
-        pieces.append(Piece(part, settings[block.source], joined[block.source][:, block.start : block.stop]))
+        pieces.append(SweepTask(part, settings[block.source], joined[block.source][:, block.start : block.stop]))
     return pieces
 
 
 def _scored(
-    config: SweepConfig, job: Job, pieces: Sequence[Piece], executor: Executor, report: Reporter, account: Account
-) -> Images:  # fmt: skip
+    config: SweepConfig,
+    job: SweepContext,
+    pieces: Sequence[SweepTask],
+    executor: Executor,
+    report: ProgressReporter,
+    account: RunStats,
+) -> Images:
     """Both passes over all blocks; answers the scores of all images."""
     evidence = {piece.part.spec.index: piece.part for piece in pieces}
 
@@ -179,7 +200,9 @@ def _scored(
         names = planes_of(job, part.spec, layout.evidence)
         shape = (part.spec.images, part.spec.height, part.spec.width)
         facts = {"source": part.spec.url}
-        EvidenceArrays(part.home.evidence, job.options).create(tuple(names), names, shape, layout.chunks, facts)
+        EvidenceArrays(part.evidence_location.evidence, job.options).create(
+            tuple(names), names, shape, layout.chunks, facts
+        )
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
         list(pool.map(create, evidence))
@@ -196,24 +219,24 @@ def _scored(
 
 
 def _map(
-    task: Any, pieces: Sequence[Piece], executor: Executor, report: Reporter, account: Account, name: str
-) -> Totals:  # fmt: skip
+    task: Any, pieces: Sequence[SweepTask], executor: Executor, report: ProgressReporter, account: RunStats, name: str
+) -> StageTotals:
     """Run one stage over all blocks."""
-    totals = Totals()
+    totals = StageTotals()
     with report.stage(name, sum(piece.part.block.images for piece in pieces)) as stage:
         for receipt in executor.map(task, pieces, name):
-            assert isinstance(receipt, Receipt)
+            assert isinstance(receipt, TaskResult)
             totals.add(receipt)
             stage.advance(receipt)
-            interruption.check()
+            interruption.raise_if_interrupted()
     account.add(stage.facts(), totals)
     return totals
 
 
-def _write(folder: Folder, table: Table, classes: Sequence[str]) -> None:
+def _write(folder: ObjectDirectory, table: Table, classes: Sequence[str]) -> None:
     """All outputs but the record; one of an earlier sweep is of other tables."""
     folder.remove(RECORD)
-    write_table(folder, TABLE, table_of(table.rows, SWEEP), classes)
+    write_table(folder, TABLE, table_from_rows(table.rows, SWEEP), classes)
     names = []
     for name, draw in PLOTS.items():
         picture = draw(table)
@@ -233,8 +256,8 @@ def _text(config: SweepConfig, record: Mapping[str, Any]) -> str:
 
 
 def _record(
-    config: SweepConfig, job: Job, plan: Plan, sources: Sequence[DataSpec], account: Account, text: str
-) -> dict[str, Any]:  # fmt: skip
+    config: SweepConfig, job: SweepContext, plan: Plan, sources: Sequence[SourceSpec], account: RunStats, text: str
+) -> dict[str, Any]:
     return {
         "fingerprint": job.scored,
         "condensed": job.condensed,

@@ -14,37 +14,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.status import SCORED, Verdict
-from masksift.core.task_result import Receipt
-from masksift.engine.block_io import expect, read_labels, slabs
-from masksift.engine.buffers import Memory
-from masksift.engine.task_outputs import used_by
-from masksift.evaluation.simulate.error_types import change
-from masksift.evaluation.simulate.sampling import generator_of
+from masksift.core.status import SCORED, ImageStatus
+from masksift.core.task_result import TaskResult
+from masksift.engine.block_io import iter_prediction_windows, prefetch_block, read_labels
+from masksift.engine.buffers import BufferPool
+from masksift.engine.task_outputs import sum_io_counters
+from masksift.evaluation.simulate.error_types import apply_error
+from masksift.evaluation.simulate.sampling import image_rng
 from masksift.evaluation.sweep.work_items import (
     CLEAN,
     CONDENSE,
     Bucket,
-    Job,
-    Piece,
     Stack,
+    SweepContext,
+    SweepTask,
     own_planes,
     packed,
     planes_of,
     product_of,
     reused,
 )
-from masksift.scoring.image import Condensing, Planes
+from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
-from masksift.storage.zarr.per_image import extents
+from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 
-__all__ = ["condense_block", "load_statistics"]
 
-
-def condense_block(job: Job, piece: Piece) -> Receipt:
+def condense_block(job: SweepContext, piece: SweepTask) -> TaskResult:
     """Read the block's predictions once; keep the evidence of every variant, and what it adds to the statistics."""
     part, block = piece.part, piece.part.block
     manifest = job.manifest(job.condensed)
@@ -52,10 +50,10 @@ def condense_block(job: Job, piece: Piece) -> Receipt:
         return reused(done)
     begun, spec = time.perf_counter(), part.spec
     predictions = ArrayReader(spec.predictions, job.options)
-    labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
-    evidence = EvidenceArrays(part.home.evidence, job.options)
-    memory, sizes = Memory(), extents(spec, block.start, block.stop, job.options)
-    expect(spec, part.layout, [predictions], labels, block.start, block.stop)
+    labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
+    evidence = EvidenceArrays(part.evidence_location.evidence, job.options)
+    memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, job.options)
+    prefetch_block(spec, part.layout, [predictions], labels, block.start, block.stop)
     sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.zero(part.recipe(job.lattice))}
     statuses: list[str] = []
     changed = np.zeros((len(job.kinds), block.images))
@@ -70,10 +68,14 @@ def condense_block(job: Job, piece: Piece) -> Receipt:
                 sums[bucket] = sums[bucket].merge(state) if bucket in sums else state
         for name, planes in group.stored().items():
             evidence.write(name, start, planes)
-    receipt = Receipt(
-        block.number, block.images, block.images * spec.pixels, dict(Counter(statuses)),
-        **used_by(predictions, labels, evidence, manifest, puts=1), seconds=time.perf_counter() - begun,
-    )  # fmt: skip
+    receipt = TaskResult(
+        block.number,
+        block.images,
+        block.images * spec.pixels,
+        dict(Counter(statuses)),
+        **sum_io_counters(predictions, labels, evidence, manifest, puts=1),
+        seconds=time.perf_counter() - begun,
+    )
     facts = packed(scored=np.array([status == SCORED for status in statuses]), changed=changed)
     states = {f"{kind}-{number}": state.to_bytes() for (kind, number), state in sums.items()}
     manifest.save(CONDENSE, block.number, {**states, "facts": facts, "receipt": json.dumps(asdict(receipt)).encode()})
@@ -84,8 +86,8 @@ class _Group:
     """A group of images as it is condensed: the planes of all variants, whose memory is used again."""
 
     def __init__(
-        self, job: Job, piece: Piece, memory: Memory, start: int, stop: int, sizes: NDArray[np.int64]
-    ) -> None:  # fmt: skip
+        self, job: SweepContext, piece: SweepTask, memory: BufferPool, start: int, stop: int, sizes: NDArray[np.int64]
+    ) -> None:
         self._job, self._piece, self._memory = job, piece, memory
         self._start, self._stop, self._sizes = start, stop, sizes
         part = piece.part
@@ -93,24 +95,27 @@ class _Group:
         codes, classes = self._recipe.evidence.codes_dtype, class_dtype(part.spec.classes)
         self._planes: dict[str, Stack] = {}
         for name, dtype in planes_of(job, part.spec, codes.name).items():
-            self._planes[name] = memory.array(name, self._shape, dtype)
+            self._planes[name] = memory.get(name, self._shape, dtype)
             self._planes[name][...] = 0  # what is no image's own, or of no variant, is the same on any worker
         self._ignored = np.iinfo(classes).max
         self.changed = np.zeros((len(job.kinds), stop - start))
         self._statistics: list[dict[str, ClassStatistics]] = [{} for _ in range(stop - start)]
 
-    def condense(self, predictions: ArrayReader, labels: ArrayReader) -> list[Verdict]:
+    def condense(self, predictions: ArrayReader, labels: ArrayReader) -> list[ImageStatus]:
         """A verdict on each image."""
         part = self._piece.part
         given, verdicts = read_labels(part.spec, labels, self._memory, self._start, self._stop, self._sizes)
         variants = {
             i: self._variants(i - self._start, given[i - self._start])
-            for i in range(self._start, self._stop) if i not in verdicts
-        }  # fmt: skip
-        walk = slabs(part.spec, part.layout, [predictions], self._memory, self._start, self._sizes, verdicts)
+            for i in range(self._start, self._stop)
+            if i not in verdicts
+        }
+        walk = iter_prediction_windows(
+            part.spec, part.layout, [predictions], self._memory, self._start, self._sizes, verdicts
+        )
         for window, _, i, slab in walk:
             for condensing in variants[i].values():
-                condensing.slab(slab, window.y0, window.x0)
+                condensing.add_window(slab, window.y0, window.x0)
         for i, some in variants.items():
             if i in verdicts:
                 continue
@@ -127,7 +132,7 @@ class _Group:
                     planes[i] = 0
         return answers
 
-    def _variants(self, i: int, given: NDArray[np.unsignedinteger]) -> dict[str, Condensing]:
+    def _variants(self, i: int, given: NDArray[np.unsignedinteger]) -> dict[str, ImageCondenser]:
         """The variants that there are of the image, by name, ready to take in predictions."""
         spec = self._piece.part.spec
         own = tuple(slice(0, int(side)) for side in self._sizes[i])
@@ -138,7 +143,7 @@ class _Group:
             if not valid or self._piece.joined[number, place] >= self._job.shares:
                 continue
             plane = np.ascontiguousarray(given[own])
-            drawn = change(plane, generator_of(self._job.seed, setting.kind, spec.name, index), setting)
+            drawn = apply_error(plane, image_rng(self._job.seed, setting.kind, spec.name, index), setting)
             if drawn is not None:
                 found[setting.kind] = given.copy()
                 found[setting.kind][own] = drawn.plane
@@ -148,8 +153,8 @@ class _Group:
             kept, confidence = (self._planes[name] for name in own_planes(variant))
             kept[i] = labels
             # what the model sees is the same whatever the labels: all variants write the same numbers there
-            planes = Planes(confidence[i], self._planes[CLASSES][i], self._planes[EVIDENCE[2]][i])
-            made[variant] = Condensing(kept[i], planes, self._recipe)
+            planes = EvidencePlanes(confidence[i], self._planes[CLASSES][i], self._planes[EVIDENCE[2]][i])
+            made[variant] = ImageCondenser(kept[i], planes, self._recipe)
         return made
 
     def added(self, i: int) -> dict[Bucket, ClassStatistics]:
@@ -158,9 +163,10 @@ class _Group:
         if CLEAN not in some:
             return {}
         return {(CLEAN, 0): some[CLEAN]} | {
-            (kind, int(self._piece.joined[number, place])): some[kind].minus(some[CLEAN])
-            for number, kind in enumerate(self._job.kinds) if kind in some
-        }  # fmt: skip
+            (kind, int(self._piece.joined[number, place])): some[kind].subtract(some[CLEAN])
+            for number, kind in enumerate(self._job.kinds)
+            if kind in some
+        }
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """The planes by name, in the dtypes in which they are kept."""
@@ -169,7 +175,7 @@ class _Group:
         return {name: p.view(kept) if name in confidences else p for name, p in self._planes.items()}
 
 
-def load_statistics(job: Job, piece: Piece) -> dict[Bucket, Statistics]:
+def load_statistics(job: SweepContext, piece: SweepTask) -> dict[Bucket, Statistics]:
     """What `condense_block` kept of the block's statistics: those of the labels as they are under (`CLEAN`, 0), and the
     difference that the errors of each bucket make."""
     product = product_of(job.manifest(job.condensed), CONDENSE, piece.part.block.number)

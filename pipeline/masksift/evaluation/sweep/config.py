@@ -11,23 +11,21 @@ from masksift.config.sections import (
     Arrays,
     ClcSection,
     CocoSection,
+    ConfigSection,
     ExecutorSection,
     RunArrays,
-    Section,
     StorageSection,
     TccpSection,
 )
 from masksift.config.types import Amount, Names, Numbers, Pairs, Positives, Shares
 from masksift.core.errors import UsageError
-from masksift.core.text import nearest
+from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import ERRORS, images_at
 from masksift.evaluation.simulate.config import SimulateConfig
-from masksift.evaluation.simulate.error_types import KINDS
+from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.scoring.methods import METHODS, Method, make_methods
 from masksift.scoring.methods.softmin import Softmin
-from masksift.storage.credentials import Options
-
-__all__ = ["THRESHOLDED", "Column", "SweepConfig", "SweepSoftmin"]
+from masksift.storage.credentials import StorageOptions
 
 THRESHOLDED = ("tccp", "clc", "omission")
 """The scores in which the whole data set has a say, by its thresholds: they differ from setting to setting. Every other
@@ -39,7 +37,7 @@ Column = tuple[str, float | None]
 """A score of the table: its method and, of softmin, the temperature."""
 
 
-class SweepSoftmin(Section):
+class SweepSoftmin(ConfigSection):
     """Parameters of softmin."""
 
     temperatures: Positives = Field(
@@ -47,15 +45,17 @@ class SweepSoftmin(Section):
     )
 
 
-class SweepConfig(Section):
+class SweepConfig(ConfigSection):
     """One sweep. Every key is optional but `sources` and `out`."""
 
     sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
     out: str = Field(min_length=1, description="URL of the results, and of the evidence that they come of")
     kinds: Names | None = Field(
-        None, min_length=1, description=f"of error: {', '.join(KINDS)}; default: all, {_NEEDS_BACKGROUND} where a "
+        None,
+        min_length=1,
+        description=f"of error: {', '.join(ERROR_TYPES)}; default: all, {_NEEDS_BACKGROUND} where a "
         "background is named",
-    )  # fmt: skip
+    )
     shares: Shares = Field((0.05, 0.1, 0.2, 0.3, 0.5), description="of the images of each source that get an error")
     methods: Names = Field(tuple(METHODS), min_length=1, description="scores to compute")
     at: Amount = Field(
@@ -81,30 +81,39 @@ class SweepConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> SweepConfig:
         for kind in self.kinds or ():
-            if kind not in KINDS:
+            if kind not in ERROR_TYPES:
                 raise UsageError(
-                    f"there is no kind of error {kind!r}, only {', '.join(KINDS)}", "there is nothing to draw",
-                    f"Did you mean {nearest(kind, KINDS)!r}?",
-                )  # fmt: skip
+                    f"there is no kind of error {kind!r}, only {', '.join(ERROR_TYPES)}",
+                    "there is nothing to draw",
+                    f"Did you mean {closest_match(kind, ERROR_TYPES)!r}?",
+                )
         if (_NEEDS_BACKGROUND in self.error_kinds) != (self.background is not None):
             raise UsageError(
                 *(
-                    (f"{_NEEDS_BACKGROUND} leaves a background, and no class is said to be it",
-                     "what lost pixels become is not known", "Give --background NAME, or other --kinds")
+                    (
+                        f"{_NEEDS_BACKGROUND} leaves a background, and no class is said to be it",
+                        "what lost pixels become is not known",
+                        "Give --background NAME, or other --kinds",
+                    )
                     if self.background is None
-                    else (f"background is {self.background!r}, and {_NEEDS_BACKGROUND} is not among the kinds",
-                          "nothing is filled with it", "Leave --background out, or add that kind")
+                    else (
+                        f"background is {self.background!r}, and {_NEEDS_BACKGROUND} is not among the kinds",
+                        "nothing is filled with it",
+                        "Leave --background out, or add that kind",
+                    )
                 )
-            )  # fmt: skip
+            )
         images_at(self.at, 1, 1)
         self.run_config()  # what a run refuses of the same words
         return self
 
     @property
     def error_kinds(self) -> tuple[str, ...]:
-        """The kinds of errors, each once, in the order of `KINDS`."""
-        wanted = self.kinds or [kind for kind in KINDS if kind != _NEEDS_BACKGROUND or self.background is not None]
-        return tuple(kind for kind in KINDS if kind in wanted)
+        """The kinds of errors, each once, in the order of `ERROR_TYPES`."""
+        wanted = self.kinds or [
+            kind for kind in ERROR_TYPES if kind != _NEEDS_BACKGROUND or self.background is not None
+        ]
+        return tuple(kind for kind in ERROR_TYPES if kind in wanted)
 
     @property
     def score_methods(self) -> tuple[str, ...]:
@@ -114,18 +123,35 @@ class SweepConfig(Section):
     def simulate_config(self, kind: str) -> SimulateConfig:
         """The simulation of one kind of error, of every image that may be asked for."""
         return SimulateConfig(
-            kind=kind, sources=self.sources, out=self.out, seed=self.seed, ignore=self.ignore, remap=self.remap,
-            background=self.background if kind == _NEEDS_BACKGROUND else None, arrays=self.arrays,
-        )  # fmt: skip
+            kind=kind,
+            sources=self.sources,
+            out=self.out,
+            seed=self.seed,
+            ignore=self.ignore,
+            remap=self.remap,
+            background=self.background if kind == _NEEDS_BACKGROUND else None,
+            arrays=self.arrays,
+        )
 
     def run_config(self) -> RunConfig:
         """The run that any one setting would be."""
         return RunConfig(
-            sources=self.sources, out=self.out, methods=self.methods, rank_by=self.methods[0], ignore=self.ignore,
-            remap=self.remap, kind=self.kind, scale=self.scale, sum_tolerance=self.sum_tolerance,
-            arrays=RunArrays(**self.arrays.model_dump()), tccp=self.tccp, clc=self.clc, coco=self.coco,
-            executor=self.executor, storage=self.storage,
-        )  # fmt: skip
+            sources=self.sources,
+            out=self.out,
+            methods=self.methods,
+            rank_by=self.methods[0],
+            ignore=self.ignore,
+            remap=self.remap,
+            kind=self.kind,
+            scale=self.scale,
+            sum_tolerance=self.sum_tolerance,
+            arrays=RunArrays(**self.arrays.model_dump()),
+            tccp=self.tccp,
+            clc=self.clc,
+            coco=self.coco,
+            executor=self.executor,
+            storage=self.storage,
+        )
 
     def steady_methods(self) -> dict[Column, Method]:
         """The scores that an image and its labels decide, softmin once a temperature."""
@@ -141,7 +167,7 @@ class SweepConfig(Section):
         """The scores that the thresholds of a setting decide too."""
         return {(method.name, None): method for method in make_methods(set(self.methods) & set(THRESHOLDED), {})}
 
-    def options(self) -> Options:
+    def options(self) -> StorageOptions:
         """What the sources and the results are reached by."""
         return self.storage.options([*self.sources, self.out])
 

@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
-from masksift.evaluation.evaluate.score_evaluation import Review, review
+from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation, evaluate_score
 from masksift.evaluation.sweep.config import Column
 from masksift.evaluation.sweep.work_items import Scores
 from masksift.scoring.methods import METHODS
-
-__all__ = ["Images", "measure"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Images:
 
     def columns(
         self, kind: int, share: int, steady: Sequence[Column], thresholded: Sequence[Column]
-    ) -> dict[Column, NDArray[np.float64]]:  # fmt: skip
+    ) -> dict[Column, NDArray[np.float64]]:
         """The scores of these images in a setting, (n,) each, in the order of `METHODS`."""
         ranked, (wrong, _) = self.scores.scored, self.seen(kind, share)
         own = np.where(wrong[:, None], self.scores.steady[1 + kind][ranked], self.scores.steady[0][ranked])
@@ -61,27 +59,33 @@ class Images:
 
 
 def measure(
-    images: Images, kinds: Sequence[str], shares: Sequence[float], steady: Sequence[Column],
-    thresholded: Sequence[Column], at: str | int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    images: Images,
+    kinds: Sequence[str],
+    shares: Sequence[float],
+    steady: Sequence[Column],
+    thresholded: Sequence[Column],
+    at: str | int,
+) -> list[dict[str, Any]]:
     """The rows of the table, by kind, share and score."""
     rows = []
     for kind, share in np.ndindex(len(kinds), len(shares)):
         wrong, pixels = images.seen(kind, share)
         for (method, temperature), scores in images.columns(kind, share, steady, thresholded).items():
-            interruption.check()
+            interruption.raise_if_interrupted()
             setting = {"kind": kinds[kind], "share": shares[share], "method": method, "temperature": temperature}
             facts = {"images": len(wrong), "errors": int(wrong.sum()), "at": str(at)}
-            rows.append(setting | facts | _figures(review(scores, wrong, pixels, (at,)), str(at)))
+            rows.append(setting | facts | _figures(evaluate_score(scores, wrong, pixels, (at,)), str(at)))
     return rows
 
 
-def _figures(found: Review, at: str) -> dict[str, Any]:
+def _figures(found: ScoreEvaluation, at: str) -> dict[str, Any]:
     """The figures of a score by column of the table, None where there is none, and why."""
     keys = {
-        "auroc": ("auroc", ""), "auprc": ("average_precision", ""), "kendall_tau": ("kendall_tau", ""),
+        "auroc": ("auroc", ""),
+        "auprc": ("average_precision", ""),
+        "kendall_tau": ("kendall_tau", ""),
         **{name: (name, at) for name in ("precision", "lift", "recall")},
-    }  # fmt: skip
+    }
     values = {name: found.values[key] for name, key in keys.items()}
     known = {name: value if math.isfinite(value) else None for name, value in values.items()}
     reasons = dict.fromkeys(found.reasons[key] for key in keys.values() if key in found.reasons)

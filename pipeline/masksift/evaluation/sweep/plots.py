@@ -8,12 +8,10 @@ from typing import Any
 
 from masksift.evaluation.evaluate.config import ERRORS
 from masksift.evaluation.evaluate.plots import CHANCE, look, tidy
-from masksift.evaluation.simulate.error_types import KINDS
+from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.evaluation.sweep.result_table import Table, shown
 from masksift.review.rendering.panels import figure_of, png_of
 from masksift.scoring.methods import METHODS
-
-__all__ = ["PLOTS", "auroc_over_share", "over_temperature", "precision_over_share"]
 
 _ACROSS = 3
 """Panels beside each other at most."""
@@ -29,7 +27,7 @@ def over_temperature(table: Table) -> bytes | None:
     for axes, measure in zip(panels, ("auroc", "auprc"), strict=True):
         for kind in table.kinds:
             rows = [table.row(kind, table.middle, ("softmin", t)) for t in table.temperatures]
-            _line(axes, table.temperatures, rows, measure, kind, list(KINDS).index(kind))
+            _line(axes, table.temperatures, rows, measure, kind, list(ERROR_TYPES).index(kind))
         axes.set_xscale("log")
         axes.set_xticks(table.temperatures, [f"{t:g}" for t in table.temperatures])
         axes.minorticks_off()
@@ -95,7 +93,7 @@ def _over_share(table: Table, measure: str, label: str, title: str) -> bytes | N
 
 def _line(
     axes: Any, places: Sequence[float], rows: Sequence[Mapping[str, Any]], measure: str, label: str, place: int
-) -> None:  # fmt: skip
+) -> None:
     """One line, with a gap where there is no figure."""
     values = [math.nan if row[measure] is None else row[measure] for row in rows]
     axes.plot(places, values, label=label, marker="o", markersize=3.5, linewidth=1.8, **look(place))

@@ -11,8 +11,6 @@ from typing import Any
 from masksift.evaluation.sweep.config import Column
 from masksift.scoring.methods.softmin import Softmin
 
-__all__ = ["Table", "shown"]
-
 
 @dataclass(frozen=True)
 class Table:

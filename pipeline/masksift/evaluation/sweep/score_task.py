@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.status import SCORED
-from masksift.core.task_result import Receipt
-from masksift.engine.buffers import Memory
+from masksift.core.task_result import TaskResult
+from masksift.engine.buffers import BufferPool
 from masksift.engine.score_task import check_codes
-from masksift.engine.task_outputs import used_by
+from masksift.engine.task_outputs import sum_io_counters
 from masksift.evaluation.sweep.work_items import (
     CLEAN,
     CONDENSE,
     SCORE,
-    Job,
-    Piece,
     Stack,
+    SweepContext,
+    SweepTask,
     own_planes,
     packed,
     planes_of,
@@ -30,17 +30,15 @@ from masksift.evaluation.sweep.work_items import (
     reused,
     unpacked,
 )
-from masksift.scoring.image import Planes, confident_pixels
+from masksift.scoring.image import EvidencePlanes, confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import Image, Rule
-from masksift.scoring.statistics.thresholds import Limits
+from masksift.scoring.methods import FlaggingRule, ScoringInput
+from masksift.scoring.statistics.thresholds import ThresholdCodes
 from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
-
-__all__ = ["count_block", "score_block"]
 
 
 def count_block(
-    job: Job, limits: Mapping[tuple[int, int], Mapping[Encoding, NDArray[np.int64]]], piece: Piece
+    job: SweepContext, limits: Mapping[tuple[int, int], Mapping[Encoding, NDArray[np.int64]]], piece: SweepTask
 ) -> NDArray[np.int64]:
     """(kinds, shares): the block's share of M of clc in every setting, from its evidence of more than 8 bits."""
     found = np.zeros((len(job.kinds), job.shares), np.int64)
@@ -48,7 +46,7 @@ def count_block(
     for image in kept.images():
         for (kind, share), by_encoding in limits.items():
             labels, own = image.seen(job, kind, share)
-            planes = Planes(own, image.predicted, image.confident)
+            planes = EvidencePlanes(own, image.predicted, image.confident)
             found[kind, share] += confident_pixels(labels, planes, by_encoding[piece.part.evidence])
     return found
 
@@ -56,7 +54,9 @@ def count_block(
 # ---------------------------------------------------------------------------------------------------------- scoring
 
 
-def score_block(job: Job, limits: Mapping[Encoding, Mapping[tuple[int, int], Limits]], piece: Piece) -> Receipt:
+def score_block(
+    job: SweepContext, limits: Mapping[Encoding, Mapping[tuple[int, int], ThresholdCodes]], piece: SweepTask
+) -> TaskResult:
     """Every score of every image: once a variant, or once a setting where thresholds have a say; ``limits`` by
     precision and setting."""
     manifest, block = job.manifest(job.scored), piece.part.block
@@ -76,10 +76,14 @@ def score_block(job: Job, limits: Mapping[Encoding, Mapping[tuple[int, int], Lim
             for kind, share in np.ndindex(len(job.kinds), job.shares):
                 seen = image.as_seen(piece, image.seen(job, kind, share), own[kind, share], job.rule)
                 thresholded[kind, share, image.place] = [method.score(seen) for method in job.thresholded.values()]
-    receipt = Receipt(
-        block.number, block.images, block.images * piece.part.spec.pixels,
-        {SCORED: int(kept.scored.sum())}, **used_by(kept, manifest, puts=1), seconds=time.perf_counter() - begun,
-    )  # fmt: skip
+    receipt = TaskResult(
+        block.number,
+        block.images,
+        block.images * piece.part.spec.pixels,
+        {SCORED: int(kept.scored.sum())},
+        **sum_io_counters(kept, manifest, puts=1),
+        seconds=time.perf_counter() - begun,
+    )
     scores = packed(scored=kept.scored, changed=kept.changed, steady=steady, thresholded=thresholded)
     manifest.save(SCORE, block.number, {"scores": scores, "receipt": json.dumps(asdict(receipt)).encode()})
     return receipt
@@ -100,42 +104,42 @@ class _Image:
     predicted: NDArray[np.unsignedinteger]
     confident: NDArray[np.unsignedinteger]
 
-    def seen(self, job: Job, kind: int, share: int) -> Seen:
+    def seen(self, job: SweepContext, kind: int, share: int) -> Seen:
         """What a setting sees: the error, where there is one and the share has reached the image, or the labels as
         they are."""
         wrong = self.joined[kind] <= share and job.kinds[kind] in self.variants
         return self.variants[job.kinds[kind] if wrong else CLEAN]
 
-    def as_seen(self, piece: Piece, seen: Seen, limits: Limits, rule: Rule) -> Image:
+    def as_seen(self, piece: SweepTask, seen: Seen, limits: ThresholdCodes, rule: FlaggingRule) -> ScoringInput:
         """As a score sees it."""
         labels, own = seen
-        return Image(labels, self.predicted, own, self.confident, piece.part.spec.classes, limits, rule)
+        return ScoringInput(labels, self.predicted, own, self.confident, piece.part.spec.classes, limits, rule)
 
 
 class _Kept:
     """What `condense_block` kept of a block, as it is read again. ``scored`` (n,), ``changed`` (kinds, n): as in
     `Scores`."""
 
-    def __init__(self, job: Job, piece: Piece) -> None:
+    def __init__(self, job: SweepContext, piece: SweepTask) -> None:
         self._job, self._piece = job, piece
         product = product_of(job.manifest(job.condensed), CONDENSE, piece.part.block.number)
         facts = unpacked(product["facts"])
         self.scored: NDArray[np.bool_] = facts["scored"]
         self.changed: NDArray[np.float64] = facts["changed"]
-        self._arrays = EvidenceArrays(piece.part.home.evidence, job.options)
+        self._arrays = EvidenceArrays(piece.part.evidence_location.evidence, job.options)
         self._names = planes_of(job, piece.part.spec, piece.part.evidence.dtype)
 
     @property
-    def used(self) -> Counter[str]:
+    def io_counters(self) -> Counter[str]:
         """What it took of the store, by the names of a receipt."""
-        return self._arrays.used
+        return self._arrays.io_counters
 
     def images(self) -> Iterator[_Image]:
         """Every image that was not quarantined, in order."""
-        part, memory, start = self._piece.part, Memory(), self._piece.part.block.start
+        part, memory, start = self._piece.part, BufferPool(), self._piece.part.block.start
         groups = list(part.layout.groups(start, part.block.stop))
         for name in self._names:
-            self._arrays.expect(name, groups)
+            self._arrays.prefetch(name, groups)
         for first, last in groups:
             planes = {name: self._read(name, first, last, memory) for name in self._names}
             for i in (i for i in range(last - first) if self.scored[first - start + i]):
@@ -145,10 +149,10 @@ class _Kept:
                 predicted, confident = planes[CLASSES][i], planes[EVIDENCE[2]][i]
                 yield _Image(place, self._piece.joined[:, place], variants, predicted, confident)
 
-    def _read(self, name: str, start: int, stop: int, memory: Memory) -> Stack:
+    def _read(self, name: str, start: int, stop: int, memory: BufferPool) -> Stack:
         spec, encoding = self._piece.part.spec, self._piece.part.evidence
         shape = (stop - start, spec.height, spec.width)
-        planes: Stack = self._arrays.read(name, start, stop, memory.array(name, shape, self._names[name]))
+        planes: Stack = self._arrays.read(name, start, stop, memory.get(name, shape, self._names[name]))
         if name.endswith("_labels"):
             return planes  # the largest number there is has its meaning: it is ignored
         if name != CLASSES:

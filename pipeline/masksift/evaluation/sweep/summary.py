@@ -9,8 +9,6 @@ from typing import Any
 from masksift.evaluation.sweep.config import Column
 from masksift.evaluation.sweep.result_table import Table, shown
 
-__all__ = ["console_text", "report_text"]
-
 _MEANINGS = """
 Images are reviewed in ascending order of a score; equal scores are one step. **AUROC**: the chance that a wrong image
 comes before a right one. **AUPRC**: average precision, which chance makes the share of wrong images. A share is one of
@@ -48,9 +46,11 @@ def report_text(table: Table, plots: Sequence[str]) -> str:
     """The page, as Markdown; ``plots``: names of the pictures, relative to it."""
     kinds, shares = table.kinds, table.shares
     lines = [
-        "# How well the scores find known errors", "", f"{table.images:,} ranked images, {len(table.rows):,} settings.",
+        "# How well the scores find known errors",
+        "",
+        f"{table.images:,} ranked images, {len(table.rows):,} settings.",
         "AUROC / AUPRC of each.",
-    ]  # fmt: skip
+    ]
     for kind in kinds:
         lines += ["", f"## {kind}: share of images with an error", ""]
         cells = {shown(s): [table.row(kind, share, s) for share in shares] for s in table.scores}

@@ -12,27 +12,25 @@ from numpy.typing import NDArray
 
 from masksift.evaluation.sweep.condense_task import load_statistics
 from masksift.evaluation.sweep.score_task import count_block
-from masksift.evaluation.sweep.work_items import CLEAN, Bucket, Job, Piece
+from masksift.evaluation.sweep.work_items import CLEAN, Bucket, SweepContext, SweepTask
 from masksift.runtime.executors import Executor
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.statistics.class_statistics import Statistics
 from masksift.scoring.statistics.thresholds import (
-    Limits,
+    ThresholdCodes,
     Thresholds,
+    compute_thresholds,
     confident_codes,
     confident_thresholds,
-    thresholds_of,
 )
-
-__all__ = ["find_thresholds", "limits_of", "merged", "of_settings"]
 
 Place = tuple[int, int]
 """A setting: the numbers of its kind and of its share."""
 
 
 def find_thresholds(
-    job: Job, pieces: Sequence[Piece], executor: Executor, tau: str | float
-) -> dict[Place, Thresholds]:  # fmt: skip
+    job: SweepContext, pieces: Sequence[SweepTask], executor: Executor, tau: str | float
+) -> dict[Place, Thresholds]:
     """The thresholds that a run over the labels of each setting would find: one reduction, and a second one over the
     evidence where that has more than 8 bits."""
     sums = executor.reduce(partial(load_statistics, job), pieces, merged, "statistics")
@@ -40,16 +38,15 @@ def find_thresholds(
     wide = {
         place: {
             part.encoding: confident_codes(part.encoding, confident_thresholds(state))
-            for part in state.parts if part.encoding.dtype != "uint8"
+            for part in state.parts
+            if part.encoding.dtype != "uint8"
         }
         for place, state in statistics.items()
-    }  # fmt: skip
+    }
     some = [piece for piece in pieces if piece.part.evidence in wide[0, 0]]
     zero = np.zeros((len(job.kinds), job.shares), np.int64)
     counts = executor.reduce(partial(count_block, job, wide), some, np.add, "count") if some else zero
-    return {
-        place: thresholds_of(state, tau, _Counted(int(counts[place]))) for place, state in statistics.items()
-    }  # fmt: skip
+    return {place: compute_thresholds(state, tau, _Counted(int(counts[place]))) for place, state in statistics.items()}
 
 
 def merged(one: Mapping[Bucket, Statistics], other: Mapping[Bucket, Statistics]) -> dict[Bucket, Statistics]:
@@ -73,7 +70,7 @@ def of_settings(sums: Mapping[Bucket, Statistics], kinds: Sequence[str], shares:
 
 def limits_of(
     thresholds: Mapping[Place, Thresholds], encodings: Sequence[Encoding]
-) -> dict[Encoding, dict[Place, Limits]]:  # fmt: skip
+) -> dict[Encoding, dict[Place, ThresholdCodes]]:
     """The thresholds in the codes of each precision."""
     return {e: {place: found.limits(e) for place, found in thresholds.items()} for e in dict.fromkeys(encodings)}
 

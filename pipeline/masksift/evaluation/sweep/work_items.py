@@ -16,22 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import DataSpec
-from masksift.core.task_result import Receipt
-from masksift.engine.work_items import Part
-from masksift.evaluation.simulate.error_types import Setting
+from masksift.core.specs import SourceSpec
+from masksift.core.task_result import TaskResult
+from masksift.engine.work_items import BlockTask
+from masksift.evaluation.simulate.error_types import ErrorParams
 from masksift.evaluation.sweep.config import Column
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.scoring.methods import Method, Rule
-from masksift.storage.credentials import Options
+from masksift.scoring.methods import FlaggingRule, Method
+from masksift.storage.credentials import StorageOptions
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.zarr.evidence import CLASSES, EVIDENCE
-
-__all__ = [
-    "CLEAN", "CONDENSE", "SCORE", "Bucket", "Job", "Piece", "Scores", "Stack", "own_planes", "packed", "planes_of",
-    "product_of", "reused", "unpacked",
-]  # fmt: skip
 
 CONDENSE, SCORE = "condense", "score"
 CLEAN = "clean"
@@ -43,7 +38,7 @@ Bucket = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepContext:
     """What every task of a sweep knows. ``condensed``, ``scored``: fingerprints of all that decides what is kept and
     what comes of it; ``shares``: how many there are; ``steady``, ``thresholded``: methods by column of the table."""
 
@@ -56,8 +51,8 @@ class Job:
     lattice: int
     steady: Mapping[Column, Method]
     thresholded: Mapping[Column, Method]
-    rule: Rule
-    options: Options
+    rule: FlaggingRule
+    options: StorageOptions
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -65,15 +60,15 @@ class Job:
 
     def manifest(self, fingerprint: str) -> Manifest:
         """Where the products of a stage lie."""
-        return Manifest(Folder(self.out, self.options), fingerprint)
+        return Manifest(ObjectDirectory(self.out, self.options), fingerprint)
 
 
 @dataclass(frozen=True)
-class Piece:
+class SweepTask:
     """A block, how errors are drawn in it, by kind, and with which share each of its images joins, (kinds, n)."""
 
-    part: Part
-    settings: tuple[Setting, ...]
+    part: BlockTask
+    settings: tuple[ErrorParams, ...]
     joined: NDArray[np.int16]
 
 
@@ -89,13 +84,13 @@ class Scores:
     thresholded: NDArray[np.float64]
 
     @classmethod
-    def load(cls, job: Job, number: int) -> Scores:
+    def load(cls, job: SweepContext, number: int) -> Scores:
         """Those that `score_block` kept of the block of that number."""
         product = product_of(job.manifest(job.scored), SCORE, number)
         return cls(**unpacked(product["scores"]))
 
 
-def planes_of(job: Job, spec: DataSpec, evidence: str) -> dict[str, str]:
+def planes_of(job: SweepContext, spec: SourceSpec, evidence: str) -> dict[str, str]:
     """The arrays that are kept of a source, by name: their dtypes. ``evidence``: that of confidences."""
     classes = str(class_dtype(spec.classes))
     kept = {CLASSES: classes, EVIDENCE[2]: evidence}
@@ -127,5 +122,5 @@ def product_of(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
     return product
 
 
-def reused(product: Mapping[str, bytes]) -> Receipt:
-    return replace(Receipt(**json.loads(product["receipt"])), reused=True)
+def reused(product: Mapping[str, bytes]) -> TaskResult:
+    return replace(TaskResult(**json.loads(product["receipt"])), reused=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ADE20K", "MAPILLARY"]
-
 _ADE20K = """
     wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door,
     table, mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, field,

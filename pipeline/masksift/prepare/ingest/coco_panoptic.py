@@ -10,8 +10,6 @@ from typing import Any
 from masksift.core.errors import DataError
 from masksift.storage.files import find_files, open_file
 
-__all__ = ["Panoptic", "read_panoptic"]
-
 
 @dataclass(frozen=True)
 class Panoptic:
@@ -41,9 +39,10 @@ def read_panoptic(place: str, options: Mapping[str, Any]) -> Panoptic:
         ids = tuple(str(annotation.get("image_id", "")) for annotation in found)
     except (KeyError, TypeError) as e:
         raise DataError(
-            f"{place} is no COCO panoptic annotation ({type(e).__name__}: {e})", "what its segments are is not known",
+            f"{place} is no COCO panoptic annotation ({type(e).__name__}: {e})",
+            "what its segments are is not known",
             "Give the .json of a panoptic release: annotations, each with file_name and segments_info, and categories",
-        ) from e  # fmt: skip
+        ) from e
     folder = find_files(place.removesuffix(".json"), options, [".png"])
     there = set(folder.names)
     missing = [name for name in files if name not in there]
@@ -51,8 +50,9 @@ def read_panoptic(place: str, options: Mapping[str, Any]) -> Panoptic:
         raise DataError(
             f"{len(missing):,} of the {len(files):,} PNG files of {place} are not in {folder.place} (the first: "
             f"{missing[0]})",
-            "their labels are not known", "Give a .json beside the folder of the same name, of the same release",
-        )  # fmt: skip
+            "their labels are not known",
+            "Give a .json beside the folder of the same name, of the same release",
+        )
     return Panoptic(classes, files, tuple(map(folder.url, files)), ids, segments)
 
 
@@ -62,8 +62,9 @@ def _segments(annotation: Any, numbers: Mapping[int, int], place: str) -> tuple[
         category = int(segment["category_id"])
         if category not in numbers:
             raise DataError(
-                f"{annotation['file_name']} of {place} has a segment of category {category}", "there is no such "
-                "category", "Add it to the categories, or mend the annotation",
-            )  # fmt: skip
+                f"{annotation['file_name']} of {place} has a segment of category {category}",
+                "there is no such category",
+                "Add it to the categories, or mend the annotation",
+            )
         found.append((int(segment["id"]), numbers[category]))
     return tuple(found)

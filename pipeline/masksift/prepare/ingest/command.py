@@ -16,22 +16,20 @@ import numpy as np
 
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError, MasksiftError, UsageError
-from masksift.core.text import shown
+from masksift.core.text import escape_unprintable
 from masksift.engine.planning.memory import refuse_small_workers
 from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.ingest.discover import Inputs, find_inputs
-from masksift.prepare.ingest.labels import LabelReader, Pair, code_of, label_dtype, value_table
+from masksift.prepare.ingest.discover import Inputs, discover_inputs
+from masksift.prepare.ingest.labels import InputPair, LabelReader, code_of, label_dtype, value_table
 from masksift.prepare.ingest.predictions import PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
 from masksift.prepare.ingest.record import RECORD, Record
 from masksift.prepare.ingest.survey import Survey, survey
-from masksift.prepare.ingest.tasks import Job, Shard, write_shard
+from masksift.prepare.ingest.tasks import IngestContext, Shard, write_shard
 from masksift.prepare.writers import base as writers
 from masksift.runtime.executors import Executor
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from masksift.storage.urls import join, local_path
-
-__all__ = ["Outcome", "ingest"]
 
 BASE_MEMORY = 256 << 20
 """Bytes of a worker that holds nothing yet."""
@@ -40,7 +38,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Outcome:
+class IngestResult:
     """How an ingest ended. ``text``: what to print; ``unmatched``: files that found no partner."""
 
     text: str
@@ -52,28 +50,28 @@ class Outcome:
         return 3 if self.unmatched else 0
 
 
-def ingest(config: IngestConfig, report: Reporter) -> Outcome:
+def ingest(config: IngestConfig, report: ProgressReporter) -> IngestResult:
     """Write the source that the configuration describes; called again after any interruption, it goes on.
 
     Raises MasksiftError.
     """
     options = config.options()
-    inputs = find_inputs(config, options)
+    inputs = discover_inputs(config, options)
     record, identity = Record(config.out, options), _identity(config, inputs)
-    begun = record.recognise(identity)
+    begun = record.is_resumable(identity)
     facts = survey(inputs, config, options, report)
     job = _job(config, inputs, facts)
     if begun and record.complete:
-        report.say(f"{config.out} is complete already: nothing to do")
+        report.message(f"{config.out} is complete already: nothing to do")
     else:
         _look_at_first(job, inputs.pairs[0], config)
-        with config.executor.open(len(inputs.pairs), report.say) as executor:  # a shard has one at least
+        with config.executor.open(len(inputs.pairs), report.message) as executor:  # a shard has one at least
             workers = [(worker.name, worker.memory) for worker in executor.workers()]
             refuse_small_workers(projected_memory(config, facts, job), workers, "an ingest of these images")
-            record.claim(identity)
+            record.write_plan(identity)
             _write(job, inputs.pairs, executor, report)
         record.finish(identity, _told(inputs))
-    return Outcome(_text(config, inputs, facts, job), sum(map(len, inputs.unmatched.values())))
+    return IngestResult(_text(config, inputs, facts, job), sum(map(len, inputs.unmatched.values())))
 
 
 def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
@@ -84,14 +82,15 @@ def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
     return {"configuration": config.identity(), "images": len(inputs.pairs), "files": digest.hexdigest()[:16]}
 
 
-def _job(config: IngestConfig, inputs: Inputs, facts: Survey) -> Job:
+def _job(config: IngestConfig, inputs: Inputs, facts: Survey) -> IngestContext:
     """How every image is read and written. Raises UsageError where the dtype to keep cannot be had."""
     dtype = config.dtype or facts.dtype
     if dtype != facts.dtype and not facts.dtype.startswith("float"):
         raise UsageError(
-            f"dtype is {dtype!r}, and predictions are {facts.dtype}", "only floats are brought to another precision",
+            f"dtype is {dtype!r}, and predictions are {facts.dtype}",
+            "only floats are brought to another precision",
             "Leave --dtype out",
-        )  # fmt: skip
+        )
     if inputs.form == "numbers" and config.scale is not None:
         raise UsageError(
             f"scale is {config.scale}, and predictions are class numbers", "they have no steps", "Leave --scale out"
@@ -100,23 +99,37 @@ def _job(config: IngestConfig, inputs: Inputs, facts: Survey) -> Job:
     numbers = label_dtype(classes)
     ignored = 255 if numbers == "uint8" else 65535
     labels = LabelReader(
-        classes, value_table(classes, config.remap, inputs.values, config.ignore),
-        {code_of(color): k for color, k in inputs.colors.items()}, palette=config.colors is not None,
-        channel=preset.channel if preset else None, array=inputs.arrays[0] if inputs.arrays else None,
-    )  # fmt: skip
+        classes,
+        value_table(classes, config.remap, inputs.values, config.ignore),
+        {code_of(color): k for color, k in inputs.colors.items()},
+        palette=config.colors is not None,
+        channel=preset.channel if preset else None,
+        array=inputs.arrays[0] if inputs.arrays else None,
+    )
     predictions = PredictionReader(
         inputs.form, classes, facts.order, dtype, config.kind, inputs.arrays[1] if inputs.arrays else None
     )
     told = {
-        "images": len(inputs.pairs), "height": facts.height, "width": facts.width, "classes": inputs.classes or classes,
-        "ignore": ignored, "kind": config.kind, "dtype": dtype, "label_dtype": numbers, "scale": config.scale,
-        "pictures": config.images is not None, "padded": facts.padded, "shard_bytes": writers.SHARD_BYTES,
-    }  # fmt: skip
+        "images": len(inputs.pairs),
+        "height": facts.height,
+        "width": facts.width,
+        "classes": inputs.classes or classes,
+        "ignore": ignored,
+        "kind": config.kind,
+        "dtype": dtype,
+        "label_dtype": numbers,
+        "scale": config.scale,
+        "pictures": config.images is not None,
+        "padded": facts.padded,
+        "shard_bytes": writers.SHARD_BYTES,
+    }
     # workers may stand in other folders than this process
-    return Job(local_path(config.out) or config.out, told, labels, predictions, config.resize, config.options())
+    return IngestContext(
+        local_path(config.out) or config.out, told, labels, predictions, config.resize, config.options()
+    )
 
 
-def _look_at_first(job: Job, pair: Pair, config: IngestConfig) -> None:
+def _look_at_first(job: IngestContext, pair: InputPair, config: IngestConfig) -> None:
     """Read one image as all will be read. Raises DataError."""
     predictions, _, _ = job.read(pair)
     if config.kind == "probabilities" and predictions.dtype.kind == "f":
@@ -124,11 +137,12 @@ def _look_at_first(job: Job, pair: Pair, config: IngestConfig) -> None:
         if low < -1e-3 or high > 1 + 1e-3:
             raise DataError(
                 f"predictions of {job.predictions.where(pair)} go from {low:.6g} to {high:.6g}",
-                "no image of such numbers could be scored", "Give --kind logits, or mend them",
-            )  # fmt: skip
+                "no image of such numbers could be scored",
+                "Give --kind logits, or mend them",
+            )
 
 
-def projected_memory(config: IngestConfig, facts: Survey, job: Job) -> int:
+def projected_memory(config: IngestConfig, facts: Survey, job: IngestContext) -> int:
     """Bytes that a worker needs at most: a shard as it is gathered, packed and put together, and beside it one image as
     it is read, with two copies where it becomes another, and one where it is padded."""
     told, values = job.facts, facts.classes * facts.height * facts.width
@@ -141,7 +155,7 @@ def projected_memory(config: IngestConfig, facts: Survey, job: Job) -> int:
     return int(BASE_MEMORY + 3 * together * (size + beside) + image)
 
 
-def _write(job: Job, pairs: Sequence[Pair], executor: Executor, report: Reporter) -> None:
+def _write(job: IngestContext, pairs: Sequence[InputPair], executor: Executor, report: ProgressReporter) -> None:
     """All shards. The first refusal that comes ends it; what is written stays."""
     writer = job.writer()
     count, size = writer.shards, writer.shard
@@ -151,7 +165,7 @@ def _write(job: Job, pairs: Sequence[Pair], executor: Executor, report: Reporter
             if isinstance(answer, MasksiftError):
                 raise answer
             stage.advance(answer)
-            interruption.check()
+            interruption.raise_if_interrupted()
 
 
 def _told(inputs: Inputs) -> dict[str, Any]:
@@ -160,21 +174,23 @@ def _told(inputs: Inputs) -> dict[str, Any]:
     return {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.passed_over}
 
 
-def _text(config: IngestConfig, inputs: Inputs, facts: Survey, job: Job) -> str:
+def _text(config: IngestConfig, inputs: Inputs, facts: Survey, job: IngestContext) -> str:
     """The end of an ingest, in words."""
     padded = " (smaller ones padded)" if facts.padded else ""
     lines = [
         f"{len(inputs.pairs):,} images of {facts.height} x {facts.width}{padded}, {facts.classes} classes, "
         f"{job.facts['dtype']} {config.kind}",
         *inputs.rules,
-    ]  # fmt: skip
+    ]
     if inputs.form == "numbers":
         lines.append("predictions are class numbers: each is written as a probability of 1")
     if inputs.passed_over:
         lines.append(f"{inputs.passed_over:,} label files of other forms are passed over")
     for side, names in inputs.unmatched.items():
         more = ", ..." if len(names) > SHOWN else ""
-        lines.append(f"without a partner: {len(names):,} {side} ({', '.join(map(shown, names[:SHOWN]))}{more})")
+        lines.append(
+            f"without a partner: {len(names):,} {side} ({', '.join(map(escape_unprintable, names[:SHOWN]))}{more})"
+        )
     if inputs.unmatched:
         lines.append(f"all of them: {join(config.out, RECORD)}")
     return "\n".join([*lines, f"source: {config.out}"])

@@ -6,15 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import ExecutorSection, Section, StorageSection
+from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
 from masksift.config.types import Names, Numbers, Pairs
 from masksift.core.errors import UsageError
-from masksift.storage.credentials import Options
-
-__all__ = ["IngestConfig"]
+from masksift.storage.credentials import StorageOptions
 
 
-class IngestConfig(Section):
+class IngestConfig(ConfigSection):
     """One ingest. Every key is optional but `labels`, `predictions` and `out`."""
 
     labels: str = Field(min_length=1, description="folder or glob of PNG and TIFF, COCO panoptic .json, or one .npy")
@@ -48,14 +46,16 @@ class IngestConfig(Section):
     def _check(self) -> IngestConfig:
         if self.axes is not None and self.axes not in (("class", "y", "x"), ("y", "x", "class")):
             raise UsageError(
-                f"axes is {','.join(self.axes)}", "predictions of an image are read in one of two orders",
+                f"axes is {','.join(self.axes)}",
+                "predictions of an image are read in one of two orders",
                 "Give --axes class,y,x or --axes y,x,class",
-            )  # fmt: skip
+            )
         if self.kind == "logits" and (self.dtype or "").startswith("uint"):
             raise UsageError(
-                f"kind is 'logits' and dtype is {self.dtype!r}", "logits are floats here",
+                f"kind is 'logits' and dtype is {self.dtype!r}",
+                "logits are floats here",
                 "Give --dtype float16, or leave it out",
-            )  # fmt: skip
+            )
         return self
 
     @property
@@ -63,7 +63,7 @@ class IngestConfig(Section):
         """Whether labels and predictions are one array each."""
         return self.labels.endswith(".npy") and "*" not in self.labels
 
-    def options(self) -> Options:
+    def options(self) -> StorageOptions:
         """What the files and the new source are reached by."""
         places = (self.labels, self.predictions, self.out, self.images, self.ids, self.colors)
         return self.storage.options([place for place in places if place])

@@ -11,16 +11,14 @@ import numpy as np
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.coco_panoptic import read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.ingest.labels import Color, Pair, Table, color_table
+from masksift.prepare.ingest.labels import Color, InputPair, Table, color_table
 from masksift.prepare.ingest.matching import Matching, match, stem
 from masksift.prepare.ingest.npy import ARRAYS, Header, header_of
-from masksift.prepare.ingest.predictions import Form
+from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import PICTURES, RASTERS
 from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.urls import local_path
-
-__all__ = ["Inputs", "find_inputs"]
 
 WHAT = ("labels", "predictions")
 
@@ -31,8 +29,8 @@ class Inputs:
     ``colors``: likewise; ``rules``: how files found each other; ``unmatched``: files without a partner, by side;
     ``passed_over``: label files of another form; ``arrays``: the one .npy of labels, and that of predictions."""
 
-    pairs: tuple[Pair, ...]
-    form: Form
+    pairs: tuple[InputPair, ...]
+    form: PredictionFormat
     classes: tuple[str, ...] | None
     values: Table | None = None
     colors: Mapping[Color, int] = field(default_factory=dict)
@@ -54,7 +52,7 @@ class _Labels:
     passed_over: int = 0
 
 
-def find_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
+def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
     """Everything that the configuration names. Raises DataError, UsageError."""
     preset = PRESETS[config.preset] if config.preset else Preset((), {})
     classes, colors = config.classes or preset.classes or None, preset.colors
@@ -64,7 +62,7 @@ def find_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
                 f"{config.preset} has {len(preset.classes)} classes and {len(classes or ())} are named",
                 "which is which is not known",
                 "Leave the names out, or say what its numbers stand for: --remap 7:0,8:1",
-            )  # fmt: skip
+            )
         colors = {}
     if config.colors is not None:
         classes, colors = color_table(config.colors, options, classes)
@@ -72,9 +70,10 @@ def find_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
         return _one_array_each(config, classes, preset, options)
     if config.ids is not None:
         raise UsageError(
-            f"ids is {config.ids!r}, and images are files, which have names", "they would have two",
+            f"ids is {config.ids!r}, and images are files, which have names",
+            "they would have two",
             "Leave --ids out, or give one .npy of labels and one of predictions",
-        )  # fmt: skip
+        )
     values: Table | None = None
     if config.labels.endswith(".json"):
         labels, names = _panoptic_labels(config, options)
@@ -82,8 +81,9 @@ def find_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
         if len(classes) != len(names):
             raise UsageError(
                 f"{config.labels} has {len(names)} categories and {len(classes)} classes are named",
-                "which is which is not known", "Leave the names out: the categories have their own",
-            )  # fmt: skip
+                "which is which is not known",
+                "Leave the names out: the categories have their own",
+            )
     else:
         labels, values = _image_labels(config, preset, options)
     return _matched(config, labels, classes, preset.endings, options, values, colors)
@@ -93,16 +93,15 @@ def _panoptic_labels(config: IngestConfig, options: Mapping[str, Any]) -> tuple[
     if config.remap is not None or config.colors is not None or config.ignore:
         raise UsageError(
             f"labels are COCO panoptic ({config.labels}), with remap, ignore or colors given",
-            "their categories are the classes already", "Leave --remap, --ignore and --colors out",
-        )  # fmt: skip
+            "their categories are the classes already",
+            "Leave --remap, --ignore and --colors out",
+        )
     found = read_panoptic(config.labels, options)
     keys = tuple(stem(name) for name in found.files)
     return _Labels(keys, found.files, found.urls, found.ids, found.segments), found.classes
 
 
-def _image_labels(
-    config: IngestConfig, preset: Preset, options: Mapping[str, Any]
-) -> tuple[_Labels, Table | None]:  # fmt: skip
+def _image_labels(config: IngestConfig, preset: Preset, options: Mapping[str, Any]) -> tuple[_Labels, Table | None]:
     """The label files, of the first form of the preset that is there, and what their values stand for."""
     found = find_files(config.labels, options, RASTERS)
     names = {name: stem(name) for name in found.names}
@@ -110,8 +109,9 @@ def _image_labels(
     if ending is None and preset.forms and config.remap is None:
         raise DataError(
             f"no label file at {config.labels} has a name of {config.preset}'s (ending in {', '.join(preset.forms)})",
-            "what its numbers stand for is not known", "Say it: --remap 7:0,8:1, beside --preset; or rename them",
-        )  # fmt: skip
+            "what its numbers stand for is not known",
+            "Say it: --remap 7:0,8:1, beside --preset; or rename them",
+        )
     chosen = [name for name in found.names if names[name].endswith(ending or "")]
     endings = [ending, *preset.endings] if ending else preset.endings
     keys = tuple(stem(name, endings) for name in chosen)
@@ -121,12 +121,17 @@ def _image_labels(
 
 
 def _matched(
-    config: IngestConfig, labels: _Labels, classes: tuple[str, ...] | None, endings: Sequence[str],
-    options: Mapping[str, Any], values: Table | None, colors: Mapping[Color, int],
-) -> Inputs:  # fmt: skip
+    config: IngestConfig,
+    labels: _Labels,
+    classes: tuple[str, ...] | None,
+    endings: Sequence[str],
+    options: Mapping[str, Any],
+    values: Table | None,
+    colors: Mapping[Color, int],
+) -> Inputs:
     """Labels with their predictions and, where they are asked for, pictures."""
     files = find_files(config.predictions, options, (*ARRAYS, *RASTERS))
-    form, groups = _told_apart(files, classes)
+    form, groups = _detect_format(files, classes)
     keys = [stem(name, endings) for name in groups] if form != "planes" else list(groups)
     located = list(groups.values())
     found = _best(labels, keys)
@@ -148,15 +153,21 @@ def _matched(
         }
         rules.append(f"labels and images: {shown.rule}")
     pairs = tuple(
-        Pair(
+        InputPair(
             found.names[i], labels.urls[i], located[j], pictures.get(i), labels.segments[i] if labels.segments else None
         )
         for i, j in found.pairs
     )
     return Inputs(
-        pairs, form, classes, values, colors, tuple(rules), {k: v for k, v in unmatched.items() if v},
+        pairs,
+        form,
+        classes,
+        values,
+        colors,
+        tuple(rules),
+        {k: v for k, v in unmatched.items() if v},
         labels.passed_over,
-    )  # fmt: skip
+    )
 
 
 def _best(labels: _Labels, keys: Sequence[str]) -> Matching:
@@ -169,7 +180,7 @@ def _best(labels: _Labels, keys: Sequence[str]) -> Matching:
     return match(labels.ids, keys, WHAT)
 
 
-def _told_apart(files: Files, classes: Sequence[str] | None) -> tuple[Form, dict[str, Any]]:
+def _detect_format(files: Files, classes: Sequence[str] | None) -> tuple[PredictionFormat, dict[str, Any]]:
     """What files of predictions are, and where each image's lie: by the file's name, or by the folder's where one holds
     a grey image a class."""
     arrays = [name for name in files.names if name.lower().endswith(ARRAYS)]
@@ -177,8 +188,9 @@ def _told_apart(files: Files, classes: Sequence[str] | None) -> tuple[Form, dict
         other = next(name for name in files.names if name not in set(arrays))
         raise DataError(
             f"{files.place} holds arrays and images ({arrays[0]} and {other})",
-            "which of them are the predictions is not known", "Give a glob, such as 'FOLDER/*.npy'",
-        )  # fmt: skip
+            "which of them are the predictions is not known",
+            "Give a glob, such as 'FOLDER/*.npy'",
+        )
     if arrays:
         return "arrays", {name: files.url(name) for name in arrays}
     if (folders := _class_folders(files, classes)) is not None:
@@ -197,9 +209,10 @@ def _class_folders(files: Files, classes: Sequence[str] | None) -> dict[str, tup
             return None
         if k in folders.setdefault(folder, {}):
             raise DataError(
-                f"{folders[folder][k]} and {name} are both of class {k}", "which of them is meant is not known",
+                f"{folders[folder][k]} and {name} are both of class {k}",
+                "which of them is meant is not known",
                 "Leave one a class",
-            )  # fmt: skip
+            )
         folders[folder][k] = name
     count = len(words) or 1 + max(max(found) for found in folders.values())
     for folder, found in folders.items():
@@ -207,14 +220,15 @@ def _class_folders(files: Files, classes: Sequence[str] | None) -> dict[str, tup
             missing = next(k for k in range(count) if k not in found)
             raise DataError(
                 f"{folder} of {files.place} holds {len(found)} of {count} classes, and none of class {missing}",
-                "a class without predictions is none", "Write a grey image a class, called by its name or number",
-            )  # fmt: skip
+                "a class without predictions is none",
+                "Write a grey image a class, called by its name or number",
+            )
     return {folder: tuple(files.url(found[k]) for k in range(count)) for folder, found in folders.items()}
 
 
 def _one_array_each(
     config: IngestConfig, classes: tuple[str, ...] | None, preset: Preset, options: Mapping[str, Any]
-) -> Inputs:  # fmt: skip
+) -> Inputs:
     """One .npy of all labels (N, H, W) and one of all predictions, four axes, of which the first is the image's."""
     if config.images is not None or not config.predictions.endswith(".npy"):
         raise UsageError(
@@ -222,13 +236,14 @@ def _one_array_each(
             + (f"images are {config.images}" if config.images else f"predictions are {config.predictions}"),
             "what belongs together is known by its place in arrays",
             "Give predictions as one .npy too, and no --images",
-        )  # fmt: skip
+        )
     values = preset.forms.get("")
     if preset.forms and values is None and config.remap is None:
         raise UsageError(
             f"label values in {config.labels} may be any of {config.preset}'s kinds of ids",
-            "what they stand for is not known", "Say it: --remap 7:0,8:1",
-        )  # fmt: skip
+            "what they stand for is not known",
+            "Say it: --remap 7:0,8:1",
+        )
     # workers may stand in other folders than this process
     urls = [local_path(url) or url for url in (config.labels, config.predictions)]
     headers = [header_of(url, options) for url in urls]
@@ -238,18 +253,20 @@ def _one_array_each(
                 f"{url} has the shape {header.shape}" + (" in Fortran's order" if header.fortran else ""),
                 "one image of it cannot be read alone",
                 "Write labels (N, H, W) and predictions (N, K, H, W), with numpy.ascontiguousarray",
-            )  # fmt: skip
+            )
     if np.dtype(headers[0].dtype).kind not in "iu":
         raise DataError(
-            f"{config.labels} is stored as {np.dtype(headers[0].dtype).name}", "class numbers are integers",
+            f"{config.labels} is stored as {np.dtype(headers[0].dtype).name}",
+            "class numbers are integers",
             "Write them as integers (uint8 up to 256 values)",
-        )  # fmt: skip
+        )
     if headers[0].shape[0] != headers[1].shape[0] or not headers[0].shape[0]:
         raise DataError(
             f"{config.labels} holds {headers[0].shape[0]:,} images, {config.predictions} {headers[1].shape[0]:,}",
-            "which belongs to which is not known", "Give arrays of the same images",
-        )  # fmt: skip
-    pairs = tuple(Pair(name, i, i) for i, name in enumerate(_names(config, headers[0].shape[0], options)))
+            "which belongs to which is not known",
+            "Give arrays of the same images",
+        )
+    pairs = tuple(InputPair(name, i, i) for i, name in enumerate(_names(config, headers[0].shape[0], options)))
     arrays = ((urls[0], headers[0]), (urls[1], headers[1]))
     return Inputs(pairs, "array", classes, values, rules=("labels and predictions: by place",), arrays=arrays)
 
@@ -263,6 +280,7 @@ def _names(config: IngestConfig, images: int, options: Mapping[str, Any]) -> Seq
         raise DataError(
             f"{config.ids} names {len(set(names)):,} images in {len(names):,} lines, and {config.labels} holds "
             f"{images:,}",
-            "which is whose is not known", "Give a line an image, each of another name",
-        )  # fmt: skip
+            "which is whose is not known",
+            "Give a line an image, each of another name",
+        )
     return names

@@ -15,8 +15,6 @@ from masksift.prepare.ingest.npy import Header, read_image
 from masksift.prepare.ingest.raster import read_colors, read_raster
 from masksift.storage.files import open_file
 
-__all__ = ["IGNORED", "Color", "LabelReader", "Pair", "Table", "code_of", "color_table", "label_dtype", "value_table"]
-
 IGNORED = -1
 """In a table: what does not count."""
 Table = Mapping[int, int]
@@ -25,7 +23,7 @@ Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Pair:
+class InputPair:
     """One image: the URLs of its files, of predictions with a file a class all of them, or its place in an array;
     ``segments``: the ids of a panoptic label and their classes."""
 
@@ -55,8 +53,9 @@ def value_table(classes: int, remap: Table | None, known: Table | None, ignore: 
             raise UsageError(
                 f"remap makes {meant} of label {value}, and there are the classes 0 to {classes - 1}"
                 + (f" and the ignore values {', '.join(map(str, ignore))}" if ignore else ""),
-                "that is neither", "Give it a class, or an ignore value",
-            )  # fmt: skip
+                "that is neither",
+                "Give it a class, or an ignore value",
+            )
     told = None if remap is None else {value: IGNORED if meant in ignore else meant for value, meant in remap.items()}
     base = next((table for table in (told, known) if table is not None), {k: k for k in range(classes)})
     return {**base, **dict.fromkeys(ignore, IGNORED)}
@@ -64,7 +63,7 @@ def value_table(classes: int, remap: Table | None, known: Table | None, ignore: 
 
 def color_table(
     url: str, options: Mapping[str, Any], classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], dict[Color, int]]:  # fmt: skip
+) -> tuple[tuple[str, ...], dict[Color, int]]:
     """Class names and colours of a CSV file of rows `name,r,g,b`; a name may have several colours, and `ignore` is
     none. ``classes``: the order, where it is known; else that of the file. Raises UsageError."""
     with open_file(url, options) as file:
@@ -76,21 +75,24 @@ def color_table(
         name, numbers = row[0].strip(), [cell.strip() for cell in row[1:]]
         if len(numbers) != 3 or not all(cell.isdecimal() and int(cell) <= 0xFFFF for cell in numbers):
             raise UsageError(
-                f"a row of {url} is {','.join(row)!r}", "it is no class and its colour",
+                f"a row of {url} is {','.join(row)!r}",
+                "it is no class and its colour",
                 "Write the name, red, green and blue: road,128,64,128",
-            )  # fmt: skip
+            )
         meant = IGNORED if name.lower() == "ignore" else names.index(name) if name in names else None
         if meant is None:
             raise UsageError(
-                f"{url} has a colour of {name!r}, and the classes are {', '.join(names)}", "that is none of them",
+                f"{url} has a colour of {name!r}, and the classes are {', '.join(names)}",
+                "that is none of them",
                 "Call it as a class, or `ignore` where its pixels do not count",
-            )  # fmt: skip
+            )
         red, green, blue = map(int, numbers)
         if colors.setdefault((red, green, blue), meant) != meant:
             raise UsageError(
-                f"{url} has the colour ({red}, {green}, {blue}) twice", "which class it is is not known",
+                f"{url} has the colour ({red}, {green}, {blue}) twice",
+                "which class it is is not known",
                 "Give each colour to one class",
-            )  # fmt: skip
+            )
     return tuple(names), colors
 
 
@@ -107,7 +109,7 @@ class LabelReader:
     channel: int | None = None
     array: tuple[str, Header] | None = None
 
-    def read(self, pair: Pair, options: Mapping[str, Any]) -> NDArray[Any]:
+    def read(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """(H, W) class numbers, ignored pixels at the dtype's greatest value. Raises DataError with the first value or
         colour that has no class, its first pixel, and how many there are."""
         if self.array is not None:
@@ -130,15 +132,16 @@ class LabelReader:
                 f"{file} holds the value {value} at row {y}, column {x} ({count:,} pixels of it)",
                 f"it is none of the {self.classes} classes, is not remapped and is no ignore value",
                 f"Give --ignore {value}, --remap {value}:CLASS, or mend the file",
-            )  # fmt: skip
+            )
         return plane
 
     def _by_color(self, stored: NDArray[Any], file: str) -> NDArray[Any]:
         if not self.colors:
             raise DataError(
-                f"{file} is an image of colours, and no colour table is given", "which colour is which class is not "
-                "known", "Give --colors FILE with rows name,r,g,b, or a --preset that has them",
-            )  # fmt: skip
+                f"{file} is an image of colours, and no colour table is given",
+                "which colour is which class is not known",
+                "Give --colors FILE with rows name,r,g,b, or a --preset that has them",
+            )
         codes = stored[..., 0].astype(np.int64)
         for channel in (1, 2):
             codes = codes << 16 | stored[..., channel]
@@ -150,7 +153,7 @@ class LabelReader:
                 f"({count:,} pixels of it)",
                 "no class of the colour table has it",
                 "Give it a row in the table (--colors FILE; `ignore` where it does not count), or mend the file",
-            )  # fmt: skip
+            )
         return plane
 
     def _by_segment(self, stored: NDArray[Any], segments: Table, file: str) -> NDArray[Any]:
@@ -164,8 +167,9 @@ class LabelReader:
             y, x, count = _first(ids, unknown)
             raise DataError(
                 f"{file} holds the id {ids[y, x]} at row {y}, column {x} ({count:,} pixels of it)",
-                "no segment of its annotation has it", "Give the PNG folder and the .json of the same release",
-            )  # fmt: skip
+                "no segment of its annotation has it",
+                "Give the PNG folder and the .json of the same release",
+            )
         return plane
 
     def _translated(self, stored: NDArray[Any], table: Table) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 
 from masksift.core.errors import DataError
 
-__all__ = ["Matching", "common_ending", "match", "stem"]
-
 _ENDING = re.compile(r"([_\-./](?!\d+(?:[_\-./]|$))[^_\-./]+)+$")
 
 
@@ -73,8 +71,9 @@ def match(labels: Sequence[str], others: Sequence[str], what: tuple[str, str]) -
     if not alike:
         raise DataError(
             f"no file of the {what[0]} is called like one of the {what[1]} (the first are {labels[0]} and {others[0]})",
-            "which belongs to which is not known", "Name them alike, or give places that hold the same images",
-        )  # fmt: skip
+            "which belongs to which is not known",
+            "Name them alike, or give places that hold the same images",
+        )
     places = []
     for side, keys, names in zip(what, (left, right), sides, strict=True):
         found: dict[str, int] = {}
@@ -82,13 +81,15 @@ def match(labels: Sequence[str], others: Sequence[str], what: tuple[str, str]) -
             if key in alike and found.setdefault(key, i) != i:
                 raise DataError(
                     f"two of the {side} are called {key!r}: {names[found[key]]} and {names[i]}",
-                    "which of them is meant is not known", "Give a folder or a glob that holds one of them",
-                )  # fmt: skip
+                    "which of them is meant is not known",
+                    "Give a folder or a glob that holds one of them",
+                )
         places.append(found)
     partners = [places[1].get(key) for key in left]
     alone = tuple(i for i, key in enumerate(right) if key not in alike)
     return Matching(
         tuple((i, partner) for i, partner in enumerate(partners) if partner is not None),
         (tuple(i for i, partner in enumerate(partners) if partner is None), alone),
-        left if rule.startswith("by path") else sides[0], rule,
-    )  # fmt: skip
+        left if rule.startswith("by path") else sides[0],
+        rule,
+    )

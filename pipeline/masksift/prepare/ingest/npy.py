@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.files import open_file
 
-__all__ = ["ARRAYS", "NAMES", "Header", "header_of", "read_array", "read_image"]
-
 ARRAYS = (".npy", ".npz")
 NAMES = ("predictions", "pred_probs", "probs", "logits")
 """What the array of predictions is called in an `.npz` of several."""
@@ -80,9 +78,10 @@ def _opened(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
         raise DataError(
-            f"{url} cannot be read as an array ({str(e).rstrip('.')})", "its values are not known",
+            f"{url} cannot be read as an array ({str(e).rstrip('.')})",
+            "its values are not known",
             "Write it again with numpy.save, or take it out of the folder",
-        ) from e  # fmt: skip
+        ) from e
 
 
 def _member(archive: zipfile.ZipFile, url: str) -> str:
@@ -90,7 +89,8 @@ def _member(archive: zipfile.ZipFile, url: str) -> str:
     wanted = names if len(names) == 1 else [name for name in NAMES if name in names]
     if not wanted:
         raise DataError(
-            f"{url} holds the arrays {', '.join(names)}", "which of them are the predictions is not known",
+            f"{url} holds the arrays {', '.join(names)}",
+            "which of them are the predictions is not known",
             f"Call it {NAMES[0]}, or save it alone",
-        )  # fmt: skip
+        )
     return f"{wanted[0]}.npy"

@@ -10,18 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.prepare.ingest.labels import Pair
+from masksift.prepare.ingest.labels import InputPair
 from masksift.prepare.ingest.npy import Header, header_of, read_array, read_image
-from masksift.prepare.ingest.raster import nearest, read_raster, size_of, smooth, stored_as
+from masksift.prepare.ingest.raster import read_raster, resize_bilinear, resize_nearest, size_of, stored_as
 
-__all__ = ["DTYPES", "Form", "PredictionReader", "stored_header"]
-
-Form = Literal["arrays", "numbers", "planes", "array"]
+PredictionFormat = Literal["arrays", "numbers", "planes", "array"]
 """A .npy or .npz an image; an image of class numbers; a grey image a class; one .npy of all."""
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
-def stored_header(form: Form, pair: Pair, options: Mapping[str, Any]) -> Header:
+def stored_header(form: PredictionFormat, pair: InputPair, options: Mapping[str, Any]) -> Header:
     """Shape and dtype of an image's predictions as they are stored: (H, W) of class numbers, else of three axes."""
     if form == "arrays":
         header = header_of(str(pair.predictions), options)
@@ -40,14 +38,14 @@ class PredictionReader:
     """How the predictions of an ingest are read. ``order``: axes as stored, `class,y,x` or `y,x,class`; ``dtype``: to
     be kept, by the writer where it is uint8 or uint16; ``array``: the one array they all lie in, and its header."""
 
-    form: Form
+    form: PredictionFormat
     classes: int
     order: tuple[str, ...]
     dtype: str
     kind: str
     array: tuple[str, Header] | None = None
 
-    def read(self, pair: Pair, options: Mapping[str, Any], size: tuple[int, int] | None = None) -> NDArray[Any]:
+    def read(self, pair: InputPair, options: Mapping[str, Any], size: tuple[int, int] | None = None) -> NDArray[Any]:
         """(K, H, W), at another ``size`` where one is given. Raises DataError where the file holds no such thing, or
         what would be lost in the ``dtype`` to keep."""
         if self.form == "numbers":
@@ -62,16 +60,16 @@ class PredictionReader:
                 f"predictions of {self.where(pair)} go from {values.min():.6g} to {values.max():.6g}",
                 f"in {self.dtype} all beyond 0 and 1 would be lost",
                 "Give --kind logits and no --dtype, or mend them",
-            )  # fmt: skip
+            )
         return values if whole else values.astype(self.dtype, copy=False)
 
-    def where(self, pair: Pair) -> str:
+    def where(self, pair: InputPair) -> str:
         """The place of an image's predictions, in words."""
         if self.array is not None:
             return f"image {pair.predictions} of {self.array[0]}"
         return pair.predictions[0] if isinstance(pair.predictions, tuple) else str(pair.predictions)
 
-    def _values(self, pair: Pair, options: Mapping[str, Any]) -> NDArray[Any]:
+    def _values(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         if self.array is not None:
             url, header = self.array
             return read_image(url, header, int(pair.predictions), options)  # type: ignore[arg-type]
@@ -85,7 +83,7 @@ class PredictionReader:
                         f"{planes[0].shape} and {planes[0].dtype}",
                         "probabilities of the classes of one image are grey images of one size and 8 or 16 bits",
                         "Write every class so",
-                    )  # fmt: skip
+                    )
             return np.stack(planes)
         values = read_array(str(pair.predictions), options)
         return values[0] if values.ndim == 4 else values
@@ -94,23 +92,25 @@ class PredictionReader:
         numbers = read_raster(file, options)
         if numbers.ndim == 3:
             raise DataError(
-                f"{file} is an image of colours", "predictions are class numbers in one channel",
+                f"{file} is an image of colours",
+                "predictions are class numbers in one channel",
                 "Write them so, or give probabilities as .npy",
-            )  # fmt: skip
+            )
         beyond = (numbers < 0) | (numbers >= self.classes)
         if beyond.any():
             y, x = np.unravel_index(int(beyond.argmax()), beyond.shape)
             raise DataError(
-                f"{file} predicts class {numbers[y, x]} at row {y}, column {x}", f"there are {self.classes} classes",
+                f"{file} predicts class {numbers[y, x]} at row {y}, column {x}",
+                f"there are {self.classes} classes",
                 f"Give predictions of the classes 0 to {self.classes - 1}, or name all --classes",
-            )  # fmt: skip
-        numbers = numbers if size is None else nearest(numbers, size)
+            )
+        numbers = numbers if size is None else resize_nearest(numbers, size)
         return np.where(numbers == np.arange(self.classes).reshape(-1, 1, 1), np.uint8(255), np.uint8(0))
 
     def _resized(self, values: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
         """Bilinear, class by class; probabilities add up to 1 again, integers as steps of their greatest value."""
         step = np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
-        floats = np.stack([smooth(plane.astype(np.float32) / step, size) for plane in values])
+        floats = np.stack([resize_bilinear(plane.astype(np.float32) / step, size) for plane in values])
         if self.kind == "probabilities":
             floats /= np.maximum(floats.sum(axis=0), np.float32(1e-12))
         return floats

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from masksift.prepare.ingest.class_tables import ADE20K, MAPILLARY
 from masksift.prepare.ingest.labels import IGNORED, Color, Table
 
-__all__ = ["PRESETS", "Preset"]
-
 
 @dataclass(frozen=True)
 class Preset:
@@ -29,23 +27,67 @@ def _cityscapes() -> Preset:
     """cityscapesScripts, helpers/labels.py: ids, train ids and colours. Black is every void class; the pole group has
     the colour of the pole, the license plate that of the car."""
     names = (
-        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
-        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
-    )  # fmt: skip
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic light",
+        "traffic sign",
+        "vegetation",
+        "terrain",
+        "sky",
+        "person",
+        "rider",
+        "car",
+        "truck",
+        "bus",
+        "train",
+        "motorcycle",
+        "bicycle",
+    )
     ids = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
     of_ids = dict.fromkeys(range(-1, 34), IGNORED) | {number: k for k, number in enumerate(ids)}
     of_train_ids = {k: k for k in range(19)} | {-1: IGNORED, 255: IGNORED}
     colors = (
-        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
-        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
-        (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
-    )  # fmt: skip
+        (128, 64, 128),
+        (244, 35, 232),
+        (70, 70, 70),
+        (102, 102, 156),
+        (190, 153, 153),
+        (153, 153, 153),
+        (250, 170, 30),
+        (220, 220, 0),
+        (107, 142, 35),
+        (152, 251, 152),
+        (70, 130, 180),
+        (220, 20, 60),
+        (255, 0, 0),
+        (0, 0, 142),
+        (0, 0, 70),
+        (0, 60, 100),
+        (0, 80, 100),
+        (0, 0, 230),
+        (119, 11, 32),
+    )
     void = (
-        (0, 0, 0), (111, 74, 0), (81, 0, 81), (250, 170, 160), (230, 150, 140), (180, 165, 180), (150, 100, 100),
-        (150, 120, 90), (0, 0, 90), (0, 0, 110),
-    )  # fmt: skip
-    forms = {f"_gt{quality}_{form}": table for quality in ("Fine", "Coarse")
-             for form, table in (("labelIds", of_ids), ("labelTrainIds", of_train_ids), ("color", {}))}  # fmt: skip
+        (0, 0, 0),
+        (111, 74, 0),
+        (81, 0, 81),
+        (250, 170, 160),
+        (230, 150, 140),
+        (180, 165, 180),
+        (150, 100, 100),
+        (150, 120, 90),
+        (0, 0, 90),
+        (0, 0, 110),
+    )
+    forms = {
+        f"_gt{quality}_{form}": table
+        for quality in ("Fine", "Coarse")
+        for form, table in (("labelIds", of_ids), ("labelTrainIds", of_train_ids), ("color", {}))
+    }
     return Preset(names, forms, dict.fromkeys(void, IGNORED) | {c: k for k, c in enumerate(colors)}, ("_leftImg8bit",))
 
 
@@ -54,9 +96,23 @@ def _synthia() -> Preset:
     16 classes that it shares with Cityscapes, in the order of the latter. Lane markings (22), parking slots (13), road
     works (14), terrain (16), trucks (18) and trains (20) are left out, as is usual."""
     names = (
-        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "sky",
-        "person", "rider", "car", "bus", "motorcycle", "bicycle",
-    )  # fmt: skip
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic light",
+        "traffic sign",
+        "vegetation",
+        "sky",
+        "person",
+        "rider",
+        "car",
+        "bus",
+        "motorcycle",
+        "bicycle",
+    )
     ids = (3, 4, 2, 21, 5, 7, 15, 9, 6, 1, 10, 17, 8, 19, 12, 11)
     table = dict.fromkeys(range(23), IGNORED) | {number: k for k, number in enumerate(ids)}
     return Preset(names, {"": table}, channel=0)
@@ -96,9 +152,28 @@ def _voc() -> Preset:
     """PASCAL VOC's development kit: background and 20 classes, 255 for void; the colours of its palette have the bits
     of a number k in turn as the upper bits of red, green and blue."""
     names = (
-        "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-        "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-    )  # fmt: skip
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    )
 
     def part(k: int, channel: int) -> int:
         return sum((k >> (3 * i + channel) & 1) << (7 - i) for i in range(3))
@@ -120,6 +195,10 @@ def _mapillary() -> Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "cityscapes": _cityscapes(), "synthia": _synthia(), "camvid": _camvid(), "voc": _voc(), "ade20k": _ade20k(),
+    "cityscapes": _cityscapes(),
+    "synthia": _synthia(),
+    "camvid": _camvid(),
+    "voc": _voc(),
+    "ade20k": _ade20k(),
     "mapillary": _mapillary(),
-}  # fmt: skip
+}

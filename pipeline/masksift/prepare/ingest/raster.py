@@ -13,18 +13,6 @@ from PIL import Image
 from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.files import open_file
 
-__all__ = [
-    "PICTURES",
-    "RASTERS",
-    "nearest",
-    "read_colors",
-    "read_picture",
-    "read_raster",
-    "size_of",
-    "smooth",
-    "stored_as",
-]
-
 RASTERS = (".png", ".tif", ".tiff")
 """Formats that keep every number."""
 PICTURES = (*RASTERS, ".jpg", ".jpeg", ".bmp", ".webp")
@@ -61,14 +49,16 @@ def read_raster(url: str, options: Mapping[str, Any]) -> NDArray[Any]:
             return _wide_colors(image, url, options)
         if ";16" in stored and image.mode not in ("I;16", "I;16B", "I;16L", "I"):
             raise DataError(
-                f"{url} has several channels of 16 bits", "half of each number would be lost",
+                f"{url} has several channels of 16 bits",
+                "half of each number would be lost",
                 "Write it as a PNG of red, green and blue, or with one channel",
-            )  # fmt: skip
+            )
         if image.mode == "F" or image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
             raise DataError(
-                f"{url} is an image of mode {image.mode}", "labels are whole numbers, or colours of three parts",
+                f"{url} is an image of mode {image.mode}",
+                "labels are whole numbers, or colours of three parts",
                 "Write it as one channel of integers, with a palette, or as RGB",
-            )  # fmt: skip
+            )
         values = np.asarray(image)
         values = values.astype(np.uint8) if values.dtype == bool else values
         values = values // _WIDENED[stored] if stored in _WIDENED else values
@@ -97,14 +87,14 @@ def read_picture(url: str, options: Mapping[str, Any]) -> NDArray[np.uint8]:
         return np.array(whole.convert("RGB"))
 
 
-def nearest(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def resize_nearest(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """A plane (h, w) of numbers that must not mix, at another size: each pixel's centre says which one it takes."""
     rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, plane.shape, strict=True))
     found: NDArray[Any] = plane[rows[:, None], columns]
     return found
 
 
-def smooth(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def resize_bilinear(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """A plane (h, w) of floats, or a picture (h, w, 3) uint8, at another size: bilinear."""
     image = Image.fromarray(np.ascontiguousarray(plane))
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
@@ -120,9 +110,10 @@ def _opened(url: str, options: Mapping[str, Any]) -> Iterator[Image.Image]:
         raise
     except (OSError, SyntaxError, ValueError) as e:
         raise DataError(
-            f"{url} cannot be read as an image ({str(e).rstrip('.')})", "its pixels are not known",
+            f"{url} cannot be read as an image ({str(e).rstrip('.')})",
+            "its pixels are not known",
             "Write it again, or take it out of the folder",
-        ) from e  # fmt: skip
+        ) from e
 
 
 def _stored(image: Image.Image) -> str:

@@ -9,9 +9,7 @@ from typing import Any
 
 from masksift.core.errors import UsageError
 from masksift.storage.manifest import difference
-from masksift.storage.objects import Folder
-
-__all__ = ["RECORD", "Record"]
+from masksift.storage.objects import ObjectDirectory
 
 RECORD = "ingest/zarr.json"
 
@@ -20,9 +18,9 @@ class Record:
     """The record at one URL. It is put before the first shard, and again, complete, after the last one."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self._folder = Folder(url, options)
+        self._folder = ObjectDirectory(url, options)
 
-    def recognise(self, identity: Mapping[str, Any]) -> bool:
+    def is_resumable(self, identity: Mapping[str, Any]) -> bool:
         """Whether the same ingest was begun there. Raises UsageError where another one was, or anything else is."""
         attributes = self._attributes()
         if attributes.get("identity") == identity:
@@ -30,14 +28,16 @@ class Record:
         if attributes:
             raise UsageError(
                 f"{self._folder.url} was ingested otherwise ({difference(attributes, {'identity': identity})})",
-                "its shards would not fit together", "Give another --out, or remove that folder",
-            )  # fmt: skip
+                "its shards would not fit together",
+                "Give another --out, or remove that folder",
+            )
         strangers = [name for name in self._folder.names() if name != RECORD.split("/")[0]]
         if strangers:
             raise UsageError(
                 f"{self._folder.url} holds what is no ingest ({', '.join(strangers[:3])})",
-                "it would be mixed with the new source", "Give an empty or a new folder as --out",
-            )  # fmt: skip
+                "it would be mixed with the new source",
+                "Give an empty or a new folder as --out",
+            )
         return False
 
     @property
@@ -45,15 +45,16 @@ class Record:
         """Whether all shards were written."""
         return bool(self._attributes().get("complete"))
 
-    def claim(self, identity: Mapping[str, Any]) -> None:
+    def write_plan(self, identity: Mapping[str, Any]) -> None:
         """Say what is being ingested. Raises UsageError where nothing can be written."""
         try:
             self._write({"identity": identity, "complete": False})
         except (FileExistsError, NotADirectoryError, PermissionError) as e:
             raise UsageError(
                 f"{self._folder.url} cannot be made a folder and written ({e.strerror})",
-                "there is no place for the source", "Give a new folder as --out",
-            ) from e  # fmt: skip
+                "there is no place for the source",
+                "Give a new folder as --out",
+            ) from e
 
     def finish(self, identity: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         """Say that all of it is there, and how it came about."""

@@ -11,17 +11,15 @@ import numpy as np
 
 from masksift.core.errors import DataError
 from masksift.core.status import SCORED
-from masksift.core.task_result import Receipt
+from masksift.core.task_result import TaskResult
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
-from masksift.prepare.ingest.labels import Pair
+from masksift.prepare.ingest.labels import InputPair
 from masksift.prepare.ingest.npy import Header
 from masksift.prepare.ingest.predictions import DTYPES, stored_header
 from masksift.prepare.ingest.raster import size_of
 from masksift.runtime.executors.base import batches
-from masksift.runtime.progress import Reporter
-
-__all__ = ["Survey", "survey"]
+from masksift.runtime.progress import ProgressReporter
 
 AT_ONCE = 16
 """Files whose headers are read at a time."""
@@ -54,10 +52,10 @@ class _Facts:
     picture: Size | None
 
 
-def survey(inputs: Inputs, config: IngestConfig, options: Mapping[str, Any], report: Reporter) -> Survey:
+def survey(inputs: Inputs, config: IngestConfig, options: Mapping[str, Any], report: ProgressReporter) -> Survey:
     """Read every header, and settle what all images have in common. Raises DataError, with the files and the sizes,
     where they do not fit together."""
-    seen: dict[_Facts, Pair] = {}
+    seen: dict[_Facts, InputPair] = {}
     if inputs.arrays is not None:
         (_, labels), (_, predictions) = inputs.arrays
         size = (labels.shape[1], labels.shape[2])
@@ -67,44 +65,47 @@ def survey(inputs: Inputs, config: IngestConfig, options: Mapping[str, Any], rep
             for batch in batches(inputs.pairs, _BATCH):
                 for pair, facts in zip(batch, pool.map(lambda pair: _facts(pair, inputs, options), batch), strict=True):
                     seen.setdefault(facts, pair)
-                stage.advance(Receipt(0, len(batch), 0, {SCORED: len(batch)}))
+                stage.advance(TaskResult(0, len(batch), 0, {SCORED: len(batch)}))
     dtype = _dtype(seen)
     order, classes = _order(seen, inputs, config)
     height, width, padded = _canvas(seen, order, config)
     return Survey(classes, order, dtype, height, width, padded)
 
 
-def _facts(pair: Pair, inputs: Inputs, options: Mapping[str, Any]) -> _Facts:
+def _facts(pair: InputPair, inputs: Inputs, options: Mapping[str, Any]) -> _Facts:
     header: Header = stored_header(inputs.form, pair, options)
     picture = None if pair.picture is None else size_of(pair.picture, options)
     return _Facts(size_of(str(pair.label), options), header.shape, np.dtype(header.dtype).name, picture)
 
 
-def _dtype(seen: Mapping[_Facts, Pair]) -> str:
+def _dtype(seen: Mapping[_Facts, InputPair]) -> str:
     first = next(iter(seen))
     for facts, pair in seen.items():
         if facts.dtype not in DTYPES:
             raise DataError(
-                f"predictions of {_file(pair)} are stored as {facts.dtype}", "that is no precision of a probability",
+                f"predictions of {_file(pair)} are stored as {facts.dtype}",
+                "that is no precision of a probability",
                 f"Write them as one of {', '.join(DTYPES)}",
-            )  # fmt: skip
+            )
         if facts.dtype != first.dtype:
             raise DataError(
                 f"predictions of {_file(pair)} are {facts.dtype}, of {_file(seen[first])} {first.dtype}",
-                "a source has one precision", "Write all in one, or ingest them apart",
-            )  # fmt: skip
+                "a source has one precision",
+                "Write all in one, or ingest them apart",
+            )
     return first.dtype
 
 
-def _order(seen: Mapping[_Facts, Pair], inputs: Inputs, config: IngestConfig) -> tuple[tuple[str, ...], int]:
+def _order(seen: Mapping[_Facts, InputPair], inputs: Inputs, config: IngestConfig) -> tuple[tuple[str, ...], int]:
     """The order of the axes that fits every image, and the number of classes."""
     named = None if inputs.classes is None else len(inputs.classes)
     if inputs.form == "numbers":
         if named is None:
             raise DataError(
-                f"predictions at {config.predictions} are class numbers", "how many classes there are is not known",
+                f"predictions at {config.predictions} are class numbers",
+                "how many classes there are is not known",
                 "Name them: --classes a,b,c, or --preset",
-            )  # fmt: skip
+            )
         return _ORDERS[0], named
     left: tuple[tuple[str, ...], ...] = (
         (config.axes,) if config.axes else _ORDERS if inputs.form != "planes" else _ORDERS[:1]
@@ -121,16 +122,18 @@ def _order(seen: Mapping[_Facts, Pair], inputs: Inputs, config: IngestConfig) ->
         facts, pair = next(iter(seen.items()))
         raise DataError(
             f"predictions of {_file(pair)} have the shape {facts.predictions}",
-            "whether classes come first or last is not known", "Give --axes class,y,x or --axes y,x,class",
-        )  # fmt: skip
+            "whether classes come first or last is not known",
+            "Give --axes class,y,x or --axes y,x,class",
+        )
     order = left[0]
     counts = {facts.predictions[order.index("class")]: pair for facts, pair in seen.items()}
     if len(counts) > 1:
         (one, first), (other, second) = list(counts.items())[:2]
         raise DataError(
-            f"{_file(first)} predicts {one} classes, {_file(second)} {other}", "all images have one class table",
+            f"{_file(first)} predicts {one} classes, {_file(second)} {other}",
+            "all images have one class table",
             "Give predictions of one model, or name the --classes",
-        )  # fmt: skip
+        )
     return order, next(iter(counts))
 
 
@@ -145,24 +148,25 @@ def _size(shape: tuple[int, ...], order: tuple[str, ...]) -> Size:
     return (shape[order.index("y")], shape[order.index("x")]) if len(shape) == 3 else (shape[0], shape[1])
 
 
-def _misfit(facts: _Facts, pair: Pair, orders: tuple[tuple[str, ...], ...], classes: int | None) -> DataError:
+def _misfit(facts: _Facts, pair: InputPair, orders: tuple[tuple[str, ...], ...], classes: int | None) -> DataError:
     shape = facts.predictions
     if len(shape) != 3:
         return DataError(
-            f"predictions of {_file(pair)} have the shape {shape}", "those of an image have the axes class, y, x",
+            f"predictions of {_file(pair)} have the shape {shape}",
+            "those of an image have the axes class, y, x",
             "Write an array (K, H, W) or (H, W, K) an image",
-        )  # fmt: skip
+        )
     possible = [order for order in orders if classes is None or shape[order.index("class")] == classes]
     if not possible:
         return DataError(
             f"predictions of {_file(pair)} have the shape {shape}, and there are {classes} classes",
             "which plane is which class is not known",
             "Give predictions of these classes, or name those of the model: --classes a,b,c",
-        )  # fmt: skip
+        )
     return _sizes_differ(pair, facts.label, _size(shape, possible[0]))
 
 
-def _sizes_differ(pair: Pair, label: Size, predictions: Size) -> DataError:
+def _sizes_differ(pair: InputPair, label: Size, predictions: Size) -> DataError:
     return DataError(
         f"the label {_file(pair, 'label')} is {label[0]} x {label[1]}, its prediction {_file(pair)} {predictions[0]} x "
         f"{predictions[1]}",
@@ -171,9 +175,9 @@ def _sizes_differ(pair: Pair, label: Size, predictions: Size) -> DataError:
     )
 
 
-def _canvas(seen: Mapping[_Facts, Pair], order: tuple[str, ...], config: IngestConfig) -> tuple[int, int, bool]:
+def _canvas(seen: Mapping[_Facts, InputPair], order: tuple[str, ...], config: IngestConfig) -> tuple[int, int, bool]:
     """The size that all images are written in, and whether some are smaller."""
-    sizes: dict[Size, Pair] = {}
+    sizes: dict[Size, InputPair] = {}
     for facts, pair in seen.items():
         predictions = _size(facts.predictions, order)
         if config.resize is None and predictions != facts.label:
@@ -184,19 +188,21 @@ def _canvas(seen: Mapping[_Facts, Pair], order: tuple[str, ...], config: IngestC
             raise DataError(
                 f"the label {_file(pair, 'label')} is {size[0]} x {size[1]}, its picture {pair.picture} "
                 f"{facts.picture[0]} x {facts.picture[1]}",
-                "it would not show what was labelled", "Give pictures of the labels' size, or leave --images out",
-            )  # fmt: skip
+                "it would not show what was labelled",
+                "Give pictures of the labels' size, or leave --images out",
+            )
         sizes.setdefault(size, pair)
     if len(sizes) > 1 and not config.pad:
         (one, first), (other, second) = list(sizes.items())[:2]
         raise DataError(
             f"{_file(first, 'label')} is {one[0]} x {one[1]}, {_file(second, 'label')} {other[0]} x {other[1]}",
-            "images of one source have one size", "Pad them to the largest with --pad, or ingest each size apart",
-        )  # fmt: skip
+            "images of one source have one size",
+            "Pad them to the largest with --pad, or ingest each size apart",
+        )
     return max(size[0] for size in sizes), max(size[1] for size in sizes), len(sizes) > 1
 
 
-def _file(pair: Pair, side: str = "predictions") -> str:
+def _file(pair: InputPair, side: str = "predictions") -> str:
     """A file in words, or a place in an array."""
     value = pair.label if side == "label" else pair.predictions
     if isinstance(value, int):

@@ -26,23 +26,31 @@ from masksift.core.versions import versions
 from masksift.engine.planning.memory import refuse_small_workers
 from masksift.prepare.predict.config import PredictConfig
 from masksift.prepare.predict.folds import TABLE, assign, by_pattern, schema
-from masksift.prepare.predict.metrics import measured
-from masksift.prepare.predict.tasks import EVIDENCE, NO_FOLD, WORK, Done, Fold, Job, Shard, fit_fold, predict_shard
-from masksift.prepare.predict.trainers import ONNX, PIXELS, TORCH, Trainer, Words
+from masksift.prepare.predict.metrics import segmentation_metrics
+from masksift.prepare.predict.tasks import (
+    EVIDENCE,
+    NO_FOLD,
+    WORK,
+    Fold,
+    PredictContext,
+    Shard,
+    ShardResult,
+    fit_fold,
+    predict_shard,
+)
+from masksift.prepare.predict.trainers import ONNX, PIXELS, TORCH, Trainer, TrainerSpec
 from masksift.prepare.writers.base import SHARD_BYTES
 from masksift.runtime.executors import Executor
-from masksift.runtime.progress import Reporter
+from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.lock import Lease
-from masksift.storage.objects import Folder
-from masksift.storage.sources.labeled_source import Labelled, open_labelled
-from masksift.storage.tables.arrow import table_of
+from masksift.storage.lock import RunLock
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.sources.labeled_source import LabeledSource, open_labeled_source
+from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.per_image import image_ids
 from masksift.storage.zarr.writer import write_numbers
-
-__all__ = ["RECORD", "Outcome", "predict"]
 
 RECORD = "predict.json"
 BASE_MEMORY = 400 << 20
@@ -52,7 +60,7 @@ _PACKAGES = {PIXELS: ("scikit-learn", "scipy"), TORCH: ("torch", "segmentation-m
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PredictResult:
     """How it ended: its record (predict.json), and in words."""
 
     record: Mapping[str, Any]
@@ -68,13 +76,13 @@ class _Split:
     folds: NDArray[np.int16]
 
 
-def predict(config: PredictConfig, report: Reporter) -> Outcome:
+def predict(config: PredictConfig, report: ProgressReporter) -> PredictResult:
     """Write the source that the configuration describes; called again after any interruption, it goes on.
 
     Raises MasksiftError.
     """
     options = config.options()
-    source = open_labelled(
+    source = open_labeled_source(
         config.source, config.overrides(), options, pictures=config.arrays.images, groups=config.groups
     )
     split = _split(config, source)
@@ -82,32 +90,34 @@ def predict(config: PredictConfig, report: Reporter) -> Outcome:
     out, home = local_path(config.out) or config.out.rstrip("/"), os.getcwd()
     spec = source.spec
     ignored = int(np.iinfo(class_dtype(spec.classes)).max)
-    words = Words(config.trainer, home, spec.classes, ignored, config.seed, config.balance, config.told(), options)
+    words = TrainerSpec(
+        config.trainer, home, spec.classes, ignored, config.seed, config.balance, config.told(), options
+    )
     claim = _claim(config, source, split, words)
-    job = Job(out, claim["fingerprint"], replace(source, groups=None), words, config.write, options)
+    job = PredictContext(out, claim["fingerprint"], replace(source, groups=None), words, config.write, options)
     trainer = _checked(config, job)
-    begun = job.manifest.recognise(claim, verb="predict")
+    begun = job.manifest.is_resumable(claim, verb="predict")
     if begun and (data := job.work.read(RECORD)) is not None:
-        report.say(f"{config.out} is complete already: nothing to do")
+        report.message(f"{config.out} is complete already: nothing to do")
         record = json.loads(data)
-        return Outcome(record, _text(config, record))
+        return PredictResult(record, _text(config, record))
     if not begun:
         _check_empty(config, job)
-    with config.executor.open(max(config.folds, job.source.spec.images), report.say) as executor:
+    with config.executor.open(max(config.folds, job.source.spec.images), report.message) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         refuse_small_workers(_memory(job, trainer), workers, f"the trainer {config.trainer} on these images")
-        with Lease(job.work, report.say):
-            job.manifest.claim(claim, verb="predict")
+        with RunLock(job.work, report.message):
+            job.manifest.write_plan(claim, verb="predict")
             _prepare(job, split)
             if config.folded:
                 _fit(job, split, config.folds, executor, report)
             done = _predict(job, split, executor, report)
             record = _record(config, job, split, done)
             job.work.write(RECORD, json.dumps(record, indent=2).encode())
-    return Outcome(record, _text(config, record))
+    return PredictResult(record, _text(config, record))
 
 
-def _split(config: PredictConfig, source: Labelled) -> _Split:
+def _split(config: PredictConfig, source: LabeledSource) -> _Split:
     """Raises DataError, UsageError where the images make no such folds."""
     ids = image_ids(source.spec, 0, source.spec.images, config.options())
     if config.group_pattern is not None:
@@ -119,39 +129,43 @@ def _split(config: PredictConfig, source: Labelled) -> _Split:
     return _Split(ids, groups, assign(groups, config.folds, config.seed))
 
 
-def _claim(config: PredictConfig, source: Labelled, split: _Split, words: Words) -> dict[str, Any]:
+def _claim(config: PredictConfig, source: LabeledSource, split: _Split, words: TrainerSpec) -> dict[str, Any]:
     """All that decides what is written, and its fingerprint. The code of a user's module is not looked at."""
     digest = hashlib.sha256("\0".join([*split.ids, *split.groups]).encode()).hexdigest()
     identity = {
-        "masksift": version("masksift"), "configuration": config.identity(), "source": source.spec.as_json(),
+        "masksift": version("masksift"),
+        "configuration": config.identity(),
+        "source": source.spec.as_json(),
         "ids_and_groups": digest[:16],
-    }  # fmt: skip
+    }
     if not config.folded:
         identity["model"] = hashlib.sha256(words.file()).hexdigest()
     told = json.dumps(identity, sort_keys=True).encode()
     return {"fingerprint": hashlib.sha256(told).hexdigest(), "identity": identity}
 
 
-def _checked(config: PredictConfig, job: Job) -> Trainer:
+def _checked(config: PredictConfig, job: PredictContext) -> Trainer:
     """A trainer as the workers will build it. Raises UsageError, DataError where one cannot be built, or used so."""
     if config.write == EVIDENCE and job.padded and not job.source.spec.ignore:
         raise DataError(
             f"images of {config.source} are padded, and it has no ignore value",
-            "evidence has no place for their own sizes", "Give --ignore 255, or --write predictions",
-        )  # fmt: skip
+            "evidence has no place for their own sizes",
+            "Give --ignore 255, or --write predictions",
+        )
     return job.words.trainer(0)
 
 
-def _check_empty(config: PredictConfig, job: Job) -> None:
-    strangers = [name for name in Folder(job.out, job.options).names() if name != WORK]
+def _check_empty(config: PredictConfig, job: PredictContext) -> None:
+    strangers = [name for name in ObjectDirectory(job.out, job.options).names() if name != WORK]
     if strangers:
         raise UsageError(
             f"{config.out} holds what no `masksift predict` wrote ({', '.join(strangers[:3])})",
-            "it would be mixed with the new source", "Give an empty or a new folder as --out",
-        )  # fmt: skip
+            "it would be mixed with the new source",
+            "Give an empty or a new folder as --out",
+        )
 
 
-def _memory(job: Job, trainer: Trainer) -> int:
+def _memory(job: PredictContext, trainer: Trainer) -> int:
     """Bytes that a worker needs at most, as far as that is known: of a trainer that does not say, nothing is. Beside
     it, a chunk of pictures and labels as it is read, an image's probabilities, a shard as it is gathered and packed."""
     spec = job.source.spec
@@ -165,7 +179,7 @@ def _memory(job: Job, trainer: Trainer) -> int:
     return BASE_MEMORY + own + 2 * read + image + 3 * written
 
 
-def _prepare(job: Job, split: _Split) -> None:
+def _prepare(job: PredictContext, split: _Split) -> None:
     """All that stands before the first model: the arrays, the folds, and the folder's own sign that it is no array."""
     empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
     job.work.write("zarr.json", json.dumps(empty).encode())
@@ -175,10 +189,10 @@ def _prepare(job: Job, split: _Split) -> None:
         {"image_id": name, "fold": fold, "group": group}
         for name, fold, group in zip(split.ids, split.folds.tolist(), split.groups, strict=True)
     ]
-    write_table(job.work, TABLE, table_of(rows, schema()), job.source.spec.class_names)
+    write_table(job.work, TABLE, table_from_rows(rows, schema()), job.source.spec.class_names)
 
 
-def _fit(job: Job, split: _Split, folds: int, executor: Executor, report: Reporter) -> None:
+def _fit(job: PredictContext, split: _Split, folds: int, executor: Executor, report: ProgressReporter) -> None:
     """All models. The first refusal that comes ends it; what is fitted stays."""
     items = [Fold(number, tuple(np.flatnonzero(split.folds != number).tolist())) for number in range(folds)]
     with report.stage("fit", sum(len(item.places) for item in items)) as stage:
@@ -186,16 +200,14 @@ def _fit(job: Job, split: _Split, folds: int, executor: Executor, report: Report
             if isinstance(answer, MasksiftError):
                 raise answer
             stage.advance(answer)
-            interruption.check()
+            interruption.raise_if_interrupted()
 
 
-def _predict(job: Job, split: _Split, executor: Executor, report: Reporter) -> list[Done]:
+def _predict(job: PredictContext, split: _Split, executor: Executor, report: ProgressReporter) -> list[ShardResult]:
     """All shards, as `_fit`."""
     count = job.writer().shards
     ranges = [job.writer(number, count).range for number in range(count)]
-    shards = [
-        Shard(number, count, own.start, split.folds[own.start : own.stop]) for number, own in enumerate(ranges)
-    ]  # fmt: skip
+    shards = [Shard(number, count, own.start, split.folds[own.start : own.stop]) for number, own in enumerate(ranges)]
     done = []
     with report.stage("predict", len(split.ids)) as stage:
         for answer in executor.map(partial(predict_shard, job), shards, "predict"):
@@ -203,11 +215,11 @@ def _predict(job: Job, split: _Split, executor: Executor, report: Reporter) -> l
                 raise answer
             done.append(answer)
             stage.advance(answer.receipt)
-            interruption.check()
+            interruption.raise_if_interrupted()
     return done
 
 
-def _record(config: PredictConfig, job: Job, split: _Split, done: Sequence[Done]) -> dict[str, Any]:
+def _record(config: PredictConfig, job: PredictContext, split: _Split, done: Sequence[ShardResult]) -> dict[str, Any]:
     """What is known at the end: the same command twice gives the same record."""
     spec = job.source.spec
     counts: dict[int, NDArray[np.int64]] = {}
@@ -215,7 +227,7 @@ def _record(config: PredictConfig, job: Job, split: _Split, done: Sequence[Done]
         for fold, own in part.counts.items():
             counts[fold] = counts.get(fold, 0) + own
     sizes = {fold: int((split.folds == fold).sum()) for fold in sorted(counts)}
-    whole = measured(np.sum(list(counts.values()), axis=0))
+    whole = segmentation_metrics(np.sum(list(counts.values()), axis=0))
     return {
         "configuration": config.model_dump(mode="json"),
         "versions": versions() | {name: version(name) for name in _PACKAGES.get(job.words.kind, ())},
@@ -225,11 +237,15 @@ def _record(config: PredictConfig, job: Job, split: _Split, done: Sequence[Done]
         **{name: value for name, value in whole.items() if name != "iou"},
         "iou": dict(zip(spec.class_names, whole["iou"], strict=True)),
         "folds": [
-            {"fold": fold, "images": sizes[fold], "trained_on": spec.images - sizes[fold] if config.folded else None,
-             **{name: value for name, value in measured(counts[fold]).items() if name != "iou"}}
+            {
+                "fold": fold,
+                "images": sizes[fold],
+                "trained_on": spec.images - sizes[fold] if config.folded else None,
+                **{name: value for name, value in segmentation_metrics(counts[fold]).items() if name != "iou"},
+            }
             for fold in sizes
         ],
-    }  # fmt: skip
+    }
 
 
 def _text(config: PredictConfig, record: Mapping[str, Any]) -> str:

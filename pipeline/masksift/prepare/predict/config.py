@@ -6,14 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from masksift.config.sections import ExecutorSection, Section, StorageSection
+from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
 from masksift.config.types import Names, Numbers
 from masksift.core.errors import UsageError
 from masksift.prepare.predict.trainers import ONNX, TORCH, kind_of
-from masksift.storage.credentials import Options
+from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
-
-__all__ = ["OnnxSection", "PredictConfig", "TorchSection"]
 
 
 def _split(value: Any) -> Any:
@@ -23,7 +21,7 @@ def _split(value: Any) -> Any:
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_split)]
 
 
-class LabelledArrays(Section):
+class LabelledArrays(ConfigSection):
     """Names and axes of a source's arrays, where they differ."""
 
     images: str = Field("images", description="name of the pictures")
@@ -37,7 +35,7 @@ class LabelledArrays(Section):
     )
 
 
-class TorchSection(Section):
+class TorchSection(ConfigSection):
     """Of the trainer `torch`."""
 
     model: Literal["unet", "fpn", "deeplabv3plus"] = Field("unet", description="network")
@@ -49,14 +47,14 @@ class TorchSection(Section):
     crop: int | None = Field(None, ge=32, description="side of the squares trained on; default: whole images")
 
 
-class OnnxSection(Section):
+class OnnxSection(ConfigSection):
     """Of a trainer FILE.onnx."""
 
     mean: Channels = Field((0.0, 0.0, 0.0), description="of the channels, of 0 to 1, which is taken off")
     std: Channels = Field((1.0, 1.0, 1.0), description="of the channels, which they are divided by")
 
 
-class PredictConfig(Section):
+class PredictConfig(ConfigSection):
     """One cross-validation. Every key is optional but `source` and `out`."""
 
     source: str = Field(min_length=1, description="URL of a Zarr group with pictures and labels")
@@ -86,15 +84,17 @@ class PredictConfig(Section):
         if self.groups is not None and self.group_pattern is not None:
             raise UsageError(
                 f"groups is {self.groups!r} and group_pattern is {self.group_pattern!r}",
-                "an image has one group", "Give one of them",
-            )  # fmt: skip
+                "an image has one group",
+                "Give one of them",
+            )
         beside = {name for name in (TORCH, ONNX) if name != kind}
         beside |= {"folds", "groups", "group_pattern", "balance"} if kind == ONNX else set()
         if useless := sorted(beside & told):
             raise UsageError(
-                f"trainer is {self.trainer!r} and {useless[0]} is given", "it would change nothing",
+                f"trainer is {self.trainer!r} and {useless[0]} is given",
+                "it would change nothing",
                 f"Leave {useless[0]} out, or give another --trainer",
-            )  # fmt: skip
+            )
         return self
 
     @property
@@ -108,7 +108,7 @@ class PredictConfig(Section):
         section = {TORCH: self.torch, ONNX: self.onnx}.get(kind)
         return {} if section is None else section.model_dump()
 
-    def options(self) -> Options:
+    def options(self) -> StorageOptions:
         """What the source and the results are reached by."""
         return self.storage.options([self.source, self.out, *([] if self.folded else [self.trainer])])
 

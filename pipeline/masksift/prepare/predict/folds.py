@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
 
-__all__ = ["TABLE", "assign", "by_pattern", "schema"]
-
 TABLE = "folds.parquet"
 
 
@@ -30,15 +28,15 @@ def assign(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int16]:
             f"there are {len(sizes):,} groups of images for {folds} folds",
             "some fold would be empty, and its model would have seen every image",
             f"Give --folds {len(sizes)}, or smaller groups" if len(sizes) > 1 else "Give smaller groups",
-        )  # fmt: skip
+        )
     filled, home = [0] * folds, dict[str, int]()
-    for group in sorted(sizes, key=lambda group: (-sizes[group], _lot(seed, group))):
+    for group in sorted(sizes, key=lambda group: (-sizes[group], _group_hash(seed, group))):
         home[group] = min(range(folds), key=lambda fold: filled[fold])
         filled[home[group]] += sizes[group]
     return np.array([home[group] for group in groups], np.int16)
 
 
-def _lot(seed: int, group: str) -> bytes:
+def _group_hash(seed: int, group: str) -> bytes:
     return hashlib.sha256(f"fold\0{seed}\0{group}".encode()).digest()
 
 
@@ -49,18 +47,20 @@ def by_pattern(ids: Sequence[str], pattern: str) -> list[str]:
         expression = re.compile(pattern)
     except re.error as e:
         raise UsageError(
-            f"group_pattern is {pattern!r}, which is no regular expression ({e})", "no image has a group",
+            f"group_pattern is {pattern!r}, which is no regular expression ({e})",
+            "no image has a group",
             "Give one such as '^([^_]+)_'",
-        ) from e  # fmt: skip
+        ) from e
     groups = []
     for name in ids:
         found = expression.search(name)
         group = found and (found[1] if expression.groups else found[0])
         if group is None:
             raise UsageError(
-                f"group_pattern {pattern!r} does not match the image {name!r}", "its group is not known",
+                f"group_pattern {pattern!r} does not match the image {name!r}",
+                "its group is not known",
                 "Give one that matches every id, such as '^([^_]+)_'",
-            )  # fmt: skip
+            )
         groups.append(group)
     return groups
 

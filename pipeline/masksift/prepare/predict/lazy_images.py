@@ -10,22 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.core.specs import ArraySpec, DataSpec
-from masksift.scoring.image import LabelCheck
+from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.scoring.image import LabelValidator
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.credentials import Options
-from masksift.storage.zarr.reader import ArrayReader, MissingChunk, Unreadable
+from masksift.storage.credentials import StorageOptions
+from masksift.storage.zarr.reader import ArrayReader
+from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
-__all__ = ["ClassPlanes", "Images", "class_plane_of"]
 
-
-class Images(Sequence[NDArray[Any]]):
+class LazyImages(Sequence[NDArray[Any]]):
     """The images of an array (image, y, x, ...) at some ``places``, in their order. Raises DataError where one of them
     is lost: what it was would be guessed."""
 
     def __init__(
-        self, spec: ArraySpec, options: Options, places: Sequence[int], *, absent_is_missing: bool = True
-    ) -> None:  # fmt: skip
+        self, spec: ArraySpec, options: StorageOptions, places: Sequence[int], *, absent_is_missing: bool = True
+    ) -> None:
         self._spec, self._places = spec, places
         self._reader = ArrayReader(spec, options, absent_is_missing=absent_is_missing)
         self._first, self._kept = -1, np.empty(0, np.uint8)
@@ -56,17 +55,18 @@ class Images(Sequence[NDArray[Any]]):
         inside = (slice(0, size) for size in self._spec.shape[1:])
         try:
             return self._reader.read(slice(start, stop), *inside)
-        except (MissingChunk, Unreadable) as e:
+        except (MissingChunkError, ChunkDecodeError) as e:
             raise DataError(
-                f"images {start} to {stop - 1} are lost: {e}", "they can neither be trained on nor predicted",
+                f"images {start} to {stop - 1} are lost: {e}",
+                "they can neither be trained on nor predicted",
                 "Write that chunk again",
-            ) from e  # fmt: skip
+            ) from e
 
 
-class ClassPlanes(Sequence[NDArray[np.unsignedinteger[Any]]]):
+class LazyLabels(Sequence[NDArray[np.unsignedinteger[Any]]]):
     """Labels as class planes (H, W); see `class_plane_of`. ``sizes`` (N, 2): of all images of the source."""
 
-    def __init__(self, spec: DataSpec, labels: Images, places: Sequence[int], sizes: NDArray[np.int64]) -> None:
+    def __init__(self, spec: SourceSpec, labels: LazyImages, places: Sequence[int], sizes: NDArray[np.int64]) -> None:
         self._spec, self._labels, self._places, self._sizes = spec, labels, places, sizes
 
     def __len__(self) -> int:
@@ -78,14 +78,14 @@ class ClassPlanes(Sequence[NDArray[np.unsignedinteger[Any]]]):
     def __getitem__(self, index: slice) -> list[NDArray[np.unsignedinteger[Any]]]: ...
     def __getitem__(
         self, index: int | slice
-    ) -> NDArray[np.unsignedinteger[Any]] | list[NDArray[np.unsignedinteger[Any]]]:  # fmt: skip
+    ) -> NDArray[np.unsignedinteger[Any]] | list[NDArray[np.unsignedinteger[Any]]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return class_plane_of(self._spec, self._labels[index], self._sizes[self._places[index]])[0]
 
 
 def class_plane_of(
-    spec: DataSpec, labels: NDArray[np.integer[Any]], size: NDArray[np.int64]
+    spec: SourceSpec, labels: NDArray[np.integer[Any]], size: NDArray[np.int64]
 ) -> tuple[NDArray[np.unsignedinteger[Any]], bool]:
     """Class numbers (H, W) of stored labels (H, W), the largest number of the dtype where a pixel does not count: it is
     ignored, or beyond the image's own ``size`` (rows, columns); and whether all labels are good. An image with a bad
@@ -93,8 +93,8 @@ def class_plane_of(
     numbers = class_dtype(spec.classes)
     plane = np.full(labels.shape, np.iinfo(numbers).max, numbers)
     own = tuple(slice(0, max(0, int(side))) for side in size)
-    check = LabelCheck(spec.classes, spec.ignore, spec.remap)
-    found = check.plane(np.ascontiguousarray(labels[own]))
+    check = LabelValidator(spec.classes, spec.ignore, spec.remap)
+    found = check.to_class_indices(np.ascontiguousarray(labels[own]))
     if check.verdict is not None:
         return plane, False
     plane[own] = found

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["counts_of", "measured"]
-
 
 def counts_of(plane: NDArray[np.unsignedinteger], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
     """(3, K) int64 of one image: pixels by class that agree, that are labelled so, that are predicted so. Pixels of the
@@ -19,7 +17,7 @@ def counts_of(plane: NDArray[np.unsignedinteger], predicted: NDArray[np.integer]
     return np.stack([np.bincount(part, minlength=classes) for part in each]).astype(np.int64)
 
 
-def measured(counts: NDArray[np.int64]) -> dict[str, Any]:
+def segmentation_metrics(counts: NDArray[np.int64]) -> dict[str, Any]:
     """Mean IoU and pixel accuracy of counts (3, K), sums over images, and the IoU by class. The mean is over the
     classes that labels have; None where there is no such class."""
     agree, given, found = counts

@@ -15,21 +15,19 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, MasksiftError, RunFailed
 from masksift.core.status import BAD_LABELS, SCORED
-from masksift.core.task_result import Receipt
-from masksift.prepare.predict.lazy_images import ClassPlanes, Images, class_plane_of
+from masksift.core.task_result import TaskResult
+from masksift.prepare.predict.lazy_images import LazyImages, LazyLabels, class_plane_of
 from masksift.prepare.predict.metrics import counts_of
-from masksift.prepare.predict.trainers import Trainer, Words
+from masksift.prepare.predict.trainers import Trainer, TrainerSpec
 from masksift.prepare.writers.base import SHARD_BYTES
 from masksift.prepare.writers.evidence import EvidenceWriter
 from masksift.prepare.writers.predictions import PredictionWriter
-from masksift.storage.credentials import Options
+from masksift.storage.credentials import StorageOptions
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder
-from masksift.storage.sources.labeled_source import Labelled
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.sources.labeled_source import LabeledSource
 from masksift.storage.urls import join
-from masksift.storage.zarr.per_image import extents, image_ids
-
-__all__ = ["EVIDENCE", "NO_FOLD", "WORK", "Done", "Fold", "Job", "Shard", "fit_fold", "predict_shard"]
+from masksift.storage.zarr.per_image import image_ids, image_sizes
 
 WORK = "predict"
 """The folder in the new source that is not the source's."""
@@ -45,19 +43,19 @@ SUM_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
-class Job:
+class PredictContext:
     """What every task knows. ``write``: predictions or evidence; ``padded``: images have sizes of their own."""
 
     out: str
     fingerprint: str
-    source: Labelled
-    words: Words
+    source: LabeledSource
+    words: TrainerSpec
     write: str
-    options: Options = field(repr=False)
+    options: StorageOptions = field(repr=False)
 
     @property
-    def work(self) -> Folder:
-        return Folder(join(self.out, WORK), self.options)
+    def work(self) -> ObjectDirectory:
+        return ObjectDirectory(join(self.out, WORK), self.options)
 
     @property
     def manifest(self) -> Manifest:
@@ -65,16 +63,22 @@ class Job:
 
     @property
     def padded(self) -> bool:
-        return any(extent is not None for extent in self.source.spec.extent)
+        return any(extent is not None for extent in self.source.spec.size_arrays)
 
     def writer(self, number: int = 0, of: int = 1) -> PredictionWriter | EvidenceWriter:
         """The writer of one of so many parts of the new source."""
         spec = self.source.spec
         facts: dict[str, Any] = {
-            "images": spec.images, "height": spec.height, "width": spec.width, "classes": spec.class_names,
-            "ignore": spec.ignore, "dtype": "uint8", "label_dtype": spec.labels.dtype, "part": (number, of),
+            "images": spec.images,
+            "height": spec.height,
+            "width": spec.width,
+            "classes": spec.class_names,
+            "ignore": spec.ignore,
+            "dtype": "uint8",
+            "label_dtype": spec.labels.dtype,
+            "part": (number, of),
             "storage": self.options,
-        }  # fmt: skip
+        }
         if self.write == EVIDENCE:
             return EvidenceWriter(self.out, **facts)
         image = spec.classes * spec.pixels
@@ -105,17 +109,17 @@ class Shard:
 
 
 @dataclass
-class Done:
+class ShardResult:
     """What a shard answers. ``counts``: by fold, as `quality.counts_of`, summed."""
 
-    receipt: Receipt
+    receipt: TaskResult
     counts: dict[int, NDArray[np.int64]]
 
 
-class _Half:
+class _CheckpointStore:
     """Where the trainer of a fold keeps what is half learnt."""
 
-    def __init__(self, job: Job, fold: int) -> None:
+    def __init__(self, job: PredictContext, fold: int) -> None:
         self._folder, self._name = job.work, f"half/{job.fingerprint[:12]}-{fold}.bin"
 
     def load(self) -> bytes | None:
@@ -128,17 +132,17 @@ class _Half:
         self._folder.remove(self._name)
 
 
-def fit_fold(job: Job, fold: Fold) -> Receipt | MasksiftError:
+def fit_fold(job: PredictContext, fold: Fold) -> TaskResult | MasksiftError:
     """Train the model of a fold that is not there yet, and keep it. What a trainer raises is answered and not raised:
     another attempt would raise it again."""
     manifest, count, spec = job.manifest, len(fold.places), job.source.spec
     if fold.number not in manifest.missing(FIT, [fold.number]):
-        return Receipt(fold.number, count, count * spec.pixels, {SCORED: count}, reused=True)
+        return TaskResult(fold.number, count, count * spec.pixels, {SCORED: count}, reused=True)
     begun = time.perf_counter()
-    pictures = Images(job.source.pictures, job.options, fold.places)
-    labels = Images(spec.labels, job.options, fold.places, absent_is_missing=spec.fill_is_missing)
-    planes = ClassPlanes(spec, labels, fold.places, extents(spec, 0, spec.images, job.options))
-    half = _Half(job, fold.number)
+    pictures = LazyImages(job.source.pictures, job.options, fold.places)
+    labels = LazyImages(spec.labels, job.options, fold.places, absent_is_missing=spec.absent_labels_are_missing)
+    planes = LazyLabels(spec, labels, fold.places, image_sizes(spec, 0, spec.images, job.options))
+    half = _CheckpointStore(job, fold.number)
     try:
         trainer = job.words.trainer(fold.number)
         keep_in = getattr(trainer, "keep_in", None)
@@ -153,13 +157,18 @@ def fit_fold(job: Job, fold: Fold) -> Receipt | MasksiftError:
     read = pictures.bytes + labels.bytes
     manifest.save(FIT, fold.number, {"model": model})
     half.remove()
-    return Receipt(
-        fold.number, count, count * spec.pixels, {SCORED: count}, bytes_read=read, bytes_written=len(model),
+    return TaskResult(
+        fold.number,
+        count,
+        count * spec.pixels,
+        {SCORED: count},
+        bytes_read=read,
+        bytes_written=len(model),
         seconds=time.perf_counter() - begun,
-    )  # fmt: skip
+    )
 
 
-def predict_shard(job: Job, shard: Shard) -> Done | MasksiftError:
+def predict_shard(job: PredictContext, shard: Shard) -> ShardResult | MasksiftError:
     """Predict and write a shard that is not there yet. What is wrong with it is answered and not raised."""
     try:
         return _predicted(job, shard)
@@ -167,7 +176,7 @@ def predict_shard(job: Job, shard: Shard) -> Done | MasksiftError:
         return e
 
 
-def _predicted(job: Job, shard: Shard) -> Done:
+def _predicted(job: PredictContext, shard: Shard) -> ShardResult:
     begun, spec, manifest = time.perf_counter(), job.source.spec, job.manifest
     images = len(shard.folds)
     with job.writer(shard.number, shard.of) as writer:
@@ -175,10 +184,10 @@ def _predicted(job: Job, shard: Shard) -> Done:
         if writer.next_image == writer.range.stop and product is not None:
             return _reused(product)
         places = range(shard.start, shard.stop)
-        pictures = Images(job.source.pictures, job.options, places)
-        labels = Images(spec.labels, job.options, places, absent_is_missing=spec.fill_is_missing)
+        pictures = LazyImages(job.source.pictures, job.options, places)
+        labels = LazyImages(spec.labels, job.options, places, absent_is_missing=spec.absent_labels_are_missing)
         names = image_ids(spec, shard.start, shard.stop, job.options)
-        sizes = extents(spec, shard.start, shard.stop, job.options)
+        sizes = image_sizes(spec, shard.start, shard.stop, job.options)
         models, counts, good = _Models(job), dict[int, NDArray[np.int64]](), 0
         for i, fold in enumerate(shard.folds.tolist()):
             picture, given = pictures[i], labels[i]
@@ -188,11 +197,15 @@ def _predicted(job: Job, shard: Shard) -> Done:
             good += is_good
             if i == images - 1:  # before the writer puts what says that the shard is there
                 said = {SCORED: good, BAD_LABELS: images - good}
-                receipt = Receipt(
-                    shard.number, images, images * spec.pixels, {name: n for name, n in said.items() if n},
-                    bytes_read=pictures.bytes + labels.bytes, seconds=time.perf_counter() - begun,
-                )  # fmt: skip
-                done = Done(receipt, counts)
+                receipt = TaskResult(
+                    shard.number,
+                    images,
+                    images * spec.pixels,
+                    {name: n for name, n in said.items() if n},
+                    bytes_read=pictures.bytes + labels.bytes,
+                    seconds=time.perf_counter() - begun,
+                )
+                done = ShardResult(receipt, counts)
                 manifest.save(PREDICT, shard.number, _product(done))
             _write(job, writer, steps, given, names[i], picture, sizes[i])
     return done
@@ -201,7 +214,7 @@ def _predicted(job: Job, shard: Shard) -> Done:
 class _Models:
     """The models of a shard, each loaded when the first image needs it. They come from the run's own folder."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: PredictContext) -> None:
         self._job, self._loaded = job, dict[int, Trainer]()
 
     def _model(self, fold: int) -> Trainer:
@@ -229,23 +242,30 @@ class _Models:
         if answer.shape != wanted or answer.dtype.kind != "f":
             raise DataError(
                 f"the trainer {self._job.words.words} answers {answer.dtype} of {answer.shape} for image {name!r}",
-                f"it should be floats of {wanted}", "Mend its predict_proba: (n, K, H, W), a plane a class",
-            )  # fmt: skip
+                f"it should be floats of {wanted}",
+                "Mend its predict_proba: (n, K, H, W), a plane a class",
+            )
         off = np.abs(answer.sum(axis=1) - 1).max()
         if not (off <= SUM_TOLERANCE and answer.min() >= -SUM_TOLERANCE):  # NaN is no probability either
             raise DataError(
                 f"the trainer {self._job.words.words} answers numbers from {answer.min():.6g} to {answer.max():.6g} "
                 f"for image {name!r}, whose sums lie up to {off:.6g} from 1",
-                "they are no probabilities", "Mend its predict_proba: a softmax over the classes, as a rule",
-            )  # fmt: skip
+                "they are no probabilities",
+                "Mend its predict_proba: a softmax over the classes, as a rule",
+            )
         steps: NDArray[np.uint8] = np.rint(np.clip(answer[0], 0, 1) * np.float32(255)).astype(np.uint8)
         return steps
 
 
 def _write(
-    job: Job, writer: PredictionWriter | EvidenceWriter, steps: NDArray[np.uint8], given: NDArray[Any], name: str,
-    picture: NDArray[np.uint8], size: NDArray[np.int64],
-) -> None:  # fmt: skip
+    job: PredictContext,
+    writer: PredictionWriter | EvidenceWriter,
+    steps: NDArray[np.uint8],
+    given: NDArray[Any],
+    name: str,
+    picture: NDArray[np.uint8],
+    size: NDArray[np.int64],
+) -> None:
     if isinstance(writer, PredictionWriter):
         writer.write(steps[None], given[None], [name], picture[None], size[None] if job.padded else None)
         return
@@ -255,15 +275,15 @@ def _write(
     writer.write(steps[None], given[None], [name])
 
 
-def _product(done: Done) -> dict[str, bytes]:
+def _product(done: ShardResult) -> dict[str, bytes]:
     counts = {str(fold): part.tolist() for fold, part in sorted(done.counts.items())}
     return {"done": json.dumps({"receipt": asdict(done.receipt), "counts": counts}).encode()}
 
 
-def _reused(product: Mapping[str, bytes]) -> Done:
+def _reused(product: Mapping[str, bytes]) -> ShardResult:
     tree = json.loads(product["done"])
     counts = {int(fold): np.array(part, np.int64) for fold, part in tree["counts"].items()}
-    return Done(Receipt(**{**tree["receipt"], "reused": True}), counts)
+    return ShardResult(TaskResult(**{**tree["receipt"], "reused": True}), counts)
 
 
 def _of_fold(e: MasksiftError, fold: int) -> MasksiftError:
@@ -275,5 +295,6 @@ def _failed(e: Exception, doing: str) -> RunFailed:
     place = traceback.extract_tb(e.__traceback__)[-1]
     return RunFailed(
         f"{doing}, the trainer raised {type(e).__name__}: {e} ({place.filename}, line {place.lineno})",
-        "what is done is kept", "Mend it, and the same command goes on",
-    )  # fmt: skip
+        "what is done is kept",
+        "Mend it, and the same command goes on",
+    )

@@ -24,21 +24,19 @@ from numpy.typing import NDArray
 
 from masksift.config.sections import StorageSection
 from masksift.core.errors import DataError, UsageError
-from masksift.core.specs import ArraySpec, Block, DataSpec, Home
-from masksift.core.status import ALL_IGNORED, SCORED, Verdict
+from masksift.core.specs import ArraySpec, Block, EvidenceLocation, SourceSpec
+from masksift.core.status import ALL_IGNORED, SCORED, ImageStatus
 from masksift.engine.planning.layout import Layout, Settings
 from masksift.engine.planning.plan import make_plan
-from masksift.engine.work_items import Part
-from masksift.scoring.image import Condensing, LabelCheck, Planes
-from masksift.scoring.kernels.condense import Recipe, class_dtype
+from masksift.engine.work_items import BlockTask
+from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator
+from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.storage.credentials import Options
-from masksift.storage.sources.open import described
+from masksift.storage.credentials import StorageOptions
+from masksift.storage.sources.open import make_source_spec
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.writer import write_ids
-
-__all__ = ["condense"]
 
 LABELS = "labels"
 SHARD_BYTES = 128 << 20
@@ -46,9 +44,15 @@ SHARD_BYTES = 128 << 20
 
 
 def condense(
-    pred_probs: Any, labels: Any, *, ignore: int | Sequence[int] = (), kind: str = "probabilities",
-    scale: float | None = None, sum_tolerance: float | None = None, evidence_dtype: str = "auto",
-) -> Planes:  # fmt: skip
+    pred_probs: Any,
+    labels: Any,
+    *,
+    ignore: int | Sequence[int] = (),
+    kind: str = "probabilities",
+    scale: float | None = None,
+    sum_tolerance: float | None = None,
+    evidence_dtype: str = "auto",
+) -> EvidencePlanes:
     """Condense one image where its model runs: ``pred_probs`` (K, H, W) as a run reads them, ``labels`` (H, W), whole
     numbers; numpy arrays or anything with ``__array__`` or ``__dlpack__``.
 
@@ -59,28 +63,53 @@ def condense(
     if predictions.ndim != 4 or predictions.shape[2:] != given.shape[1:]:
         raise DataError(
             f"labels have the shape {given.shape[1:]}, pred_probs {predictions.shape[1:]}",
-            "they must be (H, W) and (K, H, W)", "Give one image",
-        )  # fmt: skip
+            "they must be (H, W) and (K, H, W)",
+            "Give one image",
+        )
     height, width = given.shape[1:]
-    spec = _spec("memory", 1, height, width, predictions.shape[1], ignore, kind, predictions.dtype.name, scale,
-                 sum_tolerance, given.dtype.name)  # fmt: skip
+    spec = _spec(
+        "memory",
+        1,
+        height,
+        width,
+        predictions.shape[1],
+        ignore,
+        kind,
+        predictions.dtype.name,
+        scale,
+        sum_tolerance,
+        given.dtype.name,
+    )
     part = make_task(spec, Settings(evidence_dtype), "memory")
     planes, verdict, _ = condense_image(predictions[0], given[0], part, part.recipe(0))
     if verdict.status not in (SCORED, ALL_IGNORED):
         raise DataError(f"the image has {verdict.reason}", "there is no evidence of it", "Mend it, or leave it out")
     kept = part.evidence.dtype
-    return Planes(planes.self_confidence.view(kept), planes.predicted_class, planes.predicted_confidence.view(kept))
+    return EvidencePlanes(
+        planes.self_confidence.view(kept), planes.predicted_class, planes.predicted_confidence.view(kept)
+    )
 
 
 class ImageWriter(ABC):
     """What both writers share: the source's facts, the range of this one, and images that come in order."""
 
     def __init__(
-        self, url: str, *, images: int, height: int, width: int, classes: int | Sequence[str],
-        ignore: int | Sequence[int] = (), kind: str = "probabilities", dtype: str = "float32",
-        label_dtype: str = "uint8", scale: float | None = None, sum_tolerance: float | None = None,
-        part: tuple[int, int] = (0, 1), storage: dict[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        *,
+        images: int,
+        height: int,
+        width: int,
+        classes: int | Sequence[str],
+        ignore: int | Sequence[int] = (),
+        kind: str = "probabilities",
+        dtype: str = "float32",
+        label_dtype: str = "uint8",
+        scale: float | None = None,
+        sum_tolerance: float | None = None,
+        part: tuple[int, int] = (0, 1),
+        storage: dict[str, Any] | None = None,
+    ) -> None:
         """``url``: of the new source; ``images`` of ``height`` x ``width`` in all of it; ``classes``: their names, or
         how many; ``dtype``: of the predictions; ``part``: (i, n), this writer's share; ``storage``: as `[storage]`.
 
@@ -90,10 +119,11 @@ class ImageWriter(ABC):
             raise UsageError(f"part is {part}", "which images are this writer's is not known", "Give (i, n), i < n")
         self._url = local_path(url) or url.rstrip("/")
         # keys that came with a task are not looked for again
-        own = storage if isinstance(storage, Options) else StorageSection(**(storage or {})).options([url])
+        own = storage if isinstance(storage, StorageOptions) else StorageSection(**(storage or {})).options([url])
         self._options = own
-        self._spec = _spec(self._url, images, height, width, classes, ignore, kind, dtype, scale, sum_tolerance,
-                           label_dtype)  # fmt: skip
+        self._spec = _spec(
+            self._url, images, height, width, classes, ignore, kind, dtype, scale, sum_tolerance, label_dtype
+        )
         self._share = part
         self._ids: list[str] = []
         self._next = 0
@@ -125,27 +155,31 @@ class ImageWriter(ABC):
         if (predictions.shape[1:], given.shape[1:]) != wanted or len(predictions) != len(given):
             raise DataError(
                 f"predictions of the shape {predictions.shape} and labels of {given.shape} came to {self._url}",
-                f"it holds images of {wanted[0]} and {wanted[1]}", "Give (n, K, H, W) and (n, H, W)",
-            )  # fmt: skip
+                f"it holds images of {wanted[0]} and {wanted[1]}",
+                "Give (n, K, H, W) and (n, H, W)",
+            )
         if predictions.dtype.name != spec.predictions.dtype:
             predictions = self._converted(predictions)
         if given.dtype.kind not in "iu" or (given != given.astype(spec.labels.dtype)).any():
             raise DataError(
                 f"labels of {given.dtype} came to {self._url}, some of which {spec.labels.dtype} cannot hold",
-                "they would be other labels", "Give the writer a label_dtype that holds them",
-            )  # fmt: skip
+                "they would be other labels",
+                "Give the writer a label_dtype that holds them",
+            )
         if image_ids is not None and len(image_ids) != len(given):
             raise DataError(
                 f"{len(image_ids)} image ids came to {self._url} with {len(given)} images",
-                "which is whose is not known", "Give one an image",
-            )  # fmt: skip
+                "which is whose is not known",
+                "Give one an image",
+            )
         stop = self.range.stop
         for i in range(len(predictions)):
             if self._next >= stop:
                 raise DataError(
                     f"more than the {len(self.range):,} images of part {self._share} came to {self._url}",
-                    "they are another writer's", "Give each writer the images of its range",
-                )  # fmt: skip
+                    "they are another writer's",
+                    "Give each writer the images of its range",
+                )
             self._ids.append("" if image_ids is None else str(image_ids[i]))
             self._take(predictions[i], given[i].astype(spec.labels.dtype))
             self._next += 1
@@ -160,14 +194,16 @@ class ImageWriter(ABC):
             written, images = self._next - self.range.start, len(self.range)
             raise DataError(
                 f"{written:,} of the {images:,} images of part {self._share} of {self._url} were written",
-                "the source stays half written", "Go on from next_image with a new writer",
-            )  # fmt: skip
+                "the source stays half written",
+                "Go on from next_image with a new writer",
+            )
 
     def _converted(self, predictions: NDArray[Any]) -> NDArray[Any]:
         raise DataError(
             f"predictions of {predictions.dtype} came to {self._url}, which was told {self._spec.predictions.dtype}",
-            "what is counted would not be what is there", f"Give the writer dtype={predictions.dtype.name!r}",
-        )  # fmt: skip
+            "what is counted would not be what is there",
+            f"Give the writer dtype={predictions.dtype.name!r}",
+        )
 
     def _name(self, stop: int) -> None:
         """Write the ids of the piece that ends before ``stop``, where any were given."""
@@ -192,42 +228,59 @@ def to_array(value: Any) -> NDArray[Any]:
 
 
 def _spec(
-    url: str, images: int, height: int, width: int, classes: int | Sequence[str], ignore: int | Sequence[int],
-    kind: str, dtype: str, scale: float | None, tolerance: float | None, label_dtype: str,
-) -> DataSpec:  # fmt: skip
+    url: str,
+    images: int,
+    height: int,
+    width: int,
+    classes: int | Sequence[str],
+    ignore: int | Sequence[int],
+    kind: str,
+    dtype: str,
+    scale: float | None,
+    tolerance: float | None,
+    label_dtype: str,
+) -> SourceSpec:
     """The facts of a source that is about to be written, judged as those of one that is opened."""
     names = tuple(f"class {k}" for k in range(classes)) if isinstance(classes, int) else tuple(classes)
     shape = (images, len(names), height, width)
     itemsize = np.dtype(dtype).itemsize
     predictions = ArraySpec(join(url, "predictions"), shape, (1, *shape[1:]), dtype, itemsize, (0, 1, 2, 3))
     labels = ArraySpec(
-        join(url, LABELS), (images, height, width), (1, height, width), label_dtype, np.dtype(label_dtype).itemsize,
+        join(url, LABELS),
+        (images, height, width),
+        (1, height, width),
+        label_dtype,
+        np.dtype(label_dtype).itemsize,
         (0, 1, 2),
-    )  # fmt: skip
+    )
     listed = (ignore,) if isinstance(ignore, int) else tuple(ignore)
     told = Overrides(classes=names, ignore=listed, kind=kind, scale=scale, sum_tolerance=tolerance)
-    return described(url, predictions, labels, told)
+    return make_source_spec(url, predictions, labels, told)
 
 
-def make_task(spec: DataSpec, settings: Settings, place: str, lattice: int = 4) -> Part:
+def make_task(spec: SourceSpec, settings: Settings, place: str, lattice: int = 4) -> BlockTask:
     """The whole source as one part, with its layout and home."""
-    identity = {"masksift": version("masksift"), "source": spec.as_json(), "lattice": lattice,
-                "evidence": settings.evidence_dtype}  # fmt: skip
+    identity = {
+        "masksift": version("masksift"),
+        "source": spec.as_json(),
+        "lattice": lattice,
+        "evidence": settings.evidence_dtype,
+    }
     layout: Layout = make_plan([spec], settings, identity).layouts[0]
     told = json.dumps({**identity, "layout": asdict(layout)}, sort_keys=True)
-    home = Home(place, hashlib.sha256(told.encode()).hexdigest(), 0, place)
-    return Part(Block(0, 0, 0, spec.images), spec, layout, home, 0)
+    home = EvidenceLocation(place, hashlib.sha256(told.encode()).hexdigest(), 0, place)
+    return BlockTask(Block(0, 0, 0, spec.images), spec, layout, home, 0)
 
 
 def condense_image(
-    predictions: NDArray[Any], labels: NDArray[Any], part: Part, recipe: Recipe
-) -> tuple[Planes, Verdict, ClassStatistics | None]:
+    predictions: NDArray[Any], labels: NDArray[Any], part: BlockTask, recipe: CondenseConfig
+) -> tuple[EvidencePlanes, ImageStatus, ClassStatistics | None]:
     """One image: its evidence as codes, a verdict and its statistics."""
-    check = LabelCheck(part.spec.classes, part.spec.ignore)
-    plane = check.plane(labels).astype(class_dtype(part.spec.classes))
-    planes = Planes.empty(part.spec.height, part.spec.width, recipe)
+    check = LabelValidator(part.spec.classes, part.spec.ignore)
+    plane = check.to_class_indices(labels).astype(class_dtype(part.spec.classes))
+    planes = EvidencePlanes.empty(part.spec.height, part.spec.width, recipe)
     if check.verdict is not None:
         return planes, check.verdict, None
-    condensing = Condensing(plane, planes, recipe)
-    condensing.slab(predictions)
+    condensing = ImageCondenser(plane, planes, recipe)
+    condensing.add_window(predictions)
     return planes, *condensing.finish()

@@ -13,20 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import UsageError
-from masksift.core.status import Verdict
-from masksift.core.task_result import Receipt
+from masksift.core.status import ImageStatus
+from masksift.core.task_result import TaskResult
 from masksift.engine.planning.layout import Settings
 from masksift.engine.task_outputs import CONDENSE, condensed_product
 from masksift.prepare.writers.base import LABELS, ImageWriter, condense_image, make_task
-from masksift.scoring.image import Planes
+from masksift.scoring.image import EvidencePlanes
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder
-from masksift.storage.sources.evidence_source import MARK
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE
 from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
-
-__all__ = ["EvidenceWriter"]
 
 
 class EvidenceWriter(ImageWriter):
@@ -40,7 +38,7 @@ class EvidenceWriter(ImageWriter):
         # labels lie in the chunks of the evidence, and are read in them
         self._spec = replace(self._spec, labels=replace(self._spec.labels, chunks=self._task.layout.chunks))
         self._arrays = EvidenceArrays(self._url, self._options)
-        self._manifest = Manifest(Folder(self._url, self._options), self._task.home.fingerprint)
+        self._manifest = Manifest(ObjectDirectory(self._url, self._options), self._task.evidence_location.fingerprint)
         self._create()
         missing = self._manifest.missing(CONDENSE, self._blocks())
         self._next = missing[0] * self._unit() if missing else self.range.stop
@@ -56,27 +54,39 @@ class EvidenceWriter(ImageWriter):
     def _create(self) -> None:
         spec, layout = self._spec, self._task.layout
         tree = {
-            "spec": spec.as_json(), "layout": asdict(layout), "fingerprint": self._task.home.fingerprint,
-            "lattice": self._lattice, "masksift": version("masksift"),
-        }  # fmt: skip
-        there = self._arrays.attributes().get(MARK)
+            "spec": spec.as_json(),
+            "layout": asdict(layout),
+            "fingerprint": self._task.evidence_location.fingerprint,
+            "lattice": self._lattice,
+            "masksift": version("masksift"),
+        }
+        there = self._arrays.attributes().get(EVIDENCE_ATTRIBUTE)
         if there is not None and there != json.loads(json.dumps(tree)):
             raise UsageError(
                 f"{self._url} was begun as another source (other sizes, classes, ignore values or precision)",
-                "its parts would not fit together", "Give every writer the same facts, or another URL",
-            )  # fmt: skip
+                "its parts would not fit together",
+                "Give every writer the same facts, or another URL",
+            )
         kept, numbers = layout.evidence, str(class_dtype(spec.classes))
         dtypes = dict(zip((*EVIDENCE, LABELS), (kept, numbers, kept, spec.labels.dtype), strict=True))
         self._arrays.create(
-            tuple(dtypes), dtypes, (spec.images, spec.height, spec.width), layout.chunks,
-            {MARK: tree, "class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": "evidence"},
-        )  # fmt: skip
+            tuple(dtypes),
+            dtypes,
+            (spec.images, spec.height, spec.width),
+            layout.chunks,
+            {
+                EVIDENCE_ATTRIBUTE: tree,
+                "class_names": list(spec.class_names),
+                "ignore": list(spec.ignore),
+                "kind": "evidence",
+            },
+        )
 
     def _begin(self) -> None:
         """A new block."""
         self._statistics = ClassStatistics.zero(self._recipe)
-        self._verdicts: list[Verdict] = []
-        self._group: list[tuple[Planes, NDArray[Any]]] = []
+        self._verdicts: list[ImageStatus] = []
+        self._group: list[tuple[EvidencePlanes, NDArray[Any]]] = []
         self._begun = time.perf_counter()
 
     def _take(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
@@ -103,9 +113,13 @@ class EvidenceWriter(ImageWriter):
         self._name(stop)
         unit = self._unit()
         number, images = (stop - 1) // unit, len(self._verdicts)
-        receipt = Receipt(
-            number, images, images * self._spec.pixels, dict(Counter(verdict.status for verdict in self._verdicts)),
-            bytes_written=self._arrays.used["bytes_written"], seconds=time.perf_counter() - self._begun,
-        )  # fmt: skip
+        receipt = TaskResult(
+            number,
+            images,
+            images * self._spec.pixels,
+            dict(Counter(verdict.status for verdict in self._verdicts)),
+            bytes_written=self._arrays.io_counters["bytes_written"],
+            seconds=time.perf_counter() - self._begun,
+        )
         self._manifest.save(CONDENSE, number, condensed_product(self._statistics, self._verdicts, receipt))
         self._begin()

@@ -12,8 +12,6 @@ from masksift.core.errors import DataError
 from masksift.prepare.writers.base import SHARD_BYTES, ImageWriter, to_array
 from masksift.storage.zarr.writer import PredictionArrays
 
-__all__ = ["PredictionWriter"]
-
 
 class PredictionWriter(ImageWriter):
     """Writes a source of full predictions, in shards of some images (about 128 MiB). With ``dtype`` uint8 or uint16,
@@ -21,7 +19,7 @@ class PredictionWriter(ImageWriter):
 
     def __init__(
         self, url: str, *, pictures: bool = False, padded: bool = False, shard_bytes: int | None = None, **facts: Any
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``pictures``, ``padded``: whether `write` gets them; ``shard_bytes``: of predictions, together in one object;
         all else as `ImageWriter`."""
         super().__init__(url, **facts)
@@ -45,9 +43,13 @@ class PredictionWriter(ImageWriter):
         return self._arrays.written
 
     def write(
-        self, pred_probs: Any, labels: Any, image_ids: Sequence[str] | None = None, pictures: Any = None,
+        self,
+        pred_probs: Any,
+        labels: Any,
+        image_ids: Sequence[str] | None = None,
+        pictures: Any = None,
         sizes: Any = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """As `ImageWriter`. ``pictures`` (n, H, W, 3) uint8: for those who review; ``sizes`` (n, 2): how many rows and
         columns are an image's own, where it is padded at its end."""
         count, (height, width) = len(labels), (self._spec.height, self._spec.width)
@@ -59,13 +61,15 @@ class PredictionWriter(ImageWriter):
             if (value is not None) != told:
                 raise DataError(
                     f"{'no ' if told else ''}{name} came to {self._url}, which was told {flag}={told}",
-                    "all images of a source have them, or none", f"Give the writer {flag}={not told}",
-                )  # fmt: skip
+                    "all images of a source have them, or none",
+                    f"Give the writer {flag}={not told}",
+                )
             if told and ((found := to_array(value)).shape != shape or not np.can_cast(found.dtype, dtype)):
                 raise DataError(
                     f"{name} of the shape {found.shape} and the dtype {found.dtype} came to {self._url}",
-                    f"they should be {dtype} of {shape}", "Give one an image",
-                )  # fmt: skip
+                    f"they should be {dtype} of {shape}",
+                    "Give one an image",
+                )
             more |= {name: found} if told else {}
         self._more = [{name: values[i] for name, values in more.items()} for i in range(count)]
         super().write(pred_probs, labels, image_ids)

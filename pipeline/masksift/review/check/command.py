@@ -12,13 +12,11 @@ from typing import Any
 
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
-from masksift.core.units import amount_of
-from masksift.engine.completed_run import Complete, open_complete
+from masksift.core.units import parse_amount
+from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.check.config import CheckConfig
 from masksift.review.class_changes import class_changes
-from masksift.storage.tables.parquet import read_each, read_table
-
-__all__ = ["check"]
+from masksift.storage.tables.parquet import iter_tables, read_table
 
 Row = dict[str, Any]
 
@@ -29,7 +27,7 @@ _FACTS = ("fingerprint", "started", "finished", "seconds", "images", "flagged_pi
 def check(config: CheckConfig) -> Row:
     """What each limit allows and what the run has; ``passed``: whether it keeps all of them. Raises UsageError where
     there is no complete run, or nothing that its class quality can be held against."""
-    run = open_complete(config.run, config.storage)
+    run = open_completed_run(config.run, config.storage)
     classes = read_table(run.folder, "class_quality.parquet").to_pylist()
     found: Row = {"run": config.run, **{name: run.record[name] for name in _FACTS}}
     limits: list[Row] = []
@@ -41,8 +39,13 @@ def check(config: CheckConfig) -> Row:
         limit, found["base"], found["classes"] = _dropped(config, run, classes)
         limits.append(limit)
     passed = all(limit["passed"] for limit in limits)
-    return {**found, "passed": passed, "limits": limits, "counts": dict(sorted(run.record["counts"].items())),
-            "quarantined": _first_quarantined(run, config.top)}  # fmt: skip
+    return {
+        **found,
+        "passed": passed,
+        "limits": limits,
+        "counts": dict(sorted(run.record["counts"].items())),
+        "quarantined": _first_quarantined(run, config.top),
+    }
 
 
 def _limit(name: str, allowed: str | int, found: Fraction, of: int | None, most: Fraction) -> Row:
@@ -51,40 +54,42 @@ def _limit(name: str, allowed: str | int, found: Fraction, of: int | None, most:
     return {"limit": name, "allowed": str(allowed), "found": number, "of": of, "passed": found <= most}
 
 
-def _flagged(allowed: str | int, run: Complete, classes: Sequence[Mapping[str, Any]]) -> Row:
+def _flagged(allowed: str | int, run: CompletedRun, classes: Sequence[Mapping[str, Any]]) -> Row:
     pixels, flagged = sum(row["pixels"] for row in classes), run.record["flagged_pixels"]
     return _limit(
-        "max_flagged", allowed, Fraction(flagged), pixels, amount_of("max_flagged", allowed, pixels, "pixels")
+        "max_flagged", allowed, Fraction(flagged), pixels, parse_amount("max_flagged", allowed, pixels, "pixels")
     )
 
 
-def _left_out(run: Complete) -> int:
+def _left_out(run: CompletedRun) -> int:
     images: int = run.record["images"]
     return images - int(run.record["counts"].get(SCORED, 0))
 
 
-def _quarantined(allowed: str | int, run: Complete) -> Row:
-    most = amount_of("max_quarantined", allowed, run.record["images"], "images")
+def _quarantined(allowed: str | int, run: CompletedRun) -> Row:
+    most = parse_amount("max_quarantined", allowed, run.record["images"], "images")
     return _limit("max_quarantined", allowed, Fraction(_left_out(run)), run.record["images"], most)
 
 
-def _dropped(config: CheckConfig, run: Complete, classes: Sequence[Row]) -> tuple[Row, str, list[Row]]:
+def _dropped(config: CheckConfig, run: CompletedRun, classes: Sequence[Row]) -> tuple[Row, str, list[Row]]:
     """The limit of the class that lost most, the run that it is held against, and the classes that lost more than is
     allowed, first the one that lost most."""
     url = config.base or run.record["configuration"]["base"]
     if url is None:
         raise UsageError(
-            f"the run at {config.run} has no base", "what its class quality was before is not known",
+            f"the run at {config.run} has no base",
+            "what its class quality was before is not known",
             "Give --base URL of an earlier complete run",
-        )  # fmt: skip
-    base = open_complete(url, config.storage)
+        )
+    base = open_completed_run(url, config.storage)
     before = read_table(base.folder, "class_quality.parquet").to_pylist()
     both = [(_drop(row), row) for row in class_changes(before, classes) if row["change"] is not None]
     if not both:
         raise UsageError(
-            f"no class has labelled pixels in both {url} and {config.run}", "no quality can be held against another",
+            f"no class has labelled pixels in both {url} and {config.run}",
+            "no quality can be held against another",
             "Give the --base of a run with the same classes",
-        )  # fmt: skip
+        )
     both.sort(key=lambda one: -one[0])
     allowed, most = config.max_drop_in_class_quality, config.drop()
     assert allowed is not None
@@ -98,13 +103,13 @@ def _drop(row: Mapping[str, Any]) -> Fraction:
     return new - old
 
 
-def _first_quarantined(run: Complete, top: int) -> list[Row]:
+def _first_quarantined(run: CompletedRun, top: int) -> list[Row]:
     """The first images that are not scored, in the order of the sources; reads no further than they lie."""
     wanted = min(top, _left_out(run))
     rows: list[Row] = []
     if wanted:
         columns = ["image_id", "source", "index", "status", "reason"]
-        for table in read_each(run.folder, run.image_parts, columns):
+        for table in iter_tables(run.folder, run.image_parts, columns):
             rows += [row for row in table.to_pylist() if row["status"] != SCORED]
             if len(rows) >= wanted:
                 break

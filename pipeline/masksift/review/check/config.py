@@ -6,22 +6,21 @@ from fractions import Fraction
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import Section, StorageSection
+from masksift.config.sections import ConfigSection, StorageSection
 from masksift.config.types import Amount
 from masksift.core.errors import UsageError
-from masksift.core.units import amount_of
-
-__all__ = ["CheckConfig"]
+from masksift.core.units import parse_amount
 
 
-class CheckConfig(Section):
+class CheckConfig(ConfigSection):
     """One check of a complete run: at least one limit."""
 
     run: str = Field(min_length=1, description="URL of a complete run")
     base: str | None = Field(
-        None, min_length=1, description="URL of the earlier run that class quality is held against; default: the run's "
-        "own base",
-    )  # fmt: skip
+        None,
+        min_length=1,
+        description="URL of the earlier run that class quality is held against; default: the run's own base",
+    )
     max_flagged: Amount | None = Field(
         None, description="labelled pixels that may be flagged, or a share of them such as '2%%'"
     )
@@ -38,17 +37,19 @@ class CheckConfig(Section):
     def _check(self) -> CheckConfig:
         if self.max_flagged is None and self.max_quarantined is None and self.max_drop_in_class_quality is None:
             raise UsageError(
-                "no limit is given", "there is nothing to check",
+                "no limit is given",
+                "there is nothing to check",
                 "Give --max-flagged, --max-quarantined or --max-drop-in-class-quality",
-            )  # fmt: skip
+            )
         if self.base is not None and self.max_drop_in_class_quality is None:
             raise UsageError(
-                f"base is {self.base!r}, and no drop is asked about", "the base would not be read",
+                f"base is {self.base!r}, and no drop is asked about",
+                "the base would not be read",
                 "Give --max-drop-in-class-quality, or leave out --base",
-            )  # fmt: skip
+            )
         for key, things in (("max_flagged", "pixels"), ("max_quarantined", "images")):
             if (value := getattr(self, key)) is not None:
-                amount_of(key, value, 0, things)
+                parse_amount(key, value, 0, things)
         if self.max_drop_in_class_quality is not None:
             self.drop()
         return self
@@ -59,7 +60,8 @@ class CheckConfig(Section):
         key, value = "max_drop_in_class_quality", self.max_drop_in_class_quality or 0
         if (text := str(value).strip()) != "0" and not text.endswith("%"):
             raise UsageError(
-                f"{key} is {text!r}, which is no share", "quality is one, and so is what it loses",
+                f"{key} is {text!r}, which is no share",
+                "quality is one, and so is what it loses",
                 "Give percentage points such as '5%', or 0",
-            )  # fmt: skip
-        return amount_of(key, value, 1, "points")
+            )
+        return parse_amount(key, value, 1, "points")

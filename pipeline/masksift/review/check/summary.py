@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from masksift.core.text import aligned, many, shown
-
-__all__ = ["text_of"]
+from masksift.core.text import escape_unprintable, format_table, pluralize
 
 Row = Mapping[str, Any]
 
 
-def text_of(found: Row) -> str:
+def format_text(found: Row) -> str:
     """What `check` found, as lines."""
     return "\n".join([*_limits(found), *_classes(found), *_quarantined(found)])
 
@@ -22,22 +20,22 @@ def _limits(found: Row) -> Iterator[str]:
     for one in found["limits"]:
         told = _TOLD[one["limit"]](one)
         rows.append(("kept" if one["passed"] else "BROKEN", one["limit"], one["allowed"], told))
-    yield from aligned(rows, left=4, indent="")
+    yield from format_table(rows, left=4, indent="")
 
 
 def _flagged(one: Row) -> str:
-    return f"{one['found']:,} of {many(one['of'], 'labelled pixel')} flagged{_share(one)}"
+    return f"{one['found']:,} of {pluralize(one['of'], 'labelled pixel')} flagged{_share(one)}"
 
 
 def _left_out(one: Row) -> str:
-    return f"{one['found']:,} of {many(one['of'], 'image')} quarantined{_share(one)}"
+    return f"{one['found']:,} of {pluralize(one['of'], 'image')} quarantined{_share(one)}"
 
 
 def _lost(one: Row) -> str:
     points = f"{abs(100 * one['found']):.2f} points"
     if one["found"] > 0:
-        return f"{shown(one['class'])} lost {points}, the most of all classes"
-    return f"no class lost any; {shown(one['class'])} gained least, {points}"
+        return f"{escape_unprintable(one['class'])} lost {points}, the most of all classes"
+    return f"no class lost any; {escape_unprintable(one['class'])} gained least, {points}"
 
 
 def _share(one: Row) -> str:
@@ -51,16 +49,33 @@ def _classes(found: Row) -> Iterator[str]:
     if rows := found.get("classes"):
         yield f"classes that lost more, since {found['base']}:"
         lines = [("class", "pixels", "quality before", "now")]
-        lines += [(shown(row["class"]), f"{row['pixels_new']:,}", f"{row['quality_old']:.4f}",
-                   f"{row['quality_new']:.4f}") for row in rows]  # fmt: skip
-        yield from aligned(lines)
+        lines += [
+            (
+                escape_unprintable(row["class"]),
+                f"{row['pixels_new']:,}",
+                f"{row['quality_old']:.4f}",
+                f"{row['quality_new']:.4f}",
+            )
+            for row in rows
+        ]
+        yield from format_table(lines)
 
 
 def _quarantined(found: Row) -> Iterator[str]:
     left = sum(found["counts"].values()) - found["counts"].get("scored", 0)
     if rows := found["quarantined"]:
         yield "quarantined:"
-        yield from aligned([(shown(row["image_id"]), f"{shown(row['source'])}/{row['index']}", row["status"],
-                             shown(row["reason"] or "")) for row in rows], left=4)  # fmt: skip
+        yield from format_table(
+            [
+                (
+                    escape_unprintable(row["image_id"]),
+                    f"{escape_unprintable(row['source'])}/{row['index']}",
+                    row["status"],
+                    escape_unprintable(row["reason"] or ""),
+                )
+                for row in rows
+            ],
+            left=4,
+        )
         if left > len(rows):
             yield f"  and {left - len(rows):,} more"

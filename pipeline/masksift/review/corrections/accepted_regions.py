@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
-from masksift.engine.completed_run import Complete
-from masksift.review.decisions import ACCEPT, Place, Verdicts
-from masksift.storage.tables.parquet import read_each
-
-__all__ = ["Accepted", "Region", "accepted_regions"]
+from masksift.engine.completed_run import CompletedRun
+from masksift.review.decisions import ACCEPT, ImageKey, ReviewDecisions
+from masksift.storage.tables.parquet import iter_tables
 
 AT_ONCE = 2
 """Parts of the table that are held at a time: the run-length codes of one may take some megabytes."""
@@ -42,27 +40,28 @@ class Accepted:
 
     regions: Mapping[int, Sequence[Region]]
     said: Mapping[str, int]
-    silent: int
+    undecided: int
     without: int
 
 
-def accepted_regions(run: Complete, verdicts: Verdicts) -> Accepted:
+def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
     """The accepted regions, with what decides their pixels: as many are held as are accepted. Raises UsageError,
     DataError where the verdicts are on something else than this run."""
     if verdicts.run != run.record["fingerprint"]:
         raise UsageError(
             f"{verdicts.url} is of the run {verdicts.run[:12]}, and {run.job.out} is {run.record['fingerprint'][:12]}",
-            "its ranks are those of other regions", "Give the run that was reviewed, or the verdicts on this one",
-        )  # fmt: skip
+            "its ranks are those of other regions",
+            "Give the run that was reviewed, or the verdicts on this one",
+        )
     _check_images(run, verdicts)
-    named: dict[int, set[Place]] = {}
+    named: dict[int, set[ImageKey]] = {}
     for place, ranks in verdicts.regions.items():
         for rank in ranks:
             named.setdefault(rank, set()).add(place)
     found: dict[int, list[Region]] = {}
-    said, rows, listed = Counter[str](), 0, set[Place]()
+    said, rows, listed = Counter[str](), 0, set[ImageKey]()
     names = [f"regions/{name}" for name in run.folder.names("regions")]
-    for table in read_each(run.folder, names, _COLUMNS, AT_ONCE):
+    for table in iter_tables(run.folder, names, _COLUMNS, AT_ONCE):
         rows += len(table)
         places = zip(*(table[name].to_pylist() for name in _COLUMNS[:3]), strict=True)
         for row, (rank, source, index) in enumerate(places):
@@ -71,38 +70,41 @@ def accepted_regions(run: Complete, verdicts: Verdicts) -> Accepted:
             if place not in verdicts.ids:
                 continue
             listed.add(place)
-            verdict = verdicts.of_region(place, rank)
+            verdict = verdicts.for_region(place, rank)
             said.update([] if verdict is None else [verdict])
             if verdict == ACCEPT:
                 given, suggested, height, width, rle = (table[name][row].as_py() for name in _COLUMNS[3:])
                 region = Region(rank, index, given, suggested, (height, width), np.array(rle, np.int32))
-                found.setdefault(run.places[source], []).append(region)
+                found.setdefault(run.source_index[source], []).append(region)
     if named:
         rank = min(named)
         raise DataError(
-            f"{verdicts.url} is about region {rank:,}, and the run lists {rows:,}", "what it means is not known",
+            f"{verdicts.url} is about region {rank:,}, and the run lists {rows:,}",
+            "what it means is not known",
             "Give the verdicts as they were saved",
-        )  # fmt: skip
+        )
     wrong = {place for place, verdict in verdicts.images.items() if verdict == ACCEPT}
     order = {source: sorted(regions, key=lambda one: (one.index, one.rank)) for source, regions in found.items()}
     return Accepted(dict(sorted(order.items())), said, rows - said.total(), len(wrong - listed))
 
 
-def _check_images(run: Complete, verdicts: Verdicts) -> None:
+def _check_images(run: CompletedRun, verdicts: ReviewDecisions) -> None:
     for source, index in verdicts.ids:
-        images = run.parts.sources[run.places[source]].images if source in run.places else 0
+        images = run.parts.sources[run.source_index[source]].images if source in run.source_index else 0
         if index >= images:
             raise DataError(
                 f"{verdicts.url} is about image {index} of {source}, of which the run has {images:,} images",
-                "what it means is not known", "Give the verdicts as they were saved",
-            )  # fmt: skip
+                "what it means is not known",
+                "Give the verdicts as they were saved",
+            )
 
 
-def _check_place(verdicts: Verdicts, rank: int, others: set[Place], place: Place) -> None:
+def _check_place(verdicts: ReviewDecisions, rank: int, others: set[ImageKey], place: ImageKey) -> None:
     if others:
         source, index = min(others)
         raise DataError(
             f"{verdicts.url} says that region {rank:,} is of image {index} of {source}, and it is of image {place[1]} "
             f"of {place[0]}",
-            "what it means is not known", "Give the verdicts as they were saved",
-        )  # fmt: skip
+            "what it means is not known",
+            "Give the verdicts as they were saved",
+        )

@@ -8,13 +8,11 @@ from typing import Any
 from pydantic import Field
 
 from masksift.config.load import build
-from masksift.config.sections import ExecutorSection, Section, StorageSection
+from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
 from masksift.core.errors import UsageError
 
-__all__ = ["CorrectionsConfig", "corrections_of"]
 
-
-class CorrectionsConfig(Section):
+class CorrectionsConfig(ConfigSection):
     """Labels as reviewers want them. Every key is optional but `run`, `verdicts` and `out`."""
 
     run: str = Field(min_length=1, description="URL of a complete run")

@@ -10,10 +10,8 @@ from typing import Any
 
 from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
-from masksift.core.text import aligned, many
+from masksift.core.text import format_table, pluralize
 from masksift.review.corrections.config import CorrectionsConfig
-
-__all__ = ["next_command", "text_of"]
 
 Pair = tuple[str | None, str]
 """Names of the class that was given (None: none was) and of the suggested one."""
@@ -23,7 +21,7 @@ _SAID_ANEW = ("sources", "out", "base", "labels_from", "table")
 """Keys of the reviewed run that the next one has otherwise, or that say nothing of its results."""
 
 
-def text_of(record: Mapping[str, Any], told: Mapping[str, Any], config: CorrectionsConfig) -> str:
+def format_text(record: Mapping[str, Any], told: Mapping[str, Any], config: CorrectionsConfig) -> str:
     """The end of corrections; ``told``: the configuration of the run that was reviewed."""
     regions, sources = record["verdicts"]["regions"], record["sources"]
     pairs, counts = Counter[Pair](), Counter[Pair]()
@@ -34,8 +32,9 @@ def text_of(record: Mapping[str, Any], told: Mapping[str, Any], config: Correcti
             counts[key] += pair["regions"]
     images = sum(source["changed_images"] for source in sources)
     lines = [
-        f"{many(regions['accept'], 'region')} of {many(images, 'image')} accepted: {many(pairs.total(), 'pixel')} "
-        f"of {many(len(sources), 'source')} changed",
+        f"{pluralize(regions['accept'], 'region')} of {pluralize(images, 'image')} accepted: "
+        f"{pluralize(pairs.total(), 'pixel')} "
+        f"of {pluralize(len(sources), 'source')} changed",
         *_table(pairs, counts),
         f"{regions['reject']:,} rejected, {regions['unsure']:,} unsure, {regions['none']:,} without a verdict: "
         "as they were",
@@ -43,7 +42,9 @@ def text_of(record: Mapping[str, Any], told: Mapping[str, Any], config: Correcti
     if without := record["verdicts"]["accepted_images_without_regions"]:
         lines.append(f"accepted images of which no region is listed: {without:,}; nothing is changed in them")
     if left := len(record["left"]):
-        lines.append(f"{many(left, 'source')} without an accepted region: not written, with the labels that it had")
+        lines.append(
+            f"{pluralize(left, 'source')} without an accepted region: not written, with the labels that it had"
+        )
     lines.append(f"labels: {config.out}")
     if evidence := [source["name"] for source in sources if source["evidence_alone"]]:
         lines.append(
@@ -57,10 +58,12 @@ def text_of(record: Mapping[str, Any], told: Mapping[str, Any], config: Correcti
 def _table(pairs: Counter[Pair], counts: Counter[Pair]) -> list[str]:
     """Which classes became which, most pixels first."""
     rows = [("given", "now", "regions", "pixels")] if pairs else []
-    rows += [(given or "no label", suggested, f"{counts[given, suggested]:,}", f"{pixels:,}")
-             for (given, suggested), pixels in pairs.most_common(SHOWN)]  # fmt: skip
+    rows += [
+        (given or "no label", suggested, f"{counts[given, suggested]:,}", f"{pixels:,}")
+        for (given, suggested), pixels in pairs.most_common(SHOWN)
+    ]
     more = [f"  and {len(pairs) - SHOWN:,} other pairs"] if len(pairs) > SHOWN else []
-    return [*aligned(rows, left=2), *more]
+    return [*format_table(rows, left=2), *more]
 
 
 def next_command(told: Mapping[str, Any], config: CorrectionsConfig) -> str:
@@ -73,7 +76,7 @@ def next_command(told: Mapping[str, Any], config: CorrectionsConfig) -> str:
         words += ["--base", config.run]
     words += ["--out", f"{config.run.rstrip('/')}-corrected"]
     default = RunConfig(sources=("-",), out="-").model_dump(mode="json")
-    for key in dotted_keys():
+    for key in dotted_keys(RunConfig):
         first = key.split(".")[0]
         value = _at(told, key)
         if first not in (*_SAID_ANEW, "executor", "iceberg") and value != _at(default, key):

@@ -12,19 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.core.specs import DataSpec
-from masksift.core.status import SCORED, Verdict
-from masksift.core.task_result import Receipt
+from masksift.core.specs import SourceSpec
+from masksift.core.status import SCORED, ImageStatus
+from masksift.core.task_result import TaskResult
 from masksift.engine.label_io import BASE_MEMORY, read_stored, stored_values
 from masksift.review.corrections.accepted_regions import Region
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.open import labels_url
 from masksift.storage.zarr.label_copy import LabelCopy
 from masksift.storage.zarr.reader import ArrayReader
-
-__all__ = ["Done", "Job", "Pair", "Piece", "correct_block", "of_range", "pixels_of", "projected_memory"]
 
 STAGE = "correct"
 A_PIXEL = 48
@@ -35,7 +33,7 @@ Pair = tuple[int | None, int]
 
 
 @dataclass(frozen=True)
-class Job:
+class CorrectionsContext:
     """What every task knows. ``array``: the labels' name."""
 
     out: str
@@ -43,27 +41,27 @@ class Job:
     array: str
     options: Mapping[str, Any] = field(repr=False)
 
-    def copy(self, spec: DataSpec) -> LabelCopy:
+    def copy(self, spec: SourceSpec) -> LabelCopy:
         """The corrected labels of a source."""
         return LabelCopy(labels_url(self.out, spec.name), spec, self.array, self.options)
 
 
 @dataclass(frozen=True)
-class Piece:
+class LabelBlock:
     """Images [start, stop) of a source, whole units of what lies together; ``regions``: the accepted ones of them."""
 
     number: int
-    spec: DataSpec
+    spec: SourceSpec
     start: int
     stop: int
     regions: tuple[Region, ...]
 
 
 @dataclass
-class Done:
+class CorrectionResult:
     """What a task answers. ``images``: how many were changed; ``pairs``: by classes how many regions, and pixels."""
 
-    receipt: Receipt
+    receipt: TaskResult
     source: int
     images: int
     pairs: dict[Pair, tuple[int, int]] = field(default_factory=dict)
@@ -73,13 +71,13 @@ class Done:
         return asdict(self) | {"pairs": [[*pair, *counts] for pair, counts in self.pairs.items()]}
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Done:
+    def from_json(cls, tree: Mapping[str, Any]) -> CorrectionResult:
         """What `as_json` wrote, done before."""
         pairs = {(given, suggested): (regions, pixels) for given, suggested, regions, pixels in tree["pairs"]}
-        return cls(Receipt(**{**tree["receipt"], "reused": True}), tree["source"], tree["images"], pairs)
+        return cls(TaskResult(**{**tree["receipt"], "reused": True}), tree["source"], tree["images"], pairs)
 
 
-def projected_memory(job: Job, sources: Iterable[DataSpec]) -> int:
+def projected_memory(job: CorrectionsContext, sources: Iterable[SourceSpec]) -> int:
     """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, and beside
     them the pixels of one region."""
     return BASE_MEMORY + max(
@@ -87,12 +85,12 @@ def projected_memory(job: Job, sources: Iterable[DataSpec]) -> int:
     )
 
 
-def correct_block(job: Job, piece: Piece) -> Done | DataError:
+def correct_block(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult | DataError:
     """Write the labels of a block that is not there yet. What says that it is there is put last; what is wrong with
     the data is answered and not raised: another attempt would find it again."""
-    manifest = Manifest(Folder(job.out, job.options), job.fingerprint)
+    manifest = Manifest(ObjectDirectory(job.out, job.options), job.fingerprint)
     if (product := manifest.load(STAGE, piece.number)) is not None:
-        return Done.from_json(json.loads(product["done"]))
+        return CorrectionResult.from_json(json.loads(product["done"]))
     try:
         done = _written(job, piece)
     except DataError as e:
@@ -101,9 +99,9 @@ def correct_block(job: Job, piece: Piece) -> Done | DataError:
     return done
 
 
-def _written(job: Job, piece: Piece) -> Done:
+def _written(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult:
     begun, spec, copy = time.perf_counter(), piece.spec, job.copy(piece.spec)
-    reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.fill_is_missing)
+    reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
     values = stored_values(spec)
     pairs: dict[Pair, tuple[int, int]] = {}
     for start in range(piece.start, piece.stop, copy.unit):
@@ -117,14 +115,15 @@ def _written(job: Job, piece: Piece) -> Done:
             pairs[pair] = regions + 1, area + len(pixels[0])
         copy.write(start, labels, [index - start for index in lost])
     images = piece.stop - piece.start
-    used: dict[str, Any] = dict(reader.used + copy.used)
-    receipt = Receipt(piece.number, images, images * spec.pixels, {SCORED: images}, **used,
-                      seconds=time.perf_counter() - begun)  # fmt: skip
-    return Done(receipt, spec.index, len({region.index for region in piece.regions}), pairs)
+    used: dict[str, Any] = dict(reader.io_counters + copy.io_counters)
+    receipt = TaskResult(
+        piece.number, images, images * spec.pixels, {SCORED: images}, **used, seconds=time.perf_counter() - begun
+    )
+    return CorrectionResult(receipt, spec.index, len({region.index for region in piece.regions}), pairs)
 
 
 def _pixels(
-    spec: DataSpec, region: Region, labels: NDArray[np.integer[Any]], lost: Verdict | None
+    spec: SourceSpec, region: Region, labels: NDArray[np.integer[Any]], lost: ImageStatus | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The rows and columns of a region's pixels in the labels (H, W) of its image. Raises DataError where these are no
     longer what they were when it was found: it would be put over somebody's later work."""
@@ -141,12 +140,13 @@ def _pixels(
     return pixels
 
 
-def _changed(spec: DataSpec, region: Region, why: str) -> DataError:
+def _changed(spec: SourceSpec, region: Region, why: str) -> DataError:
     return DataError(
         f"the labels of image {region.index} of {spec.url} in {spec.labels.url} have changed since region "
         f"{region.rank:,} was found ({why})",
-        "the region is one of other labels", "Run again over the labels as they are now, and review that",
-    )  # fmt: skip
+        "the region is one of other labels",
+        "Run again over the labels as they are now, and review that",
+    )
 
 
 def pixels_of(rle: NDArray[np.int32], height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -32,9 +32,7 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     "coco": Format("coco", "COCO instances with run-length masks", ("annotations", "images")),
-    "cvat": Format(
-        "cvat", "CVAT for images 1.1: a mask a region", ("annotations.xml", "labels.json", "dataset.zip")
-    ),
+    "cvat": Format("cvat", "CVAT for images 1.1: a mask a region", ("annotations.xml", "labels.json", "dataset.zip")),
     "cvat-mask": Format(
         "cvat_mask", "CVAT Segmentation mask 1.1: the given labels, to be corrected", ("labels.json", "dataset.zip")
     ),
@@ -45,5 +43,5 @@ FORMATS: Mapping[str, Format] = {
         "fiftyone", "FiftyOneDataset: regions, labels, scores", ("metadata.json", "samples.json", "data", "fields")
     ),
     "datumaro": Format("datumaro", "Datumaro's own format", ("annotations", "images")),
-}  # fmt: skip
+}
 """The formats by the name that is typed."""

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from masksift.review.export.export_writer import Export, as_json
 from masksift.review.export.selection import Image, Region
 
-__all__ = ["compressed", "write"]
-
 
 def write(export: Export) -> None:
     """annotations/instances_default.json, and the pictures in images/."""
@@ -33,12 +31,10 @@ def write(export: Export) -> None:
     tree = {
         "info": {"description": f"masksift, run {export.run.job.fingerprint}"},
         "licenses": [],
-        "categories": [
-            {"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(export.classes)
-        ],
+        "categories": [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(export.classes)],
         "images": images,
         "annotations": annotations,
-    }  # fmt: skip
+    }
     export.folder.write("annotations/instances_default.json", as_json(tree))
 
 

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import UsageError
-from masksift.engine.completed_run import Complete, open_complete
+from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.export import FORMATS
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.export_writer import Export, as_json
-from masksift.review.export.file_names import once_each
+from masksift.review.export.file_names import make_unique
 from masksift.review.export.selection import Image, choose
-from masksift.runtime.progress import Reporter
-from masksift.storage.objects import Folder
-
-__all__ = ["Outcome", "export"]
+from masksift.runtime.progress import ProgressReporter
+from masksift.storage.objects import ObjectDirectory
 
 MARK = "export.json"
 """What says of a folder which export it holds."""
@@ -30,24 +28,24 @@ TOLD = 3
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExportResult:
     """How an export ended. ``text``: what to print."""
 
     text: str
 
 
-def export(form: str, config: ExportConfig, report: Reporter) -> Outcome:
+def export(form: str, config: ExportConfig, report: ProgressReporter) -> ExportResult:
     """Write the regions of a run in a format, worst first. Raises MasksiftError."""
     if form in PACKED:
         _require_pycocotools()
-    run = open_complete(config.run, config.storage, _places(config))
+    run = open_completed_run(config.run, config.storage, _places(config))
     images = choose(run, config)
     folder = _results(form, config, run, images)
     arrays = config.arrays.images or run.pictures
     with report.stage("export", len(images)) as stage:
-        written = Export(run, config, folder, once_each(run.class_names), images, arrays, stage)
+        written = Export(run, config, folder, make_unique(run.class_names), images, arrays, stage)
         FORMATS[form].writer()(written)
-    return Outcome(_told(form, written))
+    return ExportResult(_told(form, written))
 
 
 def _places(config: ExportConfig) -> list[str]:
@@ -61,31 +59,34 @@ def _require_pycocotools() -> None:
     except ImportError as e:
         raise UsageError(
             "the package pycocotools is not there", "nothing was exported", "Install it: pip install 'masksift[export]'"
-        ) from e  # fmt: skip
+        ) from e
 
 
-def _results(form: str, config: ExportConfig, run: Complete, images: Sequence[Image]) -> Folder:
+def _results(form: str, config: ExportConfig, run: CompletedRun, images: Sequence[Image]) -> ObjectDirectory:
     """Where the export goes, marked as what it is. Raises UsageError where anything but the same export, begun or
     complete, lies there: of another one files would be left among these."""
-    folder = Folder(config.out, run.job.options)
+    folder = ObjectDirectory(config.out, run.job.options)
     ranks = ",".join(str(region.rank) for image in images for region in image.regions)
     mark = {
-        "format": form, "run": run.job.fingerprint, "regions": hashlib.sha256(ranks.encode()).hexdigest(),
+        "format": form,
+        "run": run.job.fingerprint,
+        "regions": hashlib.sha256(ranks.encode()).hexdigest(),
         **config.chosen(),
-    }  # fmt: skip
+    }
     names = [name for name in folder.names() if not name.endswith(".partial")]  # of an export that was killed
     strangers = [name for name in names if name not in (MARK, *FORMATS[form].outputs)]
     if strangers or (names and _marked(folder) != mark):
         said = f"({', '.join(strangers[:3])})" if strangers else "by its export.json"
         raise UsageError(
-            f"{config.out} holds what is not this export {said}", "files of two would be mixed",
+            f"{config.out} holds what is not this export {said}",
+            "files of two would be mixed",
             "Give an empty or a new folder as --out",
-        )  # fmt: skip
+        )
     folder.write(MARK, as_json(mark, indent=1))
     return folder
 
 
-def _marked(folder: Folder) -> Mapping[str, Any] | None:
+def _marked(folder: ObjectDirectory) -> Mapping[str, Any] | None:
     """What is said of the export that lies in a folder."""
     data = folder.read(MARK)
     try:

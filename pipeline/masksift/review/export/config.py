@@ -8,13 +8,11 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from masksift.config.load import build
-from masksift.config.sections import PictureArrays, Section, StorageSection
+from masksift.config.sections import ConfigSection, PictureArrays, StorageSection
 from masksift.core.errors import UsageError
 
-__all__ = ["ExportConfig", "LabelStudioConfig", "config_of", "of_words"]
 
-
-class ExportConfig(Section):
+class ExportConfig(ConfigSection):
     """One export. Every key is optional but `run` and `out`."""
 
     run: str = Field(min_length=1, description="URL of a complete run")
@@ -34,9 +32,10 @@ class ExportConfig(Section):
     def _check(self) -> ExportConfig:
         if self.accepted and self.verdicts is None:
             raise UsageError(
-                "accepted is true and no verdicts are given", "what was accepted is not known",
+                "accepted is true and no verdicts are given",
+                "what was accepted is not known",
                 "Give --verdicts FILE, as the report page saved it",
-            )  # fmt: skip
+            )
         return self
 
     def chosen(self) -> dict[str, Any]:

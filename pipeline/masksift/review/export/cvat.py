@@ -15,8 +15,6 @@ from masksift.review.export.run_length import row_counts
 from masksift.review.export.selection import Image, Region
 from masksift.review.rendering.palette import hexadecimal
 
-__all__ = ["raw_labels", "write"]
-
 ATTRIBUTES = ("given", "suggested", "evidence", "reason", "rank", "mean_self_confidence", "mean_predicted_confidence")
 """All as text: they say what was found, and are nothing to choose from."""
 
@@ -81,11 +79,20 @@ def _meta(classes: tuple[str, ...], images: int) -> ET.Element:
 
 def _mask(region: Region, height: int, classes: tuple[str, ...]) -> ET.Element:
     y0, x0, y1, x1 = region.box
-    element = ET.Element("mask", {
-        "label": classes[region.suggested], "source": "auto", "occluded": "0",
-        "rle": ", ".join(map(str, row_counts(region.mask(height)))),
-        "left": str(x0), "top": str(y0), "width": str(x1 - x0), "height": str(y1 - y0), "z_order": "0",
-    })  # fmt: skip
+    element = ET.Element(
+        "mask",
+        {
+            "label": classes[region.suggested],
+            "source": "auto",
+            "occluded": "0",
+            "rle": ", ".join(map(str, row_counts(region.mask(height)))),
+            "left": str(x0),
+            "top": str(y0),
+            "width": str(x1 - x0),
+            "height": str(y1 - y0),
+            "z_order": "0",
+        },
+    )
     told = region.attributes(classes)
     for name in ATTRIBUTES:
         ET.SubElement(element, "attribute", name=name).text = "" if told[name] is None else str(told[name])

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from masksift.review.export.cvat import raw_labels
 from masksift.review.export.export_writer import Export, as_json, png, zipped
 from masksift.review.export.file_names import in_xml
-from masksift.review.rendering.palette import MOST, colours
-
-__all__ = ["class_colours", "map_names", "objects_of", "write"]
+from masksift.review.rendering.palette import MAX_COLORS, class_colors
 
 OBJECTS = 255
 Pixels = NDArray[np.uint8]
@@ -33,7 +31,7 @@ def write(export: Export) -> None:
     with zipped(export.folder, "dataset.zip") as archive:
         archive.put("labelmap.txt", _label_map(classes).encode())
         for image in export.each():
-            view = export.seen(image)
+            view = export.load_view(image)
             if view.given is None:
                 continue
             numbers = export.numbered(view.given)
@@ -73,7 +71,7 @@ def _labels(classes: tuple[str, ...]) -> list[dict[str, object]]:
 def class_colours(classes: int) -> Pixels:
     """(classes + 1, 3): black for no label, then a colour a class, each once: beyond those of the palette, which are as
     far apart as can be, the darkest that are left."""
-    first = colours(min(classes, MOST))
+    first = class_colors(min(classes, MAX_COLORS))
     taken = {0, *_numbers(first).tolist()}
     more = (number for number in range(1, 1 << 24) if number not in taken)
     rest = [next(more) for _ in range(classes - len(first))]

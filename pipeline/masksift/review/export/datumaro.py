@@ -10,9 +10,7 @@ from typing import Any
 from masksift.review.export.coco import compressed
 from masksift.review.export.export_writer import Export, as_json
 from masksift.review.export.selection import Image, Region
-from masksift.review.rendering.palette import colours
-
-__all__ = ["write"]
+from masksift.review.rendering.palette import class_colors
 
 SUBSET = "default"
 IMAGES = 2
@@ -38,7 +36,7 @@ def write(export: Export) -> None:
 
 
 def _categories(classes: tuple[str, ...]) -> dict[str, Any]:
-    painted = enumerate(colours(len(classes)).tolist())
+    painted = enumerate(class_colors(len(classes)).tolist())
     return {
         "label": {"labels": [{"name": name, "parent": "", "attributes": []} for name in classes], "attributes": []},
         "mask": {"colormap": [{"label_id": k, "r": r, "g": g, "b": b} for k, (r, g, b) in painted]},

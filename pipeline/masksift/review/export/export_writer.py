@@ -19,16 +19,14 @@ from PIL import Image as Pillow
 
 from masksift.core.errors import DataError
 from masksift.core.status import SCORED
-from masksift.core.task_result import Receipt
-from masksift.engine.completed_run import Complete
-from masksift.engine.image_views import View, Viewer
+from masksift.core.task_result import TaskResult
+from masksift.engine.completed_run import CompletedRun
+from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.selection import Image
-from masksift.review.rendering.palette import colours
-from masksift.runtime.progress import Stage
-from masksift.storage.objects import Folder
-
-__all__ = ["Export", "Zip", "as_json", "json_list", "png", "streamed", "zipped"]
+from masksift.review.rendering.palette import class_colors
+from masksift.runtime.progress import StageProgress
+from masksift.storage.objects import ObjectDirectory
 
 VIEWERS = 16
 """Sources whose arrays are open at a time."""
@@ -41,19 +39,19 @@ class Export:
     ``pictures``, ``written``: how many were written, and their bytes in all; ``lost``: of the images that lack a
     picture or labels, why, the first time that each reason came up."""
 
-    run: Complete
+    run: CompletedRun
     config: ExportConfig
-    folder: Folder
+    folder: ObjectDirectory
     classes: tuple[str, ...]
     images: Sequence[Image]
     arrays: str
-    stage: Stage
+    stage: StageProgress
     pictures: int = 0
     written: int = 0
     lost: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._viewer: Callable[[str], Viewer] = lru_cache(VIEWERS)(self._opened)
+        self._viewer: Callable[[str], ImageViewReader] = lru_cache(VIEWERS)(self._opened)
 
     def each(self) -> Iterator[Image]:
         """The images in order; how far it is gets shown."""
@@ -61,20 +59,20 @@ class Export:
             before = self.written
             yield image
             pixels = image.size[0] * image.size[1]
-            self.stage.advance(Receipt(number, 1, pixels, {SCORED: 1}, bytes_written=self.written - before))
+            self.stage.advance(TaskResult(number, 1, pixels, {SCORED: 1}, bytes_written=self.written - before))
 
-    def seen(self, image: Image) -> View:
+    def load_view(self, image: Image) -> ImageView:
         """Its picture and given labels at full size, of what is there."""
         view = self._viewer(image.source).view(image.index, scored=False)
-        if view.lost and (self.config.pictures or view.given is None):
-            self.lost.update(dict.fromkeys(view.lost))
+        if view.warnings and (self.config.pictures or view.given is None):
+            self.lost.update(dict.fromkeys(view.warnings))
         return view
 
     def picture(self, image: Image) -> bytes | None:
         """Its picture as PNG, if pictures are asked for and there is one."""
-        return self.encoded(self.seen(image)) if self.config.pictures else None
+        return self.encoded(self.load_view(image)) if self.config.pictures else None
 
-    def encoded(self, view: View) -> bytes | None:
+    def encoded(self, view: ImageView) -> bytes | None:
         """The same of what was read already."""
         if not self.config.pictures or view.picture is None:
             return None
@@ -83,7 +81,7 @@ class Export:
         self.written += len(data)
         return data
 
-    def shown(self, view: View) -> bytes | None:
+    def shown(self, view: ImageView) -> bytes | None:
         """The same for tools that show nothing without a picture: where there is none, the given labels are drawn in
         the colours of their classes."""
         if not self.config.pictures or view.picture is not None:
@@ -95,7 +93,7 @@ class Export:
         picture = np.zeros((*size, 3), np.uint8)
         if given is not None:
             labelled = given < len(self.classes)
-            picture[labelled] = colours(len(self.classes))[given[labelled]]
+            picture[labelled] = class_colors(len(self.classes))[given[labelled]]
         return picture
 
     def numbered(self, given: Plane) -> NDArray[Any]:
@@ -104,17 +102,18 @@ class Export:
         np.add(given, 1, out=numbers, where=given < len(self.classes), casting="unsafe")
         return numbers
 
-    def _opened(self, source: str) -> Viewer:
-        viewer = Viewer(self.run.job, self.run.part_of(source, 0), self.arrays, predicted=False)
+    def _opened(self, source: str) -> ImageViewReader:
+        viewer = ImageViewReader(self.run.job, self.run.part_of(source, 0), self.arrays, predicted=False)
         try:
             viewer.open_labels()
             return viewer
         except FileNotFoundError as e:
             raise DataError(
-                f"the source {source} is not where the run has read it ({e})", "its pictures and labels are not known",
+                f"the source {source} is not where the run has read it ({e})",
+                "its pictures and labels are not known",
                 "Bring it back there; coco, cvat, label-studio and datumaro need the regions alone where you give "
                 "--pictures false",
-            ) from e  # fmt: skip
+            ) from e
 
 
 class Zip:
@@ -140,7 +139,7 @@ class Zip:
 
 
 @contextmanager
-def streamed(folder: Folder, name: str) -> Iterator[Callable[[bytes], object]]:
+def streamed(folder: ObjectDirectory, name: str) -> Iterator[Callable[[bytes], object]]:
     """A file that is put into the folder as a whole when it is complete, piece by piece: what takes the next one. Until
     then it lies in $TMPDIR."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as place:
@@ -151,7 +150,9 @@ def streamed(folder: Folder, name: str) -> Iterator[Callable[[bytes], object]]:
 
 
 @contextmanager
-def json_list(folder: Folder, name: str, before: bytes = b"", after: bytes = b"") -> Iterator[Callable[[Any], None]]:
+def json_list(
+    folder: ObjectDirectory, name: str, before: bytes = b"", after: bytes = b""
+) -> Iterator[Callable[[Any], None]]:
     """A list in a file of JSON, streamed: what takes the next entry. ``before``, ``after``: what stands around it."""
     with streamed(folder, name) as write:
         write(before + b"[")
@@ -167,7 +168,7 @@ def json_list(folder: Folder, name: str, before: bytes = b"", after: bytes = b""
 
 
 @contextmanager
-def zipped(folder: Folder, name: str) -> Iterator[Zip]:
+def zipped(folder: ObjectDirectory, name: str) -> Iterator[Zip]:
     """An archive that is put into the folder as a whole when it is complete, if there is anything in it. Until then it
     lies in $TMPDIR: it may hold more than memory does."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as place:

@@ -21,16 +21,21 @@ from masksift.review.export.export_writer import Export, as_json, json_list, png
 from masksift.review.export.run_length import Mask
 from masksift.review.export.selection import Image, Region
 
-__all__ = ["write"]
-
 VERSION = "1.0.0"
 """Of FiftyOne: later ones bring up to date what an earlier one has written, and refuse what a later one has."""
 _FIELDS = "fiftyone.core.fields"
 _REGION = {
-    "label": "String", "confidence": "Float", "given": "String", "suggested": "String", "evidence": "Float",
-    "reason": "String", "rank": "Int", "area": "Int", "mean_self_confidence": "Float",
+    "label": "String",
+    "confidence": "Float",
+    "given": "String",
+    "suggested": "String",
+    "evidence": "Float",
+    "reason": "String",
+    "rank": "Int",
+    "area": "Int",
+    "mean_self_confidence": "Float",
     "mean_predicted_confidence": "Float",
-}  # fmt: skip
+}
 
 
 def write(export: Export) -> None:
@@ -38,7 +43,7 @@ def write(export: Export) -> None:
     fields/given/."""
     with json_list(export.folder, "samples.json", b'{"samples": ', b"}") as add:
         for image in export.each():
-            view = export.seen(image)
+            view = export.load_view(image)
             picture = export.shown(view)
             if picture is not None:
                 export.folder.write(f"data/{image.name}.png", picture)
@@ -59,14 +64,18 @@ def _sample(export: Export, image: Image, *, labelled: bool) -> dict[str, Any]:
         "_rand": int(hashlib.sha256(own.encode()).hexdigest()[:12], 16) / 16**12,
         **{_field(name): value for name, value in image.facts.items()},
         "given": {
-            "_id": _id(f"{own}/given"), "_cls": "Segmentation", "tags": [],
+            "_id": _id(f"{own}/given"),
+            "_cls": "Segmentation",
+            "tags": [],
             "mask_path": f"fields/given/{image.name}.png",
-        } if labelled else None,
+        }
+        if labelled
+        else None,
         "regions": {
             "_cls": "Detections",
             "detections": [_detection(region, image.size, export.classes, own) for region in image.regions],
         },
-    }  # fmt: skip
+    }
 
 
 def _detection(region: Region, size: tuple[int, int], classes: tuple[str, ...], own: str) -> dict[str, Any]:
@@ -110,9 +119,14 @@ def _data_set(export: Export) -> dict[str, Any]:
     numbers = {str(k + 1): name for k, name in enumerate(export.classes)}
     methods, columns = export.run.methods, export.run.job.columns
     plain = {
-        "image_id": "String", "source": "String", "index": "Int", **dict.fromkeys(columns, "String"),
-        **dict.fromkeys(methods, "Float"), "flagged_pixels": "Int", "valid_pixels": "Int",
-    }  # fmt: skip
+        "image_id": "String",
+        "source": "String",
+        "index": "Int",
+        **dict.fromkeys(columns, "String"),
+        **dict.fromkeys(methods, "Float"),
+        "flagged_pixels": "Int",
+        "valid_pixels": "Int",
+    }
     return {
         "_id": _id(export.run.job.fingerprint),
         "name": "masksift",
@@ -151,8 +165,12 @@ def _standard() -> Iterable[dict[str, Any]]:
         ("height", "Int"),
         ("num_channels", "Int"),
     ]
-    yield _described("metadata", "EmbeddedDocumentField", document="fiftyone.core.metadata.ImageMetadata",
-                     fields=[_plain(*size) for size in sizes])  # fmt: skip
+    yield _described(
+        "metadata",
+        "EmbeddedDocumentField",
+        document="fiftyone.core.metadata.ImageMetadata",
+        fields=[_plain(*size) for size in sizes],
+    )
     yield _plain("_media_type", "String")
     yield _plain("_rand", "Float")
     yield _described("_dataset_id", "ObjectIdField")
@@ -162,18 +180,27 @@ def _labels() -> Iterable[dict[str, Any]]:
     """The fields of labels: the given ones, and the regions."""
     common = [_described("id", "ObjectIdField", stored="_id"), _described("tags", "ListField", inner="StringField")]
     yield _described(
-        "given", "EmbeddedDocumentField", document="fiftyone.core.labels.Segmentation",
+        "given",
+        "EmbeddedDocumentField",
+        document="fiftyone.core.labels.Segmentation",
         fields=[*common, _described("mask", "ArrayField"), _plain("mask_path", "String")],
-    )  # fmt: skip
+    )
     detection = [
-        *common, _described("attributes", "DictField", inner="EmbeddedDocumentField",
-                            document="fiftyone.core.labels.Attribute"),
-        _described("bounding_box", "ListField", inner="FloatField"), _described("mask", "ArrayField"),
-        _plain("mask_path", "String"), _plain("index", "Int"),
+        *common,
+        _described("attributes", "DictField", inner="EmbeddedDocumentField", document="fiftyone.core.labels.Attribute"),
+        _described("bounding_box", "ListField", inner="FloatField"),
+        _described("mask", "ArrayField"),
+        _plain("mask_path", "String"),
+        _plain("index", "Int"),
         *(_plain(name, kind) for name, kind in _REGION.items()),
-    ]  # fmt: skip
-    inside = _described("detections", "ListField", inner="EmbeddedDocumentField",
-                        document="fiftyone.core.labels.Detection", fields=detection)  # fmt: skip
+    ]
+    inside = _described(
+        "detections",
+        "ListField",
+        inner="EmbeddedDocumentField",
+        document="fiftyone.core.labels.Detection",
+        fields=detection,
+    )
     yield _described("regions", "EmbeddedDocumentField", document="fiftyone.core.labels.Detections", fields=[inside])
 
 
@@ -182,12 +209,24 @@ def _plain(name: str, kind: str) -> dict[str, Any]:
 
 
 def _described(
-    name: str, kind: str, *, inner: str | None = None, document: str | None = None,
-    fields: list[dict[str, Any]] | None = None, stored: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    kind: str,
+    *,
+    inner: str | None = None,
+    document: str | None = None,
+    fields: list[dict[str, Any]] | None = None,
+    stored: str | None = None,
+) -> dict[str, Any]:
     """A field as FiftyOne describes it."""
     return {
-        "name": name, "ftype": f"{_FIELDS}.{kind}", "embedded_doc_type": document,
-        "subfield": None if inner is None else f"{_FIELDS}.{inner}", "fields": fields or [], "db_field": stored or name,
-        "description": None, "info": None, "read_only": False, "created_at": None,
-    }  # fmt: skip
+        "name": name,
+        "ftype": f"{_FIELDS}.{kind}",
+        "embedded_doc_type": document,
+        "subfield": None if inner is None else f"{_FIELDS}.{inner}",
+        "fields": fields or [],
+        "db_field": stored or name,
+        "description": None,
+        "info": None,
+        "read_only": False,
+        "created_at": None,
+    }

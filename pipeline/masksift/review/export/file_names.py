@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-__all__ = ["FileNames", "in_xml", "once_each"]
-
 LONGEST = 120
 """Bytes of a part of a path: file systems end at 255."""
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -54,7 +52,7 @@ def _part(text: str) -> str:
     return f"_{safe}" if _RESERVED.fullmatch(safe) else safe
 
 
-def once_each(names: Iterable[str]) -> tuple[str, ...]:
+def make_unique(names: Iterable[str]) -> tuple[str, ...]:
     """Names of classes, none of them empty and no two the same: tools know a class by its name alone.
 
     >>> once_each(["road", "", "road"])
@@ -73,4 +71,4 @@ def once_each(names: Iterable[str]) -> tuple[str, ...]:
 
 def in_xml(texts: Sequence[str]) -> tuple[str, ...]:
     """Names as XML can hold them: without the control characters that it knows no way to write, on one line."""
-    return once_each(re.sub(r"\s", " ", _NO_XML.sub("\ufffd", text)) for text in texts)
+    return make_unique(re.sub(r"\s", " ", _NO_XML.sub("\ufffd", text)) for text in texts)

@@ -15,12 +15,10 @@ from masksift.core.errors import DataError
 from masksift.review.export.config import LabelStudioConfig
 from masksift.review.export.export_writer import Export, json_list
 from masksift.review.export.file_names import in_xml
-from masksift.review.export.run_length import brush
+from masksift.review.export.run_length import label_studio_rle
 from masksift.review.export.selection import Image, Region
 from masksift.review.rendering.palette import hexadecimal
 from masksift.storage.urls import local_path
-
-__all__ = ["write"]
 
 
 def write(export: Export) -> None:
@@ -30,7 +28,7 @@ def write(export: Export) -> None:
     export.folder.write("label_config.xml", _interface(classes))
     with json_list(export.folder, "tasks.json") as add:
         for image in export.each():
-            picture = export.shown(export.seen(image)) if export.config.pictures else None
+            picture = export.shown(export.load_view(image)) if export.config.pictures else None
             if picture is not None:
                 export.folder.write(f"images/{image.name}.png", picture)
             add(_task(image, f"{before}images/{quote(image.name)}.png", classes, export.run.job.fingerprint))
@@ -63,12 +61,13 @@ def _result(region: Region, image: Image, classes: tuple[str, ...]) -> dict[str,
     height, width = image.size
     y0, x0, *_ = region.box
     try:
-        code = brush(region.mask(height), (y0, x0), image.size)
+        code = label_studio_rle(region.mask(height), (y0, x0), image.size)
     except ValueError as e:
         raise DataError(
             f"image {image.index} of {image.source} has {height} x {width} pixels",
-            "Label Studio's brush code ends at 2^30 - 1 of them", "Export it in another format",
-        ) from e  # fmt: skip
+            "Label Studio's brush code ends at 2^30 - 1 of them",
+            "Export it in another format",
+        ) from e
     told = region.attributes(classes)
     given = "no label" if told["given"] is None else f"given {told['given']}"
     said = f"{given}, suggested {told['suggested']}, {region.area:,} px, evidence {region.evidence:.1f}"

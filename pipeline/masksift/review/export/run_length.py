@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["box_mask", "brush", "row_counts"]
-
 Box = tuple[int, int, int, int]
 """Rows [y0, y1) and columns [x0, x1) as y0, x0, y1, x1."""
 Mask = NDArray[np.bool_]
@@ -47,7 +45,7 @@ def row_counts(mask: Mask) -> list[int]:
     return [0, *counts] if flat[0] else counts
 
 
-def brush(mask: Mask, place: tuple[int, int], size: tuple[int, int]) -> list[int]:
+def label_studio_rle(mask: Mask, place: tuple[int, int], size: tuple[int, int]) -> list[int]:
     """Label Studio's code of a mask whose upper left corner is at ``place`` (row, column) of an image of ``size``
     (rows, columns): bytes, 0 to 255 each. Raises ValueError where the image has more values than it can count."""
     height, width = size

@@ -13,21 +13,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
-from masksift.engine.completed_run import Complete
-from masksift.review.decisions import ACCEPT, REJECT, Verdicts, read_verdicts
+from masksift.engine.completed_run import CompletedRun
+from masksift.review.decisions import ACCEPT, REJECT, ReviewDecisions, load_decisions
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.file_names import FileNames
 from masksift.review.export.run_length import Mask, box_mask
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import integer_lists
-from masksift.storage.tables.parquet import read_each, read_table
-
-__all__ = ["Image", "Region", "choose"]
+from masksift.storage.tables.parquet import iter_tables, read_table
 
 _PLAIN = (
-    "rank", "image_id", "source", "index", "kind", "given", "suggested", "area", "y0", "x0", "y1", "x1", "evidence",
-    "mean_self_confidence", "mean_predicted_confidence", "height", "width",
-)  # fmt: skip
+    "rank",
+    "image_id",
+    "source",
+    "index",
+    "kind",
+    "given",
+    "suggested",
+    "area",
+    "y0",
+    "x0",
+    "y1",
+    "x1",
+    "evidence",
+    "mean_self_confidence",
+    "mean_predicted_confidence",
+    "height",
+    "width",
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ class Image:
     regions: tuple[Region, ...]
 
 
-def choose(run: Complete, config: ExportConfig) -> list[Image]:
+def choose(run: CompletedRun, config: ExportConfig) -> list[Image]:
     """The images to export, in the order of their worst regions. Raises DataError, UsageError where the verdicts are
     none, or of another run."""
     verdicts = None if config.verdicts is None else _verdicts(run, config.verdicts)
@@ -86,11 +99,14 @@ def choose(run: Complete, config: ExportConfig) -> list[Image]:
     facts = _facts(run, list(found))
     return [
         Image(
-            names.name(row["image_id"]), *place, (row["height"], row["width"]),
-            {name: row[name] for name in ("image_id", "source", "index")} | facts[place], tuple(regions),
+            names.name(row["image_id"]),
+            *place,
+            (row["height"], row["width"]),
+            {name: row[name] for name in ("image_id", "source", "index")} | facts[place],
+            tuple(regions),
         )
         for place, (row, regions) in found.items()
-    ]  # fmt: skip
+    ]
 
 
 def _region(row: Mapping[str, Any], counts: NDArray[np.int32]) -> Region:
@@ -98,29 +114,31 @@ def _region(row: Mapping[str, Any], counts: NDArray[np.int32]) -> Region:
     return Region(**plain, box=(row["y0"], row["x0"], row["y1"], row["x1"]), counts=counts)
 
 
-def _verdicts(run: Complete, url: str) -> Verdicts:
-    found = read_verdicts(url, run.job.options)
+def _verdicts(run: CompletedRun, url: str) -> ReviewDecisions:
+    found = load_decisions(url, run.job.options)
     if found.run != run.job.fingerprint:
         raise UsageError(
             f"the verdicts of {url} are on the run {found.run[:12]}, and this one is {run.job.fingerprint[:12]}",
-            "the ranks of its regions are others", "Give the run that was reviewed, or the verdicts on this one",
-        )  # fmt: skip
+            "the ranks of its regions are others",
+            "Give the run that was reviewed, or the verdicts on this one",
+        )
     return found
 
 
 def _rows(
-    folder: Folder, config: ExportConfig, verdicts: Verdicts | None
+    folder: ObjectDirectory, config: ExportConfig, verdicts: ReviewDecisions | None
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.int32]]]:
     """The rows that pass, in order, with their run-length codes. One part of the table is held at a time, and none is
     read behind the last row that may pass."""
     parts = [f"regions/{name}" for name in folder.names("regions") if name.endswith(".parquet")]
     if not parts:
         raise DataError(
-            f"{folder.url} holds no regions/part-*.parquet", "there is nothing to export",
+            f"{folder.url} holds no regions/part-*.parquet",
+            "there is nothing to export",
             "Score it again with this version: `masksift score RUN --out URL`",
-        )  # fmt: skip
+        )
     left = config.top
-    for table in read_each(folder, parts, [*_PLAIN, "rle"], at_once=1):
+    for table in iter_tables(folder, parts, [*_PLAIN, "rle"], at_once=1):
         plain = {name: table[name].to_pylist() for name in _PLAIN}
         for number, code in enumerate(integer_lists(table["rle"])):
             row = {name: values[number] for name, values in plain.items()}
@@ -131,15 +149,15 @@ def _rows(
                 yield row, code.copy()  # the part is let go
 
 
-def _passes(row: Mapping[str, Any], config: ExportConfig, verdicts: Verdicts | None) -> bool:
+def _passes(row: Mapping[str, Any], config: ExportConfig, verdicts: ReviewDecisions | None) -> bool:
     """Whether its verdict, if there are any, lets it be exported."""
     if verdicts is None:
         return True
-    said = verdicts.of_region((row["source"], row["index"]), row["rank"])
+    said = verdicts.for_region((row["source"], row["index"]), row["rank"])
     return said == ACCEPT if config.accepted else said != REJECT
 
 
-def _facts(run: Complete, places: list[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
+def _facts(run: CompletedRun, places: list[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
     """What the table of images says of some images, of which the parts that hold any are read."""
     wanted: dict[int, list[tuple[str, int]]] = {}
     for place in places:

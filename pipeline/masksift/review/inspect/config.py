@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import PictureArrays, Section, StorageSection
+from masksift.config.sections import ConfigSection, PictureArrays, StorageSection
 from masksift.core.errors import UsageError
 
-__all__ = ["ShowConfig", "TopConfig"]
 
-
-class ShowConfig(Section):
+class ShowConfig(ConfigSection):
     """One image drawn."""
 
     run: str = Field(min_length=1, description="URL of a complete run")
@@ -31,7 +29,7 @@ class ShowConfig(Section):
         return self
 
 
-class TopConfig(Section):
+class TopConfig(ConfigSection):
     """The worst images or regions."""
 
     run: str = Field(min_length=1, description="URL of a complete run")
@@ -44,7 +42,8 @@ class TopConfig(Section):
     def _check(self) -> TopConfig:
         if self.regions and self.by is not None:
             raise UsageError(
-                f"by is {self.by!r}, and regions are asked for", "regions are ordered by their evidence",
+                f"by is {self.by!r}, and regions are asked for",
+                "regions are ordered by their evidence",
                 "Leave out --by, or --regions",
-            )  # fmt: skip
+            )
         return self

@@ -9,35 +9,33 @@ from typing import Any
 
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
-from masksift.engine.completed_run import Complete
+from masksift.engine.completed_run import CompletedRun
 from masksift.engine.result_tables import ranking_parts
 from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.lookup import matching
-from masksift.storage.tables.parquet import read_each, read_table
-
-__all__ = ["image_row", "image_rows", "place_of", "rank_of", "ranked", "region_tables", "regions_of"]
+from masksift.storage.tables.parquet import iter_tables, read_table
 
 _NAMED = 5
 """Images of one id that are named where it is refused."""
 
 
-def ranked(run: Complete) -> int:
+def ranked(run: CompletedRun) -> int:
     """How many images the ranking has."""
     return int(run.record["counts"].get(SCORED, 0))
 
 
-def image_row(run: Complete, word: str) -> dict[str, Any]:
+def image_row(run: CompletedRun, word: str) -> dict[str, Any]:
     """The row of the table of images that is meant: by its id or, where no other image is called so, by `source/index`.
     Raises UsageError where there is none, or several."""
     source, _, number = word.rpartition("/")
     placed = None
-    if source in run.places and number.isascii() and number.isdecimal() and len(number) < 19:
-        if int(number) < run.parts.sources[run.places[source]].images:
+    if source in run.source_index and number.isascii() and number.isdecimal() and len(number) < 19:
+        if int(number) < run.parts.sources[run.source_index[source]].images:
             placed = image_rows(run, [(source, int(number))])[0]
         if placed is not None and placed["image_id"] == word:
             return placed
     found: list[dict[str, Any]] = []
-    for table in matching(read_each(run.folder, run.image_parts), {"image_id": word}):
+    for table in matching(iter_tables(run.folder, run.image_parts), {"image_id": word}):
         found += table.slice(0, _NAMED + 1 - len(found)).to_pylist()
         if len(found) > _NAMED:
             break
@@ -48,14 +46,16 @@ def image_row(run: Complete, word: str) -> dict[str, Any]:
     if found:
         places = ", ".join(place_of(row) for row in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
         raise UsageError(
-            f"several images of {run.job.out} are called {word!r}: {places}", "which one is meant is not known",
+            f"several images of {run.job.out} are called {word!r}: {places}",
+            "which one is meant is not known",
             f"Give one of these: {place_of(found[0])}",
-        )  # fmt: skip
+        )
     raise UsageError(
-        f"no image of {run.job.out} is called {word!r}", "there is nothing to draw",
+        f"no image of {run.job.out} is called {word!r}",
+        "there is nothing to draw",
         f"Give an image_id of its tables, as `masksift top` lists them, or source/index such as "
         f"{run.parts.sources[0].name}/0",
-    )  # fmt: skip
+    )
 
 
 def place_of(row: Any) -> str:
@@ -63,13 +63,13 @@ def place_of(row: Any) -> str:
     return f"{row['source']}/{row['index']}"
 
 
-def image_rows(run: Complete, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+def image_rows(run: CompletedRun, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """The rows of the table of images of those sources and indices, in that order: only the parts they lie in are
     read."""
     parts = [run.part_of(*place) for place in places]
     numbers = sorted({part.block.number for part in parts})
     rows: dict[tuple[str, int], dict[str, Any]] = {}
-    tables = read_each(run.folder, [run.image_parts[number] for number in numbers])
+    tables = iter_tables(run.folder, [run.image_parts[number] for number in numbers])
     wanted: dict[int, list[tuple[str, int]]] = {number: [] for number in numbers}
     for part, place in zip(parts, places, strict=True):
         wanted[part.block.number].append(place)
@@ -80,7 +80,7 @@ def image_rows(run: Complete, places: Sequence[tuple[str, int]]) -> list[dict[st
     return [rows[place] for place in places]
 
 
-def rank_of(run: Complete, row: dict[str, Any]) -> int | None:
+def rank_of(run: CompletedRun, row: dict[str, Any]) -> int | None:
     """The rank of an image, None where it has none: the parts of the ranking are searched as a dictionary is."""
     score = row[run.record["configuration"]["rank_by"]]
     if row["status"] != SCORED or score is None:
@@ -101,7 +101,7 @@ def rank_of(run: Complete, row: dict[str, Any]) -> int | None:
     return None
 
 
-def region_tables(run: Complete, columns: Sequence[str] | None = None) -> Iterator[Any]:
+def region_tables(run: CompletedRun, columns: Sequence[str] | None = None) -> Iterator[Any]:
     """The parts of the table of regions, one after the other."""
     for number in count():
         try:
@@ -110,7 +110,7 @@ def region_tables(run: Complete, columns: Sequence[str] | None = None) -> Iterat
             return
 
 
-def regions_of(run: Complete, row: dict[str, Any], most: int) -> tuple[list[dict[str, Any]], int]:
+def regions_of(run: CompletedRun, row: dict[str, Any], most: int) -> tuple[list[dict[str, Any]], int]:
     """The regions of an image that the run lists, at most so many, that with most evidence first; and how many there
     are."""
     found: list[dict[str, Any]] = []

@@ -8,17 +8,15 @@ from typing import Any
 
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
-from masksift.core.text import file_name, shown
-from masksift.engine.completed_run import Complete, open_complete
-from masksift.engine.image_views import View, Viewer
+from masksift.core.text import escape_unprintable, safe_file_name
+from masksift.engine.completed_run import CompletedRun, open_completed_run
+from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.review.inspect.config import ShowConfig
 from masksift.review.inspect.lookup import image_row, place_of, rank_of, ranked, regions_of
 from masksift.review.rendering.figure import draw
 from masksift.review.rendering.panels import OUTLINED, further, heading, png_of, require_matplotlib
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import local_path
-
-__all__ = ["Shown", "show"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,14 @@ def show(config: ShowConfig) -> Shown:
     that id, and where no name is given for the picture and a file of the image's name is there already."""
     require_matplotlib()
     also = [place for place in (config.out, config.arrays.images) if place is not None]
-    run = open_complete(config.run, config.storage, also)
+    run = open_completed_run(config.run, config.storage, also)
     row = image_row(run, config.image)
     view = _view(run, row, config)
     regions, total = regions_of(run, row, OUTLINED)
     title = heading(row, run.record["configuration"]["rank_by"], rank_of(run, row), ranked(run))
     if len(run.parts.sources) > 1 or len(title) > 1:
-        title.append(shown(place_of(row)))
-    notes = [further(total - len(regions)), *(shown(why) for why in view.lost if why != row["reason"])]
+        title.append(escape_unprintable(place_of(row)))
+    notes = [further(total - len(regions)), *(escape_unprintable(why) for why in view.warnings if why != row["reason"])]
     if row["status"] == SCORED and not run.keeps_evidence:
         notes.append("no prediction is shown: the run has kept no evidence (evidence.keep)")
     notes = [note for note in notes if note]
@@ -50,25 +48,26 @@ def show(config: ShowConfig) -> Shown:
     return Shown("\n".join([*title, *notes, f"picture: {place}"]), place)
 
 
-def _view(run: Complete, row: Mapping[str, Any], config: ShowConfig) -> View:
+def _view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig) -> ImageView:
     # a run of an earlier version says nothing of pictures
     name = config.arrays.images or run.pictures
-    viewer = Viewer(run.job, run.part_of(row["source"], row["index"]), name, predicted=run.keeps_evidence)
+    viewer = ImageViewReader(run.job, run.part_of(row["source"], row["index"]), name, predicted=run.keeps_evidence)
     return viewer.view(row["index"], config.side, scored=row["status"] == SCORED)
 
 
-def _write(config: ShowConfig, image_id: str, run: Complete, data: bytes) -> str:
+def _write(config: ShowConfig, image_id: str, run: CompletedRun, data: bytes) -> str:
     """Write the picture; answers where. What is there under a name that was given is overwritten; under another one it
     may well be the image itself."""
-    place = config.out or f"{file_name(image_id)}.png"
+    place = config.out or f"{safe_file_name(image_id)}.png"
     path = local_path(place) or place
     folder, _, name = path.rpartition("/")
-    where = Folder(folder or "/", run.job.options)
+    where = ObjectDirectory(folder or "/", run.job.options)
     if config.out is None and not where.create(name, data) and where.read(name) != data:
         raise UsageError(
-            f"{place} is there already", "it may not be a picture of this kind, and is left as it is",
+            f"{place} is there already",
+            "it may not be a picture of this kind, and is left as it is",
             "Give another name, or the same one: --out FILE.png",
-        )  # fmt: skip
+        )
     if config.out is not None:
         where.write(name, data)
     return place

@@ -14,23 +14,21 @@ from rich.table import Table
 from rich.text import Text
 
 from masksift.core.errors import UsageError
-from masksift.core.text import nearest, shown
-from masksift.engine.completed_run import Complete, open_complete
+from masksift.core.text import closest_match, escape_unprintable
+from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.result_tables import ranking_parts
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_rows, place_of, ranked, region_tables
 from masksift.storage.tables.lookup import lowest
-from masksift.storage.tables.parquet import read_each, read_table
+from masksift.storage.tables.parquet import iter_tables, read_table
 from masksift.storage.tables.schemas import images_schema
-
-__all__ = ["Worst", "worst"]
 
 _AT_ONCE = 1000
 """Images whose rows are looked up at a time."""
 
 
 @dataclass(frozen=True)
-class Worst:
+class TopTable:
     """``rows``: the worst first, with all that the tables say of them but masks; ``columns``: those of the table for
     people, by their titles; ``right``: which of them are numbers."""
 
@@ -51,10 +49,14 @@ class Worst:
         if width is not None and sum(widths.values()) + 2 * (len(widths) - 1) > width:
             return self._folded(width)
         padded = [
-            [" " * (widths[title] - cell_len(cell)) + cell if title in self.right
-             else cell + " " * (widths[title] - cell_len(cell)) for cell in cells]
+            [
+                " " * (widths[title] - cell_len(cell)) + cell
+                if title in self.right
+                else cell + " " * (widths[title] - cell_len(cell))
+                for cell in cells
+            ]
             for title, cells in columns.items()
-        ]  # fmt: skip
+        ]
         return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
     def _folded(self, width: int) -> str:
@@ -69,40 +71,43 @@ class Worst:
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def worst(config: TopConfig) -> Worst:
+def worst(config: TopConfig) -> TopTable:
     """The worst images or regions. Raises UsageError where there is no such run or score."""
-    run = open_complete(config.run, config.storage)
+    run = open_completed_run(config.run, config.storage)
     several = len(run.parts.sources) > 1
     return _regions(run, config.top, several) if config.regions else _images(run, config, several)
 
 
-def _images(run: Complete, config: TopConfig, several: bool) -> Worst:
+def _images(run: CompletedRun, config: TopConfig, several: bool) -> TopTable:
     ranks_by = run.record["configuration"]["rank_by"]
     by = config.by or ranks_by
     if by not in run.methods:
         raise UsageError(
-            f"the run has no score {by!r}, only {', '.join(run.methods)}", "there is no order by it",
-            f"Did you mean {nearest(by, run.methods)!r}?",
-        )  # fmt: skip
+            f"the run has no score {by!r}, only {', '.join(run.methods)}",
+            "there is no order by it",
+            f"Did you mean {closest_match(by, run.methods)!r}?",
+        )
     found = _first_of_ranking(run, config.top) if by == ranks_by else _lowest(run, by, config.top)
     names = run.class_names
     rows = []
     for rank, row in enumerate(found, 1):
-        pair = {f"worst_{side}_name": None if row[f"worst_{side}"] is None else names[row[f"worst_{side}"]]
-                for side in ("given", "suggested")}  # fmt: skip
+        pair = {
+            f"worst_{side}_name": None if row[f"worst_{side}"] is None else names[row[f"worst_{side}"]]
+            for side in ("given", "suggested")
+        }
         rows.append({"rank": rank, "ranked_by": by, "score": row[by], **row, **pair})
     columns = {
         "rank": [f"{row['rank']:,}" for row in rows],
-        "image": [shown(row["image_id"]) for row in rows],
+        "image": [escape_unprintable(row["image_id"]) for row in rows],
         by: [f"{row['score']:.4f}" for row in rows],
         "flagged px": [f"{row['flagged_pixels']:,}" for row in rows],
         "most of them": [_pair(row["worst_given_name"], row["worst_suggested_name"]) for row in rows],
         "px": ["" if row["worst_pixels"] is None else f"{row['worst_pixels']:,}" for row in rows],
-    } | ({"source": [shown(place_of(row)) for row in rows]} if several else {})
-    return Worst(rows, columns, frozenset({"rank", by, "flagged px", "px"}))
+    } | ({"source": [escape_unprintable(place_of(row)) for row in rows]} if several else {})
+    return TopTable(rows, columns, frozenset({"rank", by, "flagged px", "px"}))
 
 
-def _first_of_ranking(run: Complete, most: int) -> list[dict[str, Any]]:
+def _first_of_ranking(run: CompletedRun, most: int) -> list[dict[str, Any]]:
     """The rows of the table of images of those that the ranking has first."""
     rows: list[dict[str, Any]] = []
     for name in ranking_parts(ranked(run)):
@@ -115,17 +120,17 @@ def _first_of_ranking(run: Complete, most: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _lowest(run: Complete, by: str, most: int) -> list[dict[str, Any]]:
+def _lowest(run: CompletedRun, by: str, most: int) -> list[dict[str, Any]]:
     """The same by another score: one walk through the table of images, of which no more rows are held than asked for
     and those of a few parts."""
     schema = images_schema(run.methods, run.job.columns)
     found: list[dict[str, Any]] = lowest(
-        read_each(run.folder, run.image_parts, schema.names), schema, by, most
+        iter_tables(run.folder, run.image_parts, schema.names), schema, by, most
     ).to_pylist()
     return found
 
 
-def _regions(run: Complete, most: int, several: bool) -> Worst:
+def _regions(run: CompletedRun, most: int, several: bool) -> TopTable:
     rows: list[dict[str, Any]] = []
     for table in region_tables(run):
         rows += table.drop_columns("rle").slice(0, most - len(rows)).to_pylist()
@@ -133,15 +138,17 @@ def _regions(run: Complete, most: int, several: bool) -> Worst:
             break
     columns = {
         "rank": [f"{row['rank']:,}" for row in rows],
-        "image": [shown(row["image_id"]) for row in rows],
+        "image": [escape_unprintable(row["image_id"]) for row in rows],
         "evidence": [f"{row['evidence']:,.1f}" for row in rows],
         "given -> suggested": [_pair(row["given_name"] or "no label", row["suggested_name"]) for row in rows],
         "px": [f"{row['area']:,}" for row in rows],
         "rows": [f"{row['y0']}:{row['y1']}" for row in rows],
         "columns": [f"{row['x0']}:{row['x1']}" for row in rows],
-    } | ({"source": [shown(place_of(row)) for row in rows]} if several else {})
-    return Worst(rows, columns, frozenset({"rank", "evidence", "px"}))
+    } | ({"source": [escape_unprintable(place_of(row)) for row in rows]} if several else {})
+    return TopTable(rows, columns, frozenset({"rank", "evidence", "px"}))
 
 
 def _pair(given: str | None, suggested: str | None) -> str:
-    return "" if given is None or suggested is None else f"{shown(given)} -> {shown(suggested)}"
+    return (
+        "" if given is None or suggested is None else f"{escape_unprintable(given)} -> {escape_unprintable(suggested)}"
+    )

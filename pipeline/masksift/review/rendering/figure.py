@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.engine.image_views import View
+from masksift.engine.image_views import ImageView
 from masksift.review.rendering.panels import DPI, SIDE, WORDS, figure_of, legend_of, outline, panels, said
-
-__all__ = ["draw"]
 
 _LEAST = 1.6, 0.4
 """Inches that a panel has at least, across and down: there are words above it."""
@@ -31,9 +29,13 @@ _TITLE, _CAPTIONS = 10, 9
 
 
 def draw(
-    view: View, class_names: Sequence[str], title: Sequence[str], regions: Sequence[Mapping[str, Any]] = (),
-    notes: Sequence[str] = (), side: int = SIDE,
-) -> Any:  # fmt: skip
+    view: ImageView,
+    class_names: Sequence[str],
+    title: Sequence[str],
+    regions: Sequence[Mapping[str, Any]] = (),
+    notes: Sequence[str] = (),
+    side: int = SIDE,
+) -> Any:
     """A figure of an image: a panel for each of `panels`, whose longer side has so many pixels, in every one the
     ``regions`` outlined and numbered; below, what is said of them, the ``notes``, and the classes that occur."""
     from matplotlib import style
@@ -46,9 +48,14 @@ class _Sheet:
     """Where everything stands, in inches from the upper left corner."""
 
     def __init__(
-        self, view: View, class_names: Sequence[str], title: Sequence[str], regions: Sequence[Mapping[str, Any]],
-        notes: Sequence[str], side: int,
-    ) -> None:  # fmt: skip
+        self,
+        view: ImageView,
+        class_names: Sequence[str],
+        title: Sequence[str],
+        regions: Sequence[Mapping[str, Any]],
+        notes: Sequence[str],
+        side: int,
+    ) -> None:
         self._view, self._regions = view, regions
         self._panels = panels(view, len(class_names))
         height, width = view.size
@@ -138,9 +145,12 @@ class _Sheet:
         height, width = picture.shape[:2]
         factor = self._view.factor
         axes.imshow(
-            picture, interpolation="nearest", origin="upper", extent=(0, width * factor, height * factor, 0),
+            picture,
+            interpolation="nearest",
+            origin="upper",
+            extent=(0, width * factor, height * factor, 0),
             aspect="equal",
-        )  # fmt: skip
+        )
         axes.set_xlim(0, self._view.size[1])
         axes.set_ylim(self._view.size[0], 0)
         for number, region in enumerate(self._regions, 1):
@@ -148,9 +158,14 @@ class _Sheet:
 
     def _write(self, figure: Any, text: str, x: float, y: float, size: int = WORDS) -> None:
         figure.text(
-            x / self._width, 1 - y / self._height, self._plain(text), fontproperties=self._font(size), va="top",
-            ha="left", parse_math=False,
-        )  # fmt: skip
+            x / self._width,
+            1 - y / self._height,
+            self._plain(text),
+            fontproperties=self._font(size),
+            va="top",
+            ha="left",
+            parse_math=False,
+        )
 
     def _font(self, size: int) -> Any:
         from matplotlib.font_manager import FontProperties
@@ -169,10 +184,15 @@ class _Sheet:
         across, down = _SWATCH
         figure.add_artist(
             Rectangle(
-                (x / self._width, 1 - (y + down) / self._height), across / self._width, down / self._height,
-                facecolor=colour, edgecolor="#808080", linewidth=0.5, transform=figure.transFigure,
+                (x / self._width, 1 - (y + down) / self._height),
+                across / self._width,
+                down / self._height,
+                facecolor=colour,
+                edgecolor="#808080",
+                linewidth=0.5,
+                transform=figure.transFigure,
             )
-        )  # fmt: skip
+        )
 
 
 class _Grid(NamedTuple):

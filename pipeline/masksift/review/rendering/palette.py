@@ -7,9 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST", "colours", "hexadecimal"]
-
-MOST = 254
+MAX_COLORS = 254
 """Colours that differ; a class beyond has that of the one so many before it."""
 _LEVELS = 12
 """Values of red, green and blue among which is chosen."""
@@ -36,7 +34,7 @@ def _chosen() -> NDArray[np.uint8]:
     seen = [_lab(_linear(candidates) @ matrix.T) for matrix in _SEEN_AS]
     taken = list(range(len(first)))
     nearest = np.full(len(candidates), np.inf)
-    for number in range(MOST):
+    for number in range(MAX_COLORS):
         if number == len(taken):
             taken.append(int(nearest.argmax()))
         apart = [np.linalg.norm(view - view[taken[number]], axis=1) for view in seen]
@@ -52,18 +50,19 @@ def _linear(srgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _lab(linear: NDArray[np.float64]) -> NDArray[np.float64]:
     """CIELAB of linear light, white point D65 (CIE 15)."""
-    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
-                       [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
+    to_xyz = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
     xyz = np.clip(linear, 0, 1) @ to_xyz.T / (to_xyz @ np.ones(3))
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
 
 
-def colours(classes: int) -> NDArray[np.uint8]:
+def class_colors(classes: int) -> NDArray[np.uint8]:
     """(classes, 3) uint8, sRGB: the same for the same class whatever the number of classes."""
-    return _chosen()[np.arange(classes) % MOST]
+    return _chosen()[np.arange(classes) % MAX_COLORS]
 
 
 def hexadecimal(classes: int) -> list[str]:
     """The same as `#rrggbb`."""
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours(classes).tolist()]
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in class_colors(classes).tolist()]

@@ -16,27 +16,9 @@ from rich.cells import cell_len, set_cell_size
 
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
-from masksift.core.text import shown
-from masksift.engine.image_views import View
-from masksift.review.rendering.palette import colours
-
-__all__ = [
-    "DPI",
-    "OUTLINED",
-    "SIDE",
-    "WORDS",
-    "edges",
-    "figure_of",
-    "further",
-    "heading",
-    "legend_of",
-    "outline",
-    "painted",
-    "panels",
-    "png_of",
-    "require_matplotlib",
-    "said",
-]
+from masksift.core.text import escape_unprintable
+from masksift.engine.image_views import ImageView
+from masksift.review.rendering.palette import class_colors
 
 SIDE = 640
 """Pixels of the longer side of a panel, where nothing is said: what is larger is reduced."""
@@ -61,9 +43,10 @@ def require_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as e:
         raise UsageError(
-            "the package matplotlib is not there", "nothing can be drawn",
+            "the package matplotlib is not there",
+            "nothing can be drawn",
             "Install it: pip install 'masksift[show]'",
-        ) from e  # fmt: skip
+        ) from e
 
 
 def figure_of(width: float, height: float, *, constrained: bool = True) -> Any:
@@ -90,7 +73,7 @@ def png_of(figure: Any) -> bytes:
 
 def painted(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uint8]:
     """Class numbers (h, w) in their colours (h, w, 3): black where there is no label, white where it is no class."""
-    table = np.concatenate([colours(classes), np.array([_NO_CLASS, _NO_LABEL], np.uint8)])
+    table = np.concatenate([class_colors(classes), np.array([_NO_CLASS, _NO_LABEL], np.uint8)])
     none = int(np.iinfo(plane.dtype).max)
     number = np.minimum(plane, classes).astype(np.intp)
     number[plane == none] = classes + 1
@@ -98,7 +81,7 @@ def painted(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uint
     return colour
 
 
-def panels(view: View, classes: int) -> dict[str, NDArray[np.uint8]]:
+def panels(view: ImageView, classes: int) -> dict[str, NDArray[np.uint8]]:
     """What there is to see of an image, (h, w, 3) each, by its caption, in order: nothing in place of what is lost."""
     found = {} if view.picture is None else {"picture": view.picture}
     for caption, plane in (("given labels", view.given), ("predicted", view.predicted)):
@@ -161,9 +144,12 @@ def further(regions: int) -> str:
 def heading(row: Mapping[str, Any], by: str, rank: int | None, ranked: int) -> list[str]:
     """What stands above an image: what it is called and, if it is scored, its rank and score; else why not. ``row``: of
     the table of images; ``rank``: among ``ranked`` by the score ``by``."""
-    name = shown(row["image_id"])
+    name = escape_unprintable(row["image_id"])
     if row["status"] != SCORED:
-        return [f"{name} · not scored: {row['status']}", *([shown(row["reason"])] if row["reason"] else [])]
+        return [
+            f"{name} · not scored: {row['status']}",
+            *([escape_unprintable(row["reason"])] if row["reason"] else []),
+        ]
     place = "" if rank is None else f" · rank {rank:,} of {ranked:,}"
     score = "" if row[by] is None else f" · {by} {row[by]:.4f}"
     pixels = f"{row['flagged_pixels']:,} of {row['valid_pixels']:,} pixels flagged"
@@ -171,11 +157,11 @@ def heading(row: Mapping[str, Any], by: str, rank: int | None, ranked: int) -> l
 
 
 def _short(name: str) -> str:
-    text = shown(name)
+    text = escape_unprintable(name)
     return text if cell_len(text) <= _LONGEST else f"{set_cell_size(text, _LONGEST - 1).rstrip()}…"
 
 
-def legend_of(view: View, class_names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+def legend_of(view: ImageView, class_names: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """What the colours of an image mean: the classes that occur, those with most pixels first, and what is none."""
     classes = len(class_names)
     planes = [plane for plane in (view.given, view.predicted) if plane is not None]
@@ -186,7 +172,7 @@ def legend_of(view: View, class_names: Sequence[str]) -> dict[str, tuple[float, 
         found = np.bincount(plane.reshape(-1), minlength=len(counts))
         nones, bad = nones + int(found[none]), bad + int(found[classes:none].sum())
         counts[:classes] += found[:classes]
-    palette = colours(classes)
+    palette = class_colors(classes)
     order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
     names = [_short(class_names[k]) for k in order]
     # two classes may be cut to one name, or have one
@@ -219,7 +205,14 @@ def outline(axes: Any, region: Mapping[str, Any], factor: int = 1, number: str =
         axes.add_artist(PathPatch(path, fill=False, edgecolor=colour, linewidth=width, capstyle="projecting"))
     if number:
         axes.text(
-            region["centroid_x"] + 0.5, region["centroid_y"] + 0.5, number, color="black", fontsize=WORDS,
-            fontweight="bold", ha="center", va="center", clip_on=True,
+            region["centroid_x"] + 0.5,
+            region["centroid_y"] + 0.5,
+            number,
+            color="black",
+            fontsize=WORDS,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            clip_on=True,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )  # fmt: skip
+        )

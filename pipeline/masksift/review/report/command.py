@@ -9,29 +9,27 @@ from itertools import groupby
 from masksift.config.sections import ReportSection
 from masksift.core import signals as interruption
 from masksift.core.status import SCORED
-from masksift.engine.completed_run import Complete, open_complete
-from masksift.engine.planning.memory import BASE_MEMORY, FRAGMENTS, refuse_small_workers
+from masksift.engine.completed_run import CompletedRun, open_completed_run
+from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY, refuse_small_workers
 from masksift.engine.planning.report_plan import BATCH, BATCH_PIXELS, PAGE, REPORT, drawing_memory
-from masksift.engine.stages import Account, Totals
+from masksift.engine.stages import RunStats, StageTotals
 from masksift.review.report import writer as files
 from masksift.review.report.config import ReportConfig
 from masksift.review.report.regions import find_regions
 from masksift.review.report.run_summary import measure, run_facts
-from masksift.review.report.selection import Chosen, choose
-from masksift.review.report.tasks import Batch, Drawing, Drawn, Pick, draw
+from masksift.review.report.selection import SelectedImage, select_images
+from masksift.review.report.tasks import Batch, Drawing, ImageRef, RenderedImage, draw
 from masksift.runtime.executors import Executor
-from masksift.runtime.progress import Reporter
-from masksift.runtime.telemetry import Watched
-from masksift.storage.lock import Lease
-from masksift.storage.sources.images_array import pictures_of
+from masksift.runtime.progress import ProgressReporter
+from masksift.runtime.telemetry import InstrumentedTask
+from masksift.storage.lock import RunLock
+from masksift.storage.sources.images_array import find_images_arrays
 from masksift.storage.urls import join
-
-__all__ = ["make_report", "report_again"]
 
 
 def make_report(
-    run: Complete, top: int, pictures: str, executor: Executor, report: Reporter, account: Account
-) -> None:  # fmt: skip
+    run: CompletedRun, top: int, pictures: str, executor: Executor, report: ProgressReporter, account: RunStats
+) -> None:
     """Write the page of a ranked run into `report/` in its results, with the first ``top`` images; none where that is
     0. ``pictures``: name or URL of their array. The client holds what it shows, some kilobytes an image, and one part
     of a table."""
@@ -39,66 +37,66 @@ def make_report(
         return
     scored = run.record["counts"].get(SCORED, 0)
     expected = min(top, scored) + min(top, run.record["images"] - scored)
-    totals, folder = Totals(), run.folder
+    totals, folder = StageTotals(), run.folder
     with report.stage(REPORT, expected) as stage:
         files.begin(folder)
-        chosen = choose(run, top)
-        drawn: dict[int, Drawn] = {}
+        chosen = select_images(run, top)
+        drawn: dict[int, RenderedImage] = {}
         without: dict[str, None] = {}
         drawing = partial(draw, Drawing(run.job, pictures, run.keeps_evidence))
-        task = Watched(drawing, run.job.fingerprint, REPORT)
+        task = InstrumentedTask(drawing, run.job.fingerprint, REPORT)
         for answer in executor.map(task, list(_batches(run, chosen)), REPORT):
             drawn.update({one.number: one for one in answer.drawn})
             without.update({answer.without: None} if answer.without else {})
             totals.add(answer.receipt)
             stage.advance(answer.receipt)
-            interruption.check()
+            interruption.raise_if_interrupted()
         _write(run, chosen, [drawn[one.number] for one in chosen])
-        totals.told.update(folder.used)
+        totals.io_counts.update(folder.io_counters)
     account.add(stage.facts(), totals)
     if without:
         more = f" (and so of {len(without) - 1} more sources)" if len(without) > 1 else ""
-        report.say(f"{next(iter(without))}: the report shows the planes alone{more}")
+        report.message(f"{next(iter(without))}: the report shows the planes alone{more}")
 
 
-def _batches(run: Complete, chosen: Sequence[Chosen]) -> Iterator[Batch]:
+def _batches(run: CompletedRun, chosen: Sequence[SelectedImage]) -> Iterator[Batch]:
     """The images in tasks of about a second, those of a source together."""
     ranges = run.parts.plan.blocks.ranges
-    ordered = sorted(chosen, key=lambda one: (run.places[one.source], one.index))
-    for source, some in groupby(ordered, key=lambda one: run.places[one.source]):
+    ordered = sorted(chosen, key=lambda one: (run.source_index[one.source], one.index))
+    for source, some in groupby(ordered, key=lambda one: run.source_index[one.source]):
         part = run.parts[ranges[source].start]
         picks = [
-            Pick(one.number, one.index, part.block.number + one.index // part.layout.block, one.rank is not None)
+            ImageRef(one.number, one.index, part.block.number + one.index // part.layout.block, one.rank is not None)
             for one in some
         ]
         size = max(1, min(BATCH, BATCH_PIXELS // part.spec.pixels))
         yield from (Batch(part, tuple(picks[first : first + size])) for first in range(0, len(picks), size))
 
 
-def _write(run: Complete, chosen: Sequence[Chosen], drawn: Sequence[Drawn]) -> None:
+def _write(run: CompletedRun, chosen: Sequence[SelectedImage], drawn: Sequence[RenderedImage]) -> None:
     """All that is not drawn."""
-    sources = sorted({one.source for one in chosen}, key=run.places.__getitem__)
+    sources = sorted({one.source for one in chosen}, key=run.source_index.__getitem__)
     facts = run_facts(run, measure(run), len(chosen), sources, run.keeps_evidence)
     files.finish(run.folder, facts, chosen, drawn, find_regions(run, chosen), run.methods)
 
 
-def report_again(config: ReportConfig, report: Reporter) -> str:
+def report_again(config: ReportConfig, report: ProgressReporter) -> str:
     """Make the report of a complete run once more; answers what to print. Raises MasksiftError."""
-    run = open_complete(config.run, config.storage, [config.arrays.images or ""])
+    run = open_completed_run(config.run, config.storage, [config.arrays.images or ""])
     told = run.record["configuration"]
     top = config.top or told.get(REPORT, {}).get("top") or ReportSection().top
     pictures = config.arrays.images or run.pictures
-    with config.executor.open(-(-2 * top // BATCH), report.say) as executor:
+    with config.executor.open(-(-2 * top // BATCH), report.message) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         refuse_small_workers(_memory(run, pictures), workers, "drawing the report")
-        with Lease(run.folder, report.say):
-            make_report(run, top, pictures, executor, report, Account())
+        with RunLock(run.folder, report.message):
+            make_report(run, top, pictures, executor, report, RunStats())
     return f"report: {join(config.run, PAGE)}"
 
 
-def _memory(run: Complete, pictures: str) -> int:
+def _memory(run: CompletedRun, pictures: str) -> int:
     """Bytes that a worker needs at most."""
-    arrays = pictures_of(run.parts.sources, pictures, run.job.options)
+    arrays = find_images_arrays(run.parts.sources, pictures, run.job.options)
     chunks = [layout.chunks for layout in run.parts.plan.layouts]
     needed = map(drawing_memory, run.parts.sources, chunks, arrays)
-    return BASE_MEMORY + round(FRAGMENTS * max(needed))
+    return BASE_MEMORY + round(ALLOCATOR_OVERHEAD * max(needed))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from masksift.config.sections import ExecutorSection, PictureArrays, Section, StorageSection
-
-__all__ = ["ReportConfig"]
+from masksift.config.sections import ConfigSection, ExecutorSection, PictureArrays, StorageSection
 
 
-class ReportConfig(Section):
+class ReportConfig(ConfigSection):
     """One report. Every key is optional but `run`."""
 
     run: str = Field(min_length=1, description="URL of a complete run")

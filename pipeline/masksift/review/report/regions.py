@@ -7,25 +7,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masksift.core import signals as interruption
-from masksift.engine.completed_run import Complete
-from masksift.review.report.selection import Chosen
-from masksift.storage.tables.parquet import parts_in, read_each
-
-__all__ = ["COLUMNS", "MOST", "Found", "find_regions"]
+from masksift.engine.completed_run import CompletedRun
+from masksift.review.report.selection import SelectedImage
+from masksift.storage.tables.parquet import iter_tables, list_parts
 
 MOST = 50
 """Regions of an image that are listed."""
 COLUMNS = (
-    "rank", "kind", "given", "suggested", "y0", "x0", "y1", "x1", "area", "evidence", "mean_self_confidence",
+    "rank",
+    "kind",
+    "given",
+    "suggested",
+    "y0",
+    "x0",
+    "y1",
+    "x1",
+    "area",
+    "evidence",
+    "mean_self_confidence",
     "mean_predicted_confidence",
-)  # fmt: skip
+)
 """What the page knows of a region, in this order."""
 _DIGITS = 4
 """Decimals of what is no whole number: as many as are read."""
 
 
 @dataclass
-class Found:
+class ImageRegions:
     """The regions of one image, that with most evidence first: `COLUMNS` of each."""
 
     regions: list[list[Any]] = field(default_factory=list)
@@ -37,13 +45,13 @@ class Found:
         return list(dict.fromkeys((region[given], region[suggested]) for region in self.regions))
 
 
-def find_regions(run: Complete, chosen: Sequence[Chosen]) -> list[Found]:
+def find_regions(run: CompletedRun, chosen: Sequence[SelectedImage]) -> list[ImageRegions]:
     """The regions of each image, from the run's table, which is gone through part by part; `MOST` of each image are
     held, and the rows of one part."""
-    found = [Found() for _ in chosen]
+    found = [ImageRegions() for _ in chosen]
     of_place = {one.place: found[one.number] for one in chosen}
-    for table in read_each(run.folder, parts_in(run.folder, "regions"), ["source", "index", *COLUMNS], at_once=1):
-        interruption.check()
+    for table in iter_tables(run.folder, list_parts(run.folder, "regions"), ["source", "index", *COLUMNS], at_once=1):
+        interruption.raise_if_interrupted()
         places = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
         rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
         for place, row in zip(places, rows, strict=True):

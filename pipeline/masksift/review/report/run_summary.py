@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from masksift.core import signals as interruption
 from masksift.core.status import SCORED
-from masksift.engine.completed_run import Complete
+from masksift.engine.completed_run import CompletedRun
 from masksift.engine.planning.report_plan import REGIONS_A_FILE, ROWS_A_FILE, SIDE
 from masksift.review.rendering.palette import hexadecimal
 from masksift.storage.tables.arrow import floats
-from masksift.storage.tables.parquet import parts_in, read_each, read_table
-
-__all__ = ["BINS", "POINTS", "Curves", "budgets", "measure", "run_facts"]
+from masksift.storage.tables.parquet import iter_tables, list_parts, read_table
 
 BINS = 100
 POINTS = 257
@@ -27,7 +25,7 @@ PAIRS = 2000
 
 
 @dataclass(frozen=True)
-class Curves:
+class ScoreHistograms:
     """Over all scored images. ``counts``: images by score, (BINS,) by the name of the score, of equal bins over [0, 1],
     the last one closed; ``budget``: after reviewing so many images, the score of the last one, that it is ranked by."""
 
@@ -43,25 +41,25 @@ def budgets(scored: int) -> NDArray[np.int64]:
     return np.unique(np.geomspace(1, scored, POINTS).round().astype(np.int64))
 
 
-def measure(run: Complete) -> Curves:
+def measure(run: CompletedRun) -> ScoreHistograms:
     """Goes through the ranking part by part, and holds one."""
     scored = run.record["counts"].get(SCORED, 0)
     counts = {name: np.zeros(BINS, np.int64) for name in run.methods}
     wanted, scores = budgets(scored), np.empty(0)
     done = 0
-    for table in read_each(run.folder, parts_in(run.folder, "ranking"), ["score", *run.methods], at_once=1):
-        interruption.check()
+    for table in iter_tables(run.folder, list_parts(run.folder, "ranking"), ["score", *run.methods], at_once=1):
+        interruption.raise_if_interrupted()
         for name, total in counts.items():
             total += np.histogram(floats(table[name]).clip(0, 1), BINS, (0, 1))[0]
         here = wanted[(wanted > done) & (wanted <= done + len(table))]
         scores = np.append(scores, floats(table["score"])[here - done - 1])
         done += len(table)
-    return Curves(counts, list(zip(wanted.tolist(), scores.tolist(), strict=True)))
+    return ScoreHistograms(counts, list(zip(wanted.tolist(), scores.tolist(), strict=True)))
 
 
 def run_facts(
-    run: Complete, curves: Curves, rows: int, sources: Sequence[str], predicted: bool
-) -> dict[str, Any]:  # fmt: skip
+    run: CompletedRun, curves: ScoreHistograms, rows: int, sources: Sequence[str], predicted: bool
+) -> dict[str, Any]:
     """The facts of the run, as `data/run.js` has them: its ``rows``, the names of their ``sources``, and whether the
     predictions could be shown."""
     record, classes = run.record, _classes(run)
@@ -99,7 +97,7 @@ def run_facts(
     }
 
 
-def _classes(run: Complete) -> list[dict[str, Any]]:
+def _classes(run: CompletedRun) -> list[dict[str, Any]]:
     """What is said of each class."""
     quality = read_table(run.folder, "class_quality.parquet").to_pylist()
     thresholds = read_table(run.folder, "thresholds.parquet").to_pylist()

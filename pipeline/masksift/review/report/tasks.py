@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from masksift.core.status import SCORED
-from masksift.core.task_result import Receipt
-from masksift.engine.image_views import View, Viewer
+from masksift.core.task_result import TaskResult
+from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.engine.planning.report_plan import REPORT, SIDE
 from masksift.engine.score_task import images_part
-from masksift.engine.task_outputs import used_by
-from masksift.engine.work_items import Job, Part
-from masksift.review.rendering.palette import MOST, colours
+from masksift.engine.task_outputs import sum_io_counters
+from masksift.engine.work_items import BlockTask, RunContext
+from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import read_table
-
-__all__ = ["FLAGGED", "QUALITY", "Answer", "Batch", "Drawing", "Drawn", "Pick", "draw", "jpeg", "name_of", "png"]
 
 QUALITY = 85
 """Of a JPEG, by looking at streets: at 75 thin poles and lettering smear; 95 nearly doubles the bytes."""
@@ -42,7 +40,7 @@ _OF_A_ROW = ("index", "height", "width", "flagged_pixels", "worst_given", "worst
 
 
 @dataclass(frozen=True)
-class Pick:
+class ImageRef:
     """An image to draw. ``number``: its row on the page; ``index``: in its source; ``block``: that of the run it lies
     in; ``scored``: whether it was."""
 
@@ -56,11 +54,11 @@ class Pick:
 class Batch:
     """Images of one source. ``part``: any block of it."""
 
-    part: Part
-    picks: tuple[Pick, ...]
+    part: BlockTask
+    picks: tuple[ImageRef, ...]
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def log_fields(self) -> dict[str, Any]:
         """What is said of it where somebody watches."""
         indices = [pick.index for pick in self.picks]
         return {"source": self.part.spec.name, "first_image": min(indices), "last_image": max(indices)}
@@ -70,13 +68,13 @@ class Batch:
 class Drawing:
     """What every task knows. ``pictures``: name or URL of their array; ``predicted``: whether the evidence is there."""
 
-    job: Job
+    job: RunContext
     pictures: str
     predicted: bool
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RenderedImage:
     """What the page must know of a drawn image. ``flagged``: pixels, ``pair``: the classes that most of them have, None
     where it was not scored; ``size``: its own, ``shown``: of what is drawn; ``picture``: whether there is a JPEG;
     ``planes``: the letters of the PNG, empty where there is none; ``classes``: that occur in it; ``lost``: what could
@@ -90,16 +88,16 @@ class Drawn:
     picture: bool
     planes: str
     classes: tuple[int, ...]
-    lost: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Answer:
+class RenderResult:
     """What a batch answers. ``without``: why the source has no pictures, where it has none."""
 
-    drawn: tuple[Drawn, ...]
+    drawn: tuple[RenderedImage, ...]
     without: str
-    receipt: Receipt
+    receipt: TaskResult
 
 
 def name_of(number: int, ending: str) -> str:
@@ -107,25 +105,29 @@ def name_of(number: int, ending: str) -> str:
     return f"pictures/{number:08d}.{ending}"
 
 
-def draw(drawing: Drawing, batch: Batch) -> Answer:
+def draw(drawing: Drawing, batch: Batch) -> RenderResult:
     """Draw and put the images of a batch, one after the other."""
     begun, job, part = time.perf_counter(), drawing.job, batch.part
-    folder = Folder(job.out, job.options)
+    folder = ObjectDirectory(job.out, job.options)
     rows = _rows(job, folder, batch.picks)
-    viewer = Viewer(job, part, drawing.pictures, predicted=drawing.predicted)
+    viewer = ImageViewReader(job, part, drawing.pictures, predicted=drawing.predicted)
     drawn = []
     for pick, row in zip(batch.picks, rows, strict=True):
         size = row["height"], row["width"]
         view = viewer.view(pick.index, SIDE, scored=pick.scored, size=size)
         drawn.append(_put(folder, pick.number, view, part.spec.classes, row, viewer.without))
-    receipt = Receipt(
-        batch.picks[0].number, len(drawn), sum(math.prod(one.size) for one in drawn), {SCORED: len(drawn)},
-        **used_by(folder, viewer), seconds=time.perf_counter() - begun,
-    )  # fmt: skip
-    return Answer(tuple(drawn), viewer.without, receipt)
+    receipt = TaskResult(
+        batch.picks[0].number,
+        len(drawn),
+        sum(math.prod(one.size) for one in drawn),
+        {SCORED: len(drawn)},
+        **sum_io_counters(folder, viewer),
+        seconds=time.perf_counter() - begun,
+    )
+    return RenderResult(tuple(drawn), viewer.without, receipt)
 
 
-def _rows(job: Job, folder: Folder, picks: Sequence[Pick]) -> list[dict[str, Any]]:
+def _rows(job: RunContext, folder: ObjectDirectory, picks: Sequence[ImageRef]) -> list[dict[str, Any]]:
     """What the run's table says of each image: its blocks' parts are read one after the other."""
     found: dict[int, dict[str, Any]] = {}
     for block in dict.fromkeys(pick.block for pick in picks):
@@ -138,8 +140,8 @@ def _rows(job: Job, folder: Folder, picks: Sequence[Pick]) -> list[dict[str, Any
 
 
 def _put(
-    folder: Folder, number: int, view: View, classes: int, row: Mapping[str, Any], without: str
-) -> Drawn:  # fmt: skip
+    folder: ObjectDirectory, number: int, view: ImageView, classes: int, row: Mapping[str, Any], without: str
+) -> RenderedImage:
     """Put what there is to see of an image. Why its source has no pictures is said once, and not of each image."""
     bands = {"g": view.given, "p": view.predicted, "i": view.flagged}
     planes = {letter: plane for letter, plane in bands.items() if plane is not None}
@@ -147,16 +149,22 @@ def _put(
     files |= {"png": png(planes, classes)} if planes else {}
     for ending, data in files.items():
         folder.write(f"{REPORT}/{name_of(number, ending)}", data)
-        folder.used["bytes_written"] += len(data)
+        folder.io_counters["bytes_written"] += len(data)
     shown = [plane for plane in (view.given, view.predicted) if plane is not None]
     present = np.unique(np.concatenate([np.unique(plane) for plane in shown])) if shown else np.empty(0, np.int64)
     known = None not in (row["worst_given"], row["worst_suggested"])
     height, width = (-(-side // view.factor) for side in view.size)
-    return Drawn(
-        number, row["flagged_pixels"], (row["worst_given"], row["worst_suggested"]) if known else None, view.size,
-        (height, width), view.picture is not None, "".join(planes), tuple(present[present < classes].tolist()),
-        tuple(why for why in view.lost if why != without),
-    )  # fmt: skip
+    return RenderedImage(
+        number,
+        row["flagged_pixels"],
+        (row["worst_given"], row["worst_suggested"]) if known else None,
+        view.size,
+        (height, width),
+        view.picture is not None,
+        "".join(planes),
+        tuple(present[present < classes].tolist()),
+        tuple(why for why in view.warnings if why != without),
+    )
 
 
 def jpeg(picture: NDArray[np.uint8]) -> bytes:
@@ -171,7 +179,7 @@ def png(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
     bytes. Packed as usual: the utmost takes eight times as long for a tenth of the bytes (measured)."""
     indices = np.concatenate([_indices(plane, classes) for plane in planes.values()])
     buffer = io.BytesIO()
-    if classes <= MOST:
+    if classes <= MAX_COLORS:
         image = Image.fromarray(indices)
         image.putpalette(_palette(classes)[:, :3].tobytes())
         image.save(buffer, "PNG", transparency=0)
@@ -197,6 +205,6 @@ def _palette(classes: int) -> NDArray[np.uint8]:
     """(n, 4) uint8: the colours by index, with their opacity."""
     table = np.zeros((_flag(classes) + 1, 4), np.uint8)
     table[1:, 3] = 255
-    table[1 : classes + 1, :3] = colours(classes)
+    table[1 : classes + 1, :3] = class_colors(classes)
     table[_flag(classes), :3] = FLAGGED
     return table

@@ -9,12 +9,10 @@ from importlib import resources
 from typing import Any
 
 from masksift.engine.planning.report_plan import PAGE, REGIONS_A_FILE, REPORT, ROWS_A_FILE
-from masksift.review.report.regions import Found
-from masksift.review.report.selection import Chosen
-from masksift.review.report.tasks import Drawn, name_of
-from masksift.storage.objects import Folder
-
-__all__ = ["begin", "call", "finish", "regions_file", "rows_file"]
+from masksift.review.report.regions import ImageRegions
+from masksift.review.report.selection import SelectedImage
+from masksift.review.report.tasks import RenderedImage, name_of
+from masksift.storage.objects import ObjectDirectory
 
 DATA, PICTURES = "data", "pictures"
 AT_ONCE = 16
@@ -34,9 +32,13 @@ def call(name: str, *values: Any) -> bytes:
 
 
 def rows_file(
-    chosen: Sequence[Chosen], drawn: Sequence[Drawn], found: Sequence[Found], sources: Mapping[str, int],
-    columns: Sequence[str], methods: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
+    chosen: Sequence[SelectedImage],
+    drawn: Sequence[RenderedImage],
+    found: Sequence[ImageRegions],
+    sources: Mapping[str, int],
+    columns: Sequence[str],
+    methods: Sequence[str],
+) -> dict[str, Any]:
     """Some rows, column by column; ``sources``: their numbers by name."""
     return {
         "rank": [one.rank for one in chosen],
@@ -47,33 +49,41 @@ def rows_file(
         "reason": [one.reason for one in chosen],
         "columns": {name: [one.columns[name] for one in chosen] for name in columns},
         "scores": {name: [_rounded(one.scores.get(name)) for one in chosen] for name in methods},
-        **{name: [getattr(one, name) for one in drawn]
-           for name in ("flagged", "pair", "size", "shown", "picture", "planes", "classes")},
+        **{
+            name: [getattr(one, name) for one in drawn]
+            for name in ("flagged", "pair", "size", "shown", "picture", "planes", "classes")
+        },
         "regions": [len(one.regions) for one in found],
         "pairs": [one.pairs for one in found],
-        "lost": [[why for why in image.lost if why != one.reason] for one, image in zip(chosen, drawn, strict=True)],
-    }  # fmt: skip
+        "lost": [
+            [why for why in image.warnings if why != one.reason] for one, image in zip(chosen, drawn, strict=True)
+        ],
+    }
 
 
 def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, _DIGITS)
 
 
-def regions_file(found: Sequence[Found]) -> list[Any]:
+def regions_file(found: Sequence[ImageRegions]) -> list[Any]:
     """The regions of some rows."""
     return [one.regions for one in found]
 
 
-def begin(folder: Folder) -> None:
+def begin(folder: ObjectDirectory) -> None:
     """Take away the page itself: while it is not there, what lies beside it may be of two reports."""
     if PAGE.rpartition("/")[2] in folder.names(REPORT):
         folder.remove(PAGE)
 
 
 def finish(
-    folder: Folder, facts: Mapping[str, Any], chosen: Sequence[Chosen], drawn: Sequence[Drawn],
-    found: Sequence[Found], methods: Sequence[str],
-) -> None:  # fmt: skip
+    folder: ObjectDirectory,
+    facts: Mapping[str, Any],
+    chosen: Sequence[SelectedImage],
+    drawn: Sequence[RenderedImage],
+    found: Sequence[ImageRegions],
+    methods: Sequence[str],
+) -> None:
     """Put all files but the pictures, the page itself last, and remove what is left of an earlier report."""
     numbers = {name: number for number, name in enumerate(facts["sources"])}
     names = {"run.js"}
@@ -97,13 +107,13 @@ def _runs(count: int, size: int) -> Iterator[slice]:
     return (slice(first, first + size) for first in range(0, count, size))
 
 
-def _put(folder: Folder, name: str, data: bytes) -> str:
+def _put(folder: ObjectDirectory, name: str, data: bytes) -> str:
     folder.write(f"{REPORT}/{DATA}/{name}", data)
-    folder.used["bytes_written"] += len(data)
+    folder.io_counters["bytes_written"] += len(data)
     return name
 
 
-def _remove_others(folder: Folder, place: str, names: Collection[str]) -> None:
+def _remove_others(folder: ObjectDirectory, place: str, names: Collection[str]) -> None:
     """Remove what lies there under other names."""
     others = [name for name in folder.names(f"{REPORT}/{place}") if name not in names]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="remove") as pool:

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from masksift.runtime.executors.base import Cluster, Executor, Say, Worker, in_silence
+from masksift.runtime.executors.base import ClusterInfo, Executor, Notify, WorkerInfo, no_log
 from masksift.runtime.executors.serial import SerialExecutor
 
-__all__ = ["KINDS", "Cluster", "Executor", "Say", "Worker", "make_executor", "memory_limit"]
+__all__ = ["KINDS", "ClusterInfo", "Executor", "Notify", "WorkerInfo", "make_executor", "memory_limit"]
 
 KINDS = ("serial", "local", "dask", "kubernetes")
 """The kinds that have a name of their own; any other is the path of a class of Dask clusters."""
 
 
 def make_executor(
-    kind: str, *, workers: int | None, memory: int | None, address: str | None = None, manifest: str | None = None,
-    options: Mapping[str, Any] | None = None, timeout: float | None = None, items: int | None = None,
-    say: Say = in_silence,
-) -> Executor:  # fmt: skip
+    kind: str,
+    *,
+    workers: int | None,
+    memory: int | None,
+    address: str | None = None,
+    manifest: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+    items: int | None = None,
+    say: Notify = no_log,
+) -> Executor:
     """The executor of a kind.
 
     ``serial`` is this process. ``local`` starts ``workers`` processes with ``memory`` bytes each. ``dask`` connects to
@@ -31,24 +38,24 @@ def make_executor(
         return SerialExecutor(memory)
     # Only a run on a cluster pays for the import of dask.
     from masksift.runtime.executors import dask_clusters as clusters
-    from masksift.runtime.executors.dask import DistributedExecutor
+    from masksift.runtime.executors.dask import DaskExecutor
 
     useful = max(1, items) if items is not None else None
-    place: clusters.Place
+    place: clusters.ClusterProvider
     if kind == "local":
-        place = clusters.Embedded(workers, memory)
+        place = clusters.LocalClusterProvider(workers, memory)
     elif kind == "dask":
         assert address is not None, "a configuration of kind dask has an address"
-        place = clusters.Running(address, most=workers)
+        place = clusters.ExistingClusterProvider(address, most=workers)
     elif kind == "kubernetes":
-        from masksift.runtime.executors.kubernetes import OnKubernetes
+        from masksift.runtime.executors.kubernetes import KubernetesClusterProvider
 
         assert manifest is not None, "a configuration of kind kubernetes has a manifest"
-        place = OnKubernetes(manifest, workers, useful, address=address, timeout=timeout, say=say)
+        place = KubernetesClusterProvider(manifest, workers, useful, address=address, timeout=timeout, say=say)
     else:
         assert workers is not None, "a configuration with a class of clusters has a number of workers"
-        place = clusters.OfClass(kind, options or {}, workers if useful is None else min(workers, useful))
-    return DistributedExecutor(place, timeout=timeout, say=say)
+        place = clusters.CustomClusterProvider(kind, options or {}, workers if useful is None else min(workers, useful))
+    return DaskExecutor(place, timeout=timeout, say=say)
 
 
 def memory_limit(kind: str, *, workers: int | None, memory: int | None, manifest: str | None = None) -> int | None:

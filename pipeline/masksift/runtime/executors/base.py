@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-__all__ = ["BATCH", "FAN_IN", "Cluster", "Executor", "Say", "Worker", "batches", "in_silence"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,16 +15,16 @@ BATCH = 32
 FAN_IN = 8
 """Merged results that one task of a reduction merges again."""
 
-Say = Callable[..., None]
+Notify = Callable[..., None]
 """Tells the user one line: its text, and facts by name for those who read logs by machine."""
 
 
-def in_silence(text: str, **facts: object) -> None:
+def no_log(text: str, **facts: object) -> None:
     """Tells nobody."""
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerInfo:
     """One worker as facts. ``memory``: its limit in bytes, None where there is none; ``versions``: by package."""
 
     name: str
@@ -35,7 +33,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ClusterInfo:
     """What a run is run on, as it was when it began. ``address``: of its scheduler, without credentials, None where
     there is none; ``memory``: bytes of all its workers together, None where one of them has no limit."""
 
@@ -74,19 +72,22 @@ class Executor(Protocol):
     ) -> None: ...
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> ClusterInfo:
         """What it runs on."""
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerInfo]:
         """The workers there are."""
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
         """The results, as they come. An error that outlives its retries is raised."""
 
     def reduce(
-        self, function: Callable[[Item], Result], items: Sequence[Item], merge: Callable[[Result, Result], Result],
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        merge: Callable[[Result, Result], Result],
         stage: str,
-    ) -> Result:  # fmt: skip
+    ) -> Result:
         """All results merged into one; `merge` is associative and commutative, `items` is not empty."""
 
 

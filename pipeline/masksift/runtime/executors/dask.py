@@ -24,10 +24,8 @@ from distributed.scheduler import KilledWorker
 
 from masksift.core.errors import RunFailed, UsageError
 from masksift.core.versions import versions
-from masksift.runtime.executors.base import BATCH, FAN_IN, Cluster, Say, Worker, batches, in_silence
-from masksift.runtime.executors.dask_clusters import Place, without_credentials
-
-__all__ = ["DistributedExecutor"]
+from masksift.runtime.executors.base import BATCH, FAN_IN, ClusterInfo, Notify, WorkerInfo, batches, no_log
+from masksift.runtime.executors.dask_clusters import ClusterProvider, without_credentials
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,9 +38,9 @@ a cluster may grow by count too: Dask's adaptive scaling, and with it the Kubern
 workers as what the scheduler holds keeps busy for five seconds, and what waits here it cannot see."""
 SIZE_AGE = 2.0
 """Seconds for which the number of worker threads is taken as known: clusters grow and shrink."""
-PATIENCE = 5.0
+POLL_TIMEOUT_SECONDS = 5.0
 """Seconds to wait for an answer before asking whether the scheduler is still there."""
-SAID_AGAIN = 60.0
+NO_WORKER_LOG_SECONDS = 60.0
 """Seconds from one line to the next about workers that are all gone."""
 _LOST = (distributed.CancelledError, distributed.client.FutureCancelledError, CommClosedError)
 """What the client raises when the scheduler is gone, sometimes before it knows so itself."""
@@ -50,14 +48,14 @@ _LOST = (distributed.CancelledError, distributed.client.FutureCancelledError, Co
 log = logging.getLogger(__name__)
 
 
-class DistributedExecutor:
+class DaskExecutor:
     """Runs items on the Dask workers of a place, which it opens and closes. ``timeout``: seconds to wait for the first
     of them, by default as long as the place is told to take; ``say``: tells the user of the cluster."""
 
-    def __init__(self, place: Place, *, timeout: float | None = None, say: Say = in_silence) -> None:
-        self._place, self._timeout, self._say = place, timeout or place.patience, say
+    def __init__(self, place: ClusterProvider, *, timeout: float | None = None, say: Notify = no_log) -> None:
+        self._place, self._timeout, self._say = place, timeout or place.startup_timeout, say
         self._client: distributed.Client | None = None
-        self._cluster: Cluster | None = None
+        self._cluster: ClusterInfo | None = None
         self._settings: dask.config.set | None = None
         self._threads, self._wanted, self._counted = 0, 0, 0.0
         self._alone_since: float | None = None
@@ -113,17 +111,18 @@ class DistributedExecutor:
         """Raises RunFailed where none comes: the same command may find one later."""
         try:
             try:
-                self.client.wait_for_workers(1, timeout=min(PATIENCE, self._timeout))
+                self.client.wait_for_workers(1, timeout=min(POLL_TIMEOUT_SECONDS, self._timeout))
             except TimeoutError:
-                if self._timeout <= PATIENCE:
+                if self._timeout <= POLL_TIMEOUT_SECONDS:
                     raise
                 self._say(f"waiting for the first worker {self._of()}, up to {self._timeout:.0f} s")
-                self.client.wait_for_workers(1, timeout=self._timeout - PATIENCE)
+                self.client.wait_for_workers(1, timeout=self._timeout - POLL_TIMEOUT_SECONDS)
         except TimeoutError as e:
             raise RunFailed(
                 f"the scheduler {self._place.name} answers, and no worker has come to it within {self._timeout:.0f} s",
-                "nothing was run", self._place.trouble(),
-            ) from e  # fmt: skip
+                "nothing was run",
+                self._place.diagnose(),
+            ) from e
 
     def _of(self) -> str:
         return self._place.name if self._place.name.startswith("of ") else f"of {self._place.name}"
@@ -146,24 +145,27 @@ class DistributedExecutor:
         return self._client
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> ClusterInfo:
         """What it runs on, as it was when it began."""
         assert self._cluster is not None, "an executor is used inside its with-block"
         return self._cluster
 
-    def _look(self) -> Cluster:
+    def _look(self) -> ClusterInfo:
         """The cluster as it is now."""
         with self._explained():
             known = list(self.client.scheduler_info(n_workers=-1)["workers"].values())
             scheduler: Any = self.client.scheduler
             limits = [worker["memory_limit"] for worker in known]
-            return Cluster(
-                self._place.kind, len(known), sum(worker["nthreads"] for worker in known),
-                sum(limits) if all(limits) else None, without_credentials(scheduler.address),
+            return ClusterInfo(
+                self._place.kind,
+                len(known),
+                sum(worker["nthreads"] for worker in known),
+                sum(limits) if all(limits) else None,
+                without_credentials(scheduler.address),
                 self._place.dashboard or self.client.dashboard_link,
-            )  # fmt: skip
+            )
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerInfo]:
         """The workers that the scheduler knows, with their memory limits and versions."""
         with self._explained():
             answers = self.client.run(versions, on_error="return")
@@ -173,7 +175,7 @@ class DistributedExecutor:
             answer = answers.get(address)
             if isinstance(answer, BaseException):
                 answer = {"masksift": f"none ({type(answer).__name__}: {answer})"}
-            found.append(Worker(str(address), facts.get("memory_limit") or None, answer or {}))
+            found.append(WorkerInfo(str(address), facts.get("memory_limit") or None, answer or {}))
         return found
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
@@ -183,9 +185,12 @@ class DistributedExecutor:
                 yield from self._results(futures)
 
     def reduce(
-        self, function: Callable[[Item], Result], items: Sequence[Item], merge: Callable[[Result, Result], Result],
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        merge: Callable[[Result, Result], Result],
         stage: str,
-    ) -> Result:  # fmt: skip
+    ) -> Result:
         """All results merged in a tree on the workers; one of them comes back."""
         with self._explained():
             fold = partial(_fold, function, merge)
@@ -260,10 +265,10 @@ class DistributedExecutor:
         self._counted = now
         scheduler: Any = self.client.scheduler
         with suppress(TimeoutError):
-            facts = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
+            facts = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=POLL_TIMEOUT_SECONDS)
             self._threads = facts["total_threads"]
             a_worker = -(-self._threads // facts["n_workers"]) if facts["n_workers"] else 1
-            self._wanted = a_worker * (self._place.wanted or 0)
+            self._wanted = a_worker * (self._place.max_workers or 0)
             self._tell_of_workers(facts["n_workers"], now)
 
     def _tell_of_workers(self, workers: int, now: float) -> None:
@@ -276,7 +281,7 @@ class DistributedExecutor:
         elif self._alone_since is None:
             self._alone_since = self._said = now
             self._say(f"no worker {self._of()} is left; waiting for one", workers=0)
-        elif now - self._said >= SAID_AGAIN:
+        elif now - self._said >= NO_WORKER_LOG_SECONDS:
             self._said = now
             self._say(f"no worker {self._of()} has come for {now - self._alone_since:.0f} s; waiting", workers=0)
 
@@ -287,7 +292,7 @@ class DistributedExecutor:
         with self._explained():
             while True:
                 try:
-                    answers: list[Any] = self.client.sync(gather, list(futures), callback_timeout=PATIENCE)
+                    answers: list[Any] = self.client.sync(gather, list(futures), callback_timeout=POLL_TIMEOUT_SECONDS)
                     return answers
                 except TimeoutError:
                     # pending: a worker died with what it answered, and another one makes it again

@@ -17,12 +17,10 @@ import distributed
 
 from masksift.core.errors import UsageError
 
-__all__ = ["Embedded", "OfClass", "Place", "Running", "local_memory", "require_certificates", "without_credentials"]
-
 log = logging.getLogger(__name__)
 
 
-class Place(Protocol):
+class ClusterProvider(Protocol):
     """Where the workers are.
 
     ``name`` ends sentences such as "the scheduler ...". ``wanted``: workers there may be in the end, None where it is
@@ -32,14 +30,14 @@ class Place(Protocol):
 
     kind: str
     name: str
-    wanted: int | None
-    patience: float
+    max_workers: int | None
+    startup_timeout: float
     dashboard: str | None
 
     def open(self) -> Any:
         """Start what is to be started; what a Dask client connects to: an address, or a cluster."""
 
-    def trouble(self) -> str:
+    def diagnose(self) -> str:
         """What is known of why no worker has come, and what to do about it."""
 
     def close(self) -> None:
@@ -55,7 +53,7 @@ def _processes(workers: int | None) -> int:
     return workers or len(os.sched_getaffinity(0))
 
 
-class _Deaf(distributed.WorkerPlugin):
+class _IgnoreSigint(distributed.WorkerPlugin):
     """A terminal sends Ctrl-C to the embedded workers too. Whether they end is for the client to say."""
 
     name = "deaf"
@@ -64,12 +62,12 @@ class _Deaf(distributed.WorkerPlugin):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class Embedded:
+class LocalClusterProvider:
     """A cluster of this machine and this run: ``workers`` processes of one thread, by default one a core, with
     ``memory`` bytes each, by default an even share."""
 
-    kind, name, patience = "local", "of the embedded cluster", 60.0
-    wanted: int | None = None
+    kind, name, startup_timeout = "local", "of the embedded cluster", 60.0
+    max_workers: int | None = None
     dashboard: str | None = None
 
     def __init__(self, workers: int | None, memory: int | None) -> None:
@@ -79,12 +77,18 @@ class Embedded:
     def open(self) -> distributed.LocalCluster:
         """The cluster, started."""
         self._cluster = distributed.LocalCluster(
-            n_workers=self._workers, threads_per_worker=1, processes=True, memory_limit=self._memory or "auto",
-            host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR, plugins=[_Deaf()],
-        )  # fmt: skip
+            n_workers=self._workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=self._memory or "auto",
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+            plugins=[_IgnoreSigint()],
+        )
         return self._cluster
 
-    def trouble(self) -> str:
+    def diagnose(self) -> str:
         """Processes of this machine start within seconds, or it is overloaded."""
         return "See that this machine has memory and processes left, or give more --executor.timeout"
 
@@ -97,22 +101,22 @@ class Embedded:
                 log.debug("closing the embedded cluster: %r", e)
 
 
-class Running:
+class ExistingClusterProvider:
     """A cluster that somebody else runs, by the address of its scheduler. It may grow to ``most`` workers."""
 
-    kind, patience = "dask", 60.0
+    kind, startup_timeout = "dask", 60.0
     dashboard: str | None = None
 
     def __init__(self, address: str, most: int | None) -> None:
         self.name, self._address = without_credentials(address), address
-        self.wanted: int | None = most
+        self.max_workers: int | None = most
 
     def open(self) -> str:
         """Its address. Raises UsageError where it asks for certificates and there are none."""
         require_certificates(self._address)
         return self._address
 
-    def trouble(self) -> str:
+    def diagnose(self) -> str:
         """Nothing is known of it but its address."""
         return "Start workers (`dask worker ADDRESS`), or give more --executor.timeout where they take that long"
 
@@ -120,16 +124,16 @@ class Running:
         """It goes on without this run."""
 
 
-class OfClass:
+class CustomClusterProvider:
     """A cluster that is opened through the class at ``path``, such as ``dask_jobqueue.SLURMCluster``, with ``options``
     as its keyword arguments, and asked for ``wanted`` workers."""
 
-    patience = 600.0
+    startup_timeout = 600.0
     dashboard: str | None = None
 
     def __init__(self, path: str, options: Mapping[str, Any], wanted: int) -> None:
         self.kind, self.name = path, f"of {path}"
-        self.wanted: int | None = wanted
+        self.max_workers: int | None = wanted
         self._options = options
         self._cluster: Any = None
 
@@ -138,12 +142,13 @@ class OfClass:
         opens = self._class()
         try:
             self._cluster = opens(**self._options)
-            self._cluster.scale(self.wanted)
+            self._cluster.scale(self.max_workers)
         except Exception as e:  # whatever a class of somebody else raises
             raise UsageError(
-                f"{self.kind} cannot be opened ({type(e).__name__}: {' '.join(str(e).split())})", "nothing was run",
+                f"{self.kind} cannot be opened ({type(e).__name__}: {' '.join(str(e).split())})",
+                "nothing was run",
                 "Mend executor.options (its keyword arguments) or what it depends on",
-            ) from e  # fmt: skip
+            ) from e
         return self._cluster
 
     def _class(self) -> Any:
@@ -153,19 +158,20 @@ class OfClass:
                 found = getattr(import_module(module), name)
         except (ImportError, AttributeError) as e:
             raise UsageError(
-                f"executor.kind is {self.kind!r}, and there is no such class here ({e})", "nothing was run",
+                f"executor.kind is {self.kind!r}, and there is no such class here ({e})",
+                "nothing was run",
                 "Install its package beside masksift (dask-jobqueue, dask-gateway, ...), or mend the name",
-            ) from e  # fmt: skip
+            ) from e
         missing = [verb for verb in ("scale", "close") if not callable(getattr(found, verb, None))]
         if missing or not isinstance(found, type):
             raise UsageError(
                 f"executor.kind is {self.kind!r}, which has no {' and no '.join(missing) or 'instances'}",
                 "it cannot be a class of Dask clusters",
                 "Give one, such as dask_jobqueue.SLURMCluster, or one of serial, local, dask, kubernetes",
-            )  # fmt: skip
+            )
         return found
 
-    def trouble(self) -> str:
+    def diagnose(self) -> str:
         """What became of the jobs is known to the queue alone."""
         return (
             "See its queue and the logs of its jobs (partition, account, network from them to this process), "

@@ -18,19 +18,17 @@ from functools import cache
 from typing import Any
 
 from masksift.core.errors import RunFailed, UsageError
-from masksift.runtime.executors.base import Say
+from masksift.runtime.executors.base import Notify
 from masksift.runtime.executors.dask_clusters import require_certificates
 from masksift.runtime.executors.kubernetes_manifest import (
     CLUSTER_LABEL,
     COMPONENT_LABEL,
     comm_port,
     comm_protocol,
-    one_run,
     read_manifest,
+    render_manifest,
     scheduler_host,
 )
-
-__all__ = ["OnKubernetes", "state_of"]
 
 POLL = 1.0
 """Seconds between two looks at the API server."""
@@ -38,25 +36,31 @@ TRIES = 3
 """Times that a cluster is asked to go, before the user is told how."""
 
 
-class OnKubernetes:
+class KubernetesClusterProvider:
     """The DaskCluster of the file ``manifest``, under a name of its own, with ``workers`` workers (None: as many as the
     manifest has), but not more than ``useful``. It is reached at ``address``, where that is given; from a pod by its
     service; from elsewhere by a port that the API server forwards."""
 
-    kind, patience = "kubernetes", 600.0
+    kind, startup_timeout = "kubernetes", 600.0
 
     def __init__(
-        self, manifest: str, workers: int | None, useful: int | None, *, address: str | None, timeout: float | None,
-        say: Say,
-    ) -> None:  # fmt: skip
+        self,
+        manifest: str,
+        workers: int | None,
+        useful: int | None,
+        *,
+        address: str | None,
+        timeout: float | None,
+        say: Notify,
+    ) -> None:
         self._manifest = read_manifest(manifest)
         self._id = f"masksift-{uuid.uuid4().hex[:8]}"
         told = workers or int(self._manifest["spec"]["worker"].get("replicas", 1))
         self._workers = told if useful is None else min(told, useful)
-        self.wanted: int | None = self._workers
+        self.max_workers: int | None = self._workers
         self.name = f"of DaskCluster {self._id}"
         self.dashboard: str | None = None
-        self._address, self._timeout, self._say = address, timeout or self.patience, say
+        self._address, self._timeout, self._say = address, timeout or self.startup_timeout, say
         self._namespace = ""
         self._api: Any = None
         self._resource: Any = None
@@ -70,21 +74,22 @@ class OnKubernetes:
             # named, so that it is this process's choice and not one that kr8s remembers
             self._api = kr8s.api(kubeconfig=os.environ.get("KUBECONFIG"))
             self._namespace = self._manifest["metadata"].get("namespace") or self._api.namespace
-            made = one_run(self._manifest, self._id, self._namespace, self._workers)
+            made = render_manifest(self._manifest, self._id, self._namespace, self._workers)
             self._resource = _daskcluster()(made, namespace=self._namespace, api=self._api)
             self._resource.create()
         except Exception as e:  # of the API server, of its transport, of the kubeconfig
             raise UsageError(
-                f"the Kubernetes API server has not made DaskCluster {self._id} ({_said(e)})", "nothing was run",
+                f"the Kubernetes API server has not made DaskCluster {self._id} ({_said(e)})",
+                "nothing was run",
                 "See that kubectl reaches it, that the Dask operator is installed, and that you may create "
                 f"daskclusters.kubernetes.dask.org in namespace {self._namespace or 'default'}",
-            ) from e  # fmt: skip
+            ) from e
         self.name = f"of DaskCluster {self._id} in namespace {self._namespace}"
         self.dashboard = f"http://{self._host}:8787/status"
         self._say(
             f"made DaskCluster {self._id} in namespace {self._namespace}, workers: {self._workers}; waiting for its "
             f"scheduler, up to {self._timeout:.0f} s"
-        )  # fmt: skip
+        )
         self._wait()
         return self._reached()
 
@@ -107,8 +112,9 @@ class OnKubernetes:
         said = f"its phase is {phase}" if phase else "the Dask operator has not taken it up (is it installed?)"
         raise RunFailed(
             f"DaskCluster {self._id} in namespace {self._namespace} has no scheduler after {self._timeout:.0f} s",
-            f"{said}, nothing was run, and it is deleted", self.trouble(),
-        )  # fmt: skip
+            f"{said}, nothing was run, and it is deleted",
+            self.diagnose(),
+        )
 
     @property
     def _inside(self) -> bool:
@@ -131,7 +137,7 @@ class OnKubernetes:
         pods = _kr8s().objects.Pod.list(api=self._api, namespace=self._namespace, label_selector=labels)
         return [pod for pod in pods if not ready or _is_ready(pod.raw)]
 
-    def trouble(self) -> str:
+    def diagnose(self) -> str:
         """What its pods say of themselves, and the last warnings of the namespace that name it."""
         states: Counter[str] = Counter()
         warnings: list[str] = []
@@ -169,7 +175,7 @@ class OnKubernetes:
                 self._say(
                     f"DaskCluster {self._id} could not be deleted ({_said(e)}); the operator does so when it is idle, "
                     f"or you do: kubectl delete daskcluster {self._id} -n {self._namespace}"
-                )  # fmt: skip
+                )
             return
 
 
@@ -180,9 +186,10 @@ def _kr8s() -> Any:
         import kr8s
     except ImportError as e:
         raise UsageError(
-            "executor.kind is 'kubernetes' and kr8s is not installed", "nobody can ask Kubernetes for a cluster",
+            "executor.kind is 'kubernetes' and kr8s is not installed",
+            "nobody can ask Kubernetes for a cluster",
             "pip install 'masksift[kubernetes]'",
-        ) from e  # fmt: skip
+        ) from e
     return kr8s
 
 
@@ -223,9 +230,10 @@ def _with(reason: str, message: Any) -> str:
 def _warnings(events: Iterable[Mapping[str, Any]], name: str) -> list[str]:
     """The last two warnings on objects of a cluster: of pods that could not even be made, for one."""
     told = [
-        event for event in events
+        event
+        for event in events
         if event.get("type") == "Warning" and event.get("involvedObject", {}).get("name", "").startswith(name)
-    ]  # fmt: skip
+    ]
     told.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
     return list(dict.fromkeys(_with(str(event.get("reason")), event.get("message")) for event in told[-2:]))
 

@@ -13,8 +13,6 @@ import yaml
 
 from masksift.core.errors import UsageError
 
-__all__ = ["IDLE", "one_run", "read_manifest", "worker_memory"]
-
 IDLE = 3600
 """Seconds without a task after which the operator deletes a cluster whose client was killed. Long, since a client
 orders the rows of a large run by itself, and the workers wait for it."""
@@ -37,8 +35,9 @@ def read_manifest(path: str) -> dict[str, Any]:
     if kinds.count("DaskCluster") != 1:
         raise UsageError(
             f"{path} holds {kinds.count('DaskCluster')} DaskClusters (it has {', '.join(kinds) or 'nothing'})",
-            "which cluster to make is not known", remedy,
-        )  # fmt: skip
+            "which cluster to make is not known",
+            remedy,
+        )
     found: dict[str, Any] = documents[kinds.index("DaskCluster")]
     try:
         assert found["metadata"]["name"]
@@ -46,13 +45,14 @@ def read_manifest(path: str) -> dict[str, Any]:
         assert found["spec"]["scheduler"]["service"]["ports"]
     except (KeyError, IndexError, TypeError, AssertionError) as e:
         raise UsageError(
-            f"the DaskCluster of {path} is not whole ({e!r})", "it would make no cluster",
+            f"the DaskCluster of {path} is not whole ({e!r})",
+            "it would make no cluster",
             "It needs metadata.name, spec.scheduler.spec, spec.scheduler.service and spec.worker.spec",
-        ) from e  # fmt: skip
+        ) from e
     return found
 
 
-def one_run(manifest: Mapping[str, Any], name: str, namespace: str, workers: int) -> dict[str, Any]:
+def render_manifest(manifest: Mapping[str, Any], name: str, namespace: str, workers: int) -> dict[str, Any]:
     """A manifest as the cluster of one run: under another name, which labels, selectors and addresses follow; with that
     many workers; deleted by the operator when it has been idle for long."""
     old = manifest["metadata"]["name"]

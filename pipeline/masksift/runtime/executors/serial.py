@@ -7,9 +7,7 @@ from functools import reduce
 from types import TracebackType
 from typing import Self, TypeVar
 
-from masksift.runtime.executors.base import Cluster, Worker
-
-__all__ = ["SerialExecutor"]
+from masksift.runtime.executors.base import ClusterInfo, WorkerInfo
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,13 +29,13 @@ class SerialExecutor:
         pass
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> ClusterInfo:
         """This process, which is its own only worker."""
-        return Cluster("serial", 1, 1, self.memory)
+        return ClusterInfo("serial", 1, 1, self.memory)
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerInfo]:
         """This process."""
-        return [Worker("this process", self.memory)]
+        return [WorkerInfo("this process", self.memory)]
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
         """The results in the order of the items."""
@@ -45,8 +43,11 @@ class SerialExecutor:
             yield function(item)
 
     def reduce(
-        self, function: Callable[[Item], Result], items: Sequence[Item], merge: Callable[[Result, Result], Result],
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        merge: Callable[[Result, Result], Result],
         stage: str,
-    ) -> Result:  # fmt: skip
+    ) -> Result:
         """All results merged, from the first to the last."""
         return reduce(merge, (function(item) for item in items))

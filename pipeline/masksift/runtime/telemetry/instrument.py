@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from masksift.core.task_result import Receipt
+from masksift.core.task_result import TaskResult
 from masksift.runtime.telemetry import logs
 from masksift.runtime.telemetry import metrics as counted
 from masksift.runtime.telemetry import tracing as spans
-
-__all__ = ["Watched", "run_of", "running"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,7 +24,7 @@ log = logs.logger(__name__)
 def running(run_id: str) -> Iterator[None]:
     """A run, from when its fingerprint is known to its end: what is logged inside carries it, and so does an error
     that ends it."""
-    with logs.during({"run_id": run_id}), spans.of_run(run_id):
+    with logs.log_context({"run_id": run_id}), spans.of_run(run_id):
         try:
             yield
         except BaseException as e:
@@ -41,7 +39,7 @@ def run_of(error: BaseException) -> str | None:
 
 
 @dataclass(frozen=True)
-class Watched(Generic[Item, Result]):
+class InstrumentedTask(Generic[Item, Result]):
     """A function of one item that counts itself, names itself in what is logged meanwhile, and is a span: the same
     answer, the same errors. Picklable where the function is.
 
@@ -52,13 +50,13 @@ class Watched(Generic[Item, Result]):
     function: Callable[[Item], Result]
     run_id: str
     stage: str
-    about: Callable[[Item], Mapping[str, Any]] = attrgetter("facts")
+    about: Callable[[Item], Mapping[str, Any]] = attrgetter("log_fields")
     traceparent: str | None = field(default_factory=spans.traceparent)
 
     def __call__(self, item: Item) -> Result:
         facts = {"run_id": self.run_id, "stage": self.stage, **self.about(item)}
         begun = time.perf_counter()
-        with logs.during(facts), spans.of_task(self.stage, facts, self.traceparent) as span:
+        with logs.log_context(facts), spans.task_span(self.stage, facts, self.traceparent) as span:
             try:
                 answer = self.function(item)
             except Exception as e:
@@ -71,7 +69,7 @@ class Watched(Generic[Item, Result]):
         return answer
 
 
-def _receipt_of(answer: object) -> Receipt | None:
+def _receipt_of(answer: object) -> TaskResult | None:
     """The receipt that an answer is, or has with it; reductions answer none."""
     found = getattr(answer, "receipt", answer)
-    return found if isinstance(found, Receipt) else None
+    return found if isinstance(found, TaskResult) else None

@@ -17,15 +17,13 @@ from typing import Any
 
 from masksift.core.errors import MasksiftError, cause_of
 
-__all__ = ["JsonFormatter", "about", "during", "logger", "said_by"]
-
 _own: ContextVar[Mapping[str, Any]] = ContextVar("masksift_log_facts", default=MappingProxyType({}))
 _open: list[Mapping[str, Any]] = []
 """The facts of all threads. A task reads and writes in threads of others, which know no context of its own."""
 
 
 @contextmanager
-def during(facts: Mapping[str, Any]) -> Iterator[None]:
+def log_context(facts: Mapping[str, Any]) -> Iterator[None]:
     """Add facts to every line that is logged inside."""
     inner = {**_own.get(), **facts}
     token = _own.set(inner)
@@ -37,7 +35,7 @@ def during(facts: Mapping[str, Any]) -> Iterator[None]:
         _own.reset(token)
 
 
-def about() -> Mapping[str, Any]:
+def current_log_fields() -> Mapping[str, Any]:
     """The facts of what this thread does; of a thread that helps, those of the only task. Where several run at once in
     one process, it cannot be said which one is helped."""
     own, everything = _own.get(), list(_open)
@@ -63,15 +61,19 @@ class JsonFormatter(logging.Formatter):
         """The line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         told: dict[str, Any] = {
-            "time": when.replace("+00:00", "Z"), "level": record.levelname, "logger": record.name,
-            "message": record.getMessage(), **about(), **getattr(record, "facts", {}),
-        }  # fmt: skip
+            "time": when.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **current_log_fields(),
+            **getattr(record, "facts", {}),
+        }
         if record.exc_info and record.exc_info[1] is not None:
             told["exception"] = _told(record.exc_info[1])
         return json.dumps(told, default=str)
 
 
-def said_by(error: BaseException) -> str:
+def safe_error_message(error: BaseException) -> str:
     """What may be shown of an error: of ours its sentence, of a store's client what it says before it quotes its
     request, keys and all. Python's own account of an error has both whole."""
     return str(error) if isinstance(error, MasksiftError) else cause_of(error)
@@ -81,8 +83,9 @@ def _told(error: BaseException) -> dict[str, Any]:
     """An error, where it came from, and its cause."""
     frames = traceback.extract_tb(error.__traceback__)
     told: dict[str, Any] = {
-        "type": type(error).__name__, "message": said_by(error),
+        "type": type(error).__name__,
+        "message": safe_error_message(error),
         "stack": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
-    }  # fmt: skip
+    }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return told if cause is None else {**told, "cause": _told(cause)}

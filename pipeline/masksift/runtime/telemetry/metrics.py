@@ -13,9 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from masksift.core.status import STATUSES
-from masksift.core.task_result import Receipt
-
-__all__ = ["dask_setup", "done", "failed"]
+from masksift.core.task_result import TaskResult
 
 SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Buckets of a task's time. A task lasts seconds by plan; one of minutes says that something is slow."""
@@ -43,8 +41,9 @@ class Metrics:
             "puts": of_stage("store_puts", "Objects put into stores"),
             "repeated": of_stage("store_repeated", "Requests to stores that were made again after a fault"),
         }
-        self.seconds = Histogram("masksift_task_seconds", "Time inside a task that did its work", ("stage",),
-                                 buckets=SECONDS)  # fmt: skip
+        self.seconds = Histogram(
+            "masksift_task_seconds", "Time inside a task that did its work", ("stage",), buckets=SECONDS
+        )
         Gauge("masksift_build_info", "The version that runs here", ("version",)).labels(version("masksift")).set(1)
         self.limit = Gauge(
             "masksift_worker_memory_limit_bytes", "Memory that Dask lets this worker have, 0 without a limit"
@@ -55,7 +54,7 @@ class Metrics:
             for status in STATUSES:
                 self.images.labels(stage, status)
 
-    def add(self, stage: str, receipt: Receipt) -> None:
+    def add(self, stage: str, receipt: TaskResult) -> None:
         """One block."""
         if receipt.reused:
             self.reused.labels(stage).inc()
@@ -67,7 +66,7 @@ class Metrics:
             counter.labels(stage).inc(getattr(receipt, name))
 
 
-def done(stage: str, receipt: Receipt | None, seconds: float) -> None:
+def done(stage: str, receipt: TaskResult | None, seconds: float) -> None:
     """Count a task that answered; ``receipt``: None of one that is part of a reduction."""
     if (metrics := _metrics()) is not None:
         if receipt is not None:

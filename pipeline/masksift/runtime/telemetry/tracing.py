@@ -18,14 +18,12 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from masksift.core.task_result import Receipt
-from masksift.runtime.telemetry.logs import said_by
+from masksift.core.task_result import TaskResult
+from masksift.runtime.telemetry.logs import safe_error_message
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
-
-__all__ = ["note", "of_run", "of_stage", "of_task", "traceparent"]
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _NOTED = ("images", "bytes_read", "bytes_written", "requests", "puts", "repeated", "reused")
@@ -61,7 +59,7 @@ def of_stage(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def of_task(stage: str, facts: Mapping[str, Any], parent: str | None) -> Iterator[Span | None]:
+def task_span(stage: str, facts: Mapping[str, Any], parent: str | None) -> Iterator[Span | None]:
     """A task's span, where its run has one and this process is set up for spans."""
     tracer = _tracer() if parent else None
     if tracer is None:
@@ -74,7 +72,7 @@ def of_task(stage: str, facts: Mapping[str, Any], parent: str | None) -> Iterato
         yield span
 
 
-def note(span: Span | None, receipt: Receipt | None) -> None:
+def note(span: Span | None, receipt: TaskResult | None) -> None:
     """Put on a task's span what it took."""
     if span is not None and receipt is not None:
         span.set_attributes({f"masksift.{name}": getattr(receipt, name) for name in _NOTED})
@@ -103,7 +101,7 @@ def _span(tracer: Tracer, name: str, facts: Mapping[str, Any], context: Context 
         try:
             yield span
         except BaseException as e:
-            span.set_status(Status(StatusCode.ERROR, said_by(e)))
+            span.set_status(Status(StatusCode.ERROR, safe_error_message(e)))
             raise
 
 
@@ -126,8 +124,12 @@ def _exporting() -> Tracer | None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as e:
-        log.warning("an endpoint for spans is set (%s), and %s is not installed: no span is sent. "
-                    "Install 'masksift[telemetry]'", " or ".join(_ENDPOINTS), e.name)  # fmt: skip
+        log.warning(
+            "an endpoint for spans is set (%s), and %s is not installed: no span is sent. "
+            "Install 'masksift[telemetry]'",
+            " or ".join(_ENDPOINTS),
+            e.name,
+        )
         return None
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "masksift"}
     here: dict[str, str | int] = {

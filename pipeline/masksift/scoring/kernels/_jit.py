@@ -7,8 +7,6 @@ from typing import Any
 
 from numba import njit
 
-__all__ = ["inner", "kernel"]
-
 _FROM_LOOPS: dict[str, Any] = {"no_cfunc_wrapper": True, "no_cpython_wrapper": True}
 _FROM_PYTHON: dict[str, Any] = {"no_cfunc_wrapper": True}
 

@@ -16,8 +16,6 @@ from masksift.scoring.kernels._jit import inner, kernel
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.pixel_statistics import HALF, SINGLE, half_to_fixed, sum_mode
 
-__all__ = ["ComponentMeans", "component_means", "root"]
-
 _CLASS, _FIRST, _BEHIND = range(3)
 """Of a run: its class plus one, the column it begins in, and the one behind its last."""
 
@@ -36,7 +34,7 @@ class ComponentMeans:
 
 
 @inner
-def root(parents, node):
+def find_root(parents, node):
     while parents[node] != node:
         parents[node] = parents[parents[node]]
         node = parents[node]
@@ -106,7 +104,7 @@ def _join(runs, found, nodes, above, above_found, above_nodes, parents, count):
         other = near
         while other < above_found and above[_FIRST, other] <= runs[_BEHIND, r]:  # corners touch
             if above[_CLASS, other] == runs[_CLASS, r]:
-                top = root(parents, above_nodes[other])
+                top = find_root(parents, above_nodes[other])
                 if node >= 0 and node != top:
                     parents[max(node, top)] = min(node, top)
                     united = True
@@ -128,8 +126,11 @@ def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, s
     shifted, begins = np.empty(width, plane.dtype), np.zeros((width + 7) // 8 * 8, np.uint8)
     runs, nodes, found = np.empty((2, 3, width + 8), np.int64), np.empty((2, width), np.int64), np.zeros(2, np.int64)
     along, totals = np.empty(width + 1, np.int64), np.empty(width, sums.dtype)
-    areas, parents, number = (np.empty((2, 2 * width), np.int64), np.empty(2 * width, np.int64),
-                              np.empty(2 * width, np.int64))  # fmt: skip
+    areas, parents, number = (
+        np.empty((2, 2 * width), np.int64),
+        np.empty(2 * width, np.int64),
+        np.empty(2 * width, np.int64),
+    )
     still_open = 0
     for y in range(height + 1):  # behind the last row no run is found: all is finished
         now, then = y % 2, 1 - y % 2
@@ -150,7 +151,7 @@ def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, s
             total[nodes[now, r]] += totals[r]
         if united:
             for node in range(count):
-                top = root(parents, node)
+                top = find_root(parents, node)
                 if top != node:
                     parents[node] = top
                     area[top] += area[node]

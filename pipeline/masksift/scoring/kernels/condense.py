@@ -15,19 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.condense_loops import (
+    CONDENSE_LOOPS,
     DOUBLE,
     HALF,
     INTEGER,
     SINGLE,
     TILE,
-    WALKS,
     look_up,
     number_bytes,
     softmax,
 )
 from masksift.scoring.kernels.encoding import Encoding
-
-__all__ = ["BadPixel", "Recipe", "Slab", "class_dtype", "class_plane", "condense_slab"]
 
 RANGE_TOLERANCE = 1e-3
 _EXAMINE_PIXELS = 1 << 16
@@ -43,7 +41,7 @@ def class_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CondenseConfig:
     """What the walk needs to know of a source: all that decides the evidence, and nothing else.
 
     ``dtype``: of the predictions, ``uint8 | uint16 | float16 | float32 | float64``; ``scale``: the
@@ -108,9 +106,7 @@ class Recipe:
             unit = 2.0**-112 if self.dtype == "float16" else 1.0
             # sums so near the edge that their rounding decides are examined in float64
             rounding = self.classes * 2 * float(np.finfo(summing).eps)
-            return (
-                self.greatest, summing(0), summing((low + rounding) * unit), summing((high - rounding) * unit)
-            )  # fmt: skip
+            return (self.greatest, summing(0), summing((low + rounding) * unit), summing((high - rounding) * unit))
         top = min(int(np.iinfo(self.dtype).max), _steps(1 + RANGE_TOLERANCE, self.scale))
         small = self.dtype == "uint8" and self.classes <= 257  # 257 * 255 is the last that fits 16 bits
         steps = np.uint16 if small else np.uint32 if self.classes <= 255 else np.uint64
@@ -134,7 +130,7 @@ class BadPixel:
     y: int
     x: int
     values: NDArray[np.float64]
-    fact: str
+    message: str
 
 
 Buffers = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]
@@ -148,8 +144,8 @@ class Slab:
     self_confidence: NDArray[np.unsignedinteger]
     predicted_class: NDArray[np.unsignedinteger]
     predicted_confidence: NDArray[np.unsignedinteger]
-    lattice_own: NDArray[np.int64]
-    lattice_every: NDArray[np.int64]
+    grid_labeled: NDArray[np.int64]
+    grid_all: NDArray[np.int64]
 
 
 Remap = tuple[tuple[int, int], ...]
@@ -157,9 +153,12 @@ Remap = tuple[tuple[int, int], ...]
 
 
 def class_plane(
-    labels: NDArray[np.integer], classes: int, ignore: tuple[int, ...], remap: Remap = (),
+    labels: NDArray[np.integer],
+    classes: int,
+    ignore: tuple[int, ...],
+    remap: Remap = (),
     out: NDArray[np.unsignedinteger] | None = None,
-) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:  # fmt: skip
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:
     """Labels of any integer dtype and shape as class numbers (see `class_dtype`), and where they are no label (None
     where all are).
 
@@ -210,10 +209,10 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def condense_slab(
+def condense_window(
     predictions: NDArray[np.generic],
     labels: NDArray[np.unsignedinteger],
-    recipe: Recipe,
+    recipe: CondenseConfig,
     y0: int = 0,
     x0: int = 0,
     into: Buffers | None = None,
@@ -242,7 +241,7 @@ def condense_slab(
     return slab
 
 
-def _largest(recipe: Recipe, top: np.generic) -> np.generic:
+def _largest(recipe: CondenseConfig, top: np.generic) -> np.generic:
     return top if recipe.values_dtype.kind == "f" else top.dtype.type(_greatest(top.dtype))
 
 
@@ -254,7 +253,7 @@ def _greatest(dtype: np.dtype[Any]) -> int:
 def _walk(
     flat: NDArray[np.generic],
     labels: NDArray[np.unsignedinteger],
-    recipe: Recipe,
+    recipe: CondenseConfig,
     limits: tuple[np.generic, np.generic, np.generic, np.generic],
     y0: int,
     x0: int,
@@ -270,15 +269,32 @@ def _walk(
         kept = recipe.codes_dtype if double else recipe.evidence.codes_dtype
         into = (np.empty(pixels, kept), np.empty(pixels, class_dtype(recipe.classes)), np.empty(pixels, kept))
     self_confidence, predicted, confidence = (plane.reshape(-1) for plane in into)
-    walk = WALKS[_MODES.get(str(recipe.values_dtype), INTEGER)]
+    walk = CONDENSE_LOOPS[_MODES.get(str(recipe.values_dtype), INTEGER)]
     leaders = np.empty(tile, max(recipe.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize))
     highest, at_label = (np.empty(tile, recipe.codes_dtype) for _ in range(2))
     suspicious = walk(
-        codes, labels.reshape(-1), top, low, high, recipe.greatest,
-        shape[1], recipe.lattice, y0, x0, *recipe.bins,
-        self_confidence, predicted, confidence, np.empty(tile, zero.dtype), leaders, highest, at_label,
-        np.empty(tile, np.uint32), own, every,
-    )  # fmt: skip
+        codes,
+        labels.reshape(-1),
+        top,
+        low,
+        high,
+        recipe.greatest,
+        shape[1],
+        recipe.lattice,
+        y0,
+        x0,
+        *recipe.bins,
+        self_confidence,
+        predicted,
+        confidence,
+        np.empty(tile, zero.dtype),
+        leaders,
+        highest,
+        at_label,
+        np.empty(tile, np.uint32),
+        own,
+        every,
+    )
     if suspicious:
         return None
     if double:
@@ -295,7 +311,7 @@ def _walk(
     )
 
 
-def _examine(flat: NDArray[np.generic], width: int, recipe: Recipe) -> BadPixel | None:
+def _examine(flat: NDArray[np.generic], width: int, recipe: CondenseConfig) -> BadPixel | None:
     """The first bad pixel of a slab, in float64, strip by strip: the slow look at what the walk found odd."""
     for first in range(0, flat.shape[1], _EXAMINE_PIXELS):
         values = flat[:, first : first + _EXAMINE_PIXELS].astype(np.float64)
@@ -323,7 +339,7 @@ def _examine(flat: NDArray[np.generic], width: int, recipe: Recipe) -> BadPixel 
 def _condense_logits(
     logits: NDArray[np.generic],
     labels: NDArray[np.unsignedinteger],
-    recipe: Recipe,
+    recipe: CondenseConfig,
     y0: int,
     x0: int,
     into: Buffers | None,
@@ -333,8 +349,11 @@ def _condense_logits(
     flat = np.ascontiguousarray(_native(logits)).reshape(recipe.classes, -1)
     codes = recipe.evidence.codes_dtype
     if into is None:
-        into = (np.empty(labels.shape, codes), np.empty(labels.shape, class_dtype(recipe.classes)),
-                np.empty(labels.shape, codes))  # fmt: skip
+        into = (
+            np.empty(labels.shape, codes),
+            np.empty(labels.shape, class_dtype(recipe.classes)),
+            np.empty(labels.shape, codes),
+        )
     rows = max(1, _STRIP_PIXELS // width)
     buffer = np.empty((recipe.classes, min(rows, height) * width), np.float32)
     own, every = (np.zeros((recipe.classes, 256), np.int64) for _ in range(2))
@@ -355,6 +374,6 @@ def _condense_logits(
         planes = (into[0][strip], into[1][strip], into[2][strip])
         part = _walk(buffer, labels[strip], recipe, recipe.limits(), y0 + y, x0, planes)
         assert part is not None, "a softmax of finite logits is finite"
-        own += part.lattice_own
-        every += part.lattice_every
+        own += part.grid_labeled
+        every += part.grid_all
     return Slab(*into, own, every)

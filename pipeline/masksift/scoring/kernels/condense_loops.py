@@ -12,8 +12,6 @@ from numba import njit
 
 from masksift.scoring.kernels._jit import inner, kernel
 
-__all__ = ["DOUBLE", "HALF", "INTEGER", "SINGLE", "TILE", "WALKS", "keep", "look_up", "number_bytes", "softmax"]
-
 TILE = 8192
 """Pixels of a tile. Its rows are long enough for the hardware to fetch ahead, and the K rows of a tile, with what is
 kept of each pixel, stay in the second-level cache."""
@@ -121,9 +119,18 @@ def _lattice(tile, labels, where, shift, table, own, every):
     end = tile.shape[0] - 1
     for k in range(0, tile.shape[0], 4):
         _count(
-            tile[k], tile[min(k + 1, end)], tile[min(k + 2, end)], tile[min(k + 3, end)], where, shift, table,
-            every[k], every[k + 1], every[k + 2], every[k + 3],
-        )  # fmt: skip
+            tile[k],
+            tile[min(k + 1, end)],
+            tile[min(k + 2, end)],
+            tile[min(k + 3, end)],
+            where,
+            shift,
+            table,
+            every[k],
+            every[k + 1],
+            every[k + 2],
+            every[k + 3],
+        )
     for n in range(where.size):
         given = labels[where[n]]
         own[given, table[tile[given, where[n]] >> shift]] += np.uint32(1)
@@ -162,9 +169,29 @@ def _walker(mode):
 
     @kernel
     def walk(
-        codes, labels, top, low, high, greatest, width, step, y0, x0, shift, table,
-        self_confidence, predicted_class, predicted_confidence, sums, leaders, highest, at_label, where, own, every,
-    ):  # fmt: skip
+        codes,
+        labels,
+        top,
+        low,
+        high,
+        greatest,
+        width,
+        step,
+        y0,
+        x0,
+        shift,
+        table,
+        self_confidence,
+        predicted_class,
+        predicted_confidence,
+        sums,
+        leaders,
+        highest,
+        at_label,
+        where,
+        own,
+        every,
+    ):
         """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
 
         ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and ``table``: see `Recipe.bins`.
@@ -181,8 +208,11 @@ def _walker(mode):
             last = min(pixels, first + sums.size)
             given = labels[first:last]
             best, winner, chosen, total = (
-                highest[: last - first], leaders[: last - first], at_label[: last - first], sums[: last - first],
-            )  # fmt: skip
+                highest[: last - first],
+                leaders[: last - first],
+                at_label[: last - first],
+                sums[: last - first],
+            )
             best[:] = 0
             winner[:] = 0
             chosen[:] = 0
@@ -215,7 +245,7 @@ def _walker(mode):
     return walk
 
 
-WALKS = {mode: _walker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)}
+CONDENSE_LOOPS = {mode: _walker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)}
 
 
 @inner

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Encoding"]
-
 _CODES = {"uint8": "uint8", "uint16": "uint16", "float16": "uint16", "float32": "uint32"}
 _ONE = {"float16": 0x3C00, "float32": 0x3F800000}
 

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import kernel
-from masksift.scoring.kernels.condense import BadPixel, Recipe, condense_slab
+from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, condense_window
 from masksift.scoring.kernels.condense_loops import softmax
 from masksift.scoring.kernels.encoding import Encoding
-
-__all__ = ["MOST_MEMBERS", "STRIP_PIXELS", "member_recipe", "take_member"]
 
 MOST_MEMBERS = 255
 """Votes are counted in a byte."""
@@ -27,16 +25,16 @@ STRIP_PIXELS = 1 << 15
 _NARROW = ("uint8", "uint16", "float16")
 
 
-def member_recipe(classes: int, dtype: str, scale: float, kind: str, sum_tolerance: float) -> Recipe:
+def member_recipe(classes: int, dtype: str, scale: float, kind: str, sum_tolerance: float) -> CondenseConfig:
     """How one member is checked and asked for its vote. Of its own evidence and lattice nothing is kept."""
     kept = dtype if dtype in _NARROW and kind == "probabilities" else "float16"
-    return Recipe(classes, dtype, scale, kind, Encoding(kept, scale), sum_tolerance, lattice=0)
+    return CondenseConfig(classes, dtype, scale, kind, Encoding(kept, scale), sum_tolerance, lattice=0)
 
 
-def take_member(
+def accumulate_member(
     predictions: NDArray[np.generic],
     labels: NDArray[np.unsignedinteger],
-    recipe: Recipe,
+    recipe: CondenseConfig,
     total: NDArray[np.float32],
     votes: NDArray[np.uint8],
     *,
@@ -78,16 +76,16 @@ def _add(codes: NDArray[Any], values: NDArray[np.float32], total: NDArray[np.flo
 
 
 def _look(
-    predictions: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: Recipe
+    predictions: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: CondenseConfig
 ) -> tuple[NDArray[np.generic], NDArray[np.unsignedinteger]] | BadPixel:
     """A strip as it is, or softened where it holds logits, and its predicted class (h, w); or its first bad pixel."""
-    if recipe.kind == "logits" and (soft := _softened(predictions)) is not None:
+    if recipe.kind == "logits" and (soft := _softmax(predictions)) is not None:
         # softmax sums to 1; where it is none, the walk below says which logit is to blame
         predictions, recipe = (
             soft,
             replace(recipe, dtype="float32", kind="probabilities", sum_tolerance=float(recipe.classes)),
         )
-    slab = condense_slab(predictions, labels, recipe)
+    slab = condense_window(predictions, labels, recipe)
     if isinstance(slab, BadPixel):
         return slab
     return predictions, slab.predicted_class
@@ -102,7 +100,7 @@ def _values(dtype: str, scale: float) -> NDArray[np.float32]:
         return np.asarray(np.clip(stored.astype(np.float32) * np.float32(scale), 0, 1))
 
 
-def _softened(logits: NDArray[np.generic]) -> NDArray[np.float32] | None:
+def _softmax(logits: NDArray[np.generic]) -> NDArray[np.float32] | None:
     """Softmax over the classes in float32; None where a logit is not finite."""
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is found so
         flat = logits.astype(np.float32, copy=False).reshape(len(logits), -1)

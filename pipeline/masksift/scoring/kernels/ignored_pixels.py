@@ -10,8 +10,6 @@ from masksift.scoring.kernels._jit import inner, kernel
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.pixel_statistics import CODE, HALF, half_to_fixed, sum_mode
 
-__all__ = ["ROWS", "confidence_by_class", "inside"]
-
 ROWS = 4
 """Of so many rows one is looked at."""
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from masksift.scoring.kernels._jit import inner, kernel
 from masksift.scoring.kernels.encoding import Encoding
 
-__all__ = ["Tally", "count_at_least", "refine", "sum_mode", "tally"]
-
 CODE, HALF, SINGLE = range(3)
 """How codes are summed."""
 
@@ -21,7 +19,7 @@ _ABOVE = {CODE: 44, HALF: 44, SINGLE: 48}
 
 
 @dataclass(frozen=True)
-class Tally:
+class PixelStatistics:
     """Counts over the valid pixels of one image (or of several, added up): what the statistics are made of.
 
     ``joint`` (K, K) int64: pixels by given and predicted class. ``sums`` (K,) int: self-confidence summed by
@@ -173,14 +171,14 @@ def _flat(plane: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
     return np.ascontiguousarray(plane).reshape(-1)
 
 
-def tally(
+def count_pixels(
     labels: NDArray[np.unsignedinteger],
     predicted_class: NDArray[np.unsignedinteger],
     self_confidence: NDArray[np.unsignedinteger],
     predicted_confidence: NDArray[np.unsignedinteger],
     encoding: Encoding,
     classes: int,
-) -> Tally:
+) -> PixelStatistics:
     """Count one image: class plane (H, W) whose ignored pixels hold the dtype's maximum, predicted class
     (H, W), codes of self-confidence and of predicted confidence (H, W).
 
@@ -194,7 +192,9 @@ def tally(
         fours = tuple(plane[:words].view(np.uint32) for plane in (given, winner, own))
         _tally_bytes(given, winner, own, best, fours, joint, by_class, pairs)
         histograms = _histograms(joint, by_class)
-        return Tally(joint, (histograms @ encoding.fixed).tolist(), histograms.sum(axis=0), pairs.astype(np.int64))
+        return PixelStatistics(
+            joint, (histograms @ encoding.fixed).tolist(), histograms.sum(axis=0), pairs.astype(np.int64)
+        )
     mode = sum_mode(encoding)
     above, shift = np.uint64(_ABOVE[mode]), own.dtype.type(encoding.key_shift)
     packed = np.zeros((_sides(given.size, classes), classes, classes), np.uint64)
@@ -203,7 +203,7 @@ def tally(
         part = slice(start, start + _TILE[mode])
         _LOOPS[mode](given[part], winner[part], own[part], shift, above, packed, counts)
         _unpack(packed, above, joint, sums)
-    return Tally(joint, sums.tolist(), counts.sum(axis=0, dtype=np.int64), np.zeros((0, 256), np.int64))
+    return PixelStatistics(joint, sums.tolist(), counts.sum(axis=0, dtype=np.int64), np.zeros((0, 256), np.int64))
 
 
 def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArray[np.int64]:

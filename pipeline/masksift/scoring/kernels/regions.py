@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import inner, kernel
-from masksift.scoring.kernels.components import root
+from masksift.scoring.kernels.components import find_root
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ignored_pixels import inside
 from masksift.scoring.kernels.pixel_statistics import CODE, HALF, half_to_fixed, sum_mode
-
-__all__ = ["ROOM", "Omissions", "Regions", "find_regions"]
 
 ROOM = 1 << 16
 """Regions, and runs down a column, that are booked at a time, or as many as a row has pixels."""
@@ -172,7 +170,7 @@ def _region_of(code, first, behind, codes, regions, parents, count):
     region = -1
     for x in range(max(0, first - 1), min(codes.size, behind + 1)):
         if codes[x] == code:
-            top = root(parents, regions[x])
+            top = find_root(parents, regions[x])
             if region >= 0:
                 parents[max(region, top)] = min(region, top)
             region = top if region < 0 else min(region, top)
@@ -184,9 +182,27 @@ def _region_of(code, first, behind, codes, regions, parents, count):
 
 @kernel
 def _gather(
-    labels, predicted, self_codes, confident_codes, mask, mode, classes, limits, above, top, height, codes, regions,
-    parents, count, code, sums, box, runs, found,
-):  # fmt: skip
+    labels,
+    predicted,
+    self_codes,
+    confident_codes,
+    mask,
+    mode,
+    classes,
+    limits,
+    above,
+    top,
+    height,
+    codes,
+    regions,
+    parents,
+    count,
+    code,
+    sums,
+    box,
+    runs,
+    found,
+):
     """Book the pixels of the rows from `top` on, as long as there is room for all that a row may have.
 
     ``codes``, ``regions`` (2, w): of a row and of the one above it, in turn. `count` regions and `found` runs are
@@ -239,7 +255,7 @@ def _gather(
 def _unite(parents, sums, box):
     """Gather every region in its root, and make `parents` name it."""
     for i in range(parents.size):
-        r = root(parents, i)
+        r = find_root(parents, i)
         parents[i] = r
         if r != i:
             for column in range(sums.shape[1]):
@@ -281,10 +297,27 @@ def find_regions(
         every, parents = still_open.with_room(room), np.empty(len(still_open) + room, np.int64)
         parents[: len(still_open)] = np.arange(len(still_open))
         top, count, found = _gather(
-            labels, predicted_class, self_confidence, predicted_confidence, mask, sum_mode(encoding), classes, limits,
-            above, top, height, codes, regions, parents, len(still_open), every.code, every.sums, every.box, every.runs,
+            labels,
+            predicted_class,
+            self_confidence,
+            predicted_confidence,
+            mask,
+            sum_mode(encoding),
+            classes,
+            limits,
+            above,
+            top,
+            height,
+            codes,
+            regions,
+            parents,
+            len(still_open),
+            every.code,
+            every.sums,
+            every.box,
+            every.runs,
             len(still_open.runs),
-        )  # fmt: skip
+        )
         every, parents = every.first(count, found), parents[:count]
         _unite(parents, every.sums, every.box)
         every.runs[:, 0] = parents[every.runs[:, 0]]
@@ -299,9 +332,7 @@ def find_regions(
     return _described(_Found.of(finished), encoding, classes, omissions, height * width)
 
 
-def _described(
-    found: _Found, encoding: Encoding, classes: int, omissions: Omissions | None, pixels: int
-) -> Regions:  # fmt: skip
+def _described(found: _Found, encoding: Encoding, classes: int, omissions: Omissions | None, pixels: int) -> Regions:
     """Regions in order, in the units that people read."""
     runs = found.runs[np.lexsort((found.runs[:, 1], found.runs[:, 0]))]
     first = np.searchsorted(runs[:, 0], np.arange(len(found)))
@@ -312,11 +343,16 @@ def _described(
     area = sums[:, _AREA]
     expected = np.zeros(classes) if omissions is None else omissions.expected
     return Regions(
-        given, suggested, area, found.box[order], sums[:, (_Y, _X)] / area[:, np.newaxis],
+        given,
+        suggested,
+        area,
+        found.box[order],
+        sums[:, (_Y, _X)] / area[:, np.newaxis],
         np.maximum(0.0, sums[:, _EVIDENCE] * unit - expected[suggested] * sums[:, _BEYOND]),
-        (sums[:, _CONFIDENT] - sums[:, _EVIDENCE]) * unit / area, sums[:, _CONFIDENT] * unit / area,
+        (sums[:, _CONFIDENT] - sums[:, _EVIDENCE]) * unit / area,
+        sums[:, _CONFIDENT] * unit / area,
         [rle[i] for i in order],
-    )  # fmt: skip
+    )
 
 
 def _run_lengths(runs: NDArray[np.int64], first: NDArray[np.int64], pixels: int) -> list[NDArray[np.int32]]:

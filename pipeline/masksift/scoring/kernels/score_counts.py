@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from masksift.scoring.kernels._jit import inner, kernel
 from masksift.scoring.kernels.encoding import Encoding
 
-__all__ = ["Counts", "count", "softmin_sums"]
-
 _TILE = 1 << 14
 """Pixels of a tile: its planes stay near the core from one walk to the next."""
 
@@ -30,7 +28,7 @@ entry of each waits for the others', as if there were one table (by half as long
 
 
 @dataclass(frozen=True)
-class Counts:
+class ScoreCounts:
     """Counts over the valid pixels of one image: what the scores are made of.
 
     ``joint`` (K, K) int64: pixels by given and predicted class. ``values`` (n,) float64, never falling: the
@@ -150,7 +148,7 @@ def _book_singles(given, codes, tau, sides):
 @kernel
 def _count_wide(
     labels, predicted, self_codes, confident_codes, tau, cut, limits, sides, counts, joint, flagged, mask, given, codes
-):  # fmt: skip
+):
     """sides (4, K + 1, 2): pixels by given class, the last of which holds the ignored ones, below and from tau (K + 1,)
     on; counts (2, bins + pad): codes, 0 of ignored pixels; (2, 0) where no histogram is wanted. joint (K, K): pixels
     whose classes differ. ``given``, ``codes``: scratch of a tile."""
@@ -191,7 +189,7 @@ def _flat(plane: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
     return np.ascontiguousarray(plane).reshape(-1)
 
 
-def count(
+def count_scores(
     labels: NDArray[np.unsignedinteger],
     predicted_class: NDArray[np.unsignedinteger],
     self_confidence: NDArray[np.unsignedinteger],
@@ -201,7 +199,7 @@ def count(
     cut: int = -1,
     confidence: tuple[NDArray[np.unsignedinteger], NDArray[np.int64]] | None = None,
     mask: NDArray[np.uint8] | None = None,
-) -> Counts:
+) -> ScoreCounts:
     """Count one image: class plane (H, W) whose ignored pixels hold the dtype's maximum, predicted class (H, W), codes
     of self-confidence (H, W).
 
@@ -225,12 +223,10 @@ def count(
         halves = np.zeros((2, bins + _PAD if bins else 0), np.uint32)
         reach = np.append(tau, np.iinfo(np.int64).max)  # no ignored pixel does
         codes = np.empty(known.size, own.dtype)
-        _count_wide(
-            given, winner, own, best, reach, cut, limits, sides, halves, joint, flagged, flags, known, codes
-        )  # fmt: skip
+        _count_wide(given, winner, own, best, reach, cut, limits, sides, halves, joint, flagged, flags, known, codes)
         pixels, above, counts = _of_wide(sides.sum(axis=0, dtype=np.int64), halves[0, :bins] + halves[1, :bins])
     np.fill_diagonal(joint, pixels - joint.sum(axis=1))  # those of each class that are predicted as it
-    return Counts(joint, *_distribution(counts, encoding), above, mask, flagged)
+    return ScoreCounts(joint, *_distribution(counts, encoding), above, mask, flagged)
 
 
 Booked = tuple[NDArray[np.int64], int, NDArray[np.uint32]]
@@ -254,7 +250,7 @@ def _of_wide(by_class: NDArray[np.int64], counts: NDArray[np.uint32]) -> Booked:
 def _distribution(
     counts: NDArray[np.uint32], encoding: Encoding
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """(values, times, total) of `Counts`, of a histogram (bins,)."""
+    """(values, times, total) of `ScoreCounts`, of a histogram (bins,)."""
     found, times = np.empty(counts.size), np.empty(counts.size)
     if encoding.dtype == "float32":
         return found, times, 0

@@ -9,18 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from masksift.scoring.kernels.components import component_means
-from masksift.scoring.kernels.condense import BadPixel, Recipe, class_plane, condense_slab
+from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, class_plane, condense_window
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ensemble import member_recipe, take_member
+from masksift.scoring.kernels.ensemble import accumulate_member, member_recipe
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
-from masksift.scoring.kernels.pixel_statistics import count_at_least, refine, tally
+from masksift.scoring.kernels.pixel_statistics import count_at_least, count_pixels, refine
 from masksift.scoring.kernels.regions import Omissions, find_regions
-from masksift.scoring.kernels.score_counts import count, softmin_sums
-
-__all__ = ["warm"]
+from masksift.scoring.kernels.score_counts import count_scores, softmin_sums
 
 
-def warm() -> None:
+def warm_cache() -> None:
     """Run every kernel once on a few pixels, in each precision."""
     given = np.array([[0, 1, 2, 255]] * 4, np.uint8)
     labels, _ = class_plane(given, 3, (255,))
@@ -30,28 +28,28 @@ def warm() -> None:
         scale = 1 / np.iinfo(dtype).max if dtype.startswith("uint") else 1.0
         for kept in ("float16", "float32") if dtype in ("float32", "float64") else (dtype,):
             evidence = Encoding(kept, scale)
-            recipe = Recipe(3, dtype, scale, "probabilities", evidence, 0.05, 4)
+            recipe = CondenseConfig(3, dtype, scale, "probabilities", evidence, 0.05, 4)
             predictions = np.rint(probabilities / scale) if scale < 1 else probabilities
-            slab = condense_slab(predictions.astype(dtype), labels, recipe)
+            slab = condense_window(predictions.astype(dtype), labels, recipe)
             assert not isinstance(slab, BadPixel), slab
             _score(labels, slab.predicted_class, slab.self_confidence, slab.predicted_confidence, evidence)
     total, votes = np.zeros((3, 4, 4), np.float32), np.zeros((4, 4), np.uint8)
     for dtype in ("uint8", "uint16"):  # float16 looks as uint16 does
         scale = 1 / np.iinfo(dtype).max
         member = np.rint(probabilities / scale).astype(dtype)
-        take_member(member, labels, member_recipe(3, dtype, scale, "probabilities", 0.05), total, votes, first=True)
-    logits = Recipe(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
-    condense_slab(probabilities.astype(np.float32), labels, logits)
+        accumulate_member(
+            member, labels, member_recipe(3, dtype, scale, "probabilities", 0.05), total, votes, first=True
+        )
+    logits = CondenseConfig(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
+    condense_window(probabilities.astype(np.float32), labels, logits)
 
 
-def _score(
-    labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding
-) -> None:  # fmt: skip
+def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding) -> None:
     limits = np.full(3, 1, np.int64)
     flat = (labels.reshape(-1), winner.reshape(-1))
-    tally(labels, winner, own, best, encoding, 3)
-    count(labels, winner, own, encoding, 3, limits, 100)
-    count(labels, winner, own, encoding, 3, limits, 100, (best, limits))
+    count_pixels(labels, winner, own, best, encoding, 3)
+    count_scores(labels, winner, own, encoding, 3, limits, 100)
+    count_scores(labels, winner, own, encoding, 3, limits, 100, (best, limits))
     count_at_least(*flat, best.reshape(-1), limits)
     confidence_by_class(labels, winner, best, encoding, 3)
     component_means(winner, labels, own, encoding, 3, 1)
@@ -63,4 +61,4 @@ def _score(
 
 
 if __name__ == "__main__":
-    warm()
+    warm_cache()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from masksift.scoring.methods.base import Image, Method, Rule
+from masksift.scoring.methods.base import FlaggingRule, Method, ScoringInput
 from masksift.scoring.methods.ccp import CCP
 from masksift.scoring.methods.cil import CIL
 from masksift.scoring.methods.clc import CLC
@@ -16,7 +16,7 @@ from masksift.scoring.methods.omission import Omission
 from masksift.scoring.methods.softmin import Softmin
 from masksift.scoring.methods.tccp import TCCP
 
-__all__ = ["METHODS", "OF_ENSEMBLES", "Image", "Method", "Rule", "make_methods"]
+__all__ = ["ENSEMBLE_METHODS", "METHODS", "FlaggingRule", "Method", "ScoringInput", "make_methods"]
 
 METHODS: dict[str, type[Method]] = {
     "ccp": CCP,
@@ -29,7 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "omission": Omission,
 }
 
-OF_ENSEMBLES: dict[str, type[Method]] = {
+ENSEMBLE_METHODS: dict[str, type[Method]] = {
     "consensus": Consensus,
 }
 """Those that need the votes of several predictions."""
@@ -37,6 +37,6 @@ OF_ENSEMBLES: dict[str, type[Method]] = {
 
 def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
     """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`, then
-    of `OF_ENSEMBLES`."""
-    chosen, known = set(names), {**METHODS, **OF_ENSEMBLES}
+    of `ENSEMBLE_METHODS`."""
+    chosen, known = set(names), {**METHODS, **ENSEMBLE_METHODS}
     return tuple(method(**parameters.get(name, {})) for name, method in known.items() if name in chosen)

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
-from masksift.scoring.kernels.score_counts import Counts, count
-from masksift.scoring.statistics.thresholds import Limits
+from masksift.scoring.kernels.score_counts import ScoreCounts, count_scores
+from masksift.scoring.statistics.thresholds import ThresholdCodes
 
-__all__ = ["Image", "Method", "Rule"]
-
-Rule = Literal["rank", "confident"]
+FlaggingRule = Literal["rank", "confident"]
 
 
 @dataclass(frozen=True)
-class Image:
+class ScoringInput:
     """One image with at least one valid pixel, as a score sees it. H, W: its size; K: the classes.
 
     ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
@@ -32,11 +30,11 @@ class Image:
 
     labels: NDArray[np.unsignedinteger]
     predicted_class: NDArray[np.unsignedinteger]
-    self_codes: NDArray[np.unsignedinteger]
-    confident_codes: NDArray[np.unsignedinteger]
+    self_confidence_codes: NDArray[np.unsignedinteger]
+    predicted_confidence_codes: NDArray[np.unsignedinteger]
     classes: int
-    limits: Limits
-    rule: Rule = "rank"
+    limits: ThresholdCodes
+    rule: FlaggingRule = "rank"
     mask: NDArray[np.uint8] | None = None
     votes_against: NDArray[np.uint8] | None = None
     members: int = 0
@@ -51,18 +49,27 @@ class Image:
         return self.labels < self.classes
 
     @cached_property
-    def counts(self) -> Counts:
+    def counts(self) -> ScoreCounts:
         """Counts over the valid pixels; ``above`` counts s >= tau_l."""
-        confidence = (self.confident_codes, self.limits.confident) if self.rule == "confident" else None
-        return count(
-            self.labels, self.predicted_class, self.self_codes, self.encoding, self.classes,
-            self.limits.decision, self.limits.cut, confidence, self.mask,
-        )  # fmt: skip
+        confidence = (self.predicted_confidence_codes, self.limits.confident) if self.rule == "confident" else None
+        return count_scores(
+            self.labels,
+            self.predicted_class,
+            self.self_confidence_codes,
+            self.encoding,
+            self.classes,
+            self.limits.decision,
+            self.limits.cut,
+            confidence,
+            self.mask,
+        )
 
     @cached_property
     def ignored(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(hidden, seen), (K,) int64 each: see `confidence_by_class`."""
-        return confidence_by_class(self.labels, self.predicted_class, self.confident_codes, self.encoding, self.classes)
+        return confidence_by_class(
+            self.labels, self.predicted_class, self.predicted_confidence_codes, self.encoding, self.classes
+        )
 
     @property
     def issue_mask(self) -> NDArray[np.uint8]:
@@ -76,7 +83,7 @@ class Image:
 
 
 class Method(Protocol):
-    """A score: its name (the column of the results) and a pure function of an `Image`.
+    """A score: its name (the column of the results) and a pure function of an `ScoringInput`.
 
     The score is a float in [0, 1]; lower = more likely mislabeled.
     """
@@ -84,4 +91,4 @@ class Method(Protocol):
     @property
     def name(self) -> str: ...
 
-    def score(self, image: Image) -> float: ...
+    def score(self, image: ScoringInput) -> float: ...

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from masksift.scoring.methods.base import Image
-
-__all__ = ["CCP"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -16,5 +14,5 @@ class CCP:
 
     name = "ccp"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         return int(image.counts.joint.trace()) / image.counts.valid

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.scoring.methods.base import Image
-
-__all__ = ["CIL"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -18,8 +16,8 @@ class CIL:
 
     name = "cil"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         if image.encoding.dtype == "float32":  # its values are too many to be counted
-            singles = image.self_codes.view(np.float32)
+            singles = image.self_confidence_codes.view(np.float32)
             return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.counts.valid
         return float(image.counts.total * image.encoding.unit / image.counts.valid)

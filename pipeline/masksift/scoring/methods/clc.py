@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from masksift.scoring.methods.base import Image
-
-__all__ = ["CLC"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,6 @@ class CLC:
 
     name = "clc"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         flagged = int(image.flagged_pairs.sum())
         return 1 - flagged / image.counts.valid

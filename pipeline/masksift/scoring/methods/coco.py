@@ -8,9 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from masksift.scoring.kernels.components import component_means
-from masksift.scoring.methods.base import Image
-
-__all__ = ["CoCo"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,13 @@ class CoCo:
     min_area: float = 1e-4
     name = "coco"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         planes = {"labels": [image.labels], "predictions": [image.predicted_class]}
         chosen = planes["labels"] + planes["predictions"] if self.sources == "both" else planes[self.sources]
         # As typed: 1e-4 of 70,000 pixels are 7, where the float product rounds up to 8.
         least = math.ceil(Fraction(str(self.min_area)) * image.counts.valid)
         parts = [
-            component_means(plane, image.labels, image.self_codes, image.encoding, image.classes, least)
+            component_means(plane, image.labels, image.self_confidence_codes, image.encoding, image.classes, least)
             for plane in chosen
         ]
         any_large = any(part.large for part in parts)

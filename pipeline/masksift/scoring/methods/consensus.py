@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.scoring.methods.base import Image
-
-__all__ = ["Consensus"]
+from masksift.scoring.methods.base import ScoringInput
 
 TEMPERATURE = 0.1
 
@@ -26,10 +24,10 @@ class Consensus:
 
     name = "consensus"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         assert image.votes_against is not None, "only an ensemble has votes"
         valid, encoding, votes = image.valid, image.encoding, image.members + 1
-        codes, against = image.self_codes[valid], image.votes_against[valid]
+        codes, against = image.self_confidence_codes[valid], image.votes_against[valid]
         times: np.ndarray | int = 1
         if encoding.dtype != "float32":  # few enough pairs of a code and a number of votes to be counted
             pairs = np.bincount(codes.astype(np.int64) * votes + against)

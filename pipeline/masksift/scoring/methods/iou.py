@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.scoring.methods.base import Image
-
-__all__ = ["IoU"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class IoU:
 
     name = "iou"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         joint = image.counts.joint
         both = joint.diagonal()
         either = joint.sum(axis=0) + joint.sum(axis=1) - both

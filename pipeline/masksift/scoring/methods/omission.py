@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.scoring.methods.base import Image
-
-__all__ = ["Omission"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Omission:
 
     name = "omission"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         limits, (hidden, seen) = image.limits, image.ignored
         weights = 1 / np.maximum(limits.mean, 1 / image.classes)
         beyond = np.maximum(0, hidden - limits.ignored_share * seen)

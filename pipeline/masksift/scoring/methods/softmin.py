@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from masksift.scoring.kernels.score_counts import softmin_sums
-from masksift.scoring.methods.base import Image
-
-__all__ = ["Softmin"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -30,10 +28,10 @@ class Softmin:
                 "give one, 0.1 as a rule"
             )
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         encoding = image.encoding
         if encoding.dtype == "float32":  # its values are too many to be counted
-            singles = np.ascontiguousarray(image.self_codes).view(np.float32).reshape(-1)
+            singles = np.ascontiguousarray(image.self_confidence_codes).view(np.float32).reshape(-1)
             least = float(singles[image.valid.reshape(-1)].min())
             weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
             return float(weighted / weights)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from masksift.scoring.methods.base import Image
-
-__all__ = ["TCCP"]
+from masksift.scoring.methods.base import ScoringInput
 
 
 @dataclass(frozen=True)
@@ -18,5 +16,5 @@ class TCCP:
 
     name = "tccp"
 
-    def score(self, image: Image) -> float:
+    def score(self, image: ScoringInput) -> float:
         return image.counts.above / image.counts.valid

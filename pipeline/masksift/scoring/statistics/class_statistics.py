@@ -17,11 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.scoring.kernels.condense import Recipe
+from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.pixel_statistics import Tally
-
-__all__ = ["ClassStatistics", "Statistics"]
+from masksift.scoring.kernels.pixel_statistics import PixelStatistics
 
 SLACK = 1e-6
 """How far below its threshold a predicted confidence still counts as confident (as in cleanlab)."""
@@ -35,7 +33,7 @@ class ClassStatistics:
     ``joint`` (K, K) int64: valid pixels by given and predicted class. ``sums`` (K,) int: self-confidence by given
     class in units of ``encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
     ``confident_counts`` (K, 256) int64: predicted confidence of the pixels predicted as another class than the given
-    one, by predicted class; 8-bit evidence only, else (0, 256). ``lattice_own``, ``lattice_every`` (K, 256) int64:
+    one, by predicted class; 8-bit evidence only, else (0, 256). ``grid_labeled``, ``grid_all`` (K, 256) int64:
     p_k of the lattice pixels labelled k, and of all. ``hidden``, ``seen`` (K,) int: predicted confidence by predicted
     class, over ignored pixels and over all (`confidence_by_class`), in units of ``encoding.unit``.
     """
@@ -45,13 +43,13 @@ class ClassStatistics:
     sums: tuple[int, ...]
     self_counts: NDArray[np.int64]
     confident_counts: NDArray[np.int64]
-    lattice_own: NDArray[np.int64]
-    lattice_every: NDArray[np.int64]
-    hidden: tuple[int, ...]
-    seen: tuple[int, ...]
+    grid_labeled: NDArray[np.int64]
+    grid_all: NDArray[np.int64]
+    ignored_confidence: tuple[int, ...]
+    total_confidence: tuple[int, ...]
 
     @classmethod
-    def zero(cls, recipe: Recipe) -> ClassStatistics:
+    def zero(cls, recipe: CondenseConfig) -> ClassStatistics:
         """The state of no image."""
         k, encoding = recipe.classes, recipe.evidence
         rows = k if encoding.dtype == "uint8" else 0
@@ -71,17 +69,24 @@ class ClassStatistics:
     def of_image(
         cls,
         encoding: Encoding,
-        tally: Tally,
-        lattice_own: NDArray[np.int64],
-        lattice_every: NDArray[np.int64],
+        tally: PixelStatistics,
+        grid_labeled: NDArray[np.int64],
+        grid_all: NDArray[np.int64],
         hidden: NDArray[np.int64],
         seen: NDArray[np.int64],
     ) -> ClassStatistics:
         """The state of one image."""
         return cls(
-            encoding, tally.joint, tuple(tally.sums), tally.self_counts, tally.confident_counts, lattice_own,
-            lattice_every, tuple(hidden.tolist()), tuple(seen.tolist()),
-        )  # fmt: skip
+            encoding,
+            tally.joint,
+            tuple(tally.sums),
+            tally.self_counts,
+            tally.confident_counts,
+            grid_labeled,
+            grid_all,
+            tuple(hidden.tolist()),
+            tuple(seen.tolist()),
+        )
 
     def merge(self, other: ClassStatistics) -> ClassStatistics:
         """The state of both. Raises ValueError where they count different things."""
@@ -96,13 +101,13 @@ class ClassStatistics:
             _sums(self.sums, other.sums),
             self.self_counts + other.self_counts,
             self.confident_counts + other.confident_counts,
-            self.lattice_own + other.lattice_own,
-            self.lattice_every + other.lattice_every,
-            _sums(self.hidden, other.hidden),
-            _sums(self.seen, other.seen),
+            self.grid_labeled + other.grid_labeled,
+            self.grid_all + other.grid_all,
+            _sums(self.ignored_confidence, other.ignored_confidence),
+            _sums(self.total_confidence, other.total_confidence),
         )
 
-    def minus(self, other: ClassStatistics) -> ClassStatistics:
+    def subtract(self, other: ClassStatistics) -> ClassStatistics:
         """What is to be merged with ``other`` to give this state: a difference, whose counts may be negative."""
         sums: dict[str, Any] = {name: tuple(-total for total in getattr(other, name)) for name in _SUMS}
         counts: dict[str, Any] = {name: -getattr(other, name) for name in _COUNTS}
@@ -171,14 +176,14 @@ class Statistics:
         return [sum(each, Fraction()) for each in zip(*(part.totals for part in self.parts), strict=True)]
 
     @property
-    def lattice_own(self) -> NDArray[np.int64]:
+    def grid_labeled(self) -> NDArray[np.int64]:
         """(K, 256) int64: p_k of the lattice pixels labelled k."""
-        return _added([part.lattice_own for part in self.parts])
+        return _added([part.grid_labeled for part in self.parts])
 
     @property
-    def lattice_every(self) -> NDArray[np.int64]:
+    def grid_all(self) -> NDArray[np.int64]:
         """(K, 256) int64: p_k of all lattice pixels."""
-        return _added([part.lattice_every for part in self.parts])
+        return _added([part.grid_all for part in self.parts])
 
 
 def _sums(some: Sequence[int], others: Sequence[int]) -> tuple[int, ...]:
@@ -189,8 +194,8 @@ def _added(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return reduce(np.add, counts)
 
 
-_SUMS = ("sums", "hidden", "seen")
-_COUNTS = ("joint", "self_counts", "confident_counts", "lattice_own", "lattice_every")
+_SUMS = ("sums", "ignored_confidence", "total_confidence")
+_COUNTS = ("joint", "self_counts", "confident_counts", "grid_labeled", "grid_all")
 
 
 def _small(counts: NDArray[np.int64]) -> NDArray[np.integer]:

@@ -15,25 +15,11 @@ from numpy.typing import NDArray
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.statistics.class_statistics import SLACK, ClassStatistics, Statistics
 
-__all__ = [
-    "Limits",
-    "SecondLook",
-    "Thresholds",
-    "codes_at_least",
-    "confident_codes",
-    "confident_thresholds",
-    "count_confident",
-    "decision_thresholds",
-    "find_cut",
-    "ignored_shares",
-    "thresholds_of",
-]
-
 _LEAST_THRESHOLD = 2e-6
 
 
 @dataclass(frozen=True)
-class Limits:
+class ThresholdCodes:
     """Thresholds as codes of one precision. ``confident``, ``decision`` (K,) int64: the least codes that reach them
     (t_k with its slack); ``cut``: the largest code of self-confidence that clc flags, -1 where it flags nothing.
     ``mean``, ``ignored_share`` (K,) float64: t_k and r_k as they are."""
@@ -61,13 +47,17 @@ class Thresholds:
     cut: float | None
     ignored_share: NDArray[np.float64]
 
-    def limits(self, encoding: Encoding) -> Limits:
+    def limits(self, encoding: Encoding) -> ThresholdCodes:
         """The thresholds as codes of a precision."""
         above = None if self.cut is None else math.nextafter(self.cut, math.inf)
-        return Limits(
-            encoding, confident_codes(encoding, self.confident), codes_at_least(encoding, self.decision),
-            -1 if above is None else encoding.code_at_least(above) - 1, self.confident, self.ignored_share,
-        )  # fmt: skip
+        return ThresholdCodes(
+            encoding,
+            confident_codes(encoding, self.confident),
+            codes_at_least(encoding, self.decision),
+            -1 if above is None else encoding.code_at_least(above) - 1,
+            self.confident,
+            self.ignored_share,
+        )
 
 
 def confident_thresholds(statistics: ClassStatistics | Statistics) -> NDArray[np.float64]:
@@ -91,7 +81,7 @@ def decision_thresholds(
     decision = confident.copy()
     if tau == "confident":
         return decision
-    for k, (own, every) in enumerate(zip(statistics.lattice_own, statistics.lattice_every, strict=True)):
+    for k, (own, every) in enumerate(zip(statistics.grid_labeled, statistics.grid_all, strict=True)):
         positives, others = int(own.sum()), int(every.sum() - own.sum())
         if positives and others:
             # TPR - FPR = hits / positives - alarms / others, compared as integers: exact on ties
@@ -106,10 +96,12 @@ def ignored_shares(statistics: ClassStatistics | Statistics) -> NDArray[np.float
     """r_k: of the confidence in predictions of class k, the share that lies on ignored pixels, (K,) float64 in [0, 1];
     0 of a class that is never predicted. The quotient is formed exactly and rounded once."""
     sums = [
-        [sum((total * part.encoding.unit for total, part in zip(each, statistics.parts, strict=True)), Fraction())
-         for each in zip(*(getattr(part, name) for part in statistics.parts), strict=True)]
-        for name in ("hidden", "seen")
-    ]  # fmt: skip
+        [
+            sum((total * part.encoding.unit for total, part in zip(each, statistics.parts, strict=True)), Fraction())
+            for each in zip(*(getattr(part, name) for part in statistics.parts), strict=True)
+        ]
+        for name in ("ignored_confidence", "total_confidence")
+    ]
     return np.array([float(hidden / seen) if seen else 0.0 for hidden, seen in zip(*sums, strict=True)])
 
 
@@ -128,7 +120,9 @@ def count_confident(statistics: ClassStatistics, limits: NDArray[np.int64]) -> i
     return sum(int(counts[limit:].sum()) for counts, limit in zip(statistics.confident_counts, limits, strict=True))
 
 
-def find_cut(states: Sequence[ClassStatistics], rank: int, look: Callable[[int], NDArray[np.int64]]) -> float | None:
+def find_rank_threshold(
+    states: Sequence[ClassStatistics], rank: int, look: Callable[[int], NDArray[np.int64]]
+) -> float | None:
     """The rank-th smallest self-confidence (1 = the smallest) of all states; None of rank 0.
 
     Of float32 the bins tell the upper 16 bits alone: ``look(key)`` counts the values of the bin that holds the cut by
@@ -136,8 +130,11 @@ def find_cut(states: Sequence[ClassStatistics], rank: int, look: Callable[[int],
     """
     if not rank:
         return None
-    exact = [_Values.of(s.encoding.values(np.arange(s.encoding.bins)), s.self_counts)
-             for s in states if not s.encoding.key_shift]  # fmt: skip
+    exact = [
+        _Values.of(s.encoding.values(np.arange(s.encoding.bins)), s.self_counts)
+        for s in states
+        if not s.encoding.key_shift
+    ]
     known = reduce(_Values.merge, exact, _Values(np.empty(0), np.empty(0, np.int64)))
     coarse = next((s for s in states if s.encoding.key_shift), None)
     if coarse is None:
@@ -185,7 +182,7 @@ class _Values:
         return float(self.values[np.searchsorted(np.cumsum(self.counts), rank)])
 
 
-class SecondLook(Protocol):
+class EvidenceCounter(Protocol):
     """What the statistics alone do not hold, from the evidence itself."""
 
     def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
@@ -195,7 +192,7 @@ class SecondLook(Protocol):
         """(65536,) int64: the float32 self-confidences with that upper half, by their lower half."""
 
 
-def thresholds_of(statistics: ClassStatistics | Statistics, tau: str | float, look: SecondLook) -> Thresholds:
+def compute_thresholds(statistics: ClassStatistics | Statistics, tau: str | float, look: EvidenceCounter) -> Thresholds:
     """The thresholds of a whole data set."""
     confident = confident_thresholds(statistics)
     issues, wide = 0, {}
@@ -206,6 +203,6 @@ def thresholds_of(statistics: ClassStatistics | Statistics, tau: str | float, lo
         else:
             wide[part.encoding] = limits
     issues += look.confident(wide) if wide else 0
-    cut = find_cut(statistics.parts, issues, look.cut)
+    cut = find_rank_threshold(statistics.parts, issues, look.cut)
     decision = decision_thresholds(statistics, confident, tau)
     return Thresholds(confident, decision, issues, cut, ignored_shares(statistics))

@@ -9,29 +9,28 @@ from typing import Any
 from masksift.core.errors import DataError, UsageError
 from masksift.storage.credentials import is_s3, unreachable
 from masksift.storage.manifest import PLAN
-from masksift.storage.objects import Folder
-from masksift.storage.retry import AT_FIRST
-
-__all__ = ["RECORD", "left_alone"]
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 
 RECORD = "corrections.json"
 """Written last: the corrections are complete."""
 
 
-def left_alone(folder: str, options: Mapping[str, Any]) -> dict[str, str | None]:
+def unchanged_sources(folder: str, options: Mapping[str, Any]) -> dict[str, str | None]:
     """The sources that the corrections in a folder leave as they are, by name, with the folder of labels that each of
     them has instead: None for its own. None at all where the folder holds labels of another origin.
 
     Raises DataError where the corrections are not complete.
     """
-    place = Folder(folder, options, attempts=AT_FIRST)
+    place = ObjectDirectory(folder, options, attempts=MAX_ATTEMPTS_ON_OPEN)
     data = _read(place, RECORD)
     if data is None:
         if _begun(place):
             raise DataError(
-                f"the corrections in {folder} are not complete", "labels that are not written would count as lost",
+                f"the corrections in {folder} are not complete",
+                "labels that are not written would count as lost",
                 "Let `masksift export corrections` finish: the same command goes on",
-            )  # fmt: skip
+            )
         return {}
     try:
         left = json.loads(data)["left"]
@@ -44,7 +43,7 @@ def left_alone(folder: str, options: Mapping[str, Any]) -> dict[str, str | None]
         ) from e
 
 
-def _read(folder: Folder, name: str) -> bytes | None:
+def _read(folder: ObjectDirectory, name: str) -> bytes | None:
     """The bytes of an object, or None. Raises UsageError where S3 does not let anybody in: it may be the first that is
     asked of it."""
     try:
@@ -57,7 +56,7 @@ def _read(folder: Folder, name: str) -> bytes | None:
         raise
 
 
-def _begun(folder: Folder) -> bool:
+def _begun(folder: ObjectDirectory) -> bool:
     """Whether corrections were begun there."""
     data = _read(folder, PLAN)
     try:

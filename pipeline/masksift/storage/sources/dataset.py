@@ -9,32 +9,28 @@ from dataclasses import replace
 from typing import Any
 
 from masksift.core.errors import DataError
-from masksift.core.specs import DataSpec
-from masksift.storage.objects import filesystem_of
-from masksift.storage.sources.corrected_labels import left_alone
+from masksift.core.specs import SourceSpec
+from masksift.storage.objects import open_filesystem
+from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
-
-__all__ = ["find_sources", "open_data_set"]
 
 AT_ONCE = 16
 """Sources whose metadata are read at a time."""
 _GLOB = re.compile(r"[*?\[]")
 
 
-def open_data_set(
-    patterns: Sequence[str], overrides: Overrides, options: Mapping[str, Any]
-) -> tuple[DataSpec, ...]:  # fmt: skip
+def open_data_set(patterns: Sequence[str], overrides: Overrides, options: Mapping[str, Any]) -> tuple[SourceSpec, ...]:
     """Open every source that the URLs and globs name, in their order; where labels come from a folder of corrections,
     those that it leaves as they are with the labels that they had. Raises DataError where there is none, or where two
     of them disagree on the classes."""
     urls = find_sources(patterns, options)
     names = source_names(urls)
-    left = {} if overrides.labels_from is None else left_alone(overrides.labels_from, options)
+    left = {} if overrides.labels_from is None else unchanged_sources(overrides.labels_from, options)
 
-    def opened(index: int) -> DataSpec:
+    def opened(index: int) -> SourceSpec:
         name = names[index]
         own = replace(overrides, labels_from=left[name]) if name in left else overrides
         return open_source(urls[index], own, options, index=index, name=name)
@@ -52,30 +48,32 @@ def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[st
         matched = list(_matches(pattern, options)) if _GLOB.search(pattern) else [pattern]
         if not matched:
             raise DataError(
-                f"no folder matches {pattern}", "there is no source to read there",
+                f"no folder matches {pattern}",
+                "there is no source to read there",
                 "List what is there, and quote the pattern where a shell would take it apart",
-            )  # fmt: skip
+            )
         found.update(dict.fromkeys(matched))
     return list(found)
 
 
 def _matches(pattern: str, options: Mapping[str, Any]) -> Iterator[str]:
     local = local_path(pattern)
-    filesystem, path = filesystem_of(pattern, options)
+    filesystem, path = open_filesystem(pattern, options)
     for place, facts in sorted(filesystem.glob(path, detail=True).items()):
         if facts["type"] == "directory":
             yield place if local else str(filesystem.unstrip_protocol(place))
 
 
-def _with_one_class_table(sources: list[DataSpec]) -> tuple[DataSpec, ...]:
+def _with_one_class_table(sources: list[SourceSpec]) -> tuple[SourceSpec, ...]:
     """The sources under the names that those of them give which name their classes at all."""
     first = next((source for source in sources if _named(source)), sources[0])
     for source in sources:
         if source.classes != first.classes:
             raise DataError(
                 f"{source.url} predicts {source.classes} classes, {first.url} {first.classes}",
-                "their pixels cannot be counted together", "Run them apart: one data set has one class table",
-            )  # fmt: skip
+                "their pixels cannot be counted together",
+                "Run them apart: one data set has one class table",
+            )
         differing = [k for k in range(first.classes) if source.class_names[k] != first.class_names[k]]
         if _named(source) and differing:
             k = differing[0]
@@ -88,5 +86,5 @@ def _with_one_class_table(sources: list[DataSpec]) -> tuple[DataSpec, ...]:
     return tuple(replace(source, class_names=first.class_names) for source in sources)
 
 
-def _named(source: DataSpec) -> bool:
+def _named(source: SourceSpec) -> bool:
     return source.class_names != tuple(f"class {k}" for k in range(source.classes))

@@ -7,9 +7,7 @@ from dataclasses import replace
 from math import lcm
 
 from masksift.core.errors import DataError
-from masksift.core.specs import ArraySpec, DataSpec, Member
-
-__all__ = ["averaged", "check_alike", "place_of"]
+from masksift.core.specs import ArraySpec, EnsembleMember, SourceSpec
 
 
 def place_of(name: str, url: str, source: str) -> tuple[str, str]:
@@ -21,7 +19,7 @@ def place_of(name: str, url: str, source: str) -> tuple[str, str]:
     return group, own
 
 
-def check_alike(members: Mapping[str, tuple[int, ...]]) -> None:
+def check_same_shape(members: Mapping[str, tuple[int, ...]]) -> None:
     """Raise DataError where members, by their names, have several shapes (image, class, y, x)."""
     if len(set(members.values())) > 1:
         said = ", ".join(f"{name} {shape}" for name, shape in members.items())
@@ -29,10 +27,10 @@ def check_alike(members: Mapping[str, tuple[int, ...]]) -> None:
             f"the predictions of an ensemble have the shapes (image, class, y, x) {said}",
             "there is no mean of arrays of several sizes",
             "Give --arrays.predictions members of the same images, classes and sizes",
-        )  # fmt: skip
+        )
 
 
-def averaged(specs: Sequence[DataSpec]) -> DataSpec:
+def mean_source(specs: Sequence[SourceSpec]) -> SourceSpec:
     """The source whose predictions are the mean of those of all ``specs``, which are alike in all else. Raises
     DataError where two of them name a class differently."""
     first = next((spec for spec in specs if _named(spec)), specs[0])
@@ -43,8 +41,9 @@ def averaged(specs: Sequence[DataSpec]) -> DataSpec:
             raise DataError(
                 f"class {k} is {first.class_names[k]!r} in {first.predictions.url} and {spec.class_names[k]!r} in "
                 f"{spec.predictions.url}",
-                "the mean of two classes is neither", "Say what the classes are: --classes a,b,c",
-            )  # fmt: skip
+                "the mean of two classes is neither",
+                "Say what the classes are: --classes a,b,c",
+            )
     return replace(
         specs[0],
         predictions=_mean_of(specs[0].url, [spec.predictions for spec in specs]),
@@ -52,7 +51,7 @@ def averaged(specs: Sequence[DataSpec]) -> DataSpec:
         kind="probabilities",
         scale=1.0,
         sum_tolerance=float(first.classes),  # each member is held to its own
-        members=tuple(Member(spec.predictions, spec.kind, spec.scale, spec.sum_tolerance) for spec in specs),
+        members=tuple(EnsembleMember(spec.predictions, spec.kind, spec.scale, spec.sum_tolerance) for spec in specs),
     )
 
 
@@ -70,5 +69,5 @@ def _common(shape: tuple[int, ...], sizes: Sequence[tuple[int, ...]]) -> tuple[i
     return tuple(min(extent, lcm(*parts)) for extent, *parts in zip(shape, *sizes, strict=True))
 
 
-def _named(spec: DataSpec) -> bool:
+def _named(spec: SourceSpec) -> bool:
     return spec.class_names != tuple(f"class {k}" for k in range(spec.classes))

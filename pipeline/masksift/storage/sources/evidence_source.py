@@ -9,26 +9,30 @@ from typing import Any
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.manifest import Manifest
-from masksift.storage.objects import Folder
-from masksift.storage.sources.fingerprint import content
-from masksift.storage.sources.naming import partitions_of, source_names
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.sources.fingerprint import content_hash
+from masksift.storage.sources.naming import parse_partitions, source_names
 from masksift.storage.urls import join, local_path
 
-__all__ = ["MARK", "open_written"]
-
-MARK = "masksift"
+EVIDENCE_ATTRIBUTE = "masksift"
 """The attribute of the group by which such a source is known: what its writers knew of it, as plain values."""
 
 
-def open_written(
-    group: zarr.Group, url: str, classes: tuple[str, ...] | None, ignore: tuple[int, ...] | None,
-    options: Mapping[str, Any], *, index: int, name: str | None,
-) -> DataSpec:  # fmt: skip
+def open_evidence_source(
+    group: zarr.Group,
+    url: str,
+    classes: tuple[str, ...] | None,
+    ignore: tuple[int, ...] | None,
+    options: Mapping[str, Any],
+    *,
+    index: int,
+    name: str | None,
+) -> SourceSpec:
     """Open a source that holds evidence. Raises DataError where a part of it was never written, or was written with
     other ignore values than the configuration has."""
-    tree: Any = group.attrs[MARK]
+    tree: Any = group.attrs[EVIDENCE_ATTRIBUTE]
     spec = _here(tree, url)
     if "image_id" in group:
         ids = ArraySpec(join(spec.labels.url.rsplit("/", 1)[0], "image_id"), (spec.images,), (1,), "object", 1, (0,))
@@ -36,16 +40,18 @@ def open_written(
     if ignore is not None and tuple(sorted(set(ignore))) != spec.ignore:
         raise DataError(
             f"the evidence of {url} was written with the ignore values {list(spec.ignore)}, --ignore is {list(ignore)}",
-            "its pixels are counted already", "Leave --ignore out, or write it again",
-        )  # fmt: skip
+            "its pixels are counted already",
+            "Leave --ignore out, or write it again",
+        )
     if classes is not None and len(classes) != spec.classes:
         raise DataError(
-            f"{url} has {spec.classes} classes and {len(classes)} are named", "which is which is not known",
+            f"{url} has {spec.classes} classes and {len(classes)} are named",
+            "which is which is not known",
             "Give one name a class: --classes a,b,c",
-        )  # fmt: skip
+        )
     block = tree["layout"]["block"]
     blocks = -(-spec.images // block)
-    missing = Manifest(Folder(url, options), tree["fingerprint"]).missing("condense", range(blocks))
+    missing = Manifest(ObjectDirectory(url, options), tree["fingerprint"]).missing("condense", range(blocks))
     if missing:
         first = missing[0] * block
         raise DataError(
@@ -54,20 +60,27 @@ def open_written(
             "what is not there cannot be scored",
             "Let its writers finish: each goes on where it stopped (EvidenceWriter.next_image)",
         )
-    facts = {"content": content([spec.labels], options)}
-    return replace(spec, index=index, name=name or spec.name, class_names=classes or spec.class_names, facts=facts)
+    facts = {"content": content_hash([spec.labels], options)}
+    return replace(
+        spec, index=index, name=name or spec.name, class_names=classes or spec.class_names, content_hashes=facts
+    )
 
 
-def _here(tree: Mapping[str, Any], url: str) -> DataSpec:
+def _here(tree: Mapping[str, Any], url: str) -> SourceSpec:
     """The facts of a source as its writers left them, at the place where it lies now."""
     place = local_path(url) or url.rstrip("/")
-    spec = DataSpec.from_json(tree["spec"])
+    spec = SourceSpec.from_json(tree["spec"])
 
     home = {"out": place, "fingerprint": tree["fingerprint"], "first": 0, "evidence": place}
     return replace(  # no address of theirs: with the keys of whoever reads, it would be another place's data
-        spec, url=url, image_id=None, extent=(None, None), members=(),
+        spec,
+        url=url,
+        image_id=None,
+        size_arrays=(None, None),
+        members=(),
         labels=replace(spec.labels, url=join(place, "labels")),
         predictions=replace(spec.predictions, url=join(place, "predictions")),
-        name=source_names([url])[0], partitions=partitions_of(url),
-        written={"home": home, **{key: tree[key] for key in ("layout", "lattice", "masksift")}},
-    )  # fmt: skip
+        name=source_names([url])[0],
+        partitions=parse_partitions(url),
+        stored_evidence={"home": home, **{key: tree[key] for key in ("layout", "lattice", "masksift")}},
+    )

@@ -11,17 +11,15 @@ from typing import Any
 import zarr
 
 from masksift.core.specs import ArraySpec
-from masksift.storage.objects import filesystem_of
+from masksift.storage.objects import open_filesystem
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.stores import listed
-
-__all__ = ["content", "digest"]
 
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 """What stores say of an object's contents, the surest first: one of them is enough."""
 
 
-def content(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str:
+def content_hash(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str:
     """A digest over every object of the arrays: its name, its size, and its ETag or, where the store has none, the time
     of its last change. Objects are listed, not read; they are added up in any order as they come, and none is kept: a
     source may have millions."""
@@ -43,7 +41,7 @@ def _objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, s
             for facts in page:
                 yield facts["path"], facts["size"], str(facts["e_tag"] or facts["last_modified"])
     else:
-        filesystem, root = filesystem_of(url, options)
+        filesystem, root = open_filesystem(url, options)
         for place, facts in filesystem.find(root, detail=True).items():
             mark = next((str(facts[name]) for name in _MARKS if facts.get(name) is not None), "")
             yield place.removeprefix(root).lstrip("/"), int(facts["size"] or 0), mark
@@ -59,7 +57,7 @@ def _files(folder: str, below: str) -> Iterator[tuple[str, int, str]]:
                 yield below + entry.name, facts.st_size, str(facts.st_mtime_ns)
 
 
-def digest(*arrays: zarr.Array[Any]) -> str:
+def metadata_hash(*arrays: zarr.Array[Any]) -> str:
     """A digest of the arrays' metadata: another shape, dtype, chunk or attribute is another input."""
     texts = [json.dumps(array.metadata.to_dict(), sort_keys=True, default=str) for array in arrays]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -10,35 +10,35 @@ import numpy as np
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.core.specs import ArraySpec, DataSpec
-from masksift.storage.retry import AT_FIRST
+from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.ensemble import place_of
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
-
-__all__ = ["open_pictures", "pictures_of", "spec_of"]
 
 AT_ONCE = 16
 """Sources whose pictures are looked for at a time."""
 
 
-def pictures_of(sources: Sequence[DataSpec], name: str, options: Mapping[str, Any]) -> tuple[ArraySpec | None, ...]:
-    """The pictures of each source as `open_pictures` finds them, None where there are none."""
+def find_images_arrays(
+    sources: Sequence[SourceSpec], name: str, options: Mapping[str, Any]
+) -> tuple[ArraySpec | None, ...]:
+    """The pictures of each source as `open_images_array` finds them, None where there are none."""
 
-    def found(spec: DataSpec) -> ArraySpec | None:
-        opened = open_pictures(spec, name, options)
+    def found(spec: SourceSpec) -> ArraySpec | None:
+        opened = open_images_array(spec, name, options)
         return None if isinstance(opened, str) else opened
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pictures") as pool:
         return tuple(pool.map(found, sources))
 
 
-def open_pictures(spec: DataSpec, name: str, options: Mapping[str, Any]) -> ArraySpec | str:
+def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -> ArraySpec | str:
     """The pictures of a source, (image, y, x, 3) uint8, by the name of the array in it or by a URL of its own, in which
     `{source}` is the source's name; or a sentence that says why there are none."""
     place, own = place_of(name, spec.url, spec.name)
     try:
-        array = open_group(place, options, AT_FIRST).get(own)
+        array = open_group(place, options, MAX_ATTEMPTS_ON_OPEN).get(own)
     except (DataError, OSError, ValueError, KeyError, TypeError) as e:
         return f"there are no pictures at {place} ({e})"
     if not isinstance(array, zarr.Array):
@@ -56,6 +56,12 @@ def spec_of(array: zarr.Array[Any], url: str) -> ArraySpec:
     node = join(local_path(url) or url, array.path)
     axes = tuple(range(array.ndim))
     return ArraySpec(
-        node, array.shape, array.chunks, array.dtype.name, array.dtype.itemsize, axes, array.shards,
+        node,
+        array.shape,
+        array.chunks,
+        array.dtype.name,
+        array.dtype.itemsize,
+        axes,
+        array.shards,
         array.metadata.zarr_format,
-    )  # fmt: skip
+    )

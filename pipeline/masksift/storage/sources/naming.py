@@ -9,8 +9,6 @@ from urllib.parse import unquote
 
 from masksift.storage.urls import local_path
 
-__all__ = ["partitions_of", "source_names"]
-
 _HIVE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.+)")
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -26,9 +24,7 @@ def source_names(urls: Sequence[str]) -> list[str]:
     """What each source is called in the results: its path from the first `key=value` part on, else its last part,
     without `.zarr`. Where two are the same, as many parts before it as tell them apart."""
     folders = [_folders(url) for url in urls]
-    first = [
-        next((i for i, part in enumerate(parts) if _HIVE.fullmatch(part)), len(parts) - 1) for parts in folders
-    ]  # fmt: skip
+    first = [next((i for i, part in enumerate(parts) if _HIVE.fullmatch(part)), len(parts) - 1) for parts in folders]
     while True:
         names = ["/".join(parts[start:]) for parts, start in zip(folders, first, strict=True)]
         times = Counter(names)
@@ -39,7 +35,7 @@ def source_names(urls: Sequence[str]) -> list[str]:
             first[i] -= 1
 
 
-def partitions_of(url: str) -> dict[str, str | None]:
+def parse_partitions(url: str) -> dict[str, str | None]:
     """The `key=value` parts of a URL's path, as Hive writes them: they become columns of the results."""
     found = [match for part in _folders(url) if (match := _HIVE.fullmatch(part))]
     return {match[1]: None if match[2] == _NULL else unquote(match[2]) for match in found}

@@ -12,13 +12,13 @@ import zarr
 from zarr.errors import ContainsArrayError
 
 from masksift.core.errors import DataError, UsageError
-from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.credentials import is_s3, unreachable
-from masksift.storage.retry import AT_FIRST
-from masksift.storage.sources.ensemble import averaged, check_alike, place_of
-from masksift.storage.sources.evidence_source import MARK, open_written
-from masksift.storage.sources.fingerprint import content, digest
-from masksift.storage.sources.naming import partitions_of, source_names
+from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
+from masksift.storage.sources.ensemble import check_same_shape, mean_source, place_of
+from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE, open_evidence_source
+from masksift.storage.sources.fingerprint import content_hash, metadata_hash
+from masksift.storage.sources.naming import parse_partitions, source_names
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.sources.validate import (
     absent_is_missing,
@@ -34,9 +34,7 @@ from masksift.storage.sources.validate import (
 )
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
-from masksift.storage.zarr.validation import said
-
-__all__ = ["described", "labels_url", "open_plane", "open_source", "optional"]
+from masksift.storage.zarr.validation import codec_error_message
 
 _PREDICTIONS = ("image", "class", "y", "x")
 _LABELS = ("image", "y", "x")
@@ -44,38 +42,49 @@ _LABELS = ("image", "y", "x")
 
 def open_source(
     url: str, overrides: Overrides, options: Mapping[str, Any], *, index: int = 0, name: str | None = None
-) -> DataSpec:  # fmt: skip
+) -> SourceSpec:
     """Open one source and answer its facts; ``name``: where others are beside it. Raises DataError, with the names and
     the numbers, where it is none."""
     arrays = f"the arrays {overrides.names[0]!r} and {overrides.labels!r}"
     group = _group(url, options, f"Give the URL of a group that holds {arrays}")
-    if MARK in group.attrs:
+    if EVIDENCE_ATTRIBUTE in group.attrs:
         _check_evidence(url, overrides)
-        return open_written(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
+        return open_evidence_source(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
     called = name or source_names([url])[0]
     found = [_predictions(group, url, one, called, overrides, options) for one in overrides.names]
-    check_alike({one: member.shape for one, (_, member, _) in zip(overrides.names, found, strict=True)})
+    check_same_shape({one: member.shape for one, (_, member, _) in zip(overrides.names, found, strict=True)})
     home, place = _home_of_labels(group, url, called, overrides, options)
     labels = _array(home, place, overrides.labels, "labels", _LABELS, overrides.labels_axes)
     of_labels = _attributes(home, labels[0], group)
-    specs = [described(url, member, labels[1], overrides, told, of_labels) for _, member, told in found]
-    spec = specs[0] if len(specs) == 1 else averaged(specs)
+    specs = [make_source_spec(url, member, labels[1], overrides, told, of_labels) for _, member, told in found]
+    spec = specs[0] if len(specs) == 1 else mean_source(specs)
     images = spec.images
     return replace(
-        spec, index=index, name=name or spec.name,
+        spec,
+        index=index,
+        name=name or spec.name,
         image_id=optional(group, url, overrides.image_id, "image_id", images),
-        extent=tuple(optional(group, url, own, role, images)
-                     for own, role in ((overrides.height, "height"), (overrides.width, "width"))),
-        fill_is_missing=absent_is_missing(url, overrides, of_labels) and labels[0].fill_value not in spec.ignore,
-        facts={"metadata": digest(*(array for array, _, _ in found), labels[0]),
-               "content": content([*spec.stored, labels[1]], options)},
-    )  # fmt: skip
+        size_arrays=tuple(
+            optional(group, url, own, role, images)
+            for own, role in ((overrides.height, "height"), (overrides.width, "width"))
+        ),
+        absent_labels_are_missing=absent_is_missing(url, overrides, of_labels)
+        and labels[0].fill_value not in spec.ignore,
+        content_hashes={
+            "metadata": metadata_hash(*(array for array, _, _ in found), labels[0]),
+            "content": content_hash([*spec.prediction_arrays, labels[1]], options),
+        },
+    )
 
 
-def described(
-    url: str, predictions: ArraySpec, labels: ArraySpec, overrides: Overrides,
-    of_predictions: Mapping[str, Any] | None = None, of_labels: Mapping[str, Any] | None = None,
-) -> DataSpec:  # fmt: skip
+def make_source_spec(
+    url: str,
+    predictions: ArraySpec,
+    labels: ArraySpec,
+    overrides: Overrides,
+    of_predictions: Mapping[str, Any] | None = None,
+    of_labels: Mapping[str, Any] | None = None,
+) -> SourceSpec:
     """The facts of a source of these arrays, by their attributes and by what overrides them. Raises DataError."""
     theirs, own = of_predictions or {}, of_labels or {}
     validate_shapes(url, predictions, labels)
@@ -85,7 +94,7 @@ def described(
     tolerance = (
         overrides.sum_tolerance if overrides.sum_tolerance is not None else default_tolerance(predictions, scale)
     )
-    return DataSpec(
+    return SourceSpec(
         index=0,
         name=source_names([url])[0],
         url=url,
@@ -97,8 +106,8 @@ def described(
         kind=kind,
         scale=scale,
         sum_tolerance=tolerance,
-        fill_is_missing=True,
-        partitions=partitions_of(url),
+        absent_labels_are_missing=True,
+        partitions=parse_partitions(url),
         remap=validate_remap(url, overrides.remap, predictions.shape[1], ignore),
     )
 
@@ -134,19 +143,21 @@ def _check_evidence(url: str, overrides: Overrides) -> None:
     if len(overrides.names) > 1:
         raise DataError(
             f"{url} holds evidence in place of predictions, and arrays.predictions are {', '.join(overrides.names)}",
-            "how the members of an ensemble voted is not in it", "Run it apart, or give the members' predictions",
-        )  # fmt: skip
+            "how the members of an ensemble voted is not in it",
+            "Run it apart, or give the members' predictions",
+        )
     if overrides.labels_from is not None:
         raise DataError(
             f"{url} holds evidence in place of predictions, and labels_from is {overrides.labels_from}",
-            "what its model thinks of other labels is not known", "Leave labels_from out, or give predictions",
-        )  # fmt: skip
+            "what its model thinks of other labels is not known",
+            "Leave labels_from out, or give predictions",
+        )
 
 
 def _group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
     """The group at a URL. Raises DataError, with the remedy where there is none."""
     try:
-        return open_group(url, options, AT_FIRST)
+        return open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
     except (FileNotFoundError, NotADirectoryError) as e:
         raise DataError(f"there is no Zarr group at {url}", "nothing was read", remedy) from e
     except ContainsArrayError as e:
@@ -187,9 +198,10 @@ def _member(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
 
 def _no_metadata(url: str, cause: Exception) -> DataError:
     return DataError(
-        f"the metadata of {url} cannot be understood ({said(cause)})", "it is not known what lies there",
+        f"the metadata of {url} cannot be understood ({codec_error_message(cause)})",
+        "it is not known what lies there",
         "See whether zarr.open can open it, and write it again where not",
-    )  # fmt: skip
+    )
 
 
 def _no_array(group: zarr.Group, url: str, name: str, role: str, consequence: str) -> DataError:
@@ -243,8 +255,9 @@ def optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> 
     if array.shape != (images,):
         raise DataError(
             f"{name!r} of {url} has the shape {array.shape}, for {images} images",
-            f"{what} cannot be matched to images", f"Write one {'id' if role == 'image_id' else 'number'} an image",
-        )  # fmt: skip
+            f"{what} cannot be matched to images",
+            f"Write one {'id' if role == 'image_id' else 'number'} an image",
+        )
     if role != "image_id" and array.dtype.kind not in "iu":
         raise DataError(
             f"{name!r} of {url} is stored as {array.dtype}", f"{what} are whole numbers", "Write them as integers"

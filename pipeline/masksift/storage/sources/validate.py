@@ -14,8 +14,6 @@ from masksift.core.specs import ArraySpec
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
 
-__all__ = []
-
 _KINDS = ("probabilities", "logits")
 
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
@@ -31,14 +29,16 @@ def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any]) -> st
     shown = "text" if dtype.kind in "UTSO" else str(dtype)
     if role == "labels" and dtype.kind not in "iu":
         raise DataError(
-            f"labels {name!r} of {url} are stored as {shown}", "class numbers are integers: nothing was scored",
+            f"labels {name!r} of {url} are stored as {shown}",
+            "class numbers are integers: nothing was scored",
             "Write them as integers (uint8 up to 256 values)",
-        )  # fmt: skip
+        )
     if role == "predictions" and dtype.name not in _DTYPES:
         raise DataError(
-            f"predictions {name!r} of {url} are stored as {shown}", "that is no precision of a probability here",
+            f"predictions {name!r} of {url} are stored as {shown}",
+            "that is no precision of a probability here",
             f"Write them as one of {', '.join(_DTYPES)}",
-        )  # fmt: skip
+        )
     return str(dtype.name)
 
 
@@ -93,9 +93,10 @@ def validate_class_names(url: str, overrides: Overrides, facts: Mapping[str, Any
     names = overrides.classes or facts.get("class_names") or [f"class {k}" for k in range(classes)]
     if isinstance(names, (str, Mapping)) or not isinstance(names, Sequence):
         raise DataError(
-            f"the class_names of {url} are {json.dumps(names)}", "they should be a list, one name a class",
+            f"the class_names of {url} are {json.dumps(names)}",
+            "they should be a list, one name a class",
             "Give --classes a,b,c",
-        )  # fmt: skip
+        )
     if len(names) != classes:
         raise DataError(
             f"{url} predicts {classes} classes and {len(names)} are named: {', '.join(map(str, names[:30]))}",
@@ -119,27 +120,31 @@ def validate_scale(url: str, overrides: Overrides, facts: Mapping[str, Any], dty
     integers = dtype.startswith("uint")
     if kind not in _KINDS:
         raise DataError(
-            f"predictions of {url} are of kind {kind!r}", "what their numbers mean is not known",
+            f"predictions of {url} are of kind {kind!r}",
+            "what their numbers mean is not known",
             "Give --kind probabilities, or --kind logits",
-        )  # fmt: skip
+        )
     if kind == "logits" and integers:
         raise DataError(
-            f"predictions of {url} are {dtype} of kind 'logits'", "logits are floats here",
+            f"predictions of {url} are {dtype} of kind 'logits'",
+            "logits are floats here",
             "Give --kind probabilities, or write the logits as float16 or float32",
-        )  # fmt: skip
+        )
     if not integers and overrides.scale is not None:
         raise DataError(
-            f"--scale is {overrides.scale} and predictions of {url} are {dtype}", "a scale is the step of integers",
+            f"--scale is {overrides.scale} and predictions of {url} are {dtype}",
+            "a scale is the step of integers",
             "Leave --scale out",
-        )  # fmt: skip
+        )
     if not integers:
         return 1.0
     scale = overrides.scale if overrides.scale is not None else facts.get("scale", 1 / np.iinfo(dtype).max)
     if not _is_number(scale) or not 0 < scale <= 1:
         raise DataError(
-            f"the scale of {url} is {json.dumps(scale)}", "a step of a probability lies in (0, 1]",
+            f"the scale of {url} is {json.dumps(scale)}",
+            "a step of a probability lies in (0, 1]",
             "Give --scale 0.00392",
-        )  # fmt: skip
+        )
     return float(scale)
 
 
@@ -147,9 +152,10 @@ def absent_is_missing(url: str, overrides: Overrides, facts: Mapping[str, Any]) 
     empty = overrides.empty_label_chunks or facts.get("empty_label_chunks", "missing")
     if empty not in ("missing", "fill"):
         raise DataError(
-            f"empty_label_chunks of {url} is {json.dumps(empty)}", "what an absent chunk of labels means is not known",
+            f"empty_label_chunks of {url} is {json.dumps(empty)}",
+            "what an absent chunk of labels means is not known",
             "Give --arrays.empty_label_chunks missing, or fill",
-        )  # fmt: skip
+        )
     return bool(empty == "missing")
 
 
@@ -170,6 +176,7 @@ def validate_remap(
             raise DataError(
                 f"remap makes {meant} of label {value}, and {url} has the classes 0..{classes - 1} and the ignore "
                 f"values {list(ignore)}",
-                "that is neither", "Give it a class, or an ignore value",
-            )  # fmt: skip
+                "that is neither",
+                "Give it a class, or an ignore value",
+            )
     return remap

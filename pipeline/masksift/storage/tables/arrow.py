@@ -10,15 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["column", "floats", "integer_lists", "table_of", "table_of_columns"]
 
-
-def table_of(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+def table_from_rows(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table of a schema. Raises ValueError where a row lacks what may not be null."""
-    return table_of_columns({name: [row.get(name) for row in rows] for name in schema.names}, schema)
+    return table_from_columns({name: [row.get(name) for row in rows] for name in schema.names}, schema)
 
 
-def table_of_columns(columns: Mapping[str, Sequence[Any] | NDArray[Any]], schema: pa.Schema) -> pa.Table:
+def table_from_columns(columns: Mapping[str, Sequence[Any] | NDArray[Any]], schema: pa.Schema) -> pa.Table:
     """Columns of one length, by name, as a table of a schema. Raises ValueError where one lacks what may not be
     null."""
     arrays = [column(columns[field.name], field.type) for field in schema]

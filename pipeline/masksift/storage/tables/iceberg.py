@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from masksift.core.errors import MasksiftError, RunFailed, UsageError, cause_of
 from masksift.storage.credentials import redacted
-from masksift.storage.retry import ATTEMPTS
+from masksift.storage.retry import MAX_ATTEMPTS
 from masksift.storage.urls import local_path
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
-
-__all__ = ["RUN_COLUMNS", "Lake", "Published", "is_uri"]
 
 RUN_COLUMNS = pa.schema(
     [
@@ -72,7 +70,7 @@ def is_uri(catalog: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Lake:
+class IcebergTables:
     """The namespace that a run's tables are in. ``catalog``: a name of pyiceberg's configuration, or a URI;
     ``warehouse``: URL below which the tables' files lie (a REST server may have a name for it); ``options``: what they
     are reached by, where the catalog is a URI. It is opened for each step: hours lie between the first and the last."""
@@ -94,9 +92,10 @@ class Lake:
             import pyiceberg.catalog  # noqa: F401
         except ImportError as e:
             raise UsageError(
-                "pyiceberg is not installed here", "nothing can be put into an Iceberg table",
+                "pyiceberg is not installed here",
+                "nothing can be put into an Iceberg table",
                 "Install it with `pip install 'masksift[iceberg]'`, or leave out --table iceberg",
-            ) from e  # fmt: skip
+            ) from e
 
     @property
     def _kind(self) -> str:
@@ -108,7 +107,7 @@ class Lake:
         """The catalog, without what may be a password in it."""
         return redacted(self.catalog)
 
-    def make(self, tables: Mapping[str, pa.Schema]) -> None:
+    def create_or_evolve(self, tables: Mapping[str, pa.Schema]) -> None:
         """Create the tables that are not there, and give those that are the columns they lack, null in all older rows;
         ``tables``: the columns of each, without `RUN_COLUMNS`.
 
@@ -122,8 +121,9 @@ class Lake:
                 if taken := set(columns.names) & set(RUN_COLUMNS.names):
                     raise UsageError(
                         f"the path of a source has a part {min(taken)}=, and so have the tables a column of that name",
-                        "two columns of one name cannot be told apart", "Rename that part of the path",
-                    )  # fmt: skip
+                        "two columns of one name cannot be told apart",
+                        "Rename that part of the path",
+                    )
                 _retried(partial(_fit, catalog, self.table(name), _schema([*RUN_COLUMNS, *columns])))
 
     def publish(self, name: str, run_id: str, started: datetime, parts: Iterable[pa.Table], out: str) -> Published:
@@ -177,10 +177,11 @@ class Lake:
             known = Config().get_catalog_config(self.catalog)
             if known is None:
                 raise UsageError(
-                    f"pyiceberg knows no catalog {self.catalog!r}", "there is no place for the tables",
+                    f"pyiceberg knows no catalog {self.catalog!r}",
+                    "there is no place for the tables",
                     "Describe it in .pyiceberg.yaml or PYICEBERG_CATALOG__<NAME>__URI, or give its URI as "
                     "--iceberg.catalog",
-                )  # fmt: skip
+                )
             return load_catalog(self.catalog, **{**known, **told})  # type: ignore[arg-type]
         # Not by load_catalog: it would add what pyiceberg's configuration says of another catalog, credentials and all.
         # A database may hold several catalogs by name; "default" is the one that pyiceberg opens where none is given.
@@ -197,9 +198,10 @@ class Lake:
             path = local_path(told["warehouse"])  # a relative one would be another place for each reader
             return SqlCatalog("default", **told if path is None else {**told, "warehouse": f"file://{path}"})
         raise UsageError(
-            f"the Iceberg catalog {self.shown} is at none of {', '.join((*_REST, *_SQL))}", "it cannot be opened",
+            f"the Iceberg catalog {self.shown} is at none of {', '.join((*_REST, *_SQL))}",
+            "it cannot be opened",
             "Describe it in pyiceberg's own configuration and give its name as --iceberg.catalog",
-        )  # fmt: skip
+        )
 
 
 def _fit(catalog: Catalog, name: str, wanted: Schema) -> None:
@@ -227,8 +229,10 @@ def _check(table: Table, name: str, wanted: Schema) -> None:
         if here is not None and here.field_type != there.field_type:
             raise UsageError(
                 f"the column {there.name!r} of the table {name} is of type {there.field_type}, and of this run "
-                f"{here.field_type}", "a column has one type for all runs", remedy,
-            )  # fmt: skip
+                f"{here.field_type}",
+                "a column has one type for all runs",
+                remedy,
+            )
         if here is None and there.required:
             raise UsageError(
                 f"the table {name} requires a column {there.name!r}", "the rows of this run have none", remedy
@@ -242,8 +246,9 @@ def _check_partition(table: Table, name: str) -> None:
     if told != ["identity(run_id)"]:
         raise UsageError(
             f"the table {name} is partitioned by {', '.join(told) or 'nothing'}",
-            "runs are written and replaced by their partition, identity(run_id)", "Give another --iceberg.namespace",
-        )  # fmt: skip
+            "runs are written and replaced by their partition, identity(run_id)",
+            "Give another --iceberg.namespace",
+        )
 
 
 def _schema(columns: Iterable[pa.Field]) -> Schema:
@@ -252,9 +257,12 @@ def _schema(columns: Iterable[pa.Field]) -> Schema:
     from pyiceberg.schema import Schema
 
     kinds: dict[pa.DataType, types.PrimitiveType] = {
-        pa.string(): types.StringType(), pa.int32(): types.IntegerType(), pa.int64(): types.LongType(),
-        pa.float64(): types.DoubleType(), pa.timestamp("us", tz="UTC"): types.TimestamptzType(),
-    }  # fmt: skip
+        pa.string(): types.StringType(),
+        pa.int32(): types.IntegerType(),
+        pa.int64(): types.LongType(),
+        pa.float64(): types.DoubleType(),
+        pa.timestamp("us", tz="UTC"): types.TimestamptzType(),
+    }
     fields = [
         types.NestedField(number, column.name, kinds[column.type], required=not column.nullable)
         for number, column in enumerate(columns, start=1)
@@ -333,7 +341,7 @@ def _retried(commit: Callable[[], T]) -> T:
     whether it succeeded is not known: each attempt starts from the table as it is then."""
     from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, ValidationException
 
-    for attempt in range(1, ATTEMPTS):
+    for attempt in range(1, MAX_ATTEMPTS):
         try:
             return commit()
         except (CommitFailedException, CommitStateUnknownException, ValidationException):
@@ -348,9 +356,12 @@ def _for_pyiceberg(options: Mapping[str, Any]) -> dict[str, str]:
     # of a bucket at Amazon's pyiceberg finds the region by itself
     elsewhere = "us-east-1" if options.get("endpoint_url") else None
     named = {
-        "s3.endpoint": options.get("endpoint_url"), "s3.region": options.get("region") or elsewhere,
-        "s3.access-key-id": options.get("key"), "s3.secret-access-key": options.get("secret"),
-        "s3.session-token": options.get("token"), "s3.anonymous": "true" if options["anonymous"] else None,
+        "s3.endpoint": options.get("endpoint_url"),
+        "s3.region": options.get("region") or elsewhere,
+        "s3.access-key-id": options.get("key"),
+        "s3.secret-access-key": options.get("secret"),
+        "s3.session-token": options.get("token"),
+        "s3.anonymous": "true" if options["anonymous"] else None,
         "s3.force-virtual-addressing": "false" if options["path_style"] else "true",
-    }  # fmt: skip
+    }
     return {name: value for name, value in named.items() if value is not None}

@@ -17,18 +17,16 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.status import SCORED
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import floats
-from masksift.storage.tables.parquet import read_each
-
-__all__ = ["ImageRows", "Listed", "image_rows", "listed", "of_keys", "simulated"]
+from masksift.storage.tables.parquet import iter_tables
 
 SHARE = "changed_share"
 """The column of a list that says which share of an image's pixels is wrong."""
 
 
 @dataclass(frozen=True)
-class Listed:
+class ImageList:
     """Images that are known to be wrong, one an entry: ``keys`` (E,), text; ``shares`` (E,) of wrong pixels, float64,
     None where they are not known; ``by_place``: keys are the source and the number of an image, else its id."""
 
@@ -38,7 +36,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class ImageRows:
+class ImageTable:
     """The table of images of a run, N rows: 8 bytes a score and image, and the text of the ids. ``scored`` (N,) bool;
     ``scores``: (N,) float64 by name, NaN where there is none."""
 
@@ -53,7 +51,7 @@ class ImageRows:
         """What the sources are called."""
         return set(pc.unique(self.table["source"]).to_pylist())
 
-    def find(self, wanted: Listed) -> tuple[NDArray[np.int64], list[str]]:
+    def find(self, wanted: ImageList) -> tuple[NDArray[np.int64], list[str]]:
         """For each image the entry that names it, (N,) int64, -1 where none does; and the entries that name none."""
         own = _places(self.table) if wanted.by_place else self.table["image_id"]
         entries = pc.fill_null(pc.index_in(own, value_set=wanted.keys), -1)
@@ -61,19 +59,19 @@ class ImageRows:
         return entries.to_numpy().astype(np.int64), wanted.keys.filter(strange).to_pylist()
 
 
-def image_rows(folder: Folder, names: Sequence[str], methods: Sequence[str]) -> ImageRows:
+def image_rows(folder: ObjectDirectory, names: Sequence[str], methods: Sequence[str]) -> ImageTable:
     """The parts of a run's table of images, of which the columns that are compared alone are read."""
     columns = ["image_id", "source", "index", "status", *methods]
-    table = pa.concat_tables(read_each(folder, names, columns))
+    table = pa.concat_tables(iter_tables(folder, names, columns))
     scored = pc.equal(table["status"], SCORED).to_numpy()
-    return ImageRows(
+    return ImageTable(
         table.select(["image_id", "source", "index"]), scored, {name: floats(table[name]) for name in methods}
     )
 
 
-def of_keys(keys: Sequence[str], *, by_place: bool) -> Listed:
+def of_keys(keys: Sequence[str], *, by_place: bool) -> ImageList:
     """Images by their ids or, ``by_place``, by `<source>/<number>`."""
-    return Listed(pa.chunked_array([pa.array(keys, pa.string())]), None, by_place)
+    return ImageList(pa.chunked_array([pa.array(keys, pa.string())]), None, by_place)
 
 
 def _places(table: pa.Table) -> pa.ChunkedArray:
@@ -81,24 +79,25 @@ def _places(table: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(table["source"], pc.cast(table["index"], pa.string()), "/")
 
 
-def simulated(folder: Folder, sources: set[str]) -> Listed:
+def read_simulated_list(folder: ObjectDirectory, sources: set[str]) -> ImageList:
     """The changed images of a folder of `masksift simulate`: by source and number where a run has the same ``sources``,
     else by their ids. Raises DataError where the folder has no such table."""
     names = [f"truth/{name}" for name in folder.names("truth") if name.endswith(".parquet")]
     if not names:
         raise DataError(
-            f"{folder.url} holds no truth/part-*.parquet", "which images were changed is not known",
+            f"{folder.url} holds no truth/part-*.parquet",
+            "which images were changed is not known",
             "Let `masksift simulate` finish: the same command goes on",
-        )  # fmt: skip
-    table = pa.concat_tables(read_each(folder, names, ["image_id", "source", "index", SHARE]))
+        )
+    table = pa.concat_tables(iter_tables(folder, names, ["image_id", "source", "index", SHARE]))
     by_place = set(pc.unique(table["source"]).to_pylist()) <= sources
     return _distinct(folder.url, _places(table) if by_place else table["image_id"], table[SHARE], by_place)
 
 
-def listed(url: str, column: str, options: Mapping[str, Any]) -> Listed:
+def read_image_list(url: str, column: str, options: Mapping[str, Any]) -> ImageList:
     """The images that a Parquet or CSV file lists in a column. Raises DataError, UsageError where it does not."""
     parent, slash, name = url.rpartition("/")
-    data = Folder(parent or slash or ".", options).read(name)
+    data = ObjectDirectory(parent or slash or ".", options).read(name)
     if data is None:
         raise DataError(
             f"there is no file {url}", "what is wrong is not known", "Give the path or the URL of a .csv or .parquet"
@@ -107,14 +106,16 @@ def listed(url: str, column: str, options: Mapping[str, Any]) -> Listed:
         table = _of_csv(data, column) if url.lower().endswith(".csv") else _of_parquet(data, column)
     except (pa.ArrowException, UnicodeDecodeError, csv.Error) as e:
         raise DataError(
-            f"{url} cannot be read as a table ({str(e).splitlines()[0].rstrip('.')})", "what is wrong is not known",
+            f"{url} cannot be read as a table ({str(e).splitlines()[0].rstrip('.')})",
+            "what is wrong is not known",
             f"Give a table whose column {column!r} has ids, and {SHARE!r}, if it is there, numbers",
-        ) from e  # fmt: skip
+        ) from e
     if column not in table.column_names:
         raise UsageError(
-            f"{url} has no column {column!r}, only {', '.join(table.column_names)}", "what is wrong is not known",
+            f"{url} has no column {column!r}, only {', '.join(table.column_names)}",
+            "what is wrong is not known",
             "Give the name of the column of image ids: --column NAME",
-        )  # fmt: skip
+        )
     return _distinct(url, table[column], table[SHARE] if SHARE in table.column_names else None)
 
 
@@ -141,21 +142,23 @@ def _of_parquet(data: bytes, column: str) -> pa.Table:
     return pa.table({name: pc.cast(table[name], types[name]) for name in table.column_names})
 
 
-def _distinct(url: str, keys: pa.ChunkedArray, shares: pa.ChunkedArray | None, by_place: bool = False) -> Listed:
+def _distinct(url: str, keys: pa.ChunkedArray, shares: pa.ChunkedArray | None, by_place: bool = False) -> ImageList:
     """Each image once. Raises DataError where one has several shares of wrong pixels, or one that is no share."""
     if keys.null_count:
         raise DataError(
-            f"{url} has {keys.null_count:,} rows without an image", "which images they mean is not known",
+            f"{url} has {keys.null_count:,} rows without an image",
+            "which images they mean is not known",
             "Fill them, or remove them",
-        )  # fmt: skip
+        )
     if shares is None:
-        return Listed(pa.chunked_array([pc.unique(keys)], pa.string()), None, by_place)
+        return ImageList(pa.chunked_array([pc.unique(keys)], pa.string()), None, by_place)
     numbers, distinct = floats(shares), len(pc.unique(keys))
     if distinct < len(keys):
         raise DataError(
-            f"{url} has {len(keys):,} rows of {distinct:,} images", f"which {SHARE} holds is not known",
+            f"{url} has {len(keys):,} rows of {distinct:,} images",
+            f"which {SHARE} holds is not known",
             "Give the rows of one kind of error alone, or one row an image",
-        )  # fmt: skip
+        )
     bad = ~((numbers >= 0) & (numbers <= 1))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
@@ -163,4 +166,4 @@ def _distinct(url: str, keys: pa.ChunkedArray, shares: pa.ChunkedArray | None, b
             f"{SHARE} of {keys[row].as_py()} in {url} is {numbers[row]}", "a share lies in [0, 1]", "Mend that table"
         )
     wrong = numbers > 0  # an image of which no pixel is wrong is not wrong
-    return Listed(keys.filter(pa.array(wrong)), numbers[wrong], by_place)
+    return ImageList(keys.filter(pa.array(wrong)), numbers[wrong], by_place)

@@ -11,12 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from masksift.core.status import SCORED
-from masksift.storage.objects import Folder
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import column
-from masksift.storage.tables.parquet import read_each
-from masksift.storage.tables.sort import bounded, quoted
-
-__all__ = ["Pairs", "pairs_of", "rows_of"]
+from masksift.storage.tables.parquet import iter_tables
+from masksift.storage.tables.sort import duckdb_connection, quoted
 
 _UNIT = 53
 """Scores are added up as whole numbers of 2^-53, so that a mean is the same bits in any order."""
@@ -26,15 +24,15 @@ _NAMED = 'image_id, source, "index"'
 Row = dict[str, Any]
 
 
-def rows_of(
-    folder: Folder, ranking: Sequence[str], images: Sequence[str], methods: Sequence[str]
-) -> Iterator[pa.Table]:  # fmt: skip
+def iter_image_rows(
+    folder: ObjectDirectory, ranking: Sequence[str], images: Sequence[str], methods: Sequence[str]
+) -> Iterator[pa.Table]:
     """The images of a run: those of its ranking, and of its table of images those that are not scored."""
     schema = _schema(methods)
     own = ["image_id", "source", "index"]
-    for table in read_each(folder, ranking, [*own, "rank", "percentile", *methods]):
+    for table in iter_tables(folder, ranking, [*own, "rank", "percentile", *methods]):
         yield _filled(table, schema, status=column([SCORED] * len(table), pa.string()))
-    for table in read_each(folder, images, [*own, "status", "reason"]):
+    for table in iter_tables(folder, images, [*own, "status", "reason"]):
         left_out = table.filter(pc.not_equal(table["status"], SCORED))
         if len(left_out):
             yield _filled(left_out, schema)
@@ -66,7 +64,7 @@ def _filled(table: pa.Table, schema: pa.Schema, **more: Any) -> pa.Table:
     return pa.table([values(field) for field in schema], schema=schema)
 
 
-class Pairs:
+class JoinedImages:
     """Two runs, image beside image. Old and new rows that are of one image are one row; an image that one of them lacks
     has nulls there."""
 
@@ -132,7 +130,7 @@ class Pairs:
             f'ORDER BY source, "index" LIMIT {int(top)}'
         )
 
-    def twice(self) -> tuple[int, list[str]]:
+    def duplicate_ids(self) -> tuple[int, list[str]]:
         """How many ids occur more than once in a run and so pair with nothing, and the first of them."""
         (row,) = self._rows("SELECT count(*) AS ids FROM twice")
         return row["ids"], [one["id"] for one in self._rows("SELECT id FROM twice ORDER BY id LIMIT 3")]
@@ -156,12 +154,13 @@ def _mean(total: int | None, count: int) -> float | None:
 
 
 @contextmanager
-def pairs_of(
+def join_images(
     old: Iterable[pa.Table], new: Iterable[pa.Table], same: Collection[str], methods: Sequence[str]
-) -> Iterator[Pairs]:
-    """Pair the rows of two runs (see `rows_of`), which come part by part: images of the sources that are the ``same``
+) -> Iterator[JoinedImages]:
+    """Pair the rows of two runs (see `iter_image_rows`), which come part by part: images of the sources that are the
+    ``same``
     in both by source and number, all others by their id. What is paired lies in a temporary folder."""
-    with bounded() as connection:
+    with duckdb_connection() as connection:
         connection.sql("SET preserve_insertion_order = false")  # it takes memory, and every query says its own order
         connection.register("same", pa.table({"source": pa.array(sorted(same), pa.string())}))
         for side, tables in (("old", old), ("new", new)):
@@ -187,7 +186,7 @@ def pairs_of(
             + ")"
         )
         connection.sql(_pairing(methods))
-        yield Pairs(connection, methods)
+        yield JoinedImages(connection, methods)
 
 
 def _pairing(methods: Sequence[str]) -> str:
@@ -195,8 +194,9 @@ def _pairing(methods: Sequence[str]) -> str:
     each = [f"{side}.{name} AS {side}_{name}" for side in ("old", "new") for name in names]
     each += [
         f"{side}.{quoted(f'score {name}')} AS {quoted(f'{side} score {name}')}"
-        for side in ("old", "new") for name in methods
-    ]  # fmt: skip
+        for side in ("old", "new")
+        for name in methods
+    ]
     one = ", ".join(f"coalesce(new.{name}, old.{name}) AS {name}" for name in ("image_id", "source", '"index"'))
     alone = "(SELECT * FROM {0} WHERE placed OR image_id NOT IN (SELECT id FROM twice)) AS {0}"
     return (

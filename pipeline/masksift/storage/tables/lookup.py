@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 
 from masksift.storage.tables.arrow import column, floats
 
-__all__ = ["lowest", "matching"]
-
 
 def matching(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> Iterator[pa.Table]:
     """The rows of each of the ``tables`` that hold the values ``wanted``, by column; none of a table without any."""

@@ -13,28 +13,29 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from masksift.storage.objects import Folder
-
-__all__ = ["parts_in", "read_each", "read_table", "write_table"]
+from masksift.storage.objects import ObjectDirectory
 
 ROW_GROUP = 1 << 17
-AT_ONCE = 8
+MAX_OPEN_FILES = 8
 """Parts that are asked for at a time."""
 
 
-def write_table(folder: Folder, name: str, table: pa.Table, class_names: Sequence[str]) -> int:
+def write_table(folder: ObjectDirectory, name: str, table: pa.Table, class_names: Sequence[str]) -> int:
     """Put a table as one Parquet object; answers its bytes. The same table gives the same bytes."""
     metadata = {**(table.schema.metadata or {}), b"masksift": json.dumps({"class_names": list(class_names)}).encode()}
     buffer = io.BytesIO()
     pq.write_table(
-        table.replace_schema_metadata(metadata), buffer, compression="zstd", row_group_size=ROW_GROUP,
+        table.replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
+        row_group_size=ROW_GROUP,
         write_statistics=True,
-    )  # fmt: skip
+    )
     folder.write(name, buffer.getvalue())
     return buffer.tell()
 
 
-def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(folder: ObjectDirectory, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one Parquet object. Raises FileNotFoundError where there is none."""
     data = folder.read(name)
     if data is None:
@@ -45,8 +46,8 @@ def read_table(folder: Folder, name: str, columns: Sequence[str] | None = None) 
     return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
-def read_each(
-    folder: Folder, names: Sequence[str], columns: Sequence[str] | None = None, at_once: int = AT_ONCE
+def iter_tables(
+    folder: ObjectDirectory, names: Sequence[str], columns: Sequence[str] | None = None, at_once: int = MAX_OPEN_FILES
 ) -> Iterator[pa.Table]:
     """The named parts, one after the other, a few of them asked for (and held) at a time."""
     with ThreadPoolExecutor(at_once, thread_name_prefix="tables") as pool:
@@ -54,7 +55,7 @@ def read_each(
             yield from pool.map(lambda name: read_table(folder, name, columns), names[first : first + at_once])
 
 
-def parts_in(folder: Folder, table: str) -> list[str]:
+def list_parts(folder: ObjectDirectory, table: str) -> list[str]:
     """The names of the parts of a table that is whole, in order."""
     return [f"{table}/{name}" for name in folder.names(table) if name.endswith(".parquet")]
 

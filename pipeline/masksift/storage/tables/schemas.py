@@ -7,25 +7,7 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 
 from masksift.core.errors import DataError
-from masksift.core.specs import DataSpec
-
-__all__ = [
-    "CLASS_PAIRS",
-    "CLASS_QUALITY",
-    "CURVES",
-    "MEASURES",
-    "SWEEP",
-    "THRESHOLDS",
-    "WORST_REGION",
-    "found_schema",
-    "hive_columns",
-    "images_schema",
-    "path_columns",
-    "ranked_schema",
-    "ranking_schema",
-    "regions_schema",
-    "truth_schema",
-]
+from masksift.core.specs import SourceSpec
 
 THRESHOLDS = pa.schema(
     [
@@ -221,14 +203,14 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
     )
 
 
-def hive_columns(sources: Sequence[DataSpec], methods: Sequence[str]) -> tuple[str, ...]:
+def hive_columns(sources: Sequence[SourceSpec], methods: Sequence[str]) -> tuple[str, ...]:
     """The columns of a run's tables that the paths of the sources name. Raises DataError where the results have one of
     that name."""
     taken = (images_schema(methods), ranking_schema(methods), regions_schema())
     return path_columns(sources, {name for schema in taken for name in schema.names})
 
 
-def path_columns(sources: Sequence[DataSpec], taken: Collection[str]) -> tuple[str, ...]:
+def path_columns(sources: Sequence[SourceSpec], taken: Collection[str]) -> tuple[str, ...]:
     """The columns that the paths of the sources name. Raises DataError where one is ``taken``."""
     columns = tuple(dict.fromkeys(key for source in sources for key in source.partitions))
     for source in sources:
@@ -236,6 +218,7 @@ def path_columns(sources: Sequence[DataSpec], taken: Collection[str]) -> tuple[s
             if key in taken:
                 raise DataError(
                     f"the part {key}={value} of {source.url} would be a column {key!r}, which the results have already",
-                    "two columns of one name cannot be told apart", "Rename that part of the path",
-                )  # fmt: skip
+                    "two columns of one name cannot be told apart",
+                    "Rename that part of the path",
+                )
     return columns

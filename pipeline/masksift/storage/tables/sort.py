@@ -14,14 +14,12 @@ import pyarrow as pa
 
 from masksift.storage.tables.arrow import column
 
-__all__ = ["MEMORY", "bounded", "in_order", "quoted"]
-
 MEMORY = 1 << 30
 """Bytes that a sort may hold; what is more goes to the temporary folder ($TMPDIR). A quarter of it is as fast, but too
 little for the merge of a hundred million rows."""
 
 
-def in_order(
+def sort_tables(
     tables: Iterable[pa.Table], schema: pa.Schema, by: str, rows: int, *, highest_first: bool = False
 ) -> Iterator[pa.Table]:
     """All rows of the ``tables`` (of one ``schema``) that have a finite value in the column ``by``, the lowest first,
@@ -30,7 +28,7 @@ def in_order(
     They come in tables of so many ``rows``, the last one shorter. Equal values keep their order.
     """
     reader = pa.RecordBatchReader.from_batches(_placed(schema), _numbered(tables))
-    with bounded() as connection:
+    with duckdb_connection() as connection:
         connection.register("unsorted", reader)
         value, order = quoted(by), "DESC" if highest_first else "ASC"
         query = f"SELECT * EXCLUDE (place) FROM unsorted WHERE isfinite({value}) ORDER BY {value} {order}, place"
@@ -46,14 +44,17 @@ def in_order(
 
 
 @contextmanager
-def bounded() -> Iterator[Any]:
+def duckdb_connection() -> Iterator[Any]:
     """A connection to a DuckDB of its own: it holds so much `MEMORY`, has all else in a temporary folder, opens no
     other file and no address, and answers in the order that a query asks for and in no other."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
         settings: dict[str, Any] = {
-            "memory_limit": f"{MEMORY >> 20}MiB", "temp_directory": folder, "threads": len(os.sched_getaffinity(0)),
-            "autoinstall_known_extensions": False, "autoload_known_extensions": False,
-        }  # fmt: skip
+            "memory_limit": f"{MEMORY >> 20}MiB",
+            "temp_directory": folder,
+            "threads": len(os.sched_getaffinity(0)),
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.sql("SET enable_external_access = false")  # not among the settings: the folder is set by then
             yield connection

@@ -22,15 +22,13 @@ from zarr.core.metadata import ArrayV2Metadata
 
 from masksift.storage.zarr.stores import Part
 
-__all__ = ["DirectReader", "chunks_of"]
-
 Bytes = NDArray[np.uint8]
-Window = tuple[slice, ...]
-Fetch = Callable[[Window, list[Part]], Iterator[Bytes | None]]
+Slices = tuple[slice, ...]
+Fetch = Callable[[Slices, list[Part]], Iterator[Bytes | None]]
 Locate = Callable[[tuple[int, ...]], Part | None]
 
 
-class DirectReader:
+class DirectDecoder:
     """Reads windows of one array. ``locate`` answers where a chunk lies, None for one that was never written;
     ``fetch`` the bytes of a window's parts one after the other, None for one that is not there; they need not outlast
     the step to the next."""
@@ -40,7 +38,7 @@ class DirectReader:
         self._codec = _codec_of(array)
         self._scratch: NDArray[Any] | None = None
 
-    def read(self, window: Window, out: NDArray[Any]) -> bool:
+    def read(self, window: Slices, out: NDArray[Any]) -> bool:
         """Read a window (stored axis order, start and stop given) into ``out``, C-contiguous, of the array's dtype.
 
         False, with ``out`` in any state, where the array is not stored in a plain way, a chunk is not there or does not
@@ -54,7 +52,7 @@ class DirectReader:
                 return False
         return True
 
-    def parts(self, window: Window) -> list[Part] | None:
+    def parts(self, window: Slices) -> list[Part] | None:
         """Where the chunks of a window lie, in their order; None where it cannot be read here."""
         if self._codec is None:
             return None
@@ -62,10 +60,10 @@ class DirectReader:
         known = [part for part in parts if part is not None]
         return known if len(known) == len(parts) else None
 
-    def _places(self, window: Window) -> list[tuple[int, ...]]:
+    def _places(self, window: Slices) -> list[tuple[int, ...]]:
         return list(product(*map(chunks_of, window, self._array.chunks)))
 
-    def _take(self, data: Bytes, place: tuple[int, ...], window: Window, out: NDArray[Any]) -> bool:
+    def _take(self, data: Bytes, place: tuple[int, ...], window: Slices, out: NDArray[Any]) -> bool:
         """Decode one chunk and put what the window wants of it in its place."""
         sizes = self._array.chunks
         starts = [number * size for number, size in zip(place, sizes, strict=True)]

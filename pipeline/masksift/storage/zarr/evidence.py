@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
 from masksift.storage.zarr.reader import ChunkReader
-from masksift.storage.zarr.stores import WatchedStore, open_store
-from masksift.storage.zarr.validation import ChunkCheck, Unreadable, said
+from masksift.storage.zarr.stores import InstrumentedStore, open_store
+from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, codec_error_message
 from masksift.storage.zarr.writer import create_array, create_group, make_codec
-
-__all__ = ["CLASSES", "EVIDENCE", "MASK", "VOTES", "EvidenceArrays"]
 
 CLASSES = "predicted_class"
 
@@ -33,22 +31,32 @@ class EvidenceArrays:
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url
-        self._store = WatchedStore(open_store(url, options, read_only=False))
+        self._store = InstrumentedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._checks: dict[str, ChunkCheck] = {}
+        self._checks: dict[str, ChunkValidator] = {}
         self._chunks: dict[str, ChunkReader] = {}
 
     def create(
-        self, names: tuple[str, ...], dtypes: Mapping[str, str], shape: tuple[int, int, int],
-        chunks: tuple[int, int, int], attributes: Mapping[str, Any],
-    ) -> None:  # fmt: skip
+        self,
+        names: tuple[str, ...],
+        dtypes: Mapping[str, str],
+        shape: tuple[int, int, int],
+        chunks: tuple[int, int, int],
+        attributes: Mapping[str, Any],
+    ) -> None:
         """Create the arrays that are not there yet; those that are stay as they are."""
         group = create_group(self._store, attributes)
         for name in names:
             create_array(
-                group, name, shape=shape, chunks=chunks, dtype=dtypes[name], fill_value=0,
-                compressors=[make_codec(dtypes[name])], dimension_names=("image", "y", "x"),
-            )  # fmt: skip
+                group,
+                name,
+                shape=shape,
+                chunks=chunks,
+                dtype=dtypes[name],
+                fill_value=0,
+                compressors=[make_codec(dtypes[name])],
+                dimension_names=("image", "y", "x"),
+            )
 
     def attributes(self) -> dict[str, Any]:
         """The group's attributes, none where there is no group."""
@@ -69,14 +77,14 @@ class EvidenceArrays:
         if name not in self._arrays:  # opened once: a block reads and writes it group by group
             array = zarr.open_array(self._store, path=name, mode="r+", zarr_format=3)
             self._arrays[name] = array.with_config({"write_empty_chunks": True})
-            self._checks[name] = ChunkCheck(array, self._url, self._store.part)
+            self._checks[name] = ChunkValidator(array, self._url, self._store.part)
             self._chunks[name] = ChunkReader(array, self._store, self._checks[name])
         return self._arrays[name]
 
     @property
-    def used(self) -> Counter[str]:
+    def io_counters(self) -> Counter[str]:
         """What went over the store, by the names of a receipt."""
-        return self._store.used
+        return self._store.io_counters
 
     @property
     def local(self) -> bool:
@@ -87,10 +95,10 @@ class EvidenceArrays:
         """Write planes (n, H, W) as images [start, start + n): whole chunks, which nobody else writes."""
         self._array(name)[start : start + len(planes)] = planes
 
-    def expect(self, name: str, groups: Iterable[tuple[int, int]]) -> None:
+    def prefetch(self, name: str, groups: Iterable[tuple[int, int]]) -> None:
         """The images [start, stop) whose planes of that name are read next, in this order."""
         array = self._array(name)
-        self._chunks[name].expect(_window(array, start, stop) for start, stop in groups)
+        self._chunks[name].prefetch(_window(array, start, stop) for start, stop in groups)
 
     def read(self, name: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Planes (stop - start, H, W) of images [start, stop), in `out` where they could be decoded straight into it.
@@ -100,14 +108,16 @@ class EvidenceArrays:
         try:
             if out is not None and self._chunks[name].read(_window(array, start, stop), out):
                 return out
-            self._store.forget()
+            self._store.reset_errors()
             planes = np.asarray(array[start:stop])
-        except Unreadable as e:
+        except ChunkDecodeError as e:
             raise self._lost(str(e)) from e
         except Exception as e:
             if self._store.failures:
                 raise
-            raise self._lost(f"{name} of images {start} to {stop - 1} does not decode ({said(e)})") from e
+            raise self._lost(
+                f"{name} of images {start} to {stop - 1} does not decode ({codec_error_message(e)})"
+            ) from e
         finally:
             self._store.check = None  # metadata are no chunks
         if (absent := self._store.first_absent()) is not None:

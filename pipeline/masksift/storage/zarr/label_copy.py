@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from masksift.core.specs import DataSpec
+from masksift.core.specs import SourceSpec
 from masksift.storage.zarr.per_image import open_array
-from masksift.storage.zarr.stores import WatchedStore, open_store
-
-__all__ = ["TRUTH", "LabelCopy"]
+from masksift.storage.zarr.stores import InstrumentedStore, open_store
 
 TRUTH = "truth"
 """The array that says where labels differ from the source's own."""
@@ -27,15 +25,17 @@ class LabelCopy:
     """A group with the labels of a source under the name ``name`` and, where it is asked for, `truth` (image, y, x)
     uint8: 1 where they differ from the source's own."""
 
-    def __init__(self, url: str, spec: DataSpec, name: str, options: Mapping[str, Any], *, truth: bool = False) -> None:
+    def __init__(
+        self, url: str, spec: SourceSpec, name: str, options: Mapping[str, Any], *, truth: bool = False
+    ) -> None:
         self._spec, self._name, self._options, self._truth = spec, name, options, truth
-        self._store = WatchedStore(open_store(url, options, read_only=False))
+        self._store = InstrumentedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
 
     @property
-    def used(self) -> Counter[str]:
+    def io_counters(self) -> Counter[str]:
         """What went over the store, by the names of a receipt."""
-        return self._store.used
+        return self._store.io_counters
 
     @property
     def unit(self) -> int:
@@ -57,9 +57,14 @@ class LabelCopy:
         if self._truth and TRUTH not in group:
             of_version_3: dict[str, Any] = {"dimension_names": ("image", "y", "x")} if labels.format == 3 else {}
             group.create_array(
-                TRUTH, shape=labels.shape, dtype="uint8", chunks=labels.chunks, shards=labels.shards, fill_value=0,
+                TRUTH,
+                shape=labels.shape,
+                dtype="uint8",
+                chunks=labels.chunks,
+                shards=labels.shards,
+                fill_value=0,
                 **of_version_3,
-            )  # fmt: skip
+            )
 
     def write(
         self, start: int, labels: NDArray[Any], lost: Sequence[int], truth: NDArray[np.uint8] | None = None

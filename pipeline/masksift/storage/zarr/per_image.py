@@ -9,13 +9,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from masksift.core.specs import ArraySpec, DataSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.zarr.stores import open_store
 
-__all__ = ["extents", "image_ids", "open_array"]
 
-
-def image_ids(source: DataSpec, start: int, stop: int, options: Mapping[str, Any]) -> list[str]:
+def image_ids(source: SourceSpec, start: int, stop: int, options: Mapping[str, Any]) -> list[str]:
     """The ids of images [start, stop): the source's own, or `<source>/<index>`."""
     if source.image_id is None:
         return [f"{source.name}/{i}" for i in range(start, stop)]
@@ -25,10 +23,10 @@ def image_ids(source: DataSpec, start: int, stop: int, options: Mapping[str, Any
     return [text or f"{source.name}/{i}" for i, text in enumerate(texts, start)]
 
 
-def extents(source: DataSpec, start: int, stop: int, options: Mapping[str, Any]) -> NDArray[np.int64]:
+def image_sizes(source: SourceSpec, start: int, stop: int, options: Mapping[str, Any]) -> NDArray[np.int64]:
     """(n, 2) int64: how many rows and columns of images [start, stop) are their own, as they are stored."""
     found = np.tile(np.array([source.height, source.width], np.int64), (stop - start, 1))
-    for axis, spec in enumerate(source.extent):
+    for axis, spec in enumerate(source.size_arrays):
         if spec is not None:
             found[:, axis] = np.asarray(open_array(spec, options)[start:stop])
     return found

@@ -17,21 +17,19 @@ from zarr.abc.store import ByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer
 from zarr.core.sync import sync
 
-from masksift.storage.zarr.stores import Part, WatchedStore
-from masksift.storage.zarr.validation import MissingChunk, Unreadable
-
-__all__ = ["Ahead", "Run", "runs_of"]
+from masksift.storage.zarr.stores import InstrumentedStore, Part
+from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
 RUN_BYTES = 8 << 20
 """Parts that touch are one request up to this size."""
 
-Window = tuple[slice, ...]
-Locate = Callable[[Window], list[Part] | None]
+Slices = tuple[slice, ...]
+Locate = Callable[[Slices], list[Part] | None]
 Answer = asyncio.Task[Buffer | None]
 
 
 @dataclass(frozen=True)
-class Run:
+class CoalescedRequest:
     """One request, and the parts that its answer holds, by their place in a list. ``part``: None for a whole object."""
 
     key: str
@@ -45,17 +43,17 @@ class Run:
         return slice(of.start - self.part.start, of.end - self.part.start)
 
 
-def runs_of(parts: list[Part]) -> list[Run]:
+def coalesce(parts: list[Part]) -> list[CoalescedRequest]:
     """The requests that bring some parts: those of one object that touch are asked for together."""
-    runs: list[Run] = []
+    runs: list[CoalescedRequest] = []
     for place in sorted(range(len(parts)), key=lambda i: _place(parts[i])):
         key, part = parts[place]
         last = runs[-1] if runs else None
         if last is not None and last.key == key and _touch(last.part, part):
             both = RangeByteRequest(last.part.start, part.end)  # type: ignore[union-attr]
-            runs[-1] = Run(key, both, (*last.places, place))
+            runs[-1] = CoalescedRequest(key, both, (*last.places, place))
         else:
-            runs.append(Run(key, part, (place,)))
+            runs.append(CoalescedRequest(key, part, (place,)))
     return runs
 
 
@@ -70,33 +68,33 @@ def _touch(first: ByteRequest | None, second: ByteRequest | None) -> bool:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _PendingWindow:
     """A window, its parts, and the requests that bring them."""
 
-    window: Window
+    window: Slices
     parts: list[Part]
-    requests: list[tuple[Run, Answer]]
+    requests: list[tuple[CoalescedRequest, Answer]]
 
 
-class Ahead:
+class Prefetcher:
     """Brings the parts of one array's windows. ``locate``: the parts of a window, None where that is not known;
     ``size``: decoded bytes of a chunk, the most that a whole object may hold; ``bound``: bytes under way at most,
     beside those of the window that is read."""
 
-    def __init__(self, store: WatchedStore, locate: Locate, size: int, bound: int) -> None:
+    def __init__(self, store: InstrumentedStore, locate: Locate, size: int, bound: int) -> None:
         self._store, self._locate, self._size, self._bound = store, locate, size, bound
-        self._following: Iterator[Window] = iter(())
-        self._next: Window | None = None
-        self._coming: deque[_Asked] = deque()
-        self._arrived: _Asked | None = None
+        self._following: Iterator[Slices] = iter(())
+        self._next: Slices | None = None
+        self._coming: deque[_PendingWindow] = deque()
+        self._arrived: _PendingWindow | None = None
 
-    def expect(self, windows: Iterable[Window]) -> None:
+    def prefetch(self, windows: Iterable[Slices]) -> None:
         """The windows that are read next, in this order; others in between are none the worse for it."""
         if not self._store.local:
             self._following, self._next = iter(windows), None
             self._coming.clear()
 
-    def arrive(self, window: Window) -> None:
+    def advance_to(self, window: Slices) -> None:
         """A window is about to be read, here or in another way: it and those before it are not waited for."""
         self._arrived = None
         if any(asked.window == window for asked in self._coming):
@@ -105,20 +103,20 @@ class Ahead:
         elif not self._coming and self._peek() == window:
             self._next = None
 
-    def fetch(self, window: Window, parts: list[Part]) -> Iterator[NDArray[np.uint8] | None]:
+    def fetch(self, window: Slices, parts: list[Part]) -> Iterator[NDArray[np.uint8] | None]:
         """The bytes of each part of a window, None for one that is not there. Raises Unreadable where they are not
         what they should be; errors of the store pass through."""
         if self._store.local:
             return self._store.from_disk(parts)
         asked, self._arrived = self._arrived, None
         if asked is None or (asked.window, asked.parts) != (window, parts):
-            asked = _Asked(window, parts, self._ask(runs_of(parts)))
+            asked = _PendingWindow(window, parts, self._ask(coalesce(parts)))
         self._ask_ahead()
         return self._answers(asked)
 
-    def _ask(self, runs: list[Run]) -> list[tuple[Run, Answer]]:
+    def _ask(self, runs: list[CoalescedRequest]) -> list[tuple[CoalescedRequest, Answer]]:
         async def begin() -> list[Answer]:
-            tasks = [asyncio.ensure_future(self._store.ask(run.key, run.part)) for run in runs]
+            tasks = [asyncio.ensure_future(self._store.fetch(run.key, run.part)) for run in runs]
             for task in tasks:
                 task.add_done_callback(_seen)
             return tasks
@@ -131,26 +129,26 @@ class Ahead:
         while (window := self._peek()) is not None:
             try:
                 parts = self._locate(window)
-            except (MissingChunk, Unreadable):
+            except (MissingChunkError, ChunkDecodeError):
                 parts = None
             if parts is None:
                 return  # it comes out where that window is read
-            runs = runs_of(parts)
+            runs = coalesce(parts)
             under_way += sum(map(self._bytes, runs))
             if self._coming and under_way > self._bound:
                 return
-            self._coming.append(_Asked(window, parts, self._ask(runs)))
+            self._coming.append(_PendingWindow(window, parts, self._ask(runs)))
             self._next = None
 
-    def _peek(self) -> Window | None:
+    def _peek(self) -> Slices | None:
         if self._next is None:
             self._next = next(self._following, None)
         return self._next
 
-    def _bytes(self, run: Run) -> int:
+    def _bytes(self, run: CoalescedRequest) -> int:
         return run.part.end - run.part.start if isinstance(run.part, RangeByteRequest) else self._size
 
-    def _answers(self, asked: _Asked) -> Iterator[NDArray[np.uint8] | None]:
+    def _answers(self, asked: _PendingWindow) -> Iterator[NDArray[np.uint8] | None]:
         found: dict[int, NDArray[np.uint8] | None] = {}
         waiting = iter(asked.requests)
         for place, (key, part) in enumerate(asked.parts):
@@ -161,7 +159,7 @@ class Ahead:
                     found[inside] = None if data is None else data[run.share(asked.parts[inside][1])]
             own = found.pop(place)
             if own is not None:
-                self._store.look_at(key, own, part)
+                self._store.validate(key, own, part)
             yield own
 
     def _wait(self, answer: Answer) -> NDArray[np.uint8] | None:

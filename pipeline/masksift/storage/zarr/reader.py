@@ -12,36 +12,36 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from masksift.core.limits import AHEAD_BYTES
+from masksift.core.limits import PREFETCH_BYTES
 from masksift.core.specs import ArraySpec
-from masksift.storage.zarr.direct_decode import DirectReader, chunks_of
-from masksift.storage.zarr.prefetch import Ahead
-from masksift.storage.zarr.stores import Part, WatchedStore, open_store
-from masksift.storage.zarr.validation import ChunkCheck, MissingChunk, Unreadable, said
-
-__all__ = ["ArrayReader", "ChunkReader", "MissingChunk", "Unreadable"]
+from masksift.storage.zarr.direct_decode import DirectDecoder, chunks_of
+from masksift.storage.zarr.prefetch import Prefetcher
+from masksift.storage.zarr.stores import InstrumentedStore, Part, open_store
+from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, MissingChunkError, codec_error_message
 
 
 class ChunkReader:
     """Decodes windows of one array (stored axis order) straight into given memory, where it is stored in a plain way;
     what the windows after it need is under way meanwhile."""
 
-    def __init__(self, array: zarr.Array[Any], store: WatchedStore, check: ChunkCheck, *, strict: bool = True) -> None:
+    def __init__(
+        self, array: zarr.Array[Any], store: InstrumentedStore, check: ChunkValidator, *, strict: bool = True
+    ) -> None:
         """``check``: has the indexes of the array's shards; ``strict``: a chunk that is absent is missing."""
         self._store, self._check, self._strict = store, check, strict
         size = prod(array.chunks) * array.dtype.itemsize
-        self._ahead = Ahead(store, self._parts, size, AHEAD_BYTES)
-        self._direct = DirectReader(array, check.locate, self._ahead.fetch)
+        self._ahead = Prefetcher(store, self._parts, size, PREFETCH_BYTES)
+        self._direct = DirectDecoder(array, check.locate, self._ahead.fetch)
 
-    def expect(self, windows: Iterable[tuple[slice, ...]]) -> None:
+    def prefetch(self, windows: Iterable[tuple[slice, ...]]) -> None:
         """The windows that are read next, in this order."""
-        self._ahead.expect(windows)
+        self._ahead.prefetch(windows)
 
     def read(self, window: tuple[slice, ...], out: NDArray[Any]) -> bool:
         """Whether the window could be decoded straight into `out`. Errors of the store itself pass through; what is
         wrong with a chunk comes out again where zarr reads it."""
-        self._store.forget()
-        self._ahead.arrive(window)
+        self._store.reset_errors()
+        self._ahead.advance_to(window)
         try:
             self._check.check_shards(window, absent_is_missing=self._strict)
             return self._direct.read(window, out)
@@ -66,9 +66,9 @@ class ArrayReader:
     def __init__(self, spec: ArraySpec, options: Mapping[str, Any], *, absent_is_missing: bool = True) -> None:
         self._spec = spec
         self._absent_is_missing = absent_is_missing
-        self._store = WatchedStore(open_store(spec.url, options, read_only=True))
+        self._store = InstrumentedStore(open_store(spec.url, options, read_only=True))
         self._array = zarr.open_array(self._store, mode="r", zarr_format=spec.format)  # type: ignore[arg-type]
-        self._check = ChunkCheck(self._array, spec.url, self._store.part)
+        self._check = ChunkValidator(self._array, spec.url, self._store.part)
         self._store.check = self._check.check_bytes
         self._in_order = spec.axes == tuple(range(len(spec.axes)))
         self._chunks = ChunkReader(self._array, self._store, self._check, strict=absent_is_missing)
@@ -82,15 +82,15 @@ class ArrayReader:
         return self._store.requests
 
     @property
-    def used(self) -> Counter[str]:
+    def io_counters(self) -> Counter[str]:
         """What went over the store, by the names of a receipt."""
-        return self._store.used
+        return self._store.io_counters
 
-    def expect(self, windows: Iterable[tuple[slice, ...]]) -> None:
+    def prefetch(self, windows: Iterable[tuple[slice, ...]]) -> None:
         """The windows that are read next, in canonical order and in this order: where the array lies on a network, what
         they need is asked for while those before them are worked on."""
         if self._in_order:
-            self._chunks.expect(windows)
+            self._chunks.prefetch(windows)
 
     def read(self, *window: slice, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The window, one slice with start and stop an axis in canonical order, C-contiguous, in native byte order.
@@ -106,7 +106,7 @@ class ArrayReader:
             return out
         try:
             values = self._read(tuple(stored))
-        except Unreadable:
+        except ChunkDecodeError:
             if len(chunks_of(window[0], self._spec.chunks[0])) == 1:
                 self._find_fault(tuple(stored))
             raise
@@ -117,22 +117,22 @@ class ArrayReader:
 
     def _read(self, window: tuple[slice, ...]) -> NDArray[Any]:
         """The window in stored axis order."""
-        self._store.forget()
+        self._store.reset_errors()
         self._check.check_shards(window, absent_is_missing=self._absent_is_missing)
         try:
             values = np.asarray(self._array[window])
-        except (Unreadable, MemoryError):
+        except (ChunkDecodeError, MemoryError):
             raise
         except Exception as e:  # every codec has errors of its own
             if self._store.failures:
                 raise
             keys = list(self._keys(window))
             which = f"chunk {keys[0]}" if len(keys) == 1 else f"one of the chunks {keys[0]} to {keys[-1]}"
-            raise Unreadable(f"{which} of {self._spec.url} does not decode ({said(e)})") from e
+            raise ChunkDecodeError(f"{which} of {self._spec.url} does not decode ({codec_error_message(e)})") from e
         # zarr does not wait for the other chunks of a read that failed: what it notes late is no matter of this window.
         absent = self._store.absent and [key for key in self._keys(window) if key in self._store.absent]
         if self._absent_is_missing and absent:
-            raise MissingChunk(f"chunk {absent[0]} of {self._spec.url} does not exist")
+            raise MissingChunkError(f"chunk {absent[0]} of {self._spec.url} does not exist")
         return values
 
     def _keys(self, window: tuple[slice, ...]) -> Iterator[str]:
@@ -144,12 +144,12 @@ class ArrayReader:
     def _find_fault(self, window: tuple[slice, ...]) -> None:
         """Read a window in which something does not decode chunk by chunk, in order. Raises MissingChunk for the first
         chunk that is not there, else Unreadable for the first that does not decode."""
-        first: Unreadable | None = None
+        first: ChunkDecodeError | None = None
         for place in product(*map(chunks_of, window, self._array.chunks)):
             inside = zip(window, place, self._array.chunks, strict=True)
             try:
                 self._read(tuple(slice(max(part.start, n * s), min(part.stop, (n + 1) * s)) for part, n, s in inside))
-            except Unreadable as e:
+            except ChunkDecodeError as e:
                 first = first or e
         if first is not None:
             raise first

@@ -20,13 +20,11 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
-from masksift.core.limits import REQUESTS
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.storage.credentials import for_fsspec, for_obstore, options_of, refuse_password
-from masksift.storage.retry import ATTEMPTS, Patience
+from masksift.storage.retry import MAX_ATTEMPTS, RetryPolicy
 from masksift.storage.urls import join, local_path, unknown_place
-from masksift.storage.zarr.validation import natural
-
-__all__ = ["Part", "WatchedStore", "listed", "open_group", "open_store"]
+from masksift.storage.zarr.validation import natural_sort_key
 
 T = TypeVar("T")
 Part = tuple[str, ByteRequest | None]
@@ -35,21 +33,21 @@ Part = tuple[str, ByteRequest | None]
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-def _slots_here() -> asyncio.Semaphore:
+def _request_semaphore() -> asyncio.Semaphore:
     """What bounds the requests of this process, whichever array they are for."""
-    return _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(REQUESTS))
+    return _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONCURRENT_REQUESTS))
 
 
-class PatientStore(WrapperStore[Store]):
+class RetryingStore(WrapperStore[Store]):
     """A store on a network, whose requests are made again where they fail. ``repeated``: how many were."""
 
     def __init__(self, store: Store, url: str, attempts: int) -> None:
         super().__init__(store)
         self._url, self._attempts = url, attempts
-        self._patience = Patience(attempts)
+        self._patience = RetryPolicy(attempts)
 
-    def _with_store(self, store: Store) -> PatientStore:
-        return PatientStore(store, self._url, self._attempts)
+    def _with_store(self, store: Store) -> RetryingStore:
+        return RetryingStore(store, self._url, self._attempts)
 
     @property
     def repeated(self) -> int:
@@ -57,32 +55,38 @@ class PatientStore(WrapperStore[Store]):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         ask = super().get
-        return await self._patience.awaited(lambda: ask(key, prototype, byte_range), self._named(key), _slots_here())
+        return await self._patience.call_async(
+            lambda: ask(key, prototype, byte_range), self._named(key), _request_semaphore()
+        )
 
     async def set(self, key: str, value: Buffer) -> None:
         put = super().set
-        await self._patience.awaited(lambda: put(key, value), self._named(key), _slots_here())
+        await self._patience.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         put = super().set_if_not_exists
-        await self._patience.awaited(lambda: put(key, value), self._named(key), _slots_here())
+        await self._patience.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
 
     async def exists(self, key: str) -> bool:
         ask = super().exists
-        return await self._patience.awaited(lambda: ask(key), self._named(key), _slots_here())
+        return await self._patience.call_async(lambda: ask(key), self._named(key), _request_semaphore())
 
     async def delete(self, key: str) -> None:
         remove = super().delete
-        await self._patience.awaited(lambda: remove(key), self._named(key), _slots_here())
+        await self._patience.call_async(lambda: remove(key), self._named(key), _request_semaphore())
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         names = super().list_prefix
-        for name in await self._patience.awaited(lambda: _all(names(prefix)), self._named(prefix), _slots_here()):
+        for name in await self._patience.call_async(
+            lambda: _all(names(prefix)), self._named(prefix), _request_semaphore()
+        ):
             yield name
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         names = super().list_dir
-        for name in await self._patience.awaited(lambda: _all(names(prefix)), self._named(prefix), _slots_here()):
+        for name in await self._patience.call_async(
+            lambda: _all(names(prefix)), self._named(prefix), _request_semaphore()
+        ):
             yield name
 
     def _named(self, key: str) -> str:
@@ -93,7 +97,7 @@ async def _all(names: AsyncIterator[str]) -> list[str]:
     return [name async for name in names]
 
 
-class WatchedStore(WrapperStore[Store]):
+class InstrumentedStore(WrapperStore[Store]):
     """A store that counts what is read and written and notes the keys that were asked for and are not there.
 
     ``requests``, ``puts``: objects, or parts of them, asked for and put; ``failures``: what the store itself raised,
@@ -106,28 +110,29 @@ class WatchedStore(WrapperStore[Store]):
         self.bytes = self.written = 0
         self.requests = self.puts = 0
         self._kept = np.empty(0, np.uint8)
-        self.forget()
+        self.reset_errors()
 
     @property
-    def used(self) -> Counter[str]:
+    def io_counters(self) -> Counter[str]:
         """What went over the store so far, by the names of a receipt."""
-        repeated = self._store.repeated if isinstance(self._store, PatientStore) else 0
-        return Counter(bytes_read=self.bytes, bytes_written=self.written, requests=self.requests, puts=self.puts,
-                       repeated=repeated)  # fmt: skip
+        repeated = self._store.repeated if isinstance(self._store, RetryingStore) else 0
+        return Counter(
+            bytes_read=self.bytes, bytes_written=self.written, requests=self.requests, puts=self.puts, repeated=repeated
+        )
 
     @property
     def local(self) -> bool:
         """Whether it lies on this machine's disk, where nothing is gained by asking ahead."""
         return isinstance(self._store, LocalStore)
 
-    def forget(self) -> None:
+    def reset_errors(self) -> None:
         """Begin a read: nothing is noted yet."""
         self.absent: list[str] = []
         self.failures: list[Exception] = []
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         try:
-            value = await self.ask(key, byte_range, prototype)
+            value = await self.fetch(key, byte_range, prototype)
         except Exception as e:
             self.failures.append(e)
             raise
@@ -137,9 +142,9 @@ class WatchedStore(WrapperStore[Store]):
             self.check(key, value, byte_range)
         return value
 
-    async def ask(
+    async def fetch(
         self, key: str, part: ByteRequest | None, prototype: BufferPrototype | None = None
-    ) -> Buffer | None:  # fmt: skip
+    ) -> Buffer | None:
         """The bytes of an object or of a part of it, None where it is not there: counted, not looked at."""
         self.requests += 1
         value = await super().get(key, prototype or default_buffer_prototype(), part)
@@ -171,10 +176,10 @@ class WatchedStore(WrapperStore[Store]):
             self.failures.append(e)
             raise
         self.bytes += data.size
-        self.look_at(key, data, part)
+        self.validate(key, data, part)
         return data
 
-    def look_at(self, key: str, data: NDArray[np.uint8], part: ByteRequest | None) -> None:
+    def validate(self, key: str, data: NDArray[np.uint8], part: ByteRequest | None) -> None:
         """Raises Unreadable where the bytes that came are not what they should be."""
         if self.check is not None:
             self.check(key, default_buffer_prototype().buffer.from_array_like(data), part)
@@ -185,7 +190,7 @@ class WatchedStore(WrapperStore[Store]):
 
     def first_absent(self) -> str | None:
         """The first key that was asked for and is not there."""
-        return min(self.absent, key=natural, default=None)
+        return min(self.absent, key=natural_sort_key, default=None)
 
     async def set(self, key: str, value: Buffer) -> None:
         self.puts += 1
@@ -193,7 +198,7 @@ class WatchedStore(WrapperStore[Store]):
         self.written += len(value)
 
 
-def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempts: int = ATTEMPTS) -> Store:
+def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempts: int = MAX_ATTEMPTS) -> Store:
     """The zarr store at a URL; one on a network makes each request so many times at most."""
     path = local_path(url)
     if path is not None:
@@ -201,14 +206,14 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempt
     refuse_password(url)
     own = options_of(url, options)
     if own.get("client") == "obstore":
-        return PatientStore(ObjectStore(_s3_store(url, tuple(own.items())), read_only=read_only), url, attempts)
+        return RetryingStore(ObjectStore(_s3_store(url, tuple(own.items())), read_only=read_only), url, attempts)
     try:
         store = FsspecStore.from_url(url, storage_options=for_fsspec(own), read_only=read_only)
     except (ValueError, ImportError) as e:
         raise unknown_place(url, e) from e
     if own:
         store.fs.retries = 1  # those of s3fs itself, beside those of the library below it
-    return PatientStore(store, url, attempts)
+    return RetryingStore(store, url, attempts)
 
 
 def listed(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
@@ -216,7 +221,7 @@ def listed(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
     own = options_of(url, options)
     if own.get("client") != "obstore":
         return None
-    return iter(_s3_store(url, tuple(own.items()), ATTEMPTS).list())
+    return iter(_s3_store(url, tuple(own.items()), MAX_ATTEMPTS).list())
 
 
 @lru_cache(maxsize=256)  # a block opens some arrays, and its worker many blocks: they share their connections
@@ -225,7 +230,7 @@ def _s3_store(url: str, options: tuple[tuple[str, Any], ...], attempts: int = 1)
     return S3Store(bucket, prefix=prefix or None, **for_obstore(dict(options), attempts))
 
 
-def open_group(url: str, options: Mapping[str, Any], attempts: int = ATTEMPTS) -> zarr.Group:
+def open_group(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Group:
     """The Zarr group (v2 or v3) at a URL, read-only, as it is now: consolidated metadata may be older than its arrays.
     Raises FileNotFoundError where there is none."""
     store = open_store(url, options, read_only=True, attempts=attempts)

@@ -20,8 +20,6 @@ from zarr.codecs import ShardingCodec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV3Metadata
 
-__all__ = ["ChunkCheck", "MissingChunk", "Unreadable", "natural", "said"]
-
 _NO_CHUNK = 2**64 - 1
 _KEPT = 128
 """Shards whose indexes are kept."""
@@ -30,15 +28,15 @@ _BLOSC_HEADER = 16
 Get = Callable[[str, ByteRequest], Buffer | None]
 
 
-class MissingChunk(Exception):
+class MissingChunkError(Exception):
     """A chunk that the array's metadata promises does not exist in the store."""
 
 
-class Unreadable(Exception):
+class ChunkDecodeError(Exception):
     """A chunk exists and does not decode."""
 
 
-class ChunkCheck:
+class ChunkValidator:
     """The checks of one array at ``url``. ``get`` reads a part of an object of the store."""
 
     def __init__(self, array: zarr.Array[Any], url: str, get: Get) -> None:
@@ -78,14 +76,16 @@ class ChunkCheck:
         size = int.from_bytes(header[12:16], "little")
         self._at_least(key, len(value), size)
         if size != len(value):
-            raise Unreadable(
+            raise ChunkDecodeError(
                 f"chunk {key} of {self._url} does not decode (its blosc header says {size:,} bytes, it has "
                 f"{len(value):,})"
             )
 
     def _at_least(self, key: str, size: int, needed: int) -> None:
         if size < needed:
-            raise Unreadable(f"chunk {key} of {self._url} is cut short: {size:,} bytes where {needed:,} should be")
+            raise ChunkDecodeError(
+                f"chunk {key} of {self._url} is cut short: {size:,} bytes where {needed:,} should be"
+            )
 
     def check_shards(self, window: tuple[slice, ...], *, absent_is_missing: bool) -> None:
         """Look into the index of every shard of a window (stored axis order). Raises MissingChunk where it says that
@@ -100,13 +100,13 @@ class ChunkCheck:
             if index is None:
                 index = self._read_index(key)
             if index is None and absent_is_missing:
-                raise MissingChunk(f"shard {key} of {self._url} does not exist")
+                raise MissingChunkError(f"shard {key} of {self._url} does not exist")
             if index is None:
                 continue
             self._indexes[key] = index  # the last one read stands last
             number = self._first_absent(index, window, place) if absent_is_missing else None
             if number is not None:
-                raise MissingChunk(f"inner chunk {number} of shard {key} of {self._url} does not exist")
+                raise MissingChunkError(f"inner chunk {number} of shard {key} of {self._url} does not exist")
 
     def locate(self, place: tuple[int, ...]) -> tuple[str, ByteRequest | None] | None:
         """Where a chunk lies, by its place in the array; inside a shard, whose index `check_shards` has read, its part
@@ -156,16 +156,18 @@ class ChunkCheck:
         self._at_least(key, len(index), size)
         entries, checksum = index.to_bytes()[: 16 * count], index.to_bytes()[16 * count : size]
         if self._checksum and google_crc32c.value(entries) != int.from_bytes(checksum, "little"):
-            raise Unreadable(f"chunk {key} of {self._url} does not decode (the checksum of its shard's index is wrong)")
+            raise ChunkDecodeError(
+                f"chunk {key} of {self._url} does not decode (the checksum of its shard's index is wrong)"
+            )
         return np.frombuffer(entries, "<u8").reshape(-1, 2)
 
 
-def natural(key: str) -> list[tuple[int, str]]:
+def natural_sort_key(key: str) -> list[tuple[int, str]]:
     """Chunk keys in the order of their numbers: c/2/0 before c/10/0."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"[/.]", key)]
 
 
-def said(error: Exception) -> str:
+def codec_error_message(error: Exception) -> str:
     """What a codec says, without the bytes it quotes."""
     text = re.sub(r"b(['\"])([\w ',]+)\1", r"\2", str(error)).split(". Stored: ")[0]
     text = re.sub(r" ?\(?b(['\"]).*?\1\)?", "", text).strip(" .")

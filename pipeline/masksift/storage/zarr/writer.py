@@ -14,10 +14,8 @@ from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, ContainsGroupError
 
 from masksift.core.errors import UsageError
-from masksift.core.specs import DataSpec
-from masksift.storage.zarr.stores import WatchedStore, open_store
-
-__all__ = ["PredictionArrays", "write_ids", "write_numbers"]
+from masksift.core.specs import SourceSpec
+from masksift.storage.zarr.stores import InstrumentedStore, open_store
 
 
 def make_codec(dtype: str) -> BloscCodec:
@@ -57,11 +55,18 @@ class PredictionArrays:
     also `images`, with ``padded`` also `height` and `width`."""
 
     def __init__(
-        self, url: str, spec: DataSpec, shard: int, attributes: Mapping[str, Any], options: Mapping[str, Any], *,
-        pictures: bool = False, padded: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        spec: SourceSpec,
+        shard: int,
+        attributes: Mapping[str, Any],
+        options: Mapping[str, Any],
+        *,
+        pictures: bool = False,
+        padded: bool = False,
+    ) -> None:
         """Create what is not there. Raises UsageError where another source is."""
-        self._store, self._shard = WatchedStore(open_store(url, options, read_only=False)), shard
+        self._store, self._shard = InstrumentedStore(open_store(url, options, read_only=False)), shard
         group = create_group(self._store, attributes)
         n, height, width = spec.labels.shape
         wanted: list[tuple[str, tuple[int, ...], str, tuple[str, ...]]] = [
@@ -75,15 +80,23 @@ class PredictionArrays:
             # one number an image: so few that a chunk holds those of a whole shard
             shards = (shard, *shape[1:]) if shape[1:] else None
             found = create_array(
-                group, name, shape=shape, dtype=dtype, chunks=(1, *shape[1:]) if shards else (shard,), shards=shards,
-                compressors=[ZstdCodec(level=1)], fill_value=0, dimension_names=axes,
-            )  # fmt: skip
+                group,
+                name,
+                shape=shape,
+                dtype=dtype,
+                chunks=(1, *shape[1:]) if shards else (shard,),
+                shards=shards,
+                compressors=[ZstdCodec(level=1)],
+                fill_value=0,
+                dimension_names=axes,
+            )
             if (found.shape, found.dtype.name, found.shards) != (shape, dtype, shards):
                 raise UsageError(
                     f"{url} holds {name} of the shape {found.shape} and the dtype {found.dtype}, and {shape} of "
                     f"{dtype} are to be written",
-                    "they would not fit together", "Give every writer the same facts, or another URL",
-                )  # fmt: skip
+                    "they would not fit together",
+                    "Give every writer the same facts, or another URL",
+                )
             self._arrays[name] = found
 
     @property
@@ -103,9 +116,7 @@ class PredictionArrays:
             array[start : start + len(values[name])] = values[name]
 
 
-def write_ids(
-    url: str, options: Mapping[str, Any], images: int, chunk: int, start: int, ids: Sequence[str]
-) -> None:  # fmt: skip
+def write_ids(url: str, options: Mapping[str, Any], images: int, chunk: int, start: int, ids: Sequence[str]) -> None:
     """Write what images [start, start + n) of a source are called: a whole chunk, which nobody else writes."""
     group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
     array = create_array(group, "image_id", shape=(images,), dtype=str, chunks=(chunk,))
@@ -116,7 +127,12 @@ def write_numbers(url: str, options: Mapping[str, Any], name: str, values: NDArr
     """Write one number for each image of a source (N,), in one chunk."""
     group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
     array = create_array(
-        group, name, shape=values.shape, dtype=values.dtype.name, chunks=values.shape, fill_value=0,
+        group,
+        name,
+        shape=values.shape,
+        dtype=values.dtype.name,
+        chunks=values.shape,
+        fill_value=0,
         dimension_names=("image",),
-    )  # fmt: skip
+    )
     array[:] = values

@@ -22,8 +22,14 @@ networks = pytest.importorskip("masksift.prepare.predict.trainers.segmentation_n
 NetworkTrainer = networks.NetworkTrainer
 
 TOLD: dict[str, Any] = {
-    "model": "unet", "encoder": "resnet18", "weights": None, "epochs": 2, "batch": 2, "rate": 1e-3, "crop": None,
-}  # fmt: skip
+    "model": "unet",
+    "encoder": "resnet18",
+    "weights": None,
+    "epochs": 2,
+    "batch": 2,
+    "rate": 1e-3,
+    "crop": None,
+}
 
 
 class Kept:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from masksift.prepare.predict.trainers import Words, kind_of
+from masksift.prepare.predict.trainers import TrainerSpec, kind_of
 from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
-from masksift.storage.credentials import Options
+from masksift.storage.credentials import StorageOptions
 from prepare.predict.helpers import MEMORISER
 
 
-def words(name: str, home: str = "/", seed: int = 0, **told: Any) -> Words:
-    return Words(name, home, 3, 255, seed, 0.5, told, Options())
+def words(name: str, home: str = "/", seed: int = 0, **told: Any) -> TrainerSpec:
+    return TrainerSpec(name, home, 3, 255, seed, 0.5, told, StorageOptions())
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,10 @@ def test_a_name_says_what_kind_it_is(name: str, kind: str) -> None:
 
 def test_a_factory_gets_the_facts_and_a_seed_of_its_fold(tmp_path: Path) -> None:
     (tmp_path / "three_facts.py").write_text(MEMORISER)
-    made: list[Any] = [words("three_facts:Memoriser", str(tmp_path), seed).trainer(fold) for seed, fold in
-                       ((0, 0), (0, 0), (0, 1), (1, 0))]  # fmt: skip
+    made: list[Any] = [
+        words("three_facts:Memoriser", str(tmp_path), seed).trainer(fold)
+        for seed, fold in ((0, 0), (0, 0), (0, 1), (1, 0))
+    ]
     assert {(trainer.classes, trainer.ignored) for trainer in made} == {(3, 255)}
     seeds = [trainer.seed for trainer in made]
     assert seeds[0] == seeds[1]

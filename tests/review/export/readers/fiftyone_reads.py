@@ -7,9 +7,11 @@ import sys
 import tempfile
 
 os.environ |= {
-    "FIFTYONE_DATABASE_URI": "mongodb://localhost/fiftyone", "FIFTYONE_DATABASE_VALIDATION": "0",
-    "FIFTYONE_DO_NOT_TRACK": "1", "HOME": tempfile.mkdtemp(),
-}  # fmt: skip
+    "FIFTYONE_DATABASE_URI": "mongodb://localhost/fiftyone",
+    "FIFTYONE_DATABASE_VALIDATION": "0",
+    "FIFTYONE_DO_NOT_TRACK": "1",
+    "HOME": tempfile.mkdtemp(),
+}
 
 import mongoengine.connection
 import mongomock
@@ -48,11 +50,19 @@ for sample in data.iter_samples():
         told = {name: one[name] for name in one.field_names if isinstance(one[name], str | int | float | None)}
         regions.append({"mask": packed(full > 0), **told})
     given = None if sample.given is None else sample.given.get_mask().tolist()
-    samples.append({
-        "plain": plain, "regions": regions, "given": given, "picture": os.path.isfile(sample.filepath),
-    })  # fmt: skip
-answer({
-    "samples": samples, "targets": {str(k): v for k, v in data.mask_targets["given"].items()},
-    "schema": {name: type(kind).__name__ for name, kind in data.get_field_schema().items()},
-    "classes": data.classes["regions"],
-})  # fmt: skip
+    samples.append(
+        {
+            "plain": plain,
+            "regions": regions,
+            "given": given,
+            "picture": os.path.isfile(sample.filepath),
+        }
+    )
+answer(
+    {
+        "samples": samples,
+        "targets": {str(k): v for k, v in data.mask_targets["given"].items()},
+        "schema": {name: type(kind).__name__ for name, kind in data.get_field_schema().items()},
+        "classes": data.classes["regions"],
+    }
+)

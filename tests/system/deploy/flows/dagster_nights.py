@@ -21,18 +21,22 @@ def night(day: str, **settings: Any) -> dict[str, Any]:
         [asset], partition_key=day, resources={"masksift": Masksift(**settings)}, raise_on_error=False
     )
     checks = {
-        one.check_name: {"passed": one.passed, "severity": one.severity.value,
-                         "metadata": {name: plain(value) for name, value in one.metadata.items()}}
+        one.check_name: {
+            "passed": one.passed,
+            "severity": one.severity.value,
+            "metadata": {name: plain(value) for name, value in one.metadata.items()},
+        }
         for one in result.get_asset_check_evaluations()
-    }  # fmt: skip
+    }
     events = result.get_asset_materialization_events()
     metadata = [event.step_materialization_data.materialization.metadata for event in events]
     failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     return {
-        "success": result.success, "checks": checks,
+        "success": result.success,
+        "checks": checks,
         "metadata": {name: plain(value) for one in metadata for name, value in one.items()},
         "failures": [told_by(one) for one in failed],
-    }  # fmt: skip
+    }
 
 
 def told_by(failure: Any) -> str:

@@ -144,9 +144,13 @@ class Build:
         home = {"HOME": str(self.root / "root"), "UV_CACHE_DIR": _cache("uv"), "PIP_CACHE_DIR": _cache("pip")}
         command = self.below(step.rest)
         done = subprocess.run(
-            ["/bin/sh", "-c", command], cwd=self._folder, capture_output=True, text=True, check=False,
+            ["/bin/sh", "-c", command],
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
             env={**home, **network, **self.environment},
-        )  # fmt: skip
+        )
         _done(done)
 
     def _copy(self, step: Instruction) -> None:

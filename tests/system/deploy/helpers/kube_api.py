@@ -46,8 +46,12 @@ class Kind:
 
     @property
     def told(self) -> list[Object]:
-        facts = {"kind": self.kind, "singularName": self.kind.lower(), "namespaced": self.namespaced,
-                 "verbs": ["create", "delete", "get", "list", "patch", "watch"]}  # fmt: skip
+        facts = {
+            "kind": self.kind,
+            "singularName": self.kind.lower(),
+            "namespaced": self.namespaced,
+            "verbs": ["create", "delete", "get", "list", "patch", "watch"],
+        }
         return [{"name": name, **facts} for name in (self.plural, f"{self.plural}/status")[: 1 + self.status]]
 
 
@@ -225,8 +229,12 @@ class KubeApi:
                 with self._lock:
                     version, kind = str(len(self.history)), self.kind(plural)
                     items = self.list(plural, space, request.query.get("labelSelector", ""))
-                return {"apiVersion": kind.api_version, "kind": f"{kind.kind}List", "items": items,
-                        "metadata": {"resourceVersion": version}}  # fmt: skip
+                return {
+                    "apiVersion": kind.api_version,
+                    "kind": f"{kind.kind}List",
+                    "items": items,
+                    "metadata": {"resourceVersion": version},
+                }
             case "GET", True:
                 return self.get(plural, space, name)
             case "POST", False:
@@ -246,8 +254,9 @@ class KubeApi:
                 return {"kind": "APIVersions", "versions": ["v1"]}
             case ["apis"]:
                 versions = [{"groupVersion": f"{group}/{version}", "version": version} for group, version in groups]
-                told = [{"name": v["groupVersion"].split("/")[0], "versions": [v], "preferredVersion": v}
-                        for v in versions]  # fmt: skip
+                told = [
+                    {"name": v["groupVersion"].split("/")[0], "versions": [v], "preferredVersion": v} for v in versions
+                ]
                 return {"kind": "APIGroupList", "groups": told}
             case ["api", _] | ["apis", _, _]:
                 of = words[1] if words[0] == "apis" else ""

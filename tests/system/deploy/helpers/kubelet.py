@@ -70,9 +70,14 @@ class Pod:
         """Start its container, for the first time or again."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self.words, env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                self.words,
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     @property
     def said(self) -> str:

@@ -19,7 +19,7 @@ import yaml
 
 __all__ = ["FOLDER", "NAMESPACE", "RENDERED", "Pod", "made", "pods", "render", "validate"]
 
-FOLDER = Path(__file__).parent.parent / "deploy" / "kubernetes"
+FOLDER = Path(__file__).parents[4] / "deploy" / "kubernetes"
 NAMESPACE = "masksift"
 RENDERED = ("base/cluster", "base/job", "plain", "overlays/minio", "overlays/aws", "overlays/gcp")
 """What is applied with `kubectl apply -k`."""
@@ -98,9 +98,11 @@ def _strict(schema: Any) -> Any:
 
 def _closed(required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
     return {
-        "type": "object", "properties": properties, "required": list(required),
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
         "additionalProperties": False,
-    }  # fmt: skip
+    }
 
 
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
@@ -115,24 +117,32 @@ _SELECTOR = _closed(
 WRITTEN = {
     # No package brings the schemas of these: what of them we use is written down here, and nothing else passes.
     ("PodMonitor", "monitoring.coreos.com/v1"): _closed(
-        ["selector", "podMetricsEndpoints"], selector=_SELECTOR, podTargetLabels=_TEXTS,
+        ["selector", "podMetricsEndpoints"],
+        selector=_SELECTOR,
+        podTargetLabels=_TEXTS,
         podMetricsEndpoints={
-            "type": "array", "minItems": 1,
+            "type": "array",
+            "minItems": 1,
             "items": _closed(["port"], port=_TEXT, path={"const": "/metrics"}, interval=_DURATION),
         },
     ),
-    ("Issuer", "cert-manager.io/v1"): _closed(
-        selfSigned={"const": {}}, ca=_closed(["secretName"], secretName=_TEXT)
-    ),
+    ("Issuer", "cert-manager.io/v1"): _closed(selfSigned={"const": {}}, ca=_closed(["secretName"], secretName=_TEXT)),
     ("Certificate", "cert-manager.io/v1"): _closed(
-        ["secretName", "issuerRef"], secretName=_TEXT, commonName=_TEXT, dnsNames=_TEXTS, isCA={"type": "boolean"},
-        usages={"type": "array", "items": {"enum": [
-            "digital signature", "key encipherment", "server auth", "client auth"
-        ]}},
-        duration=_DURATION, renewBefore=_DURATION, issuerRef=_ISSUER,
+        ["secretName", "issuerRef"],
+        secretName=_TEXT,
+        commonName=_TEXT,
+        dnsNames=_TEXTS,
+        isCA={"type": "boolean"},
+        usages={
+            "type": "array",
+            "items": {"enum": ["digital signature", "key encipherment", "server auth", "client auth"]},
+        },
+        duration=_DURATION,
+        renewBefore=_DURATION,
+        issuerRef=_ISSUER,
         privateKey=_closed(["algorithm"], algorithm={"enum": ["ECDSA", "RSA"]}, size={"type": "integer"}),
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

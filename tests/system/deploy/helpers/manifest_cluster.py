@@ -22,8 +22,17 @@ from system.deploy.helpers.kustomize import render
 from system.deploy.helpers.netns import Network
 
 __all__ = [
-    "BLOCKS", "MINIO", "PLAIN", "Cluster", "Stored", "cluster", "executing", "kubelet", "local_tables", "write_sources",
-]  # fmt: skip
+    "BLOCKS",
+    "MINIO",
+    "PLAIN",
+    "Cluster",
+    "Stored",
+    "cluster",
+    "executing",
+    "kubelet",
+    "local_tables",
+    "write_sources",
+]
 
 Object = dict[str, Any]
 

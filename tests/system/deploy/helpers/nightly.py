@@ -15,7 +15,7 @@ from support.sources import erase, plain, write_source
 
 __all__ = ["COMMAND", "LEFT_OUT", "WHOLE", "command_in", "config_in", "files", "lake", "record", "stand_in"]
 
-COMMAND = shlex.join(["env", f"PYTHONPATH={Path(masksift.__file__).parents[4]}", sys.executable, "-m", "masksift"])
+COMMAND = shlex.join(["env", f"PYTHONPATH={Path(masksift.__file__).parents[1]}", sys.executable, "-m", "masksift"])
 """This very masksift, from any environment and folder."""
 
 WHOLE, LEFT_OUT = ("2026-11-21", "2026-11-22"), "2026-11-23"
@@ -27,9 +27,10 @@ def lake(folder: Path) -> Path:
     for number, day in enumerate([*WHOLE, LEFT_OUT]):
         for site in ("a", "b"):
             source = write_source(
-                folder / f"dt={day}" / f"site={site}", plain(images=6, seed=10 * number + ord(site)),
+                folder / f"dt={day}" / f"site={site}",
+                plain(images=6, seed=10 * number + ord(site)),
                 ids=[f"{day}-{site}{i}" for i in range(6)],
-            )  # fmt: skip
+            )
             if day == LEFT_OUT and site == "b":
                 erase(source.predictions, slice(2, 4))
     return folder
@@ -53,7 +54,9 @@ def stand_in(folder: Path, **codes: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for verb, told in codes.items():
         (folder / verb).write_text(told + "\n")
-    return _executable(folder, """#!/bin/sh
+    return _executable(
+        folder,
+        """#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >>"$here/called"
 echo "masksift: the words were $*" >&2
@@ -61,7 +64,8 @@ echo "masksift: the words were $*" >&2
 read -r code rest <"$here/$1"
 [ -z "$rest" ] || echo "$rest" >"$here/$1"
 exit "$code"
-""")  # fmt: skip
+""",
+    )
 
 
 def _executable(folder: Path, text: str) -> Path:
@@ -76,8 +80,9 @@ def files(out: Path) -> dict[str, str]:
     """What lies below a folder, by name: digests of the bytes."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*")) if path.is_file()
-    }  # fmt: skip
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
 
 
 def record(quality: Path, day: str) -> dict[str, Any]:

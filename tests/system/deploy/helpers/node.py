@@ -60,8 +60,14 @@ class Node:
     def _pod_of(self, deployment: Object) -> Object:
         meta, template = deployment["metadata"], deployment["spec"]["template"]
         owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": meta["name"], "uid": meta["uid"]}
-        made = {"metadata": {"labels": template["metadata"]["labels"], "ownerReferences": [owner],
-                             "name": f"{meta['name']}-{uuid.uuid4().hex[:5]}"}, "spec": template["spec"]}  # fmt: skip
+        made = {
+            "metadata": {
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [owner],
+                "name": f"{meta['name']}-{uuid.uuid4().hex[:5]}",
+            },
+            "spec": template["spec"],
+        }
         return self.api.create("pods", meta["namespace"], made)
 
     def _look_after(self, pod: Object) -> None:
@@ -115,13 +121,25 @@ def node(api: KubeApi, kubelet: Kubelet) -> Iterator[Node]:
 def operator(api: KubeApi, kubelet: Kubelet, folder: Path, service: str) -> Iterator[subprocess.Popen[bytes]]:
     """The Dask operator itself, started as its image starts it. Its log is `operator.log` in the folder."""
     config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "test", "users": [{"name": "test", "user": {}}],
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "users": [{"name": "test", "user": {}}],
         "clusters": [{"name": "test", "cluster": {"server": api.url}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}],
-    }  # fmt: skip
+    }
     (folder / "kubeconfig").write_text(yaml.safe_dump(config))
-    words = [sys.executable, "-c", OPERATOR, f"{service}.{NAMESPACE}={kubelet.network.address(service)}", "run", "-m",
-             "dask_kubernetes.operator.controller", "--verbose", "--all-namespaces"]  # fmt: skip
+    words = [
+        sys.executable,
+        "-c",
+        OPERATOR,
+        f"{service}.{NAMESPACE}={kubelet.network.address(service)}",
+        "run",
+        "-m",
+        "dask_kubernetes.operator.controller",
+        "--verbose",
+        "--all-namespaces",
+    ]
     surroundings = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "HOME": str(folder)}
     with (folder / "operator.log").open("wb") as log:
         process = subprocess.Popen(words, env=surroundings, cwd=folder, stdout=log, stderr=subprocess.STDOUT)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from masksift.evaluation.simulate.error_types.base import Drawn, Kind, Plane, Setting, ignored_in
+from masksift.evaluation.simulate.error_types.base import CorruptedLabels, ErrorParams, ErrorType, Plane, ignored_in
 from masksift.evaluation.simulate.error_types.boundary import BOUNDARY
 from masksift.evaluation.simulate.error_types.coarse import COARSE
 from masksift.evaluation.simulate.error_types.drop import DROP
@@ -14,9 +14,9 @@ from masksift.evaluation.simulate.error_types.missing_region import MISSING_REGI
 from masksift.evaluation.simulate.error_types.shift import SHIFT
 from masksift.evaluation.simulate.error_types.swap import SWAP
 
-__all__ = ["DRAWS", "KINDS", "Drawn", "Kind", "Plane", "Setting", "change", "ignored_in"]
+__all__ = ["DRAWS", "ERROR_TYPES", "CorruptedLabels", "ErrorParams", "ErrorType", "Plane", "apply_error", "ignored_in"]
 
-KINDS: Mapping[str, Kind] = {
+ERROR_TYPES: Mapping[str, ErrorType] = {
     "drop": DROP,
     "swap": SWAP,
     "shift": SHIFT,
@@ -29,10 +29,10 @@ DRAWS = 16
 """Draws after which an image is left as it is."""
 
 
-def change(plane: Plane, generator: np.random.Generator, setting: Setting) -> Drawn | None:
+def apply_error(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
     """The first draw that changes anything; None where none of them does."""
     for _ in range(DRAWS):
-        drawn = KINDS[setting.kind].draw(plane, generator, setting)
+        drawn = ERROR_TYPES[setting.kind].draw(plane, generator, setting)
         if drawn is None:
             return None
         if not np.array_equal(drawn.plane, plane):

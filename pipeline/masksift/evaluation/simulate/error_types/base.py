@@ -14,8 +14,6 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Drawn", "Kind", "Mask", "Plane", "Setting", "choose", "distances", "ignored_in", "objects_of", "reshaped"]
-
 Plane = NDArray[np.unsignedinteger]
 Mask = NDArray[np.bool_]
 
@@ -25,7 +23,7 @@ consequence. Where a mask is lost or given another class, `size` says it."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class ErrorParams:
     """How errors are made. ``objects``: `whole` or `one`; ``fill``: `nearest`, `background` or `ignore`, of kinds that
     fill anything; ``size``: in the kind's own unit; ``classes``: those that may suffer or be given; ``background``: the
     class that `background` fills with."""
@@ -39,7 +37,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CorruptedLabels:
     """A plane with an error in it, and the classes that the error was drawn for: the one that lost pixels, or the two
     that were exchanged."""
 
@@ -48,11 +46,11 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ErrorType:
     """A kind of error. ``draw``: one draw, which may change nothing; None where no draw can. ``size``: its default, in
     its ``unit``; ``fills``: what it can fill with, its default first; ``objects``: whether it can befall one object."""
 
-    draw: Callable[[Plane, np.random.Generator, Setting], Drawn | None]
+    draw: Callable[[Plane, np.random.Generator, ErrorParams], CorruptedLabels | None]
     size: float
     unit: str
     fills: tuple[str, ...] = ()
@@ -72,8 +70,8 @@ def counts_of(plane: Plane, classes: tuple[int, ...]) -> dict[int, int]:
 
 
 def choose(
-    plane: Plane, generator: np.random.Generator, setting: Setting, least: float = LEAST
-) -> tuple[int, Mask] | None:  # fmt: skip
+    plane: Plane, generator: np.random.Generator, setting: ErrorParams, least: float = LEAST
+) -> tuple[int, Mask] | None:
     """A class and its mask, or the mask of one of its objects: any class, and any object of it, is as likely as
     another. Only masks that hold at least ``least`` of the valid pixels count; None where there is none."""
     floor = max(1.0, least * np.count_nonzero(plane != ignored_in(plane)))
@@ -106,7 +104,7 @@ def _components(mask: Mask) -> NDArray[np.unsignedinteger]:
     return found
 
 
-def reshaped(plane: Plane, label: int, mask: Mask, new: Mask, setting: Setting) -> Plane:
+def reshaped(plane: Plane, label: int, mask: Mask, new: Mask, setting: ErrorParams) -> Plane:
     """A copy of the plane in which ``mask``, pixels of the class ``label``, is ``new``. What it uncovers is filled as
     the setting says: with the nearest valid pixel of another class (where there is none, it stays), with the
     background, or with no label; what it covers takes its class."""
@@ -117,7 +115,7 @@ def reshaped(plane: Plane, label: int, mask: Mask, new: Mask, setting: Setting) 
     return after
 
 
-def _filling(plane: Plane, label: int, setting: Setting) -> Callable[[Mask], Any]:
+def _filling(plane: Plane, label: int, setting: ErrorParams) -> Callable[[Mask], Any]:
     if setting.fill == "ignore":
         return lambda uncovered: ignored_in(plane)
     if setting.fill == "background":

@@ -5,20 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from masksift.evaluation.simulate.error_types.base import (
-    Drawn,
-    Kind,
+    CorruptedLabels,
+    ErrorParams,
+    ErrorType,
     Plane,
-    Setting,
     choose,
     distances,
     ignored_in,
     reshaped,
 )
 
-__all__ = ["BOUNDARY"]
 
-
-def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Drawn | None:
+def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
     """The outline was drawn outside of the object, or inside, by chance: a dilation or an erosion with a disk.
 
     A kind of this project's own: hurried outlines are the commonest flaw of real labels. Edges of the image, and
@@ -34,10 +32,12 @@ def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Draw
     if not outside.any():
         return None
     new = distances(mask) <= radius if generator.random() < 0.5 else mask & (distances(outside) > radius)
-    return Drawn(reshaped(plane, label, mask, new, setting) if new.any() else plane, (label,))
+    return CorruptedLabels(reshaped(plane, label, mask, new, setting) if new.any() else plane, (label,))
 
 
-BOUNDARY = Kind(
-    draw, 0.01, "radius of the dilation or erosion, as a share of the image's diagonal",
+BOUNDARY = ErrorType(
+    draw,
+    0.01,
+    "radius of the dilation or erosion, as a share of the image's diagonal",
     ("nearest", "background", "ignore"),
-)  # fmt: skip
+)

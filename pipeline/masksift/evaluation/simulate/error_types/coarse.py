@@ -6,17 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.evaluation.simulate.error_types.base import (
-    Drawn,
-    Kind,
+    CorruptedLabels,
+    ErrorParams,
+    ErrorType,
     Mask,
     Plane,
-    Setting,
     choose,
     objects_of,
     reshaped,
 )
-
-__all__ = ["COARSE"]
 
 _TURNS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """(rows, columns) of a step to the right, down, left and up."""
@@ -25,7 +23,7 @@ _AHEAD = ((0, 1), (1, 1), (1, 0), (0, 0))
 that of the next."""
 
 
-def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Drawn | None:
+def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
     """The annotator clicked too few points: each object becomes a polygon whose corners lie on its outline, at equal
     distances along it, the first one anywhere. Holes are lost.
 
@@ -39,7 +37,7 @@ def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Draw
     new = np.zeros_like(mask)
     for box, own in objects_of(mask):
         new[box] |= polygon(_some(outline(own), int(setting.size), generator), own.shape)
-    return Drawn(reshaped(plane, label, mask, new, setting), (label,))
+    return CorruptedLabels(reshaped(plane, label, mask, new, setting), (label,))
 
 
 def outline(mask: Mask) -> NDArray[np.int64]:
@@ -83,4 +81,4 @@ def polygon(corners: NDArray[np.int64], shape: tuple[int, ...]) -> Mask:
     return inside
 
 
-COARSE = Kind(draw, 8, "number of points of the polygon, 3 or more", ("nearest", "background", "ignore"))
+COARSE = ErrorType(draw, 8, "number of points of the polygon, 3 or more", ("nearest", "background", "ignore"))

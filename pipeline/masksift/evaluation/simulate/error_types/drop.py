@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from masksift.evaluation.simulate.error_types.base import Drawn, Kind, Plane, Setting, choose, reshaped
+from masksift.evaluation.simulate.error_types.base import (
+    CorruptedLabels,
+    ErrorParams,
+    ErrorType,
+    Plane,
+    choose,
+    reshaped,
+)
 
-__all__ = ["DROP"]
 
-
-def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Drawn | None:
+def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
     """The annotator did not label a class, or missed one object of it.
 
     *Drop* of Lad & Mueller 2023 (arXiv 2307.05080). The paper's own filling could not be consulted; here it is a
@@ -20,7 +25,7 @@ def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Draw
     if chosen is None:
         return None
     label, mask = chosen
-    return Drawn(reshaped(plane, label, mask, np.zeros_like(mask), setting), (label,))
+    return CorruptedLabels(reshaped(plane, label, mask, np.zeros_like(mask), setting), (label,))
 
 
-DROP = Kind(draw, 0.01, "least share of the valid pixels that is lost", ("nearest", "background", "ignore"))
+DROP = ErrorType(draw, 0.01, "least share of the valid pixels that is lost", ("nearest", "background", "ignore"))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from masksift.evaluation.simulate.error_types.base import Drawn, Kind, Plane, Setting, counts_of, ignored_in
+from masksift.evaluation.simulate.error_types.base import (
+    CorruptedLabels,
+    ErrorParams,
+    ErrorType,
+    Plane,
+    counts_of,
+    ignored_in,
+)
 
-__all__ = ["MISSING_REGION"]
 
-
-def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Drawn | None:
+def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
     """A rectangle somewhere in the image is left at what a label image begins with: the background, or no label. Of the
     pixels in it, those of the setting's ``classes`` are lost.
 
@@ -26,7 +31,7 @@ def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Draw
     value = ignored_in(plane) if setting.background is None else setting.background
     lost = [k for k in counts_of(inside, setting.classes) if k != value]
     inside[np.isin(inside, lost)] = value
-    return Drawn(after, tuple(lost))
+    return CorruptedLabels(after, tuple(lost))
 
 
-MISSING_REGION = Kind(draw, 0.05, "share of the image's area", ("background", "ignore"), objects=False)
+MISSING_REGION = ErrorType(draw, 0.05, "share of the image's area", ("background", "ignore"), objects=False)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from masksift.evaluation.simulate.error_types.base import Drawn, Kind, Mask, Plane, Setting, choose, reshaped
+from masksift.evaluation.simulate.error_types.base import (
+    CorruptedLabels,
+    ErrorParams,
+    ErrorType,
+    Mask,
+    Plane,
+    choose,
+    reshaped,
+)
 
-__all__ = ["SHIFT"]
 
-
-def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Drawn | None:
+def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
     """The mask is displaced, in any direction: labels drawn on another frame, or on another resolution.
 
     *Shift* of Lad & Mueller 2023 (arXiv 2307.05080); how far, and what fills the uncovered pixels, is this project's
@@ -22,7 +28,7 @@ def draw(plane: Plane, generator: np.random.Generator, setting: Setting) -> Draw
     distance = max(1.0, setting.size * float(np.hypot(*plane.shape)))
     turn = generator.uniform(0, 2 * np.pi)
     new = displaced(mask, round(distance * np.sin(turn)), round(distance * np.cos(turn)))
-    return Drawn(reshaped(plane, label, mask, new, setting), (label,))
+    return CorruptedLabels(reshaped(plane, label, mask, new, setting), (label,))
 
 
 def displaced(mask: Mask, rows: int, columns: int) -> Mask:
@@ -39,4 +45,4 @@ def _spans(size: int, by: int) -> tuple[slice, slice]:
     return slice(max(0, by), size + min(0, by)), slice(max(0, -by), size - max(0, by))
 
 
-SHIFT = Kind(draw, 0.05, "distance, as a share of the image's diagonal", ("nearest", "background", "ignore"))
+SHIFT = ErrorType(draw, 0.05, "distance, as a share of the image's diagonal", ("nearest", "background", "ignore"))

@@ -18,21 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
-from masksift.storage.credentials import Options
-from masksift.storage.objects import Folder
+from masksift.storage.credentials import StorageOptions
+from masksift.storage.objects import ObjectDirectory
 
-__all__ = ["ONNX", "PIXELS", "TORCH", "Place", "Trainer", "Words", "kind_of"]
+__all__ = ["ONNX", "PIXELS", "TORCH", "Checkpoint", "Trainer", "TrainerSpec", "kind_of"]
 
 PIXELS, TORCH, MODULE, ONNX = "pixels", "torch", "module", "onnx"
 
 
 class Trainer(Protocol):
-    """What every trainer can do. One that also has `keep_in(place)` is given a `Place` before `fit`, where it may leave
-    what it has learnt so far; one with `memory(images, height, width)` says how many bytes it takes at most."""
+    """What every trainer can do. One that also has `keep_in(place)` is given a `Checkpoint` before `fit`,
+    where it may leave what it has learned so far. One with `memory(images, height, width)` returns the bytes it
+    takes at most."""
 
-    def fit(
-        self, images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.unsignedinteger[Any]]]
-    ) -> object:  # fmt: skip
+    def fit(self, images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.unsignedinteger[Any]]]) -> object:
         """Learn from ``images``, (H, W, 3) uint8 each, and ``labels``, (H, W) class numbers each, uint8 (uint16 beyond
         254 classes), in which ``ignored`` marks the pixels that do not count. Both have a length and are read from the
         store image by image when they are asked for: together they may be larger than memory."""
@@ -41,7 +40,7 @@ class Trainer(Protocol):
         """Probabilities (n, K, H, W) of images (n, H, W, 3) uint8, adding up to 1 over K."""
 
 
-class Place(Protocol):
+class Checkpoint(Protocol):
     """Where a trainer keeps what is half learnt, so that a killed one goes on."""
 
     def load(self) -> bytes | None:
@@ -61,13 +60,14 @@ def kind_of(words: str) -> str:
     if factory.isidentifier() and all(part.isidentifier() for part in module.split(".")):
         return MODULE
     raise UsageError(
-        f"trainer is {words!r}", "there is nothing of that name to train",
+        f"trainer is {words!r}",
+        "there is nothing of that name to train",
         "Give pixels, torch, MODULE:FACTORY or FILE.onnx",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
-class Words:
+class TrainerSpec:
     """How a trainer is built, wherever it is needed. ``home``: the folder in which the command was typed, where its
     modules may lie; ``told``: the trainer's own keys; ``balance``: see the configuration."""
 
@@ -78,7 +78,7 @@ class Words:
     seed: int
     balance: float
     told: Mapping[str, Any]
-    options: Options = field(repr=False)
+    options: StorageOptions = field(repr=False)
 
     @property
     def kind(self) -> str:
@@ -111,15 +111,16 @@ class Words:
             return ExportedModel(self.words, self.file(), self.classes, **self.told)
         except ImportError as e:
             raise UsageError(
-                f"the trainer {self.words} cannot be built ({e})", "there is nothing to train",
+                f"the trainer {self.words} cannot be built ({e})",
+                "there is nothing to train",
                 f"Install what it needs: pip install 'masksift[{needed}]'",
-            ) from e  # fmt: skip
+            ) from e
 
     def file(self) -> bytes:
         """The bytes of an exported model. Raises DataError where there are none."""
         parent, _, name = self.words.rpartition("/")
         url = parent if "://" in parent else f"{self.home}/{parent}" if not parent.startswith("/") else parent or "/"
-        data = Folder(url, self.options).read(name)
+        data = ObjectDirectory(url, self.options).read(name)
         if data is None:
             raise DataError(f"there is no file {self.words}", "there is no model to predict by", "Give its path or URL")
         return data
@@ -131,7 +132,8 @@ class Words:
             found: Callable[..., Any] = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as e:
             raise UsageError(
-                f"the trainer {self.words} cannot be found ({e})", "there is nothing to train",
+                f"the trainer {self.words} cannot be found ({e})",
+                "there is nothing to train",
                 f"Give MODULE:FACTORY of what Python can import from {self.home}",
-            ) from e  # fmt: skip
+            ) from e
         return found

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
 
-__all__ = ["ExportedModel"]
-
 SUM_TOLERANCE = 1e-3
 """What comes out is taken for probabilities where it lies in [0, 1] and adds up to 1 within this; else for logits."""
 
@@ -20,9 +18,7 @@ SUM_TOLERANCE = 1e-3
 class ExportedModel:
     """One session of one thread: the same bits wherever it runs on one kind of machine."""
 
-    def __init__(
-        self, name: str, model: bytes, classes: int, *, mean: Sequence[float], std: Sequence[float]
-    ) -> None:  # fmt: skip
+    def __init__(self, name: str, model: bytes, classes: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
         """``name``: for errors; ``mean``, ``std``: of the three channels, of 0 to 1. Raises DataError where the model
         takes no pictures."""
         self._name, self._classes = name, classes
@@ -33,17 +29,19 @@ class ExportedModel:
             self._session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
         except Exception as e:  # onnxruntime has a class of its own for each fault of a file
             raise DataError(
-                f"{name} is no model that onnxruntime can load ({e})", "there is nothing to predict by",
+                f"{name} is no model that onnxruntime can load ({e})",
+                "there is nothing to predict by",
                 "Export it again",
-            ) from e  # fmt: skip
+            ) from e
         wanted = self._session.get_inputs()[0]
         self._input, self._bytes = wanted.name, wanted.type == "tensor(uint8)"
         shape: list[Any] = wanted.shape
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
             raise DataError(
-                f"the first input of {name} has the shape {shape}", "pictures are (n, 3, H, W) or (n, H, W, 3)",
+                f"the first input of {name} has the shape {shape}",
+                "pictures are (n, 3, H, W) or (n, H, W, 3)",
                 "Export a model that takes them, with its three channels fixed",
-            )  # fmt: skip
+            )
         self._channels_last = shape[1] != 3
 
     def fit(self, images: Any, labels: Any) -> object:
@@ -57,9 +55,10 @@ class ExportedModel:
         answer = np.asarray(self._session.run(None, {self._input: given})[0], np.float32)
         if answer.shape != (wanted := (len(images), self._classes, *images.shape[1:3])):
             raise DataError(
-                f"{self._name} answers {answer.shape} for pictures of {images.shape}", f"it should be {wanted}",
+                f"{self._name} answers {answer.shape} for pictures of {images.shape}",
+                f"it should be {wanted}",
                 "Export a model whose first output has a plane a class, of the size of the picture",
-            )  # fmt: skip
+            )
         proper = answer.min() >= 0 and np.abs(answer.sum(axis=1) - 1).max() <= SUM_TOLERANCE
         return answer if proper else _softmax(answer)
 

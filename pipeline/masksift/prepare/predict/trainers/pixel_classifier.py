@@ -18,8 +18,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-__all__ = ["FEATURES", "SAMPLED", "STRIDE", "Bytes", "Model", "Sample", "features", "fit", "sample_pixels"]
-
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.unsignedinteger[Any]]
@@ -130,9 +128,13 @@ class Sample:
 
 
 def sample_pixels(
-    image: Bytes, labels: Labels, classes: int, generator: np.random.Generator, sampled: int = SAMPLED,
+    image: Bytes,
+    labels: Labels,
+    classes: int,
+    generator: np.random.Generator,
+    sampled: int = SAMPLED,
     balance: float = BALANCE,
-) -> Sample:  # fmt: skip
+) -> Sample:
     """About `sampled` labelled pixels of one image, rare classes favoured; labels of `classes` and above are left
     out."""
     flat = labels[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].ravel()

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError
 from masksift.prepare.predict.trainers.pixel_classifier import FEATURES, SAMPLED, STRIDE, Model, fit, sample_pixels
 
-__all__ = ["IMAGES", "PIXELS", "PixelTrainer"]
-
 PIXELS = 400_000
 """Training pixels of a model, about: half a gibibyte of features on the way."""
 IMAGES = 2000
@@ -28,7 +26,7 @@ class PixelTrainer:
 
     def fit(
         self, images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.unsignedinteger[Any]]]
-    ) -> PixelTrainer:  # fmt: skip
+    ) -> PixelTrainer:
         """As `Trainer.fit`. Raises DataError where the labels hold fewer than two classes."""
         count = min(len(images), IMAGES)
         wanted = min(SAMPLED, PIXELS // count)
@@ -42,8 +40,9 @@ class PixelTrainer:
         if present.size < 2:
             raise DataError(
                 f"{count:,} training images hold {present.size} class{'es' * (present.size != 1)}",
-                "there is nothing to tell apart", "Give labels of two or more, or fewer folds",
-            )  # fmt: skip
+                "there is nothing to tell apart",
+                "Give labels of two or more, or fewer folds",
+            )
         self._model = fit(samples, (self._seed,))
         return self
 

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy, pad
 
 from masksift.core.errors import UsageError
-from masksift.prepare.predict.trainers import Place
-
-__all__ = ["ARCHITECTURES", "NetworkTrainer", "class_weights"]
+from masksift.prepare.predict.trainers import Checkpoint
 
 Pictures = Sequence[NDArray[np.uint8]]
 Planes = Sequence[NDArray[np.unsignedinteger[Any]]]
@@ -37,14 +35,25 @@ class NetworkTrainer:
     """One network. What is pickled of it is its settings and its state_dict."""
 
     def __init__(
-        self, *, classes: int, ignored: int, seed: int, balance: float, model: str, encoder: str, weights: str | None,
-        epochs: int, batch: int, rate: float, crop: int | None,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        classes: int,
+        ignored: int,
+        seed: int,
+        balance: float,
+        model: str,
+        encoder: str,
+        weights: str | None,
+        epochs: int,
+        batch: int,
+        rate: float,
+        crop: int | None,
+    ) -> None:
         """The last seven: keys of `[torch]`. Raises UsageError where the encoder is none."""
         self._classes, self._ignored, self._seed, self._balance = classes, ignored, seed, balance
         self._model, self._encoder, self._epochs, self._batch, self._rate = model, encoder, epochs, batch, rate
         self._crop = crop
-        self._place: Place | None = None
+        self._place: Checkpoint | None = None
         self._start(weights)
 
     def _start(self, weights: str | None) -> None:
@@ -59,11 +68,12 @@ class NetworkTrainer:
             given = "" if weights is None else f" with torch.weights {weights!r}"
             raise UsageError(
                 f"torch.encoder is {self._encoder!r}{given}, of which there is no {self._model}",
-                "there is no network to train", "Give an encoder of segmentation-models-pytorch, such as resnet34",
-            ) from e  # fmt: skip
+                "there is no network to train",
+                "Give an encoder of segmentation-models-pytorch, such as resnet34",
+            ) from e
         self._network = network.to(self._device)
 
-    def keep_in(self, place: Place) -> None:
+    def keep_in(self, place: Checkpoint) -> None:
         """Where what is learnt is left after each epoch."""
         self._place = place
 
