@@ -1,5 +1,4 @@
-"""Four exceptions, each with its sentence: the fact with its values, the consequence, the remedy; and what may be shown
-of those of others."""
+"""Exceptions of masksift and the exit codes of the command line."""
 
 from __future__ import annotations
 
@@ -7,17 +6,24 @@ import re
 
 
 class MasksiftError(Exception):
-    """A sentence of three parts. ``exit_code`` is what the command line ends with."""
+    """Base class: two or three sentences that say what happened, its effect, and what to do.
+
+    Args:
+        sentences: What happened with values and place; its effect, unless that is obvious; the remedy, imperative.
+            A final period is added where punctuation is missing.
+    """
 
     exit_code = 5
 
-    def __init__(self, fact: str, consequence: str, remedy: str) -> None:
-        super().__init__(fact, consequence, remedy)
-        self.fact, self.consequence, self.remedy = fact, consequence, remedy
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*sentences)
+        self.what, self.remedy = sentences[0], sentences[-1]
 
     def __str__(self) -> str:
-        end = "" if self.remedy.endswith((".", "?", "!")) else "."
-        return f"{self.fact}; {self.consequence}. {self.remedy}{end}"
+        if len(self.args) == 3 and self.args[1][:1].islower():  # TRANSITION: messages in the old form
+            end = "" if self.remedy.endswith((".", "?", "!")) else "."
+            return f"{self.args[0]}; {self.args[1]}. {self.remedy}{end}"
+        return " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in self.args)
 
 
 class UsageError(MasksiftError):

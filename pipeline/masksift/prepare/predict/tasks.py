@@ -287,7 +287,7 @@ def _reused(product: Mapping[str, bytes]) -> ShardResult:
 
 
 def _of_fold(e: MasksiftError, fold: int) -> MasksiftError:
-    return type(e)(f"fold {fold}: {e.fact}", e.consequence, e.remedy)
+    return type(e)(f"fold {fold}: {e.what}", *e.args[1:])
 
 
 def _failed(e: Exception, doing: str) -> RunFailed:
