@@ -1,9 +1,9 @@
-# Two commands on a fresh clone: `make demo` and `make test`. All else lies in .venv.
+# On a fresh clone: `make demo`, `make test`. Everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-fast lint audit readers workflows bench bench-quick lock clean
+.PHONY: setup demo test test-system test-all lint audit readers workflows bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -20,11 +20,15 @@ $(STAMP): deploy/requirements-dev.txt pyproject.toml
 demo: setup
 	$(BIN)/masksift demo
 
+# Lint, types, import contracts, unit and integration tests.
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/system
 
-test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+# Clusters, stores, browsers and deployments, as real processes. Many of these tests wait: three run at a time.
+test-system: setup
+	$(BIN)/python -m pytest -n 3 --dist loadfile tests/system
+
+test-all: test test-system
 
 lint: setup
 	$(BIN)/ruff format --check .
