@@ -15,8 +15,9 @@ from typing import Any
 
 import fsspec
 
+from masksift.core.retry import MAX_ATTEMPTS
 from masksift.storage.credentials import for_fsspec, is_s3, options_of, refuse_password
-from masksift.storage.retry import MAX_ATTEMPTS, RetryPolicy
+from masksift.storage.retry import StoreRetryPolicy
 from masksift.storage.urls import KINDS, join, local_path, unknown_place
 
 
@@ -64,11 +65,11 @@ class ObjectDirectory:
         path = self._path(name)
         if local_path(self.url) is not None:
             return request(path, *words, **more)
-        patience = RetryPolicy(self.attempts)
+        policy = StoreRetryPolicy(self.attempts)
         try:
-            return patience.call(lambda: request(path, *words, **more), join(self.url, name))
+            return policy.call(lambda: request(path, *words, **more), join(self.url, name))
         finally:
-            self.io_counters["repeated"] += patience.repeated
+            self.io_counters["repeated"] += policy.retries
 
     def read(self, name: str) -> bytes | None:
         """The bytes of an object, or None where there is none."""

@@ -23,6 +23,7 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.update.snapshot import UpdateSnapshot
 from pyiceberg.types import NestedField, StringType
 
+from masksift.core import retry
 from masksift.core.errors import Interrupted, RunFailed, UsageError
 from masksift.storage.credentials import StorageOptions, redacted
 from masksift.storage.tables import iceberg as module
@@ -287,12 +288,12 @@ def test_who_is_overtaken_each_time_gives_up_and_says_how_to_go_on(
         raise CommitFailedException("somebody else was first")
 
     monkeypatch.setattr(module, "_replace", refuse)
-    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "MAX_BACKOFF_SECONDS", 0.0)
     with refuses(
         RunFailed, r"did not take masksift\.ranking \(CommitFailedException: somebody else was first\); .*again"
     ):
         lake.publish("ranking", "one", START, iter([ranked(3)]), "out")
-    assert tried == module.MAX_ATTEMPTS
+    assert tried == retry.MAX_ATTEMPTS
 
 
 # what `_replace` lets pass for itself, another thread's end of doing so brings back: runs are processes, and do not

@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from masksift.core import retry
 from masksift.engine import stages
-from masksift.storage import credentials as access
-from masksift.storage import retry as patience
+from masksift.storage import credentials
+from masksift.storage import retry as store_retry
 from support.fault_proxy import Faults, proxy
 from support.run_processes import command, small, start
 from support.s3_server import Server
@@ -28,10 +29,10 @@ TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "cla
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become hundredths: a hang is given up soon, and pauses are short."""
-    for module in (access, patience):
+    for module in (credentials, store_retry):
         monkeypatch.setattr(module, "REQUEST_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(patience, "INITIAL_BACKOFF_SECONDS", 0.01)
-    monkeypatch.setattr(patience, "MAX_BACKOFF_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "INITIAL_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "MAX_BACKOFF_SECONDS", 0.1)
 
 
 def tables(server: Server, place: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -89,7 +90,7 @@ def test_a_store_that_fails_most_of_the_time_is_given_up_and_the_run_goes_on_lat
     with proxy(server.port, Faults(slow_down=0.95)) as between:
         assert masksift("run", *words, "--storage.endpoint_url", between.url) == 5
     said = complaint(capsys)
-    assert re.match(rf"the store did not answer s3://lake/{place}-out/\S+ in 12 attempts over \d+ s \(.*S", said)
+    assert re.match(rf"The store did not answer s3://lake/{place}-out/\S+ in 12 attempts over \d+ s \(.*S", said)
     assert "run the same command again" in said
     assert masksift("run", *words, *server.flags) == 0
     assert tables(server, f"{place}-out", tmp_path / "out") == local(tmp_path / "undisturbed")

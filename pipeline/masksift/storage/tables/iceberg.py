@@ -12,22 +12,20 @@ attempt wrote that died before its commit belongs to no snapshot: Iceberg's remo
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from masksift.core.errors import MasksiftError, RunFailed, UsageError, cause_of
+from masksift.core.retry import RetryPolicy
 from masksift.storage.credentials import redacted
-from masksift.storage.retry import MAX_ATTEMPTS
 from masksift.storage.urls import local_path
 
 if TYPE_CHECKING:
@@ -45,14 +43,10 @@ RUN_COLUMNS = pa.schema(
 )
 BATCH_BYTES = 128 << 20
 """Of rows in memory that become one file of a table."""
-LONGEST_PAUSE = 10.0
-"""Seconds between two attempts to commit, at most."""
 _ATTEMPT = "masksift.attempt"
 SQLITE_WAITS = 60
 """Seconds that a catalog in SQLite is waited for while another run commits."""
 _SQL, _REST = ("sqlite", "postgresql"), ("http", "https")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,8 @@ class IcebergTables:
                         "two columns of one name cannot be told apart",
                         "Rename that part of the path",
                     )
-                _retried(partial(_fit, catalog, self.table(name), _schema([*RUN_COLUMNS, *columns])))
+                fit = partial(_fit, catalog, self.table(name), _schema([*RUN_COLUMNS, *columns]))
+                _commit_retry_policy().call(fit, self.table(name))
 
     def publish(self, name: str, run_id: str, started: datetime, parts: Iterable[pa.Table], out: str) -> Published:
         """Put the rows of a run's parts in place of all that the table has of that run; ``out``: where the run's own
@@ -136,7 +131,9 @@ class IcebergTables:
         with self._opened(f"did not take {self.table(name)}", RunFailed, consequence, remedy) as catalog:
             files = list(_write(catalog.load_table(self.table(name)), run_id, started, parts))
             properties = {_ATTEMPT: str(uuid.uuid4()), "masksift.run_id": run_id, "masksift.out": out}
-            snapshot = _retried(lambda: _replace(catalog.load_table(self.table(name)), run_id, files, properties))
+            snapshot = _commit_retry_policy().call(
+                lambda: _replace(catalog.load_table(self.table(name)), run_id, files, properties), self.table(name)
+            )
         return Published(self.table(name), snapshot, sum(file.record_count for file in files))
 
     def rows(self, name: str, run_id: str) -> int:
@@ -336,17 +333,12 @@ def _replace(table: Table, run_id: str, files: Iterable[DataFile], properties: d
     return append.snapshot_id
 
 
-def _retried(commit: Callable[[], T]) -> T:
-    """What a commit answers, tried again, after pauses that grow and are drawn by lot, where somebody else was first or
-    whether it succeeded is not known: each attempt starts from the table as it is then."""
+def _commit_retry_policy() -> RetryPolicy:
+    """Retry commits that another one has overtaken or whose result is unknown. Each attempt loads the table again."""
     from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, ValidationException
 
-    for attempt in range(1, MAX_ATTEMPTS):
-        try:
-            return commit()
-        except (CommitFailedException, CommitStateUnknownException, ValidationException):
-            time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2**attempt)))
-    return commit()
+    conflicts = (CommitFailedException, CommitStateUnknownException, ValidationException)
+    return RetryPolicy(lambda error: isinstance(error, conflicts))
 
 
 def _for_pyiceberg(options: Mapping[str, Any]) -> dict[str, str]:

@@ -21,8 +21,9 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
+from masksift.core.retry import MAX_ATTEMPTS
 from masksift.storage.credentials import for_fsspec, for_obstore, options_of, refuse_password
-from masksift.storage.retry import MAX_ATTEMPTS, RetryPolicy
+from masksift.storage.retry import StoreRetryPolicy
 from masksift.storage.urls import join, local_path, unknown_place
 from masksift.storage.zarr.validation import natural_sort_key
 
@@ -44,47 +45,47 @@ class RetryingStore(WrapperStore[Store]):
     def __init__(self, store: Store, url: str, attempts: int) -> None:
         super().__init__(store)
         self._url, self._attempts = url, attempts
-        self._patience = RetryPolicy(attempts)
+        self._retry = StoreRetryPolicy(attempts)
 
     def _with_store(self, store: Store) -> RetryingStore:
         return RetryingStore(store, self._url, self._attempts)
 
     @property
     def repeated(self) -> int:
-        return self._patience.repeated
+        return self._retry.retries
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         ask = super().get
-        return await self._patience.call_async(
+        return await self._retry.call_async(
             lambda: ask(key, prototype, byte_range), self._named(key), _request_semaphore()
         )
 
     async def set(self, key: str, value: Buffer) -> None:
         put = super().set
-        await self._patience.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
+        await self._retry.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         put = super().set_if_not_exists
-        await self._patience.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
+        await self._retry.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
 
     async def exists(self, key: str) -> bool:
         ask = super().exists
-        return await self._patience.call_async(lambda: ask(key), self._named(key), _request_semaphore())
+        return await self._retry.call_async(lambda: ask(key), self._named(key), _request_semaphore())
 
     async def delete(self, key: str) -> None:
         remove = super().delete
-        await self._patience.call_async(lambda: remove(key), self._named(key), _request_semaphore())
+        await self._retry.call_async(lambda: remove(key), self._named(key), _request_semaphore())
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         names = super().list_prefix
-        for name in await self._patience.call_async(
+        for name in await self._retry.call_async(
             lambda: _all(names(prefix)), self._named(prefix), _request_semaphore()
         ):
             yield name
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         names = super().list_dir
-        for name in await self._patience.call_async(
+        for name in await self._retry.call_async(
             lambda: _all(names(prefix)), self._named(prefix), _request_semaphore()
         ):
             yield name
