@@ -102,7 +102,7 @@ def report(folder: Path) -> Section:
         f"## A scheduler with {WORKERS} simulated workers\n\n"
         f"The run's own client gives the tasks of {IMAGES:,} images (512 x 1024, 19 classes, uint8) to a real\n"
         f"scheduler with {WORKERS} workers in {PROCESSES} processes that sleep for as long as a task takes and answer\n"
-        "its receipt. Busy: time spent in tasks over workers times wall time, first task to last answer. Scheduler,\n"
+        "its result. Busy: time spent in tasks over workers times wall time, first task to last answer. Scheduler,\n"
         "client and workers share this machine's cores.\n\n" + table(columns, rows),
         figures,
     )

@@ -17,7 +17,7 @@ from masksift.engine.work_items import BlockTask, RunContext
 
 
 def answer(job: RunContext, seconds: float, part: BlockTask) -> TaskResult:
-    """As long as a task takes, give or take a tenth, and the receipt that it would answer."""
+    """As long as a task takes, give or take a tenth, and the result that it would answer."""
     begun = time.perf_counter()
     time.sleep(seconds * (0.9 + 0.2 * (part.block.number * 7919 % 1000) / 1000))
     images = part.block.images

@@ -66,9 +66,9 @@ def test_the_rows_that_are_ranked_are_those_of_a_run() -> None:
 
 def test_a_simulated_task_answers_how_long_it_took() -> None:
     block = SimpleNamespace(number=3, images=4)
-    receipt = simulated.answer(None, 0.02, SimpleNamespace(block=block, spec=SimpleNamespace(pixels=10)))  # type: ignore[arg-type]
-    assert (receipt.number, receipt.images, receipt.pixels, receipt.quarantined) == (3, 4, 40, 0)
-    assert receipt.seconds >= 0.9 * 0.02
+    result = simulated.answer(None, 0.02, SimpleNamespace(block=block, spec=SimpleNamespace(pixels=10)))  # type: ignore[arg-type]
+    assert (result.number, result.images, result.pixels, result.quarantined) == (3, 4, 40, 0)
+    assert result.seconds >= 0.9 * 0.02
 
 
 def test_the_page_is_what_the_kept_figures_make() -> None:

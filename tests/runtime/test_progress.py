@@ -34,7 +34,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def receipt(images: int, scored: int | None = None, **facts: Any) -> TaskResult:
+def result(images: int, scored: int | None = None, **facts: Any) -> TaskResult:
     counts = {"scored": images if scored is None else scored, "missing_chunk": 0 if scored is None else images - scored}
     return TaskResult(0, images, images * 100, counts, bytes_read=3_000_000, bytes_written=1_000_000, **facts)
 
@@ -51,7 +51,7 @@ def test_a_stage_ends_with_one_line(clock: list[float]) -> None:
     with ProgressReporter(file=file).stage("condense", 2000) as stage:
         for _ in range(2):
             clock[0] += 2
-            stage.advance(receipt(1000))
+            stage.advance(result(1000))
     assert file.getvalue() == "condense   2,000/2,000 images, 500.0 images/s, 2.0 MB/s, 0 quarantined\n"
 
 
@@ -59,9 +59,9 @@ def test_quarantined_images_are_shown_so_far_and_at_the_end(clock: list[float]) 
     file = io.StringIO()
     with ProgressReporter(file=file).stage("condense", 20) as stage:
         clock[0] += 10
-        stage.advance(receipt(5, scored=2))
+        stage.advance(result(5, scored=2))
         clock[0] += 10
-        stage.advance(receipt(15, scored=14))
+        stage.advance(result(15, scored=14))
     first, last = file.getvalue().splitlines()
     assert first == "condense   5/20 images, 0.5 images/s, 0.4 MB/s, 3 quarantined, 30.0 s left"
     assert last == "condense   20/20 images, 1.0 images/s, 0.4 MB/s, 4 quarantined"
@@ -72,7 +72,7 @@ def test_a_line_every_few_seconds_and_no_more(clock: list[float]) -> None:
     with ProgressReporter(file=file).stage("score", 1000) as stage:
         for _ in range(1000):
             clock[0] += 0.1
-            stage.advance(receipt(1))
+            stage.advance(result(1))
     lines = file.getvalue().splitlines()
     assert 15 <= len(lines) <= 21
     assert all(
@@ -83,11 +83,11 @@ def test_a_line_every_few_seconds_and_no_more(clock: list[float]) -> None:
 def test_blocks_that_were_done_before_do_not_count_in_the_rates(clock: list[float]) -> None:
     file = io.StringIO()
     with ProgressReporter(file=file).stage("condense", 20) as stage:
-        stage.advance(receipt(10, reused=True))
+        stage.advance(result(10, reused=True))
         clock[0] += 5
-        stage.advance(receipt(5))
+        stage.advance(result(5))
         clock[0] += 5
-        stage.advance(receipt(5))
+        stage.advance(result(5))
     middle, last = file.getvalue().splitlines()
     assert middle == "condense   15/20 images, 1.0 images/s, 0.8 MB/s, 0 quarantined, 10 done before, 5.0 s left"
     assert last == "condense   20/20 images, 1.0 images/s, 0.8 MB/s, 0 quarantined, 10 done before"
@@ -112,7 +112,7 @@ def test_quiet_says_nothing() -> None:
     report = ProgressReporter("quiet", file)
     report.message("worker w has numpy 1")
     with report.stage("condense", 1) as stage:
-        stage.advance(receipt(1))
+        stage.advance(result(1))
     assert file.getvalue() == ""
 
 
@@ -125,9 +125,9 @@ def test_every_line_for_machines_is_json_with_a_time_and_an_event(clock: list[fl
     report.message("worker w has numpy 1: tolerated")
     with report.stage("condense", 20) as stage:
         clock[0] += 6
-        stage.advance(receipt(5, scored=2))
+        stage.advance(result(5, scored=2))
         clock[0] += 1
-        stage.advance(receipt(15))
+        stage.advance(result(15))
     told = parsed(file)
     assert [fact["event"] for fact in told] == ["message", "begin", "progress", "end"]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fact["time"]) for fact in told)
@@ -154,7 +154,7 @@ def test_on_a_terminal_there_is_a_bar_that_goes_and_a_line_that_stays(clock: lis
     file = Terminal()
     with ProgressReporter(file=file).stage("condense", 20) as stage:
         clock[0] += 2
-        stage.advance(receipt(5, scored=2))
+        stage.advance(result(5, scored=2))
     assert re.search(r"condense .*5/20", file.getvalue())
     assert "3 quarantined" in file.getvalue()
     assert file.getvalue().endswith("condense   5/20 images, 2.5 images/s, 2.0 MB/s, 3 quarantined, 6.0 s left\n")

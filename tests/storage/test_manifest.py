@@ -127,21 +127,21 @@ def test_a_block_is_done_when_its_product_is_there(tmp_path: Path) -> None:
     kept = manifest(tmp_path)
     assert kept.load("condense", 1) is None
     assert kept.missing("condense", range(3)) == [0, 1, 2]
-    kept.save("condense", 1, {"statistics": b"1", "receipt": b"2"})
-    assert kept.load("condense", 1) == {"statistics": b"1", "receipt": b"2"}
+    kept.save("condense", 1, {"statistics": b"1", "result": b"2"})
+    assert kept.load("condense", 1) == {"statistics": b"1", "result": b"2"}
     assert kept.missing("condense", range(3)) == [0, 2]
     assert kept.missing("score", range(3)) == [0, 1, 2], "a product belongs to its stage"
 
 
 def test_the_products_of_another_run_are_not_ours(tmp_path: Path) -> None:
-    manifest(tmp_path).save("score", 0, {"receipt": b""})
+    manifest(tmp_path).save("score", 0, {"result": b""})
     assert manifest(tmp_path, "b" * 64).load("score", 0) is None
     assert manifest(tmp_path, "b" * 64).missing("score", range(1)) == [0]
 
 
 def test_a_product_that_is_still_being_written_is_not_there(tmp_path: Path) -> None:
     kept = manifest(tmp_path)
-    kept.save("score", 0, {"receipt": b""})
+    kept.save("score", 0, {"result": b""})
     product = next((tmp_path / "manifest/score").iterdir())
     product.rename(product.with_name(f"{product.name}.0123.partial"))
     assert kept.load("score", 0) is None
@@ -151,5 +151,5 @@ def test_a_product_that_is_still_being_written_is_not_there(tmp_path: Path) -> N
 def test_saving_twice_is_saving_once(tmp_path: Path) -> None:
     kept = manifest(tmp_path)
     for _ in range(2):
-        kept.save("score", 0, {"receipt": b"1"})
+        kept.save("score", 0, {"result": b"1"})
     assert [path.name for path in (tmp_path / "manifest/score").iterdir()] == [f"{'a' * 12}-00000000.zip"]

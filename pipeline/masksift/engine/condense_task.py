@@ -74,7 +74,7 @@ def condense_block(job: RunContext, part: BlockTask) -> TaskResult:
             verdicts += group_verdicts
             statistics = statistics.merge(group_statistics)
     _log_quarantined(part, verdicts)
-    receipt = TaskResult(
+    result = TaskResult(
         block.number,
         block.images,
         block.images * spec.pixels,
@@ -82,8 +82,8 @@ def condense_block(job: RunContext, part: BlockTask) -> TaskResult:
         **sum_io_counters(*predictions, labels, evidence, manifest, puts=1),
         seconds=time.perf_counter() - started,
     )
-    manifest.save(CONDENSE, part.evidence_block, condensed_product(statistics, verdicts, receipt))
-    return replace(receipt, **sum_io_counters(*predictions, labels, evidence, manifest))
+    manifest.save(CONDENSE, part.evidence_block, condensed_product(statistics, verdicts, result))
+    return replace(result, **sum_io_counters(*predictions, labels, evidence, manifest))
 
 
 def _log_quarantined(part: BlockTask, verdicts: Sequence[ImageStatus]) -> None:

@@ -119,7 +119,7 @@ class ImageViewReader:
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What it took of the stores, by the names of a receipt."""
+        """What it took of the stores, by field name of `TaskResult`."""
         readers = (self._labels, self._reader, self._evidence, self._masks)
         return sum((reader.io_counters for reader in readers if reader is not None), Counter())
 

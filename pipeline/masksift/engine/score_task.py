@@ -111,7 +111,7 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
     folder, made_by = ObjectDirectory(job.out, job.options), (job.fingerprint, block.number)
     for name, table in ((regions_part(*made_by), regions.table(job.columns)), (images_part(*made_by), images)):
         folder.io_counters["bytes_written"] += write_table(folder, name, table, spec.class_names)
-    receipt = TaskResult(
+    result = TaskResult(
         block.number,
         block.images,
         block.images * spec.pixels,
@@ -121,8 +121,8 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
     )
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, pixels=pairs[0], images=pairs[1])
-    manifest.save(SCORE, block.number, {"pairs": buffer.getvalue(), "receipt": json.dumps(asdict(receipt)).encode()})
-    return replace(receipt, **sum_io_counters(evidence, masks, folder, manifest))
+    manifest.save(SCORE, block.number, {"pairs": buffer.getvalue(), "result": json.dumps(asdict(result)).encode()})
+    return replace(result, **sum_io_counters(evidence, masks, folder, manifest))
 
 
 def images_part(fingerprint: str, number: int) -> str:
@@ -158,7 +158,7 @@ class _Evidence:
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What it took of the stores, by the names of a receipt."""
+        """What it took of the stores, by field name of `TaskResult`."""
         return self._labels.io_counters + self._arrays.io_counters
 
     def groups(self) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:

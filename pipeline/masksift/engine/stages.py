@@ -72,13 +72,13 @@ class StageTotals:
     io_counts: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, receipt: TaskResult) -> None:
+    def add(self, result: TaskResult) -> None:
         """One block."""
         self.blocks += 1
-        self.reused += receipt.reused
-        self.seconds += receipt.seconds
-        self.io_counts.update({name: getattr(receipt, name) for name in _IO_COUNTERS})
-        self.counts.update(receipt.counts)
+        self.reused += result.reused
+        self.seconds += result.seconds
+        self.io_counts.update({name: getattr(result, name) for name in _IO_COUNTERS})
+        self.counts.update(result.counts)
 
 
 def check_workers(
@@ -246,9 +246,9 @@ def _map(
     """Run one stage over all blocks. Raises RunFailed where a product is missing at its end."""
     totals = StageTotals()
     with report.stage(name, parts.images) as stage:
-        for receipt in executor.map(InstrumentedTask(function, job.fingerprint, name), parts, name):
-            totals.add(receipt)
-            stage.advance(receipt)
+        for result in executor.map(InstrumentedTask(function, job.fingerprint, name), parts, name):
+            totals.add(result)
+            stage.advance(result)
             interruption.raise_if_interrupted()
     account.add(stage.facts(), totals)
     missing = job.score_manifest().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)

@@ -34,7 +34,7 @@ class PairCounts:
 
 
 class HasIOCounters(Protocol):
-    """Whoever counts what went over a store, by the names of a receipt."""
+    """Whoever counts what went over a store, by field name of `TaskResult`."""
 
     @property
     def io_counters(self) -> Counter[str]: ...
@@ -46,13 +46,13 @@ def sum_io_counters(*users: HasIOCounters, puts: int = 0) -> dict[str, Any]:
 
 
 def condensed_product(
-    statistics: ClassStatistics, verdicts: Sequence[ImageStatus], receipt: TaskResult
+    statistics: ClassStatistics, verdicts: Sequence[ImageStatus], result: TaskResult
 ) -> dict[str, bytes]:
     """What is kept of a block beside its evidence."""
     return {
         "statistics": statistics.to_bytes(),
         "verdicts": json.dumps([asdict(verdict) for verdict in verdicts]).encode(),
-        "receipt": json.dumps(asdict(receipt)).encode(),
+        "result": json.dumps(asdict(result)).encode(),
     }
 
 
@@ -88,4 +88,4 @@ def _product(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
 
 
 def reused_result(product: Mapping[str, bytes]) -> TaskResult:
-    return replace(TaskResult(**json.loads(product["receipt"])), reused=True)
+    return replace(TaskResult(**json.loads(product["result"])), reused=True)

@@ -28,12 +28,12 @@ class StageProgress:
         self._reporter = reporter
         self._started = time.monotonic()
 
-    def advance(self, receipt: TaskResult) -> None:
+    def advance(self, result: TaskResult) -> None:
         """Count one block."""
-        self.done += receipt.images
-        self.quarantined += receipt.quarantined
-        self.reused += receipt.images if receipt.reused else 0
-        self.bytes += 0 if receipt.reused else receipt.bytes_read + receipt.bytes_written
+        self.done += result.images
+        self.quarantined += result.quarantined
+        self.reused += result.images if result.reused else 0
+        self.bytes += 0 if result.reused else result.bytes_read + result.bytes_written
         self._reporter.show(self)
 
     @property

@@ -74,7 +74,7 @@ class Answer:
     images: Integers
     codes: Integers
     sizes: Sizes
-    receipt: TaskResult
+    task_result: TaskResult
 
 
 @dataclass
@@ -126,7 +126,7 @@ def count_pixels(task: PixelTask, parts: BlockTasks, executor: Executor, report:
             if task.confident:
                 counts.codes[answer.encoding] = counts.codes.get(answer.encoding, 0) + answer.codes
             counts.sizes.append(answer.sizes)
-            stage.advance(answer.receipt)
+            stage.advance(answer.task_result)
             interruption.raise_if_interrupted()
     return counts
 
@@ -162,7 +162,7 @@ def _counted(task: PixelTask, part: BlockTask) -> Answer:
         if confidence is not None:
             for row, pixels in enumerate((valid & ~wrong, wrong)):
                 codes[row] += np.bincount(confidence[pixels] >> encoding.key_shift, minlength=encoding.bins)
-    receipt = TaskResult(
+    result = TaskResult(
         block.number,
         block.images,
         block.images * part.spec.pixels,
@@ -170,7 +170,7 @@ def _counted(task: PixelTask, part: BlockTask) -> Answer:
         **planes.io_counters,
         seconds=time.perf_counter() - begun,
     )
-    return Answer((block.source, block.start), encoding, images, codes, sizes_of(matched), receipt)
+    return Answer((block.source, block.start), encoding, images, codes, sizes_of(matched), result)
 
 
 def _scored(job: RunContext, part: BlockTask) -> Sequence[bool]:
@@ -194,7 +194,7 @@ class _Planes:
 
     @property
     def io_counters(self) -> Mapping[str, Any]:
-        """What it took of the stores, by the names of a receipt."""
+        """What it took of the stores, by field name of `TaskResult`."""
         return dict(
             self._labels.io_counters + self._other.io_counters + self._masks.io_counters + self._evidence.io_counters
         )

@@ -186,7 +186,7 @@ def _write(
         for done in executor.map(partial(simulate_block, job), pieces, "simulate"):
             assert isinstance(done, SimulationResult)
             outcomes.append((done.source, done.outcomes))
-            stage.advance(done.receipt)
+            stage.advance(done.task_result)
             interruption.raise_if_interrupted()
     return outcomes
 

@@ -68,7 +68,7 @@ class SimulationTask:
 class SimulationResult:
     """What a task answers. ``outcomes``: of the chosen images, how many by what became of them."""
 
-    receipt: TaskResult
+    task_result: TaskResult
     source: int
     outcomes: dict[str, int] = field(default_factory=dict)
 
@@ -99,17 +99,17 @@ def simulate_block(job: SimulationContext, piece: SimulationTask) -> SimulationR
     written = write_table(folder, name, table_from_rows(rows, truth_schema(job.columns)), spec.class_names)
     images = piece.stop - piece.start
     used: dict[str, Any] = reader.io_counters + copy.io_counters + Counter(bytes_written=written, puts=2)
-    receipt = TaskResult(
+    result = TaskResult(
         piece.number, images, images * spec.pixels, {SCORED: images}, **used, seconds=time.perf_counter() - begun
     )
-    done_now = SimulationResult(receipt, spec.index, dict(outcomes))
+    done_now = SimulationResult(result, spec.index, dict(outcomes))
     manifest.save(STAGE, piece.number, {"done": json.dumps(asdict(done_now)).encode()})
     return done_now
 
 
 def _reused(product: Mapping[str, bytes]) -> SimulationResult:
     tree = json.loads(product["done"])
-    return SimulationResult(TaskResult(**{**tree["receipt"], "reused": True}), tree["source"], tree["outcomes"])
+    return SimulationResult(TaskResult(**{**tree["task_result"], "reused": True}), tree["source"], tree["outcomes"])
 
 
 def _changed(

@@ -224,10 +224,10 @@ def _map(
     """Run one stage over all blocks."""
     totals = StageTotals()
     with report.stage(name, sum(piece.part.block.images for piece in pieces)) as stage:
-        for receipt in executor.map(task, pieces, name):
-            assert isinstance(receipt, TaskResult)
-            totals.add(receipt)
-            stage.advance(receipt)
+        for result in executor.map(task, pieces, name):
+            assert isinstance(result, TaskResult)
+            totals.add(result)
+            stage.advance(result)
             interruption.raise_if_interrupted()
     account.add(stage.facts(), totals)
     return totals

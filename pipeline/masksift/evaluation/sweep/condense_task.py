@@ -68,7 +68,7 @@ def condense_block(job: SweepContext, piece: SweepTask) -> TaskResult:
                 sums[bucket] = sums[bucket].merge(state) if bucket in sums else state
         for name, planes in group.stored().items():
             evidence.write(name, start, planes)
-    receipt = TaskResult(
+    result = TaskResult(
         block.number,
         block.images,
         block.images * spec.pixels,
@@ -78,8 +78,8 @@ def condense_block(job: SweepContext, piece: SweepTask) -> TaskResult:
     )
     facts = packed(scored=np.array([status == SCORED for status in statuses]), changed=changed)
     states = {f"{kind}-{number}": state.to_bytes() for (kind, number), state in sums.items()}
-    manifest.save(CONDENSE, block.number, {**states, "facts": facts, "receipt": json.dumps(asdict(receipt)).encode()})
-    return receipt
+    manifest.save(CONDENSE, block.number, {**states, "facts": facts, "result": json.dumps(asdict(result)).encode()})
+    return result
 
 
 class _Group:

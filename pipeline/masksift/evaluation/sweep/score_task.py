@@ -76,7 +76,7 @@ def score_block(
             for kind, share in np.ndindex(len(job.kinds), job.shares):
                 seen = image.as_seen(piece, image.seen(job, kind, share), own[kind, share], job.rule)
                 thresholded[kind, share, image.place] = [method.score(seen) for method in job.thresholded.values()]
-    receipt = TaskResult(
+    result = TaskResult(
         block.number,
         block.images,
         block.images * piece.part.spec.pixels,
@@ -85,8 +85,8 @@ def score_block(
         seconds=time.perf_counter() - begun,
     )
     scores = packed(scored=kept.scored, changed=kept.changed, steady=steady, thresholded=thresholded)
-    manifest.save(SCORE, block.number, {"scores": scores, "receipt": json.dumps(asdict(receipt)).encode()})
-    return receipt
+    manifest.save(SCORE, block.number, {"scores": scores, "result": json.dumps(asdict(result)).encode()})
+    return result
 
 
 Seen = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]
@@ -131,7 +131,7 @@ class _Kept:
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What it took of the store, by the names of a receipt."""
+        """What it took of the store, by field name of `TaskResult`."""
         return self._arrays.io_counters
 
     def images(self) -> Iterator[_Image]:

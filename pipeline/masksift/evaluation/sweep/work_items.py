@@ -123,4 +123,4 @@ def product_of(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
 
 
 def reused(product: Mapping[str, bytes]) -> TaskResult:
-    return replace(TaskResult(**json.loads(product["receipt"])), reused=True)
+    return replace(TaskResult(**json.loads(product["result"])), reused=True)

@@ -1,4 +1,4 @@
-"""What one worker does with one shard of images: read their files, write them, and answer a receipt."""
+"""What one worker does with one shard of images: read their files, write them, and return a result."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def _predict(job: PredictContext, split: _Split, executor: Executor, report: Pro
             if isinstance(answer, MasksiftError):
                 raise answer
             done.append(answer)
-            stage.advance(answer.receipt)
+            stage.advance(answer.task_result)
             interruption.raise_if_interrupted()
     return done
 
@@ -232,7 +232,7 @@ def _record(config: PredictConfig, job: PredictContext, split: _Split, done: Seq
         "configuration": config.model_dump(mode="json"),
         "versions": versions() | {name: version(name) for name in _PACKAGES.get(job.words.kind, ())},
         "images": spec.images,
-        "bad_labels": sum(part.receipt.counts.get(BAD_LABELS, 0) for part in done),
+        "bad_labels": sum(part.task_result.counts.get(BAD_LABELS, 0) for part in done),
         "out_of_sample": config.folded,
         **{name: value for name, value in whole.items() if name != "iou"},
         "iou": dict(zip(spec.class_names, whole["iou"], strict=True)),

@@ -112,7 +112,7 @@ class Shard:
 class ShardResult:
     """What a shard answers. ``counts``: by fold, as `quality.counts_of`, summed."""
 
-    receipt: TaskResult
+    task_result: TaskResult
     counts: dict[int, NDArray[np.int64]]
 
 
@@ -197,7 +197,7 @@ def _predicted(job: PredictContext, shard: Shard) -> ShardResult:
             good += is_good
             if i == images - 1:  # before the writer puts what says that the shard is there
                 said = {SCORED: good, BAD_LABELS: images - good}
-                receipt = TaskResult(
+                result = TaskResult(
                     shard.number,
                     images,
                     images * spec.pixels,
@@ -205,7 +205,7 @@ def _predicted(job: PredictContext, shard: Shard) -> ShardResult:
                     bytes_read=pictures.bytes + labels.bytes,
                     seconds=time.perf_counter() - begun,
                 )
-                done = ShardResult(receipt, counts)
+                done = ShardResult(result, counts)
                 manifest.save(PREDICT, shard.number, _product(done))
             _write(job, writer, steps, given, names[i], picture, sizes[i])
     return done
@@ -277,13 +277,13 @@ def _write(
 
 def _product(done: ShardResult) -> dict[str, bytes]:
     counts = {str(fold): part.tolist() for fold, part in sorted(done.counts.items())}
-    return {"done": json.dumps({"receipt": asdict(done.receipt), "counts": counts}).encode()}
+    return {"done": json.dumps({"task_result": asdict(done.task_result), "counts": counts}).encode()}
 
 
 def _reused(product: Mapping[str, bytes]) -> ShardResult:
     tree = json.loads(product["done"])
     counts = {int(fold): np.array(part, np.int64) for fold, part in tree["counts"].items()}
-    return ShardResult(TaskResult(**{**tree["receipt"], "reused": True}), counts)
+    return ShardResult(TaskResult(**{**tree["task_result"], "reused": True}), counts)
 
 
 def _of_fold(e: MasksiftError, fold: int) -> MasksiftError:

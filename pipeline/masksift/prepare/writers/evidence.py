@@ -113,7 +113,7 @@ class EvidenceWriter(ImageWriter):
         self._name(stop)
         unit = self._unit()
         number, images = (stop - 1) // unit, len(self._verdicts)
-        receipt = TaskResult(
+        result = TaskResult(
             number,
             images,
             images * self._spec.pixels,
@@ -121,5 +121,5 @@ class EvidenceWriter(ImageWriter):
             bytes_written=self._arrays.io_counters["bytes_written"],
             seconds=time.perf_counter() - self._begun,
         )
-        self._manifest.save(CONDENSE, number, condensed_product(self._statistics, self._verdicts, receipt))
+        self._manifest.save(CONDENSE, number, condensed_product(self._statistics, self._verdicts, result))
         self._begin()

@@ -159,7 +159,7 @@ def _write(
             if isinstance(done, DataError):
                 raise done
             finished.append(done)
-            stage.advance(done.receipt)
+            stage.advance(done.task_result)
             interruption.raise_if_interrupted()
     return finished
 

@@ -61,7 +61,7 @@ class LabelBlock:
 class CorrectionResult:
     """What a task answers. ``images``: how many were changed; ``pairs``: by classes how many regions, and pixels."""
 
-    receipt: TaskResult
+    task_result: TaskResult
     source: int
     images: int
     pairs: dict[Pair, tuple[int, int]] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class CorrectionResult:
     def from_json(cls, tree: Mapping[str, Any]) -> CorrectionResult:
         """What `as_json` wrote, done before."""
         pairs = {(given, suggested): (regions, pixels) for given, suggested, regions, pixels in tree["pairs"]}
-        return cls(TaskResult(**{**tree["receipt"], "reused": True}), tree["source"], tree["images"], pairs)
+        return cls(TaskResult(**{**tree["task_result"], "reused": True}), tree["source"], tree["images"], pairs)
 
 
 def projected_memory(job: CorrectionsContext, sources: Iterable[SourceSpec]) -> int:
@@ -116,10 +116,10 @@ def _written(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult:
         copy.write(start, labels, [index - start for index in lost])
     images = piece.stop - piece.start
     used: dict[str, Any] = dict(reader.io_counters + copy.io_counters)
-    receipt = TaskResult(
+    result = TaskResult(
         piece.number, images, images * spec.pixels, {SCORED: images}, **used, seconds=time.perf_counter() - begun
     )
-    return CorrectionResult(receipt, spec.index, len({region.index for region in piece.regions}), pairs)
+    return CorrectionResult(result, spec.index, len({region.index for region in piece.regions}), pairs)
 
 
 def _pixels(

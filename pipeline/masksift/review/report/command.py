@@ -48,8 +48,8 @@ def make_report(
         for answer in executor.map(task, list(_batches(run, chosen)), REPORT):
             drawn.update({one.number: one for one in answer.drawn})
             without.update({answer.without: None} if answer.without else {})
-            totals.add(answer.receipt)
-            stage.advance(answer.receipt)
+            totals.add(answer.task_result)
+            stage.advance(answer.task_result)
             interruption.raise_if_interrupted()
         _write(run, chosen, [drawn[one.number] for one in chosen])
         totals.io_counts.update(folder.io_counters)

@@ -97,7 +97,7 @@ class RenderResult:
 
     drawn: tuple[RenderedImage, ...]
     without: str
-    receipt: TaskResult
+    task_result: TaskResult
 
 
 def name_of(number: int, ending: str) -> str:
@@ -116,7 +116,7 @@ def draw(drawing: Drawing, batch: Batch) -> RenderResult:
         size = row["height"], row["width"]
         view = viewer.view(pick.index, SIDE, scored=pick.scored, size=size)
         drawn.append(_put(folder, pick.number, view, part.spec.classes, row, viewer.without))
-    receipt = TaskResult(
+    result = TaskResult(
         batch.picks[0].number,
         len(drawn),
         sum(math.prod(one.size) for one in drawn),
@@ -124,7 +124,7 @@ def draw(drawing: Drawing, batch: Batch) -> RenderResult:
         **sum_io_counters(folder, viewer),
         seconds=time.perf_counter() - begun,
     )
-    return RenderResult(tuple(drawn), viewer.without, receipt)
+    return RenderResult(tuple(drawn), viewer.without, result)
 
 
 def _rows(job: RunContext, folder: ObjectDirectory, picks: Sequence[ImageRef]) -> list[dict[str, Any]]:

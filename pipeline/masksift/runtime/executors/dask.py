@@ -1,7 +1,7 @@
 """Blocks on a Dask cluster, wherever it is (`clusters`).
 
 The scheduler holds a bounded window of tasks, never the whole job; merges form a tree on the workers; what comes
-back to the client is a receipt a block and one merged state.
+back to the client is one result per block and one merged state.
 """
 
 from __future__ import annotations

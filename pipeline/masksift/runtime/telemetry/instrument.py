@@ -63,13 +63,13 @@ class InstrumentedTask(Generic[Item, Result]):
                 counted.failed(self.stage, e)
                 log.error("a task of the stage %s failed", self.stage, exc_info=True)
                 raise
-            receipt = _receipt_of(answer)
-            counted.done(self.stage, receipt, time.perf_counter() - begun)
-            spans.note(span, receipt)
+            result = _task_result(answer)
+            counted.done(self.stage, result, time.perf_counter() - begun)
+            spans.note(span, result)
         return answer
 
 
-def _receipt_of(answer: object) -> TaskResult | None:
-    """The receipt that an answer is, or has with it; reductions answer none."""
-    found = getattr(answer, "receipt", answer)
+def _task_result(answer: object) -> TaskResult | None:
+    """The result that an answer is, or has with it; reductions answer none."""
+    found = getattr(answer, "task_result", answer)
     return found if isinstance(found, TaskResult) else None

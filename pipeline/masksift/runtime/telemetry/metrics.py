@@ -54,24 +54,24 @@ class Metrics:
             for status in STATUSES:
                 self.images.labels(stage, status)
 
-    def add(self, stage: str, receipt: TaskResult) -> None:
+    def add(self, stage: str, result: TaskResult) -> None:
         """One block."""
-        if receipt.reused:
+        if result.reused:
             self.reused.labels(stage).inc()
             return
         self.blocks.labels(stage).inc()
-        for status, count in receipt.counts.items():
+        for status, count in result.counts.items():
             self.images.labels(stage, status).inc(count)
         for name, counter in self.told.items():
-            counter.labels(stage).inc(getattr(receipt, name))
+            counter.labels(stage).inc(getattr(result, name))
 
 
-def done(stage: str, receipt: TaskResult | None, seconds: float) -> None:
-    """Count a task that answered; ``receipt``: None of one that is part of a reduction."""
+def done(stage: str, result: TaskResult | None, seconds: float) -> None:
+    """Count a task that answered; ``result``: None of one that is part of a reduction."""
     if (metrics := _metrics()) is not None:
-        if receipt is not None:
-            metrics.add(stage, receipt)
-        if receipt is None or not receipt.reused:
+        if result is not None:
+            metrics.add(stage, result)
+        if result is None or not result.reused:
             metrics.seconds.labels(stage).observe(seconds)
 
 

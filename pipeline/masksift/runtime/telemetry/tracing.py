@@ -72,10 +72,10 @@ def task_span(stage: str, facts: Mapping[str, Any], parent: str | None) -> Itera
         yield span
 
 
-def note(span: Span | None, receipt: TaskResult | None) -> None:
+def note(span: Span | None, result: TaskResult | None) -> None:
     """Put on a task's span what it took."""
-    if span is not None and receipt is not None:
-        span.set_attributes({f"masksift.{name}": getattr(receipt, name) for name in _NOTED})
+    if span is not None and result is not None:
+        span.set_attributes({f"masksift.{name}": getattr(result, name) for name in _NOTED})
 
 
 def traceparent() -> str | None:

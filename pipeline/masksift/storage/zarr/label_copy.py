@@ -34,7 +34,7 @@ class LabelCopy:
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What went over the store, by the names of a receipt."""
+        """What went over the store, by field name of `TaskResult`."""
         return self._store.io_counters
 
     @property

@@ -115,7 +115,7 @@ class InstrumentedStore(WrapperStore[Store]):
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What went over the store so far, by the names of a receipt."""
+        """What went over the store so far, by field name of `TaskResult`."""
         repeated = self._store.repeated if isinstance(self._store, RetryingStore) else 0
         return Counter(
             bytes_read=self.bytes, bytes_written=self.written, requests=self.requests, puts=self.puts, repeated=repeated
