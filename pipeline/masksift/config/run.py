@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from masksift.config.sections import (
+    ClassNames,
     ClcSection,
     CocoSection,
-    ConfigSection,
     EvidenceSection,
-    ExecutorSection,
     IcebergSection,
     RegionsSection,
     ReportSection,
     RunArrays,
     SoftminSection,
-    StorageSection,
+    SourceOptions,
     TccpSection,
 )
-from masksift.config.types import Amount, Names, Numbers, Pairs
+from masksift.config.types import Amount, Names
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.core.units import parse_amount
@@ -30,11 +30,9 @@ from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 
 
-class RunConfig(ConfigSection):
+class RunConfig(SourceOptions):
     """One run. Every key is optional but `sources` and `out`."""
 
-    sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
-    out: str = Field(min_length=1, description="URL of the results")
     base: str | None = Field(
         None, description="URL of an earlier run: what of the sources it has condensed is taken over"
     )
@@ -46,14 +44,7 @@ class RunConfig(ConfigSection):
     )
     methods: Names = Field(tuple(METHODS), description="scores to compute")
     rank_by: str = Field("softmin", description="score that the ranking is by")
-    classes: Names | None = Field(None, description="class names; default: the source's")
-    ignore: Numbers | None = Field(None, description="label values that do not count; default: the source's")
-    remap: Pairs | None = Field(None, description="label values and the classes they stand for: 7:0,8:1")
-    kind: Literal["probabilities", "logits"] | None = Field(
-        None, description="what predictions are; default: the source's"
-    )
-    scale: float | None = Field(None, gt=0, le=1, description="probability of one step of integer predictions")
-    sum_tolerance: float | None = Field(None, ge=0, description="how far a pixel's sum may lie from 1")
+    classes: ClassNames = None
     max_quarantined: Amount = Field(
         0, description="images, or a share such as '0.1%%', beyond which the exit code is 3"
     )
@@ -68,8 +59,6 @@ class RunConfig(ConfigSection):
     regions: RegionsSection = RegionsSection()
     report: ReportSection = ReportSection()
     evidence: EvidenceSection = EvidenceSection()
-    executor: ExecutorSection = ExecutorSection()
-    storage: StorageSection = StorageSection()
     iceberg: IcebergSection = IcebergSection()
 
     @model_validator(mode="after")
@@ -126,17 +115,8 @@ class RunConfig(ConfigSection):
         return self.storage.options([*self.sources, self.out, *(place for place in places if place)])
 
     def overrides(self) -> Overrides:
-        """What is said here of the source."""
-        return Overrides(
-            **self.arrays.model_dump(exclude={"images"}),
-            classes=self.classes,
-            ignore=self.ignore,
-            kind=self.kind,
-            scale=self.scale,
-            sum_tolerance=self.sum_tolerance,
-            remap=tuple(sorted((self.remap or {}).items())),
-            labels_from=self.labels_from,
-        )
+        """Collect the options that override the attributes of a source."""
+        return replace(super().overrides(), classes=self.classes, labels_from=self.labels_from)
 
     def identity(self) -> dict[str, Any]:
         """The keys that decide the results: all but where the blocks are run, where the results go, how they are shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,13 +15,15 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
-from masksift.config.types import Amount, Names, Several, Word
+from masksift.config.types import Amount, Names, Numbers, Pairs, Several, Word
 from masksift.core.errors import UsageError
 from masksift.core.units import parse_bytes
 from masksift.runtime.executors import KINDS, Executor, Notify, make_executor, memory_limit
 from masksift.scoring.kernels.ensemble import MOST_MEMBERS
 from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redacted, resolve_credentials
+from masksift.storage.sources.overrides import Overrides
 
 
 class ConfigSection(BaseModel):
@@ -29,25 +32,59 @@ class ConfigSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Arrays(ConfigSection):
-    """Names and axes of a source's arrays, where they differ."""
+IgnoreValues = Annotated[
+    Numbers | None, Field(description="comma-separated label values to exclude from scoring; default: the source's")
+]
+
+Remap = Annotated[
+    Pairs | None,
+    Field(description="stored label values and the class numbers they mean, such as 7:0,8:1; default: no remapping"),
+]
+
+ClassNames = Annotated[
+    Names | None, Field(description="comma-separated class names in the order of class numbers; default: the source's")
+]
+
+Scale = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        le=1,
+        description="probability of one step of integer predictions; default: the source's, else 1 / largest integer",
+    ),
+]
+
+
+class LabelArrays(ConfigSection):
+    """Names and axes of a source's label arrays."""
+
+    labels: str = Field("labels", description="name of the label array")
+    image_id: str = Field("image_id", description="name of the array of image ids")
+    height: str = Field("height", description="name of the array with the unpadded rows of each image")
+    width: str = Field("width", description="name of the array with the unpadded columns of each image")
+    labels_axes: Names | None = Field(
+        None, description="order of the stored label axes, a permutation of image,y,x; default: the source's"
+    )
+    empty_label_chunks: Literal["missing", "fill"] | None = Field(
+        None,
+        description="meaning of an absent label chunk: lost data, or a chunk of fill values; default: the source's",
+    )
+
+
+class Arrays(LabelArrays):
+    """Names and axes of a source's arrays."""
 
     predictions: Several = Field(
-        "predictions", description="name of the predictions, or URL of the array; several are an ensemble"
+        "predictions",
+        description="name or URL of the prediction array; several comma-separated arrays form an ensemble",
     )
-    labels: str = Field("labels", description="name of the labels")
-    image_id: str = Field("image_id", description="name of the ids")
-    height: str = Field("height", description="name of the rows of padded images that are their own")
-    width: str = Field("width", description="name of their columns")
-    predictions_axes: Names | None = Field(None, description="order of the stored axes: image,class,y,x")
-    labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
-    empty_label_chunks: Literal["missing", "fill"] | None = Field(
-        None, description="what an absent label chunk is: lost data, or its fill value"
+    predictions_axes: Names | None = Field(
+        None, description="order of the stored prediction axes, a permutation of image,class,y,x; default: the source's"
     )
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The predictions of an ensemble, none where there is one alone."""
+        """Prediction arrays of an ensemble; empty for a single array."""
         return () if isinstance(self.predictions, str) else self.predictions
 
     @model_validator(mode="after")
@@ -57,16 +94,16 @@ class Arrays(ConfigSection):
         if len(set(self.predictions)) < len(self.predictions) or not 2 <= len(self.predictions) <= MOST_MEMBERS:
             raise UsageError(
                 f"arrays.predictions is {', '.join(self.predictions[:8]) or 'empty'}",
-                f"the members of an ensemble are 2 to {MOST_MEMBERS} arrays, each once",
-                "Give --arrays.predictions a,b, or the one there is",
+                f"An ensemble has 2 to {MOST_MEMBERS} different arrays",
+                "Use --arrays.predictions a,b, or name a single array",
             )
         return self
 
 
 class RunArrays(Arrays):
-    """Of a run: with the pictures that its report shows."""
+    """Arrays of a run, including the images shown in its report."""
 
-    images: str = Field("images", description="name of the pictures, or URL of the array: for the report alone")
+    images: str = Field("images", description="name or URL of the RGB image array; used only by the report")
 
 
 class PictureArrays(ConfigSection):
@@ -254,6 +291,46 @@ class StorageSection(ConfigSection):
         )
 
 
+class LabelOptions(ConfigSection):
+    """Options shared by the commands that read the labels of several sources."""
+
+    sources: Names = Field(description="URL or glob of Zarr groups; repeat the flag for several")
+    out: str = Field(min_length=1, description="URL of the results")
+    ignore: IgnoreValues = None
+    remap: Remap = None
+    arrays: Arrays = Arrays()
+    executor: ExecutorSection = ExecutorSection()
+    storage: StorageSection = StorageSection()
+
+    def options(self) -> StorageOptions:
+        """Resolve the access options of the stores that hold sources and results."""
+        return self.storage.options([*self.sources, self.out])
+
+    def overrides(self) -> Overrides:
+        """Collect the options that override the attributes of a source."""
+        remap = tuple(sorted((self.remap or {}).items()))
+        return Overrides(**self.arrays.model_dump(exclude={"images"}), ignore=self.ignore, remap=remap)
+
+
+class SourceOptions(LabelOptions):
+    """Options shared by the commands that also read predictions."""
+
+    kind: Literal["probabilities", "logits"] | None = Field(
+        None, description="content of the prediction array; default: the source's"
+    )
+    scale: Scale = None
+    sum_tolerance: float | None = Field(
+        None,
+        ge=0,
+        description="largest accepted deviation of a pixel's probability sum from 1; default: 0.02, plus half a step "
+        "per class for unsigned integers",
+    )
+
+    def overrides(self) -> Overrides:
+        """Collect the options that override the attributes of a source."""
+        return replace(super().overrides(), kind=self.kind, scale=self.scale, sum_tolerance=self.sum_tolerance)
+
+
 class IcebergSection(ConfigSection):
     """Where the tables are, for table = "iceberg"."""
 
@@ -270,13 +347,12 @@ class IcebergSection(ConfigSection):
         return redacted(value)
 
 
-def dotted_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Every key as its dotted name, with its pydantic field."""
-    keys: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys |= dotted_keys(inner, f"{prefix}{name}.")
-        else:
-            keys[prefix + name] = field
+def dotted_keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Map every dotted key to its pydantic field: the top-level keys, then those of each section."""
+    fields = model.model_fields
+    types = {name: field.annotation for name, field in fields.items()}
+    sections = {name: kind for name, kind in types.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+    keys = {name: field for name, field in fields.items() if name not in sections}
+    for name, section in sections.items():
+        keys |= {f"{name}.{key}": field for key, field in dotted_keys(section).items()}
     return keys

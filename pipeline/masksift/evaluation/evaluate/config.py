@@ -19,7 +19,7 @@ ERRORS = "errors"
 """The word for as many images as are wrong."""
 
 
-class LabelArrays(ConfigSection):
+class TruthArrays(ConfigSection):
     """Name and axes of the corrected labels, where they differ."""
 
     labels: str = Field("labels", description="name of the corrected labels in their groups")
@@ -43,7 +43,7 @@ class EvaluateConfig(ConfigSection):
     )
     bootstrap: int = Field(1000, ge=0, description="resamples that the intervals come of; 0: no intervals")
     seed: int = Field(0, ge=0, description="of the resamples")
-    arrays: LabelArrays = LabelArrays()
+    arrays: TruthArrays = TruthArrays()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
 

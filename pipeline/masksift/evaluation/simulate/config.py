@@ -6,24 +6,21 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import Arrays, ConfigSection, ExecutorSection, StorageSection
-from masksift.config.types import Names, Numbers, Pairs
+from masksift.config.sections import LabelOptions
+from masksift.config.types import Names
 from masksift.core.errors import UsageError
 from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams
-from masksift.storage.credentials import StorageOptions
-from masksift.storage.sources.overrides import Overrides
 from masksift.storage.zarr.label_copy import TRUTH
 
 _SIZES = "; ".join(f"{name}: {kind.unit} ({kind.size:g})" for name, kind in ERROR_TYPES.items())
 
 
-class SimulateConfig(ConfigSection):
+class SimulateConfig(LabelOptions):
     """One simulation. Every key is optional but `kind`, `sources` and `out`."""
 
     kind: Literal["drop", "swap", "shift", "boundary", "coarse", "missing_region"] = Field(
         description="of error: drop, swap, shift, boundary, coarse or missing_region"
     )
-    sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
     out: str = Field(min_length=1, description="URL of the changed labels, and of what is known of them")
     share: float = Field(0.2, ge=0, le=1, description="of the images of each source that get an error")
     objects: Literal["whole", "one"] | None = Field(
@@ -38,11 +35,6 @@ class SimulateConfig(ConfigSection):
     classes: Names | None = Field(None, description="names of the classes that may suffer, or be given; default: all")
     background: str | None = Field(None, description="name of the class that fill = background fills with")
     seed: int = Field(0, ge=0, description="of all that is drawn by lot")
-    ignore: Numbers | None = Field(None, description="label values that do not count; default: the source's")
-    remap: Pairs | None = Field(None, description="label values and the classes they stand for: 7:0,8:1")
-    arrays: Arrays = Arrays()
-    executor: ExecutorSection = ExecutorSection()
-    storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> SimulateConfig:
@@ -101,15 +93,6 @@ class SimulateConfig(ConfigSection):
     def setting(self, classes: tuple[int, ...], background: int | None) -> ErrorParams:
         """How errors are made, with every default resolved; ``classes`` and ``background`` by number."""
         return ErrorParams(self.kind, self._size, classes, self.objects or "whole", self._fill, background)
-
-    def options(self) -> StorageOptions:
-        """What the sources and the results are reached by."""
-        return self.storage.options([*self.sources, self.out])
-
-    def overrides(self) -> Overrides:
-        """What is said here of the sources."""
-        remap = tuple(sorted((self.remap or {}).items()))
-        return Overrides(**self.arrays.model_dump(), ignore=self.ignore, remap=remap)
 
     def identity(self) -> dict[str, Any]:
         """The keys that decide what is written, those of the kind with their defaults resolved."""

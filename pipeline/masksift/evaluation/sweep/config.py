@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from masksift.config.run import RunConfig
 from masksift.config.sections import (
-    Arrays,
     ClcSection,
     CocoSection,
     ConfigSection,
-    ExecutorSection,
     RunArrays,
-    StorageSection,
+    SourceOptions,
     TccpSection,
 )
-from masksift.config.types import Amount, Names, Numbers, Pairs, Positives, Shares
+from masksift.config.types import Amount, Names, Positives, Shares
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import ERRORS, images_at
@@ -25,7 +23,6 @@ from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.scoring.methods import METHODS, Method, make_methods
 from masksift.scoring.methods.softmin import Softmin
-from masksift.storage.credentials import StorageOptions
 
 THRESHOLDED = ("tccp", "clc", "omission")
 """The scores in which the whole data set has a say, by its thresholds: they differ from setting to setting. Every other
@@ -45,10 +42,9 @@ class SweepSoftmin(ConfigSection):
     )
 
 
-class SweepConfig(ConfigSection):
+class SweepConfig(SourceOptions):
     """One sweep. Every key is optional but `sources` and `out`."""
 
-    sources: Names = Field(description="URL of a Zarr group, or a glob; one or more")
     out: str = Field(min_length=1, description="URL of the results, and of the evidence that they come of")
     kinds: Names | None = Field(
         None,
@@ -63,20 +59,10 @@ class SweepConfig(ConfigSection):
     )
     background: str | None = Field(None, description=f"name of the class that {_NEEDS_BACKGROUND} leaves")
     seed: int = Field(0, ge=0, description="of all that is drawn by lot")
-    ignore: Numbers | None = Field(None, description="label values that do not count; default: the source's")
-    remap: Pairs | None = Field(None, description="label values and the classes they stand for: 7:0,8:1")
-    kind: Literal["probabilities", "logits"] | None = Field(
-        None, description="what predictions are; default: the source's"
-    )
-    scale: float | None = Field(None, gt=0, le=1, description="probability of one step of integer predictions")
-    sum_tolerance: float | None = Field(None, ge=0, description="how far a pixel's sum may lie from 1")
-    arrays: Arrays = Arrays()
     softmin: SweepSoftmin = SweepSoftmin()
     tccp: TccpSection = TccpSection()
     clc: ClcSection = ClcSection()
     coco: CocoSection = CocoSection()
-    executor: ExecutorSection = ExecutorSection()
-    storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> SweepConfig:
@@ -166,10 +152,6 @@ class SweepConfig(ConfigSection):
     def thresholded_methods(self) -> dict[Column, Method]:
         """The scores that the thresholds of a setting decide too."""
         return {(method.name, None): method for method in make_methods(set(self.methods) & set(THRESHOLDED), {})}
-
-    def options(self) -> StorageOptions:
-        """What the sources and the results are reached by."""
-        return self.storage.options([*self.sources, self.out])
 
     def condensing(self) -> dict[str, Any]:
         """The keys that decide the evidence and what is counted of it."""

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
-from masksift.config.types import Names, Numbers, Pairs
+from masksift.config.sections import ConfigSection, ExecutorSection, Remap, StorageSection
+from masksift.config.types import Names, Numbers
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 
@@ -27,7 +27,7 @@ class IngestConfig(ConfigSection):
         None, description="class names; default: the preset's, the colour table's, or numbers"
     )
     ignore: Numbers = Field((), description="label values that do not count")
-    remap: Pairs | None = Field(None, description="label values and the classes they stand for: 7:0,8:1")
+    remap: Remap = None
     colors: str | None = Field(None, description="CSV file of the classes' colours: name,r,g,b; `ignore` is no class")
     kind: Literal["probabilities", "logits"] = Field("probabilities", description="what predictions are")
     dtype: Literal["uint8", "uint16", "float16", "float32"] | None = Field(

@@ -6,8 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
-from masksift.config.types import Names, Numbers
+from masksift.config.sections import (
+    ClassNames,
+    ConfigSection,
+    ExecutorSection,
+    IgnoreValues,
+    LabelArrays,
+    StorageSection,
+)
 from masksift.core.errors import UsageError
 from masksift.prepare.predict.trainers import ONNX, TORCH, kind_of
 from masksift.storage.credentials import StorageOptions
@@ -21,18 +27,10 @@ def _split(value: Any) -> Any:
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_split)]
 
 
-class LabelledArrays(ConfigSection):
-    """Names and axes of a source's arrays, where they differ."""
+class ImageArrays(LabelArrays):
+    """Names and axes of the arrays that predictions are made from."""
 
-    images: str = Field("images", description="name of the pictures")
-    labels: str = Field("labels", description="name of the labels")
-    image_id: str = Field("image_id", description="name of the ids")
-    height: str = Field("height", description="name of the rows of padded images that are their own")
-    width: str = Field("width", description="name of their columns")
-    labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
-    empty_label_chunks: Literal["missing", "fill"] | None = Field(
-        None, description="what an absent label chunk is: lost data, or its fill value"
-    )
+    images: str = Field("images", description="name of the RGB image array")
 
 
 class TorchSection(ConfigSection):
@@ -70,9 +68,9 @@ class PredictConfig(ConfigSection):
         0.5, ge=0, le=1, description="exponent of a class's area in what it counts: 1 as it comes, 0 all classes alike"
     )
     seed: int = Field(0, ge=0, description="of all that is drawn by lot")
-    classes: Names | None = Field(None, description="class names; default: the source's")
-    ignore: Numbers | None = Field(None, description="label values that do not count; default: the source's")
-    arrays: LabelledArrays = LabelledArrays()
+    classes: ClassNames = None
+    ignore: IgnoreValues = None
+    arrays: ImageArrays = ImageArrays()
     torch: TorchSection = TorchSection()
     onnx: OnnxSection = OnnxSection()
     executor: ExecutorSection = ExecutorSection()
