@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import zarr
 
 from support.datasets import Data, dataset
 
-__all__ = ["TABLES", "command", "start", "tables", "wait_for_products", "write"]
+__all__ = ["TABLES", "command", "locked_by_another_process", "start", "tables", "wait_for_products", "write"]
 
 TABLES = ("images", "ranking", "regions", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 
@@ -83,3 +85,21 @@ def wait_for_products(out: Path, stage: str, count: int, process: subprocess.Pop
         assert time.monotonic() < until, f"{stage} did not reach {count} blocks"
         assert process.poll() is None, f"the run ended before: {process.communicate()}"
         time.sleep(0.01)
+
+
+@contextmanager
+def locked_by_another_process(directory: Path) -> Iterator[None]:
+    """Hold the output lock of a directory in another process."""
+    script = (
+        "import sys; from masksift.storage.lock import RunLock; from masksift.storage.objects import ObjectDirectory\n"
+        "with RunLock(ObjectDirectory(sys.argv[1]), print):\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield
+        process.stdin.close()

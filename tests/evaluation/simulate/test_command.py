@@ -185,7 +185,7 @@ def test_what_is_complete_is_left_alone(
 ) -> None:
     out = simulate("drop", source, tmp_path / "out")
     before, said = contents(out), capsys.readouterr().out
-    monkeypatch.setattr(wing, "_write", None)
+    monkeypatch.setattr(wing, "simulate_block", None)
     assert simulate("drop", source, out, "--fill", "nearest", "--size", 0.01) == out, "the defaults, by name"
     assert contents(out) == before
     assert capsys.readouterr().out == said

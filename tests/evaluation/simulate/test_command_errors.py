@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from evaluation.simulate.helpers import drawing
-from support.sources import Source, complaint, masksift, typed, write_source
+from support.run_processes import locked_by_another_process
+from support.sources import Source, complaint, contents, masksift, typed, write_source
 
 
 @pytest.fixture
@@ -73,3 +74,15 @@ def test_without_scipy_it_is_said_what_to_install(
     monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
     assert masksift("simulate", "drop", "--source", source, "--out", tmp_path / "out") == 2
     assert re.search(r"scipy cannot be imported; .*pip install 'masksift\[evaluate\]'", complaint(capsys))
+
+
+def test_simulate_while_another_process_holds_the_lock_is_refused(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with locked_by_another_process(out):
+        before = contents(out)
+        assert masksift("simulate", "drop", "--source", source, "--out", out) == 2
+        assert "is in use by another run (process " in complaint(capsys)
+        assert contents(out) == before
+    assert masksift("simulate", "drop", "--source", source, "--out", out) == 0

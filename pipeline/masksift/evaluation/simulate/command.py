@@ -9,11 +9,8 @@ changed image) and, written last, `simulate.json`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -21,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from masksift.core import signals as interruption
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import SourceSpec
 from masksift.core.text import closest_match
 from masksift.core.versions import versions
 from masksift.engine.label_io import BASE_MEMORY, NO_VALUE, label_blocks, stored_values
-from masksift.engine.planning.memory import refuse_small_workers
+from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ErrorParams
 from masksift.evaluation.simulate.sampling import sample_images
@@ -39,17 +35,13 @@ from masksift.evaluation.simulate.tasks import (
     SimulationTask,
     simulate_block,
 )
-from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
-from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.tables.schemas import path_columns, truth_schema
 from masksift.storage.urls import join, local_path
 
 RECORD = "simulate.json"
-AT_ONCE = 16
-"""Sources whose arrays are created at a time."""
 A_PIXEL = 48
 """Bytes a pixel that the changing of one image takes at most: numbers of objects, distances, the nearest neighbours
 (measured, rounded up)."""
@@ -63,7 +55,7 @@ class SimulateResult:
     text: str
 
 
-def simulate(config: SimulateConfig, report: ProgressReporter) -> SimulateResult:
+def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResult:
     """Write the labels that the configuration describes; called again after any interruption, it goes on.
 
     Raises MasksiftError.
@@ -72,31 +64,25 @@ def simulate(config: SimulateConfig, report: ProgressReporter) -> SimulateResult
     options = config.options()
     sources = open_data_set(config.sources, config.overrides(), options)
     settings = [setting_of(config, spec) for spec in sources]
-    claim = _claim(config, sources)
-    job = SimulationContext(
+    plan = make_plan_record({"configuration": config.identity(), "sources": [source.as_json() for source in sources]})
+    context = SimulationContext(
         local_path(config.out) or config.out,
-        claim["fingerprint"],
+        plan["fingerprint"],
         config.seed,
         config.arrays.labels,
         path_columns(sources, truth_schema().names),
         options,
     )
-    folder = ObjectDirectory(job.out, options)
-    manifest = Manifest(folder, job.fingerprint)
-    if manifest.is_resumable(claim, verb="simulate") and (data := folder.read(RECORD)) is not None:
-        report.message(f"{config.out} is complete already: nothing to do")
-        record = json.loads(data)
-        return SimulateResult(record, _text(config, record))
-    pieces = _pieces(job, config, sources, settings)
-    with config.executor.open(len(pieces), report.message) as executor:
-        workers = [(worker.name, worker.memory) for worker in executor.workers()]
-        refuse_small_workers(_memory(job, sources), workers, "a simulation on these labels")
-        manifest.write_plan(claim, verb="simulate")
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
-            list(pool.map(lambda spec: job.copy(spec).create(), sources))
-        outcomes = _write(job, pieces, executor, report)
-    record = _record(config, sources, outcomes)
-    folder.write(RECORD, json.dumps(record, indent=2).encode())
+    job = ResumableJob(ObjectDirectory(context.out, options), plan, RECORD, "simulate", config.out, progress)
+    record = job.finished_record()
+    if record is None:
+        tasks, memory = _make_tasks(context, config, sources, settings), _memory(context, sources)
+        with job.open_executor(config.executor, len(tasks), memory, "a simulation on these labels") as executor:
+            for_each_source(lambda spec: context.copy(spec).create(), sources)
+            images = sum(task.stop - task.start for task in tasks)
+            results = job.run_tasks(executor, partial(simulate_block, context), tasks, "simulate", images)
+            record = _record(config, sources, results)
+            job.write_record(record)
     return SimulateResult(record, _text(config, record))
 
 
@@ -144,60 +130,36 @@ def _number(spec: SourceSpec, name: str) -> int:
     return spec.class_names.index(name)
 
 
-def _claim(config: SimulateConfig, sources: Sequence[SourceSpec]) -> dict[str, Any]:
-    """All that decides what is written, and its fingerprint."""
-    identity = {
-        "masksift": version("masksift"),
-        "configuration": config.identity(),
-        "sources": [source.as_json() for source in sources],
-    }
-    told = json.dumps(identity, sort_keys=True).encode()
-    return {"fingerprint": hashlib.sha256(told).hexdigest(), "identity": identity}
-
-
-def _memory(job: SimulationContext, sources: Sequence[SourceSpec]) -> int:
+def _memory(context: SimulationContext, sources: Sequence[SourceSpec]) -> int:
     """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, with their
     truth, and beside them one image as it is changed."""
     return BASE_MEMORY + max(
-        job.copy(spec).unit * spec.pixels * (3 * spec.labels.itemsize + 2) + A_PIXEL * spec.pixels for spec in sources
+        context.copy(spec).unit * spec.pixels * (3 * spec.labels.itemsize + 2) + A_PIXEL * spec.pixels
+        for spec in sources
     )
 
 
-def _pieces(
-    job: SimulationContext, config: SimulateConfig, sources: Sequence[SourceSpec], settings: Sequence[ErrorParams]
+def _make_tasks(
+    context: SimulationContext, config: SimulateConfig, sources: Sequence[SourceSpec], settings: Sequence[ErrorParams]
 ) -> list[SimulationTask]:
-    """All blocks, in order. Which images get an error does not depend on them."""
-    pieces: list[SimulationTask] = []
+    """All blocks, in order. The choice of images that get an error does not depend on the blocks."""
+    tasks: list[SimulationTask] = []
     total = sum(spec.images for spec in sources)
     for spec, setting in zip(sources, settings, strict=True):
         images = np.array(sample_images(config.seed, config.kind, spec.name, spec.images, config.share), np.int64)
-        for start, stop in label_blocks(spec, job.copy(spec).unit, total):
+        for start, stop in label_blocks(spec, context.copy(spec).unit, total):
             own = images[np.searchsorted(images, start) : np.searchsorted(images, stop)]
-            pieces.append(SimulationTask(len(pieces), spec, setting, start, stop, tuple(own.tolist())))
-    return pieces
-
-
-def _write(
-    job: SimulationContext, pieces: Sequence[SimulationTask], executor: Executor, report: ProgressReporter
-) -> list[tuple[int, Mapping[str, int]]]:
-    """All blocks; answers, by source, what became of the chosen images."""
-    outcomes: list[tuple[int, Mapping[str, int]]] = []
-    with report.stage("simulate", sum(piece.stop - piece.start for piece in pieces)) as stage:
-        for done in executor.map(partial(simulate_block, job), pieces, "simulate"):
-            assert isinstance(done, SimulationResult)
-            outcomes.append((done.source, done.outcomes))
-            stage.advance(done.task_result)
-            interruption.raise_if_interrupted()
-    return outcomes
+            tasks.append(SimulationTask(len(tasks), spec, setting, start, stop, tuple(own.tolist())))
+    return tasks
 
 
 def _record(
-    config: SimulateConfig, sources: Sequence[SourceSpec], outcomes: Sequence[tuple[int, Mapping[str, int]]]
+    config: SimulateConfig, sources: Sequence[SourceSpec], results: Sequence[SimulationResult]
 ) -> dict[str, Any]:
-    """What is known at the end: the same simulation twice gives the same record."""
+    """Content of simulate.json; the same simulation twice gives the same record."""
     by_source = [Counter[str]() for _ in sources]
-    for source, counts in outcomes:
-        by_source[source].update(counts)
+    for result in results:
+        by_source[result.source].update(result.outcomes)
     return {
         "configuration": config.model_dump(mode="json"),
         "versions": versions() | {"scipy": version("scipy")},

@@ -1,0 +1,156 @@
+"""Skeleton of the resumable commands: plan, finished record, output lock, task loop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Protocol, TypeVar
+
+from masksift.config.sections import ExecutorSection
+from masksift.core import signals
+from masksift.core.errors import MasksiftError
+from masksift.core.task_result import TaskResult
+from masksift.engine.planning.memory import refuse_small_workers
+from masksift.runtime.executors import Executor
+from masksift.runtime.progress import ProgressReporter, StageProgress
+from masksift.storage.lock import RunLock
+from masksift.storage.manifest import Manifest
+from masksift.storage.objects import ObjectDirectory
+
+MAX_CONCURRENT_SOURCES = 16
+
+
+class HasTaskResult(Protocol):
+    """Answer of a task that carries more than its counters."""
+
+    task_result: TaskResult
+
+
+Task = TypeVar("Task")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer", bound=TaskResult | HasTaskResult)
+
+
+def make_plan_record(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the version to everything that decides the output of a command, and hash it.
+
+    Args:
+        identity: Configuration, sources and other inputs, as plain values.
+
+    Returns:
+        ``fingerprint`` (SHA-256, hexadecimal) and ``identity``.
+    """
+    identity = {"masksift": version("masksift"), **identity}
+    data = json.dumps(identity, sort_keys=True).encode()
+    return {"fingerprint": hashlib.sha256(data).hexdigest(), "identity": identity}
+
+
+@dataclass(frozen=True)
+class ResumableJob:
+    """One command over one output directory; the same command continues where an earlier one stopped.
+
+    Attributes:
+        directory: Directory that holds the lock, the plan, the task outputs and the record.
+        plan: ``fingerprint`` and ``identity`` (`make_plan_record`).
+        record_name: File name of the record, which is written last.
+        verb: Command as the user typed it, for messages.
+        url: Output as the user typed it, for messages.
+        progress: Reporter for messages and stages.
+    """
+
+    directory: ObjectDirectory
+    plan: Mapping[str, Any]
+    record_name: str
+    verb: str
+    url: str
+    progress: ProgressReporter
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest(self.directory, self.plan["fingerprint"])
+
+    @cached_property
+    def is_resumable(self) -> bool:
+        """Whether the same command was started here before. Writes nothing; raises UsageError for other contents."""
+        return self.manifest.is_resumable(self.plan, verb=self.verb)
+
+    def finished_record(self) -> dict[str, Any] | None:
+        """Return the record of the same command if it has finished, and tell the user."""
+        data = self.directory.read(self.record_name) if self.is_resumable else None
+        if data is None:
+            return None
+        self.progress.message(f"{self.url} is complete already: nothing to do")
+        record: dict[str, Any] = json.loads(data)
+        return record
+
+    @contextmanager
+    def open_executor(
+        self, executor: ExecutorSection, tasks: int, memory_bytes: int, purpose: str
+    ) -> Iterator[Executor]:
+        """Open an executor, check the memory of its workers, then lock the output.
+
+        The order matters: a command that is refused leaves no trace.
+
+        Args:
+            executor: Configuration of the executor.
+            tasks: Largest number of tasks of a stage.
+            memory_bytes: Memory that a worker needs at most, bytes.
+            purpose: Work that needs the memory, for the message.
+
+        Yields:
+            The executor, while the output is locked.
+
+        Raises:
+            PlanRefused: A worker has less memory.
+            UsageError: Another process works on the output.
+        """
+        with executor.open(tasks, self.progress.message) as opened:
+            refuse_small_workers(memory_bytes, [(w.name, w.memory) for w in opened.workers()], purpose)
+            with self.lock():
+                yield opened
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of the output and write the plan."""
+        with RunLock(self.directory, self.progress.message):
+            self.manifest.write_plan(self.plan, verb=self.verb)
+            yield
+
+    def run_tasks(
+        self,
+        executor: Executor,
+        function: Callable[[Task], Answer | MasksiftError],
+        tasks: Sequence[Task],
+        stage: str,
+        images: int,
+    ) -> list[Answer]:
+        """Run one stage and collect its answers. Raises the first error that a task returns."""
+        with self.progress.stage(stage, images) as shown:
+            return list(iter_answers(executor, function, tasks, shown))
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        self.directory.write(self.record_name, json.dumps(record, indent=2).encode())
+
+
+def iter_answers(
+    executor: Executor, function: Callable[[Task], Answer | MasksiftError], tasks: Sequence[Task], stage: StageProgress
+) -> Iterator[Answer]:
+    """Yield the answers of one stage as they arrive, advance its progress, and stop on a signal."""
+    for answer in executor.map(function, tasks, stage.name):
+        if isinstance(answer, MasksiftError):
+            raise answer
+        stage.advance(answer if isinstance(answer, TaskResult) else answer.task_result)
+        yield answer
+        signals.raise_if_interrupted()
+
+
+def for_each_source(function: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Call a function for every source, some at a time: each call waits for requests to a store."""
+    with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="prepare") as pool:
+        list(pool.map(function, items))
