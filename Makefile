@@ -57,11 +57,11 @@ workflows: setup
 	$(BIN)/uv pip install --quiet --python .venv-dagster/bin/python --require-hashes --requirement deploy/requirements-dagster.txt
 
 bench: setup
-	$(BIN)/python tests/benchmarks/run.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.run
 
 # Before a release: a few ratios beside those that are kept.
 bench-quick: setup
-	$(BIN)/python tests/benchmarks/quick.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.quick
 
 # Pins without addresses: the file names versions and hashes, and no index.
 lock:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bench_memory import huge
-from bench_whole import Case, measure
-from section import Section, table
+from benchmarks.bench_memory import huge
+from benchmarks.bench_whole import Case, measure
+from benchmarks.section import Section, table
 
 CASES = (Case(20, "uint8", 192), Case(20, "uint8", 10_000, height=64, width=64))
 

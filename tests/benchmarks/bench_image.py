@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import zarr
-from bench_whole import configuration
-from cluster import watched_run
-from scenes import make_source
-from section import Section, table
 
+from benchmarks.bench_whole import configuration
+from benchmarks.cluster import watched_run
+from benchmarks.scenes import make_source
+from benchmarks.section import Section, table
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.stages import prepare

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import first_block
 import numpy as np
 from cleanlab.segmentation.filter import find_label_issues
 from numpy.typing import NDArray
-from scenes import labels_of, probabilities
-from section import Section, table
 
+from benchmarks import first_block
+from benchmarks.scenes import labels_of, probabilities
+from benchmarks.section import Section, table
 from masksift.scoring.image import EvidencePlanes, ImageCondenser, confident_pixels
 from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding

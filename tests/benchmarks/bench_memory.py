@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from cluster import watched_run
-from scenes import labels_of, make_source, probabilities
-from section import MIB, Section, table
+
+from benchmarks.cluster import watched_run
+from benchmarks.scenes import labels_of, make_source, probabilities
+from benchmarks.section import MIB, Section, table
 
 SMALL = (100, 1_000, 10_000)
 

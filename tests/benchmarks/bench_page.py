@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from section import MIB, Section, spread, table
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from benchmarks.section import MIB, Section, spread, table
 from support.browser import chromium, watched, without
 from system.report_page.fake_reports import Made, make_report
 

@@ -7,18 +7,19 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import peers
 import psutil
 import zarr
 from numpy.lib.format import open_memmap
-from scenes import make_source
-from section import MIB, Section, table
+
+from benchmarks import peers
+from benchmarks.scenes import make_source
+from benchmarks.section import MIB, Section, table
+from benchmarks.subprocesses import environment, module_command
 
 SIZES = (10, 100, 1_000)
 CLASSES, HEIGHT, WIDTH = 19, 256, 512
@@ -72,7 +73,7 @@ def contend(name: str, folder: Path) -> Outcome:
     with (folder / f"{name}.log").open("w") as log:
         begun, memory = time.perf_counter(), 0
         process = subprocess.Popen(
-            [sys.executable, peers.__file__, name, str(folder)], stdout=log, stderr=log, start_new_session=True
+            module_command("peers", name, folder), stdout=log, stderr=log, start_new_session=True, env=environment()
         )
         seen = psutil.Process(process.pid)
         while process.poll() is None:

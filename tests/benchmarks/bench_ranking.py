@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow as pa
-from section import MIB, Section, table
 
+from benchmarks.section import MIB, Section, table
+from benchmarks.subprocesses import environment, module_command
 from masksift.engine.planning.requests import PART_ROWS
 from masksift.engine.result_tables import _ranked
 from masksift.scoring.methods import METHODS
@@ -58,7 +58,7 @@ def measure(rows: int, folder: Path) -> tuple[float, int, int]:
     temporary = folder / "sort"
     temporary.mkdir(exist_ok=True)
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, __file__, str(rows)], env={**os.environ, "TMPDIR": str(temporary)})
+    process = subprocess.Popen(module_command("bench_ranking", rows), env=environment(TMPDIR=str(temporary)))
     seen, memory, disk = psutil.Process(process.pid), 0, 0
     while process.poll() is None:
         try:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import zarr
-from bench_whole import Case
-from section import Section, spread, table
 
+from benchmarks.bench_whole import Case
+from benchmarks.section import Section, spread, table
 from masksift.config.load import resolve
 from masksift.run import open_and_plan
 from masksift.storage.zarr.reader import ArrayReader

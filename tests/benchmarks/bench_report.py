@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from cluster import watched_run
-from scenes import make_source
-from section import MIB, Section, spread, table
 from zarr.codecs import ZstdCodec
 
+from benchmarks.cluster import watched_run
+from benchmarks.scenes import make_source
+from benchmarks.section import MIB, Section, spread, table
 from masksift.review.rendering.palette import class_colors
 
 ROUNDS = 3

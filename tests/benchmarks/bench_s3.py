@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 import zarr
-from bench_whole import Case
-from section import Section, spread, table
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from benchmarks.bench_whole import Case
+from benchmarks.section import Section, spread, table
 from masksift.config.load import resolve
 from masksift.config.run import RunConfig
 from masksift.engine.block_io import iter_label_windows, window_to_slices

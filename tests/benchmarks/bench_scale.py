@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cluster import cluster, watched_run
-from scenes import make_source
-from section import MIB, Section, table
+from benchmarks.cluster import cluster, watched_run
+from benchmarks.scenes import make_source
+from benchmarks.section import MIB, Section, table
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 CLASSES, SIDE, CHUNK = 8, 32, 256

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import psutil
-import simulated
-from cluster import cluster
 from distributed import Client
-from scenes import make_source
-from section import MIB, Section, table
 
+from benchmarks import simulated
+from benchmarks.cluster import cluster
+from benchmarks.scenes import make_source
+from benchmarks.section import MIB, Section, table
+from benchmarks.subprocesses import environment, module_command
 from masksift.config.load import resolve
 from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings
@@ -40,7 +40,7 @@ def big_run(folder: Path) -> tuple[RunContext, BlockTasks]:
         replace(array, shape=(IMAGES, *array.shape[1:])) for array in (spec.predictions, spec.labels)
     )
     sources: tuple[SourceSpec, ...] = (replace(spec, predictions=predictions, labels=labels),)
-    plan = make_plan(sources, Settings(methods=tuple(config.methods)), {})
+    plan = make_plan(sources, Settings(), {})
     parts = BlockTasks.from_plan(plan, sources, config.out)
     return make_run_context(config, parts), parts
 
@@ -61,8 +61,8 @@ def report(folder: Path) -> Section:
     figures: dict[str, float] = {}
     client = psutil.Process()
     with cluster(folder, 0) as dask:
-        each = [sys.executable, simulated.__file__, dask.address, str(WORKERS // PROCESSES)]
-        crowd = [subprocess.Popen(each, stderr=subprocess.DEVNULL) for _ in range(PROCESSES)]
+        command = module_command("simulated", dask.address, WORKERS // PROCESSES)
+        crowd = [subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) for _ in range(PROCESSES)]
         try:
             with Client(dask.address, timeout=30, set_as_default=False) as waiting:
                 waiting.wait_for_workers(WORKERS, timeout=120)

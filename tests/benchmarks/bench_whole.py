@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import zarr
-from scenes import make_source
-from section import Section, spread, table
 
+from benchmarks.scenes import make_source
+from benchmarks.section import Section, spread, table
 from masksift.config.load import resolve
 from masksift.config.run import RunConfig
 from masksift.core.specs import Block

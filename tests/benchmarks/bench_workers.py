@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from bench_whole import Case
-from cluster import cluster, watched_run
-from section import Section, spread, table
+from benchmarks.bench_whole import Case
+from benchmarks.cluster import cluster, watched_run
+from benchmarks.section import Section, spread, table
 
 ROUNDS = 3
 CASE, FEW = Case(19, "uint8", 1_024), Case(19, "uint8", 16, height=256)

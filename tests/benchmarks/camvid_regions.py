@@ -1,4 +1,4 @@
-"""The ten worst label regions of CamVid, drawn: `python tests/benchmarks/camvid_regions.py [FILE.png]`.
+"""The ten worst label regions of CamVid, drawn: `python -m benchmarks.camvid_regions [FILE.png]`.
 
 Runs masksift over the original annotations of the sample beside the checkout, with the predictions that come with it,
 takes the ten regions of labels with most evidence, and draws of each what surrounds it: picture, given labels,

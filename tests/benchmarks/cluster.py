@@ -18,6 +18,8 @@ import psutil
 from distributed import Client
 from distributed.utils import open_port
 
+from benchmarks.subprocesses import environment
+
 __all__ = ["Cluster", "Watched", "cluster", "watched_run"]
 
 
@@ -41,8 +43,7 @@ def cluster(
     port = address.rsplit(":", 1)[1]
     begin = [sys.executable, "-m", "dask"]
     # the scheduler takes a task's function apart too: it must find the benchmarks' own
-    surroundings = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": surroundings}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment()}
     started = [
         subprocess.Popen(
             [*begin, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show"], **quiet

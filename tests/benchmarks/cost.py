@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from section import table
+from benchmarks.section import table
 
 IMAGES = (1_000_000, 10_000_000, 100_000_000)
 CLASSES = (19, 150)
@@ -150,7 +150,7 @@ TEXT = """# What it costs
 What a run over 1, 10 and 100 million images of Cityscapes' size (1,024 x 2,048) takes: computed by
 `tests/benchmarks/cost.py` from rows of `make bench` ({source} beside it), which stand at the end, and from prices:
 {storage} $ a GB and month, {get} $ a thousand reads, {put} $ a thousand writes, {core_hour} $ a core and hour. They are
-words of the command: `.venv/bin/python tests/benchmarks/cost.py --help`.
+words of the command: `PYTHONPATH=tests .venv/bin/python -m benchmarks.cost --help`.
 
 "Full predictions": the model's uint8 predictions lie in the store beside the labels, and a run reads them once.
 "Evidence at inference": the model's program condenses what it has in memory and stores the evidence alone; the core

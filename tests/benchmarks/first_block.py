@@ -3,7 +3,6 @@ out. `seconds` asks a process of its own for it, whose numba cache is empty."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ import time
 
 import numpy as np
 
+from benchmarks.subprocesses import environment, module_command
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding
@@ -25,9 +25,8 @@ def seconds(dtype: str, kind: str) -> float:
     found = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as cache:
-            words = [sys.executable, __file__, dtype, kind]
-            env = {**os.environ, "NUMBA_CACHE_DIR": cache}
-            found.append(float(subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout))
+            command, env = module_command("first_block", dtype, kind), environment(NUMBA_CACHE_DIR=cache)
+            found.append(float(subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout))
     return min(found)
 
 

@@ -1,6 +1,8 @@
-"""`make bench-quick`: a few ratios beside those that are kept in `quick.json`, in under three minutes. Exit code 1
-where one is worse by more than 30 %, measured twice. `quick.py --keep` keeps what it measures: after a change that is
-meant."""
+"""Compare a few performance ratios with the ones stored in `quick.json` (`make bench-quick`, under three minutes).
+
+The exit code is 1 if a ratio is worse by more than 30 % in two measurements. `python -m benchmarks.quick --keep` stores
+the measured ratios, after an intended change.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from section import table
+from benchmarks.section import table
 
 KEPT = Path(__file__).parent / "quick.json"
 WORSE = 1.3
@@ -20,7 +20,7 @@ WORSE = 1.3
 
 def kernels(folder: Path) -> dict[str, float]:
     """Of the part `kernels`: higher is better."""
-    import bench_kernels
+    from benchmarks import bench_kernels
 
     bench_kernels.ROUNDS = 3
     found = bench_kernels.report(folder, [("uint8", "probabilities"), ("float32", "probabilities")]).figures
@@ -30,7 +30,7 @@ def kernels(folder: Path) -> dict[str, float]:
 def whole(folder: Path) -> dict[str, float]:
     """The whole run over the bare read, and a pixel of tiny images over one of large ones: lower is better, so the
     other way round."""
-    from bench_whole import Case, measure
+    from benchmarks.bench_whole import Case, measure
 
     cases = Case(19, "uint8", 96), Case(19, "uint8", 2_000, height=64, width=64)
     streets, _ = found = [measure(case.source(folder), folder, rounds=2) for case in cases]
@@ -78,7 +78,7 @@ def main(words: Iterable[str]) -> int:
         print(
             f"{name} is {found[name]:.2f}, {kept[name] / found[name]:.1f} times worse than the {kept[name]:.2f} in "
             f"{KEPT.name}: masksift has become slower. Find out by what change, or keep the new ratio with "
-            "`quick.py --keep`"
+            "`python -m benchmarks.quick --keep`"
         )
     return 1 if fallen else 0
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 PARTS = (
     "kernels",
     "reading",
@@ -51,7 +49,7 @@ def main(wanted: list[str]) -> None:
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     for name in wanted or PARTS:
         load = psutil.getloadavg()[0]
-        section = import_module(f"bench_{name}").report(folder)
+        section = import_module(f"benchmarks.bench_{name}").report(folder)
         told = {
             "text": section.text,
             "figures": section.figures,

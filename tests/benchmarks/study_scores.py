@@ -1,4 +1,4 @@
-"""Which score finds which kind of known error: `python tests/benchmarks/study_scores.py [FOLDER] [SEEDS]`.
+"""Which score finds which kind of known error: `python -m benchmarks.study_scores [FOLDER] [SEEDS]`.
 
 Two sources: CamVid, where it lies beside the checkout, and the demo's street scenes with the demo's own predictions.
 Each is cut in the middle (CamVid's images are frames of one drive: its halves are two stretches of it). On the first
@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import zarr
-from candidates import Evidence, aggregates
 from numpy.typing import NDArray
-from section import table
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import masksift
+from benchmarks.candidates import Evidence, aggregates
+from benchmarks.section import table
 from masksift.demo import make_demo
 from masksift.demo.scenes.scene import draw_scene
 from masksift.demo.scenes.street import CLASS_NAMES
@@ -184,7 +184,7 @@ def page(first: Found, second: Found, scores: Found, sources: tuple[str, ...]) -
     drawn, again = (len({seed for *_, seed in found}) for found in (first, scores))
     text = [
         "# Scores on known errors",
-        "Made by `python tests/benchmarks/study_scores.py`, which says how. AUROC of 1 - score against "
+        "Made by `PYTHONPATH=tests python -m benchmarks.study_scores`, which says how. AUROC of 1 - score against "
         '"this image was\nchanged", a quarter of the images of a half at a time. '
         f"`{BLIND}` is in no mean: the pixels it takes away\ncount in no score but omission. To bear in mind: a half "
         "has 40 to 51 images, neighbours in one drive or drawn by\none program; flaws that CamVid's annotators left "

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import bench_ranking
 import pytest
-import quick
-import simulated
-from cost import CLASSES, IMAGES, WAYS, Figures, Prices, cost, page
+
+from benchmarks import bench_ranking, quick, simulated
+from benchmarks.cost import CLASSES, IMAGES, WAYS, Figures, Prices, cost, page
 
 HERE = Path(__file__).parents[1] / "benchmarks"
 REPOSITORY = HERE.parents[1]

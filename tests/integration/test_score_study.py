@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from candidates import Evidence, aggregates, boxes, largest
-from study_scores import BLIND, KEYS, SHARPER, SOFTMIN, SOFTMIN_SHARPER, Found, Half, margin, mean_of, page
 
+from benchmarks.candidates import Evidence, aggregates, boxes, largest
+from benchmarks.study_scores import BLIND, KEYS, SHARPER, SOFTMIN, SOFTMIN_SHARPER, Found, Half, margin, mean_of, page
 from masksift.scoring.methods import METHODS
 
 
