@@ -64,9 +64,8 @@ def audit(
     ``kind="logits"``), or uint8/uint16 in steps of ``scale`` (default 1/255, 1/65535): numpy arrays, or anything
     that answers ``[i]`` with an array-like (zarr, dask, xarray, a memory map). One image at a time is in memory, and 3
     to 9 bytes a pixel of all of them. ``ignore``: label values that do not count. A list of several such arrays is an
-    ensemble: of each image the members' mean is judged, and ``methods`` may name `consensus`. ``methods``: default all
-    that the predictions allow. ``images`` (N, H, W, 3) uint8, or anything whose ``[i]`` is one of N pictures: for
-    `Audit.show`, which reads the one it draws; no score is computed from them.
+    ensemble: of each image the members' mean is judged. ``methods``: default all. ``images`` (N, H, W, 3) uint8, or
+    anything whose ``[i]`` is one of N pictures: for `Audit.show`, which reads the one it draws; scores ignore them.
 
     Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels
     or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.scoring.methods`.
@@ -186,8 +185,6 @@ class Audit:
             len(self._names),
             self._limits,
             self._config.clc.rule,
-            votes_against=planes.votes_against,
-            members=len(self._config.arrays.members),
         )
 
     @cached_property
@@ -386,7 +383,7 @@ def _condense(
     """Condense one image: labels (H, W), predictions (K, H, W) each."""
     check = LabelValidator(recipe.classes, ignore)
     plane = check.to_class_indices(np.asarray(labels)).astype(class_dtype(recipe.classes))
-    planes = EvidencePlanes.empty(plane.shape[0], plane.shape[1], recipe, votes=bool(members))
+    planes = EvidencePlanes.empty(plane.shape[0], plane.shape[1], recipe)
     if check.verdict is not None:
         return _Kept(plane, planes, check.verdict, None)
     condensing = ImageCondenser(plane, planes, recipe, members)

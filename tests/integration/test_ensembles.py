@@ -15,13 +15,12 @@ import zarr
 
 import masksift
 from masksift.config.load import resolve
-from masksift.core.errors import UsageError
 from masksift.engine import condense_task as tasks
 from masksift.engine import stages
 from masksift.engine.planning import layout, memory
 from masksift.run import make_block_tasks, make_run_context, open_and_plan, rescore, run
 from masksift.runtime.progress import ProgressReporter
-from masksift.scoring.methods import ENSEMBLE_METHODS, METHODS
+from masksift.scoring.methods import METHODS
 from reference import ensemble as reference_ensemble
 from support.datasets import Array, dataset
 from support.run_processes import TABLES, tables, write
@@ -97,16 +96,13 @@ def test_a_run_says_what_plain_loops_say(out: Path) -> None:
     found, labels = members()
     wanted = reference_ensemble.audit(found, labels)
     evidence = zarr.open_group(out / "evidence/street.zarr", mode="r")
-    np.testing.assert_array_equal(evidence["votes_against"][:], wanted.votes_against)
-    assert 0 < (wanted.votes_against == 1).mean() < 1, "members at odds"
+    assert set(evidence) == {"self_confidence", "predicted_class", "predicted_confidence", "issue_mask"}
     for name in ("self_confidence", "predicted_class", "predicted_confidence"):
         there = labels != 255 if name == "self_confidence" else np.arange(IMAGES) != 2
-        np.testing.assert_array_equal(evidence[name][:][there], getattr(wanted.of_mean, name)[there], name)
+        np.testing.assert_array_equal(evidence[name][:][there], getattr(wanted, name)[there], name)
     images = tables(out)["images"]
-    near = [None if s is None else pytest.approx(s, abs=1e-12, rel=0) for s in wanted.consensus]
-    assert images["consensus"].to_pylist() == near
     for name in METHODS:
-        expected = [one[name] for one in wanted.of_mean.scores]
+        expected = [one[name] for one in wanted.scores]
         near = [None if s is None else pytest.approx(s, abs=1e-12, rel=0) for s in expected]
         assert images[name].to_pylist() == near, name
 
@@ -114,7 +110,7 @@ def test_a_run_says_what_plain_loops_say(out: Path) -> None:
 def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["configuration"]["arrays"]["predictions"] == list(MEMBERS)
-    assert record["configuration"]["methods"] == [*METHODS, *ENSEMBLE_METHODS]
+    assert record["configuration"]["methods"] == [*METHODS]
     assert [member["predictions"]["dtype"] for member in record["sources"][0]["members"]] == [
         "uint8",
         "float32",
@@ -166,11 +162,11 @@ def test_a_notebook_gives_the_same_tables(out: Path) -> None:
     assert audit.ranking.drop_columns("source").equals(tables(out)["ranking"].drop_columns("source"))
 
 
-def test_scoring_again_reads_the_votes_and_no_prediction(url: Path, out: Path, tmp_path: Path) -> None:
+def test_scoring_again_reads_no_prediction(url: Path, out: Path, tmp_path: Path) -> None:
     shutil.copytree(out, tmp_path / "run")
-    config = settings(url, tmp_path / "again", methods=["consensus"], rank_by="consensus")
+    config = settings(url, tmp_path / "again", methods=["cil"], rank_by="cil")
     record = rescore(str(out), config, ProgressReporter("quiet")).record
-    assert tables(tmp_path / "again")["images"]["consensus"].equals(tables(out)["images"]["consensus"])
+    assert tables(tmp_path / "again")["images"]["cil"].equals(tables(out)["images"]["cil"])
     assert "condense" not in [stage["name"] for stage in record["stages"]]
 
 
@@ -200,17 +196,6 @@ def test_what_is_lost_or_wrong_in_one_member_is_said_with_its_name(tmp_path: Pat
         "[0.5, 0.5, 0.5, 0.5]"
     )
     assert "street.zarr/predictions" in reason[4]
-    votes = zarr.open_array(tmp_path / "out/evidence/street.zarr/votes_against", mode="r")
-    assert not votes[1].any()
-    assert not votes[3].any()
-
-
-def test_a_single_prediction_keeps_three_planes_and_has_no_consensus(url: Path, tmp_path: Path) -> None:
-    found = run_to(url, tmp_path / "one", arrays={"predictions": "b"})
-    assert "consensus" not in found["images"].column_names
-    assert "votes_against" not in zarr.open_group(tmp_path / "one/evidence/street.zarr", mode="r")
-    with pytest.raises(UsageError, match=r"'consensus' is asked for, and the predictions are 'b' alone; .*b,OTHER"):
-        settings(url, tmp_path / "no", arrays={"predictions": "b"}, methods=["consensus"], rank_by="consensus")
 
 
 def test_padded_images_are_averaged_where_they_are_their_own(tmp_path: Path) -> None:
@@ -222,7 +207,7 @@ def test_padded_images_are_averaged_where_they_are_their_own(tmp_path: Path) -> 
     images = run_to(place, tmp_path / "out")["images"]
     found, labels = members()
     audit = masksift.audit(labels[:, :7, :9], [member[..., :7, :9] for member in found], ignore=255)
-    assert images["consensus"].equals(audit.images["consensus"])
+    assert images["softmin"].equals(audit.images["softmin"])
 
 
 def test_the_plan_knows_the_members(url: Path, tmp_path: Path) -> None:
@@ -231,8 +216,8 @@ def test_the_plan_knows_the_members(url: Path, tmp_path: Path) -> None:
     pixels = IMAGES * HEIGHT * WIDTH
     assert sum(array.bytes for array in spec.prediction_arrays) == pixels * CLASSES * (1 + 4 + 2)
     assert planned.objects_to_read - one.objects_to_read >= 2 * IMAGES
-    # the two others' predictions; float16 planes in place of uint8 ones, and the votes
-    assert planned.bytes_to_read - one.bytes_to_read == pixels * (CLASSES * 6 + 2 + 1)
+    # the two others' predictions; float16 planes in place of uint8 ones
+    assert planned.bytes_to_read - one.bytes_to_read == pixels * (CLASSES * 6 + 2)
 
 
 def test_a_worker_holds_the_mean_and_two_members_at_a_time_however_many_there_are(tmp_path: Path) -> None:

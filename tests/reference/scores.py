@@ -36,11 +36,6 @@ def cil(s: Sequence[float]) -> float:
     return mean(s)
 
 
-def consensus(s: Sequence[float], against: Sequence[int], members: int) -> float:
-    """softmin at T = 0.1 of c, 1 - c = (1 - s) times the share of members that vote against the label. [ours]"""
-    return softmin([1 - (1 - own) * (votes / members) for own, votes in zip(s, against, strict=True)], 0.1)
-
-
 def check_temperature(temperature: float) -> None:
     """Any T above 0; so written, the comparison refuses NaN too."""
     if not temperature > 0:

@@ -25,7 +25,7 @@ from masksift.config.types import Amount, Names
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.core.units import parse_amount
-from masksift.scoring.methods import ENSEMBLE_METHODS, METHODS, Method, make_methods
+from masksift.scoring.methods import METHODS, Method, make_methods
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 
@@ -65,21 +65,12 @@ class RunConfig(SourceOptions):
     def _check(self) -> RunConfig:
         if not self.sources:
             raise UsageError("no source is given", "there is nothing to read", "Give --source URL, or a glob")
-        known = {**METHODS, **ENSEMBLE_METHODS}
-        if self.arrays.members and "methods" not in self.model_fields_set:
-            object.__setattr__(self, "methods", tuple(known))  # the default of an ensemble
         for name in (*self.methods, self.rank_by):
-            if name not in known:
+            if name not in METHODS:
                 raise UsageError(
-                    f"there is no method {name!r}, only {', '.join(known)}",
+                    f"there is no method {name!r}, only {', '.join(METHODS)}",
                     "there is nothing to compute by it",
-                    f"Did you mean {closest_match(name, known)!r}?",
-                )
-            if name in ENSEMBLE_METHODS and not self.arrays.members:
-                raise UsageError(
-                    f"the method {name!r} is asked for, and the predictions are {self.arrays.predictions!r} alone",
-                    "it needs the votes of an ensemble",
-                    f"Give --arrays.predictions {self.arrays.predictions},OTHER, or leave {name} out",
+                    f"Did you mean {closest_match(name, METHODS)!r}?",
                 )
         if self.rank_by not in self.methods:
             raise UsageError(

@@ -21,7 +21,6 @@ from masksift.config.types import Amount, Names, Numbers, Pairs, Several, Word
 from masksift.core.errors import UsageError
 from masksift.core.units import parse_bytes
 from masksift.runtime.executors import KINDS, Executor, Notify, make_executor, memory_limit
-from masksift.scoring.kernels.ensemble import MOST_MEMBERS
 from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redacted, resolve_credentials
 from masksift.storage.sources.overrides import Overrides
 
@@ -91,10 +90,10 @@ class Arrays(LabelArrays):
     def _check(self) -> Arrays:
         if isinstance(self.predictions, str):
             return self
-        if len(set(self.predictions)) < len(self.predictions) or not 2 <= len(self.predictions) <= MOST_MEMBERS:
+        if len(set(self.predictions)) < len(self.predictions) or len(self.predictions) < 2:
             raise UsageError(
                 f"arrays.predictions is {', '.join(self.predictions[:8]) or 'empty'}",
-                f"An ensemble has 2 to {MOST_MEMBERS} different arrays",
+                "An ensemble has two or more different arrays",
                 "Use --arrays.predictions a,b, or name a single array",
             )
         return self

@@ -31,7 +31,7 @@ from masksift.runtime.telemetry.logs import logger
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.storage.zarr.evidence import EVIDENCE, VOTES, EvidenceArrays
+from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 
@@ -96,7 +96,7 @@ def _log_quarantined(part: BlockTask, verdicts: Sequence[ImageStatus]) -> None:
 
 
 def _write_planes(evidence: EvidenceArrays, start: int, planes: tuple[NDArray[Any], ...]) -> None:
-    for name, plane in zip((*EVIDENCE, VOTES), planes, strict=False):
+    for name, plane in zip(EVIDENCE, planes, strict=True):
         evidence.write(name, start, plane)
 
 
@@ -118,9 +118,7 @@ def _condense_group(
     stop = start + len(sizes)
     shape = (stop - start, spec.height, spec.width)
     codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
-    dtypes = dict(
-        zip((*EVIDENCE, *([VOTES] if spec.members else [])), (codes, numbers, codes, np.dtype(np.uint8)), strict=False)
-    )
+    dtypes = dict(zip(EVIDENCE, (codes, numbers, codes), strict=True))
     planes = tuple(memory.get(f"{name} {turn}", shape, dtype) for name, dtype in dtypes.items())
     given, verdicts = read_labels(spec, labels, memory, start, stop, sizes)
     for plane in planes:  # what is not an image's own is never written

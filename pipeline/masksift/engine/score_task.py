@@ -32,14 +32,14 @@ from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.image import EvidencePlanes, confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import ENSEMBLE_METHODS, ScoringInput
+from masksift.scoring.methods import ScoringInput
 from masksift.scoring.score_image import find_image_regions, omission_limits, score_image
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import images_schema
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK, VOTES
+from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK
 from masksift.storage.zarr.per_image import image_ids, image_sizes
 
 
@@ -75,9 +75,8 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
     verdicts = load_statuses(job, part)
     masks = job.issue_mask_arrays(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
-    names = (*EVIDENCE, *((VOTES,) if any(method.name in ENSEMBLE_METHODS for method in job.methods) else ()))
     rows, facts, regions = [], _facts(job, part), RegionTableBuilder(job.max_regions, spec.class_names)
-    evidence, limits = _Evidence(job, part, verdicts, names), thresholds.limits(part.evidence)
+    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.limits(part.evidence)
     omissions = omission_limits(limits, job.methods)
     with WriteBehind(at_once=masks.local) as behind:
         for start, given, planes in evidence.groups():
@@ -86,8 +85,7 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
                 at = start + i - block.start
                 row = facts[at] | {"status": verdicts[at].status, "reason": verdicts[at].reason}
                 if verdicts[at].status == SCORED:
-                    own, predicted, confident = (plane[i] for plane in planes[:3])
-                    votes = planes[3][i] if len(planes) > 3 else None
+                    own, predicted, confident = (plane[i] for plane in planes)
                     image = ScoringInput(
                         given[i],
                         predicted,
@@ -97,8 +95,6 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
                         limits,
                         job.rule,
                         mask[i],
-                        votes,
-                        len(spec.members),
                     )
                     row |= score_image(image, job.methods)
                     size = (row["height"], row["width"])
@@ -166,8 +162,8 @@ class _Evidence:
         labels that were good are no more."""
         spec, block, encoding = self._part.spec, self._part.block, self._part.evidence
         memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, self._job.options)
-        numbers = {CLASSES: class_dtype(spec.classes), VOTES: np.dtype(np.uint8)}
-        largest = {CLASSES: spec.classes - 1, VOTES: len(spec.members)}
+        numbers = {CLASSES: class_dtype(spec.classes)}
+        largest = {CLASSES: spec.classes - 1}
         groups = list(self._part.layout.groups(block.start, block.stop))
         self._labels.prefetch(
             window_to_slices(window) for group in groups for window in iter_label_windows(spec, *group)

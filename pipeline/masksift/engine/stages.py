@@ -34,7 +34,7 @@ from masksift.scoring.statistics.class_statistics import Statistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import write_table
-from masksift.storage.zarr.evidence import EVIDENCE, MASK, VOTES
+from masksift.storage.zarr.evidence import EVIDENCE, MASK
 
 MAX_CONCURRENT_SOURCES = 16
 """Sources whose arrays are created at a time."""
@@ -119,7 +119,7 @@ def prepare(job: RunContext, parts: BlockTasks) -> None:
             EVIDENCE[0]: layout.evidence,
             EVIDENCE[1]: str(class_dtype(spec.classes)),
             EVIDENCE[2]: layout.evidence,
-        } | ({VOTES: "uint8"} if spec.members else {})
+        }
         attributes = {
             "class_names": list(spec.class_names),
             "ignore": list(spec.ignore),
@@ -231,7 +231,7 @@ def rank(
 def discard_evidence(job: RunContext, parts: BlockTasks) -> None:
     """Remove the planes that a complete run does not keep; the issue masks stay."""
     for spec in parts.sources:
-        job.issue_mask_arrays(spec).remove((*EVIDENCE, VOTES))
+        job.issue_mask_arrays(spec).remove(EVIDENCE)
 
 
 def _map(

@@ -58,16 +58,14 @@ class LabelValidator:
 
 @dataclass(frozen=True)
 class EvidencePlanes:
-    """The evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence; of an
-    ensemble also how many members vote against the label."""
+    """The evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence."""
 
     self_confidence: NDArray[np.unsignedinteger]
     predicted_class: NDArray[np.unsignedinteger]
     predicted_confidence: NDArray[np.unsignedinteger]
-    votes_against: NDArray[np.uint8] | None = None
 
     @classmethod
-    def empty(cls, height: int, width: int, recipe: CondenseConfig, *, votes: bool = False) -> EvidencePlanes:
+    def empty(cls, height: int, width: int, recipe: CondenseConfig) -> EvidencePlanes:
         """Planes of zeros: what is kept of an image that is quarantined."""
         codes = recipe.evidence.codes_dtype
         shape = (height, width)
@@ -75,7 +73,6 @@ class EvidencePlanes:
             np.zeros(shape, codes),
             np.zeros(shape, class_dtype(recipe.classes)),
             np.zeros(shape, codes),
-            np.zeros(shape, np.uint8) if votes else None,
         )
 
 
@@ -104,11 +101,7 @@ class ImageCondenser:
         """Take in one slab of one member (K, h, w) at (y0, x0), the members in order; ``total`` (K, h, w) is the same
         memory for all of them. With the last one their mean is condensed."""
         window = (slice(y0, y0 + predictions.shape[1]), slice(x0, x0 + predictions.shape[2]))
-        votes = self._planes.votes_against
-        assert votes is not None, "the planes of an ensemble have one for its votes"
-        bad = accumulate_member(
-            predictions, self._labels[window], self._members[number][1], total, votes[window], first=number == 0
-        )
+        bad = accumulate_member(predictions, self._labels[window], self._members[number][1], total, first=number == 0)
         if bad is not None:
             self._reject(number, y0, x0, bad)
         if number + 1 == len(self._members) and self._bad is None:
@@ -146,8 +139,6 @@ class ImageCondenser:
         if self._bad is not None:
             for plane in (planes.self_confidence, planes.predicted_class, planes.predicted_confidence):
                 plane[:] = 0
-            if planes.votes_against is not None:
-                planes.votes_against[:] = 0
             member, y, x, bad = self._bad
             whose = f" of {self._members[member][0]}" if self._members else ""
             shown = ", ".join(f"{value:.6g}" for value in bad.values[:_SHOWN])

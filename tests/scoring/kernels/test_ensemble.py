@@ -1,4 +1,4 @@
-"""One member of an ensemble: its probabilities are added, its votes counted, and it is checked as a single one is."""
+"""One member of an ensemble: its probabilities are added, and it is checked as a single one is."""
 
 from __future__ import annotations
 
@@ -25,22 +25,19 @@ def recipe(dtype: str, kind: str = "probabilities", classes: int = 3) -> Condens
     return member_recipe(classes, dtype, own.scale, kind, own.sum_tolerance)
 
 
-def taken(
-    members: list[drawn.Array], labels: drawn.Array, kind: str = "probabilities"
-) -> tuple[drawn.Array, drawn.Array]:
-    """The sum of all members, and the votes against the labels."""
-    total, votes = np.full(members[0].shape, np.nan, np.float32), np.full(labels.shape, 77, np.uint8)
+def taken(members: list[drawn.Array], labels: drawn.Array, kind: str = "probabilities") -> drawn.Array:
+    """The sum of all members."""
+    total = np.full(members[0].shape, np.nan, np.float32)
     for number, member in enumerate(members):
         own = recipe(str(member.dtype), kind, len(member))
-        assert accumulate_member(member, labels, own, total, votes, first=number == 0) is None
-    return total, votes
+        assert accumulate_member(member, labels, own, total, first=number == 0) is None
+    return total
 
 
 def test_by_hand() -> None:
     one = np.array([[[0.5, 0.5, 0.25, 1]], [[0.25, 0.25, 0.25, 0]], [[0.25, 0.25, 0.5, 0]]], np.float32)
     other = np.array([[[0, 0, 0, 0]], [[255, 255, 255, 255]], [[0, 0, 0, 0]]], np.uint8)
-    total, votes = taken([one, other], LABELS)
-    assert votes.tolist() == [[1, 1, 1, 0]], "ignored pixels have no votes"
+    total = taken([one, other], LABELS)
     assert total[:, 0, 0].tolist() == [0.5, 1.25, 0.25]
 
 
@@ -55,22 +52,20 @@ def test_members_of_any_precision_make_the_mean_of_the_reference(data: st.DataOb
     labels = np.random.default_rng(seed).integers(0, shape[0], shape[1:]).astype(np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "STRIP_PIXELS", strip)
-        total, votes = taken(members, labels)
+        total = taken(members, labels)
     assert (total / np.float32(2)).tobytes() == mean_of(members).tobytes(), "any strip, the same bits"
-    np.testing.assert_array_equal(votes, sum((member.argmax(axis=0) != labels).astype(np.uint8) for member in members))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_logits_are_softened_first(dtype: str) -> None:
     logits = np.random.default_rng(0).normal(0, 4, (3, 5, 4)).astype(dtype)
-    total, votes = taken([logits], np.zeros((5, 4), np.uint8), "logits")
+    total = taken([logits], np.zeros((5, 4), np.uint8), "logits")
     np.testing.assert_allclose(total, as_float32(logits, "logits"), rtol=1e-6, atol=1e-9)
-    np.testing.assert_array_equal(votes, logits.argmax(axis=0) != 0)
 
 
 def test_what_is_within_the_tolerance_is_clipped() -> None:
     member = np.array([[[1.0005]], [[-0.0005]], [[0.0]]], np.float32)
-    total, _ = taken([member], np.zeros((1, 1), np.uint8))
+    total = taken([member], np.zeros((1, 1), np.uint8))
     assert total.ravel().tolist() == [1, 0, 0]
 
 
@@ -80,10 +75,10 @@ def test_what_is_within_the_tolerance_is_clipped() -> None:
 def test_a_bad_pixel_is_that_of_a_single_prediction(kind: str, value: float) -> None:
     member = np.full((3, 6, 4), 1 / 3, np.float32)
     member[1, 4, 2] = value
-    labels, total, votes = np.zeros((6, 4), np.uint8), np.zeros((3, 6, 4), np.float32), np.zeros((6, 4), np.uint8)
+    labels, total = np.zeros((6, 4), np.uint8), np.zeros((3, 6, 4), np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "STRIP_PIXELS", 8)
-        found = accumulate_member(member, labels, recipe("float32", kind), total, votes, first=True)
+        found = accumulate_member(member, labels, recipe("float32", kind), total, first=True)
     wanted = condense_window(member, labels, recipe_of(3, "float32", kind=kind))
     assert isinstance(found, BadPixel)
     assert isinstance(wanted, BadPixel)

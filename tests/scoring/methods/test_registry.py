@@ -9,34 +9,32 @@ from pathlib import Path
 import pytest
 
 from masksift.scoring import methods
-from masksift.scoring.methods import ENSEMBLE_METHODS, METHODS, make_methods
+from masksift.scoring.methods import METHODS, make_methods
 
 FOLDER = Path(methods.__file__).parent
-EVERY = {**METHODS, **ENSEMBLE_METHODS}
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
 
 
 def test_every_file_is_listed_and_every_method_has_a_file() -> None:
-    assert sorted(EVERY) == FILES
-    assert not METHODS.keys() & ENSEMBLE_METHODS.keys()
+    assert sorted(METHODS) == FILES
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", METHODS)
 def test_name_file_and_key_are_one(name: str) -> None:
-    method = EVERY[name]()
+    method = METHODS[name]()
     assert method.name == name
     assert type(method).__module__ == f"masksift.scoring.methods.{name}"
     assert eval(repr(method), {type(method).__name__: type(method)}) == method, "it is its configuration"
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_test(name: str) -> None:
     assert (Path(__file__).parent / f"test_{name}.py").is_file()
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_docstring_says_which_way_it_points_and_whose_it_is(name: str) -> None:
-    said = inspect.getdoc(EVERY[name]) or ""
+    said = inspect.getdoc(METHODS[name]) or ""
     assert "lower = worse" in said
     assert "arXiv 2307.05080" in said
     assert ("Our reading" in said) == (name in ("tccp", "iou", "coco")), "methods.md: [paper] or [reading]"

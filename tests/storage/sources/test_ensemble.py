@@ -116,9 +116,9 @@ def test_members_that_name_a_class_differently_are_refused(tmp_path: Path) -> No
     assert opened(url, "b", "c", classes=("x", "y", "z")).class_names == ("x", "y", "z")
 
 
-def test_evidence_has_no_votes(tmp_path: Path) -> None:
+def test_evidence_as_a_member_is_refused(tmp_path: Path) -> None:
     data = dataset(0, images=2, classes=3, height=8, width=10, dtype="float32")
     with EvidenceWriter(str(tmp_path / "e"), images=2, height=8, width=10, classes=3, ignore=255) as writer:
         writer.write(data.predictions, data.labels)
-    with pytest.raises(DataError, match=r"holds evidence .* are predictions, b; how the members .* voted is not in it"):
+    with pytest.raises(DataError, match=r"holds evidence .* are predictions, b.* Evidence is of one prediction"):
         opened(tmp_path / "e", "predictions", "b")

@@ -16,6 +16,9 @@ SLAB_BYTES = 16 * MIB
 CHUNK_BYTES = 4 * MIB
 """Size of a chunk of evidence before compression: some images together, so that objects are not many and small."""
 
+EVIDENCE_PLANES = 3
+"""Self-confidence, predicted class and its confidence."""
+
 TILE = 2048
 """Rows and columns of a chunk of evidence of a large image."""
 
@@ -130,14 +133,9 @@ def itemsize(dtype: str) -> int:
     return {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}[dtype]
 
 
-def plane_count(source: SourceSpec) -> int:
-    """Planes of evidence: three, and the votes of an ensemble."""
-    return 3 + bool(source.members)
-
-
 def plane_bytes(source: SourceSpec, layout: Layout) -> int:
     """Bytes a pixel of all planes."""
-    return 2 * itemsize(layout.evidence) + class_dtype(source.classes).itemsize + bool(source.members)
+    return 2 * itemsize(layout.evidence) + class_dtype(source.classes).itemsize
 
 
 def evidence_passes(layout: Layout) -> int:

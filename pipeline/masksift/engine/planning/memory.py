@@ -10,6 +10,7 @@ from masksift.core.limits import MIB, PREFETCH_BYTES
 from masksift.core.specs import SourceSpec
 from masksift.core.units import format_bytes
 from masksift.engine.planning.layout import (
+    EVIDENCE_PLANES,
     LARGE_IMAGE,
     Layout,
     Settings,
@@ -89,7 +90,7 @@ def score_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
     regional = min(source.pixels, max(regions.ROOM, source.width)) * (96 + 24)
     listed = min(settings.top, layout.block * source.pixels // settings.min_area) * REGION_BYTES
     written = _write_buffers(source, layout) * max(class_bytes, itemsize(layout.evidence))
-    under_way = (4 + bool(source.members)) * PREFETCH_BYTES  # of labels and three planes, and the votes
+    under_way = (1 + EVIDENCE_PLANES) * PREFETCH_BYTES  # of labels and planes
     return round(ALLOCATOR_OVERHEAD * (planes + labels + regional + listed + written + settings.remote * under_way))
 
 

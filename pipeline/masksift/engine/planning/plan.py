@@ -17,12 +17,12 @@ from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.units import format_bytes
 from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.planning.layout import (
+    EVIDENCE_PLANES,
     Layout,
     Settings,
     evidence_passes,
     make_layout,
     plane_bytes,
-    plane_count,
 )
 from masksift.engine.planning.memory import (
     ALLOCATOR_OVERHEAD,
@@ -127,7 +127,7 @@ def make_plan(
         bytes_to_read=total + sum(s.labels.bytes for s in [*sources, *new]) + planes,
         bytes_to_write=written + sum(s.images * s.pixels for s in sources),
         objects_to_read=sum(object_count(array) for s in new for array in (*s.prediction_arrays, s.labels))
-        + sum(object_count(s.labels) + plane_count(s) * evidence_objects(s, x) for s, x in pairs),
+        + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, x) for s, x in pairs),
         objects_to_write=(objects := objects_to_write(pairs, own, len(blocks)) + gallery.objects),
         reads=sum(reads_to_condense(s, x) for s, x in own)
         + sum(reads_to_score(s, x) for s, x in pairs)

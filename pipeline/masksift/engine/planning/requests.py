@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.planning.layout import (
+    EVIDENCE_PLANES,
     Layout,
     evidence_passes,
-    plane_count,
 )
 
 LISTED = 1000
@@ -27,10 +27,10 @@ def objects_to_write(
     pairs: Sequence[tuple[SourceSpec, Layout]], own: Sequence[tuple[SourceSpec, Layout]], blocks: int
 ) -> int:
     """Evidence, masks, four objects a block (its products, its images, its regions), metadata, and the tables."""
-    evidence = sum(plane_count(s) * evidence_objects(s, x) for s, x in own) + sum(
+    evidence = sum(EVIDENCE_PLANES * evidence_objects(s, x) for s, x in own) + sum(
         evidence_objects(s, x) for s, x in pairs
     )
-    metadata = sum(1 + plane_count(s) for s, _ in own) + 2 * len(pairs)
+    metadata = (1 + EVIDENCE_PLANES) * len(own) + 2 * len(pairs)
     return evidence + 4 * blocks + metadata + 10 + sum(s.images for s, _ in pairs) // PART_ROWS
 
 
@@ -44,7 +44,7 @@ def reads_to_condense(source: SourceSpec, layout: Layout) -> int:
 def reads_to_score(source: SourceSpec, layout: Layout) -> int:
     """Scoring, and before it the second look at evidence of more than 8 bits."""
     labels = _reads(source.labels, (layout.group, source.height, source.width))
-    planes = 3 + (0, 3, 4)[evidence_passes(layout)] + bool(source.members)
+    planes = EVIDENCE_PLANES + (0, 3, 4)[evidence_passes(layout)]
     return (1 + evidence_passes(layout)) * labels + planes * evidence_objects(source, layout)
 
 

@@ -1,7 +1,7 @@
-"""Ensembles: the mean of the members' probabilities, and how many of them vote against the label.
+"""Average the probabilities of an ensemble's members.
 
-A member is checked by the walk that checks a single prediction, which also says what it votes for. Everything is
-element by element, in float32 and in the order of the members, so that no cut into slabs changes a bit.
+The loop that checks a single prediction checks each member. The sum is formed element by element, in float32 and in the
+order of the members, so that no division into windows changes a bit.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, condense
 from masksift.scoring.kernels.condense_loops import softmax
 from masksift.scoring.kernels.encoding import Encoding
 
-MOST_MEMBERS = 255
-"""Votes are counted in a byte."""
 STRIP_PIXELS = 1 << 15
 """Pixels of a member that become float32 at a time: few, so that these stay near the core until they are added."""
 _NARROW = ("uint8", "uint16", "float16")
 
 
 def member_recipe(classes: int, dtype: str, scale: float, kind: str, sum_tolerance: float) -> CondenseConfig:
-    """How one member is checked and asked for its vote. Of its own evidence and lattice nothing is kept."""
+    """Settings to check one member; its evidence and lattice are discarded."""
     kept = dtype if dtype in _NARROW and kind == "probabilities" else "float16"
     return CondenseConfig(classes, dtype, scale, kind, Encoding(kept, scale), sum_tolerance, lattice=0)
 
@@ -36,15 +34,13 @@ def accumulate_member(
     labels: NDArray[np.unsignedinteger],
     recipe: CondenseConfig,
     total: NDArray[np.float32],
-    votes: NDArray[np.uint8],
     *,
     first: bool,
 ) -> BadPixel | None:
     """Take in one member's slab: predictions (K, h, w) of ``recipe.dtype``, the class plane (h, w) of its labels.
 
-    Its probabilities, clipped to [0, 1], are added to ``total`` (K, h, w), and 1 to ``votes`` (h, w) where it predicts
-    another class than the label (never where that is ignored); the ``first`` member overwrites both. Where it holds no
-    probabilities the first bad pixel is answered, and both are worth nothing.
+    Its probabilities, clipped to [0, 1], are added to ``total`` (K, h, w), which the ``first`` member overwrites. Where
+    it holds no probabilities the first bad pixel is answered, and ``total`` is worth nothing.
     """
     height, width = labels.shape
     rows, native = max(1, STRIP_PIXELS // width), recipe.dtype
@@ -54,14 +50,12 @@ def accumulate_member(
         found = _look(np.ascontiguousarray(predictions[:, strip], native), given, recipe)
         if isinstance(found, BadPixel):
             return replace(found, y=found.y + y)
-        own, voted = found
         if first:
-            total[:, strip], votes[strip] = 0, 0
+            total[:, strip] = 0
         if recipe.kind == "probabilities" and recipe.values_dtype.itemsize <= 2:
-            _add(own.view(recipe.codes_dtype), _values(recipe.dtype, recipe.scale), total[:, strip])
+            _add(found.view(recipe.codes_dtype), _values(recipe.dtype, recipe.scale), total[:, strip])
         else:
-            total[:, strip] += np.clip(own, 0, 1, dtype=np.float32, casting="same_kind")
-        votes[strip] += (voted != given) & (given < recipe.classes)
+            total[:, strip] += np.clip(found, 0, 1, dtype=np.float32, casting="same_kind")
     return None
 
 
@@ -77,8 +71,8 @@ def _add(codes: NDArray[Any], values: NDArray[np.float32], total: NDArray[np.flo
 
 def _look(
     predictions: NDArray[np.generic], labels: NDArray[np.unsignedinteger], recipe: CondenseConfig
-) -> tuple[NDArray[np.generic], NDArray[np.unsignedinteger]] | BadPixel:
-    """A strip as it is, or softened where it holds logits, and its predicted class (h, w); or its first bad pixel."""
+) -> NDArray[np.generic] | BadPixel:
+    """A strip as it is, or softened where it holds logits; or its first bad pixel."""
     if recipe.kind == "logits" and (soft := _softmax(predictions)) is not None:
         # softmax sums to 1; where it is none, the walk below says which logit is to blame
         predictions, recipe = (
@@ -88,7 +82,7 @@ def _look(
     slab = condense_window(predictions, labels, recipe)
     if isinstance(slab, BadPixel):
         return slab
-    return predictions, slab.predicted_class
+    return predictions
 
 
 @cache

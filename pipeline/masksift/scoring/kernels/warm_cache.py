@@ -33,13 +33,11 @@ def warm_cache() -> None:
             slab = condense_window(predictions.astype(dtype), labels, recipe)
             assert not isinstance(slab, BadPixel), slab
             _score(labels, slab.predicted_class, slab.self_confidence, slab.predicted_confidence, evidence)
-    total, votes = np.zeros((3, 4, 4), np.float32), np.zeros((4, 4), np.uint8)
+    total = np.zeros((3, 4, 4), np.float32)
     for dtype in ("uint8", "uint16"):  # float16 looks as uint16 does
         scale = 1 / np.iinfo(dtype).max
         member = np.rint(probabilities / scale).astype(dtype)
-        accumulate_member(
-            member, labels, member_recipe(3, dtype, scale, "probabilities", 0.05), total, votes, first=True
-        )
+        accumulate_member(member, labels, member_recipe(3, dtype, scale, "probabilities", 0.05), total, first=True)
     logits = CondenseConfig(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
     condense_window(probabilities.astype(np.float32), labels, logits)
 

@@ -10,13 +10,12 @@ from masksift.scoring.methods.ccp import CCP
 from masksift.scoring.methods.cil import CIL
 from masksift.scoring.methods.clc import CLC
 from masksift.scoring.methods.coco import CoCo
-from masksift.scoring.methods.consensus import Consensus
 from masksift.scoring.methods.iou import IoU
 from masksift.scoring.methods.omission import Omission
 from masksift.scoring.methods.softmin import Softmin
 from masksift.scoring.methods.tccp import TCCP
 
-__all__ = ["ENSEMBLE_METHODS", "METHODS", "FlaggingRule", "Method", "ScoringInput", "make_methods"]
+__all__ = ["METHODS", "FlaggingRule", "Method", "ScoringInput", "make_methods"]
 
 METHODS: dict[str, type[Method]] = {
     "ccp": CCP,
@@ -29,14 +28,8 @@ METHODS: dict[str, type[Method]] = {
     "omission": Omission,
 }
 
-ENSEMBLE_METHODS: dict[str, type[Method]] = {
-    "consensus": Consensus,
-}
-"""Those that need the votes of several predictions."""
-
 
 def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
-    """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`, then
-    of `ENSEMBLE_METHODS`."""
-    chosen, known = set(names), {**METHODS, **ENSEMBLE_METHODS}
-    return tuple(method(**parameters.get(name, {})) for name, method in known.items() if name in chosen)
+    """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`."""
+    requested = set(names)
+    return tuple(method(**parameters.get(name, {})) for name, method in METHODS.items() if name in requested)

@@ -24,8 +24,7 @@ class ScoringInput:
     ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
     (H, W), same dtype. ``self_codes``, ``confident_codes`` (H, W): codes of ``encoding`` (`Encoding.values` makes
     probabilities of them). ``limits``: the thresholds of the data set in these codes. ``rule``: how clc flags.
-    ``mask``: where its flags go, (H, W) uint8, C-contiguous; None for memory of their own. ``votes_against`` (H, W)
-    uint8: how many of an ensemble's ``members`` predict another class than the label; None of a single prediction.
+    ``mask``: where its flags go, (H, W) uint8, C-contiguous; None for memory of their own.
     """
 
     labels: NDArray[np.unsignedinteger]
@@ -36,8 +35,6 @@ class ScoringInput:
     limits: ThresholdCodes
     rule: FlaggingRule = "rank"
     mask: NDArray[np.uint8] | None = None
-    votes_against: NDArray[np.uint8] | None = None
-    members: int = 0
 
     @property
     def encoding(self) -> Encoding:

@@ -143,8 +143,8 @@ def _check_evidence(url: str, overrides: Overrides) -> None:
     if len(overrides.names) > 1:
         raise DataError(
             f"{url} holds evidence in place of predictions, and arrays.predictions are {', '.join(overrides.names)}",
-            "how the members of an ensemble voted is not in it",
-            "Run it apart, or give the members' predictions",
+            "Evidence is of one prediction and cannot be averaged",
+            "Run it apart, or pass the predictions of all members",
         )
     if overrides.labels_from is not None:
         raise DataError(

@@ -20,9 +20,6 @@ CLASSES = "predicted_class"
 
 EVIDENCE = ("self_confidence", CLASSES, "predicted_confidence")
 
-VOTES = "votes_against"
-"""A fourth plane, of ensembles: how many members predict another class than the label."""
-
 MASK = "issue_mask"
 
 
