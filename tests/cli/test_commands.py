@@ -95,7 +95,7 @@ def test_scores_never_overwrite_a_run(base: Path, tmp_path: Path, capsys: pytest
     assert masksift("score", base, *OTHER) == 2
     assert "'out' is not given; the first run's results would be overwritten. Give --out URL." in complaint(capsys)
     assert masksift("score", base, "--out", base, *OTHER) == 2
-    assert re.search("base holds another run", complaint(capsys))
+    assert re.search("base holds results of other inputs or settings", complaint(capsys))
     assert contents(base) == before
 
 

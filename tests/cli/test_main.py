@@ -189,7 +189,10 @@ def test_an_out_that_holds_another_run_is_left_alone(
 ) -> None:
     before = contents(complete)
     assert masksift("run", "--source", source, "--out", complete, "--softmin.temperature", 0.5) == 2
-    assert re.search(r"holds another run \(softmin.temperature was 0.1, is 0.5\).*`masksift score`", complaint(capsys))
+    assert re.search(
+        r"inputs or settings \(softmin.temperature was 0.1, is 0.5\).*`masksift score`",
+        complaint(capsys),
+    )
     assert contents(complete) == before
 
 
@@ -198,14 +201,14 @@ def test_an_out_with_files_of_others_is_left_alone(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     assert masksift("run", "--source", source, "--out", tmp_path) == 2
-    assert re.search(r"holds files that are no run of masksift \(thesis.tex\)", complaint(capsys))
+    assert re.search(r"contains files that are not results of masksift \(thesis.tex\)", complaint(capsys))
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
 def test_results_are_never_written_into_the_source(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(source.path)
     assert masksift("run", "--source", source, "--out", source) == 2
-    assert "holds files that are no run" in complaint(capsys)
+    assert "contains files that are not results" in complaint(capsys)
     assert contents(source.path) == before
 
 

@@ -177,7 +177,7 @@ def test_a_base_that_gives_something_is_a_part_of_what_the_run_is(
     capsys.readouterr()
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", out, "--base", base)
     assert masksift("run", *words) == UsageError.exit_code
-    assert "out holds another run (base was not set, is" in complaint(capsys)
+    assert "out holds results of other inputs or settings (base was not set, is" in complaint(capsys)
 
 
 def test_what_another_version_has_condensed_is_condensed_again(tmp_path: Path) -> None:

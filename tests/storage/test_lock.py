@@ -1,9 +1,10 @@
-"""One run at a time works in a folder; what a dead one has left is no hindrance."""
+"""Output lock: one run at a time works in a directory, and a stale lock is taken over."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,136 +14,142 @@ from pathlib import Path
 import pytest
 
 from masksift.core.errors import UsageError
-from masksift.storage import lock as lease
+from masksift.storage import lock as lock_module
 from masksift.storage.lock import RunLock
-from masksift.storage.manifest import RUNNING
+from masksift.storage.manifest import LOCK
 from masksift.storage.objects import ObjectDirectory
 from support.sources import refuses
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     return []
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(lease, "STALE_AFTER_SECONDS", 0.5)
-    monkeypatch.setattr(lease, "SETTLED", 0.05)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lock_module, "STALE_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(lock_module, "TAKEOVER_SECONDS", 0.05)
 
 
-def left_by(folder: Path, **facts: object) -> Path:
-    """The sign of another run."""
-    sign = {"token": "another", "host": "elsewhere", "process": 7, "born": 1, "renewed": 0} | facts
-    (folder / "manifest").mkdir()
-    (folder / RUNNING).write_text(json.dumps(sign))
-    return folder / RUNNING
+def write_lock(directory: Path, **facts: object) -> Path:
+    """Write the lock of another run."""
+    payload = {"token": "another", "host": "elsewhere", "process": 7, "born": 1, "renewed": 0} | facts
+    (directory / "manifest").mkdir()
+    (directory / LOCK).write_text(json.dumps(payload))
+    return directory / LOCK
 
 
-def test_it_is_there_while_the_run_works_and_gone_afterwards(tmp_path: Path, said: list[str]) -> None:
-    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
-        sign = json.loads((tmp_path / RUNNING).read_text())
-        assert sign["process"] == os.getpid()
-    assert not (tmp_path / RUNNING).exists()
-    assert said == []
+@pytest.mark.parametrize("name", [LOCK, "ingest/running.json"])
+def test_lock_exists_only_while_it_is_held(tmp_path: Path, messages: list[str], name: str) -> None:
+    with RunLock(ObjectDirectory(str(tmp_path)), messages.append, name):
+        assert json.loads((tmp_path / name).read_text())["process"] == os.getpid()
+    assert not (tmp_path / name).exists()
+    assert messages == []
 
 
-def test_it_is_renewed(tmp_path: Path, hurried: None, said: list[str]) -> None:
-    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
-        until = time.monotonic() + 20
-        while json.loads((tmp_path / RUNNING).read_text())["renewed"] < 2:
-            assert time.monotonic() < until
+def test_lock_while_held_is_renewed(tmp_path: Path, short_times: None, messages: list[str]) -> None:
+    with RunLock(ObjectDirectory(str(tmp_path)), messages.append):
+        deadline = time.monotonic() + 20
+        while json.loads((tmp_path / LOCK).read_text())["renewed"] < 2:
+            assert time.monotonic() < deadline
             time.sleep(0.01)
 
 
-def test_a_second_run_is_refused_and_the_first_one_is_unharmed(tmp_path: Path, said: list[str]) -> None:
-    folder = ObjectDirectory(str(tmp_path))
-    with RunLock(folder, said.append):
-        before = (tmp_path / RUNNING).read_bytes()
+def test_lock_held_by_a_live_process_refuses_a_second_run(tmp_path: Path, messages: list[str]) -> None:
+    directory = ObjectDirectory(str(tmp_path))
+    with RunLock(directory, messages.append):
+        before = (tmp_path / LOCK).read_bytes()
         with (
             refuses(UsageError, rf"{tmp_path} is in use by another run \(process {os.getpid()} on "),
-            RunLock(folder, said.append),
+            RunLock(directory, messages.append),
         ):
             pass
-        assert (tmp_path / RUNNING).read_bytes() == before
+        assert (tmp_path / LOCK).read_bytes() == before
 
 
-def test_what_a_dead_process_of_this_machine_left_is_taken_over_at_once(tmp_path: Path, said: list[str]) -> None:
+def test_lock_of_a_dead_process_of_this_machine_is_taken_over_at_once(
+    tmp_path: Path, short_times: None, messages: list[str]
+) -> None:
     script = (
-        "import os, sys; from masksift.storage.lock import RunLock as Lease\n"
-        "from masksift.storage.objects import ObjectDirectory as Folder\n"
-        "with Lease(Folder(sys.argv[1]), print): os._exit(9)"
+        "import os, sys; from masksift.storage.lock import RunLock\n"
+        "from masksift.storage.objects import ObjectDirectory\n"
+        "with RunLock(ObjectDirectory(sys.argv[1]), print): os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
-    assert (tmp_path / RUNNING).exists()
-    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
-        assert json.loads((tmp_path / RUNNING).read_text())["process"] == os.getpid()
-    assert said == []
+    assert (tmp_path / LOCK).exists()
+    with RunLock(ObjectDirectory(str(tmp_path)), messages.append):
+        assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+    assert messages == []
 
 
-def test_a_process_number_that_was_given_again_is_another_process(tmp_path: Path, said: list[str]) -> None:
-    import socket
+def test_lock_with_a_reused_process_identifier_is_taken_over(
+    tmp_path: Path, short_times: None, messages: list[str]
+) -> None:
+    write_lock(tmp_path, host=socket.gethostname(), process=os.getpid(), born=1)
+    with RunLock(ObjectDirectory(str(tmp_path)), messages.append):
+        assert json.loads((tmp_path / LOCK).read_text())["token"] != "another"
 
-    left_by(tmp_path, host=socket.gethostname(), process=os.getpid(), born=1)
-    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
+
+def test_lock_of_another_machine_without_renewal_is_taken_over(
+    tmp_path: Path, short_times: None, messages: list[str]
+) -> None:
+    write_lock(tmp_path)
+    with RunLock(ObjectDirectory(str(tmp_path)), messages.append):
         pass
+    assert messages == [f"{tmp_path} is locked by process 7 on elsewhere; watching the lock for 0 s"]
 
 
-def test_a_run_of_another_machine_that_is_not_renewed_is_dead(tmp_path: Path, hurried: None, said: list[str]) -> None:
-    left_by(tmp_path)
-    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
-        pass
-    assert said == [f"{tmp_path} is marked as in use by process 7 on elsewhere; watching for 0 s whether it lives"]
+def test_lock_of_another_machine_with_renewal_refuses_a_second_run(
+    tmp_path: Path, short_times: None, messages: list[str]
+) -> None:
+    file = write_lock(tmp_path)
 
-
-def test_a_run_of_another_machine_that_is_renewed_lives(tmp_path: Path, hurried: None, said: list[str]) -> None:
-    file = left_by(tmp_path)
-
-    def live() -> None:
+    def renew() -> None:
         for number in range(1, 100):
-            if over.wait(0.05):
+            if stop.wait(0.05):
                 return
             (tmp_path / "next").write_text(file.read_text().replace('"renewed": 0', f'"renewed": {number}'))
             os.replace(tmp_path / "next", file)
 
-    over = threading.Event()
-    other = threading.Thread(target=live)
+    stop = threading.Event()
+    other = threading.Thread(target=renew)
     other.start()
     try:
         with (
             refuses(UsageError, r"is in use by another run \(process 7 on elsewhere\)"),
-            RunLock(ObjectDirectory(str(tmp_path)), said.append),
+            RunLock(ObjectDirectory(str(tmp_path)), messages.append),
         ):
             pass
     finally:
-        over.set()
+        stop.set()
         other.join()
     assert file.exists()
 
 
-def test_half_a_sign_is_one_that_is_not_renewed(tmp_path: Path, hurried: None, said: list[str]) -> None:
-    left_by(tmp_path).write_text('{"tok')
-    with RunLock(ObjectDirectory(str(tmp_path)), said.append):
+def test_lock_written_in_part_counts_as_not_renewed(tmp_path: Path, short_times: None, messages: list[str]) -> None:
+    write_lock(tmp_path).write_text('{"tok')
+    with RunLock(ObjectDirectory(str(tmp_path)), messages.append):
         pass
-    assert "process unknown on an unknown machine" in said[0]
+    assert "process unknown on an unknown machine" in messages[0]
 
 
-def test_of_several_that_take_over_at_once_one_goes_on(tmp_path: Path, said: list[str]) -> None:
-    left_by(tmp_path, host=__import__("socket").gethostname(), process=2**22 + 1)
-    begun: list[str] = []
+def test_stale_lock_with_four_runs_at_once_is_taken_over_by_one(tmp_path: Path, messages: list[str]) -> None:
+    write_lock(tmp_path, host=socket.gethostname(), process=2**22 + 1)
+    outcomes: list[str] = []
 
     def attempt() -> None:
         try:
-            with RunLock(ObjectDirectory(str(tmp_path)), said.append):
-                begun.append("went on")
+            with RunLock(ObjectDirectory(str(tmp_path)), messages.append):
+                outcomes.append("acquired")
                 time.sleep(2)
         except UsageError:
-            begun.append("was refused")
+            outcomes.append("refused")
 
     threads = [threading.Thread(target=attempt) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(begun) == ["was refused"] * 3 + ["went on"]
+    assert sorted(outcomes) == ["acquired", *["refused"] * 3]

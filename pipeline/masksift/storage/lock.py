@@ -1,7 +1,7 @@
-"""Who is at work in an output folder: a second run that is started there while the first one lives is refused.
+"""Lock of an output directory: a second job started in a directory in use is refused.
 
-The sign is an object that the run puts at its beginning, renews every few seconds, and removes at its end. One that a
-dead run has left is recognised: on the same machine by its process, from elsewhere by its not being renewed.
+The lock is an object that a job creates, renews every few seconds and removes at its end. A stale lock is detected by
+the process identifier on the same machine, and by the missing renewal from other machines.
 """
 
 from __future__ import annotations
@@ -19,22 +19,28 @@ from typing import Any, Self
 import psutil
 
 from masksift.core.errors import MasksiftError, UsageError
-from masksift.storage.manifest import RUNNING
+from masksift.storage.manifest import LOCK
 from masksift.storage.objects import ObjectDirectory
 
 HEARTBEAT_SECONDS = 10.0
-"""Seconds between two renewals."""
+"""Interval between renewals."""
 STALE_AFTER_SECONDS = 3.5 * HEARTBEAT_SECONDS
-"""Seconds without a renewal after which a run of another machine is taken for dead."""
-SETTLED = 0.5
-"""Seconds after which of several runs that took over a dead one's place at once the last is known."""
+"""Time without a renewal after which the job of another machine counts as dead."""
+TAKEOVER_SECONDS = 0.5
+"""Wait after replacing a stale lock: of several jobs that do so at once, the last writer wins."""
 
 
 class RunLock:
-    """Held by a run while it works in ``folder``; ``say`` tells the user what is waited for."""
+    """Context manager that holds the lock of an output directory and renews it in a background thread.
 
-    def __init__(self, folder: ObjectDirectory, say: Callable[[str], None]) -> None:
-        self._folder, self._say = folder, say
+    Args:
+        directory: The output directory.
+        notify: Shows a message to the user while a lock of another machine is watched.
+        name: Name of the lock object.
+    """
+
+    def __init__(self, directory: ObjectDirectory, notify: Callable[[str], None], name: str = LOCK) -> None:
+        self._directory, self._notify, self._name = directory, notify, name
         self._payload: dict[str, Any] = {
             "token": uuid.uuid4().hex,
             "host": socket.gethostname(),
@@ -42,90 +48,97 @@ class RunLock:
             "born": _process_start_time(os.getpid()),
             "renewed": 0,
         }
-        self._ended = threading.Event()
-        self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._released = threading.Event()
+        self._heartbeat = threading.Thread(target=self._renew, name="lock-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Raises UsageError where another run is at work."""
-        while not self._folder.create(RUNNING, self._bytes()):
-            there = self._read()
-            if there is None:
-                continue  # it has ended in between
-            if self._lives(there):
-                raise self._refusal(there)
-            self._folder.write(RUNNING, self._bytes())
-            time.sleep(SETTLED)
-            now = self._read() or {}
-            if now.get("token") != self._payload["token"]:
-                raise self._refusal(now)
+        """Acquire the lock.
+
+        Returns:
+            The lock.
+
+        Raises:
+            UsageError: Another job is active in the directory.
+        """
+        while not self._directory.create(self._name, self._bytes()):
+            other = self._read()
+            if other is None:
+                continue  # released in between
+            if self._is_active(other):
+                raise self._in_use(other)
+            self._directory.write(self._name, self._bytes())
+            time.sleep(TAKEOVER_SECONDS)
+            current = self._read() or {}
+            if current.get("token") != self._payload["token"]:
+                raise self._in_use(current)
             break
-        self._renewal.start()
+        self._heartbeat.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._renewal.join(HEARTBEAT_SECONDS)  # no longer: a store that does not answer has ended the run
+        """Release the lock."""
+        self._released.set()
+        self._heartbeat.join(HEARTBEAT_SECONDS)  # bounded: the job may end because its store does not answer
         try:
             if (self._read() or {}).get("token") == self._payload["token"]:
-                self._folder.remove(RUNNING)
+                self._directory.remove(self._name)
         except MasksiftError:
-            if error is None:  # else the store is what the run ends of
+            if error is None:  # otherwise the first error counts
                 raise
 
     def _renew(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECONDS):
+        while not self._released.wait(HEARTBEAT_SECONDS):
             self._payload["renewed"] += 1
             try:
-                self._folder.write(RUNNING, self._bytes())
-            except (MasksiftError, OSError):  # the work itself will meet it, and say so
+                self._directory.write(self._name, self._bytes())
+            except (MasksiftError, OSError):  # the job itself meets the same error and reports it
                 continue
 
     def _bytes(self) -> bytes:
         return json.dumps(self._payload).encode()
 
     def _read(self) -> dict[str, Any] | None:
-        """The sign that is there; an empty one where it is half written."""
-        data = self._folder.read(RUNNING)
+        """Return the stored lock, None if there is none, or an empty one if it is partly written."""
+        data = self._directory.read(self._name)
         if data is None:
             return None
         try:
-            found = json.loads(data)
+            payload = json.loads(data)
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return payload if isinstance(payload, dict) else {}
 
-    def _lives(self, there: dict[str, Any]) -> bool:
-        if there.get("host") == self._payload["host"]:
-            return bool(_process_start_time(int(there["process"])) == there["born"])
-        self._say(
-            f"{self._folder.url} is marked as in use by {_who(there)}; watching for "
-            f"{STALE_AFTER_SECONDS:.0f} s whether it lives"
+    def _is_active(self, other: dict[str, Any]) -> bool:
+        if other.get("host") == self._payload["host"]:
+            return bool(_process_start_time(int(other["process"])) == other["born"])
+        self._notify(
+            f"{self._directory.url} is locked by {_owner(other)}; watching the lock for {STALE_AFTER_SECONDS:.0f} s"
         )
-        until = time.monotonic() + STALE_AFTER_SECONDS
-        while time.monotonic() < until:
+        deadline = time.monotonic() + STALE_AFTER_SECONDS
+        while time.monotonic() < deadline:
             time.sleep(HEARTBEAT_SECONDS / 10)
-            if self._read() != there:
+            if self._read() != other:
                 return True
         return False
 
-    def _refusal(self, there: dict[str, Any]) -> UsageError:
+    def _in_use(self, other: dict[str, Any]) -> UsageError:
         return UsageError(
-            f"{self._folder.url} is in use by another run ({_who(there)})",
-            "two runs at once would do each block twice",
-            "Wait for it, end it, or give another --out",
+            f"{self._directory.url} is in use by another run ({_owner(other)})",
+            "Two runs at once would compute each block twice",
+            "Wait for it, stop it, or pass another --out",
         )
 
 
-def _who(there: dict[str, Any]) -> str:
-    return f"process {there.get('process', 'unknown')} on {there.get('host', 'an unknown machine')}"
+def _owner(lock: dict[str, Any]) -> str:
+    return f"process {lock.get('process', 'unknown')} on {lock.get('host', 'an unknown machine')}"
 
 
 def _process_start_time(process: int) -> int | None:
-    """When a process of this machine began, milliseconds; None where there is none."""
+    """Return the start time of a process of this machine in milliseconds, or None if there is none."""
     try:
-        began: float = psutil.Process(process).create_time()
+        created: float = psutil.Process(process).create_time()
     except psutil.NoSuchProcess:
         return None
-    return round(began * 1000)
+    return round(created * 1000)

@@ -199,9 +199,9 @@ def test_two_simulations_are_not_mixed(source: Source, tmp_path: Path, capsys: p
     out = simulate("drop", source, tmp_path / "out")
     capsys.readouterr()
     assert masksift("simulate", "drop", "--source", source, "--out", out, "--seed", 1) == 2
-    assert re.search(r"holds another run \(seed was 0, is 1\); .*Give another --out", complaint(capsys))
+    assert re.search(r"inputs or settings \(seed was 0, is 1\)\. .*Pass another --out", complaint(capsys))
     assert masksift("simulate", "drop", "--source", source, "--out", source) == 2
-    assert re.search(r"holds files that are no run of masksift", complaint(capsys))
+    assert re.search(r"contains files that are not results of masksift", complaint(capsys))
     labels = zarr.open_array(source.labels, mode="r+")
     labels[0] = labels[1]
     assert masksift("simulate", "drop", "--source", source, "--out", out) == 2

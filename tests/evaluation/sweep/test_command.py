@@ -277,14 +277,17 @@ def test_other_temperatures_and_scores_condense_nothing_again(
 
 def test_two_sweeps_are_not_mixed(source: Source, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
-        (("--shares", "0.5"), r"holds another run \(shares was \[0\.2, 0\.5\], is \[0\.5\]\); .*Give another --out"),
+        (
+            ("--shares", "0.5"),
+            r"inputs or settings \(shares was \[0\.2, 0\.5\], is \[0\.5\]\)\. .*Pass another --out",
+        ),
         (("--seed", 4), r"seed was 3, is 4"),
         (("--kinds", "drop"), r'kinds was \["drop", "swap"\], is \["drop"\]'),
     ):
         assert masksift("sweep", "--source", source, "--out", whole, *FEW, *words) == 2
         assert re.search(said, complaint(capsys))
     assert masksift("sweep", "--source", source, "--out", source, *FEW) == 2
-    assert re.search(r"holds files that are no run of masksift", complaint(capsys))
+    assert re.search(r"contains files that are not results of masksift", complaint(capsys))
 
 
 # ------------------------------------------------------------------------------------------------------- what it needs

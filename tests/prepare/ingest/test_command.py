@@ -219,7 +219,7 @@ def test_an_ingest_of_other_facts_is_refused(
 ) -> None:
     assert ingest(folder) == 0
     before = contents(folder.out)
-    refused(rf"was ingested otherwise \(.*{said}", capsys, *folder.words("--ignore", 255, *more))
+    refused(rf"holds results of other inputs or settings \(.*{said}", capsys, *folder.words("--ignore", 255, *more))
     assert contents(folder.out) == before
 
 
@@ -227,13 +227,13 @@ def test_other_files_are_another_ingest(folder: Folder, capsys: pytest.CaptureFi
     assert ingest(folder) == 0
     os.rename(folder.labels / "scene_04.png", folder.labels / "scene_05.png")
     os.rename(folder.predictions / "scene_04.npy", folder.predictions / "scene_05.npy")
-    refused(r"ingested otherwise \(files was", capsys, *folder.words("--ignore", 255))
+    refused(r"holds results of other inputs or settings \(files was", capsys, *folder.words("--ignore", 255))
 
 
 def test_an_out_that_holds_something_else_is_left_alone(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.out.mkdir()
     (folder.out / "thesis.tex").write_text("mine")
-    refused(r"holds what is no ingest \(thesis.tex\)", capsys, *folder.words("--ignore", 255))
+    refused(r"contains files that are not results of masksift \(thesis.tex\)", capsys, *folder.words("--ignore", 255))
     assert contents(folder.out) == {"thesis.tex": b"mine"}
 
 

@@ -252,7 +252,7 @@ def test_another_source_under_the_same_out_is_refused(
     predict(source, tmp_path / "out", "--folds", 2, "--trainer", memoriser)
     capsys.readouterr()
     assert masksift("predict", "--source", source, "--out", tmp_path / "out", "--folds", 3, "--trainer", memoriser) == 2
-    assert "holds another run (folds was 2, is 3)" in capsys.readouterr().err
+    assert "holds results of other inputs or settings (folds was 2, is 3)" in capsys.readouterr().err
     erase(source / "images", slice(0, 2))
     words = ("--source", source, "--out", tmp_path / "third", "--folds", 2, "--trainer", memoriser)
     assert masksift("predict", *words) == 2

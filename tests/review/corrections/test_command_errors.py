@@ -103,7 +103,10 @@ def test_a_folder_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]
     fixed = correct(folder / "run", file, folder / "fixed")
     before = contents(fixed)
     other = review(folder / "two.json", folder / "run", of_region(second))
-    for out, match in ((fixed, "holds another run (verdicts was"), (folder / "a.zarr", "holds files that are no run")):
+    for out, match in (
+        (fixed, "inputs or settings (verdicts was"),
+        (folder / "a.zarr", "contains files that are not results"),
+    ):
         capsys.readouterr()
         assert masksift("export", "corrections", folder / "run", "--verdicts", other, "--out", out) == 2
         assert match in complaint(capsys)

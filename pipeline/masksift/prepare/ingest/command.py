@@ -23,16 +23,19 @@ from masksift.prepare.ingest.discover import Inputs, discover_inputs
 from masksift.prepare.ingest.labels import InputPair, LabelReader, code_of, label_dtype, value_table
 from masksift.prepare.ingest.predictions import PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
-from masksift.prepare.ingest.record import RECORD, Record
 from masksift.prepare.ingest.survey import Survey, survey
 from masksift.prepare.ingest.tasks import IngestContext, Shard, write_shard
 from masksift.prepare.writers import base as writers
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.manifest import GroupAttributesPlan, Manifest, make_job_plan
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import join, local_path
 
 BASE_MEMORY = 256 << 20
 """Bytes of a worker that holds nothing yet."""
+RECORD_GROUP = "ingest"
+"""Zarr group in the source whose attributes are the plan and the record of the ingest."""
 SHOWN = 3
 """Names of files without a partner that are printed; the record has them all."""
 
@@ -57,20 +60,22 @@ def ingest(config: IngestConfig, report: ProgressReporter) -> IngestResult:
     """
     options = config.options()
     inputs = discover_inputs(config, options)
-    record, identity = Record(config.out, options), _identity(config, inputs)
-    begun = record.is_resumable(identity)
+    record = GroupAttributesPlan(ObjectDirectory(config.out, options), RECORD_GROUP)
+    plan = make_job_plan(_identity(config, inputs))
+    manifest = Manifest(record.directory, plan["fingerprint"], record)
+    resumed = manifest.is_resumable(plan, verb="ingest")
     facts = survey(inputs, config, options, report)
     job = _job(config, inputs, facts)
-    if begun and record.complete:
+    if resumed and (record.read() or {}).get("complete"):
         report.message(f"{config.out} is complete already: nothing to do")
     else:
         _look_at_first(job, inputs.pairs[0], config)
         with config.executor.open(len(inputs.pairs), report.message) as executor:  # a shard has one at least
             workers = [(worker.name, worker.memory) for worker in executor.workers()]
             refuse_small_workers(projected_memory(config, facts, job), workers, "an ingest of these images")
-            record.write_plan(identity)
+            manifest.write_plan({**plan, "complete": False}, verb="ingest")
             _write(job, inputs.pairs, executor, report)
-        record.finish(identity, _told(inputs))
+        record.write({**plan, "complete": True, **_told(inputs)})
     return IngestResult(_text(config, inputs, facts, job), sum(map(len, inputs.unmatched.values())))
 
 
@@ -192,5 +197,5 @@ def _text(config: IngestConfig, inputs: Inputs, facts: Survey, job: IngestContex
             f"without a partner: {len(names):,} {side} ({', '.join(map(escape_unprintable, names[:SHOWN]))}{more})"
         )
     if inputs.unmatched:
-        lines.append(f"all of them: {join(config.out, RECORD)}")
+        lines.append(f"all of them: {join(config.out, RECORD_GROUP, 'zarr.json')}")
     return "\n".join([*lines, f"source: {config.out}"])

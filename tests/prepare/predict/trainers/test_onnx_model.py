@@ -92,4 +92,4 @@ def test_as_a_whole_it_predicts_and_says_what_nobody_can_prove(
     (tmp_path / "m.onnx").write_bytes(model(softmax=True))
     words = ("--out", out, "--trainer", "m.onnx", "--executor.kind", "serial")
     assert typed("predict", "--source", source, *words) == 2
-    assert "holds another run (model was" in capsys.readouterr().err
+    assert "holds results of other inputs or settings (model was" in capsys.readouterr().err
