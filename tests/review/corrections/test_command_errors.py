@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from review.helpers import correct, labels_at, of_image, of_region, regions_of, review, run
+from support.run_processes import locked_by_another_process
 from support.sources import complaint, contents, masksift, plain, rows, write_source
 
 
@@ -135,3 +136,16 @@ def test_workers_that_are_too_small(folder: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert masksift("export", "corrections", *words) == 4
     assert "correcting these labels needs 300." in complaint(capsys)
+
+
+def test_corrections_while_another_process_holds_the_lock_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = review(folder / "verdicts.json", folder / "run", of_region(regions_of(folder / "run")[0]))
+    capsys.readouterr()
+    with locked_by_another_process(folder / "fixed"):
+        before = contents(folder / "fixed")
+        assert masksift("export", "corrections", folder / "run", "--verdicts", file, "--out", folder / "fixed") == 2
+        assert "is in use by another run (process " in complaint(capsys)
+        assert contents(folder / "fixed") == before
+    correct(folder / "run", file, folder / "fixed")

@@ -12,19 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
-from masksift.core import signals as interruption
+from masksift.config.sections import ExecutorSection
 from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.core.versions import versions
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.label_io import NO_VALUE, label_blocks, stored_values
-from masksift.engine.planning.memory import refuse_small_workers
+from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
 from masksift.review.corrections.accepted_regions import Accepted, accepted_regions
 from masksift.review.corrections.config import CorrectionsConfig
 from masksift.review.corrections.summary import format_text
@@ -38,15 +36,10 @@ from masksift.review.corrections.tasks import (
     projected_memory,
 )
 from masksift.review.decisions import ReviewDecisions, load_decisions
-from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
-from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.corrected_labels import RECORD
 from masksift.storage.urls import local_path
-
-AT_ONCE = 16
-"""Sources whose arrays are created at a time."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class CorrectionsResult:
     text: str
 
 
-def correct(config: CorrectionsConfig, report: ProgressReporter) -> CorrectionsResult:
+def correct(config: CorrectionsConfig, progress: ProgressReporter) -> CorrectionsResult:
     """Write the labels that the verdicts ask for; called again after any interruption, it goes on.
 
     Raises MasksiftError.
@@ -67,23 +60,22 @@ def correct(config: CorrectionsConfig, report: ProgressReporter) -> CorrectionsR
     accepted = accepted_regions(run, verdicts)
     sources = [run.parts.sources[number] for number in accepted.regions]
     _check_values(sources, accepted)
-    claim = _claim(run, verdicts)
+    plan = make_plan_record(_identity(run, verdicts))
     out = local_path(config.out) or config.out.rstrip("/")
-    job = CorrectionsContext(
-        out, claim["fingerprint"], run.record["configuration"]["arrays"]["labels"], run.job.options
-    )
-    folder = ObjectDirectory(job.out, job.options)
-    manifest = Manifest(folder, job.fingerprint)
-    if manifest.is_resumable(claim, verb="export") and (data := folder.read(RECORD)) is not None:
-        report.message(f"{config.out} is complete already: nothing to do")
-        return _outcome(config, run, json.loads(data))
-    done = _corrected(config, job, sources, accepted, manifest, claim, report)
-    record = _record(run, verdicts, accepted, done, job)
-    folder.write(RECORD, json.dumps(record, indent=2).encode())
-    return _outcome(config, run, record)
-
-
-def _outcome(config: CorrectionsConfig, run: CompletedRun, record: Mapping[str, Any]) -> CorrectionsResult:
+    array = run.record["configuration"]["arrays"]["labels"]
+    context = CorrectionsContext(out, plan["fingerprint"], array, run.job.options)
+    job = ResumableJob(ObjectDirectory(out, context.options), plan, RECORD, "export", config.out, progress)
+    record = job.finished_record()
+    if record is None:
+        tasks = _make_tasks(context, sources, accepted)
+        executor = config.executor if tasks else ExecutorSection(kind="serial")  # nothing is accepted: no worker
+        memory = projected_memory(context, sources)
+        with job.open_executor(executor, len(tasks), memory, "correcting these labels") as opened:
+            for_each_source(lambda spec: context.copy(spec).create(), sources)
+            images = sum(task.stop - task.start for task in tasks)
+            results = job.run_tasks(opened, partial(correct_block, context), tasks, "correct", images)
+            record = _record(run, verdicts, accepted, results, context)
+            job.write_record(record)
     return CorrectionsResult(record, format_text(record, run.record["configuration"], config))
 
 
@@ -101,75 +93,33 @@ def _check_values(sources: Sequence[SourceSpec], accepted: Accepted) -> None:
                 )
 
 
-def _claim(run: CompletedRun, verdicts: ReviewDecisions) -> dict[str, Any]:
-    """All that decides what is written, and its fingerprint."""
-    said = [
+def _identity(run: CompletedRun, verdicts: ReviewDecisions) -> dict[str, Any]:
+    """Everything that decides the labels, as plain values."""
+    decisions = [
         sorted((*place, verdict) for place, verdict in verdicts.images.items()),
         sorted((*place, *one) for place, some in verdicts.regions.items() for one in some.items()),
     ]
-    identity = {
-        "masksift": version("masksift"),
-        "corrections": {"run": run.record["fingerprint"]},
-        "verdicts": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
-    }
-    told = json.dumps(identity, sort_keys=True).encode()
-    return {"fingerprint": hashlib.sha256(told).hexdigest(), "identity": identity}
+    digest = hashlib.sha256(json.dumps(decisions).encode()).hexdigest()
+    return {"corrections": {"run": run.record["fingerprint"]}, "verdicts": digest}
 
 
-def _corrected(
-    config: CorrectionsConfig,
-    job: CorrectionsContext,
-    sources: Sequence[SourceSpec],
-    accepted: Accepted,
-    manifest: Manifest,
-    claim: Mapping[str, Any],
-    report: ProgressReporter,
-) -> list[CorrectionResult]:
-    """Write all blocks. Raises DataError where labels have changed since the run."""
-    if not sources:  # nothing is accepted: nobody is asked to work
-        manifest.write_plan(claim, verb="export")
-        return []
-    pieces = _pieces(job, sources, accepted)
-    with config.executor.open(len(pieces), report.message) as executor:
-        workers = [(worker.name, worker.memory) for worker in executor.workers()]
-        refuse_small_workers(projected_memory(job, sources), workers, "correcting these labels")
-        manifest.write_plan(claim, verb="export")
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
-            list(pool.map(lambda spec: job.copy(spec).create(), sources))
-        return _write(job, pieces, executor, report)
-
-
-def _pieces(job: CorrectionsContext, sources: Sequence[SourceSpec], accepted: Accepted) -> list[LabelBlock]:
+def _make_tasks(context: CorrectionsContext, sources: Sequence[SourceSpec], accepted: Accepted) -> list[LabelBlock]:
     """All blocks, in order."""
-    pieces: list[LabelBlock] = []
+    tasks: list[LabelBlock] = []
     total = sum(spec.images for spec in sources)
     for spec in sources:
         regions = accepted.regions[spec.index]
-        for start, stop in label_blocks(spec, job.copy(spec).unit, total):
-            pieces.append(LabelBlock(len(pieces), spec, start, stop, of_range(regions, start, stop)))
-    return pieces
-
-
-def _write(
-    job: CorrectionsContext, pieces: Sequence[LabelBlock], executor: Executor, report: ProgressReporter
-) -> list[CorrectionResult]:
-    finished: list[CorrectionResult] = []
-    with report.stage("correct", sum(piece.stop - piece.start for piece in pieces)) as stage:
-        for done in executor.map(partial(correct_block, job), pieces, "correct"):
-            if isinstance(done, DataError):
-                raise done
-            finished.append(done)
-            stage.advance(done.task_result)
-            interruption.raise_if_interrupted()
-    return finished
+        for start, stop in label_blocks(spec, context.copy(spec).unit, total):
+            tasks.append(LabelBlock(len(tasks), spec, start, stop, of_range(regions, start, stop)))
+    return tasks
 
 
 def _record(
     run: CompletedRun,
     verdicts: ReviewDecisions,
     accepted: Accepted,
-    done: Sequence[CorrectionResult],
-    job: CorrectionsContext,
+    results: Sequence[CorrectionResult],
+    context: CorrectionsContext,
 ) -> dict[str, Any]:
     """What is known at the end: the same verdicts on the same run give the same record."""
     sources = run.parts.sources
@@ -181,20 +131,23 @@ def _record(
             | {"none": accepted.undecided},
             "accepted_images_without_regions": accepted.without,
         },
-        "labels": job.array,
+        "labels": context.array,
         "sources": [
-            _changes(sources[number], [one for one in done if one.source == number]) for number in accepted.regions
+            _changes(sources[number], [result for result in results if result.source == number])
+            for number in accepted.regions
         ],
-        "left": {spec.name: _labels_from(spec, job.array) for spec in sources if spec.index not in accepted.regions},
+        "left": {
+            spec.name: _labels_from(spec, context.array) for spec in sources if spec.index not in accepted.regions
+        },
         "versions": versions(),
     }
 
 
-def _changes(spec: SourceSpec, done: Sequence[CorrectionResult]) -> dict[str, Any]:
+def _changes(spec: SourceSpec, results: Sequence[CorrectionResult]) -> dict[str, Any]:
     """What was changed in a source, most pixels first."""
     pairs: dict[Pair, tuple[int, int]] = {}
-    for one in done:
-        for pair, (regions, pixels) in one.pairs.items():
+    for result in results:
+        for pair, (regions, pixels) in result.pairs.items():
             before = pairs.get(pair, (0, 0))
             pairs[pair] = before[0] + regions, before[1] + pixels
     order = sorted(pairs.items(), key=lambda item: (-item[1][1], -1 if item[0][0] is None else item[0][0], item[0][1]))
@@ -202,7 +155,7 @@ def _changes(spec: SourceSpec, done: Sequence[CorrectionResult]) -> dict[str, An
         "name": spec.name,
         "url": spec.url,
         "images": spec.images,
-        "changed_images": sum(one.images for one in done),
+        "changed_images": sum(result.images for result in results),
         "pairs": [
             {
                 "given": None if given is None else spec.class_names[given],

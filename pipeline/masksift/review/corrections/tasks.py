@@ -80,9 +80,10 @@ class CorrectionResult:
 def projected_memory(job: CorrectionsContext, sources: Iterable[SourceSpec]) -> int:
     """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, and beside
     them the pixels of one region."""
-    return BASE_MEMORY + max(
+    per_source = (
         job.copy(spec).unit * spec.pixels * 3 * spec.labels.itemsize + A_PIXEL * spec.pixels for spec in sources
     )
+    return BASE_MEMORY + max(per_source, default=0)
 
 
 def correct_block(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult | DataError:
