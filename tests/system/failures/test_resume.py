@@ -1,4 +1,4 @@
-"""Killed at any moment and started again, a run finishes with the same tables and redoes only unfinished blocks."""
+"""Resuming: a killed run finishes with the same tables and repeats only unfinished blocks."""
 
 from __future__ import annotations
 
@@ -33,71 +33,71 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return tables(out)
 
 
-def again(words: list[str], out: Path) -> dict[str, pa.Table]:
-    """The same command once more, to its end: exit code 3, for one image is ignored as a whole."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+def rerun(args: list[str], out: Path) -> dict[str, pa.Table]:
+    """Run the same command again. The exit code is 3: one image has no valid pixel."""
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     return tables(out)
 
 
-def reused(out: Path, stage: str) -> int:
+def reused_blocks(out: Path, stage: str) -> int:
     record = json.loads((out / "run.json").read_text())
     return next(part["reused_blocks"] for part in record["stages"] if part["name"] == stage)
 
 
-def test_a_client_killed_with_9_between_the_last_block_and_the_ranking_resumes(
+def test_client_killed_before_the_ranking_resumes_without_scoring_again(
     source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = command(source, out, "--executor.workers", "2")
-    run = start(words)
+    args = command(source, out, "--executor.workers", "2")
+    run = start(args)
     wait_for_products(out, "condense", 1, run)
     blocks = json.loads((out / "manifest/plan.json").read_text())["blocks"]
     wait_for_products(out, "score", blocks, run)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     assert not (out / "run.json").exists()
-    assert again(words, out) == undisturbed
-    assert reused(out, "score") == blocks
+    assert rerun(args, out) == undisturbed
+    assert reused_blocks(out, "score") == blocks
 
 
 @pytest.mark.parametrize(("kind", "stage"), [("local", "condense"), ("local", "score"), ("serial", "score")])
-def test_a_client_killed_with_9_resumes(
+def test_client_killed_within_a_stage_resumes(
     source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, kind: str, stage: str
 ) -> None:
     out = tmp_path / "out"
-    words = command(source, out, "--executor.kind", kind, "--executor.workers", "2")
-    run = start(words)
+    args = command(source, out, "--executor.kind", kind, "--executor.workers", "2")
+    run = start(args)
     wait_for_products(out, stage, 4, run)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     assert not (out / "run.json").exists()
-    assert again(words, out) == undisturbed
-    assert reused(out, stage) >= 4
+    assert rerun(args, out) == undisturbed
+    assert reused_blocks(out, stage) >= 4
 
 
 @pytest.mark.parametrize("presses", [1, 20])
-def test_ctrl_c_stops_cleanly_with_5_and_says_how_to_go_on(
+def test_ctrl_c_exits_with_5_and_a_hint_to_resume(
     source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, presses: int
 ) -> None:
     out = tmp_path / "out"
-    words = command(source, out, "--executor.workers", "2")
-    run = start(words)
+    args = command(source, out, "--executor.workers", "2")
+    run = start(args)
     wait_for_products(out, "condense", 3, run)
-    for _ in range(presses):  # an impatient user presses on while the run is closing
+    for _ in range(presses):  # a user may press again while the run is closing
         if run.poll() is None:
-            os.killpg(run.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+            os.killpg(run.pid, signal.SIGINT)  # like a terminal: the workers receive it too
             time.sleep(0.1)
-    _, said = run.communicate(timeout=120)
+    _, message = run.communicate(timeout=120)
     assert run.returncode == 5
-    assert "interrupted; what is done is kept. The same command goes on from there." in said
-    assert "Traceback" not in said
-    assert again(words, out) == undisturbed
-    assert reused(out, "condense") >= 3
+    assert "interrupted; what is done is kept. The same command goes on from there." in message
+    assert "Traceback" not in message
+    assert rerun(args, out) == undisturbed
+    assert reused_blocks(out, "condense") >= 3
 
 
 @pytest.mark.parametrize("stage", ["condense", "score"])
-def test_a_worker_killed_with_9_changes_nothing(
+def test_run_with_a_killed_worker_gives_the_same_tables(
     source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, stage: str
 ) -> None:
     out = tmp_path / "out"
@@ -105,14 +105,14 @@ def test_a_worker_killed_with_9_changes_nothing(
     wait_for_products(out, stage, 2, run)
     workers = [p for p in psutil.Process(run.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
     workers[0].kill()
-    _, said = run.communicate(timeout=120)
-    assert run.returncode == 3, said
+    _, message = run.communicate(timeout=120)
+    assert run.returncode == 3, message
     assert tables(out) == undisturbed
 
 
 @pytest.fixture
 def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A scheduler and a worker as processes of their own: (address, scheduler)."""
+    """A scheduler and a worker as separate processes: (address, scheduler)."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -133,7 +133,7 @@ def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             process.wait()
 
 
-def test_a_lost_scheduler_ends_the_run_with_5_and_another_one_finishes_it(
+def test_run_that_loses_its_scheduler_exits_with_5_and_resumes_on_another(
     source: Path,
     undisturbed: dict[str, pa.Table],
     tmp_path: Path,
@@ -145,38 +145,38 @@ def test_a_lost_scheduler_ends_the_run_with_5_and_another_one_finishes_it(
     run = start(command(source, out, "--executor.kind", "dask", "--executor.address", where))
     wait_for_products(out, "condense", 3, run)
     scheduler.kill()
-    _, said = run.communicate(timeout=120)
-    assert run.returncode == 5, said
-    assert "was lost" in said
-    assert "Traceback" not in said
+    _, message = run.communicate(timeout=120)
+    assert run.returncode == 5, message
+    assert "was lost" in message
+    assert "Traceback" not in message
     finishing = command(source, out, "--executor.kind", "dask", "--executor.address", address)
-    assert again(finishing, out) == undisturbed
-    assert reused(out, "condense") >= 3
+    assert rerun(finishing, out) == undisturbed
+    assert reused_blocks(out, "condense") >= 3
 
 
-def test_a_second_run_at_the_same_time_is_refused_and_the_first_one_is_unharmed(
+def test_second_run_into_the_same_output_is_refused_and_the_first_finishes(
     source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     first = start(command(source, out, "--executor.workers", "2"))
     wait_for_products(out, "condense", 3, first)
-    os.kill(first.pid, signal.SIGSTOP)  # it lives, whatever it does
-    words = command(source, out, "--executor.kind", "serial")
-    second = subprocess.run(words, capture_output=True, text=True, check=False)
+    os.kill(first.pid, signal.SIGSTOP)  # alive, but its heartbeat stops
+    args = command(source, out, "--executor.kind", "serial")
+    second = subprocess.run(args, capture_output=True, text=True, check=False)
     os.kill(first.pid, signal.SIGCONT)
     assert second.returncode == 2
     assert f"{out} is in use by another run (process {first.pid} on {socket.gethostname()})" in second.stderr
-    _, said = first.communicate(timeout=120)
-    assert first.returncode == 3, said
+    _, message = first.communicate(timeout=120)
+    assert first.returncode == 3, message
     assert tables(out) == undisturbed
 
 
-def test_a_complete_run_is_left_alone(source: Path, tmp_path: Path) -> None:
+def test_complete_run_writes_nothing(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = command(source, out, "--executor.kind", "serial")
-    again(words, out)
+    args = command(source, out, "--executor.kind", "serial")
+    rerun(args, out)
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "complete already" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == stamps
