@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.section import MIB, Section, spread, table
-from support.browser import chromium, watched, without
-from system.report_page.fake_reports import Made, make_report
+from support.browser import launch_chromium, missing_browser_reason, record_page
+from system.report_page.fake_reports import ReportSpec, make_report
 
 ROWS = (100, 10_000)
 REGIONS = 50
@@ -25,7 +25,7 @@ new MutationObserver(() => {
 def opened(browser: Any, report: Path) -> tuple[float, float, float]:
     """Milliseconds from asking for the page to its first paint, to the images of its first page, and until all rows
     are read."""
-    with watched(browser, WATCH) as told:
+    with record_page(browser, WATCH) as told:
         told.page.goto(f"{report.as_uri()}/index.html")
         told.page.wait_for_function("() => window.cardsAt && performance.getEntriesByName('first-contentful-paint')[0]")
         read = told.page.evaluate(
@@ -47,7 +47,7 @@ def held(page: Any) -> tuple[int, int]:
 def paged(browser: Any, report: Path) -> list[tuple[int, int]]:
     """What is held at first, after so many pages, and after as many in an order in which each image of a page has its
     regions in a file of its own."""
-    with watched(browser) as told:
+    with record_page(browser) as told:
         page = told.page
         page.goto(f"{report.as_uri()}/index.html")
         page.evaluate("masksift.data.readAll()")
@@ -56,19 +56,19 @@ def paged(browser: Any, report: Path) -> list[tuple[int, int]]:
             page.locator("#sort").select_option(order)
             for number in range(1, PAGES + 1):
                 page.evaluate("(number) => masksift.state.set({ page: number })", number)
-                page.locator(f"#gallery[data-page='{number}'][data-whole]").wait_for()
+                page.locator(f"#gallery[data-page='{number}'][data-complete]").wait_for()
             found.append(held(page))
         return found
 
 
 def report(folder: Path) -> Section:
     title = "## The page of a report, from the disk in Chromium\n\n"
-    if why := without():
+    if why := missing_browser_reason():
         return Section(f"{title}Not measured: {why}.\n")
     rows, figures = [], {}
-    with chromium() as browser:
+    with launch_chromium() as browser:
         for count in ROWS:
-            made = make_report(folder / f"page-{count}", Made(rows=count, regions=REGIONS))
+            made = make_report(folder / f"page-{count}", ReportSpec(rows=count, regions=REGIONS))
             data = sum(file.stat().st_size for file in (made / "data").iterdir())
             times = [spread(values) for values in zip(*(opened(browser, made) for _ in range(ROUNDS)), strict=True)]
             rows.append([f"{count:,}", f"{data / MIB:.1f}", *(f"{m:,.0f} ({a:,.0f} to {z:,.0f})" for m, a, z in times)])

@@ -1,4 +1,4 @@
-"""A real Chromium, where there is one, and pages that are watched: what they ask for, what they complain of."""
+"""A headless Chromium and pages that record their requests and messages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-__all__ = ["BROWSER", "Watched", "chromium", "served", "watched", "without"]
+__all__ = ["RecordedPage", "launch_chromium", "missing_browser_reason", "record_page", "serve_directory"]
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -27,57 +27,58 @@ FLAGS = (
 )
 
 
-def without() -> str:
-    """Why there is no browser; empty where there is one."""
+def missing_browser_reason() -> str:
+    """Say why no browser can be started; empty if one can."""
     if find_spec("playwright") is None:
-        return "playwright is not installed (of the dev extra)"
-    return "" if BROWSER else "there is no Chromium (Debian's package `chromium`)"
+        return "playwright is not installed (dev extra)"
+    return "" if CHROMIUM else "Chromium is not installed (Debian package `chromium`)"
 
 
 @contextmanager
-def chromium(*flags: str) -> Iterator[Any]:
-    """A browser without a window; ``flags``: more of its command line."""
+def launch_chromium(*flags: str) -> Iterator[Any]:
+    """Start a headless browser, with additional command-line flags."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=[*FLAGS, *flags])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         yield browser
         browser.close()
 
 
 @dataclass
-class Watched:
-    """A page; ``asked``: the addresses of all requests; ``complaints``: errors, warnings and dialogs."""
+class RecordedPage:
+    """A page with the addresses of its requests and its messages: console output, errors and dialogs."""
 
     page: Any
-    asked: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def watched(browser: Any, script: str = "", **context: Any) -> Iterator[Watched]:
-    """A page of a browser that has seen nothing before. ``script``: what runs in it before all else."""
-    own = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+def record_page(browser: Any, script: str = "", **context: Any) -> Iterator[RecordedPage]:
+    """Open a page in a new browser context; `script` runs before anything else in it."""
+    browser_context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
     if script:
-        own.add_init_script(script)
-    told = Watched(own.new_page())
-    told.page.on("request", lambda request: told.asked.append(request.url))
-    told.page.on("console", lambda said: told.complaints.append(said.text) if said.type != "log" else None)
-    told.page.on("pageerror", lambda error: told.complaints.append(str(error)))
-    told.page.on("dialog", lambda dialog: (told.complaints.append(dialog.message), dialog.dismiss()))
-    yield told
-    own.close()
+        browser_context.add_init_script(script)
+    recorded = RecordedPage(browser_context.new_page())
+    messages = recorded.messages
+    recorded.page.on("request", lambda request: recorded.requests.append(request.url))
+    recorded.page.on("console", lambda line: messages.append(line.text) if line.type != "log" else None)
+    recorded.page.on("pageerror", lambda error: messages.append(str(error)))
+    recorded.page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
+    yield recorded
+    browser_context.close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder on loopback, by the plainest server there is."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+def serve_directory(directory: Path) -> Iterator[str]:
+    """Serve a directory on loopback; yields its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(directory))) as server:
         thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

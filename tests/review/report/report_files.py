@@ -78,7 +78,7 @@ class Page:
     def bands(self, number: int) -> dict[str, Array]:
         """The planes of a row by their letters: palette indices, or colours with their opacity."""
         image = Image.open(self.folder / f"pictures/{number:08d}.png")
-        height, width = self.rows[number]["shown"]
+        height, width = self.rows[number]["view_size"]
         letters = self.rows[number]["planes"]
         assert image.size == (width, height * len(letters))
         return dict(zip(letters, np.split(np.asarray(image), len(letters)), strict=True))

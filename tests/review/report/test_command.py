@@ -72,10 +72,10 @@ def test_its_rows_are_the_first_of_the_ranking(made: tuple[Page, Data]) -> None:
         assert page.facts["sources"][row["source"]] == expected["source"]
         assert [row[name] for name in page.facts["methods"]] == [round(expected[m], 6) for m in page.facts["methods"]]
         assert row["flagged"] == image["flagged_pixels"]
-        assert row["size"] == row["shown"] == [8, 10]
+        assert row["size"] == row["view_size"] == [8, 10]
         worst = [image["worst_given"], image["worst_suggested"]]
         assert row["pair"] == (None if None in worst else worst)
-        assert row["lost"] == []
+        assert row["warnings"] == []
     assert len(list((page.folder / "data").glob("rows-*.js"))) == 2
 
 
@@ -126,7 +126,7 @@ def test_its_facts_are_those_of_the_run_and_its_tables(made: tuple[Page, Data]) 
         ]
         assert one["confident_threshold"] == limit["confident_threshold"]
         assert one["decision_threshold"] == limit["decision_threshold"]
-    assert len({one["colour"] for one in told["classes"]}) == 4
+    assert len({one["color"] for one in told["classes"]}) == 4
     assert told["pixels"] == sum(one["pixels"] for one in quality)
     pairs = table(page.out, "class_pairs.parquet")
     assert told["pairs"] == [[one[name] for name in ("given", "suggested", "pixels", "images")] for one in pairs]
@@ -178,7 +178,7 @@ def test_a_large_image_is_shown_reduced(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(pictures, "SIDE", 4)
     photographed(tmp_path / "s.zarr", plain(images=2))
     page = run(tmp_path / "s.zarr", tmp_path / "out")
-    assert {(tuple(row["size"]), tuple(row["shown"])) for row in page.rows} == {((8, 10), (3, 4))}
+    assert {(tuple(row["size"]), tuple(row["view_size"])) for row in page.rows} == {((8, 10), (3, 4))}
     assert page.picture(0).shape == (3, 4, 3)
     assert page.bands(1)["g"].shape == (3, 4)
 
@@ -187,7 +187,7 @@ def test_without_pictures_it_shows_the_planes_and_says_why(tmp_path: Path, capsy
     source = write_source(tmp_path / "s.zarr", plain(images=3))
     assert typed("run", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial") == 0
     page = Page(tmp_path / "out")
-    assert [(row["picture"], row["planes"], row["lost"]) for row in page.rows] == [(False, "gpi", [])] * 3
+    assert [(row["picture"], row["planes"], row["warnings"]) for row in page.rows] == [(False, "gpi", [])] * 3
     assert page.pictures == {f"{number:08d}.png" for number in range(3)}
     printed = capsys.readouterr()
     assert (
@@ -214,7 +214,7 @@ def test_many_classes_have_their_colours(tmp_path: Path, classes: int) -> None:
     data = plain(images=2, classes=classes, ignore=None)
     write_source(tmp_path / "s.zarr", data)
     page = run(tmp_path / "s.zarr", tmp_path / "out", "--methods", "softmin")
-    own = [[int(one["colour"][at : at + 2], 16) for at in (1, 3, 5)] for one in page.facts["classes"]]
+    own = [[int(one["color"][at : at + 2], 16) for at in (1, 3, 5)] for one in page.facts["classes"]]
     assert len(own) == classes
     for number, row in enumerate(page.rows):
         bands, labels = page.bands(number), data.labels[row["index"]]
@@ -237,7 +237,7 @@ def test_of_a_padded_image_its_own_part_is_shown(tmp_path: Path) -> None:
     page = run(source, tmp_path / "out")
     for number, row in enumerate(page.rows):
         height, width = [(8, 10), (5, 9), (7, 3)][row["index"]]
-        assert row["size"] == row["shown"] == [height, width]
+        assert row["size"] == row["view_size"] == [height, width]
         assert page.picture(number).shape == (height, width, 3)
         labels = data.labels[row["index"], :height, :width].astype(int)
         np.testing.assert_array_equal(page.bands(number)["g"], np.where(labels == 255, 0, labels + 1))
@@ -270,7 +270,7 @@ def test_what_is_labelled_well_of_bad_labels_is_shown_and_why_is_said_once(tmp_p
     page = run(photographed(tmp_path / "s.zarr", data), tmp_path / "out", code=3)
     (row,) = [row for row in page.rows if row["status"] == "bad_labels"]
     assert "label 77 at (y=2, x=3)" in row["reason"]
-    assert row["lost"] == []
+    assert row["warnings"] == []
     shown = page.bands(2)["g"]
     assert shown[2, 3] == 0
     np.testing.assert_array_equal(shown, np.where(data.labels[1] < 4, data.labels[1] + 1, 0))
@@ -297,8 +297,8 @@ def test_labels_and_pictures_that_are_gone_are_said_of_their_images(tmp_path: Pa
     for row in page.rows:
         assert row["planes"] == "pi"
         assert row["picture"] == (row["index"] > 1)
-        assert any("labels" in why for why in row["lost"])
-        assert any("images" in why for why in row["lost"]) == (row["index"] < 2)
+        assert any("labels" in why for why in row["warnings"])
+        assert any("images" in why for why in row["warnings"]) == (row["index"] < 2)
     shutil.rmtree(source.path)
     assert masksift("report", out) == 0
     assert {row["planes"] for row in Page(out).rows} == {"pi"}

@@ -1,7 +1,8 @@
-"""Makes folders of reports for the tests of the page, as `masksift report` would leave them: any number of rows and
-classes, with names as odd as they come. Pictures are drawn a few times and linked as often as they are needed.
+"""Write report directories like those of `masksift report`, with any number of rows and classes and any names.
 
-    report = make_report(folder, Made(rows=60, names=("road", "sidewalk")))
+Only a few images are drawn; the files of the other rows are hard links to them.
+
+    report = make_report(directory, ReportSpec(rows=60, names=("road", "sidewalk")))
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from PIL import Image
 import masksift
 from masksift.review.rendering.palette import class_colors, hexadecimal
 
-__all__ = ["NAMES", "RUN", "STATIC", "Made", "make_report", "name_of", "packed", "regions_of", "row_of"]
+__all__ = ["NAMES", "RUN", "STATIC", "ReportSpec", "image_id", "make_regions", "make_report", "make_row", "script_call"]
 
 NAMES = ("road", "sidewalk", "building", "sky", "car", "tree")
 RUN = "0123456789abcdef" * 4
 STATIC = Path(masksift.__file__).parent / "review" / "report" / "static"
 ROWS_PER_FILE, REGIONS_PER_FILE = 1000, 200
 HEIGHT, WIDTH = 96, 128
-"""Of the pictures shown; the images have twice as many rows and columns."""
-DISTINCT = 6
+"""Size of the image files; the images of the data set have twice as many rows and columns."""
+DISTINCT_IMAGES = 6
 METHODS = ("softmin", "clc", "iou")
 ISSUE = (255, 0, 200)
 _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a report is of. ``rows``: images shown, the last ``quarantined`` of which have no rank; ``scored``: images
-    of the run that have one (default: all that are shown); ``regions``: most regions of an image."""
+class ReportSpec:
+    """Content of a report: `rows` images, the last of them `quarantined`, from a run with `scored` images (default: all
+    ranked rows), with up to `regions` regions each."""
 
     rows: int = 60
     quarantined: int = 0
@@ -61,23 +62,22 @@ class Made:
         return self.ranked if self.scored is None else self.scored
 
 
-def name_of(made: Made, number: int) -> str:
-    """The id of the image in a row."""
-    return made.ids[number] if number < len(made.ids) else f"scene_{number:05d}"
+def image_id(spec: ReportSpec, number: int) -> str:
+    return spec.ids[number] if number < len(spec.ids) else f"scene_{number:05d}"
 
 
-def regions_of(made: Made, number: int) -> list[list[Any]]:
-    """The regions of a row: of as many as its number says, over and over; every fifth is an omission."""
-    if number >= made.ranked or len(made.names) < 2:
+def make_regions(spec: ReportSpec, number: int) -> list[list[Any]]:
+    """Regions of a row: their count cycles with the row number, every fifth is an omission."""
+    if number >= spec.ranked or len(spec.names) < 2:
         return []
-    count = number % (made.regions + 1)
-    found: list[list[Any]] = []
+    count = number % (spec.regions + 1)
+    regions: list[list[Any]] = []
     for place in range(count):
-        given, suggested = _pair(made, number + place)
+        given, suggested = _pair(spec, number + place)
         y0, x0 = 8 + 11 * place % 120, 10 + 37 * (number + place) % 160
         omission = (number + place) % 5 == 4
         height, width = 20 + 3 * (number % 7), 30 + 5 * place
-        found.append(
+        regions.append(
             [
                 1 + number * 7 + place,
                 "omission" if omission else "label",
@@ -93,27 +93,27 @@ def regions_of(made: Made, number: int) -> list[list[Any]]:
                 0.9876,
             ]
         )
-    return sorted(found, key=lambda region: -region[9])
+    return sorted(regions, key=lambda region: -region[9])
 
 
-def _pair(made: Made, number: int) -> tuple[int, int]:
-    """Two classes that differ."""
-    classes = len(made.names)
+def _pair(spec: ReportSpec, number: int) -> tuple[int, int]:
+    """Two different classes."""
+    classes = len(spec.names)
     given = number % classes
     return given, (given + 1 + number // classes % (classes - 1)) % classes
 
 
-def row_of(made: Made, number: int) -> dict[str, Any]:
-    """One row, by the names of the columns of its file."""
-    ranked = number < made.ranked
-    regions = regions_of(made, number)
+def make_row(spec: ReportSpec, number: int) -> dict[str, Any]:
+    """One row as a dictionary from column to value."""
+    ranked = number < spec.ranked
+    regions = make_regions(spec, number)
     pairs = [list(pair) for pair in dict.fromkeys((region[2], region[3]) for region in regions)]
     worst = next(([region[2], region[3]] for region in regions if region[2] is not None), None)
     return {
         "rank": number + 1 if ranked else None,
-        "image_id": name_of(made, number),
-        "source": number % len(made.sources),
-        "index": number // len(made.sources),
+        "image_id": image_id(spec, number),
+        "source": number % len(spec.sources),
+        "index": number // len(spec.sources),
         "status": "scored" if ranked else "bad_labels" if number % 2 else "missing_chunk",
         "reason": None
         if ranked
@@ -121,70 +121,70 @@ def row_of(made: Made, number: int) -> dict[str, Any]:
         "flagged": (number * 53) % 997 if ranked else None,
         "pair": worst,
         "size": [2 * HEIGHT, 2 * WIDTH],
-        "shown": [HEIGHT, WIDTH],
-        "picture": made.pictures,
-        "planes": made.planes if ranked else "",
-        "classes": sorted({*(number % len(made.names) for number in range(number, number + 4))}) if made.names else [],
+        "view_size": [HEIGHT, WIDTH],
+        "picture": spec.pictures,
+        "planes": spec.planes if ranked else "",
+        "classes": sorted({*(number % len(spec.names) for number in range(number, number + 4))}) if spec.names else [],
         "regions": len(regions),
         "pairs": pairs,
-        "lost": [] if ranked else ["chunk (3, 0) of predictions does not exist"],
+        "warnings": [] if ranked else ["chunk (3, 0) of predictions does not exist"],
     }
 
 
-def scores_of(made: Made, number: int) -> dict[str, float | None]:
-    """The scores of a row; the first method is the one that ranks."""
-    if number >= made.ranked:
+def make_scores(spec: ReportSpec, number: int) -> dict[str, float | None]:
+    """Scores of a row; the run is ranked by the first method."""
+    if number >= spec.ranked:
         return dict.fromkeys(METHODS)
     return {
-        "softmin": round(0.02 + 0.9 * number / max(made.all_scored, 1), 6),
+        "softmin": round(0.02 + 0.9 * number / max(spec.all_scored, 1), 6),
         "clc": round((number * 0.618034) % 1, 6),
         "iou": round((number * 0.414214 + 0.3) % 1, 6),
     }
 
 
-def packed(call: str, *arguments: Any) -> str:
-    """A script that calls the page with data."""
-    told = ", ".join(json.dumps(one, ensure_ascii=True, allow_nan=False).translate(_ESCAPED) for one in arguments)
-    return f"masksift.{call}({told});\n"
+def script_call(call: str, *arguments: Any) -> str:
+    """A script that passes data to the page."""
+    texts = (json.dumps(argument, ensure_ascii=True, allow_nan=False).translate(_ESCAPED) for argument in arguments)
+    return f"masksift.{call}({', '.join(texts)});\n"
 
 
-def make_report(folder: Path, made: Made) -> Path:
-    """The folder of a report."""
-    shutil.copytree(STATIC, folder, dirs_exist_ok=True)
-    (folder / "data").mkdir()
-    (folder / "pictures").mkdir()
-    (folder / "data" / "run.js").write_text(packed("run", _run(made)))
-    for number, first in enumerate(range(0, made.rows, ROWS_PER_FILE)):
-        rows = range(first, min(made.rows, first + ROWS_PER_FILE))
-        (folder / "data" / f"rows-{number:05d}.js").write_text(packed("rows", number, _columnar(made, rows)))
-    for number, first in enumerate(range(0, made.rows, REGIONS_PER_FILE)):
-        rows = range(first, min(made.rows, first + REGIONS_PER_FILE))
-        text = packed("regions", number, [regions_of(made, row) for row in rows])
-        (folder / "data" / f"regions-{number:05d}.js").write_text(text)
-    _draw(folder / "pictures", made)
-    return folder
+def make_report(directory: Path, spec: ReportSpec) -> Path:
+    """Write a report directory."""
+    shutil.copytree(STATIC, directory, dirs_exist_ok=True)
+    (directory / "data").mkdir()
+    (directory / "pictures").mkdir()
+    (directory / "data" / "run.js").write_text(script_call("run", _run(spec)))
+    for number, first in enumerate(range(0, spec.rows, ROWS_PER_FILE)):
+        rows = range(first, min(spec.rows, first + ROWS_PER_FILE))
+        (directory / "data" / f"rows-{number:05d}.js").write_text(script_call("rows", number, _columnar(spec, rows)))
+    for number, first in enumerate(range(0, spec.rows, REGIONS_PER_FILE)):
+        rows = range(first, min(spec.rows, first + REGIONS_PER_FILE))
+        text = script_call("regions", number, [make_regions(spec, row) for row in rows])
+        (directory / "data" / f"regions-{number:05d}.js").write_text(text)
+    _draw(directory / "pictures", spec)
+    return directory
 
 
-def _columnar(made: Made, numbers: range) -> dict[str, Any]:
-    rows = [row_of(made, number) for number in numbers]
-    scores = [scores_of(made, number) for number in numbers]
+def _columnar(spec: ReportSpec, numbers: range) -> dict[str, Any]:
+    rows = [make_row(spec, number) for number in numbers]
+    scores = [make_scores(spec, number) for number in numbers]
     days = [None if number % 7 == 6 else f"2026-11-{20 + number % 3}" for number in numbers]
     return {
-        **{name: [row[name] for row in rows] for name in row_of(made, 0)},
-        "columns": dict.fromkeys(made.columns, days),
+        **{name: [row[name] for row in rows] for name in make_row(spec, 0)},
+        "columns": dict.fromkeys(spec.columns, days),
         "scores": {method: [score[method] for score in scores] for method in METHODS},
     }
 
 
-def _run(made: Made) -> dict[str, Any]:
-    classes = len(made.names)
+def _run(spec: ReportSpec) -> dict[str, Any]:
+    classes = len(spec.names)
     generator = np.random.default_rng(0)
     pixels = generator.integers(10_000, 9_000_000, classes)
     flagged = (pixels * generator.random(classes) * 0.1).astype(int)
     counts: dict[str, int] = {}
-    for number in range(made.ranked, made.rows):
-        counts[row_of(made, number)["status"]] = counts.get(row_of(made, number)["status"], 0) + 1
-    scored = made.all_scored
+    for number in range(spec.ranked, spec.rows):
+        counts[make_row(spec, number)["status"]] = counts.get(make_row(spec, number)["status"], 0) + 1
+    scored = spec.all_scored
     steps = np.unique(np.geomspace(1, scored, 257).round()).astype(int).tolist() if scored else []
     pairs = (
         [
@@ -198,7 +198,7 @@ def _run(made: Made) -> dict[str, Any]:
     )
     return {
         "format": 1,
-        "run": made.run,
+        "run": spec.run,
         "out": "quality/2026-11-23",
         "started": "2026-11-23T07:30:12Z",
         "finished": "2026-11-23T08:42:40Z",
@@ -206,15 +206,15 @@ def _run(made: Made) -> dict[str, Any]:
         "masksift": masksift.__version__,
         "ranked_by": METHODS[0],
         "methods": list(METHODS),
-        "images": scored + made.quarantined,
+        "images": scored + spec.quarantined,
         "scored": scored,
         "counts": {"scored": scored, **counts} if scored or counts else {},
         "flagged_pixels": int(flagged.sum()),
         "pixels": int(pixels.sum()),
         "estimated_issues": int(flagged.sum() * 0.9),
-        "keeps_evidence": "p" in made.planes,
-        "sources": list(made.sources),
-        "columns": list(made.columns),
+        "keeps_evidence": "p" in spec.planes,
+        "sources": list(spec.sources),
+        "columns": list(spec.columns),
         "stages": [
             {"name": "condense", "seconds": 3721.4, "bytes_read": 21_474_836_480, "bytes_written": 3_221_225_472},
             {"name": "score", "seconds": 601.9, "bytes_read": 3_221_225_472, "bytes_written": 104_857_600},
@@ -224,19 +224,19 @@ def _run(made: Made) -> dict[str, Any]:
         "classes": [
             {
                 "name": name,
-                "colour": colour,
+                "color": color,
                 "pixels": int(pixels[number]),
                 "flagged": int(flagged[number]),
                 "quality": None if number % 9 == 8 else round(1 - flagged[number] / pixels[number], 6),
                 "confident_threshold": None if number % 9 == 8 else 0.5 + number / (4 * classes),
                 "decision_threshold": 0.3 + number / (4 * classes),
             }
-            for number, (name, colour) in enumerate(zip(made.names, hexadecimal(classes), strict=True))
+            for number, (name, color) in enumerate(zip(spec.names, hexadecimal(classes), strict=True))
         ],
         "pairs": sorted(pairs, key=lambda pair: -pair[2])[:2000],
         "distribution": {method: _counts(place, scored) for place, method in enumerate(METHODS)},
         "budget": [[step, round(0.02 + 0.9 * (step - 1) / max(scored, 1), 6)] for step in steps],
-        "rows": made.rows,
+        "rows": spec.rows,
         "rows_per_file": ROWS_PER_FILE,
         "regions_per_file": REGIONS_PER_FILE,
         "side": 640,
@@ -248,30 +248,32 @@ def _counts(place: int, scored: int) -> list[int]:
     return np.histogram(values, bins=100, range=(0, 1))[0].tolist()
 
 
-def _draw(folder: Path, made: Made) -> None:
-    """A picture and the planes of each row that has them."""
+def _draw(directory: Path, spec: ReportSpec) -> None:
+    """Write the image and the planes of each row."""
     drawn: dict[str, Path] = {}
-    for number in range(made.rows):
-        row, look = row_of(made, number), number % DISTINCT
+    for number in range(spec.rows):
+        row, look = make_row(spec, number), number % DISTINCT_IMAGES
         if row["picture"]:
-            _linked(folder / f"{number:08d}.jpg", drawn, f"picture {look}", lambda look=look: _picture(look))
+            _save_or_link(directory / f"{number:08d}.jpg", drawn, f"picture {look}", lambda look=look: _picture(look))
         if row["planes"]:
-            _linked(folder / f"{number:08d}.png", drawn, f"planes {look}", lambda look=look: _planes(made, look))
+            _save_or_link(
+                directory / f"{number:08d}.png", drawn, f"planes {look}", lambda look=look: _planes(spec, look)
+            )
 
 
-def _linked(path: Path, drawn: dict[str, Path], what: str, draw: Any) -> None:
-    if what in drawn:
+def _save_or_link(path: Path, drawn: dict[str, Path], key: str, draw: Any) -> None:
+    if key in drawn:
         try:
-            os.link(drawn[what], path)
+            os.link(drawn[key], path)
             return
-        except OSError:  # a file takes so many links and no more
+        except OSError:  # too many links to one file
             pass
     draw().save(path)
-    drawn[what] = path
+    drawn[key] = path
 
 
 def _classes(look: int) -> Iterator[NDArray[np.int64]]:
-    """The given and the predicted classes: bands that bend, a few of which differ."""
+    """Yield given and predicted classes: wavy stripes that differ in a disk."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     given = ((y + 9 * np.sin((x + 17 * look) / 15)) // 24).astype(np.int64).clip(0)
     yield given
@@ -285,19 +287,19 @@ def _picture(look: int) -> Image.Image:
     return Image.fromarray((table[np.minimum(predicted, 5)] + shade[..., None]).clip(0, 255).astype(np.uint8))
 
 
-def _planes(made: Made, look: int) -> Image.Image:
-    """The bands of a row's planes: palette images, or RGBA beyond 254 classes."""
-    given, predicted = (plane % max(len(made.names), 1) for plane in _classes(look))
-    bands = {"g": given + 1, "p": predicted + 1, "i": np.where(given != predicted, -1, 0)}
-    stack = np.concatenate([bands[letter] for letter in made.planes])
-    table = np.zeros((len(made.names) + 2, 4), np.uint8)
-    table[1:-1, :3], table[1:-1, 3] = class_colors(len(made.names)), 255
+def _planes(spec: ReportSpec, look: int) -> Image.Image:
+    """Stack the planes of a row: a palette image, or RGBA beyond 254 classes."""
+    given, predicted = (plane % max(len(spec.names), 1) for plane in _classes(look))
+    planes = {"g": given + 1, "p": predicted + 1, "i": np.where(given != predicted, -1, 0)}
+    stack = np.concatenate([planes[letter] for letter in spec.planes])
+    table = np.zeros((len(spec.names) + 2, 4), np.uint8)
+    table[1:-1, :3], table[1:-1, 3] = class_colors(len(spec.names)), 255
     table[-1] = (*ISSUE, 255)
-    if len(made.names) > 254:
+    if len(spec.names) > 254:
         return Image.fromarray(table[stack])
     image = Image.fromarray(np.where(stack < 0, 255, stack).astype(np.uint8), mode="P")
     palette = np.zeros((256, 3), np.uint8)
-    palette[1 : len(made.names) + 1], palette[255] = table[1:-1, :3], ISSUE
+    palette[1 : len(spec.names) + 1], palette[255] = table[1:-1, :3], ISSUE
     image.putpalette(palette.tobytes())
     image.info["transparency"] = 0
     return image

@@ -1,4 +1,4 @@
-"""Reports in a browser, for the tests of the page."""
+"""Open fake reports in a browser."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.browser import watched
-from system.report_page.fake_reports import Made, name_of
+from support.browser import record_page
+from system.report_page.fake_reports import ReportSpec, image_id
 
-__all__ = ["IDS", "LONG", "PLAIN", "names", "opened"]
+__all__ = ["IDS", "LONG", "PLAIN", "first_page_ids", "open_report"]
 
-PLAIN = Made(rows=60, quarantined=5, scored=1234)
-LONG = Made(rows=2100, pictures=False)
+PLAIN = ReportSpec(rows=60, quarantined=5, scored=1234)
+LONG = ReportSpec(rows=2100, pictures=False)
 IDS = ".card .id"
 
 
 @contextmanager
-def opened(browser: Any, report: Path, address: str = "", script: str = "", **context: Any) -> Iterator[Any]:
-    """A page of a report from the disk that must not complain, nor ask for anything elsewhere. ``address``: what
-    stands behind its name."""
-    with watched(browser, script, **context) as told:
-        told.page.goto(f"{report.as_uri()}/index.html{address}")
-        yield told.page
-        assert told.complaints == []
-        assert [url for url in told.asked if not url.startswith((f"{report.as_uri()}/", "blob:"))] == []
+def open_report(browser: Any, report: Path, address: str = "", script: str = "", **context: Any) -> Iterator[Any]:
+    """Open a report from disk at an address (`#...`); no message and no request outside of the report may occur."""
+    with record_page(browser, script, **context) as recorded:
+        recorded.page.goto(f"{report.as_uri()}/index.html{address}")
+        yield recorded.page
+        assert recorded.messages == []
+        assert [url for url in recorded.requests if not url.startswith((f"{report.as_uri()}/", "blob:"))] == []
 
 
-def names(numbers: Iterable[int], made: Made = PLAIN) -> list[str]:
-    """The ids of rows, as far as a page has them."""
-    return [name_of(made, number) for number in list(numbers)[:24]]
+def first_page_ids(numbers: Iterable[int], spec: ReportSpec = PLAIN) -> list[str]:
+    """Image ids of the rows that fit on the first page."""
+    return [image_id(spec, number) for number in list(numbers)[:24]]

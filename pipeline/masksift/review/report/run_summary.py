@@ -101,13 +101,13 @@ def _classes(run: CompletedRun) -> list[dict[str, Any]]:
     """What is said of each class."""
     quality = read_table(run.folder, "class_quality.parquet").to_pylist()
     thresholds = read_table(run.folder, "thresholds.parquet").to_pylist()
-    colours = hexadecimal(len(quality))
+    colors = hexadecimal(len(quality))
     return [
         {
             "name": one["class_name"],
-            "colour": colour,
+            "color": color,
             **{name: one[name] for name in ("pixels", "flagged", "quality")},
             **{name: other[name] for name in ("confident_threshold", "decision_threshold")},
         }
-        for one, other, colour in zip(quality, thresholds, colours, strict=True)
+        for one, other, color in zip(quality, thresholds, colors, strict=True)
     ]

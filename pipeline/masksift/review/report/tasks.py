@@ -84,7 +84,7 @@ class RenderedImage:
     flagged: int | None
     pair: tuple[int, int] | None
     size: tuple[int, int]
-    shown: tuple[int, int]
+    view_size: tuple[int, int]
     picture: bool
     planes: str
     classes: tuple[int, ...]

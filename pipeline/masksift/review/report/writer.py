@@ -51,11 +51,11 @@ def rows_file(
         "scores": {name: [_rounded(one.scores.get(name)) for one in chosen] for name in methods},
         **{
             name: [getattr(one, name) for one in drawn]
-            for name in ("flagged", "pair", "size", "shown", "picture", "planes", "classes")
+            for name in ("flagged", "pair", "size", "view_size", "picture", "planes", "classes")
         },
         "regions": [len(one.regions) for one in found],
         "pairs": [one.pairs for one in found],
-        "lost": [
+        "warnings": [
             [why for why in image.warnings if why != one.reason] for one, image in zip(chosen, drawn, strict=True)
         ],
     }

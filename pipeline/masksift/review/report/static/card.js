@@ -1,105 +1,105 @@
-// One image in the gallery: its rank, what it looks like, its worst region in words, and what was said of it.
+// A card of the gallery: one image with its rank, its worst region in words, and its decision.
 "use strict";
 
 (() => {
-  const { el, name, count, many, score } = masksift;
-  const { state, cursor, verdicts } = masksift;
-  const OUTLINED = 10; // regions of a small picture: the others show in the large view
+  const { el, name, count, pluralize, score } = masksift;
+  const { state, selection, decisions } = masksift;
+  const MAX_OUTLINES = 10; // regions outlined on a card; the lightbox outlines all
 
-  masksift.card = (row, at) => {
-    const shot = masksift.shot(row);
+  masksift.card = (row, position) => {
+    const overlay = masksift.imageOverlay(row);
     const caption = el("p", { class: "caption" });
-    const ofRegions = el("span", { class: "of-regions" });
-    const buttons = masksift.verdictButtons(`image ${masksift.plain(row.image_id)}`, (verdict) => {
-      verdicts.set(row, null, verdict);
-      if (cursor.at !== at) cursor.go(at);
+    const regionMarks = el("span", { class: "region-decisions" });
+    const buttons = masksift.decisionButtons(`image ${masksift.plain(row.image_id)}`, (decision) => {
+      decisions.set(row, null, decision);
+      if (selection.position !== position) selection.goTo(position);
     });
-    const open = opening(row, at, shot.node);
-    const foot = el("div", { class: "foot" }, buttons.node, ofRegions);
-    const kind = row.rank === null ? "card lost" : "card";
-    const node = el("li", { class: kind, "data-number": row.number }, heading(row), open, caption, foot);
+    const open = openButton(row, position, overlay.node);
+    const foot = el("div", { class: "foot" }, buttons.node, regionMarks);
+    const classes = row.rank === null ? "card quarantined" : "card";
+    const node = el("li", { class: classes, "data-number": row.number }, heading(row), open, caption, foot);
     let regions = [];
-    let chosen = -1;
+    let selected = -1;
 
-    // What was said of it, as it is now.
-    function say() {
-      buttons.show(verdicts.ofWhole(row));
-      const together = verdicts.ofImage(row);
-      for (const word of verdicts.WORDS) node.classList.toggle(word, together === word);
-      ofRegions.replaceChildren(...saidOfRegions(row));
-      shot.choose(chosen, regions, row);
+    function showDecisions() {
+      buttons.show(decisions.ofWholeImage(row));
+      const combined = decisions.ofImage(row);
+      for (const word of decisions.WORDS) node.classList.toggle(word, combined === word);
+      regionMarks.replaceChildren(...regionDecisions(row));
+      overlay.markSelected(selected, regions);
     }
-    function outline() {
-      shot.regions(regions.slice(0, Math.max(OUTLINED, chosen + 1)));
-      caption.replaceChildren(...words(row, regions, chosen));
-      say();
+    function showRegions() {
+      overlay.setRegions(regions.slice(0, Math.max(MAX_OUTLINES, selected + 1)));
+      caption.replaceChildren(...describe(row, regions, selected));
+      showDecisions();
     }
-    // Its regions have been read.
-    function show(read) {
-      regions = read;
-      outline();
+    function setRegions(loaded) {
+      regions = loaded;
+      showRegions();
     }
-    // The cursor is on it, and on which of its regions; or it is elsewhere.
-    function current(here, region) {
-      node.classList.toggle("current", here);
-      const next = here ? region : -1;
-      if (next !== chosen) {
-        chosen = next;
-        outline();
+    function setCurrent(current, region) {
+      node.classList.toggle("current", current);
+      const next = current ? region : -1;
+      if (next !== selected) {
+        selected = next;
+        showRegions();
       }
     }
-    outline();
-    return { row, at, node, open, say, show, current };
+    showRegions();
+    return { row, position, node, open, showDecisions, setRegions, setCurrent };
   };
 
-  const title = (row) => (row.rank === null ? masksift.statusName(row.status) : count(row.rank));
+  const rankText = (row) => (row.rank === null ? masksift.statusName(row.status) : count(row.rank));
 
   function heading(row) {
     const { ranked_by: by } = masksift.data.run;
     return el(
       "div",
       { class: "title" },
-      el("span", { class: "rank", title: row.rank === null ? "not ranked" : "rank" }, title(row)),
+      el("span", { class: "rank", title: row.rank === null ? "not ranked" : "rank" }, rankText(row)),
       el("span", { class: "id", title: masksift.plain(row.image_id) }, name(row.image_id)),
       el("span", { class: "value", title: by }, row.rank === null ? "" : score(row.scores[by])),
     );
   }
 
-  // The picture is the button that opens it.
-  function opening(row, at, shot) {
-    const rank = row.rank === null ? title(row) : `rank ${title(row)}`;
-    const told = `Open ${masksift.plain(row.image_id)}, ${rank}`;
+  // The image is the button that opens it in the lightbox.
+  function openButton(row, position, overlay) {
+    const rank = row.rank === null ? rankText(row) : `rank ${rankText(row)}`;
+    const label = `Open ${masksift.plain(row.image_id)}, ${rank}`;
     const onclick = () => {
-      cursor.go(at);
+      selection.goTo(position);
       state.set({ image: row.number }, true);
     };
     const onfocus = () => {
-      if (cursor.at !== at && state.values.image === null) cursor.go(at);
+      if (selection.position !== position && state.values.image === null) selection.goTo(position);
     };
-    return el("button", { type: "button", class: "frame", "aria-label": told, onclick, onfocus }, shot);
+    return el("button", { type: "button", class: "frame", "aria-label": label, onclick, onfocus }, overlay);
   }
 
-  // What is to be said of it: why it has no rank, or the chosen region, at first the worst one.
-  function words(row, regions, chosen) {
-    const lost = row.lost.map(masksift.plain).join("\n");
-    const warning = lost === "" ? [] : [el("span", { class: "warn", title: lost }, " not all can be shown")];
+  // The caption: the reason of a quarantined image, else the selected region, or the worst one.
+  function describe(row, regions, selected) {
+    const details = row.warnings.map(masksift.plain).join("\n");
+    const warning =
+      details === "" ? [] : [el("span", { class: "warn", title: details }, " some data cannot be shown")];
     if (row.reason !== null) return [row.reason, ...warning];
     if (regions.length === 0) {
-      const none = row.flagged ? `${many(row.flagged, "flagged pixel")}, no region is listed` : "No pixel is flagged";
+      const none = row.flagged
+        ? `${pluralize(row.flagged, "flagged pixel")}, no region is listed`
+        : "No pixel is flagged";
       return [row.regions > 0 ? "…" : none, ...warning];
     }
-    const { given, suggested, area } = regions[Math.max(0, chosen)];
+    const { given, suggested, area } = regions[Math.max(0, selected)];
     const others = regions.length - 1;
-    const more = others > 0 ? ` · and ${many(others, "more region")}` : "";
-    const place = chosen >= 0 ? ` · region ${chosen + 1} of ${regions.length}` : more;
-    return [...masksift.data.shown(given, suggested, area), el("span", { class: "faint" }, place), ...warning];
+    const more = others > 0 ? ` · and ${pluralize(others, "more region")}` : "";
+    const place = selected >= 0 ? ` · region ${selected + 1} of ${regions.length}` : more;
+    return [...masksift.data.regionNodes(given, suggested, area), el("span", { class: "faint" }, place), ...warning];
   }
 
-  function saidOfRegions(row) {
-    const counts = verdicts.ofRegions(row);
-    return verdicts.WORDS.filter((word) => counts[word] > 0).map((word) => {
-      const told = `${many(counts[word], "region")}: ${word}`;
-      return el("span", { class: word, title: told }, `${counts[word]} ${verdicts.MARKS[word]}`);
+  function regionDecisions(row) {
+    const counts = decisions.regionCounts(row);
+    return decisions.WORDS.filter((word) => counts[word] > 0).map((word) => {
+      const title = `${pluralize(counts[word], "region")}: ${word}`;
+      return el("span", { class: word, title }, `${counts[word]} ${decisions.MARKS[word]}`);
     });
   }
 })();

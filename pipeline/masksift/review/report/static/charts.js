@@ -1,11 +1,11 @@
-// Which class is given for which, the distribution of each score, and how far a budget of reviews reaches.
+// The class heat map, the score histograms and the review budget.
 "use strict";
 
 (() => {
-  const { el, svg, name, count, many, score } = masksift;
-  const MOST = 20; // classes that the heat map has at first
+  const { el, svg, name, count, pluralize, score } = masksift;
+  const COLLAPSED_CLASSES = 20; // classes of the heat map before "All classes" is pressed
 
-  // Classes by the flagged pixels that they have a part in, the most first.
+  // Classes by the flagged pixels of their pairs, most first.
   function byFlagged(pairs, classes) {
     const sums = new Array(classes).fill(0);
     for (const [given, suggested, pixels] of pairs) {
@@ -27,9 +27,9 @@
       panel.append(el("h2", {}, "Given by suggested"), el("p", { class: "faint" }, "No pixel is flagged."));
       return panel;
     }
-    const room = el("div", { class: "scroll" });
+    const container = el("div", { class: "scroll" });
     const more =
-      order.length > MOST &&
+      order.length > COLLAPSED_CLASSES &&
       el(
         "button",
         { type: "button", "aria-pressed": "false", onclick: () => draw(more.getAttribute("aria-pressed") !== "true") },
@@ -37,7 +37,7 @@
       );
     const draw = (all) => {
       if (more) more.setAttribute("aria-pressed", String(all));
-      room.replaceChildren(grid(all ? order : order.slice(0, MOST), pairs));
+      container.replaceChildren(grid(all ? order : order.slice(0, COLLAPSED_CLASSES), pairs));
       mark();
     };
     panel.append(
@@ -45,10 +45,10 @@
       el(
         "p",
         { class: "faint" },
-        "Flagged pixels of each given class (rows) that look like another (columns). " +
-          "A cell shows the images in question.",
+        "Flagged pixels by given class (rows) and suggested class (columns). " +
+          "Click a cell to filter the images.",
       ),
-      room,
+      container,
       el(
         "ol",
         { class: "pairs", "aria-label": "Most frequent pairs" },
@@ -58,7 +58,12 @@
             el(
               "li",
               {},
-              choice(pair, "link", masksift.data.shown(pair[0], pair[1], pair[2]), ` in ${many(pair[3], "image")}`),
+              choice(
+                pair,
+                "link",
+                masksift.data.regionNodes(pair[0], pair[1], pair[2]),
+                ` in ${pluralize(pair[3], "image")}`,
+              ),
             ),
           ),
       ),
@@ -68,14 +73,14 @@
   };
 
   function choice([given, suggested, pixels, images], kind, ...children) {
-    const told = `${masksift.data.told(given, suggested, pixels)} in ${many(images, "image")}`;
+    const label = `${masksift.data.regionText(given, suggested, pixels)} in ${pluralize(images, "image")}`;
     return el(
       "button",
       {
         type: "button",
         class: kind,
-        title: told,
-        "aria-label": told,
+        title: label,
+        "aria-label": label,
         "data-pair": `${given} ${suggested}`,
         onclick: () => pick(given, suggested),
       },
@@ -83,7 +88,7 @@
     );
   }
 
-  // The pair becomes the filter; the one that is the filter is let go.
+  // Filter by a pair of classes; picking the same pair again clears the filter.
   function pick(given, suggested) {
     const { values, set } = masksift.state;
     const again = values.given === given && values.suggested === suggested;
@@ -100,62 +105,64 @@
   masksift.markPairs = mark;
 
   function grid(order, pairs) {
-    const place = new Map(order.map((number, at) => [number, at]));
+    const place = new Map(order.map((number, position) => [number, position]));
     const inside = pairs.filter(([given, suggested]) => place.has(given) && place.has(suggested));
-    const most = Math.max(...inside.map((pair) => pair[2]));
+    const largest = Math.max(...inside.map((pair) => pair[2]));
     const header = (number, style, kind) => {
-      const told = masksift.data.run.classes[number];
+      const { color, name: className } = masksift.data.run.classes[number];
       return el(
         "span",
-        { class: kind, style, title: masksift.plain(told.name) },
-        masksift.swatch(told.colour),
-        name(told.name),
+        { class: kind, style, title: masksift.plain(className) },
+        masksift.swatch(color),
+        name(className),
       );
     };
     const cells = inside
       .map((pair) => {
         const cell = choice(pair, "cell");
-        cell.style.setProperty("--heat", String(0.08 + 0.92 * Math.sqrt(pair[2] / most)));
+        cell.style.setProperty("--heat", String(0.08 + 0.92 * Math.sqrt(pair[2] / largest)));
         cell.style.gridArea = `${place.get(pair[0]) + 2} / ${place.get(pair[1]) + 2}`;
         cell.tabIndex = -1;
         return { cell, row: place.get(pair[0]), column: place.get(pair[1]) };
       })
       .sort((one, other) => one.row - other.row || one.column - other.column);
     if (cells.length > 0) cells[0].cell.tabIndex = 0;
-    const size = order.length > MOST ? "12px" : "22px";
+    const size = order.length > COLLAPSED_CLASSES ? "12px" : "22px";
     return el(
       "div",
       {
         class: "grid",
         role: "group",
-        "aria-label": "Given by suggested, a cell a pair of classes",
+        "aria-label": "Given by suggested class, one cell per pair",
         style: { "--classes": order.length, "--size": size },
         onkeydown: (event) => walk(event, cells),
       },
       el("span", { class: "corner faint" }, "given ↓ suggested →"),
-      ...order.map((number, at) => header(number, { "grid-area": `1 / ${at + 2}` }, "column")),
-      ...order.map((number, at) => header(number, { "grid-area": `${at + 2} / 1` }, "row")),
-      ...order.map((_, at) => el("span", { class: "same", style: { "grid-area": `${at + 2} / ${at + 2}` } })),
+      ...order.map((number, position) => header(number, { "grid-area": `1 / ${position + 2}` }, "column")),
+      ...order.map((number, position) => header(number, { "grid-area": `${position + 2} / 1` }, "row")),
+      ...order.map((_, position) =>
+        el("span", { class: "same", style: { "grid-area": `${position + 2} / ${position + 2}` } }),
+      ),
       ...cells.map(({ cell }) => cell),
     );
   }
 
-  // Arrows go from cell to cell; one of them is reached by the tabulator.
+  // Arrow keys move between cells; Tab reaches one cell only.
   function walk(event, cells) {
-    const at = cells.findIndex(({ cell }) => cell === event.target);
-    if (at === -1 || !event.key.startsWith("Arrow")) return;
+    const position = cells.findIndex(({ cell }) => cell === event.target);
+    if (position === -1 || !event.key.startsWith("Arrow")) return;
     event.preventDefault();
     event.stopPropagation();
-    const { row, column } = cells[at];
-    const nearest = (there) =>
-      there.sort(
+    const { row, column } = cells[position];
+    const nearest = (candidates) =>
+      candidates.sort(
         (one, other) =>
           Math.abs(one.row - row) - Math.abs(other.row - row) ||
           Math.abs(one.column - column) - Math.abs(other.column - column),
       )[0];
     const next = {
-      ArrowLeft: () => cells[at - 1],
-      ArrowRight: () => cells[at + 1],
+      ArrowLeft: () => cells[position - 1],
+      ArrowRight: () => cells[position + 1],
       ArrowUp: () => nearest(cells.filter((other) => other.row < row)),
       ArrowDown: () => nearest(cells.filter((other) => other.row > row)),
     }[event.key]();
@@ -165,7 +172,7 @@
     next.cell.focus();
   }
 
-  // The score of the image that is reviewed last with a budget of so many: [least, most], equal where it is known.
+  // Bounds [lowest, highest] of the score of the last image within a budget; equal where the score is known.
   function reached(images) {
     const { run } = masksift.data;
     if (images <= run.rows && masksift.data.has(images - 1)) {
@@ -177,8 +184,8 @@
     return [before[1], after[1]];
   }
   masksift.reachedText = (images) => {
-    const [least, most] = reached(images).map((value) => score(value));
-    return least === most ? least : `${least} to ${most}`;
+    const [lowest, highest] = reached(images).map((value) => score(value));
+    return lowest === highest ? lowest : `${lowest} to ${highest}`;
   };
 
   masksift.scores = () => {
@@ -205,18 +212,18 @@
       id: "budget-number",
       min: 1,
       max: run.scored,
-      "aria-label": "Images to review, a number",
+      "aria-label": "Number of images to review",
       onchange: () => {
         const wanted = Math.round(Number(number.value));
         if (wanted >= 1) masksift.state.set({ budget: Math.min(wanted, run.scored) });
         update();
       },
     });
-    const said = el("output", { for: "budget budget-number" });
+    const summary = el("output", { for: "budget budget-number" });
     const log = el("input", { type: "checkbox", onchange: () => draw() });
-    const room = el("div", { class: "histograms" });
+    const container = el("div", { class: "histograms" });
     const draw = () => {
-      room.replaceChildren(
+      container.replaceChildren(
         ...run.methods
           .filter((method) => run.distribution[method])
           .map((method) => histogram(method, run.distribution[method], log.checked)),
@@ -226,22 +233,21 @@
 
     function update() {
       const images = masksift.state.budget();
-      const at = stops.findIndex((stop) => stop >= images);
-      slider.value = at;
+      slider.value = stops.findIndex((stop) => stop >= images);
       number.value = images;
-      const [least, most] = reached(images);
-      slider.setAttribute("aria-valuetext", many(images, "image"));
-      said.replaceChildren(
+      const [lowest, highest] = reached(images);
+      slider.setAttribute("aria-valuetext", pluralize(images, "image"));
+      summary.replaceChildren(
         `of ${count(run.scored)} images: `,
         el("strong", {}, masksift.share(images, run.scored)),
         `, up to a ${run.ranked_by} of `,
         el("strong", {}, masksift.reachedText(images)),
       );
-      const figure = room.querySelector(".ranked");
-      figure?.querySelector(".budget").style.setProperty("left", `${50 * (least + most)}%`);
+      const figure = container.querySelector(".ranked");
+      figure?.querySelector(".budget").style.setProperty("left", `${50 * (lowest + highest)}%`);
       figure
         ?.querySelectorAll("rect")
-        .forEach((bar) => bar.classList.toggle("inside", Number(bar.dataset.bin) / 100 < (least + most) / 2));
+        .forEach((bar) => bar.classList.toggle("inside", Number(bar.dataset.bin) / 100 < (lowest + highest) / 2));
     }
     masksift.budgetMoved = update;
     section.replaceChildren(
@@ -252,7 +258,7 @@
           "div",
           { class: "across" },
           el("h2", {}, "Scores"),
-          el("label", { class: "faint" }, log, " logarithmic heights"),
+          el("label", { class: "faint" }, log, " logarithmic scale"),
         ),
         el(
           "div",
@@ -260,9 +266,9 @@
           el("label", { for: "budget-number" }, "Budget: review"),
           number,
           slider,
-          said,
+          summary,
         ),
-        room,
+        container,
       ),
     );
     draw();
@@ -271,7 +277,7 @@
   function histogram(method, counts, logarithmic) {
     const run = masksift.data.run;
     const height = (value) => (logarithmic ? Math.log1p(value) : value);
-    const most = height(Math.max(...counts, 1));
+    const tallest = height(Math.max(...counts, 1));
     const bars = counts.map((value, bin) =>
       value === 0
         ? null
@@ -280,25 +286,29 @@
             {
               x: bin + 0.08,
               width: 0.84,
-              y: 40 - (40 * height(value)) / most,
-              height: (40 * height(value)) / most,
+              y: 40 - (40 * height(value)) / tallest,
+              height: (40 * height(value)) / tallest,
               "data-bin": bin,
             },
-            svg("title", {}, `${(bin / 100).toFixed(2)} to ${((bin + 1) / 100).toFixed(2)}: ${many(value, "image")}`),
+            svg(
+              "title",
+              {},
+              `${(bin / 100).toFixed(2)} to ${((bin + 1) / 100).toFixed(2)}: ${pluralize(value, "image")}`,
+            ),
           ),
     );
     const first = counts.findIndex((value) => value > 0);
     const peak = counts.indexOf(Math.max(...counts));
-    const told = `Distribution of ${method}: the least is about ${first / 100}, most images have about ${peak / 100}`;
+    const label = `Distribution of ${method}: minimum about ${first / 100}, peak at about ${peak / 100}`;
     const ranked = method === run.ranked_by;
     return el(
       "figure",
       { class: ranked ? "ranked" : null },
-      el("figcaption", {}, method, ranked ? el("span", { class: "faint" }, " ranks") : null),
+      el("figcaption", {}, method, ranked ? el("span", { class: "faint" }, " (ranked by)") : null),
       el(
         "div",
         { class: "plot" },
-        svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": told }, ...bars),
+        svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": label }, ...bars),
         ranked ? el("span", { class: "budget", "aria-hidden": "true" }) : null,
       ),
       el(

@@ -1,22 +1,22 @@
-// What is chosen among the images: filters, order, and which layers show.
+// Filters, sort order and layer switches.
 "use strict";
 
 (() => {
-  const { el, count, many } = masksift;
+  const { el, count, pluralize } = masksift;
   const { state } = masksift;
-  const fields = {}; // the choices by name, so that they can be set to what the address says
-  let columns = {}; // the values of each column that the rows have, by column
+  const fields = {}; // form fields by name
+  let columns = {}; // values of the rows by column
 
   const option = (value, text) => el("option", { value }, text);
 
-  function choice(key, title, options, taken, shown, hint = null) {
+  function selectField(key, title, options, onChange, current, hint = null) {
     const select = el(
       "select",
-      { id: `filter-${key}`, onchange: () => taken(select.value) },
+      { id: `filter-${key}`, onchange: () => onChange(select.value) },
       option("", "any"),
       ...options.map(([value, text]) => option(value, text)),
     );
-    fields[key] = { select, shown };
+    fields[key] = { select, current };
     return el("label", { class: "field", title: hint }, el("span", {}, title), select);
   }
 
@@ -26,8 +26,8 @@
   masksift.filters = () => {
     const run = masksift.data.run;
     const named = run.classes.map(({ name }, number) => [number, masksift.plain(name)]);
-    const simple = (key, title, options, read = (value) => value || null, hint = null) =>
-      choice(
+    const stateField = (key, title, options, read = (value) => value || null, hint = null) =>
+      selectField(
         key,
         title,
         options,
@@ -35,7 +35,7 @@
         () => text(state.values[key]),
         hint,
       );
-    const ofPair = "Images with a listed region of these classes, or most of whose flagged pixels are of them";
+    const pairHint = "Images with a listed region of these classes, or with these classes for most flagged pixels";
     let typing = null;
     const search = el("input", {
       type: "search",
@@ -47,7 +47,7 @@
         typing = setTimeout(() => state.set({ q: search.value }), 120);
       },
     });
-    fields.q = { select: search, shown: () => state.values.q };
+    fields.q = { select: search, current: () => state.values.q };
     const order = el(
       "select",
       { id: "sort", onchange: () => state.set({ sort: order.value }, true) },
@@ -56,21 +56,21 @@
       option("flagged", "flagged pixels, most first"),
       option("evidence", "evidence of the worst region, most first"),
     );
-    fields.sort = { select: order, shown: () => state.values.sort };
+    fields.sort = { select: order, current: () => state.values.sort };
     const clear = el("button", { type: "button", id: "clear", onclick: state.clear }, "Clear filters");
     const form = el(
       "form",
       { class: "filters", onsubmit: (event) => event.preventDefault() },
-      simple("given", "Given", [["none", "nothing (an omission)"], ...named], whole, ofPair),
-      simple("suggested", "Suggested", named, whole, ofPair),
-      simple(
+      stateField("given", "Given", [["none", "unlabeled (omission)"], ...named], whole, pairHint),
+      stateField("suggested", "Suggested", named, whole, pairHint),
+      stateField(
         "source",
         "Source",
         run.sources.map((name, number) => [number, masksift.plain(name)]),
         whole,
       ),
       ...run.columns.map((name) =>
-        choice(
+        selectField(
           `col.${name}`,
           masksift.plain(name),
           [],
@@ -78,22 +78,22 @@
           () => text(state.values.columns[name] ?? null),
         ),
       ),
-      simple(
+      stateField(
         "status",
         "Status",
         Object.entries(run.counts)
           .filter(([, number]) => number > 0)
           .map(([status]) => [status, masksift.statusName(status)]),
       ),
-      simple("verdict", "Verdict", [
-        ["none", "none yet"],
-        ["any", "some"],
+      stateField("verdict", "Decision", [
+        ["none", "none"],
+        ["any", "any decision"],
         ["accept", "accepted"],
         ["reject", "rejected"],
         ["unsure", "unsure"],
       ]),
-      el("label", { class: "field wide" }, el("span", {}, "Text in the id"), search),
-      el("label", { class: "field" }, el("span", {}, "Order"), order),
+      el("label", { class: "field wide" }, el("span", {}, "Search id"), search),
+      el("label", { class: "field" }, el("span", {}, "Sort by"), order),
       clear,
     );
     return form;
@@ -104,11 +104,11 @@
     return value === "" ? others : { ...others, [name]: value };
   }
 
-  // The form says what the state is; a value that the address names and the rows read so far lack gets its line too.
+  // Show the state in the form. A value of the address that no loaded row has gets an option too.
   masksift.showFilters = () => {
-    for (const { select, shown } of Object.values(fields)) {
-      const value = shown();
-      if (select.tagName === "SELECT" && ![...select.options].some((known) => known.value === value)) {
+    for (const { select, current } of Object.values(fields)) {
+      const value = current();
+      if (select.tagName === "SELECT" && ![...select.options].some((existing) => existing.value === value)) {
         select.append(option(value, masksift.plain(value.replace(/^[=!]/, "") || "(none)")));
       }
       if (select.value !== value) select.value = value;
@@ -116,8 +116,8 @@
     document.getElementById("clear").hidden = !state.filtered();
   };
 
-  // The choices of columns, from the rows that have been read.
-  masksift.readColumns = () => {
+  // Fill the column filters from the loaded rows.
+  masksift.fillColumnFilters = () => {
     const run = masksift.data.run;
     if (run.columns.length === 0) return;
     columns = Object.fromEntries(run.columns.map((name) => [name, new Set()]));
@@ -132,21 +132,21 @@
       );
       select.replaceChildren(
         option("", "any"),
-        ...values.map((value) => option(masksift.columnWord(value), value === null ? "(none)" : masksift.plain(value))),
+        ...values.map((value) => option(masksift.columnKey(value), value === null ? "(none)" : masksift.plain(value))),
       );
     }
     masksift.showFilters();
   };
 
-  const NAMES = { picture: "Picture", given: "Given", predicted: "Prediction" };
+  const NAMES = { picture: "Image", given: "Given", predicted: "Prediction" };
   const toggles = {};
 
-  // The layers: one of three below, what is flagged and the outlines above it, and how much the planes cover.
+  // Layer switches: one of three base layers, flagged pixels, outlines, and the opacity of the planes.
   masksift.layers = () => {
-    const button = (name, title, key, pressed) => {
+    const button = (name, title, key, onclick) => {
       const node = el(
         "button",
-        { type: "button", title: `${title} (${key})`, "aria-pressed": "false", onclick: pressed },
+        { type: "button", title: `${title} (${key})`, "aria-pressed": "false", onclick },
         title,
       );
       (toggles[name] ??= []).push(node);
@@ -168,7 +168,7 @@
       el(
         "div",
         { class: "joined", role: "group", "aria-label": "Layer" },
-        ...state.LAYERS.map((layer, at) => button(layer, NAMES[layer], at + 1, () => state.set({ layer }))),
+        ...state.LAYERS.map((layer, index) => button(layer, NAMES[layer], index + 1, () => state.set({ layer }))),
       ),
       el(
         "div",
@@ -181,8 +181,8 @@
   };
 
   const view = { issues: true, outlines: true, opacity: 0.6 };
-  masksift.view = (told = {}) => {
-    Object.assign(view, told);
+  masksift.view = (changes = {}) => {
+    Object.assign(view, changes);
     const root = document.documentElement;
     root.dataset.layer = state.values.layer;
     root.dataset.issues = view.issues ? "on" : "off";
@@ -199,20 +199,19 @@
   const press = (name, pressed) =>
     toggles[name]?.forEach((button) => button.setAttribute("aria-pressed", String(pressed)));
 
-  // What the list is, in words.
-  masksift.listText = () => {
+  masksift.listDescription = () => {
     const { rows, scored, ranked_by: by } = masksift.data.run;
-    if (rows === 0) return "There is no image in this report.";
-    const some =
+    if (rows === 0) return "This report has no images.";
+    const shown =
       masksift.list.length === rows
-        ? `${many(rows, "image")}`
-        : `${count(masksift.list.length)} of ${many(rows, "image")}`;
-    const left = scored > rows ? `: those that ${by} ranks first of ${count(scored)}` : "";
+        ? `${pluralize(rows, "image")}`
+        : `${count(masksift.list.length)} of ${pluralize(rows, "image")}`;
+    const total = scored > rows ? `, the first of ${count(scored)} ranked by ${by}` : "";
     const order =
       state.values.sort === "rank"
         ? ""
-        : `, by ${state.values.sort === "flagged" ? "flagged pixels" : state.values.sort}`;
-    const only = order !== "" && scored > rows ? " (of these alone: the others are not in this report)" : "";
-    return `${some}${left}${order}${only}`;
+        : `, sorted by ${state.values.sort === "flagged" ? "flagged pixels" : state.values.sort}`;
+    const scope = order !== "" && scored > rows ? " (this report does not contain the others)" : "";
+    return `${shown}${total}${order}${scope}`;
   };
 })();

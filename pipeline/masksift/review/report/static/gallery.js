@@ -1,9 +1,9 @@
-// The images of one page. Those of the page before are let go, with their pictures and their regions.
+// The gallery: the cards of one page. Cards of other pages are released with their images and regions.
 "use strict";
 
 (() => {
-  const { el, count, many } = masksift;
-  const { state, cursor, list, verdicts } = masksift;
+  const { el, count, pluralize } = masksift;
+  const { state, selection, list, decisions } = masksift;
   let cards = [];
   let turn = 0;
   let listedAt = 0;
@@ -11,21 +11,21 @@
 
   masksift.gallery = () => {
     const section = document.getElementById("images");
-    parts.said = el("p", { id: "listed", role: "status" });
+    parts.status = el("p", { id: "listed", role: "status" });
     parts.list = el("ol", { class: "gallery", id: "gallery" });
-    parts.pagers = [pager("Pages"), pager("Pages, below")];
+    parts.pagers = [pager("Pages"), pager("Pages, bottom")];
     section.replaceChildren(
       el("h2", {}, "Images to review"),
       masksift.filters(),
       el("div", { class: "toolbar" }, masksift.layers(), parts.pagers[0].node),
-      parts.said,
+      parts.status,
       parts.list,
       parts.pagers[1].node,
     );
-    cursor.heard(follow);
-    verdicts.heard(() => {
-      cards.forEach((card) => card.say());
-      said();
+    selection.onChange(showSelection);
+    decisions.onChange(() => {
+      cards.forEach((card) => card.showDecisions());
+      showStatus();
     });
   };
 
@@ -40,7 +40,7 @@
     const button = (text, title, page) =>
       el("button", { type: "button", title, "aria-label": title, onclick: () => go(page()) }, text);
     const first = button("«", "First page", () => 1);
-    const back = button("‹", "Page before", () => state.values.page - 1);
+    const back = button("‹", "Previous page", () => state.values.page - 1);
     const next = button("›", "Next page", () => state.values.page + 1);
     const last = button("»", "Last page", () => pages());
     const number = el("input", {
@@ -63,105 +63,105 @@
     return { node: el("nav", { class: "pager", "aria-label": label }, first, back, number, of, next, last), show };
   }
 
-  function said() {
-    const since = verdicts.changes - listedAt;
-    const again =
+  function showStatus() {
+    const since = decisions.changes - listedAt;
+    const refresh =
       state.values.verdict !== null && since > 0
         ? [
-            `; ${many(since, "verdict")} since `,
-            el("button", { type: "button", class: "link", onclick: masksift.relist }, "list again"),
+            `; ${pluralize(since, "decision")} since then, `,
+            el("button", { type: "button", class: "link", onclick: masksift.rebuildList }, "refresh the list"),
           ]
         : [];
-    parts.said.replaceChildren(masksift.listText(), ...again);
+    parts.status.replaceChildren(masksift.listDescription(), ...refresh);
   }
 
-  // The filters or the order have changed: another list. Answers false where yet another one is being made.
+  // Rebuild the list after a change of filters or sort order. Returns false if a later rebuild has started.
   let making = 0;
   masksift.makeList = async () => {
     const mine = ++making;
     const numbers = await list.make((read) => {
       if (mine === making)
-        parts.said.textContent = `Looking through ${count(read)} of ${count(masksift.data.run.rows)} images …`;
+        parts.status.textContent = `Searching ${count(read)} of ${count(masksift.data.run.rows)} images …`;
     });
     if (mine !== making) return false;
     list.numbers = numbers;
-    listedAt = verdicts.changes;
+    listedAt = decisions.changes;
     return true;
   };
 
-  // The cards of the page that is looked at.
+  // Show the cards of the current page.
   masksift.showPage = async () => {
     const mine = ++turn;
     const { data, PAGE } = masksift;
-    delete parts.list.dataset.whole;
+    delete parts.list.dataset.complete;
     if (state.values.page > pages()) state.set({ page: pages() });
     const first = (state.values.page - 1) * PAGE;
-    const places = Array.from({ length: Math.max(0, Math.min(PAGE, list.length - first)) }, (_, at) => first + at);
-    const numbers = places.map(list.at);
+    const length = Math.max(0, Math.min(PAGE, list.length - first));
+    const positions = Array.from({ length }, (_, offset) => first + offset);
+    const numbers = positions.map(list.at);
     for (const file of new Set(numbers.map((number) => Math.floor(number / data.run.rows_per_file))))
       await data.readRows(file);
     if (mine !== turn) return;
     const rows = numbers.map((number) => data.row(number));
-    parts.list.style.setProperty("--frame", frame(rows));
-    cards = rows.map((row, at) => masksift.card(row, places[at]));
-    parts.list.replaceChildren(...cards.map((one) => one.node));
-    masksift.mark();
-    parts.pagers.forEach((one) => one.show());
-    said();
-    follow();
-    if (wanted) masksift.focusCard();
-    // Regions come file by file: in another order than that of ranks each row may lie in a file of its own.
-    const waiting = [...cards].sort((one, other) => one.row.number - other.row.number);
-    for (const one of waiting) {
-      const regions = await data.regionsOf(one.row);
+    parts.list.style.setProperty("--frame", frameRatio(rows));
+    cards = rows.map((row, index) => masksift.card(row, positions[index]));
+    parts.list.replaceChildren(...cards.map((card) => card.node));
+    masksift.markBudget();
+    parts.pagers.forEach((pager) => pager.show());
+    showStatus();
+    showSelection();
+    if (focusPending) masksift.focusCard();
+    // In order of rows, so that each regions file is read once whatever the sort order.
+    const byFile = [...cards].sort((one, other) => one.row.number - other.row.number);
+    for (const card of byFile) {
+      const regions = await data.regionsOf(card.row);
       if (mine !== turn) return;
-      one.show(regions);
+      card.setRegions(regions);
     }
-    // All of it is there: for those who wait for a page, as tests do.
-    Object.assign(parts.list.dataset, { page: state.values.page, whole: "" });
+    // Signals to scripts and tests that the page is complete.
+    Object.assign(parts.list.dataset, { page: state.values.page, complete: "" });
   };
 
-  // One shape for all frames of a page, that of the image in the middle.
-  function frame(rows) {
-    const ratios = rows.map((row) => row.shown[1] / row.shown[0]).sort((one, other) => one - other);
+  // The aspect ratio of all frames of a page: the median of its images.
+  function frameRatio(rows) {
+    const ratios = rows.map((row) => row.view_size[1] / row.view_size[0]).sort((one, other) => one - other);
     return rows.length === 0 ? 1 : Math.min(2.2, Math.max(0.7, ratios[Math.floor(rows.length / 2)]));
   }
 
-  // Whether the image is the last of the list that the budget reaches.
-  function endsAfter({ row, at }, budget) {
+  // True for the last image of the list within the budget.
+  function endsBudget({ row, position }, budget) {
     if (row.rank === null || row.rank >= budget) return row.rank === budget;
-    const next = at + 1 < list.length ? list.at(at + 1) : null;
+    const next = position + 1 < list.length ? list.at(position + 1) : null;
     return next !== null && masksift.data.has(next) && masksift.data.row(next).rank > budget;
   }
 
-  // Which cards the budget reaches, and where it ends among them.
-  masksift.mark = () => {
+  // Mark the cards within the review budget, and its end.
+  masksift.markBudget = () => {
     const budget = state.budget();
     parts.list.querySelectorAll(".end").forEach((end) => end.remove());
-    for (const one of cards) {
-      one.node.classList.toggle("inside", one.row.rank !== null && one.row.rank <= budget);
-      if (state.values.sort === "rank" && endsAfter(one, budget)) {
+    for (const card of cards) {
+      card.node.classList.toggle("inside", card.row.rank !== null && card.row.rank <= budget);
+      if (state.values.sort === "rank" && endsBudget(card, budget)) {
         const { ranked_by: by } = masksift.data.run;
-        const told = `The budget of ${many(budget, "image")} ends here: ${by} ${masksift.reachedText(budget)}`;
-        one.node.after(el("li", { class: "end" }, told));
+        const text = `The budget of ${pluralize(budget, "image")} ends here: ${by} ${masksift.reachedText(budget)}`;
+        card.node.after(el("li", { class: "end" }, text));
       }
     }
   };
 
-  // The card that the cursor is on; the one that it was on before is as all others.
-  let before = null;
-  function follow() {
-    const current = cards.find((one) => one.row.number === cursor.row?.number) ?? null;
-    if (before !== current) before?.current(false);
-    current?.current(true, cursor.region);
-    before = current;
+  let previous = null;
+  function showSelection() {
+    const current = cards.find((card) => card.row.number === selection.row?.number) ?? null;
+    if (previous !== current) previous?.setCurrent(false);
+    current?.setCurrent(true, selection.region);
+    previous = current;
   }
 
-  // Where a key has led: seen, and spoken by what reads the page aloud; as soon as its page is there.
-  let wanted = false;
+  // Focus the selected card, for the eye and for screen readers, as soon as its page is shown.
+  let focusPending = false;
   masksift.focusCard = () => {
-    const current = cards.find((one) => one.row.number === cursor.row?.number);
-    wanted = current === undefined;
+    const current = cards.find((card) => card.row.number === selection.row?.number);
+    focusPending = current === undefined;
     current?.open.focus({ preventScroll: true });
     current?.node.scrollIntoView({ block: "nearest" });
   };

@@ -1,92 +1,92 @@
-// The whole: reads the run, puts the parts in their places, and takes keys to them.
+// Entry point: loads the run, builds the page and dispatches keys.
 "use strict";
 
 (() => {
-  const { el, count, many } = masksift;
-  const { data, state, cursor, verdicts } = masksift;
+  const { el, count, pluralize } = masksift;
+  const { data, state, selection, decisions } = masksift;
   const help = document.getElementById("help");
-  const large = document.getElementById("large");
+  const lightbox = document.getElementById("lightbox");
 
-  // What this reader prefers, for all reports: kept where there is such a store.
-  const PREFERRED = "masksift-page";
-  const preferred = { theme: "auto", goesOn: false };
-  masksift.prefer = (told = {}) => {
-    Object.assign(preferred, told);
-    if (!["auto", "light", "dark"].includes(preferred.theme)) preferred.theme = "auto";
-    cursor.goesOn = preferred.goesOn === true;
-    document.documentElement.dataset.theme = preferred.theme;
-    document.getElementById("theme").textContent = `Theme: ${preferred.theme}`;
+  // Preferences of this browser, shared by all reports.
+  const PREFERENCES_KEY = "masksift-page";
+  const preferences = { theme: "auto", autoAdvance: false };
+  masksift.prefer = (changes = {}) => {
+    Object.assign(preferences, changes);
+    if (!["auto", "light", "dark"].includes(preferences.theme)) preferences.theme = "auto";
+    selection.autoAdvance = preferences.autoAdvance === true;
+    document.documentElement.dataset.theme = preferences.theme;
+    document.getElementById("theme").textContent = `Theme: ${preferences.theme}`;
     try {
-      localStorage.setItem(PREFERRED, JSON.stringify(preferred));
+      localStorage.setItem(PREFERENCES_KEY, JSON.stringify(preferences));
     } catch {
-      // it is asked again the next time
+      // without local storage the preferences last for this visit only
     }
   };
 
-  function theme() {
+  function restorePreferences() {
     const next = { auto: "dark", dark: "light", light: "auto" };
     const button = document.getElementById("theme");
-    button.title = "Light, dark, or as the system has it";
-    button.addEventListener("click", () => masksift.prefer({ theme: next[preferred.theme] }));
-    let kept = {};
+    button.title = "Light, dark, or the system setting";
+    button.addEventListener("click", () => masksift.prefer({ theme: next[preferences.theme] }));
+    let stored = {};
     try {
-      kept = JSON.parse(localStorage.getItem(PREFERRED)) ?? {};
+      stored = JSON.parse(localStorage.getItem(PREFERENCES_KEY)) ?? {};
     } catch {
-      kept = {};
+      stored = {};
     }
-    masksift.prefer(kept);
+    masksift.prefer(stored);
   }
 
   masksift.toSection = (id) => document.getElementById(id).scrollIntoView({ block: "start" });
 
-  function reviewed() {
-    const found = verdicts.counts();
-    const words = verdicts.WORDS.filter((word) => found[word] > 0).map((word) =>
-      el("span", { class: word }, `${count(found[word])} ${verdicts.MARKS[word]}`),
+  function showReviewed() {
+    const totals = decisions.counts();
+    const words = decisions.WORDS.filter((word) => totals[word] > 0).map((word) =>
+      el("span", { class: word }, `${count(totals[word])} ${decisions.MARKS[word]}`),
     );
     const line = document.getElementById("reviewed");
-    if (found.images === 0) line.replaceChildren(el("span", { class: "faint" }, "nothing reviewed yet"));
+    if (totals.images === 0) line.replaceChildren(el("span", { class: "faint" }, "nothing reviewed yet"));
     else {
       line.replaceChildren(
-        el("strong", {}, count(found.images)),
-        found.images === 1 ? " image" : " images",
+        el("strong", {}, count(totals.images)),
+        totals.images === 1 ? " image" : " images",
         " reviewed (",
-        ...words.flatMap((word, at) => (at ? [" ", word] : [word])),
+        ...words.flatMap((word, index) => (index ? [" ", word] : [word])),
         ")",
-        found.regions > 0 ? `, ${many(found.regions, "region")}` : "",
+        totals.regions > 0 ? `, ${pluralize(totals.regions, "region")}` : "",
       );
     }
-    if (!verdicts.kept && verdicts.changes > 0)
-      line.append(el("strong", { class: "warn" }, " not kept by this browser: save them"));
-    document.getElementById("save").disabled = found.images === 0;
+    if (!decisions.kept && decisions.changes > 0)
+      line.append(el("strong", { class: "warn" }, " not stored by this browser: save them"));
+    document.getElementById("save").disabled = totals.images === 0;
   }
 
   const KEYS = [
-    ["→ or j, ← or k", "next image, image before"],
-    ["n, p", "next region, region before; after the last one the whole image"],
-    ["a", "accept: the label is wrong, as was found"],
+    ["→ or j, ← or k", "next image, previous image"],
+    ["n, p", "next region, previous region; after the last one the whole image"],
+    ["a", "accept: the label is wrong, as was totals"],
     ["r", "reject: the label is right"],
     ["u", "unsure"],
-    ["Backspace", "take the verdict back"],
-    ["1, 2, 3", "picture, given labels, prediction"],
+    ["Backspace", "withdraw the decision"],
+    ["1, 2, 3", "image, given labels, prediction"],
     ["4", "flagged pixels on or off"],
     ["o", "outlines on or off"],
     ["Enter", "open the image"],
-    ["Esc", "close it"],
-    ["+, −, 0, z", "larger, smaller, all of it, the chosen region (open image)"],
-    ["?", "these keys"],
+    ["Esc", "close the image"],
+    ["+, −, 0, z", "zoom in, zoom out, fit, selected region (open image)"],
+    ["?", "this help"],
   ];
 
   function showHelp() {
     if (help.open) return help.close();
     help.replaceChildren(
       el("h2", {}, "Keys"),
-      el("dl", { class: "lines" }, ...KEYS.map(([key, told]) => [el("dt", {}, key), el("dd", {}, told)])),
+      el("dl", { class: "lines" }, ...KEYS.map(([key, action]) => [el("dt", {}, key), el("dd", {}, action)])),
       el(
         "p",
         { class: "faint" },
-        "A verdict is on the region that is chosen, else on the whole image and on all of its regions that have none " +
-          "of their own. Verdicts stay in this browser; save them as a file for ",
+        "A decision applies to the selected region, or else to the whole image and to all of its regions without a " +
+          "separate decision. Decisions are stored in this browser; save them to a file for ",
         el("code", {}, "masksift evaluate"),
         " and ",
         el("code", {}, "masksift export"),
@@ -97,17 +97,17 @@
     help.showModal();
   }
 
-  const ACTS = {
+  const ACTIONS = {
     ArrowRight: () => move(1),
     j: () => move(1),
     ArrowLeft: () => move(-1),
     k: () => move(-1),
-    n: () => cursor.step(1),
-    p: () => cursor.step(-1),
-    a: () => say("accept"),
-    r: () => say("reject"),
-    u: () => say("unsure"),
-    Backspace: () => say(null),
+    n: () => selection.stepRegion(1),
+    p: () => selection.stepRegion(-1),
+    a: () => decide("accept"),
+    r: () => decide("reject"),
+    u: () => decide("unsure"),
+    Backspace: () => decide(null),
     1: () => state.set({ layer: "picture" }),
     2: () => state.set({ layer: "given" }),
     3: () => state.set({ layer: "predicted" }),
@@ -123,107 +123,107 @@
   };
 
   async function move(step) {
-    await cursor.move(step);
-    if (!large.open) masksift.focusCard();
+    await selection.move(step);
+    if (!lightbox.open) masksift.focusCard();
   }
-  async function say(verdict) {
-    await cursor.say(verdict);
-    if (!large.open) masksift.focusCard();
+  async function decide(decision) {
+    await selection.decide(decision);
+    if (!lightbox.open) masksift.focusCard();
   }
   function open() {
-    if (cursor.row !== null && !large.open) state.set({ image: cursor.row.number }, true);
+    if (selection.row !== null && !lightbox.open) state.set({ image: selection.row.number }, true);
   }
 
-  function key(event) {
+  function onKey(event) {
     const { target } = event;
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (help.open && event.key !== "?") return;
-    const typed = target.matches("select, textarea, input:not([type=checkbox], [type=range])");
-    const slid = target.matches("[type=range]") && event.key.startsWith("Arrow");
-    const act = ACTS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    const pressed = event.key === "Enter" && target.closest("button, input, select, [tabindex]") !== null;
-    if (typed || slid || pressed || act === undefined || data.run === null) return;
+    const typing = target.matches("select, textarea, input:not([type=checkbox], [type=range])");
+    const sliding = target.matches("[type=range]") && event.key.startsWith("Arrow");
+    const action = ACTIONS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    const pressing = event.key === "Enter" && target.closest("button, input, select, [tabindex]") !== null;
+    if (typing || sliding || pressing || action === undefined || data.run === null) return;
     event.preventDefault();
-    Promise.resolve(act()).catch(failed);
+    Promise.resolve(action()).catch(showError);
   }
 
-  async function relist() {
+  async function rebuildList() {
     if (!(await masksift.makeList())) return;
     const { image, page } = state.values;
-    // First the cursor: no key may speak of an image that is not there any more.
-    if (image === null) await cursor.go((page - 1) * masksift.PAGE);
-    else await cursor.go(masksift.list.find(image), image);
+    // Move the selection first, so that no key acts on an image that the list no longer contains.
+    if (image === null) await selection.goTo((page - 1) * masksift.PAGE);
+    else await selection.goTo(masksift.list.find(image), image);
     await masksift.showPage();
   }
-  masksift.relist = relist;
+  masksift.rebuildList = rebuildList;
 
-  async function follow(changed) {
+  async function applyChanges(changed) {
     if (changed.has("layer")) masksift.view();
     if (changed.has("budget")) {
       masksift.budgetMoved?.();
-      masksift.mark();
+      masksift.markBudget();
     }
     if (changed.has("given") || changed.has("suggested")) masksift.markPairs();
     if (state.FILTERS.some((name) => changed.has(name))) {
       masksift.showFilters();
-      await relist();
+      await rebuildList();
     } else if (changed.has("page")) {
-      const inside = Math.floor(cursor.at / masksift.PAGE) + 1 === state.values.page;
-      if (!inside) await cursor.go((state.values.page - 1) * masksift.PAGE);
+      const onPage = Math.floor(selection.position / masksift.PAGE) + 1 === state.values.page;
+      if (!onPage) await selection.goTo((state.values.page - 1) * masksift.PAGE);
       await masksift.showPage();
     }
-    if (changed.has("image")) masksift.openLarge();
+    if (changed.has("image")) masksift.openLightbox();
   }
-  const failed = (error) => masksift.say(error.message);
+  const showError = (error) => masksift.showMessage(error.message);
 
-  // What is needed for the first look comes first; the other rows follow while it is looked at.
-  async function begin() {
-    theme();
+  // Show the first page as early as possible, then load the remaining rows.
+  async function main() {
+    restorePreferences();
     document.getElementById("keys").addEventListener("click", showHelp);
     await data.open();
-    verdicts.open(data.run.run);
-    masksift.facts();
+    decisions.open(data.run.run);
+    masksift.summary();
     masksift.scores();
     masksift.gallery();
-    masksift.large();
+    masksift.lightbox();
     state.readAddress();
     masksift.view();
     masksift.showFilters();
     masksift.markPairs();
     masksift.budgetMoved?.();
-    reviewed();
+    showReviewed();
     listen();
     if (data.run.rows === 0) return masksift.showPage();
     await data.readRows(0);
     masksift.budgetMoved?.();
-    await relist();
+    await rebuildList();
     if (state.filtered() || state.values.page > 1) masksift.toSection("images");
-    if (state.values.image !== null) masksift.openLarge();
+    if (state.values.image !== null) masksift.openLightbox();
     await data.readAll();
-    masksift.readColumns();
+    masksift.fillColumnFilters();
     masksift.budgetMoved?.();
-    masksift.mark();
+    masksift.markBudget();
     return null;
   }
 
   function listen() {
-    state.heard((changed) => {
-      follow(changed).catch(failed);
+    state.onChange((changed) => {
+      applyChanges(changed).catch(showError);
     });
-    verdicts.heard(reviewed);
+    decisions.onChange(showReviewed);
     window.addEventListener("popstate", state.readAddress);
-    document.addEventListener("keydown", key);
+    document.addEventListener("keydown", onKey);
     for (const button of document.querySelectorAll("nav [data-to]")) {
       button.addEventListener("click", () => masksift.toSection(button.dataset.to));
     }
     const file = document.getElementById("file");
-    document.getElementById("save").addEventListener("click", verdicts.save);
+    document.getElementById("save").addEventListener("click", decisions.save);
     document.getElementById("load").addEventListener("click", () => file.click());
     file.addEventListener("change", async () => {
-      for (const one of file.files) await verdicts.read(one);
+      for (const selected of file.files) await decisions.load(selected);
       file.value = "";
     });
   }
 
-  begin().catch(failed);
+  main().catch(showError);
 })();

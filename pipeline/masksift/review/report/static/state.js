@@ -1,5 +1,5 @@
-// What is looked at: filters, order, page, layer, budget and the one image that is open. All of it stands in the
-// address behind `#`, so that a link to it can be sent. And the list that the filters and the order make of the rows.
+// The view state: filters, sort order, page, layer, budget and open image. The address holds all of it behind `#`, so
+// that a view can be shared as a link. Also the list of rows that filters and sort order select.
 "use strict";
 
 (() => {
@@ -23,13 +23,12 @@
   const listeners = [];
   masksift.PAGE = 24;
 
-  // Takes what is told, writes the address, and tells those who listen which of the values are others now.
-  // `push`: whether the browser's way back leads to what was before.
-  function set(told, push = false) {
-    const changed = new Set(Object.keys(told).filter((name) => !same(values[name], told[name])));
+  // Change values, update the address and notify the listeners. `push`: add an entry to the browser history.
+  function set(updates, push = false) {
+    const changed = new Set(Object.keys(updates).filter((name) => !same(values[name], updates[name])));
     if (changed.size === 0) return;
-    Object.assign(values, told);
-    if (FILTERS.some((name) => changed.has(name)) && told.page === undefined) {
+    Object.assign(values, updates);
+    if (FILTERS.some((name) => changed.has(name)) && updates.page === undefined) {
       if (values.page !== 1) changed.add("page");
       values.page = 1;
     }
@@ -37,62 +36,62 @@
     listeners.forEach((listener) => listener(changed));
   }
 
-  // Browsers let an address be written so many times a minute and no more: what only replaces it waits for a moment.
-  let waiting = null;
+  // Browsers limit how often the address may change, so replacements are debounced.
+  let timer = null;
   function write(push) {
-    clearTimeout(waiting);
+    clearTimeout(timer);
     if (push) history.pushState(null, "", address());
-    else waiting = setTimeout(() => history.replaceState(null, "", address()), 150);
+    else timer = setTimeout(() => history.replaceState(null, "", address()), 150);
   }
   const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
   function address() {
-    const words = new URLSearchParams();
+    const params = new URLSearchParams();
     for (const [name, value] of Object.entries(values)) {
-      if (name === "columns") for (const [column, told] of Object.entries(value)) words.set(`col.${column}`, told);
-      else if (!same(value, DEFAULTS[name])) words.set(name, String(value));
+      if (name === "columns") for (const [column, key] of Object.entries(value)) params.set(`col.${column}`, key);
+      else if (!same(value, DEFAULTS[name])) params.set(name, String(value));
     }
-    const text = words.toString();
+    const text = params.toString();
     return text === "" ? location.pathname + location.search : `#${text}`;
   }
 
-  // What the address says, where it makes sense for this report; all else as it is at first.
-  function fromAddress() {
+  // Values of the address that are valid for this report, defaults for the rest.
+  function parseAddress() {
     const run = masksift.data.run;
-    const words = new URLSearchParams(location.hash.slice(1));
-    const found = { ...DEFAULTS, columns: {} };
-    const number = (name, least, most) => {
-      const value = words.get(name);
-      return value !== null && /^\d+$/.test(value) && +value >= least && +value <= most ? +value : null;
+    const params = new URLSearchParams(location.hash.slice(1));
+    const parsed = { ...DEFAULTS, columns: {} };
+    const number = (name, min, max) => {
+      const value = params.get(name);
+      return value !== null && /^\d+$/.test(value) && +value >= min && +value <= max ? +value : null;
     };
-    const one = (name, allowed) => (allowed.includes(words.get(name)) ? words.get(name) : DEFAULTS[name]);
-    found.page = number("page", 1, Infinity) ?? 1;
-    found.sort = one("sort", ["rank", "flagged", "evidence", ...run.methods]);
-    found.given = words.get("given") === "none" ? "none" : number("given", 0, run.classes.length - 1);
-    found.suggested = number("suggested", 0, run.classes.length - 1);
-    found.source = number("source", 0, run.sources.length - 1);
-    found.status = one("status", Object.keys(run.counts));
-    found.verdict = one("verdict", ["none", "any", ...masksift.verdicts.WORDS]);
-    found.q = words.get("q") ?? "";
-    found.layer = one("layer", LAYERS);
-    found.budget = number("budget", 1, run.scored);
-    found.image = number("image", 0, run.rows - 1);
+    const choice = (name, allowed) => (allowed.includes(params.get(name)) ? params.get(name) : DEFAULTS[name]);
+    parsed.page = number("page", 1, Infinity) ?? 1;
+    parsed.sort = choice("sort", ["rank", "flagged", "evidence", ...run.methods]);
+    parsed.given = params.get("given") === "none" ? "none" : number("given", 0, run.classes.length - 1);
+    parsed.suggested = number("suggested", 0, run.classes.length - 1);
+    parsed.source = number("source", 0, run.sources.length - 1);
+    parsed.status = choice("status", Object.keys(run.counts));
+    parsed.verdict = choice("verdict", ["none", "any", ...masksift.decisions.WORDS]);
+    parsed.q = params.get("q") ?? "";
+    parsed.layer = choice("layer", LAYERS);
+    parsed.budget = number("budget", 1, run.scored);
+    parsed.image = number("image", 0, run.rows - 1);
     for (const column of run.columns) {
-      const told = words.get(`col.${column}`);
-      if (told !== null) found.columns[column] = told;
+      const key = params.get(`col.${column}`);
+      if (key !== null) parsed.columns[column] = key;
     }
-    return found;
+    return parsed;
   }
 
   function readAddress() {
-    clearTimeout(waiting);
-    const found = fromAddress();
-    const changed = new Set(Object.keys(found).filter((name) => !same(values[name], found[name])));
-    Object.assign(values, found);
+    clearTimeout(timer);
+    const parsed = parseAddress();
+    const changed = new Set(Object.keys(parsed).filter((name) => !same(values[name], parsed[name])));
+    Object.assign(values, parsed);
     if (changed.size > 0) listeners.forEach((listener) => listener(changed));
   }
 
-  // Images that are to be reviewed: as many as were chosen, at first a tenth of all and no more than the page shows.
+  // The number of images to review; by default a tenth of all scored images, at most those in the report.
   function budget() {
     const { scored, rows } = masksift.data.run;
     return values.budget ?? Math.min(scored, Math.max(1, Math.round(scored / 10)), Math.max(1, rows));
@@ -105,61 +104,60 @@
     budget,
     FILTERS,
     LAYERS,
-    heard: (listener) => listeners.push(listener),
+    onChange: (listener) => listeners.push(listener),
     filtered: () => FILTERS.slice(1).some((name) => !same(values[name], DEFAULTS[name])),
     clear: () => set({ ...Object.fromEntries(FILTERS.slice(1).map((name) => [name, DEFAULTS[name]])) }),
   };
 
-  // A value of a column as the address and the choices have it: null is a value too.
-  masksift.columnWord = (value) => (value === null ? "!" : `=${value}`);
+  // Encode a column value for the address and the filter options; null is a value too.
+  masksift.columnKey = (value) => (value === null ? "!" : `=${value}`);
 
-  // The numbers of the rows that pass, in order. Of all rows in the order of ranks nothing need be read.
+  // Numbers of the matching rows in order; null for all rows by rank, for which no file needs to be read.
   const list = {
     numbers: null,
     get length() {
       return list.numbers === null ? masksift.data.run.rows : list.numbers.length;
     },
-    at: (place) => (list.numbers === null ? place : list.numbers[place]),
+    at: (position) => (list.numbers === null ? position : list.numbers[position]),
     find: (number) => (list.numbers === null ? number : list.numbers.indexOf(number)),
-    async make(heard) {
+    async make(onProgress) {
       if (!masksift.state.filtered() && values.sort === "rank") return null;
-      await masksift.data.readAll(heard);
-      const evidence = values.sort === "evidence" ? await evidences(heard) : null;
-      const passed = [];
+      await masksift.data.readAll(onProgress);
+      const evidence = values.sort === "evidence" ? await evidences(onProgress) : null;
+      const matching = [];
       for (let number = 0; number < masksift.data.run.rows; number++) {
         const row = masksift.data.row(number);
-        if (passes(row)) passed.push([number, value(row, evidence)]);
+        if (matches(row)) matching.push([number, sortValue(row, evidence)]);
       }
-      return passed.sort(([one, a], [other, b]) => a - b || one - other).map(([number]) => number);
+      return matching.sort(([one, a], [other, b]) => a - b || one - other).map(([number]) => number);
     },
   };
   masksift.list = list;
 
-  // What is sorted by, the least first; what has none comes last.
-  function value(row, evidence) {
+  // The sort key, ascending; rows without a value come last.
+  function sortValue(row, evidence) {
     if (values.sort === "rank") return row.number;
-    const found =
+    const value =
       evidence !== null
         ? -evidence[row.number]
         : values.sort === "flagged"
           ? -(row.flagged ?? NaN)
           : row.scores[values.sort];
-    return Number.isNaN(found) ? Number.MAX_VALUE : found;
+    return Number.isNaN(value) ? Number.MAX_VALUE : value;
   }
 
-  // Evidence of the worst region of each row: it stands in the regions, which are looked through once and not kept.
-  let evidenceOf = null;
-  async function evidences(heard) {
-    evidenceOf ??= await masksift.data.evidences(heard);
-    return evidenceOf;
+  let cachedEvidences = null;
+  async function evidences(onProgress) {
+    cachedEvidences ??= await masksift.data.evidences(onProgress);
+    return cachedEvidences;
   }
 
-  function passes(row) {
+  function matches(row) {
     const { given, suggested, source, status, verdict, q, columns } = values;
     if (source !== null && row.source !== source) return false;
     if (status !== null && row.status !== status) return false;
-    if (q !== "" && !folded(row.image_id).includes(folded(q))) return false;
-    if (Object.entries(columns).some(([name, told]) => masksift.columnWord(row.columns[name]) !== told)) return false;
+    if (q !== "" && !normalize(row.image_id).includes(normalize(q))) return false;
+    if (Object.entries(columns).some(([name, key]) => masksift.columnKey(row.columns[name]) !== key)) return false;
     if (
       (given !== null || suggested !== null) &&
       !pairs(row).some(
@@ -171,9 +169,10 @@
       return false;
     }
     if (verdict === null) return true;
-    const said = masksift.verdicts.ofImage(row);
-    return verdict === "none" ? said === null : verdict === "any" ? said !== null : said === verdict;
+    const decision = masksift.decisions.ofImage(row);
+    if (verdict === "none") return decision === null;
+    return verdict === "any" ? decision !== null : decision === verdict;
   }
   const pairs = (row) => (row.pair === null ? row.pairs : [...row.pairs, row.pair]);
-  const folded = (text) => text.normalize("NFC").toLowerCase();
+  const normalize = (text) => text.normalize("NFC").toLowerCase();
 })();

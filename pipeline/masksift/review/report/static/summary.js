@@ -1,8 +1,8 @@
-// The head: what was run, what came of it, how long it took; and the table of classes.
+// The run summary at the top of the page, and the class table.
 "use strict";
 
 (() => {
-  const { el, name, count, many, share, score } = masksift;
+  const { el, name, count, pluralize, share, score } = masksift;
   const STATUS = {
     scored: "scored",
     missing_chunk: "missing chunk",
@@ -13,7 +13,7 @@
   };
   masksift.statusName = (status) => STATUS[status] ?? status;
 
-  function facts() {
+  function showRun() {
     const run = masksift.data.run;
     const section = document.getElementById("run");
     document.title = `masksift: ${run.out}`;
@@ -25,9 +25,9 @@
         el(
           "p",
           { class: "faint" },
-          `run ${run.run.slice(0, 12)}, begun ${time(run.started)}`,
+          `run ${run.run.slice(0, 12)}, started ${time(run.started)}`,
           run.finished === null ? null : `, took ${masksift.duration(run.seconds)}`,
-          ` with ${many(run.workers, "worker")}, masksift ${run.masksift}`,
+          ` with ${pluralize(run.workers, "worker")}, masksift ${run.masksift}`,
         ),
       ),
       el("dl", { class: "facts" }, ...tiles(run)),
@@ -42,9 +42,11 @@
       .replace(/\+00:00$|Z$/, " UTC");
 
   function tiles(run) {
-    const lost = Object.entries(run.counts).filter(([status, number]) => status !== "scored" && number > 0);
-    const quarantined = lost.reduce((sum, [, number]) => sum + number, 0);
-    const reasons = lost.map(([status, number]) =>
+    const quarantinedCounts = Object.entries(run.counts).filter(
+      ([status, number]) => status !== "scored" && number > 0,
+    );
+    const quarantined = quarantinedCounts.reduce((sum, [, number]) => sum + number, 0);
+    const reasons = quarantinedCounts.map(([status, number]) =>
       el(
         "li",
         {},
@@ -53,7 +55,7 @@
           {
             type: "button",
             class: "link",
-            title: "Show these",
+            title: "Show these images",
             onclick: () => {
               masksift.state.set({ status }, true);
               masksift.toSection("images");
@@ -64,25 +66,25 @@
       ),
     );
     return [
-      tile("Images scored", count(run.scored), `of ${count(run.images)} in ${many(run.sources.length, "source")}`),
-      tile("Quarantined", count(quarantined), lost.length === 0 ? "none has a fault" : el("ul", {}, ...reasons)),
+      tile("Images scored", count(run.scored), `of ${count(run.images)} in ${pluralize(run.sources.length, "source")}`),
+      tile("Quarantined", count(quarantined), quarantinedCounts.length === 0 ? "no image" : el("ul", {}, ...reasons)),
       tile(
         "Pixels flagged",
         share(run.flagged_pixels, run.pixels),
-        `${count(run.flagged_pixels)} of ${count(run.pixels)} that are labelled`,
+        `${count(run.flagged_pixels)} of ${count(run.pixels)} labeled pixels`,
       ),
       tile(
-        "Estimated wrong",
+        "Estimated label errors",
         count(run.estimated_issues),
         `pixels, ${share(run.estimated_issues, run.pixels)}, by confident learning`,
       ),
-      tile("Ranked by", run.ranked_by, run.scored === 0 ? "no image is scored" : `the worst come first; ${shown(run)}`),
+      tile("Ranked by", run.ranked_by, run.scored === 0 ? "no image is scored" : `worst first; ${reportSize(run)}`),
     ];
   }
 
-  function shown(run) {
-    const kept = run.keeps_evidence ? "" : "; predictions were not kept, so that they cannot be shown";
-    return `${many(run.rows, "image")} in this report${kept}`;
+  function reportSize(run) {
+    const note = run.keeps_evidence ? "" : "; predictions are not shown, because the run kept no evidence";
+    return `${pluralize(run.rows, "image")} in this report${note}`;
   }
 
   const tile = (title, value, ...more) =>
@@ -102,8 +104,8 @@
         el("td", { class: "number" }, masksift.bytes(stage.bytes_written)),
       ),
     );
-    const head = ["stage", "time", "", "read", "written"].map((title, at) =>
-      el("th", { scope: "col", class: at > 0 ? "number" : null }, title),
+    const head = ["stage", "time", "", "read", "written"].map((title, index) =>
+      el("th", { scope: "col", class: index > 0 ? "number" : null }, title),
     );
     return el(
       "div",
@@ -112,33 +114,33 @@
     );
   }
 
-  // A table that its columns sort: [title, value of a row, its cell, whether it is a number], numbers the most first.
+  // A sortable table. Columns are [title, value(row), cell(row), numeric]; numeric columns sort descending first.
   function sortable(label, columns, rows, sortedBy) {
     const body = el("tbody");
-    const heads = columns.map(([title, , , numeric], place) =>
+    const heads = columns.map(([title, , , numeric], column) =>
       el(
         "th",
         { scope: "col", class: numeric ? "number" : null },
-        el("button", { type: "button", onclick: () => sort(place) }, title),
+        el("button", { type: "button", onclick: () => sort(column) }, title),
       ),
     );
     let by = null;
-    let down = false;
+    let descending = false;
 
-    function sort(place) {
-      down = by === place ? !down : Boolean(columns[place][3]);
-      by = place;
-      const value = columns[place][1];
-      const without = (row) => value(row) === null; // these come last either way
+    function sort(column) {
+      descending = by === column ? !descending : Boolean(columns[column][3]);
+      by = column;
+      const value = columns[column][1];
+      const isEmpty = (row) => value(row) === null; // empty values come last in both directions
       const order = (one, other) => (value(one) < value(other) ? -1 : value(one) > value(other) ? 1 : 0);
       const sorted = rows
-        .filter((row) => !without(row))
-        .sort((one, other) => (down ? order(other, one) : order(one, other)));
-      heads.forEach((head, at) =>
-        head.setAttribute("aria-sort", at !== by ? "none" : down ? "descending" : "ascending"),
+        .filter((row) => !isEmpty(row))
+        .sort((one, other) => (descending ? order(other, one) : order(one, other)));
+      heads.forEach((head, index) =>
+        head.setAttribute("aria-sort", index !== by ? "none" : descending ? "descending" : "ascending"),
       );
       body.replaceChildren(
-        ...[...sorted, ...rows.filter(without)].map((row) =>
+        ...[...sorted, ...rows.filter(isEmpty)].map((row) =>
           el(
             "tr",
             {},
@@ -157,34 +159,34 @@
 
   function classes() {
     const run = masksift.data.run;
-    const rows = run.classes.map((told, number) => ({ ...told, number }));
+    const rows = run.classes.map((row, number) => ({ ...row, number }));
     const threshold = (which) => [(row) => row[which], (row) => score(row[which], 3), true];
     const columns = [
-      ["class", (row) => row.number, (row) => [masksift.swatch(row.colour), name(row.name)], false],
+      ["class", (row) => row.number, (row) => [masksift.swatch(row.color), name(row.name)], false],
       ["pixels", (row) => row.pixels, (row) => count(row.pixels), true],
       ["flagged", (row) => row.flagged, (row) => count(row.flagged), true],
       ["quality", ...threshold("quality")],
-      ["confident from", ...threshold("confident_threshold")],
-      ["decided at", ...threshold("decision_threshold")],
+      ["confident threshold", ...threshold("confident_threshold")],
+      ["decision threshold", ...threshold("decision_threshold")],
     ];
     return el(
       "div",
       { class: "panel" },
-      el("h2", {}, many(rows.length, "class", "classes")),
+      el("h2", {}, pluralize(rows.length, "class", "classes")),
       el(
         "p",
         { class: "faint" },
-        "Quality is the share of the pixels given a class that are not flagged. A pixel is " +
-          "predicted confidently from the first threshold on; ",
+        "Quality: share of the pixels labeled with a class that are not flagged. A prediction is confident from the " +
+          "confident threshold on; ",
         el("code", {}, "tccp"),
-        " decides at the second.",
+        " uses the decision threshold.",
       ),
-      sortable("Table of classes", columns, rows, 2),
+      sortable("Class table", columns, rows, 2),
     );
   }
 
-  masksift.facts = () => {
-    facts();
+  masksift.summary = () => {
+    showRun();
     document.getElementById("classes").replaceChildren(classes(), masksift.heat());
   };
 })();

@@ -1,17 +1,17 @@
-// One image as large as the window: to zoom and to move, with its facts, scores, classes and regions beside it.
+// The lightbox: one image in the full window with zoom and pan, next to its details, scores, classes and regions.
 "use strict";
 
 (() => {
   const { el, name, count, score, share } = masksift;
-  const { state, cursor, verdicts } = masksift;
-  const CLOSEST = 32; // pixels of the screen that a pixel of the picture takes at most
-  const dialog = document.getElementById("large");
-  let shot = null;
+  const { state, selection, decisions } = masksift;
+  const MAX_PIXEL_SIZE = 32; // screen pixels of one image pixel at the largest zoom
+  const dialog = document.getElementById("lightbox");
+  let overlay = null;
   let row = null;
-  let zoom = { by: 1, x: 0, y: 0 }; // times the size that fits; the corner in pixels of the screen
+  let zoom = { by: 1, x: 0, y: 0 }; // factor over the fitting size, upper left corner in screen pixels
   let parts = {};
 
-  masksift.large = () => {
+  masksift.lightbox = () => {
     parts = {
       title: el("h2"),
       stage: el("div", { class: "stage" }),
@@ -19,91 +19,97 @@
       side: el("div", { class: "side" }),
       place: el("span", { class: "faint place" }),
     };
-    parts.verdict = masksift.verdictButtons("the whole image", (word) => {
-      cursor.choose(-1);
-      cursor.say(word);
+    parts.decision = masksift.decisionButtons("the whole image", (word) => {
+      selection.selectRegion(-1);
+      selection.decide(word);
     });
     dialog.replaceChildren(titlebar(), toolbar(), el("div", { class: "both" }, parts.stage, parts.side));
     dialog.addEventListener("close", () => {
       state.set({ image: null });
-      row = shot = null;
-      parts.stage.replaceChildren(); // its picture may be large
+      row = overlay = null;
+      parts.stage.replaceChildren(); // release the image, which may be large
       masksift.focusCard();
     });
-    new ResizeObserver(place).observe(parts.stage);
+    new ResizeObserver(applyZoom).observe(parts.stage);
     listen(parts.stage);
-    cursor.heard(show);
-    verdicts.heard(() => {
-      if (row !== null) said();
+    selection.onChange(show);
+    decisions.onChange(() => {
+      if (row !== null) showDecisions();
     });
   };
 
   function titlebar() {
-    const button = (text, title, key, pressed) =>
-      el("button", { type: "button", title: `${title} (${key})`, "aria-label": title, onclick: pressed }, text);
+    const button = (text, title, key, onclick) =>
+      el("button", { type: "button", title: `${title} (${key})`, "aria-label": title, onclick }, text);
     return el(
       "header",
       { class: "titlebar" },
-      button("‹", "Image before", "left", () => cursor.move(-1)),
-      button("›", "Next image", "right", () => cursor.move(1)),
+      button("‹", "Previous image", "left", () => selection.move(-1)),
+      button("›", "Next image", "right", () => selection.move(1)),
       parts.title,
       parts.place,
       el("span", { class: "space" }),
-      button("−", "Smaller", "-", () => zoomBy(1 / 1.5)),
-      button("+", "Larger", "+", () => zoomBy(1.5)),
-      button("Fit", "All of it", "0", fit),
-      button("Region", "The chosen region, large", "z", toRegion),
+      button("−", "Zoom out", "-", () => zoomBy(1 / 1.5)),
+      button("+", "Zoom in", "+", () => zoomBy(1.5)),
+      button("Fit", "Fit the whole image", "0", fit),
+      button("Region", "Zoom to the selected region", "z", zoomToRegion),
       button("×", "Close", "Esc", () => dialog.close()),
     );
   }
 
   function toolbar() {
-    const onchange = (event) => masksift.prefer({ goesOn: event.target.checked });
-    const goesOn = el("input", { type: "checkbox", id: "goes-on", checked: cursor.goesOn, onchange });
+    const onchange = (event) => masksift.prefer({ autoAdvance: event.target.checked });
+    const autoAdvance = el("input", { type: "checkbox", id: "auto-advance", checked: selection.autoAdvance, onchange });
     return el(
       "div",
       { class: "toolbar" },
       masksift.layers(),
-      el("div", { class: "of-image" }, el("span", { class: "about" }, "Whole image"), parts.verdict.node),
-      el("label", { class: "goes-on", title: "To the next region or image" }, goesOn, " go on after a verdict"),
+      el("div", { class: "whole-image" }, el("span", { class: "about" }, "Whole image"), parts.decision.node),
+      el(
+        "label",
+        { class: "auto-advance", title: "Go to the next region or image" },
+        autoAdvance,
+        " advance after a decision",
+      ),
     );
   }
 
-  // Opens on the image that the state names, or closes.
-  masksift.openLarge = () => {
+  // Open the image of the state, or close.
+  masksift.openLightbox = () => {
     if (state.values.image === null) return dialog.close();
     if (!dialog.open) {
       dialog.showModal();
-      dialog.focus(); // no button: the space bar would press it
+      dialog.focus(); // not a button, which the space bar would press
     }
-    if (cursor.row?.number === state.values.image) show();
-    else cursor.go(masksift.list.find(state.values.image), state.values.image);
+    if (selection.row?.number === state.values.image) show();
+    else selection.goTo(masksift.list.find(state.values.image), state.values.image);
   };
 
   function show() {
-    if (state.values.image === null || cursor.row === null) return;
-    if (cursor.row.number !== row?.number) begin();
-    if (parts.shownRegions !== cursor.regions) {
-      parts.shownRegions = cursor.regions;
-      shot.regions(cursor.regions, cursor.choose);
+    if (state.values.image === null || selection.row === null) return;
+    if (selection.row.number !== row?.number) showImage();
+    if (parts.shownRegions !== selection.regions) {
+      parts.shownRegions = selection.regions;
+      overlay.setRegions(selection.regions, selection.selectRegion);
       listRegions();
     }
-    said();
-    if (cursor.chosen && zoom.by > 1) center(cursor.chosen);
+    showDecisions();
+    if (selection.selectedRegion && zoom.by > 1) center(selection.selectedRegion);
   }
 
-  function begin() {
-    row = cursor.row;
-    shot = masksift.shot(row);
+  function showImage() {
+    row = selection.row;
+    overlay = masksift.imageOverlay(row);
     parts.shownRegions = null;
     parts.title.replaceChildren(name(row.image_id));
-    const at = masksift.list.find(row.number);
-    parts.place.textContent = at === -1 ? "not in the list" : `${count(at + 1)} of ${count(masksift.list.length)}`;
-    shot.node.append(parts.tag);
-    parts.stage.replaceChildren(shot.node);
+    const position = masksift.list.find(row.number);
+    parts.place.textContent =
+      position === -1 ? "not in the list" : `${count(position + 1)} of ${count(masksift.list.length)}`;
+    overlay.node.append(parts.tag);
+    parts.stage.replaceChildren(overlay.node);
     parts.regions = el("ol", { class: "regions" });
     parts.side.replaceChildren(
-      facts(),
+      details(),
       el("h3", {}, "Regions"),
       parts.regions,
       el("h3", {}, "Scores"),
@@ -112,19 +118,18 @@
     );
     parts.side.scrollTop = 0;
     fit();
-    ahead();
+    preloadNext();
   }
 
-  // The picture of the next image is on its way while this one is looked at.
-  function ahead() {
-    const next = cursor.at + 1;
+  function preloadNext() {
+    const next = selection.position + 1;
     if (next >= masksift.list.length || !masksift.data.has(masksift.list.at(next))) return;
     const row = masksift.data.row(masksift.list.at(next));
     if (row.picture) new Image().src = masksift.data.file(row, "jpg");
     if (row.planes !== "") new Image().src = masksift.data.file(row, "png");
   }
 
-  function facts() {
+  function details() {
     const run = masksift.data.run;
     const [height, width] = row.size;
     const lines = [
@@ -134,10 +139,10 @@
       ["size", `${count(width)} × ${count(height)}`],
     ];
     if (row.flagged !== null)
-      lines.push(["flagged", `${count(row.flagged)} px, ${share(row.flagged, width * height)} of all`]);
+      lines.push(["flagged", `${count(row.flagged)} px, ${share(row.flagged, width * height)} of the image`]);
     if (row.pair !== null) {
       lines.push([
-        "most of it",
+        "mostly",
         [
           `given `,
           name(masksift.data.className(row.pair[0])),
@@ -147,7 +152,7 @@
       ]);
     }
     if (row.reason !== null) lines.push(["reason", row.reason]);
-    row.lost.forEach((why) => lines.push(["not shown", why]));
+    row.warnings.forEach((warning) => lines.push(["not shown", warning]));
     return el("dl", { class: "lines" }, ...lines.map(([title, value]) => [el("dt", {}, title), el("dd", {}, value)]));
   }
 
@@ -173,29 +178,33 @@
         "ul",
         { class: "legend" },
         ...row.classes.map((number) => {
-          const told = masksift.data.run.classes[number];
-          return el("li", {}, masksift.swatch(told.colour), name(told.name));
+          const { color, name: className } = masksift.data.run.classes[number];
+          return el("li", {}, masksift.swatch(color), name(className));
         }),
       ),
     ];
   }
 
   function listRegions() {
-    const { regions } = cursor;
-    parts.buttons = regions.map((region, at) => {
-      const verdict = masksift.verdictButtons(`region ${at + 1}`, (word) => {
-        cursor.choose(at);
-        cursor.say(word);
+    const { regions } = selection;
+    parts.buttons = regions.map((region, position) => {
+      const buttons = masksift.decisionButtons(`region ${position + 1}`, (word) => {
+        selection.selectRegion(position);
+        selection.decide(word);
       });
-      const means =
+      const confidence =
         region.kind === "omission" || region.self === null
-          ? `predicted with ${score(region.predicted, 2)}`
+          ? `predicted ${score(region.predicted, 2)}`
           : `given class ${score(region.self, 2)}, predicted ${score(region.predicted, 2)}`;
       const line = el(
         "button",
-        { type: "button", class: "region", onclick: () => cursor.choose(cursor.region === at ? -1 : at) },
+        {
+          type: "button",
+          class: "region",
+          onclick: () => selection.selectRegion(selection.region === position ? -1 : position),
+        },
         el("span", { class: "mark", "aria-hidden": "true" }),
-        ...masksift.data.shown(region.given, region.suggested, region.area),
+        ...masksift.data.regionNodes(region.given, region.suggested, region.area),
       );
       const more = el(
         "div",
@@ -203,35 +212,34 @@
         el(
           "span",
           { class: "faint" },
-          `rank ${count(region.rank)} of all, evidence ${score(region.evidence, 1)}, ${means}`,
+          `rank ${count(region.rank)}, evidence ${score(region.evidence, 1)}, ${confidence}`,
         ),
-        verdict.node,
+        buttons.node,
       );
-      return { node: el("li", {}, line, more), line, verdict, region };
+      return { node: el("li", {}, line, more), line, buttons, region };
     });
     parts.regions.replaceChildren(...parts.buttons.map(({ node }) => node));
     if (regions.length > 0) return;
-    parts.regions.append(el("li", { class: "faint" }, row.regions > 0 ? "…" : "none is listed"));
+    parts.regions.append(el("li", { class: "faint" }, row.regions > 0 ? "…" : "no region is listed"));
   }
 
-  // Verdicts and the chosen region, as they are now.
-  function said() {
-    parts.verdict.show(verdicts.ofWhole(row));
-    shot.choose(cursor.region, cursor.regions, row);
-    parts.buttons.forEach(({ node, line, verdict, region }, at) => {
-      const word = verdicts.ofRegion(row, region);
-      verdict.show(word);
-      for (const one of verdicts.WORDS) node.classList.toggle(one, one === word);
-      line.querySelector(".mark").textContent = word === null ? "" : verdicts.MARKS[word];
-      line.setAttribute("aria-current", String(at === cursor.region));
+  function showDecisions() {
+    parts.decision.show(decisions.ofWholeImage(row));
+    overlay.markSelected(selection.region, selection.regions);
+    parts.buttons.forEach(({ node, line, buttons, region }, position) => {
+      const word = decisions.ofRegion(row, region);
+      buttons.show(word);
+      for (const other of decisions.WORDS) node.classList.toggle(other, other === word);
+      line.querySelector(".mark").textContent = word === null ? "" : decisions.MARKS[word];
+      line.setAttribute("aria-current", String(position === selection.region));
       line.setAttribute("aria-label", `${line.textContent}${word === null ? "" : `: ${word}`}`);
-      node.classList.toggle("chosen", at === cursor.region);
-      if (at === cursor.region) node.scrollIntoView({ block: "nearest" });
+      node.classList.toggle("selected", position === selection.region);
+      if (position === selection.region) node.scrollIntoView({ block: "nearest" });
     });
-    const region = cursor.chosen;
+    const region = selection.selectedRegion;
     parts.tag.hidden = region === null;
     if (region === null) return;
-    parts.tag.replaceChildren(...masksift.data.shown(region.given, region.suggested, region.area));
+    parts.tag.replaceChildren(...masksift.data.regionNodes(region.given, region.suggested, region.area));
     parts.tag.classList.toggle("below", region.y0 < 0.12 * row.size[0]);
     parts.tag.classList.toggle("left", region.x0 > 0.5 * row.size[1]);
     const [top, left] = [region.y0 / row.size[0], region.x0 / row.size[1]];
@@ -240,37 +248,37 @@
       parts.tag.style.setProperty(`--${key}`, `${100 * value}%`);
   }
 
-  // The size at which all of it fits.
-  function fitting() {
-    const [height, width] = row.shown;
+  // The size at which the whole image fits.
+  function fittingSize() {
+    const [height, width] = row.view_size;
     const by = Math.min(parts.stage.clientWidth / width, parts.stage.clientHeight / height);
     return { width: width * by, height: height * by, by };
   }
 
-  function place() {
+  function applyZoom() {
     if (row === null || parts.stage.clientWidth === 0) return;
-    const size = fitting();
-    const bound = (at, inside, outside) =>
-      inside <= outside ? (outside - inside) / 2 : Math.min(0, Math.max(outside - inside, at));
+    const size = fittingSize();
+    const bound = (offset, inside, outside) =>
+      inside <= outside ? (outside - inside) / 2 : Math.min(0, Math.max(outside - inside, offset));
     zoom.x = bound(zoom.x, size.width * zoom.by, parts.stage.clientWidth);
     zoom.y = bound(zoom.y, size.height * zoom.by, parts.stage.clientHeight);
-    const told = { left: zoom.x, top: zoom.y, width: size.width * zoom.by, height: size.height * zoom.by };
-    for (const [key, value] of Object.entries(told)) shot.node.style.setProperty(key, `${value}px`);
+    const position = { left: zoom.x, top: zoom.y, width: size.width * zoom.by, height: size.height * zoom.by };
+    for (const [key, value] of Object.entries(position)) overlay.node.style.setProperty(key, `${value}px`);
     parts.stage.classList.toggle("zoomed", zoom.by > 1);
   }
 
   function fit() {
     zoom = { by: 1, x: 0, y: 0 };
-    place();
+    applyZoom();
   }
 
-  // Closer or farther, so that what is at a point of the stage stays there: at first its middle.
+  // Zoom by a factor around a point of the stage, its center by default: the pixel under the point stays there.
   function zoomBy(factor, x = parts.stage.clientWidth / 2, y = parts.stage.clientHeight / 2) {
     if (row === null) return;
-    const most = Math.max(1, CLOSEST / fitting().by);
-    const by = Math.min(most, Math.max(1, zoom.by * factor));
+    const largest = Math.max(1, MAX_PIXEL_SIZE / fittingSize().by);
+    const by = Math.min(largest, Math.max(1, zoom.by * factor));
     zoom = { by, x: x - ((x - zoom.x) * by) / zoom.by, y: y - ((y - zoom.y) * by) / zoom.by };
-    place();
+    applyZoom();
   }
   masksift.zoomBy = zoomBy;
   masksift.zoomFit = () => {
@@ -278,28 +286,28 @@
   };
 
   function center(region) {
-    const size = fitting();
+    const size = fittingSize();
     const middle = [(region.x0 + region.x1) / 2 / row.size[1], (region.y0 + region.y1) / 2 / row.size[0]];
     zoom.x = parts.stage.clientWidth / 2 - middle[0] * size.width * zoom.by;
     zoom.y = parts.stage.clientHeight / 2 - middle[1] * size.height * zoom.by;
-    place();
+    applyZoom();
   }
 
-  // The chosen region, or the first one, at half of the stage.
-  function toRegion() {
-    if (row === null || cursor.regions.length === 0) return;
-    if (cursor.region === -1) cursor.choose(0);
-    const { x0, y0, x1, y1 } = cursor.chosen;
-    const size = fitting();
+  // Zoom so that the selected region, or else the first one, fills half of the stage.
+  function zoomToRegion() {
+    if (row === null || selection.regions.length === 0) return;
+    if (selection.region === -1) selection.selectRegion(0);
+    const { x0, y0, x1, y1 } = selection.selectedRegion;
+    const size = fittingSize();
     const half =
       Math.min(
         (parts.stage.clientWidth * row.size[1]) / ((x1 - x0) * size.width),
         (parts.stage.clientHeight * row.size[0]) / ((y1 - y0) * size.height),
       ) / 2;
-    zoom.by = Math.min(Math.max(1, CLOSEST / size.by), Math.max(1, half));
-    center(cursor.chosen);
+    zoom.by = Math.min(Math.max(1, MAX_PIXEL_SIZE / size.by), Math.max(1, half));
+    center(selection.selectedRegion);
   }
-  masksift.zoomRegion = toRegion;
+  masksift.zoomRegion = zoomToRegion;
 
   function listen(stage) {
     stage.addEventListener(
@@ -316,26 +324,26 @@
       if (zoom.by > 1) fit();
       else zoomBy(4, event.clientX - box.left, event.clientY - box.top);
     });
-    let from = null;
+    let start = null;
     let dragged = false;
     stage.addEventListener("pointerdown", (event) => {
       dragged = false;
-      if (event.button === 0 && zoom.by > 1) from = { x: event.clientX, y: event.clientY, zoom };
+      if (event.button === 0 && zoom.by > 1) start = { x: event.clientX, y: event.clientY, zoom };
     });
     stage.addEventListener("pointermove", (event) => {
-      if (from === null) return;
-      const [x, y] = [event.clientX - from.x, event.clientY - from.y];
+      if (start === null) return;
+      const [x, y] = [event.clientX - start.x, event.clientY - start.y];
       if (!dragged && Math.hypot(x, y) < 4) return;
       dragged = true;
       stage.setPointerCapture(event.pointerId);
-      zoom = { by: from.zoom.by, x: from.zoom.x + x, y: from.zoom.y + y };
-      place();
+      zoom = { by: start.zoom.by, x: start.zoom.x + x, y: start.zoom.y + y };
+      applyZoom();
     });
     for (const end of ["pointerup", "pointercancel"])
       stage.addEventListener(end, () => {
-        from = null;
+        start = null;
       });
-    // Where a box is dragged it is not chosen.
+    // Dragging a box does not select it.
     stage.addEventListener(
       "click",
       (event) => {
