@@ -15,7 +15,6 @@ _PACKAGES = (
     "zarr",
     "numcodecs",
     "pyarrow",
-    "connected-components-3d",
 )
 
 

@@ -8,14 +8,16 @@ make an annotation a class.
 
 from __future__ import annotations
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.review.export.cvat import raw_labels
 from masksift.review.export.export_writer import Export, as_json, png, zipped
 from masksift.review.export.file_names import in_xml
+from masksift.review.export.run_length import Box, box_mask
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.regions import find_regions
 
 OBJECTS = 255
 Pixels = NDArray[np.uint8]
@@ -87,12 +89,22 @@ def _numbers(pixels: Pixels) -> NDArray[np.int64]:
 def objects_of(numbers: NDArray[np.unsignedinteger]) -> Pixels | None:
     """(H, W): objects from 1 on, at most 255: the 8-connected sets of one class, else the classes of the image, else
     None. ``numbers``: classes from 1 on, 0 where there is no label."""
-    found, count = cc3d.connected_components(numbers, connectivity=8, return_N=True)
-    if count > OBJECTS:
-        classes, places = np.unique(numbers, return_inverse=True)
-        found = places.reshape(numbers.shape) + int(classes[0] > 0)
-        count = int(found.max())
-    return None if count > OBJECTS else found.astype(np.uint8)
+    codes = np.zeros(numbers.shape, np.uint8)
+    labeled = (numbers > 0).astype(np.uint8)
+    regions = find_regions(
+        numbers, np.zeros_like(numbers), codes, codes, labeled, Encoding("uint8", 1 / 255), int(numbers.max()) + 1
+    )
+    if len(regions) <= OBJECTS:
+        boxes: list[Box] = [(y0, x0, y1, x1) for y0, x0, y1, x1 in regions.box.tolist()]
+        masks = [(box, box_mask(rle, len(numbers), box)) for rle, box in zip(regions.rle, boxes, strict=True)]
+        masks.sort(key=lambda one: (one[0][0], one[0][1] + int(one[1][0].argmax())))  # by the first pixel, row by row
+        objects = np.zeros(numbers.shape, np.uint8)
+        for number, ((y0, x0, y1, x1), mask) in enumerate(masks, 1):
+            objects[y0:y1, x0:x1][mask] = number
+        return objects
+    classes, positions = np.unique(numbers, return_inverse=True)
+    by_class = positions.reshape(numbers.shape) + int(classes[0] > 0)
+    return None if by_class.max() > OBJECTS else by_class.astype(np.uint8)
 
 
 def _voc_palette() -> Pixels:

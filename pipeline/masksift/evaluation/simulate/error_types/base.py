@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,16 +91,15 @@ def choose(
 def objects_of(mask: Mask) -> Iterator[tuple[tuple[slice, slice], Mask]]:
     """Every object of a mask, pixels that touch by a side or a corner: the box that it lies in, and its mask there."""
     numbers = _components(mask)
-    boxes: Any = cc3d.statistics(numbers)["bounding_boxes"]
-    for number, box in enumerate(boxes[1:], 1):
+    for number, box in enumerate(_ndimage().find_objects(numbers), 1):
         yield box, numbers[box] == number
 
 
-def _components(mask: Mask) -> NDArray[np.unsignedinteger]:
-    """(H, W): 0 outside of the mask, and the number of its object inside."""
-    # as numbers: of booleans the library (4.1) joins objects that do not touch
-    found: NDArray[np.unsignedinteger] = cc3d.connected_components(mask.view(np.uint8), connectivity=8)
-    return found
+def _components(mask: Mask) -> NDArray[np.int32]:
+    """Number the 8-connected objects of a mask (H, W) from 1 on, 0 outside."""
+    numbers: NDArray[np.int32]
+    numbers, _ = _ndimage().label(mask, np.ones((3, 3)))
+    return numbers
 
 
 def reshaped(plane: Plane, label: int, mask: Mask, new: Mask, setting: ErrorParams) -> Plane:
@@ -123,17 +121,18 @@ def _filling(plane: Plane, label: int, setting: ErrorParams) -> Callable[[Mask],
     lender = (plane != label) & (plane != ignored_in(plane))
     if not lender.any():
         return lambda uncovered: label
-    row, column = _distance_transform(~lender, return_distances=False, return_indices=True)
+    row, column = _ndimage().distance_transform_edt(~lender, return_distances=False, return_indices=True)
     return lambda uncovered: plane[row[uncovered], column[uncovered]]
 
 
 def distances(mask: Mask) -> NDArray[np.float64]:
     """(H, W), pixels: how far each pixel is from the nearest of a mask that holds at least one."""
-    found: NDArray[np.float64] = _distance_transform(~mask)
+    found: NDArray[np.float64] = _ndimage().distance_transform_edt(~mask)
     return found
 
 
-def _distance_transform(mask: Mask, **how: bool) -> Any:
-    from scipy import ndimage  # an extra: only those who simulate have it
+def _ndimage() -> Any:
+    """Import scipy.ndimage on use: scipy is an optional dependency, and the configuration imports this module."""
+    from scipy import ndimage
 
-    return ndimage.distance_transform_edt(mask, **how)
+    return ndimage
