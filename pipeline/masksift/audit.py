@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.core.errors import DataError, UsageError
 from masksift.core.status import SCORED, ImageStatus
@@ -71,7 +71,7 @@ def audit(
     or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.scoring.methods`.
     """
     members = list(pred_probs) if isinstance(pred_probs, (list, tuple)) else [pred_probs]
-    config = resolve(
+    config = build_run_config(
         {
             "sources": ["memory"],
             "out": "memory",

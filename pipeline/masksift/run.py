@@ -13,7 +13,7 @@ from masksift.config.run import RunConfig
 from masksift.core.errors import UsageError
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.status import SCORED
-from masksift.core.versions import versions
+from masksift.core.versions import package_versions
 from masksift.engine import reuse as increments
 from masksift.engine import stages
 from masksift.engine.completed_run import CompletedRun, read_run_record
@@ -24,7 +24,7 @@ from masksift.engine.run_record import format_time, make_record, plan_identity, 
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report
 from masksift.runtime.progress import ProgressReporter
-from masksift.runtime.telemetry import running
+from masksift.runtime.telemetry import run_telemetry
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.lock import RunLock
 from masksift.storage.manifest import RECORD, Manifest
@@ -54,7 +54,7 @@ def run(config: RunConfig, report: ProgressReporter) -> RunResult:
     if config.base is not None:
         report.message(f"{parts.reused_source_count} of {len(parts.sources)} sources are taken over from {config.base}")
     job = make_run_context(config, parts)
-    with running(job.fingerprint):
+    with run_telemetry(job.fingerprint):
         return _execute(config, job, parts, report, "run")
 
 
@@ -68,7 +68,7 @@ def rescore(base: str, config: RunConfig, report: ProgressReporter) -> RunResult
     plan = make_plan(sources, plan_settings(config), identity, layouts, _pictures(config, sources))
     parts = BlockTasks.from_plan(plan, sources, config.out, [home for home, _ in kept])
     job = make_run_context(config, parts)
-    with running(job.fingerprint):
+    with run_telemetry(job.fingerprint):
         return _execute(config, job, parts, report, "score")
 
 
@@ -103,7 +103,7 @@ def _execute(config: RunConfig, job: RunContext, parts: BlockTasks, report: Prog
     started, account = time.time(), stages.RunStats()
     frozen = _load_thresholds(config, parts)
     with config.executor.open(len(parts), report.message) as executor:
-        workers = stages.check_workers(parts.plan, executor, versions, report)
+        workers = stages.check_workers(parts.plan, executor, package_versions, report)
         publisher.prepare()
         with RunLock(folder, report.message):  # only now: a run that is refused leaves no trace
             manifest.write_plan(plan_identity(parts.plan), verb=verb)

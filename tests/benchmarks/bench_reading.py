@@ -14,7 +14,7 @@ import zarr
 
 from benchmarks.bench_whole import Case
 from benchmarks.section import Section, spread, table
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.run import open_and_plan
 from masksift.storage.zarr.reader import ArrayReader
 
@@ -38,7 +38,7 @@ def through_zarrs(path: Path, images: int) -> None:
 
 def direct(path: Path, images: int) -> None:
     """As a task reads: into memory that is used again."""
-    config = resolve({"sources": [str(path)], "out": str(path.parent / "reading-out")}, {})
+    config = build_run_config({"sources": [str(path)], "out": str(path.parent / "reading-out")}, {})
     (spec,), _ = open_and_plan(config)
     reader = ArrayReader(spec.predictions, {})
     out = np.empty((1, *spec.predictions.shape[1:]), spec.predictions.dtype)

@@ -21,7 +21,7 @@ import zarr
 
 from benchmarks.bench_whole import Case
 from benchmarks.section import Section, spread, table
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.engine.block_io import iter_label_windows, window_to_slices
 from masksift.engine.work_items import BlockTask, BlockTasks
@@ -46,7 +46,9 @@ RANGE = "{:.2f} ({:.2f} to {:.2f})"
 def configuration(endpoint: str, client: str, out: str) -> RunConfig:
     executor = {"kind": "local", "workers": 2, "memory": "3 GiB"}
     tree = {"sources": ["s3://bench/source"], "out": out, "storage": {"endpoint_url": endpoint, "client": client}}
-    return resolve({**tree, "executor": executor, "report": {"top": 0}}, {})  # `bench_report` measures the report
+    return build_run_config(
+        {**tree, "executor": executor, "report": {"top": 0}}, {}
+    )  # `bench_report` measures the report
 
 
 def read_part(options: StorageOptions, ahead: int, part: BlockTask) -> int:

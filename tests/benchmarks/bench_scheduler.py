@@ -16,7 +16,7 @@ from benchmarks.cluster import cluster
 from benchmarks.scenes import make_source
 from benchmarks.section import MIB, Section, table
 from benchmarks.subprocesses import environment, module_command
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
@@ -34,7 +34,7 @@ CASES = {"condense": 0.015, "score": 0.006}
 def big_run(folder: Path) -> tuple[RunContext, BlockTasks]:
     """What a run over a data set of that size would send to its workers; the data set itself is not there."""
     small = make_source(folder / "scheduler.zarr", 2, 19, 512, 1024)
-    config = resolve({"sources": [str(small)], "out": str(folder / "scheduler-out")}, {})
+    config = build_run_config({"sources": [str(small)], "out": str(folder / "scheduler-out")}, {})
     (spec,), _ = open_and_plan(config)
     predictions, labels = (
         replace(array, shape=(IMAGES, *array.shape[1:])) for array in (spec.predictions, spec.labels)

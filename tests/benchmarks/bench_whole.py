@@ -15,7 +15,7 @@ import zarr
 
 from benchmarks.scenes import make_source
 from benchmarks.section import Section, spread, table
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.core.specs import Block
 from masksift.engine.planning.layout import Layout
@@ -98,7 +98,7 @@ class Rounds:
 def configuration(source: Path, out: Path, keep: bool) -> RunConfig:
     """Without a report, which has a part of its own (`bench_report`): figures stay those of condensing and scoring."""
     tree = {"sources": [str(source)], "out": str(out), "evidence": {"keep": keep}, "report": {"top": 0}}
-    return resolve({**tree, "executor": {"kind": "local", "workers": 2, "memory": "3 GiB"}}, {})
+    return build_run_config({**tree, "executor": {"kind": "local", "workers": 2, "memory": "3 GiB"}}, {})
 
 
 def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS) -> Rounds:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.config.sections import StorageSection
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.image_views import ImageView, ImageViewReader
@@ -40,7 +40,7 @@ LEAST = 112
 def main(file: str = "camvid-regions.png") -> None:
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
         told = {"sources": [str(CAMVID)], "out": folder, "executor": {"kind": "serial"}}
-        run(resolve(told, {}), ProgressReporter("quiet"))
+        run(build_run_config(told, {}), ProgressReporter("quiet"))
         found = open_completed_run(folder, StorageSection())
         regions = list(
             islice((row for table in region_tables(found) for row in table.to_pylist() if row["kind"] == LABEL), TEN)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.cli.main import main
-from masksift.config.load import from_toml, resolve
+from masksift.config.load import build_run_config, read_toml
 from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
@@ -94,10 +94,10 @@ def value_of(config: RunConfig, key: str) -> Any:
 
 
 def toml(folder: Path, *lines: str) -> dict[str, Any]:
-    """A file that says that, besides what every run needs, as `from_toml` reads it."""
+    """A file that says that, besides what every run needs, as `read_toml` reads it."""
     file = folder / "run.toml"
     file.write_text("\n".join(lines))
-    tree = from_toml(str(file))
+    tree = read_toml(str(file))
     return {**NEEDED, **tree}
 
 
@@ -122,7 +122,7 @@ def test_a_key_says_the_same_in_a_file_and_as_a_flag(
     flag, line, expected = EVERY_KEY[key]
     *section, name = key.split(".")
     others = dict(WITH.get(key, {}))
-    of_file = resolve(toml(tmp_path, *(f"[{part}]" for part in section), f"{name} = {line}"), others)
+    of_file = build_run_config(toml(tmp_path, *(f"[{part}]" for part in section), f"{name} = {line}"), others)
     needed = {"sources": "s", "out": "o", **others, key: flag}
     words = [word for other, value in needed.items() for word in (f"--{other}", value)]
     of_flags = typed(capsys, *words)
@@ -152,19 +152,19 @@ def test_print_config_shows_every_key_and_runs_nothing(tmp_path: Path, capsys: p
 
 def test_what_print_config_shows_is_the_same_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     told = typed(capsys, "--source", "s", "--out", "o", "--ignore", "255", "--executor.memory", "4 GiB")
-    assert resolve(told, {}).model_dump(mode="json") == told
+    assert build_run_config(told, {}).model_dump(mode="json") == told
 
 
 def test_several_predictions_are_an_ensemble_and_one_in_a_list_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = resolve(toml(tmp_path, "[arrays]", 'predictions = ["p", "q"]'), {})
+    wanted = build_run_config(toml(tmp_path, "[arrays]", 'predictions = ["p", "q"]'), {})
     assert wanted.arrays.members == wanted.overrides().names == ("p", "q")
     assert wanted.methods == tuple(METHODS)
     told = typed(capsys, "--source", "s", "--out", "o", "--arrays.predictions", "p, q")
     assert told == wanted.model_dump(mode="json") | {"sources": ["s"]}
-    assert resolve(told, {}) == wanted
-    alone = resolve(toml(tmp_path, "[arrays]", 'predictions = ["p"]'), {})
+    assert build_run_config(told, {}) == wanted
+    alone = build_run_config(toml(tmp_path, "[arrays]", 'predictions = ["p"]'), {})
     assert (alone.arrays.predictions, alone.arrays.members, alone.overrides().names) == ("p", (), ("p",))
     assert alone.methods == tuple(METHODS)
 
@@ -172,11 +172,11 @@ def test_several_predictions_are_an_ensemble_and_one_in_a_list_is_none(
 @pytest.mark.parametrize("names", ["p,q,p", []])
 def test_members_are_two_or_more_each_once(names: Any) -> None:
     with refuses(UsageError, r"arrays.predictions is .*\. An ensemble has two or more different arrays"):
-        resolve(NEEDED, {"arrays.predictions": names})
+        build_run_config(NEEDED, {"arrays.predictions": names})
 
 
 def test_one_number_may_stand_for_a_list_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert resolve(toml(tmp_path, "ignore = 255"), {}).ignore == (255,)
+    assert build_run_config(toml(tmp_path, "ignore = 255"), {}).ignore == (255,)
     for flag in (["--ignore", "255"], ["--ignore", "[255]"], ["--ignore=255"]):
         assert typed(capsys, "--source", "s", "--out", "o", *flag)["ignore"] == [255]
     assert typed(capsys, "--source", "s", "--out", "o", "--ignore", "-1")["ignore"] == [-1]
@@ -198,17 +198,19 @@ def test_a_text_that_looks_like_a_number_stays_a_text(capsys: pytest.CaptureFixt
 
 
 def test_where_the_blocks_are_run_and_where_results_go_is_no_part_of_what_the_results_are() -> None:
-    plain = resolve(NEEDED, {})
+    plain = build_run_config(NEEDED, {})
     elsewhere = {"table": "iceberg", "iceberg.catalog": "http://h:8181", "iceberg.namespace": "n"}
-    other = resolve({"sources": ["t"], "out": "p"}, {"executor.kind": "serial", "max_quarantined": "5", **elsewhere})
+    other = build_run_config(
+        {"sources": ["t"], "out": "p"}, {"executor.kind": "serial", "max_quarantined": "5", **elsewhere}
+    )
     assert plain.identity() == other.identity()
-    assert plain.identity() != resolve(NEEDED, {"softmin.temperature": "0.2"}).identity()
+    assert plain.identity() != build_run_config(NEEDED, {"softmin.temperature": "0.2"}).identity()
 
 
 def test_a_password_of_a_catalog_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     told = typed(capsys, "--source", "s", "--out", "o", "--iceberg.catalog", "postgresql://user:secret@h/db")
     assert told["iceberg"]["catalog"] == "postgresql://***@h/db"
-    assert "secret" not in repr(resolve(NEEDED, {"iceberg.catalog": "postgresql://user:secret@h/db"}))
+    assert "secret" not in repr(build_run_config(NEEDED, {"iceberg.catalog": "postgresql://user:secret@h/db"}))
 
 
 # ---------------------------------------------------------------------------------------------------- misspelt
@@ -231,7 +233,7 @@ def test_a_password_of_a_catalog_is_not_shown(capsys: pytest.CaptureFixture[str]
 )
 def test_a_misspelt_key_is_refused_naming_the_nearest_right_one(tree: dict[str, Any], said: str, meant: str) -> None:
     with refuses(UsageError, rf"there is no key '{said}'; .* Did you mean '{meant}'\?$"):
-        resolve({**NEEDED, **tree}, {})
+        build_run_config({**NEEDED, **tree}, {})
 
 
 @given(st.sampled_from(sorted(dotted_keys(RunConfig))), st.data())
@@ -276,70 +278,70 @@ def test_a_value_of_another_type_or_out_of_range_is_refused_with_what_it_should_
     key: str, value: Any, said: str
 ) -> None:
     with refuses(UsageError, rf"^{key} {said}"):
-        resolve(NEEDED, {key: value})
+        build_run_config(NEEDED, {key: value})
 
 
 def test_a_temperature_may_be_infinite_also_in_json() -> None:
-    config = resolve(NEEDED, {"softmin.temperature": "inf"})
+    config = build_run_config(NEEDED, {"softmin.temperature": "inf"})
     assert config.softmin.temperature == float("inf")
     told = json.loads(json.dumps(config.model_dump(mode="json"), allow_nan=False))
-    assert resolve(told, {}) == config
+    assert build_run_config(told, {}) == config
 
 
 def test_a_section_is_a_table(tmp_path: Path) -> None:
     for flags in ({}, {"softmin.temperature": "2"}):
         with refuses(UsageError, r"softmin is 3; it should be a table of keys\. Give softmin.temperature\."):
-            resolve(toml(tmp_path, "softmin = 3"), flags)
+            build_run_config(toml(tmp_path, "softmin = 3"), flags)
 
 
 @pytest.mark.parametrize("key", ["sources", "out"])
 def test_what_every_run_needs_is_asked_for_by_its_flag(key: str) -> None:
     flag = {"sources": "--source URL", "out": "--out URL"}[key]
     with refuses(UsageError, rf"'{key}' is not given; .* Give {flag}, or the key in a TOML file"):
-        resolve({name: value for name, value in NEEDED.items() if name != key}, {})
+        build_run_config({name: value for name, value in NEEDED.items() if name != key}, {})
 
 
 # ------------------------------------------------------------------------------------------- what goes together
 
 
 def test_a_run_reads_one_source_or_more() -> None:
-    assert resolve({"sources": ["a", "b"], "out": "o"}, {}).sources == ("a", "b")
+    assert build_run_config({"sources": ["a", "b"], "out": "o"}, {}).sources == ("a", "b")
     with refuses(UsageError, "no source is given; there is nothing to read"):
-        resolve({"sources": [], "out": "o"}, {})
+        build_run_config({"sources": [], "out": "o"}, {})
 
 
 def test_methods_are_those_there_are() -> None:
     with refuses(UsageError, r"no method 'sofmin', only ccp, .*Did you mean 'softmin'\?"):
-        resolve(NEEDED, {"methods": "clc,sofmin"})
+        build_run_config(NEEDED, {"methods": "clc,sofmin"})
     with refuses(UsageError, r"no method 'sofmin'.*Did you mean 'softmin'\?"):
-        resolve(NEEDED, {"rank_by": "sofmin"})
+        build_run_config(NEEDED, {"rank_by": "sofmin"})
 
 
 def test_images_are_ranked_by_a_score_that_is_computed() -> None:
     with refuses(
         UsageError, r"rank_by is 'softmin', and the methods are clc, iou; .* Give --rank_by clc, or add softmin"
     ):
-        resolve(NEEDED, {"methods": "clc,iou"})
+        build_run_config(NEEDED, {"methods": "clc,iou"})
     with refuses(UsageError, r"the methods are none; .* Give --methods softmin\."):
-        resolve(NEEDED, {"methods": ""})
+        build_run_config(NEEDED, {"methods": ""})
 
 
 def test_a_kind_of_executor_says_what_it_needs() -> None:
     with refuses(UsageError, r"executor.kind is 'dask' and executor.address is not given; .*--executor.address tls://"):
-        resolve(NEEDED, {"executor.kind": "dask"})
+        build_run_config(NEEDED, {"executor.kind": "dask"})
     with refuses(UsageError, r"executor.kind is 'kubernetes' and executor.manifest is not given; .*kubernetes:cluster"):
-        resolve(NEEDED, {"executor.kind": "kubernetes"})
+        build_run_config(NEEDED, {"executor.kind": "kubernetes"})
     with refuses(UsageError, r"executor.kind is 'a.Cluster' and executor.workers is not given; .*--executor.workers N"):
-        resolve(NEEDED, {"executor.kind": "a.Cluster"})
+        build_run_config(NEEDED, {"executor.kind": "a.Cluster"})
 
 
 def test_a_key_that_a_kind_of_executor_does_not_have_is_refused() -> None:
     with refuses(UsageError, r"executor.address is 'tls://h' and executor.kind is 'local'; .*--executor.kind dask"):
-        resolve(NEEDED, {"executor.address": "tls://h"})
+        build_run_config(NEEDED, {"executor.address": "tls://h"})
     with refuses(UsageError, r"executor.manifest is 'c.yaml' and executor.kind is 'serial'; .*--executor.kind kubern"):
-        resolve(NEEDED, {"executor.kind": "serial", "executor.manifest": "c.yaml"})
+        build_run_config(NEEDED, {"executor.kind": "serial", "executor.manifest": "c.yaml"})
     with refuses(UsageError, r"executor.options is {'a': 1} and executor.kind is 'local'; .*or no executor.options"):
-        resolve(NEEDED, {"executor.options": {"a": 1}})
+        build_run_config(NEEDED, {"executor.options": {"a": 1}})
 
 
 # ----------------------------------------------------------------------------------- where to run, in one form
@@ -357,13 +359,13 @@ def test_a_key_that_a_kind_of_executor_does_not_have_is_refused() -> None:
 )
 def test_where_to_run_has_one_form(words: str, keys: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     told = typed(capsys, "--source", "s", "--out", "o", "--executor", words, "--executor.workers", "2")
-    assert told["executor"] == {**resolve(NEEDED, {}).executor.model_dump(), "workers": 2, **keys}
+    assert told["executor"] == {**build_run_config(NEEDED, {}).executor.model_dump(), "workers": 2, **keys}
 
 
 @pytest.mark.parametrize("words", ["local:4", "serial:x", "dask:", "kubernetes:", "a.Cluster:x", "dusk:tls://h"])
 def test_a_form_that_is_none_is_refused(words: str) -> None:
     with refuses(UsageError, rf"--executor is '{words}'; where to run is not known\. Give serial, local, dask:tls://"):
-        resolve(NEEDED, {"executor": words})
+        build_run_config(NEEDED, {"executor": words})
 
 
 def test_the_form_may_leave_to_the_keys_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,21 +375,21 @@ def test_the_form_may_leave_to_the_keys_what_they_say(capsys: pytest.CaptureFixt
 
 def test_the_form_and_a_key_that_say_different_things_are_refused() -> None:
     with refuses(UsageError, r"--executor says that executor.kind is 'serial', and --executor.kind that it is 'local'"):
-        resolve(NEEDED, {"executor": "serial", "executor.kind": "local"})
+        build_run_config(NEEDED, {"executor": "serial", "executor.kind": "local"})
     with refuses(
         UsageError, r"executor.address is 'tls://g', and --executor.address that it is 'tls://h'; .*one of them"
     ):
-        resolve(NEEDED, {"executor": "dask:tls://g", "executor.address": "tls://h"})
+        build_run_config(NEEDED, {"executor": "dask:tls://g", "executor.address": "tls://h"})
     same = {"executor": "dask:tls://a", "executor.kind": "dask", "executor.address": "tls://a"}
-    assert resolve(NEEDED, same).executor.address == "tls://a"
+    assert build_run_config(NEEDED, same).executor.address == "tls://a"
 
 
 def test_the_form_goes_before_a_file_whose_table_is_of_another_place() -> None:
     tree = {**NEEDED, "executor": {"kind": "dask_jobqueue.SLURMCluster", "workers": 64, "options": {"cores": 1}}}
-    assert resolve(tree, {"executor": "local"}).executor == resolve(NEEDED, {}).executor
-    assert resolve(tree, {"executor": "dask_jobqueue.SLURMCluster"}) == resolve(tree, {})
+    assert build_run_config(tree, {"executor": "local"}).executor == build_run_config(NEEDED, {}).executor
+    assert build_run_config(tree, {"executor": "dask_jobqueue.SLURMCluster"}) == build_run_config(tree, {})
     there = {**NEEDED, "executor": {"kind": "dask", "address": "tls://a", "timeout": 5}}
-    moved = resolve(there, {"executor": "dask:tls://b"}).executor
+    moved = build_run_config(there, {"executor": "dask:tls://b"}).executor
     assert (moved.address, moved.timeout) == ("tls://b", 5.0)
 
 
@@ -412,7 +414,7 @@ def test_the_form_goes_before_a_file_whose_table_is_of_another_place() -> None:
 )
 def test_memory_in_words(words: str | int, size: int) -> None:
     assert parse_bytes(words) == size
-    assert resolve(NEEDED, {"executor.memory": words}).executor.memory_bytes == size
+    assert build_run_config(NEEDED, {"executor.memory": words}).executor.memory_bytes == size
 
 
 @pytest.mark.parametrize("words", ["four", "4 XiB", "-4 GiB", "4 GiB a worker", "", ".", "1.2.3 GB", "1e9"])
@@ -420,7 +422,7 @@ def test_what_is_no_amount_of_memory_is_refused(words: str) -> None:
     with pytest.raises(ValueError, match="is no amount of memory"):
         parse_bytes(words)
     with refuses(UsageError, r"executor.memory is '.*', which is no amount of memory; .* Give one such as '4 GiB'"):
-        resolve(NEEDED, {"executor.memory": words})
+        build_run_config(NEEDED, {"executor.memory": words})
 
 
 @pytest.mark.parametrize(
@@ -428,13 +430,13 @@ def test_what_is_no_amount_of_memory_is_refused(words: str) -> None:
     [(0, 1000, 0), ("3", 10, 3), ("0.1%", 10_000, 10), ("50 %", 10, 5), ("100%", 7, 7), (".5%", 200, 1)],
 )
 def test_how_many_may_be_quarantined(value: str | int, images: int, limit: float) -> None:
-    assert resolve(NEEDED, {"max_quarantined": value}).quarantine_limit(images) == pytest.approx(limit)
+    assert build_run_config(NEEDED, {"max_quarantined": value}).quarantine_limit(images) == pytest.approx(limit)
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", 0.5, "few", "", "1%%", True, "%"])
 def test_what_is_no_number_of_images_and_no_share_is_refused(value: Any) -> None:
     with refuses(UsageError, r"max_quarantined is '.*', which is no number of images and no share; .*'0.1%'"):
-        resolve(NEEDED, {"max_quarantined": value})
+        build_run_config(NEEDED, {"max_quarantined": value})
 
 
 # --------------------------------------------------------------------------------------------------------- files
@@ -442,19 +444,19 @@ def test_what_is_no_number_of_images_and_no_share_is_refused(value: Any) -> None
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with refuses(UsageError, r"none.toml cannot be read \(No such file or directory\); .*data are named by --source"):
-        from_toml(str(tmp_path / "none.toml"))
+        read_toml(str(tmp_path / "none.toml"))
     with refuses(UsageError, r"cannot be read \(Is a directory\)"):
-        from_toml(str(tmp_path))
+        read_toml(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", [b'sources = ["a"\n', b"a = b", b"\xff\xfe", b"x = 1\nx = 2\n"])
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.toml").write_bytes(text)
     with refuses(UsageError, r"a\.toml is no TOML \(.+\); there is no run\. Mend that line\."):
-        from_toml(str(tmp_path / "a.toml"))
+        read_toml(str(tmp_path / "a.toml"))
 
 
 def test_a_file_is_utf8_with_or_without_a_mark(tmp_path: Path) -> None:
     for mark in (b"", b"\xef\xbb\xbf"):
         (tmp_path / "a.toml").write_bytes(mark + 'out = "Straße"'.encode())
-        assert from_toml(str(tmp_path / "a.toml")) == {"out": "Straße"}
+        assert read_toml(str(tmp_path / "a.toml")) == {"out": "Straße"}

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.core import retry
-from masksift.core.errors import cause_of
+from masksift.core.errors import summarize_error
 from masksift.core.retry import MAX_ATTEMPTS, RetryPolicy
 
 
@@ -151,7 +151,7 @@ def test_call_async_runs_no_more_requests_than_slots() -> None:
 
 @given(st.text(max_size=400))
 def test_cause_of_any_text_is_one_short_line(text: str) -> None:
-    cause = cause_of(Exception(text))
+    cause = summarize_error(Exception(text))
     assert cause.startswith("Exception")
     assert len(cause) <= 180
     assert not set("\n{<\\") & set(cause)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.core.errors import PlanRefused
 from masksift.engine.planning.plan import Plan
 from masksift.engine.stages import check_workers
@@ -44,7 +44,7 @@ class With(SerialExecutor):
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     folder = tmp_path_factory.mktemp("job")
-    config = resolve({"sources": [str(small(folder / "s.zarr", images=4))], "out": str(folder / "out")}, {})
+    config = build_run_config({"sources": [str(small(folder / "s.zarr", images=4))], "out": str(folder / "out")}, {})
     return open_and_plan(config)[1]
 
 

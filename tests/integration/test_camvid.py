@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from masksift.config.load import build, resolve
+from masksift.config.load import build_config, build_run_config
 from masksift.evaluation.simulate.command import SimulateConfig, simulate
 from masksift.run import run
 from masksift.runtime.progress import ProgressReporter
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def audit(variant: str, out: Path, address: str) -> Path:
-    config = resolve(
+    config = build_run_config(
         {
             "sources": [str(CAMVID / "camvid.zarr")],
             "out": str(out),
@@ -64,8 +64,10 @@ def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
 def test_what_an_annotator_left_out_is_found_by_omission_alone(tmp_path: Path, address: str) -> None:
     told = {"executor": {"kind": "dask", "address": address}, "sources": [str(CAMVID / "camvid.zarr")]}
     lost = {"kind": "drop", "fill": "ignore", "objects": "one", "out": str(tmp_path / "lost")}
-    simulate(build(SimulateConfig, told | lost, {}), ProgressReporter("quiet"))
-    audited = resolve(told | {"out": str(tmp_path / "out"), "labels_from": str(tmp_path / "lost" / "labels")}, {})
+    simulate(build_config(SimulateConfig, told | lost, {}), ProgressReporter("quiet"))
+    audited = build_run_config(
+        told | {"out": str(tmp_path / "out"), "labels_from": str(tmp_path / "lost" / "labels")}, {}
+    )
     assert run(audited, ProgressReporter("quiet")).exit_code == 0
     images, truth = (pq.read_table(tmp_path / name).to_pydict() for name in ("out/images", "lost/truth"))
     wrong = np.isin(images["image_id"], truth["image_id"])

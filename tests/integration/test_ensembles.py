@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 import masksift
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.engine import condense_task as tasks
 from masksift.engine import stages
 from masksift.engine.planning import layout, memory
@@ -66,7 +66,7 @@ def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),)
 
 def settings(url: Path, out: Path, **more: Any) -> Any:
     tree = {"sources": [str(url)], "out": str(out), "arrays": {"predictions": list(MEMBERS)}}
-    return resolve({**tree, "executor": {"kind": "serial"}, **more}, {})
+    return build_run_config({**tree, "executor": {"kind": "serial"}, **more}, {})
 
 
 def run_to(url: Path, out: Path, **more: Any) -> dict[str, pa.Table]:
@@ -214,7 +214,7 @@ def test_the_plan_knows_the_members(url: Path, tmp_path: Path) -> None:
     (spec,), planned = open_and_plan(settings(url, tmp_path / "out"))
     one = open_and_plan(settings(url, tmp_path / "out", arrays={"predictions": "predictions"}))[1]
     pixels = IMAGES * HEIGHT * WIDTH
-    assert sum(array.bytes for array in spec.prediction_arrays) == pixels * CLASSES * (1 + 4 + 2)
+    assert sum(array.nbytes for array in spec.prediction_arrays) == pixels * CLASSES * (1 + 4 + 2)
     assert planned.objects_to_read - one.objects_to_read >= 2 * IMAGES
     # the two others' predictions; float16 planes in place of uint8 ones
     assert planned.bytes_to_read - one.bytes_to_read == pixels * (CLASSES * 6 + 2)

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 import masksift
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.engine.planning import layout
 from masksift.run import run
 from masksift.runtime.progress import ProgressReporter
@@ -19,7 +19,7 @@ from support.run_processes import TABLES, small, tables, write
 
 
 def run_to(source: Path, out: Path, **executor: object) -> dict[str, pa.Table]:
-    config = resolve({"sources": [str(source)], "out": str(out), "executor": executor}, {})
+    config = build_run_config({"sources": [str(source)], "out": str(out), "executor": executor}, {})
     run(config, ProgressReporter("quiet"))
     return tables(out)
 
@@ -102,7 +102,7 @@ def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
         monkeypatch.setattr(layout, "LEAST_BLOCK", 1 + data.predictions.nbytes // blocks)
         monkeypatch.setattr(layout, "BLOCKS", blocks)
         out = tmp_path / f"out-{blocks}"
-        config = resolve(
+        config = build_run_config(
             {
                 "sources": [str(source)],
                 "out": str(out),

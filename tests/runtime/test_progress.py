@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.core.task_result import TaskResult
 from masksift.run import run
 from masksift.runtime import progress
@@ -174,7 +174,9 @@ def test_json_and_quiet_are_meant_on_a_terminal_too() -> None:
 def test_a_run_is_told_from_its_first_stage_to_its_last(tmp_path: Path, form: Any) -> None:
     source, file = write_source(tmp_path / "a.zarr"), io.StringIO()
     erase(source.predictions, slice(2, 4))
-    config = resolve({"sources": [str(source)], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}, {})
+    config = build_run_config(
+        {"sources": [str(source)], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}, {}
+    )
     run(config, ProgressReporter(form, file))
     stages = ["condense", "thresholds", "score", "rank", "report"]
     if form == "json":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from masksift.config.load import build, from_toml, resolve, storage_of
+from masksift.config.load import build_config, build_run_config, read_toml, storage_from_flags
 from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
@@ -53,7 +53,7 @@ def _value(text: Any) -> Any:
 
 
 def _config(words: argparse.Namespace) -> RunConfig:
-    return resolve(from_toml(words.config) if words.config else {}, _flags(words))
+    return build_run_config(read_toml(words.config) if words.config else {}, _flags(words))
 
 
 def run(words: argparse.Namespace) -> int:
@@ -74,7 +74,7 @@ def score(words: argparse.Namespace) -> int:
     from masksift.runtime.progress import ProgressReporter
 
     flags = _flags(words)
-    kept = read_run_record(words.complete, storage_of(flags).options([words.complete]))
+    kept = read_run_record(words.complete, storage_from_flags(flags).options([words.complete]))
     if kept is None or "configuration" not in kept:
         raise UsageError(
             f"{words.complete} holds no complete run",
@@ -87,13 +87,13 @@ def score(words: argparse.Namespace) -> int:
     told = {key: value for key, value in kept["configuration"].items() if key not in ("table", "iceberg")}
     if {"executor", "executor.kind"} & flags.keys():  # where the first run was run says nothing of another place
         told = {**told, "executor": {}}
-    config = resolve(told, flags)
+    config = build_run_config(told, flags)
     report = ProgressReporter(words.log_format)
     return _print_result(rescore(words.complete, config, report), config, report)
 
 
 def report(words: argparse.Namespace) -> int:
-    config = build(ReportConfig, {"run": words.complete}, _flags(words, ReportConfig))
+    config = build_config(ReportConfig, {"run": words.complete}, _flags(words, ReportConfig))
     from masksift.review.report.command import report_again
     from masksift.runtime.progress import ProgressReporter
 
@@ -152,7 +152,7 @@ def correct(words: argparse.Namespace) -> int:
 
 
 def compare(words: argparse.Namespace) -> int:
-    config = build(CompareConfig, {}, _flags(words, CompareConfig))
+    config = build_config(CompareConfig, {}, _flags(words, CompareConfig))
     from masksift.review.compare.command import compare
     from masksift.review.compare.summary import format_text
 
@@ -162,7 +162,7 @@ def compare(words: argparse.Namespace) -> int:
 
 
 def check(words: argparse.Namespace) -> int:
-    config = build(CheckConfig, {"run": words.complete}, _flags(words, CheckConfig))
+    config = build_config(CheckConfig, {"run": words.complete}, _flags(words, CheckConfig))
     from masksift.review.check.command import check
     from masksift.review.check.summary import format_text
 
@@ -192,8 +192,8 @@ def ingest(words: argparse.Namespace) -> int:
     from masksift.prepare.ingest.command import ingest
     from masksift.runtime.progress import ProgressReporter
 
-    tree = from_toml(words.config, named_by="--labels and --predictions") if words.config else {}
-    outcome = ingest(build(IngestConfig, tree, _flags(words, IngestConfig)), ProgressReporter(words.log_format))
+    tree = read_toml(words.config, named_by="--labels and --predictions") if words.config else {}
+    outcome = ingest(build_config(IngestConfig, tree, _flags(words, IngestConfig)), ProgressReporter(words.log_format))
     print(outcome.text)
     if outcome.unmatched:
         said = UsageError(
@@ -214,11 +214,11 @@ def simulate(words: argparse.Namespace) -> int:
     if (spare := [*files[1:], *kinds[1:]]) or (kinds and hasattr(words, "kind")):
         words.parser.fail_unknown_args(spare or kinds)
     flags = _flags(words, SimulateConfig) | ({"kind": kinds[0]} if kinds else {})
-    tree = from_toml(files[0]) if files else {}
+    tree = read_toml(files[0]) if files else {}
     if "kind" not in {**tree, **flags}:
         known = ", ".join(get_args(SimulateConfig.model_fields["kind"].annotation))
         raise UsageError("no kind of error is given", "there is nothing to simulate", f"Give one of {known}")
-    print(simulate(build(SimulateConfig, tree, flags), ProgressReporter(words.log_format)).text)
+    print(simulate(build_config(SimulateConfig, tree, flags), ProgressReporter(words.log_format)).text)
     return 0
 
 
@@ -226,13 +226,17 @@ def predict(words: argparse.Namespace) -> int:
     from masksift.prepare.predict.command import predict
     from masksift.runtime.progress import ProgressReporter
 
-    tree = from_toml(words.config) if words.config else {}
-    print(predict(build(PredictConfig, tree, _flags(words, PredictConfig)), ProgressReporter(words.log_format)).text)
+    tree = read_toml(words.config) if words.config else {}
+    print(
+        predict(
+            build_config(PredictConfig, tree, _flags(words, PredictConfig)), ProgressReporter(words.log_format)
+        ).text
+    )
     return 0
 
 
 def sweep(words: argparse.Namespace) -> int:
-    config = build(SweepConfig, from_toml(words.config) if words.config else {}, _flags(words, SweepConfig))
+    config = build_config(SweepConfig, read_toml(words.config) if words.config else {}, _flags(words, SweepConfig))
     from masksift.evaluation.sweep.command import sweep
     from masksift.runtime.progress import ProgressReporter
 
@@ -241,7 +245,7 @@ def sweep(words: argparse.Namespace) -> int:
 
 
 def show(words: argparse.Namespace) -> int:
-    config = build(ShowConfig, {"run": words.complete, "image": words.id}, _flags(words, ShowConfig))
+    config = build_config(ShowConfig, {"run": words.complete, "image": words.id}, _flags(words, ShowConfig))
     from masksift.review.inspect.show import show
 
     print(show(config).text)
@@ -249,7 +253,7 @@ def show(words: argparse.Namespace) -> int:
 
 
 def top(words: argparse.Namespace) -> int:
-    config = build(TopConfig, {"run": words.complete}, _flags(words, TopConfig))
+    config = build_config(TopConfig, {"run": words.complete}, _flags(words, TopConfig))
     from masksift.review.inspect.top import worst
 
     found = worst(config)

@@ -16,7 +16,7 @@ from masksift.cli.parser import make_parser
 from masksift.core.errors import Interrupted, MasksiftError, RunFailed
 from masksift.core.signals import ignore_signals, install_signal_handlers
 from masksift.core.text import escape_unprintable
-from masksift.runtime.telemetry import run_of
+from masksift.runtime.telemetry import failed_run_id
 from masksift.runtime.telemetry.logs import JsonFormatter
 
 
@@ -78,7 +78,7 @@ def _print_error(told: MasksiftError, cause: BaseException, for_machines: bool) 
     if for_machines:
         from masksift.runtime.progress import ProgressReporter
 
-        of_run = {"run_id": run_id} if (run_id := run_of(cause)) else {}
+        of_run = {"run_id": run_id} if (run_id := failed_run_id(cause)) else {}
         ProgressReporter("json").warn(str(told), event="failed", exit_code=told.exit_code, **of_run)
     else:
         print(f"masksift: {escape_unprintable(str(told))}", file=sys.stderr)

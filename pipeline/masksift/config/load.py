@@ -19,7 +19,7 @@ from masksift.core.errors import UsageError
 Configuration = TypeVar("Configuration", bound=BaseModel)
 
 
-def from_toml(path: str, named_by: str = "--source") -> dict[str, Any]:
+def read_toml(path: str, named_by: str = "--source") -> dict[str, Any]:
     """The keys of a TOML file, nested as they stand. ``named_by``: the flags of data, which the path of a file may have
     been meant for. Raises UsageError where there is none to read."""
     try:
@@ -34,18 +34,18 @@ def from_toml(path: str, named_by: str = "--source") -> dict[str, Any]:
         raise UsageError(f"{path} is no TOML ({e})", "there is no run", "Mend that line") from e
 
 
-def resolve(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a run: see `build`."""
-    return build(RunConfig, tree, flags)
+def build_run_config(tree: Mapping[str, Any], flags: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a run: see `build_config`."""
+    return build_config(RunConfig, tree, flags)
 
 
-def build(model: type[Configuration], tree: Mapping[str, Any], flags: Mapping[str, Any]) -> Configuration:
+def build_config(model: type[Configuration], tree: Mapping[str, Any], flags: Mapping[str, Any]) -> Configuration:
     """One configuration of a file's keys and the flags by dotted name, which go before. Raises UsageError, naming the
     nearest right key where one is misspelt. The flag `executor` is the common form of several keys."""
     merged: dict[str, Any] = {name: dict(part) if isinstance(part, Mapping) else part for name, part in tree.items()}
     if "executor" in flags:
         flags = dict(flags)
-        merged["executor"] = _placed(merged.get("executor", {}), executor_of(flags.pop("executor")), flags)
+        merged["executor"] = _placed(merged.get("executor", {}), parse_executor(flags.pop("executor")), flags)
     for key, value in flags.items():
         *path, last = key.split(".")
         place = merged
@@ -60,7 +60,7 @@ def build(model: type[Configuration], tree: Mapping[str, Any], flags: Mapping[st
         raise explain(model, e) from e
 
 
-def executor_of(words: str) -> dict[str, str]:
+def parse_executor(words: str) -> dict[str, str]:
     """What `--executor KIND[:WHERE]` says, by key of the section. Raises UsageError.
 
     >>> executor_of("dask:tls://scheduler:8786")
@@ -93,8 +93,8 @@ def _placed(table: Any, told: Mapping[str, str], flags: Mapping[str, Any]) -> An
     return {**(table if table.get("kind", told["kind"]) == told["kind"] else {}), **told}
 
 
-def storage_of(flags: Mapping[str, Any]) -> StorageSection:
+def storage_from_flags(flags: Mapping[str, Any]) -> StorageSection:
     """How stores are reached by the flags alone: where the rest of the configuration lies in one of them. Raises
     UsageError."""
     told = {key.removeprefix("storage."): value for key, value in flags.items() if key.startswith("storage.")}
-    return resolve({"sources": ["-"], "out": "-", "storage": told}, {}).storage
+    return build_run_config({"sources": ["-"], "out": "-", "storage": told}, {}).storage

@@ -17,10 +17,10 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from masksift.config.types import Amount, Names, Numbers, Pairs, Several, Word
+from masksift.config.types import Amount, IntegerMap, Integers, Names, NonEmptyText, OneOrMoreNames
 from masksift.core.errors import UsageError
 from masksift.core.units import parse_bytes
-from masksift.runtime.executors import KINDS, Executor, Notify, make_executor, memory_limit
+from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, make_executor, memory_limit
 from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redacted, resolve_credentials
 from masksift.storage.sources.overrides import Overrides
 
@@ -32,11 +32,11 @@ class ConfigSection(BaseModel):
 
 
 IgnoreValues = Annotated[
-    Numbers | None, Field(description="comma-separated label values to exclude from scoring; default: the source's")
+    Integers | None, Field(description="comma-separated label values to exclude from scoring; default: the source's")
 ]
 
 Remap = Annotated[
-    Pairs | None,
+    IntegerMap | None,
     Field(description="stored label values and the class numbers they mean, such as 7:0,8:1; default: no remapping"),
 ]
 
@@ -73,7 +73,7 @@ class LabelArrays(ConfigSection):
 class Arrays(LabelArrays):
     """Names and axes of a source's arrays."""
 
-    predictions: Several = Field(
+    predictions: OneOrMoreNames = Field(
         "predictions",
         description="name or URL of the prediction array; several comma-separated arrays form an ensemble",
     )
@@ -194,10 +194,11 @@ class ExecutorSection(ConfigSection):
 
     @model_validator(mode="after")
     def _check(self) -> ExecutorSection:
-        named = self.kind in KINDS
+        named = self.kind in CLUSTER_TYPES
         if not named and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", self.kind):
             raise UsageError(
-                f"executor.kind is {self.kind!r}; it should be {', '.join(map(repr, KINDS))} or the path of a class",
+                f"executor.kind is {self.kind!r}; it should be {', '.join(map(repr, CLUSTER_TYPES))} "
+                "or the path of a class",
                 "where to run is not known",
                 "Give one of them, or one such as dask_jobqueue.SLURMCluster, as --executor KIND[:WHERE]",
             )
@@ -333,13 +334,15 @@ class SourceOptions(LabelOptions):
 class IcebergSection(ConfigSection):
     """Where the tables are, for table = "iceberg"."""
 
-    catalog: Word = Field(
+    catalog: NonEmptyText = Field(
         "default",
         repr=False,
         description="name of a catalog of pyiceberg's configuration, or a URI: sqlite:, postgresql:, http:",
     )
-    warehouse: Word | None = Field(None, description="URL below which the tables' files lie, or a server's name for it")
-    namespace: Word = Field("masksift", description="that the tables ranking and images are in")
+    warehouse: NonEmptyText | None = Field(
+        None, description="URL below which the tables' files lie, or a server's name for it"
+    )
+    namespace: NonEmptyText = Field("masksift", description="that the tables ranking and images are in")
 
     @field_serializer("catalog", when_used="json")
     def _without_password(self, value: str) -> str:

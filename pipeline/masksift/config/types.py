@@ -43,29 +43,29 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(set(values)))
 
 
-Word = Annotated[str, Field(min_length=1)]
+NonEmptyText = Annotated[str, Field(min_length=1)]
 
-Names = Annotated[tuple[Word, ...], BeforeValidator(_split_commas)]
+Names = Annotated[tuple[NonEmptyText, ...], BeforeValidator(_split_commas)]
 
-Several = Annotated[Word | tuple[Word, ...], BeforeValidator(_one_or_more)]
+OneOrMoreNames = Annotated[NonEmptyText | tuple[NonEmptyText, ...], BeforeValidator(_one_or_more)]
 
-Numbers = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
+Integers = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
 
-Positives = Annotated[
+PositiveNumbers = Annotated[
     tuple[Annotated[float, Field(gt=0)], ...],
     BeforeValidator(_split_commas),
     AfterValidator(_ascending),
     Field(min_length=1),
 ]
 
-Shares = Annotated[
+Fractions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], ...],
     BeforeValidator(_split_commas),
     AfterValidator(_ascending),
     Field(min_length=1),
 ]
 
-Pairs = Annotated[dict[int, int], BeforeValidator(_paired)]
+IntegerMap = Annotated[dict[int, int], BeforeValidator(_paired)]
 
 Amount = Annotated[str | int, BeforeValidator(_counted)]
 

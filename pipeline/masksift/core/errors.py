@@ -54,7 +54,7 @@ class Interrupted(RunFailed):
     """The run was asked to stop."""
 
 
-def cause_of(failure: BaseException) -> str:
+def summarize_error(failure: BaseException) -> str:
     """What a store's client calls its failure and says of it, cut before it quotes the request, keys and all."""
     words = re.split(r"[\n{<\\]|, source:|Debug source| \(Caused by", str(failure), maxsplit=1)[0].strip(" .:;,")[:160]
     return f"{type(failure).__name__}: {words}".rstrip(": ")

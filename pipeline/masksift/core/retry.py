@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import TypeVar
 
-from masksift.core.errors import cause_of
+from masksift.core.errors import summarize_error
 
 T = TypeVar("T")
 
@@ -115,5 +115,5 @@ class RetryPolicy:
         bound = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2.0 ** min(attempt - 1, 60))
         backoff = random.uniform(bound / 2, bound)
         level = logging.WARNING if attempt >= WARN_AFTER_ATTEMPTS else logging.INFO
-        log.log(level, "attempt %d at %s failed (%s), next in %.1f s", attempt, target, cause_of(error), backoff)
+        log.log(level, "attempt %d at %s failed (%s), next in %.1f s", attempt, target, summarize_error(error), backoff)
         return backoff

@@ -25,7 +25,7 @@ class ArraySpec:
     itemsize: int
     axes: tuple[int, ...]
     shards: tuple[int, ...] | None = None
-    format: int = 3
+    zarr_format: int = 3
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any] | None) -> Any:
@@ -36,7 +36,7 @@ class ArraySpec:
         return cls(**plain)
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """Decoded bytes of the whole array."""
         return math.prod(self.shape) * self.itemsize
 
@@ -46,7 +46,7 @@ class EnsembleMember:
     """One of the predictions of an ensemble, with what `SourceSpec` says of the only ones of other sources."""
 
     predictions: ArraySpec
-    kind: str
+    prediction_kind: str
     scale: float
     sum_tolerance: float
 
@@ -76,7 +76,7 @@ class SourceSpec:
     image_id: ArraySpec | None
     class_names: tuple[str, ...]
     ignore: tuple[int, ...]
-    kind: str
+    prediction_kind: str
     scale: float
     sum_tolerance: float
     absent_labels_are_missing: bool
@@ -137,7 +137,7 @@ class EvidenceLocation:
 
     out: str
     fingerprint: str
-    first: int
+    first_block: int
     evidence: str
 
 

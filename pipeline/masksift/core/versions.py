@@ -18,7 +18,7 @@ _PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Version of Python and of each package, in this process."""
     return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 

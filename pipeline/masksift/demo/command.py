@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.core.errors import UsageError
 from masksift.demo import found_at_top, make_demo
 from masksift.engine.summary import format_run_summary
@@ -27,7 +27,7 @@ def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "
         raise UsageError(str(e), "there is no demo without it", 'pip install "masksift[demo]"') from e
     out = Path(folder) / "results"
     tree = {"sources": [str(truth.source)], "out": str(out), "executor": {"kind": "local", "workers": workers}}
-    outcome = run(resolve(tree, {}), report)
+    outcome = run(build_run_config(tree, {}), report)
     ranked = read_table(ObjectDirectory(str(out)), "ranking/part-000000.parquet", ["image_id"])["image_id"].to_pylist()
     found = found_at_top(ranked, truth)
     kinds = ", ".join(f"{kind} {hits} of {known}" for kind, (hits, known) in sorted(found.by_kind.items()))

@@ -92,7 +92,7 @@ def open_completed_run(url: str, storage: StorageSection, also: Sequence[str] = 
         if home.fingerprint == record["fingerprint"]:
             own, home = (
                 True,
-                EvidenceLocation(out, home.fingerprint, home.first, join(out, "evidence", f"{spec.name}.zarr")),
+                EvidenceLocation(out, home.fingerprint, home.first_block, join(out, "evidence", f"{spec.name}.zarr")),
             )
         homes.append(home)
         plain: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in tree["layout"].items()}

@@ -64,7 +64,7 @@ class Publisher:
                     ("images", results.image_parts(own, self.blocks), 8),  # of the few rows of a block
                 )
             ]
-        account.add(stage.facts())
+        account.add(stage.fields())
         return {"iceberg": {"catalog": self.lake.shown, "tables": tables}}
 
     def complete(self, record: Mapping[str, Any], report: ProgressReporter) -> dict[str, Any]:

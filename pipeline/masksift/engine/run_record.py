@@ -9,7 +9,7 @@ from typing import Any
 
 from masksift.config.run import RunConfig
 from masksift.core.specs import SourceSpec
-from masksift.core.versions import versions
+from masksift.core.versions import package_versions
 from masksift.engine import stages
 from masksift.engine.planning.plan import Plan
 from masksift.engine.work_items import BlockTasks, RunContext
@@ -45,7 +45,7 @@ def make_record(
         "fingerprint": plan.fingerprint,
         "configuration": config.model_dump(mode="json"),
         "identity": plan.identity,
-        "versions": versions(),
+        "versions": package_versions(),
         "sources": [source.as_json() for source in parts.sources],
         "evidence": [home.evidence for home in parts.evidence_locations],
         "condensed": [

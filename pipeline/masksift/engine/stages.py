@@ -161,7 +161,7 @@ def find_thresholds(
         load = InstrumentedTask(partial(load_statistics, job), job.fingerprint, "statistics")
         statistics = executor.reduce(load, parts, Statistics.merge, "statistics")
         thresholds = frozen or compute_thresholds(statistics, tau, _EvidenceQueries(job, parts, executor))
-    account.add(stage.facts())
+    account.add(stage.fields())
     return statistics, thresholds
 
 
@@ -225,7 +225,7 @@ def rank(
         write_table(folder, "class_pairs.parquet", results.class_pairs(pairs, names), names)
         write_table(folder, "class_quality.parquet", results.class_quality(statistics, pairs, names), names)
     account.flagged = int(pairs.pixels.sum())
-    account.add(stage.facts())
+    account.add(stage.fields())
 
 
 def discard_evidence(job: RunContext, parts: BlockTasks) -> None:
@@ -250,7 +250,7 @@ def _map(
             totals.add(result)
             stage.advance(result)
             interruption.raise_if_interrupted()
-    account.add(stage.facts(), totals)
+    account.add(stage.fields(), totals)
     missing = job.score_manifest().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)
     if missing:
         raise RunFailed(

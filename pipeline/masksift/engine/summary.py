@@ -76,8 +76,8 @@ def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, pr
 
 def _told(source: SourceSpec) -> str:
     """What its predictions are."""
-    said = [f"{member.predictions.dtype} {member.kind}" for member in source.members]
-    return f"the mean of {' and '.join(said)}" if said else f"{source.predictions.dtype} {source.kind}"
+    said = [f"{member.predictions.dtype} {member.prediction_kind}" for member in source.members]
+    return f"the mean of {' and '.join(said)}" if said else f"{source.predictions.dtype} {source.prediction_kind}"
 
 
 def _cost(plan: Plan, prices: Prices) -> str:

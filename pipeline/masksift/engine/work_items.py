@@ -67,7 +67,13 @@ class BlockTask:
         """How its predictions are condensed."""
         spec = self.spec
         return CondenseConfig(
-            spec.classes, spec.predictions.dtype, spec.scale, spec.kind, self.evidence, spec.sum_tolerance, lattice
+            spec.classes,
+            spec.predictions.dtype,
+            spec.scale,
+            spec.prediction_kind,
+            self.evidence,
+            spec.sum_tolerance,
+            lattice,
         )
 
     @property
@@ -76,7 +82,9 @@ class BlockTask:
         return [
             (
                 one.predictions.url,
-                member_recipe(self.spec.classes, one.predictions.dtype, one.scale, one.kind, one.sum_tolerance),
+                member_recipe(
+                    self.spec.classes, one.predictions.dtype, one.scale, one.prediction_kind, one.sum_tolerance
+                ),
             )
             for one in self.spec.members
         ]
@@ -167,5 +175,5 @@ class BlockTasks(Sequence[BlockTask]):
             return [self[n] for n in range(*number.indices(len(self)))]
         block = self.plan.blocks[number if self.numbers is None else self.numbers[number]]
         home = self.evidence_locations[block.source]
-        place = home.first + block.number - self.plan.blocks.ranges[block.source].start
+        place = home.first_block + block.number - self.plan.blocks.ranges[block.source].start
         return BlockTask(block, self.sources[block.source], self.plan.layouts[block.source], home, place)

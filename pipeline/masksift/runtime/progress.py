@@ -41,7 +41,7 @@ class StageProgress:
         """Since the stage began."""
         return time.monotonic() - self._started
 
-    def facts(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """The stage as plain values. Blocks that were done before do not count in the rates."""
         fresh = self.done - self.reused
         seconds = max(self.seconds, 1e-9)
@@ -58,9 +58,9 @@ class StageProgress:
             "seconds_left": None if left is None else round(left, 1),
         }
 
-    def line(self) -> str:
+    def format_line(self) -> str:
         """The stage as one line."""
-        facts = self.facts()
+        facts = self.fields()
         if not self.images:
             return f"{self.name:<10} {facts['seconds']} s"
         left = "" if facts["seconds_left"] is None or self.done == self.images else f", {facts['seconds_left']} s left"
@@ -114,9 +114,9 @@ class ProgressReporter:
             self._bar.add_task(name, total=images or None, rate="")
             self._bar.start()
         elif self._form == "json":
-            self._write({"event": "begin", **stage.facts()})
+            self._write({"event": "begin", **stage.fields()})
         try:
-            with spans.of_stage(name):
+            with spans.stage_span(name):
                 yield stage
         finally:
             if self._bar is not None:
@@ -126,23 +126,23 @@ class ProgressReporter:
 
     def _end(self, stage: StageProgress) -> None:
         if self._form == "json":
-            self._write({"event": "end", **stage.facts()})
+            self._write({"event": "end", **stage.fields()})
         elif self._form != "quiet":
-            print(stage.line(), file=self._file, flush=True)
+            print(stage.format_line(), file=self._file, flush=True)
 
     def show(self, stage: StageProgress) -> None:
         """Show how far a stage has come."""
         if self._bar is not None:
-            facts = stage.facts()
+            facts = stage.fields()
             rate = f"{facts['images_per_second']:,} images/s {facts['megabytes_per_second']:,} MB/s"
             bad = f", {stage.quarantined:,} quarantined" if stage.quarantined else ""
             self._bar.update(self._bar.task_ids[0], completed=stage.done, rate=rate + bad)
         elif stage.done < stage.images and time.monotonic() - self._last >= _EVERY:  # at its end the stage has a line
             self._last = time.monotonic()
             if self._form == "json":
-                self._write({"event": "progress", **stage.facts()})
+                self._write({"event": "progress", **stage.fields()})
             elif self._form != "quiet":
-                print(stage.line(), file=self._file, flush=True)
+                print(stage.format_line(), file=self._file, flush=True)
 
     def _write(self, facts: dict[str, Any]) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from masksift.core.errors import UsageError, cause_of
+from masksift.core.errors import UsageError, summarize_error
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.storage.retry import REQUEST_TIMEOUT_SECONDS, StoreUnavailable
 
@@ -75,7 +75,7 @@ def unreachable(url: str, cause: Exception) -> UsageError:
     """What is said where S3 does not let anybody in, or is not there."""
     cause = cause.__cause__ if isinstance(cause, StoreUnavailable) and isinstance(cause.__cause__, Exception) else cause
     return UsageError(
-        f"{url} cannot be read ({cause_of(cause)})",
+        f"{url} cannot be read ({summarize_error(cause)})",
         "there is nothing to work on",
         "See that the URL and --storage.endpoint_url are right, and that the keys here (environment, "
         "--storage.profile, role) may read it",

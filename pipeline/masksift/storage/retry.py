@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import obstore.exceptions
 
-from masksift.core.errors import RunFailed, cause_of
+from masksift.core.errors import RunFailed, summarize_error
 from masksift.core.retry import MAX_ATTEMPTS, RetryPolicy
 
 MAX_ATTEMPTS_ON_OPEN = 5
@@ -63,7 +63,7 @@ class StoreRetryPolicy(RetryPolicy):
         """Return the error unchanged if it is an answer or the caller's fault, else `StoreUnavailable`."""
         if _is_passed_on(error):
             return error
-        cause = cause_of(error)
+        cause = summarize_error(error)
         effect = "The run stops here; finished blocks are kept"
         if isinstance(error, _PERMISSION_ERRORS):
             return StoreUnavailable(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from masksift.config.load import build
+from masksift.config.load import build_config
 from masksift.core.errors import UsageError
 from masksift.evaluation.sweep.config import SweepConfig
 from masksift.scoring.methods import METHODS
@@ -16,7 +16,7 @@ from support.sources import refuses
 
 def told(**keys: Any) -> SweepConfig:
     flags = {key.replace("__", "."): value for key, value in keys.items()}
-    return build(SweepConfig, {}, {"sources": ["a"], "out": "b"} | flags)
+    return build_config(SweepConfig, {}, {"sources": ["a"], "out": "b"} | flags)
 
 
 def test_every_default_can_be_swept() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor, memory_limit
-from masksift.runtime.executors.base import batches
+from masksift.runtime.executors.base import split_items
 from runtime.executors import task_functions as jobs
 
 GIB = 1 << 30
@@ -155,6 +155,6 @@ def test_a_worker_has_an_even_share_of_the_machine_unless_told() -> None:
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 60))
 def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
-    parts = list(batches(items, size))
+    parts = list(split_items(items, size))
     assert [item for part in parts for item in part] == items
     assert all(len(part) == size for part in parts[:-1])

@@ -49,14 +49,14 @@ def test_the_mean_is_float32_and_its_chunks_hold_whole_chunks_of_every_member(tm
     add(url, "b", chunks=(2, 3, 4, 10))
     add(url, "c", chunks=(1, 3, 2, 5), shards=(3, 3, 8, 10), attributes={"kind": "logits"}, dtype="float32")
     spec = opened(url, "b", "c")
-    assert (spec.kind, spec.scale, spec.predictions.dtype, spec.predictions.shape) == (
+    assert (spec.prediction_kind, spec.scale, spec.predictions.dtype, spec.predictions.shape) == (
         "probabilities",
         1.0,
         "float32",
         SHAPE,
     )
     assert (spec.predictions.chunks, spec.predictions.shards) == ((2, 3, 4, 10), (6, 3, 8, 10))
-    assert [member.kind for member in spec.members] == ["probabilities", "logits"]
+    assert [member.prediction_kind for member in spec.members] == ["probabilities", "logits"]
     assert [array.dtype for array in spec.prediction_arrays] == ["float16", "float32"]
     assert SourceSpec.from_json(spec.as_json()) == spec
 

@@ -39,7 +39,7 @@ def test_the_facts_are_those_of_the_arrays(tmp_path: Path, zarr_format: int) -> 
     assert (spec.images, spec.classes, spec.height, spec.width) == (8, 4, 8, 10)
     assert (spec.predictions.chunks, spec.predictions.shards) == ((3, 4, 4, 5), None)
     assert (spec.predictions.dtype, spec.predictions.itemsize, spec.labels.dtype) == ("float32", 4, "uint8")
-    assert spec.predictions.format == zarr_format
+    assert spec.predictions.zarr_format == zarr_format
 
 
 def test_the_unit_that_is_read_of_a_shard_is_its_inner_chunk(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_attributes_are_read_from_the_group_or_from_the_array_they_are_of(tmp_pa
     group["predictions"].attrs.update({"class_names": NAMES, "kind": "logits"})
     group["labels"].attrs.update({"ignore": 255, "empty_label_chunks": "fill"})
     for spec in (on_group, opened(tmp_path / "b.zarr")):
-        told_of = (spec.class_names, spec.kind, spec.ignore, spec.absent_labels_are_missing)
+        told_of = (spec.class_names, spec.prediction_kind, spec.ignore, spec.absent_labels_are_missing)
         assert told_of == (tuple(NAMES), "logits", (255,), False)
 
 
@@ -149,7 +149,7 @@ def test_what_an_array_says_goes_before_what_its_group_says(tmp_path: Path) -> N
 def test_attributes_of_the_labels_say_nothing_of_the_predictions(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     zarr.open_group(str(source), mode="r+")["labels"].attrs.update({"kind": "semantic", "scale": [1, 0.5]})
-    assert opened(source).kind == "probabilities"
+    assert opened(source).prediction_kind == "probabilities"
 
 
 def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
     for i, attributes in enumerate(({}, nulls)):
         spec = opened(write_source(tmp_path / f"{i}.zarr", plain(dtype="uint8"), attributes=attributes))
         assert spec.class_names == ("class 0", "class 1", "class 2", "class 3")
-        assert (spec.kind, spec.scale, spec.ignore, spec.absent_labels_are_missing) == (
+        assert (spec.prediction_kind, spec.scale, spec.ignore, spec.absent_labels_are_missing) == (
             "probabilities",
             1 / 255,
             (),
@@ -177,7 +177,12 @@ def test_overrides_go_before_every_attribute(tmp_path: Path) -> None:
         empty_label_chunks="missing",
         sum_tolerance=0.5,
     )
-    assert (spec.class_names, spec.kind, spec.ignore, spec.scale) == (tuple(NAMES), "probabilities", (7,), 0.25)
+    assert (spec.class_names, spec.prediction_kind, spec.ignore, spec.scale) == (
+        tuple(NAMES),
+        "probabilities",
+        (7,),
+        0.25,
+    )
     assert (spec.absent_labels_are_missing, spec.sum_tolerance) == (True, 0.5)
 
 

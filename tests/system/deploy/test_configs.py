@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dask_jobqueue import SLURMCluster
 
-from masksift.config.load import from_toml, resolve
+from masksift.config.load import build_run_config, read_toml
 
 CONFIGS = Path(__file__).parents[3] / "deploy/configs"
 KINDS = {
@@ -27,7 +27,7 @@ def test_each_place_to_run_has_its_file() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_file_is_a_whole_run(name: str) -> None:
-    config = resolve(from_toml(str(CONFIGS / f"{name}.toml")), {})
+    config = build_run_config(read_toml(str(CONFIGS / f"{name}.toml")), {})
     assert config.executor.kind == KINDS[name]
     assert config.executor.workers is not None
 
@@ -36,13 +36,13 @@ def test_a_file_is_a_whole_run(name: str) -> None:
 def test_the_words_of_the_command_line_in_a_file_say_the_same(name: str) -> None:
     file = CONFIGS / f"{name}.toml"
     (words,) = re.findall(r"on the command line: --executor (\S+)", file.read_text())
-    tree = from_toml(str(file))
+    tree = read_toml(str(file))
     alone = {**tree, "executor": {key: tree["executor"][key] for key in ("workers", "timeout")}}
-    assert resolve(alone, {"executor": words}) == resolve(tree, {})
+    assert build_run_config(alone, {"executor": words}) == build_run_config(tree, {})
 
 
 def test_slurm_gets_a_job_of_the_size_that_the_file_says(tmp_path: Path) -> None:
-    options: dict[str, Any] = dict(from_toml(str(CONFIGS / "slurm.toml"))["executor"]["options"])
+    options: dict[str, Any] = dict(read_toml(str(CONFIGS / "slurm.toml"))["executor"]["options"])
     here = {
         "interface": "lo",
         "shared_temp_directory": str(tmp_path / "private"),

@@ -21,7 +21,7 @@ from dask.utils import parse_timedelta
 from distributed.cli import dask_scheduler, dask_worker
 
 from masksift.cli.parser import make_parser
-from masksift.config.load import build, from_toml
+from masksift.config.load import build_config, read_toml
 from masksift.config.run import RunConfig
 from system.deploy.helpers.kustomize import FOLDER, RENDERED, Pod, pods, render
 
@@ -163,7 +163,7 @@ def test_every_process_logs_a_json_object_a_line(tmp_path: Path) -> None:
 def test_the_run_is_one_that_masksift_takes(objects: list[dict[str, Any]], tmp_path: Path) -> None:
     [text] = texts(objects, "masksift-run")
     (tmp_path / "run.toml").write_text(text)
-    config = build(RunConfig, from_toml(str(tmp_path / "run.toml")), {})
+    config = build_config(RunConfig, read_toml(str(tmp_path / "run.toml")), {})
     [scheduler] = [pod for pod in pods(objects) if pod.component == "scheduler"]
     assert scheduler.labels["app.kubernetes.io/name"] == "masksift"
     assert config.executor.kind == "dask"

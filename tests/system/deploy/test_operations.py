@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from masksift.cli.main import main
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.core import errors
 from masksift.core.status import STATUSES
 from masksift.run import run
@@ -32,7 +32,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "out": str(folder / "out"),
         "executor": {"kind": "serial"},
     }
-    run(resolve(tree, {}), ProgressReporter("quiet"))
+    run(build_run_config(tree, {}), ProgressReporter("quiet"))
     return folder / "out"
 
 
@@ -70,7 +70,7 @@ def test_a_run_at_work_is_marked_where_the_page_says(
 
     monkeypatch.setattr(SerialExecutor, "map", looks)
     tree = {"sources": [str(out.parent / "a.zarr")], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}
-    run(resolve(tree, {}), ProgressReporter("quiet"))
+    run(build_run_config(tree, {}), ProgressReporter("quiet"))
     assert seen
     assert all(seen)
     assert not (tmp_path / "out/manifest/running.json").exists()
@@ -79,7 +79,7 @@ def test_a_run_at_work_is_marked_where_the_page_says(
 def test_fields_of_the_clients_lines_are_there(tmp_path: Path, out: Path) -> None:
     file = io.StringIO()
     tree = {"sources": [str(out.parent / "a.zarr")], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}
-    run(resolve(tree, {}), ProgressReporter("json", file))
+    run(build_run_config(tree, {}), ProgressReporter("json", file))
     lines = [json.loads(line) for line in file.getvalue().splitlines()]
     stages = [line["stage"] for line in lines if line["event"] == "begin"]
     assert ", ".join(f"`{name}`" for name in stages) in TEXT

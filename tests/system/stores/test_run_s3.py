@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from masksift.cli.main import main
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.work_items import BlockTasks
 from masksift.run import make_run_context, open_and_plan
@@ -169,7 +169,7 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: N
     command[command.index(url)] = "s3://nobucket/a.zarr"
     bad = subprocess.run(command, capture_output=True, env=surroundings, check=False)
     assert bad.returncode == 2
-    config = resolve({"sources": [url], "out": str(out), "storage": {"endpoint_url": server.url}}, {})
+    config = build_run_config({"sources": [url], "out": str(out), "storage": {"endpoint_url": server.url}}, {})
     sources, plan = open_and_plan(config)
     job = make_run_context(config, BlockTasks.from_plan(plan, sources, config.out))
     assert job.options["secret"] == SECRET, "they travel"
@@ -237,7 +237,7 @@ def test_a_profile_and_an_anonymous_reader(tmp_path: Path, keys: None, monkeypat
 
 
 def test_stores_that_are_not_s3_need_nothing() -> None:
-    config = resolve({"sources": ["a.zarr"], "out": "out"}, {})
+    config = build_run_config({"sources": ["a.zarr"], "out": "out"}, {})
     assert config.options() == StorageOptions()
     with pytest.raises(DataError, match=r"there is no Zarr group at a\.zarr"):
         open_and_plan(config)

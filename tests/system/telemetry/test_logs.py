@@ -13,7 +13,7 @@ import pytest
 from obstore.exceptions import GenericError
 
 from masksift.core.errors import RunFailed
-from masksift.runtime.telemetry import InstrumentedTask, run_of, running
+from masksift.runtime.telemetry import InstrumentedTask, failed_run_id, run_telemetry
 from masksift.runtime.telemetry.logs import JsonFormatter, current_log_fields, log_context, logger
 from support.dask_processes import Processes, json_lines
 from support.telemetry_collectors import Told
@@ -115,10 +115,10 @@ def test_a_failure_is_logged_with_its_block(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_an_error_that_ends_a_run_knows_which() -> None:
-    with pytest.raises(KeyError, match="gone") as caught, running("abc"):
+    with pytest.raises(KeyError, match="gone") as caught, run_telemetry("abc"):
         raise KeyError("gone")
-    assert run_of(caught.value) == "abc"
-    assert run_of(KeyError("other")) is None
+    assert failed_run_id(caught.value) == "abc"
+    assert failed_run_id(KeyError("other")) is None
 
 
 # ------------------------------------------------------------------------------------------------ real processes

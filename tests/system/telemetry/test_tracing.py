@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from masksift.runtime.telemetry import InstrumentedTask, running
+from masksift.runtime.telemetry import InstrumentedTask, run_telemetry
 from masksift.runtime.telemetry import tracing as spans
 from support.telemetry_collectors import Collector, Told, values
 
@@ -127,7 +127,7 @@ def numbered(number: int) -> dict[str, Any]:
 
 
 def test_a_run_joins_the_trace_of_the_program_that_starts_it(provider: InMemorySpanExporter) -> None:
-    with trace.get_tracer("nightly").start_as_current_span("nightly"), running("abc"), spans.of_stage("count"):
+    with trace.get_tracer("nightly").start_as_current_span("nightly"), run_telemetry("abc"), spans.stage_span("count"):
         assert InstrumentedTask(abs, "abc", "count", numbered)(-3) == 3
     task, stage, run, nightly = provider.get_finished_spans()
     assert [span.name for span in (task, stage, run, nightly)] == ["count task", "count", "masksift run", "nightly"]
@@ -138,7 +138,7 @@ def test_a_run_joins_the_trace_of_the_program_that_starts_it(provider: InMemoryS
 
 
 def test_a_stage_outside_a_run_is_no_span(provider: InMemorySpanExporter) -> None:
-    with spans.of_stage("simulate"):
+    with spans.stage_span("simulate"):
         assert spans.traceparent() is None
     assert provider.get_finished_spans() == ()
 
@@ -146,9 +146,9 @@ def test_a_stage_outside_a_run_is_no_span(provider: InMemorySpanExporter) -> Non
 def test_an_endpoint_without_the_packages_is_said_and_nothing_fails() -> None:
     script = (
         "import sys; sys.modules['opentelemetry'] = None\n"
-        "from masksift.runtime.telemetry import InstrumentedTask as Watched, running\n"
+        "from masksift.runtime.telemetry import InstrumentedTask as Watched, run_telemetry\n"
         "for _ in range(2):\n"
-        "    with running('abc'):\n"
+        "    with run_telemetry('abc'):\n"
         "        print(Watched(abs, 'abc', 'count', lambda number: {})(-3))\n"
     )
     told = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}

@@ -86,7 +86,7 @@ class Layout:
 def evidence_dtype(source: SourceSpec, asked: str) -> str:
     """The dtype that confidences are kept in: that of 8- and 16-bit predictions; of wider ones and of logits float16,
     or float32 where asked."""
-    if source.kind == "probabilities" and source.predictions.itemsize <= 2:
+    if source.prediction_kind == "probabilities" and source.predictions.itemsize <= 2:
         return source.predictions.dtype
     return "float16" if asked == "auto" else asked
 
@@ -98,7 +98,7 @@ def make_layout(source: SourceSpec, settings: Settings, total: int) -> Layout:
     # A small data set is cut into some 16 groups all the same: there is more than one worker.
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))
     group = min(source.images, -(-wanted // chunk) * chunk)
-    a_image = sum(array.bytes for array in source.prediction_arrays) // source.images
+    a_image = sum(array.nbytes for array in source.prediction_arrays) // source.images
     most = min(MOST_PIXELS // pixels * a_image, MOST_BLOCK)
     target = max(min(max(total // BLOCKS, LEAST_BLOCK), BLOCK), min(total // MANY_BLOCKS, most))
     shard = source.predictions.shards[0] if source.predictions.shards else 1

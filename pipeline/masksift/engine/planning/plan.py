@@ -106,7 +106,7 @@ def make_plan(
     each source that the report shows, None where there are none."""
     kept = kept or [None] * len(sources)
     new = [source for source, layout in zip(sources, kept, strict=True) if layout is None]
-    total = sum(array.bytes for source in new for array in source.prediction_arrays)
+    total = sum(array.nbytes for source in new for array in source.prediction_arrays)
     layouts = tuple(
         layout or make_layout(source, settings, total) for source, layout in zip(sources, kept, strict=True)
     )
@@ -124,7 +124,7 @@ def make_plan(
         blocks=blocks,
         images=sum(source.images for source in sources),
         pixels=sum(source.images * source.pixels for source in sources),
-        bytes_to_read=total + sum(s.labels.bytes for s in [*sources, *new]) + planes,
+        bytes_to_read=total + sum(s.labels.nbytes for s in [*sources, *new]) + planes,
         bytes_to_write=written + sum(s.images * s.pixels for s in sources),
         objects_to_read=sum(object_count(array) for s in new for array in (*s.prediction_arrays, s.labels))
         + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, x) for s, x in pairs),

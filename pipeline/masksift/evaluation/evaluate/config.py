@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from masksift.config.load import build
+from masksift.config.load import build_config
 from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
 from masksift.config.types import Amounts, Names
 from masksift.core.errors import UsageError
@@ -63,7 +63,7 @@ def of_words(run: str, flags: Mapping[str, Any]) -> EvaluateConfig:
     for key, consequence in (("truth", "there is nothing to compare with"), ("out", "results would have no place")):
         if key not in flags:
             raise UsageError(f"{key!r} is not given", consequence, f"Give --{key} URL")
-    return build(EvaluateConfig, {"run": run}, flags)
+    return build_config(EvaluateConfig, {"run": run}, flags)
 
 
 def images_at(amount: str | int, images: int, errors: float) -> float:

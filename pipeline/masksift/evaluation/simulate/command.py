@@ -21,7 +21,7 @@ import numpy as np
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import SourceSpec
 from masksift.core.text import closest_match
-from masksift.core.versions import versions
+from masksift.core.versions import package_versions
 from masksift.engine.label_io import BASE_MEMORY, NO_VALUE, label_blocks, stored_values
 from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
 from masksift.evaluation.simulate.config import SimulateConfig
@@ -162,7 +162,7 @@ def _record(
         by_source[result.source].update(result.outcomes)
     return {
         "configuration": config.model_dump(mode="json"),
-        "versions": versions() | {"scipy": version("scipy")},
+        "versions": package_versions() | {"scipy": version("scipy")},
         **_counts(sum(spec.images for spec in sources), sum(by_source, Counter())),
         "sources": [
             {"name": spec.name, "url": spec.url, **_counts(spec.images, counts)}

@@ -23,7 +23,7 @@ from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
-from masksift.core.versions import versions
+from masksift.core.versions import package_versions
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD
 from masksift.engine.planning.plan import Plan, make_plan
@@ -82,7 +82,7 @@ def sweep(config: SweepConfig, report: ProgressReporter) -> SweepResult:
         return SweepResult(record, _text(config, record))
     pieces, account = _pieces(config, plan, sources), RunStats()
     with config.executor.open(len(pieces), report.message) as executor:
-        check_workers(plan, executor, versions, report)
+        check_workers(plan, executor, package_versions, report)
         with RunLock(folder, report.message):  # only now: a sweep that is refused leaves no trace
             manifest.write_plan(claim, verb="sweep")
             images = _scored(config, job, pieces, executor, report, account)
@@ -91,7 +91,7 @@ def sweep(config: SweepConfig, report: ProgressReporter) -> SweepResult:
                 rows = measure(images, job.kinds, config.shares, *columns, config.at)
                 table = Table(tuple(rows))
                 _write(folder, table, sources[0].class_names)
-            account.add(stage.facts())
+            account.add(stage.fields())
             record = _record(config, job, plan, sources, account, console_text(table))
             folder.write(RECORD, json.dumps(record, indent=2).encode())
     return SweepResult(record, _text(config, record))
@@ -210,7 +210,7 @@ def _scored(
     with report.stage("thresholds") as stage:
         thresholds = find_thresholds(job, pieces, executor, config.tccp.tau)
         limits = limits_of(thresholds, [piece.part.evidence for piece in pieces])
-    account.add(stage.facts())
+    account.add(stage.fields())
     totals = _map(partial(score_block, job, limits), pieces, executor, report, account, SCORE)
     account.counts.update(totals.counts)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scores") as pool:
@@ -229,7 +229,7 @@ def _map(
             totals.add(result)
             stage.advance(result)
             interruption.raise_if_interrupted()
-    account.add(stage.facts(), totals)
+    account.add(stage.fields(), totals)
     return totals
 
 
@@ -263,7 +263,7 @@ def _record(
         "condensed": job.condensed,
         "at": str(config.at),
         "configuration": config.model_dump(mode="json"),
-        "versions": versions() | {"scipy": version("scipy"), "scikit-learn": version("scikit-learn")},
+        "versions": package_versions() | {"scipy": version("scipy"), "scikit-learn": version("scikit-learn")},
         "sources": [spec.as_json() for spec in sources],
         "images": plan.images,
         "counts": {SCORED: account.counts[SCORED], "quarantined": plan.images - account.counts[SCORED]},

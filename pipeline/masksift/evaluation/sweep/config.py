@@ -15,7 +15,7 @@ from masksift.config.sections import (
     SourceOptions,
     TccpSection,
 )
-from masksift.config.types import Amount, Names, Positives, Shares
+from masksift.config.types import Amount, Fractions, Names, PositiveNumbers
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import ERRORS, images_at
@@ -37,7 +37,7 @@ Column = tuple[str, float | None]
 class SweepSoftmin(ConfigSection):
     """Parameters of softmin."""
 
-    temperatures: Positives = Field(
+    temperatures: PositiveNumbers = Field(
         (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0), description="T > 0: small ones weigh the worst pixels alone"
     )
 
@@ -52,7 +52,7 @@ class SweepConfig(SourceOptions):
         description=f"of error: {', '.join(ERROR_TYPES)}; default: all, {_NEEDS_BACKGROUND} where a "
         "background is named",
     )
-    shares: Shares = Field((0.05, 0.1, 0.2, 0.3, 0.5), description="of the images of each source that get an error")
+    shares: Fractions = Field((0.05, 0.1, 0.2, 0.3, 0.5), description="of the images of each source that get an error")
     methods: Names = Field(tuple(METHODS), min_length=1, description="scores to compute")
     at: Amount = Field(
         ERRORS, description="how many images are reviewed: a number, a percentage, `errors` for as many as are wrong"

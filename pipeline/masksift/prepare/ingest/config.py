@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from masksift.config.sections import ConfigSection, ExecutorSection, Remap, StorageSection
-from masksift.config.types import Names, Numbers
+from masksift.config.types import Integers, Names
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 
@@ -26,7 +26,7 @@ class IngestConfig(ConfigSection):
     classes: Names | None = Field(
         None, description="class names; default: the preset's, the colour table's, or numbers"
     )
-    ignore: Numbers = Field((), description="label values that do not count")
+    ignore: Integers = Field((), description="label values that do not count")
     remap: Remap = None
     colors: str | None = Field(None, description="CSV file of the classes' colours: name,r,g,b; `ignore` is no class")
     kind: Literal["probabilities", "logits"] = Field("probabilities", description="what predictions are")

@@ -18,7 +18,7 @@ from masksift.prepare.ingest.labels import InputPair
 from masksift.prepare.ingest.npy import Header
 from masksift.prepare.ingest.predictions import DTYPES, stored_header
 from masksift.prepare.ingest.raster import size_of
-from masksift.runtime.executors.base import batches
+from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
 
 AT_ONCE = 16
@@ -62,7 +62,7 @@ def survey(inputs: Inputs, config: IngestConfig, options: Mapping[str, Any], rep
         seen[_Facts(size, predictions.shape[1:], np.dtype(predictions.dtype).name, None)] = inputs.pairs[0]
     else:
         with report.stage("headers", len(inputs.pairs)) as stage, ThreadPoolExecutor(AT_ONCE) as pool:
-            for batch in batches(inputs.pairs, _BATCH):
+            for batch in split_items(inputs.pairs, _BATCH):
                 for pair, facts in zip(batch, pool.map(lambda pair: _facts(pair, inputs, options), batch), strict=True):
                     seen.setdefault(facts, pair)
                 stage.advance(TaskResult(0, len(batch), 0, {SCORED: len(batch)}))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.core.status import BAD_LABELS
-from masksift.core.versions import versions
+from masksift.core.versions import package_versions
 from masksift.engine.planning.memory import refuse_small_workers
 from masksift.prepare.predict.config import PredictConfig
 from masksift.prepare.predict.folds import TABLE, assign, by_pattern, schema
@@ -230,7 +230,7 @@ def _record(config: PredictConfig, job: PredictContext, split: _Split, done: Seq
     whole = segmentation_metrics(np.sum(list(counts.values()), axis=0))
     return {
         "configuration": config.model_dump(mode="json"),
-        "versions": versions() | {name: version(name) for name in _PACKAGES.get(job.words.kind, ())},
+        "versions": package_versions() | {name: version(name) for name in _PACKAGES.get(job.words.kind, ())},
         "images": spec.images,
         "bad_labels": sum(part.task_result.counts.get(BAD_LABELS, 0) for part in done),
         "out_of_sample": config.folded,

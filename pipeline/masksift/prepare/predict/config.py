@@ -27,7 +27,7 @@ def _split(value: Any) -> Any:
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_split)]
 
 
-class ImageArrays(LabelArrays):
+class TrainingArrays(LabelArrays):
     """Names and axes of the arrays that predictions are made from."""
 
     images: str = Field("images", description="name of the RGB image array")
@@ -70,7 +70,7 @@ class PredictConfig(ConfigSection):
     seed: int = Field(0, ge=0, description="of all that is drawn by lot")
     classes: ClassNames = None
     ignore: IgnoreValues = None
-    arrays: ImageArrays = ImageArrays()
+    arrays: TrainingArrays = TrainingArrays()
     torch: TorchSection = TorchSection()
     onnx: OnnxSection = OnnxSection()
     executor: ExecutorSection = ExecutorSection()

@@ -27,7 +27,7 @@ class PredictionWriter(ImageWriter):
         size = spec.classes * spec.pixels * spec.predictions.itemsize
         self.shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // size))
         """Images that lie together in one object."""
-        attributes = {"class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": spec.kind}
+        attributes = {"class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": spec.prediction_kind}
         attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}
         self._arrays = PredictionArrays(
             self._url, spec, self.shard, attributes, self._options, pictures=pictures, padded=padded

@@ -19,7 +19,7 @@ from typing import Any
 from masksift.config.sections import ExecutorSection
 from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
-from masksift.core.versions import versions
+from masksift.core.versions import package_versions
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.label_io import NO_VALUE, label_blocks, stored_values
 from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
@@ -139,7 +139,7 @@ def _record(
         "left": {
             spec.name: _labels_from(spec, context.array) for spec in sources if spec.index not in accepted.regions
         },
-        "versions": versions(),
+        "versions": package_versions(),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from masksift.config.load import build
+from masksift.config.load import build_config
 from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
 from masksift.core.errors import UsageError
 
@@ -30,4 +30,4 @@ def corrections_of(run: str, flags: Mapping[str, Any]) -> CorrectionsConfig:
     ):
         if key not in flags:
             raise UsageError(f"{key!r} is not given", consequence, f"Give --{key} URL")
-    return build(CorrectionsConfig, {"run": run}, flags)
+    return build_config(CorrectionsConfig, {"run": run}, flags)

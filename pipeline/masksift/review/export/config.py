@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from masksift.config.load import build
+from masksift.config.load import build_config
 from masksift.config.sections import ConfigSection, PictureArrays, StorageSection
 from masksift.core.errors import UsageError
 
@@ -57,7 +57,7 @@ def of_words(form: str, run: str, flags: Mapping[str, Any]) -> ExportConfig:
     """The configuration of an export by the name of its format, a run's URL and the flags. Raises UsageError."""
     if "out" not in flags:
         raise UsageError("'out' is not given", "the export would have no place", "Give --out URL")
-    return build(config_of(form), {"run": run}, flags)
+    return build_config(config_of(form), {"run": run}, flags)
 
 
 def config_of(form: str) -> type[ExportConfig]:

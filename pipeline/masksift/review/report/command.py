@@ -53,7 +53,7 @@ def make_report(
             interruption.raise_if_interrupted()
         _write(run, chosen, [drawn[one.number] for one in chosen])
         totals.io_counts.update(folder.io_counters)
-    account.add(stage.facts(), totals)
+    account.add(stage.fields(), totals)
     if without:
         more = f" (and so of {len(without) - 1} more sources)" if len(without) > 1 else ""
         report.message(f"{next(iter(without))}: the report shows the planes alone{more}")

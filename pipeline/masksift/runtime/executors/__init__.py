@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from masksift.runtime.executors.base import ClusterInfo, Executor, Notify, WorkerInfo, no_log
+from masksift.runtime.executors.base import ClusterInfo, Executor, Notify, WorkerInfo, ignore_notification
 from masksift.runtime.executors.serial import SerialExecutor
 
-__all__ = ["KINDS", "ClusterInfo", "Executor", "Notify", "WorkerInfo", "make_executor", "memory_limit"]
+__all__ = ["CLUSTER_TYPES", "ClusterInfo", "Executor", "Notify", "WorkerInfo", "make_executor", "memory_limit"]
 
-KINDS = ("serial", "local", "dask", "kubernetes")
+CLUSTER_TYPES = ("serial", "local", "dask", "kubernetes")
 """The kinds that have a name of their own; any other is the path of a class of Dask clusters."""
 
 
@@ -24,7 +24,7 @@ def make_executor(
     options: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     items: int | None = None,
-    say: Notify = no_log,
+    say: Notify = ignore_notification,
 ) -> Executor:
     """The executor of a kind.
 

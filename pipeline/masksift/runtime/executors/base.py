@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BATCH = 32
+ITEMS_PER_REDUCTION = 32
 """Items whose results one task of a reduction merges."""
 FAN_IN = 8
 """Merged results that one task of a reduction merges again."""
@@ -19,7 +19,7 @@ Notify = Callable[..., None]
 """Tells the user one line: its text, and facts by name for those who read logs by machine."""
 
 
-def no_log(text: str, **facts: object) -> None:
+def ignore_notification(text: str, **facts: object) -> None:
     """Tells nobody."""
 
 
@@ -91,6 +91,6 @@ class Executor(Protocol):
         """All results merged into one; `merge` is associative and commutative, `items` is not empty."""
 
 
-def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+def split_items(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """The items in runs of `size`, the last one shorter."""
     return (items[i : i + size] for i in range(0, len(items), size))

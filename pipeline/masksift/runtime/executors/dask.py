@@ -23,8 +23,16 @@ from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.scheduler import KilledWorker
 
 from masksift.core.errors import RunFailed, UsageError
-from masksift.core.versions import versions
-from masksift.runtime.executors.base import BATCH, FAN_IN, ClusterInfo, Notify, WorkerInfo, batches, no_log
+from masksift.core.versions import package_versions
+from masksift.runtime.executors.base import (
+    FAN_IN,
+    ITEMS_PER_REDUCTION,
+    ClusterInfo,
+    Notify,
+    WorkerInfo,
+    ignore_notification,
+    split_items,
+)
 from masksift.runtime.executors.dask_clusters import ClusterProvider, without_credentials
 
 Item = TypeVar("Item")
@@ -52,7 +60,9 @@ class DaskExecutor:
     """Runs items on the Dask workers of a place, which it opens and closes. ``timeout``: seconds to wait for the first
     of them, by default as long as the place is told to take; ``say``: tells the user of the cluster."""
 
-    def __init__(self, place: ClusterProvider, *, timeout: float | None = None, say: Notify = no_log) -> None:
+    def __init__(
+        self, place: ClusterProvider, *, timeout: float | None = None, say: Notify = ignore_notification
+    ) -> None:
         self._place, self._timeout, self._say = place, timeout or place.startup_timeout, say
         self._client: distributed.Client | None = None
         self._cluster: ClusterInfo | None = None
@@ -168,7 +178,7 @@ class DaskExecutor:
     def workers(self) -> list[WorkerInfo]:
         """The workers that the scheduler knows, with their memory limits and versions."""
         with self._explained():
-            answers = self.client.run(versions, on_error="return")
+            answers = self.client.run(package_versions, on_error="return")
             known = self.client.scheduler_info(n_workers=-1)["workers"]
         found = []
         for address, facts in known.items():
@@ -194,9 +204,9 @@ class DaskExecutor:
         """All results merged in a tree on the workers; one of them comes back."""
         with self._explained():
             fold = partial(_fold, function, merge)
-            futures = list(chain.from_iterable(self._window(fold, batches(items, BATCH), stage)))
+            futures = list(chain.from_iterable(self._window(fold, split_items(items, ITEMS_PER_REDUCTION), stage)))
             while len(futures) > 1:
-                futures = [self._merge(merge, group, stage) for group in batches(futures, FAN_IN)]
+                futures = [self._merge(merge, group, stage) for group in split_items(futures, FAN_IN)]
         merged: Result = self._results(futures)[0]
         return merged
 

@@ -3,6 +3,6 @@ are of, spans of one trace. It decides nothing and costs nothing where nobody li
 
 from __future__ import annotations
 
-from masksift.runtime.telemetry.instrument import InstrumentedTask, run_of, running
+from masksift.runtime.telemetry.instrument import InstrumentedTask, failed_run_id, run_telemetry
 
-__all__ = ["InstrumentedTask", "run_of", "running"]
+__all__ = ["InstrumentedTask", "failed_run_id", "run_telemetry"]

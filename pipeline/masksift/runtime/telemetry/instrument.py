@@ -21,10 +21,10 @@ log = logs.logger(__name__)
 
 
 @contextmanager
-def running(run_id: str) -> Iterator[None]:
+def run_telemetry(run_id: str) -> Iterator[None]:
     """A run, from when its fingerprint is known to its end: what is logged inside carries it, and so does an error
     that ends it."""
-    with logs.log_context({"run_id": run_id}), spans.of_run(run_id):
+    with logs.log_context({"run_id": run_id}), spans.run_span(run_id):
         try:
             yield
         except BaseException as e:
@@ -32,7 +32,7 @@ def running(run_id: str) -> Iterator[None]:
             raise
 
 
-def run_of(error: BaseException) -> str | None:
+def failed_run_id(error: BaseException) -> str | None:
     """The run that an error has ended, as far as there was one yet."""
     found: str | None = vars(error).get("run_id")
     return found
@@ -60,12 +60,12 @@ class InstrumentedTask(Generic[Item, Result]):
             try:
                 answer = self.function(item)
             except Exception as e:
-                counted.failed(self.stage, e)
+                counted.record_failure(self.stage, e)
                 log.error("a task of the stage %s failed", self.stage, exc_info=True)
                 raise
             result = _task_result(answer)
-            counted.done(self.stage, result, time.perf_counter() - begun)
-            spans.note(span, result)
+            counted.record_success(self.stage, result, time.perf_counter() - begun)
+            spans.set_result_attributes(span, result)
         return answer
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from masksift.core.errors import MasksiftError, cause_of
+from masksift.core.errors import MasksiftError, summarize_error
 
 _own: ContextVar[Mapping[str, Any]] = ContextVar("masksift_log_facts", default=MappingProxyType({}))
 _open: list[Mapping[str, Any]] = []
@@ -76,7 +76,7 @@ class JsonFormatter(logging.Formatter):
 def safe_error_message(error: BaseException) -> str:
     """What may be shown of an error: of ours its sentence, of a store's client what it says before it quotes its
     request, keys and all. Python's own account of an error has both whole."""
-    return str(error) if isinstance(error, MasksiftError) else cause_of(error)
+    return str(error) if isinstance(error, MasksiftError) else summarize_error(error)
 
 
 def _told(error: BaseException) -> dict[str, Any]:

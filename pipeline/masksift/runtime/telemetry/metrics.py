@@ -66,7 +66,7 @@ class Metrics:
             counter.labels(stage).inc(getattr(result, name))
 
 
-def done(stage: str, result: TaskResult | None, seconds: float) -> None:
+def record_success(stage: str, result: TaskResult | None, seconds: float) -> None:
     """Count a task that answered; ``result``: None of one that is part of a reduction."""
     if (metrics := _metrics()) is not None:
         if result is not None:
@@ -75,7 +75,7 @@ def done(stage: str, result: TaskResult | None, seconds: float) -> None:
             metrics.seconds.labels(stage).observe(seconds)
 
 
-def failed(stage: str, error: Exception) -> None:
+def record_failure(stage: str, error: Exception) -> None:
     """Count a task that raised."""
     if (metrics := _metrics()) is not None:
         metrics.failures.labels(stage, type(error).__name__).inc()

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def of_run(run_id: str) -> Iterator[None]:
+def run_span(run_id: str) -> Iterator[None]:
     """A run's span, a child of the one that is open, if any."""
     tracer = _tracer()
     if tracer is None:
@@ -48,7 +48,7 @@ def of_run(run_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def of_stage(name: str) -> Iterator[None]:
+def stage_span(name: str) -> Iterator[None]:
     """A stage's span, inside the run's; without one it is none."""
     tracer = _run.get()
     if tracer is None:
@@ -72,7 +72,7 @@ def task_span(stage: str, facts: Mapping[str, Any], parent: str | None) -> Itera
         yield span
 
 
-def note(span: Span | None, result: TaskResult | None) -> None:
+def set_result_attributes(span: Span | None, result: TaskResult | None) -> None:
     """Put on a task's span what it took."""
     if span is not None and result is not None:
         span.set_attributes({f"masksift.{name}": getattr(result, name) for name in _NOTED})

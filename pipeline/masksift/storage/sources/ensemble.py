@@ -48,10 +48,12 @@ def mean_source(specs: Sequence[SourceSpec]) -> SourceSpec:
         specs[0],
         predictions=_mean_of(specs[0].url, [spec.predictions for spec in specs]),
         class_names=first.class_names,
-        kind="probabilities",
+        prediction_kind="probabilities",
         scale=1.0,
         sum_tolerance=float(first.classes),  # each member is held to its own
-        members=tuple(EnsembleMember(spec.predictions, spec.kind, spec.scale, spec.sum_tolerance) for spec in specs),
+        members=tuple(
+            EnsembleMember(spec.predictions, spec.prediction_kind, spec.scale, spec.sum_tolerance) for spec in specs
+        ),
     )
 
 

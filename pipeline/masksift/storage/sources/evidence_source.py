@@ -71,7 +71,7 @@ def _here(tree: Mapping[str, Any], url: str) -> SourceSpec:
     place = local_path(url) or url.rstrip("/")
     spec = SourceSpec.from_json(tree["spec"])
 
-    home = {"out": place, "fingerprint": tree["fingerprint"], "first": 0, "evidence": place}
+    home = {"out": place, "fingerprint": tree["fingerprint"], "first_block": 0, "evidence": place}
     return replace(  # no address of theirs: with the keys of whoever reads, it would be another place's data
         spec,
         url=url,

@@ -103,7 +103,7 @@ def make_source_spec(
         image_id=None,
         class_names=validate_class_names(url, overrides, {**own, **theirs}, predictions.shape[1]),
         ignore=ignore,
-        kind=kind,
+        prediction_kind=kind,
         scale=scale,
         sum_tolerance=tolerance,
         absent_labels_are_missing=True,
@@ -239,7 +239,7 @@ def _array(
         itemsize=array.dtype.itemsize,
         axes=order,
         shards=reorder(array.shards, order) if array.shards else None,
-        format=array.metadata.zarr_format,
+        zarr_format=array.metadata.zarr_format,
     )
     return array, spec
 
@@ -263,4 +263,4 @@ def optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> 
             f"{name!r} of {url} is stored as {array.dtype}", f"{what} are whole numbers", "Write them as integers"
         )
     node = f"{(local_path(url) or url).rstrip('/')}/{array.path.strip('/')}"
-    return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,), format=array.metadata.zarr_format)
+    return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,), zarr_format=array.metadata.zarr_format)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from masksift.core.errors import MasksiftError, RunFailed, UsageError, cause_of
+from masksift.core.errors import MasksiftError, RunFailed, UsageError, summarize_error
 from masksift.core.retry import RetryPolicy
 from masksift.storage.credentials import redacted
 from masksift.storage.urls import local_path
@@ -162,7 +162,7 @@ class IcebergTables:
         except MasksiftError:
             raise
         except Exception as e:
-            cause = redacted(cause_of(e).replace(self.catalog, self.shown))
+            cause = redacted(summarize_error(e).replace(self.catalog, self.shown))
             raise error(f"the Iceberg catalog {self.shown} {fact} ({cause})", consequence, remedy) from e
 
     def _open(self) -> Catalog:

@@ -48,14 +48,14 @@ class LabelCopy:
         codecs, fill value, order of the axes, attributes."""
         labels = self._spec.labels
         attributes: dict[str, Any] = {"class_names": list(self._spec.class_names), "ignore": list(self._spec.ignore)}
-        group = zarr.open_group(self._store, mode="a", zarr_format=labels.format)  # type: ignore[arg-type]
+        group = zarr.open_group(self._store, mode="a", zarr_format=labels.zarr_format)  # type: ignore[arg-type]
         if group.attrs.asdict() != attributes:
             group.attrs.update(attributes)
         metadata = open_array(labels, self._options).metadata.to_buffer_dict(default_buffer_prototype())
         for key, data in metadata.items():
             sync(self._store.set(f"{self._name}/{key}", data))
         if self._truth and TRUTH not in group:
-            of_version_3: dict[str, Any] = {"dimension_names": ("image", "y", "x")} if labels.format == 3 else {}
+            of_version_3: dict[str, Any] = {"dimension_names": ("image", "y", "x")} if labels.zarr_format == 3 else {}
             group.create_array(
                 TRUTH,
                 shape=labels.shape,
@@ -83,6 +83,6 @@ class LabelCopy:
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:
-            found = zarr.open_array(self._store, path=name, mode="r+", zarr_format=self._spec.labels.format)  # type: ignore[arg-type]
+            found = zarr.open_array(self._store, path=name, mode="r+", zarr_format=self._spec.labels.zarr_format)  # type: ignore[arg-type]
             self._arrays[name] = found.with_config({"write_empty_chunks": True})
         return self._arrays[name]

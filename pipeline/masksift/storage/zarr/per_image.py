@@ -34,4 +34,4 @@ def image_sizes(source: SourceSpec, start: int, stop: int, options: Mapping[str,
 
 def open_array(spec: ArraySpec, options: Mapping[str, Any]) -> zarr.Array[Any]:
     """The array whose facts are known: without looking for those of another format."""
-    return zarr.open_array(open_store(spec.url, options, read_only=True), mode="r", zarr_format=spec.format)  # type: ignore[arg-type]
+    return zarr.open_array(open_store(spec.url, options, read_only=True), mode="r", zarr_format=spec.zarr_format)  # type: ignore[arg-type]

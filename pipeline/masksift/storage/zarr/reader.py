@@ -67,7 +67,7 @@ class ArrayReader:
         self._spec = spec
         self._absent_is_missing = absent_is_missing
         self._store = InstrumentedStore(open_store(spec.url, options, read_only=True))
-        self._array = zarr.open_array(self._store, mode="r", zarr_format=spec.format)  # type: ignore[arg-type]
+        self._array = zarr.open_array(self._store, mode="r", zarr_format=spec.zarr_format)  # type: ignore[arg-type]
         self._check = ChunkValidator(self._array, spec.url, self._store.part)
         self._store.check = self._check.check_bytes
         self._in_order = spec.axes == tuple(range(len(spec.axes)))
