@@ -19,7 +19,7 @@ import masksift as package
 from masksift.config.sections import StorageSection
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.completed_run import open_completed_run
-from masksift.prepare.ingest.npy import header_of, read_array
+from masksift.prepare.ingest.npy import read_array, read_header
 from masksift.prepare.ingest.raster import read_raster
 from masksift.storage.credentials import S3Config, refuse_password, resolve_credentials
 from masksift.storage.objects import ObjectDirectory
@@ -80,7 +80,7 @@ def test_arrays_of_python_objects_are_refused(tmp_path: Path, ending: str) -> No
     file = tmp_path / f"a{ending}"
     values = np.array([Program(tmp_path / "trace")], dtype=object)
     np.save(file, values, allow_pickle=True) if ending == ".npy" else np.savez(file, values)
-    for read in (header_of, read_array):
+    for read in (read_header, read_array):
         with refuses(DataError, r"a\.np[yz] cannot be read as an array \(.*(Python objects|Object arrays)"):
             read(str(file), {})
     assert not (tmp_path / "trace").exists()

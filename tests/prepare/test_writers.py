@@ -117,7 +117,7 @@ def test_pictures_and_sizes_go_with_predictions_where_the_writer_was_told(tmp_pa
     sizes = np.array([[8, 10], [8, 9], [1, 10], [8, 10], [7, 7]])
     told = facts(data, pictures=True, padded=True, shard_bytes=3000)
     with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **told) as writer:
-        assert (writer.shard, writer.shards) == (2, 3)
+        assert (writer.images_per_shard, writer.shards) == (2, 3)
         for start in (0, 3):
             part = slice(start, start + 3)
             writer.write(data.predictions[part], data.labels[part], None, pictures[part], sizes[part])

@@ -1,4 +1,4 @@
-"""`masksift ingest` as a whole: what comes out is what was drawn, twice equals once, and a run reads it."""
+"""`masksift ingest` end to end: written arrays, resumption, unmatched files, refusals."""
 
 from __future__ import annotations
 
@@ -15,357 +15,351 @@ import numpy as np
 import pytest
 import zarr
 
-from masksift.prepare.ingest import tasks as shards
-from masksift.prepare.writers import base as writers
-from prepare.ingest.helpers import NAMES, Folder, arrays, ingest, named, record, refused, save_image
-from support.datasets import Data
+from masksift.prepare.ingest import tasks
+from masksift.prepare.writers import base
+from prepare.ingest.helpers import (
+    NAMES,
+    InputFiles,
+    assert_ingest_fails,
+    ingest,
+    read_by_id,
+    read_record,
+    read_source,
+    save_image,
+)
+from support.datasets import DTYPES, Data
 from support.sources import complaint, contents, masksift, plain, reads_well, rows, typed, write_source
 
-DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> InputFiles:
+    return InputFiles(tmp_path)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+def two_images_per_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "SHARD_BYTES", 2 * 4 * 8 * 10 * 4)
 
 
-@pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images a shard."""
-    monkeypatch.setattr(writers, "SHARD_BYTES", 2 * 4 * 8 * 10 * 4)
+# ------------------------------------------------------------------------------------------------- written arrays
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_labels_and_predictions_come_through_as_they_are(tmp_path: Path, dtype: str) -> None:
-    folder = Folder(tmp_path, plain(images=5, dtype=dtype))
-    assert ingest(folder, "--classes", ",".join(NAMES)) == 0
-    found, attributes = arrays(folder.out), zarr.open_group(folder.out, mode="r").attrs
-    np.testing.assert_array_equal(found["predictions"], folder.data.predictions)
-    assert found["predictions"].dtype == dtype
-    np.testing.assert_array_equal(found["labels"], folder.data.labels)
-    assert found["image_id"].tolist() == folder.names
+def test_ingest_of_any_dtype_writes_the_same_arrays(tmp_path: Path, dtype: str) -> None:
+    inputs = InputFiles(tmp_path, plain(images=5, dtype=dtype))
+    assert ingest(inputs, "--classes", ",".join(NAMES)) == 0
+    arrays, attributes = read_source(inputs.out), zarr.open_group(inputs.out, mode="r").attrs
+    np.testing.assert_array_equal(arrays["predictions"], inputs.data.predictions)
+    assert arrays["predictions"].dtype == dtype
+    np.testing.assert_array_equal(arrays["labels"], inputs.data.labels)
+    assert arrays["image_id"].tolist() == inputs.names
     assert attributes["class_names"] == list(NAMES)
     assert (attributes["ignore"], attributes["kind"]) == ([255], "probabilities")
 
 
-def test_a_run_on_an_ingested_source_is_a_run_on_the_arrays(folder: Folder, tmp_path: Path) -> None:
-    write_source(tmp_path / "arrays.zarr", folder.data, ids=folder.names)
-    assert ingest(folder) == 0
+def test_run_on_an_ingested_source_equals_run_on_the_arrays(inputs: InputFiles, tmp_path: Path) -> None:
+    write_source(tmp_path / "arrays.zarr", inputs.data, ids=inputs.names)
+    assert ingest(inputs) == 0
+    scored = []
     for source in ("arrays.zarr", "new.zarr"):
-        assert masksift("run", "--source", tmp_path / source, "--out", tmp_path / f"of-{source}") == 0
-    scored = [rows(tmp_path / f"of-{source}") for source in ("arrays.zarr", "new.zarr")]
-    assert [row["image_id"] for row in scored[1]] == folder.names
-    assert [{**row, "source": ""} for row in scored[0]] == [{**row, "source": ""} for row in scored[1]]
+        assert masksift("run", "--source", tmp_path / source, "--out", tmp_path / f"run-{source}") == 0
+        scored.append([{**row, "source": ""} for row in rows(tmp_path / f"run-{source}")])
+    assert [row["image_id"] for row in scored[1]] == inputs.names
+    assert scored[0] == scored[1]
 
 
-def test_the_end_says_what_there_is_now(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ingest(folder) == 0
+def test_ingest_prints_a_summary(inputs: InputFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest(inputs) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
         "5 images of 8 x 10, 4 classes, float32 probabilities",
         "labels and predictions: by path",
-        f"source: {folder.out}",
+        f"source: {inputs.out}",
     ]
     assert printed.err == ""
 
 
-def test_every_key_may_stand_in_a_file(folder: Folder, tmp_path: Path) -> None:
+def test_ingest_reads_options_from_toml(inputs: InputFiles, tmp_path: Path) -> None:
     (tmp_path / "ingest.toml").write_text(
-        f'labels = "{folder.labels}"\npredictions = "{folder.predictions}"\nout = "{tmp_path / "told.zarr"}"\n'
+        f'labels = "{inputs.labels}"\npredictions = "{inputs.predictions}"\nout = "{inputs.out}"\n'
         'ignore = [255]\n[executor]\nkind = "serial"\n'
     )
     assert typed("ingest", tmp_path / "ingest.toml", "--log-format", "quiet") == 0
-    assert ingest(folder) == 0
-    assert arrays(tmp_path / "told.zarr").keys() == arrays(folder.out).keys()
+    np.testing.assert_array_equal(read_source(inputs.out)["labels"], inputs.data.labels)
 
 
-def test_places_may_be_globs(folder: Folder) -> None:
-    folder.labels = folder.labels / "scene_0[12].png"
-    folder.predictions = folder.predictions / "*_0[12].npy"
-    assert ingest(folder) == 0
-    assert arrays(folder.out)["image_id"].tolist() == ["scene_01", "scene_02"]
+def test_ingest_accepts_globs(inputs: InputFiles) -> None:
+    inputs.labels = inputs.labels / "scene_0[12].png"
+    inputs.predictions = inputs.predictions / "*_0[12].npy"
+    assert ingest(inputs) == 0
+    assert read_source(inputs.out)["image_id"].tolist() == ["scene_01", "scene_02"]
 
 
-def test_pictures_are_kept_for_those_who_review(folder: Folder, tmp_path: Path) -> None:
-    drawn = np.random.default_rng(0).integers(0, 256, (5, 8, 10, 3), dtype=np.uint8)
-    for name, picture in zip(folder.names, drawn, strict=True):
-        save_image(tmp_path / "pictures" / f"{name}.png", picture)
-    assert ingest(folder, "--images", tmp_path / "pictures") == 0
-    np.testing.assert_array_equal(arrays(folder.out)["images"], drawn)
+def test_ingest_copies_rgb_images(inputs: InputFiles, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 10, 3), dtype=np.uint8)
+    for name, image in zip(inputs.names, images, strict=True):
+        save_image(tmp_path / "images" / f"{name}.png", image)
+    assert ingest(inputs, "--images", tmp_path / "images") == 0
+    np.testing.assert_array_equal(read_source(inputs.out)["images"], images)
 
 
-def test_floats_are_rounded_where_it_is_asked_for(folder: Folder, tmp_path: Path) -> None:
-    exact = folder.data.predictions
-    for dtype, step in (("uint8", 1 / 255), ("uint16", 1 / 65535)):
-        folder.out = tmp_path / dtype
-        assert ingest(folder, "--dtype", dtype) == 0
-        kept = arrays(folder.out)["predictions"]
-        assert kept.dtype == dtype
-        assert np.abs(kept * step - exact).max() <= step / 2 + 1e-6
-    folder.out = tmp_path / "float16"
-    assert ingest(folder, "--dtype", "float16") == 0
-    np.testing.assert_array_equal(arrays(folder.out)["predictions"], exact.astype(np.float16))
+@pytest.mark.parametrize(("dtype", "step"), [("uint8", 1 / 255), ("uint16", 1 / 65535)])
+def test_ingest_to_integers_rounds_to_steps(inputs: InputFiles, dtype: str, step: float) -> None:
+    assert ingest(inputs, "--dtype", dtype) == 0
+    stored = read_source(inputs.out)["predictions"]
+    assert stored.dtype == dtype
+    assert np.abs(stored * step - inputs.data.predictions).max() <= step / 2 + 1e-6
 
 
-def test_colours_of_a_table_and_the_refusal_of_any_other(
-    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_ingest_to_float16_rounds_as_numpy_does(inputs: InputFiles) -> None:
+    assert ingest(inputs, "--dtype", "float16") == 0
+    expected = inputs.data.predictions.astype(np.float16)
+    np.testing.assert_array_equal(read_source(inputs.out)["predictions"], expected)
+
+
+def test_ingest_with_a_color_table_reads_its_colors_and_refuses_others(
+    inputs: InputFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    colours = np.random.default_rng(4).permutation(256)[:12].reshape(4, 3).astype(np.uint8)
-    rows = [f"{name},{','.join(map(str, colour))}" for name, colour in zip(NAMES, colours.tolist(), strict=True)]
-    (tmp_path / "colors.csv").write_text("\n".join(["name,r,g,b", *rows, "ignore,0,0,0"]))
-    table = np.zeros((256, 3), np.uint8)
-    table[:4] = colours
-    for name, label in zip(folder.names, folder.data.labels, strict=True):
-        save_image(folder.labels / f"{name}.png", table[label])
-    words = folder.words("--colors", tmp_path / "colors.csv")
-    assert masksift("ingest", *words) == 0
-    np.testing.assert_array_equal(arrays(folder.out)["labels"], folder.data.labels)
-    assert zarr.open_group(folder.out, mode="r").attrs["class_names"] == list(NAMES)
+    colors = np.random.default_rng(4).permutation(256)[:12].reshape(4, 3).astype(np.uint8)
+    lines = [f"{name},{','.join(map(str, color))}" for name, color in zip(NAMES, colors.tolist(), strict=True)]
+    (tmp_path / "colors.csv").write_text("\n".join(["name,r,g,b", *lines, "ignore,0,0,0"]))
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:4] = colors
+    for name, label in zip(inputs.names, inputs.data.labels, strict=True):
+        save_image(inputs.labels / f"{name}.png", palette[label])
+    args = inputs.args("--colors", tmp_path / "colors.csv")
+    assert masksift("ingest", *args) == 0
+    np.testing.assert_array_equal(read_source(inputs.out)["labels"], inputs.data.labels)
+    assert zarr.open_group(inputs.out, mode="r").attrs["class_names"] == list(NAMES)
 
-    shutil.rmtree(folder.out)
-    other = table[folder.data.labels[3]]
-    other[7, 9] = (1, 2, 3)
-    save_image(folder.labels / "scene_03.png", other)
-    refused(r"labels/scene_03.png holds the colour \(1, 2, 3\) at row 7, column 9 \(1 pixels of it\)", capsys, *words)
-
-
-# ---------------------------------------------------------------------------------------------- twice equals once
+    shutil.rmtree(inputs.out)
+    image = palette[inputs.data.labels[3]]
+    image[7, 9] = (1, 2, 3)
+    save_image(inputs.labels / "scene_03.png", image)
+    message = r"labels/scene_03.png holds the color \(1, 2, 3\) at row 7, column 9 \(pixels: 1\)"
+    assert_ingest_fails(message, capsys, *args)
 
 
-def test_what_was_cut_short_goes_on_with_the_same_bytes(
-    folder: Folder,
-    tmp_path: Path,
-    small_shards: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+# ------------------------------------------------------------------------------------------------------ resumption
+
+
+@pytest.mark.usefixtures("two_images_per_shard")
+def test_failed_ingest_resumes_and_writes_the_same_bytes(
+    inputs: InputFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ingest(folder) == 0
-    whole = contents(folder.out)
-    folder.out, written, write = tmp_path / "again.zarr", [], shards._write
+    assert ingest(inputs) == 0
+    expected = contents(inputs.out)
+    inputs.out, written, write_image = tmp_path / "again.zarr", [], tasks._write_image
 
-    def fail_at_third(writer: Any, job: Any, pair: Any) -> None:
+    def fail_at_fourth(writer: Any, context: Any, pair: Any) -> None:
         written.append(pair.name)
         if len(written) == 4:
             raise OSError("disk full")
-        write(writer, job, pair)
+        write_image(writer, context, pair)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(shards, "_write", fail_at_third)
-        capsys.readouterr()
-        assert ingest(folder) == 5
-        assert "disk full" in complaint(capsys)
-    assert not record(folder.out)["complete"]
-    monkeypatch.setattr(shards, "_write", lambda *words: (written.append(words[2].name), write(*words)))
-    assert ingest(folder) == 0
-    assert written == [*folder.names[:4], *folder.names[2:]], "the first shard is not written again"
-    assert contents(folder.out) == whole
-
-
-def test_a_killed_ingest_goes_on_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = plain(images=60, height=96, width=128)
-    folder = Folder(tmp_path, data)
-    words = [str(word) for word in folder.words("--ignore", 255, "--executor.kind", "serial", "--log-format", "quiet")]
-    small = (
-        "from masksift.cli import main as cli; from masksift.prepare.writers import base; base.SHARD_BYTES = 1; "
-        f"raise SystemExit(cli.main({['ingest', *words]!r}))"
-    )
-    with subprocess.Popen([sys.executable, "-c", small], stdout=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 30
-        while not (folder.out / "labels/c/5").exists() and time.monotonic() < until:
-            time.sleep(0.005)
-        process.kill()
-    assert 5 < len(list((folder.out / "labels/c").iterdir())) < 60, "killed on the way"
-    assert subprocess.run([sys.executable, "-c", small], stdout=subprocess.DEVNULL).returncode == 0
-    found = arrays(folder.out)
-    np.testing.assert_array_equal(found["predictions"], data.predictions)
-    np.testing.assert_array_equal(found["labels"], data.labels)
-    again = contents(folder.out)
-    shutil.rmtree(folder.out)
-    monkeypatch.setattr(writers, "SHARD_BYTES", 1)
-    assert ingest(folder) == 0
-    assert contents(folder.out) == again
-
-
-def test_a_complete_ingest_is_not_done_again(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ingest(folder) == 0
-    before = {path: path.stat().st_mtime_ns for path in folder.out.rglob("*")}
+    monkeypatch.setattr(tasks, "_write_image", fail_at_fourth)
     capsys.readouterr()
-    assert typed("ingest", *folder.words("--ignore", 255, "--executor.kind", "serial")) == 0
-    assert f"{folder.out} is complete already: nothing to do" in capsys.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in folder.out.rglob("*")} == before
+    assert ingest(inputs) == 5
+    assert "disk full" in complaint(capsys)
+    assert ingest(inputs) == 0
+    assert written == [*inputs.names[:4], *inputs.names[2:]], "the first shard is not written again"
+    assert contents(inputs.out) == expected
 
 
-def test_serial_and_local_executors_give_the_same_bytes(folder: Folder, tmp_path: Path, small_shards: None) -> None:
-    found = []
-    for kind in ("serial", "local"):
-        folder.out = tmp_path / kind
-        words = folder.words("--ignore", 255, "--pad", "--log-format", "quiet", "--executor.kind", kind)
-        assert typed("ingest", *words) == 0
-        found.append(contents(folder.out))
-    assert "labels/c/2/0/0" in found[0]
-    assert found[0] == found[1]
+def test_killed_ingest_resumes_and_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = plain(images=30, height=96, width=128)
+    inputs = InputFiles(tmp_path, data)
+    args = [str(arg) for arg in inputs.args("--executor.kind", "serial", "--log-format", "quiet")]
+    program = (
+        "from masksift.cli import main as cli; from masksift.prepare.writers import base; base.SHARD_BYTES = 1; "
+        f"raise SystemExit(cli.main({['ingest', *args]!r}))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as process:
+        give_up = time.monotonic() + 60
+        while not (inputs.out / "labels/c/3").exists() and time.monotonic() < give_up:
+            time.sleep(0.002)
+        process.kill()
+    assert 3 < len(list((inputs.out / "labels/c").iterdir())) < 30, "killed midway"
+    monkeypatch.setattr(base, "SHARD_BYTES", 1)
+    assert ingest(inputs) == 0
+    arrays, resumed = read_source(inputs.out), contents(inputs.out)
+    np.testing.assert_array_equal(arrays["predictions"], data.predictions)
+    np.testing.assert_array_equal(arrays["labels"], data.labels)
+    shutil.rmtree(inputs.out)
+    assert ingest(inputs) == 0
+    assert contents(inputs.out) == resumed
+
+
+def test_complete_ingest_changes_nothing(inputs: InputFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest(inputs) == 0
+    before = {path: path.stat().st_mtime_ns for path in inputs.out.rglob("*")}
+    capsys.readouterr()
+    assert typed("ingest", *inputs.args("--executor.kind", "serial")) == 0
+    assert f"{inputs.out} is complete already: nothing to do" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in inputs.out.rglob("*")} == before
+
+
+@pytest.mark.usefixtures("two_images_per_shard")
+def test_executors_write_the_same_bytes(inputs: InputFiles, tmp_path: Path, address: str) -> None:
+    outputs = []
+    for flags in (("--executor.kind", "serial"), ("--executor.kind", "dask", "--executor.address", address)):
+        inputs.out = tmp_path / flags[1]
+        assert typed("ingest", *inputs.args("--pad", "--log-format", "quiet", *flags)) == 0
+        outputs.append(contents(inputs.out))
+    assert "labels/c/2/0/0" in outputs[0]
+    assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (("--remap", "0:1,1:0,2:2,3:3"), r"remap\.0 was not set, is 1"),
         (("--kind", "logits"), r'kind was "probabilities", is "logits"'),
         (("--pad",), "pad was false, is true"),
     ],
 )
-def test_an_ingest_of_other_facts_is_refused(
-    folder: Folder, more: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+def test_ingest_with_other_options_into_the_same_output_is_refused(
+    inputs: InputFiles, more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ingest(folder) == 0
-    before = contents(folder.out)
-    refused(rf"holds results of other inputs or settings \(.*{said}", capsys, *folder.words("--ignore", 255, *more))
-    assert contents(folder.out) == before
+    assert ingest(inputs) == 0
+    before = contents(inputs.out)
+    assert_ingest_fails(message, capsys, *inputs.args(*more))
+    assert contents(inputs.out) == before
 
 
-def test_other_files_are_another_ingest(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ingest(folder) == 0
-    os.rename(folder.labels / "scene_04.png", folder.labels / "scene_05.png")
-    os.rename(folder.predictions / "scene_04.npy", folder.predictions / "scene_05.npy")
-    refused(r"holds results of other inputs or settings \(files was", capsys, *folder.words("--ignore", 255))
-
-
-def test_an_out_that_holds_something_else_is_left_alone(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    folder.out.mkdir()
-    (folder.out / "thesis.tex").write_text("mine")
-    refused(r"contains files that are not results of masksift \(thesis.tex\)", capsys, *folder.words("--ignore", 255))
-    assert contents(folder.out) == {"thesis.tex": b"mine"}
-
-
-# -------------------------------------------------------------------------------------------------- what is left out
-
-
-def test_files_without_a_partner_are_told_and_the_exit_code_is_3(
-    folder: Folder, capsys: pytest.CaptureFixture[str]
+def test_ingest_of_other_files_into_the_same_output_is_refused(
+    inputs: InputFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder.labels / "scene_01.png").unlink()
+    assert ingest(inputs) == 0
+    os.rename(inputs.labels / "scene_04.png", inputs.labels / "scene_05.png")
+    os.rename(inputs.predictions / "scene_04.npy", inputs.predictions / "scene_05.npy")
+    assert_ingest_fails(r"\(files was", capsys, *inputs.args())
+
+
+def test_ingest_into_a_directory_with_other_files_is_refused(
+    inputs: InputFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs.out.mkdir()
+    (inputs.out / "thesis.tex").write_text("mine")
+    assert_ingest_fails(r"\(thesis.tex\)", capsys, *inputs.args())
+    assert contents(inputs.out) == {"thesis.tex": b"mine"}
+
+
+# ------------------------------------------------------------------------------------------------- unmatched files
+
+
+def test_ingest_with_unmatched_files_lists_them_and_exits_with_3(
+    inputs: InputFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inputs.labels / "scene_01.png").unlink()
     for name in ("scene_03.npy", "scene_04.npy"):
-        (folder.predictions / name).unlink()
-    assert ingest(folder) == 3
+        (inputs.predictions / name).unlink()
+    assert ingest(inputs) == 3
     printed = capsys.readouterr()
-    assert "without a partner: 2 labels (scene_03.png, scene_04.png)" in printed.out
-    assert "without a partner: 1 predictions (scene_01.npy)" in printed.out
-    assert f"all of them: {folder.out}/ingest/zarr.json" in printed.out
-    assert "3 files found no partner; the source holds all others." in printed.err
+    assert "unmatched: 2 labels (scene_03.png, scene_04.png)" in printed.out
+    assert "unmatched: 1 predictions (scene_01.npy)" in printed.out
+    assert f"complete list: {inputs.out}/ingest/zarr.json" in printed.out
+    assert "3 files" in printed.err
     reads_well(printed.err.removeprefix("masksift: ").strip())
-    assert record(folder.out)["unmatched"] == {
+    assert read_record(inputs.out)["unmatched"] == {
         "labels": ["scene_03.png", "scene_04.png"],
         "predictions": ["scene_01.npy"],
     }
-    assert list(named(folder.out)) == ["scene_00", "scene_02"]
-    assert ingest(folder) == 3, "also when there is nothing left to do"
+    assert list(read_by_id(inputs.out)) == ["scene_00", "scene_02"]
+    assert ingest(inputs) == 3, "also when everything is written already"
 
 
-def test_the_record_does_not_stand_in_the_way_of_zarr(folder: Folder) -> None:
-    assert ingest(folder) == 0
-    group = zarr.open_group(folder.out, mode="r")
+def test_record_is_a_zarr_group(inputs: InputFiles) -> None:
+    assert ingest(inputs) == 0
+    group = zarr.open_group(inputs.out, mode="r")
     assert sorted(name for name, _ in group.arrays()) == ["image_id", "labels", "predictions"]
     assert group["ingest"].attrs["complete"] is True
     assert sorted(name for name, _ in group.members(max_depth=None)) == ["image_id", "ingest", "labels", "predictions"]
 
 
-def test_a_picture_that_is_missing_is_told_and_black(folder: Folder, tmp_path: Path) -> None:
-    for name in folder.names[1:]:
-        save_image(tmp_path / "pictures" / f"{name}.png", np.full((8, 10, 3), 7, np.uint8))
-    assert ingest(folder, "--images", tmp_path / "pictures") == 3
-    assert arrays(folder.out)["images"].reshape(5, -1).max(axis=1).tolist() == [0, 7, 7, 7, 7]
-    assert record(folder.out)["unmatched"] == {"labels without a picture": ["scene_00.png"]}
+def test_missing_rgb_image_is_black_and_recorded(inputs: InputFiles, tmp_path: Path) -> None:
+    for name in inputs.names[1:]:
+        save_image(tmp_path / "images" / f"{name}.png", np.full((8, 10, 3), 7, np.uint8))
+    assert ingest(inputs, "--images", tmp_path / "images") == 3
+    assert read_source(inputs.out)["images"].reshape(5, -1).max(axis=1).tolist() == [0, 7, 7, 7, 7]
+    assert read_record(inputs.out)["unmatched"] == {"labels without an image": ["scene_00.png"]}
 
 
-# ------------------------------------------------------------------------------------------------------- refusals
+# -------------------------------------------------------------------------------------------------------- refusals
+
+PLACES = ("--labels", "l", "--predictions", "p", "--out", "o")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "message"),
     [
-        ((), "'labels' is not given; .*--labels URL"),
-        (("--lables", "a"), r"there is no flag '--lables'; .*Did you mean --labels\?"),
-        (("--source", "a"), r"there is no flag '--source'"),
-        (("nowhere.toml",), r"nowhere.toml cannot be read .*data are named by --labels and --predictions"),
-        (("--labels", "l", "--predictions", "p", "--out", "o", "--preset", "kitti"), "preset is 'kitti'"),
-        (("--labels", "l", "--predictions", "p", "--out", "o", "--axes", "x,y,class"), "axes is x,y,class; "),
-        (
-            ("--labels", "l", "--predictions", "p", "--out", "o", "--kind", "logits", "--dtype", "uint8"),
-            "kind is 'logits' and dtype is 'uint8'",
-        ),
-        (("--labels", "nowhere", "--predictions", "p", "--out", "o"), "no file of .png, .tif, .tiff at nowhere"),
+        ((), ".*--labels URL"),
+        (("--lables", "a"), r"'?--lables'?.*Did you mean --labels\?"),
+        (("--source", "a"), r"'?--source'?"),
+        (("nowhere.toml",), r"nowhere.toml cannot be read .*--labels and --predictions"),
+        ((*PLACES, "--preset", "kitti"), "'kitti'"),
+        ((*PLACES, "--axes", "x,y,class"), "axes is x,y,class"),
+        ((*PLACES, "--kind", "logits", "--dtype", "uint8"), "kind is 'logits' and dtype is 'uint8'"),
+        (("--labels", "nowhere", "--predictions", "p", "--out", "o"), ".png, .tif, .tiff (at|in) nowhere"),
     ],
 )
-def test_what_is_mistyped_ends_in_2_and_writes_nothing(
-    words: tuple[str, ...],
-    said: str,
+def test_ingest_with_invalid_arguments_exits_with_2_and_writes_nothing(
+    args: tuple[str, ...],
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert typed("ingest", *words) == 2
-    assert re.search(said, complaint(capsys))
+    assert typed("ingest", *args) == 2
+    assert re.search(message, complaint(capsys))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_that_are_too_small_are_refused_before_anything_is_written(
-    folder: Folder, capsys: pytest.CaptureFixture[str]
+def test_workers_with_too_little_memory_are_refused_before_anything_is_written(
+    inputs: InputFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = folder.words("--ignore", 255, "--log-format", "quiet", "--executor.kind", "serial", "--executor.memory")
-    assert typed("ingest", *words, "64 MiB") == 4
-    said = r"needs 256\.\d MiB a worker, and this process has 64\.0 MiB; .*Give workers of 256\.\d MiB"
-    assert re.search(said, complaint(capsys))
-    assert not folder.out.exists()
-    assert typed("ingest", *words, "1 GiB") == 0
+    args = inputs.args("--log-format", "quiet", "--executor.kind", "serial", "--executor.memory")
+    assert typed("ingest", *args, "64 MiB") == 4
+    assert re.search(r"256\.\d MiB.* 64\.0 MiB", complaint(capsys))
+    assert not inputs.out.exists()
+    assert typed("ingest", *args, "1 GiB") == 0
 
 
-def test_what_the_first_image_shows_is_refused_before_anything_is_written(
-    folder: Folder, capsys: pytest.CaptureFixture[str]
+def test_unknown_value_in_the_first_image_is_refused_before_anything_is_written(
+    inputs: InputFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(
-        r"scene_00.png holds the value 255 at row \d+, column \d+ \(\d+ pixels of it\); .*--ignore 255",
-        capsys,
-        *folder.words(),
-    )
-    assert not folder.out.exists()
+    message = r"scene_00.png holds the value 255 at row \d+, column \d+ \(pixels: \d+\).* --ignore 255"
+    assert_ingest_fails(message, capsys, *inputs.args()[:-2])
+    assert not inputs.out.exists()
 
 
-def test_a_later_image_is_refused_when_its_turn_comes(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    label = folder.data.labels[3].copy()
+def test_unknown_value_in_a_later_image_fails_and_the_corrected_ingest_resumes(
+    inputs: InputFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label = inputs.data.labels[3].copy()
     label[2, 5:7] = 77
-    save_image(folder.labels / "scene_03.png", label)
-    refused(
-        r"labels/scene_03.png holds the value 77 at row 2, column 5 \(2 pixels of it\); .*--ignore 77",
-        capsys,
-        *folder.words("--ignore", 255),
-    )
-    save_image(folder.labels / "scene_03.png", folder.data.labels[3])
-    assert ingest(folder) == 0, "mended, it goes on"
+    save_image(inputs.labels / "scene_03.png", label)
+    message = r"labels/scene_03.png holds the value 77 at row 2, column 5 \(pixels: 2\).* --ignore 77"
+    assert_ingest_fails(message, capsys, *inputs.args())
+    save_image(inputs.labels / "scene_03.png", inputs.data.labels[3])
+    assert ingest(inputs) == 0
 
 
-def test_logits_have_to_be_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logits_require_kind_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = plain(images=3)
-    logits = Data(np.log(data.predictions + np.float32(1e-6)), data.labels, data.ignore)
-    folder = Folder(tmp_path, logits)
-    refused(
-        r"predictions of .*scene_00.npy go from -\d+.* to .*Give --kind logits", capsys, *folder.words("--ignore", 255)
-    )
-    refused(
-        r"go from -\d.*; in uint8 all beyond 0 and 1 would be lost",
-        capsys,
-        *folder.words("--ignore", 255, "--dtype", "uint8"),
-    )
-    assert ingest(folder, "--kind", "logits") == 0
-    assert zarr.open_group(folder.out, mode="r").attrs["kind"] == "logits"
+    inputs = InputFiles(tmp_path, Data(np.log(data.predictions + np.float32(1e-6)), data.labels, data.ignore))
+    message = r"redictions of .*scene_00.npy range from -\d+.* to .*Pass --kind logits"
+    assert_ingest_fails(message, capsys, *inputs.args())
+    message = r"range from -\d.*uint8 can only hold values from 0 to 1"
+    assert_ingest_fails(message, capsys, *inputs.args("--dtype", "uint8"))
+    assert ingest(inputs, "--kind", "logits") == 0
+    assert zarr.open_group(inputs.out, mode="r").attrs["kind"] == "logits"
 
 
-def test_integers_keep_their_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = Folder(tmp_path, plain(images=3, dtype="uint8"))
-    refused(
-        "dtype is 'float16', and predictions are uint8; .*Leave --dtype out",
-        capsys,
-        *folder.words("--dtype", "float16", "--ignore", 255),
-    )
-    assert ingest(folder, "--scale", 0.0039) == 0
-    assert zarr.open_group(folder.out, mode="r").attrs["scale"] == 0.0039
+def test_integer_predictions_keep_their_dtype_and_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = InputFiles(tmp_path, plain(images=3, dtype="uint8"))
+    message = "dtype is 'float16', but predictions are stored as uint8.* Drop --dtype"
+    assert_ingest_fails(message, capsys, *inputs.args("--dtype", "float16"))
+    assert ingest(inputs, "--scale", 0.0039) == 0
+    assert zarr.open_group(inputs.out, mode="r").attrs["scale"] == 0.0039

@@ -1,19 +1,14 @@
-"""Files find each other by name, by a rule that can be told."""
+"""Matching of files by name."""
 
 from __future__ import annotations
 
 import pytest
 
 from masksift.core.errors import DataError
-from masksift.prepare.ingest.matching import common_ending, match, stem
+from masksift.prepare.ingest.matching import common_suffix, match, stem
 from support.sources import refuses
 
-WHAT = ("labels", "predictions")
-
-
-def pairs(labels: list[str], predictions: list[str]) -> dict[str, str]:
-    found = match(labels, predictions, WHAT)
-    return {labels[i]: predictions[j] for i, j in found.pairs}
+SIDES = ("labels", "predictions")
 
 
 @pytest.mark.parametrize(
@@ -32,25 +27,25 @@ def pairs(labels: list[str], predictions: list[str]) -> dict[str, str]:
         ),
     ],
 )
-def test_the_way_by_which_most_are_alike_holds(labels: list[str], predictions: list[str], rule: str) -> None:
-    found = match(labels, predictions, WHAT)
-    assert found.rule == rule
-    assert found.pairs == ((0, 0), (1, 1))
+def test_match_uses_the_rule_that_matches_most(labels: list[str], predictions: list[str], rule: str) -> None:
+    matching = match(labels, predictions, SIDES)
+    assert matching.rule == rule
+    assert matching.pairs == ((0, 0), (1, 1))
 
 
-def test_images_are_called_by_their_path_without_the_ending() -> None:
-    assert match(["f/a_L", "g/b_L"], ["b", "a"], WHAT).names == ("f/a_L", "g/b_L")
-    assert match(["f/a_L", "g/b_L"], ["g/b", "f/a"], WHAT).names == ("f/a", "g/b")
+def test_match_names_images_by_path_without_suffix() -> None:
+    assert match(["f/a_L", "g/b_L"], ["b", "a"], SIDES).names == ("f/a_L", "g/b_L")
+    assert match(["f/a_L", "g/b_L"], ["g/b", "f/a"], SIDES).names == ("f/a", "g/b")
 
 
-def test_what_finds_no_partner_is_told_by_side() -> None:
-    found = match(["a", "b", "c"], ["c", "d", "a"], WHAT)
-    assert found.pairs == ((0, 2), (2, 0))
-    assert found.alone == ((1,), (1,))
+def test_match_lists_unmatched_files_by_side() -> None:
+    matching = match(["a", "b", "c"], ["c", "d", "a"], SIDES)
+    assert matching.pairs == ((0, 2), (2, 0))
+    assert matching.unmatched == ((1,), (1,))
 
 
 @pytest.mark.parametrize(
-    ("names", "ending"),
+    ("names", "suffix"),
     [
         (["a_000019_gtFine_labelIds", "b_000019_gtFine_labelIds"], "_gtFine_labelIds"),
         (["a_10_L", "b_20_L"], "_L"),
@@ -61,24 +56,27 @@ def test_what_finds_no_partner_is_told_by_side() -> None:
         (["a.mask", "b.mask"], ".mask"),
     ],
 )
-def test_an_ending_is_made_of_whole_parts_and_never_of_digits_alone(names: list[str], ending: str) -> None:
-    assert common_ending(names) == ending
+def test_common_suffix_has_whole_parts_that_are_not_only_digits(names: list[str], suffix: str) -> None:
+    assert common_suffix(names) == suffix
 
 
-def test_two_frames_are_not_taken_for_one() -> None:
-    with refuses(
-        DataError, r"no file of the labels is called like one of the predictions \(the first are x_000019 and"
-    ):
-        pairs(["x_000019", "y_000019"], ["x_000020", "y_000020"])
+@pytest.mark.parametrize(
+    ("labels", "predictions", "message"),
+    [
+        (
+            ["x_000019", "y_000019"],
+            ["x_000020", "y_000020"],
+            r"labels and the predictions have no file name in common \(the first are x_000019 and x_000020\)",
+        ),
+        (["train/a", "val/a"], ["a"], "Two of the labels are named 'a': train/a and val/a"),
+        (["a", "b"], ["a", "a", "b"], "Two of the predictions are named 'a': a and a"),
+    ],
+)
+def test_match_refuses_different_and_repeated_names(labels: list[str], predictions: list[str], message: str) -> None:
+    with refuses(DataError, message):
+        match(labels, predictions, SIDES)
 
 
-def test_names_that_occur_twice_are_refused_with_both_files() -> None:
-    with refuses(DataError, "two of the labels are called 'a': train/a and val/a; which of them is meant"):
-        pairs(["train/a", "val/a"], ["a"])
-    with refuses(DataError, "two of the predictions are called 'a': a and a"):
-        pairs(["a", "b"], ["a", "a", "b"])
-
-
-def test_a_stem_has_no_extension_and_no_ending_of_the_preset() -> None:
+def test_stem_removes_extension_and_suffix() -> None:
     assert stem("x/a.b/c_leftImg8bit.png", ["_leftImg8bit"]) == "x/a.b/c"
     assert stem("a.v2.png") == "a.v2"

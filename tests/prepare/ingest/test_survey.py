@@ -1,4 +1,4 @@
-"""Sizes that differ are refused with both files, unless it is said what to do about them."""
+"""Inputs of different sizes are refused with both files, unless --resize or --pad says what to do."""
 
 from __future__ import annotations
 
@@ -8,56 +8,50 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masksift.prepare.ingest.raster import resize_nearest
-from prepare.ingest.helpers import Folder, arrays, ingest, refused, save_image
+from prepare.ingest.helpers import InputFiles, assert_ingest_fails, ingest, read_source, save_image
 from support.sources import masksift, plain, rows, write_source
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path, plain(images=3))
+def inputs(tmp_path: Path) -> InputFiles:
+    return InputFiles(tmp_path, plain(images=3))
 
 
 @pytest.fixture
-def halves(folder: Folder) -> Folder:
+def half_size(inputs: InputFiles) -> InputFiles:
     """Predictions of half the size of their labels."""
-    for name, prediction in zip(folder.names, folder.data.predictions, strict=True):
-        folder.save(f"{name}.npy", prediction[:, ::2, ::2])
-    return folder
+    inputs.save_predictions(inputs.data.predictions[:, :, ::2, ::2])
+    return inputs
 
 
-def test_predictions_of_another_size_are_refused_with_both_files(
-    halves: Folder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    refused(
-        r"the label .*_00.png is 8 x 10, its prediction .*_00.npy 4 x 5; .*--resize predictions .*or --resize",
-        capsys,
-        *halves.words("--ignore", 255),
-    )
-    assert not halves.out.exists()
+@pytest.fixture
+def with_small_image(inputs: InputFiles) -> InputFiles:
+    """A fourth image of 5 x 7 pixels."""
+    save_image(inputs.labels / "small.png", inputs.data.labels[0, :5, :7])
+    inputs.save("small.npy", inputs.data.predictions[0, :, :5, :7])
+    return inputs
 
 
-def test_labels_are_brought_to_the_predictions_by_the_nearest_pixel(halves: Folder) -> None:
-    assert ingest(halves, "--resize", "labels", "--axes", "class,y,x") == 0
-    found = arrays(halves.out)
-    assert found["labels"].shape == (3, 4, 5)
-    np.testing.assert_array_equal(found["predictions"], halves.data.predictions[:, :, ::2, ::2])
-    # the centre of each large pixel lies on the corner of four small ones; it takes the one below and to the right
-    np.testing.assert_array_equal(found["labels"], halves.data.labels[:, 1::2, 1::2])
+def test_predictions_of_another_size_are_refused(half_size: InputFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    message = r"abel .*_00.png is 8 x 10, its prediction .*_00.npy is 4 x 5. .*--resize predictions .*or --resize"
+    assert_ingest_fails(message, capsys, *half_size.args())
+    assert not half_size.out.exists()
 
 
-def test_the_nearest_pixel_of_an_odd_share() -> None:
-    plane = np.arange(6).reshape(1, 6)
-    assert resize_nearest(plane, (1, 3)).tolist() == [[1, 3, 5]]
-    assert resize_nearest(plane, (2, 9))[0].tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5]
-    assert resize_nearest(plane, (1, 6)).tolist() == plane.tolist()
+def test_resize_labels_takes_the_nearest_pixel(half_size: InputFiles) -> None:
+    assert ingest(half_size, "--resize", "labels", "--axes", "class,y,x") == 0
+    arrays = read_source(half_size.out)
+    assert arrays["labels"].shape == (3, 4, 5)
+    np.testing.assert_array_equal(arrays["predictions"], half_size.data.predictions[:, :, ::2, ::2])
+    # the center of each large pixel is the corner of four small ones; it takes the one below and to the right
+    np.testing.assert_array_equal(arrays["labels"], half_size.data.labels[:, 1::2, 1::2])
 
 
 @pytest.mark.parametrize("kind", ["probabilities", "logits"])
-def test_predictions_are_brought_to_the_labels_class_by_class(halves: Folder, kind: str) -> None:
-    small = halves.data.predictions[:, :, ::2, ::2]
-    assert ingest(halves, "--resize", "predictions", "--kind", kind, "--axes", "class,y,x") == 0
-    found = arrays(halves.out)["predictions"]
+def test_resize_predictions_interpolates_each_class(half_size: InputFiles, kind: str) -> None:
+    small = half_size.data.predictions[:, :, ::2, ::2]
+    assert ingest(half_size, "--resize", "predictions", "--kind", kind, "--axes", "class,y,x") == 0
+    arrays = read_source(half_size.out)
     expected = np.stack(
         [
             [np.asarray(Image.fromarray(plane).resize((10, 8), Image.Resampling.BILINEAR)) for plane in image]
@@ -66,65 +60,59 @@ def test_predictions_are_brought_to_the_labels_class_by_class(halves: Folder, ki
     )
     if kind == "probabilities":
         expected /= expected.sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    np.testing.assert_array_equal(arrays(halves.out)["labels"], halves.data.labels)
+        np.testing.assert_allclose(arrays["predictions"].sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(arrays["predictions"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(arrays["labels"], half_size.data.labels)
 
 
-def test_integers_are_integers_again_after_it(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, plain(images=2, dtype="uint8"))
-    for name, prediction in zip(folder.names, folder.data.predictions, strict=True):
-        folder.save(f"{name}.npy", prediction[:, ::2, ::2])
-    assert ingest(folder, "--resize", "predictions", "--axes", "class,y,x") == 0
-    found = arrays(folder.out)["predictions"]
-    assert (found.dtype, found.shape) == (np.uint8, (2, 4, 8, 10))
-    assert np.abs(found.sum(axis=1, dtype=int) - 255).max() <= 2
+def test_resize_predictions_keeps_integers(tmp_path: Path) -> None:
+    inputs = InputFiles(tmp_path, plain(images=2, dtype="uint8"))
+    inputs.save_predictions(inputs.data.predictions[:, :, ::2, ::2])
+    assert ingest(inputs, "--resize", "predictions", "--axes", "class,y,x") == 0
+    predictions = read_source(inputs.out)["predictions"]
+    assert (predictions.dtype, predictions.shape) == (np.uint8, (2, 4, 8, 10))
+    assert np.abs(predictions.sum(axis=1, dtype=int) - 255).max() <= 2
 
 
-def test_images_of_several_sizes_are_refused_with_both_files(
-    folder: Folder, capsys: pytest.CaptureFixture[str]
+def test_images_of_several_sizes_are_refused_without_pad(
+    with_small_image: InputFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_image(folder.labels / "small.png", folder.data.labels[0, :5, :7])
-    folder.save("small.npy", folder.data.predictions[0, :, :5, :7])
-    refused(r"scene_00.png is 8 x 10, .*small.png 5 x 7; .*--pad", capsys, *folder.words("--ignore", 255))
+    message = r"scene_00.png is 8 x 10, .*small.png is 5 x 7. .*--pad"
+    assert_ingest_fails(message, capsys, *with_small_image.args())
 
 
-def test_padded_images_are_scored_as_if_they_lay_alone(folder: Folder, tmp_path: Path) -> None:
-    labels, predictions = folder.data.labels[0, :5, :7], folder.data.predictions[0, :, :5, :7]
-    save_image(folder.labels / "small.png", labels)
-    folder.save("small.npy", predictions)
-    assert ingest(folder, "--pad") == 0
-    found = arrays(folder.out)
-    assert (found["height"].tolist(), found["width"].tolist()) == ([8, 8, 8, 5], [10, 10, 10, 7])
-    assert found["image_id"].tolist() == [*folder.names, "small"]
-    np.testing.assert_array_equal(found["labels"][3, :5, :7], labels)
-    assert set(found["labels"][3, 5:].ravel()) == {255}
+def test_padded_images_score_as_unpadded_ones(with_small_image: InputFiles, tmp_path: Path) -> None:
+    inputs, data = with_small_image, with_small_image.data
+    labels, predictions = data.labels[0, :5, :7], data.predictions[0, :, :5, :7]
+    assert ingest(inputs, "--pad") == 0
+    arrays = read_source(inputs.out)
+    assert (arrays["height"].tolist(), arrays["width"].tolist()) == ([8, 8, 8, 5], [10, 10, 10, 7])
+    assert arrays["image_id"].tolist() == [*inputs.names, "small"]
+    np.testing.assert_array_equal(arrays["labels"][3, :5, :7], labels)
+    assert set(arrays["labels"][3, 5:].ravel()) == {255}
 
-    write_source(tmp_path / "large.zarr", folder.data)
-    write_source(tmp_path / "small.zarr", folder.data._replace(labels=labels[None], predictions=predictions[None]))
-    sources = (tmp_path / "large.zarr", "--source", tmp_path / "small.zarr")
-    assert masksift("run", "--source", *sources, "--out", tmp_path / "apart") == 0
-    assert masksift("run", "--source", folder.out, "--out", tmp_path / "padded") == 0
-    names = ("ccp", "softmin", "clc", "coco", "valid_pixels", "status")
-    apart, padded = ([[row[name] for name in names] for row in rows(tmp_path / out)] for out in ("apart", "padded"))
-    assert padded == apart
-
-
-def test_equal_sizes_are_not_padded(folder: Folder) -> None:
-    assert ingest(folder, "--pad") == 0
-    assert sorted(arrays(folder.out)) == ["image_id", "labels", "predictions"]
+    write_source(tmp_path / "large.zarr", data)
+    write_source(tmp_path / "small.zarr", data._replace(labels=labels[None], predictions=predictions[None]))
+    unpadded = (tmp_path / "large.zarr", "--source", tmp_path / "small.zarr")
+    assert masksift("run", "--source", *unpadded, "--out", tmp_path / "unpadded") == 0
+    assert masksift("run", "--source", inputs.out, "--out", tmp_path / "padded") == 0
+    columns = ("ccp", "softmin", "clc", "coco", "valid_pixels", "status")
+    scored = [[[row[name] for name in columns] for row in rows(tmp_path / out)] for out in ("unpadded", "padded")]
+    assert scored[0] == scored[1]
 
 
-def test_pictures_have_the_size_of_their_labels(
-    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_pad_of_equal_sizes_writes_no_sizes(inputs: InputFiles) -> None:
+    assert ingest(inputs, "--pad") == 0
+    assert sorted(read_source(inputs.out)) == ["image_id", "labels", "predictions"]
+
+
+def test_rgb_images_of_another_size_are_refused_without_resize(
+    inputs: InputFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in folder.names:
-        save_image(tmp_path / "pictures" / f"{name}.png", np.full((16, 20, 3), 9, np.uint8))
-    words = ("--images", tmp_path / "pictures")
-    refused(
-        r"scene_00.png is 8 x 10, its picture .*pictures/scene_00.png 16 x 20",
-        capsys,
-        *folder.words("--ignore", 255, *words),
-    )
-    assert ingest(folder, *words, "--resize", "labels") == 0
-    np.testing.assert_array_equal(arrays(folder.out)["images"], np.full((3, 8, 10, 3), 9, np.uint8))
+    for name in inputs.names:
+        save_image(tmp_path / "images" / f"{name}.png", np.full((16, 20, 3), 9, np.uint8))
+    flags = ("--images", tmp_path / "images")
+    message = r"scene_00.png is 8 x 10, its image .*images/scene_00.png is 16 x 20"
+    assert_ingest_fails(message, capsys, *inputs.args(*flags))
+    assert ingest(inputs, *flags, "--resize", "labels") == 0
+    np.testing.assert_array_equal(read_source(inputs.out)["images"], np.full((3, 8, 10, 3), 9, np.uint8))

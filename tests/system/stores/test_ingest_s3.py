@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prepare.ingest.helpers import Folder, refused
+from prepare.ingest.helpers import InputFiles, assert_ingest_fails
 from support.s3_server import SECRET, Server
 from support.sources import contents, masksift
 
@@ -16,9 +16,9 @@ from support.sources import contents, masksift
 def test_an_ingest_on_s3_is_the_ingest_on_disk(
     server: Server, keys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, files = Folder(tmp_path / "files"), server.filesystem()
-    np.save(tmp_path / "files/labels.npy", folder.data.labels)
-    np.save(tmp_path / "files/pred_probs.npy", folder.data.predictions)
+    inputs, files = InputFiles(tmp_path / "files"), server.filesystem()
+    np.save(tmp_path / "files/labels.npy", inputs.data.labels)
+    np.save(tmp_path / "files/pred_probs.npy", inputs.data.predictions)
     files.put(f"{tmp_path}/files/", "lake/files/", recursive=True)
     for name, labels, predictions in (
         ("of-files", "labels/*.png", "predictions"),
@@ -35,5 +35,5 @@ def test_an_ingest_on_s3_is_the_ingest_on_disk(
         assert on_s3 == on_disk
         assert "labels/c/0/0/0" in on_disk
     words = ("--labels", "s3://lake/nothing", "--predictions", "p", "--out", "s3://lake/o")
-    refused("no file of .* at s3://lake/nothing", capsys, *words, *server.flags)
+    assert_ingest_fails(".* (at|in) s3://lake/nothing", capsys, *words, *server.flags)
     assert SECRET not in files.cat_file("lake/of-files/ingest/zarr.json").decode()

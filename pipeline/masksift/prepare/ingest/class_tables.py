@@ -1,6 +1,65 @@
-"""The long class tables of public data sets, as their makers number them."""
+"""Class names, ids and colors of public data sets, as their publishers number them."""
 
 from __future__ import annotations
+
+
+def _parse(table: str) -> dict[str, tuple[int, ...]]:
+    """Parse `name=1 2 3; name=4 5 6`."""
+    rows = (row.partition("=") for row in table.split(";"))
+    return {name.strip(): tuple(map(int, numbers.split())) for name, _, numbers in rows}
+
+
+CITYSCAPES = _parse("""
+    road=7 128 64 128; sidewalk=8 244 35 232; building=11 70 70 70; wall=12 102 102 156; fence=13 190 153 153;
+    pole=17 153 153 153; traffic light=19 250 170 30; traffic sign=20 220 220 0; vegetation=21 107 142 35;
+    terrain=22 152 251 152; sky=23 70 130 180; person=24 220 20 60; rider=25 255 0 0; car=26 0 0 142;
+    truck=27 0 0 70; bus=28 0 60 100; train=31 0 80 100; motorcycle=32 0 0 230; bicycle=33 119 11 32
+""")
+"""The 19 evaluated classes of cityscapesScripts (helpers/labels.py), in train id order: id and color."""
+
+CITYSCAPES_VOID = _parse("""
+    unlabeled=0 0 0; dynamic=111 74 0; ground=81 0 81; parking=250 170 160; rail track=230 150 140;
+    guard rail=180 165 180; bridge=150 100 100; tunnel=150 120 90; caravan=0 0 90; trailer=0 0 110
+""")
+"""Colors of the void classes. The pole group has the color of the pole, the license plate that of the car."""
+
+SYNTHIA = _parse("""
+    road=3; sidewalk=4; building=2; wall=21; fence=5; pole=7; traffic light=15; traffic sign=9; vegetation=6; sky=1;
+    person=10; rider=17; car=8; bus=19; motorcycle=12; bicycle=11
+""")
+"""The 16 classes that SYNTHIA-RAND-CITYSCAPES shares with Cityscapes, in the order of the latter: ids of its README.
+
+Lane markings (22), parking slots (13), road works (14), terrain (16), trucks (18) and trains (20) are left out, as is
+usual.
+"""
+
+CAMVID = _parse("""
+    sky=128 128 128;
+    building=128 0 0 0 128 64 64 192 0 64 0 64 192 0 128;
+    pole=192 192 128 0 0 64;
+    road=128 64 128 128 0 192 192 0 64;
+    pavement=0 0 192 64 192 128 128 128 192;
+    tree=128 128 0 192 192 0;
+    sign_symbol=192 128 128 128 128 64 0 64 64;
+    fence=64 64 128;
+    car=64 0 128 64 128 192 192 128 192 192 64 128 128 64 64;
+    pedestrian=64 64 0 192 128 64 64 0 192 64 128 64;
+    bicyclist=0 128 192 192 0 192
+""")
+"""The 11 classes of SegNet's training and the colors of the classes of CamVid's label_colors.txt that each merges.
+
+Building: building, bridge, wall, tunnel, archway. Pole: column or pole, traffic cone. Road: road, markings for driving
+and for others. Pavement: sidewalk, parking block, road shoulder. Tree: tree, other vegetation. Sign: sign, other text,
+traffic light. Car: car, pickup, truck or bus, train, other moving things. Pedestrian: pedestrian, child, cart or pram,
+animal. Bicyclist: bicyclist, motorcycle or scooter.
+"""
+
+_VOC = """
+    background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person
+    pottedplant sheep sofa train tvmonitor
+"""
+VOC = tuple(_VOC.split())
+"""Background and the 20 classes of PASCAL VOC, in the order of its development kit."""
 
 _ADE20K = """
     wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door,
@@ -17,10 +76,9 @@ _ADE20K = """
     monitor, bulletin board, shower, radiator, glass, clock, flag
 """
 ADE20K = tuple(name.strip() for name in _ADE20K.split(","))
-"""The 150 classes of ADE20K's SceneParsing benchmark (its objectInfo150.txt), by the first name of each; in its label
-files they are 1 to 150."""
+"""The 150 classes of ADE20K's SceneParsing benchmark (objectInfo150.txt), by first name; labels count from 1."""
 
-_MAPILLARY = """
+MAPILLARY = _parse("""
     Bird=165 42 42; Ground Animal=0 192 0; Curb=196 196 196; Fence=190 153 153; Guard Rail=180 165 180;
     Barrier=90 120 150; Wall=102 102 156; Bike Lane=128 64 255; Crosswalk - Plain=140 140 200; Curb Cut=170 170 170;
     Parking=250 170 160; Pedestrian Area=96 96 96; Rail Track=230 150 140; Road=128 64 128; Service Lane=110 110 110;
@@ -35,11 +93,5 @@ _MAPILLARY = """
     Trash Can=140 140 20; Bicycle=119 11 32; Boat=150 0 255; Bus=0 60 100; Car=0 0 142; Caravan=0 0 90;
     Motorcycle=0 0 230; On Rails=0 80 100; Other Vehicle=128 64 64; Trailer=0 0 110; Truck=0 0 70;
     Wheeled Slow=0 0 192; Car Mount=32 32 32; Ego Vehicle=120 10 10
-"""
-
-MAPILLARY = {
-    name.strip(): (int(red), int(green), int(blue))
-    for name, _, color in (row.partition("=") for row in _MAPILLARY.split(";"))
-    for red, green, blue in [color.split()]
-}
-"""The 65 classes of Mapillary Vistas 1.2 (its config.json) with their colours; the 66th, `Unlabeled`, is black."""
+""")
+"""The 65 classes of Mapillary Vistas 1.2 (config.json) with their colors; the 66th, `Unlabeled`, is black."""

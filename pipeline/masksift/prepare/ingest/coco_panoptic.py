@@ -1,4 +1,4 @@
-"""COCO panoptic: one JSON of annotations, and a PNG an image whose colours are segment ids (R + 256 G + 65536 B)."""
+"""Read COCO panoptic annotations: one JSON file, and a PNG per image with segment ids (R + 256 G + 65536 B)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from masksift.storage.files import find_files, open_file
 
 
 @dataclass(frozen=True)
-class Panoptic:
-    """``classes``: the categories' names, in their order; ``files``: PNGs by name; ``ids``: what else each image is
-    called; ``segments``: the ids of each and their classes."""
+class PanopticAnnotations:
+    """Categories, and four facts about each image: PNG name, its URL, image id, and (segment id, class) pairs."""
 
     classes: tuple[str, ...]
     files: tuple[str, ...]
@@ -23,48 +22,57 @@ class Panoptic:
     segments: tuple[tuple[tuple[int, int], ...], ...]
 
 
-def read_panoptic(place: str, options: Mapping[str, Any]) -> Panoptic:
-    """The annotations of a .json, with the PNG folder of the same name beside it. Raises DataError."""
-    with open_file(place, options) as file:
+def read_panoptic(url: str, options: Mapping[str, Any]) -> PanopticAnnotations:
+    """Read a .json file and list the PNG directory of the same name next to it.
+
+    Args:
+        url: URL of the .json file.
+        options: Storage options.
+
+    Returns:
+        The annotations, sorted by PNG name.
+
+    Raises:
+        DataError: If the file is not a COCO panoptic annotation, or if PNG files are missing.
+    """
+    with open_file(url, options) as file:
         try:
             tree = json.load(file)
         except ValueError as e:
-            raise DataError(f"{place} is no JSON ({e})", "there are no annotations", "Copy it again") from e
+            raise DataError(f"{url} is not valid JSON ({e})", "Copy the file again") from e
     try:
-        numbers = {int(category["id"]): k for k, category in enumerate(tree["categories"])}
+        class_numbers = {int(category["id"]): k for k, category in enumerate(tree["categories"])}
         classes = tuple(str(category["name"]) for category in tree["categories"])
-        found = sorted(tree["annotations"], key=lambda annotation: str(annotation["file_name"]))
-        segments = tuple(_segments(annotation, numbers, place) for annotation in found)
-        files = tuple(str(annotation["file_name"]) for annotation in found)
-        ids = tuple(str(annotation.get("image_id", "")) for annotation in found)
+        annotations = sorted(tree["annotations"], key=lambda annotation: str(annotation["file_name"]))
+        segments = tuple(_segments(annotation, class_numbers, url) for annotation in annotations)
+        files = tuple(str(annotation["file_name"]) for annotation in annotations)
+        ids = tuple(str(annotation.get("image_id", "")) for annotation in annotations)
     except (KeyError, TypeError) as e:
         raise DataError(
-            f"{place} is no COCO panoptic annotation ({type(e).__name__}: {e})",
-            "what its segments are is not known",
-            "Give the .json of a panoptic release: annotations, each with file_name and segments_info, and categories",
+            f"{url} is not a COCO panoptic annotation ({type(e).__name__}: {e})",
+            "Use the .json file of a panoptic release, with categories, and annotations with file_name and "
+            "segments_info",
         ) from e
-    folder = find_files(place.removesuffix(".json"), options, [".png"])
-    there = set(folder.names)
-    missing = [name for name in files if name not in there]
+    directory = find_files(url.removesuffix(".json"), options, [".png"])
+    present = set(directory.names)
+    missing = [name for name in files if name not in present]
     if missing:
         raise DataError(
-            f"{len(missing):,} of the {len(files):,} PNG files of {place} are not in {folder.place} (the first: "
+            f"{directory.place} lacks {len(missing):,} of the {len(files):,} PNG files of {url} (the first: "
             f"{missing[0]})",
-            "their labels are not known",
-            "Give a .json beside the folder of the same name, of the same release",
+            "Use a .json file and the directory of the same name from one release",
         )
-    return Panoptic(classes, files, tuple(map(folder.url, files)), ids, segments)
+    return PanopticAnnotations(classes, files, tuple(map(directory.url, files)), ids, segments)
 
 
-def _segments(annotation: Any, numbers: Mapping[int, int], place: str) -> tuple[tuple[int, int], ...]:
-    found = []
+def _segments(annotation: Any, class_numbers: Mapping[int, int], url: str) -> tuple[tuple[int, int], ...]:
+    segments = []
     for segment in annotation["segments_info"]:
         category = int(segment["category_id"])
-        if category not in numbers:
+        if category not in class_numbers:
             raise DataError(
-                f"{annotation['file_name']} of {place} has a segment of category {category}",
-                "there is no such category",
-                "Add it to the categories, or mend the annotation",
+                f"{annotation['file_name']} of {url} has a segment of category {category}, which does not exist",
+                "Add it to the categories, or correct the annotation",
             )
-        found.append((int(segment["id"]), numbers[category]))
-    return tuple(found)
+        segments.append((int(segment["id"]), class_numbers[category]))
+    return tuple(segments)

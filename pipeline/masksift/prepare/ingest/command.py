@@ -16,28 +16,24 @@ import numpy as np
 
 from masksift.core import signals as interruption
 from masksift.core.errors import DataError, MasksiftError, UsageError
-from masksift.core.text import escape_unprintable
 from masksift.engine.planning.memory import refuse_small_workers
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs, discover_inputs
-from masksift.prepare.ingest.labels import InputPair, LabelReader, code_of, label_dtype, value_table
+from masksift.prepare.ingest.labels import InputPair, LabelReader, color_code, label_dtype, value_map
 from masksift.prepare.ingest.predictions import PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
-from masksift.prepare.ingest.survey import Survey, survey
-from masksift.prepare.ingest.tasks import IngestContext, Shard, write_shard
+from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
+from masksift.prepare.ingest.survey import Survey, survey_inputs
+from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shard
 from masksift.prepare.writers import base as writers
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.manifest import GroupAttributesPlan, Manifest, make_job_plan
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.urls import join, local_path
+from masksift.storage.urls import local_path
 
 BASE_MEMORY = 256 << 20
 """Bytes of a worker that holds nothing yet."""
-RECORD_GROUP = "ingest"
-"""Zarr group in the source whose attributes are the plan and the record of the ingest."""
-SHOWN = 3
-"""Names of files without a partner that are printed; the record has them all."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def ingest(config: IngestConfig, report: ProgressReporter) -> IngestResult:
     plan = make_job_plan(_identity(config, inputs))
     manifest = Manifest(record.directory, plan["fingerprint"], record)
     resumed = manifest.is_resumable(plan, verb="ingest")
-    facts = survey(inputs, config, options, report)
+    facts = survey_inputs(inputs, config, options, report)
     job = _job(config, inputs, facts)
     if resumed and (record.read() or {}).get("complete"):
         report.message(f"{config.out} is complete already: nothing to do")
@@ -76,7 +72,9 @@ def ingest(config: IngestConfig, report: ProgressReporter) -> IngestResult:
             manifest.write_plan({**plan, "complete": False}, verb="ingest")
             _write(job, inputs.pairs, executor, report)
         record.write({**plan, "complete": True, **_told(inputs)})
-    return IngestResult(_text(config, inputs, facts, job), sum(map(len, inputs.unmatched.values())))
+    return IngestResult(
+        format_summary(config, inputs, facts, job.writer_args["dtype"]), sum(map(len, inputs.unmatched.values()))
+    )
 
 
 def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
@@ -92,27 +90,26 @@ def _job(config: IngestConfig, inputs: Inputs, facts: Survey) -> IngestContext:
     dtype = config.dtype or facts.dtype
     if dtype != facts.dtype and not facts.dtype.startswith("float"):
         raise UsageError(
-            f"dtype is {dtype!r}, and predictions are {facts.dtype}",
-            "only floats are brought to another precision",
-            "Leave --dtype out",
+            f"dtype is {dtype!r}, but predictions are stored as {facts.dtype}, and only floats are converted",
+            "Drop --dtype",
         )
-    if inputs.form == "numbers" and config.scale is not None:
+    if inputs.prediction_format == "numbers" and config.scale is not None:
         raise UsageError(
-            f"scale is {config.scale}, and predictions are class numbers", "they have no steps", "Leave --scale out"
+            f"scale is {config.scale}, but predictions are class numbers, which have no scale", "Drop --scale"
         )
     classes, preset = facts.classes, PRESETS[config.preset] if config.preset else None
     numbers = label_dtype(classes)
     ignored = 255 if numbers == "uint8" else 65535
     labels = LabelReader(
         classes,
-        value_table(classes, config.remap, inputs.values, config.ignore),
-        {code_of(color): k for color, k in inputs.colors.items()},
-        palette=config.colors is not None,
-        channel=preset.channel if preset else None,
+        value_map(classes, config.remap, inputs.values, config.ignore),
+        {color_code(color): k for color, k in inputs.colors.items()},
+        use_palette=config.colors is not None,
+        class_channel=preset.class_channel if preset else None,
         array=inputs.arrays[0] if inputs.arrays else None,
     )
     predictions = PredictionReader(
-        inputs.form, classes, facts.order, dtype, config.kind, inputs.arrays[1] if inputs.arrays else None
+        inputs.prediction_format, classes, facts.order, dtype, config.kind, inputs.arrays[1] if inputs.arrays else None
     )
     told = {
         "images": len(inputs.pairs),
@@ -141,16 +138,16 @@ def _look_at_first(job: IngestContext, pair: InputPair, config: IngestConfig) ->
         low, high = float(predictions.min()), float(predictions.max())
         if low < -1e-3 or high > 1 + 1e-3:
             raise DataError(
-                f"predictions of {job.predictions.where(pair)} go from {low:.6g} to {high:.6g}",
-                "no image of such numbers could be scored",
-                "Give --kind logits, or mend them",
+                f"Predictions of {job.predictions.location(pair)} range from {low:.6g} to {high:.6g}",
+                "They are not probabilities",
+                "Pass --kind logits, or correct the predictions",
             )
 
 
 def projected_memory(config: IngestConfig, facts: Survey, job: IngestContext) -> int:
     """Bytes that a worker needs at most: a shard as it is gathered, packed and put together, and beside it one image as
     it is read, with two copies where it becomes another, and one where it is padded."""
-    told, values = job.facts, facts.classes * facts.height * facts.width
+    told, values = job.writer_args, facts.classes * facts.height * facts.width
     size = values * np.dtype(told["dtype"]).itemsize
     together = min(told["images"], max(1, told["shard_bytes"] // size))
     beside = facts.height * facts.width * (np.dtype(told["label_dtype"]).itemsize + 3 * told["pictures"])
@@ -163,8 +160,8 @@ def projected_memory(config: IngestConfig, facts: Survey, job: IngestContext) ->
 def _write(job: IngestContext, pairs: Sequence[InputPair], executor: Executor, report: ProgressReporter) -> None:
     """All shards. The first refusal that comes ends it; what is written stays."""
     writer = job.writer()
-    count, size = writer.shards, writer.shard
-    shards = [Shard(i, count, tuple(pairs[i * size : (i + 1) * size])) for i in range(count)]
+    count, size = writer.shards, writer.images_per_shard
+    shards = [IngestShard(i, count, tuple(pairs[i * size : (i + 1) * size])) for i in range(count)]
     with report.stage("ingest", len(pairs)) as stage:
         for answer in executor.map(partial(write_shard, job), shards, "ingest"):
             if isinstance(answer, MasksiftError):
@@ -176,26 +173,4 @@ def _write(job: IngestContext, pairs: Sequence[InputPair], executor: Executor, r
 def _told(inputs: Inputs) -> dict[str, Any]:
     """For the record: how files were matched, and all that found no partner."""
     unmatched = {side: list(names) for side, names in inputs.unmatched.items()}
-    return {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.passed_over}
-
-
-def _text(config: IngestConfig, inputs: Inputs, facts: Survey, job: IngestContext) -> str:
-    """The end of an ingest, in words."""
-    padded = " (smaller ones padded)" if facts.padded else ""
-    lines = [
-        f"{len(inputs.pairs):,} images of {facts.height} x {facts.width}{padded}, {facts.classes} classes, "
-        f"{job.facts['dtype']} {config.kind}",
-        *inputs.rules,
-    ]
-    if inputs.form == "numbers":
-        lines.append("predictions are class numbers: each is written as a probability of 1")
-    if inputs.passed_over:
-        lines.append(f"{inputs.passed_over:,} label files of other forms are passed over")
-    for side, names in inputs.unmatched.items():
-        more = ", ..." if len(names) > SHOWN else ""
-        lines.append(
-            f"without a partner: {len(names):,} {side} ({', '.join(map(escape_unprintable, names[:SHOWN]))}{more})"
-        )
-    if inputs.unmatched:
-        lines.append(f"all of them: {join(config.out, RECORD_GROUP, 'zarr.json')}")
-    return "\n".join([*lines, f"source: {config.out}"])
+    return {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}

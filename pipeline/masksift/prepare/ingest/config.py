@@ -1,4 +1,4 @@
-"""What an ingest is told: one frozen value, by flags or in a TOML file, with the same words."""
+"""Configuration of `masksift ingest`."""
 
 from __future__ import annotations
 
@@ -11,63 +11,73 @@ from masksift.config.types import Integers, Names
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 
+AXIS_ORDERS = (("class", "y", "x"), ("y", "x", "class"))
+
 
 class IngestConfig(ConfigSection):
-    """One ingest. Every key is optional but `labels`, `predictions` and `out`."""
+    """Configuration of one ingest; `labels`, `predictions` and `out` are required."""
 
-    labels: str = Field(min_length=1, description="folder or glob of PNG and TIFF, COCO panoptic .json, or one .npy")
-    predictions: str = Field(min_length=1, description="folder or glob of .npy, .npz, PNG or TIFF; or one .npy")
+    labels: str = Field(
+        min_length=1, description="label files: directory or glob of PNG or TIFF, COCO panoptic .json, or one .npy"
+    )
+    predictions: str = Field(
+        min_length=1, description="prediction files: directory or glob of .npy, .npz, PNG or TIFF, or one .npy"
+    )
     out: str = Field(min_length=1, description="URL of the new source, a Zarr group")
-    images: str | None = Field(None, description="folder or glob of the pictures, kept for those who review")
-    ids: str | None = Field(None, description="text file: what the images of .npy arrays are called, a line each")
+    images: str | None = Field(None, description="RGB images to copy for review: directory or glob")
+    ids: str | None = Field(None, description="text file with one image id per line, for .npy arrays")
     preset: Literal["cityscapes", "synthia", "camvid", "voc", "ade20k", "mapillary"] | None = Field(
-        None, description="data set whose classes, ignore values, ids and colours are known"
+        None, description="data set that defines classes, ignored values, ids and colors"
     )
     classes: Names | None = Field(
-        None, description="class names; default: the preset's, the colour table's, or numbers"
+        None, description="class names; default: those of the preset or color table, else numbers"
     )
-    ignore: Integers = Field((), description="label values that do not count")
+    ignore: Integers = Field((), description="ignored label values")
     remap: Remap = None
-    colors: str | None = Field(None, description="CSV file of the classes' colours: name,r,g,b; `ignore` is no class")
-    kind: Literal["probabilities", "logits"] = Field("probabilities", description="what predictions are")
+    colors: str | None = Field(
+        None, description="CSV file with rows name,r,g,b; the name `ignore` marks ignored colors"
+    )
+    kind: Literal["probabilities", "logits"] = Field("probabilities", description="meaning of predictions")
     dtype: Literal["uint8", "uint16", "float16", "float32"] | None = Field(
-        None, description="precision to keep predictions in; default: theirs"
+        None, description="dtype of written predictions; default: the stored one"
     )
-    scale: float | None = Field(None, gt=0, le=1, description="probability of one step of integer predictions")
-    axes: Names | None = Field(None, description="order of the axes of an image's predictions: class,y,x or y,x,class")
+    scale: float | None = Field(
+        None, gt=0, le=1, description="probability per step of integer predictions; default: 1 / maximum of the dtype"
+    )
+    axes: Names | None = Field(
+        None, description="stored axes of one image's predictions: class,y,x or y,x,class; default: detected"
+    )
     resize: Literal["labels", "predictions"] | None = Field(
-        None, description="what is brought to the size of the other, where they differ; pictures follow"
+        None, description="resize these to the size of the other side (images follow); default: sizes must agree"
     )
-    pad: bool = Field(False, description="whether images of several sizes are padded to the largest")
+    pad: bool = Field(False, description="pad images of different sizes to the largest")
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> IngestConfig:
-        if self.axes is not None and self.axes not in (("class", "y", "x"), ("y", "x", "class")):
+        if self.axes is not None and self.axes not in AXIS_ORDERS:
             raise UsageError(
-                f"axes is {','.join(self.axes)}",
-                "predictions of an image are read in one of two orders",
-                "Give --axes class,y,x or --axes y,x,class",
+                f"axes is {','.join(self.axes)}, which is not a supported order",
+                "Pass --axes class,y,x or --axes y,x,class",
             )
         if self.kind == "logits" and (self.dtype or "").startswith("uint"):
             raise UsageError(
-                f"kind is 'logits' and dtype is {self.dtype!r}",
-                "logits are floats here",
-                "Give --dtype float16, or leave it out",
+                f"kind is 'logits' and dtype is {self.dtype!r}, but logits must be floats",
+                "Pass --dtype float16, or drop --dtype",
             )
         return self
 
     @property
-    def arrays(self) -> bool:
-        """Whether labels and predictions are one array each."""
+    def uses_arrays(self) -> bool:
+        """Whether labels and predictions are one .npy array each."""
         return self.labels.endswith(".npy") and "*" not in self.labels
 
     def options(self) -> StorageOptions:
-        """What the files and the new source are reached by."""
-        places = (self.labels, self.predictions, self.out, self.images, self.ids, self.colors)
-        return self.storage.options([place for place in places if place])
+        """Resolve storage options for the files and the new source."""
+        urls = (self.labels, self.predictions, self.out, self.images, self.ids, self.colors)
+        return self.storage.options([url for url in urls if url])
 
     def identity(self) -> dict[str, Any]:
-        """The keys that decide what is written."""
+        """Return the keys that decide what is written."""
         return self.model_dump(mode="json", exclude={"out", "executor", "storage"})

@@ -1,4 +1,4 @@
-"""What there is to ingest: files found, told apart by what they are, and matched by name."""
+"""Find the input files of an ingest, detect their formats, and match labels with predictions."""
 
 from __future__ import annotations
 
@@ -6,281 +6,296 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.coco_panoptic import read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.ingest.labels import Color, InputPair, Table, color_table
+from masksift.prepare.ingest.labels import ClassMap, Color, InputPair, read_color_table
 from masksift.prepare.ingest.matching import Matching, match, stem
-from masksift.prepare.ingest.npy import ARRAYS, Header, header_of
+from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_header
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
-from masksift.prepare.ingest.raster import PICTURES, RASTERS
+from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, RGB_EXTENSIONS
 from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.urls import local_path
 
-WHAT = ("labels", "predictions")
+SIDES = ("labels", "predictions")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """``classes``: their names, where anything tells them; ``values``: what label values stand for, where it is known;
-    ``colors``: likewise; ``rules``: how files found each other; ``unmatched``: files without a partner, by side;
-    ``passed_over``: label files of another form; ``arrays``: the one .npy of labels, and that of predictions."""
+    """Inputs of an ingest.
+
+    Attributes:
+        pairs: Files of each image.
+        prediction_format: Format of the predictions.
+        classes: Class names, None if the inputs and the configuration do not name them.
+        values: Class number of each label value, None if label values are class numbers.
+        colors: Class number of each label color.
+        rules: Descriptions of the comparisons that matched files.
+        unmatched: Files without a partner, by side.
+        skipped_labels: Label files in other encodings of the preset.
+        arrays: Arrays of all labels and of all predictions.
+    """
 
     pairs: tuple[InputPair, ...]
-    form: PredictionFormat
+    prediction_format: PredictionFormat
     classes: tuple[str, ...] | None
-    values: Table | None = None
+    values: ClassMap | None = None
     colors: Mapping[Color, int] = field(default_factory=dict)
     rules: tuple[str, ...] = ()
     unmatched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    passed_over: int = 0
-    arrays: tuple[tuple[str, Header], tuple[str, Header]] | None = None
+    skipped_labels: int = 0
+    arrays: tuple[NpyFile, NpyFile] | None = None
 
 
 @dataclass(frozen=True)
-class _Labels:
-    """``keys``: what the images are called; ``ids``: what else, or nothing; ``files``: their names in messages."""
+class _LabelFiles:
+    """Label files. ``keys``: names for matching; ``ids``: alternative names, if any; ``files``: names in messages."""
 
     keys: tuple[str, ...]
     files: tuple[str, ...]
     urls: tuple[str, ...]
     ids: tuple[str, ...] = ()
     segments: tuple[tuple[tuple[int, int], ...], ...] = ()
-    passed_over: int = 0
+    skipped: int = 0
 
 
 def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
-    """Everything that the configuration names. Raises DataError, UsageError."""
+    """Find and match all inputs of a configuration.
+
+    Args:
+        config: Configuration of the ingest.
+        options: Storage options.
+
+    Returns:
+        The inputs.
+
+    Raises:
+        UsageError: If the options contradict each other or the inputs.
+        DataError: If files are missing, cannot be matched or are ambiguous.
+    """
     preset = PRESETS[config.preset] if config.preset else Preset((), {})
     classes, colors = config.classes or preset.classes or None, preset.colors
     if preset.classes and len(classes or ()) != len(preset.classes):
         if config.remap is None:
             raise UsageError(
-                f"{config.preset} has {len(preset.classes)} classes and {len(classes or ())} are named",
-                "which is which is not known",
-                "Leave the names out, or say what its numbers stand for: --remap 7:0,8:1",
+                f"Preset {config.preset} has {len(preset.classes)} classes, but --classes names {len(classes or ())}",
+                "Drop --classes, or pass --remap 7:0,8:1 to map label values to your classes",
             )
         colors = {}
     if config.colors is not None:
-        classes, colors = color_table(config.colors, options, classes)
-    if config.arrays:
-        return _one_array_each(config, classes, preset, options)
+        classes, colors = read_color_table(config.colors, options, classes)
+    if config.uses_arrays:
+        return _match_arrays(config, classes, preset, options)
     if config.ids is not None:
         raise UsageError(
-            f"ids is {config.ids!r}, and images are files, which have names",
-            "they would have two",
-            "Leave --ids out, or give one .npy of labels and one of predictions",
+            f"ids is {config.ids!r}, but the inputs are files, whose names are the image ids",
+            "Drop --ids, or use one .npy file of labels and one of predictions",
         )
-    values: Table | None = None
+    values: ClassMap | None = None
     if config.labels.endswith(".json"):
-        labels, names = _panoptic_labels(config, options)
-        classes = classes or names
-        if len(classes) != len(names):
+        labels, categories = _find_panoptic(config, options)
+        classes = classes or categories
+        if len(classes) != len(categories):
             raise UsageError(
-                f"{config.labels} has {len(names)} categories and {len(classes)} classes are named",
-                "which is which is not known",
-                "Leave the names out: the categories have their own",
+                f"{config.labels} has {len(categories)} categories, but --classes names {len(classes)}",
+                "Drop --classes: the categories have names",
             )
     else:
-        labels, values = _image_labels(config, preset, options)
-    return _matched(config, labels, classes, preset.endings, options, values, colors)
+        labels, values = _find_label_images(config, preset, options)
+    return _match_files(config, labels, classes, preset.suffixes, options, values, colors)
 
 
-def _panoptic_labels(config: IngestConfig, options: Mapping[str, Any]) -> tuple[_Labels, tuple[str, ...]]:
+def _find_panoptic(config: IngestConfig, options: Mapping[str, Any]) -> tuple[_LabelFiles, tuple[str, ...]]:
     if config.remap is not None or config.colors is not None or config.ignore:
         raise UsageError(
-            f"labels are COCO panoptic ({config.labels}), with remap, ignore or colors given",
-            "their categories are the classes already",
-            "Leave --remap, --ignore and --colors out",
+            f"Labels are COCO panoptic ({config.labels}), whose categories are the classes",
+            "Drop --remap, --ignore and --colors",
         )
-    found = read_panoptic(config.labels, options)
-    keys = tuple(stem(name) for name in found.files)
-    return _Labels(keys, found.files, found.urls, found.ids, found.segments), found.classes
+    annotations = read_panoptic(config.labels, options)
+    keys = tuple(stem(name) for name in annotations.files)
+    files = _LabelFiles(keys, annotations.files, annotations.urls, annotations.ids, annotations.segments)
+    return files, annotations.classes
 
 
-def _image_labels(config: IngestConfig, preset: Preset, options: Mapping[str, Any]) -> tuple[_Labels, Table | None]:
-    """The label files, of the first form of the preset that is there, and what their values stand for."""
-    found = find_files(config.labels, options, RASTERS)
-    names = {name: stem(name) for name in found.names}
-    ending = next((ending for ending in preset.forms if any(name.endswith(ending) for name in names.values())), None)
-    if ending is None and preset.forms and config.remap is None:
+def _find_label_images(
+    config: IngestConfig, preset: Preset, options: Mapping[str, Any]
+) -> tuple[_LabelFiles, ClassMap | None]:
+    """List the label files in the first encoding of the preset that is present, with the classes of its values."""
+    files = find_files(config.labels, options, LOSSLESS_EXTENSIONS)
+    stems = {name: stem(name) for name in files.names}
+    encoding = next((end for end in preset.encodings if any(name.endswith(end) for name in stems.values())), None)
+    if encoding is None and preset.encodings and config.remap is None:
         raise DataError(
-            f"no label file at {config.labels} has a name of {config.preset}'s (ending in {', '.join(preset.forms)})",
-            "what its numbers stand for is not known",
-            "Say it: --remap 7:0,8:1, beside --preset; or rename them",
+            f"No label file in {config.labels} has a name of {config.preset} (ending with "
+            f"{', '.join(preset.encodings)})",
+            "The meaning of its values is ambiguous",
+            "Rename the files, or add --remap 7:0,8:1 to --preset",
         )
-    chosen = [name for name in found.names if names[name].endswith(ending or "")]
-    endings = [ending, *preset.endings] if ending else preset.endings
-    keys = tuple(stem(name, endings) for name in chosen)
-    passed = len(found.names) - len(chosen)
-    labels = _Labels(keys, tuple(chosen), tuple(map(found.url, chosen)), passed_over=passed)
-    return labels, None if ending is None else preset.forms[ending]
+    names = [name for name in files.names if stems[name].endswith(encoding or "")]
+    suffixes = [encoding, *preset.suffixes] if encoding else preset.suffixes
+    keys = tuple(stem(name, suffixes) for name in names)
+    skipped = len(files.names) - len(names)
+    labels = _LabelFiles(keys, tuple(names), tuple(map(files.url, names)), skipped=skipped)
+    return labels, None if encoding is None else preset.encodings[encoding]
 
 
-def _matched(
+def _match_files(
     config: IngestConfig,
-    labels: _Labels,
+    labels: _LabelFiles,
     classes: tuple[str, ...] | None,
-    endings: Sequence[str],
+    suffixes: Sequence[str],
     options: Mapping[str, Any],
-    values: Table | None,
+    values: ClassMap | None,
     colors: Mapping[Color, int],
 ) -> Inputs:
-    """Labels with their predictions and, where they are asked for, pictures."""
-    files = find_files(config.predictions, options, (*ARRAYS, *RASTERS))
-    form, groups = _detect_format(files, classes)
-    keys = [stem(name, endings) for name in groups] if form != "planes" else list(groups)
-    located = list(groups.values())
-    found = _best(labels, keys)
+    """Match labels with predictions and, if configured, RGB images."""
+    files = find_files(config.predictions, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
+    prediction_format, locations = _detect_format(files, classes)
+    names, urls = tuple(locations), tuple(locations.values())
+    keys = [stem(name, suffixes) for name in names] if prediction_format != "planes" else list(names)
+    matching = _match_labels(labels, keys)
     unmatched = {
-        "labels": tuple(labels.files[i] for i in found.alone[0]),
-        "predictions": tuple(tuple(groups)[i] for i in found.alone[1]),
+        "labels": tuple(labels.files[i] for i in matching.unmatched[0]),
+        "predictions": tuple(names[i] for i in matching.unmatched[1]),
     }
-    rules = [f"labels and predictions: {found.rule}"]
-    pictures: dict[int, str] = {}
+    rules = [f"labels and predictions: {matching.rule}"]
+    rgb: dict[int, str] = {}
     if config.images is not None:
-        there = find_files(config.images, options, PICTURES)
-        paired = [i for i, _ in found.pairs]
-        named = [stem(name, endings) for name in there.names]
-        shown = match([labels.keys[i] for i in paired], named, ("labels", "images"))
-        pictures = {paired[i]: there.url(there.names[j]) for i, j in shown.pairs}
+        images = find_files(config.images, options, RGB_EXTENSIONS)
+        matched = [i for i, _ in matching.pairs]
+        image_keys = [stem(name, suffixes) for name in images.names]
+        image_matching = match([labels.keys[i] for i in matched], image_keys, ("labels", "images"))
+        rgb = {matched[i]: images.url(images.names[j]) for i, j in image_matching.pairs}
         unmatched |= {
-            "labels without a picture": tuple(labels.files[paired[i]] for i in shown.alone[0]),
-            "images": tuple(there.names[j] for j in shown.alone[1]),
+            "labels without an image": tuple(labels.files[matched[i]] for i in image_matching.unmatched[0]),
+            "images": tuple(images.names[j] for j in image_matching.unmatched[1]),
         }
-        rules.append(f"labels and images: {shown.rule}")
+        rules.append(f"labels and images: {image_matching.rule}")
     pairs = tuple(
         InputPair(
-            found.names[i], labels.urls[i], located[j], pictures.get(i), labels.segments[i] if labels.segments else None
+            matching.names[i], labels.urls[i], urls[j], rgb.get(i), labels.segments[i] if labels.segments else None
         )
-        for i, j in found.pairs
+        for i, j in matching.pairs
     )
     return Inputs(
         pairs,
-        form,
+        prediction_format,
         classes,
         values,
         colors,
         tuple(rules),
-        {k: v for k, v in unmatched.items() if v},
-        labels.passed_over,
+        {side: files for side, files in unmatched.items() if files},
+        labels.skipped,
     )
 
 
-def _best(labels: _Labels, keys: Sequence[str]) -> Matching:
-    """By the names of the label files or, where none of them fits, by the image ids of their annotations."""
+def _match_labels(labels: _LabelFiles, keys: Sequence[str]) -> Matching:
+    """Match by the names of the label files or, if none matches, by the image ids of their annotations."""
     try:
-        return match(labels.keys, keys, WHAT)
+        return match(labels.keys, keys, SIDES)
     except DataError:
         if not set(labels.ids) & set(keys):
             raise
-    return match(labels.ids, keys, WHAT)
+    return match(labels.ids, keys, SIDES)
 
 
 def _detect_format(files: Files, classes: Sequence[str] | None) -> tuple[PredictionFormat, dict[str, Any]]:
-    """What files of predictions are, and where each image's lie: by the file's name, or by the folder's where one holds
-    a grey image a class."""
-    arrays = [name for name in files.names if name.lower().endswith(ARRAYS)]
+    """Detect the format of predictions, and locate those of each image.
+
+    Images are keyed by file name, or by directory if each directory holds a grayscale image per class.
+    """
+    arrays = [name for name in files.names if name.lower().endswith(EXTENSIONS)]
     if arrays and len(arrays) < len(files.names):
         other = next(name for name in files.names if name not in set(arrays))
         raise DataError(
             f"{files.place} holds arrays and images ({arrays[0]} and {other})",
-            "which of them are the predictions is not known",
-            "Give a glob, such as 'FOLDER/*.npy'",
+            "Either could be the predictions",
+            "Use a glob, such as 'DIRECTORY/*.npy'",
         )
     if arrays:
         return "arrays", {name: files.url(name) for name in arrays}
-    if (folders := _class_folders(files, classes)) is not None:
-        return "planes", folders
+    if (directories := _class_directories(files, classes)) is not None:
+        return "planes", directories
     return "numbers", {name: files.url(name) for name in files.names}
 
 
-def _class_folders(files: Files, classes: Sequence[str] | None) -> dict[str, tuple[str, ...]] | None:
-    """URLs in the order of the classes by folder, where every file is called as a class or as its number; else None."""
-    words = {name: k for k, name in enumerate(classes or ())}
-    folders: dict[str, dict[int, str]] = {}
+def _class_directories(files: Files, classes: Sequence[str] | None) -> dict[str, tuple[str, ...]] | None:
+    """List URLs in class order by directory, or None unless every file is named by a class or its number."""
+    numbers = {name: k for k, name in enumerate(classes or ())}
+    directories: dict[str, dict[int, str]] = {}
     for name in files.names:
-        folder, _, word = stem(name).rpartition("/")
-        k = words.get(word, int(word) if word.isdecimal() else -1)
-        if not folder or not 0 <= k < (len(words) or 1 << 16):
+        directory, _, word = stem(name).rpartition("/")
+        k = numbers.get(word, int(word) if word.isdecimal() else -1)
+        if not directory or not 0 <= k < (len(numbers) or 1 << 16):
             return None
-        if k in folders.setdefault(folder, {}):
+        if k in directories.setdefault(directory, {}):
             raise DataError(
-                f"{folders[folder][k]} and {name} are both of class {k}",
-                "which of them is meant is not known",
-                "Leave one a class",
+                f"{directories[directory][k]} and {name} are both for class {k}", "Remove one of the two files"
             )
-        folders[folder][k] = name
-    count = len(words) or 1 + max(max(found) for found in folders.values())
-    for folder, found in folders.items():
-        if len(found) < count:
-            missing = next(k for k in range(count) if k not in found)
+        directories[directory][k] = name
+    count = len(numbers) or 1 + max(map(max, directories.values()))
+    for directory, planes in directories.items():
+        if len(planes) < count:
+            missing = next(k for k in range(count) if k not in planes)
             raise DataError(
-                f"{folder} of {files.place} holds {len(found)} of {count} classes, and none of class {missing}",
-                "a class without predictions is none",
-                "Write a grey image a class, called by its name or number",
+                f"{directory} in {files.place} holds {len(planes)} of {count} classes and lacks class {missing}",
+                "Write a grayscale image per class, named by class or number",
             )
-    return {folder: tuple(files.url(found[k]) for k in range(count)) for folder, found in folders.items()}
+    return {directory: tuple(files.url(planes[k]) for k in range(count)) for directory, planes in directories.items()}
 
 
-def _one_array_each(
+def _match_arrays(
     config: IngestConfig, classes: tuple[str, ...] | None, preset: Preset, options: Mapping[str, Any]
 ) -> Inputs:
-    """One .npy of all labels (N, H, W) and one of all predictions, four axes, of which the first is the image's."""
+    """Pair one .npy file of all labels (N, H, W) with one of all predictions, four axes with images first."""
     if config.images is not None or not config.predictions.endswith(".npy"):
         raise UsageError(
-            f"labels are one array ({config.labels}), "
+            f"Labels are one array ({config.labels}), but "
             + (f"images are {config.images}" if config.images else f"predictions are {config.predictions}"),
-            "what belongs together is known by its place in arrays",
-            "Give predictions as one .npy too, and no --images",
+            "Arrays are matched by position",
+            "Use one .npy file for predictions too, and drop --images",
         )
-    values = preset.forms.get("")
-    if preset.forms and values is None and config.remap is None:
+    values = preset.encodings.get("")
+    if preset.encodings and values is None and config.remap is None:
         raise UsageError(
-            f"label values in {config.labels} may be any of {config.preset}'s kinds of ids",
-            "what they stand for is not known",
-            "Say it: --remap 7:0,8:1",
+            f"Label values in {config.labels} could be any of the ids of {config.preset}",
+            "Pass --remap 7:0,8:1 to map them to classes",
         )
-    # workers may stand in other folders than this process
-    urls = [local_path(url) or url for url in (config.labels, config.predictions)]
-    headers = [header_of(url, options) for url in urls]
-    for url, header, axes in zip(urls, headers, (3, 4), strict=True):
-        if len(header.shape) != axes or header.fortran:
+    # workers may run in other directories than this process
+    labels, predictions = (read_header(local_path(url) or url, options) for url in (config.labels, config.predictions))
+    for array, axes in ((labels, 3), (predictions, 4)):
+        if len(array.shape) != axes or array.fortran_order:
             raise DataError(
-                f"{url} has the shape {header.shape}" + (" in Fortran's order" if header.fortran else ""),
-                "one image of it cannot be read alone",
+                f"{array.url} has the shape {array.shape}" + (" in Fortran order" if array.fortran_order else ""),
+                "Its images cannot be read one at a time",
                 "Write labels (N, H, W) and predictions (N, K, H, W), with numpy.ascontiguousarray",
             )
-    if np.dtype(headers[0].dtype).kind not in "iu":
+    if labels.dtype.kind not in "iu":
         raise DataError(
-            f"{config.labels} is stored as {np.dtype(headers[0].dtype).name}",
-            "class numbers are integers",
-            "Write them as integers (uint8 up to 256 values)",
+            f"{config.labels} is stored as {labels.dtype.name}, but class numbers are integers",
+            "Write integers (uint8 up to 256 values)",
         )
-    if headers[0].shape[0] != headers[1].shape[0] or not headers[0].shape[0]:
+    images = labels.shape[0]
+    if images != predictions.shape[0] or not images:
         raise DataError(
-            f"{config.labels} holds {headers[0].shape[0]:,} images, {config.predictions} {headers[1].shape[0]:,}",
-            "which belongs to which is not known",
-            "Give arrays of the same images",
+            f"{config.labels} holds {images:,} images, {config.predictions} {predictions.shape[0]:,}",
+            "Use arrays of the same images",
         )
-    pairs = tuple(InputPair(name, i, i) for i, name in enumerate(_names(config, headers[0].shape[0], options)))
-    arrays = ((urls[0], headers[0]), (urls[1], headers[1]))
-    return Inputs(pairs, "array", classes, values, rules=("labels and predictions: by place",), arrays=arrays)
+    pairs = tuple(InputPair(name, i, i) for i, name in enumerate(_read_ids(config, images, options)))
+    rules = ("labels and predictions: by position",)
+    return Inputs(pairs, "array", classes, values, rules=rules, arrays=(labels, predictions))
 
 
-def _names(config: IngestConfig, images: int, options: Mapping[str, Any]) -> Sequence[str]:
+def _read_ids(config: IngestConfig, images: int, options: Mapping[str, Any]) -> Sequence[str]:
     if config.ids is None:
         return [""] * images
     with open_file(config.ids, options) as file:
-        names = [line.decode("utf-8-sig").strip() for line in file]
-    if len(names) != images or len(set(names)) < images:
+        ids = [line.decode("utf-8-sig").strip() for line in file]
+    if len(ids) != images or len(set(ids)) < images:
         raise DataError(
-            f"{config.ids} names {len(set(names)):,} images in {len(names):,} lines, and {config.labels} holds "
-            f"{images:,}",
-            "which is whose is not known",
-            "Give a line an image, each of another name",
+            f"{config.ids} has {len(set(ids)):,} image ids in {len(ids):,} lines, but {config.labels} holds {images:,} "
+            "images",
+            "Write one line per image, each with a different id",
         )
-    return names
+    return ids

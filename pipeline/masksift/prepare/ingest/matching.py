@@ -1,12 +1,13 @@
-"""Which label belongs to which prediction: by name, by a rule that can be told in a sentence.
+"""Match labels with predictions by file name.
 
-A file is called by its path below its folder, without its extension. Four ways of comparing are tried, and the one by
-which most files find each other holds for all of them (the first of those by which equally many do):
+A file's name is its path below its directory, without extension. Four comparisons are tried. The one that matches most
+files holds for all of them (among equals, the first):
 
-1. as they are called;
-2. without the ending that all names of a side share: whole parts between `_`, `-`, `.` and `/`, none of them digits
-   alone (`_L`, `_gtFine_labelIds`, `/pred`, but no `_000019`);
-3. by file name, whatever the folder; 4. by file name, without such an ending.
+1. by path;
+2. by path, without the suffix that all names of a side share: whole parts between `_`, `-`, `.` and `/`, none of them
+   only digits (`_L`, `_gtFine_labelIds`, `/pred`, but not `_000019`);
+3. by file name, in any directory;
+4. by file name, without such a suffix.
 """
 
 from __future__ import annotations
@@ -17,79 +18,96 @@ from dataclasses import dataclass
 
 from masksift.core.errors import DataError
 
-_ENDING = re.compile(r"([_\-./](?!\d+(?:[_\-./]|$))[^_\-./]+)+$")
+_SUFFIX = re.compile(r"([_\-./](?!\d+(?:[_\-./]|$))[^_\-./]+)+$")
 
 
 @dataclass(frozen=True)
 class Matching:
-    """``pairs``: places in both sides, in the order of the first; ``alone``: places without a partner, a side each;
-    ``names``: what the first side's are called; ``rule``: how they were compared, in words."""
+    """Matched files of two sides.
+
+    Attributes:
+        pairs: Indices into both sides, in the order of the first.
+        unmatched: Indices without a partner, for each side.
+        names: Image ids of the first side.
+        rule: Description of the comparison.
+    """
 
     pairs: tuple[tuple[int, int], ...]
-    alone: tuple[tuple[int, ...], tuple[int, ...]]
+    unmatched: tuple[tuple[int, ...], tuple[int, ...]]
     names: tuple[str, ...]
     rule: str
 
 
-def stem(path: str, endings: Sequence[str] = ()) -> str:
-    """A path without its extension, and without the first of ``endings`` that it has."""
+def stem(path: str, suffixes: Sequence[str] = ()) -> str:
+    """Remove the extension from a path, and the first of ``suffixes`` that it ends with."""
     name = re.sub(r"\.[^./]+$", "", path)
-    return next((name.removesuffix(ending) for ending in endings if name.endswith(ending)), name)
+    return next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), name)
 
 
-def common_ending(names: Sequence[str]) -> str:
-    """The ending that all names share, in whole parts; none where there is one name alone.
+def common_suffix(names: Sequence[str]) -> str:
+    """Return the suffix of whole parts that all names share, "" for a single name.
 
-    >>> common_ending(["a_000019_gtFine_labelIds", "b_000019_gtFine_labelIds"])
+    >>> common_suffix(["a_000019_gtFine_labelIds", "b_000019_gtFine_labelIds"])
     '_gtFine_labelIds'
     """
     if len(names) < 2:
         return ""
-    first, last = min(turned := [name[::-1] for name in names]), max(turned)  # what these share, all of them do
+    # first and last of the sorted names share what all of them share
+    first, last = min(reverse := [name[::-1] for name in names]), max(reverse)
     length = next((i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    found = _ENDING.search(first[:length][::-1])
-    return found[0] if found else ""
+    match_ = _SUFFIX.search(first[:length][::-1])
+    return match_[0] if match_ else ""
 
 
-def match(labels: Sequence[str], others: Sequence[str], what: tuple[str, str]) -> Matching:
-    """Match two sides by the names of their files. ``what``: each side in words, for messages.
+def match(labels: Sequence[str], others: Sequence[str], sides: tuple[str, str]) -> Matching:
+    """Match two sides by file name.
 
-    Raises DataError where no two of them are alike, or where two of one side are called the same.
+    Args:
+        labels: Names of the first side.
+        others: Names of the second side.
+        sides: Noun for each side, for messages.
+
+    Returns:
+        The matched pairs.
+
+    Raises:
+        DataError: If no names match, or if two files of one side have the same name.
     """
-    sides = (tuple(labels), tuple(others))
-    files = tuple(tuple(name.rsplit("/", 1)[-1] for name in side) for side in sides)
-    ways = []
-    for rule, named in (("by path", sides), ("by file name", files)):
-        endings = tuple(common_ending(side) for side in named)
-        cut = tuple(
-            tuple(name.removesuffix(ending) for name in side) for side, ending in zip(named, endings, strict=True)
+    paths = (tuple(labels), tuple(others))
+    files = tuple(tuple(name.rsplit("/", 1)[-1] for name in side) for side in paths)
+    candidates = []
+    for rule, names in (("by path", paths), ("by file name", files)):
+        suffixes = tuple(common_suffix(side) for side in names)
+        short = tuple(
+            tuple(name.removesuffix(suffix) for name in side) for side, suffix in zip(names, suffixes, strict=True)
         )
-        told = " and ".join(f"{ending!r} of the {side}" for side, ending in zip(what, endings, strict=True) if ending)
-        ways += [(rule, named), (f"{rule}, without {told}", cut)]
-    rule, (left, right) = max(ways, key=lambda way: len(set(way[1][0]) & set(way[1][1])))
-    alike = set(left) & set(right)
-    if not alike:
+        removed = [f"{suffix!r} of the {side}" for side, suffix in zip(sides, suffixes, strict=True) if suffix]
+        candidates += [(rule, names), (f"{rule}, without {' and '.join(removed)}", short)]
+    rule, (left, right) = max(candidates, key=lambda candidate: len(set(candidate[1][0]) & set(candidate[1][1])))
+    common = set(left) & set(right)
+    if not common:
         raise DataError(
-            f"no file of the {what[0]} is called like one of the {what[1]} (the first are {labels[0]} and {others[0]})",
-            "which belongs to which is not known",
-            "Name them alike, or give places that hold the same images",
+            f"The {sides[0]} and the {sides[1]} have no file name in common (the first are {labels[0]} and "
+            f"{others[0]})",
+            "Use the same names, or locations that hold the same images",
         )
-    places = []
-    for side, keys, names in zip(what, (left, right), sides, strict=True):
-        found: dict[str, int] = {}
+    positions: list[dict[str, int]] = []
+    for side, keys, all_names in zip(sides, (left, right), paths, strict=True):
+        seen: dict[str, int] = {}
         for i, key in enumerate(keys):
-            if key in alike and found.setdefault(key, i) != i:
+            if key in common and seen.setdefault(key, i) != i:
                 raise DataError(
-                    f"two of the {side} are called {key!r}: {names[found[key]]} and {names[i]}",
-                    "which of them is meant is not known",
-                    "Give a folder or a glob that holds one of them",
+                    f"Two of the {side} are named {key!r}: {all_names[seen[key]]} and {all_names[i]}",
+                    "Use a directory or a glob that holds one of them",
                 )
-        places.append(found)
-    partners = [places[1].get(key) for key in left]
-    alone = tuple(i for i, key in enumerate(right) if key not in alike)
+        positions.append(seen)
+    partners = [positions[1].get(key) for key in left]
     return Matching(
         tuple((i, partner) for i, partner in enumerate(partners) if partner is not None),
-        (tuple(i for i, partner in enumerate(partners) if partner is None), alone),
-        left if rule.startswith("by path") else sides[0],
+        (
+            tuple(i for i, partner in enumerate(partners) if partner is None),
+            tuple(i for i, key in enumerate(right) if key not in common),
+        ),
+        left if rule.startswith("by path") else paths[0],
         rule,
     )

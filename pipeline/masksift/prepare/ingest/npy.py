@@ -1,4 +1,4 @@
-"""`.npy` and `.npz`: their headers, whole files, and single images out of arrays that are larger than memory."""
+"""Read `.npy` and `.npz` files: headers, whole arrays, and single images of arrays larger than memory."""
 
 from __future__ import annotations
 
@@ -15,58 +15,55 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.files import open_file
 
-ARRAYS = (".npy", ".npz")
-NAMES = ("predictions", "pred_probs", "probs", "logits")
-"""What the array of predictions is called in an `.npz` of several."""
+EXTENSIONS = (".npy", ".npz")
+MEMBER_NAMES = ("predictions", "pred_probs", "probs", "logits")
+"""Names of the array of predictions in an `.npz` file of several arrays."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """What an array says of itself. ``offset``: bytes before its values; ``fortran``: whether its first axis lies
-    together."""
+class NpyFile:
+    """Header of an array file. ``offset``: bytes before the values."""
 
+    url: str
     shape: tuple[int, ...]
-    dtype: str
-    offset: int = 0
-    fortran: bool = False
+    dtype: np.dtype[Any]
+    offset: int
+    fortran_order: bool
 
 
-def header_of(url: str, options: Mapping[str, Any]) -> Header:
-    """The header of the array in a file; nothing else of it is read. Raises DataError."""
-    with _opened(url, options) as file:
+def read_header(url: str, options: Mapping[str, Any]) -> NpyFile:
+    """Read the header of an array file and nothing else; DataError if it is invalid."""
+    with _open(url, options) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        shape, fortran_order, dtype = read(file)
         if dtype.hasobject:
-            raise ValueError("it holds Python objects, which may be programs")
-        return Header(shape, dtype.str, file.tell(), fortran)
+            raise ValueError("it holds Python objects, which may run code")
+        return NpyFile(url, shape, dtype, file.tell(), fortran_order)
 
 
 def read_array(url: str, options: Mapping[str, Any]) -> NDArray[Any]:
-    """The whole array of a file. Raises DataError."""
-    with _opened(url, options) as file:
-        found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-        return found
+    """Read the whole array of a file; DataError if it is invalid."""
+    with _open(url, options) as file:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return array
 
 
-def read_image(url: str, header: Header, number: int, options: Mapping[str, Any]) -> NDArray[Any]:
-    """The values of one place of the first axis; those of no other are read. Raises DataError where the file ends
-    before them."""
-    shape, dtype = header.shape[1:], np.dtype(header.dtype)
-    size = math.prod(shape) * dtype.itemsize
+def read_image(array: NpyFile, index: int, options: Mapping[str, Any]) -> NDArray[Any]:
+    """Read one index of the first axis and no other; DataError if the file ends before it."""
+    shape = array.shape[1:]
+    size = math.prod(shape) * array.dtype.itemsize
     values = np.empty(size, np.uint8)
-    with open_file(url, options) as file:
-        file.seek(header.offset + number * size)
+    with open_file(array.url, options) as file:
+        file.seek(array.offset + index * size)
         if file.readinto(values.data) != size:  # type: ignore[attr-defined]
-            raise DataError(
-                f"{url} ends before image {number} of {header.shape[0]}", "its values are lost", "Copy it again"
-            )
-    return values.view(dtype).reshape(shape)
+            raise DataError(f"{array.url} ends before image {index} of {array.shape[0]}", "Copy the file again")
+    return values.view(array.dtype).reshape(shape)
 
 
 @contextmanager
-def _opened(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
-    """The bytes of the array, of an archive too; what is no array is said with the file."""
+def _open(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
+    """Open an array, also inside an archive; errors of the format become a DataError with the URL."""
     try:
         with open_file(url, options) as file:
             if not url.lower().endswith(".npz"):
@@ -79,18 +76,16 @@ def _opened(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
         raise DataError(
             f"{url} cannot be read as an array ({str(e).rstrip('.')})",
-            "its values are not known",
-            "Write it again with numpy.save, or take it out of the folder",
+            "Write it again with numpy.save, or remove it from the directory",
         ) from e
 
 
 def _member(archive: zipfile.ZipFile, url: str) -> str:
     names = [name.removesuffix(".npy") for name in archive.namelist()]
-    wanted = names if len(names) == 1 else [name for name in NAMES if name in names]
-    if not wanted:
+    candidates = names if len(names) == 1 else [name for name in MEMBER_NAMES if name in names]
+    if not candidates:
         raise DataError(
-            f"{url} holds the arrays {', '.join(names)}",
-            "which of them are the predictions is not known",
-            f"Call it {NAMES[0]}, or save it alone",
+            f"{url} holds the arrays {', '.join(names)}, none of which is named like predictions",
+            f"Name the predictions {MEMBER_NAMES[0]!r}, or save them alone",
         )
-    return f"{wanted[0]}.npy"
+    return f"{candidates[0]}.npy"

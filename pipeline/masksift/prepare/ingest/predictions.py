@@ -1,4 +1,4 @@
-"""From what a file of predictions holds to (K, H, W) of one precision."""
+"""Read prediction files of any format as (K, H, W) arrays of one dtype."""
 
 from __future__ import annotations
 
@@ -11,104 +11,114 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.labels import InputPair
-from masksift.prepare.ingest.npy import Header, header_of, read_array, read_image
-from masksift.prepare.ingest.raster import read_raster, resize_bilinear, resize_nearest, size_of, stored_as
+from masksift.prepare.ingest.npy import NpyFile, read_array, read_header, read_image
+from masksift.prepare.ingest.raster import gray_header, image_size, read_raster, resize_bilinear, resize_nearest
 
 PredictionFormat = Literal["arrays", "numbers", "planes", "array"]
-"""A .npy or .npz an image; an image of class numbers; a grey image a class; one .npy of all."""
+"""One .npy or .npz per image; an image of class numbers; a grayscale image per class; one .npy of all images."""
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+RANGE_TOLERANCE = 1e-3
+"""Largest distance of a stored probability from [0, 1]."""
 
 
-def stored_header(form: PredictionFormat, pair: InputPair, options: Mapping[str, Any]) -> Header:
-    """Shape and dtype of an image's predictions as they are stored: (H, W) of class numbers, else of three axes."""
-    if form == "arrays":
-        header = header_of(str(pair.predictions), options)
-        shape = header.shape[1:] if len(header.shape) == 4 and header.shape[0] == 1 else header.shape  # a batch of one
-        return Header(shape, header.dtype)
-    if form == "planes":
-        files = pair.predictions
-        assert isinstance(files, tuple)
-        size, dtype = stored_as(files[0], options)
-        return Header((len(files), *size), dtype)
-    return Header(size_of(str(pair.predictions), options), "uint8")
+def stored_shape(
+    prediction_format: PredictionFormat, pair: InputPair, options: Mapping[str, Any]
+) -> tuple[tuple[int, ...], str]:
+    """Read shape and dtype of an image's predictions from headers: (H, W) of class numbers, else three axes."""
+    if prediction_format == "arrays":
+        file = read_header(str(pair.predictions), options)
+        # a leading axis of length 1 is dropped
+        return file.shape[1:] if len(file.shape) == 4 and file.shape[0] == 1 else file.shape, file.dtype.name
+    if prediction_format == "planes":
+        assert isinstance(pair.predictions, tuple)
+        size, dtype = gray_header(pair.predictions[0], options)
+        return (len(pair.predictions), *size), dtype.name
+    return image_size(str(pair.predictions), options), "uint8"
 
 
 @dataclass(frozen=True)
 class PredictionReader:
-    """How the predictions of an ingest are read. ``order``: axes as stored, `class,y,x` or `y,x,class`; ``dtype``: to
-    be kept, by the writer where it is uint8 or uint16; ``array``: the one array they all lie in, and its header."""
+    """Reader of the predictions of an ingest.
 
-    form: PredictionFormat
+    Attributes:
+        format: Format of the files.
+        classes: Number of classes.
+        order: Stored axes of one image: class, y, x or y, x, class.
+        dtype: Dtype to write. The writer, not the reader, converts to uint8 and uint16.
+        kind: "probabilities" or "logits".
+        array: Array that holds the predictions of all images.
+    """
+
+    format: PredictionFormat
     classes: int
     order: tuple[str, ...]
     dtype: str
     kind: str
-    array: tuple[str, Header] | None = None
+    array: NpyFile | None = None
 
     def read(self, pair: InputPair, options: Mapping[str, Any], size: tuple[int, int] | None = None) -> NDArray[Any]:
-        """(K, H, W), at another ``size`` where one is given. Raises DataError where the file holds no such thing, or
-        what would be lost in the ``dtype`` to keep."""
-        if self.form == "numbers":
-            return self._one_hot(str(pair.predictions), options, size)
-        values = np.moveaxis(self._values(pair, options), self.order.index("class"), 0)
+        """Read (K, H, W), resized to ``size`` if given; DataError if the file or its values do not fit."""
+        if self.format == "numbers":
+            return self._read_one_hot(str(pair.predictions), options, size)
+        values = np.moveaxis(self._read_stored(pair, options), self.order.index("class"), 0)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if size is not None and values.shape[1:] != size:
-            values = self._resized(values, size)
-        whole = self.dtype.startswith("uint")
-        if whole and values.dtype.kind == "f" and not (values.min() >= -1e-3 and values.max() <= 1 + 1e-3):
-            raise DataError(
-                f"predictions of {self.where(pair)} go from {values.min():.6g} to {values.max():.6g}",
-                f"in {self.dtype} all beyond 0 and 1 would be lost",
-                "Give --kind logits and no --dtype, or mend them",
-            )
-        return values if whole else values.astype(self.dtype, copy=False)
+            values = self._resize(values, size)
+        if not self.dtype.startswith("uint"):
+            return values.astype(self.dtype, copy=False)
+        if values.dtype.kind == "f":
+            low, high = values.min(), values.max()
+            if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):  # also refuses NaN
+                raise DataError(
+                    f"Predictions of {self.location(pair)} range from {low:.6g} to {high:.6g}",
+                    f"{self.dtype} can only hold values from 0 to 1",
+                    "Pass --kind logits without --dtype, or correct the predictions",
+                )
+        return values
 
-    def where(self, pair: InputPair) -> str:
-        """The place of an image's predictions, in words."""
+    def location(self, pair: InputPair) -> str:
+        """Describe where an image's predictions are stored."""
         if self.array is not None:
-            return f"image {pair.predictions} of {self.array[0]}"
+            return f"image {pair.predictions} of {self.array.url}"
         return pair.predictions[0] if isinstance(pair.predictions, tuple) else str(pair.predictions)
 
-    def _values(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
+    def _read_stored(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         if self.array is not None:
-            url, header = self.array
-            return read_image(url, header, int(pair.predictions), options)  # type: ignore[arg-type]
+            assert isinstance(pair.predictions, int)
+            return read_image(self.array, pair.predictions, options)
         if isinstance(pair.predictions, tuple):
             planes = [read_raster(url, options) for url in pair.predictions]
             for url, plane in zip(pair.predictions, planes, strict=True):
-                alike = (plane.shape, plane.dtype) == (planes[0].shape, planes[0].dtype)
-                if not alike or plane.ndim != 2 or plane.dtype.kind != "u":
+                same = (plane.shape, plane.dtype) == (planes[0].shape, planes[0].dtype)
+                if not same or plane.ndim != 2 or plane.dtype.kind != "u":
                     raise DataError(
-                        f"{url} has the shape {plane.shape} and the dtype {plane.dtype}, {pair.predictions[0]} "
+                        f"{url} has shape {plane.shape} and dtype {plane.dtype}, {pair.predictions[0]} has "
                         f"{planes[0].shape} and {planes[0].dtype}",
-                        "probabilities of the classes of one image are grey images of one size and 8 or 16 bits",
-                        "Write every class so",
+                        "Write the classes of an image as grayscale images of one size, with 8 or 16 bits",
                     )
             return np.stack(planes)
         values = read_array(str(pair.predictions), options)
         return values[0] if values.ndim == 4 else values
 
-    def _one_hot(self, file: str, options: Mapping[str, Any], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    def _read_one_hot(self, file: str, options: Mapping[str, Any], size: tuple[int, int] | None) -> NDArray[np.uint8]:
         numbers = read_raster(file, options)
         if numbers.ndim == 3:
             raise DataError(
-                f"{file} is an image of colours",
-                "predictions are class numbers in one channel",
-                "Write them so, or give probabilities as .npy",
+                f"{file} is a color image, but predictions are class numbers in one channel",
+                "Write class numbers, or probabilities as .npy",
             )
-        beyond = (numbers < 0) | (numbers >= self.classes)
-        if beyond.any():
-            y, x = np.unravel_index(int(beyond.argmax()), beyond.shape)
+        invalid = (numbers < 0) | (numbers >= self.classes)
+        if invalid.any():
+            y, x = np.unravel_index(int(invalid.argmax()), invalid.shape)
             raise DataError(
-                f"{file} predicts class {numbers[y, x]} at row {y}, column {x}",
-                f"there are {self.classes} classes",
-                f"Give predictions of the classes 0 to {self.classes - 1}, or name all --classes",
+                f"{file} predicts class {numbers[y, x]} at row {y}, column {x}, but there are {self.classes} classes",
+                f"Use predictions of the classes 0 to {self.classes - 1}, or name all classes with --classes",
             )
         numbers = numbers if size is None else resize_nearest(numbers, size)
         return np.where(numbers == np.arange(self.classes).reshape(-1, 1, 1), np.uint8(255), np.uint8(0))
 
-    def _resized(self, values: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Bilinear, class by class; probabilities add up to 1 again, integers as steps of their greatest value."""
+    def _resize(self, values: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Resize each class bilinearly; integers are scaled to 0..1, and probabilities normalized to a sum of 1."""
         step = np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
         floats = np.stack([resize_bilinear(plane.astype(np.float32) / step, size) for plane in values])
         if self.kind == "probabilities":

@@ -25,20 +25,20 @@ class PredictionWriter(ImageWriter):
         super().__init__(url, **facts)
         spec = self._spec
         size = spec.classes * spec.pixels * spec.predictions.itemsize
-        self.shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // size))
+        self.images_per_shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // size))
         """Images that lie together in one object."""
         attributes = {"class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": spec.prediction_kind}
         attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}
         self._arrays = PredictionArrays(
-            self._url, spec, self.shard, attributes, self._options, pictures=pictures, padded=padded
+            self._url, spec, self.images_per_shard, attributes, self._options, pictures=pictures, padded=padded
         )
         self._pictures, self._padded = pictures, padded
         self._kept: dict[str, NDArray[Any]] = {}
         own = self.range
-        self._next = next((start for start in own[:: self.shard] if not self._arrays.has(start)), own.stop)
+        self._next = next((start for start in own[:: self.images_per_shard] if not self._arrays.has(start)), own.stop)
 
     @property
-    def written(self) -> int:
+    def bytes_written(self) -> int:
         """Bytes that this writer has put into the store."""
         return self._arrays.written
 
@@ -75,7 +75,7 @@ class PredictionWriter(ImageWriter):
         super().write(pred_probs, labels, image_ids)
 
     def _unit(self) -> int:
-        return self.shard
+        return self.images_per_shard
 
     def _converted(self, predictions: NDArray[Any]) -> NDArray[Any]:
         spec = self._spec
@@ -90,12 +90,12 @@ class PredictionWriter(ImageWriter):
         image = {"predictions": predictions, "labels": labels}
         image |= {"images": more["pictures"]} if self._pictures else {}
         image |= dict(zip(("height", "width"), more["sizes"], strict=True)) if self._padded else {}
-        place, after = self._next % self.shard, self._next + 1
+        place, after = self._next % self.images_per_shard, self._next + 1
         for name, value in image.items():
             if place == 0:
-                self._kept[name] = np.empty((self.shard, *value.shape), value.dtype)
+                self._kept[name] = np.empty((self.images_per_shard, *value.shape), value.dtype)
             self._kept[name][place] = value
-        if after % self.shard == 0 or after == self._spec.images:
+        if after % self.images_per_shard == 0 or after == self._spec.images:
             self._name(after)
             self._arrays.write(after - place - 1, {name: kept[: place + 1] for name, kept in self._kept.items()})
             self._kept = {}

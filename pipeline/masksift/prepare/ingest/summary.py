@@ -1,0 +1,35 @@
+"""Text that an ingest prints when it is complete."""
+
+from __future__ import annotations
+
+from masksift.core.text import escape_unprintable
+from masksift.prepare.ingest.config import IngestConfig
+from masksift.prepare.ingest.discover import Inputs
+from masksift.prepare.ingest.survey import Survey
+from masksift.storage.urls import join
+
+RECORD_GROUP = "ingest"
+"""Zarr group in the source whose attributes are the plan and the record of the ingest."""
+MAX_FILE_NAMES = 3
+"""Unmatched files to print for each side; the record lists all."""
+
+
+def format_summary(config: IngestConfig, inputs: Inputs, survey: Survey, dtype: str) -> str:
+    """Describe the new source, and the files that are not in it; ``dtype``: of the written predictions."""
+    padded = " (smaller ones padded)" if survey.padded else ""
+    lines = [
+        f"{len(inputs.pairs):,} images of {survey.height} x {survey.width}{padded}, {survey.classes} classes, "
+        f"{dtype} {config.kind}",
+        *inputs.rules,
+    ]
+    if inputs.prediction_format == "numbers":
+        lines.append("predictions are class numbers, written as probabilities of 1")
+    if inputs.skipped_labels:
+        lines.append(f"skipped label files in other encodings: {inputs.skipped_labels:,}")
+    for side, names in inputs.unmatched.items():
+        shown = ", ".join(map(escape_unprintable, names[:MAX_FILE_NAMES]))
+        more = ", ..." if len(names) > MAX_FILE_NAMES else ""
+        lines.append(f"unmatched: {len(names):,} {side} ({shown}{more})")
+    if inputs.unmatched:
+        lines.append(f"complete list: {join(config.out, RECORD_GROUP, 'zarr.json')}")
+    return "\n".join([*lines, f"source: {config.out}"])
