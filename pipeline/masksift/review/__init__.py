@@ -1,0 +1,1 @@
+"""Review of completed runs: report page, terminal views, checks, comparisons, corrections and exports."""

@@ -1,4 +1,4 @@
-"""The classes of two runs side by side: how the quality of each has changed."""
+"""Changes in class quality between two runs."""
 
 from __future__ import annotations
 
@@ -10,33 +10,42 @@ Row = dict[str, Any]
 
 
 def class_changes(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """The rows of both tables of class quality by name, those whose quality has changed most first; last those that
-    have none in one of them."""
-    sides = [dict(zip(_numbered([row["class_name"] for row in rows]), rows, strict=True)) for rows in (old, new)]
+    """Join two class quality tables by class name.
 
-    def row(key: tuple[str, int]) -> Row:
-        pair = [side.get(key) for side in sides]
-        before, after = ({} if one is None else one for one in pair)
-        known = before.get("quality") is not None and after.get("quality") is not None
+    Args:
+        old: Rows of ``class_quality.parquet`` of the older run.
+        new: The same of the newer run.
+
+    Returns:
+        One row per class: ``class``, ``change`` (new minus old quality, None without both), and ``pixels``,
+        ``flagged`` and ``quality`` with the suffixes ``_old`` and ``_new``. Sorted by decreasing absolute change,
+        rows without a change last.
+    """
+    sides = [dict(zip(_class_keys(rows), rows, strict=True)) for rows in (old, new)]
+
+    def join(key: tuple[str, int]) -> Row:
+        before, after = (side.get(key, {}) for side in sides)
+        comparable = before.get("quality") is not None and after.get("quality") is not None
         return {
             "class": key[0],
-            "change": after["quality"] - before["quality"] if known else None,
+            "change": after["quality"] - before["quality"] if comparable else None,
             **{
-                f"{name}_{side}": one.get(name)
-                for side, one in (("old", before), ("new", after))
+                f"{name}_{suffix}": row.get(name)
+                for suffix, row in (("old", before), ("new", after))
                 for name in ("pixels", "flagged", "quality")
             },
         }
 
-    rows = [row(key) for key in dict.fromkeys([*sides[0], *sides[1]])]
-    return sorted(rows, key=lambda one: (one["change"] is None, -abs(one["change"] or 0.0)))
+    rows = [join(key) for key in dict.fromkeys([*sides[0], *sides[1]])]
+    return sorted(rows, key=lambda row: (row["change"] is None, -abs(row["change"] or 0.0)))
 
 
-def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
-    """The names, and the how manieth of its kind each is: two classes may be called the same."""
-    seen = Counter[str]()
-    numbered = []
-    for name in names:
-        numbered.append((name, seen[name]))
-        seen[name] += 1
-    return numbered
+def _class_keys(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """Pair each class name with its occurrence number, because names may repeat."""
+    counts = Counter[str]()
+    keys = []
+    for row in rows:
+        name = row["class_name"]
+        keys.append((name, counts[name]))
+        counts[name] += 1
+    return keys

@@ -1,13 +1,15 @@
-"""What reviewers have said of a run's images and regions: the file that the report page lets them download.
+"""Decisions of reviewers on the images and regions of a run, as the report page saves them.
 
-JSON, one object: ``format`` (1), ``run`` (the fingerprint of the run that was reviewed) and ``verdicts``, a list of
+A decisions file is one JSON object with ``format`` (1), ``run`` (fingerprint of the reviewed run) and ``verdicts``, a
+list of entries
 
     {"verdict": "accept" | "reject" | "unsure", "image_id": str, "source": str, "index": int, "region": null | {...}}
 
-`accept`: the label is wrong, as was found; `reject`: it is right; `unsure`: nothing is said. Without a region a verdict
-is on the whole image, and on all of its regions that have none of their own. A region is told by its row in the run's
-table of regions: ``rank``, and, so that the file can be read by itself, ``kind``, ``given``, ``suggested`` (names, null
-of an omission's given class), ``area``, ``y0``, ``x0``, ``y1``, ``x1``. Further members are let pass.
+`accept`: the label is wrong, as flagged; `reject`: the label is right; `unsure`: the reviewer cannot tell. An entry
+without a region applies to the whole image and to all of its regions that have no entry. A region is identified by
+``rank``, its row in the run's table of regions. For human readers the page adds ``kind``, ``given``, ``suggested``
+(class names, null for the given class of an omission), ``area``, ``y0``, ``x0``, ``y1`` and ``x1``. Unknown members
+are ignored.
 """
 
 from __future__ import annotations
@@ -19,43 +21,50 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from masksift.core.errors import DataError
+from masksift.core.errors import DataError, UsageError
 from masksift.storage.objects import ObjectDirectory
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 
 ImageKey = tuple[str, int]
-"""The name of a source and the number of an image in it."""
+"""Source name and image index."""
 
 
-class _Region(BaseModel):
+class _RegionEntry(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     rank: int = Field(ge=1)
 
 
-class _Said(BaseModel):
+class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     verdict: Literal["accept", "reject", "unsure"]
     image_id: str
     source: str
     index: int = Field(ge=0)
-    region: _Region | None = None
+    region: _RegionEntry | None = None
 
 
-class _File(BaseModel):
+class _DecisionsFile(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     format: Literal[1]
     run: str
-    verdicts: list[_Said]
+    verdicts: list[_Entry]
 
 
 @dataclass(frozen=True)
 class ReviewDecisions:
-    """What a file of verdicts says. ``run``: the fingerprint of the run; ``images``: by image, whose ids are in
-    ``ids``; ``regions``: by image, and by the rank of a region of it."""
+    """Content of a decisions file.
+
+    Attributes:
+        url: Path or URL of the file, for messages.
+        run: Fingerprint of the reviewed run.
+        images: Decisions on whole images.
+        regions: Decisions on regions by image, then by rank.
+        ids: Image ids of all images with any decision.
+    """
 
     url: str
     run: str
@@ -63,58 +72,76 @@ class ReviewDecisions:
     regions: Mapping[ImageKey, Mapping[int, str]]
     ids: Mapping[ImageKey, str]
 
-    def for_region(self, place: ImageKey, rank: int) -> str | None:
-        """What is said of a region, by itself or with its image; None where nothing is."""
-        return self.regions.get(place, {}).get(rank, self.images.get(place))
+    def for_region(self, key: ImageKey, rank: int) -> str | None:
+        """Return the decision on a region: on the region, or else on its image, or else None."""
+        return self.regions.get(key, {}).get(rank, self.images.get(key))
 
-    def of_image(self, place: ImageKey) -> str | None:
-        """What is said of an image: `accept` where it, or any region of it, is accepted; else `reject` where it, or
-        every region that something is said of, is rejected; else `unsure`. None where nothing is said."""
-        said = set(self.regions.get(place, {}).values())
-        whole = self.images.get(place)
-        if ACCEPT in said or whole == ACCEPT:
+    def for_image(self, key: ImageKey) -> str | None:
+        """Combine the decisions on an image and its regions.
+
+        Args:
+            key: Source name and image index.
+
+        Returns:
+            `accept` if the image or any region is accepted; or else the decision on the image; or else `reject` if
+            all decided regions are rejected, `unsure` otherwise. None without any decision.
+        """
+        region_decisions = set(self.regions.get(key, {}).values())
+        whole = self.images.get(key)
+        if ACCEPT in region_decisions or whole == ACCEPT:
             return ACCEPT
-        if whole is not None:
+        if whole is not None or not region_decisions:
             return whole
-        return None if not said else REJECT if said == {REJECT} else UNSURE
+        return REJECT if region_decisions == {REJECT} else UNSURE
+
+    def check_run(self, fingerprint: str, url: str) -> None:
+        """Raise UsageError unless the decisions are about the run with this fingerprint."""
+        if self.run != fingerprint:
+            raise UsageError(
+                f"{self.url} holds decisions on run {self.run[:12]}, but the run at {url} is {fingerprint[:12]}",
+                "Ranks identify other regions there",
+                "Pass the reviewed run, or the decisions on this run",
+            )
 
 
 def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
-    """The verdicts of a file. Of several on one image or region the last counts. Raises DataError where there is no
-    such file, or it is none of verdicts."""
+    """Read a decisions file. The last entry on an image or region counts.
+
+    Args:
+        url: Path or URL of the file.
+        options: Storage options.
+
+    Returns:
+        The decisions.
+
+    Raises:
+        DataError: The file does not exist or is not a decisions file.
+    """
     parent, slash, name = url.rpartition("/")
     data = ObjectDirectory(parent or slash or ".", options).read(name)
     if data is None:
-        raise DataError(
-            f"there is no file {url}",
-            "what was reviewed is not known",
-            "Give the path or the URL of the file that the report page saved",
-        )
+        raise DataError(f"{url} does not exist", "Pass the path or URL of a file saved by the report page")
     try:
-        told = _File.model_validate(json.loads(data), strict=True)
+        content = _DecisionsFile.model_validate(json.loads(data), strict=True)
     except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise _no_verdicts(url, str(e)) from e
+        raise _invalid_file(url, str(e)) from e
     except ValidationError as e:
         first = e.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        said = f"{where}: {first['msg'].rstrip('.')}" if where else "it holds no object"
-        raise _no_verdicts(url, said) from e
+        location = ".".join(map(str, first["loc"]))
+        reason = f"{location}: {first['msg'].rstrip('.')}" if location else "not a JSON object"
+        raise _invalid_file(url, reason) from e
     images: dict[ImageKey, str] = {}
     regions: dict[ImageKey, dict[int, str]] = {}
     ids: dict[ImageKey, str] = {}
-    for one in told.verdicts:
-        place = (one.source, one.index)
-        ids[place] = one.image_id
-        if one.region is None:
-            images[place] = one.verdict
+    for entry in content.verdicts:
+        key = (entry.source, entry.index)
+        ids[key] = entry.image_id
+        if entry.region is None:
+            images[key] = entry.verdict
         else:
-            regions.setdefault(place, {})[one.region.rank] = one.verdict
-    return ReviewDecisions(url, told.run, images, regions, ids)
+            regions.setdefault(key, {})[entry.region.rank] = entry.verdict
+    return ReviewDecisions(url, content.run, images, regions, ids)
 
 
-def _no_verdicts(url: str, why: str) -> DataError:
-    return DataError(
-        f"{url} is no file of verdicts ({why})",
-        "what was reviewed is not known",
-        "Give the file that the report page saved, as it is",
-    )
+def _invalid_file(url: str, reason: str) -> DataError:
+    return DataError(f"{url} is not a decisions file ({reason})", "Pass an unmodified file saved by the report page")

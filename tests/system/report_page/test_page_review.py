@@ -240,7 +240,7 @@ def test_page_and_package_combine_decisions_alike(browser: Any, plain: Path, tmp
         page.locator("#file").set_input_files(tmp_path / "some.json")
         for word in ("accept", "reject", "unsure", "none"):
             page.locator("#filter-verdict").select_option(word)
-            matching = [n for n in range(60) if decisions.of_image(key(n)) == (None if word == "none" else word)]
+            matching = [n for n in range(60) if decisions.for_image(key(n)) == (None if word == "none" else word)]
             expect(page.locator("#listed")).to_contain_text(f"{len(matching)} of 60 images")
             expect(page.locator(IDS)).to_have_text(first_page_ids(matching))
 

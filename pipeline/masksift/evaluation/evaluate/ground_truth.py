@@ -69,7 +69,7 @@ def open_truth(
 def _reviewed(verdicts: ReviewDecisions, names: set[str], run: str) -> Truth:
     """Images that were accepted are wrong, those that were rejected right; nothing is known of all others. By source
     and number where the run has these sources, else by id. Raises DataError where an id stands for several images."""
-    said = {place: verdicts.of_image(place) for place in verdicts.ids}
+    said = {place: verdicts.for_image(place) for place in verdicts.ids}
     by_place = {source for source, _ in said} <= names
     if not by_place and len(set(verdicts.ids.values())) < len(said):
         ((twice, _),) = Counter(verdicts.ids.values()).most_common(1)

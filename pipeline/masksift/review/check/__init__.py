@@ -1,1 +1,1 @@
-"""Whether a complete run keeps the limits that a workflow sets: a gate before its data goes on."""
+"""`masksift check`: fail a workflow if a completed run exceeds its limits."""

@@ -1,7 +1,6 @@
-"""The line of a check: open the run, hold what its record and its tables say against each limit.
+"""Check a completed run against limits.
 
-Everything is answered as plain values: what `--json` prints, and what is told in words (`told`). Shares are compared
-as fractions of whole numbers, so that a limit of 2 % is 2 %, whatever its binary digits.
+Shares are compared as fractions of integers, so that a limit of 2 % is exact.
 """
 
 from __future__ import annotations
@@ -20,97 +19,105 @@ from masksift.storage.tables.parquet import iter_tables, read_table
 
 Row = dict[str, Any]
 
-_FACTS = ("fingerprint", "started", "finished", "seconds", "images", "flagged_pixels", "bytes_read", "retries")
-"""What a workflow notes down of a run, from its record."""
+_RECORD_FIELDS = (
+    "fingerprint",
+    "started",
+    "finished",
+    "seconds",
+    "images",
+    "flagged_pixels",
+    "bytes_read",
+    "retries",
+)
 
 
 def check(config: CheckConfig) -> Row:
-    """What each limit allows and what the run has; ``passed``: whether it keeps all of them. Raises UsageError where
-    there is no complete run, or nothing that its class quality can be held against."""
+    """Check a run against every configured limit.
+
+    Args:
+        config: Run and limits.
+
+    Returns:
+        Plain values, as `--json` prints them: ``passed``, ``limits`` (allowed and actual values), facts of the run
+        record, and the first quarantined images.
+
+    Raises:
+        UsageError: The run or its base is not complete, or the two have no class in common.
+    """
     run = open_completed_run(config.run, config.storage)
     classes = read_table(run.folder, "class_quality.parquet").to_pylist()
-    found: Row = {"run": config.run, **{name: run.record[name] for name in _FACTS}}
+    result: Row = {"run": config.run, **{name: run.record[name] for name in _RECORD_FIELDS}}
     limits: list[Row] = []
-    if config.max_flagged is not None:
-        limits.append(_flagged(config.max_flagged, run, classes))
-    if config.max_quarantined is not None:
-        limits.append(_quarantined(config.max_quarantined, run))
+    if (allowed := config.max_flagged) is not None:
+        pixels, flagged = sum(row["pixels"] for row in classes), run.record["flagged_pixels"]
+        limit = parse_amount("max_flagged", allowed, pixels, "pixels")
+        limits.append(_limit("max_flagged", allowed, Fraction(flagged), pixels, limit))
+    if (allowed := config.max_quarantined) is not None:
+        images, quarantined = run.record["images"], Fraction(_quarantined_images(run))
+        limit = parse_amount("max_quarantined", allowed, images, "images")
+        limits.append(_limit("max_quarantined", allowed, quarantined, images, limit))
     if config.max_drop_in_class_quality is not None:
-        limit, found["base"], found["classes"] = _dropped(config, run, classes)
-        limits.append(limit)
-    passed = all(limit["passed"] for limit in limits)
+        quality_limit, result["base"], result["classes"] = _check_class_quality(config, run, classes)
+        limits.append(quality_limit)
     return {
-        **found,
-        "passed": passed,
+        **result,
+        "passed": all(limit["passed"] for limit in limits),
         "limits": limits,
         "counts": dict(sorted(run.record["counts"].items())),
         "quarantined": _first_quarantined(run, config.top),
     }
 
 
-def _limit(name: str, allowed: str | int, found: Fraction, of: int | None, most: Fraction) -> Row:
-    """One limit: what is allowed as it was typed, and what was found as a number (of ``of`` things, or a share)."""
-    number = float(found) if of is None else int(found)
-    return {"limit": name, "allowed": str(allowed), "found": number, "of": of, "passed": found <= most}
+def _limit(name: str, allowed: str | int, actual: Fraction, total: int | None, limit: Fraction) -> Row:
+    """Describe one limit; ``actual`` is a count out of ``total``, or a share if ``total`` is None."""
+    value = float(actual) if total is None else int(actual)
+    return {"limit": name, "allowed": str(allowed), "found": value, "of": total, "passed": actual <= limit}
 
 
-def _flagged(allowed: str | int, run: CompletedRun, classes: Sequence[Mapping[str, Any]]) -> Row:
-    pixels, flagged = sum(row["pixels"] for row in classes), run.record["flagged_pixels"]
-    return _limit(
-        "max_flagged", allowed, Fraction(flagged), pixels, parse_amount("max_flagged", allowed, pixels, "pixels")
-    )
-
-
-def _left_out(run: CompletedRun) -> int:
+def _quarantined_images(run: CompletedRun) -> int:
     images: int = run.record["images"]
     return images - int(run.record["counts"].get(SCORED, 0))
 
 
-def _quarantined(allowed: str | int, run: CompletedRun) -> Row:
-    most = parse_amount("max_quarantined", allowed, run.record["images"], "images")
-    return _limit("max_quarantined", allowed, Fraction(_left_out(run)), run.record["images"], most)
-
-
-def _dropped(config: CheckConfig, run: CompletedRun, classes: Sequence[Row]) -> tuple[Row, str, list[Row]]:
-    """The limit of the class that lost most, the run that it is held against, and the classes that lost more than is
-    allowed, first the one that lost most."""
+def _check_class_quality(config: CheckConfig, run: CompletedRun, classes: Sequence[Row]) -> tuple[Row, str, list[Row]]:
+    """Return the limit for the class with the largest drop, the URL of the base, and the classes over the limit."""
     url = config.base or run.record["configuration"]["base"]
     if url is None:
         raise UsageError(
-            f"the run at {config.run} has no base",
-            "what its class quality was before is not known",
-            "Give --base URL of an earlier complete run",
+            f"The run at {config.run} has no base to compare class quality with",
+            "Pass --base URL of an earlier completed run",
         )
     base = open_completed_run(url, config.storage)
-    before = read_table(base.folder, "class_quality.parquet").to_pylist()
-    both = [(_drop(row), row) for row in class_changes(before, classes) if row["change"] is not None]
-    if not both:
+    base_classes = read_table(base.folder, "class_quality.parquet").to_pylist()
+    drops = [(_drop(row), row) for row in class_changes(base_classes, classes) if row["change"] is not None]
+    if not drops:
         raise UsageError(
-            f"no class has labelled pixels in both {url} and {config.run}",
-            "no quality can be held against another",
-            "Give the --base of a run with the same classes",
+            f"No class has labeled pixels in both {url} and {config.run}",
+            "Class quality cannot be compared",
+            "Pass --base URL of a run with the same classes",
         )
-    both.sort(key=lambda one: -one[0])
-    allowed, most = config.max_drop_in_class_quality, config.drop()
-    assert allowed is not None
-    limit = _limit("max_drop_in_class_quality", allowed, both[0][0], None, most) | {"class": both[0][1]["class"]}
-    return limit, url, [row for drop, row in both if drop > most][: config.top]
+    drops.sort(key=lambda drop_and_row: -drop_and_row[0])
+    largest, row = drops[0]
+    assert config.max_drop_in_class_quality is not None
+    max_drop = config.max_drop()
+    limit = _limit("max_drop_in_class_quality", config.max_drop_in_class_quality, largest, None, max_drop)
+    return limit | {"class": row["class"]}, url, [row for drop, row in drops if drop > max_drop][: config.top]
 
 
 def _drop(row: Mapping[str, Any]) -> Fraction:
-    """How much quality a class has lost: the share of its pixels that is flagged now over that of before."""
+    """Drop in the quality of a class: increase of the share of its pixels that are flagged."""
     new, old = (Fraction(row[f"flagged_{side}"], row[f"pixels_{side}"]) for side in ("new", "old"))
     return new - old
 
 
 def _first_quarantined(run: CompletedRun, top: int) -> list[Row]:
-    """The first images that are not scored, in the order of the sources; reads no further than they lie."""
-    wanted = min(top, _left_out(run))
+    """Return the first quarantined images in source order; stops reading once it has enough."""
+    count = min(top, _quarantined_images(run))
     rows: list[Row] = []
-    if wanted:
+    if count:
         columns = ["image_id", "source", "index", "status", "reason"]
         for table in iter_tables(run.folder, run.image_parts, columns):
             rows += [row for row in table.to_pylist() if row["status"] != SCORED]
-            if len(rows) >= wanted:
+            if len(rows) >= count:
                 break
-    return rows[:wanted]
+    return rows[:count]

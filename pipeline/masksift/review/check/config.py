@@ -1,4 +1,4 @@
-"""What a check is told: one frozen value, by flags."""
+"""Configuration of `masksift check`."""
 
 from __future__ import annotations
 
@@ -13,55 +13,42 @@ from masksift.core.units import parse_amount
 
 
 class CheckConfig(ConfigSection):
-    """One check of a complete run: at least one limit."""
+    """Limits to check a completed run against; at least one is required."""
 
-    run: str = Field(min_length=1, description="URL of a complete run")
+    run: str = Field(min_length=1, description="URL of a completed run")
     base: str | None = Field(
-        None,
-        min_length=1,
-        description="URL of the earlier run that class quality is held against; default: the run's own base",
+        None, min_length=1, description="URL of the earlier run to compare class quality with; default: the run's base"
     )
     max_flagged: Amount | None = Field(
-        None, description="labelled pixels that may be flagged, or a share of them such as '2%%'"
+        None, description="largest number of flagged pixels, or share of the labeled pixels such as '2%%'"
     )
     max_quarantined: Amount | None = Field(
-        None, description="images that may be quarantined, or a share of them such as '0.1%%'"
+        None, description="largest number of quarantined images, or share of all images such as '0.1%%'"
     )
     max_drop_in_class_quality: Amount | None = Field(
-        None, description="percentage points that the quality of any class may have lost since the base, such as '5%%'"
+        None, description="largest drop in the quality of any class since the base, in percentage points such as '5%%'"
     )
-    top: int = Field(20, ge=0, description="how many quarantined images and how many classes are named")
+    top: int = Field(20, ge=0, description="number of quarantined images and of classes to list")
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> CheckConfig:
         if self.max_flagged is None and self.max_quarantined is None and self.max_drop_in_class_quality is None:
-            raise UsageError(
-                "no limit is given",
-                "there is nothing to check",
-                "Give --max-flagged, --max-quarantined or --max-drop-in-class-quality",
-            )
+            raise UsageError("No limit is set", "Pass --max-flagged, --max-quarantined or --max-drop-in-class-quality")
         if self.base is not None and self.max_drop_in_class_quality is None:
             raise UsageError(
-                f"base is {self.base!r}, and no drop is asked about",
-                "the base would not be read",
-                "Give --max-drop-in-class-quality, or leave out --base",
+                f"base is {self.base!r}, but no limit uses it", "Pass --max-drop-in-class-quality, or omit --base"
             )
-        for key, things in (("max_flagged", "pixels"), ("max_quarantined", "images")):
+        for key, unit in (("max_flagged", "pixels"), ("max_quarantined", "images")):
             if (value := getattr(self, key)) is not None:
-                parse_amount(key, value, 0, things)
+                parse_amount(key, value, 0, unit)
         if self.max_drop_in_class_quality is not None:
-            self.drop()
+            self.max_drop()
         return self
 
-    def drop(self) -> Fraction:
-        """What the quality of a class, a number from 0 to 1, may have lost. Raises UsageError where that is no
-        share."""
+    def max_drop(self) -> Fraction:
+        """Parse the largest drop in class quality as a fraction; raises UsageError if it is not a percentage."""
         key, value = "max_drop_in_class_quality", self.max_drop_in_class_quality or 0
         if (text := str(value).strip()) != "0" and not text.endswith("%"):
-            raise UsageError(
-                f"{key} is {text!r}, which is no share",
-                "quality is one, and so is what it loses",
-                "Give percentage points such as '5%', or 0",
-            )
+            raise UsageError(f"{key} must be a percentage, got {text!r}", "Use percentage points such as '5%', or 0")
         return parse_amount(key, value, 1, "points")

@@ -1,4 +1,4 @@
-"""A check in words, for a terminal and for the log of a workflow."""
+"""Summary of a check for a terminal or a workflow log."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from masksift.core.text import escape_unprintable, format_table, pluralize
 Row = Mapping[str, Any]
 
 
-def format_text(found: Row) -> str:
-    """What `check` found, as lines."""
-    return "\n".join([*_limits(found), *_classes(found), *_quarantined(found)])
+def format_text(result: Row) -> str:
+    """Format the result of `check`."""
+    return "\n".join([*_limits(result), *_classes(result), *_quarantined(result)])
 
 
-def _limits(found: Row) -> Iterator[str]:
-    rows = []
-    for one in found["limits"]:
-        told = _TOLD[one["limit"]](one)
-        rows.append(("kept" if one["passed"] else "BROKEN", one["limit"], one["allowed"], told))
-    yield from format_table(rows, left=4, indent="")
+def _limits(result: Row) -> list[str]:
+    rows = [
+        ("passed" if limit["passed"] else "FAILED", limit["limit"], limit["allowed"], _FORMATS[limit["limit"]](limit))
+        for limit in result["limits"]
+    ]
+    return format_table(rows, left=4, indent="")
 
 
-def _flagged(one: Row) -> str:
-    return f"{one['found']:,} of {pluralize(one['of'], 'labelled pixel')} flagged{_share(one)}"
+def _flagged(limit: Row) -> str:
+    return f"{limit['found']:,} of {pluralize(limit['of'], 'labeled pixel')} flagged{_share(limit)}"
 
 
-def _left_out(one: Row) -> str:
-    return f"{one['found']:,} of {pluralize(one['of'], 'image')} quarantined{_share(one)}"
+def _quarantined_count(limit: Row) -> str:
+    return f"{limit['found']:,} of {pluralize(limit['of'], 'image')} quarantined{_share(limit)}"
 
 
-def _lost(one: Row) -> str:
-    points = f"{abs(100 * one['found']):.2f} points"
-    if one["found"] > 0:
-        return f"{escape_unprintable(one['class'])} lost {points}, the most of all classes"
-    return f"no class lost any; {escape_unprintable(one['class'])} gained least, {points}"
+def _drop(limit: Row) -> str:
+    name, points = escape_unprintable(limit["class"]), f"{abs(100 * limit['found']):.2f} points"
+    if limit["found"] > 0:
+        return f"{name} dropped by {points}, the largest drop"
+    return f"no class dropped; {name} gained least, {points}"
 
 
-def _share(one: Row) -> str:
-    return f" ({100 * one['found'] / one['of']:.2f} %)" if one["of"] else ""
+def _share(limit: Row) -> str:
+    return f" ({100 * limit['found'] / limit['of']:.2f} %)" if limit["of"] else ""
 
 
-_TOLD = {"max_flagged": _flagged, "max_quarantined": _left_out, "max_drop_in_class_quality": _lost}
+_FORMATS = {"max_flagged": _flagged, "max_quarantined": _quarantined_count, "max_drop_in_class_quality": _drop}
 
 
-def _classes(found: Row) -> Iterator[str]:
-    if rows := found.get("classes"):
-        yield f"classes that lost more, since {found['base']}:"
+def _classes(result: Row) -> Iterator[str]:
+    if rows := result.get("classes"):
+        yield f"classes that dropped by more since {result['base']}:"
         lines = [("class", "pixels", "quality before", "now")]
         lines += [
             (
@@ -61,21 +61,19 @@ def _classes(found: Row) -> Iterator[str]:
         yield from format_table(lines)
 
 
-def _quarantined(found: Row) -> Iterator[str]:
-    left = sum(found["counts"].values()) - found["counts"].get("scored", 0)
-    if rows := found["quarantined"]:
+def _quarantined(result: Row) -> Iterator[str]:
+    if rows := result["quarantined"]:
         yield "quarantined:"
-        yield from format_table(
-            [
-                (
-                    escape_unprintable(row["image_id"]),
-                    f"{escape_unprintable(row['source'])}/{row['index']}",
-                    row["status"],
-                    escape_unprintable(row["reason"] or ""),
-                )
-                for row in rows
-            ],
-            left=4,
-        )
-        if left > len(rows):
-            yield f"  and {left - len(rows):,} more"
+        lines = [
+            (
+                escape_unprintable(row["image_id"]),
+                f"{escape_unprintable(row['source'])}/{row['index']}",
+                row["status"],
+                escape_unprintable(row["reason"] or ""),
+            )
+            for row in rows
+        ]
+        yield from format_table(lines, left=4)
+        total = sum(result["counts"].values()) - result["counts"].get("scored", 0)
+        if total > len(rows):
+            yield f"  and {total - len(rows):,} more"

@@ -1,11 +1,7 @@
-"""The line of a comparison: open both runs, say how they differ, hold their tables and their images side by side.
-
-Everything is answered as plain values: what `--json` prints, and what is told in words (`told`).
-"""
+"""Compare two completed runs: configuration, classes, scores and ranking."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,29 +17,37 @@ from masksift.storage.tables.parquet import read_table
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
-    """Everything that is said of two runs. Raises UsageError where one of them is not complete, or where ``by`` is no
-    score that both have."""
+    """Compare two runs.
+
+    Args:
+        config: The runs and the quantity to order images by.
+
+    Returns:
+        Plain values, as `--json` prints them.
+
+    Raises:
+        UsageError: A run is not complete, or ``by`` is not a score of both runs.
+    """
     old = open_completed_run(config.old, config.storage, [config.new])
     new = open_completed_run(config.new, config.storage, [config.old])
     methods = [name for name in new.methods if name in old.methods]
     if config.by not in (RANK, *methods):
         raise UsageError(
-            f"by is {config.by!r}, and the scores of both runs are {', '.join(methods) or 'none'}",
-            "by what images have changed is not known",
-            f"Give --by {RANK}, or a score of both",
+            f"by must be {RANK} or a score of both runs ({', '.join(methods) or 'none'}), got {config.by!r}",
+            f"Pass --by {RANK}, or a score of both runs",
         )
     runs = {"old": old, "new": new}
     classes = {side: read_table(run.folder, "class_quality.parquet").to_pylist() for side, run in runs.items()}
     same = same_sources(old.parts.sources, new.parts.sources)
     rows = {
-        side: iter_image_rows(run.folder, ranking_parts(_scored(run)), run.image_parts, methods)
+        side: iter_image_rows(run.folder, ranking_parts(run.record["counts"].get(SCORED, 0)), run.image_parts, methods)
         for side, run in runs.items()
     }
-    with join_images(rows["old"], rows["new"], same, methods) as pairs:
-        images = _images(pairs, config, _shown(config.by, runs, methods))
+    with join_images(rows["old"], rows["new"], same, methods) as joined:
+        images = _image_lists(joined, config, _displayed_score(config.by, new, methods))
     return {
-        "old": _facts(config.old, old, classes["old"]),
-        "new": _facts(config.new, new, classes["new"]),
+        "old": _run_facts(config.old, old, classes["old"]),
+        "new": _run_facts(config.new, new, classes["new"]),
         "differences": key_differences(old.record, new.record),
         "sources": source_differences(old.parts.sources, new.parts.sources, config.top),
         "classes": class_changes(classes["old"], classes["new"]),
@@ -51,13 +55,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     }
 
 
-def _scored(run: CompletedRun) -> int:
-    count: int = run.record["counts"].get(SCORED, 0)
-    return count
-
-
-def _facts(url: str, run: CompletedRun, classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is said of one run."""
+def _run_facts(url: str, run: CompletedRun, classes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     record, pixels = run.record, sum(row["pixels"] for row in classes)
     flagged = record["flagged_pixels"]
     return {
@@ -66,7 +64,7 @@ def _facts(url: str, run: CompletedRun, classes: Sequence[Mapping[str, Any]]) ->
         "finished": record["finished"],
         "ranked_by": record["configuration"]["rank_by"],
         "images": record["images"],
-        "counts": dict(sorted(Counter(record["counts"]).items())),
+        "counts": dict(sorted(record["counts"].items())),
         "pixels": pixels,
         "flagged_pixels": flagged,
         "flagged_share": flagged / pixels if pixels else None,
@@ -74,22 +72,21 @@ def _facts(url: str, run: CompletedRun, classes: Sequence[Mapping[str, Any]]) ->
     }
 
 
-def _shown(by: str, runs: Mapping[str, CompletedRun], methods: Sequence[str]) -> str | None:
-    """The score that is told of each image: that which counts, else that which the new run ranks by, else any of both;
-    None where they have none in common."""
-    wanted = runs["new"].record["configuration"]["rank_by"] if by == RANK else by
-    return wanted if wanted in methods else next(iter(methods), None)
+def _displayed_score(by: str, new: CompletedRun, methods: Sequence[str]) -> str | None:
+    """Select the score to list with each image: ``by``, or else what the new run ranks by, or else any common one."""
+    preferred = new.record["configuration"]["rank_by"] if by == RANK else by
+    return preferred if preferred in methods else next(iter(methods), None)
 
 
-def _images(pairs: JoinedImages, config: CompareConfig, shown: str | None) -> dict[str, Any]:
-    ids, first = pairs.duplicate_ids()
+def _image_lists(joined: JoinedImages, config: CompareConfig, score: str | None) -> dict[str, Any]:
+    count, first_ids = joined.duplicate_ids()
     return {
-        "images": pairs.counts() | {"ids_that_occur_twice": ids, "the_first_of_them": first},
-        "scores": pairs.scores(),
+        "images": joined.counts() | {"ids_that_occur_twice": count, "the_first_of_them": first_ids},
+        "scores": joined.scores(),
         "by": config.by,
-        "shown": shown,
-        "up": pairs.most_changed(config.by, shown, config.top, up=True),
-        "down": pairs.most_changed(config.by, shown, config.top, up=False),
-        **{f"only_{side}": pairs.only_in(side, config.top) for side in ("old", "new")},
-        **{f"quarantined_in_{side}": pairs.quarantined_in(side, config.top) for side in ("old", "new")},
+        "shown": score,
+        "up": joined.most_changed(config.by, score, config.top, up=True),
+        "down": joined.most_changed(config.by, score, config.top, up=False),
+        **{f"only_{side}": joined.only_in(side, config.top) for side in ("old", "new")},
+        **{f"quarantined_in_{side}": joined.quarantined_in(side, config.top) for side in ("old", "new")},
     }

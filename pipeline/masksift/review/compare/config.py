@@ -1,4 +1,4 @@
-"""What a comparison is told: one frozen value, by flags."""
+"""Configuration of `masksift compare`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pydantic import Field
 from masksift.config.sections import ConfigSection, StorageSection
 
 RANK = "rank"
-"""The word for the place in the ranking."""
+"""Value of `by` that compares the positions of images in the ranking."""
 
 
 class CompareConfig(ConfigSection):
-    """One comparison of two complete runs."""
+    """Two completed runs to compare."""
 
-    old: str = Field(min_length=1, description="URL of a complete run")
-    new: str = Field(min_length=1, description="URL of another one")
-    top: int = Field(20, ge=0, description="how many images each list has")
+    old: str = Field(min_length=1, description="URL of a completed run")
+    new: str = Field(min_length=1, description="URL of the completed run to compare it with")
+    top: int = Field(20, ge=0, description="number of images in each list")
     by: str = Field(
         RANK,
         min_length=1,
-        description="what an image has changed in: rank, for the share of the ranking that is "
-        "reviewed up to it, or the name of a score",
+        description="quantity whose change orders the images: `rank` (the share of the ranking up to the image), or "
+        "the name of a score",
     )
     storage: StorageSection = StorageSection()

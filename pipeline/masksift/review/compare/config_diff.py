@@ -1,4 +1,4 @@
-"""In what two runs differ before any image is looked at: keys and sources."""
+"""Differences between two runs in configuration and sources."""
 
 from __future__ import annotations
 
@@ -14,47 +14,55 @@ Row = dict[str, Any]
 
 
 def key_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
-    """The keys that decide results and have other values in the records of two runs, and the version of masksift.
-    ``base`` is none of them: what is taken over is what would have been computed."""
+    """List the result-relevant configuration keys with different values, and the masksift version.
+
+    ``base`` is left out: reused evidence equals the evidence that would have been computed.
+
+    Args:
+        old: Record (run.json) of the older run.
+        new: Record of the newer run.
+
+    Returns:
+        Rows with ``key``, ``old`` and ``new``.
+    """
     keys = [key for key in dotted_keys(RunConfig) if key not in ("base", "sources")]
-    told = [("masksift", *(one["versions"]["masksift"] for one in (old, new)))]
-    told += [(key, *(_at(one["identity"]["configuration"], key) for one in (old, new))) for key in keys]
-    return [{"key": key, "old": before, "new": after} for key, before, after in told if before != after]
+    values = [("masksift", *(record["versions"]["masksift"] for record in (old, new)))]
+    values += [(key, *(value_at(record["identity"]["configuration"], key) for record in (old, new))) for key in keys]
+    return [{"key": key, "old": before, "new": after} for key, before, after in values if before != after]
 
 
-def _at(tree: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None where the tree has none."""
+def value_at(tree: Mapping[str, Any], dotted_key: str) -> Any:
+    """Return the value of a dotted key, None if the tree lacks it: records of older versions have fewer keys."""
     value: Any = tree
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    for name in dotted_key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
 def same_sources(old: Sequence[SourceSpec], new: Sequence[SourceSpec]) -> set[str]:
-    """The names of the sources that are at one place in both runs: an image is the same by its number there."""
-    places = {spec.name: _place(spec) for spec in old}
-    return {spec.name for spec in new if places.get(spec.name) == _place(spec)}
+    """Return the names of sources with the same URL in both runs; their images correspond by index."""
+    urls = {spec.name: _normalized_url(spec) for spec in old}
+    return {spec.name for spec in new if urls.get(spec.name) == _normalized_url(spec)}
 
 
-def _place(spec: SourceSpec) -> str:
+def _normalized_url(spec: SourceSpec) -> str:
     return (local_path(spec.url) or spec.url).rstrip("/")
 
 
 def source_differences(old: Sequence[SourceSpec], new: Sequence[SourceSpec], top: int) -> Row:
-    """Which sources are in one run alone, and what is another in those of one name; of each the first ``top``, and how
-    many there are."""
-    names = [{spec.name for spec in specs} for specs in (old, new)]
-    before = {spec.name: spec for spec in old}
+    """List the sources in one run only and the changes of the others, each with its count and the first ``top``."""
+    old_by_name = {spec.name: spec for spec in old}
+    new_names = {spec.name for spec in new}
     changed = [
-        {"name": spec.name, **difference}
+        {"name": spec.name, **change}
         for spec in new
-        if spec.name in before
-        for difference in _changes(before[spec.name], spec)
+        if spec.name in old_by_name
+        for change in _changes(old_by_name[spec.name], spec)
     ]
     return {
         "same": len(same_sources(old, new)),
-        "only_old": _first([spec.name for spec in old if spec.name not in names[1]], top),
-        "only_new": _first([spec.name for spec in new if spec.name not in names[0]], top),
+        "only_old": _first([name for name in old_by_name if name not in new_names], top),
+        "only_new": _first([spec.name for spec in new if spec.name not in old_by_name], top),
         "changed": _first(changed, top),
     }
 
@@ -64,15 +72,15 @@ def _first(rows: Collection[Any], top: int) -> Row:
 
 
 def _changes(old: SourceSpec, new: SourceSpec) -> Iterator[Row]:
-    """What is another in a source: where it or its labels are, or else what is in it."""
-    moved = False
+    """Yield the changes of a source: of its URL, image count or labels URL, or else of its content."""
+    changed = False
     for what, before, after in (
-        ("place", _place(old), _place(new)),
+        ("place", _normalized_url(old), _normalized_url(new)),
         ("images", old.images, new.images),
         ("labels", old.labels.url, new.labels.url),
     ):
         if before != after:
-            moved = True
+            changed = True
             yield {"what": what, "old": before, "new": after}
-    if not moved and old.content_hashes != new.content_hashes:
+    if not changed and old.content_hashes != new.content_hashes:
         yield {"what": "contents", "old": None, "new": None}

@@ -1,4 +1,4 @@
-"""A comparison in words, for a terminal."""
+"""Summary of a comparison for a terminal."""
 
 from __future__ import annotations
 
@@ -12,168 +12,148 @@ from masksift.review.compare.config import RANK
 
 Row = Mapping[str, Any]
 SIDES = ("old", "new")
+_CHANGED = {"place": "source", "images": "images of", "labels": "labels of", "contents": "contents of"}
 
 
-def format_text(found: Row) -> str:
-    """What `compare` found, as lines."""
-    parts = [
-        _facts(found),
-        _differences(found),
-        _classes(found["classes"]),
-        _scores(found["scores"]),
-        _pairing(found),
-        _changed(found, "up", "later in the ranking" if found["by"] == RANK else "higher"),
-        _changed(found, "down", "earlier in the ranking" if found["by"] == RANK else "lower"),
-        *(_quarantined(found, side) for side in SIDES),
-        *(_only(found, side) for side in SIDES),
+def format_text(result: Row) -> str:
+    """Format the result of `compare`."""
+    ranked = result["by"] == RANK
+    paragraphs = [
+        _runs(result),
+        _differences(result),
+        _classes(result["classes"]),
+        _scores(result["scores"]),
+        _notes(result),
+        _changed(result, "up", "later in the ranking" if ranked else "higher"),
+        _changed(result, "down", "earlier in the ranking" if ranked else "lower"),
+        *(_quarantined(result, side) for side in SIDES),
+        *(_only(result, side) for side in SIDES),
     ]
-    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part)))
+    return "\n\n".join("\n".join(lines) for paragraph in paragraphs if (lines := list(paragraph)))
 
 
-def _facts(found: Row) -> Iterator[str]:
-    runs = [found[side] for side in SIDES]
-    rows: list[tuple[str, ...]] = [("", *SIDES)]
-    rows.append(("images", *(f"{run['images']:,}" for run in runs)))
+def _runs(result: Row) -> Iterator[str]:
+    runs = [result[side] for side in SIDES]
     statuses = dict.fromkeys([SCORED, *(status for run in runs for status in run["counts"])])
-    rows += [(status, *(f"{run['counts'].get(status, 0):,}" for run in runs)) for status in statuses]
-    rows.append(("flagged pixels", *(f"{run['flagged_pixels']:,}" for run in runs)))
-    rows.append(("of all labelled", *(_percent(run["flagged_share"]) for run in runs)))
-    rows.append(("estimated issues", *(f"{run['estimated_issues']:,}" for run in runs)))
     yield from (f"{side}: {run['url']} ({run['finished']})" for side, run in zip(SIDES, runs, strict=True))
-    yield from format_table(rows)
+    yield from format_table(
+        [
+            ("", *SIDES),
+            ("images", *(f"{run['images']:,}" for run in runs)),
+            *((status, *(f"{run['counts'].get(status, 0):,}" for run in runs)) for status in statuses),
+            ("flagged pixels", *(f"{run['flagged_pixels']:,}" for run in runs)),
+            ("share of labeled pixels", *(_format(run["flagged_share"], ".2%").replace("%", " %") for run in runs)),
+            ("estimated issues", *(f"{run['estimated_issues']:,}" for run in runs)),
+        ]
+    )
 
 
-def _differences(found: Row) -> Iterator[str]:
-    sources = found["sources"]
-    lines = [f"{one['key']}: {_value(one['old'])} -> {_value(one['new'])}" for one in found["differences"]]
-    for one in sources["changed"]["first"]:
-        what = {"place": "source", "images": "images of", "labels": "labels of", "contents": "contents of"}[one["what"]]
-        told = "changed" if one["what"] == "contents" else f"{one['old']} -> {one['new']}"
-        lines.append(f"{what} {escape_unprintable(one['name'])}: {told}")
-    lines += _more(sources["changed"])
+def _differences(result: Row) -> Iterator[str]:
+    sources = result["sources"]
+    lines = [f"{row['key']}: {_json(row['old'])} -> {_json(row['new'])}" for row in result["differences"]]
+    for row in sources["changed"]["first"]:
+        change = "changed" if row["what"] == "contents" else f"{row['old']} -> {row['new']}"
+        lines.append(f"{_CHANGED[row['what']]} {escape_unprintable(row['name'])}: {change}")
+    lines += _more_sources(sources["changed"])
     for side in SIDES:
-        alone = sources[f"only_{side}"]
-        lines += [f"source {escape_unprintable(name)}: in the {side} run alone" for name in alone["first"]] + _more(
-            alone
-        )
-    yield "what differs:" if lines else "what differs: no key and no source"
+        only = sources[f"only_{side}"]
+        lines += [f"source {escape_unprintable(name)}: in the {side} run only" for name in only["first"]]
+        lines += _more_sources(only)
+    yield "differences:" if lines else "differences: none in configuration and sources"
     yield from (f"  {line}" for line in lines)
 
 
-def _more(some: Row) -> list[str]:
-    left = some["count"] - len(some["first"])
-    return [f"and {left:,} more such sources"] if left else []
+def _more_sources(rows: Row) -> list[str]:
+    rest = rows["count"] - len(rows["first"])
+    return [f"and {rest:,} more such sources"] if rest else []
 
 
 def _classes(classes: Sequence[Row]) -> Iterator[str]:
-    rows: list[tuple[str, ...]] = [("class", "pixels", "flagged before", "after", "quality before", "after", "change")]
-    for one in classes:
-        pixels = one["pixels_old"] if one["pixels_new"] is None else one["pixels_new"]
-        rows.append(
-            (
-                escape_unprintable(one["class"]),
-                f"{pixels:,}",
-                *(_count(one[f"flagged_{side}"]) for side in SIDES),
-                *(_score(one[f"quality_{side}"]) for side in SIDES),
-                _signed(one["change"]),
-            )
+    lines: list[tuple[str, ...]] = [("class", "pixels", "flagged before", "after", "quality before", "after", "change")]
+    lines += [
+        (
+            escape_unprintable(row["class"]),
+            f"{row['pixels_old'] if row['pixels_new'] is None else row['pixels_new']:,}",
+            *(_format(row[f"flagged_{side}"], ",") for side in SIDES),
+            *(_format(row[f"quality_{side}"], ".4f") for side in SIDES),
+            _format(row["change"], "+.4f"),
         )
-    yield "classes, those that have changed most first (quality: share of the pixels that are not flagged):"
-    yield from format_table(rows)
+        for row in classes
+    ]
+    yield "classes by change of quality (share of the pixels that are not flagged):"
+    yield from format_table(lines)
 
 
 def _scores(scores: Sequence[Row]) -> Iterator[str]:
     if scores:
-        yield "scores (higher = better), over the images that have them in both:"
-        rows = [("score", "mean before", "after", "images up", "down", "of")]
-        rows += [
+        yield "scores (higher is better) of the images that both runs scored:"
+        lines = [("score", "mean before", "after", "images up", "down", "of")]
+        lines += [
             (
-                one["method"],
-                *(_score(one[side]) for side in SIDES),
-                f"{one['rose']:,}",
-                f"{one['fell']:,}",
-                f"{one['images']:,}",
+                row["method"],
+                *(_format(row[side], ".4f") for side in SIDES),
+                *(f"{row[name]:,}" for name in ("rose", "fell", "images")),
             )
-            for one in scores
+            for row in scores
         ]
-        yield from format_table(rows)
+        yield from format_table(lines)
 
 
-def _pairing(found: Row) -> Iterator[str]:
-    """What the reader must know of the pairs."""
-    images = found["images"]
+def _notes(result: Row) -> Iterator[str]:
+    """Yield what limits the comparison of images."""
+    images = result["images"]
     yield f"{pluralize(images['both'], 'image')} in both runs, {images['scored_in_both']:,} scored in both"
-    by = [found[side]["ranked_by"] for side in SIDES]
-    if by[0] != by[1]:
-        yield f"the old run ranks by {by[0]}, the new one by {by[1]}: ranks are places in different orders"
+    old_by, new_by = (result[side]["ranked_by"] for side in SIDES)
+    if old_by != new_by:
+        yield f"the old run ranks by {old_by}, the new run by {new_by}: their ranks are not comparable"
     if images["renamed"]:
-        yield f"{pluralize(images['renamed'], 'image')} at the same place with another id: see that they are the same"
-    if twice := images["ids_that_occur_twice"]:
-        named = ", ".join(map(escape_unprintable, images["the_first_of_them"]))
-        yield f"{pluralize(twice, 'id')} of several images: left out, since nothing tells which is which ({named})"
+        yield f"{pluralize(images['renamed'], 'image')} with another id at the same index: check that they are the same"
+    if count := images["ids_that_occur_twice"]:
+        ids = ", ".join(map(escape_unprintable, images["the_first_of_them"]))
+        yield f"{pluralize(count, 'id')} of several images, not compared because they are ambiguous ({ids})"
 
 
-def _changed(found: Row, way: str, words: str) -> Iterator[str]:
-    rows = found[way]
+def _changed(result: Row, direction: str, meaning: str) -> Iterator[str]:
+    rows = result[direction]
     if not rows:
         return
-    score = found["shown"]
-    head = ["image", "source", "rank before", "after", "seen before", "after"]
-    head += [f"{score} before", "after"] if score else []
-    lines = [head]
-    for one in rows:
-        cells = [*_named(one), f"{one['old_rank']:,}", f"{one['new_rank']:,}"]
-        cells += [f"{one[f'{side}_percentile']:.1f} %" for side in SIDES]
-        lines.append(cells + ([_score(one[f"{side}_score"]) for side in SIDES] if score else []))
-    yield f"most changed in {found['by']}, {words} (seen: share of the ranking that is reviewed up to it):"
+    score = result["shown"]
+    lines = [["image", "source", "rank before", "after", "percentile before", "after"]]
+    lines[0] += [f"{score} before", "after"] if score else []
+    for row in rows:
+        cells = [*_image_cells(row), f"{row['old_rank']:,}", f"{row['new_rank']:,}"]
+        cells += [f"{row[f'{side}_percentile']:.1f} %" for side in SIDES]
+        lines.append(cells + ([_format(row[f"{side}_score"], ".4f") for side in SIDES] if score else []))
+    yield f"largest changes in {result['by']}, {meaning} (percentile: share of the ranking up to the image):"
     yield from format_table(lines, left=2)
 
 
-def _quarantined(found: Row, side: str) -> Iterator[str]:
-    count = found["images"][f"quarantined_in_{side}"]
+def _quarantined(result: Row, side: str) -> Iterator[str]:
+    count, rows = result["images"][f"quarantined_in_{side}"], result[f"quarantined_in_{side}"]
+    lines = [(*_image_cells(row), f"{row['status']}: {escape_unprintable(row['reason'] or '')}") for row in rows]
+    yield from _image_list(count, f"quarantined in the {side} run only", lines)
+
+
+def _only(result: Row, side: str) -> Iterator[str]:
+    lines = [(*_image_cells(row), row["status"]) for row in result[f"only_{side}"]]
+    yield from _image_list(result["images"][f"only_{side}"], f"in the {side} run only", lines)
+
+
+def _image_list(count: int, title: str, lines: Sequence[Sequence[str]]) -> Iterator[str]:
     if count:
-        yield f"{pluralize(count, 'image')} quarantined in the {side} run alone:"
-        rows = found[f"quarantined_in_{side}"]
-        yield from format_table(
-            [(*_named(one), f"{one['status']}: {escape_unprintable(one['reason'] or '')}") for one in rows], left=3
-        )
-        yield from _rest(count, rows)
+        yield f"{pluralize(count, 'image')} {title}:"
+        yield from format_table(lines, left=3)
+        if count > len(lines):
+            yield f"  and {count - len(lines):,} more"
 
 
-def _only(found: Row, side: str) -> Iterator[str]:
-    count = found["images"][f"only_{side}"]
-    if count:
-        yield f"{pluralize(count, 'image')} in the {side} run alone:"
-        rows = found[f"only_{side}"]
-        yield from format_table([(*_named(one), one["status"]) for one in rows], left=3)
-        yield from _rest(count, rows)
+def _image_cells(row: Row) -> tuple[str, str]:
+    return escape_unprintable(row["image_id"]), f"{escape_unprintable(row['source'])}/{row['index']}"
 
 
-def _named(one: Row) -> tuple[str, str]:
-    """An image by its id and its place."""
-    return escape_unprintable(one["image_id"]), f"{escape_unprintable(one['source'])}/{one['index']}"
-
-
-def _rest(count: int, rows: Sequence[Row]) -> Iterator[str]:
-    if count > len(rows):
-        yield f"  and {count - len(rows):,} more"
-
-
-def _value(value: Any) -> str:
+def _json(value: Any) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _score(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
-
-
-def _signed(value: float | None) -> str:
-    return "none" if value is None else f"{value:+.4f}"
-
-
-def _count(value: int | None) -> str:
-    return "none" if value is None else f"{value:,}"
-
-
-def _percent(value: float | None) -> str:
-    return "none" if value is None else f"{100 * value:.2f} %"
+def _format(value: float | None, spec: str) -> str:
+    return "none" if value is None else format(value, spec)
