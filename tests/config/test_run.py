@@ -419,7 +419,7 @@ def test_memory_in_words(words: str | int, size: int) -> None:
 
 @pytest.mark.parametrize("words", ["four", "4 XiB", "-4 GiB", "4 GiB a worker", "", ".", "1.2.3 GB", "1e9"])
 def test_what_is_no_amount_of_memory_is_refused(words: str) -> None:
-    with pytest.raises(ValueError, match="is no amount of memory"):
+    with pytest.raises(ValueError, match="is not a memory size"):
         parse_bytes(words)
     with refuses(UsageError, r"executor.memory is '.*', which is no amount of memory; .* Give one such as '4 GiB'"):
         build_run_config(NEEDED, {"executor.memory": words})
@@ -435,7 +435,7 @@ def test_how_many_may_be_quarantined(value: str | int, images: int, limit: float
 
 @pytest.mark.parametrize("value", ["-1", "1.5", 0.5, "few", "", "1%%", True, "%"])
 def test_what_is_no_number_of_images_and_no_share_is_refused(value: Any) -> None:
-    with refuses(UsageError, r"max_quarantined is '.*', which is no number of images and no share; .*'0.1%'"):
+    with refuses(UsageError, r"max_quarantined must be a number of images or a percentage of them, got '.*'. .*'0.1%'"):
         build_run_config(NEEDED, {"max_quarantined": value})
 
 

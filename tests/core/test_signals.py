@@ -1,4 +1,4 @@
-"""A wish to stop is heard once, and for certain."""
+"""Signals interrupt a run exactly once."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from collections.abc import Iterator
 
 import pytest
 
-from masksift.core import signals as interruption
+from masksift.core.signals import ignore_signals, install_signal_handlers, raise_if_interrupted
 
 
 @pytest.fixture(autouse=True)
-def installed() -> Iterator[None]:
+def restore_handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    interruption.install_signal_handlers()
+    install_signal_handlers()
     yield
-    interruption.install_signal_handlers()
+    install_signal_handlers()
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_raises_and_the_next_ones_let_the_run_close(number: signal.Signals) -> None:
+def test_first_signal_raises_and_later_signals_are_ignored(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         os.kill(os.getpid(), number)
     os.kill(os.getpid(), number)
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_signal_that_was_swallowed_is_raised_at_the_next_block() -> None:
-    interruption.raise_if_interrupted()
-    with contextlib.suppress(KeyboardInterrupt):  # as a callback of a library may do
+def test_swallowed_interrupt_is_raised_again_at_the_next_check() -> None:
+    raise_if_interrupted()
+    with contextlib.suppress(KeyboardInterrupt):  # like a callback of a library
         os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        interruption.raise_if_interrupted()
+        raise_if_interrupted()
 
 
-def test_a_new_command_starts_afresh() -> None:
+def test_install_signal_handlers_clears_an_earlier_interrupt() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
-    interruption.install_signal_handlers()
-    interruption.raise_if_interrupted()
+    install_signal_handlers()
+    raise_if_interrupted()
 
 
-def test_at_its_end_a_process_cannot_be_interrupted_any_more() -> None:
-    interruption.ignore_signals()
+def test_ignore_signals_ignores_later_signals() -> None:
+    ignore_signals()
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)
-    interruption.raise_if_interrupted()
+    raise_if_interrupted()

@@ -1,0 +1,1 @@
+"""Types, errors and small helpers that every other package uses."""

@@ -6,11 +6,11 @@ import re
 
 
 class MasksiftError(Exception):
-    """Base class: two or three sentences that say what happened, its effect, and what to do.
+    """Base class of all errors that masksift raises on purpose.
 
     Args:
-        sentences: What happened with values and place; its effect, unless that is obvious; the remedy, imperative.
-            A final period is added where punctuation is missing.
+        sentences: What happened, with values and place; the effect, unless it is obvious; the remedy in the imperative.
+            A period is added to every sentence without end punctuation.
     """
 
     exit_code = 5
@@ -27,34 +27,35 @@ class MasksiftError(Exception):
 
 
 class UsageError(MasksiftError):
-    """Words, keys or an output folder that make no run."""
+    """Invalid arguments or configuration, or an output directory that cannot be used."""
 
     exit_code = 2
 
 
 class DataError(MasksiftError):
-    """A source that cannot be what it is said to be: an array is missing, shapes or classes disagree."""
+    """Input data that do not match their description, such as a missing array or disagreeing shapes."""
 
     exit_code = 2
 
 
 class PlanRefused(MasksiftError):
-    """The plan does not fit the workers."""
+    """A plan that needs more memory than the workers have."""
 
     exit_code = 4
 
 
 class RunFailed(MasksiftError):
-    """The run ended before its end. What is written stays; the same command goes on from there."""
+    """A run that stopped early. Written results are kept, and the same command resumes."""
 
     exit_code = 5
 
 
 class Interrupted(RunFailed):
-    """The run was asked to stop."""
+    """A run that was stopped by Ctrl-C or SIGTERM."""
 
 
-def summarize_error(failure: BaseException) -> str:
-    """What a store's client calls its failure and says of it, cut before it quotes the request, keys and all."""
-    words = re.split(r"[\n{<\\]|, source:|Debug source| \(Caused by", str(failure), maxsplit=1)[0].strip(" .:;,")[:160]
-    return f"{type(failure).__name__}: {words}".rstrip(": ")
+def summarize_error(error: BaseException) -> str:
+    """Return type and message of an error of a store's client, cut before it quotes the request with its keys."""
+    cut = r"[\n{<\\]|, source:|Debug source| \(Caused by"
+    message = re.split(cut, str(error), maxsplit=1)[0].strip(" .:;,")[:160]
+    return f"{type(error).__name__}: {message}".rstrip(": ")

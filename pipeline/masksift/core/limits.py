@@ -1,11 +1,11 @@
-"""Limits that planning and storage share."""
+"""Limits shared by planning and storage."""
 
 from __future__ import annotations
 
 MIB = 1 << 20
 
 MAX_CONCURRENT_REQUESTS = 16
-"""Chunks that a worker has asked of stores, or is putting there, at a time, at most."""
+"""Chunk requests, reads and writes together, that a worker runs at a time."""
 
 PREFETCH_BYTES = 32 * MIB
-"""Encoded bytes of one array that are under way before they are needed, beside one chunk, from a store on a network."""
+"""Encoded bytes of one array that are requested ahead of use from a network store, besides one chunk."""

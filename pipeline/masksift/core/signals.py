@@ -1,43 +1,39 @@
-"""Ctrl-C and SIGTERM stop a run once, and for certain.
+"""Stop a run on Ctrl-C or SIGTERM, exactly once.
 
-The first signal raises KeyboardInterrupt where the main thread stands. That may be inside somebody's callback or
-finaliser, where an exception is lost; so the wish is kept, and `raise_if_interrupted`, called after every block,
-raises it again.
-What comes while the run is closing is ignored: closing takes seconds and leaves nothing behind.
+The first signal raises KeyboardInterrupt in the main thread. If it arrives inside a callback or finalizer of a library,
+the exception is lost. The signal is therefore recorded, and `raise_if_interrupted`, called after every block, raises
+again. Later signals are ignored: closing a run takes seconds.
 """
 
 from __future__ import annotations
 
 import signal
 
-_wished = False
+_interrupt_requested = False
 
 
 def install_signal_handlers() -> None:
-    """Let SIGINT and SIGTERM (how a cluster asks a pod to go) raise KeyboardInterrupt, once, until the process ends.
-
-    For a command's own process: call it in the main thread.
-    """
-    global _wished
-    _wished = False
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt once. Call it in the main thread of a command's process."""
+    global _interrupt_requested
+    _interrupt_requested = False
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+        signal.signal(number, _request_interrupt)
 
 
-def _stop(number: int, frame: object) -> None:
-    global _wished
-    if not _wished:
-        _wished = True
+def _request_interrupt(number: int, frame: object) -> None:
+    global _interrupt_requested
+    if not _interrupt_requested:
+        _interrupt_requested = True
         raise KeyboardInterrupt
 
 
 def ignore_signals() -> None:
-    """From here on SIGINT and SIGTERM change nothing, not even while the interpreter is taken down."""
+    """Ignore SIGINT and SIGTERM until the process ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt where a signal has asked for it and went unheard."""
-    if _wished:
+    """Raise KeyboardInterrupt if a signal has arrived, even if its first exception was swallowed."""
+    if _interrupt_requested:
         raise KeyboardInterrupt

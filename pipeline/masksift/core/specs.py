@@ -1,7 +1,4 @@
-"""The nouns that travel between the rooms, and the names that the results carry.
-
-Letters: N images, K classes, H x W pixels of an image.
-"""
+"""Descriptions of arrays, sources, blocks and read windows."""
 
 from __future__ import annotations
 
@@ -9,14 +6,23 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One stored array as facts. ``shape`` and ``chunks`` in canonical axis order: (image, class, y, x) or
-    (image, y, x); ``axes``: where each of these lies in the store; ``chunks``: the unit that is read and decoded
-    (inside a shard: the inner chunk); ``shards``: None, or the shape of a shard."""
+    """Metadata of one stored array.
+
+    Attributes:
+        url: URL of the array.
+        shape: Shape in canonical axis order: (image, class, y, x) or (image, y, x).
+        chunks: Shape of the unit that is read and decoded, in canonical order; inner chunks of a sharded array.
+        dtype: Name of the NumPy dtype.
+        itemsize: Bytes of one element.
+        axes: Position of each canonical axis in the store.
+        shards: Shape of a shard, or None without shards.
+        zarr_format: Zarr format, 2 or 3.
+    """
 
     url: str
     shape: tuple[int, ...]
@@ -28,12 +34,10 @@ class ArraySpec:
     zarr_format: int = 3
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any] | None) -> Any:
-        """The facts that `dataclasses.asdict` wrote; None of None."""
-        if tree is None:
-            return None
-        plain: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in tree.items()}
-        return cls(**plain)
+    def from_json(cls, tree: Mapping[str, Any]) -> Self:
+        """Rebuild a spec from what `dataclasses.asdict` wrote."""
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in tree.items()}
+        return cls(**fields)
 
     @property
     def nbytes(self) -> int:
@@ -43,7 +47,7 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """One of the predictions of an ensemble, with what `SourceSpec` says of the only ones of other sources."""
+    """One prediction array of an ensemble, with the same options as the single array of a `SourceSpec`."""
 
     predictions: ArraySpec
     prediction_kind: str
@@ -51,21 +55,35 @@ class EnsembleMember:
     sum_tolerance: float
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> EnsembleMember:
-        """The facts that `dataclasses.asdict` wrote."""
+    def from_json(cls, tree: Mapping[str, Any]) -> Self:
+        """Rebuild a member from what `dataclasses.asdict` wrote."""
         return cls(**{**tree, "predictions": ArraySpec.from_json(tree["predictions"])})
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """One source as facts: what was found in the store, with what the configuration overrides.
+    """Description of one source: the metadata of its store, overridden by the configuration.
 
-    ``scale``: probability of one step of integer predictions; ``ignore``: label values that do not count;
-    ``fill_is_missing``: whether an absent label chunk is lost data (else it is its fill value). ``partitions``: what
-    the parts `key=value` of its path say; ``remap``: label values and what they stand for; ``extent``: the arrays that
-    say how many rows and columns of an image are its own, where it is padded; ``written``: of a source that holds
-    evidence in place of predictions, its home, layout and lattice. ``members``: of an ensemble; its ``predictions`` are
-    then what the mean would be as an array, whose chunks hold whole chunks of each member.
+    Attributes:
+        index: Number of the source in the run.
+        name: Unique name of the source in the run.
+        url: URL of the Zarr group.
+        predictions: Prediction array; for an ensemble the mean as if it were an array, with chunks that hold whole
+            chunks of every member.
+        labels: Label array.
+        image_id: Array of image ids, if there is one.
+        class_names: Name of each class.
+        ignore: Label values that are excluded.
+        prediction_kind: "probabilities" or "logits".
+        scale: Probability of one step of integer predictions.
+        sum_tolerance: Largest accepted deviation of a pixel's probability sum from 1.
+        absent_labels_are_missing: An absent label chunk is lost data; otherwise it holds the fill value.
+        partitions: Keys and values of the `key=value` parts of the URL.
+        remap: Pairs of stored label value and class number.
+        size_arrays: Arrays with the unpadded rows and columns of each image.
+        stored_evidence: Location, layout and lattice of a source that holds evidence instead of predictions.
+        content_hashes: Hashes that identify the content of the arrays.
+        members: Members of an ensemble; empty for a single prediction array.
     """
 
     index: int
@@ -89,51 +107,68 @@ class SourceSpec:
 
     @property
     def prediction_arrays(self) -> tuple[ArraySpec, ...]:
-        """The arrays of predictions that are read: one, or those of the members in their order."""
+        """Prediction arrays that are read: one, or those of the ensemble members in order."""
         return tuple(member.predictions for member in self.members) or (self.predictions,)
 
     @property
     def images(self) -> int:
+        """Number of images."""
         return self.labels.shape[0]
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return self.predictions.shape[1]
 
     @property
     def height(self) -> int:
+        """Rows of an image, padding included."""
         return self.labels.shape[1]
 
     @property
     def width(self) -> int:
+        """Columns of an image, padding included."""
         return self.labels.shape[2]
 
     @property
     def pixels(self) -> int:
-        """Pixels of one image."""
+        """Pixels of one image, padding included."""
         return self.height * self.width
 
     def as_json(self) -> dict[str, Any]:
-        """All fields as plain values: part of what the plan's fingerprint is made of."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        """Return all fields as plain JSON values; they enter the fingerprint of the plan."""
+        tree: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return tree
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> SourceSpec:
-        """The facts that `as_json` wrote."""
-        arrays = {name: ArraySpec.from_json(tree[name]) for name in ("predictions", "labels", "image_id")}
-        plain = {name: tuple(tree[name]) for name in ("class_names", "ignore")}
-        remap = tuple((value, meant) for value, meant in tree["remap"])
-        size_arrays = tuple(ArraySpec.from_json(array) for array in tree["size_arrays"])
-        members = tuple(map(EnsembleMember.from_json, tree.get("members", ())))
-        return cls(**{**tree, **arrays, **plain, "remap": remap, "size_arrays": size_arrays, "members": members})
+    def from_json(cls, tree: Mapping[str, Any]) -> Self:
+        """Rebuild a spec from what `as_json` wrote."""
+
+        def array(value: Mapping[str, Any] | None) -> ArraySpec | None:
+            return None if value is None else ArraySpec.from_json(value)
+
+        return cls(
+            **{
+                **tree,
+                **{name: array(tree[name]) for name in ("predictions", "labels", "image_id")},
+                **{name: tuple(tree[name]) for name in ("class_names", "ignore")},
+                "remap": tuple((value, number) for value, number in tree["remap"]),
+                "size_arrays": tuple(map(array, tree["size_arrays"])),
+                "members": tuple(map(EnsembleMember.from_json, tree.get("members", ()))),
+            }
+        )
 
 
 @dataclass(frozen=True)
 class EvidenceLocation:
-    """Where what was condensed of a source lies: the planes in the Zarr group ``evidence``, all else below ``out``, of
-    a run (or of writers at inference time) with that ``fingerprint``, whose blocks of the source are numbered from
-    ``first`` on."""
+    """Location of a source's condensed evidence.
+
+    Attributes:
+        out: URL of the run, or of an evidence writer's output, that holds the block manifests.
+        fingerprint: Fingerprint of that run or writer.
+        first_block: Number of the source's first block there.
+        evidence: URL of the Zarr group with the evidence planes.
+    """
 
     out: str
     fingerprint: str
@@ -143,7 +178,7 @@ class EvidenceLocation:
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """The unit of work: images [start, stop) of one source; ``number`` counts the blocks of a plan."""
+    """Images [start, stop) of one source, handled by one task; ``number`` counts the blocks of a plan."""
 
     number: int
     source: int
@@ -152,12 +187,13 @@ class Block:
 
     @property
     def images(self) -> int:
+        """Number of images."""
         return self.stop - self.start
 
 
 @dataclass(frozen=True)
 class ReadWindow:
-    """What is read at once: all classes of rows [y0, y1) and columns [x0, x1) of images [start, stop)."""
+    """Part of the arrays read at once: images [start, stop), rows [y0, y1), columns [x0, x1), all classes."""
 
     start: int
     stop: int
@@ -168,5 +204,5 @@ class ReadWindow:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(images, rows, columns)."""
+        """Shape (images, rows, columns)."""
         return self.stop - self.start, self.y1 - self.y0, self.x1 - self.x0

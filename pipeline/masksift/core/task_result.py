@@ -1,20 +1,29 @@
-"""Result of one task: counters that the client sums up."""
+"""Result of one task: counters that the client adds up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from masksift.core.status import (
-    SCORED,
-)
+from masksift.core.status import SCORED
 
 
 @dataclass
 class TaskResult:
-    """What a task answers: kilobytes at most. ``counts``: images by status; ``bytes_read``, ``bytes_written``: as
-    stored; ``requests``, ``puts``: objects, or parts of them, asked of stores and put there; ``repeated``: requests
-    that a store did not answer, and that were made again; ``seconds``: inside the task; ``reused``: it was done
-    before."""
+    """Counters of one task, a few hundred bytes.
+
+    Attributes:
+        number: Number of the block.
+        images: Images of the block.
+        pixels: Pixels of the block.
+        counts: Images by status.
+        bytes_read: Bytes read from stores, as stored.
+        bytes_written: Bytes written to stores, as stored.
+        requests: Read requests to stores.
+        puts: Write requests to stores.
+        repeated: Retries of failed requests.
+        seconds: Run time of the task.
+        reused: An earlier attempt had finished this block.
+    """
 
     number: int
     images: int
@@ -30,4 +39,5 @@ class TaskResult:
 
     @property
     def quarantined(self) -> int:
+        """Images without a score."""
         return self.images - self.counts.get(SCORED, 0)

@@ -1,4 +1,4 @@
-"""Parse and format amounts of memory and shares of a whole."""
+"""Parse and format memory sizes and counts."""
 
 from __future__ import annotations
 
@@ -9,44 +9,58 @@ from masksift.core.errors import UsageError
 
 
 def parse_bytes(text: str | int) -> int:
-    """Bytes of a number or of words such as `4 GiB`, `4GB`, `512 MiB`.
+    """Parse a memory size such as `4 GiB`, `4GB` or `512 MiB` into bytes.
 
     >>> parse_bytes("4 GiB")
     4294967296
+
+    Args:
+        text: The size; a plain number is a number of bytes.
+
+    Returns:
+        The size in bytes.
+
+    Raises:
+        ValueError: The text is not a memory size.
     """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(text), flags=re.IGNORECASE)
-    if not found or found[1].count(".") > 1 or found[1] == ".":
-        raise ValueError(f"{text!r} is no amount of memory; give one such as '4 GiB'")
-    power = " KMGT".index(found[2].upper() or " ")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([KMGT]?)(i?)B?\s*", str(text), flags=re.IGNORECASE | re.ASCII)
+    if not match:
+        raise ValueError(f"{text!r} is not a memory size such as '4 GiB'")
+    power = " KMGT".index(match[2].upper() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
 def parse_amount(key: str, value: str | int, whole: int, things: str) -> Fraction:
-    """How many of ``whole`` things an amount is: a whole number, or a share such as `0.1%`. Raises UsageError.
+    """Parse a count, or a percentage of a whole.
 
-    >>> amount_of("max_quarantined", "0.5%", 1000, "images")
+    >>> parse_amount("max_quarantined", "0.5%", 1000, "images")
     Fraction(5, 1)
+
+    Args:
+        key: Configuration key, for the error.
+        value: A whole number, or a percentage such as `0.1%`.
+        whole: Number that is 100 %.
+        things: Plural noun of what is counted, for the error.
+
+    Returns:
+        The count, which a percentage may make fractional.
+
+    Raises:
+        UsageError: The value is neither a whole number nor a percentage.
     """
     text = str(value).strip()
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
-    if not found or (not found[2] and "." in found[1]):
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", text)
+    if not match or (not match[2] and "." in match[1]):
         raise UsageError(
-            f"{key} is {text!r}, which is no number of {things} and no share",
-            "what is too much is not known",
-            f"Give a whole number of {things}, or a share such as '0.1%'",
+            f"{key} must be a number of {things} or a percentage of them, got {text!r}",
+            f"Pass a whole number of {things}, or a percentage such as '0.1%'",
         )
-    return Fraction(found[1]) * whole / 100 if found[2] else Fraction(found[1])
+    return Fraction(match[1]) * whole / 100 if match[2] else Fraction(match[1])
 
 
 def format_bytes(count: int) -> str:
-    """Bytes for people, in binary units.
-
-    >>> format_bytes(6_549_825_126)
-    '6.1 GiB'
-    """
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError("unreachable")
+    """Format a number of bytes in binary units, such as `6.1 GiB`."""
+    if count < 1024:
+        return f"{count} B"
+    power = min((count.bit_length() - 1) // 10, 4)
+    return f"{count / 1024**power:.1f} {' KMGT'[power]}iB"

@@ -1,4 +1,4 @@
-"""Versions of what decides results, and of what must agree between the client and its workers."""
+"""Versions of the packages that decide results and must agree between the client and its workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Version of Python and of each package, in this process."""
+    """Return the version of Python and of each package in this process."""
     return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 

@@ -163,10 +163,10 @@ def test_check_without_run_or_limit_fails(runs: Path, tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("max_flagged", "0.02", "is '0.02', which is no number of pixels and no share"),
-        ("max_quarantined", "few", "is 'few', which is no number of images and no share"),
+        ("max_flagged", "0.02", "must be a number of pixels or a percentage of them, got '0.02'"),
+        ("max_quarantined", "few", "must be a number of images or a percentage of them, got 'few'"),
         ("max_drop_in_class_quality", "5", "must be a percentage, got '5'"),
-        ("max_drop_in_class_quality", "-1%", "is '-1%', which is no number of points and no share"),
+        ("max_drop_in_class_quality", "-1%", "must be a number of points or a percentage of them, got '-1%'"),
     ],
 )
 def test_invalid_limit_is_rejected(key: str, value: str, message: str) -> None:
