@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core import signals as interruption
-from masksift.core.errors import DataError, MasksiftError, UsageError
+from masksift.core.errors import DataError, UsageError
 from masksift.core.status import BAD_LABELS
 from masksift.core.versions import package_versions
-from masksift.engine.planning.memory import refuse_small_workers
+from masksift.engine.resumable_job import ResumableJob, make_plan_record
 from masksift.prepare.predict.config import PredictConfig
 from masksift.prepare.predict.folds import TABLE, assign, by_pattern, schema
 from masksift.prepare.predict.metrics import segmentation_metrics
@@ -43,7 +42,6 @@ from masksift.prepare.writers.base import SHARD_BYTES
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.lock import RunLock
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.labeled_source import LabeledSource, open_labeled_source
 from masksift.storage.tables.arrow import table_from_rows
@@ -76,7 +74,7 @@ class _Split:
     folds: NDArray[np.int16]
 
 
-def predict(config: PredictConfig, report: ProgressReporter) -> PredictResult:
+def predict(config: PredictConfig, progress: ProgressReporter) -> PredictResult:
     """Write the source that the configuration describes; called again after any interruption, it goes on.
 
     Raises MasksiftError.
@@ -93,27 +91,22 @@ def predict(config: PredictConfig, report: ProgressReporter) -> PredictResult:
     words = TrainerSpec(
         config.trainer, home, spec.classes, ignored, config.seed, config.balance, config.told(), options
     )
-    claim = _claim(config, source, split, words)
-    job = PredictContext(out, claim["fingerprint"], replace(source, groups=None), words, config.write, options)
-    trainer = _checked(config, job)
-    begun = job.manifest.is_resumable(claim, verb="predict")
-    if begun and (data := job.work.read(RECORD)) is not None:
-        report.message(f"{config.out} is complete already: nothing to do")
-        record = json.loads(data)
-        return PredictResult(record, _text(config, record))
-    if not begun:
-        _check_empty(config, job)
-    with config.executor.open(max(config.folds, job.source.spec.images), report.message) as executor:
-        workers = [(worker.name, worker.memory) for worker in executor.workers()]
-        refuse_small_workers(_memory(job, trainer), workers, f"the trainer {config.trainer} on these images")
-        with RunLock(job.work, report.message):
-            job.manifest.write_plan(claim, verb="predict")
-            _prepare(job, split)
+    plan = make_plan_record(_identity(config, source, split, words))
+    context = PredictContext(out, plan["fingerprint"], replace(source, groups=None), words, config.write, options)
+    trainer = _checked(config, context)
+    job = ResumableJob(context.work, plan, RECORD, "predict", config.out, progress)
+    record = job.finished_record()
+    if record is None:
+        if not job.is_resumable:
+            _check_empty(config, context)
+        purpose = f"the trainer {config.trainer} on these images"
+        tasks = max(config.folds, spec.images)
+        with job.open_executor(config.executor, tasks, _memory(context, trainer), purpose) as executor:
+            _prepare(context, split)
             if config.folded:
-                _fit(job, split, config.folds, executor, report)
-            done = _predict(job, split, executor, report)
-            record = _record(config, job, split, done)
-            job.work.write(RECORD, json.dumps(record, indent=2).encode())
+                _fit(job, context, split, config.folds, executor)
+            record = _record(config, context, split, _predict(job, context, split, executor))
+            job.write_record(record)
     return PredictResult(record, _text(config, record))
 
 
@@ -129,34 +122,32 @@ def _split(config: PredictConfig, source: LabeledSource) -> _Split:
     return _Split(ids, groups, assign(groups, config.folds, config.seed))
 
 
-def _claim(config: PredictConfig, source: LabeledSource, split: _Split, words: TrainerSpec) -> dict[str, Any]:
-    """All that decides what is written, and its fingerprint. The code of a user's module is not looked at."""
+def _identity(config: PredictConfig, source: LabeledSource, split: _Split, words: TrainerSpec) -> dict[str, Any]:
+    """Everything that decides the predictions, as plain values. The code of a user's trainer is not included."""
     digest = hashlib.sha256("\0".join([*split.ids, *split.groups]).encode()).hexdigest()
     identity = {
-        "masksift": version("masksift"),
         "configuration": config.identity(),
         "source": source.spec.as_json(),
         "ids_and_groups": digest[:16],
     }
     if not config.folded:
         identity["model"] = hashlib.sha256(words.file()).hexdigest()
-    told = json.dumps(identity, sort_keys=True).encode()
-    return {"fingerprint": hashlib.sha256(told).hexdigest(), "identity": identity}
+    return identity
 
 
-def _checked(config: PredictConfig, job: PredictContext) -> Trainer:
+def _checked(config: PredictConfig, context: PredictContext) -> Trainer:
     """A trainer as the workers will build it. Raises UsageError, DataError where one cannot be built, or used so."""
-    if config.write == EVIDENCE and job.padded and not job.source.spec.ignore:
+    if config.write == EVIDENCE and context.padded and not context.source.spec.ignore:
         raise DataError(
             f"images of {config.source} are padded, and it has no ignore value",
             "evidence has no place for their own sizes",
             "Give --ignore 255, or --write predictions",
         )
-    return job.words.trainer(0)
+    return context.words.trainer(0)
 
 
-def _check_empty(config: PredictConfig, job: PredictContext) -> None:
-    strangers = [name for name in ObjectDirectory(job.out, job.options).names() if name != WORK]
+def _check_empty(config: PredictConfig, context: PredictContext) -> None:
+    strangers = [name for name in ObjectDirectory(context.out, context.options).names() if name != WORK]
     if strangers:
         raise UsageError(
             f"{config.out} holds what no `masksift predict` wrote ({', '.join(strangers[:3])})",
@@ -165,74 +156,63 @@ def _check_empty(config: PredictConfig, job: PredictContext) -> None:
         )
 
 
-def _memory(job: PredictContext, trainer: Trainer) -> int:
+def _memory(context: PredictContext, trainer: Trainer) -> int:
     """Bytes that a worker needs at most, as far as that is known: of a trainer that does not say, nothing is. Beside
     it, a chunk of pictures and labels as it is read, an image's probabilities, a shard as it is gathered and packed."""
-    spec = job.source.spec
+    spec = context.source.spec
     of_trainer = getattr(trainer, "memory", None)
     own = int(of_trainer(spec.images, spec.height, spec.width)) if of_trainer is not None else 0
     beside = spec.labels.itemsize + 3
-    read = spec.pixels * (3 * job.source.pictures.chunks[0] + spec.labels.itemsize * spec.labels.chunks[0])
+    read = spec.pixels * (3 * context.source.pictures.chunks[0] + spec.labels.itemsize * spec.labels.chunks[0])
     together = max(1, min(spec.images, SHARD_BYTES // (spec.classes * spec.pixels)))
     written = together * spec.pixels * (spec.classes + beside)
     image = spec.pixels * 8 * spec.classes  # as floats, and in steps
     return BASE_MEMORY + own + 2 * read + image + 3 * written
 
 
-def _prepare(job: PredictContext, split: _Split) -> None:
+def _prepare(context: PredictContext, split: _Split) -> None:
     """All that stands before the first model: the arrays, the folds, and the folder's own sign that it is no array."""
     empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-    job.work.write("zarr.json", json.dumps(empty).encode())
-    job.writer()
-    write_numbers(job.out, job.options, "fold", split.folds)
+    context.work.write("zarr.json", json.dumps(empty).encode())
+    context.writer()
+    write_numbers(context.out, context.options, "fold", split.folds)
     rows = [
         {"image_id": name, "fold": fold, "group": group}
         for name, fold, group in zip(split.ids, split.folds.tolist(), split.groups, strict=True)
     ]
-    write_table(job.work, TABLE, table_from_rows(rows, schema()), job.source.spec.class_names)
+    write_table(context.work, TABLE, table_from_rows(rows, schema()), context.source.spec.class_names)
 
 
-def _fit(job: PredictContext, split: _Split, folds: int, executor: Executor, report: ProgressReporter) -> None:
-    """All models. The first refusal that comes ends it; what is fitted stays."""
-    items = [Fold(number, tuple(np.flatnonzero(split.folds != number).tolist())) for number in range(folds)]
-    with report.stage("fit", sum(len(item.places) for item in items)) as stage:
-        for answer in executor.map(partial(fit_fold, job), items, "fit"):
-            if isinstance(answer, MasksiftError):
-                raise answer
-            stage.advance(answer)
-            interruption.raise_if_interrupted()
+def _fit(job: ResumableJob, context: PredictContext, split: _Split, folds: int, executor: Executor) -> None:
+    """Train all models. The first failure ends it; models that are trained stay."""
+    tasks = [Fold(number, tuple(np.flatnonzero(split.folds != number).tolist())) for number in range(folds)]
+    job.run_tasks(executor, partial(fit_fold, context), tasks, "fit", sum(len(task.places) for task in tasks))
 
 
-def _predict(job: PredictContext, split: _Split, executor: Executor, report: ProgressReporter) -> list[ShardResult]:
-    """All shards, as `_fit`."""
-    count = job.writer().shards
-    ranges = [job.writer(number, count).range for number in range(count)]
-    shards = [Shard(number, count, own.start, split.folds[own.start : own.stop]) for number, own in enumerate(ranges)]
-    done = []
-    with report.stage("predict", len(split.ids)) as stage:
-        for answer in executor.map(partial(predict_shard, job), shards, "predict"):
-            if isinstance(answer, MasksiftError):
-                raise answer
-            done.append(answer)
-            stage.advance(answer.task_result)
-            interruption.raise_if_interrupted()
-    return done
+def _predict(job: ResumableJob, context: PredictContext, split: _Split, executor: Executor) -> list[ShardResult]:
+    """Predict all shards. The first failure ends it; shards that are written stay."""
+    count = context.writer().shards
+    ranges = [context.writer(number, count).range for number in range(count)]
+    tasks = [Shard(number, count, own.start, split.folds[own.start : own.stop]) for number, own in enumerate(ranges)]
+    return job.run_tasks(executor, partial(predict_shard, context), tasks, "predict", len(split.ids))
 
 
-def _record(config: PredictConfig, job: PredictContext, split: _Split, done: Sequence[ShardResult]) -> dict[str, Any]:
+def _record(
+    config: PredictConfig, context: PredictContext, split: _Split, results: Sequence[ShardResult]
+) -> dict[str, Any]:
     """What is known at the end: the same command twice gives the same record."""
-    spec = job.source.spec
+    spec = context.source.spec
     counts: dict[int, NDArray[np.int64]] = {}
-    for part in done:
-        for fold, own in part.counts.items():
+    for result in results:
+        for fold, own in result.counts.items():
             counts[fold] = counts.get(fold, 0) + own
     sizes = {fold: int((split.folds == fold).sum()) for fold in sorted(counts)}
     whole = segmentation_metrics(np.sum(list(counts.values()), axis=0))
     return {
         "configuration": config.model_dump(mode="json"),
-        "versions": package_versions() | {name: version(name) for name in _PACKAGES.get(job.words.kind, ())},
+        "versions": package_versions() | {name: version(name) for name in _PACKAGES.get(context.words.kind, ())},
         "images": spec.images,
-        "bad_labels": sum(part.task_result.counts.get(BAD_LABELS, 0) for part in done),
+        "bad_labels": sum(result.task_result.counts.get(BAD_LABELS, 0) for result in results),
         "out_of_sample": config.folded,
         **{name: value for name, value in whole.items() if name != "iou"},
         "iou": dict(zip(spec.class_names, whole["iou"], strict=True)),
