@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ from masksift.engine.completed_run import CompletedRun, read_run_record
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.publish import Publisher
+from masksift.engine.resumable_job import ResumableJob
 from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import run_telemetry
 from masksift.scoring.statistics.thresholds import Thresholds
-from masksift.storage.lock import RunLock
-from masksift.storage.manifest import RECORD, Manifest
+from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.sources.images_array import find_images_arrays
@@ -91,39 +90,36 @@ def make_block_tasks(config: RunConfig) -> BlockTasks:
     return BlockTasks.from_plan(plan, sources, config.out, [None if one is None else one[0] for one in kept])
 
 
-def _execute(config: RunConfig, job: RunContext, parts: BlockTasks, report: ProgressReporter, verb: str) -> RunResult:
-    folder = ObjectDirectory(job.out, job.options)
-    publisher = Publisher.of_run(config, job, len(parts))
-    manifest = Manifest(folder, job.fingerprint)
-    resumed = manifest.is_resumable(plan_identity(parts.plan), verb=verb)
-    if (record := read_run_record(job.out, job.options)) is not None:
-        if late := publisher.complete(record, report):
-            _write(folder, record := {**record, **late})
-        return _close(config, job, parts, record, resumed=True)
-    started, account = time.time(), stages.RunStats()
-    frozen = _load_thresholds(config, parts)
-    with config.executor.open(len(parts), report.message) as executor:
-        workers = stages.check_workers(parts.plan, executor, package_versions, report)
+def _execute(
+    config: RunConfig, context: RunContext, tasks: BlockTasks, progress: ProgressReporter, verb: str
+) -> RunResult:
+    directory = ObjectDirectory(context.out, context.options)
+    job = ResumableJob(directory, plan_identity(tasks.plan), RECORD, verb, config.out, progress)
+    publisher = Publisher.of_run(config, context, len(tasks))
+    resumed = job.is_resumable
+    if (record := read_run_record(context.out, context.options)) is not None:
+        if changes := publisher.complete(record, progress):
+            job.write_record(record := {**record, **changes})
+        return _close(config, context, tasks, record, resumed=True)
+    started, stats = time.time(), stages.RunStats()
+    frozen = _load_thresholds(config, tasks)
+    with config.executor.open(len(tasks), progress.message) as executor:
+        workers = stages.check_workers(tasks.plan, executor, package_versions, progress)
         publisher.prepare()
-        with RunLock(folder, report.message):  # only now: a run that is refused leaves no trace
-            manifest.write_plan(plan_identity(parts.plan), verb=verb)
-            stages.prepare(job, parts)
-            stages.condense(job, parts, executor, report, account)
+        with job.lock():  # after all checks: a refused run leaves no trace
+            stages.prepare(context, tasks)
+            stages.condense(context, tasks, executor, progress, stats)
             statistics, thresholds = stages.find_thresholds(
-                job, parts, executor, report, account, config.tccp.tau, frozen
+                context, tasks, executor, progress, stats, config.tccp.tau, frozen
             )
-            pairs = stages.score(job, parts, thresholds, executor, report, account)
-            stages.rank(job, parts, statistics, thresholds, pairs, config.rank_by, report, account)
-            told = partial(make_record, config, job, parts, account, thresholds, executor, workers, started)
-            ranked = CompletedRun({**told(), "finished": None}, job, parts, keeps_evidence=True)
-            make_report(ranked, config.report.top, config.arrays.images, executor, report, account)
-            tables = publisher.publish(account.counts[SCORED], format_time(started), report, account)
-            _write(folder, record := {**told(), **tables})
-    return _close(config, job, parts, record, resumed)
-
-
-def _write(folder: ObjectDirectory, record: Mapping[str, Any]) -> None:
-    folder.write(RECORD, json.dumps(record, indent=2).encode())
+            pairs = stages.score(context, tasks, thresholds, executor, progress, stats)
+            stages.rank(context, tasks, statistics, thresholds, pairs, config.rank_by, progress, stats)
+            fields = partial(make_record, config, context, tasks, stats, thresholds, executor, workers, started)
+            ranked = CompletedRun({**fields(), "finished": None}, context, tasks, keeps_evidence=True)
+            make_report(ranked, config.report.top, config.arrays.images, executor, progress, stats)
+            tables = publisher.publish(stats.counts[SCORED], format_time(started), progress, stats)
+            job.write_record(record := {**fields(), **tables})
+    return _close(config, context, tasks, record, resumed)
 
 
 def _load_thresholds(config: RunConfig, parts: BlockTasks) -> Thresholds | None:

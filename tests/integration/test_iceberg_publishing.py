@@ -206,7 +206,7 @@ def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
         if moment == "before the images":
             patch.setattr(IcebergTables, "publish", publish)
         else:
-            patch.setattr(line, "_write", write)
+            patch.setattr(line.ResumableJob, "write_record", write)
         assert masksift(*words) == 5
     assert not (out / "run.json").exists(), "the run is complete only when its tables are there"
     assert len(stored(lake, "ranking")) == 6

@@ -80,13 +80,13 @@ class ResumableJob:
         """Whether the same command was started here before. Writes nothing; raises UsageError for other contents."""
         return self.manifest.is_resumable(self.plan, verb=self.verb)
 
-    def finished_record(self) -> dict[str, Any] | None:
-        """Return the record of the same command if it has finished, and tell the user."""
+    def finished_record(self, **expected: Any) -> dict[str, Any] | None:
+        """Return the record of the same command if it has finished with these values, and tell the user."""
         data = self.directory.read(self.record_name) if self.is_resumable else None
-        if data is None:
+        record: dict[str, Any] | None = None if data is None else json.loads(data)
+        if record is None or any(record[key] != value for key, value in expected.items()):
             return None
         self.progress.message(f"{self.url} is complete already: nothing to do")
-        record: dict[str, Any] = json.loads(data)
         return record
 
     @contextmanager

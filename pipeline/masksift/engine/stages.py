@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core import signals as interruption
 from masksift.core.errors import PlanRefused, RunFailed
 from masksift.core.specs import EvidenceLocation, SourceSpec
 from masksift.core.status import SCORED
@@ -22,6 +21,7 @@ from masksift.engine import result_tables as results
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning.layout import Layout
 from masksift.engine.planning.plan import Plan
+from masksift.engine.resumable_job import MAX_CONCURRENT_SOURCES, iter_answers
 from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.task_outputs import CONDENSE, SCORE, PairCounts, load_pairs, load_statistics
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
@@ -36,8 +36,6 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.zarr.evidence import EVIDENCE, MASK
 
-MAX_CONCURRENT_SOURCES = 16
-"""Sources whose arrays are created at a time."""
 _MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba")
 
 
@@ -246,10 +244,8 @@ def _map(
     """Run one stage over all blocks. Raises RunFailed where a product is missing at its end."""
     totals = StageTotals()
     with report.stage(name, parts.images) as stage:
-        for result in executor.map(InstrumentedTask(function, job.fingerprint, name), parts, name):
+        for result in iter_answers(executor, InstrumentedTask(function, job.fingerprint, name), parts, stage):
             totals.add(result)
-            stage.advance(result)
-            interruption.raise_if_interrupted()
     account.add(stage.fields(), totals)
     missing = job.score_manifest().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)
     if missing:

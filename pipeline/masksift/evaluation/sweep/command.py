@@ -18,15 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from masksift.core import signals as interruption
 from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
-from masksift.core.task_result import TaskResult
 from masksift.core.versions import package_versions
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD
 from masksift.engine.planning.plan import Plan, make_plan
+from masksift.engine.resumable_job import ResumableJob, for_each_source, iter_answers
 from masksift.engine.stages import RunStats, StageTotals, check_workers
 from masksift.engine.work_items import BlockTasks
 from masksift.evaluation.evaluate.command import require_extra
@@ -44,7 +43,6 @@ from masksift.evaluation.sweep.work_items import CONDENSE, SCORE, Scores, SweepC
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.storage.lock import RunLock
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.tables.arrow import table_from_rows
@@ -54,8 +52,8 @@ from masksift.storage.urls import local_path
 from masksift.storage.zarr.evidence import EvidenceArrays
 
 RECORD, TABLE, PAGE = "sweep.json", "sweep.parquet", "sweep.md"
-AT_ONCE = 16
-"""Sources whose arrays are created at a time, and blocks whose scores are asked for."""
+MAX_CONCURRENT_READS = 16
+"""Blocks whose scores are read at the same time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class SweepResult:
     text: str
 
 
-def sweep(config: SweepConfig, report: ProgressReporter) -> SweepResult:
+def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
     """Measure every setting that the configuration names; called again after any interruption, it goes on. Predictions
     are read once, also where the scores or their parameters are others the next time.
 
@@ -74,26 +72,24 @@ def sweep(config: SweepConfig, report: ProgressReporter) -> SweepResult:
     """
     require_extra()
     sources, plan = _open(config)
-    job = _job(config, plan)
-    folder, manifest = ObjectDirectory(job.out, job.options), job.manifest(job.condensed)
-    claim = {"fingerprint": plan.fingerprint, "identity": dict(plan.identity)}
-    if manifest.is_resumable(claim, verb="sweep") and (record := _complete(folder, job, config)) is not None:
-        report.message(f"{config.out} is complete already: nothing to do")
-        return SweepResult(record, _text(config, record))
-    pieces, account = _pieces(config, plan, sources), RunStats()
-    with config.executor.open(len(pieces), report.message) as executor:
-        check_workers(plan, executor, package_versions, report)
-        with RunLock(folder, report.message):  # only now: a sweep that is refused leaves no trace
-            manifest.write_plan(claim, verb="sweep")
-            images = _scored(config, job, pieces, executor, report, account)
-            with report.stage("measure") as stage:
-                columns = list(job.steady), list(job.thresholded)
-                rows = measure(images, job.kinds, config.shares, *columns, config.at)
-                table = Table(tuple(rows))
-                _write(folder, table, sources[0].class_names)
-            account.add(stage.fields())
-            record = _record(config, job, plan, sources, account, console_text(table))
-            folder.write(RECORD, json.dumps(record, indent=2).encode())
+    context = _context(config, plan)
+    plan_record = {"fingerprint": plan.fingerprint, "identity": dict(plan.identity)}
+    directory = ObjectDirectory(context.out, context.options)
+    job = ResumableJob(directory, plan_record, RECORD, "sweep", config.out, progress)
+    record = job.finished_record(fingerprint=context.scored, at=str(config.at))
+    if record is None:
+        pieces, account = _pieces(config, plan, sources), RunStats()
+        with config.executor.open(len(pieces), progress.message) as executor:
+            check_workers(plan, executor, package_versions, progress)
+            with job.lock():  # after all checks: a refused sweep leaves no trace
+                images = _scored(config, context, pieces, executor, progress, account)
+                with progress.stage("measure") as stage:
+                    columns = list(context.steady), list(context.thresholded)
+                    table = Table(tuple(measure(images, context.kinds, config.shares, *columns, config.at)))
+                    _write(directory, table, sources[0].class_names)
+                account.add(stage.fields())
+                record = _record(config, context, plan, sources, account, console_text(table))
+                job.write_record(record)
     return SweepResult(record, _text(config, record))
 
 
@@ -138,7 +134,7 @@ def _more_memory(config: SweepConfig, spec: SourceSpec, plan: Plan, number: int)
     )
 
 
-def _job(config: SweepConfig, plan: Plan) -> SweepContext:
+def _context(config: SweepConfig, plan: Plan) -> SweepContext:
     scoring = json.dumps([plan.fingerprint, config.scoring()], sort_keys=True).encode()
     return SweepContext(
         local_path(config.out) or config.out.rstrip("/"),
@@ -153,14 +149,6 @@ def _job(config: SweepConfig, plan: Plan) -> SweepContext:
         config.clc.rule,
         config.options(),
     )
-
-
-def _complete(folder: ObjectDirectory, job: SweepContext, config: SweepConfig) -> dict[str, Any] | None:
-    """The record of the same sweep, where it lies there."""
-    data = folder.read(RECORD)
-    record: dict[str, Any] | None = None if data is None else json.loads(data)
-    same = record is not None and (record["fingerprint"], record["at"]) == (job.scored, str(config.at))
-    return record if same else None
 
 
 def _pieces(config: SweepConfig, plan: Plan, sources: tuple[SourceSpec, ...]) -> list[SweepTask]:
@@ -186,10 +174,10 @@ def _pieces(config: SweepConfig, plan: Plan, sources: tuple[SourceSpec, ...]) ->
 
 def _scored(
     config: SweepConfig,
-    job: SweepContext,
+    context: SweepContext,
     pieces: Sequence[SweepTask],
     executor: Executor,
-    report: ProgressReporter,
+    progress: ProgressReporter,
     account: RunStats,
 ) -> Images:
     """Both passes over all blocks; answers the scores of all images."""
@@ -197,38 +185,34 @@ def _scored(
 
     def create(source: int) -> None:
         part, layout = evidence[source], evidence[source].layout
-        names = planes_of(job, part.spec, layout.evidence)
+        names = planes_of(context, part.spec, layout.evidence)
         shape = (part.spec.images, part.spec.height, part.spec.width)
         facts = {"source": part.spec.url}
-        EvidenceArrays(part.evidence_location.evidence, job.options).create(
+        EvidenceArrays(part.evidence_location.evidence, context.options).create(
             tuple(names), names, shape, layout.chunks, facts
         )
 
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prepare") as pool:
-        list(pool.map(create, evidence))
-    _map(partial(condense_block, job), pieces, executor, report, account, CONDENSE)
-    with report.stage("thresholds") as stage:
-        thresholds = find_thresholds(job, pieces, executor, config.tccp.tau)
+    for_each_source(create, evidence)
+    _map(partial(condense_block, context), pieces, executor, progress, account, CONDENSE)
+    with progress.stage("thresholds") as stage:
+        thresholds = find_thresholds(context, pieces, executor, config.tccp.tau)
         limits = limits_of(thresholds, [piece.part.evidence for piece in pieces])
     account.add(stage.fields())
-    totals = _map(partial(score_block, job, limits), pieces, executor, report, account, SCORE)
+    totals = _map(partial(score_block, context, limits), pieces, executor, progress, account, SCORE)
     account.counts.update(totals.counts)
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scores") as pool:
-        scores = list(pool.map(lambda piece: Scores.load(job, piece.part.block.number), pieces))
+    with ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="scores") as pool:
+        scores = list(pool.map(lambda piece: Scores.load(context, piece.part.block.number), pieces))
     return Images.of(scores, [piece.joined for piece in pieces])
 
 
 def _map(
-    task: Any, pieces: Sequence[SweepTask], executor: Executor, report: ProgressReporter, account: RunStats, name: str
+    task: Any, pieces: Sequence[SweepTask], executor: Executor, progress: ProgressReporter, account: RunStats, name: str
 ) -> StageTotals:
     """Run one stage over all blocks."""
     totals = StageTotals()
-    with report.stage(name, sum(piece.part.block.images for piece in pieces)) as stage:
-        for result in executor.map(task, pieces, name):
-            assert isinstance(result, TaskResult)
+    with progress.stage(name, sum(piece.part.block.images for piece in pieces)) as stage:
+        for result in iter_answers(executor, task, pieces, stage):
             totals.add(result)
-            stage.advance(result)
-            interruption.raise_if_interrupted()
     account.add(stage.fields(), totals)
     return totals
 
@@ -256,18 +240,18 @@ def _text(config: SweepConfig, record: Mapping[str, Any]) -> str:
 
 
 def _record(
-    config: SweepConfig, job: SweepContext, plan: Plan, sources: Sequence[SourceSpec], account: RunStats, text: str
+    config: SweepConfig, context: SweepContext, plan: Plan, sources: Sequence[SourceSpec], account: RunStats, text: str
 ) -> dict[str, Any]:
     return {
-        "fingerprint": job.scored,
-        "condensed": job.condensed,
+        "fingerprint": context.scored,
+        "condensed": context.condensed,
         "at": str(config.at),
         "configuration": config.model_dump(mode="json"),
         "versions": package_versions() | {"scipy": version("scipy"), "scikit-learn": version("scikit-learn")},
         "sources": [spec.as_json() for spec in sources],
         "images": plan.images,
         "counts": {SCORED: account.counts[SCORED], "quarantined": plan.images - account.counts[SCORED]},
-        "settings": len(config.error_kinds) * len(config.shares) * (len(job.steady) + len(job.thresholded)),
+        "settings": len(config.error_kinds) * len(config.shares) * (len(context.steady) + len(context.thresholded)),
         "layouts": [asdict(layout) for layout in plan.layouts],
         "stages": account.stages,
         "seconds": round(sum(stage["seconds"] for stage in account.stages), 1),
