@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
+from masksift.storage.manifest import LOCK
 from support.datasets import Data, dataset
 
 __all__ = ["TABLES", "command", "locked_by_another_process", "start", "tables", "wait_for_products", "write"]
@@ -88,15 +89,15 @@ def wait_for_products(out: Path, stage: str, count: int, process: subprocess.Pop
 
 
 @contextmanager
-def locked_by_another_process(directory: Path) -> Iterator[None]:
+def locked_by_another_process(directory: Path, name: str = LOCK) -> Iterator[None]:
     """Hold the output lock of a directory in another process."""
     script = (
         "import sys; from masksift.storage.lock import RunLock; from masksift.storage.objects import ObjectDirectory\n"
-        "with RunLock(ObjectDirectory(sys.argv[1]), print):\n"
+        "with RunLock(ObjectDirectory(sys.argv[1]), print, sys.argv[2]):\n"
         "    print('locked', flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", script, str(directory)]
+    command = [sys.executable, "-c", script, str(directory), name]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

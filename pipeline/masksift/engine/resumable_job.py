@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from masksift.engine.planning.memory import refuse_small_workers
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter, StageProgress
 from masksift.storage.lock import RunLock
-from masksift.storage.manifest import Manifest
+from masksift.storage.manifest import LOCK, Manifest, PlanFile, make_job_plan
 from masksift.storage.objects import ObjectDirectory
 
 MAX_CONCURRENT_SOURCES = 16
@@ -38,17 +37,8 @@ Answer = TypeVar("Answer", bound=TaskResult | HasTaskResult)
 
 
 def make_plan_record(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the version to everything that decides the output of a command, and hash it.
-
-    Args:
-        identity: Configuration, sources and other inputs, as plain values.
-
-    Returns:
-        ``fingerprint`` (SHA-256, hexadecimal) and ``identity``.
-    """
-    identity = {"masksift": version("masksift"), **identity}
-    data = json.dumps(identity, sort_keys=True).encode()
-    return {"fingerprint": hashlib.sha256(data).hexdigest(), "identity": identity}
+    """Add the version of masksift to everything else that determines the output of a command, and hash it."""
+    return make_job_plan({"masksift": version("masksift"), **identity})
 
 
 @dataclass(frozen=True)
@@ -62,6 +52,8 @@ class ResumableJob:
         verb: Command as the user typed it, for messages.
         url: Output as the user typed it, for messages.
         progress: Reporter for messages and stages.
+        plan_file: Place of the plan; ``manifest/plan.json`` by default.
+        lock_name: Name of the lock object.
     """
 
     directory: ObjectDirectory
@@ -70,10 +62,12 @@ class ResumableJob:
     verb: str
     url: str
     progress: ProgressReporter
+    plan_file: PlanFile | None = None
+    lock_name: str = LOCK
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest(self.directory, self.plan["fingerprint"])
+        return Manifest(self.directory, self.plan["fingerprint"], self.plan_file)
 
     @cached_property
     def is_resumable(self) -> bool:
@@ -118,7 +112,7 @@ class ResumableJob:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the lock of the output and write the plan."""
-        with RunLock(self.directory, self.progress.message):
+        with RunLock(self.directory, self.progress.message, self.lock_name):
             self.manifest.write_plan(self.plan, verb=self.verb)
             yield
 

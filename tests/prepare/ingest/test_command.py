@@ -28,6 +28,7 @@ from prepare.ingest.helpers import (
     save_image,
 )
 from support.datasets import DTYPES, Data
+from support.run_processes import locked_by_another_process
 from support.sources import complaint, contents, masksift, plain, reads_well, rows, typed, write_source
 
 
@@ -363,3 +364,15 @@ def test_integer_predictions_keep_their_dtype_and_scale(tmp_path: Path, capsys: 
     assert_ingest_fails(message, capsys, *inputs.args("--dtype", "float16"))
     assert ingest(inputs, "--scale", 0.0039) == 0
     assert zarr.open_group(inputs.out, mode="r").attrs["scale"] == 0.0039
+
+
+def test_ingest_while_another_process_holds_the_lock_is_refused(
+    inputs: InputFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked_by_another_process(inputs.out, "ingest/running.json"):
+        before = contents(inputs.out)
+        assert masksift("ingest", *inputs.args()) == 2
+        assert "is in use by another run (process " in complaint(capsys)
+        assert contents(inputs.out) == before
+    assert masksift("ingest", *inputs.args()) == 0
+    assert not (inputs.out / "ingest/running.json").exists()

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from masksift.core import signals as interruption
-from masksift.core.errors import DataError, MasksiftError, UsageError
-from masksift.engine.planning.memory import refuse_small_workers
+from masksift.core.errors import DataError, UsageError
+from masksift.engine.resumable_job import ResumableJob
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs, discover_inputs
 from masksift.prepare.ingest.labels import InputPair, LabelReader, color_code, label_dtype, value_map
@@ -26,9 +25,8 @@ from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
 from masksift.prepare.ingest.survey import Survey, survey_inputs
 from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shard
 from masksift.prepare.writers import base as writers
-from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
-from masksift.storage.manifest import GroupAttributesPlan, Manifest, make_job_plan
+from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import local_path
 
@@ -49,7 +47,7 @@ class IngestResult:
         return 3 if self.unmatched else 0
 
 
-def ingest(config: IngestConfig, report: ProgressReporter) -> IngestResult:
+def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
     """Write the source that the configuration describes; called again after any interruption, it goes on.
 
     Raises MasksiftError.
@@ -58,23 +56,30 @@ def ingest(config: IngestConfig, report: ProgressReporter) -> IngestResult:
     inputs = discover_inputs(config, options)
     record = GroupAttributesPlan(ObjectDirectory(config.out, options), RECORD_GROUP)
     plan = make_job_plan(_identity(config, inputs))
-    manifest = Manifest(record.directory, plan["fingerprint"], record)
-    resumed = manifest.is_resumable(plan, verb="ingest")
-    facts = survey_inputs(inputs, config, options, report)
-    job = _job(config, inputs, facts)
-    if resumed and (record.read() or {}).get("complete"):
-        report.message(f"{config.out} is complete already: nothing to do")
-    else:
-        _look_at_first(job, inputs.pairs[0], config)
-        with config.executor.open(len(inputs.pairs), report.message) as executor:  # a shard has one at least
-            workers = [(worker.name, worker.memory) for worker in executor.workers()]
-            refuse_small_workers(projected_memory(config, facts, job), workers, "an ingest of these images")
-            manifest.write_plan({**plan, "complete": False}, verb="ingest")
-            _write(job, inputs.pairs, executor, report)
-        record.write({**plan, "complete": True, **_told(inputs)})
-    return IngestResult(
-        format_summary(config, inputs, facts, job.writer_args["dtype"]), sum(map(len, inputs.unmatched.values()))
+    job = ResumableJob(
+        record.directory,
+        {**plan, "complete": False},
+        record.name,
+        "ingest",
+        config.out,
+        progress,
+        record,
+        f"{RECORD_GROUP}/running.json",
     )
+    resumed = job.is_resumable
+    facts = survey_inputs(inputs, config, options, progress)
+    context = _make_context(config, inputs, facts)
+    if resumed and (record.read() or {}).get("complete"):
+        progress.message(f"{config.out} is complete already: nothing to do")
+    else:
+        _look_at_first(context, inputs.pairs[0], config)
+        memory, images = projected_memory(config, facts, context), len(inputs.pairs)
+        with job.open_executor(config.executor, images, memory, "an ingest of these images") as executor:
+            shards = _make_shards(context, inputs.pairs)
+            job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
+            record.write({**plan, "complete": True, **_told(inputs)})
+    text = format_summary(config, inputs, facts, context.writer_args["dtype"])
+    return IngestResult(text, sum(map(len, inputs.unmatched.values())))
 
 
 def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
     return {"configuration": config.identity(), "images": len(inputs.pairs), "files": digest.hexdigest()[:16]}
 
 
-def _job(config: IngestConfig, inputs: Inputs, facts: Survey) -> IngestContext:
+def _make_context(config: IngestConfig, inputs: Inputs, facts: Survey) -> IngestContext:
     """How every image is read and written. Raises UsageError where the dtype to keep cannot be had."""
     dtype = config.dtype or facts.dtype
     if dtype != facts.dtype and not facts.dtype.startswith("float"):
@@ -131,23 +136,23 @@ def _job(config: IngestConfig, inputs: Inputs, facts: Survey) -> IngestContext:
     )
 
 
-def _look_at_first(job: IngestContext, pair: InputPair, config: IngestConfig) -> None:
+def _look_at_first(context: IngestContext, pair: InputPair, config: IngestConfig) -> None:
     """Read one image as all will be read. Raises DataError."""
-    predictions, _, _ = job.read(pair)
+    predictions, _, _ = context.read(pair)
     if config.kind == "probabilities" and predictions.dtype.kind == "f":
         low, high = float(predictions.min()), float(predictions.max())
         if low < -1e-3 or high > 1 + 1e-3:
             raise DataError(
-                f"Predictions of {job.predictions.location(pair)} range from {low:.6g} to {high:.6g}",
+                f"Predictions of {context.predictions.location(pair)} range from {low:.6g} to {high:.6g}",
                 "They are not probabilities",
                 "Pass --kind logits, or correct the predictions",
             )
 
 
-def projected_memory(config: IngestConfig, facts: Survey, job: IngestContext) -> int:
+def projected_memory(config: IngestConfig, facts: Survey, context: IngestContext) -> int:
     """Bytes that a worker needs at most: a shard as it is gathered, packed and put together, and beside it one image as
     it is read, with two copies where it becomes another, and one where it is padded."""
-    told, values = job.writer_args, facts.classes * facts.height * facts.width
+    told, values = context.writer_args, facts.classes * facts.height * facts.width
     size = values * np.dtype(told["dtype"]).itemsize
     together = min(told["images"], max(1, told["shard_bytes"] // size))
     beside = facts.height * facts.width * (np.dtype(told["label_dtype"]).itemsize + 3 * told["pictures"])
@@ -157,17 +162,11 @@ def projected_memory(config: IngestConfig, facts: Survey, job: IngestContext) ->
     return int(BASE_MEMORY + 3 * together * (size + beside) + image)
 
 
-def _write(job: IngestContext, pairs: Sequence[InputPair], executor: Executor, report: ProgressReporter) -> None:
-    """All shards. The first refusal that comes ends it; what is written stays."""
-    writer = job.writer()
+def _make_shards(context: IngestContext, pairs: Sequence[InputPair]) -> list[IngestShard]:
+    """All shards, in order."""
+    writer = context.writer()
     count, size = writer.shards, writer.images_per_shard
-    shards = [IngestShard(i, count, tuple(pairs[i * size : (i + 1) * size])) for i in range(count)]
-    with report.stage("ingest", len(pairs)) as stage:
-        for answer in executor.map(partial(write_shard, job), shards, "ingest"):
-            if isinstance(answer, MasksiftError):
-                raise answer
-            stage.advance(answer)
-            interruption.raise_if_interrupted()
+    return [IngestShard(i, count, tuple(pairs[i * size : (i + 1) * size])) for i in range(count)]
 
 
 def _told(inputs: Inputs) -> dict[str, Any]:
