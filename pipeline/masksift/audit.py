@@ -225,7 +225,7 @@ class Audit:
     @cached_property
     def ranking(self) -> pa.Table:
         """All scored images, the one to review first on top."""
-        return results.ranking(
+        return results.ranking_table(
             self.images, [method.name for method in self._config.make_methods()], self._config.rank_by
         )
 
@@ -233,7 +233,7 @@ class Audit:
     def regions(self) -> pa.Table:
         """One row a region of ``min_area`` pixels or more, that with most evidence on top; ``rle`` is COCO's run-length
         code, so that pycocotools decodes ``{"size": [height, width], "counts": rle}``."""
-        return results.ranked_regions(self._scored[2])
+        return results.regions_table(self._scored[2])
 
     @property
     def thresholds(self) -> pa.Table:
@@ -243,12 +243,12 @@ class Audit:
     @property
     def class_pairs(self) -> pa.Table:
         """Flagged pixels by given and suggested class, most first (cleanlab: `common_label_issues`)."""
-        return results.class_pairs(self._scored[1], self._names)
+        return results.class_pairs_table(self._scored[1], self._names)
 
     @property
     def class_quality(self) -> pa.Table:
         """Per class the share of its pixels that is not flagged."""
-        return results.class_quality(self._statistics, self._scored[1], self._names)
+        return results.class_quality_table(self._statistics, self._scored[1], self._names)
 
     def issues(self, i: int) -> NDArray[np.bool_]:
         """The issue mask of image i, (H, W) bool: True where the label is flagged (cleanlab: `find_label_issues`)."""

@@ -61,7 +61,7 @@ def rescore(base: str, config: RunConfig, report: ProgressReporter) -> RunResult
     """Score the kept evidence of the complete run at ``base`` with the methods and parameters of ``config``, into
     ``config.out``. No prediction is read."""
     record = _require_completed_run(base, config)
-    sources, kept = zip(*increments.sources_of_record(record), strict=True)
+    sources, kept = zip(*increments.sources_from_record(record), strict=True)
     identity = {**run_identity(config, sources), "evidence_of": record["fingerprint"]}
     layouts = [layout for _, layout in kept]
     plan = make_plan(sources, plan_settings(config), identity, layouts, _pictures(config, sources))
@@ -95,10 +95,10 @@ def _execute(
 ) -> RunResult:
     directory = ObjectDirectory(context.out, context.options)
     job = ResumableJob(directory, plan_identity(tasks.plan), RECORD, verb, config.out, progress)
-    publisher = Publisher.of_run(config, context, len(tasks))
+    publisher = Publisher.from_config(config, context, len(tasks))
     resumed = job.is_resumable
     if (record := read_run_record(context.out, context.options)) is not None:
-        if changes := publisher.complete(record, progress):
+        if changes := publisher.publish_if_missing(record, progress):
             job.write_record(record := {**record, **changes})
         return _close(config, context, tasks, record, resumed=True)
     started, stats = time.time(), stages.RunStats()
@@ -107,7 +107,7 @@ def _execute(
         workers = stages.check_workers(tasks.plan, executor, package_versions, progress)
         publisher.prepare()
         with job.lock():  # after all checks: a refused run leaves no trace
-            stages.prepare(context, tasks)
+            stages.create_evidence_arrays(context, tasks)
             stages.condense(context, tasks, executor, progress, stats)
             statistics, thresholds = stages.find_thresholds(
                 context, tasks, executor, progress, stats, config.tccp.tau, frozen

@@ -19,7 +19,7 @@ from benchmarks.scenes import make_source
 from benchmarks.section import Section, table
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
-from masksift.engine.stages import prepare
+from masksift.engine.stages import create_evidence_arrays
 from masksift.engine.work_items import BlockTasks
 from masksift.run import make_run_context, open_and_plan
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
@@ -62,12 +62,12 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     sources, plan = open_and_plan(config)
     parts = BlockTasks.from_plan(plan, sources, config.out)
     job, part = make_run_context(config, parts), parts[0]
-    prepare(job, parts)
-    evidence, recipe = job.evidence(part.evidence_location), part.recipe(job.lattice)
+    create_evidence_arrays(job, parts)
+    evidence, recipe = job.evidence_arrays(part.evidence_location), part.condense_config(job.lattice)
     group = zarr.open_group(str(source), mode="r")
     predictions, labels = (np.asarray(group[name]) for name in ("predictions", "labels"))  # type: ignore[arg-type]
     spent = 0.0
-    for start, stop in part.layout.groups(0, images):
+    for start, stop in part.layout.chunk_ranges(0, images):
         begun = time.perf_counter()
         planes = [_condensed(predictions[i], labels[i], recipe) for i in range(start, stop)]
         for number, name in enumerate(EVIDENCE):

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from benchmarks.section import MIB, Section, table
 from benchmarks.subprocesses import environment, module_command
-from masksift.engine.planning.requests import PART_ROWS
+from masksift.engine.planning.requests import RANKING_PART_ROWS
 from masksift.engine.result_tables import _ranked
 from masksift.scoring.methods import METHODS
 from masksift.storage.tables.schemas import WORST_REGION, ranked_schema
@@ -42,7 +42,7 @@ def sort(rows: int) -> None:
     """Sort, rank, and let go: what is left out is writing the Parquet parts, a fixed cost for each million rows."""
     methods = list(METHODS)
     done, last = 0, -1.0
-    for part in sort_tables(images(rows), ranked_schema(methods), "softmin", PART_ROWS):
+    for part in sort_tables(images(rows), ranked_schema(methods), "softmin", RANKING_PART_ROWS):
         table = _ranked(part, methods, "softmin", done, rows)
         scores = table["score"].to_numpy()
         assert scores[0] >= last

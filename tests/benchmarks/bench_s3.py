@@ -55,7 +55,7 @@ def read_part(options: StorageOptions, ahead: int, part: BlockTask) -> int:
     """Every chunk of a block fetched and decoded, as its task does it, and dropped; ``ahead``: bytes asked ahead."""
     arrays.PREFETCH_BYTES = ahead  # type: ignore[attr-defined]
     spec, layout, block = part.spec, part.layout, part.block
-    groups = list(layout.groups(block.start, block.stop))
+    groups = list(layout.chunk_ranges(block.start, block.stop))
     used = 0
     for array, classes, windows in (
         (

@@ -79,7 +79,9 @@ def _figure(found: CompletedRun, regions: list[dict[str, Any]]) -> Any:
 
 
 def _panels(found: CompletedRun, region: Mapping[str, Any]) -> list[Any]:
-    viewer = ImageViewReader(found.job, found.part_of(region["source"], region["index"]), "images", predicted=True)
+    viewer = ImageViewReader(
+        found.context, found.find_task(region["source"], region["index"]), "images", predicted=True
+    )
     view: ImageView = viewer.view(region["index"])
     assert view.given is not None
     assert view.predicted is not None

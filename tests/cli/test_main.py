@@ -77,9 +77,9 @@ def test_a_complete_run_is_not_run_again(source: Source, tmp_path: Path, capsys:
 def test_each_byte_of_a_prediction_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: dict[str, Any]
 ) -> None:
-    for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
+    for name in ("MIN_BLOCK_BYTES", "CHUNK_BYTES"):
         monkeypatch.setattr(layout, name, 1)
-    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     source = write_source(tmp_path / "a.zarr", **form)
     read, get, index = Counter[Path](), LocalStore.get, 2 * 16 + 4
 

@@ -12,7 +12,7 @@ import zarr
 from masksift.config.sections import StorageSection
 from masksift.engine import image_views as views
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.image_views import ImageView, ImageViewReader, factor_of, make_view
+from masksift.engine.image_views import ImageView, ImageViewReader, make_view, reduction_factor
 from masksift.engine.planning import report_plan as gallery
 from support.datasets import Array, Data
 from support.sources import masksift, plain, write_array, write_source
@@ -44,7 +44,7 @@ def view(
     folder: Path, index: int = 0, side: int | None = None, *, name: str = "images", scored: bool = True
 ) -> ImageView:
     run = opened(folder)
-    return ImageViewReader(run.job, run.part_of("s", index), name, predicted=run.keeps_evidence).view(
+    return ImageViewReader(run.context, run.find_task("s", index), name, predicted=run.keeps_evidence).view(
         index, side, scored=scored
     )
 
@@ -65,7 +65,7 @@ def test_at_full_size_it_is_what_lies_in_the_stores(made: tuple[Path, Data, Arra
 def test_reduced_it_keeps_every_flag_and_the_mean_of_the_picture(made: tuple[Path, Data, Array], side: int) -> None:
     folder, data, pictures = made
     seen, whole = view(folder, 1, side), view(folder, 1)
-    f = factor_of((8, 10), side)
+    f = reduction_factor((8, 10), side)
     assert seen.factor == f == max(1, -(-10 // side))
     assert seen.picture is not None
     assert seen.flagged is not None
@@ -83,7 +83,7 @@ def test_a_picture_is_read_strip_by_strip_and_looks_the_same(
     made: tuple[Path, Data, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = view(made[0], 2, 4)
-    monkeypatch.setattr(views, "STRIP", 20)
+    monkeypatch.setattr(views, "STRIP_PIXELS", 20)
     np.testing.assert_array_equal(view(made[0], 2, 4).picture, whole.picture)
 
 
@@ -100,7 +100,7 @@ def test_a_picture_in_chunks_of_any_height_looks_the_same(
 ) -> None:
     group = zarr.open_group(tmp_path / "photos.zarr", mode="w")
     write_array(group, "images", made[2], "nyxc", "nyxc", (1, rows, 4, 3), None)
-    monkeypatch.setattr(views, "STRIP", strip)
+    monkeypatch.setattr(views, "STRIP_PIXELS", strip)
     again = view(made[0], 2, side, name=f"{tmp_path}/photos.zarr/images")
     monkeypatch.undo()
     np.testing.assert_array_equal(again.picture, view(made[0], 2, side).picture)
@@ -108,7 +108,7 @@ def test_a_picture_in_chunks_of_any_height_looks_the_same(
 
 def test_its_own_size_may_be_told(made: tuple[Path, Data, Array]) -> None:
     run = opened(made[0])
-    viewer = ImageViewReader(run.job, run.part_of("s", 1), "images", predicted=True)
+    viewer = ImageViewReader(run.context, run.find_task("s", 1), "images", predicted=True)
     seen, whole = viewer.view(1, size=(5, 7)), viewer.view(1)
     assert seen.size == (5, 7)
     for name in ("picture", "given", "predicted", "flagged"):
@@ -120,13 +120,13 @@ def test_images_of_one_chunk_are_read_once_and_look_the_same(
     made: tuple[Path, Data, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = opened(made[0])
-    viewer = ImageViewReader(run.job, run.part_of("s", 0), "images", predicted=True)
+    viewer = ImageViewReader(run.context, run.find_task("s", 0), "images", predicted=True)
     order = (0, 1, 5, 4, 5, 1)
     seen = [viewer.view(index, 4) for index in order]
     before = viewer.io_counters["requests"]
     viewer.view(0, 4)
     assert viewer.io_counters["requests"] == before, "it lies in the chunk that was read last"
-    monkeypatch.setattr(gallery, "HELD", 0)
+    monkeypatch.setattr(gallery, "MAX_CACHED_PIXELS", 0)
     for index, one in zip(order, seen, strict=True):
         alone = view(made[0], index, 4)
         for name in ("picture", "given", "predicted", "flagged"):
@@ -136,8 +136,8 @@ def test_images_of_one_chunk_are_read_once_and_look_the_same(
 def test_a_run_that_has_moved_is_opened_where_it_is_now(made: tuple[Path, Data, Array], tmp_path: Path) -> None:
     shutil.copytree(made[0] / "out", tmp_path / "out")
     run = opened(tmp_path)
-    assert run.job.out == str(tmp_path / "out")
-    assert run.parts.evidence_locations[0].evidence.startswith(str(tmp_path))
+    assert run.context.out == str(tmp_path / "out")
+    assert run.tasks.evidence_locations[0].evidence_url.startswith(str(tmp_path))
     assert run.class_names == tuple(f"class {k}" for k in range(4))
 
 

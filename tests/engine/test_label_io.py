@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masksift.core.specs import SourceSpec
 from masksift.engine import label_io as copying
-from masksift.engine.label_io import NO_VALUE, label_blocks, stored_values
+from masksift.engine.label_io import NO_VALUE, label_blocks, label_values
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
@@ -32,7 +32,7 @@ def test_blocks_are_whole_units_and_all_images(
 ) -> None:
     source = replace(spec, labels=replace(spec.labels, shape=(images, 8, 10)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copying, "BLOCKS", blocks)
+        patch.setattr(copying, "TARGET_BLOCKS", blocks)
         found = list(label_blocks(source, unit, images + more))
     assert [stop for _, stop in found[:-1]] == [start for start, _ in found[1:]]
     assert (found[0][0], found[-1][1]) == (0, images)
@@ -40,10 +40,10 @@ def test_blocks_are_whole_units_and_all_images(
 
 
 def test_the_label_of_a_class_is_the_least_that_means_it(spec: SourceSpec) -> None:
-    assert stored_values(spec)[[0, 3, 255]].tolist() == [0, 3, 255]
+    assert label_values(spec)[[0, 3, 255]].tolist() == [0, 3, 255]
     mapped = replace(spec, remap=((9, 0), (7, 0), (8, 2), (300, 1)))
-    assert stored_values(mapped)[:4].tolist() == [7, NO_VALUE, 8, NO_VALUE], "300 is no uint8, and nothing means 3"
-    assert stored_values(replace(spec, ignore=(1,)))[:4].tolist() == [0, NO_VALUE, 2, 3]
+    assert label_values(mapped)[:4].tolist() == [7, NO_VALUE, 8, NO_VALUE], "300 is no uint8, and nothing means 3"
+    assert label_values(replace(spec, ignore=(1,)))[:4].tolist() == [0, NO_VALUE, 2, 3]
 
 
 @a_few
@@ -53,7 +53,7 @@ def test_the_label_of_a_class_is_the_least_that_means_it(spec: SourceSpec) -> No
 )
 def test_what_stands_for_a_class_means_it(spec: SourceSpec, remap: dict[int, int], ignore: set[int]) -> None:
     source = replace(spec, remap=tuple(sorted(remap.items())), ignore=tuple(sorted(ignore)))
-    for k, value in enumerate(stored_values(source).tolist()):
+    for k, value in enumerate(label_values(source).tolist()):
         if value != NO_VALUE:
             plane, bad = class_plane(np.array([value], np.uint8), 4, source.ignore, source.remap)
             assert bad is None

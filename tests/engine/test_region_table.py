@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.engine.region_table import RegionTableBuilder, regions_part
+from masksift.engine.region_table import RegionTableBuilder, region_part_name
 from masksift.scoring.kernels.regions import Regions
 from masksift.storage.tables.schemas import WORST_REGION, found_schema
 from support.condensed import a_few
@@ -100,4 +100,4 @@ def test_the_best_are_kept_and_of_equal_ones_those_found_first(images: list[list
 
 
 def test_a_block_keeps_them_beside_its_products() -> None:
-    assert regions_part("0123456789abcdef", 7) == "manifest/regions/part-0123456789ab-00000007.parquet"
+    assert region_part_name("0123456789abcdef", 7) == "manifest/regions/part-0123456789ab-00000007.parquet"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from masksift.engine import result_tables as results
-from masksift.engine.region_table import regions_part
+from masksift.engine.region_table import region_part_name
 from masksift.engine.result_tables import write_regions
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
@@ -52,7 +52,9 @@ def put(out: Path, blocks: Sequence[Sequence[float]]) -> ObjectDirectory:
             }
             for x, value in enumerate(evidence)
         ]
-        write_table(folder, regions_part(FINGERPRINT, number), table_from_rows(rows, found_schema(("site",))), ["road"])
+        write_table(
+            folder, region_part_name(FINGERPRINT, number), table_from_rows(rows, found_schema(("site",))), ["road"]
+        )
     return folder
 
 

@@ -57,7 +57,7 @@ def test_job_that_is_interrupted_has_no_record_until_it_is_repeated(job: Resumab
 def test_job_with_another_identity_is_refused(job: ResumableJob, tmp_path: Path) -> None:
     with job.lock():
         pass
-    with pytest.raises(UsageError, match="holds another run"):
+    with pytest.raises(UsageError, match="holds results of other inputs"):
         make_job(tmp_path / "out", seed=2).finished_record()
 
 

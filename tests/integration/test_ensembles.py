@@ -129,10 +129,10 @@ def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
 def test_any_chunks_of_the_members_give_the_same_tables(
     out: Path, tmp_path: Path, chunks: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "LEAST_BLOCK", 4_000)
-    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 4_000)
+    monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     monkeypatch.setattr(layout, "CHUNK_BYTES", 200)
-    monkeypatch.setattr(layout, "SLAB_BYTES", 1)
+    monkeypatch.setattr(layout, "WINDOW_BYTES", 1)
     assert_same(run_to(source(tmp_path, chunks), tmp_path / "out"), tables(out))
 
 
@@ -149,8 +149,8 @@ def test_each_byte_of_each_member_is_read_once(out: Path, url: Path) -> None:
 def test_an_embedded_cluster_gives_the_same_tables(
     url: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "LEAST_BLOCK", 4_000)
-    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 4_000)
+    monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     local = {"kind": "local", "workers": 2, "memory": "2 GiB"}
     assert_same(run_to(url, tmp_path / "local", executor=local), tables(out))
 
@@ -235,11 +235,11 @@ def test_a_worker_holds_the_mean_and_two_members_at_a_time_however_many_there_ar
         config = settings(tmp_path / "large.zarr", tmp_path / f"out-{members}", arrays=names)
         parts = make_block_tasks(config)
         job = make_run_context(config, parts)
-        stages.prepare(job, parts)
+        stages.create_evidence_arrays(job, parts)
         tracemalloc.start()
         try:
             tasks.condense_block(job, parts[0])
-            return tracemalloc.get_traced_memory()[1], parts.plan.memory_condense - memory.BASE_MEMORY
+            return tracemalloc.get_traced_memory()[1], parts.plan.memory_condense - memory.BASE_MEMORY_BYTES
         finally:
             tracemalloc.stop()
 

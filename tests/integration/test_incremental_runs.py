@@ -91,8 +91,8 @@ def test_increments_of_increments(tmp_path: Path) -> None:
         base = run(tmp_path, days, f"out{number}", *(("--base", base) if base else ()))
     assert base is not None
     same(base, run(tmp_path, days, "at-once"), days)
-    homes = [Path(tree["home"]["out"]).name for tree in record(base)["condensed"]]
-    assert homes == ["out1", "out2", "out3"]
+    locations = [Path(tree["location"]["out"]).name for tree in record(base)["condensed"]]
+    assert locations == ["out1", "out2", "out3"]
     again = tmp_path / "again"
     assert masksift("score", base, "--out", again) == 0
     same(again, base, days)
@@ -108,7 +108,7 @@ def test_a_source_whose_content_changed_is_condensed_again_and_only_that_one(tmp
     found = run(tmp_path, [1, 2], "found", "--base", base)
     same(found, run(tmp_path, [1, 2], "at-once"), [1, 2])
     assert record(found)["kept_sources"] == 1
-    assert [Path(tree["home"]["out"]).name for tree in record(found)["condensed"]] == ["base", "found"]
+    assert [Path(tree["location"]["out"]).name for tree in record(found)["condensed"]] == ["base", "found"]
 
 
 def test_what_tells_that_content_changed(tmp_path: Path) -> None:

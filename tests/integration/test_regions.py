@@ -96,9 +96,9 @@ def test_scored_again_they_are_the_same(out: Path, tmp_path: Path) -> None:
 def test_so_many_are_listed_whatever_the_blocks(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: int
 ) -> None:
-    for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
+    for name in ("MIN_BLOCK_BYTES", "CHUNK_BYTES"):
         monkeypatch.setattr(layout, name, 1)
-    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     place = tmp_path / "out"
     assert masksift("run", "--source", source, "--out", place, "--regions.top", top) == 0
     assert json.loads((place / "run.json").read_text())["blocks"] == 6

@@ -45,8 +45,8 @@ def test_any_block_size_gives_the_same_tables_and_masks(
 ) -> None:
     masks = {}
     for blocks, least, chunk in [(1, 1, 1), (7, 20_000, 5_000), (3, 100_000, 1)]:
-        monkeypatch.setattr(layout, "BLOCKS", blocks)
-        monkeypatch.setattr(layout, "LEAST_BLOCK", least)
+        monkeypatch.setattr(layout, "TARGET_BLOCKS", blocks)
+        monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", least)
         monkeypatch.setattr(layout, "CHUNK_BYTES", chunk)
         out = tmp_path / f"{blocks}-{least}"
         assert_same(run_to(source, out, kind="serial"), definition)
@@ -61,16 +61,16 @@ def test_an_embedded_cluster_gives_the_same_tables(
 ) -> None:
     source = small(tmp_path / "street.zarr")
     definition = run_to(source, tmp_path / "serial", kind="serial")
-    monkeypatch.setattr(layout, "LEAST_BLOCK", 30_000)
-    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 30_000)
+    monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     assert_same(run_to(source, tmp_path / "local", kind="local", workers=workers, memory="2 GiB"), definition)
 
 
 def test_a_cluster_at_an_address_gives_the_same_tables(
     source: Path, definition: dict[str, pa.Table], tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "LEAST_BLOCK", 30_000)
-    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 30_000)
+    monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     assert_same(run_to(source, tmp_path / "dask", kind="dask", address=address), definition)
 
 
@@ -99,8 +99,8 @@ def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
     source = write(tmp_path / "wide.zarr", data)
     found = []
     for blocks in (1, 6):
-        monkeypatch.setattr(layout, "LEAST_BLOCK", 1 + data.predictions.nbytes // blocks)
-        monkeypatch.setattr(layout, "BLOCKS", blocks)
+        monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 1 + data.predictions.nbytes // blocks)
+        monkeypatch.setattr(layout, "TARGET_BLOCKS", blocks)
         out = tmp_path / f"out-{blocks}"
         config = build_run_config(
             {

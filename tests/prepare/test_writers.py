@@ -165,7 +165,7 @@ def test_writers_at_once_leave_what_one_leaves(tmp_path: Path, kind: Any, monkey
     from masksift.engine.planning import layout
     from masksift.prepare.writers import predictions
 
-    monkeypatch.setattr(layout, "LEAST_BLOCK", 3000)
+    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 3000)
     monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
     data = plain(images=13)
     url = str(tmp_path / "a.zarr")
@@ -191,7 +191,7 @@ def test_a_writer_that_died_is_followed_by_one_that_goes_on(
     from masksift.engine.planning import layout
     from masksift.prepare.writers import predictions
 
-    monkeypatch.setattr(layout, "LEAST_BLOCK", 3000)
+    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 3000)
     monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
     data, url = plain(images=13), str(tmp_path / "a.zarr")
     first = kind(url, **facts(data))  # never closed

@@ -65,7 +65,7 @@ def command(source: Path | str, out: Path | str, *flags: str) -> list[str]:
     """The words of a run whose blocks are tiny, so that there are many of them."""
     script = (
         "import sys; from masksift.engine.planning import layout; "
-        "layout.LEAST_BLOCK = layout.CHUNK_BYTES = 16 << 10; layout.BLOCKS = 1 << 30; "
+        "layout.MIN_BLOCK_BYTES = layout.CHUNK_BYTES = 16 << 10; layout.TARGET_BLOCKS = 1 << 30; "
         "from masksift.cli.main import entry; entry()"
     )
     return [sys.executable, "-c", script, "run", "--source", str(source), "--out", str(out), *flags]

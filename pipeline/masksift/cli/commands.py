@@ -184,7 +184,7 @@ def plan(words: argparse.Namespace) -> int:
         return 0
     limit, prices = config.executor.memory_limit, (config.storage.price_reads, config.storage.price_writes)
     print(json.dumps(plan.as_json(), indent=2) if words.json else format_plan(plan, sources, limit, prices))
-    plan.check(limit)
+    plan.check_memory(limit)
     return 0
 
 

@@ -173,7 +173,7 @@ class EvidenceLocation:
     out: str
     fingerprint: str
     first_block: int
-    evidence: str
+    evidence_url: str
 
 
 @dataclass(frozen=True, order=True)

@@ -111,7 +111,7 @@ def prefetch_block(
     spec: SourceSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
 ) -> None:
     """Tell the readers what `read_labels` and `iter_prediction_windows` will read of images [start, stop)."""
-    groups = list(layout.groups(start, stop))
+    groups = list(layout.chunk_ranges(start, stop))
     for reader in predictions:
         windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
         reader.prefetch(window_to_slices(window, spec.classes) for window in windows)

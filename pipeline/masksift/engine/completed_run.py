@@ -13,7 +13,7 @@ from masksift.core.errors import UsageError
 from masksift.core.specs import EvidenceLocation, SourceSpec
 from masksift.engine.planning.layout import Layout, Settings
 from masksift.engine.planning.plan import make_plan
-from masksift.engine.result_tables import image_parts
+from masksift.engine.result_tables import image_part_names
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
@@ -27,18 +27,18 @@ class CompletedRun:
     three planes are there, and not the issue masks alone."""
 
     record: Mapping[str, Any]
-    job: RunContext
-    parts: BlockTasks
+    context: RunContext
+    tasks: BlockTasks
     keeps_evidence: bool
 
     @cached_property
-    def folder(self) -> ObjectDirectory:
+    def directory(self) -> ObjectDirectory:
         """Where its results lie: one connection, whose requests are counted together."""
-        return ObjectDirectory(self.job.out, self.job.options)
+        return ObjectDirectory(self.context.out, self.context.options)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self.parts.sources[0].class_names
+        return self.tasks.sources[0].class_names
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -46,12 +46,12 @@ class CompletedRun:
         return tuple(self.record["configuration"]["methods"])
 
     @property
-    def image_parts(self) -> list[str]:
+    def image_part_names(self) -> list[str]:
         """The names of the parts of its table of images, in order."""
-        return image_parts(self.job.fingerprint, len(self.parts))
+        return image_part_names(self.context.fingerprint, len(self.tasks))
 
     @property
-    def pictures(self) -> str:
+    def images_array(self) -> str:
         """Name or URL of the pictures that it was told of."""
         told: str = self.record["configuration"]["arrays"].get("images", RunArrays().images)
         return told
@@ -59,13 +59,13 @@ class CompletedRun:
     @cached_property
     def source_index(self) -> dict[str, int]:
         """The number of each source, by its name."""
-        return {spec.name: number for number, spec in enumerate(self.parts.sources)}
+        return {spec.name: number for number, spec in enumerate(self.tasks.sources)}
 
-    def part_of(self, source: str, index: int) -> BlockTask:
+    def find_task(self, source: str, index: int) -> BlockTask:
         """The block that holds an image, by the name of its source and its number there."""
         number = self.source_index[source]
-        blocks = self.parts.plan.blocks.ranges[number]
-        return self.parts[blocks.start + index // self.parts.plan.layouts[number].block]
+        blocks = self.tasks.plan.blocks.ranges[number]
+        return self.tasks[blocks.start + index // self.tasks.plan.layouts[number].block_images]
 
 
 def read_run_record(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -88,7 +88,7 @@ def open_completed_run(url: str, storage: StorageSection, also: Sequence[str] = 
     out = local_path(url) or url.rstrip("/")
     homes, layouts, own = [], [], False
     for spec, tree in zip(sources, record["condensed"], strict=True):
-        home = EvidenceLocation(**tree["home"])
+        home = EvidenceLocation(**tree["location"])
         if home.fingerprint == record["fingerprint"]:
             own, home = (
                 True,
@@ -100,7 +100,9 @@ def open_completed_run(url: str, storage: StorageSection, also: Sequence[str] = 
     told = record["configuration"]
     plan = make_plan(sources, Settings(), record["identity"], layouts)
     read = [
-        place for spec, home in zip(sources, homes, strict=True) for place in (spec.url, spec.labels.url, home.evidence)
+        place
+        for spec, home in zip(sources, homes, strict=True)
+        for place in (spec.url, spec.labels.url, home.evidence_url)
     ]
     pictures = told["arrays"].get("images", "")
     job = RunContext(

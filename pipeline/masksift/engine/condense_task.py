@@ -21,8 +21,8 @@ from masksift.engine.overlap import WriteBehind
 from masksift.engine.planning.layout import Layout
 from masksift.engine.task_outputs import (
     CONDENSE,
-    condensed_product,
     open_labels,
+    pack_condense_output,
     reused_result,
     sum_io_counters,
 )
@@ -47,22 +47,22 @@ def condense_block(job: RunContext, part: BlockTask) -> TaskResult:
     if (done := manifest.load(CONDENSE, part.evidence_block)) is not None:
         return reused_result(done)
     started = time.perf_counter()
-    spec, layout, recipe = part.spec, part.layout, part.recipe(job.lattice)
+    spec, layout, recipe = part.spec, part.layout, part.condense_config(job.lattice)
     predictions = [ArrayReader(array, job.options) for array in spec.prediction_arrays]
     labels = open_labels(job, part)
-    evidence = job.evidence(part.evidence_location)
+    evidence = job.evidence_arrays(part.evidence_location)
     statistics = ClassStatistics.zero(recipe)
     verdicts: list[ImageStatus] = []
     memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, job.options)
-    behind_by = 1 if layout.written_behind(spec, local=evidence.local) else 0
+    behind_by = 1 if layout.writes_in_background(spec, local=evidence.local) else 0
     prefetch_block(spec, layout, predictions, labels, block.start, block.stop)
     with WriteBehind(at_once=not behind_by) as behind:
-        for turn, (start, stop) in enumerate(layout.groups(block.start, block.stop)):
+        for turn, (start, stop) in enumerate(layout.chunk_ranges(block.start, block.stop)):
             planes, group_verdicts, group_statistics = _condense_group(
                 spec,
                 layout,
                 recipe,
-                part.members,
+                part.member_configs,
                 predictions,
                 labels,
                 memory,
@@ -82,7 +82,7 @@ def condense_block(job: RunContext, part: BlockTask) -> TaskResult:
         **sum_io_counters(*predictions, labels, evidence, manifest, puts=1),
         seconds=time.perf_counter() - started,
     )
-    manifest.save(CONDENSE, part.evidence_block, condensed_product(statistics, verdicts, result))
+    manifest.save(CONDENSE, part.evidence_block, pack_condense_output(statistics, verdicts, result))
     return replace(result, **sum_io_counters(*predictions, labels, evidence, manifest))
 
 

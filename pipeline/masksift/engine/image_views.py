@@ -15,7 +15,7 @@ from masksift.core.errors import DataError
 from masksift.core.status import BAD_LABELS, ImageStatus
 from masksift.engine.block_io import read_labels
 from masksift.engine.buffers import BufferPool
-from masksift.engine.planning.report_plan import STRIP, images_per_read
+from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.sources.images_array import open_images_array
@@ -46,7 +46,7 @@ class ImageView:
     warnings: tuple[str, ...] = ()
 
 
-def factor_of(size: tuple[int, int], side: int | None) -> int:
+def reduction_factor(size: tuple[int, int], side: int | None) -> int:
     """By which whole number an image is reduced so that no side is longer than ``side``; not at all for None."""
     return 1 if side is None else max(1, -(-max(size) // side))
 
@@ -60,7 +60,7 @@ def make_view(
 ) -> ImageView:
     """The same of an image in memory: picture (H, W, 3), the planes (H, W) each."""
     rows, columns = given.shape
-    factor = factor_of((rows, columns), side)
+    factor = reduction_factor((rows, columns), side)
     middle = np.ix_(_middle(rows, factor), _middle(columns, factor))
     return ImageView(
         (rows, columns),
@@ -105,14 +105,14 @@ class ImageViewReader:
         self._labels: ArrayReader | None = None
         self._given: _Held[_Given] = self._held(spec.labels.chunks[0])
         found = open_images_array(spec, pictures, job.options)
-        self.without = found if isinstance(found, str) else ""
+        self.images_warning = found if isinstance(found, str) else ""
         """Why there are no pictures, where there are none."""
         self._reader = None if isinstance(found, str) else ArrayReader(found, job.options)
         self._rows = 0 if isinstance(found, str) else found.chunks[1]
         # a chunk that is a part of an image is read band by band
         several = not isinstance(found, str) and found.chunks[1:3] == found.shape[1:3] and found.chunks[0]
         self._pictures: _Held[NDArray[np.uint8]] = self._held(several or 1)
-        self._evidence = job.evidence(part.evidence_location) if predicted else None
+        self._evidence = job.evidence_arrays(part.evidence_location) if predicted else None
         self._masks = job.issue_mask_arrays(spec)
         self._classes: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
         self._flags: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
@@ -128,11 +128,11 @@ class ImageViewReader:
     ) -> ImageView:
         """One image by its number in the source. ``scored``: whether there are evidence and a mask of it; ``size``: its
         own rows and columns, where they are known."""
-        lost: list[str] = [self.without] if self.without else []
+        lost: list[str] = [self.images_warning] if self.images_warning else []
         spec = self._part.spec
         own = self._own(index, index + 1)[0] if size is None else np.array(size, np.int64)
         rows, columns = (int(number) for number in own.clip(1, (spec.height, spec.width)))
-        factor = factor_of((rows, columns), side)
+        factor = reduction_factor((rows, columns), side)
         middle = _middle(rows, factor), _middle(columns, factor)
 
         def given() -> NDArray[np.unsignedinteger] | None:
@@ -208,7 +208,7 @@ class ImageViewReader:
             pictures, place = self._pictures.of(index, self._read_pictures)
             return _mean(pictures[place, :rows, :columns], factor)
         shape = -(-rows // factor), -(-columns // factor)
-        height = max(1, STRIP // columns)
+        height = max(1, STRIP_PIXELS // columns)
         band = self._rows * max(1, height // self._rows)
         picture = np.empty((*shape, 3) if factor == 1 else 0, np.uint8)
         sums = np.zeros((*shape, 3) if factor > 1 else 0, np.uint32)

@@ -14,9 +14,9 @@ from masksift.engine.block_io import iter_label_windows, read_window, record_sta
 from masksift.scoring.kernels.condense import class_dtype, class_plane
 from masksift.storage.zarr.reader import ArrayReader
 
-BASE_MEMORY = 300 << 20
+BASE_MEMORY_BYTES = 300 << 20
 """Bytes of a worker that holds nothing yet (measured, rounded up)."""
-BLOCK_PIXELS, BLOCKS = 1 << 27, 16
+MAX_BLOCK_PIXELS, TARGET_BLOCKS = 1 << 27, 16
 """A block is a sixteenth of the data set, or so many pixels if that is less."""
 NO_VALUE = int(np.iinfo(np.int64).min)
 """In place of a label value, where there is none."""
@@ -24,13 +24,13 @@ NO_VALUE = int(np.iinfo(np.int64).min)
 
 def label_blocks(spec: SourceSpec, unit: int, total: int) -> Iterator[tuple[int, int]]:
     """The blocks [start, stop) of a source of a data set of ``total`` images, whole units of what lies together."""
-    wanted = max(1, min(BLOCK_PIXELS // spec.pixels, -(-total // BLOCKS)))
+    wanted = max(1, min(MAX_BLOCK_PIXELS // spec.pixels, -(-total // TARGET_BLOCKS)))
     size = -(-wanted // unit) * unit
     for start in range(0, spec.images, size):
         yield start, min(spec.images, start + size)
 
 
-def read_stored(
+def read_stored_labels(
     spec: SourceSpec, reader: ArrayReader, start: int, stop: int
 ) -> tuple[NDArray[np.integer[Any]], dict[int, ImageStatus]]:
     """Labels (n, H, W) of images [start, stop) as they are stored, and the verdicts of those that are lost."""
@@ -47,7 +47,7 @@ def read_stored(
     return labels, lost
 
 
-def stored_values(spec: SourceSpec) -> NDArray[np.int64]:
+def label_values(spec: SourceSpec) -> NDArray[np.int64]:
     """The label value that stands for each class number and, last, for no label; `NO_VALUE` where the
     source's dtype holds none. Of several that mean the same, the least."""
     limits = np.iinfo(spec.labels.dtype)

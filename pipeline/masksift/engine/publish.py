@@ -26,12 +26,12 @@ from masksift.storage.tables.schemas import images_schema, ranking_schema
 class Publisher:
     """Puts the tables of one run into a lake; without a lake it does nothing. ``blocks``: of the run."""
 
-    lake: IcebergTables | None
+    tables: IcebergTables | None
     job: RunContext
     blocks: int
 
     @classmethod
-    def of_run(cls, config: RunConfig, job: RunContext, blocks: int) -> Publisher:
+    def from_config(cls, config: RunConfig, job: RunContext, blocks: int) -> Publisher:
         """As the configuration says. Raises UsageError where pyiceberg is missing."""
         if config.table == "parquet":
             return cls(None, job, blocks)
@@ -45,34 +45,36 @@ class Publisher:
     def prepare(self) -> None:
         """Create the tables, or give them the columns they lack: whoever cannot do that learns it before anything is
         computed. Raises UsageError."""
-        if self.lake is not None:
+        if self.tables is not None:
             methods = [method.name for method in self.job.methods]
             schemas = {"ranking": ranking_schema, "images": images_schema}
-            self.lake.create_or_evolve({name: schema(methods, self.job.columns) for name, schema in schemas.items()})
+            self.tables.create_or_evolve(
+                {name: schema(methods, self.job.path_columns) for name, schema in schemas.items()}
+            )
 
     def publish(self, scored: int, started: str, report: ProgressReporter, account: RunStats) -> dict[str, Any]:
         """Put the rows of the ranked run into the tables, in place of what these have of it; ``scored``: images that
         are; ``started``: as the run's record says. Answers what the record says of it. Raises RunFailed."""
-        if self.lake is None:
+        if self.tables is None:
             return {}
         own, when = self.job.fingerprint, datetime.fromisoformat(started)
         with report.stage("publish") as stage:
             tables = [
-                asdict(self.lake.publish(name, own, when, self._rows(parts, at_once), self.job.out))
+                asdict(self.tables.publish(name, own, when, self._rows(parts, at_once), self.job.out))
                 for name, parts, at_once in (
-                    ("ranking", results.ranking_parts(scored), 1),  # of a quarter of a million rows each
-                    ("images", results.image_parts(own, self.blocks), 8),  # of the few rows of a block
+                    ("ranking", results.ranking_part_names(scored), 1),  # of a quarter of a million rows each
+                    ("images", results.image_part_names(own, self.blocks), 8),  # of the few rows of a block
                 )
             ]
         account.add(stage.fields())
-        return {"iceberg": {"catalog": self.lake.shown, "tables": tables}}
+        return {"iceberg": {"catalog": self.tables.shown, "tables": tables}}
 
-    def complete(self, record: Mapping[str, Any], report: ProgressReporter) -> dict[str, Any]:
+    def publish_if_missing(self, record: Mapping[str, Any], report: ProgressReporter) -> dict[str, Any]:
         """Publish a run that was complete before, unless the tables have it; answers what changes in its record."""
-        if self.lake is None or self._is_there(record):
+        if self.tables is None or self._is_there(record):
             report.message(f"{self.job.out} is complete already: nothing to do")
             return {}
-        report.message(f"{self.job.out} is complete already: only its tables are put into {self.lake.shown}")
+        report.message(f"{self.job.out} is complete already: only its tables are put into {self.tables.shown}")
         self.prepare()
         account = RunStats()
         told = self.publish(record["counts"].get(SCORED, 0), record["started"], report, account)
@@ -80,13 +82,13 @@ class Publisher:
 
     def _is_there(self, record: Mapping[str, Any]) -> bool:
         """Whether the record says that this lake has the run, and the lake says so too."""
-        assert self.lake is not None
+        assert self.tables is not None
         rows = {"ranking": record["counts"].get(SCORED, 0), "images": record["images"]}
         told = record.get("iceberg", {"catalog": None, "tables": []})
         named = {table["table"]: table["rows"] for table in told["tables"]}
-        if told["catalog"] != self.lake.shown or named != {self.lake.table(name): n for name, n in rows.items()}:
+        if told["catalog"] != self.tables.shown or named != {self.tables.table(name): n for name, n in rows.items()}:
             return False
-        return all(self.lake.rows(name, self.job.fingerprint) == n for name, n in rows.items())
+        return all(self.tables.rows(name, self.job.fingerprint) == n for name, n in rows.items())
 
     def _rows(self, parts: list[str], at_once: int) -> Iterator[pa.Table]:
         """The rows of those parts of the run's own tables, ``at_once`` of them held at a time."""

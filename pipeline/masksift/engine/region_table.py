@@ -17,7 +17,7 @@ LABEL, OMISSION = "label", "omission"
 """The kinds: flagged pixels, and ignored ones that are confidently predicted as a class."""
 
 
-def regions_part(fingerprint: str, number: int) -> str:
+def region_part_name(fingerprint: str, number: int) -> str:
     """The name of what a block keeps of its regions until all are ranked."""
     return f"manifest/regions/part-{fingerprint[:12]}-{number:08d}.parquet"
 

@@ -8,9 +8,9 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from masksift.engine.planning.requests import PART_ROWS
-from masksift.engine.region_table import regions_part
-from masksift.engine.score_task import images_part
+from masksift.engine.planning.requests import RANKING_PART_ROWS
+from masksift.engine.region_table import region_part_name
+from masksift.engine.score_task import image_part_name
 from masksift.engine.task_outputs import PairCounts
 from masksift.scoring.ranking import percentiles, rank_order
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
@@ -63,7 +63,7 @@ def thresholds_table(
     return table_from_rows(rows, THRESHOLDS)
 
 
-def class_pairs(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
+def class_pairs_table(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
     """One row a pair of classes with flagged pixels, most pixels first: see `masksift.storage.tables.CLASS_PAIRS`."""
     given, suggested = np.nonzero(pairs.pixels)
     order = np.lexsort((suggested, given, -pairs.pixels[given, suggested]))
@@ -81,7 +81,9 @@ def class_pairs(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
     return table_from_rows(rows, CLASS_PAIRS)
 
 
-def class_quality(statistics: ClassStatistics | Statistics, pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
+def class_quality_table(
+    statistics: ClassStatistics | Statistics, pairs: PairCounts, class_names: Sequence[str]
+) -> pa.Table:
     """One row a class: see `masksift.storage.tables.CLASS_QUALITY`."""
     rows = [
         {
@@ -98,17 +100,17 @@ def class_quality(statistics: ClassStatistics | Statistics, pairs: PairCounts, c
     return table_from_rows(rows, CLASS_QUALITY)
 
 
-def image_parts(fingerprint: str, blocks: int) -> list[str]:
+def image_part_names(fingerprint: str, blocks: int) -> list[str]:
     """The names of the parts of a run's table of images, in order."""
-    return [images_part(fingerprint, number) for number in range(blocks)]
+    return [image_part_name(fingerprint, number) for number in range(blocks)]
 
 
-def ranking_parts(scored: int) -> list[str]:
+def ranking_part_names(scored: int) -> list[str]:
     """The names of the parts of a run's ranking, in order; where no image is scored, there is one without rows."""
-    return [f"ranking/part-{number:06d}.parquet" for number in range(max(1, -(-scored // PART_ROWS)))]
+    return [f"ranking/part-{number:06d}.parquet" for number in range(max(1, -(-scored // RANKING_PART_ROWS)))]
 
 
-def ranking(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
+def ranking_table(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
     """All scored images of a table in memory in the order of review: see `masksift.storage.tables.ranking_schema`. Ties
     keep the order of the table."""
     scores = floats(images[rank_by])
@@ -126,12 +128,12 @@ def write_ranking(
     class_names: Sequence[str],
     columns: Sequence[str] = (),
 ) -> int:
-    """Rank the ``scored`` images of the named parts as `ranking` does, in bounded memory, into parts of `PART_ROWS`
-    rows; answers the bytes. What is there of an earlier attempt is overwritten."""
+    """Rank the ``scored`` images of the named parts as `ranking_table` does, in bounded memory, into parts of
+    `RANKING_PART_ROWS` rows; answers the bytes. What is there of an earlier attempt is overwritten."""
     schema = ranked_schema(methods, columns)
-    ordered = sort_tables(iter_tables(folder, parts, schema.names), schema, rank_by, PART_ROWS)
+    ordered = sort_tables(iter_tables(folder, parts, schema.names), schema, rank_by, RANKING_PART_ROWS)
     written, done = 0, 0
-    for name, rows in zip(ranking_parts(scored), ordered if scored else [schema.empty_table()], strict=True):
+    for name, rows in zip(ranking_part_names(scored), ordered if scored else [schema.empty_table()], strict=True):
         table = _ranked(rows, methods, rank_by, done, scored, columns)
         written += write_table(folder, name, table, class_names)
         done += len(rows)
@@ -154,7 +156,7 @@ def _ranked(
     return pa.table(columns, schema=ranking_schema(methods, own)).combine_chunks()
 
 
-def ranked_regions(rows: pa.Table, before: int = 0, columns: Sequence[str] = ()) -> pa.Table:
+def regions_table(rows: pa.Table, before: int = 0, columns: Sequence[str] = ()) -> pa.Table:
     """Sorted regions with their ranks: see `masksift.storage.tables.regions_schema`; ``before``: how many of all stand
     before them."""
     schema = regions_schema(columns)
@@ -174,14 +176,14 @@ def write_regions(
     rows in all; answers the bytes. Ties keep the order of the sources, and of the images in them. What is there of an
     earlier attempt is overwritten."""
     schema = found_schema(columns)
-    parts = iter_tables(folder, [regions_part(fingerprint, number) for number in range(blocks)])
+    parts = iter_tables(folder, [region_part_name(fingerprint, number) for number in range(blocks)])
     ordered = sort_tables(_promising(parts, top), schema, "evidence", REGION_ROWS, highest_first=True)
     written, done, number = 0, 0, 0
     for rows in chain(ordered, [schema.empty_table()]):
         chosen = rows.slice(0, top - done)
         if len(chosen) or not number:  # where there is no region, there is one part without rows
             name = f"regions/part-{number:06d}.parquet"
-            written += write_table(folder, name, ranked_regions(chosen, done, columns), class_names)
+            written += write_table(folder, name, regions_table(chosen, done, columns), class_names)
             done, number = done + len(chosen), number + 1
         if done == top:
             break

@@ -15,7 +15,7 @@ from masksift.config.sections import ExecutorSection
 from masksift.core import signals
 from masksift.core.errors import MasksiftError
 from masksift.core.task_result import TaskResult
-from masksift.engine.planning.memory import refuse_small_workers
+from masksift.engine.planning.memory import check_worker_memory
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter, StageProgress
 from masksift.storage.lock import RunLock
@@ -105,7 +105,7 @@ class ResumableJob:
             UsageError: Another process works on the output.
         """
         with executor.open(tasks, self.progress.message) as opened:
-            refuse_small_workers(memory_bytes, [(w.name, w.memory) for w in opened.workers()], purpose)
+            check_worker_memory(memory_bytes, [(w.name, w.memory) for w in opened.workers()], purpose)
             with self.lock():
                 yield opened
 

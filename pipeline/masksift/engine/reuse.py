@@ -11,7 +11,7 @@ import numpy as np
 
 from masksift.core.errors import UsageError
 from masksift.core.specs import EvidenceLocation, SourceSpec
-from masksift.engine.planning.layout import Layout, Settings, evidence_dtype
+from masksift.engine.planning.layout import Layout, Settings, choose_evidence_dtype
 from masksift.scoring.statistics.thresholds import Thresholds
 
 ReusedEvidence = tuple[EvidenceLocation, Layout]
@@ -42,10 +42,10 @@ def evidence_from_record(record: Mapping[str, Any]) -> list[ReusedEvidence]:
 
 def _kept(tree: Mapping[str, Any]) -> ReusedEvidence:
     layout: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in tree["layout"].items()}
-    return EvidenceLocation(**tree["home"]), Layout(**layout)
+    return EvidenceLocation(**tree["location"]), Layout(**layout)
 
 
-def sources_of_record(record: Mapping[str, Any]) -> list[tuple[SourceSpec, ReusedEvidence]]:
+def sources_from_record(record: Mapping[str, Any]) -> list[tuple[SourceSpec, ReusedEvidence]]:
     """Every source of a complete run, with what is kept of it."""
     return list(zip(map(SourceSpec.from_json, record["sources"]), evidence_from_record(record), strict=True))
 
@@ -62,14 +62,14 @@ def reusable_evidence(
         and record["versions"]["masksift"] == version("masksift")
         and record["configuration"]["tccp"]["lattice"] == settings.lattice
     ):
-        known = {_source_key(spec): kept for spec, kept in sources_of_record(record)}
+        known = {_source_key(spec): kept for spec, kept in sources_from_record(record)}
     found: list[ReusedEvidence | None] = []
     for spec in sources:
         if spec.stored_evidence:
             found.append(_by_writers(spec, settings))
             continue
         kept = known.get(_source_key(spec))
-        fits = kept is not None and kept[1].evidence == evidence_dtype(spec, settings.evidence_dtype)
+        fits = kept is not None and kept[1].evidence_dtype == choose_evidence_dtype(spec, settings.evidence_dtype)
         found.append(kept if fits else None)
     return found
 

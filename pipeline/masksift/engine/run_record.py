@@ -47,15 +47,15 @@ def make_record(
         "identity": plan.identity,
         "versions": package_versions(),
         "sources": [source.as_json() for source in parts.sources],
-        "evidence": [home.evidence for home in parts.evidence_locations],
+        "evidence": [home.evidence_url for home in parts.evidence_locations],
         "condensed": [
-            {"home": asdict(home), "layout": asdict(layout)}
+            {"location": asdict(home), "layout": asdict(layout)}
             for home, layout in zip(parts.evidence_locations, plan.layouts, strict=True)
         ],
         "kept_sources": parts.reused_source_count,
         "images": plan.images,
         "counts": dict(account.counts),
-        "flagged_pixels": account.flagged,
+        "flagged_pixels": account.flagged_pixels,
         "blocks": len(plan.blocks),
         "projected_memory": plan.memory,
         "cluster": asdict(executor.cluster),

@@ -20,7 +20,7 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import iter_label_windows, read_labels, window_to_slices
 from masksift.engine.buffers import BufferPool
 from masksift.engine.overlap import WriteBehind
-from masksift.engine.region_table import RegionTableBuilder, regions_part
+from masksift.engine.region_table import RegionTableBuilder, region_part_name
 from masksift.engine.task_outputs import (
     SCORE,
     load_statuses,
@@ -46,7 +46,7 @@ from masksift.storage.zarr.per_image import image_ids, image_sizes
 def count_block(job: RunContext, limits: Mapping[Encoding, NDArray[np.int64]], part: BlockTask) -> int:
     """The block's share of M, from its evidence; ``limits`` (K,) by its precision."""
     verdicts = load_statuses(job, part)
-    found, codes = 0, limits[part.evidence]
+    found, codes = 0, limits[part.encoding]
     for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE).groups():
         for i in range(len(given)):
             if verdicts[start + i - part.block.start].status == SCORED:
@@ -76,7 +76,7 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
     masks = job.issue_mask_arrays(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows, facts, regions = [], _facts(job, part), RegionTableBuilder(job.max_regions, spec.class_names)
-    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.limits(part.evidence)
+    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.limits(part.encoding)
     omissions = omission_limits(limits, job.methods)
     with WriteBehind(at_once=masks.local) as behind:
         for start, given, planes in evidence.groups():
@@ -93,7 +93,7 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
                         confident,
                         spec.classes,
                         limits,
-                        job.rule,
+                        job.flagging_rule,
                         mask[i],
                     )
                     row |= score_image(image, job.methods)
@@ -103,9 +103,12 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
                     pairs[1] += image.flagged_pairs > 0
                 rows.append(row)
             behind(masks.write, MASK, start, mask)
-    images = table_from_rows(rows, images_schema([method.name for method in job.methods], job.columns))
+    images = table_from_rows(rows, images_schema([method.name for method in job.methods], job.path_columns))
     folder, made_by = ObjectDirectory(job.out, job.options), (job.fingerprint, block.number)
-    for name, table in ((regions_part(*made_by), regions.table(job.columns)), (images_part(*made_by), images)):
+    for name, table in (
+        (region_part_name(*made_by), regions.table(job.path_columns)),
+        (image_part_name(*made_by), images),
+    ):
         folder.io_counters["bytes_written"] += write_table(folder, name, table, spec.class_names)
     result = TaskResult(
         block.number,
@@ -121,7 +124,7 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
     return replace(result, **sum_io_counters(evidence, masks, folder, manifest))
 
 
-def images_part(fingerprint: str, number: int) -> str:
+def image_part_name(fingerprint: str, number: int) -> str:
     """The name of a block's part of the table of images."""
     return f"images/part-{fingerprint[:12]}-{number:08d}.parquet"
 
@@ -150,7 +153,7 @@ class _Evidence:
     def __init__(self, job: RunContext, part: BlockTask, verdicts: list[ImageStatus], names: tuple[str, ...]) -> None:
         self._job, self._part, self._statuses, self._names = job, part, verdicts, names
         self._labels = open_labels(job, part)
-        self._arrays = job.evidence(part.evidence_location)
+        self._arrays = job.evidence_arrays(part.evidence_location)
 
     @property
     def io_counters(self) -> Counter[str]:
@@ -160,11 +163,11 @@ class _Evidence:
     def groups(self) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
         """(start, class planes, evidence planes) of each group; planes (n, H, W) each, as codes. Raises DataError where
         labels that were good are no more."""
-        spec, block, encoding = self._part.spec, self._part.block, self._part.evidence
+        spec, block, encoding = self._part.spec, self._part.block, self._part.encoding
         memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, self._job.options)
         numbers = {CLASSES: class_dtype(spec.classes)}
         largest = {CLASSES: spec.classes - 1}
-        groups = list(self._part.layout.groups(block.start, block.stop))
+        groups = list(self._part.layout.chunk_ranges(block.start, block.stop))
         self._labels.prefetch(
             window_to_slices(window) for group in groups for window in iter_label_windows(spec, *group)
         )

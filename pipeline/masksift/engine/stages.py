@@ -23,7 +23,7 @@ from masksift.engine.planning.layout import Layout
 from masksift.engine.planning.plan import Plan
 from masksift.engine.resumable_job import MAX_CONCURRENT_SOURCES, iter_answers
 from masksift.engine.score_task import count_block, refine_block, score_block
-from masksift.engine.task_outputs import CONDENSE, SCORE, PairCounts, load_pairs, load_statistics
+from masksift.engine.task_outputs import CONDENSE, SCORE, PairCounts, load_pair_counts, load_statistics
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.runtime.executors import Executor, WorkerInfo
 from masksift.runtime.progress import ProgressReporter
@@ -48,7 +48,7 @@ class RunStats:
 
     stages: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    flagged: int = 0
+    flagged_pixels: int = 0
 
     def add(self, facts: dict[str, Any], totals: StageTotals | None = None) -> None:
         """One stage with the sums over its blocks."""
@@ -86,7 +86,7 @@ def check_workers(
     workers = executor.workers()
     mine = own_versions() if any(worker.versions for worker in workers) else {}
     for worker in workers:
-        plan.check(worker.memory, f"worker {worker.name}")
+        plan.check_memory(worker.memory, f"worker {worker.name}")
         differing = {name: v for name, v in mine.items() if worker.versions and worker.versions.get(name, "none") != v}
         said = ", ".join(f"{name} {worker.versions.get(name, 'none')} (here {v})" for name, v in differing.items())
         if any(
@@ -108,15 +108,15 @@ def _series(name: str, version: str) -> str:
     return ".".join(version.split(".")[:2]) if name == "python" else version
 
 
-def prepare(job: RunContext, parts: BlockTasks) -> None:
+def create_evidence_arrays(job: RunContext, parts: BlockTasks) -> None:
     """Create the empty arrays that the tasks write into; what is there already stays. Of several sources at a time: a
     thousand of them on a network are tens of thousands of requests, one waiting for the other."""
 
     def create(spec: SourceSpec, layout: Layout, home: EvidenceLocation) -> None:
         dtypes = {
-            EVIDENCE[0]: layout.evidence,
+            EVIDENCE[0]: layout.evidence_dtype,
             EVIDENCE[1]: str(class_dtype(spec.classes)),
-            EVIDENCE[2]: layout.evidence,
+            EVIDENCE[2]: layout.evidence_dtype,
         }
         attributes = {
             "class_names": list(spec.class_names),
@@ -133,7 +133,7 @@ def prepare(job: RunContext, parts: BlockTasks) -> None:
             attributes,
         )
 
-    with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="prepare") as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="create_evidence_arrays") as pool:
         list(pool.map(create, parts.sources, parts.plan.layouts, parts.evidence_locations))
 
 
@@ -198,7 +198,7 @@ def score(
     """Second pass: scores, issue masks and the table of images; answers the class pairs of the whole data set."""
     totals = _map(partial(score_block, job, thresholds), job, parts, executor, report, account, SCORE)
     account.counts.update(totals.counts)
-    load = InstrumentedTask(partial(load_pairs, job), job.fingerprint, "pairs", _numbered)
+    load = InstrumentedTask(partial(load_pair_counts, job), job.fingerprint, "pairs", _numbered)
     return executor.reduce(load, range(len(parts)), PairCounts.merge, "pairs")
 
 
@@ -216,13 +216,13 @@ def rank(
     folder, names = ObjectDirectory(job.out, job.options), parts.sources[0].class_names
     methods = [method.name for method in job.methods]
     with report.stage("rank") as stage:
-        images = results.image_parts(job.fingerprint, len(parts))
-        results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names, job.columns)
-        results.write_regions(folder, job.fingerprint, len(parts), job.max_regions, names, job.columns)
+        images = results.image_part_names(job.fingerprint, len(parts))
+        results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names, job.path_columns)
+        results.write_regions(folder, job.fingerprint, len(parts), job.max_regions, names, job.path_columns)
         write_table(folder, "thresholds.parquet", results.thresholds_table(statistics, thresholds, names), names)
-        write_table(folder, "class_pairs.parquet", results.class_pairs(pairs, names), names)
-        write_table(folder, "class_quality.parquet", results.class_quality(statistics, pairs, names), names)
-    account.flagged = int(pairs.pixels.sum())
+        write_table(folder, "class_pairs.parquet", results.class_pairs_table(pairs, names), names)
+        write_table(folder, "class_quality.parquet", results.class_quality_table(statistics, pairs, names), names)
+    account.flagged_pixels = int(pairs.pixels.sum())
     account.add(stage.fields())
 
 
@@ -247,7 +247,9 @@ def _map(
         for result in iter_answers(executor, InstrumentedTask(function, job.fingerprint, name), parts, stage):
             totals.add(result)
     account.add(stage.fields(), totals)
-    missing = job.score_manifest().missing(name, range(len(parts)) if parts.numbers is None else parts.numbers)
+    missing = job.score_manifest().missing(
+        name, range(len(parts)) if parts.block_numbers is None else parts.block_numbers
+    )
     if missing:
         raise RunFailed(
             f"{len(missing)} of {len(parts)} blocks have no product of stage {name!r} (first: {missing[0]})",

@@ -45,13 +45,13 @@ def sum_io_counters(*users: HasIOCounters, puts: int = 0) -> dict[str, Any]:
     return dict(sum((user.io_counters for user in users), Counter(puts=puts)))
 
 
-def condensed_product(
+def pack_condense_output(
     statistics: ClassStatistics, verdicts: Sequence[ImageStatus], result: TaskResult
 ) -> dict[str, bytes]:
     """What is kept of a block beside its evidence."""
     return {
         "statistics": statistics.to_bytes(),
-        "verdicts": json.dumps([asdict(verdict) for verdict in verdicts]).encode(),
+        "statuses": json.dumps([asdict(verdict) for verdict in verdicts]).encode(),
         "result": json.dumps(asdict(result)).encode(),
     }
 
@@ -61,7 +61,7 @@ def load_statistics(job: RunContext, part: BlockTask) -> Statistics:
     return Statistics((ClassStatistics.from_bytes(_condensed(job, part)["statistics"]),))
 
 
-def load_pairs(job: RunContext, number: int) -> PairCounts:
+def load_pair_counts(job: RunContext, number: int) -> PairCounts:
     """The class pairs that `score_block` kept of the block of that number."""
     with np.load(io.BytesIO(_product(job.score_manifest(), SCORE, number)["pairs"]), allow_pickle=False) as archive:
         return PairCounts(archive["pixels"], archive["images"])
@@ -73,7 +73,7 @@ def open_labels(job: RunContext, part: BlockTask) -> ArrayReader:
 
 def load_statuses(job: RunContext, part: BlockTask) -> list[ImageStatus]:
     """The verdicts that `condense_block` kept, an image each."""
-    return [ImageStatus(**verdict) for verdict in json.loads(_condensed(job, part)["verdicts"])]
+    return [ImageStatus(**verdict) for verdict in json.loads(_condensed(job, part)["statuses"])]
 
 
 def _condensed(job: RunContext, part: BlockTask) -> dict[str, bytes]:

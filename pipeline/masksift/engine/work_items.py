@@ -29,16 +29,16 @@ class RunContext:
     fingerprint: str
     lattice: int
     methods: tuple[Method, ...]
-    rule: FlaggingRule
+    flagging_rule: FlaggingRule
     out: str
-    columns: tuple[str, ...] = ()
+    path_columns: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     min_area: int = 1
     max_regions: int = 1 << 62
 
-    def evidence(self, home: EvidenceLocation) -> EvidenceArrays:
+    def evidence_arrays(self, home: EvidenceLocation) -> EvidenceArrays:
         """The evidence arrays of a source, where they are at home."""
-        return EvidenceArrays(home.evidence, self.options)
+        return EvidenceArrays(home.evidence_url, self.options)
 
     def issue_mask_arrays(self, spec: SourceSpec) -> EvidenceArrays:
         """This run's own arrays of a source."""
@@ -63,7 +63,7 @@ class BlockTask:
     evidence_location: EvidenceLocation
     evidence_block: int
 
-    def recipe(self, lattice: int) -> CondenseConfig:
+    def condense_config(self, lattice: int) -> CondenseConfig:
         """How its predictions are condensed."""
         spec = self.spec
         return CondenseConfig(
@@ -71,13 +71,13 @@ class BlockTask:
             spec.predictions.dtype,
             spec.scale,
             spec.prediction_kind,
-            self.evidence,
+            self.encoding,
             spec.sum_tolerance,
             lattice,
         )
 
     @property
-    def members(self) -> list[tuple[str, CondenseConfig]]:
+    def member_configs(self) -> list[tuple[str, CondenseConfig]]:
         """Of an ensemble, what each member is called and how it is checked."""
         return [
             (
@@ -100,13 +100,13 @@ class BlockTask:
         return f"block {self.block.number} ({self.spec.name}, images {self.block.start} to {self.block.stop - 1})"
 
     @property
-    def evidence(self) -> Encoding:
+    def encoding(self) -> Encoding:
         """The precision of its evidence."""
         return _evidence(self.spec, self.layout)
 
 
 def _evidence(spec: SourceSpec, layout: Layout) -> Encoding:
-    return Encoding(layout.evidence, spec.scale if layout.evidence.startswith("uint") else 1.0)
+    return Encoding(layout.evidence_dtype, spec.scale if layout.evidence_dtype.startswith("uint") else 1.0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class BlockTasks(Sequence[BlockTask]):
     plan: Plan
     sources: tuple[SourceSpec, ...]
     evidence_locations: tuple[EvidenceLocation, ...]
-    numbers: Sequence[int] | None = None
+    block_numbers: Sequence[int] | None = None
 
     @classmethod
     def from_plan(
@@ -157,14 +157,14 @@ class BlockTasks(Sequence[BlockTask]):
     @cached_property
     def images(self) -> int:
         """Images in them."""
-        if self.numbers is None:
+        if self.block_numbers is None:
             return self.plan.images
-        assert isinstance(self.numbers, RangeSequence)
+        assert isinstance(self.block_numbers, RangeSequence)
         chosen = zip(self.sources, self.plan.blocks.ranges, strict=True)
-        return sum(spec.images for spec, part in chosen if part in self.numbers.ranges)
+        return sum(spec.images for spec, part in chosen if part in self.block_numbers.ranges)
 
     def __len__(self) -> int:
-        return len(self.plan.blocks) if self.numbers is None else len(self.numbers)
+        return len(self.plan.blocks) if self.block_numbers is None else len(self.block_numbers)
 
     @overload
     def __getitem__(self, number: int) -> BlockTask: ...
@@ -173,7 +173,7 @@ class BlockTasks(Sequence[BlockTask]):
     def __getitem__(self, number: int | slice) -> BlockTask | list[BlockTask]:
         if isinstance(number, slice):
             return [self[n] for n in range(*number.indices(len(self)))]
-        block = self.plan.blocks[number if self.numbers is None else self.numbers[number]]
+        block = self.plan.blocks[number if self.block_numbers is None else self.block_numbers[number]]
         home = self.evidence_locations[block.source]
         place = home.first_block + block.number - self.plan.blocks.ranges[block.source].start
         return BlockTask(block, self.sources[block.source], self.plan.layouts[block.source], home, place)

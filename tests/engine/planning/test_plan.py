@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from masksift.core.errors import PlanRefused
 from masksift.core.specs import ArraySpec, Block, SourceSpec
 from masksift.engine.planning.blocks import BlockSequence
-from masksift.engine.planning.layout import MOST_IMAGES, Settings
+from masksift.engine.planning.layout import MAX_BLOCK_IMAGES, Settings
 from masksift.engine.planning.memory import REGION_BYTES
 from masksift.engine.planning.plan import Plan, make_plan
 from support.condensed import a_few
@@ -85,14 +85,14 @@ def test_a_plan_of_a_hundred_million_images_is_as_small_as_one_of_a_hundred() ->
 def a_block(source: SourceSpec) -> tuple[float, float]:
     """(GiB of prediction, Mpixel) of a block."""
     [layout] = plan_of(source).layouts
-    pixels = layout.block * source.pixels
+    pixels = layout.block_images * source.pixels
     return pixels * source.classes * source.predictions.itemsize / 2**30, pixels / 1e6
 
 
 def test_a_block_is_a_task_of_seconds() -> None:
     for source in (spec(2_000), spec(20_000), spec(400, classes=150), spec(2_000, dtype="float32")):
         assert 0.5 <= a_block(source)[0] <= 2
-    assert plan_of(spec(10_000_000, 8, 32, 32, chunk=64)).layouts[0].block == MOST_IMAGES
+    assert plan_of(spec(10_000_000, 8, 32, 32, chunk=64)).layouts[0].block_images == MAX_BLOCK_IMAGES
 
 
 def test_blocks_of_a_large_data_set_are_larger_so_that_scoring_one_takes_seconds_too() -> None:
@@ -113,8 +113,8 @@ def test_blocks_of_a_large_data_set_are_larger_so_that_scoring_one_takes_seconds
 def test_a_block_owns_whole_chunks_of_what_it_writes(images: int, chunk: int, shards: int | None, side: int) -> None:
     source = spec(images, 5, side, side, chunk=chunk, shard=None if shards is None else shards * chunk)
     [layout] = plan_of(source).layouts
-    assert layout.block == images or layout.block % layout.chunks[0] == 0
-    groups = [group for block in plan_of(source).blocks for group in layout.groups(block.start, block.stop)]
+    assert layout.block_images == images or layout.block_images % layout.chunks[0] == 0
+    groups = [group for block in plan_of(source).blocks for group in layout.chunk_ranges(block.start, block.stop)]
     assert all(start % layout.chunks[0] == 0 for start, _ in groups)
 
 
@@ -122,7 +122,7 @@ def test_a_plan_prints_as_json() -> None:
     tree = json.loads(json.dumps(plan_of(spec(40), spec(3, index=1)).as_json()))
     assert [Block(**block).source for block in tree["blocks"]][-1] == 1
     assert tree["memory"] == max(tree["memory_condense"], tree["memory_score"])
-    assert tree["layouts"][0]["evidence"] == "uint8"
+    assert tree["layouts"][0]["evidence_dtype"] == "uint8"
 
 
 def test_the_plan_depends_on_the_data_alone() -> None:
@@ -142,7 +142,7 @@ def test_what_a_block_lists_of_its_regions_is_in_the_plan_and_bounded() -> None:
     few, many = spec(16, 20, 64, 64), spec(100_000, 20, 64, 64)
     without = plan_of(many).memory_score
     assert plan_of(many, min_area=16, top=100).memory_score == pytest.approx(without + 1.1 * 100 * REGION_BYTES, abs=1)
-    block = plan_of(few).layouts[0].block * 64 * 64
+    block = plan_of(few).layouts[0].block_images * 64 * 64
     assert plan_of(few, min_area=16, top=1 << 40).memory_score == pytest.approx(
         plan_of(few).memory_score + 1.1 * (block // 16) * REGION_BYTES, abs=1
     )
@@ -152,7 +152,7 @@ def test_what_a_block_lists_of_its_regions_is_in_the_plan_and_bounded() -> None:
 def test_a_worker_that_is_too_small_is_refused_with_both_numbers(stage: str, remedy: str) -> None:
     source = spec(1, 20, 8192, 8192) if stage == "condensing" else spec(100, 2)
     plan = plan_of(source, top=1 << 20)
-    plan.check(plan.memory)
-    plan.check(None)
+    plan.check_memory(plan.memory)
+    plan.check_memory(None)
     with pytest.raises(PlanRefused, match=rf"needs .+ a worker \({stage}\), w has 64.0 MiB; .*smaller {remedy}"):
-        plan.check(64 << 20, "w")
+        plan.check_memory(64 << 20, "w")

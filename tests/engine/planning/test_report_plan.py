@@ -15,7 +15,7 @@ from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.completed_run import open_completed_run
 from masksift.engine.planning import report_plan as gallery
 from masksift.engine.planning.layout import Settings
-from masksift.engine.planning.memory import BASE_MEMORY
+from masksift.engine.planning.memory import BASE_MEMORY_BYTES
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.planning.report_plan import ReportPlan, drawing_memory
 from masksift.review.report.tasks import Batch, Drawing, ImageRef, draw
@@ -39,9 +39,9 @@ def photos(source: SourceSpec, chunk: tuple[int, int, int]) -> ArraySpec:
 
 def test_showing_none_takes_nothing() -> None:
     source = spec()
-    assert ReportPlan.of([source], [WHOLE], 10, 0, [photos(source, WHOLE)]) == ReportPlan()
-    without, shown = (make_plan([source], Settings(shown=top), {}) for top in (0, 500))
-    assert without.memory_report == BASE_MEMORY
+    assert ReportPlan.from_sources([source], [WHOLE], 10, 0, [photos(source, WHOLE)]) == ReportPlan()
+    without, shown = (make_plan([source], Settings(report_images=top), {}) for top in (0, 500))
+    assert without.memory_report == BASE_MEMORY_BYTES
     assert (without.memory_condense, without.memory_score) == (shown.memory_condense, shown.memory_score)
     assert without.fingerprint == shown.fingerprint
 
@@ -49,25 +49,27 @@ def test_showing_none_takes_nothing() -> None:
 @pytest.mark.parametrize(("top", "shown"), [(10, 10), (1000, 1000), (5000, 1000)])
 def test_an_image_is_two_objects_where_it_has_a_picture(top: int, shown: int) -> None:
     source = spec()
-    planes, both = (ReportPlan.of([source], [WHOLE], 10, top, [array]) for array in (None, photos(source, WHOLE)))
+    planes, both = (
+        ReportPlan.from_sources([source], [WHOLE], 10, top, [array]) for array in (None, photos(source, WHOLE))
+    )
     assert planes.images == both.images == shown
     assert both.objects - planes.objects == shown
-    assert planes.objects == shown + gallery.FILES + -(-shown // 1000) + -(-shown // 200)
+    assert planes.objects == shown + gallery.FIXED_FILES + -(-shown // 1000) + -(-shown // 200)
     assert both.reads > planes.reads > 3 * shown, "labels, predicted classes, flags"
 
 
 def test_the_page_has_as_many_files_besides() -> None:
     static = list((resources.files("masksift.review.report") / "static").iterdir())
-    assert len(static) + 1 == gallery.FILES, "and the facts of the run"
+    assert len(static) + 1 == gallery.FIXED_FILES, "and the facts of the run"
 
 
 def test_of_a_chunk_with_several_images_all_are_read_at_once() -> None:
     assert [gallery.images_per_read(chunk, 100) for chunk in (1, 16)] == [1, 16]
-    assert gallery.images_per_read(16, gallery.HELD) == 1
+    assert gallery.images_per_read(16, gallery.MAX_CACHED_PIXELS) == 1
     source = spec(images=1600, height=64, width=64)
-    one, sixteen = (ReportPlan.of([source], [(n, 64, 64)], 10, 1600, [None]) for n in (1, 16))
+    one, sixteen = (ReportPlan.from_sources([source], [(n, 64, 64)], 10, 1600, [None]) for n in (1, 16))
     assert one.reads - sixteen.reads > 2 * 1600 * 0.8, "predicted classes and flags"
-    few = [ReportPlan.of([source], [(n, 64, 64)], 10, 10, [None]).reads for n in (1, 16)]
+    few = [ReportPlan.from_sources([source], [(n, 64, 64)], 10, 10, [None]).reads for n in (1, 16)]
     assert few[0] - few[1] <= 2, "images that lie far apart"
     held = [drawing_memory(source, (n, 64, 64), None) for n in (1, 16)]
     assert held[1] - held[0] >= 15 * 64 * 64 * 2
@@ -75,20 +77,21 @@ def test_of_a_chunk_with_several_images_all_are_read_at_once() -> None:
 
 def test_of_several_sources_each_has_its_share() -> None:
     one, other = spec(300), spec(100)
-    found = ReportPlan.of([one, other], [WHOLE, WHOLE], 10, 40, [photos(one, WHOLE), None])
-    assert found.objects == 40 + 30 + gallery.FILES + 2
+    found = ReportPlan.from_sources([one, other], [WHOLE, WHOLE], 10, 40, [photos(one, WHOLE), None])
+    assert found.objects == 40 + 30 + gallery.FIXED_FILES + 2
 
 
 def test_a_chunk_of_many_pictures_is_in_the_plan_and_may_be_refused() -> None:
     source = spec()
     small, large = (
-        make_plan([source], Settings(shown=500), {}, (), [photos(source, (images, 512, 1024))]) for images in (1, 1000)
+        make_plan([source], Settings(report_images=500), {}, (), [photos(source, (images, 512, 1024))])
+        for images in (1, 1000)
     )
     assert large.memory == large.memory_report > 2 * 1000 * 512 * 1024 * 3
     assert small.memory_report < small.memory_score
     with refuses(PlanRefused, match=r"a worker \(report\), .*or --report.top 0"):
-        large.check(2 << 30)
-    small.check(2 << 30)
+        large.check_memory(2 << 30)
+    small.check_memory(2 << 30)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +106,8 @@ def test_a_task_holds_no_more_than_is_planned(
     tmp_path: Path, chunk: tuple[int, int, int], label_chunk: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("masksift.engine.image_views.STRIP", 1 << 17)
-    monkeypatch.setattr(gallery, "STRIP", 1 << 17)
-    monkeypatch.setattr(gallery, "DRAWN", 6 << 20)
+    monkeypatch.setattr(gallery, "STRIP_PIXELS", 1 << 17)
+    monkeypatch.setattr(gallery, "DRAWING_BYTES", 6 << 20)
     data = plain(images=2, classes=2, height=900, width=1200, dtype="uint8")
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 2, 900, 1200), label_chunks=label_chunk)
     group = zarr.open_group(source.path, mode="a")
@@ -112,10 +115,10 @@ def test_a_task_holds_no_more_than_is_planned(
     words = ("--methods", "softmin", "--regions.top", 1, "--report.top", 2)
     assert masksift("run", "--source", source, "--out", tmp_path / "out", *words) == 0
     run = open_completed_run(str(tmp_path / "out"), StorageSection())
-    part = run.parts[0]
+    part = run.tasks[0]
     array = open_images_array(part.spec, "images", {})
     assert isinstance(array, ArraySpec)
-    task = Drawing(run.job, "images", True)
+    task = Drawing(run.context, "images", True)
     batch = Batch(part, tuple(ImageRef(i, i, part.block.number, True) for i in range(2)))
     draw(task, batch)  # what is imported and kept is no matter of the second time
     tracemalloc.start()

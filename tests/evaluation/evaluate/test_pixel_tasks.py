@@ -69,7 +69,7 @@ def test_any_executor_and_any_block_give_the_same_figures(
     words = ["evaluate", run, "--truth", right, "--out", tmp_path / "dask", "--bootstrap", 50, "--log-format", "quiet"]
     more = ["--executor.kind", "dask", "--executor.address", address]
     assert main([str(word) for word in (*words, *more)]) == 0
-    monkeypatch.setattr("masksift.engine.planning.layout.LEAST_BLOCK", 1 << 10)
+    monkeypatch.setattr("masksift.engine.planning.layout.MIN_BLOCK_BYTES", 1 << 10)
     (tmp_path / "small").mkdir()
     small = run_of(planted, tmp_path / "small")
     assert len(list((small / "images").iterdir())) > len(list((run / "images").iterdir()))

@@ -138,7 +138,7 @@ def test_any_size_of_blocks_gives_the_same(
 ) -> None:
     found = []
     for number in (1, 3, 100):
-        monkeypatch.setattr(copying, "BLOCKS", number)
+        monkeypatch.setattr(copying, "TARGET_BLOCKS", number)
         out = simulate(kind, source, tmp_path / str(number), "--share", 0.6)
         labels = {name: data for name, data in written(out).items() if name.startswith("labels")}
         found.append((labels, rows(out, "truth"), {**record(out), "configuration": None}))

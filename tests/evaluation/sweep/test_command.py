@@ -190,9 +190,9 @@ def test_settings_without_an_error_say_so(tmp_path: Path) -> None:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of two images."""
-    for name in ("LEAST_BLOCK", "CHUNK_BYTES"):
+    for name in ("MIN_BLOCK_BYTES", "CHUNK_BYTES"):
         monkeypatch.setattr(layout, name, 1)
-    monkeypatch.setattr(layout, "BLOCKS", 1 << 30)
+    monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
 
 
 def reads(stage: str, out: Path) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_twice_is_once_and_any_block_size_gives_the_same(
     verdicts = review(tmp_path / "verdicts.json", folder / "run", *map(of_region, regions_of(folder / "run")[::2]))
     found = []
     for number in (1, 3, 100):
-        monkeypatch.setattr(copying, "BLOCKS", number)
+        monkeypatch.setattr(copying, "TARGET_BLOCKS", number)
         fixed = correct(folder / "run", verdicts, tmp_path / str(number))
         found.append((label_files(fixed), record(fixed, "corrections.json")))
         before = contents(fixed)
@@ -114,7 +114,7 @@ def test_twice_is_once_and_any_block_size_gives_the_same(
 
 
 def test_what_was_killed_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "BLOCKS", 100)
+    monkeypatch.setattr(copying, "TARGET_BLOCKS", 100)
     verdicts = review(tmp_path / "verdicts.json", folder / "run", *map(of_region, regions_of(folder / "run")))
     whole = contents(correct(folder / "run", verdicts, tmp_path / "whole"))
     fixed = correct(folder / "run", verdicts, tmp_path / "fixed")

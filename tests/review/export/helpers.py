@@ -184,7 +184,7 @@ def regions_of(
             "rle": counts_of(mask),
         }
         known[rank] = Known(mask, row)
-    table = table_from_rows([dict(one.row) for one in known.values()], regions_schema(run.job.columns))
+    table = table_from_rows([dict(one.row) for one in known.values()], regions_schema(run.context.path_columns))
     write_table(ObjectDirectory(str(out)), "regions/part-000000.parquet", table, classes)
     return known
 

@@ -131,7 +131,7 @@ def test_the_rank_is_that_of_the_ranking_however_many_parts_it_has_and_whatever_
     for name in "xyz":  # the same images, so that every score occurs three times
         write_source(tmp_path / f"{name}.zarr", data)
     for size in (1, 2, 5, 1000):
-        monkeypatch.setattr(results, "PART_ROWS", size)
+        monkeypatch.setattr(results, "RANKING_PART_ROWS", size)
         out = tmp_path / f"out{size}"
         assert masksift("run", "--source", tmp_path / "*.zarr", "--out", out) == 0
         run = open_completed_run(str(out), StorageSection())

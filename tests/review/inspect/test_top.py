@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     erase(source.labels, slice(6, 8))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "PART_ROWS", 4)
+        patch.setattr(results, "RANKING_PART_ROWS", 4)
         words = ("--source", folder / "dt=*", "--out", folder / "out", "--regions.min_area", 1)
         assert masksift("run", *words, "--max_quarantined", 2) == 0
     return folder
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "PART_ROWS", 4)
+    monkeypatch.setattr(results, "RANKING_PART_ROWS", 4)
     monkeypatch.setattr("masksift.review.inspect.top._AT_ONCE", 3)
 
 

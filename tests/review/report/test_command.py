@@ -43,11 +43,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Data]:
     folder, data = tmp_path_factory.mktemp("report"), plain(dtype="uint8")
     photographed(folder / "s.zarr", data, classes=NAMES, ids=IDS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "PART_ROWS", 3)
+        patch.setattr(results, "RANKING_PART_ROWS", 3)
         patch.setattr(results, "REGION_ROWS", 4)
         for room in (facts, files):
-            patch.setattr(room, "ROWS_A_FILE", 4)
-            patch.setattr(room, "REGIONS_A_FILE", 2)
+            patch.setattr(room, "IMAGES_PER_FILE", 4)
+            patch.setattr(room, "REGION_IMAGES_PER_FILE", 2)
         page = run(folder / "s.zarr", folder / "out", "--report.top", 6, "--regions.min_area", 1)
     return page, data
 
@@ -175,7 +175,7 @@ def test_its_planes_and_pictures_decode_to_what_lies_in_the_stores(made: tuple[P
 
 
 def test_a_large_image_is_shown_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "SIDE", 4)
+    monkeypatch.setattr(pictures, "MAX_SIDE_PIXELS", 4)
     photographed(tmp_path / "s.zarr", plain(images=2))
     page = run(tmp_path / "s.zarr", tmp_path / "out")
     assert {(tuple(row["size"]), tuple(row["view_size"])) for row in page.rows} == {((8, 10), (3, 4))}

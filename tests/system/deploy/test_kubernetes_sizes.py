@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from masksift.cli.main import main
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.planning import kustomize as kubernetes
-from masksift.engine.planning.kustomize import kustomize_component, pod_memory, scratch, worker_count
+from masksift.engine.planning.kustomize import kustomize_component, pod_memory, scratch_bytes, worker_count
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import Plan, make_plan
 from support.condensed import a_few
@@ -36,7 +36,7 @@ def plan_of(images: int, classes: int, height: int, width: int, dtype: str, *, t
     labels = ArraySpec("l", (images, height, width), (1, rows, columns), "uint8", 1, (0, 1, 2))
     names = tuple(f"class {k}" for k in range(classes))
     source = SourceSpec(0, "s", "s3://s", predictions, labels, None, names, (255,), "probabilities", 1.0, 0.05, True)
-    settings = Settings(remote=True, min_area=16, top=100_000, shown=500)
+    settings = Settings(remote=True, min_area=16, max_regions=100_000, report_images=500)
     return make_plan([source], settings, {"what": "a test"})
 
 
@@ -99,18 +99,18 @@ def test_a_worker_of_that_size_is_not_refused_by_the_plan_and_not_paused_by_dask
     plan = PLANS[case]
     worker = of(sized(plan, tmp_path, "base/job"), "worker")
     believed = int(memory(worker) * told_to_dask(worker))
-    plan.check(believed)
+    plan.check_memory(believed)
     memory_settings = settings()["distributed"]["worker"]["memory"]
     assert plan.memory <= believed * memory_settings["pause"]
     left = memory(worker) - believed * memory_settings["terminate"]
-    assert left >= kubernetes.WATCHER  # for the process that has to see it in time
+    assert left >= kubernetes.NANNY_BYTES  # for the process that has to see it in time
 
 
 def test_the_shares_that_it_reckons_with_are_those_of_the_manifests() -> None:
     for folder in RENDERED:
-        assert told_to_dask(of(render(folder), "worker")) == kubernetes.SHARE
+        assert told_to_dask(of(render(folder), "worker")) == kubernetes.WORKER_MEMORY_SHARE
     told = settings()["distributed"]["worker"]["memory"]
-    assert (told["pause"], told["terminate"]) == (kubernetes.PAUSE, kubernetes.TERMINATE)
+    assert (told["pause"], told["terminate"]) == (kubernetes.PAUSE_SHARE, kubernetes.TERMINATE_SHARE)
     assert (told["target"], told["spill"]) == (False, False)
 
 
@@ -125,7 +125,7 @@ def test_the_sizes_of_the_manifests_are_enough_for_their_example() -> None:
     worker = of(render("base/job"), "worker")
     for case in ("the documented example", "the same in float32"):
         assert pod_memory(PLANS[case].memory) <= memory(worker)
-    assert memory(of(render("base/job"), "client")) == kubernetes.CLIENT
+    assert memory(of(render("base/job"), "client")) == kubernetes.CLIENT_BYTES
 
 
 def test_an_image_of_20_000_by_20_000_fits_a_pod_of_little_more_than_4_gib() -> None:
@@ -138,7 +138,7 @@ def test_more_memory_is_never_a_smaller_pod(peak: int) -> None:
     limit = pod_memory(peak)
     assert limit % (64 * MIB) == 0
     assert limit <= pod_memory(peak + 64 * MIB)
-    assert peak <= limit * kubernetes.SHARE * kubernetes.PAUSE
+    assert peak <= limit * kubernetes.WORKER_MEMORY_SHARE * kubernetes.PAUSE_SHARE
 
 
 @pytest.mark.parametrize(("blocks", "workers"), [(1, 1), (8, 1), (9, 2), (115, 15), (1600, 200), (1_000_000, 200)])
@@ -148,7 +148,7 @@ def test_workers_are_as_many_as_have_some_blocks_each(blocks: int, workers: int)
 
 @pytest.mark.parametrize(("images", "measured"), [(1_000_000, 0), (10_000_000, 791), (100_000_000, 13_992)])
 def test_the_clients_scratch_holds_what_the_ranking_was_measured_to_leave_there(images: int, measured: int) -> None:
-    assert measured * MIB < scratch(images) <= 2 * measured * MIB + 2 * GIB
+    assert measured * MIB < scratch_bytes(images) <= 2 * measured * MIB + 2 * GIB
 
 
 def test_a_manifest_that_is_not_the_one_reckoned_with_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from masksift.engine.planning.kustomize import SHARE
+from masksift.engine.planning.kustomize import WORKER_MEMORY_SHARE
 from support.certificates import certificates, secret
 from support.fault_proxy import Faults, Proxy, proxy
 from support.s3_server import Server
@@ -56,7 +56,7 @@ def test_the_job_of_the_manifests_leaves_what_a_local_run_leaves(
     told = stored.record()
     assert told["finished"] is not None
     assert told["retries"] == 0
-    limit = int(SHARE * (2 << 30))
+    limit = int(WORKER_MEMORY_SHARE * (2 << 30))
     assert [worker["memory"] for worker in told["workers"]] == [limit] * 2, "a share of the pod's limit"
     for pod in (running.scheduler, *running.workers):
         assert pod.running, pod.said

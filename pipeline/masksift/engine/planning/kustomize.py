@@ -12,39 +12,39 @@ from masksift.core.units import format_bytes
 from masksift.engine.planning.plan import Plan
 
 MIB, GIB = 1 << 20, 1 << 30
-SHARE = 0.9
+WORKER_MEMORY_SHARE = 0.9
 """Of a worker pod's memory, what the worker is told that it has (`--memory-limit`)."""
-PAUSE, TERMINATE = 0.8, 0.95
+PAUSE_SHARE, TERMINATE_SHARE = 0.8, 0.95
 """Of that, where a worker takes no further tasks, and where the process that watches it starts it anew."""
-WATCHER = 128 * MIB
+NANNY_BYTES = 128 * MIB
 """What that process and its helper take (measured: 92 MiB)."""
-STEP = 64 * MIB
+MEMORY_STEP_BYTES = 64 * MIB
 """Memory of pods is told in multiples of it."""
-BLOCKS_A_WORKER = 8
+BLOCKS_PER_WORKER = 8
 """With fewer, a node's start costs more than it saves, and most workers wait for the last one's block."""
-MOST_WORKERS = 200
+MAX_WORKERS = 200
 """As many as one scheduler was measured to keep busy."""
-CLIENT = 2 * GIB
+CLIENT_BYTES = 2 * GIB
 """Of the client: it held 1.65 GiB while it ranked a hundred million images."""
-SORTED = 200
+SORT_BYTES_PER_IMAGE = 200
 """Bytes of an image in temporary files while they are ranked: 147 measured, with all scores; ids may be longer."""
 
 
 def pod_memory(memory: int) -> int:
     """Bytes that the pod of a worker needs for a projected peak of so many bytes: the worker is not paused at the peak,
     and is started anew before the kernel ends the whole pod."""
-    least = max(memory / (SHARE * PAUSE), WATCHER / (1 - SHARE * TERMINATE))
-    return -int(-least // STEP) * STEP
+    least = max(memory / (WORKER_MEMORY_SHARE * PAUSE_SHARE), NANNY_BYTES / (1 - WORKER_MEMORY_SHARE * TERMINATE_SHARE))
+    return -int(-least // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
 
 
 def worker_count(blocks: int) -> int:
     """Workers that so many blocks keep busy."""
-    return max(1, min(MOST_WORKERS, -(-blocks // BLOCKS_A_WORKER)))
+    return max(1, min(MAX_WORKERS, -(-blocks // BLOCKS_PER_WORKER)))
 
 
-def scratch(images: int) -> int:
+def scratch_bytes(images: int) -> int:
     """Bytes of temporary files of the client, in whole GiB."""
-    return (1 + -(-images * SORTED // GIB)) * GIB
+    return (1 + -(-images * SORT_BYTES_PER_IMAGE // GIB)) * GIB
 
 
 def kustomize_component(plan: Plan, most: int | None = None) -> str:
@@ -52,8 +52,8 @@ def kustomize_component(plan: Plan, most: int | None = None) -> str:
     workers that there may be, where that is settled."""
     busy = worker_count(len(plan.blocks))
     workers = min(busy, most or busy)
-    files = scratch(plan.images)
-    worker, client = _resources(pod_memory(plan.memory), 2 * GIB), _resources(CLIENT, files + GIB)
+    files = scratch_bytes(plan.images)
+    worker, client = _resources(pod_memory(plan.memory), 2 * GIB), _resources(CLIENT_BYTES, files + GIB)
     return "\n".join(
         [
             f"# {plan.images:,} images in {len(plan.blocks):,} blocks, enough for {busy} workers.",
@@ -89,7 +89,7 @@ def _client(pod: str, resources: dict[str, Any], files: int) -> list[str]:
     return [
         _same(f"{pod}/containers/0/name", "masksift"),
         _set(f"{pod}/containers/0/resources", resources),
-        _same(f"{pod}/volumes/0/name", "scratch"),
+        _same(f"{pod}/volumes/0/name", "scratch_bytes"),
         _set(f"{pod}/volumes/0/emptyDir/sizeLimit", _quantity(files)),
     ]
 

@@ -10,7 +10,7 @@ from masksift.core.limits import MIB
 from masksift.core.specs import ReadWindow, SourceSpec
 from masksift.scoring.kernels.condense import class_dtype
 
-SLAB_BYTES = 16 * MIB
+WINDOW_BYTES = 16 * MIB
 """Small chunks are read together up to this size, so that the cost of a read is shared."""
 
 CHUNK_BYTES = 4 * MIB
@@ -19,21 +19,21 @@ CHUNK_BYTES = 4 * MIB
 EVIDENCE_PLANES = 3
 """Self-confidence, predicted class and its confidence."""
 
-TILE = 2048
+TILE_PIXELS = 2048
 """Rows and columns of a chunk of evidence of a large image."""
 
-LEAST_BLOCK, BLOCK, BLOCKS = 8 * MIB, 1024 * MIB, 16
+MIN_BLOCK_BYTES, MAX_BLOCK_BYTES, TARGET_BLOCKS = 8 * MIB, 1024 * MIB, 16
 """A block is a sixteenth of the data set within these bounds of decoded prediction: tasks of seconds for large
 ones, more than one task for small ones. It depends on the data alone, so that a run resumes on another cluster."""
 
-MANY_BLOCKS, MOST_PIXELS, MOST_BLOCK = 1024, 1 << 27, 16 * 1024 * MIB
+MAX_BLOCKS, MAX_LARGE_BLOCK_PIXELS, MAX_LARGE_BLOCK_BYTES = 1024, 1 << 27, 16 * 1024 * MIB
 """A data set that has so many blocks has larger ones instead, up to these bounds of pixels and of decoded prediction:
 hundreds of workers want tasks of seconds in the second pass too, which takes its time by the pixel."""
 
-MOST_IMAGES = 1 << 13
+MAX_BLOCK_IMAGES = 1 << 13
 """Images of a task: of tiny ones more would fit, and take minutes."""
 
-LARGE_IMAGE = 1 << 24
+LARGE_IMAGE_PIXELS = 1 << 24
 """Pixels from which an image's evidence is stored in tiles."""
 
 
@@ -47,8 +47,8 @@ class Settings:
     lattice: int = 4
     remote: bool = False
     min_area: int = 1
-    top: int = 0
-    shown: int = 0
+    max_regions: int = 0
+    report_images: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,25 +57,25 @@ class Layout:
     ``group``: images whose planes are held together and written as one chunk; ``block``: images of a task;
     ``evidence``: dtype of the confidences kept; ``chunks``: of the evidence arrays (image, y, x)."""
 
-    slab: tuple[int, int, int]
-    group: int
-    block: int
-    evidence: str
+    window_shape: tuple[int, int, int]
+    chunk_images: int
+    block_images: int
+    evidence_dtype: str
     chunks: tuple[int, int, int]
 
-    def groups(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def chunk_ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """The groups of images [start, stop), in order."""
-        for first in range(start, stop, self.group):
-            yield first, min(stop, first + self.group)
+        for first in range(start, stop, self.chunk_images):
+            yield first, min(stop, first + self.chunk_images)
 
-    def written_behind(self, source: SourceSpec, *, local: bool) -> bool:
+    def writes_in_background(self, source: SourceSpec, *, local: bool) -> bool:
         """Whether the planes of one group are written while those of the next are made: to a store on a network, where
         there is memory for both."""
-        return not local and self.group * source.pixels <= LARGE_IMAGE
+        return not local and self.chunk_images * source.pixels <= LARGE_IMAGE_PIXELS
 
     def windows(self, start: int, stop: int, height: int, width: int) -> Iterator[ReadWindow]:
         """The slabs of images [start, stop), image by image, in row-major order."""
-        images, rows, columns = self.slab
+        images, rows, columns = self.window_shape
         for first in range(start, stop, images):
             for y in range(0, height, rows):
                 for x in range(0, width, columns):
@@ -83,7 +83,7 @@ class Layout:
                     yield ReadWindow(first, last, y, min(height, y + rows), x, min(width, x + columns))
 
 
-def evidence_dtype(source: SourceSpec, asked: str) -> str:
+def choose_evidence_dtype(source: SourceSpec, asked: str) -> str:
     """The dtype that confidences are kept in: that of 8- and 16-bit predictions; of wider ones and of logits float16,
     or float32 where asked."""
     if source.prediction_kind == "probabilities" and source.predictions.itemsize <= 2:
@@ -93,32 +93,32 @@ def evidence_dtype(source: SourceSpec, asked: str) -> str:
 
 def make_layout(source: SourceSpec, settings: Settings, total: int) -> Layout:
     chunk = source.predictions.chunks[0]
-    evidence = evidence_dtype(source, settings.evidence_dtype)
+    evidence = choose_evidence_dtype(source, settings.evidence_dtype)
     pixels = source.pixels
     # A small data set is cut into some 16 groups all the same: there is more than one worker.
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))
     group = min(source.images, -(-wanted // chunk) * chunk)
     a_image = sum(array.nbytes for array in source.prediction_arrays) // source.images
-    most = min(MOST_PIXELS // pixels * a_image, MOST_BLOCK)
-    target = max(min(max(total // BLOCKS, LEAST_BLOCK), BLOCK), min(total // MANY_BLOCKS, most))
+    most = min(MAX_LARGE_BLOCK_PIXELS // pixels * a_image, MAX_LARGE_BLOCK_BYTES)
+    target = max(min(max(total // TARGET_BLOCKS, MIN_BLOCK_BYTES), MAX_BLOCK_BYTES), min(total // MAX_BLOCKS, most))
     shard = source.predictions.shards[0] if source.predictions.shards else 1
     unit = math.lcm(group, shard)
     if unit * a_image > 2 * target:
         unit = group
-    block = max(1, min(round(target / (unit * a_image)), MOST_IMAGES // unit)) * unit
-    tiled = pixels > LARGE_IMAGE
-    chunks = (group, TILE, TILE) if tiled else (group, source.height, source.width)
+    block = max(1, min(round(target / (unit * a_image)), MAX_BLOCK_IMAGES // unit)) * unit
+    tiled = pixels > LARGE_IMAGE_PIXELS
+    chunks = (group, TILE_PIXELS, TILE_PIXELS) if tiled else (group, source.height, source.width)
     return Layout(_slab(source, group), group, min(block, source.images), evidence, chunks)
 
 
 def _slab(source: SourceSpec, group: int) -> tuple[int, int, int]:
-    """Whole chunks that are read at once: wider first, then higher, then more images, up to `SLAB_BYTES`."""
+    """Whole chunks that are read at once: wider first, then higher, then more images, up to `WINDOW_BYTES`."""
     images, _, rows, columns = source.predictions.chunks
     rows, columns = min(rows, source.height), min(columns, source.width)
     a_pixel = source.classes * source.predictions.itemsize
 
     def grown(size: int, others: int, most: int) -> int:
-        fits = SLAB_BYTES // (size * others * a_pixel)
+        fits = WINDOW_BYTES // (size * others * a_pixel)
         return min(most, size * max(1, fits))
 
     columns = grown(columns, images * rows, source.width)
@@ -133,11 +133,11 @@ def itemsize(dtype: str) -> int:
     return {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}[dtype]
 
 
-def plane_bytes(source: SourceSpec, layout: Layout) -> int:
+def plane_bytes_per_pixel(source: SourceSpec, layout: Layout) -> int:
     """Bytes a pixel of all planes."""
-    return 2 * itemsize(layout.evidence) + class_dtype(source.classes).itemsize
+    return 2 * itemsize(layout.evidence_dtype) + class_dtype(source.classes).itemsize
 
 
 def evidence_passes(layout: Layout) -> int:
     """Looks at a block's evidence between the passes: at all of more than 8 bits one, at float32 a second."""
-    return {"uint8": 0, "float32": 2}.get(layout.evidence, 1)
+    return {"uint8": 0, "float32": 2}.get(layout.evidence_dtype, 1)

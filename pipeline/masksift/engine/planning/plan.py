@@ -22,21 +22,21 @@ from masksift.engine.planning.layout import (
     Settings,
     evidence_passes,
     make_layout,
-    plane_bytes,
+    plane_bytes_per_pixel,
 )
 from masksift.engine.planning.memory import (
     ALLOCATOR_OVERHEAD,
-    BASE_MEMORY,
+    BASE_MEMORY_BYTES,
     condense_memory,
     score_memory,
 )
 from masksift.engine.planning.report_plan import ReportPlan
 from masksift.engine.planning.requests import (
-    LISTED,
-    READS_A_BLOCK,
-    READS_A_RUN,
-    READS_A_SOURCE,
-    READS_A_WALK,
+    OBJECTS_PER_LIST_REQUEST,
+    READS_PER_BLOCK,
+    READS_PER_EVIDENCE_PASS,
+    READS_PER_RUN,
+    READS_PER_SOURCE,
     evidence_objects,
     object_count,
     objects_to_write,
@@ -80,7 +80,7 @@ class Plan:
         tree["memory"] = self.memory
         return tree
 
-    def check(self, limit: int | None, worker: str = "a worker") -> None:
+    def check_memory(self, limit: int | None, worker: str = "a worker") -> None:
         """Refuse workers whose memory limit (bytes; None = none) the projection exceeds."""
         if limit is not None and self.memory > limit:
             report, scoring = ("report", ", or --report.top 0"), ("scoring", ", or a smaller --regions.top")
@@ -111,12 +111,14 @@ def make_plan(
         layout or make_layout(source, settings, total) for source, layout in zip(sources, kept, strict=True)
     )
     blocks = BlockSequence(
-        tuple((source.images, layout.block) for source, layout in zip(sources, layouts, strict=True))
+        tuple((source.images, layout.block_images) for source, layout in zip(sources, layouts, strict=True))
     )
     pairs = list(zip(sources, layouts, strict=True))
     own = [pair for pair, layout in zip(pairs, kept, strict=True) if layout is None]
-    gallery = ReportPlan.of(sources, [x.chunks for x in layouts], len(blocks), settings.shown, pictures)
-    planes, written = (sum(s.images * s.pixels * plane_bytes(s, x) for s, x in some) for some in (pairs, own))
+    gallery = ReportPlan.from_sources(
+        sources, [x.chunks for x in layouts], len(blocks), settings.report_images, pictures
+    )
+    planes, written = (sum(s.images * s.pixels * plane_bytes_per_pixel(s, x) for s, x in some) for some in (pairs, own))
     return Plan(
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         identity=identity,
@@ -131,13 +133,22 @@ def make_plan(
         objects_to_write=(objects := objects_to_write(pairs, own, len(blocks)) + gallery.objects),
         reads=sum(reads_to_condense(s, x) for s, x in own)
         + sum(reads_to_score(s, x) for s, x in pairs)
-        + sum(-(-s.images // x.block) * (READS_A_BLOCK + READS_A_WALK * evidence_passes(x)) for s, x in pairs)
-        + READS_A_SOURCE * len(sources)
-        + READS_A_RUN
+        + sum(
+            -(-s.images // x.block_images) * (READS_PER_BLOCK + READS_PER_EVIDENCE_PASS * evidence_passes(x))
+            for s, x in pairs
+        )
+        + READS_PER_SOURCE * len(sources)
+        + READS_PER_RUN
         + gallery.reads,
         writes=objects
-        + sum(-(-object_count(array) // LISTED) for s in new for array in (*s.prediction_arrays, s.labels)),
-        memory_condense=max((BASE_MEMORY + condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY),
-        memory_score=max(BASE_MEMORY + score_memory(s, x, settings) for s, x in pairs),
-        memory_report=BASE_MEMORY + round(ALLOCATOR_OVERHEAD * gallery.memory),
+        + sum(
+            -(-object_count(array) // OBJECTS_PER_LIST_REQUEST)
+            for s in new
+            for array in (*s.prediction_arrays, s.labels)
+        ),
+        memory_condense=max(
+            (BASE_MEMORY_BYTES + condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY_BYTES
+        ),
+        memory_score=max(BASE_MEMORY_BYTES + score_memory(s, x, settings) for s, x in pairs),
+        memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * gallery.memory),
     )

@@ -12,27 +12,27 @@ from masksift.scoring.kernels.condense import class_dtype
 REPORT = "report"
 """The name of the stage, and of its folder below a run's results."""
 PAGE = f"{REPORT}/index.html"
-SIDE = 640
+MAX_SIDE_PIXELS = 640
 """Pixels of the longer side of what is shown, at most."""
-ROWS_A_FILE, REGIONS_A_FILE = 1000, 200
+IMAGES_PER_FILE, REGION_IMAGES_PER_FILE = 1000, 200
 """Images whose rows, and whose regions, lie in one file of the page."""
-BATCH, BATCH_PIXELS = 16, 1 << 24
+MAX_TASK_IMAGES, MAX_TASK_PIXELS = 16, 1 << 24
 """Images of a task, and their pixels, at most: a second or so."""
-STRIP = 1 << 22
+STRIP_PIXELS = 1 << 22
 """Pixels of a picture, or of a plane, that are reduced at a time."""
-LARGE_IMAGE = 1 << 24
+MAX_READ_PIXELS = 1 << 24
 """Pixels of labels that are read at once, at most, unless a chunk has more."""
-HELD = 1 << 23
+MAX_CACHED_PIXELS = 1 << 23
 """Pixels of the images of one chunk that are kept for those that follow, at most."""
-AT_ONCE = 10
+CONCURRENT_CHUNKS = 10
 """Chunks that zarr decodes at a time."""
-DRAWN = 16 << 20
+DRAWING_BYTES = 16 << 20
 """Bytes of what is drawn of one image, and of what draws it: Pillow and its encoders (measured, rounded up)."""
-FILES = 17
+FIXED_FILES = 17
 """The page itself, its style and its program, and the facts of the run (a test counts them)."""
-READS = 20
+FIXED_READS = 20
 """Reads of the run's own tables and of the report's folder."""
-READS_A_BATCH, READS_OF_PICTURES = 14, 3
+READS_PER_TASK, IMAGE_READS_PER_TASK = 14, 3
 """Reads of metadata of a task, and more of them where there are pictures (measured: a test compares the plan with what
 a server was asked)."""
 
@@ -48,7 +48,7 @@ class ReportPlan:
     memory: int = 0
 
     @classmethod
-    def of(
+    def from_sources(
         cls,
         sources: Sequence[SourceSpec],
         evidence: Sequence[tuple[int, int, int]],
@@ -64,13 +64,13 @@ class ReportPlan:
         shown = min(top, total)
         if not shown:
             return cls()
-        objects = FILES + -(-shown // ROWS_A_FILE) + -(-shown // REGIONS_A_FILE) + shown
-        reads = float(READS + min(shown, blocks))
+        objects = FIXED_FILES + -(-shown // IMAGES_PER_FILE) + -(-shown // REGION_IMAGES_PER_FILE) + shown
+        reads = float(FIXED_READS + min(shown, blocks))
         for source, chunks, array in zip(sources, evidence, pictures, strict=True):
             share = shown * source.images / total
-            batches = max(share / BATCH, share * source.pixels / BATCH_PIXELS, min(1.0, share))
+            batches = max(share / MAX_TASK_IMAGES, share * source.pixels / MAX_TASK_PIXELS, min(1.0, share))
             objects += round(share) if array else 0
-            reads += batches * (READS_A_BATCH + (READS_OF_PICTURES if array else 0))
+            reads += batches * (READS_PER_TASK + (IMAGE_READS_PER_TASK if array else 0))
             reads += _read(share, batches, source, source.labels.chunks[0]) * _reads(source.labels)
             reads += _read(share, batches, source, chunks[0]) * 2 * _chunks(source, chunks)
             if array:
@@ -81,7 +81,7 @@ class ReportPlan:
 
 def images_per_read(chunk: int, pixels: int) -> int:
     """Images of so many pixels that are read at once, of an array whose chunks hold ``chunk`` of them."""
-    return chunk if chunk * pixels <= HELD else 1
+    return chunk if chunk * pixels <= MAX_CACHED_PIXELS else 1
 
 
 def _pictures_together(source: SourceSpec, pictures: ArraySpec) -> int:
@@ -103,20 +103,23 @@ def drawing_memory(source: SourceSpec, evidence: tuple[int, int, int], pictures:
     """Bytes that drawing one image of a source holds at most: its labels, and one after the other its picture, reduced
     band by band, and its planes, whole. ``evidence``: chunks of the planes (image, y, x)."""
     number = class_dtype(source.classes).itemsize
-    read = max(min(source.pixels, LARGE_IMAGE), math.prod(source.labels.chunks))
+    read = max(min(source.pixels, MAX_READ_PIXELS), math.prod(source.labels.chunks))
     own = images_per_read(source.labels.chunks[0], source.pixels) * source.pixels * number
     labels = own + read * (2 * source.labels.itemsize + number)
     held = (images_per_read(evidence[0], source.pixels) - 1) * source.pixels * (number + 1)
-    plane = source.pixels * (number + 1) + 2 * min(AT_ONCE, _chunks(source, evidence)) * math.prod(evidence) * number
+    plane = (
+        source.pixels * (number + 1)
+        + 2 * min(CONCURRENT_CHUNKS, _chunks(source, evidence)) * math.prod(evidence) * number
+    )
     picture = 0
     if pictures is not None:
         images, rows, columns, channels = pictures.chunks
-        strip = min(STRIP, source.pixels)
+        strip = min(STRIP_PIXELS, source.pixels)
         band = max(strip, min(rows, source.height) * source.width)
-        across = min(AT_ONCE, -(-source.width // columns))
+        across = min(CONCURRENT_CHUNKS, -(-source.width // columns))
         held += (images_per_read(_pictures_together(source, pictures), source.pixels) - 1) * source.pixels * 3
         picture = 3 * band + 4 * 4 * strip + 2 * across * images * rows * columns * channels
-    return labels + held + max(plane, picture) + DRAWN
+    return labels + held + max(plane, picture) + DRAWING_BYTES
 
 
 def _chunks(source: SourceSpec, chunks: tuple[int, int, int]) -> int:

@@ -12,14 +12,14 @@ from masksift.engine.planning.layout import (
     evidence_passes,
 )
 
-LISTED = 1000
+OBJECTS_PER_LIST_REQUEST = 1000
 """Objects that a store names in one answer."""
 
-READS_A_RUN, READS_A_SOURCE, READS_A_BLOCK, READS_A_WALK = 16, 30, 21, 4
+READS_PER_RUN, READS_PER_SOURCE, READS_PER_BLOCK, READS_PER_EVIDENCE_PASS = 16, 30, 21, 4
 """Requests besides those for chunks: metadata, and what is done already; a walk is a further look at a block's evidence
 (measured: a test compares the plan with what a server was asked)."""
 
-PART_ROWS = 1 << 18
+RANKING_PART_ROWS = 1 << 18
 """Rows of a part of the ranking."""
 
 
@@ -31,19 +31,19 @@ def objects_to_write(
         evidence_objects(s, x) for s, x in pairs
     )
     metadata = (1 + EVIDENCE_PLANES) * len(own) + 2 * len(pairs)
-    return evidence + 4 * blocks + metadata + 10 + sum(s.images for s, _ in pairs) // PART_ROWS
+    return evidence + 4 * blocks + metadata + 10 + sum(s.images for s, _ in pairs) // RANKING_PART_ROWS
 
 
 def reads_to_condense(source: SourceSpec, layout: Layout) -> int:
-    images, rows, columns = layout.slab
-    labels = (layout.group, source.height, source.width)
+    images, rows, columns = layout.window_shape
+    labels = (layout.chunk_images, source.height, source.width)
     window = (images, source.classes, rows, columns)
     return sum(_reads(array, window) for array in source.prediction_arrays) + _reads(source.labels, labels)
 
 
 def reads_to_score(source: SourceSpec, layout: Layout) -> int:
     """Scoring, and before it the second look at evidence of more than 8 bits."""
-    labels = _reads(source.labels, (layout.group, source.height, source.width))
+    labels = _reads(source.labels, (layout.chunk_images, source.height, source.width))
     planes = EVIDENCE_PLANES + (0, 3, 4)[evidence_passes(layout)]
     return (1 + evidence_passes(layout)) * labels + planes * evidence_objects(source, layout)
 

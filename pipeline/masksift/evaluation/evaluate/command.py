@@ -66,9 +66,9 @@ def evaluate(config: EvaluateConfig, report: ProgressReporter) -> EvaluateResult
     """Measure every score of the run against the truth and write the results. Raises MasksiftError."""
     require_extra()
     run = open_completed_run(config.run, config.storage, [*config.truth, config.out])
-    out = _results(config, run.job.options)
-    rows = image_rows(run.folder, run.image_parts, run.methods)
-    truth = open_truth(config, run.parts.sources, rows.sources(), run.job.options, run.job.fingerprint)
+    out = _results(config, run.context.options)
+    rows = image_rows(run.directory, run.image_part_names, run.methods)
+    truth = open_truth(config, run.tasks.sources, rows.sources(), run.context.options, run.context.fingerprint)
     counts = _count(config, run, truth, report)
     known = _known(rows, truth, counts)
     ranked = rows.scored & known.reviewed
@@ -83,7 +83,7 @@ def evaluate(config: EvaluateConfig, report: ProgressReporter) -> EvaluateResult
     if counts is not None:
         table += pixel_rows(counts, ranked, samples, facts, run.keeps_evidence)
     told = EvaluationSummary(config, truth.form, facts, tuple(_notes(rows, known, truth, counts)), tuple(table))
-    _write(out, told, table, reviews, run.parts.sources[0].class_names)
+    _write(out, told, table, reviews, run.tasks.sources[0].class_names)
     return EvaluateResult(console_text(told), len(known.strangers), tuple(known.strangers[:SHOWN]))
 
 
@@ -117,8 +117,8 @@ def _count(config: EvaluateConfig, run: CompletedRun, truth: Truth, report: Prog
     """The pixels and regions, where the truth has any."""
     if truth.masks is None:
         return None
-    with config.executor.open(len(run.parts), report.message) as executor:
-        return count_pixels(PixelTask(run.job, truth.masks, run.keeps_evidence), run.parts, executor, report)
+    with config.executor.open(len(run.tasks), report.message) as executor:
+        return count_pixels(PixelTask(run.context, truth.masks, run.keeps_evidence), run.tasks, executor, report)
 
 
 def _known(rows: ImageTable, truth: Truth, counts: Counts | None) -> _GroundTruth:

@@ -21,8 +21,8 @@ from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import read_labels
 from masksift.engine.buffers import BufferPool
-from masksift.engine.planning.memory import BASE_MEMORY, refuse_small_workers
-from masksift.engine.score_task import images_part
+from masksift.engine.planning.memory import BASE_MEMORY_BYTES, check_worker_memory
+from masksift.engine.score_task import image_part_name
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.evaluation.evaluate.ground_truth import Masks
 from masksift.evaluation.evaluate.metrics import CumulativeCounts, steps_of_counts
@@ -104,16 +104,18 @@ def projected_memory(parts: BlockTasks) -> int:
     for spec, layout in zip(parts.sources, parts.plan.layouts, strict=True):
         width = class_dtype(spec.classes).itemsize
         group = (
-            layout.group * spec.pixels * (2 * width + 2 * spec.labels.itemsize + np.dtype(layout.evidence).itemsize + 2)
+            layout.chunk_images
+            * spec.pixels
+            * (2 * width + 2 * spec.labels.itemsize + np.dtype(layout.evidence_dtype).itemsize + 2)
         )
         needed = max(needed, group + spec.pixels * A_PIXEL)
-    return BASE_MEMORY + needed
+    return BASE_MEMORY_BYTES + needed
 
 
 def count_pixels(task: PixelTask, parts: BlockTasks, executor: Executor, report: ProgressReporter) -> Counts:
     """All blocks. Raises PlanRefused where a worker has too little memory, DataError where labels or masks are lost."""
     workers = [(worker.name, worker.memory) for worker in executor.workers()]
-    refuse_small_workers(projected_memory(parts), workers, "comparing the pixels")
+    check_worker_memory(projected_memory(parts), workers, "comparing the pixels")
     firsts = np.append(0, np.cumsum([spec.images for spec in parts.sources]))
     counts = Counts(np.zeros((int(firsts[-1]), len(COLUMNS)), np.int64))
     with report.stage("pixels", parts.images) as stage:
@@ -141,7 +143,7 @@ def count_block(task: PixelTask, part: BlockTask) -> Answer | DataError:
 
 
 def _counted(task: PixelTask, part: BlockTask) -> Answer:
-    begun, block, encoding = time.perf_counter(), part.block, part.evidence
+    begun, block, encoding = time.perf_counter(), part.block, part.encoding
     scored = _scored(task.job, part)
     images = np.zeros((block.images, len(COLUMNS)), np.int64)
     codes = np.zeros((2, encoding.bins if task.confident else 0), np.int64)
@@ -175,7 +177,7 @@ def _counted(task: PixelTask, part: BlockTask) -> Answer:
 
 def _scored(job: RunContext, part: BlockTask) -> Sequence[bool]:
     """Which images of the block were scored, by the run's table."""
-    name = images_part(job.fingerprint, part.block.number)
+    name = image_part_name(job.fingerprint, part.block.number)
     statuses = read_table(ObjectDirectory(job.out, job.options), name, ["status"])["status"].to_pylist()
     return [status == SCORED for status in statuses]
 
@@ -190,7 +192,7 @@ class _Planes:
         self._labels = ArrayReader(spec.labels, options, absent_is_missing=spec.absent_labels_are_missing)
         strict = task.masks.strict[part.block.source]
         self._other = ArrayReader(self._truth.labels, options, absent_is_missing=strict)
-        self._masks, self._evidence = task.job.issue_mask_arrays(spec), task.job.evidence(part.evidence_location)
+        self._masks, self._evidence = task.job.issue_mask_arrays(spec), task.job.evidence_arrays(part.evidence_location)
 
     @property
     def io_counters(self) -> Mapping[str, Any]:
@@ -207,7 +209,7 @@ class _Planes:
         spec, block = self._part.spec, self._part.block
         sizes = image_sizes(spec, block.start, block.stop, self._task.job.options)
         own, others = BufferPool(), BufferPool()
-        for start, stop in self._part.layout.groups(block.start, block.stop):
+        for start, stop in self._part.layout.chunk_ranges(block.start, block.stop):
             size = sizes[start - block.start : stop - block.start]
             asked = [i for i in range(start, stop) if scored[i - block.start]]
             if not asked:
@@ -223,7 +225,7 @@ class _Planes:
     def _codes(self, start: int, stop: int) -> NDArray[Any] | None:
         if not self._task.confident:
             return None
-        encoding = self._part.evidence
+        encoding = self._part.encoding
         codes = encoding.codes(self._evidence.read(EVIDENCE[0], start, stop))
         if int(codes.max()) > encoding.top:
             raise DataError(

@@ -22,7 +22,7 @@ from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import SourceSpec
 from masksift.core.text import closest_match
 from masksift.core.versions import package_versions
-from masksift.engine.label_io import BASE_MEMORY, NO_VALUE, label_blocks, stored_values
+from masksift.engine.label_io import BASE_MEMORY_BYTES, NO_VALUE, label_blocks, label_values
 from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ErrorParams
@@ -100,7 +100,7 @@ def _need_scipy() -> None:
 
 def setting_of(config: SimulateConfig, spec: SourceSpec) -> ErrorParams:
     """How errors of a source are made. Raises UsageError, DataError where it has not what is asked for."""
-    values = stored_values(spec)
+    values = label_values(spec)
     classes = range(spec.classes) if config.classes is None else [_number(spec, name) for name in config.classes]
     background = None if config.background is None else _number(spec, config.background)
     setting = config.setting(tuple(k for k in dict.fromkeys(classes) if values[k] != NO_VALUE), background)
@@ -133,7 +133,7 @@ def _number(spec: SourceSpec, name: str) -> int:
 def _memory(context: SimulationContext, sources: Sequence[SourceSpec]) -> int:
     """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, with their
     truth, and beside them one image as it is changed."""
-    return BASE_MEMORY + max(
+    return BASE_MEMORY_BYTES + max(
         context.copy(spec).unit * spec.pixels * (3 * spec.labels.itemsize + 2) + A_PIXEL * spec.pixels
         for spec in sources
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from masksift.core.specs import SourceSpec
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, SCORED, ImageStatus
 from masksift.core.task_result import TaskResult
-from masksift.engine.label_io import read_stored, stored_values
+from masksift.engine.label_io import label_values, read_stored_labels
 from masksift.evaluation.simulate.error_types import CorruptedLabels, ErrorParams, Plane, apply_error, ignored_in
 from masksift.evaluation.simulate.sampling import image_rng
 from masksift.scoring.image import LabelValidator
@@ -87,7 +87,7 @@ def simulate_block(job: SimulationContext, piece: SimulationTask) -> SimulationR
     outcomes: Counter[str] = Counter()
     for start in range(piece.start, piece.stop, copy.unit):
         stop = min(piece.stop, start + copy.unit)
-        labels, lost = read_stored(spec, reader, start, stop)
+        labels, lost = read_stored_labels(spec, reader, start, stop)
         truth = np.zeros(labels.shape, np.uint8)
         for index in (number for number in piece.chosen if start <= number < stop):
             size = sizes[index - piece.start]
@@ -141,7 +141,7 @@ def _changed(
         several = (plane[valid] != plane[valid][0]).any()
         return None, TOO_SMALL if several else ONE_CLASS
     differs = drawn.plane != plane
-    labels[own][differs] = stored_values(spec)[drawn.plane[differs]]
+    labels[own][differs] = label_values(spec)[drawn.plane[differs]]
     truth[own] = differs
     place = {"source": spec.name, "index": index, **spec.partitions}
     return place | {"kind": setting.kind, **_told(plane, drawn, differs, int(valid.sum()))}, CHANGED

@@ -126,11 +126,12 @@ def _more_memory(config: SweepConfig, spec: SourceSpec, plan: Plan, number: int)
     """Bytes that a sweep holds of a source beside what a run does: labels and self-confidence of a group of images for
     every variant, the statistics of every bucket, and one image as it is changed."""
     layout, classes, variants = plan.layouts[number], spec.classes, 1 + len(config.error_kinds)
-    planes = np.dtype(layout.evidence).itemsize + 2 * class_dtype(classes).itemsize
+    planes = np.dtype(layout.evidence_dtype).itemsize + 2 * class_dtype(classes).itemsize
     buckets = 1 + len(config.error_kinds) * len(config.shares)
     state = 8 * (classes * (classes + 3 * 256) + 65536)
     return round(
-        ALLOCATOR_OVERHEAD * (variants * layout.group * spec.pixels * planes + buckets * state + A_PIXEL * spec.pixels)
+        ALLOCATOR_OVERHEAD
+        * (variants * layout.chunk_images * spec.pixels * planes + buckets * state + A_PIXEL * spec.pixels)
     )
 
 
@@ -185,10 +186,10 @@ def _scored(
 
     def create(source: int) -> None:
         part, layout = evidence[source], evidence[source].layout
-        names = planes_of(context, part.spec, layout.evidence)
+        names = planes_of(context, part.spec, layout.evidence_dtype)
         shape = (part.spec.images, part.spec.height, part.spec.width)
         facts = {"source": part.spec.url}
-        EvidenceArrays(part.evidence_location.evidence, context.options).create(
+        EvidenceArrays(part.evidence_location.evidence_url, context.options).create(
             tuple(names), names, shape, layout.chunks, facts
         )
 
@@ -196,7 +197,7 @@ def _scored(
     _map(partial(condense_block, context), pieces, executor, progress, account, CONDENSE)
     with progress.stage("thresholds") as stage:
         thresholds = find_thresholds(context, pieces, executor, config.tccp.tau)
-        limits = limits_of(thresholds, [piece.part.evidence for piece in pieces])
+        limits = limits_of(thresholds, [piece.part.encoding for piece in pieces])
     account.add(stage.fields())
     totals = _map(partial(score_block, context, limits), pieces, executor, progress, account, SCORE)
     account.counts.update(totals.counts)

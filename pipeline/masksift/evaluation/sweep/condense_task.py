@@ -51,13 +51,13 @@ def condense_block(job: SweepContext, piece: SweepTask) -> TaskResult:
     begun, spec = time.perf_counter(), part.spec
     predictions = ArrayReader(spec.predictions, job.options)
     labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
-    evidence = EvidenceArrays(part.evidence_location.evidence, job.options)
+    evidence = EvidenceArrays(part.evidence_location.evidence_url, job.options)
     memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, job.options)
     prefetch_block(spec, part.layout, [predictions], labels, block.start, block.stop)
-    sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.zero(part.recipe(job.lattice))}
+    sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.zero(part.condense_config(job.lattice))}
     statuses: list[str] = []
     changed = np.zeros((len(job.kinds), block.images))
-    for start, stop in part.layout.groups(block.start, block.stop):
+    for start, stop in part.layout.chunk_ranges(block.start, block.stop):
         own = slice(start - block.start, stop - block.start)
         group = _Group(job, piece, memory, start, stop, sizes[own])
         verdicts = group.condense(predictions, labels)
@@ -91,7 +91,7 @@ class _Group:
         self._job, self._piece, self._memory = job, piece, memory
         self._start, self._stop, self._sizes = start, stop, sizes
         part = piece.part
-        self._recipe, self._shape = part.recipe(job.lattice), (stop - start, part.spec.height, part.spec.width)
+        self._recipe, self._shape = part.condense_config(job.lattice), (stop - start, part.spec.height, part.spec.width)
         codes, classes = self._recipe.evidence.codes_dtype, class_dtype(part.spec.classes)
         self._planes: dict[str, Stack] = {}
         for name, dtype in planes_of(job, part.spec, codes.name).items():

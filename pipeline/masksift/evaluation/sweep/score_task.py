@@ -47,7 +47,7 @@ def count_block(
         for (kind, share), by_encoding in limits.items():
             labels, own = image.seen(job, kind, share)
             planes = EvidencePlanes(own, image.predicted, image.confident)
-            found[kind, share] += confident_pixels(labels, planes, by_encoding[piece.part.evidence])
+            found[kind, share] += confident_pixels(labels, planes, by_encoding[piece.part.encoding])
     return found
 
 
@@ -62,7 +62,7 @@ def score_block(
     manifest, block = job.manifest(job.scored), piece.part.block
     if (done := manifest.load(SCORE, block.number)) is not None:
         return reused(done)
-    begun, own = time.perf_counter(), limits[piece.part.evidence]
+    begun, own = time.perf_counter(), limits[piece.part.encoding]
     kept = _Kept(job, piece)
     steady = np.full((len(job.variants), block.images, len(job.steady)), np.nan)
     thresholded = np.full((len(job.kinds), job.shares, block.images, len(job.thresholded)), np.nan)
@@ -126,8 +126,8 @@ class _Kept:
         facts = unpacked(product["facts"])
         self.scored: NDArray[np.bool_] = facts["scored"]
         self.changed: NDArray[np.float64] = facts["changed"]
-        self._arrays = EvidenceArrays(piece.part.evidence_location.evidence, job.options)
-        self._names = planes_of(job, piece.part.spec, piece.part.evidence.dtype)
+        self._arrays = EvidenceArrays(piece.part.evidence_location.evidence_url, job.options)
+        self._names = planes_of(job, piece.part.spec, piece.part.encoding.dtype)
 
     @property
     def io_counters(self) -> Counter[str]:
@@ -137,7 +137,7 @@ class _Kept:
     def images(self) -> Iterator[_Image]:
         """Every image that was not quarantined, in order."""
         part, memory, start = self._piece.part, BufferPool(), self._piece.part.block.start
-        groups = list(part.layout.groups(start, part.block.stop))
+        groups = list(part.layout.chunk_ranges(start, part.block.stop))
         for name in self._names:
             self._arrays.prefetch(name, groups)
         for first, last in groups:
@@ -150,7 +150,7 @@ class _Kept:
                 yield _Image(place, self._piece.joined[:, place], variants, predicted, confident)
 
     def _read(self, name: str, start: int, stop: int, memory: BufferPool) -> Stack:
-        spec, encoding = self._piece.part.spec, self._piece.part.evidence
+        spec, encoding = self._piece.part.spec, self._piece.part.encoding
         shape = (stop - start, spec.height, spec.width)
         planes: Stack = self._arrays.read(name, start, stop, memory.get(name, shape, self._names[name]))
         if name.endswith("_labels"):

@@ -43,7 +43,7 @@ def find_thresholds(
         }
         for place, state in statistics.items()
     }
-    some = [piece for piece in pieces if piece.part.evidence in wide[0, 0]]
+    some = [piece for piece in pieces if piece.part.encoding in wide[0, 0]]
     zero = np.zeros((len(job.kinds), job.shares), np.int64)
     counts = executor.reduce(partial(count_block, job, wide), some, np.add, "count") if some else zero
     return {place: compute_thresholds(state, tau, _Counted(int(counts[place]))) for place, state in statistics.items()}

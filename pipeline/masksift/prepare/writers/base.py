@@ -81,10 +81,10 @@ def condense(
         given.dtype.name,
     )
     part = make_task(spec, Settings(evidence_dtype), "memory")
-    planes, verdict, _ = condense_image(predictions[0], given[0], part, part.recipe(0))
+    planes, verdict, _ = condense_image(predictions[0], given[0], part, part.condense_config(0))
     if verdict.status not in (SCORED, ALL_IGNORED):
         raise DataError(f"the image has {verdict.reason}", "there is no evidence of it", "Mend it, or leave it out")
-    kept = part.evidence.dtype
+    kept = part.encoding.dtype
     return EvidencePlanes(
         planes.self_confidence.view(kept), planes.predicted_class, planes.predicted_confidence.view(kept)
     )

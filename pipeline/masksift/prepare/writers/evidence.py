@@ -16,7 +16,7 @@ from masksift.core.errors import UsageError
 from masksift.core.status import ImageStatus
 from masksift.core.task_result import TaskResult
 from masksift.engine.planning.layout import Settings
-from masksift.engine.task_outputs import CONDENSE, condensed_product
+from masksift.engine.task_outputs import CONDENSE, pack_condense_output
 from masksift.prepare.writers.base import LABELS, ImageWriter, condense_image, make_task
 from masksift.scoring.image import EvidencePlanes
 from masksift.scoring.kernels.condense import class_dtype
@@ -34,7 +34,7 @@ class EvidenceWriter(ImageWriter):
         """``evidence_dtype``, ``lattice``: as `evidence.dtype` and `tccp.lattice`; the rest as in `ImageWriter`."""
         super().__init__(url, **facts)
         self._task = make_task(self._spec, Settings(evidence_dtype, lattice), self._url, lattice)
-        self._lattice, self._recipe = lattice, self._task.recipe(lattice)
+        self._lattice, self._recipe = lattice, self._task.condense_config(lattice)
         # labels lie in the chunks of the evidence, and are read in them
         self._spec = replace(self._spec, labels=replace(self._spec.labels, chunks=self._task.layout.chunks))
         self._arrays = EvidenceArrays(self._url, self._options)
@@ -45,7 +45,7 @@ class EvidenceWriter(ImageWriter):
         self._begin()
 
     def _unit(self) -> int:
-        return self._task.layout.block
+        return self._task.layout.block_images
 
     def _blocks(self) -> range:
         unit = self._unit()
@@ -67,7 +67,7 @@ class EvidenceWriter(ImageWriter):
                 "its parts would not fit together",
                 "Give every writer the same facts, or another URL",
             )
-        kept, numbers = layout.evidence, str(class_dtype(spec.classes))
+        kept, numbers = layout.evidence_dtype, str(class_dtype(spec.classes))
         dtypes = dict(zip((*EVIDENCE, LABELS), (kept, numbers, kept, spec.labels.dtype), strict=True))
         self._arrays.create(
             tuple(dtypes),
@@ -95,13 +95,13 @@ class EvidenceWriter(ImageWriter):
         self._verdicts.append(verdict)
         self._statistics = self._statistics if found is None else self._statistics.merge(found)
         after, last = self._next + 1, self._spec.images
-        if after % self._task.layout.group == 0 or after == last:
+        if after % self._task.layout.chunk_images == 0 or after == last:
             self._write_group(after - len(self._group))
         if after % self._unit() == 0 or after == last:
             self._finish_block(after)
 
     def _write_group(self, start: int) -> None:
-        kept = self._task.evidence.dtype
+        kept = self._task.encoding.dtype
         stacks = [np.stack([getattr(planes, name) for planes, _ in self._group]) for name in EVIDENCE]
         for name, stack in zip(EVIDENCE, stacks, strict=True):
             self._arrays.write(name, start, stack if name == EVIDENCE[1] else stack.view(kept))
@@ -121,5 +121,5 @@ class EvidenceWriter(ImageWriter):
             bytes_written=self._arrays.io_counters["bytes_written"],
             seconds=time.perf_counter() - self._begun,
         )
-        self._manifest.save(CONDENSE, number, condensed_product(self._statistics, self._verdicts, result))
+        self._manifest.save(CONDENSE, number, pack_condense_output(self._statistics, self._verdicts, result))
         self._begin()

@@ -45,7 +45,7 @@ def check(config: CheckConfig) -> Row:
         UsageError: The run or its base is not complete, or the two have no class in common.
     """
     run = open_completed_run(config.run, config.storage)
-    classes = read_table(run.folder, "class_quality.parquet").to_pylist()
+    classes = read_table(run.directory, "class_quality.parquet").to_pylist()
     result: Row = {"run": config.run, **{name: run.record[name] for name in _RECORD_FIELDS}}
     limits: list[Row] = []
     if (allowed := config.max_flagged) is not None:
@@ -88,7 +88,7 @@ def _check_class_quality(config: CheckConfig, run: CompletedRun, classes: Sequen
             "Pass --base URL of an earlier completed run",
         )
     base = open_completed_run(url, config.storage)
-    base_classes = read_table(base.folder, "class_quality.parquet").to_pylist()
+    base_classes = read_table(base.directory, "class_quality.parquet").to_pylist()
     drops = [(_drop(row), row) for row in class_changes(base_classes, classes) if row["change"] is not None]
     if not drops:
         raise UsageError(
@@ -116,7 +116,7 @@ def _first_quarantined(run: CompletedRun, top: int) -> list[Row]:
     rows: list[Row] = []
     if count:
         columns = ["image_id", "source", "index", "status", "reason"]
-        for table in iter_tables(run.folder, run.image_parts, columns):
+        for table in iter_tables(run.directory, run.image_part_names, columns):
             rows += [row for row in table.to_pylist() if row["status"] != SCORED]
             if len(rows) >= count:
                 break

@@ -8,7 +8,7 @@ from typing import Any
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.result_tables import ranking_parts
+from masksift.engine.result_tables import ranking_part_names
 from masksift.review.class_changes import class_changes
 from masksift.review.compare.config import RANK, CompareConfig
 from masksift.review.compare.config_diff import key_differences, same_sources, source_differences
@@ -37,10 +37,12 @@ def compare(config: CompareConfig) -> dict[str, Any]:
             f"Pass --by {RANK}, or a score of both runs",
         )
     runs = {"old": old, "new": new}
-    classes = {side: read_table(run.folder, "class_quality.parquet").to_pylist() for side, run in runs.items()}
-    same = same_sources(old.parts.sources, new.parts.sources)
+    classes = {side: read_table(run.directory, "class_quality.parquet").to_pylist() for side, run in runs.items()}
+    same = same_sources(old.tasks.sources, new.tasks.sources)
     rows = {
-        side: iter_image_rows(run.folder, ranking_parts(run.record["counts"].get(SCORED, 0)), run.image_parts, methods)
+        side: iter_image_rows(
+            run.directory, ranking_part_names(run.record["counts"].get(SCORED, 0)), run.image_part_names, methods
+        )
         for side, run in runs.items()
     }
     with join_images(rows["old"], rows["new"], same, methods) as joined:
@@ -49,7 +51,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         "old": _run_facts(config.old, old, classes["old"]),
         "new": _run_facts(config.new, new, classes["new"]),
         "differences": key_differences(old.record, new.record),
-        "sources": source_differences(old.parts.sources, new.parts.sources, config.top),
+        "sources": source_differences(old.tasks.sources, new.tasks.sources, config.top),
         "classes": class_changes(classes["old"], classes["new"]),
         **images,
     }

@@ -49,7 +49,8 @@ def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
     DataError where the verdicts are on something else than this run."""
     if verdicts.run != run.record["fingerprint"]:
         raise UsageError(
-            f"{verdicts.url} is of the run {verdicts.run[:12]}, and {run.job.out} is {run.record['fingerprint'][:12]}",
+            f"{verdicts.url} is of the run {verdicts.run[:12]}, "
+            f"and {run.context.out} is {run.record['fingerprint'][:12]}",
             "its ranks are those of other regions",
             "Give the run that was reviewed, or the verdicts on this one",
         )
@@ -60,8 +61,8 @@ def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
             named.setdefault(rank, set()).add(place)
     found: dict[int, list[Region]] = {}
     said, rows, listed = Counter[str](), 0, set[ImageKey]()
-    names = [f"regions/{name}" for name in run.folder.names("regions")]
-    for table in iter_tables(run.folder, names, _COLUMNS, AT_ONCE):
+    names = [f"regions/{name}" for name in run.directory.names("regions")]
+    for table in iter_tables(run.directory, names, _COLUMNS, AT_ONCE):
         rows += len(table)
         places = zip(*(table[name].to_pylist() for name in _COLUMNS[:3]), strict=True)
         for row, (rank, source, index) in enumerate(places):
@@ -90,7 +91,7 @@ def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
 
 def _check_images(run: CompletedRun, verdicts: ReviewDecisions) -> None:
     for source, index in verdicts.ids:
-        images = run.parts.sources[run.source_index[source]].images if source in run.source_index else 0
+        images = run.tasks.sources[run.source_index[source]].images if source in run.source_index else 0
         if index >= images:
             raise DataError(
                 f"{verdicts.url} is about image {index} of {source}, of which the run has {images:,} images",

@@ -21,7 +21,7 @@ from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.core.versions import package_versions
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.label_io import NO_VALUE, label_blocks, stored_values
+from masksift.engine.label_io import NO_VALUE, label_blocks, label_values
 from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
 from masksift.review.corrections.accepted_regions import Accepted, accepted_regions
 from masksift.review.corrections.config import CorrectionsConfig
@@ -56,14 +56,14 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
     Raises MasksiftError.
     """
     run = open_completed_run(config.run, config.storage, [config.verdicts, config.out])
-    verdicts = load_decisions(config.verdicts, run.job.options)
+    verdicts = load_decisions(config.verdicts, run.context.options)
     accepted = accepted_regions(run, verdicts)
-    sources = [run.parts.sources[number] for number in accepted.regions]
+    sources = [run.tasks.sources[number] for number in accepted.regions]
     _check_values(sources, accepted)
     plan = make_plan_record(_identity(run, verdicts))
     out = local_path(config.out) or config.out.rstrip("/")
     array = run.record["configuration"]["arrays"]["labels"]
-    context = CorrectionsContext(out, plan["fingerprint"], array, run.job.options)
+    context = CorrectionsContext(out, plan["fingerprint"], array, run.context.options)
     job = ResumableJob(ObjectDirectory(out, context.options), plan, RECORD, "export", config.out, progress)
     record = job.finished_record()
     if record is None:
@@ -82,7 +82,7 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
 def _check_values(sources: Sequence[SourceSpec], accepted: Accepted) -> None:
     """Raises DataError where no label stands for a suggested class."""
     for spec in sources:
-        values = stored_values(spec)
+        values = label_values(spec)
         for region in accepted.regions[spec.index]:
             if values[region.suggested] == NO_VALUE:
                 raise DataError(
@@ -122,7 +122,7 @@ def _record(
     context: CorrectionsContext,
 ) -> dict[str, Any]:
     """What is known at the end: the same verdicts on the same run give the same record."""
-    sources = run.parts.sources
+    sources = run.tasks.sources
     return {
         "format": 1,
         "run": run.record["fingerprint"],

@@ -15,7 +15,7 @@ from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED, ImageStatus
 from masksift.core.task_result import TaskResult
-from masksift.engine.label_io import BASE_MEMORY, read_stored, stored_values
+from masksift.engine.label_io import BASE_MEMORY_BYTES, label_values, read_stored_labels
 from masksift.review.corrections.accepted_regions import Region
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.manifest import Manifest
@@ -83,7 +83,7 @@ def projected_memory(job: CorrectionsContext, sources: Iterable[SourceSpec]) -> 
     per_source = (
         job.copy(spec).unit * spec.pixels * 3 * spec.labels.itemsize + A_PIXEL * spec.pixels for spec in sources
     )
-    return BASE_MEMORY + max(per_source, default=0)
+    return BASE_MEMORY_BYTES + max(per_source, default=0)
 
 
 def correct_block(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult | DataError:
@@ -103,11 +103,11 @@ def correct_block(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResul
 def _written(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult:
     begun, spec, copy = time.perf_counter(), piece.spec, job.copy(piece.spec)
     reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
-    values = stored_values(spec)
+    values = label_values(spec)
     pairs: dict[Pair, tuple[int, int]] = {}
     for start in range(piece.start, piece.stop, copy.unit):
         stop = min(piece.stop, start + copy.unit)
-        labels, lost = read_stored(spec, reader, start, stop)
+        labels, lost = read_stored_labels(spec, reader, start, stop)
         for region in (one for one in piece.regions if start <= one.index < stop):
             pixels = _pixels(spec, region, labels[region.index - start], lost.get(region.index))
             labels[region.index - start][pixels] = values[region.suggested]

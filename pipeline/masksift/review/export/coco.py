@@ -29,7 +29,7 @@ def write(export: Export) -> None:
         export.folder.write("images/README.txt", b"The pictures belong here, under their names in file_name.\n")
     annotations.sort(key=lambda one: int(one["id"]))
     tree = {
-        "info": {"description": f"masksift, run {export.run.job.fingerprint}"},
+        "info": {"description": f"masksift, run {export.run.context.fingerprint}"},
         "licenses": [],
         "categories": [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(export.classes)],
         "images": images,

@@ -41,7 +41,7 @@ def export(form: str, config: ExportConfig, report: ProgressReporter) -> ExportR
     run = open_completed_run(config.run, config.storage, _places(config))
     images = choose(run, config)
     folder = _results(form, config, run, images)
-    arrays = config.arrays.images or run.pictures
+    arrays = config.arrays.images or run.images_array
     with report.stage("export", len(images)) as stage:
         written = Export(run, config, folder, make_unique(run.class_names), images, arrays, stage)
         FORMATS[form].writer()(written)
@@ -65,11 +65,11 @@ def _require_pycocotools() -> None:
 def _results(form: str, config: ExportConfig, run: CompletedRun, images: Sequence[Image]) -> ObjectDirectory:
     """Where the export goes, marked as what it is. Raises UsageError where anything but the same export, begun or
     complete, lies there: of another one files would be left among these."""
-    folder = ObjectDirectory(config.out, run.job.options)
+    folder = ObjectDirectory(config.out, run.context.options)
     ranks = ",".join(str(region.rank) for image in images for region in image.regions)
     mark = {
         "format": form,
-        "run": run.job.fingerprint,
+        "run": run.context.fingerprint,
         "regions": hashlib.sha256(ranks.encode()).hexdigest(),
         **config.chosen(),
     }

@@ -28,7 +28,7 @@ def write(export: Export) -> None:
     tree = {
         "dm_format_version": "1.0",
         "media_type": IMAGES,
-        "infos": {"masksift_run": export.run.job.fingerprint},
+        "infos": {"masksift_run": export.run.context.fingerprint},
         "categories": _categories(export.classes),
         "items": items,
     }

@@ -103,7 +103,7 @@ class Export:
         return numbers
 
     def _opened(self, source: str) -> ImageViewReader:
-        viewer = ImageViewReader(self.run.job, self.run.part_of(source, 0), self.arrays, predicted=False)
+        viewer = ImageViewReader(self.run.context, self.run.find_task(source, 0), self.arrays, predicted=False)
         try:
             viewer.open_labels()
             return viewer

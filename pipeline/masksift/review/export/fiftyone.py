@@ -54,7 +54,7 @@ def write(export: Export) -> None:
 
 
 def _sample(export: Export, image: Image, *, labelled: bool) -> dict[str, Any]:
-    own = f"{export.run.job.fingerprint}/{image.source}/{image.index}"
+    own = f"{export.run.context.fingerprint}/{image.source}/{image.index}"
     return {
         "_id": _id(own),
         "filepath": f"data/{image.name}.png",
@@ -117,7 +117,7 @@ _OWN = ("id", "filepath", "tags", "metadata", "given", "regions", "created_at", 
 def _data_set(export: Export) -> dict[str, Any]:
     """What FiftyOne says of a data set: which fields there are, and what the values of the masks mean."""
     numbers = {str(k + 1): name for k, name in enumerate(export.classes)}
-    methods, columns = export.run.methods, export.run.job.columns
+    methods, columns = export.run.methods, export.run.context.path_columns
     plain = {
         "image_id": "String",
         "source": "String",
@@ -128,7 +128,7 @@ def _data_set(export: Export) -> dict[str, Any]:
         "valid_pixels": "Int",
     }
     return {
-        "_id": _id(export.run.job.fingerprint),
+        "_id": _id(export.run.context.fingerprint),
         "name": "masksift",
         "version": VERSION,
         "sample_collection_name": "samples",
@@ -136,7 +136,7 @@ def _data_set(export: Export) -> dict[str, Any]:
         "media_type": "image",
         "group_media_types": {},
         "tags": [],
-        "info": {"masksift_run": export.run.job.fingerprint},
+        "info": {"masksift_run": export.run.context.fingerprint},
         "classes": {"regions": list(export.classes)},
         "default_classes": [],
         "mask_targets": {"given": numbers},

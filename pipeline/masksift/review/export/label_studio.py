@@ -31,7 +31,7 @@ def write(export: Export) -> None:
             picture = export.shown(export.load_view(image)) if export.config.pictures else None
             if picture is not None:
                 export.folder.write(f"images/{image.name}.png", picture)
-            add(_task(image, f"{before}images/{quote(image.name)}.png", classes, export.run.job.fingerprint))
+            add(_task(image, f"{before}images/{quote(image.name)}.png", classes, export.run.context.fingerprint))
 
 
 def _images_at(config: LabelStudioConfig) -> str:

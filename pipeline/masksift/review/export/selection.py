@@ -93,7 +93,7 @@ def choose(run: CompletedRun, config: ExportConfig) -> list[Image]:
     none, or of another run."""
     verdicts = None if config.verdicts is None else _verdicts(run, config.verdicts)
     names, found = FileNames(), dict[tuple[str, int], tuple[dict[str, Any], list[Region]]]()
-    for row, counts in _rows(run.folder, config, verdicts):
+    for row, counts in _rows(run.directory, config, verdicts):
         regions = found.setdefault((row["source"], row["index"]), (row, []))[1]
         regions.append(_region(row, counts))
     facts = _facts(run, list(found))
@@ -115,10 +115,10 @@ def _region(row: Mapping[str, Any], counts: NDArray[np.int32]) -> Region:
 
 
 def _verdicts(run: CompletedRun, url: str) -> ReviewDecisions:
-    found = load_decisions(url, run.job.options)
-    if found.run != run.job.fingerprint:
+    found = load_decisions(url, run.context.options)
+    if found.run != run.context.fingerprint:
         raise UsageError(
-            f"the verdicts of {url} are on the run {found.run[:12]}, and this one is {run.job.fingerprint[:12]}",
+            f"the verdicts of {url} are on the run {found.run[:12]}, and this one is {run.context.fingerprint[:12]}",
             "the ranks of its regions are others",
             "Give the run that was reviewed, or the verdicts on this one",
         )
@@ -161,12 +161,12 @@ def _facts(run: CompletedRun, places: list[tuple[str, int]]) -> dict[tuple[str, 
     """What the table of images says of some images, of which the parts that hold any are read."""
     wanted: dict[int, list[tuple[str, int]]] = {}
     for place in places:
-        wanted.setdefault(run.part_of(*place).block.number, []).append(place)
-    columns = [*run.job.columns, *run.methods, "flagged_pixels", "valid_pixels"]
+        wanted.setdefault(run.find_task(*place).block.number, []).append(place)
+    columns = [*run.context.path_columns, *run.methods, "flagged_pixels", "valid_pixels"]
     found = {}
     for number, some in sorted(wanted.items()):
-        table = read_table(run.folder, run.image_parts[number], columns)
-        first = run.parts[number].block.start
+        table = read_table(run.directory, run.image_part_names[number], columns)
+        first = run.tasks[number].block.start
         for source, index in some:
             found[source, index] = {name: table[name][index - first].as_py() for name in columns}
     return found

@@ -10,7 +10,7 @@ from typing import Any
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
-from masksift.engine.result_tables import ranking_parts
+from masksift.engine.result_tables import ranking_part_names
 from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.lookup import matching
 from masksift.storage.tables.parquet import iter_tables, read_table
@@ -30,12 +30,12 @@ def image_row(run: CompletedRun, word: str) -> dict[str, Any]:
     source, _, number = word.rpartition("/")
     placed = None
     if source in run.source_index and number.isascii() and number.isdecimal() and len(number) < 19:
-        if int(number) < run.parts.sources[run.source_index[source]].images:
+        if int(number) < run.tasks.sources[run.source_index[source]].images:
             placed = image_rows(run, [(source, int(number))])[0]
         if placed is not None and placed["image_id"] == word:
             return placed
     found: list[dict[str, Any]] = []
-    for table in matching(iter_tables(run.folder, run.image_parts), {"image_id": word}):
+    for table in matching(iter_tables(run.directory, run.image_part_names), {"image_id": word}):
         found += table.slice(0, _NAMED + 1 - len(found)).to_pylist()
         if len(found) > _NAMED:
             break
@@ -46,15 +46,15 @@ def image_row(run: CompletedRun, word: str) -> dict[str, Any]:
     if found:
         places = ", ".join(place_of(row) for row in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
         raise UsageError(
-            f"several images of {run.job.out} are called {word!r}: {places}",
+            f"several images of {run.context.out} are called {word!r}: {places}",
             "which one is meant is not known",
             f"Give one of these: {place_of(found[0])}",
         )
     raise UsageError(
-        f"no image of {run.job.out} is called {word!r}",
+        f"no image of {run.context.out} is called {word!r}",
         "there is nothing to draw",
         f"Give an image_id of its tables, as `masksift top` lists them, or source/index such as "
-        f"{run.parts.sources[0].name}/0",
+        f"{run.tasks.sources[0].name}/0",
     )
 
 
@@ -66,15 +66,15 @@ def place_of(row: Any) -> str:
 def image_rows(run: CompletedRun, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """The rows of the table of images of those sources and indices, in that order: only the parts they lie in are
     read."""
-    parts = [run.part_of(*place) for place in places]
+    parts = [run.find_task(*place) for place in places]
     numbers = sorted({part.block.number for part in parts})
     rows: dict[tuple[str, int], dict[str, Any]] = {}
-    tables = iter_tables(run.folder, [run.image_parts[number] for number in numbers])
+    tables = iter_tables(run.directory, [run.image_part_names[number] for number in numbers])
     wanted: dict[int, list[tuple[str, int]]] = {number: [] for number in numbers}
     for part, place in zip(parts, places, strict=True):
         wanted[part.block.number].append(place)
     for number, table in zip(numbers, tables, strict=True):
-        start = run.parts.plan.blocks[number].start
+        start = run.tasks.plan.blocks[number].start
         for place in wanted[number]:
             (rows[place],) = table.slice(place[1] - start, 1).to_pylist()
     return [rows[place] for place in places]
@@ -85,15 +85,15 @@ def rank_of(run: CompletedRun, row: dict[str, Any]) -> int | None:
     score = row[run.record["configuration"]["rank_by"]]
     if row["status"] != SCORED or score is None:
         return None
-    parts = ranking_parts(ranked(run))
+    parts = ranking_part_names(ranked(run))
     columns = ["rank", "source", "index", "score"]
 
     def last(name: str) -> float:
-        return float(floats(read_table(run.folder, name, ["score"])["score"])[-1])
+        return float(floats(read_table(run.directory, name, ["score"])["score"])[-1])
 
     first = bisect_left(parts, score, key=last)
     for name in parts[first:]:
-        table = read_table(run.folder, name, columns)
+        table = read_table(run.directory, name, columns)
         for found in matching([table], {"source": row["source"], "index": row["index"]}):
             return int(found["rank"][0].as_py())
         if floats(table["score"])[-1] > score:
@@ -105,7 +105,7 @@ def region_tables(run: CompletedRun, columns: Sequence[str] | None = None) -> It
     """The parts of the table of regions, one after the other."""
     for number in count():
         try:
-            yield read_table(run.folder, f"regions/part-{number:06d}.parquet", columns)
+            yield read_table(run.directory, f"regions/part-{number:06d}.parquet", columns)
         except FileNotFoundError:
             return
 

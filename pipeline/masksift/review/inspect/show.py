@@ -37,7 +37,7 @@ def show(config: ShowConfig) -> Shown:
     view = _view(run, row, config)
     regions, total = regions_of(run, row, OUTLINED)
     title = heading(row, run.record["configuration"]["rank_by"], rank_of(run, row), ranked(run))
-    if len(run.parts.sources) > 1 or len(title) > 1:
+    if len(run.tasks.sources) > 1 or len(title) > 1:
         title.append(escape_unprintable(place_of(row)))
     notes = [further(total - len(regions)), *(escape_unprintable(why) for why in view.warnings if why != row["reason"])]
     if row["status"] == SCORED and not run.keeps_evidence:
@@ -50,8 +50,10 @@ def show(config: ShowConfig) -> Shown:
 
 def _view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig) -> ImageView:
     # a run of an earlier version says nothing of pictures
-    name = config.arrays.images or run.pictures
-    viewer = ImageViewReader(run.job, run.part_of(row["source"], row["index"]), name, predicted=run.keeps_evidence)
+    name = config.arrays.images or run.images_array
+    viewer = ImageViewReader(
+        run.context, run.find_task(row["source"], row["index"]), name, predicted=run.keeps_evidence
+    )
     return viewer.view(row["index"], config.side, scored=row["status"] == SCORED)
 
 
@@ -61,7 +63,7 @@ def _write(config: ShowConfig, image_id: str, run: CompletedRun, data: bytes) ->
     place = config.out or f"{safe_file_name(image_id)}.png"
     path = local_path(place) or place
     folder, _, name = path.rpartition("/")
-    where = ObjectDirectory(folder or "/", run.job.options)
+    where = ObjectDirectory(folder or "/", run.context.options)
     if config.out is None and not where.create(name, data) and where.read(name) != data:
         raise UsageError(
             f"{place} is there already",

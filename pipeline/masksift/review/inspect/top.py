@@ -16,7 +16,7 @@ from rich.text import Text
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match, escape_unprintable
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.result_tables import ranking_parts
+from masksift.engine.result_tables import ranking_part_names
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_rows, place_of, ranked, region_tables
 from masksift.storage.tables.lookup import lowest
@@ -74,7 +74,7 @@ class TopTable:
 def worst(config: TopConfig) -> TopTable:
     """The worst images or regions. Raises UsageError where there is no such run or score."""
     run = open_completed_run(config.run, config.storage)
-    several = len(run.parts.sources) > 1
+    several = len(run.tasks.sources) > 1
     return _regions(run, config.top, several) if config.regions else _images(run, config, several)
 
 
@@ -110,8 +110,8 @@ def _images(run: CompletedRun, config: TopConfig, several: bool) -> TopTable:
 def _first_of_ranking(run: CompletedRun, most: int) -> list[dict[str, Any]]:
     """The rows of the table of images of those that the ranking has first."""
     rows: list[dict[str, Any]] = []
-    for name in ranking_parts(ranked(run)):
-        table = read_table(run.folder, name, ["source", "index"]).slice(0, most - len(rows))
+    for name in ranking_part_names(ranked(run)):
+        table = read_table(run.directory, name, ["source", "index"]).slice(0, most - len(rows))
         for first in range(0, len(table), _AT_ONCE):
             places = [(row["source"], row["index"]) for row in table.slice(first, _AT_ONCE).to_pylist()]
             rows += image_rows(run, places)
@@ -123,9 +123,9 @@ def _first_of_ranking(run: CompletedRun, most: int) -> list[dict[str, Any]]:
 def _lowest(run: CompletedRun, by: str, most: int) -> list[dict[str, Any]]:
     """The same by another score: one walk through the table of images, of which no more rows are held than asked for
     and those of a few parts."""
-    schema = images_schema(run.methods, run.job.columns)
+    schema = images_schema(run.methods, run.context.path_columns)
     found: list[dict[str, Any]] = lowest(
-        iter_tables(run.folder, run.image_parts, schema.names), schema, by, most
+        iter_tables(run.directory, run.image_part_names, schema.names), schema, by, most
     ).to_pylist()
     return found
 

@@ -10,8 +10,8 @@ from masksift.config.sections import ReportSection
 from masksift.core import signals as interruption
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY, refuse_small_workers
-from masksift.engine.planning.report_plan import BATCH, BATCH_PIXELS, PAGE, REPORT, drawing_memory
+from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, check_worker_memory
+from masksift.engine.planning.report_plan import MAX_TASK_IMAGES, MAX_TASK_PIXELS, PAGE, REPORT, drawing_memory
 from masksift.engine.stages import RunStats, StageTotals
 from masksift.review.report import writer as files
 from masksift.review.report.config import ReportConfig
@@ -37,14 +37,14 @@ def make_report(
         return
     scored = run.record["counts"].get(SCORED, 0)
     expected = min(top, scored) + min(top, run.record["images"] - scored)
-    totals, folder = StageTotals(), run.folder
+    totals, folder = StageTotals(), run.directory
     with report.stage(REPORT, expected) as stage:
         files.begin(folder)
         chosen = select_images(run, top)
         drawn: dict[int, RenderedImage] = {}
         without: dict[str, None] = {}
-        drawing = partial(draw, Drawing(run.job, pictures, run.keeps_evidence))
-        task = InstrumentedTask(drawing, run.job.fingerprint, REPORT)
+        drawing = partial(draw, Drawing(run.context, pictures, run.keeps_evidence))
+        task = InstrumentedTask(drawing, run.context.fingerprint, REPORT)
         for answer in executor.map(task, list(_batches(run, chosen)), REPORT):
             drawn.update({one.number: one for one in answer.drawn})
             without.update({answer.without: None} if answer.without else {})
@@ -61,15 +61,17 @@ def make_report(
 
 def _batches(run: CompletedRun, chosen: Sequence[SelectedImage]) -> Iterator[Batch]:
     """The images in tasks of about a second, those of a source together."""
-    ranges = run.parts.plan.blocks.ranges
+    ranges = run.tasks.plan.blocks.ranges
     ordered = sorted(chosen, key=lambda one: (run.source_index[one.source], one.index))
     for source, some in groupby(ordered, key=lambda one: run.source_index[one.source]):
-        part = run.parts[ranges[source].start]
+        part = run.tasks[ranges[source].start]
         picks = [
-            ImageRef(one.number, one.index, part.block.number + one.index // part.layout.block, one.rank is not None)
+            ImageRef(
+                one.number, one.index, part.block.number + one.index // part.layout.block_images, one.rank is not None
+            )
             for one in some
         ]
-        size = max(1, min(BATCH, BATCH_PIXELS // part.spec.pixels))
+        size = max(1, min(MAX_TASK_IMAGES, MAX_TASK_PIXELS // part.spec.pixels))
         yield from (Batch(part, tuple(picks[first : first + size])) for first in range(0, len(picks), size))
 
 
@@ -77,7 +79,7 @@ def _write(run: CompletedRun, chosen: Sequence[SelectedImage], drawn: Sequence[R
     """All that is not drawn."""
     sources = sorted({one.source for one in chosen}, key=run.source_index.__getitem__)
     facts = run_facts(run, measure(run), len(chosen), sources, run.keeps_evidence)
-    files.finish(run.folder, facts, chosen, drawn, find_regions(run, chosen), run.methods)
+    files.finish(run.directory, facts, chosen, drawn, find_regions(run, chosen), run.methods)
 
 
 def report_again(config: ReportConfig, report: ProgressReporter) -> str:
@@ -85,18 +87,18 @@ def report_again(config: ReportConfig, report: ProgressReporter) -> str:
     run = open_completed_run(config.run, config.storage, [config.arrays.images or ""])
     told = run.record["configuration"]
     top = config.top or told.get(REPORT, {}).get("top") or ReportSection().top
-    pictures = config.arrays.images or run.pictures
-    with config.executor.open(-(-2 * top // BATCH), report.message) as executor:
+    pictures = config.arrays.images or run.images_array
+    with config.executor.open(-(-2 * top // MAX_TASK_IMAGES), report.message) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
-        refuse_small_workers(_memory(run, pictures), workers, "drawing the report")
-        with RunLock(run.folder, report.message):
+        check_worker_memory(_memory(run, pictures), workers, "drawing the report")
+        with RunLock(run.directory, report.message):
             make_report(run, top, pictures, executor, report, RunStats())
     return f"report: {join(config.run, PAGE)}"
 
 
 def _memory(run: CompletedRun, pictures: str) -> int:
     """Bytes that a worker needs at most."""
-    arrays = find_images_arrays(run.parts.sources, pictures, run.job.options)
-    chunks = [layout.chunks for layout in run.parts.plan.layouts]
-    needed = map(drawing_memory, run.parts.sources, chunks, arrays)
-    return BASE_MEMORY + round(ALLOCATOR_OVERHEAD * max(needed))
+    arrays = find_images_arrays(run.tasks.sources, pictures, run.context.options)
+    chunks = [layout.chunks for layout in run.tasks.plan.layouts]
+    needed = map(drawing_memory, run.tasks.sources, chunks, arrays)
+    return BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * max(needed))

@@ -50,7 +50,9 @@ def find_regions(run: CompletedRun, chosen: Sequence[SelectedImage]) -> list[Ima
     held, and the rows of one part."""
     found = [ImageRegions() for _ in chosen]
     of_place = {one.place: found[one.number] for one in chosen}
-    for table in iter_tables(run.folder, list_parts(run.folder, "regions"), ["source", "index", *COLUMNS], at_once=1):
+    for table in iter_tables(
+        run.directory, list_parts(run.directory, "regions"), ["source", "index", *COLUMNS], at_once=1
+    ):
         interruption.raise_if_interrupted()
         places = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
         rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)

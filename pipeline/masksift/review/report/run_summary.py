@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from masksift.core import signals as interruption
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
-from masksift.engine.planning.report_plan import REGIONS_A_FILE, ROWS_A_FILE, SIDE
+from masksift.engine.planning.report_plan import IMAGES_PER_FILE, MAX_SIDE_PIXELS, REGION_IMAGES_PER_FILE
 from masksift.review.rendering.palette import hexadecimal
 from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.parquet import iter_tables, list_parts, read_table
@@ -47,7 +47,7 @@ def measure(run: CompletedRun) -> ScoreHistograms:
     counts = {name: np.zeros(BINS, np.int64) for name in run.methods}
     wanted, scores = budgets(scored), np.empty(0)
     done = 0
-    for table in iter_tables(run.folder, list_parts(run.folder, "ranking"), ["score", *run.methods], at_once=1):
+    for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), ["score", *run.methods], at_once=1):
         interruption.raise_if_interrupted()
         for name, total in counts.items():
             total += np.histogram(floats(table[name]).clip(0, 1), BINS, (0, 1))[0]
@@ -63,7 +63,7 @@ def run_facts(
     """The facts of the run, as `data/run.js` has them: its ``rows``, the names of their ``sources``, and whether the
     predictions could be shown."""
     record, classes = run.record, _classes(run)
-    pairs = read_table(run.folder, "class_pairs.parquet", ["given", "suggested", "pixels", "images"])
+    pairs = read_table(run.directory, "class_pairs.parquet", ["given", "suggested", "pixels", "images"])
     return {
         "format": 1,
         "run": record["fingerprint"],
@@ -80,7 +80,7 @@ def run_facts(
         "estimated_issues": record["estimated_issues"],
         "keeps_evidence": predicted,
         "sources": list(sources),
-        "columns": list(run.job.columns),
+        "columns": list(run.context.path_columns),
         "stages": [
             {name: stage[name] for name in ("name", "seconds", "bytes_read", "bytes_written")}
             for stage in record["stages"]
@@ -91,16 +91,16 @@ def run_facts(
         "distribution": {name: counts.tolist() for name, counts in curves.counts.items()},
         "budget": [[images, round(score, 6)] for images, score in curves.budget],
         "rows": rows,
-        "rows_per_file": ROWS_A_FILE,
-        "regions_per_file": REGIONS_A_FILE,
-        "side": SIDE,
+        "rows_per_file": IMAGES_PER_FILE,
+        "regions_per_file": REGION_IMAGES_PER_FILE,
+        "side": MAX_SIDE_PIXELS,
     }
 
 
 def _classes(run: CompletedRun) -> list[dict[str, Any]]:
     """What is said of each class."""
-    quality = read_table(run.folder, "class_quality.parquet").to_pylist()
-    thresholds = read_table(run.folder, "thresholds.parquet").to_pylist()
+    quality = read_table(run.directory, "class_quality.parquet").to_pylist()
+    thresholds = read_table(run.directory, "thresholds.parquet").to_pylist()
     colors = hexadecimal(len(quality))
     return [
         {

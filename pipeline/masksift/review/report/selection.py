@@ -41,9 +41,9 @@ def select_images(run: CompletedRun, top: int) -> list[SelectedImage]:
 def _ranked(run: CompletedRun, top: int) -> list[SelectedImage]:
     """Of the ranking's parts no more are read than are needed."""
     chosen: list[SelectedImage] = []
-    own = run.job.columns
+    own = run.context.path_columns
     names = ["rank", "image_id", "source", "index", *own, *run.methods]
-    for table in iter_tables(run.folder, list_parts(run.folder, "ranking"), names, at_once=1):
+    for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), names, at_once=1):
         for row in table.slice(0, top - len(chosen)).to_pylist():
             scores = {name: row[name] for name in run.methods}
             chosen.append(
@@ -70,9 +70,9 @@ def _left_out(run: CompletedRun, top: int, first: int) -> list[SelectedImage]:
     chosen: list[SelectedImage] = []
     if not wanted:
         return chosen
-    own = run.job.columns
+    own = run.context.path_columns
     names = ["image_id", "source", "index", *own, "status", "reason"]
-    for table in iter_tables(run.folder, run.image_parts, names):
+    for table in iter_tables(run.directory, run.image_part_names, names):
         interruption.raise_if_interrupted()
         found = [row for row, status in enumerate(table["status"].to_pylist()) if status != SCORED]
         for row in found[: wanted - len(chosen)]:

@@ -21,8 +21,8 @@ from PIL import Image
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.image_views import ImageView, ImageViewReader
-from masksift.engine.planning.report_plan import REPORT, SIDE
-from masksift.engine.score_task import images_part
+from masksift.engine.planning.report_plan import MAX_SIDE_PIXELS, REPORT
+from masksift.engine.score_task import image_part_name
 from masksift.engine.task_outputs import sum_io_counters
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
@@ -114,8 +114,8 @@ def draw(drawing: Drawing, batch: Batch) -> RenderResult:
     drawn = []
     for pick, row in zip(batch.picks, rows, strict=True):
         size = row["height"], row["width"]
-        view = viewer.view(pick.index, SIDE, scored=pick.scored, size=size)
-        drawn.append(_put(folder, pick.number, view, part.spec.classes, row, viewer.without))
+        view = viewer.view(pick.index, MAX_SIDE_PIXELS, scored=pick.scored, size=size)
+        drawn.append(_put(folder, pick.number, view, part.spec.classes, row, viewer.images_warning))
     result = TaskResult(
         batch.picks[0].number,
         len(drawn),
@@ -124,14 +124,14 @@ def draw(drawing: Drawing, batch: Batch) -> RenderResult:
         **sum_io_counters(folder, viewer),
         seconds=time.perf_counter() - begun,
     )
-    return RenderResult(tuple(drawn), viewer.without, result)
+    return RenderResult(tuple(drawn), viewer.images_warning, result)
 
 
 def _rows(job: RunContext, folder: ObjectDirectory, picks: Sequence[ImageRef]) -> list[dict[str, Any]]:
     """What the run's table says of each image: its blocks' parts are read one after the other."""
     found: dict[int, dict[str, Any]] = {}
     for block in dict.fromkeys(pick.block for pick in picks):
-        table = read_table(folder, images_part(job.fingerprint, block), _OF_A_ROW)
+        table = read_table(folder, image_part_name(job.fingerprint, block), _OF_A_ROW)
         first = table["index"][0].as_py()
         for pick in picks:
             if pick.block == block:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
 
-from masksift.engine.planning.report_plan import PAGE, REGIONS_A_FILE, REPORT, ROWS_A_FILE
+from masksift.engine.planning.report_plan import IMAGES_PER_FILE, PAGE, REGION_IMAGES_PER_FILE, REPORT
 from masksift.review.report.regions import ImageRegions
 from masksift.review.report.selection import SelectedImage
 from masksift.review.report.tasks import RenderedImage, name_of
@@ -87,10 +87,10 @@ def finish(
     """Put all files but the pictures, the page itself last, and remove what is left of an earlier report."""
     numbers = {name: number for number, name in enumerate(facts["sources"])}
     names = {"run.js"}
-    for number, some in enumerate(_runs(len(chosen), ROWS_A_FILE)):
+    for number, some in enumerate(_runs(len(chosen), IMAGES_PER_FILE)):
         told = rows_file(chosen[some], drawn[some], found[some], numbers, facts["columns"], methods)
         names.add(_put(folder, f"rows-{number:05d}.js", call("rows", number, told)))
-    for number, some in enumerate(_runs(len(chosen), REGIONS_A_FILE)):
+    for number, some in enumerate(_runs(len(chosen), REGION_IMAGES_PER_FILE)):
         names.add(_put(folder, f"regions-{number:05d}.js", call("regions", number, regions_file(found[some]))))
     _put(folder, "run.js", call("run", facts))
     _remove_others(folder, DATA, names)

@@ -49,7 +49,7 @@ def open_evidence_source(
             "which is which is not known",
             "Give one name a class: --classes a,b,c",
         )
-    block = tree["layout"]["block"]
+    block = tree["layout"]["block_images"]
     blocks = -(-spec.images // block)
     missing = Manifest(ObjectDirectory(url, options), tree["fingerprint"]).missing("condense", range(blocks))
     if missing:
@@ -71,7 +71,7 @@ def _here(tree: Mapping[str, Any], url: str) -> SourceSpec:
     place = local_path(url) or url.rstrip("/")
     spec = SourceSpec.from_json(tree["spec"])
 
-    home = {"out": place, "fingerprint": tree["fingerprint"], "first_block": 0, "evidence": place}
+    location = {"out": place, "fingerprint": tree["fingerprint"], "first_block": 0, "evidence_url": place}
     return replace(  # no address of theirs: with the keys of whoever reads, it would be another place's data
         spec,
         url=url,
@@ -82,5 +82,5 @@ def _here(tree: Mapping[str, Any], url: str) -> SourceSpec:
         predictions=replace(spec.predictions, url=join(place, "predictions")),
         name=source_names([url])[0],
         partitions=parse_partitions(url),
-        stored_evidence={"home": home, **{key: tree[key] for key in ("layout", "lattice", "masksift")}},
+        stored_evidence={"location": location, **{key: tree[key] for key in ("layout", "lattice", "masksift")}},
     )
