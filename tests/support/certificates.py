@@ -10,10 +10,10 @@ import pytest
 
 from system.deploy.helpers.kustomize import FOLDER
 
-__all__ = ["certificates", "environment", "secret", "told"]
+__all__ = ["certificates", "environment", "run_script", "secret"]
 
 
-def told(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def run_script(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """What the script does, and says, when it is given these words."""
     return subprocess.run([str(FOLDER / "certificates.sh"), *map(str, words)], capture_output=True, text=True)
 
@@ -22,7 +22,7 @@ def certificates(folder: Path) -> Path:
     """A new folder with ca.crt, tls.crt and tls.key, of a CA of their own."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl here, which makes the keys")
-    done = told(folder, 2)
+    done = run_script(folder, 2)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -39,7 +39,7 @@ from hera.workflows.models import (
     ValueFrom,
 )
 
-IMAGE = "masksift:0.2.0"
+IMAGE = "masksift:0.3.0"
 CONFIG = "/etc/masksift/run/run.toml"
 USER = 10001
 HEADER = "# Written by cronworkflow.py: change that, and run it again.\n"

@@ -1,4 +1,4 @@
-"""A data set for the cluster of the manifests, its certificates, and what a local run makes of it."""
+"""Fixtures of the deployment tests: data set, certificates, and the tables of a local run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from system.deploy.helpers.manifest_cluster import local_tables, write_sources
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The Secret `masksift-tls`."""
+    """Data of the Secret `masksift-tls`."""
     return secret(certificates(tmp_path_factory.mktemp("tls")))
 
 
@@ -24,5 +24,5 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
-    """The tables of a run in one loop, without a cluster or a store."""
+    """Tables of a serial local run."""
     return local_tables(sources, tmp_path_factory.mktemp("local") / "out")

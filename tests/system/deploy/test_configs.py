@@ -1,4 +1,4 @@
-"""The configurations that the documentation gives are ones that masksift takes."""
+"""Example configurations in deploy/configs load and mean what they say."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ KINDS = {
 }
 
 
-def test_each_place_to_run_has_its_file() -> None:
+def test_configs_cover_every_executor() -> None:
     assert sorted(file.stem for file in CONFIGS.glob("*.toml")) == sorted(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_file_is_a_whole_run(name: str) -> None:
+def test_config_file_is_a_complete_run(name: str) -> None:
     config = build_run_config(read_toml(str(CONFIGS / f"{name}.toml")), {})
     assert config.executor.kind == KINDS[name]
     assert config.executor.workers is not None
 
 
 @pytest.mark.parametrize("name", ["dask", "kubernetes"])
-def test_the_words_of_the_command_line_in_a_file_say_the_same(name: str) -> None:
+def test_command_line_in_the_comment_equals_the_file(name: str) -> None:
     file = CONFIGS / f"{name}.toml"
-    (words,) = re.findall(r"on the command line: --executor (\S+)", file.read_text())
+    (args,) = re.findall(r"on the command line: --executor (\S+)", file.read_text())
     tree = read_toml(str(file))
     alone = {**tree, "executor": {key: tree["executor"][key] for key in ("workers", "timeout")}}
-    assert build_run_config(alone, {"executor": words}) == build_run_config(tree, {})
+    assert build_run_config(alone, {"executor": args}) == build_run_config(tree, {})
 
 
-def test_slurm_gets_a_job_of_the_size_that_the_file_says(tmp_path: Path) -> None:
+def test_slurm_job_has_the_size_of_the_config(tmp_path: Path) -> None:
     options: dict[str, Any] = dict(read_toml(str(CONFIGS / "slurm.toml"))["executor"]["options"])
     here = {
         "interface": "lo",

@@ -1,4 +1,4 @@
-"""The dashboard, the alerts and the page for operators name only what exists."""
+"""Dashboard, alerts and the operations page name only metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.telemetry_collectors import OPERATIONS, documented_config
 DEPLOY = OPERATIONS.parent
 METRIC = re.compile(r"\b(?:masksift|dask)_[a-z0-9_]+\b")
 OTHERS = {"namespace", "pod", "instance", "stage", "status", "error", "state", "type", "task_prefix_name", "le"}
-"""The labels that queries may name: the first three are Prometheus's own, the others those of the metrics."""
+"""Labels that queries may use: three of Prometheus, the others of the metrics."""
 
 
 def dashboard() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def queries() -> list[str]:
-    """Every query of the dashboard, its variables' too, and of the alerts."""
+    """All queries of the dashboard, its variables and the alerts."""
     panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
     variables = [one["definition"] for one in dashboard()["templating"]["list"] if one["type"] == "query"]
     assert len(panels) > 25
@@ -41,20 +41,20 @@ def queries() -> list[str]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
-    """All that a real scheduler and a real worker serve, before they have anything to do."""
+    """Metrics that an idle scheduler and an idle worker serve."""
     with dask_processes(tmp_path_factory.mktemp("served"), documented_config(), workers=1) as cluster:
         yield cluster.names()
 
 
 @pytest.mark.slow
-def test_every_metric_in_a_query_exists(served: set[str]) -> None:
+def test_queries_use_metrics_that_are_served(served: set[str]) -> None:
     named = {name for query in queries() for name in METRIC.findall(query)}
     assert len(named) > 25
     assert named <= served, sorted(named - served)
 
 
 @pytest.mark.slow
-def test_every_metric_that_the_page_for_operators_names_exists(served: set[str]) -> None:
+def test_operations_page_names_metrics_that_are_served(served: set[str]) -> None:
     named = set(METRIC.findall(OPERATIONS.read_text()))
     histograms = {name.removesuffix("_count") for name in served if name.endswith("_count")}
     assert len(named) > 12
@@ -62,13 +62,13 @@ def test_every_metric_that_the_page_for_operators_names_exists(served: set[str])
 
 
 @pytest.mark.slow
-def test_every_metric_of_the_job_is_on_the_dashboard(served: set[str]) -> None:
+def test_dashboard_shows_every_metric_of_masksift(served: set[str]) -> None:
     ours = {re.sub("_(bucket|count|sum)$", "", name) for name in served if re.match("masksift_(?!.*_created$)", name)}
     shown = {re.sub("_(bucket|count|sum)$", "", name) for query in queries() for name in METRIC.findall(query)}
     assert ours - shown == set()
 
 
-def test_queries_name_known_labels_only() -> None:
+def test_queries_use_known_labels() -> None:
     for query in queries():
         inside = " ".join(re.findall(r"\{(.*?)\}", query))
         for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", inside):
@@ -77,7 +77,7 @@ def test_queries_name_known_labels_only() -> None:
             assert set(some.replace(" ", "").split(",")) <= OTHERS, query
 
 
-def test_queries_are_promql() -> None:
+def test_queries_parse_as_promql() -> None:
     parser = pytest.importorskip(
         "promql_parser", reason="promql-parser is not installed: the queries' grammar is unchecked"
     )
@@ -87,7 +87,7 @@ def test_queries_are_promql() -> None:
             parser.parse(plain)
 
 
-def test_the_dashboard_can_be_imported_anywhere() -> None:
+def test_dashboard_has_no_fixed_datasource() -> None:
     found = dashboard()
     numbers = [panel["id"] for panel in found["panels"]]
     assert len(set(numbers)) == len(numbers)
@@ -101,7 +101,7 @@ def test_the_dashboard_can_be_imported_anywhere() -> None:
         assert panel["type"] == "row" or all(target["datasource"] == panel["datasource"] for target in panel["targets"])
 
 
-def test_panels_do_not_lie_upon_each_other() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
         at = panel["gridPos"]
@@ -110,7 +110,7 @@ def test_panels_do_not_lie_upon_each_other() -> None:
         taken |= cells
 
 
-def test_an_alert_says_what_it_is_and_where_the_answer_is() -> None:
+def test_alerts_have_a_summary_and_a_runbook_link() -> None:
     text = OPERATIONS.read_text()
     headings = re.findall(r"^## (.*)$", text, re.M)
     for rule in rules():
@@ -122,6 +122,6 @@ def test_an_alert_says_what_it_is_and_where_the_answer_is() -> None:
     assert set(re.findall(r"\bMasksift\w+", text)) <= {rule["alert"] for rule in rules()}
 
 
-def test_the_files_lie_where_the_page_says() -> None:
+def test_operations_page_links_to_files_that_exist() -> None:
     for place in re.findall(r"\]\(([^)#]+)\)", OPERATIONS.read_text()):
         assert (DEPLOY / Path(place)).is_file(), place

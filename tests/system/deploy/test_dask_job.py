@@ -1,4 +1,4 @@
-"""The life of a DaskJob: that of the manifests, given to a stand-in of an API server, where the operator finds it."""
+"""Life cycle of the DaskJob of the manifests: a simulated API server, the real Dask operator."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 
 @dataclass
-class Life:
-    """A DaskJob that has been applied, and what is there with it."""
+class JobRun:
+    """An applied DaskJob and the objects that belong to it."""
 
     api: KubeApi
     pods: Kubelet
@@ -30,7 +30,7 @@ class Life:
 
     @property
     def statuses(self) -> list[str]:
-        """All that its status has been, in order."""
+        """All values of its status, in order."""
         told = [o.get("status", {}).get("jobStatus") for plural, _, o in self.api.history if plural == "daskjobs"]
         return [status for status, before in zip(told, [None, *told], strict=False) if status not in (None, before)]
 
@@ -39,7 +39,7 @@ class Life:
         wait_until(f"the job is {status} ({log})", lambda: status in self.statuses, 120)
 
     def left(self) -> list[str]:
-        """The kinds of which something is left, but for the job, its own pod and what is said of them."""
+        """Kinds of the remaining objects, without the job, its runner pod and events."""
         return sorted({plural for plural, _, name in self.api.objects if (plural, name) not in KEPT} - {"events"})
 
 
@@ -47,16 +47,16 @@ KEPT = {("daskjobs", "masksift"), ("pods", "masksift-runner")}
 
 
 @contextmanager
-def applied(stored: Stored, tls: dict[str, str], folder: Path, **instead: str) -> Iterator[Life]:
+def applied(stored: Stored, tls: dict[str, str], folder: Path, **instead: str) -> Iterator[JobRun]:
     with api_server() as api, kubelet(folder / "pods", Loopback(), stored.server, tls, stored.server.url) as pods:
         pods.instead = {**pods.instead, **stored.place, **instead}
         job = named(pods.objects, "DaskJob", "masksift")
         with node(api, pods), operator(api, pods, folder, "masksift-scheduler"):
             api.create("daskjobs", NAMESPACE, job)
-            yield Life(api, pods, folder)
+            yield JobRun(api, pods, folder)
 
 
-def test_a_job_makes_its_cluster_runs_to_its_end_and_takes_the_cluster_away(
+def test_job_creates_its_cluster_and_removes_it_at_the_end(
     server: Server, sources: Path, tls: dict[str, str], undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     stored = Stored.beside(server, sources)
@@ -72,10 +72,10 @@ def test_a_job_makes_its_cluster_runs_to_its_end_and_takes_the_cluster_away(
     assert stored.record()["finished"] is not None
 
 
-def test_a_job_that_fails_is_told_as_failed_and_takes_its_cluster_away_too(
+def test_failed_job_is_reported_and_removes_its_cluster(
     server: Server, sources: Path, tls: dict[str, str], tmp_path: Path
 ) -> None:
-    """Exit code 2: a run of sources that are not there."""
+    """Exit code 2: the sources do not exist."""
     stored = Stored.beside(server, sources)
     with applied(stored, tls, tmp_path, **{"s3://lake/segmentation/*.zarr": "s3://lake/nothing/*.zarr"}) as life:
         life.wait_for("Failed")

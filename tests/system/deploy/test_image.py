@@ -1,5 +1,4 @@
-"""The image. No container engine is asked for: its files are read, and its own steps are done in an empty folder, with
-nothing of this environment in reach."""
+"""Container image without a container engine: the Dockerfile is parsed and its steps run in an empty folder."""
 
 from __future__ import annotations
 
@@ -38,10 +37,10 @@ def last_stage() -> list[Instruction]:
     return STEPS[max(i for i, step in enumerate(STEPS) if step.word == "FROM") :]
 
 
-# ------------------------------------------------------------------------------------------------- what the file says
+# ---------------------------------------------------------------------------------------------- the Dockerfile
 
 
-def test_all_that_is_copied_reaches_the_builder_and_nothing_else_does() -> None:
+def test_build_context_holds_exactly_what_is_copied() -> None:
     copied = {source for step in steps("COPY") if "from" not in step.flags for source in step.words[:-1]}
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     through = {path for path in files if let_through(path, IGNORED)}
@@ -62,56 +61,54 @@ def test_all_that_is_copied_reaches_the_builder_and_nothing_else_does() -> None:
         "deploy/requirements-dev.txt",
     ],
 )
-def test_what_lies_about_does_not_reach_the_builder(path: str) -> None:
+def test_build_context_excludes_local_files(path: str) -> None:
     assert not let_through(path, IGNORED)
 
 
-def test_the_user_is_a_number_that_is_not_root_and_nothing_is_run_after_that_as_root() -> None:
+def test_user_is_numeric_and_not_root() -> None:
     (user,) = steps("USER")
     assert user.rest == "10001:10001"
     behind = [step.word for step in STEPS[STEPS.index(user) :]]
     assert not {"RUN", "COPY", "FROM", "USER"} & set(behind[1:])
 
 
-def test_nothing_comes_from_anywhere_but_the_base_image_and_the_index() -> None:
+def test_steps_download_only_from_base_image_and_index() -> None:
     text = "\n".join(f"{step.word} {step.rest}" for step in STEPS)
     assert not re.search(r"(?im)^ADD |\b(curl|wget|git|apt|apt-get)\b|https?://|:latest\b", text)
 
 
-def test_every_stage_begins_with_the_base_that_can_be_pinned() -> None:
+def test_stages_start_from_the_pinnable_base() -> None:
     stages = [step.rest for step in steps("FROM")]
     assert stages == ["${BASE} AS base", "base AS build", "base"]
     (base,) = [step.rest for step in steps("ARG") if step.rest.startswith("BASE=")]
     assert re.fullmatch(r"BASE=python:3\.\d+-slim(@sha256:[0-9a-f]{64})?", base)
 
 
-def test_no_key_is_built_in() -> None:
+def test_image_holds_no_secret() -> None:
     names = [word.partition("=")[0] for kind in ("ARG", "ENV") for step in steps(kind) for word in step.words]
     assert not [name for name in names if re.search(r"(?i)key|secret|token|passw|credential", name)]
 
 
-def test_every_package_is_held_against_its_hash_and_none_is_built_here() -> None:
+def test_packages_are_installed_by_hash_from_wheels() -> None:
     installs = re.findall(
         r"\bpip (?:--python \S+ )?install (.*?)(?= &&|$)", "\n".join(step.rest for step in steps("RUN")), re.MULTILINE
     )
-    ours = [words for words in installs if "dist/*.whl" in words]
+    ours = [args for args in installs if "dist/*.whl" in args]
     assert len(ours) == 1
     assert "--no-deps" in ours[0]
     assert len(installs) == 3
-    assert all(
-        "--require-hashes" in words and "--only-binary :all:" in words for words in installs if words not in ours
-    )
+    assert all("--require-hashes" in args and "--only-binary :all:" in args for args in installs if args not in ours)
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])
-def test_the_pins_name_versions_and_hashes_and_no_index(name: str) -> None:
+def test_pins_have_versions_and_hashes_and_no_index(name: str) -> None:
     text = (DEPLOY / name).read_text()
     pins = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.lstrip().startswith("#")]
     assert all(re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", pin) for pin in pins)
     assert not re.search(r"(?i)--(extra-)?index-url|--find-links|https?://", text)
 
 
-def test_the_pins_hold_what_the_image_is_for() -> None:
+def test_pins_cover_the_extras_of_the_image() -> None:
     pinned = set(re.findall(r"^([\w.-]+)==", (DEPLOY / "requirements.txt").read_text(), re.MULTILINE))
     extras = PROJECT["optional-dependencies"]
     needed = [
@@ -121,11 +118,11 @@ def test_the_pins_hold_what_the_image_is_for() -> None:
     assert {re.match(r"[\w.-]+", one)[0] for one in needed} <= pinned  # type: ignore[index]
 
 
-def test_the_labels_say_what_it_is() -> None:
+def test_labels_describe_the_image() -> None:
     (label,) = steps("LABEL")
-    told = dict(word.split("=", 1) for word in label.words)
+    configured = dict(word.split("=", 1) for word in label.words)
     prefix = "org.opencontainers.image"
-    assert {name.removeprefix(f"{prefix}.") for name in told} == {
+    assert {name.removeprefix(f"{prefix}.") for name in configured} == {
         "title",
         "description",
         "licenses",
@@ -135,25 +132,25 @@ def test_the_labels_say_what_it_is() -> None:
         "source",
     }
     arguments = dict(step.words[0].split("=", 1) for step in steps("ARG"))
-    assert told[f"{prefix}.title"] == PROJECT["name"]
-    assert told[f"{prefix}.description"] == PROJECT["description"]
-    assert told[f"{prefix}.licenses"] == PROJECT["license"]
-    assert told[f"{prefix}.version"] == "${VERSION}"
+    assert configured[f"{prefix}.title"] == PROJECT["name"]
+    assert configured[f"{prefix}.description"] == PROJECT["description"]
+    assert configured[f"{prefix}.licenses"] == PROJECT["license"]
+    assert configured[f"{prefix}.version"] == "${VERSION}"
     assert arguments["VERSION"] == PROJECT["version"]
 
 
-def test_processes_are_started_without_a_shell_and_their_files_can_be_run() -> None:
+def test_entrypoint_runs_without_a_shell() -> None:
     assert [step.rest for step in steps("ENTRYPOINT")] == ['["/usr/local/bin/entrypoint"]']
     assert [step.rest for step in steps("CMD")] == ['["masksift", "--help"]']
     for name in ("entrypoint", "healthcheck"):
         assert os.access(DEPLOY / name, os.X_OK)
 
 
-# ----------------------------------------------------------------------------------------------------- the health check
+# ------------------------------------------------------------------------------------------------ health check
 
 
 @pytest.mark.parametrize(
-    ("words", "asked"),
+    ("args", "requested"),
     [
         ("python /opt/masksift/bin/dask scheduler --host 0.0.0.0", "http://127.0.0.1:8787/health"),
         ("python /opt/masksift/bin/dask scheduler --dashboard-address :9999", "http://127.0.0.1:9999/health"),
@@ -163,15 +160,15 @@ def test_processes_are_started_without_a_shell_and_their_files_can_be_run() -> N
         ("masksift show scheduler worker", None),
     ],
 )
-def test_a_part_is_asked_at_the_port_that_it_was_started_with(words: str, asked: str | None) -> None:
-    assert HEALTH["address"](words.split()) == asked
+def test_health_check_uses_the_port_of_the_command(args: str, requested: str | None) -> None:
+    assert HEALTH["address"](args.split()) == requested
 
 
-# ------------------------------------------------------------------------------------------------- its own steps, done
+# ------------------------------------------------------------------------------------------------ built image
 
 
 class Image:
-    """What the steps left, with nothing but `/scratch` to write in."""
+    """Result of the build steps, writable only in `/scratch`."""
 
     def __init__(self, build: Build) -> None:
         self.root, self.environment = build.root, build.environment
@@ -179,31 +176,31 @@ class Image:
         held = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
         self._before = [*held, str(self.root / "usr/local/bin/entrypoint")]
 
-    def command(self, *words: str) -> list[str]:
-        return [*self._before, *words]
+    def command(self, *args: str) -> list[str]:
+        return [*self._before, *args]
 
-    def run(self, *words: str, code: int = 0, **more: str) -> str:
-        """What a container says that is started with these words; it must end with that ``code``."""
+    def run(self, *args: str, code: int = 0, **more: str) -> str:
+        """Output of a container started with these arguments; it must exit with ``code``."""
         done = subprocess.run(
-            self.command(*words),
+            self.command(*args),
             cwd=self.root / "scratch",
             env={**self.environment, **more},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{args}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
     @property
     def cache(self) -> set[str]:
-        """The kernels that are compiled in `/scratch`."""
+        """Kernels compiled into `/scratch`."""
         return {path.name for path in (self.root / "scratch/numba").rglob("*.nbc")}
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The Dockerfile's steps, in an empty folder."""
+    """Run the steps of the Dockerfile in an empty folder."""
     root = tmp_path_factory.mktemp("image") / "root"
     build = Build(root, ROOT, IGNORED)
     try:
@@ -224,7 +221,7 @@ slow = pytest.mark.slow
 
 
 @slow
-def test_nothing_that_builds_is_left(image: Image) -> None:
+def test_image_has_no_build_tools(image: Image) -> None:
     installed = {path.name.partition("-")[0] for path in image.root.glob("*/**/site-packages/*.dist-info")}
     assert "masksift" in installed
     assert not installed & {"pip", "uv", "setuptools", "wheel"}
@@ -237,7 +234,7 @@ def test_nothing_that_builds_is_left(image: Image) -> None:
 
 
 @slow
-def test_it_has_what_each_part_is_started_with(image: Image) -> None:
+def test_image_has_the_commands_of_every_role(image: Image) -> None:
     assert image.run("masksift", "--version") == f"masksift {PROJECT['version']}\n"
     assert "usage: masksift" in image.run("masksift", "--help")
     assert "--scheduler-file" in image.run("dask", "scheduler", "--help")
@@ -245,18 +242,18 @@ def test_it_has_what_each_part_is_started_with(image: Image) -> None:
 
 
 @slow
-def test_every_extra_of_the_image_can_be_imported(image: Image) -> None:
+def test_extras_of_the_image_import(image: Image) -> None:
     names = "kr8s, pyiceberg.catalog.sql, pycocotools.mask, prometheus_client, opentelemetry.sdk.trace"
     image.run("python", "-W", "error::ImportWarning", "-c", f"import {names}")
 
 
 @slow
-def test_a_run_on_a_cluster_of_its_own_compiles_nothing_and_writes_nothing_but_scratch(image: Image) -> None:
+def test_run_compiles_nothing_and_writes_only_to_scratch(image: Image) -> None:
     source = write_source(image.root / "scratch/source.zarr", plain())
     image.run("true")
     warm = image.cache
     out = image.root / "scratch/out"
-    said = image.run(
+    output = image.run(
         "masksift",
         "run",
         "--source",
@@ -269,14 +266,14 @@ def test_a_run_on_a_cluster_of_its_own_compiles_nothing_and_writes_nothing_but_s
     )
     assert (out / "run.json").exists()
     assert (out / "report/index.html").exists()
-    assert "data loaded from" in said
-    assert "data saved to" not in said
+    assert "data loaded from" in output
+    assert "data saved to" not in output
     assert image.cache == warm
     image.run("touch", str(image.root / "opt/masksift/written"), code=1)
 
 
 @slow
-def test_numba_passes_over_a_cache_that_it_cannot_write(image: Image) -> None:
+def test_numba_ignores_a_read_only_cache(image: Image) -> None:
     kept = image.root / "opt/masksift/numba"
     ask = "from masksift.scoring.kernels.condense_loops import keep; print(keep._cache.cache_path)"
     assert str(kept) not in image.run("python", "-c", ask, NUMBA_CACHE_DIR=str(kept))
@@ -284,19 +281,19 @@ def test_numba_passes_over_a_cache_that_it_cannot_write(image: Image) -> None:
 
 
 @slow
-def test_without_a_place_to_write_it_says_what_to_mount(image: Image) -> None:
+def test_image_without_scratch_names_the_mount(image: Image) -> None:
     nowhere = image.root / "opt/numba"
-    said = image.run("masksift", "--version", code=2, NUMBA_CACHE_DIR=str(nowhere))
-    assert "cannot be written" in said
-    assert "Mount a tmpfs or an emptyDir at /scratch" in said
+    output = image.run("masksift", "--version", code=2, NUMBA_CACHE_DIR=str(nowhere))
+    assert "cannot be written" in output
+    assert "Mount a tmpfs or an emptyDir at /scratch" in output
 
 
 @slow
-def test_a_scheduler_is_well_while_it_answers(image: Image) -> None:
-    words = ("dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", f"127.0.0.1:{_port()}")
-    url = HEALTH["address"](list(words))
+def test_scheduler_is_healthy_while_it_responds(image: Image) -> None:
+    args = ("dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", f"127.0.0.1:{_port()}")
+    url = HEALTH["address"](list(args))
     process = subprocess.Popen(
-        image.command(*words),
+        image.command(*args),
         cwd=image.root / "scratch",
         env=image.environment,
         stdout=subprocess.DEVNULL,

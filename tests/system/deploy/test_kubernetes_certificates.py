@@ -1,4 +1,4 @@
-"""What certificates.sh makes, a scheduler and a worker started by the words of the manifests speak TLS with."""
+"""Certificates from certificates.sh: files, refusals, and a scheduler and a worker that use them for TLS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typing import Any
 import distributed
 import pytest
 
-from support.certificates import certificates, told
+from support.certificates import certificates, run_script
 from system.deploy.helpers.kustomize import Pod, pods, render
 
 BIN = Path(sys.executable).parent
@@ -31,62 +31,62 @@ MOUNTED = "/etc/masksift/tls"
 WAIT = 180.0
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="there is no openssl here, which makes the keys"
+    shutil.which("openssl") is None, reason="openssl, which creates the keys, is not installed"
 )
 
 
-# ------------------------------------------------------------------------------------------------------- the files
+# ------------------------------------------------------------------------------------------------------------ files
 
 
-def test_it_leaves_a_pair_and_its_ca_that_nobody_else_may_read(tmp_path: Path) -> None:
+def test_script_writes_key_certificate_and_ca_for_the_owner_only(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    done = told(folder, 30)
+    done = run_script(folder, 30)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, *sorted(folder.iterdir()))] == [0o700] + [0o600] * 3
-    said = subprocess.run(
+    output = subprocess.run(
         ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt", "tls.crt"],
         cwd=folder,
         capture_output=True,
         text=True,
     )
-    assert said.stdout == "tls.crt: OK\n", said.stderr
+    assert output.stdout == "tls.crt: OK\n", output.stderr
 
 
-def test_it_says_the_command_that_makes_the_secret_that_the_pods_mount(tmp_path: Path) -> None:
+def test_script_prints_the_command_that_creates_the_secret(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    said = " ".join(told(folder, 30, "elsewhere").stdout.replace("\\\n", " ").split())
-    assert "kubectl --namespace elsewhere create secret generic masksift-tls --type kubernetes.io/tls" in said
-    assert re.findall(r"--from-file (\S+)=(\S+)", said) == [
+    output = " ".join(run_script(folder, 30, "elsewhere").stdout.replace("\\\n", " ").split())
+    assert "kubectl --namespace elsewhere create secret generic masksift-tls --type kubernetes.io/tls" in output
+    assert re.findall(r"--from-file (\S+)=(\S+)", output) == [
         (name, str(folder / name)) for name in ("ca.crt", "tls.crt", "tls.key")
     ]
 
 
-def test_it_overwrites_no_key(tmp_path: Path) -> None:
-    told(tmp_path / "new")
+def test_script_overwrites_no_key(tmp_path: Path) -> None:
+    run_script(tmp_path / "new")
     before = (tmp_path / "new/tls.key").read_bytes()
-    done = told(tmp_path / "new")
+    done = run_script(tmp_path / "new")
     assert (done.returncode, "keys are not overwritten" in done.stderr) == (2, True)
     assert (tmp_path / "new/tls.key").read_bytes() == before
 
 
-@pytest.mark.parametrize("words", [(), ("--help",), ("new", "ten"), ("new", "0"), ("new", "-1")])
-def test_it_refuses_what_it_does_not_understand(
-    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("args", [(), ("--help",), ("new", "ten"), ("new", "0"), ("new", "-1")])
+def test_script_refuses_unknown_arguments(
+    args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = told(*words)
+    done = run_script(*args)
     assert done.returncode == 2
     assert "certificates.sh" in done.stderr
     assert not (tmp_path / "new").exists()
 
 
-# --------------------------------------------------------------------------------------------------- a real cluster
+# ------------------------------------------------------------------------------------------------------- TLS cluster
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A scheduler and a worker: where they are reached, and as which pod they run."""
+    """A scheduler and a worker with their addresses and pods."""
 
     address: str
     http: int
@@ -97,8 +97,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The pods of base/job as processes on loopback: their own words, variables and settings, but for the ports and the
-    folders in which the volumes would be mounted."""
+    """The pods of base/job as processes on loopback, with other ports and mount folders."""
     objects, folder = render("base/job"), tmp_path_factory.mktemp("pods")
     keys = certificates(tmp_path_factory.mktemp("tls"))
     [settings] = [one["data"]["masksift.yaml"] for one in objects if one["metadata"]["name"] == "masksift-dask"]
@@ -112,17 +111,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     started = []
 
     def start(pod: Pod) -> dict[str, str]:
-        told = {"/etc/dask": str(folder / "dask"), "/scratch": str(folder / "scratch")}
-        own = {name: told.get(value, value) for name, value in pod.env.items()}
+        configured = {"/etc/dask": str(folder / "dask"), "/scratch": str(folder / "scratch")}
+        own = {name: configured.get(value, value) for name, value in pod.env.items()}
         environment = {**os.environ, **own, "DASK_SCHEDULER_ADDRESS": address}
-        words = [
+        args = [
             ports.get(word, word).replace("$(DASK_WORKER_NAME)", own.get("DASK_WORKER_NAME", ""))
             for word in pod.container["args"]
         ]
         with (folder / f"{pod.component}.log").open("w") as log:
             started.append(
                 subprocess.Popen(
-                    [str(BIN / words[0]), *words[1:], "--host", "127.0.0.1"], env=environment, stderr=log, stdout=log
+                    [str(BIN / args[0]), *args[1:], "--host", "127.0.0.1"], env=environment, stderr=log, stdout=log
                 )
             )
         return environment
@@ -153,7 +152,7 @@ def connected(address: str, folder: Path) -> distributed.Client:
 
 
 @pytest.mark.slow
-def test_a_client_with_the_certificates_has_tasks_run(cluster: Cluster) -> None:
+def test_client_with_certificates_runs_tasks(cluster: Cluster) -> None:
     with connected(cluster.address, cluster.certificates) as client:
         client.wait_for_workers(1, timeout=WAIT)
         [address] = client.scheduler_info()["workers"]
@@ -162,19 +161,19 @@ def test_a_client_with_the_certificates_has_tasks_run(cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_whoever_has_no_certificate_or_one_of_another_ca_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+def test_client_without_a_certificate_of_the_ca_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     connected(cluster.address, cluster.certificates).close()  # it is up
     host, port = cluster.address.removeprefix("tls://").split(":")
     certificates(tmp_path / "other")
     for other in (None, tmp_path / "other"):
         with pytest.raises((ssl.SSLError, ConnectionError), match=r"(?i)certificate|alert|unknown ca|reset"):
-            shaken(host, int(port), cluster.certificates / "ca.crt", other)
+            handshake(host, int(port), cluster.certificates / "ca.crt", other)
     with pytest.raises(OSError, match=r"Timed out|closed|reset"):
         distributed.Client(f"tcp://{host}:{port}", timeout=2, set_as_default=False)
 
 
-def shaken(host: str, port: int, ca: Path, own: Path | None) -> None:
-    """A handshake of TLS, and the first words of the other side: a refusal comes after the handshake with TLS 1.3."""
+def handshake(host: str, port: int, ca: Path, own: Path | None) -> None:
+    """TLS handshake and the first bytes of the peer: with TLS 1.3 a refusal comes after the handshake."""
     context = ssl.create_default_context(cafile=str(ca))
     context.check_hostname = False
     if own is not None:
@@ -184,30 +183,30 @@ def shaken(host: str, port: int, ca: Path, own: Path | None) -> None:
 
 
 @pytest.mark.slow
-def test_the_operator_is_answered_over_http_how_many_workers_there_should_be(cluster: Cluster) -> None:
+def test_operator_gets_the_desired_worker_count_over_http(cluster: Cluster) -> None:
     with connected(cluster.address, cluster.certificates) as client:
         client.wait_for_workers(1, timeout=WAIT)
     for path, key in {"/api/v1/adaptive_target": "workers", "/api/v1/check_idle": "idle_since"}.items():
-        assert key in json.loads(asked(cluster.http, path))
-    assert asked(cluster.http, "/health") == "ok"
-    assert "dask_scheduler_workers" in asked(cluster.http, "/metrics")
+        assert key in json.loads(http_get(cluster.http, path))
+    assert http_get(cluster.http, "/health") == "ok"
+    assert "dask_scheduler_workers" in http_get(cluster.http, "/metrics")
 
 
-def asked(port: int, path: str) -> str:
+def http_get(port: int, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=WAIT) as answer:
         return str(answer.read().decode())
 
 
 @pytest.mark.slow
-def test_before_a_worker_stops_the_hook_has_it_retired_by_its_name(cluster: Cluster) -> None:
+def test_pre_stop_hook_retires_the_worker_by_name(cluster: Cluster) -> None:
     with connected(cluster.address, cluster.certificates) as client:
         client.wait_for_workers(1, timeout=WAIT)
         [facts] = client.scheduler_info()["workers"].values()
         assert facts["name"] == cluster.environment["DASK_WORKER_NAME"] == "masksift-default-worker-0123456789"
         command: list[str] = cluster.worker.container["lifecycle"]["preStop"]["exec"]["command"]
         assert command[:3] == ["timeout", "20", "python"]
-        words: list[Any] = ["timeout", str(WAIT), sys.executable, *command[3:]]
-        done = subprocess.run(words, env=cluster.environment, capture_output=True, text=True)
+        args: list[Any] = ["timeout", str(WAIT), sys.executable, *command[3:]]
+        done = subprocess.run(args, env=cluster.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         until = time.monotonic() + WAIT
         while client.sync(client.scheduler.identity)["workers"]:

@@ -1,4 +1,4 @@
-"""What the pods run is what the installed commands take, and what they are told is what these understand."""
+"""Commands and settings of the pods are accepted by the installed programs."""
 
 from __future__ import annotations
 
@@ -35,86 +35,86 @@ def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 
 @cache
-def help_of(words: tuple[str, ...]) -> str:
-    """What a command says of itself, in a process of its own."""
-    done = subprocess.run([str(BIN / words[0]), *words[1:], "--help"], capture_output=True, text=True)
+def help_of(args: tuple[str, ...]) -> str:
+    """Output of `--help` of a command."""
+    done = subprocess.run([str(BIN / args[0]), *args[1:], "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def flags(words: list[str]) -> list[str]:
-    return [word.split("=")[0] for word in words if word.startswith("--")]
+def flags(args: list[str]) -> list[str]:
+    return [word.split("=")[0] for word in args if word.startswith("--")]
 
 
-def test_every_command_runs_here_and_knows_every_flag_that_it_is_given(objects: list[dict[str, Any]]) -> None:
+def test_commands_exist_and_know_their_flags(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         assert "command" not in pod.container, "the image's entry point has to run first"
-        words = pod.container["args"]
-        said = help_of(tuple(words[:2]))
-        assert [flag for flag in flags(words) if flag not in said.split() and f"{flag} " not in said] == []
+        args = pod.container["args"]
+        output = help_of(tuple(args[:2]))
+        assert [flag for flag in flags(args) if flag not in output.split() and f"{flag} " not in output] == []
 
 
-def test_dask_takes_the_values_too_and_nothing_is_left_over(objects: list[dict[str, Any]]) -> None:
+def test_dask_parses_every_argument(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         if pod.component in CLICK:
             assert pod.container["args"][:2] == ["dask", pod.component]
-            told = parsed(pod)
-            assert told["protocol"] == "tls"
-            assert told["preload_argv"] == (), "a word that Dask does not know is handed on, and does nothing"
-            assert f":{told_port(pod)}" == told["dashboard_address"]
+            configured = parsed(pod)
+            assert configured["protocol"] == "tls"
+            assert configured["preload_argv"] == (), "a word that Dask does not know is handed on, and does nothing"
+            assert f":{configured_port(pod)}" == configured["dashboard_address"]
 
 
-def test_a_worker_is_one_process_of_one_thread_whose_name_and_ports_are_known(objects: list[dict[str, Any]]) -> None:
+def test_worker_is_one_process_with_one_thread_and_fixed_ports(objects: list[dict[str, Any]]) -> None:
     [worker] = [pod for pod in pods(objects) if pod.component == "worker"]
-    told, ports = parsed(worker), {port["name"]: port["containerPort"] for port in worker.container["ports"]}
-    assert (told["nthreads"], told["n_workers"], told["scheduler"]) == (1, None, None)
-    assert told["name"] == "$(DASK_WORKER_NAME)"  # by which the operator finds the pod of a worker that is to go
+    configured, ports = parsed(worker), {port["name"]: port["containerPort"] for port in worker.container["ports"]}
+    assert (configured["nthreads"], configured["n_workers"], configured["scheduler"]) == (1, None, None)
+    assert configured["name"] == "$(DASK_WORKER_NAME)"  # by which the operator finds the pod of a worker that is to go
     assert "DASK_WORKER_NAME" in worker.env
-    assert (told["worker_port"], told["nanny_port"]) == (str(ports["worker"]), str(ports["nanny"]))
+    assert (configured["worker_port"], configured["nanny_port"]) == (str(ports["worker"]), str(ports["nanny"]))
 
 
-def test_a_flag_that_dask_does_not_know_would_be_found() -> None:
+def test_unknown_dask_flag_is_detected() -> None:
     with pytest.raises(click.UsageError, match="not a valid integer"):
         dask_worker.main.make_context("worker", ["--nthreads", "one"])
     with pytest.raises(click.UsageError, match="No such option"):
         dask_worker.main.make_context("worker", ["tls://a:1", "--nthread=1"])
 
 
-def test_the_clients_words_are_those_of_the_command(objects: list[dict[str, Any]]) -> None:
+def test_client_arguments_are_accepted_by_masksift(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         if pod.component == "client":
-            program, *words = pod.container["args"]
-            known, rest = make_parser().parse_known_args(words)
+            program, *args = pod.container["args"]
+            known, rest = make_parser().parse_known_args(args)
             assert (program, rest) == ("masksift", [])
             assert known.config == "/etc/masksift/run/run.toml"
             assert {"name": "run", "mountPath": "/etc/masksift/run", "readOnly": True} in pod.container["volumeMounts"]
 
 
-def test_the_hook_before_a_worker_stops_is_a_program(objects: list[dict[str, Any]]) -> None:
+def test_pre_stop_hook_is_valid_python(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         if "lifecycle" in pod.container:
             *_, text = pod.container["lifecycle"]["preStop"]["exec"]["command"]
             compile(text, "preStop", "exec")
 
 
-def test_each_runs_with_threads_of_its_own_alone_and_gives_memory_back(objects: list[dict[str, Any]]) -> None:
+def test_pods_limit_threads_and_trim_memory(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         assert pod.env["MALLOC_TRIM_THRESHOLD_"] == "65536"
         assert pod.component == "scheduler" or {pod.env["OMP_NUM_THREADS"], pod.env["OPENBLAS_NUM_THREADS"]} == {"1"}
 
 
-# -------------------------------------------------------------------------------------------------- what they are told
+# ------------------------------------------------------------------------------------------------------- settings
 
 
-def test_dask_knows_every_key_that_it_is_told(objects: list[dict[str, Any]]) -> None:
+def test_dask_knows_every_setting(objects: list[dict[str, Any]]) -> None:
     known = yaml.safe_load((files("distributed") / "distributed.yaml").read_text())
-    told = settings(objects)
-    assert unknown(told, known) == []
-    told["distributed"]["scheduler"]["worker_tll"] = "60s"
-    assert unknown(told, known) == ["distributed.scheduler.worker_tll"]
+    configured = settings(objects)
+    assert unknown(configured, known) == []
+    configured["distributed"]["scheduler"]["worker_tll"] = "60s"
+    assert unknown(configured, known) == ["distributed.scheduler.worker_tll"]
 
 
-def test_certificates_are_asked_for_everywhere_and_lie_where_the_secret_is_mounted(
+def test_tls_is_required_and_uses_the_mounted_secret(
     objects: list[dict[str, Any]],
 ) -> None:
     comm = settings(objects)["distributed"]["comm"]
@@ -133,34 +133,34 @@ def test_certificates_are_asked_for_everywhere_and_lie_where_the_secret_is_mount
         assert volume["secret"]["defaultMode"] == 0o440
 
 
-def test_the_scheduler_answers_the_operators_questions_and_shows_no_pages(objects: list[dict[str, Any]]) -> None:
+def test_scheduler_serves_the_operator_api_and_no_dashboard(objects: list[dict[str, Any]]) -> None:
     http = {who: settings(objects)["distributed"][who]["http"]["routes"] for who in ("scheduler", "worker")}
     paths = {who: [route[0] for name in http[who] for route in importlib.import_module(name).routes] for who in http}
-    asked = ["/api/v1/retire_workers", "/api/v1/adaptive_target", "/api/v1/check_idle"]
-    assert set(asked) | {"/health", "/metrics"} <= set(paths["scheduler"])
+    requested = ["/api/v1/retire_workers", "/api/v1/adaptive_target", "/api/v1/check_idle"]
+    assert set(requested) | {"/health", "/metrics"} <= set(paths["scheduler"])
     assert {"/health", "/metrics"} <= set(paths["worker"])
     assert not [path for path in paths["scheduler"] if "info" in path or "json" in path or "proxy" in path]
 
 
-def test_a_worker_that_is_silent_is_given_up_before_its_pod_is(objects: list[dict[str, Any]]) -> None:
+def test_silent_worker_is_dropped_before_its_pod(objects: list[dict[str, Any]]) -> None:
     patience = parse_timedelta(settings(objects)["distributed"]["scheduler"]["worker-ttl"])
     [worker] = [pod for pod in pods(objects) if pod.component == "worker"]
     probe = worker.container["livenessProbe"]
     assert 10 < patience < probe["periodSeconds"] * probe["failureThreshold"]
 
 
-def test_every_process_logs_a_json_object_a_line(tmp_path: Path) -> None:
+def test_processes_log_json_lines(tmp_path: Path) -> None:
     [text] = {text for folder in RENDERED for text in texts(render(folder), "masksift-dask")}
     (tmp_path / "masksift.yaml").write_text(text)
     script = "import logging, distributed; logging.getLogger('masksift').warning('said: %s', 'this')"
     done = subprocess.run(
         [sys.executable, "-c", script], env=os.environ | {"DASK_CONFIG": str(tmp_path)}, capture_output=True, text=True
     )
-    said = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [value for line in said for value in line.values() if value == "said: this"] == ["said: this"]
+    output = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [value for line in output for value in line.values() if value == "said: this"] == ["said: this"]
 
 
-def test_the_run_is_one_that_masksift_takes(objects: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_run_configuration_is_accepted(objects: list[dict[str, Any]], tmp_path: Path) -> None:
     [text] = texts(objects, "masksift-run")
     (tmp_path / "run.toml").write_text(text)
     config = build_config(RunConfig, read_toml(str(tmp_path / "run.toml")), {})
@@ -174,7 +174,7 @@ def test_the_run_is_one_that_masksift_takes(objects: list[dict[str, Any]], tmp_p
     assert config.out.partition("://")[0] in ("s3", "gs")
 
 
-def test_the_autoscaler_is_of_the_cluster_that_there_is_and_never_stops_the_last_worker() -> None:
+def test_autoscaler_names_the_cluster_and_keeps_one_worker() -> None:
     for folder in ("base/cluster", "base/job"):
         [scaler] = [one["spec"] for one in render(folder) if one["kind"] == "DaskAutoscaler"]
         [cluster] = [one for one in render(folder) if one["kind"] in ("DaskCluster", "DaskJob")]
@@ -182,7 +182,7 @@ def test_the_autoscaler_is_of_the_cluster_that_there_is_and_never_stops_the_last
         assert 1 <= scaler["minimum"] <= scaler["maximum"]
 
 
-def test_a_job_of_kubernetes_itself_starts_again_only_what_would_go_on() -> None:
+def test_plain_job_retries_only_resumable_exit_codes() -> None:
     [job] = [one["spec"] for one in render("plain") if one["kind"] == "Job"]
     [final, ignored] = job["podFailurePolicy"]["rules"]
     assert (final["action"], final["onExitCodes"]["operator"], final["onExitCodes"]["values"]) == (
@@ -196,7 +196,7 @@ def test_a_job_of_kubernetes_itself_starts_again_only_what_would_go_on() -> None
     assert job["backoffLimit"] > 0
 
 
-def test_the_readme_names_files_secrets_and_flags_that_there_are() -> None:
+def test_readme_names_existing_files_secrets_and_flags() -> None:
     text = (FOLDER / "README.md").read_text()
     assert (FOLDER / "README.md").stat().st_size > 5000
     for path in re.findall(r"deploy/kubernetes/([\w./-]*[\w])", text):
@@ -211,11 +211,11 @@ def test_the_readme_names_files_secrets_and_flags_that_there_are() -> None:
 
 
 def parsed(pod: Pod) -> dict[str, Any]:
-    """A pod's words as Dask understands them."""
+    """Arguments of a pod as parsed by Dask."""
     return CLICK[pod.component].make_context(pod.component, list(pod.container["args"][2:])).params
 
 
-def told_port(pod: Pod) -> int:
+def configured_port(pod: Pod) -> int:
     [port] = [one["containerPort"] for one in pod.container["ports"] if one["name"] == "http-dashboard"]
     return int(port)
 
@@ -231,10 +231,10 @@ def settings(objects: list[dict[str, Any]]) -> Any:
     return yaml.safe_load(text)
 
 
-def unknown(told: Mapping[str, Any], known: Mapping[str, Any], place: str = "") -> list[str]:
-    """Keys that Dask has not heard of, but for those of the standard library's logging."""
+def unknown(configured: Mapping[str, Any], known: Mapping[str, Any], place: str = "") -> list[str]:
+    """Keys that Dask does not know, without those of the standard library's logging."""
     found = []
-    for key, value in told.items():
+    for key, value in configured.items():
         name = f"{place}{key}"
         if name == "logging":
             continue

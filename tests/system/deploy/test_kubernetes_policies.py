@@ -1,4 +1,4 @@
-"""What the rendered manifests let nobody do: become root, be reached, reach out, use up a node, read a key in clear."""
+"""Security of the rendered manifests: privileges, secrets, resource limits and network policies."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def objects(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     return render(request.param)
 
 
-# ------------------------------------------------------------------------------------------------- what a pod may do
+# ------------------------------------------------------------------------------------------------------ privileges
 
 
-def test_no_pod_is_root_or_becomes_it(objects: list[dict[str, Any]]) -> None:
+def test_pods_run_without_root_privileges(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         own = pod.spec["securityContext"]
         assert own["runAsNonRoot"] is True
@@ -37,13 +37,13 @@ def test_no_pod_is_root_or_becomes_it(objects: list[dict[str, Any]]) -> None:
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod.spec)
 
 
-def test_the_namespace_refuses_pods_that_are_not_confined(objects: list[dict[str, Any]]) -> None:
+def test_namespace_enforces_the_restricted_standard(objects: list[dict[str, Any]]) -> None:
     [namespace] = [one for one in objects if one["kind"] == "Namespace"]
     assert namespace["metadata"]["name"] == NAMESPACE
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_a_pod_writes_to_its_scratch_alone_and_that_has_a_limit(objects: list[dict[str, Any]]) -> None:
+def test_pods_write_only_to_limited_scratch(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
         for mount in pod.container["volumeMounts"]:
@@ -57,15 +57,15 @@ def test_a_pod_writes_to_its_scratch_alone_and_that_has_a_limit(objects: list[di
         assert {pod.env[name] for name in ("HOME", "TMPDIR", "DASK_TEMPORARY_DIRECTORY")} == {"/scratch"}
 
 
-def test_every_pod_says_what_it_needs_and_has_no_more(objects: list[dict[str, Any]]) -> None:
+def test_pods_have_requests_and_limits(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
-        asked, most = pod.container["resources"]["requests"], pod.container["resources"]["limits"]
-        assert set(asked) == set(most) == {"cpu", "memory", "ephemeral-storage"}
-        assert (asked["memory"], asked["ephemeral-storage"]) == (most["memory"], most["ephemeral-storage"])
-        assert int(asked["cpu"]) == 1
+        requested, most = pod.container["resources"]["requests"], pod.container["resources"]["limits"]
+        assert set(requested) == set(most) == {"cpu", "memory", "ephemeral-storage"}
+        assert (requested["memory"], requested["ephemeral-storage"]) == (most["memory"], most["ephemeral-storage"])
+        assert int(requested["cpu"]) == 1
 
 
-def test_no_pod_holds_a_token_of_the_api_and_only_those_that_need_the_store_have_its_role(
+def test_pods_have_no_api_token_and_only_some_have_the_store_role(
     objects: list[dict[str, Any]],
 ) -> None:
     for pod in pods(objects):
@@ -73,14 +73,14 @@ def test_no_pod_holds_a_token_of_the_api_and_only_those_that_need_the_store_have
         assert pod.spec.get("serviceAccountName") == (None if pod.component == "scheduler" else "masksift")
 
 
-def test_a_busy_pod_is_given_minutes_before_it_is_ended(objects: list[dict[str, Any]]) -> None:
+def test_pods_have_minutes_to_terminate(objects: list[dict[str, Any]]) -> None:
     for pod in pods(objects):
         probe = pod.container.get("livenessProbe")
         assert (probe is None) == (pod.component == "client")
         assert probe is None or probe["periodSeconds"] * probe["failureThreshold"] >= 300
 
 
-def test_a_worker_has_time_to_say_that_it_goes(objects: list[dict[str, Any]]) -> None:
+def test_worker_pre_stop_fits_the_grace_period(objects: list[dict[str, Any]]) -> None:
     [worker] = [pod for pod in pods(objects) if pod.component == "worker"]
     command = worker.container["lifecycle"]["preStop"]["exec"]["command"]
     assert command[0] == "timeout"
@@ -88,10 +88,10 @@ def test_a_worker_has_time_to_say_that_it_goes(objects: list[dict[str, Any]]) ->
     assert int(command[1]) + stop_of_dask < worker.spec["terminationGracePeriodSeconds"]
 
 
-# ----------------------------------------------------------------------------------------- what stands in the manifests
+# --------------------------------------------------------------------------------------------- contents of manifests
 
 
-def test_no_secret_stands_in_clear(objects: list[dict[str, Any]]) -> None:
+def test_manifests_hold_no_secret(objects: list[dict[str, Any]]) -> None:
     assert not [one for one in objects if one["kind"] == "Secret"]
     suspicious = ("key", "secret", "password", "token", "credential")
     for pod in pods(objects):
@@ -102,7 +102,7 @@ def test_no_secret_stands_in_clear(objects: list[dict[str, Any]]) -> None:
             assert not [word for word in ("aws_", "secret", "password", "private key", "token") if word in text]
 
 
-def test_what_pods_refer_to_is_there_or_made_as_the_readme_says(objects: list[dict[str, Any]]) -> None:
+def test_references_of_pods_exist_or_are_created_by_the_readme(objects: list[dict[str, Any]]) -> None:
     there = {(one["kind"], one["metadata"]["name"]) for one in objects}
     readme = (FOLDER / "README.md").read_text()
     for pod in pods(objects):
@@ -118,13 +118,13 @@ def test_what_pods_refer_to_is_there_or_made_as_the_readme_says(objects: list[di
         assert mounted == {volume["name"] for volume in pod.spec["volumes"]}
 
 
-def test_all_is_in_one_namespace_and_of_one_image(objects: list[dict[str, Any]]) -> None:
+def test_objects_share_one_namespace_and_image(objects: list[dict[str, Any]]) -> None:
     assert {one["metadata"].get("namespace") for one in objects if one["kind"] != "Namespace"} == {NAMESPACE}
     [image] = {pod.container["image"] for pod in pods(objects)}
     assert image.rpartition("/")[2] == "masksift:0.2.0"
 
 
-def test_only_the_client_has_the_keys_of_a_store_that_knows_no_roles() -> None:
+def test_only_the_client_has_static_store_keys() -> None:
     having = {pod.component for pod in pods(render("overlays/minio")) if "envFrom" in pod.container}
     assert having == {"client"}
     assert not [
@@ -136,15 +136,15 @@ def test_only_the_client_has_the_keys_of_a_store_that_knows_no_roles() -> None:
     ("folder", "annotation"),
     [("overlays/aws", "eks.amazonaws.com/role-arn"), ("overlays/gcp", "iam.gke.io/gcp-service-account")],
 )
-def test_on_a_cloud_the_service_account_has_a_role_instead_of_keys(folder: str, annotation: str) -> None:
+def test_cloud_service_account_has_a_role_and_no_keys(folder: str, annotation: str) -> None:
     [account] = [one for one in render(folder) if one["kind"] == "ServiceAccount"]
     assert list(account["metadata"]["annotations"]) == [annotation]
 
 
-# ---------------------------------------------------------------------------------------------------- who is reached
+# --------------------------------------------------------------------------------------------------------- network
 
 
-def test_nothing_is_reached_from_outside_of_the_cluster(objects: list[dict[str, Any]]) -> None:
+def test_cluster_exposes_nothing_to_the_outside(objects: list[dict[str, Any]]) -> None:
     kinds = {one["kind"] for one in objects}
     assert not kinds & {"Ingress", "Gateway", "HTTPRoute", "TCPRoute"}
     found = services(objects)
@@ -153,7 +153,7 @@ def test_nothing_is_reached_from_outside_of_the_cluster(objects: list[dict[str, 
     assert not [port for pod in pods(objects) for port in pod.container.get("ports", []) if "hostPort" in port]
 
 
-def test_the_scheduler_is_found_by_its_service_and_no_other_pod_is(objects: list[dict[str, Any]]) -> None:
+def test_scheduler_service_selects_only_the_scheduler(objects: list[dict[str, Any]]) -> None:
     [service] = services(objects)
     found = [pod for pod in pods(objects) if selects({"matchLabels": service["selector"]}, pod.labels)]
     assert [pod.component for pod in found] == ["scheduler"]
@@ -161,22 +161,22 @@ def test_the_scheduler_is_found_by_its_service_and_no_other_pod_is(objects: list
     assert {port["port"]: names[port["targetPort"]] for port in service["ports"]} == {8786: 8786, 8787: 8787}
 
 
-def test_all_speak_to_the_scheduler_by_tls_where_the_operator_itself_would_say_tcp(
+def test_pods_reach_the_scheduler_by_tls(
     objects: list[dict[str, Any]],
 ) -> None:
     address = f"tls://masksift-scheduler.{NAMESPACE}.svc.cluster.local:8786"
-    told = {pod.component: pod.env.get("DASK_SCHEDULER_ADDRESS") for pod in pods(objects)}
-    assert told == {"scheduler": None} | dict.fromkeys(told.keys() - {"scheduler"}, address)
+    configured = {pod.component: pod.env.get("DASK_SCHEDULER_ADDRESS") for pod in pods(objects)}
+    assert configured == {"scheduler": None} | dict.fromkeys(configured.keys() - {"scheduler"}, address)
 
 
-def test_a_drain_waits_for_scheduler_and_client_and_never_for_a_worker(objects: list[dict[str, Any]]) -> None:
+def test_drain_waits_for_scheduler_and_client_only(objects: list[dict[str, Any]]) -> None:
     budgets = [one["spec"] for one in objects if one["kind"] == "PodDisruptionBudget"]
     for pod in pods(objects):
         minima = [budget["minAvailable"] for budget in budgets if selects(budget["selector"], pod.labels)]
         assert minima == ([] if pod.component == "worker" else [1])
 
 
-def test_prometheus_finds_the_figures_of_scheduler_and_workers(objects: list[dict[str, Any]]) -> None:
+def test_prometheus_scrapes_scheduler_and_workers(objects: list[dict[str, Any]]) -> None:
     [monitor] = [one["spec"] for one in objects if one["kind"] == "PodMonitor"]
     found = [pod for pod in pods(objects) if selects(monitor["selector"], pod.labels)]
     assert [pod.component for pod in found] == ["scheduler", "worker"]
@@ -185,22 +185,26 @@ def test_prometheus_finds_the_figures_of_scheduler_and_workers(objects: list[dic
 
 
 @dataclass(frozen=True)
-class End:
-    """One end of a connection: a pod of some namespace, or an address outside of the cluster."""
+class Endpoint:
+    """An endpoint of a connection: a pod of a namespace, or an address outside the cluster."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = NAMESPACE
     address: str | None = None
 
 
-STRANGER, OPERATOR = End({}, "default"), End({"app": "operator"}, "dask-operator")
-PROMETHEUS, DNS = End({"app": "prometheus"}, "monitoring"), End({"k8s-app": "kube-dns"}, "kube-system")
-INTERNET, PRIVATE, NODE = End(address="52.219.47.1"), End(address="10.3.2.1"), End(address="169.254.169.254")
-MINIO = End({"app": "minio"}, "minio")
+OUTSIDER, OPERATOR = Endpoint({}, "default"), Endpoint({"app": "operator"}, "dask-operator")
+PROMETHEUS, DNS = Endpoint({"app": "prometheus"}, "monitoring"), Endpoint({"k8s-app": "kube-dns"}, "kube-system")
+INTERNET, PRIVATE, NODE = (
+    Endpoint(address="52.219.47.1"),
+    Endpoint(address="10.3.2.1"),
+    Endpoint(address="169.254.169.254"),
+)
+MINIO = Endpoint({"app": "minio"}, "minio")
 
 
-def test_pods_talk_to_each_other_as_dask_needs_it_and_no_further(objects: list[dict[str, Any]]) -> None:
-    policies, end = policies_of(objects), ends(objects)
+def test_policies_allow_the_connections_of_dask_and_no_others(objects: list[dict[str, Any]]) -> None:
+    policies, end = network_policies(objects), ends(objects)
     scheduler, worker = end["scheduler"], end["worker"]
     for source, target, port in [
         (worker, scheduler, 8786),
@@ -211,12 +215,12 @@ def test_pods_talk_to_each_other_as_dask_needs_it_and_no_further(objects: list[d
         (PROMETHEUS, scheduler, 8787),
         (PROMETHEUS, worker, 8788),
     ]:
-        assert talks(policies, source, target, port), (source, target, port)
+        assert allowed(policies, source, target, port), (source, target, port)
     for source, target, port in [
-        (STRANGER, scheduler, 8786),
-        (STRANGER, scheduler, 8787),
-        (STRANGER, worker, 8789),
-        (STRANGER, worker, 8788),
+        (OUTSIDER, scheduler, 8786),
+        (OUTSIDER, scheduler, 8787),
+        (OUTSIDER, worker, 8789),
+        (OUTSIDER, worker, 8788),
         (OPERATOR, scheduler, 8786),
         (OPERATOR, worker, 8789),
         (PROMETHEUS, scheduler, 8786),
@@ -227,48 +231,48 @@ def test_pods_talk_to_each_other_as_dask_needs_it_and_no_further(objects: list[d
         (scheduler, worker, 22),
         (scheduler, INTERNET, 443),
         (scheduler, MINIO, 9000),
-        (worker, STRANGER, 8080),
+        (worker, OUTSIDER, 8080),
         (worker, NODE, 443),
         (worker, PRIVATE, 443),
-        (End({"app": "other"}), scheduler, 8786),
-        (worker, End({"app": "other"}), 8080),
+        (Endpoint({"app": "other"}), scheduler, 8786),
+        (worker, Endpoint({"app": "other"}), 8080),
     ]:
-        assert not talks(policies, source, target, port), (source, target, port)
+        assert not allowed(policies, source, target, port), (source, target, port)
     for source in (scheduler, worker):
-        assert talks(policies, source, DNS, 53, "UDP")
+        assert allowed(policies, source, DNS, 53, "UDP")
     if (client := end.get("client")) is not None:
-        assert talks(policies, client, scheduler, 8786)
-        assert talks(policies, client, DNS, 53, "UDP")
-        assert not any(talks(policies, client, worker, port) for port in (8788, 8789, 8790))
-        assert not any(talks(policies, one, client, 8786) for one in (STRANGER, worker, scheduler, OPERATOR))
+        assert allowed(policies, client, scheduler, 8786)
+        assert allowed(policies, client, DNS, 53, "UDP")
+        assert not any(allowed(policies, client, worker, port) for port in (8788, 8789, 8790))
+        assert not any(allowed(policies, one, client, 8786) for one in (OUTSIDER, worker, scheduler, OPERATOR))
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
-def test_workers_and_client_reach_their_own_store_and_no_other(folder: str) -> None:
+def test_policies_allow_only_the_configured_store(folder: str) -> None:
     objects = render(folder)
-    policies, end = policies_of(objects), ends(objects)
+    policies, end = network_policies(objects), ends(objects)
     inside = folder == "overlays/minio"
     for source in (end["worker"], end["client"]):
-        assert talks(policies, source, MINIO, 9000) == inside
-        assert talks(policies, source, INTERNET, 443) == (not inside)
-        assert not talks(policies, source, INTERNET, 80)
-    assert talks(policies, end["worker"], NODE, 80) == (folder == "overlays/gcp")  # the node's role is not the pod's
+        assert allowed(policies, source, MINIO, 9000) == inside
+        assert allowed(policies, source, INTERNET, 443) == (not inside)
+        assert not allowed(policies, source, INTERNET, 80)
+    assert allowed(policies, end["worker"], NODE, 80) == (folder == "overlays/gcp")  # the node's role is not the pod's
 
 
 @pytest.mark.parametrize("folder", ["base/cluster", "base/job", "plain"])
-def test_without_an_overlay_no_store_is_reached(folder: str) -> None:
+def test_policies_without_overlay_allow_no_store(folder: str) -> None:
     objects = render(folder)
     worker = ends(objects)["worker"]
     assert not any(
-        talks(policies_of(objects), worker, place, port) for place in (MINIO, INTERNET) for port in (443, 9000)
+        allowed(network_policies(objects), worker, place, port) for place in (MINIO, INTERNET) for port in (443, 9000)
     )
 
 
-# ------------------------------------------------------------------------------------------- Kubernetes' own rules
+# ------------------------------------------------------------------------------------- semantics of Kubernetes
 
 
 def services(objects: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Specs of all services, those that the operator makes too."""
+    """Specs of all services, including those that the operator creates."""
     found = []
     for one in objects:
         spec = one.get("spec", {})
@@ -282,20 +286,20 @@ def quantity(text: str) -> int:
     return int(text[:-2]) * {"Mi": 1 << 20, "Gi": 1 << 30}[text[-2:]]
 
 
-def policies_of(objects: Iterable[Mapping[str, Any]]) -> list[Any]:
+def network_policies(objects: Iterable[Mapping[str, Any]]) -> list[Any]:
     return [one["spec"] for one in objects if one["kind"] == "NetworkPolicy"]
 
 
-def ends(objects: Sequence[Any]) -> dict[str, End]:
-    def end(pod: Pod) -> End:
+def ends(objects: Sequence[Any]) -> dict[str, Endpoint]:
+    def end(pod: Pod) -> Endpoint:
         assert pod.labels[LABEL] == pod.component
-        return End(pod.labels)
+        return Endpoint(pod.labels)
 
     return {pod.component: end(pod) for pod in pods(objects)}
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector finds what has these labels."""
+    """Return whether a label selector matches the labels."""
     for rule in selector.get("matchExpressions", []):
         assert rule["operator"] == "In"
         if labels.get(rule["key"]) not in rule["values"]:
@@ -303,14 +307,14 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
 
 
-def talks(policies: Sequence[Any], source: End, target: End, port: int, protocol: str = "TCP") -> bool:
-    """Whether the policies of the namespace let a connection through, out of the one pod and into the other."""
+def allowed(policies: Sequence[Any], source: Endpoint, target: Endpoint, port: int, protocol: str = "TCP") -> bool:
+    """Return whether the network policies allow a connection, on egress and on ingress."""
     return _passes(policies, source, target, "Egress", port, protocol) and _passes(
         policies, target, source, "Ingress", port, protocol
     )
 
 
-def _passes(policies: Sequence[Any], own: End, other: End, way: str, port: int, protocol: str) -> bool:
+def _passes(policies: Sequence[Any], own: Endpoint, other: Endpoint, way: str, port: int, protocol: str) -> bool:
     if own.address is not None or own.namespace != NAMESPACE:
         return True  # what holds there is not for these policies to say
     those = [
@@ -325,7 +329,7 @@ def _passes(policies: Sequence[Any], own: End, other: End, way: str, port: int, 
     )
 
 
-def _is(peer: Mapping[str, Any], end: End) -> bool:
+def _is(peer: Mapping[str, Any], end: Endpoint) -> bool:
     if "ipBlock" in peer:
         if end.address is None:
             return False

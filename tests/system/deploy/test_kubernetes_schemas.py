@@ -1,4 +1,4 @@
-"""Every manifest of every overlay, as kustomize renders it, is one that the API server would take; a mistake is not."""
+"""Rendered manifests of every overlay pass strict schemas, and planted mistakes do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from system.deploy.helpers.kustomize import FOLDER, RENDERED, made, pods, render, validate
 
 Change = tuple[str, list[Any], Any]
-"""A kind, a path in it, and what is planted there."""
+"""Kind, path in it, and the value planted there."""
 POD = ["spec", "cluster", "spec", "worker", "spec"]
 MISTAKES: dict[str, Change] = {
     "a misspelt field of a container, in a pod inside the operator's kind": (
@@ -46,7 +46,7 @@ MISTAKES: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("folder", RENDERED)
-def test_every_object_passes_the_strict_schema_of_its_kind(folder: str) -> None:
+def test_objects_pass_their_strict_schema(folder: str) -> None:
     objects = render(folder)
     assert len(objects) >= 14
     for one in objects:
@@ -54,7 +54,7 @@ def test_every_object_passes_the_strict_schema_of_its_kind(folder: str) -> None:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_planted_mistake_is_found(mistake: str) -> None:
+def test_planted_mistake_fails_the_schema(mistake: str) -> None:
     kind, (*path, last), value = MISTAKES[mistake]
     one = copy.deepcopy(next(one for one in render("base/job") if one["kind"] == kind))
     place = one
@@ -65,14 +65,14 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
         validate(one)
 
 
-def test_a_mistake_in_a_plain_kind_is_found_too() -> None:
+def test_mistake_in_a_built_in_kind_fails_the_schema() -> None:
     [job] = [one for one in render("plain") if one["kind"] == "Job"]
     job["spec"]["podFailurePolicy"]["rules"][0]["onExitCode"] = {}
     with pytest.raises(jsonschema.ValidationError, match="onExitCode"):
         validate(job)
 
 
-def test_the_certificates_of_cert_manager_pass_what_is_written_of_their_kinds() -> None:
+def test_cert_manager_certificates_pass_their_schema() -> None:
     objects = list(yaml.safe_load_all((FOLDER / "cert-manager/certificate.yaml").read_text()))
     for one in objects:
         validate(one)
@@ -81,7 +81,7 @@ def test_the_certificates_of_cert_manager_pass_what_is_written_of_their_kinds() 
         validate(objects[-1])
 
 
-def test_the_secret_of_cert_manager_is_the_one_that_pods_mount_and_is_for_both_ends_of_a_connection() -> None:
+def test_cert_manager_secret_is_mounted_and_serves_client_and_server() -> None:
     issuers = {}
     for one in yaml.safe_load_all((FOLDER / "cert-manager/certificate.yaml").read_text()):
         issuers[one["kind"], one["metadata"]["name"]] = one["spec"]
@@ -93,7 +93,7 @@ def test_the_secret_of_cert_manager_is_the_one_that_pods_mount_and_is_for_both_e
 
 
 @pytest.mark.parametrize("folder", RENDERED)
-def test_the_pods_that_come_of_it_are_a_scheduler_a_worker_and_but_for_a_standing_cluster_a_client(folder: str) -> None:
+def test_pods_are_scheduler_worker_and_client_unless_the_cluster_is_permanent(folder: str) -> None:
     objects = render(folder)
     for one in made(objects):
         validate(one)
@@ -101,19 +101,19 @@ def test_the_pods_that_come_of_it_are_a_scheduler_a_worker_and_but_for_a_standin
     assert found == (["scheduler", "worker"] if folder == "base/cluster" else ["client", "scheduler", "worker"])
 
 
-def test_a_job_and_a_cluster_of_one_name_are_never_made_at_once() -> None:
+def test_job_and_cluster_of_one_name_are_not_rendered_together() -> None:
     kinds = {folder: {one["kind"] for one in render(folder)} for folder in RENDERED}
     assert all(not {"DaskJob", "DaskCluster"} <= found for found in kinds.values())
     assert not any(kind.startswith("Dask") for kind in kinds["plain"])
 
 
-def test_the_cluster_of_a_job_is_that_of_the_cluster_manifest() -> None:
+def test_cluster_of_the_job_equals_the_cluster_manifest() -> None:
     [cluster] = [one for one in render("base/cluster") if one["kind"] == "DaskCluster"]
     [job] = [one for one in render("base/job") if one["kind"] == "DaskJob"]
     assert job["spec"]["cluster"]["spec"] == cluster["spec"]
 
 
-def test_the_pods_without_the_operator_are_those_with_it_but_for_the_workers_name() -> None:
+def test_plain_pods_equal_operator_pods_except_for_worker_names() -> None:
     with_it, without = pods(render("base/job")), pods(render("plain"))
     assert [pod.component for pod in with_it] == [pod.component for pod in without]
     for one, other in zip(with_it, without, strict=True):
@@ -126,7 +126,7 @@ def test_the_pods_without_the_operator_are_those_with_it_but_for_the_workers_nam
 
 
 def _overlay(folder: Path, *, resources: str, components: list[str]) -> Path:
-    """An overlay beside a copy of the manifests: kustomize wants relative paths."""
+    """Write an overlay next to a copy of the manifests: kustomize requires relative paths."""
     shutil.copytree(FOLDER, folder / "kubernetes")
     own = folder / "own"
     own.mkdir()
@@ -142,7 +142,7 @@ def _overlay(folder: Path, *, resources: str, components: list[str]) -> Path:
 
 @pytest.mark.parametrize("base", ["base/cluster", "base/job", "plain"])
 @pytest.mark.parametrize("store", ["minio", "aws", "gcp"])
-def test_a_store_goes_with_any_of_the_bases(base: str, store: str, tmp_path: Path) -> None:
+def test_store_components_combine_with_every_base(base: str, store: str, tmp_path: Path) -> None:
     objects = render(_overlay(tmp_path, resources=base, components=[f"components/{store}"]))
     for one in objects:
         validate(one)
@@ -150,7 +150,7 @@ def test_a_store_goes_with_any_of_the_bases(base: str, store: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("base", ["base/cluster", "base/job"])
-def test_spot_nodes_are_for_workers_alone(base: str, tmp_path: Path) -> None:
+def test_spot_nodes_run_only_workers(base: str, tmp_path: Path) -> None:
     objects = render(_overlay(tmp_path, resources=base, components=["components/aws", "components/spot"]))
     for one in objects:
         validate(one)

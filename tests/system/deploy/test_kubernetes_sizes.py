@@ -1,4 +1,4 @@
-"""`masksift plan --k8s`: the resources that a plan needs, as kustomize lays them over the manifests."""
+"""`masksift plan --k8s`: resources of a plan as a kustomize component."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIB, GIB = 1 << 20, 1 << 30
 
 
 def plan_of(images: int, classes: int, height: int, width: int, dtype: str, *, tile: int | None = None) -> Plan:
-    """Of a source on S3, with a report."""
+    """Plan for a source on S3 with a report."""
     itemsize = {"uint8": 1, "float16": 2, "float32": 4}[dtype]
     rows, columns = tile or height, tile or width
     predictions = ArraySpec(
@@ -50,7 +50,7 @@ PLANS = {
 
 
 def sized(plan: Plan, folder: Path, base: str) -> list[dict[str, Any]]:
-    """The base with what `masksift plan --k8s` prints laid over it."""
+    """Render the base with the component that `masksift plan --k8s` prints."""
     shutil.copytree(FOLDER, folder / "kubernetes")
     for name, text in {
         "sizes": kustomize_component(plan),
@@ -71,14 +71,14 @@ def memory(pod: Pod) -> int:
     return int(text[:-2]) * {"Mi": MIB, "Gi": GIB}[text[-2:]]
 
 
-def told_to_dask(pod: Pod) -> float:
-    """The share of the pod's memory that its worker believes to have."""
+def dask_memory_fraction(pod: Pod) -> float:
+    """Fraction of the pod's memory that is the limit of its worker."""
     args = pod.container["args"]
     return float(args[args.index("--memory-limit") + 1])
 
 
 @pytest.mark.parametrize("base", ["base/cluster", "base/job", "plain", "overlays/aws"])
-def test_what_it_prints_is_laid_over_any_of_the_bases_and_passes_their_schemas(base: str, tmp_path: Path) -> None:
+def test_component_applies_to_every_base_and_passes_schemas(base: str, tmp_path: Path) -> None:
     plan = PLANS["the same in float32"]
     objects = sized(plan, tmp_path, base)
     for one in objects:
@@ -95,10 +95,10 @@ def test_what_it_prints_is_laid_over_any_of_the_bases_and_passes_their_schemas(b
 
 
 @pytest.mark.parametrize("case", PLANS)
-def test_a_worker_of_that_size_is_not_refused_by_the_plan_and_not_paused_by_dask(case: str, tmp_path: Path) -> None:
+def test_sized_worker_is_accepted_by_the_plan_and_not_paused_by_dask(case: str, tmp_path: Path) -> None:
     plan = PLANS[case]
     worker = of(sized(plan, tmp_path, "base/job"), "worker")
-    believed = int(memory(worker) * told_to_dask(worker))
+    believed = int(memory(worker) * dask_memory_fraction(worker))
     plan.check_memory(believed)
     memory_settings = settings()["distributed"]["worker"]["memory"]
     assert plan.memory <= believed * memory_settings["pause"]
@@ -106,35 +106,35 @@ def test_a_worker_of_that_size_is_not_refused_by_the_plan_and_not_paused_by_dask
     assert left >= kubernetes.NANNY_BYTES  # for the process that has to see it in time
 
 
-def test_the_shares_that_it_reckons_with_are_those_of_the_manifests() -> None:
+def test_memory_fractions_equal_those_of_the_manifests() -> None:
     for folder in RENDERED:
-        assert told_to_dask(of(render(folder), "worker")) == kubernetes.WORKER_MEMORY_SHARE
-    told = settings()["distributed"]["worker"]["memory"]
-    assert (told["pause"], told["terminate"]) == (kubernetes.PAUSE_SHARE, kubernetes.TERMINATE_SHARE)
-    assert (told["target"], told["spill"]) == (False, False)
+        assert dask_memory_fraction(of(render(folder), "worker")) == kubernetes.WORKER_MEMORY_SHARE
+    configured = settings()["distributed"]["worker"]["memory"]
+    assert (configured["pause"], configured["terminate"]) == (kubernetes.PAUSE_SHARE, kubernetes.TERMINATE_SHARE)
+    assert (configured["target"], configured["spill"]) == (False, False)
 
 
-def test_dask_takes_the_share_of_what_the_cgroup_has_whatever_the_cores_of_the_node() -> None:
-    told = told_to_dask(of(render("base/job"), "worker"))
+def test_dask_applies_the_fraction_to_the_cgroup_limit() -> None:
+    configured = dask_memory_fraction(of(render("base/job"), "worker"))
     for cores in (1, 64):
-        assert parse_memory_limit(str(told), 1, cores, logger=None) == int(MEMORY_LIMIT * told)
+        assert parse_memory_limit(str(configured), 1, cores, logger=None) == int(MEMORY_LIMIT * configured)
     assert parse_memory_limit("auto", 1, 64, logger=None) == MEMORY_LIMIT // 64
 
 
-def test_the_sizes_of_the_manifests_are_enough_for_their_example() -> None:
+def test_default_sizes_fit_the_example() -> None:
     worker = of(render("base/job"), "worker")
     for case in ("the documented example", "the same in float32"):
         assert pod_memory(PLANS[case].memory) <= memory(worker)
     assert memory(of(render("base/job"), "client")) == kubernetes.CLIENT_BYTES
 
 
-def test_an_image_of_20_000_by_20_000_fits_a_pod_of_little_more_than_4_gib() -> None:
+def test_image_of_20_000_by_20_000_fits_a_pod_of_about_4_gib() -> None:
     assert pod_memory(PLANS["one image of 20,000 x 20,000"].memory) <= 4.25 * GIB
 
 
 @a_few
 @given(peak=st.integers(1, 1 << 40))
-def test_more_memory_is_never_a_smaller_pod(peak: int) -> None:
+def test_pod_size_grows_with_memory(peak: int) -> None:
     limit = pod_memory(peak)
     assert limit % (64 * MIB) == 0
     assert limit <= pod_memory(peak + 64 * MIB)
@@ -142,16 +142,16 @@ def test_more_memory_is_never_a_smaller_pod(peak: int) -> None:
 
 
 @pytest.mark.parametrize(("blocks", "workers"), [(1, 1), (8, 1), (9, 2), (115, 15), (1600, 200), (1_000_000, 200)])
-def test_workers_are_as_many_as_have_some_blocks_each(blocks: int, workers: int) -> None:
+def test_worker_count_follows_the_blocks(blocks: int, workers: int) -> None:
     assert worker_count(blocks) == workers
 
 
 @pytest.mark.parametrize(("images", "measured"), [(1_000_000, 0), (10_000_000, 791), (100_000_000, 13_992)])
-def test_the_clients_scratch_holds_what_the_ranking_was_measured_to_leave_there(images: int, measured: int) -> None:
+def test_client_scratch_fits_the_measured_ranking_files(images: int, measured: int) -> None:
     assert measured * MIB < scratch_bytes(images) <= 2 * measured * MIB + 2 * GIB
 
 
-def test_a_manifest_that_is_not_the_one_reckoned_with_is_refused(tmp_path: Path) -> None:
+def test_component_refuses_a_manifest_with_other_fractions(tmp_path: Path) -> None:
     path = tmp_path / "kubernetes/base/cluster/cluster.yaml"
     shutil.copytree(FOLDER, tmp_path / "kubernetes")
     path.write_text(path.read_text().replace("- name: worker\n", "- name: sidecar\n", 1))
@@ -163,9 +163,9 @@ def test_a_manifest_that_is_not_the_one_reckoned_with_is_refused(tmp_path: Path)
         render(tmp_path / "kubernetes/own")
 
 
-def test_the_command_prints_it_for_the_run_at_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["plan", "--source", str(small(tmp_path / "s.zarr")), "--out", str(tmp_path / "out"), "--k8s"]
-    assert main([*words, "--executor.memory", "1 MB", "--executor.workers", "3"]) == 0  # the pods are made to fit
+def test_command_prints_the_component(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["plan", "--source", str(small(tmp_path / "s.zarr")), "--out", str(tmp_path / "out"), "--k8s"]
+    assert main([*args, "--executor.memory", "1 MB", "--executor.workers", "3"]) == 0  # the pods are made to fit
     tree = yaml.safe_load(capsys.readouterr().out)
     assert tree["kind"] == "Component"
     assert [patch["target"]["kind"] for patch in tree["patches"]] == [
@@ -178,11 +178,11 @@ def test_the_command_prints_it_for_the_run_at_hand(tmp_path: Path, capsys: pytes
     [most] = yaml.safe_load(tree["patches"][1]["patch"])
     assert most["value"] == 1  # forty tiny images
     with pytest.raises(SystemExit, match="2"):
-        main([*words, "--json"])
+        main([*args, "--json"])
     assert "not allowed with argument" in capsys.readouterr().err
 
 
-def test_no_more_workers_are_asked_for_than_the_run_is_told() -> None:
+def test_worker_count_is_capped_by_the_configuration() -> None:
     plan = PLANS["a million"]
     for most, workers in ((None, 200), (12, 12), (1000, 200)):
         text = kustomize_component(plan, most)

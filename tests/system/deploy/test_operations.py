@@ -1,4 +1,4 @@
-"""The page for operators: every key, field, verb and flag that it names is there."""
+"""Operations page: every key, field, verb and flag that it names exists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = OPERATIONS.read_text()
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete run with an image that is left out."""
+    """Completed run with a quarantined image."""
     folder = tmp_path_factory.mktemp("operations")
     tree = {
         "sources": [str(small(folder / "a.zarr", images=6))],
@@ -36,20 +36,20 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def named_before(what: str) -> list[str]:
-    """The words in code that stand before a phrase: `a`, `b` and `c` in ..."""
+def code_before(what: str) -> list[str]:
+    """Code spans in front of a phrase: `a`, `b` and `c` in ..."""
     found = re.findall(rf"((?:`\w+`(?:, | and |\s+)*)+)\s*{what}", TEXT)
     return [word for some in found for word in re.findall(r"`(\w+)`", some)]
 
 
-def test_keys_of_the_record_are_there(out: Path) -> None:
+def test_record_keys_exist(out: Path) -> None:
     record = json.loads((out / "run.json").read_text())
-    named = named_before(r"in\s+`run\.json`")
+    named = code_before(r"in\s+`run\.json`")
     assert set(named) == {"counts", "repeated", "requests", "puts", "projected_memory", "retries"}
     assert set(named) <= record.keys()
 
 
-def test_files_in_the_results_are_there(out: Path) -> None:
+def test_result_files_exist(out: Path) -> None:
     named = {name.rstrip("/") for name in re.findall(r"`OUT/([\w./]+)`", TEXT)}
     assert named == {"manifest/running.json", "manifest/plan.json", "manifest/condense", "manifest/score", "images"}
     for name in named - {"manifest/running.json"}:  # which is gone at its end
@@ -58,15 +58,13 @@ def test_files_in_the_results_are_there(out: Path) -> None:
     assert {"status", "reason"} <= set(tables(out)["images"].column_names)
 
 
-def test_a_run_at_work_is_marked_where_the_page_says(
-    out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_lock_file_of_a_running_run_exists(out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = []
     whole = SerialExecutor.map
 
-    def looks(self: SerialExecutor, *words: Any) -> Any:
+    def looks(self: SerialExecutor, *args: Any) -> Any:
         seen.append((tmp_path / "out/manifest/running.json").exists())
-        return whole(self, *words)
+        return whole(self, *args)
 
     monkeypatch.setattr(SerialExecutor, "map", looks)
     tree = {"sources": [str(out.parent / "a.zarr")], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}
@@ -76,7 +74,7 @@ def test_a_run_at_work_is_marked_where_the_page_says(
     assert not (tmp_path / "out/manifest/running.json").exists()
 
 
-def test_fields_of_the_clients_lines_are_there(tmp_path: Path, out: Path) -> None:
+def test_log_fields_of_the_client_exist(tmp_path: Path, out: Path) -> None:
     file = io.StringIO()
     tree = {"sources": [str(out.parent / "a.zarr")], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}
     run(build_run_config(tree, {}), ProgressReporter("json", file))
@@ -88,26 +86,26 @@ def test_fields_of_the_clients_lines_are_there(tmp_path: Path, out: Path) -> Non
         assert all(name in line for line in lines if "stage" in line)
 
 
-def test_what_it_calls_errors_of_masksift_are() -> None:
+def test_error_names_exist() -> None:
     (named,) = re.findall(r"\(((?:`\w+`(?:, )?)+) are\)", TEXT)
     for name in re.findall(r"`(\w+)`", named):
         assert issubclass(getattr(errors, name), errors.MasksiftError)
 
 
-def test_statuses_are_those_that_images_have() -> None:
+def test_statuses_equal_those_of_images() -> None:
     for name in ("missing_chunk", "unreadable", "bad_labels", "bad_probabilities"):
         assert f"`{name}`" in TEXT
         assert name in STATUSES
 
 
-def test_verbs_and_flags_are_there(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbs_and_flags_exist(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commands = re.findall(r"`masksift (\w+)([^`]*)`", TEXT)
     assert {verb for verb, _ in commands} == {"check", "show", "plan"}
-    for verb, words in commands:
+    for verb, args in commands:
         with pytest.raises(SystemExit, match="0"):
             main([verb, "--help"])
         shown = capsys.readouterr().out
-        for flag in re.findall(r"--[\w-]+", words):
+        for flag in re.findall(r"--[\w-]+", args):
             assert flag in shown, (verb, flag)
     for flag in re.findall(r"`(--[\w.-]+)", TEXT):
         with pytest.raises(SystemExit, match="0"):
@@ -115,7 +113,7 @@ def test_verbs_and_flags_are_there(out: Path, capsys: pytest.CaptureFixture[str]
         assert flag in capsys.readouterr().out
 
 
-def test_the_commands_of_the_page_do_what_it_says(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_of_the_page_work(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(out), "--max-quarantined", "0.1%", "--json"]) == 6
     assert "all_ignored" in capsys.readouterr().out
     assert main(["show", str(out), "a/3", "--out", str(out.parent / "3.png")]) == 0

@@ -1,4 +1,4 @@
-"""Scheduler, workers and job of the manifests as processes of this machine: their arguments, environment and files."""
+"""Scheduler, workers and job of the manifests as local processes with their arguments, environment and files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def slow(server: Server) -> Iterator[Proxy]:
-    """What stands before the store: its ``faults`` may be changed while it works."""
+    """Proxy in front of the store whose ``faults`` can change while it runs."""
     with proxy(server.port, Faults()) as between:
         yield between
 
@@ -40,12 +40,12 @@ def running(
     tls: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
-    """The cluster of the manifests, ready for the job: without the Dask operator, and as the operator makes it."""
+    """Cluster of the manifests, ready for the job, without and with the Dask operator."""
     with kubelet(tmp_path_factory.mktemp("pods"), Loopback(), server, tls, slow.url, request.param) as made:
         yield cluster(made)
 
 
-def test_the_job_of_the_manifests_leaves_what_a_local_run_leaves(
+def test_job_writes_the_same_results_as_a_local_run(
     running: Cluster, stored: Stored, undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     for pod in (running.scheduler, *running.workers):
@@ -53,11 +53,11 @@ def test_the_job_of_the_manifests_leaves_what_a_local_run_leaves(
     job = running.run(stored)
     assert job.wait(240) == 0, job.said
     assert stored.tables(tmp_path / "out") == undisturbed
-    told = stored.record()
-    assert told["finished"] is not None
-    assert told["retries"] == 0
+    record = stored.record()
+    assert record["finished"] is not None
+    assert record["retries"] == 0
     limit = int(WORKER_MEMORY_SHARE * (2 << 30))
-    assert [worker["memory"] for worker in told["workers"]] == [limit] * 2, "a share of the pod's limit"
+    assert [worker["memory"] for worker in record["workers"]] == [limit] * 2, "a share of the pod's limit"
     for pod in (running.scheduler, *running.workers):
         assert pod.running, pod.said
         assert "Traceback" not in pod.said
@@ -66,10 +66,10 @@ def test_the_job_of_the_manifests_leaves_what_a_local_run_leaves(
 
 
 @pytest.mark.parametrize("running", [MINIO], indirect=True)
-def test_who_has_no_certificate_of_the_cluster_is_refused(
+def test_client_with_a_certificate_of_another_ca_is_refused(
     running: Cluster, stored: Stored, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """One of another authority: the worst case, since it has all that Dask asks for but the signature."""
+    """The worst case: everything that Dask requires except the right signature."""
     others = secret(certificates(tmp_path_factory.mktemp("other")))
     job = running.run(stored, **{"masksift-tls": others})
     wait_until("it has been refused", lambda: "TLS" in running.scheduler.said and "handshake" in running.scheduler.said)
@@ -79,10 +79,10 @@ def test_who_has_no_certificate_of_the_cluster_is_refused(
 
 
 @pytest.mark.parametrize("running", [MINIO], indirect=True)
-def test_a_worker_whose_node_is_taken_away_leaves_nothing_undone(
+def test_run_with_a_drained_worker_gives_the_same_tables(
     running: Cluster, stored: Stored, slow: Proxy, undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    """`preStop`, then SIGTERM, as of a spot node that is drained, in the middle of the first pass."""
+    """`preStop`, then SIGTERM in the middle of the first pass, like a drained spot node."""
     slow.faults = Faults(delay=0.5)
     job = running.run(stored)
     wait_until("some blocks are condensed", lambda: stored.products("condense") >= 1, 240)

@@ -1,4 +1,4 @@
-"""SECURITY.md promises nothing that no file holds."""
+"""SECURITY.md: every file it names exists and keeps its promise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NAMED = sorted(set(re.findall(r"`([\w.-]+(?:/[\w.-]+)+)`", TEXT)))
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_every_file_that_is_named_is_there(name: str) -> None:
+def test_named_file_exists(name: str) -> None:
     assert (ROOT / name).exists()
 
 
-def test_every_row_of_what_is_checked_names_the_test_that_holds_it() -> None:
+def test_rows_name_the_test_that_checks_them() -> None:
     table = [line for line in TEXT.splitlines() if line.startswith("| ") and not line.startswith("| what |")]
     assert len(table) > 10
     for row in table:
@@ -25,7 +25,7 @@ def test_every_row_of_what_is_checked_names_the_test_that_holds_it() -> None:
         assert [name for name in NAMED if f"`{name}`" in held], row
 
 
-def test_code_is_unpickled_where_it_is_said_and_nowhere_else() -> None:
+def test_unpickling_happens_only_in_the_named_files() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "pipeline").rglob("*.py")
@@ -39,16 +39,16 @@ def test_code_is_unpickled_where_it_is_said_and_nowhere_else() -> None:
     assert found <= set(NAMED)
 
 
-def test_checkpoints_are_loaded_as_weights_alone() -> None:
+def test_checkpoints_load_weights_only() -> None:
     loads = re.findall(
         r"torch\.load\((.*)\)",
         (ROOT / "pipeline/masksift/prepare/predict/trainers/segmentation_network.py").read_text(),
     )
     assert loads
-    assert all("weights_only=True" in words for words in loads)
+    assert all("weights_only=True" in args for args in loads)
 
 
-def test_no_configuration_has_a_key_for_a_secret() -> None:
+def test_configuration_has_no_key_for_a_secret() -> None:
     from masksift.config.run import RunConfig
     from masksift.config.sections import dotted_keys
 

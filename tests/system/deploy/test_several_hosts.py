@@ -1,4 +1,4 @@
-"""Every pod on a host of its own: network namespaces on a bridge, of which one loses its link, and nobody is told."""
+"""Each pod on its own host: network namespaces on a bridge, one of which loses its link without notice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from system.deploy.helpers.node import wait_until
 pytestmark = pytest.mark.slow
 
 SOON = {"worker-ttl: 60s": "worker-ttl: 12s", "tcp: 30s": "tcp: 12s"}
-"""The manifests' settings by which a silent worker is given up, shortened, so that a test does not take minutes."""
+"""Timeouts of the manifests for silent workers, shortened for the tests."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def network() -> Iterator[Bridge]:
 
 @pytest.fixture(scope="module")
 def slow(server: Server, network: Bridge) -> Iterator[Proxy]:
-    """The store, at this machine's address on the bridge."""
+    """The store at this machine's address on the bridge."""
     with proxy(server.port, Faults(), network.gateway) as between:
         yield between
 
@@ -45,12 +45,12 @@ def running(
         yield cluster(pods)
 
 
-def test_what_a_process_has_left_that_was_killed_is_taken_away_by_the_next(network: Bridge) -> None:
+def test_network_of_a_killed_process_is_removed(network: Bridge) -> None:
     program = "import os; from system.deploy.helpers.netns import Bridge; b = Bridge(); b.__enter__()"
     program += "; print(b.name, b.block, flush=True)"
-    words = [sys.executable, "-c", f"{program}; os._exit(0)"]
-    told = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
-    name, block = told.split()
+    args = [sys.executable, "-c", f"{program}; os._exit(0)"]
+    configured = subprocess.run(args, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
+    name, block = configured.split()
     assert block != network.block, "two networks of the same addresses: a pod of one is looked for in the other"
     assert name in links()
     remove_what_was_left()
@@ -62,14 +62,14 @@ def links() -> str:
     return subprocess.run(["ip", "link", "show"], capture_output=True, text=True, check=True).stdout
 
 
-def in_its_middle(stored: Stored, stage: str) -> bool:
+def stage_is_half_done(stored: Stored, stage: str) -> bool:
     if stage == "thresholds":
         return stored.products("condense") == BLOCKS
     return 1 <= stored.products(stage) < BLOCKS - 1
 
 
 @pytest.mark.parametrize("stage", ["condense", "thresholds", "score"])
-def test_a_worker_whose_link_is_cut_in_the_middle_of_a_stage_changes_nothing(
+def test_run_with_a_disconnected_worker_gives_the_same_tables(
     running: Cluster,
     network: Bridge,
     slow: Proxy,
@@ -82,8 +82,8 @@ def test_a_worker_whose_link_is_cut_in_the_middle_of_a_stage_changes_nothing(
     stored = Stored.beside(server, sources)
     slow.faults = Faults(delay=0.1)
     job = running.run(stored)
-    wait_until(f"{stage} is in its middle", lambda: in_its_middle(stored, stage), 240)
-    cut = lose_the_link_of_a_busy_worker(running, network, slow)
+    wait_until(f"{stage} is in its middle", lambda: stage_is_half_done(stored, stage), 240)
+    cut = disconnect_busy_worker(running, network, slow)
     assert job.wait(240) == 0, job.said
     assert stored.tables(tmp_path / "out") == undisturbed
     assert stored.record()["retries"] == 0, "no task failed: those of the worker were given to another"
@@ -95,8 +95,8 @@ def test_a_worker_whose_link_is_cut_in_the_middle_of_a_stage_changes_nothing(
     cut.wait_for("readinessProbe")
 
 
-def lose_the_link_of_a_busy_worker(running: Cluster, network: Bridge, slow: Proxy) -> Pod:
-    """Cut off one that is at a task, which is slowed down so that it cannot end before."""
+def disconnect_busy_worker(running: Cluster, network: Bridge, slow: Proxy) -> Pod:
+    """Disconnect a worker within a task that is slowed down so that it cannot finish first."""
     slow.faults = Faults(delay=3)
     busy: list[Pod] = []
     wait_until("a worker is busy", lambda: busy.extend(pod for pod in running.workers if executing(pod)) or busy)

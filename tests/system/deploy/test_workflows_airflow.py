@@ -1,4 +1,4 @@
-"""The DAG, run by Airflow itself, in the environment that `make workflows` makes."""
+"""DAG run by Airflow itself, in the environment of `make workflows`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Airflow with an empty database and the one DAG, beside a lake."""
+    """Airflow home with an empty database, the DAG, and a data lake."""
     folder = tmp_path_factory.mktemp("airflow")
     (folder / "dags").mkdir()
     shutil.copy(DAG, folder / "dags")
@@ -61,7 +61,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def conf(folder: Path, **more: str) -> dict[str, str]:
-    """What a DAG run is told of the lake."""
+    """Configuration of a DAG run for the lake."""
     return {
         "source": str(folder / "lake"),
         "quality": str(folder / "quality"),
@@ -72,13 +72,13 @@ def conf(folder: Path, **more: str) -> dict[str, str]:
 
 
 def after(day: str) -> str:
-    """When the night begins that does a day: at two, on the day after."""
+    """Logical time of the run that processes a day: 02:00 of the next day."""
     return f"{day[:-2]}{int(day[-2:]) + 1:02d}T02:00:00+00:00"
 
 
-def nights(folder: Path, *asked: dict[str, Any], **more: str) -> tuple[list[dict[str, Any]], str]:
-    """What became of nights in one process of Airflow, and all that it said."""
-    told = [{"command": COMMAND, **one} for one in asked]
+def nights(folder: Path, *requested: dict[str, Any], **more: str) -> tuple[list[dict[str, Any]], str]:
+    """Results of several DAG runs in one Airflow process, and its output."""
+    told = [{"command": COMMAND, **one} for one in requested]
     done = subprocess.run(
         [AIRFLOW / "python", ROOT / "tests/system/deploy/flows/airflow_nights.py"],
         input=json.dumps(told),
@@ -95,7 +95,7 @@ def nights(folder: Path, *asked: dict[str, Any], **more: str) -> tuple[list[dict
 
 @contextmanager
 def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Its URL, and what is posted to it."""
+    """URL of the webhook and the bodies posted to it."""
     posted: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,12 +117,12 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             thread.join()
 
 
-def test_a_night_twice_by_airflows_own_command_leaves_one_copy(home: Path) -> None:
+def test_dag_run_twice_publishes_one_copy(home: Path) -> None:
     found = []
-    words = ["dags", "test", "masksift_nightly", after(WHOLE[0]), "--conf", json.dumps(conf(home))]
+    args = ["dags", "test", "masksift_nightly", after(WHOLE[0]), "--conf", json.dumps(conf(home))]
     for _ in range(2):
         done = subprocess.run(
-            [AIRFLOW / "airflow", *words],
+            [AIRFLOW / "airflow", *args],
             env=environment(home),
             capture_output=True,
             text=True,
@@ -134,10 +134,10 @@ def test_a_night_twice_by_airflows_own_command_leaves_one_copy(home: Path) -> No
     assert found[0] == found[1]
     assert {name.split("/")[0] for name in found[0]} == {f"dt={WHOLE[0]}"}
     assert record(home / "quality", WHOLE[0])["counts"] == {"scored": 12}
-    # a backfill: a day that is past, and then one in which an image is left out
+    # a backfill: a past day, then one with a quarantined image
     with webhook() as (url, posted):
         connection = json.dumps({"conn_type": "http", "password": url})
-        told, said = nights(
+        told, output = nights(
             home,
             {"date": after(WHOLE[1]), "conf": conf(home)},
             {"date": after(LEFT_OUT), "conf": conf(home)},
@@ -158,40 +158,40 @@ def test_a_night_twice_by_airflows_own_command_leaves_one_copy(home: Path) -> No
     assert len(posted) == 2, "the night that was run again told it again"
     assert f"{LEFT_OUT}-b2" in posted[0]["text"]
     assert "missing_chunk" in posted[0]["text"]
-    assert "secret-word" not in said
-    assert "nothing that waits for these labels goes on. Look at" in said
+    assert "secret-word" not in output
+    assert "nothing that waits for these labels goes on. Look at" in output
 
 
-def test_a_plan_that_does_not_fit_ends_the_night_with_its_sentence(home: Path, tmp_path: Path) -> None:
+def test_refused_plan_fails_the_dag_run_with_its_message(home: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.toml"
     small.write_text('[executor]\nkind = "local"\nworkers = 1\nmemory = "64 MiB"\n')
-    told, said = nights(
+    told, output = nights(
         home, {"date": after(WHOLE[0]), "conf": conf(home, config=str(small), quality=str(tmp_path / "refused"))}
     )
     assert told[0]["state"] == "failed"
     assert told[0]["tasks"]["plan"] == ["failed", 1]
     assert told[0]["tasks"]["run"][0] == "upstream_failed"
-    assert "`masksift plan` ended with exit code 4: masksift: " in said
-    assert "has 64.0 MiB" in said
+    assert "`masksift plan` ended with exit code 4: masksift: " in output
+    assert "has 64.0 MiB" in output
     assert not (tmp_path / "refused").exists()
 
 
-def test_only_what_was_interrupted_is_tried_again(home: Path, tmp_path: Path) -> None:
+def test_only_interrupted_tasks_are_retried(home: Path, tmp_path: Path) -> None:
     codes = {"once": "5 0", "never": "2", "told": "3"}
     bins = [stand_in(tmp_path / name, run=told) for name, told in codes.items()]
-    told, said = nights(
+    told, output = nights(
         home, *({"date": after(WHOLE[0]), "conf": conf(home), "command": f"{bin_}/masksift"} for bin_ in bins)
     )
     assert [one["tasks"]["run"] for one in told] == [["success", 2], ["failed", 1], ["success", 1]]
     assert [one["state"] for one in told] == ["success", "failed", "success"]
     assert told[2]["tasks"]["notify"] == ["success", 1], "without a webhook the log has the table, and all is well"
-    assert f"the words were check {home}/quality/dt={WHOLE[0]} --max-quarantined 0 --top 20" in said
-    words = (bins[0] / "called").read_text().splitlines()
+    assert f"the words were check {home}/quality/dt={WHOLE[0]} --max-quarantined 0 --top 20" in output
+    args = (bins[0] / "called").read_text().splitlines()
     before = f"{home}/quality/dt=2026-11-20"
     line = (
         f"{home}/run.toml --source {home}/lake/dt={WHOLE[0]}/site=* --out {home}/quality/dt={WHOLE[0]} --base={before}"
     )
-    assert words == [
+    assert args == [
         f"check {before} --max-quarantined 100% --top 0",
         f"plan {line}",
         *[f"run {line} --log-format json"] * 2,

@@ -1,4 +1,4 @@
-"""Argo's CronWorkflow: generated, strict, locked down; its steps, run one after the other with their very words."""
+"""Argo CronWorkflow: generated, schema-checked, restricted; its steps run locally with their exact arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONTAINERS = {name: one for name, one in TEMPLATES.items() if "container" in one
 KUBERNETES = kubernetes_validate.latest_version()
 
 
-def test_the_file_is_what_its_generator_writes() -> None:
+def test_file_equals_the_generated_one() -> None:
     spec = importlib.util.spec_from_file_location("cronworkflow", FOLDER / "cronworkflow.py")
     assert spec is not None
     assert spec.loader is not None
@@ -40,12 +40,12 @@ def test_the_file_is_what_its_generator_writes() -> None:
 
 
 def strict(text: str) -> bool:
-    """Whether Argo's own schema, as hera has it, knows every field."""
+    """Return whether Argo's schema (from hera) knows every field."""
     told: Any = CronWorkflow.from_yaml(text)
     return bool(yaml.safe_load(told.to_yaml()) == yaml.safe_load(text))
 
 
-def test_argos_schema_knows_every_field_and_finds_a_misspelt_one() -> None:
+def test_fields_pass_argos_schema_and_a_misspelled_one_fails() -> None:
     assert strict(TEXT)
     for right in ("concurrencyPolicy", "retryPolicy", "readOnlyRootFilesystem", "continueOn"):
         assert right in TEXT
@@ -53,7 +53,7 @@ def test_argos_schema_knows_every_field_and_finds_a_misspelt_one() -> None:
 
 
 def pods() -> Iterator[dict[str, Any]]:
-    """What Kubernetes gets of each step."""
+    """Pod that Kubernetes receives for each step."""
     for name, one in CONTAINERS.items():
         spec = {
             "containers": [{"name": "main", **one["container"]}],
@@ -66,7 +66,7 @@ def pods() -> Iterator[dict[str, Any]]:
         yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def test_kubernetes_knows_every_field_of_the_pods_and_of_what_gives_them_access() -> None:
+def test_pods_and_rbac_pass_kubernetes_schemas() -> None:
     for tree in [*pods(), *yaml.safe_load_all((FOLDER / "access.yaml").read_text())]:
         kubernetes_validate.validate(tree, KUBERNETES, strict=True)
     spoilt = copy.deepcopy(next(pods()))
@@ -75,7 +75,7 @@ def test_kubernetes_knows_every_field_of_the_pods_and_of_what_gives_them_access(
         kubernetes_validate.validate(spoilt, KUBERNETES, strict=True)
 
 
-def test_pods_are_locked_down_and_have_limits() -> None:
+def test_pods_are_restricted_and_limited() -> None:
     pod = SPEC["securityContext"]
     assert (pod["runAsNonRoot"], pod["runAsUser"], pod["seccompProfile"]) == (True, 10001, {"type": "RuntimeDefault"})
     assert SPEC["automountServiceAccountToken"] is False
@@ -96,14 +96,14 @@ def test_pods_are_locked_down_and_have_limits() -> None:
         assert not any("secretKeyRef" in str(env) or "KEY" in env["name"] for env in one["container"]["env"])
 
 
-def test_one_at_a_time_with_an_end() -> None:
+def test_workflow_is_exclusive_and_has_a_deadline() -> None:
     assert TREE["spec"]["concurrencyPolicy"] == "Forbid"
     assert SPEC["synchronization"] == {"mutexes": [{"name": "masksift-nightly"}]}
     assert SPEC["activeDeadlineSeconds"] <= 24 * 3600
     assert TREE["spec"]["startingDeadlineSeconds"] < 22 * 3600, "the day is the one before the workflow was made"
 
 
-def test_only_what_goes_on_from_where_it_was_is_tried_again() -> None:
+def test_only_resumable_exit_codes_are_retried() -> None:
     for one in CONTAINERS.values():
         strategy = one["retryStrategy"]
         found = re.fullmatch(r"asInt\(lastRetry\.exitCode\) in \[(.*)\]", strategy["expression"])
@@ -112,12 +112,12 @@ def test_only_what_goes_on_from_where_it_was_is_tried_again() -> None:
         assert (strategy["limit"], strategy["retryPolicy"]) == ("3", "Always")
 
 
-# ------------------------------------------------------------------------------------------------ its steps, run here
+# ------------------------------------------------------------------------------------------------- steps run locally
 
 
 @dataclass
 class Night:
-    """The steps of the workflow, one after the other, in a folder that stands for the pods' file system."""
+    """Steps of the workflow in order, in a folder that stands for the file system of the pods."""
 
     folder: Path
     bin: Path
@@ -127,42 +127,42 @@ class Night:
     values: dict[str, str] = field(default_factory=dict)
 
     def run(self, **given: str) -> Night:
-        """Until a step fails that has to stop the others."""
+        """Run until a step fails that must stop the others."""
         for parameter in SPEC["arguments"]["parameters"]:
             self.values[f"workflow.parameters.{parameter['name']}"] = parameter["value"]
         own = {"source": str(self.folder / "lake"), "quality": str(self.folder / "quality"), "day": self.day, **given}
         self.values |= {f"workflow.parameters.{name.replace('_', '-')}": value for name, value in own.items()}
         self.values["workflow.creationTimestamp.s"] = "1795658400"  # 2026-11-26 02:00 UTC
         for group in TEMPLATES[SPEC["entrypoint"]]["steps"]:
-            stop = [self._step(step) != 0 and "continueOn" not in step for step in group if self._wanted(step)]
+            stop = [self._step(step) != 0 and "continueOn" not in step for step in group if self._is_due(step)]
             if any(stop):
                 break
         return self
 
-    def _wanted(self, step: dict[str, Any]) -> bool:
-        left, is_, right = self._told(step.get("when", "1 == 1")).split()
+    def _is_due(self, step: dict[str, Any]) -> bool:
+        left, is_, right = self._render(step.get("when", "1 == 1")).split()
         assert is_ == "=="
         return left == right
 
-    def _told(self, text: str) -> str:
+    def _render(self, text: str) -> str:
         return re.sub(r"\{\{(.*?)\}\}", lambda found: self.values[found[1]], text)
 
     def _step(self, step: dict[str, Any]) -> int:
         name, template = step["name"], CONTAINERS[step["template"]]
-        inputs = {one["name"]: self._told(one["value"]) for one in step.get("arguments", {}).get("parameters", [])}
+        inputs = {one["name"]: self._render(one["value"]) for one in step.get("arguments", {}).get("parameters", [])}
         assert inputs.keys() == {one["name"] for one in template.get("inputs", {}).get("parameters", [])}
         self.values |= {f"inputs.parameters.{key}": value for key, value in inputs.items()}
         scratch = self.folder / "scratch" / name
         scratch.mkdir(parents=True, exist_ok=True)
 
-        def placed(text: str) -> str:
-            return self._told(text).replace("/scratch", str(scratch)).replace("/etc/masksift/run", str(self.folder))
+        def localize(text: str) -> str:
+            return self._render(text).replace("/scratch", str(scratch)).replace("/etc/masksift/run", str(self.folder))
 
         assert template["container"]["command"] == ["/usr/local/bin/entrypoint"]
-        env = {one["name"]: placed(one.get("value", "")) for one in template["container"]["env"]}
+        env = {one["name"]: localize(one.get("value", "")) for one in template["container"]["env"]}
         env.pop("DASK_CONFIG")  # has no certificates here
         done = subprocess.run(
-            [placed(word) for word in template["container"]["args"]],
+            [localize(word) for word in template["container"]["args"]],
             capture_output=True,
             text=True,
             check=False,
@@ -184,24 +184,24 @@ def called(bin_: Path) -> list[list[str]]:
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`subprocess` looks for the program in this process's PATH."""
+    """Folder on PATH: `subprocess` searches the PATH of this process."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     return tmp_path
 
 
-def test_words_of_every_step_are_words_that_masksift_knows(made: Path) -> None:
+def test_arguments_of_steps_are_accepted_by_masksift(made: Path) -> None:
     bin_ = stand_in(made / "bin", run="3")
     night = Night(made, bin_, "2026-11-22").run()
     assert night.codes == {"day": 0, "plan": 0, "run": 0, "left-out": 0, "check": 0}
-    for words in called(bin_):
-        _, rest = make_parser().parse_known_args(words)
-        assert rest == [], words
-    verbs = [shlex.join(words[:2]) for words in called(bin_)]
+    for args in called(bin_):
+        _, rest = make_parser().parse_known_args(args)
+        assert rest == [], args
+    verbs = [shlex.join(args[:2]) for args in called(bin_)]
     today, before = (f"{made}/quality/dt=2026-11-{day}" for day in (22, 21))
     run = ["run", f"{made}/run.toml"]
     assert verbs == [f"check {before}", f"plan {made}/run.toml", shlex.join(run), f"check {today}", f"check {today}"]
-    words = called(bin_)[2]
-    assert words[2:] == [
+    args = called(bin_)[2]
+    assert args[2:] == [
         "--source",
         f"{made}/lake/dt=2026-11-22/site=*",
         "--out",
@@ -213,7 +213,7 @@ def test_words_of_every_step_are_words_that_masksift_knows(made: Path) -> None:
     ]
 
 
-def test_without_a_day_it_is_the_one_before_the_workflow_was_made(made: Path) -> None:
+def test_default_day_is_the_day_before_the_workflow(made: Path) -> None:
     bin_ = stand_in(made / "bin", check="2 0")
     night = Night(made, bin_, "").run()
     assert night.values["steps.day.outputs.parameters.day"] == "2026-11-25"
@@ -226,13 +226,13 @@ def test_without_a_day_it_is_the_one_before_the_workflow_was_made(made: Path) ->
 @pytest.mark.parametrize(
     ("verb", "code", "last"), [("plan", 4, "plan"), ("run", 5, "run"), ("run", 2, "run"), ("check", 5, "day")]
 )
-def test_an_exit_code_is_a_pods_own_and_ends_the_night(made: Path, verb: str, code: int, last: str) -> None:
+def test_exit_code_of_a_step_fails_the_workflow(made: Path, verb: str, code: int, last: str) -> None:
     night = Night(made, stand_in(made / "bin", **{verb: str(code)}), "2026-11-22").run()
     assert list(night.codes.items())[-1] == (last, code)
 
 
 @pytest.mark.slow
-def test_a_night_for_real_with_images_left_out_and_a_limit_that_is_broken(made: Path) -> None:
+def test_workflow_with_quarantined_images_and_a_failed_check(made: Path) -> None:
     lake(made / "lake")
     config_in(made)
     limits = {"max_flagged": "100%", "max_quarantined": "1"}

@@ -1,4 +1,4 @@
-"""The night's work by cron: for real over a small lake, and with a stand-in for the codes that take long to come by."""
+"""Nightly cron script: real runs over a small data lake, and a fake command for rare exit codes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SCRIPT = Path(__file__).parents[3] / "deploy/workflows/cron/nightly.sh"
 DAY, BEFORE = "2026-11-22", "2026-11-21"
 
 
-def night(folder: Path, bin_: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The script over the lake in a folder, with `masksift` of another one."""
+def night(folder: Path, bin_: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the script over a lake with the `masksift` of ``bin_``."""
     told = {
         "PATH": f"{bin_}:/usr/bin:/bin",
         "HOME": str(folder),
@@ -30,7 +30,7 @@ def night(folder: Path, bin_: Path, *words: str, **environment: str) -> subproce
         "MASKSIFT_PAUSE": "0",
         **environment,
     }
-    return subprocess.run([SCRIPT, *words], env=told, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run([SCRIPT, *args], env=told, capture_output=True, text=True, timeout=300, check=False)
 
 
 def called(bin_: Path) -> list[str]:
@@ -39,7 +39,7 @@ def called(bin_: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake, and masksift's own command."""
+    """A data lake and the real command."""
     folder = tmp_path_factory.mktemp("cron")
     lake(folder / "lake")
     command_in(folder / "bin")
@@ -51,7 +51,7 @@ WIDE = "--max-flagged 100% --max-quarantined 50%"
 
 
 @pytest.mark.slow
-def test_nights_in_order_are_quiet_and_a_night_again_changes_nothing_but_the_answer(real: Path) -> None:
+def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path) -> None:
     told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "MASKSIFT_DROP": "100%"}
     for day in WHOLE:
         done = night(real, real / "bin", day, **told)
@@ -62,7 +62,7 @@ def test_nights_in_order_are_quiet_and_a_night_again_changes_nothing_but_the_ans
     assert {(str(row["dt"]), row["site"]) for row in ranked} == {(WHOLE[1], "a"), (WHOLE[1], "b")}
     assert len(ranked) == 12
     before = files(quality)
-    # once more, by another limit, which is broken
+    # again, with a limit that fails
     done = night(real, real / "bin", WHOLE[0], **told | {"MASKSIFT_LIMITS": "--max-flagged 0"})
     assert done.returncode == 6
     assert "its labels are not to be used: look at" in done.stderr
@@ -71,8 +71,8 @@ def test_nights_in_order_are_quiet_and_a_night_again_changes_nothing_but_the_ans
 
 
 @pytest.mark.slow
-def test_images_that_are_left_out_are_listed_and_stop_nothing(real: Path) -> None:
-    """The night before is not there: nothing is held against it."""
+def test_quarantined_images_are_listed_and_do_not_stop_the_night(real: Path) -> None:
+    """There is no previous night to compare with."""
     told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE}
     done = night(real, real / "bin", LEFT_OUT, MASKSIFT_QUALITY=str(real / "other"), **told)
     assert (done.returncode, done.stdout) == (0, "")
@@ -81,8 +81,8 @@ def test_images_that_are_left_out_are_listed_and_stop_nothing(real: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_night_on_a_store_that_is_not_amazons(real: Path, server: Server) -> None:
-    """Keys and endpoint are in the environment, where the check finds them too."""
+def test_night_on_an_s3_compatible_store(real: Path, server: Server) -> None:
+    """Keys and endpoint come from the environment."""
     filesystem = server.filesystem()
     day = f"dt={WHOLE[0]}"
     filesystem.put(f"{real}/lake/{day}", f"lake/seg/{day}", recursive=True)
@@ -95,7 +95,7 @@ def test_a_night_on_a_store_that_is_not_amazons(real: Path, server: Server) -> N
 
 
 @pytest.mark.slow
-def test_a_day_without_data_and_a_plan_that_does_not_fit_are_not_begun(real: Path) -> None:
+def test_day_without_data_and_refused_plan_are_not_started(real: Path) -> None:
     done = night(real, real / "bin", "2026-12-24")
     assert done.returncode == 2
     assert "it was not begun" in done.stderr
@@ -108,7 +108,7 @@ def test_a_day_without_data_and_a_plan_that_does_not_fit_are_not_begun(real: Pat
     assert not (real / "refused").exists()
 
 
-def test_what_was_interrupted_goes_on_and_three_times_at_most(tmp_path: Path) -> None:
+def test_interrupted_run_is_retried_at_most_three_times(tmp_path: Path) -> None:
     bin_ = stand_in(tmp_path / "bin", run="5 5 0")
     done = night(tmp_path, bin_, DAY)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -128,7 +128,7 @@ def test_what_was_interrupted_goes_on_and_three_times_at_most(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("code", [2, 4, 137])
-def test_no_other_exit_code_of_a_run_is_worth_another_attempt(tmp_path: Path, code: int) -> None:
+def test_other_exit_codes_are_not_retried(tmp_path: Path, code: int) -> None:
     bin_ = stand_in(tmp_path / "bin", run=str(code))
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == code
@@ -136,7 +136,7 @@ def test_no_other_exit_code_of_a_run_is_worth_another_attempt(tmp_path: Path, co
     assert sum(line.startswith("run ") for line in called(bin_)) == 1
 
 
-def test_a_store_that_does_not_answer_is_not_a_night_before_that_is_missing(tmp_path: Path) -> None:
+def test_unreachable_store_is_not_a_missing_previous_night(tmp_path: Path) -> None:
     bin_ = stand_in(tmp_path / "bin", check="5")
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == 5
@@ -144,7 +144,7 @@ def test_a_store_that_does_not_answer_is_not_a_night_before_that_is_missing(tmp_
     assert "cannot be found out" in done.stderr
 
 
-def test_a_second_one_is_kept_out(tmp_path: Path) -> None:
+def test_second_script_is_refused(tmp_path: Path) -> None:
     bin_ = stand_in(tmp_path / "bin")
     with (tmp_path / ".masksift-nightly.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -154,30 +154,30 @@ def test_a_second_one_is_kept_out(tmp_path: Path) -> None:
     assert not (bin_ / "called").exists()
 
 
-def test_without_a_date_it_is_yesterday_in_utc(tmp_path: Path) -> None:
+def test_default_date_is_yesterday_in_utc(tmp_path: Path) -> None:
     bin_ = stand_in(tmp_path / "bin")
-    words = ["date", "-u", "-d", "yesterday", "+%F"]
-    before, after = (subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() for _ in "12")
+    args = ["date", "-u", "-d", "yesterday", "+%F"]
+    before, after = (subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip() for _ in "12")
     assert night(tmp_path, bin_, TZ="Pacific/Kiritimati").returncode == 0
     assert any(f"/dt={day}/site=*" in called(bin_)[1] for day in (before, after))
 
 
-@pytest.mark.parametrize("words", [("tomorrow's",), ("2026-13-01",)])
-def test_what_is_no_date_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("args", [("tomorrow's",), ("2026-13-01",)])
+def test_invalid_date_is_refused(tmp_path: Path, args: tuple[str, ...]) -> None:
     bin_ = stand_in(tmp_path / "bin")
-    done = night(tmp_path, bin_, *words)
+    done = night(tmp_path, bin_, *args)
     assert done.returncode == 1
     assert "invalid date" in done.stderr
     assert not (bin_ / "called").exists()
 
 
-def test_a_place_that_is_not_given_is_asked_for(tmp_path: Path) -> None:
+def test_missing_location_is_reported(tmp_path: Path) -> None:
     done = subprocess.run([SCRIPT], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "MASKSIFT_SOURCE: is where the days of the lake lie" in done.stderr
 
 
-def test_the_script_has_no_fault_that_a_linter_finds() -> None:
+def test_script_passes_shellcheck() -> None:
     linter = shutil.which("shellcheck")
     if linter is None:
         pytest.skip("shellcheck is not installed (Debian's package shellcheck)")

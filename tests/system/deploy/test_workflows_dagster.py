@@ -1,4 +1,4 @@
-"""The asset, materialised by Dagster itself, in the environment that `make workflows` makes."""
+"""Asset materialized by Dagster itself, in the environment of `make workflows`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ pytestmark = [
 ]
 
 
-def told_by_dagster(folder: Path, nights: list[dict[str, Any]], called: list[str]) -> dict[str, Any]:
-    """What became of nights, and of calls that end with another exit code."""
+def materialize(folder: Path, nights: list[dict[str, Any]], called: list[str]) -> dict[str, Any]:
+    """Results of materializations, and of commands with other exit codes."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DAGSTER"))}
-    asked = {"file": str(ROOT / "deploy/workflows/dagster/masksift_assets.py"), "nights": nights, "called": called}
+    requested = {"file": str(ROOT / "deploy/workflows/dagster/masksift_assets.py"), "nights": nights, "called": called}
     done = subprocess.run(
         [PYTHON, FLOW],
-        input=json.dumps(asked),
+        input=json.dumps(requested),
         capture_output=True,
         text=True,
         timeout=600,
@@ -40,8 +40,8 @@ def told_by_dagster(folder: Path, nights: list[dict[str, Any]], called: list[str
     return found
 
 
-def test_partitions_are_materialised_with_the_runs_facts_and_their_checks(tmp_path: Path) -> None:
-    """Two days in order, the second one twice; one with an image left out; a limit that is broken; a refused plan."""
+def test_partitions_materialize_with_metadata_and_checks(tmp_path: Path) -> None:
+    """Two days, the second twice; one with a quarantined image; a failed check; a refused plan."""
     lake(tmp_path / "lake")
     places = {
         "command": COMMAND,
@@ -54,7 +54,7 @@ def test_partitions_are_materialised_with_the_runs_facts_and_their_checks(tmp_pa
     }
     small = tmp_path / "small.toml"
     small.write_text('[executor]\nkind = "local"\nworkers = 1\nmemory = "64 MiB"\n')
-    asked: list[dict[str, Any]] = [
+    requested: list[dict[str, Any]] = [
         {"day": WHOLE[0]},
         {"day": WHOLE[1]},
         {"day": WHOLE[1]},
@@ -63,7 +63,7 @@ def test_partitions_are_materialised_with_the_runs_facts_and_their_checks(tmp_pa
         {"day": WHOLE[0], "config": str(small), "quality": str(tmp_path / "refused")},
     ]
     bins = {code: stand_in(tmp_path / str(code), run=str(code)) for code in (0, 5, 2)}
-    found = told_by_dagster(tmp_path, [places | one for one in asked], [f"{one}/masksift" for one in bins.values()])
+    found = materialize(tmp_path, [places | one for one in requested], [f"{one}/masksift" for one in bins.values()])
     first, second, again, left_out, broken, refused = found["nights"]
 
     for one in (first, second, again, left_out):

@@ -1,5 +1,4 @@
-"""Nights of the DAG, in Airflow's own environment: what each is told comes as JSON on standard input, and what became
-of its tasks is the last line on standard output."""
+"""Run the DAG in Airflow's environment: configurations as JSON on stdin, task states as the last line of stdout."""
 
 from __future__ import annotations
 

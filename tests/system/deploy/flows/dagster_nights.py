@@ -1,5 +1,4 @@
-"""Nights of the asset, in Dagster's own environment: what each is told comes as JSON on standard input, and what became
-of it is the last line on standard output."""
+"""Materialize the asset in Dagster's environment: requests as JSON on stdin, results as the last line of stdout."""
 
 from __future__ import annotations
 
@@ -35,13 +34,13 @@ def night(day: str, **settings: Any) -> dict[str, Any]:
         "success": result.success,
         "checks": checks,
         "metadata": {name: plain(value) for one in metadata for name, value in one.items()},
-        "failures": [told_by(one) for one in failed],
+        "failures": [failure_message(one) for one in failed],
     }
 
 
-def told_by(failure: Any) -> str:
-    said = failure.user_failure_data
-    return f"{said.description if said else ''} {failure.error}"
+def failure_message(failure: Any) -> str:
+    output = failure.user_failure_data
+    return f"{output.description if output else ''} {failure.error}"
 
 
 def plain(value: Any) -> Any:

@@ -204,11 +204,11 @@ class KubeApi:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One request."""
-        words = request.path.strip("/").split("/")
+        args = request.path.strip("/").split("/")
         try:
-            if (found := self._discovery(words)) is not None:
+            if (found := self._discovery(args)) is not None:
                 return web.json_response(found)
-            group, rest = ("", words[2:]) if words[0] == "api" else (words[1], words[3:])
+            group, rest = ("", args[2:]) if args[0] == "api" else (args[1], args[3:])
             space = ""
             if rest[0] == "namespaces" and len(rest) > 2:
                 space, rest = rest[1], rest[2:]
@@ -219,8 +219,8 @@ class KubeApi:
             body = await request.json() if request.can_read_body else None
             return web.json_response(self._answer(request, rest, space, body))
         except Refused as e:
-            said = {"kind": "Status", "status": "Failure", "code": e.code, "reason": e.reason, "message": str(e)}
-            return web.json_response(said, status=e.code)
+            output = {"kind": "Status", "status": "Failure", "code": e.code, "reason": e.reason, "message": str(e)}
+            return web.json_response(output, status=e.code)
 
     def _answer(self, request: web.Request, rest: list[str], space: str, body: Any) -> Object:
         plural, name, part = (*rest, "", "")[:3]
@@ -245,9 +245,9 @@ class KubeApi:
                 return self.delete(plural, space, name)
         raise Refused(405, "MethodNotAllowed")
 
-    def _discovery(self, words: list[str]) -> Object | None:
+    def _discovery(self, args: list[str]) -> Object | None:
         groups = sorted({(kind.group, kind.version) for kind in self.kinds if kind.group})
-        match words:
+        match args:
             case ["version"]:
                 return {"major": "1", "minor": "33", "gitVersion": "v1.33.0"}
             case ["api"]:
@@ -259,9 +259,9 @@ class KubeApi:
                 ]
                 return {"kind": "APIGroupList", "groups": told}
             case ["api", _] | ["apis", _, _]:
-                of = words[1] if words[0] == "apis" else ""
+                of = args[1] if args[0] == "apis" else ""
                 told = [fact for kind in self.kinds if kind.group == of for fact in kind.told]
-                return {"kind": "APIResourceList", "groupVersion": "/".join(words[1:]), "resources": told}
+                return {"kind": "APIResourceList", "groupVersion": "/".join(args[1:]), "resources": told}
         return None
 
     async def _watch(self, request: web.Request, plural: str, space: str) -> web.StreamResponse:

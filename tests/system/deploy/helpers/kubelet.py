@@ -116,9 +116,9 @@ class Pod:
             assert time.monotonic() < until, f"{self.name} is not up after {seconds:.0f} s: {self.said}"
             time.sleep(0.1)
 
-    def run(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def run(self, args: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """A command in the container, as `kubectl exec` runs it."""
-        command = self.kubelet.network.within(self.name, [self.kubelet.here(word, self) for word in words])
+        command = self.kubelet.network.within(self.name, [self.kubelet.here(word, self) for word in args])
         return subprocess.run(
             command, env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False
         )
@@ -181,11 +181,11 @@ class Kubelet:
         for mount in container.get("volumeMounts", ()):
             self._mount(pod, volumes[mount["name"]], mount["mountPath"])
         pod.environment = self._environment(pod)
-        words = [_expanded(self.here(word, pod), pod.environment) for word in container["args"]]
+        args = [_expanded(self.here(word, pod), pod.environment) for word in container["args"]]
         limit = quantity(container["resources"]["limits"]["memory"])
         # Dask reads this limit as it reads a container's: the worker's memory is that of its manifest
-        words = ["sh", "-c", 'ulimit -m "$0" && exec "$@"', str(limit >> 10), *self.network.within(name, words)]
-        pod.words = words
+        args = ["sh", "-c", 'ulimit -m "$0" && exec "$@"', str(limit >> 10), *self.network.within(name, args)]
+        pod.words = args
         pod.begin()
         self.pods[name] = pod
         return pod

@@ -77,8 +77,8 @@ def _of_the_operator(kind: str) -> jsonschema.Draft202012Validator:
 
 def _whole(spec: Any) -> dict[str, Any]:
     """The schema of an object by that of its spec."""
-    words = {"type": "object", "additionalProperties": {"type": "string"}}
-    metadata = _closed(name={"type": "string"}, namespace={"const": NAMESPACE}, labels=words, annotations=words)
+    args = {"type": "object", "additionalProperties": {"type": "string"}}
+    metadata = _closed(name={"type": "string"}, namespace={"const": NAMESPACE}, labels=args, annotations=args)
     return _closed(apiVersion={}, kind={}, metadata=metadata, spec=spec)
 
 

@@ -166,8 +166,8 @@ def _by_operator(kubelet: Kubelet) -> tuple[Object, Callable[[int], Object], Obj
     scheduler = by.build_scheduler_deployment_spec("masksift", parts["scheduler"]["spec"], {}, labels["scheduler"])
 
     def worker(number: int) -> Object:
-        words = ("masksift-default", NAMESPACE, "masksift", str(number), parts["worker"]["spec"], {}, labels["worker"])
-        template: Object = by.build_worker_deployment_spec(*words)["spec"]["template"]
+        args = ("masksift-default", NAMESPACE, "masksift", str(number), parts["worker"]["spec"], {}, labels["worker"])
+        template: Object = by.build_worker_deployment_spec(*args)["spec"]["template"]
         return template
 
     job = by.build_job_pod_spec("masksift", "masksift", NAMESPACE, run["spec"], {}, run["metadata"]["labels"])

@@ -28,7 +28,7 @@ class Network(Protocol):
         """A new pod with an address that has been asked for."""
         ...
 
-    def within(self, pod: str, words: Sequence[str]) -> list[str]:
+    def within(self, pod: str, args: Sequence[str]) -> list[str]:
         """The words that run a command in a pod."""
         ...
 
@@ -48,9 +48,9 @@ class Loopback:
     def join(self, pod: str, address: str) -> None:
         self.pods[pod] = address
 
-    def within(self, pod: str, words: Sequence[str]) -> list[str]:
+    def within(self, pod: str, args: Sequence[str]) -> list[str]:
         address = self.pods[pod]
-        here = [re.sub(r"^(0\.0\.0\.0)?(?=:\d+$)|^0\.0\.0\.0$", address, word) for word in words]
+        here = [re.sub(r"^(0\.0\.0\.0)?(?=:\d+$)|^0\.0\.0\.0$", address, word) for word in args]
         if here[:1] == ["dask"] and "--host" not in here:
             here += ["--host", address]
         return here
@@ -111,8 +111,8 @@ class Bridge:
         _ip("-n", namespace, "link", "set", "eth0", "up")
         _ip("-n", namespace, "link", "set", "lo", "up")
 
-    def within(self, pod: str, words: Sequence[str]) -> list[str]:
-        return [shutil.which("ip") or "ip", "netns", "exec", self._namespace(pod), *words]
+    def within(self, pod: str, args: Sequence[str]) -> list[str]:
+        return [shutil.which("ip") or "ip", "netns", "exec", self._namespace(pod), *args]
 
     def cut(self, pod: str) -> None:
         """As if the cable were pulled: nobody is told."""
@@ -143,5 +143,5 @@ def remove_what_was_left() -> None:
             remove(name)
 
 
-def _ip(*words: str) -> str:
-    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+def _ip(*args: str) -> str:
+    return subprocess.run(["ip", *args], check=True, capture_output=True, text=True).stdout

@@ -129,7 +129,7 @@ def operator(api: KubeApi, kubelet: Kubelet, folder: Path, service: str) -> Iter
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": NAMESPACE}}],
     }
     (folder / "kubeconfig").write_text(yaml.safe_dump(config))
-    words = [
+    args = [
         sys.executable,
         "-c",
         OPERATOR,
@@ -142,7 +142,7 @@ def operator(api: KubeApi, kubelet: Kubelet, folder: Path, service: str) -> Iter
     ]
     surroundings = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "HOME": str(folder)}
     with (folder / "operator.log").open("wb") as log:
-        process = subprocess.Popen(words, env=surroundings, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(args, env=surroundings, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
@@ -154,9 +154,9 @@ def operator(api: KubeApi, kubelet: Kubelet, folder: Path, service: str) -> Iter
             process.wait()
 
 
-def wait_until(said: str, reached: Any, seconds: float = 120) -> None:
+def wait_until(output: str, reached: Any, seconds: float = 120) -> None:
     """Until that is so, or the test fails with a sentence."""
     until = time.monotonic() + seconds
     while not reached():
-        assert time.monotonic() < until, f"{said} within {seconds:.0f} s"
+        assert time.monotonic() < until, f"{output} within {seconds:.0f} s"
         time.sleep(0.3)  # a look may be dear: at what lies in the store, or at what an API server has
