@@ -22,7 +22,7 @@ from masksift.scoring.methods import METHODS
 from reference import audit as reference
 from support import datasets as drawn
 from support.condensed import a_few
-from support.sources import refuses
+from support.errors import raises
 
 SCORES = tuple(METHODS)
 
@@ -90,7 +90,7 @@ def test_any_data(
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 def test_a_plausible_set(dtype: str, evidence: str) -> None:
-    data = drawn.dataset(5, images=5, classes=7, height=24, width=19, dtype=dtype, ignored_image=3)
+    data = drawn.make_dataset(5, images=5, classes=7, height=24, width=19, dtype=dtype, ignored_image=3)
     audit = same_as_the_reference(data, evidence_dtype=evidence)
     assert sum(column(audit.class_pairs, "pixels")) > 20, "a set that shows something"
     assert "5 images, 4 scored" in repr(audit)
@@ -105,7 +105,7 @@ def test_integers_of_another_scale(dtype: str, scale: float) -> None:
 
 @pytest.mark.parametrize("sum_tolerance", [None, 0.04])
 def test_bad_images_have_their_rows_and_no_part(sum_tolerance: float | None) -> None:
-    data = drawn.dataset(5, images=6, classes=4, height=8, width=9, dtype="float32", ignored_image=0)
+    data = drawn.make_dataset(5, images=6, classes=4, height=8, width=9, dtype="float32", ignored_image=0)
     labels = data.labels.astype(np.int32)
     data.predictions[1, :, 7, 8] = math.nan
     data.predictions[2, :, 0, 0] = (0.25, 0.25, 0.25, 0.28)  # within 0.04
@@ -125,7 +125,7 @@ def test_bad_images_have_their_rows_and_no_part(sum_tolerance: float | None) -> 
 
 
 def test_nothing_to_score_is_no_error() -> None:
-    data = drawn.dataset(5, images=2, classes=4, height=8, width=9, dtype="uint8")
+    data = drawn.make_dataset(5, images=2, classes=4, height=8, width=9, dtype="uint8")
     audit = masksift.audit(np.full_like(data.labels, 255), data.predictions, ignore=255)
     assert len(audit.ranking) == len(audit.class_pairs) == 0
     assert repr(audit) == "Audit(2 images, 0 scored; review first: )"
@@ -135,7 +135,7 @@ def test_nothing_to_score_is_no_error() -> None:
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 def test_logits_are_softmaxed(dtype: str, evidence: str) -> None:
     """Confidences are those of an exact softmax within 1e-5, and half a step of the evidence."""
-    data = drawn.dataset(3, images=4, classes=5, height=16, width=17, dtype="float64")
+    data = drawn.make_dataset(3, images=4, classes=5, height=16, width=17, dtype="float64")
     logits = (np.log(data.predictions) + 3).astype(dtype)
     powers = np.exp(logits.astype(np.float64))
     exact = data._replace(predictions=powers / powers.sum(axis=1, keepdims=True))
@@ -159,7 +159,7 @@ def tables_of(audit: masksift.Audit) -> list[pa.Table]:
 @pytest.mark.parametrize("form", ["zarr", "dask", "xarray", "xarray of dask", "memory map", "big-endian", "read-only"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
-    data = drawn.dataset(5, images=3, classes=4, height=11, width=13, dtype=dtype)
+    data = drawn.make_dataset(5, images=3, classes=4, height=11, width=13, dtype=dtype)
     labels = data.labels.astype(np.int16)
     wanted = masksift.audit(labels, data.predictions, ignore=255)
     given = []
@@ -191,7 +191,7 @@ def test_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
 
 
 def test_names_ids_and_ranking() -> None:
-    data = drawn.dataset(5, images=4, classes=3, height=8, width=9, dtype="uint8", ignored_image=2)
+    data = drawn.make_dataset(5, images=4, classes=3, height=8, width=9, dtype="uint8", ignored_image=2)
     audit = masksift.audit(
         data.labels,
         data.predictions,
@@ -230,7 +230,7 @@ def said(figure: Any) -> str:
 @pytest.fixture(scope="module")
 def scenes() -> tuple[drawn.Data, drawn.Array, masksift.Audit]:
     """Four images of 16 x 20, the third ignored as a whole, with pictures, and what was found in them."""
-    data = drawn.dataset(5, images=4, classes=3, height=16, width=20, dtype="uint8", ignored_image=2)
+    data = drawn.make_dataset(5, images=4, classes=3, height=16, width=20, dtype="uint8", ignored_image=2)
     pictures = np.random.default_rng(7).integers(0, 256, (4, 16, 20, 3), np.uint8)
     audit = masksift.audit(
         data.labels,
@@ -274,12 +274,12 @@ def test_an_image_is_called_by_its_number_or_its_id(scenes: tuple[drawn.Data, dr
     _, pictures, audit = scenes
     for name, number in ((1, 1), (np.int64(1), 1), ("c", 1), (-1, 3), (3, 3), (np.uint8(0), 0)):
         np.testing.assert_array_equal(shown(audit.show(name, side=64))["picture"], pictures[number])
-    with refuses(masksift.UsageError, r"images 0, 3 are all called 'd'; .*Give its number: show\(0\)"):
+    with raises(masksift.UsageError, r"images 0, 3 are all called 'd'; .*Give its number: show\(0\)"):
         audit.show("d")
-    with refuses(masksift.UsageError, r"no image is called 'cc'; .*Did you mean 'c'\?"):
+    with raises(masksift.UsageError, r"no image is called 'cc'; .*Did you mean 'c'\?"):
         audit.show("cc")
     for number in (4, -5):
-        with refuses(masksift.UsageError, rf"there is no image {number}, only 4; .*Give 0 to 3"):
+        with raises(masksift.UsageError, rf"there is no image {number}, only 4; .*Give 0 to 3"):
             audit.show(number)
     with pytest.raises(TypeError, match="float"):
         audit.show(1.0)  # type: ignore[arg-type]
@@ -307,7 +307,7 @@ def test_large_images_are_reduced(scenes: tuple[drawn.Data, drawn.Array, masksif
 
 
 def test_pictures_are_read_when_they_are_shown_and_may_be_anything_that_has_them() -> None:
-    data = drawn.dataset(5, images=2, classes=3, height=16, width=20, dtype="uint8")
+    data = drawn.make_dataset(5, images=2, classes=3, height=16, width=20, dtype="uint8")
     pictures = np.random.default_rng(7).integers(0, 256, (2, 16, 20, 3), np.uint8)
 
     class Album:
@@ -337,13 +337,13 @@ def test_pictures_are_read_when_they_are_shown_and_may_be_anything_that_has_them
 )
 def test_pictures_that_do_not_fit_are_refused_where_they_are_shown(pictures: drawn.Array) -> None:
     audit = masksift.audit(LABELS, UINT8, images=pictures)
-    with refuses(DataError, r"the picture of image 1 has the shape .*Give pictures \(N, H, W, 3\) of uint8"):
+    with raises(DataError, r"the picture of image 1 has the shape .*Give pictures \(N, H, W, 3\) of uint8"):
         audit.show(1)
 
 
 def test_as_many_pictures_as_images() -> None:
     for pictures in (np.zeros((3, 4, 5, 3), np.uint8), [np.zeros((4, 5, 3), np.uint8)] * 3):
-        with refuses(DataError, "3 pictures are given for 2 images; which belongs to which"):
+        with raises(DataError, "3 pictures are given for 2 images; which belongs to which"):
             masksift.audit(LABELS, UINT8, images=pictures)
 
 

@@ -32,8 +32,8 @@ from masksift.runtime.progress import ProgressReporter
 from masksift.storage.credentials import StorageOptions, resolve_credentials
 from masksift.storage.zarr import reader as arrays
 from masksift.storage.zarr.reader import ArrayReader
-from support.fault_proxy import Faults, proxy
-from support.s3_server import KEY, SECRET, Server, seaweedfs
+from support.fault_proxy import Faults, run_fault_proxy
+from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, run_s3_server
 
 ROUNDS = 3
 CLIENTS = ("s3fs", "obstore")
@@ -111,7 +111,7 @@ def stored(folder: Path) -> int:
 
 
 @contextmanager
-def on_server(server: Server, source: Path) -> Iterator[None]:
+def on_server(server: S3Server, source: Path) -> Iterator[None]:
     files = server.filesystem()
     files.put(f"{source}/", "bench/source/", recursive=True)
     try:
@@ -122,7 +122,7 @@ def on_server(server: Server, source: Path) -> Iterator[None]:
 
 
 def beside(
-    server: Server, folder: Path, name: str, source: Path, images: int, figures: dict[str, float]
+    server: S3Server, folder: Path, name: str, source: Path, images: int, figures: dict[str, float]
 ) -> list[list[object]]:
     """The rows of one case: what each client takes to read, and a run through it whose results lie here or there."""
     inside = stored(source / "predictions") + stored(source / "labels")
@@ -165,10 +165,10 @@ def beside(
     return rows
 
 
-def slowly(server: Server, figures: dict[str, float]) -> list[object]:
+def slowly(server: S3Server, figures: dict[str, float]) -> list[object]:
     """What asking ahead is worth to one worker where each request takes longer."""
     taken: dict[int, list[float]] = {0: [], arrays.PREFETCH_BYTES: []}
-    with proxy(server.port, Faults(delay=LATENCY)) as between:
+    with run_fault_proxy(server.port, Faults(delay=LATENCY)) as between:
         config = configuration(between.url, "obstore", "s3://bench/none")
         for _ in range(ROUNDS):
             for ahead, seconds in taken.items():
@@ -182,8 +182,12 @@ def slowly(server: Server, figures: dict[str, float]) -> list[object]:
 def report(folder: Path) -> Section:
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
-    os.environ |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
-    with tempfile.TemporaryDirectory(dir=folder) as place, seaweedfs(Path(place)) as server:
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with tempfile.TemporaryDirectory(dir=folder) as place, run_s3_server(Path(place)) as server:
         resolve_credentials.cache_clear()
         server.filesystem().mkdir("bench")
         slow: list[object] = []

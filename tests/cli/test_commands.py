@@ -13,19 +13,10 @@ import numpy as np
 import pytest
 import zarr
 
-from support.sources import (
-    Source,
-    complaint,
-    contents,
-    cut,
-    erase,
-    masksift,
-    plain,
-    reads_well,
-    rows,
-    typed,
-    write_source,
-)
+from support.cli import error_message, exit_code, run_cli
+from support.errors import assert_sentences
+from support.results import read_files, read_rows
+from support.sources import Source, erase_chunks, make_data, truncate_file, write_source
 
 OTHER = (
     "--softmin.temperature",
@@ -47,7 +38,7 @@ def source(tmp_path: Path) -> Source:
 @pytest.fixture
 def base(source: Source, tmp_path: Path) -> Path:
     """A complete run."""
-    assert masksift("run", "--source", source, "--out", tmp_path / "base") == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "base") == 0
     return tmp_path / "base"
 
 
@@ -57,12 +48,12 @@ def base(source: Source, tmp_path: Path) -> Path:
 def test_scoring_again_is_running_again_without_reading_a_prediction(
     source: Source, base: Path, tmp_path: Path
 ) -> None:
-    assert masksift("run", "--source", source, "--out", tmp_path / "whole", *OTHER) == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "whole", *OTHER) == 0
     shutil.rmtree(source.predictions)
-    assert masksift("score", base, "--out", tmp_path / "again", *OTHER) == 0
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 0
     for table in ("images", "ranking", "class_pairs.parquet", "class_quality.parquet", "thresholds.parquet"):
-        assert rows(tmp_path / "again", table) == rows(tmp_path / "whole", table)
-    assert rows(tmp_path / "again") != rows(base)
+        assert read_rows(tmp_path / "again", table) == read_rows(tmp_path / "whole", table)
+    assert read_rows(tmp_path / "again") != read_rows(base)
     masks = [
         zarr.open_group(tmp_path / out / "evidence/scenes.zarr", mode="r")["issue_mask"] for out in ("whole", "again")
     ]
@@ -74,29 +65,29 @@ def test_scoring_again_is_running_again_without_reading_a_prediction(
 
 
 def test_scoring_changes_nothing_of_the_first_run(base: Path, tmp_path: Path) -> None:
-    before = contents(base)
-    assert masksift("score", base, "--out", tmp_path / "again", "--methods", "clc", "--rank-by", "clc") == 0
-    assert contents(base) == before
-    assert set(rows(tmp_path / "again", "ranking")[0]) >= {"clc", "score"}
-    assert "softmin" not in rows(tmp_path / "again", "ranking")[0]
+    before = read_files(base)
+    assert run_cli("score", base, "--out", tmp_path / "again", "--methods", "clc", "--rank-by", "clc") == 0
+    assert read_files(base) == before
+    assert set(read_rows(tmp_path / "again", "ranking")[0]) >= {"clc", "score"}
+    assert "softmin" not in read_rows(tmp_path / "again", "ranking")[0]
 
 
 def test_scoring_twice_is_scoring_once(base: Path, tmp_path: Path) -> None:
     words = ("score", base, "--out", tmp_path / "again", *OTHER)
-    assert masksift(*words) == 0
-    before = contents(tmp_path / "again")
-    assert masksift(*words) == 0
-    assert contents(tmp_path / "again") == before
+    assert run_cli(*words) == 0
+    before = read_files(tmp_path / "again")
+    assert run_cli(*words) == 0
+    assert read_files(tmp_path / "again") == before
 
 
 def test_scores_never_overwrite_a_run(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = contents(base)
+    before = read_files(base)
     capsys.readouterr()
-    assert masksift("score", base, *OTHER) == 2
-    assert "'out' is not given; the first run's results would be overwritten. Give --out URL." in complaint(capsys)
-    assert masksift("score", base, "--out", base, *OTHER) == 2
-    assert re.search("base holds results of other inputs or settings", complaint(capsys))
-    assert contents(base) == before
+    assert run_cli("score", base, *OTHER) == 2
+    assert "'out' is not given; the first run's results would be overwritten. Give --out URL." in error_message(capsys)
+    assert run_cli("score", base, "--out", base, *OTHER) == 2
+    assert re.search("base holds results of other inputs or settings", error_message(capsys))
+    assert read_files(base) == before
 
 
 def test_only_a_complete_run_has_evidence_to_score(
@@ -107,8 +98,8 @@ def test_only_a_complete_run_has_evidence_to_score(
         (base / "run.json").unlink()
         if text is not None:
             (base / "run.json").write_text(text)
-        assert masksift("score", base, "--out", tmp_path / "again") == 2
-        assert re.search(r"base holds no complete run; there is no evidence to score", complaint(capsys))
+        assert run_cli("score", base, "--out", tmp_path / "again") == 2
+        assert re.search(r"base holds no complete run; there is no evidence to score", error_message(capsys))
         (base / "run.json").write_text("{}")
     assert not (tmp_path / "again").exists()
 
@@ -117,19 +108,19 @@ def test_where_the_first_run_was_run_does_not_matter(base: Path, tmp_path: Path)
     record = json.loads((base / "run.json").read_text())
     record["configuration"]["executor"] |= {"kind": "dask", "address": "tcp://gone:8786"}
     (base / "run.json").write_text(json.dumps(record))
-    assert masksift("score", base, "--out", tmp_path / "again", *OTHER) == 0
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 0
 
 
 def test_a_quarantined_image_stays_quarantined(tmp_path: Path) -> None:
     source = write_source(tmp_path / "scenes.zarr")
-    erase(source.predictions, slice(2, 4))
+    erase_chunks(source.predictions, slice(2, 4))
     for verb, words in (
         ("run", ("--source", source, "--out", tmp_path / "base")),
         ("score", (tmp_path / "base", *OTHER)),
     ):
         out = ("--out", tmp_path / "again") if verb == "score" else ()
-        assert masksift(verb, *words, *out) == 3
-    first, again = rows(tmp_path / "base"), rows(tmp_path / "again")
+        assert run_cli(verb, *words, *out) == 3
+    first, again = read_rows(tmp_path / "base"), read_rows(tmp_path / "again")
     assert [(row["status"], row["reason"]) for row in again] == [(row["status"], row["reason"]) for row in first]
     assert [row["status"] for row in again].count("missing_chunk") == 2
 
@@ -138,10 +129,10 @@ def test_labels_that_were_good_and_are_lost_are_noticed(
     source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    erase(source.labels, slice(5, 6))
-    assert masksift("score", base, "--out", tmp_path / "again", *OTHER) == 2
+    erase_chunks(source.labels, slice(5, 6))
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 2
     assert re.search(
-        r"the labels of image 5 of .*scenes.zarr have changed .*c/5/0/0 .* does not exist", complaint(capsys)
+        r"the labels of image 5 of .*scenes.zarr have changed .*c/5/0/0 .* does not exist", error_message(capsys)
     )
 
 
@@ -154,9 +145,9 @@ def test_evidence_that_is_lost_is_noticed(
     if loss == "absent":
         chunk.unlink()
     else:
-        cut(chunk, 0.5)
-    assert masksift("score", base, "--out", tmp_path / "again", *OTHER) == 2
-    assert re.search(r"evidence at .*base/evidence/scenes.zarr is lost: .*predicted_class", complaint(capsys))
+        truncate_file(chunk, 0.5)
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 2
+    assert re.search(r"evidence at .*base/evidence/scenes.zarr is lost: .*predicted_class", error_message(capsys))
 
 
 def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(
@@ -164,17 +155,17 @@ def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(
 ) -> None:
     out = tmp_path / "lean"
     words = ("--source", source, "--out", out, "--evidence.keep", "false")
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     for table in ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet"):
-        assert rows(out, table) == rows(base, table)
+        assert read_rows(out, table) == read_rows(base, table)
     kept = zarr.open_group(out / "evidence" / "scenes.zarr", mode="r")
     assert sorted(kept.array_keys()) == ["issue_mask"]
     np.testing.assert_array_equal(
         kept["issue_mask"][:], zarr.open_group(base / "evidence" / "scenes.zarr", mode="r")["issue_mask"][:]
     )
     capsys.readouterr()
-    assert masksift("score", out, "--out", tmp_path / "again") == 2
-    assert "was run with evidence.keep = false; there is no evidence to score." in complaint(capsys)
+    assert run_cli("score", out, "--out", tmp_path / "again") == 2
+    assert "was run with evidence.keep = false; there is no evidence to score." in error_message(capsys)
 
 
 @pytest.mark.parametrize("plane", ["predicted_class", "self_confidence"])
@@ -186,18 +177,18 @@ def test_damaged_evidence_is_refused_not_counted(
     bits[0, 3, 4] = 200 if plane == "predicted_class" else 0x7000
     array[2:3] = bits.view(array.dtype)
     capsys.readouterr()
-    assert masksift("score", base, "--out", tmp_path / "again") == 2
-    assert "that evidence is damaged, and its images cannot be scored." in complaint(capsys)
+    assert run_cli("score", base, "--out", tmp_path / "again") == 2
+    assert "that evidence is damaged, and its images cannot be scored." in error_message(capsys)
 
 
 def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "lean"
     words = ("--source", source, "--out", out, "--evidence.keep", "false")
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     shutil.copytree(
         base / "evidence" / "scenes.zarr" / "self_confidence", out / "evidence" / "scenes.zarr" / "self_confidence"
     )
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     assert sorted(zarr.open_group(out / "evidence" / "scenes.zarr", mode="r").array_keys()) == ["issue_mask"]
 
 
@@ -206,7 +197,7 @@ def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source,
 
 def test_a_plan_for_people(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "4 GiB")
-    assert typed(*words) == 0
+    assert exit_code(*words) == 0
     text = capsys.readouterr().out
     assert "scenes: 8 images of 8 x 10, 4 classes, float32 probabilities, labels uint8, ignore [255]" in text
     for line in (
@@ -221,7 +212,7 @@ def test_a_plan_for_people(source: Source, tmp_path: Path, capsys: pytest.Captur
 
 def test_a_plan_for_machines(source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert typed("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json") == 0
+    assert exit_code("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     record = json.loads((base / "run.json").read_text())
     assert told["images"] == 8
@@ -238,11 +229,11 @@ def test_a_plan_reads_no_chunk_and_writes_nothing(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json")
-    assert typed(*words) == 0
+    assert exit_code(*words) == 0
     first = json.loads(capsys.readouterr().out)
     shutil.rmtree(source.predictions / "c")
     shutil.rmtree(source.labels / "c")
-    assert typed(*words) == 0
+    assert exit_code(*words) == 0
     second = json.loads(capsys.readouterr().out)
     for plan in (first, second):  # that the chunks are others now is all that it may notice
         del plan["fingerprint"], plan["identity"]["sources"][0]["content_hashes"]["content"]
@@ -254,8 +245,8 @@ def test_a_plan_reads_no_chunk_and_writes_nothing(
 
 
 def test_the_exit_codes_and_streams_of_processes(tmp_path: Path) -> None:
-    source = write_source(tmp_path / "scenes.zarr", plain(images=2))
-    erase(source.predictions, slice(0, 2))
+    source = write_source(tmp_path / "scenes.zarr", make_data(images=2))
+    erase_chunks(source.predictions, slice(0, 2))
     run = ("run", "--source", str(source), "--executor.kind", "serial", "--log-format", "json", "--out")
     processes = [
         subprocess.Popen(
@@ -275,10 +266,10 @@ def test_the_exit_codes_and_streams_of_processes(tmp_path: Path) -> None:
     assert printed[0][1] == ""
     misspelt, refused = (said for _, said in printed[1:3])
     assert misspelt.count("\n") == refused.count("\n") == 1
-    reads_well(misspelt.removeprefix("masksift: ").strip())
+    assert_sentences(misspelt.removeprefix("masksift: ").strip())
     failed = json.loads(refused)
     assert (failed["event"], failed["exit_code"]) == ("failed", 4)
-    reads_well(failed["message"])
+    assert_sentences(failed["message"])
     out, (*told, last) = printed[3][0], printed[3][1].splitlines()
     facts = [json.loads(line) for line in told]
     assert [fact["stage"] for fact in facts if fact["event"] == "end"] == [
@@ -289,7 +280,7 @@ def test_the_exit_codes_and_streams_of_processes(tmp_path: Path) -> None:
         "report",
     ]
     assert json.loads(last)["event"] == "warning"
-    reads_well(json.loads(last)["message"])
+    assert_sentences(json.loads(last)["message"])
     assert out == (
         "0 of 2 images scored, 0 pixels flagged\n2 quarantined: missing_chunk\n"
         f"results: {tmp_path / 'out'}\nreport: {tmp_path / 'out'}/report/index.html\n"

@@ -15,7 +15,10 @@ from zarr.storage import LocalStore
 
 from masksift.engine.planning import layout
 from masksift.storage.zarr import stores
-from support.sources import Source, complaint, contents, erase, masksift, plain, reads_well, rows, typed, write_source
+from support.cli import error_message, exit_code, run_cli
+from support.errors import assert_sentences
+from support.results import read_files, read_rows
+from support.sources import Source, erase_chunks, make_data, write_source
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
 def complete(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of it that no test changes."""
     out = tmp_path_factory.mktemp("complete") / "out"
-    assert masksift("run", "--source", source, "--out", out) == 0
+    assert run_cli("run", "--source", source, "--out", out) == 0
     return out
 
 
@@ -38,10 +41,10 @@ def complete(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_shows_the_worst_images_the_counts_and_where_the_results_lie(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    first = rows(tmp_path / "out", "ranking")[0]
+    first = read_rows(tmp_path / "out", "ranking")[0]
     assert lines[0].split() == ["rank", "image", "softmin"]
     assert lines[1].split() == ["1", first["image_id"], f"{first['score']:.4f}"]
     assert re.fullmatch(r"8 of 8 images scored, \d+ pixels flagged", lines[-3])
@@ -52,21 +55,21 @@ def test_a_run_shows_the_worst_images_the_counts_and_where_the_results_lie(
 def test_a_run_from_a_file_is_the_run_from_flags(source: Source, complete: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text(f'sources = ["{source}"]\nout = "{tmp_path / "out"}"\n[executor]\nkind = "serial"\n')
-    assert typed("run", file, "--log-format", "quiet") == 0
-    assert rows(tmp_path / "out") == rows(complete)
+    assert exit_code("run", file, "--log-format", "quiet") == 0
+    assert read_rows(tmp_path / "out") == read_rows(complete)
 
 
 def test_a_complete_run_is_not_run_again(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("run", "--source", source, "--out", tmp_path / "out")
-    assert masksift(*words) == 0
-    before, first = contents(tmp_path / "out"), capsys.readouterr().out
+    assert run_cli(*words) == 0
+    before, first = read_files(tmp_path / "out"), capsys.readouterr().out
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     shutil.copytree(source.path, tmp_path / "kept")
-    assert typed(*words, "--executor.kind", "serial") == 0
+    assert exit_code(*words, "--executor.kind", "serial") == 0
     printed = capsys.readouterr()
     assert printed.err == f"{tmp_path / 'out'} is complete already: nothing to do\n"
     assert printed.out == first
-    assert contents(tmp_path / "out") == before
+    assert read_files(tmp_path / "out") == before
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == stamps
 
 
@@ -99,7 +102,7 @@ def test_each_byte_of_a_prediction_is_read_once(
 
     monkeypatch.setattr(LocalStore, "get", spy)
     monkeypatch.setattr(stores.InstrumentedStore, "_from_disk", spy_straight)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     chunks = {path for path in source.predictions.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
     sharded = "shards" in form
     assert {path: read[path] for path in chunks} == {p: p.stat().st_size - index * sharded for p in chunks}
@@ -146,13 +149,13 @@ def test_what_is_mistyped_ends_in_2_with_a_remedy_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words, said = MISTYPED[name]
-    assert typed(*words) == 2
-    assert re.search(said, complaint(capsys))
+    assert exit_code(*words) == 2
+    assert re.search(said, error_message(capsys))
     assert list(tmp_path.iterdir()) == []
 
 
 def spoiled(folder: Path, what: str) -> Source:
-    data = plain()
+    data = make_data()
     if what == "labels as floats":
         return write_source(folder, data._replace(labels=data.labels.astype("float32")))
     if what == "shapes that disagree":
@@ -179,37 +182,37 @@ def test_a_source_that_is_none_ends_in_2(
 ) -> None:
     for verb in ("run", "plan"):
         words = ["--source", spoiled(tmp_path / "a.zarr", what), "--out", tmp_path / "out"]
-        assert typed(verb, *words, "--executor.kind", "serial") == 2
-        assert re.search(said, complaint(capsys))
+        assert exit_code(verb, *words, "--executor.kind", "serial") == 2
+        assert re.search(said, error_message(capsys))
     assert not (tmp_path / "out").exists()
 
 
 def test_an_out_that_holds_another_run_is_left_alone(
     source: Source, complete: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(complete)
-    assert masksift("run", "--source", source, "--out", complete, "--softmin.temperature", 0.5) == 2
+    before = read_files(complete)
+    assert run_cli("run", "--source", source, "--out", complete, "--softmin.temperature", 0.5) == 2
     assert re.search(
         r"inputs or settings \(softmin.temperature was 0.1, is 0.5\).*`masksift score`",
-        complaint(capsys),
+        error_message(capsys),
     )
-    assert contents(complete) == before
+    assert read_files(complete) == before
 
 
 def test_an_out_with_files_of_others_is_left_alone(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    assert masksift("run", "--source", source, "--out", tmp_path) == 2
-    assert re.search(r"contains files that are not results of masksift \(thesis.tex\)", complaint(capsys))
-    assert contents(tmp_path) == {"thesis.tex": b"mine"}
+    assert run_cli("run", "--source", source, "--out", tmp_path) == 2
+    assert re.search(r"contains files that are not results of masksift \(thesis.tex\)", error_message(capsys))
+    assert read_files(tmp_path) == {"thesis.tex": b"mine"}
 
 
 def test_results_are_never_written_into_the_source(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
-    before = contents(source.path)
-    assert masksift("run", "--source", source, "--out", source) == 2
-    assert "contains files that are not results" in complaint(capsys)
-    assert contents(source.path) == before
+    before = read_files(source.path)
+    assert run_cli("run", "--source", source, "--out", source) == 2
+    assert "contains files that are not results" in error_message(capsys)
+    assert read_files(source.path) == before
 
 
 # ------------------------------------------------------------------------------------------------- exit code 3
@@ -217,10 +220,10 @@ def test_results_are_never_written_into_the_source(source: Source, capsys: pytes
 
 def test_quarantined_images_beyond_what_is_allowed_end_in_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_source(tmp_path / "a.zarr")
-    erase(source.labels, slice(2, 4))
+    erase_chunks(source.labels, slice(2, 4))
     words = ("run", "--source", source, "--out", tmp_path / "out")
     for allowed, code in (("0", 3), ("1", 3), ("2", 0), ("24%", 3), ("25%", 0)):
-        assert masksift(*words, "--max-quarantined", allowed) == code
+        assert run_cli(*words, "--max-quarantined", allowed) == code
         printed = capsys.readouterr()
         assert "6 of 8 images scored" in printed.out
         assert "2 quarantined: missing_chunk" in printed.out
@@ -228,7 +231,7 @@ def test_quarantined_images_beyond_what_is_allowed_end_in_3(tmp_path: Path, caps
             assert printed.err == ""
         else:
             assert f"2 of 8 images are quarantined, max_quarantined is {allowed}; " in printed.err
-            reads_well(printed.err.removeprefix("masksift: ").strip())
+            assert_sentences(printed.err.removeprefix("masksift: ").strip())
 
 
 # ------------------------------------------------------------------------------------------------- exit code 4
@@ -241,9 +244,9 @@ def test_a_plan_that_does_not_fit_ends_in_4_with_both_numbers(
     said = (
         r"needs 3\d\d\.\d MiB a worker \(.*\), .* has 64\.0 MiB; .*Give workers of 3\d\d\.\d MiB \(--executor.memory\)"
     )
-    assert masksift("run", *words) == 4
-    assert re.search(said, complaint(capsys))
-    assert typed("plan", *words, "--executor.kind", "serial") == 4
+    assert run_cli("run", *words) == 4
+    assert re.search(said, error_message(capsys))
+    assert exit_code("plan", *words, "--executor.kind", "serial") == 4
     printed = capsys.readouterr()
     assert re.search(said, printed.err)
     assert "limit 64.0 MiB" in printed.out
@@ -251,15 +254,15 @@ def test_a_plan_that_does_not_fit_ends_in_4_with_both_numbers(
 
 def test_a_refused_run_leaves_its_folder_to_a_smaller_one(source: Source, tmp_path: Path) -> None:
     words = ("run", "--source", source, "--out", tmp_path / "out")
-    assert masksift(*words, "--executor.memory", "64 MiB") == 4
-    assert masksift(*words, "--methods", "softmin,clc") == 0
+    assert run_cli(*words, "--executor.memory", "64 MiB") == 4
+    assert run_cli(*words, "--methods", "softmin,clc") == 0
 
 
 def test_a_refused_plan_is_printed_all_the_same(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "1 MB", "--json")
-    assert typed(*words) == 4
+    assert exit_code(*words) == 4
     assert json.loads(capsys.readouterr().out)["memory"] > 10**6
 
 
@@ -288,9 +291,9 @@ def test_what_stops_a_run_ends_in_5_and_it_goes_on_from_there(
     words = ("run", "--source", source, "--out", tmp_path / "out")
     with monkeypatch.context() as patched:
         patched.setattr("masksift.engine.stages.score", fail)
-        assert masksift(*words) == 5
-    assert said in complaint(capsys)
-    assert masksift(*words) == 0
+        assert run_cli(*words) == 5
+    assert said in error_message(capsys)
+    assert run_cli(*words) == 0
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["stages"][0]["reused_blocks"] == record["blocks"]
-    assert rows(tmp_path / "out") == rows(complete)
+    assert read_rows(tmp_path / "out") == read_rows(complete)

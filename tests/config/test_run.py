@@ -18,7 +18,7 @@ from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.core.units import parse_bytes
 from masksift.scoring.methods import METHODS
-from support.sources import refuses
+from support.errors import raises
 
 NEEDED = {"sources": ["s"], "out": "o"}
 
@@ -171,7 +171,7 @@ def test_several_predictions_are_an_ensemble_and_one_in_a_list_is_none(
 
 @pytest.mark.parametrize("names", ["p,q,p", []])
 def test_members_are_two_or_more_each_once(names: Any) -> None:
-    with refuses(UsageError, r"arrays.predictions is .*\. An ensemble has two or more different arrays"):
+    with raises(UsageError, r"arrays.predictions is .*\. An ensemble has two or more different arrays"):
         build_run_config(NEEDED, {"arrays.predictions": names})
 
 
@@ -232,7 +232,7 @@ def test_a_password_of_a_catalog_is_not_shown(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_a_misspelt_key_is_refused_naming_the_nearest_right_one(tree: dict[str, Any], said: str, meant: str) -> None:
-    with refuses(UsageError, rf"there is no key '{said}'; .* Did you mean '{meant}'\?$"):
+    with raises(UsageError, rf"there is no key '{said}'; .* Did you mean '{meant}'\?$"):
         build_run_config({**NEEDED, **tree}, {})
 
 
@@ -277,7 +277,7 @@ def test_a_key_with_one_letter_too_many_is_still_understood(key: str, place: st.
 def test_a_value_of_another_type_or_out_of_range_is_refused_with_what_it_should_be(
     key: str, value: Any, said: str
 ) -> None:
-    with refuses(UsageError, rf"^{key} {said}"):
+    with raises(UsageError, rf"^{key} {said}"):
         build_run_config(NEEDED, {key: value})
 
 
@@ -290,14 +290,14 @@ def test_a_temperature_may_be_infinite_also_in_json() -> None:
 
 def test_a_section_is_a_table(tmp_path: Path) -> None:
     for flags in ({}, {"softmin.temperature": "2"}):
-        with refuses(UsageError, r"softmin is 3; it should be a table of keys\. Give softmin.temperature\."):
+        with raises(UsageError, r"softmin is 3; it should be a table of keys\. Give softmin.temperature\."):
             build_run_config(toml(tmp_path, "softmin = 3"), flags)
 
 
 @pytest.mark.parametrize("key", ["sources", "out"])
 def test_what_every_run_needs_is_asked_for_by_its_flag(key: str) -> None:
     flag = {"sources": "--source URL", "out": "--out URL"}[key]
-    with refuses(UsageError, rf"'{key}' is not given; .* Give {flag}, or the key in a TOML file"):
+    with raises(UsageError, rf"'{key}' is not given; .* Give {flag}, or the key in a TOML file"):
         build_run_config({name: value for name, value in NEEDED.items() if name != key}, {})
 
 
@@ -306,41 +306,41 @@ def test_what_every_run_needs_is_asked_for_by_its_flag(key: str) -> None:
 
 def test_a_run_reads_one_source_or_more() -> None:
     assert build_run_config({"sources": ["a", "b"], "out": "o"}, {}).sources == ("a", "b")
-    with refuses(UsageError, "no source is given; there is nothing to read"):
+    with raises(UsageError, "no source is given; there is nothing to read"):
         build_run_config({"sources": [], "out": "o"}, {})
 
 
 def test_methods_are_those_there_are() -> None:
-    with refuses(UsageError, r"no method 'sofmin', only ccp, .*Did you mean 'softmin'\?"):
+    with raises(UsageError, r"no method 'sofmin', only ccp, .*Did you mean 'softmin'\?"):
         build_run_config(NEEDED, {"methods": "clc,sofmin"})
-    with refuses(UsageError, r"no method 'sofmin'.*Did you mean 'softmin'\?"):
+    with raises(UsageError, r"no method 'sofmin'.*Did you mean 'softmin'\?"):
         build_run_config(NEEDED, {"rank_by": "sofmin"})
 
 
 def test_images_are_ranked_by_a_score_that_is_computed() -> None:
-    with refuses(
+    with raises(
         UsageError, r"rank_by is 'softmin', and the methods are clc, iou; .* Give --rank_by clc, or add softmin"
     ):
         build_run_config(NEEDED, {"methods": "clc,iou"})
-    with refuses(UsageError, r"the methods are none; .* Give --methods softmin\."):
+    with raises(UsageError, r"the methods are none; .* Give --methods softmin\."):
         build_run_config(NEEDED, {"methods": ""})
 
 
 def test_a_kind_of_executor_says_what_it_needs() -> None:
-    with refuses(UsageError, r"executor.kind is 'dask' and executor.address is not given; .*--executor.address tls://"):
+    with raises(UsageError, r"executor.kind is 'dask' and executor.address is not given; .*--executor.address tls://"):
         build_run_config(NEEDED, {"executor.kind": "dask"})
-    with refuses(UsageError, r"executor.kind is 'kubernetes' and executor.manifest is not given; .*kubernetes:cluster"):
+    with raises(UsageError, r"executor.kind is 'kubernetes' and executor.manifest is not given; .*kubernetes:cluster"):
         build_run_config(NEEDED, {"executor.kind": "kubernetes"})
-    with refuses(UsageError, r"executor.kind is 'a.Cluster' and executor.workers is not given; .*--executor.workers N"):
+    with raises(UsageError, r"executor.kind is 'a.Cluster' and executor.workers is not given; .*--executor.workers N"):
         build_run_config(NEEDED, {"executor.kind": "a.Cluster"})
 
 
 def test_a_key_that_a_kind_of_executor_does_not_have_is_refused() -> None:
-    with refuses(UsageError, r"executor.address is 'tls://h' and executor.kind is 'local'; .*--executor.kind dask"):
+    with raises(UsageError, r"executor.address is 'tls://h' and executor.kind is 'local'; .*--executor.kind dask"):
         build_run_config(NEEDED, {"executor.address": "tls://h"})
-    with refuses(UsageError, r"executor.manifest is 'c.yaml' and executor.kind is 'serial'; .*--executor.kind kubern"):
+    with raises(UsageError, r"executor.manifest is 'c.yaml' and executor.kind is 'serial'; .*--executor.kind kubern"):
         build_run_config(NEEDED, {"executor.kind": "serial", "executor.manifest": "c.yaml"})
-    with refuses(UsageError, r"executor.options is {'a': 1} and executor.kind is 'local'; .*or no executor.options"):
+    with raises(UsageError, r"executor.options is {'a': 1} and executor.kind is 'local'; .*or no executor.options"):
         build_run_config(NEEDED, {"executor.options": {"a": 1}})
 
 
@@ -364,7 +364,7 @@ def test_where_to_run_has_one_form(words: str, keys: dict[str, str], capsys: pyt
 
 @pytest.mark.parametrize("words", ["local:4", "serial:x", "dask:", "kubernetes:", "a.Cluster:x", "dusk:tls://h"])
 def test_a_form_that_is_none_is_refused(words: str) -> None:
-    with refuses(UsageError, rf"--executor is '{words}'; where to run is not known\. Give serial, local, dask:tls://"):
+    with raises(UsageError, rf"--executor is '{words}'; where to run is not known\. Give serial, local, dask:tls://"):
         build_run_config(NEEDED, {"executor": words})
 
 
@@ -374,9 +374,9 @@ def test_the_form_may_leave_to_the_keys_what_they_say(capsys: pytest.CaptureFixt
 
 
 def test_the_form_and_a_key_that_say_different_things_are_refused() -> None:
-    with refuses(UsageError, r"--executor says that executor.kind is 'serial', and --executor.kind that it is 'local'"):
+    with raises(UsageError, r"--executor says that executor.kind is 'serial', and --executor.kind that it is 'local'"):
         build_run_config(NEEDED, {"executor": "serial", "executor.kind": "local"})
-    with refuses(
+    with raises(
         UsageError, r"executor.address is 'tls://g', and --executor.address that it is 'tls://h'; .*one of them"
     ):
         build_run_config(NEEDED, {"executor": "dask:tls://g", "executor.address": "tls://h"})
@@ -421,7 +421,7 @@ def test_memory_in_words(words: str | int, size: int) -> None:
 def test_what_is_no_amount_of_memory_is_refused(words: str) -> None:
     with pytest.raises(ValueError, match="is not a memory size"):
         parse_bytes(words)
-    with refuses(UsageError, r"executor.memory is '.*', which is no amount of memory; .* Give one such as '4 GiB'"):
+    with raises(UsageError, r"executor.memory is '.*', which is no amount of memory; .* Give one such as '4 GiB'"):
         build_run_config(NEEDED, {"executor.memory": words})
 
 
@@ -435,7 +435,7 @@ def test_how_many_may_be_quarantined(value: str | int, images: int, limit: float
 
 @pytest.mark.parametrize("value", ["-1", "1.5", 0.5, "few", "", "1%%", True, "%"])
 def test_what_is_no_number_of_images_and_no_share_is_refused(value: Any) -> None:
-    with refuses(UsageError, r"max_quarantined must be a number of images or a percentage of them, got '.*'. .*'0.1%'"):
+    with raises(UsageError, r"max_quarantined must be a number of images or a percentage of them, got '.*'. .*'0.1%'"):
         build_run_config(NEEDED, {"max_quarantined": value})
 
 
@@ -443,16 +443,16 @@ def test_what_is_no_number_of_images_and_no_share_is_refused(value: Any) -> None
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with refuses(UsageError, r"none.toml cannot be read \(No such file or directory\); .*data are named by --source"):
+    with raises(UsageError, r"none.toml cannot be read \(No such file or directory\); .*data are named by --source"):
         read_toml(str(tmp_path / "none.toml"))
-    with refuses(UsageError, r"cannot be read \(Is a directory\)"):
+    with raises(UsageError, r"cannot be read \(Is a directory\)"):
         read_toml(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", [b'sources = ["a"\n', b"a = b", b"\xff\xfe", b"x = 1\nx = 2\n"])
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.toml").write_bytes(text)
-    with refuses(UsageError, r"a\.toml is no TOML \(.+\); there is no run\. Mend that line\."):
+    with raises(UsageError, r"a\.toml is no TOML \(.+\); there is no run\. Mend that line\."):
         read_toml(str(tmp_path / "a.toml"))
 
 

@@ -14,8 +14,9 @@ from masksift.engine import image_views as views
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.image_views import ImageView, ImageViewReader, make_view, reduction_factor
 from masksift.engine.planning import report_plan as gallery
+from support.cli import run_cli
 from support.datasets import Array, Data
-from support.sources import masksift, plain, write_array, write_source
+from support.sources import make_data, write_array, write_source
 
 
 def pictures_of(data: Data) -> Array:
@@ -27,12 +28,12 @@ def pictures_of(data: Data) -> Array:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Data, Array]:
     """A run over eight images of 8 x 10, with pictures."""
     folder = tmp_path_factory.mktemp("views")
-    data = plain(dtype="uint8")
+    data = make_data(dtype="uint8")
     pictures = pictures_of(data)
     write_source(folder / "s.zarr", data)
     group = zarr.open_group(folder / "s.zarr", mode="a")
     write_array(group, "images", pictures, "nyxc", "nyxc", (2, 8, 10, 3), None)
-    assert masksift("run", "--source", folder / "s.zarr", "--out", folder / "out", "--max_quarantined", "100%") == 0
+    assert run_cli("run", "--source", folder / "s.zarr", "--out", folder / "out", "--max_quarantined", "100%") == 0
     return folder, data, pictures
 
 

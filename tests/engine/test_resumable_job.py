@@ -13,8 +13,8 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.resumable_job import ResumableJob, make_plan_record
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.objects import ObjectDirectory
+from support.results import read_files
 from support.run_processes import locked_by_another_process
-from support.sources import contents
 
 SERIAL = ExecutorSection(kind="serial")
 
@@ -50,7 +50,7 @@ def test_job_that_is_interrupted_has_no_record_until_it_is_repeated(job: Resumab
         assert [answer.number for answer in again.run_tasks(executor, run_task, [0, 1], "stage", 2)] == [0, 1]
         again.write_record({"tasks": 2})
     assert make_job(tmp_path / "out").finished_record() == {"tasks": 2}
-    assert set(contents(tmp_path / "out")) == {"job.json", "manifest/plan.json"}
+    assert set(read_files(tmp_path / "out")) == {"job.json", "manifest/plan.json"}
     assert json.loads((tmp_path / "out/manifest/plan.json").read_text()) == job.plan
 
 
@@ -70,7 +70,7 @@ def test_job_on_a_small_worker_writes_nothing(job: ResumableJob, tmp_path: Path)
 
 def test_job_while_another_process_holds_the_lock_changes_nothing(job: ResumableJob, tmp_path: Path) -> None:
     with locked_by_another_process(tmp_path / "out"):
-        before = contents(tmp_path / "out")
+        before = read_files(tmp_path / "out")
         with pytest.raises(UsageError, match="is in use by another run"), job.open_executor(SERIAL, 1, 1, "the job"):
             pass
-        assert contents(tmp_path / "out") == before
+        assert read_files(tmp_path / "out") == before

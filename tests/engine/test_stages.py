@@ -85,7 +85,7 @@ def test_other_versions_are_said_and_tolerated(plan: Plan, name: str, version: s
 
 
 def test_a_run_on_real_workers_that_are_too_small_ends_with_4(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masksift.cli.main import main
     from masksift.engine.planning import plan as planning
@@ -93,5 +93,5 @@ def test_a_run_on_real_workers_that_are_too_small_ends_with_4(
     monkeypatch.setattr(planning, "BASE_MEMORY", 5 << 30)
     source = small(tmp_path / "s.zarr", images=4)
     words = ["run", "--source", str(source), "--out", str(tmp_path / "out")]
-    assert main([*words, "--executor.kind", "dask", "--executor.address", address]) == 4
+    assert main([*words, "--executor.kind", "dask", "--executor.address", scheduler_address]) == 4
     assert "has 3.0 GiB; it would be killed in the middle." in capsys.readouterr().err

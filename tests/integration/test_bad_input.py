@@ -18,8 +18,10 @@ import zarr
 
 from masksift.scoring.methods import METHODS
 from masksift.storage.tables.schemas import WORST_REGION
+from support.cli import run_cli
 from support.datasets import Array, Data
-from support.sources import Source, cut, erase, masksift, plain, rows, without, write_source
+from support.results import read_rows
+from support.sources import Source, drop_images, erase_chunks, make_data, truncate_file, write_source
 
 IMAGES = 12
 FORMS: dict[str, dict[str, Any]] = {  # three images a chunk of labels
@@ -77,13 +79,13 @@ FAULTS = {
         "missing_chunk",
         r"(inner )?chunk .* of \S+/predictions does not exist",
         (3, 4, 5),
-        damage=lambda source: erase(source.predictions, slice(3, 6)),
+        damage=lambda source: erase_chunks(source.predictions, slice(3, 6)),
     ),
     "labels absent": Fault(
         "missing_chunk",
         r"(inner )?chunk .* of \S+/labels does not exist",
         (9, 10, 11),
-        damage=lambda source: erase(source.labels, slice(9, 12)),
+        damage=lambda source: erase_chunks(source.labels, slice(9, 12)),
     ),
     "predictions cut short": Fault(
         "unreadable",
@@ -159,11 +161,11 @@ def cut_from(array: Path, first: int) -> None:
     for path in array.rglob("*"):
         number = re.match(r"(?:c/)?(\d+)[./]", str(path.relative_to(array)))
         if path.is_file() and number and int(number[1]) * size >= first:
-            cut(path, 0.3)
+            truncate_file(path, 0.3)
 
 
 def drawn(**changes: Any) -> Data:
-    data = plain(seed=5, images=IMAGES, **changes)
+    data = make_data(seed=5, images=IMAGES, **changes)
     return data._replace(predictions=data.predictions.copy(), labels=data.labels.copy())
 
 
@@ -179,7 +181,7 @@ def run(folder: Path, fault: Fault, form: dict[str, Any]) -> Path:
     source = write_source(folder / "a.zarr", data, ids=names(), **form)
     if fault.damage:
         fault.damage(source)
-    assert masksift("run", "--source", source, "--out", folder / "out") == 3
+    assert run_cli("run", "--source", source, "--out", folder / "out") == 3
     return folder / "out"
 
 
@@ -193,8 +195,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
         if key not in known:
             folder = tmp_path_factory.mktemp("reference")
             good = [i for i in range(IMAGES) if i not in key]
-            source = write_source(folder / "a.zarr", without(drawn(), key), ids=names(good))
-            assert masksift("run", "--source", source, "--out", folder / "out") == 0
+            source = write_source(folder / "a.zarr", drop_images(drawn(), key), ids=names(good))
+            assert run_cli("run", "--source", source, "--out", folder / "out") == 0
             known[key] = folder / "out"
         return known[key]
 
@@ -207,7 +209,7 @@ def masks(out: Path) -> Array:
 
 def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
     """The images in `said` have that status and that reason and nothing else; all else is as in the run `expected`."""
-    table = rows(out)
+    table = read_rows(out)
     assert [row["image_id"] for row in table] == names()
     assert [row["index"] for row in table] == list(range(IMAGES))
     for i, (status, reason) in said.items():
@@ -221,10 +223,10 @@ def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
         return {column: value for column, value in row.items() if column != "index"}
 
     good = [i for i in range(IMAGES) if i not in said]
-    assert [known(table[i]) for i in good] == [known(row) for row in rows(expected)]
-    assert [known(row) for row in rows(out, "ranking")] == [known(row) for row in rows(expected, "ranking")]
+    assert [known(table[i]) for i in good] == [known(row) for row in read_rows(expected)]
+    assert [known(row) for row in read_rows(out, "ranking")] == [known(row) for row in read_rows(expected, "ranking")]
     for other in THE_OTHERS:
-        assert rows(out, other) == rows(expected, other)
+        assert read_rows(out, other) == read_rows(expected, other)
     np.testing.assert_array_equal(masks(out)[good], masks(expected))
     assert not masks(out)[list(said)].any()
 
@@ -260,7 +262,7 @@ def test_bad_images_of_every_kind_side_by_side(form: str, tmp_path: Path, refere
 @pytest.mark.parametrize("array", ["predictions", "labels"])
 def test_an_absent_shard_loses_its_images_and_no_other(array: str, tmp_path: Path, reference: Reference) -> None:
     def first(source: Source) -> None:
-        source.chunk(array, *([0] * (4 if array == "predictions" else 3))).unlink()
+        source.chunk_file(array, *([0] * (4 if array == "predictions" else 3))).unlink()
 
     out = run(tmp_path, Fault("", "", (), damage=first), FORMS["shards"])
     said = ("missing_chunk", rf"shard c/0\S* of \S+/{array} does not exist")
@@ -270,7 +272,7 @@ def test_an_absent_shard_loses_its_images_and_no_other(array: str, tmp_path: Pat
 @pytest.mark.parametrize("form", ["chunks", "shards"])
 def test_one_tile_that_is_absent_loses_the_images_it_is_of(form: str, tmp_path: Path, reference: Reference) -> None:
     def lower_half(source: Source) -> None:
-        erase(source.predictions, slice(3, 6), slice(0, 4), slice(4, 8))
+        erase_chunks(source.predictions, slice(3, 6), slice(0, 4), slice(4, 8))
 
     out = run(tmp_path, Fault("", "", (), damage=lower_half), FORMS[form])
     place = {"chunks": "chunk c/1/0/1/0", "shards": r"inner chunk \(1, 0, 1, 0\) of shard c/0/0/0/0"}[form]
@@ -297,9 +299,9 @@ def test_of_several_verdicts_the_first_of_the_table_is_given(tmp_path: Path, ref
         data.predictions[6:8] = 0
 
     def damage(source: Source) -> None:
-        erase(source.predictions, slice(0, 3))
-        cut(source.chunk("labels", 1, 0, 0), 0.5)
-        erase(source.predictions, slice(3, 6))
+        erase_chunks(source.predictions, slice(0, 3))
+        truncate_file(source.chunk_file("labels", 1, 0, 0), 0.5)
+        erase_chunks(source.predictions, slice(3, 6))
 
     out = run(tmp_path, Fault("", "", (), spoil, damage), FORMS["chunks"])
     absent = ("missing_chunk", r"chunk c/\d/0/0/0 of \S+/predictions does not exist")
@@ -316,14 +318,14 @@ def test_a_data_set_of_bad_images_alone_has_its_rows_and_no_rank(what: str, tmp_
         data.labels[:] = 255
 
     def lose_all(source: Source) -> None:
-        erase(source.predictions)
+        erase_chunks(source.predictions)
 
     fault = Fault("", "", (), damage=lose_all) if what == "absent" else Fault("", "", (), spoil=ignore_all)
     out = run(tmp_path, fault, FORMS["chunks"])
-    assert {row["status"] for row in rows(out)} == {"missing_chunk" if what == "absent" else "all_ignored"}
-    assert len(rows(out)) == IMAGES
-    assert rows(out, "ranking") == rows(out, "class_pairs.parquet") == []
-    for row in rows(out, "thresholds.parquet"):
+    assert {row["status"] for row in read_rows(out)} == {"missing_chunk" if what == "absent" else "all_ignored"}
+    assert len(read_rows(out)) == IMAGES
+    assert read_rows(out, "ranking") == read_rows(out, "class_pairs.parquet") == []
+    for row in read_rows(out, "thresholds.parquet"):
         assert (row["pixels"], row["sum"], row["confident_threshold"], row["decision_threshold"]) == (
             0,
             0.0,
@@ -341,12 +343,12 @@ def scored(folder: Path, data: Data, damage: Callable[[Source], None] | None = N
     source = write_source(folder / "a.zarr", data, **form)
     if damage:
         damage(source)
-    assert masksift("run", "--source", source, "--out", folder / "out", *flags) == 0
+    assert run_cli("run", "--source", source, "--out", folder / "out", *flags) == 0
     return folder / "out"
 
 
 def without_ids(out: Path, table: str = "images") -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "image_id"} for row in rows(out, table)]
+    return [{key: value for key, value in row.items() if key != "image_id"} for row in read_rows(out, table)]
 
 
 def test_values_within_the_tolerances_are_good(tmp_path: Path) -> None:
@@ -355,7 +357,7 @@ def test_values_within_the_tolerances_are_good(tmp_path: Path) -> None:
         [[0.985, 0, 0, 0], [1.015, 0, 0, 0], [1.0005, 0, 0, 0], [1, -0.0005, 0, 0]]
     ).T
     data.predictions[4, :, 0, 1] = [0.515, 0.5, 0, 0]
-    assert {row["status"] for row in rows(scored(tmp_path, data))} == {"scored"}
+    assert {row["status"] for row in read_rows(scored(tmp_path, data))} == {"scored"}
 
 
 @pytest.mark.parametrize(("step", "code"), [(6, 0), (9, 3)])
@@ -363,15 +365,15 @@ def test_the_sum_of_bytes_may_be_off_by_half_a_step_a_class_more(step: int, code
     data = drawn(dtype="uint8")
     data.predictions[4, :, 1, 2] = [255 - step, 0, 0, 0]
     source = write_source(tmp_path / "a.zarr", data)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == code
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == code
     reason = "pixel (y=1, x=2): the values sum to 0.964706, more than 0.02784 away from 1: [0.964706, 0, 0, 0]"
-    assert rows(tmp_path / "out")[4]["reason"] == (reason if code else None)
+    assert read_rows(tmp_path / "out")[4]["reason"] == (reason if code else None)
 
 
 def test_a_tolerance_of_ones_own(tmp_path: Path) -> None:
     data = drawn()
     data.predictions[4, :, 5, 6] = [0.5, 0.5, 0.5, 0]
-    assert {row["status"] for row in rows(scored(tmp_path, data, None, "--sum-tolerance", "0.6"))} == {"scored"}
+    assert {row["status"] for row in read_rows(scored(tmp_path, data, None, "--sum-tolerance", "0.6"))} == {"scored"}
 
 
 def test_a_label_below_zero_is_bad_unless_it_is_ignored(tmp_path: Path) -> None:
@@ -379,10 +381,10 @@ def test_a_label_below_zero_is_bad_unless_it_is_ignored(tmp_path: Path) -> None:
     signed = data._replace(labels=np.where(data.labels == 255, 0, data.labels).astype("int16"))
     signed.labels[8, 1, 2] = -1
     source = write_source(tmp_path / "a.zarr", signed)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 3
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3
     reason = "label -1 at (y=1, x=2) is neither a class 0..3, and no ignore value is given; 1 such pixel"
-    assert rows(tmp_path / "out")[8]["reason"] == reason
-    assert masksift("run", "--source", source, "--out", tmp_path / "ignored", "--ignore", "-1") == 0
+    assert read_rows(tmp_path / "out")[8]["reason"] == reason
+    assert run_cli("run", "--source", source, "--out", tmp_path / "ignored", "--ignore", "-1") == 0
 
 
 @pytest.mark.parametrize("form", ["chunks", "shards"])
@@ -393,10 +395,10 @@ def test_an_absent_chunk_of_labels_whose_fill_value_is_ignored_is_ignored(form: 
     said = data._replace(labels=data.labels.copy())
     said.labels[3:6, 4:] = 255
     (tmp_path / "said").mkdir()
-    out = scored(tmp_path, data, lambda source: erase(source.labels, slice(3, 6), slice(4, 8)), **forms)
-    assert rows(out) == rows(scored(tmp_path / "said", said, **forms))
+    out = scored(tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6), slice(4, 8)), **forms)
+    assert read_rows(out) == read_rows(scored(tmp_path / "said", said, **forms))
     for other in THE_OTHERS:
-        assert rows(out, other) == rows(tmp_path / "said/out", other)
+        assert read_rows(out, other) == read_rows(tmp_path / "said/out", other)
 
 
 @pytest.mark.parametrize("how", ["attribute", "flag"])
@@ -410,5 +412,5 @@ def test_an_absent_chunk_of_labels_is_its_fill_value_where_the_source_says_so(
     (tmp_path / "said").mkdir()
     told = {"attributes": {"ignore": [255], "empty_label_chunks": "fill"}} if how == "attribute" else {}
     flags = () if how == "attribute" else ("--arrays.empty_label_chunks", "fill")
-    out = scored(tmp_path, data, lambda source: erase(source.labels, slice(3, 6)), *flags, **FORMS[form], **told)
-    assert rows(out) == rows(scored(tmp_path / "said", said, **FORMS[form]))
+    out = scored(tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6)), *flags, **FORMS[form], **told)
+    assert read_rows(out) == read_rows(scored(tmp_path / "said", said, **FORMS[form]))

@@ -39,8 +39,10 @@ def audit(variant: str, out: Path, address: str) -> Path:
 
 
 @pytest.fixture(scope="module", params=sorted(EXPECTED))
-def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, address: str) -> tuple[str, Path]:
-    return request.param, audit(request.param, tmp_path_factory.mktemp("camvid") / "out", address)
+def variant(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, scheduler_address: str
+) -> tuple[str, Path]:
+    return request.param, audit(request.param, tmp_path_factory.mktemp("camvid") / "out", scheduler_address)
 
 
 def test_known_errors_are_found_as_well_as_an_independent_computation_finds_them(variant: tuple[str, Path]) -> None:
@@ -61,8 +63,8 @@ def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
     assert ranking["score"] == sorted(ranking["softmin"])
 
 
-def test_what_an_annotator_left_out_is_found_by_omission_alone(tmp_path: Path, address: str) -> None:
-    told = {"executor": {"kind": "dask", "address": address}, "sources": [str(CAMVID / "camvid.zarr")]}
+def test_what_an_annotator_left_out_is_found_by_omission_alone(tmp_path: Path, scheduler_address: str) -> None:
+    told = {"executor": {"kind": "dask", "address": scheduler_address}, "sources": [str(CAMVID / "camvid.zarr")]}
     lost = {"kind": "drop", "fill": "ignore", "objects": "one", "out": str(tmp_path / "lost")}
     simulate(build_config(SimulateConfig, told | lost, {}), ProgressReporter("quiet"))
     audited = build_run_config(

@@ -32,7 +32,7 @@ SETS = pytest.mark.parametrize(
 
 
 def a_set(dtype: str, classes: int, seed: int, *, ignore: int | None = None) -> drawn.Data:
-    return drawn.dataset(seed, images=4, classes=classes, height=37, width=40, dtype=dtype, ignore=ignore)
+    return drawn.make_dataset(seed, images=4, classes=classes, height=37, width=40, dtype=dtype, ignore=ignore)
 
 
 def in_float64(data: drawn.Data) -> drawn.Array:
@@ -93,7 +93,7 @@ def same_masks(data: drawn.Data) -> int:
 
 @SETS
 def test_issue_masks(dtype: str, classes: int, seed: int) -> None:
-    data = drawn.dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
+    data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     predictions = data.predictions.astype(np.float32) if dtype == "float64" else data.predictions
     assert same_masks(data._replace(predictions=predictions)) > 20, "a set that shows something"
 
@@ -101,7 +101,7 @@ def test_issue_masks(dtype: str, classes: int, seed: int) -> None:
 @a_few
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 5), dtype=st.sampled_from(["uint8", "float32"]))
 def test_issue_masks_of_small_sets(seed: int, classes: int, dtype: str) -> None:
-    data = drawn.dataset(seed, images=2, classes=classes, height=7, width=7, dtype=dtype, ignore=None)
+    data = drawn.make_dataset(seed, images=2, classes=classes, height=7, width=7, dtype=dtype, ignore=None)
     labels = data.labels.copy()
     labels.reshape(-1)[:classes] = np.arange(classes)  # every class is labelled (see above)
     same_masks(data._replace(labels=labels))

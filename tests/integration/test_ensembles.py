@@ -22,7 +22,7 @@ from masksift.run import make_block_tasks, make_run_context, open_and_plan, resc
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.methods import METHODS
 from reference import ensemble as reference_ensemble
-from support.datasets import Array, dataset
+from support.datasets import Array, make_dataset
 from support.run_processes import TABLES, tables, write
 
 MEMBERS = ("predictions", "b", "c")
@@ -31,7 +31,7 @@ IMAGES, CLASSES, HEIGHT, WIDTH = 8, 4, 12, 15
 
 def members() -> tuple[list[Array], Array]:
     """Three members of several precisions, (N, K, H, W) each, and the labels."""
-    data = dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2)
+    data = make_dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2)
     found = [data.predictions]
     for seed, dtype in ((1, "float32"), (2, "float16")):
         rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),)
     found, labels = members()
     url = write(
         folder / "street.zarr",
-        dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2),
+        make_dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2),
     )
     group = zarr.open_group(url, mode="a")
     for name, member, size in zip(MEMBERS, found, chunks, strict=True):

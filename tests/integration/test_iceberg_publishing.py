@@ -20,9 +20,11 @@ from masksift import run as line
 from masksift.engine import stages
 from masksift.storage.credentials import resolve_credentials
 from masksift.storage.tables.iceberg import RUN_COLUMNS, IcebergTables
-from support.iceberg_rest_catalog import rest_catalog
-from support.s3_server import KEY, SECRET, Server
-from support.sources import Source, complaint, contents, erase, masksift, plain, rows, write_source
+from support.cli import error_message, run_cli
+from support.iceberg_rest_catalog import run_rest_catalog
+from support.results import read_files, read_rows
+from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
+from support.sources import Source, erase_chunks, make_data, write_source
 
 TABLES = ("ranking", "images")
 ORDER = {"ranking": "rank", "images": "index"}
@@ -31,8 +33,8 @@ ORDER = {"ranking": "rank", "images": "index"}
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     """Eight images below a day, of which two have lost their predictions."""
-    made = write_source(tmp_path / "dt=2026-11-23" / "a.zarr", plain())
-    erase(made.predictions, slice(2, 4))
+    made = write_source(tmp_path / "dt=2026-11-23" / "a.zarr", make_data())
+    erase_chunks(made.predictions, slice(2, 4))
     return made
 
 
@@ -74,7 +76,7 @@ def is_there_once(lake: tuple[str, ...], out: Path) -> None:
     """The catalog has what the run's own tables have, and nothing else."""
     run_id = record_of(out)["fingerprint"]
     for table in TABLES:
-        own = sorted(rows(out, table), key=lambda row: row[ORDER[table]])
+        own = sorted(read_rows(out, table), key=lambda row: row[ORDER[table]])
         assert own
         assert stored(lake, table, run_id) == own
         assert len(stored(lake, table)) == len(own)
@@ -92,7 +94,7 @@ def test_the_tables_have_the_rows_of_the_run_and_the_record_says_where(
     source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert masksift("run", "--source", source, "--out", out, *lake) == 3, "two images are quarantined"
+    assert run_cli("run", "--source", source, "--out", out, *lake) == 3, "two images are quarantined"
     is_there_once(lake, out)
     assert {row["dt"] for row in stored(lake, "ranking")} == {"2026-11-23"}
     record = record_of(out)
@@ -119,10 +121,10 @@ def test_the_same_run_twice_leaves_one_copy_and_does_nothing_the_second_time(
 ) -> None:
     out = tmp_path / "out"
     words = ("run", "--source", source, "--out", out, *lake)
-    assert masksift(*words) == 3
-    before, history = contents(out), snapshots(lake)
-    assert masksift(*words) == 3
-    assert (contents(out), snapshots(lake)) == (before, history)
+    assert run_cli(*words) == 3
+    before, history = read_files(out), snapshots(lake)
+    assert run_cli(*words) == 3
+    assert (read_files(out), snapshots(lake)) == (before, history)
     is_there_once(lake, out)
 
 
@@ -130,7 +132,7 @@ def test_the_same_run_into_another_folder_leaves_one_copy(
     source: Source, lake: tuple[str, ...], tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
-        assert masksift("run", "--source", source, "--out", tmp_path / name, *lake) == 3
+        assert run_cli("run", "--source", source, "--out", tmp_path / name, *lake) == 3
     is_there_once(lake, tmp_path / "two")
 
 
@@ -138,14 +140,14 @@ def test_two_runs_are_both_there_also_where_one_scores_the_evidence_of_the_other
     source: Source, lake: tuple[str, ...], tmp_path: Path
 ) -> None:
     first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
-    assert masksift("run", "--source", source, "--out", first, *lake, "--methods", "softmin") == 3
+    assert run_cli("run", "--source", source, "--out", first, *lake, "--methods", "softmin") == 3
     again = ("score", first, "--softmin.temperature", "0.5")
-    assert masksift(*again, "--out", third) == 3
+    assert run_cli(*again, "--out", third) == 3
     assert "iceberg" not in record_of(third), "where results go is said anew, as --out is"
-    assert masksift(*again, "--out", second, "--methods", "softmin,clc", *lake) == 3
+    assert run_cli(*again, "--out", second, "--methods", "softmin,clc", *lake) == 3
     for out in (first, second):
         found = stored(lake, "ranking", record_of(out)["fingerprint"])
-        assert [{"clc": None, **row} for row in rows(out, "ranking")] == found
+        assert [{"clc": None, **row} for row in read_rows(out, "ranking")] == found
     assert len(stored(lake, "images")) == 16
 
 
@@ -157,11 +159,11 @@ def test_a_complete_run_is_published_later_without_computing_anything(
 ) -> None:
     out = tmp_path / "out"
     words = ("run", "--source", source, "--out", out)
-    assert masksift(*words) == 3
+    assert run_cli(*words) == 3
     before = record_of(out)
     for stage in ("prepare", "condense", "score", "rank"):
         monkeypatch.delattr(stages, stage)
-    assert masksift(*words, *lake) == 3
+    assert run_cli(*words, *lake) == 3
     is_there_once(lake, out)
     after = record_of(out)
     assert {row["run_started"] for row in stored(lake, "images")} == {datetime.fromisoformat(before["started"])}
@@ -175,13 +177,13 @@ def test_a_complete_run_whose_rows_are_gone_or_which_goes_elsewhere_is_published
 ) -> None:
     out = tmp_path / "out"
     words = ("run", "--source", source, "--out", out)
-    assert masksift(*words, *lake) == 3
+    assert run_cli(*words, *lake) == 3
     with catalog(lake) as opened:
         opened.drop_table("masksift.images")
-    assert masksift(*words, *lake) == 3
+    assert run_cli(*words, *lake) == 3
     is_there_once(lake, out)
     other = (*lake[:3], f"sqlite:///{tmp_path}/other.db", *lake[4:5], str(tmp_path / "other"))
-    assert masksift(*words, *other) == 3
+    assert run_cli(*words, *other) == 3
     is_there_once(other, out)
     assert record_of(out)["iceberg"]["catalog"] == other[3]
 
@@ -207,11 +209,11 @@ def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
             patch.setattr(IcebergTables, "publish", publish)
         else:
             patch.setattr(line.ResumableJob, "write_record", write)
-        assert masksift(*words) == 5
+        assert run_cli(*words) == 5
     assert not (out / "run.json").exists(), "the run is complete only when its tables are there"
     assert len(stored(lake, "ranking")) == 6
     assert len(stored(lake, "images")) == (0 if moment == "before the images" else 8)
-    assert masksift(*words) == 3
+    assert run_cli(*words) == 3
     is_there_once(lake, out)
     condense = record_of(out)["stages"][0]
     assert condense["reused_blocks"] == condense["blocks"]
@@ -222,9 +224,9 @@ def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
 
 def refused(out: Path, capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """The sentence with which a run is refused before anything is computed, or written below its folder."""
-    assert masksift("run", "--out", out, *words) == 2
+    assert run_cli("run", "--out", out, *words) == 2
     assert not out.exists()
-    return complaint(capsys)
+    return error_message(capsys)
 
 
 def test_a_catalog_that_cannot_be_reached_is_said_before_anything_is_computed(
@@ -246,14 +248,14 @@ def test_a_package_that_is_missing_is_said_before_anything_is_computed(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
     assert "pip install 'masksift[iceberg]'" in refused(tmp_path / "out", capsys, "--source", source, *lake)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 3, "nobody else needs it"
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3, "nobody else needs it"
 
 
 def test_a_column_of_another_type_is_said_before_anything_is_computed(
     source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert masksift("run", "--source", source, "--out", tmp_path / "one", *lake) == 3
-    other = write_source(tmp_path / "iou=high" / "b.zarr", plain())
+    assert run_cli("run", "--source", source, "--out", tmp_path / "one", *lake) == 3
+    other = write_source(tmp_path / "iou=high" / "b.zarr", make_data())
     capsys.readouterr()
     said = refused(tmp_path / "two", capsys, "--source", other, "--methods", "softmin", *lake)
     assert "the column 'iou' of the table masksift.ranking is of type double, and of this run string" in said
@@ -263,7 +265,7 @@ def test_a_column_of_another_type_is_said_before_anything_is_computed(
 def test_a_part_of_the_path_that_is_named_like_a_column_of_the_tables_is_refused(
     lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    other = write_source(tmp_path / f"{name}=7" / "b.zarr", plain())
+    other = write_source(tmp_path / f"{name}=7" / "b.zarr", make_data())
     said = refused(tmp_path / "out", capsys, "--source", other, *lake)
     assert f"the path of a source has a part {name}=" in said
 
@@ -275,18 +277,18 @@ def test_a_rest_catalog_whose_password_is_in_no_file(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    with rest_catalog(tmp_path / "rest") as server:
+    with run_rest_catalog(tmp_path / "rest") as server:
         uri = server.url.replace("//", "//somebody:the-password@")
         words = ("run", "--source", source, "--out", out, "--table", "iceberg", "--iceberg.catalog", uri)
         for _ in range(2):
-            assert masksift(*words, "--iceberg.namespace", "quality") == 3
+            assert run_cli(*words, "--iceberg.namespace", "quality") == 3
         with RestCatalog("any", uri=server.url) as opened:
             for table in TABLES:
                 found = opened.load_table(f"quality.{table}").scan().to_arrow().sort_by(ORDER[table])
-                assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == rows(out, table)
+                assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == read_rows(out, table)
     assert record_of(out)["iceberg"]["catalog"] == server.url.replace("//", "//***@")
     printed = capsys.readouterr()
-    for text in (printed.out.encode(), printed.err.encode(), *contents(tmp_path).values()):
+    for text in (printed.out.encode(), printed.err.encode(), *read_files(tmp_path).values()):
         assert b"the-password" not in text
 
 
@@ -294,51 +296,51 @@ def test_a_warehouse_on_s3_is_reached_as_all_else_is_with_keys_in_no_file(
     source: Source,
     lake: tuple[str, ...],
     tmp_path: Path,
-    server: Server,
-    keys: None,
+    s3_server: S3Server,
+    s3_credentials: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out, *lake[:-1], "s3://lake/tables", *server.flags)
-    assert masksift(*words) == 3
-    assert masksift(*words) == 3
-    s3 = {"s3.endpoint": server.url, "s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
+    words = ("run", "--source", source, "--out", out, *lake[:-1], "s3://lake/tables", *s3_server.cli_args)
+    assert run_cli(*words) == 3
+    assert run_cli(*words) == 3
+    s3 = {"s3.endpoint": s3_server.url, "s3.access-key-id": ACCESS_KEY, "s3.secret-access-key": SECRET_KEY}
     with SqlCatalog("default", uri=lake[3], **s3, **{"s3.region": "us-east-1"}) as opened:
         for table in TABLES:
             found = opened.load_table(f"masksift.{table}").scan().to_arrow().sort_by(ORDER[table])
-            assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == rows(out, table)
-    files = server.filesystem().find("lake/tables")
+            assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == read_rows(out, table)
+    files = s3_server.filesystem().find("lake/tables")
     assert any(file.endswith(".parquet") for file in files)
-    told = [server.filesystem().cat_file(file) for file in files]
+    told = [s3_server.filesystem().cat_file(file) for file in files]
     printed = capsys.readouterr()
     told += [printed.out.encode(), printed.err.encode(), (tmp_path / "catalog.db").read_bytes()]
-    told += contents(out).values()
+    told += read_files(out).values()
     for text in told:
-        assert KEY.encode() not in text
-        assert SECRET.encode() not in text
+        assert ACCESS_KEY.encode() not in text
+        assert SECRET_KEY.encode() not in text
 
 
 def test_a_server_that_refuses_the_keys_is_said_before_anything_is_computed(
     source: Source,
     lake: tuple[str, ...],
     tmp_path: Path,
-    server: Server,
-    keys: None,
+    s3_server: S3Server,
+    s3_credentials: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
     resolve_credentials.cache_clear()
-    words = (*lake[:-1], "s3://lake/others", *server.flags)
+    words = (*lake[:-1], "s3://lake/others", *s3_server.cli_args)
     said = refused(tmp_path / "out", capsys, "--source", source, *words)
     assert "cannot be used" in said
     assert "wrong-secret" not in said
-    assert KEY not in said
+    assert ACCESS_KEY not in said
 
 
 def test_a_run_without_the_flag_says_nothing_of_tables(source: Source, tmp_path: Path) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 3
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3
     record = record_of(tmp_path / "out")
     assert "iceberg" not in record
     assert "publish" not in [stage["name"] for stage in record["stages"]]

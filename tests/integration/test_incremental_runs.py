@@ -16,7 +16,9 @@ from masksift.core.errors import UsageError
 from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
-from support.sources import Source, complaint, masksift, plain, rows, write_source
+from support.cli import error_message, run_cli
+from support.results import read_rows
+from support.sources import Source, make_data, write_source
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
@@ -25,13 +27,13 @@ DTYPES = {"uint8": (), "float16": (), "float32": ("--evidence.dtype", "float32")
 
 def day(folder: Path, number: int, **changes: Any) -> Source:
     """One day's source; its images are its own."""
-    return write_source(folder / f"dt=2026-11-{number:02d}", plain(images=4, seed=number, **changes))
+    return write_source(folder / f"dt=2026-11-{number:02d}", make_data(images=4, seed=number, **changes))
 
 
 def run(folder: Path, days: list[int], out: str, *flags: object) -> Path:
     """A run over those days."""
     sources = [word for number in days for word in ("--source", folder / f"dt=2026-11-{number:02d}")]
-    assert masksift("run", *sources, "--out", folder / out, *flags) == 0
+    assert run_cli("run", *sources, "--out", folder / out, *flags) == 0
     return folder / out
 
 
@@ -94,7 +96,7 @@ def test_increments_of_increments(tmp_path: Path) -> None:
     locations = [Path(tree["location"]["out"]).name for tree in record(base)["condensed"]]
     assert locations == ["out1", "out2", "out3"]
     again = tmp_path / "again"
-    assert masksift("score", base, "--out", again) == 0
+    assert run_cli("score", base, "--out", again) == 0
     same(again, base, days)
 
 
@@ -104,7 +106,7 @@ def test_a_source_whose_content_changed_is_condensed_again_and_only_that_one(tmp
     base = run(tmp_path, [1, 2], "base")
     other = day(tmp_path / "other", 9)
     place = (0,) * (4 if array == "predictions" else 3)
-    shutil.copyfile(other.chunk(array, *place), days[1].chunk(array, *place))
+    shutil.copyfile(other.chunk_file(array, *place), days[1].chunk_file(array, *place))
     found = run(tmp_path, [1, 2], "found", "--base", base)
     same(found, run(tmp_path, [1, 2], "at-once"), [1, 2])
     assert record(found)["kept_sources"] == 1
@@ -117,7 +119,7 @@ def test_what_tells_that_content_changed(tmp_path: Path) -> None:
     arrays = [spec.predictions, spec.labels]
     before = content_hash(arrays, {})
     assert content_hash(arrays, {}) == before
-    file = source.chunk("labels", 1, 0, 0)
+    file = source.chunk_file("labels", 1, 0, 0)
     data = bytearray(file.read_bytes())
     file.write_bytes(data)
     assert content_hash(arrays, {}) != before, "written again: the disk knows no more than when"
@@ -155,8 +157,8 @@ def test_a_base_that_kept_no_evidence_is_refused(tmp_path: Path, capsys: pytest.
     base = run(tmp_path, [1], "base", "--evidence.keep", "false")
     capsys.readouterr()
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--base", base)
-    assert masksift("run", *words) == UsageError.exit_code
-    assert "was run with evidence.keep = false" in complaint(capsys)
+    assert run_cli("run", *words) == UsageError.exit_code
+    assert "was run with evidence.keep = false" in error_message(capsys)
 
 
 def test_a_base_that_gives_nothing_decides_nothing(tmp_path: Path) -> None:
@@ -176,8 +178,8 @@ def test_a_base_that_gives_something_is_a_part_of_what_the_run_is(
     base, out = run(tmp_path, [1], "base"), run(tmp_path, [1], "out")
     capsys.readouterr()
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", out, "--base", base)
-    assert masksift("run", *words) == UsageError.exit_code
-    assert "out holds results of other inputs or settings (base was not set, is" in complaint(capsys)
+    assert run_cli("run", *words) == UsageError.exit_code
+    assert "out holds results of other inputs or settings (base was not set, is" in error_message(capsys)
 
 
 def test_what_another_version_has_condensed_is_condensed_again(tmp_path: Path) -> None:
@@ -193,8 +195,8 @@ def test_what_another_version_has_condensed_is_condensed_again(tmp_path: Path) -
 def test_a_run_that_is_not_complete_is_refused(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     day(tmp_path, 1)
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", key, tmp_path / "nothing")
-    assert masksift("run", *words) == UsageError.exit_code
-    assert "nothing holds no complete run" in complaint(capsys)
+    assert run_cli("run", *words) == UsageError.exit_code
+    assert "nothing holds no complete run" in error_message(capsys)
 
 
 # ------------------------------------------------------------------------------------------------------- frozen
@@ -208,16 +210,16 @@ def test_new_data_by_the_thresholds_of_a_run(tmp_path: Path, dtype: str) -> None
     whole = run(tmp_path, [1, 2], "whole", *DTYPES[dtype])
     alone = run(tmp_path, [2], "alone", "--thresholds_from", whole, *DTYPES[dtype])
     columns = (*SCORES, "flagged_pixels", "status", "worst_given", "worst_pixels")
-    theirs = [[row[name] for name in columns] for row in rows(whole) if row["dt"] == "2026-11-02"]
-    assert [[row[name] for name in columns] for row in rows(alone)] == theirs
+    theirs = [[row[name] for name in columns] for row in read_rows(whole) if row["dt"] == "2026-11-02"]
+    assert [[row[name] for name in columns] for row in read_rows(alone)] == theirs
     thresholds = [pq.read_table(out / "thresholds.parquet").to_pylist() for out in (whole, alone)]
     for one, other in zip(*thresholds, strict=True):
         for name in ("confident_threshold", "decision_threshold"):
             assert one[name] == other[name]
         assert one["pixels"] > other["pixels"], "the pixels are those of this run"
     again = tmp_path / "again"
-    assert masksift("score", alone, "--out", again) == 0
-    assert [[row[name] for name in columns] for row in rows(again)] == theirs
+    assert run_cli("score", alone, "--out", again) == 0
+    assert [[row[name] for name in columns] for row in read_rows(again)] == theirs
 
 
 def test_thresholds_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,5 +227,5 @@ def test_thresholds_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.
     whole = run(tmp_path, [1], "whole", "--classes", "a,b,c,d")
     capsys.readouterr()
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)
-    assert masksift("run", *words) == UsageError.exit_code
-    assert "has the classes a, b, c, d, this run class 0" in complaint(capsys)
+    assert run_cli("run", *words) == UsageError.exit_code
+    assert "has the classes a, b, c, d, this run class 0" in error_message(capsys)

@@ -14,13 +14,16 @@ from masksift import EvidenceWriter
 from masksift.core.errors import DataError
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
-from support.sources import masksift, plain, refuses, rows, write_source
+from support.cli import run_cli
+from support.errors import raises
+from support.results import read_rows
+from support.sources import make_data, write_source
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A source `a`, other labels for it in `labels`, and a source `other/a` that has these as its own."""
-    data, wrong = plain(), plain(seed=5).labels
+    data, wrong = make_data(), make_data(seed=5).labels
     write_source(tmp_path / "a.zarr", data)
     other = write_source(tmp_path / "other" / "a.zarr", data._replace(labels=wrong))
     group = zarr.open_group(tmp_path / "labels" / "a.zarr", mode="w")
@@ -30,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, out: str, *words: object) -> Path:
-    assert masksift("run", "--source", folder / "a.zarr", "--out", folder / out, *words) == 0
+    assert run_cli("run", "--source", folder / "a.zarr", "--out", folder / out, *words) == 0
     return folder / out
 
 
@@ -41,18 +44,18 @@ def record(out: Path) -> dict[str, Any]:
 
 def test_it_is_as_if_the_labels_lay_in_the_source(folder: Path) -> None:
     found = run(folder, "found", "--labels_from", folder / "labels")
-    assert masksift("run", "--source", folder / "other/a.zarr", "--out", folder / "wanted") == 0
-    assert rows(found) == rows(folder / "wanted")
-    assert rows(found, "ranking") == rows(folder / "wanted", "ranking")
-    assert rows(found) != rows(run(folder, "own"))
-    assert masksift("score", found, "--out", folder / "again") == 0
-    assert rows(folder / "again") == rows(found)
+    assert run_cli("run", "--source", folder / "other/a.zarr", "--out", folder / "wanted") == 0
+    assert read_rows(found) == read_rows(folder / "wanted")
+    assert read_rows(found, "ranking") == read_rows(folder / "wanted", "ranking")
+    assert read_rows(found) != read_rows(run(folder, "own"))
+    assert run_cli("score", found, "--out", folder / "again") == 0
+    assert read_rows(folder / "again") == read_rows(found)
 
 
 def test_a_source_may_have_no_labels_of_its_own(folder: Path) -> None:
     wanted = run(folder, "wanted", "--labels_from", folder / "labels")
     del zarr.open_group(folder / "a.zarr", mode="r+")["labels"]
-    assert rows(run(folder, "found", "--labels_from", folder / "labels")) == rows(wanted)
+    assert read_rows(run(folder, "found", "--labels_from", folder / "labels")) == read_rows(wanted)
 
 
 def test_evidence_of_other_labels_is_not_taken_over(folder: Path) -> None:
@@ -62,10 +65,10 @@ def test_evidence_of_other_labels_is_not_taken_over(folder: Path) -> None:
     assert record(run(folder, "two", "--base", other))["kept_sources"] == 0
     same = run(folder, "three", "--base", other, *words)
     assert record(same)["kept_sources"] == 1
-    assert rows(same) == rows(other) == rows(folder / "one")
+    assert read_rows(same) == read_rows(other) == read_rows(folder / "one")
     zarr.open_array(folder / "labels/a.zarr/labels", mode="r+")[0] = 0
     assert record(run(folder, "four", "--base", other, *words))["kept_sources"] == 0, "they have changed"
-    assert masksift("run", "--source", folder / "a.zarr", "--out", own, *words) == 2, "another run"
+    assert run_cli("run", "--source", folder / "a.zarr", "--out", own, *words) == 2, "another run"
 
 
 def test_what_the_labels_say_of_themselves_goes_before_what_the_source_says(folder: Path) -> None:
@@ -82,23 +85,23 @@ def test_labels_that_are_not_there_or_do_not_fit_are_refused(folder: Path) -> No
     def opened(place: str = "labels", source: str = "a") -> None:
         open_source(str(folder / f"{source}.zarr"), Overrides(labels_from=str(folder / place)), {})
 
-    with refuses(DataError, r"no Zarr group at .*/nowhere/a\.zarr; .* labels_from is to hold .*here for a\."):
+    with raises(DataError, r"no Zarr group at .*/nowhere/a\.zarr; .* labels_from is to hold .*here for a\."):
         opened("nowhere")
-    write_source(folder / "b.zarr", plain())
-    with refuses(DataError, r"no Zarr group at .*/labels/b\.zarr; .*here for b\."):
+    write_source(folder / "b.zarr", make_data())
+    with raises(DataError, r"no Zarr group at .*/labels/b\.zarr; .*here for b\."):
         opened(source="b")
     group = zarr.open_group(folder / "labels/a.zarr", mode="r+")
     del group["labels"]
-    with refuses(DataError, r"labels/a\.zarr holds no array 'labels', and no other"):
+    with raises(DataError, r"labels/a\.zarr holds no array 'labels', and no other"):
         opened()
     group.create_array("labels", shape=(8, 8, 11), chunks=(1, 8, 11), dtype="uint8")
-    with refuses(DataError, r"8 images of 8 x 10, its labels in .*/labels/a\.zarr/labels 8 of 8 x 11; "):
+    with raises(DataError, r"8 images of 8 x 10, its labels in .*/labels/a\.zarr/labels 8 of 8 x 11; "):
         opened()
 
 
 def test_evidence_knows_its_own_labels_alone(folder: Path) -> None:
-    data = plain()
+    data = make_data()
     with EvidenceWriter(str(folder / "e.zarr"), images=8, height=8, width=10, classes=4, ignore=255) as writer:
         writer.write(data.predictions, data.labels)
-    with refuses(DataError, r"e\.zarr holds evidence in place of predictions, and labels_from is .*Leave labels_from"):
+    with raises(DataError, r"e\.zarr holds evidence in place of predictions, and labels_from is .*Leave labels_from"):
         open_source(str(folder / "e.zarr"), Overrides(labels_from=str(folder / "labels")), {})

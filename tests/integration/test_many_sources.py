@@ -10,15 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from support.datasets import Data, dataset
-from support.sources import masksift, plain, rows, without, write_source
+from support.cli import run_cli
+from support.datasets import Data, make_dataset
+from support.results import read_rows
+from support.sources import drop_images, make_data, write_source
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 
 
 def judged(out: Path) -> list[tuple[Any, ...]]:
     """What is said of each image, in order, whatever its name."""
-    return [tuple(row[name] for name in (*SCORES, "valid_pixels", "flagged_pixels", "status")) for row in rows(out)]
+    return [
+        tuple(row[name] for name in (*SCORES, "valid_pixels", "flagged_pixels", "status")) for row in read_rows(out)
+    ]
 
 
 def classes(out: Path) -> list[list[dict[str, Any]]]:
@@ -33,13 +37,13 @@ def masks(out: Path, name: str) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
 def test_a_data_set_in_pieces_is_the_data_set(tmp_path: Path, dtype: str) -> None:
-    whole = plain(images=9, dtype=dtype)
+    whole = make_data(images=9, dtype=dtype)
     write_source(tmp_path / "whole.zarr", whole)
     for name, (start, stop) in {"a": (0, 4), "b": (4, 5), "c": (5, 9)}.items():
-        write_source(tmp_path / f"part={name}.zarr", without(whole, [i for i in range(9) if not start <= i < stop]))
+        write_source(tmp_path / f"part={name}.zarr", drop_images(whole, [i for i in range(9) if not start <= i < stop]))
     flags = ("--evidence.dtype", "float32") if dtype == "float32" else ()
-    assert masksift("run", "--source", tmp_path / "whole.zarr", "--out", tmp_path / "one", *flags) == 0
-    assert masksift("run", "--source", tmp_path / "part=*", "--out", tmp_path / "many", *flags) == 0
+    assert run_cli("run", "--source", tmp_path / "whole.zarr", "--out", tmp_path / "one", *flags) == 0
+    assert run_cli("run", "--source", tmp_path / "part=*", "--out", tmp_path / "many", *flags) == 0
     assert judged(tmp_path / "many") == judged(tmp_path / "one")
     assert classes(tmp_path / "many") == classes(tmp_path / "one")
     together = np.concatenate([masks(tmp_path / "many", f"part={name}") for name in "abc"])
@@ -48,17 +52,17 @@ def test_a_data_set_in_pieces_is_the_data_set(tmp_path: Path, dtype: str) -> Non
 
 def test_what_the_path_says_is_a_column_of_images_and_ranking(tmp_path: Path) -> None:
     (tmp_path / "dt=2026-11-23").mkdir()
-    write_source(tmp_path / "dt=2026-11-23" / "site=a.zarr", plain(images=2))
-    write_source(tmp_path / "site=b.zarr", plain(images=2, seed=4))
+    write_source(tmp_path / "dt=2026-11-23" / "site=a.zarr", make_data(images=2))
+    write_source(tmp_path / "site=b.zarr", make_data(images=2, seed=4))
     out = tmp_path / "out"
     words = ("--source", tmp_path / "dt=*" / "*", "--source", tmp_path / "site=b.zarr", "--out", out)
-    assert masksift("run", *words) == 0
-    found = [(row["image_id"], row["source"], row["index"], row["dt"], row["site"]) for row in rows(out)]
+    assert run_cli("run", *words) == 0
+    found = [(row["image_id"], row["source"], row["index"], row["dt"], row["site"]) for row in read_rows(out)]
     assert found == [
         *((f"dt=2026-11-23/site=a/{i}", "dt=2026-11-23/site=a", i, "2026-11-23", "a") for i in range(2)),
         *((f"site=b/{i}", "site=b", i, None, "b") for i in range(2)),
     ]
-    ranked = rows(out, "ranking")
+    ranked = read_rows(out, "ranking")
     assert {(row["source"], row["dt"], row["site"]) for row in ranked} == {
         found[0][1:2] + found[0][3:],
         ("site=b", None, "b"),
@@ -72,12 +76,14 @@ def test_what_the_path_says_is_a_column_of_images_and_ranking(tmp_path: Path) ->
 def test_sources_of_several_precisions_share_their_thresholds(tmp_path: Path) -> None:
     """Counted by hand from the evidence that was kept, value by value."""
     dtypes = ("uint8", "uint16", "float16", "float32")
-    data = [dataset(seed, images=3, classes=4, height=12, width=16, dtype=dtype) for seed, dtype in enumerate(dtypes)]
+    data = [
+        make_dataset(seed, images=3, classes=4, height=12, width=16, dtype=dtype) for seed, dtype in enumerate(dtypes)
+    ]
     for dtype, one in zip(dtypes, data, strict=True):
         write_source(tmp_path / f"{dtype}.zarr", one)
     out = tmp_path / "out"
     sources = [word for dtype in dtypes for word in ("--source", tmp_path / f"{dtype}.zarr")]
-    assert masksift("run", *sources, "--out", out, "--evidence.dtype", "float32") == 0
+    assert run_cli("run", *sources, "--out", out, "--evidence.dtype", "float32") == 0
     own, best, winner, given, flagged = [], [], [], [], []
     for dtype, one in zip(dtypes, data, strict=True):
         group = zarr.open_group(out / "evidence" / f"{dtype}.zarr", mode="r")
@@ -101,9 +107,9 @@ def test_sources_of_several_precisions_share_their_thresholds(tmp_path: Path) ->
 
 def test_scored_again_they_are_the_same(tmp_path: Path) -> None:
     for dtype in ("uint8", "float16"):
-        write_source(tmp_path / f"{dtype}.zarr", plain(dtype=dtype))
-    assert masksift("run", "--source", tmp_path / "*.zarr", "--out", tmp_path / "one") == 0
-    assert masksift("score", tmp_path / "one", "--out", tmp_path / "two") == 0
+        write_source(tmp_path / f"{dtype}.zarr", make_data(dtype=dtype))
+    assert run_cli("run", "--source", tmp_path / "*.zarr", "--out", tmp_path / "one") == 0
+    assert run_cli("score", tmp_path / "one", "--out", tmp_path / "two") == 0
     assert judged(tmp_path / "two") == judged(tmp_path / "one")
     assert classes(tmp_path / "two") == classes(tmp_path / "one")
 
@@ -128,7 +134,7 @@ def padded(path: Path, data: Data, sizes: list[tuple[int, int]], chunks: Any = N
 @pytest.mark.parametrize("chunks", [None, (1, 4, 3, 4)])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_padded_images_are_as_if_they_were_not(tmp_path: Path, dtype: str, chunks: Any) -> None:
-    data, sizes = plain(images=5, dtype=dtype), [(8, 10), (5, 10), (8, 3), (1, 1), (4, 7)]
+    data, sizes = make_data(images=5, dtype=dtype), [(8, 10), (5, 10), (8, 3), (1, 1), (4, 7)]
     (tmp_path / "apart").mkdir()
     for i, (height, width) in enumerate(sizes):
         one = Data(
@@ -137,11 +143,11 @@ def test_padded_images_are_as_if_they_were_not(tmp_path: Path, dtype: str, chunk
         write_source(tmp_path / "apart" / f"{i}.zarr", one)
     padded(tmp_path / "padded.zarr", data, sizes, chunks)
     limit = ("--max_quarantined", 5)  # an image of one pixel may be ignored as a whole
-    assert masksift("run", "--source", tmp_path / "apart" / "*", "--out", tmp_path / "one", *limit) == 0
-    assert masksift("run", "--source", tmp_path / "padded.zarr", "--out", tmp_path / "two", *limit) == 0
+    assert run_cli("run", "--source", tmp_path / "apart" / "*", "--out", tmp_path / "one", *limit) == 0
+    assert run_cli("run", "--source", tmp_path / "padded.zarr", "--out", tmp_path / "two", *limit) == 0
     assert judged(tmp_path / "two") == judged(tmp_path / "one")
     assert classes(tmp_path / "two") == classes(tmp_path / "one")
-    assert [(row["height"], row["width"]) for row in rows(tmp_path / "two")] == sizes
+    assert [(row["height"], row["width"]) for row in read_rows(tmp_path / "two")] == sizes
     mask = masks(tmp_path / "two", "padded")
     for i, (height, width) in enumerate(sizes):
         np.testing.assert_array_equal(mask[i, :height, :width], masks(tmp_path / "one", str(i))[0])
@@ -151,12 +157,12 @@ def test_padded_images_are_as_if_they_were_not(tmp_path: Path, dtype: str, chunk
 
 @pytest.mark.parametrize("size", [(0, 10), (9, 10), (8, -1)])
 def test_a_size_that_cannot_be_is_said_of_its_image_alone(tmp_path: Path, size: tuple[int, int]) -> None:
-    data = plain(images=3)
+    data = make_data(images=3)
     padded(tmp_path / "a.zarr", data, [(8, 10), (8, 10), (8, 10)])
     for name, value in zip(("height", "width"), size, strict=True):
         zarr.open_array(tmp_path / "a.zarr" / name, mode="r+")[1] = value
-    assert masksift("run", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out") == 3
-    found = rows(tmp_path / "out")
+    assert run_cli("run", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out") == 3
+    found = read_rows(tmp_path / "out")
     assert [row["status"] for row in found] == ["scored", "bad_labels", "scored"]
     assert found[1]["reason"] == f"its own size is {size[0]} x {size[1]}, of 8 x 10 that are stored"
 
@@ -166,7 +172,7 @@ def test_a_size_that_cannot_be_is_said_of_its_image_alone(tmp_path: Path, size: 
 
 def test_ids_that_stand_for_classes(tmp_path: Path) -> None:
     """Ids 7, 11, 21, 26 are the classes 0 to 3, as Cityscapes counts them; 5 and 255 do not count."""
-    data = plain(images=4)
+    data = make_data(images=4)
     ids = np.array([7, 11, 21, 26])
     labels = np.where(data.labels == 255, 255, ids[np.minimum(data.labels, 3)])
     labels[0, :2] = 5
@@ -174,7 +180,7 @@ def test_ids_that_stand_for_classes(tmp_path: Path) -> None:
     write_source(tmp_path / "own.zarr", Data(data.predictions, theirs.astype(np.uint8), (255,)))
     for dtype in ("uint8", "int16", "int64"):
         write_source(tmp_path / f"{dtype}.zarr", Data(data.predictions, labels.astype(dtype), (255,)))
-    assert masksift("run", "--source", tmp_path / "own.zarr", "--out", tmp_path / "own") == 0
+    assert run_cli("run", "--source", tmp_path / "own.zarr", "--out", tmp_path / "own") == 0
     for dtype in ("uint8", "int16", "int64"):
         words = (
             "--source",
@@ -184,14 +190,14 @@ def test_ids_that_stand_for_classes(tmp_path: Path) -> None:
             "--remap",
             "7:0,11:1,21:2,26:3,5:255",
         )
-        assert masksift("run", *words) == 0
+        assert run_cli("run", *words) == 0
         assert judged(tmp_path / dtype) == judged(tmp_path / "own")
 
 
 def test_an_id_that_the_table_does_not_name_is_no_label(tmp_path: Path) -> None:
-    write_source(tmp_path / "a.zarr", plain(images=2))
+    write_source(tmp_path / "a.zarr", make_data(images=2))
     out = tmp_path / "out"
-    assert masksift("run", "--source", tmp_path / "a.zarr", "--out", out, "--remap", "0:0,1:1,2:2") == 3
-    reasons = [row["reason"] for row in rows(out) if row["status"] == "bad_labels"]
+    assert run_cli("run", "--source", tmp_path / "a.zarr", "--out", out, "--remap", "0:0,1:1,2:2") == 3
+    reasons = [row["reason"] for row in read_rows(out) if row["status"] == "bad_labels"]
     assert reasons
     assert all(reason.startswith("label 3 at") and "neither one of the 3 of remap nor" in reason for reason in reasons)

@@ -12,8 +12,10 @@ import pytest
 import zarr
 
 from masksift.engine.planning import layout
+from support.cli import run_cli
 from support.datasets import Data
-from support.sources import contents, masksift, rows, write_source
+from support.results import read_files, read_rows
+from support.sources import write_source
 
 HEIGHT, WIDTH = 20, 24
 LABELLED, IGNORED = (slice(4, 10), slice(3, 11)), (slice(8, 18), slice(13, 23))
@@ -44,7 +46,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def out(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("run") / "out"
-    assert masksift("run", "--source", source, "--out", place) == 0
+    assert run_cli("run", "--source", source, "--out", place) == 0
     return place
 
 
@@ -53,7 +55,7 @@ def box(row: dict[str, Any], prefix: str = "") -> list[int]:
 
 
 def test_planted_errors_are_found_where_they_are(out: Path) -> None:
-    found = rows(out, "regions")
+    found = read_rows(out, "regions")
     labels = [row for row in found if row["kind"] == "label"]
     omissions = [row for row in found if row["kind"] == "omission"]
     assert [row["index"] for row in labels] == [0, 2, 4]
@@ -68,9 +70,9 @@ def test_planted_errors_are_found_where_they_are(out: Path) -> None:
 
 
 def test_the_images_and_their_ranking_say_where_the_worst_region_is(out: Path) -> None:
-    evidence = {row["index"]: row["evidence"] for row in rows(out, "regions")}
+    evidence = {row["index"]: row["evidence"] for row in read_rows(out, "regions")}
     for table in ("images", "ranking"):
-        for row in rows(out, table):
+        for row in read_rows(out, table):
             assert box(row, "region_") == ([4, 3, 10, 11] if row["index"] % 2 == 0 else INNER)
             assert row["region_evidence"] == evidence[row["index"]]
 
@@ -80,16 +82,16 @@ def test_small_regions_and_omissions_that_nobody_asked_for_are_left_out(
     out: Path, tmp_path: Path, words: tuple[str, str]
 ) -> None:
     again = tmp_path / "again"
-    assert masksift("score", out, "--out", again, *words) == 0
-    kinds = {row["kind"] for row in rows(again, "regions")}
+    assert run_cli("score", out, "--out", again, *words) == 0
+    kinds = {row["kind"] for row in read_rows(again, "regions")}
     assert kinds == ({"omission"} if "49" in words else {"label"})
-    without = [row["index"] for row in rows(again) if row["region_evidence"] is None]
+    without = [row["index"] for row in read_rows(again) if row["region_evidence"] is None]
     assert without == ([0, 2, 4] if "49" in words else [1, 3, 5])
 
 
 def test_scored_again_they_are_the_same(out: Path, tmp_path: Path) -> None:
-    assert masksift("score", out, "--out", tmp_path / "again") == 0
-    assert rows(tmp_path / "again", "regions") == rows(out, "regions")
+    assert run_cli("score", out, "--out", tmp_path / "again") == 0
+    assert read_rows(tmp_path / "again", "regions") == read_rows(out, "regions")
 
 
 @pytest.mark.parametrize("top", [1, 4])
@@ -100,20 +102,20 @@ def test_so_many_are_listed_whatever_the_blocks(
         monkeypatch.setattr(layout, name, 1)
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     place = tmp_path / "out"
-    assert masksift("run", "--source", source, "--out", place, "--regions.top", top) == 0
+    assert run_cli("run", "--source", source, "--out", place, "--regions.top", top) == 0
     assert json.loads((place / "run.json").read_text())["blocks"] == 6
-    assert rows(place, "regions") == rows(out, "regions")[:top]
+    assert read_rows(place, "regions") == read_rows(out, "regions")[:top]
 
 
 def test_a_run_that_goes_on_lists_them_once(source: Path, out: Path, tmp_path: Path) -> None:
     place = tmp_path / "out"
-    assert masksift("run", "--source", source, "--out", place) == 0
-    before = contents(place / "regions")
+    assert run_cli("run", "--source", source, "--out", place) == 0
+    before = read_files(place / "regions")
     (place / "run.json").unlink()
     shutil.rmtree(place / "regions")
-    assert masksift("run", "--source", source, "--out", place) == 0
-    assert contents(place / "regions") == before
-    assert rows(place, "regions") == rows(out, "regions")
+    assert run_cli("run", "--source", source, "--out", place) == 0
+    assert read_files(place / "regions") == before
+    assert read_rows(place, "regions") == read_rows(out, "regions")
 
 
 def test_the_code_of_a_padded_image_is_of_its_own_size(source: Path, out: Path, tmp_path: Path) -> None:
@@ -127,15 +129,15 @@ def test_the_code_of_a_padded_image_is_of_its_own_size(source: Path, out: Path, 
     group = zarr.open_group(place)
     for axis, name in enumerate(("height", "width")):
         group.create_array(name, shape=(6,), dtype="int32", chunks=(6,))[:] = sizes[:, axis]
-    assert masksift("run", "--source", place, "--out", tmp_path / "out") == 0
-    assert rows(tmp_path / "out", "regions") == rows(out, "regions")
-    assert {(row["height"], row["width"]) for row in rows(out, "regions")} == {(HEIGHT, WIDTH)}
+    assert run_cli("run", "--source", place, "--out", tmp_path / "out") == 0
+    assert read_rows(tmp_path / "out", "regions") == read_rows(out, "regions")
+    assert {(row["height"], row["width"]) for row in read_rows(out, "regions")} == {(HEIGHT, WIDTH)}
 
 
 def test_no_region_is_a_table_without_rows(tmp_path: Path) -> None:
     data = planted(2)
     right = data._replace(labels=data.predictions.argmax(axis=1).astype(np.uint8))
     source = write_source(tmp_path / "a.zarr", right, chunks=(2, 3, HEIGHT, WIDTH)).path
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
-    assert rows(tmp_path / "out", "regions") == []
-    assert all(row["region_y0"] is None for row in rows(tmp_path / "out", "ranking"))
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
+    assert read_rows(tmp_path / "out", "regions") == []
+    assert all(row["region_y0"] is None for row in read_rows(tmp_path / "out", "ranking"))

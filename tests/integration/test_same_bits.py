@@ -14,7 +14,7 @@ from masksift.config.load import build_run_config
 from masksift.engine.planning import layout
 from masksift.run import run
 from masksift.runtime.progress import ProgressReporter
-from support.datasets import dataset
+from support.datasets import make_dataset
 from support.run_processes import TABLES, small, tables, write
 
 
@@ -67,11 +67,15 @@ def test_an_embedded_cluster_gives_the_same_tables(
 
 
 def test_a_cluster_at_an_address_gives_the_same_tables(
-    source: Path, definition: dict[str, pa.Table], tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+    source: Path,
+    definition: dict[str, pa.Table],
+    tmp_path: Path,
+    scheduler_address: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 30_000)
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
-    assert_same(run_to(source, tmp_path / "dask", kind="dask", address=address), definition)
+    assert_same(run_to(source, tmp_path / "dask", kind="dask", address=scheduler_address), definition)
 
 
 def test_a_notebook_gives_the_same_tables(source: Path, definition: dict[str, pa.Table]) -> None:
@@ -95,7 +99,7 @@ def test_a_notebook_gives_the_same_tables(source: Path, definition: dict[str, pa
 def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = dataset(5, images=12, classes=4, height=20, width=25, dtype="float32")
+    data = make_dataset(5, images=12, classes=4, height=20, width=25, dtype="float32")
     source = write(tmp_path / "wide.zarr", data)
     found = []
     for blocks in (1, 6):

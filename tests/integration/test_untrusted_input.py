@@ -28,7 +28,9 @@ from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.tables.sort import duckdb_connection
 from masksift.storage.zarr.stores import open_group
-from support.sources import Source, complaint, masksift, plain, refuses, typed, write_source
+from support.cli import error_message, exit_code, run_cli
+from support.errors import raises
+from support.sources import Source, make_data, write_source
 
 
 class Program:
@@ -51,26 +53,26 @@ PICKLED = {"id": "pickle", "protocol": 4}
 @pytest.mark.parametrize("array", ["predictions", "labels"])
 def test_numbers_that_are_said_to_be_pickled_are_refused(tmp_path: Path, array: str, metadata: dict[str, Any]) -> None:
     source = _pickled(tmp_path, array, **metadata)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 2
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 2
     assert not (tmp_path / "trace").exists()
 
 
 def test_names_that_are_said_to_be_pickled_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = _pickled(tmp_path, "image_id", compressor=PICKLED, filters=[{"id": "vlen-utf8"}])
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 5
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 5
     assert not (tmp_path / "trace").exists()
     monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True)
-    masksift("run", "--source", source, "--out", tmp_path / "allowed")
+    run_cli("run", "--source", source, "--out", tmp_path / "allowed")
     assert (tmp_path / "trace").exists(), "else this shows nothing"
 
 
 def _pickled(folder: Path, array: str, **metadata: Any) -> Source:
     """A source whose first chunk leaves a trace when it is unpickled, as its metadata say it should be."""
-    data = plain()
+    data = make_data()
     source = write_source(folder / "a.zarr", data, zarr_format=2, ids=[str(i) for i in range(len(data.labels))])
     about = source.path / array / ".zarray"
     told = json.loads(about.read_text())
-    source.chunk(array, *(0 for _ in told["shape"])).write_bytes(pickle.dumps(Program(folder / "trace")))
+    source.chunk_file(array, *(0 for _ in told["shape"])).write_bytes(pickle.dumps(Program(folder / "trace")))
     about.write_text(json.dumps({**told, **metadata}))
     return source
 
@@ -81,7 +83,7 @@ def test_arrays_of_python_objects_are_refused(tmp_path: Path, ending: str) -> No
     values = np.array([Program(tmp_path / "trace")], dtype=object)
     np.save(file, values, allow_pickle=True) if ending == ".npy" else np.savez(file, values)
     for read in (read_header, read_array):
-        with refuses(DataError, r"a\.np[yz] cannot be read as an array \(.*(Python objects|Object arrays)"):
+        with raises(DataError, r"a\.np[yz] cannot be read as an array \(.*(Python objects|Object arrays)"):
             read(str(file), {})
     assert not (tmp_path / "trace").exists()
 
@@ -93,7 +95,7 @@ def test_postscript_that_is_called_a_png_starts_no_interpreter(tmp_path: Path, m
     Image.new("RGB", (4, 4)).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
-    with refuses(DataError, r"a\.png cannot be read as an image"):
+    with raises(DataError, r"a\.png cannot be read as an image"):
         read_raster(str(tmp_path / "a.png"), {})
 
 
@@ -111,7 +113,7 @@ def test_queries_reach_no_file_and_cannot_be_told_to(tmp_path: Path) -> None:
 
 
 def test_evidence_names_no_place_but_its_own(tmp_path: Path) -> None:
-    data = plain()
+    data = make_data()
     n, classes, height, width = data.predictions.shape
     for name in ("a.zarr", "other.zarr"):
         with package.EvidenceWriter(
@@ -147,9 +149,9 @@ def test_the_name_of_a_source_leads_nowhere_else(url: str) -> None:
 
 def test_a_part_of_a_path_is_not_taken_for_the_address_of_a_picture(tmp_path: Path) -> None:
     (tmp_path / "image=elsewhere").mkdir()
-    source = write_source(tmp_path / "image=elsewhere/a.zarr", plain())
-    assert masksift("run", "--source", source, "--out", tmp_path / "out", "--regions.min_area", "1") == 0
-    assert typed("export", "label-studio", tmp_path / "out", "--out", tmp_path / "tasks") == 0
+    source = write_source(tmp_path / "image=elsewhere/a.zarr", make_data())
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out", "--regions.min_area", "1") == 0
+    assert exit_code("export", "label-studio", tmp_path / "out", "--out", tmp_path / "tasks") == 0
     tasks = json.loads((tmp_path / "tasks/tasks.json").read_text())
     assert {task["data"]["image"].partition("?")[0] for task in tasks} == {"/data/local-files/"}
 
@@ -161,19 +163,19 @@ def test_a_part_of_a_path_is_not_taken_for_the_address_of_a_picture(tmp_path: Pa
 def test_a_password_in_an_address_is_refused_and_not_repeated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
-    write_source(tmp_path / "a.zarr", plain())
+    write_source(tmp_path / "a.zarr", make_data())
     for words in (("--source", place, "--out", tmp_path / "out"), ("--source", tmp_path / "a.zarr", "--out", place)):
-        assert masksift("run", *words) == 2
-        said = complaint(capsys)
+        assert run_cli("run", *words) == 2
+        said = error_message(capsys)
         assert "has a password in it; it would be stored with the results and printed" in said
         assert "secret" not in said
     for open_it in (lambda: ObjectDirectory(place).read("a"), lambda: open_group(place, {})):
-        with refuses(UsageError, r"://\*\*\*@host"):
+        with raises(UsageError, r"://\*\*\*@host"):
             open_it()
 
 
 def test_nor_does_the_endpoint_have_one() -> None:
-    with refuses(UsageError, r"https://\*\*\*@minio:9000 has a password in it"):
+    with raises(UsageError, r"https://\*\*\*@minio:9000 has a password in it"):
         resolve_credentials(S3Config(endpoint_url="https://me:secret@minio:9000"))
 
 
@@ -186,7 +188,7 @@ def test_what_is_no_password_is_let_pass(url: str) -> None:
 
 
 def test_no_name_moves_the_cursor_or_changes_a_colour(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    data, odd = plain(), "\x1b[2Jgone\x07\u202e"
+    data, odd = make_data(), "\x1b[2Jgone\x07\u202e"
     data.labels[1] = 77  # quarantined, with a reason
     names = [f"{i}{odd}" for i in range(len(data.labels))]
     for name in ("old", "new"):
@@ -197,14 +199,14 @@ def test_no_name_moves_the_cursor_or_changes_a_colour(tmp_path: Path, capfd: pyt
             attributes={"class_names": [f"{k}{odd}" for k in range(4)], "ignore": [255]},
         )
         assert (
-            masksift("run", "--source", tmp_path / f"{name}.zarr", "--out", tmp_path / name, "--regions.min_area", "1")
+            run_cli("run", "--source", tmp_path / f"{name}.zarr", "--out", tmp_path / name, "--regions.min_area", "1")
             == 3
         )
-    assert typed("top", tmp_path / "old") == 0
-    assert typed("top", tmp_path / "old", "--regions") == 0
-    assert typed("compare", tmp_path / "old", tmp_path / "new") == 0
-    assert typed("check", tmp_path / "new", "--max-quarantined", "0") == 6
-    assert typed("show", tmp_path / "new", f"nobody{odd}") == 2
+    assert exit_code("top", tmp_path / "old") == 0
+    assert exit_code("top", tmp_path / "old", "--regions") == 0
+    assert exit_code("compare", tmp_path / "old", tmp_path / "new") == 0
+    assert exit_code("check", tmp_path / "new", "--max-quarantined", "0") == 6
+    assert exit_code("show", tmp_path / "new", f"nobody{odd}") == 2
     said = "".join(capfd.readouterr())
     assert r"\x1b[2Jgone\x07\u202e" in said
     assert not {"\x1b", "\x07", "\u202e"} & set(said)

@@ -17,9 +17,11 @@ import masksift
 from masksift.core.errors import DataError, UsageError
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
+from support.cli import run_cli as typed
 from support.datasets import Data
-from support.sources import masksift as typed
-from support.sources import plain, refuses, rows, write_source
+from support.errors import raises
+from support.results import read_rows
+from support.sources import make_data, write_source
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
@@ -43,7 +45,7 @@ def feed(writer: Any, data: Data, sizes: list[int]) -> None:
 
 def run(source: Path, out: Path, *flags: object) -> list[tuple[Any, ...]]:
     assert typed("run", "--source", source, "--out", out, "--max_quarantined", "9", *flags) == 0
-    return [tuple(row[name] for name in (*SCORES, "flagged_pixels", "status", "reason")) for row in rows(out)]
+    return [tuple(row[name] for name in (*SCORES, "flagged_pixels", "status", "reason")) for row in read_rows(out)]
 
 
 def tables(out: Path) -> list[list[dict[str, Any]]]:
@@ -53,7 +55,7 @@ def tables(out: Path) -> list[list[dict[str, Any]]]:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
 @pytest.mark.parametrize("sizes", [[1], [3, 5], [100]])
 def test_evidence_written_at_inference_is_as_good_as_predictions(tmp_path: Path, dtype: str, sizes: list[int]) -> None:
-    data = plain(images=11, dtype=dtype)
+    data = make_data(images=11, dtype=dtype)
     write_source(tmp_path / "read.zarr", data)
     with masksift.EvidenceWriter(str(tmp_path / "written.zarr"), **facts(data)) as writer:
         feed(writer, data, sizes)
@@ -63,7 +65,7 @@ def test_evidence_written_at_inference_is_as_good_as_predictions(tmp_path: Path,
 
 
 def test_bad_images_are_quarantined_at_inference_too(tmp_path: Path) -> None:
-    data = plain(images=5)
+    data = make_data(images=5)
     data.predictions[1, :, 2, 3] = np.nan
     data.labels[3, 4, 5] = 77
     data.labels[4] = 255
@@ -76,7 +78,7 @@ def test_bad_images_are_quarantined_at_inference_too(tmp_path: Path) -> None:
 
 
 def test_logits_and_float32_evidence(tmp_path: Path) -> None:
-    data = plain(images=4)
+    data = make_data(images=4)
     logits = Data(np.log(data.predictions + np.float32(1e-6)), data.labels, data.ignore)
     write_source(tmp_path / "read.zarr", logits, attributes={"kind": "logits", "ignore": [255]})
     told = facts(logits, kind="logits", evidence_dtype="float32")
@@ -89,7 +91,7 @@ def test_logits_and_float32_evidence(tmp_path: Path) -> None:
 
 
 def test_written_and_read_sources_in_one_run(tmp_path: Path) -> None:
-    first, second = plain(images=4, seed=1), plain(images=4, seed=2)
+    first, second = make_data(images=4, seed=1), make_data(images=4, seed=2)
     for name, data in (("a", first), ("b", second)):
         write_source(tmp_path / f"read-{name}.zarr", data)
     with masksift.EvidenceWriter(str(tmp_path / "written-b.zarr"), **facts(second)) as writer:
@@ -102,18 +104,18 @@ def test_written_and_read_sources_in_one_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
 def test_images_have_the_names_they_are_given(tmp_path: Path, kind: Any) -> None:
-    data = plain(images=5)
+    data = make_data(images=5)
     with kind(str(tmp_path / "a.zarr"), **facts(data)) as writer:
         writer.write(data.predictions[:2], data.labels[:2], ["first", "second"])
         writer.write(data.predictions[2:], data.labels[2:])
     run(tmp_path / "a.zarr", tmp_path / "out")
-    assert [row["image_id"] for row in rows(tmp_path / "out")] == ["first", "second", "a/2", "a/3", "a/4"]
-    with refuses(DataError, r"1 image ids came to .* with 2 images"):
+    assert [row["image_id"] for row in read_rows(tmp_path / "out")] == ["first", "second", "a/2", "a/3", "a/4"]
+    with raises(DataError, r"1 image ids came to .* with 2 images"):
         kind(str(tmp_path / "b.zarr"), **facts(data)).write(data.predictions[:2], data.labels[:2], ["one"])
 
 
 def test_pictures_and_sizes_go_with_predictions_where_the_writer_was_told(tmp_path: Path) -> None:
-    data, pictures = plain(images=5), np.arange(5 * 8 * 10 * 3).reshape(5, 8, 10, 3).astype(np.uint8)
+    data, pictures = make_data(images=5), np.arange(5 * 8 * 10 * 3).reshape(5, 8, 10, 3).astype(np.uint8)
     sizes = np.array([[8, 10], [8, 9], [1, 10], [8, 10], [7, 7]])
     told = facts(data, pictures=True, padded=True, shard_bytes=3000)
     with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **told) as writer:
@@ -128,22 +130,22 @@ def test_pictures_and_sizes_go_with_predictions_where_the_writer_was_told(tmp_pa
     np.testing.assert_array_equal(found["predictions"], data.predictions)
     out = tmp_path / "out"
     assert [row[-2] for row in run(tmp_path / "a.zarr", out)] == ["scored"] * 5
-    assert [(row["height"], row["width"]) for row in rows(out)] == [tuple(size) for size in sizes.tolist()]
+    assert [(row["height"], row["width"]) for row in read_rows(out)] == [tuple(size) for size in sizes.tolist()]
 
 
 def test_pictures_and_sizes_come_with_every_image_or_with_none(tmp_path: Path) -> None:
-    data = plain(images=2)
+    data = make_data(images=2)
     pair, pictures, sizes = (data.predictions, data.labels), np.zeros((2, 8, 10, 3), np.uint8), np.full((2, 2), 8)
     writer = masksift.PredictionWriter(str(tmp_path / "a.zarr"), **facts(data))
-    with refuses(DataError, "pictures came to .*, which was told pictures=False; .*Give the writer pictures=True"):
+    with raises(DataError, "pictures came to .*, which was told pictures=False; .*Give the writer pictures=True"):
         writer.write(*pair, pictures=pictures)
     writer = masksift.PredictionWriter(str(tmp_path / "b.zarr"), **facts(data, pictures=True, padded=True))
-    with refuses(DataError, "no sizes came to .*, which was told padded=True; .*Give the writer padded=False"):
+    with raises(DataError, "no sizes came to .*, which was told padded=True; .*Give the writer padded=False"):
         writer.write(*pair, pictures=pictures)
     for wrong in (pictures[:, :7], pictures.astype(np.int16)):
-        with refuses(DataError, r"pictures of the shape .* came to .*; they should be uint8 of \(2, 8, 10, 3\)"):
+        with raises(DataError, r"pictures of the shape .* came to .*; they should be uint8 of \(2, 8, 10, 3\)"):
             writer.write(*pair, pictures=wrong, sizes=sizes)
-    with refuses(DataError, r"sizes of the shape \(2, 3\) .*; they should be int64 of \(2, 2\)"):
+    with raises(DataError, r"sizes of the shape \(2, 3\) .*; they should be int64 of \(2, 2\)"):
         writer.write(*pair, pictures=pictures, sizes=np.ones((2, 3), int))
 
 
@@ -153,7 +155,7 @@ def test_pictures_and_sizes_come_with_every_image_or_with_none(tmp_path: Path) -
 @settings(max_examples=10, deadline=None)
 @given(parts=st.integers(1, 5), images=st.integers(1, 12))
 def test_the_ranges_of_the_writers_are_all_images_once(parts: int, images: int, tmp_path_factory: Any) -> None:
-    data = plain(images=images)
+    data = make_data(images=images)
     folder = tmp_path_factory.mktemp("ranges")
     for kind in (masksift.EvidenceWriter, masksift.PredictionWriter):
         found = [kind(str(folder / kind.__name__), **facts(data), part=(i, parts)).range for i in range(parts)]
@@ -167,7 +169,7 @@ def test_writers_at_once_leave_what_one_leaves(tmp_path: Path, kind: Any, monkey
 
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 3000)
     monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
-    data = plain(images=13)
+    data = make_data(images=13)
     url = str(tmp_path / "a.zarr")
 
     def work(number: int) -> None:
@@ -193,11 +195,11 @@ def test_a_writer_that_died_is_followed_by_one_that_goes_on(
 
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 3000)
     monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
-    data, url = plain(images=13), str(tmp_path / "a.zarr")
+    data, url = make_data(images=13), str(tmp_path / "a.zarr")
     first = kind(url, **facts(data))  # never closed
     first.write(data.predictions[:8], data.labels[:8])
     if kind is masksift.EvidenceWriter:
-        with refuses(DataError, r"a\.zarr is half written: \d+ of \d+ blocks are missing \(the first: images \d+ to"):
+        with raises(DataError, r"a\.zarr is half written: \d+ of \d+ blocks are missing \(the first: images \d+ to"):
             open_source(url, Overrides(), {})
     else:
         assert "missing_chunk" in [row[-2] for row in run(Path(url), tmp_path / "half", "--max_quarantined", "99")]
@@ -209,9 +211,9 @@ def test_a_writer_that_died_is_followed_by_one_that_goes_on(
 
 
 def test_a_writer_that_stops_too_early_says_so(tmp_path: Path) -> None:
-    data = plain(images=4)
+    data = make_data(images=4)
     with (
-        refuses(DataError, r"3 of the 4 images of part \(0, 1\) of .* were written; the source stays half written"),
+        raises(DataError, r"3 of the 4 images of part \(0, 1\) of .* were written; the source stays half written"),
         masksift.EvidenceWriter(str(tmp_path / "a.zarr"), **facts(data)) as writer,
     ):
         writer.write(data.predictions[:3], data.labels[:3])
@@ -222,7 +224,7 @@ def test_a_writer_that_stops_too_early_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
 def test_predictions_are_written_as_they_are(tmp_path: Path, dtype: str) -> None:
-    data = plain(images=7, dtype=dtype)
+    data = make_data(images=7, dtype=dtype)
     with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **facts(data)) as writer:
         feed(writer, data, [3])
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
@@ -233,7 +235,7 @@ def test_predictions_are_written_as_they_are(tmp_path: Path, dtype: str) -> None
 
 
 def test_floats_are_rounded_to_steps(tmp_path: Path) -> None:
-    data = plain(images=2)
+    data = make_data(images=2)
     with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **facts(data, dtype="uint8")) as writer:
         feed(writer, data, [2])
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
@@ -247,34 +249,34 @@ def test_floats_are_rounded_to_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
 def test_what_does_not_fit_is_refused(tmp_path: Path, kind: Any) -> None:
-    data = plain(images=2)
+    data = make_data(images=2)
     writer = kind(str(tmp_path / "a.zarr"), **facts(data))
-    with refuses(DataError, r"predictions of the shape \(2, 4, 8, 9\) and labels of \(2, 8, 10\) came to"):
+    with raises(DataError, r"predictions of the shape \(2, 4, 8, 9\) and labels of \(2, 8, 10\) came to"):
         writer.write(data.predictions[:, :, :, :9], data.labels)
-    with refuses(DataError, r"predictions of float64 came to .*, which was told float32"):
+    with raises(DataError, r"predictions of float64 came to .*, which was told float32"):
         writer.write(data.predictions.astype(np.float64), data.labels)
-    with refuses(DataError, r"labels of int64 came to .* uint8 cannot hold"):
+    with raises(DataError, r"labels of int64 came to .* uint8 cannot hold"):
         writer.write(data.predictions, data.labels.astype(np.int64) + 300)
     writer.write(data.predictions, data.labels)
-    with refuses(DataError, r"more than the 2 images of part \(0, 1\) came to"):
+    with raises(DataError, r"more than the 2 images of part \(0, 1\) came to"):
         writer.write(data.predictions[:1], data.labels[:1])
 
 
 @pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
 def test_another_source_in_the_same_place_is_refused(tmp_path: Path, kind: Any) -> None:
-    data = plain(images=2)
+    data = make_data(images=2)
     kind(str(tmp_path / "a.zarr"), **facts(data))
-    with refuses(UsageError, r"they would not fit together|its parts would not fit together"):
+    with raises(UsageError, r"they would not fit together|its parts would not fit together"):
         kind(str(tmp_path / "a.zarr"), **facts(data, images=3))
 
 
 def test_a_part_that_is_none() -> None:
-    with refuses(UsageError, r"part is \(2, 2\)"):
+    with raises(UsageError, r"part is \(2, 2\)"):
         masksift.EvidenceWriter("a.zarr", images=1, height=1, width=1, classes=2, part=(2, 2))
 
 
 def test_a_run_with_another_lattice_or_other_ignore_values_is_refused(tmp_path: Path) -> None:
-    data = plain(images=2)
+    data = make_data(images=2)
     with masksift.EvidenceWriter(str(tmp_path / "a.zarr"), **facts(data)) as writer:
         feed(writer, data, [2])
     words = ("--source", tmp_path / "a.zarr", "--out", tmp_path / "out")
@@ -311,7 +313,7 @@ class Capsule:
 
 @pytest.mark.parametrize("wrap", [lambda values: values, Foreign, Capsule])
 def test_one_image_is_condensed(wrap: Any) -> None:
-    data = plain(images=1)
+    data = make_data(images=1)
     predictions, labels = data.predictions[0], data.labels[0]
     found = masksift.condense(wrap(predictions), wrap(labels), ignore=255)
     np.testing.assert_array_equal(found.predicted_class, predictions.argmax(axis=0))
@@ -323,8 +325,8 @@ def test_one_image_is_condensed(wrap: Any) -> None:
 
 
 def test_an_image_that_is_none_is_refused() -> None:
-    data = plain(images=1)
-    with refuses(DataError, r"labels have the shape \(8, 9\), pred_probs \(4, 8, 10\)"):
+    data = make_data(images=1)
+    with raises(DataError, r"labels have the shape \(8, 9\), pred_probs \(4, 8, 10\)"):
         masksift.condense(data.predictions[0], data.labels[0][:, :9])
-    with refuses(DataError, r"the image has pixel \(y=0, x=0\)"):
+    with raises(DataError, r"the image has pixel \(y=0, x=0\)"):
         masksift.condense(data.predictions[0] * 2, data.labels[0], ignore=255)

@@ -62,7 +62,7 @@ SETS = [("uint8", 5, 0), ("uint8", 2, 1), ("uint16", 12, 2), ("float16", 7, 3), 
 @pytest.mark.parametrize(("dtype", "classes", "seed"), SETS)
 def test_softmin_is_that_of_cleanlab(dtype: str, classes: int, seed: int) -> None:
     rank = pytest.importorskip("cleanlab.segmentation.rank", reason="cleanlab is the other yardstick")
-    data = drawn.dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
+    data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     for temperature in (0.02, 0.1, 1.5):
         answer = reference.audit(*data[:2], temperature=temperature, evidence_dtype="float32")
         wanted, _ = rank.get_label_quality_scores(
@@ -74,7 +74,7 @@ def test_softmin_is_that_of_cleanlab(dtype: str, classes: int, seed: int) -> Non
 @pytest.mark.parametrize(("dtype", "classes", "seed"), SETS)
 def test_flags_are_those_of_cleanlab_away_from_the_cut(dtype: str, classes: int, seed: int) -> None:
     clean = pytest.importorskip("cleanlab.segmentation.filter", reason="cleanlab is the other yardstick")
-    data = drawn.dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
+    data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     answer = reference.audit(*data[:2], evidence_dtype="float32")
     theirs = clean.find_label_issues(data.labels, in_float64(data), n_jobs=1, verbose=False)
     assert answer.cut is not None
@@ -349,7 +349,7 @@ def test_evidence_dtypes() -> None:
     rows = [[0.1, 0.9]]
     kept = {}
     for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
-        p = drawn.quantise(one_row(rows, "float64"), dtype)
+        p = drawn.quantize(one_row(rows, "float64"), dtype)
         for asked in ("auto", "float32"):
             answer = reference.audit(p, labelled([0]), evidence_dtype=asked)
             assert answer.self_confidence.dtype == answer.predicted_confidence.dtype

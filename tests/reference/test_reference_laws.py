@@ -17,7 +17,7 @@ a_few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 
 
 def a_set(dtype: str = "float32") -> drawn.Data:
-    return drawn.dataset(5, images=3, classes=4, height=8, width=9, dtype=dtype)
+    return drawn.make_dataset(5, images=3, classes=4, height=8, width=9, dtype=dtype)
 
 
 # ------------------------------------------------------------------------------------------------ bad images

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import zarr
 
+from support.cli import run_cli
 from support.datasets import Array
-from support.sources import masksift, rows
+from support.results import read_rows
 
 __all__ = ["ACCEPT", "correct", "labels_at", "of_image", "of_region", "record", "regions_of", "review", "run", "wanted"]
 
@@ -21,7 +22,7 @@ ACCEPT = "accept"
 def run(out: Path, *sources: object, words: tuple[object, ...] = ()) -> Path:
     """A complete run over those sources that lists every region, however small."""
     told = [word for source in sources for word in ("--source", source)]
-    assert masksift("run", *told, "--out", out, "--regions.min_area", 1, "--max_quarantined", "100%", *words) == 0
+    assert run_cli("run", *told, "--out", out, "--regions.min_area", 1, "--max_quarantined", "100%", *words) == 0
     return out
 
 
@@ -32,7 +33,7 @@ def record(folder: Path, name: str = "run.json") -> dict[str, Any]:
 
 def regions_of(out: Path, **wanted: object) -> list[dict[str, Any]]:
     """The rows of a run's table of regions, those alone that have the ``wanted`` values."""
-    return [row for row in rows(out, "regions") if all(row[name] == value for name, value in wanted.items())]
+    return [row for row in read_rows(out, "regions") if all(row[name] == value for name, value in wanted.items())]
 
 
 def of_region(row: Mapping[str, Any], verdict: str = ACCEPT) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def review(file: Path, out: Path, *verdicts: Mapping[str, Any], fingerprint: str
 
 def correct(out: Path, verdicts: Path, folder: Path, *words: object) -> Path:
     """The labels that the verdicts on a run ask for."""
-    assert masksift("export", "corrections", out, "--verdicts", verdicts, "--out", folder, *words) == 0
+    assert run_cli("export", "corrections", out, "--verdicts", verdicts, "--out", folder, *words) == 0
     return folder
 
 

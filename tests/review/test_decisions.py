@@ -10,7 +10,7 @@ import pytest
 
 from masksift.core.errors import DataError
 from masksift.review.decisions import ReviewDecisions, load_decisions
-from support.sources import refuses
+from support.errors import raises
 
 
 def entry(verdict: str, index: int = 0, region: int | None = None, **more: Any) -> dict[str, Any]:
@@ -74,10 +74,10 @@ def test_decision_on_an_image_combines_those_on_its_regions(
 )
 def test_invalid_file_is_rejected_with_the_location(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "verdicts.json").write_text(text)
-    with refuses(DataError, match=match):
+    with raises(DataError, match=match):
         load_decisions(str(tmp_path / "verdicts.json"), {})
 
 
 def test_missing_file_is_rejected(tmp_path: Path) -> None:
-    with refuses(DataError, match="does not exist"):
+    with raises(DataError, match="does not exist"):
         load_decisions(str(tmp_path / "verdicts.json"), {})

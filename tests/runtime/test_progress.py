@@ -17,7 +17,7 @@ from masksift.core.task_result import TaskResult
 from masksift.run import run
 from masksift.runtime import progress
 from masksift.runtime.progress import ProgressReporter
-from support.sources import erase, write_source
+from support.sources import erase_chunks, write_source
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_json_and_quiet_are_meant_on_a_terminal_too() -> None:
 @pytest.mark.parametrize("form", ["auto", "json"])
 def test_a_run_is_told_from_its_first_stage_to_its_last(tmp_path: Path, form: Any) -> None:
     source, file = write_source(tmp_path / "a.zarr"), io.StringIO()
-    erase(source.predictions, slice(2, 4))
+    erase_chunks(source.predictions, slice(2, 4))
     config = build_run_config(
         {"sources": [str(source)], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}, {}
     )

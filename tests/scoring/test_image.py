@@ -78,7 +78,7 @@ def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], dat
 
 def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, drawn.Array, CondenseConfig]:
     """Predictions (K, 9, 10), class plane (9, 10) and their recipe."""
-    data = drawn.dataset(1, images=1, classes=classes, height=9, width=10, dtype=dtype)
+    data = drawn.make_dataset(1, images=1, classes=classes, height=9, width=10, dtype=dtype)
     return data.predictions[0], data.labels[0], recipe_of(classes, dtype)
 
 
@@ -177,7 +177,7 @@ class Asked:
     [("uint8", []), ("uint16", ["confident"]), ("float16", ["confident"]), ("float32", ["confident", "cut"])],
 )
 def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, questions: list[str]) -> None:
-    data = drawn.dataset(0, images=2, classes=4, height=12, width=12, dtype=dtype)
+    data = drawn.make_dataset(0, images=2, classes=4, height=12, width=12, dtype=dtype)
     recipe = recipe_of(4, dtype, evidence="float32")
     images = condense(data, recipe)
     statistics, wanted = thresholds(images, recipe)

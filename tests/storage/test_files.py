@@ -9,7 +9,7 @@ import pytest
 
 from masksift.core.errors import DataError
 from masksift.storage.files import find_files, open_file
-from support.sources import refuses
+from support.errors import raises
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_folder_may_have_brackets_and_a_place_be_one_file(folder: Path) -> Non
 
 @pytest.mark.parametrize("place", ["nowhere", "a/*.tif", "a/d.npy"])
 def test_where_there_is_none_it_is_said(folder: Path, place: str) -> None:
-    with refuses(DataError, r"there is no file of .png, .tif at .*; there is nothing to ingest"):
+    with raises(DataError, r"there is no file of .png, .tif at .*; there is nothing to ingest"):
         find_files(f"{folder}/{place}", {}, [".png", ".tif"])
 
 
@@ -66,5 +66,5 @@ def test_other_stores_are_read_as_disks_are() -> None:
 
 def test_a_file_that_is_gone_is_refused_with_its_name(folder: Path) -> None:
     for name in ("gone.png", "a"):
-        with refuses(DataError, rf"there is no file .*/{name};"), open_file(str(folder / name), {}):
+        with raises(DataError, rf"there is no file .*/{name};"), open_file(str(folder / name), {}):
             pass

@@ -18,7 +18,7 @@ from masksift.storage import lock as lock_module
 from masksift.storage.lock import RunLock
 from masksift.storage.manifest import LOCK
 from masksift.storage.objects import ObjectDirectory
-from support.sources import refuses
+from support.errors import raises
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_lock_held_by_a_live_process_refuses_a_second_run(tmp_path: Path, messag
     with RunLock(directory, messages.append):
         before = (tmp_path / LOCK).read_bytes()
         with (
-            refuses(UsageError, rf"{tmp_path} is in use by another run \(process {os.getpid()} on "),
+            raises(UsageError, rf"{tmp_path} is in use by another run \(process {os.getpid()} on "),
             RunLock(directory, messages.append),
         ):
             pass
@@ -118,7 +118,7 @@ def test_lock_of_another_machine_with_renewal_refuses_a_second_run(
     other.start()
     try:
         with (
-            refuses(UsageError, r"is in use by another run \(process 7 on elsewhere\)"),
+            raises(UsageError, r"is in use by another run \(process 7 on elsewhere\)"),
             RunLock(ObjectDirectory(str(tmp_path)), messages.append),
         ):
             pass

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from masksift.core.errors import UsageError
 from masksift.storage.manifest import GroupAttributesPlan, Manifest, make_job_plan, pack, unpack
 from masksift.storage.objects import ObjectDirectory
-from support.sources import refuses
+from support.errors import raises
 
 CONTENTS = st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.binary(max_size=200), max_size=4)
 FINGERPRINT, OTHER_FINGERPRINT = "a" * 64, "b" * 64
@@ -93,7 +93,7 @@ def test_write_plan_of_another_job_is_refused_with_the_differences(
     make_manifest(tmp_path).write_plan(make_plan(), verb="run")
     before = (tmp_path / plan_file).read_bytes()
     other = make_plan(OTHER_FINGERPRINT, configuration={"softmin": {"temperature": 0.5}, "ignore": [255]})
-    with refuses(
+    with raises(
         UsageError, r"inputs or settings \(ignore was not set, is \[255\]; softmin.temperature was 0.1, is 0.5\)\. "
     ):
         make_manifest(tmp_path, OTHER_FINGERPRINT).write_plan(other, verb="run")
@@ -102,15 +102,15 @@ def test_write_plan_of_another_job_is_refused_with_the_differences(
 
 def test_write_plan_of_another_version_is_refused(tmp_path: Path) -> None:
     in_file(tmp_path).write_plan(make_plan(masksift="0.1"), verb="run")
-    with refuses(UsageError, r'masksift was "0.1", is "0.2"'):
+    with raises(UsageError, r'masksift was "0.1", is "0.2"'):
         in_file(tmp_path, OTHER_FINGERPRINT).write_plan(make_plan(OTHER_FINGERPRINT, masksift="0.2"), verb="run")
 
 
 def test_refusal_of_a_run_but_not_of_a_score_recommends_score(tmp_path: Path) -> None:
     in_file(tmp_path).write_plan(make_plan(), verb="run")
-    with refuses(UsageError, r"score its evidence again with `masksift score`\."):
+    with raises(UsageError, r"score its evidence again with `masksift score`\."):
         in_file(tmp_path, OTHER_FINGERPRINT).write_plan(make_plan(OTHER_FINGERPRINT), verb="run")
-    with refuses(UsageError, r"Pass another --out, or remove this directory\.$"):
+    with raises(UsageError, r"Pass another --out, or remove this directory\.$"):
         in_file(tmp_path, OTHER_FINGERPRINT).write_plan(make_plan(OTHER_FINGERPRINT), verb="score")
 
 
@@ -120,7 +120,7 @@ def test_write_plan_among_other_files_is_refused_and_changes_nothing(
 ) -> None:
     for name in ("thesis.tex", "notes", "a.txt", "b.txt"):
         (tmp_path / name).write_text("mine")
-    with refuses(UsageError, r"contains files that are not results of masksift \(a.txt, b.txt, notes\)"):
+    with raises(UsageError, r"contains files that are not results of masksift \(a.txt, b.txt, notes\)"):
         make_manifest(tmp_path).write_plan(make_plan(), verb="run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt", "notes", "thesis.tex"]
 
@@ -133,7 +133,7 @@ def test_write_plan_over_a_foreign_plan_file_is_refused(
     file = tmp_path / plan_file
     file.parent.mkdir()
     file.write_text(text)
-    with refuses(UsageError, rf"contains files that are not results of masksift \({file.parent.name}\)"):
+    with raises(UsageError, rf"contains files that are not results of masksift \({file.parent.name}\)"):
         make_manifest(tmp_path).write_plan(make_plan(), verb="run")
 
 
@@ -152,7 +152,7 @@ def test_write_plan_after_an_attempt_killed_while_writing_it_claims_the_director
 def test_write_plan_into_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place in ("file", "file/below"):
-        with refuses(UsageError, rf"{place} cannot be created or written \((Not a directory|File exists)\)"):
+        with raises(UsageError, rf"{place} cannot be created or written \((Not a directory|File exists)\)"):
             in_file(tmp_path / place).write_plan(make_plan(), verb="run")
     assert (tmp_path / "file").read_text() == "x"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from masksift.core.errors import UsageError
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import join, local_path
-from support.sources import refuses
+from support.errors import raises
 
 names = st.from_regex(r"[a-z0-9_=-]{1,8}(/[a-z0-9_=-]{1,8}){0,2}\.bin", fullmatch=True)
 
@@ -55,7 +55,7 @@ def test_joining_puts_one_slash_between(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/x", "htp://x"])
 def test_a_url_that_no_store_understands_is_refused(url: str) -> None:
-    with refuses(UsageError, f"{url} cannot be opened .*Protocol not known"):
+    with raises(UsageError, f"{url} cannot be opened .*Protocol not known"):
         ObjectDirectory(url).read("a")
 
 

@@ -10,7 +10,7 @@ import pytest
 from masksift.core import retry
 from masksift.core.retry import MAX_ATTEMPTS
 from masksift.storage.retry import StoreRetryPolicy, StoreUnavailable
-from support.sources import refuses
+from support.errors import raises
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_policy_with_a_transient_error_retries(error: Exception) -> None:
 
 def test_policy_after_the_last_attempt_reports_target_attempts_and_cause() -> None:
     request, calls = failing(OSError("SlowDown"))
-    with refuses(
+    with raises(
         StoreUnavailable, r"^The store did not answer s3://lake/x in 12 attempts over 0 s \(OSError: SlowDown\)\. "
     ):
         StoreRetryPolicy().call(request, "s3://lake/x")
@@ -64,7 +64,7 @@ def test_policy_with_an_answer_or_a_caller_error_raises_it_unchanged(error: Exce
 def test_policy_with_denied_access_raises_at_once_without_quoting_the_server() -> None:
     quote = "Access denied {body: <AWSAccessKeyId>AKIA-SECRET</AWSAccessKeyId>}"
     request, calls = failing(obstore.exceptions.PermissionDeniedError(quote))
-    with refuses(
+    with raises(
         StoreUnavailable, r"^The store denied access to s3://lake/x \(PermissionDeniedError: Access denied\)\. "
     ):
         StoreRetryPolicy().call(request, "s3://lake/x")

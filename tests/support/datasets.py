@@ -30,7 +30,7 @@ class Data(NamedTuple):
 # -------------------------------------------------------------------------------------- plausible, seeded
 
 
-def dataset(
+def make_dataset(
     seed: int,
     *,
     images: int,
@@ -52,7 +52,7 @@ def dataset(
     rng = np.random.default_rng(seed)
     truth = np.stack([blobs(rng, classes, height, width) for _ in range(images)])
     labels = with_errors(rng, truth, classes, error_share)
-    predictions = quantise(noisy_softmax(rng, truth, classes), dtype)
+    predictions = quantize(noisy_softmax(rng, truth, classes), dtype)
     labels = labels.astype(label_dtype(classes, ignore))
     if ignore is None:
         return Data(predictions, labels, ())
@@ -101,7 +101,7 @@ def noisy_softmax(rng: np.random.Generator, truth: Array, classes: int) -> Array
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def quantise(probabilities: Array, dtype: DTypeLike) -> Array:
+def quantize(probabilities: Array, dtype: DTypeLike) -> Array:
     """At the dtype; unsigned integers mean value / largest. The sums stay within the tolerance."""
     kind = np.dtype(dtype)
     if kind.kind == "u":
@@ -159,7 +159,7 @@ def tie_rich(
 @st.composite
 def plausible(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
     """A seeded set: hypothesis moves its shape and its seed only."""
-    return dataset(
+    return make_dataset(
         draw(st.integers(0, 2**32 - 1)),
         images=draw(st.integers(1, 3)),
         classes=draw(st.integers(2, 12)),

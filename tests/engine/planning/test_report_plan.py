@@ -21,7 +21,9 @@ from masksift.engine.planning.report_plan import ReportPlan, drawing_memory
 from masksift.review.report.tasks import Batch, Drawing, ImageRef, draw
 from masksift.storage.sources.images_array import open_images_array
 from review.report.report_files import pictures_of
-from support.sources import masksift, plain, refuses, write_array, write_source
+from support.cli import run_cli
+from support.errors import raises
+from support.sources import make_data, write_array, write_source
 
 WHOLE = (1, 512, 1024)
 
@@ -89,7 +91,7 @@ def test_a_chunk_of_many_pictures_is_in_the_plan_and_may_be_refused() -> None:
     )
     assert large.memory == large.memory_report > 2 * 1000 * 512 * 1024 * 3
     assert small.memory_report < small.memory_score
-    with refuses(PlanRefused, match=r"a worker \(report\), .*or --report.top 0"):
+    with raises(PlanRefused, match=r"a worker \(report\), .*or --report.top 0"):
         large.check_memory(2 << 30)
     small.check_memory(2 << 30)
 
@@ -108,12 +110,12 @@ def test_a_task_holds_no_more_than_is_planned(
     monkeypatch.setattr("masksift.engine.image_views.STRIP", 1 << 17)
     monkeypatch.setattr(gallery, "STRIP_PIXELS", 1 << 17)
     monkeypatch.setattr(gallery, "DRAWING_BYTES", 6 << 20)
-    data = plain(images=2, classes=2, height=900, width=1200, dtype="uint8")
+    data = make_data(images=2, classes=2, height=900, width=1200, dtype="uint8")
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 2, 900, 1200), label_chunks=label_chunk)
     group = zarr.open_group(source.path, mode="a")
     write_array(group, "images", pictures_of(data), "nyxc", "nyxc", (*chunk, 3), None)
     words = ("--methods", "softmin", "--regions.top", 1, "--report.top", 2)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out", *words) == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out", *words) == 0
     run = open_completed_run(str(tmp_path / "out"), StorageSection())
     part = run.tasks[0]
     array = open_images_array(part.spec, "images", {})

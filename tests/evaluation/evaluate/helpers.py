@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from support.datasets import Array, Data, dataset
+from support.cli import run_cli
+from support.datasets import Array, Data, make_dataset
 from support.run_processes import write
-from support.sources import masksift
 
 __all__ = ["Planted", "evaluate", "found", "measures", "name_of", "plant", "run_of", "write_list", "write_simulated"]
 
@@ -50,7 +50,7 @@ class Planted:
 
 def plant(*, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint8", **more: Any) -> Planted:
     """Images of 16 x 20 and 4 classes; a patch of every fourth has the next class."""
-    data = dataset(seed, images=images, classes=4, height=16, width=20, dtype=dtype, error_share=0.02, **more)
+    data = make_dataset(seed, images=images, classes=4, height=16, width=20, dtype=dtype, error_share=0.02, **more)
     labels, rng = data.labels.copy(), np.random.default_rng(seed)
     for i in range(0, images, every):
         y, x = rng.integers(0, 8, 2)
@@ -71,7 +71,7 @@ def run_of(planted: Planted, folder: Path, *more: object) -> Path:
         config={"write_empty_chunks": True},
     )
     array[:] = planted.right
-    code = masksift(
+    code = run_cli(
         "run", "--source", folder / "given.zarr", "--out", folder / "out", "--max_quarantined", "100%", *more
     )
     assert code == 0
@@ -126,7 +126,7 @@ def write_simulated(folder: Path, planted: Planted, *, source: str = "given") ->
 
 def evaluate(run: Path, truth: object, out: Path, *more: object) -> int:
     """The exit code of an evaluation in this process, of few resamples."""
-    return masksift("evaluate", run, "--truth", truth, "--out", out, "--bootstrap", 50, *more)
+    return run_cli("evaluate", run, "--truth", truth, "--out", out, "--bootstrap", 50, *more)
 
 
 def measures(out: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from evaluation.evaluate.helpers import evaluate, found, measures, write_list
 from support.camvid import CAMVID, EXPECTED, changed
-from support.sources import masksift
+from support.cli import run_cli
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +23,7 @@ pytestmark = [
 @pytest.mark.parametrize("variant", sorted(EXPECTED))
 def test_evaluate_reproduces_the_independent_figures(variant: str, tmp_path: Path) -> None:
     source, run, out = CAMVID / "camvid.zarr", tmp_path / "run", tmp_path / "ev"
-    assert masksift("run", "--source", source, "--arrays.labels", f"labels_{variant}", "--out", run) == 0
+    assert run_cli("run", "--source", source, "--arrays.labels", f"labels_{variant}", "--out", run) == 0
     assert evaluate(run, source, out) == 0  # its `labels` are the right ones
     images = pq.read_table(run / "images").to_pydict()
     names = changed(variant)

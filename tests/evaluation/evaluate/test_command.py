@@ -26,8 +26,10 @@ from evaluation.evaluate.helpers import (
     write_simulated,
 )
 from masksift.scoring.methods import METHODS
+from support.cli import error_message, exit_code, run_cli
+from support.results import read_files, read_rows
 from support.run_processes import write
-from support.sources import complaint, contents, masksift, rows, typed, write_source
+from support.sources import write_source
 
 IGNORED = 3
 """An image of which every pixel is ignored: it is not ranked."""
@@ -64,7 +66,7 @@ def listed(planted: Planted, **more: object) -> list[dict[str, object]]:
 
 
 def test_every_score_has_the_figures_of_scikit_learn_and_scipy(run: Path, done: Path, planted: Planted) -> None:
-    images = [row for row in rows(run) if row["status"] == "scored"]
+    images = [row for row in read_rows(run) if row["status"] == "scored"]
     wrong = np.array([row["index"] in planted.images for row in images])
     shares = planted.shares[[row["index"] for row in images]]
     for score in METHODS:
@@ -81,7 +83,7 @@ def test_every_score_has_the_figures_of_scikit_learn_and_scipy(run: Path, done: 
 
 
 def test_what_a_reviewer_finds_is_what_the_ranking_has_on_top(run: Path, done: Path, planted: Planted) -> None:
-    top = [row["index"] in planted.images for row in rows(run, "ranking")][:6]
+    top = [row["index"] in planted.images for row in read_rows(run, "ranking")][:6]
     assert found(done, "softmin", "precision", "errors")["value"] == np.mean(top)
     assert found(done, "softmin", "lift", "errors")["value"] == pytest.approx(np.mean(top) * 23 / 6)
     row = found(done, "softmin", "precision", "100")
@@ -146,7 +148,7 @@ def test_a_list_without_shares_has_no_tau_and_may_name_an_image_twice(
 
 def test_ids_of_digits_are_text(tmp_path: Path) -> None:
     write_source(tmp_path / "s.zarr", ids=[f"{i:04d}" for i in range(8)])
-    assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
     truth = write_list(tmp_path / "wrong.csv", [{"image_id": "0001"}, {"image_id": "0007"}])
     assert evaluate(tmp_path / "out", truth, tmp_path / "ev") == 0
     assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 2
@@ -165,7 +167,7 @@ def test_of_two_sources_whose_images_have_the_same_names_the_simulated_one_count
     for name in ("a", "b"):
         write(tmp_path / f"{name}.zarr", planted.data)
     words = ("--source", f"{tmp_path}/[ab].zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     truth = write_simulated(tmp_path / "sim", planted, source="b")
     array = zarr.create_group(str(truth / "labels/a.zarr")).create_array(
         "truth", shape=planted.wrong.shape, dtype="uint8", config={"write_empty_chunks": True}
@@ -185,7 +187,7 @@ def test_corrected_labels_of_several_sources_go_by_their_names(planted: Planted,
                 planted.data._replace(labels=labels if name == "a" else planted.given),
             )
     words = ("--source", f"{tmp_path}/given/*.zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     assert evaluate(tmp_path / "out", f"{tmp_path}/right/*.zarr", tmp_path / "glob") == 0
     turned = ",".join(f"{tmp_path}/right/{name}.zarr" for name in "ba")
     assert evaluate(tmp_path / "out", turned, tmp_path / "turned") == 0
@@ -234,7 +236,7 @@ def test_labels_that_nobody_corrected_leave_nothing_to_measure(
 
 
 def test_what_an_evaluation_leaves(done: Path) -> None:
-    assert set(contents(done)) == {
+    assert set(read_files(done)) == {
         "measures.parquet",
         "curves.parquet",
         "report.md",
@@ -264,7 +266,7 @@ def test_an_earlier_evaluation_is_replaced(run: Path, right: Path, done: Path, t
     assert evaluate(run, right, tmp_path / "ev") == 0
     assert measures(tmp_path / "ev") == measures(done)
     assert evaluate(run, run.parent / "given.zarr", tmp_path / "ev") == 0
-    assert sorted(contents(tmp_path / "ev")) == ["curves.parquet", "measures.parquet", "report.md"]
+    assert sorted(read_files(tmp_path / "ev")) == ["curves.parquet", "measures.parquet", "report.md"]
 
 
 # ------------------------------------------------------------------------------------------------------ refusals
@@ -272,8 +274,8 @@ def test_an_earlier_evaluation_is_replaced(run: Path, right: Path, done: Path, t
 
 def refused(capsys: pytest.CaptureFixture[str], match: str, *words: object) -> None:
     capsys.readouterr()
-    assert typed("evaluate", *words, "--executor.kind", "serial", "--log-format", "quiet") == 2
-    assert re.search(match, complaint(capsys))
+    assert exit_code("evaluate", *words, "--executor.kind", "serial", "--log-format", "quiet") == 2
+    assert re.search(match, error_message(capsys))
 
 
 def test_what_is_missing_is_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from evaluation.evaluate.helpers import Planted, evaluate, found, measures, plant, run_of
 from review.helpers import of_image, of_region, regions_of, review
-from support.sources import complaint, plain, rows, write_source
+from support.cli import error_message
+from support.results import read_rows
+from support.sources import make_data, write_source
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +28,10 @@ def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_images_are_measured_as_far_as_they_were_reviewed(
     run: Path, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reviewed = rows(run)[:14]
+    reviewed = read_rows(run)[:14]
     words = ["accept" if row["index"] in planted.images else "reject" for row in reviewed]
     verdicts = [of_image(row, word) for row, word in zip(reviewed, words, strict=True)]
-    unsure = of_image(rows(run)[20], "unsure")
+    unsure = of_image(read_rows(run)[20], "unsure")
     file = review(tmp_path / "verdicts.json", run, *verdicts, unsure)
     assert evaluate(run, file, tmp_path / "ev") == 0
     wrong = np.array([word == "accept" for word in words])
@@ -63,8 +65,8 @@ def test_an_image_is_wrong_where_one_of_its_regions_is(run: Path, tmp_path: Path
 def test_a_run_of_other_sources_goes_by_the_ids(
     run: Path, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["accept" if row["index"] in planted.images else "reject" for row in rows(run)]
-    verdicts = [of_image(row, word) for row, word in zip(rows(run), words, strict=True)]
+    words = ["accept" if row["index"] in planted.images else "reject" for row in read_rows(run)]
+    verdicts = [of_image(row, word) for row, word in zip(read_rows(run), words, strict=True)]
     assert evaluate(run, review(tmp_path / "own.json", run, *verdicts), tmp_path / "own") == 0
     elsewhere = [{**verdict, "source": "elsewhere", "index": 99 - verdict["index"]} for verdict in verdicts]
     other = review(tmp_path / "other.json", run, *elsewhere, fingerprint="f00d" * 16)
@@ -75,13 +77,13 @@ def test_a_run_of_other_sources_goes_by_the_ids(
     elsewhere.append({**elsewhere[0], "index": 3})
     twice = review(tmp_path / "twice.json", run, *elsewhere)
     assert evaluate(run, twice, tmp_path / "twice") == 2
-    assert "is about several images called 'scene-0000', and the run has other sources" in complaint(capsys)
+    assert "is about several images called 'scene-0000', and the run has other sources" in error_message(capsys)
 
 
 def test_an_image_that_the_run_does_not_have_is_named(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = rows(run)[:2]
+    first, second = read_rows(run)[:2]
     strange = {**of_image(first, "reject"), "source": "gone", "image_id": "stranger"}
     verdicts = (of_image(first), of_image(second, "reject"), strange)
     assert evaluate(run, review(tmp_path / "verdicts.json", run, *verdicts), tmp_path / "ev") == 3
@@ -94,7 +96,7 @@ def test_an_image_that_the_run_does_not_have_is_named(
 def test_where_all_is_alike_nothing_is_measured_and_it_is_said(
     verdict: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verdicts = [of_image(row, verdict) for row in rows(run)[:5]]
+    verdicts = [of_image(row, verdict) for row in read_rows(run)[:5]]
     assert evaluate(run, review(tmp_path / "verdicts.json", run, *verdicts), tmp_path / "ev") == 0
     assert "nothing is measured: " in capsys.readouterr().out
 
@@ -102,11 +104,11 @@ def test_where_all_is_alike_nothing_is_measured_and_it_is_said(
 def test_quarantined_images_count_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from review.helpers import run as make
 
-    data = plain()
+    data = make_data()
     data.labels[3] = 255
     write_source(tmp_path / "a.zarr", data)
     out = make(tmp_path / "run", tmp_path / "a.zarr")
-    verdicts = [of_image(row, "accept" if row["index"] in (1, 3) else "reject") for row in rows(out)]
+    verdicts = [of_image(row, "accept" if row["index"] in (1, 3) else "reject") for row in read_rows(out)]
     assert evaluate(out, review(tmp_path / "verdicts.json", out, *verdicts), tmp_path / "ev") == 0
     assert "1 of the wrong images are among them, and count nowhere" in capsys.readouterr().out
     row = found(tmp_path / "ev", "softmin", "auroc")

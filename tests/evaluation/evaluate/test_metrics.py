@@ -30,7 +30,7 @@ from masksift.evaluation.evaluate.metrics import (
 )
 from masksift.evaluation.evaluate.result_rows import Facts, score_rows
 from masksift.evaluation.evaluate.score_evaluation import curve_of, evaluate_score
-from support.sources import refuses
+from support.errors import raises
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -248,5 +248,5 @@ def test_an_amount_of_review_is_a_number_of_images(amount: str | int, images: in
 
 @pytest.mark.parametrize("amount", ["0", "-1", "0%", "101%", "2.5", "all", "5 %%", ""])
 def test_what_is_no_amount_is_refused(amount: str) -> None:
-    with refuses(UsageError, match="which is no number of images and no share"):
+    with raises(UsageError, match="which is no number of images and no share"):
         images_at(amount, 10, 1)

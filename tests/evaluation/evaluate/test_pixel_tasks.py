@@ -12,9 +12,10 @@ import zarr
 from sklearn.metrics import average_precision_score
 
 from evaluation.evaluate.helpers import Planted, evaluate, found, measures, plant, run_of, write_simulated
+from support.cli import error_message, run_cli
 from support.datasets import Array
 from support.run_processes import write
-from support.sources import complaint, cut, erase, masksift
+from support.sources import erase_chunks, truncate_file
 
 DTYPES = ("uint8", "uint16", "float16", "float32")
 
@@ -60,14 +61,14 @@ def test_simulated_masks_and_corrected_labels_say_the_same(run: Path, planted: P
 
 
 def test_any_executor_and_any_block_give_the_same_figures(
-    run: Path, planted: Planted, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+    run: Path, planted: Planted, tmp_path: Path, scheduler_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masksift.cli.main import main
 
     right = run.parent / "right.zarr"
     assert evaluate(run, right, tmp_path / "serial") == 0
     words = ["evaluate", run, "--truth", right, "--out", tmp_path / "dask", "--bootstrap", 50, "--log-format", "quiet"]
-    more = ["--executor.kind", "dask", "--executor.address", address]
+    more = ["--executor.kind", "dask", "--executor.address", scheduler_address]
     assert main([str(word) for word in (*words, *more)]) == 0
     monkeypatch.setattr("masksift.engine.planning.layout.MIN_BLOCK_BYTES", 1 << 10)
     (tmp_path / "small").mkdir()
@@ -89,7 +90,7 @@ def test_what_is_not_an_images_own_counts_nowhere(tmp_path: Path) -> None:
     source = zarr.open_group(str(tmp_path / "given.zarr"), mode="r+")
     for name, size in (("height", 12), ("width", 15)):
         source.create_array(name, data=np.full(12, size, np.int32))
-    assert masksift("run", "--source", tmp_path / "given.zarr", "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", tmp_path / "given.zarr", "--out", tmp_path / "out") == 0
     for place in ("plain", "padded"):
         assert evaluate(tmp_path / "out", tmp_path / f"{place}.zarr", tmp_path / f"ev-{place}") == 0
     assert measures(tmp_path / "ev-plain") == measures(tmp_path / "ev-padded")
@@ -112,7 +113,7 @@ def test_a_run_that_was_moved_and_one_from_another_ones_evidence_are_measured_al
     run = run_of(planted, tmp_path)
     right = tmp_path / "right.zarr"
     assert evaluate(run, right, tmp_path / "before") == 0
-    assert masksift("score", run, "--out", tmp_path / "again", "--max_quarantined", "100%") == 0
+    assert run_cli("score", run, "--out", tmp_path / "again", "--max_quarantined", "100%") == 0
     assert evaluate(tmp_path / "again", right, tmp_path / "scored") == 0
     shutil.move(run, tmp_path / "moved")
     assert evaluate(tmp_path / "moved", right, tmp_path / "after") == 0
@@ -125,8 +126,8 @@ def test_a_run_that_was_moved_and_one_from_another_ones_evidence_are_measured_al
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda right: erase(right / "labels", slice(4, 6)), r"image 4: chunk c/2/0/0 of .* does not exist"),
-        (lambda right: cut(right / "labels/c/2/0/0", 0.5), r"image 4: chunk c/2/0/0 of .* does not decode"),
+        (lambda right: erase_chunks(right / "labels", slice(4, 6)), r"image 4: chunk c/2/0/0 of .* does not exist"),
+        (lambda right: truncate_file(right / "labels/c/2/0/0", 0.5), r"image 4: chunk c/2/0/0 of .* does not decode"),
     ],
 )
 def test_corrected_labels_that_are_lost_are_said(
@@ -136,7 +137,7 @@ def test_corrected_labels_that_are_lost_are_said(
     spoil(tmp_path / "right.zarr")  # type: ignore[operator]
     capsys.readouterr()
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 2
-    assert re.search(said, complaint(capsys))
+    assert re.search(said, error_message(capsys))
     assert not (tmp_path / "ev").exists()
 
 
@@ -144,10 +145,10 @@ def test_a_mask_of_a_simulation_that_is_lost_is_said(
     planted: Planted, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truth = write_simulated(tmp_path / "sim", planted)
-    erase(truth / "labels/given.zarr/truth", slice(5, 6))  # nothing was changed there: it held zeros
+    erase_chunks(truth / "labels/given.zarr/truth", slice(5, 6))  # nothing was changed there: it held zeros
     capsys.readouterr()
     assert evaluate(run, truth, tmp_path / "ev") == 2
-    assert re.search(r"truth cannot be compared \(chunk c/5/0/0 of .* does not exist\)", complaint(capsys))
+    assert re.search(r"truth cannot be compared \(chunk c/5/0/0 of .* does not exist\)", error_message(capsys))
 
 
 def test_an_absent_chunk_of_corrected_labels_is_no_loss_where_it_means_no_label(tmp_path: Path) -> None:
@@ -174,4 +175,4 @@ def test_a_corrected_label_that_is_no_class_is_said(
 def test_a_worker_that_is_too_small_is_refused(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     capsys.readouterr()
     assert evaluate(run, run.parent / "right.zarr", tmp_path / "ev", "--executor.memory", "64 MiB") == 4
-    assert "comparing the pixels needs" in complaint(capsys)
+    assert "comparing the pixels needs" in error_message(capsys)

@@ -10,8 +10,10 @@ import numpy as np
 import zarr
 
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
+from support.cli import run_cli
 from support.datasets import Array, Data
-from support.sources import Source, contents, masksift, plain
+from support.results import read_files
+from support.sources import Source, make_data
 
 __all__ = ["KIND_WORDS", "drawing", "own", "planes", "record", "simulate", "written"]
 
@@ -22,11 +24,11 @@ KIND_WORDS: dict[str, tuple[str, ...]] = dict.fromkeys(ERROR_TYPES, ()) | {
 
 def drawing(images: int = 10, **changes: Any) -> Data:
     """Images of 24 x 32, one of them ignored as a whole."""
-    return plain(**({"images": images, "height": 24, "width": 32, "ignored_image": 3} | changes))
+    return make_data(**({"images": images, "height": 24, "width": 32, "ignored_image": 3} | changes))
 
 
 def simulate(kind: str, source: object, out: Path, *words: object) -> Path:
-    assert masksift("simulate", kind, "--source", source, "--out", out, *KIND_WORDS[kind], *words) == 0
+    assert run_cli("simulate", kind, "--source", source, "--out", out, *KIND_WORDS[kind], *words) == 0
     return out
 
 
@@ -47,4 +49,4 @@ def record(out: Path) -> dict[str, Any]:
 
 def written(out: Path) -> dict[str, bytes]:
     """Everything that does not say where it lies."""
-    return {name: data for name, data in contents(out).items() if name.startswith(("labels", "truth"))}
+    return {name: data for name, data in read_files(out).items() if name.startswith(("labels", "truth"))}

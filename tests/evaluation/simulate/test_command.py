@@ -16,8 +16,10 @@ from masksift.engine import label_io as copying
 from masksift.evaluation.simulate import command as wing
 from masksift.evaluation.simulate import tasks as blocks
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
-from support.datasets import Data, dataset
-from support.sources import Source, complaint, contents, erase, masksift, rows, typed, write_source
+from support.cli import error_message, exit_code, run_cli
+from support.datasets import Data, make_dataset
+from support.results import read_files, read_rows
+from support.sources import Source, erase_chunks, write_source
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_the_table_and_the_mask_are_where_labels_differ(kind: str, source: Sourc
     np.testing.assert_array_equal(truth, labels != before)
     assert truth.dtype == np.uint8
     assert (labels[before == 255] == 255).all()
-    table = rows(out, "truth")
+    table = read_rows(out, "truth")
     assert [row["index"] for row in table] == np.flatnonzero(truth.any(axis=(1, 2))).tolist()
     for row in table:
         index, differs = row["index"], truth[row["index"]].astype(bool)
@@ -60,24 +62,24 @@ def test_a_share_of_nothing_changes_nothing(kind: str, source: Source, tmp_path:
     labels, truth = planes(out)
     np.testing.assert_array_equal(labels, own(source))
     assert not truth.any()
-    assert rows(out, "truth") == []
+    assert read_rows(out, "truth") == []
     assert (record(out)["chosen"], record(out)["changed"], record(out)["unchanged"]) == (0, 0, {})
 
 
 def test_lost_pixels_may_be_left_without_a_label(source: Source, tmp_path: Path) -> None:
     for kind in ("drop", "missing_region"):
         words = ("simulate", kind, "--source", source, "--out", tmp_path / kind, "--fill", "ignore", "--share", 1)
-        assert masksift(*words) == 0
+        assert run_cli(*words) == 0
         labels, truth = planes(tmp_path / kind)
         assert (labels[truth == 1] == 255).all()
-        assert {row["given"] for row in rows(tmp_path / kind, "truth")} == {None}
+        assert {row["given"] for row in read_rows(tmp_path / kind, "truth")} == {None}
 
 
 def test_only_the_classes_that_are_named_suffer(source: Source, tmp_path: Path) -> None:
     out = simulate("drop", source, tmp_path / "out", "--classes", "class 1,class 2", "--share", 1, "--objects", "one")
     _, truth = planes(out)
     assert set(own(source)[truth == 1].tolist()) == {1, 2}
-    assert {class_ for row in rows(out, "truth") for class_ in row["classes"]} == {1, 2}
+    assert {class_ for row in read_rows(out, "truth") for class_ in row["classes"]} == {1, 2}
 
 
 def test_images_that_allow_no_error_are_counted_by_what_stood_in_the_way(tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_images_that_allow_no_error_are_counted_by_what_stood_in_the_way(tmp_pat
     data.labels[1] = 77
     data.labels[2:4, 2:] = 1
     source = write_source(tmp_path / "a.zarr", data, label_chunks=(1, 24, 32))
-    erase(source.labels, slice(5, 6))
+    erase_chunks(source.labels, slice(5, 6))
     out = simulate("drop", source, tmp_path / "out", "--share", 1, "--size", 0.99)
     assert record(out)["unchanged"] == {
         "all_ignored": 1,
@@ -110,7 +112,7 @@ def test_several_sources_and_what_their_paths_say(tmp_path: Path) -> None:
             tmp_path / f"dt=2026-11-0{day}" / "site=a.zarr", drawing(images=4 + day, seed=day, ignored_image=None)
         )
     out = simulate("swap", tmp_path / "dt=*" / "*", tmp_path / "out", "--share", 0.5)
-    table = rows(out, "truth")
+    table = read_rows(out, "truth")
     assert {(row["source"], row["dt"], row["site"]) for row in table} == {
         (f"dt=2026-11-0{day}/site=a", f"2026-11-0{day}", "a") for day in (1, 2)
     }
@@ -126,7 +128,7 @@ def test_a_source_gets_the_same_errors_alone_and_among_others(source: Source, tm
     alone = simulate("drop", source, tmp_path / "alone")
     among = simulate("drop", tmp_path / "*.zarr", tmp_path / "among")
     np.testing.assert_array_equal(planes(among)[0], planes(alone)[0])
-    assert [row for row in rows(among, "truth") if row["source"] == "a"] == rows(alone, "truth")
+    assert [row for row in read_rows(among, "truth") if row["source"] == "a"] == read_rows(alone, "truth")
 
 
 # --------------------------------------------------------------------------------------------------- twice equals once
@@ -141,14 +143,23 @@ def test_any_size_of_blocks_gives_the_same(
         monkeypatch.setattr(copying, "TARGET_BLOCKS", number)
         out = simulate(kind, source, tmp_path / str(number), "--share", 0.6)
         labels = {name: data for name, data in written(out).items() if name.startswith("labels")}
-        found.append((labels, rows(out, "truth"), {**record(out), "configuration": None}))
+        found.append((labels, read_rows(out, "truth"), {**record(out), "configuration": None}))
     assert found[0] == found[1] == found[2]
 
 
-def test_any_executor_gives_the_same_bits(source: Source, tmp_path: Path, address: str) -> None:
+def test_any_executor_gives_the_same_bits(source: Source, tmp_path: Path, scheduler_address: str) -> None:
     here = simulate("shift", source, tmp_path / "here", "--share", 0.6)
-    words = ("--executor.kind", "dask", "--executor.address", address, "--share", "0.6", "--log-format", "quiet")
-    assert typed("simulate", "shift", "--source", source, "--out", tmp_path / "there", *words) == 0
+    words = (
+        "--executor.kind",
+        "dask",
+        "--executor.address",
+        scheduler_address,
+        "--share",
+        "0.6",
+        "--log-format",
+        "quiet",
+    )
+    assert exit_code("simulate", "shift", "--source", source, "--out", tmp_path / "there", *words) == 0
     assert written(tmp_path / "there") == written(here)
 
 
@@ -171,8 +182,8 @@ def test_what_was_cut_short_goes_on_with_the_same_bytes(
 
     monkeypatch.setattr(blocks, "write_table", fail_at_third)
     capsys.readouterr()
-    assert masksift("simulate", "drop", "--source", source, "--out", again) == 5
-    assert "disk full" in complaint(capsys)
+    assert run_cli("simulate", "drop", "--source", source, "--out", again) == 5
+    assert "disk full" in error_message(capsys)
     assert not (again / "simulate.json").exists()
     simulate("drop", source, again)
     assert len(names) == 6, "five blocks, and the third once more"
@@ -184,10 +195,10 @@ def test_what_is_complete_is_left_alone(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = simulate("drop", source, tmp_path / "out")
-    before, said = contents(out), capsys.readouterr().out
+    before, said = read_files(out), capsys.readouterr().out
     monkeypatch.setattr(wing, "simulate_block", None)
     assert simulate("drop", source, out, "--fill", "nearest", "--size", 0.01) == out, "the defaults, by name"
-    assert contents(out) == before
+    assert read_files(out) == before
     assert capsys.readouterr().out == said
     assert said == (
         f"2 of 10 images of 1 source have an error: drop\n"
@@ -198,14 +209,14 @@ def test_what_is_complete_is_left_alone(
 def test_two_simulations_are_not_mixed(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = simulate("drop", source, tmp_path / "out")
     capsys.readouterr()
-    assert masksift("simulate", "drop", "--source", source, "--out", out, "--seed", 1) == 2
-    assert re.search(r"inputs or settings \(seed was 0, is 1\)\. .*Pass another --out", complaint(capsys))
-    assert masksift("simulate", "drop", "--source", source, "--out", source) == 2
-    assert re.search(r"contains files that are not results of masksift", complaint(capsys))
+    assert run_cli("simulate", "drop", "--source", source, "--out", out, "--seed", 1) == 2
+    assert re.search(r"inputs or settings \(seed was 0, is 1\)\. .*Pass another --out", error_message(capsys))
+    assert run_cli("simulate", "drop", "--source", source, "--out", source) == 2
+    assert re.search(r"contains files that are not results of masksift", error_message(capsys))
     labels = zarr.open_array(source.labels, mode="r+")
     labels[0] = labels[1]
-    assert masksift("simulate", "drop", "--source", source, "--out", out) == 2
-    assert re.search(r"content", complaint(capsys))
+    assert run_cli("simulate", "drop", "--source", source, "--out", out) == 2
+    assert re.search(r"content", error_message(capsys))
 
 
 def test_every_key_may_stand_in_a_file(source: Source, tmp_path: Path) -> None:
@@ -214,12 +225,12 @@ def test_every_key_may_stand_in_a_file(source: Source, tmp_path: Path) -> None:
         f'kind = "drop"\nsources = ["{source}"]\nout = "{tmp_path / "told"}"\nshare = 0.5\nclasses = ["class 1"]\n'
         '[executor]\nkind = "serial"\n'
     )
-    assert typed("simulate", file, "--log-format", "quiet") == 0
+    assert exit_code("simulate", file, "--log-format", "quiet") == 0
     flags = simulate("drop", source, tmp_path / "flags", "--share", 0.5, "--classes", "class 1")
     assert written(tmp_path / "told") == written(flags)
     shutil.rmtree(tmp_path / "told")
     file.write_text(file.read_text().replace('kind = "drop"\n', "", 1))
-    assert typed("simulate", "drop", file, "--log-format", "quiet") == 0
+    assert exit_code("simulate", "drop", file, "--log-format", "quiet") == 0
     assert written(tmp_path / "told") == written(flags)
 
 
@@ -229,13 +240,13 @@ def test_every_key_may_stand_in_a_file(source: Source, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["drop", "swap", "shift"])
 def test_a_run_puts_the_changed_images_first(kind: str, tmp_path: Path) -> None:
     """A model that is sure and right: what is wrong is what was simulated."""
-    data = dataset(2, images=20, classes=4, height=32, width=40, dtype="float32", error_share=0)
+    data = make_dataset(2, images=20, classes=4, height=32, width=40, dtype="float32", error_share=0)
     sure = (data.labels[:, None] == np.arange(4)[:, None, None]) * np.float32(0.88) + np.float32(0.03)
     sure[(data.labels == 255)[:, None].repeat(4, axis=1)] = 0.25
     source = write_source(tmp_path / "a.zarr", Data(sure, data.labels, data.ignore))
     out = simulate(kind, source, tmp_path / "out", "--share", 0.25)
-    changed = {row["image_id"] for row in rows(out, "truth")}
-    assert masksift("run", "--source", source, "--labels_from", out / "labels", "--out", tmp_path / "run") == 0
-    ranked = [row["image_id"] for row in rows(tmp_path / "run", "ranking")]
+    changed = {row["image_id"] for row in read_rows(out, "truth")}
+    assert run_cli("run", "--source", source, "--labels_from", out / "labels", "--out", tmp_path / "run") == 0
+    ranked = [row["image_id"] for row in read_rows(tmp_path / "run", "ranking")]
     assert len(changed) == 5
     assert set(ranked[:5]) == changed

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from evaluation.simulate.helpers import drawing
+from support.cli import error_message, exit_code, run_cli
+from support.results import read_files
 from support.run_processes import locked_by_another_process
-from support.sources import Source, complaint, contents, masksift, typed, write_source
+from support.sources import Source, write_source
 
 
 @pytest.fixture
@@ -54,26 +56,26 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     words, match = REFUSALS[case]
     out, code = tmp_path / "out", 4 if "memory" in match or "a worker" in case else 2
     serial = ("--executor.kind", "serial")
-    assert typed("simulate", *words, "--source", source, "--out", out, *serial, "--log-format", "quiet") == code
-    said = complaint(capsys)
+    assert exit_code("simulate", *words, "--source", source, "--out", out, *serial, "--log-format", "quiet") == code
+    said = error_message(capsys)
     assert re.search(match, said), said
     assert not out.exists()
 
 
 def test_no_sources_and_a_path_that_takes_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert masksift("simulate", "drop", "--source", "", "--out", tmp_path / "out") == 2
-    assert re.search(r"sources is ''|no source is given", complaint(capsys))
+    assert run_cli("simulate", "drop", "--source", "", "--out", tmp_path / "out") == 2
+    assert re.search(r"sources is ''|no source is given", error_message(capsys))
     write_source(tmp_path / "kind=a.zarr", drawing())
-    assert masksift("simulate", "drop", "--source", tmp_path / "kind=a.zarr", "--out", tmp_path / "out") == 2
-    assert "would be a column 'kind'" in complaint(capsys)
+    assert run_cli("simulate", "drop", "--source", tmp_path / "kind=a.zarr", "--out", tmp_path / "out") == 2
+    assert "would be a column 'kind'" in error_message(capsys)
 
 
 def test_without_scipy_it_is_said_what_to_install(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
-    assert masksift("simulate", "drop", "--source", source, "--out", tmp_path / "out") == 2
-    assert re.search(r"scipy cannot be imported; .*pip install 'masksift\[evaluate\]'", complaint(capsys))
+    assert run_cli("simulate", "drop", "--source", source, "--out", tmp_path / "out") == 2
+    assert re.search(r"scipy cannot be imported; .*pip install 'masksift\[evaluate\]'", error_message(capsys))
 
 
 def test_simulate_while_another_process_holds_the_lock_is_refused(
@@ -81,8 +83,8 @@ def test_simulate_while_another_process_holds_the_lock_is_refused(
 ) -> None:
     out = tmp_path / "out"
     with locked_by_another_process(out):
-        before = contents(out)
-        assert masksift("simulate", "drop", "--source", source, "--out", out) == 2
-        assert "is in use by another run (process " in complaint(capsys)
-        assert contents(out) == before
-    assert masksift("simulate", "drop", "--source", source, "--out", out) == 0
+        before = read_files(out)
+        assert run_cli("simulate", "drop", "--source", source, "--out", out) == 2
+        assert "is in use by another run (process " in error_message(capsys)
+        assert read_files(out) == before
+    assert run_cli("simulate", "drop", "--source", source, "--out", out) == 0

@@ -10,8 +10,10 @@ import pytest
 import zarr
 
 from evaluation.simulate.helpers import drawing, own, planes, record, simulate
+from support.cli import run_cli
 from support.datasets import Data
-from support.sources import Source, contents, erase, masksift, rows, write_source
+from support.results import read_files, read_rows
+from support.sources import Source, erase_chunks, write_source
 
 
 @pytest.fixture
@@ -35,11 +37,11 @@ def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> 
     out = simulate("swap", source, tmp_path / "out", "--share", 0.5)
     group, theirs = zarr.open_group(out / "labels/a.zarr", mode="r"), zarr.open_array(source.labels, mode="r")
     assert group["labels"].metadata == theirs.metadata
-    assert sorted(name for name in contents(out / "labels/a.zarr/labels")) == sorted(contents(source.labels))
+    assert sorted(name for name in read_files(out / "labels/a.zarr/labels")) == sorted(read_files(source.labels))
     order = [0, 1, 2] if theirs.shape[0] == 10 else [2, 0, 1]
     labels, truth = np.asarray(group["labels"]).transpose(order), np.asarray(group["truth"])
     np.testing.assert_array_equal(truth, labels != data.labels)
-    assert len(rows(out, "truth")) == 5
+    assert len(read_rows(out, "truth")) == 5
     assert dict(group.attrs) == {"class_names": [f"class {k}" for k in range(4)], "ignore": [255]}
 
 
@@ -89,16 +91,16 @@ def test_labels_may_have_another_name(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", drawing(), names=("predictions", "masks"))
     out = tmp_path / "out"
     words = ("--source", source, "--arrays.labels", "masks")
-    assert masksift("simulate", "swap", *words, "--out", out) == 0
+    assert run_cli("simulate", "swap", *words, "--out", out) == 0
     assert sorted(name for name, _ in zarr.open_group(out / "labels/a.zarr", mode="r").arrays()) == ["masks", "truth"]
-    assert masksift("run", *words, "--labels_from", out / "labels", "--out", tmp_path / "run") == 3
-    assert [row["status"] for row in rows(tmp_path / "run")].count("scored") == 9, "and one has no label at all"
+    assert run_cli("run", *words, "--labels_from", out / "labels", "--out", tmp_path / "run") == 3
+    assert [row["status"] for row in read_rows(tmp_path / "run")].count("scored") == 9, "and one has no label at all"
 
 
 def test_what_is_lost_in_a_shard_is_lost_in_the_copy_alone(tmp_path: Path) -> None:
     data = drawing(ignored_image=None)
     source = write_source(tmp_path / "a.zarr", data, label_chunks=(1, 12, 16), label_shards=(4, 24, 32))
-    erase(source.labels, slice(5, 6), slice(0, 12))
+    erase_chunks(source.labels, slice(5, 6), slice(0, 12))
     out = simulate("swap", source, tmp_path / "out", "--share", 1)
     labels, truth = planes(out)
     others = [i for i in range(10) if i != 5]
@@ -106,5 +108,5 @@ def test_what_is_lost_in_a_shard_is_lost_in_the_copy_alone(tmp_path: Path) -> No
     assert truth[others].any(axis=(1, 2)).all()
     assert not truth[5].any()
     words = ("--source", source, "--labels_from", out / "labels", "--out", tmp_path / "run")
-    assert masksift("run", *words) == 3
-    assert [row["status"] for row in rows(tmp_path / "run")] == ["scored"] * 5 + ["missing_chunk"] + ["scored"] * 4
+    assert run_cli("run", *words) == 3
+    assert [row["status"] for row in read_rows(tmp_path / "run")] == ["scored"] * 5 + ["missing_chunk"] + ["scored"] * 4

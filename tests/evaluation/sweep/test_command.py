@@ -18,8 +18,10 @@ from masksift.engine.planning import layout
 from masksift.evaluation.sweep import command as line
 from masksift.evaluation.sweep import condense_task as condensing
 from masksift.scoring.methods import METHODS
+from support.cli import error_message, exit_code, run_cli
 from support.datasets import Data
-from support.sources import Source, complaint, contents, erase, masksift, typed, write_source
+from support.results import read_files
+from support.sources import Source, erase_chunks, write_source
 
 KINDS, SHARES, TEMPERATURES = ("drop", "swap"), (0.2, 0.5), (0.05, 1.0)
 FEW = ("--kinds", ",".join(KINDS), "--shares", "0.5,0.2", "--softmin.temperatures", "1,0.05", "--seed", 3)
@@ -42,7 +44,7 @@ def images(dtype: str = "uint8", **changes: Any) -> Data:
 
 
 def sweep(source: object, out: Path, *words: object) -> Path:
-    assert masksift("sweep", "--source", source, "--out", out, *FEW, *words) == 0
+    assert run_cli("sweep", "--source", source, "--out", out, *FEW, *words) == 0
     return out
 
 
@@ -53,7 +55,7 @@ def table(out: Path) -> list[dict[str, Any]]:
 
 def results(out: Path) -> dict[str, bytes]:
     """What does not say how long it took."""
-    return {name: data for name, data in contents(out).items() if re.match(r"sweep[.](parquet|md)|plots/", name)}
+    return {name: data for name, data in read_files(out).items() if re.match(r"sweep[.](parquet|md)|plots/", name)}
 
 
 def record(out: Path) -> dict[str, Any]:
@@ -66,13 +68,13 @@ def setting_by_setting(source: object, folder: Path, kind: str, share: float, *w
     known, run, out = folder / f"known-{kind}-{share}", folder / f"run-{kind}-{share}", folder / f"out-{kind}-{share}"
     simulate(kind, source, known, "--share", share, "--seed", 3)
     told = ("--source", source, "--labels_from", known / "labels", "--max_quarantined", "100%", *words)
-    assert masksift("run", *told, "--out", run) == 0
-    assert masksift("evaluate", run, "--truth", known, "--out", out, "--bootstrap", 0, "--at", "errors") in (0, 3)
+    assert run_cli("run", *told, "--out", run) == 0
+    assert run_cli("evaluate", run, "--truth", known, "--out", out, "--bootstrap", 0, "--at", "errors") in (0, 3)
     found = {(row["score"], row["measure"]): row for row in measures(out) if row["at"] in (None, "errors")}
     for t in TEMPERATURES[1:]:
         again = folder / f"again-{kind}-{share}"
         assert (
-            masksift(
+            run_cli(
                 "score",
                 run,
                 "--out",
@@ -87,7 +89,7 @@ def setting_by_setting(source: object, folder: Path, kind: str, share: float, *w
             == 0
         )
         out = folder / f"again-out-{kind}-{share}"
-        assert masksift("evaluate", again, "--truth", known, "--out", out, "--bootstrap", 0, "--at", "errors") in (0, 3)
+        assert run_cli("evaluate", again, "--truth", known, "--out", out, "--bootstrap", 0, "--at", "errors") in (0, 3)
         found |= {((row["score"], t), row["measure"]): row for row in measures(out) if row["at"] in (None, "errors")}
     return found
 
@@ -128,7 +130,7 @@ def test_so_it_is_of_several_sources_other_parameters_and_spoilt_images(kind: st
     """Evidence of 8 and of 16 bits, sizes that differ, images that are quarantined, an annotator's background."""
     write_source(tmp_path / "a.zarr", images(images=9, dtype="float32"))
     spoilt = write_source(tmp_path / "b.zarr", images(images=8, seed=5, height=20))
-    erase(spoilt.predictions, slice(4, 6))
+    erase_chunks(spoilt.predictions, slice(4, 6))
     words = ("--clc.rule", "confident", "--tccp.tau", "confident", "--coco.aggregate", "min", "--tccp.lattice", 3)
     of_kind = (*KIND_WORDS[kind], "--kinds", kind, "--shares", 0.4)
     out = sweep(tmp_path / "*.zarr", tmp_path / "out", *words, *of_kind)
@@ -208,10 +210,10 @@ def test_any_size_of_blocks_gives_the_same(source: Source, whole: Path, tmp_path
 
 @pytest.mark.slow
 def test_any_executor_gives_the_same_bits(
-    source: Source, whole: Path, tmp_path: Path, address: str, small_blocks: None
+    source: Source, whole: Path, tmp_path: Path, scheduler_address: str, small_blocks: None
 ) -> None:
-    words = ("--executor.kind", "dask", "--executor.address", address, "--log-format", "quiet")
-    assert typed("sweep", "--source", source, "--out", tmp_path / "there", *FEW, *words) == 0
+    words = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
+    assert exit_code("sweep", "--source", source, "--out", tmp_path / "there", *FEW, *words) == 0
     assert results(tmp_path / "there") == results(whole)
 
 
@@ -242,8 +244,8 @@ def test_what_was_interrupted_goes_on_where_it_was(
 
     with monkeypatch.context() as patched:
         patched.setattr(line, name, stop_at_third)
-        assert masksift("sweep", "--source", source, "--out", tmp_path / "out", *FEW) == 5
-    assert "The same command goes on from there" in complaint(capsys)
+        assert run_cli("sweep", "--source", source, "--out", tmp_path / "out", *FEW) == 5
+    assert "The same command goes on from there" in error_message(capsys)
     assert not (tmp_path / "out/sweep.json").exists()
     out = sweep(source, tmp_path / "out")
     stages = [reads(stage, out)["reused_blocks"] for stage in ("condense", "score")]
@@ -254,10 +256,10 @@ def test_what_was_interrupted_goes_on_where_it_was(
 def test_what_is_complete_is_left_alone(
     source: Source, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(whole)
+    before = read_files(whole)
     monkeypatch.setattr(line, "_scored", None)
-    assert typed("sweep", "--source", source, "--out", whole, *FEW, "--executor.kind", "serial") == 0
-    assert contents(whole) == before
+    assert exit_code("sweep", "--source", source, "--out", whole, *FEW, "--executor.kind", "serial") == 0
+    assert read_files(whole) == before
     assert capsys.readouterr().err == f"{whole} is complete already: nothing to do\n"
 
 
@@ -284,10 +286,10 @@ def test_two_sweeps_are_not_mixed(source: Source, whole: Path, capsys: pytest.Ca
         (("--seed", 4), r"seed was 3, is 4"),
         (("--kinds", "drop"), r'kinds was \["drop", "swap"\], is \["drop"\]'),
     ):
-        assert masksift("sweep", "--source", source, "--out", whole, *FEW, *words) == 2
-        assert re.search(said, complaint(capsys))
-    assert masksift("sweep", "--source", source, "--out", source, *FEW) == 2
-    assert re.search(r"contains files that are not results of masksift", complaint(capsys))
+        assert run_cli("sweep", "--source", source, "--out", whole, *FEW, *words) == 2
+        assert re.search(said, error_message(capsys))
+    assert run_cli("sweep", "--source", source, "--out", source, *FEW) == 2
+    assert re.search(r"contains files that are not results of masksift", error_message(capsys))
 
 
 # ------------------------------------------------------------------------------------------------------- what it needs
@@ -297,8 +299,8 @@ def test_workers_that_are_too_small_are_refused(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--executor.memory", "64 MiB")
-    assert masksift("sweep", "--source", source, "--out", tmp_path / "out", *FEW, *words) == 4
-    assert re.search(r"needs .* a worker .*has 64\.0 MiB", complaint(capsys))
+    assert run_cli("sweep", "--source", source, "--out", tmp_path / "out", *FEW, *words) == 4
+    assert re.search(r"needs .* a worker .*has 64\.0 MiB", error_message(capsys))
     assert not (tmp_path / "out").exists()
 
 
@@ -318,13 +320,13 @@ def test_a_source_without_predictions_is_refused(tmp_path: Path, capsys: pytest.
         str(tmp_path / "a.zarr"), images=4, height=24, width=32, classes=4, ignore=255, kind="probabilities"
     ) as writer:
         writer.write(data.predictions.astype(np.float32) / 255, data.labels)
-    assert masksift("sweep", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out", *FEW) == 2
-    assert re.search(r"holds evidence in place of predictions; .*Give a source that holds them", complaint(capsys))
+    assert run_cli("sweep", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out", *FEW) == 2
+    assert re.search(r"holds evidence in place of predictions; .*Give a source that holds them", error_message(capsys))
 
 
 def test_an_ensemble_is_refused(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     two = Path(shutil.copytree(source.path, tmp_path / "two.zarr"))
     shutil.copytree(two / "predictions", two / "predictions_b")
     several = ("--arrays.predictions", "predictions,predictions_b")
-    assert masksift("sweep", "--source", two, "--out", tmp_path / "out", *several, *FEW) == 2
-    assert re.search(r"2 predictions of .* are given; .*Name one as --arrays\.predictions", complaint(capsys))
+    assert run_cli("sweep", "--source", two, "--out", tmp_path / "out", *several, *FEW) == 2
+    assert re.search(r"2 predictions of .* are given; .*Name one as --arrays\.predictions", error_message(capsys))

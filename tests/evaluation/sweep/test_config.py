@@ -11,7 +11,7 @@ from masksift.core.errors import UsageError
 from masksift.evaluation.sweep.config import SweepConfig
 from masksift.scoring.methods import METHODS
 from masksift.scoring.methods.softmin import Softmin
-from support.sources import refuses
+from support.errors import raises
 
 
 def told(**keys: Any) -> SweepConfig:
@@ -76,5 +76,5 @@ def test_what_is_drawn_and_counted_does(words: dict[str, Any]) -> None:
     ],
 )
 def test_words_that_make_no_sweep_are_refused(words: dict[str, Any], said: str) -> None:
-    with refuses(UsageError, said):
+    with raises(UsageError, said):
         told(**words)

@@ -19,7 +19,7 @@ from masksift.scoring.methods import METHODS, FlaggingRule
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from support.condensed import a_few, condense, images_of, recipe_of
-from support.datasets import dataset
+from support.datasets import make_dataset
 
 DTYPES = ("uint8", "float16")
 RULES: tuple[FlaggingRule, ...] = ("rank", "confident")
@@ -27,7 +27,7 @@ RULES: tuple[FlaggingRule, ...] = ("rank", "confident")
 
 def states(dtype: str, count: int, seed: int = 1) -> list[ClassStatistics]:
     """Of so many images."""
-    data = dataset(seed, images=count, classes=3, height=6, width=7, dtype=dtype)
+    data = make_dataset(seed, images=count, classes=3, height=6, width=7, dtype=dtype)
     found = [one.statistics for one in condense(data, recipe_of(3, dtype))]
     return [state for state in found if state is not None]
 
@@ -81,7 +81,7 @@ def test_a_setting_has_the_errors_that_have_joined(joined: list[int], order: lis
 @pytest.mark.parametrize("name", METHODS)
 def test_only_the_scores_that_are_said_to_depend_on_thresholds_do(name: str) -> None:
     """A new score that asks for them must be scored once a setting: it is to be listed in `THRESHOLDED`."""
-    data = dataset(4, images=1, classes=3, height=16, width=16, dtype="uint8")
+    data = make_dataset(4, images=1, classes=3, height=16, width=16, dtype="uint8")
     found = set()
     data.labels[0, :3, :5] = 255
     (image,) = images_of(data)

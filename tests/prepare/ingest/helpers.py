@@ -15,8 +15,9 @@ import pytest
 import zarr
 from PIL import Image
 
+from support.cli import error_message, run_cli
 from support.datasets import Array, Data
-from support.sources import complaint, masksift, plain
+from support.sources import make_data
 
 __all__ = [
     "NAMES",
@@ -37,7 +38,7 @@ class InputFiles:
     """Directory `labels` with a PNG per image, and directory `predictions` with an .npy of the same name."""
 
     def __init__(self, path: Path, data: Data | None = None) -> None:
-        self.data = data or plain(images=5)
+        self.data = data or make_data(images=5)
         self.names = [f"scene_{i:02d}" for i in range(len(self.data.labels))]
         self.labels, self.predictions, self.out = path / "labels", path / "predictions", path / "new.zarr"
         for name, label in zip(self.names, self.data.labels, strict=True):
@@ -88,14 +89,14 @@ def save_png16(path: Path, values: Array) -> None:
 
 def ingest(inputs: InputFiles, *more: object) -> int:
     """Run an ingest in this process and return its exit code."""
-    return masksift("ingest", *inputs.args(*more))
+    return run_cli("ingest", *inputs.args(*more))
 
 
 def assert_ingest_fails(match: str, capsys: pytest.CaptureFixture[str], *args: object) -> None:
     """Check that the ingest exits with 2 and a message that matches."""
     capsys.readouterr()
-    assert masksift("ingest", *args) == 2
-    message = complaint(capsys)
+    assert run_cli("ingest", *args) == 2
+    message = error_message(capsys)
     assert re.search(match, message), message
 
 

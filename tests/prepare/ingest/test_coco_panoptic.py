@@ -12,10 +12,11 @@ import pytest
 import zarr
 
 from prepare.ingest.helpers import assert_ingest_fails, read_source, save_image
-from support.sources import masksift, plain
+from support.cli import run_cli
+from support.sources import make_data
 
 CATEGORIES = [{"id": number, "name": name} for number, name in ((1, "road"), (7, "sky"), (8, "car"), (90, "tree"))]
-DATA = plain(images=3)
+DATA = make_data(images=3)
 IDS = ("4", "5", "6")
 
 
@@ -45,7 +46,7 @@ def write_release(path: Path, names: tuple[str, ...] = IDS) -> tuple[object, ...
 
 @pytest.mark.parametrize("names", [("000000000000", "000000000001", "000000000002"), IDS])
 def test_segments_become_the_classes_of_their_categories(tmp_path: Path, names: tuple[str, ...]) -> None:
-    assert masksift("ingest", *write_release(tmp_path, names)) == 0
+    assert run_cli("ingest", *write_release(tmp_path, names)) == 0
     arrays = read_source(tmp_path / "new.zarr")
     np.testing.assert_array_equal(arrays["labels"], DATA.labels)
     np.testing.assert_array_equal(arrays["predictions"], DATA.predictions)

@@ -27,9 +27,12 @@ from prepare.ingest.helpers import (
     read_source,
     save_image,
 )
+from support.cli import error_message, exit_code, run_cli
 from support.datasets import DTYPES, Data
+from support.errors import assert_sentences
+from support.results import read_files, read_rows
 from support.run_processes import locked_by_another_process
-from support.sources import complaint, contents, masksift, plain, reads_well, rows, typed, write_source
+from support.sources import make_data, write_source
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def two_images_per_shard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_ingest_of_any_dtype_writes_the_same_arrays(tmp_path: Path, dtype: str) -> None:
-    inputs = InputFiles(tmp_path, plain(images=5, dtype=dtype))
+    inputs = InputFiles(tmp_path, make_data(images=5, dtype=dtype))
     assert ingest(inputs, "--classes", ",".join(NAMES)) == 0
     arrays, attributes = read_source(inputs.out), zarr.open_group(inputs.out, mode="r").attrs
     np.testing.assert_array_equal(arrays["predictions"], inputs.data.predictions)
@@ -63,8 +66,8 @@ def test_run_on_an_ingested_source_equals_run_on_the_arrays(inputs: InputFiles, 
     assert ingest(inputs) == 0
     scored = []
     for source in ("arrays.zarr", "new.zarr"):
-        assert masksift("run", "--source", tmp_path / source, "--out", tmp_path / f"run-{source}") == 0
-        scored.append([{**row, "source": ""} for row in rows(tmp_path / f"run-{source}")])
+        assert run_cli("run", "--source", tmp_path / source, "--out", tmp_path / f"run-{source}") == 0
+        scored.append([{**row, "source": ""} for row in read_rows(tmp_path / f"run-{source}")])
     assert [row["image_id"] for row in scored[1]] == inputs.names
     assert scored[0] == scored[1]
 
@@ -85,7 +88,7 @@ def test_ingest_reads_options_from_toml(inputs: InputFiles, tmp_path: Path) -> N
         f'labels = "{inputs.labels}"\npredictions = "{inputs.predictions}"\nout = "{inputs.out}"\n'
         'ignore = [255]\n[executor]\nkind = "serial"\n'
     )
-    assert typed("ingest", tmp_path / "ingest.toml", "--log-format", "quiet") == 0
+    assert exit_code("ingest", tmp_path / "ingest.toml", "--log-format", "quiet") == 0
     np.testing.assert_array_equal(read_source(inputs.out)["labels"], inputs.data.labels)
 
 
@@ -129,7 +132,7 @@ def test_ingest_with_a_color_table_reads_its_colors_and_refuses_others(
     for name, label in zip(inputs.names, inputs.data.labels, strict=True):
         save_image(inputs.labels / f"{name}.png", palette[label])
     args = inputs.args("--colors", tmp_path / "colors.csv")
-    assert masksift("ingest", *args) == 0
+    assert run_cli("ingest", *args) == 0
     np.testing.assert_array_equal(read_source(inputs.out)["labels"], inputs.data.labels)
     assert zarr.open_group(inputs.out, mode="r").attrs["class_names"] == list(NAMES)
 
@@ -149,7 +152,7 @@ def test_failed_ingest_resumes_and_writes_the_same_bytes(
     inputs: InputFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ingest(inputs) == 0
-    expected = contents(inputs.out)
+    expected = read_files(inputs.out)
     inputs.out, written, write_image = tmp_path / "again.zarr", [], tasks._write_image
 
     def fail_at_fourth(writer: Any, context: Any, pair: Any) -> None:
@@ -161,14 +164,14 @@ def test_failed_ingest_resumes_and_writes_the_same_bytes(
     monkeypatch.setattr(tasks, "_write_image", fail_at_fourth)
     capsys.readouterr()
     assert ingest(inputs) == 5
-    assert "disk full" in complaint(capsys)
+    assert "disk full" in error_message(capsys)
     assert ingest(inputs) == 0
     assert written == [*inputs.names[:4], *inputs.names[2:]], "the first shard is not written again"
-    assert contents(inputs.out) == expected
+    assert read_files(inputs.out) == expected
 
 
 def test_killed_ingest_resumes_and_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = plain(images=30, height=96, width=128)
+    data = make_data(images=30, height=96, width=128)
     inputs = InputFiles(tmp_path, data)
     args = [str(arg) for arg in inputs.args("--executor.kind", "serial", "--log-format", "quiet")]
     program = (
@@ -183,30 +186,30 @@ def test_killed_ingest_resumes_and_writes_the_same_bytes(tmp_path: Path, monkeyp
     assert 3 < len(list((inputs.out / "labels/c").iterdir())) < 30, "killed midway"
     monkeypatch.setattr(base, "SHARD_BYTES", 1)
     assert ingest(inputs) == 0
-    arrays, resumed = read_source(inputs.out), contents(inputs.out)
+    arrays, resumed = read_source(inputs.out), read_files(inputs.out)
     np.testing.assert_array_equal(arrays["predictions"], data.predictions)
     np.testing.assert_array_equal(arrays["labels"], data.labels)
     shutil.rmtree(inputs.out)
     assert ingest(inputs) == 0
-    assert contents(inputs.out) == resumed
+    assert read_files(inputs.out) == resumed
 
 
 def test_complete_ingest_changes_nothing(inputs: InputFiles, capsys: pytest.CaptureFixture[str]) -> None:
     assert ingest(inputs) == 0
     before = {path: path.stat().st_mtime_ns for path in inputs.out.rglob("*")}
     capsys.readouterr()
-    assert typed("ingest", *inputs.args("--executor.kind", "serial")) == 0
+    assert exit_code("ingest", *inputs.args("--executor.kind", "serial")) == 0
     assert f"{inputs.out} is complete already: nothing to do" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in inputs.out.rglob("*")} == before
 
 
 @pytest.mark.usefixtures("two_images_per_shard")
-def test_executors_write_the_same_bytes(inputs: InputFiles, tmp_path: Path, address: str) -> None:
+def test_executors_write_the_same_bytes(inputs: InputFiles, tmp_path: Path, scheduler_address: str) -> None:
     outputs = []
-    for flags in (("--executor.kind", "serial"), ("--executor.kind", "dask", "--executor.address", address)):
+    for flags in (("--executor.kind", "serial"), ("--executor.kind", "dask", "--executor.address", scheduler_address)):
         inputs.out = tmp_path / flags[1]
-        assert typed("ingest", *inputs.args("--pad", "--log-format", "quiet", *flags)) == 0
-        outputs.append(contents(inputs.out))
+        assert exit_code("ingest", *inputs.args("--pad", "--log-format", "quiet", *flags)) == 0
+        outputs.append(read_files(inputs.out))
     assert "labels/c/2/0/0" in outputs[0]
     assert outputs[0] == outputs[1]
 
@@ -223,9 +226,9 @@ def test_ingest_with_other_options_into_the_same_output_is_refused(
     inputs: InputFiles, more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ingest(inputs) == 0
-    before = contents(inputs.out)
+    before = read_files(inputs.out)
     assert_ingest_fails(message, capsys, *inputs.args(*more))
-    assert contents(inputs.out) == before
+    assert read_files(inputs.out) == before
 
 
 def test_ingest_of_other_files_into_the_same_output_is_refused(
@@ -243,7 +246,7 @@ def test_ingest_into_a_directory_with_other_files_is_refused(
     inputs.out.mkdir()
     (inputs.out / "thesis.tex").write_text("mine")
     assert_ingest_fails(r"\(thesis.tex\)", capsys, *inputs.args())
-    assert contents(inputs.out) == {"thesis.tex": b"mine"}
+    assert read_files(inputs.out) == {"thesis.tex": b"mine"}
 
 
 # ------------------------------------------------------------------------------------------------- unmatched files
@@ -261,7 +264,7 @@ def test_ingest_with_unmatched_files_lists_them_and_exits_with_3(
     assert "unmatched: 1 predictions (scene_01.npy)" in printed.out
     assert f"complete list: {inputs.out}/ingest/zarr.json" in printed.out
     assert "3 files" in printed.err
-    reads_well(printed.err.removeprefix("masksift: ").strip())
+    assert_sentences(printed.err.removeprefix("masksift: ").strip())
     assert read_record(inputs.out)["unmatched"] == {
         "labels": ["scene_03.png", "scene_04.png"],
         "predictions": ["scene_01.npy"],
@@ -312,8 +315,8 @@ def test_ingest_with_invalid_arguments_exits_with_2_and_writes_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert typed("ingest", *args) == 2
-    assert re.search(message, complaint(capsys))
+    assert exit_code("ingest", *args) == 2
+    assert re.search(message, error_message(capsys))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -321,10 +324,10 @@ def test_workers_with_too_little_memory_are_refused_before_anything_is_written(
     inputs: InputFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = inputs.args("--log-format", "quiet", "--executor.kind", "serial", "--executor.memory")
-    assert typed("ingest", *args, "64 MiB") == 4
-    assert re.search(r"256\.\d MiB.* 64\.0 MiB", complaint(capsys))
+    assert exit_code("ingest", *args, "64 MiB") == 4
+    assert re.search(r"256\.\d MiB.* 64\.0 MiB", error_message(capsys))
     assert not inputs.out.exists()
-    assert typed("ingest", *args, "1 GiB") == 0
+    assert exit_code("ingest", *args, "1 GiB") == 0
 
 
 def test_unknown_value_in_the_first_image_is_refused_before_anything_is_written(
@@ -348,7 +351,7 @@ def test_unknown_value_in_a_later_image_fails_and_the_corrected_ingest_resumes(
 
 
 def test_logits_require_kind_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = plain(images=3)
+    data = make_data(images=3)
     inputs = InputFiles(tmp_path, Data(np.log(data.predictions + np.float32(1e-6)), data.labels, data.ignore))
     message = r"redictions of .*scene_00.npy range from -\d+.* to .*Pass --kind logits"
     assert_ingest_fails(message, capsys, *inputs.args())
@@ -359,7 +362,7 @@ def test_logits_require_kind_logits(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_integer_predictions_keep_their_dtype_and_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    inputs = InputFiles(tmp_path, plain(images=3, dtype="uint8"))
+    inputs = InputFiles(tmp_path, make_data(images=3, dtype="uint8"))
     message = "dtype is 'float16', but predictions are stored as uint8.* Drop --dtype"
     assert_ingest_fails(message, capsys, *inputs.args("--dtype", "float16"))
     assert ingest(inputs, "--scale", 0.0039) == 0
@@ -370,9 +373,9 @@ def test_ingest_while_another_process_holds_the_lock_is_refused(
     inputs: InputFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with locked_by_another_process(inputs.out, "ingest/running.json"):
-        before = contents(inputs.out)
-        assert masksift("ingest", *inputs.args()) == 2
-        assert "is in use by another run (process " in complaint(capsys)
-        assert contents(inputs.out) == before
-    assert masksift("ingest", *inputs.args()) == 0
+        before = read_files(inputs.out)
+        assert run_cli("ingest", *inputs.args()) == 2
+        assert "is in use by another run (process " in error_message(capsys)
+        assert read_files(inputs.out) == before
+    assert run_cli("ingest", *inputs.args()) == 0
     assert not (inputs.out / "ingest/running.json").exists()

@@ -14,7 +14,7 @@ from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.labels import IGNORED, InputPair, LabelReader, color_code, read_color_table, value_map
 from prepare.ingest.helpers import save_image, save_png16
 from support.datasets import Array
-from support.sources import refuses
+from support.errors import raises
 
 VALUES = {0: 0, 1: 1, 2: 2, 255: IGNORED}
 COLORS = {(128, 64, 128): 0, (70, 130, 180): 1, (0, 0, 142): 2, (0, 0, 0): IGNORED}
@@ -87,7 +87,7 @@ def test_palette_image_with_a_color_table_holds_colors(tmp_path: Path) -> None:
 )
 def test_unknown_value_is_refused(tmp_path: Path, name: str, values: Array, message: str) -> None:
     save_image(tmp_path / name, values)
-    with refuses(DataError, f"{name} holds the {message}"):
+    with raises(DataError, f"{name} holds the {message}"):
         read(tmp_path / name)
 
 
@@ -112,13 +112,13 @@ def test_unknown_color_is_refused(tmp_path: Path, colored: Array) -> None:
     colored[1, 1:3] = (1, 2, 3)
     save_image(tmp_path / "mask_17.png", colored)
     message = r"mask_17.png holds the color \(1, 2, 3\) at row 1, column 1 \(pixels: 2\).* --colors FILE"
-    with refuses(DataError, message):
+    with raises(DataError, message):
         read(tmp_path / "mask_17.png", colors=COLOR_CODES)
 
 
 def test_colors_without_a_table_are_refused(tmp_path: Path, colored: Array) -> None:
     save_image(tmp_path / "a.png", colored)
-    with refuses(DataError, r"a.png is a color image, and there is no color table. .*--colors FILE"):
+    with raises(DataError, r"a.png is a color image, and there is no color table. .*--colors FILE"):
         read(tmp_path / "a.png")
 
 
@@ -148,26 +148,26 @@ def test_16_bit_channels_that_pillow_truncates_are_refused(tmp_path: Path) -> No
     head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
     body = b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
     (tmp_path / "a.tif").write_bytes(head + body + struct.pack("<3H", 16, 16, 16) + bytes(24))
-    with refuses(DataError, "a.tif has several channels of 16 bits, of which Pillow would drop the lower 8"):
+    with raises(DataError, "a.tif has several channels of 16 bits, of which Pillow would drop the lower 8"):
         read(tmp_path / "a.tif", class_channel=0)
 
 
 def test_files_that_are_not_label_images_are_refused(tmp_path: Path) -> None:
     save_image(tmp_path / "floats.tif", np.zeros((2, 2), np.float32))
-    with refuses(DataError, "floats.tif is an image of mode F, but labels are integers"):
+    with raises(DataError, "floats.tif is an image of mode F, but labels are integers"):
         read(tmp_path / "floats.tif")
     (tmp_path / "text.png").write_text("no image")
-    with refuses(DataError, "text.png cannot be read as an image"):
+    with raises(DataError, "text.png cannot be read as an image"):
         read(tmp_path / "text.png")
     save_image(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 3, (90, 90)).astype(np.uint8))
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:800])
-    with refuses(DataError, "cut.png cannot be read as an image"):
+    with raises(DataError, "cut.png cannot be read as an image"):
         read(tmp_path / "cut.png")
     pages = [Image.fromarray(PLANE.astype(np.uint8))] * 2
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    with refuses(DataError, "pages.tif holds several pages"):
+    with raises(DataError, "pages.tif holds several pages"):
         read(tmp_path / "pages.tif")
-    with refuses(DataError, "gone.png"):
+    with raises(DataError, "gone.png"):
         read(tmp_path / "gone.png")
 
 
@@ -179,7 +179,7 @@ def test_value_map_prefers_remap_to_known_values() -> None:
     assert value_map(2, None, {7: 0, 8: 1, 9: IGNORED}, []) == {7: 0, 8: 1, 9: IGNORED}
     assert value_map(2, {7: 1, 3: 255}, {8: 1}, [255]) == {7: 1, 3: IGNORED, 255: IGNORED}
     message = r"remap turns label 7 into 5, which is neither a class \(0 to 1\) nor an ignore value \(255\)"
-    with refuses(UsageError, message):
+    with raises(UsageError, message):
         value_map(2, {7: 5}, None, [255])
 
 
@@ -212,5 +212,5 @@ def test_color_table_names_classes_in_its_order(table: Any) -> None:
     ],
 )
 def test_invalid_color_table_is_refused(table: Any, text: str, classes: tuple[str, ...] | None, message: str) -> None:
-    with refuses(UsageError, message):
+    with raises(UsageError, message):
         table(text, classes)

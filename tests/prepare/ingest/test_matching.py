@@ -6,7 +6,7 @@ import pytest
 
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.matching import common_suffix, match, stem
-from support.sources import refuses
+from support.errors import raises
 
 SIDES = ("labels", "predictions")
 
@@ -73,7 +73,7 @@ def test_common_suffix_has_whole_parts_that_are_not_only_digits(names: list[str]
     ],
 )
 def test_match_refuses_different_and_repeated_names(labels: list[str], predictions: list[str], message: str) -> None:
-    with refuses(DataError, message):
+    with raises(DataError, message):
         match(labels, predictions, SIDES)
 
 

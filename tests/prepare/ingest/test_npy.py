@@ -10,10 +10,11 @@ from numpy.lib.format import open_memmap
 
 from masksift.prepare.ingest.npy import read_header, read_image
 from prepare.ingest.helpers import assert_ingest_fails, read_source
+from support.cli import run_cli
 from support.datasets import Array, Data
-from support.sources import masksift, plain
+from support.sources import make_data
 
-DATA = plain(images=5)
+DATA = make_data(images=5)
 
 
 def save_arrays(path: Path, data: Data = DATA, ignore: int = 255) -> tuple[object, ...]:
@@ -26,8 +27,8 @@ def save_arrays(path: Path, data: Data = DATA, ignore: int = 255) -> tuple[objec
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
 def test_arrays_are_written_unchanged(tmp_path: Path, dtype: str) -> None:
-    data = plain(images=5, dtype=dtype)
-    assert masksift("ingest", *save_arrays(tmp_path, data)) == 0
+    data = make_data(images=5, dtype=dtype)
+    assert run_cli("ingest", *save_arrays(tmp_path, data)) == 0
     arrays = read_source(tmp_path / "new.zarr")
     np.testing.assert_array_equal(arrays["predictions"], data.predictions)
     assert arrays["predictions"].dtype == dtype
@@ -38,7 +39,7 @@ def test_arrays_are_written_unchanged(tmp_path: Path, dtype: str) -> None:
 def test_classes_may_be_the_last_axis_and_labels_negative(tmp_path: Path) -> None:
     labels = np.where(DATA.labels == 255, -1, DATA.labels.astype(np.int64))
     args = save_arrays(tmp_path, Data(np.moveaxis(DATA.predictions, 1, -1), labels, ()), ignore=-1)
-    assert masksift("ingest", *args) == 0
+    assert run_cli("ingest", *args) == 0
     arrays = read_source(tmp_path / "new.zarr")
     np.testing.assert_array_equal(arrays["predictions"], DATA.predictions)
     np.testing.assert_array_equal(arrays["labels"], DATA.labels)
@@ -47,7 +48,7 @@ def test_classes_may_be_the_last_axis_and_labels_negative(tmp_path: Path) -> Non
 def test_ids_file_names_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ids.txt").write_text("a\nb\nc\nd\ne\n")
     args = (*save_arrays(tmp_path), "--ids", tmp_path / "ids.txt")
-    assert masksift("ingest", *args) == 0
+    assert run_cli("ingest", *args) == 0
     assert read_source(tmp_path / "new.zarr")["image_id"].tolist() == list("abcde")
     (tmp_path / "ids.txt").write_text("a\nb\nc\nd\na\n")
     assert_ingest_fails("ids.txt has 4 image ids in 5 lines, but .*labels.npy holds 5 images", capsys, *args)

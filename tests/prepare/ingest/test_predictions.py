@@ -9,18 +9,18 @@ import pytest
 
 from prepare.ingest.helpers import NAMES, InputFiles, assert_ingest_fails, ingest, read_source, save_image
 from support.datasets import Array
-from support.sources import plain
+from support.sources import make_data
 
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> InputFiles:
-    return InputFiles(tmp_path, plain(images=3))
+    return InputFiles(tmp_path, make_data(images=3))
 
 
 @pytest.fixture
 def square(tmp_path: Path) -> InputFiles:
     """Images of 4 x 4 pixels and 4 classes."""
-    return InputFiles(tmp_path, plain(images=2, height=4, width=4))
+    return InputFiles(tmp_path, make_data(images=2, height=4, width=4))
 
 
 def assert_predictions_equal(inputs: InputFiles) -> None:
@@ -138,7 +138,7 @@ def test_class_numbers_require_matching_classes(inputs: InputFiles, capsys: pyte
 
 @pytest.mark.parametrize(("dtype", "words"), [("uint8", NAMES), ("uint16", ("0", "1", "2", "3"))])
 def test_grayscale_image_per_class_is_read_in_class_order(tmp_path: Path, dtype: str, words: tuple[str, ...]) -> None:
-    inputs = InputFiles(tmp_path, plain(images=3, dtype=dtype))
+    inputs = InputFiles(tmp_path, make_data(images=3, dtype=dtype))
     inputs.remove_predictions()
     for name, prediction in zip(inputs.names, inputs.data.predictions, strict=True):
         for word, plane in zip(words, prediction, strict=True):

@@ -11,7 +11,7 @@ import zarr
 from masksift.prepare.ingest.labels import IGNORED
 from masksift.prepare.ingest.presets import PRESETS
 from prepare.ingest.helpers import InputFiles, assert_ingest_fails, read_by_id, save_image, save_png16
-from support.sources import masksift
+from support.cli import run_cli
 
 CLASSES = {"cityscapes": 19, "synthia": 16, "camvid": 11, "voc": 21, "ade20k": 150, "mapillary": 65}
 """Number of classes, as publications on these data sets state it."""
@@ -76,7 +76,7 @@ def save_uniform(directory: Path, name: str, classes: int) -> None:
 def ingest(path: Path, preset: str, *more: object) -> dict[str, list[list[int]]]:
     """Run an ingest that matches all files, and return its labels by image id."""
     args = ("--labels", path / "labels", "--predictions", path / "predictions", "--out", path / "new.zarr")
-    assert masksift("ingest", *args, "--preset", preset, *more) == 0
+    assert run_cli("ingest", *args, "--preset", preset, *more) == 0
     assert zarr.open_group(path / "new.zarr", mode="r").attrs["class_names"] == list(PRESETS[preset].classes)
     return {name: labels.tolist() for name, (_, labels) in read_by_id(path / "new.zarr").items()}
 
@@ -185,5 +185,5 @@ def test_preset_with_other_classes_requires_remap(tmp_path: Path, capsys: pytest
     for name in inputs.names:
         save_image(inputs.labels / f"{name}.png", np.full((8, 10), 12, np.uint8))
     inputs.save_predictions([np.full((2, 8, 10), 0.5, np.float32)] * 5)
-    assert masksift("ingest", *args, "--remap", "8:0,12:1") == 0
+    assert run_cli("ingest", *args, "--remap", "8:0,12:1") == 0
     assert read_by_id(inputs.out)["scene_00"][1].tolist() == [[1] * 10] * 8

@@ -9,12 +9,14 @@ import pytest
 from PIL import Image
 
 from prepare.ingest.helpers import InputFiles, assert_ingest_fails, ingest, read_source, save_image
-from support.sources import masksift, plain, rows, write_source
+from support.cli import run_cli
+from support.results import read_rows
+from support.sources import make_data, write_source
 
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> InputFiles:
-    return InputFiles(tmp_path, plain(images=3))
+    return InputFiles(tmp_path, make_data(images=3))
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_resize_predictions_interpolates_each_class(half_size: InputFiles, kind:
 
 
 def test_resize_predictions_keeps_integers(tmp_path: Path) -> None:
-    inputs = InputFiles(tmp_path, plain(images=2, dtype="uint8"))
+    inputs = InputFiles(tmp_path, make_data(images=2, dtype="uint8"))
     inputs.save_predictions(inputs.data.predictions[:, :, ::2, ::2])
     assert ingest(inputs, "--resize", "predictions", "--axes", "class,y,x") == 0
     predictions = read_source(inputs.out)["predictions"]
@@ -94,10 +96,10 @@ def test_padded_images_score_as_unpadded_ones(with_small_image: InputFiles, tmp_
     write_source(tmp_path / "large.zarr", data)
     write_source(tmp_path / "small.zarr", data._replace(labels=labels[None], predictions=predictions[None]))
     unpadded = (tmp_path / "large.zarr", "--source", tmp_path / "small.zarr")
-    assert masksift("run", "--source", *unpadded, "--out", tmp_path / "unpadded") == 0
-    assert masksift("run", "--source", inputs.out, "--out", tmp_path / "padded") == 0
+    assert run_cli("run", "--source", *unpadded, "--out", tmp_path / "unpadded") == 0
+    assert run_cli("run", "--source", inputs.out, "--out", tmp_path / "padded") == 0
     columns = ("ccp", "softmin", "clc", "coco", "valid_pixels", "status")
-    scored = [[[row[name] for name in columns] for row in rows(tmp_path / out)] for out in ("unpadded", "padded")]
+    scored = [[[row[name] for name in columns] for row in read_rows(tmp_path / out)] for out in ("unpadded", "padded")]
     assert scored[0] == scored[1]
 
 

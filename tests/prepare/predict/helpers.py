@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import zarr
 
+from support.cli import run_cli
 from support.datasets import Array, blobs
-from support.sources import contents, masksift
+from support.results import read_files
 
 __all__ = [
     "MEMORISER",
@@ -97,7 +98,7 @@ def write_pictures(
 
 
 def predict(source: Path, out: Path, *words: object) -> Path:
-    assert masksift("predict", "--source", source, "--out", out, *words) == 0
+    assert run_cli("predict", "--source", source, "--out", out, *words) == 0
     return out
 
 
@@ -118,4 +119,4 @@ def record(out: Path) -> dict[str, Any]:
 
 def arrays_of(out: Path) -> dict[str, bytes]:
     """Everything that a run reads."""
-    return {name: data for name, data in contents(out).items() if not name.startswith("predict/")}
+    return {name: data for name, data in read_files(out).items() if not name.startswith("predict/")}

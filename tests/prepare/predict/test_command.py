@@ -23,7 +23,9 @@ from prepare.predict.helpers import (
     result,
     write_pictures,
 )
-from support.sources import contents, erase, masksift, rows, typed
+from support.cli import exit_code, run_cli
+from support.results import read_files, read_rows
+from support.sources import erase_chunks
 
 IDS = [f"{video}_{i:02d}" for i, video in enumerate("aabbbbccd")]
 
@@ -106,16 +108,16 @@ def test_a_run_takes_it_as_it_is(source: Path, tmp_path: Path) -> None:
     assert zarr.open_group(out, mode="r").attrs["class_names"] == list(NAMES)
     sums = result(out, "predictions").sum(axis=1, dtype=int)
     assert np.abs(sums - 255).max() <= 2
-    assert masksift("run", "--source", out, "--out", tmp_path / "quality") == 0
-    assert {row["image_id"]: row["status"] for row in rows(tmp_path / "quality")} == dict.fromkeys(IDS, "scored")
+    assert run_cli("run", "--source", out, "--out", tmp_path / "quality") == 0
+    assert {row["image_id"]: row["status"] for row in read_rows(tmp_path / "quality")} == dict.fromkeys(IDS, "scored")
 
 
 def test_evidence_is_that_of_the_predictions(source: Path, tmp_path: Path) -> None:
     for form in ("predictions", "evidence"):
         predict(source, tmp_path / form, "--folds", 3, "--write", form)
-        assert masksift("run", "--source", tmp_path / form, "--out", tmp_path / f"q-{form}") == 0
+        assert run_cli("run", "--source", tmp_path / form, "--out", tmp_path / f"q-{form}") == 0
     found, wanted = (
-        [{name: value for name, value in row.items() if name != "source"} for row in rows(tmp_path / f"q-{form}")]
+        [{name: value for name, value in row.items() if name != "source"} for row in read_rows(tmp_path / f"q-{form}")]
         for form in ("evidence", "predictions")
     )
     assert found == wanted
@@ -155,7 +157,7 @@ def test_padded_images_stay_padded_and_their_edges_do_not_count(tmp_path: Path, 
         out = predict(source, tmp_path / form, "--trainer", memoriser, "--folds", 2, "--write", form)
         assert record(out)["bad_labels"] == 0
         assert record(out)["pixels"] == (columns * 16 - 12).sum()
-        assert masksift("run", "--source", out, "--out", tmp_path / f"q-{form}") == 0
+        assert run_cli("run", "--source", out, "--out", tmp_path / f"q-{form}") == 0
     assert result(tmp_path / "predictions", "width").tolist() == columns.tolist()
 
 
@@ -163,8 +165,8 @@ def test_a_bad_label_is_counted_and_left_to_the_run(source: Path, memoriser: str
     zarr.open_array(source / "labels", mode="r+")[4, 9, 9] = 77
     out = predict(source, tmp_path / "out", "--trainer", memoriser, "--folds", 2)
     assert record(out)["bad_labels"] == 1
-    assert masksift("run", "--source", out, "--out", tmp_path / "q", "--max_quarantined", 1) == 0
-    assert [row["image_id"] for row in rows(tmp_path / "q") if row["status"] == "bad_labels"] == [IDS[4]]
+    assert run_cli("run", "--source", out, "--out", tmp_path / "q", "--max_quarantined", 1) == 0
+    assert [row["image_id"] for row in read_rows(tmp_path / "q") if row["status"] == "bad_labels"] == [IDS[4]]
 
 
 def test_images_without_names_are_called_by_their_source(tmp_path: Path, memoriser: str) -> None:
@@ -184,10 +186,10 @@ def test_a_small_source_lies_in_several_shards(source: Path, memoriser: str, tmp
 
 def test_the_same_command_again_does_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = predict(source, tmp_path / "out", "--folds", 2)
-    before = contents(out)
+    before = read_files(out)
     monkeypatch.setattr(PixelTrainer, "fit", None)
     predict(source, out, "--folds", 2)
-    assert contents(out) == before
+    assert read_files(out) == before
 
 
 def test_a_killed_one_goes_on_without_fitting_what_is_fitted(
@@ -205,7 +207,7 @@ def test_a_killed_one_goes_on_without_fitting_what_is_fitted(
     monkeypatch.setattr(PixelTrainer, "fit", stops)
     out = tmp_path / "out"
     words = ("predict", "--source", source, "--out", out, "--folds", "3", "--executor.kind", "serial")
-    assert typed(*words, "--log-format", "quiet") == 5
+    assert exit_code(*words, "--log-format", "quiet") == 5
     monkeypatch.setattr(PixelTrainer, "fit", fit)
     written = []
 
@@ -216,7 +218,7 @@ def test_a_killed_one_goes_on_without_fitting_what_is_fitted(
         write(job, writer, *rest)
 
     monkeypatch.setattr(blocks, "_write", stops_writing)
-    assert typed(*words, "--log-format", "quiet") == 5
+    assert exit_code(*words, "--log-format", "quiet") == 5
     monkeypatch.setattr(blocks, "_write", write)
     monkeypatch.setattr(PixelTrainer, "fit", None)
     predict(source, out, "--folds", 3)
@@ -236,12 +238,12 @@ def test_a_shard_whose_product_is_lost_is_not_written_again_but_counted(source: 
 
 
 @pytest.mark.slow
-def test_workers_write_the_same_bits(source: Path, tmp_path: Path, memoriser: str, address: str) -> None:
+def test_workers_write_the_same_bits(source: Path, tmp_path: Path, memoriser: str, scheduler_address: str) -> None:
     for trainer in ("pixels", memoriser):
         serial = predict(source, tmp_path / f"serial-{trainer[0]}", "--folds", 3, "--trainer", trainer)
         out = tmp_path / f"dask-{trainer[0]}"
-        words = ("--executor.kind", "dask", "--executor.address", address, "--log-format", "quiet")
-        assert typed("predict", "--source", source, "--out", out, "--folds", 3, "--trainer", trainer, *words) == 0
+        words = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
+        assert exit_code("predict", "--source", source, "--out", out, "--folds", 3, "--trainer", trainer, *words) == 0
         assert arrays_of(out) == arrays_of(serial)
         assert record(out)["folds"] == record(serial)["folds"]
 
@@ -251,9 +253,9 @@ def test_another_source_under_the_same_out_is_refused(
 ) -> None:
     predict(source, tmp_path / "out", "--folds", 2, "--trainer", memoriser)
     capsys.readouterr()
-    assert masksift("predict", "--source", source, "--out", tmp_path / "out", "--folds", 3, "--trainer", memoriser) == 2
+    assert run_cli("predict", "--source", source, "--out", tmp_path / "out", "--folds", 3, "--trainer", memoriser) == 2
     assert "holds results of other inputs or settings (folds was 2, is 3)" in capsys.readouterr().err
-    erase(source / "images", slice(0, 2))
+    erase_chunks(source / "images", slice(0, 2))
     words = ("--source", source, "--out", tmp_path / "third", "--folds", 2, "--trainer", memoriser)
-    assert masksift("predict", *words) == 2
+    assert run_cli("predict", *words) == 2
     assert "images 0 to 1 are lost: chunk c/0/0/0/0 of" in capsys.readouterr().err

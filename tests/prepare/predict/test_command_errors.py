@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from prepare.predict.helpers import MEMORISER, drawn_pictures, predict, write_pictures
-from support.sources import complaint, typed
+from support.cli import error_message, exit_code
 
 MODELS = (
     MEMORISER
@@ -102,7 +102,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(capsys: pytest.CaptureFixture[str], source: Path, *words: str) -> tuple[int, str]:
     more = ("--out", "out", "--executor.kind", "serial", "--log-format", "quiet")
-    return typed("predict", "--source", source, *words, *more), complaint(capsys)
+    return exit_code("predict", "--source", source, *words, *more), error_message(capsys)
 
 
 @pytest.mark.parametrize("case", REFUSALS)
@@ -129,7 +129,7 @@ def test_a_trainer_that_does_not_keep_its_word_is_told_so(
 def test_labels_of_one_class_teach_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures, labels = drawn_pictures()
     source = write_pictures(tmp_path / "a.zarr", pictures, np.where(labels == 255, 255, 1).astype(np.uint8))
-    code = typed(
+    code = exit_code(
         "predict",
         "--source",
         source,
@@ -142,7 +142,7 @@ def test_labels_of_one_class_teach_nothing(tmp_path: Path, capsys: pytest.Captur
         "--folds",
         "3",
     )
-    assert "fold 0: 6 training images hold 1 class; there is nothing to tell apart" in complaint(capsys)
+    assert "fold 0: 6 training images hold 1 class; there is nothing to tell apart" in error_message(capsys)
     assert code == 2
 
 
@@ -164,8 +164,8 @@ def test_somebody_elses_folder_is_left_alone(source: Path, capsys: pytest.Captur
 
 
 def test_a_source_is_not_written_into_itself(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert typed("predict", "--source", source, "--out", source, "--executor.kind", "serial", "--folds", "2") == 2
-    assert "a.zarr holds what no `masksift predict` wrote (images, labels, " in complaint(capsys)
+    assert exit_code("predict", "--source", source, "--out", source, "--executor.kind", "serial", "--folds", "2") == 2
+    assert "a.zarr holds what no `masksift predict` wrote (images, labels, " in error_message(capsys)
 
 
 def test_two_runs_at_once_are_refused(source: Path, capsys: pytest.CaptureFixture[str]) -> None:

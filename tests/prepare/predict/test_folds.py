@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.predict.folds import assign, by_pattern
-from support.sources import refuses
+from support.errors import raises
 
 NAMES = st.lists(st.integers(0, 30).map("video {}".format), min_size=2, max_size=120)
 
@@ -58,9 +58,9 @@ def test_single_images_make_folds_of_equal_size_drawn_by_the_seed() -> None:
 
 
 def test_fewer_groups_than_folds_are_refused() -> None:
-    with refuses(DataError, "there are 2 groups of images for 3 folds; .*Give --folds 2, or smaller groups"):
+    with raises(DataError, "there are 2 groups of images for 3 folds; .*Give --folds 2, or smaller groups"):
         assign(["a", "b", "a"], 3, seed=0)
-    with refuses(DataError, r"there are 1 groups of images for 2 folds; .*Give smaller groups\."):
+    with raises(DataError, r"there are 1 groups of images for 2 folds; .*Give smaller groups\."):
         assign(["a", "a"], 2, seed=0)
 
 
@@ -74,9 +74,9 @@ def test_a_pattern_finds_the_group_in_the_id(pattern: str, groups: list[str]) ->
 
 
 def test_what_is_no_pattern_and_what_it_does_not_match_is_refused() -> None:
-    with refuses(UsageError, r"group_pattern is '\(', which is no regular expression"):
+    with raises(UsageError, r"group_pattern is '\(', which is no regular expression"):
         by_pattern(["a"], "(")
-    with refuses(UsageError, r"does not match the image 'two'; its group is not known"):
+    with raises(UsageError, r"does not match the image 'two'; its group is not known"):
         by_pattern(["a_1", "two"], "^(.*)_")
-    with refuses(UsageError, r"does not match the image 'two'"):
+    with raises(UsageError, r"does not match the image 'two'"):
         by_pattern(["one_two", "two"], "^(?:(.*)_)?two")

@@ -13,7 +13,8 @@ from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.labeled_source import LabeledSource, open_labeled_source
 from masksift.storage.sources.overrides import Overrides
 from prepare.predict.helpers import drawn_pictures, write_pictures
-from support.sources import erase, refuses
+from support.errors import raises
+from support.sources import erase_chunks
 
 
 @pytest.fixture
@@ -58,10 +59,10 @@ def test_a_chunk_is_read_once_while_its_images_are_asked_for_one_after_the_other
 
 
 def test_a_lost_chunk_is_named(source: LabeledSource, tmp_path: Path) -> None:
-    erase(tmp_path / "a.zarr/images", slice(2, 4))
+    erase_chunks(tmp_path / "a.zarr/images", slice(2, 4))
     images = LazyImages(source.pictures, StorageOptions(), [0, 3])
     images[0]
-    with refuses(DataError, r"images 2 to 3 are lost: chunk images/c/1/0/0/0 .*Write that chunk again|images 2 to 3"):
+    with raises(DataError, r"images 2 to 3 are lost: chunk images/c/1/0/0/0 .*Write that chunk again|images 2 to 3"):
         images[1]
 
 

@@ -14,7 +14,10 @@ import pytest
 from masksift.core.errors import UsageError
 from masksift.review.check.config import CheckConfig
 from review.helpers import record, run
-from support.sources import complaint, erase, plain, refuses, rows, typed, write_source
+from support.cli import error_message, exit_code
+from support.errors import raises
+from support.results import read_rows
+from support.sources import erase_chunks, make_data, write_source
 
 CLASSES = ("--classes", "road,sky,car,tree")
 
@@ -23,19 +26,19 @@ CLASSES = ("--classes", "road,sky,car,tree")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An old run, and a new run with permuted labels and two missing images."""
     directory = tmp_path_factory.mktemp("check")
-    data = plain(seed=1)
+    data = make_data(seed=1)
     write_source(directory / "a.zarr", data, ids=[f"scene-{i}" for i in range(8)])
     run(directory / "old", directory / "a.zarr", words=CLASSES)
     data.labels[:] = data.labels[[1, 2, 3, 4, 5, 6, 7, 0]]
     source = write_source(directory / "b.zarr", data, ids=[f"scene-{i}" for i in range(8)])
-    erase(source.predictions, slice(2, 4))
+    erase_chunks(source.predictions, slice(2, 4))
     run(directory / "new", directory / "b.zarr", words=CLASSES)
     return directory
 
 
 def check_json(capsys: pytest.CaptureFixture[str], code: int, *args: object) -> dict[str, Any]:
     capsys.readouterr()
-    assert typed("check", *args, "--json") == code
+    assert exit_code("check", *args, "--json") == code
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     return result
 
@@ -70,7 +73,7 @@ def test_max_quarantined_counts_and_lists_images(runs: Path, capsys: pytest.Capt
     result = check_json(capsys, 6, out, "--max-quarantined", "0")
     assert (result["limits"][0]["found"], result["limits"][0]["of"]) == (2, 8)
     assert result["counts"] == {"missing_chunk": 2, "scored": 6}
-    quarantined = [row for row in rows(out, "images") if row["status"] != "scored"]
+    quarantined = [row for row in read_rows(out, "images") if row["status"] != "scored"]
     names = ("image_id", "source", "index", "status", "reason")
     assert result["quarantined"] == [{name: row[name] for name in names} for row in quarantined]
     assert check_json(capsys, 0, out, "--max-quarantined", "25%")["passed"]
@@ -99,15 +102,15 @@ def test_largest_drop_in_class_quality_decides(runs: Path, capsys: pytest.Captur
     result = check_json(capsys, 0, runs / "old", "--base", runs / "old", "--max-drop-in-class-quality", 0)
     assert result["limits"][0]["found"] == 0
     capsys.readouterr()
-    assert typed("check", runs / "old", "--base", runs / "old", "--max-drop-in-class-quality", 0) == 0
+    assert exit_code("check", runs / "old", "--base", runs / "old", "--max-drop-in-class-quality", 0) == 0
     assert re.search(r"  no class dropped; (road|sky|car|tree) gained least, 0.00 points\n", capsys.readouterr().out)
 
 
 def test_base_of_the_run_is_the_default(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(tmp_path / "out", runs / "a.zarr", words=("--base", runs / "old", *CLASSES))
     assert check_json(capsys, 0, out, "--max-drop-in-class-quality", "5%")["base"] == str(runs / "old")
-    assert typed("check", runs / "new", "--max-drop-in-class-quality", "5%") == 2
-    assert f"The run at {runs}/new has no base to compare class quality with." in complaint(capsys)
+    assert exit_code("check", runs / "new", "--max-drop-in-class-quality", "5%") == 2
+    assert f"The run at {runs}/new has no base to compare class quality with." in error_message(capsys)
 
 
 def test_summary_lists_limits_classes_and_quarantined_images(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +127,7 @@ def test_summary_lists_limits_classes_and_quarantined_images(runs: Path, capsys:
         "--top",
         "1",
     )
-    assert typed("check", runs / "new", *args) == 6
+    assert exit_code("check", runs / "new", *args) == 6
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[:3]] == [
         ["passed", "max_flagged", "100%"],
@@ -140,24 +143,24 @@ def test_summary_lists_limits_classes_and_quarantined_images(runs: Path, capsys:
 
 
 def test_run_without_labeled_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = plain()
+    data = make_data()
     data.labels[:] = 255
     out = run(tmp_path / "out", write_source(tmp_path / "a.zarr", data))
     assert check_json(capsys, 0, out, "--max-flagged", "0%")["limits"][0]["of"] == 0
     capsys.readouterr()
-    assert typed("check", out, "--max-flagged", "0%") == 0
+    assert exit_code("check", out, "--max-flagged", "0%") == 0
     assert capsys.readouterr().out.startswith("passed  max_flagged  0%  0 of 0 labeled pixels flagged\n")
-    assert typed("check", out, "--base", out, "--max-drop-in-class-quality", "0") == 2
-    assert f"No class has labeled pixels in both {out} and {out}" in complaint(capsys)
+    assert exit_code("check", out, "--base", out, "--max-drop-in-class-quality", "0") == 2
+    assert f"No class has labeled pixels in both {out} and {out}" in error_message(capsys)
 
 
 def test_check_without_run_or_limit_fails(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert typed("check", tmp_path, "--max-flagged", "2%") == 2
-    assert f"{tmp_path} holds no complete run" in complaint(capsys)
-    assert typed("check", runs / "new") == 2
-    assert "No limit is set." in complaint(capsys)
-    assert typed("check", runs / "new", "--max-flagged", "2%", "--base", runs / "old") == 2
-    assert "but no limit uses it." in complaint(capsys)
+    assert exit_code("check", tmp_path, "--max-flagged", "2%") == 2
+    assert f"{tmp_path} holds no complete run" in error_message(capsys)
+    assert exit_code("check", runs / "new") == 2
+    assert "No limit is set." in error_message(capsys)
+    assert exit_code("check", runs / "new", "--max-flagged", "2%", "--base", runs / "old") == 2
+    assert "but no limit uses it." in error_message(capsys)
 
 
 @pytest.mark.parametrize(
@@ -170,5 +173,5 @@ def test_check_without_run_or_limit_fails(runs: Path, tmp_path: Path, capsys: py
     ],
 )
 def test_invalid_limit_is_rejected(key: str, value: str, message: str) -> None:
-    with refuses(UsageError, f"{key} {message}"):
+    with raises(UsageError, f"{key} {message}"):
         CheckConfig(run="r", **{key: value})  # type: ignore[arg-type]

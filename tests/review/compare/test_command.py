@@ -12,8 +12,10 @@ import pytest
 import zarr
 
 from review.helpers import correct, of_region, record, regions_of, review, run
+from support.cli import error_message, exit_code
 from support.datasets import Data
-from support.sources import complaint, erase, plain, rows, typed, write_source
+from support.results import read_rows
+from support.sources import erase_chunks, make_data, write_source
 
 IDS = [f"scene-{i}" for i in range(8)]
 
@@ -23,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run over two sources, and one with corrected labels of the second."""
     directory = tmp_path_factory.mktemp("compare")
     for name, seed in (("a", 1), ("b", 2)):
-        write_source(directory / f"{name}.zarr", plain(seed=seed), ids=[f"{name}-{one}" for one in IDS])
+        write_source(directory / f"{name}.zarr", make_data(seed=seed), ids=[f"{name}-{one}" for one in IDS])
     run(directory / "old", directory / "[ab].zarr", words=("--classes", "road,sky,car,tree"))
     verdicts = review(
         directory / "v.json", directory / "old", *map(of_region, regions_of(directory / "old", source="b"))
@@ -36,19 +38,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compare_json(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, Any]:
     capsys.readouterr()
-    assert typed("compare", *args, "--json") == 0
+    assert exit_code("compare", *args, "--json") == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     return result
 
 
 def compare_text(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     capsys.readouterr()
-    assert typed("compare", *args) == 0
+    assert exit_code("compare", *args) == 0
     return capsys.readouterr().out
 
 
 def by_id(out: Path, table: str = "ranking") -> dict[str, dict[str, Any]]:
-    return {row["image_id"]: row for row in rows(out, table)}
+    return {row["image_id"]: row for row in read_rows(out, table)}
 
 
 def test_numbers_equal_those_of_the_tables(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,13 +117,13 @@ def test_by_score_orders_images_by_its_change(runs: Path, capsys: pytest.Capture
     assert result["up"][0]["image_id"] == best
     assert result["up"][0]["change"] == new[best]["clc"] - old[best]["clc"]
     assert "largest changes in clc, higher" in compare_text(capsys, runs / "old", runs / "new", "--by", "clc")
-    assert typed("compare", runs / "old", runs / "new", "--by", "clcc") == 2
-    assert "by must be rank or a score of both runs (ccp, " in complaint(capsys)
+    assert exit_code("compare", runs / "old", runs / "new", "--by", "clcc") == 2
+    assert "by must be rank or a score of both runs (ccp, " in error_message(capsys)
 
 
 def test_images_of_a_moved_source_join_by_id(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another source holds three images of `b` in reverse order, and a new image."""
-    data = plain(seed=2)
+    data = make_data(seed=2)
     turned = Data(data.predictions[3::-1], data.labels[3::-1], data.ignore)
     write_source(tmp_path / "c.zarr", turned, ids=[f"b-{IDS[i]}" for i in (3, 2, 1)] + ["fresh"])
     out = run(tmp_path / "out", tmp_path / "c.zarr", runs / "a.zarr", words=("--classes", "road,sky,car,tree"))
@@ -161,7 +163,7 @@ def test_renamed_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_images_quarantined_in_one_run_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_source(tmp_path / "a.zarr", ids=IDS)
     old = run(tmp_path / "old", source)
-    erase(source.predictions, slice(2, 4))
+    erase_chunks(source.predictions, slice(2, 4))
     new = run(tmp_path / "new", source)
     result = compare_json(capsys, old, new)
     assert (result["images"]["quarantined_in_new"], result["images"]["quarantined_in_old"]) == (2, 0)
@@ -193,7 +195,7 @@ def test_classes_join_by_name(runs: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_runs_without_common_score_or_scored_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "a.zarr", data, ids=IDS)
     old = run(tmp_path / "old", source, words=("--methods", "clc", "--rank_by", "clc"))
     new = run(tmp_path / "new", source, words=("--methods", "softmin"))
@@ -211,5 +213,5 @@ def test_runs_without_common_score_or_scored_image(tmp_path: Path, capsys: pytes
 def test_incomplete_run_is_rejected(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     for args in ((runs / "old", tmp_path), (tmp_path, runs / "new")):
-        assert typed("compare", *args) == 2
-        assert f"{tmp_path} holds no complete run" in complaint(capsys)
+        assert exit_code("compare", *args) == 2
+        assert f"{tmp_path} holds no complete run" in error_message(capsys)

@@ -9,8 +9,8 @@ import pytest
 
 from review.helpers import correct, labels_at, of_region, record, regions_of, review
 from support.camvid import CAMVID
+from support.cli import run_cli
 from support.datasets import Array
-from support.sources import masksift
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,7 +31,7 @@ def mostly_right(row: dict[str, object], right: Array) -> bool:
 def test_forty_regions_mend_most_of_the_exchanged_classes(tmp_path: Path) -> None:
     """The figures of the README."""
     source, name = CAMVID / "camvid.zarr", "labels_swap"
-    assert masksift("run", "--source", source, "--arrays.labels", name, "--out", tmp_path / "run") == 0
+    assert run_cli("run", "--source", source, "--arrays.labels", name, "--out", tmp_path / "run") == 0
     right, given = labels_at(source), labels_at(source, name)
     said = [
         of_region(row, "accept" if mostly_right(row, right) else "reject")

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from masksift.engine import label_io as copying
 from review.helpers import correct, labels_at, of_image, of_region, record, regions_of, review, run, wanted
+from support.cli import exit_code, run_cli
 from support.datasets import Data
-from support.sources import contents, erase, masksift, plain, rows, typed, write_source
+from support.results import read_files, read_rows
+from support.sources import erase_chunks, make_data, write_source
 
 IDS = [f"scene-{i}" for i in range(8)]
 
@@ -25,14 +27,14 @@ IDS = [f"scene-{i}" for i in range(8)]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A source `a`, labels of which are two images an object, and a complete run over it in `run`."""
     place = tmp_path_factory.mktemp("review")
-    write_source(place / "a.zarr", plain(height=14, width=18), ids=IDS)
+    write_source(place / "a.zarr", make_data(height=14, width=18), ids=IDS)
     run(place / "run", place / "a.zarr")
     return place
 
 
 def label_files(place: Path) -> dict[str, bytes]:
     """Every object of the corrected labels."""
-    return {name: data for name, data in contents(place).items() if ".zarr/" in name}
+    return {name: data for name, data in read_files(place).items() if ".zarr/" in name}
 
 
 # ------------------------------------------------------------------------------------------------------------- the laws
@@ -63,20 +65,20 @@ def test_nothing_but_the_accepted_regions_changes(
 
 
 def test_rejecting_everything_changes_nothing_and_costs_nothing(folder: Path, tmp_path: Path) -> None:
-    verdicts = [of_image(row, "reject") for row in rows(folder / "run")]
+    verdicts = [of_image(row, "reject") for row in read_rows(folder / "run")]
     fixed = correct(folder / "run", review(tmp_path / "verdicts.json", folder / "run", *verdicts), tmp_path / "fixed")
     assert not label_files(fixed)
     assert record(fixed, "corrections.json")["left"] == {"a": None}
     words = ("--labels_from", fixed, "--base", folder / "run")
     again = run(tmp_path / "again", folder / "a.zarr", words=words)
     assert record(again)["kept_sources"] == 1
-    assert rows(again) == rows(folder / "run")
+    assert read_rows(again) == read_rows(folder / "run")
 
 
 def test_an_accepted_image_accepts_its_regions_but_those_with_a_verdict_of_their_own(
     folder: Path, tmp_path: Path
 ) -> None:
-    image = max(rows(folder / "run"), key=lambda row: len(regions_of(folder / "run", index=row["index"])))
+    image = max(read_rows(folder / "run"), key=lambda row: len(regions_of(folder / "run", index=row["index"])))
     own = regions_of(folder / "run", index=image["index"])
     assert len(own) >= 3
     verdicts = (of_image(image), of_region(own[0], "reject"), of_region(own[1], "unsure"))
@@ -87,10 +89,10 @@ def test_an_accepted_image_accepts_its_regions_but_those_with_a_verdict_of_their
 def test_an_accepted_image_of_which_no_region_is_listed_stays_and_is_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_source(tmp_path / "a.zarr", plain())
+    write_source(tmp_path / "a.zarr", make_data())
     out = run(tmp_path / "run", tmp_path / "a.zarr", words=("--regions.top", 1))
     (only,) = regions_of(out)
-    others = [row for row in rows(out) if row["index"] != only["index"]]
+    others = [row for row in read_rows(out) if row["index"] != only["index"]]
     verdicts = review(tmp_path / "verdicts.json", out, *map(of_image, others[:2]), of_region(only))
     capsys.readouterr()
     fixed = correct(out, verdicts, tmp_path / "fixed")
@@ -108,33 +110,33 @@ def test_twice_is_once_and_any_block_size_gives_the_same(
         monkeypatch.setattr(copying, "TARGET_BLOCKS", number)
         fixed = correct(folder / "run", verdicts, tmp_path / str(number))
         found.append((label_files(fixed), record(fixed, "corrections.json")))
-        before = contents(fixed)
-        assert contents(correct(folder / "run", verdicts, fixed)) == before
+        before = read_files(fixed)
+        assert read_files(correct(folder / "run", verdicts, fixed)) == before
     assert found[0] == found[1] == found[2]
 
 
 def test_what_was_killed_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "TARGET_BLOCKS", 100)
     verdicts = review(tmp_path / "verdicts.json", folder / "run", *map(of_region, regions_of(folder / "run")))
-    whole = contents(correct(folder / "run", verdicts, tmp_path / "whole"))
+    whole = read_files(correct(folder / "run", verdicts, tmp_path / "whole"))
     fixed = correct(folder / "run", verdicts, tmp_path / "fixed")
     (fixed / "corrections.json").unlink()
     done = sorted((fixed / "manifest/correct").iterdir())
     done[1].unlink()
     marks = {path.name: path.stat().st_mtime_ns for path in done[:1] + done[2:]}
     (fixed / "a.zarr/labels/c/1/0/0").unlink()
-    assert contents(correct(folder / "run", verdicts, fixed)).keys() == whole.keys()
+    assert read_files(correct(folder / "run", verdicts, fixed)).keys() == whole.keys()
     assert label_files(fixed) == label_files(tmp_path / "whole")
     assert marks == {name: (fixed / "manifest/correct" / name).stat().st_mtime_ns for name in marks}
     assert record(fixed, "corrections.json") == record(tmp_path / "whole", "corrections.json")
 
 
-def test_any_executor_writes_the_same_bits(folder: Path, tmp_path: Path, address: str) -> None:
+def test_any_executor_writes_the_same_bits(folder: Path, tmp_path: Path, scheduler_address: str) -> None:
     verdicts = review(tmp_path / "verdicts.json", folder / "run", *map(of_region, regions_of(folder / "run")[1::2]))
     here = correct(folder / "run", verdicts, tmp_path / "here")
-    words = ("--executor.kind", "dask", "--executor.address", address, "--log-format", "quiet")
+    words = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
     told = ("export", "corrections", folder / "run", "--verdicts", verdicts, "--out", tmp_path / "there")
-    assert typed(*told, *words) == 0
+    assert exit_code(*told, *words) == 0
     assert label_files(tmp_path / "there") == label_files(here)
     assert record(tmp_path / "there", "corrections.json") == record(here, "corrections.json")
 
@@ -151,14 +153,14 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> None:
-    data = plain(height=14, width=18)
+    data = make_data(height=14, width=18)
     source = write_source(tmp_path / "a.zarr", data, **FORMS[form])
     out = run(tmp_path / "run", source)
     accepted = regions_of(out)[:3]
     fixed = correct(out, review(tmp_path / "verdicts.json", out, *map(of_region, accepted)), tmp_path / "fixed")
     found, theirs = (zarr.open_array(place / "labels", mode="r") for place in (fixed / "a.zarr", source.path))
     assert found.metadata == theirs.metadata
-    assert sorted(contents(fixed / "a.zarr/labels")) == sorted(contents(source.labels))
+    assert sorted(read_files(fixed / "a.zarr/labels")) == sorted(read_files(source.labels))
     axes = [1, 2, 0] if form.startswith("axes") else [0, 1, 2]
     np.testing.assert_array_equal(np.asarray(found[...]), wanted(data.labels, accepted).transpose(axes))
     assert [name for name, _ in zarr.open_group(fixed / "a.zarr", mode="r").arrays()] == ["labels"]
@@ -166,7 +168,7 @@ def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> 
 
 def test_what_is_written_is_the_label_that_stands_for_the_class(tmp_path: Path) -> None:
     """Values that are no class numbers, two of which mean the same; an ignored one that stays."""
-    data = plain(height=14, width=18)
+    data = make_data(height=14, width=18)
     values = np.full(256, -7, np.int64)
     values[:4] = (30, 20, 10, 5)
     labels = values[data.labels].astype("int16")
@@ -184,7 +186,7 @@ def test_what_is_written_is_the_label_that_stands_for_the_class(tmp_path: Path) 
 
 
 def test_an_omission_becomes_the_suggested_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = plain(height=24, width=32, ignore=255)
+    data = make_data(height=24, width=32, ignore=255)
     labels = data.labels.copy()
     labels[2, 4:16, 6:20] = 255
     source = write_source(tmp_path / "a.zarr", data._replace(labels=labels))
@@ -202,7 +204,7 @@ def test_an_omission_becomes_the_suggested_class(tmp_path: Path, capsys: pytest.
 
 
 def test_the_regions_of_padded_images_lie_in_the_rows_and_columns_that_are_their_own(tmp_path: Path) -> None:
-    data = plain(height=14, width=18)
+    data = make_data(height=14, width=18)
     source = write_source(tmp_path / "a.zarr", data)
     group = zarr.open_group(source.path, mode="r+")
     for name, sides in (("height", [14, 9, 11, 14, 5, 13, 14, 10]), ("width", [18, 18, 7, 12, 18, 5, 16, 17])):
@@ -216,14 +218,14 @@ def test_the_regions_of_padded_images_lie_in_the_rows_and_columns_that_are_their
 
 
 def test_what_is_lost_in_the_source_is_lost_in_the_copy_alone(tmp_path: Path) -> None:
-    source = write_source(tmp_path / "a.zarr", plain(), label_chunks=(1, 8, 10), label_shards=(4, 8, 10))
-    erase(source.labels, slice(5, 6))
+    source = write_source(tmp_path / "a.zarr", make_data(), label_chunks=(1, 8, 10), label_shards=(4, 8, 10))
+    erase_chunks(source.labels, slice(5, 6))
     out = run(tmp_path / "run", source)
     accepted = regions_of(out)
     fixed = correct(out, review(tmp_path / "verdicts.json", out, *map(of_region, accepted)), tmp_path / "fixed")
     again = run(tmp_path / "again", source, words=("--labels_from", fixed))
-    assert [row["status"] for row in rows(again)] == [row["status"] for row in rows(out)]
-    assert rows(again)[5]["status"] == "missing_chunk"
+    assert [row["status"] for row in read_rows(again)] == [row["status"] for row in read_rows(out)]
+    assert read_rows(again)[5]["status"] == "missing_chunk"
 
 
 def test_labels_may_have_another_name(tmp_path: Path) -> None:
@@ -245,7 +247,7 @@ def test_it_says_what_was_changed_and_the_command_that_goes_on(
 ) -> None:
     """The printed command is one: typed as it is, it runs, and takes over what did not change."""
     for name, seed in (("a b", 11), ("c", 12)):
-        write_source(tmp_path / f"{name}.zarr", plain(seed=seed))
+        write_source(tmp_path / f"{name}.zarr", make_data(seed=seed))
     words = ("--classes", '["road, wet", "sky", "car", "tree"]', "--softmin.temperature", "0.3", "--ignore", "255")
     out = run(tmp_path / "run", tmp_path / "*.zarr", words=words)
     accepted = regions_of(out, source="c")[:3]
@@ -260,7 +262,7 @@ def test_it_says_what_was_changed_and_the_command_that_goes_on(
     assert lines[-1] == f"labels: {tmp_path / 'fixed'}"
 
     command = shlex.split(last.removeprefix("next: masksift "))
-    assert masksift(*command) == 0
+    assert run_cli(*command) == 0
     again = record(tmp_path / "run-corrected")
     assert again["kept_sources"] == 1
     told, before = (one["identity"]["configuration"] for one in (again, record(out)))
@@ -283,7 +285,7 @@ def test_evidence_that_was_written_with_its_labels_is_to_be_written_again(
 ) -> None:
     from masksift import EvidenceWriter
 
-    data = plain()
+    data = make_data()
     with EvidenceWriter(str(tmp_path / "e.zarr"), images=8, height=8, width=10, classes=4, ignore=255) as writer:
         writer.write(data.predictions, data.labels)
     out = run(tmp_path / "run", tmp_path / "e.zarr")

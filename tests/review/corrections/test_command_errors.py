@@ -9,13 +9,15 @@ import pytest
 import zarr
 
 from review.helpers import correct, labels_at, of_image, of_region, regions_of, review, run
+from support.cli import error_message, run_cli
+from support.results import read_files, read_rows
 from support.run_processes import locked_by_another_process
-from support.sources import complaint, contents, masksift, plain, rows, write_source
+from support.sources import make_data, write_source
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_source(tmp_path / "a.zarr", plain())
+    write_source(tmp_path / "a.zarr", make_data())
     run(tmp_path / "run", tmp_path / "a.zarr")
     return tmp_path
 
@@ -25,9 +27,9 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str], *verdicts: dict[st
     file = review(folder / "verdicts.json", folder / "run", *verdicts, **more)
     capsys.readouterr()
     words = (folder / "run", "--verdicts", file, "--out", folder / "fixed")
-    assert masksift("export", "corrections", *words) == 2
+    assert run_cli("export", "corrections", *words) == 2
     assert not (folder / "fixed").exists()
-    return complaint(capsys)
+    return error_message(capsys)
 
 
 def test_verdicts_on_another_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +61,7 @@ def test_a_rank_that_is_another_images(folder: Path, capsys: pytest.CaptureFixtu
 def test_an_image_that_the_run_does_not_have(
     changes: dict[str, Any], match: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert match in refused(folder, capsys, of_image({**rows(folder / "run")[0], **changes}))
+    assert match in refused(folder, capsys, of_image({**read_rows(folder / "run")[0], **changes}))
 
 
 def test_labels_that_somebody_has_changed_since(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,8 +73,8 @@ def test_labels_that_somebody_has_changed_since(folder: Path, capsys: pytest.Cap
     file = review(folder / "verdicts.json", folder / "run", of_region(row))
     capsys.readouterr()
     words = (folder / "run", "--verdicts", file, "--out", folder / "fixed")
-    assert masksift("export", "corrections", *words) == 2
-    said = complaint(capsys)
+    assert run_cli("export", "corrections", *words) == 2
+    said = error_message(capsys)
     assert f"the labels of image {row['index']} of " in said
     assert f"at (y={y}, x={x}) it had {row['given_name']!r}, and there is label {row['suggested']}" in said
     assert not (folder / "fixed/corrections.json").exists()
@@ -84,12 +86,12 @@ def test_labels_that_are_lost(folder: Path, capsys: pytest.CaptureFixture[str]) 
     file = review(folder / "verdicts.json", folder / "run", of_region(row))
     capsys.readouterr()
     words = (folder / "run", "--verdicts", file, "--out", folder / "fixed")
-    assert masksift("export", "corrections", *words) == 2
-    assert "does not exist); the region is one of other labels" in complaint(capsys)
+    assert run_cli("export", "corrections", *words) == 2
+    assert "does not exist); the region is one of other labels" in error_message(capsys)
 
 
 def test_a_class_that_no_label_stands_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = plain()
+    data = make_data()
     data.labels[data.labels == 3] = 2
     write_source(tmp_path / "a.zarr", data)
     run(tmp_path / "run", tmp_path / "a.zarr", words=("--remap", "0:0,1:1,2:2"))
@@ -102,16 +104,16 @@ def test_a_folder_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]
     first, second = regions_of(folder / "run")[:2]
     file = review(folder / "one.json", folder / "run", of_region(first))
     fixed = correct(folder / "run", file, folder / "fixed")
-    before = contents(fixed)
+    before = read_files(fixed)
     other = review(folder / "two.json", folder / "run", of_region(second))
     for out, match in (
         (fixed, "inputs or settings (verdicts was"),
         (folder / "a.zarr", "contains files that are not results"),
     ):
         capsys.readouterr()
-        assert masksift("export", "corrections", folder / "run", "--verdicts", other, "--out", out) == 2
-        assert match in complaint(capsys)
-    assert contents(fixed) == before
+        assert run_cli("export", "corrections", folder / "run", "--verdicts", other, "--out", out) == 2
+        assert match in error_message(capsys)
+    assert read_files(fixed) == before
     assert labels_at(folder / "a.zarr").shape == (8, 8, 10)
 
 
@@ -126,16 +128,16 @@ def test_a_folder_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]
 def test_what_is_missing(
     words: tuple[str, ...], match: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert masksift("export", "corrections", tmp_path / "nothing", *words) == 2
-    assert match in complaint(capsys)
+    assert run_cli("export", "corrections", tmp_path / "nothing", *words) == 2
+    assert match in error_message(capsys)
 
 
 def test_workers_that_are_too_small(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = review(folder / "verdicts.json", folder / "run", of_region(regions_of(folder / "run")[0]))
     words = (folder / "run", "--verdicts", file, "--out", folder / "fixed", "--executor.memory", "100 MiB")
     capsys.readouterr()
-    assert masksift("export", "corrections", *words) == 4
-    assert "correcting these labels needs 300." in complaint(capsys)
+    assert run_cli("export", "corrections", *words) == 4
+    assert "correcting these labels needs 300." in error_message(capsys)
 
 
 def test_corrections_while_another_process_holds_the_lock_are_refused(
@@ -144,8 +146,8 @@ def test_corrections_while_another_process_holds_the_lock_are_refused(
     file = review(folder / "verdicts.json", folder / "run", of_region(regions_of(folder / "run")[0]))
     capsys.readouterr()
     with locked_by_another_process(folder / "fixed"):
-        before = contents(folder / "fixed")
-        assert masksift("export", "corrections", folder / "run", "--verdicts", file, "--out", folder / "fixed") == 2
-        assert "is in use by another run (process " in complaint(capsys)
-        assert contents(folder / "fixed") == before
+        before = read_files(folder / "fixed")
+        assert run_cli("export", "corrections", folder / "run", "--verdicts", file, "--out", folder / "fixed") == 2
+        assert "is in use by another run (process " in error_message(capsys)
+        assert read_files(folder / "fixed") == before
     correct(folder / "run", file, folder / "fixed")

@@ -14,15 +14,16 @@ from masksift.core.errors import DataError
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.sources.overrides import Overrides
 from review.helpers import correct, labels_at, of_region, record, regions_of, review, run, wanted
+from support.errors import raises
 from support.run_processes import TABLES
-from support.sources import plain, refuses, write_source
+from support.sources import make_data, write_source
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three sources, and a run over them."""
     for number, name in enumerate("abc"):
-        write_source(tmp_path / f"{name}.zarr", plain(images=4, seed=number))
+        write_source(tmp_path / f"{name}.zarr", make_data(images=4, seed=number))
     run(tmp_path / "run", tmp_path / "?.zarr")
     return tmp_path
 
@@ -98,13 +99,13 @@ def test_a_source_that_is_corrected_twice_has_both_corrections(folder: Path) -> 
 
 def test_a_source_of_which_the_corrections_say_nothing_is_refused(folder: Path) -> None:
     fixed = corrected(folder, "run", "b", "fixed")
-    write_source(folder / "d.zarr", plain(images=4, seed=9))
-    with refuses(DataError, r"no Zarr group at .*/fixed/d\.zarr; .* labels_from is to hold .*here for d\."):
+    write_source(folder / "d.zarr", make_data(images=4, seed=9))
+    with raises(DataError, r"no Zarr group at .*/fixed/d\.zarr; .* labels_from is to hold .*here for d\."):
         open_data_set([f"{folder}/?.zarr"], Overrides(labels_from=str(fixed)), {})
 
 
 def test_corrections_that_are_not_complete_are_refused(folder: Path) -> None:
     fixed = corrected(folder, "run", "b", "fixed")
     (fixed / "corrections.json").unlink()
-    with refuses(DataError, r"corrections in .*/fixed are not complete; .*the same command goes on"):
+    with raises(DataError, r"corrections in .*/fixed are not complete; .*the same command goes on"):
         open_data_set([f"{folder}/b.zarr"], Overrides(labels_from=str(fixed)), {})

@@ -26,8 +26,10 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import regions_schema
+from support.cli import exit_code, run_cli
 from support.datasets import Array
-from support.sources import masksift, plain, rows, typed, write_array, write_source
+from support.results import read_rows
+from support.sources import make_data, write_array, write_source
 
 __all__ = [
     "CLASSES",
@@ -103,7 +105,7 @@ class Made:
 def awkward(folder: Path) -> Made:
     """Two sources whose images share ids, one without pictures, one with an image that is padded; regions with holes,
     of one pixel, at every edge, over the whole image, and an omission."""
-    data = plain(dtype="uint8")
+    data = make_data(dtype="uint8")
     pictures = np.random.default_rng(5).integers(0, 256, (*data.labels.shape, 3), np.uint8)
     (folder / DATED).parent.mkdir()
     for name, ids in (("s", IDS), (DATED, IDS[::-1])):
@@ -115,7 +117,7 @@ def awkward(folder: Path) -> Made:
         sizes[7] = PADDED[axis]
         group.create_array(name, shape=(8,), dtype="int32", chunks=(8,))[:] = sizes
     words = ("--source", folder / "s.zarr", "--source", folder / f"{DATED}.zarr", "--max_quarantined", "100%")
-    assert masksift("run", *words, "--out", folder / "out") == 0
+    assert run_cli("run", *words, "--out", folder / "out") == 0
     regions = regions_of(folder / "out", _shapes(), CLASSES)
     return Made(
         folder / "out", regions, dict.fromkeys(("s", DATED), data.labels), {"s": pictures, DATED: None}, CLASSES
@@ -156,7 +158,7 @@ def regions_of(
     run = open_completed_run(str(out), StorageSection())
     known = {}
     for rank, (source, index, mask, given, suggested) in enumerate(shapes, 1):
-        ids = {row["index"]: row["image_id"] for row in rows(out) if row["source"] == source}
+        ids = {row["index"]: row["image_id"] for row in read_rows(out) if row["source"] == source}
         y, x = np.nonzero(mask)
         row = {
             "rank": rank,
@@ -204,12 +206,12 @@ def many_classes(folder: Path, classes: int) -> Made:
     labels[:, -1, -1] = 65535
     predictions = np.zeros((2, classes, side, side), np.uint8)
     predictions[:, 0] = 255
-    data = plain()._replace(predictions=predictions, labels=labels, ignore=(65535,))
+    data = make_data()._replace(predictions=predictions, labels=labels, ignore=(65535,))
     write_source(folder / "s.zarr", data, chunks=(2, classes, side, side))
     group = zarr.open_group(folder / "s.zarr", mode="a")
     pictures = np.random.default_rng(1).integers(0, 256, (2, side, side, 3), np.uint8)
     write_array(group, "images", pictures, "nyxc", "nyxc", (2, side, side, 3), None)
-    assert masksift("run", "--source", folder / "s.zarr", "--out", folder / "out", "--methods", "softmin,clc") == 0
+    assert run_cli("run", "--source", folder / "s.zarr", "--out", folder / "out", "--methods", "softmin,clc") == 0
     names = tuple(f"class {k}" for k in range(classes))
     mask = np.zeros((side, side), bool)
     mask[3:5, 4:9] = True
@@ -224,7 +226,7 @@ def many_classes(folder: Path, classes: int) -> Made:
 
 def export(form: str, run: Path, out: object, *more: object) -> int:
     """The exit code of an export in this process."""
-    return typed("export", form, run, "--out", out, "--log-format", "quiet", *more)
+    return exit_code("export", form, run, "--out", out, "--log-format", "quiet", *more)
 
 
 # ----------------------------------------------------------------------------------------------------- the readers

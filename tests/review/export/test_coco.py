@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from review.export.helpers import PADDED, Made, export, read, unpacked
-from support.sources import contents
+from support.results import read_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -101,7 +101,7 @@ def test_no_region_is_an_export_without_images(made: Made, tmp_path: Path, capsy
 def test_without_pictures_the_annotations_are_the_same(made: Made, tmp_path: Path, words: tuple[str, str]) -> None:
     assert export("coco", made.out, tmp_path / "x") == 0
     assert export("coco", made.out, tmp_path / "y", *words) == 0
-    found, bare = contents(tmp_path / "x"), contents(tmp_path / "y")
+    found, bare = read_files(tmp_path / "x"), read_files(tmp_path / "y")
     assert set(bare) == {"annotations/instances_default.json", "export.json", "images/README.txt"}
     assert bare["annotations/instances_default.json"] == found["annotations/instances_default.json"]
 

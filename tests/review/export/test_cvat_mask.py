@@ -19,7 +19,7 @@ from scipy import ndimage
 from masksift.review.export.cvat_mask import class_colours, map_names, objects_of
 from review.export.helpers import PADDED, Made, export, read, unpacked
 from support.datasets import Array
-from support.sources import erase
+from support.sources import erase_chunks
 
 
 def opened(out: Path) -> zipfile.ZipFile:
@@ -131,7 +131,7 @@ def test_an_image_whose_labels_are_lost_is_left_out_and_said(
     shutil.copytree(made.out.parent, tmp_path / "all")
     record = tmp_path / "all/out/run.json"
     record.write_text(record.read_text().replace(str(made.out.parent), str(tmp_path / "all")))
-    erase(tmp_path / "all/s.zarr/labels", slice(2, 4))
+    erase_chunks(tmp_path / "all/s.zarr/labels", slice(2, 4))
     assert export("cvat-mask", tmp_path / "all/out", tmp_path / "x") == 0
     assert len(listed(opened(tmp_path / "x"))) == len(
         [place for place in made.first() if place not in {("s", 2), ("s", 3)}]

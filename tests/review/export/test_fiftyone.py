@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from review.export.helpers import Made, export, read, unpacked
-from support.sources import contents, rows
+from support.results import read_files, read_rows
 
 
 def test_fiftyone_opens_what_was_found(made: Made, tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_fiftyone_opens_what_was_found(made: Made, tmp_path: Path) -> None:
         "given": "EmbeddedDocumentField",
     }
     assert {name: found["schema"][name] for name in wanted} == wanted
-    table = {(row["source"], row["index"]): row for row in rows(made.out)}
+    table = {(row["source"], row["index"]): row for row in read_rows(made.out)}
     places = [(one["plain"]["source"], one["plain"]["index"]) for one in found["samples"]]
     assert places == made.first()
     for one, place in zip(found["samples"], places, strict=True):
@@ -72,6 +72,6 @@ def test_no_region_is_a_data_set_without_samples(made: Made, tmp_path: Path) -> 
 
 def test_without_pictures_labels_and_regions_are_there(made: Made, tmp_path: Path) -> None:
     assert export("fiftyone", made.out, tmp_path / "x", "--pictures", "false") == 0
-    names = set(contents(tmp_path / "x"))
+    names = set(read_files(tmp_path / "x"))
     assert not any(name.startswith("data/") for name in names)
     assert len([name for name in names if name.startswith("fields/given/")]) == len(made.first())

@@ -15,7 +15,8 @@ from masksift.engine.completed_run import open_completed_run
 from masksift.review.export.config import ExportConfig, of_words
 from masksift.review.export.selection import Image, choose
 from review.export.helpers import PADDED, Made
-from support.sources import refuses, rows
+from support.errors import raises
+from support.results import read_rows
 
 
 def chosen(made: Made, **keys: Any) -> list[Image]:
@@ -68,7 +69,7 @@ def test_a_region_is_its_row_of_the_table(made: Made) -> None:
 
 
 def test_an_image_carries_its_scores(made: Made) -> None:
-    table = {(row["source"], row["index"]): row for row in rows(made.out)}
+    table = {(row["source"], row["index"]): row for row in read_rows(made.out)}
     for image in chosen(made):
         row = table[image.source, image.index]
         assert {name: row[name] for name in image.facts} == image.facts
@@ -107,7 +108,7 @@ def test_what_is_rejected_is_left_out_and_what_is_accepted_is_all_that_stays(mad
 def test_verdicts_on_another_run_are_refused(made: Made, tmp_path: Path) -> None:
     file = Path(said(made, tmp_path))
     file.write_text(file.read_text().replace('"run": "', '"run": "f00'))
-    with refuses(UsageError, match="are on the run f00"):
+    with raises(UsageError, match="are on the run f00"):
         chosen(made, verdicts=str(file))
 
 
@@ -121,12 +122,12 @@ def test_verdicts_on_another_run_are_refused(made: Made, tmp_path: Path) -> None
     ],
 )
 def test_words_that_make_no_export_are_refused(flags: dict[str, str], said: str, kind: type[MasksiftError]) -> None:
-    with refuses(kind, match=said):
+    with raises(kind, match=said):
         of_words("coco", "run", flags)
 
 
 def test_a_run_without_a_table_of_regions_is_refused(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made.out, tmp_path / "out")
     shutil.rmtree(tmp_path / "out/regions")
-    with refuses(DataError, match=r"holds no regions/part-\*.parquet"):
+    with raises(DataError, match=r"holds no regions/part-\*.parquet"):
         chosen(Made(tmp_path / "out", {}, {}, {}, made.classes))

@@ -25,8 +25,11 @@ from masksift.review.inspect.config import ShowConfig
 from masksift.review.inspect.lookup import image_row, rank_of, regions_of
 from masksift.review.inspect.show import show
 from masksift.review.rendering.panels import SIDE, panels
-from support.datasets import Array, Data, dataset
-from support.sources import complaint, contents, erase, masksift, plain, refuses, rows, typed, write_array, write_source
+from support.cli import error_message, exit_code, run_cli
+from support.datasets import Array, Data, make_dataset
+from support.errors import raises
+from support.results import read_files, read_rows
+from support.sources import erase_chunks, make_data, write_array, write_source
 
 IDS = ["frame 1", "街/東", "twice", "twice", "../up", "a/b", "<b>$x$</b>", "last\n"]
 
@@ -41,14 +44,14 @@ def write_pictures(path: Path, data: Data, name: str = "images", seed: int = 5) 
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run over two sources of eight images, one with ids of its own and pictures; a chunk of its labels is lost."""
     folder = tmp_path_factory.mktemp("show")
-    data = plain(dtype="uint8", height=16, width=20)
+    data = make_data(dtype="uint8", height=16, width=20)
     first = write_source(folder / "a.zarr", data, ids=IDS)
     write_pictures(folder / "a.zarr", data)
     write_pictures(folder / "a.zarr", data, "others", 6)
-    erase(first.labels, slice(6, 8))
-    write_source(folder / "b.zarr", plain(dtype="uint8", seed=12, height=16, width=20), ids=["c", "a/0", *"defghi"])
+    erase_chunks(first.labels, slice(6, 8))
+    write_source(folder / "b.zarr", make_data(dtype="uint8", seed=12, height=16, width=20), ids=["c", "a/0", *"defghi"])
     words = ("--source", folder / "*.zarr", "--out", folder / "out", "--regions.min_area", 1)
-    assert masksift("run", *words, "--max_quarantined", "100%") == 0
+    assert run_cli("run", *words, "--max_quarantined", "100%") == 0
     return folder
 
 
@@ -84,7 +87,7 @@ def decoded(path: Path) -> Array:
 
 def test_an_image_is_found_by_its_id_or_by_its_place(made: Path) -> None:
     run = open_completed_run(str(made / "out"), StorageSection())
-    table = {(row["source"], row["index"]): row for row in rows(made / "out")}
+    table = {(row["source"], row["index"]): row for row in read_rows(made / "out")}
     for word, place in (
         ("frame 1", ("a", 0)),
         ("街/東", ("a", 1)),
@@ -102,14 +105,14 @@ def test_an_image_is_found_by_its_id_or_by_its_place(made: Path) -> None:
 
 def test_an_id_of_several_images_is_refused_and_they_are_named(made: Path) -> None:
     run = open_completed_run(str(made / "out"), StorageSection())
-    with refuses(UsageError, r"several images of .*out are called 'twice': a/2, a/3; .*Give one of these: a/2"):
+    with raises(UsageError, r"several images of .*out are called 'twice': a/2, a/3; .*Give one of these: a/2"):
         image_row(run, "twice")
 
 
 @pytest.mark.parametrize("word", ["nobody", "a/8", "a/-1", "a/", "/", "c/0", "a/²", "a/" + "9" * 30])
 def test_an_image_that_is_not_there_is_refused(made: Path, word: str) -> None:
     run = open_completed_run(str(made / "out"), StorageSection())
-    with refuses(UsageError, r"no image of .*out is called .*; there is nothing to draw.*source/index such as a/0"):
+    with raises(UsageError, r"no image of .*out is called .*; there is nothing to draw.*source/index such as a/0"):
         image_row(run, word)
 
 
@@ -117,7 +120,7 @@ def test_of_a_run_without_ids_the_place_is_the_id_and_one_part_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_source(tmp_path / "s.zarr")
-    assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
     monkeypatch.setattr("masksift.review.inspect.lookup.matching", None)
     assert image_row(open_completed_run(str(tmp_path / "out"), StorageSection()), "s/5")["index"] == 5
 
@@ -127,24 +130,24 @@ def test_the_rank_is_that_of_the_ranking_however_many_parts_it_has_and_whatever_
 ) -> None:
     from masksift.engine import result_tables as results
 
-    data = plain(dtype="uint8")
+    data = make_data(dtype="uint8")
     for name in "xyz":  # the same images, so that every score occurs three times
         write_source(tmp_path / f"{name}.zarr", data)
     for size in (1, 2, 5, 1000):
         monkeypatch.setattr(results, "RANKING_PART_ROWS", size)
         out = tmp_path / f"out{size}"
-        assert masksift("run", "--source", tmp_path / "*.zarr", "--out", out) == 0
+        assert run_cli("run", "--source", tmp_path / "*.zarr", "--out", out) == 0
         run = open_completed_run(str(out), StorageSection())
-        ranks = {(row["source"], row["index"]): row["rank"] for row in rows(out, "ranking")}
-        assert {(row["source"], row["index"]): rank_of(run, row) for row in rows(out)} == ranks
+        ranks = {(row["source"], row["index"]): row["rank"] for row in read_rows(out, "ranking")}
+        assert {(row["source"], row["index"]): rank_of(run, row) for row in read_rows(out)} == ranks
     lost = open_completed_run(str(made / "out"), StorageSection())
     assert rank_of(lost, image_row(lost, "a/7")) is None
 
 
 def test_its_regions_are_those_of_the_table_most_evidence_first(made: Path) -> None:
     run = open_completed_run(str(made / "out"), StorageSection())
-    table = rows(made / "out", "regions")
-    for row in rows(made / "out"):
+    table = read_rows(made / "out", "regions")
+    for row in read_rows(made / "out"):
         own = [region for region in table if (region["source"], region["index"]) == (row["source"], row["index"])]
         assert regions_of(run, row, 3) == (own[:3], len(own))
 
@@ -160,11 +163,11 @@ def test_the_panels_are_what_lies_in_the_stores(made: Path, drawn_of: Any) -> No
     np.testing.assert_array_equal(view.predicted, np.asarray(group["predictions"][0]).argmax(axis=0))
     mask = zarr.open_array(made / "out/evidence/a.zarr/issue_mask", mode="r")[0]
     np.testing.assert_array_equal(view.flagged, np.asarray(mask) > 0)
-    row = rows(made / "out")[0]
-    (rank,) = [r["rank"] for r in rows(made / "out", "ranking") if (r["source"], r["index"]) == ("a", 0)]
+    row = read_rows(made / "out")[0]
+    (rank,) = [r["rank"] for r in read_rows(made / "out", "ranking") if (r["source"], r["index"]) == ("a", 0)]
     pixels = f"{row['flagged_pixels']} of {row['valid_pixels']} pixels flagged"
     assert title == [f"frame 1 · rank {rank} of 14 · softmin {row['softmin']:.4f} · {pixels}", "a/0"]
-    own = [r for r in rows(made / "out", "regions") if (r["source"], r["index"]) == ("a", 0)]
+    own = [r for r in read_rows(made / "out", "regions") if (r["source"], r["index"]) == ("a", 0)]
     assert regions == own[:8]
     assert notes == ([f"and {len(own) - 8} regions with less evidence"] if len(own) > 9 else [])
     assert list(panels(view, 4)) == ["picture", "given labels", "predicted", "flagged"]
@@ -179,7 +182,7 @@ def test_pictures_may_have_another_name_or_an_address_of_their_own(made: Path, d
 
 def test_the_run_s_own_name_of_pictures_is_the_default(made: Path, tmp_path: Path, drawn_of: Any) -> None:
     words = ("--source", made / "a.zarr", "--out", tmp_path / "out", "--arrays.images", "others")
-    assert masksift("run", *words, "--max_quarantined", "100%") == 0
+    assert run_cli("run", *words, "--max_quarantined", "100%") == 0
     view, title, *_ = drawn_of(tmp_path / "out", "frame 1")
     np.testing.assert_array_equal(view.picture, zarr.open_array(made / "a.zarr/others", mode="r")[0])
     assert len(title) == 1, "of one source an id says enough"
@@ -207,11 +210,11 @@ def test_a_quarantined_image_shows_what_can_be_read_and_the_reason(made: Path, d
 
 
 def test_bad_labels_are_shown_for_what_they_are(tmp_path: Path, drawn_of: Any) -> None:
-    data = plain(dtype="uint8")
+    data = make_data(dtype="uint8")
     data.labels[2, 3, 4] = 77
     write_source(tmp_path / "s.zarr", data)
     words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--max_quarantined", 1)
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     view, title, _, notes = drawn_of(tmp_path / "out", "s/2")
     shown = panels(view, 4)
     assert list(shown) == ["given labels"]
@@ -223,7 +226,7 @@ def test_bad_labels_are_shown_for_what_they_are(tmp_path: Path, drawn_of: Any) -
 def test_where_the_evidence_is_not_kept_there_is_no_prediction_and_it_is_said(tmp_path: Path, drawn_of: Any) -> None:
     write_source(tmp_path / "s.zarr")
     words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--evidence.keep", "false")
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     view, _, _, notes = drawn_of(tmp_path / "out", "s/2")
     assert list(panels(view, 4)) == ["given labels", "flagged"]
     assert "no prediction is shown: the run has kept no evidence (evidence.keep)" in notes
@@ -231,7 +234,7 @@ def test_where_the_evidence_is_not_kept_there_is_no_prediction_and_it_is_said(tm
 
 def test_a_source_that_has_gone_leaves_what_the_run_has_kept(made: Path, tmp_path: Path, drawn_of: Any) -> None:
     shutil.copytree(made / "b.zarr", tmp_path / "b.zarr")
-    assert masksift("run", "--source", tmp_path / "b.zarr", "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", tmp_path / "b.zarr", "--out", tmp_path / "out") == 0
     shutil.rmtree(tmp_path / "b.zarr")
     view, _, _, notes = drawn_of(tmp_path / "out", "d")
     assert list(panels(view, 4)) == ["predicted", "flagged"]
@@ -239,7 +242,7 @@ def test_a_source_that_has_gone_leaves_what_the_run_has_kept(made: Path, tmp_pat
 
 
 def test_padded_images_show_their_own_rows_and_columns(tmp_path: Path, drawn_of: Any) -> None:
-    data = plain(dtype="uint8")
+    data = make_data(dtype="uint8")
     data.predictions[0, :, 5:], data.labels[0, 5:] = 0, 99
     write_source(tmp_path / "s.zarr", data)
     pictures = write_pictures(tmp_path / "s.zarr", data)
@@ -248,7 +251,7 @@ def test_padded_images_show_their_own_rows_and_columns(tmp_path: Path, drawn_of:
     )
     height[:] = np.array([5, *[8] * 7], np.int32)
     words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--regions.min_area", 1)
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     view, _, regions, _ = drawn_of(tmp_path / "out", "s/0")
     assert view.size == (5, 10)
     np.testing.assert_array_equal(view.picture, pictures[0, :5])
@@ -257,10 +260,10 @@ def test_padded_images_show_their_own_rows_and_columns(tmp_path: Path, drawn_of:
 
 def test_a_hundred_and_fifty_classes_in_any_script(tmp_path: Path) -> None:
     names = [f"類別 {k}" for k in range(150)]
-    data = dataset(3, images=2, classes=150, height=40, width=40, dtype="float16")
+    data = make_dataset(3, images=2, classes=150, height=40, width=40, dtype="float16")
     write_source(tmp_path / "s.zarr", data, attributes={"class_names": names, "ignore": [255]})
-    assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
-    assert typed("show", tmp_path / "out", "s/0", "--out", tmp_path / "a.png") == 0
+    assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
+    assert exit_code("show", tmp_path / "out", "s/0", "--out", tmp_path / "a.png") == 0
     assert min(decoded(tmp_path / "a.png").shape[:2]) > SIDE
 
 
@@ -270,19 +273,19 @@ def test_a_hundred_and_fifty_classes_in_any_script(tmp_path: Path) -> None:
 def test_the_command_writes_the_picture_and_says_what_it_shows(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(made)
-    assert typed("show", made / "out", "frame 1", "--out", tmp_path / "new" / "a.png") == 0
+    before = read_files(made)
+    assert exit_code("show", made / "out", "frame 1", "--out", tmp_path / "new" / "a.png") == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert lines[0].startswith("frame 1 · rank ")
     assert lines[-1] == f"picture: {tmp_path / 'new' / 'a.png'}"
     assert printed.err == ""
     assert decoded(tmp_path / "new" / "a.png").shape[1] > 2 * SIDE
-    assert contents(made) == before
+    assert read_files(made) == before
     first = (tmp_path / "new/a.png").read_bytes()
-    assert typed("show", made / "out", "a/1", "--out", tmp_path / "new/a.png", "--side", 100) == 0, "overwritten"
+    assert exit_code("show", made / "out", "a/1", "--out", tmp_path / "new/a.png", "--side", 100) == 0, "overwritten"
     assert decoded(tmp_path / "new" / "a.png").shape[1] < 2 * SIDE
-    assert typed("show", made / "out", "frame 1", "--out", tmp_path / "new/a.png") == 0
+    assert exit_code("show", made / "out", "frame 1", "--out", tmp_path / "new/a.png") == 0
     assert (tmp_path / "new/a.png").read_bytes() == first, "the same bytes"
 
 
@@ -295,8 +298,8 @@ def test_without_a_name_the_file_is_called_after_the_id(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for _ in range(2):
-        assert typed("show", made / "out", word) == 0
-        assert list(contents(tmp_path)) == [f"here/{name}"]
+        assert exit_code("show", made / "out", word) == 0
+        assert list(read_files(tmp_path)) == [f"here/{name}"]
 
 
 def test_a_file_that_is_called_like_the_image_is_left_alone(
@@ -304,9 +307,9 @@ def test_a_file_that_is_called_like_the_image_is_left_alone(
 ) -> None:
     (tmp_path / "frame_1.png").write_bytes(b"the picture itself")
     monkeypatch.chdir(tmp_path)
-    assert typed("show", made / "out", "frame 1") == 2
-    assert re.search(r"frame_1.png is there already; .*left as it is.*--out FILE.png", complaint(capsys))
-    assert contents(tmp_path) == {"frame_1.png": b"the picture itself"}
+    assert exit_code("show", made / "out", "frame 1") == 2
+    assert re.search(r"frame_1.png is there already; .*left as it is.*--out FILE.png", error_message(capsys))
+    assert read_files(tmp_path) == {"frame_1.png": b"the picture itself"}
 
 
 @pytest.mark.parametrize(
@@ -328,15 +331,15 @@ def test_what_is_mistyped_is_refused_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert typed("show", *words) == 2
-    assert re.search(said, complaint(capsys))
-    assert contents(tmp_path) == {}
+    assert exit_code("show", *words) == 2
+    assert re.search(said, error_message(capsys))
+    assert read_files(tmp_path) == {}
 
 
 def test_an_id_that_looks_like_a_list_is_an_id(tmp_path: Path) -> None:
-    write_source(tmp_path / "s.zarr", plain(images=2), ids=["[1]", "['a']"])
-    assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
-    assert typed("show", tmp_path / "out", "[1]", "--out", tmp_path / "a.png", "--side", 64) == 0
+    write_source(tmp_path / "s.zarr", make_data(images=2), ids=["[1]", "['a']"])
+    assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
+    assert exit_code("show", tmp_path / "out", "[1]", "--out", tmp_path / "a.png", "--side", 64) == 0
 
 
 def test_the_default_of_the_side_is_that_of_the_notebook() -> None:

@@ -13,7 +13,9 @@ import pytest
 from masksift.engine import result_tables as results
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.top import TopTable, worst
-from support.sources import complaint, contents, erase, masksift, plain, rows, typed, write_source
+from support.cli import error_message, exit_code, run_cli
+from support.results import read_files, read_rows
+from support.sources import erase_chunks, make_data, write_source
 
 NAMES = ["road", "<b>car</b>", "空", "a, b"]
 
@@ -25,15 +27,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for day, seed in (("dt=1", 11), ("dt=2", 12)):
         source = write_source(
             folder / day,
-            plain(dtype="uint8", seed=seed),
+            make_data(dtype="uint8", seed=seed),
             ids=[f"街{i} [red]" if i else "x\ty" for i in range(8)],
             attributes={"class_names": NAMES, "ignore": [255]},
         )
-    erase(source.labels, slice(6, 8))
+    erase_chunks(source.labels, slice(6, 8))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "RANKING_PART_ROWS", 4)
         words = ("--source", folder / "dt=*", "--out", folder / "out", "--regions.min_area", 1)
-        assert masksift("run", *words, "--max_quarantined", 2) == 0
+        assert run_cli("run", *words, "--max_quarantined", 2) == 0
     return folder
 
 
@@ -53,9 +55,9 @@ def told(folder: Path, **more: Any) -> TopTable:
 @pytest.mark.parametrize("top", [1, 5, 13, 14, 1000])
 def test_the_worst_are_the_first_of_the_ranking_with_what_the_table_of_images_says(made: Path, top: int) -> None:
     found = told(made, top=top).rows
-    ranking = rows(made / "out", "ranking")[:top]
+    ranking = read_rows(made / "out", "ranking")[:top]
     assert len(found) == min(top, 14)
-    table = {(row["source"], row["index"]): row for row in rows(made / "out")}
+    table = {(row["source"], row["index"]): row for row in read_rows(made / "out")}
     for row, ranked in zip(found, ranking, strict=True):
         assert (row["rank"], row["score"], row["ranked_by"]) == (ranked["rank"], ranked["score"], "softmin")
         own = table[ranked["source"], ranked["index"]]
@@ -71,7 +73,7 @@ def test_by_another_score_they_are_in_its_order_and_equal_ones_in_that_of_the_ta
     made: Path, by: str, top: int
 ) -> None:
     found = told(made, top=top, by=by).rows
-    scored = [row for row in rows(made / "out") if row["status"] == "scored"]
+    scored = [row for row in read_rows(made / "out") if row["status"] == "scored"]
     expected = sorted(scored, key=lambda row: row[by])[:top]
     assert [(row["source"], row["index"], row["score"]) for row in found] == [
         (row["source"], row["index"], row[by]) for row in expected
@@ -82,7 +84,7 @@ def test_by_another_score_they_are_in_its_order_and_equal_ones_in_that_of_the_ta
 
 @pytest.mark.parametrize("top", [1, 7, 10_000])
 def test_regions_are_the_first_of_their_table_without_their_masks(made: Path, top: int) -> None:
-    table = rows(made / "out", "regions")[:top]
+    table = read_rows(made / "out", "regions")[:top]
     for row in table:
         del row["rle"]
     assert told(made, top=top, regions=True).rows == table
@@ -128,13 +130,13 @@ def test_the_table_of_regions(made: Path) -> None:
 
 def test_of_one_source_nothing_is_said_of_it(tmp_path: Path) -> None:
     write_source(tmp_path / "s.zarr")
-    assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
     assert cells(told(tmp_path).text().splitlines()[0])[-1] == "px"
 
 
 def test_a_long_id_breaks_no_column_where_nobody_sees_a_screen(tmp_path: Path) -> None:
-    write_source(tmp_path / "s.zarr", plain(images=2), ids=["x" * 500, "空" * 9])
-    assert masksift("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
+    write_source(tmp_path / "s.zarr", make_data(images=2), ids=["x" * 500, "空" * 9])
+    assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
     found = told(tmp_path)
     lines = found.text().splitlines()
     assert len(lines) == 3
@@ -155,10 +157,10 @@ def test_a_long_id_breaks_no_column_where_nobody_sees_a_screen(tmp_path: Path) -
 
 
 def test_where_nothing_is_scored_or_listed_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = plain(images=2)
+    data = make_data(images=2)
     write_source(tmp_path / "s.zarr", data._replace(labels=np.full_like(data.labels, 255)))
     words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
-    assert masksift("run", *words) == 0
+    assert run_cli("run", *words) == 0
     for more in ({}, {"by": "clc"}, {"regions": True}):
         assert told(tmp_path, **more).text() == "there are none"
         assert list(told(tmp_path, **more).lines()) == []
@@ -168,7 +170,7 @@ def test_where_nothing_is_scored_or_listed_it_is_said(tmp_path: Path, capsys: py
 
 
 def test_the_command_prints_the_table_and_changes_nothing(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = contents(made)
+    before = read_files(made)
     for words, more in (
         ((), {}),
         (("-n", 3), {"top": 3}),
@@ -176,16 +178,16 @@ def test_the_command_prints_the_table_and_changes_nothing(made: Path, capsys: py
         (("--by", "clc"), {"by": "clc"}),
         (("--regions", "-n", 4), {"top": 4, "regions": True}),
     ):
-        assert typed("top", *words, made / "out") == 0
+        assert exit_code("top", *words, made / "out") == 0
         printed = capsys.readouterr()
         assert printed.out == told(made, **more).text() + "\n"
         assert printed.err == ""
-    assert contents(made) == before
+    assert read_files(made) == before
 
 
 def test_for_machines_there_is_a_json_object_a_line(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, more in (((), {}), (("--regions",), {"regions": True})):
-        assert typed("top", made / "out", "--json", *words) == 0
+        assert exit_code("top", made / "out", "--json", *words) == 0
         printed = capsys.readouterr().out
         assert printed.isascii()
         assert [json.loads(line) for line in printed.splitlines()] == [dict(row) for row in told(made, **more).rows]
@@ -196,7 +198,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(made: Path, monkeypatch: py
         raise BrokenPipeError
 
     monkeypatch.setattr("builtins.print", closed)
-    assert typed("top", made / "out") == 0
+    assert exit_code("top", made / "out") == 0
 
 
 @pytest.mark.parametrize(
@@ -214,5 +216,5 @@ def test_a_reader_that_has_seen_enough_is_no_failure(made: Path, monkeypatch: py
 def test_what_is_mistyped_is_refused(
     made: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert typed("top", *(made / "out" if word == "OUT" else word for word in words)) == 2
-    assert re.search(said, complaint(capsys))
+    assert exit_code("top", *(made / "out" if word == "OUT" else word for word in words)) == 2
+    assert re.search(said, error_message(capsys))

@@ -34,7 +34,7 @@ from masksift.review.rendering.panels import (
     said,
 )
 from support.datasets import Array
-from support.sources import refuses
+from support.errors import raises
 
 NAMES = ("road", "car", "sky")
 RED = [255, 70, 40]
@@ -355,5 +355,5 @@ def test_without_matplotlib_it_is_said_what_to_install(monkeypatch: pytest.Monke
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with refuses(UsageError, r"matplotlib is not there; .*pip install 'masksift\[show\]'"):
+    with raises(UsageError, r"matplotlib is not there; .*pip install 'masksift\[show\]'"):
         require_matplotlib()

@@ -20,15 +20,18 @@ from masksift.review.report import run_summary as facts
 from masksift.review.report import tasks as pictures
 from masksift.review.report import writer as files
 from review.report.report_files import Page, photographed, pictures_of
+from support.cli import error_message, exit_code, run_cli
 from support.datasets import Data
-from support.sources import complaint, contents, erase, masksift, plain, refuses, rows, typed, write_source
+from support.errors import raises
+from support.results import read_files, read_rows
+from support.sources import erase_chunks, make_data, write_source
 
 NAMES = ("<img src=x onerror=alert(1)>", 'Straße & "Weg"', "道路\u2028</script>", "line\nbreak, 'quoted' \\")
 IDS = ("<b>0</b>", "ä\n1", "صورة-2", "x", "&amp;4", "\U0001f6f8", "-->", "</script><script>alert(7)</script>")
 
 
 def run(source: object, out: Path, *words: object, code: int = 0) -> Page:
-    assert masksift("run", "--source", source, "--out", out, *words) == code
+    assert run_cli("run", "--source", source, "--out", out, *words) == code
     return Page(out)
 
 
@@ -40,7 +43,7 @@ def table(out: Path, name: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Data]:
     """Eight images of which six are shown, in many small tables and files: each is more than one."""
-    folder, data = tmp_path_factory.mktemp("report"), plain(dtype="uint8")
+    folder, data = tmp_path_factory.mktemp("report"), make_data(dtype="uint8")
     photographed(folder / "s.zarr", data, classes=NAMES, ids=IDS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "RANKING_PART_ROWS", 3)
@@ -57,8 +60,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Data]:
 
 def test_its_rows_are_the_first_of_the_ranking(made: tuple[Page, Data]) -> None:
     page, _ = made
-    ranked = rows(page.out, "ranking")[:6]
-    images = {row["image_id"]: row for row in rows(page.out)}
+    ranked = read_rows(page.out, "ranking")[:6]
+    images = {row["image_id"]: row for row in read_rows(page.out)}
     assert len(page.rows) == page.facts["rows"] == 6
     for row, expected in zip(page.rows, ranked, strict=True):
         image = images[expected["image_id"]]
@@ -81,7 +84,7 @@ def test_its_rows_are_the_first_of_the_ranking(made: tuple[Page, Data]) -> None:
 
 def test_its_regions_are_those_of_the_table_by_image(made: tuple[Page, Data]) -> None:
     page, _ = made
-    every = rows(page.out, "regions")
+    every = read_rows(page.out, "regions")
     assert any(page.regions)
     for row, regions in zip(page.rows, page.regions, strict=True):
         own = [one for one in every if one["image_id"] == row["image_id"]]
@@ -99,7 +102,7 @@ def test_of_an_image_so_many_regions_are_listed(
     whole, _ = made
     shutil.copytree(whole.out, tmp_path / "out")
     monkeypatch.setattr(found, "MOST", 2)
-    assert masksift("report", tmp_path / "out") == 0
+    assert run_cli("report", tmp_path / "out") == 0
     assert Page(tmp_path / "out").regions == [regions[:2] for regions in whole.regions]
     assert max(map(len, whole.regions)) > 2
 
@@ -115,7 +118,7 @@ def test_its_facts_are_those_of_the_run_and_its_tables(made: tuple[Page, Data]) 
     assert told["masksift"] == record["versions"]["masksift"]
     assert [stage["name"] for stage in told["stages"]] == ["condense", "thresholds", "score", "rank"]
     assert [stage["name"] for stage in record["stages"]][-1] == "report"
-    assert record["stages"][-1]["puts"] >= len(contents(page.folder))
+    assert record["stages"][-1]["puts"] >= len(read_files(page.folder))
     quality, thresholds = (table(page.out, f"{name}.parquet") for name in ("class_quality", "thresholds"))
     assert [one["name"] for one in told["classes"]] == list(NAMES)
     for one, own, limit in zip(told["classes"], quality, thresholds, strict=True):
@@ -134,7 +137,7 @@ def test_its_facts_are_those_of_the_run_and_its_tables(made: tuple[Page, Data]) 
 
 def test_its_curves_are_over_all_scored_images(made: tuple[Page, Data]) -> None:
     page, _ = made
-    ranked = rows(page.out, "ranking")
+    ranked = read_rows(page.out, "ranking")
     assert len(ranked) > len(page.rows)
     for name, counts in page.facts["distribution"].items():
         values = np.array([row[name] for row in ranked])
@@ -146,7 +149,7 @@ def test_its_curves_are_over_all_scored_images(made: tuple[Page, Data]) -> None:
 
 def test_no_name_is_markup_in_any_file(made: tuple[Page, Data]) -> None:
     page, _ = made
-    for name, data in contents(page.folder / "data").items():
+    for name, data in read_files(page.folder / "data").items():
         text = data.decode("ascii")
         assert not set("<>&") & set(text), name
         assert text.count("\n") == 1, "no name ends a line"
@@ -176,7 +179,7 @@ def test_its_planes_and_pictures_decode_to_what_lies_in_the_stores(made: tuple[P
 
 def test_a_large_image_is_shown_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MAX_SIDE_PIXELS", 4)
-    photographed(tmp_path / "s.zarr", plain(images=2))
+    photographed(tmp_path / "s.zarr", make_data(images=2))
     page = run(tmp_path / "s.zarr", tmp_path / "out")
     assert {(tuple(row["size"]), tuple(row["view_size"])) for row in page.rows} == {((8, 10), (3, 4))}
     assert page.picture(0).shape == (3, 4, 3)
@@ -184,8 +187,8 @@ def test_a_large_image_is_shown_reduced(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_without_pictures_it_shows_the_planes_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = write_source(tmp_path / "s.zarr", plain(images=3))
-    assert typed("run", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial") == 0
+    source = write_source(tmp_path / "s.zarr", make_data(images=3))
+    assert exit_code("run", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial") == 0
     page = Page(tmp_path / "out")
     assert [(row["picture"], row["planes"], row["warnings"]) for row in page.rows] == [(False, "gpi", [])] * 3
     assert page.pictures == {f"{number:08d}.png" for number in range(3)}
@@ -197,21 +200,21 @@ def test_without_pictures_it_shows_the_planes_and_says_why(tmp_path: Path, capsy
 
 
 def test_pictures_of_another_name_or_place(tmp_path: Path) -> None:
-    data = plain(images=2)
+    data = make_data(images=2)
     write_source(tmp_path / "s.zarr", data)
     photographed(tmp_path / "photos" / "s.zarr", data)
     out = tmp_path / "out"
     page = run(tmp_path / "s.zarr", out, "--arrays.images", f"{tmp_path}/photos/{{source}}.zarr/images")
     assert [row["picture"] for row in page.rows] == [True, True]
-    assert masksift("report", out, "--arrays.images", "photos") == 0
+    assert run_cli("report", out, "--arrays.images", "photos") == 0
     assert [row["picture"] for row in Page(out).rows] == [False, False]
-    assert masksift("report", out) == 0
+    assert run_cli("report", out) == 0
     assert [row["picture"] for row in Page(out).rows] == [True, True], "the run's own name is the default"
 
 
 @pytest.mark.parametrize("classes", [150, 254, 300])
 def test_many_classes_have_their_colours(tmp_path: Path, classes: int) -> None:
-    data = plain(images=2, classes=classes, ignore=None)
+    data = make_data(images=2, classes=classes, ignore=None)
     write_source(tmp_path / "s.zarr", data)
     page = run(tmp_path / "s.zarr", tmp_path / "out", "--methods", "softmin")
     own = [[int(one["color"][at : at + 2], 16) for at in (1, 3, 5)] for one in page.facts["classes"]]
@@ -229,7 +232,7 @@ def test_many_classes_have_their_colours(tmp_path: Path, classes: int) -> None:
 
 
 def test_of_a_padded_image_its_own_part_is_shown(tmp_path: Path) -> None:
-    data = plain(images=3)
+    data = make_data(images=3)
     source = photographed(tmp_path / "s.zarr", data)
     group = zarr.open_group(source.path, mode="a")
     for name, own in {"height": [8, 5, 7], "width": [10, 9, 3]}.items():
@@ -247,11 +250,11 @@ def test_of_a_padded_image_its_own_part_is_shown(tmp_path: Path) -> None:
 
 
 def test_quarantined_images_come_after_the_ranked_ones_with_their_reason(tmp_path: Path) -> None:
-    source = photographed(tmp_path / "s.zarr", plain())
-    erase(source.predictions, slice(2, 6))
+    source = photographed(tmp_path / "s.zarr", make_data())
+    erase_chunks(source.predictions, slice(2, 6))
     page = run(source, tmp_path / "out", "--report.top", 3, code=3)
     assert [row["rank"] for row in page.rows] == [1, 2, 3, None, None, None], "as many as are shown of the others"
-    left_out = [row for row in rows(tmp_path / "out") if row["status"] != "scored"][:3]
+    left_out = [row for row in read_rows(tmp_path / "out") if row["status"] != "scored"][:3]
     for row, image in zip(page.rows[3:], left_out, strict=True):
         assert (row["image_id"], row["status"], row["reason"]) == (
             image["image_id"],
@@ -265,7 +268,7 @@ def test_quarantined_images_come_after_the_ranked_ones_with_their_reason(tmp_pat
 
 
 def test_what_is_labelled_well_of_bad_labels_is_shown_and_why_is_said_once(tmp_path: Path) -> None:
-    data = plain(images=3)
+    data = make_data(images=3)
     data.labels[1, 2, 3] = 77
     page = run(photographed(tmp_path / "s.zarr", data), tmp_path / "out", code=3)
     (row,) = [row for row in page.rows if row["status"] == "bad_labels"]
@@ -277,7 +280,7 @@ def test_what_is_labelled_well_of_bad_labels_is_shown_and_why_is_said_once(tmp_p
 
 
 def test_a_run_in_which_nothing_is_scored_has_a_page(tmp_path: Path) -> None:
-    data = plain(images=3)
+    data = make_data(images=3)
     source = photographed(tmp_path / "s.zarr", data._replace(labels=np.full_like(data.labels, 255)))
     page = run(source, tmp_path / "out", code=3)
     assert [(row["rank"], row["status"]) for row in page.rows] == [(None, "all_ignored")] * 3
@@ -288,11 +291,11 @@ def test_a_run_in_which_nothing_is_scored_has_a_page(tmp_path: Path) -> None:
 
 
 def test_labels_and_pictures_that_are_gone_are_said_of_their_images(tmp_path: Path) -> None:
-    source = photographed(tmp_path / "s.zarr", plain(images=4))
+    source = photographed(tmp_path / "s.zarr", make_data(images=4))
     out = run(source, tmp_path / "out").out
     shutil.rmtree(source.path / "images/c/0")
     shutil.rmtree(source.labels)
-    assert masksift("report", out) == 0
+    assert run_cli("report", out) == 0
     page = Page(out)
     for row in page.rows:
         assert row["planes"] == "pi"
@@ -300,17 +303,17 @@ def test_labels_and_pictures_that_are_gone_are_said_of_their_images(tmp_path: Pa
         assert any("labels" in why for why in row["warnings"])
         assert any("images" in why for why in row["warnings"]) == (row["index"] < 2)
     shutil.rmtree(source.path)
-    assert masksift("report", out) == 0
+    assert run_cli("report", out) == 0
     assert {row["planes"] for row in Page(out).rows} == {"pi"}
 
 
 def test_where_no_evidence_is_kept_the_run_shows_predictions_and_later_none(tmp_path: Path) -> None:
-    source = photographed(tmp_path / "s.zarr", plain(images=3))
+    source = photographed(tmp_path / "s.zarr", make_data(images=3))
     page = run(source, tmp_path / "out", "--evidence.keep", "false")
     assert not (page.out / "evidence/s.zarr/predicted_class").exists()
     assert page.facts["keeps_evidence"]
     assert {row["planes"] for row in page.rows} == {"gpi"}
-    assert masksift("report", page.out) == 0
+    assert run_cli("report", page.out) == 0
     page = Page(page.out)
     assert not page.facts["keeps_evidence"]
     assert {row["planes"] for row in page.rows} == {"gi"}
@@ -321,43 +324,43 @@ def test_where_no_evidence_is_kept_the_run_shows_predictions_and_later_none(tmp_
 
 def test_many_sources_have_their_columns(tmp_path: Path) -> None:
     for day, seed in (("21", 1), ("22", 2), ("23", 3)):
-        photographed(tmp_path / f"dt={day}", plain(images=3, seed=seed))
-    write_source(tmp_path / "other.zarr", plain(images=2, seed=4))
+        photographed(tmp_path / f"dt={day}", make_data(images=3, seed=seed))
+    write_source(tmp_path / "other.zarr", make_data(images=2, seed=4))
     words = ("--source", tmp_path / "other.zarr", "--report.top", 20)
     page = run(tmp_path / "dt=*", tmp_path / "out", *words)
     assert page.facts["columns"] == ["dt"]
     assert page.facts["sources"] == ["dt=21", "dt=22", "dt=23", "other"]
-    for row, expected in zip(page.rows, rows(tmp_path / "out", "ranking"), strict=True):
+    for row, expected in zip(page.rows, read_rows(tmp_path / "out", "ranking"), strict=True):
         assert page.facts["sources"][row["source"]] == expected["source"]
         assert (row["index"], row["dt"]) == (expected["index"], expected["dt"])
         assert row["picture"] == (expected["source"] != "other")
 
 
 def test_a_run_on_what_another_has_condensed_shows_its_predictions(tmp_path: Path) -> None:
-    first = photographed(tmp_path / "a.zarr", plain(images=3))
+    first = photographed(tmp_path / "a.zarr", make_data(images=3))
     base = run(first, tmp_path / "base").out
-    photographed(tmp_path / "b.zarr", plain(images=2, seed=5))
+    photographed(tmp_path / "b.zarr", make_data(images=2, seed=5))
     page = run(tmp_path / "*.zarr", tmp_path / "out", "--base", base)
     assert {(row["planes"], row["picture"]) for row in page.rows} == {("gpi", True)}
-    before = contents(page.folder / "pictures")
-    assert masksift("report", page.out) == 0
-    assert contents(page.folder / "pictures") == before
+    before = read_files(page.folder / "pictures")
+    assert run_cli("report", page.out) == 0
+    assert read_files(page.folder / "pictures") == before
     again = tmp_path / "again"
-    assert masksift("score", page.out, "--out", again, "--softmin.temperature", 0.5, "--report.top", 2) == 0
+    assert run_cli("score", page.out, "--out", again, "--softmin.temperature", 0.5, "--report.top", 2) == 0
     assert [row["planes"] for row in Page(again).rows] == ["gpi", "gpi"]
 
 
 # --------------------------------------------------------------------------------------------------- made again
 
 
-def test_a_cluster_draws_the_same_bytes(made: tuple[Page, Data], tmp_path: Path, address: str) -> None:
+def test_a_cluster_draws_the_same_bytes(made: tuple[Page, Data], tmp_path: Path, scheduler_address: str) -> None:
     page, _ = made
     shutil.copytree(page.out, tmp_path / "out")
     shutil.rmtree(tmp_path / "out/report")
-    words = ("--executor.kind", "dask", "--executor.address", address, "--log-format", "quiet")
-    assert typed("report", tmp_path / "out", *words) == 0
+    words = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
+    assert exit_code("report", tmp_path / "out", *words) == 0
     again = Page(tmp_path / "out")
-    assert contents(again.folder / "pictures") == contents(page.folder / "pictures")
+    assert read_files(again.folder / "pictures") == read_files(page.folder / "pictures")
     assert (again.rows, again.regions) == (page.rows, page.regions)
     assert again.facts["finished"] is not None
     assert [stage["name"] for stage in again.facts["stages"]][-1] == "report", "that of the run"
@@ -368,7 +371,7 @@ def test_a_smaller_report_leaves_nothing_of_a_larger_one(
 ) -> None:
     page, _ = made
     shutil.copytree(page.out, tmp_path / "out")
-    assert masksift("report", tmp_path / "out", "--top", 2) == 0
+    assert run_cli("report", tmp_path / "out", "--top", 2) == 0
     small = Page(tmp_path / "out")
     assert small.rows == page.rows[:2]
     assert {path.name for path in (small.folder / "data").iterdir()} == {
@@ -377,7 +380,7 @@ def test_a_smaller_report_leaves_nothing_of_a_larger_one(
         "regions-00000.js",
     }
     assert small.pictures == {f"{number:08d}.{ending}" for number in (0, 1) for ending in ("jpg", "png")}
-    assert masksift("report", tmp_path / "out") == 0
+    assert run_cli("report", tmp_path / "out") == 0
     assert len(Page(tmp_path / "out").rows) == 6, "as many as the run's"
 
 
@@ -390,9 +393,9 @@ def test_while_it_is_made_there_is_no_page(
     with monkeypatch.context() as patch:
         patch.setattr(line, "draw", lambda task, batch: 1 / 0)
         assert index.exists()
-        assert masksift("report", tmp_path / "out") == 5
+        assert run_cli("report", tmp_path / "out") == 5
         assert not index.exists()
-    assert masksift("report", tmp_path / "out") == 0
+    assert run_cli("report", tmp_path / "out") == 0
     assert index.exists()
 
 
@@ -405,19 +408,19 @@ def test_a_run_that_died_before_its_record_makes_the_report_again(made: tuple[Pa
         file.write_text(file.read_text().replace(str(page.out.parent), str(tmp_path)))
     shutil.rmtree(out)
     run(source, out, "--report.top", 6, "--regions.min_area", 1)
-    before = contents(out / "report/pictures")
+    before = read_files(out / "report/pictures")
     (out / "run.json").unlink()
     run(source, out, "--report.top", 6, "--regions.min_area", 1)
-    assert contents(out / "report/pictures") == before == contents(page.folder / "pictures")
+    assert read_files(out / "report/pictures") == before == read_files(page.folder / "pictures")
 
 
 def test_a_run_without_a_report_looks_for_no_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = photographed(tmp_path / "s.zarr", plain(images=2))
+    source = photographed(tmp_path / "s.zarr", make_data(images=2))
     out = run(source, tmp_path / "out", "--report.top", 0).out
     assert "index.html" not in capsys.readouterr().out
     assert not (out / "report").exists()
     assert [stage["name"] for stage in json.loads((out / "run.json").read_text())["stages"]][-1] == "rank"
-    assert masksift("report", out) == 0, "it may be made later"
+    assert run_cli("report", out) == 0, "it may be made later"
     assert len(Page(out).rows) == 2
 
 
@@ -434,17 +437,17 @@ def test_the_page_itself_is_what_the_package_has(made: tuple[Page, Data]) -> Non
 def test_a_report_of_nothing_is_refused(
     made: tuple[Page, Data], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert masksift("report", tmp_path) == 2
-    assert "holds no complete run" in complaint(capsys)
-    assert masksift("report", made[0].out, "--top", 0) == 2
-    assert "top is '0'; it should be a number greater than or equal to 1" in complaint(capsys)
+    assert run_cli("report", tmp_path) == 2
+    assert "holds no complete run" in error_message(capsys)
+    assert run_cli("report", made[0].out, "--top", 0) == 2
+    assert "top is '0'; it should be a number greater than or equal to 1" in error_message(capsys)
 
 
 def test_a_worker_that_is_too_small_is_refused(made: tuple[Page, Data], capsys: pytest.CaptureFixture[str]) -> None:
-    before = contents(made[0].out)
-    assert masksift("report", made[0].out, "--executor.memory", "64 MiB") == 4
-    assert "drawing the report needs" in complaint(capsys)
-    assert contents(made[0].out) == before
+    before = read_files(made[0].out)
+    assert run_cli("report", made[0].out, "--executor.memory", "64 MiB") == 4
+    assert "drawing the report needs" in error_message(capsys)
+    assert read_files(made[0].out) == before
 
 
 def test_two_reports_of_one_run_at_once_are_refused(made: tuple[Page, Data], tmp_path: Path) -> None:
@@ -457,6 +460,6 @@ def test_two_reports_of_one_run_at_once_are_refused(made: tuple[Page, Data], tmp
     config = ReportConfig(run=str(tmp_path / "out"), executor={"kind": "serial"})  # type: ignore[arg-type]
     with (
         RunLock(ObjectDirectory(str(tmp_path / "out")), lambda text: None),
-        refuses(UsageError, match="is running|another"),
+        raises(UsageError, match="is running|another"),
     ):
         line.report_again(config, ProgressReporter("quiet"))

@@ -23,9 +23,9 @@ GIB = 1 << 30
 
 
 @pytest.fixture(scope="module", params=["serial", "local", "dask"])
-def executor(request: pytest.FixtureRequest, address: str) -> Iterator[Executor]:
+def executor(request: pytest.FixtureRequest, scheduler_address: str) -> Iterator[Executor]:
     kind = request.param
-    with make_executor(kind, workers=2, memory=2 * GIB, address=address if kind == "dask" else None) as made:
+    with make_executor(kind, workers=2, memory=2 * GIB, address=scheduler_address if kind == "dask" else None) as made:
         yield made
 
 

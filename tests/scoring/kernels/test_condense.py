@@ -63,7 +63,7 @@ def as_the_reference(p: Array, labels: Array, recipe: CondenseConfig, ignore: tu
 
 def one_image(classes: int, height: int, width: int, dtype: str, seed: int = 0) -> tuple[Array, Array, tuple[int, ...]]:
     """Predictions (K, H, W), labels (H, W) with -1 = no label."""
-    data = drawn.dataset(seed, images=1, classes=classes, height=height, width=width, dtype=dtype, ignore=-1)
+    data = drawn.make_dataset(seed, images=1, classes=classes, height=height, width=width, dtype=dtype, ignore=-1)
     return data.predictions[0], data.labels[0], data.ignore
 
 

@@ -92,7 +92,7 @@ def test_a_logit_beyond_float32_is_not_finite() -> None:
 @a_few
 @given(places=st.sets(st.tuples(st.integers(0, 10), st.integers(0, 12)), min_size=1, max_size=5))
 def test_the_first_in_row_major_order_is_named(dtype: str, places: set[tuple[int, int]]) -> None:
-    p = drawn.dataset(0, images=1, classes=4, height=11, width=13, dtype=dtype).predictions[0]
+    p = drawn.make_dataset(0, images=1, classes=4, height=11, width=13, dtype=dtype).predictions[0]
     for y, x in places:
         p[:, y, x] = p[:, y, x] // 2 if p.dtype.kind == "u" else p[:, y, x] / 2
     recipe = recipe_of(4, dtype)

@@ -48,7 +48,7 @@ def test_members_of_any_precision_make_the_mean_of_the_reference(data: st.DataOb
     seed, dtype = data.draw(st.integers(0, 99)), data.draw(st.sampled_from(drawn.DTYPES))
     shape = first.predictions.shape[1:]
     p = np.moveaxis(np.random.default_rng(seed).dirichlet([1.0] * shape[0], shape[1:]), -1, 0)
-    members = [first.predictions[0], drawn.quantise(p, dtype)]
+    members = [first.predictions[0], drawn.quantize(p, dtype)]
     labels = np.random.default_rng(seed).integers(0, shape[0], shape[1:]).astype(np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "STRIP_PIXELS", strip)

@@ -120,7 +120,7 @@ def test_what_counts_different_things_is_not_merged(other: CondenseConfig) -> No
 
 def test_merging_leaves_both_as_they_were() -> None:
     recipe = recipe_of(5, "uint8")
-    a, b = states_of(drawn.dataset(0, images=2, classes=5, height=6, width=7, dtype="uint8"), recipe)
+    a, b = states_of(drawn.make_dataset(0, images=2, classes=5, height=6, width=7, dtype="uint8"), recipe)
     before = (a.to_bytes(), b.to_bytes())
     a.merge(b)
     assert (a.to_bytes(), b.to_bytes()) == before
@@ -205,7 +205,7 @@ def test_any_data(dtype: str, data: st.DataObject, evidence: str) -> None:
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 def test_a_plausible_set(dtype: str, evidence: str) -> None:
-    data = drawn.dataset(11, images=4, classes=6, height=21, width=23, dtype=dtype, ignored_image=2)
+    data = drawn.make_dataset(11, images=4, classes=6, height=21, width=23, dtype=dtype, ignored_image=2)
     same_as_the_reference(data, evidence=evidence)
 
 

@@ -12,7 +12,8 @@ from masksift.core.specs import SourceSpec
 from masksift.storage.sources.dataset import find_sources, open_data_set
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.tables.schemas import hive_columns
-from support.sources import plain, refuses, write_source
+from support.errors import raises
+from support.sources import make_data, write_source
 
 
 def opened(*patterns: object, **overrides: Any) -> tuple[SourceSpec, ...]:
@@ -24,7 +25,7 @@ def lake(folder: Path) -> Path:
     for day in ("01", "02"):
         for site in "ab":
             (folder / f"dt=2026-11-{day}").mkdir(parents=True, exist_ok=True)
-            write_source(folder / f"dt=2026-11-{day}" / f"site={site}.zarr", plain(images=2, seed=int(day)))
+            write_source(folder / f"dt=2026-11-{day}" / f"site={site}.zarr", make_data(images=2, seed=int(day)))
         (folder / f"dt=2026-11-{day}" / "_SUCCESS").touch()
     return folder
 
@@ -59,35 +60,35 @@ def test_sources_know_their_names_columns_and_places(tmp_path: Path) -> None:
 
 
 def test_a_glob_that_matches_nothing_is_refused(tmp_path: Path) -> None:
-    with refuses(DataError, r"no folder matches .*day=\*; there is no source to read there"):
+    with raises(DataError, r"no folder matches .*day=\*; there is no source to read there"):
         opened(tmp_path / "day=*")
 
 
 def test_a_folder_that_a_glob_matches_and_that_is_no_source_is_not_passed_over(tmp_path: Path) -> None:
     folder = lake(tmp_path)
     (folder / "dt=2026-11-02" / "site=c.zarr").mkdir()
-    with refuses(DataError, r"there is no Zarr group at .*site=c\.zarr"):
+    with raises(DataError, r"there is no Zarr group at .*site=c\.zarr"):
         opened(folder / "dt=*" / "site=*")
 
 
 def test_sources_of_other_sizes_and_precisions_are_one_data_set(tmp_path: Path) -> None:
-    write_source(tmp_path / "a.zarr", plain(height=8))
-    write_source(tmp_path / "b.zarr", plain(height=9, dtype="uint8"))
+    write_source(tmp_path / "a.zarr", make_data(height=8))
+    write_source(tmp_path / "b.zarr", make_data(height=9, dtype="uint8"))
     assert [spec.height for spec in opened(tmp_path / "a.zarr", tmp_path / "b.zarr")] == [8, 9]
 
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
-    write_source(tmp_path / "a.zarr", plain(classes=4))
-    write_source(tmp_path / "b.zarr", plain(classes=5))
-    with refuses(DataError, r"b\.zarr predicts 5 classes, .*a\.zarr 4; their pixels cannot be counted together"):
+    write_source(tmp_path / "a.zarr", make_data(classes=4))
+    write_source(tmp_path / "b.zarr", make_data(classes=5))
+    with raises(DataError, r"b\.zarr predicts 5 classes, .*a\.zarr 4; their pixels cannot be counted together"):
         opened(tmp_path / "*.zarr")
 
 
 def test_another_name_of_a_class_is_refused_and_classes_settles_it(tmp_path: Path) -> None:
     for name, third in (("a", "tree"), ("b", "pole")):
         names = {"class_names": ["road", "sky", third, "car"]}
-        write_source(tmp_path / f"{name}.zarr", plain(), attributes=names)
-    with refuses(DataError, r"class 2 is 'pole' in .*b\.zarr and 'tree' in .*a\.zarr \(1 of 4 names differ\)"):
+        write_source(tmp_path / f"{name}.zarr", make_data(), attributes=names)
+    with raises(DataError, r"class 2 is 'pole' in .*b\.zarr and 'tree' in .*a\.zarr \(1 of 4 names differ\)"):
         opened(tmp_path / "*.zarr")
     specs = opened(tmp_path / "*.zarr", classes=("road", "sky", "other", "car"))
     assert {spec.class_names for spec in specs} == {("road", "sky", "other", "car")}
@@ -95,19 +96,19 @@ def test_another_name_of_a_class_is_refused_and_classes_settles_it(tmp_path: Pat
 
 def test_a_source_without_names_takes_those_of_the_others(tmp_path: Path) -> None:
     names = ("road", "sky", "tree", "car")
-    write_source(tmp_path / "a.zarr", plain())
-    write_source(tmp_path / "b.zarr", plain(), attributes={"class_names": list(names)})
+    write_source(tmp_path / "a.zarr", make_data())
+    write_source(tmp_path / "b.zarr", make_data(), attributes={"class_names": list(names)})
     assert {spec.class_names for spec in opened(tmp_path / "*.zarr")} == {names}
 
 
 @pytest.mark.parametrize("key", ["source", "rank", "softmin", "height"])
 def test_a_partition_that_would_be_a_column_twice_is_refused(tmp_path: Path, key: str) -> None:
     (tmp_path / f"{key}=1").mkdir()
-    specs = opened(write_source(tmp_path / f"{key}=1" / "a.zarr", plain()))
-    with refuses(DataError, rf"the part {key}=1 of .* would be a column '{key}', which the results have already"):
+    specs = opened(write_source(tmp_path / f"{key}=1" / "a.zarr", make_data()))
+    with raises(DataError, rf"the part {key}=1 of .* would be a column '{key}', which the results have already"):
         hive_columns(specs, ["softmin"])
 
 
 def test_a_store_that_is_not_known_is_refused() -> None:
-    with refuses(UsageError, r"nowhere://a/\* cannot be opened"):
+    with raises(UsageError, r"nowhere://a/\* cannot be opened"):
         find_sources(["nowhere://a/*"], {})

@@ -15,14 +15,14 @@ from masksift.prepare.writers.evidence import EvidenceWriter
 from masksift.storage.sources.ensemble import check_same_shape, place_of
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
-from support.datasets import dataset
+from support.datasets import make_dataset
 from support.run_processes import write
 
 SHAPE = (6, 3, 8, 10)
 
 
 def source(folder: Path) -> Path:
-    return write(folder / "a.zarr", dataset(0, images=6, classes=3, height=8, width=10, dtype="uint8"))
+    return write(folder / "a.zarr", make_dataset(0, images=6, classes=3, height=8, width=10, dtype="uint8"))
 
 
 def add(
@@ -117,7 +117,7 @@ def test_members_that_name_a_class_differently_are_refused(tmp_path: Path) -> No
 
 
 def test_evidence_as_a_member_is_refused(tmp_path: Path) -> None:
-    data = dataset(0, images=2, classes=3, height=8, width=10, dtype="float32")
+    data = make_dataset(0, images=2, classes=3, height=8, width=10, dtype="float32")
     with EvidenceWriter(str(tmp_path / "e"), images=2, height=8, width=10, classes=3, ignore=255) as writer:
         writer.write(data.predictions, data.labels)
     with pytest.raises(DataError, match=r"holds evidence .* are predictions, b.* Evidence is of one prediction"):

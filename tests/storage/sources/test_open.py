@@ -19,7 +19,8 @@ from masksift.core.specs import SourceSpec
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.zarr.per_image import image_ids
-from support.sources import LABELS, PREDICTIONS, Source, plain, refuses, write_source
+from support.errors import raises
+from support.sources import LABEL_AXES, PREDICTION_AXES, Source, make_data, write_source
 
 NAMES = ["road", "sky", "tree", "car"]
 
@@ -56,8 +57,8 @@ def test_another_shape_dtype_chunk_or_attribute_is_another_input(tmp_path: Path)
     forms: list[dict[str, Any]] = [
         {},
         {"chunks": (1, 4, 8, 10)},
-        {"data": plain(images=7)},
-        {"data": plain(dtype="float16")},
+        {"data": make_data(images=7)},
+        {"data": make_data(dtype="float16")},
         {"codec": "gzip"},
     ]
     digests = [
@@ -71,13 +72,13 @@ def test_another_shape_dtype_chunk_or_attribute_is_another_input(tmp_path: Path)
 
 
 @settings(max_examples=25, deadline=None)
-@given(order=st.permutations(PREDICTIONS), label_order=st.permutations(LABELS), said=st.booleans())
+@given(order=st.permutations(PREDICTION_AXES), label_order=st.permutations(LABEL_AXES), said=st.booleans())
 def test_axes_are_found_by_their_names_or_by_the_configuration(
     tmp_path_factory: pytest.TempPathFactory, order: list[str], label_order: list[str], said: bool
 ) -> None:
     source = write_source(
         tmp_path_factory.mktemp("axes") / "a.zarr",
-        plain(images=2, height=3, width=4),
+        make_data(images=2, height=3, width=4),
         order=order,
         label_order=label_order,
         dimension_names=not said,
@@ -85,17 +86,17 @@ def test_axes_are_found_by_their_names_or_by_the_configuration(
     told = {"predictions_axes": tuple(order), "labels_axes": tuple(label_order)} if said else {}
     spec = opened(source, **told)
     assert (spec.predictions.shape, spec.labels.shape) == ((2, 4, 3, 4), (2, 3, 4))
-    assert spec.predictions.axes == tuple(order.index(dim) for dim in PREDICTIONS)
-    assert spec.labels.axes == tuple(label_order.index(dim) for dim in LABELS)
+    assert spec.predictions.axes == tuple(order.index(dim) for dim in PREDICTION_AXES)
+    assert spec.labels.axes == tuple(label_order.index(dim) for dim in LABEL_AXES)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_arrays_written_by_xarray_open_as_they_are(tmp_path: Path, zarr_format: int) -> None:
-    data = plain()
+    data = make_data()
     scenes = xr.Dataset(
         {
             "predictions": (("image", "y", "x", "class"), data.predictions.transpose(0, 2, 3, 1)),
-            "labels": (LABELS, data.labels),
+            "labels": (LABEL_AXES, data.labels),
             "image_id": (("image",), np.array([f"scene {i}" for i in range(8)])),
         },
         attrs={"class_names": NAMES, "ignore": 255},
@@ -111,7 +112,7 @@ def test_arrays_written_by_xarray_open_as_they_are(tmp_path: Path, zarr_format: 
 
 
 def test_what_was_added_after_metadata_were_consolidated_is_seen(tmp_path: Path) -> None:
-    source = write_source(tmp_path / "a.zarr", plain(images=2), zarr_format=2)
+    source = write_source(tmp_path / "a.zarr", make_data(images=2), zarr_format=2)
     zarr.consolidate_metadata(str(source))
     zarr.open_group(str(source), mode="r+", use_consolidated=False).create_array("image_id", data=np.array([8, 9]))
     assert image_ids(opened(source), 0, 2, {}) == ["8", "9"]
@@ -119,8 +120,8 @@ def test_what_was_added_after_metadata_were_consolidated_is_seen(tmp_path: Path)
 
 def test_names_of_axes_that_mean_nothing_here_leave_the_order_as_it_is(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path, mode="w")
-    group.create_array("predictions", data=plain().predictions, dimension_names=("n", "channel", "height", "width"))
-    group.create_array("labels", data=plain().labels)
+    group.create_array("predictions", data=make_data().predictions, dimension_names=("n", "channel", "height", "width"))
+    group.create_array("labels", data=make_data().labels)
     assert opened(tmp_path).predictions.axes == (0, 1, 2, 3)
 
 
@@ -155,7 +156,7 @@ def test_attributes_of_the_labels_say_nothing_of_the_predictions(tmp_path: Path)
 def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
     nulls = dict.fromkeys(("class_names", "kind", "ignore", "scale", "empty_label_chunks"))
     for i, attributes in enumerate(({}, nulls)):
-        spec = opened(write_source(tmp_path / f"{i}.zarr", plain(dtype="uint8"), attributes=attributes))
+        spec = opened(write_source(tmp_path / f"{i}.zarr", make_data(dtype="uint8"), attributes=attributes))
         assert spec.class_names == ("class 0", "class 1", "class 2", "class 3")
         assert (spec.prediction_kind, spec.scale, spec.ignore, spec.absent_labels_are_missing) == (
             "probabilities",
@@ -167,7 +168,7 @@ def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
 
 def test_overrides_go_before_every_attribute(tmp_path: Path) -> None:
     told = {"class_names": ["no"] * 4, "kind": "logits", "ignore": [1], "scale": 0.5, "empty_label_chunks": "fill"}
-    source = write_source(tmp_path / "a.zarr", plain(dtype="uint8"), attributes=told)
+    source = write_source(tmp_path / "a.zarr", make_data(dtype="uint8"), attributes=told)
     spec = opened(
         source,
         classes=tuple(NAMES),
@@ -202,7 +203,7 @@ def test_no_ignore_value_can_be_said_too(tmp_path: Path) -> None:
 def test_a_step_and_the_tolerance_of_a_sum_come_of_the_dtype(
     tmp_path: Path, dtype: str, scale: float, tolerance: float
 ) -> None:
-    spec = opened(write_source(tmp_path / "a.zarr", plain(dtype=dtype)))
+    spec = opened(write_source(tmp_path / "a.zarr", make_data(dtype=dtype)))
     assert (spec.scale, spec.sum_tolerance) == (scale, pytest.approx(tolerance))
 
 
@@ -224,13 +225,13 @@ def test_ids_are_the_sources_own_or_its_name_and_the_index(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("values", [np.array([b"a", b"b"]), np.array(["a", "b"])])
 def test_ids_of_any_kind_of_text_are_text(tmp_path: Path, values: np.ndarray[Any, Any]) -> None:
-    source = write_source(tmp_path / "a.zarr", plain(images=2), zarr_format=2)
+    source = write_source(tmp_path / "a.zarr", make_data(images=2), zarr_format=2)
     zarr.open_group(str(source), mode="r+").create_array("image_id", data=values)
     assert image_ids(opened(source), 0, 2, {}) == ["a", "b"]
 
 
 def test_numbers_are_ids_and_an_empty_id_is_none(tmp_path: Path) -> None:
-    source = write_source(tmp_path / "a.zarr", plain(images=2))
+    source = write_source(tmp_path / "a.zarr", make_data(images=2))
     zarr.open_group(str(source), mode="r+").create_array("image_id", data=np.array([17, 4]))
     assert image_ids(opened(source), 0, 2, {}) == ["17", "4"]
     assert image_ids(opened(write_source(tmp_path / "b.zarr", ids=["x"] + [""] * 7)), 0, 2, {}) == ["x", "b/1"]
@@ -239,12 +240,12 @@ def test_numbers_are_ids_and_an_empty_id_is_none(tmp_path: Path) -> None:
 def test_as_many_ids_as_images(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     zarr.open_group(str(source), mode="r+").create_array("image_id", data=np.arange(7))
-    with refuses(DataError, r"'image_id' of .* has the shape \(7,\), for 8 images"):
+    with raises(DataError, r"'image_id' of .* has the shape \(7,\), for 8 images"):
         opened(source)
 
 
 def test_ids_that_are_asked_for_by_name_must_be_there(tmp_path: Path) -> None:
-    with refuses(DataError, r"holds no array 'file_name', only 'labels', 'predictions'.* --arrays.image_id NAME"):
+    with raises(DataError, r"holds no array 'file_name', only 'labels', 'predictions'.* --arrays.image_id NAME"):
         opened(write_source(tmp_path / "a.zarr"), image_id="file_name")
 
 
@@ -255,18 +256,18 @@ def test_there_is_no_group_where_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     for place in ("nothing", "empty", "file", "file/below"):
-        with refuses(DataError, rf"there is no Zarr group at .*{place}; .*'predictions' and 'labels'"):
+        with raises(DataError, rf"there is no Zarr group at .*{place}; .*'predictions' and 'labels'"):
             opened(tmp_path / place)
 
 
 def test_a_url_that_no_store_understands_is_refused() -> None:
-    with refuses(UsageError, r"nosuch://a cannot be opened .*Protocol not known: nosuch"):
+    with raises(UsageError, r"nosuch://a cannot be opened .*Protocol not known: nosuch"):
         opened("nosuch://a")
 
 
 def test_an_array_is_no_source(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
-    with refuses(DataError, r"a\.zarr/labels is an array; .* Give the URL of the group"):
+    with raises(DataError, r"a\.zarr/labels is an array; .* Give the URL of the group"):
         opened(source.labels)
 
 
@@ -283,7 +284,7 @@ def test_an_array_is_no_source(tmp_path: Path) -> None:
 def test_metadata_that_make_no_sense_are_refused(tmp_path: Path, place: str, text: str) -> None:
     source = write_source(tmp_path / "a.zarr")
     (source.path / place).write_text(text)
-    with refuses(DataError, r"(the metadata of .* cannot be understood|is an array)"):
+    with raises(DataError, r"(the metadata of .* cannot be understood|is an array)"):
         opened(source)
 
 
@@ -292,68 +293,66 @@ def test_other_things_in_the_folder_are_nobodys_business(tmp_path: Path) -> None
     (source.path / "notes").mkdir()
     (source.path / "notes/today.txt").write_text("x")
     assert opened(source).images == 8
-    with refuses(DataError, r"no array 'labels_v2', only 'labels', 'predictions'"):
+    with raises(DataError, r"no array 'labels_v2', only 'labels', 'predictions'"):
         opened(source, labels="labels_v2")
 
 
 def test_an_array_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", names=("prediction", "labels"))
-    with refuses(
-        DataError, r"no array 'predictions', only 'labels', 'prediction'; .*--arrays.predictions prediction\."
-    ):
+    with raises(DataError, r"no array 'predictions', only 'labels', 'prediction'; .*--arrays.predictions prediction\."):
         opened(source)
     assert opened(source, predictions="prediction").classes == 4
     os.makedirs(tmp_path / "b.zarr")
     zarr.open_group(tmp_path / "b.zarr", mode="w").create_group("labels")
-    with refuses(DataError, r"no array 'predictions', and no other; there are no predictions"):
+    with raises(DataError, r"no array 'predictions', and no other; there are no predictions"):
         opened(tmp_path / "b.zarr")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bool", "float64"])
 def test_labels_are_integers(tmp_path: Path, dtype: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "a.zarr", data._replace(labels=(data.labels % 2).astype(dtype)))
-    with refuses(DataError, rf"labels 'labels' of .* are stored as {dtype}; class numbers are integers"):
+    with raises(DataError, rf"labels 'labels' of .* are stored as {dtype}; class numbers are integers"):
         opened(source)
 
 
 def test_labels_in_words_are_no_labels(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path, mode="w")
-    group.create_array("predictions", data=plain().predictions)
+    group.create_array("predictions", data=make_data().predictions)
     group.create_array("labels", shape=(8, 8, 10), dtype=str)
-    with refuses(DataError, r"labels 'labels' of .* are stored as text"):
+    with raises(DataError, r"labels 'labels' of .* are stored as text"):
         opened(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint32", "int64", "bool", "complex64"])
 def test_predictions_are_floats_or_small_unsigned_integers(tmp_path: Path, dtype: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "a.zarr", data._replace(predictions=data.predictions.astype(dtype)))
-    with refuses(DataError, rf"are stored as {dtype}; .* uint8, uint16, float16, float32, float64"):
+    with raises(DataError, rf"are stored as {dtype}; .* uint8, uint16, float16, float32, float64"):
         opened(source)
 
 
 def test_both_are_of_one_size(tmp_path: Path) -> None:
-    data = plain()
+    data = make_data()
     for i, labels in enumerate((data.labels[:7], data.labels[:, :, :9])):
         source = write_source(tmp_path / f"{i}.zarr", data._replace(labels=labels))
         size = " of ".join((str(len(labels)), " x ".join(map(str, labels.shape[1:]))))
-        with refuses(DataError, rf"are 8 images of 8 x 10, its labels {size}; which label belongs to which pixel"):
+        with raises(DataError, rf"are 8 images of 8 x 10, its labels {size}; which label belongs to which pixel"):
             opened(source)
 
 
 def test_other_numbers_of_axes_are_refused(tmp_path: Path) -> None:
-    data = plain()
+    data = make_data()
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", data=data.predictions[0])
     group.create_array("labels", data=data.labels)
-    with refuses(DataError, r"shape \(4, 8, 10\); predictions need the 4 axes image, class, y, x\. .*--arrays.predic"):
+    with raises(DataError, r"shape \(4, 8, 10\); predictions need the 4 axes image, class, y, x\. .*--arrays.predic"):
         opened(tmp_path)
 
 
 @pytest.mark.parametrize("axes", [("image", "y", "x"), ("image", "klass", "y", "x"), ("image", "image", "y", "x")])
 def test_axes_are_named_in_full(tmp_path: Path, axes: tuple[str, ...]) -> None:
-    with refuses(DataError, rf"and the axes {', '.join(axes)}; predictions need the 4 axes image, class, y, x"):
+    with raises(DataError, rf"and the axes {', '.join(axes)}; predictions need the 4 axes image, class, y, x"):
         opened(write_source(tmp_path / "a.zarr"), predictions_axes=axes)
 
 
@@ -362,7 +361,7 @@ def test_there_is_something_to_compare(tmp_path: Path, shape: tuple[int, ...]) -
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", shape=shape, dtype="float32", chunks=(1, 1, 1, 1))
     group.create_array("labels", shape=(shape[0], *shape[2:]), dtype="uint8", chunks=(1, 1, 1))
-    with refuses(DataError, r"there is nothing to compare\. Give at least one image, one pixel and two classes"):
+    with raises(DataError, r"there is nothing to compare\. Give at least one image, one pixel and two classes"):
         opened(tmp_path)
 
 
@@ -389,8 +388,8 @@ def test_there_is_something_to_compare(tmp_path: Path, shape: tuple[int, ...]) -
 def test_attributes_that_mean_nothing_are_refused(
     tmp_path: Path, attributes: dict[str, Any], overrides: dict[str, Any], fact: str
 ) -> None:
-    source = write_source(tmp_path / "a.zarr", plain(dtype="uint8"), attributes=attributes)
-    with refuses(DataError, fact):
+    source = write_source(tmp_path / "a.zarr", make_data(dtype="uint8"), attributes=attributes)
+    with raises(DataError, fact):
         opened(source, **overrides)
 
 
@@ -398,5 +397,5 @@ def test_more_classes_than_fit_are_refused(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", shape=(1, 65534, 1, 1), dtype="float32", chunks=(1, 65534, 1, 1))
     group.create_array("labels", shape=(1, 1, 1), dtype="uint16", chunks=(1, 1, 1))
-    with refuses(DataError, r"have 65534 classes; at most 65,533 fit"):
+    with raises(DataError, r"have 65534 classes; at most 65,533 fit"):
         opened(tmp_path)

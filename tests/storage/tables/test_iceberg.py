@@ -30,8 +30,8 @@ from masksift.storage.tables import iceberg as module
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.iceberg import RUN_COLUMNS, IcebergTables
 from masksift.storage.tables.schemas import images_schema, ranking_schema
-from support.iceberg_rest_catalog import rest_catalog
-from support.sources import refuses
+from support.errors import raises
+from support.iceberg_rest_catalog import run_rest_catalog
 
 COLUMNS = ranking_schema(["softmin"], ["day"])
 NAME = "masksift.ranking"
@@ -63,7 +63,7 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IcebergTabl
     if request.param == "database":
         yield local(tmp_path)
     else:
-        with rest_catalog(tmp_path) as server:
+        with run_rest_catalog(tmp_path) as server:
             yield IcebergTables(server.url, None, "masksift")
 
 
@@ -196,7 +196,7 @@ def test_who_is_killed_while_rows_are_written_changes_nothing(
         yield ranked(3)
         raise Interrupted("the run was interrupted", "what is done is kept", "Run it again")
 
-    with refuses(Interrupted, "the run was interrupted"):
+    with raises(Interrupted, "the run was interrupted"):
         lake.publish("ranking", "one", START, parts(), "out")
     assert stored(lake, "one").to_pylist() == ranked(5).to_pylist()
     publish(lake, "one", ranked(3))
@@ -289,7 +289,7 @@ def test_who_is_overtaken_each_time_gives_up_and_says_how_to_go_on(
 
     monkeypatch.setattr(module, "_replace", refuse)
     monkeypatch.setattr(retry, "MAX_BACKOFF_SECONDS", 0.0)
-    with refuses(
+    with raises(
         RunFailed, r"did not take masksift\.ranking \(CommitFailedException: somebody else was first\); .*again"
     ):
         lake.publish("ranking", "one", START, iter([ranked(3)]), "out")
@@ -348,7 +348,7 @@ def test_both_tables_of_a_run_may_be_made(lake: IcebergTables) -> None:
 def test_a_column_of_another_type_is_refused(lake: IcebergTables) -> None:
     publish(lake, "one", ranked(2))
     other = ranking_schema(["clc"], ["softmin"])
-    with refuses(
+    with raises(
         UsageError,
         r"'softmin' of the table masksift\.ranking is of type double, and of this run string; .*--iceberg\.namespace",
     ):
@@ -364,16 +364,16 @@ def made_by_others(lake: IcebergTables, *fields: NestedField) -> None:
 def test_a_table_that_masksift_has_not_made_is_refused(tmp_path: Path) -> None:
     lake = local(tmp_path)
     made_by_others(lake, NestedField(1, "run_id", StringType(), required=True))
-    with refuses(UsageError, r"the table masksift\.ranking is partitioned by nothing; .*--iceberg\.namespace"):
+    with raises(UsageError, r"the table masksift\.ranking is partitioned by nothing; .*--iceberg\.namespace"):
         lake.create_or_evolve({"ranking": COLUMNS})
     with opened(lake) as catalog, catalog.load_table(NAME).update_spec() as spec:
         spec.add_field("run_id", "bucket[4]")
-    with refuses(UsageError, r"the table masksift\.ranking is partitioned by bucket\[4\]\(run_id\); "):
+    with raises(UsageError, r"the table masksift\.ranking is partitioned by bucket\[4\]\(run_id\); "):
         lake.publish("ranking", "one", START, iter([ranked(2)]), "out")
     other = local(tmp_path / "lake")
     (tmp_path / "lake").mkdir(exist_ok=True)
     made_by_others(other, NestedField(1, "owner", StringType(), required=True))
-    with refuses(UsageError, r"the table masksift\.ranking requires a column 'owner'; .*--iceberg\.namespace"):
+    with raises(UsageError, r"the table masksift\.ranking requires a column 'owner'; .*--iceberg\.namespace"):
         other.create_or_evolve({"ranking": COLUMNS})
 
 
@@ -398,10 +398,10 @@ def test_a_catalog_of_a_file_with_a_warehouse_of_ones_own(tmp_path: Path, monkey
 
 def test_a_uri_has_nothing_of_another_catalogs_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYICEBERG_CATALOG__DEFAULT__TOKEN", "a-token-for-somebody-else")
-    with rest_catalog(tmp_path) as server:
+    with run_rest_catalog(tmp_path) as server:
         IcebergTables(server.url, "depot", "masksift").create_or_evolve({"ranking": COLUMNS})
         assert server.warehouses == {"depot"}
-        assert "POST /v1/namespaces/masksift/tables" in server.asked
+        assert "POST /v1/namespaces/masksift/tables" in server.requests
         assert "a-token-for-somebody-else" not in str(server.headers)
 
 
@@ -414,29 +414,29 @@ def closed_port() -> int:
 
 def test_a_catalog_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
     nowhere = IcebergTables(f"sqlite:///{tmp_path}/none/catalog.db", str(tmp_path), "masksift")
-    with refuses(UsageError, r"sqlite:.*none/catalog\.db cannot be used \(OperationalError: .*unable to open.*\); "):
+    with raises(UsageError, r"sqlite:.*none/catalog\.db cannot be used \(OperationalError: .*unable to open.*\); "):
         nowhere.create_or_evolve({"ranking": COLUMNS})
-    with refuses(UsageError, r"http://127\.0\.0\.1:\d+ cannot be used \(ConnectionError: .*\); .*--iceberg\.catalog"):
+    with raises(UsageError, r"http://127\.0\.0\.1:\d+ cannot be used \(ConnectionError: .*\); .*--iceberg\.catalog"):
         IcebergTables(f"http://127.0.0.1:{closed_port()}", None, "masksift").create_or_evolve({"ranking": COLUMNS})
-    with refuses(UsageError, r"cannot be read \(OperationalError: .*\); whether the run is there is not known"):
+    with raises(UsageError, r"cannot be read \(OperationalError: .*\); whether the run is there is not known"):
         nowhere.rows("ranking", "one")
 
 
 def test_a_catalog_that_nobody_knows_is_said() -> None:
-    with refuses(UsageError, r"pyiceberg knows no catalog 'depott'; .*PYICEBERG_CATALOG__<NAME>__URI"):
+    with raises(UsageError, r"pyiceberg knows no catalog 'depott'; .*PYICEBERG_CATALOG__<NAME>__URI"):
         IcebergTables("depott", None, "masksift").create_or_evolve({"ranking": COLUMNS})
-    with refuses(UsageError, r"thrift://h:9083 is at none of http, https, sqlite, postgresql; .*pyiceberg's own"):
+    with raises(UsageError, r"thrift://h:9083 is at none of http, https, sqlite, postgresql; .*pyiceberg's own"):
         IcebergTables("thrift://h:9083", None, "masksift").create_or_evolve({"ranking": COLUMNS})
 
 
 def test_a_database_needs_a_warehouse() -> None:
-    with refuses(UsageError, r"iceberg\.catalog is sqlite:///c\.db and iceberg\.warehouse is not given; .*s3://"):
+    with raises(UsageError, r"iceberg\.catalog is sqlite:///c\.db and iceberg\.warehouse is not given; .*s3://"):
         IcebergTables("sqlite:///c.db", None, "masksift")
 
 
 def test_without_pyiceberg_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
-    with refuses(UsageError, r"pyiceberg is not installed here; .*pip install 'masksift\[iceberg\]'"):
+    with raises(UsageError, r"pyiceberg is not installed here; .*pip install 'masksift\[iceberg\]'"):
         IcebergTables("depot", None, "masksift")
 
 
@@ -462,7 +462,7 @@ def test_what_may_be_a_password_is_not_shown(uri: str, shown: str) -> None:
 
 def test_a_failure_does_not_show_the_password_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"http://user:secret@127.0.0.1:{closed_port()}"
-    with refuses(UsageError, r"http://\*\*\*@127\.0\.0\.1:\d+ cannot be used") as said:
+    with raises(UsageError, r"http://\*\*\*@127\.0\.0\.1:\d+ cannot be used") as said:
         IcebergTables(uri, None, "masksift").create_or_evolve({"ranking": COLUMNS})
     assert "secret" not in str(said)
 

@@ -30,7 +30,8 @@ from masksift.storage.tables.schemas import (
     regions_schema,
     truth_schema,
 )
-from support.sources import masksift, plain, write_source
+from support.cli import run_cli
+from support.sources import make_data, write_source
 
 NAMES = ["road", "sky", 'a "quoted", thing', "Straße"]
 IMAGE = {
@@ -164,8 +165,8 @@ def test_the_schema_of_every_table() -> None:
 
 
 def test_the_tables_of_a_run_have_these_schemas_and_the_class_names(tmp_path: Path) -> None:
-    source = write_source(tmp_path / "a.zarr", plain(), attributes={"class_names": NAMES, "ignore": [255]})
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    source = write_source(tmp_path / "a.zarr", make_data(), attributes={"class_names": NAMES, "ignore": [255]})
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     expected = {
         "thresholds.parquet": THRESHOLDS,
         "class_pairs.parquet": CLASS_PAIRS,

@@ -22,18 +22,18 @@ from masksift.storage.sources.overrides import Overrides
 from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
-from support.datasets import Array, Data, dataset
+from support.datasets import Array, Data, make_dataset
+from support.errors import raises
 from support.sources import (
     CODECS,
-    LABELS,
-    PREDICTIONS,
+    LABEL_AXES,
+    PREDICTION_AXES,
     Source,
-    cut,
-    erase,
-    flip,
-    inner_chunk,
-    plain,
-    refuses,
+    erase_chunks,
+    flip_bit,
+    locate_inner_chunk,
+    make_data,
+    truncate_file,
     write_source,
 )
 
@@ -94,15 +94,15 @@ def stored(draw: st.DrawFn) -> tuple[Data, dict[str, Any]]:
     """A small data set and any form to store it in."""
     shape = [draw(st.integers(low, 7)) for low in (1, 2, 1, 1)]
     dtype = draw(st.sampled_from(["uint8", "uint16", "float16", "float32", "float64"]))
-    data = dataset(0, images=shape[0], classes=shape[1], height=shape[2], width=shape[3], dtype=dtype)
+    data = make_dataset(0, images=shape[0], classes=shape[1], height=shape[2], width=shape[3], dtype=dtype)
     chunks = [draw(st.integers(1, size)) for size in shape]
     forms: dict[str, Any] = {
         "zarr_format": draw(st.sampled_from([2, 3])),
         "chunks": chunks,
         "label_chunks": [chunks[0], *chunks[2:]],
         "codec": draw(st.sampled_from(["zstd", "blosc", "gzip", "none"])),
-        "order": draw(st.permutations(PREDICTIONS)),
-        "label_order": draw(st.permutations(LABELS)),
+        "order": draw(st.permutations(PREDICTION_AXES)),
+        "label_order": draw(st.permutations(LABEL_AXES)),
         "dimension_names": True,
     }
     if forms["zarr_format"] == 3 and draw(st.booleans()):
@@ -133,7 +133,7 @@ def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(
     tmp_path: Path, Reader: Reader, zarr_format: int
 ) -> None:
     group = zarr.open_group(tmp_path, mode="w", zarr_format=zarr_format)  # type: ignore[arg-type]
-    data = plain()
+    data = make_data()
     group.create_array("predictions", data=data.predictions.astype(">f4"))
     group.create_array("labels", data=data.labels.astype(">i2"))
     predictions, labels = specs(Source(tmp_path))
@@ -150,9 +150,9 @@ def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(
 @readers
 @form
 def test_a_chunk_that_is_absent_is_missing_and_the_others_are_not(tmp_path: Path, Reader: Reader, form: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
-    erase(source.predictions, slice(2, 4))
+    erase_chunks(source.predictions, slice(2, 4))
     reader = Reader(specs(source)[0], {})
     with pytest.raises(MissingChunkError, match=r"chunk .*1.* of .*/s\.zarr/predictions does not exist"):
         reader.read(*images(0, 8, data))
@@ -163,19 +163,19 @@ def test_a_chunk_that_is_absent_is_missing_and_the_others_are_not(tmp_path: Path
 
 
 def test_the_first_missing_chunk_is_named_by_its_numbers(tmp_path: Path) -> None:
-    data = plain(images=24)
+    data = make_data(images=24)
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 4, 8, 10))
     for i in (12, 7, 10):
-        source.chunk("predictions", i, 0, 0, 0).unlink()
+        source.chunk_file("predictions", i, 0, 0, 0).unlink()
     with pytest.raises(MissingChunkError, match="chunk c/7/0/0/0 of"):
         read_all(specs(source)[0])
 
 
 @sharded
 def test_an_inner_chunk_is_named_by_its_place_in_its_shard(tmp_path: Path, form: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
-    erase(source.predictions, slice(6, 8))
+    erase_chunks(source.predictions, slice(6, 8))
     with pytest.raises(
         MissingChunkError, match=r"inner chunk \(1, 0, 0, 0\) of shard c/1/0/0/0 of .*predictions does not"
     ):
@@ -184,9 +184,9 @@ def test_an_inner_chunk_is_named_by_its_place_in_its_shard(tmp_path: Path, form:
 
 @sharded
 def test_an_absent_shard_is_missing(tmp_path: Path, form: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
-    source.chunk("predictions", 1, 0, 0, 0).unlink()
+    source.chunk_file("predictions", 1, 0, 0, 0).unlink()
     reader = ArrayReader(specs(source)[0], {})
     with pytest.raises(MissingChunkError, match=r"shard c/1/0/0/0 of .*predictions does not exist"):
         reader.read(*images(0, 8, data))
@@ -195,9 +195,9 @@ def test_an_absent_shard_is_missing(tmp_path: Path, form: str) -> None:
 
 @form
 def test_where_absent_means_fill_it_reads_as_the_fill_value(tmp_path: Path, form: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, label_fill=255, **FORMS[form])
-    erase(source.labels, slice(2, 4))
+    erase_chunks(source.labels, slice(2, 4))
     got = read_all(specs(source)[1], absent_is_missing=False)
     expected = data.labels.copy()
     expected[2:4] = 255
@@ -212,9 +212,9 @@ def test_where_absent_means_fill_it_reads_as_the_fill_value(tmp_path: Path, form
 def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(
     tmp_path: Path, Reader: Reader, form: str, codec: str
 ) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, codec=codec, **FORMS[form])
-    cut(source.chunk("predictions", 0, 0, 0, 0), 0.3)
+    truncate_file(source.chunk_file("predictions", 0, 0, 0, 0), 0.3)
     reader = Reader(specs(source)[0], {})
     with pytest.raises(
         ChunkDecodeError, match=r"chunk (c/)?0[./]0[./]0[./]0 of .*/s\.zarr/predictions (is cut|does not dec)"
@@ -235,10 +235,10 @@ def test_wherever_an_object_is_cut_nothing_wrong_is_read(
     stored_as: tuple[str, str], share: float, Reader: Reader
 ) -> None:
     form, codec = stored_as
-    data = plain(images=2, height=3, width=3)
+    data = make_data(images=2, height=3, width=3)
     with TemporaryDirectory() as folder:
         source = write_source(Path(folder) / "s.zarr", data, codec=codec, **SMALL[form])
-        cut(source.chunk("predictions", 0, 0, 0, 0), share)
+        truncate_file(source.chunk_file("predictions", 0, 0, 0, 0), share)
         for start in (0, 1):  # the last inner chunk alone is read by its range, not with its shard
             with pytest.raises(ChunkDecodeError, match="predictions"):
                 Reader(specs(source)[0], {}).read(*images(start, 2, data))
@@ -249,12 +249,12 @@ def test_wherever_an_object_is_cut_nothing_wrong_is_read(
 def test_a_turned_bit_is_noticed_by_the_codecs_that_keep_a_checksum(
     codec: str, place: float, bit: int, sharded: bool
 ) -> None:
-    data = plain(images=2, height=3, width=3)
+    data = make_data(images=2, height=3, width=3)
     with TemporaryDirectory() as folder:
         forms = {"shards": (2, 4, 3, 3), "chunks": (1, 4, 3, 3)} if sharded else {}
         source = write_source(Path(folder) / "s.zarr", data, codec=codec, **forms)
-        file = source.chunk("predictions", 0, 0, 0, 0)
-        flip(file, round(place * (file.stat().st_size - 1)), bit)
+        file = source.chunk_file("predictions", 0, 0, 0, 0)
+        flip_bit(file, round(place * (file.stat().st_size - 1)), bit)
         with suppress(ChunkDecodeError):  # or else it was a bit of gzip's header that means nothing
             np.testing.assert_array_equal(read_all(specs(source)[0]), data.predictions)
 
@@ -264,13 +264,13 @@ def test_a_turned_bit_is_noticed_by_the_codecs_that_keep_a_checksum(
 def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(
     tmp_path: Path, Reader: Reader, codec: str
 ) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, codec=codec)
-    spec, file = specs(source)[0], source.chunk("predictions", 0, 0, 0, 0)
+    spec, file = specs(source)[0], source.chunk_file("predictions", 0, 0, 0, 0)
     good = file.read_bytes()
     reader = Reader(spec, {})
     for byte in range(20):
-        flip(file, byte, byte % 8)
+        flip_bit(file, byte, byte % 8)
         with suppress(ChunkDecodeError):
             assert reader.read(*images(0, 2, data)).shape == (2, 4, 8, 10)
         file.write_bytes(good)
@@ -278,10 +278,10 @@ def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(
 
 @readers
 def test_one_inner_chunk_that_does_not_decode_spoils_no_other(tmp_path: Path, Reader: Reader) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, codec="crc32c", **FORMS["sharded"])
-    file, offset, size = inner_chunk(source.predictions, (0, 0, 0, 0), (1, 0, 0, 0))
-    flip(file, offset + size // 2)
+    file, offset, size = locate_inner_chunk(source.predictions, (0, 0, 0, 0), (1, 0, 0, 0))
+    flip_bit(file, offset + size // 2)
     reader = Reader(specs(source)[0], {})
     np.testing.assert_array_equal(reader.read(*images(0, 2, data)), data.predictions[0:2])
     with pytest.raises(
@@ -292,10 +292,10 @@ def test_one_inner_chunk_that_does_not_decode_spoils_no_other(tmp_path: Path, Re
 
 def test_an_index_of_a_shard_that_is_damaged_is_unreadable(tmp_path: Path) -> None:
     source = write_source(tmp_path / "s.zarr", **FORMS["sharded"])
-    file = source.chunk("predictions", 0, 0, 0, 0)
-    flip(file, file.stat().st_size - 10)
+    file = source.chunk_file("predictions", 0, 0, 0, 0)
+    flip_bit(file, file.stat().st_size - 10)
     with pytest.raises(ChunkDecodeError, match=r"^chunk c/0/0/0/0 of .* does not decode .*checksum"):
-        ArrayReader(specs(source)[0], {}).read(*images(0, 2, plain()))
+        ArrayReader(specs(source)[0], {}).read(*images(0, 2, make_data()))
     file.write_bytes(b"short")
     with pytest.raises(ChunkDecodeError, match=r"chunk c/0/0/0/0 of .* is cut short: 5 bytes where 36 should be"):
         read_all(specs(source)[0])
@@ -305,14 +305,14 @@ def test_an_index_of_a_shard_that_is_damaged_is_unreadable(tmp_path: Path) -> No
 def test_of_several_faults_a_missing_chunk_is_told_before_one_that_does_not_decode(
     tmp_path: Path, Reader: Reader
 ) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, chunks=(2, 4, 2, 10))
     for i in range(1, 4):
-        cut(source.chunk("predictions", 0, 0, i, 0), 0.5)
+        truncate_file(source.chunk_file("predictions", 0, 0, i, 0), 0.5)
     for _ in range(5):  # whichever of them the store answers first
         with pytest.raises(ChunkDecodeError, match=r"^chunk c/0/0/1/0 of .* does not decode"):
             Reader(specs(source)[0], {}).read(*images(0, 2, data))
-    source.chunk("predictions", 0, 0, 3, 0).unlink()
+    source.chunk_file("predictions", 0, 0, 3, 0).unlink()
     for _ in range(5):
         with pytest.raises(MissingChunkError, match=r"^chunk c/0/0/3/0 of .* does not exist"):
             Reader(specs(source)[0], {}).read(*images(0, 2, data))
@@ -320,11 +320,11 @@ def test_of_several_faults_a_missing_chunk_is_told_before_one_that_does_not_deco
 
 @readers
 def test_what_a_failed_read_left_under_way_spoils_no_later_one(tmp_path: Path, Reader: Reader) -> None:
-    data = plain(images=40)
+    data = make_data(images=40)
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 4, 8, 10))
-    cut(source.chunk("predictions", 0, 0, 0, 0), 0.5)
+    truncate_file(source.chunk_file("predictions", 0, 0, 0, 0), 0.5)
     for i in range(2, 40):
-        source.chunk("predictions", i, 0, 0, 0).unlink()
+        source.chunk_file("predictions", i, 0, 0, 0).unlink()
     reader = Reader(specs(source)[0], {})
     for _ in range(20):
         with pytest.raises((ChunkDecodeError, MissingChunkError), match="predictions"):
@@ -343,7 +343,7 @@ def test_an_error_of_the_store_is_no_fault_of_the_chunk(
 
     monkeypatch.setattr(LocalStore, "get", fail)
     with pytest.raises(type(error), match=str(error)):
-        reader.read(*images(0, 8, plain()))
+        reader.read(*images(0, 8, make_data()))
 
 
 # ------------------------------------------------------------------------------------------ bytes and requests
@@ -352,7 +352,7 @@ def test_an_error_of_the_store_is_no_fault_of_the_chunk(
 @readers
 @pytest.mark.parametrize("form", ["v2", "v3", "tiles"])
 def test_a_chunk_costs_one_request_and_its_stored_bytes(tmp_path: Path, Reader: Reader, form: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     chunks = [path for path in source.predictions.rglob("*") if path.is_file() and not path.name.startswith((".", "z"))]
     reader = Reader(specs(source)[0], {})
@@ -365,9 +365,9 @@ def test_a_chunk_costs_one_request_and_its_stored_bytes(tmp_path: Path, Reader: 
 @readers
 @sharded
 def test_a_shard_costs_its_stored_bytes_and_its_index(tmp_path: Path, Reader: Reader, form: str) -> None:
-    data = plain()
+    data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
-    files = [source.chunk("predictions", i, 0, 0, 0) for i in (0, 1)]
+    files = [source.chunk_file("predictions", i, 0, 0, 0) for i in (0, 1)]
     index = 2 * 16 + 4
     reader = Reader(specs(source)[0], {})
     opened = reader.bytes
@@ -426,8 +426,8 @@ def test_planes_of_zeros_are_written_too(tmp_path: Path) -> None:
 def test_evidence_that_is_lost_is_never_read_as_zeros(tmp_path: Path) -> None:
     arrays = evidence(str(tmp_path))
     arrays.write(EVIDENCE[0], 0, np.ones((2, 3, 4), "float16"))
-    with refuses(DataError, r"evidence at .* is lost: .*c/1/0/0 of self_confidence does not exist"):
+    with raises(DataError, r"evidence at .* is lost: .*c/1/0/0 of self_confidence does not exist"):
         arrays.read(EVIDENCE[0], 0, 4)
-    cut(tmp_path / EVIDENCE[0] / "c/0/0/0", 0.5)
-    with refuses(DataError, r"evidence at .* is lost: .*self_confidence.* (is cut short|does not decode)"):
+    truncate_file(tmp_path / EVIDENCE[0] / "c/0/0/0", 0.5)
+    with raises(DataError, r"evidence at .* is lost: .*self_confidence.* (is cut short|does not decode)"):
         arrays.read(EVIDENCE[0], 0, 2)

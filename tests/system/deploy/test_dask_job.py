@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from support.s3_server import Server
+from support.s3_server import S3Server
 from system.deploy.helpers.kube_api import KubeApi, api_server
 from system.deploy.helpers.kubelet import NAMESPACE, Kubelet, named
 from system.deploy.helpers.manifest_cluster import Stored, kubelet
@@ -57,9 +57,9 @@ def applied(stored: Stored, tls: dict[str, str], folder: Path, **instead: str) -
 
 
 def test_job_creates_its_cluster_and_removes_it_at_the_end(
-    server: Server, sources: Path, tls: dict[str, str], undisturbed: dict[str, pa.Table], tmp_path: Path
+    s3_server: S3Server, sources: Path, tls: dict[str, str], undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    stored = Stored.beside(server, sources)
+    stored = Stored.beside(s3_server, sources)
     with applied(stored, tls, tmp_path) as life:
         life.wait_for("Running")
         assert life.api.get("daskjobs", NAMESPACE, "masksift")["status"]["clusterName"] == "masksift"
@@ -73,10 +73,10 @@ def test_job_creates_its_cluster_and_removes_it_at_the_end(
 
 
 def test_failed_job_is_reported_and_removes_its_cluster(
-    server: Server, sources: Path, tls: dict[str, str], tmp_path: Path
+    s3_server: S3Server, sources: Path, tls: dict[str, str], tmp_path: Path
 ) -> None:
     """Exit code 2: the sources do not exist."""
-    stored = Stored.beside(server, sources)
+    stored = Stored.beside(s3_server, sources)
     with applied(stored, tls, tmp_path, **{"s3://lake/segmentation/*.zarr": "s3://lake/nothing/*.zarr"}) as life:
         life.wait_for("Failed")
         assert life.statuses[-1] == "Failed"

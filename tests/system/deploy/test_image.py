@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sources import plain, write_source
+from support.sources import make_data, write_source
 from system.deploy.helpers.dockerfile import Build, Instruction, StepFailed, instructions, let_through
 
 ROOT = Path(__file__).parents[3]
@@ -249,7 +249,7 @@ def test_extras_of_the_image_import(image: Image) -> None:
 
 @slow
 def test_run_compiles_nothing_and_writes_only_to_scratch(image: Image) -> None:
-    source = write_source(image.root / "scratch/source.zarr", plain())
+    source = write_source(image.root / "scratch/source.zarr", make_data())
     image.run("true")
     warm = image.cache
     out = image.root / "scratch/out"

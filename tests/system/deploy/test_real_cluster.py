@@ -11,8 +11,8 @@ import pytest
 
 from masksift.engine.planning.kustomize import WORKER_MEMORY_SHARE
 from support.certificates import certificates, secret
-from support.fault_proxy import Faults, Proxy, proxy
-from support.s3_server import Server
+from support.fault_proxy import FaultProxy, Faults, run_fault_proxy
+from support.s3_server import S3Server
 from system.deploy.helpers.manifest_cluster import BLOCKS, MINIO, PLAIN, Cluster, Stored, cluster, kubelet
 from system.deploy.helpers.netns import Loopback
 from system.deploy.helpers.node import wait_until
@@ -21,27 +21,27 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def slow(server: Server) -> Iterator[Proxy]:
+def slow(s3_server: S3Server) -> Iterator[FaultProxy]:
     """Proxy in front of the store whose ``faults`` can change while it runs."""
-    with proxy(server.port, Faults()) as between:
+    with run_fault_proxy(s3_server.port, Faults()) as between:
         yield between
 
 
 @pytest.fixture
-def stored(server: Server, sources: Path) -> Stored:
-    return Stored.beside(server, sources)
+def stored(s3_server: S3Server, sources: Path) -> Stored:
+    return Stored.beside(s3_server, sources)
 
 
 @pytest.fixture(scope="module", params=[PLAIN, MINIO])
 def running(
     request: pytest.FixtureRequest,
-    server: Server,
-    slow: Proxy,
+    s3_server: S3Server,
+    slow: FaultProxy,
     tls: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
     """Cluster of the manifests, ready for the job, without and with the Dask operator."""
-    with kubelet(tmp_path_factory.mktemp("pods"), Loopback(), server, tls, slow.url, request.param) as made:
+    with kubelet(tmp_path_factory.mktemp("pods"), Loopback(), s3_server, tls, slow.url, request.param) as made:
         yield cluster(made)
 
 
@@ -80,7 +80,7 @@ def test_client_with_a_certificate_of_another_ca_is_refused(
 
 @pytest.mark.parametrize("running", [MINIO], indirect=True)
 def test_run_with_a_drained_worker_gives_the_same_tables(
-    running: Cluster, stored: Stored, slow: Proxy, undisturbed: dict[str, pa.Table], tmp_path: Path
+    running: Cluster, stored: Stored, slow: FaultProxy, undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     """`preStop`, then SIGTERM in the middle of the first pass, like a drained spot node."""
     slow.faults = Faults(delay=0.5)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from support.fault_proxy import Faults, Proxy, proxy
-from support.s3_server import Server
+from support.fault_proxy import FaultProxy, Faults, run_fault_proxy
+from support.s3_server import S3Server
 from system.deploy.helpers.kubelet import Pod
 from system.deploy.helpers.manifest_cluster import BLOCKS, Cluster, Stored, cluster, executing, kubelet
 from system.deploy.helpers.netns import Bridge, remove_what_was_left
@@ -30,17 +30,21 @@ def network() -> Iterator[Bridge]:
 
 
 @pytest.fixture(scope="module")
-def slow(server: Server, network: Bridge) -> Iterator[Proxy]:
+def slow(s3_server: S3Server, network: Bridge) -> Iterator[FaultProxy]:
     """The store at this machine's address on the bridge."""
-    with proxy(server.port, Faults(), network.gateway) as between:
+    with run_fault_proxy(s3_server.port, Faults(), network.gateway) as between:
         yield between
 
 
 @pytest.fixture(scope="module")
 def running(
-    network: Bridge, slow: Proxy, server: Server, tls: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    network: Bridge,
+    slow: FaultProxy,
+    s3_server: S3Server,
+    tls: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
-    with kubelet(tmp_path_factory.mktemp("pods"), network, server, tls, slow.url) as pods:
+    with kubelet(tmp_path_factory.mktemp("pods"), network, s3_server, tls, slow.url) as pods:
         pods.instead = {**pods.instead, **SOON}
         yield cluster(pods)
 
@@ -72,14 +76,14 @@ def stage_is_half_done(stored: Stored, stage: str) -> bool:
 def test_run_with_a_disconnected_worker_gives_the_same_tables(
     running: Cluster,
     network: Bridge,
-    slow: Proxy,
-    server: Server,
+    slow: FaultProxy,
+    s3_server: S3Server,
     sources: Path,
     undisturbed: dict[str, pa.Table],
     tmp_path: Path,
     stage: str,
 ) -> None:
-    stored = Stored.beside(server, sources)
+    stored = Stored.beside(s3_server, sources)
     slow.faults = Faults(delay=0.1)
     job = running.run(stored)
     wait_until(f"{stage} is in its middle", lambda: stage_is_half_done(stored, stage), 240)
@@ -95,7 +99,7 @@ def test_run_with_a_disconnected_worker_gives_the_same_tables(
     cut.wait_for("readinessProbe")
 
 
-def disconnect_busy_worker(running: Cluster, network: Bridge, slow: Proxy) -> Pod:
+def disconnect_busy_worker(running: Cluster, network: Bridge, slow: FaultProxy) -> Pod:
     """Disconnect a worker within a task that is slowed down so that it cannot finish first."""
     slow.faults = Faults(delay=3)
     busy: list[Pod] = []

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.s3_server import Server
-from support.sources import rows
+from support.results import read_rows
+from support.s3_server import S3Server
 from system.deploy.helpers.nightly import LEFT_OUT, WHOLE, command_in, config_in, files, lake, record, stand_in
 
 SCRIPT = Path(__file__).parents[3] / "deploy/workflows/cron/nightly.sh"
@@ -58,7 +58,7 @@ def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     quality = real / "quality"
     assert [record(quality, day)["configuration"]["base"] for day in WHOLE] == [None, f"{quality}/dt={WHOLE[0]}"]
-    ranked = rows(quality / f"dt={WHOLE[1]}", "ranking")
+    ranked = read_rows(quality / f"dt={WHOLE[1]}", "ranking")
     assert {(str(row["dt"]), row["site"]) for row in ranked} == {(WHOLE[1], "a"), (WHOLE[1], "b")}
     assert len(ranked) == 12
     before = files(quality)
@@ -81,14 +81,14 @@ def test_quarantined_images_are_listed_and_do_not_stop_the_night(real: Path) -> 
 
 
 @pytest.mark.slow
-def test_night_on_an_s3_compatible_store(real: Path, server: Server) -> None:
+def test_night_on_an_s3_compatible_store(real: Path, s3_server: S3Server) -> None:
     """Keys and endpoint come from the environment."""
-    filesystem = server.filesystem()
+    filesystem = s3_server.filesystem()
     day = f"dt={WHOLE[0]}"
     filesystem.put(f"{real}/lake/{day}", f"lake/seg/{day}", recursive=True)
-    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "AWS_ENDPOINT_URL": server.url}
+    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "AWS_ENDPOINT_URL": s3_server.url}
     places = {"MASKSIFT_SOURCE": "s3://lake/seg", "MASKSIFT_QUALITY": "s3://lake/quality"}
-    done = night(real, real / "bin", WHOLE[0], **told, **places, **server.keys)
+    done = night(real, real / "bin", WHOLE[0], **told, **places, **s3_server.environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     found = json.loads(filesystem.cat(f"lake/quality/{day}/run.json"))
     assert found["counts"] == {"scored": 12}

@@ -56,12 +56,12 @@ def jobqueue(**words: object) -> Executor:
 # ------------------------------------------------------------------------------------------------ what is closed
 
 
-def test_a_cluster_at_an_address_stays_up(address: str) -> None:
-    with make_executor("dask", workers=None, memory=None, address=address) as executor:
+def test_a_cluster_at_an_address_stays_up(scheduler_address: str) -> None:
+    with make_executor("dask", workers=None, memory=None, address=scheduler_address) as executor:
         before = executor.cluster
         pids = set(executor.map(jobs.pid, range(20), "pid"))
     assert all(map(is_alive, pids))
-    with make_executor("dask", workers=None, memory=None, address=address) as executor:
+    with make_executor("dask", workers=None, memory=None, address=scheduler_address) as executor:
         assert executor.cluster == before
 
 
@@ -181,14 +181,16 @@ def test_options_that_a_class_does_not_know_are_refused_in_its_words() -> None:
 # ------------------------------------------------------------------------------------------------- what is said
 
 
-def test_a_run_says_what_it_is_on(address: str) -> None:
+def test_a_run_says_what_it_is_on(scheduler_address: str) -> None:
     told = Told()
-    with make_executor("dask", workers=None, memory=None, address=address, say=told) as executor:
+    with make_executor("dask", workers=None, memory=None, address=scheduler_address, say=told) as executor:
         cluster = executor.cluster
-    assert (cluster.kind, cluster.address, cluster.workers, cluster.threads) == ("dask", address, 2, 2)
+    assert (cluster.kind, cluster.address, cluster.workers, cluster.threads) == ("dask", scheduler_address, 2, 2)
     assert cluster.memory == 2 * (3 << 30)
     assert told == [cluster.text]
-    assert cluster.text.startswith(f"running on dask at {address}: 2 workers, 2 threads, 6.0 GiB; dashboard http://127")
+    assert cluster.text.startswith(
+        f"running on dask at {scheduler_address}: 2 workers, 2 threads, 6.0 GiB; dashboard http://127"
+    )
 
 
 def test_this_process_is_a_cluster_of_one() -> None:

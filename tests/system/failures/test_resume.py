@@ -138,7 +138,7 @@ def test_run_that_loses_its_scheduler_exits_with_5_and_resumes_on_another(
     undisturbed: dict[str, pa.Table],
     tmp_path: Path,
     cluster: tuple[str, subprocess.Popen[bytes]],
-    address: str,
+    scheduler_address: str,
 ) -> None:
     out = tmp_path / "out"
     where, scheduler = cluster
@@ -149,7 +149,7 @@ def test_run_that_loses_its_scheduler_exits_with_5_and_resumes_on_another(
     assert run.returncode == 5, message
     assert "was lost" in message
     assert "Traceback" not in message
-    finishing = command(source, out, "--executor.kind", "dask", "--executor.address", address)
+    finishing = command(source, out, "--executor.kind", "dask", "--executor.address", scheduler_address)
     assert rerun(finishing, out) == undisturbed
     assert reused_blocks(out, "condense") >= 3
 

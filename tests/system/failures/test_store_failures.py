@@ -17,10 +17,11 @@ from masksift.core import retry
 from masksift.engine import stages
 from masksift.storage import credentials
 from masksift.storage import retry as store_retry
-from support.fault_proxy import Faults, proxy
+from support.cli import error_message, run_cli
+from support.fault_proxy import Faults, run_fault_proxy
 from support.run_processes import command, small, start
-from support.s3_server import Server
-from support.sources import complaint, masksift, plain, write_source
+from support.s3_server import S3Server
+from support.sources import make_data, write_source
 
 CLIENTS = ("obstore", "s3fs")
 TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
@@ -35,7 +36,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "MAX_BACKOFF_SECONDS", 0.1)
 
 
-def remote_tables(server: Server, place: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
+def remote_tables(server: S3Server, place: str, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Download all tables of a run from the server."""
     server.filesystem().get(f"lake/{place}/", f"{folder}/", recursive=True)
     return read_tables(folder)
@@ -55,51 +56,56 @@ FAULT_RATES = {
 
 @pytest.mark.parametrize(("client", "rate"), [*(("obstore", rate) for rate in FAULT_RATES), ("s3fs", "all of them")])
 def test_run_with_failing_requests_gives_the_same_tables(
-    server: Server, keys: None, short_timeouts: None, tmp_path: Path, client: str, rate: str
+    s3_server: S3Server, s3_credentials: None, short_timeouts: None, tmp_path: Path, client: str, rate: str
 ) -> None:
     shards = (4, 4, 8, 10) if rate == "all of them" else None
-    source = write_source(tmp_path / "a.zarr", plain(images=16), chunks=(1, 4, 4, 10), shards=shards)
-    assert masksift("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
+    source = write_source(tmp_path / "a.zarr", make_data(images=16), chunks=(1, 4, 4, 10), shards=shards)
+    assert run_cli("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
     place = f"{client}-{list(FAULT_RATES).index(rate)}"
-    server.filesystem().put(f"{source.path}/", f"lake/{place}/a.zarr/", recursive=True)
-    with proxy(server.port, FAULT_RATES[rate]) as between:
+    s3_server.filesystem().put(f"{source.path}/", f"lake/{place}/a.zarr/", recursive=True)
+    with run_fault_proxy(s3_server.port, FAULT_RATES[rate]) as between:
         args = ("--storage.endpoint_url", between.url, "--storage.client", client)
         out = f"s3://lake/{place}-out"
-        assert masksift("run", "--source", f"s3://lake/{place}/a.zarr", "--out", out, *args) == 0
+        assert run_cli("run", "--source", f"s3://lake/{place}/a.zarr", "--out", out, *args) == 0
     faults = [name for name in ("slow_down", "reset_before", "reset_after", "hang") if getattr(FAULT_RATES[rate], name)]
-    assert all(between.done[name] for name in faults), "each fault was injected"
-    injected = sum(between.done[name] for name in faults)
-    assert remote_tables(server, f"{place}-out", tmp_path / "out") == read_tables(tmp_path / "undisturbed")
+    assert all(between.outcomes[name] for name in faults), "each fault was injected"
+    injected = sum(between.outcomes[name] for name in faults)
+    assert remote_tables(s3_server, f"{place}-out", tmp_path / "out") == read_tables(tmp_path / "undisturbed")
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["repeated"] <= injected
     assert record["repeated"] > 0 or injected < 10, "few faults may all hit requests before the first task"
     assert record["retries"] == 0, "no task was run again"
-    assert between.most <= 16 + 8, "chunks, and part files of tables"
+    assert between.max_concurrent <= 16 + 8, "chunks, and part files of tables"
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_run_gives_up_on_a_failing_store_and_resumes_later(
-    server: Server, keys: None, short_timeouts: None, tmp_path: Path, client: str, capsys: pytest.CaptureFixture[str]
+    s3_server: S3Server,
+    s3_credentials: None,
+    short_timeouts: None,
+    tmp_path: Path,
+    client: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    source = write_source(tmp_path / "a.zarr", plain())
-    assert masksift("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
+    source = write_source(tmp_path / "a.zarr", make_data())
+    assert run_cli("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
     place = f"given-up-{client}"
-    server.filesystem().put(f"{source.path}/", f"lake/{place}/a.zarr/", recursive=True)
+    s3_server.filesystem().put(f"{source.path}/", f"lake/{place}/a.zarr/", recursive=True)
     args = ("--source", source, "--out", f"s3://lake/{place}-out", "--storage.client", client)
     capsys.readouterr()
-    with proxy(server.port, Faults(slow_down=0.95)) as between:
-        assert masksift("run", *args, "--storage.endpoint_url", between.url) == 5
-    message = complaint(capsys)
+    with run_fault_proxy(s3_server.port, Faults(slow_down=0.95)) as between:
+        assert run_cli("run", *args, "--storage.endpoint_url", between.url) == 5
+    message = error_message(capsys)
     assert re.match(rf"The store did not answer s3://lake/{place}-out/\S+ in 12 attempts over \d+ s \(.*S", message)
     assert "run the same command again" in message
-    assert masksift("run", *args, *server.flags) == 0
-    assert remote_tables(server, f"{place}-out", tmp_path / "out") == read_tables(tmp_path / "undisturbed")
+    assert run_cli("run", *args, *s3_server.cli_args) == 0
+    assert remote_tables(s3_server, f"{place}-out", tmp_path / "out") == read_tables(tmp_path / "undisturbed")
 
 
 # ------------------------------------------------------------------------------------------------ killed servers
 
 
-def finished_blocks(server: Server, place: str, stage: str) -> int:
+def finished_blocks(server: S3Server, place: str, stage: str) -> int:
     """Count the finished blocks of a stage."""
     files = server.filesystem()
     return len(files.glob(f"lake/{place}/manifest/{stage}/*.zip"))
@@ -107,26 +113,28 @@ def finished_blocks(server: Server, place: str, stage: str) -> int:
 
 @pytest.mark.parametrize(("stage", "client"), [("condense", "obstore"), ("score", "s3fs")])
 def test_run_survives_a_killed_and_restarted_server(
-    server: Server, keys: None, tmp_path: Path, stage: str, client: str
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path, stage: str, client: str
 ) -> None:
     source = small(tmp_path / "a.zarr", images=24)
     place = f"killed-{stage}-{client}"
     subprocess.run(command(source, tmp_path / "undisturbed", "--executor.kind", "serial"), capture_output=True)
-    server.filesystem().put(f"{source}/", f"lake/{place}/a.zarr/", recursive=True)
-    args = command(f"s3://lake/{place}/a.zarr", f"s3://lake/{place}-out", *server.flags, "--storage.client", client)
+    s3_server.filesystem().put(f"{source}/", f"lake/{place}/a.zarr/", recursive=True)
+    args = command(
+        f"s3://lake/{place}/a.zarr", f"s3://lake/{place}-out", *s3_server.cli_args, "--storage.client", client
+    )
     run = start(args)
     until = time.monotonic() + 120
-    while finished_blocks(server, f"{place}-out", stage) < 4:
+    while finished_blocks(s3_server, f"{place}-out", stage) < 4:
         assert time.monotonic() < until
         assert run.poll() is None, run.communicate()
         time.sleep(0.05)
-    server.kill()
+    s3_server.kill()
     time.sleep(1)
     assert run.poll() is None
-    server.start()
+    s3_server.start()
     _, message = run.communicate(timeout=300)
     assert run.returncode == 3, message  # one image has no valid pixel
-    assert remote_tables(server, f"{place}-out", tmp_path / "out") == read_tables(tmp_path / "undisturbed")
+    assert remote_tables(s3_server, f"{place}-out", tmp_path / "out") == read_tables(tmp_path / "undisturbed")
 
 
 # ----------------------------------------------------------------------------------------------- sources and disks
@@ -135,7 +143,7 @@ def test_run_survives_a_killed_and_restarted_server(
 def test_run_with_deleted_source_fails_with_its_url_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = write_source(tmp_path / "a.zarr", plain())
+    source = write_source(tmp_path / "a.zarr", make_data())
     copy = shutil.copytree(source.path, tmp_path / "copy.zarr")
     find_thresholds = stages.find_thresholds
 
@@ -146,13 +154,13 @@ def test_run_with_deleted_source_fails_with_its_url_and_resumes(
 
     with monkeypatch.context() as between:
         between.setattr(stages, "find_thresholds", find_and_delete)
-        assert masksift("run", "--source", source, "--out", tmp_path / "out") == 5
-    message = complaint(capsys)
+        assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 5
+    message = error_message(capsys)
     assert str(source.path) in message
     assert "what is done is kept" in message
     shutil.copytree(copy, source.path)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
-    assert masksift("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
     assert read_tables(tmp_path / "out") == read_tables(tmp_path / "undisturbed")
 
 
@@ -161,7 +169,7 @@ def test_run_on_a_full_disk_fails_and_resumes_with_more_space(
     tmp_path: Path, blocks: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file system of that many KiB: the first pass does not fit into the smaller one."""
-    source = write_source(tmp_path / "a.zarr", plain(images=16))
+    source = write_source(tmp_path / "a.zarr", make_data(images=16))
     disk = tmp_path / "disk"
     disk.mkdir()
     small_disk = ["mount", "-t", "tmpfs", "-o", f"size={blocks}k", "none", disk]
@@ -169,13 +177,13 @@ def test_run_on_a_full_disk_fails_and_resumes_with_more_space(
         pytest.skip("mounting a small file system needs root")
     try:
         args = ("--source", source, "--out", disk / "out")
-        assert masksift("run", *args) == 5
-        message = complaint(capsys)
+        assert run_cli("run", *args) == 5
+        message = error_message(capsys)
         assert "No space left on device" in message
         assert "what is done is kept" in message
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-        assert masksift("run", *args) == 0
-        assert masksift("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
+        assert run_cli("run", *args) == 0
+        assert run_cli("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
         assert read_tables(disk / "out") == read_tables(tmp_path / "undisturbed")
         assert not list((disk / "out").rglob("*.partial"))
     finally:

@@ -7,22 +7,24 @@ from pathlib import Path
 import pytest
 
 from evaluation.evaluate.helpers import evaluate, measures, name_of, plant, run_of, write_list, write_simulated
-from support.s3_server import Server
-from support.sources import masksift
+from support.cli import run_cli
+from support.s3_server import S3Server
 
 
 @pytest.mark.slow
-def test_an_evaluation_on_s3_is_the_evaluation_on_disk(server: Server, keys: None, tmp_path: Path) -> None:
-    planted, files, lake = plant(images=12), server.filesystem(), "s3://lake/data"
+def test_an_evaluation_on_s3_is_the_evaluation_on_disk(
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path
+) -> None:
+    planted, files, lake = plant(images=12), s3_server.filesystem(), "s3://lake/data"
     run = run_of(planted, tmp_path / "data")
     write_simulated(tmp_path / "data/sim", planted)
     write_list(tmp_path / "data/wrong.csv", [{"image_id": name_of(i)} for i in planted.images])
     files.put(f"{tmp_path}/data/", "lake/data/", recursive=True)
-    there = ("run", "--source", f"{lake}/given.zarr", "--out", f"{lake}/there", *server.flags)
-    assert masksift(*there) == 0
+    there = ("run", "--source", f"{lake}/given.zarr", "--out", f"{lake}/there", *s3_server.cli_args)
+    assert run_cli(*there) == 0
     for name in ("right.zarr", "sim", "wrong.csv"):
         assert evaluate(run, tmp_path / "data" / name, tmp_path / f"on-disk-{name}") == 0
-        words = (f"{lake}/there", f"{lake}/{name}", f"{lake}/ev-{name}", *server.flags)
+        words = (f"{lake}/there", f"{lake}/{name}", f"{lake}/ev-{name}", *s3_server.cli_args)
         assert evaluate(*words) == 0  # type: ignore[arg-type]
         files.get(f"lake/data/ev-{name}/", f"{tmp_path}/on-s3-{name}/", recursive=True)
         assert measures(tmp_path / f"on-s3-{name}") == measures(tmp_path / f"on-disk-{name}")

@@ -21,21 +21,24 @@ from masksift.engine.work_items import BlockTasks
 from masksift.run import make_run_context, open_and_plan
 from masksift.storage.credentials import S3Config, StorageOptions, resolve_credentials
 from masksift.storage.objects import ObjectDirectory
-from support.fault_proxy import Faults, proxy
-from support.s3_server import KEY, SECRET, Server
-from support.sources import complaint, masksift, plain, refuses, rows, write_source
+from support.cli import error_message, run_cli
+from support.errors import raises
+from support.fault_proxy import Faults, run_fault_proxy
+from support.results import read_rows
+from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
+from support.sources import make_data, write_source
 
 CLIENTS = ("obstore", "s3fs")
 TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 
 
-def put(server: Server, folder: Path, place: str) -> str:
+def put(server: S3Server, folder: Path, place: str) -> str:
     """A folder's files under a place in the bucket; answers its URL."""
     server.filesystem().put(f"{folder}/", f"lake/{place}/", recursive=True)
     return f"s3://lake/{place}"
 
 
-def table(server: Server, place: str) -> list[dict[str, Any]]:
+def table(server: S3Server, place: str) -> list[dict[str, Any]]:
     """The rows of one Parquet object."""
     found: list[dict[str, Any]] = pq.read_table(io.BytesIO(server.filesystem().cat_file(place))).to_pylist()
     return found
@@ -43,112 +46,118 @@ def table(server: Server, place: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("shards", [None, (4, 4, 8, 10)])
-def test_a_run_on_s3_is_the_run_on_disk(server: Server, keys: None, tmp_path: Path, client: str, shards: Any) -> None:
-    source = write_source(tmp_path / "a.zarr", plain(), chunks=(2, 4, 4, 10), shards=shards)
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+def test_a_run_on_s3_is_the_run_on_disk(
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path, client: str, shards: Any
+) -> None:
+    source = write_source(tmp_path / "a.zarr", make_data(), chunks=(2, 4, 4, 10), shards=shards)
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     place = f"{client}-{shards is None}"
-    url = put(server, source.path, f"{place}/a.zarr")
+    url = put(s3_server, source.path, f"{place}/a.zarr")
     out = f"s3://lake/{place}-out"
-    words = ("--source", url, "--out", out, *server.flags, "--storage.client", client)
-    assert masksift("run", *words) == 0
+    words = ("--source", url, "--out", out, *s3_server.cli_args, "--storage.client", client)
+    assert run_cli("run", *words) == 0
     for name in TABLES:
-        assert table(server, f"lake/{place}-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
-    (part,) = server.filesystem().glob(f"lake/{place}-out/ranking/*.parquet")
-    assert table(server, part) == rows(tmp_path / "out", "ranking")
-    record = json.loads(server.filesystem().cat_file(f"lake/{place}-out/run.json"))
+        assert table(s3_server, f"lake/{place}-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
+    (part,) = s3_server.filesystem().glob(f"lake/{place}-out/ranking/*.parquet")
+    assert table(s3_server, part) == read_rows(tmp_path / "out", "ranking")
+    record = json.loads(s3_server.filesystem().cat_file(f"lake/{place}-out/run.json"))
     condense = next(stage for stage in record["stages"] if stage["name"] == "condense")
     assert condense["requests"] > 8
-    assert masksift("run", *words) == 0, "a complete run is recognised"
-    assert masksift("score", out, "--out", f"{out}-again", *server.flags, "--softmin.temperature", "0.2") == 0
+    assert run_cli("run", *words) == 0, "a complete run is recognised"
+    assert run_cli("score", out, "--out", f"{out}-again", *s3_server.cli_args, "--softmin.temperature", "0.2") == 0
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_the_plan_says_how_many_requests_the_server_will_get(
-    server: Server, keys: None, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_source(
-        tmp_path / "a.zarr", plain(images=24, dtype=dtype), chunks=(1, 4, 8, 10), shards=(4, 4, 8, 10)
+        tmp_path / "a.zarr", make_data(images=24, dtype=dtype), chunks=(1, 4, 8, 10), shards=(4, 4, 8, 10)
     )
-    url, out = put(server, source.path, f"requests-{dtype}/a.zarr"), f"s3://lake/requests-{dtype}-out"
+    url, out = put(s3_server, source.path, f"requests-{dtype}/a.zarr"), f"s3://lake/requests-{dtype}-out"
     words = ["--source", url, "--out", out, "--evidence.dtype", "float32"]
     prices = ["--storage.price_reads", "0.4", "--storage.price_writes", "5"]
-    assert main(["plan", *words, *server.flags, "--json"]) == 0
+    assert main(["plan", *words, *s3_server.cli_args, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert main(["plan", *words, *server.flags, *prices]) == 0
+    assert main(["plan", *words, *s3_server.cli_args, *prices]) == 0
     cost = plan["reads"] / 1000 * 0.4 + plan["writes"] / 1000 * 5
     said = f"{plan['reads']:,} reads, {plan['writes']:,} writes, 16 at a time a worker: {cost:.2f} at 0.4 and 5 a"
     assert said in capsys.readouterr().out
-    with proxy(server.port, Faults()) as between:
-        assert masksift("run", *words, "--storage.endpoint_url", between.url) == 0
+    with run_fault_proxy(s3_server.port, Faults()) as between:
+        assert run_cli("run", *words, "--storage.endpoint_url", between.url) == 0
     assert plan["reads"] == pytest.approx(between.methods["GET"] + between.methods["HEAD"], rel=0.1)
     assert plan["writes"] == pytest.approx(between.methods["PUT"], rel=0.1)
-    assert 0 < between.most <= plan["requests_at_once"]
+    assert 0 < between.max_concurrent <= plan["requests_at_once"]
 
 
 def test_the_workers_of_a_cluster_have_the_keys_of_the_client(
-    server: Server, keys: None, tmp_path: Path, address: str
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path, scheduler_address: str
 ) -> None:
     """They were started before anybody had keys."""
-    source = write_source(tmp_path / "a.zarr", plain())
-    url = put(server, source.path, "cluster/a.zarr")
+    source = write_source(tmp_path / "a.zarr", make_data())
+    url = put(s3_server, source.path, "cluster/a.zarr")
     out = "s3://lake/cluster-out"
-    words = ["run", "--source", url, "--out", out, *server.flags, "--log-format", "quiet"]
-    assert main([*words, "--executor.kind", "dask", "--executor.address", address]) == 0
-    assert masksift("run", "--source", source, "--out", tmp_path / "out") == 0
+    words = ["run", "--source", url, "--out", out, *s3_server.cli_args, "--log-format", "quiet"]
+    assert main([*words, "--executor.kind", "dask", "--executor.address", scheduler_address]) == 0
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     for name in TABLES:
-        assert table(server, f"lake/cluster-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
+        assert table(s3_server, f"lake/cluster-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
 
 
-def test_a_glob_over_days_on_s3(server: Server, keys: None, tmp_path: Path) -> None:
+def test_a_glob_over_days_on_s3(s3_server: S3Server, s3_credentials: None, tmp_path: Path) -> None:
     for day in ("2026-11-22", "2026-11-23"):
-        put(server, write_source(tmp_path / day, plain(images=2)).path, f"days/dt={day}/site=a")
+        put(s3_server, write_source(tmp_path / day, make_data(images=2)).path, f"days/dt={day}/site=a")
     out = tmp_path / "out"
-    assert masksift("run", "--source", "s3://lake/days/dt=*/site=*", "--out", out, *server.flags) == 0
-    assert [(row["dt"], row["site"], row["index"]) for row in rows(out)] == [
+    assert run_cli("run", "--source", "s3://lake/days/dt=*/site=*", "--out", out, *s3_server.cli_args) == 0
+    assert [(row["dt"], row["site"], row["index"]) for row in read_rows(out)] == [
         (day, "a", i) for day in ("2026-11-22", "2026-11-23") for i in range(2)
     ]
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_source_on_s3_is_taken_over_until_its_content_changes(
-    server: Server, keys: None, tmp_path: Path, client: str
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path, client: str
 ) -> None:
-    source = write_source(tmp_path / "a.zarr", plain())
-    url = put(server, source.path, f"grown-{client}/a.zarr")
-    words = ("--source", url, *server.flags, "--storage.client", client)
+    source = write_source(tmp_path / "a.zarr", make_data())
+    url = put(s3_server, source.path, f"grown-{client}/a.zarr")
+    words = ("--source", url, *s3_server.cli_args, "--storage.client", client)
 
     def kept(out: str, *more: object) -> int:
-        assert masksift("run", *words, "--out", tmp_path / out, *more) == 0
+        assert run_cli("run", *words, "--out", tmp_path / out, *more) == 0
         found: int = json.loads((tmp_path / out / "run.json").read_text())["kept_sources"]
         return found
 
     assert kept("base") == 0
     assert kept("same", "--base", tmp_path / "base") == 1
-    other = write_source(tmp_path / "other" / "a.zarr", plain(seed=5)).chunk("predictions", 0, 0, 0, 0)
-    place = f"lake/grown-{client}/a.zarr/{source.chunk('predictions', 0, 0, 0, 0).relative_to(source.path)}"
-    server.filesystem().pipe_file(place, other.read_bytes())
+    other = write_source(tmp_path / "other" / "a.zarr", make_data(seed=5)).chunk("predictions", 0, 0, 0, 0)
+    place = f"lake/grown-{client}/a.zarr/{source.chunk_file('predictions', 0, 0, 0, 0).relative_to(source.path)}"
+    s3_server.filesystem().pipe_file(place, other.read_bytes())
     assert kept("changed", "--base", tmp_path / "base") == 0
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_what_is_lost_on_s3_is_said_of_its_images(server: Server, keys: None, tmp_path: Path, client: str) -> None:
-    source = write_source(tmp_path / "a.zarr", plain())
-    source.chunk("predictions", 1, 0, 0, 0).unlink()
-    file = source.chunk("labels", 2, 0, 0)
+def test_what_is_lost_on_s3_is_said_of_its_images(
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path, client: str
+) -> None:
+    source = write_source(tmp_path / "a.zarr", make_data())
+    source.chunk_file("predictions", 1, 0, 0, 0).unlink()
+    file = source.chunk_file("labels", 2, 0, 0)
     file.write_bytes(file.read_bytes()[:-4])
-    url = put(server, source.path, f"lost-{client}/a.zarr")
+    url = put(s3_server, source.path, f"lost-{client}/a.zarr")
     out = tmp_path / "out"
-    assert masksift("run", "--source", url, "--out", out, *server.flags, "--storage.client", client) == 3
-    status = [row["status"] for row in rows(out)]
+    assert run_cli("run", "--source", url, "--out", out, *s3_server.cli_args, "--storage.client", client) == 3
+    status = [row["status"] for row in read_rows(out)]
     assert status == ["scored"] * 2 + ["missing_chunk"] * 2 + ["unreadable"] * 2 + ["scored"] * 2
 
 
 # ---------------------------------------------------------------------------------------------------- credentials
 
 
-def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: None, tmp_path: Path) -> None:
-    source = write_source(tmp_path / "a.zarr", plain())
-    url, out = put(server, source.path, "secret/a.zarr"), tmp_path / "out"
+def test_keys_are_in_no_file_no_log_no_error_and_no_repr(
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path
+) -> None:
+    source = write_source(tmp_path / "a.zarr", make_data())
+    url, out = put(s3_server, source.path, "secret/a.zarr"), tmp_path / "out"
     command = [
         sys.executable,
         "-m",
@@ -158,21 +167,21 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: N
         url,
         "--out",
         str(out),
-        *server.flags,
+        *s3_server.cli_args,
         "--executor.workers",
         "1",
         "--log-format",
         "json",
     ]
-    surroundings = {**os.environ, **server.keys, "MASKSIFT_TRACEBACK": "1"}
+    surroundings = {**os.environ, **s3_server.environment, "MASKSIFT_TRACEBACK": "1"}
     good = subprocess.run(command, capture_output=True, env=surroundings, check=True)
     command[command.index(url)] = "s3://nobucket/a.zarr"
     bad = subprocess.run(command, capture_output=True, env=surroundings, check=False)
     assert bad.returncode == 2
-    config = build_run_config({"sources": [url], "out": str(out), "storage": {"endpoint_url": server.url}}, {})
+    config = build_run_config({"sources": [url], "out": str(out), "storage": {"endpoint_url": s3_server.url}}, {})
     sources, plan = open_and_plan(config)
     job = make_run_context(config, BlockTasks.from_plan(plan, sources, config.out))
-    assert job.options["secret"] == SECRET, "they travel"
+    assert job.options["secret"] == SECRET_KEY, "they travel"
     assert pickle.loads(pickle.dumps(job)).options == job.options
     told = [
         good.stdout,
@@ -188,14 +197,14 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(server: Server, keys: N
     ]
     told += [path.read_bytes() for path in out.rglob("*") if path.is_file()]
     for text in told:
-        assert SECRET.encode() not in text
-        assert KEY.encode() not in text
+        assert SECRET_KEY.encode() not in text
+        assert ACCESS_KEY.encode() not in text
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_wrong_keys_are_said_without_being_shown(
-    server: Server,
-    keys: None,
+    s3_server: S3Server,
+    s3_credentials: None,
     monkeypatch: pytest.MonkeyPatch,
     client: str,
     capsys: pytest.CaptureFixture[str],
@@ -203,34 +212,36 @@ def test_wrong_keys_are_said_without_being_shown(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
     resolve_credentials.cache_clear()
-    words = ("--source", "s3://lake/a.zarr", "--out", tmp_path / "out", *server.flags, "--storage.client", client)
-    assert masksift("run", *words) == 2
-    said = complaint(capsys)
+    words = ("--source", "s3://lake/a.zarr", "--out", tmp_path / "out", *s3_server.cli_args, "--storage.client", client)
+    assert run_cli("run", *words) == 2
+    said = error_message(capsys)
     assert said.startswith("s3://lake/a.zarr cannot be read")
     assert "wrong-secret" not in said
-    assert KEY not in said
+    assert ACCESS_KEY not in said
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_no_server_and_no_bucket_are_said(
-    server: Server, keys: None, client: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    s3_server: S3Server, s3_credentials: None, client: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     flags = ("--storage.client", client, "--out", tmp_path / "out")
-    assert masksift("run", "--source", "s3://nobucket/a.zarr", *flags, *server.flags) == 2
-    assert "s3://nobucket/a.zarr" in complaint(capsys)
+    assert run_cli("run", "--source", "s3://nobucket/a.zarr", *flags, *s3_server.cli_args) == 2
+    assert "s3://nobucket/a.zarr" in error_message(capsys)
 
 
-def test_a_profile_that_is_not_there(tmp_path: Path, keys: None) -> None:
-    with refuses(UsageError, r"there is no profile 'nobody' of AWS here"):
+def test_a_profile_that_is_not_there(tmp_path: Path, s3_credentials: None) -> None:
+    with raises(UsageError, r"there is no profile 'nobody' of AWS here"):
         resolve_credentials(S3Config(profile="nobody"))
 
 
-def test_a_profile_and_an_anonymous_reader(tmp_path: Path, keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_and_an_anonymous_reader(
+    tmp_path: Path, s3_credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "credentials"
-    file.write_text(f"[lake]\naws_access_key_id = {KEY}\naws_secret_access_key = from-the-profile\n")
+    file.write_text(f"[lake]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = from-the-profile\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     found = resolve_credentials(S3Config(profile="lake", region="eu-central-1"))
-    assert (found["key"], found["secret"], found["region"]) == (KEY, "from-the-profile", "eu-central-1")
+    assert (found["key"], found["secret"], found["region"]) == (ACCESS_KEY, "from-the-profile", "eu-central-1")
     nobody = resolve_credentials(S3Config(anonymous=True))
     assert nobody["anonymous"]
     assert "key" not in nobody

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from support.dask_processes import Processes
-from support.fault_proxy import Faults, proxy
+from support.fault_proxy import Faults, run_fault_proxy
 from support.run_processes import small
-from support.s3_server import KEY, SECRET, Server
+from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 from support.telemetry_collectors import Told, run_on
 
 STAGES = ("condense", "score")
@@ -108,11 +108,11 @@ def test_a_task_that_fails_is_counted_by_its_error_each_time(failed: Told) -> No
 
 @pytest.mark.slow
 def test_requests_that_are_repeated_are_counted_and_logged_and_no_key_is(
-    cluster: Processes, server: Server, keys: None, surroundings: dict[str, str], tmp_path: Path
+    cluster: Processes, s3_server: S3Server, s3_credentials: None, surroundings: dict[str, str], tmp_path: Path
 ) -> None:
     source = small(tmp_path / "a.zarr", images=6)
-    server.filesystem().put(f"{source}/", "lake/a.zarr/", recursive=True)
-    with proxy(server.port, Faults(slow_down=0.15, seed=3)) as between:
+    s3_server.filesystem().put(f"{source}/", "lake/a.zarr/", recursive=True)
+    with run_fault_proxy(s3_server.port, Faults(slow_down=0.15, seed=3)) as between:
         words = ("--storage.endpoint_url", between.url, "--max_quarantined", "1", "--evidence.keep", "true")
         told = run_on(cluster, "s3://lake/a.zarr", tmp_path / "out", surroundings, *words)
     assert told.code == 0, told.errors
@@ -124,7 +124,7 @@ def test_requests_that_are_repeated_are_counted_and_logged_and_no_key_is(
     assert record["repeated"] > 0
     logs = cluster.log("")
     assert "attempt 1 at s3://lake/a.zarr" in logs
-    for secret in (KEY, SECRET):
+    for secret in (ACCESS_KEY, SECRET_KEY):
         assert secret not in logs + told.errors
 
 

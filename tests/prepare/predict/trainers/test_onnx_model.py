@@ -10,7 +10,8 @@ import pytest
 
 from masksift.core.errors import DataError
 from prepare.predict.helpers import drawn_pictures, folds_of, predict, record, result, write_pictures
-from support.sources import refuses, typed
+from support.cli import exit_code
+from support.errors import raises
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is an extra: pip install 'masksift[onnx]'")
 onnx = pytest.importorskip("onnx", reason="onnx makes the files of these tests")
@@ -68,11 +69,11 @@ def test_channels_are_standardised_as_it_is_told_and_bytes_stay_bytes() -> None:
 
 
 def test_what_is_no_such_model_is_refused() -> None:
-    with refuses(DataError, r"m\.onnx is no model that onnxruntime can load"):
+    with raises(DataError, r"m\.onnx is no model that onnxruntime can load"):
         ExportedModel("m.onnx", b"weights", 3, **PLAIN)
-    with refuses(DataError, r"the first input of m\.onnx has the shape .*; pictures are \(n, 3, H, W\)"):
+    with raises(DataError, r"the first input of m\.onnx has the shape .*; pictures are \(n, 3, H, W\)"):
         ExportedModel("m.onnx", model(channels=4), 3, **PLAIN)
-    with refuses(DataError, r"m\.onnx answers \(1, 3, 16, 20\) for pictures .*; it should be \(1, 5, 16, 20\)"):
+    with raises(DataError, r"m\.onnx answers \(1, 3, 16, 20\) for pictures .*; it should be \(1, 5, 16, 20\)"):
         ExportedModel("m.onnx", model(), 5, **PLAIN).predict_proba(drawn_pictures(images=1)[0])
 
 
@@ -91,5 +92,5 @@ def test_as_a_whole_it_predicts_and_says_what_nobody_can_prove(
     assert "m.onnx was trained elsewhere: nobody can prove that it never saw" in capsys.readouterr().out
     (tmp_path / "m.onnx").write_bytes(model(softmax=True))
     words = ("--out", out, "--trainer", "m.onnx", "--executor.kind", "serial")
-    assert typed("predict", "--source", source, *words) == 2
+    assert exit_code("predict", "--source", source, *words) == 2
     assert "holds results of other inputs or settings (model was" in capsys.readouterr().err

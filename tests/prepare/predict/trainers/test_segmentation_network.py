@@ -12,8 +12,9 @@ import pytest
 
 from masksift.core.errors import UsageError
 from prepare.predict.helpers import arrays_of, drawn_pictures, predict, record, write_pictures
+from support.cli import error_message, exit_code
 from support.datasets import Array
-from support.sources import complaint, refuses, typed
+from support.errors import raises
 
 pytest.importorskip("torch", reason="torch is an extra: pip install 'masksift[torch]'")
 pytest.importorskip("segmentation_models_pytorch", reason="an extra: pip install 'masksift[torch]'")
@@ -120,7 +121,7 @@ def test_weights_of_classes_have_a_mean_of_one_over_the_pixels() -> None:
 
 
 def test_an_encoder_that_is_none_is_refused() -> None:
-    with refuses(UsageError, r"torch\.encoder is 'resnet17', of which there is no unet; .*such as resnet34"):
+    with raises(UsageError, r"torch\.encoder is 'resnet17', of which there is no unet; .*such as resnet34"):
         trainer(encoder="resnet17")
 
 
@@ -143,8 +144,8 @@ def test_as_a_whole_it_goes_on_to_the_same_source(
     out = tmp_path / "out"
     more = ("--executor.kind", "serial", "--log-format", "quiet")
     capsys.readouterr()
-    assert typed("predict", "--source", source, "--out", out, *words, *more) == 5
-    assert re.search("The same command goes on", complaint(capsys))
+    assert exit_code("predict", "--source", source, "--out", out, *words, *more) == 5
+    assert re.search("The same command goes on", error_message(capsys))
     assert len(list((out / "predict/half").iterdir())) == 1
     predict(source, out, *words)
     assert steps == [0, 1, 0, 1]

@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from support.datasets import dataset
+from support.cli import run_cli
+from support.datasets import make_dataset
 from support.run_processes import tables, write
-from support.s3_server import Server
-from support.sources import masksift
+from support.s3_server import S3Server
 from system.deploy.helpers.kubelet import NAMESPACE, Kubelet, Pod, named
 from system.deploy.helpers.kustomize import render
 from system.deploy.helpers.netns import Network
@@ -47,14 +47,14 @@ SOURCES, OUT = "segmentation", "quality/first"
 def write_sources(folder: Path, *, sources: int = BLOCKS, images: int = 2) -> Path:
     """Small sources, of which each is a block."""
     for number in range(sources):
-        data = dataset(number, images=images, classes=5, height=24, width=32, dtype="uint8")
+        data = make_dataset(number, images=images, classes=5, height=24, width=32, dtype="uint8")
         write(folder / f"scene{number:02d}.zarr", data)
     return folder
 
 
 def local_tables(folder: Path, out: Path) -> dict[str, pa.Table]:
     """What one loop in this process makes of the same sources."""
-    assert masksift("run", "--source", f"{folder}/*.zarr", "--out", out) == 0
+    assert run_cli("run", "--source", f"{folder}/*.zarr", "--out", out) == 0
     return tables(out)
 
 
@@ -63,11 +63,11 @@ class Stored:
     """What a run reads and leaves in the bucket: its sources where the manifests have them, its results in a place of
     its own."""
 
-    server: Server
+    server: S3Server
     out: str
 
     @classmethod
-    def beside(cls, server: Server, folder: Path) -> Self:
+    def beside(cls, server: S3Server, folder: Path) -> Self:
         """With those sources, put there once, and a place that nobody has used."""
         if not server.filesystem().exists(f"lake/{SOURCES}"):
             server.filesystem().put(f"{folder}/", f"lake/{SOURCES}/", recursive=True)
@@ -112,13 +112,13 @@ def executing(worker: Pod) -> int:
 
 @contextmanager
 def kubelet(
-    folder: Path, network: Network, server: Server, tls: Mapping[str, str], url: str, manifests: str = MINIO
+    folder: Path, network: Network, server: S3Server, tls: Mapping[str, str], url: str, manifests: str = MINIO
 ) -> Iterator[Kubelet]:
     """A kubelet with what a user of the manifests brings along: certificates, and keys of a bucket at ``url``."""
-    keys = {"masksift-tls": tls, "masksift-s3": server.keys}
+    keys = {"masksift-tls": tls, "masksift-s3": server.environment}
     made = Kubelet(folder, network, render(manifests), keys, {STORE: url})
     if manifests != MINIO:  # the store of the cloud itself, to which the service account is known
-        made.identity = {**server.keys, "AWS_ENDPOINT_URL": url}
+        made.identity = {**server.environment, "AWS_ENDPOINT_URL": url}
     with made:
         yield made
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import masksift
-from support.sources import erase, plain, write_source
+from support.sources import erase_chunks, make_data, write_source
 
 __all__ = ["COMMAND", "LEFT_OUT", "WHOLE", "command_in", "config_in", "files", "lake", "record", "stand_in"]
 
@@ -28,11 +28,11 @@ def lake(folder: Path) -> Path:
         for site in ("a", "b"):
             source = write_source(
                 folder / f"dt={day}" / f"site={site}",
-                plain(images=6, seed=10 * number + ord(site)),
+                make_data(images=6, seed=10 * number + ord(site)),
                 ids=[f"{day}-{site}{i}" for i in range(6)],
             )
             if day == LEFT_OUT and site == "b":
-                erase(source.predictions, slice(2, 4))
+                erase_chunks(source.predictions, slice(2, 4))
     return folder
 
 
