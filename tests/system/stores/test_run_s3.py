@@ -129,7 +129,7 @@ def test_a_source_on_s3_is_taken_over_until_its_content_changes(
 
     assert kept("base") == 0
     assert kept("same", "--base", tmp_path / "base") == 1
-    other = write_source(tmp_path / "other" / "a.zarr", make_data(seed=5)).chunk("predictions", 0, 0, 0, 0)
+    other = write_source(tmp_path / "other" / "a.zarr", make_data(seed=5)).chunk_file("predictions", 0, 0, 0, 0)
     place = f"lake/grown-{client}/a.zarr/{source.chunk_file('predictions', 0, 0, 0, 0).relative_to(source.path)}"
     s3_server.filesystem().pipe_file(place, other.read_bytes())
     assert kept("changed", "--base", tmp_path / "base") == 0
