@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-system test-all lint audit readers workflows bench bench-quick lock clean
+.PHONY: setup demo test test-system test-all lint docs reference audit readers workflows bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -56,6 +56,20 @@ workflows: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-dagster
 	$(BIN)/uv pip install --quiet --python .venv-dagster/bin/python --require-hashes --requirement deploy/requirements-dagster.txt
 
+# Generated reference pages: configuration, command line, output tables.
+reference: setup
+	$(BIN)/python docs/generate_reference.py
+
+# The documentation site, in site/. Broken links and stale reference pages fail.
+docs: setup .venv-docs/.ready
+	$(BIN)/python docs/generate_reference.py --check
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+.venv-docs/.ready: deploy/requirements-docs.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-docs
+	$(BIN)/uv pip install --quiet --python .venv-docs/bin/python --require-hashes --requirement deploy/requirements-docs.txt
+	touch $@
+
 bench: setup
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run
 
@@ -78,6 +92,8 @@ lock:
 		--group airflow --output-file deploy/requirements-airflow.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group dagster --output-file deploy/requirements-dagster.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--group docs --output-file deploy/requirements-docs.txt
 
 clean:
-	rm -rf .venv .venv-readers .venv-airflow .venv-dagster demo-run bench-run
+	rm -rf .venv .venv-docs .venv-readers .venv-airflow .venv-dagster demo-run bench-run site

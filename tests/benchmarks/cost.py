@@ -95,7 +95,7 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
         for classes in CLASSES
         for way in WAYS
     }
-    names = ["images", "classes", "kept in the store"]
+    names = ["images", "classes", "stored"]
     heads = [[f"{images:,}", classes, way] for images, classes, way in costs]
     money = [
         [
@@ -116,7 +116,7 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
     return "\n".join(
         [
             TEXT.format(source=source, **vars(prices)),
-            table([*names, "TB", "$ a month", "million requests", "$", "core hours", "$"], money),
+            table([*names, "TB", "$ per month", "million requests", "$", "core hours", "$"], money),
             WALL,
             table([*names, *(f"on {workers:,} workers" for workers in WORKERS), "tasks"], walls),
             FETCH.format(
@@ -129,7 +129,7 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
                 )
             ),
             table(
-                ["row of the benchmarks", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]
+                ["benchmark row", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]
             ),
         ]
     )
@@ -145,27 +145,32 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-TEXT = """# What it costs
+TEXT = """# Cost
 
-What a run over 1, 10 and 100 million images of Cityscapes' size (1,024 x 2,048) takes: computed by
-`tests/benchmarks/cost.py` from rows of `make bench` ({source} beside it), which stand at the end, and from prices:
-{storage} $ a GB and month, {get} $ a thousand reads, {put} $ a thousand writes, {core_hour} $ a core and hour. They are
-words of the command: `PYTHONPATH=tests .venv/bin/python -m benchmarks.cost --help`.
+Storage, requests, compute and wall time of a run over 1, 10 and 100 million images of Cityscapes' size (1,024 x 2,048):
 
-"Full predictions": the model's uint8 predictions lie in the store beside the labels, and a run reads them once.
-"Evidence at inference": the model's program condenses what it has in memory and stores the evidence alone; the core
-hours are those of condensing there and of scoring later. Predictions and labels of the benchmark are drawn: how well
-yours pack decides the first two columns.
+```bash
+PYTHONPATH=tests .venv/bin/python -m benchmarks.cost tests/benchmarks/{source} docs/operations/cost.md
+```
+
+The figures are computed from rows of `make bench`, [listed below](#input-figures), and from these prices, which are
+options of the command (`--help`): {storage} $ per GB and month, {get} $ per thousand reads, {put} $ per thousand writes,
+{core_hour} $ per core hour.
+
+"Full predictions": the model's uint8 predictions are stored with the labels, and a run reads them once. "Evidence at
+inference": the [model's program](../guides/writers.md) condenses predictions in memory and stores the evidence only;
+the core hours are those of condensing there and of scoring later. Predictions and labels of the benchmark are
+synthetic: how well yours compress decides the first two columns.
 """
 WALL = """
-Wall time: core seconds over workers of one core each, of which a scheduler with 200 simulated workers kept the share
-below busy; never less than the scheduler's own time for the tasks; then the ranking, in one client. What the store and
-the network take is not in it.
+Wall time: core seconds divided by workers of one core each, with the busy share that a scheduler with 200 simulated
+workers reached; at least the scheduler's time for the tasks; plus the ranking, in one client. Time of the store and the
+network is not included.
 """
 FETCH = """
-To keep up, the store must give each worker {} MB a second with 19 classes and {} with 150, as stored.
+To keep up, the store must deliver {} MB per second and worker with 19 classes and {} with 150, as stored.
 
-## The rows
+## Input figures
 """
 
 

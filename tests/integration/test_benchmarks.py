@@ -72,7 +72,7 @@ def test_a_simulated_task_answers_how_long_it_took() -> None:
 
 def test_the_page_is_what_the_kept_figures_make() -> None:
     rows = json.loads((HERE / "results.json").read_text())
-    assert (REPOSITORY / "deploy" / "cost.md").read_text() == page(rows, Prices(), "results.json")
+    assert (REPOSITORY / "docs/operations/cost.md").read_text() == page(rows, Prices(), "results.json")
 
 
 def test_every_figure_of_the_page_stands_in_the_kept_report() -> None:

@@ -23,14 +23,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from support.dask_processes import Processes, Sample
 from support.run_processes import command
 
-__all__ = ["OPERATIONS", "Collector", "Told", "collecting", "documented_config", "run_on", "values"]
+__all__ = ["OPERATIONS", "TELEMETRY", "Collector", "Told", "collecting", "documented_config", "run_on", "values"]
 
-OPERATIONS = Path(__file__).parents[2] / "deploy/operations.md"
+DOCS = Path(__file__).parents[2] / "docs/operations"
+OPERATIONS = DOCS / "runbook.md"
+TELEMETRY = DOCS / "telemetry.md"
 
 
 def documented_config() -> str:
     """The configuration of Dask that the documentation shows, YAML."""
-    (config,) = re.findall(r"```yaml\n(.*?)```", OPERATIONS.read_text(), re.S)
+    (config,) = re.findall(r"```yaml\n(.*?)```", TELEMETRY.read_text(), re.S)
     return str(config)
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from support.dask_processes import dask_processes
-from support.telemetry_collectors import OPERATIONS, documented_config
+from support.telemetry_collectors import OPERATIONS, TELEMETRY, documented_config
 
-DEPLOY = OPERATIONS.parent
+ROOT = OPERATIONS.parents[2]
+DEPLOY = ROOT / "deploy"
+PAGES = OPERATIONS.read_text() + TELEMETRY.read_text()
 METRIC = re.compile(r"\b(?:masksift|dask)_[a-z0-9_]+\b")
 OTHERS = {"namespace", "pod", "instance", "stage", "status", "error", "state", "type", "task_prefix_name", "le"}
 """Labels that queries may use: three of Prometheus, the others of the metrics."""
@@ -55,7 +56,7 @@ def test_queries_use_metrics_that_are_served(served: set[str]) -> None:
 
 @pytest.mark.slow
 def test_operations_page_names_metrics_that_are_served(served: set[str]) -> None:
-    named = set(METRIC.findall(OPERATIONS.read_text()))
+    named = set(METRIC.findall(PAGES))
     histograms = {name.removesuffix("_count") for name in served if name.endswith("_count")}
     assert len(named) > 12
     assert named <= served | histograms, sorted(named - served - histograms)
@@ -123,5 +124,7 @@ def test_alerts_have_a_summary_and_a_runbook_link() -> None:
 
 
 def test_operations_page_links_to_files_that_exist() -> None:
-    for place in re.findall(r"\]\(([^)#]+)\)", OPERATIONS.read_text()):
-        assert (DEPLOY / Path(place)).is_file(), place
+    named = set(re.findall(r"`(deploy/[\w./-]+)`", PAGES))
+    assert named == {"deploy/grafana/masksift.json", "deploy/prometheus/alerts.yaml"}
+    for place in named:
+        assert (ROOT / place).is_file(), place

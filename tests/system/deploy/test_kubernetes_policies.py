@@ -104,7 +104,7 @@ def test_manifests_hold_no_secret(objects: list[dict[str, Any]]) -> None:
 
 def test_references_of_pods_exist_or_are_created_by_the_readme(objects: list[dict[str, Any]]) -> None:
     there = {(one["kind"], one["metadata"]["name"]) for one in objects}
-    readme = (FOLDER / "README.md").read_text()
+    guide = (FOLDER.parents[1] / "docs/guides/kubernetes.md").read_text()
     for pod in pods(objects):
         for volume in pod.spec["volumes"]:
             if "configMap" in volume:
@@ -112,7 +112,7 @@ def test_references_of_pods_exist_or_are_created_by_the_readme(objects: list[dic
         secrets = [volume["secret"]["secretName"] for volume in pod.spec["volumes"] if "secret" in volume]
         secrets += [source["secretRef"]["name"] for source in pod.container.get("envFrom", [])]
         for secret in secrets:
-            assert f"secret generic {secret}" in readme + (FOLDER / "certificates.sh").read_text()
+            assert f"secret generic {secret}" in guide + (FOLDER / "certificates.sh").read_text()
         assert ("ServiceAccount", pod.spec.get("serviceAccountName", "masksift")) in there
         mounted = {mount["name"] for mount in pod.container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod.spec["volumes"]}

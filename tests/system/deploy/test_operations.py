@@ -87,7 +87,7 @@ def test_log_fields_of_the_client_exist(tmp_path: Path, out: Path) -> None:
 
 
 def test_error_names_exist() -> None:
-    (named,) = re.findall(r"\(((?:`\w+`(?:, )?)+) are\)", TEXT)
+    (named,) = re.findall(r"other than ((?:`\w+`(?:, | or )?)+)", TEXT)
     for name in re.findall(r"`(\w+)`", named):
         assert issubclass(getattr(errors, name), errors.MasksiftError)
 

@@ -1,0 +1,106 @@
+"""The commands of README and tutorials run in order on a small demo; all others parse."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from docs.pages import PAGES, ROOT, Block, blocks, shell_commands
+from masksift.cli.main import main
+from masksift.cli.parser import make_parser
+from masksift.config.load import resolve
+from masksift.demo import make_demo
+
+RUNNABLE = [ROOT / "README.md", *sorted((ROOT / "docs/tutorials").glob("*.md"))]
+WITH_EXECUTOR = {"run", "score", "report", "evaluate", "export"}
+
+
+@pytest.fixture(scope="module")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo with a completed run, laid out like `demo-run` after `make demo`."""
+    folder = tmp_path_factory.mktemp("docs") / "demo-run"
+    demo = make_demo(folder, images=12, height=64, width=128, workers=1, report=lambda text: None)
+    assert main(["run", "--source", str(demo.source), "--out", str(folder / "results"), *SERIAL]) == 0
+    return folder
+
+
+SERIAL = ("--executor", "serial", "--log-format", "quiet")
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+def test_marked_blocks_of_a_page_run_in_order(
+    page: Path, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    shutil.copytree(demo_run, "demo-run")
+    shutil.copytree(demo_run / "source.zarr", "street.zarr")
+    if page.name == "review-loop.md":  # runs resume and reuse by the location of their source
+        assert main(["run", "--source", "demo-run/source.zarr", "--out", "demo-run/again", *SERIAL]) == 0
+        shutil.rmtree("demo-run/results")
+        Path("demo-run/again").rename("demo-run/results")
+    marked = [block for block in blocks(page) if block.note is not None]
+    assert marked
+    for block in marked:
+        if block.language == "python":
+            exec(compile(block.text, str(page), "exec"), {})
+        else:
+            run_shell(block)
+
+
+def run_shell(block: Block) -> None:
+    expected = int(match[1]) if (match := re.match(r"exit (\d)", block.note or "")) else 0
+    for command in shell_commands(block.text):
+        if command == ["make", "demo"]:
+            assert re.search(r"^demo: setup\n\t\$\(BIN\)/masksift demo$", (ROOT / "Makefile").read_text(), re.M)
+            continue
+        assert command[0] == "masksift"
+        args = command[1:]
+        if args[0] in WITH_EXECUTOR and "--executor" not in args:
+            args += ["--executor", "serial"]
+        assert main(args) == expected, command
+
+
+def documented_commands() -> list[tuple[str, list[str]]]:
+    found = []
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language == "bash" and "masksift" in block.text and "python -c" not in block.text:
+                found += [(page.name, command) for command in shell_commands(block.text) if command[0] == "masksift"]
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), documented_commands(), ids=str)
+def test_every_documented_command_parses(page: str, command: list[str]) -> None:
+    if command[-1] == "--version":
+        return
+    _, unknown = make_parser().parse_known_args(command[1:])
+    assert not unknown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_flags_in_code_spans_exist(page: Path) -> None:
+    for command, flags in re.findall(r"`masksift ((?:export )?[a-z-]+)((?: [^`]*)?)`", page.read_text()):
+        for flag in re.findall(r"(?<!\S)--[\w.-]+", flags):
+            with pytest.raises(SystemExit, match="0"):
+                make_parser().parse_args([*command.split(), "--help"])
+            assert flag in option_strings(command), (command, flag)
+
+
+def option_strings(command: str) -> set[str]:
+    parser = make_parser()
+    for word in command.split():
+        [verbs] = [action for action in parser._actions if action.nargs == "A..."]
+        parser = verbs.choices[word]  # type: ignore[index,call-overload]
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_toml_of_a_run_is_a_valid_configuration(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "toml":
+            assert resolve(tomllib.loads(block.text), {}).sources
