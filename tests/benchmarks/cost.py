@@ -128,9 +128,7 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
                     )
                 )
             ),
-            table(
-                ["benchmark row", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]
-            ),
+            table(["benchmark row", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]),
         ]
     )
 
@@ -154,8 +152,8 @@ PYTHONPATH=tests .venv/bin/python -m benchmarks.cost tests/benchmarks/{source} d
 ```
 
 The figures are computed from rows of `make bench`, [listed below](#input-figures), and from these prices, which are
-options of the command (`--help`): {storage} $ per GB and month, {get} $ per thousand reads, {put} $ per thousand writes,
-{core_hour} $ per core hour.
+options of the command (`--help`): {storage} $ per GB and month, {get} $ per thousand reads, {put} $ per thousand
+writes, {core_hour} $ per core hour.
 
 "Full predictions": the model's uint8 predictions are stored with the labels, and a run reads them once. "Evidence at
 inference": the [model's program](../guides/writers.md) condenses predictions in memory and stores the evidence only;

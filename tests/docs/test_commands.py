@@ -12,7 +12,7 @@ import pytest
 from docs.pages import PAGES, ROOT, Block, blocks, shell_commands
 from masksift.cli.main import main
 from masksift.cli.parser import make_parser
-from masksift.config.load import resolve
+from masksift.config.load import build_run_config
 from masksift.demo import make_demo
 
 RUNNABLE = [ROOT / "README.md", *sorted((ROOT / "docs/tutorials").glob("*.md"))]
@@ -103,4 +103,4 @@ def option_strings(command: str) -> set[str]:
 def test_toml_of_a_run_is_a_valid_configuration(page: Path) -> None:
     for block in blocks(page):
         if block.language == "toml":
-            assert resolve(tomllib.loads(block.text), {}).sources
+            assert build_run_config(tomllib.loads(block.text), {}).sources

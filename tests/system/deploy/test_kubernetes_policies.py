@@ -121,7 +121,7 @@ def test_references_of_pods_exist_or_are_created_by_the_readme(objects: list[dic
 def test_objects_share_one_namespace_and_image(objects: list[dict[str, Any]]) -> None:
     assert {one["metadata"].get("namespace") for one in objects if one["kind"] != "Namespace"} == {NAMESPACE}
     [image] = {pod.container["image"] for pod in pods(objects)}
-    assert image.rpartition("/")[2] == "masksift:0.2.0"
+    assert image.rpartition("/")[2] == "masksift:0.3.0"
 
 
 def test_only_the_client_has_static_store_keys() -> None:
