@@ -13,11 +13,13 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import masksift
+from masksift import EvidenceWriter, PredictionWriter, condense
 from masksift.core.errors import DataError, UsageError
+from masksift.engine.planning import layout
+from masksift.prepare.writers import predictions as prediction_writer
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
-from support.cli import run_cli as typed
+from support.cli import run_cli
 from support.datasets import Data
 from support.errors import raises
 from support.results import read_rows
@@ -26,270 +28,269 @@ from support.sources import make_data, write_source
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 
+each_writer = pytest.mark.parametrize("writer_type", [EvidenceWriter, PredictionWriter])
 
-def facts(data: Data, **more: Any) -> dict[str, Any]:
+
+def writer_args(data: Data, **changes: Any) -> dict[str, Any]:
     n, classes, height, width = data.predictions.shape
-    told = {"images": n, "height": height, "width": width, "classes": classes, "ignore": data.ignore}
-    return told | {"dtype": data.predictions.dtype.name} | more
+    args = {"images": n, "height": height, "width": width, "classes": classes, "ignore": data.ignore}
+    return args | {"dtype": data.predictions.dtype.name} | changes
 
 
-def feed(writer: Any, data: Data, sizes: list[int]) -> None:
-    """The images from the next one on, in batches of these sizes, in turn."""
-    turn = 0
-    while writer.next_image < writer.range.stop:
-        start = writer.next_image
-        stop = min(writer.range.stop, start + sizes[turn % len(sizes)])
+def write_all(writer: Any, data: Data, sizes: tuple[int, ...]) -> None:
+    """Write the images from the next one on, in calls of these sizes in turn."""
+    call = 0
+    while (start := writer.next_image) < writer.range.stop:
+        stop = min(writer.range.stop, start + sizes[call % len(sizes)])
         writer.write(data.predictions[start:stop], data.labels[start:stop])
-        turn += 1
+        call += 1
 
 
 def run(source: Path, out: Path, *flags: object) -> list[tuple[Any, ...]]:
-    assert typed("run", "--source", source, "--out", out, "--max_quarantined", "9", *flags) == 0
+    """Run masksift and return scores, flagged pixels, status and reason of every image."""
+    assert run_cli("run", "--source", source, "--out", out, "--max_quarantined", "9", *flags) == 0
     return [tuple(row[name] for name in (*SCORES, "flagged_pixels", "status", "reason")) for row in read_rows(out)]
 
 
-def tables(out: Path) -> list[list[dict[str, Any]]]:
+def read_tables(out: Path) -> list[list[dict[str, Any]]]:
     return [pq.read_table(out / name).to_pylist() for name in TABLES]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
-@pytest.mark.parametrize("sizes", [[1], [3, 5], [100]])
-def test_evidence_written_at_inference_is_as_good_as_predictions(tmp_path: Path, dtype: str, sizes: list[int]) -> None:
+def assert_same_run(written: Path, data: Data, path: Path, *flags: object, **source: Any) -> list[tuple[Any, ...]]:
+    """Check that a run on ``written`` equals a run on the arrays of ``data``, and return its scores."""
+    write_source(path / "arrays.zarr", data, **source)
+    scores = run(written, path / "run-written", *flags)
+    assert scores == run(path / "arrays.zarr", path / "run-arrays", *flags)
+    assert read_tables(path / "run-written") == read_tables(path / "run-arrays")
+    return scores
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 3000)
+    monkeypatch.setattr(prediction_writer, "SHARD_BYTES", 3000)
+
+
+# -------------------------------------------------------------------------------------------------------- evidence
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"), [("uint8", (1,)), ("uint16", (3, 5)), ("float16", (100,)), ("float32", (3, 5))]
+)
+def test_run_on_written_evidence_equals_run_on_predictions(tmp_path: Path, dtype: str, sizes: tuple[int, ...]) -> None:
     data = make_data(images=11, dtype=dtype)
-    write_source(tmp_path / "read.zarr", data)
-    with masksift.EvidenceWriter(str(tmp_path / "written.zarr"), **facts(data)) as writer:
-        feed(writer, data, sizes)
-    assert run(tmp_path / "written.zarr", tmp_path / "two") == run(tmp_path / "read.zarr", tmp_path / "one")
-    assert tables(tmp_path / "two") == tables(tmp_path / "one")
+    with EvidenceWriter(str(tmp_path / "written.zarr"), **writer_args(data)) as writer:
+        write_all(writer, data, sizes)
+    assert_same_run(tmp_path / "written.zarr", data, tmp_path)
     assert "predictions" not in zarr.open_group(tmp_path / "written.zarr", mode="r")
 
 
-def test_bad_images_are_quarantined_at_inference_too(tmp_path: Path) -> None:
+def test_evidence_writer_quarantines_invalid_images(tmp_path: Path) -> None:
     data = make_data(images=5)
     data.predictions[1, :, 2, 3] = np.nan
     data.labels[3, 4, 5] = 77
     data.labels[4] = 255
-    write_source(tmp_path / "read.zarr", data)
-    with masksift.EvidenceWriter(str(tmp_path / "written.zarr"), **facts(data)) as writer:
-        feed(writer, data, [2])
-    found = run(tmp_path / "written.zarr", tmp_path / "two")
-    assert [row[-2] for row in found] == ["scored", "bad_probabilities", "scored", "bad_labels", "all_ignored"]
-    assert found == run(tmp_path / "read.zarr", tmp_path / "one")
+    with EvidenceWriter(str(tmp_path / "written.zarr"), **writer_args(data)) as writer:
+        write_all(writer, data, (2,))
+    scores = assert_same_run(tmp_path / "written.zarr", data, tmp_path)
+    assert [row[-2] for row in scores] == ["scored", "bad_probabilities", "scored", "bad_labels", "all_ignored"]
 
 
-def test_logits_and_float32_evidence(tmp_path: Path) -> None:
+def test_evidence_writer_condenses_logits_to_float32(tmp_path: Path) -> None:
     data = make_data(images=4)
     logits = Data(np.log(data.predictions + np.float32(1e-6)), data.labels, data.ignore)
-    write_source(tmp_path / "read.zarr", logits, attributes={"kind": "logits", "ignore": [255]})
-    told = facts(logits, kind="logits", evidence_dtype="float32")
-    with masksift.EvidenceWriter(str(tmp_path / "written.zarr"), **told) as writer:
-        feed(writer, logits, [3])
-    flags = ("--evidence.dtype", "float32")
-    assert run(tmp_path / "written.zarr", tmp_path / "two", *flags) == run(
-        tmp_path / "read.zarr", tmp_path / "one", *flags
-    )
+    args = writer_args(logits, kind="logits", evidence_dtype="float32")
+    with EvidenceWriter(str(tmp_path / "written.zarr"), **args) as writer:
+        write_all(writer, logits, (3,))
+    attributes = {"kind": "logits", "ignore": [255]}
+    assert_same_run(tmp_path / "written.zarr", logits, tmp_path, "--evidence.dtype", "float32", attributes=attributes)
 
 
-def test_written_and_read_sources_in_one_run(tmp_path: Path) -> None:
+def test_run_combines_written_evidence_and_predictions(tmp_path: Path) -> None:
     first, second = make_data(images=4, seed=1), make_data(images=4, seed=2)
     for name, data in (("a", first), ("b", second)):
         write_source(tmp_path / f"read-{name}.zarr", data)
-    with masksift.EvidenceWriter(str(tmp_path / "written-b.zarr"), **facts(second)) as writer:
-        feed(writer, second, [4])
+    with EvidenceWriter(str(tmp_path / "written-b.zarr"), **writer_args(second)) as writer:
+        write_all(writer, second, (4,))
     sources = ("--source", tmp_path / "read-a.zarr", "--source")
     for name, other in (("one", "read-b.zarr"), ("two", "written-b.zarr")):
-        assert typed("run", *sources, tmp_path / other, "--out", tmp_path / name) == 0
-    assert tables(tmp_path / "one") == tables(tmp_path / "two")
+        assert run_cli("run", *sources, tmp_path / other, "--out", tmp_path / name) == 0
+    assert read_tables(tmp_path / "one") == read_tables(tmp_path / "two")
 
 
-@pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
-def test_images_have_the_names_they_are_given(tmp_path: Path, kind: Any) -> None:
-    data = make_data(images=5)
-    with kind(str(tmp_path / "a.zarr"), **facts(data)) as writer:
-        writer.write(data.predictions[:2], data.labels[:2], ["first", "second"])
-        writer.write(data.predictions[2:], data.labels[2:])
-    run(tmp_path / "a.zarr", tmp_path / "out")
-    assert [row["image_id"] for row in read_rows(tmp_path / "out")] == ["first", "second", "a/2", "a/3", "a/4"]
-    with raises(DataError, r"1 image ids came to .* with 2 images"):
-        kind(str(tmp_path / "b.zarr"), **facts(data)).write(data.predictions[:2], data.labels[:2], ["one"])
-
-
-def test_pictures_and_sizes_go_with_predictions_where_the_writer_was_told(tmp_path: Path) -> None:
-    data, pictures = make_data(images=5), np.arange(5 * 8 * 10 * 3).reshape(5, 8, 10, 3).astype(np.uint8)
-    sizes = np.array([[8, 10], [8, 9], [1, 10], [8, 10], [7, 7]])
-    told = facts(data, pictures=True, padded=True, shard_bytes=3000)
-    with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **told) as writer:
-        assert (writer.images_per_shard, writer.shards) == (2, 3)
-        for start in (0, 3):
-            part = slice(start, start + 3)
-            writer.write(data.predictions[part], data.labels[part], None, pictures[part], sizes[part])
-    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
-    found = {name: np.asarray(array[...]) for name, array in group.arrays()}
-    np.testing.assert_array_equal(found["images"], pictures)
-    np.testing.assert_array_equal(np.stack([found["height"], found["width"]], axis=1), sizes)
-    np.testing.assert_array_equal(found["predictions"], data.predictions)
-    out = tmp_path / "out"
-    assert [row[-2] for row in run(tmp_path / "a.zarr", out)] == ["scored"] * 5
-    assert [(row["height"], row["width"]) for row in read_rows(out)] == [tuple(size) for size in sizes.tolist()]
-
-
-def test_pictures_and_sizes_come_with_every_image_or_with_none(tmp_path: Path) -> None:
+def test_run_with_another_lattice_or_ignore_value_than_the_evidence_is_refused(tmp_path: Path) -> None:
     data = make_data(images=2)
-    pair, pictures, sizes = (data.predictions, data.labels), np.zeros((2, 8, 10, 3), np.uint8), np.full((2, 2), 8)
-    writer = masksift.PredictionWriter(str(tmp_path / "a.zarr"), **facts(data))
-    with raises(DataError, "pictures came to .*, which was told pictures=False; .*Give the writer pictures=True"):
-        writer.write(*pair, pictures=pictures)
-    writer = masksift.PredictionWriter(str(tmp_path / "b.zarr"), **facts(data, pictures=True, padded=True))
-    with raises(DataError, "no sizes came to .*, which was told padded=True; .*Give the writer padded=False"):
-        writer.write(*pair, pictures=pictures)
-    for wrong in (pictures[:, :7], pictures.astype(np.int16)):
-        with raises(DataError, r"pictures of the shape .* came to .*; they should be uint8 of \(2, 8, 10, 3\)"):
-            writer.write(*pair, pictures=wrong, sizes=sizes)
-    with raises(DataError, r"sizes of the shape \(2, 3\) .*; they should be int64 of \(2, 2\)"):
-        writer.write(*pair, pictures=pictures, sizes=np.ones((2, 3), int))
+    with EvidenceWriter(str(tmp_path / "a.zarr"), **writer_args(data)) as writer:
+        write_all(writer, data, (2,))
+    args = ("--source", tmp_path / "a.zarr", "--out", tmp_path / "out")
+    assert run_cli("run", *args, "--tccp.lattice", "2") == 2
+    assert run_cli("run", *args, "--ignore", "7") == 2
+    assert run_cli("run", *args) == 0
 
 
-# ------------------------------------------------------------------------------------------------ several writers
-
-
-@settings(max_examples=10, deadline=None)
-@given(parts=st.integers(1, 5), images=st.integers(1, 12))
-def test_the_ranges_of_the_writers_are_all_images_once(parts: int, images: int, tmp_path_factory: Any) -> None:
-    data = make_data(images=images)
-    folder = tmp_path_factory.mktemp("ranges")
-    for kind in (masksift.EvidenceWriter, masksift.PredictionWriter):
-        found = [kind(str(folder / kind.__name__), **facts(data), part=(i, parts)).range for i in range(parts)]
-        assert [i for part in found for i in part] == list(range(images))
-
-
-@pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
-def test_writers_at_once_leave_what_one_leaves(tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from masksift.engine.planning import layout
-    from masksift.prepare.writers import predictions
-
-    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 3000)
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
-    data = make_data(images=13)
-    url = str(tmp_path / "a.zarr")
-
-    def work(number: int) -> None:
-        with kind(url, **facts(data), part=(number, 3)) as writer:
-            feed(writer, data, [2, 1])
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    write_source(tmp_path / "read.zarr", data)
-    assert run(Path(url), tmp_path / "two") == run(tmp_path / "read.zarr", tmp_path / "one")
-    assert tables(tmp_path / "two") == tables(tmp_path / "one")
-
-
-@pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
-def test_a_writer_that_died_is_followed_by_one_that_goes_on(
-    tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from masksift.engine.planning import layout
-    from masksift.prepare.writers import predictions
-
-    monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 3000)
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 3000)
-    data, url = make_data(images=13), str(tmp_path / "a.zarr")
-    first = kind(url, **facts(data))  # never closed
-    first.write(data.predictions[:8], data.labels[:8])
-    if kind is masksift.EvidenceWriter:
-        with raises(DataError, r"a\.zarr is half written: \d+ of \d+ blocks are missing \(the first: images \d+ to"):
-            open_source(url, Overrides(), {})
-    else:
-        assert "missing_chunk" in [row[-2] for row in run(Path(url), tmp_path / "half", "--max_quarantined", "99")]
-    with kind(url, **facts(data)) as writer:
-        assert 0 < writer.next_image <= 8, "what is whole is not written again"
-        feed(writer, data, [4])
-    write_source(tmp_path / "read.zarr", data)
-    assert run(Path(url), tmp_path / "two") == run(tmp_path / "read.zarr", tmp_path / "one")
-
-
-def test_a_writer_that_stops_too_early_says_so(tmp_path: Path) -> None:
-    data = make_data(images=4)
-    with (
-        raises(DataError, r"3 of the 4 images of part \(0, 1\) of .* were written; the source stays half written"),
-        masksift.EvidenceWriter(str(tmp_path / "a.zarr"), **facts(data)) as writer,
-    ):
-        writer.write(data.predictions[:3], data.labels[:3])
-
-
-# ---------------------------------------------------------------------------------------------------- predictions
+# ----------------------------------------------------------------------------------------------------- predictions
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
-def test_predictions_are_written_as_they_are(tmp_path: Path, dtype: str) -> None:
+def test_prediction_writer_writes_predictions_unchanged(tmp_path: Path, dtype: str) -> None:
     data = make_data(images=7, dtype=dtype)
-    with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **facts(data)) as writer:
-        feed(writer, data, [3])
+    with PredictionWriter(str(tmp_path / "a.zarr"), **writer_args(data)) as writer:
+        write_all(writer, data, (3,))
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     np.testing.assert_array_equal(np.asarray(group["predictions"]), data.predictions)
     np.testing.assert_array_equal(np.asarray(group["labels"]), data.labels)
-    write_source(tmp_path / "read.zarr", data)
-    assert run(tmp_path / "a.zarr", tmp_path / "two") == run(tmp_path / "read.zarr", tmp_path / "one")
+    assert_same_run(tmp_path / "a.zarr", data, tmp_path)
 
 
-def test_floats_are_rounded_to_steps(tmp_path: Path) -> None:
+def test_prediction_writer_rounds_floats_to_integer_steps(tmp_path: Path) -> None:
     data = make_data(images=2)
-    with masksift.PredictionWriter(str(tmp_path / "a.zarr"), **facts(data, dtype="uint8")) as writer:
-        feed(writer, data, [2])
+    with PredictionWriter(str(tmp_path / "a.zarr"), **writer_args(data, dtype="uint8")) as writer:
+        write_all(writer, data, (2,))
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     assert group["predictions"].dtype == np.uint8  # type: ignore[union-attr]
     np.testing.assert_allclose(np.asarray(group["predictions"]) / 255, data.predictions, atol=0.5 / 255 + 1e-6)
     assert group.attrs["scale"] == 1 / 255
 
 
-# -------------------------------------------------------------------------------------------------------- refusals
+def test_prediction_writer_writes_rgb_images_and_sizes(tmp_path: Path) -> None:
+    data, images = make_data(images=5), np.arange(5 * 8 * 10 * 3).reshape(5, 8, 10, 3).astype(np.uint8)
+    sizes = np.array([[8, 10], [8, 9], [1, 10], [8, 10], [7, 7]])
+    args = writer_args(data, pictures=True, padded=True, shard_bytes=3000)
+    with PredictionWriter(str(tmp_path / "a.zarr"), **args) as writer:
+        assert (writer.images_per_shard, writer.shards) == (2, 3)
+        for start in (0, 3):
+            window = slice(start, start + 3)
+            writer.write(data.predictions[window], data.labels[window], None, images[window], sizes[window])
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
+    np.testing.assert_array_equal(arrays["images"], images)
+    np.testing.assert_array_equal(np.stack([arrays["height"], arrays["width"]], axis=1), sizes)
+    np.testing.assert_array_equal(arrays["predictions"], data.predictions)
+    out = tmp_path / "out"
+    assert [row[-2] for row in run(tmp_path / "a.zarr", out)] == ["scored"] * 5
+    assert [(row["height"], row["width"]) for row in read_rows(out)] == [tuple(size) for size in sizes.tolist()]
 
 
-@pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
-def test_what_does_not_fit_is_refused(tmp_path: Path, kind: Any) -> None:
+def test_prediction_writer_requires_rgb_images_and_sizes_for_all_images_or_none(tmp_path: Path) -> None:
     data = make_data(images=2)
-    writer = kind(str(tmp_path / "a.zarr"), **facts(data))
-    with raises(DataError, r"predictions of the shape \(2, 4, 8, 9\) and labels of \(2, 8, 10\) came to"):
+    arrays, images, sizes = (data.predictions, data.labels), np.zeros((2, 8, 10, 3), np.uint8), np.full((2, 2), 8)
+    writer = PredictionWriter(str(tmp_path / "a.zarr"), **writer_args(data))
+    with raises(DataError, "received pictures, but the writer has pictures=False. Pass pictures=True"):
+        writer.write(*arrays, pictures=images)
+    writer = PredictionWriter(str(tmp_path / "b.zarr"), **writer_args(data, pictures=True, padded=True))
+    with raises(DataError, "received no sizes, but the writer has padded=True. Pass padded=False"):
+        writer.write(*arrays, pictures=images)
+    for invalid in (images[:, :7], images.astype(np.int16)):
+        with raises(DataError, r"received pictures of shape .*\. Pass uint8 of shape \(2, 8, 10, 3\)"):
+            writer.write(*arrays, pictures=invalid, sizes=sizes)
+    with raises(DataError, r"received sizes of shape \(2, 3\) .*\. Pass int64 of shape \(2, 2\)"):
+        writer.write(*arrays, pictures=images, sizes=np.ones((2, 3), int))
+
+
+# ------------------------------------------------------------------------------------------------ several writers
+
+
+@settings(max_examples=10, deadline=None)
+@given(writers=st.integers(1, 5), images=st.integers(1, 12))
+def test_ranges_of_all_writers_cover_each_image_once(writers: int, images: int, tmp_path_factory: Any) -> None:
+    args, path = writer_args(make_data(images=images)), tmp_path_factory.mktemp("ranges")
+    for writer_type in (EvidenceWriter, PredictionWriter):
+        url = str(path / writer_type.__name__)
+        ranges = [writer_type(url, **args, part=(i, writers)).range for i in range(writers)]
+        assert [i for images_of_one in ranges for i in images_of_one] == list(range(images))
+
+
+@each_writer
+@pytest.mark.usefixtures("small_shards")
+def test_concurrent_writers_write_what_one_writes(tmp_path: Path, writer_type: Any) -> None:
+    data, url = make_data(images=13), str(tmp_path / "a.zarr")
+
+    def write(number: int) -> None:
+        with writer_type(url, **writer_args(data), part=(number, 3)) as writer:
+            write_all(writer, data, (2, 1))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_same_run(Path(url), data, tmp_path)
+
+
+@each_writer
+@pytest.mark.usefixtures("small_shards")
+def test_new_writer_resumes_after_an_abandoned_one(tmp_path: Path, writer_type: Any) -> None:
+    data, url = make_data(images=13), str(tmp_path / "a.zarr")
+    abandoned = writer_type(url, **writer_args(data))
+    abandoned.write(data.predictions[:8], data.labels[:8])
+    if writer_type is EvidenceWriter:
+        with raises(DataError, r"a\.zarr .*\d+ of \d+ blocks are missing"):
+            open_source(url, Overrides(), {})
+    else:
+        assert "missing_chunk" in [row[-2] for row in run(Path(url), tmp_path / "half", "--max_quarantined", "99")]
+    with writer_type(url, **writer_args(data)) as writer:
+        assert 0 < writer.next_image <= 8, "complete shards are not written again"
+        write_all(writer, data, (4,))
+    assert_same_run(Path(url), data, tmp_path)
+
+
+def test_writer_that_ends_early_is_reported(tmp_path: Path) -> None:
+    data = make_data(images=4)
+    with (
+        raises(DataError, r"a\.zarr is incomplete: 3 of the 4 images of part \(0, 1\) were written"),
+        EvidenceWriter(str(tmp_path / "a.zarr"), **writer_args(data)) as writer,
+    ):
+        writer.write(data.predictions[:3], data.labels[:3])
+
+
+# -------------------------------------------------------------------------------------------------------- arguments
+
+
+@each_writer
+def test_images_have_the_ids_passed_or_source_and_index(tmp_path: Path, writer_type: Any) -> None:
+    data = make_data(images=5)
+    with writer_type(str(tmp_path / "a.zarr"), **writer_args(data)) as writer:
+        writer.write(data.predictions[:2], data.labels[:2], ["first", "second"])
+        writer.write(data.predictions[2:], data.labels[2:])
+    run(tmp_path / "a.zarr", tmp_path / "out")
+    assert [row["image_id"] for row in read_rows(tmp_path / "out")] == ["first", "second", "a/2", "a/3", "a/4"]
+    with raises(DataError, r"b\.zarr received 1 image ids for 2 images"):
+        writer_type(str(tmp_path / "b.zarr"), **writer_args(data)).write(data.predictions[:2], data.labels[:2], ["one"])
+
+
+@each_writer
+def test_images_that_do_not_fit_are_refused(tmp_path: Path, writer_type: Any) -> None:
+    data = make_data(images=2)
+    writer = writer_type(str(tmp_path / "a.zarr"), **writer_args(data))
+    with raises(DataError, r"received shapes \(2, 4, 8, 9\) and \(2, 8, 10\)"):
         writer.write(data.predictions[:, :, :, :9], data.labels)
-    with raises(DataError, r"predictions of float64 came to .*, which was told float32"):
+    with raises(DataError, r"stores predictions as float32, but received float64"):
         writer.write(data.predictions.astype(np.float64), data.labels)
-    with raises(DataError, r"labels of int64 came to .* uint8 cannot hold"):
+    with raises(DataError, r"stores labels as uint8, which cannot hold some of the int64 labels"):
         writer.write(data.predictions, data.labels.astype(np.int64) + 300)
     writer.write(data.predictions, data.labels)
-    with raises(DataError, r"more than the 2 images of part \(0, 1\) came to"):
+    with raises(DataError, r"received more than the 2 images of part \(0, 1\)"):
         writer.write(data.predictions[:1], data.labels[:1])
 
 
-@pytest.mark.parametrize("kind", [masksift.EvidenceWriter, masksift.PredictionWriter])
-def test_another_source_in_the_same_place_is_refused(tmp_path: Path, kind: Any) -> None:
+@each_writer
+def test_another_source_at_the_same_url_is_refused(tmp_path: Path, writer_type: Any) -> None:
     data = make_data(images=2)
-    kind(str(tmp_path / "a.zarr"), **facts(data))
-    with raises(UsageError, r"they would not fit together|its parts would not fit together"):
-        kind(str(tmp_path / "a.zarr"), **facts(data, images=3))
+    writer_type(str(tmp_path / "a.zarr"), **writer_args(data))
+    with raises(UsageError, r"a\.zarr (already holds evidence of another source|holds predictions of (the )?shape)"):
+        writer_type(str(tmp_path / "a.zarr"), **writer_args(data, images=3))
 
 
-def test_a_part_that_is_none() -> None:
+def test_invalid_part_is_refused() -> None:
     with raises(UsageError, r"part is \(2, 2\)"):
-        masksift.EvidenceWriter("a.zarr", images=1, height=1, width=1, classes=2, part=(2, 2))
-
-
-def test_a_run_with_another_lattice_or_other_ignore_values_is_refused(tmp_path: Path) -> None:
-    data = make_data(images=2)
-    with masksift.EvidenceWriter(str(tmp_path / "a.zarr"), **facts(data)) as writer:
-        feed(writer, data, [2])
-    words = ("--source", tmp_path / "a.zarr", "--out", tmp_path / "out")
-    assert typed("run", *words, "--tccp.lattice", "2") == 2
-    assert typed("run", *words, "--ignore", "7") == 2
-    assert typed("run", *words) == 0
+        EvidenceWriter("a.zarr", images=1, height=1, width=1, classes=2, part=(2, 2))
 
 
 # ------------------------------------------------------------------------------------------------------- one image
 
 
-class Foreign:
-    """An array of another library."""
+class ArrayLike:
+    """Array of another library with `__array__`."""
 
     def __init__(self, values: Any) -> None:
         self._values = values
@@ -298,35 +299,36 @@ class Foreign:
         return np.asarray(self._values, dtype)
 
 
-class Capsule:
-    """One that has nothing but DLPack."""
+class DLPackOnly:
+    """Array of another library with nothing but DLPack."""
 
     def __init__(self, values: Any) -> None:
         self._values = values
 
-    def __dlpack__(self, **more: Any) -> Any:
-        return self._values.__dlpack__(**more)
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._values.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
         return self._values.__dlpack_device__()
 
 
-@pytest.mark.parametrize("wrap", [lambda values: values, Foreign, Capsule])
-def test_one_image_is_condensed(wrap: Any) -> None:
+@pytest.mark.parametrize("wrap", [lambda values: values, ArrayLike, DLPackOnly])
+def test_condense_returns_the_evidence_of_one_image(wrap: Any) -> None:
     data = make_data(images=1)
     predictions, labels = data.predictions[0], data.labels[0]
-    found = masksift.condense(wrap(predictions), wrap(labels), ignore=255)
-    np.testing.assert_array_equal(found.predicted_class, predictions.argmax(axis=0))
-    assert found.self_confidence.dtype == np.float16
-    np.testing.assert_array_equal(found.predicted_confidence, predictions.max(axis=0).astype(np.float16))
+    planes = condense(wrap(predictions), wrap(labels), ignore=255)
+    np.testing.assert_array_equal(planes.predicted_class, predictions.argmax(axis=0))
+    assert planes.self_confidence.dtype == np.float16
+    np.testing.assert_array_equal(planes.predicted_confidence, predictions.max(axis=0).astype(np.float16))
     valid = labels != 255
-    own = np.take_along_axis(predictions, np.where(valid, labels, 0)[None].astype(int), axis=0)[0].astype(np.float16)
-    np.testing.assert_array_equal(found.self_confidence[valid], own[valid])
+    indices = np.where(valid, labels, 0)[None].astype(int)
+    expected = np.take_along_axis(predictions, indices, axis=0)[0].astype(np.float16)
+    np.testing.assert_array_equal(planes.self_confidence[valid], expected[valid])
 
 
-def test_an_image_that_is_none_is_refused() -> None:
+def test_condense_refuses_invalid_images() -> None:
     data = make_data(images=1)
     with raises(DataError, r"labels have the shape \(8, 9\), pred_probs \(4, 8, 10\)"):
-        masksift.condense(data.predictions[0], data.labels[0][:, :9])
-    with raises(DataError, r"the image has pixel \(y=0, x=0\)"):
-        masksift.condense(data.predictions[0] * 2, data.labels[0], ignore=255)
+        condense(data.predictions[0], data.labels[0][:, :9])
+    with raises(DataError, r"image has pixel \(y=0, x=0\)"):
+        condense(data.predictions[0] * 2, data.labels[0], ignore=255)

@@ -1,0 +1,1 @@
+"""`masksift ingest`: convert label and prediction files into a source."""

@@ -1,0 +1,1 @@
+"""`masksift predict`: cross-validated predictions for a source of images and labels."""

@@ -1,0 +1,1 @@
+"""Writers that create a source where a model runs."""

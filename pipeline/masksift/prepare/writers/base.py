@@ -1,12 +1,4 @@
-"""Sources written where a model runs: the evidence alone (3 to 5 bytes a pixel), or the predictions as they are.
-
-    with EvidenceWriter("s3://lake/seg/dt=2026-11-23", images=2975, height=1024, width=2048, classes=NAMES,
-                        ignore=255, kind="logits") as writer:
-        for pictures, labels in loader:              # batches of any size, in order
-            writer.write(model(pictures), labels)
-
-Several processes may share a source: each gives ``part=(i, n)``, and writes the images of its ``range``.
-"""
+"""Base of the writers that create a source where a model runs, and `condense` for one image."""
 
 from __future__ import annotations
 
@@ -26,7 +18,7 @@ from masksift.config.sections import StorageSection
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import ArraySpec, Block, EvidenceLocation, SourceSpec
 from masksift.core.status import ALL_IGNORED, SCORED, ImageStatus
-from masksift.engine.planning.layout import Layout, Settings
+from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.work_items import BlockTask
 from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator
@@ -40,7 +32,7 @@ from masksift.storage.zarr.writer import write_ids
 
 LABELS = "labels"
 SHARD_BYTES = 128 << 20
-"""A shard of predictions: some images together, so that objects are few."""
+"""Size of a shard of predictions: several images per object, so that objects are few."""
 
 
 def condense(
@@ -53,45 +45,78 @@ def condense(
     sum_tolerance: float | None = None,
     evidence_dtype: str = "auto",
 ) -> EvidencePlanes:
-    """Condense one image where its model runs: ``pred_probs`` (K, H, W) as a run reads them, ``labels`` (H, W), whole
-    numbers; numpy arrays or anything with ``__array__`` or ``__dlpack__``.
+    """Condense the predictions of one image into evidence, as a run does.
 
-    Answers the evidence, (H, W) each: ``self_confidence`` and ``predicted_confidence`` in the precision in which they
-    are kept, ``predicted_class``. Raises DataError where labels or probabilities are none.
+    Args:
+        pred_probs: Predictions (K, H, W); a numpy array, or any object with ``__array__`` or ``__dlpack__``.
+        labels: Given labels (H, W), integers.
+        ignore: Ignored label values.
+        kind: "probabilities" or "logits".
+        scale: Probability per step of integer predictions; default: 1 / maximum of the dtype.
+        sum_tolerance: Largest accepted distance of a pixel's sum of probabilities from 1; default: as in a run.
+        evidence_dtype: Precision of the evidence of 32- and 64-bit predictions: "auto" (float16) or "float32".
+
+    Returns:
+        ``self_confidence`` and ``predicted_confidence`` in the evidence dtype, and ``predicted_class``, (H, W) each.
+
+    Raises:
+        DataError: If shapes do not fit, or labels or probabilities are invalid.
     """
-    given, predictions = to_array(labels)[None], to_array(pred_probs)[None]
-    if predictions.ndim != 4 or predictions.shape[2:] != given.shape[1:]:
+    label_array, predictions = to_array(labels), to_array(pred_probs)
+    if predictions.ndim != 3 or predictions.shape[1:] != label_array.shape:
         raise DataError(
-            f"labels have the shape {given.shape[1:]}, pred_probs {predictions.shape[1:]}",
-            "they must be (H, W) and (K, H, W)",
-            "Give one image",
+            f"labels have the shape {label_array.shape}, pred_probs {predictions.shape}",
+            "Pass one image: labels (H, W) and pred_probs (K, H, W)",
         )
-    height, width = given.shape[1:]
-    spec = _spec(
+    spec = _make_spec(
         "memory",
-        1,
-        height,
-        width,
-        predictions.shape[1],
-        ignore,
-        kind,
-        predictions.dtype.name,
-        scale,
-        sum_tolerance,
-        given.dtype.name,
+        (1, *predictions.shape),
+        dtype=predictions.dtype.name,
+        label_dtype=label_array.dtype.name,
+        overrides=Overrides(
+            classes=_class_names(predictions.shape[0]),
+            ignore=_as_tuple(ignore),
+            kind=kind,
+            scale=scale,
+            sum_tolerance=sum_tolerance,
+        ),
     )
-    part = make_task(spec, Settings(evidence_dtype), "memory")
-    planes, verdict, _ = condense_image(predictions[0], given[0], part, part.condense_config(0))
-    if verdict.status not in (SCORED, ALL_IGNORED):
-        raise DataError(f"the image has {verdict.reason}", "there is no evidence of it", "Mend it, or leave it out")
-    kept = part.encoding.dtype
+    task = make_task(spec, Settings(evidence_dtype), "memory")
+    planes, status, _ = condense_image(predictions, label_array, task, task.condense_config(0))
+    if status.status not in (SCORED, ALL_IGNORED):
+        raise DataError(f"The image has {status.reason}", "Correct it, or leave it out")
+    dtype = task.encoding.dtype
     return EvidencePlanes(
-        planes.self_confidence.view(kept), planes.predicted_class, planes.predicted_confidence.view(kept)
+        planes.self_confidence.view(dtype), planes.predicted_class, planes.predicted_confidence.view(dtype)
     )
 
 
-class ImageWriter(ABC):
-    """What both writers share: the source's facts, the range of this one, and images that come in order."""
+class SourceWriter(ABC):
+    """Writer of a new source, or of a part of it, that takes images in order.
+
+    Several processes may share a source: each passes ``part=(i, n)`` and writes the images of its `range`. A new
+    writer with the same arguments resumes at `next_image`. As a context manager, a writer checks at the end that it
+    has written all its images.
+
+    Args:
+        url: URL of the new source, a Zarr group.
+        images: Number of images of the whole source.
+        height: Rows of an image.
+        width: Columns of an image.
+        classes: Class names, or their number.
+        ignore: Ignored label values.
+        kind: "probabilities" or "logits".
+        dtype: Dtype of the predictions.
+        label_dtype: Dtype of the written labels.
+        scale: Probability per step of integer predictions; default: 1 / maximum of the dtype.
+        sum_tolerance: Largest accepted distance of a pixel's sum of probabilities from 1; default: as in a run.
+        part: (i, n): this is writer i of n, counted from 0.
+        storage: Storage options, with the keys of `[storage]`.
+
+    Raises:
+        UsageError: If ``part`` is invalid, or the URL holds another source.
+        DataError: If the other arguments do not describe a valid source.
+    """
 
     def __init__(
         self,
@@ -110,78 +135,84 @@ class ImageWriter(ABC):
         part: tuple[int, int] = (0, 1),
         storage: dict[str, Any] | None = None,
     ) -> None:
-        """``url``: of the new source; ``images`` of ``height`` x ``width`` in all of it; ``classes``: their names, or
-        how many; ``dtype``: of the predictions; ``part``: (i, n), this writer's share; ``storage``: as `[storage]`.
-
-        Raises DataError, UsageError.
-        """
         if not (0 <= part[0] < part[1]):
-            raise UsageError(f"part is {part}", "which images are this writer's is not known", "Give (i, n), i < n")
+            raise UsageError(f"part is {part}", "Pass (i, n) with 0 <= i < n")
         self._url = local_path(url) or url.rstrip("/")
-        # keys that came with a task are not looked for again
-        own = storage if isinstance(storage, StorageOptions) else StorageSection(**(storage or {})).options([url])
-        self._options = own
-        self._spec = _spec(
-            self._url, images, height, width, classes, ignore, kind, dtype, scale, sum_tolerance, label_dtype
+        # tasks bring resolved options with them
+        resolved = storage if isinstance(storage, StorageOptions) else StorageSection(**(storage or {})).options([url])
+        self._options = resolved
+        names = _class_names(classes)
+        self._spec = _make_spec(
+            self._url,
+            (images, len(names), height, width),
+            dtype=dtype,
+            label_dtype=label_dtype,
+            overrides=Overrides(
+                classes=names, ignore=_as_tuple(ignore), kind=kind, scale=scale, sum_tolerance=sum_tolerance
+            ),
         )
-        self._share = part
+        self._part = part
         self._ids: list[str] = []
         self._next = 0
 
     @property
     def range(self) -> range:
-        """The images that are this writer's."""
+        """Images of this writer."""
         unit = self._unit()
-        units = -(-self._spec.images // unit)
-        (i, n), images = self._share, self._spec.images
-        return range(min(images, units * i // n * unit), min(images, units * (i + 1) // n * unit))
+        (i, n), images = self._part, self._spec.images
+        return range(min(images, self.shards * i // n * unit), min(images, self.shards * (i + 1) // n * unit))
 
     @property
     def shards(self) -> int:
-        """Pieces of the whole source: the most writers that can share it."""
+        """Number of shards of the whole source, which limits the number of writers."""
         return -(-self._spec.images // self._unit())
 
     @property
     def next_image(self) -> int:
-        """The image that is expected next: after an interruption, where to go on."""
+        """Index of the next image to write."""
         return self._next
 
     def write(self, pred_probs: Any, labels: Any, image_ids: Sequence[str] | None = None) -> None:
-        """Take in the next images, in order: ``pred_probs`` (n, K, H, W), ``labels`` (n, H, W), and what they are
-        called (n,), else `<source>/<index>`. Raises DataError."""
-        predictions, given = to_array(pred_probs), to_array(labels)
-        spec = self._spec
-        wanted = ((spec.classes, spec.height, spec.width), (spec.height, spec.width))
-        if (predictions.shape[1:], given.shape[1:]) != wanted or len(predictions) != len(given):
+        """Write the next images, in order.
+
+        Args:
+            pred_probs: Predictions (n, K, H, W).
+            labels: Given labels (n, H, W), integers.
+            image_ids: Image ids (n,); default: `<source>/<index>`.
+
+        Raises:
+            DataError: If shapes or dtypes do not fit the source, or there are more images than `range` holds.
+        """
+        predictions, label_array, spec = to_array(pred_probs), to_array(labels), self._spec
+        expected = ((spec.classes, spec.height, spec.width), (spec.height, spec.width))
+        if (predictions.shape[1:], label_array.shape[1:]) != expected or len(predictions) != len(label_array):
             raise DataError(
-                f"predictions of the shape {predictions.shape} and labels of {given.shape} came to {self._url}",
-                f"it holds images of {wanted[0]} and {wanted[1]}",
-                "Give (n, K, H, W) and (n, H, W)",
+                f"{self._url} holds predictions of {expected[0]} and labels of {expected[1]}, but received shapes "
+                f"{predictions.shape} and {label_array.shape}",
+                "Pass (n, K, H, W) and (n, H, W)",
             )
         if predictions.dtype.name != spec.predictions.dtype:
-            predictions = self._converted(predictions)
-        if given.dtype.kind not in "iu" or (given != given.astype(spec.labels.dtype)).any():
+            predictions = self._convert(predictions)
+        if label_array.dtype.kind not in "iu" or (label_array != label_array.astype(spec.labels.dtype)).any():
             raise DataError(
-                f"labels of {given.dtype} came to {self._url}, some of which {spec.labels.dtype} cannot hold",
-                "they would be other labels",
-                "Give the writer a label_dtype that holds them",
+                f"{self._url} stores labels as {spec.labels.dtype}, which cannot hold some of the {label_array.dtype} "
+                "labels",
+                "Pass a label_dtype that holds them to the writer",
             )
-        if image_ids is not None and len(image_ids) != len(given):
+        if image_ids is not None and len(image_ids) != len(label_array):
             raise DataError(
-                f"{len(image_ids)} image ids came to {self._url} with {len(given)} images",
-                "which is whose is not known",
-                "Give one an image",
+                f"{self._url} received {len(image_ids)} image ids for {len(label_array)} images",
+                "Pass one id per image",
             )
         stop = self.range.stop
         for i in range(len(predictions)):
             if self._next >= stop:
                 raise DataError(
-                    f"more than the {len(self.range):,} images of part {self._share} came to {self._url}",
-                    "they are another writer's",
-                    "Give each writer the images of its range",
+                    f"{self._url} received more than the {len(self.range):,} images of part {self._part}",
+                    "Pass each writer the images of its range",
                 )
             self._ids.append("" if image_ids is None else str(image_ids[i]))
-            self._take(predictions[i], given[i].astype(spec.labels.dtype))
+            self._add(predictions[i], label_array[i].astype(spec.labels.dtype))
             self._next += 1
 
     def __enter__(self) -> Self:
@@ -193,58 +224,52 @@ class ImageWriter(ABC):
         if error is None and self._next < self.range.stop:
             written, images = self._next - self.range.start, len(self.range)
             raise DataError(
-                f"{written:,} of the {images:,} images of part {self._share} of {self._url} were written",
-                "the source stays half written",
-                "Go on from next_image with a new writer",
+                f"{self._url} is incomplete: {written:,} of the {images:,} images of part {self._part} were written",
+                "Continue at next_image with a new writer",
             )
 
-    def _converted(self, predictions: NDArray[Any]) -> NDArray[Any]:
+    def _convert(self, predictions: NDArray[Any]) -> NDArray[Any]:
         raise DataError(
-            f"predictions of {predictions.dtype} came to {self._url}, which was told {self._spec.predictions.dtype}",
-            "what is counted would not be what is there",
-            f"Give the writer dtype={predictions.dtype.name!r}",
+            f"{self._url} stores predictions as {self._spec.predictions.dtype}, but received {predictions.dtype}",
+            f"Pass dtype={predictions.dtype.name!r} to the writer",
         )
 
-    def _name(self, stop: int) -> None:
-        """Write the ids of the piece that ends before ``stop``, where any were given."""
+    def _write_ids(self, stop: int) -> None:
+        """Write the ids, if any were passed, of the shard that ends before ``stop``."""
         if any(self._ids):
             write_ids(self._url, self._options, self._spec.images, self._unit(), stop - len(self._ids), self._ids)
         self._ids = []
 
     @abstractmethod
     def _unit(self) -> int:
-        """Images of the smallest piece that one writer has alone."""
+        """Return the number of images of a shard, which only one writer writes."""
 
     @abstractmethod
-    def _take(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        """One image, the next."""
+    def _add(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
+        """Take the next image."""
 
 
 def to_array(value: Any) -> NDArray[Any]:
-    """An array-like as a numpy array, without a copy where it lies in this machine's memory."""
+    """Convert an array-like to numpy, without a copy if it is in the memory of this machine."""
     if isinstance(value, np.ndarray):
         return value
     return np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
 
 
-def _spec(
-    url: str,
-    images: int,
-    height: int,
-    width: int,
-    classes: int | Sequence[str],
-    ignore: int | Sequence[int],
-    kind: str,
-    dtype: str,
-    scale: float | None,
-    tolerance: float | None,
-    label_dtype: str,
-) -> SourceSpec:
-    """The facts of a source that is about to be written, judged as those of one that is opened."""
-    names = tuple(f"class {k}" for k in range(classes)) if isinstance(classes, int) else tuple(classes)
-    shape = (images, len(names), height, width)
-    itemsize = np.dtype(dtype).itemsize
-    predictions = ArraySpec(join(url, "predictions"), shape, (1, *shape[1:]), dtype, itemsize, (0, 1, 2, 3))
+def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"class {k}" for k in range(classes)) if isinstance(classes, int) else tuple(classes)
+
+
+def _as_tuple(ignore: int | Sequence[int]) -> tuple[int, ...]:
+    return (ignore,) if isinstance(ignore, int) else tuple(ignore)
+
+
+def _make_spec(url: str, shape: tuple[int, ...], *, dtype: str, label_dtype: str, overrides: Overrides) -> SourceSpec:
+    """Describe a source to be written, predictions of ``shape`` (N, K, H, W), with the checks of an opened one."""
+    images, _, height, width = shape
+    predictions = ArraySpec(
+        join(url, "predictions"), shape, (1, *shape[1:]), dtype, np.dtype(dtype).itemsize, (0, 1, 2, 3)
+    )
     labels = ArraySpec(
         join(url, LABELS),
         (images, height, width),
@@ -253,34 +278,33 @@ def _spec(
         np.dtype(label_dtype).itemsize,
         (0, 1, 2),
     )
-    listed = (ignore,) if isinstance(ignore, int) else tuple(ignore)
-    told = Overrides(classes=names, ignore=listed, kind=kind, scale=scale, sum_tolerance=tolerance)
-    return make_source_spec(url, predictions, labels, told)
+    return make_source_spec(url, predictions, labels, overrides)
 
 
-def make_task(spec: SourceSpec, settings: Settings, place: str, lattice: int = 4) -> BlockTask:
-    """The whole source as one part, with its layout and home."""
+def make_task(spec: SourceSpec, settings: Settings, url: str, lattice: int = 4) -> BlockTask:
+    """Make one task of the whole source, with its layout and the location of its evidence."""
     identity = {
         "masksift": version("masksift"),
         "source": spec.as_json(),
         "lattice": lattice,
         "evidence": settings.evidence_dtype,
     }
-    layout: Layout = make_plan([spec], settings, identity).layouts[0]
-    told = json.dumps({**identity, "layout": asdict(layout)}, sort_keys=True)
-    home = EvidenceLocation(place, hashlib.sha256(told.encode()).hexdigest(), 0, place)
-    return BlockTask(Block(0, 0, 0, spec.images), spec, layout, home, 0)
+    layout = make_plan([spec], settings, identity).layouts[0]
+    data = json.dumps({**identity, "layout": asdict(layout)}, sort_keys=True).encode()
+    location = EvidenceLocation(url, hashlib.sha256(data).hexdigest(), 0, url)
+    return BlockTask(Block(0, 0, 0, spec.images), spec, layout, location, 0)
 
 
 def condense_image(
-    predictions: NDArray[Any], labels: NDArray[Any], part: BlockTask, recipe: CondenseConfig
+    predictions: NDArray[Any], labels: NDArray[Any], task: BlockTask, config: CondenseConfig
 ) -> tuple[EvidencePlanes, ImageStatus, ClassStatistics | None]:
-    """One image: its evidence as codes, a verdict and its statistics."""
-    check = LabelValidator(part.spec.classes, part.spec.ignore)
-    plane = check.to_class_indices(labels).astype(class_dtype(part.spec.classes))
-    planes = EvidencePlanes.empty(part.spec.height, part.spec.width, recipe)
-    if check.verdict is not None:
-        return planes, check.verdict, None
-    condensing = ImageCondenser(plane, planes, recipe)
-    condensing.add_window(predictions)
-    return planes, *condensing.finish()
+    """Condense one image: its evidence as codes, its status and, if it is scored, its statistics."""
+    spec = task.spec
+    validator = LabelValidator(spec.classes, spec.ignore)
+    class_plane = validator.to_class_indices(labels).astype(class_dtype(spec.classes))
+    planes = EvidencePlanes.empty(spec.height, spec.width, config)
+    if validator.verdict is not None:
+        return planes, validator.verdict, None
+    condenser = ImageCondenser(class_plane, planes, config)
+    condenser.add_window(predictions)
+    return planes, *condenser.finish()

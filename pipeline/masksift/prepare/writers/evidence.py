@@ -1,4 +1,4 @@
-"""Write a source that holds evidence."""
+"""Writer of a source that holds evidence."""
 
 from __future__ import annotations
 
@@ -17,109 +17,115 @@ from masksift.core.status import ImageStatus
 from masksift.core.task_result import TaskResult
 from masksift.engine.planning.layout import Settings
 from masksift.engine.task_outputs import CONDENSE, pack_condense_output
-from masksift.prepare.writers.base import LABELS, ImageWriter, condense_image, make_task
+from masksift.prepare.writers.base import LABELS, SourceWriter, condense_image, make_task
 from masksift.scoring.image import EvidencePlanes
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE
-from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
+from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
 
 
-class EvidenceWriter(ImageWriter):
-    """Writes a source that holds evidence in place of predictions. A run scores it as if it had read them."""
+class EvidenceWriter(SourceWriter):
+    """Writer of a source that holds evidence (3 to 5 bytes per pixel) instead of predictions.
 
-    def __init__(self, url: str, *, evidence_dtype: str = "auto", lattice: int = 4, **facts: Any) -> None:
-        """``evidence_dtype``, ``lattice``: as `evidence.dtype` and `tccp.lattice`; the rest as in `ImageWriter`."""
-        super().__init__(url, **facts)
+    A run scores the source exactly as if it had read the predictions.
+
+    Examples:
+        ::
+
+            with EvidenceWriter("s3://lake/seg/dt=2026-11-23", images=2975, height=1024, width=2048, classes=NAMES,
+                                ignore=255, kind="logits") as writer:
+                for images, labels in loader:  # any number of images at a time, in order
+                    writer.write(model(images), labels)
+
+    Args:
+        url: URL of the new source, a Zarr group.
+        evidence_dtype: Precision of the evidence of 32- and 64-bit predictions: "auto" (float16) or "float32".
+        lattice: Rows and columns between counted pixels, as `tccp.lattice` of the run.
+        **args: Arguments of `SourceWriter`: images, height, width, classes and more.
+    """
+
+    def __init__(self, url: str, *, evidence_dtype: str = "auto", lattice: int = 4, **args: Any) -> None:
+        super().__init__(url, **args)
         self._task = make_task(self._spec, Settings(evidence_dtype, lattice), self._url, lattice)
-        self._lattice, self._recipe = lattice, self._task.condense_config(lattice)
-        # labels lie in the chunks of the evidence, and are read in them
+        self._lattice, self._config = lattice, self._task.condense_config(lattice)
+        # labels are stored, and read, in the chunks of the evidence
         self._spec = replace(self._spec, labels=replace(self._spec.labels, chunks=self._task.layout.chunks))
         self._arrays = EvidenceArrays(self._url, self._options)
         self._manifest = Manifest(ObjectDirectory(self._url, self._options), self._task.evidence_location.fingerprint)
         self._create()
-        missing = self._manifest.missing(CONDENSE, self._blocks())
-        self._next = missing[0] * self._unit() if missing else self.range.stop
-        self._begin()
+        unit = self._unit()
+        missing = self._manifest.missing(CONDENSE, range(self.range.start // unit, -(-self.range.stop // unit)))
+        self._next = missing[0] * unit if missing else self.range.stop
+        self._start_block()
 
     def _unit(self) -> int:
         return self._task.layout.block_images
 
-    def _blocks(self) -> range:
-        unit = self._unit()
-        return range(self.range.start // unit, -(-self.range.stop // unit))
-
     def _create(self) -> None:
         spec, layout = self._spec, self._task.layout
-        tree = {
+        description = {
             "spec": spec.as_json(),
             "layout": asdict(layout),
             "fingerprint": self._task.evidence_location.fingerprint,
             "lattice": self._lattice,
             "masksift": version("masksift"),
         }
-        there = self._arrays.attributes().get(EVIDENCE_ATTRIBUTE)
-        if there is not None and there != json.loads(json.dumps(tree)):
+        existing = self._arrays.attributes().get(EVIDENCE_ATTRIBUTE)
+        if existing is not None and existing != json.loads(json.dumps(description)):
             raise UsageError(
-                f"{self._url} was begun as another source (other sizes, classes, ignore values or precision)",
-                "its parts would not fit together",
-                "Give every writer the same facts, or another URL",
+                f"{self._url} already holds evidence of another source (other sizes, classes, ignore values or dtypes)",
+                "Pass the same arguments to every writer, or use another URL",
             )
-        kept, numbers = layout.evidence_dtype, str(class_dtype(spec.classes))
-        dtypes = dict(zip((*EVIDENCE, LABELS), (kept, numbers, kept, spec.labels.dtype), strict=True))
-        self._arrays.create(
-            tuple(dtypes),
-            dtypes,
-            (spec.images, spec.height, spec.width),
-            layout.chunks,
-            {
-                EVIDENCE_ATTRIBUTE: tree,
-                "class_names": list(spec.class_names),
-                "ignore": list(spec.ignore),
-                "kind": "evidence",
-            },
-        )
+        dtypes = dict.fromkeys(EVIDENCE, layout.evidence_dtype)
+        dtypes |= {CLASSES: str(class_dtype(spec.classes)), LABELS: spec.labels.dtype}
+        attributes = {
+            EVIDENCE_ATTRIBUTE: description,
+            "class_names": list(spec.class_names),
+            "ignore": list(spec.ignore),
+            "kind": "evidence",
+        }
+        shape = (spec.images, spec.height, spec.width)
+        self._arrays.create(tuple(dtypes), dtypes, shape, layout.chunks, attributes)
 
-    def _begin(self) -> None:
-        """A new block."""
-        self._statistics = ClassStatistics.zero(self._recipe)
-        self._verdicts: list[ImageStatus] = []
-        self._group: list[tuple[EvidencePlanes, NDArray[Any]]] = []
-        self._begun = time.perf_counter()
+    def _start_block(self) -> None:
+        self._statistics = ClassStatistics.zero(self._config)
+        self._statuses: list[ImageStatus] = []
+        self._images: list[tuple[EvidencePlanes, NDArray[Any]]] = []
+        self._block_start = time.perf_counter()
 
-    def _take(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        planes, verdict, found = condense_image(predictions, labels, self._task, self._recipe)
-        self._group.append((planes, labels))
-        self._verdicts.append(verdict)
-        self._statistics = self._statistics if found is None else self._statistics.merge(found)
-        after, last = self._next + 1, self._spec.images
-        if after % self._task.layout.chunk_images == 0 or after == last:
-            self._write_group(after - len(self._group))
-        if after % self._unit() == 0 or after == last:
-            self._finish_block(after)
+    def _add(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
+        planes, status, statistics = condense_image(predictions, labels, self._task, self._config)
+        self._images.append((planes, labels))
+        self._statuses.append(status)
+        self._statistics = self._statistics if statistics is None else self._statistics.merge(statistics)
+        stop, last = self._next + 1, self._spec.images
+        if stop % self._task.layout.chunk_images == 0 or stop == last:
+            self._write_planes(stop - len(self._images))
+        if stop % self._unit() == 0 or stop == last:
+            self._finish_block(stop)
 
-    def _write_group(self, start: int) -> None:
-        kept = self._task.encoding.dtype
-        stacks = [np.stack([getattr(planes, name) for planes, _ in self._group]) for name in EVIDENCE]
-        for name, stack in zip(EVIDENCE, stacks, strict=True):
-            self._arrays.write(name, start, stack if name == EVIDENCE[1] else stack.view(kept))
-        self._arrays.write(LABELS, start, np.stack([labels for _, labels in self._group]))
-        self._group = []
+    def _write_planes(self, start: int) -> None:
+        dtype = self._task.encoding.dtype
+        for name in EVIDENCE:
+            stack = np.stack([getattr(planes, name) for planes, _ in self._images])
+            self._arrays.write(name, start, stack if name == CLASSES else stack.view(dtype))
+        self._arrays.write(LABELS, start, np.stack([labels for _, labels in self._images]))
+        self._images = []
 
     def _finish_block(self, stop: int) -> None:
-        """The last thing that is put of a block: it says that the block is there."""
-        self._name(stop)
-        unit = self._unit()
-        number, images = (stop - 1) // unit, len(self._verdicts)
+        """Write the ids and, last, the task output, which marks the block as finished."""
+        self._write_ids(stop)
+        number, images = (stop - 1) // self._unit(), len(self._statuses)
         result = TaskResult(
             number,
             images,
             images * self._spec.pixels,
-            dict(Counter(verdict.status for verdict in self._verdicts)),
+            dict(Counter(status.status for status in self._statuses)),
             bytes_written=self._arrays.io_counters["bytes_written"],
-            seconds=time.perf_counter() - self._begun,
+            seconds=time.perf_counter() - self._block_start,
         )
-        self._manifest.save(CONDENSE, number, pack_condense_output(self._statistics, self._verdicts, result))
-        self._begin()
+        self._manifest.save(CONDENSE, number, pack_condense_output(self._statistics, self._statuses, result))
+        self._start_block()
