@@ -86,7 +86,9 @@ class Half:
         """Labels with errors of that kind, and which images have one (n,)."""
         kind, objects, fill = KEYS[key]
         background = self.background if fill == "background" else None
-        setting = ErrorParams(kind, ERROR_TYPES[kind].size, tuple(range(self.classes)), objects, fill, background)
+        setting = ErrorParams(
+            kind, ERROR_TYPES[kind].default_size, tuple(range(self.classes)), objects, fill, background
+        )
         labels = self.labels.copy()
         for i in sample_images(seed, kind, self.name, len(labels), SHARE):
             drawn = apply_error(labels[i], image_rng(seed, kind, self.name, i), setting)

@@ -20,7 +20,7 @@ from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
-from masksift.evaluation.evaluate.config import EvaluateConfig, of_words
+from masksift.evaluation.evaluate.config import EvaluateConfig, config_from_args
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.sweep.config import SweepConfig
 from masksift.prepare.ingest.config import IngestConfig
@@ -117,15 +117,15 @@ def _print_result(outcome: RunResult, config: RunConfig, report: ProgressReporte
 
 
 def evaluate(words: argparse.Namespace) -> int:
-    config = of_words(words.complete, _flags(words, EvaluateConfig))
+    config = config_from_args(words.complete, _flags(words, EvaluateConfig))
     from masksift.evaluation.evaluate.command import evaluate
     from masksift.runtime.progress import ProgressReporter
 
     outcome = evaluate(config, ProgressReporter(words.log_format))
     print(outcome.text)
-    if outcome.strangers:
+    if outcome.unknown_images:
         said = UsageError(
-            f"{outcome.strangers:,} images of the truth are not in the run ({', '.join(outcome.names)})",
+            f"{outcome.unknown_images:,} images of the truth are not in the run ({', '.join(outcome.unknown_names)})",
             "all others are measured",
             "Give the truth of the same images, or leave it at that",
         )

@@ -1,0 +1,1 @@
+"""Simulate annotation errors, and measure how well scores find known errors."""

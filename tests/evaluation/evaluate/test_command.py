@@ -106,20 +106,20 @@ def test_no_resamples_no_intervals(run: Path, right: Path, tmp_path: Path) -> No
 
 
 def test_a_score_that_has_nothing_to_do_with_the_errors_gives_a_half_within_its_interval() -> None:
-    from masksift.evaluation.evaluate.bootstrap import interval_of, resample
-    from masksift.evaluation.evaluate.metrics import order_of
+    from masksift.evaluation.evaluate.bootstrap import percentile_interval, resample
+    from masksift.evaluation.evaluate.metrics import sort_by_score
 
     rng = np.random.default_rng(8)
     wrong = np.arange(2000) % 10 == 0
     scores = {name: rng.permutation(2000) / 2000 for name in "abcd"}
-    orders = {name: order_of(values, wrong) for name, values in scores.items()}
+    orders = {name: sort_by_score(values, wrong) for name, values in scores.items()}
     samples = resample(orders, (100,), scores, wrong, wrong * 0.5, np.zeros((2000, 0), np.int64), 200, 0)
     for name in scores:
         for key, chance in ((("auroc", ""), 0.5), (("lift", "100"), 1.0), (("kendall_tau", ""), 0.0)):
-            interval = interval_of(samples.scores[name][key])
+            interval = percentile_interval(samples.scores[name][key])
             assert interval is not None
             assert interval.low < chance < interval.high, (name, key)
-            assert interval.used == 200
+            assert interval.resamples == 200
 
 
 # -------------------------------------------------------------------------------------------- forms of the truth
@@ -133,7 +133,7 @@ def test_a_list_of_images_measures_images_as_corrected_labels_do(
     assert evaluate(run, truth, tmp_path / "ev") == 0
     of_images = [row for row in measures(done) if not row["measure"].startswith(("pixel", "region"))]
     assert measures(tmp_path / "ev") == of_images
-    assert "and not which pixels" in (tmp_path / "ev/report.md").read_text()
+    assert "not wrong pixels" in (tmp_path / "ev/report.md").read_text()
 
 
 def test_a_list_without_shares_has_no_tau_and_may_name_an_image_twice(
@@ -142,7 +142,7 @@ def test_a_list_without_shares_has_no_tau_and_may_name_an_image_twice(
     names = [{"file": name_of(i)} for i in (*planted.images, planted.images[0])]
     assert evaluate(run, write_list(tmp_path / "wrong.csv", names), tmp_path / "ev", "--column", "file") == 0
     row = found(tmp_path / "ev", "softmin", "kendall_tau")
-    assert (row["value"], row["note"]) == (None, "the share of wrong pixels is not known")
+    assert (row["value"], row["note"]) == (None, "the share of wrong pixels is unknown")
     assert found(tmp_path / "ev", "softmin", "auroc") == found(done, "softmin", "auroc")
 
 
@@ -200,7 +200,7 @@ def test_wrong_images_that_are_not_ranked_are_counted(
 ) -> None:
     truth = write_list(tmp_path / "wrong.csv", [*listed(planted), {"image_id": name_of(IGNORED), "changed_share": 0.5}])
     assert evaluate(run, truth, tmp_path / "ev") == 0
-    said = "1 of 24 images are not ranked (quarantined): 1 of the wrong images are among them, and count nowhere."
+    said = "1 of 24 images are not ranked (quarantined): they include 1 of the wrong images, which are not measured."
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "ev/report.md").read_text()
     assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
@@ -212,7 +212,7 @@ def test_images_that_the_run_does_not_have_are_named_and_the_exit_code_says_so(
     strange = [{"image_id": f"other {i}", "changed_share": 0.5} for i in range(7)]
     assert evaluate(run, write_list(tmp_path / "wrong.csv", [*listed(planted), *strange]), tmp_path / "ev") == 3
     printed = capsys.readouterr()
-    assert "Not in the run are 7 images of the truth: other 0, other 1, other 2, other 3, other 4, ..." in printed.out
+    assert "7 images of the truth are not in the run: other 0, other 1, other 2, other 3, other 4, ..." in printed.out
     assert printed.err.startswith("masksift: 7 images of the truth are not in the run")
     assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
 
@@ -279,8 +279,8 @@ def refused(capsys: pytest.CaptureFixture[str], match: str, *words: object) -> N
 
 
 def test_what_is_missing_is_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, "'truth' is not given; there is nothing to compare with", run, "--out", tmp_path / "ev")
-    refused(capsys, "'out' is not given; results would have no place", run, "--truth", "t.csv")
+    refused(capsys, "--truth is required", run, "--out", tmp_path / "ev")
+    refused(capsys, "--out is required", run, "--truth", "t.csv")
     refused(capsys, "arguments are required: RUN", "--truth", "t.csv")
 
 
@@ -291,13 +291,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_folder_of_something_else_is_no_place_for_results(
     run: Path, right: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(capsys, "holds what is no evaluation", run, "--truth", right, "--out", run)
+    refused(capsys, "contains files that are not an evaluation", run, "--truth", right, "--out", run)
 
 
 @pytest.mark.parametrize(
     ("flags", "match"),
     [
-        (("--at", "10,half"), "at names 'half'"),
+        (("--at", "10,half"), "at contains 'half'"),
         (("--bootstrap", "-1"), "bootstrap is '-1'"),
         (("--colum", "name"), "there is no flag '--colum'"),
         (("--run", "x"), "there is no flag '--run'"),
@@ -356,7 +356,7 @@ def test_labels_that_do_not_fit_are_refused(
     refused(capsys, "holds no array 'better'", run, "--truth", right, "--arrays.labels", "better", *out)
     refused(
         capsys,
-        "names 2 groups of corrected labels, and the run is of 1",
+        "matches 2 groups of corrected labels, but the run has 1",
         run,
         "--truth",
         f"{right},{run.parent}/given.zarr",
@@ -366,7 +366,7 @@ def test_labels_that_do_not_fit_are_refused(
     group.create_array("labels", shape=(24, 8, 8), dtype="uint8")
     refused(
         capsys,
-        "holds 24 images of 8 x 8, and the labels of given are 24 of 16 x 20",
+        "has 24 images of 8 x 8, but the labels of given are 24 of 16 x 20",
         run,
         "--truth",
         tmp_path / "small.zarr",

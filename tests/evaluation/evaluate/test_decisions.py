@@ -43,11 +43,11 @@ def test_images_are_measured_as_far_as_they_were_reviewed(
         row = found(tmp_path / "ev", score, "average_precision")
         assert row["value"] == pytest.approx(average_precision_score(wrong, 1 - values), abs=1e-12)
     printed = capsys.readouterr().out
-    assert f"truth: verdicts in {file}" in printed
+    assert f"truth: decisions in {file}" in printed
     assert "14 of 24 images were accepted or rejected." in printed
-    assert "Of the images reviewed 1 are unsure, and count nowhere." in printed
-    assert "recall is that among the images reviewed" in (tmp_path / "ev/report.md").read_text()
-    assert "The verdicts are on the run" not in printed
+    assert "1 reviewed images are marked unsure and are not measured." in printed
+    assert "recall refers to the reviewed images" in (tmp_path / "ev/report.md").read_text()
+    assert "The decisions refer to the run" not in printed
 
 
 def test_an_image_is_wrong_where_one_of_its_regions_is(run: Path, tmp_path: Path) -> None:
@@ -72,12 +72,12 @@ def test_a_run_of_other_sources_goes_by_the_ids(
     other = review(tmp_path / "other.json", run, *elsewhere, fingerprint="f00d" * 16)
     capsys.readouterr()
     assert evaluate(run, other, tmp_path / "other") == 0
-    assert "The verdicts are on the run f00df00df00d, whose labels may have been others." in capsys.readouterr().out
+    assert "The decisions refer to the run f00df00df00d, whose labels may differ." in capsys.readouterr().out
     assert measures(tmp_path / "other") == measures(tmp_path / "own")
     elsewhere.append({**elsewhere[0], "index": 3})
     twice = review(tmp_path / "twice.json", run, *elsewhere)
     assert evaluate(run, twice, tmp_path / "twice") == 2
-    assert "is about several images called 'scene-0000', and the run has other sources" in error_message(capsys)
+    assert "contains several images with the id 'scene-0000', and the run has other sources" in error_message(capsys)
 
 
 def test_an_image_that_the_run_does_not_have_is_named(
@@ -110,6 +110,6 @@ def test_quarantined_images_count_nowhere(tmp_path: Path, capsys: pytest.Capture
     out = make(tmp_path / "run", tmp_path / "a.zarr")
     verdicts = [of_image(row, "accept" if row["index"] in (1, 3) else "reject") for row in read_rows(out)]
     assert evaluate(out, review(tmp_path / "verdicts.json", out, *verdicts), tmp_path / "ev") == 0
-    assert "1 of the wrong images are among them, and count nowhere" in capsys.readouterr().out
+    assert "they include 1 of the wrong images, which are not measured" in capsys.readouterr().out
     row = found(tmp_path / "ev", "softmin", "auroc")
     assert (row["images"], row["errors"]) == (7, 1)

@@ -14,22 +14,22 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from masksift.core.errors import UsageError
 from masksift.evaluation.evaluate.bootstrap import resample
-from masksift.evaluation.evaluate.config import images_at
-from masksift.evaluation.evaluate.kendall import tau_of_resamples, tied_scores
+from masksift.evaluation.evaluate.config import parse_review_amount
+from masksift.evaluation.evaluate.kendall import resampled_tau, score_ties
 from masksift.evaluation.evaluate.metrics import (
     CumulativeCounts,
     area_under_roc,
     average_precision,
+    cumulate,
     effort,
     found_at,
     lift_at,
-    order_of,
     precision_at,
     recall_at,
-    steps_of,
+    sort_by_score,
 )
-from masksift.evaluation.evaluate.result_rows import Facts, score_rows
-from masksift.evaluation.evaluate.score_evaluation import curve_of, evaluate_score
+from masksift.evaluation.evaluate.result_rows import Totals, score_rows
+from masksift.evaluation.evaluate.score_evaluation import evaluate_score, make_curve
 from support.errors import raises
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def rankings(draw: st.DrawFn) -> tuple[Floats, Bools]:
 
 
 def steps(scores: Floats, wrong: Bools) -> CumulativeCounts:
-    return steps_of(order_of(scores, wrong))
+    return cumulate(sort_by_score(scores, wrong))
 
 
 # ------------------------------------------------------------------------------------------- as the libraries
@@ -65,7 +65,7 @@ def test_areas_are_those_of_scikit_learn(ranking: tuple[Floats, Bools]) -> None:
 def test_areas_of_a_resample_are_those_of_scikit_learn_with_weights(ranking: tuple[Floats, Bools], seed: int) -> None:
     scores, wrong = ranking
     weights = np.random.default_rng(seed).integers(0, 4, len(scores))
-    drawn = steps_of(order_of(scores, wrong), weights)
+    drawn = cumulate(sort_by_score(scores, wrong), weights)
     if 0 < weights[wrong].sum() < weights.sum():
         auroc = roc_auc_score(wrong, 1 - scores, sample_weight=weights)
         assert area_under_roc(drawn) == pytest.approx(auroc, abs=1e-12)
@@ -93,11 +93,11 @@ def test_tau_of_a_resample_is_that_of_scipy_on_the_images_drawn(ranking: tuple[F
     shares = np.where(wrong, rng.integers(1, 5, len(wrong)) / 4, 0.0)
     drawn = rng.integers(0, len(scores), (3, len(scores)))
     weights = np.stack([np.bincount(row, minlength=len(scores)) for row in drawn])
-    order, rows = order_of(scores, wrong), np.flatnonzero(wrong)
-    ours = tau_of_resamples(
+    order, rows = sort_by_score(scores, wrong), np.flatnonzero(wrong)
+    ours = resampled_tau(
         len(scores),
-        np.array([area_under_roc(steps_of(order, row)) for row in weights]),
-        np.array([tied_scores(order, row) for row in weights]),
+        np.array([area_under_roc(cumulate(order, row)) for row in weights]),
+        np.array([score_ties(order, row) for row in weights]),
         scores[rows],
         shares[rows],
         weights[:, rows].astype(np.float64),
@@ -151,23 +151,23 @@ def test_the_truth_as_score_finds_everything_first(ranking: tuple[Floats, Bools]
 def test_after_its_effort_a_review_has_found_that_share_and_not_one_image_before(
     ranking: tuple[Floats, Bools], recall: float
 ) -> None:
-    evaluate_score = steps(*ranking)
-    images = effort(evaluate_score, recall)
-    assert recall_at(evaluate_score, images) >= recall - 1e-9
-    assert recall_at(evaluate_score, images - 1) < recall
+    review = steps(*ranking)
+    images = effort(review, recall)
+    assert recall_at(review, images) >= recall - 1e-9
+    assert recall_at(review, images - 1) < recall
 
 
 def test_lift_of_the_whole_set_is_1() -> None:
-    evaluate_score = steps(np.array([0.1, 0.4, 0.2, 0.9]), np.array([True, False, False, True]))
-    assert lift_at(evaluate_score, 4) == 1
-    assert lift_at(evaluate_score, 1) == 2
+    review = steps(np.array([0.1, 0.4, 0.2, 0.9]), np.array([True, False, False, True]))
+    assert lift_at(review, 4) == 1
+    assert lift_at(review, 1) == 2
 
 
 def test_a_curve_ends_with_everything_found_and_has_at_most_two_hundred_points() -> None:
     rng = np.random.default_rng(5)
     for images in (3, 200, 5000):
         wrong = np.arange(images) % 3 == 0
-        curve = curve_of(steps(rng.random(images), wrong))
+        curve = make_curve(steps(rng.random(images), wrong))
         assert len(curve.effort) <= 200
         assert curve.effort[-1] == curve.recall[-1] == 1
         assert curve.precision[-1] == pytest.approx(wrong.mean())
@@ -205,12 +205,12 @@ def test_more_images_than_there_are_have_no_precision() -> None:
 
 def test_of_too_many_wrong_images_tau_has_no_interval_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("bootstrap", "result_rows"):
-        monkeypatch.setattr(f"masksift.evaluation.evaluate.{module}.MOST_ERRORS", 3)
+        monkeypatch.setattr(f"masksift.evaluation.evaluate.{module}.MAX_RESAMPLED_ERRORS", 3)
     scores, wrong = np.arange(12) / 12, np.arange(12) < 4
     answer = evaluate_score(scores, wrong, wrong * 0.5, (2,))
-    assert answer.order is not None
-    samples = resample({"s": answer.order}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), 9, 0)
-    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Facts(12, 4, 9))}
+    assert answer.review is not None
+    samples = resample({"s": answer.review}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), 9, 0)
+    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Totals(12, 4, 9))}
     assert rows["kendall_tau"]["value"] == pytest.approx(answer.values["kendall_tau", ""])
     assert (rows["kendall_tau"]["low"], rows["auroc"]["low"]) == (None, 1)
     assert rows["kendall_tau"]["note"] == "no interval: more than 3 images are wrong"
@@ -219,12 +219,12 @@ def test_of_too_many_wrong_images_tau_has_no_interval_and_says_so(monkeypatch: p
 def test_resamples_without_an_error_give_no_number_and_are_told() -> None:
     scores, wrong = np.arange(9) / 9, np.arange(9) == 2
     answer = evaluate_score(scores, wrong, None, (2,))
-    assert answer.order is not None
-    samples = resample({"s": answer.order}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), 60, 0)
-    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Facts(9, 1, 60))}
+    assert answer.review is not None
+    samples = resample({"s": answer.review}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), 60, 0)
+    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Totals(9, 1, 60))}
     used = int(np.isfinite(samples.scores["s"]["auroc", ""]).sum())
     assert 0 < used < 60
-    assert rows["auroc"]["note"] == f"interval of the {used} of 60 resamples that give a number"
+    assert rows["auroc"]["note"] == f"interval from the {used} of 60 resamples with a value"
     assert rows["precision"]["note"] is None  # of such a resample it is 0
 
 
@@ -243,10 +243,10 @@ def test_resamples_without_an_error_give_no_number_and_are_told() -> None:
     ],
 )
 def test_an_amount_of_review_is_a_number_of_images(amount: str | int, images: int, errors: int, count: int) -> None:
-    assert images_at(amount, images, errors) == count
+    assert parse_review_amount(amount, images, errors) == count
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "0%", "101%", "2.5", "all", "5 %%", ""])
 def test_what_is_no_amount_is_refused(amount: str) -> None:
-    with raises(UsageError, match="which is no number of images and no share"):
-        images_at(amount, 10, 1)
+    with raises(UsageError, match="which is neither a number of images nor a percentage"):
+        parse_review_amount(amount, 10, 1)

@@ -11,7 +11,13 @@ from scipy.ndimage import label
 from sklearn.metrics import average_precision_score
 
 from masksift.evaluation.evaluate.metrics import average_precision
-from masksift.evaluation.evaluate.region_matching import IOUS, Regions, match_regions, sizes_of, steps_of_regions
+from masksift.evaluation.evaluate.region_matching import (
+    IOU_THRESHOLDS,
+    MatchedRegions,
+    group_by_size,
+    match_regions,
+    region_steps,
+)
 from support.datasets import Array
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
@@ -22,7 +28,7 @@ def drawn(picture: str) -> Array:
     return np.array([[sign == "#" for sign in line.strip()] for line in picture.strip().splitlines()])
 
 
-def found(regions: Regions) -> tuple[int, ...]:
+def found(regions: MatchedRegions) -> tuple[int, ...]:
     """How many are matched at each IoU."""
     return tuple(regions.matched.sum(axis=1).tolist())
 
@@ -72,7 +78,7 @@ def test_regions_are_those_of_scipy_and_each_is_matched_once(flagged: Array, see
     numbers, count = label(flagged, EIGHT)
     own, true_count = label(wrong, EIGHT)
     assert (len(answer.areas), answer.wrong) == (count, true_count)
-    for level, least in enumerate(IOUS):
+    for level, least in enumerate(IOU_THRESHOLDS):
         pairs = {
             (a, b)
             for a in range(1, count + 1)
@@ -88,7 +94,7 @@ def test_regions_are_those_of_scipy_and_each_is_matched_once(flagged: Array, see
 @given(MASKS)
 def test_the_truth_itself_finds_every_region(mask: Array) -> None:
     answer = match_regions(mask, mask.copy())
-    assert found(answer) == (answer.wrong,) * len(IOUS)
+    assert found(answer) == (answer.wrong,) * len(IOU_THRESHOLDS)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=30), st.integers(1, 4))
@@ -97,15 +103,15 @@ def test_the_largest_regions_come_first_however_they_are_put_together(
 ) -> None:
     areas, matched = np.array([area for area, _ in regions]), np.array([hit for _, hit in regions])
     cut = [
-        sizes_of([Regions(0, some, np.stack([hits, ~hits]))])
+        group_by_size([MatchedRegions(0, some, np.stack([hits, ~hits]))])
         for some, hits in zip(np.array_split(areas, parts), np.array_split(matched, parts), strict=True)
     ]
     for level, hits in enumerate((matched, ~matched)):
         if hits.any():
-            area = average_precision(steps_of_regions(cut, level))
+            area = average_precision(region_steps(cut, level))
             assert area == pytest.approx(average_precision_score(hits, areas))
 
 
 def test_no_region_is_no_step() -> None:
-    review = steps_of_regions([sizes_of([])], 0)
+    review = region_steps([group_by_size([])], 0)
     assert (review.images, review.errors) == (0, 0)

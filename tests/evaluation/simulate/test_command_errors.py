@@ -27,22 +27,37 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "a kind twice": (("drop", "--kind", "drop"), r"'drop' is one word too many"),
     "a share beyond all": (("drop", "--share", "1.5"), r"share is '1.5'; it should be a number less than or equal"),
     "a size of nothing": (("drop", "--size", "0"), r"size is '0'; it should be a number greater than 0"),
-    "a size beyond the image": (("shift", "--size", "2"), r"size is 2; it is the distance, as a share of .*0\.05\."),
-    "a polygon of two points": (("coarse", "--size", "2"), r"size is 2; it is the number of points .*--size 8\."),
-    "a polygon of some points": (("coarse", "--size", "3.5"), r"size is 3\.5; it is the number of points"),
-    "a fill for a swap": (("swap", "--fill", "ignore"), r"fill is 'ignore'; nothing is lost .*Leave --fill out"),
-    "a fill for a region": (("missing_region", "--fill", "nearest"), r"'nearest'; it may be background or ignore\."),
-    "no background": (("missing_region",), r"no class is said to be it; .* Give --background NAME"),
-    "a background for nothing": (("drop", "--background", "class 0"), r"background is 'class 0'; nothing is filled"),
-    "another background": (("drop", "--fill", "background", "--background", "class 9"), r"has no class 'class 9'; "),
-    "another class": (("drop", "--classes", "clas 1"), r"no class 'clas 1'; .*Did you mean 'class 1'\?"),
-    "a swap with nothing": (("swap", "--classes", "class 1"), r"classes is class 1; there is no other class to give"),
-    "objects of a region": (("missing_region", "--background", "class 0", "--objects", "one"), r"objects is 'one'; "),
-    "labels that are the truth": (("drop", "--arrays.labels", "truth"), r"arrays.labels is 'truth'; the mask"),
-    "no ignore value": (("drop", "--fill", "ignore", "--ignore", "700"), r"no ignore value that its labels \(uint8\)"),
+    "a size beyond the image": (
+        ("shift", "--size", "2"),
+        r"size is 2\. The size is the distance.*0\.05\.",
+    ),
+    "a polygon of two points": (
+        ("coarse", "--size", "2"),
+        r"The size is the number of vertices .*--size 8\.",
+    ),
+    "a polygon of some points": (("coarse", "--size", "3.5"), r"size is 3\.5\. The size is the number of vertices"),
+    "a fill for a swap": (("swap", "--fill", "ignore"), r"fill is 'ignore'\. No pixel is lost\. Omit --fill"),
+    "a fill for a region": (
+        ("missing_region", "--fill", "nearest"),
+        r"'nearest'\. The fill must be background or ignore\.",
+    ),
+    "no background": (("missing_region",), r"but background is not set\. Pass --background NAME"),
+    "a background for nothing": (("drop", "--background", "class 0"), r"background is 'class 0'\. No pixel is filled"),
+    "another background": (("drop", "--fill", "background", "--background", "class 9"), r"has no class 'class 9'\. "),
+    "another class": (("drop", "--classes", "clas 1"), r"no class 'clas 1'\. Did you mean 'class 1'\?"),
+    "a swap with nothing": (("swap", "--classes", "class 1"), r"classes is class 1\. A swap needs two classes"),
+    "objects of a region": (("missing_region", "--background", "class 0", "--objects", "one"), r"objects is 'one'\. "),
+    "labels that are the truth": (
+        ("drop", "--arrays.labels", "truth"),
+        r"labels is 'truth'\. The copy has an error",
+    ),
+    "no ignore value": (
+        ("drop", "--fill", "ignore", "--ignore", "700"),
+        r"ignore value that its labels \(uint8\) can store",
+    ),
     "a background that is no label": (
         ("drop", "--fill", "background", "--background", "class 0", "--remap", "1:1,2:2,3:3,0:255"),
-        r"no label of .*a\.zarr stands for the background 'class 0'; .*Give another --background",
+        r"No stored label value of .*a\.zarr represents the background 'class 0'\. Pass another --background",
     ),
     "an unknown key": (("drop", "--shares", "1"), r"there is no flag '--shares'; .*Did you mean --share\?"),
     "a worker too small": (("drop", "--executor.memory", "1 MiB"), r"a simulation on these labels needs 3\d\d"),
@@ -64,7 +79,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 def test_no_sources_and_a_path_that_takes_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("simulate", "drop", "--source", "", "--out", tmp_path / "out") == 2
-    assert re.search(r"sources is ''|no source is given", error_message(capsys))
+    assert re.search(r"sources is ''|No source is configured", error_message(capsys))
     write_source(tmp_path / "kind=a.zarr", drawing())
     assert run_cli("simulate", "drop", "--source", tmp_path / "kind=a.zarr", "--out", tmp_path / "out") == 2
     assert "would be a column 'kind'" in error_message(capsys)
@@ -75,7 +90,7 @@ def test_without_scipy_it_is_said_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
     assert run_cli("simulate", "drop", "--source", source, "--out", tmp_path / "out") == 2
-    assert re.search(r"scipy cannot be imported; .*pip install 'masksift\[evaluate\]'", error_message(capsys))
+    assert re.search(r"scipy, which.* cannot be imported\. .*pip install 'masksift\[evaluate\]'", error_message(capsys))
 
 
 def test_simulate_while_another_process_holds_the_lock_is_refused(

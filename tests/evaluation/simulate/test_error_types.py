@@ -13,10 +13,16 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from masksift.evaluation.simulate.config import SimulateConfig
-from masksift.evaluation.simulate.error_types import ERROR_TYPES, CorruptedLabels, ErrorParams, apply_error, ignored_in
-from masksift.evaluation.simulate.error_types.base import distances, objects_of
-from masksift.evaluation.simulate.error_types.coarse import outline, polygon
-from masksift.evaluation.simulate.error_types.shift import displaced
+from masksift.evaluation.simulate.error_types import (
+    ERROR_TYPES,
+    CorruptedLabels,
+    ErrorParams,
+    apply_error,
+    ignored_value,
+)
+from masksift.evaluation.simulate.error_types.base import distance_to, iter_objects
+from masksift.evaluation.simulate.error_types.coarse import fill_polygon, trace_outline
+from masksift.evaluation.simulate.error_types.shift import translate
 from support.condensed import a_few
 from support.datasets import Array
 
@@ -39,7 +45,7 @@ def settings(draw: st.DrawFn, kinds: tuple[str, ...] = tuple(ERROR_TYPES)) -> Er
     name = draw(st.sampled_from(kinds))
     kind, classes = ERROR_TYPES[name], draw(st.sets(st.integers(0, CLASSES - 1), min_size=1))
     size = draw(st.integers(3, 12)) if name == "coarse" else draw(st.sampled_from([0.001, 0.01, 0.1, 0.5]))
-    objects = draw(st.sampled_from(["whole", "one"])) if kind.objects else "whole"
+    objects = draw(st.sampled_from(["whole", "one"])) if kind.single_object else "whole"
     fill = draw(st.sampled_from(kind.fills)) if kind.fills else "nearest"
     background = draw(st.integers(0, CLASSES - 1)) if fill == "background" else None
     return ErrorParams(name, size, tuple(sorted(classes)), objects, fill, background)
@@ -53,7 +59,7 @@ def changed(plane: Array, setting: ErrorParams, seed: int) -> CorruptedLabels | 
 
 
 def of(kind: str, **changes: Any) -> ErrorParams:
-    return ErrorParams(kind, **({"size": ERROR_TYPES[kind].size, "classes": tuple(range(CLASSES))} | changes))
+    return ErrorParams(kind, **({"size": ERROR_TYPES[kind].default_size, "classes": tuple(range(CLASSES))} | changes))
 
 
 # ------------------------------------------------------------------------------------------------------ of every kind
@@ -74,12 +80,12 @@ def test_ignored_pixels_stay_and_labels_are_lost_only_where_it_is_asked_for(
     np.testing.assert_array_equal(plane, before)
     if drawn is None:
         return
-    ignored = plane == ignored_in(plane)
-    assert (drawn.plane[ignored] == ignored_in(plane)).all()
+    ignored = plane == ignored_value(plane)
+    assert (drawn.plane[ignored] == ignored_value(plane)).all()
     assert drawn.plane.dtype == plane.dtype
     assert (drawn.plane != plane).any()
     if setting.fill != "ignore":
-        np.testing.assert_array_equal(drawn.plane == ignored_in(plane), ignored)
+        np.testing.assert_array_equal(drawn.plane == ignored_value(plane), ignored)
     assert set(drawn.classes) <= set(setting.classes)
 
 
@@ -96,7 +102,7 @@ def test_the_same_seed_gives_the_same_error(plane: Array, setting: ErrorParams, 
 @pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_other_seeds_give_other_errors(kind: str) -> None:
     plane = np.random.default_rng(1).integers(0, CLASSES, (8, 8)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
-    setting = of(kind, objects="one" if ERROR_TYPES[kind].objects else "whole", fill="ignore")
+    setting = of(kind, objects="one" if ERROR_TYPES[kind].single_object else "whole", fill="ignore")
     found = [changed(plane, setting, seed) for seed in range(6)]
     assert len({drawn.plane.tobytes() for drawn in found if drawn is not None}) > 3
 
@@ -123,7 +129,7 @@ def test_a_drop_changes_pixels_of_one_class_all_of_them_or_one_object(
     if drawn is None:
         return
     (label,) = drawn.classes
-    lost, valid = drawn.plane != plane, plane != ignored_in(plane)
+    lost, valid = drawn.plane != plane, plane != ignored_value(plane)
     assert (plane[lost] == label).all()
     assert lost.sum() >= setting.size * valid.sum()
     objects, count = ndimage.label(plane == label, np.ones((3, 3)))
@@ -142,9 +148,9 @@ def test_what_fills_a_drop(plane: Array, background: int, seed: int) -> None:
         if fill == "background":
             assert (drawn.plane[lost] == background).all()
         elif fill == "ignore":
-            assert (drawn.plane[lost] == ignored_in(plane)).all()
+            assert (drawn.plane[lost] == ignored_value(plane)).all()
         else:
-            lenders = np.argwhere((plane != drawn.classes[0]) & (plane != ignored_in(plane)))
+            lenders = np.argwhere((plane != drawn.classes[0]) & (plane != ignored_value(plane)))
             for place in np.argwhere(lost):
                 away = ((lenders - place) ** 2).sum(axis=1)
                 assert drawn.plane[tuple(place)] in {plane[tuple(lender)] for lender in lenders[away == away.min()]}
@@ -163,7 +169,7 @@ def test_a_swap_exchanges_two_classes_or_gives_one_object_another(
         return
     first, second = drawn.classes
     differs = drawn.plane != plane
-    assert differs.sum() >= setting.size * (plane != ignored_in(plane)).sum()
+    assert differs.sum() >= setting.size * (plane != ignored_value(plane)).sum()
     if setting.objects == "one":
         assert (plane[differs] == first).all()
         assert (drawn.plane[differs] == second).all()
@@ -202,7 +208,7 @@ def test_where_a_mask_is_changed_everything_else_stays(plane: Array, setting: Er
 def test_a_displaced_mask_is_the_mask_elsewhere(mask: Array, rows: int, columns: int) -> None:
     wanted = {(y + rows, x + columns) for y, x in np.argwhere(mask).tolist()}
     inside = {(y, x) for y, x in wanted if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]}
-    assert set(map(tuple, np.argwhere(displaced(mask, rows, columns)).tolist())) == inside
+    assert set(map(tuple, np.argwhere(translate(mask, rows, columns)).tolist())) == inside
 
 
 def square(side: int = 20, size: int = 8) -> Array:
@@ -255,7 +261,7 @@ def test_an_erosion_leaves_something() -> None:
 def test_distances_are_those_of_a_mask() -> None:
     mask = np.zeros((3, 4), bool)
     mask[1, 1] = True
-    np.testing.assert_allclose(distances(mask), np.hypot(*np.mgrid[-1:2, -1:3]))
+    np.testing.assert_allclose(distance_to(mask), np.hypot(*np.mgrid[-1:2, -1:3]))
 
 
 @a_few
@@ -263,7 +269,7 @@ def test_distances_are_those_of_a_mask() -> None:
 def test_objects_touch_by_a_side_or_a_corner(mask: Array) -> None:
     wanted, count = ndimage.label(mask, np.ones((3, 3)))
     found = []
-    for box, own in objects_of(mask):
+    for box, own in iter_objects(mask):
         whole = np.zeros_like(mask)
         whole[box] = own
         found.append(whole.tobytes())
@@ -273,16 +279,16 @@ def test_objects_touch_by_a_side_or_a_corner(mask: Array) -> None:
 @a_few
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))
 def test_the_polygon_of_the_whole_outline_is_the_object_without_holes(mask: Array) -> None:
-    for _, own in objects_of(mask):
-        corners = outline(own)
-        np.testing.assert_array_equal(polygon(corners, own.shape), ndimage.binary_fill_holes(own))
+    for _, own in iter_objects(mask):
+        corners = trace_outline(own)
+        np.testing.assert_array_equal(fill_polygon(corners, own.shape), ndimage.binary_fill_holes(own))
         steps = np.abs(np.roll(corners, -1, axis=0) - corners).sum(axis=1)
         assert (steps == 1).all()
 
 
 def test_a_polygon_of_few_points_by_hand() -> None:
     triangle = np.array([[0, 0], [4, 2], [4, 0]])
-    assert polygon(triangle, (4, 3)).astype(int).tolist() == [[0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0]]
+    assert fill_polygon(triangle, (4, 3)).astype(int).tolist() == [[0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0]]
 
 
 @a_few
@@ -316,7 +322,7 @@ def test_a_missing_region_is_a_rectangle_without_its_classes(plane: Array, setti
     drawn = changed(plane, setting, seed)
     if drawn is None:
         return
-    value = ignored_in(plane) if setting.fill == "ignore" else setting.background
+    value = ignored_value(plane) if setting.fill == "ignore" else setting.background
     differs = drawn.plane != plane
     assert (drawn.plane[differs] == value).all()
     rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))

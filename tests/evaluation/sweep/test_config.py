@@ -71,7 +71,7 @@ def test_what_is_drawn_and_counted_does(words: dict[str, Any]) -> None:
         ({"shares": "1.5"}, r"shares is '1.5'; it should be a number less than or equal to 1"),
         ({"softmin__temperatures": "-1"}, r"softmin.temperatures is '-1'; it should be a number greater than 0"),
         ({"methods": "clx"}, r"there is no method 'clx', only ccp, "),
-        ({"at": "some"}, r"at names 'some', which is no number of images and no share"),
+        ({"at": "some"}, r"at contains 'some', which is neither a number of images nor"),
         ({"softmin__temperature": "1"}, r"no key 'softmin.temperature'; .*Did you mean 'softmin.temperatures'\?"),
     ],
 )

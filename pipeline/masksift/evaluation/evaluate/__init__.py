@@ -1,4 +1,1 @@
-"""`masksift evaluate`: the scores of a run against what is known to be wrong.
-
-Nothing is imported here: every command of the line reads `config`, and only this one pays for the rest (`line`).
-"""
+"""Measure how well the scores of a run find known errors (`masksift evaluate`)."""

@@ -1,8 +1,8 @@
-"""Intervals: the images are drawn again, with replacement, and everything is measured on what was drawn.
+"""Bootstrap confidence intervals: resample the images with replacement and recompute every metric.
 
-One resample gives every image a weight (how often it was drawn) and serves all scores, so that they are compared on
-the same images. It costs a gather and a sum over the images a score: with seven scores a thousand resamples take some
-twenty seconds of 10^5 images and three minutes of 10^6 (one core); of more images, give fewer resamples.
+A resample is a multiplicity per image and serves all scores, so that scores are compared on the same images. It costs a
+gather and a sum over the images per score: with seven scores a thousand resamples take about twenty seconds for 10^5
+images and three minutes for 10^6 (one core). Use fewer resamples for more images.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core import signals as interruption
-from masksift.evaluation.evaluate.kendall import MOST_ERRORS, tau_of_resamples, tied_scores
-from masksift.evaluation.evaluate.metrics import ReviewOrder, steps_of
-from masksift.evaluation.evaluate.score_evaluation import Key, measured
+from masksift.core import signals
+from masksift.evaluation.evaluate.kendall import MAX_RESAMPLED_ERRORS, resampled_tau, score_ties
+from masksift.evaluation.evaluate.metrics import ReviewOrder, cumulate
+from masksift.evaluation.evaluate.score_evaluation import Key, compute_metrics
 
-LEVEL = 95
-"""Percent of the resamples that lie inside an interval."""
+CONFIDENCE_PERCENT = 95
 AUROC: Key = ("auroc", "")
 TAU: Key = ("kendall_tau", "")
 
@@ -28,39 +27,39 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """The middle of what the resamples gave; ``used``: how many of them gave a number."""
+    """Confidence interval, and the number of resamples in which the metric is defined."""
 
     low: float
     high: float
-    used: int
+    resamples: int
 
 
 @dataclass(frozen=True)
 class Samples:
-    """``scores``: by score and measure, (R,) float64; ``totals`` (R, C): of the columns that were counted by image."""
+    """Metrics of R resamples, (R,) per score and metric, and totals (R, C) of the per-image count columns."""
 
     scores: Mapping[str, Mapping[Key, Floats]]
     totals: Floats
 
 
-def interval_of(samples: Floats) -> Interval | None:
-    """The percentile interval (Efron 1979) of the samples that are numbers; None where there is none."""
-    known = samples[np.isfinite(samples)]
-    if not len(known):
+def percentile_interval(samples: Floats) -> Interval | None:
+    """Compute the percentile interval (Efron 1979) of the finite samples; None if there are none."""
+    finite = samples[np.isfinite(samples)]
+    if not len(finite):
         return None
-    low, high = np.percentile(known, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
-    return Interval(float(low), float(high), len(known))
+    low, high = np.percentile(finite, [(100 - CONFIDENCE_PERCENT) / 2, (100 + CONFIDENCE_PERCENT) / 2])
+    return Interval(float(low), float(high), len(finite))
 
 
-def weights_of(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """How often each image stands in each resample: (N,), the same for the same seed."""
+def iter_weights(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the multiplicity of each image (N,) in each resample."""
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         yield np.bincount(rng.integers(0, images, images), minlength=images)
 
 
 def resample(
-    orders: Mapping[str, ReviewOrder],
+    reviews: Mapping[str, ReviewOrder],
     at: Sequence[str | int],
     scores: Mapping[str, Floats],
     wrong: NDArray[np.bool_],
@@ -69,31 +68,44 @@ def resample(
     resamples: int,
     seed: int,
 ) -> Samples:
-    """Every measure of every score on every resample. ``scores``, ``wrong``, ``shares``: of the N images, shares of
-    wrong pixels where they are known; ``counts`` (N, C): columns whose totals are wanted."""
+    """Compute every metric of every score on every resample.
+
+    Args:
+        reviews: Review order by score name.
+        at: Review amounts.
+        scores: Scores (N,) by name.
+        wrong: (N,), whether an image is wrong.
+        shares: (N,), shares of wrong pixels, or None if unknown.
+        counts: (N, C), per-image counts to be summed over each resample.
+        resamples: Number of resamples R.
+        seed: Random seed.
+
+    Returns:
+        Metrics and totals of the resamples.
+    """
     rows = np.flatnonzero(wrong)
-    with_tau = shares is not None and 0 < len(rows) <= MOST_ERRORS
-    found: dict[str, list[Mapping[Key, float]]] = {name: [] for name in orders}
-    ties: dict[str, list[float]] = {name: [] for name in orders}
-    totals, drawn = np.zeros((resamples, counts.shape[1])), np.zeros((resamples, len(rows) if with_tau else 0))
-    wide = counts.astype(np.float64)
-    for turn, weights in enumerate(weights_of(len(wrong), resamples, seed)):
-        interruption.raise_if_interrupted()
-        totals[turn] = weights @ wide
-        for name, order in orders.items():
-            found[name].append(measured(steps_of(order, weights), at))
+    with_tau = shares is not None and 0 < len(rows) <= MAX_RESAMPLED_ERRORS
+    metrics: dict[str, list[Mapping[Key, float]]] = {name: [] for name in reviews}
+    ties: dict[str, list[float]] = {name: [] for name in reviews}
+    totals = np.zeros((resamples, counts.shape[1]))
+    wrong_weights = np.zeros((resamples, len(rows) if with_tau else 0))
+    float_counts = counts.astype(np.float64)
+    for number, weights in enumerate(iter_weights(len(wrong), resamples, seed)):
+        signals.raise_if_interrupted()
+        totals[number] = weights @ float_counts
+        for name, review in reviews.items():
+            metrics[name].append(compute_metrics(cumulate(review, weights), at))
             if with_tau:
-                ties[name].append(tied_scores(order, weights))
+                ties[name].append(score_ties(review, weights))
         if with_tau:
-            drawn[turn] = weights[rows]
-    samples = {name: _columns(some) for name, some in found.items()}
+            wrong_weights[number] = weights[rows]
+    samples = {
+        name: {key: np.array([row[key] for row in values]) for key in (values[0] if values else ())}
+        for name, values in metrics.items()
+    }
     if with_tau and resamples and shares is not None:
-        for name in orders:
-            samples[name][TAU] = tau_of_resamples(
-                len(wrong), samples[name][AUROC], np.array(ties[name]), scores[name][rows], shares[rows], drawn
+        for name in reviews:
+            samples[name][TAU] = resampled_tau(
+                len(wrong), samples[name][AUROC], np.array(ties[name]), scores[name][rows], shares[rows], wrong_weights
             )
     return Samples(samples, totals)
-
-
-def _columns(rows: Sequence[Mapping[Key, float]]) -> dict[Key, Floats]:
-    return {key: np.array([row[key] for row in rows]) for key in (rows[0] if rows else ())}

@@ -1,8 +1,7 @@
-"""The line of an evaluation: open the run and the truth, compare the pixels where the truth has any, measure every
-score, resample, tell.
+"""Entry point of `masksift evaluate`.
 
-The images of a run are held by the client: 8 bytes a score and image, and the text of the ids, some 100 bytes an image
-in all (64 more where pixels are compared), so that 10^7 images take a gigabyte or two.
+The client holds the images of the run: 8 bytes per score and image plus the ids, about 100 bytes per image in all (164
+if pixels are compared), so that 10^7 images take one to two gigabytes.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import UsageError
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.evaluation.evaluate.bootstrap import Samples, resample
+from masksift.evaluation.evaluate.bootstrap import resample
 from masksift.evaluation.evaluate.config import EvaluateConfig
-from masksift.evaluation.evaluate.ground_truth import Truth, open_truth
-from masksift.evaluation.evaluate.pixel_tasks import COLUMNS, Counts, PixelTask, count_pixels
-from masksift.evaluation.evaluate.result_rows import Facts, curve_rows, pixel_rows, score_rows
+from masksift.evaluation.evaluate.ground_truth import GroundTruth, open_truth
+from masksift.evaluation.evaluate.result_rows import Totals, curve_rows, pixel_rows, score_rows
 from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation, evaluate_score
 from masksift.evaluation.evaluate.summary import EvaluationSummary, console_text, report_text
+from masksift.evaluation.evaluate.tasks import COLUMNS, PixelContext, PixelCounts, count_pixels
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
@@ -32,168 +31,184 @@ from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import CURVES, MEASURES
 
 OUTPUTS = ("measures.parquet", "curves.parquet", "report.md", "precision_recall.png", "recall_over_effort.png")
-SHOWN = 5
-"""Names of images that are not in the run which are told."""
+MAX_LISTED_NAMES = 5
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """How an evaluation ended. ``text``: what to print; ``strangers``: images of the truth that the run does not have,
-    the first of them in ``names``."""
+    """Result of an evaluation.
+
+    Attributes:
+        text: Console text.
+        unknown_images: Number of images of the known errors that the run does not have.
+        unknown_names: Names of the first of them.
+    """
 
     text: str
-    strangers: int
-    names: tuple[str, ...]
+    unknown_images: int
+    unknown_names: tuple[str, ...]
 
     @property
     def exit_code(self) -> int:
-        """3 where the truth names images that the run does not have, else 0."""
-        return 3 if self.strangers else 0
+        """3 if the known errors name images that the run does not have, else 0."""
+        return 3 if self.unknown_images else 0
 
 
 @dataclass(frozen=True)
-class _GroundTruth:
-    """What is known of the run's images, (N,) each: which are wrong, the share of their wrong pixels, and of which it
-    is known at all. ``strangers``: what the truth has besides."""
+class _ImageTruth:
+    """Known errors of the run's N images.
+
+    Attributes:
+        wrong: (N,), whether an image is wrong.
+        shares: (N,), share of wrong pixels, or None if unknown.
+        reviewed: (N,), whether it is known if an image is wrong.
+        unknown_names: Images that the run does not have.
+    """
 
     wrong: NDArray[np.bool_]
     shares: NDArray[np.float64] | None
     reviewed: NDArray[np.bool_]
-    strangers: list[str]
+    unknown_names: list[str]
 
 
-def evaluate(config: EvaluateConfig, report: ProgressReporter) -> EvaluateResult:
-    """Measure every score of the run against the truth and write the results. Raises MasksiftError."""
+def evaluate(config: EvaluateConfig, progress: ProgressReporter) -> EvaluateResult:
+    """Measure every score of a run against known errors and write the results.
+
+    Args:
+        config: Run, known errors and output.
+        progress: Reporter for messages and stages.
+
+    Returns:
+        Console text, and the images that the run does not have.
+
+    Raises:
+        MasksiftError: The run, the known errors or the workers do not fit.
+    """
     require_extra()
     run = open_completed_run(config.run, config.storage, [*config.truth, config.out])
-    out = _results(config, run.context.options)
-    rows = image_rows(run.directory, run.image_part_names, run.methods)
-    truth = open_truth(config, run.tasks.sources, rows.sources(), run.context.options, run.context.fingerprint)
-    counts = _count(config, run, truth, report)
-    known = _known(rows, truth, counts)
-    ranked = rows.scored & known.reviewed
-    scores = {name: values[ranked] for name, values in rows.scores.items()}
-    wrong, shares = known.wrong[ranked], None if known.shares is None else known.shares[ranked]
-    with report.stage("measure"):
-        reviews = {name: evaluate_score(values, wrong, shares, config.at) for name, values in scores.items()}
-        columns = np.zeros((int(ranked.sum()), len(COLUMNS)), np.int64) if counts is None else counts.images[ranked]
-        samples = _resampled(config, reviews, scores, wrong, shares, columns)
-    facts = Facts(int(ranked.sum()), int(wrong.sum()), config.bootstrap)
-    table = [row for name, one in reviews.items() for row in score_rows(name, one, samples, facts)]
+    directory = _open_output(config, run.context.options)
+    images = image_rows(run.directory, run.image_part_names, run.methods)
+    truth = open_truth(config, run.tasks.sources, images.sources(), run.context.options, run.context.fingerprint)
+    counts = _count_pixels(config, run, truth, progress)
+    image_truth = _match_images(images, truth, counts)
+    ranked = images.scored & image_truth.reviewed
+    scores = {name: values[ranked] for name, values in images.scores.items()}
+    wrong = image_truth.wrong[ranked]
+    shares = None if image_truth.shares is None else image_truth.shares[ranked]
+    totals = Totals(len(wrong), int(wrong.sum()), config.bootstrap)
+    with progress.stage("measure"):
+        evaluations = {name: evaluate_score(values, wrong, shares, config.at) for name, values in scores.items()}
+        columns = np.zeros((len(wrong), len(COLUMNS)), np.int64) if counts is None else counts.images[ranked]
+        reviews = {name: one.review for name, one in evaluations.items() if one.review is not None}
+        resamples = config.bootstrap if len(wrong) else 0
+        samples = resample(reviews, config.at, scores, wrong, shares, columns, resamples, config.seed)
+    rows = [row for name, one in evaluations.items() for row in score_rows(name, one, samples, totals)]
     if counts is not None:
-        table += pixel_rows(counts, ranked, samples, facts, run.keeps_evidence)
-    told = EvaluationSummary(config, truth.form, facts, tuple(_notes(rows, known, truth, counts)), tuple(table))
-    _write(out, told, table, reviews, run.tasks.sources[0].class_names)
-    return EvaluateResult(console_text(told), len(known.strangers), tuple(known.strangers[:SHOWN]))
+        rows += pixel_rows(counts, ranked, samples, totals, run.keeps_evidence)
+    notes = _make_notes(images, image_truth, truth, counts)
+    summary = EvaluationSummary(config, truth.description, totals, tuple(notes), tuple(rows))
+    _write_results(directory, summary, rows, evaluations, run.tasks.sources[0].class_names)
+    unknown = image_truth.unknown_names
+    return EvaluateResult(console_text(summary), len(unknown), tuple(unknown[:MAX_LISTED_NAMES]))
 
 
 def require_extra() -> None:
-    """Raises UsageError where a package is missing that measures or draws."""
+    """Check that the packages of the extra `evaluate` can be imported. Raises UsageError."""
     for name in ("scipy.stats", "sklearn.metrics", "matplotlib.figure"):
         try:
             importlib.import_module(name)
         except ImportError as e:
             raise UsageError(
-                f"the package {name.split('.')[0]} is not there",
-                "nothing was measured",
-                "Install it: pip install 'masksift[evaluate]'",
+                f"The package {name.split('.')[0]} cannot be imported",
+                "Install it with `pip install 'masksift[evaluate]'`",
             ) from e
 
 
-def _results(config: EvaluateConfig, options: Mapping[str, Any]) -> ObjectDirectory:
-    """Where the results go. Raises UsageError where anything but an earlier evaluation lies there."""
-    folder = ObjectDirectory(config.out, options)
-    strangers = [name for name in folder.names() if name not in OUTPUTS]
-    if strangers:
+def _open_output(config: EvaluateConfig, options: Mapping[str, Any]) -> ObjectDirectory:
+    """Open the output directory. Raises UsageError if it contains anything but an earlier evaluation."""
+    directory = ObjectDirectory(config.out, options)
+    foreign = [name for name in directory.names() if name not in OUTPUTS]
+    if foreign:
         raise UsageError(
-            f"{config.out} holds what is no evaluation ({', '.join(strangers[:3])})",
-            "the results would be mixed with it",
-            "Give an empty or a new folder as --out",
+            f"{config.out} contains files that are not an evaluation ({', '.join(foreign[:3])})",
+            "Use an empty or new directory for --out",
         )
-    return folder
+    return directory
 
 
-def _count(config: EvaluateConfig, run: CompletedRun, truth: Truth, report: ProgressReporter) -> Counts | None:
-    """The pixels and regions, where the truth has any."""
-    if truth.masks is None:
+def _count_pixels(
+    config: EvaluateConfig, run: CompletedRun, truth: GroundTruth, progress: ProgressReporter
+) -> PixelCounts | None:
+    """Count pixels and regions, if the wrong pixels are known."""
+    if truth.arrays is None:
         return None
-    with config.executor.open(len(run.tasks), report.message) as executor:
-        return count_pixels(PixelTask(run.context, truth.masks, run.keeps_evidence), run.tasks, executor, report)
+    with config.executor.open(len(run.tasks), progress.message) as executor:
+        context = PixelContext(run.context, truth.arrays, run.keeps_evidence)
+        return count_pixels(context, run.tasks, executor, progress)
 
 
-def _known(rows: ImageTable, truth: Truth, counts: Counts | None) -> _GroundTruth:
-    """What the truth says of the images of the run."""
-    every = np.ones(len(rows), bool)
-    if truth.images is not None:
-        entries, strangers = rows.find(truth.images)
-        wrong = entries >= 0
-        shares = truth.images.shares
-        if shares is not None:
-            shares = np.where(wrong, np.append(shares, 0.0)[entries], 0.0)
-        if truth.reviewed is not None:
-            reviewed, strangers = rows.find(truth.reviewed)
-            every = reviewed >= 0
-        return _GroundTruth(wrong, shares, every, strangers)
-    assert counts is not None, "corrected labels are compared pixel by pixel"
-    valid, pixels = counts.images[:, COLUMNS.index("valid")], counts.images[:, COLUMNS.index("wrong")]
-    return _GroundTruth(pixels > 0, pixels / np.maximum(valid, 1), every, [])
+def _match_images(images: ImageTable, truth: GroundTruth, counts: PixelCounts | None) -> _ImageTruth:
+    """Assign the known errors to the images of the run."""
+    all_reviewed = np.ones(len(images), bool)
+    if truth.images is None:
+        assert counts is not None, "corrected labels are compared by pixel"
+        valid, wrong = (counts.images[:, COLUMNS.index(name)] for name in ("valid", "wrong"))
+        return _ImageTruth(wrong > 0, wrong / np.maximum(valid, 1), all_reviewed, [])
+    entries, unknown = images.find(truth.images)
+    is_wrong, shares = entries >= 0, truth.images.shares
+    if shares is not None:
+        shares = np.where(is_wrong, np.append(shares, 0.0)[entries], 0.0)
+    if truth.reviewed is None:
+        return _ImageTruth(is_wrong, shares, all_reviewed, unknown)
+    reviewed_entries, unknown = images.find(truth.reviewed)
+    return _ImageTruth(is_wrong, shares, reviewed_entries >= 0, unknown)
 
 
-def _resampled(
-    config: EvaluateConfig,
-    reviews: Mapping[str, ScoreEvaluation],
-    scores: Mapping[str, NDArray[np.float64]],
-    wrong: NDArray[np.bool_],
-    shares: NDArray[np.float64] | None,
-    counts: NDArray[np.int64],
-) -> Samples:
-    orders = {name: one.order for name, one in reviews.items() if one.order is not None}
-    resamples = config.bootstrap if len(wrong) else 0
-    return resample(orders, config.at, scores, wrong, shares, counts, resamples, config.seed)
-
-
-def _notes(rows: ImageTable, known: _GroundTruth, truth: Truth, counts: Counts | None) -> list[str]:
-    """What the reader of the figures must know besides, a sentence each."""
-    notes, left_out = list(truth.notes), ~rows.scored
-    if not known.reviewed.all():
-        notes.insert(0, f"{int(known.reviewed.sum()):,} of {len(rows):,} images were accepted or rejected.")
-    if left_out.any():
-        among = (
-            "whether any of them is wrong was not compared"
+def _make_notes(
+    images: ImageTable, image_truth: _ImageTruth, truth: GroundTruth, counts: PixelCounts | None
+) -> list[str]:
+    """Caveats for the reader, one sentence each."""
+    notes, quarantined = list(truth.notes), ~images.scored
+    if not image_truth.reviewed.all():
+        notes.insert(0, f"{int(image_truth.reviewed.sum()):,} of {len(images):,} images were accepted or rejected.")
+    if quarantined.any():
+        wrong = int((image_truth.wrong & quarantined).sum())
+        effect = (
+            "they were not compared"
             if truth.images is None
-            else f"{int((known.wrong & left_out).sum()):,} of the wrong images are among them, and count nowhere"
+            else f"they include {wrong:,} of the wrong images, which are not measured"
         )
-        notes.append(f"{int(left_out.sum()):,} of {len(rows):,} images are not ranked (quarantined): {among}.")
-    if known.strangers:
-        more = ", ..." if len(known.strangers) > SHOWN else ""
-        names = ", ".join(known.strangers[:SHOWN])
-        notes.append(f"Not in the run are {len(known.strangers):,} images of the truth: {names}{more}.")
+        notes.append(f"{int(quarantined.sum()):,} of {len(images):,} images are not ranked (quarantined): {effect}.")
+    if unknown := image_truth.unknown_names:
+        names = ", ".join(unknown[:MAX_LISTED_NAMES]) + (", ..." if len(unknown) > MAX_LISTED_NAMES else "")
+        notes.append(f"{len(unknown):,} images of the truth are not in the run: {names}.")
     if counts is None:
-        notes.append("The truth says which images are wrong and not which pixels: masks and regions are not measured.")
+        notes.append("The truth lists wrong images, not wrong pixels: masks and regions are not measured.")
     else:
         pixels = counts.images[:, COLUMNS.index("wrong")]
-        if empty := int((known.wrong & rows.scored & (pixels == 0)).sum()):
-            notes.append(f"In {empty:,} of the wrong images no pixel that counts is wrong by the masks.")
+        if unchanged := int((image_truth.wrong & images.scored & (pixels == 0)).sum()):
+            notes.append(f"The masks show no wrong valid pixel in {unchanged:,} of the wrong images.")
     return notes
 
 
-def _write(
-    out: ObjectDirectory,
-    told: EvaluationSummary,
-    table: list[dict[str, Any]],
-    reviews: Mapping[str, ScoreEvaluation],
-    classes: tuple[str, ...],
+def _write_results(
+    directory: ObjectDirectory,
+    summary: EvaluationSummary,
+    rows: list[dict[str, Any]],
+    evaluations: Mapping[str, ScoreEvaluation],
+    class_names: tuple[str, ...],
 ) -> None:
-    """All outputs, the page last."""
-    from masksift.evaluation.evaluate.plots import precision_recall, recall_over_effort
+    """Write tables and plots, and the report page last."""
+    from masksift.evaluation.evaluate.plots import plot_precision_recall, plot_recall_effort
 
-    write_table(out, "measures.parquet", table_from_rows(table, MEASURES), classes)
-    write_table(out, "curves.parquet", table_from_rows(curve_rows(reviews), CURVES), classes)
-    curves = {name: one.curve for name, one in reviews.items() if one.curve is not None}
-    areas = {name: one.values["average_precision", ""] for name, one in reviews.items()}
-    for name, draw in (("precision_recall.png", precision_recall), ("recall_over_effort.png", recall_over_effort)):
+    write_table(directory, "measures.parquet", table_from_rows(rows, MEASURES), class_names)
+    write_table(directory, "curves.parquet", table_from_rows(curve_rows(evaluations), CURVES), class_names)
+    curves = {name: one.curve for name, one in evaluations.items() if one.curve is not None}
+    areas = {name: one.values["average_precision", ""] for name, one in evaluations.items()}
+    plots = {"precision_recall.png": plot_precision_recall, "recall_over_effort.png": plot_recall_effort}
+    for name, plot in plots.items():
         if curves:
-            out.write(name, draw(curves, areas, told.facts.errors / told.facts.images))
+            directory.write(name, plot(curves, areas, summary.totals.errors / summary.totals.images))
         else:
-            out.remove(name)  # of an earlier evaluation
-    out.write("report.md", report_text(told, plots=bool(curves)).encode())
+            directory.remove(name)  # of an earlier evaluation
+    directory.write("report.md", report_text(summary, plots=bool(curves)).encode())

@@ -1,4 +1,4 @@
-"""What an evaluation is told: one frozen value, by flags."""
+"""Configuration of `masksift evaluate`."""
 
 from __future__ import annotations
 
@@ -16,72 +16,86 @@ from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 
 ERRORS = "errors"
-"""The word for as many images as are wrong."""
+"""Review amount: as many images as are wrong."""
 
 
-class TruthArrays(ConfigSection):
-    """Name and axes of the corrected labels, where they differ."""
+class CorrectedLabelArrays(ConfigSection):
+    """Name and axes of the corrected labels."""
 
-    labels: str = Field("labels", description="name of the corrected labels in their groups")
-    labels_axes: Names | None = Field(None, description="order of the stored axes: image,y,x")
+    labels: str = Field("labels", description="name of the corrected label array in its group")
+    labels_axes: Names | None = Field(
+        None, description="order of the stored axes, a permutation of image,y,x; default: image,y,x"
+    )
 
 
 class EvaluateConfig(ConfigSection):
-    """One evaluation. Every key is optional but `run`, `truth` and `out`."""
+    """Options of an evaluation; only `run`, `truth` and `out` are required."""
 
-    run: str = Field(min_length=1, description="URL of a complete run")
+    run: str = Field(min_length=1, description="URL of a completed run")
     truth: Names = Field(
         min_length=1,
-        description="what is known to be wrong: folder of `masksift simulate`, .csv or .parquet of the wrong images, "
-        ".json of verdicts on the reviewed ones, or URLs and globs of Zarr groups with corrected labels",
+        description="known errors: output of `masksift simulate`, .csv or .parquet list of wrong images, .json review "
+        "decisions, or URLs and globs of Zarr groups with corrected labels",
     )
     out: str = Field(min_length=1, description="URL of the results")
-    column: str = Field("image_id", min_length=1, description="column of a table that has the ids of the wrong images")
+    column: str = Field(
+        "image_id", min_length=1, description="name of the column with image ids in a list; default: image_id"
+    )
     at: Amounts = Field(
         (ERRORS, 100, "1%", "5%", "10%"),
-        description="how many images are reviewed: numbers, percentages, `errors` for as many as are wrong",
+        description="numbers of reviewed images for precision, recall and lift: integers, percentages of the images, "
+        "or `errors` for the number of wrong images; default: errors,100,1%,5%,10%",
     )
-    bootstrap: int = Field(1000, ge=0, description="resamples that the intervals come of; 0: no intervals")
-    seed: int = Field(0, ge=0, description="of the resamples")
-    arrays: TruthArrays = TruthArrays()
+    bootstrap: int = Field(1000, ge=0, description="resamples for confidence intervals, 0 for none; default: 1000")
+    seed: int = Field(0, ge=0, description="random seed for the resamples; default: 0")
+    arrays: CorrectedLabelArrays = CorrectedLabelArrays()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> EvaluateConfig:
         for amount in self.at:
-            images_at(amount, 1, 1)
+            parse_review_amount(amount, 1, 1)
         return self
 
-    def options(self, more: Sequence[str] = ()) -> StorageOptions:
-        """What all places are reached by; ``more``: those that the run's record names."""
-        return self.storage.options([self.run, *self.truth, self.out, *more])
+    def options(self, urls: Sequence[str] = ()) -> StorageOptions:
+        """Resolve the access options for the configured URLs and further ones."""
+        return self.storage.options([self.run, *self.truth, self.out, *urls])
 
 
-def of_words(run: str, flags: Mapping[str, Any]) -> EvaluateConfig:
-    """The configuration of a run's URL and the flags. Raises UsageError."""
-    for key, consequence in (("truth", "there is nothing to compare with"), ("out", "results would have no place")):
+def config_from_args(run: str, flags: Mapping[str, Any]) -> EvaluateConfig:
+    """Build the configuration from the URL of a run and the flags. Raises UsageError."""
+    for key in ("truth", "out"):
         if key not in flags:
-            raise UsageError(f"{key!r} is not given", consequence, f"Give --{key} URL")
+            raise UsageError(f"--{key} is required", f"Pass --{key} URL")
     return build_config(EvaluateConfig, {"run": run}, flags)
 
 
-def images_at(amount: str | int, images: int, errors: float) -> float:
-    """How many of ``images``, of which ``errors`` are wrong, an amount of review is: itself, a percentage rounded up,
-    or the errors. Raises UsageError where it is none of them.
+def parse_review_amount(amount: str | int, images: int, errors: float) -> float:
+    """Convert a review amount to a number of images.
 
-    >>> images_at("5%", 101, 20)
+    Args:
+        amount: Integer, percentage of the images (rounded up), or `errors`.
+        images: Number of images.
+        errors: Number of wrong images.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UsageError: The amount has another form.
+
+    >>> parse_review_amount("5%", 101, 20)
     6.0
     """
     if amount == ERRORS:
         return float(errors)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(amount).strip())
-    number = float(found[1]) if found else 0.0
-    if not found or number == 0 or (found[2] and number > 100) or (not found[2] and "." in found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(amount).strip())
+    number = float(match[1]) if match else 0.0
+    if not match or number == 0 or (match[2] and number > 100) or (not match[2] and "." in match[1]):
         raise UsageError(
-            f"at names {str(amount)!r}, which is no number of images and no share",
-            "how many images are reviewed is not known",
-            "Give whole numbers, percentages up to 100%, or errors",
+            f"at contains {str(amount)!r}, which is neither a number of images nor a percentage",
+            "Use positive integers, percentages up to 100%, or errors",
         )
-    # a share as it is written: 0.1 % of 1,000 images is one image, whatever binary fractions make of it
-    return float(math.ceil(round(number * images / 100, 9))) if found[2] else number
+    # decimal rounding first: 0.1 % of 1,000 images is one image, despite binary fractions
+    return float(math.ceil(round(number * images / 100, 9))) if match[2] else number

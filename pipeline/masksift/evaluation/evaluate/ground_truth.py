@@ -1,5 +1,4 @@
-"""What is known to be wrong, in one of four forms: what `masksift simulate` changed, a list of images, the verdicts of
-reviewers, or the same labels as somebody has corrected them."""
+"""Known errors: output of `masksift simulate`, a list of images, review decisions, or corrected labels."""
 
 from __future__ import annotations
 
@@ -19,113 +18,154 @@ from masksift.storage.sources.open import open_plane
 from masksift.storage.tables.image_lists import ImageList, of_keys, read_image_list, read_simulated_list
 from masksift.storage.urls import join
 
-SIMULATED = "simulate.json"
-"""By this file a folder of `masksift simulate` is known."""
+SIMULATION_RECORD = "simulate.json"
 
 
 @dataclass(frozen=True)
-class Masks:
-    """Where it stands which pixels are wrong: ``arrays``, one (image, y, x) a source of the run. ``corrected``: they
-    hold labels, which are compared with those of the run; else they are not 0 where a label is wrong. ``strict``: of
-    each, whether an absent chunk is lost data."""
+class TruthArrays:
+    """Arrays that tell which pixels are wrong.
+
+    Attributes:
+        arrays: One array (image, y, x) per source of the run.
+        absent_is_missing: For each array, whether an absent chunk is lost data.
+        corrected: Whether the arrays hold corrected labels; otherwise nonzero pixels are wrong.
+    """
 
     arrays: tuple[ArraySpec, ...]
-    strict: tuple[bool, ...]
+    absent_is_missing: tuple[bool, ...]
     corrected: bool
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What is wrong. ``form``: in words; ``images``: which images, None where their pixels alone say so; ``masks``:
-    which pixels, None where that is not known; ``reviewed``: the images of which it is known whether they are wrong,
-    None for all; ``notes``: what must be known of it, a sentence each."""
+class GroundTruth:
+    """Known errors.
 
-    form: str
+    Attributes:
+        description: Form and location, for people.
+        images: Wrong images; None if they follow from the pixels.
+        arrays: Wrong pixels; None if unknown.
+        reviewed: Images of which it is known whether they are wrong; None for all.
+        notes: Caveats, one sentence each.
+    """
+
+    description: str
     images: ImageList | None
-    masks: Masks | None
+    arrays: TruthArrays | None
     reviewed: ImageList | None = None
     notes: tuple[str, ...] = ()
 
 
 def open_truth(
-    config: EvaluateConfig, sources: Sequence[SourceSpec], names: set[str], options: Mapping[str, Any], run: str
-) -> Truth:
-    """The truth at the places that the configuration names, about the ``sources`` of the ``run`` of that fingerprint;
-    ``names``: what those are called in its results. Reads metadata and lists. Raises DataError, UsageError."""
-    place = config.truth[0]
+    config: EvaluateConfig,
+    sources: Sequence[SourceSpec],
+    names: set[str],
+    options: Mapping[str, Any],
+    fingerprint: str,
+) -> GroundTruth:
+    """Open the known errors; reads lists and metadata, but no pixels.
+
+    Args:
+        config: URLs and form of the known errors.
+        sources: Sources of the run.
+        names: Source names in the run's image table.
+        options: Access options of the stores.
+        fingerprint: Fingerprint of the run.
+
+    Returns:
+        The known errors.
+
+    Raises:
+        DataError: A file or an array is missing or does not fit the run.
+        UsageError: The number of label groups is wrong, or a column is missing.
+    """
+    url = config.truth[0]
     if len(config.truth) == 1:
-        if place.lower().endswith(".json"):
-            return _reviewed(load_decisions(place, options), names, run)
-        if place.lower().endswith((".csv", ".parquet")):
-            return Truth(f"images listed in {place}", read_image_list(place, config.column, options), None)
-        folder = ObjectDirectory(place, options)
-        if folder.read(SIMULATED) is not None:
-            images = read_simulated_list(folder, names)
-            masks = _simulated_masks(place, sources, options) if images.by_place else None
-            return Truth(f"changes of `masksift simulate` in {place}", images, masks)
-    return Truth(f"corrected labels in {', '.join(config.truth)}", None, _corrected(config, sources, options))
+        if url.lower().endswith(".json"):
+            return _truth_from_decisions(load_decisions(url, options), names, fingerprint)
+        if url.lower().endswith((".csv", ".parquet")):
+            return GroundTruth(f"images listed in {url}", read_image_list(url, config.column, options), None)
+        directory = ObjectDirectory(url, options)
+        if directory.read(SIMULATION_RECORD) is not None:
+            images = read_simulated_list(directory, names)
+            arrays = _simulated_arrays(url, sources, options) if images.by_place else None
+            return GroundTruth(f"changes of `masksift simulate` in {url}", images, arrays)
+    arrays = _corrected_arrays(config, sources, options)
+    return GroundTruth(f"corrected labels in {', '.join(config.truth)}", None, arrays)
 
 
-def _reviewed(verdicts: ReviewDecisions, names: set[str], run: str) -> Truth:
-    """Images that were accepted are wrong, those that were rejected right; nothing is known of all others. By source
-    and number where the run has these sources, else by id. Raises DataError where an id stands for several images."""
-    said = {place: verdicts.for_image(place) for place in verdicts.ids}
-    by_place = {source for source, _ in said} <= names
-    if not by_place and len(set(verdicts.ids.values())) < len(said):
-        ((twice, _),) = Counter(verdicts.ids.values()).most_common(1)
+def _truth_from_decisions(decisions: ReviewDecisions, names: set[str], fingerprint: str) -> GroundTruth:
+    """Take accepted images as wrong and rejected ones as right; nothing is known about the others.
+
+    Images are matched by source and index if the run has these sources, otherwise by id.
+
+    Args:
+        decisions: Review decisions.
+        names: Source names of the run.
+        fingerprint: Fingerprint of the run.
+
+    Returns:
+        The known errors.
+
+    Raises:
+        DataError: Images must be matched by id, and an id is not unique.
+    """
+    by_image = {key: decisions.for_image(key) for key in decisions.ids}
+    by_place = {source for source, _ in by_image} <= names
+    if not by_place and len(set(decisions.ids.values())) < len(by_image):
+        ((duplicate, _),) = Counter(decisions.ids.values()).most_common(1)
         raise DataError(
-            f"{verdicts.url} is about several images called {twice!r}, and the run has other sources",
-            "which of its images they are is not known",
-            "Give image ids that occur once, or a run of these sources",
+            f"{decisions.url} contains several images with the id {duplicate!r}, and the run has other sources",
+            "The decisions cannot be assigned to images",
+            "Use unique image ids, or a run of the same sources",
         )
 
-    def those(*wanted: str) -> ImageList:
-        places = [place for place, verdict in said.items() if verdict in wanted]
-        return of_keys([f"{s}/{i}" if by_place else verdicts.ids[s, i] for s, i in places], by_place=by_place)
+    def select(*wanted: str) -> ImageList:
+        keys = [key for key, decision in by_image.items() if decision in wanted]
+        return of_keys([f"{s}/{i}" if by_place else decisions.ids[s, i] for s, i in keys], by_place=by_place)
 
     notes = [
-        "Images that were not reviewed count nowhere: where the ranking was reviewed from its top, recall is that "
-        "among the images reviewed, and precision is not that of the images further down."
+        "Images without a decision are not measured: if the ranking was reviewed from its top, recall refers to the "
+        "reviewed images, and precision does not hold for the rest of the ranking."
     ]
-    if unsure := sum(verdict == UNSURE for verdict in said.values()):
-        notes.insert(0, f"Of the images reviewed {unsure:,} are unsure, and count nowhere.")
-    if verdicts.run != run:
-        notes.append(f"The verdicts are on the run {verdicts.run[:12]}, whose labels may have been others.")
-    return Truth(f"verdicts in {verdicts.url}", those(ACCEPT), None, those(ACCEPT, REJECT), tuple(notes))
+    if unsure := sum(decision == UNSURE for decision in by_image.values()):
+        notes.insert(0, f"{unsure:,} reviewed images are marked unsure and are not measured.")
+    if decisions.run != fingerprint:
+        notes.append(f"The decisions refer to the run {decisions.run[:12]}, whose labels may differ.")
+    return GroundTruth(f"decisions in {decisions.url}", select(ACCEPT), None, select(ACCEPT, REJECT), tuple(notes))
 
 
-def _simulated_masks(place: str, sources: Sequence[SourceSpec], options: Mapping[str, Any]) -> Masks:
-    urls = [join(place, "labels", f"{spec.name}.zarr") for spec in sources]
-    # every chunk of them was written: one that is not there was lost, and means nothing
-    return _like(sources, [open_plane(url, "truth", None, (), options) for url in urls], corrected=False)
+def _simulated_arrays(url: str, sources: Sequence[SourceSpec], options: Mapping[str, Any]) -> TruthArrays:
+    urls = [join(url, "labels", f"{spec.name}.zarr") for spec in sources]
+    # a simulation writes every chunk: no fill value excuses an absent one
+    return _check_shapes(sources, [open_plane(url, "truth", None, (), options) for url in urls], corrected=False)
 
 
-def _corrected(config: EvaluateConfig, sources: Sequence[SourceSpec], options: Mapping[str, Any]) -> Masks:
+def _corrected_arrays(config: EvaluateConfig, sources: Sequence[SourceSpec], options: Mapping[str, Any]) -> TruthArrays:
     urls = find_sources(config.truth, options)
     if len(urls) != len(sources):
         raise UsageError(
-            f"{', '.join(config.truth)} names {len(urls)} groups of corrected labels, and the run is of "
-            f"{len(sources)} sources",
-            "which belongs to which is not known",
-            "Give one a source, under its name or in the run's order",
+            f"{', '.join(config.truth)} matches {len(urls)} groups of corrected labels, but the run has {len(sources)} "
+            "sources",
+            "Pass one group per source, with the source's name or in the order of the run",
         )
     by_name = dict(zip(source_names(urls), urls, strict=True))
-    if set(by_name) == {spec.name for spec in sources}:  # whatever the order in which they were given
+    if set(by_name) == {spec.name for spec in sources}:
         urls = [by_name[spec.name] for spec in sources]
     name, axes = config.arrays.labels, config.arrays.labels_axes
-    found = [open_plane(url, name, axes, spec.ignore, options) for url, spec in zip(urls, sources, strict=True)]
-    return _like(sources, found, corrected=True)
+    arrays = [open_plane(url, name, axes, spec.ignore, options) for url, spec in zip(urls, sources, strict=True)]
+    return _check_shapes(sources, arrays, corrected=True)
 
 
-def _like(sources: Sequence[SourceSpec], found: Sequence[tuple[ArraySpec, bool]], *, corrected: bool) -> Masks:
-    """The arrays. Raises DataError where one has another shape than the labels of its source."""
-    for spec, (array, _) in zip(sources, found, strict=True):
+def _check_shapes(
+    sources: Sequence[SourceSpec], arrays: Sequence[tuple[ArraySpec, bool]], *, corrected: bool
+) -> TruthArrays:
+    """Check that the arrays have the shapes of the labels. Raises DataError."""
+    for spec, (array, _) in zip(sources, arrays, strict=True):
         if array.shape != spec.labels.shape:
             n, height, width = array.shape
             raise DataError(
-                f"{array.url} holds {n} images of {height} x {width}, and the labels of {spec.name} are {spec.images} "
-                f"of {spec.height} x {spec.width}",
-                "which pixel belongs to which cannot be known",
-                "Give arrays of one size, under the names of the run's sources or in their order",
+                f"{array.url} has {n} images of {height} x {width}, but the labels of {spec.name} are {spec.images} of "
+                f"{spec.height} x {spec.width}",
+                "Use arrays of equal size, with the names of the run's sources or in their order",
             )
-    return Masks(tuple(array for array, _ in found), tuple(strict for _, strict in found), corrected)
+    return TruthArrays(tuple(array for array, _ in arrays), tuple(missing for _, missing in arrays), corrected)

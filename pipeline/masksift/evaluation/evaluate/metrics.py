@@ -1,10 +1,10 @@
-"""How well an order of review finds what is wrong: pure functions of numbers.
+"""Metrics of a review order: AUROC, average precision, precision, recall, lift and effort.
 
-A score is lower where an image is more likely mislabeled, so images are reviewed in ascending order. Equal scores are
-one step of that order, as in scikit-learn: within a step nobody is first, and a review that ends inside one has found
-the share of its errors that it has seen (the mean over all orders of the tied images). With that every measure is a
-function of two columns, how many images one has seen and how many errors one has found after each step; so are those
-of a resample, whose images count several times or not at all.
+Images are reviewed in ascending order of a score, because a lower score means that an image is more likely mislabeled.
+Equal scores form one step, as in scikit-learn. A review that ends inside a step has found the share of its errors that
+equals the share of its images: the mean over all orders of the tied images. Every metric is therefore a function of two
+columns, the images reviewed and the errors found after each step. This also holds for bootstrap resamples, in which an
+image counts several times or not at all.
 """
 
 from __future__ import annotations
@@ -16,118 +16,156 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class CumulativeCounts:
-    """A review, step by step: ``seen`` and ``found`` (G + 1,) float64, images seen and errors found after each of the
-    G steps and, first, before all of them: 0."""
+    """Images reviewed and errors found before the review and after each of its G steps, (G + 1,) float64."""
 
-    seen: Floats
+    reviewed: Floats
     found: Floats
 
     @property
     def images(self) -> float:
-        return float(self.seen[-1])
+        """Number of images."""
+        return float(self.reviewed[-1])
 
     @property
     def errors(self) -> float:
+        """Number of errors."""
         return float(self.found[-1])
 
 
 @dataclass(frozen=True)
 class ReviewOrder:
-    """The order of review of N images by one score. ``places`` (N,): rows, the lowest score first; ``ties``: how many
-    images stand up to the end of each run of equal scores; ``ends`` (G,): the same of each step, ``wrong_ends`` (G,):
-    how many of them are wrong; ``wrong``: the rows of the wrong ones in order."""
+    """Review order of N images by one score.
 
-    places: Places
-    ties: Places
-    ends: Places
-    wrong_ends: Places
-    wrong: Places
+    Attributes:
+        order: (N,), image indices, lowest score first.
+        tie_ends: Images up to the end of each run of equal scores.
+        step_ends: (G,), images up to the end of each step.
+        wrong_ends: (G,), wrong images up to the end of each step.
+        wrong: Indices of the wrong images in review order.
+    """
 
-
-def order_of(scores: Floats, wrong: NDArray[np.bool_]) -> ReviewOrder:
-    """The order by ``scores`` (N,) float64, finite, N > 0, of images of which some are ``wrong`` (N,). Runs of equal
-    scores without an error make one step where they follow each other: nothing is found in them, whatever their order,
-    so that there are at most two steps an error."""
-    places = np.argsort(scores, kind="stable")
-    ranked, hits = scores[places], wrong[places]
-    ties = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
-    wrong_ends = np.append(0, np.cumsum(hits))[ties]
-    gains = np.diff(wrong_ends, prepend=0) > 0
-    kept = gains | np.append(gains[1:], True)
-    return ReviewOrder(places, ties, ties[kept], wrong_ends[kept], places[hits])
+    order: Indices
+    tie_ends: Indices
+    step_ends: Indices
+    wrong_ends: Indices
+    wrong: Indices
 
 
-def steps_of(order: ReviewOrder, weights: NDArray[np.integer] | None = None) -> CumulativeCounts:
-    """The review in that order; ``weights`` (N,): how often each image stands in a resample, by row."""
+def sort_by_score(scores: Floats, wrong: NDArray[np.bool_]) -> ReviewOrder:
+    """Order images by score.
+
+    Adjacent runs of equal scores without an error are merged into one step: their order does not change any metric, and
+    there are at most two steps per error.
+
+    Args:
+        scores: (N,), finite, N > 0.
+        wrong: (N,), whether an image is wrong.
+
+    Returns:
+        The review order.
+    """
+    order = np.argsort(scores, kind="stable")
+    ranked, hits = scores[order], wrong[order]
+    tie_ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
+    wrong_ends = np.append(0, np.cumsum(hits))[tie_ends]
+    has_error = np.diff(wrong_ends, prepend=0) > 0
+    ends_step = has_error | np.append(has_error[1:], True)
+    return ReviewOrder(order, tie_ends, tie_ends[ends_step], wrong_ends[ends_step], order[hits])
+
+
+def cumulate(review: ReviewOrder, weights: NDArray[np.integer] | None = None) -> CumulativeCounts:
+    """Count images and errors step by step; ``weights`` (N,) is the multiplicity of each image in a resample."""
     if weights is None:
-        seen, found = order.ends, order.wrong_ends
+        reviewed, found = review.step_ends, review.wrong_ends
     else:
-        seen = np.cumsum(weights[order.places])[order.ends - 1]
-        found = np.append(0, np.cumsum(weights[order.wrong]))[order.wrong_ends]
-    return CumulativeCounts(np.append(0.0, seen), np.append(0.0, found))
+        reviewed = np.cumsum(weights[review.order])[review.step_ends - 1]
+        found = np.append(0, np.cumsum(weights[review.wrong]))[review.wrong_ends]
+    return CumulativeCounts(np.append(0.0, reviewed), np.append(0.0, found))
 
 
-def steps_of_counts(keys: Floats, right: NDArray[np.int64], wrong: NDArray[np.int64]) -> CumulativeCounts:
-    """The review of what was counted: so many right and wrong ones of each key, (U,) each, the lowest key first; keys
-    may occur several times. Whole numbers below 2^53 in float64: exact."""
-    distinct, place = np.unique(keys, return_inverse=True)
-    seen, found = (np.bincount(place, counts, len(distinct)) for counts in (right + wrong, wrong))
-    some = seen > 0
-    return CumulativeCounts(np.append(0.0, np.cumsum(seen[some])), np.append(0.0, np.cumsum(found[some])))
+def count_steps(keys: Floats, right: NDArray[np.int64], wrong: NDArray[np.int64]) -> CumulativeCounts:
+    """Make a review from counts.
+
+    Args:
+        keys: (U,), lowest first in the review; may contain duplicates.
+        right: (U,), right items per key.
+        wrong: (U,), wrong items per key.
+
+    Returns:
+        Counts, exact below 2^53.
+    """
+    distinct, inverse = np.unique(keys, return_inverse=True)
+    items, errors = (np.bincount(inverse, counts, len(distinct)) for counts in (right + wrong, wrong))
+    nonempty = items > 0
+    return CumulativeCounts(np.append(0.0, np.cumsum(items[nonempty])), np.append(0.0, np.cumsum(errors[nonempty])))
 
 
 def area_under_roc(steps: CumulativeCounts) -> float:
-    """AUROC: the share of pairs (wrong, right image) in which the wrong one comes first, ties counting half (Mann and
-    Whitney's U over the number of pairs); what scikit-learn's `roc_auc_score` gives. NaN without both kinds."""
+    """AUROC: share of (wrong, right) pairs in which the wrong image comes first; ties count half.
+
+    This is the Mann-Whitney U statistic over the number of pairs, and equals scikit-learn's `roc_auc_score`.
+
+    Args:
+        steps: The review.
+
+    Returns:
+        AUROC in [0, 1]; NaN without both wrong and right images.
+    """
     errors = np.diff(steps.found)
-    right = np.diff(steps.seen) - errors
+    right = np.diff(steps.reviewed) - errors
     after = right.sum() - np.cumsum(right)
     return ratio(float((errors * (after + right / 2)).sum()), steps.errors * (steps.images - steps.errors))
 
 
 def average_precision(steps: CumulativeCounts) -> float:
-    """AUPRC as average precision: sum over steps of (recall gained) x (precision after the step), without
-    interpolation; what scikit-learn's `average_precision_score` gives. NaN without an error."""
-    precision = steps.found[1:] / np.maximum(steps.seen[1:], 1)
+    """AUPRC: sum over the steps of (gain of recall) x (precision after the step), without interpolation.
+
+    Args:
+        steps: The review.
+
+    Returns:
+        Average precision in [0, 1], equal to scikit-learn's `average_precision_score`; NaN without errors.
+    """
+    precision = steps.found[1:] / np.maximum(steps.reviewed[1:], 1)
     return ratio(float((np.diff(steps.found) * precision).sum()), steps.errors)
 
 
 def found_at(steps: CumulativeCounts, images: float) -> float:
-    """Errors among the first so many images."""
-    return float(np.interp(images, steps.seen, steps.found))
+    """Errors among the first images."""
+    return float(np.interp(images, steps.reviewed, steps.found))
 
 
 def precision_at(steps: CumulativeCounts, images: float) -> float:
-    """Errors among the first so many images, over these images."""
+    """Share of errors among the first images."""
     return ratio(found_at(steps, images), images)
 
 
 def lift_at(steps: CumulativeCounts, images: float) -> float:
-    """Precision at so many images over the share of errors in all (Lad & Mueller 2023): 1 is what chance finds."""
+    """Precision over the share of errors among all images (Lad & Mueller 2023); 1 for a random order."""
     return ratio(precision_at(steps, images) * steps.images, steps.errors)
 
 
 def recall_at(steps: CumulativeCounts, images: float) -> float:
-    """Errors among the first so many images, over all errors."""
+    """Share of all errors that are among the first images."""
     return ratio(found_at(steps, images), steps.errors)
 
 
 def effort(steps: CumulativeCounts, recall: float) -> float:
-    """The least number of images after which that share of the errors is found. NaN without an error."""
+    """Least number of images whose review finds this share of the errors; NaN without errors."""
     if steps.errors == 0:
         return math.nan
     wanted = recall * steps.errors
     last = int(np.searchsorted(steps.found, wanted * (1 - 1e-12)))
-    seen, found = steps.seen[last - 1 : last + 1], steps.found[last - 1 : last + 1]
-    inside = (wanted - found[0]) / (found[1] - found[0]) * (seen[1] - seen[0])
-    return float(math.ceil(seen[0] + inside - 1e-9))
+    reviewed, found = steps.reviewed[last - 1 : last + 1], steps.found[last - 1 : last + 1]
+    inside_step = (wanted - found[0]) / (found[1] - found[0]) * (reviewed[1] - reviewed[0])
+    return float(math.ceil(reviewed[0] + inside_step - 1e-9))
 
 
-def ratio(part: float, whole: float) -> float:
-    """Their ratio, NaN of nothing."""
-    return part / whole if whole else math.nan
+def ratio(numerator: float, denominator: float) -> float:
+    """Quotient; NaN for a denominator of 0."""
+    return numerator / denominator if denominator else math.nan

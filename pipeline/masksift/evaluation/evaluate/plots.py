@@ -1,4 +1,4 @@
-"""Two pictures: precision over recall, and recall over the effort of review."""
+"""Plots of precision over recall, and of recall over review effort."""
 
 from __future__ import annotations
 
@@ -11,76 +11,79 @@ from masksift.evaluation.evaluate.score_evaluation import Curve
 from masksift.review.rendering.panels import figure_of, png_of
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Those of Okabe and Ito, which colour-blind readers tell apart, without the yellow, which nobody sees on white."""
+"""Okabe-Ito palette for color-blind readers, without yellow, which is invisible on white."""
 _DASHES = ("-", "--", "-.", ":")
-CHANCE = "#8c8c8c"
+CHANCE_COLOR = "#8c8c8c"
 
 
-def precision_recall(curves: Mapping[str, Curve], areas: Mapping[str, float], share: float) -> bytes:
-    """The PNG of precision over recall of every score, in percent. ``areas``: average precision of each; ``share`` of
-    wrong images: what chance is."""
-    figure, axes = _figure("Precision: which share of the images reviewed is wrong")
+def plot_precision_recall(curves: Mapping[str, Curve], areas: Mapping[str, float], share: float) -> bytes:
+    """Plot precision over recall of every score.
+
+    Args:
+        curves: Curves by score name.
+        areas: Average precision by score name.
+        share: Share of wrong images, the precision of a random order.
+
+    Returns:
+        PNG.
+    """
+    figure, axes = _make_figure("Precision: share of the reviewed images that are wrong")
     for name, style in _styles(curves, areas):
         curve = curves[name]
         axes.plot(100 * curve.recall, 100 * curve.precision, label=f"{name} (AUPRC {areas[name]:.3f})", **style)
-    axes.axhline(100 * share, color=CHANCE, linewidth=1.2, zorder=1, label=f"chance ({share:.3f})")
+    axes.axhline(100 * share, color=CHANCE_COLOR, linewidth=1.2, zorder=1, label=f"chance ({share:.3f})")
     axes.set_xlabel("recall: wrong images found (% of all wrong images)")
     axes.set_ylabel("precision (% of the images reviewed)")
-    return _png(figure, axes)
+    return _render(figure, axes)
 
 
-def recall_over_effort(curves: Mapping[str, Curve], areas: Mapping[str, float], share: float) -> bytes:
-    """The PNG of recall over the images reviewed of every score, in percent; ``areas``, ``share``: as above."""
-    figure, axes = _figure("Recall over review effort: what one has found after so many images")
+def plot_recall_effort(curves: Mapping[str, Curve], areas: Mapping[str, float], share: float) -> bytes:
+    """Plot recall over reviewed images of every score; arguments as for `plot_precision_recall`."""
+    figure, axes = _make_figure("Recall over review effort: errors found after a number of images")
     for name, style in _styles(curves, areas):
         curve = curves[name]
         axes.plot(np.append(0, 100 * curve.effort), np.append(0, 100 * curve.recall), label=name, **style)
-    axes.plot([0, 100], [0, 100], color=CHANCE, linewidth=1.2, zorder=1, label="chance")
-    axes.plot(
-        [0, 100 * share, 100],
-        [0, 100, 100],
-        color=CHANCE,
-        linewidth=1.2,
-        linestyle=":",
-        zorder=3,
-        label="perfect order",
-    )
+    line: dict[str, Any] = {"color": CHANCE_COLOR, "linewidth": 1.2}
+    axes.plot([0, 100], [0, 100], zorder=1, label="chance", **line)
+    axes.plot([0, 100 * share, 100], [0, 100, 100], linestyle=":", zorder=3, label="perfect order", **line)
     axes.set_xlabel("images reviewed, worst first (% of all ranked images)")
     axes.set_ylabel("recall: wrong images found (% of all wrong images)")
-    return _png(figure, axes)
+    return _render(figure, axes)
 
 
 def _styles(curves: Mapping[str, Curve], areas: Mapping[str, float]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The scores, the best first, each with its look, which is the same in both pictures. Lines become thinner, so that
-    one shows where another lies under it."""
+    """Yield the scores and line styles, best score first.
+
+    A score has the same color and dashes in both plots. Later lines are thinner, so that hidden lines stay visible.
+    """
     names = list(curves)
     for rank, name in enumerate(sorted(names, key=lambda name: -areas[name])):
-        yield name, {**look(names.index(name)), "linewidth": max(1.4, 3.4 - 0.3 * rank)}
+        yield name, {**line_style(names.index(name)), "linewidth": max(1.4, 3.4 - 0.3 * rank)}
 
 
-def look(place: int) -> dict[str, Any]:
-    """Colour and dashes of the line of that number, which no other of the first 28 has."""
-    dash = _DASHES[(place % len(_COLORS) + place // len(_COLORS)) % len(_DASHES)]
-    return {"color": _COLORS[place % len(_COLORS)], "linestyle": dash}
+def line_style(number: int) -> dict[str, Any]:
+    """Color and dashes of a line, unique for the first 28 numbers."""
+    dash = _DASHES[(number % len(_COLORS) + number // len(_COLORS)) % len(_DASHES)]
+    return {"color": _COLORS[number % len(_COLORS)], "linestyle": dash}
 
 
-def _figure(title: str) -> tuple[Any, Any]:
+def _make_figure(title: str) -> tuple[Any, Any]:
     figure = figure_of(8.0, 5.0)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 103)
-    tidy(axes)
+    simplify_axes(axes)
     return figure, axes
 
 
-def tidy(axes: Any) -> None:
-    """A light grid below the lines, and no frame."""
+def simplify_axes(axes: Any) -> None:
+    """Draw a light grid below the lines, and no frame at the top and on the right."""
     axes.grid(color="#e5e5e5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Any, axes: Any) -> bytes:
+def _render(figure: Any, axes: Any) -> bytes:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, handlelength=3.0)
     return png_of(figure)

@@ -1,4 +1,4 @@
-"""Regions: the 8-connected components of the flagged pixels of an image, matched with those of its wrong pixels."""
+"""Match the 8-connected components of flagged pixels with those of wrong pixels, image by image."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.evaluation.evaluate.metrics import CumulativeCounts, steps_of_counts
+from masksift.evaluation.evaluate.metrics import CumulativeCounts, count_steps
 
-IOUS = (0.5, 0.1)
-"""Least intersection over union of a region with the wrong one that it finds: in its place, or roughly there."""
+IOU_THRESHOLDS = (0.5, 0.1)
+"""Least intersection over union of a match: correct position, and rough position."""
 
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Regions:
-    """Of one image, or of some: how many regions are ``wrong``; of each of F flagged ones the pixels, ``areas`` (F,),
-    and whether it is ``matched`` (I, F) at each of `IOUS`."""
+class MatchedRegions:
+    """Regions of one image.
+
+    Attributes:
+        wrong: Number of wrong regions.
+        areas: (F,), pixels of each flagged region.
+        matched: (I, F), whether each flagged region is matched, by IoU threshold.
+    """
 
     wrong: int
     areas: Integers
@@ -28,64 +33,63 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Flagged regions by their size: ``areas`` (U,), ascending, and how many of each are not matched and matched,
-    ``counts`` (I, 2, U), at each of `IOUS`."""
+class RegionSizes:
+    """Flagged regions grouped by area.
+
+    Attributes:
+        areas: (U,), ascending, pixels.
+        counts: (I, 2, U), unmatched and matched regions of each area, by IoU threshold.
+    """
 
     areas: Integers
     counts: Integers
 
 
-def match_regions(flagged: Mask, wrong: Mask) -> Regions:
-    """Match the regions of two masks (H, W).
+def match_regions(flagged: Mask, wrong: Mask) -> MatchedRegions:
+    """Match the components of two masks of one image.
 
-    At each least IoU, pairs are taken in descending IoU (ties: in the order of the regions), each region once: the
-    greedy matching of COCO, by IoU in place of confidence, so that it depends on the masks alone.
+    For each IoU threshold, pairs are taken in descending IoU (ties: in the order of the regions), and each region once:
+    the greedy matching of COCO, but ordered by IoU instead of confidence, so that it depends on the masks only.
+
+    Args:
+        flagged: (H, W).
+        wrong: (H, W).
+
+    Returns:
+        Matches of the flagged regions.
     """
-    theirs, count = _components(flagged)
-    own, true_count = _components(wrong)
-    areas = np.bincount(theirs.reshape(-1), minlength=count + 1)[1:]
-    return Regions(true_count, areas, _matched(theirs, own, count, true_count))
+    from scipy import ndimage  # optional dependency
 
-
-def sizes_of(regions: Sequence[Regions]) -> Sizes:
-    """The flagged regions of several images by their size."""
-    areas = np.concatenate([np.empty(0, np.int64), *(one.areas for one in regions)])
-    matched = np.concatenate([np.empty((len(IOUS), 0), bool), *(one.matched for one in regions)], axis=1)
-    sizes, place = np.unique(areas, return_inverse=True)
-    counts = [[np.bincount(place[row == hit], minlength=len(sizes)) for hit in (False, True)] for row in matched]
-    return Sizes(sizes, np.array(counts, np.int64))
-
-
-def steps_of_regions(sizes: Sequence[Sizes], level: int) -> CumulativeCounts:
-    """The review of all flagged regions, the largest first, at one of `IOUS`; regions of one size are one step."""
-    areas = np.concatenate([np.empty(0, np.int64), *(one.areas for one in sizes)])
-    missed, matched = np.concatenate([np.empty((2, 0), np.int64), *(one.counts[level] for one in sizes)], axis=1)
-    return steps_of_counts(-areas.astype(np.float64), missed, matched)
-
-
-def _components(mask: Mask) -> tuple[NDArray[np.int32], int]:
-    """Number the 8-connected components of a mask (H, W) from 1 on, 0 outside, and count them."""
-    from scipy import ndimage  # in the extra "evaluate"
-
-    numbers, count = ndimage.label(mask, np.ones((3, 3)))
-    return numbers, int(count)
-
-
-def _matched(theirs: NDArray[np.int32], own: NDArray[np.int32], count: int, true_count: int) -> Mask:
-    """(I, count): which of the flagged regions are matched at each of `IOUS`."""
-    matched = np.zeros((len(IOUS), count), bool)
-    both = (theirs > 0) & (own > 0)
-    if not both.any():
-        return matched
-    codes, common = np.unique(theirs[both].astype(np.int64) * (true_count + 1) + own[both], return_counts=True)
-    first, second = np.divmod(codes, true_count + 1)
-    sizes, true_sizes = np.bincount(theirs.reshape(-1)), np.bincount(own.reshape(-1))
-    iou = common / (sizes[first] + true_sizes[second] - common)
+    flagged_numbers, flagged_count = ndimage.label(flagged, np.ones((3, 3)))
+    wrong_numbers, wrong_count = ndimage.label(wrong, np.ones((3, 3)))
+    flagged_areas, wrong_areas = np.bincount(flagged_numbers.reshape(-1)), np.bincount(wrong_numbers.reshape(-1))
+    matched = np.zeros((len(IOU_THRESHOLDS), flagged_count), bool)
+    both = flagged & wrong
+    pairs, common = np.unique(
+        flagged_numbers[both].astype(np.int64) * (wrong_count + 1) + wrong_numbers[both], return_counts=True
+    )
+    first, second = np.divmod(pairs, wrong_count + 1)
+    iou = common / (flagged_areas[first] + wrong_areas[second] - common)
     order = np.argsort(-iou, kind="stable")
-    for level, least in enumerate(IOUS):
-        taken = np.zeros(true_count + 1, bool)
-        for pair in order[iou[order] >= least]:
+    for level, threshold in enumerate(IOU_THRESHOLDS):
+        taken = np.zeros(wrong_count + 1, bool)
+        for pair in order[iou[order] >= threshold]:
             if not (matched[level, first[pair] - 1] or taken[second[pair]]):
                 matched[level, first[pair] - 1] = taken[second[pair]] = True
-    return matched
+    return MatchedRegions(wrong_count, flagged_areas[1:], matched)
+
+
+def group_by_size(regions: Sequence[MatchedRegions]) -> RegionSizes:
+    """Group the flagged regions of several images by area."""
+    areas = np.concatenate([np.empty(0, np.int64), *(image.areas for image in regions)])
+    matched = np.concatenate([np.empty((len(IOU_THRESHOLDS), 0), bool), *(image.matched for image in regions)], axis=1)
+    sizes, inverse = np.unique(areas, return_inverse=True)
+    counts = [[np.bincount(inverse[row == hit], minlength=len(sizes)) for hit in (False, True)] for row in matched]
+    return RegionSizes(sizes, np.array(counts, np.int64))
+
+
+def region_steps(sizes: Sequence[RegionSizes], level: int) -> CumulativeCounts:
+    """Review all flagged regions, largest first, for one IoU threshold; regions of equal area are one step."""
+    areas = np.concatenate([np.empty(0, np.int64), *(block.areas for block in sizes)])
+    missed, matched = np.concatenate([np.empty((2, 0), np.int64), *(block.counts[level] for block in sizes)], axis=1)
+    return count_steps(-areas.astype(np.float64), missed, matched)

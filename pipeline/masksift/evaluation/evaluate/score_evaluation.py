@@ -1,4 +1,4 @@
-"""Everything that is said of one score: its measures by name, and its curves."""
+"""Evaluation of one score: metrics by name, and curves."""
 
 from __future__ import annotations
 
@@ -9,36 +9,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.evaluation.evaluate.config import images_at
+from masksift.evaluation.evaluate.config import parse_review_amount
 from masksift.evaluation.evaluate.kendall import rank_correlation
 from masksift.evaluation.evaluate.metrics import (
     CumulativeCounts,
     ReviewOrder,
     area_under_roc,
     average_precision,
+    cumulate,
     effort,
     found_at,
     lift_at,
-    order_of,
     precision_at,
     recall_at,
-    steps_of,
+    sort_by_score,
 )
 
 Key = tuple[str, str]
-"""A measure, and where it is taken: (`precision`, `5%`), (`auroc`, ``)."""
+"""Metric and position: (`precision`, `5%`), (`auroc`, ``)."""
 Floats = NDArray[np.float64]
 
 RECALLS = (0.5, 0.8)
-"""Shares of the errors that one may want to find."""
-POINTS = 200
-"""Points of a curve at most."""
+"""Shares of the errors for which the effort is reported."""
+MAX_CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
 class Curve:
-    """(P,) each: share of the images that are reviewed, share of the errors found, share of errors among those
-    reviewed."""
+    """Share of the images reviewed, share of the errors found, and precision at P points, (P,) each."""
 
     effort: Floats
     recall: Floats
@@ -47,9 +45,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class ScoreEvaluation:
-    """One score against the truth. ``values``: NaN where a measure has none; ``reasons``: why, by measure."""
+    """Evaluation of one score.
 
-    order: ReviewOrder | None
+    Attributes:
+        review: Review order; None if nothing can be measured.
+        values: Metrics; NaN if undefined.
+        reasons: Reasons why metrics are undefined.
+        curve: Points of the curves; None if nothing can be measured.
+    """
+
+    review: ReviewOrder | None
     values: dict[Key, float]
     reasons: dict[Key, str]
     curve: Curve | None
@@ -58,30 +63,38 @@ class ScoreEvaluation:
 def evaluate_score(
     scores: Floats, wrong: NDArray[np.bool_], shares: Floats | None, at: Sequence[str | int]
 ) -> ScoreEvaluation:
-    """Measure one score: ``scores`` (N,) float64, finite, lower = reviewed first; ``wrong`` (N,); ``shares`` (N,) of
-    wrong pixels, None where they are not known."""
+    """Evaluate one score.
+
+    Args:
+        scores: (N,), finite; images with lower scores are reviewed first.
+        wrong: (N,), whether an image is wrong.
+        shares: (N,), share of wrong pixels of each image, or None if unknown.
+        at: Review amounts (`parse_review_amount`).
+
+    Returns:
+        Metrics and curves.
+    """
     errors, images = int(wrong.sum()), len(wrong)
-    missing = _reason(scores, errors)
-    if missing is not None:
-        keys = measured(CumulativeCounts(np.array([0.0, 1.0]), np.zeros(2)), at)
-        every: list[Key] = [*keys, ("kendall_tau", "")]
-        return ScoreEvaluation(None, dict.fromkeys(every, math.nan), dict.fromkeys(every, missing), None)
-    order = order_of(scores, wrong)
-    steps = steps_of(order)
-    values, reasons = measured(steps, at), {}
-    for amount in at:
-        if images_at(amount, images, errors) > images:
-            for measure in ("precision", "lift", "recall"):
-                reasons[measure, str(amount)] = f"only {images:,} images are ranked"
-    values |= _sklearn_metrics(scores, wrong)
+    reason = _undefined_reason(scores, errors)
+    if reason is not None:
+        keys = [*compute_metrics(CumulativeCounts(np.array([0.0, 1.0]), np.zeros(2)), at), ("kendall_tau", "")]
+        return ScoreEvaluation(None, dict.fromkeys(keys, math.nan), dict.fromkeys(keys, reason), None)
+    review = sort_by_score(scores, wrong)
+    steps = cumulate(review)
+    values = compute_metrics(steps, at) | _sklearn_metrics(scores, wrong)
     values["kendall_tau", ""] = math.nan if shares is None else rank_correlation(scores, shares)
+    reasons: dict[Key, str] = {}
+    for amount in at:
+        if parse_review_amount(amount, images, errors) > images:
+            for metric in ("precision", "lift", "recall"):
+                reasons[metric, str(amount)] = f"only {images:,} images are ranked"
     if shares is None:
-        reasons["kendall_tau", ""] = "the share of wrong pixels is not known"
-    return ScoreEvaluation(order, values, reasons, curve_of(steps))
+        reasons["kendall_tau", ""] = "the share of wrong pixels is unknown"
+    return ScoreEvaluation(review, values, reasons, make_curve(steps))
 
 
-def _reason(scores: Floats, errors: int) -> str | None:
-    """Why nothing can be measured, or None."""
+def _undefined_reason(scores: Floats, errors: int) -> str | None:
+    """Reason why no metric is defined, or None."""
     if not len(scores):
         return "no image is ranked"
     if errors == 0:
@@ -89,27 +102,27 @@ def _reason(scores: Floats, errors: int) -> str | None:
     if errors == len(scores):
         return "every ranked image is wrong"
     if (scores == scores[0]).all():
-        return "all scores are equal: they rank nothing"
+        return "all scores are equal"
     return None
 
 
-def measured(steps: CumulativeCounts, at: Sequence[str | int]) -> dict[Key, float]:
-    """The measures of an order of review by name; NaN where there is no number."""
-    found: dict[Key, float] = {
+def compute_metrics(steps: CumulativeCounts, at: Sequence[str | int]) -> dict[Key, float]:
+    """Compute the metrics of a review; NaN where a metric is undefined."""
+    values: dict[Key, float] = {
         ("auroc", ""): area_under_roc(steps),
         ("average_precision", ""): average_precision(steps),
     }
     for amount in at:
-        name, images = str(amount), images_at(amount, round(steps.images), steps.errors)
-        for measure, taken in (("precision", precision_at), ("lift", lift_at), ("recall", recall_at)):
-            found[measure, name] = math.nan if images > steps.images else taken(steps, images)
+        images = parse_review_amount(amount, round(steps.images), steps.errors)
+        for metric, function in (("precision", precision_at), ("lift", lift_at), ("recall", recall_at)):
+            values[metric, str(amount)] = math.nan if images > steps.images else function(steps, images)
     for recall in RECALLS:
-        found["effort", f"{recall:.0%}"] = effort(steps, recall)
-    return found
+        values["effort", f"{recall:.0%}"] = effort(steps, recall)
+    return values
 
 
 def _sklearn_metrics(scores: Floats, wrong: NDArray[np.bool_]) -> dict[Key, float]:
-    """What scikit-learn says of `1 - score`, in the same order and without its rounding."""
+    """AUROC and average precision by scikit-learn; -score orders like `1 - score` but without its rounding."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     return {
@@ -118,12 +131,11 @@ def _sklearn_metrics(scores: Floats, wrong: NDArray[np.bool_]) -> dict[Key, floa
     }
 
 
-def curve_of(steps: CumulativeCounts) -> Curve:
-    """At most `POINTS` points of a review, half of them evenly spread over the images and half over their orders of
-    magnitude: what is found first matters most."""
+def make_curve(steps: CumulativeCounts) -> Curve:
+    """Sample at most `MAX_CURVE_POINTS` points: half linearly spaced, half logarithmically for the first images."""
     images = round(steps.images)
-    half = POINTS // 2
-    spread: Floats = np.append(np.linspace(1, images, half), np.geomspace(1, images, half))
-    places = np.arange(1.0, images + 1) if images <= POINTS else np.unique(np.round(spread))
-    found = np.array([found_at(steps, place) for place in places])
-    return Curve(places / images, found / steps.errors, found / places)
+    half = MAX_CURVE_POINTS // 2
+    spaced: Floats = np.append(np.linspace(1, images, half), np.geomspace(1, images, half))
+    counts = np.arange(1.0, images + 1) if images <= MAX_CURVE_POINTS else np.unique(np.round(spaced))
+    found = np.array([found_at(steps, count) for count in counts])
+    return Curve(counts / images, found / steps.errors, found / counts)

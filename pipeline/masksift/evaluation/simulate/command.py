@@ -1,10 +1,8 @@
-"""`masksift simulate`: a copy of the labels of a data set with known errors in it, and the truth about them.
+"""Entry point of `masksift simulate`.
 
-The line: open, draw which images, write block by block, tell. Predictions are not read and not copied: a run over the
-same sources takes the changed labels from here (`labels_from`).
-
-Under ``out``: `labels/<source>.zarr` (the labels, and `truth`, 1 where they differ), `truth/part-*.parquet` (a row a
-changed image) and, written last, `simulate.json`.
+Predictions are neither read nor copied: a run over the same sources takes the changed labels with `labels_from`.
+The output holds `labels/<source>.zarr` (labels, and `truth`, 1 where they differ from the source),
+`truth/part-*.parquet` (one row per changed image) and, written last, `simulate.json`.
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ from masksift.engine.resumable_job import ResumableJob, for_each_source, make_pl
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ErrorParams
 from masksift.evaluation.simulate.sampling import sample_images
+from masksift.evaluation.simulate.summary import console_text
 from masksift.evaluation.simulate.tasks import (
     CHANGED,
-    LABELS,
     SimulationContext,
     SimulationResult,
     SimulationTask,
@@ -39,31 +37,39 @@ from masksift.runtime.progress import ProgressReporter
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.tables.schemas import path_columns, truth_schema
-from masksift.storage.urls import join, local_path
+from masksift.storage.urls import local_path
 
 RECORD = "simulate.json"
-A_PIXEL = 48
-"""Bytes a pixel that the changing of one image takes at most: numbers of objects, distances, the nearest neighbours
-(measured, rounded up)."""
+ERROR_BYTES_PER_PIXEL = 48
+"""Peak memory for an error in one image: component numbers, distances, indices of nearest pixels (measured, rounded
+up)."""
 
 
 @dataclass(frozen=True)
 class SimulateResult:
-    """How a simulation ended: its record (simulate.json), and in words."""
+    """Record of a finished simulation (simulate.json), and its console text."""
 
     record: Mapping[str, Any]
     text: str
 
 
 def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResult:
-    """Write the labels that the configuration describes; called again after any interruption, it goes on.
+    """Write labels with simulated errors, or continue an interrupted simulation.
 
-    Raises MasksiftError.
+    Args:
+        config: Sources, output and error parameters.
+        progress: Reporter for messages and stages.
+
+    Returns:
+        Record and console text.
+
+    Raises:
+        MasksiftError: The options, the sources or the workers do not fit.
     """
-    _need_scipy()
+    _require_scipy()
     options = config.options()
     sources = open_data_set(config.sources, config.overrides(), options)
-    settings = [setting_of(config, spec) for spec in sources]
+    params = [make_error_params(config, spec) for spec in sources]
     plan = make_plan_record({"configuration": config.identity(), "sources": [source.as_json() for source in sources]})
     context = SimulationContext(
         local_path(config.out) or config.out,
@@ -76,120 +82,111 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
     job = ResumableJob(ObjectDirectory(context.out, options), plan, RECORD, "simulate", config.out, progress)
     record = job.finished_record()
     if record is None:
-        tasks, memory = _make_tasks(context, config, sources, settings), _memory(context, sources)
+        tasks, memory = _make_tasks(context, config, sources, params), _memory_bytes(context, sources)
         with job.open_executor(config.executor, len(tasks), memory, "a simulation on these labels") as executor:
-            for_each_source(lambda spec: context.copy(spec).create(), sources)
+            for_each_source(lambda spec: context.label_copy(spec).create(), sources)
             images = sum(task.stop - task.start for task in tasks)
             results = job.run_tasks(executor, partial(simulate_block, context), tasks, "simulate", images)
-            record = _record(config, sources, results)
+            record = _make_record(config, sources, results)
             job.write_record(record)
-    return SimulateResult(record, _text(config, record))
+    return SimulateResult(record, console_text(config, record))
 
 
-def _need_scipy() -> None:
-    """Raises UsageError where it is missing."""
+def _require_scipy() -> None:
     try:
         import scipy.ndimage  # noqa: F401
     except ImportError as e:
         raise UsageError(
-            "scipy cannot be imported",
-            "no error can be simulated without it",
+            "The package scipy, which simulations need, cannot be imported",
             "Install it with `pip install 'masksift[evaluate]'`",
         ) from e
 
 
-def setting_of(config: SimulateConfig, spec: SourceSpec) -> ErrorParams:
-    """How errors of a source are made. Raises UsageError, DataError where it has not what is asked for."""
+def make_error_params(config: SimulateConfig, spec: SourceSpec) -> ErrorParams:
+    """Resolve class names and defaults for one source.
+
+    Args:
+        config: Error type and its options.
+        spec: Source.
+
+    Returns:
+        Error parameters with class indices. Classes that no stored label value represents are left out.
+
+    Raises:
+        DataError: The label dtype has no value for the fill or for the background.
+        UsageError: A class name is unknown.
+    """
     values = label_values(spec)
-    classes = range(spec.classes) if config.classes is None else [_number(spec, name) for name in config.classes]
-    background = None if config.background is None else _number(spec, config.background)
-    setting = config.setting(tuple(k for k in dict.fromkeys(classes) if values[k] != NO_VALUE), background)
-    if setting.fill == "ignore" and values[-1] == NO_VALUE:
+    classes = range(spec.classes) if config.classes is None else [_class_index(spec, name) for name in config.classes]
+    background = None if config.background is None else _class_index(spec, config.background)
+    params = config.error_params(tuple(k for k in dict.fromkeys(classes) if values[k] != NO_VALUE), background)
+    if params.fill == "ignore" and values[-1] == NO_VALUE:
         raise DataError(
-            f"fill is 'ignore', and {spec.url} has no ignore value that its labels ({spec.labels.dtype}) can hold",
-            "lost pixels cannot be left without a label",
-            "Give another --fill, or --ignore 255",
+            f"fill is 'ignore', but {spec.url} has no ignore value that its labels ({spec.labels.dtype}) can store",
+            "Pass another --fill, or --ignore 255",
         )
     if background is not None and values[background] == NO_VALUE:
         raise DataError(
-            f"no label of {spec.url} stands for the background {config.background!r}",
-            "lost pixels cannot become that",
-            "Give another --background",
+            f"No stored label value of {spec.url} represents the background {config.background!r}",
+            "Pass another --background",
         )
-    return setting
+    return params
 
 
-def _number(spec: SourceSpec, name: str) -> int:
-    """The class of a name."""
+def _class_index(spec: SourceSpec, name: str) -> int:
     if name not in spec.class_names:
         raise UsageError(
-            f"{spec.url} has no class {name!r}",
-            "no error can be drawn for it",
-            f"Did you mean {closest_match(name, spec.class_names)!r}?",
+            f"{spec.url} has no class {name!r}", f"Did you mean {closest_match(name, spec.class_names)!r}?"
         )
     return spec.class_names.index(name)
 
 
-def _memory(context: SimulationContext, sources: Sequence[SourceSpec]) -> int:
-    """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, with their
-    truth, and beside them one image as it is changed."""
+def _memory_bytes(context: SimulationContext, sources: Sequence[SourceSpec]) -> int:
+    """Peak memory of a worker: the images of one storage unit as read, copied and packed, and one error."""
     return BASE_MEMORY_BYTES + max(
-        context.copy(spec).unit * spec.pixels * (3 * spec.labels.itemsize + 2) + A_PIXEL * spec.pixels
+        context.label_copy(spec).unit * spec.pixels * (3 * spec.labels.itemsize + 2)
+        + ERROR_BYTES_PER_PIXEL * spec.pixels
         for spec in sources
     )
 
 
 def _make_tasks(
-    context: SimulationContext, config: SimulateConfig, sources: Sequence[SourceSpec], settings: Sequence[ErrorParams]
+    context: SimulationContext, config: SimulateConfig, sources: Sequence[SourceSpec], params: Sequence[ErrorParams]
 ) -> list[SimulationTask]:
-    """All blocks, in order. The choice of images that get an error does not depend on the blocks."""
+    """Divide the sources into blocks. The choice of images does not depend on the blocks."""
     tasks: list[SimulationTask] = []
     total = sum(spec.images for spec in sources)
-    for spec, setting in zip(sources, settings, strict=True):
-        images = np.array(sample_images(config.seed, config.kind, spec.name, spec.images, config.share), np.int64)
-        for start, stop in label_blocks(spec, context.copy(spec).unit, total):
-            own = images[np.searchsorted(images, start) : np.searchsorted(images, stop)]
-            tasks.append(SimulationTask(len(tasks), spec, setting, start, stop, tuple(own.tolist())))
+    for spec, source_params in zip(sources, params, strict=True):
+        sampled = np.array(sample_images(config.seed, config.kind, spec.name, spec.images, config.share), np.int64)
+        for start, stop in label_blocks(spec, context.label_copy(spec).unit, total):
+            indices = sampled[np.searchsorted(sampled, start) : np.searchsorted(sampled, stop)]
+            tasks.append(SimulationTask(len(tasks), spec, source_params, start, stop, tuple(indices.tolist())))
     return tasks
 
 
-def _record(
+def _make_record(
     config: SimulateConfig, sources: Sequence[SourceSpec], results: Sequence[SimulationResult]
 ) -> dict[str, Any]:
-    """Content of simulate.json; the same simulation twice gives the same record."""
+    """Content of simulate.json; equal simulations have equal records."""
     by_source = [Counter[str]() for _ in sources]
     for result in results:
         by_source[result.source].update(result.outcomes)
     return {
         "configuration": config.model_dump(mode="json"),
         "versions": package_versions() | {"scipy": version("scipy")},
-        **_counts(sum(spec.images for spec in sources), sum(by_source, Counter())),
+        **_image_counts(sum(spec.images for spec in sources), sum(by_source, Counter())),
         "sources": [
-            {"name": spec.name, "url": spec.url, **_counts(spec.images, counts)}
-            for spec, counts in zip(sources, by_source, strict=True)
+            {"name": spec.name, "url": spec.url, **_image_counts(spec.images, outcomes)}
+            for spec, outcomes in zip(sources, by_source, strict=True)
         ],
     }
 
 
-def _counts(images: int, outcomes: Counter[str]) -> dict[str, Any]:
-    """``unchanged``: chosen images that stayed as they are, by what stood in the way."""
+def _image_counts(images: int, outcomes: Counter[str]) -> dict[str, Any]:
+    """Counts for the record; ``unchanged`` counts chosen images that stayed as they are, by reason."""
     return {
         "images": images,
         "chosen": outcomes.total(),
         "changed": outcomes[CHANGED],
-        "unchanged": {fate: outcomes[fate] for fate in sorted(outcomes) if fate != CHANGED},
+        "unchanged": {outcome: outcomes[outcome] for outcome in sorted(outcomes) if outcome != CHANGED},
     }
-
-
-def _text(config: SimulateConfig, record: Mapping[str, Any]) -> str:
-    """The end of a simulation, in words."""
-    sources = len(record["sources"])
-    lines = [
-        f"{record['changed']:,} of {record['images']:,} images of {sources:,} source{'s' * (sources != 1)} have an "
-        f"error: {config.kind}"
-    ]
-    if record["unchanged"]:
-        reasons = ", ".join(f"{fate} {count:,}" for fate, count in record["unchanged"].items())
-        lines.append(f"chosen, and left as they are: {sum(record['unchanged'].values()):,} ({reasons})")
-    labels = join(config.out, LABELS)
-    return "\n".join([*lines, f"labels: {labels} (masksift run --labels_from {labels})"])

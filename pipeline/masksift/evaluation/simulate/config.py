@@ -1,4 +1,4 @@
-"""What a simulation is told: one frozen value, by flags or in a TOML file, with the same words."""
+"""Configuration of `masksift simulate`."""
 
 from __future__ import annotations
 
@@ -9,92 +9,97 @@ from pydantic import Field, model_validator
 from masksift.config.sections import LabelOptions
 from masksift.config.types import Names
 from masksift.core.errors import UsageError
-from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams
+from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams, ErrorType
 from masksift.storage.zarr.label_copy import TRUTH
 
-_SIZES = "; ".join(f"{name}: {kind.unit} ({kind.size:g})" for name, kind in ERROR_TYPES.items())
+_SIZES = "; ".join(f"{name}: {error.size_unit} ({error.default_size:g})" for name, error in ERROR_TYPES.items())
 
 
 class SimulateConfig(LabelOptions):
-    """One simulation. Every key is optional but `kind`, `sources` and `out`."""
+    """Options of a simulation; only `kind`, `sources` and `out` are required."""
 
     kind: Literal["drop", "swap", "shift", "boundary", "coarse", "missing_region"] = Field(
-        description="of error: drop, swap, shift, boundary, coarse or missing_region"
+        description="error type: drop, swap, shift, boundary, coarse or missing_region"
     )
-    out: str = Field(min_length=1, description="URL of the changed labels, and of what is known of them")
-    share: float = Field(0.2, ge=0, le=1, description="of the images of each source that get an error")
+    out: str = Field(min_length=1, description="URL of the changed labels and of the table of errors")
+    share: float = Field(
+        0.2, ge=0, le=1, description="share of the images of each source that get an error, 0 to 1; default: 0.2"
+    )
     objects: Literal["whole", "one"] | None = Field(
-        None, description="whether an error befalls a whole class of the image, or one object (default: whole)"
+        None, description="extent of an error: a whole class of the image, or one object; default: whole"
     )
     fill: Literal["nearest", "background", "ignore"] | None = Field(
         None,
-        description="what lost pixels become: the nearest other class, the background, no label (default: "
-        "nearest; of missing_region: background)",
+        description="replacement of lost pixels: the nearest other class, the background class, or no label; "
+        "default: nearest, or background for missing_region",
     )
-    size: float | None = Field(None, gt=0, description=f"of the change, by kind, and its default. {_SIZES}")
-    classes: Names | None = Field(None, description="names of the classes that may suffer, or be given; default: all")
-    background: str | None = Field(None, description="name of the class that fill = background fills with")
-    seed: int = Field(0, ge=0, description="of all that is drawn by lot")
+    size: float | None = Field(
+        None, gt=0, description=f"size of the change; its meaning depends on the error type (default): {_SIZES}"
+    )
+    classes: Names | None = Field(
+        None, description="comma-separated names of the classes that may lose pixels or be assigned; default: all"
+    )
+    background: str | None = Field(None, description="name of the class used by --fill background")
+    seed: int = Field(0, ge=0, description="random seed for the choice of images and for the errors; default: 0")
 
     @model_validator(mode="after")
     def _check(self) -> SimulateConfig:
-        kind = ERROR_TYPES[self.kind]
+        error = self._error
         if not self.sources:
-            raise UsageError("no source is given", "there are no labels to change", "Give --source URL, or a glob")
-        if self.objects is not None and not kind.objects:
-            raise self._useless("objects", self.objects, "it befalls a region, and no class or object")
-        if self.fill is not None and self.fill not in kind.fills:
-            may = f"it may be {' or '.join(kind.fills)}" if kind.fills else "nothing is lost that could be filled"
-            raise self._useless("fill", self.fill, may)
+            raise UsageError("No source is configured", "Pass --source URL or a glob")
+        if self.objects is not None and not error.single_object:
+            raise self._unused("objects", self.objects, "The error affects a region, not a class or an object")
+        if self.fill is not None and self.fill not in error.fills:
+            reason = f"The fill must be {' or '.join(error.fills)}" if error.fills else "No pixel is lost"
+            raise self._unused("fill", self.fill, reason)
         if self._fill == "background" and self.background is None:
             raise UsageError(
-                f"kind is {self.kind!r}, fill is 'background', and no class is said to be it",
-                "what lost pixels become is not known",
-                "Give --background NAME, or another --fill",
+                f"kind is {self.kind!r} and fill is 'background', but background is not set",
+                "Pass --background NAME or another --fill",
             )
         if self._fill != "background" and self.background is not None:
-            raise self._useless("background", self.background, "nothing is filled with it")
-        self._check_size()
+            raise self._unused("background", self.background, "No pixel is filled with the background")
+        valid = self._size >= 3 and self._size == int(self._size) if self.kind == "coarse" else self._size <= 1
+        if not valid:
+            raise UsageError(
+                f"kind is {self.kind!r} and size is {self._size:g}",
+                f"The size is the {error.size_unit}",
+                f"Pass a value such as --size {error.default_size:g}",
+            )
         if self.kind == "swap" and self.classes is not None and len(set(self.classes)) < 2:
             raise UsageError(
                 f"kind is 'swap' and classes is {', '.join(self.classes)}",
-                "there is no other class to give",
-                "Name two classes or more, or leave --classes out",
+                "A swap needs two classes",
+                "Name at least two classes, or omit --classes",
             )
         if self.arrays.labels == TRUTH:
             raise UsageError(
-                f"arrays.labels is {TRUTH!r}",
-                "the mask of what was changed is called so in the copy",
-                "Give the labels another name",
+                f"arrays.labels is {TRUTH!r}", "The copy has an error mask of that name", "Rename the label array"
             )
         return self
 
-    def _useless(self, name: str, value: object, why: str) -> UsageError:
-        return UsageError(f"kind is {self.kind!r} and {name} is {value!r}", why, f"Leave --{name} out, or change it")
+    def _unused(self, name: str, value: object, reason: str) -> UsageError:
+        return UsageError(
+            f"kind is {self.kind!r} and {name} is {value!r}", reason, f"Omit --{name}, or use another value"
+        )
 
-    def _check_size(self) -> None:
-        size = self._size
-        good = size >= 3 and size == int(size) if self.kind == "coarse" else size <= 1
-        if not good:
-            raise UsageError(
-                f"kind is {self.kind!r} and size is {size:g}",
-                f"it is the {ERROR_TYPES[self.kind].unit}",
-                f"Give one such as --size {ERROR_TYPES[self.kind].size:g}",
-            )
+    @property
+    def _error(self) -> ErrorType:
+        return ERROR_TYPES[self.kind]
 
     @property
     def _fill(self) -> str:
-        return self.fill or next(iter(ERROR_TYPES[self.kind].fills), "nearest")
+        return self.fill or next(iter(self._error.fills), "nearest")
 
     @property
     def _size(self) -> float:
-        return ERROR_TYPES[self.kind].size if self.size is None else self.size
+        return self._error.default_size if self.size is None else self.size
 
-    def setting(self, classes: tuple[int, ...], background: int | None) -> ErrorParams:
-        """How errors are made, with every default resolved; ``classes`` and ``background`` by number."""
+    def error_params(self, classes: tuple[int, ...], background: int | None) -> ErrorParams:
+        """Resolve the defaults; ``classes`` and ``background`` are class indices."""
         return ErrorParams(self.kind, self._size, classes, self.objects or "whole", self._fill, background)
 
     def identity(self) -> dict[str, Any]:
-        """The keys that decide what is written, those of the kind with their defaults resolved."""
-        told = self.model_dump(mode="json", exclude={"sources", "out", "executor", "storage"})
-        return {**told, "fill": self._fill, "size": self._size, "objects": self.objects or "whole"}
+        """Keys that determine the output, with the defaults of the error type resolved."""
+        keys = self.model_dump(mode="json", exclude={"sources", "out", "executor", "storage"})
+        return {**keys, "fill": self._fill, "size": self._size, "objects": self.objects or "whole"}

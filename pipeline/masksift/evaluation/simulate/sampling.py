@@ -1,5 +1,7 @@
-"""What is drawn by lot: which images get an error, and the generator of each. By the seed, the kind, the source's name
-and the image's number alone: neither blocks nor workers nor the other images have a say."""
+"""Random choice of images and random generators, from seed, error type, source name and image index only.
+
+Blocks, workers and other images have no influence.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +11,41 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def sample_images(seed: int, kind: str, source: str, images: int, share: float) -> list[int]:
-    """The numbers of round(share x images) images, sorted: those whose hashes are least. With a larger share they are
-    the same ones and others."""
-    return sorted(_ranked(seed, kind, source, images)[: round(share * images)])
+def sample_images(seed: int, error_type: str, source: str, images: int, share: float) -> list[int]:
+    """Choose round(share x images) image indices, sorted. A larger share adds images to those of a smaller one."""
+    return sorted(_hash_order(seed, error_type, source, images)[: round(share * images)])
 
 
-def first_share_index(seed: int, kind: str, source: str, images: int, shares: Sequence[float]) -> list[int]:
-    """Of each image the number of the first of ``shares``, ascending, that it gets an error with; of one that gets none
-    with any of them, how many they are."""
-    joined, ranked, before = [len(shares)] * images, _ranked(seed, kind, source, images), 0
+def first_share_index(seed: int, error_type: str, source: str, images: int, shares: Sequence[float]) -> list[int]:
+    """Find the first share with which each image gets an error.
+
+    Args:
+        seed: Random seed.
+        error_type: Key of `ERROR_TYPES`.
+        source: Source name.
+        images: Number of images of the source.
+        shares: Ascending shares in [0, 1].
+
+    Returns:
+        For each image an index into ``shares``; the number of shares if no share includes the image.
+    """
+    first_index, order, done = [len(shares)] * images, _hash_order(seed, error_type, source, images), 0
     for number, share in enumerate(shares):
-        for index in ranked[before : round(share * images)]:
-            joined[index] = number
-        before = max(before, round(share * images))
-    return joined
+        for index in order[done : round(share * images)]:
+            first_index[index] = number
+        done = max(done, round(share * images))
+    return first_index
 
 
-def _ranked(seed: int, kind: str, source: str, images: int) -> list[int]:
-    """The numbers of all images, in the order in which a growing share takes them in."""
-    return sorted(range(images), key=lambda index: _digest("image", seed, kind, source, index))
+def _hash_order(seed: int, error_type: str, source: str, images: int) -> list[int]:
+    """Order in which a growing share includes the images."""
+    return sorted(range(images), key=lambda index: _digest("image", seed, error_type, source, index))
 
 
-def image_rng(seed: int, kind: str, source: str, index: int) -> np.random.Generator:
-    """The generator of one image."""
-    return np.random.default_rng(int.from_bytes(_digest("error", seed, kind, source, index)))
+def image_rng(seed: int, error_type: str, source: str, index: int) -> np.random.Generator:
+    """Make the random generator for the error of one image."""
+    return np.random.default_rng(int.from_bytes(_digest("error", seed, error_type, source, index)))
 
 
-def _digest(*words: object) -> bytes:
-    return hashlib.sha256("\0".join(map(str, words)).encode()).digest()
+def _digest(*values: object) -> bytes:
+    return hashlib.sha256("\0".join(map(str, values)).encode()).digest()

@@ -29,7 +29,7 @@ from masksift.engine.resumable_job import ResumableJob, for_each_source, iter_an
 from masksift.engine.stages import RunStats, StageTotals, check_workers
 from masksift.engine.work_items import BlockTasks
 from masksift.evaluation.evaluate.command import require_extra
-from masksift.evaluation.simulate.command import A_PIXEL, setting_of
+from masksift.evaluation.simulate.command import ERROR_BYTES_PER_PIXEL, make_error_params
 from masksift.evaluation.simulate.sampling import first_share_index
 from masksift.evaluation.sweep.condense_task import condense_block
 from masksift.evaluation.sweep.config import SweepConfig
@@ -131,7 +131,11 @@ def _more_memory(config: SweepConfig, spec: SourceSpec, plan: Plan, number: int)
     state = 8 * (classes * (classes + 3 * 256) + 65536)
     return round(
         ALLOCATOR_OVERHEAD
-        * (variants * layout.chunk_images * spec.pixels * planes + buckets * state + A_PIXEL * spec.pixels)
+        * (
+            variants * layout.chunk_images * spec.pixels * planes
+            + buckets * state
+            + ERROR_BYTES_PER_PIXEL * spec.pixels
+        )
     )
 
 
@@ -156,7 +160,7 @@ def _pieces(config: SweepConfig, plan: Plan, sources: tuple[SourceSpec, ...]) ->
     """All blocks, in order. Which images get an error does not depend on them."""
     parts, pieces = BlockTasks.from_plan(plan, sources, config.out), []
     simulated = [config.simulate_config(kind) for kind in config.error_kinds]
-    settings = [tuple(setting_of(one, spec) for one in simulated) for spec in sources]
+    settings = [tuple(make_error_params(one, spec) for one in simulated) for spec in sources]
     joined = [
         np.array(
             [

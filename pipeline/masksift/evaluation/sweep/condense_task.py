@@ -143,10 +143,10 @@ class _Group:
             if not valid or self._piece.joined[number, place] >= self._job.shares:
                 continue
             plane = np.ascontiguousarray(given[own])
-            drawn = apply_error(plane, image_rng(self._job.seed, setting.kind, spec.name, index), setting)
+            drawn = apply_error(plane, image_rng(self._job.seed, setting.error_type, spec.name, index), setting)
             if drawn is not None:
-                found[setting.kind] = given.copy()
-                found[setting.kind][own] = drawn.plane
+                found[setting.error_type] = given.copy()
+                found[setting.error_type][own] = drawn.plane
                 self.changed[number, i] = np.count_nonzero(drawn.plane != plane) / valid
         made = {}
         for variant, labels in found.items():

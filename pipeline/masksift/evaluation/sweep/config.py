@@ -18,7 +18,7 @@ from masksift.config.sections import (
 from masksift.config.types import Amount, Fractions, Names, PositiveNumbers
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
-from masksift.evaluation.evaluate.config import ERRORS, images_at
+from masksift.evaluation.evaluate.config import ERRORS, parse_review_amount
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.scoring.methods import METHODS, Method, make_methods
@@ -89,7 +89,7 @@ class SweepConfig(SourceOptions):
                     )
                 )
             )
-        images_at(self.at, 1, 1)
+        parse_review_amount(self.at, 1, 1)
         self.run_config()  # what a run refuses of the same words
         return self
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from masksift.evaluation.evaluate.config import ERRORS
-from masksift.evaluation.evaluate.plots import CHANCE, look, tidy
+from masksift.evaluation.evaluate.plots import CHANCE_COLOR, line_style, simplify_axes
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.evaluation.sweep.result_table import Table, shown
 from masksift.review.rendering.panels import figure_of, png_of
@@ -34,7 +34,7 @@ def over_temperature(table: Table) -> bytes | None:
         axes.tick_params(axis="x", labelrotation=45)
         axes.set_xlabel("temperature of softmin")
         axes.set_ylabel(measure.upper())
-        tidy(axes)
+        simplify_axes(axes)
     figure.suptitle(
         f"softmin over its temperature ({100 * table.middle:g} % of the images chosen for an error)", fontsize=11
     )
@@ -77,11 +77,11 @@ def _over_share(table: Table, measure: str, label: str, title: str) -> bytes | N
             _line(axes, percent, rows, measure, shown(score), order.index(score[0]))
         rows = [table.row(kind, share, table.scores[0]) for share in table.shares]
         chance = [0.5 if measure == "auroc" else row["errors"] / row["images"] for row in rows]
-        axes.plot(percent, chance, color=CHANCE, linewidth=1.2, zorder=1, label="chance")
+        axes.plot(percent, chance, color=CHANCE_COLOR, linewidth=1.2, zorder=1, label="chance")
         axes.set_title(kind, loc="left", fontsize=10)
         axes.set_xlabel("images chosen for an error (%)")
         axes.set_xlim(left=0)
-        tidy(axes)
+        simplify_axes(axes)
     for axes in panels[::across]:
         axes.set_ylabel(label)
     for axes in panels[len(kinds) :]:
@@ -96,7 +96,7 @@ def _line(
 ) -> None:
     """One line, with a gap where there is no figure."""
     values = [math.nan if row[measure] is None else row[measure] for row in rows]
-    axes.plot(places, values, label=label, marker="o", markersize=3.5, linewidth=1.8, **look(place))
+    axes.plot(places, values, label=label, marker="o", markersize=3.5, linewidth=1.8, **line_style(place))
 
 
 def _legend(figure: Any, axes: Any) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of known errors: the list, in the open. Each is a pure function of a plane, a generator and a setting."""
+"""Registry of simulated annotation errors, one module per error type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from masksift.evaluation.simulate.error_types.base import CorruptedLabels, ErrorParams, ErrorType, Plane, ignored_in
+from masksift.evaluation.simulate.error_types.base import (
+    CorruptedLabels,
+    ErrorParams,
+    ErrorType,
+    Plane,
+    ignored_value,
+)
 from masksift.evaluation.simulate.error_types.boundary import BOUNDARY
 from masksift.evaluation.simulate.error_types.coarse import COARSE
 from masksift.evaluation.simulate.error_types.drop import DROP
@@ -14,7 +20,7 @@ from masksift.evaluation.simulate.error_types.missing_region import MISSING_REGI
 from masksift.evaluation.simulate.error_types.shift import SHIFT
 from masksift.evaluation.simulate.error_types.swap import SWAP
 
-__all__ = ["DRAWS", "ERROR_TYPES", "CorruptedLabels", "ErrorParams", "ErrorType", "Plane", "apply_error", "ignored_in"]
+__all__ = ["ERROR_TYPES", "CorruptedLabels", "ErrorParams", "ErrorType", "Plane", "apply_error", "ignored_value"]
 
 ERROR_TYPES: Mapping[str, ErrorType] = {
     "drop": DROP,
@@ -25,16 +31,15 @@ ERROR_TYPES: Mapping[str, ErrorType] = {
     "missing_region": MISSING_REGION,
 }
 
-DRAWS = 16
-"""Draws after which an image is left as it is."""
+MAX_DRAWS = 16
 
 
-def apply_error(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    """The first draw that changes anything; None where none of them does."""
-    for _ in range(DRAWS):
-        drawn = ERROR_TYPES[setting.kind].draw(plane, generator, setting)
-        if drawn is None:
+def apply_error(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
+    """Draw errors until one changes a pixel. Returns None if none of `MAX_DRAWS` draws does."""
+    for _ in range(MAX_DRAWS):
+        corrupted = ERROR_TYPES[params.error_type].draw(plane, rng, params)
+        if corrupted is None:
             return None
-        if not np.array_equal(drawn.plane, plane):
-            return drawn
+        if not np.array_equal(corrupted.plane, plane):
+            return corrupted
     return None

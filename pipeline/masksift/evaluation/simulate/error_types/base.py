@@ -1,7 +1,8 @@
-"""What the kinds of errors share: a plane of class numbers, the choice of a mask in it, and its change into another.
+"""Class planes, and the choice and replacement of masks, for all error types.
 
-A *plane* is (H, W), unsigned integers: class numbers 0..K-1, and the dtype's maximum where a pixel is ignored. No kind
-changes an ignored pixel. Whatever is drawn comes from the generator alone, so that the same one gives the same bits.
+A plane is (H, W), unsigned integers: class indices 0 to K - 1, and the largest value of the dtype for ignored pixels.
+Error types never change an ignored pixel, and draw random numbers only from the generator they are passed, so that the
+same seed gives the same bits.
 """
 
 from __future__ import annotations
@@ -16,18 +17,26 @@ from numpy.typing import NDArray
 Plane = NDArray[np.unsignedinteger]
 Mask = NDArray[np.bool_]
 
-LEAST = 0.01
-"""Share of an image's valid pixels that a mask must hold whose outline is changed: an error in less is of no
-consequence. Where a mask is lost or given another class, `size` says it."""
+MIN_MASK_SHARE = 0.01
+"""Least share of the valid pixels in a mask whose outline is changed; an error in a smaller mask has no consequence.
+Where a mask is dropped or gets another class, `size` sets this share."""
+ALL_FILLS = ("nearest", "background", "ignore")
 
 
 @dataclass(frozen=True)
 class ErrorParams:
-    """How errors are made. ``objects``: `whole` or `one`; ``fill``: `nearest`, `background` or `ignore`, of kinds that
-    fill anything; ``size``: in the kind's own unit; ``classes``: those that may suffer or be given; ``background``: the
-    class that `background` fills with."""
+    """Parameters of a simulated error.
 
-    kind: str
+    Attributes:
+        error_type: Key of `ERROR_TYPES`.
+        size: Size of the change, in the unit of the error type.
+        classes: Class indices that may lose pixels or be assigned.
+        objects: ``whole`` (all pixels of a class) or ``one`` (one connected component).
+        fill: Replacement of lost pixels: ``nearest``, ``background`` or ``ignore``; only for types that fill.
+        background: Class index for the fill ``background``.
+    """
+
+    error_type: str
     size: float
     classes: tuple[int, ...]
     objects: str = "whole"
@@ -37,8 +46,7 @@ class ErrorParams:
 
 @dataclass(frozen=True)
 class CorruptedLabels:
-    """A plane with an error in it, and the classes that the error was drawn for: the one that lost pixels, or the two
-    that were exchanged."""
+    """A plane with an error, and the affected classes: those that lost pixels, or the two that were exchanged."""
 
     plane: Plane
     classes: tuple[int, ...]
@@ -46,93 +54,139 @@ class CorruptedLabels:
 
 @dataclass(frozen=True)
 class ErrorType:
-    """A kind of error. ``draw``: one draw, which may change nothing; None where no draw can. ``size``: its default, in
-    its ``unit``; ``fills``: what it can fill with, its default first; ``objects``: whether it can befall one object."""
+    """A simulated error.
+
+    Attributes:
+        draw: Applies one random draw, which may change nothing. Returns None if no draw can change the plane.
+        default_size: Default of `ErrorParams.size`.
+        size_unit: Description of the size and its unit.
+        fills: Supported replacements of lost pixels, default first; empty if no pixel is lost.
+        single_object: Whether the error can affect a single object.
+    """
 
     draw: Callable[[Plane, np.random.Generator, ErrorParams], CorruptedLabels | None]
-    size: float
-    unit: str
-    fills: tuple[str, ...] = ()
-    objects: bool = True
+    default_size: float
+    size_unit: str
+    fills: tuple[str, ...] = ALL_FILLS
+    single_object: bool = True
 
 
-def ignored_in(plane: Plane) -> int:
-    """The value of ignored pixels."""
+def mask_error(
+    new_mask: Callable[[Plane, Mask, np.random.Generator, ErrorParams], Mask], default_size: float, size_unit: str
+) -> ErrorType:
+    """Make an error type that replaces the mask of a random class or object by ``new_mask(plane, mask, ...)``."""
+
+    def draw(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
+        choice = choose_mask(plane, rng, params)
+        if choice is None:
+            return None
+        label, mask = choice
+        return CorruptedLabels(replace_mask(plane, label, mask, new_mask(plane, mask, rng, params), params), (label,))
+
+    return ErrorType(draw, default_size, size_unit)
+
+
+def ignored_value(plane: Plane) -> int:
+    """Value of ignored pixels."""
     return int(np.iinfo(plane.dtype).max)
 
 
-def counts_of(plane: Plane, classes: tuple[int, ...]) -> dict[int, int]:
-    """Pixels by class, of those of ``classes`` that the plane has."""
+def class_counts(plane: Plane, classes: tuple[int, ...]) -> dict[int, int]:
+    """Count pixels by class, for those of ``classes`` that occur in the plane."""
     numbers, counts = np.unique(plane, return_counts=True)
-    wanted = set(classes)
-    return {int(k): int(n) for k, n in zip(numbers, counts, strict=True) if int(k) in wanted and k != ignored_in(plane)}
+    wanted = set(classes) - {ignored_value(plane)}
+    return {int(k): int(n) for k, n in zip(numbers, counts, strict=True) if int(k) in wanted}
 
 
-def choose(
-    plane: Plane, generator: np.random.Generator, setting: ErrorParams, least: float = LEAST
+def choose_mask(
+    plane: Plane, rng: np.random.Generator, params: ErrorParams, min_share: float = MIN_MASK_SHARE
 ) -> tuple[int, Mask] | None:
-    """A class and its mask, or the mask of one of its objects: any class, and any object of it, is as likely as
-    another. Only masks that hold at least ``least`` of the valid pixels count; None where there is none."""
-    floor = max(1.0, least * np.count_nonzero(plane != ignored_in(plane)))
-    present = counts_of(plane, setting.classes)
-    filling = setting.background if setting.fill == "background" else None
-    labels = [k for k, pixels in present.items() if pixels >= floor and k != filling]
-    for k in generator.permutation(labels).tolist():
+    """Choose a class, or an object of a class, that may lose pixels.
+
+    All eligible classes are equally likely, and so are all eligible objects of a class.
+
+    Args:
+        plane: (H, W).
+        rng: Source of randomness.
+        params: Parameters of the error.
+        min_share: Least share of the valid pixels in an eligible mask.
+
+    Returns:
+        Class index and mask (H, W), or None if no mask is eligible.
+    """
+    min_pixels = max(1.0, min_share * np.count_nonzero(plane != ignored_value(plane)))
+    background = params.background if params.fill == "background" else None
+    counts = class_counts(plane, params.classes)
+    labels = [k for k, pixels in counts.items() if pixels >= min_pixels and k != background]
+    for k in rng.permutation(labels).tolist():
         mask = plane == k
-        if setting.objects == "whole":
+        if params.objects == "whole":
             return k, mask
-        numbers = _components(mask)
-        large = np.flatnonzero(np.bincount(numbers.reshape(-1))[1:] >= floor) + 1
+        components = _label_components(mask)
+        large = np.flatnonzero(np.bincount(components.reshape(-1))[1:] >= min_pixels) + 1
         if large.size:
-            return k, numbers == generator.choice(large)
+            return k, components == rng.choice(large)
     return None
 
 
-def objects_of(mask: Mask) -> Iterator[tuple[tuple[slice, slice], Mask]]:
-    """Every object of a mask, pixels that touch by a side or a corner: the box that it lies in, and its mask there."""
-    numbers = _components(mask)
-    for number, box in enumerate(_ndimage().find_objects(numbers), 1):
-        yield box, numbers[box] == number
-
-
-def _components(mask: Mask) -> NDArray[np.int32]:
-    """Number the 8-connected objects of a mask (H, W) from 1 on, 0 outside."""
-    numbers: NDArray[np.int32]
-    numbers, _ = _ndimage().label(mask, np.ones((3, 3)))
-    return numbers
-
-
-def reshaped(plane: Plane, label: int, mask: Mask, new: Mask, setting: ErrorParams) -> Plane:
-    """A copy of the plane in which ``mask``, pixels of the class ``label``, is ``new``. What it uncovers is filled as
-    the setting says: with the nearest valid pixel of another class (where there is none, it stays), with the
-    background, or with no label; what it covers takes its class."""
-    after, uncovered = plane.copy(), mask & ~new
-    if uncovered.any():
-        after[uncovered] = _filling(plane, label, setting)(uncovered)
-    after[new & (plane != ignored_in(plane))] = label
-    return after
-
-
-def _filling(plane: Plane, label: int, setting: ErrorParams) -> Callable[[Mask], Any]:
-    if setting.fill == "ignore":
-        return lambda uncovered: ignored_in(plane)
-    if setting.fill == "background":
-        return lambda uncovered: setting.background
-    lender = (plane != label) & (plane != ignored_in(plane))
-    if not lender.any():
-        return lambda uncovered: label
-    row, column = _ndimage().distance_transform_edt(~lender, return_distances=False, return_indices=True)
-    return lambda uncovered: plane[row[uncovered], column[uncovered]]
-
-
-def distances(mask: Mask) -> NDArray[np.float64]:
-    """(H, W), pixels: how far each pixel is from the nearest of a mask that holds at least one."""
-    found: NDArray[np.float64] = _ndimage().distance_transform_edt(~mask)
-    return found
-
-
-def _ndimage() -> Any:
-    """Import scipy.ndimage on use: scipy is an optional dependency, and the configuration imports this module."""
+def iter_objects(mask: Mask) -> Iterator[tuple[tuple[slice, slice], Mask]]:
+    """Yield the bounding box of every 8-connected component, and its mask inside the box."""
     from scipy import ndimage
 
-    return ndimage
+    components = _label_components(mask)
+    for number, box in enumerate(ndimage.find_objects(components), 1):
+        yield box, components[box] == number
+
+
+def _label_components(mask: Mask) -> NDArray[np.int32]:
+    """Number the 8-connected components from 1, in the order of their first pixels; 0 is outside of the mask."""
+    from scipy import ndimage
+
+    components: NDArray[np.int32] = ndimage.label(mask, np.ones((3, 3)))[0]
+    return components
+
+
+def replace_mask(plane: Plane, label: int, mask: Mask, new: Mask, params: ErrorParams) -> Plane:
+    """Replace a mask by another one.
+
+    Args:
+        plane: (H, W).
+        label: Class of the mask.
+        mask: (H, W), pixels of that class.
+        new: (H, W), pixels that shall have the class instead. Ignored pixels stay ignored.
+        params: Determines the fill of uncovered pixels: the nearest valid pixel of another class (unchanged if the
+            plane has no such pixel), the background class, or the ignored value.
+
+    Returns:
+        A changed copy of the plane.
+    """
+    result, uncovered = plane.copy(), mask & ~new
+    if uncovered.any():
+        if params.fill == "ignore":
+            result[uncovered] = ignored_value(plane)
+        elif params.fill == "background":
+            assert params.background is not None
+            result[uncovered] = params.background
+        else:
+            _fill_with_nearest(result, uncovered, (plane != label) & (plane != ignored_value(plane)))
+    result[new & (plane != ignored_value(plane))] = label
+    return result
+
+
+def _fill_with_nearest(plane: Plane, uncovered: Mask, donors: Mask) -> None:
+    """Copy the nearest donor pixel into every uncovered pixel, in place."""
+    if donors.any():
+        row, column = _distance_transform(~donors, return_distances=False, return_indices=True)
+        plane[uncovered] = plane[row[uncovered], column[uncovered]]
+
+
+def distance_to(mask: Mask) -> NDArray[np.float64]:
+    """Distance of each pixel to the nearest pixel of a nonempty mask, (H, W), pixels."""
+    distances: NDArray[np.float64] = _distance_transform(~mask)
+    return distances
+
+
+def _distance_transform(mask: Mask, **options: bool) -> Any:
+    from scipy import ndimage  # optional dependency
+
+    return ndimage.distance_transform_edt(mask, **options)

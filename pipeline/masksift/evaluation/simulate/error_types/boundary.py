@@ -1,43 +1,32 @@
-"""boundary: a mask is drawn too large or too small all around."""
+"""Error type `boundary`: a mask is too large or too small all around."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from masksift.evaluation.simulate.error_types.base import (
-    CorruptedLabels,
     ErrorParams,
-    ErrorType,
+    Mask,
     Plane,
-    choose,
-    distances,
-    ignored_in,
-    reshaped,
+    distance_to,
+    ignored_value,
+    mask_error,
 )
 
 
-def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    """The outline was drawn outside of the object, or inside, by chance: a dilation or an erosion with a disk.
+def dilate_or_erode(plane: Plane, mask: Mask, rng: np.random.Generator, params: ErrorParams) -> Mask:
+    """Dilate or erode a mask with a disk, with equal probability.
 
-    A kind of this project's own: hurried outlines are the commonest flaw of real labels. Edges of the image, and
-    ignored pixels, are no boundary. An erosion leaves at least one pixel, or is none. ``size``: the radius of the disk,
-    a share of the image's diagonal, at least one pixel.
+    This error type is masksift's own: hurried outlines are the most common flaw of real labels. The image border and
+    ignored pixels are no boundary. An erosion that would leave no pixel changes nothing. ``size`` is the radius of the
+    disk as a share of the image diagonal, at least one pixel.
     """
-    chosen = choose(plane, generator, setting)
-    if chosen is None:
-        return None
-    label, mask = chosen
-    radius = max(1.0, setting.size * float(np.hypot(*plane.shape)))
-    outside = ~mask & (plane != ignored_in(plane))
+    radius = max(1.0, params.size * float(np.hypot(*plane.shape)))
+    outside = ~mask & (plane != ignored_value(plane))
     if not outside.any():
-        return None
-    new = distances(mask) <= radius if generator.random() < 0.5 else mask & (distances(outside) > radius)
-    return CorruptedLabels(reshaped(plane, label, mask, new, setting) if new.any() else plane, (label,))
+        return mask
+    new: Mask = distance_to(mask) <= radius if rng.random() < 0.5 else mask & (distance_to(outside) > radius)
+    return new if new.any() else mask
 
 
-BOUNDARY = ErrorType(
-    draw,
-    0.01,
-    "radius of the dilation or erosion, as a share of the image's diagonal",
-    ("nearest", "background", "ignore"),
-)
+BOUNDARY = mask_error(dilate_or_erode, 0.01, "radius of the dilation or erosion, as a share of the image's diagonal")

@@ -1,4 +1,4 @@
-"""drop: a class, or one object of it, is lost."""
+"""Error type `drop`: a class or one object is not labeled."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from masksift.evaluation.simulate.error_types.base import (
     ErrorParams,
     ErrorType,
     Plane,
-    choose,
-    reshaped,
+    choose_mask,
+    replace_mask,
 )
 
 
-def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    """The annotator did not label a class, or missed one object of it.
+def draw(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
+    """Remove a class or one of its objects: the annotator did not label it.
 
-    *Drop* of Lad & Mueller 2023 (arXiv 2307.05080). The paper's own filling could not be consulted; here it is a
-    choice: the class of the nearest pixel of another class, a background, or no label. ``size``: the least share of the
-    valid pixels that is lost.
+    *Drop* of Lad & Mueller 2023 (arXiv 2307.05080). The fill of the paper could not be consulted; here it is an option:
+    the nearest pixel of another class, a background class, or no label. ``size`` is the least share of the valid pixels
+    that is lost.
     """
-    chosen = choose(plane, generator, setting, setting.size)
-    if chosen is None:
+    choice = choose_mask(plane, rng, params, params.size)
+    if choice is None:
         return None
-    label, mask = chosen
-    return CorruptedLabels(reshaped(plane, label, mask, np.zeros_like(mask), setting), (label,))
+    label, mask = choice
+    return CorruptedLabels(replace_mask(plane, label, mask, np.zeros_like(mask), params), (label,))
 
 
-DROP = ErrorType(draw, 0.01, "least share of the valid pixels that is lost", ("nearest", "background", "ignore"))
+DROP = ErrorType(draw, 0.01, "least share of the valid pixels that is lost")

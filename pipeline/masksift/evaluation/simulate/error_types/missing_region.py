@@ -1,4 +1,4 @@
-"""missing_region: a rectangle of the image was not labelled."""
+"""Error type `missing_region`: a rectangle of the image is not labeled."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from masksift.evaluation.simulate.error_types.base import (
     ErrorParams,
     ErrorType,
     Plane,
-    counts_of,
-    ignored_in,
+    class_counts,
+    ignored_value,
 )
 
 
-def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    """A rectangle somewhere in the image is left at what a label image begins with: the background, or no label. Of the
-    pixels in it, those of the setting's ``classes`` are lost.
+def draw(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
+    """Reset a random rectangle to the background or to the ignored value; only pixels of `classes` change.
 
-    A kind of this project's own: tiles that were not saved, annotators who stopped. With `ignore` no score can see it:
-    ignored pixels do not count. ``size``: the rectangle's share of the image's area; it is up to twice as long as wide.
+    This error type is masksift's own: tiles that were not saved, annotators who stopped. With the fill ``ignore`` no
+    score can detect it, because ignored pixels are not scored. ``size`` is the rectangle's share of the image area; its
+    aspect ratio is between 1:2 and 2:1.
     """
     height, width = plane.shape
-    area, aspect = setting.size * height * width, 2.0 ** generator.uniform(-1, 1)
+    area, aspect = params.size * height * width, 2.0 ** rng.uniform(-1, 1)
     rows = min(height, max(1, round((area * aspect) ** 0.5)))
     columns = min(width, max(1, round(area / rows)))
-    y, x = generator.integers(height - rows + 1), generator.integers(width - columns + 1)
-    after = plane.copy()
-    inside = after[y : y + rows, x : x + columns]
-    value = ignored_in(plane) if setting.background is None else setting.background
-    lost = [k for k in counts_of(inside, setting.classes) if k != value]
+    y, x = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    result = plane.copy()
+    inside = result[y : y + rows, x : x + columns]
+    value = ignored_value(plane) if params.background is None else params.background
+    lost = [k for k in class_counts(inside, params.classes) if k != value]
     inside[np.isin(inside, lost)] = value
-    return CorruptedLabels(after, tuple(lost))
+    return CorruptedLabels(result, tuple(lost))
 
 
-MISSING_REGION = ErrorType(draw, 0.05, "share of the image's area", ("background", "ignore"), objects=False)
+MISSING_REGION = ErrorType(draw, 0.05, "share of the image's area", ("background", "ignore"), single_object=False)

@@ -1,48 +1,36 @@
-"""shift: the mask of a class, or of one object, lies beside its place."""
+"""Error type `shift`: a mask is displaced."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from masksift.evaluation.simulate.error_types.base import (
-    CorruptedLabels,
-    ErrorParams,
-    ErrorType,
-    Mask,
-    Plane,
-    choose,
-    reshaped,
-)
+from masksift.evaluation.simulate.error_types.base import ErrorParams, Mask, Plane, mask_error
 
 
-def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    """The mask is displaced, in any direction: labels drawn on another frame, or on another resolution.
+def displace(plane: Plane, mask: Mask, rng: np.random.Generator, params: ErrorParams) -> Mask:
+    """Translate a mask in a random direction, as if it had been drawn on another frame or at another resolution.
 
-    *Shift* of Lad & Mueller 2023 (arXiv 2307.05080); how far, and what fills the uncovered pixels, is this project's
-    choice. What leaves the image is lost. ``size``: the distance, a share of the image's diagonal, at least one pixel.
+    *Shift* of Lad & Mueller 2023 (arXiv 2307.05080); the distance and the fill of uncovered pixels are masksift's
+    choice. Pixels that leave the image are lost. ``size`` is the distance as a share of the image diagonal, at least
+    one pixel.
     """
-    chosen = choose(plane, generator, setting)
-    if chosen is None:
-        return None
-    label, mask = chosen
-    distance = max(1.0, setting.size * float(np.hypot(*plane.shape)))
-    turn = generator.uniform(0, 2 * np.pi)
-    new = displaced(mask, round(distance * np.sin(turn)), round(distance * np.cos(turn)))
-    return CorruptedLabels(reshaped(plane, label, mask, new, setting), (label,))
+    distance = max(1.0, params.size * float(np.hypot(*plane.shape)))
+    angle = rng.uniform(0, 2 * np.pi)
+    return translate(mask, round(distance * np.sin(angle)), round(distance * np.cos(angle)))
 
 
-def displaced(mask: Mask, rows: int, columns: int) -> Mask:
-    """The mask, so many rows further down and columns further right."""
+def translate(mask: Mask, rows: int, columns: int) -> Mask:
+    """Move a mask down by ``rows`` and right by ``columns``; either may be negative."""
     moved = np.zeros_like(mask)
-    (to_y, from_y), (to_x, from_x) = (_spans(n, by) for n, by in zip(mask.shape, (rows, columns), strict=True))
+    (to_y, from_y), (to_x, from_x) = (_overlap(n, by) for n, by in zip(mask.shape, (rows, columns), strict=True))
     moved[to_y, to_x] = mask[from_y, from_x]
     return moved
 
 
-def _spans(size: int, by: int) -> tuple[slice, slice]:
-    """Where what stays inside comes to lie, and where it lay."""
-    by = max(-size, min(size, by))
-    return slice(max(0, by), size + min(0, by)), slice(max(0, -by), size - max(0, by))
+def _overlap(size: int, offset: int) -> tuple[slice, slice]:
+    """Target and origin of the pixels that stay inside along one axis."""
+    offset = max(-size, min(size, offset))
+    return slice(max(0, offset), size + min(0, offset)), slice(max(0, -offset), size - max(0, offset))
 
 
-SHIFT = ErrorType(draw, 0.05, "distance, as a share of the image's diagonal", ("nearest", "background", "ignore"))
+SHIFT = mask_error(displace, 0.05, "distance, as a share of the image's diagonal")

@@ -1,4 +1,4 @@
-"""swap: two classes are exchanged all over an image, or one object is given another class."""
+"""Error type `swap`: two classes are exchanged, or one object gets another class."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from masksift.evaluation.simulate.error_types.base import (
     ErrorParams,
     ErrorType,
     Plane,
-    choose,
-    counts_of,
-    ignored_in,
+    choose_mask,
+    class_counts,
+    ignored_value,
 )
 
 
-def draw(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    """The annotator took one class for another: everywhere in the image (`whole`), or once (`one`).
+def draw(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
+    """Confuse two classes: everywhere in the image (`whole`), or for one object (`one`).
 
-    *Swap* of Lad & Mueller 2023 (arXiv 2307.05080); that it may befall one object is this project's addition. Both
-    classes are among the setting's ``classes``: of a whole swap the image has both, an object may be given any.
-    ``size``: the least share of the valid pixels that changes.
+    *Swap* of Lad & Mueller 2023 (arXiv 2307.05080); the swap of one object is masksift's addition. Both classes are
+    among `classes`. A whole swap exchanges two classes of the image; an object may get a class that the image does not
+    have. ``size`` is the least share of the valid pixels that changes.
     """
-    return _object(plane, generator, setting) if setting.objects == "one" else _classes(plane, generator, setting)
+    return _relabel_object(plane, rng, params) if params.objects == "one" else _exchange_classes(plane, rng, params)
 
 
-def _classes(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    floor = setting.size * np.count_nonzero(plane != ignored_in(plane))
-    present = counts_of(plane, setting.classes)
-    pairs = [(a, b) for a in present for b in present if a < b and present[a] + present[b] >= floor]
+def _exchange_classes(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
+    min_pixels = params.size * np.count_nonzero(plane != ignored_value(plane))
+    counts = class_counts(plane, params.classes)
+    pairs = [(a, b) for a in counts for b in counts if a < b and counts[a] + counts[b] >= min_pixels]
     if not pairs:
         return None
-    a, b = pairs[generator.integers(len(pairs))]
-    after = plane.copy()
-    after[plane == a], after[plane == b] = b, a
-    return CorruptedLabels(after, (a, b))
+    a, b = pairs[rng.integers(len(pairs))]
+    result = plane.copy()
+    result[plane == a], result[plane == b] = b, a
+    return CorruptedLabels(result, (a, b))
 
 
-def _object(plane: Plane, generator: np.random.Generator, setting: ErrorParams) -> CorruptedLabels | None:
-    chosen = choose(plane, generator, setting, setting.size)
-    others = [k for k in setting.classes if chosen is not None and k != chosen[0]]
-    if chosen is None or not others:
+def _relabel_object(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
+    choice = choose_mask(plane, rng, params, params.size)
+    others = [k for k in params.classes if choice is not None and k != choice[0]]
+    if choice is None or not others:
         return None
-    label, mask = chosen
-    other = others[generator.integers(len(others))]
-    after = plane.copy()
-    after[mask] = other
-    return CorruptedLabels(after, (label, other))
+    label, mask = choice
+    new_label = others[rng.integers(len(others))]
+    result = plane.copy()
+    result[mask] = new_label
+    return CorruptedLabels(result, (label, new_label))
 
 
-SWAP = ErrorType(draw, 0.01, "least share of the valid pixels that changes")
+SWAP = ErrorType(draw, 0.01, "least share of the valid pixels that changes", fills=())
