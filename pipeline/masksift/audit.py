@@ -21,8 +21,14 @@ from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
 from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.task_outputs import PairCounts
-from masksift.review.rendering.figure import draw
-from masksift.review.rendering.panels import OUTLINED, SIDE, further, heading, require_matplotlib
+from masksift.review.rendering.figure import draw_figure
+from masksift.review.rendering.panels import (
+    MAX_OUTLINED_REGIONS,
+    PANEL_SIDE_PIXELS,
+    image_title,
+    more_regions_text,
+    require_matplotlib,
+)
 from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator, confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
 from masksift.scoring.kernels.encoding import Encoding
@@ -255,7 +261,7 @@ class Audit:
         image = self._image(i)
         return np.zeros(self._kept[i].labels.shape, bool) if image is None else image.issue_mask.astype(bool)
 
-    def show(self, i: int | str, *, regions: int = OUTLINED, side: int = SIDE) -> Any:
+    def show(self, i: int | str, *, regions: int = MAX_OUTLINED_REGIONS, side: int = PANEL_SIDE_PIXELS) -> Any:
         """Image i, or the one of that id, as a matplotlib Figure: its picture (if ``images`` were given), the classes
         given and predicted, and the flagged pixels, with so many ``regions`` outlined, those with most evidence.
         ``side``: pixels of a panel's longer side; what is larger is reduced.
@@ -276,11 +282,11 @@ class Audit:
             side,
         )
         ranks = [int(table["rank"][0].as_py()) for table in matching([self.ranking], {"index": number})]
-        title = heading(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
+        title = image_title(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
         listed = list(matching([self.regions], {"index": number}))
         found = listed[0].slice(0, max(0, regions)).to_pylist() if listed else []
-        more = further(sum(map(len, listed)) - len(found))
-        return draw(view, self._names, title, found, [more] if more else [], side)
+        more = more_regions_text(sum(map(len, listed)) - len(found))
+        return draw_figure(view, self._names, title, found, [more] if more else [], side)
 
     def _number(self, i: int | str) -> int:
         """The number of an image, which may be told by its id."""

@@ -23,9 +23,9 @@ from masksift.config.sections import StorageSection
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.engine.region_table import LABEL
-from masksift.review.inspect.lookup import region_tables
+from masksift.review.inspect.lookup import iter_region_tables
 from masksift.review.rendering.palette import class_colors
-from masksift.review.rendering.panels import figure_of, outline, painted, png_of, said
+from masksift.review.rendering.panels import colorize, draw_outline, figure_png, new_figure, region_text
 from masksift.run import run
 from masksift.runtime.progress import ProgressReporter
 
@@ -43,24 +43,26 @@ def main(file: str = "camvid-regions.png") -> None:
         run(build_run_config(told, {}), ProgressReporter("quiet"))
         found = open_completed_run(folder, StorageSection())
         regions = list(
-            islice((row for table in region_tables(found) for row in table.to_pylist() if row["kind"] == LABEL), TEN)
+            islice(
+                (row for table in iter_region_tables(found) for row in table.to_pylist() if row["kind"] == LABEL), TEN
+            )
         )
-        Path(file).write_bytes(_small(png_of(_figure(found, regions))))
+        Path(file).write_bytes(_small(figure_png(_figure(found, regions))))
     for number, region in enumerate(regions, 1):
         box = f"rows {region['y0']}:{region['y1']}, columns {region['x0']}:{region['x1']}"
-        print(f"{number:>2}  {region['image_id']}  {said(region)}, evidence {region['evidence']:,.0f}, {box}")
+        print(f"{number:>2}  {region['image_id']}  {region_text(region)}, evidence {region['evidence']:,.0f}, {box}")
     print(f"{file}: {Path(file).stat().st_size:,} bytes")
 
 
 def _figure(found: CompletedRun, regions: list[dict[str, Any]]) -> Any:
     width, tile = 2 * 3 * (PANEL + GAP) + 2 * GAP + 0.15, PANEL + LINE + 2 * GAP
     height = LINE + tile * -(-len(regions) // 2) + 2 * LINE
-    figure = figure_of(width, height, constrained=False)
+    figure = new_figure(width, height, constrained=False)
     figure.text(GAP / width, 1 - 0.05 / height, "picture · given labels · prediction", fontsize=8, va="top")
     for number, region in enumerate(regions):
         row, column = divmod(number, 2)
         x, y = GAP + column * (width - GAP) / 2, LINE + row * tile
-        caption = f"{number + 1}  {region['image_id']}: {said(region)}"
+        caption = f"{number + 1}  {region['image_id']}: {region_text(region)}"
         figure.text(x / width, 1 - y / height, caption, fontsize=8, va="top")
         for place, panel in enumerate(_panels(found, region)):
             left, down = x + place * (PANEL + GAP), y + LINE - 0.04
@@ -72,7 +74,7 @@ def _figure(found: CompletedRun, regions: list[dict[str, Any]]) -> Any:
                 extent=(0, region["width"], region["height"], 0),
             )
             if place != 1:  # a pole is hardly wider than its outline, and the label is the region's own shape
-                outline(axes, region)
+                draw_outline(axes, region)
             _frame(axes, region)
     _legend(figure, found.class_names, 1.4 * LINE / height)
     return figure
@@ -86,7 +88,7 @@ def _panels(found: CompletedRun, region: Mapping[str, Any]) -> list[Any]:
     assert view.given is not None
     assert view.predicted is not None
     classes = len(found.class_names)
-    return [view.picture, painted(view.given, classes), painted(view.predicted, classes)]
+    return [view.picture, colorize(view.given, classes), colorize(view.predicted, classes)]
 
 
 def _frame(axes: Any, region: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.predict.config import PredictConfig
 from masksift.review.check.config import CheckConfig
 from masksift.review.compare.config import CompareConfig
-from masksift.review.corrections.config import CorrectionsConfig, corrections_of
+from masksift.review.corrections.config import CorrectionsConfig, make_corrections_config
 from masksift.review.export import config as exports
 from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
@@ -94,10 +94,10 @@ def score(words: argparse.Namespace) -> int:
 
 def report(words: argparse.Namespace) -> int:
     config = build_config(ReportConfig, {"run": words.complete}, _flags(words, ReportConfig))
-    from masksift.review.report.command import report_again
+    from masksift.review.report.command import report
     from masksift.runtime.progress import ProgressReporter
 
-    print(report_again(config, ProgressReporter(words.log_format)))
+    print(report(config, ProgressReporter(words.log_format)))
     return 0
 
 
@@ -134,7 +134,9 @@ def evaluate(words: argparse.Namespace) -> int:
 
 
 def export(words: argparse.Namespace) -> int:
-    config = exports.of_words(words.form, words.complete, _flags(words, exports.config_of(words.form)))
+    config = exports.make_export_config(
+        words.form, words.complete, _flags(words, exports.export_config_class(words.form))
+    )
     from masksift.review.export.command import export
     from masksift.runtime.progress import ProgressReporter
 
@@ -143,7 +145,7 @@ def export(words: argparse.Namespace) -> int:
 
 
 def correct(words: argparse.Namespace) -> int:
-    config = corrections_of(words.complete, _flags(words, CorrectionsConfig))
+    config = make_corrections_config(words.complete, _flags(words, CorrectionsConfig))
     from masksift.review.corrections.command import correct
     from masksift.runtime.progress import ProgressReporter
 
@@ -254,9 +256,9 @@ def show(words: argparse.Namespace) -> int:
 
 def top(words: argparse.Namespace) -> int:
     config = build_config(TopConfig, {"run": words.complete}, _flags(words, TopConfig))
-    from masksift.review.inspect.top import worst
+    from masksift.review.inspect.top import top
 
-    found = worst(config)
+    found = top(config)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     with contextlib.suppress(BrokenPipeError):  # whoever was reading has seen enough
         for line in found.lines() if words.json else [found.text(width)]:

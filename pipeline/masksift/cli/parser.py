@@ -28,7 +28,7 @@ from masksift.review.check.config import CheckConfig
 from masksift.review.compare.config import CompareConfig
 from masksift.review.corrections.config import CorrectionsConfig
 from masksift.review.export import FORMATS
-from masksift.review.export.config import config_of
+from masksift.review.export.config import export_config_class
 from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
 
@@ -192,7 +192,9 @@ def _add_exports(verbs: Any) -> None:
         export = _verb(exports, name, acts.export, form.text)
         export.set_defaults(form=name)
         export.add_argument("complete", metavar="RUN", help="URL of a complete run")
-        _add_keys(export, config_of(name), [key for key in dotted_keys(config_of(name)) if key != "run"])
+        _add_keys(
+            export, export_config_class(name), [key for key in dotted_keys(export_config_class(name)) if key != "run"]
+        )
         _add_log(export)
     corrections = _verb(
         exports, "corrections", acts.correct, "labels with what reviewers accepted of a run; resumes by itself"

@@ -18,7 +18,7 @@ from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.memory import BASE_MEMORY_BYTES
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.planning.report_plan import ReportPlan, drawing_memory
-from masksift.review.report.tasks import Batch, Drawing, ImageRef, draw
+from masksift.review.report.tasks import ImageRef, RenderContext, RenderTask, render
 from masksift.storage.sources.images_array import open_images_array
 from review.report.report_files import pictures_of
 from support.cli import run_cli
@@ -120,12 +120,12 @@ def test_a_task_holds_no_more_than_is_planned(
     part = run.tasks[0]
     array = open_images_array(part.spec, "images", {})
     assert isinstance(array, ArraySpec)
-    task = Drawing(run.context, "images", True)
-    batch = Batch(part, tuple(ImageRef(i, i, part.block.number, True) for i in range(2)))
-    draw(task, batch)  # what is imported and kept is no matter of the second time
+    task = RenderContext(run.context, "images", True)
+    batch = RenderTask(part, tuple(ImageRef(i, i, part.block.number, True) for i in range(2)))
+    render(task, batch)  # what is imported and kept is no matter of the second time
     tracemalloc.start()
     try:
-        draw(task, batch)
+        render(task, batch)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from masksift.review.corrections.accepted_regions import Region
-from masksift.review.corrections.tasks import of_range, pixels_of
+from masksift.review.corrections.accepted_regions import AcceptedRegion
+from masksift.review.corrections.tasks import decode_rle, regions_between
 from support.condensed import a_few
 from support.datasets import Array
 
@@ -31,7 +31,7 @@ def code_of(mask: Array) -> Array:
 @given(mask=MASKS)
 def test_the_pixels_of_any_code(mask: Array) -> None:
     found = np.zeros_like(mask)
-    rows, columns = pixels_of(code_of(mask), mask.shape[0])
+    rows, columns = decode_rle(code_of(mask), mask.shape[0])
     found[rows, columns] = True
     np.testing.assert_array_equal(found, mask)
     assert len(rows) == mask.sum(), "each once"
@@ -43,19 +43,21 @@ def test_the_pixels_of_any_code(mask: Array) -> None:
 def test_they_are_those_of_pycocotools(mask: Array) -> None:
     code = coco.frPyObjects({"size": list(mask.shape), "counts": code_of(mask).tolist()}, *mask.shape)
     found = np.zeros_like(mask)
-    found[pixels_of(code_of(mask), mask.shape[0])] = True
+    found[decode_rle(code_of(mask), mask.shape[0])] = True
     np.testing.assert_array_equal(found, coco.decode(code).astype(bool))
 
 
 def test_a_code_of_more_pixels_than_32_bits_hold() -> None:
     """Two columns of two thousand million rows: places are counted in 64 bits."""
-    rows, columns = pixels_of(np.array([2_000_000_000, 1, 1_999_999_998, 2], np.int32), 2_000_000_000)
+    rows, columns = decode_rle(np.array([2_000_000_000, 1, 1_999_999_998, 2], np.int32), 2_000_000_000)
     assert rows.tolist() == [0, 1_999_999_999, 0]
     assert columns.tolist() == [1, 1, 2]
 
 
 def test_the_regions_of_a_block_are_those_of_its_images() -> None:
-    regions = [Region(rank, index, 0, 1, (1, 1), np.array([0, 1], np.int32)) for rank, index in enumerate([0, 2, 2, 5])]
-    assert [one.rank for one in of_range(regions, 0, 2)] == [0]
-    assert [one.rank for one in of_range(regions, 2, 5)] == [1, 2]
-    assert of_range(regions, 3, 5) == ()
+    regions = [
+        AcceptedRegion(rank, index, 0, 1, (1, 1), np.array([0, 1], np.int32)) for rank, index in enumerate([0, 2, 2, 5])
+    ]
+    assert [one.rank for one in regions_between(regions, 0, 2)] == [0]
+    assert [one.rank for one in regions_between(regions, 2, 5)] == [1, 2]
+    assert regions_between(regions, 3, 5) == ()

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from masksift.review.export.file_names import in_xml
-from masksift.review.rendering.palette import hexadecimal
+from masksift.review.export.file_names import xml_safe
+from masksift.review.rendering.palette import hex_colors
 from review.export.helpers import PADDED, Made, export, of_classes, read, unpacked
 
 
@@ -34,7 +34,7 @@ def told(mask: ET.Element) -> dict[str, str]:
 def test_cvats_decoder_finds_every_pixel_and_the_file_every_fact(made: Made, tmp_path: Path) -> None:
     assert export("cvat", made.out, tmp_path / "x") == 0
     found = masks(tmp_path / "x")
-    known = of_classes(made, in_xml(made.classes))
+    known = of_classes(made, xml_safe(made.classes))
     assert len(found) == len(known)
     for image, mask in found:
         rank = int(told(mask)["rank"])
@@ -69,8 +69,8 @@ def test_images_come_worst_first_with_names_that_differ(made: Made, tmp_path: Pa
 def test_labels_have_their_colours_and_declare_the_attributes(made: Made, tmp_path: Path) -> None:
     assert export("cvat", made.out, tmp_path / "x") == 0
     raw = json.loads((tmp_path / "x/labels.json").read_text())
-    assert [one["name"] for one in raw] == list(in_xml(made.classes))
-    assert [one["color"] for one in raw] == hexadecimal(len(made.classes))
+    assert [one["name"] for one in raw] == list(xml_safe(made.classes))
+    assert [one["color"] for one in raw] == hex_colors(len(made.classes))
     assert {one["name"] for one in raw[0]["attributes"]} == set(made.regions[1].attributes)
     labels = list(ET.parse(tmp_path / "x/annotations.xml").getroot().iter("label"))
     assert [(one.findtext("name"), one.findtext("color")) for one in labels] == [
@@ -84,14 +84,14 @@ def test_datumaro_reads_the_archive(made: Made, tmp_path: Path) -> None:
     assert export("cvat", made.out, tmp_path / "x", "--top", 1) == 0
     zipfile.ZipFile(tmp_path / "x/dataset.zip").extractall(tmp_path / "y")
     found = read("datumaro", tmp_path / "y", "cvat")
-    assert found["labels"] == list(in_xml(made.classes))
+    assert found["labels"] == list(xml_safe(made.classes))
     (item,) = found["items"]
     (one,) = item["regions"]
     known = made.regions[1]
     np.testing.assert_array_equal(unpacked(one["mask"]), known.mask)
-    assert one["label"] == of_classes(made, in_xml(made.classes))[1]["suggested"]
+    assert one["label"] == of_classes(made, xml_safe(made.classes))[1]["suggested"]
     assert {name: one["attributes"][name] for name in known.attributes} == plain(
-        of_classes(made, in_xml(made.classes))[1]
+        of_classes(made, xml_safe(made.classes))[1]
     )
     stored = made.pictures["s"]
     assert stored is not None
@@ -139,6 +139,6 @@ def test_there_may_be_255_classes(crowded: Made, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hostile", ["</mask><script>", "a\x00b", 'x" y="', "]]>"])
 def test_a_name_that_is_markup_is_a_name(hostile: str) -> None:
-    (name,) = in_xml((hostile,))
+    (name,) = xml_safe((hostile,))
     element = ET.fromstring(ET.tostring(ET.Element("mask", label=name), encoding="unicode"))
     assert (element.tag, element.attrib) == ("mask", {"label": name})

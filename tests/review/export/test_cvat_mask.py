@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
-from masksift.review.export.cvat_mask import class_colours, map_names, objects_of
+from masksift.review.export.cvat_mask import class_colors_with_background, label_map_names, object_ids
 from review.export.helpers import PADDED, Made, export, read, unpacked
 from support.datasets import Array
 from support.sources import erase_chunks
@@ -60,7 +60,7 @@ def own(labels: Array, index: int, classes: int, size: tuple[int, int]) -> Array
 def test_the_given_labels_of_the_images_are_there_pixel_by_pixel(made: Made, tmp_path: Path) -> None:
     assert export("cvat-mask", made.out, tmp_path / "x") == 0
     archive = opened(tmp_path / "x")
-    assert list(colours_of(archive)) == ["background", *map_names(made.classes)]
+    assert list(colours_of(archive)) == ["background", *label_map_names(made.classes)]
     assert len(listed(archive)) == len(made.first())
     for name, (source, index) in zip(listed(archive), made.first(), strict=True):
         size = PADDED if (source, index) == ("s", 7) else (8, 10)
@@ -76,7 +76,7 @@ def test_datumaro_makes_an_annotation_of_each_connected_set(made: Made, tmp_path
     assert export("cvat-mask", made.out, tmp_path / "x") == 0
     opened(tmp_path / "x").extractall(tmp_path / "y")
     found = {item["id"]: item for item in read("datumaro", tmp_path / "y", "voc_instance_segmentation")["items"]}
-    names = ["background", *map_names(made.classes)]
+    names = ["background", *label_map_names(made.classes)]
     for name, (source, index) in zip(listed(opened(tmp_path / "x")), made.first(), strict=True):
         size = PADDED if (source, index) == ("s", 7) else (8, 10)
         wanted = own(made.labels[source], index, 4, size)
@@ -122,7 +122,7 @@ def test_labels_have_the_colours_of_the_map(made: Made, tmp_path: Path) -> None:
 
 
 def test_a_class_called_background_is_a_class(made: Made) -> None:
-    assert map_names(made.classes)[2:] == ("a_b", "background (class)")
+    assert label_map_names(made.classes)[2:] == ("a_b", "background (class)")
 
 
 def test_an_image_whose_labels_are_lost_is_left_out_and_said(
@@ -149,15 +149,15 @@ def test_no_region_is_an_archive_without_images(made: Made, tmp_path: Path) -> N
 
 @given(st.integers(1, 700))
 def test_every_class_has_a_colour_of_its_own_which_is_not_that_of_none(classes: int) -> None:
-    colours = class_colours(classes)
+    colours = class_colors_with_background(classes)
     assert colours.shape == (classes + 1, 3)
     assert len({tuple(colour) for colour in colours.tolist()}) == classes + 1
-    np.testing.assert_array_equal(class_colours(classes + 1)[: classes + 1], colours)
+    np.testing.assert_array_equal(class_colors_with_background(classes + 1)[: classes + 1], colours)
 
 
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 5)))
 def test_an_object_is_of_one_class_and_the_background_is_none(numbers: Array) -> None:
-    objects = objects_of(numbers)
+    objects = object_ids(numbers)
     assert objects is not None
     np.testing.assert_array_equal(objects == 0, numbers == 0)
     assert objects.max() == sum(ndimage.label(numbers == k, np.ones((3, 3)))[1] for k in range(1, 6))
@@ -170,11 +170,11 @@ def test_more_connected_sets_than_there_are_colours_are_an_object_a_class() -> N
     speckled[::2, ::2] = 1
     speckled[1::4, 1::4] = 0
     speckled[0, 0] = 2
-    objects = objects_of(speckled)
+    objects = object_ids(speckled)
     assert objects is not None
     np.testing.assert_array_equal(objects, speckled)
     full = np.where(speckled == 0, 3, speckled).astype(np.uint8)
-    objects = objects_of(full)
+    objects = object_ids(full)
     assert objects is not None
     np.testing.assert_array_equal(objects, full)
-    assert objects_of(np.arange(1, 401, dtype=np.uint16).reshape(20, 20)) is None
+    assert object_ids(np.arange(1, 401, dtype=np.uint16).reshape(20, 20)) is None

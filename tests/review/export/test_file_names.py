@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.review.export.cvat_mask import map_names
-from masksift.review.export.file_names import LONGEST, FileNames, in_xml, make_unique
+from masksift.review.export.cvat_mask import label_map_names
+from masksift.review.export.file_names import MAX_PART_BYTES, FileNames, make_unique, xml_safe
 
 texts = st.text(max_size=30)
 awkward = st.one_of(
@@ -61,7 +61,7 @@ def test_whatever_the_ids_the_files_lie_below_the_folder_and_apart(
     for number, name in enumerate(found):
         place = folder / f"{name}.png"
         assert folder in place.resolve().parents
-        assert all(len(part.encode()) <= LONGEST + 20 for part in name.split("/"))
+        assert all(len(part.encode()) <= MAX_PART_BYTES + 20 for part in name.split("/"))
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(str(number))
     assert [(folder / f"{name}.png").read_text() for name in found] == [str(number) for number in range(len(ids))]
@@ -69,14 +69,14 @@ def test_whatever_the_ids_the_files_lie_below_the_folder_and_apart(
 
 @given(st.lists(texts, max_size=6))
 def test_names_of_classes_are_never_empty_and_never_the_same(names: list[str]) -> None:
-    for told in (make_unique(names), in_xml(names), map_names(tuple(names))):
+    for told in (make_unique(names), xml_safe(names), label_map_names(tuple(names))):
         assert len(set(told)) == len(told) == len(names)
         assert all(told)
 
 
 @given(st.lists(texts, min_size=1, max_size=6))
 def test_xml_brings_back_what_it_is_given(names: list[str]) -> None:
-    for name in in_xml(names):
+    for name in xml_safe(names):
         element = ET.Element("x", name=name)
         element.text = name
         again = ET.fromstring(ET.tostring(element, encoding="unicode"))
@@ -85,7 +85,7 @@ def test_xml_brings_back_what_it_is_given(names: list[str]) -> None:
 
 @given(st.lists(texts, max_size=6))
 def test_a_label_map_has_a_line_of_four_parts_a_class(names: list[str]) -> None:
-    for name in map_names(tuple(names)):
+    for name in label_map_names(tuple(names)):
         assert ":" not in name
         assert not name.startswith("#")
         assert name == name.strip()
@@ -95,4 +95,4 @@ def test_a_label_map_has_a_line_of_four_parts_a_class(names: list[str]) -> None:
 
 def test_plain_names_stay_as_they_are(tmp_path: Path) -> None:
     names = ("road", "sign_symbol", "地面", "a & b")
-    assert make_unique(names) == in_xml(names) == map_names(names) == names
+    assert make_unique(names) == xml_safe(names) == label_map_names(names) == names

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from masksift.review.export.config import LabelStudioConfig
-from masksift.review.export.file_names import in_xml
+from masksift.review.export.file_names import xml_safe
 from masksift.review.export.label_studio import _images_at
-from masksift.review.rendering.palette import class_colors, hexadecimal
+from masksift.review.rendering.palette import class_colors, hex_colors
 from review.export.helpers import Made, export, of_classes, read, unpacked
 
 
@@ -31,7 +31,7 @@ def results(out: Path) -> dict[int, dict[str, Any]]:
 def test_label_studios_decoder_finds_every_pixel(made: Made, tmp_path: Path) -> None:
     assert export("label-studio", made.out, tmp_path / "x") == 0
     found = read("label_studio", tmp_path / "x")
-    assert found["labels"] == list(in_xml(made.classes))
+    assert found["labels"] == list(xml_safe(made.classes))
     assert all(found["valid"])
     assert len(found["regions"]) == len(made.regions)
     for one in found["regions"]:
@@ -44,7 +44,7 @@ def test_label_studios_decoder_finds_every_pixel(made: Made, tmp_path: Path) -> 
 
 def test_a_region_says_what_is_known_of_it(made: Made, tmp_path: Path) -> None:
     assert export("label-studio", made.out, tmp_path / "x") == 0
-    known, found = of_classes(made, in_xml(made.classes)), results(tmp_path / "x")
+    known, found = of_classes(made, xml_safe(made.classes)), results(tmp_path / "x")
     assert sorted(found) == list(known)
     for rank, one in found.items():
         told = {name: value for name, value in one["meta"].items() if name != "text"}
@@ -82,7 +82,7 @@ def test_the_interface_has_a_label_a_class_in_its_colour(made: Made, tmp_path: P
     assert export("label-studio", made.out, tmp_path / "x") == 0
     root = ET.parse(tmp_path / "x/label_config.xml").getroot()
     labels = [(one.attrib["value"], one.attrib["background"]) for one in root.iter("Label")]
-    assert labels == list(zip(in_xml(made.classes), hexadecimal(4), strict=True))
+    assert labels == list(zip(xml_safe(made.classes), hex_colors(4), strict=True))
     (brush,), (image,) = root.iter("BrushLabels"), root.iter("Image")
     one = results(tmp_path / "x")[1]
     assert (one["from_name"], one["to_name"]) == (brush.attrib["name"], image.attrib["name"])
@@ -112,7 +112,7 @@ def test_pictures_that_lie_elsewhere_are_named_and_not_written(made: Made, tmp_p
 def test_no_region_is_no_task(made: Made, tmp_path: Path) -> None:
     assert export("label-studio", made.out, tmp_path / "x", "--min_area", 1000) == 0
     assert tasks(tmp_path / "x") == []
-    assert read("label_studio", tmp_path / "x") == {"regions": [], "labels": list(in_xml(made.classes)), "valid": []}
+    assert read("label_studio", tmp_path / "x") == {"regions": [], "labels": list(xml_safe(made.classes)), "valid": []}
 
 
 def test_there_may_be_255_classes(crowded: Made, tmp_path: Path) -> None:

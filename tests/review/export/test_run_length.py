@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from masksift.review.export.coco import compressed
-from masksift.review.export.run_length import box_mask, label_studio_rle, row_counts
+from masksift.review.export.coco import compress_rle
+from masksift.review.export.run_length import box_mask, label_studio_rle, row_run_lengths
 from review.export.helpers import counts_of
 from support.datasets import Array
 
@@ -63,7 +63,7 @@ def test_a_region_of_a_very_large_image_takes_the_memory_of_its_box() -> None:
 
 @given(masks)
 def test_counts_by_rows_begin_outside_and_add_up(mask: Array) -> None:
-    counts = row_counts(mask)
+    counts = row_run_lengths(mask)
     assert sum(counts) == mask.size
     assert all(count > 0 for count in counts[1:])
     np.testing.assert_array_equal(np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(mask.shape), mask)
@@ -71,7 +71,7 @@ def test_counts_by_rows_begin_outside_and_add_up(mask: Array) -> None:
 
 @given(masks)
 def test_coco_decodes_what_is_compressed(mask: Array) -> None:
-    code = compressed(np.array(counts_of(mask), np.int32), mask.shape)
+    code = compress_rle(np.array(counts_of(mask), np.int32), mask.shape)
     np.testing.assert_array_equal(coco.decode(code).astype(bool), mask)
 
 

@@ -12,19 +12,19 @@ import pytest
 
 from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.engine.completed_run import open_completed_run
-from masksift.review.export.config import ExportConfig, of_words
-from masksift.review.export.selection import Image, choose
+from masksift.review.export.config import ExportConfig, make_export_config
+from masksift.review.export.selection import ExportImage, select_images
 from review.export.helpers import PADDED, Made
 from support.errors import raises
 from support.results import read_rows
 
 
-def chosen(made: Made, **keys: Any) -> list[Image]:
+def chosen(made: Made, **keys: Any) -> list[ExportImage]:
     config = ExportConfig(run=str(made.out), out="-", **keys)
-    return choose(open_completed_run(config.run, config.storage), config)
+    return select_images(open_completed_run(config.run, config.storage), config)
 
 
-def ranks(images: list[Image]) -> list[int]:
+def ranks(images: list[ExportImage]) -> list[int]:
     return sorted(region.rank for image in images for region in image.regions)
 
 
@@ -123,7 +123,7 @@ def test_verdicts_on_another_run_are_refused(made: Made, tmp_path: Path) -> None
 )
 def test_words_that_make_no_export_are_refused(flags: dict[str, str], said: str, kind: type[MasksiftError]) -> None:
     with raises(kind, match=said):
-        of_words("coco", "run", flags)
+        make_export_config("coco", "run", flags)
 
 
 def test_a_run_without_a_table_of_regions_is_refused(made: Made, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from masksift.engine.completed_run import open_completed_run
 from masksift.engine.image_views import ImageView
 from masksift.review.inspect import show as module
 from masksift.review.inspect.config import ShowConfig
-from masksift.review.inspect.lookup import image_row, rank_of, regions_of
+from masksift.review.inspect.lookup import find_image, find_rank, read_regions
 from masksift.review.inspect.show import show
-from masksift.review.rendering.panels import SIDE, panels
+from masksift.review.rendering.panels import PANEL_SIDE_PIXELS, make_panels
 from support.cli import error_message, exit_code, run_cli
 from support.datasets import Array, Data, make_dataset
 from support.errors import raises
@@ -66,8 +66,8 @@ def drawn_of(
         seen.append((view, title, regions, notes))
         return original(view, names, title, regions, notes, side)
 
-    original = module.draw
-    monkeypatch.setattr(module, "draw", spy)
+    original = module.draw_figure
+    monkeypatch.setattr(module, "draw_figure", spy)
 
     def draw_of(run: Path, image: str, **more: Any) -> Any:
         show(ShowConfig(run=str(run), image=image, out=str(run.parent / "seen.png"), **more))
@@ -100,20 +100,20 @@ def test_an_image_is_found_by_its_id_or_by_its_place(made: Path) -> None:
         ("c", ("b", 0)),
         ("a/0", ("b", 1)),  # an id goes before a place
     ):
-        assert image_row(run, word) == table[place], word
+        assert find_image(run, word) == table[place], word
 
 
 def test_an_id_of_several_images_is_refused_and_they_are_named(made: Path) -> None:
     run = open_completed_run(str(made / "out"), StorageSection())
     with raises(UsageError, r"several images of .*out are called 'twice': a/2, a/3; .*Give one of these: a/2"):
-        image_row(run, "twice")
+        find_image(run, "twice")
 
 
 @pytest.mark.parametrize("word", ["nobody", "a/8", "a/-1", "a/", "/", "c/0", "a/²", "a/" + "9" * 30])
 def test_an_image_that_is_not_there_is_refused(made: Path, word: str) -> None:
     run = open_completed_run(str(made / "out"), StorageSection())
     with raises(UsageError, r"no image of .*out is called .*; there is nothing to draw.*source/index such as a/0"):
-        image_row(run, word)
+        find_image(run, word)
 
 
 def test_of_a_run_without_ids_the_place_is_the_id_and_one_part_is_read(
@@ -122,7 +122,7 @@ def test_of_a_run_without_ids_the_place_is_the_id_and_one_part_is_read(
     write_source(tmp_path / "s.zarr")
     assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
     monkeypatch.setattr("masksift.review.inspect.lookup.matching", None)
-    assert image_row(open_completed_run(str(tmp_path / "out"), StorageSection()), "s/5")["index"] == 5
+    assert find_image(open_completed_run(str(tmp_path / "out"), StorageSection()), "s/5")["index"] == 5
 
 
 def test_the_rank_is_that_of_the_ranking_however_many_parts_it_has_and_whatever_is_equal(
@@ -139,9 +139,9 @@ def test_the_rank_is_that_of_the_ranking_however_many_parts_it_has_and_whatever_
         assert run_cli("run", "--source", tmp_path / "*.zarr", "--out", out) == 0
         run = open_completed_run(str(out), StorageSection())
         ranks = {(row["source"], row["index"]): row["rank"] for row in read_rows(out, "ranking")}
-        assert {(row["source"], row["index"]): rank_of(run, row) for row in read_rows(out)} == ranks
+        assert {(row["source"], row["index"]): find_rank(run, row) for row in read_rows(out)} == ranks
     lost = open_completed_run(str(made / "out"), StorageSection())
-    assert rank_of(lost, image_row(lost, "a/7")) is None
+    assert find_rank(lost, find_image(lost, "a/7")) is None
 
 
 def test_its_regions_are_those_of_the_table_most_evidence_first(made: Path) -> None:
@@ -149,7 +149,7 @@ def test_its_regions_are_those_of_the_table_most_evidence_first(made: Path) -> N
     table = read_rows(made / "out", "regions")
     for row in read_rows(made / "out"):
         own = [region for region in table if (region["source"], region["index"]) == (row["source"], row["index"])]
-        assert regions_of(run, row, 3) == (own[:3], len(own))
+        assert read_regions(run, row, 3) == (own[:3], len(own))
 
 
 # --------------------------------------------------------------------------------------------------- what is drawn
@@ -170,7 +170,7 @@ def test_the_panels_are_what_lies_in_the_stores(made: Path, drawn_of: Any) -> No
     own = [r for r in read_rows(made / "out", "regions") if (r["source"], r["index"]) == ("a", 0)]
     assert regions == own[:8]
     assert notes == ([f"and {len(own) - 8} regions with less evidence"] if len(own) > 9 else [])
-    assert list(panels(view, 4)) == ["picture", "given labels", "predicted", "flagged"]
+    assert list(make_panels(view, 4)) == ["picture", "given labels", "predicted", "flagged"]
 
 
 def test_pictures_may_have_another_name_or_an_address_of_their_own(made: Path, drawn_of: Any) -> None:
@@ -196,13 +196,13 @@ def test_the_run_s_own_name_of_pictures_is_the_default(made: Path, tmp_path: Pat
 
 def test_without_pictures_there_are_planes_and_it_is_said(made: Path, drawn_of: Any) -> None:
     view, _, _, notes = drawn_of(made / "out", "c")
-    assert list(panels(view, 4)) == ["given labels", "predicted", "flagged"]
+    assert list(make_panels(view, 4)) == ["given labels", "predicted", "flagged"]
     assert notes[-1] == f"there are no pictures: {made}/b.zarr holds no array 'images'"
 
 
 def test_a_quarantined_image_shows_what_can_be_read_and_the_reason(made: Path, drawn_of: Any) -> None:
     view, title, regions, _ = drawn_of(made / "out", "a/7")
-    assert list(panels(view, 4)) == ["picture"]
+    assert list(make_panels(view, 4)) == ["picture"]
     assert title[0] == "last\\n · not scored: missing_chunk"
     assert re.search(r"labels.* does not exist", title[1])
     assert title[2] == "a/7"
@@ -216,7 +216,7 @@ def test_bad_labels_are_shown_for_what_they_are(tmp_path: Path, drawn_of: Any) -
     words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--max_quarantined", 1)
     assert run_cli("run", *words) == 0
     view, title, _, notes = drawn_of(tmp_path / "out", "s/2")
-    shown = panels(view, 4)
+    shown = make_panels(view, 4)
     assert list(shown) == ["given labels"]
     assert shown["given labels"][3, 4].tolist() == [255, 255, 255]
     assert title[1].startswith("label 77 at (y=3, x=4) is neither a class")
@@ -228,7 +228,7 @@ def test_where_the_evidence_is_not_kept_there_is_no_prediction_and_it_is_said(tm
     words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--evidence.keep", "false")
     assert run_cli("run", *words) == 0
     view, _, _, notes = drawn_of(tmp_path / "out", "s/2")
-    assert list(panels(view, 4)) == ["given labels", "flagged"]
+    assert list(make_panels(view, 4)) == ["given labels", "flagged"]
     assert "no prediction is shown: the run has kept no evidence (evidence.keep)" in notes
 
 
@@ -237,7 +237,7 @@ def test_a_source_that_has_gone_leaves_what_the_run_has_kept(made: Path, tmp_pat
     assert run_cli("run", "--source", tmp_path / "b.zarr", "--out", tmp_path / "out") == 0
     shutil.rmtree(tmp_path / "b.zarr")
     view, _, _, notes = drawn_of(tmp_path / "out", "d")
-    assert list(panels(view, 4)) == ["predicted", "flagged"]
+    assert list(make_panels(view, 4)) == ["predicted", "flagged"]
     assert f"there are no labels at {tmp_path}/b.zarr/labels any more" in notes
 
 
@@ -264,7 +264,7 @@ def test_a_hundred_and_fifty_classes_in_any_script(tmp_path: Path) -> None:
     write_source(tmp_path / "s.zarr", data, attributes={"class_names": names, "ignore": [255]})
     assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
     assert exit_code("show", tmp_path / "out", "s/0", "--out", tmp_path / "a.png") == 0
-    assert min(decoded(tmp_path / "a.png").shape[:2]) > SIDE
+    assert min(decoded(tmp_path / "a.png").shape[:2]) > PANEL_SIDE_PIXELS
 
 
 # --------------------------------------------------------------------------------------------------- what is written
@@ -280,11 +280,11 @@ def test_the_command_writes_the_picture_and_says_what_it_shows(
     assert lines[0].startswith("frame 1 · rank ")
     assert lines[-1] == f"picture: {tmp_path / 'new' / 'a.png'}"
     assert printed.err == ""
-    assert decoded(tmp_path / "new" / "a.png").shape[1] > 2 * SIDE
+    assert decoded(tmp_path / "new" / "a.png").shape[1] > 2 * PANEL_SIDE_PIXELS
     assert read_files(made) == before
     first = (tmp_path / "new/a.png").read_bytes()
     assert exit_code("show", made / "out", "a/1", "--out", tmp_path / "new/a.png", "--side", 100) == 0, "overwritten"
-    assert decoded(tmp_path / "new" / "a.png").shape[1] < 2 * SIDE
+    assert decoded(tmp_path / "new" / "a.png").shape[1] < 2 * PANEL_SIDE_PIXELS
     assert exit_code("show", made / "out", "frame 1", "--out", tmp_path / "new/a.png") == 0
     assert (tmp_path / "new/a.png").read_bytes() == first, "the same bytes"
 
@@ -343,4 +343,4 @@ def test_an_id_that_looks_like_a_list_is_an_id(tmp_path: Path) -> None:
 
 
 def test_the_default_of_the_side_is_that_of_the_notebook() -> None:
-    assert ShowConfig(run="r", image="i").side == SIDE
+    assert ShowConfig(run="r", image="i").side == PANEL_SIDE_PIXELS

@@ -12,7 +12,7 @@ import pytest
 
 from masksift.engine import result_tables as results
 from masksift.review.inspect.config import TopConfig
-from masksift.review.inspect.top import TopTable, worst
+from masksift.review.inspect.top import TopTable, top
 from support.cli import error_message, exit_code, run_cli
 from support.results import read_files, read_rows
 from support.sources import erase_chunks, make_data, write_source
@@ -46,7 +46,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(folder: Path, **more: Any) -> TopTable:
-    return worst(TopConfig(run=str(folder / "out"), **more))
+    return top(TopConfig(run=str(folder / "out"), **more))
 
 
 # ------------------------------------------------------------------------------------------------------- the rows

@@ -19,19 +19,19 @@ from PIL import Image
 
 from masksift.core.errors import UsageError
 from masksift.engine.image_views import ImageView, make_view
-from masksift.review.rendering.figure import draw
+from masksift.review.rendering.figure import draw_figure
 from masksift.review.rendering.palette import class_colors
 from masksift.review.rendering.panels import (
-    OUTLINED,
-    edges,
-    further,
-    heading,
-    legend_of,
-    painted,
-    panels,
-    png_of,
+    MAX_OUTLINED_REGIONS,
+    colorize,
+    figure_png,
+    image_title,
+    make_legend,
+    make_panels,
+    more_regions_text,
+    region_outline,
+    region_text,
     require_matplotlib,
-    said,
 )
 from support.datasets import Array
 from support.errors import raises
@@ -124,7 +124,7 @@ def test_an_outline_is_the_sides_that_part_a_region_from_the_rest(mask: Array, f
         tuple(tuple(np.minimum(np.array(corner) * factor, (width, height)).tolist()) for corner in line)
         for line in sides(reduced)
     }
-    found = edges(region_of(mask), factor)
+    found = region_outline(region_of(mask), factor)
     assert {tuple(map(tuple, line)) for line in found.tolist()} == expected
     assert len(found) == len(sides(reduced)), "each once"
 
@@ -134,12 +134,15 @@ def test_an_outline_is_the_sides_that_part_a_region_from_the_rest(mask: Array, f
 
 def test_a_region_is_told_in_a_few_words() -> None:
     region = region_of(np.ones((2, 3), bool))
-    assert said(region) == "given road, suggested car, 6 px"
-    assert said(region | {"area": 4120}) == "given road, suggested car, 4,120 px"
-    assert said(region | {"given": None, "given_name": None}) == "no label given, suggested car, 6 px"
-    assert said(region | {"given_name": "a\nb" + "c" * 90}) == f"given a\\nb{'c' * 35}…, suggested car, 6 px"
-    assert further(0) == further(-1) == ""
-    assert (further(1), further(2000)) == ("and 1 region with less evidence", "and 2,000 regions with less evidence")
+    assert region_text(region) == "given road, suggested car, 6 px"
+    assert region_text(region | {"area": 4120}) == "given road, suggested car, 4,120 px"
+    assert region_text(region | {"given": None, "given_name": None}) == "no label given, suggested car, 6 px"
+    assert region_text(region | {"given_name": "a\nb" + "c" * 90}) == f"given a\\nb{'c' * 35}…, suggested car, 6 px"
+    assert more_regions_text(0) == more_regions_text(-1) == ""
+    assert (more_regions_text(1), more_regions_text(2000)) == (
+        "and 1 region with less evidence",
+        "and 2,000 regions with less evidence",
+    )
 
 
 def test_an_image_is_told_by_its_rank_or_by_what_is_wrong_with_it() -> None:
@@ -151,9 +154,9 @@ def test_an_image_is_told_by_its_rank_or_by_what_is_wrong_with_it() -> None:
         "flagged_pixels": 1200,
         "valid_pixels": 10000,
     }
-    assert heading(row, "clc", 3, 1500) == ["s\\t7 · rank 3 of 1,500 · clc 0.5124 · 1,200 of 10,000 pixels flagged"]
+    assert image_title(row, "clc", 3, 1500) == ["s\\t7 · rank 3 of 1,500 · clc 0.5124 · 1,200 of 10,000 pixels flagged"]
     lost = row | {"status": "missing_chunk", "reason": "chunk 3 does not exist", "clc": None}
-    assert heading(lost, "clc", None, 1500) == ["s\\t7 · not scored: missing_chunk", "chunk 3 does not exist"]
+    assert image_title(lost, "clc", None, 1500) == ["s\\t7 · not scored: missing_chunk", "chunk 3 does not exist"]
 
 
 # ------------------------------------------------------------------------------------------------------ the panels
@@ -161,7 +164,7 @@ def test_an_image_is_told_by_its_rank_or_by_what_is_wrong_with_it() -> None:
 
 def test_a_panel_holds_the_picture_and_each_class_in_its_colour() -> None:
     picture, given, predicted, flagged = an_image()
-    shown = panels(make_view(picture, given, predicted, flagged), 3)
+    shown = make_panels(make_view(picture, given, predicted, flagged), 3)
     assert list(shown) == ["picture", "given labels", "predicted", "flagged"]
     np.testing.assert_array_equal(shown["picture"], picture)
     np.testing.assert_array_equal(shown["given labels"][given < 3], class_colors(3)[given[given < 3]])
@@ -176,7 +179,7 @@ def test_a_label_that_is_no_class_is_white(classes: int) -> None:
     none = np.iinfo(np.uint8 if classes <= 254 else np.uint16).max
     plane = np.array([[0, classes - 1, none - 1, none]]).astype(np.uint8 if classes <= 254 else np.uint16)
     expected = [*class_colors(classes)[[0, classes - 1]].tolist(), [255] * 3, [0] * 3]
-    assert painted(plane, classes)[0].tolist() == expected
+    assert colorize(plane, classes)[0].tolist() == expected
 
 
 def test_the_figure_s_panels_hold_them_in_the_pixels_of_the_image() -> None:
@@ -184,9 +187,9 @@ def test_the_figure_s_panels_hold_them_in_the_pixels_of_the_image() -> None:
     for side, factor in ((40, 1), (20, 2), (13, 4)):
         view = make_view(picture, given, predicted, flagged, side)
         assert view.factor == factor
-        figure = draw(view, NAMES, ["title"], [region_of(flagged)], side=side)
+        figure = draw_figure(view, NAMES, ["title"], [region_of(flagged)], side=side)
         assert len(figure.axes) == 4
-        for axes, held, panel in zip(figure.axes, images_in(figure), panels(view, 3).values(), strict=True):
+        for axes, held, panel in zip(figure.axes, images_in(figure), make_panels(view, 3).values(), strict=True):
             np.testing.assert_array_equal(held, panel)
             assert (axes.get_xlim(), axes.get_ylim()) == ((0, 40), (30, 0))
             across, down = (-(-size // factor) * factor for size in (40, 30))
@@ -194,14 +197,14 @@ def test_the_figure_s_panels_hold_them_in_the_pixels_of_the_image() -> None:
             for line in axes.patches:
                 assert line.get_path().codes.tolist() == [1, 2] * (len(line.get_path().vertices) // 2), "to, along"
                 corners = line.get_path().vertices.reshape(-1, 2, 2)
-                np.testing.assert_array_equal(corners, edges(region_of(flagged), factor))
+                np.testing.assert_array_equal(corners, region_outline(region_of(flagged), factor))
             assert len(axes.patches) == 2, "black in white"
             assert [text.get_text() for text in axes.texts] == ["1"]
 
 
 def test_a_pixel_of_the_image_is_a_whole_number_of_those_of_the_figure() -> None:
     picture, given, predicted, flagged = an_image(6, 8)
-    found = decoded(png_of(draw(make_view(picture, given, predicted, flagged), NAMES, ["t"])))
+    found = decoded(figure_png(draw_figure(make_view(picture, given, predicted, flagged), NAMES, ["t"])))
     shown = np.kron(picture, np.ones((80, 80, 1), np.uint8))  # eight columns become 640 pixels
     first = np.flatnonzero((found[:, 60] != 255).any(axis=1) & (found[:, 300] != 255).any(axis=1))[0]
     left = np.flatnonzero((found[first + 40] != 255).any(axis=1))[0]
@@ -221,13 +224,13 @@ def test_a_pixel_of_the_image_is_a_whole_number_of_those_of_the_figure() -> None
 def test_what_is_lost_has_no_panel_and_is_said(lost: tuple[str, ...], left: list[str]) -> None:
     planes: dict[str, Any] = dict(zip(("picture", "given", "predicted", "flagged"), an_image(), strict=True))
     view = ImageView((6, 8), 1, **(planes | dict.fromkeys(lost)))
-    figure = draw(view, NAMES, ["title"], notes=["it is gone"])
+    figure = draw_figure(view, NAMES, ["title"], notes=["it is gone"])
     assert len(figure.axes) == len(left)
     assert [text for text in words(figure) if text in ("picture", "given labels", "predicted", "flagged")] == left
     assert "it is gone" in words(figure)
     if "picture" in lost and "flagged" in left:
         assert set(map(tuple, images_in(figure)[-1].reshape(-1, 3).tolist())) == {tuple(RED), (64, 64, 64)}
-    assert decoded(png_of(figure)).std() > 0
+    assert decoded(figure_png(figure)).std() > 0
 
 
 # ------------------------------------------------------------------------------------------------------- the words
@@ -236,21 +239,21 @@ def test_what_is_lost_has_no_panel_and_is_said(lost: tuple[str, ...], left: list
 def test_the_legend_has_the_classes_that_occur_most_pixels_first() -> None:
     given = np.array([[1, 1, 1, 255, 254]], np.uint8)  # the largest two are no classes
     view = ImageView((1, 5), 1, None, given, np.array([[1, 1, 0, 0, 0]], np.uint8), None)
-    legend = legend_of(view, ("road", "car", "sky"))
+    legend = make_legend(view, ("road", "car", "sky"))
     assert list(legend) == ["car", "road", "(no label)", "(no class)"]
     assert [round(255 * part) for part in legend["car"]] == class_colors(3)[1].tolist()
 
 
 def test_classes_of_one_name_are_told_apart() -> None:
     view = ImageView((1, 2), 1, None, np.array([[0, 1]], np.uint8), None, None)
-    assert list(legend_of(view, ("x" * 60 + "1", "x" * 60 + "2"))) == [f"0 {'x' * 39}…", f"1 {'x' * 39}…"]
+    assert list(make_legend(view, ("x" * 60 + "1", "x" * 60 + "2"))) == [f"0 {'x' * 39}…", f"1 {'x' * 39}…"]
 
 
 @pytest.mark.parametrize("classes", [150, 300])
 def test_a_hundred_and_fifty_classes_all_have_their_colour_and_name(classes: int) -> None:
     names = tuple(f"class of things {k}" for k in range(classes))
     plane = np.arange(classes).astype(np.uint16 if classes > 254 else np.uint8).reshape(10, -1)
-    figure = draw(ImageView(plane.shape, 1, None, plane, plane, np.zeros(plane.shape, bool)), names, ["title"])
+    figure = draw_figure(ImageView(plane.shape, 1, None, plane, plane, np.zeros(plane.shape, bool)), names, ["title"])
     assert set(names) <= set(words(figure))
     swatches = [artist for artist in figure.get_children() if isinstance(artist, Rectangle)]
     found = [tuple(round(255 * part) for part in swatch.get_facecolor()[:3]) for swatch in swatches]
@@ -286,11 +289,13 @@ def test_every_word_has_its_place_however_long_and_whatever_the_image(size: tupl
         "bad_labels: label 7 at (y=3, x=4) is neither a class 0..2 nor an ignore value [255]",
     ]
     told = region_of(region, given_name="W" * 90, suggested_name="道" * 90)
-    figure = draw(view, ("road" * 30, "car", "sky"), title, [told] * OUTLINED, notes=["a note " * 90])
+    figure = draw_figure(
+        view, ("road" * 30, "car", "sky"), title, [told] * MAX_OUTLINED_REGIONS, notes=["a note " * 90]
+    )
     within(figure)
     assert "".join("".join(words(figure)).split()).count("image") == 60
     assert sum(text.count("x") for text in words(figure) if set(text) == {"x"}) == 500
-    assert decoded(png_of(figure)).shape[1] < 3000
+    assert decoded(figure_png(figure)).shape[1] < 3000
 
 
 @pytest.mark.parametrize(
@@ -299,7 +304,9 @@ def test_every_word_has_its_place_however_long_and_whatever_the_image(size: tupl
 )
 def test_names_may_hold_anything_and_stay_text(name: str) -> None:
     picture, given, predicted, flagged = an_image()
-    figure = draw(make_view(picture, given, predicted, flagged), (name, "car", "sky"), [f"title {name}"], notes=[name])
+    figure = draw_figure(
+        make_view(picture, given, predicted, flagged), (name, "car", "sky"), [f"title {name}"], notes=[name]
+    )
     figure.draw_without_rendering()  # a letter without a glyph would warn
     assert not any(text.get_parse_math() for text in figure.texts)
     if name.isascii() and name.isprintable():
@@ -311,7 +318,7 @@ def test_a_letter_that_no_font_has_is_written_out(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
     picture, given, predicted, flagged = an_image()
-    assert "a\\u9053b" in words(draw(make_view(picture, given, predicted, flagged), NAMES, ["a道b"]))
+    assert "a\\u9053b" in words(draw_figure(make_view(picture, given, predicted, flagged), NAMES, ["a道b"]))
 
 
 # ------------------------------------------------------------------------------------------------------ the figure
@@ -336,19 +343,19 @@ def style() -> Iterator[None]:
 def test_the_same_image_gives_the_same_bytes(request: pytest.FixtureRequest) -> None:
     picture, given, predicted, flagged = an_image()
     view, region = make_view(picture, given, predicted, flagged), region_of(flagged)
-    once = png_of(draw(view, NAMES, ["title"], [region]))
-    assert once == png_of(draw(view, NAMES, ["title"], [region]))
+    once = figure_png(draw_figure(view, NAMES, ["title"], [region]))
+    assert once == figure_png(draw_figure(view, NAMES, ["title"], [region]))
     request.getfixturevalue("style")
     before = dict(matplotlib.rcParams)
-    assert once == png_of(draw(view, NAMES, ["title"], [region])), "whatever the user's style"
+    assert once == figure_png(draw_figure(view, NAMES, ["title"], [region])), "whatever the user's style"
     assert dict(matplotlib.rcParams) == before, "which stays"
 
 
 def test_a_notebook_shows_it_where_it_is_a_cell_s_last_value() -> None:
     picture, given, predicted, flagged = an_image()
-    figure = draw(make_view(picture, given, predicted, flagged), NAMES, ["title"])
+    figure = draw_figure(make_view(picture, given, predicted, flagged), NAMES, ["title"])
     data, _ = DisplayFormatter().format(figure)
-    np.testing.assert_array_equal(decoded(data["image/png"]), decoded(png_of(figure)))
+    np.testing.assert_array_equal(decoded(data["image/png"]), decoded(figure_png(figure)))
 
 
 def test_without_matplotlib_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

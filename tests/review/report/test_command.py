@@ -101,7 +101,7 @@ def test_of_an_image_so_many_regions_are_listed(
 ) -> None:
     whole, _ = made
     shutil.copytree(whole.out, tmp_path / "out")
-    monkeypatch.setattr(found, "MOST", 2)
+    monkeypatch.setattr(found, "MAX_REGIONS_PER_IMAGE", 2)
     assert run_cli("report", tmp_path / "out") == 0
     assert Page(tmp_path / "out").regions == [regions[:2] for regions in whole.regions]
     assert max(map(len, whole.regions)) > 2
@@ -391,7 +391,7 @@ def test_while_it_is_made_there_is_no_page(
     shutil.copytree(page.out, tmp_path / "out")
     index = tmp_path / "out/report/index.html"
     with monkeypatch.context() as patch:
-        patch.setattr(line, "draw", lambda task, batch: 1 / 0)
+        patch.setattr(line, "render", lambda task, batch: 1 / 0)
         assert index.exists()
         assert run_cli("report", tmp_path / "out") == 5
         assert not index.exists()
@@ -462,4 +462,4 @@ def test_two_reports_of_one_run_at_once_are_refused(made: tuple[Page, Data], tmp
         RunLock(ObjectDirectory(str(tmp_path / "out")), lambda text: None),
         raises(UsageError, match="is running|another"),
     ):
-        line.report_again(config, ProgressReporter("quiet"))
+        line.report(config, ProgressReporter("quiet"))

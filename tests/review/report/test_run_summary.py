@@ -6,20 +6,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.review.report.run_summary import POINTS, budgets
+from masksift.review.report.run_summary import MAX_BUDGET_POINTS, budget_points
 from support.condensed import a_few
 
 
 @a_few
 @given(scored=st.integers(1, 1 << 40))
 def test_a_curve_goes_from_the_first_image_to_the_last(scored: int) -> None:
-    points = budgets(scored)
+    points = budget_points(scored)
     assert (points[0], points[-1]) == (1, scored)
     assert (np.diff(points) > 0).all()
-    assert len(points) <= POINTS
-    if scored <= POINTS:
+    assert len(points) <= MAX_BUDGET_POINTS
+    if scored <= MAX_BUDGET_POINTS:
         assert len(points) == scored
 
 
 def test_of_nothing_there_is_no_curve() -> None:
-    assert budgets(0).tolist() == []
+    assert budget_points(0).tolist() == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.review.report.writer import call
+from masksift.review.report.writer import script_call
 from review.report.report_files import calls
 from support.condensed import a_few
 
@@ -20,7 +20,7 @@ values = st.recursive(
 @a_few
 @given(number=st.integers(0, 99), told=values)
 def test_what_it_says_is_what_it_was_given(number: int, told: object) -> None:
-    data = call("rows", number, told)
+    data = script_call("rows", number, told)
     assert data.isascii()
     assert not set(b"<>&") & set(data)
     assert data.count(b"\n") == 1
@@ -29,4 +29,4 @@ def test_what_it_says_is_what_it_was_given(number: int, told: object) -> None:
 
 def test_what_is_no_json_is_no_call() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        call("run", float("nan"))
+        script_call("run", float("nan"))

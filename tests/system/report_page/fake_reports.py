@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import masksift
-from masksift.review.rendering.palette import class_colors, hexadecimal
+from masksift.review.rendering.palette import class_colors, hex_colors
 
 __all__ = ["NAMES", "RUN", "STATIC", "ReportSpec", "image_id", "make_regions", "make_report", "make_row", "script_call"]
 
@@ -231,7 +231,7 @@ def _run(spec: ReportSpec) -> dict[str, Any]:
                 "confident_threshold": None if number % 9 == 8 else 0.5 + number / (4 * classes),
                 "decision_threshold": 0.3 + number / (4 * classes),
             }
-            for number, (name, color) in enumerate(zip(spec.names, hexadecimal(classes), strict=True))
+            for number, (name, color) in enumerate(zip(spec.names, hex_colors(classes), strict=True))
         ],
         "pairs": sorted(pairs, key=lambda pair: -pair[2])[:2000],
         "distribution": {method: _counts(place, scored) for place, method in enumerate(METHODS)},

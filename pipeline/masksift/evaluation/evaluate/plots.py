@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from masksift.evaluation.evaluate.score_evaluation import Curve
-from masksift.review.rendering.panels import figure_of, png_of
+from masksift.review.rendering.panels import figure_png, new_figure
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe-Ito palette for color-blind readers, without yellow, which is invisible on white."""
@@ -68,7 +68,7 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def _make_figure(title: str) -> tuple[Any, Any]:
-    figure = figure_of(8.0, 5.0)
+    figure = new_figure(8.0, 5.0)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlim(0, 100)
@@ -86,4 +86,4 @@ def simplify_axes(axes: Any) -> None:
 
 def _render(figure: Any, axes: Any) -> bytes:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, handlelength=3.0)
-    return png_of(figure)
+    return figure_png(figure)

@@ -10,7 +10,7 @@ from masksift.evaluation.evaluate.config import ERRORS
 from masksift.evaluation.evaluate.plots import CHANCE_COLOR, line_style, simplify_axes
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.evaluation.sweep.result_table import Table, shown
-from masksift.review.rendering.panels import figure_of, png_of
+from masksift.review.rendering.panels import figure_png, new_figure
 from masksift.scoring.methods import METHODS
 
 _ACROSS = 3
@@ -22,7 +22,7 @@ def over_temperature(table: Table) -> bytes | None:
     several temperatures."""
     if len(table.temperatures) < 2 or _empty(table, "auroc"):
         return None
-    figure = figure_of(9.0, 4.2)
+    figure = new_figure(9.0, 4.2)
     panels = figure.subplots(1, 2)
     for axes, measure in zip(panels, ("auroc", "auprc"), strict=True):
         for kind in table.kinds:
@@ -39,7 +39,7 @@ def over_temperature(table: Table) -> bytes | None:
         f"softmin over its temperature ({100 * table.middle:g} % of the images chosen for an error)", fontsize=11
     )
     _legend(figure, panels[0])
-    return png_of(figure)
+    return figure_png(figure)
 
 
 def auroc_over_share(table: Table) -> bytes | None:
@@ -68,7 +68,7 @@ def _over_share(table: Table, measure: str, label: str, title: str) -> bytes | N
     kinds, order = table.kinds, list(METHODS)
     across = min(_ACROSS, len(kinds))
     down = math.ceil(len(kinds) / across)
-    figure = figure_of(1.6 + 3.2 * across, 1.0 + 3.2 * down)
+    figure = new_figure(1.6 + 3.2 * across, 1.0 + 3.2 * down)
     panels = figure.subplots(down, across, sharey=True, squeeze=False).reshape(-1)
     percent = [100 * share for share in table.shares]
     for axes, kind in zip(panels, kinds, strict=False):
@@ -88,7 +88,7 @@ def _over_share(table: Table, measure: str, label: str, title: str) -> bytes | N
         axes.remove()
     figure.suptitle(title, fontsize=11)
     _legend(figure, panels[0])
-    return png_of(figure)
+    return figure_png(figure)
 
 
 def _line(

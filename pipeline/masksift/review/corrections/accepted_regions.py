@@ -20,7 +20,7 @@ _COLUMNS = ("rank", "source", "index", "given", "suggested", "height", "width", 
 
 
 @dataclass(frozen=True)
-class Region:
+class AcceptedRegion:
     """One region: its image by number, the classes (``given``: None of an omission), the image's own ``size`` (rows,
     columns), and ``rle`` (R,) int32, COCO's run lengths."""
 
@@ -33,18 +33,18 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedRegions:
     """``regions``: the accepted ones, by the number of their source and in the order of its images; ``said``: how many
     regions each verdict is on, by itself or with its image; ``silent``: regions of which nothing is said; ``without``:
     accepted images of which no region is listed."""
 
-    regions: Mapping[int, Sequence[Region]]
+    regions: Mapping[int, Sequence[AcceptedRegion]]
     said: Mapping[str, int]
     undecided: int
     without: int
 
 
-def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
+def select_accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> AcceptedRegions:
     """The accepted regions, with what decides their pixels: as many are held as are accepted. Raises UsageError,
     DataError where the verdicts are on something else than this run."""
     if verdicts.run != run.record["fingerprint"]:
@@ -59,7 +59,7 @@ def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
     for place, ranks in verdicts.regions.items():
         for rank in ranks:
             named.setdefault(rank, set()).add(place)
-    found: dict[int, list[Region]] = {}
+    found: dict[int, list[AcceptedRegion]] = {}
     said, rows, listed = Counter[str](), 0, set[ImageKey]()
     names = [f"regions/{name}" for name in run.directory.names("regions")]
     for table in iter_tables(run.directory, names, _COLUMNS, AT_ONCE):
@@ -75,7 +75,7 @@ def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
             said.update([] if verdict is None else [verdict])
             if verdict == ACCEPT:
                 given, suggested, height, width, rle = (table[name][row].as_py() for name in _COLUMNS[3:])
-                region = Region(rank, index, given, suggested, (height, width), np.array(rle, np.int32))
+                region = AcceptedRegion(rank, index, given, suggested, (height, width), np.array(rle, np.int32))
                 found.setdefault(run.source_index[source], []).append(region)
     if named:
         rank = min(named)
@@ -86,7 +86,7 @@ def accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> Accepted:
         )
     wrong = {place for place, verdict in verdicts.images.items() if verdict == ACCEPT}
     order = {source: sorted(regions, key=lambda one: (one.index, one.rank)) for source, regions in found.items()}
-    return Accepted(dict(sorted(order.items())), said, rows - said.total(), len(wrong - listed))
+    return AcceptedRegions(dict(sorted(order.items())), said, rows - said.total(), len(wrong - listed))
 
 
 def _check_images(run: CompletedRun, verdicts: ReviewDecisions) -> None:

@@ -23,17 +23,17 @@ from masksift.core.versions import package_versions
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.label_io import NO_VALUE, label_blocks, label_values
 from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
-from masksift.review.corrections.accepted_regions import Accepted, accepted_regions
+from masksift.review.corrections.accepted_regions import AcceptedRegions, select_accepted_regions
 from masksift.review.corrections.config import CorrectionsConfig
 from masksift.review.corrections.summary import format_text
 from masksift.review.corrections.tasks import (
+    ClassPair,
     CorrectionResult,
     CorrectionsContext,
-    LabelBlock,
-    Pair,
+    CorrectionTask,
     correct_block,
-    of_range,
     projected_memory,
+    regions_between,
 )
 from masksift.review.decisions import ReviewDecisions, load_decisions
 from masksift.runtime.progress import ProgressReporter
@@ -57,7 +57,7 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
     """
     run = open_completed_run(config.run, config.storage, [config.verdicts, config.out])
     verdicts = load_decisions(config.verdicts, run.context.options)
-    accepted = accepted_regions(run, verdicts)
+    accepted = select_accepted_regions(run, verdicts)
     sources = [run.tasks.sources[number] for number in accepted.regions]
     _check_values(sources, accepted)
     plan = make_plan_record(_identity(run, verdicts))
@@ -79,7 +79,7 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
     return CorrectionsResult(record, format_text(record, run.record["configuration"], config))
 
 
-def _check_values(sources: Sequence[SourceSpec], accepted: Accepted) -> None:
+def _check_values(sources: Sequence[SourceSpec], accepted: AcceptedRegions) -> None:
     """Raises DataError where no label stands for a suggested class."""
     for spec in sources:
         values = label_values(spec)
@@ -103,21 +103,23 @@ def _identity(run: CompletedRun, verdicts: ReviewDecisions) -> dict[str, Any]:
     return {"corrections": {"run": run.record["fingerprint"]}, "verdicts": digest}
 
 
-def _make_tasks(context: CorrectionsContext, sources: Sequence[SourceSpec], accepted: Accepted) -> list[LabelBlock]:
+def _make_tasks(
+    context: CorrectionsContext, sources: Sequence[SourceSpec], accepted: AcceptedRegions
+) -> list[CorrectionTask]:
     """All blocks, in order."""
-    tasks: list[LabelBlock] = []
+    tasks: list[CorrectionTask] = []
     total = sum(spec.images for spec in sources)
     for spec in sources:
         regions = accepted.regions[spec.index]
         for start, stop in label_blocks(spec, context.copy(spec).unit, total):
-            tasks.append(LabelBlock(len(tasks), spec, start, stop, of_range(regions, start, stop)))
+            tasks.append(CorrectionTask(len(tasks), spec, start, stop, regions_between(regions, start, stop)))
     return tasks
 
 
 def _record(
     run: CompletedRun,
     verdicts: ReviewDecisions,
-    accepted: Accepted,
+    accepted: AcceptedRegions,
     results: Sequence[CorrectionResult],
     context: CorrectionsContext,
 ) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def _record(
 
 def _changes(spec: SourceSpec, results: Sequence[CorrectionResult]) -> dict[str, Any]:
     """What was changed in a source, most pixels first."""
-    pairs: dict[Pair, tuple[int, int]] = {}
+    pairs: dict[ClassPair, tuple[int, int]] = {}
     for result in results:
         for pair, (regions, pixels) in result.pairs.items():
             before = pairs.get(pair, (0, 0))

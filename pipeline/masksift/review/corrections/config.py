@@ -22,7 +22,7 @@ class CorrectionsConfig(ConfigSection):
     storage: StorageSection = StorageSection()
 
 
-def corrections_of(run: str, flags: Mapping[str, Any]) -> CorrectionsConfig:
+def make_corrections_config(run: str, flags: Mapping[str, Any]) -> CorrectionsConfig:
     """The configuration of a run's URL and the flags. Raises UsageError."""
     for key, consequence in (
         ("verdicts", "which regions are wrong is not known"),

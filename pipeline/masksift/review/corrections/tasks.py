@@ -16,7 +16,7 @@ from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED, ImageStatus
 from masksift.core.task_result import TaskResult
 from masksift.engine.label_io import BASE_MEMORY_BYTES, label_values, read_stored_labels
-from masksift.review.corrections.accepted_regions import Region
+from masksift.review.corrections.accepted_regions import AcceptedRegion
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
@@ -25,10 +25,10 @@ from masksift.storage.zarr.label_copy import LabelCopy
 from masksift.storage.zarr.reader import ArrayReader
 
 STAGE = "correct"
-A_PIXEL = 48
+BYTES_PER_PIXEL = 48
 """Bytes a pixel of the largest region there may be, the whole image: where its pixels are, and what they hold."""
 
-Pair = tuple[int | None, int]
+ClassPair = tuple[int | None, int]
 """The class that was given (None: none was) and the suggested one."""
 
 
@@ -47,14 +47,14 @@ class CorrectionsContext:
 
 
 @dataclass(frozen=True)
-class LabelBlock:
+class CorrectionTask:
     """Images [start, stop) of a source, whole units of what lies together; ``regions``: the accepted ones of them."""
 
     number: int
     spec: SourceSpec
     start: int
     stop: int
-    regions: tuple[Region, ...]
+    regions: tuple[AcceptedRegion, ...]
 
 
 @dataclass
@@ -64,7 +64,7 @@ class CorrectionResult:
     task_result: TaskResult
     source: int
     images: int
-    pairs: dict[Pair, tuple[int, int]] = field(default_factory=dict)
+    pairs: dict[ClassPair, tuple[int, int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -81,12 +81,12 @@ def projected_memory(job: CorrectionsContext, sources: Iterable[SourceSpec]) -> 
     """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, and beside
     them the pixels of one region."""
     per_source = (
-        job.copy(spec).unit * spec.pixels * 3 * spec.labels.itemsize + A_PIXEL * spec.pixels for spec in sources
+        job.copy(spec).unit * spec.pixels * 3 * spec.labels.itemsize + BYTES_PER_PIXEL * spec.pixels for spec in sources
     )
     return BASE_MEMORY_BYTES + max(per_source, default=0)
 
 
-def correct_block(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult | DataError:
+def correct_block(job: CorrectionsContext, piece: CorrectionTask) -> CorrectionResult | DataError:
     """Write the labels of a block that is not there yet. What says that it is there is put last; what is wrong with
     the data is answered and not raised: another attempt would find it again."""
     manifest = Manifest(ObjectDirectory(job.out, job.options), job.fingerprint)
@@ -100,11 +100,11 @@ def correct_block(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResul
     return done
 
 
-def _written(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult:
+def _written(job: CorrectionsContext, piece: CorrectionTask) -> CorrectionResult:
     begun, spec, copy = time.perf_counter(), piece.spec, job.copy(piece.spec)
     reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
     values = label_values(spec)
-    pairs: dict[Pair, tuple[int, int]] = {}
+    pairs: dict[ClassPair, tuple[int, int]] = {}
     for start in range(piece.start, piece.stop, copy.unit):
         stop = min(piece.stop, start + copy.unit)
         labels, lost = read_stored_labels(spec, reader, start, stop)
@@ -124,13 +124,13 @@ def _written(job: CorrectionsContext, piece: LabelBlock) -> CorrectionResult:
 
 
 def _pixels(
-    spec: SourceSpec, region: Region, labels: NDArray[np.integer[Any]], lost: ImageStatus | None
+    spec: SourceSpec, region: AcceptedRegion, labels: NDArray[np.integer[Any]], lost: ImageStatus | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The rows and columns of a region's pixels in the labels (H, W) of its image. Raises DataError where these are no
     longer what they were when it was found: it would be put over somebody's later work."""
     if lost is not None:
         raise _changed(spec, region, str(lost.reason))
-    pixels = pixels_of(region.rle, region.size[0])
+    pixels = decode_rle(region.rle, region.size[0])
     plane, _ = class_plane(labels[pixels], spec.classes, spec.ignore, spec.remap)
     given = np.iinfo(plane.dtype).max if region.given is None else region.given
     if (other := plane != given).any():
@@ -141,7 +141,7 @@ def _pixels(
     return pixels
 
 
-def _changed(spec: SourceSpec, region: Region, why: str) -> DataError:
+def _changed(spec: SourceSpec, region: AcceptedRegion, why: str) -> DataError:
     return DataError(
         f"the labels of image {region.index} of {spec.url} in {spec.labels.url} have changed since region "
         f"{region.rank:,} was found ({why})",
@@ -150,7 +150,7 @@ def _changed(spec: SourceSpec, region: Region, why: str) -> DataError:
     )
 
 
-def pixels_of(rle: NDArray[np.int32], height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def decode_rle(rle: NDArray[np.int32], height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The rows and columns (A,) of the A pixels of COCO's run lengths over an image of so many rows: columns one after
     the other, pixels outside and inside in turn."""
     lengths = rle[1::2].astype(np.int64)
@@ -161,7 +161,7 @@ def pixels_of(rle: NDArray[np.int32], height: int) -> tuple[NDArray[np.intp], ND
     return rows, columns
 
 
-def of_range(regions: Sequence[Region], start: int, stop: int) -> tuple[Region, ...]:
+def regions_between(regions: Sequence[AcceptedRegion], start: int, stop: int) -> tuple[AcceptedRegion, ...]:
     """Those of images [start, stop), of regions in the order of the images."""
     first, last = np.searchsorted([region.index for region in regions], [start, stop])
     return tuple(regions[first:last])

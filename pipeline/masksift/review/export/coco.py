@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.review.export.export_writer import Export, as_json
-from masksift.review.export.selection import Image, Region
+from masksift.review.export.export_writer import ExportWriter, to_json
+from masksift.review.export.selection import ExportImage, ExportRegion
 
 
-def write(export: Export) -> None:
+def write(export: ExportWriter) -> None:
     """annotations/instances_default.json, and the pictures in images/."""
     images, annotations = [], []
     for number, image in enumerate(export.each(), 1):
@@ -35,22 +35,24 @@ def write(export: Export) -> None:
         "images": images,
         "annotations": annotations,
     }
-    export.folder.write("annotations/instances_default.json", as_json(tree))
+    export.folder.write("annotations/instances_default.json", to_json(tree))
 
 
-def _image(number: int, image: Image) -> dict[str, Any]:
+def _image(number: int, image: ExportImage) -> dict[str, Any]:
     height, width = image.size
     own = {"id": number, "file_name": f"{image.name}.png", "height": height, "width": width}
     return {**own, "attributes": dict(image.facts)}
 
 
-def _annotation(region: Region, image_number: int, image: Image, classes: tuple[str, ...]) -> dict[str, Any]:
+def _annotation(
+    region: ExportRegion, image_number: int, image: ExportImage, classes: tuple[str, ...]
+) -> dict[str, Any]:
     y0, x0, y1, x1 = region.box
     return {
         "id": region.rank,
         "image_id": image_number,
         "category_id": region.suggested + 1,
-        "segmentation": compressed(region.counts, image.size),
+        "segmentation": compress_rle(region.counts, image.size),
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": region.area,
         "iscrowd": 0,
@@ -59,7 +61,7 @@ def _annotation(region: Region, image_number: int, image: Image, classes: tuple[
     }
 
 
-def compressed(counts: NDArray[np.int32], size: tuple[int, int]) -> dict[str, Any]:
+def compress_rle(counts: NDArray[np.int32], size: tuple[int, int]) -> dict[str, Any]:
     """A run-length code as COCO's files have it: of text, some two bytes a number."""
     from pycocotools import mask
 

@@ -13,9 +13,9 @@ from masksift.core.errors import UsageError
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.export import FORMATS
 from masksift.review.export.config import ExportConfig
-from masksift.review.export.export_writer import Export, as_json
+from masksift.review.export.export_writer import ExportWriter, to_json
 from masksift.review.export.file_names import make_unique
-from masksift.review.export.selection import Image, choose
+from masksift.review.export.selection import ExportImage, select_images
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.objects import ObjectDirectory
 
@@ -39,11 +39,11 @@ def export(form: str, config: ExportConfig, report: ProgressReporter) -> ExportR
     if form in PACKED:
         _require_pycocotools()
     run = open_completed_run(config.run, config.storage, _places(config))
-    images = choose(run, config)
+    images = select_images(run, config)
     folder = _results(form, config, run, images)
     arrays = config.arrays.images or run.images_array
     with report.stage("export", len(images)) as stage:
-        written = Export(run, config, folder, make_unique(run.class_names), images, arrays, stage)
+        written = ExportWriter(run, config, folder, make_unique(run.class_names), images, arrays, stage)
         FORMATS[form].writer()(written)
     return ExportResult(_told(form, written))
 
@@ -62,7 +62,7 @@ def _require_pycocotools() -> None:
         ) from e
 
 
-def _results(form: str, config: ExportConfig, run: CompletedRun, images: Sequence[Image]) -> ObjectDirectory:
+def _results(form: str, config: ExportConfig, run: CompletedRun, images: Sequence[ExportImage]) -> ObjectDirectory:
     """Where the export goes, marked as what it is. Raises UsageError where anything but the same export, begun or
     complete, lies there: of another one files would be left among these."""
     folder = ObjectDirectory(config.out, run.context.options)
@@ -82,7 +82,7 @@ def _results(form: str, config: ExportConfig, run: CompletedRun, images: Sequenc
             "files of two would be mixed",
             "Give an empty or a new folder as --out",
         )
-    folder.write(MARK, as_json(mark, indent=1))
+    folder.write(MARK, to_json(mark, indent=1))
     return folder
 
 
@@ -95,7 +95,7 @@ def _marked(folder: ObjectDirectory) -> Mapping[str, Any] | None:
         return None
 
 
-def _told(form: str, written: Export) -> str:
+def _told(form: str, written: ExportWriter) -> str:
     regions = sum(len(image.regions) for image in written.images)
     wanted = f", {written.pictures:,} pictures" if written.config.pictures else ""
     lines = [f"{form}: {regions:,} regions of {len(written.images):,} images{wanted}: {written.folder.url}"]

@@ -53,13 +53,13 @@ class LabelStudioConfig(ExportConfig):
     )
 
 
-def of_words(form: str, run: str, flags: Mapping[str, Any]) -> ExportConfig:
+def make_export_config(form: str, run: str, flags: Mapping[str, Any]) -> ExportConfig:
     """The configuration of an export by the name of its format, a run's URL and the flags. Raises UsageError."""
     if "out" not in flags:
         raise UsageError("'out' is not given", "the export would have no place", "Give --out URL")
-    return build_config(config_of(form), {"run": run}, flags)
+    return build_config(export_config_class(form), {"run": run}, flags)
 
 
-def config_of(form: str) -> type[ExportConfig]:
+def export_config_class(form: str) -> type[ExportConfig]:
     """What exports of a format are told."""
     return LabelStudioConfig if form == "label-studio" else ExportConfig

@@ -9,37 +9,37 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from masksift.review.export.export_writer import Export, Zip, as_json, streamed, zipped
-from masksift.review.export.file_names import in_xml
-from masksift.review.export.run_length import row_counts
-from masksift.review.export.selection import Image, Region
-from masksift.review.rendering.palette import hexadecimal
+from masksift.review.export.export_writer import DeterministicZip, ExportWriter, open_zip, stream_file, to_json
+from masksift.review.export.file_names import xml_safe
+from masksift.review.export.run_length import row_run_lengths
+from masksift.review.export.selection import ExportImage, ExportRegion
+from masksift.review.rendering.palette import hex_colors
 
 ATTRIBUTES = ("given", "suggested", "evidence", "reason", "rank", "mean_self_confidence", "mean_predicted_confidence")
 """All as text: they say what was found, and are nothing to choose from."""
 
 
-def write(export: Export) -> None:
+def write(export: ExportWriter) -> None:
     """annotations.xml and labels.json; where there are pictures also dataset.zip, with these and the annotations."""
-    classes = in_xml(export.classes)
-    export.folder.write("labels.json", as_json(raw_labels(classes, ATTRIBUTES), indent=1))
-    with streamed(export.folder, "annotations.xml") as write_piece:
+    classes = xml_safe(export.classes)
+    export.folder.write("labels.json", to_json(raw_labels(classes, ATTRIBUTES), indent=1))
+    with stream_file(export.folder, "annotations.xml") as write_piece:
         for piece in _document(export.images, classes):
             write_piece(piece)
-    with zipped(export.folder, "dataset.zip") as archive:
+    with open_zip(export.folder, "dataset.zip") as archive:
         _pictures(export, archive)
         if export.pictures:
             archive.join("annotations.xml", _document(export.images, classes))
 
 
-def _pictures(export: Export, archive: Zip) -> None:
+def _pictures(export: ExportWriter, archive: DeterministicZip) -> None:
     for image in export.each():
         picture = export.picture(image)
         if picture is not None:
             archive.put(f"images/{image.name}.png", picture)
 
 
-def _document(images: Sequence[Image], classes: tuple[str, ...]) -> Iterator[bytes]:
+def _document(images: Sequence[ExportImage], classes: tuple[str, ...]) -> Iterator[bytes]:
     """The file, piece by piece: an image each, but for its beginning and end."""
     yield b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
     yield _piece(_meta(classes, len(images)))
@@ -77,7 +77,7 @@ def _meta(classes: tuple[str, ...], images: int) -> ET.Element:
     return meta
 
 
-def _mask(region: Region, height: int, classes: tuple[str, ...]) -> ET.Element:
+def _mask(region: ExportRegion, height: int, classes: tuple[str, ...]) -> ET.Element:
     y0, x0, y1, x1 = region.box
     element = ET.Element(
         "mask",
@@ -85,7 +85,7 @@ def _mask(region: Region, height: int, classes: tuple[str, ...]) -> ET.Element:
             "label": classes[region.suggested],
             "source": "auto",
             "occluded": "0",
-            "rle": ", ".join(map(str, row_counts(region.mask(height)))),
+            "rle": ", ".join(map(str, row_run_lengths(region.mask(height)))),
             "left": str(x0),
             "top": str(y0),
             "width": str(x1 - x0),
@@ -107,5 +107,5 @@ def raw_labels(classes: tuple[str, ...], attributes: tuple[str, ...] = ()) -> li
     ]
     return [
         {"name": name, "color": colour, "type": "any", "attributes": told}
-        for name, colour in zip(classes, hexadecimal(len(classes)), strict=True)
+        for name, colour in zip(classes, hex_colors(len(classes)), strict=True)
     ]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.review.export.cvat import raw_labels
-from masksift.review.export.export_writer import Export, as_json, png, zipped
-from masksift.review.export.file_names import in_xml
+from masksift.review.export.export_writer import ExportWriter, open_zip, png, to_json
+from masksift.review.export.file_names import xml_safe
 from masksift.review.export.run_length import Box, box_mask
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.scoring.kernels.encoding import Encoding
@@ -23,14 +23,14 @@ OBJECTS = 255
 Pixels = NDArray[np.uint8]
 
 
-def write(export: Export) -> None:
+def write(export: ExportWriter) -> None:
     """labels.json, and dataset.zip: labelmap.txt, ImageSets, SegmentationClass, SegmentationObject and, where there are
     pictures, JPEGImages. An image whose labels cannot be read is left out."""
-    classes = map_names(export.classes)
-    export.folder.write("labels.json", as_json(_labels(classes), indent=1))
+    classes = label_map_names(export.classes)
+    export.folder.write("labels.json", to_json(_labels(classes), indent=1))
     listed: list[str] = []
-    paint, objects = class_colours(len(classes)), _voc_palette()
-    with zipped(export.folder, "dataset.zip") as archive:
+    paint, objects = class_colors_with_background(len(classes)), _voc_palette()
+    with open_zip(export.folder, "dataset.zip") as archive:
         archive.put("labelmap.txt", _label_map(classes).encode())
         for image in export.each():
             view = export.load_view(image)
@@ -38,7 +38,7 @@ def write(export: Export) -> None:
                 continue
             numbers = export.numbered(view.given)
             archive.put(f"SegmentationClass/{image.name}.png", png(paint[numbers]))
-            found = objects_of(numbers)
+            found = object_ids(numbers)
             if found is not None:
                 archive.put(f"SegmentationObject/{image.name}.png", png(objects[found]))
             picture = export.encoded(view)
@@ -48,29 +48,29 @@ def write(export: Export) -> None:
         archive.put("ImageSets/Segmentation/default.txt", "".join(f"{name}\n" for name in listed).encode())
 
 
-def map_names(names: tuple[str, ...]) -> tuple[str, ...]:
+def label_map_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names of classes as a label map can hold them: it has a line a class, parts that colons separate, and comments.
     The name `background` is that of pixels without a label, which are no annotation."""
-    plain = in_xml(tuple(name.replace(":", "_") for name in names))
+    plain = xml_safe(tuple(name.replace(":", "_") for name in names))
     told = (f"_{name[1:]}" if name.startswith("#") else name for name in plain)
-    return in_xml(tuple(f"{name} (class)" if name == "background" else name for name in told))
+    return xml_safe(tuple(f"{name} (class)" if name == "background" else name for name in told))
 
 
 def _label_map(classes: tuple[str, ...]) -> str:
     names = ("background", *classes)
     lines = [
         f"{name}:{red},{green},{blue}::\n"
-        for name, (red, green, blue) in zip(names, class_colours(len(classes)).tolist(), strict=True)
+        for name, (red, green, blue) in zip(names, class_colors_with_background(len(classes)).tolist(), strict=True)
     ]
     return "# label:color_rgb:parts:actions\n" + "".join(lines)
 
 
 def _labels(classes: tuple[str, ...]) -> list[dict[str, object]]:
-    told = zip(raw_labels(classes), class_colours(len(classes))[1:].tolist(), strict=True)
+    told = zip(raw_labels(classes), class_colors_with_background(len(classes))[1:].tolist(), strict=True)
     return [{**label, "color": "#{:02x}{:02x}{:02x}".format(*colour)} for label, colour in told]
 
 
-def class_colours(classes: int) -> Pixels:
+def class_colors_with_background(classes: int) -> Pixels:
     """(classes + 1, 3): black for no label, then a colour a class, each once: beyond those of the palette, which are as
     far apart as can be, the darkest that are left."""
     first = class_colors(min(classes, MAX_COLORS))
@@ -86,7 +86,7 @@ def _numbers(pixels: Pixels) -> NDArray[np.int64]:
     return numbers
 
 
-def objects_of(numbers: NDArray[np.unsignedinteger]) -> Pixels | None:
+def object_ids(numbers: NDArray[np.unsignedinteger]) -> Pixels | None:
     """(H, W): objects from 1 on, at most 255: the 8-connected sets of one class, else the classes of the image, else
     None. ``numbers``: classes from 1 on, 0 where there is no label."""
     codes = np.zeros(numbers.shape, np.uint8)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from masksift.review.export.coco import compressed
-from masksift.review.export.export_writer import Export, as_json
-from masksift.review.export.selection import Image, Region
+from masksift.review.export.coco import compress_rle
+from masksift.review.export.export_writer import ExportWriter, to_json
+from masksift.review.export.selection import ExportImage, ExportRegion
 from masksift.review.rendering.palette import class_colors
 
 SUBSET = "default"
@@ -17,7 +17,7 @@ IMAGES = 2
 """What Datumaro calls pictures among the kinds of media."""
 
 
-def write(export: Export) -> None:
+def write(export: ExportWriter) -> None:
     """annotations/default.json, and the pictures in images/default/."""
     items = []
     for image in export.each():
@@ -32,7 +32,7 @@ def write(export: Export) -> None:
         "categories": _categories(export.classes),
         "items": items,
     }
-    export.folder.write(f"annotations/{SUBSET}.json", as_json(tree))
+    export.folder.write(f"annotations/{SUBSET}.json", to_json(tree))
 
 
 def _categories(classes: tuple[str, ...]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _categories(classes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _item(image: Image, classes: tuple[str, ...]) -> dict[str, Any]:
+def _item(image: ExportImage, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "id": image.name,
         "annotations": [_mask(region, image.size, classes) for region in image.regions],
@@ -52,13 +52,13 @@ def _item(image: Image, classes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _mask(region: Region, size: tuple[int, int], classes: tuple[str, ...]) -> dict[str, Any]:
+def _mask(region: ExportRegion, size: tuple[int, int], classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "id": region.rank,
         "type": "mask",
         "attributes": {**region.attributes(classes), "score": region.mean_predicted_confidence},
         "group": 0,
         "label_id": region.suggested,
-        "rle": compressed(region.counts, size),
+        "rle": compress_rle(region.counts, size),
         "z_order": 0,
     }

@@ -23,7 +23,7 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.review.export.config import ExportConfig
-from masksift.review.export.selection import Image
+from masksift.review.export.selection import ExportImage
 from masksift.review.rendering.palette import class_colors
 from masksift.runtime.progress import StageProgress
 from masksift.storage.objects import ObjectDirectory
@@ -34,7 +34,7 @@ Plane = NDArray[np.unsignedinteger]
 
 
 @dataclass
-class Export:
+class ExportWriter:
     """One export as it is written. ``classes``: their names, each once; ``arrays``: name or URL of the pictures;
     ``pictures``, ``written``: how many were written, and their bytes in all; ``lost``: of the images that lack a
     picture or labels, why, the first time that each reason came up."""
@@ -43,7 +43,7 @@ class Export:
     config: ExportConfig
     folder: ObjectDirectory
     classes: tuple[str, ...]
-    images: Sequence[Image]
+    images: Sequence[ExportImage]
     arrays: str
     stage: StageProgress
     pictures: int = 0
@@ -53,7 +53,7 @@ class Export:
     def __post_init__(self) -> None:
         self._viewer: Callable[[str], ImageViewReader] = lru_cache(VIEWERS)(self._opened)
 
-    def each(self) -> Iterator[Image]:
+    def each(self) -> Iterator[ExportImage]:
         """The images in order; how far it is gets shown."""
         for number, image in enumerate(self.images):
             before = self.written
@@ -61,14 +61,14 @@ class Export:
             pixels = image.size[0] * image.size[1]
             self.stage.advance(TaskResult(number, 1, pixels, {SCORED: 1}, bytes_written=self.written - before))
 
-    def load_view(self, image: Image) -> ImageView:
+    def load_view(self, image: ExportImage) -> ImageView:
         """Its picture and given labels at full size, of what is there."""
         view = self._viewer(image.source).view(image.index, scored=False)
         if view.warnings and (self.config.pictures or view.given is None):
             self.lost.update(dict.fromkeys(view.warnings))
         return view
 
-    def picture(self, image: Image) -> bytes | None:
+    def picture(self, image: ExportImage) -> bytes | None:
         """Its picture as PNG, if pictures are asked for and there is one."""
         return self.encoded(self.load_view(image)) if self.config.pictures else None
 
@@ -116,7 +116,7 @@ class Export:
             ) from e
 
 
-class Zip:
+class DeterministicZip:
     """An archive whose bytes depend on what is put in alone: no times, no owners."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
@@ -139,7 +139,7 @@ class Zip:
 
 
 @contextmanager
-def streamed(folder: ObjectDirectory, name: str) -> Iterator[Callable[[bytes], object]]:
+def stream_file(folder: ObjectDirectory, name: str) -> Iterator[Callable[[bytes], object]]:
     """A file that is put into the folder as a whole when it is complete, piece by piece: what takes the next one. Until
     then it lies in $TMPDIR."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as place:
@@ -150,17 +150,17 @@ def streamed(folder: ObjectDirectory, name: str) -> Iterator[Callable[[bytes], o
 
 
 @contextmanager
-def json_list(
+def stream_json_list(
     folder: ObjectDirectory, name: str, before: bytes = b"", after: bytes = b""
 ) -> Iterator[Callable[[Any], None]]:
     """A list in a file of JSON, streamed: what takes the next entry. ``before``, ``after``: what stands around it."""
-    with streamed(folder, name) as write:
+    with stream_file(folder, name) as write:
         write(before + b"[")
         first = True
 
         def add(entry: Any) -> None:
             nonlocal first
-            write((b"\n" if first else b",\n") + as_json(entry))
+            write((b"\n" if first else b",\n") + to_json(entry))
             first = False
 
         yield add
@@ -168,13 +168,13 @@ def json_list(
 
 
 @contextmanager
-def zipped(folder: ObjectDirectory, name: str) -> Iterator[Zip]:
+def open_zip(folder: ObjectDirectory, name: str) -> Iterator[DeterministicZip]:
     """An archive that is put into the folder as a whole when it is complete, if there is anything in it. Until then it
     lies in $TMPDIR: it may hold more than memory does."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as place:
         path = os.path.join(place, "export.zip")
         with zipfile.ZipFile(path, "w") as file:
-            archive = Zip(file)
+            archive = DeterministicZip(file)
             yield archive
         if archive.files:
             folder.put(name, path)
@@ -189,6 +189,6 @@ def png(pixels: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def as_json(tree: Any, indent: int | None = None) -> bytes:
+def to_json(tree: Any, indent: int | None = None) -> bytes:
     """As JSON that every parser reads: without NaN."""
     return json.dumps(tree, ensure_ascii=False, indent=indent, allow_nan=False).encode()

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from masksift.review.export.export_writer import Export, as_json, json_list, png
+from masksift.review.export.export_writer import ExportWriter, png, stream_json_list, to_json
 from masksift.review.export.run_length import Mask
-from masksift.review.export.selection import Image, Region
+from masksift.review.export.selection import ExportImage, ExportRegion
 
 VERSION = "1.0.0"
 """Of FiftyOne: later ones bring up to date what an earlier one has written, and refuse what a later one has."""
@@ -38,10 +38,10 @@ _REGION = {
 }
 
 
-def write(export: Export) -> None:
+def write(export: ExportWriter) -> None:
     """metadata.json, samples.json, pictures in data/ (where there are none, the given labels in colours), labels in
     fields/given/."""
-    with json_list(export.folder, "samples.json", b'{"samples": ', b"}") as add:
+    with stream_json_list(export.folder, "samples.json", b'{"samples": ', b"}") as add:
         for image in export.each():
             view = export.load_view(image)
             picture = export.shown(view)
@@ -50,10 +50,10 @@ def write(export: Export) -> None:
             if view.given is not None:
                 export.folder.write(f"fields/given/{image.name}.png", png(export.numbered(view.given)))
             add(_sample(export, image, labelled=view.given is not None))
-    export.folder.write("metadata.json", as_json(_data_set(export), indent=1))
+    export.folder.write("metadata.json", to_json(_data_set(export), indent=1))
 
 
-def _sample(export: Export, image: Image, *, labelled: bool) -> dict[str, Any]:
+def _sample(export: ExportWriter, image: ExportImage, *, labelled: bool) -> dict[str, Any]:
     own = f"{export.run.context.fingerprint}/{image.source}/{image.index}"
     return {
         "_id": _id(own),
@@ -78,7 +78,7 @@ def _sample(export: Export, image: Image, *, labelled: bool) -> dict[str, Any]:
     }
 
 
-def _detection(region: Region, size: tuple[int, int], classes: tuple[str, ...], own: str) -> dict[str, Any]:
+def _detection(region: ExportRegion, size: tuple[int, int], classes: tuple[str, ...], own: str) -> dict[str, Any]:
     (height, width), (y0, x0, y1, x1) = size, region.box
     return {
         "_id": _id(f"{own}/{region.rank}"),
@@ -114,7 +114,7 @@ def _field(name: str) -> str:
 _OWN = ("id", "filepath", "tags", "metadata", "given", "regions", "created_at", "last_modified_at", "media_type")
 
 
-def _data_set(export: Export) -> dict[str, Any]:
+def _data_set(export: ExportWriter) -> dict[str, Any]:
     """What FiftyOne says of a data set: which fields there are, and what the values of the masks mean."""
     numbers = {str(k + 1): name for k, name in enumerate(export.classes)}
     methods, columns = export.run.methods, export.run.context.path_columns

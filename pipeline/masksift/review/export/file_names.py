@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-LONGEST = 120
+MAX_PART_BYTES = 120
 """Bytes of a part of a path: file systems end at 255."""
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
@@ -47,8 +47,8 @@ def _part(text: str) -> str:
     """One part of a path."""
     safe = re.sub(r"[^\w.-]", "_", text)
     safe = re.sub(r"^[.-]|\.$", "_", safe)  # hidden, a flag, or lost on Windows
-    if len(safe.encode()) > LONGEST:
-        safe = safe.encode()[:LONGEST].decode(errors="ignore")
+    if len(safe.encode()) > MAX_PART_BYTES:
+        safe = safe.encode()[:MAX_PART_BYTES].decode(errors="ignore")
     return f"_{safe}" if _RESERVED.fullmatch(safe) else safe
 
 
@@ -69,6 +69,6 @@ def make_unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def in_xml(texts: Sequence[str]) -> tuple[str, ...]:
+def xml_safe(texts: Sequence[str]) -> tuple[str, ...]:
     """Names as XML can hold them: without the control characters that it knows no way to write, on one line."""
     return make_unique(re.sub(r"\s", " ", _NO_XML.sub("\ufffd", text)) for text in texts)

@@ -13,20 +13,20 @@ from urllib.parse import quote
 
 from masksift.core.errors import DataError
 from masksift.review.export.config import LabelStudioConfig
-from masksift.review.export.export_writer import Export, json_list
-from masksift.review.export.file_names import in_xml
+from masksift.review.export.export_writer import ExportWriter, stream_json_list
+from masksift.review.export.file_names import xml_safe
 from masksift.review.export.run_length import label_studio_rle
-from masksift.review.export.selection import Image, Region
-from masksift.review.rendering.palette import hexadecimal
+from masksift.review.export.selection import ExportImage, ExportRegion
+from masksift.review.rendering.palette import hex_colors
 from masksift.storage.urls import local_path
 
 
-def write(export: Export) -> None:
+def write(export: ExportWriter) -> None:
     """tasks.json and label_config.xml, and pictures in images/: where there are none, the given labels in colours."""
     assert isinstance(export.config, LabelStudioConfig)
-    classes, before = in_xml(export.classes), _images_at(export.config)
+    classes, before = xml_safe(export.classes), _images_at(export.config)
     export.folder.write("label_config.xml", _interface(classes))
-    with json_list(export.folder, "tasks.json") as add:
+    with stream_json_list(export.folder, "tasks.json") as add:
         for image in export.each():
             picture = export.shown(export.load_view(image)) if export.config.pictures else None
             if picture is not None:
@@ -44,7 +44,7 @@ def _images_at(config: LabelStudioConfig) -> str:
     return told if told.endswith(("/", "=")) else f"{told}/"
 
 
-def _task(image: Image, url: str, classes: tuple[str, ...], run: str) -> dict[str, Any]:
+def _task(image: ExportImage, url: str, classes: tuple[str, ...], run: str) -> dict[str, Any]:
     return {
         "data": {**image.facts, "image": url},  # a part `image=` of a path is none
         "predictions": [
@@ -57,7 +57,7 @@ def _task(image: Image, url: str, classes: tuple[str, ...], run: str) -> dict[st
     }
 
 
-def _result(region: Region, image: Image, classes: tuple[str, ...]) -> dict[str, Any]:
+def _result(region: ExportRegion, image: ExportImage, classes: tuple[str, ...]) -> dict[str, Any]:
     height, width = image.size
     y0, x0, *_ = region.box
     try:
@@ -90,7 +90,7 @@ def _interface(classes: tuple[str, ...]) -> bytes:
     view = ET.Element("View")
     ET.SubElement(view, "Image", {"name": "image", "value": "$image", "zoom": "true", "zoomControl": "true"})
     labels = ET.SubElement(view, "BrushLabels", {"name": "label", "toName": "image"})
-    for name, colour in zip(classes, hexadecimal(len(classes)), strict=True):
+    for name, colour in zip(classes, hex_colors(len(classes)), strict=True):
         ET.SubElement(labels, "Label", {"value": name, "background": colour})
     ET.indent(view)
     return str(ET.tostring(view, encoding="unicode")).encode() + b"\n"

@@ -37,7 +37,7 @@ def box_mask(counts: NDArray[np.integer], height: int, box: Box) -> Mask:
     return np.ascontiguousarray(np.repeat(inside, lengths).reshape(x1 - x0, y1 - y0).T)
 
 
-def row_counts(mask: Mask) -> list[int]:
+def row_run_lengths(mask: Mask) -> list[int]:
     """Pixels outside and inside a mask in turn, row by row, beginning with those outside: CVAT's code in its box."""
     flat = mask.reshape(-1)
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1

@@ -44,7 +44,7 @@ _PLAIN = (
 
 
 @dataclass(frozen=True)
-class Region:
+class ExportRegion:
     """One row of the table of regions. ``box``: y0, x0, y1, x1; ``counts``: COCO's run-length code, not compressed."""
 
     rank: int
@@ -76,7 +76,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Image:
+class ExportImage:
     """An image with the regions that are exported, worst first. ``name``: its path in an export, without an ending;
     ``facts``: what the run says of it, its scores among that; ``size``: its own rows and columns."""
 
@@ -85,20 +85,20 @@ class Image:
     index: int
     size: tuple[int, int]
     facts: Mapping[str, Any]
-    regions: tuple[Region, ...]
+    regions: tuple[ExportRegion, ...]
 
 
-def choose(run: CompletedRun, config: ExportConfig) -> list[Image]:
+def select_images(run: CompletedRun, config: ExportConfig) -> list[ExportImage]:
     """The images to export, in the order of their worst regions. Raises DataError, UsageError where the verdicts are
     none, or of another run."""
     verdicts = None if config.verdicts is None else _verdicts(run, config.verdicts)
-    names, found = FileNames(), dict[tuple[str, int], tuple[dict[str, Any], list[Region]]]()
+    names, found = FileNames(), dict[tuple[str, int], tuple[dict[str, Any], list[ExportRegion]]]()
     for row, counts in _rows(run.directory, config, verdicts):
         regions = found.setdefault((row["source"], row["index"]), (row, []))[1]
         regions.append(_region(row, counts))
     facts = _facts(run, list(found))
     return [
-        Image(
+        ExportImage(
             names.name(row["image_id"]),
             *place,
             (row["height"], row["width"]),
@@ -109,9 +109,9 @@ def choose(run: CompletedRun, config: ExportConfig) -> list[Image]:
     ]
 
 
-def _region(row: Mapping[str, Any], counts: NDArray[np.int32]) -> Region:
-    plain = {name: row[name] for name in Region.__dataclass_fields__ if name in row}
-    return Region(**plain, box=(row["y0"], row["x0"], row["y1"], row["x1"]), counts=counts)
+def _region(row: Mapping[str, Any], counts: NDArray[np.int32]) -> ExportRegion:
+    plain = {name: row[name] for name in ExportRegion.__dataclass_fields__ if name in row}
+    return ExportRegion(**plain, box=(row["y0"], row["x0"], row["y1"], row["x1"]), counts=counts)
 
 
 def _verdicts(run: CompletedRun, url: str) -> ReviewDecisions:

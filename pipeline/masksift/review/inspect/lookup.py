@@ -19,19 +19,19 @@ _NAMED = 5
 """Images of one id that are named where it is refused."""
 
 
-def ranked(run: CompletedRun) -> int:
+def ranked_images(run: CompletedRun) -> int:
     """How many images the ranking has."""
     return int(run.record["counts"].get(SCORED, 0))
 
 
-def image_row(run: CompletedRun, word: str) -> dict[str, Any]:
+def find_image(run: CompletedRun, word: str) -> dict[str, Any]:
     """The row of the table of images that is meant: by its id or, where no other image is called so, by `source/index`.
     Raises UsageError where there is none, or several."""
     source, _, number = word.rpartition("/")
     placed = None
     if source in run.source_index and number.isascii() and number.isdecimal() and len(number) < 19:
         if int(number) < run.tasks.sources[run.source_index[source]].images:
-            placed = image_rows(run, [(source, int(number))])[0]
+            placed = read_image_rows(run, [(source, int(number))])[0]
         if placed is not None and placed["image_id"] == word:
             return placed
     found: list[dict[str, Any]] = []
@@ -44,11 +44,11 @@ def image_row(run: CompletedRun, word: str) -> dict[str, Any]:
     if placed is not None and (not found or placed in found):
         return placed
     if found:
-        places = ", ".join(place_of(row) for row in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+        places = ", ".join(image_location(row) for row in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
         raise UsageError(
             f"several images of {run.context.out} are called {word!r}: {places}",
             "which one is meant is not known",
-            f"Give one of these: {place_of(found[0])}",
+            f"Give one of these: {image_location(found[0])}",
         )
     raise UsageError(
         f"no image of {run.context.out} is called {word!r}",
@@ -58,12 +58,12 @@ def image_row(run: CompletedRun, word: str) -> dict[str, Any]:
     )
 
 
-def place_of(row: Any) -> str:
+def image_location(row: Any) -> str:
     """How an image is called that shares its id with others."""
     return f"{row['source']}/{row['index']}"
 
 
-def image_rows(run: CompletedRun, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+def read_image_rows(run: CompletedRun, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """The rows of the table of images of those sources and indices, in that order: only the parts they lie in are
     read."""
     parts = [run.find_task(*place) for place in places]
@@ -80,12 +80,12 @@ def image_rows(run: CompletedRun, places: Sequence[tuple[str, int]]) -> list[dic
     return [rows[place] for place in places]
 
 
-def rank_of(run: CompletedRun, row: dict[str, Any]) -> int | None:
+def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
     """The rank of an image, None where it has none: the parts of the ranking are searched as a dictionary is."""
     score = row[run.record["configuration"]["rank_by"]]
     if row["status"] != SCORED or score is None:
         return None
-    parts = ranking_part_names(ranked(run))
+    parts = ranking_part_names(ranked_images(run))
     columns = ["rank", "source", "index", "score"]
 
     def last(name: str) -> float:
@@ -101,7 +101,7 @@ def rank_of(run: CompletedRun, row: dict[str, Any]) -> int | None:
     return None
 
 
-def region_tables(run: CompletedRun, columns: Sequence[str] | None = None) -> Iterator[Any]:
+def iter_region_tables(run: CompletedRun, columns: Sequence[str] | None = None) -> Iterator[Any]:
     """The parts of the table of regions, one after the other."""
     for number in count():
         try:
@@ -110,12 +110,12 @@ def region_tables(run: CompletedRun, columns: Sequence[str] | None = None) -> It
             return
 
 
-def regions_of(run: CompletedRun, row: dict[str, Any], most: int) -> tuple[list[dict[str, Any]], int]:
+def read_regions(run: CompletedRun, row: dict[str, Any], most: int) -> tuple[list[dict[str, Any]], int]:
     """The regions of an image that the run lists, at most so many, that with most evidence first; and how many there
     are."""
     found: list[dict[str, Any]] = []
     total = 0
-    for table in matching(region_tables(run), {"source": row["source"], "index": row["index"]}):
+    for table in matching(iter_region_tables(run), {"source": row["source"], "index": row["index"]}):
         found += table.slice(0, most - len(found)).to_pylist()
         total += len(table)
     return found, total

@@ -18,7 +18,7 @@ from masksift.core.text import closest_match, escape_unprintable
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.result_tables import ranking_part_names
 from masksift.review.inspect.config import TopConfig
-from masksift.review.inspect.lookup import image_rows, place_of, ranked, region_tables
+from masksift.review.inspect.lookup import image_location, iter_region_tables, ranked_images, read_image_rows
 from masksift.storage.tables.lookup import lowest
 from masksift.storage.tables.parquet import iter_tables, read_table
 from masksift.storage.tables.schemas import images_schema
@@ -71,7 +71,7 @@ class TopTable:
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def worst(config: TopConfig) -> TopTable:
+def top(config: TopConfig) -> TopTable:
     """The worst images or regions. Raises UsageError where there is no such run or score."""
     run = open_completed_run(config.run, config.storage)
     several = len(run.tasks.sources) > 1
@@ -103,18 +103,18 @@ def _images(run: CompletedRun, config: TopConfig, several: bool) -> TopTable:
         "flagged px": [f"{row['flagged_pixels']:,}" for row in rows],
         "most of them": [_pair(row["worst_given_name"], row["worst_suggested_name"]) for row in rows],
         "px": ["" if row["worst_pixels"] is None else f"{row['worst_pixels']:,}" for row in rows],
-    } | ({"source": [escape_unprintable(place_of(row)) for row in rows]} if several else {})
+    } | ({"source": [escape_unprintable(image_location(row)) for row in rows]} if several else {})
     return TopTable(rows, columns, frozenset({"rank", by, "flagged px", "px"}))
 
 
 def _first_of_ranking(run: CompletedRun, most: int) -> list[dict[str, Any]]:
     """The rows of the table of images of those that the ranking has first."""
     rows: list[dict[str, Any]] = []
-    for name in ranking_part_names(ranked(run)):
+    for name in ranking_part_names(ranked_images(run)):
         table = read_table(run.directory, name, ["source", "index"]).slice(0, most - len(rows))
         for first in range(0, len(table), _AT_ONCE):
             places = [(row["source"], row["index"]) for row in table.slice(first, _AT_ONCE).to_pylist()]
-            rows += image_rows(run, places)
+            rows += read_image_rows(run, places)
         if len(rows) >= most:
             break
     return rows
@@ -132,7 +132,7 @@ def _lowest(run: CompletedRun, by: str, most: int) -> list[dict[str, Any]]:
 
 def _regions(run: CompletedRun, most: int, several: bool) -> TopTable:
     rows: list[dict[str, Any]] = []
-    for table in region_tables(run):
+    for table in iter_region_tables(run):
         rows += table.drop_columns("rle").slice(0, most - len(rows)).to_pylist()
         if len(rows) >= most:
             break
@@ -144,7 +144,7 @@ def _regions(run: CompletedRun, most: int, several: bool) -> TopTable:
         "px": [f"{row['area']:,}" for row in rows],
         "rows": [f"{row['y0']}:{row['y1']}" for row in rows],
         "columns": [f"{row['x0']}:{row['x1']}" for row in rows],
-    } | ({"source": [escape_unprintable(place_of(row)) for row in rows]} if several else {})
+    } | ({"source": [escape_unprintable(image_location(row)) for row in rows]} if several else {})
     return TopTable(rows, columns, frozenset({"rank", "evidence", "px"}))
 
 

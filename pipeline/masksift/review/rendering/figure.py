@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.engine.image_views import ImageView
-from masksift.review.rendering.panels import DPI, SIDE, WORDS, figure_of, legend_of, outline, panels, said
+from masksift.review.rendering.panels import (
+    DPI,
+    FONT_SIZE_POINTS,
+    PANEL_SIDE_PIXELS,
+    draw_outline,
+    make_legend,
+    make_panels,
+    new_figure,
+    region_text,
+)
 
 _LEAST = 1.6, 0.4
 """Inches that a panel has at least, across and down: there are words above it."""
@@ -28,15 +37,15 @@ _TITLE, _CAPTIONS = 10, 9
 """Sizes of the letters of the title and above the panels, points."""
 
 
-def draw(
+def draw_figure(
     view: ImageView,
     class_names: Sequence[str],
     title: Sequence[str],
     regions: Sequence[Mapping[str, Any]] = (),
     notes: Sequence[str] = (),
-    side: int = SIDE,
+    side: int = PANEL_SIDE_PIXELS,
 ) -> Any:
-    """A figure of an image: a panel for each of `panels`, whose longer side has so many pixels, in every one the
+    """A figure of an image: a panel for each of `make_panels`, whose longer side has so many pixels, in every one the
     ``regions`` outlined and numbered; below, what is said of them, the ``notes``, and the classes that occur."""
     from matplotlib import style
 
@@ -57,7 +66,7 @@ class _Sheet:
         side: int,
     ) -> None:
         self._view, self._regions = view, regions
-        self._panels = panels(view, len(class_names))
+        self._panels = make_panels(view, len(class_names))
         height, width = view.size
         enlarged = max(1, side // -(-max(height, width) // view.factor))  # a pixel is a whole number of the figure's
         self._unit = enlarged / view.factor / DPI
@@ -66,8 +75,8 @@ class _Sheet:
         self._across = 2 if 2 * width >= height and count > 2 else count
         self._width = max(_NARROWEST, 2 * _MARGIN + self._across * (self._slot[0] + _GAP) - _GAP)
         self._room = self._width - 2 * _MARGIN
-        told = [f"{number}  {said(region)}" for number, region in enumerate(regions, 1)]
-        self._legend = legend_of(view, class_names)
+        told = [f"{number}  {region_text(region)}" for number, region in enumerate(regions, 1)]
+        self._legend = make_legend(view, class_names)
         self._families, self._missing = _families("".join([*title, *told, *notes, *self._legend]))
         self._scale: Any = _renderer()
         self._title, self._notes = self._wrapped(title, _TITLE), self._wrapped(notes)
@@ -75,12 +84,12 @@ class _Sheet:
             told = self._wrapped(told)
         self._told, self._classes = self._grid(told, 0.2), self._grid(list(self._legend), _SWATCH[0] + 0.16)
 
-    def _wide(self, text: str, size: int = WORDS) -> float:
+    def _wide(self, text: str, size: int = FONT_SIZE_POINTS) -> float:
         """Inches that a text takes across."""
         width, _, _ = self._scale.get_text_width_height_descent(self._plain(text), self._font(size), False)
         return float(width) / DPI
 
-    def _wrapped(self, sentences: Iterable[str], size: int = WORDS) -> list[str]:
+    def _wrapped(self, sentences: Iterable[str], size: int = FONT_SIZE_POINTS) -> list[str]:
         """Lines that are as wide as the figure at most; a word that is wider is cut."""
         lines = []
         for sentence in sentences:
@@ -117,7 +126,7 @@ class _Sheet:
         below = top + math.ceil(len(self._panels) / self._across) * pitch[1]
         rows = self._told.rows + len(self._notes) + self._classes.rows
         self._height = below + _LINE * rows + 0.08 + _MARGIN
-        figure = figure_of(self._width, self._height, constrained=False)
+        figure = new_figure(self._width, self._height, constrained=False)
         for number, text in enumerate(self._title):
             self._write(figure, text, _MARGIN, _MARGIN + number * _CAPTION, _TITLE)
         for number, (caption, picture) in enumerate(self._panels.items()):
@@ -154,9 +163,9 @@ class _Sheet:
         axes.set_xlim(0, self._view.size[1])
         axes.set_ylim(self._view.size[0], 0)
         for number, region in enumerate(self._regions, 1):
-            outline(axes, region, factor, str(number))
+            draw_outline(axes, region, factor, str(number))
 
-    def _write(self, figure: Any, text: str, x: float, y: float, size: int = WORDS) -> None:
+    def _write(self, figure: Any, text: str, x: float, y: float, size: int = FONT_SIZE_POINTS) -> None:
         figure.text(
             x / self._width,
             1 - y / self._height,

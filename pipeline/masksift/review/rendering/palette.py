@@ -13,7 +13,7 @@ _LEVELS = 12
 """Values of red, green and blue among which is chosen."""
 _FIRST = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 """Those that are made for all kinds of eyes come first: Okabe & Ito 2008, "Color Universal Design", without black."""
-_SEEN_AS = (
+_CONE_MATRICES = (
     np.eye(3),
     np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
     np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
@@ -23,7 +23,7 @@ _SEEN_AS = (
 
 
 @cache
-def _chosen() -> NDArray[np.uint8]:
+def _palette() -> NDArray[np.uint8]:
     """(MOST, 3) uint8: each the candidate that lies farthest from all before it, by the least of the three distances
     in CIELAB that the three kinds of eyes see. Neither near black nor near white, which text and paper have."""
     steps = np.linspace(0, 255, _LEVELS).round().astype(np.uint8)
@@ -31,7 +31,7 @@ def _chosen() -> NDArray[np.uint8]:
     lightness = _lab(_linear(every))[:, 0]
     first = np.array([[int(text[at : at + 2], 16) for at in (1, 3, 5)] for text in _FIRST], np.uint8)
     candidates = np.concatenate([first, every[(lightness > 25) & (lightness < 92)]])
-    seen = [_lab(_linear(candidates) @ matrix.T) for matrix in _SEEN_AS]
+    seen = [_lab(_linear(candidates) @ matrix.T) for matrix in _CONE_MATRICES]
     taken = list(range(len(first)))
     nearest = np.full(len(candidates), np.inf)
     for number in range(MAX_COLORS):
@@ -60,9 +60,9 @@ def _lab(linear: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def class_colors(classes: int) -> NDArray[np.uint8]:
     """(classes, 3) uint8, sRGB: the same for the same class whatever the number of classes."""
-    return _chosen()[np.arange(classes) % MAX_COLORS]
+    return _palette()[np.arange(classes) % MAX_COLORS]
 
 
-def hexadecimal(classes: int) -> list[str]:
+def hex_colors(classes: int) -> list[str]:
     """The same as `#rrggbb`."""
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in class_colors(classes).tolist()]

@@ -20,14 +20,14 @@ from masksift.core.text import escape_unprintable
 from masksift.engine.image_views import ImageView
 from masksift.review.rendering.palette import class_colors
 
-SIDE = 640
+PANEL_SIDE_PIXELS = 640
 """Pixels of the longer side of a panel, where nothing is said: what is larger is reduced."""
-OUTLINED = 8
+MAX_OUTLINED_REGIONS = 8
 """Regions of an image that are outlined and told, those with most evidence."""
 
 DPI = 144
 """Pixels of a figure an inch."""
-WORDS = 8
+FONT_SIZE_POINTS = 8
 """Size of its letters, points."""
 _LONGEST = 40
 """Widths of a letter that are shown of a class name."""
@@ -49,7 +49,7 @@ def require_matplotlib() -> None:
         ) from e
 
 
-def figure_of(width: float, height: float, *, constrained: bool = True) -> Any:
+def new_figure(width: float, height: float, *, constrained: bool = True) -> Any:
     """A figure of so many inches without a display, which no other figure of the process knows of. A notebook shows it
     where it is a cell's last value."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -57,11 +57,11 @@ def figure_of(width: float, height: float, *, constrained: bool = True) -> Any:
 
     figure: Any = Figure(figsize=(width, height), dpi=DPI, layout="constrained" if constrained else None)
     FigureCanvasAgg(figure)
-    figure._repr_png_ = partial(png_of, figure)
+    figure._repr_png_ = partial(figure_png, figure)
     return figure
 
 
-def png_of(figure: Any) -> bytes:
+def figure_png(figure: Any) -> bytes:
     """The same figure gives the same bytes: no date, no version in them."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -71,7 +71,7 @@ def png_of(figure: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------- what is drawn
 
 
-def painted(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uint8]:
+def colorize(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uint8]:
     """Class numbers (h, w) in their colours (h, w, 3): black where there is no label, white where it is no class."""
     table = np.concatenate([class_colors(classes), np.array([_NO_CLASS, _NO_LABEL], np.uint8)])
     none = int(np.iinfo(plane.dtype).max)
@@ -81,19 +81,19 @@ def painted(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uint
     return colour
 
 
-def panels(view: ImageView, classes: int) -> dict[str, NDArray[np.uint8]]:
+def make_panels(view: ImageView, classes: int) -> dict[str, NDArray[np.uint8]]:
     """What there is to see of an image, (h, w, 3) each, by its caption, in order: nothing in place of what is lost."""
     found = {} if view.picture is None else {"picture": view.picture}
     for caption, plane in (("given labels", view.given), ("predicted", view.predicted)):
         if plane is not None:
-            found[caption] = painted(plane, classes)
+            found[caption] = colorize(plane, classes)
     if view.flagged is not None:
         dark = np.full((*view.flagged.shape, 3), _PLAIN, np.uint8) if view.picture is None else view.picture // 3
         found["flagged"] = np.where(view.flagged[..., np.newaxis], np.array(_FLAGGED, np.uint8), dark)
     return found
 
 
-def edges(region: Mapping[str, Any], factor: int = 1) -> NDArray[np.int64]:
+def region_outline(region: Mapping[str, Any], factor: int = 1) -> NDArray[np.int64]:
     """The outline of a region as n lines (n, 2, 2) of x, y, in pixels of the whole image: the sides of the pixels that
     part it from what is outside. ``region``: a row of the table of regions; ``factor``: by which the image is reduced,
     and the region's mask with it, whose pixels are set where any is."""
@@ -130,18 +130,18 @@ def _reduced_mask(region: Mapping[str, Any], factor: int) -> tuple[NDArray[np.bo
 # --------------------------------------------------------------------------------------------------- what is said
 
 
-def said(region: Mapping[str, Any]) -> str:
+def region_text(region: Mapping[str, Any]) -> str:
     """What a row of the table of regions says: "given road, suggested sidewalk, 4,120 px"."""
     given = "no label given" if region["given"] is None else f"given {_short(region['given_name'])}"
     return f"{given}, suggested {_short(region['suggested_name'])}, {region['area']:,} px"
 
 
-def further(regions: int) -> str:
+def more_regions_text(regions: int) -> str:
     """How many are not outlined; nothing where all are."""
     return f"and {regions:,} {'regions' if regions > 1 else 'region'} with less evidence" if regions > 0 else ""
 
 
-def heading(row: Mapping[str, Any], by: str, rank: int | None, ranked: int) -> list[str]:
+def image_title(row: Mapping[str, Any], by: str, rank: int | None, ranked: int) -> list[str]:
     """What stands above an image: what it is called and, if it is scored, its rank and score; else why not. ``row``: of
     the table of images; ``rank``: among ``ranked`` by the score ``by``."""
     name = escape_unprintable(row["image_id"])
@@ -161,7 +161,7 @@ def _short(name: str) -> str:
     return text if cell_len(text) <= _LONGEST else f"{set_cell_size(text, _LONGEST - 1).rstrip()}…"
 
 
-def legend_of(view: ImageView, class_names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+def make_legend(view: ImageView, class_names: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """What the colours of an image mean: the classes that occur, those with most pixels first, and what is none."""
     classes = len(class_names)
     planes = [plane for plane in (view.given, view.predicted) if plane is not None]
@@ -192,14 +192,14 @@ def _of_unit(colour: Sequence[int] | NDArray[np.uint8]) -> tuple[float, ...]:
 # ------------------------------------------------------------------------------------------------------- drawing it
 
 
-def outline(axes: Any, region: Mapping[str, Any], factor: int = 1, number: str = "") -> None:
+def draw_outline(axes: Any, region: Mapping[str, Any], factor: int = 1, number: str = "") -> None:
     """Draw the outline of a region into a panel that has the pixels of the whole image as its units, black in white, so
     that it shows on every colour; a ``number`` at its middle."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
     from matplotlib.patheffects import withStroke
 
-    lines = edges(region, factor)
+    lines = region_outline(region, factor)
     path = Path(lines.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(lines)))
     for width, colour in ((1.8, "white"), (0.7, "black")):
         axes.add_artist(PathPatch(path, fill=False, edgecolor=colour, linewidth=width, capstyle="projecting"))
@@ -209,7 +209,7 @@ def outline(axes: Any, region: Mapping[str, Any], factor: int = 1, number: str =
             region["centroid_y"] + 0.5,
             number,
             color="black",
-            fontsize=WORDS,
+            fontsize=FONT_SIZE_POINTS,
             fontweight="bold",
             ha="center",
             va="center",

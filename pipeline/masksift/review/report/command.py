@@ -16,9 +16,9 @@ from masksift.engine.stages import RunStats, StageTotals
 from masksift.review.report import writer as files
 from masksift.review.report.config import ReportConfig
 from masksift.review.report.regions import find_regions
-from masksift.review.report.run_summary import measure, run_facts
+from masksift.review.report.run_summary import count_scores, run_summary
 from masksift.review.report.selection import SelectedImage, select_images
-from masksift.review.report.tasks import Batch, Drawing, ImageRef, RenderedImage, draw
+from masksift.review.report.tasks import ImageRef, RenderContext, RenderedImage, RenderTask, render
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import InstrumentedTask
@@ -39,11 +39,11 @@ def make_report(
     expected = min(top, scored) + min(top, run.record["images"] - scored)
     totals, folder = StageTotals(), run.directory
     with report.stage(REPORT, expected) as stage:
-        files.begin(folder)
+        files.remove_page(folder)
         chosen = select_images(run, top)
         drawn: dict[int, RenderedImage] = {}
         without: dict[str, None] = {}
-        drawing = partial(draw, Drawing(run.context, pictures, run.keeps_evidence))
+        drawing = partial(render, RenderContext(run.context, pictures, run.keeps_evidence))
         task = InstrumentedTask(drawing, run.context.fingerprint, REPORT)
         for answer in executor.map(task, list(_batches(run, chosen)), REPORT):
             drawn.update({one.number: one for one in answer.drawn})
@@ -59,7 +59,7 @@ def make_report(
         report.message(f"{next(iter(without))}: the report shows the planes alone{more}")
 
 
-def _batches(run: CompletedRun, chosen: Sequence[SelectedImage]) -> Iterator[Batch]:
+def _batches(run: CompletedRun, chosen: Sequence[SelectedImage]) -> Iterator[RenderTask]:
     """The images in tasks of about a second, those of a source together."""
     ranges = run.tasks.plan.blocks.ranges
     ordered = sorted(chosen, key=lambda one: (run.source_index[one.source], one.index))
@@ -72,17 +72,17 @@ def _batches(run: CompletedRun, chosen: Sequence[SelectedImage]) -> Iterator[Bat
             for one in some
         ]
         size = max(1, min(MAX_TASK_IMAGES, MAX_TASK_PIXELS // part.spec.pixels))
-        yield from (Batch(part, tuple(picks[first : first + size])) for first in range(0, len(picks), size))
+        yield from (RenderTask(part, tuple(picks[first : first + size])) for first in range(0, len(picks), size))
 
 
 def _write(run: CompletedRun, chosen: Sequence[SelectedImage], drawn: Sequence[RenderedImage]) -> None:
     """All that is not drawn."""
     sources = sorted({one.source for one in chosen}, key=run.source_index.__getitem__)
-    facts = run_facts(run, measure(run), len(chosen), sources, run.keeps_evidence)
-    files.finish(run.directory, facts, chosen, drawn, find_regions(run, chosen), run.methods)
+    facts = run_summary(run, count_scores(run), len(chosen), sources, run.keeps_evidence)
+    files.write_page(run.directory, facts, chosen, drawn, find_regions(run, chosen), run.methods)
 
 
-def report_again(config: ReportConfig, report: ProgressReporter) -> str:
+def report(config: ReportConfig, report: ProgressReporter) -> str:
     """Make the report of a complete run once more; answers what to print. Raises MasksiftError."""
     run = open_completed_run(config.run, config.storage, [config.arrays.images or ""])
     told = run.record["configuration"]

@@ -11,7 +11,7 @@ from masksift.engine.completed_run import CompletedRun
 from masksift.review.report.selection import SelectedImage
 from masksift.storage.tables.parquet import iter_tables, list_parts
 
-MOST = 50
+MAX_REGIONS_PER_IMAGE = 50
 """Regions of an image that are listed."""
 COLUMNS = (
     "rank",
@@ -46,8 +46,7 @@ class ImageRegions:
 
 
 def find_regions(run: CompletedRun, chosen: Sequence[SelectedImage]) -> list[ImageRegions]:
-    """The regions of each image, from the run's table, which is gone through part by part; `MOST` of each image are
-    held, and the rows of one part."""
+    """Collect up to `MAX_REGIONS_PER_IMAGE` regions per image. Reads the region table once, file by file."""
     found = [ImageRegions() for _ in chosen]
     of_place = {one.place: found[one.number] for one in chosen}
     for table in iter_tables(
@@ -58,6 +57,6 @@ def find_regions(run: CompletedRun, chosen: Sequence[SelectedImage]) -> list[Ima
         rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
         for place, row in zip(places, rows, strict=True):
             image = of_place.get(place)
-            if image is not None and len(image.regions) < MOST:
+            if image is not None and len(image.regions) < MAX_REGIONS_PER_IMAGE:
                 image.regions.append([round(value, _DIGITS) if isinstance(value, float) else value for value in row])
     return found

@@ -13,14 +13,14 @@ from masksift.core import signals as interruption
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, MAX_SIDE_PIXELS, REGION_IMAGES_PER_FILE
-from masksift.review.rendering.palette import hexadecimal
+from masksift.review.rendering.palette import hex_colors
 from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.parquet import iter_tables, list_parts, read_table
 
 BINS = 100
-POINTS = 257
+MAX_BUDGET_POINTS = 257
 """Of the curve of what a budget reaches, at most."""
-PAIRS = 2000
+MAX_CLASS_PAIRS = 2000
 """Pairs of classes that are told, those with most flagged pixels."""
 
 
@@ -33,19 +33,19 @@ class ScoreHistograms:
     budget: Sequence[tuple[int, float]]
 
 
-def budgets(scored: int) -> NDArray[np.int64]:
+def budget_points(scored: int) -> NDArray[np.int64]:
     """At how many reviewed images the curve has a point: from the first to the last, each one there where they are few,
     then in equal ratios."""
-    if scored <= POINTS:
+    if scored <= MAX_BUDGET_POINTS:
         return np.arange(1, scored + 1)
-    return np.unique(np.geomspace(1, scored, POINTS).round().astype(np.int64))
+    return np.unique(np.geomspace(1, scored, MAX_BUDGET_POINTS).round().astype(np.int64))
 
 
-def measure(run: CompletedRun) -> ScoreHistograms:
+def count_scores(run: CompletedRun) -> ScoreHistograms:
     """Goes through the ranking part by part, and holds one."""
     scored = run.record["counts"].get(SCORED, 0)
     counts = {name: np.zeros(BINS, np.int64) for name in run.methods}
-    wanted, scores = budgets(scored), np.empty(0)
+    wanted, scores = budget_points(scored), np.empty(0)
     done = 0
     for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), ["score", *run.methods], at_once=1):
         interruption.raise_if_interrupted()
@@ -57,7 +57,7 @@ def measure(run: CompletedRun) -> ScoreHistograms:
     return ScoreHistograms(counts, list(zip(wanted.tolist(), scores.tolist(), strict=True)))
 
 
-def run_facts(
+def run_summary(
     run: CompletedRun, curves: ScoreHistograms, rows: int, sources: Sequence[str], predicted: bool
 ) -> dict[str, Any]:
     """The facts of the run, as `data/run.js` has them: its ``rows``, the names of their ``sources``, and whether the
@@ -87,7 +87,7 @@ def run_facts(
         ],
         "workers": len(record["workers"]),
         "classes": classes,
-        "pairs": [list(row.values()) for row in pairs.slice(0, PAIRS).to_pylist()],
+        "pairs": [list(row.values()) for row in pairs.slice(0, MAX_CLASS_PAIRS).to_pylist()],
         "distribution": {name: counts.tolist() for name, counts in curves.counts.items()},
         "budget": [[images, round(score, 6)] for images, score in curves.budget],
         "rows": rows,
@@ -101,7 +101,7 @@ def _classes(run: CompletedRun) -> list[dict[str, Any]]:
     """What is said of each class."""
     quality = read_table(run.directory, "class_quality.parquet").to_pylist()
     thresholds = read_table(run.directory, "thresholds.parquet").to_pylist()
-    colors = hexadecimal(len(quality))
+    colors = hex_colors(len(quality))
     return [
         {
             "name": one["class_name"],

@@ -51,7 +51,7 @@ class ImageRef:
 
 
 @dataclass(frozen=True)
-class Batch:
+class RenderTask:
     """Images of one source. ``part``: any block of it."""
 
     part: BlockTask
@@ -65,7 +65,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class RenderContext:
     """What every task knows. ``pictures``: name or URL of their array; ``predicted``: whether the evidence is there."""
 
     job: RunContext
@@ -100,12 +100,12 @@ class RenderResult:
     task_result: TaskResult
 
 
-def name_of(number: int, ending: str) -> str:
+def image_file(number: int, ending: str) -> str:
     """The file of a row, below the report's folder."""
     return f"pictures/{number:08d}.{ending}"
 
 
-def draw(drawing: Drawing, batch: Batch) -> RenderResult:
+def render(drawing: RenderContext, batch: RenderTask) -> RenderResult:
     """Draw and put the images of a batch, one after the other."""
     begun, job, part = time.perf_counter(), drawing.job, batch.part
     folder = ObjectDirectory(job.out, job.options)
@@ -148,7 +148,7 @@ def _put(
     files = {} if view.picture is None else {"jpg": jpeg(view.picture)}
     files |= {"png": png(planes, classes)} if planes else {}
     for ending, data in files.items():
-        folder.write(f"{REPORT}/{name_of(number, ending)}", data)
+        folder.write(f"{REPORT}/{image_file(number, ending)}", data)
         folder.io_counters["bytes_written"] += len(data)
     shown = [plane for plane in (view.given, view.predicted) if plane is not None]
     present = np.unique(np.concatenate([np.unique(plane) for plane in shown])) if shown else np.empty(0, np.int64)

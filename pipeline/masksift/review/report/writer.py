@@ -11,7 +11,7 @@ from typing import Any
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, PAGE, REGION_IMAGES_PER_FILE, REPORT
 from masksift.review.report.regions import ImageRegions
 from masksift.review.report.selection import SelectedImage
-from masksift.review.report.tasks import RenderedImage, name_of
+from masksift.review.report.tasks import RenderedImage, image_file
 from masksift.storage.objects import ObjectDirectory
 
 DATA, PICTURES = "data", "pictures"
@@ -23,7 +23,7 @@ _ESCAPED = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
 """A name may hold markup: so that no reader of the file takes it for such."""
 
 
-def call(name: str, *values: Any) -> bytes:
+def script_call(name: str, *values: Any) -> bytes:
     """A call of the page's program with values as JSON: ASCII alone, and nothing in it that HTML knows."""
     text = ", ".join(json.dumps(value, separators=(",", ":"), allow_nan=False) for value in values)
     for sign, escaped in _ESCAPED.items():
@@ -70,13 +70,13 @@ def regions_file(found: Sequence[ImageRegions]) -> list[Any]:
     return [one.regions for one in found]
 
 
-def begin(folder: ObjectDirectory) -> None:
+def remove_page(folder: ObjectDirectory) -> None:
     """Take away the page itself: while it is not there, what lies beside it may be of two reports."""
     if PAGE.rpartition("/")[2] in folder.names(REPORT):
         folder.remove(PAGE)
 
 
-def finish(
+def write_page(
     folder: ObjectDirectory,
     facts: Mapping[str, Any],
     chosen: Sequence[SelectedImage],
@@ -89,14 +89,14 @@ def finish(
     names = {"run.js"}
     for number, some in enumerate(_runs(len(chosen), IMAGES_PER_FILE)):
         told = rows_file(chosen[some], drawn[some], found[some], numbers, facts["columns"], methods)
-        names.add(_put(folder, f"rows-{number:05d}.js", call("rows", number, told)))
+        names.add(_put(folder, f"rows-{number:05d}.js", script_call("rows", number, told)))
     for number, some in enumerate(_runs(len(chosen), REGION_IMAGES_PER_FILE)):
-        names.add(_put(folder, f"regions-{number:05d}.js", call("regions", number, regions_file(found[some]))))
-    _put(folder, "run.js", call("run", facts))
+        names.add(_put(folder, f"regions-{number:05d}.js", script_call("regions", number, regions_file(found[some]))))
+    _put(folder, "run.js", script_call("run", facts))
     _remove_others(folder, DATA, names)
     endings = {"jpg": [one.number for one in drawn if one.picture], "png": [one.number for one in drawn if one.planes]}
     _remove_others(
-        folder, PICTURES, {name_of(n, ending).rpartition("/")[2] for ending, some in endings.items() for n in some}
+        folder, PICTURES, {image_file(n, ending).rpartition("/")[2] for ending, some in endings.items() for n in some}
     )
     static = (resources.files("masksift.review.report") / "static").iterdir()
     for file in sorted(static, key=lambda file: (file.name == "index.html", file.name)):
