@@ -118,7 +118,7 @@ def test_one_with_other_parameters_is_replaced_and_a_failure_on_the_way_leaves_i
     def broken(*arguments):
         raise RuntimeError("the power went out")
 
-    monkeypatch.setattr(classifier, "fit", broken)
+    monkeypatch.setattr(classifier, "fit_classifier", broken)
     with pytest.raises(RuntimeError, match="the power went out"):
         make_demo(tmp_path, seed=1, report=silent, **TINY)
     assert as_bytes(tmp_path) == before, "the older one stands"

@@ -9,7 +9,7 @@ from masksift.demo import predictions as classifier
 from masksift.demo.parallel import processes
 from masksift.demo.predictions import CrossValidated, fold_of_images, train
 from masksift.demo.scenes.scene import draw_scene
-from masksift.prepare.predict.trainers.pixel_classifier import Sample, fit, sample_pixels
+from masksift.prepare.predict.trainers.pixel_classifier import PixelSample, fit_classifier, sample_pixels
 
 SMALL = 48, 96
 CLASSES = 8
@@ -61,14 +61,14 @@ def test_a_model_is_fitted_to_the_samples_of_the_other_folds_only(scenes, monkey
 
     def spy(samples, seed):
         seen.append({index for sample in samples for index in np.unique(sample.counts // 1_000_000).tolist() if index})
-        return fit(samples, seed)
+        return fit_classifier(samples, seed)
 
     def marked(image, labels, classes, generator):
         sample = sample_pixels(image, labels, classes, generator)
-        return Sample(sample.features, sample.labels, sample.counts + 1_000_000 * number[image.tobytes()])
+        return PixelSample(sample.features, sample.labels, sample.counts + 1_000_000 * number[image.tobytes()])
 
     number = {image.tobytes(): index + 1 for index, image in enumerate(scenes[0])}
-    monkeypatch.setattr(classifier, "fit", spy)
+    monkeypatch.setattr(classifier, "fit_classifier", spy)
     monkeypatch.setattr(classifier, "sample_pixels", marked)
     model = train(*scenes, CLASSES, seed=0, folds=3)
     for fold, images in enumerate(seen):

@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.demo.parallel import Run, call, serial
-from masksift.prepare.predict.trainers.pixel_classifier import Bytes, Model, fit, sample_pixels
+from masksift.prepare.predict.trainers.pixel_classifier import (
+    PixelClassifier,
+    Uint8Array,
+    fit_classifier,
+    sample_pixels,
+)
 
 
 def fold_of_images(images: int, folds: int, seed: int) -> NDArray[np.int64]:
@@ -34,16 +39,16 @@ def fold_of_images(images: int, folds: int, seed: int) -> NDArray[np.int64]:
 class CrossValidated:
     """A model for each fold, trained on the images of all other folds; `fold` (N,) int64 says which an image is in."""
 
-    models: tuple[Model, ...]
+    models: tuple[PixelClassifier, ...]
     fold: NDArray[np.int64]
 
-    def predictions(self, images: Bytes, run: Run = serial) -> Iterator[Bytes]:
+    def predictions(self, images: Uint8Array, run: Run = serial) -> Iterator[Uint8Array]:
         """Out-of-sample probabilities (K, H, W) uint8 of each image (N, H, W, 3) uint8, in order, one at a time."""
         yield from run(call(self.models[of].predict, image) for of, image in zip(self.fold, images, strict=True))
 
 
 def train(
-    images: Bytes, labels: Bytes, classes: int, *, seed: int, folds: int = 4, run: Run = serial
+    images: Uint8Array, labels: Uint8Array, classes: int, *, seed: int, folds: int = 4, run: Run = serial
 ) -> CrossValidated:
     """Train a model for each fold of the images (N, H, W, 3) uint8, on the labels (N, H, W) uint8 of the other folds.
 
@@ -55,5 +60,5 @@ def train(
     each = zip(images, labels, generators, strict=True)
     samples = list(run(call(sample_pixels, image, given, classes, own) for image, given, own in each))
     others = [[s for s, of in zip(samples, fold, strict=True) if of != number] for number in range(folds)]
-    models = run(call(fit, others[number], (seed, 0xF17, number)) for number in range(folds))
+    models = run(call(fit_classifier, others[number], (seed, 0xF17, number)) for number in range(folds))
     return CrossValidated(tuple(models), fold)

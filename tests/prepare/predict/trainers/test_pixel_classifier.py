@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from masksift.demo.scenes.scene import draw_scene
-from masksift.prepare.predict.trainers.pixel_classifier import FEATURES, features, fit, sample_pixels
+from masksift.prepare.predict.trainers.pixel_classifier import FEATURES, features, fit_classifier, sample_pixels
 
 SMALL = 48, 96
 CLASSES = 8
@@ -23,7 +23,8 @@ def scenes() -> tuple[np.ndarray, np.ndarray]:
 def test_training_twice_predicts_the_same_bytes(scenes):
     image, labels = scenes[0][0], scenes[1][0]
     once, twice = (
-        fit([sample_pixels(image, labels, CLASSES, np.random.default_rng(1))], (0, 1)).predict(image) for _ in range(2)
+        fit_classifier([sample_pixels(image, labels, CLASSES, np.random.default_rng(1))], (0, 1)).predict(image)
+        for _ in range(2)
     )
     assert np.array_equal(once, twice)
 
@@ -31,7 +32,7 @@ def test_training_twice_predicts_the_same_bytes(scenes):
 def test_a_class_sampled_more_often_than_it_occurs_is_predicted_less(scenes):
     sample = sample_pixels(scenes[0][0], scenes[1][0], CLASSES, np.random.default_rng(1))
     rare = replace(sample, counts=np.where(np.arange(CLASSES) == 0, sample.counts // 100, sample.counts))
-    road, rare_road = (fit([each], (0, 1)).predict(scenes[0][0])[0].mean() for each in (sample, rare))
+    road, rare_road = (fit_classifier([each], (0, 1)).predict(scenes[0][0])[0].mean() for each in (sample, rare))
     assert rare_road < 0.7 * road
 
 
@@ -60,11 +61,13 @@ def test_what_cannot_be_learnt_from_is_refused(scenes):
     with pytest.raises(ValueError, match="47 x 96 pixels has no whole blocks"):
         features(scenes[0][0][1:])
     with pytest.raises(ValueError, match=r"hold 1 class\(es\)"):
-        fit([sample_pixels(scenes[0][0], np.zeros(SMALL, np.uint8), CLASSES, np.random.default_rng(0))], (0,))
+        fit_classifier(
+            [sample_pixels(scenes[0][0], np.zeros(SMALL, np.uint8), CLASSES, np.random.default_rng(0))], (0,)
+        )
 
 
 def test_probabilities_add_up_to_one_and_their_bytes_are_rounded(scenes):
-    model = fit([sample_pixels(*(part[0] for part in scenes), CLASSES, np.random.default_rng(1))], (0, 1))
+    model = fit_classifier([sample_pixels(*(part[0] for part in scenes), CLASSES, np.random.default_rng(1))], (0, 1))
     probabilities = model.probabilities(scenes[0][1])
     assert probabilities.shape == (CLASSES, *SMALL)
     assert probabilities.dtype == np.float32

@@ -11,7 +11,7 @@ import pytest
 from masksift.demo.scenes.scene import draw_scene
 from masksift.demo.scenes.street import CLASS_NAMES
 from masksift.prepare.predict.trainers import pixel_mlp as pixels
-from masksift.prepare.predict.trainers.pixel_classifier import Sample
+from masksift.prepare.predict.trainers.pixel_classifier import PixelSample
 from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
 from prepare.predict.helpers import drawn_pictures, predict, record, write_pictures
 from support.datasets import Array
@@ -59,17 +59,17 @@ def test_images_of_odd_sizes_are_predicted_whole(drawn: tuple[Array, Array]) -> 
 
 
 @pytest.fixture
-def sampled(monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
+def sampled(monkeypatch: pytest.MonkeyPatch) -> list[PixelSample]:
     """What models are fitted to, with a budget of pixels that does not reach for all of an image."""
-    seen: list[Sample] = []
-    fit = pixels.fit
+    seen: list[PixelSample] = []
+    fit = pixels.fit_classifier
     monkeypatch.setattr(pixels, "PIXELS", 80)
-    monkeypatch.setattr(pixels, "fit", lambda samples, seed: seen.extend(samples) or fit(samples, seed))
+    monkeypatch.setattr(pixels, "fit_classifier", lambda samples, seed: seen.extend(samples) or fit(samples, seed))
     return seen
 
 
 def test_balance_says_how_many_pixels_of_rare_classes_are_trained_on(
-    drawn: tuple[Array, Array], sampled: list[Sample]
+    drawn: tuple[Array, Array], sampled: list[PixelSample]
 ) -> None:
     rare = np.bincount(drawn[1][drawn[1] < 3]).argmin()
     counts = []
@@ -82,7 +82,7 @@ def test_balance_says_how_many_pixels_of_rare_classes_are_trained_on(
 
 
 def test_no_more_than_a_budget_of_pixels_and_images_is_looked_at(
-    drawn: tuple[Array, Array], sampled: list[Sample], monkeypatch: pytest.MonkeyPatch
+    drawn: tuple[Array, Array], sampled: list[PixelSample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Watched(list[Array]):
         def __init__(self, images: Array) -> None:

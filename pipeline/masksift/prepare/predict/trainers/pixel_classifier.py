@@ -19,7 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
+Uint8Array = NDArray[np.uint8]
 Labels = NDArray[np.unsignedinteger[Any]]
 
 STRIDE = 2
@@ -47,7 +47,7 @@ DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """(down, right)"""
 
 
-def features(image: Bytes) -> Floats:
+def features(image: Uint8Array) -> Floats:
     """Pixel features (H / STRIDE, W / STRIDE, F) float32 of an image (H, W, 3) uint8.
 
     Brightness and two colour contrasts, at five blur radii and at sixteen places around the pixel; local contrast;
@@ -119,7 +119,7 @@ def _thinness(light: Floats, around: _Around) -> Floats:
 
 
 @dataclass(frozen=True)
-class Sample:
+class PixelSample:
     """Training pixels of one image: features (n, F) float32, labels (n,); all its pixels by class (K,) int64."""
 
     features: Floats
@@ -128,13 +128,13 @@ class Sample:
 
 
 def sample_pixels(
-    image: Bytes,
+    image: Uint8Array,
     labels: Labels,
     classes: int,
     generator: np.random.Generator,
     sampled: int = SAMPLED,
     balance: float = BALANCE,
-) -> Sample:
+) -> PixelSample:
     """About `sampled` labelled pixels of one image, rare classes favoured; labels of `classes` and above are left
     out."""
     flat = labels[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].ravel()
@@ -147,11 +147,11 @@ def sample_pixels(
     ]
     at = np.concatenate([np.empty(0, np.int64), *chosen])
     table = features(image)
-    return Sample(table.reshape(-1, table.shape[2])[at], flat[at], counts.astype(np.int64))
+    return PixelSample(table.reshape(-1, table.shape[2])[at], flat[at], counts.astype(np.int64))
 
 
 @dataclass(frozen=True)
-class Model:
+class PixelClassifier:
     """A few networks whose probabilities are averaged.
 
     `centre` and `spread` (F,) standardise the features; `weights` (K,) undo the rebalancing of the classes.
@@ -162,14 +162,14 @@ class Model:
     spread: Floats
     weights: Floats
 
-    def predict(self, image: Bytes) -> Bytes:
+    def predict(self, image: Uint8Array) -> Uint8Array:
         """Probabilities (K, H, W) uint8 of an image (H, W, 3) uint8.
 
         p = value / 255, each rounded by itself: sums over K lie within K / 510 of 1.
         """
         return np.asarray(np.rint(self.probabilities(image) * 255), np.uint8)
 
-    def probabilities(self, image: Bytes) -> Floats:
+    def probabilities(self, image: Uint8Array) -> Floats:
         """Probabilities (K, H, W) float32 of an image (H, W, 3) uint8."""
         table = features(image)
         rows, columns = table.shape[:2]
@@ -194,7 +194,7 @@ def _doubled(planes: Floats, axis: int) -> Floats:
     return halves.reshape(*planes.shape[:axis], 2 * (last + 1), *planes.shape[axis + 1 :])
 
 
-def fit(samples: Sequence[Sample], seed: Sequence[int]) -> Model:
+def fit_classifier(samples: Sequence[PixelSample], seed: Sequence[int]) -> PixelClassifier:
     """A model of the training pixels of some images. Deterministic: one BLAS thread, `seed` for weights and order.
 
     Raises ValueError when the samples hold fewer than two classes.
@@ -226,4 +226,4 @@ def fit(samples: Sequence[Sample], seed: Sequence[int]) -> Model:
                 random_state=state,
             )
             networks.append(network.fit(standard, labels))
-    return Model(tuple(networks), centre, spread, weights.astype(np.float32))
+    return PixelClassifier(tuple(networks), centre, spread, weights.astype(np.float32))

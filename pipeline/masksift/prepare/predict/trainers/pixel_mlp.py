@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
-from masksift.prepare.predict.trainers.pixel_classifier import FEATURES, SAMPLED, STRIDE, Model, fit, sample_pixels
+from masksift.prepare.predict.trainers.pixel_classifier import (
+    FEATURES,
+    SAMPLED,
+    STRIDE,
+    PixelClassifier,
+    fit_classifier,
+    sample_pixels,
+)
 
 PIXELS = 400_000
 """Training pixels of a model, about: half a gibibyte of features on the way."""
@@ -22,7 +29,7 @@ class PixelTrainer:
 
     def __init__(self, *, classes: int, ignored: int, seed: int, balance: float) -> None:
         self._classes, self._ignored, self._seed, self._balance = classes, ignored, seed, balance
-        self._model: Model | None = None
+        self._model: PixelClassifier | None = None
 
     def fit(
         self, images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.unsignedinteger[Any]]]
@@ -43,7 +50,7 @@ class PixelTrainer:
                 "there is nothing to tell apart",
                 "Give labels of two or more, or fewer folds",
             )
-        self._model = fit(samples, (self._seed,))
+        self._model = fit_classifier(samples, (self._seed,))
         return self
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
