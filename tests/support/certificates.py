@@ -1,4 +1,4 @@
-"""The certificates of a cluster, by the documentation's own script."""
+"""TLS certificates of a cluster, created by deploy/kubernetes/certificates.sh."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from system.deploy.helpers.kustomize import FOLDER
 __all__ = ["certificates", "environment", "run_script", "secret"]
 
 
-def run_script(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """What the script does, and says, when it is given these words."""
-    return subprocess.run([str(FOLDER / "certificates.sh"), *map(str, words)], capture_output=True, text=True)
+def run_script(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the script with these arguments."""
+    return subprocess.run([str(FOLDER / "certificates.sh"), *map(str, args)], capture_output=True, text=True)
 
 
 def certificates(folder: Path) -> Path:
-    """A new folder with ca.crt, tls.crt and tls.key, of a CA of their own."""
+    """Create a folder with ca.crt, tls.crt and tls.key of a new CA."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl here, which makes the keys")
     done = run_script(folder, 2)
@@ -28,12 +28,12 @@ def certificates(folder: Path) -> Path:
 
 
 def secret(folder: Path) -> dict[str, str]:
-    """Their Secret, as pods mount it."""
+    """Data of the Secret that pods mount."""
     return {path.name: path.read_text() for path in sorted(folder.iterdir())}
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment that tells Dask of them."""
+    """Environment variables that configure Dask with the certificates."""
     files = {"CA_FILE": "ca.crt"}
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         files |= {f"{role}__CERT": "tls.crt", f"{role}__KEY": "tls.key"}

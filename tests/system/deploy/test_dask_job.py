@@ -59,7 +59,7 @@ def applied(stored: Stored, tls: dict[str, str], folder: Path, **instead: str) -
 def test_job_creates_its_cluster_and_removes_it_at_the_end(
     s3_server: S3Server, sources: Path, tls: dict[str, str], undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    stored = Stored.beside(s3_server, sources)
+    stored = Stored.upload(s3_server, sources)
     with applied(stored, tls, tmp_path) as life:
         life.wait_for("Running")
         assert life.api.get("daskjobs", NAMESPACE, "masksift")["status"]["clusterName"] == "masksift"
@@ -76,7 +76,7 @@ def test_failed_job_is_reported_and_removes_its_cluster(
     s3_server: S3Server, sources: Path, tls: dict[str, str], tmp_path: Path
 ) -> None:
     """Exit code 2: the sources do not exist."""
-    stored = Stored.beside(s3_server, sources)
+    stored = Stored.upload(s3_server, sources)
     with applied(stored, tls, tmp_path, **{"s3://lake/segmentation/*.zarr": "s3://lake/nothing/*.zarr"}) as life:
         life.wait_for("Failed")
         assert life.statuses[-1] == "Failed"

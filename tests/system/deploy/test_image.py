@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from support.sources import make_data, write_source
-from system.deploy.helpers.dockerfile import Build, Instruction, StepFailed, instructions, let_through
+from system.deploy.helpers.dockerfile import Build, Instruction, StepFailed, instructions, is_in_context
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
@@ -43,7 +43,7 @@ def last_stage() -> list[Instruction]:
 def test_build_context_holds_exactly_what_is_copied() -> None:
     copied = {source for step in steps("COPY") if "from" not in step.flags for source in step.words[:-1]}
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    through = {path for path in files if let_through(path, IGNORED)}
+    through = {path for path in files if is_in_context(path, IGNORED)}
     wanted = {path for path in files if any(path == source or path.startswith(f"{source}/") for source in copied)}
     assert through == wanted
     assert all((ROOT / source).exists() for source in copied)
@@ -62,7 +62,7 @@ def test_build_context_holds_exactly_what_is_copied() -> None:
     ],
 )
 def test_build_context_excludes_local_files(path: str) -> None:
-    assert not let_through(path, IGNORED)
+    assert not is_in_context(path, IGNORED)
 
 
 def test_user_is_numeric_and_not_root() -> None:

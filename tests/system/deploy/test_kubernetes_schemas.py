@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from system.deploy.helpers.kustomize import FOLDER, RENDERED, made, pods, render, validate
+from system.deploy.helpers.kustomize import FOLDER, RENDERED, pods, render, validate, workloads
 
 Change = tuple[str, list[Any], Any]
 """Kind, path in it, and the value planted there."""
@@ -95,7 +95,7 @@ def test_cert_manager_secret_is_mounted_and_serves_client_and_server() -> None:
 @pytest.mark.parametrize("folder", RENDERED)
 def test_pods_are_scheduler_worker_and_client_unless_the_cluster_is_permanent(folder: str) -> None:
     objects = render(folder)
-    for one in made(objects):
+    for one in workloads(objects):
         validate(one)
     found = [pod.component for pod in pods(objects)]
     assert found == (["scheduler", "worker"] if folder == "base/cluster" else ["client", "scheduler", "worker"])

@@ -29,7 +29,7 @@ def slow(s3_server: S3Server) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def stored(s3_server: S3Server, sources: Path) -> Stored:
-    return Stored.beside(s3_server, sources)
+    return Stored.upload(s3_server, sources)
 
 
 @pytest.fixture(scope="module", params=[PLAIN, MINIO])
@@ -49,9 +49,9 @@ def test_job_writes_the_same_results_as_a_local_run(
     running: Cluster, stored: Stored, undisturbed: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     for pod in (running.scheduler, *running.workers):
-        assert pod.healthy("livenessProbe"), pod.said
+        assert pod.healthy("livenessProbe"), pod.log
     job = running.run(stored)
-    assert job.wait(240) == 0, job.said
+    assert job.wait(240) == 0, job.log
     assert stored.tables(tmp_path / "out") == undisturbed
     record = stored.record()
     assert record["finished"] is not None
@@ -59,9 +59,9 @@ def test_job_writes_the_same_results_as_a_local_run(
     limit = int(WORKER_MEMORY_SHARE * (2 << 30))
     assert [worker["memory"] for worker in record["workers"]] == [limit] * 2, "a share of the pod's limit"
     for pod in (running.scheduler, *running.workers):
-        assert pod.running, pod.said
-        assert "Traceback" not in pod.said
-        for line in pod.said.splitlines():
+        assert pod.running, pod.log
+        assert "Traceback" not in pod.log
+        for line in pod.log.splitlines():
             assert isinstance(json.loads(line), dict), line
 
 
@@ -72,7 +72,7 @@ def test_client_with_a_certificate_of_another_ca_is_refused(
     """The worst case: everything that Dask requires except the right signature."""
     others = secret(certificates(tmp_path_factory.mktemp("other")))
     job = running.run(stored, **{"masksift-tls": others})
-    wait_until("it has been refused", lambda: "TLS" in running.scheduler.said and "handshake" in running.scheduler.said)
+    wait_until("it has been refused", lambda: "TLS" in running.scheduler.log and "handshake" in running.scheduler.log)
     job.kill()
     assert not stored.there
     assert all(pod.healthy("readinessProbe") for pod in (running.scheduler, *running.workers))
@@ -86,11 +86,11 @@ def test_run_with_a_drained_worker_gives_the_same_tables(
     slow.faults = Faults(delay=0.5)
     job = running.run(stored)
     wait_until("some blocks are condensed", lambda: stored.products("condense") >= 1, 240)
-    assert running.workers[0].terminate() == 0, running.workers[0].said
+    assert running.workers[0].terminate() == 0, running.workers[0].log
     done = stored.products("condense")
     slow.faults = Faults()
-    assert job.wait(240) == 0, job.said
+    assert job.wait(240) == 0, job.log
     assert done < BLOCKS, "it was in the middle"
-    assert "Retire worker" in running.scheduler.said
+    assert "Retire worker" in running.scheduler.log
     assert stored.tables(tmp_path / "out") == undisturbed
     assert stored.record()["retries"] == 0

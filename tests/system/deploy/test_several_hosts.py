@@ -14,7 +14,7 @@ from support.fault_proxy import FaultProxy, Faults, run_fault_proxy
 from support.s3_server import S3Server
 from system.deploy.helpers.kubelet import Pod
 from system.deploy.helpers.manifest_cluster import BLOCKS, Cluster, Stored, cluster, executing, kubelet
-from system.deploy.helpers.netns import Bridge, remove_what_was_left
+from system.deploy.helpers.netns import Bridge, remove_stale_bridges
 from system.deploy.helpers.node import wait_until
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def test_network_of_a_killed_process_is_removed(network: Bridge) -> None:
     name, block = configured.split()
     assert block != network.block, "two networks of the same addresses: a pod of one is looked for in the other"
     assert name in links()
-    remove_what_was_left()
+    remove_stale_bridges()
     assert name not in links()
     assert network.name in links(), "that of a process which lives"
 
@@ -83,18 +83,18 @@ def test_run_with_a_disconnected_worker_gives_the_same_tables(
     tmp_path: Path,
     stage: str,
 ) -> None:
-    stored = Stored.beside(s3_server, sources)
+    stored = Stored.upload(s3_server, sources)
     slow.faults = Faults(delay=0.1)
     job = running.run(stored)
     wait_until(f"{stage} is in its middle", lambda: stage_is_half_done(stored, stage), 240)
     cut = disconnect_busy_worker(running, network, slow)
-    assert job.wait(240) == 0, job.said
+    assert job.wait(240) == 0, job.log
     assert stored.tables(tmp_path / "out") == undisturbed
     assert stored.record()["retries"] == 0, "no task failed: those of the worker were given to another"
     if stage == "condense":
         wait_until("a worker without a network ends", lambda: not cut.running, 240)
     cut.kill()
-    network.mend(cut.name)
+    network.reconnect(cut.name)
     cut.begin()  # as its kubelet does
     cut.wait_for("readinessProbe")
 

@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 
-from system.deploy.helpers.nightly import COMMAND, LEFT_OUT, WHOLE, config_in, files, lake, record, stand_in
+from system.deploy.helpers.nightly import (
+    COMMAND,
+    LEFT_OUT,
+    WHOLE,
+    files,
+    lake,
+    record,
+    write_config,
+    write_fake_command,
+)
 
 ROOT = Path(__file__).parents[3]
 AIRFLOW = ROOT / ".venv-airflow" / "bin"
@@ -35,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dags").mkdir()
     shutil.copy(DAG, folder / "dags")
     lake(folder / "lake")
-    config_in(folder)
+    write_config(folder)
     done = subprocess.run(
         [AIRFLOW / "airflow", "db", "migrate"],
         env=environment(folder),
@@ -178,7 +187,7 @@ def test_refused_plan_fails_the_dag_run_with_its_message(home: Path, tmp_path: P
 
 def test_only_interrupted_tasks_are_retried(home: Path, tmp_path: Path) -> None:
     codes = {"once": "5 0", "never": "2", "told": "3"}
-    bins = [stand_in(tmp_path / name, run=told) for name, told in codes.items()]
+    bins = [write_fake_command(tmp_path / name, run=told) for name, told in codes.items()]
     told, output = nights(
         home, *({"date": after(WHOLE[0]), "conf": conf(home), "command": f"{bin_}/masksift"} for bin_ in bins)
     )

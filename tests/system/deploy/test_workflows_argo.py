@@ -19,7 +19,7 @@ import yaml
 from hera.workflows import CronWorkflow
 
 from masksift.cli.parser import make_parser
-from system.deploy.helpers.nightly import LEFT_OUT, command_in, config_in, lake, record, stand_in
+from system.deploy.helpers.nightly import LEFT_OUT, lake, record, write_command, write_config, write_fake_command
 
 FOLDER = Path(__file__).parents[3] / "deploy/workflows/argo"
 TEXT = (FOLDER / "cronworkflow.yaml").read_text()
@@ -190,7 +190,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_arguments_of_steps_are_accepted_by_masksift(made: Path) -> None:
-    bin_ = stand_in(made / "bin", run="3")
+    bin_ = write_fake_command(made / "bin", run="3")
     night = Night(made, bin_, "2026-11-22").run()
     assert night.codes == {"day": 0, "plan": 0, "run": 0, "left-out": 0, "check": 0}
     for args in called(bin_):
@@ -214,7 +214,7 @@ def test_arguments_of_steps_are_accepted_by_masksift(made: Path) -> None:
 
 
 def test_default_day_is_the_day_before_the_workflow(made: Path) -> None:
-    bin_ = stand_in(made / "bin", check="2 0")
+    bin_ = write_fake_command(made / "bin", check="2 0")
     night = Night(made, bin_, "").run()
     assert night.values["steps.day.outputs.parameters.day"] == "2026-11-25"
     assert night.values["steps.day.outputs.parameters.base"] == ""
@@ -227,17 +227,17 @@ def test_default_day_is_the_day_before_the_workflow(made: Path) -> None:
     ("verb", "code", "last"), [("plan", 4, "plan"), ("run", 5, "run"), ("run", 2, "run"), ("check", 5, "day")]
 )
 def test_exit_code_of_a_step_fails_the_workflow(made: Path, verb: str, code: int, last: str) -> None:
-    night = Night(made, stand_in(made / "bin", **{verb: str(code)}), "2026-11-22").run()
+    night = Night(made, write_fake_command(made / "bin", **{verb: str(code)}), "2026-11-22").run()
     assert list(night.codes.items())[-1] == (last, code)
 
 
 @pytest.mark.slow
 def test_workflow_with_quarantined_images_and_a_failed_check(made: Path) -> None:
     lake(made / "lake")
-    config_in(made)
+    write_config(made)
     limits = {"max_flagged": "100%", "max_quarantined": "1"}
-    night = Night(made, command_in(made / "bin"), LEFT_OUT).run(**limits)
+    night = Night(made, write_command(made / "bin"), LEFT_OUT).run(**limits)
     assert night.codes == {"day": 0, "plan": 0, "run": 0, "left-out": 6, "check": 6}, night.output
     assert f"{LEFT_OUT}-b2" in night.output["left-out"]
-    assert re.search(r"BROKEN +max_quarantined +1 +2 of 12 images quarantined", night.output["check"])
+    assert re.search(r"FAILED +max_quarantined +1 +2 of 12 images quarantined", night.output["check"])
     assert record(made / "quality", LEFT_OUT)["counts"] == {"missing_chunk": 2, "scored": 10}

@@ -14,7 +14,23 @@ import pytest
 
 from support.results import read_rows
 from support.s3_server import S3Server
-from system.deploy.helpers.nightly import LEFT_OUT, WHOLE, command_in, config_in, files, lake, record, stand_in
+from system.deploy.helpers.nightly import (
+    LEFT_OUT,
+    WHOLE,
+    files,
+    lake,
+    record,
+    write_command,
+    write_config,
+    write_fake_command,
+)
+    LEFT_OUT,
+    WHOLE,
+    files,
+    lake,
+    record,
+    write_fake_command,
+)
 
 SCRIPT = Path(__file__).parents[3] / "deploy/workflows/cron/nightly.sh"
 DAY, BEFORE = "2026-11-22", "2026-11-21"
@@ -42,8 +58,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data lake and the real command."""
     folder = tmp_path_factory.mktemp("cron")
     lake(folder / "lake")
-    command_in(folder / "bin")
-    config_in(folder)
+    write_command(folder / "bin")
+    write_config(folder)
     return folder
 
 
@@ -66,7 +82,7 @@ def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path
     done = night(real, real / "bin", WHOLE[0], **told | {"MASKSIFT_LIMITS": "--max-flagged 0"})
     assert done.returncode == 6
     assert "its labels are not to be used: look at" in done.stderr
-    assert "BROKEN  max_flagged  0" in done.stderr
+    assert "FAILED  max_flagged  0" in done.stderr
     assert files(quality) == before
 
 
@@ -109,7 +125,7 @@ def test_day_without_data_and_refused_plan_are_not_started(real: Path) -> None:
 
 
 def test_interrupted_run_is_retried_at_most_three_times(tmp_path: Path) -> None:
-    bin_ = stand_in(tmp_path / "bin", run="5 5 0")
+    bin_ = write_fake_command(tmp_path / "bin", run="5 5 0")
     done = night(tmp_path, bin_, DAY)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     out, base = (f"{tmp_path}/quality/dt={day}" for day in (DAY, BEFORE))
@@ -120,7 +136,7 @@ def test_interrupted_run_is_retried_at_most_three_times(tmp_path: Path) -> None:
         *[f"run {line}"] * 3,
         f"check {out} --max-flagged 5% --max-quarantined 1% --base {base} --max-drop-in-class-quality 5%",
     ]
-    bin_ = stand_in(tmp_path / "other", run="5")
+    bin_ = write_fake_command(tmp_path / "other", run="5")
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == 5
     assert "it is not complete" in done.stderr
@@ -129,7 +145,7 @@ def test_interrupted_run_is_retried_at_most_three_times(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [2, 4, 137])
 def test_other_exit_codes_are_not_retried(tmp_path: Path, code: int) -> None:
-    bin_ = stand_in(tmp_path / "bin", run=str(code))
+    bin_ = write_fake_command(tmp_path / "bin", run=str(code))
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == code
     assert f"masksift, {DAY}: it is not complete\nmasksift: the words were run" in done.stderr
@@ -137,7 +153,7 @@ def test_other_exit_codes_are_not_retried(tmp_path: Path, code: int) -> None:
 
 
 def test_unreachable_store_is_not_a_missing_previous_night(tmp_path: Path) -> None:
-    bin_ = stand_in(tmp_path / "bin", check="5")
+    bin_ = write_fake_command(tmp_path / "bin", check="5")
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == 5
     assert len(called(bin_)) == 1
@@ -145,7 +161,7 @@ def test_unreachable_store_is_not_a_missing_previous_night(tmp_path: Path) -> No
 
 
 def test_second_script_is_refused(tmp_path: Path) -> None:
-    bin_ = stand_in(tmp_path / "bin")
+    bin_ = write_fake_command(tmp_path / "bin")
     with (tmp_path / ".masksift-nightly.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = night(tmp_path, bin_, DAY)
@@ -155,7 +171,7 @@ def test_second_script_is_refused(tmp_path: Path) -> None:
 
 
 def test_default_date_is_yesterday_in_utc(tmp_path: Path) -> None:
-    bin_ = stand_in(tmp_path / "bin")
+    bin_ = write_fake_command(tmp_path / "bin")
     args = ["date", "-u", "-d", "yesterday", "+%F"]
     before, after = (subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip() for _ in "12")
     assert night(tmp_path, bin_, TZ="Pacific/Kiritimati").returncode == 0
@@ -164,7 +180,7 @@ def test_default_date_is_yesterday_in_utc(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("args", [("tomorrow's",), ("2026-13-01",)])
 def test_invalid_date_is_refused(tmp_path: Path, args: tuple[str, ...]) -> None:
-    bin_ = stand_in(tmp_path / "bin")
+    bin_ = write_fake_command(tmp_path / "bin")
     done = night(tmp_path, bin_, *args)
     assert done.returncode == 1
     assert "invalid date" in done.stderr

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from system.deploy.helpers.nightly import COMMAND, LEFT_OUT, WHOLE, config_in, files, lake, record, stand_in
+from system.deploy.helpers.nightly import (
+    COMMAND,
+    LEFT_OUT,
+    WHOLE,
+    files,
+    lake,
+    record,
+    write_config,
+    write_fake_command,
+)
 
 ROOT = Path(__file__).parents[3]
 FLOW = ROOT / "tests/system/deploy/flows/dagster_nights.py"
@@ -47,7 +56,7 @@ def test_partitions_materialize_with_metadata_and_checks(tmp_path: Path) -> None
         "command": COMMAND,
         "source": str(tmp_path / "lake"),
         "quality": str(tmp_path / "quality"),
-        "config": str(config_in(tmp_path)),
+        "config": str(write_config(tmp_path)),
         "max_flagged": "100%",
         "max_quarantined": "50%",
         "max_drop_in_class_quality": "100%",
@@ -62,7 +71,7 @@ def test_partitions_materialize_with_metadata_and_checks(tmp_path: Path) -> None
         {"day": WHOLE[1], "max_flagged": "0"},
         {"day": WHOLE[0], "config": str(small), "quality": str(tmp_path / "refused")},
     ]
-    bins = {code: stand_in(tmp_path / str(code), run=str(code)) for code in (0, 5, 2)}
+    bins = {code: write_fake_command(tmp_path / str(code), run=str(code)) for code in (0, 5, 2)}
     found = materialize(tmp_path, [places | one for one in requested], [f"{one}/masksift" for one in bins.values()])
     first, second, again, left_out, broken, refused = found["nights"]
 

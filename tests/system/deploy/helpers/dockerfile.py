@@ -18,17 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
-__all__ = ["Build", "Instruction", "StepFailed", "instructions", "let_through"]
+__all__ = ["Build", "Instruction", "StepFailed", "instructions", "is_in_context"]
 
 _PATH = re.compile(r"(?<![\w.}*$/-])/(?=\w)")
-"""Where an absolute path begins: not in the middle of a relative one."""
-_FROM_HERE = re.compile(r"(?i)(UV_|PIP_|SSL_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
-"""What an engine's builder would be told of the network: where packages come from, and by which certificates."""
+"""Start of an absolute path that is not within a relative one."""
+_NETWORK_VARIABLES = re.compile(r"(?i)(UV_|PIP_|SSL_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
+"""Variables of package indexes, certificates and proxies, which a container engine would pass to the build."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction. ``flags``: `--name=value` before its words; ``rest``: all words as they stand."""
+    """One instruction: ``flags`` are `--name=value` before its arguments, ``rest`` is the raw remainder."""
 
     word: str
     rest: str
@@ -40,7 +40,7 @@ class Instruction:
 
 
 def instructions(text: str) -> list[Instruction]:
-    """The instructions of a Dockerfile, in order; lines that go on are joined, comments left out."""
+    """Parse the instructions of a Dockerfile: continued lines joined, comments dropped."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     found = []
     for line in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
@@ -54,9 +54,8 @@ def instructions(text: str) -> list[Instruction]:
     return found
 
 
-def let_through(path: str, patterns: Sequence[str]) -> bool:
-    """Whether the patterns of a .dockerignore let a file reach the builder: the last one that matches it, or a folder
-    that it lies in, decides."""
+def is_in_context(path: str, patterns: Sequence[str]) -> bool:
+    """Return whether a .dockerignore keeps a file: the last pattern that matches it or a parent folder decides."""
     parts = path.split("/")
     places = ["/".join(parts[: n + 1]) for n in range(len(parts))]
     through = True
@@ -69,12 +68,14 @@ def let_through(path: str, patterns: Sequence[str]) -> bool:
 
 
 class StepFailed(Exception):
-    """A step that ended with another code than 0: its command, and what it said."""
+    """A step exited with a nonzero code: its command and output."""
 
 
 class Build:
-    """Does a Dockerfile's instructions below ``root``. Afterwards the last stage lies there; ``environment``: what its
-    processes are started with; ``last``: its last instructions by their word."""
+    """Run the instructions of a Dockerfile below ``root``, which then holds the last stage.
+
+    ``environment`` is that of its processes; ``last`` maps each instruction name to its last occurrence.
+    """
 
     def __init__(self, root: Path, context: Path, patterns: Sequence[str]) -> None:
         self.root, self._context, self._patterns = root, context, patterns
@@ -85,7 +86,7 @@ class Build:
         self.last: dict[str, Instruction] = {}
 
     def do(self, steps: Sequence[Instruction]) -> None:
-        """All instructions. Raises StepFailed."""
+        """Run all instructions. Raise StepFailed if one fails."""
         for step in steps:
             act = getattr(self, f"_{step.word.lower()}", None)
             if act is not None:
@@ -94,14 +95,14 @@ class Build:
         self._end_stage(keep=False)
 
     def below(self, text: str) -> str:
-        """A text with every absolute path in it put below the root."""
+        """Replace every absolute path in a text by one below the root."""
         return _PATH.sub(f"{self.root}/", text)
 
     def _expanded(self, text: str) -> str:
         return Template(text).safe_substitute({**self._arguments, **self.environment})
 
     def _end_stage(self, *, keep: bool) -> None:
-        """Put a stage aside, of which later ones take what they name; remove those that are done with."""
+        """Move a finished stage away for `COPY --from`, and remove stages that are no longer needed."""
         if keep and self.root.exists():
             self.root.rename(self._aside(self._name))
             self._stages[self._name] = dict(self.environment)
@@ -140,7 +141,7 @@ class Build:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def _run(self, step: Instruction) -> None:
-        network = {name: value for name, value in os.environ.items() if _FROM_HERE.match(name)}
+        network = {name: value for name, value in os.environ.items() if _NETWORK_VARIABLES.match(name)}
         home = {"HOME": str(self.root / "root"), "UV_CACHE_DIR": _cache("uv"), "PIP_CACHE_DIR": _cache("pip")}
         command = self.below(step.rest)
         done = subprocess.run(
@@ -174,10 +175,10 @@ class Build:
                     to.write_text(to.read_text().replace("/opt/", f"{self.root}/opt/"))
 
     def _files(self, source: str) -> Iterator[tuple[Path, str]]:
-        """The files of the context that are copied, with their paths below what is named."""
+        """Yield the copied files of the context with their relative paths."""
         found = self._context / source
         for path in sorted(found.rglob("*")) if found.is_dir() else [found]:
-            if path.is_file() and let_through(path.relative_to(self._context).as_posix(), self._patterns):
+            if path.is_file() and is_in_context(path.relative_to(self._context).as_posix(), self._patterns):
                 yield path, path.relative_to(found).as_posix()
 
 
@@ -187,6 +188,6 @@ def _done(process: subprocess.CompletedProcess[str]) -> None:
 
 
 def _cache(of: str) -> str:
-    """Where this machine keeps packages that were fetched before."""
+    """Return the package cache of this machine."""
     told = os.environ.get(f"{of.upper()}_CACHE_DIR")
     return told or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), of)

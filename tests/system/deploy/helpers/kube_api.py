@@ -1,4 +1,4 @@
-"""A stand-in for a Kubernetes API server: objects in memory behind the HTTP that the Dask operator speaks.
+"""Simulated Kubernetes API server: objects in memory behind the HTTP that the Dask operator speaks.
 
 It has discovery, lists with selectors, watches, merge and JSON patches, `status` as a resource of its own where
 one is defined, versions, finalizers, and removes what a removed object owned. It has no admission: nothing is checked,
@@ -31,7 +31,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """A resource, as discovery tells it. ``status``: whether that is written at an address of its own."""
+    """A resource as discovery lists it; ``status`` is True if it has a status subresource."""
 
     group: str
     version: str
@@ -64,8 +64,8 @@ CORE = (
 )
 
 
-def operators_kinds() -> Iterator[Kind]:
-    """The resources of the Dask operator, by its own definitions."""
+def operator_kinds() -> Iterator[Kind]:
+    """Yield the resources of the Dask operator from its CRDs."""
     import dask_kubernetes
 
     folder = Path(dask_kubernetes.__file__).parent / "operator/deployment/helm/dask-kubernetes-operator/crds"
@@ -77,7 +77,7 @@ def operators_kinds() -> Iterator[Kind]:
 
 
 class Refused(Exception):
-    """An answer that is no object: its code, and the reason as Kubernetes words it."""
+    """An error response: HTTP code and Kubernetes reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{code} {reason}")
@@ -86,12 +86,12 @@ class Refused(Exception):
 
 @dataclass
 class KubeApi:
-    """The objects and what happened to them. Its methods may be called from any thread."""
+    """Objects and their history. Methods are thread-safe."""
 
     kinds: tuple[Kind, ...]
     objects: dict[tuple[str, str, str], Object] = field(default_factory=dict)
     history: list[tuple[str, str, Object]] = field(default_factory=list)
-    """(plural, what happened, the object then): the n-th has version n + 1."""
+    """(plural, event, object) in order: entry n has resource version n + 1."""
     port: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _loop: asyncio.AbstractEventLoop = field(init=False)
@@ -110,14 +110,14 @@ class KubeApi:
         raise Refused(404, "NotFound")
 
     def get(self, plural: str, space: str, name: str) -> Object:
-        """A copy of an object. Raises Refused."""
+        """Return a copy of an object. Raise Refused if it does not exist."""
         with self._lock:
             if (found := self.objects.get((plural, space, name))) is None:
                 raise Refused(404, "NotFound")
             return copy.deepcopy(found)
 
     def list(self, plural: str, space: str = "", labels: str = "") -> list[Object]:
-        """Those of a namespace, or of all, that have the labels of a selector `a=b,c=d`."""
+        """List objects of one namespace or all, filtered by a label selector `a=b,c=d`."""
         wanted = dict(pair.replace("==", "=").split("=") for pair in labels.split(",") if pair)
         with self._lock:
             return [
@@ -129,7 +129,7 @@ class KubeApi:
             ]
 
     def create(self, plural: str, space: str, body: Object) -> Object:
-        """Keep an object that is new. Raises Refused."""
+        """Create an object. Raise Refused if it exists."""
         kind, made = self.kind(plural), copy.deepcopy(body)
         meta = made.setdefault("metadata", {})
         name = meta.setdefault("name", meta.get("generateName", "") + uuid.uuid4().hex[:8])
@@ -147,7 +147,7 @@ class KubeApi:
             return self._keep(plural, space, made, "ADDED")
 
     def patch(self, plural: str, space: str, name: str, change: Any, part: str = "") -> Object:
-        """A merge patch (a dictionary) or a JSON patch (a list) of an object, or of its `status`. Raises Refused."""
+        """Apply a merge patch (dictionary) or a JSON patch (list) to an object or its `status`."""
         with self._lock:
             before = self.get(plural, space, name)
             try:
@@ -168,7 +168,7 @@ class KubeApi:
             return after
 
     def delete(self, plural: str, space: str, name: str) -> Object:
-        """Remove an object, or mark it where something has to be finished before. Raises Refused."""
+        """Delete an object, or mark it for deletion while it has finalizers."""
         with self._lock:
             found = self.get(plural, space, name)
             if not found["metadata"].get("finalizers"):
@@ -203,7 +203,7 @@ class KubeApi:
     # ------------------------------------------------------------------------------------------------- HTTP
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """One request."""
+        """Handle one request."""
         args = request.path.strip("/").split("/")
         try:
             if (found := self._discovery(args)) is not None:
@@ -217,12 +217,12 @@ class KubeApi:
             if request.query.get("watch") == "true":
                 return await self._watch(request, rest[0], space)
             body = await request.json() if request.can_read_body else None
-            return web.json_response(self._answer(request, rest, space, body))
+            return web.json_response(self._respond(request, rest, space, body))
         except Refused as e:
             output = {"kind": "Status", "status": "Failure", "code": e.code, "reason": e.reason, "message": str(e)}
             return web.json_response(output, status=e.code)
 
-    def _answer(self, request: web.Request, rest: list[str], space: str, body: Any) -> Object:
+    def _respond(self, request: web.Request, rest: list[str], space: str, body: Any) -> Object:
         plural, name, part = (*rest, "", "")[:3]
         match request.method, bool(name):
             case "GET", False:
@@ -265,7 +265,7 @@ class KubeApi:
         return None
 
     async def _watch(self, request: web.Request, plural: str, space: str) -> web.StreamResponse:
-        """What happens after a version, until the client goes or its time is up."""
+        """Stream events after a version until the client disconnects or the timeout ends."""
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         await answer.prepare(request)
         seen = int(request.query.get("resourceVersion") or 0)
@@ -283,7 +283,7 @@ class KubeApi:
 
 
 def _merged(before: Any, change: Any) -> Any:
-    """RFC 7386: `null` removes a key."""
+    """Merge patch of RFC 7386: `null` removes a key."""
     if not isinstance(change, dict):
         return copy.deepcopy(change)
     after = dict(before) if isinstance(before, dict) else {}
@@ -301,8 +301,8 @@ def _now() -> str:
 
 @contextmanager
 def api_server() -> Iterator[KubeApi]:
-    """The stand-in on loopback, in a thread of its own."""
-    api = KubeApi((*CORE, *operators_kinds()))
+    """Serve the API on loopback in a thread."""
+    api = KubeApi((*CORE, *operator_kinds()))
     ready, stop = threading.Event(), asyncio.Event()
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A small kubelet: runs the pods of manifests as processes of this machine, with their own arguments and environment.
+"""Simulated kubelet: runs pods as local processes with their arguments and environment.
 
 It does what a kubelet does with a pod of one container: makes variables and files of ConfigMaps, Secrets and fields,
 starts the command, asks the probes, and ends it by `preStop`, SIGTERM and, after the time of grace, SIGKILL. What a
@@ -31,26 +31,26 @@ __all__ = ["Kubelet", "Pod", "named"]
 Object = dict[str, Any]
 
 IMAGE = {"HOME": "/scratch", "TMPDIR": "/scratch", "DASK_TEMPORARY_DIRECTORY": "/scratch", "PYTHONUNBUFFERED": "1"}
-"""Variables that the image brings along."""
+"""Environment variables of the image."""
 NAMESPACE = "masksift"
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 def named(objects: Iterable[Object], kind: str, name: str) -> Object:
-    """The one object of that kind and name."""
+    """Return the only object of that kind and name."""
     (found,) = [o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name]
     return found
 
 
 def quantity(text: str) -> int:
-    """Bytes of `4Gi`."""
+    """Parse a quantity such as `4Gi` into bytes."""
     number, unit = re.fullmatch(r"(\d+)([A-Za-z]*)", text).groups()  # type: ignore[union-attr]
     return int(number) * UNITS[unit]
 
 
 @dataclass
 class Pod:
-    """One pod that has been started: ``process`` is what is number 1 in its container."""
+    """A started pod: ``process`` is PID 1 of its container."""
 
     name: str
     address: str
@@ -67,7 +67,7 @@ class Pod:
         return found
 
     def begin(self) -> None:
-        """Start its container, for the first time or again."""
+        """Start or restart its container."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.words,
@@ -80,8 +80,8 @@ class Pod:
             )
 
     @property
-    def said(self) -> str:
-        """What it has printed."""
+    def log(self) -> str:
+        """Its log."""
         return (self.folder / "log").read_text(errors="replace")
 
     @property
@@ -89,14 +89,14 @@ class Pod:
         return self.process.poll() is None
 
     def wait(self, seconds: float) -> int:
-        """Its exit code."""
+        """Wait for its exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"{self.name} did not end within {seconds:.0f} s:\n{self.said[-4000:]}")
+            pytest.fail(f"{self.name} did not end within {seconds:.0f} s:\n{self.log[-4000:]}")
 
     def healthy(self, kind: str) -> bool:
-        """Whether a probe is answered: `livenessProbe` or `readinessProbe`."""
+        """Return whether a probe succeeds: `livenessProbe` or `readinessProbe`."""
         place = self.container[kind]["httpGet"]
         ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
         connection = HTTPConnection(self.address, ports[place["port"]], timeout=2)
@@ -109,22 +109,22 @@ class Pod:
             connection.close()
 
     def wait_for(self, kind: str, seconds: float = 120) -> None:
-        """Until a probe is answered."""
+        """Wait until a probe succeeds."""
         until = time.monotonic() + seconds
         while not self.healthy(kind):
-            assert self.running, self.said
-            assert time.monotonic() < until, f"{self.name} is not up after {seconds:.0f} s: {self.said}"
+            assert self.running, self.log
+            assert time.monotonic() < until, f"{self.name} is not up after {seconds:.0f} s: {self.log}"
             time.sleep(0.1)
 
     def run(self, args: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """A command in the container, as `kubectl exec` runs it."""
-        command = self.kubelet.network.within(self.name, [self.kubelet.here(word, self) for word in args])
+        """Run a command in the container, like `kubectl exec`."""
+        command = self.kubelet.network.within(self.name, [self.kubelet.localize(word, self) for word in args])
         return subprocess.run(
             command, env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False
         )
 
     def terminate(self) -> int:
-        """As a node that is drained ends it; answers its exit code, -9 where the time of grace was not enough."""
+        """Terminate it like a drained node; return its exit code, -9 if the grace period was too short."""
         until = time.monotonic() + self.spec.get("terminationGracePeriodSeconds", 30)
         before = self.container.get("lifecycle", {}).get("preStop", {})
         if "exec" in before and self.running:
@@ -137,7 +137,7 @@ class Pod:
         return self.process.returncode
 
     def kill(self) -> None:
-        """At once, and with it all that it has started."""
+        """Kill it and its children at once."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -155,7 +155,7 @@ class Kubelet:
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
-    """Variables that a cloud puts into the pods of the service account, by which they may reach the store."""
+    """Variables that a cloud injects into pods of the service account for access to the store."""
     pods: dict[str, Pod] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -168,7 +168,7 @@ class Kubelet:
             pod.kill()
 
     def start(self, name: str, template: Object, service: str = "") -> Pod:
-        """Start the pod of a template (`metadata`, `spec`): the one behind a service has the service's address."""
+        """Start the pod of a template; the pod behind a service gets the address of the service."""
         spec = template["spec"]
         (container,) = spec["containers"]
         assert "initContainers" not in spec
@@ -181,17 +181,17 @@ class Kubelet:
         for mount in container.get("volumeMounts", ()):
             self._mount(pod, volumes[mount["name"]], mount["mountPath"])
         pod.environment = self._environment(pod)
-        args = [_expanded(self.here(word, pod), pod.environment) for word in container["args"]]
+        args = [_expanded(self.localize(word, pod), pod.environment) for word in container["args"]]
         limit = quantity(container["resources"]["limits"]["memory"])
-        # Dask reads this limit as it reads a container's: the worker's memory is that of its manifest
+        # Dask reads this limit like a container limit, so the worker gets the memory of its manifest
         args = ["sh", "-c", 'ulimit -m "$0" && exec "$@"', str(limit >> 10), *self.network.within(name, args)]
         pod.words = args
         pod.begin()
         self.pods[name] = pod
         return pod
 
-    def here(self, text: str, pod: Pod) -> str:
-        """A text of the manifests, with what it names in the cluster replaced by what stands for it."""
+    def localize(self, text: str, pod: Pod) -> str:
+        """Replace cluster names and paths in a text by local ones."""
         known = {path: str(self._inside(pod, path)) for path in self._paths(pod)} | dict(self.instead)
         longest_first = sorted(known, key=len, reverse=True)
         patterns = [rf"(?<![\w.-]){re.escape(name)}(?![\w.-])" for name in longest_first]
@@ -217,11 +217,11 @@ class Kubelet:
             assert "emptyDir" in volume, f"a volume that is not known here: {volume}"
             files = {}
         for name, text in files.items():
-            (place / name).write_text(self.here(text, pod) if "configMap" in volume else text)
+            (place / name).write_text(self.localize(text, pod) if "configMap" in volume else text)
 
     def _environment(self, pod: Pod) -> dict[str, str]:
-        """What a container finds, and nothing of the test's own variables but where Python finds masksift."""
-        made = {name: self.here(value, pod) for name, value in IMAGE.items()}
+        """Environment of a container: no variable of the test process except PYTHONPATH."""
+        made = {name: self.localize(value, pod) for name, value in IMAGE.items()}
         made["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.defpath])
         if "PYTHONPATH" in os.environ:
             made["PYTHONPATH"] = os.environ["PYTHONPATH"]
@@ -232,10 +232,10 @@ class Kubelet:
         fields = {"metadata.name": pod.name}
         for variable in pod.container.get("env", ()):
             value = variable.get("value") or fields[variable["valueFrom"]["fieldRef"]["fieldPath"]]
-            made[variable["name"]] = _expanded(self.here(value, pod), made)
+            made[variable["name"]] = _expanded(self.localize(value, pod), made)
         return made
 
 
 def _expanded(text: str, environment: Mapping[str, str]) -> str:
-    """`$(NAME)` of a variable that is there."""
+    """Expand `$(NAME)` of defined variables."""
     return re.sub(r"\$\(([A-Za-z_][\w.-]*)\)", lambda found: environment.get(found[1], found[0]), text)

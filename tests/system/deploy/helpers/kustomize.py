@@ -1,4 +1,4 @@
-"""The manifests of `deploy/kubernetes` as kustomize renders them, their schemas, and the pods that come of them."""
+"""Manifests of `deploy/kubernetes` rendered by kustomize, their schemas and their pods."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
-__all__ = ["FOLDER", "NAMESPACE", "RENDERED", "Pod", "made", "pods", "render", "validate"]
+__all__ = ["FOLDER", "NAMESPACE", "RENDERED", "Pod", "pods", "render", "validate", "workloads"]
 
 FOLDER = Path(__file__).parents[4] / "deploy" / "kubernetes"
 NAMESPACE = "masksift"
 RENDERED = ("base/cluster", "base/job", "plain", "overlays/minio", "overlays/aws", "overlays/gcp")
-"""What is applied with `kubectl apply -k`."""
+"""Folders for `kubectl apply -k`."""
 VERSION = "1.33"
-"""Of Kubernetes, whose schemas core kinds are held against."""
-# megabytes of JSON, which the package reads once more for each object
+"""Kubernetes version of the schemas of built-in kinds."""
+# megabytes of JSON, which the package reads again for each object
 kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,7 +33,7 @@ Object = dict[str, Any]
 
 
 def render(folder: str | Path) -> list[Object]:
-    """What a folder (below `deploy/kubernetes`, or any other one) comes to. Skips where there is no kubectl."""
+    """Render a folder, relative to `deploy/kubernetes`. Skip the test if kubectl is not installed."""
     return copy.deepcopy(list(_rendered(str(FOLDER / folder))))
 
 
@@ -48,7 +48,7 @@ def _rendered(folder: str) -> Sequence[Object]:
 
 
 def validate(one: Mapping[str, Any]) -> None:
-    """Hold an object against the schema of its kind, in which an unknown field is an error. Raises ValidationError."""
+    """Validate an object strictly: an unknown field is an error. Raise ValidationError."""
     kind, version = str(one["kind"]), str(one["apiVersion"])
     if version == "kubernetes.dask.org/v1":
         _of_the_operator(kind).validate(one)
@@ -76,14 +76,14 @@ def _of_the_operator(kind: str) -> jsonschema.Draft202012Validator:
 
 
 def _whole(spec: Any) -> dict[str, Any]:
-    """The schema of an object by that of its spec."""
+    """Wrap the schema of a spec into that of the object."""
     args = {"type": "object", "additionalProperties": {"type": "string"}}
     metadata = _closed(name={"type": "string"}, namespace={"const": NAMESPACE}, labels=args, annotations=args)
     return _closed(apiVersion={}, kind={}, metadata=metadata, spec=spec)
 
 
 def _strict(schema: Any) -> Any:
-    """An openAPI schema of a CRD as JSON schema that knows no field but its own."""
+    """Convert the OpenAPI schema of a CRD to a JSON schema that forbids unknown fields."""
     if isinstance(schema, list):
         return [_strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -115,7 +115,7 @@ _SELECTOR = _closed(
     matchExpressions={"type": "array", "items": _EXPRESSION},
 )
 WRITTEN = {
-    # No package brings the schemas of these: what of them we use is written down here, and nothing else passes.
+    # No package has the schemas of these kinds: only the fields that we use are allowed.
     ("PodMonitor", "monitoring.coreos.com/v1"): _closed(
         ["selector", "podMetricsEndpoints"],
         selector=_SELECTOR,
@@ -147,7 +147,7 @@ WRITTEN = {
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod as it would run: what it is (scheduler, worker, client), its labels and its spec."""
+    """A pod: component (scheduler, worker, client), labels and spec."""
 
     component: str
     labels: Mapping[str, str]
@@ -155,28 +155,28 @@ class Pod:
 
     @property
     def container(self) -> Mapping[str, Any]:
-        """Its only one."""
+        """Its only container."""
         [container] = self.spec["containers"]
         return container
 
     @property
     def env(self) -> dict[str, Any]:
-        """Variables by name; what Kubernetes fills in is a table."""
+        """Variables by name; values from references are tables."""
         return {one["name"]: one.get("value", one.get("valueFrom")) for one in self.container["env"]}
 
 
 def pods(objects: Sequence[Object]) -> list[Pod]:
-    """One pod of each component."""
+    """Return one pod of each component."""
     found = []
-    for one in made(objects):
+    for one in workloads(objects):
         template = one if one["kind"] == "Pod" else one["spec"]["template"]
         labels = template["metadata"]["labels"]
         found.append(Pod(labels["app.kubernetes.io/component"], labels, template["spec"]))
     return sorted(found, key=lambda pod: pod.component)
 
 
-def made(objects: Sequence[Object]) -> Iterator[Object]:
-    """What has pods in it: as it stands, or as the operator's own code makes it."""
+def workloads(objects: Sequence[Object]) -> Iterator[Object]:
+    """Yield objects with pods: as written, or as the operator's code creates them."""
     for one in objects:
         if one["kind"] in ("Deployment", "Job"):
             yield one
@@ -185,7 +185,7 @@ def made(objects: Sequence[Object]) -> Iterator[Object]:
 
 
 def _by_the_operator(one: Object) -> Iterator[Object]:
-    """With the labels that it hands down: of the whole, and of the part."""
+    """Create the objects with the labels that the operator propagates."""
     from dask_kubernetes.operator.controller import controller
 
     name, cluster = one["metadata"]["name"], _cluster(one)
@@ -208,7 +208,7 @@ def _cluster(one: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _specs(one: Mapping[str, Any]) -> list[Any]:
-    """The pod specs inside one of the operator's kinds."""
+    """Return the pod specs within a kind of the operator."""
     if one["kind"] == "DaskAutoscaler":
         return []
     found = [part["spec"] for name, part in _cluster(one).items() if name in ("scheduler", "worker")]

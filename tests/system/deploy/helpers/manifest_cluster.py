@@ -1,4 +1,4 @@
-"""Cluster and job of the manifests, as pods are made of them, over a small data set on the S3 test server."""
+"""Cluster and job of the manifests as pods, over a small data set on the S3 test server."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Object = dict[str, Any]
 MINIO, PLAIN = "overlays/minio", "plain"
 STORE = "http://minio.minio.svc.cluster.local:9000"
 BLOCKS = 8
-"""Of a run over the sources here, each of which is one."""
+"""Blocks of the run: one for each source."""
 SOURCES, OUT = "segmentation", "quality/first"
-"""Where the manifests' run.toml has them, in the bucket `lake`."""
+"""Location in the bucket `lake`, as in run.toml of the manifests."""
 
 
 def write_sources(folder: Path, *, sources: int = BLOCKS, images: int = 2) -> Path:
-    """Small sources, of which each is a block."""
+    """Write small sources of one block each."""
     for number in range(sources):
         data = make_dataset(number, images=images, classes=5, height=24, width=32, dtype="uint8")
         write(folder / f"scene{number:02d}.zarr", data)
@@ -53,53 +53,52 @@ def write_sources(folder: Path, *, sources: int = BLOCKS, images: int = 2) -> Pa
 
 
 def local_tables(folder: Path, out: Path) -> dict[str, pa.Table]:
-    """What one loop in this process makes of the same sources."""
+    """Return the tables of a serial run over the same sources."""
     assert run_cli("run", "--source", f"{folder}/*.zarr", "--out", out) == 0
     return tables(out)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a run reads and leaves in the bucket: its sources where the manifests have them, its results in a place of
-    its own."""
+    """Sources and results of a run in the bucket: sources at the path of the manifests, results at a unique one."""
 
     server: S3Server
     out: str
 
     @classmethod
-    def beside(cls, server: S3Server, folder: Path) -> Self:
-        """With those sources, put there once, and a place that nobody has used."""
+    def upload(cls, server: S3Server, folder: Path) -> Self:
+        """Upload the sources once and reserve a new result path."""
         if not server.filesystem().exists(f"lake/{SOURCES}"):
             server.filesystem().put(f"{folder}/", f"lake/{SOURCES}/", recursive=True)
         return cls(server, f"quality/{uuid.uuid4().hex}")
 
     @property
     def place(self) -> dict[str, str]:
-        """What stands in the manifests, and what for it."""
+        """Map the paths of the manifests to those of this test."""
         return {f"s3://lake/{OUT}": f"s3://lake/{self.out}"}
 
     @property
     def there(self) -> bool:
-        """Whether anything has been left."""
+        """Return whether results exist."""
         return bool(self.server.filesystem().exists(f"lake/{self.out}"))
 
     def record(self) -> dict[str, Any]:
-        """The run's run.json."""
+        """Return run.json."""
         found: dict[str, Any] = json.loads(self.server.filesystem().cat_file(f"lake/{self.out}/run.json"))
         return found
 
     def products(self, stage: str) -> int:
-        """How many blocks of a stage are done."""
+        """Count the finished blocks of a stage."""
         return len(self.server.filesystem().glob(f"lake/{self.out}/manifest/{stage}/*.zip"))
 
     def tables(self, folder: Path) -> dict[str, pa.Table]:
-        """All tables, brought to a folder."""
+        """Download all tables."""
         self.server.filesystem().get(f"lake/{self.out}/", f"{folder}/", recursive=True)
         return tables(folder)
 
 
 def executing(worker: Pod) -> int:
-    """How many tasks a worker is at, by its own metrics."""
+    """Return how many tasks a worker executes, from its metrics."""
     connection = HTTPConnection(worker.address, 8788, timeout=5)
     try:
         connection.request("GET", "/metrics")
@@ -114,7 +113,7 @@ def executing(worker: Pod) -> int:
 def kubelet(
     folder: Path, network: Network, server: S3Server, tls: Mapping[str, str], url: str, manifests: str = MINIO
 ) -> Iterator[Kubelet]:
-    """A kubelet with what a user of the manifests brings along: certificates, and keys of a bucket at ``url``."""
+    """Kubelet with the secrets that a user provides: certificates, and keys of a bucket at ``url``."""
     keys = {"masksift-tls": tls, "masksift-s3": server.environment}
     made = Kubelet(folder, network, render(manifests), keys, {STORE: url})
     if manifests != MINIO:  # the store of the cloud itself, to which the service account is known
@@ -125,7 +124,7 @@ def kubelet(
 
 @dataclass
 class Cluster:
-    """Scheduler and workers of the manifests as running pods, and the pod of the job, which has not been started."""
+    """Running scheduler and workers of the manifests, and the template of the job."""
 
     kubelet: Kubelet
     scheduler: Pod
@@ -133,8 +132,7 @@ class Cluster:
     job: Object
 
     def run(self, stored: Stored, **secrets: Mapping[str, str]) -> Pod:
-        """Start the job, whose results go to that place; with other secrets than the cluster has, where they are
-        given."""
+        """Start the job that writes to ``stored``, optionally with other secrets than the cluster."""
         mine = self.kubelet
         its = Kubelet(
             mine.folder, mine.network, mine.objects, {**mine.secrets, **secrets}, {**mine.instead, **stored.place}
@@ -146,7 +144,7 @@ class Cluster:
 
 
 def cluster(kubelet: Kubelet, workers: int = 2) -> Cluster:
-    """Start the pods of the manifests but the job's, and wait until they are ready."""
+    """Start all pods of the manifests except the job and wait until they are ready."""
     is_dask_job = any(o["kind"] == "DaskJob" for o in kubelet.objects)
     scheduler, worker, job = _by_operator(kubelet) if is_dask_job else _by_deployments(kubelet)
     pods = [kubelet.start("masksift-scheduler", scheduler, "masksift-scheduler")]
@@ -157,7 +155,7 @@ def cluster(kubelet: Kubelet, workers: int = 2) -> Cluster:
 
 
 def _by_operator(kubelet: Kubelet) -> tuple[Object, Callable[[int], Object], Object]:
-    """What the Dask operator makes of the DaskJob, by its own functions."""
+    """Objects that the Dask operator's functions create from the DaskJob."""
     from dask_kubernetes.operator.controller import controller as by
 
     spec = named(kubelet.objects, "DaskJob", "masksift")["spec"]
@@ -175,7 +173,7 @@ def _by_operator(kubelet: Kubelet) -> tuple[Object, Callable[[int], Object], Obj
 
 
 def _by_deployments(kubelet: Kubelet) -> tuple[Object, Callable[[int], Object], Object]:
-    """Those of the manifests without the operator."""
+    """Objects of the manifests without the operator."""
     scheduler, workers, job = (
         named(kubelet.objects, kind, name)["spec"]["template"]
         for kind, name in (("Deployment", "masksift-scheduler"), ("Deployment", "masksift-worker"), ("Job", "masksift"))

@@ -1,4 +1,4 @@
-"""Where pods live in tests: addresses of loopback, or network namespaces on a bridge, whose links can be cut."""
+"""Networks of pods in tests: loopback addresses, or network namespaces on a bridge whose links can be cut."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from typing import Protocol, Self
 
 import pytest
 
-__all__ = ["Bridge", "Loopback", "Network", "remove_what_was_left"]
+__all__ = ["Bridge", "Loopback", "Network", "remove_stale_bridges"]
 
 
 class Network(Protocol):
-    """Every pod has an address of its own, as in Kubernetes, so that all may listen at the same ports."""
+    """A network in which every pod has its own address, so that all can use the same ports."""
 
     def address(self, name: str) -> str:
-        """Of a pod, or of a service: that of the pod behind it, which may come later."""
+        """Return the address of a pod, or of a service whose pod may start later."""
         ...
 
     def join(self, pod: str, address: str) -> None:
-        """A new pod with an address that has been asked for."""
+        """Add a pod with an address from `address`."""
         ...
 
     def within(self, pod: str, args: Sequence[str]) -> list[str]:
-        """The words that run a command in a pod."""
+        """Return the command line that runs a command in a pod."""
         ...
 
 
 @dataclass
 class Loopback:
-    """Addresses of the loopback network. What would listen at every address listens at the pod's: in a container there
-    is no other, but here all pods share the machine's."""
+    """Addresses of the loopback network.
+
+    Servers that listen on all addresses listen on the address of their pod, because all pods share the machine.
+    """
 
     names: dict[str, str] = field(default_factory=dict)
     pods: dict[str, str] = field(default_factory=dict)
@@ -57,16 +59,17 @@ class Loopback:
 
 
 def free_block() -> str:
-    """One of the /24 that are kept for tests of networks, of which this machine has no address: with two networks of
-    the same addresses, it would look for the pods of one in the other."""
+    """Return a /24 reserved for tests that this machine does not use: equal addresses would be routed wrongly."""
     taken = _ip("-4", "-oneline", "address", "show")
     return secrets.choice([block for n in range(256) if f" {(block := f'198.18.{n}')}." not in taken])
 
 
 @dataclass
 class Bridge:
-    """Every pod in a network namespace, with a link to a bridge, at which this machine has the first address. Its name
-    says whose it is: what a process has left that was killed, the next one takes away."""
+    """Pods in network namespaces linked to a bridge; this machine has the first address.
+
+    The name holds the process id, so that the next process can remove the bridge of a killed one.
+    """
 
     name: str = field(default_factory=lambda: f"ms{os.getpid():x}")
     block: str = field(init=False)
@@ -75,13 +78,13 @@ class Bridge:
 
     @property
     def gateway(self) -> str:
-        """The address of this machine."""
+        """Address of this machine."""
         return f"{self.block}.1"
 
     def __enter__(self) -> Self:
         if shutil.which("ip") is None or os.geteuid() != 0:
             pytest.skip("network namespaces need root and iproute2")
-        remove_what_was_left()
+        remove_stale_bridges()
         self.block = free_block()
         try:
             _ip("link", "add", self.name, "type", "bridge")
@@ -115,11 +118,11 @@ class Bridge:
         return [shutil.which("ip") or "ip", "netns", "exec", self._namespace(pod), *args]
 
     def cut(self, pod: str) -> None:
-        """As if the cable were pulled: nobody is told."""
+        """Disconnect a pod without notice, like a pulled cable."""
         _ip("link", "set", self._link(pod), "down")
 
-    def mend(self, pod: str) -> None:
-        """Plug it in again."""
+    def reconnect(self, pod: str) -> None:
+        """Connect the pod again."""
         _ip("link", "set", self._link(pod), "up")
 
     def _namespace(self, pod: str) -> str:
@@ -130,14 +133,14 @@ class Bridge:
 
 
 def remove(name: str) -> None:
-    """A bridge and its namespaces, each of which takes both ends of its link along."""
+    """Remove a bridge and its namespaces, and with them both ends of each link."""
     for namespace in re.findall(rf"^{name}-\d+", _ip("netns", "list"), re.MULTILINE):
         _ip("netns", "delete", namespace)
     subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)  # it may not have come to be
 
 
-def remove_what_was_left() -> None:
-    """All bridges of processes that are no more."""
+def remove_stale_bridges() -> None:
+    """Remove the bridges of dead processes."""
     for name, process in re.findall(r"^\d+: (ms([0-9a-f]+)): ", _ip("-oneline", "link", "show"), re.MULTILINE):
         if not os.path.exists(f"/proc/{int(process, 16)}"):
             remove(name)

@@ -1,4 +1,4 @@
-"""A small lake with hive partitions, masksift's command as a workflow finds it, and what its nights leave."""
+"""A small data lake with hive partitions, the masksift command for workflows, and results of nightly runs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,27 @@ from typing import Any
 import masksift
 from support.sources import erase_chunks, make_data, write_source
 
-__all__ = ["COMMAND", "LEFT_OUT", "WHOLE", "command_in", "config_in", "files", "lake", "record", "stand_in"]
+__all__ = [
+    "COMMAND",
+    "LEFT_OUT",
+    "WHOLE",
+    "files",
+    "lake",
+    "record",
+    "write_command",
+    "write_config",
+    "write_fake_command",
+]
 
 COMMAND = shlex.join(["env", f"PYTHONPATH={Path(masksift.__file__).parents[1]}", sys.executable, "-m", "masksift"])
-"""This very masksift, from any environment and folder."""
+"""Command line of this masksift from any environment and folder."""
 
 WHOLE, LEFT_OUT = ("2026-11-21", "2026-11-22"), "2026-11-23"
-"""Days of the lake: two in order, and one in which an image has lost a chunk."""
+"""Days of the lake: two good ones, and one with a missing chunk."""
 
 
 def lake(folder: Path) -> Path:
-    """Three days, of two sites each, of six images each."""
+    """Write three days of two sites with six images each."""
     for number, day in enumerate([*WHOLE, LEFT_OUT]):
         for site in ("a", "b"):
             source = write_source(
@@ -36,21 +46,23 @@ def lake(folder: Path) -> Path:
     return folder
 
 
-def config_in(folder: Path, more: str = "") -> Path:
-    """The TOML file of runs that start no worker and make no page."""
+def write_config(folder: Path, more: str = "") -> Path:
+    """Write the TOML file of serial runs without a report."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.toml").write_text(f'{more}\n[executor]\nkind = "serial"\n\n[report]\ntop = 0\n')
     return folder / "run.toml"
 
 
-def command_in(folder: Path) -> Path:
-    """A folder for PATH, with the command `masksift`."""
+def write_command(folder: Path) -> Path:
+    """Write a folder for PATH with the command `masksift`."""
     return _executable(folder, f'#!/bin/sh\nexec {COMMAND} "$@"\n')
 
 
-def stand_in(folder: Path, **codes: str) -> Path:
-    """A folder for PATH, with a `masksift` that notes down its words in `called`, a line a call, and ends with the next
-    of the exit codes of its verb (the last one again and again; 0 where none is given)."""
+def write_fake_command(folder: Path, **codes: str) -> Path:
+    """Write a folder for PATH with a fake `masksift`.
+
+    It appends its arguments to `called` and exits with the next code of its verb (the last one repeats; default 0).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for verb, told in codes.items():
         (folder / verb).write_text(told + "\n")
@@ -77,7 +89,7 @@ def _executable(folder: Path, text: str) -> Path:
 
 
 def files(out: Path) -> dict[str, str]:
-    """What lies below a folder, by name: digests of the bytes."""
+    """Return the digest of every file below a folder."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
@@ -86,6 +98,6 @@ def files(out: Path) -> dict[str, str]:
 
 
 def record(quality: Path, day: str) -> dict[str, Any]:
-    """The run.json of a day."""
+    """Return run.json of a day."""
     found: dict[str, Any] = json.loads((quality / f"dt={day}" / "run.json").read_text())
     return found

@@ -1,4 +1,4 @@
-"""What else a cluster needs beside its API server and the Dask operator: the pods of Deployments, and a kubelet."""
+"""Simulated node: runs the pods of Deployments from the API server, and starts the Dask operator."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ socket.getaddrinfo = known
 from kopf.cli import main
 main()
 """
-"""The operator's command, where the names of services are those of the cluster: its DNS, as it were."""
+"""Command of the operator with a resolver for service names of the cluster."""
 
 
 @dataclass
 class Node:
-    """Runs what the API server has, step by step."""
+    """Reconcile pods with the API server, step by step."""
 
     api: KubeApi
     kubelet: Kubelet
@@ -45,14 +45,14 @@ class Node:
     failed: list[BaseException] = field(default_factory=list)
 
     def step(self) -> None:
-        """One look at everything."""
+        """Reconcile once."""
         existing = self.api.list("pods")
         owners = {owner["uid"] for pod in existing for owner in pod["metadata"].get("ownerReferences", ())}
         for deployment in self.api.list("deployments"):
             if deployment["metadata"]["uid"] not in owners:
                 existing.append(self._pod_of(deployment))
         for pod in existing:
-            self._look_after(pod)
+            self._update_pod(pod)
         for name in set(self.kubelet.pods) - {pod["metadata"]["name"] for pod in existing} - set(self.ending):
             self.ending[name] = threading.Thread(target=self.kubelet.pods[name].terminate, name=f"end of {name}")
             self.ending[name].start()
@@ -70,22 +70,22 @@ class Node:
         }
         return self.api.create("pods", meta["namespace"], made)
 
-    def _look_after(self, pod: Object) -> None:
+    def _update_pod(self, pod: Object) -> None:
         meta, phase = pod["metadata"], pod.get("status", {}).get("phase")
         if meta["name"] not in self.kubelet.pods:
-            # the operator calls a service as it calls the Deployment behind it
+            # the operator uses the name of the Deployment as the name of its service
             service = "".join(owner["name"] for owner in meta["ownerReferences"] if owner["kind"] == "Deployment")
             self.kubelet.start(meta["name"], pod, service)
-            return self._say(pod, "Running")
+            return self._set_phase(pod, "Running")
         here = self.kubelet.pods[meta["name"]]
         if phase == "Running" and not here.running:
             if pod["spec"].get("restartPolicy") != "Never":
                 here.begin()
             else:
-                self._say(pod, "Succeeded" if here.process.returncode == 0 else "Failed")
+                self._set_phase(pod, "Succeeded" if here.process.returncode == 0 else "Failed")
         return None
 
-    def _say(self, pod: Object, phase: str) -> None:
+    def _set_phase(self, pod: Object, phase: str) -> None:
         ready = {"type": "Ready", "status": str(phase == "Running")}
         with suppress(Refused):  # removed in the meantime
             status = {"status": {"phase": phase, "conditions": [ready]}}
@@ -94,7 +94,7 @@ class Node:
 
 @contextmanager
 def node(api: KubeApi, kubelet: Kubelet) -> Iterator[Node]:
-    """A node at work in a thread, which ends with the block; what went wrong in it is raised then."""
+    """Run a node in a thread until the block ends; raise its error then."""
     made, stop = Node(api, kubelet), threading.Event()
 
     def work() -> None:
@@ -119,7 +119,7 @@ def node(api: KubeApi, kubelet: Kubelet) -> Iterator[Node]:
 
 @contextmanager
 def operator(api: KubeApi, kubelet: Kubelet, folder: Path, service: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The Dask operator itself, started as its image starts it. Its log is `operator.log` in the folder."""
+    """Start the real Dask operator like its image does. Its log is `operator.log`."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -155,7 +155,7 @@ def operator(api: KubeApi, kubelet: Kubelet, folder: Path, service: str) -> Iter
 
 
 def wait_until(output: str, reached: Any, seconds: float = 120) -> None:
-    """Until that is so, or the test fails with a sentence."""
+    """Wait until a condition holds, or fail the test."""
     until = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < until, f"{output} within {seconds:.0f} s"
