@@ -24,13 +24,6 @@ from system.deploy.helpers.nightly import (
     write_config,
     write_fake_command,
 )
-    LEFT_OUT,
-    WHOLE,
-    files,
-    lake,
-    record,
-    write_fake_command,
-)
 
 SCRIPT = Path(__file__).parents[3] / "deploy/workflows/cron/nightly.sh"
 DAY, BEFORE = "2026-11-22", "2026-11-21"
