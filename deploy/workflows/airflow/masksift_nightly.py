@@ -57,7 +57,7 @@ class Masksift(BaseOperator):
         self.log.info("exit code %d%s", code, f": {self.also[code]}" if code in self.also else "")
         if code == 0 or code in self.also:
             return {"code": code, "text": "\n".join(lines)}
-        said = "; ".join(line for line in lines if line.startswith(("masksift: ", "BROKEN"))) or "\n".join(lines[-5:])
+        said = "; ".join(line for line in lines if line.startswith(("masksift: ", "FAILED"))) or "\n".join(lines[-5:])
         if code == BROKEN:
             said += (
                 f"; nothing that waits for these labels goes on. Look at {self.words[1]}/report/index.html; "
