@@ -29,12 +29,18 @@ from masksift.review.rendering.panels import (
     more_regions_text,
     require_matplotlib,
 )
-from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator, confident_pixels, count_low_bits
+from masksift.scoring.image import (
+    EvidencePlanes,
+    ImageCondenser,
+    LabelValidator,
+    count_confident_pixels,
+    count_low_bits,
+)
 from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ensemble import member_recipe
+from masksift.scoring.kernels.ensemble import member_config
 from masksift.scoring.methods import ScoringInput
-from masksift.scoring.score_image import find_image_regions, omission_limits, score_image
+from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.sources.ensemble import check_same_shape
@@ -122,7 +128,7 @@ def audit(
         _condense(labels[i], [member[i] for member in members], recipe, of_members, config.ignore or ())
         for i in range(count)
     ]
-    statistics = ClassStatistics.zero(recipe)
+    statistics = ClassStatistics.empty(recipe)
     for one in kept:
         statistics = statistics if one.statistics is None else statistics.merge(one.statistics)
     thresholds = compute_thresholds(statistics, config.tccp.tau, _SecondLook(kept, classes))
@@ -144,11 +150,11 @@ class _SecondLook:
     kept: list[_Kept]
     classes: int
 
-    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+    def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         (codes,) = limits.values()
-        return sum(confident_pixels(one.labels, one.planes, codes) for one in self.kept if one.statistics)
+        return sum(count_confident_pixels(one.labels, one.planes, codes) for one in self.kept if one.statistics)
 
-    def cut(self, key: int) -> NDArray[np.int64]:
+    def count_low_bits(self, key: int) -> NDArray[np.int64]:
         counts = np.zeros(1 << 16, np.int64)
         for one in self.kept:
             if one.statistics:
@@ -172,7 +178,7 @@ class Audit:
         self._config, self._names, self._ids, self._kept = config, class_names, image_ids, kept
         self._pictures = pictures
         self._statistics, self._thresholds = statistics, thresholds
-        self._limits = thresholds.limits(statistics.encoding)
+        self._limits = thresholds.encode(statistics.encoding)
 
     def __repr__(self) -> str:
         worst = ", ".join(str(name) for name in self.ranking["image_id"][:5].to_pylist())
@@ -200,7 +206,7 @@ class Audit:
         pairs = PairCounts(np.zeros((k, k), np.int64), np.zeros((k, k), np.int64))
         regions, omissions = (
             RegionTableBuilder(self._config.regions.top, self._names),
-            omission_limits(self._limits, methods),
+            make_omission_rule(self._limits, methods),
         )
         rows = []
         for i, one in enumerate(self._kept):
@@ -375,7 +381,7 @@ def _of_mean(
     classes = recipes[0].classes
     kept = Encoding("float16" if evidence == "auto" else evidence)
     mean = CondenseConfig(classes, "float32", 1.0, "probabilities", kept, float(classes), config.tccp.lattice)
-    takers = [member_recipe(classes, one.dtype, one.scale, one.kind, one.sum_tolerance) for one in recipes]
+    takers = [member_config(classes, one.dtype, one.scale, one.kind, one.sum_tolerance) for one in recipes]
     return mean, list(zip(config.arrays.members, takers, strict=True))
 
 
@@ -390,8 +396,8 @@ def _condense(
     check = LabelValidator(recipe.classes, ignore)
     plane = check.to_class_indices(np.asarray(labels)).astype(class_dtype(recipe.classes))
     planes = EvidencePlanes.empty(plane.shape[0], plane.shape[1], recipe)
-    if check.verdict is not None:
-        return _Kept(plane, planes, check.verdict, None)
+    if check.status is not None:
+        return _Kept(plane, planes, check.status, None)
     condensing = ImageCondenser(plane, planes, recipe, members)
     if not members:
         condensing.add_window(np.asarray(predictions[0]))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks import first_block
 from benchmarks.scenes import labels_of, probabilities
 from benchmarks.section import Section, table
-from masksift.scoring.image import EvidencePlanes, ImageCondenser, confident_pixels
+from masksift.scoring.image import EvidencePlanes, ImageCondenser, count_confident_pixels
 from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import ScoringInput, make_methods
@@ -66,17 +66,17 @@ class Case:
         self.given = class_plane(self.labels, CLASSES, (255,))[0]
         self.kept = [self.condense(i) for i in range(IMAGES)]
         self.planes, self.mask = EvidencePlanes.empty(HEIGHT, WIDTH, self.recipe), np.empty((HEIGHT, WIDTH), np.uint8)
-        total = ClassStatistics.zero(self.recipe)
+        total = ClassStatistics.empty(self.recipe)
         for _, found in self.kept:
             total = total.merge(found)
-        self.limits = compute_thresholds(total, "balanced", self).limits(evidence)
+        self.limits = compute_thresholds(total, "balanced", self).encode(evidence)
 
-    def confident(self, limits: Any) -> int:
+    def count_confident(self, limits: Any) -> int:
         """M of 16-bit evidence (the second look of a run)."""
         (codes,) = limits.values()
-        return sum(confident_pixels(self.given[i], planes, codes) for i, (planes, _) in enumerate(self.kept))
+        return sum(count_confident_pixels(self.given[i], planes, codes) for i, (planes, _) in enumerate(self.kept))
 
-    def cut(self, key: int) -> NDArray[np.int64]:
+    def count_low_bits(self, key: int) -> NDArray[np.int64]:
         raise AssertionError("the evidence of no case is float32")
 
     def condense_again(self, i: int) -> tuple[EvidencePlanes, ClassStatistics]:

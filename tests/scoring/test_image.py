@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED
-from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator, confident_pixels, count_low_bits
+from masksift.scoring.image import (
+    EvidencePlanes,
+    ImageCondenser,
+    LabelValidator,
+    count_confident_pixels,
+    count_low_bits,
+)
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import make_methods
@@ -32,7 +38,7 @@ def test_good_labels_have_no_verdict() -> None:
     check = LabelValidator(3, (255,))
     plane = check.to_class_indices(np.array([[0, 2], [255, 1]], np.int32))
     assert (plane.dtype, plane.tolist()) == (np.uint8, [[0, 2], [255, 1]])
-    assert check.verdict is None
+    assert check.status is None
 
 
 @pytest.mark.parametrize(
@@ -46,17 +52,17 @@ def test_good_labels_have_no_verdict() -> None:
 def test_a_bad_label_is_said_with_its_value_place_and_number(ignore: tuple[int, ...], said: str) -> None:
     check = LabelValidator(3, ignore)
     check.to_class_indices(np.array([[0, 1, 2], [2, 7, 1], [-9, 0, 0]]))
-    assert check.verdict is not None
-    assert check.verdict.status == BAD_LABELS
+    assert check.status is not None
+    assert check.status.status == BAD_LABELS
     gap = "" if said.startswith(",") else " "
-    assert check.verdict.reason == f"label 7 at (y=1, x=1) is neither a class 0..2{gap}{said}"
+    assert check.status.reason == f"label 7 at (y=1, x=1) is neither a class 0..2{gap}{said}"
 
 
 def test_one_bad_label_is_one_pixel() -> None:
     check = LabelValidator(3, (255,))
     check.to_class_indices(np.array([[0, 3]]))
-    assert check.verdict is not None
-    assert str(check.verdict.reason).endswith("; 1 such pixel")
+    assert check.status is not None
+    assert str(check.status.reason).endswith("; 1 such pixel")
 
 
 @a_few
@@ -69,8 +75,8 @@ def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], dat
     whole.to_class_indices(labels)
     for y, x in order:
         parts.to_class_indices(labels[y : y + 3, x : x + 2], y, x)
-    assert whole.verdict is not None
-    assert parts.verdict == whole.verdict
+    assert whole.status is not None
+    assert parts.status == whole.status
 
 
 # ---------------------------------------------------------------------------------------- verdicts and planes
@@ -163,13 +169,13 @@ class Asked:
     def __init__(self, images: list[Condensed], classes: int) -> None:
         self._look, self.questions = SecondLook(images, classes), list[str]()
 
-    def confident(self, limits: Mapping[Encoding, drawn.Array]) -> int:
+    def count_confident(self, limits: Mapping[Encoding, drawn.Array]) -> int:
         self.questions.append("confident")
-        return self._look.confident(limits)
+        return self._look.count_confident(limits)
 
-    def cut(self, key: int) -> drawn.Array:
+    def count_low_bits(self, key: int) -> drawn.Array:
         self.questions.append("cut")
-        return self._look.cut(key)
+        return self._look.count_low_bits(key)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +193,7 @@ def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, quest
     assert found.estimated_issues > 0
     assert asked.questions == questions
     nothing = Asked([], 4)
-    assert compute_thresholds(ClassStatistics.zero(recipe), "balanced", nothing).cut is None
+    assert compute_thresholds(ClassStatistics.empty(recipe), "balanced", nothing).cut is None
     assert "cut" not in nothing.questions, "no issue, no cut"
 
 
@@ -200,10 +206,12 @@ def test_second_looks_count_what_numpy_counts(data: drawn.Data) -> None:
     for one in condense(data, recipe):
         look = SecondLook([one], classes)
         if one.statistics:
-            assert confident_pixels(one.labels, one.planes, limits) == look.confident({recipe.evidence: limits})
+            assert count_confident_pixels(one.labels, one.planes, limits) == look.count_confident(
+                {recipe.evidence: limits}
+            )
             for key in np.unique(one.planes.self_confidence >> 16).tolist():
                 found = count_low_bits(one.labels, one.planes.self_confidence, classes, key)
-                np.testing.assert_array_equal(found, look.cut(key))
+                np.testing.assert_array_equal(found, look.count_low_bits(key))
 
 
 # ------------------------------------------------------------------------------------------------------- rows

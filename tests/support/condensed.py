@@ -89,7 +89,7 @@ class SecondLook:
     images: Sequence[Condensed]
     classes: int
 
-    def confident(self, limits: Mapping[Encoding, Array]) -> int:
+    def count_confident(self, limits: Mapping[Encoding, Array]) -> int:
         (codes,), found = limits.values(), 0
         for one in self.images:
             other = (one.labels < self.classes) & (one.labels != one.planes.predicted_class)
@@ -97,7 +97,7 @@ class SecondLook:
             found += int((other & reached).sum()) if one.statistics else 0
         return found
 
-    def cut(self, key: int) -> Array:
+    def count_low_bits(self, key: int) -> Array:
         counts = np.zeros(1 << 16, np.int64)
         for one in self.images:
             if one.statistics:
@@ -110,7 +110,7 @@ def thresholds(
     images: Sequence[Condensed], recipe: CondenseConfig, tau: str | float = "balanced"
 ) -> tuple[ClassStatistics, Thresholds]:
     """The statistics of all images, and the thresholds that come of them."""
-    total = ClassStatistics.zero(recipe)
+    total = ClassStatistics.empty(recipe)
     for one in images:
         total = total if one.statistics is None else total.merge(one.statistics)
     return total, compute_thresholds(total, tau, SecondLook(images, recipe.classes))
@@ -127,7 +127,7 @@ def images_of(
     """What the scores of a data set see; None for an image that has none. `options` are those of `recipe_of`."""
     recipe = recipe or recipe_of(data.predictions.shape[1], data.predictions.dtype, **options)
     images = condense(data, recipe)
-    limits = thresholds(images, recipe, tau)[1].limits(recipe.evidence)
+    limits = thresholds(images, recipe, tau)[1].encode(recipe.evidence)
     return [
         ScoringInput(
             one.labels,

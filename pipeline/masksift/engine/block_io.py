@@ -52,8 +52,8 @@ def read_labels(
                     if numbered is not target:
                         target[...] = numbered
     for i, check in enumerate(checks, start):
-        if check.verdict is not None:
-            record_status(verdicts, i, check.verdict)
+        if check.status is not None:
+            record_status(verdicts, i, check.status)
     return plane, verdicts
 
 

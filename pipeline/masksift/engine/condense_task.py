@@ -51,7 +51,7 @@ def condense_block(job: RunContext, part: BlockTask) -> TaskResult:
     predictions = [ArrayReader(array, job.options) for array in spec.prediction_arrays]
     labels = open_labels(job, part)
     evidence = job.evidence_arrays(part.evidence_location)
-    statistics = ClassStatistics.zero(recipe)
+    statistics = ClassStatistics.empty(recipe)
     verdicts: list[ImageStatus] = []
     memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, job.options)
     behind_by = 1 if layout.writes_in_background(spec, local=evidence.local) else 0
@@ -135,7 +135,7 @@ def _condense_group(
             )
         else:
             images[i - start].add_window(own, window.y0, window.x0)
-    statistics = ClassStatistics.zero(recipe)
+    statistics = ClassStatistics.empty(recipe)
     answers = []
     for i, image in enumerate(images, start):
         verdict = verdicts.get(i)

@@ -29,11 +29,11 @@ from masksift.engine.task_outputs import (
     sum_io_counters,
 )
 from masksift.engine.work_items import BlockTask, RunContext
-from masksift.scoring.image import EvidencePlanes, confident_pixels, count_low_bits
+from masksift.scoring.image import EvidencePlanes, count_confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import ScoringInput
-from masksift.scoring.score_image import find_image_regions, omission_limits, score_image
+from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
@@ -50,7 +50,7 @@ def count_block(job: RunContext, limits: Mapping[Encoding, NDArray[np.int64]], p
     for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE).groups():
         for i in range(len(given)):
             if verdicts[start + i - part.block.start].status == SCORED:
-                found += confident_pixels(given[i], EvidencePlanes(*(plane[i] for plane in planes)), codes)
+                found += count_confident_pixels(given[i], EvidencePlanes(*(plane[i] for plane in planes)), codes)
     return found
 
 
@@ -76,8 +76,8 @@ def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> Tas
     masks = job.issue_mask_arrays(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
     rows, facts, regions = [], _facts(job, part), RegionTableBuilder(job.max_regions, spec.class_names)
-    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.limits(part.encoding)
-    omissions = omission_limits(limits, job.methods)
+    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.encode(part.encoding)
+    omissions = make_omission_rule(limits, job.methods)
     with WriteBehind(at_once=masks.local) as behind:
         for start, given, planes in evidence.groups():
             mask = np.zeros(given.shape, np.uint8)

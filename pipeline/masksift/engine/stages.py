@@ -175,13 +175,13 @@ class _EvidenceQueries:
     parts: BlockTasks
     executor: Executor
 
-    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+    def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         parts = self.parts.with_encodings(limits)
         count = InstrumentedTask(partial(count_block, self.job, limits), self.job.fingerprint, "count")
         counted: int = self.executor.reduce(count, parts, add, "count")
         return counted
 
-    def cut(self, key: int) -> NDArray[np.int64]:
+    def count_low_bits(self, key: int) -> NDArray[np.int64]:
         parts = self.parts.with_encodings([Encoding("float32")])
         refine = InstrumentedTask(partial(refine_block, self.job, key), self.job.fingerprint, "refine")
         return self.executor.reduce(refine, parts, np.add, "refine")

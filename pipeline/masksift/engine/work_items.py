@@ -13,7 +13,7 @@ from masksift.engine.planning.layout import Layout
 from masksift.engine.planning.plan import Plan
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ensemble import member_recipe
+from masksift.scoring.kernels.ensemble import member_config
 from masksift.scoring.methods import FlaggingRule, Method
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
@@ -82,7 +82,7 @@ class BlockTask:
         return [
             (
                 one.predictions.url,
-                member_recipe(
+                member_config(
                     self.spec.classes, one.predictions.dtype, one.scale, one.prediction_kind, one.sum_tolerance
                 ),
             )

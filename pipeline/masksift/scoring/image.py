@@ -14,7 +14,7 @@ from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCO
 from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, Remap, class_dtype, class_plane, condense_window
 from masksift.scoring.kernels.ensemble import accumulate_member
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
-from masksift.scoring.kernels.pixel_statistics import count_at_least, count_pixels, refine
+from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 
 _SHOWN = 8
@@ -42,7 +42,7 @@ class LabelValidator:
         return plane
 
     @property
-    def verdict(self) -> ImageStatus | None:
+    def status(self) -> ImageStatus | None:
         """`bad_labels`, or None where every label is a class or an ignore value."""
         if self._first is None:
             return None
@@ -157,10 +157,12 @@ class ImageCondenser:
         ignored = confidence_by_class(
             self._labels, planes.predicted_class, planes.predicted_confidence, recipe.evidence, recipe.classes
         )
-        return ImageStatus(SCORED), ClassStatistics.of_image(recipe.evidence, counted, self._own, self._every, *ignored)
+        return ImageStatus(SCORED), ClassStatistics.from_image(
+            recipe.evidence, counted, self._own, self._every, *ignored
+        )
 
 
-def confident_pixels(labels: NDArray[Any], planes: EvidencePlanes, limits: NDArray[np.int64]) -> int:
+def count_confident_pixels(labels: NDArray[Any], planes: EvidencePlanes, limits: NDArray[np.int64]) -> int:
     """The image's share of M: valid pixels predicted as another class at or above that class's limit."""
     flat = (labels.reshape(-1), planes.predicted_class.reshape(-1), planes.predicted_confidence.reshape(-1))
     return int(count_at_least(*flat, limits))
@@ -169,5 +171,5 @@ def confident_pixels(labels: NDArray[Any], planes: EvidencePlanes, limits: NDArr
 def count_low_bits(labels: NDArray[Any], self_confidence: NDArray[Any], classes: int, key: int) -> NDArray[np.int64]:
     """(65536,) int64: the lower halves of the float32 codes of self-confidence whose upper half is `key`."""
     counts = np.zeros(1 << 16, np.int64)
-    refine(labels.reshape(-1), self_confidence.reshape(-1), classes, key, counts)
+    add_low_bit_counts(labels.reshape(-1), self_confidence.reshape(-1), classes, key, counts)
     return counts

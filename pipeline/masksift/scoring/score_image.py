@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from masksift.scoring.kernels.regions import Omissions, Regions, find_regions
+from masksift.scoring.kernels.regions import OmissionRule, Regions, find_regions
 from masksift.scoring.methods import Method, ScoringInput
 from masksift.scoring.statistics.thresholds import (
     ThresholdCodes,
@@ -25,15 +25,15 @@ def score_image(image: ScoringInput, methods: Sequence[Method]) -> dict[str, Any
     return row
 
 
-def omission_limits(limits: ThresholdCodes, methods: Sequence[Method]) -> Omissions | None:
+def make_omission_rule(limits: ThresholdCodes, methods: Sequence[Method]) -> OmissionRule | None:
     """What makes ignored pixels suspicious; None where the methods do not look at them."""
     if all(method.name != "omission" for method in methods):
         return None
-    return Omissions.of(limits.encoding, limits.confident, limits.ignored_share)
+    return OmissionRule.from_thresholds(limits.encoding, limits.confident, limits.ignored_share)
 
 
 def find_image_regions(
-    image: ScoringInput, size: tuple[int, int], least_area: int, omissions: Omissions | None
+    image: ScoringInput, size: tuple[int, int], least_area: int, omissions: OmissionRule | None
 ) -> Regions:
     """The regions of an image; ``size``: the rows and columns that are its own."""
     return find_regions(

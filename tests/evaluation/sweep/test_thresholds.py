@@ -33,7 +33,7 @@ def states(dtype: str, count: int, seed: int = 1) -> list[ClassStatistics]:
 
 
 def same(one: Any, other: Any) -> None:
-    for mine, theirs in zip(one.parts, other.parts, strict=True):
+    for mine, theirs in zip(one.states, other.states, strict=True):
         assert mine.sums == theirs.sums
         for name in ("joint", "self_counts", "confident_counts", "grid_labeled", "grid_all"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
@@ -49,7 +49,7 @@ def test_a_difference_is_what_is_to_be_added(dtype: str) -> None:
 
 
 def test_a_difference_of_many_counts_is_kept_as_it_is() -> None:
-    zero = ClassStatistics.zero(recipe_of(2, "uint8"))
+    zero = ClassStatistics.empty(recipe_of(2, "uint8"))
     for number in (1, 127, 128, 2**31, 2**40):
         joint = np.array([[number, 0], [-number, 5]])
         state = ClassStatistics(
@@ -90,5 +90,5 @@ def test_only_the_scores_that_are_said_to_depend_on_thresholds_do(name: str) -> 
         limits = ThresholdCodes(
             image.encoding, *np.full((2, 3), code), code, np.full(3, code / 255), np.full(3, code / 2e5)
         )
-        found |= {METHODS[name]().score(replace(image, limits=limits, rule=rule)) for rule in RULES}
+        found |= {METHODS[name]().score(replace(image, threshold_codes=limits, rule=rule)) for rule in RULES}
     assert (len(found) > 1) == (name in THRESHOLDED)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.kernels.condense import CondenseConfig, Slab, class_dtype, class_plane, condense_window
+from masksift.scoring.kernels.condense import CondenseConfig, CondensedWindow, class_dtype, class_plane, condense_window
 from reference import evidence as reference_evidence
 from reference.audit import lattice_bin
 from support import datasets as drawn
@@ -22,16 +22,16 @@ FLOATS = ("float16", "float32", "float64")
 
 def condense(
     p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...] = (), y0: int = 0, x0: int = 0
-) -> Slab:
+) -> CondensedWindow:
     """One slab that is good: predictions (K, h, w), labels as they are given (h, w)."""
     plane, bad = class_plane(labels, recipe.classes, ignore)
     assert bad is None
     slab = condense_window(p, plane, recipe, y0, x0)
-    assert isinstance(slab, Slab), slab
+    assert isinstance(slab, CondensedWindow), slab
     return slab
 
 
-def same(one: Slab, other: Slab) -> None:
+def same(one: CondensedWindow, other: CondensedWindow) -> None:
     for name in vars(one):
         mine, theirs = getattr(one, name), getattr(other, name)
         assert mine.dtype == theirs.dtype, name
@@ -147,7 +147,9 @@ def cuts(draw: st.DrawFn, height: int, width: int) -> list[tuple[slice, slice]]:
     return [(rows, columns) for rows in cut(draw, height) for columns in cut(draw, width)]
 
 
-def assembled(p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...], windows: list[Any]) -> Slab:
+def assembled(
+    p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...], windows: list[Any]
+) -> CondensedWindow:
     whole: dict[str, Array] = {}
     counts: dict[str, Array] = {}
     for rows, columns in windows:
@@ -157,7 +159,7 @@ def assembled(p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int
             whole.setdefault(name, np.zeros(labels.shape, plane.dtype))[rows, columns] = plane
         for name in ("grid_labeled", "grid_all"):
             counts[name] = counts.get(name, 0) + getattr(slab, name)
-    return Slab(**whole, **counts)
+    return CondensedWindow(**whole, **counts)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, Slab, class_plane, condense_window
+from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, CondensedWindow, class_plane, condense_window
 from support import datasets as drawn
 from support.condensed import a_few, recipe_of
 
@@ -17,7 +17,7 @@ Array = drawn.Array
 FLOATS = ("float16", "float32", "float64")
 
 
-def judged(p: Array, recipe: CondenseConfig) -> Slab | BadPixel:
+def judged(p: Array, recipe: CondenseConfig) -> CondensedWindow | BadPixel:
     """One slab, every pixel labelled 0."""
     labels, _ = class_plane(np.zeros(p.shape[1:], np.uint8), recipe.classes, ())
     return condense_window(p, labels, recipe)
@@ -29,7 +29,7 @@ def pixel(values: list[float], dtype: str) -> Array:
 
 
 def is_good(values: list[float], recipe: CondenseConfig) -> bool:
-    return isinstance(judged(pixel(values, recipe.dtype), recipe), Slab)
+    return isinstance(judged(pixel(values, recipe.dtype), recipe), CondensedWindow)
 
 
 # ----------------------------------------------------------------------------------------- the first bad pixel
@@ -188,5 +188,5 @@ def test_one_verdict_whatever_lies_beside(dtype: str) -> None:
     """A slab that is looked at more closely, for a value just outside, is judged as any other."""
     edge, odd = [0.5, 0.5 - 2.0**-6], [1.0 + 2.0**-10, 0.0]
     p = np.array([edge, odd], dtype).T[:, None, :]
-    assert isinstance(judged(p, recipe_of(2, dtype, sum_tolerance=2.0**-6)), Slab)
-    assert isinstance(judged(p[:, :, :1], recipe_of(2, dtype, sum_tolerance=2.0**-6)), Slab)
+    assert isinstance(judged(p, recipe_of(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)
+    assert isinstance(judged(p[:, :, :1], recipe_of(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from masksift.scoring.kernels.condense_loops import SINGLE, keep, look_up, softmax
+from masksift.scoring.kernels.condense_loops import SINGLE, map_labels, softmax, store_codes
 from support.condensed import a_few
 
 Floats = NDArray[np.floating]
@@ -98,7 +98,7 @@ def test_a_pixel_does_not_depend_on_its_neighbours() -> None:
 
 def halves(values: NDArray[np.float32]) -> NDArray[np.uint16]:
     out = np.zeros(values.shape, np.uint16)
-    keep(values.view(np.uint32), SINGLE, np.uint32(0x3F800000), out)
+    store_codes(values.view(np.uint32), SINGLE, np.uint32(0x3F800000), out)
     return out
 
 
@@ -113,5 +113,5 @@ def test_rounding_to_float16_is_a_cast() -> None:
 
 def test_look_up_counts_what_is_bad() -> None:
     plane = np.zeros(4, np.uint8)
-    assert look_up(np.array([1, 0, 1, 2], np.uint16), np.array([7, 254, 9], np.uint8), plane, 254) == 2
+    assert map_labels(np.array([1, 0, 1, 2], np.uint16), np.array([7, 254, 9], np.uint8), plane, 254) == 2
     assert plane.tolist() == [254, 7, 254, 9]

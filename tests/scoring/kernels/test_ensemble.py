@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masksift.scoring.kernels import ensemble
 from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, condense_window
-from masksift.scoring.kernels.ensemble import accumulate_member, member_recipe
+from masksift.scoring.kernels.ensemble import accumulate_member, member_config
 from reference.ensemble import as_float32, mean_of
 from support import datasets as drawn
 from support.condensed import a_few, recipe_of
@@ -22,7 +22,7 @@ LABELS = np.array([[0, 1, 2, 255]], np.uint8)
 def recipe(dtype: str, kind: str = "probabilities", classes: int = 3) -> CondenseConfig:
     """That of a member, by what a single prediction would have."""
     own = recipe_of(classes, dtype, kind=kind)
-    return member_recipe(classes, dtype, own.scale, kind, own.sum_tolerance)
+    return member_config(classes, dtype, own.scale, kind, own.sum_tolerance)
 
 
 def taken(members: list[drawn.Array], labels: drawn.Array, kind: str = "probabilities") -> drawn.Array:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.pixel_statistics import count_at_least, count_pixels, refine
+from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
 from support.condensed import a_few
 from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes, evidence, histogram, limits_of
 
@@ -84,7 +84,7 @@ def test_refine_looks_into_one_bin(drawn: Evidence, data: st.DataObject) -> None
     key = data.draw(st.sampled_from(drawn.s.reshape(-1).tolist())) >> 16
     counts = np.zeros(1 << 16, np.int64)
     counts[3] = 10
-    refine(*drawn.flat("labels", "s"), drawn.classes, key, counts)
+    add_low_bit_counts(*drawn.flat("labels", "s"), drawn.classes, key, counts)
     inside = [s & 65_535 for _, _, s, _ in drawn.pixels() if s >> 16 == key]
     counts[3] -= 10
     np.testing.assert_array_equal(counts, np.bincount(inside, minlength=1 << 16))

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from masksift.scoring.kernels import regions
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.regions import Omissions, Regions, find_regions
+from masksift.scoring.kernels.regions import OmissionRule, Regions, find_regions
 from reference import audit as reference
 
 ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding("float16"), Encoding("float32"))
@@ -125,11 +125,11 @@ def test_every_region_is_a_component_that_scipy_finds(data: st.DataObject, encod
     assert len(got) == len(wanted)
 
 
-def omissions(data: st.DataObject, image: Drawn) -> Omissions:
+def omissions(data: st.DataObject, image: Drawn) -> OmissionRule:
     top = image.encoding.top
     confident = data.draw(st.lists(st.integers(0, top + 1), min_size=image.classes, max_size=image.classes))
     expected = data.draw(st.lists(st.floats(0, 1), min_size=image.classes, max_size=image.classes))
-    return Omissions.of(image.encoding, np.array(confident), np.array(expected))
+    return OmissionRule.from_thresholds(image.encoding, np.array(confident), np.array(expected))
 
 
 @some
@@ -160,10 +160,10 @@ def test_any_room_gives_the_same_bits(
 ) -> None:
     image = Drawn(data.draw, encoding)
     suspicious = omissions(data, image)
-    monkeypatch.setattr(regions, "ROOM", 1 << 16)
+    monkeypatch.setattr(regions, "CAPACITY", 1 << 16)
     whole = image.find(omissions=suspicious, least_area=least_area)
     every = image.find(omissions=suspicious)
-    monkeypatch.setattr(regions, "ROOM", room)
+    monkeypatch.setattr(regions, "CAPACITY", room)
     same(image.find(omissions=suspicious, least_area=least_area), whole)
     assert whole.area.tolist() == [area for area in every.area.tolist() if area >= least_area]
 
@@ -172,7 +172,7 @@ def test_any_room_gives_the_same_bits(
 @some
 @given(data=st.data(), room=st.sampled_from(ROOMS))
 def test_pycocotools_reads_the_run_length_code(monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int) -> None:
-    monkeypatch.setattr(regions, "ROOM", room)
+    monkeypatch.setattr(regions, "CAPACITY", room)
     image = Drawn(data.draw, BYTES)
     found, (height, width) = image.find(), image.labels.shape
     for i in range(len(found)):
@@ -194,13 +194,13 @@ def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, room: int) -> None
     mask = ((rng.random(shape) < 0.6) & (labels < 3)).astype(np.uint8)
     predicted = np.where(labels < 3, 2 - labels, 1).astype(np.uint8)
     codes = rng.integers(0, 256, (2, *shape)).astype(np.uint8)
-    suspicious = Omissions.of(BYTES, np.full(3, 100), np.full(3, 0.25))
+    suspicious = OmissionRule.from_thresholds(BYTES, np.full(3, 100), np.full(3, 0.25))
 
     def find() -> Regions:
         return find_regions(labels, predicted, *codes, mask, BYTES, 3, least_area=4, omissions=suspicious)
 
     whole = find()
-    monkeypatch.setattr(regions, "ROOM", room)
+    monkeypatch.setattr(regions, "CAPACITY", room)
     same(find(), whole)
     spanning = whole.box[:, 2] - whole.box[:, 0]
     assert len(whole) > 20
@@ -233,7 +233,7 @@ def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
 def test_shapes_that_go_on_when_the_room_is_full(
     monkeypatch: pytest.MonkeyPatch, drawing: list[str], count: int, room: int
 ) -> None:
-    monkeypatch.setattr(regions, "ROOM", room)
+    monkeypatch.setattr(regions, "CAPACITY", room)
     found, mask = flagged(drawing)
     assert len(found) == count
     assert found.area.sum() == found.evidence.sum() == mask.sum()
@@ -261,7 +261,10 @@ def test_regions_of_one_box_are_ordered_by_their_first_pixels() -> None:
 
 def test_a_border_two_pixels_wide_hides_nothing() -> None:
     labels, zeros = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.uint8)
-    confident, suspicious = np.full((6, 6), 204, np.uint8), Omissions.of(BYTES, np.full(2, 200), np.full(2, 0.2))
+    confident, suspicious = (
+        np.full((6, 6), 204, np.uint8),
+        OmissionRule.from_thresholds(BYTES, np.full(2, 200), np.full(2, 0.2)),
+    )
     labels[:, 2:4] = 255
     assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2, omissions=suspicious))
     labels[:, 2:5] = 255
@@ -274,7 +277,7 @@ def test_a_border_two_pixels_wide_hides_nothing() -> None:
 
 def test_what_is_always_left_out_is_no_evidence() -> None:
     labels, zeros = np.full((3, 4), 255, np.uint8), np.zeros((3, 4), np.uint8)
-    suspicious = Omissions.of(BYTES, np.array([1]), np.array([1.0]))
+    suspicious = OmissionRule.from_thresholds(BYTES, np.array([1]), np.array([1.0]))
     found = find_regions(labels, zeros, zeros, np.full((3, 4), 255, np.uint8), zeros, BYTES, 1, omissions=suspicious)
     assert (found.area.tolist(), found.evidence.tolist()) == ([12], [0.0])
 
@@ -284,7 +287,7 @@ def test_what_is_always_left_out_is_no_evidence() -> None:
 def test_padding_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int, rows: int, columns: int
 ) -> None:
-    monkeypatch.setattr(regions, "ROOM", room)
+    monkeypatch.setattr(regions, "CAPACITY", room)
     image = Drawn(data.draw, BYTES)
     suspicious, size = omissions(data, image), image.labels.shape
     alone = image.find(omissions=suspicious)
@@ -303,5 +306,5 @@ def test_sums_beyond_the_exact_whole_numbers_of_a_float64_are_exact(monkeypatch:
     own = np.zeros(shape, np.uint32)
     found = find_regions(labels, predicted, own, confident, mask, encoding, 2)
     assert found.evidence[0] == (1 << 22) * (1 - 2**-24)
-    monkeypatch.setattr(regions, "ROOM", 1 << 12)
+    monkeypatch.setattr(regions, "CAPACITY", 1 << 12)
     same(find_regions(labels, predicted, own, confident, mask, encoding, 2), found)

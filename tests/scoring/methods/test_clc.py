@@ -24,7 +24,7 @@ def test_by_hand(rule: FlaggingRule) -> None:
     assert image is not None
     assert image.issue_mask.tolist() == [[0, 1, 0, 1, 0]]
     assert image.flagged_pairs.tolist() == [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
-    assert image.encoding.value(image.limits.cut) == 0.125
+    assert image.encoding.value(image.threshold_codes.cut) == 0.125
 
 
 def test_nothing_is_flagged_where_nobody_is_confident() -> None:

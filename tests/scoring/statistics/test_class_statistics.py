@@ -43,7 +43,7 @@ def states_of(data: drawn.Data, recipe: CondenseConfig) -> list[ClassStatistics]
 
 
 def merged(states: list[ClassStatistics], recipe: CondenseConfig) -> ClassStatistics:
-    return reduce(ClassStatistics.merge, states, ClassStatistics.zero(recipe))
+    return reduce(ClassStatistics.merge, states, ClassStatistics.empty(recipe))
 
 
 def same(one: ClassStatistics, other: ClassStatistics) -> None:
@@ -89,7 +89,7 @@ def states(draw: st.DrawFn) -> ClassStatistics:
 def test_merge_is_associative_and_commutative_and_zero_is_neutral(
     a: ClassStatistics, b: ClassStatistics, c: ClassStatistics
 ) -> None:
-    zero = ClassStatistics.zero(recipe_of(3, "float16"))
+    zero = ClassStatistics.empty(recipe_of(3, "float16"))
     same(a.merge(b).merge(c), a.merge(b.merge(c)))
     same(a.merge(b), b.merge(a))
     same(a.merge(zero), a)
@@ -115,7 +115,7 @@ def test_any_partition_of_the_images_gives_the_same_state(evidence: str, data: s
 )
 def test_what_counts_different_things_is_not_merged(other: CondenseConfig) -> None:
     with pytest.raises(ValueError, match=r"statistics of 3 classes in .*uint8.* cannot be added to those of"):
-        ClassStatistics.zero(recipe_of(3, "uint8")).merge(ClassStatistics.zero(other))
+        ClassStatistics.empty(recipe_of(3, "uint8")).merge(ClassStatistics.empty(other))
 
 
 def test_merging_leaves_both_as_they_were() -> None:
@@ -140,7 +140,7 @@ def test_bytes_hold_the_whole_state(state: ClassStatistics) -> None:
 
 @pytest.mark.parametrize("scale", [1 / 255, 0.1, 1 / 333.7])
 def test_bytes_hold_the_scale_to_the_bit(scale: float) -> None:
-    zero = ClassStatistics.zero(recipe_of(2, "uint8", scale=scale))
+    zero = ClassStatistics.empty(recipe_of(2, "uint8", scale=scale))
     assert ClassStatistics.from_bytes(zero.to_bytes()).encoding == zero.encoding
 
 
@@ -148,7 +148,7 @@ def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
     """A block of very many pixels in which every class, every pair and every bin has its share."""
     rng = np.random.default_rng(0)
     recipe = recipe_for(evidence, classes)
-    zero = ClassStatistics.zero(recipe)
+    zero = ClassStatistics.empty(recipe)
 
     def spread(shape: tuple[int, ...], total: int) -> Any:
         shares = rng.gamma(0.3, size=shape)
@@ -251,7 +251,7 @@ def test_no_pixel_no_threshold() -> None:
     recipe = recipe_of(2, "float16")
     _, found = thresholds([], recipe)
     assert found.confident.tolist() == found.decision.tolist() == [math.inf, math.inf]
-    limits = found.limits(recipe.evidence)
+    limits = found.encode(recipe.evidence)
     assert limits.confident.tolist() == limits.decision.tolist() == [0x3C01, 0x3C01], "no code reaches them"
     assert (found.estimated_issues, found.cut, limits.cut) == (0, None, -1)
 
@@ -275,12 +275,12 @@ def test_a_class_of_equal_values_reaches_its_own_threshold(code: int) -> None:
     data = one_row([[code, 255 - code]] * 3, [0] * 3, "uint8")
     recipe = recipe_of(2, "uint8")
     _, found = thresholds(condense(data, recipe), recipe, "confident")
-    assert found.limits(recipe.evidence).decision[0] == max(code, 1)
+    assert found.encode(recipe.evidence).decision[0] == max(code, 1)
 
 
 def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
     """Two classes of which the first has these lattice counts by bin: labelled so, and not."""
-    zero = ClassStatistics.zero(recipe_of(2, "uint8"))
+    zero = ClassStatistics.empty(recipe_of(2, "uint8"))
     for b, count in own.items():
         zero.grid_labeled[0, b] += count
         zero.grid_all[0, b] += count
@@ -332,7 +332,7 @@ def test_other_decision_thresholds() -> None:
 def test_codes_and_counts() -> None:
     encoding = Encoding("uint8", 1 / 255)
     assert codes_at_least(encoding, np.array([0.0, 0.2, 0.2000001, 1.0, math.inf])).tolist() == [0, 51, 52, 255, 256]
-    statistics = ClassStatistics.zero(recipe_of(2, "uint8"))
+    statistics = ClassStatistics.empty(recipe_of(2, "uint8"))
     statistics.confident_counts[0, [10, 20, 255]] = (1, 2, 4)
     statistics.confident_counts[1, 0] = 8
     assert count_confident(statistics, np.array([20, 0])) == 14
@@ -352,7 +352,7 @@ PRECISIONS = (
 
 def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
     """Pixels of two classes with these codes of self-confidence, all labelled 0."""
-    zero = ClassStatistics.zero(CondenseConfig(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
+    zero = ClassStatistics.empty(CondenseConfig(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
     zero.joint[0, 1] = len(codes)
     fixed = sum(Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else code for code in codes)
     keys = np.array(codes, np.int64) >> encoding.key_shift
@@ -400,7 +400,7 @@ def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
     assert cut == values[rank - 1]
     found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut, np.array([0.0]))
     for encoding, those in codes.items():
-        flagged = [code <= found.limits(encoding).cut for code in those]
+        flagged = [code <= found.encode(encoding).cut for code in those]
         assert flagged == [encoding.value(code) <= values[rank - 1] for code in those], encoding
 
 
@@ -414,10 +414,10 @@ def test_states_of_several_precisions_are_merged_in_any_order(codes: dict[Encodi
     states = [Statistics((counted(encoding, [code]),)) for encoding, those in codes.items() for code in those]
     whole = reduce(Statistics.merge, states, Statistics(()))
     again = reduce(Statistics.merge, random.sample(states, len(states)))
-    assert [part.encoding for part in whole.parts] == [part.encoding for part in again.parts]
-    for one, other in zip(whole.parts, again.parts, strict=True):
+    assert [part.encoding for part in whole.states] == [part.encoding for part in again.states]
+    for one, other in zip(whole.states, again.states, strict=True):
         same(one, other)
     assert whole.pixels.tolist() == [sum(map(len, codes.values())), 0]
-    exact = sum((part.totals[0] for state in states for part in state.parts), Fraction())
+    exact = sum((part.totals[0] for state in states for part in state.states), Fraction())
     assert whole.totals == [exact, 0]
     assert confident_thresholds(whole)[0] == max(float(exact / int(whole.pixels[0])), 2e-6)

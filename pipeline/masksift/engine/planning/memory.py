@@ -87,7 +87,7 @@ def score_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
     labels = 2 * _label_read(source, layout) * (source.labels.itemsize + class_bytes)
     # After the scores the regions: at worst each pixel is one of 96 bytes, in a run of 24. What the scores hold of
     # their own is less: two rows of components.
-    regional = min(source.pixels, max(regions.ROOM, source.width)) * (96 + 24)
+    regional = min(source.pixels, max(regions.CAPACITY, source.width)) * (96 + 24)
     listed = min(settings.max_regions, layout.block_images * source.pixels // settings.min_area) * REGION_BYTES
     written = _write_buffers(source, layout) * max(class_bytes, itemsize(layout.evidence_dtype))
     under_way = (1 + EVIDENCE_PLANES) * PREFETCH_BYTES  # of labels and planes

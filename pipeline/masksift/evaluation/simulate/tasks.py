@@ -156,8 +156,8 @@ def _corrupt_image(
     unpadded = tuple(slice(0, int(side)) for side in size)
     validator = LabelValidator(spec.classes, spec.ignore, spec.remap)
     plane = np.ascontiguousarray(validator.to_class_indices(labels[unpadded]))
-    if validator.verdict is not None:
-        return None, validator.verdict.status
+    if validator.status is not None:
+        return None, validator.status.status
     valid = plane != ignored_value(plane)
     if not valid.any():
         return None, ALL_IGNORED

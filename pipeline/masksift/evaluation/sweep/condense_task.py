@@ -54,7 +54,7 @@ def condense_block(job: SweepContext, piece: SweepTask) -> TaskResult:
     evidence = EvidenceArrays(part.evidence_location.evidence_url, job.options)
     memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, job.options)
     prefetch_block(spec, part.layout, [predictions], labels, block.start, block.stop)
-    sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.zero(part.condense_config(job.lattice))}
+    sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.empty(part.condense_config(job.lattice))}
     statuses: list[str] = []
     changed = np.zeros((len(job.kinds), block.images))
     for start, stop in part.layout.chunk_ranges(block.start, block.stop):

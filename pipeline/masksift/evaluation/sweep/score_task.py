@@ -30,7 +30,7 @@ from masksift.evaluation.sweep.work_items import (
     reused,
     unpacked,
 )
-from masksift.scoring.image import EvidencePlanes, confident_pixels
+from masksift.scoring.image import EvidencePlanes, count_confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import FlaggingRule, ScoringInput
 from masksift.scoring.statistics.thresholds import ThresholdCodes
@@ -47,7 +47,7 @@ def count_block(
         for (kind, share), by_encoding in limits.items():
             labels, own = image.seen(job, kind, share)
             planes = EvidencePlanes(own, image.predicted, image.confident)
-            found[kind, share] += confident_pixels(labels, planes, by_encoding[piece.part.encoding])
+            found[kind, share] += count_confident_pixels(labels, planes, by_encoding[piece.part.encoding])
     return found
 
 

@@ -38,7 +38,7 @@ def find_thresholds(
     wide = {
         place: {
             part.encoding: confident_codes(part.encoding, confident_thresholds(state))
-            for part in state.parts
+            for part in state.states
             if part.encoding.dtype != "uint8"
         }
         for place, state in statistics.items()
@@ -72,7 +72,7 @@ def limits_of(
     thresholds: Mapping[Place, Thresholds], encodings: Sequence[Encoding]
 ) -> dict[Encoding, dict[Place, ThresholdCodes]]:
     """The thresholds in the codes of each precision."""
-    return {e: {place: found.limits(e) for place, found in thresholds.items()} for e in dict.fromkeys(encodings)}
+    return {e: {place: found.encode(e) for place, found in thresholds.items()} for e in dict.fromkeys(encodings)}
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class _Counted:
 
     issues: int
 
-    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+    def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         return self.issues
 
-    def cut(self, key: int) -> NDArray[np.int64]:
+    def count_low_bits(self, key: int) -> NDArray[np.int64]:
         raise ValueError(f"the bin {key} of float32 was asked for, and a sweep keeps 16 bits at most")

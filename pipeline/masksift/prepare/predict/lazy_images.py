@@ -95,7 +95,7 @@ def class_plane_of(
     own = tuple(slice(0, max(0, int(side))) for side in size)
     check = LabelValidator(spec.classes, spec.ignore, spec.remap)
     found = check.to_class_indices(np.ascontiguousarray(labels[own]))
-    if check.verdict is not None:
+    if check.status is not None:
         return plane, False
     plane[own] = found
     return plane, True

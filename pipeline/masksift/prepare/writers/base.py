@@ -303,8 +303,8 @@ def condense_image(
     validator = LabelValidator(spec.classes, spec.ignore)
     class_plane = validator.to_class_indices(labels).astype(class_dtype(spec.classes))
     planes = EvidencePlanes.empty(spec.height, spec.width, config)
-    if validator.verdict is not None:
-        return planes, validator.verdict, None
+    if validator.status is not None:
+        return planes, validator.status, None
     condenser = ImageCondenser(class_plane, planes, config)
     condenser.add_window(predictions)
     return planes, *condenser.finish()

@@ -91,7 +91,7 @@ class EvidenceWriter(SourceWriter):
         self._arrays.create(tuple(dtypes), dtypes, shape, layout.chunks, attributes)
 
     def _start_block(self) -> None:
-        self._statistics = ClassStatistics.zero(self._config)
+        self._statistics = ClassStatistics.empty(self._config)
         self._statuses: list[ImageStatus] = []
         self._images: list[tuple[EvidencePlanes, NDArray[Any]]] = []
         self._block_start = time.perf_counter()

@@ -21,8 +21,8 @@ from masksift.scoring.kernels.condense_loops import (
     INTEGER,
     SINGLE,
     TILE,
-    look_up,
-    number_bytes,
+    map_byte_labels,
+    map_labels,
     softmax,
 )
 from masksift.scoring.kernels.encoding import Encoding
@@ -133,12 +133,12 @@ class BadPixel:
     message: str
 
 
-Buffers = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]
-"""Where the evidence of a slab may be written: its three planes in the order of `Slab`, C-contiguous."""
+PlaneBuffers = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]
+"""Where the evidence of a slab may be written: its three planes in the order of `CondensedWindow`, C-contiguous."""
 
 
 @dataclass
-class Slab:
+class CondensedWindow:
     """What a slab was condensed to: codes of the evidence (h, w) and counts (K, 256) of its lattice pixels."""
 
     self_confidence: NDArray[np.unsignedinteger]
@@ -170,14 +170,14 @@ def class_plane(
     if labels.dtype == np.uint8 and not remap:
         plane = out if out is not None and out.flags.c_contiguous else np.empty(labels.shape, dtype)
         values = np.array(sorted({value for value in ignore if 0 <= value <= 255}), np.uint8)
-        if not number_bytes(np.ascontiguousarray(labels).reshape(-1), classes, values, bad, plane.reshape(-1)):
+        if not map_byte_labels(np.ascontiguousarray(labels).reshape(-1), classes, values, bad, plane.reshape(-1)):
             return plane, None
     elif labels.dtype.itemsize <= 2:
         span = 1 << (8 * labels.dtype.itemsize)
         names = np.arange(span).astype(labels.dtype, casting="unsafe")  # index: the bits, name: the value
         table = _numbered(names, classes, ignore, remap)
         plane = np.empty(labels.shape, dtype)
-        found = look_up(
+        found = map_labels(
             np.ascontiguousarray(labels).view(f"u{labels.dtype.itemsize}").reshape(-1), table, plane.reshape(-1), bad
         )
         if not found:
@@ -215,8 +215,8 @@ def condense_window(
     recipe: CondenseConfig,
     y0: int = 0,
     x0: int = 0,
-    into: Buffers | None = None,
-) -> Slab | BadPixel:
+    into: PlaneBuffers | None = None,
+) -> CondensedWindow | BadPixel:
     """Condense one slab: predictions (K, h, w) of ``recipe.dtype`` and the class plane (h, w) of its labels.
 
     ``y0, x0``: where the slab lies in its image (the lattice is the image's). ``into``: planes that may be written in
@@ -257,8 +257,8 @@ def _walk(
     limits: tuple[np.generic, np.generic, np.generic, np.generic],
     y0: int,
     x0: int,
-    into: Buffers | None = None,
-) -> Slab | None:
+    into: PlaneBuffers | None = None,
+) -> CondensedWindow | None:
     codes = flat.view(recipe.codes_dtype)
     top, zero, low, high = limits
     shape, pixels = labels.shape, labels.size
@@ -302,7 +302,7 @@ def _walk(
             plane.view(np.float64).astype(recipe.evidence.dtype).view(recipe.evidence.codes_dtype)
             for plane in (self_confidence, confidence)
         )
-    return Slab(
+    return CondensedWindow(
         self_confidence.reshape(shape),
         predicted.reshape(shape),
         confidence.reshape(shape),
@@ -342,8 +342,8 @@ def _condense_logits(
     recipe: CondenseConfig,
     y0: int,
     x0: int,
-    into: Buffers | None,
-) -> Slab | BadPixel:
+    into: PlaneBuffers | None,
+) -> CondensedWindow | BadPixel:
     """Softmax over the classes in float32, a strip of rows at a time, so that no second prediction is held."""
     height, width = labels.shape
     flat = np.ascontiguousarray(_native(logits)).reshape(recipe.classes, -1)
@@ -376,4 +376,4 @@ def _condense_logits(
         assert part is not None, "a softmax of finite logits is finite"
         own += part.grid_labeled
         every += part.grid_all
-    return Slab(*into, own, every)
+    return CondensedWindow(*into, own, every)

@@ -149,7 +149,7 @@ def _half(code):
 
 
 @kernel
-def keep(codes, mode, greatest, plane):
+def store_codes(codes, mode, greatest, plane):
     """Codes of a tile as codes of the evidence: float32 as float16 where the plane is one, all else at most
     `greatest`."""
     if mode == SINGLE and plane.itemsize == 2:
@@ -234,9 +234,9 @@ def _walker(mode):
                     _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
             if _outside(best, total, top, low, high):
                 return True
-            keep(winner, INTEGER, winner.dtype.type(end), predicted_class[first:last])
-            keep(best, mode, greatest, predicted_confidence[first:last])
-            keep(chosen, mode, greatest, self_confidence[first:last])
+            store_codes(winner, INTEGER, winner.dtype.type(end), predicted_class[first:last])
+            store_codes(best, mode, greatest, predicted_confidence[first:last])
+            store_codes(chosen, mode, greatest, self_confidence[first:last])
             if step > 0:
                 found = _lattice_positions(given, classes, first, width, step, y0, x0, where)
                 _lattice(codes[:, first:last], given, where[:found], shift, table, own, every)
@@ -322,7 +322,7 @@ def softmax(logits, start, out):
 
 
 @kernel
-def look_up(labels, table, plane, bad):
+def map_labels(labels, table, plane, bad):
     """plane (P,) = table[labels]; answers how many of them are `bad`."""
     found = 0
     for j in range(labels.size):
@@ -333,7 +333,7 @@ def look_up(labels, table, plane, bad):
 
 
 @kernel
-def number_bytes(labels, classes, ignore, bad, plane):
+def map_byte_labels(labels, classes, ignore, bad, plane):
     """plane (P,) = the class of each label (P,) uint8: itself, `bad` + 1 if in `ignore`, else `bad`, which is the
     dtype's last but one; answers whether any is. Plain comparisons, a tile at a time, become SIMD code, which a table
     does not, nor a comparison that is counted."""

@@ -23,7 +23,7 @@ STRIP_PIXELS = 1 << 15
 _NARROW = ("uint8", "uint16", "float16")
 
 
-def member_recipe(classes: int, dtype: str, scale: float, kind: str, sum_tolerance: float) -> CondenseConfig:
+def member_config(classes: int, dtype: str, scale: float, kind: str, sum_tolerance: float) -> CondenseConfig:
     """Settings to check one member; its evidence and lattice are discarded."""
     kept = dtype if dtype in _NARROW and kind == "probabilities" else "float16"
     return CondenseConfig(classes, dtype, scale, kind, Encoding(kept, scale), sum_tolerance, lattice=0)

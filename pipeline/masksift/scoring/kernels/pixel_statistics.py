@@ -225,7 +225,7 @@ def count_at_least(labels, predicted, confident_codes, limits):
 
 
 @kernel
-def refine(labels, self_codes, classes, key, counts):
+def add_low_bit_counts(labels, self_codes, classes, key, counts):
     """Histogram of the lower 16 bits of the valid codes whose upper 16 bits equal `key`: the second look
     that float32 evidence needs. counts (65536,) int64 is added to."""
     for j in range(labels.size):

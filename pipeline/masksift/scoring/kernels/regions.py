@@ -21,7 +21,7 @@ from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ignored_pixels import inside
 from masksift.scoring.kernels.pixel_statistics import CODE, HALF, half_to_fixed, sum_mode
 
-ROOM = 1 << 16
+CAPACITY = 1 << 16
 """Regions, and runs down a column, that are booked at a time, or as many as a row has pixels."""
 
 _AREA, _Y, _X, _CONFIDENT, _EVIDENCE, _BEYOND = 0, 1, 2, 3, 4, 5
@@ -30,7 +30,7 @@ that exceeds what is expected, and how many pixels do."""
 
 
 @dataclass(frozen=True)
-class Omissions:
+class OmissionRule:
     """What makes ignored pixels suspicious, by predicted class, (K,) each. ``confident`` int64: the least code of
     predicted confidence that counts. ``expected`` float64: the share of the confidence in a class that lies on ignored
     pixels everywhere, which is no evidence; ``surprising`` int64: the least code above it."""
@@ -40,7 +40,9 @@ class Omissions:
     surprising: NDArray[np.int64]
 
     @classmethod
-    def of(cls, encoding: Encoding, confident: NDArray[np.int64], expected: NDArray[np.float64]) -> Omissions:
+    def from_thresholds(
+        cls, encoding: Encoding, confident: NDArray[np.int64], expected: NDArray[np.float64]
+    ) -> OmissionRule:
         """In the codes of an encoding."""
         above = [encoding.code_at_least(math.nextafter(float(share), math.inf)) for share in expected]
         return cls(confident, expected, np.array(above, np.int64))
@@ -274,7 +276,7 @@ def find_regions(
     classes: int,
     *,
     least_area: int = 1,
-    omissions: Omissions | None = None,
+    omissions: OmissionRule | None = None,
     size: tuple[int, int] | None = None,
 ) -> Regions:
     """The regions of one image that have ``least_area`` pixels or more, (H, W) each, C-contiguous.
@@ -292,7 +294,7 @@ def find_regions(
         limits, above = omissions.confident, omissions.surprising
     finished, still_open = [_Found.none()], _Found.none()
     codes, regions = np.zeros((2, width), np.uint32), np.zeros((2, width), np.int64)
-    top, room = 0, max(ROOM, width)
+    top, room = 0, max(CAPACITY, width)
     while top < height:
         every, parents = still_open.with_room(room), np.empty(len(still_open) + room, np.int64)
         parents[: len(still_open)] = np.arange(len(still_open))
@@ -332,7 +334,7 @@ def find_regions(
     return _described(_Found.of(finished), encoding, classes, omissions, height * width)
 
 
-def _described(found: _Found, encoding: Encoding, classes: int, omissions: Omissions | None, pixels: int) -> Regions:
+def _described(found: _Found, encoding: Encoding, classes: int, omissions: OmissionRule | None, pixels: int) -> Regions:
     """Regions in order, in the units that people read."""
     runs = found.runs[np.lexsort((found.runs[:, 1], found.runs[:, 0]))]
     first = np.searchsorted(runs[:, 0], np.arange(len(found)))

@@ -11,10 +11,10 @@ import numpy as np
 from masksift.scoring.kernels.components import component_means
 from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, class_plane, condense_window
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ensemble import accumulate_member, member_recipe
+from masksift.scoring.kernels.ensemble import accumulate_member, member_config
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
-from masksift.scoring.kernels.pixel_statistics import count_at_least, count_pixels, refine
-from masksift.scoring.kernels.regions import Omissions, find_regions
+from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
+from masksift.scoring.kernels.regions import OmissionRule, find_regions
 from masksift.scoring.kernels.score_counts import count_scores, softmin_sums
 
 
@@ -37,7 +37,7 @@ def warm_cache() -> None:
     for dtype in ("uint8", "uint16"):  # float16 looks as uint16 does
         scale = 1 / np.iinfo(dtype).max
         member = np.rint(probabilities / scale).astype(dtype)
-        accumulate_member(member, labels, member_recipe(3, dtype, scale, "probabilities", 0.05), total, first=True)
+        accumulate_member(member, labels, member_config(3, dtype, scale, "probabilities", 0.05), total, first=True)
     logits = CondenseConfig(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
     condense_window(probabilities.astype(np.float32), labels, logits)
 
@@ -51,10 +51,10 @@ def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.nda
     count_at_least(*flat, best.reshape(-1), limits)
     confidence_by_class(labels, winner, best, encoding, 3)
     component_means(winner, labels, own, encoding, 3, 1)
-    omissions = Omissions(limits, np.zeros(3), limits)
+    omissions = OmissionRule(limits, np.zeros(3), limits)
     find_regions(labels, winner, own, best, np.ones(labels.shape, np.uint8), encoding, 3, omissions=omissions)
     if encoding.dtype == "float32":
-        refine(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))
+        add_low_bit_counts(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))
         softmin_sums(flat[0], own.reshape(-1).view(np.float32), 3, 0.0, 0.1)
 
 

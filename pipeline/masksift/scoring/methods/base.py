@@ -32,13 +32,13 @@ class ScoringInput:
     self_confidence_codes: NDArray[np.unsignedinteger]
     predicted_confidence_codes: NDArray[np.unsignedinteger]
     classes: int
-    limits: ThresholdCodes
+    threshold_codes: ThresholdCodes
     rule: FlaggingRule = "rank"
     mask: NDArray[np.uint8] | None = None
 
     @property
     def encoding(self) -> Encoding:
-        return self.limits.encoding
+        return self.threshold_codes.encoding
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -48,15 +48,17 @@ class ScoringInput:
     @cached_property
     def counts(self) -> ScoreCounts:
         """Counts over the valid pixels; ``above`` counts s >= tau_l."""
-        confidence = (self.predicted_confidence_codes, self.limits.confident) if self.rule == "confident" else None
+        confidence = (
+            (self.predicted_confidence_codes, self.threshold_codes.confident) if self.rule == "confident" else None
+        )
         return count_scores(
             self.labels,
             self.predicted_class,
             self.self_confidence_codes,
             self.encoding,
             self.classes,
-            self.limits.decision,
-            self.limits.cut,
+            self.threshold_codes.decision,
+            self.threshold_codes.cut,
             confidence,
             self.mask,
         )

@@ -32,8 +32,8 @@ class Omission:
     name = "omission"
 
     def score(self, image: ScoringInput) -> float:
-        limits, (hidden, seen) = image.limits, image.ignored
-        weights = 1 / np.maximum(limits.mean, 1 / image.classes)
+        limits, (hidden, seen) = image.threshold_codes, image.ignored
+        weights = 1 / np.maximum(limits.confident_threshold, 1 / image.classes)
         beyond = np.maximum(0, hidden - limits.ignored_share * seen)
         whole = float((seen * weights).sum())
         return max(0.0, 1 - float((beyond * weights).sum()) / whole) if whole else 1.0

@@ -49,7 +49,7 @@ class ClassStatistics:
     total_confidence: tuple[int, ...]
 
     @classmethod
-    def zero(cls, recipe: CondenseConfig) -> ClassStatistics:
+    def empty(cls, recipe: CondenseConfig) -> ClassStatistics:
         """The state of no image."""
         k, encoding = recipe.classes, recipe.evidence
         rows = k if encoding.dtype == "uint8" else 0
@@ -66,7 +66,7 @@ class ClassStatistics:
         )
 
     @classmethod
-    def of_image(
+    def from_image(
         cls,
         encoding: Encoding,
         tally: PixelStatistics,
@@ -125,7 +125,7 @@ class ClassStatistics:
         return [total * self.encoding.unit for total in self.sums]
 
     @property
-    def parts(self) -> tuple[ClassStatistics, ...]:
+    def states(self) -> tuple[ClassStatistics, ...]:
         """As those of `Statistics`."""
         return (self,)
 
@@ -156,34 +156,34 @@ class Statistics:
     """The state of a whole data set, whose sources may differ in the precision of their evidence: one state a
     precision, in ``parts``, ordered by it. A monoid as they are, with `Statistics(())` as its neutral element."""
 
-    parts: tuple[ClassStatistics, ...]
+    states: tuple[ClassStatistics, ...]
 
     def merge(self, other: Statistics) -> Statistics:
         """The state of both."""
-        found = {part.encoding: part for part in self.parts}
-        for part in other.parts:
+        found = {part.encoding: part for part in self.states}
+        for part in other.states:
             found[part.encoding] = found[part.encoding].merge(part) if part.encoding in found else part
         return Statistics(tuple(sorted(found.values(), key=lambda part: (part.encoding.dtype, part.encoding.scale))))
 
     @cached_property
     def pixels(self) -> NDArray[np.int64]:
         """n_k: valid pixels labelled k, (K,) int64."""
-        return _added([part.pixels for part in self.parts])
+        return _added([part.pixels for part in self.states])
 
     @property
     def totals(self) -> list[Fraction]:
         """S_k: self-confidence summed over the pixels labelled k, exactly; one a class."""
-        return [sum(each, Fraction()) for each in zip(*(part.totals for part in self.parts), strict=True)]
+        return [sum(each, Fraction()) for each in zip(*(part.totals for part in self.states), strict=True)]
 
     @property
     def grid_labeled(self) -> NDArray[np.int64]:
         """(K, 256) int64: p_k of the lattice pixels labelled k."""
-        return _added([part.grid_labeled for part in self.parts])
+        return _added([part.grid_labeled for part in self.states])
 
     @property
     def grid_all(self) -> NDArray[np.int64]:
         """(K, 256) int64: p_k of all lattice pixels."""
-        return _added([part.grid_all for part in self.parts])
+        return _added([part.grid_all for part in self.states])
 
 
 def _sums(some: Sequence[int], others: Sequence[int]) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class ThresholdCodes:
     confident: NDArray[np.int64]
     decision: NDArray[np.int64]
     cut: int
-    mean: NDArray[np.float64]
+    confident_threshold: NDArray[np.float64]
     ignored_share: NDArray[np.float64]
 
 
@@ -47,7 +47,7 @@ class Thresholds:
     cut: float | None
     ignored_share: NDArray[np.float64]
 
-    def limits(self, encoding: Encoding) -> ThresholdCodes:
+    def encode(self, encoding: Encoding) -> ThresholdCodes:
         """The thresholds as codes of a precision."""
         above = None if self.cut is None else math.nextafter(self.cut, math.inf)
         return ThresholdCodes(
@@ -97,8 +97,8 @@ def ignored_shares(statistics: ClassStatistics | Statistics) -> NDArray[np.float
     0 of a class that is never predicted. The quotient is formed exactly and rounded once."""
     sums = [
         [
-            sum((total * part.encoding.unit for total, part in zip(each, statistics.parts, strict=True)), Fraction())
-            for each in zip(*(getattr(part, name) for part in statistics.parts), strict=True)
+            sum((total * part.encoding.unit for total, part in zip(each, statistics.states, strict=True)), Fraction())
+            for each in zip(*(getattr(part, name) for part in statistics.states), strict=True)
         ]
         for name in ("ignored_confidence", "total_confidence")
     ]
@@ -185,10 +185,10 @@ class _Values:
 class EvidenceCounter(Protocol):
     """What the statistics alone do not hold, from the evidence itself."""
 
-    def confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
+    def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         """The share of M of all images whose evidence has one of these precisions (more than 8 bits)."""
 
-    def cut(self, key: int) -> NDArray[np.int64]:
+    def count_low_bits(self, key: int) -> NDArray[np.int64]:
         """(65536,) int64: the float32 self-confidences with that upper half, by their lower half."""
 
 
@@ -196,13 +196,13 @@ def compute_thresholds(statistics: ClassStatistics | Statistics, tau: str | floa
     """The thresholds of a whole data set."""
     confident = confident_thresholds(statistics)
     issues, wide = 0, {}
-    for part in statistics.parts:
+    for part in statistics.states:
         limits = confident_codes(part.encoding, confident)
         if part.encoding.dtype == "uint8":
             issues += count_confident(part, limits)
         else:
             wide[part.encoding] = limits
-    issues += look.confident(wide) if wide else 0
-    cut = find_rank_threshold(statistics.parts, issues, look.cut)
+    issues += look.count_confident(wide) if wide else 0
+    cut = find_rank_threshold(statistics.states, issues, look.count_low_bits)
     decision = decision_thresholds(statistics, confident, tau)
     return Thresholds(confident, decision, issues, cut, ignored_shares(statistics))
