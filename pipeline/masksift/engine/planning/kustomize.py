@@ -89,7 +89,7 @@ def _client(pod: str, resources: dict[str, Any], files: int) -> list[str]:
     return [
         _same(f"{pod}/containers/0/name", "masksift"),
         _set(f"{pod}/containers/0/resources", resources),
-        _same(f"{pod}/volumes/0/name", "scratch_bytes"),
+        _same(f"{pod}/volumes/0/name", "scratch"),
         _set(f"{pod}/volumes/0/emptyDir/sizeLimit", _quantity(files)),
     ]
 
