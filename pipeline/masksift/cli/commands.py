@@ -194,7 +194,7 @@ def ingest(words: argparse.Namespace) -> int:
     from masksift.prepare.ingest.command import ingest
     from masksift.runtime.progress import ProgressReporter
 
-    tree = read_toml(words.config, named_by="--labels and --predictions") if words.config else {}
+    tree = read_toml(words.config, data_flags="--labels and --predictions") if words.config else {}
     outcome = ingest(build_config(IngestConfig, tree, _flags(words, IngestConfig)), ProgressReporter(words.log_format))
     print(outcome.text)
     if outcome.unmatched:

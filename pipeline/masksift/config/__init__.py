@@ -1,0 +1,1 @@
+"""Configuration: TOML files and command-line flags become one frozen model."""

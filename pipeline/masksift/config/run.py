@@ -1,4 +1,4 @@
-"""What a run is told: one frozen value. One TOML file = one run; every key is also a flag."""
+"""Configuration of `masksift run`. One TOML file describes one run; every key is also a flag."""
 
 from __future__ import annotations
 
@@ -31,25 +31,28 @@ from masksift.storage.sources.overrides import Overrides
 
 
 class RunConfig(SourceOptions):
-    """One run. Every key is optional but `sources` and `out`."""
+    """Configuration of one run. Only `sources` and `out` are required."""
 
     base: str | None = Field(
-        None, description="URL of an earlier run: what of the sources it has condensed is taken over"
+        None, description="URL of an earlier run whose evidence is reused for unchanged sources; default: none"
     )
-    thresholds_from: str | None = Field(None, description="URL of a run whose thresholds are used as they are")
+    thresholds_from: str | None = Field(
+        None, description="URL of a run whose class thresholds are used; default: compute them from the data"
+    )
     labels_from: str | None = Field(
         None,
-        description="URL of a folder of label groups by source name, as `masksift simulate` and `masksift export "
-        "corrections` write them",
+        description="URL of the labels that `masksift simulate` or `masksift export corrections` wrote, used instead "
+        "of the sources' labels",
     )
-    methods: Names = Field(tuple(METHODS), description="scores to compute")
-    rank_by: str = Field("softmin", description="score that the ranking is by")
+    methods: Names = Field(tuple(METHODS), description="comma-separated scoring methods to compute")
+    rank_by: str = Field("softmin", description="method whose score orders the ranking")
     classes: ClassNames = None
     max_quarantined: Amount = Field(
-        0, description="images, or a share such as '0.1%%', beyond which the exit code is 3"
+        0,
+        description="largest number of quarantined images, or percentage such as 0.1%; more give exit code 3",
     )
     table: Literal["parquet", "iceberg"] = Field(
-        "parquet", description="where ranking and images go: this run's folder alone, or Iceberg tables too"
+        "parquet", description="format of the tables ranking and images; iceberg writes Iceberg tables as well"
     )
     arrays: RunArrays = RunArrays()
     softmin: SoftminSection = SoftminSection()
@@ -63,54 +66,43 @@ class RunConfig(SourceOptions):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
-        if not self.sources:
-            raise UsageError("no source is given", "there is nothing to read", "Give --source URL, or a glob")
         for name in (*self.methods, self.rank_by):
             if name not in METHODS:
                 raise UsageError(
-                    f"there is no method {name!r}, only {', '.join(METHODS)}",
-                    "there is nothing to compute by it",
+                    f"Unknown method {name!r}",
+                    f"The methods are {', '.join(METHODS)}",
                     f"Did you mean {closest_match(name, METHODS)!r}?",
                 )
         if self.rank_by not in self.methods:
             raise UsageError(
-                f"rank_by is {self.rank_by!r}, and the methods are {', '.join(self.methods) or 'none'}",
-                "images are ranked by a score that is computed",
-                f"Give --rank_by {self.methods[0]}, or add {self.rank_by} to --methods"
+                f"rank_by is {self.rank_by!r}, which is not among the methods ({', '.join(self.methods) or 'none'})",
+                f"Pass --rank-by {self.methods[0]}, or add {self.rank_by} to --methods"
                 if self.methods
-                else f"Give --methods {self.rank_by}",
+                else f"Pass --methods {self.rank_by}",
             )
         self.quarantine_limit(0)
         return self
 
     def quarantine_limit(self, images: int) -> Fraction:
-        """How many of `images` may be quarantined before the exit code says so."""
+        """Return the number of quarantined images, of ``images``, above which the exit code is 3."""
         return parse_amount("max_quarantined", self.max_quarantined, images, "images")
 
     def make_methods(self) -> tuple[Method, ...]:
-        """The scores asked for, with their parameters."""
+        """Create the configured scoring methods with their parameters."""
         sections = {"softmin": self.softmin.model_dump(), "coco": self.coco.model_dump()}
         return make_methods(self.methods, sections)
 
     def options(self) -> StorageOptions:
-        """What the sources and the results are reached by."""
-        named = self.overrides().names
-        pictures = self.arrays.images
-        places = (
-            self.base,
-            self.thresholds_from,
-            self.labels_from,
-            pictures,
-            *(name for name in named if "://" in name),
-        )
-        return self.storage.options([*self.sources, self.out, *(place for place in places if place)])
+        """Resolve the access options of all stores that the run names."""
+        names = (self.base, self.thresholds_from, self.labels_from, self.arrays.images)
+        members = [name for name in self.overrides().names if "://" in name]
+        return self.storage.options([*self.sources, self.out, *members, *filter(None, names)])
 
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of a source."""
         return replace(super().overrides(), classes=self.classes, labels_from=self.labels_from)
 
     def identity(self) -> dict[str, Any]:
-        """The keys that decide the results: all but where the blocks are run, where the results go, how they are shown
-        and what the exit code says."""
-        elsewhere = ("out", "executor", "storage", "max_quarantined", "sources", "table", "iceberg", "report")
-        return self.model_dump(mode="json", exclude={**dict.fromkeys(elsewhere, True), "arrays": {"images"}})
+        """Return the keys that decide the results: not the executor, output, presentation or exit code."""
+        irrelevant = ("out", "executor", "storage", "max_quarantined", "sources", "table", "iceberg", "report")
+        return self.model_dump(mode="json", exclude={**dict.fromkeys(irrelevant, True), "arrays": {"images"}})

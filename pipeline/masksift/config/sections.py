@@ -1,4 +1,4 @@
-"""The tables of a configuration, and the forms in which a value may be given: by a flag as text, or by a file."""
+"""Sections of the configuration, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -26,7 +26,7 @@ from masksift.storage.sources.overrides import Overrides
 
 
 class ConfigSection(BaseModel):
-    """A table of keys: frozen, and unknown keys are refused."""
+    """Base of all configuration models: frozen, and unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -105,134 +105,147 @@ class RunArrays(Arrays):
     images: str = Field("images", description="name or URL of the RGB image array; used only by the report")
 
 
-class PictureArrays(ConfigSection):
-    """Of what is made of a complete run: its pictures, where they are others than it was told of."""
+class ImageArrays(ConfigSection):
+    """RGB images for the commands that read a completed run."""
 
     images: str | None = Field(
-        None, min_length=1, description="name of the pictures, or URL of the array; default: the run's"
+        None, min_length=1, description="name or URL of the RGB image array; default: that of the run"
     )
 
 
 class ReportSection(ConfigSection):
-    """The page that is looked at."""
+    """Options of the report page."""
 
-    top: int = Field(
-        500, ge=0, description="how many images it shows: the first of the ranking, with pictures; 0: no page"
-    )
+    top: int = Field(500, ge=0, description="number of top-ranked images on the report page; 0 writes no page")
 
 
 class SoftminSection(ConfigSection):
-    """Parameters of softmin."""
+    """Parameters of the method softmin."""
 
-    temperature: float = Field(0.1, gt=0, allow_inf_nan=True, description="T > 0: small weighs the worst pixels alone")
+    temperature: float = Field(
+        0.1, gt=0, allow_inf_nan=True, description="temperature T > 0; a small T weights the worst pixels, inf averages"
+    )
 
     @field_serializer("temperature", when_used="json")
-    def _as_json(self, value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)  # JSON knows no infinity
+    def _encode_infinity(self, value: float) -> float | str:
+        return value if math.isfinite(value) else str(value)  # JSON has no infinity
 
 
 class TccpSection(ConfigSection):
-    """Parameters of tccp."""
+    """Parameters of the method tccp."""
 
     tau: Literal["balanced", "confident"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        "balanced", description="decision threshold: balanced, confident, or one number"
+        "balanced", description="decision threshold of a class: balanced, confident, or a number from 0 to 1"
     )
-    lattice: int = Field(4, ge=1, le=64, description="rows and columns from one counted pixel to the next")
+    lattice: int = Field(4, ge=1, le=64, description="spacing of the pixels counted for thresholds, in pixels")
 
 
 class ClcSection(ConfigSection):
-    """Parameters of clc."""
+    """Parameters of the method clc."""
 
-    rule: Literal["rank", "confident"] = Field("rank", description="which pixels are flagged")
+    rule: Literal["rank", "confident"] = Field("rank", description="rule that flags pixels")
 
 
 class CocoSection(ConfigSection):
-    """Parameters of coco."""
+    """Parameters of the method coco."""
 
-    sources: Literal["both", "labels", "predictions"] = Field("both", description="planes that components are found in")
-    aggregate: Literal["mean", "min"] = Field("mean", description="over the components of an image")
-    min_area: float = Field(1e-4, ge=0, le=1, description="smallest component, as a share of the valid pixels")
+    sources: Literal["both", "labels", "predictions"] = Field(
+        "both", description="planes whose connected components are scored"
+    )
+    aggregate: Literal["mean", "min"] = Field("mean", description="aggregate over the components of an image")
+    min_area: float = Field(
+        1e-4, ge=0, le=1, description="smallest component area, as a fraction of the image's valid pixels"
+    )
 
 
 class RegionsSection(ConfigSection):
-    """Which regions are listed."""
+    """Options of the region table."""
 
-    min_area: int = Field(16, ge=1, description="pixels of the smallest")
-    top: int = Field(100_000, ge=1, description="how many of the whole data set, those with most evidence")
+    min_area: int = Field(16, ge=1, description="smallest area of a region, in pixels")
+    top: int = Field(100_000, ge=1, description="number of regions to list, those with the most evidence")
 
 
 class EvidenceSection(ConfigSection):
-    """What is kept of the predictions."""
+    """Options of the stored evidence."""
 
-    keep: bool = Field(True, description="whether it stays, for `masksift score`; issue masks do in any case")
-    dtype: Literal["auto", "float32"] = Field("auto", description="precision kept of 32- and 64-bit predictions")
+    keep: bool = Field(True, description="keep the evidence after the run, for `masksift score`")
+    dtype: Literal["auto", "float32"] = Field(
+        "auto", description="precision of the evidence of 32-bit and 64-bit predictions"
+    )
 
 
 class ExecutorSection(ConfigSection):
-    """Where the blocks are run."""
+    """Options of the executor that runs the blocks."""
 
     kind: str = Field(
         "local",
-        description="serial (this process), local (an embedded cluster), dask (a scheduler's address), "
-        "kubernetes (a cluster of its own), or the path of a class of Dask clusters",
+        description="serial (this process), local (processes of this machine), dask (running scheduler), kubernetes "
+        "(new cluster for this run), or the path of a Dask cluster class such as dask_jobqueue.SLURMCluster",
     )
     workers: int | None = Field(
         None,
         ge=1,
-        description="processes of kind local, default: one a core; elsewhere how many to ask for, or how "
-        "many the cluster may grow to",
+        description="number of worker processes to start or to scale up to; default: one per core for local, the "
+        "manifest's for kubernetes",
     )
-    memory: Amount | None = Field(None, description="of a worker, e.g. '4 GiB'; default: an even share of the machine")
+    memory: Amount | None = Field(
+        None, description="memory limit of a worker, such as '4 GiB'; default: an even share of this machine"
+    )
     address: str | None = Field(
-        None, description="of the scheduler, for kind dask, or where kind kubernetes reaches the one that it starts"
+        None,
+        description="address of the scheduler, such as tls://HOST:8786; with kubernetes, the address under which this "
+        "process reaches the new scheduler; default: a service name or a forwarded port",
     )
-    manifest: str | None = Field(None, min_length=1, description="file with the DaskCluster that kind kubernetes opens")
-    options: dict[str, Any] | None = Field(None, description="keyword arguments of a class of clusters: {cores = 4}")
+    manifest: str | None = Field(
+        None, min_length=1, description="YAML file with the DaskCluster that the executor kubernetes creates"
+    )
+    options: dict[str, Any] | None = Field(
+        None, description="keyword arguments of a Dask cluster class as a TOML table, such as '{cores = 4}'"
+    )
     timeout: float | None = Field(
-        None, gt=0, description="seconds to wait for the first worker; default: 60, or 600 where a cluster is opened"
+        None, gt=0, description="seconds to wait for the first worker; default: 60, or 600 for a new cluster"
     )
 
     @model_validator(mode="after")
     def _check(self) -> ExecutorSection:
-        named = self.kind in CLUSTER_TYPES
-        if not named and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", self.kind):
+        is_class = self.kind not in CLUSTER_TYPES
+        if is_class and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", self.kind):
             raise UsageError(
-                f"executor.kind is {self.kind!r}; it should be {', '.join(map(repr, CLUSTER_TYPES))} "
-                "or the path of a class",
-                "where to run is not known",
-                "Give one of them, or one such as dask_jobqueue.SLURMCluster, as --executor KIND[:WHERE]",
+                f"executor.kind must be {', '.join(CLUSTER_TYPES)} or the path of a Dask cluster class, "
+                f"got {self.kind!r}",
+                "Pass --executor KIND[:WHERE], such as local or dask_jobqueue.SLURMCluster",
             )
-        for key, kinds, remedy in _GOES_WITH:
-            kind = self.kind if named else "a class"
+        kind = "class" if is_class else self.kind
+        for key, kinds, remedy in _EXCLUSIVE_KEYS:
             if getattr(self, key) is not None and kind not in kinds:
                 raise UsageError(
-                    f"executor.{key} is {getattr(self, key)!r} and executor.kind is {self.kind!r}",
-                    "it would not be used",
-                    f"Give --executor.kind {remedy}, or no executor.{key}",
+                    f"executor.{key} is {getattr(self, key)!r}, but executor.kind {self.kind!r} does not use it",
+                    f"Use --executor.kind {remedy}, or omit executor.{key}",
                 )
-        for kind, key, consequence, remedy in _NEEDED:
-            if kind == (self.kind if named else "a class") and getattr(self, key) is None:
-                raise UsageError(f"executor.kind is {self.kind!r} and executor.{key} is not given", consequence, remedy)
+        for required_by, key, remedy in _REQUIRED_KEYS:
+            if kind == required_by and getattr(self, key) is None:
+                raise UsageError(f"executor.kind {self.kind!r} requires executor.{key}", remedy)
         if self.memory is not None:
             try:
                 parse_bytes(self.memory)
             except ValueError as e:
-                fact = f"executor.memory is {str(self.memory)!r}, which is no amount of memory"
-                raise UsageError(fact, "what fits a worker is not known", "Give one such as '4 GiB'") from e
+                raise UsageError(
+                    f"executor.memory must be a memory size, got {str(self.memory)!r}", "Pass a size such as '4 GiB'"
+                ) from e
         return self
 
     @property
     def memory_bytes(self) -> int | None:
-        """The memory asked for, bytes."""
+        """Configured memory of a worker in bytes."""
         return None if self.memory is None else parse_bytes(self.memory)
 
     @property
     def memory_limit(self) -> int | None:
-        """Bytes a worker will have, as far as that is known before it starts; None where it is not, or is unlimited."""
+        """Memory of a worker in bytes; None if it is unlimited, or unknown before the worker starts."""
         return memory_limit(self.kind, workers=self.workers, memory=self.memory_bytes, manifest=self.manifest)
 
-    def open(self, items: int, say: Notify) -> Executor:
-        """What runs stages of at most ``items`` tasks there, for a with-block; ``say`` tells the user of it."""
+    def open(self, items: int, notify: Notify) -> Executor:
+        """Create the executor, a context manager, for stages of at most ``items`` tasks."""
         return make_executor(
             self.kind,
             workers=self.workers,
@@ -242,53 +255,47 @@ class ExecutorSection(ConfigSection):
             options=self.options,
             timeout=self.timeout,
             items=items,
-            say=say,
+            notify=notify,
         )
 
 
-_GOES_WITH = (
+_EXCLUSIVE_KEYS = (
     ("address", ("dask", "kubernetes"), "dask"),
     ("manifest", ("kubernetes",), "kubernetes"),
-    ("options", ("a class",), "CLASS, such as dask_jobqueue.SLURMCluster"),
+    ("options", ("class",), "CLASS, such as dask_jobqueue.SLURMCluster"),
 )
-"""Keys of the executor, the kinds that have them, and one of these."""
-_NEEDED = (
-    (
-        "dask",
-        "address",
-        "there is no scheduler to run on",
-        "Give --executor dask:tls://HOST:8786 (or --executor.address tls://HOST:8786), or --executor local",
-    ),
-    (
-        "kubernetes",
-        "manifest",
-        "what a scheduler and a worker are there is not known",
-        "Give --executor kubernetes:cluster.yaml, a file with a DaskCluster",
-    ),
-    ("a class", "workers", "how many workers it should ask for is not known", "Give --executor.workers N"),
+"""Keys that only some kinds of executors use: key, kinds, one of these kinds for the remedy."""
+_REQUIRED_KEYS = (
+    ("dask", "address", "Pass --executor dask:tls://HOST:8786, or use --executor local"),
+    ("kubernetes", "manifest", "Pass --executor kubernetes:cluster.yaml, a file with a DaskCluster"),
+    ("class", "workers", "Pass --executor.workers N"),
 )
-"""Keys without which there is no such executor, why, and what to give."""
+"""Keys that a kind of executor requires: kind, key, remedy."""
 
 
 class StorageSection(ConfigSection):
-    """How S3, and what speaks like it, is reached; keys come from the environment, a profile or a role."""
+    """Access options of S3 and compatible stores. Credentials come from the environment, a profile or a role."""
 
-    endpoint_url: str | None = Field(None, description="of a server that is not Amazon's")
-    region: str | None = Field(None, description="of the buckets; default: that of the environment or the profile")
-    profile: str | None = Field(None, description="of ~/.aws/config")
-    anonymous: bool = Field(False, description="ask without keys: public buckets")
-    path_style: bool | None = Field(None, description="bucket in the path of a URL; default: with an endpoint_url")
-    price_reads: float | None = Field(None, ge=0, description="of 1,000 reads, in any currency, for `masksift plan`")
-    price_writes: float | None = Field(None, ge=0, description="of 1,000 writes and lists")
-    client: Literal["obstore", "s3fs"] = Field("obstore", description="what reads and writes Zarr chunks on S3")
+    endpoint_url: str | None = Field(None, description="URL of an S3-compatible server; default: AWS")
+    region: str | None = Field(None, description="region of the buckets; default: from the environment or the profile")
+    profile: str | None = Field(None, description="profile of ~/.aws/config; default: from the environment")
+    anonymous: bool = Field(False, description="send unsigned requests, for public buckets")
+    path_style: bool | None = Field(
+        None, description="put the bucket into the path of a URL; default: true with an endpoint URL"
+    )
+    price_reads: float | None = Field(
+        None, ge=0, description="price of 1,000 read requests in any currency, shown by `masksift plan`"
+    )
+    price_writes: float | None = Field(
+        None, ge=0, description="price of 1,000 write and list requests, shown by `masksift plan`"
+    )
+    client: Literal["obstore", "s3fs"] = Field("obstore", description="client library for Zarr chunks on S3")
 
     def options(self, urls: Iterable[str]) -> StorageOptions:
-        """What the stores of these URLs are reached by: credentials too, captured here and now."""
-        return (
-            resolve_credentials(S3Config(**self.model_dump(exclude={"price_reads", "price_writes"})))
-            if any(map(is_s3, urls))
-            else StorageOptions()
-        )
+        """Resolve the access options of the stores of these URLs, credentials included."""
+        if not any(map(is_s3, urls)):
+            return StorageOptions()
+        return resolve_credentials(S3Config(**self.model_dump(exclude={"price_reads", "price_writes"})))
 
 
 class LabelOptions(ConfigSection):
@@ -301,6 +308,12 @@ class LabelOptions(ConfigSection):
     arrays: Arrays = Arrays()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
+
+    @model_validator(mode="after")
+    def _require_sources(self) -> Self:
+        if not self.sources:
+            raise UsageError("No source is configured", "Pass --source URL, or a glob")
+        return self
 
     def options(self) -> StorageOptions:
         """Resolve the access options of the stores that hold sources and results."""
@@ -332,17 +345,18 @@ class SourceOptions(LabelOptions):
 
 
 class IcebergSection(ConfigSection):
-    """Where the tables are, for table = "iceberg"."""
+    """Location of the Iceberg tables, for table = "iceberg"."""
 
     catalog: NonEmptyText = Field(
         "default",
         repr=False,
-        description="name of a catalog of pyiceberg's configuration, or a URI: sqlite:, postgresql:, http:",
+        description="name of a catalog in the pyiceberg configuration, or its URI: sqlite:, postgresql: or http:",
     )
     warehouse: NonEmptyText | None = Field(
-        None, description="URL below which the tables' files lie, or a server's name for it"
+        None,
+        description="URL of the directory for table files, or a catalog server's name for it; default: the catalog's",
     )
-    namespace: NonEmptyText = Field("masksift", description="that the tables ranking and images are in")
+    namespace: NonEmptyText = Field("masksift", description="namespace of the tables ranking and images")
 
     @field_serializer("catalog", when_used="json")
     def _without_password(self, value: str) -> str:

@@ -1,45 +1,40 @@
-"""Value types of the configuration: lists, pairs, amounts and shares, parsed from text."""
+"""Value types of the configuration, parsed from flags as text or from TOML values."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-)
+from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def _split_commas(value: Any) -> Any:
-    """A flag's `a,b,c` as a list, and one number as a list of one; anything else as it is."""
+    """Split the text `a,b,c` into a list, and wrap a single number; return other values unchanged."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        return [item.strip() for item in value.split(",") if item.strip()]
     return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _one_or_more(value: Any) -> Any:
-    """A flag's `a,b` as a list, and a list of one as that one."""
-    listed = _split_commas(value) if isinstance(value, str) and "," in value else value
-    return listed[0] if isinstance(listed, (list, tuple)) and len(listed) == 1 else listed
+def _unwrap_single(value: Any) -> Any:
+    """Split the text `a,b` into a list, and unwrap a list of one."""
+    items = _split_commas(value) if isinstance(value, str) and "," in value else value
+    return items[0] if isinstance(items, (list, tuple)) and len(items) == 1 else items
 
 
-def _counted(value: Any) -> Any:
-    """Digits as a number, so that a flag and a file say the same; other numbers as text, to be read as such."""
+def _normalize_amount(value: Any) -> Any:
+    """Turn digits into an integer and other numbers into text, so that flags and TOML values are equal."""
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
     return str(value) if isinstance(value, (bool, float)) else value
 
 
-def _paired(value: Any) -> Any:
-    """A flag's `7:0,8:1` as a table; anything else as it is."""
+def _split_pairs(value: Any) -> Any:
+    """Split the text `7:0,8:1` into a mapping; return other values unchanged."""
     if isinstance(value, str):
-        return dict(part.split(":", 1) if ":" in part else (part, None) for part in _split_commas(value))
+        return dict(item.split(":", 1) if ":" in item else (item, None) for item in _split_commas(value))
     return value
 
 
-def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Each once: in which order they were given says nothing."""
+def _sort_unique(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(set(values)))
 
 
@@ -47,26 +42,26 @@ NonEmptyText = Annotated[str, Field(min_length=1)]
 
 Names = Annotated[tuple[NonEmptyText, ...], BeforeValidator(_split_commas)]
 
-OneOrMoreNames = Annotated[NonEmptyText | tuple[NonEmptyText, ...], BeforeValidator(_one_or_more)]
+OneOrMoreNames = Annotated[NonEmptyText | tuple[NonEmptyText, ...], BeforeValidator(_unwrap_single)]
 
 Integers = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
 
 PositiveNumbers = Annotated[
     tuple[Annotated[float, Field(gt=0)], ...],
     BeforeValidator(_split_commas),
-    AfterValidator(_ascending),
+    AfterValidator(_sort_unique),
     Field(min_length=1),
 ]
 
 Fractions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], ...],
     BeforeValidator(_split_commas),
-    AfterValidator(_ascending),
+    AfterValidator(_sort_unique),
     Field(min_length=1),
 ]
 
-IntegerMap = Annotated[dict[int, int], BeforeValidator(_paired)]
+IntegerMap = Annotated[dict[int, int], BeforeValidator(_split_pairs)]
 
-Amount = Annotated[str | int, BeforeValidator(_counted)]
+Amount = Annotated[str | int, BeforeValidator(_normalize_amount)]
 
 Amounts = Annotated[tuple[Amount, ...], BeforeValidator(_split_commas)]

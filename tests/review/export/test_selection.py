@@ -117,8 +117,8 @@ def test_verdicts_on_another_run_are_refused(made: Made, tmp_path: Path) -> None
     [
         ({"out": "x", "accepted": "true"}, "accepted is true and no verdicts are given", UsageError),
         ({}, "'out' is not given", UsageError),
-        ({"out": "x", "top": "0"}, "top is '0'; it should be a number greater than or equal to 1", UsageError),
-        ({"out": "x", "tops": "3"}, "there is no key 'tops'", UsageError),
+        ({"out": "x", "top": "0"}, "top must be a number greater than or equal to 1", UsageError),
+        ({"out": "x", "tops": "3"}, "Unknown key 'tops'", UsageError),
     ],
 )
 def test_words_that_make_no_export_are_refused(flags: dict[str, str], said: str, kind: type[MasksiftError]) -> None:

@@ -317,10 +317,10 @@ def test_a_file_that_is_called_like_the_image_is_left_alone(
     [
         (("nowhere", "x"), "nowhere holds no complete run"),
         (("r", "x", "--out", "x.jpg"), r"out is 'x.jpg'; a PNG is written.*ends in .png"),
-        (("r", "x", "--side", "63"), "side is '63'; it should be a number greater than or equal to 64"),
+        (("r", "x", "--side", "63"), "side must be a number greater than or equal to 64"),
         (("r", "x", "--sied", "64"), r"no flag '--sied'; .*Did you mean --side\?"),
         (("r",), "arguments are required: ID"),
-        (("r", ""), "image is ''; it should be text that is not empty"),
+        (("r", ""), "image must be text that is not empty"),
     ],
 )
 def test_what_is_mistyped_is_refused_and_nothing_is_written(

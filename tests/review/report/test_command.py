@@ -440,7 +440,7 @@ def test_a_report_of_nothing_is_refused(
     assert run_cli("report", tmp_path) == 2
     assert "holds no complete run" in error_message(capsys)
     assert run_cli("report", made[0].out, "--top", 0) == 2
-    assert "top is '0'; it should be a number greater than or equal to 1" in error_message(capsys)
+    assert "top must be a number greater than or equal to 1" in error_message(capsys)
 
 
 def test_a_worker_that_is_too_small_is_refused(made: tuple[Page, Data], capsys: pytest.CaptureFixture[str]) -> None:

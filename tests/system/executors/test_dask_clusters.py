@@ -145,7 +145,12 @@ def test_a_cluster_is_asked_for_as_many_workers_as_the_blocks_can_keep_busy(
     told = Told()
     options = {"folder": str(tmp_path)}
     with make_executor(
-        "runtime.executors.task_functions.Asked", workers=workers, memory=None, options=options, items=items, say=told
+        "runtime.executors.task_functions.Asked",
+        workers=workers,
+        memory=None,
+        options=options,
+        items=items,
+        notify=told,
     ) as executor:
         assert sorted(executor.map(jobs.square, range(5), "square")) == [0, 1, 4, 9, 16]
         assert executor.cluster.kind == "runtime.executors.task_functions.Asked"
@@ -183,7 +188,7 @@ def test_options_that_a_class_does_not_know_are_refused_in_its_words() -> None:
 
 def test_a_run_says_what_it_is_on(scheduler_address: str) -> None:
     told = Told()
-    with make_executor("dask", workers=None, memory=None, address=scheduler_address, say=told) as executor:
+    with make_executor("dask", workers=None, memory=None, address=scheduler_address, notify=told) as executor:
         cluster = executor.cluster
     assert (cluster.kind, cluster.address, cluster.workers, cluster.threads) == ("dask", scheduler_address, 2, 2)
     assert cluster.memory == 2 * (3 << 30)
@@ -210,7 +215,7 @@ def test_a_run_waits_while_all_workers_are_gone_and_says_so(monkeypatch: pytest.
     told = Told()
     with (
         running() as (address, worker),
-        make_executor("dask", workers=None, memory=None, address=address, say=told) as executor,
+        make_executor("dask", workers=None, memory=None, address=address, notify=told) as executor,
     ):
         answers = executor.map(jobs.slow_square, range(10), "spot")
         found = [next(answers)]

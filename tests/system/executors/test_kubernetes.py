@@ -108,7 +108,7 @@ def test_a_run_makes_a_cluster_works_on_it_and_deletes_it_and_nothing_else(api: 
     def say(text: str, **facts: object) -> None:
         told.append(text)
 
-    with kubernetes(file, address=api.address, items=3, say=say) as executor:
+    with kubernetes(file, address=api.address, items=3, notify=say) as executor:
         (name,) = api.clusters.keys() - {"other"}
         assert sorted(executor.map(jobs.square, range(5), "square")) == [0, 1, 4, 9, 16]
         assert api.clusters[name]["spec"]["worker"]["replicas"] == 3  # of the four that the manifest has

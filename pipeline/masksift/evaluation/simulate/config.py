@@ -45,8 +45,6 @@ class SimulateConfig(LabelOptions):
     @model_validator(mode="after")
     def _check(self) -> SimulateConfig:
         error = self._error
-        if not self.sources:
-            raise UsageError("No source is configured", "Pass --source URL or a glob")
         if self.objects is not None and not error.single_object:
             raise self._unused("objects", self.objects, "The error affects a region, not a class or an object")
         if self.fill is not None and self.fill not in error.fills:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from masksift.config.load import build_config
-from masksift.config.sections import ConfigSection, PictureArrays, StorageSection
+from masksift.config.sections import ConfigSection, ImageArrays, StorageSection
 from masksift.core.errors import UsageError
 
 
@@ -25,7 +25,7 @@ class ExportConfig(ConfigSection):
     )
     accepted: bool = Field(False, description="only what is accepted in the verdicts")
     pictures: bool = Field(True, description="whether pictures are written, where the sources have any")
-    arrays: PictureArrays = PictureArrays()
+    arrays: ImageArrays = ImageArrays()
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import ConfigSection, PictureArrays, StorageSection
+from masksift.config.sections import ConfigSection, ImageArrays, StorageSection
 from masksift.core.errors import UsageError
 
 
@@ -17,7 +17,7 @@ class ShowConfig(ConfigSection):
         None, description="URL of the .png, which is overwritten; default: the id as a name in this folder"
     )
     side: int = Field(640, ge=64, le=8192, description="pixels of a panel's longer side; larger images are reduced")
-    arrays: PictureArrays = PictureArrays()
+    arrays: ImageArrays = ImageArrays()
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")

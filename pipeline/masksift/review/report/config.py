@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from masksift.config.sections import ConfigSection, ExecutorSection, PictureArrays, StorageSection
+from masksift.config.sections import ConfigSection, ExecutorSection, ImageArrays, StorageSection
 
 
 class ReportConfig(ConfigSection):
@@ -12,6 +12,6 @@ class ReportConfig(ConfigSection):
 
     run: str = Field(min_length=1, description="URL of a complete run")
     top: int | None = Field(None, ge=1, description="how many images it shows; default: as many as the run's")
-    arrays: PictureArrays = PictureArrays()
+    arrays: ImageArrays = ImageArrays()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()

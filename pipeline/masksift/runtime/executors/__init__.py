@@ -24,7 +24,7 @@ def make_executor(
     options: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     items: int | None = None,
-    say: Notify = ignore_notification,
+    notify: Notify = ignore_notification,
 ) -> Executor:
     """The executor of a kind.
 
@@ -51,11 +51,11 @@ def make_executor(
         from masksift.runtime.executors.kubernetes import KubernetesClusterProvider
 
         assert manifest is not None, "a configuration of kind kubernetes has a manifest"
-        place = KubernetesClusterProvider(manifest, workers, useful, address=address, timeout=timeout, say=say)
+        place = KubernetesClusterProvider(manifest, workers, useful, address=address, timeout=timeout, notify=notify)
     else:
         assert workers is not None, "a configuration with a class of clusters has a number of workers"
         place = clusters.CustomClusterProvider(kind, options or {}, workers if useful is None else min(workers, useful))
-    return DaskExecutor(place, timeout=timeout, say=say)
+    return DaskExecutor(place, timeout=timeout, notify=notify)
 
 
 def memory_limit(kind: str, *, workers: int | None, memory: int | None, manifest: str | None = None) -> int | None:

@@ -61,9 +61,9 @@ class DaskExecutor:
     of them, by default as long as the place is told to take; ``say``: tells the user of the cluster."""
 
     def __init__(
-        self, place: ClusterProvider, *, timeout: float | None = None, say: Notify = ignore_notification
+        self, place: ClusterProvider, *, timeout: float | None = None, notify: Notify = ignore_notification
     ) -> None:
-        self._place, self._timeout, self._say = place, timeout or place.startup_timeout, say
+        self._place, self._timeout, self._notify = place, timeout or place.startup_timeout, notify
         self._client: distributed.Client | None = None
         self._cluster: ClusterInfo | None = None
         self._settings: dask.config.set | None = None
@@ -92,7 +92,7 @@ class DaskExecutor:
         except BaseException:  # Ctrl-C too: what is opened is closed
             self.__exit__(None, None, None)
             raise
-        self._say(self._cluster.text, **asdict(self._cluster))
+        self._notify(self._cluster.text, **asdict(self._cluster))
         return self
 
     def _connect(self) -> None:
@@ -125,7 +125,7 @@ class DaskExecutor:
             except TimeoutError:
                 if self._timeout <= POLL_TIMEOUT_SECONDS:
                     raise
-                self._say(f"waiting for the first worker {self._of()}, up to {self._timeout:.0f} s")
+                self._notify(f"waiting for the first worker {self._of()}, up to {self._timeout:.0f} s")
                 self.client.wait_for_workers(1, timeout=self._timeout - POLL_TIMEOUT_SECONDS)
         except TimeoutError as e:
             raise RunFailed(
@@ -286,14 +286,14 @@ class DaskExecutor:
         machines may have none for minutes: a run waits for the next ones, and must not look as if it hung."""
         if workers:
             if self._alone_since is not None:
-                self._say(f"workers {self._of()} are there again: {workers}", workers=workers)
+                self._notify(f"workers {self._of()} are there again: {workers}", workers=workers)
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = self._said = now
-            self._say(f"no worker {self._of()} is left; waiting for one", workers=0)
+            self._notify(f"no worker {self._of()} is left; waiting for one", workers=0)
         elif now - self._said >= NO_WORKER_LOG_SECONDS:
             self._said = now
-            self._say(f"no worker {self._of()} has come for {now - self._alone_since:.0f} s; waiting", workers=0)
+            self._notify(f"no worker {self._of()} has come for {now - self._alone_since:.0f} s; waiting", workers=0)
 
     def _results(self, futures: Sequence[Any]) -> list[Any]:
         """What finished tasks answered, or what one of them raised. The client would wait a minute for a scheduler that

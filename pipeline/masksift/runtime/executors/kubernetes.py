@@ -51,7 +51,7 @@ class KubernetesClusterProvider:
         *,
         address: str | None,
         timeout: float | None,
-        say: Notify,
+        notify: Notify,
     ) -> None:
         self._manifest = read_manifest(manifest)
         self._id = f"masksift-{uuid.uuid4().hex[:8]}"
@@ -60,7 +60,7 @@ class KubernetesClusterProvider:
         self.max_workers: int | None = self._workers
         self.name = f"of DaskCluster {self._id}"
         self.dashboard: str | None = None
-        self._address, self._timeout, self._say = address, timeout or self.startup_timeout, say
+        self._address, self._timeout, self._notify = address, timeout or self.startup_timeout, notify
         self._namespace = ""
         self._api: Any = None
         self._resource: Any = None
@@ -86,7 +86,7 @@ class KubernetesClusterProvider:
             ) from e
         self.name = f"of DaskCluster {self._id} in namespace {self._namespace}"
         self.dashboard = f"http://{self._host}:8787/status"
-        self._say(
+        self._notify(
             f"made DaskCluster {self._id} in namespace {self._namespace}, workers: {self._workers}; waiting for its "
             f"scheduler, up to {self._timeout:.0f} s"
         )
@@ -172,7 +172,7 @@ class KubernetesClusterProvider:
                 if left:
                     time.sleep(POLL)
                     continue
-                self._say(
+                self._notify(
                     f"DaskCluster {self._id} could not be deleted ({_said(e)}); the operator does so when it is idle, "
                     f"or you do: kubectl delete daskcluster {self._id} -n {self._namespace}"
                 )
