@@ -20,7 +20,7 @@ from masksift.core.text import closest_match
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
 from masksift.engine.region_table import RegionTableBuilder
-from masksift.engine.task_outputs import PairCounts
+from masksift.engine.work_items import PairCounts
 from masksift.review.rendering.figure import draw_figure
 from masksift.review.rendering.panels import (
     MAX_OUTLINED_REGIONS,

@@ -1,4 +1,4 @@
-"""The line: open, plan, condense, thresholds, score, rank, report. Nothing flows back."""
+"""Stages of `masksift run`: open, plan, condense, thresholds, score, rank, report, publish."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from masksift.core.errors import UsageError
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.versions import package_versions
-from masksift.engine import reuse as increments
 from masksift.engine import stages
 from masksift.engine.completed_run import CompletedRun, read_run_record
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.publish import Publisher
 from masksift.engine.resumable_job import ResumableJob
+from masksift.engine.reuse import reusable_evidence, sources_from_record, thresholds_from_record
 from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report
@@ -37,57 +37,103 @@ from masksift.storage.urls import local_path
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: its record (run.json) and the exit code, 0 or 3."""
+    """Outcome of a run.
+
+    Attributes:
+        record: Content of run.json.
+        exit_code: 3 if more images are quarantined than the configuration allows, otherwise 0.
+        resumed: The run continued or repeated an earlier one.
+    """
 
     record: Mapping[str, Any]
     exit_code: int
     resumed: bool = False
 
 
-def run(config: RunConfig, report: ProgressReporter) -> RunResult:
-    """One run from its sources to its ranking and its report; called again after any interruption, it goes on.
+def run(config: RunConfig, progress: ProgressReporter | None = None) -> RunResult:
+    """Find mislabeled images and regions in the sources of a configuration and write the results to its output URL.
 
-    Raises MasksiftError.
+    The same call continues an interrupted run. A complete run is returned as it is.
+
+    Args:
+        config: Sources, output and options.
+        progress: Reports the stages; to the standard error stream by default.
+
+    Returns:
+        The record of the run, and the exit code of the command line.
+
+    Raises:
+        MasksiftError: Sources, configuration, workers or stores do not allow the run. Finished blocks are kept.
     """
-    parts = make_block_tasks(config)
+    progress = progress or ProgressReporter()
+    tasks = make_block_tasks(config)
     if config.base is not None:
-        report.message(f"{parts.reused_source_count} of {len(parts.sources)} sources are taken over from {config.base}")
-    job = make_run_context(config, parts)
-    with run_telemetry(job.fingerprint):
-        return _execute(config, job, parts, report, "run")
+        progress.message(
+            f"{tasks.reused_source_count} of {len(tasks.sources)} sources are taken over from {config.base}"
+        )
+    context = make_run_context(config, tasks)
+    with run_telemetry(context.fingerprint):
+        return _execute(config, context, tasks, progress, "run")
 
 
-def rescore(base: str, config: RunConfig, report: ProgressReporter) -> RunResult:
-    """Score the kept evidence of the complete run at ``base`` with the methods and parameters of ``config``, into
-    ``config.out``. No prediction is read."""
+def rescore(base: str, config: RunConfig, progress: ProgressReporter) -> RunResult:
+    """Score the evidence of a complete run with other methods or parameters; no prediction is read.
+
+    Args:
+        base: URL of the complete run.
+        config: Configuration of the new run.
+        progress: Reports the stages.
+
+    Returns:
+        The record of the new run, and the exit code of the command line.
+
+    Raises:
+        MasksiftError: See `run`.
+    """
     record = _require_completed_run(base, config)
-    sources, kept = zip(*increments.sources_from_record(record), strict=True)
+    sources, reused = zip(*sources_from_record(record), strict=True)
     identity = {**run_identity(config, sources), "evidence_of": record["fingerprint"]}
-    layouts = [layout for _, layout in kept]
-    plan = make_plan(sources, plan_settings(config), identity, layouts, _pictures(config, sources))
-    parts = BlockTasks.from_plan(plan, sources, config.out, [home for home, _ in kept])
-    job = make_run_context(config, parts)
-    with run_telemetry(job.fingerprint):
-        return _execute(config, job, parts, report, "score")
+    layouts = [layout for _, layout in reused]
+    run_plan = make_plan(sources, plan_settings(config), identity, layouts, _report_arrays(config, sources))
+    tasks = BlockTasks.from_plan(run_plan, sources, config.out, [location for location, _ in reused])
+    context = make_run_context(config, tasks)
+    with run_telemetry(context.fingerprint):
+        return _execute(config, context, tasks, progress, "score")
+
+
+def plan(config: RunConfig) -> Plan:
+    """Plan a run: blocks, memory, bytes and requests. Reads metadata and lists objects, and writes nothing.
+
+    Args:
+        config: Sources, output and options.
+
+    Returns:
+        The plan; `Plan.as_json` gives plain values.
+
+    Raises:
+        MasksiftError: The sources cannot be read or do not fit together.
+    """
+    return open_and_plan(config)[1]
 
 
 def open_and_plan(config: RunConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
-    """The sources' facts and the plan of a run: reads metadata and lists objects only."""
-    parts = make_block_tasks(config)
-    return parts.sources, parts.plan
+    """Return the sources and the plan of a run."""
+    tasks = make_block_tasks(config)
+    return tasks.sources, tasks.plan
 
 
 def make_block_tasks(config: RunConfig) -> BlockTasks:
-    """All blocks of a run, of which those that an earlier run has condensed are at home there."""
+    """Open the sources, plan the run and return its blocks; evidence of unchanged sources is reused."""
     sources = open_data_set(config.sources, config.overrides(), config.options())
     record = None if config.base is None else _require_completed_run(config.base, config)
-    kept = increments.reusable_evidence(record, sources, plan_settings(config))
-    layouts = [None if one is None else one[1] for one in kept]
-    identity, pictures = run_identity(config, sources), _pictures(config, sources)
-    if not any(one and not source.stored_evidence for one, source in zip(kept, sources, strict=True)):
-        identity["configuration"]["base"] = None  # with or without a base that gives nothing, it is the same run
-    plan = make_plan(sources, plan_settings(config), identity, layouts, pictures)
-    return BlockTasks.from_plan(plan, sources, config.out, [None if one is None else one[0] for one in kept])
+    settings = plan_settings(config)
+    reused = reusable_evidence(record, sources, settings)
+    identity = run_identity(config, sources)
+    if not any(one and not source.stored_evidence for one, source in zip(reused, sources, strict=True)):
+        identity["configuration"]["base"] = None  # a base without reusable evidence does not make another run
+    layouts = [one and one[1] for one in reused]
+    run_plan = make_plan(sources, settings, identity, layouts, _report_arrays(config, sources))
+    return BlockTasks.from_plan(run_plan, sources, config.out, [one and one[0] for one in reused])
 
 
 def _execute(
@@ -100,7 +146,7 @@ def _execute(
     if (record := read_run_record(context.out, context.options)) is not None:
         if changes := publisher.publish_if_missing(record, progress):
             job.write_record(record := {**record, **changes})
-        return _close(config, context, tasks, record, resumed=True)
+        return _finish(config, context, tasks, record, resumed=True)
     started, stats = time.time(), stages.RunStats()
     frozen = _load_thresholds(config, tasks)
     with config.executor.open(len(tasks), progress.message) as executor:
@@ -119,28 +165,41 @@ def _execute(
             make_report(ranked, config.report.top, config.arrays.images, executor, progress, stats)
             tables = publisher.publish(stats.counts[SCORED], format_time(started), progress, stats)
             job.write_record(record := {**fields(), **tables})
-    return _close(config, context, tasks, record, resumed)
+    return _finish(config, context, tasks, record, resumed)
 
 
-def _load_thresholds(config: RunConfig, parts: BlockTasks) -> Thresholds | None:
-    """The thresholds of the run that the configuration takes them from."""
+def _finish(
+    config: RunConfig, context: RunContext, tasks: BlockTasks, record: Mapping[str, Any], resumed: bool
+) -> RunResult:
+    """Do what follows the record: a run that is killed here is complete, and the next call repeats this."""
+    if not config.evidence.keep:
+        stages.discard_evidence(context, tasks)
+    quarantined = record["images"] - record["counts"].get(SCORED, 0)
+    return RunResult(record, 3 if quarantined > config.quarantine_limit(record["images"]) else 0, resumed)
+
+
+def _load_thresholds(config: RunConfig, tasks: BlockTasks) -> Thresholds | None:
+    """Load the thresholds of the run that ``thresholds_from`` names."""
     if config.thresholds_from is None:
         return None
     record = _require_completed_run(config.thresholds_from, config)
-    folder = ObjectDirectory(config.thresholds_from, config.options())
-    rows = read_table(folder, "thresholds.parquet").to_pylist()
-    return increments.thresholds_from_record(record, rows, parts.sources[0].class_names)
+    directory = ObjectDirectory(config.thresholds_from, config.options())
+    rows = read_table(directory, "thresholds.parquet").to_pylist()
+    return thresholds_from_record(record, rows, tasks.sources[0].class_names)
 
 
 def _require_completed_run(url: str, config: RunConfig) -> dict[str, Any]:
-    """The record of the complete run at a URL. Raises UsageError where there is none."""
+    """Return the record of a complete run. Raises UsageError if there is none."""
     record = read_run_record(url, config.storage.options([url]))
     if record is None:
-        raise UsageError(f"{url} holds no complete run", "there is nothing to go by", "Finish it with `masksift run`")
+        raise UsageError(
+            f"{url} holds no complete run", "Finish it with `masksift run`, or pass the URL of another run"
+        )
     return record
 
 
 def plan_settings(config: RunConfig) -> Settings:
+    """Return the options that decide the amount of work."""
     members = (name for name in config.overrides().names if "://" in name)
     remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
     return Settings(
@@ -153,35 +212,24 @@ def plan_settings(config: RunConfig) -> Settings:
     )
 
 
-def _pictures(config: RunConfig, sources: Sequence[SourceSpec]) -> tuple[ArraySpec | None, ...]:
-    """Those that the report shows; none is looked for where there is no report."""
+def _report_arrays(config: RunConfig, sources: Sequence[SourceSpec]) -> tuple[ArraySpec | None, ...]:
+    """Find the RGB images of each source if the run makes a report."""
     return find_images_arrays(sources, config.arrays.images, config.options()) if config.report.top else ()
 
 
-def make_run_context(config: RunConfig, parts: BlockTasks) -> RunContext:
-    """What every task of the run knows."""
-    places = {config.out, config.arrays.images, *(home.out for home in parts.evidence_locations)}
-    places |= {url for source in parts.sources for url in (source.url, source.labels.url)}
-    places |= {array.url for source in parts.sources for array in source.prediction_arrays}
+def make_run_context(config: RunConfig, tasks: BlockTasks) -> RunContext:
+    """Return the settings that all tasks of the run share."""
+    urls = {config.out, config.arrays.images, *(location.out for location in tasks.evidence_locations)}
+    urls |= {url for source in tasks.sources for url in (source.url, source.labels.url)}
+    urls |= {array.url for source in tasks.sources for array in source.prediction_arrays}
     return RunContext(
-        parts.plan.fingerprint,
+        tasks.plan.fingerprint,
         config.tccp.lattice,
         config.make_methods(),
         config.clc.rule,
         config.out,
-        hive_columns(parts.sources, config.methods),
-        config.storage.options(places),
+        hive_columns(tasks.sources, config.methods),
+        config.storage.options(urls),
         config.regions.min_area,
         config.regions.top,
     )
-
-
-def _close(
-    config: RunConfig, job: RunContext, parts: BlockTasks, record: Mapping[str, Any], resumed: bool
-) -> RunResult:
-    """What is left to do for a run whose record is written: a run that is killed here is complete all the same."""
-    if not config.evidence.keep:
-        stages.discard_evidence(job, parts)
-    quarantined = record["images"] - record["counts"].get("scored", 0)
-    beyond = quarantined > config.quarantine_limit(record["images"])
-    return RunResult(record, 3 if beyond else 0, resumed)

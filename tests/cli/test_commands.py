@@ -132,7 +132,7 @@ def test_labels_that_were_good_and_are_lost_are_noticed(
     erase_chunks(source.labels, slice(5, 6))
     assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 2
     assert re.search(
-        r"the labels of image 5 of .*scenes.zarr have changed .*c/5/0/0 .* does not exist", error_message(capsys)
+        r"The labels of image 5 of .*scenes.zarr have changed .*c/5/0/0 .* does not exist", error_message(capsys)
     )
 
 
@@ -178,7 +178,7 @@ def test_damaged_evidence_is_refused_not_counted(
     array[2:3] = bits.view(array.dtype)
     capsys.readouterr()
     assert run_cli("score", base, "--out", tmp_path / "again") == 2
-    assert "that evidence is damaged, and its images cannot be scored." in error_message(capsys)
+    assert "The evidence is damaged, and its images cannot be scored." in error_message(capsys)
 
 
 def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source, base: Path, tmp_path: Path) -> None:

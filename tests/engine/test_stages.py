@@ -90,7 +90,7 @@ def test_a_run_on_real_workers_that_are_too_small_ends_with_4(
     from masksift.cli.main import main
     from masksift.engine.planning import plan as planning
 
-    monkeypatch.setattr(planning, "BASE_MEMORY", 5 << 30)
+    monkeypatch.setattr(planning, "BASE_MEMORY_BYTES", 5 << 30)
     source = small(tmp_path / "s.zarr", images=4)
     words = ["run", "--source", str(source), "--out", str(tmp_path / "out")]
     assert main([*words, "--executor.kind", "dask", "--executor.address", scheduler_address]) == 4

@@ -16,8 +16,8 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 
-from masksift import run as line
 from masksift.engine import stages
+from masksift.engine.resumable_job import ResumableJob
 from masksift.storage.credentials import resolve_credentials
 from masksift.storage.tables.iceberg import RUN_COLUMNS, IcebergTables
 from support.cli import error_message, run_cli
@@ -208,7 +208,7 @@ def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
         if moment == "before the images":
             patch.setattr(IcebergTables, "publish", publish)
         else:
-            patch.setattr(line.ResumableJob, "write_record", write)
+            patch.setattr(ResumableJob, "write_record", write)
         assert run_cli(*words) == 5
     assert not (out / "run.json").exists(), "the run is complete only when its tables are there"
     assert len(stored(lake, "ranking")) == 6

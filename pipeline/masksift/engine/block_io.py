@@ -1,37 +1,145 @@
-"""How a block's windows come to its task: into memory that is used again, one ahead of the work, with a verdict in
-place of what is lost; and how what it made is written behind it."""
+"""Read the windows of a block into reusable buffers, one window ahead, and write results in the background."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, pairwise
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from masksift.core.specs import ReadWindow, SourceSpec
 from masksift.core.status import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, ImageStatus
-from masksift.engine.buffers import BufferPool
-from masksift.engine.overlap import read_ahead
 from masksift.engine.planning.layout import Layout
 from masksift.scoring.image import LabelValidator
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
+WHOLE_LABELS_PIXELS = 1 << 24
+"""Labels of up to this many pixels are read as one window, larger ones by rows of chunks."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class BufferPool:
+    """Scratch arrays by name whose memory is reused: fresh memory costs as much as a pass over it."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, NDArray[np.uint8]] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an uninitialized C-contiguous array; the next call with this name overwrites it."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, np.uint8)
+        return buffer[:size].view(dtype).reshape(shape)
+
+
+class BackgroundWriter:
+    """Run write calls one at a time in a background thread, so that slow network writes overlap with computation.
+
+    Args:
+        background: Use the thread; otherwise every call runs at once in the caller.
+    """
+
+    def __init__(self, *, background: bool) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="background-write") if background else None
+        self._pending: Future[None] | None = None
+
+    def __call__(self, function: Callable[..., None], *args: Any) -> None:
+        """Start a call after the previous one has finished. Raises the exception of the previous call."""
+        if self._pool is None:
+            function(*args)
+            return
+        self.wait()
+        self._pending = self._pool.submit(function, *args)
+
+    def wait(self) -> None:
+        """Wait for the pending call and raise its exception."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+
+
+def read_ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S, T]]:
+    """Read one window ahead of the caller in a background thread.
+
+    Args:
+        read: Reads a window into slot 0 or 1. Slots alternate: a slot is reused when the caller is done with it.
+        windows: Windows in the order of reading.
+
+    Yields:
+        Each window with what `read` returned for it.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        current = None
+        for number, window in enumerate(windows):
+            following = (window, pool.submit(read, window, number % 2))
+            if current is not None:
+                yield current[0], current[1].result()
+            current = following
+        if current is not None:
+            yield current[0], current[1].result()
+
+
+def open_labels(spec: SourceSpec, options: Any) -> ArrayReader:
+    """Open the label array of a source."""
+    return ArrayReader(spec.labels, options, absent_is_missing=spec.absent_labels_are_missing)
+
+
+def prefetch_block(
+    spec: SourceSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
+) -> None:
+    """Announce the windows of images [start, stop) that the readers will be asked for."""
+    ranges = list(layout.chunk_ranges(start, stop))
+    for reader in predictions:
+        windows = chain.from_iterable(layout.windows(*images, spec.height, spec.width) for images in ranges)
+        reader.prefetch(window_to_slices(window, spec.classes) for window in windows)
+    labels.prefetch(window_to_slices(window) for images in ranges for window in iter_label_windows(spec, *images))
+
 
 def read_labels(
-    spec: SourceSpec, reader: ArrayReader, memory: BufferPool, start: int, stop: int, sizes: NDArray[np.int64]
+    spec: SourceSpec, reader: ArrayReader, buffers: BufferPool, start: int, stop: int, sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.unsignedinteger], dict[int, ImageStatus]]:
-    """Class planes (n, H, W) of images [start, stop), and the verdicts of those whose labels are lost or wrong.
-    ``sizes`` (n, 2): the rows and columns that are an image's own; all others are ignored, whatever they hold."""
-    numbers = class_dtype(spec.classes)
-    plane = memory.get("class planes", (stop - start, spec.height, spec.width), numbers)
-    plane[...] = np.iinfo(numbers).max
-    checks = [LabelValidator(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
-    verdicts = {
+    """Read the labels of images [start, stop) as class indices.
+
+    Args:
+        spec: Source of the images.
+        reader: Reader of its labels.
+        buffers: Buffers for the result, valid until the next call.
+        start: First image.
+        stop: One after the last image.
+        sizes: Unpadded (rows, columns) of each image, shape (n, 2). Pixels beyond them are ignored.
+
+    Returns:
+        Class indices, shape (n, H, W), and the status of every image with missing or invalid labels.
+    """
+    dtype = class_dtype(spec.classes)
+    classes = buffers.get("class indices", (stop - start, spec.height, spec.width), dtype)
+    classes[...] = np.iinfo(dtype).max
+    validators = [LabelValidator(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
+    statuses = {
         i: ImageStatus(
             BAD_LABELS, f"its own size is {rows} x {columns}, of {spec.height} x {spec.width} that are stored"
         )
@@ -39,112 +147,123 @@ def read_labels(
         if not (0 < rows <= spec.height and 0 < columns <= spec.width)
     }
     for window in iter_label_windows(spec, start, stop):
-        stored = memory.get("labels", window.shape, spec.labels.dtype)
-        for first, last, part in read_window(reader, spec.labels.chunks[0], window, stored):
+        buffer = buffers.get("labels", window.shape, spec.labels.dtype)
+        for first, last, stored in read_window(reader, spec.labels.chunks[0], window, buffer):
             for i in range(first, last):
-                if isinstance(part, ImageStatus):
-                    record_status(verdicts, i, part)
-                elif i not in verdicts:
-                    own = part[i - first][valid_slices(window, sizes[i - start])]
-                    view = plane[i - start, window.y0 : window.y1, window.x0 : window.x1]
-                    target = view[: own.shape[0], : own.shape[1]]
-                    numbered = checks[i - start].to_class_indices(own, window.y0, window.x0, out=target)
-                    if numbered is not target:
-                        target[...] = numbered
-    for i, check in enumerate(checks, start):
-        if check.status is not None:
-            record_status(verdicts, i, check.status)
-    return plane, verdicts
+                if isinstance(stored, ImageStatus):
+                    record_status(statuses, i, stored)
+                elif i not in statuses:
+                    labels = stored[i - first][valid_slices(window, sizes[i - start])]
+                    view = classes[i - start, window.y0 : window.y1, window.x0 : window.x1]
+                    target = view[: labels.shape[0], : labels.shape[1]]
+                    indices = validators[i - start].to_class_indices(labels, window.y0, window.x0, out=target)
+                    if indices is not target:
+                        target[...] = indices
+    for i, validator in enumerate(validators, start):
+        if validator.status is not None:
+            record_status(statuses, i, validator.status)
+    return classes, statuses
 
 
 def iter_label_windows(spec: SourceSpec, start: int, stop: int) -> Iterator[ReadWindow]:
-    """What is read of the labels of images [start, stop) at once: all of it, or a row of chunks of a large one."""
+    """Yield the windows in which the labels of images [start, stop) are read."""
     _, rows, columns = spec.labels.chunks
-    whole = (stop - start) * spec.pixels <= 1 << 24
-    rows, columns = (spec.height, spec.width) if whole else (rows, columns)
+    if (stop - start) * spec.pixels <= WHOLE_LABELS_PIXELS:
+        rows, columns = spec.height, spec.width
     for y in range(0, spec.height, rows):
         for x in range(0, spec.width, columns):
             yield ReadWindow(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
-
-
-def window_to_slices(window: ReadWindow, classes: int | None = None) -> tuple[slice, ...]:
-    """Where a window lies in an array, with all classes where there are any."""
-    between = () if classes is None else (slice(0, classes),)
-    return slice(window.start, window.stop), *between, slice(window.y0, window.y1), slice(window.x0, window.x1)
-
-
-def valid_slices(window: ReadWindow, size: NDArray[np.int64]) -> tuple[slice, slice]:
-    """The rows and columns of a window that are an image's own, of ``size`` (rows, columns)."""
-    rows, columns = (int(number) for number in size)
-    return slice(0, max(0, min(window.y1, rows) - window.y0)), slice(0, max(0, min(window.x1, columns) - window.x0))
-
-
-def record_status(verdicts: dict[int, ImageStatus], image: int, verdict: ImageStatus) -> None:
-    """Give a verdict on an image: where it has one already, the one that `STATUSES` names first."""
-    before = verdicts.get(image)
-    if before is None or STATUSES.index(verdict.status) < STATUSES.index(before.status):
-        verdicts[image] = verdict
-
-
-def read_window(
-    reader: ArrayReader, chunk: int, window: ReadWindow, out: NDArray[Any]
-) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
-    """The window, with every class where there are any, as [(first, last, array)]. Where anything in it is lost, image
-    chunk by image chunk, with a verdict in place of the lost ones: what lies in one chunk is lost together, all else is
-    not. ``out``: memory for it, which may be used."""
-    place = window_to_slices(window, out.shape[1] if out.ndim == 4 else None)
-    try:
-        return [(window.start, window.stop, reader.read(*place, out=out))]
-    except (MissingChunkError, ChunkDecodeError) as e:
-        edges = sorted({window.start, window.stop, *range(-(-window.start // chunk) * chunk, window.stop, chunk)})
-        if len(edges) == 2:
-            status = MISSING_CHUNK if isinstance(e, MissingChunkError) else UNREADABLE
-            return [(window.start, window.stop, ImageStatus(status, str(e)))]
-    parts = []
-    for first, last in pairwise(edges):
-        inside = out[first - window.start : last - window.start]
-        parts += read_window(reader, chunk, replace(window, start=first, stop=last), inside)
-    return parts
-
-
-def prefetch_block(
-    spec: SourceSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
-) -> None:
-    """Tell the readers what `read_labels` and `iter_prediction_windows` will read of images [start, stop)."""
-    groups = list(layout.chunk_ranges(start, stop))
-    for reader in predictions:
-        windows = chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)
-        reader.prefetch(window_to_slices(window, spec.classes) for window in windows)
-    labels.prefetch(window_to_slices(window) for group in groups for window in iter_label_windows(spec, *group))
 
 
 def iter_prediction_windows(
     spec: SourceSpec,
     layout: Layout,
     readers: Sequence[ArrayReader],
-    memory: BufferPool,
+    buffers: BufferPool,
     start: int,
     sizes: NDArray[np.int64],
-    verdicts: dict[int, ImageStatus],
+    statuses: dict[int, ImageStatus],
 ) -> Iterator[tuple[ReadWindow, int, int, NDArray[Any]]]:
-    """(window, member, image, predictions (K, h, w)) of every slab of the n images from ``start`` on, of each window
-    one member after the other; ``sizes`` (n, 2): the rows and columns that are an image's own, of which alone a slab
-    is. Each is read once, and good until the next one is asked for. Images with a verdict are passed over; those whose
-    chunks are lost get one."""
+    """Read the predictions of n images window by window, each exactly once.
 
-    def read(slab: tuple[ReadWindow, int], turn: int) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
-        window, member = slab
+    Args:
+        spec: Source of the images.
+        layout: Layout of the source.
+        readers: One reader per ensemble member, or one in all.
+        buffers: Buffers for the windows; two windows are held per member.
+        start: First image.
+        sizes: Unpadded (rows, columns) of each image, shape (n, 2).
+        statuses: Images to skip. Images with missing or undecodable chunks are added.
+
+    Yields:
+        The window, the number of the member, the number of the image, and its predictions in the window without
+        padding, shape (K, h, w), valid until the next one. All members of a window come before the next window.
+    """
+
+    def read(item: tuple[ReadWindow, int], slot: int) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
+        window, member = item
         images, *area = window.shape
-        stored = spec.prediction_arrays[member]
-        out = memory.get(f"predictions {turn}", (images, spec.classes, *area), stored.dtype)
-        return read_window(readers[member], stored.chunks[0], window, out)
+        array = spec.prediction_arrays[member]
+        buffer = buffers.get(f"predictions {slot}", (images, spec.classes, *area), array.dtype)
+        return read_window(readers[member], array.chunks[0], window, buffer)
 
     windows = layout.windows(start, start + len(sizes), spec.height, spec.width)
-    each = ((window, member) for window in windows for member in range(len(readers)))
-    for (window, member), parts in read_ahead(read, each):
-        for first, last, part in parts:
+    items = ((window, member) for window in windows for member in range(len(readers)))
+    for (window, member), results in read_ahead(read, items):
+        for first, last, stored in results:
             for i in range(first, last):
-                if isinstance(part, ImageStatus):
-                    record_status(verdicts, i, part)
-                elif i not in verdicts and (own := part[i - first][:, *valid_slices(window, sizes[i - start])]).size:
-                    yield window, member, i, own
+                if isinstance(stored, ImageStatus):
+                    record_status(statuses, i, stored)
+                elif i not in statuses:
+                    predictions = stored[i - first][:, *valid_slices(window, sizes[i - start])]
+                    if predictions.size:
+                        yield window, member, i, predictions
+
+
+def read_window(
+    reader: ArrayReader, chunk_images: int, window: ReadWindow, out: NDArray[Any]
+) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
+    """Read a window; if any of it is missing or does not decode, read it again chunk by chunk.
+
+    Args:
+        reader: Reader of the array.
+        chunk_images: Images per chunk of the array: the images of a chunk are lost together.
+        window: Window to read, with all classes if the array has them.
+        out: Buffer that may hold the result.
+
+    Returns:
+        Ranges [first, last) of images with their array, or with the status of lost images.
+    """
+    slices = window_to_slices(window, out.shape[1] if out.ndim == 4 else None)
+    try:
+        return [(window.start, window.stop, reader.read(*slices, out=out))]
+    except (MissingChunkError, ChunkDecodeError) as e:
+        aligned = range(-(-window.start // chunk_images) * chunk_images, window.stop, chunk_images)
+        edges = sorted({window.start, window.stop, *aligned})
+        if len(edges) == 2:
+            status = MISSING_CHUNK if isinstance(e, MissingChunkError) else UNREADABLE
+            return [(window.start, window.stop, ImageStatus(status, str(e)))]
+    results = []
+    for first, last in pairwise(edges):
+        part = out[first - window.start : last - window.start]
+        results += read_window(reader, chunk_images, replace(window, start=first, stop=last), part)
+    return results
+
+
+def record_status(statuses: dict[int, ImageStatus], image: int, status: ImageStatus) -> None:
+    """Set the status of an image, unless it has one that comes first in `STATUSES`."""
+    before = statuses.get(image)
+    if before is None or STATUSES.index(status.status) < STATUSES.index(before.status):
+        statuses[image] = status
+
+
+def window_to_slices(window: ReadWindow, classes: int | None = None) -> tuple[slice, ...]:
+    """Return the slices of a window in an array; with all classes for arrays that have a class axis."""
+    class_axis = () if classes is None else (slice(0, classes),)
+    return slice(window.start, window.stop), *class_axis, slice(window.y0, window.y1), slice(window.x0, window.x1)
+
+
+def valid_slices(window: ReadWindow, size: NDArray[np.int64]) -> tuple[slice, slice]:
+    """Return the rows and columns of a window that are not padding of an image of ``size`` (rows, columns)."""
+    rows, columns = (int(extent) for extent in size)
+    return slice(0, max(0, min(window.y1, rows) - window.y0)), slice(0, max(0, min(window.x1, columns) - window.x0))

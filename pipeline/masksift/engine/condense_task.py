@@ -1,32 +1,35 @@
-"""First pass: condense one block."""
+"""First pass: condense the predictions of one block into three evidence planes."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.specs import ReadWindow, SourceSpec
+from masksift.core.specs import ReadWindow
 from masksift.core.status import SCORED, ImageStatus
 from masksift.core.task_result import TaskResult
-from masksift.engine.block_io import iter_prediction_windows, prefetch_block, read_labels
-from masksift.engine.buffers import BufferPool
-from masksift.engine.overlap import WriteBehind
-from masksift.engine.planning.layout import Layout
-from masksift.engine.task_outputs import (
-    CONDENSE,
+from masksift.engine.block_io import (
+    BackgroundWriter,
+    BufferPool,
+    iter_prediction_windows,
     open_labels,
+    prefetch_block,
+    read_labels,
+)
+from masksift.engine.work_items import (
+    CONDENSE,
+    BlockTask,
+    RunContext,
+    finish_block,
     pack_condense_output,
     reused_result,
-    sum_io_counters,
 )
-from masksift.engine.work_items import BlockTask, RunContext
 from masksift.runtime.telemetry.logs import logger
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
@@ -36,121 +39,171 @@ from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 
 MAX_LOGGED_IMAGES = 10
-"""Quarantined images of a block that the log names: the table has all."""
+"""Quarantined images of a block that are logged; the table of images lists all."""
 
 log = logger(__name__)
 
 
-def condense_block(job: RunContext, part: BlockTask) -> TaskResult:
-    """K planes -> 3: read the block's predictions once, write its evidence, keep its statistics and verdicts."""
-    manifest, block = job.condense_manifest(part.evidence_location), part.block
-    if (done := manifest.load(CONDENSE, part.evidence_block)) is not None:
-        return reused_result(done)
+class LabelVariants(Protocol):
+    """Several sets of labels under which the predictions of an image are condensed in one read."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All variants; an image may have only some of them."""
+
+    def of_image(self, index: int, labels: NDArray[np.unsignedinteger]) -> Mapping[str, NDArray[np.unsignedinteger]]:
+        """Return the variants of an image's class indices (H, W), by name."""
+
+
+@dataclass(frozen=True)
+class CondensedChunk:
+    """Images of one chunk after the first pass.
+
+    Attributes:
+        planes: Arrays of shape (n, H, W) by name, in the dtypes in which they are stored.
+        statuses: Status of each image.
+        statistics: Statistics of each image by label variant; empty for quarantined images.
+    """
+
+    planes: Mapping[str, NDArray[Any]]
+    statuses: Sequence[ImageStatus]
+    statistics: Sequence[Mapping[str, ClassStatistics]]
+
+
+def condense_block(context: RunContext, task: BlockTask) -> TaskResult:
+    """Read the predictions of a block once; write its evidence, statistics and statuses."""
+    manifest, block, spec = context.condense_manifest(task.evidence_location), task.block, task.spec
+    if (output := manifest.load(CONDENSE, task.evidence_block)) is not None:
+        return reused_result(output)
     started = time.perf_counter()
-    spec, layout, recipe = part.spec, part.layout, part.condense_config(job.lattice)
-    predictions = [ArrayReader(array, job.options) for array in spec.prediction_arrays]
-    labels = open_labels(job, part)
-    evidence = job.evidence_arrays(part.evidence_location)
-    statistics = ClassStatistics.empty(recipe)
-    verdicts: list[ImageStatus] = []
-    memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, job.options)
-    behind_by = 1 if layout.writes_in_background(spec, local=evidence.local) else 0
-    prefetch_block(spec, layout, predictions, labels, block.start, block.stop)
-    with WriteBehind(at_once=not behind_by) as behind:
-        for turn, (start, stop) in enumerate(layout.chunk_ranges(block.start, block.stop)):
-            planes, group_verdicts, group_statistics = _condense_group(
-                spec,
-                layout,
-                recipe,
-                part.member_configs,
-                predictions,
-                labels,
-                memory,
-                start,
-                sizes[start - block.start : stop - block.start],
-                turn % (1 + behind_by),
-            )
-            behind(_write_planes, evidence, start, planes)
-            verdicts += group_verdicts
-            statistics = statistics.merge(group_statistics)
-    _log_quarantined(part, verdicts)
-    result = TaskResult(
-        block.number,
-        block.images,
-        block.images * spec.pixels,
-        dict(Counter(verdict.status for verdict in verdicts)),
-        **sum_io_counters(*predictions, labels, evidence, manifest, puts=1),
-        seconds=time.perf_counter() - started,
+    config = task.condense_config(context.lattice)
+    predictions = [ArrayReader(array, context.options) for array in spec.prediction_arrays]
+    labels, evidence = open_labels(spec, context.options), context.evidence_arrays(task.evidence_location)
+    statistics, statuses = ClassStatistics.empty(config), list[ImageStatus]()
+    buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, context.options)
+    background = task.layout.writes_in_background(spec, local=evidence.local)
+    prefetch_block(spec, task.layout, predictions, labels, block.start, block.stop)
+    with BackgroundWriter(background=background) as write:
+        for number, (start, stop) in enumerate(task.layout.chunk_ranges(block.start, block.stop)):
+            chunk_sizes = sizes[start - block.start : stop - block.start]
+            slot = number % (1 + background)
+            chunk = condense_chunk(task, config, predictions, labels, buffers, start, chunk_sizes, slot)
+            write(_write_planes, evidence, start, chunk.planes)
+            statuses += chunk.statuses
+            for image in chunk.statistics:
+                for found in image.values():
+                    statistics = statistics.merge(found)
+    _log_quarantined(task, statuses)
+    return finish_block(
+        task,
+        CONDENSE,
+        manifest,
+        task.evidence_block,
+        pack_condense_output(statistics, statuses),
+        [status.status for status in statuses],
+        (*predictions, labels, evidence),
+        started,
     )
-    manifest.save(CONDENSE, part.evidence_block, pack_condense_output(statistics, verdicts, result))
-    return replace(result, **sum_io_counters(*predictions, labels, evidence, manifest))
 
 
-def _log_quarantined(part: BlockTask, verdicts: Sequence[ImageStatus]) -> None:
-    lost = [(i, verdict) for i, verdict in enumerate(verdicts, part.block.start) if verdict.status != SCORED]
-    for i, verdict in lost[:MAX_LOGGED_IMAGES]:
-        facts = {"image": f"{part.spec.name}/{i}", "status": verdict.status, "reason": verdict.reason}
-        log.warning("image %(image)s is quarantined: %(status)s (%(reason)s)", facts, extra={"facts": facts})
-    if len(lost) > MAX_LOGGED_IMAGES:
-        log.warning("%d more images of this block are quarantined", len(lost) - MAX_LOGGED_IMAGES)
+def condense_chunk(
+    task: BlockTask,
+    config: CondenseConfig,
+    predictions: Sequence[ArrayReader],
+    labels: ArrayReader,
+    buffers: BufferPool,
+    start: int,
+    sizes: NDArray[np.int64],
+    slot: int = 0,
+    variants: LabelVariants | None = None,
+) -> CondensedChunk:
+    """Condense the images of one chunk under one or several label variants, reading each window once.
+
+    Args:
+        task: Block of the chunk.
+        config: Settings of the condensing kernel.
+        predictions: Reader of each ensemble member, or one in all.
+        labels: Reader of the labels.
+        buffers: Buffers for windows and planes. The planes stay valid until the next chunk with the same ``slot``.
+        start: First image of the chunk.
+        sizes: Unpadded (rows, columns) of each image, shape (n, 2).
+        slot: Number of the set of planes to use.
+        variants: Label variants; the stored labels alone by default. With variants the labels are planes too, and the
+            planes of a variant have its name as prefix.
+
+    Returns:
+        Planes, statuses and statistics of the chunk.
+    """
+    spec, shape = task.spec, (len(sizes), task.spec.height, task.spec.width)
+    codes, classes = config.evidence.codes_dtype, class_dtype(spec.classes)
+    prefixes = [""] if variants is None else [f"{name}_" for name in variants.names]
+    dtypes = dict.fromkeys([f"{prefix}{EVIDENCE[0]}" for prefix in prefixes], codes)
+    dtypes |= {EVIDENCE[1]: classes, EVIDENCE[2]: codes}
+    dtypes |= {} if variants is None else {f"{prefix}labels": classes for prefix in prefixes}
+    planes = {name: buffers.get(f"{name} {slot}", shape, dtype) for name, dtype in dtypes.items()}
+    given, statuses = read_labels(spec, labels, buffers, start, start + len(sizes), sizes)
+    for plane in planes.values():  # padding, and an image without a variant, are never written
+        plane[(sizes < shape[1:]).any(axis=1) if variants is None else slice(None)] = 0
+    members = task.member_configs
+    condensers: list[dict[str, ImageCondenser]] = [{} for _ in sizes]
+    for i, condenser in enumerate(condensers):
+        if start + i in statuses:
+            continue
+        images = {"": given[i]} if variants is None else variants.of_image(start + i, given[i])
+        for name, image in images.items():
+            prefix = f"{name}_" if variants is not None else ""
+            if variants is not None:
+                planes[f"{prefix}labels"][i] = image
+                image = planes[f"{prefix}labels"][i]
+            # all variants write the same predicted classes and confidences
+            evidence = EvidencePlanes(*(planes[n][i] for n in (f"{prefix}{EVIDENCE[0]}", *EVIDENCE[1:])))
+            condenser[name] = ImageCondenser(image, evidence, config, members)
+    for window, member, i, part in iter_prediction_windows(
+        spec, task.layout, predictions, buffers, start, sizes, statuses
+    ):
+        for image_condenser in condensers[i - start].values():
+            if spec.members:
+                mean = buffers.get("mean", (spec.classes, math.prod(window.shape)), np.float32).reshape(-1)
+                total = _image_mean(mean, i - window.start, window, part)
+                image_condenser.add_member_window(member, part, total, window.y0, window.x0)
+            else:
+                image_condenser.add_window(part, window.y0, window.x0)
+    statistics: list[dict[str, ClassStatistics]] = [{} for _ in sizes]
+    for i, condenser in enumerate(condensers):
+        if start + i in statuses:
+            for plane in planes.values():
+                plane[i] = 0
+            continue
+        for name, image_condenser in condenser.items():
+            status, found = image_condenser.finish()
+            statuses.setdefault(start + i, status)  # of the predictions, the same for every variant
+            if found is not None:
+                statistics[i][name] = found
+    stored = config.evidence.dtype
+    return CondensedChunk(
+        {name: plane.view(stored) if name.endswith("confidence") else plane for name, plane in planes.items()},
+        [statuses[start + i] for i in range(len(sizes))],
+        statistics,
+    )
 
 
-def _write_planes(evidence: EvidenceArrays, start: int, planes: tuple[NDArray[Any], ...]) -> None:
-    for name, plane in zip(EVIDENCE, planes, strict=True):
+def _image_mean(
+    mean: NDArray[np.float32], number: int, window: ReadWindow, predictions: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Return the C-contiguous part of the ensemble mean's buffer for one image of a window."""
+    first = number * (mean.size // window.shape[0])
+    return mean[first : first + predictions.size].reshape(predictions.shape)
+
+
+def _write_planes(evidence: EvidenceArrays, start: int, planes: Mapping[str, NDArray[Any]]) -> None:
+    for name, plane in planes.items():
         evidence.write(name, start, plane)
 
 
-def _condense_group(
-    spec: SourceSpec,
-    layout: Layout,
-    recipe: CondenseConfig,
-    members: list[tuple[str, CondenseConfig]],
-    predictions: Sequence[ArrayReader],
-    labels: ArrayReader,
-    memory: BufferPool,
-    start: int,
-    sizes: NDArray[np.int64],
-    turn: int,
-) -> tuple[tuple[NDArray[Any], ...], list[ImageStatus], ClassStatistics]:
-    """The planes (n, H, W), as they are stored, of the n images from ``start`` on whose own rows and columns are
-    ``sizes`` (n, 2), a verdict each, and their statistics. The planes stay as they are until the ``turn`` comes
-    again."""
-    stop = start + len(sizes)
-    shape = (stop - start, spec.height, spec.width)
-    codes, numbers = recipe.evidence.codes_dtype, class_dtype(recipe.classes)
-    dtypes = dict(zip(EVIDENCE, (codes, numbers, codes), strict=True))
-    planes = tuple(memory.get(f"{name} {turn}", shape, dtype) for name, dtype in dtypes.items())
-    given, verdicts = read_labels(spec, labels, memory, start, stop, sizes)
-    for plane in planes:  # what is not an image's own is never written
-        plane[(sizes < shape[1:]).any(axis=1)] = 0
-    images = [
-        ImageCondenser(given[i], EvidencePlanes(*(plane[i] for plane in planes)), recipe, members)
-        for i in range(stop - start)
-    ]
-    for window, member, i, own in iter_prediction_windows(spec, layout, predictions, memory, start, sizes, verdicts):
-        if spec.members:
-            mean = memory.get("mean", (spec.classes, math.prod(window.shape)), np.float32).reshape(-1)
-            images[i - start].add_member_window(
-                member, own, _share(mean, i - window.start, window, own), window.y0, window.x0
-            )
-        else:
-            images[i - start].add_window(own, window.y0, window.x0)
-    statistics = ClassStatistics.empty(recipe)
-    answers = []
-    for i, image in enumerate(images, start):
-        verdict = verdicts.get(i)
-        if verdict is None:
-            verdict, found = image.finish()
-            statistics = statistics if found is None else statistics.merge(found)
-        else:
-            for plane in planes:
-                plane[i - start] = 0
-        answers.append(verdict)
-    kept = recipe.evidence.dtype
-    return (planes[0].view(kept), planes[1], planes[2].view(kept), *planes[3:]), answers, statistics
-
-
-def _share(total: NDArray[np.float32], number: int, window: ReadWindow, own: NDArray[Any]) -> NDArray[np.float32]:
-    """The memory for the mean of one image's part of a window, C-contiguous."""
-    first = number * (total.size // window.shape[0])
-    return total[first : first + own.size].reshape(own.shape)
+def _log_quarantined(task: BlockTask, statuses: Sequence[ImageStatus]) -> None:
+    quarantined = [(i, status) for i, status in enumerate(statuses, task.block.start) if status.status != SCORED]
+    for i, status in quarantined[:MAX_LOGGED_IMAGES]:
+        fields = {"image": f"{task.spec.name}/{i}", "status": status.status, "reason": status.reason}
+        log.warning("image %(image)s is quarantined: %(status)s (%(reason)s)", fields, extra={"facts": fields})
+    if len(quarantined) > MAX_LOGGED_IMAGES:
+        log.warning("%d more images of this block are quarantined", len(quarantined) - MAX_LOGGED_IMAGES)

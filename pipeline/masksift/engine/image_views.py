@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
 from masksift.core.status import BAD_LABELS, ImageStatus
-from masksift.engine.block_io import read_labels
-from masksift.engine.buffers import BufferPool
+from masksift.engine.block_io import BufferPool, read_labels
 from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype

@@ -11,7 +11,7 @@ import pyarrow as pa
 from masksift.engine.planning.requests import RANKING_PART_ROWS
 from masksift.engine.region_table import region_part_name
 from masksift.engine.score_task import image_part_name
-from masksift.engine.task_outputs import PairCounts
+from masksift.engine.work_items import PairCounts
 from masksift.scoring.ranking import percentiles, rank_order
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import Thresholds

@@ -1,13 +1,10 @@
-"""Second pass: score one block from its evidence."""
+"""Second pass: score the images of one block from its evidence."""
 
 from __future__ import annotations
 
-import io
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,18 +14,24 @@ from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED, ImageStatus
 from masksift.core.task_result import TaskResult
-from masksift.engine.block_io import iter_label_windows, read_labels, window_to_slices
-from masksift.engine.buffers import BufferPool
-from masksift.engine.overlap import WriteBehind
-from masksift.engine.region_table import RegionTableBuilder, region_part_name
-from masksift.engine.task_outputs import (
-    SCORE,
-    load_statuses,
+from masksift.engine.block_io import (
+    BackgroundWriter,
+    BufferPool,
+    iter_label_windows,
     open_labels,
-    reused_result,
-    sum_io_counters,
+    read_labels,
+    window_to_slices,
 )
-from masksift.engine.work_items import BlockTask, RunContext
+from masksift.engine.region_table import RegionTableBuilder, region_part_name
+from masksift.engine.work_items import (
+    SCORE,
+    BlockTask,
+    RunContext,
+    finish_block,
+    load_statuses,
+    pack_arrays,
+    reused_result,
+)
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
@@ -39,169 +42,221 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import images_schema
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK
+from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK, EvidenceArrays
 from masksift.storage.zarr.per_image import image_ids, image_sizes
 
-
-def count_block(job: RunContext, limits: Mapping[Encoding, NDArray[np.int64]], part: BlockTask) -> int:
-    """The block's share of M, from its evidence; ``limits`` (K,) by its precision."""
-    verdicts = load_statuses(job, part)
-    found, codes = 0, limits[part.encoding]
-    for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE).groups():
-        for i in range(len(given)):
-            if verdicts[start + i - part.block.start].status == SCORED:
-                found += count_confident_pixels(given[i], EvidencePlanes(*(plane[i] for plane in planes)), codes)
-    return found
+Planes = NDArray[np.unsignedinteger]
+"""Class indices or confidence codes of the images of a chunk, shape (n, H, W)."""
 
 
-def refine_block(job: RunContext, key: int, part: BlockTask) -> NDArray[np.int64]:
-    """(65536,) int64: the float32 self-confidences of the block in the bin that holds the cut, by their lower half."""
-    verdicts = load_statuses(job, part)
+def count_block(context: RunContext, limits: Mapping[Encoding, NDArray[np.int64]], task: BlockTask) -> int:
+    """Count the confident pixels of a block whose evidence has more than 8 bits.
+
+    Args:
+        context: Settings of the run.
+        limits: Confidence thresholds of the classes as codes, shape (K,), by encoding.
+        task: The block.
+
+    Returns:
+        Pixels that reach the threshold of a class other than their label.
+    """
+    count, codes = 0, limits[task.encoding]
+    for _, labels, planes in _EvidenceReader(context, task, EVIDENCE).scored_images():
+        count += count_confident_pixels(labels, EvidencePlanes(*planes), codes)
+    return count
+
+
+def refine_block(context: RunContext, key: int, task: BlockTask) -> NDArray[np.int64]:
+    """Count the float32 self-confidences of one histogram bin by their lower 16 bits.
+
+    Args:
+        context: Settings of the run.
+        key: The bin that contains the cut: the upper 16 bits.
+        task: The block.
+
+    Returns:
+        Pixels by lower 16 bits, int64 of shape (65536,).
+    """
     counts = np.zeros(1 << 16, np.int64)
-    for start, given, planes in _Evidence(job, part, verdicts, EVIDENCE[:1]).groups():
-        for i in range(len(given)):
-            if verdicts[start + i - part.block.start].status == SCORED:
-                counts += count_low_bits(given[i], planes[0][i], part.spec.classes, key)
+    for _, labels, planes in _EvidenceReader(context, task, EVIDENCE[:1]).scored_images():
+        counts += count_low_bits(labels, planes[0], task.spec.classes, key)
     return counts
 
 
-def score_block(job: RunContext, thresholds: Thresholds, part: BlockTask) -> TaskResult:
-    """3 planes -> scores, issue masks and regions: a row an image and a row a region, in a Parquet part each."""
-    manifest, block = job.score_manifest(), part.block
-    if (done := manifest.load(SCORE, block.number)) is not None:
-        return reused_result(done)
+def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) -> TaskResult:
+    """Score the images of a block; write its issue masks and its parts of the tables of images and regions."""
+    manifest, block, spec = context.score_manifest(), task.block, task.spec
+    if (output := manifest.load(SCORE, block.number)) is not None:
+        return reused_result(output)
     started = time.perf_counter()
-    spec = part.spec
-    verdicts = load_statuses(job, part)
-    masks = job.issue_mask_arrays(spec)
+    masks = context.issue_mask_arrays(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
-    rows, facts, regions = [], _facts(job, part), RegionTableBuilder(job.max_regions, spec.class_names)
-    evidence, limits = _Evidence(job, part, verdicts, EVIDENCE), thresholds.encode(part.encoding)
-    omissions = make_omission_rule(limits, job.methods)
-    with WriteBehind(at_once=masks.local) as behind:
-        for start, given, planes in evidence.groups():
-            mask = np.zeros(given.shape, np.uint8)
-            for i in range(len(given)):
-                at = start + i - block.start
-                row = facts[at] | {"status": verdicts[at].status, "reason": verdicts[at].reason}
-                if verdicts[at].status == SCORED:
-                    own, predicted, confident = (plane[i] for plane in planes)
+    evidence, limits = _EvidenceReader(context, task, EVIDENCE), thresholds.encode(task.encoding)
+    omissions = make_omission_rule(limits, context.methods)
+    rows: list[dict[str, Any]] = []
+    image_fields = _image_fields(context, task)
+    regions = RegionTableBuilder(context.max_regions, spec.class_names)
+    with BackgroundWriter(background=not masks.local) as write:
+        for start, labels, planes in evidence.chunks():
+            mask = np.zeros(labels.shape, np.uint8)
+            for i in range(len(labels)):
+                fields = image_fields[start + i - block.start]
+                status = evidence.statuses[start + i - block.start]
+                row = fields | {"status": status.status, "reason": status.reason}
+                if status.status == SCORED:
+                    self_confidence, predicted, confidence = (plane[i] for plane in planes)
                     image = ScoringInput(
-                        given[i],
+                        labels[i],
                         predicted,
-                        own,
-                        confident,
+                        self_confidence,
+                        confidence,
                         spec.classes,
                         limits,
-                        job.flagging_rule,
+                        context.flagging_rule,
                         mask[i],
                     )
-                    row |= score_image(image, job.methods)
+                    row |= score_image(image, context.methods)
                     size = (row["height"], row["width"])
-                    row |= regions.add(facts[at], find_image_regions(image, size, job.min_area, omissions))
+                    row |= regions.add(fields, find_image_regions(image, size, context.min_area, omissions))
                     pairs[0] += image.flagged_pairs
                     pairs[1] += image.flagged_pairs > 0
                 rows.append(row)
-            behind(masks.write, MASK, start, mask)
-    images = table_from_rows(rows, images_schema([method.name for method in job.methods], job.path_columns))
-    folder, made_by = ObjectDirectory(job.out, job.options), (job.fingerprint, block.number)
-    for name, table in (
-        (region_part_name(*made_by), regions.table(job.path_columns)),
-        (image_part_name(*made_by), images),
-    ):
-        folder.io_counters["bytes_written"] += write_table(folder, name, table, spec.class_names)
-    result = TaskResult(
+            write(masks.write, MASK, start, mask)
+    images = table_from_rows(rows, images_schema([method.name for method in context.methods], context.path_columns))
+    directory = ObjectDirectory(context.out, context.options)
+    for part_name, table in ((region_part_name, regions.table(context.path_columns)), (image_part_name, images)):
+        name = part_name(context.fingerprint, block.number)
+        directory.io_counters["bytes_written"] += write_table(directory, name, table, spec.class_names)
+    return finish_block(
+        task,
+        SCORE,
+        manifest,
         block.number,
-        block.images,
-        block.images * spec.pixels,
-        dict(Counter(verdict.status for verdict in verdicts)),
-        **sum_io_counters(evidence, masks, folder, manifest, puts=1),
-        seconds=time.perf_counter() - started,
+        {"pairs": pack_arrays(pixels=pairs[0], images=pairs[1])},
+        [status.status for status in evidence.statuses],
+        (evidence, masks, directory),
+        started,
     )
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, pixels=pairs[0], images=pairs[1])
-    manifest.save(SCORE, block.number, {"pairs": buffer.getvalue(), "result": json.dumps(asdict(result)).encode()})
-    return replace(result, **sum_io_counters(evidence, masks, folder, manifest))
 
 
 def image_part_name(fingerprint: str, number: int) -> str:
-    """The name of a block's part of the table of images."""
+    """Return the name of a block's part of the table of images."""
     return f"images/part-{fingerprint[:12]}-{number:08d}.parquet"
 
 
-def _facts(job: RunContext, part: BlockTask) -> list[dict[str, Any]]:
-    """What the tables say of each image of a block, whatever is found in it."""
-    spec, block = part.spec, part.block
-    ids = image_ids(spec, block.start, block.stop, job.options)
-    sizes = image_sizes(spec, block.start, block.stop, job.options).clip(0, (spec.height, spec.width)).tolist()
+def _image_fields(context: RunContext, task: BlockTask) -> list[dict[str, Any]]:
+    """Return the columns that identify each image of a block."""
+    spec, block = task.spec, task.block
+    ids = image_ids(spec, block.start, block.stop, context.options)
+    sizes = image_sizes(spec, block.start, block.stop, context.options).clip(0, (spec.height, spec.width)).tolist()
     return [
         {
-            "image_id": name,
+            "image_id": image_id,
             "source": spec.name,
             "index": index,
             **spec.partitions,
             "height": height,
             "width": width,
         }
-        for index, (name, (height, width)) in enumerate(zip(ids, sizes, strict=True), block.start)
+        for index, (image_id, (height, width)) in enumerate(zip(ids, sizes, strict=True), block.start)
     ]
 
 
-class _Evidence:
-    """The labels and the named evidence planes of a block, as they are read again."""
+class _EvidenceReader:
+    """Read the labels and some evidence planes of a condensed block.
 
-    def __init__(self, job: RunContext, part: BlockTask, verdicts: list[ImageStatus], names: tuple[str, ...]) -> None:
-        self._job, self._part, self._statuses, self._names = job, part, verdicts, names
-        self._labels = open_labels(job, part)
-        self._arrays = job.evidence_arrays(part.evidence_location)
+    Args:
+        context: Settings of the run.
+        task: The block.
+        names: Names of the planes.
+    """
+
+    def __init__(self, context: RunContext, task: BlockTask, names: Sequence[str]) -> None:
+        self.statuses = load_statuses(context, task)
+        self._context, self._task, self._names = context, task, names
+        self._labels = open_labels(task.spec, context.options)
+        self._arrays = context.evidence_arrays(task.evidence_location)
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What it took of the stores, by field name of `TaskResult`."""
+        """Bytes and requests, by field name of `TaskResult`."""
         return self._labels.io_counters + self._arrays.io_counters
 
-    def groups(self) -> Iterator[tuple[int, NDArray[np.unsignedinteger], tuple[NDArray[np.unsignedinteger], ...]]]:
-        """(start, class planes, evidence planes) of each group; planes (n, H, W) each, as codes. Raises DataError where
-        labels that were good are no more."""
-        spec, block, encoding = self._part.spec, self._part.block, self._part.encoding
-        memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, self._job.options)
-        numbers = {CLASSES: class_dtype(spec.classes)}
-        largest = {CLASSES: spec.classes - 1}
-        groups = list(self._part.layout.chunk_ranges(block.start, block.stop))
+    def scored_images(self) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
+        """Yield the number, the class indices (H, W) and the planes (H, W) of every image that is not quarantined."""
+        for start, labels, planes in self.chunks():
+            for i in range(len(labels)):
+                if self.statuses[start + i - self._task.block.start].status == SCORED:
+                    yield start + i, labels[i], tuple(plane[i] for plane in planes)
+
+    def chunks(self) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
+        """Yield the first image, the class indices and the planes of every chunk.
+
+        Raises:
+            DataError: Labels that were valid in the first pass are not any more, or the evidence is damaged.
+        """
+        spec, block = self._task.spec, self._task.block
+        buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, self._context.options)
+        ranges = list(self._task.layout.chunk_ranges(block.start, block.stop))
         self._labels.prefetch(
-            window_to_slices(window) for group in groups for window in iter_label_windows(spec, *group)
+            window_to_slices(window) for images in ranges for window in iter_label_windows(spec, *images)
         )
         for name in self._names:
-            self._arrays.prefetch(name, groups)
-        for start, stop in groups:
-            own = sizes[start - block.start : stop - block.start]
-            given, lost = read_labels(spec, self._labels, memory, start, stop, own)
-            self._check_labels(lost)
-            planes = []
-            for name in self._names:
-                place = memory.get(name, given.shape, numbers.get(name, encoding.dtype))
-                stored = self._arrays.read(name, start, stop, place)
-                planes.append(stored if name in numbers else encoding.codes(stored))
-                check_codes(name, planes[-1], largest.get(name, encoding.top), spec, start)
-            yield start, given, tuple(planes)
+            self._arrays.prefetch(name, ranges)
+        for start, stop in ranges:
+            chunk_sizes = sizes[start - block.start : stop - block.start]
+            labels, quarantined = read_labels(spec, self._labels, buffers, start, stop, chunk_sizes)
+            self._check_labels(quarantined)
+            yield start, labels, tuple(read_planes(self._arrays, self._task, self._names, start, stop, buffers))
 
-    def _check_labels(self, lost: Mapping[int, ImageStatus]) -> None:
-        for i, verdict in lost.items():
-            if self._statuses[i - self._part.block.start].status == SCORED:
+    def _check_labels(self, quarantined: Mapping[int, ImageStatus]) -> None:
+        for i, status in quarantined.items():
+            if self.statuses[i - self._task.block.start].status == SCORED:
                 raise DataError(
-                    f"the labels of image {i} of {self._part.spec.url} have changed since they were condensed "
-                    f"({verdict.reason})",
-                    "its evidence is of other labels",
-                    "Restore them, or run again into a new --out",
+                    f"The labels of image {i} of {self._task.spec.url} have changed since they were condensed "
+                    f"({status.reason})",
+                    "Its evidence belongs to other labels",
+                    "Restore them, or run again with a new --out",
                 )
 
 
-def check_codes(name: str, plane: NDArray[np.unsignedinteger], most: int, spec: SourceSpec, start: int) -> None:
-    """The kernels count by these numbers and trust them; a flipped bit decodes in silence. Raises DataError."""
-    if (found := int(plane.max())) > most:
+def read_planes(
+    arrays: EvidenceArrays, task: BlockTask, names: Sequence[str], start: int, stop: int, buffers: BufferPool
+) -> Iterator[Planes]:
+    """Read evidence planes of one chunk and check their codes, which the kernels trust.
+
+    Args:
+        arrays: Evidence of the source.
+        task: Block of the chunk.
+        names: Names of the planes: ``predicted_class``, names that end in ``confidence``, or in ``labels``.
+        start: First image.
+        stop: One after the last image.
+        buffers: Buffers for the planes.
+
+    Yields:
+        Class indices or confidence codes, shape (n, H, W).
+
+    Raises:
+        DataError: The evidence is missing or damaged.
+    """
+    spec, encoding, classes = task.spec, task.encoding, class_dtype(task.spec.classes)
+    shape = (stop - start, spec.height, spec.width)
+    for name in names:
+        is_confidence = name.endswith("confidence")
+        buffer = buffers.get(name, shape, encoding.dtype if is_confidence else classes)
+        stored = arrays.read(name, start, stop, buffer)
+        codes: Planes = encoding.codes(stored) if is_confidence else stored
+        if is_confidence or name == CLASSES:
+            _check_codes(name, codes, encoding.top if is_confidence else spec.classes - 1, spec, start)
+        yield codes
+
+
+def _check_codes(name: str, planes: Planes, largest: int, spec: SourceSpec, start: int) -> None:
+    """Raise DataError for a code that is out of range: a flipped bit decodes without an error."""
+    if (code := int(planes.max())) > largest:
         raise DataError(
-            f"{name} of images {start} to {start + len(plane) - 1} of {spec.name} holds the code {found}, where {most} "
-            "is the largest that was written",
-            "that evidence is damaged, and its images cannot be scored",
-            "Run it again into a new --out",
+            f"{name} of images {start} to {start + len(planes) - 1} of {spec.name} holds the code {code}, where "
+            f"{largest} is the largest that was written",
+            "The evidence is damaged, and its images cannot be scored",
+            "Run again with a new --out",
         )

@@ -1,10 +1,9 @@
-"""The stages of a run, each a map or a reduction over the blocks and what is done with the answer."""
+"""Stages of a run: each maps a task over the blocks, or reduces their outputs, and uses the answer."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import add
@@ -14,17 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import PlanRefused, RunFailed
-from masksift.core.specs import EvidenceLocation, SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
-from masksift.engine import result_tables as results
+from masksift.engine import result_tables
 from masksift.engine.condense_task import condense_block
-from masksift.engine.planning.layout import Layout
 from masksift.engine.planning.plan import Plan
-from masksift.engine.resumable_job import MAX_CONCURRENT_SOURCES, iter_answers
+from masksift.engine.resumable_job import for_each_source, iter_answers
 from masksift.engine.score_task import count_block, refine_block, score_block
-from masksift.engine.task_outputs import CONDENSE, SCORE, PairCounts, load_pair_counts, load_statistics
-from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
+from masksift.engine.work_items import (
+    CONDENSE,
+    SCORE,
+    BlockTask,
+    BlockTasks,
+    PairCounts,
+    RunContext,
+    load_pair_counts,
+    load_statistics,
+)
 from masksift.runtime.executors import Executor, WorkerInfo
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import InstrumentedTask
@@ -34,35 +39,39 @@ from masksift.scoring.statistics.class_statistics import Statistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import write_table
-from masksift.storage.zarr.evidence import EVIDENCE, MASK
+from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK
 
 _MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba")
-
-
+"""Packages whose versions on workers and client must agree, since results or messages could differ."""
 _IO_COUNTERS = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
 
 
 @dataclass
 class RunStats:
-    """What the stages of a run took: for run.json."""
+    """Duration and I/O of the stages of a run, images by status, and flagged pixels: content of run.json."""
 
     stages: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     flagged_pixels: int = 0
 
-    def add(self, facts: dict[str, Any], totals: StageTotals | None = None) -> None:
-        """One stage with the sums over its blocks."""
-        sums = totals or StageTotals()
+    def add(self, fields: Mapping[str, Any], totals: StageTotals | None = None) -> None:
+        """Add a stage: the fields of its progress and the totals of its blocks."""
+        totals = totals or StageTotals()
         self.stages.append(
-            {"name": facts["stage"], "seconds": facts["seconds"], "blocks": sums.blocks, "reused_blocks": sums.reused}
-            | {"task_seconds": round(sums.seconds, 2)}
-            | {name: sums.io_counts[name] for name in _IO_COUNTERS}
+            {
+                "name": fields["stage"],
+                "seconds": fields["seconds"],
+                "blocks": totals.blocks,
+                "reused_blocks": totals.reused,
+                "task_seconds": round(totals.seconds, 2),
+                **{name: totals.io_counts[name] for name in _IO_COUNTERS},
+            }
         )
 
 
 @dataclass
 class StageTotals:
-    """The receipts of a stage, added up as they come: a run may have a million."""
+    """Sums over the task results of a stage, of which a run may have a million."""
 
     blocks: int = 0
     reused: int = 0
@@ -71,7 +80,7 @@ class StageTotals:
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, result: TaskResult) -> None:
-        """One block."""
+        """Add one block."""
         self.blocks += 1
         self.reused += result.reused
         self.seconds += result.seconds
@@ -80,180 +89,219 @@ class StageTotals:
 
 
 def check_workers(
-    plan: Plan, executor: Executor, own_versions: Callable[[], dict[str, str]], report: ProgressReporter
+    plan: Plan, executor: Executor, client_versions: Callable[[], dict[str, str]], progress: ProgressReporter
 ) -> list[WorkerInfo]:
-    """Compare the workers' memory with the plan and their versions with this process's. Raises PlanRefused."""
+    """Compare the memory of all workers with the plan, and their package versions with those of the client.
+
+    Args:
+        plan: Plan of the run.
+        executor: Executor with the workers.
+        client_versions: Returns the versions of the client by package; called only if workers report theirs.
+        progress: Reports differences that are tolerated.
+
+    Returns:
+        The workers.
+
+    Raises:
+        PlanRefused: A worker has too little memory or other versions.
+    """
     workers = executor.workers()
-    mine = own_versions() if any(worker.versions for worker in workers) else {}
+    expected = client_versions() if any(worker.versions for worker in workers) else {}
     for worker in workers:
         plan.check_memory(worker.memory, f"worker {worker.name}")
-        differing = {name: v for name, v in mine.items() if worker.versions and worker.versions.get(name, "none") != v}
-        said = ", ".join(f"{name} {worker.versions.get(name, 'none')} (here {v})" for name, v in differing.items())
+        versions = {name: worker.versions.get(name, "none") for name in expected if worker.versions}
+        differing = [name for name, version in versions.items() if version != expected[name]]
+        text = ", ".join(f"{name} {versions[name]} (here {expected[name]})" for name in differing)
         if any(
-            _series(name, worker.versions.get(name, "none")) != _series(name, differing[name])
-            for name in _MUST_AGREE
-            if name in differing
+            name in _MUST_AGREE and _series(name, versions[name]) != _series(name, expected[name]) for name in differing
         ):
             raise PlanRefused(
-                f"worker {worker.name} has {said}",
-                "its results could differ, or its answers not be understood",
+                f"Worker {worker.name} has {text}",
+                "Its results could differ, or its messages could not be understood",
                 "Start the workers from the same image or environment as this command",
             )
         if differing:
-            report.message(f"worker {worker.name} has {said}: tolerated")
+            progress.message(f"worker {worker.name} has {text}: tolerated")
     return workers
 
 
 def _series(name: str, version: str) -> str:
+    """Return the part of a version that must agree: a patch release of Python may differ."""
     return ".".join(version.split(".")[:2]) if name == "python" else version
 
 
-def create_evidence_arrays(job: RunContext, parts: BlockTasks) -> None:
-    """Create the empty arrays that the tasks write into; what is there already stays. Of several sources at a time: a
-    thousand of them on a network are tens of thousands of requests, one waiting for the other."""
+def create_evidence_arrays(context: RunContext, tasks: BlockTasks) -> None:
+    """Create the empty arrays that the tasks write; existing ones stay as they are."""
 
-    def create(spec: SourceSpec, layout: Layout, home: EvidenceLocation) -> None:
-        dtypes = {
-            EVIDENCE[0]: layout.evidence_dtype,
-            EVIDENCE[1]: str(class_dtype(spec.classes)),
-            EVIDENCE[2]: layout.evidence_dtype,
-        }
-        attributes = {
-            "class_names": list(spec.class_names),
-            "ignore": list(spec.ignore),
-            "scale": spec.scale,
-            "kind": "evidence",
-            "source": spec.url,
-        }
-        job.issue_mask_arrays(spec).create(
-            (*dtypes, MASK) if home.fingerprint == job.fingerprint else (MASK,),
-            dtypes | {MASK: "uint8"},
+    def create(source: int) -> None:
+        spec, layout = tasks.sources[source], tasks.plan.layouts[source]
+        dtypes = dict.fromkeys(EVIDENCE, layout.evidence_dtype)
+        dtypes |= {CLASSES: str(class_dtype(spec.classes)), MASK: "uint8"}
+        is_reused = tasks.evidence_locations[source].fingerprint != context.fingerprint
+        context.issue_mask_arrays(spec).create(
+            (MASK,) if is_reused else (*EVIDENCE, MASK),
+            dtypes,
             (spec.images, spec.height, spec.width),
             layout.chunks,
-            attributes,
+            {
+                "class_names": list(spec.class_names),
+                "ignore": list(spec.ignore),
+                "scale": spec.scale,
+                "kind": "evidence",
+                "source": spec.url,
+            },
         )
 
-    with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="create_evidence_arrays") as pool:
-        list(pool.map(create, parts.sources, parts.plan.layouts, parts.evidence_locations))
+    for_each_source(create, range(len(tasks.sources)))
 
 
 def condense(
-    job: RunContext, parts: BlockTasks, executor: Executor, report: ProgressReporter, account: RunStats
+    context: RunContext, tasks: BlockTasks, executor: Executor, progress: ProgressReporter, stats: RunStats
 ) -> None:
-    """First pass: the statistics, verdicts and evidence of every block that is not kept from an earlier run."""
-    if len(parts.to_condense):
-        _map(partial(condense_block, job), job, parts.to_condense, executor, report, account, CONDENSE)
+    """First pass: write statistics, statuses and evidence of every block whose evidence is not reused."""
+    if len(tasks.to_condense):
+        _map(partial(condense_block, context), context, tasks.to_condense, executor, progress, stats, CONDENSE)
 
 
 def find_thresholds(
-    job: RunContext,
-    parts: BlockTasks,
+    context: RunContext,
+    tasks: BlockTasks,
     executor: Executor,
-    report: ProgressReporter,
-    account: RunStats,
+    progress: ProgressReporter,
+    stats: RunStats,
     tau: str | float,
     frozen: Thresholds | None = None,
 ) -> tuple[Statistics, Thresholds]:
-    """The global reduction, and the second look at evidence of more than 8 bits; or the ``frozen`` thresholds."""
-    with report.stage("thresholds") as stage:
-        load = InstrumentedTask(partial(load_statistics, job), job.fingerprint, "statistics")
-        statistics = executor.reduce(load, parts, Statistics.merge, "statistics")
-        thresholds = frozen or compute_thresholds(statistics, tau, _EvidenceQueries(job, parts, executor))
-    account.add(stage.fields())
+    """Reduce the statistics of all blocks and compute the thresholds, with queries to evidence of more than 8 bits.
+
+    Args:
+        context: Settings of the run.
+        tasks: All blocks.
+        executor: Executor of the reductions.
+        progress: Reporter of the stage.
+        stats: Statistics of the run, to which the stage is added.
+        tau: Option ``tccp.tau``.
+        frozen: Thresholds of another run to use instead.
+
+    Returns:
+        Statistics and thresholds of the run.
+    """
+    with progress.stage("thresholds") as stage:
+        load = InstrumentedTask(partial(load_statistics, context), context.fingerprint, "statistics")
+        statistics = executor.reduce(load, tasks, Statistics.merge, "statistics")
+        thresholds = frozen or compute_thresholds(statistics, tau, _EvidenceQueries(context, tasks, executor))
+    stats.add(stage.fields())
     return statistics, thresholds
-
-
-def _numbered(number: int) -> dict[str, Any]:
-    return {"block": number}
 
 
 @dataclass
 class _EvidenceQueries:
-    """What only the evidence itself can answer."""
+    """Answers that histograms are too coarse for, from the evidence itself."""
 
-    job: RunContext
-    parts: BlockTasks
+    context: RunContext
+    tasks: BlockTasks
     executor: Executor
 
     def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
-        parts = self.parts.with_encodings(limits)
-        count = InstrumentedTask(partial(count_block, self.job, limits), self.job.fingerprint, "count")
-        counted: int = self.executor.reduce(count, parts, add, "count")
-        return counted
+        """Count the confident pixels, with limits (K,) as codes by encoding."""
+        count = InstrumentedTask(partial(count_block, self.context, limits), self.context.fingerprint, "count")
+        pixels: int = self.executor.reduce(count, self.tasks.with_encodings(limits), add, "count")
+        return pixels
 
     def count_low_bits(self, key: int) -> NDArray[np.int64]:
-        parts = self.parts.with_encodings([Encoding("float32")])
-        refine = InstrumentedTask(partial(refine_block, self.job, key), self.job.fingerprint, "refine")
-        return self.executor.reduce(refine, parts, np.add, "refine")
+        """Count the float32 self-confidences whose upper 16 bits are ``key``, by their lower 16 bits."""
+        tasks = self.tasks.with_encodings([Encoding("float32")])
+        refine = InstrumentedTask(partial(refine_block, self.context, key), self.context.fingerprint, "refine")
+        return self.executor.reduce(refine, tasks, np.add, "refine")
 
 
 def score(
-    job: RunContext,
-    parts: BlockTasks,
+    context: RunContext,
+    tasks: BlockTasks,
     thresholds: Thresholds,
     executor: Executor,
-    report: ProgressReporter,
-    account: RunStats,
+    progress: ProgressReporter,
+    stats: RunStats,
 ) -> PairCounts:
-    """Second pass: scores, issue masks and the table of images; answers the class pairs of the whole data set."""
-    totals = _map(partial(score_block, job, thresholds), job, parts, executor, report, account, SCORE)
-    account.counts.update(totals.counts)
-    load = InstrumentedTask(partial(load_pair_counts, job), job.fingerprint, "pairs", _numbered)
-    return executor.reduce(load, range(len(parts)), PairCounts.merge, "pairs")
+    """Second pass: write scores and issue masks, and return the class pairs of the whole run."""
+    totals = _map(partial(score_block, context, thresholds), context, tasks, executor, progress, stats, SCORE)
+    stats.counts.update(totals.counts)
+    load = InstrumentedTask(partial(load_pair_counts, context), context.fingerprint, "pairs", _block_fields)
+    return executor.reduce(load, range(len(tasks)), PairCounts.merge, "pairs")
+
+
+def _block_fields(number: int) -> dict[str, Any]:
+    return {"block": number}
 
 
 def rank(
-    job: RunContext,
-    parts: BlockTasks,
+    context: RunContext,
+    tasks: BlockTasks,
     statistics: Statistics,
     thresholds: Thresholds,
     pairs: PairCounts,
     rank_by: str,
-    report: ProgressReporter,
-    account: RunStats,
+    progress: ProgressReporter,
+    stats: RunStats,
 ) -> None:
-    """The order of review and the tables by class."""
-    folder, names = ObjectDirectory(job.out, job.options), parts.sources[0].class_names
-    methods = [method.name for method in job.methods]
-    with report.stage("rank") as stage:
-        images = results.image_part_names(job.fingerprint, len(parts))
-        results.write_ranking(folder, images, account.counts[SCORED], methods, rank_by, names, job.path_columns)
-        results.write_regions(folder, job.fingerprint, len(parts), job.max_regions, names, job.path_columns)
-        write_table(folder, "thresholds.parquet", results.thresholds_table(statistics, thresholds, names), names)
-        write_table(folder, "class_pairs.parquet", results.class_pairs_table(pairs, names), names)
-        write_table(folder, "class_quality.parquet", results.class_quality_table(statistics, pairs, names), names)
-    account.flagged_pixels = int(pairs.pixels.sum())
-    account.add(stage.fields())
+    """Write the ranking, the ranked regions and the tables by class."""
+    directory, names = ObjectDirectory(context.out, context.options), tasks.sources[0].class_names
+    methods, columns = [method.name for method in context.methods], context.path_columns
+    with progress.stage("rank") as stage:
+        images = result_tables.image_part_names(context.fingerprint, len(tasks))
+        result_tables.write_ranking(directory, images, stats.counts[SCORED], methods, rank_by, names, columns)
+        result_tables.write_regions(directory, context.fingerprint, len(tasks), context.max_regions, names, columns)
+        for name, table in (
+            ("thresholds", result_tables.thresholds_table(statistics, thresholds, names)),
+            ("class_pairs", result_tables.class_pairs_table(pairs, names)),
+            ("class_quality", result_tables.class_quality_table(statistics, pairs, names)),
+        ):
+            write_table(directory, f"{name}.parquet", table, names)
+    stats.flagged_pixels = int(pairs.pixels.sum())
+    stats.add(stage.fields())
 
 
-def discard_evidence(job: RunContext, parts: BlockTasks) -> None:
-    """Remove the planes that a complete run does not keep; the issue masks stay."""
-    for spec in parts.sources:
-        job.issue_mask_arrays(spec).remove(EVIDENCE)
+def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
+    """Remove the evidence planes of a complete run that does not keep them; the issue masks stay."""
+    for spec in tasks.sources:
+        context.issue_mask_arrays(spec).remove(EVIDENCE)
 
 
 def _map(
     function: Callable[[BlockTask], TaskResult],
-    job: RunContext,
-    parts: BlockTasks,
+    context: RunContext,
+    tasks: BlockTasks,
     executor: Executor,
-    report: ProgressReporter,
-    account: RunStats,
+    progress: ProgressReporter,
+    stats: RunStats,
     name: str,
 ) -> StageTotals:
-    """Run one stage over all blocks. Raises RunFailed where a product is missing at its end."""
-    totals = StageTotals()
-    with report.stage(name, parts.images) as stage:
-        for result in iter_answers(executor, InstrumentedTask(function, job.fingerprint, name), parts, stage):
-            totals.add(result)
-    account.add(stage.fields(), totals)
-    missing = job.score_manifest().missing(
-        name, range(len(parts)) if parts.block_numbers is None else parts.block_numbers
-    )
-    if missing:
+    """Run one stage over all blocks. Raises RunFailed if the output of a block is missing at the end."""
+    instrumented = InstrumentedTask(function, context.fingerprint, name)
+    totals = map_blocks(instrumented, tasks, tasks.images, executor, progress, stats, name)
+    numbers = range(len(tasks)) if tasks.block_numbers is None else tasks.block_numbers
+    if missing := context.score_manifest().missing(name, numbers):
         raise RunFailed(
-            f"{len(missing)} of {len(parts)} blocks have no product of stage {name!r} (first: {missing[0]})",
-            "the results would lack their images",
-            "See that nobody removes files of a running job, and run the same command again",
+            f"{len(missing)} of {len(tasks)} blocks have no output of stage {name!r} (first: {missing[0]})",
+            "The results would lack their images",
+            "Check that nothing removes files of a running job, and run the same command again",
         )
+    return totals
+
+
+def map_blocks(
+    function: Callable[[Any], TaskResult],
+    tasks: Sequence[Any],
+    images: int,
+    executor: Executor,
+    progress: ProgressReporter,
+    stats: RunStats,
+    name: str,
+) -> StageTotals:
+    """Run one stage over tasks with so many images, and add its totals to the statistics."""
+    totals = StageTotals()
+    with progress.stage(name, images) as stage:
+        for result in iter_answers(executor, function, tasks, stage):
+            totals.add(result)
+    stats.add(stage.fields(), totals)
     return totals

@@ -1,13 +1,22 @@
-"""What travels to a task: what is common to a run, and a block with all that is to be known of its source."""
+"""Task inputs and outputs: settings shared by all tasks of a run, blocks with their sources, and stored results."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from masksift.core.specs import Block, EvidenceLocation, SourceSpec
+from masksift.core.status import ImageStatus
+from masksift.core.task_result import TaskResult
 from masksift.engine.planning.blocks import RangeSequence
 from masksift.engine.planning.layout import Layout
 from masksift.engine.planning.plan import Plan
@@ -15,16 +24,30 @@ from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import member_config
 from masksift.scoring.methods import FlaggingRule, Method
+from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.evidence import EvidenceArrays
 
+CONDENSE, SCORE = "condense", "score"
+
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every task of a run knows. ``columns``: those that the paths of the sources name; ``options``: what the
-    stores are reached by; ``min_area``, ``top``: of the regions that are listed, all where nothing is said."""
+    """Settings shared by all tasks of a run.
+
+    Attributes:
+        fingerprint: Fingerprint of the plan.
+        lattice: Row and column step of the pixel grid on which class probabilities are counted.
+        methods: Scores to compute.
+        flagging_rule: Rule that flags a pixel as mislabeled.
+        out: URL of the run.
+        path_columns: Names of the table columns from the ``key=value`` parts of the source URLs.
+        options: Options of the stores, by URL.
+        min_area: Smallest area of a listed region, pixels.
+        max_regions: Largest number of listed regions.
+    """
 
     fingerprint: str
     lattice: int
@@ -36,26 +59,34 @@ class RunContext:
     min_area: int = 1
     max_regions: int = 1 << 62
 
-    def evidence_arrays(self, home: EvidenceLocation) -> EvidenceArrays:
-        """The evidence arrays of a source, where they are at home."""
-        return EvidenceArrays(home.evidence_url, self.options)
+    def evidence_arrays(self, location: EvidenceLocation) -> EvidenceArrays:
+        """Open the evidence of a source, which may belong to an earlier run."""
+        return EvidenceArrays(location.evidence_url, self.options)
 
     def issue_mask_arrays(self, spec: SourceSpec) -> EvidenceArrays:
-        """This run's own arrays of a source."""
+        """Open the arrays of a source in this run, which hold its issue masks."""
         return EvidenceArrays(join(self.out, "evidence", f"{spec.name}.zarr"), self.options)
 
-    def condense_manifest(self, home: EvidenceLocation) -> Manifest:
-        """Where the products of condensing a source lie."""
-        return Manifest(ObjectDirectory(home.out, self.options), home.fingerprint)
+    def condense_manifest(self, location: EvidenceLocation) -> Manifest:
+        """Open the manifest of the run that condensed a source."""
+        return Manifest(ObjectDirectory(location.out, self.options), location.fingerprint)
 
     def score_manifest(self) -> Manifest:
-        """Where the products of scoring lie."""
+        """Open the manifest of this run."""
         return Manifest(ObjectDirectory(self.out, self.options), self.fingerprint)
 
 
 @dataclass(frozen=True)
 class BlockTask:
-    """A block with what a task must know of its source; ``place``: its number where its source is at home."""
+    """One block together with its source.
+
+    Attributes:
+        block: Images of the task.
+        spec: Their source.
+        layout: Layout of the source.
+        evidence_location: Location of the evidence of the source.
+        evidence_block: Number of the block at that location.
+    """
 
     block: Block
     spec: SourceSpec
@@ -64,7 +95,7 @@ class BlockTask:
     evidence_block: int
 
     def condense_config(self, lattice: int) -> CondenseConfig:
-        """How its predictions are condensed."""
+        """Return the settings of the condensing kernel for the predictions of the source."""
         spec = self.spec
         return CondenseConfig(
             spec.classes,
@@ -78,41 +109,50 @@ class BlockTask:
 
     @property
     def member_configs(self) -> list[tuple[str, CondenseConfig]]:
-        """Of an ensemble, what each member is called and how it is checked."""
+        """URL and kernel settings of each ensemble member."""
+        classes = self.spec.classes
         return [
             (
-                one.predictions.url,
-                member_config(
-                    self.spec.classes, one.predictions.dtype, one.scale, one.prediction_kind, one.sum_tolerance
-                ),
+                m.predictions.url,
+                member_config(classes, m.predictions.dtype, m.scale, m.prediction_kind, m.sum_tolerance),
             )
-            for one in self.spec.members
+            for m in self.spec.members
         ]
 
     @property
+    def encoding(self) -> Encoding:
+        """Encoding of the confidences in the evidence."""
+        return _evidence_encoding(self.spec, self.layout)
+
+    @property
     def log_fields(self) -> dict[str, Any]:
-        """What is said of it where somebody watches: the numbers of its first and last image count from 0."""
+        """Fields of log records and spans; image numbers start at 0."""
         block = self.block
-        images = {"first_image": block.start, "last_image": block.stop - 1}
-        return {"source": self.spec.name, "block": block.number, **images}
+        return {
+            "source": self.spec.name,
+            "block": block.number,
+            "first_image": block.start,
+            "last_image": block.stop - 1,
+        }
 
     def __str__(self) -> str:
         return f"block {self.block.number} ({self.spec.name}, images {self.block.start} to {self.block.stop - 1})"
 
-    @property
-    def encoding(self) -> Encoding:
-        """The precision of its evidence."""
-        return _evidence(self.spec, self.layout)
 
-
-def _evidence(spec: SourceSpec, layout: Layout) -> Encoding:
+def _evidence_encoding(spec: SourceSpec, layout: Layout) -> Encoding:
     return Encoding(layout.evidence_dtype, spec.scale if layout.evidence_dtype.startswith("uint") else 1.0)
 
 
 @dataclass(frozen=True)
 class BlockTasks(Sequence[BlockTask]):
-    """The parts of a plan over its sources, each made when it is asked for. ``homes``: of the sources; ``numbers``: of
-    its blocks, or all."""
+    """Tasks of a plan, created on access.
+
+    Attributes:
+        plan: Plan of the run.
+        sources: Sources of the run.
+        evidence_locations: Location of the evidence of each source.
+        block_numbers: Selected blocks of the plan, or None for all.
+    """
 
     plan: Plan
     sources: tuple[SourceSpec, ...]
@@ -121,47 +161,59 @@ class BlockTasks(Sequence[BlockTask]):
 
     @classmethod
     def from_plan(
-        cls, plan: Plan, sources: tuple[SourceSpec, ...], out: str, kept: Sequence[EvidenceLocation | None] = ()
+        cls, plan: Plan, sources: tuple[SourceSpec, ...], out: str, reused: Sequence[EvidenceLocation | None] = ()
     ) -> BlockTasks:
-        """Those of a run into `out`, which condenses every source that is not kept somewhere."""
-        place = local_path(out) or out
-        homes = [
-            home
-            or EvidenceLocation(place, plan.fingerprint, blocks.start, join(place, "evidence", f"{spec.name}.zarr"))
-            for spec, blocks, home in zip(sources, plan.blocks.ranges, kept or [None] * len(sources), strict=True)
+        """Create the tasks of a run.
+
+        Args:
+            plan: Plan of the run.
+            sources: Sources of the run.
+            out: URL of the run.
+            reused: Location of existing evidence for each source, or None for a source to condense.
+
+        Returns:
+            The tasks of all blocks.
+        """
+        directory = local_path(out) or out
+        locations = [
+            location
+            or EvidenceLocation(
+                directory, plan.fingerprint, blocks.start, join(directory, "evidence", f"{spec.name}.zarr")
+            )
+            for spec, blocks, location in zip(sources, plan.blocks.ranges, reused or [None] * len(sources), strict=True)
         ]
-        return cls(plan, sources, tuple(homes))
+        return cls(plan, sources, tuple(locations))
 
     @property
     def reused_source_count(self) -> int:
-        """How many sources an earlier run has condensed."""
-        return sum(home.fingerprint != self.plan.fingerprint for home in self.evidence_locations)
+        """Number of sources whose evidence is reused."""
+        return sum(location.fingerprint != self.plan.fingerprint for location in self.evidence_locations)
 
     @property
     def to_condense(self) -> BlockTasks:
-        """Those that this run condenses itself."""
-        return self._where([home.fingerprint == self.plan.fingerprint for home in self.evidence_locations])
+        """Tasks of the sources that this run condenses itself."""
+        return self._select([location.fingerprint == self.plan.fingerprint for location in self.evidence_locations])
 
     def with_encodings(self, encodings: Collection[Encoding]) -> BlockTasks:
-        """Those whose evidence has one of these precisions."""
+        """Return the tasks whose evidence has one of these encodings."""
         pairs = zip(self.sources, self.plan.layouts, strict=True)
-        return self._where([_evidence(spec, layout) in encodings for spec, layout in pairs])
+        return self._select([_evidence_encoding(spec, layout) in encodings for spec, layout in pairs])
 
-    def _where(self, wanted: Sequence[bool]) -> BlockTasks:
-        """The parts of those sources."""
-        if all(wanted):
+    def _select(self, selected: Sequence[bool]) -> BlockTasks:
+        """Return the tasks of the selected sources."""
+        if all(selected):
             return self
-        ranges = tuple(part for part, asked in zip(self.plan.blocks.ranges, wanted, strict=True) if asked)
+        ranges = tuple(blocks for blocks, keep in zip(self.plan.blocks.ranges, selected, strict=True) if keep)
         return BlockTasks(self.plan, self.sources, self.evidence_locations, RangeSequence(ranges))
 
     @cached_property
     def images(self) -> int:
-        """Images in them."""
+        """Number of images in the tasks."""
         if self.block_numbers is None:
             return self.plan.images
         assert isinstance(self.block_numbers, RangeSequence)
-        chosen = zip(self.sources, self.plan.blocks.ranges, strict=True)
-        return sum(spec.images for spec, part in chosen if part in self.block_numbers.ranges)
+        pairs = zip(self.sources, self.plan.blocks.ranges, strict=True)
+        return sum(spec.images for spec, blocks in pairs if blocks in self.block_numbers.ranges)
 
     def __len__(self) -> int:
         return len(self.plan.blocks) if self.block_numbers is None else len(self.block_numbers)
@@ -174,6 +226,125 @@ class BlockTasks(Sequence[BlockTask]):
         if isinstance(number, slice):
             return [self[n] for n in range(*number.indices(len(self)))]
         block = self.plan.blocks[number if self.block_numbers is None else self.block_numbers[number]]
-        home = self.evidence_locations[block.source]
-        place = home.first_block + block.number - self.plan.blocks.ranges[block.source].start
-        return BlockTask(block, self.sources[block.source], self.plan.layouts[block.source], home, place)
+        source = block.source
+        location = self.evidence_locations[source]
+        evidence_block = location.first_block + block.number - self.plan.blocks.ranges[source].start
+        return BlockTask(block, self.sources[source], self.plan.layouts[source], location, evidence_block)
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Flagged pixels, and images that have any, by given and suggested class: int64 arrays of shape (K, K)."""
+
+    pixels: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+    def merge(self, other: PairCounts) -> PairCounts:
+        return PairCounts(self.pixels + other.pixels, self.images + other.images)
+
+
+class HasIOCounters(Protocol):
+    """Reader or writer that counts its bytes and requests by field name of `TaskResult`."""
+
+    @property
+    def io_counters(self) -> Counter[str]: ...
+
+
+def sum_io_counters(*users: HasIOCounters, puts: int = 0) -> dict[str, Any]:
+    """Add the counters of readers and writers, and ``puts`` pending requests."""
+    return dict(sum((user.io_counters for user in users), Counter(puts=puts)))
+
+
+def finish_block(
+    task: BlockTask,
+    stage: str,
+    manifest: Manifest,
+    number: int,
+    output: Mapping[str, bytes],
+    statuses: Iterable[str],
+    users: Sequence[HasIOCounters],
+    started: float,
+) -> TaskResult:
+    """Save the output of a block, the last action of its task.
+
+    Args:
+        task: The block.
+        stage: Name of the stage.
+        manifest: Manifest that takes the output.
+        number: Number of the block in the manifest.
+        output: Named byte strings to save.
+        statuses: Status of every image.
+        users: Readers and writers of the task.
+        started: `time.perf_counter` at the start of the task.
+
+    Returns:
+        The result of the task. The stored copy includes the request that stores it.
+    """
+    block = task.block
+    result = TaskResult(
+        block.number,
+        block.images,
+        block.images * task.spec.pixels,
+        dict(Counter(statuses)),
+        **sum_io_counters(*users, manifest, puts=1),
+        seconds=time.perf_counter() - started,
+    )
+    manifest.save(stage, number, {**output, "result": pack_result(result)})
+    return replace(result, **sum_io_counters(*users, manifest))
+
+
+def pack_result(result: TaskResult) -> bytes:
+    return json.dumps(asdict(result)).encode()
+
+
+def load_output(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
+    """Load the output of a block. Raises FileNotFoundError if it was removed."""
+    output = manifest.load(stage, number)
+    if output is None:
+        raise FileNotFoundError(f"block {number} of stage {stage!r} has no output in {manifest.url}: it was removed")
+    return output
+
+
+def reused_result(output: Mapping[str, bytes]) -> TaskResult:
+    """Return the result of a block that an earlier attempt finished."""
+    return replace(TaskResult(**json.loads(output["result"])), reused=True)
+
+
+def pack_condense_output(statistics: ClassStatistics, statuses: Sequence[ImageStatus]) -> dict[str, bytes]:
+    """Serialize the output of `condense_block` apart from the evidence."""
+    return {
+        "statistics": statistics.to_bytes(),
+        "statuses": json.dumps([asdict(status) for status in statuses]).encode(),
+    }
+
+
+def load_statistics(context: RunContext, task: BlockTask) -> Statistics:
+    """Load the statistics of a condensed block."""
+    return Statistics((ClassStatistics.from_bytes(_load_condensed(context, task)["statistics"]),))
+
+
+def load_statuses(context: RunContext, task: BlockTask) -> list[ImageStatus]:
+    """Load the status of every image of a condensed block."""
+    return [ImageStatus(**status) for status in json.loads(_load_condensed(context, task)["statuses"])]
+
+
+def load_pair_counts(context: RunContext, number: int) -> PairCounts:
+    """Load the class pairs of a scored block."""
+    return PairCounts(**unpack_arrays(load_output(context.score_manifest(), SCORE, number)["pairs"]))
+
+
+def _load_condensed(context: RunContext, task: BlockTask) -> dict[str, bytes]:
+    return load_output(context.condense_manifest(task.evidence_location), CONDENSE, task.evidence_block)
+
+
+def pack_arrays(**arrays: NDArray[Any]) -> bytes:
+    """Serialize named arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack_arrays(data: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays that `pack_arrays` serialized."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

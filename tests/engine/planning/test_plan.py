@@ -141,9 +141,11 @@ def test_what_a_block_lists_of_its_regions_is_in_the_plan_and_bounded() -> None:
     """Tiny images: a block of them has few regions, and one of many has no more than are listed."""
     few, many = spec(16, 20, 64, 64), spec(100_000, 20, 64, 64)
     without = plan_of(many).memory_score
-    assert plan_of(many, min_area=16, top=100).memory_score == pytest.approx(without + 1.1 * 100 * REGION_BYTES, abs=1)
+    assert plan_of(many, min_area=16, max_regions=100).memory_score == pytest.approx(
+        without + 1.1 * 100 * REGION_BYTES, abs=1
+    )
     block = plan_of(few).layouts[0].block_images * 64 * 64
-    assert plan_of(few, min_area=16, top=1 << 40).memory_score == pytest.approx(
+    assert plan_of(few, min_area=16, max_regions=1 << 40).memory_score == pytest.approx(
         plan_of(few).memory_score + 1.1 * (block // 16) * REGION_BYTES, abs=1
     )
 
@@ -151,7 +153,7 @@ def test_what_a_block_lists_of_its_regions_is_in_the_plan_and_bounded() -> None:
 @pytest.mark.parametrize(("stage", "remedy"), [("condensing", "prediction chunks"), ("scoring", "--regions.top")])
 def test_a_worker_that_is_too_small_is_refused_with_both_numbers(stage: str, remedy: str) -> None:
     source = spec(1, 20, 8192, 8192) if stage == "condensing" else spec(100, 2)
-    plan = plan_of(source, top=1 << 20)
+    plan = plan_of(source, max_regions=1 << 20)
     plan.check_memory(plan.memory)
     plan.check_memory(None)
     with pytest.raises(PlanRefused, match=rf"needs .+ a worker \({stage}\), w has 64.0 MiB; .*smaller {remedy}"):

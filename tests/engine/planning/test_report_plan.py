@@ -107,7 +107,7 @@ def test_a_chunk_of_many_pictures_is_in_the_plan_and_may_be_refused() -> None:
 def test_a_task_holds_no_more_than_is_planned(
     tmp_path: Path, chunk: tuple[int, int, int], label_chunk: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("masksift.engine.image_views.STRIP", 1 << 17)
+    monkeypatch.setattr("masksift.engine.image_views.STRIP_PIXELS", 1 << 17)
     monkeypatch.setattr(gallery, "STRIP_PIXELS", 1 << 17)
     monkeypatch.setattr(gallery, "DRAWING_BYTES", 6 << 20)
     data = make_data(images=2, classes=2, height=900, width=1200, dtype="uint8")

@@ -257,7 +257,7 @@ def test_what_is_complete_is_left_alone(
     source: Source, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = read_files(whole)
-    monkeypatch.setattr(line, "_scored", None)
+    monkeypatch.setattr(line, "_score", None)
     assert exit_code("sweep", "--source", source, "--out", whole, *FEW, "--executor.kind", "serial") == 0
     assert read_files(whole) == before
     assert capsys.readouterr().err == f"{whole} is complete already: nothing to do\n"
@@ -270,7 +270,7 @@ def test_other_temperatures_and_scores_condense_nothing_again(
     fresh = sweep(source, tmp_path / "fresh", *words)
     out = sweep(source, tmp_path / "out")
     shown = (out / "plots/temperature.png").exists()
-    monkeypatch.setattr(condensing, "iter_prediction_windows", None)
+    monkeypatch.setattr(condensing, "condense_chunk", None)
     sweep(source, out, *words)
     assert reads("condense", out)["reused_blocks"] == 1
     assert shown, "of the first one"

@@ -18,8 +18,7 @@ from masksift.core.errors import DataError, MasksiftError
 from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
-from masksift.engine.block_io import read_labels
-from masksift.engine.buffers import BufferPool
+from masksift.engine.block_io import BufferPool, read_labels
 from masksift.engine.planning.memory import BASE_MEMORY_BYTES, check_worker_memory
 from masksift.engine.resumable_job import iter_answers
 from masksift.engine.score_task import image_part_name

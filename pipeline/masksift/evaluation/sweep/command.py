@@ -25,9 +25,9 @@ from masksift.core.versions import package_versions
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD
 from masksift.engine.planning.plan import Plan, make_plan
-from masksift.engine.resumable_job import ResumableJob, for_each_source, iter_answers
-from masksift.engine.stages import RunStats, StageTotals, check_workers
-from masksift.engine.work_items import BlockTasks
+from masksift.engine.resumable_job import ResumableJob, for_each_source
+from masksift.engine.stages import RunStats, check_workers, map_blocks
+from masksift.engine.work_items import CONDENSE, SCORE, BlockTask, BlockTasks
 from masksift.evaluation.evaluate.command import require_extra
 from masksift.evaluation.simulate.command import ERROR_BYTES_PER_PIXEL, make_error_params
 from masksift.evaluation.simulate.sampling import first_share_index
@@ -39,7 +39,7 @@ from masksift.evaluation.sweep.result_table import Table
 from masksift.evaluation.sweep.score_task import score_block
 from masksift.evaluation.sweep.summary import console_text, report_text
 from masksift.evaluation.sweep.thresholds import find_thresholds, limits_of
-from masksift.evaluation.sweep.work_items import CONDENSE, SCORE, Scores, SweepContext, SweepTask, planes_of
+from masksift.evaluation.sweep.work_items import Scores, SweepContext, SweepTask, plane_dtypes
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
@@ -78,17 +78,17 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
     job = ResumableJob(directory, plan_record, RECORD, "sweep", config.out, progress)
     record = job.finished_record(fingerprint=context.scored, at=str(config.at))
     if record is None:
-        pieces, account = _pieces(config, plan, sources), RunStats()
-        with config.executor.open(len(pieces), progress.message) as executor:
+        tasks, stats = _make_tasks(config, plan, sources), RunStats()
+        with config.executor.open(len(tasks), progress.message) as executor:
             check_workers(plan, executor, package_versions, progress)
             with job.lock():  # after all checks: a refused sweep leaves no trace
-                images = _scored(config, context, pieces, executor, progress, account)
+                images = _score(config, context, tasks, executor, progress, stats)
                 with progress.stage("measure") as stage:
                     columns = list(context.steady), list(context.thresholded)
                     table = Table(tuple(measure(images, context.kinds, config.shares, *columns, config.at)))
                     _write(directory, table, sources[0].class_names)
-                account.add(stage.fields())
-                record = _record(config, context, plan, sources, account, console_text(table))
+                stats.add(stage.fields())
+                record = _record(config, context, plan, sources, stats, console_text(table))
                 job.write_record(record)
     return SweepResult(record, _text(config, record))
 
@@ -156,12 +156,11 @@ def _context(config: SweepConfig, plan: Plan) -> SweepContext:
     )
 
 
-def _pieces(config: SweepConfig, plan: Plan, sources: tuple[SourceSpec, ...]) -> list[SweepTask]:
-    """All blocks, in order. Which images get an error does not depend on them."""
-    parts, pieces = BlockTasks.from_plan(plan, sources, config.out), []
+def _make_tasks(config: SweepConfig, plan: Plan, sources: tuple[SourceSpec, ...]) -> list[SweepTask]:
+    """All blocks, in order. The choice of images that get an error does not depend on the blocks."""
     simulated = [config.simulate_config(kind) for kind in config.error_kinds]
     settings = [tuple(make_error_params(one, spec) for one in simulated) for spec in sources]
-    joined = [
+    first_shares = [
         np.array(
             [
                 first_share_index(config.seed, kind, spec.name, spec.images, config.shares)
@@ -171,55 +170,45 @@ def _pieces(config: SweepConfig, plan: Plan, sources: tuple[SourceSpec, ...]) ->
         )
         for spec in sources
     ]
-    for part in parts:
-        block = part.block
-        pieces.append(SweepTask(part, settings[block.source], joined[block.source][:, block.start : block.stop]))
-    return pieces
+    return [
+        SweepTask(
+            task,
+            settings[task.block.source],
+            first_shares[task.block.source][:, task.block.start : task.block.stop],
+        )
+        for task in BlockTasks.from_plan(plan, sources, config.out)
+    ]
 
 
-def _scored(
+def _score(
     config: SweepConfig,
     context: SweepContext,
-    pieces: Sequence[SweepTask],
+    tasks: Sequence[SweepTask],
     executor: Executor,
     progress: ProgressReporter,
-    account: RunStats,
+    stats: RunStats,
 ) -> Images:
-    """Both passes over all blocks; answers the scores of all images."""
-    evidence = {piece.part.spec.index: piece.part for piece in pieces}
+    """Run both passes over all blocks and return the scores of all images."""
 
-    def create(source: int) -> None:
-        part, layout = evidence[source], evidence[source].layout
-        names = planes_of(context, part.spec, layout.evidence_dtype)
-        shape = (part.spec.images, part.spec.height, part.spec.width)
-        facts = {"source": part.spec.url}
-        EvidenceArrays(part.evidence_location.evidence_url, context.options).create(
-            tuple(names), names, shape, layout.chunks, facts
+    def create(task: BlockTask) -> None:
+        names = plane_dtypes(context, task.spec, task.layout.evidence_dtype)
+        shape = (task.spec.images, task.spec.height, task.spec.width)
+        EvidenceArrays(task.evidence_location.evidence_url, context.options).create(
+            tuple(names), names, shape, task.layout.chunks, {"source": task.spec.url}
         )
 
-    for_each_source(create, evidence)
-    _map(partial(condense_block, context), pieces, executor, progress, account, CONDENSE)
+    for_each_source(create, {task.task.spec.index: task.task for task in tasks}.values())
+    images = sum(task.task.block.images for task in tasks)
+    map_blocks(partial(condense_block, context), tasks, images, executor, progress, stats, CONDENSE)
     with progress.stage("thresholds") as stage:
-        thresholds = find_thresholds(context, pieces, executor, config.tccp.tau)
-        limits = limits_of(thresholds, [piece.part.encoding for piece in pieces])
-    account.add(stage.fields())
-    totals = _map(partial(score_block, context, limits), pieces, executor, progress, account, SCORE)
-    account.counts.update(totals.counts)
+        thresholds = find_thresholds(context, tasks, executor, config.tccp.tau)
+        limits = limits_of(thresholds, [task.task.encoding for task in tasks])
+    stats.add(stage.fields())
+    totals = map_blocks(partial(score_block, context, limits), tasks, images, executor, progress, stats, SCORE)
+    stats.counts.update(totals.counts)
     with ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="scores") as pool:
-        scores = list(pool.map(lambda piece: Scores.load(context, piece.part.block.number), pieces))
-    return Images.of(scores, [piece.joined for piece in pieces])
-
-
-def _map(
-    task: Any, pieces: Sequence[SweepTask], executor: Executor, progress: ProgressReporter, account: RunStats, name: str
-) -> StageTotals:
-    """Run one stage over all blocks."""
-    totals = StageTotals()
-    with progress.stage(name, sum(piece.part.block.images for piece in pieces)) as stage:
-        for result in iter_answers(executor, task, pieces, stage):
-            totals.add(result)
-    account.add(stage.fields(), totals)
-    return totals
+        scores = list(pool.map(lambda task: Scores.load(context, task.task.block.number), tasks))
+    return Images.of(scores, [task.first_shares for task in tasks])
 
 
 def _write(folder: ObjectDirectory, table: Table, classes: Sequence[str]) -> None:
@@ -245,7 +234,7 @@ def _text(config: SweepConfig, record: Mapping[str, Any]) -> str:
 
 
 def _record(
-    config: SweepConfig, context: SweepContext, plan: Plan, sources: Sequence[SourceSpec], account: RunStats, text: str
+    config: SweepConfig, context: SweepContext, plan: Plan, sources: Sequence[SourceSpec], stats: RunStats, text: str
 ) -> dict[str, Any]:
     return {
         "fingerprint": context.scored,
@@ -255,10 +244,10 @@ def _record(
         "versions": package_versions() | {"scipy": version("scipy"), "scikit-learn": version("scikit-learn")},
         "sources": [spec.as_json() for spec in sources],
         "images": plan.images,
-        "counts": {SCORED: account.counts[SCORED], "quarantined": plan.images - account.counts[SCORED]},
+        "counts": {SCORED: stats.counts[SCORED], "quarantined": plan.images - stats.counts[SCORED]},
         "settings": len(config.error_kinds) * len(config.shares) * (len(context.steady) + len(context.thresholded)),
         "layouts": [asdict(layout) for layout in plan.layouts],
-        "stages": account.stages,
-        "seconds": round(sum(stage["seconds"] for stage in account.stages), 1),
+        "stages": stats.stages,
+        "seconds": round(sum(stage["seconds"] for stage in stats.stages), 1),
         "text": text,
     }

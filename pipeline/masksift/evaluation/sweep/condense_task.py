@@ -1,187 +1,102 @@
-"""The first pass: what one worker does with the predictions of one block, under several labels each.
-
-A task whose product exists is done, as in `masksift.engine.tasks`.
-"""
+"""First pass of a sweep: condense the predictions of one block under every label variant."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.status import SCORED, ImageStatus
+from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
-from masksift.engine.block_io import iter_prediction_windows, prefetch_block, read_labels
-from masksift.engine.buffers import BufferPool
-from masksift.engine.task_outputs import sum_io_counters
+from masksift.engine.block_io import BufferPool, open_labels, prefetch_block
+from masksift.engine.condense_task import condense_chunk
+from masksift.engine.work_items import CONDENSE, finish_block, load_output, pack_arrays, reused_result
 from masksift.evaluation.simulate.error_types import apply_error
 from masksift.evaluation.simulate.sampling import image_rng
-from masksift.evaluation.sweep.work_items import (
-    CLEAN,
-    CONDENSE,
-    Bucket,
-    Stack,
-    SweepContext,
-    SweepTask,
-    own_planes,
-    packed,
-    planes_of,
-    product_of,
-    reused,
-)
-from masksift.scoring.image import EvidencePlanes, ImageCondenser
-from masksift.scoring.kernels.condense import class_dtype
+from masksift.evaluation.sweep.work_items import CLEAN, Bucket, SweepContext, SweepTask
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
+from masksift.storage.zarr.evidence import EvidenceArrays
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 
+Labels = NDArray[np.unsignedinteger]
 
-def condense_block(job: SweepContext, piece: SweepTask) -> TaskResult:
-    """Read the block's predictions once; keep the evidence of every variant, and what it adds to the statistics."""
-    part, block = piece.part, piece.part.block
-    manifest = job.manifest(job.condensed)
-    if (done := manifest.load(CONDENSE, block.number)) is not None:
-        return reused(done)
-    begun, spec = time.perf_counter(), part.spec
-    predictions = ArrayReader(spec.predictions, job.options)
-    labels = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
-    evidence = EvidenceArrays(part.evidence_location.evidence_url, job.options)
-    memory, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, job.options)
-    prefetch_block(spec, part.layout, [predictions], labels, block.start, block.stop)
-    sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.empty(part.condense_config(job.lattice))}
+
+def condense_block(context: SweepContext, sweep_task: SweepTask) -> TaskResult:
+    """Read the predictions of a block once; write the evidence and the statistics of every variant."""
+    task, block, spec = sweep_task.task, sweep_task.task.block, sweep_task.task.spec
+    manifest = context.manifest(context.condensed)
+    if (output := manifest.load(CONDENSE, block.number)) is not None:
+        return reused_result(output)
+    started = time.perf_counter()
+    config = task.condense_config(context.lattice)
+    predictions, labels = ArrayReader(spec.predictions, context.options), open_labels(spec, context.options)
+    evidence = EvidenceArrays(task.evidence_location.evidence_url, context.options)
+    buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, context.options)
+    prefetch_block(spec, task.layout, [predictions], labels, block.start, block.stop)
+    variants = _ErrorVariants(context, sweep_task, sizes)
+    sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.empty(config)}
     statuses: list[str] = []
-    changed = np.zeros((len(job.kinds), block.images))
-    for start, stop in part.layout.chunk_ranges(block.start, block.stop):
-        own = slice(start - block.start, stop - block.start)
-        group = _Group(job, piece, memory, start, stop, sizes[own])
-        verdicts = group.condense(predictions, labels)
-        for i, verdict in enumerate(verdicts):
-            statuses.append(verdict.status)
-            changed[:, start - block.start + i] = group.changed[:, i]
-            for bucket, state in group.added(i).items():
-                sums[bucket] = sums[bucket].merge(state) if bucket in sums else state
-        for name, planes in group.stored().items():
+    for start, stop in task.layout.chunk_ranges(block.start, block.stop):
+        chunk_sizes = sizes[start - block.start : stop - block.start]
+        chunk = condense_chunk(task, config, [predictions], labels, buffers, start, chunk_sizes, variants=variants)
+        for index, found in enumerate(chunk.statistics, start - block.start):
+            for bucket, statistics in variants.by_bucket(index, found).items():
+                sums[bucket] = sums[bucket].merge(statistics) if bucket in sums else statistics
+        for name, planes in chunk.planes.items():
             evidence.write(name, start, planes)
-    result = TaskResult(
-        block.number,
-        block.images,
-        block.images * spec.pixels,
-        dict(Counter(statuses)),
-        **sum_io_counters(predictions, labels, evidence, manifest, puts=1),
-        seconds=time.perf_counter() - begun,
-    )
-    facts = packed(scored=np.array([status == SCORED for status in statuses]), changed=changed)
-    states = {f"{kind}-{number}": state.to_bytes() for (kind, number), state in sums.items()}
-    manifest.save(CONDENSE, block.number, {**states, "facts": facts, "result": json.dumps(asdict(result)).encode()})
-    return result
+        statuses += [status.status for status in chunk.statuses]
+    scored = np.array([status == SCORED for status in statuses])
+    output = {f"{error_type}-{share}": statistics.to_bytes() for (error_type, share), statistics in sums.items()}
+    output["facts"] = pack_arrays(scored=scored, changed=np.where(scored, variants.changed, 0.0))
+    users = (predictions, labels, evidence)
+    return finish_block(task, CONDENSE, manifest, block.number, output, statuses, users, started)
 
 
-class _Group:
-    """A group of images as it is condensed: the planes of all variants, whose memory is used again."""
+class _ErrorVariants:
+    """Label variants of the images of a block: as they are, and with an error of each type."""
 
-    def __init__(
-        self, job: SweepContext, piece: SweepTask, memory: BufferPool, start: int, stop: int, sizes: NDArray[np.int64]
-    ) -> None:
-        self._job, self._piece, self._memory = job, piece, memory
-        self._start, self._stop, self._sizes = start, stop, sizes
-        part = piece.part
-        self._recipe, self._shape = part.condense_config(job.lattice), (stop - start, part.spec.height, part.spec.width)
-        codes, classes = self._recipe.evidence.codes_dtype, class_dtype(part.spec.classes)
-        self._planes: dict[str, Stack] = {}
-        for name, dtype in planes_of(job, part.spec, codes.name).items():
-            self._planes[name] = memory.get(name, self._shape, dtype)
-            self._planes[name][...] = 0  # what is no image's own, or of no variant, is the same on any worker
-        self._ignored = np.iinfo(classes).max
-        self.changed = np.zeros((len(job.kinds), stop - start))
-        self._statistics: list[dict[str, ClassStatistics]] = [{} for _ in range(stop - start)]
+    def __init__(self, context: SweepContext, sweep_task: SweepTask, sizes: NDArray[np.int64]) -> None:
+        self.names = context.variants
+        self.changed = np.zeros((len(context.kinds), sweep_task.task.block.images))
+        self._context, self._task, self._sizes = context, sweep_task, sizes
 
-    def condense(self, predictions: ArrayReader, labels: ArrayReader) -> list[ImageStatus]:
-        """A verdict on each image."""
-        part = self._piece.part
-        given, verdicts = read_labels(part.spec, labels, self._memory, self._start, self._stop, self._sizes)
-        variants = {
-            i: self._variants(i - self._start, given[i - self._start])
-            for i in range(self._start, self._stop)
-            if i not in verdicts
-        }
-        walk = iter_prediction_windows(
-            part.spec, part.layout, [predictions], self._memory, self._start, self._sizes, verdicts
-        )
-        for window, _, i, slab in walk:
-            for condensing in variants[i].values():
-                condensing.add_window(slab, window.y0, window.x0)
-        for i, some in variants.items():
-            if i in verdicts:
+    def of_image(self, index: int, labels: Labels) -> Mapping[str, Labels]:
+        """Return the clean labels and those with an error, for the error types that reach the image."""
+        spec, number = self._task.task.spec, index - self._task.task.block.start
+        unpadded = tuple(slice(0, int(extent)) for extent in self._sizes[number])
+        variants = {CLEAN: labels}
+        valid = int(np.count_nonzero(labels != np.iinfo(labels.dtype).max))
+        for row, params in enumerate(self._task.settings):
+            if not valid or self._task.first_shares[row, number] >= self._context.shares:
                 continue
-            for variant, condensing in some.items():
-                verdict, statistics = condensing.finish()
-                if statistics is not None:
-                    self._statistics[i - self._start][variant] = statistics
-                verdicts.setdefault(i, verdict)  # of predictions: the same of every variant
-        answers = [verdicts[i] for i in range(self._start, self._stop)]
-        for i, verdict in enumerate(answers):
-            if verdict.status != SCORED:
-                self.changed[:, i] = 0
-                for planes in self._planes.values():
-                    planes[i] = 0
-        return answers
+            plane = np.ascontiguousarray(labels[unpadded])
+            corrupted = apply_error(plane, image_rng(self._context.seed, params.error_type, spec.name, index), params)
+            if corrupted is not None:
+                variants[params.error_type] = labels.copy()
+                variants[params.error_type][unpadded] = corrupted.plane
+                self.changed[row, number] = np.count_nonzero(corrupted.plane != plane) / valid
+        return variants
 
-    def _variants(self, i: int, given: NDArray[np.unsignedinteger]) -> dict[str, ImageCondenser]:
-        """The variants that there are of the image, by name, ready to take in predictions."""
-        spec = self._piece.part.spec
-        own = tuple(slice(0, int(side)) for side in self._sizes[i])
-        found = {CLEAN: given}
-        valid = int(np.count_nonzero(given != self._ignored))
-        index, place = self._start + i, self._start + i - self._piece.part.block.start
-        for number, setting in enumerate(self._piece.settings):
-            if not valid or self._piece.joined[number, place] >= self._job.shares:
-                continue
-            plane = np.ascontiguousarray(given[own])
-            drawn = apply_error(plane, image_rng(self._job.seed, setting.error_type, spec.name, index), setting)
-            if drawn is not None:
-                found[setting.error_type] = given.copy()
-                found[setting.error_type][own] = drawn.plane
-                self.changed[number, i] = np.count_nonzero(drawn.plane != plane) / valid
-        made = {}
-        for variant, labels in found.items():
-            kept, confidence = (self._planes[name] for name in own_planes(variant))
-            kept[i] = labels
-            # what the model sees is the same whatever the labels: all variants write the same numbers there
-            planes = EvidencePlanes(confidence[i], self._planes[CLASSES][i], self._planes[EVIDENCE[2]][i])
-            made[variant] = ImageCondenser(kept[i], planes, self._recipe)
-        return made
-
-    def added(self, i: int) -> dict[Bucket, ClassStatistics]:
-        """What the image adds to the statistics: as it is, and with the error of a kind in place of that."""
-        some, place = self._statistics[i], self._start + i - self._piece.part.block.start
-        if CLEAN not in some:
+    def by_bucket(self, number: int, found: Mapping[str, ClassStatistics]) -> dict[Bucket, ClassStatistics]:
+        """Return the clean statistics of an image, and for each error the difference that it makes."""
+        if CLEAN not in found:
             return {}
-        return {(CLEAN, 0): some[CLEAN]} | {
-            (kind, int(self._piece.joined[number, place])): some[kind].subtract(some[CLEAN])
-            for number, kind in enumerate(self._job.kinds)
-            if kind in some
+        return {(CLEAN, 0): found[CLEAN]} | {
+            (error_type, int(self._task.first_shares[row, number])): found[error_type].subtract(found[CLEAN])
+            for row, error_type in enumerate(self._context.kinds)
+            if error_type in found
         }
 
-    def stored(self) -> dict[str, NDArray[Any]]:
-        """The planes by name, in the dtypes in which they are kept."""
-        kept = self._recipe.evidence.dtype
-        confidences = {EVIDENCE[2], *(own_planes(variant)[1] for variant in self._job.variants)}
-        return {name: p.view(kept) if name in confidences else p for name, p in self._planes.items()}
 
-
-def load_statistics(job: SweepContext, piece: SweepTask) -> dict[Bucket, Statistics]:
-    """What `condense_block` kept of the block's statistics: those of the labels as they are under (`CLEAN`, 0), and the
-    difference that the errors of each bucket make."""
-    product = product_of(job.manifest(job.condensed), CONDENSE, piece.part.block.number)
-    found = {}
-    for name, data in product.items():
-        kind, dash, number = name.rpartition("-")
+def load_statistics(context: SweepContext, sweep_task: SweepTask) -> dict[Bucket, Statistics]:
+    """Load the statistics of a condensed block: clean under (`CLEAN`, 0), and the difference that each bucket makes."""
+    output = load_output(context.manifest(context.condensed), CONDENSE, sweep_task.task.block.number)
+    statistics = {}
+    for name, data in output.items():
+        error_type, dash, share = name.rpartition("-")
         if dash:
-            found[kind, int(number)] = Statistics((ClassStatistics.from_bytes(data),))
-    return found
+            statistics[error_type, int(share)] = Statistics((ClassStatistics.from_bytes(data),))
+    return statistics

@@ -1,161 +1,166 @@
-"""The second pass: what one worker does with the kept evidence of one block, in every setting at once."""
+"""Second pass of a sweep: score the images of one block in every setting."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
-from masksift.engine.buffers import BufferPool
-from masksift.engine.score_task import check_codes
-from masksift.engine.task_outputs import sum_io_counters
-from masksift.evaluation.sweep.work_items import (
-    CLEAN,
+from masksift.engine.block_io import BufferPool
+from masksift.engine.score_task import Planes, read_planes
+from masksift.engine.work_items import (
     CONDENSE,
     SCORE,
-    Stack,
-    SweepContext,
-    SweepTask,
-    own_planes,
-    packed,
-    planes_of,
-    product_of,
-    reused,
-    unpacked,
+    finish_block,
+    load_output,
+    pack_arrays,
+    reused_result,
+    unpack_arrays,
 )
+from masksift.evaluation.sweep.work_items import CLEAN, SweepContext, SweepTask, plane_dtypes, variant_planes
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import FlaggingRule, ScoringInput
+from masksift.scoring.methods import ScoringInput
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
 
+Variant = tuple[Planes, Planes]
+"""Class indices (H, W) of the labels, and the codes of their self-confidence."""
+
 
 def count_block(
-    job: SweepContext, limits: Mapping[tuple[int, int], Mapping[Encoding, NDArray[np.int64]]], piece: SweepTask
+    context: SweepContext, limits: Mapping[tuple[int, int], Mapping[Encoding, NDArray[np.int64]]], sweep_task: SweepTask
 ) -> NDArray[np.int64]:
-    """(kinds, shares): the block's share of M of clc in every setting, from its evidence of more than 8 bits."""
-    found = np.zeros((len(job.kinds), job.shares), np.int64)
-    kept = _Kept(job, piece)
-    for image in kept.images():
-        for (kind, share), by_encoding in limits.items():
-            labels, own = image.seen(job, kind, share)
-            planes = EvidencePlanes(own, image.predicted, image.confident)
-            found[kind, share] += count_confident_pixels(labels, planes, by_encoding[piece.part.encoding])
-    return found
+    """Count the confident pixels of a block in every setting.
 
+    Args:
+        context: Settings of the sweep.
+        limits: Confidence thresholds of the classes as codes, shape (K,), by setting and encoding.
+        sweep_task: The block, whose evidence has more than 8 bits.
 
-# ---------------------------------------------------------------------------------------------------------- scoring
+    Returns:
+        Pixels that reach the threshold of a class other than their label, shape (error types, shares).
+    """
+    counts = np.zeros((len(context.kinds), context.shares), np.int64)
+    for image in _SweepEvidence(context, sweep_task).images():
+        for (row, share), codes in limits.items():
+            labels, self_confidence = image.variant(context, row, share)
+            planes = EvidencePlanes(self_confidence, image.predicted, image.confidence)
+            counts[row, share] += count_confident_pixels(labels, planes, codes[sweep_task.task.encoding])
+    return counts
 
 
 def score_block(
-    job: SweepContext, limits: Mapping[Encoding, Mapping[tuple[int, int], ThresholdCodes]], piece: SweepTask
+    context: SweepContext,
+    limits: Mapping[Encoding, Mapping[tuple[int, int], ThresholdCodes]],
+    sweep_task: SweepTask,
 ) -> TaskResult:
-    """Every score of every image: once a variant, or once a setting where thresholds have a say; ``limits`` by
-    precision and setting."""
-    manifest, block = job.manifest(job.scored), piece.part.block
-    if (done := manifest.load(SCORE, block.number)) is not None:
-        return reused(done)
-    begun, own = time.perf_counter(), limits[piece.part.encoding]
-    kept = _Kept(job, piece)
-    steady = np.full((len(job.variants), block.images, len(job.steady)), np.nan)
-    thresholded = np.full((len(job.kinds), job.shares, block.images, len(job.thresholded)), np.nan)
-    for image in kept.images():
-        if job.steady:
-            for number, variant in enumerate(job.variants):
-                if variant in image.variants:
-                    seen = image.as_seen(piece, image.variants[variant], own[0, 0], job.rule)
-                    steady[number, image.place] = [method.score(seen) for method in job.steady.values()]
-        if job.thresholded:
-            for kind, share in np.ndindex(len(job.kinds), job.shares):
-                seen = image.as_seen(piece, image.seen(job, kind, share), own[kind, share], job.rule)
-                thresholded[kind, share, image.place] = [method.score(seen) for method in job.thresholded.values()]
-    result = TaskResult(
-        block.number,
-        block.images,
-        block.images * piece.part.spec.pixels,
-        {SCORED: int(kept.scored.sum())},
-        **sum_io_counters(kept, manifest, puts=1),
-        seconds=time.perf_counter() - begun,
-    )
-    scores = packed(scored=kept.scored, changed=kept.changed, steady=steady, thresholded=thresholded)
-    manifest.save(SCORE, block.number, {"scores": scores, "result": json.dumps(asdict(result)).encode()})
-    return result
+    """Compute each score once per variant, or once per setting if it uses thresholds.
 
+    Args:
+        context: Settings of the sweep.
+        limits: Thresholds by encoding and setting.
+        sweep_task: The block.
 
-Seen = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]
-"""Labels (H, W) and the codes of their self-confidence."""
+    Returns:
+        The result of the task.
+    """
+    task, block = sweep_task.task, sweep_task.task.block
+    manifest = context.manifest(context.scored)
+    if (output := manifest.load(SCORE, block.number)) is not None:
+        return reused_result(output)
+    started, codes = time.perf_counter(), limits[task.encoding]
+    evidence = _SweepEvidence(context, sweep_task)
+    steady = np.full((len(context.variants), block.images, len(context.steady)), np.nan)
+    thresholded = np.full((len(context.kinds), context.shares, block.images, len(context.thresholded)), np.nan)
+
+    def scoring_input(image: _SweepImage, variant: Variant, thresholds: ThresholdCodes) -> ScoringInput:
+        labels, self_confidence = variant
+        return ScoringInput(
+            labels, image.predicted, self_confidence, image.confidence, task.spec.classes, thresholds, context.rule
+        )
+
+    for image in evidence.images():
+        if context.steady:
+            for number, name in enumerate(context.variants):
+                if name in image.variants:
+                    scored = scoring_input(image, image.variants[name], codes[0, 0])
+                    steady[number, image.number] = [method.score(scored) for method in context.steady.values()]
+        if context.thresholded:
+            for row, share in np.ndindex(len(context.kinds), context.shares):
+                scored = scoring_input(image, image.variant(context, row, share), codes[row, share])
+                thresholded[row, share, image.number] = [
+                    method.score(scored) for method in context.thresholded.values()
+                ]
+    arrays = {"scored": evidence.scored, "changed": evidence.changed, "steady": steady, "thresholded": thresholded}
+    statuses = [SCORED] * int(evidence.scored.sum())
+    output = {"scores": pack_arrays(**arrays)}
+    return finish_block(task, SCORE, manifest, block.number, output, statuses, [evidence], started)
 
 
 @dataclass(frozen=True)
-class _Image:
-    """What was kept of an image. ``place``: in its block; ``joined``: with which share it gets the error of each kind;
-    ``variants``: those that there are."""
+class _SweepImage:
+    """Evidence of one image.
 
-    place: int
-    joined: NDArray[np.int16]
-    variants: Mapping[str, Seen]
-    predicted: NDArray[np.unsignedinteger]
-    confident: NDArray[np.unsignedinteger]
+    Attributes:
+        number: Number of the image in its block.
+        first_shares: Number of the smallest share with which the image gets an error, by error type.
+        variants: Label variants of the image, by name.
+        predicted: Predicted class, shape (H, W).
+        confidence: Codes of the predicted confidence, shape (H, W).
+    """
 
-    def seen(self, job: SweepContext, kind: int, share: int) -> Seen:
-        """What a setting sees: the error, where there is one and the share has reached the image, or the labels as
-        they are."""
-        wrong = self.joined[kind] <= share and job.kinds[kind] in self.variants
-        return self.variants[job.kinds[kind] if wrong else CLEAN]
+    number: int
+    first_shares: NDArray[np.int16]
+    variants: Mapping[str, Variant]
+    predicted: Planes
+    confidence: Planes
 
-    def as_seen(self, piece: SweepTask, seen: Seen, limits: ThresholdCodes, rule: FlaggingRule) -> ScoringInput:
-        """As a score sees it."""
-        labels, own = seen
-        return ScoringInput(labels, self.predicted, own, self.confident, piece.part.spec.classes, limits, rule)
+    def variant(self, context: SweepContext, row: int, share: int) -> Variant:
+        """Return the variant that a setting uses: the error if the share includes the image, or the clean labels."""
+        name = context.kinds[row]
+        return self.variants[name if self.first_shares[row] <= share and name in self.variants else CLEAN]
 
 
-class _Kept:
-    """What `condense_block` kept of a block, as it is read again. ``scored`` (n,), ``changed`` (kinds, n): as in
-    `Scores`."""
+class _SweepEvidence:
+    """Read what `condense_block` wrote of a block; ``scored`` and ``changed`` as in `Scores`."""
 
-    def __init__(self, job: SweepContext, piece: SweepTask) -> None:
-        self._job, self._piece = job, piece
-        product = product_of(job.manifest(job.condensed), CONDENSE, piece.part.block.number)
-        facts = unpacked(product["facts"])
+    def __init__(self, context: SweepContext, sweep_task: SweepTask) -> None:
+        self._context, self._task = context, sweep_task
+        output = load_output(context.manifest(context.condensed), CONDENSE, sweep_task.task.block.number)
+        facts = unpack_arrays(output["facts"])
         self.scored: NDArray[np.bool_] = facts["scored"]
         self.changed: NDArray[np.float64] = facts["changed"]
-        self._arrays = EvidenceArrays(piece.part.evidence_location.evidence_url, job.options)
-        self._names = planes_of(job, piece.part.spec, piece.part.encoding.dtype)
+        self._arrays = EvidenceArrays(sweep_task.task.evidence_location.evidence_url, context.options)
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What it took of the store, by field name of `TaskResult`."""
+        """Bytes and requests, by field name of `TaskResult`."""
         return self._arrays.io_counters
 
-    def images(self) -> Iterator[_Image]:
-        """Every image that was not quarantined, in order."""
-        part, memory, start = self._piece.part, BufferPool(), self._piece.part.block.start
-        groups = list(part.layout.chunk_ranges(start, part.block.stop))
-        for name in self._names:
-            self._arrays.prefetch(name, groups)
-        for first, last in groups:
-            planes = {name: self._read(name, first, last, memory) for name in self._names}
-            for i in (i for i in range(last - first) if self.scored[first - start + i]):
-                place = first - start + i
-                there = [CLEAN, *(k for k, share in zip(self._job.kinds, self.changed[:, place], strict=True) if share)]
-                variants = {v: (planes[own_planes(v)[0]][i], planes[own_planes(v)[1]][i]) for v in there}
-                predicted, confident = planes[CLASSES][i], planes[EVIDENCE[2]][i]
-                yield _Image(place, self._piece.joined[:, place], variants, predicted, confident)
-
-    def _read(self, name: str, start: int, stop: int, memory: BufferPool) -> Stack:
-        spec, encoding = self._piece.part.spec, self._piece.part.encoding
-        shape = (stop - start, spec.height, spec.width)
-        planes: Stack = self._arrays.read(name, start, stop, memory.get(name, shape, self._names[name]))
-        if name.endswith("_labels"):
-            return planes  # the largest number there is has its meaning: it is ignored
-        if name != CLASSES:
-            planes = encoding.codes(planes)
-        check_codes(name, planes, spec.classes - 1 if name == CLASSES else encoding.top, spec, start)
-        return planes
+    def images(self) -> Iterator[_SweepImage]:
+        """Yield every image that is not quarantined, in order."""
+        task, buffers, block = self._task.task, BufferPool(), self._task.task.block
+        names = list(plane_dtypes(self._context, task.spec, task.encoding.dtype))
+        ranges = list(task.layout.chunk_ranges(block.start, block.stop))
+        for name in names:
+            self._arrays.prefetch(name, ranges)
+        for start, stop in ranges:
+            planes = dict(zip(names, read_planes(self._arrays, task, names, start, stop, buffers), strict=True))
+            for i in range(stop - start):
+                number = start - block.start + i
+                if not self.scored[number]:
+                    continue
+                changed = zip(self._context.kinds, self.changed[:, number], strict=True)
+                variants = {}
+                for name in (CLEAN, *(error_type for error_type, share in changed if share)):
+                    labels, self_confidence = variant_planes(name)
+                    variants[name] = planes[labels][i], planes[self_confidence][i]
+                first_shares = self._task.first_shares[:, number]
+                yield _SweepImage(number, first_shares, variants, planes[CLASSES][i], planes[EVIDENCE[2]][i])

@@ -29,12 +29,12 @@ Place = tuple[int, int]
 
 
 def find_thresholds(
-    job: SweepContext, pieces: Sequence[SweepTask], executor: Executor, tau: str | float
+    context: SweepContext, tasks: Sequence[SweepTask], executor: Executor, tau: str | float
 ) -> dict[Place, Thresholds]:
     """The thresholds that a run over the labels of each setting would find: one reduction, and a second one over the
     evidence where that has more than 8 bits."""
-    sums = executor.reduce(partial(load_statistics, job), pieces, merged, "statistics")
-    statistics = of_settings(sums, job.kinds, job.shares)
+    sums = executor.reduce(partial(load_statistics, context), tasks, merged, "statistics")
+    statistics = of_settings(sums, context.kinds, context.shares)
     wide = {
         place: {
             part.encoding: confident_codes(part.encoding, confident_thresholds(state))
@@ -43,9 +43,9 @@ def find_thresholds(
         }
         for place, state in statistics.items()
     }
-    some = [piece for piece in pieces if piece.part.encoding in wide[0, 0]]
-    zero = np.zeros((len(job.kinds), job.shares), np.int64)
-    counts = executor.reduce(partial(count_block, job, wide), some, np.add, "count") if some else zero
+    wide_tasks = [task for task in tasks if task.task.encoding in wide[0, 0]]
+    zero = np.zeros((len(context.kinds), context.shares), np.int64)
+    counts = executor.reduce(partial(count_block, context, wide), wide_tasks, np.add, "count") if wide_tasks else zero
     return {place: compute_thresholds(state, tau, _Counted(int(counts[place]))) for place, state in statistics.items()}
 
 

@@ -1,24 +1,20 @@
-"""What travels to the tasks of a sweep, and what they leave.
+"""Inputs and outputs of the sweep's tasks.
 
-An image has *variants*: its labels as they are (`CLEAN`), and a kind's error in them. Which variant a setting sees
-follows from its share alone, so that every variant is condensed once, whatever the number of settings. Of all variants
-the predicted class and its confidence are the same; labels and self-confidence are kept of each.
+An image has several label variants: its labels as they are (`CLEAN`) and its labels with an error of each type. Each
+variant is condensed once, whatever the number of settings: a setting, an error type with a share of images, uses the
+clean or the erroneous variant of an image. All variants share the predicted class and its confidence.
 """
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.specs import SourceSpec
-from masksift.core.task_result import TaskResult
-from masksift.engine.work_items import BlockTask
+from masksift.engine.work_items import SCORE, BlockTask, load_output, unpack_arrays
 from masksift.evaluation.simulate.error_types import ErrorParams
 from masksift.evaluation.sweep.config import Column
 from masksift.scoring.kernels.condense import class_dtype
@@ -28,19 +24,29 @@ from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.zarr.evidence import CLASSES, EVIDENCE
 
-CONDENSE, SCORE = "condense", "score"
 CLEAN = "clean"
-"""The variant of an image whose labels are as they were given."""
-Stack = NDArray[np.unsignedinteger]
-"""(n, H, W) of a group of images."""
+"""Name of the variant with the labels as they are."""
 Bucket = tuple[str, int]
-"""A kind of error and the number of a share: the images that get the error with this share and no smaller one."""
+"""Error type and number of a share: the images that get the error with this share and no smaller one."""
 
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What every task of a sweep knows. ``condensed``, ``scored``: fingerprints of all that decides what is kept and
-    what comes of it; ``shares``: how many there are; ``steady``, ``thresholded``: methods by column of the table."""
+    """Settings shared by all tasks of a sweep.
+
+    Attributes:
+        out: URL of the sweep.
+        condensed: Fingerprint of everything that determines the evidence.
+        scored: Fingerprint of everything that determines the scores.
+        seed: Random seed of the errors.
+        kinds: Error types.
+        shares: Number of shares.
+        lattice: Row and column step of the pixel grid on which class probabilities are counted.
+        steady: Methods that use no thresholds, by column of the result table.
+        thresholded: Methods that use thresholds, by column of the result table.
+        rule: Rule that flags a pixel as mislabeled.
+        options: Options of the stores, by URL.
+    """
 
     out: str
     condensed: str
@@ -56,27 +62,40 @@ class SweepContext:
 
     @property
     def variants(self) -> tuple[str, ...]:
+        """Names of all label variants."""
         return CLEAN, *self.kinds
 
     def manifest(self, fingerprint: str) -> Manifest:
-        """Where the products of a stage lie."""
+        """Open the manifest of a stage by its fingerprint."""
         return Manifest(ObjectDirectory(self.out, self.options), fingerprint)
 
 
 @dataclass(frozen=True)
 class SweepTask:
-    """A block, how errors are drawn in it, by kind, and with which share each of its images joins, (kinds, n)."""
+    """One block with its errors.
 
-    part: BlockTask
+    Attributes:
+        task: The block.
+        settings: Parameters of each error type.
+        first_shares: Number of the smallest share with which each image gets an error, int16 of shape (error types,
+            n); the number of shares if it never does.
+    """
+
+    task: BlockTask
     settings: tuple[ErrorParams, ...]
-    joined: NDArray[np.int16]
+    first_shares: NDArray[np.int16]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of the n images of a block. ``scored`` (n,); ``changed`` (kinds, n): share of the valid pixels whose
-    labels the error of a kind changes, 0 where there is none; ``steady`` (variants, n, columns), ``thresholded``
-    (kinds, shares, n, columns): NaN where there is no score."""
+    """Scores of the n images of a block.
+
+    Attributes:
+        scored: Images that are not quarantined, shape (n,).
+        changed: Share of the valid pixels whose label an error changes, shape (error types, n); 0 without an error.
+        steady: Scores without thresholds, shape (variants, n, columns); NaN without a score.
+        thresholded: Scores with thresholds, shape (error types, shares, n, columns); NaN without a score.
+    """
 
     scored: NDArray[np.bool_]
     changed: NDArray[np.float64]
@@ -84,43 +103,21 @@ class Scores:
     thresholded: NDArray[np.float64]
 
     @classmethod
-    def load(cls, job: SweepContext, number: int) -> Scores:
-        """Those that `score_block` kept of the block of that number."""
-        product = product_of(job.manifest(job.scored), SCORE, number)
-        return cls(**unpacked(product["scores"]))
+    def load(cls, context: SweepContext, number: int) -> Scores:
+        """Load the scores of a block."""
+        return cls(**unpack_arrays(load_output(context.manifest(context.scored), SCORE, number)["scores"]))
 
 
-def planes_of(job: SweepContext, spec: SourceSpec, evidence: str) -> dict[str, str]:
-    """The arrays that are kept of a source, by name: their dtypes. ``evidence``: that of confidences."""
+def plane_dtypes(context: SweepContext, spec: SourceSpec, evidence_dtype: str) -> dict[str, str]:
+    """Return the dtypes of the stored planes of a source by name; confidences have ``evidence_dtype``."""
     classes = str(class_dtype(spec.classes))
-    kept = {CLASSES: classes, EVIDENCE[2]: evidence}
-    return kept | {
-        name: dtype for v in job.variants for name, dtype in zip(own_planes(v), (classes, evidence), strict=True)
-    }
+    dtypes = {CLASSES: classes, EVIDENCE[2]: evidence_dtype}
+    for variant in context.variants:
+        labels, confidence = variant_planes(variant)
+        dtypes |= {labels: classes, confidence: evidence_dtype}
+    return dtypes
 
 
-def own_planes(variant: str) -> tuple[str, str]:
-    """What is kept of one variant: its labels, and their self-confidence."""
+def variant_planes(variant: str) -> tuple[str, str]:
+    """Return the names of the planes of one variant: its labels and their self-confidence."""
     return f"{variant}_labels", f"{variant}_{EVIDENCE[0]}"
-
-
-def packed(**arrays: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def unpacked(data: bytes) -> dict[str, NDArray[Any]]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def product_of(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
-    product = manifest.load(stage, number)
-    if product is None:
-        raise FileNotFoundError(f"block {number} of stage {stage!r} has no product in {manifest.url}: it was removed")
-    return product
-
-
-def reused(product: Mapping[str, bytes]) -> TaskResult:
-    return replace(TaskResult(**json.loads(product["result"])), reused=True)

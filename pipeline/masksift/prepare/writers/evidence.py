@@ -16,7 +16,7 @@ from masksift.core.errors import UsageError
 from masksift.core.status import ImageStatus
 from masksift.core.task_result import TaskResult
 from masksift.engine.planning.layout import Settings
-from masksift.engine.task_outputs import CONDENSE, pack_condense_output
+from masksift.engine.work_items import CONDENSE, pack_condense_output, pack_result
 from masksift.prepare.writers.base import LABELS, SourceWriter, condense_image, make_task
 from masksift.scoring.image import EvidencePlanes
 from masksift.scoring.kernels.condense import class_dtype
@@ -127,5 +127,6 @@ class EvidenceWriter(SourceWriter):
             bytes_written=self._arrays.io_counters["bytes_written"],
             seconds=time.perf_counter() - self._block_start,
         )
-        self._manifest.save(CONDENSE, number, pack_condense_output(self._statistics, self._statuses, result))
+        output = pack_condense_output(self._statistics, self._statuses)
+        self._manifest.save(CONDENSE, number, {**output, "result": pack_result(result)})
         self._start_block()

@@ -23,8 +23,7 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.engine.planning.report_plan import MAX_SIDE_PIXELS, REPORT
 from masksift.engine.score_task import image_part_name
-from masksift.engine.task_outputs import sum_io_counters
-from masksift.engine.work_items import BlockTask, RunContext
+from masksift.engine.work_items import BlockTask, RunContext, sum_io_counters
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.objects import ObjectDirectory

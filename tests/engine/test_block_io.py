@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from masksift.engine.overlap import WriteBehind
+from masksift.engine.block_io import BackgroundWriter
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_all_is_done_in_order_when_the_block_ends(at_once: bool) -> None:
+@pytest.mark.parametrize("background", [True, False])
+def test_all_is_done_in_order_when_the_block_ends(background: bool) -> None:
     done: list[int] = []
-    with WriteBehind(at_once=at_once) as behind:
+    with BackgroundWriter(background=background) as behind:
         for number in range(5):
             behind(done.append, number)
     assert done == [0, 1, 2, 3, 4]
@@ -26,7 +26,7 @@ def test_one_thing_is_under_way_while_the_work_goes_on() -> None:
         assert free.wait(20)
         done.append(number)
 
-    with WriteBehind(at_once=False) as behind:
+    with BackgroundWriter(background=True) as behind:
         behind(slowly, 1)
         assert begun.wait(20)
         assert done == [], "it did not wait for it"
@@ -36,15 +36,15 @@ def test_one_thing_is_under_way_while_the_work_goes_on() -> None:
     assert done == [1, 2]
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_what_fails_is_raised(at_once: bool) -> None:
-    with pytest.raises(ZeroDivisionError, match="division"), WriteBehind(at_once=at_once) as behind:
+@pytest.mark.parametrize("background", [True, False])
+def test_what_fails_is_raised(background: bool) -> None:
+    with pytest.raises(ZeroDivisionError, match="division"), BackgroundWriter(background=background) as behind:
         behind(divmod, 1, 0)
 
 
 def test_what_the_work_itself_raises_goes_before() -> None:
     def work() -> None:
-        with WriteBehind(at_once=False) as behind:
+        with BackgroundWriter(background=True) as behind:
             behind(divmod, 1, 0)
             raise KeyError("own")
 
