@@ -1,7 +1,7 @@
-"""Writes `cronworkflow.yaml` beside itself: the night's work as an Argo CronWorkflow (`pip install 'hera[yaml]'`).
+"""Write `cronworkflow.yaml`: the nightly run as an Argo CronWorkflow (`pip install 'hera[yaml]'`).
 
-Names of secrets, config maps and service accounts are those of the manifests for Kubernetes; the run is submitted to
-the Dask cluster that the run's TOML file names. A pod's exit code is masksift's own.
+Names of secrets, config maps and service accounts are those of the Kubernetes manifests; the run is submitted to the
+Dask cluster that the run's TOML file names. A pod's exit code is that of masksift.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from hera.workflows.models import (
 IMAGE = "masksift:0.3.0"
 CONFIG = "/etc/masksift/run/run.toml"
 USER = 10001
-HEADER = "# Written by cronworkflow.py: change that, and run it again.\n"
+HEADER = "# Written by cronworkflow.py: change that file and run it again.\n"
 
-# The day of the data is the one before the workflow was made, unless it is given; its base is the day before that,
-# where that is complete (2: it is not).
+# The day of the data is the day before the workflow was created, unless it is set; its base is the day before that, if
+# complete (2: it is not).
 DAY = """set -eu
 day=${DAY:-$(date -u -d "@$((CREATED - 86400))" +%F)}
 before=$QUALITY/dt=$(date -u -d "$day 1 day ago" +%F)
@@ -60,7 +60,7 @@ printf %s "$day" >/scratch/day
 printf %s "$base" >/scratch/base
 """
 
-# 3 is complete as well, and a step that fails would stop those after it: the code goes on as a parameter.
+# 3 is complete too, and a failing step would stop the following ones: pass the code on as a parameter.
 RUN = f"""set -eu
 code=0
 masksift run {CONFIG} --source "$SOURCE" --out "$OUT" ${{BASE:+--base "$BASE"}} --log-format json || code=$?
@@ -76,23 +76,23 @@ exec masksift check "$OUT" --max-flagged "$MAX_FLAGGED" --max-quarantined "$MAX_
 """
 
 
-def given(name: str) -> str:
-    """A parameter of the workflow."""
+def workflow_parameter(name: str) -> str:
+    """Reference a parameter of the workflow."""
     return f"{{{{workflow.parameters.{name}}}}}"
 
 
-def had(name: str) -> str:
-    """An input of a template."""
+def template_input(name: str) -> str:
+    """Reference an input of a template."""
     return f"{{{{inputs.parameters.{name}}}}}"
 
 
-def of_step(step: str, name: str) -> str:
-    """An output of an earlier step."""
+def step_output(step: str, name: str) -> str:
+    """Reference an output of an earlier step."""
     return f"{{{{steps.{step}.outputs.parameters.{name}}}}}"
 
 
-SOURCE = f"{given('source')}/dt={had('day')}/site=*"
-OUT = f"{given('quality')}/dt={had('day')}"
+SOURCE = f"{workflow_parameter('source')}/dt={template_input('day')}/site=*"
+OUT = f"{workflow_parameter('quality')}/dt={template_input('day')}"
 
 
 def masksift(
@@ -105,8 +105,8 @@ def masksift(
     scratch: str = "1Gi",
     **more: Any,
 ) -> Container:
-    """One step: the image as the manifests of the client have it. ``outputs``: parameters that it leaves as files."""
-    told = {
+    """Return one step: the client's container of the manifests. ``outputs``: parameters that it writes as files."""
+    variables = {
         "DASK_CONFIG": "/etc/dask",
         "DASK_TEMPORARY_DIRECTORY": "/scratch",
         "HOME": "/scratch",
@@ -115,11 +115,11 @@ def masksift(
     return Container(
         name=name,
         image=IMAGE,
-        command=["/usr/local/bin/entrypoint"],  # named, so that Argo need not ask the registry for it
+        command=["/usr/local/bin/entrypoint"],  # named, so that Argo does not ask the registry for it
         args=list(args),
         inputs=[Parameter(name=one) for one in inputs],
         outputs=[Parameter(name=one, value_from=ValueFrom(path=f"/scratch/{one}")) for one in outputs],
-        env=[Env(name=key, value=value) for key, value in (told | (env or {})).items()],
+        env=[Env(name=key, value=value) for key, value in (variables | (env or {})).items()],
         resources=Resources(
             cpu_request="1",
             cpu_limit="2",
@@ -143,7 +143,7 @@ def masksift(
             ),
             EmptyDirVolume(name="scratch", mount_path="/scratch", size_limit=scratch),
         ],
-        # 5 goes on from where it was; -1 is a pod that was lost before it had an exit code
+        # 5 resumes; -1 is a pod that was lost before it had an exit code
         retry_strategy=RetryStrategy(
             limit="3",
             retry_policy="Always",
@@ -155,7 +155,7 @@ def masksift(
 
 
 def nightly() -> CronWorkflow:
-    """Every night at two (UTC), the labels of the day before."""
+    """Return the workflow: every night at 02:00 UTC, the labels of the previous day."""
     with CronWorkflow(
         name="masksift-nightly",
         namespace="masksift",
@@ -168,7 +168,7 @@ def nightly() -> CronWorkflow:
         failed_jobs_history_limit=7,
         entrypoint="night",
         active_deadline_seconds=12 * 3600,
-        # days that are submitted by hand wait for each other, too
+        # days submitted by hand wait for each other too
         synchronization=Synchronization(mutexes=[Mutex(name="masksift-nightly")]),
         ttl_strategy=TTLStrategy(seconds_after_completion=7 * 86400),
         service_account_name="masksift",
@@ -185,7 +185,7 @@ def nightly() -> CronWorkflow:
         arguments=[
             Parameter(name="source", value="s3://lake/seg"),
             Parameter(name="quality", value="s3://lake/quality"),
-            Parameter(name="day", value="", description="YYYY-MM-DD; empty: the day before the workflow was made"),
+            Parameter(name="day", value="", description="YYYY-MM-DD; empty: the day before the workflow was created"),
             Parameter(name="max-flagged", value="5%"),
             Parameter(name="max-quarantined", value="1%"),
             Parameter(name="max-drop", value="5%"),
@@ -196,7 +196,11 @@ def nightly() -> CronWorkflow:
             ["sh", "-c", DAY],
             outputs=["day", "base"],
             active_deadline_seconds=3600,
-            env={"DAY": given("day"), "CREATED": "{{workflow.creationTimestamp.s}}", "QUALITY": given("quality")},
+            env={
+                "DAY": workflow_parameter("day"),
+                "CREATED": "{{workflow.creationTimestamp.s}}",
+                "QUALITY": workflow_parameter("quality"),
+            },
         )
         plan = masksift(
             "plan",
@@ -211,7 +215,7 @@ def nightly() -> CronWorkflow:
             outputs=["code"],
             memory="3Gi",
             scratch="6Gi",
-            env={"SOURCE": SOURCE, "OUT": OUT, "BASE": had("base")},
+            env={"SOURCE": SOURCE, "OUT": OUT, "BASE": template_input("base")},
         )
         left_out = masksift(
             "left-out",
@@ -226,28 +230,28 @@ def nightly() -> CronWorkflow:
             active_deadline_seconds=3600,
             env={
                 "OUT": OUT,
-                "BASE": had("base"),
-                "MAX_FLAGGED": given("max-flagged"),
-                "MAX_QUARANTINED": given("max-quarantined"),
-                "MAX_DROP": given("max-drop"),
+                "BASE": template_input("base"),
+                "MAX_FLAGGED": workflow_parameter("max-flagged"),
+                "MAX_QUARANTINED": workflow_parameter("max-quarantined"),
+                "MAX_DROP": workflow_parameter("max-drop"),
             },
         )
-        of_day = {"day": of_step("day", "day")}
-        with_base = of_day | {"base": of_step("day", "base")}
+        day_arguments = {"day": step_output("day", "day")}
+        base_arguments = day_arguments | {"base": step_output("day", "base")}
         with Steps(name="night"):
             Step(name="day", template=day)
-            Step(name="plan", template=plan, arguments=of_day)
-            Step(name="run", template=run, arguments=with_base)
+            Step(name="plan", template=plan, arguments=day_arguments)
+            Step(name="run", template=run, arguments=base_arguments)
             with Parallel():
-                # its log is the table of the images that were left out; it fails, and stops nothing
+                # its log is the table of quarantined images; it fails and stops nothing
                 Step(
                     name="left-out",
                     template=left_out,
-                    arguments=of_day,
-                    when=f"{of_step('run', 'code')} == 3",
+                    arguments=day_arguments,
+                    when=f"{step_output('run', 'code')} == 3",
                     continue_on=ContinueOn(failed=True),
                 )
-                Step(name="check", template=check, arguments=with_base)
+                Step(name="check", template=check, arguments=base_arguments)
     return workflow
 
 

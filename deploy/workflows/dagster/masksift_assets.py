@@ -1,8 +1,8 @@
-"""The quality of a data lake's labels as a Dagster asset with a partition a day: plan, run, check.
+"""Dagster asset of a data lake's label quality with one partition per day: plan, run, check.
 
-A file for a code location of Dagster 1.13 or newer. It imports nothing of masksift, which stands in an environment of
-its own and is called by its command; exit codes are the contract. Where things lie is said by the environment, or by
-another `Masksift(...)` in `defs`; keys of the store are found by masksift, where AWS's tools look for them.
+A file for a code location of Dagster 1.13 or newer. It does not import masksift, which is installed in a separate
+environment and called by its command; exit codes are the contract. Locations come from the environment, or from
+another `Masksift(...)` in `defs`. masksift finds credentials of the store where AWS's tools do.
 """
 
 import json
@@ -15,16 +15,16 @@ from typing import Any
 import dagster as dg
 
 LEFT_OUT, INTERRUPTED, BROKEN = 3, 5, 6
-"""Exit codes: complete, with images that are not scored; the same command goes on from there; a limit is broken."""
+"""Exit codes: complete with quarantined images; interrupted and resumable; a limit is broken."""
 
 ABSENT = 2
-"""The exit code of a check where there is no complete run."""
+"""Exit code of a check without a complete run."""
 
 LIMITS = ("max_flagged", "max_quarantined", "max_drop_in_class_quality")
 
 
 class Masksift(dg.ConfigurableResource):
-    """How masksift is called, where the lake lies, and what its labels have to keep."""
+    """Command of masksift, locations of the data lake, and limits of its labels."""
 
     command: str = "masksift"
     source: str = "s3://lake/seg"
@@ -35,24 +35,26 @@ class Masksift(dg.ConfigurableResource):
     max_drop_in_class_quality: str = "5%"
 
     def call(self, log: Any, *words: str, also: Sequence[int] = ()) -> tuple[int, str]:
-        """The exit code and the output of one command; what it tells while it works goes to the log.
+        """Run one command, log its progress, and return its exit code and output.
 
-        Raises RetryRequested where the same command goes on from there, Failure where any other exit code is neither 0
-        nor in ``also``."""
+        Raises RetryRequested if the command can resume, Failure for any other exit code that is neither 0 nor in
+        ``also``.
+        """
         command = [*shlex.split(self.command), *words]
         log.info(shlex.join(command))
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
-                out, told = process.communicate()
-            except BaseException:  # a run that is terminated leaves nobody at work
+                out, log_text = process.communicate()
+            except BaseException:  # a terminated run leaves no process behind
                 process.terminate()
                 raise
-        log.info("\n".join(filter(None, [told.strip(), f"exit code {process.returncode}"])))
+        log.info("\n".join(filter(None, [log_text.strip(), f"exit code {process.returncode}"])))
         if (code := process.returncode) == INTERRUPTED:
-            raise dg.RetryRequested(max_retries=3, seconds_to_wait=300) from RuntimeError(told.strip()[-2000:])
+            raise dg.RetryRequested(max_retries=3, seconds_to_wait=300) from RuntimeError(log_text.strip()[-2000:])
         if code != 0 and code not in also:
-            said = next((line for line in told.splitlines() if line.startswith("masksift: ")), told.strip()[-2000:])
-            raise dg.Failure(f"`masksift {words[0]}` ended with exit code {code}: {said}", allow_retries=False)
+            lines = log_text.splitlines()
+            message = next((line for line in lines if line.startswith("masksift: ")), log_text.strip()[-2000:])
+            raise dg.Failure(f"`masksift {words[0]}` exited with code {code}: {message}", allow_retries=False)
         return code, out
 
 
@@ -76,27 +78,29 @@ def label_quality(context: dg.AssetExecutionContext, masksift: Masksift) -> dg.M
     code, _ = masksift.call(log, "run", *line, "--log-format", "json", also=[LEFT_OUT])
     limits = ["--max-flagged", masksift.max_flagged, "--max-quarantined", masksift.max_quarantined]
     drop = [*base, "--max-drop-in-class-quality", masksift.max_drop_in_class_quality] if base else []
-    _, told = masksift.call(log, "check", out, *limits, *drop, "--json", also=[BROKEN])
-    found = json.loads(told)
-    return dg.MaterializeResult(metadata=metadata(found), check_results=[left_out(code, found), *limits_of(found)])
+    _, output = masksift.call(log, "check", out, *limits, *drop, "--json", also=[BROKEN])
+    result = json.loads(output)
+    return dg.MaterializeResult(
+        metadata=metadata(result), check_results=[left_out(code, result), *limit_checks(result)]
+    )
 
 
-def metadata(found: dict[str, Any]) -> dict[str, Any]:
-    """What the run's own record, run.json, says of it."""
+def metadata(result: dict[str, Any]) -> dict[str, Any]:
+    """Return facts of the run from its run.json."""
     names = ("fingerprint", "started", "finished", "seconds", "images", "flagged_pixels", "bytes_read", "retries")
     return {
-        **{name: found[name] for name in names},
-        **{f"images_{status}": count for status, count in found["counts"].items()},
-        "results": dg.MetadataValue.path(found["run"]),
-        "report": dg.MetadataValue.path(f"{found['run']}/report/index.html"),
+        **{name: result[name] for name in names},
+        **{f"images_{status}": count for status, count in result["counts"].items()},
+        "results": dg.MetadataValue.path(result["run"]),
+        "report": dg.MetadataValue.path(f"{result['run']}/report/index.html"),
     }
 
 
-def left_out(code: int, found: dict[str, Any]) -> dg.AssetCheckResult:
-    """A warning where a run says so by its exit code, with the first images that are not scored, and why."""
+def left_out(code: int, result: dict[str, Any]) -> dg.AssetCheckResult:
+    """Warn if the exit code of the run reports quarantined images, and list the first ones with their reasons."""
     rows = [
         dg.TableRecord({name: str(row[name] or "") for name in ("image_id", "source", "status", "reason")})
-        for row in found["quarantined"]
+        for row in result["quarantined"]
     ]
     return dg.AssetCheckResult(
         check_name="every_image_is_scored",
@@ -106,13 +110,13 @@ def left_out(code: int, found: dict[str, Any]) -> dg.AssetCheckResult:
     )
 
 
-def limits_of(found: dict[str, Any]) -> Iterator[dg.AssetCheckResult]:
-    """Whether each limit is kept."""
-    asked = {limit["limit"]: limit for limit in found["limits"]}
+def limit_checks(result: dict[str, Any]) -> Iterator[dg.AssetCheckResult]:
+    """Yield one check result per limit."""
+    limits = {one["limit"]: one for one in result["limits"]}
     for name in LIMITS:
-        told = asked.get(name, {"passed": True, "held_against": "nothing"})  # a first day has no day before
-        facts = {key: value for key, value in told.items() if value is not None and key not in ("limit", "passed")}
-        yield dg.AssetCheckResult(check_name=name, passed=told["passed"], metadata=facts)
+        limit = limits.get(name, {"passed": True, "held_against": "nothing"})  # the first day has no base
+        facts = {key: value for key, value in limit.items() if value is not None and key not in ("limit", "passed")}
+        yield dg.AssetCheckResult(check_name=name, passed=limit["passed"], metadata=facts)
 
 
 defs = dg.Definitions(

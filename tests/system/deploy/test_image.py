@@ -301,13 +301,13 @@ def test_scheduler_is_healthy_while_it_responds(image: Image) -> None:
     )
     try:
         until = time.monotonic() + 60
-        while not (well := HEALTH["well"](url)) and time.monotonic() < until and process.poll() is None:
+        while not (healthy := HEALTH["is_healthy"](url)) and time.monotonic() < until and process.poll() is None:
             time.sleep(0.1)
-        assert well
+        assert healthy
     finally:
         process.terminate()
         process.wait()
-    assert not HEALTH["well"](url)
+    assert not HEALTH["is_healthy"](url)
 
 
 def _port() -> int:

@@ -168,7 +168,7 @@ def test_dag_run_twice_publishes_one_copy(home: Path) -> None:
     assert f"{LEFT_OUT}-b2" in posted[0]["text"]
     assert "missing_chunk" in posted[0]["text"]
     assert "secret-word" not in output
-    assert "nothing that waits for these labels goes on. Look at" in output
+    assert "downstream tasks do not start. See" in output
 
 
 def test_refused_plan_fails_the_dag_run_with_its_message(home: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_refused_plan_fails_the_dag_run_with_its_message(home: Path, tmp_path: P
     assert told[0]["state"] == "failed"
     assert told[0]["tasks"]["plan"] == ["failed", 1]
     assert told[0]["tasks"]["run"][0] == "upstream_failed"
-    assert "`masksift plan` ended with exit code 4: masksift: " in output
+    assert "`masksift plan` exited with code 4: masksift: " in output
     assert "has 64.0 MiB" in output
     assert not (tmp_path / "refused").exists()
 

@@ -74,7 +74,7 @@ def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path
     # again, with a limit that fails
     done = night(real, real / "bin", WHOLE[0], **told | {"MASKSIFT_LIMITS": "--max-flagged 0"})
     assert done.returncode == 6
-    assert "its labels are not to be used: look at" in done.stderr
+    assert "do not use its labels; see" in done.stderr
     assert "FAILED  max_flagged  0" in done.stderr
     assert files(quality) == before
 
@@ -85,7 +85,7 @@ def test_quarantined_images_are_listed_and_do_not_stop_the_night(real: Path) -> 
     told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE}
     done = night(real, real / "bin", LEFT_OUT, MASKSIFT_QUALITY=str(real / "other"), **told)
     assert (done.returncode, done.stdout) == (0, "")
-    assert f"masksift, {LEFT_OUT}: images were left out; all others are scored" in done.stderr
+    assert f"masksift, {LEFT_OUT}: images are quarantined; all others are scored" in done.stderr
     assert re.search(rf"  {LEFT_OUT}-b2  \S+/2  missing_chunk  chunk .* does not exist\n", done.stderr)
 
 
@@ -107,12 +107,12 @@ def test_night_on_an_s3_compatible_store(real: Path, s3_server: S3Server) -> Non
 def test_day_without_data_and_refused_plan_are_not_started(real: Path) -> None:
     done = night(real, real / "bin", "2026-12-24")
     assert done.returncode == 2
-    assert "it was not begun" in done.stderr
+    assert "the run was not started" in done.stderr
     small = real / "small.toml"
     small.write_text('[executor]\nkind = "local"\nworkers = 1\nmemory = "64 MiB"\n')
     done = night(real, real / "bin", WHOLE[0], MASKSIFT_CONFIG=str(small), MASKSIFT_QUALITY=str(real / "refused"))
     assert done.returncode == 4
-    assert "it was not begun" in done.stderr
+    assert "the run was not started" in done.stderr
     assert "has 64.0 MiB" in done.stderr
     assert not (real / "refused").exists()
 
@@ -132,7 +132,7 @@ def test_interrupted_run_is_retried_at_most_three_times(tmp_path: Path) -> None:
     bin_ = write_fake_command(tmp_path / "other", run="5")
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == 5
-    assert "it is not complete" in done.stderr
+    assert "the run is not complete" in done.stderr
     assert sum(line.startswith("run ") for line in called(bin_)) == 4
 
 
@@ -141,7 +141,7 @@ def test_other_exit_codes_are_not_retried(tmp_path: Path, code: int) -> None:
     bin_ = write_fake_command(tmp_path / "bin", run=str(code))
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == code
-    assert f"masksift, {DAY}: it is not complete\nmasksift: the words were run" in done.stderr
+    assert f"masksift, {DAY}: the run is not complete\nmasksift: the words were run" in done.stderr
     assert sum(line.startswith("run ") for line in called(bin_)) == 1
 
 
@@ -150,7 +150,7 @@ def test_unreachable_store_is_not_a_missing_previous_night(tmp_path: Path) -> No
     done = night(tmp_path, bin_, DAY)
     assert done.returncode == 5
     assert len(called(bin_)) == 1
-    assert "cannot be found out" in done.stderr
+    assert "cannot find out whether" in done.stderr
 
 
 def test_second_script_is_refused(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_second_script_is_refused(tmp_path: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = night(tmp_path, bin_, DAY)
     assert done.returncode == 75
-    assert "another one is at work" in done.stderr
+    assert "another instance is running" in done.stderr
     assert not (bin_ / "called").exists()
 
 
@@ -183,7 +183,7 @@ def test_invalid_date_is_refused(tmp_path: Path, args: tuple[str, ...]) -> None:
 def test_missing_location_is_reported(tmp_path: Path) -> None:
     done = subprocess.run([SCRIPT], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "MASKSIFT_SOURCE: is where the days of the lake lie" in done.stderr
+    assert "MASKSIFT_SOURCE: must be the location of the data lake" in done.stderr
 
 
 def test_script_passes_shellcheck() -> None:

@@ -98,7 +98,7 @@ def test_partitions_materialize_with_metadata_and_checks(tmp_path: Path) -> None
     assert not broken["checks"]["max_flagged"]["passed"]
     assert broken["checks"]["max_flagged"]["severity"] == "ERROR"
     assert not refused["success"]
-    assert "`masksift plan` ended with exit code 4: masksift: " in refused["failures"][0]
+    assert "`masksift plan` exited with code 4: masksift: " in refused["failures"][0]
     assert not (tmp_path / "refused").exists()
 
     assert found["called"] == ["done", "RetryRequested 3 300", "Failure"]
