@@ -16,7 +16,7 @@ from masksift.scoring.ranking import percentiles, rank_order
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.arrow import column, floats, table_from_rows
+from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import iter_tables, write_table
 from masksift.storage.tables.schemas import (
     CLASS_PAIRS,
@@ -113,10 +113,10 @@ def ranking_part_names(scored: int) -> list[str]:
 def ranking_table(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
     """All scored images of a table in memory in the order of review: see `masksift.storage.tables.ranking_schema`. Ties
     keep the order of the table."""
-    scores = floats(images[rank_by])
+    scores = images[rank_by].to_numpy()
     place = np.arange(len(scores))
     order = rank_order(scores, np.zeros_like(place), place)
-    return _ranked(images.take(column(order, pa.int64())), methods, rank_by, 0, len(order))
+    return _ranked(images.take(order), methods, rank_by, 0, len(order))
 
 
 def write_ranking(
@@ -146,10 +146,10 @@ def _ranked(
     """Sorted rows with their ranks; ``before``: how many of all ``count`` ranked rows stand before them."""
     ranks = np.arange(before + 1, before + len(rows) + 1)
     columns = {
-        "rank": column(ranks, pa.int64()),
-        "percentile": column(percentiles(ranks, count), pa.float64()),
+        "rank": ranks,
+        "percentile": percentiles(ranks, count),
         **{name: rows[name] for name in ("image_id", "source", "index", *own)},
-        "ranked_by": column([rank_by] * len(rows), pa.string()),
+        "ranked_by": pa.repeat(rank_by, len(rows)),
         "score": rows[rank_by],
         **{name: rows[name] for name in (*methods, *WORST_REGION.names)},
     }
@@ -160,7 +160,7 @@ def regions_table(rows: pa.Table, before: int = 0, columns: Sequence[str] = ()) 
     """Sorted regions with their ranks: see `masksift.storage.tables.regions_schema`; ``before``: how many of all stand
     before them."""
     schema = regions_schema(columns)
-    ranks = column(np.arange(before + 1, before + len(rows) + 1), pa.int64())
+    ranks = pa.array(np.arange(before + 1, before + len(rows) + 1))
     return pa.table([ranks, *rows.columns], schema=schema).combine_chunks()
 
 
@@ -194,7 +194,7 @@ def _promising(tables: Iterable[pa.Table], top: int) -> Iterator[pa.Table]:
     """The rows that are not behind ``top`` others that came before them: of many tables hardly more than so many."""
     best = np.empty(0)
     for table in tables:
-        evidence = floats(table["evidence"])
+        evidence = table["evidence"].to_numpy()
         best = np.sort(np.concatenate([best, evidence]))[-top:]
         least = best[0] if len(best) == top else 0.0
-        yield table.take(column(np.flatnonzero(evidence >= least), pa.int64()))
+        yield table.take(np.flatnonzero(evidence >= least))

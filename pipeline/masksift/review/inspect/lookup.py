@@ -11,7 +11,6 @@ from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.result_tables import ranking_part_names
-from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.lookup import matching
 from masksift.storage.tables.parquet import iter_tables, read_table
 
@@ -89,14 +88,14 @@ def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
     columns = ["rank", "source", "index", "score"]
 
     def last(name: str) -> float:
-        return float(floats(read_table(run.directory, name, ["score"])["score"])[-1])
+        return float(read_table(run.directory, name, ["score"])["score"].to_numpy()[-1])
 
     first = bisect_left(parts, score, key=last)
     for name in parts[first:]:
         table = read_table(run.directory, name, columns)
         for found in matching([table], {"source": row["source"], "index": row["index"]}):
             return int(found["rank"][0].as_py())
-        if floats(table["score"])[-1] > score:
+        if table["score"].to_numpy()[-1] > score:
             break
     return None
 

@@ -14,7 +14,6 @@ from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, MAX_SIDE_PIXELS, REGION_IMAGES_PER_FILE
 from masksift.review.rendering.palette import hex_colors
-from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.parquet import iter_tables, list_parts, read_table
 
 BINS = 100
@@ -50,9 +49,9 @@ def count_scores(run: CompletedRun) -> ScoreHistograms:
     for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), ["score", *run.methods], at_once=1):
         interruption.raise_if_interrupted()
         for name, total in counts.items():
-            total += np.histogram(floats(table[name]).clip(0, 1), BINS, (0, 1))[0]
+            total += np.histogram(table[name].to_numpy().clip(0, 1), BINS, (0, 1))[0]
         here = wanted[(wanted > done) & (wanted <= done + len(table))]
-        scores = np.append(scores, floats(table["score"])[here - done - 1])
+        scores = np.append(scores, table["score"].to_numpy()[here - done - 1])
         done += len(table)
     return ScoreHistograms(counts, list(zip(wanted.tolist(), scores.tolist(), strict=True)))
 

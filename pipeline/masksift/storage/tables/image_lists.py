@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError, UsageError
 from masksift.core.status import SCORED
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.arrow import floats
 from masksift.storage.tables.parquet import iter_tables
 
 SHARE = "changed_share"
@@ -65,7 +64,7 @@ def image_rows(folder: ObjectDirectory, names: Sequence[str], methods: Sequence[
     table = pa.concat_tables(iter_tables(folder, names, columns))
     scored = pc.equal(table["status"], SCORED).to_numpy()
     return ImageTable(
-        table.select(["image_id", "source", "index"]), scored, {name: floats(table[name]) for name in methods}
+        table.select(["image_id", "source", "index"]), scored, {name: table[name].to_numpy() for name in methods}
     )
 
 
@@ -103,7 +102,7 @@ def read_image_list(url: str, column: str, options: Mapping[str, Any]) -> ImageL
             f"there is no file {url}", "what is wrong is not known", "Give the path or the URL of a .csv or .parquet"
         )
     try:
-        table = _of_csv(data, column) if url.lower().endswith(".csv") else _of_parquet(data, column)
+        table = _read_csv(data, column) if url.lower().endswith(".csv") else _read_parquet(data, column)
     except (pa.ArrowException, UnicodeDecodeError, csv.Error) as e:
         raise DataError(
             f"{url} cannot be read as a table ({str(e).splitlines()[0].rstrip('.')})",
@@ -119,7 +118,7 @@ def read_image_list(url: str, column: str, options: Mapping[str, Any]) -> ImageL
     return _distinct(url, table[column], table[SHARE] if SHARE in table.column_names else None)
 
 
-def _of_csv(data: bytes, column: str) -> pa.Table:
+def _read_csv(data: bytes, column: str) -> pa.Table:
     """The columns in question, ids as they are written: `0016` is no number; or all, where there is no such column."""
     header = next(csv.reader(io.StringIO(data.split(b"\n", 1)[0].decode("utf-8-sig"))), [])
     wanted = [name for name in dict.fromkeys([column, SHARE]) if name in header]
@@ -132,7 +131,7 @@ def _of_csv(data: bytes, column: str) -> pa.Table:
     return pa_csv.read_csv(pa.BufferReader(owned.getvalue()), convert_options=convert)
 
 
-def _of_parquet(data: bytes, column: str) -> pa.Table:
+def _read_parquet(data: bytes, column: str) -> pa.Table:
     file = pq.ParquetFile(pa.BufferReader(data))
     names = file.schema_arrow.names
     if column not in names:
@@ -152,7 +151,7 @@ def _distinct(url: str, keys: pa.ChunkedArray, shares: pa.ChunkedArray | None, b
         )
     if shares is None:
         return ImageList(pa.chunked_array([pc.unique(keys)], pa.string()), None, by_place)
-    numbers, distinct = floats(shares), len(pc.unique(keys))
+    numbers, distinct = shares.to_numpy(), len(pc.unique(keys))
     if distinct < len(keys):
         raise DataError(
             f"{url} has {len(keys):,} rows of {distinct:,} images",

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from masksift.core.status import SCORED
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.arrow import column
 from masksift.storage.tables.parquet import iter_tables
 from masksift.storage.tables.sort import duckdb_connection, quoted
 
@@ -31,7 +30,7 @@ def iter_image_rows(
     schema = _schema(methods)
     own = ["image_id", "source", "index"]
     for table in iter_tables(folder, ranking, [*own, "rank", "percentile", *methods]):
-        yield _filled(table, schema, status=column([SCORED] * len(table), pa.string()))
+        yield _filled(table, schema, status=pa.repeat(SCORED, len(table)))
     for table in iter_tables(folder, images, [*own, "status", "reason"]):
         left_out = table.filter(pc.not_equal(table["status"], SCORED))
         if len(left_out):

@@ -8,8 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from masksift.storage.tables.arrow import column, floats
-
 
 def matching(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> Iterator[pa.Table]:
     """The rows of each of the ``tables`` that hold the values ``wanted``, by column; none of a table without any."""
@@ -25,13 +23,13 @@ def lowest(tables: Iterable[pa.Table], schema: pa.Schema, by: str, most: int) ->
     column ``by``, the lowest first. Equal values keep their order. So many are held, and what one table adds."""
     best, limit = schema.empty_table(), np.inf
     for table in tables:
-        values = floats(table[by])
-        chosen = table.take(column(np.flatnonzero(np.isfinite(values) & (values < limit)), pa.int64()))
+        values = table[by].to_numpy()
+        chosen = table.take(np.flatnonzero(np.isfinite(values) & (values < limit)))
         if not len(chosen):
             continue
         best = pa.concat_tables([best, chosen])
-        values = floats(best[by])
+        values = best[by].to_numpy()
         order = np.argsort(values, kind="stable")[:most]
-        best = best.take(column(order, pa.int64())).combine_chunks()
+        best = best.take(order).combine_chunks()
         limit = values[order[-1]] if len(order) == most else np.inf
     return best

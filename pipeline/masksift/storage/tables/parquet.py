@@ -58,7 +58,3 @@ def iter_tables(
 def list_parts(folder: ObjectDirectory, table: str) -> list[str]:
     """The names of the parts of a table that is whole, in order."""
     return [f"{table}/{name}" for name in folder.names(table) if name.endswith(".parquet")]
-
-
-# Arrow's own conversions from and to Python import pandas first wherever it is installed: a second in every worker
-# and in the client, for a few hundred rows. The two below go by Arrow's buffers, which are what numpy has.

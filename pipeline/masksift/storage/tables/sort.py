@@ -12,8 +12,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from masksift.storage.tables.arrow import column
-
 MEMORY = 1 << 30
 """Bytes that a sort may hold; what is more goes to the temporary folder ($TMPDIR). A quarter of it is as fast, but too
 little for the merge of a hundred million rows."""
@@ -68,7 +66,7 @@ def _numbered(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
     """The rows with their place in the whole, by which ties are broken."""
     done = 0
     for table in tables:
-        places = column(np.arange(done, done + len(table)), pa.int64())
+        places = pa.array(np.arange(done, done + len(table)))
         done += len(table)
         whole = table.append_column(pa.field("place", pa.int64(), nullable=False), places)
         yield from whole.cast(_placed(table.schema)).to_batches()
