@@ -7,7 +7,7 @@ STAMP := .venv/.ready
 
 setup: $(STAMP)
 
-# uv comes from the package index into the environment itself; the compiled file pins every package by its hash.
+# uv is installed into the environment; the compiled file pins every package by its hash.
 $(STAMP): deploy/requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "masksift needs Python 3.11 or newer: make setup PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,20 +36,20 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Known weaknesses of what is pinned. A warning: what was found last night is no fault of today's change, and where nobody
-# answers nothing is known. Strict: that a package could not be asked about is not passed over.
+# Known vulnerabilities of the pinned packages. A warning only: a new advisory is not the fault of the current change, and
+# the service may not answer. Strict: a package that cannot be checked is reported.
 audit: setup
 	@timeout 60 $(BIN)/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --strict --progress-spinner off --timeout 5 \
 		--disable-pip --require-hashes --requirement deploy/requirements.txt \
-		|| echo "audit: a warning and no failure (exit code $$?): see above what was found, or who did not answer"
+		|| echo "audit: warning (exit code $$?): see the findings above, or the service that did not answer"
 
-# The annotation tools' own libraries, by which the tests read exports back. They want other versions of pandas, Pillow
-# and pyarrow than masksift is tested with, and a gigabyte: an environment of their own, without which those tests skip.
+# The annotation tools' libraries, with which the tests read exports back. They need other versions of pandas, Pillow and
+# pyarrow than masksift is tested with, and a gigabyte: a separate environment, without which those tests are skipped.
 readers: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-readers
 	$(BIN)/uv pip install --quiet --python .venv-readers/bin/python --require-hashes --requirement deploy/requirements-readers.txt
 
-# Airflow and Dagster, which run the examples of deploy/workflows in their tests: each has its own idea of every version.
+# Airflow and Dagster, which run the examples of deploy/workflows in their tests, each with its pinned packages.
 workflows: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-airflow
 	$(BIN)/uv pip install --quiet --python .venv-airflow/bin/python --require-hashes --requirement deploy/requirements-airflow.txt
@@ -73,11 +73,11 @@ docs: setup .venv-docs/.ready
 bench: setup
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.run
 
-# Before a release: a few ratios beside those that are kept.
+# Before a release: compare a few ratios with the kept figures.
 bench-quick: setup
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.quick
 
-# Pins without addresses: the file names versions and hashes, and no index.
+# Pins: the files contain versions and hashes, and no index address.
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--extra dev --output-file deploy/requirements-dev.txt pyproject.toml

@@ -37,3 +37,16 @@ def test_page_has_no_archaic_or_british_words(page: Path) -> None:
 
 def test_readme_has_at_most_200_lines() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+DEPLOYMENT = [
+    file
+    for file in sorted((ROOT / "deploy").rglob("*"))
+    if file.suffix in {".yaml", ".toml", ".py", ".sh", ".json", ""} and file.is_file()
+]
+
+
+@pytest.mark.parametrize("file", DEPLOYMENT, ids=lambda file: str(file.relative_to(ROOT)))
+def test_deployment_file_has_no_archaic_or_british_words(file: Path) -> None:
+    found = [match[0] for match in WORDS.finditer(file.read_text())]
+    assert not found
