@@ -6,7 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 _JOINERS = "\u200c\u200d"
 """Zero-width joiners, which the words of many scripts need."""
@@ -42,6 +42,16 @@ def format_table(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  
         cells = [text + pad if i < left else pad + text for i, (text, pad) in enumerate(zip(row, pads, strict=True))]
         lines.append(indent + "  ".join(cells).rstrip())
     return lines
+
+
+def display_width(text: str) -> int:
+    """Width of a text in terminal cells."""
+    return cell_len(text)
+
+
+def truncate(text: str, width: int) -> str:
+    """Cut a text to a display width, with an ellipsis in place of the rest."""
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1).rstrip()}…"
 
 
 def pluralize(count: int, noun: str) -> str:

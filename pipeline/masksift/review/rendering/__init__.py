@@ -1,0 +1,1 @@
+"""Figures of one image: class colors, panels and layout."""

@@ -1,6 +1,6 @@
-"""The sheet that shows one image: panels beside each other, what is said of them above and below.
+"""Figure of one image: title, panels, region list, notes and legend.
 
-matplotlib is imported where something is drawn: nothing else needs it.
+matplotlib is imported inside functions, because only drawing needs it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,12 @@ from masksift.review.rendering.panels import (
     region_text,
 )
 
-_LEAST = 1.6, 0.4
-"""Inches that a panel has at least, across and down: there are words above it."""
-_NARROWEST = 5.0
-"""Inches that the figure is wide at least."""
-_GAP, _MARGIN, _LINE, _CAPTION = 0.12, 0.15, 0.185, 0.22
-"""Inches between panels, around them, of a line of words, and of one above a panel or of the title."""
-_SWATCH = 0.2, 0.12
-"""Inches of the colour of a class, across and down."""
-_TITLE, _CAPTIONS = 10, 9
-"""Sizes of the letters of the title and above the panels, points."""
+_MIN_PANEL_INCHES = 1.6, 0.4
+"""Smallest width and height of a panel: its caption needs room."""
+_MIN_WIDTH_INCHES = 5.0
+_GAP_INCHES, _MARGIN_INCHES, _LINE_INCHES, _CAPTION_INCHES = 0.12, 0.15, 0.185, 0.22
+_SWATCH_INCHES = 0.2, 0.12
+_TITLE_POINTS, _CAPTION_POINTS = 10, 9
 
 
 def draw_figure(
@@ -45,16 +41,27 @@ def draw_figure(
     notes: Sequence[str] = (),
     side: int = PANEL_SIDE_PIXELS,
 ) -> Any:
-    """A figure of an image: a panel for each of `make_panels`, whose longer side has so many pixels, in every one the
-    ``regions`` outlined and numbered; below, what is said of them, the ``notes``, and the classes that occur."""
+    """Draw an image with all of its panels.
+
+    Args:
+        view: Image and planes.
+        class_names: Names of the classes.
+        title: Lines above the panels.
+        regions: Rows of the region table to outline, number and list.
+        notes: Lines below the region list.
+        side: Longer side of a panel, pixels.
+
+    Returns:
+        A matplotlib figure.
+    """
     from matplotlib import style
 
-    with style.context("default"):  # colours mean classes here, whatever else the user's pictures look like
-        return _Sheet(view, class_names, title, regions, notes, side).figure()
+    with style.context("default"):  # colors stand for classes: the user's style must not change them
+        return _Layout(view, class_names, title, regions, notes, side).figure()
 
 
-class _Sheet:
-    """Where everything stands, in inches from the upper left corner."""
+class _Layout:
+    """Positions of all parts of the figure, in inches from the upper left corner."""
 
     def __init__(
         self,
@@ -68,108 +75,106 @@ class _Sheet:
         self._view, self._regions = view, regions
         self._panels = make_panels(view, len(class_names))
         height, width = view.size
-        enlarged = max(1, side // -(-max(height, width) // view.factor))  # a pixel is a whole number of the figure's
-        self._unit = enlarged / view.factor / DPI
-        self._slot = max(self._unit * width, _LEAST[0]), max(self._unit * height, _LEAST[1])
+        scale = max(1, side // -(-max(height, width) // view.factor))  # figure pixels per panel pixel, an integer
+        self._unit = scale / view.factor / DPI
+        self._slot = max(self._unit * width, _MIN_PANEL_INCHES[0]), max(self._unit * height, _MIN_PANEL_INCHES[1])
         count = max(1, len(self._panels))
-        self._across = 2 if 2 * width >= height and count > 2 else count
-        self._width = max(_NARROWEST, 2 * _MARGIN + self._across * (self._slot[0] + _GAP) - _GAP)
-        self._room = self._width - 2 * _MARGIN
-        told = [f"{number}  {region_text(region)}" for number, region in enumerate(regions, 1)]
+        self._columns = 2 if 2 * width >= height and count > 2 else count
+        panels_width = self._columns * (self._slot[0] + _GAP_INCHES) - _GAP_INCHES
+        self._width = max(_MIN_WIDTH_INCHES, 2 * _MARGIN_INCHES + panels_width)
+        self._text_width = self._width - 2 * _MARGIN_INCHES
+        region_lines = [f"{number}  {region_text(region)}" for number, region in enumerate(regions, 1)]
         self._legend = make_legend(view, class_names)
-        self._families, self._missing = _families("".join([*title, *told, *notes, *self._legend]))
-        self._scale: Any = _renderer()
-        self._title, self._notes = self._wrapped(title, _TITLE), self._wrapped(notes)
-        if any(self._wide(text) > self._room for text in told):
-            told = self._wrapped(told)
-        self._told, self._classes = self._grid(told, 0.2), self._grid(list(self._legend), _SWATCH[0] + 0.16)
+        self._families, self._missing = _select_fonts("".join([*title, *region_lines, *notes, *self._legend]))
+        self._renderer: Any = _new_renderer()
+        self._title, self._notes = self._wrap(title, _TITLE_POINTS), self._wrap(notes)
+        if any(self._measure(text) > self._text_width for text in region_lines):
+            region_lines = self._wrap(region_lines)
+        self._region_grid = self._grid(region_lines, 0.2)
+        self._legend_grid = self._grid(list(self._legend), _SWATCH_INCHES[0] + 0.16)
 
-    def _wide(self, text: str, size: int = FONT_SIZE_POINTS) -> float:
-        """Inches that a text takes across."""
-        width, _, _ = self._scale.get_text_width_height_descent(self._plain(text), self._font(size), False)
+    def _measure(self, text: str, size: int = FONT_SIZE_POINTS) -> float:
+        """Width of a text in inches."""
+        width, _, _ = self._renderer.get_text_width_height_descent(self._printable(text), self._font(size), False)
         return float(width) / DPI
 
-    def _wrapped(self, sentences: Iterable[str], size: int = FONT_SIZE_POINTS) -> list[str]:
-        """Lines that are as wide as the figure at most; a word that is wider is cut."""
+    def _wrap(self, paragraphs: Iterable[str], size: int = FONT_SIZE_POINTS) -> list[str]:
+        """Break paragraphs into lines that fit the figure; longer words are broken too."""
         lines = []
-        for sentence in sentences:
+        for paragraph in paragraphs:
             line = ""
-            for word in re.findall(r"\s*\S+", sentence):
-                if line and self._wide(line + word, size) > self._room:
+            for word in re.findall(r"\s*\S+", paragraph):
+                if line and self._measure(line + word, size) > self._text_width:
                     lines.append(line)
                     line, word = "", word.strip()
-                while (wide := self._wide(line + word, size)) > self._room:
-                    cut = max(1, int(len(word) * self._room / wide) - 1)
+                while (width := self._measure(line + word, size)) > self._text_width:
+                    cut = max(1, int(len(word) * self._text_width / width) - 1)
                     lines.append(word[:cut])
                     word = word[cut:]
                 line += word
             lines.append(line)
         return lines
 
-    def _grid(self, texts: Sequence[str], beside: float) -> _Grid:
-        """Texts in rows, as many beside each other as the longest lets; what is wider than the figure is cut.
-        ``beside``: inches that each needs besides its letters."""
-        cut = [self._cut(text, self._room - beside) for text in texts]
-        longest = max(map(self._wide, cut), default=0) + beside
-        columns = max(1, int(self._room / longest))
-        return _Grid(cut, columns, self._room / columns)
+    def _grid(self, texts: Sequence[str], padding: float) -> _Grid:
+        """Arrange texts in as many columns as the longest allows; ``padding`` inches are added to each width."""
+        texts = [self._truncate(text, self._text_width - padding) for text in texts]
+        longest = max(map(self._measure, texts), default=0) + padding
+        columns = max(1, int(self._text_width / longest))
+        return _Grid(texts, columns, self._text_width / columns)
 
-    def _cut(self, text: str, room: float) -> str:
-        if self._wide(text) <= room:
+    def _truncate(self, text: str, width: float) -> str:
+        if self._measure(text) <= width:
             return text
-        letters = next(n for n in range(len(text) - 1, -1, -1) if self._wide(f"{text[:n]}…") <= room)
-        return f"{text[:letters]}…"
+        length = next(n for n in range(len(text) - 1, -1, -1) if self._measure(f"{text[:n]}…") <= width)
+        return f"{text[:length]}…"
 
     def figure(self) -> Any:
-        top = _MARGIN + _CAPTION * len(self._title)
-        pitch = self._slot[0] + _GAP, self._slot[1] + _CAPTION + _GAP
-        below = top + math.ceil(len(self._panels) / self._across) * pitch[1]
-        rows = self._told.rows + len(self._notes) + self._classes.rows
-        self._height = below + _LINE * rows + 0.08 + _MARGIN
+        top = _MARGIN_INCHES + _CAPTION_INCHES * len(self._title)
+        pitch = self._slot[0] + _GAP_INCHES, self._slot[1] + _CAPTION_INCHES + _GAP_INCHES
+        below = top + math.ceil(len(self._panels) / self._columns) * pitch[1]
+        rows = self._region_grid.rows + len(self._notes) + self._legend_grid.rows
+        self._height = below + _LINE_INCHES * rows + 0.08 + _MARGIN_INCHES
         figure = new_figure(self._width, self._height, constrained=False)
         for number, text in enumerate(self._title):
-            self._write(figure, text, _MARGIN, _MARGIN + number * _CAPTION, _TITLE)
-        for number, (caption, picture) in enumerate(self._panels.items()):
-            row, column = divmod(number, self._across)
-            x, y = _MARGIN + column * pitch[0], top + row * pitch[1]
-            self._write(figure, caption, x, y, _CAPTIONS)
-            self._panel(figure, picture, x, y + _CAPTION)
-        for text, x, y in self._told.places(below):
-            self._write(figure, text, x, y)
-        below += _LINE * self._told.rows
+            self._add_text(figure, text, _MARGIN_INCHES, _MARGIN_INCHES + number * _CAPTION_INCHES, _TITLE_POINTS)
+        for number, (caption, panel) in enumerate(self._panels.items()):
+            row, column = divmod(number, self._columns)
+            x, y = _MARGIN_INCHES + column * pitch[0], top + row * pitch[1]
+            self._add_text(figure, caption, x, y, _CAPTION_POINTS)
+            self._add_panel(figure, panel, x, y + _CAPTION_INCHES)
+        for text, x, y in self._region_grid.positions(below):
+            self._add_text(figure, text, x, y)
+        below += _LINE_INCHES * self._region_grid.rows
         for number, text in enumerate(self._notes):
-            self._write(figure, text, _MARGIN, below + number * _LINE)
-        below += _LINE * len(self._notes) + 0.08
-        for (text, x, y), colour in zip(self._classes.places(below), self._legend.values(), strict=True):
-            self._swatch(figure, colour, x, y)
-            self._write(figure, text, x + _SWATCH[0] + 0.06, y)
+            self._add_text(figure, text, _MARGIN_INCHES, below + number * _LINE_INCHES)
+        below += _LINE_INCHES * len(self._notes) + 0.08
+        for (text, x, y), color in zip(self._legend_grid.positions(below), self._legend.values(), strict=True):
+            self._add_swatch(figure, color, x, y)
+            self._add_text(figure, text, x + _SWATCH_INCHES[0] + 0.06, y)
         return figure
 
-    def _panel(self, figure: Any, picture: NDArray[np.uint8], x: float, y: float) -> None:
-        down, across = (self._unit * size for size in self._view.size)
-        axes = figure.add_axes(
-            (x / self._width, 1 - (y + down) / self._height, across / self._width, down / self._height)
-        )
+    def _box(self, x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
+        """Convert a box in inches to matplotlib's figure fractions (left, bottom, width, height)."""
+        return x / self._width, 1 - (y + height) / self._height, width / self._width, height / self._height
+
+    def _add_panel(self, figure: Any, panel: NDArray[np.uint8], x: float, y: float) -> None:
+        rows, columns = self._view.size
+        axes = figure.add_axes(self._box(x, y, self._unit * columns, self._unit * rows))
         axes.set_axis_off()
-        height, width = picture.shape[:2]
+        height, width = panel.shape[:2]
         factor = self._view.factor
-        axes.imshow(
-            picture,
-            interpolation="nearest",
-            origin="upper",
-            extent=(0, width * factor, height * factor, 0),
-            aspect="equal",
-        )
-        axes.set_xlim(0, self._view.size[1])
-        axes.set_ylim(self._view.size[0], 0)
+        extent = (0, width * factor, height * factor, 0)
+        axes.imshow(panel, interpolation="nearest", origin="upper", extent=extent, aspect="equal")
+        axes.set_xlim(0, columns)
+        axes.set_ylim(rows, 0)
         for number, region in enumerate(self._regions, 1):
             draw_outline(axes, region, factor, str(number))
 
-    def _write(self, figure: Any, text: str, x: float, y: float, size: int = FONT_SIZE_POINTS) -> None:
+    def _add_text(self, figure: Any, text: str, x: float, y: float, size: int = FONT_SIZE_POINTS) -> None:
         figure.text(
             x / self._width,
             1 - y / self._height,
-            self._plain(text),
+            self._printable(text),
             fontproperties=self._font(size),
             va="top",
             ha="left",
@@ -181,22 +186,20 @@ class _Sheet:
 
         return FontProperties(family=self._families, size=size)
 
-    def _plain(self, text: str) -> str:
-        """The text, with the letters that no font has as Python writes them."""
-        return "".join(
-            letter.encode("unicode_escape").decode() if letter in self._missing else letter for letter in text
-        )
+    def _printable(self, text: str) -> str:
+        """Escape the characters that no font has."""
+        return "".join(char.encode("unicode_escape").decode() if char in self._missing else char for char in text)
 
-    def _swatch(self, figure: Any, colour: tuple[float, ...], x: float, y: float) -> None:
+    def _add_swatch(self, figure: Any, color: tuple[float, ...], x: float, y: float) -> None:
         from matplotlib.patches import Rectangle
 
-        across, down = _SWATCH
+        left, bottom, width, height = self._box(x, y, *_SWATCH_INCHES)
         figure.add_artist(
             Rectangle(
-                (x / self._width, 1 - (y + down) / self._height),
-                across / self._width,
-                down / self._height,
-                facecolor=colour,
+                (left, bottom),
+                width,
+                height,
+                facecolor=color,
                 edgecolor="#808080",
                 linewidth=0.5,
                 transform=figure.transFigure,
@@ -205,25 +208,25 @@ class _Sheet:
 
 
 class _Grid(NamedTuple):
-    """Short texts in rows and columns; ``across``: inches of a column."""
+    """Short texts in rows and columns; ``column_width`` in inches."""
 
     texts: Sequence[str]
     columns: int
-    across: float
+    column_width: float
 
     @property
     def rows(self) -> int:
         return math.ceil(len(self.texts) / self.columns)
 
-    def places(self, y: float) -> Iterator[tuple[str, float, float]]:
-        """Each text, and where it stands."""
+    def positions(self, y: float) -> Iterator[tuple[str, float, float]]:
+        """Yield each text with its position (x, y)."""
         for number, text in enumerate(self.texts):
             row, column = divmod(number, self.columns)
-            yield text, _MARGIN + column * self.across, y + row * _LINE
+            yield text, _MARGIN_INCHES + column * self.column_width, y + row * _LINE_INCHES
 
 
-def _renderer() -> Any:
-    """What knows how wide a text is."""
+def _new_renderer() -> Any:
+    """Create a renderer to measure texts with."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -231,28 +234,28 @@ def _renderer() -> Any:
     return canvas.get_renderer()
 
 
-def _families(text: str) -> tuple[list[str], set[str]]:
-    """The families of fonts that have the letters of a text between them, and those letters that none has."""
+def _select_fonts(text: str) -> tuple[list[str], set[str]]:
+    """Select font families that cover a text; also returns the characters that no font has."""
     from matplotlib import font_manager
 
     families, missing = ["DejaVu Sans"], set(text)
-    missing -= _letters(font_manager.findfont("DejaVu Sans"), missing)
+    missing -= _covered(font_manager.findfont("DejaVu Sans"), missing)
     if missing:
-        plain = [f for f in font_manager.fontManager.ttflist if (f.style, f.variant) == ("normal", "normal")]
-        for font in sorted(plain, key=lambda font: (font.weight != 400, font.name, font.fname)):
-            found = _letters(font.fname, missing)
-            if found:
+        upright = [f for f in font_manager.fontManager.ttflist if (f.style, f.variant) == ("normal", "normal")]
+        for font in sorted(upright, key=lambda font: (font.weight != 400, font.name, font.fname)):
+            covered = _covered(font.fname, missing)
+            if covered:
                 families.append(font.name)
-                missing -= found
+                missing -= covered
     return families, missing
 
 
-def _letters(file: str, wanted: Iterable[str]) -> set[str]:
-    """Those letters that a font has; none of one that cannot be read."""
+def _covered(font_file: str, characters: Iterable[str]) -> set[str]:
+    """Return the characters that a font has; none if it cannot be read."""
     from matplotlib import font_manager
 
     try:
-        has = font_manager.get_font(file).get_charmap()
+        charmap = font_manager.get_font(font_file).get_charmap()
     except (OSError, RuntimeError):
         return set()
-    return {letter for letter in wanted if ord(letter) in has}
+    return {char for char in characters if ord(char) in charmap}
