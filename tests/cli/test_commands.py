@@ -165,7 +165,7 @@ def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(
     )
     capsys.readouterr()
     assert run_cli("score", out, "--out", tmp_path / "again") == 2
-    assert "was run with evidence.keep = false; there is no evidence to score." in error_message(capsys)
+    assert "was run with evidence.keep = false. There is no evidence to score." in error_message(capsys)
 
 
 @pytest.mark.parametrize("plane", ["predicted_class", "self_confidence"])

@@ -1,4 +1,4 @@
-"""Before a run starts, its workers are compared with the plan and with the client."""
+"""Checks of workers before a run starts."""
 
 from __future__ import annotations
 
@@ -8,90 +8,89 @@ import pytest
 
 from masksift.config.load import build_run_config
 from masksift.core.errors import PlanRefused
+from masksift.engine.planning import plan as plan_module
 from masksift.engine.planning.plan import Plan
 from masksift.engine.stages import check_workers
-from masksift.run import open_and_plan
+from masksift.run import plan as make_run_plan
 from masksift.runtime.executors import WorkerInfo
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
-from support.run_processes import small
+from support.run_processes import write_small_source
 
-HERE = {"python": "3.11.7", "masksift": "1.0", "dask": "2026.8.0", "zarr": "3.1.6"}
+CLIENT_VERSIONS = {"python": "3.11.7", "masksift": "1.0", "dask": "2026.8.0", "zarr": "3.1.6"}
 
 
-class Told(ProgressReporter):
-    """Remembers what is said."""
-
+class RecordingReporter(ProgressReporter):
     def __init__(self) -> None:
         super().__init__("quiet")
-        self.lines: list[str] = []
+        self.messages: list[str] = []
 
-    def message(self, text: str, **facts: object) -> None:
-        self.lines.append(text)
+    def message(self, text: str, **fields: object) -> None:
+        self.messages.append(text)
 
 
-class With(SerialExecutor):
-    """An executor with the given workers."""
-
+class ExecutorWithWorkers(SerialExecutor):
     def __init__(self, *workers: WorkerInfo) -> None:
         super().__init__()
-        self._given = list(workers)
+        self._workers = list(workers)
 
     def workers(self) -> list[WorkerInfo]:
-        return self._given
+        return self._workers
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    folder = tmp_path_factory.mktemp("job")
-    config = build_run_config({"sources": [str(small(folder / "s.zarr", images=4))], "out": str(folder / "out")}, {})
-    return open_and_plan(config)[1]
+    path = tmp_path_factory.mktemp("stages")
+    source = write_small_source(path / "s.zarr", images=4)
+    return make_run_plan(build_run_config({"sources": [str(source)], "out": str(path / "out")}, {}))
 
 
 def check(plan: Plan, *workers: WorkerInfo) -> list[str]:
-    told = Told()
-    assert check_workers(plan, With(*workers), lambda: HERE, told) == list(workers)
-    return told.lines
+    """Check the workers and return the messages."""
+    progress = RecordingReporter()
+    assert check_workers(plan, ExecutorWithWorkers(*workers), lambda: CLIENT_VERSIONS, progress) == list(workers)
+    return progress.messages
 
 
-def test_equal_workers_pass_in_silence(plan: Plan) -> None:
-    assert (
-        check(plan, WorkerInfo("a", 4 << 30, HERE), WorkerInfo("b", None, HERE), WorkerInfo("this process", None)) == []
+def test_workers_equal_to_the_client_pass_without_a_message(plan: Plan) -> None:
+    workers = (
+        WorkerInfo("a", 4 << 30, CLIENT_VERSIONS),
+        WorkerInfo("b", None, CLIENT_VERSIONS),
+        WorkerInfo("this process", None),
     )
+    assert check(plan, *workers) == []
 
 
-def test_a_worker_with_less_memory_than_the_plan_is_refused_with_both_numbers(plan: Plan) -> None:
-    with pytest.raises(
-        PlanRefused, match=r"the run needs \d+\.\d MiB a worker .*, worker b has 100\.0 MiB; it would be"
-    ):
-        check(plan, WorkerInfo("a", 4 << 30, HERE), WorkerInfo("b", 100 << 20, HERE))
+def test_worker_with_too_little_memory_is_refused_with_both_amounts(plan: Plan) -> None:
+    workers = (WorkerInfo("a", 4 << 30, CLIENT_VERSIONS), WorkerInfo("b", 100 << 20, CLIENT_VERSIONS))
+    with pytest.raises(PlanRefused, match=r"run needs \d+\.\d MiB .*worker b has 100\.0 MiB"):
+        check(plan, *workers)
 
 
 @pytest.mark.parametrize(
     ("name", "version"), [("masksift", "1.1"), ("dask", "2026.7.1"), ("python", "3.12.1"), ("masksift", None)]
 )
-def test_versions_that_must_agree_are_refused(plan: Plan, name: str, version: str | None) -> None:
-    versions = {**HERE, name: version} if version else {k: v for k, v in HERE.items() if k != name}
-    with pytest.raises(
-        PlanRefused, match=rf"worker b has {name} {version or 'none'} \(here {HERE[name]}\).*same image"
-    ):
-        check(plan, WorkerInfo("a", None, HERE), WorkerInfo("b", None, versions))  # type: ignore[arg-type]
+def test_worker_with_another_version_that_must_agree_is_refused(plan: Plan, name: str, version: str | None) -> None:
+    versions = {key: value for key, value in CLIENT_VERSIONS.items() if key != name}
+    versions |= {} if version is None else {name: version}
+    match = rf"Worker b has {name} {version or 'none'} \(here {CLIENT_VERSIONS[name]}\).*same image"
+    with pytest.raises(PlanRefused, match=match):
+        check(plan, WorkerInfo("a", None, CLIENT_VERSIONS), WorkerInfo("b", None, versions))
 
 
 @pytest.mark.parametrize(("name", "version"), [("zarr", "3.4.2"), ("python", "3.11.9")])
-def test_other_versions_are_said_and_tolerated(plan: Plan, name: str, version: str) -> None:
-    said = check(plan, WorkerInfo("b", None, {**HERE, name: version}))
-    assert said == [f"worker b has {name} {version} (here {HERE[name]}): tolerated"]
+def test_worker_with_another_version_that_may_differ_is_reported(plan: Plan, name: str, version: str) -> None:
+    messages = check(plan, WorkerInfo("b", None, {**CLIENT_VERSIONS, name: version}))
+    assert messages == [f"worker b has {name} {version} (here {CLIENT_VERSIONS[name]}): tolerated"]
 
 
-def test_a_run_on_real_workers_that_are_too_small_ends_with_4(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler_address: str, monkeypatch: pytest.MonkeyPatch
+def test_run_on_a_cluster_with_too_little_memory_exits_with_4(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masksift.cli.main import main
-    from masksift.engine.planning import plan as planning
 
-    monkeypatch.setattr(planning, "BASE_MEMORY_BYTES", 5 << 30)
-    source = small(tmp_path / "s.zarr", images=4)
-    words = ["run", "--source", str(source), "--out", str(tmp_path / "out")]
-    assert main([*words, "--executor.kind", "dask", "--executor.address", scheduler_address]) == 4
-    assert "has 3.0 GiB; it would be killed in the middle." in capsys.readouterr().err
+    monkeypatch.setattr(plan_module, "BASE_MEMORY_BYTES", 5 << 30)
+    source = write_small_source(tmp_path / "s.zarr", images=4)
+    args = ["run", "--source", str(source), "--out", str(tmp_path / "out")]
+    assert main([*args, "--executor.kind", "dask", "--executor.address", address]) == 4
+    assert "has 3.0 GiB. " in capsys.readouterr().err

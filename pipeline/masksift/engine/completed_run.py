@@ -1,19 +1,20 @@
-"""A complete run, as it lies there: what its evaluation, its report and its exports begin with."""
+"""Completed run: its record, tasks and tables, for reports, exports and evaluation."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from masksift.config.sections import RunArrays, StorageSection
 from masksift.core.errors import UsageError
-from masksift.core.specs import EvidenceLocation, SourceSpec
-from masksift.engine.planning.layout import Layout, Settings
+from masksift.core.specs import SourceSpec
+from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.result_tables import image_part_names
+from masksift.engine.reuse import evidence_from_json
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
@@ -23,8 +24,14 @@ from masksift.storage.urls import join, local_path
 
 @dataclass(frozen=True)
 class CompletedRun:
-    """A complete run, or one that is ranked and about to be. ``record``: its run.json; ``keeps_evidence``: whether the
-    three planes are there, and not the issue masks alone."""
+    """Completed run, or a run that is ranked and not yet complete.
+
+    Attributes:
+        record: Content of its run.json.
+        context: Settings of the run.
+        tasks: All blocks.
+        keeps_evidence: The evidence planes exist, not only the issue masks.
+    """
 
     record: Mapping[str, Any]
     context: RunContext
@@ -33,87 +40,90 @@ class CompletedRun:
 
     @cached_property
     def directory(self) -> ObjectDirectory:
-        """Where its results lie: one connection, whose requests are counted together."""
+        """Directory of the results: one connection, whose requests are counted together."""
         return ObjectDirectory(self.context.out, self.context.options)
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
         return self.tasks.sources[0].class_names
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The names of its scores."""
+        """Names of the scores."""
         return tuple(self.record["configuration"]["methods"])
 
     @property
     def image_part_names(self) -> list[str]:
-        """The names of the parts of its table of images, in order."""
+        """Names of the parts of the table of images, in order."""
         return image_part_names(self.context.fingerprint, len(self.tasks))
 
     @property
     def images_array(self) -> str:
-        """Name or URL of the pictures that it was told of."""
-        told: str = self.record["configuration"]["arrays"].get("images", RunArrays().images)
-        return told
+        """Name or URL of the RGB images in its configuration."""
+        name: str = self.record["configuration"]["arrays"].get("images", RunArrays().images)
+        return name
 
     @cached_property
     def source_index(self) -> dict[str, int]:
-        """The number of each source, by its name."""
+        """Number of each source by its name."""
         return {spec.name: number for number, spec in enumerate(self.tasks.sources)}
 
     def find_task(self, source: str, index: int) -> BlockTask:
-        """The block that holds an image, by the name of its source and its number there."""
+        """Return the block that holds image ``index`` of a source."""
         number = self.source_index[source]
         blocks = self.tasks.plan.blocks.ranges[number]
         return self.tasks[blocks.start + index // self.tasks.plan.layouts[number].block_images]
 
 
 def read_run_record(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of the complete run at a URL, or None."""
+    """Read run.json of the run at a URL; None if the run is not complete."""
     data = ObjectDirectory(url, options).read(RECORD)
     return None if data is None else json.loads(data)
 
 
-def open_completed_run(url: str, storage: StorageSection, also: Sequence[str] = ()) -> CompletedRun:
-    """The complete run at a URL: it may have been moved since. ``also``: other places that are read or written with
-    the same options. Raises UsageError where there is no complete one."""
+def open_completed_run(url: str, storage: StorageSection, other_urls: Sequence[str] = ()) -> CompletedRun:
+    """Open the completed run at a URL, which may have been moved since it was written.
+
+    Args:
+        url: URL of the run.
+        storage: Options of the stores.
+        other_urls: Further places that are read or written with the same options.
+
+    Returns:
+        The run.
+
+    Raises:
+        UsageError: There is no complete run at the URL.
+    """
     record = read_run_record(url, storage.options([url]))
     if record is None or "configuration" not in record:
         raise UsageError(
-            f"{url} holds no complete run",
-            "there is nothing to go by",
-            "Give the URL of one, or finish that one with `masksift run`",
+            f"{url} holds no complete run", "Pass the URL of a complete one, or finish it with `masksift run`"
         )
     sources = tuple(SourceSpec.from_json(tree) for tree in record["sources"])
     out = local_path(url) or url.rstrip("/")
-    homes, layouts, own = [], [], False
+    locations, layouts, owns_evidence = [], [], False
     for spec, tree in zip(sources, record["condensed"], strict=True):
-        home = EvidenceLocation(**tree["location"])
-        if home.fingerprint == record["fingerprint"]:
-            own, home = (
-                True,
-                EvidenceLocation(out, home.fingerprint, home.first_block, join(out, "evidence", f"{spec.name}.zarr")),
-            )
-        homes.append(home)
-        plain: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in tree["layout"].items()}
-        layouts.append(Layout(**plain))
-    told = record["configuration"]
+        location, layout = evidence_from_json(tree)
+        if location.fingerprint == record["fingerprint"]:
+            owns_evidence = True
+            location = replace(location, out=out, evidence_url=join(out, "evidence", f"{spec.name}.zarr"))
+        locations.append(location)
+        layouts.append(layout)
+    configuration = record["configuration"]
     plan = make_plan(sources, Settings(), record["identity"], layouts)
-    read = [
-        place
-        for spec, home in zip(sources, homes, strict=True)
-        for place in (spec.url, spec.labels.url, home.evidence_url)
-    ]
-    pictures = told["arrays"].get("images", "")
-    job = RunContext(
+    urls = [url, configuration["arrays"].get("images", ""), *other_urls]
+    for spec, location in zip(sources, locations, strict=True):
+        urls += [spec.url, spec.labels.url, location.evidence_url]
+    context = RunContext(
         record["fingerprint"],
-        told["tccp"]["lattice"],
+        configuration["tccp"]["lattice"],
         (),
-        told["clc"]["rule"],
+        configuration["clc"]["rule"],
         out,
-        hive_columns(sources, told["methods"]),
-        storage.options([url, pictures, *also, *read]),
+        hive_columns(sources, configuration["methods"]),
+        storage.options(urls),
     )
-    return CompletedRun(
-        record, job, BlockTasks.from_plan(plan, sources, out, homes), told["evidence"]["keep"] or not own
-    )
+    tasks = BlockTasks.from_plan(plan, sources, out, locations)
+    return CompletedRun(record, context, tasks, configuration["evidence"]["keep"] or not owns_evidence)

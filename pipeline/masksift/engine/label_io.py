@@ -1,4 +1,4 @@
-"""Another set of labels for the sources of a data set, block by block: known errors are put in so, and corrections."""
+"""Copies of the labels of a data set, block by block: for simulated errors and for corrections."""
 
 from __future__ import annotations
 
@@ -15,16 +15,25 @@ from masksift.scoring.kernels.condense import class_dtype, class_plane
 from masksift.storage.zarr.reader import ArrayReader
 
 BASE_MEMORY_BYTES = 300 << 20
-"""Bytes of a worker that holds nothing yet (measured, rounded up)."""
+"""Memory of an idle worker (measured, rounded up)."""
 MAX_BLOCK_PIXELS, TARGET_BLOCKS = 1 << 27, 16
-"""A block is a sixteenth of the data set, or so many pixels if that is less."""
+"""A block is a sixteenth of the data set, but at most this many pixels."""
 NO_VALUE = int(np.iinfo(np.int64).min)
-"""In place of a label value, where there is none."""
+"""Placeholder for a class without a label value."""
 
 
-def label_blocks(spec: SourceSpec, unit: int, total: int) -> Iterator[tuple[int, int]]:
-    """The blocks [start, stop) of a source of a data set of ``total`` images, whole units of what lies together."""
-    wanted = max(1, min(MAX_BLOCK_PIXELS // spec.pixels, -(-total // TARGET_BLOCKS)))
+def label_blocks(spec: SourceSpec, unit: int, images: int) -> Iterator[tuple[int, int]]:
+    """Yield the blocks [start, stop) of a source.
+
+    Args:
+        spec: The source.
+        unit: Images that are stored together, so that one task must write all of them.
+        images: Images of the whole data set.
+
+    Yields:
+        Ranges of whole units.
+    """
+    wanted = max(1, min(MAX_BLOCK_PIXELS // spec.pixels, -(-images // TARGET_BLOCKS)))
     size = -(-wanted // unit) * unit
     for start in range(0, spec.images, size):
         yield start, min(spec.images, start + size)
@@ -33,28 +42,30 @@ def label_blocks(spec: SourceSpec, unit: int, total: int) -> Iterator[tuple[int,
 def read_stored_labels(
     spec: SourceSpec, reader: ArrayReader, start: int, stop: int
 ) -> tuple[NDArray[np.integer[Any]], dict[int, ImageStatus]]:
-    """Labels (n, H, W) of images [start, stop) as they are stored, and the verdicts of those that are lost."""
+    """Read labels (n, H, W) of images [start, stop) as they are stored, and the status of missing ones."""
     labels: NDArray[np.integer[Any]] = np.zeros((stop - start, spec.height, spec.width), spec.labels.dtype)
-    lost: dict[int, ImageStatus] = {}
+    statuses: dict[int, ImageStatus] = {}
     for window in iter_label_windows(spec, start, stop):
-        out = np.empty(window.shape, spec.labels.dtype)
-        for first, last, part in read_window(reader, spec.labels.chunks[0], window, out):
-            if isinstance(part, ImageStatus):
+        buffer = np.empty(window.shape, spec.labels.dtype)
+        for first, last, stored in read_window(reader, spec.labels.chunks[0], window, buffer):
+            if isinstance(stored, ImageStatus):
                 for index in range(first, last):
-                    record_status(lost, index, part)
+                    record_status(statuses, index, stored)
             else:
-                labels[first - start : last - start, window.y0 : window.y1, window.x0 : window.x1] = part
-    return labels, lost
+                labels[first - start : last - start, window.y0 : window.y1, window.x0 : window.x1] = stored
+    return labels, statuses
 
 
 def label_values(spec: SourceSpec) -> NDArray[np.int64]:
-    """The label value that stands for each class number and, last, for no label; `NO_VALUE` where the
-    source's dtype holds none. Of several that mean the same, the least."""
+    """Return the stored label value of each class index and, as last element, of ignored pixels.
+
+    The smallest of several values is used; `NO_VALUE` stands for a class that the label dtype cannot express.
+    """
     limits = np.iinfo(spec.labels.dtype)
     known = {value for value, _ in spec.remap} or set(range(spec.classes))
-    held = sorted(value for value in known | set(spec.ignore) if limits.min <= value <= limits.max)
-    meant, _ = class_plane(np.array(held, spec.labels.dtype), spec.classes, spec.ignore, spec.remap)
+    stored = sorted(value for value in known | set(spec.ignore) if limits.min <= value <= limits.max)
+    classes, _ = class_plane(np.array(stored, spec.labels.dtype), spec.classes, spec.ignore, spec.remap)
     values = np.full(np.iinfo(class_dtype(spec.classes)).max + 1, NO_VALUE)
-    for value, k in zip(reversed(held), reversed(meant.tolist()), strict=True):
+    for value, k in zip(reversed(stored), reversed(classes.tolist()), strict=True):
         values[k] = value
     return values

@@ -1,4 +1,4 @@
-"""The ranking and the images of a run in Iceberg tables, where the configuration asks for that."""
+"""Publish the ranking and the table of images to Iceberg tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from masksift.config.run import RunConfig
-from masksift.core import signals as interruption
+from masksift.core import signals
 from masksift.core.status import SCORED
-from masksift.engine import result_tables as results
+from masksift.engine.result_tables import image_part_names, ranking_part_names
 from masksift.engine.stages import RunStats
 from masksift.engine.work_items import RunContext
 from masksift.runtime.progress import ProgressReporter
@@ -24,74 +24,92 @@ from masksift.storage.tables.schemas import images_schema, ranking_schema
 
 @dataclass(frozen=True)
 class Publisher:
-    """Puts the tables of one run into a lake; without a lake it does nothing. ``blocks``: of the run."""
+    """Copies the tables of one run to Iceberg; without Iceberg tables it does nothing.
+
+    Attributes:
+        tables: Iceberg tables, or None.
+        context: Settings of the run.
+        blocks: Number of blocks of the run.
+    """
 
     tables: IcebergTables | None
-    job: RunContext
+    context: RunContext
     blocks: int
 
     @classmethod
-    def from_config(cls, config: RunConfig, job: RunContext, blocks: int) -> Publisher:
-        """As the configuration says. Raises UsageError where pyiceberg is missing."""
+    def from_config(cls, config: RunConfig, context: RunContext, blocks: int) -> Publisher:
+        """Create the publisher of a configuration. Raises UsageError if pyiceberg is missing."""
         if config.table == "parquet":
-            return cls(None, job, blocks)
-        place = config.iceberg
-        # A REST server says where the files of a table are when it is asked for the table: keys are looked for in any
-        # case. What a name of pyiceberg's configuration stands for brings its own.
-        urls = ["s3://"] if place.catalog.startswith("http") else [place.warehouse or ""]
-        options = config.storage.options(urls if is_uri(place.catalog) else [])
-        return cls(IcebergTables(place.catalog, place.warehouse, place.namespace, options), job, blocks)
+            return cls(None, context, blocks)
+        section = config.iceberg
+        # A REST catalog names the place of a table's files only when the table is opened: S3 credentials are resolved
+        # in any case. A catalog from pyiceberg's own configuration brings its own credentials.
+        urls = ["s3://"] if section.catalog.startswith("http") else [section.warehouse or ""]
+        options = config.storage.options(urls if is_uri(section.catalog) else [])
+        tables = IcebergTables(section.catalog, section.warehouse, section.namespace, options)
+        return cls(tables, context, blocks)
 
     def prepare(self) -> None:
-        """Create the tables, or give them the columns they lack: whoever cannot do that learns it before anything is
-        computed. Raises UsageError."""
+        """Create the tables or add missing columns, before anything is computed. Raises UsageError if that fails."""
         if self.tables is not None:
-            methods = [method.name for method in self.job.methods]
+            methods, columns = [method.name for method in self.context.methods], self.context.path_columns
             schemas = {"ranking": ranking_schema, "images": images_schema}
-            self.tables.create_or_evolve(
-                {name: schema(methods, self.job.path_columns) for name, schema in schemas.items()}
-            )
+            self.tables.create_or_evolve({name: schema(methods, columns) for name, schema in schemas.items()})
 
-    def publish(self, scored: int, started: str, report: ProgressReporter, account: RunStats) -> dict[str, Any]:
-        """Put the rows of the ranked run into the tables, in place of what these have of it; ``scored``: images that
-        are; ``started``: as the run's record says. Answers what the record says of it. Raises RunFailed."""
+    def publish(self, scored: int, started: str, progress: ProgressReporter, stats: RunStats) -> dict[str, Any]:
+        """Replace the rows of the run in the tables.
+
+        Args:
+            scored: Number of scored images.
+            started: Start of the run, as in its record.
+            progress: Reporter of the stage.
+            stats: Statistics of the run, to which the stage is added.
+
+        Returns:
+            Fields for the record of the run.
+
+        Raises:
+            RunFailed: The catalog or the store fails.
+        """
         if self.tables is None:
             return {}
-        own, when = self.job.fingerprint, datetime.fromisoformat(started)
-        with report.stage("publish") as stage:
-            tables = [
-                asdict(self.tables.publish(name, own, when, self._rows(parts, at_once), self.job.out))
-                for name, parts, at_once in (
-                    ("ranking", results.ranking_part_names(scored), 1),  # of a quarter of a million rows each
-                    ("images", results.image_part_names(own, self.blocks), 8),  # of the few rows of a block
+        fingerprint, time = self.context.fingerprint, datetime.fromisoformat(started)
+        with progress.stage("publish") as stage:
+            published = [
+                asdict(self.tables.publish(name, fingerprint, time, self._rows(parts, parts_held), self.context.out))
+                for name, parts, parts_held in (
+                    ("ranking", ranking_part_names(scored), 1),  # a quarter of a million rows per part
+                    ("images", image_part_names(fingerprint, self.blocks), 8),  # the few rows of a block per part
                 )
             ]
-        account.add(stage.fields())
-        return {"iceberg": {"catalog": self.tables.shown, "tables": tables}}
+        stats.add(stage.fields())
+        return {"iceberg": {"catalog": self.tables.shown, "tables": published}}
 
-    def publish_if_missing(self, record: Mapping[str, Any], report: ProgressReporter) -> dict[str, Any]:
-        """Publish a run that was complete before, unless the tables have it; answers what changes in its record."""
-        if self.tables is None or self._is_there(record):
-            report.message(f"{self.job.out} is complete already: nothing to do")
+    def publish_if_missing(self, record: Mapping[str, Any], progress: ProgressReporter) -> dict[str, Any]:
+        """Publish a run that was complete before, unless the tables have it; return the changes to its record."""
+        if self.tables is None or self._is_published(record):
+            progress.message(f"{self.context.out} is complete already: nothing to do")
             return {}
-        report.message(f"{self.job.out} is complete already: only its tables are put into {self.tables.shown}")
+        progress.message(f"{self.context.out} is complete already: only its tables are put into {self.tables.shown}")
         self.prepare()
-        account = RunStats()
-        told = self.publish(record["counts"].get(SCORED, 0), record["started"], report, account)
-        return {**told, "stages": [*record["stages"], *account.stages]}
+        stats = RunStats()
+        fields = self.publish(record["counts"].get(SCORED, 0), record["started"], progress, stats)
+        return {**fields, "stages": [*record["stages"], *stats.stages]}
 
-    def _is_there(self, record: Mapping[str, Any]) -> bool:
-        """Whether the record says that this lake has the run, and the lake says so too."""
+    def _is_published(self, record: Mapping[str, Any]) -> bool:
+        """Return whether both the record and the tables say that the tables have the run."""
         assert self.tables is not None
         rows = {"ranking": record["counts"].get(SCORED, 0), "images": record["images"]}
-        told = record.get("iceberg", {"catalog": None, "tables": []})
-        named = {table["table"]: table["rows"] for table in told["tables"]}
-        if told["catalog"] != self.tables.shown or named != {self.tables.table(name): n for name, n in rows.items()}:
+        published = record.get("iceberg", {"catalog": None, "tables": []})
+        recorded = {table["table"]: table["rows"] for table in published["tables"]}
+        expected = {self.tables.table(name): count for name, count in rows.items()}
+        if published["catalog"] != self.tables.shown or recorded != expected:
             return False
-        return all(self.tables.rows(name, self.job.fingerprint) == n for name, n in rows.items())
+        return all(self.tables.rows(name, self.context.fingerprint) == count for name, count in rows.items())
 
-    def _rows(self, parts: list[str], at_once: int) -> Iterator[pa.Table]:
-        """The rows of those parts of the run's own tables, ``at_once`` of them held at a time."""
-        for part in iter_tables(ObjectDirectory(self.job.out, self.job.options), parts, at_once=at_once):
-            interruption.raise_if_interrupted()
-            yield part
+    def _rows(self, parts: list[str], parts_held: int) -> Iterator[pa.Table]:
+        """Yield the rows of parts of the run's own tables, with ``parts_held`` parts in memory at a time."""
+        directory = ObjectDirectory(self.context.out, self.context.options)
+        for table in iter_tables(directory, parts, at_once=parts_held):
+            signals.raise_if_interrupted()
+            yield table

@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one: the evidence of the sources that have not changed."""
+"""Reuse of an earlier run: evidence of unchanged sources, and thresholds."""
 
 from __future__ import annotations
 
@@ -15,98 +15,131 @@ from masksift.engine.planning.layout import Layout, Settings, choose_evidence_dt
 from masksift.scoring.statistics.thresholds import Thresholds
 
 ReusedEvidence = tuple[EvidenceLocation, Layout]
-"""Where the evidence of a source is at home, and how it is cut."""
 
-_OF_THE_RUN = ("index", "name", "class_names", "partitions")
-"""What of a source is not the source's own: its place among others, and what the classes are called."""
+_RUN_FIELDS = ("index", "name", "class_names", "partitions")
+"""Fields of a source that depend on the run and not on its data."""
 
 
 def evidence_from_record(record: Mapping[str, Any]) -> list[ReusedEvidence]:
-    """What the record of a complete run says of each of its sources. Raises UsageError where its evidence cannot be
-    taken over."""
-    base, made_by = record["configuration"]["out"], record["versions"]["masksift"]
-    if made_by != version("masksift"):
+    """Return the location and layout of the evidence of every source of a complete run.
+
+    Args:
+        record: Content of its run.json.
+
+    Returns:
+        One entry per source.
+
+    Raises:
+        UsageError: The evidence was made by another version, or was not kept.
+    """
+    base, recorded_version = record["configuration"]["out"], record["versions"]["masksift"]
+    if recorded_version != version("masksift"):
         raise UsageError(
-            f"{base} was made by masksift {made_by}, this is {version('masksift')}",
-            "its evidence could differ",
+            f"{base} was made by masksift {recorded_version}, this is {version('masksift')}",
+            "Its evidence could differ",
             "Use that version, or run it again",
         )
     if not record["configuration"]["evidence"]["keep"]:
         raise UsageError(
             f"{base} was run with evidence.keep = false",
-            "there is no evidence to score",
-            "Run it again with --evidence.keep true, into a new --out",
+            "There is no evidence to score",
+            "Run it again with --evidence.keep true and a new --out",
         )
-    return [_kept(tree) for tree in record["condensed"]]
+    return [evidence_from_json(tree) for tree in record["condensed"]]
 
 
-def _kept(tree: Mapping[str, Any]) -> ReusedEvidence:
-    layout: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in tree["layout"].items()}
+def evidence_from_json(tree: Mapping[str, Any]) -> ReusedEvidence:
+    """Return the location and layout that run.json or an evidence source stores."""
+    layout: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in tree["layout"].items()}
     return EvidenceLocation(**tree["location"]), Layout(**layout)
 
 
 def sources_from_record(record: Mapping[str, Any]) -> list[tuple[SourceSpec, ReusedEvidence]]:
-    """Every source of a complete run, with what is kept of it."""
+    """Return every source of a complete run with its evidence. Raises UsageError as `evidence_from_record`."""
     return list(zip(map(SourceSpec.from_json, record["sources"]), evidence_from_record(record), strict=True))
 
 
 def reusable_evidence(
     record: Mapping[str, Any] | None, sources: Sequence[SourceSpec], settings: Settings
 ) -> list[ReusedEvidence | None]:
-    """What of the sources is condensed already: by writers at inference time, or by the complete run of the ``record``,
-    as they are now, by their metadata and the contents of their chunks, by the same version, and with the same
-    precision and lattice. None for all others."""
+    """Find existing evidence of each source.
+
+    Evidence exists if a writer made it at inference time, or if the base run condensed a source with the same metadata
+    and chunk contents, by the same version, with the same precision and lattice.
+
+    Args:
+        record: Content of the base's run.json, or None without a base.
+        sources: Sources of the run.
+        settings: Options that decide the amount of work.
+
+    Returns:
+        Evidence of each source, or None for a source to condense.
+
+    Raises:
+        UsageError: An evidence source was made with another lattice or version.
+    """
     known: dict[str, ReusedEvidence] = {}
     if (
         record is not None
         and record["versions"]["masksift"] == version("masksift")
         and record["configuration"]["tccp"]["lattice"] == settings.lattice
     ):
-        known = {_source_key(spec): kept for spec, kept in sources_from_record(record)}
-    found: list[ReusedEvidence | None] = []
+        known = {_source_key(spec): evidence for spec, evidence in sources_from_record(record)}
+    reused: list[ReusedEvidence | None] = []
     for spec in sources:
         if spec.stored_evidence:
-            found.append(_by_writers(spec, settings))
+            reused.append(_writer_evidence(spec, settings))
             continue
-        kept = known.get(_source_key(spec))
-        fits = kept is not None and kept[1].evidence_dtype == choose_evidence_dtype(spec, settings.evidence_dtype)
-        found.append(kept if fits else None)
-    return found
+        evidence = known.get(_source_key(spec))
+        dtype = choose_evidence_dtype(spec, settings.evidence_dtype)
+        reused.append(evidence if evidence is not None and evidence[1].evidence_dtype == dtype else None)
+    return reused
 
 
-def _by_writers(spec: SourceSpec, settings: Settings) -> ReusedEvidence:
-    made_by, lattice = spec.stored_evidence["masksift"], spec.stored_evidence["lattice"]
+def _writer_evidence(spec: SourceSpec, settings: Settings) -> ReusedEvidence:
+    writer_version, lattice = spec.stored_evidence["masksift"], spec.stored_evidence["lattice"]
     if lattice != settings.lattice:
         raise UsageError(
-            f"the evidence of {spec.url} was written with a lattice of {lattice}, this run has {settings.lattice}",
-            "there are no predictions to count it again",
-            f"Give --tccp.lattice {lattice}",
+            f"The evidence of {spec.url} was written with a lattice of {lattice}, this run has {settings.lattice}",
+            "There are no predictions to condense again",
+            f"Pass --tccp.lattice {lattice}",
         )
-    if made_by != version("masksift"):
+    if writer_version != version("masksift"):
         raise UsageError(
-            f"{spec.url} was written by masksift {made_by}, this is {version('masksift')}",
-            "its evidence could differ",
+            f"{spec.url} was written by masksift {writer_version}, this is {version('masksift')}",
+            "Its evidence could differ",
             "Use that version, or write it again",
         )
-    return _kept(spec.stored_evidence)
+    return evidence_from_json(spec.stored_evidence)
 
 
 def _source_key(spec: SourceSpec) -> str:
-    return json.dumps({k: v for k, v in spec.as_json().items() if k not in _OF_THE_RUN}, sort_keys=True)
+    return json.dumps({k: v for k, v in spec.as_json().items() if k not in _RUN_FIELDS}, sort_keys=True)
 
 
 def thresholds_from_record(
     record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]
 ) -> Thresholds:
-    """The thresholds of a complete run, by its record and the rows of its table of thresholds. Raises UsageError where
-    its classes are others."""
-    theirs = [row["class_name"] for row in rows]
-    if theirs != list(class_names):
+    """Rebuild the thresholds of a complete run.
+
+    Args:
+        record: Content of its run.json.
+        rows: Rows of its table of thresholds.
+        class_names: Classes of the run that uses them.
+
+    Returns:
+        The thresholds.
+
+    Raises:
+        UsageError: The runs have different classes.
+    """
+    base_names = [row["class_name"] for row in rows]
+    if base_names != list(class_names):
         raise UsageError(
-            f"{record['configuration']['out']} has the classes {', '.join(theirs[:8])}, this run "
+            f"{record['configuration']['out']} has the classes {', '.join(base_names[:8])}, this run "
             f"{', '.join(class_names[:8])}",
-            "its thresholds are of other classes",
-            "Give --classes as that run had them",
+            "Its thresholds belong to other classes",
+            "Pass --classes as in that run",
         )
 
     def column(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Content of run.json."""
+"""Identity of a run and content of run.json."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from masksift.config.run import RunConfig
 from masksift.core.specs import SourceSpec
 from masksift.core.versions import package_versions
-from masksift.engine import stages
 from masksift.engine.planning.plan import Plan
+from masksift.engine.stages import RunStats
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.runtime.executors import Executor, WorkerInfo
 from masksift.scoring.statistics.thresholds import Thresholds
 
 
 def run_identity(config: RunConfig, sources: tuple[SourceSpec, ...]) -> dict[str, Any]:
-    """All that decides the results, as plain values."""
+    """Return everything that determines the results, as plain values."""
     return {
         "masksift": version("masksift"),
         "configuration": config.identity(),
@@ -27,51 +27,53 @@ def run_identity(config: RunConfig, sources: tuple[SourceSpec, ...]) -> dict[str
 
 
 def plan_identity(plan: Plan) -> dict[str, Any]:
+    """Return the content of the plan file."""
     return {"fingerprint": plan.fingerprint, "identity": dict(plan.identity), "blocks": len(plan.blocks)}
 
 
 def make_record(
     config: RunConfig,
-    job: RunContext,
-    parts: BlockTasks,
-    account: stages.RunStats,
+    context: RunContext,
+    tasks: BlockTasks,
+    stats: RunStats,
     thresholds: Thresholds,
     executor: Executor,
     workers: list[WorkerInfo],
     started: float,
 ) -> dict[str, Any]:
-    plan, finish = parts.plan, time.time()
+    """Return the content of run.json for a run that started at ``started`` seconds since the epoch."""
+    plan, finished = tasks.plan, time.time()
+    counters = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
     return {
-        "fingerprint": plan.fingerprint,
+        "fingerprint": context.fingerprint,
         "configuration": config.model_dump(mode="json"),
         "identity": plan.identity,
         "versions": package_versions(),
-        "sources": [source.as_json() for source in parts.sources],
-        "evidence": [home.evidence_url for home in parts.evidence_locations],
+        "sources": [source.as_json() for source in tasks.sources],
+        "evidence": [location.evidence_url for location in tasks.evidence_locations],
         "condensed": [
-            {"location": asdict(home), "layout": asdict(layout)}
-            for home, layout in zip(parts.evidence_locations, plan.layouts, strict=True)
+            {"location": asdict(location), "layout": asdict(layout)}
+            for location, layout in zip(tasks.evidence_locations, plan.layouts, strict=True)
         ],
-        "kept_sources": parts.reused_source_count,
+        "kept_sources": tasks.reused_source_count,
         "images": plan.images,
-        "counts": dict(account.counts),
-        "flagged_pixels": account.flagged_pixels,
+        "counts": dict(stats.counts),
+        "flagged_pixels": stats.flagged_pixels,
         "blocks": len(plan.blocks),
         "projected_memory": plan.memory,
         "cluster": asdict(executor.cluster),
         "workers": [{"name": worker.name, "memory": worker.memory} for worker in workers],
-        "stages": account.stages,
-        "bytes_read": sum(stage["bytes_read"] for stage in account.stages),
-        "bytes_written": sum(stage["bytes_written"] for stage in account.stages),
-        **{name: sum(stage[name] for stage in account.stages) for name in ("requests", "puts", "repeated")},
+        "stages": stats.stages,
+        **{name: sum(stage[name] for stage in stats.stages) for name in counters},
         "retries": executor.retries,
         "started": format_time(started),
-        "finished": format_time(finish),
-        "seconds": round(finish - started, 2),
+        "finished": format_time(finished),
+        "seconds": round(finished - started, 2),
         "estimated_issues": thresholds.estimated_issues,
         "cut": thresholds.cut,
     }
 
 
 def format_time(seconds: float) -> str:
+    """Format seconds since the epoch as UTC in ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
