@@ -23,7 +23,7 @@ from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.methods import METHODS
 from reference import ensemble as reference_ensemble
 from support.datasets import Array, make_dataset
-from support.run_processes import TABLES, tables, write
+from support.run_processes import TABLES, read_tables, write_dataset_source
 
 MEMBERS = ("predictions", "b", "c")
 IMAGES, CLASSES, HEIGHT, WIDTH = 8, 4, 12, 15
@@ -45,7 +45,7 @@ def members() -> tuple[list[Array], Array]:
 def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),) * 3) -> Path:
     """The three members, with these chunks, as one source."""
     found, labels = members()
-    url = write(
+    url = write_dataset_source(
         folder / "street.zarr",
         make_dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2),
     )
@@ -71,7 +71,7 @@ def settings(url: Path, out: Path, **more: Any) -> Any:
 
 def run_to(url: Path, out: Path, **more: Any) -> dict[str, pa.Table]:
     run(settings(url, out, **more), ProgressReporter("quiet"))
-    return tables(out)
+    return read_tables(out)
 
 
 def assert_same(these: dict[str, pa.Table], those: dict[str, pa.Table]) -> None:
@@ -100,7 +100,7 @@ def test_a_run_says_what_plain_loops_say(out: Path) -> None:
     for name in ("self_confidence", "predicted_class", "predicted_confidence"):
         there = labels != 255 if name == "self_confidence" else np.arange(IMAGES) != 2
         np.testing.assert_array_equal(evidence[name][:][there], getattr(wanted, name)[there], name)
-    images = tables(out)["images"]
+    images = read_tables(out)["images"]
     for name in METHODS:
         expected = [one[name] for one in wanted.scores]
         near = [None if s is None else pytest.approx(s, abs=1e-12, rel=0) for s in expected]
@@ -133,7 +133,7 @@ def test_any_chunks_of_the_members_give_the_same_tables(
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     monkeypatch.setattr(layout, "CHUNK_BYTES", 200)
     monkeypatch.setattr(layout, "WINDOW_BYTES", 1)
-    assert_same(run_to(source(tmp_path, chunks), tmp_path / "out"), tables(out))
+    assert_same(run_to(source(tmp_path, chunks), tmp_path / "out"), read_tables(out))
 
 
 def test_each_byte_of_each_member_is_read_once(out: Path, url: Path) -> None:
@@ -152,28 +152,28 @@ def test_an_embedded_cluster_gives_the_same_tables(
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 4_000)
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
     local = {"kind": "local", "workers": 2, "memory": "2 GiB"}
-    assert_same(run_to(url, tmp_path / "local", executor=local), tables(out))
+    assert_same(run_to(url, tmp_path / "local", executor=local), read_tables(out))
 
 
 def test_a_notebook_gives_the_same_tables(out: Path) -> None:
     found, labels = members()
     audit = masksift.audit(labels, found, ignore=255, image_ids=[f"scene-{i:04d}" for i in range(IMAGES)])
-    assert audit.images.drop_columns("source").equals(tables(out)["images"].drop_columns("source"))
-    assert audit.ranking.drop_columns("source").equals(tables(out)["ranking"].drop_columns("source"))
+    assert audit.images.drop_columns("source").equals(read_tables(out)["images"].drop_columns("source"))
+    assert audit.ranking.drop_columns("source").equals(read_tables(out)["ranking"].drop_columns("source"))
 
 
 def test_scoring_again_reads_no_prediction(url: Path, out: Path, tmp_path: Path) -> None:
     shutil.copytree(out, tmp_path / "run")
     config = settings(url, tmp_path / "again", methods=["cil"], rank_by="cil")
     record = rescore(str(out), config, ProgressReporter("quiet")).record
-    assert tables(tmp_path / "again")["images"]["cil"].equals(tables(out)["images"]["cil"])
+    assert read_tables(tmp_path / "again")["images"]["cil"].equals(read_tables(out)["images"]["cil"])
     assert "condense" not in [stage["name"] for stage in record["stages"]]
 
 
 def test_one_more_day_takes_the_evidence_over_only_for_the_same_members(url: Path, out: Path, tmp_path: Path) -> None:
     same = run(settings(url, tmp_path / "same", base=str(out)), ProgressReporter("quiet")).record
     assert same["kept_sources"] == 1
-    assert_same(tables(tmp_path / "same"), tables(out))
+    assert_same(read_tables(tmp_path / "same"), read_tables(out))
     fewer = {"arrays": {"predictions": list(MEMBERS[:2])}}
     assert (
         run(settings(url, tmp_path / "fewer", base=str(out), **fewer), ProgressReporter("quiet")).record["kept_sources"]

@@ -15,13 +15,13 @@ from masksift.engine.planning import layout
 from masksift.run import run
 from masksift.runtime.progress import ProgressReporter
 from support.datasets import make_dataset
-from support.run_processes import TABLES, small, tables, write
+from support.run_processes import TABLES, read_tables, write_dataset_source, write_small_source
 
 
 def run_to(source: Path, out: Path, **executor: object) -> dict[str, pa.Table]:
     config = build_run_config({"sources": [str(source)], "out": str(out), "executor": executor}, {})
     run(config, ProgressReporter("quiet"))
-    return tables(out)
+    return read_tables(out)
 
 
 def assert_same(these: dict[str, pa.Table], those: dict[str, pa.Table]) -> None:
@@ -31,7 +31,7 @@ def assert_same(these: dict[str, pa.Table], those: dict[str, pa.Table]) -> None:
 
 @pytest.fixture(scope="module", params=["uint8", "float16", "float32", "uint16"])
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small(tmp_path_factory.mktemp("source") / "street.zarr", dtype=request.param)
+    return write_small_source(tmp_path_factory.mktemp("source") / "street.zarr", dtype=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_any_block_size_gives_the_same_tables_and_masks(
 def test_an_embedded_cluster_gives_the_same_tables(
     tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = small(tmp_path / "street.zarr")
+    source = write_small_source(tmp_path / "street.zarr")
     definition = run_to(source, tmp_path / "serial", kind="serial")
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 30_000)
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
@@ -100,7 +100,7 @@ def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_dataset(5, images=12, classes=4, height=20, width=25, dtype="float32")
-    source = write(tmp_path / "wide.zarr", data)
+    source = write_dataset_source(tmp_path / "wide.zarr", data)
     found = []
     for blocks in (1, 6):
         monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 1 + data.predictions.nbytes // blocks)
@@ -116,7 +116,7 @@ def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
             {},
         )
         run(config, ProgressReporter("quiet"))
-        found.append(tables(out))
+        found.append(read_tables(out))
     assert_same(*found)
     audit = masksift.audit(data.labels, data.predictions, ignore=255, evidence_dtype="float32")
     assert audit.images["softmin"].equals(found[0]["images"]["softmin"])

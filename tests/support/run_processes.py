@@ -1,4 +1,4 @@
-"""Small sources on disk, runs over them in processes of their own, and the tables they leave."""
+"""Small sources on disk, runs over them in separate processes, and the tables they write."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ import zarr
 from masksift.storage.manifest import LOCK
 from support.datasets import Data, make_dataset
 
-__all__ = ["TABLES", "command", "locked_by_another_process", "start", "tables", "wait_for_products", "write"]
+__all__ = [
+    "TABLES",
+    "locked_by_another_process",
+    "read_tables",
+    "run_command",
+    "start_process",
+    "wait_for_blocks",
+    "write_dataset_source",
+]
 
 TABLES = ("images", "ranking", "regions", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 
 
-def write(path: Path, data: Data, *, chunk: int = 1) -> Path:
-    """The data set as a Zarr v3 source with `chunk` images a chunk."""
+def write_dataset_source(path: Path, data: Data, *, chunk: int = 1) -> Path:
+    """Write a data set as a Zarr v3 source with ``chunk`` images per chunk."""
     n, _, height, width = data.predictions.shape
     group = zarr.create_group(str(path), attributes={"ignore": list(data.ignore)})
     predictions = group.create_array(
@@ -47,22 +55,20 @@ def write(path: Path, data: Data, *, chunk: int = 1) -> Path:
     return path
 
 
-def small(path: Path, *, images: int = 40, dtype: str = "uint8") -> Path:
-    """Forty images of 24 x 32 with 5 classes, one of them ignored as a whole."""
-    return write(path, make_dataset(7, images=images, classes=5, height=24, width=32, dtype=dtype, ignored_image=3))
+def write_small_source(path: Path, *, images: int = 40, dtype: str = "uint8") -> Path:
+    """Write a source of images of 24 x 32 pixels with 5 classes; every pixel of image 3 is ignored."""
+    return write_dataset_source(
+        path, make_dataset(7, images=images, classes=5, height=24, width=32, dtype=dtype, ignored_image=3)
+    )
 
 
-def tables(out: Path) -> dict[str, pa.Table]:
-    """All tables of a run."""
-    found = {}
-    for name in TABLES:
-        found[name] = pq.read_table(out / name)
-        assert found[name].num_columns > 0
-    return found
+def read_tables(out: Path) -> dict[str, pa.Table]:
+    """Read all tables of a run."""
+    return {name: pq.read_table(out / name) for name in TABLES}
 
 
-def command(source: Path | str, out: Path | str, *flags: str) -> list[str]:
-    """The words of a run whose blocks are tiny, so that there are many of them."""
+def run_command(source: Path | str, out: Path | str, *flags: str) -> list[str]:
+    """Return the command line of a run with many tiny blocks."""
     script = (
         "import sys; from masksift.engine.planning import layout; "
         "layout.MIN_BLOCK_BYTES = layout.CHUNK_BYTES = 16 << 10; layout.TARGET_BLOCKS = 1 << 30; "
@@ -71,20 +77,19 @@ def command(source: Path | str, out: Path | str, *flags: str) -> list[str]:
     return [sys.executable, "-c", script, "run", "--source", str(source), "--out", str(out), *flags]
 
 
-def start(words: list[str]) -> subprocess.Popen[str]:
-    """The run as a process group of its own."""
+def start_process(args: list[str]) -> subprocess.Popen[str]:
+    """Start a command as a process group."""
     return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=dict(os.environ)
+        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=dict(os.environ)
     )
 
 
-def wait_for_products(out: Path, stage: str, count: int, process: subprocess.Popen[str], seconds: float = 180) -> None:
-    """Until so many blocks of a stage are done."""
-    folder = out / "manifest" / stage
-    until = time.monotonic() + seconds
-    while not folder.exists() or len([p for p in folder.iterdir() if p.suffix == ".zip"]) < count:
-        assert time.monotonic() < until, f"{stage} did not reach {count} blocks"
-        assert process.poll() is None, f"the run ended before: {process.communicate()}"
+def wait_for_blocks(out: Path, stage: str, count: int, process: subprocess.Popen[str], seconds: float = 180) -> None:
+    """Wait until a running process has finished ``count`` blocks of a stage."""
+    directory, deadline = out / "manifest" / stage, time.monotonic() + seconds
+    while not directory.exists() or len([p for p in directory.iterdir() if p.suffix == ".zip"]) < count:
+        assert time.monotonic() < deadline, f"{stage} did not reach {count} blocks"
+        assert process.poll() is None, f"the run ended too early: {process.communicate()}"
         time.sleep(0.01)
 
 
@@ -97,8 +102,8 @@ def locked_by_another_process(directory: Path, name: str = LOCK) -> Iterator[Non
         "    print('locked', flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", script, str(directory), name]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    args = [sys.executable, "-c", script, str(directory), name]
+    with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from support.dask_processes import Processes, Sample
-from support.run_processes import command
+from support.run_processes import run_command
 
 __all__ = ["OPERATIONS", "TELEMETRY", "Collector", "Told", "collecting", "documented_config", "run_on", "values"]
 
@@ -118,7 +118,7 @@ class Told:
 def run_on(cluster: Processes, source: Path | str, out: Path, told: dict[str, str], *flags: str) -> Told:
     """The command in a process of its own, which tells its progress in JSON."""
     before = cluster.scrape()
-    words = command(
+    words = run_command(
         source, out, "--executor.kind", "dask", "--executor.address", cluster.address, "--log-format", "json"
     )
     done = subprocess.run([*words, *flags], capture_output=True, text=True, env={**os.environ, **told}, timeout=120)

@@ -15,7 +15,7 @@ import zarr
 
 from support.cli import run_cli
 from support.datasets import Array, Data, make_dataset
-from support.run_processes import write
+from support.run_processes import write_dataset_source
 
 __all__ = ["Planted", "evaluate", "found", "measures", "name_of", "plant", "run_of", "write_list", "write_simulated"]
 
@@ -61,7 +61,7 @@ def plant(*, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint
 
 def run_of(planted: Planted, folder: Path, *more: object) -> Path:
     """A complete run over the given labels; the right ones lie beside its source, in `right.zarr`."""
-    write(folder / "given.zarr", planted.data, chunk=2)
+    write_dataset_source(folder / "given.zarr", planted.data, chunk=2)
     group = zarr.create_group(str(folder / "right.zarr"))
     array = group.create_array(
         "labels",

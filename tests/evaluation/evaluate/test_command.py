@@ -28,7 +28,7 @@ from evaluation.evaluate.helpers import (
 from masksift.scoring.methods import METHODS
 from support.cli import error_message, exit_code, run_cli
 from support.results import read_files, read_rows
-from support.run_processes import write
+from support.run_processes import write_dataset_source
 from support.sources import write_source
 
 IGNORED = 3
@@ -165,7 +165,7 @@ def test_of_two_sources_whose_images_have_the_same_names_the_simulated_one_count
     planted: Planted, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
-        write(tmp_path / f"{name}.zarr", planted.data)
+        write_dataset_source(tmp_path / f"{name}.zarr", planted.data)
     words = ("--source", f"{tmp_path}/[ab].zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
     assert run_cli("run", *words) == 0
     truth = write_simulated(tmp_path / "sim", planted, source="b")
@@ -182,7 +182,7 @@ def test_corrected_labels_of_several_sources_go_by_their_names(planted: Planted,
     for place, labels in (("given", planted.given), ("right", planted.right)):
         for name in ("a", "b"):  # of b nobody corrected anything
             (tmp_path / place).mkdir(exist_ok=True)
-            write(
+            write_dataset_source(
                 tmp_path / place / f"{name}.zarr",
                 planted.data._replace(labels=labels if name == "a" else planted.given),
             )

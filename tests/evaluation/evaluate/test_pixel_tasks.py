@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 from evaluation.evaluate.helpers import Planted, evaluate, found, measures, plant, run_of, write_simulated
 from support.cli import error_message, run_cli
 from support.datasets import Array
-from support.run_processes import write
+from support.run_processes import write_dataset_source
 from support.sources import erase_chunks, truncate_file
 
 DTYPES = ("uint8", "uint16", "float16", "float32")
@@ -86,7 +86,7 @@ def test_what_is_not_an_images_own_counts_nowhere(tmp_path: Path) -> None:
     for place, labels in (("plain", planted.right), ("padded", np.where(own, planted.right, 1 - planted.right % 2))):
         group = zarr.create_group(str(tmp_path / f"{place}.zarr"))
         group.create_array("labels", data=labels.astype("uint8"), config={"write_empty_chunks": True})
-    write(tmp_path / "given.zarr", planted.data)
+    write_dataset_source(tmp_path / "given.zarr", planted.data)
     source = zarr.open_group(str(tmp_path / "given.zarr"), mode="r+")
     for name, size in (("height", 12), ("width", 15)):
         source.create_array(name, data=np.full(12, size, np.int32))

@@ -16,13 +16,15 @@ from masksift.storage.sources.ensemble import check_same_shape, place_of
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from support.datasets import make_dataset
-from support.run_processes import write
+from support.run_processes import write_dataset_source
 
 SHAPE = (6, 3, 8, 10)
 
 
 def source(folder: Path) -> Path:
-    return write(folder / "a.zarr", make_dataset(0, images=6, classes=3, height=8, width=10, dtype="uint8"))
+    return write_dataset_source(
+        folder / "a.zarr", make_dataset(0, images=6, classes=3, height=8, width=10, dtype="uint8")
+    )
 
 
 def add(

@@ -20,7 +20,7 @@ from masksift.engine.planning.kustomize import kustomize_component, pod_memory, 
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import Plan, make_plan
 from support.condensed import a_few
-from support.run_processes import small
+from support.run_processes import write_small_source
 from system.deploy.helpers.kustomize import FOLDER, RENDERED, Pod, pods, render, validate
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -164,7 +164,7 @@ def test_component_refuses_a_manifest_with_other_fractions(tmp_path: Path) -> No
 
 
 def test_command_prints_the_component(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = ["plan", "--source", str(small(tmp_path / "s.zarr")), "--out", str(tmp_path / "out"), "--k8s"]
+    args = ["plan", "--source", str(write_small_source(tmp_path / "s.zarr")), "--out", str(tmp_path / "out"), "--k8s"]
     assert main([*args, "--executor.memory", "1 MB", "--executor.workers", "3"]) == 0  # the pods are made to fit
     tree = yaml.safe_load(capsys.readouterr().out)
     assert tree["kind"] == "Component"

@@ -17,7 +17,7 @@ from masksift.core.status import STATUSES
 from masksift.run import run
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
-from support.run_processes import small, tables
+from support.run_processes import read_tables, write_small_source
 from support.telemetry_collectors import OPERATIONS
 
 TEXT = OPERATIONS.read_text()
@@ -28,7 +28,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Completed run with a quarantined image."""
     folder = tmp_path_factory.mktemp("operations")
     tree = {
-        "sources": [str(small(folder / "a.zarr", images=6))],
+        "sources": [str(write_small_source(folder / "a.zarr", images=6))],
         "out": str(folder / "out"),
         "executor": {"kind": "serial"},
     }
@@ -55,7 +55,7 @@ def test_result_files_exist(out: Path) -> None:
     for name in named - {"manifest/running.json"}:  # which is gone at its end
         assert (out / name).exists(), name
     assert "blocks" in json.loads((out / "manifest/plan.json").read_text())
-    assert {"status", "reason"} <= set(tables(out)["images"].column_names)
+    assert {"status", "reason"} <= set(read_tables(out)["images"].column_names)
 
 
 def test_lock_file_of_a_running_run_exists(out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from masksift.storage import credentials
 from masksift.storage import retry as store_retry
 from support.cli import error_message, run_cli
 from support.fault_proxy import Faults, run_fault_proxy
-from support.run_processes import command, small, start
+from support.run_processes import run_command, start_process, write_small_source
 from support.s3_server import S3Server
 from support.sources import make_data, write_source
 
@@ -115,14 +115,14 @@ def finished_blocks(server: S3Server, place: str, stage: str) -> int:
 def test_run_survives_a_killed_and_restarted_server(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path, stage: str, client: str
 ) -> None:
-    source = small(tmp_path / "a.zarr", images=24)
+    source = write_small_source(tmp_path / "a.zarr", images=24)
     place = f"killed-{stage}-{client}"
-    subprocess.run(command(source, tmp_path / "undisturbed", "--executor.kind", "serial"), capture_output=True)
+    subprocess.run(run_command(source, tmp_path / "undisturbed", "--executor.kind", "serial"), capture_output=True)
     s3_server.filesystem().put(f"{source}/", f"lake/{place}/a.zarr/", recursive=True)
-    args = command(
+    args = run_command(
         f"s3://lake/{place}/a.zarr", f"s3://lake/{place}-out", *s3_server.cli_args, "--storage.client", client
     )
-    run = start(args)
+    run = start_process(args)
     until = time.monotonic() + 120
     while finished_blocks(s3_server, f"{place}-out", stage) < 4:
         assert time.monotonic() < until

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.dask_processes import Processes, dask_processes
-from support.run_processes import small
+from support.run_processes import write_small_source
 from support.telemetry_collectors import Collector, Told, collecting, documented_config, run_on
 
 
@@ -35,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, surroundings: dict[str, st
 def first(cluster: Processes, surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Told:
     """A run of forty images, of which number 3 is ignored as a whole, and the predictions of number 5 are lost."""
     folder = tmp_path_factory.mktemp("first")
-    source = small(folder / "street.zarr", images=40)
+    source = write_small_source(folder / "street.zarr", images=40)
     (source / "predictions/c/5/0/0/0").unlink()
     return run_on(cluster, source, folder / "out", surroundings)
 

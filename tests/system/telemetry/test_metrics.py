@@ -12,7 +12,7 @@ import pytest
 
 from support.dask_processes import Processes
 from support.fault_proxy import Faults, run_fault_proxy
-from support.run_processes import small
+from support.run_processes import write_small_source
 from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 from support.telemetry_collectors import Told, run_on
 
@@ -110,7 +110,7 @@ def test_a_task_that_fails_is_counted_by_its_error_each_time(failed: Told) -> No
 def test_requests_that_are_repeated_are_counted_and_logged_and_no_key_is(
     cluster: Processes, s3_server: S3Server, s3_credentials: None, surroundings: dict[str, str], tmp_path: Path
 ) -> None:
-    source = small(tmp_path / "a.zarr", images=6)
+    source = write_small_source(tmp_path / "a.zarr", images=6)
     s3_server.filesystem().put(f"{source}/", "lake/a.zarr/", recursive=True)
     with run_fault_proxy(s3_server.port, Faults(slow_down=0.15, seed=3)) as between:
         words = ("--storage.endpoint_url", between.url, "--max_quarantined", "1", "--evidence.keep", "true")
@@ -129,7 +129,7 @@ def test_requests_that_are_repeated_are_counted_and_logged_and_no_key_is(
 
 
 def test_nothing_is_counted_or_imported_where_nobody_serves_it(tmp_path: Path) -> None:
-    source = small(tmp_path / "a.zarr", images=4)
+    source = write_small_source(tmp_path / "a.zarr", images=4)
     script = (
         "import sys\n"
         "from masksift.cli.main import main\n"

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from support.cli import run_cli
 from support.datasets import make_dataset
-from support.run_processes import tables, write
+from support.run_processes import read_tables, write_dataset_source
 from support.s3_server import S3Server
 from system.deploy.helpers.kubelet import NAMESPACE, Kubelet, Pod, named
 from system.deploy.helpers.kustomize import render
@@ -48,14 +48,14 @@ def write_sources(folder: Path, *, sources: int = BLOCKS, images: int = 2) -> Pa
     """Write small sources of one block each."""
     for number in range(sources):
         data = make_dataset(number, images=images, classes=5, height=24, width=32, dtype="uint8")
-        write(folder / f"scene{number:02d}.zarr", data)
+        write_dataset_source(folder / f"scene{number:02d}.zarr", data)
     return folder
 
 
 def local_tables(folder: Path, out: Path) -> dict[str, pa.Table]:
     """Return the tables of a serial run over the same sources."""
     assert run_cli("run", "--source", f"{folder}/*.zarr", "--out", out) == 0
-    return tables(out)
+    return read_tables(out)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Stored:
     def tables(self, folder: Path) -> dict[str, pa.Table]:
         """Download all tables."""
         self.server.filesystem().get(f"lake/{self.out}/", f"{folder}/", recursive=True)
-        return tables(folder)
+        return read_tables(folder)
 
 
 def executing(worker: Pod) -> int:
