@@ -17,8 +17,6 @@ from support.cli import run_cli
 from support.datasets import Array, Data, make_dataset
 from support.run_processes import write_dataset_source
 
-__all__ = ["Planted", "evaluate", "found", "measures", "name_of", "plant", "run_of", "write_list", "write_simulated"]
-
 
 @dataclass(frozen=True)
 class Planted:
@@ -48,7 +46,7 @@ class Planted:
         return np.asarray(self.wrong.sum(axis=(1, 2)) / counts, np.float64)
 
 
-def plant(*, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint8", **more: Any) -> Planted:
+def plant_errors(*, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint8", **more: Any) -> Planted:
     """Images of 16 x 20 and 4 classes; a patch of every fourth has the next class."""
     data = make_dataset(seed, images=images, classes=4, height=16, width=20, dtype=dtype, error_share=0.02, **more)
     labels, rng = data.labels.copy(), np.random.default_rng(seed)
@@ -59,7 +57,7 @@ def plant(*, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint
     return Planted(data._replace(labels=labels), data.labels, labels != data.labels)
 
 
-def run_of(planted: Planted, folder: Path, *more: object) -> Path:
+def run_planted(planted: Planted, folder: Path, *more: object) -> Path:
     """A complete run over the given labels; the right ones lie beside its source, in `right.zarr`."""
     write_dataset_source(folder / "given.zarr", planted.data, chunk=2)
     group = zarr.create_group(str(folder / "right.zarr"))
@@ -78,11 +76,11 @@ def run_of(planted: Planted, folder: Path, *more: object) -> Path:
     return folder / "out"
 
 
-def name_of(image: int) -> str:
+def image_name(image: int) -> str:
     return f"scene-{image:04d}"
 
 
-def write_list(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_image_list(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """The rows as CSV or as Parquet."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
@@ -94,13 +92,13 @@ def write_list(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def write_simulated(folder: Path, planted: Planted, *, source: str = "given") -> Path:
+def write_simulation(folder: Path, planted: Planted, *, source: str = "given") -> Path:
     """What a simulation leaves: a row a changed image, and the mask of what was changed, every chunk of it."""
     (folder / "truth").mkdir(parents=True)
     (folder / "simulate.json").write_text("{}")
     rows = [
         {
-            "image_id": name_of(i),
+            "image_id": image_name(i),
             "source": source,
             "index": i,
             "kind": "swap",
@@ -129,13 +127,13 @@ def evaluate(run: Path, truth: object, out: Path, *more: object) -> int:
     return run_cli("evaluate", run, "--truth", truth, "--out", out, "--bootstrap", 50, *more)
 
 
-def measures(out: Path) -> list[dict[str, Any]]:
-    """The rows of the table of measures."""
+def read_metrics(out: Path) -> list[dict[str, Any]]:
+    """The rows of the table of read_metrics."""
     rows: list[dict[str, Any]] = pq.read_table(out / "measures.parquet").to_pylist()
     return rows
 
 
-def found(out: Path, score: str, measure: str, at: str | None = None) -> dict[str, Any]:
+def read_metric(out: Path, score: str, measure: str, at: str | None = None) -> dict[str, Any]:
     """The row of a measure."""
-    (row,) = [row for row in measures(out) if (row["score"], row["measure"], row["at"]) == (score, measure, at)]
+    (row,) = [row for row in read_metrics(out) if (row["score"], row["measure"], row["at"]) == (score, measure, at)]
     return row

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from evaluation.evaluate.helpers import evaluate, found, measures, write_list
+from evaluation.evaluate.helpers import evaluate, read_metric, read_metrics, write_image_list
 from support.camvid import CAMVID, EXPECTED, changed
 from support.cli import run_cli
 
@@ -30,13 +30,13 @@ def test_evaluate_reproduces_the_independent_figures(variant: str, tmp_path: Pat
     wrong = np.isin(images["image_id"], sorted(names))
     for score, (auroc, auprc) in EXPECTED[variant].items():
         suspicion = 1 - np.array(images[score])
-        rows = found(out, score, "auroc"), found(out, score, "average_precision")
+        rows = read_metric(out, score, "auroc"), read_metric(out, score, "average_precision")
         assert rows[0]["errors"] == len(names)
         assert rows[0]["value"] == pytest.approx(roc_auc_score(wrong, suspicion), abs=1e-9), score
         assert rows[1]["value"] == pytest.approx(average_precision_score(wrong, suspicion), abs=1e-9), score
         assert [row["value"] for row in rows] == pytest.approx([auroc, auprc], abs=1e-3), score
-    listed = write_list(tmp_path / "wrong.csv", [{"image_id": name} for name in sorted(names)])
+    listed = write_image_list(tmp_path / "wrong.csv", [{"image_id": name} for name in sorted(names)])
     assert evaluate(run, listed, tmp_path / "by-list") == 0
-    for row in measures(tmp_path / "by-list"):
+    for row in read_metrics(tmp_path / "by-list"):
         if row["measure"] != "kendall_tau":  # a list of names says nothing of shares
-            assert row == found(out, row["score"], row["measure"], row["at"])
+            assert row == read_metric(out, row["score"], row["measure"], row["at"])

@@ -17,13 +17,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from evaluation.evaluate.helpers import (
     Planted,
     evaluate,
-    found,
-    measures,
-    name_of,
-    plant,
-    run_of,
-    write_list,
-    write_simulated,
+    image_name,
+    plant_errors,
+    read_metric,
+    read_metrics,
+    run_planted,
+    write_image_list,
+    write_simulation,
 )
 from masksift.scoring.methods import METHODS
 from support.cli import error_message, exit_code, run_cli
@@ -37,12 +37,12 @@ IGNORED = 3
 
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    return plant(ignored_image=IGNORED)
+    return plant_errors(ignored_image=IGNORED)
 
 
 @pytest.fixture(scope="module")
 def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_of(planted, tmp_path_factory.mktemp("run"))
+    return run_planted(planted, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def done(run: Path, right: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def listed(planted: Planted, **more: object) -> list[dict[str, object]]:
-    return [{"image_id": name_of(i), "changed_share": float(planted.shares[i])} | more for i in planted.images]
+    return [{"image_id": image_name(i), "changed_share": float(planted.shares[i])} | more for i in planted.images]
 
 
 # ------------------------------------------------------------------------------------------------- the figures
@@ -76,7 +76,7 @@ def test_every_score_has_the_figures_of_scikit_learn_and_scipy(run: Path, done: 
             ("average_precision", average_precision_score(wrong, 1 - values)),
             ("kendall_tau", kendalltau(1 - values, shares).statistic),
         ):
-            row = found(done, score, measure)
+            row = read_metric(done, score, measure)
             assert row["value"] == pytest.approx(expected, abs=1e-12), (score, measure)
             assert row["low"] - 1e-12 <= row["value"] <= row["high"] + 1e-12
             assert (row["images"], row["errors"]) == (23, 6)
@@ -84,9 +84,9 @@ def test_every_score_has_the_figures_of_scikit_learn_and_scipy(run: Path, done: 
 
 def test_what_a_reviewer_finds_is_what_the_ranking_has_on_top(run: Path, done: Path, planted: Planted) -> None:
     top = [row["index"] in planted.images for row in read_rows(run, "ranking")][:6]
-    assert found(done, "softmin", "precision", "errors")["value"] == np.mean(top)
-    assert found(done, "softmin", "lift", "errors")["value"] == pytest.approx(np.mean(top) * 23 / 6)
-    row = found(done, "softmin", "precision", "100")
+    assert read_metric(done, "softmin", "precision", "errors")["value"] == np.mean(top)
+    assert read_metric(done, "softmin", "lift", "errors")["value"] == pytest.approx(np.mean(top) * 23 / 6)
+    row = read_metric(done, "softmin", "precision", "100")
     assert (row["value"], row["note"]) == (None, "only 23 images are ranked")
 
 
@@ -95,14 +95,14 @@ def test_the_same_seed_gives_the_same_intervals_and_another_one_others(
 ) -> None:
     assert evaluate(run, right, tmp_path / "same") == 0
     assert evaluate(run, right, tmp_path / "other", "--seed", 1) == 0
-    assert measures(tmp_path / "same") == measures(done)
-    assert measures(tmp_path / "other") != measures(done)
-    assert [row["value"] for row in measures(tmp_path / "other")] == [row["value"] for row in measures(done)]
+    assert read_metrics(tmp_path / "same") == read_metrics(done)
+    assert read_metrics(tmp_path / "other") != read_metrics(done)
+    assert [row["value"] for row in read_metrics(tmp_path / "other")] == [row["value"] for row in read_metrics(done)]
 
 
 def test_no_resamples_no_intervals(run: Path, right: Path, tmp_path: Path) -> None:
     assert evaluate(run, right, tmp_path / "ev", "--bootstrap", 0) == 0
-    assert {row["low"] for row in measures(tmp_path / "ev")} == {None}
+    assert {row["low"] for row in read_metrics(tmp_path / "ev")} == {None}
 
 
 def test_a_score_that_has_nothing_to_do_with_the_errors_gives_a_half_within_its_interval() -> None:
@@ -129,36 +129,36 @@ def test_a_score_that_has_nothing_to_do_with_the_errors_gives_a_half_within_its_
 def test_a_list_of_images_measures_images_as_corrected_labels_do(
     name: str, run: Path, done: Path, planted: Planted, tmp_path: Path
 ) -> None:
-    truth = write_list(tmp_path / name, listed(planted, remark="a, b"))
+    truth = write_image_list(tmp_path / name, listed(planted, remark="a, b"))
     assert evaluate(run, truth, tmp_path / "ev") == 0
-    of_images = [row for row in measures(done) if not row["measure"].startswith(("pixel", "region"))]
-    assert measures(tmp_path / "ev") == of_images
+    of_images = [row for row in read_metrics(done) if not row["measure"].startswith(("pixel", "region"))]
+    assert read_metrics(tmp_path / "ev") == of_images
     assert "not wrong pixels" in (tmp_path / "ev/report.md").read_text()
 
 
 def test_a_list_without_shares_has_no_tau_and_may_name_an_image_twice(
     run: Path, done: Path, planted: Planted, tmp_path: Path
 ) -> None:
-    names = [{"file": name_of(i)} for i in (*planted.images, planted.images[0])]
-    assert evaluate(run, write_list(tmp_path / "wrong.csv", names), tmp_path / "ev", "--column", "file") == 0
-    row = found(tmp_path / "ev", "softmin", "kendall_tau")
+    names = [{"file": image_name(i)} for i in (*planted.images, planted.images[0])]
+    assert evaluate(run, write_image_list(tmp_path / "wrong.csv", names), tmp_path / "ev", "--column", "file") == 0
+    row = read_metric(tmp_path / "ev", "softmin", "kendall_tau")
     assert (row["value"], row["note"]) == (None, "the share of wrong pixels is unknown")
-    assert found(tmp_path / "ev", "softmin", "auroc") == found(done, "softmin", "auroc")
+    assert read_metric(tmp_path / "ev", "softmin", "auroc") == read_metric(done, "softmin", "auroc")
 
 
 def test_ids_of_digits_are_text(tmp_path: Path) -> None:
     write_source(tmp_path / "s.zarr", ids=[f"{i:04d}" for i in range(8)])
     assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
-    truth = write_list(tmp_path / "wrong.csv", [{"image_id": "0001"}, {"image_id": "0007"}])
+    truth = write_image_list(tmp_path / "wrong.csv", [{"image_id": "0001"}, {"image_id": "0007"}])
     assert evaluate(tmp_path / "out", truth, tmp_path / "ev") == 0
-    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 2
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 2
 
 
 def test_a_simulation_of_other_sources_goes_by_the_ids(run: Path, planted: Planted, tmp_path: Path) -> None:
-    truth = write_simulated(tmp_path / "sim", planted, source="elsewhere")
+    truth = write_simulation(tmp_path / "sim", planted, source="elsewhere")
     assert evaluate(run, truth, tmp_path / "ev") == 0
-    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
-    assert not [row for row in measures(tmp_path / "ev") if row["measure"].startswith("pixel")]
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+    assert not [row for row in read_metrics(tmp_path / "ev") if row["measure"].startswith("pixel")]
 
 
 def test_of_two_sources_whose_images_have_the_same_names_the_simulated_one_counts(
@@ -168,14 +168,14 @@ def test_of_two_sources_whose_images_have_the_same_names_the_simulated_one_count
         write_dataset_source(tmp_path / f"{name}.zarr", planted.data)
     words = ("--source", f"{tmp_path}/[ab].zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
     assert run_cli("run", *words) == 0
-    truth = write_simulated(tmp_path / "sim", planted, source="b")
+    truth = write_simulation(tmp_path / "sim", planted, source="b")
     array = zarr.create_group(str(truth / "labels/a.zarr")).create_array(
         "truth", shape=planted.wrong.shape, dtype="uint8", config={"write_empty_chunks": True}
     )
     array[:] = 0
     assert evaluate(tmp_path / "out", truth, tmp_path / "ev") == 0
-    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
-    assert found(tmp_path / "ev", "softmin", "auroc")["images"] == 46
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["images"] == 46
 
 
 def test_corrected_labels_of_several_sources_go_by_their_names(planted: Planted, tmp_path: Path) -> None:
@@ -191,30 +191,32 @@ def test_corrected_labels_of_several_sources_go_by_their_names(planted: Planted,
     assert evaluate(tmp_path / "out", f"{tmp_path}/right/*.zarr", tmp_path / "glob") == 0
     turned = ",".join(f"{tmp_path}/right/{name}.zarr" for name in "ba")
     assert evaluate(tmp_path / "out", turned, tmp_path / "turned") == 0
-    assert found(tmp_path / "glob", "softmin", "auroc")["errors"] == 6
-    assert measures(tmp_path / "glob") == measures(tmp_path / "turned")
+    assert read_metric(tmp_path / "glob", "softmin", "auroc")["errors"] == 6
+    assert read_metrics(tmp_path / "glob") == read_metrics(tmp_path / "turned")
 
 
 def test_wrong_images_that_are_not_ranked_are_counted(
     run: Path, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth = write_list(tmp_path / "wrong.csv", [*listed(planted), {"image_id": name_of(IGNORED), "changed_share": 0.5}])
+    truth = write_image_list(
+        tmp_path / "wrong.csv", [*listed(planted), {"image_id": image_name(IGNORED), "changed_share": 0.5}]
+    )
     assert evaluate(run, truth, tmp_path / "ev") == 0
     said = "1 of 24 images are not ranked (quarantined): they include 1 of the wrong images, which are not measured."
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "ev/report.md").read_text()
-    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
 
 
 def test_images_that_the_run_does_not_have_are_named_and_the_exit_code_says_so(
     run: Path, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     strange = [{"image_id": f"other {i}", "changed_share": 0.5} for i in range(7)]
-    assert evaluate(run, write_list(tmp_path / "wrong.csv", [*listed(planted), *strange]), tmp_path / "ev") == 3
+    assert evaluate(run, write_image_list(tmp_path / "wrong.csv", [*listed(planted), *strange]), tmp_path / "ev") == 3
     printed = capsys.readouterr()
     assert "7 images of the truth are not in the run: other 0, other 1, other 2, other 3, other 4, ..." in printed.out
     assert printed.err.startswith("masksift: 7 images of the truth are not in the run")
-    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 6
 
 
 def test_labels_that_nobody_corrected_leave_nothing_to_measure(
@@ -223,7 +225,7 @@ def test_labels_that_nobody_corrected_leave_nothing_to_measure(
     capsys.readouterr()
     assert evaluate(run, run.parent / "given.zarr", tmp_path / "ev") == 0
     assert "nothing is measured: no ranked image is wrong" in capsys.readouterr().out
-    some = measures(tmp_path / "ev")
+    some = read_metrics(tmp_path / "ev")
     assert {
         row["value"] for row in some if row["measure"] not in ("pixel_precision", "pixel_iou", "region_precision")
     } == {None}
@@ -264,7 +266,7 @@ def test_the_end_is_told_in_words(run: Path, right: Path, tmp_path: Path, capsys
 def test_an_earlier_evaluation_is_replaced(run: Path, right: Path, done: Path, tmp_path: Path) -> None:
     assert evaluate(run, run.parent / "given.zarr", tmp_path / "ev") == 0
     assert evaluate(run, right, tmp_path / "ev") == 0
-    assert measures(tmp_path / "ev") == measures(done)
+    assert read_metrics(tmp_path / "ev") == read_metrics(done)
     assert evaluate(run, run.parent / "given.zarr", tmp_path / "ev") == 0
     assert sorted(read_files(tmp_path / "ev")) == ["curves.parquet", "measures.parquet", "report.md"]
 
@@ -327,13 +329,13 @@ def test_a_list_that_says_nothing_certain_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    refused(capsys, match, run, "--truth", write_list(tmp_path / name, table), "--out", tmp_path / "ev")
+    refused(capsys, match, run, "--truth", write_image_list(tmp_path / name, table), "--out", tmp_path / "ev")
 
 
 def test_a_list_with_a_row_without_an_image_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth = write_list(tmp_path / "t.parquet", [{"image_id": "a"}, {"image_id": None}])
+    truth = write_image_list(tmp_path / "t.parquet", [{"image_id": "a"}, {"image_id": None}])
     refused(capsys, "has 1 rows without an image", run, "--truth", truth, "--out", tmp_path / "ev")
     refused(capsys, "there is no file", run, "--truth", tmp_path / "none.csv", "--out", tmp_path / "ev")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from evaluation.evaluate.helpers import Planted, evaluate, found, measures, plant, run_of
+from evaluation.evaluate.helpers import Planted, evaluate, plant_errors, read_metric, read_metrics, run_planted
 from review.helpers import of_image, of_region, regions_of, review
 from support.cli import error_message
 from support.results import read_rows
@@ -17,12 +17,12 @@ from support.sources import make_data, write_source
 
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    return plant()
+    return plant_errors()
 
 
 @pytest.fixture(scope="module")
 def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_of(planted, tmp_path_factory.mktemp("verdicts"))
+    return run_planted(planted, tmp_path_factory.mktemp("verdicts"))
 
 
 def test_images_are_measured_as_far_as_they_were_reviewed(
@@ -37,10 +37,10 @@ def test_images_are_measured_as_far_as_they_were_reviewed(
     wrong = np.array([word == "accept" for word in words])
     for score in ("softmin", "clc"):
         values = np.array([row[score] for row in reviewed])
-        row = found(tmp_path / "ev", score, "auroc")
+        row = read_metric(tmp_path / "ev", score, "auroc")
         assert row["value"] == pytest.approx(roc_auc_score(wrong, 1 - values), abs=1e-12)
         assert (row["images"], row["errors"]) == (14, wrong.sum())
-        row = found(tmp_path / "ev", score, "average_precision")
+        row = read_metric(tmp_path / "ev", score, "average_precision")
         assert row["value"] == pytest.approx(average_precision_score(wrong, 1 - values), abs=1e-12)
     printed = capsys.readouterr().out
     assert f"truth: decisions in {file}" in printed
@@ -58,7 +58,7 @@ def test_an_image_is_wrong_where_one_of_its_regions_is(run: Path, tmp_path: Path
     verdicts += [of_region(row, "reject") for row in regions[1]]
     verdicts += [of_region(regions[2][0], "unsure")]
     assert evaluate(run, review(tmp_path / "verdicts.json", run, *verdicts), tmp_path / "ev") == 0
-    row = found(tmp_path / "ev", "softmin", "auroc")
+    row = read_metric(tmp_path / "ev", "softmin", "auroc")
     assert (row["images"], row["errors"]) == (2, 1)
 
 
@@ -73,7 +73,7 @@ def test_a_run_of_other_sources_goes_by_the_ids(
     capsys.readouterr()
     assert evaluate(run, other, tmp_path / "other") == 0
     assert "The decisions refer to the run f00df00df00d, whose labels may differ." in capsys.readouterr().out
-    assert measures(tmp_path / "other") == measures(tmp_path / "own")
+    assert read_metrics(tmp_path / "other") == read_metrics(tmp_path / "own")
     elsewhere.append({**elsewhere[0], "index": 3})
     twice = review(tmp_path / "twice.json", run, *elsewhere)
     assert evaluate(run, twice, tmp_path / "twice") == 2
@@ -89,7 +89,7 @@ def test_an_image_that_the_run_does_not_have_is_named(
     assert evaluate(run, review(tmp_path / "verdicts.json", run, *verdicts), tmp_path / "ev") == 3
     printed = capsys.readouterr()
     assert "1 images of the truth are not in the run (stranger)" in printed.err
-    assert found(tmp_path / "ev", "softmin", "auroc")["images"] == 2
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["images"] == 2
 
 
 @pytest.mark.parametrize("verdict", ["accept", "reject", "unsure"])
@@ -111,5 +111,5 @@ def test_quarantined_images_count_nowhere(tmp_path: Path, capsys: pytest.Capture
     verdicts = [of_image(row, "accept" if row["index"] in (1, 3) else "reject") for row in read_rows(out)]
     assert evaluate(out, review(tmp_path / "verdicts.json", out, *verdicts), tmp_path / "ev") == 0
     assert "they include 1 of the wrong images, which are not measured" in capsys.readouterr().out
-    row = found(tmp_path / "ev", "softmin", "auroc")
+    row = read_metric(tmp_path / "ev", "softmin", "auroc")
     assert (row["images"], row["errors"]) == (7, 1)

@@ -11,7 +11,15 @@ import pytest
 import zarr
 from sklearn.metrics import average_precision_score
 
-from evaluation.evaluate.helpers import Planted, evaluate, found, measures, plant, run_of, write_simulated
+from evaluation.evaluate.helpers import (
+    Planted,
+    evaluate,
+    plant_errors,
+    read_metric,
+    read_metrics,
+    run_planted,
+    write_simulation,
+)
 from support.cli import error_message, run_cli
 from support.datasets import Array
 from support.run_processes import write_dataset_source
@@ -22,12 +30,12 @@ DTYPES = ("uint8", "uint16", "float16", "float32")
 
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    return plant(ignored_image=3)
+    return plant_errors(ignored_image=3)
 
 
 @pytest.fixture(scope="module")
 def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_of(planted, tmp_path_factory.mktemp("run"))
+    return run_planted(planted, tmp_path_factory.mktemp("run"))
 
 
 def kept(run: Path, name: str) -> Array:
@@ -36,28 +44,28 @@ def kept(run: Path, name: str) -> Array:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_pixels_are_counted_as_whole_arrays_say(dtype: str, tmp_path: Path) -> None:
-    planted = plant(dtype=dtype, images=12)
-    run = run_of(planted, tmp_path, *(["--evidence.dtype", "float32"] if dtype == "float32" else []))
+    planted = plant_errors(dtype=dtype, images=12)
+    run = run_planted(planted, tmp_path, *(["--evidence.dtype", "float32"] if dtype == "float32" else []))
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 0
     valid, wrong, mask = planted.valid, planted.wrong, kept(run, "issue_mask") > 0
     out = tmp_path / "ev"
-    assert found(out, "issue_mask", "pixel_precision")["value"] == (mask & wrong).sum() / mask.sum()
-    assert found(out, "issue_mask", "pixel_recall")["value"] == (mask & wrong).sum() / wrong.sum()
-    assert found(out, "issue_mask", "pixel_iou")["value"] == (mask & wrong).sum() / (mask | wrong).sum()
-    assert found(out, "issue_mask", "pixel_iou")["errors"] == wrong.sum()
+    assert read_metric(out, "issue_mask", "pixel_precision")["value"] == (mask & wrong).sum() / mask.sum()
+    assert read_metric(out, "issue_mask", "pixel_recall")["value"] == (mask & wrong).sum() / wrong.sum()
+    assert read_metric(out, "issue_mask", "pixel_iou")["value"] == (mask & wrong).sum() / (mask | wrong).sum()
+    assert read_metric(out, "issue_mask", "pixel_iou")["errors"] == wrong.sum()
     area = average_precision_score(wrong[valid], mask[valid])
-    assert found(out, "issue_mask", "pixel_average_precision")["value"] == pytest.approx(area, abs=1e-12)
+    assert read_metric(out, "issue_mask", "pixel_average_precision")["value"] == pytest.approx(area, abs=1e-12)
     confidence = kept(run, "self_confidence")
     if dtype == "float32":  # is counted by its upper 16 bits
         confidence = (confidence.view(np.uint32) >> 16 << 16).view(np.float32)
     area = average_precision_score(wrong[valid], -confidence[valid].astype(np.float64))
-    assert found(out, "self_confidence", "pixel_average_precision")["value"] == pytest.approx(area, abs=1e-12)
+    assert read_metric(out, "self_confidence", "pixel_average_precision")["value"] == pytest.approx(area, abs=1e-12)
 
 
 def test_simulated_masks_and_corrected_labels_say_the_same(run: Path, planted: Planted, tmp_path: Path) -> None:
-    assert evaluate(run, write_simulated(tmp_path / "sim", planted), tmp_path / "a") == 0
+    assert evaluate(run, write_simulation(tmp_path / "sim", planted), tmp_path / "a") == 0
     assert evaluate(run, run.parent / "right.zarr", tmp_path / "b") == 0
-    assert measures(tmp_path / "a") == measures(tmp_path / "b")
+    assert read_metrics(tmp_path / "a") == read_metrics(tmp_path / "b")
 
 
 def test_any_executor_and_any_block_give_the_same_figures(
@@ -72,15 +80,15 @@ def test_any_executor_and_any_block_give_the_same_figures(
     assert main([str(word) for word in (*words, *more)]) == 0
     monkeypatch.setattr("masksift.engine.planning.layout.MIN_BLOCK_BYTES", 1 << 10)
     (tmp_path / "small").mkdir()
-    small = run_of(planted, tmp_path / "small")
+    small = run_planted(planted, tmp_path / "small")
     assert len(list((small / "images").iterdir())) > len(list((run / "images").iterdir()))
     assert evaluate(small, right, tmp_path / "blocks") == 0
-    assert measures(tmp_path / "serial") == measures(tmp_path / "dask") == measures(tmp_path / "blocks")
+    assert read_metrics(tmp_path / "serial") == read_metrics(tmp_path / "dask") == read_metrics(tmp_path / "blocks")
 
 
 def test_what_is_not_an_images_own_counts_nowhere(tmp_path: Path) -> None:
     """Images padded to one size: beyond their own rows and columns labels differ, and nobody looks there."""
-    planted = plant(images=12)
+    planted = plant_errors(images=12)
     own = np.zeros(planted.wrong.shape, bool)
     own[:, :12, :15] = True
     for place, labels in (("plain", planted.right), ("padded", np.where(own, planted.right, 1 - planted.right % 2))):
@@ -93,31 +101,31 @@ def test_what_is_not_an_images_own_counts_nowhere(tmp_path: Path) -> None:
     assert run_cli("run", "--source", tmp_path / "given.zarr", "--out", tmp_path / "out") == 0
     for place in ("plain", "padded"):
         assert evaluate(tmp_path / "out", tmp_path / f"{place}.zarr", tmp_path / f"ev-{place}") == 0
-    assert measures(tmp_path / "ev-plain") == measures(tmp_path / "ev-padded")
-    assert found(tmp_path / "ev-plain", "issue_mask", "pixel_recall")["errors"] == (planted.wrong & own).sum()
+    assert read_metrics(tmp_path / "ev-plain") == read_metrics(tmp_path / "ev-padded")
+    assert read_metric(tmp_path / "ev-plain", "issue_mask", "pixel_recall")["errors"] == (planted.wrong & own).sum()
 
 
 def test_a_run_that_kept_no_evidence_has_its_masks(planted: Planted, tmp_path: Path) -> None:
-    run = run_of(planted, tmp_path, "--evidence.keep", "false")
+    run = run_planted(planted, tmp_path, "--evidence.keep", "false")
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 0
-    assert found(tmp_path / "ev", "issue_mask", "pixel_recall")["value"] > 0
-    assert found(tmp_path / "ev", "issue_mask", "region_recall", "IoU 0.1")["value"] > 0
-    assert found(tmp_path / "ev", "issue_mask", "region_average_precision", "IoU 0.1")["value"] > 0
-    row = found(tmp_path / "ev", "self_confidence", "pixel_average_precision")
+    assert read_metric(tmp_path / "ev", "issue_mask", "pixel_recall")["value"] > 0
+    assert read_metric(tmp_path / "ev", "issue_mask", "region_recall", "IoU 0.1")["value"] > 0
+    assert read_metric(tmp_path / "ev", "issue_mask", "region_average_precision", "IoU 0.1")["value"] > 0
+    row = read_metric(tmp_path / "ev", "self_confidence", "pixel_average_precision")
     assert (row["value"], row["note"]) == (None, "the run kept no evidence: pixels cannot be ranked")
 
 
 def test_a_run_that_was_moved_and_one_from_another_ones_evidence_are_measured_alike(
     planted: Planted, tmp_path: Path
 ) -> None:
-    run = run_of(planted, tmp_path)
+    run = run_planted(planted, tmp_path)
     right = tmp_path / "right.zarr"
     assert evaluate(run, right, tmp_path / "before") == 0
     assert run_cli("score", run, "--out", tmp_path / "again", "--max_quarantined", "100%") == 0
     assert evaluate(tmp_path / "again", right, tmp_path / "scored") == 0
     shutil.move(run, tmp_path / "moved")
     assert evaluate(tmp_path / "moved", right, tmp_path / "after") == 0
-    assert measures(tmp_path / "before") == measures(tmp_path / "after") == measures(tmp_path / "scored")
+    assert read_metrics(tmp_path / "before") == read_metrics(tmp_path / "after") == read_metrics(tmp_path / "scored")
 
 
 # -------------------------------------------------------------------------------------------------- what is lost
@@ -133,7 +141,7 @@ def test_a_run_that_was_moved_and_one_from_another_ones_evidence_are_measured_al
 def test_corrected_labels_that_are_lost_are_said(
     spoil: object, said: str, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = run_of(planted, tmp_path)
+    run = run_planted(planted, tmp_path)
     spoil(tmp_path / "right.zarr")  # type: ignore[operator]
     capsys.readouterr()
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 2
@@ -144,7 +152,7 @@ def test_corrected_labels_that_are_lost_are_said(
 def test_a_mask_of_a_simulation_that_is_lost_is_said(
     planted: Planted, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth = write_simulated(tmp_path / "sim", planted)
+    truth = write_simulation(tmp_path / "sim", planted)
     erase_chunks(truth / "labels/given.zarr/truth", slice(5, 6))  # nothing was changed there: it held zeros
     capsys.readouterr()
     assert evaluate(run, truth, tmp_path / "ev") == 2
@@ -152,20 +160,20 @@ def test_a_mask_of_a_simulation_that_is_lost_is_said(
 
 
 def test_an_absent_chunk_of_corrected_labels_is_no_loss_where_it_means_no_label(tmp_path: Path) -> None:
-    planted = plant(images=12)
-    run = run_of(planted, tmp_path)
+    planted = plant_errors(images=12)
+    run = run_planted(planted, tmp_path)
     group = zarr.create_group(str(tmp_path / "sparse.zarr"))
     array = group.create_array("labels", shape=(12, 16, 20), dtype="uint8", chunks=(1, 16, 20), fill_value=255)
     array[:8] = planted.right[:8]
     assert evaluate(run, tmp_path / "sparse.zarr", tmp_path / "ev") == 0
-    assert found(tmp_path / "ev", "softmin", "auroc")["errors"] == 2  # images 0 and 4; nobody looked at 8
-    assert found(tmp_path / "ev", "issue_mask", "pixel_recall")["errors"] == planted.wrong[:8].sum()
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 2  # images 0 and 4; nobody looked at 8
+    assert read_metric(tmp_path / "ev", "issue_mask", "pixel_recall")["errors"] == planted.wrong[:8].sum()
 
 
 def test_a_corrected_label_that_is_no_class_is_said(
     planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = run_of(planted, tmp_path)
+    run = run_planted(planted, tmp_path)
     zarr.open_array(tmp_path / "right.zarr/labels", mode="r+")[5, 2, 2] = 77
     capsys.readouterr()
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 2

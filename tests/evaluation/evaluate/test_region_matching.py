@@ -28,7 +28,7 @@ def drawn(picture: str) -> Array:
     return np.array([[sign == "#" for sign in line.strip()] for line in picture.strip().splitlines()])
 
 
-def found(regions: MatchedRegions) -> tuple[int, ...]:
+def matched_counts(regions: MatchedRegions) -> tuple[int, ...]:
     """How many are matched at each IoU."""
     return tuple(regions.matched.sum(axis=1).tolist())
 
@@ -48,14 +48,17 @@ def test_a_region_is_found_where_it_lies_and_not_elsewhere() -> None:
     """)
     answer = match_regions(flagged, wrong)
     assert (len(answer.areas), answer.wrong) == (3, 2)
-    assert found(answer) == (2, 2)  # IoU 3/4, and 1/2 at the bottom; the one above on the right touches nothing
+    assert matched_counts(answer) == (
+        2,
+        2,
+    )  # IoU 3/4, and 1/2 at the bottom; the one above on the right touches nothing
 
 
 def test_one_wrong_region_is_found_once() -> None:
     flagged = drawn("##.##")
     wrong = drawn("#####")
     answer = match_regions(flagged, wrong)
-    assert found(answer) == (0, 1)  # two of IoU 2/5 each: roughly there, and one of them is the match
+    assert matched_counts(answer) == (0, 1)  # two of IoU 2/5 each: roughly there, and one of them is the match
     assert (len(answer.areas), answer.wrong) == (2, 1)
 
 
@@ -63,7 +66,10 @@ def test_the_better_pair_is_matched_first() -> None:
     flagged = drawn("#.####.")
     wrong = drawn("###.###")
     answer = match_regions(flagged, wrong)
-    assert found(answer) == (0, 2)  # 4 px and `###` on the right share 2 of 5; what is left on the left shares 1 of 3
+    assert matched_counts(answer) == (
+        0,
+        2,
+    )  # 4 px and `###` on the right share 2 of 5; what is left on the left shares 1 of 3
     assert answer.areas.tolist() == [1, 4]
 
 
@@ -85,16 +91,16 @@ def test_regions_are_those_of_scipy_and_each_is_matched_once(flagged: Array, see
             for b in range(1, true_count + 1)
             if ((numbers == a) & (own == b)).sum() / ((numbers == a) | (own == b)).sum() >= least
         }
-        assert bool(found(answer)[level]) == bool(pairs)
-        assert found(answer)[level] <= min(len({a for a, _ in pairs}), len({b for _, b in pairs}))
+        assert bool(matched_counts(answer)[level]) == bool(pairs)
+        assert matched_counts(answer)[level] <= min(len({a for a, _ in pairs}), len({b for _, b in pairs}))
         if least > 0.5:
-            assert found(answer)[level] == len(pairs)
+            assert matched_counts(answer)[level] == len(pairs)
 
 
 @given(MASKS)
 def test_the_truth_itself_finds_every_region(mask: Array) -> None:
     answer = match_regions(mask, mask.copy())
-    assert found(answer) == (answer.wrong,) * len(IOU_THRESHOLDS)
+    assert matched_counts(answer) == (answer.wrong,) * len(IOU_THRESHOLDS)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=30), st.integers(1, 4))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.evaluate.helpers import evaluate, measures
+from evaluation.evaluate.helpers import evaluate, read_metrics
 from support.cli import run_cli
 from support.sources import make_data, write_source
 
@@ -19,4 +19,4 @@ def test_simulated_errors_are_those_that_the_right_labels_tell(kind: str, tmp_pa
     assert run_cli("run", "--source", source, "--labels_from", known / "labels", "--out", out) == 0
     assert evaluate(out, known, tmp_path / "a") == 0
     assert evaluate(out, source, tmp_path / "b") == 0
-    assert measures(tmp_path / "a") == measures(tmp_path / "b")
+    assert read_metrics(tmp_path / "a") == read_metrics(tmp_path / "b")

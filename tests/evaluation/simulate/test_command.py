@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from evaluation.simulate.helpers import drawing, own, planes, record, simulate, written
+from evaluation.simulate.helpers import make_images, read_outputs, read_planes, read_record, simulate, source_labels
 from masksift.engine import label_io as copying
 from masksift.evaluation.simulate import command as wing
 from masksift.evaluation.simulate import tasks as blocks
@@ -24,7 +24,7 @@ from support.sources import Source, erase_chunks, write_source
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    return write_source(tmp_path / "a.zarr", drawing(), ids=[f"scene-{i}" for i in range(10)])
+    return write_source(tmp_path / "a.zarr", make_images(), ids=[f"scene-{i}" for i in range(10)])
 
 
 # ------------------------------------------------------------------------------------------------ what comes out of it
@@ -33,7 +33,7 @@ def source(tmp_path: Path) -> Source:
 @pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_the_table_and_the_mask_are_where_labels_differ(kind: str, source: Source, tmp_path: Path) -> None:
     out = simulate(kind, source, tmp_path / "out", "--share", 0.7, "--seed", 3)
-    (labels, truth), before = planes(out), own(source)
+    (labels, truth), before = read_planes(out), source_labels(source)
     np.testing.assert_array_equal(truth, labels != before)
     assert truth.dtype == np.uint8
     assert (labels[before == 255] == 255).all()
@@ -51,7 +51,7 @@ def test_the_table_and_the_mask_are_where_labels_differ(kind: str, source: Sourc
         lost, now = before[index][differs], labels[index][differs]
         assert row["true"] == (int(lost[0]) if len(set(lost.tolist())) == 1 else None)
         assert row["given"] == np.bincount(now).argmax()
-    counted = record(out)
+    counted = read_record(out)
     assert (counted["images"], counted["chosen"], counted["changed"]) == (10, 7, len(table))
     assert sum(counted["unchanged"].values()) == 7 - len(table)
 
@@ -59,38 +59,38 @@ def test_the_table_and_the_mask_are_where_labels_differ(kind: str, source: Sourc
 @pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_a_share_of_nothing_changes_nothing(kind: str, source: Source, tmp_path: Path) -> None:
     out = simulate(kind, source, tmp_path / "out", "--share", 0)
-    labels, truth = planes(out)
-    np.testing.assert_array_equal(labels, own(source))
+    labels, truth = read_planes(out)
+    np.testing.assert_array_equal(labels, source_labels(source))
     assert not truth.any()
     assert read_rows(out, "truth") == []
-    assert (record(out)["chosen"], record(out)["changed"], record(out)["unchanged"]) == (0, 0, {})
+    assert (read_record(out)["chosen"], read_record(out)["changed"], read_record(out)["unchanged"]) == (0, 0, {})
 
 
 def test_lost_pixels_may_be_left_without_a_label(source: Source, tmp_path: Path) -> None:
     for kind in ("drop", "missing_region"):
         words = ("simulate", kind, "--source", source, "--out", tmp_path / kind, "--fill", "ignore", "--share", 1)
         assert run_cli(*words) == 0
-        labels, truth = planes(tmp_path / kind)
+        labels, truth = read_planes(tmp_path / kind)
         assert (labels[truth == 1] == 255).all()
         assert {row["given"] for row in read_rows(tmp_path / kind, "truth")} == {None}
 
 
 def test_only_the_classes_that_are_named_suffer(source: Source, tmp_path: Path) -> None:
     out = simulate("drop", source, tmp_path / "out", "--classes", "class 1,class 2", "--share", 1, "--objects", "one")
-    _, truth = planes(out)
-    assert set(own(source)[truth == 1].tolist()) == {1, 2}
+    _, truth = read_planes(out)
+    assert set(source_labels(source)[truth == 1].tolist()) == {1, 2}
     assert {class_ for row in read_rows(out, "truth") for class_ in row["classes"]} == {1, 2}
 
 
 def test_images_that_allow_no_error_are_counted_by_what_stood_in_the_way(tmp_path: Path) -> None:
-    data = drawing(images=6, ignored_image=4)
+    data = make_images(images=6, ignored_image=4)
     data.labels[0] = 2
     data.labels[1] = 77
     data.labels[2:4, 2:] = 1
     source = write_source(tmp_path / "a.zarr", data, label_chunks=(1, 24, 32))
     erase_chunks(source.labels, slice(5, 6))
     out = simulate("drop", source, tmp_path / "out", "--share", 1, "--size", 0.99)
-    assert record(out)["unchanged"] == {
+    assert read_record(out)["unchanged"] == {
         "all_ignored": 1,
         "bad_labels": 1,
         "missing_chunk": 1,
@@ -109,25 +109,25 @@ def test_several_sources_and_what_their_paths_say(tmp_path: Path) -> None:
     for day in (1, 2):
         (tmp_path / f"dt=2026-11-0{day}").mkdir()
         write_source(
-            tmp_path / f"dt=2026-11-0{day}" / "site=a.zarr", drawing(images=4 + day, seed=day, ignored_image=None)
+            tmp_path / f"dt=2026-11-0{day}" / "site=a.zarr", make_images(images=4 + day, seed=day, ignored_image=None)
         )
     out = simulate("swap", tmp_path / "dt=*" / "*", tmp_path / "out", "--share", 0.5)
     table = read_rows(out, "truth")
     assert {(row["source"], row["dt"], row["site"]) for row in table} == {
         (f"dt=2026-11-0{day}/site=a", f"2026-11-0{day}", "a") for day in (1, 2)
     }
-    told = [(source["name"], source["chosen"], source["changed"]) for source in record(out)["sources"]]
+    told = [(source["name"], source["chosen"], source["changed"]) for source in read_record(out)["sources"]]
     assert told == [("dt=2026-11-01/site=a", 2, 2), ("dt=2026-11-02/site=a", 3, 3)]
     for day in (1, 2):
-        labels, truth = planes(out, f"dt=2026-11-0{day}/site=a")
-        np.testing.assert_array_equal(truth, labels != drawing(images=4 + day, seed=day, ignored_image=None).labels)
+        labels, truth = read_planes(out, f"dt=2026-11-0{day}/site=a")
+        np.testing.assert_array_equal(truth, labels != make_images(images=4 + day, seed=day, ignored_image=None).labels)
 
 
 def test_a_source_gets_the_same_errors_alone_and_among_others(source: Source, tmp_path: Path) -> None:
-    write_source(tmp_path / "b.zarr", drawing(seed=5))
+    write_source(tmp_path / "b.zarr", make_images(seed=5))
     alone = simulate("drop", source, tmp_path / "alone")
     among = simulate("drop", tmp_path / "*.zarr", tmp_path / "among")
-    np.testing.assert_array_equal(planes(among)[0], planes(alone)[0])
+    np.testing.assert_array_equal(read_planes(among)[0], read_planes(alone)[0])
     assert [row for row in read_rows(among, "truth") if row["source"] == "a"] == read_rows(alone, "truth")
 
 
@@ -142,8 +142,8 @@ def test_any_size_of_blocks_gives_the_same(
     for number in (1, 3, 100):
         monkeypatch.setattr(copying, "TARGET_BLOCKS", number)
         out = simulate(kind, source, tmp_path / str(number), "--share", 0.6)
-        labels = {name: data for name, data in written(out).items() if name.startswith("labels")}
-        found.append((labels, read_rows(out, "truth"), {**record(out), "configuration": None}))
+        labels = {name: data for name, data in read_outputs(out).items() if name.startswith("labels")}
+        found.append((labels, read_rows(out, "truth"), {**read_record(out), "configuration": None}))
     assert found[0] == found[1] == found[2]
 
 
@@ -160,12 +160,12 @@ def test_any_executor_gives_the_same_bits(source: Source, tmp_path: Path, schedu
         "quiet",
     )
     assert exit_code("simulate", "shift", "--source", source, "--out", tmp_path / "there", *words) == 0
-    assert written(tmp_path / "there") == written(here)
+    assert read_outputs(tmp_path / "there") == read_outputs(here)
 
 
 def test_another_seed_gives_other_errors(source: Source, tmp_path: Path) -> None:
     one, other = (simulate("swap", source, tmp_path / str(seed), "--seed", seed) for seed in (0, 1))
-    assert (planes(one)[1] != planes(other)[1]).any()
+    assert (read_planes(one)[1] != read_planes(other)[1]).any()
 
 
 def test_what_was_cut_short_goes_on_with_the_same_bytes(
@@ -187,8 +187,8 @@ def test_what_was_cut_short_goes_on_with_the_same_bytes(
     assert not (again / "simulate.json").exists()
     simulate("drop", source, again)
     assert len(names) == 6, "five blocks, and the third once more"
-    assert written(again) == written(whole)
-    assert {**record(again), "configuration": None} == {**record(whole), "configuration": None}
+    assert read_outputs(again) == read_outputs(whole)
+    assert {**read_record(again), "configuration": None} == {**read_record(whole), "configuration": None}
 
 
 def test_what_is_complete_is_left_alone(
@@ -227,11 +227,11 @@ def test_every_key_may_stand_in_a_file(source: Source, tmp_path: Path) -> None:
     )
     assert exit_code("simulate", file, "--log-format", "quiet") == 0
     flags = simulate("drop", source, tmp_path / "flags", "--share", 0.5, "--classes", "class 1")
-    assert written(tmp_path / "told") == written(flags)
+    assert read_outputs(tmp_path / "told") == read_outputs(flags)
     shutil.rmtree(tmp_path / "told")
     file.write_text(file.read_text().replace('kind = "drop"\n', "", 1))
     assert exit_code("simulate", "drop", file, "--log-format", "quiet") == 0
-    assert written(tmp_path / "told") == written(flags)
+    assert read_outputs(tmp_path / "told") == read_outputs(flags)
 
 
 # ----------------------------------------------------------------------------------------------------------- end to end

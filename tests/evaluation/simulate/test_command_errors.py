@@ -1,4 +1,4 @@
-"""What no simulation can be: it is said, with the remedy, and nothing is written."""
+"""What no simulation can be: it is said, with the remedy, and nothing is read_outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.simulate.helpers import drawing
+from evaluation.simulate.helpers import make_images
 from support.cli import error_message, exit_code, run_cli
 from support.results import read_files
 from support.run_processes import locked_by_another_process
@@ -17,7 +17,7 @@ from support.sources import Source, write_source
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    return write_source(tmp_path / "a.zarr", drawing(), ids=[f"scene-{i}" for i in range(10)])
+    return write_source(tmp_path / "a.zarr", make_images(), ids=[f"scene-{i}" for i in range(10)])
 
 
 REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -80,7 +80,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 def test_no_sources_and_a_path_that_takes_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("simulate", "drop", "--source", "", "--out", tmp_path / "out") == 2
     assert re.search(r"sources must be text that is not empty|No source is configured", error_message(capsys))
-    write_source(tmp_path / "kind=a.zarr", drawing())
+    write_source(tmp_path / "kind=a.zarr", make_images())
     assert run_cli("simulate", "drop", "--source", tmp_path / "kind=a.zarr", "--out", tmp_path / "out") == 2
     assert "would be a column 'kind'" in error_message(capsys)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from evaluation.simulate.helpers import drawing, own, planes, record, simulate
+from evaluation.simulate.helpers import make_images, read_planes, read_record, simulate, source_labels
 from support.cli import run_cli
 from support.datasets import Data
 from support.results import read_files, read_rows
@@ -18,7 +18,7 @@ from support.sources import Source, erase_chunks, write_source
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    return write_source(tmp_path / "a.zarr", drawing(), ids=[f"scene-{i}" for i in range(10)])
+    return write_source(tmp_path / "a.zarr", make_images(), ids=[f"scene-{i}" for i in range(10)])
 
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> None:
-    data = drawing()
+    data = make_images()
     source = write_source(tmp_path / "a.zarr", data, **FORMS[form])
     out = simulate("swap", source, tmp_path / "out", "--share", 0.5)
     group, theirs = zarr.open_group(out / "labels/a.zarr", mode="r"), zarr.open_array(source.labels, mode="r")
@@ -48,31 +48,31 @@ def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("dtype", ["int16", ">u2", "uint8", "int64"])
 def test_labels_of_any_integer_are_changed_into_labels_of_the_same(dtype: str, tmp_path: Path) -> None:
     """Values that are no class numbers, and several that mean the same."""
-    data, ignore = drawing(), -7 if dtype.startswith("int") else 200
+    data, ignore = make_images(), -7 if dtype.startswith("int") else 200
     values = np.full(256, ignore, np.int64)
     values[:4] = (30, 20, 10, 5)
     labels = values[data.labels].astype(dtype)
     source = write_source(tmp_path / "a.zarr", Data(data.predictions, labels, (ignore,)))
     words = ("--remap", "30:0,20:1,10:2,5:3,11:2", "--share", 1)
     out = simulate("swap", source, tmp_path / "out", *words, "--objects", "one")
-    found, truth = planes(out)
+    found, truth = read_planes(out)
     np.testing.assert_array_equal(truth, found != labels)
     assert set(found[truth == 1].tolist()) == {30, 20, 10, 5}
     plain_words = simulate(
         "swap", write_source(tmp_path / "b" / "a.zarr", data), tmp_path / "plain", "--share", 1, "--objects", "one"
     )
-    np.testing.assert_array_equal(planes(plain_words)[1], truth)
+    np.testing.assert_array_equal(read_planes(plain_words)[1], truth)
 
 
 def test_a_class_whose_number_is_an_ignore_value_is_given_to_nobody(source: Source, tmp_path: Path) -> None:
     out = simulate("swap", source, tmp_path / "out", "--share", 1, "--objects", "one", "--ignore", "1,255")
-    labels, truth = planes(out)
+    labels, truth = read_planes(out)
     assert set(labels[truth == 1].tolist()) == {0, 2, 3}
-    assert set(own(source)[truth == 1].tolist()) == {0, 2, 3}
+    assert set(source_labels(source)[truth == 1].tolist()) == {0, 2, 3}
 
 
 def test_the_pixels_that_only_pad_an_image_are_left_alone(tmp_path: Path) -> None:
-    data = drawing(ignored_image=None)
+    data = make_images(ignored_image=None)
     source = write_source(tmp_path / "a.zarr", data)
     group = zarr.open_group(source.path, mode="r+")
     for name, side in (("height", 15), ("width", 20)):
@@ -80,15 +80,15 @@ def test_the_pixels_that_only_pad_an_image_are_left_alone(tmp_path: Path) -> Non
         sides[:] = [side] * 9 + [0]
     for kind in ("drop", "shift", "missing_region"):
         out = simulate(kind, source, tmp_path / kind, "--share", 1)
-        _, truth = planes(out)
+        _, truth = read_planes(out)
         assert truth[:, :15, :20].any()
         assert not truth[:, 15:].any()
         assert not truth[:, :, 20:].any()
-        assert record(out)["unchanged"] == {"bad_labels": 1}
+        assert read_record(out)["unchanged"] == {"bad_labels": 1}
 
 
 def test_labels_may_have_another_name(tmp_path: Path) -> None:
-    source = write_source(tmp_path / "a.zarr", drawing(), names=("predictions", "masks"))
+    source = write_source(tmp_path / "a.zarr", make_images(), names=("predictions", "masks"))
     out = tmp_path / "out"
     words = ("--source", source, "--arrays.labels", "masks")
     assert run_cli("simulate", "swap", *words, "--out", out) == 0
@@ -98,11 +98,11 @@ def test_labels_may_have_another_name(tmp_path: Path) -> None:
 
 
 def test_what_is_lost_in_a_shard_is_lost_in_the_copy_alone(tmp_path: Path) -> None:
-    data = drawing(ignored_image=None)
+    data = make_images(ignored_image=None)
     source = write_source(tmp_path / "a.zarr", data, label_chunks=(1, 12, 16), label_shards=(4, 24, 32))
     erase_chunks(source.labels, slice(5, 6), slice(0, 12))
     out = simulate("swap", source, tmp_path / "out", "--share", 1)
-    labels, truth = planes(out)
+    labels, truth = read_planes(out)
     others = [i for i in range(10) if i != 5]
     np.testing.assert_array_equal(truth[others], labels[others] != data.labels[others])
     assert truth[others].any(axis=(1, 2)).all()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.evaluation.sweep.config import THRESHOLDED
+from masksift.evaluation.sweep.config import THRESHOLD_METHODS
 from masksift.evaluation.sweep.thresholds import merged, of_settings
 from masksift.evaluation.sweep.work_items import CLEAN
 from masksift.scoring.methods import METHODS, FlaggingRule
@@ -80,7 +80,7 @@ def test_a_setting_has_the_errors_that_have_joined(joined: list[int], order: lis
 
 @pytest.mark.parametrize("name", METHODS)
 def test_only_the_scores_that_are_said_to_depend_on_thresholds_do(name: str) -> None:
-    """A new score that asks for them must be scored once a setting: it is to be listed in `THRESHOLDED`."""
+    """A new score that asks for them must be scored once a setting: it is to be listed in `THRESHOLD_METHODS`."""
     data = make_dataset(4, images=1, classes=3, height=16, width=16, dtype="uint8")
     found = set()
     data.labels[0, :3, :5] = 255
@@ -91,4 +91,4 @@ def test_only_the_scores_that_are_said_to_depend_on_thresholds_do(name: str) -> 
             image.encoding, *np.full((2, 3), code), code, np.full(3, code / 255), np.full(3, code / 2e5)
         )
         found |= {METHODS[name]().score(replace(image, threshold_codes=limits, rule=rule)) for rule in RULES}
-    assert (len(found) > 1) == (name in THRESHOLDED)
+    assert (len(found) > 1) == (name in THRESHOLD_METHODS)

@@ -38,16 +38,14 @@ class EvaluateConfig(ConfigSection):
         "decisions, or URLs and globs of Zarr groups with corrected labels",
     )
     out: str = Field(min_length=1, description="URL of the results")
-    column: str = Field(
-        "image_id", min_length=1, description="name of the column with image ids in a list; default: image_id"
-    )
+    column: str = Field("image_id", min_length=1, description="name of the column with image ids in a list")
     at: Amounts = Field(
         (ERRORS, 100, "1%", "5%", "10%"),
         description="numbers of reviewed images for precision, recall and lift: integers, percentages of the images, "
-        "or `errors` for the number of wrong images; default: errors,100,1%,5%,10%",
+        "or `errors` for the number of wrong images",
     )
-    bootstrap: int = Field(1000, ge=0, description="resamples for confidence intervals, 0 for none; default: 1000")
-    seed: int = Field(0, ge=0, description="random seed for the resamples; default: 0")
+    bootstrap: int = Field(1000, ge=0, description="resamples for confidence intervals, 0 for none")
+    seed: int = Field(0, ge=0, description="random seed for the resamples")
     arrays: CorrectedLabelArrays = CorrectedLabelArrays()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()

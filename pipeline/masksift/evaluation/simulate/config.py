@@ -22,9 +22,7 @@ class SimulateConfig(LabelOptions):
         description="error type: drop, swap, shift, boundary, coarse or missing_region"
     )
     out: str = Field(min_length=1, description="URL of the changed labels and of the table of errors")
-    share: float = Field(
-        0.2, ge=0, le=1, description="share of the images of each source that get an error, 0 to 1; default: 0.2"
-    )
+    share: float = Field(0.2, ge=0, le=1, description="share of the images of each source that get an error, 0 to 1")
     objects: Literal["whole", "one"] | None = Field(
         None, description="extent of an error: a whole class of the image, or one object; default: whole"
     )
@@ -40,7 +38,7 @@ class SimulateConfig(LabelOptions):
         None, description="comma-separated names of the classes that may lose pixels or be assigned; default: all"
     )
     background: str | None = Field(None, description="name of the class used by --fill background")
-    seed: int = Field(0, ge=0, description="random seed for the choice of images and for the errors; default: 0")
+    seed: int = Field(0, ge=0, description="random seed for the choice of images and for the errors")
 
     @model_validator(mode="after")
     def _check(self) -> SimulateConfig:

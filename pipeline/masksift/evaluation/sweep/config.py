@@ -1,4 +1,4 @@
-"""What a sweep is told: one frozen value, by flags or in a TOML file, with the words of the verbs that it replaces."""
+"""Configuration of `masksift sweep`."""
 
 from __future__ import annotations
 
@@ -24,41 +24,47 @@ from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.scoring.methods import METHODS, Method, make_methods
 from masksift.scoring.methods.softmin import Softmin
 
-THRESHOLDED = ("tccp", "clc", "omission")
-"""The scores in which the whole data set has a say, by its thresholds: they differ from setting to setting. Every other
-score is that of an image and its labels alone (a test holds each method to its side)."""
-_NEEDS_BACKGROUND = "missing_region"
-"""The kind of error that leaves a background, which only the user can name."""
+THRESHOLD_METHODS = ("tccp", "clc", "omission")
+"""Methods that use the thresholds of the whole data set, so that their scores differ from setting to setting. All other
+scores depend on one image and its labels only; a test checks this list against the methods."""
+_BACKGROUND_TYPE = "missing_region"
+"""Error type that needs a background class, which only the user can name."""
 
-Column = tuple[str, float | None]
-"""A score of the table: its method and, of softmin, the temperature."""
+ScoreColumn = tuple[str, float | None]
+"""Method of a score and, for softmin, the temperature."""
 
 
 class SweepSoftmin(ConfigSection):
     """Parameters of softmin."""
 
     temperatures: PositiveNumbers = Field(
-        (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0), description="T > 0: small ones weigh the worst pixels alone"
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+        description="comma-separated temperatures, > 0; low ones give weight to the worst pixels only",
     )
 
 
 class SweepConfig(SourceOptions):
-    """One sweep. Every key is optional but `sources` and `out`."""
+    """Options of a sweep; only `sources` and `out` are required."""
 
-    out: str = Field(min_length=1, description="URL of the results, and of the evidence that they come of")
+    out: str = Field(min_length=1, description="URL of the results and of the stored evidence")
     kinds: Names | None = Field(
         None,
         min_length=1,
-        description=f"of error: {', '.join(ERROR_TYPES)}; default: all, {_NEEDS_BACKGROUND} where a "
-        "background is named",
+        description=f"comma-separated error types: {', '.join(ERROR_TYPES)}; default: all, but {_BACKGROUND_TYPE} only "
+        "with --background",
     )
-    shares: Fractions = Field((0.05, 0.1, 0.2, 0.3, 0.5), description="of the images of each source that get an error")
-    methods: Names = Field(tuple(METHODS), min_length=1, description="scores to compute")
+    shares: Fractions = Field(
+        (0.05, 0.1, 0.2, 0.3, 0.5),
+        description="comma-separated shares of the images of each source that get an error, 0 to 1",
+    )
+    methods: Names = Field(tuple(METHODS), min_length=1, description="comma-separated scoring methods to compute")
     at: Amount = Field(
-        ERRORS, description="how many images are reviewed: a number, a percentage, `errors` for as many as are wrong"
+        ERRORS,
+        description="number of reviewed images for precision, recall and lift: an integer, a percentage of the images, "
+        "or `errors` for the number of wrong images",
     )
-    background: str | None = Field(None, description=f"name of the class that {_NEEDS_BACKGROUND} leaves")
-    seed: int = Field(0, ge=0, description="of all that is drawn by lot")
+    background: str | None = Field(None, description=f"name of the class that replaces a {_BACKGROUND_TYPE}")
+    seed: int = Field(0, ge=0, description="random seed for the choice of images and for the errors")
     softmin: SweepSoftmin = SweepSoftmin()
     tccp: TccpSection = TccpSection()
     clc: ClcSection = ClcSection()
@@ -66,100 +72,78 @@ class SweepConfig(SourceOptions):
 
     @model_validator(mode="after")
     def _check(self) -> SweepConfig:
-        for kind in self.kinds or ():
-            if kind not in ERROR_TYPES:
+        for name in self.kinds or ():
+            if name not in ERROR_TYPES:
                 raise UsageError(
-                    f"there is no kind of error {kind!r}, only {', '.join(ERROR_TYPES)}",
-                    "there is nothing to draw",
-                    f"Did you mean {closest_match(kind, ERROR_TYPES)!r}?",
+                    f"There is no error type {name!r}, only {', '.join(ERROR_TYPES)}",
+                    f"Did you mean {closest_match(name, ERROR_TYPES)!r}?",
                 )
-        if (_NEEDS_BACKGROUND in self.error_kinds) != (self.background is not None):
+        if _BACKGROUND_TYPE in self.error_types and self.background is None:
             raise UsageError(
-                *(
-                    (
-                        f"{_NEEDS_BACKGROUND} leaves a background, and no class is said to be it",
-                        "what lost pixels become is not known",
-                        "Give --background NAME, or other --kinds",
-                    )
-                    if self.background is None
-                    else (
-                        f"background is {self.background!r}, and {_NEEDS_BACKGROUND} is not among the kinds",
-                        "nothing is filled with it",
-                        "Leave --background out, or add that kind",
-                    )
-                )
+                f"kinds contains {_BACKGROUND_TYPE}, but background is not set",
+                "Pass --background NAME, or other --kinds",
+            )
+        if _BACKGROUND_TYPE not in self.error_types and self.background is not None:
+            raise UsageError(
+                f"background is {self.background!r}, but kinds does not contain {_BACKGROUND_TYPE}",
+                "No other error type uses the background",
+                f"Omit --background, or add {_BACKGROUND_TYPE} to --kinds",
             )
         parse_review_amount(self.at, 1, 1)
-        self.run_config()  # what a run refuses of the same words
+        self.run_config()  # checks the options that sweep shares with run
         return self
 
     @property
-    def error_kinds(self) -> tuple[str, ...]:
-        """The kinds of errors, each once, in the order of `ERROR_TYPES`."""
-        wanted = self.kinds or [
-            kind for kind in ERROR_TYPES if kind != _NEEDS_BACKGROUND or self.background is not None
-        ]
-        return tuple(kind for kind in ERROR_TYPES if kind in wanted)
+    def error_types(self) -> tuple[str, ...]:
+        """Error types, each once, in the order of `ERROR_TYPES`."""
+        names = self.kinds or [name for name in ERROR_TYPES if name != _BACKGROUND_TYPE or self.background is not None]
+        return tuple(name for name in ERROR_TYPES if name in names)
 
     @property
     def score_methods(self) -> tuple[str, ...]:
-        """The methods, each once, in the order of `METHODS`."""
+        """Methods, each once, in the order of `METHODS`."""
         return tuple(name for name in METHODS if name in self.methods)
 
-    def simulate_config(self, kind: str) -> SimulateConfig:
-        """The simulation of one kind of error, of every image that may be asked for."""
+    def simulate_config(self, error_type: str) -> SimulateConfig:
+        """Make the configuration of a simulation of one error type."""
         return SimulateConfig(
-            kind=kind,
+            kind=error_type,
             sources=self.sources,
             out=self.out,
             seed=self.seed,
             ignore=self.ignore,
             remap=self.remap,
-            background=self.background if kind == _NEEDS_BACKGROUND else None,
+            background=self.background if error_type == _BACKGROUND_TYPE else None,
             arrays=self.arrays,
         )
 
     def run_config(self) -> RunConfig:
-        """The run that any one setting would be."""
-        return RunConfig(
-            sources=self.sources,
-            out=self.out,
-            methods=self.methods,
-            rank_by=self.methods[0],
-            ignore=self.ignore,
-            remap=self.remap,
-            kind=self.kind,
-            scale=self.scale,
-            sum_tolerance=self.sum_tolerance,
-            arrays=RunArrays(**self.arrays.model_dump()),
-            tccp=self.tccp,
-            clc=self.clc,
-            coco=self.coco,
-            executor=self.executor,
-            storage=self.storage,
-        )
+        """Make the configuration of a run with the same options."""
+        shared = set(SourceOptions.model_fields) | {"tccp", "clc", "coco", "methods"}
+        options = {name: getattr(self, name) for name in shared - {"arrays"}}
+        return RunConfig(**options, rank_by=self.methods[0], arrays=RunArrays(**self.arrays.model_dump()))
 
-    def steady_methods(self) -> dict[Column, Method]:
-        """The scores that an image and its labels decide, softmin once a temperature."""
-        made: dict[Column, Method] = {}
-        for method in make_methods(set(self.methods) - set(THRESHOLDED), {"coco": self.coco.model_dump()}):
+    def image_methods(self) -> dict[ScoreColumn, Method]:
+        """Make the methods that depend on one image and its labels only; softmin once per temperature."""
+        methods: dict[ScoreColumn, Method] = {}
+        for method in make_methods(set(self.methods) - set(THRESHOLD_METHODS), {"coco": self.coco.model_dump()}):
             if isinstance(method, Softmin):
-                made |= {(method.name, t): Softmin(t) for t in self.softmin.temperatures}
+                methods |= {(method.name, t): Softmin(t) for t in self.softmin.temperatures}
             else:
-                made[method.name, None] = method
-        return made
+                methods[method.name, None] = method
+        return methods
 
-    def thresholded_methods(self) -> dict[Column, Method]:
-        """The scores that the thresholds of a setting decide too."""
-        return {(method.name, None): method for method in make_methods(set(self.methods) & set(THRESHOLDED), {})}
+    def threshold_methods(self) -> dict[ScoreColumn, Method]:
+        """Make the methods that also depend on the thresholds of a setting."""
+        return {(method.name, None): method for method in make_methods(set(self.methods) & set(THRESHOLD_METHODS), {})}
 
-    def condensing(self) -> dict[str, Any]:
-        """The keys that decide the evidence and what is counted of it."""
+    def condense_identity(self) -> dict[str, Any]:
+        """Keys that determine the evidence and the statistics."""
         names = {"shares", "background", "seed", "ignore", "remap", "kind", "scale", "sum_tolerance", "arrays"}
-        told = self.model_dump(mode="json", include=names)
-        return {**told, "kinds": list(self.error_kinds), "lattice": self.tccp.lattice}
+        keys = self.model_dump(mode="json", include=names)
+        return {**keys, "kinds": list(self.error_types), "lattice": self.tccp.lattice}
 
-    def scoring(self) -> dict[str, Any]:
-        """The further keys that decide the scores."""
-        told = self.model_dump(mode="json", include={"softmin", "clc", "coco"})
-        return {**told, "methods": list(self.score_methods), "tau": self.tccp.tau}
+    def score_identity(self) -> dict[str, Any]:
+        """Further keys that determine the scores."""
+        keys = self.model_dump(mode="json", include={"softmin", "clc", "coco"})
+        return {**keys, "methods": list(self.score_methods), "tau": self.tccp.tau}

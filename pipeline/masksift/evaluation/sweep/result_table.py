@@ -1,4 +1,4 @@
-"""The table of a sweep as pages and pictures ask for it."""
+"""Access to the rows of a sweep by setting and score."""
 
 from __future__ import annotations
 
@@ -8,71 +8,72 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from masksift.evaluation.sweep.config import Column
+from masksift.evaluation.sweep.config import ScoreColumn
 from masksift.scoring.methods.softmin import Softmin
 
 
 @dataclass(frozen=True)
-class Table:
-    """The rows by kind, share and score, as `measure` orders them."""
+class SweepTable:
+    """Rows of a sweep, ordered by error type, share and score."""
 
     rows: tuple[dict[str, Any], ...]
 
-    def _distinct(self, name: str) -> list[Any]:
-        return list(dict.fromkeys(row[name] for row in self.rows if row[name] is not None))
+    def _distinct(self, column: str) -> list[Any]:
+        return list(dict.fromkeys(row[column] for row in self.rows if row[column] is not None))
 
-    @property
-    def kinds(self) -> list[str]:
+    @cached_property
+    def error_types(self) -> list[str]:
+        """Error types."""
         return self._distinct("kind")
 
-    @property
+    @cached_property
     def shares(self) -> list[float]:
+        """Shares of the images with an error."""
         return self._distinct("share")
 
-    @property
+    @cached_property
     def temperatures(self) -> list[float]:
-        """Of softmin, none where it was not asked for."""
+        """Temperatures of softmin; empty if softmin is not computed."""
         return self._distinct("temperature")
 
     @property
     def images(self) -> int:
-        """Ranked images."""
+        """Number of ranked images."""
         return int(self.rows[0]["images"])
 
     @property
-    def usual(self) -> float | None:
-        """The temperature that stands for softmin beside other scores: the one nearest to its default, in orders of
-        magnitude."""
+    def default_temperature(self) -> float | None:
+        """Temperature nearest to the default of softmin in orders of magnitude, for comparison with other scores."""
         default = Softmin().temperature
         return min(self.temperatures, key=lambda t: abs(math.log(t / default)), default=None)
 
     @property
-    def middle(self) -> float:
-        """The share that stands for all where the temperature is looked at."""
+    def middle_share(self) -> float:
+        """Share for the comparison of temperatures."""
         return self.shares[len(self.shares) // 2]
 
-    @property
-    def scores(self) -> list[Column]:
-        """One a method, softmin with its usual temperature."""
-        every = dict.fromkeys((row["method"], row["temperature"]) for row in self.rows)
-        return [(method, t) for method, t in every if t is None or t == self.usual]
+    @cached_property
+    def scores(self) -> list[ScoreColumn]:
+        """One score per method; softmin with its default temperature."""
+        columns = dict.fromkeys((row["method"], row["temperature"]) for row in self.rows)
+        return [(method, t) for method, t in columns if t is None or t == self.default_temperature]
 
     @cached_property
-    def _by_place(self) -> dict[tuple[str, float, Column], Mapping[str, Any]]:
+    def _by_setting(self) -> dict[tuple[str, float, ScoreColumn], Mapping[str, Any]]:
         return {(row["kind"], row["share"], (row["method"], row["temperature"])): row for row in self.rows}
 
-    def row(self, kind: str, share: float, score: Column) -> Mapping[str, Any]:
-        """The row of a setting and score."""
-        return self._by_place[kind, share, score]
+    def row(self, error_type: str, share: float, score: ScoreColumn) -> Mapping[str, Any]:
+        """Row of a setting and score."""
+        return self._by_setting[error_type, share, score]
 
-    def mean(self, measure: str, kind: str, score: Column) -> float:
-        """Over the shares that have a figure; NaN where none has."""
-        values = [self.row(kind, share, score)[measure] for share in self.shares]
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known else math.nan
+    def mean(self, metric: str, error_type: str, score: ScoreColumn) -> float:
+        """Mean over the shares with a value; NaN if there are none."""
+        values = [self.row(error_type, share, score)[metric] for share in self.shares]
+        defined = [value for value in values if value is not None]
+        return sum(defined) / len(defined) if defined else math.nan
 
 
-def shown(score: Column) -> str:
-    """What a score is called: `ccp`, `softmin (T = 0.1)`."""
+def score_name(score: ScoreColumn) -> str:
+    """Name of a score, such as `ccp` or `softmin (T = 0.1)`."""
     method, temperature = score
     return method if temperature is None else f"{method} (T = {temperature:g})"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from masksift.core.specs import SourceSpec
 from masksift.engine.work_items import SCORE, BlockTask, load_output, unpack_arrays
 from masksift.evaluation.simulate.error_types import ErrorParams
-from masksift.evaluation.sweep.config import Column
+from masksift.evaluation.sweep.config import ScoreColumn
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.methods import FlaggingRule, Method
 from masksift.storage.credentials import StorageOptions
@@ -55,8 +55,8 @@ class SweepContext:
     kinds: tuple[str, ...]
     shares: int
     lattice: int
-    steady: Mapping[Column, Method]
-    thresholded: Mapping[Column, Method]
+    steady: Mapping[ScoreColumn, Method]
+    thresholded: Mapping[ScoreColumn, Method]
     rule: FlaggingRule
     options: StorageOptions
 
