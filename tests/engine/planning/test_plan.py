@@ -156,5 +156,5 @@ def test_a_worker_that_is_too_small_is_refused_with_both_numbers(stage: str, rem
     plan = plan_of(source, max_regions=1 << 20)
     plan.check_memory(plan.memory)
     plan.check_memory(None)
-    with pytest.raises(PlanRefused, match=rf"needs .+ a worker \({stage}\), w has 64.0 MiB; .*smaller {remedy}"):
+    with pytest.raises(PlanRefused, match=rf"needs .+ per worker \({stage}\), w has 64.0 MiB. .*smaller {remedy}"):
         plan.check_memory(64 << 20, "w")

@@ -60,7 +60,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
         r"No stored label value of .*a\.zarr represents the background 'class 0'\. Pass another --background",
     ),
     "an unknown key": (("drop", "--shares", "1"), r"there is no flag '--shares'; .*Did you mean --share\?"),
-    "a worker too small": (("drop", "--executor.memory", "1 MiB"), r"a simulation on these labels needs 3\d\d"),
+    "a worker too small": (("drop", "--executor.memory", "1 MiB"), r"A simulation on these labels needs 3\d\d"),
 }
 
 

@@ -281,7 +281,7 @@ def test_sweep_into_other_results_is_refused(
 def test_sweep_on_small_workers_is_refused(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ("--executor.memory", "64 MiB")
     assert run_cli("sweep", "--source", source, "--out", tmp_path / "out", *OPTIONS, *args) == 4
-    assert re.search(r"needs .* a worker .*has 64\.0 MiB", error_message(capsys))
+    assert re.search(r"needs .* per worker .*has 64\.0 MiB", error_message(capsys))
     assert not (tmp_path / "out").exists()
 
 

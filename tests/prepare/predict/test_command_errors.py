@@ -149,7 +149,7 @@ def test_labels_of_one_class_teach_nothing(tmp_path: Path, capsys: pytest.Captur
 def test_a_worker_too_small_for_the_pixels_of_a_model(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = refused(capsys, source, "--executor.memory", "300 MiB")
     assert re.search(
-        r"the trainer pixels on these images needs [\d.]+ MiB a worker, and this process has 300\.0 MiB", said
+        r"The trainer pixels on these images needs [\d.]+ MiB per worker, and this process has 300\.0 MiB", said
     )
     assert code == 4
     assert not Path("out").exists()

@@ -137,7 +137,7 @@ def test_workers_that_are_too_small(folder: Path, capsys: pytest.CaptureFixture[
     words = (folder / "run", "--verdicts", file, "--out", folder / "fixed", "--executor.memory", "100 MiB")
     capsys.readouterr()
     assert run_cli("export", "corrections", *words) == 4
-    assert "correcting these labels needs 300." in error_message(capsys)
+    assert "Correcting these labels needs 300." in error_message(capsys)
 
 
 def test_corrections_while_another_process_holds_the_lock_are_refused(

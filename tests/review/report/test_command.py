@@ -446,7 +446,7 @@ def test_a_report_of_nothing_is_refused(
 def test_a_worker_that_is_too_small_is_refused(made: tuple[Page, Data], capsys: pytest.CaptureFixture[str]) -> None:
     before = read_files(made[0].out)
     assert run_cli("report", made[0].out, "--executor.memory", "64 MiB") == 4
-    assert "drawing the report needs" in error_message(capsys)
+    assert "Drawing the report needs" in error_message(capsys)
     assert read_files(made[0].out) == before
 
 

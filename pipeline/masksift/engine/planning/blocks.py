@@ -1,4 +1,4 @@
-"""Blocks and whole numbers in ranges, each made when it is asked for: a hundred million images are a million blocks."""
+"""Lazy sequences of blocks and numbers: a hundred million images make a million blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from masksift.core.specs import Block
 
 @dataclass(frozen=True)
 class RangeSequence(Sequence[int]):
-    """Whole numbers in ranges, one range after the other: a million of them in no memory."""
+    """Concatenation of ranges, in constant memory."""
 
     ranges: tuple[range, ...]
 
@@ -21,34 +21,37 @@ class RangeSequence(Sequence[int]):
         return sum(map(len, self.ranges))
 
     @overload
-    def __getitem__(self, place: int) -> int: ...
+    def __getitem__(self, position: int) -> int: ...
     @overload
-    def __getitem__(self, place: slice) -> list[int]: ...
-    def __getitem__(self, place: int | slice) -> int | list[int]:
-        if isinstance(place, slice):
-            return [self[n] for n in range(*place.indices(len(self)))]
-        for part in self.ranges:
-            if place < len(part):
-                return part[place]
-            place -= len(part)
+    def __getitem__(self, position: slice) -> list[int]: ...
+    def __getitem__(self, position: int | slice) -> int | list[int]:
+        if isinstance(position, slice):
+            return [self[n] for n in range(*position.indices(len(self)))]
+        for numbers in self.ranges:
+            if position < len(numbers):
+                return numbers[position]
+            position -= len(numbers)
         raise IndexError(f"there are {len(self)} numbers")
 
 
 @dataclass(frozen=True)
 class BlockSequence(Sequence[Block]):
-    """The blocks of a run, in order, each made when it is asked for: a hundred million images are a million blocks.
-    ``sizes``: (images, images of a block) of each source."""
+    """Blocks of a run in order, created on access.
+
+    Attributes:
+        sizes: Images, and images per block, of each source.
+    """
 
     sizes: tuple[tuple[int, int], ...]
     _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        ends = accumulate(-(-images // block) for images, block in self.sizes)
+        ends = accumulate(-(-images // block_images) for images, block_images in self.sizes)
         object.__setattr__(self, "_ends", tuple(ends))
 
     @property
     def ranges(self) -> tuple[range, ...]:
-        """The numbers of each source's blocks."""
+        """Block numbers of each source."""
         return tuple(range(start, end) for start, end in pairwise((0, *self._ends)))
 
     def __len__(self) -> int:
@@ -65,6 +68,6 @@ class BlockSequence(Sequence[Block]):
             raise IndexError(f"there are {len(self)} blocks, none has the number {number}")
         number %= len(self)
         source = bisect_right(self._ends, number)
-        images, block = self.sizes[source]
-        start = (number - (self._ends[source - 1] if source else 0)) * block
-        return Block(number, source, start, min(images, start + block))
+        images, block_images = self.sizes[source]
+        start = (number - (self._ends[source - 1] if source else 0)) * block_images
+        return Block(number, source, start, min(images, start + block_images))

@@ -6,42 +6,51 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from masksift.core.limits import MIB
 from masksift.core.specs import ReadWindow, SourceSpec
 from masksift.scoring.kernels.condense import class_dtype
 
 WINDOW_BYTES = 16 * MIB
-"""Small chunks are read together up to this size, so that the cost of a read is shared."""
+"""Small chunks are read together up to this size, which spreads the cost of a read."""
 
 CHUNK_BYTES = 4 * MIB
-"""Size of a chunk of evidence before compression: some images together, so that objects are not many and small."""
-
-EVIDENCE_PLANES = 3
-"""Self-confidence, predicted class and its confidence."""
+"""Size of an evidence chunk before compression: several images share a chunk, to avoid many small objects."""
 
 TILE_PIXELS = 2048
-"""Rows and columns of a chunk of evidence of a large image."""
+"""Rows and columns of an evidence chunk of a large image."""
 
 MIN_BLOCK_BYTES, MAX_BLOCK_BYTES, TARGET_BLOCKS = 8 * MIB, 1024 * MIB, 16
-"""A block is a sixteenth of the data set within these bounds of decoded prediction: tasks of seconds for large
-ones, more than one task for small ones. It depends on the data alone, so that a run resumes on another cluster."""
+"""A block is a sixteenth of the data set within these bounds of decoded predictions: tasks of seconds for large data
+sets, several tasks for small ones. It depends on the data alone, so that a run resumes on another cluster."""
 
 MAX_BLOCKS, MAX_LARGE_BLOCK_PIXELS, MAX_LARGE_BLOCK_BYTES = 1024, 1 << 27, 16 * 1024 * MIB
-"""A data set that has so many blocks has larger ones instead, up to these bounds of pixels and of decoded prediction:
-hundreds of workers want tasks of seconds in the second pass too, which takes its time by the pixel."""
+"""A data set with more blocks has larger blocks instead, up to these bounds of pixels and decoded predictions:
+hundreds of workers need tasks of seconds in the second pass too, whose time is proportional to the pixels."""
 
 MAX_BLOCK_IMAGES = 1 << 13
-"""Images of a task: of tiny ones more would fit, and take minutes."""
+"""Images of a block. More tiny images would fit, but take minutes."""
 
 LARGE_IMAGE_PIXELS = 1 << 24
-"""Pixels from which an image's evidence is stored in tiles."""
+"""Images with more pixels store their evidence in tiles."""
+
+EVIDENCE_PLANES = 3
+"""Self-confidence, predicted class and predicted confidence."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What of the configuration decides the amount of work: precision of the evidence, lattice; whether any of it
-    lies on a network; of the regions that are listed the smallest area, and how many they are at most; images that are
-    shown."""
+    """Options of the configuration that decide the amount of work.
+
+    Attributes:
+        evidence_dtype: Option ``evidence.dtype``.
+        lattice: Option ``tccp.lattice``.
+        remote: Sources or results are on a network.
+        min_area: Smallest area of a listed region, pixels.
+        max_regions: Largest number of listed regions.
+        report_images: Images in the report.
+    """
 
     evidence_dtype: str = "auto"
     lattice: int = 4
@@ -53,9 +62,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one source is walked. ``slab``: (images, rows, columns) of prediction that are read at once, whole chunks;
-    ``group``: images whose planes are held together and written as one chunk; ``block``: images of a task;
-    ``evidence``: dtype of the confidences kept; ``chunks``: of the evidence arrays (image, y, x)."""
+    """Division of a source into units of work.
+
+    Attributes:
+        window_shape: Images, rows and columns of predictions that are read at once: whole chunks.
+        chunk_images: Images whose planes are held together and written as one chunk.
+        block_images: Images of a block.
+        evidence_dtype: Dtype of the stored confidences.
+        chunks: Chunk shape of the evidence arrays: image, y, x.
+    """
 
     window_shape: tuple[int, int, int]
     chunk_images: int
@@ -64,17 +79,16 @@ class Layout:
     chunks: tuple[int, int, int]
 
     def chunk_ranges(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """The groups of images [start, stop), in order."""
+        """Yield the images [first, last) of each chunk of images [start, stop)."""
         for first in range(start, stop, self.chunk_images):
             yield first, min(stop, first + self.chunk_images)
 
     def writes_in_background(self, source: SourceSpec, *, local: bool) -> bool:
-        """Whether the planes of one group are written while those of the next are made: to a store on a network, where
-        there is memory for both."""
+        """Return whether one chunk is written while the next is computed: over a network, if memory allows two."""
         return not local and self.chunk_images * source.pixels <= LARGE_IMAGE_PIXELS
 
     def windows(self, start: int, stop: int, height: int, width: int) -> Iterator[ReadWindow]:
-        """The slabs of images [start, stop), image by image, in row-major order."""
+        """Yield the windows of images [start, stop) of ``height`` x ``width`` pixels in row-major order."""
         images, rows, columns = self.window_shape
         for first in range(start, stop, images):
             for y in range(0, height, rows):
@@ -83,61 +97,77 @@ class Layout:
                     yield ReadWindow(first, last, y, min(height, y + rows), x, min(width, x + columns))
 
 
-def choose_evidence_dtype(source: SourceSpec, asked: str) -> str:
-    """The dtype that confidences are kept in: that of 8- and 16-bit predictions; of wider ones and of logits float16,
-    or float32 where asked."""
+def choose_evidence_dtype(source: SourceSpec, requested: str) -> str:
+    """Return the dtype of the stored confidences.
+
+    Args:
+        source: The source.
+        requested: Option ``evidence.dtype``: "auto", "float16" or "float32".
+
+    Returns:
+        The dtype of 8- and 16-bit probabilities; for wider ones and logits float16 unless requested otherwise.
+    """
     if source.prediction_kind == "probabilities" and source.predictions.itemsize <= 2:
         return source.predictions.dtype
-    return "float16" if asked == "auto" else asked
+    return "float16" if requested == "auto" else requested
 
 
-def make_layout(source: SourceSpec, settings: Settings, total: int) -> Layout:
-    chunk = source.predictions.chunks[0]
-    evidence = choose_evidence_dtype(source, settings.evidence_dtype)
-    pixels = source.pixels
-    # A small data set is cut into some 16 groups all the same: there is more than one worker.
+def make_layout(source: SourceSpec, settings: Settings, total_bytes: int) -> Layout:
+    """Divide a source into blocks, chunks and windows.
+
+    Args:
+        source: The source.
+        settings: Options that decide the amount of work.
+        total_bytes: Decoded bytes of the predictions of all sources to condense.
+
+    Returns:
+        The layout.
+    """
+    pixels, source_chunk = source.pixels, source.predictions.chunks[0]
+    # A small data set has some 16 chunks too, so that several workers share it.
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))
-    group = min(source.images, -(-wanted // chunk) * chunk)
-    a_image = sum(array.nbytes for array in source.prediction_arrays) // source.images
-    most = min(MAX_LARGE_BLOCK_PIXELS // pixels * a_image, MAX_LARGE_BLOCK_BYTES)
-    target = max(min(max(total // TARGET_BLOCKS, MIN_BLOCK_BYTES), MAX_BLOCK_BYTES), min(total // MAX_BLOCKS, most))
+    chunk_images = min(source.images, -(-wanted // source_chunk) * source_chunk)
+    image_bytes = sum(array.nbytes for array in source.prediction_arrays) // source.images
+    most = min(MAX_LARGE_BLOCK_PIXELS // pixels * image_bytes, MAX_LARGE_BLOCK_BYTES)
+    small = min(max(total_bytes // TARGET_BLOCKS, MIN_BLOCK_BYTES), MAX_BLOCK_BYTES)
+    target = max(small, min(total_bytes // MAX_BLOCKS, most))
     shard = source.predictions.shards[0] if source.predictions.shards else 1
-    unit = math.lcm(group, shard)
-    if unit * a_image > 2 * target:
-        unit = group
-    block = max(1, min(round(target / (unit * a_image)), MAX_BLOCK_IMAGES // unit)) * unit
-    tiled = pixels > LARGE_IMAGE_PIXELS
-    chunks = (group, TILE_PIXELS, TILE_PIXELS) if tiled else (group, source.height, source.width)
-    return Layout(_slab(source, group), group, min(block, source.images), evidence, chunks)
+    unit = math.lcm(chunk_images, shard)
+    if unit * image_bytes > 2 * target:
+        unit = chunk_images
+    block_images = max(1, min(round(target / (unit * image_bytes)), MAX_BLOCK_IMAGES // unit)) * unit
+    tile = (TILE_PIXELS, TILE_PIXELS) if pixels > LARGE_IMAGE_PIXELS else (source.height, source.width)
+    return Layout(
+        _window_shape(source, chunk_images),
+        chunk_images,
+        min(block_images, source.images),
+        choose_evidence_dtype(source, settings.evidence_dtype),
+        (chunk_images, *tile),
+    )
 
 
-def _slab(source: SourceSpec, group: int) -> tuple[int, int, int]:
-    """Whole chunks that are read at once: wider first, then higher, then more images, up to `WINDOW_BYTES`."""
+def _window_shape(source: SourceSpec, chunk_images: int) -> tuple[int, int, int]:
+    """Grow a chunk of predictions to `WINDOW_BYTES`: first in columns, then rows, then images."""
     images, _, rows, columns = source.predictions.chunks
     rows, columns = min(rows, source.height), min(columns, source.width)
-    a_pixel = source.classes * source.predictions.itemsize
+    pixel_bytes = source.classes * source.predictions.itemsize
 
-    def grown(size: int, others: int, most: int) -> int:
-        fits = WINDOW_BYTES // (size * others * a_pixel)
-        return min(most, size * max(1, fits))
+    def grow(size: int, others: int, limit: int) -> int:
+        return min(limit, size * max(1, WINDOW_BYTES // (size * others * pixel_bytes)))
 
-    columns = grown(columns, images * rows, source.width)
+    columns = grow(columns, images * rows, source.width)
     if columns == source.width:
-        rows = grown(rows, images * columns, source.height)
+        rows = grow(rows, images * columns, source.height)
         if rows == source.height:
-            images = grown(images, rows * columns, group)
+            images = grow(images, rows * columns, chunk_images)
     return min(images, source.images), rows, columns
 
 
-def itemsize(dtype: str) -> int:
-    return {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}[dtype]
-
-
 def plane_bytes_per_pixel(source: SourceSpec, layout: Layout) -> int:
-    """Bytes a pixel of all planes."""
-    return 2 * itemsize(layout.evidence_dtype) + class_dtype(source.classes).itemsize
+    """Return the bytes per pixel of all evidence planes."""
+    return 2 * np.dtype(layout.evidence_dtype).itemsize + class_dtype(source.classes).itemsize
 
 
 def evidence_passes(layout: Layout) -> int:
-    """Looks at a block's evidence between the passes: at all of more than 8 bits one, at float32 a second."""
+    """Return the passes over the evidence between the two main passes: histograms of 8-bit codes need none."""
     return {"uint8": 0, "float32": 2}.get(layout.evidence_dtype, 1)

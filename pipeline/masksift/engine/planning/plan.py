@@ -1,7 +1,4 @@
-"""The plan: shapes, chunks and bytes -> blocks, memory and objects. Arithmetic over integers; nothing is opened.
-
-A plan is a value: printable, comparable, refusable. Its fingerprint keys every product of the run.
-"""
+"""Plan of a run, computed from shapes, chunks and bytes: blocks, memory, objects and requests."""
 
 from __future__ import annotations
 
@@ -24,12 +21,7 @@ from masksift.engine.planning.layout import (
     make_layout,
     plane_bytes_per_pixel,
 )
-from masksift.engine.planning.memory import (
-    ALLOCATOR_OVERHEAD,
-    BASE_MEMORY_BYTES,
-    condense_memory,
-    score_memory,
-)
+from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, condense_memory, score_memory
 from masksift.engine.planning.report_plan import ReportPlan
 from masksift.engine.planning.requests import (
     OBJECTS_PER_LIST_REQUEST,
@@ -47,8 +39,26 @@ from masksift.engine.planning.requests import (
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do and need. Bytes are decoded bytes; memory is the projected peak of one worker; ``reads`` and
-    ``writes`` are requests to stores, of which a worker makes ``requests_at_once`` at most."""
+    """Work and resources of a run.
+
+    Attributes:
+        fingerprint: SHA-256 of the identity; it names every task output.
+        identity: Everything that determines the results, as plain values.
+        layouts: Layout of each source.
+        blocks: All blocks.
+        images: Number of images.
+        pixels: Number of pixels.
+        bytes_to_read: Decoded bytes of predictions, labels and evidence.
+        bytes_to_write: Bytes of evidence and issue masks before compression.
+        objects_to_read: Objects of predictions, labels and evidence.
+        objects_to_write: Objects that the run writes.
+        reads: Read requests to stores.
+        writes: Write and list requests to stores.
+        memory_condense: Projected peak memory of a worker in the first pass, bytes.
+        memory_score: Projected peak memory of a worker in the second pass, bytes.
+        memory_report: Projected peak memory of a worker for the report, bytes.
+        requests_at_once: Largest number of concurrent requests of a worker.
+    """
 
     fingerprint: str
     identity: Mapping[str, Any]
@@ -73,7 +83,7 @@ class Plan:
         return max(self.memory_condense, self.memory_score, self.memory_report)
 
     def as_json(self) -> dict[str, Any]:
-        """The plan as plain values (`masksift plan --json`)."""
+        """Return the plan as plain values, as `masksift plan --json` prints it."""
         tree = {name: getattr(self, name) for name in self.__dataclass_fields__}
         tree["layouts"] = [asdict(layout) for layout in self.layouts]
         tree["blocks"] = [asdict(block) for block in self.blocks]
@@ -81,16 +91,26 @@ class Plan:
         return tree
 
     def check_memory(self, limit: int | None, worker: str = "a worker") -> None:
-        """Refuse workers whose memory limit (bytes; None = none) the projection exceeds."""
+        """Compare the projected peak memory with the limit of a worker.
+
+        Args:
+            limit: Memory of the worker, bytes; None without a limit.
+            worker: Name of the worker, for the message.
+
+        Raises:
+            PlanRefused: The limit is too low.
+        """
         if limit is not None and self.memory > limit:
-            report, scoring = ("report", ", or --report.top 0"), ("scoring", ", or a smaller --regions.top")
-            condensing = "condensing", ", or smaller prediction chunks"
-            needed = {self.memory_report: report, self.memory_score: scoring, self.memory_condense: condensing}
-            stage, instead = needed[self.memory]
+            stage, alternative = {
+                self.memory_report: ("report", "or --report.top 0"),
+                self.memory_score: ("scoring", "or a smaller --regions.top"),
+                self.memory_condense: ("condensing", "or smaller prediction chunks"),
+            }[self.memory]
+            needed = format_bytes(self.memory)
             raise PlanRefused(
-                f"the run needs {format_bytes(self.memory)} a worker ({stage}), {worker} has {format_bytes(limit)}",
-                "it would be killed in the middle",
-                f"Give workers of {format_bytes(self.memory)} (--executor.memory), fewer workers a machine{instead}",
+                f"The run needs {needed} per worker ({stage}), {worker} has {format_bytes(limit)}",
+                "The worker would be killed",
+                f"Use workers with {needed} (--executor.memory), fewer workers per machine, {alternative}",
             )
 
 
@@ -98,27 +118,34 @@ def make_plan(
     sources: Sequence[SourceSpec],
     settings: Settings,
     identity: Mapping[str, Any],
-    kept: Sequence[Layout | None] = (),
-    pictures: Sequence[ArraySpec | None] = (),
+    reused: Sequence[Layout | None] = (),
+    image_arrays: Sequence[ArraySpec | None] = (),
 ) -> Plan:
-    """Plan a run over sources of shapes (N, K, H, W). ``identity``: all that decides the results, as plain values;
-    ``kept``: the layouts of the sources whose evidence is there already, None for all others; ``pictures``: those of
-    each source that the report shows, None where there are none."""
-    kept = kept or [None] * len(sources)
-    new = [source for source, layout in zip(sources, kept, strict=True) if layout is None]
-    total = sum(array.nbytes for source in new for array in source.prediction_arrays)
+    """Plan a run.
+
+    Args:
+        sources: Sources with prediction arrays of shape (N, K, H, W).
+        settings: Options that decide the amount of work.
+        identity: Everything that determines the results, as plain values.
+        reused: Layout of each source whose evidence exists, None for the others.
+        image_arrays: RGB images of each source for the report, None for sources without.
+
+    Returns:
+        The plan.
+    """
+    reused = reused or [None] * len(sources)
+    new = [source for source, layout in zip(sources, reused, strict=True) if layout is None]
+    prediction_bytes = sum(array.nbytes for source in new for array in source.prediction_arrays)
     layouts = tuple(
-        layout or make_layout(source, settings, total) for source, layout in zip(sources, kept, strict=True)
-    )
-    blocks = BlockSequence(
-        tuple((source.images, layout.block_images) for source, layout in zip(sources, layouts, strict=True))
+        layout or make_layout(source, settings, prediction_bytes)
+        for source, layout in zip(sources, reused, strict=True)
     )
     pairs = list(zip(sources, layouts, strict=True))
-    own = [pair for pair, layout in zip(pairs, kept, strict=True) if layout is None]
-    gallery = ReportPlan.from_sources(
-        sources, [x.chunks for x in layouts], len(blocks), settings.report_images, pictures
-    )
-    planes, written = (sum(s.images * s.pixels * plane_bytes_per_pixel(s, x) for s, x in some) for some in (pairs, own))
+    condensed = [pair for pair, layout in zip(pairs, reused, strict=True) if layout is None]
+    blocks = BlockSequence(tuple((source.images, layout.block_images) for source, layout in pairs))
+    chunks = [layout.chunks for layout in layouts]
+    report = ReportPlan.from_sources(sources, chunks, len(blocks), settings.report_images, image_arrays)
+    objects = objects_to_write(pairs, condensed, len(blocks)) + report.objects
     return Plan(
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         identity=identity,
@@ -126,29 +153,40 @@ def make_plan(
         blocks=blocks,
         images=sum(source.images for source in sources),
         pixels=sum(source.images * source.pixels for source in sources),
-        bytes_to_read=total + sum(s.labels.nbytes for s in [*sources, *new]) + planes,
-        bytes_to_write=written + sum(s.images * s.pixels for s in sources),
-        objects_to_read=sum(object_count(array) for s in new for array in (*s.prediction_arrays, s.labels))
-        + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, x) for s, x in pairs),
-        objects_to_write=(objects := objects_to_write(pairs, own, len(blocks)) + gallery.objects),
-        reads=sum(reads_to_condense(s, x) for s, x in own)
-        + sum(reads_to_score(s, x) for s, x in pairs)
-        + sum(
-            -(-s.images // x.block_images) * (READS_PER_BLOCK + READS_PER_EVIDENCE_PASS * evidence_passes(x))
-            for s, x in pairs
-        )
+        bytes_to_read=prediction_bytes
+        + sum(source.labels.nbytes for source in [*sources, *new])
+        + _evidence_bytes(pairs),
+        bytes_to_write=_evidence_bytes(condensed) + sum(source.images * source.pixels for source in sources),
+        objects_to_read=_input_objects(new)
+        + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, layout) for s, layout in pairs),
+        objects_to_write=objects,
+        reads=sum(reads_to_condense(source, layout) for source, layout in condensed)
+        + sum(reads_to_score(source, layout) + _task_reads(source, layout) for source, layout in pairs)
         + READS_PER_SOURCE * len(sources)
         + READS_PER_RUN
-        + gallery.reads,
-        writes=objects
-        + sum(
-            -(-object_count(array) // OBJECTS_PER_LIST_REQUEST)
-            for s in new
-            for array in (*s.prediction_arrays, s.labels)
-        ),
-        memory_condense=max(
-            (BASE_MEMORY_BYTES + condense_memory(s, x, settings) for s, x in own), default=BASE_MEMORY_BYTES
-        ),
-        memory_score=max(BASE_MEMORY_BYTES + score_memory(s, x, settings) for s, x in pairs),
-        memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * gallery.memory),
+        + report.reads,
+        writes=objects + _list_requests(new),
+        memory_condense=BASE_MEMORY_BYTES
+        + max((condense_memory(source, layout, settings) for source, layout in condensed), default=0),
+        memory_score=BASE_MEMORY_BYTES + max(score_memory(source, layout, settings) for source, layout in pairs),
+        memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * report.memory),
     )
+
+
+def _evidence_bytes(pairs: Sequence[tuple[SourceSpec, Layout]]) -> int:
+    return sum(source.images * source.pixels * plane_bytes_per_pixel(source, layout) for source, layout in pairs)
+
+
+def _input_objects(sources: Sequence[SourceSpec]) -> int:
+    return sum(object_count(array) for source in sources for array in (*source.prediction_arrays, source.labels))
+
+
+def _list_requests(sources: Sequence[SourceSpec]) -> int:
+    arrays = (array for source in sources for array in (*source.prediction_arrays, source.labels))
+    return sum(-(-object_count(array) // OBJECTS_PER_LIST_REQUEST) for array in arrays)
+
+
+def _task_reads(source: SourceSpec, layout: Layout) -> int:
+    """Count the reads of the tasks of a source apart from those of chunks."""
+    blocks = -(-source.images // layout.block_images)
+    return blocks * (READS_PER_BLOCK + READS_PER_EVIDENCE_PASS * evidence_passes(layout))

@@ -6,61 +6,67 @@ import math
 from collections.abc import Sequence
 
 from masksift.core.specs import ArraySpec, SourceSpec
-from masksift.engine.planning.layout import (
-    EVIDENCE_PLANES,
-    Layout,
-    evidence_passes,
-)
+from masksift.engine.planning.layout import EVIDENCE_PLANES, Layout, evidence_passes
 
 OBJECTS_PER_LIST_REQUEST = 1000
-"""Objects that a store names in one answer."""
 
 READS_PER_RUN, READS_PER_SOURCE, READS_PER_BLOCK, READS_PER_EVIDENCE_PASS = 16, 30, 21, 4
-"""Requests besides those for chunks: metadata, and what is done already; a walk is a further look at a block's evidence
-(measured: a test compares the plan with what a server was asked)."""
+"""Requests for metadata and earlier task outputs, apart from those for chunks (measured: a test compares the plan with
+the requests that a server received)."""
 
 RANKING_PART_ROWS = 1 << 18
-"""Rows of a part of the ranking."""
 
 
 def objects_to_write(
-    pairs: Sequence[tuple[SourceSpec, Layout]], own: Sequence[tuple[SourceSpec, Layout]], blocks: int
+    pairs: Sequence[tuple[SourceSpec, Layout]], condensed: Sequence[tuple[SourceSpec, Layout]], blocks: int
 ) -> int:
-    """Evidence, masks, four objects a block (its products, its images, its regions), metadata, and the tables."""
-    evidence = sum(EVIDENCE_PLANES * evidence_objects(s, x) for s, x in own) + sum(
-        evidence_objects(s, x) for s, x in pairs
-    )
-    metadata = (1 + EVIDENCE_PLANES) * len(own) + 2 * len(pairs)
-    return evidence + 4 * blocks + metadata + 10 + sum(s.images for s, _ in pairs) // RANKING_PART_ROWS
+    """Count the objects that a run writes.
+
+    Args:
+        pairs: All sources with their layouts.
+        condensed: Those that the run condenses itself.
+        blocks: Number of blocks.
+
+    Returns:
+        Evidence, issue masks, four objects per block (two task outputs, images, regions), metadata and tables.
+    """
+    evidence = sum(EVIDENCE_PLANES * evidence_objects(source, layout) for source, layout in condensed)
+    masks = sum(evidence_objects(source, layout) for source, layout in pairs)
+    metadata = (1 + EVIDENCE_PLANES) * len(condensed) + 2 * len(pairs)
+    ranking = sum(source.images for source, _ in pairs) // RANKING_PART_ROWS
+    return evidence + masks + 4 * blocks + metadata + 10 + ranking
 
 
 def reads_to_condense(source: SourceSpec, layout: Layout) -> int:
+    """Count the reads of predictions and labels in the first pass."""
     images, rows, columns = layout.window_shape
-    labels = (layout.chunk_images, source.height, source.width)
-    window = (images, source.classes, rows, columns)
+    window, labels = (images, source.classes, rows, columns), (layout.chunk_images, source.height, source.width)
     return sum(_reads(array, window) for array in source.prediction_arrays) + _reads(source.labels, labels)
 
 
 def reads_to_score(source: SourceSpec, layout: Layout) -> int:
-    """Scoring, and before it the second look at evidence of more than 8 bits."""
+    """Count the reads of labels and evidence in the second pass and in the passes before it."""
     labels = _reads(source.labels, (layout.chunk_images, source.height, source.width))
-    planes = EVIDENCE_PLANES + (0, 3, 4)[evidence_passes(layout)]
-    return (1 + evidence_passes(layout)) * labels + planes * evidence_objects(source, layout)
+    passes = evidence_passes(layout)
+    planes = EVIDENCE_PLANES + (0, 3, 4)[passes]
+    return (1 + passes) * labels + planes * evidence_objects(source, layout)
 
 
 def _reads(array: ArraySpec, window: tuple[int, ...]) -> int:
-    """Requests that an array takes, read window by window: one an object; of a shard its index, and one a window."""
+    """Count the requests for an array: one per object; per shard its index and one per window."""
     if not array.shards:
         return object_count(array)
-    windows = math.prod(-(-size // part) for size, part in zip(array.shards, window, strict=True))
+    windows = math.prod(-(-size // extent) for size, extent in zip(array.shards, window, strict=True))
     return object_count(array) * (1 + windows)
 
 
 def object_count(array: ArraySpec) -> int:
+    """Count the objects of an array: chunks, or shards."""
     sizes = array.shards or array.chunks
     return math.prod(-(-extent // size) for extent, size in zip(array.shape, sizes, strict=True))
 
 
 def evidence_objects(source: SourceSpec, layout: Layout) -> int:
+    """Count the chunks of one evidence plane of a source."""
     shape = (source.images, source.height, source.width)
     return math.prod(-(-extent // size) for extent, size in zip(shape, layout.chunks, strict=True))
