@@ -85,12 +85,12 @@ def test_worker_with_another_version_that_may_differ_is_reported(plan: Plan, nam
 
 
 def test_run_on_a_cluster_with_too_little_memory_exits_with_4(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masksift.cli.main import main
 
     monkeypatch.setattr(plan_module, "BASE_MEMORY_BYTES", 5 << 30)
     source = write_small_source(tmp_path / "s.zarr", images=4)
     args = ["run", "--source", str(source), "--out", str(tmp_path / "out")]
-    assert main([*args, "--executor.kind", "dask", "--executor.address", address]) == 4
+    assert main([*args, "--executor.kind", "dask", "--executor.address", scheduler_address]) == 4
     assert "has 3.0 GiB. " in capsys.readouterr().err

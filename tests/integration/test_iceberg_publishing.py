@@ -161,7 +161,7 @@ def test_a_complete_run_is_published_later_without_computing_anything(
     words = ("run", "--source", source, "--out", out)
     assert run_cli(*words) == 3
     before = record_of(out)
-    for stage in ("prepare", "condense", "score", "rank"):
+    for stage in ("create_evidence_arrays", "condense", "score", "rank"):
         monkeypatch.delattr(stages, stage)
     assert run_cli(*words, *lake) == 3
     is_there_once(lake, out)

@@ -1,6 +1,6 @@
-"""What a run needs of Kubernetes, as a component of kustomize for the manifests in `deploy/kubernetes`.
+"""Sizes of the pods of a run, as a kustomize component for the manifests in `deploy/kubernetes`.
 
-Arithmetic over a plan, and text. A test holds the shares below to the manifests' own settings.
+A test compares the shares below with the settings of the manifests.
 """
 
 from __future__ import annotations
@@ -13,45 +13,54 @@ from masksift.engine.planning.plan import Plan
 
 MIB, GIB = 1 << 20, 1 << 30
 WORKER_MEMORY_SHARE = 0.9
-"""Of a worker pod's memory, what the worker is told that it has (`--memory-limit`)."""
+"""Memory limit of a worker (`--memory-limit`), as a share of its pod's memory."""
 PAUSE_SHARE, TERMINATE_SHARE = 0.8, 0.95
-"""Of that, where a worker takes no further tasks, and where the process that watches it starts it anew."""
+"""Shares of the limit at which a worker takes no further tasks, and at which its nanny restarts it."""
 NANNY_BYTES = 128 * MIB
-"""What that process and its helper take (measured: 92 MiB)."""
+"""Memory of the nanny and its helper process (92 MiB measured)."""
 MEMORY_STEP_BYTES = 64 * MIB
-"""Memory of pods is told in multiples of it."""
+"""Granularity of the memory of pods."""
 BLOCKS_PER_WORKER = 8
-"""With fewer, a node's start costs more than it saves, and most workers wait for the last one's block."""
+"""With fewer blocks, starting a node costs more than it saves, and most workers wait for the last block."""
 MAX_WORKERS = 200
-"""As many as one scheduler was measured to keep busy."""
+"""Workers that one scheduler keeps busy (measured)."""
 CLIENT_BYTES = 2 * GIB
-"""Of the client: it held 1.65 GiB while it ranked a hundred million images."""
+"""Memory of the client, which used 1.65 GiB to rank a hundred million images."""
 SORT_BYTES_PER_IMAGE = 200
-"""Bytes of an image in temporary files while they are ranked: 147 measured, with all scores; ids may be longer."""
+"""Temporary files for ranking: 147 bytes per image measured, with all scores; ids may be longer."""
 
 
 def pod_memory(memory: int) -> int:
-    """Bytes that the pod of a worker needs for a projected peak of so many bytes: the worker is not paused at the peak,
-    and is started anew before the kernel ends the whole pod."""
+    """Return the memory of a worker's pod for a projected peak of ``memory`` bytes.
+
+    The worker is not paused at the peak, and the nanny restarts it before the kernel kills the pod.
+    """
     least = max(memory / (WORKER_MEMORY_SHARE * PAUSE_SHARE), NANNY_BYTES / (1 - WORKER_MEMORY_SHARE * TERMINATE_SHARE))
     return -int(-least // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
 
 
 def worker_count(blocks: int) -> int:
-    """Workers that so many blocks keep busy."""
+    """Return the number of workers that so many blocks keep busy."""
     return max(1, min(MAX_WORKERS, -(-blocks // BLOCKS_PER_WORKER)))
 
 
 def scratch_bytes(images: int) -> int:
-    """Bytes of temporary files of the client, in whole GiB."""
+    """Return the bytes of the client's temporary files, in whole GiB."""
     return (1 + -(-images * SORT_BYTES_PER_IMAGE // GIB)) * GIB
 
 
-def kustomize_component(plan: Plan, most: int | None = None) -> str:
-    """A `kustomization.yaml` that gives the workers and the client of any of the bases what the plan needs. ``most``:
-    workers that there may be, where that is settled."""
+def kustomize_component(plan: Plan, max_workers: int | None = None) -> str:
+    """Return a `kustomization.yaml` that sizes the workers and the client of any base.
+
+    Args:
+        plan: Plan of the run.
+        max_workers: Largest number of workers, or None without a limit.
+
+    Returns:
+        The text of the file.
+    """
     busy = worker_count(len(plan.blocks))
-    workers = min(busy, most or busy)
+    workers = min(busy, max_workers or busy)
     files = scratch_bytes(plan.images)
     worker, client = _resources(pod_memory(plan.memory), 2 * GIB), _resources(CLIENT_BYTES, files + GIB)
     return "\n".join(
@@ -80,38 +89,38 @@ def kustomize_component(plan: Plan, most: int | None = None) -> str:
 def _worker(place: str, pod: str, workers: int, resources: dict[str, Any]) -> list[str]:
     return [
         _set(f"{place}/replicas", workers),
-        _same(f"{pod}/containers/0/name", "worker"),
+        _test(f"{pod}/containers/0/name", "worker"),
         _set(f"{pod}/containers/0/resources", resources),
     ]
 
 
 def _client(pod: str, resources: dict[str, Any], files: int) -> list[str]:
     return [
-        _same(f"{pod}/containers/0/name", "masksift"),
+        _test(f"{pod}/containers/0/name", "masksift"),
         _set(f"{pod}/containers/0/resources", resources),
-        _same(f"{pod}/volumes/0/name", "scratch"),
+        _test(f"{pod}/volumes/0/name", "scratch"),
         _set(f"{pod}/volumes/0/emptyDir/sizeLimit", _quantity(files)),
     ]
 
 
 def _resources(memory: int, storage: int) -> dict[str, Any]:
-    """One thread and what it waits with; what is asked for of memory and disk is what there is."""
+    """Return requests and limits for one computing thread and its I/O threads; memory and disk are guaranteed."""
     same = {"memory": _quantity(memory), "ephemeral-storage": _quantity(storage)}
     return {"requests": {"cpu": "1", **same}, "limits": {"cpu": "2", **same}}
 
 
-def _patch(kind: str, changes: list[str]) -> list[str]:
-    """One patch: its target, and the changes below it."""
-    return [f"  - target: {{kind: {kind}}}", "    patch: |", *(f"      - {change}" for change in changes)]
+def _patch(target: str, changes: list[str]) -> list[str]:
+    """Return the lines of one patch: its target and changes."""
+    return [f"  - target: {{kind: {target}}}", "    patch: |", *(f"      - {change}" for change in changes)]
 
 
 def _set(path: str, value: Any) -> str:
-    """A change, in that form of JSON that YAML reads."""
+    """Return a change as JSON, which YAML reads."""
     return json.dumps({"op": "replace", "path": path, "value": value})
 
 
-def _same(path: str, value: str) -> str:
-    """That the manifest is the one that was reckoned with: kustomize ends where it is not."""
+def _test(path: str, value: str) -> str:
+    """Return a test of the manifest, which makes kustomize fail on another manifest."""
     return json.dumps({"op": "test", "path": path, "value": value})
 
 

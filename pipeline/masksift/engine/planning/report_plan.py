@@ -1,4 +1,4 @@
-"""What it takes to show images on the report's page: arithmetic over integers, for the plan and for whoever draws."""
+"""Objects, reads and memory of the report, for the plan and for the tasks that draw it."""
 
 from __future__ import annotations
 
@@ -10,37 +10,43 @@ from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.scoring.kernels.condense import class_dtype
 
 REPORT = "report"
-"""The name of the stage, and of its folder below a run's results."""
+"""Name of the stage, and of its directory in the run."""
 PAGE = f"{REPORT}/index.html"
 MAX_SIDE_PIXELS = 640
-"""Pixels of the longer side of what is shown, at most."""
+"""Longer side of a displayed image."""
 IMAGES_PER_FILE, REGION_IMAGES_PER_FILE = 1000, 200
-"""Images whose rows, and whose regions, lie in one file of the page."""
+"""Images per data file of the page: for rows of images, and for their regions."""
 MAX_TASK_IMAGES, MAX_TASK_PIXELS = 16, 1 << 24
-"""Images of a task, and their pixels, at most: a second or so."""
+"""Bounds of a task, which takes about a second."""
 STRIP_PIXELS = 1 << 22
-"""Pixels of a picture, or of a plane, that are reduced at a time."""
+"""Pixels of an RGB image or a plane that are downscaled at a time."""
 MAX_READ_PIXELS = 1 << 24
-"""Pixels of labels that are read at once, at most, unless a chunk has more."""
+"""Pixels of labels that are read at once, unless a chunk has more."""
 MAX_CACHED_PIXELS = 1 << 23
-"""Pixels of the images of one chunk that are kept for those that follow, at most."""
+"""Pixels of the images of one chunk that are kept for the following images."""
 CONCURRENT_CHUNKS = 10
-"""Chunks that zarr decodes at a time."""
+"""Chunks that Zarr decodes at the same time."""
 DRAWING_BYTES = 16 << 20
-"""Bytes of what is drawn of one image, and of what draws it: Pillow and its encoders (measured, rounded up)."""
+"""Memory for drawing one image: Pillow and its encoders (measured, rounded up)."""
 FIXED_FILES = 17
-"""The page itself, its style and its program, and the facts of the run (a test counts them)."""
+"""The page, its style sheet and scripts, and the facts of the run (a test counts them)."""
 FIXED_READS = 20
-"""Reads of the run's own tables and of the report's folder."""
+"""Reads of the tables of the run and of the report's directory."""
 READS_PER_TASK, IMAGE_READS_PER_TASK = 14, 3
-"""Reads of metadata of a task, and more of them where there are pictures (measured: a test compares the plan with what
-a server was asked)."""
+"""Metadata reads of a task, and additional ones with RGB images (measured: a test compares the plan with the requests
+that a server received)."""
 
 
 @dataclass(frozen=True)
 class ReportPlan:
-    """What showing so many ``images`` of a data set takes. ``objects`` are put, ``reads`` made, ``memory`` is the peak
-    of what a task holds, in bytes: all 0 where none is shown."""
+    """Work of a report; all values are 0 without images.
+
+    Attributes:
+        images: Images in the report.
+        objects: Objects that are written.
+        reads: Read requests.
+        memory: Peak memory of a task, bytes.
+    """
 
     images: int = 0
     objects: int = 0
@@ -51,84 +57,101 @@ class ReportPlan:
     def from_sources(
         cls,
         sources: Sequence[SourceSpec],
-        evidence: Sequence[tuple[int, int, int]],
+        chunks: Sequence[tuple[int, int, int]],
         blocks: int,
         top: int,
-        pictures: Sequence[ArraySpec | None],
+        image_arrays: Sequence[ArraySpec | None],
     ) -> ReportPlan:
-        """Of the first ``top`` of a ranking of all ``sources``, whose evidence has these chunks, and whose pictures are
-        these, None where a source has none. From which source the images come is not known before they are ranked: of
-        each as many as its share is."""
-        pictures = pictures or [None] * len(sources)
+        """Plan a report of the first images of a ranking, assuming that every source has its share of them.
+
+        Args:
+            sources: Sources of the run.
+            chunks: Chunk shape of the evidence of each source: image, y, x.
+            blocks: Number of blocks.
+            top: Images in the report.
+            image_arrays: RGB images of each source, None for sources without.
+
+        Returns:
+            The plan.
+        """
+        image_arrays = image_arrays or [None] * len(sources)
         total = sum(source.images for source in sources)
-        shown = min(top, total)
-        if not shown:
+        images = min(top, total)
+        if not images:
             return cls()
-        objects = FIXED_FILES + -(-shown // IMAGES_PER_FILE) + -(-shown // REGION_IMAGES_PER_FILE) + shown
-        reads = float(FIXED_READS + min(shown, blocks))
-        for source, chunks, array in zip(sources, evidence, pictures, strict=True):
-            share = shown * source.images / total
-            batches = max(share / MAX_TASK_IMAGES, share * source.pixels / MAX_TASK_PIXELS, min(1.0, share))
+        objects = FIXED_FILES + -(-images // IMAGES_PER_FILE) + -(-images // REGION_IMAGES_PER_FILE) + images
+        reads = float(FIXED_READS + min(images, blocks))
+        for source, shape, array in zip(sources, chunks, image_arrays, strict=True):
+            share = images * source.images / total
+            tasks = max(share / MAX_TASK_IMAGES, share * source.pixels / MAX_TASK_PIXELS, min(1.0, share))
             objects += round(share) if array else 0
-            reads += batches * (READS_PER_TASK + (IMAGE_READS_PER_TASK if array else 0))
-            reads += _read(share, batches, source, source.labels.chunks[0]) * _reads(source.labels)
-            reads += _read(share, batches, source, chunks[0]) * 2 * _chunks(source, chunks)
+            reads += tasks * (READS_PER_TASK + (IMAGE_READS_PER_TASK if array else 0))
+            reads += _read_count(share, tasks, source, source.labels.chunks[0]) * _requests_per_image(source.labels)
+            reads += _read_count(share, tasks, source, shape[0]) * 2 * _chunks_per_image(source, shape)
             if array:
-                reads += _read(share, batches, source, _pictures_together(source, array)) * _reads(array)
-        needed = (drawing_memory(*one) for one in zip(sources, evidence, pictures, strict=True))
-        return cls(shown, objects, round(reads), max(needed))
+                together = _rgb_images_per_chunk(source, array)
+                reads += _read_count(share, tasks, source, together) * _requests_per_image(array)
+        memory = max(map(drawing_memory, sources, chunks, image_arrays))
+        return cls(images, objects, round(reads), memory)
 
 
-def images_per_read(chunk: int, pixels: int) -> int:
-    """Images of so many pixels that are read at once, of an array whose chunks hold ``chunk`` of them."""
-    return chunk if chunk * pixels <= MAX_CACHED_PIXELS else 1
+def images_per_read(chunk_images: int, pixels: int) -> int:
+    """Return how many images of ``pixels`` each are read and cached together from chunks of ``chunk_images``."""
+    return chunk_images if chunk_images * pixels <= MAX_CACHED_PIXELS else 1
 
 
-def _pictures_together(source: SourceSpec, pictures: ArraySpec) -> int:
-    """The same of pictures, which are read whole only where a chunk holds whole ones."""
-    return pictures.chunks[0] if pictures.chunks[1:3] == (source.height, source.width) else 1
+def _rgb_images_per_chunk(source: SourceSpec, array: ArraySpec) -> int:
+    """Return the RGB images per chunk; 1 if a chunk holds parts of images, which are read in bands."""
+    return array.chunks[0] if array.chunks[1:3] == (source.height, source.width) else 1
 
 
-def _read(share: float, batches: float, source: SourceSpec, chunk: int) -> float:
-    """How often images are read where ``share`` of a source's are drawn, anywhere in it: once for all of a chunk, and
-    again where a batch begins in the middle of one."""
-    group = images_per_read(chunk, source.pixels)
-    if group == 1:
+def _read_count(share: float, tasks: float, source: SourceSpec, chunk_images: int) -> float:
+    """Return the expected reads for ``share`` random images of a source: one per chunk, and one more where a task
+    begins within a chunk."""
+    together = images_per_read(chunk_images, source.pixels)
+    if together == 1:
         return share
-    left_out: float = (1 - share / source.images) ** group
-    return min(share, -(-source.images // group) * (1 - left_out) + batches)
+    chunk_unused: float = (1 - share / source.images) ** together
+    return min(share, -(-source.images // together) * (1 - chunk_unused) + tasks)
 
 
-def drawing_memory(source: SourceSpec, evidence: tuple[int, int, int], pictures: ArraySpec | None) -> int:
-    """Bytes that drawing one image of a source holds at most: its labels, and one after the other its picture, reduced
-    band by band, and its planes, whole. ``evidence``: chunks of the planes (image, y, x)."""
-    number = class_dtype(source.classes).itemsize
-    read = max(min(source.pixels, MAX_READ_PIXELS), math.prod(source.labels.chunks))
-    own = images_per_read(source.labels.chunks[0], source.pixels) * source.pixels * number
-    labels = own + read * (2 * source.labels.itemsize + number)
-    held = (images_per_read(evidence[0], source.pixels) - 1) * source.pixels * (number + 1)
-    plane = (
-        source.pixels * (number + 1)
-        + 2 * min(CONCURRENT_CHUNKS, _chunks(source, evidence)) * math.prod(evidence) * number
-    )
-    picture = 0
-    if pictures is not None:
-        images, rows, columns, channels = pictures.chunks
+def drawing_memory(source: SourceSpec, chunks: tuple[int, int, int], image_array: ArraySpec | None) -> int:
+    """Return the peak memory of drawing one image: its labels, then its RGB image in bands or its planes.
+
+    Args:
+        source: Source of the image.
+        chunks: Chunk shape of the evidence planes: image, y, x.
+        image_array: RGB images of the source, None without.
+
+    Returns:
+        Bytes.
+    """
+    class_bytes = class_dtype(source.classes).itemsize
+    label_window = max(min(source.pixels, MAX_READ_PIXELS), math.prod(source.labels.chunks))
+    classes = images_per_read(source.labels.chunks[0], source.pixels) * source.pixels * class_bytes
+    labels = classes + label_window * (2 * source.labels.itemsize + class_bytes)
+    cached = (images_per_read(chunks[0], source.pixels) - 1) * source.pixels * (class_bytes + 1)
+    decoded = 2 * min(CONCURRENT_CHUNKS, _chunks_per_image(source, chunks)) * math.prod(chunks) * class_bytes
+    planes = source.pixels * (class_bytes + 1) + decoded
+    rgb = 0
+    if image_array is not None:
+        images, rows, columns, channels = image_array.chunks
         strip = min(STRIP_PIXELS, source.pixels)
         band = max(strip, min(rows, source.height) * source.width)
         across = min(CONCURRENT_CHUNKS, -(-source.width // columns))
-        held += (images_per_read(_pictures_together(source, pictures), source.pixels) - 1) * source.pixels * 3
-        picture = 3 * band + 4 * 4 * strip + 2 * across * images * rows * columns * channels
-    return labels + held + max(plane, picture) + DRAWING_BYTES
+        together = images_per_read(_rgb_images_per_chunk(source, image_array), source.pixels)
+        cached += (together - 1) * source.pixels * 3
+        rgb = 3 * band + 4 * 4 * strip + 2 * across * images * rows * columns * channels
+    return labels + cached + max(planes, rgb) + DRAWING_BYTES
 
 
-def _chunks(source: SourceSpec, chunks: tuple[int, int, int]) -> int:
-    """Chunks of evidence in which an image lies."""
+def _chunks_per_image(source: SourceSpec, chunks: tuple[int, int, int]) -> int:
+    """Return the evidence chunks of one image."""
     return -(-source.height // chunks[1]) * -(-source.width // chunks[2])
 
 
-def _reads(array: ArraySpec) -> int:
-    """Requests that one image of an array of labels or pictures takes: its chunks; of a shard its index too."""
+def _requests_per_image(array: ArraySpec) -> int:
+    """Return the requests for one image of labels or RGB images: its chunks, and the indexes of its shards."""
     _, height, width, *_ = array.shape
     _, rows, columns, *_ = array.chunks
     chunks = -(-height // rows) * -(-width // columns)
