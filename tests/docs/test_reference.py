@@ -48,5 +48,5 @@ DEPLOYMENT = [
 
 @pytest.mark.parametrize("file", DEPLOYMENT, ids=lambda file: str(file.relative_to(ROOT)))
 def test_deployment_file_has_no_archaic_or_british_words(file: Path) -> None:
-    found = [match[0] for match in WORDS.finditer(file.read_text())]
+    found = [match[0] for match in WORDS.finditer(file.read_text()) if match[0] != "is None"]
     assert not found

@@ -40,7 +40,7 @@ flock --nonblock 9 || { echo "masksift, $day: another instance is running" >&2; 
 
 set -- ${MASKSIFT_CONFIG:+"$MASKSIFT_CONFIG"} --source "$source/dt=$day/site=*" --out "$out"
 
-# The results of the day before, if they are complete; 2 means that there are none.
+# The results of the day before, if they are complete; 2: they are not.
 code=0
 masksift_quietly check "$before" --max-quarantined 100% --top 0 || code=$?
 case $code in
