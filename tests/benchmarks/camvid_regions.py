@@ -88,7 +88,7 @@ def _panels(found: CompletedRun, region: Mapping[str, Any]) -> list[Any]:
     assert view.given is not None
     assert view.predicted is not None
     classes = len(found.class_names)
-    return [view.picture, colorize(view.given, classes), colorize(view.predicted, classes)]
+    return [view.rgb, colorize(view.given, classes), colorize(view.predicted, classes)]
 
 
 def _frame(axes: Any, region: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def test_at_full_size_it_is_what_lies_in_the_stores(made: tuple[Path, Data, Arra
     for index in range(8):
         seen = view(folder, index)
         assert (seen.size, seen.factor, seen.warnings) == ((8, 10), 1, ())
-        np.testing.assert_array_equal(seen.picture, pictures[index])
+        np.testing.assert_array_equal(seen.rgb, pictures[index])
         np.testing.assert_array_equal(seen.given, data.labels[index])
         np.testing.assert_array_equal(seen.predicted, data.predictions[index].argmax(axis=0))
         mask = zarr.open_array(folder / "out/evidence/s.zarr/issue_mask", mode="r")[index]
@@ -68,13 +68,13 @@ def test_reduced_it_keeps_every_flag_and_the_mean_of_the_picture(made: tuple[Pat
     seen, whole = view(folder, 1, side), view(folder, 1)
     f = reduction_factor((8, 10), side)
     assert seen.factor == f == max(1, -(-10 // side))
-    assert seen.picture is not None
+    assert seen.rgb is not None
     assert seen.flagged is not None
     assert whole.flagged is not None
     for y, x in np.ndindex(-(-8 // f), -(-10 // f)):
         own = slice(f * y, f * y + f), slice(f * x, f * x + f)
         mean = pictures[1][own].reshape(-1, 3).mean(axis=0)
-        assert np.abs(seen.picture[y, x] - mean).max() <= 0.5
+        assert np.abs(seen.rgb[y, x] - mean).max() <= 0.5
         assert seen.flagged[y, x] == whole.flagged[own].any()
         assert seen.given is not None
         assert seen.given[y, x] == data.labels[1][min(f * y + f // 2, 7), min(f * x + f // 2, 9)]
@@ -85,7 +85,7 @@ def test_a_picture_is_read_strip_by_strip_and_looks_the_same(
 ) -> None:
     whole = view(made[0], 2, 4)
     monkeypatch.setattr(views, "STRIP_PIXELS", 20)
-    np.testing.assert_array_equal(view(made[0], 2, 4).picture, whole.picture)
+    np.testing.assert_array_equal(view(made[0], 2, 4).rgb, whole.rgb)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
@@ -104,7 +104,7 @@ def test_a_picture_in_chunks_of_any_height_looks_the_same(
     monkeypatch.setattr(views, "STRIP_PIXELS", strip)
     again = view(made[0], 2, side, name=f"{tmp_path}/photos.zarr/images")
     monkeypatch.undo()
-    np.testing.assert_array_equal(again.picture, view(made[0], 2, side).picture)
+    np.testing.assert_array_equal(again.rgb, view(made[0], 2, side).rgb)
 
 
 def test_its_own_size_may_be_told(made: tuple[Path, Data, Array]) -> None:
@@ -112,7 +112,7 @@ def test_its_own_size_may_be_told(made: tuple[Path, Data, Array]) -> None:
     viewer = ImageViewReader(run.context, run.find_task("s", 1), "images", predicted=True)
     seen, whole = viewer.view(1, size=(5, 7)), viewer.view(1)
     assert seen.size == (5, 7)
-    for name in ("picture", "given", "predicted", "flagged"):
+    for name in ("rgb", "given", "predicted", "flagged"):
         np.testing.assert_array_equal(getattr(seen, name), getattr(whole, name)[:5, :7])
     assert viewer.io_counters["requests"] >= 8, "metadata and chunks of four arrays"
 
@@ -130,7 +130,7 @@ def test_images_of_one_chunk_are_read_once_and_look_the_same(
     monkeypatch.setattr(gallery, "MAX_CACHED_PIXELS", 0)
     for index, one in zip(order, seen, strict=True):
         alone = view(made[0], index, 4)
-        for name in ("picture", "given", "predicted", "flagged"):
+        for name in ("rgb", "given", "predicted", "flagged"):
             np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))
 
 
@@ -144,7 +144,7 @@ def test_a_run_that_has_moved_is_opened_where_it_is_now(made: tuple[Path, Data, 
 
 def test_what_was_not_scored_or_is_not_there_is_none(made: tuple[Path, Data, Array]) -> None:
     seen = view(made[0], 0, scored=False, name="photos")
-    assert seen.picture is None
+    assert seen.rgb is None
     assert seen.predicted is None
     assert seen.flagged is None
     assert seen.given is not None
@@ -153,7 +153,7 @@ def test_what_was_not_scored_or_is_not_there_is_none(made: tuple[Path, Data, Arr
 
 def test_pictures_of_another_size_are_said_to_be_none(made: tuple[Path, Data, Array]) -> None:
     seen = view(made[0], 0, name="labels")
-    assert seen.picture is None
+    assert seen.rgb is None
     assert "would fit the labels" in seen.warnings[0]
 
 
@@ -164,7 +164,7 @@ def test_a_lost_chunk_takes_its_plane_alone(made: tuple[Path, Data, Array], tmp_
     for gone in ("s.zarr/images/c/0", "s.zarr/labels/c/0"):
         shutil.rmtree(tmp_path / gone)
     seen = view(tmp_path, 1)
-    assert seen.picture is None
+    assert seen.rgb is None
     assert seen.given is None
     assert seen.predicted is not None
     assert [("images" in why, "labels" in why) for why in seen.warnings] == [(True, False), (False, True)]
@@ -177,12 +177,12 @@ def test_an_image_in_memory_looks_the_same(made: tuple[Path, Data, Array], side:
     assert whole.flagged is not None
     held = make_view(pictures[3], data.labels[3], data.predictions[3].argmax(axis=0), whole.flagged, side)
     assert (held.size, held.factor, held.warnings) == (stored.size, stored.factor, ())
-    for name in ("picture", "given", "predicted", "flagged"):
+    for name in ("rgb", "given", "predicted", "flagged"):
         np.testing.assert_array_equal(getattr(held, name), getattr(stored, name))
-    assert held.picture is not None
-    assert held.picture.dtype == np.uint8
+    assert held.rgb is not None
+    assert held.rgb.dtype == np.uint8
     bare = make_view(None, data.labels[3], None, None, side)
-    assert (bare.picture, bare.predicted, bare.flagged) == (None, None, None)
+    assert (bare.rgb, bare.predicted, bare.flagged) == (None, None, None)
 
 
 def test_labels_that_have_gone_take_their_plane_alone(made: tuple[Path, Data, Array], tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_labels_that_have_gone_take_their_plane_alone(made: tuple[Path, Data, Ar
     shutil.rmtree(tmp_path / "s.zarr/labels")
     seen = view(tmp_path, 1)
     assert seen.given is None
-    assert seen.picture is not None
+    assert seen.rgb is not None
     assert seen.predicted is not None
     assert seen.flagged is not None
     assert seen.warnings == (f"there are no labels at {tmp_path}/s.zarr/labels any more",)

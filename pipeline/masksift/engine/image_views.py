@@ -1,4 +1,4 @@
-"""What there is to see of one image: its picture, the classes that were given and predicted, and what is flagged."""
+"""Displayable content of one image: RGB image, given and predicted classes, and flagged pixels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
 from masksift.core.status import BAD_LABELS, ImageStatus
-from masksift.engine.block_io import BufferPool, read_labels
+from masksift.engine.block_io import BufferPool, open_labels, read_labels
 from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read
 from masksift.engine.work_items import BlockTask, RunContext
-from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.sources.images_array import open_images_array
 from masksift.storage.zarr.evidence import CLASSES, MASK
 from masksift.storage.zarr.per_image import image_sizes
@@ -24,21 +23,26 @@ from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
 T = TypeVar("T")
-_Given = tuple[NDArray[np.unsignedinteger], dict[int, ImageStatus]]
+_Labels = tuple[NDArray[np.unsignedinteger], dict[int, ImageStatus]]
 
 
 @dataclass(frozen=True)
 class ImageView:
-    """One image, its own rows and columns (H, W), reduced by ``factor`` to (h, w) = ceil(H / factor), ceil(W / factor).
+    """Content of one image without padding, downscaled from (H, W) to (h, w) = ceil(H / factor), ceil(W / factor).
 
-    ``picture`` (h, w, 3) uint8, the mean of its pixels; ``given``, ``predicted`` (h, w): class numbers, those of the
-    pixels in the middle, the largest value of the dtype where there is none; ``flagged`` (h, w) bool: whether any
-    pixel is. None of what is not there or cannot be read; ``lost``: why, a sentence each.
+    Attributes:
+        size: Rows and columns of the image before downscaling.
+        factor: Downscaling factor.
+        rgb: Mean colors, uint8 of shape (h, w, 3).
+        given: Class index of the label of each center pixel, shape (h, w); the largest value of the dtype if ignored.
+        predicted: Predicted class index of each center pixel, shape (h, w).
+        flagged: Whether any of the pixels is flagged, bool of shape (h, w).
+        warnings: One sentence for each part that is None because it is missing or cannot be read.
     """
 
     size: tuple[int, int]
     factor: int
-    picture: NDArray[np.uint8] | None
+    rgb: NDArray[np.uint8] | None
     given: NDArray[np.unsignedinteger] | None
     predicted: NDArray[np.unsignedinteger] | None
     flagged: NDArray[np.bool_] | None
@@ -46,232 +50,242 @@ class ImageView:
 
 
 def reduction_factor(size: tuple[int, int], side: int | None) -> int:
-    """By which whole number an image is reduced so that no side is longer than ``side``; not at all for None."""
+    """Return the factor by which an image is downscaled so that no side exceeds ``side``; 1 without a limit."""
     return 1 if side is None else max(1, -(-max(size) // side))
 
 
 def make_view(
-    picture: NDArray[np.uint8] | None,
+    rgb: NDArray[np.uint8] | None,
     given: NDArray[np.unsignedinteger],
     predicted: NDArray[np.unsignedinteger] | None,
     flagged: NDArray[np.bool_] | None,
     side: int | None = None,
 ) -> ImageView:
-    """The same of an image in memory: picture (H, W, 3), the planes (H, W) each."""
+    """Downscale an image in memory: RGB (H, W, 3) and planes (H, W)."""
     rows, columns = given.shape
     factor = reduction_factor((rows, columns), side)
-    middle = np.ix_(_middle(rows, factor), _middle(columns, factor))
+    centers = np.ix_(_center_pixels(rows, factor), _center_pixels(columns, factor))
     return ImageView(
         (rows, columns),
         factor,
-        None if picture is None else _mean(picture, factor),
-        given[middle],
-        None if predicted is None else predicted[middle],
-        None if flagged is None else _reduced(np.logical_or, flagged, factor),
+        None if rgb is None else _downscale_rgb(rgb, factor),
+        given[centers],
+        None if predicted is None else predicted[centers],
+        None if flagged is None else _downscale_any(flagged, factor),
     )
 
 
-class _Held(Generic[T]):
-    """Images of an array whose chunks hold several: those of the chunk that was read last are kept, for whoever shows
-    many images of a source goes through them in order."""
+class _ChunkCache(Generic[T]):
+    """Images of the chunk that was read last: callers show the images of a source in order.
+
+    Args:
+        images_per_read: Images that are read together.
+        images: Images of the source.
+    """
 
     def __init__(self, images_per_read: int, images: int) -> None:
-        """``images_per_read``: of a chunk."""
-        self.together, self._images = images_per_read, images
+        self.images_per_read, self._images = images_per_read, images
         self._start = -1
-        self._kept: T | None = None
+        self._content: T | None = None
 
-    def of(self, index: int, read: Callable[[int, int], T]) -> tuple[T, int]:
-        """What ``read`` answers of images [start, stop), and the place of the image in it. ``read`` is not held: a ring
-        of a reader and what it reads with would keep all of it until Python looks for such rings."""
-        start = index // self.together * self.together
+    def get(self, index: int, read: Callable[[int, int], T]) -> tuple[T, int]:
+        """Return what ``read(start, stop)`` returns for the chunk of an image, and the image's position in it.
+
+        ``read`` is not stored: a reference cycle would keep readers and buffers until the garbage collector runs.
+        """
+        start = index // self.images_per_read * self.images_per_read
         if start != self._start:
-            self._start, self._kept = -1, None  # where reading fails there is nothing
-            self._kept = read(start, min(start + self.together, self._images))
+            self._start, self._content = -1, None  # stays empty if reading fails
+            self._content = read(start, min(start + self.images_per_read, self._images))
             self._start = start
-        assert self._kept is not None
-        return self._kept, index - start
+        assert self._content is not None
+        return self._content, index - start
 
 
 class ImageViewReader:
-    """Reads the images of one source of a run."""
+    """Read the images of one source of a run.
 
-    def __init__(self, job: RunContext, part: BlockTask, pictures: str, *, predicted: bool) -> None:
-        """``part``: any block of the source; ``pictures``: name or URL of the array; ``predicted``: whether the
-        evidence is kept."""
-        self._job, self._part, self._memory = job, part, BufferPool()
-        spec = part.spec
+    Args:
+        context: Settings of the run.
+        task: Any block of the source.
+        images_array: Name or URL of the RGB images.
+        predicted: The evidence planes exist.
+    """
+
+    def __init__(self, context: RunContext, task: BlockTask, images_array: str, *, predicted: bool) -> None:
+        self._context, self._task, self._buffers = context, task, BufferPool()
+        spec = task.spec
+        array = open_images_array(spec, images_array, context.options)
+        self.images_warning = array if isinstance(array, str) else ""
+        """Reason why there are no RGB images, or an empty string."""
+        self._rgb, self._rgb_chunk_rows, rgb_images_per_chunk = None, 0, 1
+        if not isinstance(array, str):
+            self._rgb, self._rgb_chunk_rows = ArrayReader(array, context.options), array.chunks[1]
+            if array.chunks[1:3] == array.shape[1:3]:  # chunks of parts of images are read in bands
+                rgb_images_per_chunk = array.chunks[0]
         self._labels: ArrayReader | None = None
-        self._given: _Held[_Given] = self._held(spec.labels.chunks[0])
-        found = open_images_array(spec, pictures, job.options)
-        self.images_warning = found if isinstance(found, str) else ""
-        """Why there are no pictures, where there are none."""
-        self._reader = None if isinstance(found, str) else ArrayReader(found, job.options)
-        self._rows = 0 if isinstance(found, str) else found.chunks[1]
-        # a chunk that is a part of an image is read band by band
-        several = not isinstance(found, str) and found.chunks[1:3] == found.shape[1:3] and found.chunks[0]
-        self._pictures: _Held[NDArray[np.uint8]] = self._held(several or 1)
-        self._evidence = job.evidence_arrays(part.evidence_location) if predicted else None
-        self._masks = job.issue_mask_arrays(spec)
-        self._classes: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
-        self._flags: _Held[NDArray[Any]] = self._held(part.layout.chunks[0])
+        self._evidence = context.evidence_arrays(task.evidence_location) if predicted else None
+        self._masks = context.issue_mask_arrays(spec)
+        self._given_cache: _ChunkCache[_Labels] = self._make_cache(spec.labels.chunks[0])
+        self._rgb_cache: _ChunkCache[NDArray[np.uint8]] = self._make_cache(rgb_images_per_chunk)
+        self._predicted_cache: _ChunkCache[NDArray[Any]] = self._make_cache(task.layout.chunks[0])
+        self._mask_cache: _ChunkCache[NDArray[Any]] = self._make_cache(task.layout.chunks[0])
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What it took of the stores, by field name of `TaskResult`."""
-        readers = (self._labels, self._reader, self._evidence, self._masks)
+        """Bytes and requests, by field name of `TaskResult`."""
+        readers = (self._labels, self._rgb, self._evidence, self._masks)
         return sum((reader.io_counters for reader in readers if reader is not None), Counter())
 
     def view(
         self, index: int, side: int | None = None, *, scored: bool = True, size: tuple[int, int] | None = None
     ) -> ImageView:
-        """One image by its number in the source. ``scored``: whether there are evidence and a mask of it; ``size``: its
-        own rows and columns, where they are known."""
-        lost: list[str] = [self.images_warning] if self.images_warning else []
-        spec = self._part.spec
-        own = self._own(index, index + 1)[0] if size is None else np.array(size, np.int64)
-        rows, columns = (int(number) for number in own.clip(1, (spec.height, spec.width)))
+        """Read one image.
+
+        Args:
+            index: Number of the image in the source.
+            side: Largest side after downscaling, pixels; None for full size.
+            scored: The image has evidence and an issue mask.
+            size: Unpadded rows and columns, if the caller knows them.
+
+        Returns:
+            The image; parts that cannot be read are None and explained in its warnings.
+        """
+        warnings = [self.images_warning] if self.images_warning else []
+        spec = self._task.spec
+        unpadded = self._sizes(index, index + 1)[0] if size is None else np.array(size, np.int64)
+        rows, columns = (int(extent) for extent in unpadded.clip(1, (spec.height, spec.width)))
         factor = reduction_factor((rows, columns), side)
-        middle = _middle(rows, factor), _middle(columns, factor)
+        centers = np.ix_(_center_pixels(rows, factor), _center_pixels(columns, factor))
 
         def given() -> NDArray[np.unsignedinteger] | None:
             try:
                 self.open_labels()
             except FileNotFoundError:
-                lost.append(f"there are no labels at {spec.labels.url} any more")
+                warnings.append(f"there are no labels at {spec.labels.url} any more")
                 return None
-            (planes, verdicts), place = self._given.of(index, self._read_given)
-            if index in verdicts:
-                lost.append(str(verdicts[index].reason))
-                if verdicts[index].status != BAD_LABELS:  # what is labelled well in them can be shown
+            (planes, statuses), position = self._given_cache.get(index, self._read_given)
+            if index in statuses:
+                warnings.append(str(statuses[index].reason))
+                if statuses[index].status != BAD_LABELS:  # the valid part of bad labels can be shown
                     return None
-            own_classes: NDArray[np.unsignedinteger] = planes[place][np.ix_(*middle)]
-            return own_classes
+            classes: NDArray[np.unsignedinteger] = planes[position][centers]
+            return classes
 
         def predicted() -> NDArray[np.unsignedinteger]:
             assert self._evidence is not None
-            planes, place = self._classes.of(index, partial(self._evidence.read, CLASSES))
-            classes: NDArray[np.unsignedinteger] = planes[place][np.ix_(*middle)]
+            planes, position = self._predicted_cache.get(index, partial(self._evidence.read, CLASSES))
+            classes: NDArray[np.unsignedinteger] = planes[position][centers]
             return classes
 
         def flagged() -> NDArray[np.bool_]:
-            planes, place = self._flags.of(index, partial(self._masks.read, MASK))
-            return _reduced(np.logical_or, planes[place, :rows, :columns] > 0, factor)
+            planes, position = self._mask_cache.get(index, partial(self._masks.read, MASK))
+            return _downscale_any(planes[position, :rows, :columns] > 0, factor)
 
         return ImageView(
             (rows, columns),
             factor,
-            _unless_lost(lost, lambda: self._picture(index, rows, columns, factor)),
-            _unless_lost(lost, given),
-            _unless_lost(lost, predicted) if scored and self._evidence is not None else None,
-            _unless_lost(lost, flagged) if scored else None,
-            tuple(lost),
+            _read_or_warn(warnings, lambda: self._read_rgb(index, rows, columns, factor)),
+            _read_or_warn(warnings, given),
+            _read_or_warn(warnings, predicted) if scored and self._evidence is not None else None,
+            _read_or_warn(warnings, flagged) if scored else None,
+            tuple(warnings),
         )
 
     def open_labels(self) -> ArrayReader:
-        """The labels, opened when they are asked for: whoever removed them since the run has left all else. Raises
-        FileNotFoundError where they are not there."""
+        """Open the labels on first use. Raises FileNotFoundError if they were removed since the run."""
         if self._labels is None:
-            spec = self._part.spec
-            self._labels = ArrayReader(spec.labels, self._job.options, absent_is_missing=spec.absent_labels_are_missing)
+            self._labels = open_labels(self._task.spec, self._context.options)
         return self._labels
 
-    def _held(self, chunk: int) -> _Held[Any]:
-        spec = self._part.spec
-        return _Held(images_per_read(chunk, spec.pixels), spec.images)
+    def _make_cache(self, chunk_images: int) -> _ChunkCache[Any]:
+        spec = self._task.spec
+        return _ChunkCache(images_per_read(chunk_images, spec.pixels), spec.images)
 
-    def _own(self, start: int, stop: int) -> NDArray[np.int64]:
-        """(n, 2): the rows and columns of images [start, stop) that are their own; all where the source has gone."""
+    def _sizes(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the unpadded (rows, columns) of images [start, stop); the padded ones if the source was removed."""
         try:
-            return image_sizes(self._part.spec, start, stop, self._job.options)
+            return image_sizes(self._task.spec, start, stop, self._context.options)
         except FileNotFoundError:
-            return np.array([[self._part.spec.height, self._part.spec.width]] * (stop - start), np.int64)
+            return np.array([[self._task.spec.height, self._task.spec.width]] * (stop - start), np.int64)
 
-    def _read_given(self, start: int, stop: int) -> _Given:
-        """Class planes (n, H, W), in memory that is used again, and the verdicts of those that are lost or wrong."""
-        labels = self.open_labels()
-        return read_labels(self._part.spec, labels, self._memory, start, stop, self._own(start, stop))
+    def _read_given(self, start: int, stop: int) -> _Labels:
+        labels, sizes = self.open_labels(), self._sizes(start, stop)
+        return read_labels(self._task.spec, labels, self._buffers, start, stop, sizes)
 
-    def _read_pictures(self, start: int, stop: int) -> NDArray[np.uint8]:
-        assert self._reader is not None
-        spec = self._part.spec
-        whole = slice(0, spec.height), slice(0, spec.width), slice(0, 3)
-        return self._reader.read(slice(start, stop), *whole)
+    def _read_rgb_images(self, start: int, stop: int) -> NDArray[np.uint8]:
+        assert self._rgb is not None
+        spec = self._task.spec
+        return self._rgb.read(slice(start, stop), slice(0, spec.height), slice(0, spec.width), slice(0, 3))
 
-    def _picture(self, index: int, rows: int, columns: int, factor: int) -> NDArray[np.uint8] | None:
-        """The picture, read in bands of whole chunks and reduced in strips of these: one of 20,000 x 20,000 has more
-        than a gigabyte."""
-        if self._reader is None:
+    def _read_rgb(self, index: int, rows: int, columns: int, factor: int) -> NDArray[np.uint8] | None:
+        """Read an RGB image in bands of whole chunks and downscale it in strips: 20,000 x 20,000 pixels exceed 1 GB."""
+        if self._rgb is None:
             return None
-        if self._pictures.together > 1:
-            pictures, place = self._pictures.of(index, self._read_pictures)
-            return _mean(pictures[place, :rows, :columns], factor)
+        if self._rgb_cache.images_per_read > 1:
+            images, position = self._rgb_cache.get(index, self._read_rgb_images)
+            return _downscale_rgb(images[position, :rows, :columns], factor)
         shape = -(-rows // factor), -(-columns // factor)
-        height = max(1, STRIP_PIXELS // columns)
-        band = self._rows * max(1, height // self._rows)
-        picture = np.empty((*shape, 3) if factor == 1 else 0, np.uint8)
+        strip_rows = max(1, STRIP_PIXELS // columns)
+        band_rows = self._rgb_chunk_rows * max(1, strip_rows // self._rgb_chunk_rows)
+        image = np.empty((*shape, 3) if factor == 1 else 0, np.uint8)
         sums = np.zeros((*shape, 3) if factor > 1 else 0, np.uint32)
-        for y in range(0, rows, band):
-            window = slice(index, index + 1), slice(y, min(y + band, rows)), slice(0, columns), slice(0, 3)
-            read = self._reader.read(*window)[0]
+        for y in range(0, rows, band_rows):
+            window = slice(index, index + 1), slice(y, min(y + band_rows, rows)), slice(0, columns), slice(0, 3)
+            band = self._rgb.read(*window)[0]
             if factor == 1:
-                picture[y : y + band] = read
+                image[y : y + band_rows] = band
                 continue
-            for first in range(0, len(read), height):
-                _add(sums, read[first : first + height], y + first, factor)
-        return picture if factor == 1 else _rounded(sums, rows, columns, factor)
+            for first in range(0, len(band), strip_rows):
+                _add_strip(sums, band[first : first + strip_rows], y + first, factor)
+        return image if factor == 1 else _round_means(sums, rows, columns, factor)
 
 
-def _mean(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) whose pixels are joined by so many rows and columns, the mean of each, rounded."""
+def _downscale_rgb(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return the rounded mean colors of squares of ``factor`` pixels of an image (H, W, 3)."""
     if factor == 1:
-        return picture
-    rows, columns = picture.shape[:2]
+        return image
+    rows, columns = image.shape[:2]
     sums = np.zeros((-(-rows // factor), -(-columns // factor), 3), np.uint32)
-    _add(sums, picture, 0, factor)
-    return _rounded(sums, rows, columns, factor)
+    _add_strip(sums, image, 0, factor)
+    return _round_means(sums, rows, columns, factor)
 
 
-def _rounded(sums: NDArray[np.uint32], rows: int, columns: int, factor: int) -> NDArray[np.uint8]:
-    """The means (h, w, 3) of sums over ``factor`` rows and columns of (rows, columns), the last of which are fewer."""
-    sizes = (np.minimum(factor, size - np.arange(0, size, factor)) for size in (rows, columns))
+def _round_means(sums: NDArray[np.uint32], rows: int, columns: int, factor: int) -> NDArray[np.uint8]:
+    """Divide sums (h, w, 3) over squares of ``factor`` pixels, of which the last ones are smaller; reuses ``sums``."""
+    sizes = (np.minimum(factor, extent - np.arange(0, extent, factor)) for extent in (rows, columns))
     counts = np.outer(*sizes).astype(np.uint32)[..., None]
     sums += counts // 2
     sums //= counts
     return sums.astype(np.uint8)
 
 
-def _add(sums: NDArray[np.uint32], strip: NDArray[np.uint8], y: int, factor: int) -> None:
-    """Add the pixels of a strip (n, W, 3), whose first row is ``y``, to the sums (h, w, 3) that they belong to."""
-    own = np.arange(y, y + len(strip)) // factor
-    starts = np.flatnonzero(np.diff(own, prepend=-1))
-    some = np.add.reduceat(strip, starts, axis=0, dtype=np.uint32)
-    sums[own[0] : own[-1] + 1] += np.add.reduceat(some, np.arange(0, strip.shape[1], factor), axis=1)
+def _add_strip(sums: NDArray[np.uint32], strip: NDArray[np.uint8], y: int, factor: int) -> None:
+    """Add the pixels of a strip (n, W, 3) that begins in row ``y`` to the sums (h, w, 3) of their squares."""
+    square = np.arange(y, y + len(strip)) // factor
+    starts = np.flatnonzero(np.diff(square, prepend=-1))
+    row_sums = np.add.reduceat(strip, starts, axis=0, dtype=np.uint32)
+    column_starts = np.arange(0, strip.shape[1], factor)
+    sums[square[0] : square[-1] + 1] += np.add.reduceat(row_sums, column_starts, axis=1)
 
 
-def _middle(size: int, factor: int) -> NDArray[np.intp]:
-    """The pixel in the middle of each ``factor`` pixels."""
-    return np.minimum(np.arange(0, size, factor) + factor // 2, size - 1)
+def _center_pixels(extent: int, factor: int) -> NDArray[np.intp]:
+    """Return the center of each run of ``factor`` pixels."""
+    return np.minimum(np.arange(0, extent, factor) + factor // 2, extent - 1)
 
 
-def _reduced(how: np.ufunc, values: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Rows and columns joined by so many; the last of them may be fewer."""
-    if factor == 1:
-        return values
-    for axis in (0, 1):
-        values = how.reduceat(values, np.arange(0, values.shape[axis], factor), axis=axis)
-    return values
+def _downscale_any(flags: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
+    """Return whether any pixel of each square of ``factor`` pixels is set."""
+    if factor > 1:
+        for axis in (0, 1):
+            flags = np.logical_or.reduceat(flags, np.arange(0, flags.shape[axis], factor), axis=axis)
+    return flags
 
 
-def _unless_lost(lost: list[str], read: Callable[[], Any]) -> Any:
-    """What is read, or None where it is lost; why is said then."""
+def _read_or_warn(warnings: list[str], read: Callable[[], Any]) -> Any:
+    """Return what ``read`` returns, or None with a warning if the data is missing or damaged."""
     try:
         return read()
     except (MissingChunkError, ChunkDecodeError, DataError, FileNotFoundError) as e:
-        lost.append(str(e))
+        warnings.append(str(e))
         return None
-
-
-def nothing(classes: int) -> int:
-    """The class number that stands for none."""
-    return int(np.iinfo(class_dtype(classes)).max)

@@ -158,7 +158,7 @@ def test_its_regions_are_those_of_the_table_most_evidence_first(made: Path) -> N
 def test_the_panels_are_what_lies_in_the_stores(made: Path, drawn_of: Any) -> None:
     view, title, regions, notes = drawn_of(made / "out", "frame 1")
     group = zarr.open_group(made / "a.zarr", mode="r")
-    np.testing.assert_array_equal(view.picture, group["images"][0])
+    np.testing.assert_array_equal(view.rgb, group["images"][0])
     np.testing.assert_array_equal(view.given, group["labels"][0])
     np.testing.assert_array_equal(view.predicted, np.asarray(group["predictions"][0]).argmax(axis=0))
     mask = zarr.open_array(made / "out/evidence/a.zarr/issue_mask", mode="r")[0]
@@ -177,21 +177,21 @@ def test_pictures_may_have_another_name_or_an_address_of_their_own(made: Path, d
     others = np.asarray(zarr.open_array(made / "a.zarr/others", mode="r")[0])
     for name in ("others", f"{made}/{{source}}.zarr/others"):
         view, *_ = drawn_of(made / "out", "frame 1", arrays={"images": name})
-        np.testing.assert_array_equal(view.picture, others)
+        np.testing.assert_array_equal(view.rgb, others)
 
 
 def test_the_run_s_own_name_of_pictures_is_the_default(made: Path, tmp_path: Path, drawn_of: Any) -> None:
     words = ("--source", made / "a.zarr", "--out", tmp_path / "out", "--arrays.images", "others")
     assert run_cli("run", *words, "--max_quarantined", "100%") == 0
     view, title, *_ = drawn_of(tmp_path / "out", "frame 1")
-    np.testing.assert_array_equal(view.picture, zarr.open_array(made / "a.zarr/others", mode="r")[0])
+    np.testing.assert_array_equal(view.rgb, zarr.open_array(made / "a.zarr/others", mode="r")[0])
     assert len(title) == 1, "of one source an id says enough"
     record = tmp_path / "out/run.json"
     tree = json.loads(record.read_text())
     del tree["configuration"]["arrays"]["images"]  # as a run of an earlier version says it
     record.write_text(json.dumps(tree))
     view, *_ = drawn_of(tmp_path / "out", "frame 1")
-    np.testing.assert_array_equal(view.picture, zarr.open_array(made / "a.zarr/images", mode="r")[0])
+    np.testing.assert_array_equal(view.rgb, zarr.open_array(made / "a.zarr/images", mode="r")[0])
 
 
 def test_without_pictures_there_are_planes_and_it_is_said(made: Path, drawn_of: Any) -> None:
@@ -254,7 +254,7 @@ def test_padded_images_show_their_own_rows_and_columns(tmp_path: Path, drawn_of:
     assert run_cli("run", *words) == 0
     view, _, regions, _ = drawn_of(tmp_path / "out", "s/0")
     assert view.size == (5, 10)
-    np.testing.assert_array_equal(view.picture, pictures[0, :5])
+    np.testing.assert_array_equal(view.rgb, pictures[0, :5])
     assert {(region["height"], region["width"]) for region in regions} == {(5, 10)}
 
 

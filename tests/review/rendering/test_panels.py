@@ -208,20 +208,20 @@ def test_image_pixel_covers_a_whole_number_of_figure_pixels() -> None:
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [
-        (("picture",), ["given labels", "predicted", "flagged"]),
+        (("rgb",), ["given labels", "predicted", "flagged"]),
         (("predicted",), ["picture", "given labels", "flagged"]),
         (("predicted", "flagged"), ["picture", "given labels"]),
-        (("picture", "given", "predicted", "flagged"), []),
+        (("rgb", "given", "predicted", "flagged"), []),
     ],
 )
 def test_missing_data_have_no_panel(missing: tuple[str, ...], expected: list[str]) -> None:
-    planes: dict[str, Any] = dict(zip(("picture", "given", "predicted", "flagged"), make_image(), strict=True))
+    planes: dict[str, Any] = dict(zip(("rgb", "given", "predicted", "flagged"), make_image(), strict=True))
     view = ImageView((6, 8), 1, **(planes | dict.fromkeys(missing)))
     figure = draw_figure(view, NAMES, ["title"], notes=["a note"])
     assert len(figure.axes) == len(expected)
     assert [text for text in texts(figure) if text in ("picture", "given labels", "predicted", "flagged")] == expected
     assert "a note" in texts(figure)
-    if "picture" in missing and "flagged" in expected:
+    if "rgb" in missing and "flagged" in expected:
         assert set(map(tuple, panel_images(figure)[-1].reshape(-1, 3).tolist())) == {tuple(RED), (64, 64, 64)}
     assert decode_png(figure_png(figure)).std() > 0
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from masksift.engine.image_views import nothing
 from masksift.review.rendering.palette import class_colors
 from masksift.review.report.tasks import FLAGGED, jpeg, png
 from masksift.scoring.kernels.condense import class_dtype
@@ -26,8 +25,8 @@ def decoded(data: bytes) -> Any:
 def drawn(seed: int, classes: int, height: int, width: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     given = rng.integers(0, classes, (height, width)).astype(class_dtype(classes))
-    given[rng.random((height, width)) < 0.2] = nothing(classes)
-    given[rng.random((height, width)) < 0.1] = nothing(classes) - 1  # a label that is no class
+    given[rng.random((height, width)) < 0.2] = int(np.iinfo(class_dtype(classes)).max)
+    given[rng.random((height, width)) < 0.1] = int(np.iinfo(class_dtype(classes)).max) - 1  # a label that is no class
     return {"g": given, "p": given[::-1].copy(), "i": rng.random((height, width)) < 0.3}
 
 

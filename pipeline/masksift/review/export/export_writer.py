@@ -74,17 +74,17 @@ class ExportWriter:
 
     def encoded(self, view: ImageView) -> bytes | None:
         """The same of what was read already."""
-        if not self.config.pictures or view.picture is None:
+        if not self.config.pictures or view.rgb is None:
             return None
         self.pictures += 1
-        data = png(view.picture)
+        data = png(view.rgb)
         self.written += len(data)
         return data
 
     def shown(self, view: ImageView) -> bytes | None:
         """The same for tools that show nothing without a picture: where there is none, the given labels are drawn in
         the colours of their classes."""
-        if not self.config.pictures or view.picture is not None:
+        if not self.config.pictures or view.rgb is not None:
             return self.encoded(view)
         return png(self.drawn(view.given, view.size))
 

@@ -85,12 +85,12 @@ def colorize(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uin
 
 def make_panels(view: ImageView, classes: int) -> dict[str, NDArray[np.uint8]]:
     """Make the panels (h, w, 3) of an image by caption, without those whose data are missing."""
-    panels = {} if view.picture is None else {"picture": view.picture}
+    panels = {} if view.rgb is None else {"picture": view.rgb}
     for caption, plane in (("given labels", view.given), ("predicted", view.predicted)):
         if plane is not None:
             panels[caption] = colorize(plane, classes)
     if view.flagged is not None:
-        dark = view.picture // 3 if view.picture is not None else np.array(_BACKGROUND_COLOR, np.uint8)
+        dark = view.rgb // 3 if view.rgb is not None else np.array(_BACKGROUND_COLOR, np.uint8)
         panels["flagged"] = np.where(view.flagged[..., np.newaxis], np.array(_FLAGGED_COLOR, np.uint8), dark)
     return panels
 

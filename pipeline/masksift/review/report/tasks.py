@@ -144,7 +144,7 @@ def _put(
     """Put what there is to see of an image. Why its source has no pictures is said once, and not of each image."""
     bands = {"g": view.given, "p": view.predicted, "i": view.flagged}
     planes = {letter: plane for letter, plane in bands.items() if plane is not None}
-    files = {} if view.picture is None else {"jpg": jpeg(view.picture)}
+    files = {} if view.rgb is None else {"jpg": jpeg(view.rgb)}
     files |= {"png": png(planes, classes)} if planes else {}
     for ending, data in files.items():
         folder.write(f"{REPORT}/{image_file(number, ending)}", data)
@@ -159,7 +159,7 @@ def _put(
         (row["worst_given"], row["worst_suggested"]) if known else None,
         view.size,
         (height, width),
-        view.picture is not None,
+        view.rgb is not None,
         "".join(planes),
         tuple(present[present < classes].tolist()),
         tuple(why for why in view.warnings if why != without),
