@@ -1,4 +1,4 @@
-"""What `masksift show` and `masksift top` are told: one frozen value each, by flags."""
+"""Configuration of `masksift show` and `masksift top`."""
 
 from __future__ import annotations
 
@@ -9,41 +9,38 @@ from masksift.core.errors import UsageError
 
 
 class ShowConfig(ConfigSection):
-    """One image drawn."""
+    """One image to draw."""
 
-    run: str = Field(min_length=1, description="URL of a complete run")
-    image: str = Field(min_length=1, description="id of the image, or source/index")
+    run: str = Field(min_length=1, description="URL of a completed run")
+    image: str = Field(min_length=1, description="image id, or SOURCE/INDEX")
     out: str | None = Field(
-        None, description="URL of the .png, which is overwritten; default: the id as a name in this folder"
+        None,
+        description="URL of the PNG file to write or overwrite; default: named after the id, in this directory",
     )
-    side: int = Field(640, ge=64, le=8192, description="pixels of a panel's longer side; larger images are reduced")
+    side: int = Field(640, ge=64, le=8192, description="longer side of a panel, pixels; larger images are reduced")
     arrays: ImageArrays = ImageArrays()
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> ShowConfig:
         if self.out is not None and not self.out.lower().endswith(".png"):
-            raise UsageError(
-                f"out is {self.out!r}", "a PNG is written, and named so", "Give --out with a name that ends in .png"
-            )
+            raise UsageError(f"out must end in .png, got {self.out!r}", "Pass --out FILE.png")
         return self
 
 
 class TopConfig(ConfigSection):
-    """The worst images or regions."""
+    """The worst images or regions to list."""
 
-    run: str = Field(min_length=1, description="URL of a complete run")
-    top: int = Field(20, ge=1, description="how many, the worst")
-    regions: bool = Field(False, description="regions in place of images, those with most evidence")
-    by: str | None = Field(None, description="score that images are ordered by; default: the one the run ranks by")
+    run: str = Field(min_length=1, description="URL of a completed run")
+    top: int = Field(20, ge=1, description="number of images or regions")
+    regions: bool = Field(False, description="list the regions with most evidence instead of images")
+    by: str | None = Field(None, description="score to order images by; default: the score that the run ranks by")
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> TopConfig:
         if self.regions and self.by is not None:
             raise UsageError(
-                f"by is {self.by!r}, and regions are asked for",
-                "regions are ordered by their evidence",
-                "Leave out --by, or --regions",
+                f"by is {self.by!r}, but regions are always ordered by evidence", "Omit --by, or omit --regions"
             )
         return self

@@ -1,4 +1,4 @@
-"""Rows of a complete run's tables, found without holding more of a table than a few of its parts."""
+"""Find images and regions in the tables of a completed run, with a few table files in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,94 +14,113 @@ from masksift.engine.result_tables import ranking_part_names
 from masksift.storage.tables.lookup import matching
 from masksift.storage.tables.parquet import iter_tables, read_table
 
-_NAMED = 5
-"""Images of one id that are named where it is refused."""
+_MAX_LISTED_IMAGES = 5
+"""Images listed in the error message for an ambiguous id."""
 
 
 def ranked_images(run: CompletedRun) -> int:
-    """How many images the ranking has."""
+    """Return the number of ranked images."""
     return int(run.record["counts"].get(SCORED, 0))
 
 
-def find_image(run: CompletedRun, word: str) -> dict[str, Any]:
-    """The row of the table of images that is meant: by its id or, where no other image is called so, by `source/index`.
-    Raises UsageError where there is none, or several."""
-    source, _, number = word.rpartition("/")
-    placed = None
+def find_image(run: CompletedRun, name: str) -> dict[str, Any]:
+    """Find an image by its id, or by SOURCE/INDEX if that is not the id of another image.
+
+    Args:
+        run: Completed run.
+        name: Image id or SOURCE/INDEX.
+
+    Returns:
+        Row of the image table.
+
+    Raises:
+        UsageError: No image or several images have this name.
+    """
+    source, _, number = name.rpartition("/")
+    located = None
     if source in run.source_index and number.isascii() and number.isdecimal() and len(number) < 19:
         if int(number) < run.tasks.sources[run.source_index[source]].images:
-            placed = read_image_rows(run, [(source, int(number))])[0]
-        if placed is not None and placed["image_id"] == word:
-            return placed
-    found: list[dict[str, Any]] = []
-    for table in matching(iter_tables(run.directory, run.image_part_names), {"image_id": word}):
-        found += table.slice(0, _NAMED + 1 - len(found)).to_pylist()
-        if len(found) > _NAMED:
+            located = read_image_rows(run, [(source, int(number))])[0]
+        if located is not None and located["image_id"] == name:
+            return located
+    rows: list[dict[str, Any]] = []
+    for table in matching(iter_tables(run.directory, run.image_part_names), {"image_id": name}):
+        rows += table.slice(0, _MAX_LISTED_IMAGES + 1 - len(rows)).to_pylist()
+        if len(rows) > _MAX_LISTED_IMAGES:
             break
-    if len(found) == 1:
-        return found[0]
-    if placed is not None and (not found or placed in found):
-        return placed
-    if found:
-        places = ", ".join(image_location(row) for row in found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+    if len(rows) == 1:
+        return rows[0]
+    if located is not None and (not rows or located in rows):
+        return located
+    if rows:
+        locations = [image_location(row) for row in rows]
+        listed = ", ".join(locations[:_MAX_LISTED_IMAGES]) + (", ..." if len(rows) > _MAX_LISTED_IMAGES else "")
         raise UsageError(
-            f"several images of {run.context.out} are called {word!r}: {places}",
-            "which one is meant is not known",
-            f"Give one of these: {image_location(found[0])}",
+            f"Several images of {run.context.out} have the id {name!r}: {listed}", f"Pass {locations[0]} or another one"
         )
     raise UsageError(
-        f"no image of {run.context.out} is called {word!r}",
-        "there is nothing to draw",
-        f"Give an image_id of its tables, as `masksift top` lists them, or source/index such as "
-        f"{run.tasks.sources[0].name}/0",
+        f"{run.context.out} has no image {name!r}",
+        f"Pass an image_id as `masksift top` lists them, or SOURCE/INDEX such as {run.tasks.sources[0].name}/0",
     )
 
 
 def image_location(row: Any) -> str:
-    """How an image is called that shares its id with others."""
+    """Return SOURCE/INDEX of a row, which is unique where ids are not."""
     return f"{row['source']}/{row['index']}"
 
 
-def read_image_rows(run: CompletedRun, places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """The rows of the table of images of those sources and indices, in that order: only the parts they lie in are
-    read."""
-    parts = [run.find_task(*place) for place in places]
-    numbers = sorted({part.block.number for part in parts})
+def read_image_rows(run: CompletedRun, keys: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Read the rows of images from the files of the image table that hold them.
+
+    Args:
+        run: Completed run.
+        keys: Source name and image index of each image.
+
+    Returns:
+        Rows of the image table, in the order of ``keys``.
+    """
+    keys_by_block: dict[int, list[tuple[str, int]]] = {}
+    for key in keys:
+        keys_by_block.setdefault(run.find_task(*key).block.number, []).append(key)
+    blocks = sorted(keys_by_block)
     rows: dict[tuple[str, int], dict[str, Any]] = {}
-    tables = iter_tables(run.directory, [run.image_part_names[number] for number in numbers])
-    wanted: dict[int, list[tuple[str, int]]] = {number: [] for number in numbers}
-    for part, place in zip(parts, places, strict=True):
-        wanted[part.block.number].append(place)
-    for number, table in zip(numbers, tables, strict=True):
-        start = run.tasks.plan.blocks[number].start
-        for place in wanted[number]:
-            (rows[place],) = table.slice(place[1] - start, 1).to_pylist()
-    return [rows[place] for place in places]
+    tables = iter_tables(run.directory, [run.image_part_names[block] for block in blocks])
+    for block, table in zip(blocks, tables, strict=True):
+        start = run.tasks.plan.blocks[block].start
+        for key in keys_by_block[block]:
+            (rows[key],) = table.slice(key[1] - start, 1).to_pylist()
+    return [rows[key] for key in keys]
 
 
 def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
-    """The rank of an image, None where it has none: the parts of the ranking are searched as a dictionary is."""
+    """Find the rank of an image by binary search over the files of the ranking.
+
+    Args:
+        run: Completed run.
+        row: Row of the image table.
+
+    Returns:
+        Rank from 1 on, None for an image that is not ranked.
+    """
     score = row[run.record["configuration"]["rank_by"]]
     if row["status"] != SCORED or score is None:
         return None
-    parts = ranking_part_names(ranked_images(run))
-    columns = ["rank", "source", "index", "score"]
+    files = ranking_part_names(ranked_images(run))
 
-    def last(name: str) -> float:
-        return float(read_table(run.directory, name, ["score"])["score"].to_numpy()[-1])
+    def last_score(file: str) -> float:
+        return float(read_table(run.directory, file, ["score"])["score"].to_numpy()[-1])
 
-    first = bisect_left(parts, score, key=last)
-    for name in parts[first:]:
-        table = read_table(run.directory, name, columns)
-        for found in matching([table], {"source": row["source"], "index": row["index"]}):
-            return int(found["rank"][0].as_py())
+    for file in files[bisect_left(files, score, key=last_score) :]:
+        table = read_table(run.directory, file, ["rank", "source", "index", "score"])
+        for match in matching([table], {"source": row["source"], "index": row["index"]}):
+            return int(match["rank"][0].as_py())
         if table["score"].to_numpy()[-1] > score:
             break
     return None
 
 
 def iter_region_tables(run: CompletedRun, columns: Sequence[str] | None = None) -> Iterator[Any]:
-    """The parts of the table of regions, one after the other."""
+    """Yield the files of the region table in order."""
     for number in count():
         try:
             yield read_table(run.directory, f"regions/part-{number:06d}.parquet", columns)
@@ -109,12 +128,11 @@ def iter_region_tables(run: CompletedRun, columns: Sequence[str] | None = None) 
             return
 
 
-def read_regions(run: CompletedRun, row: dict[str, Any], most: int) -> tuple[list[dict[str, Any]], int]:
-    """The regions of an image that the run lists, at most so many, that with most evidence first; and how many there
-    are."""
-    found: list[dict[str, Any]] = []
+def read_regions(run: CompletedRun, row: dict[str, Any], top: int) -> tuple[list[dict[str, Any]], int]:
+    """Read the ``top`` regions of an image with most evidence; also returns the number of its listed regions."""
+    regions: list[dict[str, Any]] = []
     total = 0
     for table in matching(iter_region_tables(run), {"source": row["source"], "index": row["index"]}):
-        found += table.slice(0, most - len(found)).to_pylist()
+        regions += table.slice(0, top - len(regions)).to_pylist()
         total += len(table)
-    return found, total
+    return regions, total

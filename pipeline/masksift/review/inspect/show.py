@@ -1,4 +1,4 @@
-"""`masksift show`: one image of a complete run as a PNG."""
+"""`masksift show`: draw one image of a completed run as a PNG file."""
 
 from __future__ import annotations
 
@@ -27,58 +27,63 @@ from masksift.storage.urls import local_path
 
 @dataclass(frozen=True)
 class ShowResult:
-    """``text``: what to print; ``place``: path or URL of the picture."""
+    """Text to print, and path or URL of the PNG file."""
 
     text: str
-    place: str
+    url: str
 
 
 def show(config: ShowConfig) -> ShowResult:
-    """Draw the image and write it. Raises MasksiftError: where there is no such run or image, where several images have
-    that id, and where no name is given for the picture and a file of the image's name is there already."""
+    """Draw an image and write it as a PNG file.
+
+    Args:
+        config: Run, image and output file.
+
+    Returns:
+        Description of the image and location of the file.
+
+    Raises:
+        UsageError: There is no such run or image, several images have the id, or the default file name is taken by
+            another file.
+    """
     require_matplotlib()
-    also = [place for place in (config.out, config.arrays.images) if place is not None]
+    also = [url for url in (config.out, config.arrays.images) if url is not None]
     run = open_completed_run(config.run, config.storage, also)
     row = find_image(run, config.image)
-    view = _view(run, row, config)
+    view = _load_view(run, row, config)
     regions, total = read_regions(run, row, MAX_OUTLINED_REGIONS)
     title = image_title(row, run.record["configuration"]["rank_by"], find_rank(run, row), ranked_images(run))
     if len(run.tasks.sources) > 1 or len(title) > 1:
         title.append(escape_unprintable(image_location(row)))
-    notes = [
-        more_regions_text(total - len(regions)),
-        *(escape_unprintable(why) for why in view.warnings if why != row["reason"]),
-    ]
+    notes = [more_regions_text(total - len(regions))]
+    notes += [escape_unprintable(warning) for warning in view.warnings if warning != row["reason"]]
     if row["status"] == SCORED and not run.keeps_evidence:
-        notes.append("no prediction is shown: the run has kept no evidence (evidence.keep)")
+        notes.append("no prediction is shown, because the run kept no evidence (evidence.keep)")
     notes = [note for note in notes if note]
     data = figure_png(draw_figure(view, run.class_names, title, regions, notes, config.side))
-    place = _write(config, row["image_id"], run, data)
-    return ShowResult("\n".join([*title, *notes, f"picture: {place}"]), place)
+    url = _write(config, row["image_id"], run, data)
+    return ShowResult("\n".join([*title, *notes, f"picture: {url}"]), url)
 
 
-def _view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig) -> ImageView:
-    # a run of an earlier version says nothing of pictures
-    name = config.arrays.images or run.images_array
-    viewer = ImageViewReader(
-        run.context, run.find_task(row["source"], row["index"]), name, predicted=run.keeps_evidence
-    )
-    return viewer.view(row["index"], config.side, scored=row["status"] == SCORED)
+def _load_view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig) -> ImageView:
+    images_array = config.arrays.images or run.images_array
+    task = run.find_task(row["source"], row["index"])
+    reader = ImageViewReader(run.context, task, images_array, predicted=run.keeps_evidence)
+    return reader.view(row["index"], config.side, scored=row["status"] == SCORED)
 
 
 def _write(config: ShowConfig, image_id: str, run: CompletedRun, data: bytes) -> str:
-    """Write the picture; answers where. What is there under a name that was given is overwritten; under another one it
-    may well be the image itself."""
-    place = config.out or f"{safe_file_name(image_id)}.png"
-    path = local_path(place) or place
-    folder, _, name = path.rpartition("/")
-    where = ObjectDirectory(folder or "/", run.context.options)
-    if config.out is None and not where.create(name, data) and where.read(name) != data:
-        raise UsageError(
-            f"{place} is there already",
-            "it may not be a picture of this kind, and is left as it is",
-            "Give another name, or the same one: --out FILE.png",
-        )
+    """Write the PNG file and return its location.
+
+    A file named with --out is overwritten. A file with the default name is not: it may be the image itself.
+    """
+    url = config.out or f"{safe_file_name(image_id)}.png"
+    parent, _, name = (local_path(url) or url).rpartition("/")
+    directory = ObjectDirectory(parent or "/", run.context.options)
     if config.out is not None:
-        where.write(name, data)
-    return place
+        directory.write(name, data)
+    elif not directory.create(name, data) and directory.read(name) != data:
+        raise UsageError(
+            f"{url} exists and has other content", "It is not overwritten", "Pass a file name: --out FILE.png"
+        )
+    return url

@@ -1,4 +1,4 @@
-"""`masksift top`: the worst images or regions of a complete run, for people as a table, for machines as JSON."""
+"""`masksift top`: list the worst images or regions of a completed run, as a text table or as JSON lines."""
 
 from __future__ import annotations
 
@@ -23,43 +23,44 @@ from masksift.storage.tables.lookup import lowest
 from masksift.storage.tables.parquet import iter_tables, read_table
 from masksift.storage.tables.schemas import images_schema
 
-_AT_ONCE = 1000
+_LOOKUP_IMAGES = 1000
 """Images whose rows are looked up at a time."""
 
 
 @dataclass(frozen=True)
 class TopTable:
-    """``rows``: the worst first, with all that the tables say of them but masks; ``columns``: those of the table for
-    people, by their titles; ``right``: which of them are numbers."""
+    """Worst images or regions.
+
+    Attributes:
+        rows: All columns of the result tables except masks, worst first.
+        columns: Cells of the text table by title.
+        right: Titles of the right-aligned columns.
+    """
 
     rows: Sequence[Mapping[str, Any]]
     columns: Mapping[str, Sequence[str]]
     right: frozenset[str]
 
     def lines(self) -> Iterator[str]:
-        """A JSON object for each row, on one line, in ASCII."""
+        """Yield each row as one line of ASCII JSON."""
         return (json.dumps(dict(row)) for row in self.rows)
 
     def text(self, width: int | None = None) -> str:
-        """A table, a row a line; where a screen of that ``width`` is too narrow, cells go on below."""
+        """Format the table with one line per row; cells wrap if a terminal of this width is too narrow."""
         if not self.rows:
-            return "there are none"
+            return "nothing to list"
         columns = {title: [title, *cells] for title, cells in self.columns.items()}
         widths = {title: max(map(cell_len, cells)) for title, cells in columns.items()}
         if width is not None and sum(widths.values()) + 2 * (len(widths) - 1) > width:
-            return self._folded(width)
-        padded = [
-            [
-                " " * (widths[title] - cell_len(cell)) + cell
-                if title in self.right
-                else cell + " " * (widths[title] - cell_len(cell))
-                for cell in cells
-            ]
-            for title, cells in columns.items()
-        ]
+            return self._wrapped_text(width)
+        padded = []
+        for title, cells in columns.items():
+            spaces = [" " * (widths[title] - cell_len(cell)) for cell in cells]
+            pairs = zip(spaces, cells, strict=True) if title in self.right else zip(cells, spaces, strict=True)
+            padded.append([first + second for first, second in pairs])
         return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
-    def _folded(self, width: int) -> str:
+    def _wrapped_text(self, width: int) -> str:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for title in self.columns:
             table.add_column(title, justify="right" if title in self.right else "left", overflow="fold")
@@ -72,83 +73,85 @@ class TopTable:
 
 
 def top(config: TopConfig) -> TopTable:
-    """The worst images or regions. Raises UsageError where there is no such run or score."""
+    """List the worst images or regions; raises UsageError if there is no such run or score."""
     run = open_completed_run(config.run, config.storage)
-    several = len(run.tasks.sources) > 1
-    return _regions(run, config.top, several) if config.regions else _images(run, config, several)
+    return _top_regions(run, config.top) if config.regions else _top_images(run, config)
 
 
-def _images(run: CompletedRun, config: TopConfig, several: bool) -> TopTable:
-    ranks_by = run.record["configuration"]["rank_by"]
-    by = config.by or ranks_by
+def _top_images(run: CompletedRun, config: TopConfig) -> TopTable:
+    rank_by = run.record["configuration"]["rank_by"]
+    by = config.by or rank_by
     if by not in run.methods:
         raise UsageError(
-            f"the run has no score {by!r}, only {', '.join(run.methods)}",
-            "there is no order by it",
+            f"The run has no score {by!r}, only {', '.join(run.methods)}",
             f"Did you mean {closest_match(by, run.methods)!r}?",
         )
-    found = _first_of_ranking(run, config.top) if by == ranks_by else _lowest(run, by, config.top)
-    names = run.class_names
+    image_rows = _first_of_ranking(run, config.top) if by == rank_by else _lowest_scores(run, by, config.top)
     rows = []
-    for rank, row in enumerate(found, 1):
-        pair = {
-            f"worst_{side}_name": None if row[f"worst_{side}"] is None else names[row[f"worst_{side}"]]
+    for rank, row in enumerate(image_rows, 1):
+        names = {
+            f"worst_{side}_name": None if row[f"worst_{side}"] is None else run.class_names[row[f"worst_{side}"]]
             for side in ("given", "suggested")
         }
-        rows.append({"rank": rank, "ranked_by": by, "score": row[by], **row, **pair})
+        rows.append({"rank": rank, "ranked_by": by, "score": row[by], **row, **names})
     columns = {
         "rank": [f"{row['rank']:,}" for row in rows],
         "image": [escape_unprintable(row["image_id"]) for row in rows],
         by: [f"{row['score']:.4f}" for row in rows],
         "flagged px": [f"{row['flagged_pixels']:,}" for row in rows],
-        "most of them": [_pair(row["worst_given_name"], row["worst_suggested_name"]) for row in rows],
+        "most of them": [_class_pair(row["worst_given_name"], row["worst_suggested_name"]) for row in rows],
         "px": ["" if row["worst_pixels"] is None else f"{row['worst_pixels']:,}" for row in rows],
-    } | ({"source": [escape_unprintable(image_location(row)) for row in rows]} if several else {})
-    return TopTable(rows, columns, frozenset({"rank", by, "flagged px", "px"}))
+    }
+    return TopTable(rows, columns | _location_column(run, rows), frozenset({"rank", by, "flagged px", "px"}))
 
 
-def _first_of_ranking(run: CompletedRun, most: int) -> list[dict[str, Any]]:
-    """The rows of the table of images of those that the ranking has first."""
+def _location_column(run: CompletedRun, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the column with the locations of images, empty for a run with one source."""
+    if len(run.tasks.sources) == 1:
+        return {}
+    return {"source": [escape_unprintable(image_location(row)) for row in rows]}
+
+
+def _first_of_ranking(run: CompletedRun, top: int) -> list[dict[str, Any]]:
+    """Read the rows of the first images of the ranking from the image table."""
     rows: list[dict[str, Any]] = []
     for name in ranking_part_names(ranked_images(run)):
-        table = read_table(run.directory, name, ["source", "index"]).slice(0, most - len(rows))
-        for first in range(0, len(table), _AT_ONCE):
-            places = [(row["source"], row["index"]) for row in table.slice(first, _AT_ONCE).to_pylist()]
-            rows += read_image_rows(run, places)
-        if len(rows) >= most:
+        table = read_table(run.directory, name, ["source", "index"]).slice(0, top - len(rows))
+        for first in range(0, len(table), _LOOKUP_IMAGES):
+            keys = [(row["source"], row["index"]) for row in table.slice(first, _LOOKUP_IMAGES).to_pylist()]
+            rows += read_image_rows(run, keys)
+        if len(rows) >= top:
             break
     return rows
 
 
-def _lowest(run: CompletedRun, by: str, most: int) -> list[dict[str, Any]]:
-    """The same by another score: one walk through the table of images, of which no more rows are held than asked for
-    and those of a few parts."""
+def _lowest_scores(run: CompletedRun, by: str, top: int) -> list[dict[str, Any]]:
+    """Read the rows with the lowest scores in one pass over the image table."""
     schema = images_schema(run.methods, run.context.path_columns)
-    found: list[dict[str, Any]] = lowest(
-        iter_tables(run.directory, run.image_part_names, schema.names), schema, by, most
-    ).to_pylist()
-    return found
+    tables = iter_tables(run.directory, run.image_part_names, schema.names)
+    rows: list[dict[str, Any]] = lowest(tables, schema, by, top).to_pylist()
+    return rows
 
 
-def _regions(run: CompletedRun, most: int, several: bool) -> TopTable:
+def _top_regions(run: CompletedRun, top: int) -> TopTable:
     rows: list[dict[str, Any]] = []
     for table in iter_region_tables(run):
-        rows += table.drop_columns("rle").slice(0, most - len(rows)).to_pylist()
-        if len(rows) >= most:
+        rows += table.drop_columns("rle").slice(0, top - len(rows)).to_pylist()
+        if len(rows) >= top:
             break
     columns = {
         "rank": [f"{row['rank']:,}" for row in rows],
         "image": [escape_unprintable(row["image_id"]) for row in rows],
         "evidence": [f"{row['evidence']:,.1f}" for row in rows],
-        "given -> suggested": [_pair(row["given_name"] or "no label", row["suggested_name"]) for row in rows],
+        "given -> suggested": [_class_pair(row["given_name"] or "no label", row["suggested_name"]) for row in rows],
         "px": [f"{row['area']:,}" for row in rows],
         "rows": [f"{row['y0']}:{row['y1']}" for row in rows],
         "columns": [f"{row['x0']}:{row['x1']}" for row in rows],
-    } | ({"source": [escape_unprintable(image_location(row)) for row in rows]} if several else {})
-    return TopTable(rows, columns, frozenset({"rank", "evidence", "px"}))
+    }
+    return TopTable(rows, columns | _location_column(run, rows), frozenset({"rank", "evidence", "px"}))
 
 
-def _pair(given: str | None, suggested: str | None) -> str:
-    return (
-        "" if given is None or suggested is None else f"{escape_unprintable(given)} -> {escape_unprintable(suggested)}"
-    )
+def _class_pair(given: str | None, suggested: str | None) -> str:
+    if given is None or suggested is None:
+        return ""
+    return f"{escape_unprintable(given)} -> {escape_unprintable(suggested)}"
