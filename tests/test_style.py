@@ -18,7 +18,6 @@ PENDING = {
     "scoring",
     "engine",
     "prepare",
-    "evaluation",
     "review",
     "demo",
     "__init__.py",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.evaluation.sweep.config import THRESHOLD_METHODS
-from masksift.evaluation.sweep.thresholds import merged, of_settings
+from masksift.evaluation.sweep.thresholds import merge_buckets, setting_statistics
 from masksift.evaluation.sweep.work_items import CLEAN
 from masksift.scoring.methods import METHODS, FlaggingRule
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
@@ -72,7 +72,7 @@ def test_a_setting_has_the_errors_that_have_joined(joined: list[int], order: lis
         | ({("drop", joined[i]): Statistics((wrong[i].subtract(clean[i]),))} if joined[i] < 2 else {})
         for i in order
     ]
-    found = of_settings(reduce(merged, blocks), ["drop"], 2)
+    found = setting_statistics(reduce(merge_buckets, blocks), ["drop"], 2)
     for share in range(2):
         seen = [wrong[i] if joined[i] <= share else clean[i] for i in range(6)]
         same(found[0, share], reduce(ClassStatistics.merge, seen))

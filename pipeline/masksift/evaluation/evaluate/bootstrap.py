@@ -43,7 +43,7 @@ class Samples:
 
 
 def percentile_interval(samples: Floats) -> Interval | None:
-    """Compute the percentile interval (Efron 1979) of the finite samples; None if there are none."""
+    """Compute the percentile interval (Efron 1979) of the finite samples; None without any."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
         return None

@@ -196,7 +196,7 @@ def _count_block(context: PixelContext, task: BlockTask) -> PixelResult:
 
 
 def _scored_images(run: RunContext, task: BlockTask) -> Sequence[bool]:
-    """Whether each image of the block was scored, by the run's image table."""
+    """Flags of the scored images of the block, from the run's image table."""
     name = image_part_name(run.fingerprint, task.block.number)
     statuses = read_table(ObjectDirectory(run.out, run.options), name, ["status"])["status"].to_pylist()
     return [status == SCORED for status in statuses]

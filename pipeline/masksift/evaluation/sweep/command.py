@@ -38,7 +38,7 @@ from masksift.evaluation.sweep.plots import PLOTS
 from masksift.evaluation.sweep.result_table import SweepTable
 from masksift.evaluation.sweep.score_task import score_block
 from masksift.evaluation.sweep.summary import console_text, report_text
-from masksift.evaluation.sweep.thresholds import find_thresholds, limits_of
+from masksift.evaluation.sweep.thresholds import encode_thresholds, find_thresholds
 from masksift.evaluation.sweep.work_items import Scores, SweepContext, SweepTask, plane_dtypes
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
@@ -85,7 +85,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
     plan_record = {"fingerprint": plan.fingerprint, "identity": dict(plan.identity)}
     directory = ObjectDirectory(context.out, context.options)
     job = ResumableJob(directory, plan_record, RECORD, "sweep", config.out, progress)
-    record = job.finished_record(fingerprint=context.scored, at=str(config.at))
+    record = job.finished_record(fingerprint=context.score_fingerprint, at=str(config.at))
     if record is None:
         tasks, stats = _make_tasks(config, plan, sources), RunStats()
         with config.executor.open(len(tasks), progress.message) as executor:
@@ -93,7 +93,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
             with job.lock():  # after all checks: a refused sweep leaves no trace
                 images = _compute_scores(config, context, tasks, executor, progress, stats)
                 with progress.stage("measure") as stage:
-                    columns = list(context.steady), list(context.thresholded)
+                    columns = list(context.image_methods), list(context.threshold_methods)
                     rows = measure_settings(images, config.error_types, config.shares, *columns, config.at)
                     table = SweepTable(tuple(rows))
                     _write_results(directory, table, sources[0].class_names)
@@ -133,11 +133,7 @@ def _open_and_plan(config: SweepConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
 
 
 def _extra_memory_bytes(config: SweepConfig, spec: SourceSpec, plan: Plan, number: int) -> int:
-    """Peak memory of a worker beyond that of a run.
-
-    This is for labels and self-confidence of every variant of the images in one chunk, the statistics of every bucket,
-    and one error.
-    """
+    """Peak memory of a worker beyond that of a run: planes of all variants of a chunk, statistics, and one error."""
     layout, classes, error_types = plan.layouts[number], spec.classes, len(config.error_types)
     planes = np.dtype(layout.evidence_dtype).itemsize + 2 * class_dtype(classes).itemsize
     statistics = 8 * (classes * (classes + 3 * 256) + 65536)
@@ -200,17 +196,17 @@ def _compute_scores(
         arrays = EvidenceArrays(task.evidence_location.evidence_url, context.options)
         arrays.create(tuple(names), names, shape, task.layout.chunks, {"source": task.spec.url})
 
-    for_each_source(create_arrays, {task.task.spec.index: task.task for task in tasks}.values())
-    images = sum(task.task.block.images for task in tasks)
+    for_each_source(create_arrays, {task.block_task.spec.index: task.block_task for task in tasks}.values())
+    images = sum(task.block_task.block.images for task in tasks)
     map_blocks(partial(condense_block, context), tasks, images, executor, progress, stats, CONDENSE)
     with progress.stage("thresholds") as stage:
         thresholds = find_thresholds(context, tasks, executor, config.tccp.tau)
-        limits = limits_of(thresholds, [task.task.encoding for task in tasks])
+        limits = encode_thresholds(thresholds, [task.block_task.encoding for task in tasks])
     stats.add(stage.fields())
     totals = map_blocks(partial(score_block, context, limits), tasks, images, executor, progress, stats, SCORE)
     stats.counts.update(totals.counts)
     with ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="scores") as pool:
-        scores = list(pool.map(lambda task: Scores.load(context, task.task.block.number), tasks))
+        scores = list(pool.map(lambda task: Scores.load(context, task.block_task.block.number), tasks))
     return SweepScores.concatenate(scores, [task.first_shares for task in tasks])
 
 
@@ -232,16 +228,17 @@ def _write_results(directory: ObjectDirectory, table: SweepTable, class_names: S
 def _make_record(
     config: SweepConfig, context: SweepContext, plan: Plan, sources: Sequence[SourceSpec], stats: RunStats, text: str
 ) -> dict[str, Any]:
+    settings = len(config.error_types) * len(config.shares) * len([*context.image_methods, *context.threshold_methods])
     return {
-        "fingerprint": context.scored,
-        "condensed": context.condensed,
+        "fingerprint": context.score_fingerprint,
+        "condensed": context.condense_fingerprint,
         "at": str(config.at),
         "configuration": config.model_dump(mode="json"),
         "versions": package_versions() | {"scipy": version("scipy"), "scikit-learn": version("scikit-learn")},
         "sources": [spec.as_json() for spec in sources],
         "images": plan.images,
         "counts": {SCORED: stats.counts[SCORED], "quarantined": plan.images - stats.counts[SCORED]},
-        "settings": len(config.error_types) * len(config.shares) * (len(context.steady) + len(context.thresholded)),
+        "settings": settings,
         "layouts": [asdict(layout) for layout in plan.layouts],
         "stages": stats.stages,
         "seconds": round(sum(stage["seconds"] for stage in stats.stages), 1),

@@ -26,8 +26,8 @@ Labels = NDArray[np.unsignedinteger]
 
 def condense_block(context: SweepContext, sweep_task: SweepTask) -> TaskResult:
     """Read the predictions of a block once; write the evidence and the statistics of every variant."""
-    task, block, spec = sweep_task.task, sweep_task.task.block, sweep_task.task.spec
-    manifest = context.manifest(context.condensed)
+    task, block, spec = sweep_task.block_task, sweep_task.block_task.block, sweep_task.block_task.spec
+    manifest = context.condense_manifest
     if (output := manifest.load(CONDENSE, block.number)) is not None:
         return reused_result(output)
     started = time.perf_counter()
@@ -60,16 +60,16 @@ class _ErrorVariants:
 
     def __init__(self, context: SweepContext, sweep_task: SweepTask, sizes: NDArray[np.int64]) -> None:
         self.names = context.variants
-        self.changed = np.zeros((len(context.kinds), sweep_task.task.block.images))
+        self.changed = np.zeros((len(context.error_types), sweep_task.block_task.block.images))
         self._context, self._task, self._sizes = context, sweep_task, sizes
 
     def of_image(self, index: int, labels: Labels) -> Mapping[str, Labels]:
         """Return the clean labels and those with an error, for the error types that reach the image."""
-        spec, number = self._task.task.spec, index - self._task.task.block.start
+        spec, number = self._task.block_task.spec, index - self._task.block_task.block.start
         unpadded = tuple(slice(0, int(extent)) for extent in self._sizes[number])
         variants = {CLEAN: labels}
         valid = int(np.count_nonzero(labels != np.iinfo(labels.dtype).max))
-        for row, params in enumerate(self._task.settings):
+        for row, params in enumerate(self._task.params):
             if not valid or self._task.first_shares[row, number] >= self._context.shares:
                 continue
             plane = np.ascontiguousarray(labels[unpadded])
@@ -86,14 +86,14 @@ class _ErrorVariants:
             return {}
         return {(CLEAN, 0): found[CLEAN]} | {
             (error_type, int(self._task.first_shares[row, number])): found[error_type].subtract(found[CLEAN])
-            for row, error_type in enumerate(self._context.kinds)
+            for row, error_type in enumerate(self._context.error_types)
             if error_type in found
         }
 
 
 def load_statistics(context: SweepContext, sweep_task: SweepTask) -> dict[Bucket, Statistics]:
     """Load the statistics of a condensed block: clean under (`CLEAN`, 0), and the difference that each bucket makes."""
-    output = load_output(context.manifest(context.condensed), CONDENSE, sweep_task.task.block.number)
+    output = load_output(context.condense_manifest, CONDENSE, sweep_task.block_task.block.number)
     statistics = {}
     for name, data in output.items():
         error_type, dash, share = name.rpartition("-")

@@ -34,8 +34,8 @@ class SweepScores:
         scores = Scores(
             np.concatenate([block.scored for block in blocks]),
             np.concatenate([block.changed for block in blocks], axis=1),
-            np.concatenate([block.steady for block in blocks], axis=1),
-            np.concatenate([block.thresholded for block in blocks], axis=2),
+            np.concatenate([block.by_variant for block in blocks], axis=1),
+            np.concatenate([block.by_setting for block in blocks], axis=2),
         )
         return cls(scores, np.concatenate(list(first_shares), axis=1))
 
@@ -54,8 +54,8 @@ class SweepScores:
     ) -> dict[ScoreColumn, NDArray[np.float64]]:
         """Scores (n,) of the ranked images in a setting, in the order of `METHODS`."""
         ranked, (wrong, _) = self.scores.scored, self.errors(error_type, share)
-        clean, corrupted = self.scores.steady[0][ranked], self.scores.steady[1 + error_type][ranked]
-        values = [*np.where(wrong[:, None], corrupted, clean).T, *self.scores.thresholded[error_type, share][ranked].T]
+        clean, corrupted = self.scores.by_variant[0][ranked], self.scores.by_variant[1 + error_type][ranked]
+        values = [*np.where(wrong[:, None], corrupted, clean).T, *self.scores.by_setting[error_type, share][ranked].T]
         by_column = dict(zip([*image_columns, *threshold_columns], values, strict=True))
         order = list(METHODS)
         return {c: by_column[c] for c in sorted(by_column, key=lambda c: (order.index(c[0]), c[1] or 0))}

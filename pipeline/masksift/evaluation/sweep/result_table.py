@@ -67,7 +67,7 @@ class SweepTable:
         return self._by_setting[error_type, share, score]
 
     def mean(self, metric: str, error_type: str, score: ScoreColumn) -> float:
-        """Mean over the shares with a value; NaN if there are none."""
+        """Mean over the shares with a value; NaN without any."""
         values = [self.row(error_type, share, score)[metric] for share in self.shares]
         defined = [value for value in values if value is not None]
         return sum(defined) / len(defined) if defined else math.nan

@@ -23,7 +23,7 @@ from masksift.engine.work_items import (
     reused_result,
     unpack_arrays,
 )
-from masksift.evaluation.sweep.work_items import CLEAN, SweepContext, SweepTask, plane_dtypes, variant_planes
+from masksift.evaluation.sweep.work_items import CLEAN, Setting, SweepContext, SweepTask, plane_dtypes, variant_planes
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import ScoringInput
@@ -35,7 +35,7 @@ Variant = tuple[Planes, Planes]
 
 
 def count_block(
-    context: SweepContext, limits: Mapping[tuple[int, int], Mapping[Encoding, NDArray[np.int64]]], sweep_task: SweepTask
+    context: SweepContext, limits: Mapping[Setting, Mapping[Encoding, NDArray[np.int64]]], sweep_task: SweepTask
 ) -> NDArray[np.int64]:
     """Count the confident pixels of a block in every setting.
 
@@ -47,18 +47,18 @@ def count_block(
     Returns:
         Pixels that reach the threshold of a class other than their label, shape (error types, shares).
     """
-    counts = np.zeros((len(context.kinds), context.shares), np.int64)
+    counts = np.zeros((len(context.error_types), context.shares), np.int64)
     for image in _SweepEvidence(context, sweep_task).images():
         for (row, share), codes in limits.items():
             labels, self_confidence = image.variant(context, row, share)
             planes = EvidencePlanes(self_confidence, image.predicted, image.confidence)
-            counts[row, share] += count_confident_pixels(labels, planes, codes[sweep_task.task.encoding])
+            counts[row, share] += count_confident_pixels(labels, planes, codes[sweep_task.block_task.encoding])
     return counts
 
 
 def score_block(
     context: SweepContext,
-    limits: Mapping[Encoding, Mapping[tuple[int, int], ThresholdCodes]],
+    limits: Mapping[Encoding, Mapping[Setting, ThresholdCodes]],
     sweep_task: SweepTask,
 ) -> TaskResult:
     """Compute each score once per variant, or once per setting if it uses thresholds.
@@ -71,14 +71,16 @@ def score_block(
     Returns:
         The result of the task.
     """
-    task, block = sweep_task.task, sweep_task.task.block
-    manifest = context.manifest(context.scored)
+    task, block = sweep_task.block_task, sweep_task.block_task.block
+    manifest = context.score_manifest
     if (output := manifest.load(SCORE, block.number)) is not None:
         return reused_result(output)
     started, codes = time.perf_counter(), limits[task.encoding]
     evidence = _SweepEvidence(context, sweep_task)
-    steady = np.full((len(context.variants), block.images, len(context.steady)), np.nan)
-    thresholded = np.full((len(context.kinds), context.shares, block.images, len(context.thresholded)), np.nan)
+    image_methods, threshold_methods = context.image_methods.values(), context.threshold_methods.values()
+    settings = (len(context.error_types), context.shares)
+    by_variant = np.full((len(context.variants), block.images, len(image_methods)), np.nan)
+    by_setting = np.full((*settings, block.images, len(threshold_methods)), np.nan)
 
     def scoring_input(image: _SweepImage, variant: Variant, thresholds: ThresholdCodes) -> ScoringInput:
         labels, self_confidence = variant
@@ -87,20 +89,16 @@ def score_block(
         )
 
     for image in evidence.images():
-        if context.steady:
-            for number, name in enumerate(context.variants):
-                if name in image.variants:
-                    scored = scoring_input(image, image.variants[name], codes[0, 0])
-                    steady[number, image.number] = [method.score(scored) for method in context.steady.values()]
-        if context.thresholded:
-            for row, share in np.ndindex(len(context.kinds), context.shares):
-                scored = scoring_input(image, image.variant(context, row, share), codes[row, share])
-                thresholded[row, share, image.number] = [
-                    method.score(scored) for method in context.thresholded.values()
-                ]
-    arrays = {"scored": evidence.scored, "changed": evidence.changed, "steady": steady, "thresholded": thresholded}
+        for number, name in enumerate(context.variants if image_methods else ()):
+            if name in image.variants:
+                scored = scoring_input(image, image.variants[name], codes[0, 0])
+                by_variant[number, image.number] = [method.score(scored) for method in image_methods]
+        for row, share in np.ndindex(settings if threshold_methods else (0, 0)):
+            scored = scoring_input(image, image.variant(context, row, share), codes[row, share])
+            by_setting[row, share, image.number] = [method.score(scored) for method in threshold_methods]
+    arrays = {"scored": evidence.scored, "changed": evidence.changed}
     statuses = [SCORED] * int(evidence.scored.sum())
-    output = {"scores": pack_arrays(**arrays)}
+    output = {"scores": pack_arrays(**arrays, by_variant=by_variant, by_setting=by_setting)}
     return finish_block(task, SCORE, manifest, block.number, output, statuses, [evidence], started)
 
 
@@ -124,7 +122,7 @@ class _SweepImage:
 
     def variant(self, context: SweepContext, row: int, share: int) -> Variant:
         """Return the variant that a setting uses: the error if the share includes the image, or the clean labels."""
-        name = context.kinds[row]
+        name = context.error_types[row]
         return self.variants[name if self.first_shares[row] <= share and name in self.variants else CLEAN]
 
 
@@ -133,11 +131,11 @@ class _SweepEvidence:
 
     def __init__(self, context: SweepContext, sweep_task: SweepTask) -> None:
         self._context, self._task = context, sweep_task
-        output = load_output(context.manifest(context.condensed), CONDENSE, sweep_task.task.block.number)
+        output = load_output(context.condense_manifest, CONDENSE, sweep_task.block_task.block.number)
         facts = unpack_arrays(output["facts"])
         self.scored: NDArray[np.bool_] = facts["scored"]
         self.changed: NDArray[np.float64] = facts["changed"]
-        self._arrays = EvidenceArrays(sweep_task.task.evidence_location.evidence_url, context.options)
+        self._arrays = EvidenceArrays(sweep_task.block_task.evidence_location.evidence_url, context.options)
 
     @property
     def io_counters(self) -> Counter[str]:
@@ -146,7 +144,7 @@ class _SweepEvidence:
 
     def images(self) -> Iterator[_SweepImage]:
         """Yield every image that is not quarantined, in order."""
-        task, buffers, block = self._task.task, BufferPool(), self._task.task.block
+        task, buffers, block = self._task.block_task, BufferPool(), self._task.block_task.block
         names = list(plane_dtypes(self._context, task.spec, task.encoding.dtype))
         ranges = list(task.layout.chunk_ranges(block.start, block.stop))
         for name in names:
@@ -157,7 +155,7 @@ class _SweepEvidence:
                 number = start - block.start + i
                 if not self.scored[number]:
                     continue
-                changed = zip(self._context.kinds, self.changed[:, number], strict=True)
+                changed = zip(self._context.error_types, self.changed[:, number], strict=True)
                 variants = {}
                 for name in (CLEAN, *(error_type for error_type, share in changed if share)):
                     labels, self_confidence = variant_planes(name)

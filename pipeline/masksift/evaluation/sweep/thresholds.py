@@ -1,5 +1,7 @@
-"""The thresholds of every setting, of statistics that were counted once: those of the labels as they are, and what the
-errors of each bucket of images add to them."""
+"""Compute the class thresholds of every setting from one reduction over the blocks.
+
+The statistics of a setting are those of the clean labels plus the differences that the errors of its images make.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from masksift.evaluation.sweep.condense_task import load_statistics
 from masksift.evaluation.sweep.score_task import count_block
-from masksift.evaluation.sweep.work_items import CLEAN, Bucket, SweepContext, SweepTask
+from masksift.evaluation.sweep.work_items import CLEAN, Bucket, Setting, SweepContext, SweepTask
 from masksift.runtime.executors import Executor
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.statistics.class_statistics import Statistics
@@ -24,65 +26,82 @@ from masksift.scoring.statistics.thresholds import (
     confident_thresholds,
 )
 
-Place = tuple[int, int]
-"""A setting: the numbers of its kind and of its share."""
-
 
 def find_thresholds(
     context: SweepContext, tasks: Sequence[SweepTask], executor: Executor, tau: str | float
-) -> dict[Place, Thresholds]:
-    """The thresholds that a run over the labels of each setting would find: one reduction, and a second one over the
-    evidence where that has more than 8 bits."""
-    sums = executor.reduce(partial(load_statistics, context), tasks, merged, "statistics")
-    statistics = of_settings(sums, context.kinds, context.shares)
-    wide = {
-        place: {
-            part.encoding: confident_codes(part.encoding, confident_thresholds(state))
-            for part in state.states
-            if part.encoding.dtype != "uint8"
+) -> dict[Setting, Thresholds]:
+    """Compute the thresholds that a run over the labels of each setting would compute.
+
+    Evidence of more than 8 bits needs a second reduction, over the evidence.
+
+    Args:
+        context: Settings of the sweep.
+        tasks: All blocks.
+        executor: Runs the reductions.
+        tau: Decision threshold of tccp, or the rule that computes it.
+
+    Returns:
+        Thresholds by setting.
+    """
+    sums = executor.reduce(partial(load_statistics, context), tasks, merge_buckets, "statistics")
+    statistics = setting_statistics(sums, context.error_types, context.shares)
+    codes = {
+        setting: {
+            state.encoding: confident_codes(state.encoding, confident_thresholds(total))
+            for state in total.states
+            if state.encoding.dtype != "uint8"
         }
-        for place, state in statistics.items()
+        for setting, total in statistics.items()
     }
-    wide_tasks = [task for task in tasks if task.task.encoding in wide[0, 0]]
-    zero = np.zeros((len(context.kinds), context.shares), np.int64)
-    counts = executor.reduce(partial(count_block, context, wide), wide_tasks, np.add, "count") if wide_tasks else zero
-    return {place: compute_thresholds(state, tau, _Counted(int(counts[place]))) for place, state in statistics.items()}
+    counted = [task for task in tasks if task.block_task.encoding in codes[0, 0]]
+    counts = np.zeros((len(context.error_types), context.shares), np.int64)
+    if counted:
+        counts = executor.reduce(partial(count_block, context, codes), counted, np.add, "count")
+    return {
+        setting: compute_thresholds(total, tau, _CountedPixels(int(counts[setting])))
+        for setting, total in statistics.items()
+    }
 
 
-def merged(one: Mapping[Bucket, Statistics], other: Mapping[Bucket, Statistics]) -> dict[Bucket, Statistics]:
-    """The statistics of both, bucket by bucket."""
-    found = dict(one)
-    for bucket, state in other.items():
-        found[bucket] = found[bucket].merge(state) if bucket in found else state
-    return found
+def merge_buckets(one: Mapping[Bucket, Statistics], other: Mapping[Bucket, Statistics]) -> dict[Bucket, Statistics]:
+    """Merge the statistics of two blocks, bucket by bucket."""
+    merged = dict(one)
+    for bucket, statistics in other.items():
+        merged[bucket] = merged[bucket].merge(statistics) if bucket in merged else statistics
+    return merged
 
 
-def of_settings(sums: Mapping[Bucket, Statistics], kinds: Sequence[str], shares: int) -> dict[Place, Statistics]:
-    """The statistics of every setting: with a larger share the errors of one bucket more are among the labels."""
-    found: dict[Place, Statistics] = {}
-    for kind, name in enumerate(kinds):
-        state = sums[CLEAN, 0]
+def setting_statistics(
+    sums: Mapping[Bucket, Statistics], error_types: Sequence[str], shares: int
+) -> dict[Setting, Statistics]:
+    """Sum the statistics of every setting; each further share adds the errors of one more bucket."""
+    by_setting: dict[Setting, Statistics] = {}
+    for row, error_type in enumerate(error_types):
+        statistics = sums[CLEAN, 0]
         for share in range(shares):
-            state = state.merge(sums.get((name, share), Statistics(())))
-            found[kind, share] = state
-    return found
+            statistics = statistics.merge(sums.get((error_type, share), Statistics(())))
+            by_setting[row, share] = statistics
+    return by_setting
 
 
-def limits_of(
-    thresholds: Mapping[Place, Thresholds], encodings: Sequence[Encoding]
-) -> dict[Encoding, dict[Place, ThresholdCodes]]:
-    """The thresholds in the codes of each precision."""
-    return {e: {place: found.encode(e) for place, found in thresholds.items()} for e in dict.fromkeys(encodings)}
+def encode_thresholds(
+    thresholds: Mapping[Setting, Thresholds], encodings: Sequence[Encoding]
+) -> dict[Encoding, dict[Setting, ThresholdCodes]]:
+    """Express the thresholds of every setting in the codes of each encoding."""
+    return {
+        encoding: {setting: one.encode(encoding) for setting, one in thresholds.items()}
+        for encoding in dict.fromkeys(encodings)
+    }
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """What a second look would find, where all settings have been counted in one."""
+class _CountedPixels:
+    """Pixel counts of one setting, which `count_block` has computed for all settings at once."""
 
-    issues: int
+    confident_pixels: int
 
     def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
-        return self.issues
+        return self.confident_pixels
 
     def count_low_bits(self, key: int) -> NDArray[np.int64]:
-        raise ValueError(f"the bin {key} of float32 was asked for, and a sweep keeps 16 bits at most")
+        raise ValueError(f"Bin {key} of float32 was requested, but a sweep stores 16 bits at most")

@@ -28,6 +28,8 @@ CLEAN = "clean"
 """Name of the variant with the labels as they are."""
 Bucket = tuple[str, int]
 """Error type and number of a share: the images that get the error with this share and no smaller one."""
+Setting = tuple[int, int]
+"""Numbers of an error type and of a share."""
 
 
 @dataclass(frozen=True)
@@ -36,38 +38,44 @@ class SweepContext:
 
     Attributes:
         out: URL of the sweep.
-        condensed: Fingerprint of everything that determines the evidence.
-        scored: Fingerprint of everything that determines the scores.
+        condense_fingerprint: Fingerprint of everything that determines the evidence.
+        score_fingerprint: Fingerprint of everything that determines the scores.
         seed: Random seed of the errors.
-        kinds: Error types.
+        error_types: Error types.
         shares: Number of shares.
         lattice: Row and column step of the pixel grid on which class probabilities are counted.
-        steady: Methods that use no thresholds, by column of the result table.
-        thresholded: Methods that use thresholds, by column of the result table.
+        image_methods: Methods that use no thresholds, by column of the result table.
+        threshold_methods: Methods that use thresholds, by column of the result table.
         rule: Rule that flags a pixel as mislabeled.
         options: Options of the stores, by URL.
     """
 
     out: str
-    condensed: str
-    scored: str
+    condense_fingerprint: str
+    score_fingerprint: str
     seed: int
-    kinds: tuple[str, ...]
+    error_types: tuple[str, ...]
     shares: int
     lattice: int
-    steady: Mapping[ScoreColumn, Method]
-    thresholded: Mapping[ScoreColumn, Method]
+    image_methods: Mapping[ScoreColumn, Method]
+    threshold_methods: Mapping[ScoreColumn, Method]
     rule: FlaggingRule
     options: StorageOptions
 
     @property
     def variants(self) -> tuple[str, ...]:
         """Names of all label variants."""
-        return CLEAN, *self.kinds
+        return CLEAN, *self.error_types
 
-    def manifest(self, fingerprint: str) -> Manifest:
-        """Open the manifest of a stage by its fingerprint."""
-        return Manifest(ObjectDirectory(self.out, self.options), fingerprint)
+    @property
+    def condense_manifest(self) -> Manifest:
+        """Manifest of the first pass."""
+        return Manifest(ObjectDirectory(self.out, self.options), self.condense_fingerprint)
+
+    @property
+    def score_manifest(self) -> Manifest:
+        """Manifest of the second pass."""
+        return Manifest(ObjectDirectory(self.out, self.options), self.score_fingerprint)
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,14 @@ class SweepTask:
     """One block with its errors.
 
     Attributes:
-        task: The block.
-        settings: Parameters of each error type.
+        block_task: The block.
+        params: Parameters of each error type.
         first_shares: Number of the smallest share with which each image gets an error, int16 of shape (error types,
             n); the number of shares if it never does.
     """
 
-    task: BlockTask
-    settings: tuple[ErrorParams, ...]
+    block_task: BlockTask
+    params: tuple[ErrorParams, ...]
     first_shares: NDArray[np.int16]
 
 
@@ -93,19 +101,19 @@ class Scores:
     Attributes:
         scored: Images that are not quarantined, shape (n,).
         changed: Share of the valid pixels whose label an error changes, shape (error types, n); 0 without an error.
-        steady: Scores without thresholds, shape (variants, n, columns); NaN without a score.
-        thresholded: Scores with thresholds, shape (error types, shares, n, columns); NaN without a score.
+        by_variant: Scores without thresholds, shape (variants, n, columns); NaN without a score.
+        by_setting: Scores with thresholds, shape (error types, shares, n, columns); NaN without a score.
     """
 
     scored: NDArray[np.bool_]
     changed: NDArray[np.float64]
-    steady: NDArray[np.float64]
-    thresholded: NDArray[np.float64]
+    by_variant: NDArray[np.float64]
+    by_setting: NDArray[np.float64]
 
     @classmethod
     def load(cls, context: SweepContext, number: int) -> Scores:
         """Load the scores of a block."""
-        return cls(**unpack_arrays(load_output(context.manifest(context.scored), SCORE, number)["scores"]))
+        return cls(**unpack_arrays(load_output(context.score_manifest, SCORE, number)["scores"]))
 
 
 def plane_dtypes(context: SweepContext, spec: SourceSpec, evidence_dtype: str) -> dict[str, str]:

@@ -1,4 +1,9 @@
-"""Error type `boundary`: a mask is too large or too small all around."""
+"""Error type `boundary`: a mask is too large or too small all around.
+
+This error type is masksift's own: hurried outlines are the most common flaw of real labels. The image border and
+ignored pixels are no boundary. An erosion that would leave no pixel changes nothing. `size` is the radius of the disk
+as a share of the image diagonal, at least one pixel.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,7 @@ from masksift.evaluation.simulate.error_types.base import (
 
 
 def dilate_or_erode(plane: Plane, mask: Mask, rng: np.random.Generator, params: ErrorParams) -> Mask:
-    """Dilate or erode a mask with a disk, with equal probability.
-
-    This error type is masksift's own: hurried outlines are the most common flaw of real labels. The image border and
-    ignored pixels are no boundary. An erosion that would leave no pixel changes nothing. ``size`` is the radius of the
-    disk as a share of the image diagonal, at least one pixel.
-    """
+    """Dilate or erode a mask with a disk, with equal probability."""
     radius = max(1.0, params.size * float(np.hypot(*plane.shape)))
     outside = ~mask & (plane != ignored_value(plane))
     if not outside.any():

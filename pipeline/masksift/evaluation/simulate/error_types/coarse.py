@@ -1,4 +1,9 @@
-"""Error type `coarse`: a mask is a polygon with few vertices."""
+"""Error type `coarse`: a mask is a polygon with few vertices, as if the annotator had clicked too few points.
+
+This error type is masksift's own. The vertices have equal distances along the outline; the position of the first one is
+random. Holes are lost. `size` is the number of vertices, at least 3. An object whose outline has no more corners keeps
+its outline.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,7 @@ has the offset of the next step."""
 
 
 def simplify_outlines(plane: Plane, mask: Mask, rng: np.random.Generator, params: ErrorParams) -> Mask:
-    """Replace each object by a polygon with vertices at equal distances along its outline; holes are lost.
-
-    This error type is masksift's own: the annotator clicked too few points. The position of the first vertex is random.
-    ``size`` is the number of vertices, at least 3. An object whose outline has no more corners keeps its outline.
-    """
+    """Replace each object of a mask by a polygon."""
     new = np.zeros_like(mask)
     for box, object_mask in iter_objects(mask):
         vertices = _sample_vertices(trace_outline(object_mask), int(params.size), rng)

@@ -1,4 +1,9 @@
-"""Error type `missing_region`: a rectangle of the image is not labeled."""
+"""Error type `missing_region`: a rectangle is not labeled, like a tile that was not saved.
+
+This error type is masksift's own. The rectangle gets the background or the ignored value; only pixels of `classes`
+change. With the fill `ignore` no score can detect the error, because ignored pixels are not scored. `size` is the
+rectangle's share of the image area; its aspect ratio is between 1:2 and 2:1.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,7 @@ from masksift.evaluation.simulate.error_types.base import (
 
 
 def draw(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
-    """Reset a random rectangle to the background or to the ignored value; only pixels of `classes` change.
-
-    This error type is masksift's own: tiles that were not saved, annotators who stopped. With the fill ``ignore`` no
-    score can detect it, because ignored pixels are not scored. ``size`` is the rectangle's share of the image area; its
-    aspect ratio is between 1:2 and 2:1.
-    """
+    """Reset a random rectangle of the plane."""
     height, width = plane.shape
     area, aspect = params.size * height * width, 2.0 ** rng.uniform(-1, 1)
     rows = min(height, max(1, round((area * aspect) ** 0.5)))

@@ -1,4 +1,8 @@
-"""Error type `shift`: a mask is displaced."""
+"""Error type `shift`: a mask is displaced, as if it had been drawn on another frame or at another resolution.
+
+*Shift* of Lad & Mueller 2023 (arXiv 2307.05080); the distance and the fill of uncovered pixels are masksift's choice.
+Pixels that leave the image are lost. `size` is the distance as a share of the image diagonal, at least one pixel.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,7 @@ from masksift.evaluation.simulate.error_types.base import ErrorParams, Mask, Pla
 
 
 def displace(plane: Plane, mask: Mask, rng: np.random.Generator, params: ErrorParams) -> Mask:
-    """Translate a mask in a random direction, as if it had been drawn on another frame or at another resolution.
-
-    *Shift* of Lad & Mueller 2023 (arXiv 2307.05080); the distance and the fill of uncovered pixels are masksift's
-    choice. Pixels that leave the image are lost. ``size`` is the distance as a share of the image diagonal, at least
-    one pixel.
-    """
+    """Translate a mask in a random direction."""
     distance = max(1.0, params.size * float(np.hypot(*plane.shape)))
     angle = rng.uniform(0, 2 * np.pi)
     return translate(mask, round(distance * np.sin(angle)), round(distance * np.cos(angle)))

@@ -1,4 +1,9 @@
-"""Error type `swap`: two classes are exchanged, or one object gets another class."""
+"""Error type `swap`: the annotator confused two classes, everywhere in the image or for one object.
+
+*Swap* of Lad & Mueller 2023 (arXiv 2307.05080); the swap of one object is masksift's addition. Both classes are among
+`classes`. A whole swap exchanges two classes of the image; an object may get a class that the image does not have.
+`size` is the least share of the valid pixels that changes.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +21,7 @@ from masksift.evaluation.simulate.error_types.base import (
 
 
 def draw(plane: Plane, rng: np.random.Generator, params: ErrorParams) -> CorruptedLabels | None:
-    """Confuse two classes: everywhere in the image (`whole`), or for one object (`one`).
-
-    *Swap* of Lad & Mueller 2023 (arXiv 2307.05080); the swap of one object is masksift's addition. Both classes are
-    among `classes`. A whole swap exchanges two classes of the image; an object may get a class that the image does not
-    have. ``size`` is the least share of the valid pixels that changes.
-    """
+    """Exchange two classes (`whole`), or relabel one object (`one`)."""
     return _relabel_object(plane, rng, params) if params.objects == "one" else _exchange_classes(plane, rng, params)
 
 
