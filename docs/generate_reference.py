@@ -172,7 +172,9 @@ def cli_page() -> str:
             if not actions:
                 continue
             rows = [row for action in actions for row in _action_rows(parser, action)]
-            title = {"positional arguments": "arguments"}.get(group.title or "", group.title or "options")
+            commands = any(isinstance(action, argparse._SubParsersAction) for action in actions)
+            titles = {"positional arguments": "commands" if commands else "arguments"}
+            title = titles.get(group.title or "", group.title or "options")
             key = (title, *map(str, rows))
             if len(rows) > 2 and key in groups:
                 lines += [f"The same {title.lower()} as [{groups[key]}](#{_anchor(groups[key])}).", ""]
