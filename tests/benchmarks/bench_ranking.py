@@ -14,7 +14,7 @@ import pyarrow as pa
 from benchmarks.section import MIB, Section, table
 from benchmarks.subprocesses import environment, module_command
 from masksift.engine.planning.requests import RANKING_PART_ROWS
-from masksift.engine.result_tables import _ranked
+from masksift.engine.result_tables import _ranked_images
 from masksift.scoring.methods import METHODS
 from masksift.storage.tables.schemas import WORST_REGION, ranked_schema
 from masksift.storage.tables.sort import sort_tables
@@ -43,7 +43,7 @@ def sort(rows: int) -> None:
     methods = list(METHODS)
     done, last = 0, -1.0
     for part in sort_tables(images(rows), ranked_schema(methods), "softmin", RANKING_PART_ROWS):
-        table = _ranked(part, methods, "softmin", done, rows)
+        table = _ranked_images(part, methods, "softmin", done, rows)
         scores = table["score"].to_numpy()
         assert scores[0] >= last
         assert (np.diff(scores) >= 0).all()

@@ -74,7 +74,7 @@ def test_the_regions_of_all_blocks_are_ranked_by_evidence(
     top: int,
     each: int,
 ) -> None:
-    monkeypatch.setattr(results, "REGION_ROWS", each)
+    monkeypatch.setattr(results, "REGION_PART_ROWS", each)
     out = tmp_path_factory.mktemp("out")
     folder = put(out, blocks)
     written = write_regions(folder, FINGERPRINT, len(blocks), top, ["road"], ("site",))

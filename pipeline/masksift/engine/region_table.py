@@ -1,4 +1,4 @@
-"""Rows of regions, as the images they lie in are scored: of a block by a task, of a notebook's arrays all at once."""
+"""Table rows of regions, collected while images are scored."""
 
 from __future__ import annotations
 
@@ -14,82 +14,94 @@ from masksift.storage.tables.arrow import table_from_columns, table_from_rows
 from masksift.storage.tables.schemas import WORST_REGION, found_schema
 
 LABEL, OMISSION = "label", "omission"
-"""The kinds: flagged pixels, and ignored ones that are confidently predicted as a class."""
+"""Kinds of regions: flagged pixels, and ignored pixels that are confidently predicted as a class."""
 
 
 def region_part_name(fingerprint: str, number: int) -> str:
-    """The name of what a block keeps of its regions until all are ranked."""
+    """Return the name of the regions that a block keeps until all regions are ranked."""
     return f"manifest/regions/part-{fingerprint[:12]}-{number:08d}.parquet"
 
 
 class RegionTableBuilder:
-    """Gathers regions image by image, and keeps the ``top`` of them with most evidence: no other can be among as many
-    of the whole data set. A quarter more are held at a time."""
+    """Collect regions image by image and keep those with most evidence; others cannot reach the table of the run.
 
-    def __init__(self, top: int, class_names: Sequence[str]) -> None:
-        self._top, self._names = top, class_names
+    Args:
+        max_regions: Largest number of regions in the table; up to a quarter more are held.
+        class_names: Names of the classes.
+    """
+
+    def __init__(self, max_regions: int, class_names: Sequence[str]) -> None:
+        self._max_regions, self._class_names = max_regions, class_names
         self._images: list[tuple[Mapping[str, Any], Regions]] = []
         self._held = 0
 
-    def add(self, facts: Mapping[str, Any], found: Regions) -> dict[str, Any]:
-        """Take in the regions of the next image, of which there are these ``facts``; answers what its own row says of
-        the one with most evidence."""
-        if not len(found):
-            return {}
-        self._images.append((facts, found))
-        self._held += len(found)
-        if self._held > self._top + self._top // 4:
-            self._prune()
-        worst = int(found.evidence.argmax())
-        return dict(zip(WORST_REGION.names, (*found.box[worst].tolist(), float(found.evidence[worst])), strict=True))
+    def add(self, image_fields: Mapping[str, Any], regions: Regions) -> dict[str, Any]:
+        """Add the regions of an image.
 
-    def table(self, columns: Sequence[str] = ()) -> Any:
-        """Those kept, that with most evidence on top; of equal ones that which was found first."""
+        Args:
+            image_fields: Columns that identify the image.
+            regions: Its regions.
+
+        Returns:
+            The columns of the image's own row that describe its region with most evidence.
+        """
+        if not len(regions):
+            return {}
+        self._images.append((image_fields, regions))
+        self._held += len(regions)
+        if self._held > self._max_regions + self._max_regions // 4:
+            self._prune()
+        worst = int(regions.evidence.argmax())
+        values = (*regions.box[worst].tolist(), float(regions.evidence[worst]))
+        return dict(zip(WORST_REGION.names, values, strict=True))
+
+    def table(self, path_columns: Sequence[str] = ()) -> Any:
+        """Return the regions with most evidence first; equal ones in the order in which they were added."""
         if not self._images:
-            return table_from_rows([], found_schema(columns))
+            return table_from_rows([], found_schema(path_columns))
         self._prune()
-        facts = [facts for facts, _ in self._images]
-        every = Regions.of([found for _, found in self._images], self._order())
-        image = np.repeat(np.arange(len(facts)), [len(found) for _, found in self._images])[self._order()].tolist()
-        told = {
-            name: [facts[i].get(name) for i in image]
-            for name in ("image_id", "source", "index", *columns, "height", "width")
+        order = self._order()
+        regions = Regions.of([regions for _, regions in self._images], order)
+        image = np.repeat(np.arange(len(self._images)), [len(regions) for _, regions in self._images])[order].tolist()
+        columns = {
+            name: [self._images[i][0].get(name) for i in image]
+            for name in ("image_id", "source", "index", *path_columns, "height", "width")
         }
-        return table_from_columns(told | self._described(every), found_schema(columns))
+        return table_from_columns(columns | self._region_columns(regions), found_schema(path_columns))
 
     def _order(self) -> NDArray[np.intp]:
-        evidence = np.concatenate([np.empty(0), *(found.evidence for _, found in self._images)])
-        return np.argsort(-evidence, kind="stable")[: self._top]
+        """Return the positions of the regions with most evidence, in descending order."""
+        evidence = np.concatenate([np.empty(0), *(regions.evidence for _, regions in self._images)])
+        return np.argsort(-evidence, kind="stable")[: self._max_regions]
 
     def _prune(self) -> None:
-        """Keep the best alone, in the order in which they were found."""
-        wanted = np.zeros(self._held, bool)
-        wanted[self._order()] = True
-        ends = np.cumsum([0, *(len(found) for _, found in self._images)])
-        chosen = [np.flatnonzero(wanted[start:stop]) for start, stop in pairwise(ends)]
+        """Drop all regions beyond the largest number, without changing the order of the others."""
+        kept = np.zeros(self._held, bool)
+        kept[self._order()] = True
+        ends = np.cumsum([0, *(len(regions) for _, regions in self._images)])
+        positions = [np.flatnonzero(kept[start:stop]) for start, stop in pairwise(ends)]
         self._images = [
-            (facts, found if len(kept) == len(found) else Regions.of([found], kept))
-            for (facts, found), kept in zip(self._images, chosen, strict=True)
-            if len(kept)
+            (fields, regions if len(keep) == len(regions) else Regions.of([regions], keep))
+            for (fields, regions), keep in zip(self._images, positions, strict=True)
+            if len(keep)
         ]
-        self._held = int(np.count_nonzero(wanted))
+        self._held = int(np.count_nonzero(kept))
 
-    def _described(self, found: Regions) -> dict[str, Any]:
-        """The columns that are of a region itself."""
-        labelled = (found.given < len(self._names)).tolist()
-        given = [k if known else None for k, known in zip(found.given.tolist(), labelled, strict=True)]
-        means = zip(found.self_confidence.tolist(), labelled, strict=True)
+    def _region_columns(self, regions: Regions) -> dict[str, Any]:
+        is_label = (regions.given < len(self._class_names)).tolist()
+        given = [k if known else None for k, known in zip(regions.given.tolist(), is_label, strict=True)]
+        self_confidence = zip(regions.self_confidence.tolist(), is_label, strict=True)
         return {
-            "kind": [LABEL if known else OMISSION for known in labelled],
+            "kind": [LABEL if known else OMISSION for known in is_label],
             "given": given,
-            "suggested": found.suggested,
-            "given_name": [None if k is None else self._names[k] for k in given],
-            "suggested_name": [self._names[k] for k in found.suggested.tolist()],
-            "area": found.area,
-            **dict(zip(("y0", "x0", "y1", "x1"), found.box.T, strict=True)),
-            **dict(zip(("centroid_y", "centroid_x"), found.centroid.T, strict=True)),
-            "evidence": found.evidence,
-            "mean_self_confidence": [mean if known else None for mean, known in means],
-            "mean_predicted_confidence": found.predicted_confidence,
-            "rle": found.rle,
+            "suggested": regions.suggested,
+            "given_name": [None if k is None else self._class_names[k] for k in given],
+            "suggested_name": [self._class_names[k] for k in regions.suggested.tolist()],
+            "area": regions.area,
+            **dict(zip(("y0", "x0", "y1", "x1"), regions.box.T, strict=True)),
+            **dict(zip(("centroid_y", "centroid_x"), regions.centroid.T, strict=True)),
+            "evidence": regions.evidence,
+            "mean_self_confidence": [mean if known else None for mean, known in self_confidence],
+            "mean_predicted_confidence": regions.predicted_confidence,
+            "rle": regions.rle,
         }

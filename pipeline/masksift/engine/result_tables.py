@@ -1,4 +1,4 @@
-"""The tables of a run, from what its reductions answer and its blocks have written."""
+"""Tables of a run, made from its reductions and from the parts that its blocks have written."""
 
 from __future__ import annotations
 
@@ -30,14 +30,23 @@ from masksift.storage.tables.schemas import (
 )
 from masksift.storage.tables.sort import sort_tables
 
-REGION_ROWS = 1 << 15
-"""Rows of a part of the table of regions: a run-length code takes some hundred bytes, sometimes many thousand."""
+REGION_PART_ROWS = 1 << 15
+"""Rows of a part of the table of regions: a run-length code has some hundred bytes, sometimes many thousand."""
 
 
 def thresholds_table(
     statistics: ClassStatistics | Statistics, thresholds: Thresholds, class_names: Sequence[str]
 ) -> pa.Table:
-    """One row a class: see `masksift.storage.tables.THRESHOLDS`."""
+    """Return the table `masksift.storage.tables.schemas.THRESHOLDS`: one row per class."""
+    columns = zip(
+        class_names,
+        statistics.pixels,
+        statistics.totals,
+        thresholds.confident,
+        thresholds.decision,
+        thresholds.ignored_share,
+        strict=True,
+    )
     rows = [
         {
             "class_id": k,
@@ -48,23 +57,13 @@ def thresholds_table(
             "decision_threshold": None if np.isinf(decision) else decision,
             "ignored_share": share,
         }
-        for k, (name, pixels, total, confident, decision, share) in enumerate(
-            zip(
-                class_names,
-                statistics.pixels,
-                statistics.totals,
-                thresholds.confident,
-                thresholds.decision,
-                thresholds.ignored_share,
-                strict=True,
-            )
-        )
+        for k, (name, pixels, total, confident, decision, share) in enumerate(columns)
     ]
     return table_from_rows(rows, THRESHOLDS)
 
 
 def class_pairs_table(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table:
-    """One row a pair of classes with flagged pixels, most pixels first: see `masksift.storage.tables.CLASS_PAIRS`."""
+    """Return the table `CLASS_PAIRS`: one row per pair of classes with flagged pixels, most pixels first."""
     given, suggested = np.nonzero(pairs.pixels)
     order = np.lexsort((suggested, given, -pairs.pixels[given, suggested]))
     rows = [
@@ -84,7 +83,7 @@ def class_pairs_table(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table
 def class_quality_table(
     statistics: ClassStatistics | Statistics, pairs: PairCounts, class_names: Sequence[str]
 ) -> pa.Table:
-    """One row a class: see `masksift.storage.tables.CLASS_QUALITY`."""
+    """Return the table `CLASS_QUALITY`: one row per class."""
     rows = [
         {
             "class_id": k,
@@ -101,100 +100,125 @@ def class_quality_table(
 
 
 def image_part_names(fingerprint: str, blocks: int) -> list[str]:
-    """The names of the parts of a run's table of images, in order."""
+    """Return the names of the parts of a run's table of images, in order."""
     return [image_part_name(fingerprint, number) for number in range(blocks)]
 
 
 def ranking_part_names(scored: int) -> list[str]:
-    """The names of the parts of a run's ranking, in order; where no image is scored, there is one without rows."""
+    """Return the names of the parts of a ranking, in order; without scored images it has one empty part."""
     return [f"ranking/part-{number:06d}.parquet" for number in range(max(1, -(-scored // RANKING_PART_ROWS)))]
 
 
 def ranking_table(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
-    """All scored images of a table in memory in the order of review: see `masksift.storage.tables.ranking_schema`. Ties
-    keep the order of the table."""
+    """Rank a table of scored images in memory; ties keep the order of the table."""
     scores = images[rank_by].to_numpy()
-    place = np.arange(len(scores))
-    order = rank_order(scores, np.zeros_like(place), place)
-    return _ranked(images.take(order), methods, rank_by, 0, len(order))
+    position = np.arange(len(scores))
+    order = rank_order(scores, np.zeros_like(position), position)
+    return _ranked_images(images.take(order), methods, rank_by, 0, len(order))
 
 
 def write_ranking(
-    folder: ObjectDirectory,
+    directory: ObjectDirectory,
     parts: Sequence[str],
     scored: int,
     methods: Sequence[str],
     rank_by: str,
     class_names: Sequence[str],
-    columns: Sequence[str] = (),
+    path_columns: Sequence[str] = (),
 ) -> int:
-    """Rank the ``scored`` images of the named parts as `ranking_table` does, in bounded memory, into parts of
-    `RANKING_PART_ROWS` rows; answers the bytes. What is there of an earlier attempt is overwritten."""
-    schema = ranked_schema(methods, columns)
-    ordered = sort_tables(iter_tables(folder, parts, schema.names), schema, rank_by, RANKING_PART_ROWS)
-    written, done = 0, 0
+    """Rank the images of a run in bounded memory, with the same result as `ranking_table`.
+
+    Args:
+        directory: Directory of the run; parts of an earlier attempt are overwritten.
+        parts: Names of the parts of the table of images.
+        scored: Number of scored images.
+        methods: Names of the scores.
+        rank_by: Score to rank by, ascending.
+        class_names: Names of the classes.
+        path_columns: Table columns from the source URLs.
+
+    Returns:
+        Bytes written.
+    """
+    schema = ranked_schema(methods, path_columns)
+    ordered = sort_tables(iter_tables(directory, parts, schema.names), schema, rank_by, RANKING_PART_ROWS)
+    size, done = 0, 0
     for name, rows in zip(ranking_part_names(scored), ordered if scored else [schema.empty_table()], strict=True):
-        table = _ranked(rows, methods, rank_by, done, scored, columns)
-        written += write_table(folder, name, table, class_names)
+        table = _ranked_images(rows, methods, rank_by, done, scored, path_columns)
+        size += write_table(directory, name, table, class_names)
         done += len(rows)
-    return written
+    return size
 
 
-def _ranked(
-    rows: pa.Table, methods: Sequence[str], rank_by: str, before: int, count: int, own: Sequence[str] = ()
+def _ranked_images(
+    rows: pa.Table,
+    methods: Sequence[str],
+    rank_by: str,
+    before: int,
+    count: int,
+    path_columns: Sequence[str] = (),
 ) -> pa.Table:
-    """Sorted rows with their ranks; ``before``: how many of all ``count`` ranked rows stand before them."""
+    """Add ranks to sorted rows, of which ``before`` of all ``count`` precede these."""
     ranks = np.arange(before + 1, before + len(rows) + 1)
     columns = {
         "rank": ranks,
         "percentile": percentiles(ranks, count),
-        **{name: rows[name] for name in ("image_id", "source", "index", *own)},
+        **{name: rows[name] for name in ("image_id", "source", "index", *path_columns)},
         "ranked_by": pa.repeat(rank_by, len(rows)),
         "score": rows[rank_by],
         **{name: rows[name] for name in (*methods, *WORST_REGION.names)},
     }
-    return pa.table(columns, schema=ranking_schema(methods, own)).combine_chunks()
+    return pa.table(columns, schema=ranking_schema(methods, path_columns)).combine_chunks()
 
 
-def regions_table(rows: pa.Table, before: int = 0, columns: Sequence[str] = ()) -> pa.Table:
-    """Sorted regions with their ranks: see `masksift.storage.tables.regions_schema`; ``before``: how many of all stand
-    before them."""
-    schema = regions_schema(columns)
+def regions_table(rows: pa.Table, before: int = 0, path_columns: Sequence[str] = ()) -> pa.Table:
+    """Add ranks to sorted regions, of which ``before`` precede these."""
     ranks = pa.array(np.arange(before + 1, before + len(rows) + 1))
-    return pa.table([ranks, *rows.columns], schema=schema).combine_chunks()
+    return pa.table([ranks, *rows.columns], schema=regions_schema(path_columns)).combine_chunks()
 
 
 def write_regions(
-    folder: ObjectDirectory,
+    directory: ObjectDirectory,
     fingerprint: str,
     blocks: int,
-    top: int,
+    max_regions: int,
     class_names: Sequence[str],
-    columns: Sequence[str] = (),
+    path_columns: Sequence[str] = (),
 ) -> int:
-    """Rank what the blocks of a run keep of their regions, in bounded memory, into parts of `REGION_ROWS` rows, ``top``
-    rows in all; answers the bytes. Ties keep the order of the sources, and of the images in them. What is there of an
-    earlier attempt is overwritten."""
-    schema = found_schema(columns)
-    parts = iter_tables(folder, [region_part_name(fingerprint, number) for number in range(blocks)])
-    ordered = sort_tables(_promising(parts, top), schema, "evidence", REGION_ROWS, highest_first=True)
-    written, done, number = 0, 0, 0
+    """Rank the regions that the blocks of a run kept, in bounded memory; ties keep the order of sources and images.
+
+    Args:
+        directory: Directory of the run; parts of an earlier attempt are overwritten.
+        fingerprint: Fingerprint of the run.
+        blocks: Number of blocks.
+        max_regions: Largest number of regions in the table.
+        class_names: Names of the classes.
+        path_columns: Table columns from the source URLs.
+
+    Returns:
+        Bytes written.
+    """
+    schema = found_schema(path_columns)
+    parts = iter_tables(directory, [region_part_name(fingerprint, number) for number in range(blocks)])
+    candidates = _prefilter_regions(parts, max_regions)
+    ordered = sort_tables(candidates, schema, "evidence", REGION_PART_ROWS, highest_first=True)
+    size, done, number = 0, 0, 0
     for rows in chain(ordered, [schema.empty_table()]):
-        chosen = rows.slice(0, top - done)
-        if len(chosen) or not number:  # where there is no region, there is one part without rows
+        listed = rows.slice(0, max_regions - done)
+        if len(listed) or not number:  # without regions there is one empty part
             name = f"regions/part-{number:06d}.parquet"
-            written += write_table(folder, name, regions_table(chosen, done, columns), class_names)
-            done, number = done + len(chosen), number + 1
-        if done == top:
+            size += write_table(directory, name, regions_table(listed, done, path_columns), class_names)
+            done, number = done + len(listed), number + 1
+        if done == max_regions:
             break
-    return written
+    return size
 
 
-def _promising(tables: Iterable[pa.Table], top: int) -> Iterator[pa.Table]:
-    """The rows that are not behind ``top`` others that came before them: of many tables hardly more than so many."""
+def _prefilter_regions(tables: Iterable[pa.Table], max_regions: int) -> Iterator[pa.Table]:
+    """Drop regions that ``max_regions`` earlier ones precede, so that the sort sees few more than it keeps."""
     best = np.empty(0)
     for table in tables:
         evidence = table["evidence"].to_numpy()
-        best = np.sort(np.concatenate([best, evidence]))[-top:]
-        least = best[0] if len(best) == top else 0.0
+        best = np.sort(np.concatenate([best, evidence]))[-max_regions:]
+        least = best[0] if len(best) == max_regions else 0.0
         yield table.take(np.flatnonzero(evidence >= least))

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run, and before one."""
+"""Text for the terminal: summary of a run, and its plan."""
 
 from __future__ import annotations
 
@@ -26,8 +26,18 @@ def format_run_summary(
     notes: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> str:
-    """A run's outcome: the worst images (with a note on those that `notes` names), the counts, and where the results
-    lie; ``options``: what `out` is reached by."""
+    """Format the worst images, the counts and the location of the results of a run.
+
+    Args:
+        record: Content of run.json.
+        out: URL of the run.
+        top: Images to show.
+        notes: Remarks by image id.
+        options: Options of the store.
+
+    Returns:
+        Several lines.
+    """
     worst = read_table(ObjectDirectory(out, options or {}), "ranking/part-000000.parquet").slice(0, top).to_pylist()
     ids = [escape_unprintable(row["image_id"]) for row in worst]
     width = max(map(len, ids), default=5)
@@ -48,19 +58,29 @@ def format_run_summary(
 
 
 def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, prices: Prices = (None, None)) -> str:
-    """A plan for people. ``limit``: memory of a worker, bytes; ``prices``: of 1,000 reads and of 1,000 writes."""
+    """Format a plan.
+
+    Args:
+        plan: Plan of the run.
+        sources: Sources of the run.
+        limit: Memory of a worker, bytes; None if unknown.
+        prices: Prices of 1,000 reads and of 1,000 writes, None if unknown.
+
+    Returns:
+        Several lines.
+    """
     rows = [
         ("images", f"{plan.images:,} in {len(plan.blocks):,} blocks"),
         ("to read", f"{format_bytes(plan.bytes_to_read)} decoded, {plan.objects_to_read:,} objects"),
         ("to write", f"{format_bytes(plan.bytes_to_write)} before compression, {plan.objects_to_write:,} objects"),
         (
             "requests",
-            f"{plan.reads:,} reads, {plan.writes:,} writes, {plan.requests_at_once} at a time a worker"
-            f"{_cost(plan, prices)}",
+            f"{plan.reads:,} reads, {plan.writes:,} writes, {plan.requests_at_once} at a time per worker"
+            f"{_format_cost(plan, prices)}",
         ),
         (
             "memory",
-            f"{format_bytes(plan.memory)} a worker (condensing {format_bytes(plan.memory_condense)}, scoring "
+            f"{format_bytes(plan.memory)} per worker (condensing {format_bytes(plan.memory_condense)}, scoring "
             f"{format_bytes(plan.memory_score)}, report {format_bytes(plan.memory_report)}); limit "
             f"{format_bytes(limit) if limit else 'not known here'}",
         ),
@@ -68,23 +88,23 @@ def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, pr
     ]
     lines = [
         f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
-        f"{_told(source)}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
+        f"{_format_predictions(source)}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
         for source in sources
     ]
     return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
 
 
-def _told(source: SourceSpec) -> str:
-    """What its predictions are."""
-    said = [f"{member.predictions.dtype} {member.prediction_kind}" for member in source.members]
-    return f"the mean of {' and '.join(said)}" if said else f"{source.predictions.dtype} {source.prediction_kind}"
+def _format_predictions(source: SourceSpec) -> str:
+    members = [f"{member.predictions.dtype} {member.prediction_kind}" for member in source.members]
+    if members:
+        return f"the mean of {' and '.join(members)}"
+    return f"{source.predictions.dtype} {source.prediction_kind}"
 
 
-def _cost(plan: Plan, prices: Prices) -> str:
-    """What the requests cost, in the unit of the prices; nothing where none is given."""
-    told = list(zip((plan.reads, plan.writes), prices, strict=True))
-    if all(price is None for _, price in told):
+def _format_cost(plan: Plan, prices: Prices) -> str:
+    """Return the cost of the requests in the unit of the prices, or an empty string without prices."""
+    if all(price is None for price in prices):
         return ""
-    cost = sum(count / 1000 * (price or 0.0) for count, price in told)
-    escape_unprintable = " and ".join(f"{price or 0:g}" for _, price in told)
-    return f": {cost:,.2f} at {escape_unprintable} a thousand"
+    reads, writes = (price or 0.0 for price in prices)
+    cost = (plan.reads * reads + plan.writes * writes) / 1000
+    return f": {cost:,.2f} at {reads:g} and {writes:g} a thousand"

@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Data]:
     photographed(folder / "s.zarr", data, classes=NAMES, ids=IDS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "RANKING_PART_ROWS", 3)
-        patch.setattr(results, "REGION_ROWS", 4)
+        patch.setattr(results, "REGION_PART_ROWS", 4)
         for room in (facts, files):
             patch.setattr(room, "IMAGES_PER_FILE", 4)
             patch.setattr(room, "REGION_IMAGES_PER_FILE", 2)

@@ -81,7 +81,7 @@ def test_the_plan_says_how_many_requests_the_server_will_get(
     plan = json.loads(capsys.readouterr().out)
     assert main(["plan", *words, *s3_server.cli_args, *prices]) == 0
     cost = plan["reads"] / 1000 * 0.4 + plan["writes"] / 1000 * 5
-    said = f"{plan['reads']:,} reads, {plan['writes']:,} writes, 16 at a time a worker: {cost:.2f} at 0.4 and 5 a"
+    said = f"{plan['reads']:,} reads, {plan['writes']:,} writes, 16 at a time per worker: {cost:.2f} at 0.4 and 5 a"
     assert said in capsys.readouterr().out
     with run_fault_proxy(s3_server.port, Faults()) as between:
         assert run_cli("run", *words, "--storage.endpoint_url", between.url) == 0
