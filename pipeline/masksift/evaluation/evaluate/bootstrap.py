@@ -68,21 +68,7 @@ def resample(
     resamples: int,
     seed: int,
 ) -> Samples:
-    """Compute every metric of every score on every resample.
-
-    Args:
-        reviews: Review order by score name.
-        at: Review amounts.
-        scores: Scores (N,) by name.
-        wrong: (N,), whether an image is wrong.
-        shares: (N,), shares of wrong pixels, or None if unknown.
-        counts: (N, C), per-image counts to be summed over each resample.
-        resamples: Number of resamples R.
-        seed: Random seed.
-
-    Returns:
-        Metrics and totals of the resamples.
-    """
+    """Compute every metric of every score, and the totals of ``counts`` (N, C), on every resample of N images."""
     rows = np.flatnonzero(wrong)
     with_tau = shares is not None and 0 < len(rows) <= MAX_RESAMPLED_ERRORS
     metrics: dict[str, list[Mapping[Key, float]]] = {name: [] for name in reviews}

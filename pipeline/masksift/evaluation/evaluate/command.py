@@ -36,13 +36,7 @@ MAX_LISTED_NAMES = 5
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Result of an evaluation.
-
-    Attributes:
-        text: Console text.
-        unknown_images: Number of images of the known errors that the run does not have.
-        unknown_names: Names of the first of them.
-    """
+    """Console text; number, and names of the first, images of the known errors that the run does not have."""
 
     text: str
     unknown_images: int
@@ -56,14 +50,7 @@ class EvaluateResult:
 
 @dataclass(frozen=True)
 class _ImageTruth:
-    """Known errors of the run's N images.
-
-    Attributes:
-        wrong: (N,), whether an image is wrong.
-        shares: (N,), share of wrong pixels, or None if unknown.
-        reviewed: (N,), whether it is known if an image is wrong.
-        unknown_names: Images that the run does not have.
-    """
+    """Wrong images, shares of wrong pixels if known, and images with known truth, (N,) each; names not in the run."""
 
     wrong: NDArray[np.bool_]
     shares: NDArray[np.float64] | None

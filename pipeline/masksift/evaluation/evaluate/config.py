@@ -70,22 +70,7 @@ def config_from_args(run: str, flags: Mapping[str, Any]) -> EvaluateConfig:
 
 
 def parse_review_amount(amount: str | int, images: int, errors: float) -> float:
-    """Convert a review amount to a number of images.
-
-    Args:
-        amount: Integer, percentage of the images (rounded up), or `errors`.
-        images: Number of images.
-        errors: Number of wrong images.
-
-    Returns:
-        Number of images.
-
-    Raises:
-        UsageError: The amount has another form.
-
-    >>> parse_review_amount("5%", 101, 20)
-    6.0
-    """
+    """Convert an integer, a percentage (rounded up) or `errors` to a number of images. Raises UsageError."""
     if amount == ERRORS:
         return float(errors)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", str(amount).strip())

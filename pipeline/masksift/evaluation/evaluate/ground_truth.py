@@ -62,22 +62,7 @@ def open_truth(
     options: Mapping[str, Any],
     fingerprint: str,
 ) -> GroundTruth:
-    """Open the known errors; reads lists and metadata, but no pixels.
-
-    Args:
-        config: URLs and form of the known errors.
-        sources: Sources of the run.
-        names: Source names in the run's image table.
-        options: Access options of the stores.
-        fingerprint: Fingerprint of the run.
-
-    Returns:
-        The known errors.
-
-    Raises:
-        DataError: A file or an array is missing or does not fit the run.
-        UsageError: The number of label groups is wrong, or a column is missing.
-    """
+    """Open the known errors of a run, given its fingerprint and the source ``names`` in its tables; reads no pixels."""
     url = config.truth[0]
     if len(config.truth) == 1:
         if url.lower().endswith(".json"):
@@ -94,23 +79,9 @@ def open_truth(
 
 
 def _truth_from_decisions(decisions: ReviewDecisions, names: set[str], fingerprint: str) -> GroundTruth:
-    """Take accepted images as wrong and rejected ones as right; nothing is known about the others.
-
-    Images are matched by source and index if the run has these sources, otherwise by id.
-
-    Args:
-        decisions: Review decisions.
-        names: Source names of the run.
-        fingerprint: Fingerprint of the run.
-
-    Returns:
-        The known errors.
-
-    Raises:
-        DataError: Images must be matched by id, and an id is not unique.
-    """
+    """Take accepted images as wrong and rejected ones as right; nothing is known about the others."""
     by_image = {key: decisions.for_image(key) for key in decisions.ids}
-    by_place = {source for source, _ in by_image} <= names
+    by_place = {source for source, _ in by_image} <= names  # otherwise by id
     if not by_place and len(set(decisions.ids.values())) < len(by_image):
         ((duplicate, _),) = Counter(decisions.ids.values()).most_common(1)
         raise DataError(

@@ -30,16 +30,7 @@ def rank_correlation(scores: Floats, shares: Floats) -> float:
 
 
 def signed_pairs(scores: Floats, shares: Floats, weights: Floats) -> Floats:
-    """P - Q over the pairs of the E wrong images, for R resamples.
-
-    Args:
-        scores: (E,).
-        shares: (E,).
-        weights: (R, E), multiplicities.
-
-    Returns:
-        (R,).
-    """
+    """P - Q (R,) over the pairs of E wrong images with scores and shares (E,), counted ``weights`` (R, E) times."""
     total = np.zeros(len(weights))
     for first in range(0, len(scores), _ROWS_PER_STEP):
         rows = slice(first, first + _ROWS_PER_STEP)
@@ -64,19 +55,7 @@ def score_ties(review: ReviewOrder, weights: NDArray[np.integer]) -> float:
 def resampled_tau(
     images: int, auroc: Floats, tied_in_score: Floats, scores: Floats, shares: Floats, weights: Floats
 ) -> Floats:
-    """tau-b of R resamples.
-
-    Args:
-        images: Size of a resample.
-        auroc: (R,), AUROC of each resample.
-        tied_in_score: (R,), pairs tied in the score.
-        scores: (E,), scores of the wrong images.
-        shares: (E,), shares of wrong pixels of the wrong images.
-        weights: (R, E), multiplicities of the wrong images.
-
-    Returns:
-        (R,), NaN if the score or the share is constant.
-    """
+    """tau-b (R,) of resamples with ``weights`` (R, E) of the wrong images; NaN if score or share is constant."""
     wrong = weights.sum(axis=1)
     right = images - wrong
     surplus = (2 * np.nan_to_num(auroc, nan=0.5) - 1) * wrong * right + signed_pairs(scores, shares, weights)

@@ -57,22 +57,12 @@ class ReviewOrder:
 
 
 def sort_by_score(scores: Floats, wrong: NDArray[np.bool_]) -> ReviewOrder:
-    """Order images by score.
-
-    Adjacent runs of equal scores without an error are merged into one step: their order does not change any metric, and
-    there are at most two steps per error.
-
-    Args:
-        scores: (N,), finite, N > 0.
-        wrong: (N,), whether an image is wrong.
-
-    Returns:
-        The review order.
-    """
+    """Order images by finite scores (N,), N > 0, and count the wrong ones (N,) step by step."""
     order = np.argsort(scores, kind="stable")
     ranked, hits = scores[order], wrong[order]
     tie_ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
     wrong_ends = np.append(0, np.cumsum(hits))[tie_ends]
+    # without an error the order of adjacent ties has no effect: at most two steps per error remain
     has_error = np.diff(wrong_ends, prepend=0) > 0
     ends_step = has_error | np.append(has_error[1:], True)
     return ReviewOrder(order, tie_ends, tie_ends[ends_step], wrong_ends[ends_step], order[hits])
@@ -89,16 +79,7 @@ def cumulate(review: ReviewOrder, weights: NDArray[np.integer] | None = None) ->
 
 
 def count_steps(keys: Floats, right: NDArray[np.int64], wrong: NDArray[np.int64]) -> CumulativeCounts:
-    """Make a review from counts.
-
-    Args:
-        keys: (U,), lowest first in the review; may contain duplicates.
-        right: (U,), right items per key.
-        wrong: (U,), wrong items per key.
-
-    Returns:
-        Counts, exact below 2^53.
-    """
+    """Make a review from the counts of right and wrong items per key, (U,) each, lowest key first; exact below 2^53."""
     distinct, inverse = np.unique(keys, return_inverse=True)
     items, errors = (np.bincount(inverse, counts, len(distinct)) for counts in (right + wrong, wrong))
     nonempty = items > 0
@@ -106,16 +87,8 @@ def count_steps(keys: Floats, right: NDArray[np.int64], wrong: NDArray[np.int64]
 
 
 def area_under_roc(steps: CumulativeCounts) -> float:
-    """AUROC: share of (wrong, right) pairs in which the wrong image comes first; ties count half.
-
-    This is the Mann-Whitney U statistic over the number of pairs, and equals scikit-learn's `roc_auc_score`.
-
-    Args:
-        steps: The review.
-
-    Returns:
-        AUROC in [0, 1]; NaN without both wrong and right images.
-    """
+    """AUROC: share of (wrong, right) pairs in which the wrong image comes first, ties count half; NaN without pairs."""
+    # Mann-Whitney U over the number of pairs, equal to scikit-learn's roc_auc_score
     errors = np.diff(steps.found)
     right = np.diff(steps.reviewed) - errors
     after = right.sum() - np.cumsum(right)
@@ -123,14 +96,8 @@ def area_under_roc(steps: CumulativeCounts) -> float:
 
 
 def average_precision(steps: CumulativeCounts) -> float:
-    """AUPRC: sum over the steps of (gain of recall) x (precision after the step), without interpolation.
-
-    Args:
-        steps: The review.
-
-    Returns:
-        Average precision in [0, 1], equal to scikit-learn's `average_precision_score`; NaN without errors.
-    """
+    """AUPRC: sum over the steps of (gain of recall) x (precision after the step); NaN without errors."""
+    # no interpolation, equal to scikit-learn's average_precision_score
     precision = steps.found[1:] / np.maximum(steps.reviewed[1:], 1)
     return ratio(float((np.diff(steps.found) * precision).sum()), steps.errors)
 

@@ -17,16 +17,7 @@ CHANCE_COLOR = "#8c8c8c"
 
 
 def plot_precision_recall(curves: Mapping[str, Curve], areas: Mapping[str, float], share: float) -> bytes:
-    """Plot precision over recall of every score.
-
-    Args:
-        curves: Curves by score name.
-        areas: Average precision by score name.
-        share: Share of wrong images, the precision of a random order.
-
-    Returns:
-        PNG.
-    """
+    """Plot precision over recall as PNG, given the average precision of each score and the share of wrong images."""
     figure, axes = _make_figure("Precision: share of the reviewed images that are wrong")
     for name, style in _styles(curves, areas):
         curve = curves[name]
@@ -38,7 +29,7 @@ def plot_precision_recall(curves: Mapping[str, Curve], areas: Mapping[str, float
 
 
 def plot_recall_effort(curves: Mapping[str, Curve], areas: Mapping[str, float], share: float) -> bytes:
-    """Plot recall over reviewed images of every score; arguments as for `plot_precision_recall`."""
+    """Plot recall over reviewed images as PNG; arguments as for `plot_precision_recall`."""
     figure, axes = _make_figure("Recall over review effort: errors found after a number of images")
     for name, style in _styles(curves, areas):
         curve = curves[name]
@@ -52,10 +43,7 @@ def plot_recall_effort(curves: Mapping[str, Curve], areas: Mapping[str, float], 
 
 
 def _styles(curves: Mapping[str, Curve], areas: Mapping[str, float]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the scores and line styles, best score first.
-
-    A score has the same color and dashes in both plots. Later lines are thinner, so that hidden lines stay visible.
-    """
+    """Yield scores and line styles, best score first; later lines are thinner, so that hidden lines stay visible."""
     names = list(curves)
     for rank, name in enumerate(sorted(names, key=lambda name: -areas[name])):
         yield name, {**line_style(names.index(name)), "linewidth": max(1.4, 3.4 - 0.3 * rank)}

@@ -19,13 +19,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MatchedRegions:
-    """Regions of one image.
-
-    Attributes:
-        wrong: Number of wrong regions.
-        areas: (F,), pixels of each flagged region.
-        matched: (I, F), whether each flagged region is matched, by IoU threshold.
-    """
+    """Number of wrong regions; pixels (F,) of each flagged region, and whether it matches (I, F) by IoU threshold."""
 
     wrong: int
     areas: Integers
@@ -34,30 +28,14 @@ class MatchedRegions:
 
 @dataclass(frozen=True)
 class RegionSizes:
-    """Flagged regions grouped by area.
-
-    Attributes:
-        areas: (U,), ascending, pixels.
-        counts: (I, 2, U), unmatched and matched regions of each area, by IoU threshold.
-    """
+    """Ascending areas (U,) of flagged regions, and numbers of unmatched and matched ones (I, 2, U) by IoU threshold."""
 
     areas: Integers
     counts: Integers
 
 
 def match_regions(flagged: Mask, wrong: Mask) -> MatchedRegions:
-    """Match the components of two masks of one image.
-
-    For each IoU threshold, pairs are taken in descending IoU (ties: in the order of the regions), and each region once:
-    the greedy matching of COCO, but ordered by IoU instead of confidence, so that it depends on the masks only.
-
-    Args:
-        flagged: (H, W).
-        wrong: (H, W).
-
-    Returns:
-        Matches of the flagged regions.
-    """
+    """Match the components of two masks (H, W), greedily by IoU, for each IoU threshold."""
     from scipy import ndimage  # optional dependency
 
     flagged_numbers, flagged_count = ndimage.label(flagged, np.ones((3, 3)))
@@ -70,6 +48,7 @@ def match_regions(flagged: Mask, wrong: Mask) -> MatchedRegions:
     )
     first, second = np.divmod(pairs, wrong_count + 1)
     iou = common / (flagged_areas[first] + wrong_areas[second] - common)
+    # greedy as in COCO, but ordered by IoU instead of confidence, so that the result depends on the masks only
     order = np.argsort(-iou, kind="stable")
     for level, threshold in enumerate(IOU_THRESHOLDS):
         taken = np.zeros(wrong_count + 1, bool)

@@ -45,18 +45,7 @@ def score_rows(name: str, evaluation: ScoreEvaluation, samples: Samples, totals:
 def pixel_rows(
     counts: PixelCounts, ranked: NDArray[np.bool_], samples: Samples, totals: Totals, has_confidence: bool
 ) -> Rows:
-    """Make the rows of pixels and regions.
-
-    Args:
-        counts: Counts of all N images.
-        ranked: (N,), whether an image is measured.
-        samples: Resamples; their totals are those of `COLUMNS`.
-        totals: Numbers of images.
-        has_confidence: Whether the self-confidence was counted.
-
-    Returns:
-        Rows of the table of metrics.
-    """
+    """Make the rows of pixels and regions over the ``ranked`` images (N,)."""
     sums = dict(zip(COLUMNS, counts.images[ranked].sum(axis=0).tolist(), strict=True))
     resampled = dict(zip(COLUMNS, samples.totals.T, strict=True))
     wrong, regions = sums["wrong"], sums["wrong_regions"]

@@ -45,14 +45,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class ScoreEvaluation:
-    """Evaluation of one score.
-
-    Attributes:
-        review: Review order; None if nothing can be measured.
-        values: Metrics; NaN if undefined.
-        reasons: Reasons why metrics are undefined.
-        curve: Points of the curves; None if nothing can be measured.
-    """
+    """Metrics of one score, NaN with a reason if undefined; review order and curve, None if nothing is defined."""
 
     review: ReviewOrder | None
     values: dict[Key, float]
@@ -63,17 +56,7 @@ class ScoreEvaluation:
 def evaluate_score(
     scores: Floats, wrong: NDArray[np.bool_], shares: Floats | None, at: Sequence[str | int]
 ) -> ScoreEvaluation:
-    """Evaluate one score.
-
-    Args:
-        scores: (N,), finite; images with lower scores are reviewed first.
-        wrong: (N,), whether an image is wrong.
-        shares: (N,), share of wrong pixels of each image, or None if unknown.
-        at: Review amounts (`parse_review_amount`).
-
-    Returns:
-        Metrics and curves.
-    """
+    """Evaluate scores (N,), finite, against wrong images (N,) and their shares of wrong pixels (N,), if known."""
     errors, images = int(wrong.sum()), len(wrong)
     reason = _undefined_reason(scores, errors)
     if reason is not None:

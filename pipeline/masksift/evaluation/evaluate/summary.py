@@ -34,15 +34,7 @@ the wrong pixels, matched greedily by IoU; their average precision ranks them by
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """Content of the texts.
-
-    Attributes:
-        config: Configuration of the evaluation.
-        truth: Description of the known errors.
-        totals: Numbers of images and resamples.
-        notes: Caveats, one sentence each.
-        rows: Rows of the table of metrics.
-    """
+    """Content of the texts: description of the known errors, caveats, and rows of the table of metrics."""
 
     config: EvaluateConfig
     truth: str

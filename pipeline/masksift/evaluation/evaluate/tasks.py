@@ -126,21 +126,7 @@ def peak_memory_bytes(tasks: BlockTasks) -> int:
 def count_pixels(
     context: PixelContext, tasks: BlockTasks, executor: Executor, progress: ProgressReporter
 ) -> PixelCounts:
-    """Count pixels and regions in all blocks.
-
-    Args:
-        context: Shared settings.
-        tasks: Blocks of the run.
-        executor: Runs the tasks.
-        progress: Reports the stage.
-
-    Returns:
-        Counts of all images.
-
-    Raises:
-        DataError: Labels, masks or evidence are lost or damaged.
-        PlanRefused: A worker has too little memory.
-    """
+    """Count pixels and regions in all blocks. Raises DataError for lost data, PlanRefused for small workers."""
     workers = [(worker.name, worker.memory) for worker in executor.workers()]
     check_worker_memory(peak_memory_bytes(tasks), workers, "comparing the pixels")
     offsets = np.append(0, np.cumsum([spec.images for spec in tasks.sources]))

@@ -103,19 +103,7 @@ def _require_scipy() -> None:
 
 
 def make_error_params(config: SimulateConfig, spec: SourceSpec) -> ErrorParams:
-    """Resolve class names and defaults for one source.
-
-    Args:
-        config: Error type and its options.
-        spec: Source.
-
-    Returns:
-        Error parameters with class indices. Classes that no stored label value represents are left out.
-
-    Raises:
-        DataError: The label dtype has no value for the fill or for the background.
-        UsageError: A class name is unknown.
-    """
+    """Resolve class names and defaults for one source, without classes that no label value represents."""
     values = label_values(spec)
     classes = range(spec.classes) if config.classes is None else [_class_index(spec, name) for name in config.classes]
     background = None if config.background is None else _class_index(spec, config.background)

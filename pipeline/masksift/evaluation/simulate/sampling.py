@@ -17,18 +17,7 @@ def sample_images(seed: int, error_type: str, source: str, images: int, share: f
 
 
 def first_share_index(seed: int, error_type: str, source: str, images: int, shares: Sequence[float]) -> list[int]:
-    """Find the first share with which each image gets an error.
-
-    Args:
-        seed: Random seed.
-        error_type: Key of `ERROR_TYPES`.
-        source: Source name.
-        images: Number of images of the source.
-        shares: Ascending shares in [0, 1].
-
-    Returns:
-        For each image an index into ``shares``; the number of shares if no share includes the image.
-    """
+    """Find for each image the first of the ascending shares that includes it; their number if none does."""
     first_index, order, done = [len(shares)] * images, _hash_order(seed, error_type, source, images), 0
     for number, share in enumerate(shares):
         for index in order[done : round(share * images)]:

@@ -134,20 +134,7 @@ def _corrupt_image(
     size: NDArray[np.int64],
     lost: ImageStatus | None,
 ) -> tuple[dict[str, Any] | None, str]:
-    """Put an error into one image, in place.
-
-    Args:
-        seed: Random seed of the simulation.
-        task: Block of the image.
-        index: Image index in the source.
-        labels: (H, W), stored values; changed.
-        truth: (H, W), zeros; set to 1 where labels change.
-        size: (2,), rows and columns without padding.
-        lost: Status of the image if its labels cannot be read.
-
-    Returns:
-        Row of the table without the image id (None if nothing changes), and the outcome.
-    """
+    """Put an error into ``labels`` and ``truth`` (H, W), in place; return a table row, if any, and the outcome."""
     spec, params = task.spec, task.params
     if lost is not None:
         return None, lost.status

@@ -69,19 +69,7 @@ def measure_settings(
     threshold_columns: Sequence[ScoreColumn],
     at: str | int,
 ) -> list[dict[str, Any]]:
-    """Compute the rows of the result table.
-
-    Args:
-        images: Scores of all images.
-        error_types: Names of the error types.
-        shares: Shares of the images with an error.
-        image_columns: Scores that depend on one image only.
-        threshold_columns: Scores that depend on the thresholds of a setting.
-        at: Review amount for precision, recall and lift.
-
-    Returns:
-        Rows, ordered by error type, share and score.
-    """
+    """Compute the rows of the result table, ordered by error type, share and score."""
     rows = []
     for error_type, share in np.ndindex(len(error_types), len(shares)):
         wrong, pixels = images.errors(error_type, share)

@@ -17,14 +17,7 @@ _MAX_COLUMNS = 3
 
 
 def plot_temperatures(table: SweepTable) -> bytes | None:
-    """Plot AUROC and AUPRC of softmin over its temperature, one line per error type.
-
-    Args:
-        table: The results.
-
-    Returns:
-        PNG; None with fewer than two temperatures or without values.
-    """
+    """Plot AUROC and AUPRC of softmin over its temperature; returns None with fewer than two or without values."""
     if len(table.temperatures) < 2 or _is_empty(table, "auroc"):
         return None
     figure = new_figure(9.0, 4.2)

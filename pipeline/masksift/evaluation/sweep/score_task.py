@@ -37,16 +37,7 @@ Variant = tuple[Planes, Planes]
 def count_block(
     context: SweepContext, limits: Mapping[Setting, Mapping[Encoding, NDArray[np.int64]]], sweep_task: SweepTask
 ) -> NDArray[np.int64]:
-    """Count the confident pixels of a block in every setting.
-
-    Args:
-        context: Settings of the sweep.
-        limits: Confidence thresholds of the classes as codes, shape (K,), by setting and encoding.
-        sweep_task: The block, whose evidence has more than 8 bits.
-
-    Returns:
-        Pixels that reach the threshold of a class other than their label, shape (error types, shares).
-    """
+    """Count the pixels (error types, shares) of a block that reach the threshold codes (K,) of another class."""
     counts = np.zeros((len(context.error_types), context.shares), np.int64)
     for image in _SweepEvidence(context, sweep_task).images():
         for (row, share), codes in limits.items():
@@ -61,16 +52,7 @@ def score_block(
     limits: Mapping[Encoding, Mapping[Setting, ThresholdCodes]],
     sweep_task: SweepTask,
 ) -> TaskResult:
-    """Compute each score once per variant, or once per setting if it uses thresholds.
-
-    Args:
-        context: Settings of the sweep.
-        limits: Thresholds by encoding and setting.
-        sweep_task: The block.
-
-    Returns:
-        The result of the task.
-    """
+    """Compute each score once per variant, or once per setting if it uses thresholds."""
     task, block = sweep_task.block_task, sweep_task.block_task.block
     manifest = context.score_manifest
     if (output := manifest.load(SCORE, block.number)) is not None:

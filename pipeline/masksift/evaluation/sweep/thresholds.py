@@ -30,19 +30,7 @@ from masksift.scoring.statistics.thresholds import (
 def find_thresholds(
     context: SweepContext, tasks: Sequence[SweepTask], executor: Executor, tau: str | float
 ) -> dict[Setting, Thresholds]:
-    """Compute the thresholds that a run over the labels of each setting would compute.
-
-    Evidence of more than 8 bits needs a second reduction, over the evidence.
-
-    Args:
-        context: Settings of the sweep.
-        tasks: All blocks.
-        executor: Runs the reductions.
-        tau: Decision threshold of tccp, or the rule that computes it.
-
-    Returns:
-        Thresholds by setting.
-    """
+    """Compute the thresholds that a run over the labels of each setting would compute."""
     sums = executor.reduce(partial(load_statistics, context), tasks, merge_buckets, "statistics")
     statistics = setting_statistics(sums, context.error_types, context.shares)
     codes = {
@@ -53,6 +41,7 @@ def find_thresholds(
         }
         for setting, total in statistics.items()
     }
+    # evidence of more than 8 bits needs a second reduction, for all settings at once
     counted = [task for task in tasks if task.block_task.encoding in codes[0, 0]]
     counts = np.zeros((len(context.error_types), context.shares), np.int64)
     if counted:

@@ -46,7 +46,7 @@ class ErrorParams:
 
 @dataclass(frozen=True)
 class CorruptedLabels:
-    """A plane with an error, and the affected classes: those that lost pixels, or the two that were exchanged."""
+    """Plane with an error, and the affected classes: those that lost pixels, or the two that were exchanged."""
 
     plane: Plane
     classes: tuple[int, ...]
@@ -101,19 +101,7 @@ def class_counts(plane: Plane, classes: tuple[int, ...]) -> dict[int, int]:
 def choose_mask(
     plane: Plane, rng: np.random.Generator, params: ErrorParams, min_share: float = MIN_MASK_SHARE
 ) -> tuple[int, Mask] | None:
-    """Choose a class, or an object of a class, that may lose pixels.
-
-    All eligible classes are equally likely, and so are all eligible objects of a class.
-
-    Args:
-        plane: (H, W).
-        rng: Source of randomness.
-        params: Parameters of the error.
-        min_share: Least share of the valid pixels in an eligible mask.
-
-    Returns:
-        Class index and mask (H, W), or None if no mask is eligible.
-    """
+    """Choose a random class, or object of a class, with at least ``min_share`` of the valid pixels, if there is one."""
     min_pixels = max(1.0, min_share * np.count_nonzero(plane != ignored_value(plane)))
     background = params.background if params.fill == "background" else None
     counts = class_counts(plane, params.classes)
@@ -147,19 +135,7 @@ def _label_components(mask: Mask) -> NDArray[np.int32]:
 
 
 def replace_mask(plane: Plane, label: int, mask: Mask, new: Mask, params: ErrorParams) -> Plane:
-    """Replace a mask by another one.
-
-    Args:
-        plane: (H, W).
-        label: Class of the mask.
-        mask: (H, W), pixels of that class.
-        new: (H, W), pixels that shall have the class instead. Ignored pixels stay ignored.
-        params: Determines the fill of uncovered pixels: the nearest valid pixel of another class (unchanged if the
-            plane has no such pixel), the background class, or the ignored value.
-
-    Returns:
-        A changed copy of the plane.
-    """
+    """Give the class ``label`` to ``new`` instead of ``mask``, in a copy, and fill uncovered pixels as configured."""
     result, uncovered = plane.copy(), mask & ~new
     if uncovered.any():
         if params.fill == "ignore":
@@ -174,7 +150,7 @@ def replace_mask(plane: Plane, label: int, mask: Mask, new: Mask, params: ErrorP
 
 
 def _fill_with_nearest(plane: Plane, uncovered: Mask, donors: Mask) -> None:
-    """Copy the nearest donor pixel into every uncovered pixel, in place."""
+    """Copy the nearest donor pixel into every uncovered pixel, in place; without donors nothing changes."""
     if donors.any():
         row, column = _distance_transform(~donors, return_distances=False, return_indices=True)
         plane[uncovered] = plane[row[uncovered], column[uncovered]]

@@ -29,15 +29,7 @@ def simplify_outlines(plane: Plane, mask: Mask, rng: np.random.Generator, params
 
 
 def trace_outline(mask: Mask) -> NDArray[np.int64]:
-    """Trace the outer outline of one 8-connected object.
-
-    Args:
-        mask: (H, W).
-
-    Returns:
-        Pixel corners (N, 2) as (row, column), one step apart, clockwise from the upper left corner of the first pixel.
-        Where two pixels touch diagonally the outline passes from one to the other, so that the object stays connected.
-    """
+    """Trace the corners (N, 2) of the outline of one 8-connected object, clockwise, one step apart."""
     padded = np.pad(mask, 1)
     y, x = (int(indices[0]) for indices in np.nonzero(mask))
     corners: list[tuple[int, int]] = []
@@ -46,7 +38,7 @@ def trace_outline(mask: Mask) -> NDArray[np.int64]:
         corners.append((y, x))
         y, x = y + _STEPS[direction][0], x + _STEPS[direction][1]
         (left_y, left_x), (right_y, right_x) = _LEFT_AHEAD[direction], _LEFT_AHEAD[(direction + 1) % 4]
-        if padded[y + left_y, x + left_x]:
+        if padded[y + left_y, x + left_x]:  # also where two pixels touch diagonally: the object stays connected
             direction = (direction - 1) % 4
         elif not padded[y + right_y, x + right_x]:
             direction = (direction + 1) % 4
@@ -62,15 +54,7 @@ def _sample_vertices(corners: NDArray[np.int64], count: int, rng: np.random.Gene
 
 
 def fill_polygon(vertices: NDArray[np.int64], shape: tuple[int, ...]) -> Mask:
-    """Fill the pixels with centers inside a polygon, by the even-odd rule.
-
-    Args:
-        vertices: Pixel corners (N, 2) as (row, column).
-        shape: Height and width of the mask.
-
-    Returns:
-        Mask of that shape.
-    """
+    """Fill the pixels with centers inside a polygon of pixel corners (N, 2), by the even-odd rule."""
     inside = np.zeros(shape, bool)
     centers = np.arange(shape[1]) + 0.5
     for (y0, x0), (y1, x1) in zip(vertices.tolist(), np.roll(vertices, -1, axis=0).tolist(), strict=True):
