@@ -16,13 +16,10 @@ PENDING = {
     "cli",
     "storage",
     "scoring",
-    "engine",
     "prepare",
     "review",
     "demo",
-    "__init__.py",
     "__main__.py",
-    "run.py",
     "audit.py",
 }
 

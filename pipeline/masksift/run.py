@@ -189,7 +189,7 @@ def _load_thresholds(config: RunConfig, tasks: BlockTasks) -> Thresholds | None:
 
 
 def _require_completed_run(url: str, config: RunConfig) -> dict[str, Any]:
-    """Return the record of a complete run. Raises UsageError if there is none."""
+    """Return the record of a complete run. Raises UsageError without one."""
     record = read_run_record(url, config.storage.options([url]))
     if record is None:
         raise UsageError(

@@ -1,0 +1,1 @@
+"""Plan and stages of a run, and the work of one block."""

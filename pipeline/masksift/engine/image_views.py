@@ -37,7 +37,7 @@ class ImageView:
         given: Class index of the label of each center pixel, shape (h, w); the largest value of the dtype if ignored.
         predicted: Predicted class index of each center pixel, shape (h, w).
         flagged: Whether any of the pixels is flagged, bool of shape (h, w).
-        warnings: One sentence for each part that is None because it is missing or cannot be read.
+        warnings: One sentence for each part without a value because it is missing or cannot be read.
     """
 
     size: tuple[int, int]
@@ -149,7 +149,7 @@ class ImageViewReader:
             size: Unpadded rows and columns, if the caller knows them.
 
         Returns:
-            The image; parts that cannot be read are None and explained in its warnings.
+            The image; parts that cannot be read stay None, with a warning.
         """
         warnings = [self.images_warning] if self.images_warning else []
         spec = self._task.spec

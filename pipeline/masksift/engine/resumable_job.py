@@ -67,11 +67,12 @@ class ResumableJob:
 
     @property
     def manifest(self) -> Manifest:
+        """Manifest of the output directory."""
         return Manifest(self.directory, self.plan["fingerprint"], self.plan_file)
 
     @cached_property
     def is_resumable(self) -> bool:
-        """Whether the same command was started here before. Writes nothing; raises UsageError for other contents."""
+        """Start of the same command in this directory before. Raises UsageError for other contents."""
         return self.manifest.is_resumable(self.plan, verb=self.verb)
 
     def finished_record(self, **expected: Any) -> dict[str, Any] | None:
@@ -129,6 +130,7 @@ class ResumableJob:
             return list(iter_answers(executor, function, tasks, shown))
 
     def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write the record, which marks the command as finished."""
         self.directory.write(self.record_name, json.dumps(record, indent=2).encode())
 
 

@@ -240,6 +240,7 @@ class PairCounts:
     images: NDArray[np.int64]
 
     def merge(self, other: PairCounts) -> PairCounts:
+        """Add the counts of other blocks."""
         return PairCounts(self.pixels + other.pixels, self.images + other.images)
 
 
@@ -247,7 +248,8 @@ class HasIOCounters(Protocol):
     """Reader or writer that counts its bytes and requests by field name of `TaskResult`."""
 
     @property
-    def io_counters(self) -> Counter[str]: ...
+    def io_counters(self) -> Counter[str]:
+        """Bytes and requests so far."""
 
 
 def sum_io_counters(*users: HasIOCounters, puts: int = 0) -> dict[str, Any]:
@@ -294,6 +296,7 @@ def finish_block(
 
 
 def pack_result(result: TaskResult) -> bytes:
+    """Serialize the result of a task."""
     return json.dumps(asdict(result)).encode()
 
 

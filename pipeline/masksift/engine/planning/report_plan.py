@@ -106,8 +106,7 @@ def _rgb_images_per_chunk(source: SourceSpec, array: ArraySpec) -> int:
 
 
 def _read_count(share: float, tasks: float, source: SourceSpec, chunk_images: int) -> float:
-    """Return the expected reads for ``share`` random images of a source: one per chunk, and one more where a task
-    begins within a chunk."""
+    """Return the expected reads for ``share`` random images of a source: one per chunk, and one per task within it."""
     together = images_per_read(chunk_images, source.pixels)
     if together == 1:
         return share
