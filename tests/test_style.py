@@ -13,13 +13,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 PENDING = {
     "runtime",
-    "cli",
     "storage",
     "scoring",
     "prepare",
     "review",
     "demo",
-    "__main__.py",
     "audit.py",
 }
 

@@ -1,4 +1,4 @@
-"""`python -m masksift`."""
+"""Entry point of `python -m masksift`."""
 
 from masksift.cli.main import entry
 

@@ -84,7 +84,7 @@ def test_scores_never_overwrite_a_run(base: Path, tmp_path: Path, capsys: pytest
     before = read_files(base)
     capsys.readouterr()
     assert run_cli("score", base, *OTHER) == 2
-    assert "'out' is not given; the first run's results would be overwritten. Give --out URL." in error_message(capsys)
+    assert "--out is required: scoring must not overwrite the original run. Pass --out URL." in error_message(capsys)
     assert run_cli("score", base, "--out", base, *OTHER) == 2
     assert re.search("base holds results of other inputs or settings", error_message(capsys))
     assert read_files(base) == before
@@ -99,7 +99,7 @@ def test_only_a_complete_run_has_evidence_to_score(
         if text is not None:
             (base / "run.json").write_text(text)
         assert run_cli("score", base, "--out", tmp_path / "again") == 2
-        assert re.search(r"base holds no complete run; there is no evidence to score", error_message(capsys))
+        assert re.search(r"base contains no completed run\. Pass the URL of a completed run", error_message(capsys))
         (base / "run.json").write_text("{}")
     assert not (tmp_path / "again").exists()
 
@@ -204,7 +204,7 @@ def test_a_plan_for_people(source: Source, tmp_path: Path, capsys: pytest.Captur
         r"images +8 in 1 blocks?$",
         r"to read +\d.* decoded, \d+ objects$",
         r"to write +\d.* before compression, \d+ objects$",
-        r"memory +\d+\.\d MiB a worker \(condensing \d.*, scoring \d.*, report \d.*\); limit 4\.0 GiB$",
+        r"memory +\d+\.\d MiB per worker \(condensing \d.*, scoring \d.*, report \d.*\); limit 4\.0 GiB$",
         r"fingerprint +[0-9a-f]{12}$",
     ):
         assert re.search(line, text, re.MULTILINE), line

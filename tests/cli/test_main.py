@@ -120,14 +120,14 @@ def test_each_byte_of_a_prediction_is_read_once(
 
 
 MISTYPED: dict[str, tuple[list[str], str]] = {
-    "no verb": ([], "arguments are required: VERB; nothing was run"),
-    "another verb": (["rnu"], r"there is no verb 'rnu', only run, plan, score, .*Did you mean 'run'\?"),
-    "a misspelt flag": (["run", "--sorce", "a"], r"no flag '--sorce'; .*does nothing\. Did you mean --source\?"),
-    "a misspelt section": (["run", "--sofmin.temperature", "1"], r"'--sofmin.temperature'; .*--softmin.temperature\?"),
-    "half a flag": (["run", "--temperature=1"], r"no flag '--temperature'; .*Did you mean --softmin.temperature\?"),
-    "an abbreviated flag": (["run", "--sour", "a"], r"no flag '--sour'; .*Did you mean --source\?"),
-    "a flag of no value": (["run", "--out"], r"argument --out: expected one argument; .*`masksift run --help`"),
-    "a word too many": (["run", "a.toml", "b.toml"], r"'b.toml' is one word too many; .*`masksift run --help`"),
+    "no verb": ([], r"arguments are required: COMMAND\. See `masksift --help`"),
+    "another verb": (["rnu"], r"Unknown command 'rnu'\. The commands are run, plan, score, .*Did you mean 'run'\?"),
+    "a misspelt flag": (["run", "--sorce", "a"], r"Unknown flag '--sorce'\. Did you mean --source\?"),
+    "a misspelt section": (["run", "--sofmin.temperature", "1"], r"'--sofmin.temperature'\. .*--softmin.temperature\?"),
+    "half a flag": (["run", "--temperature=1"], r"Unknown flag '--temperature'\. Did you mean --softmin.temperature\?"),
+    "an abbreviated flag": (["run", "--sour", "a"], r"Unknown flag '--sour'\. Did you mean --source\?"),
+    "a flag of no value": (["run", "--out"], r"Argument --out.*: expected one argument\. See `masksift run --help`"),
+    "a word too many": (["run", "a.toml", "b.toml"], r"Unexpected argument 'b.toml'\. .*`masksift run --help`"),
     "no source": (["run", "--out", "o"], "--source is required\\. Pass --source URL"),
     "no out": (["run", "--source", "s"], "--out is required\\. Pass --out URL"),
     "an empty source": (["run", "--source", "", "--out", "o"], "sources must be text that is not empty"),
@@ -141,8 +141,8 @@ MISTYPED: dict[str, tuple[list[str], str]] = {
     "no such file": (["run", "nowhere.toml"], "Cannot read nowhere.toml"),
     "data for a file": (["run", "."], r"Cannot read \. \(Is a directory\)\. .*go to --source"),
     "an unknown store": (["run", "--source", "foo://a", "--out", "o"], "foo://a cannot be opened"),
-    "nothing to score": (["score", "nowhere", "--out", "o"], "nowhere holds no complete run"),
-    "a flag of the run": (["score", "r", "--scale", "1"], r"--scale is no flag of `masksift score`; .*Leave it out"),
+    "nothing to score": (["score", "nowhere", "--out", "o"], "nowhere contains no completed run"),
+    "a flag of the run": (["score", "r", "--scale", "1"], r"--scale cannot change in `masksift score`\. .*Omit it"),
 }
 
 
@@ -233,7 +233,7 @@ def test_quarantined_images_beyond_what_is_allowed_end_in_3(tmp_path: Path, caps
         if code == 0:
             assert printed.err == ""
         else:
-            assert f"2 of 8 images are quarantined, max_quarantined is {allowed}; " in printed.err
+            assert f"2 of 8 images are quarantined, more than max_quarantined ({allowed}). " in printed.err
             assert_sentences(printed.err.removeprefix("masksift: ").strip())
 
 
@@ -273,8 +273,11 @@ def test_a_refused_plan_is_printed_all_the_same(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (KeyboardInterrupt(), "the run was interrupted; what is done is kept. The same command goes on from there."),
-        (RuntimeError("disk full"), "the run failed: RuntimeError: disk full; what is done is kept. Mend the cause"),
+        (
+            KeyboardInterrupt(),
+            "The run was interrupted. Finished blocks are kept. Run the same command again",
+        ),
+        (RuntimeError("disk full"), "The run failed: RuntimeError: disk full. Finished blocks are kept. Fix the cause"),
     ],
 )
 def test_what_stops_a_run_ends_in_5_and_it_goes_on_from_there(

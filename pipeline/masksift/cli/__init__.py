@@ -1,0 +1,1 @@
+"""Command line: arguments in, text and exit codes out."""

@@ -21,69 +21,66 @@ from masksift.runtime.telemetry.logs import JsonFormatter
 
 
 def entry() -> NoReturn:
-    """The command itself: this process is its own, signals and all."""
+    """Run the command in its own process, and exit."""
     install_signal_handlers()
     code = main()
-    ignore_signals()  # the end is near, and its exit code is settled
+    ignore_signals()  # the exit code is final
     _exit(code)
 
 
 def _exit(code: int) -> NoReturn:
-    """End this process with that exit code, once what is to be done at its end is done, in the interpreter's own order.
+    """Run exit handlers in the interpreter's order, and end the process without finalizing the interpreter.
 
-    But not through its end: a thread of a native library (Arrow's, DuckDB's) that asks for the lock while
-    the interpreter is taken down aborts the process, and a run that is complete would have the exit code of a crash.
+    A thread of a native library (Arrow, DuckDB) that takes the lock during finalization aborts the process: a completed
+    run would end with the exit code of a crash.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # whoever was reading may have gone
+        with contextlib.suppress(OSError):  # the reader of a pipe may be gone
             stream.flush()
     os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; answers the exit code."""
-    parser = make_parser()
-    words, rest = parser.parse_known_args(argv)
+    """Run a command line, and return its exit code."""
+    args, rest = make_parser().parse_known_args(argv)
     if rest:
-        words.parser.fail_unknown_args(rest)
-    act: Callable[[argparse.Namespace], int] = words.act
-    # What goes wrong on the cluster reaches the user as one sentence; dask's own account of it is in the workers' logs.
+        args.parser.fail_unknown_args(rest)
+    command: Callable[[argparse.Namespace], int] = args.command
+    # Cluster errors reach the user as one message; tracebacks of distributed are in the workers' logs.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    for_machines = getattr(words, "log_format", None) == "json"
-    if for_machines and logging.lastResort is not None:  # what is logged here too, where nobody has set up logging
+    json_output = getattr(args, "log_format", None) == "json"
+    if json_output and logging.lastResort is not None:  # also formats lines of this process without logging setup
         logging.lastResort.setFormatter(JsonFormatter())
     try:
-        return act(words)
+        return command(args)
     except KeyboardInterrupt as e:
-        stopped = Interrupted("the run was interrupted", "what is done is kept", "The same command goes on from there")
-        return _print_error(stopped, e, for_machines)
+        interrupted = Interrupted(
+            "The run was interrupted", "Finished blocks are kept", "Run the same command again to resume"
+        )
+        return _print_error(interrupted, e, json_output)
     except MasksiftError as e:
-        return _print_error(e, e, for_machines)
+        return _print_error(e, e, json_output)
     except Exception as e:
         failed = RunFailed(
-            f"the run failed: {type(e).__name__}: {e}",
-            "what is done is kept",
-            "Mend the cause (MASKSIFT_TRACEBACK=1 shows where) and run the same command again",
+            f"The run failed: {type(e).__name__}: {e}",
+            "Finished blocks are kept",
+            "Fix the cause (MASKSIFT_TRACEBACK=1 shows the traceback) and run the same command again",
         )
-        code = _print_error(failed, e, for_machines)
-        if _traceback_requested():
+        code = _print_error(failed, e, json_output)
+        if os.environ.get("MASKSIFT_TRACEBACK"):
             raise
         return code
 
 
-def _print_error(told: MasksiftError, cause: BaseException, for_machines: bool) -> int:
-    """Say why there is no more to come; answers the exit code."""
-    if for_machines:
+def _print_error(error: MasksiftError, cause: BaseException, json_output: bool) -> int:
+    """Print an error on standard error, and return its exit code."""
+    if json_output:
         from masksift.runtime.progress import ProgressReporter
 
-        of_run = {"run_id": run_id} if (run_id := failed_run_id(cause)) else {}
-        ProgressReporter("json").warn(str(told), event="failed", exit_code=told.exit_code, **of_run)
+        fields = {"run_id": run_id} if (run_id := failed_run_id(cause)) else {}
+        ProgressReporter("json").warn(str(error), event="failed", exit_code=error.exit_code, **fields)
     else:
-        print(f"masksift: {escape_unprintable(str(told))}", file=sys.stderr)
-    return told.exit_code
-
-
-def _traceback_requested() -> bool:
-    return bool(os.environ.get("MASKSIFT_TRACEBACK"))
+        print(f"masksift: {escape_unprintable(str(error))}", file=sys.stderr)
+    return error.exit_code

@@ -1,26 +1,28 @@
-"""Words typed -> one RunConfig -> run.
+"""Argument parser of the command line.
 
-Exit codes: 0 complete, 2 usage or configuration, 3 images that were left out, 4 refused by the plan, 5 resumable,
-6 a limit of a check is broken.
+Exit codes: 0 complete, 2 usage or configuration error, 3 quarantined images, 4 refused by the plan, 5 failed and
+resumable, 6 failed check.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
-from masksift.cli import commands as acts
+from masksift.cli import commands
+from masksift.cli.options import HelpFormatter, add_model_options
 from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.evaluation.simulate.config import SimulateConfig
+from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.evaluation.sweep.config import SweepConfig
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.predict.config import PredictConfig
@@ -33,127 +35,98 @@ from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
 
 _RESCORE_KEYS = (
-    "out",
-    "methods",
-    "rank_by",
-    "max_quarantined",
-    "softmin",
-    "tccp.tau",
-    "clc",
-    "coco",
-    "regions",
-    "report",
-    "thresholds_from",
-    "executor",
-    "storage",
-    "table",
-    "iceberg",
+    *("out", "methods", "rank_by", "max_quarantined", "thresholds_from", "table", "tccp.tau"),
+    *("softmin", "clc", "coco", "regions", "report", "executor", "storage", "iceberg"),
 )
-"""The keys that scoring again may change."""
-
-
-_EXECUTOR = (
-    "where to run: serial, local, dask:tls://HOST:8786, kubernetes:CLUSTER.yaml, or a class of Dask clusters such as "
-    "dask_jobqueue.SLURMCluster"
-)
+"""Keys and sections that `masksift score` may change."""
 
 
 class _Parser(argparse.ArgumentParser):
     inherited_keys: Sequence[str] = ()
-    """Keys that an earlier run has settled."""
+    """Keys that the scored run has fixed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._negative_number_matcher = re.compile(r"-\d[-\d., ]*$")  # `--ignore -1,255` gives a value, no flag
+        super().__init__(*args, **{"formatter_class": HelpFormatter, "allow_abbrev": False, **kwargs})
+        self._negative_number_matcher = re.compile(r"-\d[-\d., ]*$")  # `--ignore -1,255` has a value, not a flag
 
     def error(self, message: str) -> NoReturn:
-        if found := re.match(r"argument (VERB|FORMAT): invalid choice: '(.*?)'", message):
-            what, word = found[1].lower(), found[2]
-            known = [name for action in self._actions if action.choices for name in action.choices]
-            said = UsageError(
-                f"there is no {what} {word!r}, only {', '.join(known)}",
-                "there is nothing to do",
-                f"Did you mean {closest_match(word, known)!r}?",
+        if match := re.match(r"argument (COMMAND|FORMAT): invalid choice: '(.*?)'", message):
+            kind, word = match[1].lower(), match[2]
+            choices = [name for action in self._actions if action.choices for name in action.choices]
+            error = UsageError(
+                f"Unknown {kind} {word!r}",
+                f"The {kind}s are {', '.join(choices)}",
+                f"Did you mean {closest_match(word, choices)!r}?",
             )
         else:
-            said = UsageError(message, "nothing was run", f"`{self.prog} --help` shows what it takes")
-        self.exit(2, f"masksift: {said}\n")
+            error = UsageError(message[0].upper() + message[1:], f"See `{self.prog} --help`")
+        self.exit(2, f"masksift: {error}\n")
 
-    def fail_unknown_args(self, words: Sequence[str]) -> NoReturn:
-        """End over words that nobody asked for."""
-        flag = next((word.split("=")[0] for word in words if word.startswith("-")), None)
-        name = (flag or "").lstrip("-").replace("-", "_")
-        known = sorted({option for action in self._actions for option in action.option_strings})
+    def fail_unknown_args(self, args: Sequence[str]) -> NoReturn:
+        """Exit with an error about arguments that no option takes."""
+        flag = next((arg.split("=")[0] for arg in args if arg.startswith("-")), None)
+        flags = sorted({flag for action in self._actions for flag in action.option_strings})
         if flag is None:
-            said = UsageError(
-                f"{words[0]!r} is one word too many",
-                "what it should do is not known",
-                f"A value goes with its flag, one value a flag; `{self.prog} --help` shows them",
+            error = UsageError(
+                f"Unexpected argument {args[0]!r}", f"Pass one value after each flag; see `{self.prog} --help`"
             )
-        elif name in self.inherited_keys:
-            said = UsageError(
-                f"{flag} is no flag of `{self.prog}`",
-                "the run that made the evidence has settled it",
-                "Leave it out, or change it in a new `masksift run`",
+        elif flag.lstrip("-").replace("-", "_") in self.inherited_keys:
+            error = UsageError(
+                f"{flag} cannot change in `{self.prog}`",
+                "The run that made the evidence has fixed it",
+                "Omit it, or start a new `masksift run`",
             )
         else:
-            said = UsageError(
-                f"there is no flag {flag!r}",
-                "a misspelt flag would be a setting that does nothing",
-                f"Did you mean {closest_match(flag, known)}?",
-            )
-        self.exit(2, f"masksift: {said}\n")
+            error = UsageError(f"Unknown flag {flag!r}", f"Did you mean {closest_match(flag, flags)}?")
+        self.exit(2, f"masksift: {error}\n")
 
 
 @cache
 def make_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     from importlib.metadata import version
 
-    parser = _Parser(prog="masksift", description="Find mislabeled images and regions in segmentation data sets.")
+    parser = _Parser(
+        prog="masksift",
+        description="Find mislabeled images and regions in segmentation data sets.",
+        epilog="`masksift COMMAND --help` lists the options of a command.",
+    )
     parser.add_argument("--version", action="version", version=f"masksift {version('masksift')}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
-    for add in (_add_line, _add_review, _add_exports, _add_sources, _add_measures):
+    verbs = parser.add_subparsers(
+        required=True, metavar="COMMAND", title="commands", prog="masksift", parser_class=_Parser
+    )
+    for add in (_add_run_commands, _add_review_commands, _add_prepare_commands, _add_evaluation_commands):
         add(verbs)
-    demo = _verb(verbs, "demo", acts.demo, "a complete small example, end to end")
-    demo.add_argument("--folder", default="demo-run", help="where its data and results go")
-    demo.add_argument("--workers", type=int, default=2, help="worker processes")
-    _add_log(demo)
+    demo = _add_command(verbs, "demo", commands.demo, "create an example data set and run masksift on it")
+    demo.add_argument("--folder", default="demo-run", metavar="DIR", help="output directory (default: demo-run)")
+    demo.add_argument("--workers", type=int, default=2, metavar="N", help="number of worker processes (default: 2)")
+    _add_log_format(demo)
     return parser
 
 
-def _add_line(verbs: Any) -> None:
-    """A run, from its plan to its page."""
-    run = _verb(verbs, "run", acts.run, "condense, score, rank and report; resumes by itself")
-    run.add_argument("config", nargs="?", help="TOML file with the keys of the run")
-    _add_keys(run)
-    run.add_argument("--print-config", action="store_true", help="print the whole resolved configuration and stop")
-    _add_log(run)
-    plan = _verb(verbs, "plan", acts.plan, "what a run would read, write and need; reads metadata and lists objects")
-    plan.add_argument("config", nargs="?", help="TOML file with the keys of the run")
-    _add_keys(plan)
+def _add_run_commands(verbs: Any) -> None:
+    text = "score and rank all images and write the report page"
+    run = _add_from_file(verbs, "run", commands.run, RunConfig, text)
+    run.add_argument("--print-config", action="store_true", help="print the complete configuration and exit")
+    text = "show what a run would read, write and need, without reading chunks"
+    plan = _add_from_file(verbs, "plan", commands.plan, RunConfig, text, log_format=False)
     forms = plan.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="the whole plan as JSON")
-    forms.add_argument("--k8s", action="store_true", help="resources of its pods, as a component of kustomize")
-    score = _verb(verbs, "score", acts.score, "again, from the kept evidence of a complete run; reads no prediction")
-    score.add_argument("complete", metavar="BASE", help="URL of a complete run")
-    _add_keys(score, only=_RESCORE_KEYS)
+    forms.add_argument("--json", action="store_true", help="print the whole plan as JSON")
+    forms.add_argument("--k8s", action="store_true", help="print the pod resources as a kustomize component")
+    text = "score a completed run again from its evidence, without predictions"
+    score = _add_command(verbs, "score", commands.score, text, resumable=True)
+    score.add_argument("completed_run", metavar="RUN", help="URL of a completed run")
+    add_model_options(score, RunConfig, only=_RESCORE_KEYS)
     score.inherited_keys = tuple(dotted_keys(RunConfig))
-    _add_log(score)
-    report = _verb(verbs, "report", acts.report, "the page of a complete run once more, into its results")
-    report.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    _add_keys(report, ReportConfig, [key for key in dotted_keys(ReportConfig) if key != "run"])
-    _add_log(report)
+    _add_log_format(score)
+    _add_on_run(verbs, "report", commands.report, ReportConfig, "write the report page of a completed run again")
 
 
-def _add_review(verbs: Any) -> None:
-    """What is looked at."""
-    show = _verb(verbs, "show", acts.show, "one image of a complete run as a PNG: picture, labels, prediction, issues")
-    show.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    show.add_argument("id", metavar="ID", help="id of the image, or source/index")
-    _add_keys(show, ShowConfig, ("out", "side", "arrays", "storage"))
-    top = _verb(verbs, "top", acts.top, "the worst images of a complete run, or its worst regions")
-    top.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    top.add_argument("-n", dest="top", metavar="VALUE", default=argparse.SUPPRESS, help="the same as --top")
+def _add_review_commands(verbs: Any) -> None:
+    text = "draw one image with labels, prediction and issues as a PNG"
+    _add_on_run(verbs, "show", commands.show, ShowConfig, text, arguments=("run", "image"), log_format=False)
+    text = "list the images or regions that are most likely mislabeled"
+    top = _add_on_run(verbs, "top", commands.top, TopConfig, text, exclude=("regions",), log_format=False)
     top.add_argument(
         "--regions",
         action="store_const",
@@ -161,110 +134,106 @@ def _add_review(verbs: Any) -> None:
         default=argparse.SUPPRESS,
         help=TopConfig.model_fields["regions"].description,
     )
-    _add_keys(top, TopConfig, ("top", "by", "storage"))
-    top.add_argument("--json", action="store_true", help="a JSON object for each, one a line")
-    compare = _verb(verbs, "compare", acts.compare, "what got better from one complete run to another")
-    compare.add_argument("old", metavar="OLD", help="URL of a complete run")
-    compare.add_argument("new", metavar="NEW", help="URL of another one")
-    compare.add_argument(
-        "-n",
-        "--top",
-        dest="top",
-        metavar="VALUE",
-        default=argparse.SUPPRESS,
-        help=CompareConfig.model_fields["top"].description,
-    )
-    _add_keys(compare, CompareConfig, [key for key in dotted_keys(CompareConfig) if key not in ("old", "new", "top")])
-    compare.add_argument("--json", action="store_true", help="all of it as JSON")
-    check = _verb(verbs, "check", acts.check, "whether a complete run keeps limits; the exit code is 6 where not")
-    check.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    _add_keys(check, CheckConfig, [key for key in dotted_keys(CheckConfig) if key != "run"])
-    check.add_argument("--json", action="store_true", help="all of it as JSON")
-
-
-def _add_exports(verbs: Any) -> None:
-    """What the work goes on with elsewhere."""
-    text = "what the work on a complete run goes on with: files for annotation tools, or corrected labels"
-    exports = verbs.add_parser("export", help=text, description=text, allow_abbrev=False).add_subparsers(
-        required=True, metavar="FORMAT", parser_class=_Parser
+    top.add_argument("--json", action="store_true", help="print one JSON object per line")
+    compare = _add_command(verbs, "compare", commands.compare, "compare the rankings of two completed runs")
+    compare.add_argument("old", metavar="OLD", help="URL of a completed run")
+    compare.add_argument("new", metavar="NEW", help="URL of another completed run")
+    add_model_options(compare, CompareConfig, exclude=("old", "new"), short_flags={"top": "-n"})
+    compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    text = "check a completed run against limits; exit code 6 if one is exceeded"
+    check = _add_on_run(verbs, "check", commands.check, CheckConfig, text, log_format=False)
+    check.add_argument("--json", action="store_true", help="print the result as JSON")
+    text = "export a completed run for annotation tools, or as corrected labels"
+    formats = verbs.add_parser("export", help=text, description=f"{text.capitalize()}.").add_subparsers(
+        required=True, metavar="FORMAT", title="formats", prog="masksift export", parser_class=_Parser
     )
     for name, form in FORMATS.items():
-        export = _verb(exports, name, acts.export, form.text)
+        export = _add_on_run(formats, name, commands.export, export_config_class(name), form.text)
         export.set_defaults(form=name)
-        export.add_argument("complete", metavar="RUN", help="URL of a complete run")
-        _add_keys(
-            export, export_config_class(name), [key for key in dotted_keys(export_config_class(name)) if key != "run"]
-        )
-        _add_log(export)
-    corrections = _verb(
-        exports, "corrections", acts.correct, "labels with what reviewers accepted of a run; resumes by itself"
+    text = "write the labels with the corrections that reviewers accepted"
+    _add_on_run(formats, "corrections", commands.correct, CorrectionsConfig, text, resumable=True)
+
+
+def _add_prepare_commands(verbs: Any) -> None:
+    text = "convert PNG, TIFF, NumPy or COCO panoptic files into a source"
+    _add_from_file(verbs, "ingest", commands.ingest, IngestConfig, text)
+    text = "make cross-validated predictions for a source"
+    _add_from_file(verbs, "predict", commands.predict, PredictConfig, text)
+
+
+def _add_evaluation_commands(verbs: Any) -> None:
+    text = "insert known label errors into a copy of the labels"
+    simulate = _add_command(verbs, "simulate", commands.simulate, text, resumable=True)
+    simulate.add_argument(
+        "args",
+        nargs="*",
+        metavar="ERROR|FILE.toml",
+        help=f"type of error ({', '.join(ERROR_TYPES)}), a TOML file with the keys, or both",
     )
-    corrections.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    _add_keys(corrections, CorrectionsConfig, [key for key in dotted_keys(CorrectionsConfig) if key != "run"])
-    _add_log(corrections)
+    add_model_options(simulate, SimulateConfig)
+    _add_log_format(simulate)
+    text = "measure how well the scores of a run find known errors"
+    _add_on_run(verbs, "evaluate", commands.evaluate, EvaluateConfig, text)
+    text = "evaluate all scores on many types and rates of simulated errors"
+    _add_from_file(verbs, "sweep", commands.sweep, SweepConfig, text)
 
 
-def _add_sources(verbs: Any) -> None:
-    """What a run begins with."""
-    ingest = _verb(
-        verbs, "ingest", acts.ingest, "PNG, TIFF, npy, npz or COCO panoptic into a source; resumes by itself"
-    )
-    ingest.add_argument("config", nargs="?", help="TOML file with the keys of the ingest")
-    _add_keys(ingest, IngestConfig)
-    _add_log(ingest)
-    predict = _verb(verbs, "predict", acts.predict, "cross-validated predictions for a source; resumes by itself")
-    predict.add_argument("config", nargs="?", help="TOML file with the keys")
-    _add_keys(predict, PredictConfig)
-    _add_log(predict)
-
-
-def _add_measures(verbs: Any) -> None:
-    """Errors that are known."""
-    simulate = _verb(verbs, "simulate", acts.simulate, "known errors into a copy of the labels; resumes by itself")
-    simulate.add_argument("words", nargs="*", metavar="KIND", help="of error; and, or, a TOML file with the keys")
-    _add_keys(simulate, SimulateConfig)
-    _add_log(simulate)
-    evaluate = _verb(
-        verbs, "evaluate", acts.evaluate, "how well the scores of a complete run find what is known to be wrong"
-    )
-    evaluate.add_argument("complete", metavar="RUN", help="URL of a complete run")
-    _add_keys(evaluate, EvaluateConfig, [key for key in dotted_keys(EvaluateConfig) if key != "run"])
-    _add_log(evaluate)
-    sweep = _verb(
-        verbs, "sweep", acts.sweep, "many settings of known errors and scores, measured from evidence kept once"
-    )
-    sweep.add_argument("config", nargs="?", help="TOML file with the keys of the sweep")
-    _add_keys(sweep, SweepConfig)
-    _add_log(sweep)
-
-
-def _verb(verbs: Any, name: str, act: Callable[[argparse.Namespace], int], text: str) -> _Parser:
-    parser: _Parser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(act=act, parser=parser)
+def _add_command(
+    verbs: Any, name: str, command: Callable[[argparse.Namespace], int], text: str, resumable: bool = False
+) -> _Parser:
+    """Add a subcommand with its one-line help."""
+    ending = " After an interruption or a failure, the same command resumes." if resumable else ""
+    parser: _Parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.{ending}")
+    parser.set_defaults(command=command, parser=parser)
     return parser
 
 
-def _add_keys(parser: argparse.ArgumentParser, model: type[BaseModel] = RunConfig, only: Sequence[str] = ()) -> None:
-    for key, field in dotted_keys(model).items():
-        if only and not any(key == name or key.startswith(f"{name}.") for name in only):
-            continue
-        text = (field.description or "").replace("%", "%%").replace("%%%%", "%%")
-        if key == "sources":
-            parser.add_argument(
-                "--source", "--sources", dest=key, action="append", metavar="URL", help=text, default=argparse.SUPPRESS
-            )
-        else:
-            names = dict.fromkeys([f"--{key}", f"--{key.replace('_', '-')}"])
-            if key == "executor.kind":
-                parser.add_argument("--executor", metavar="KIND[:WHERE]", default=argparse.SUPPRESS, help=_EXECUTOR)
-            elif key == "executor.address":
-                names["--address"] = None
-            # a switch may stand alone
-            more: dict[str, Any] = (
-                {"nargs": "?", "const": "true"} if field.annotation is bool and not field.default else {}
-            )
-            parser.add_argument(*names, dest=key, metavar="VALUE", help=text, default=argparse.SUPPRESS, **more)
+def _add_from_file(
+    verbs: Any,
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    model: type[BaseModel],
+    text: str,
+    log_format: bool = True,
+) -> _Parser:
+    """Add a subcommand whose configuration comes from a TOML file, flags, or both."""
+    parser = _add_command(verbs, name, command, text, resumable=log_format)
+    parser.add_argument(
+        "config", nargs="?", metavar="FILE.toml", help="TOML file with keys named like the flags; flags override it"
+    )
+    add_model_options(parser, model)
+    if log_format:
+        _add_log_format(parser)
+    return parser
 
 
-def _add_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log-format", choices=("auto", "json", "quiet"), default="auto", help="how progress is told")
+def _add_on_run(
+    verbs: Any,
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    model: type[BaseModel],
+    text: str,
+    *,
+    arguments: Collection[str] = ("run",),
+    exclude: Collection[str] = (),
+    resumable: bool = False,
+    log_format: bool = True,
+) -> _Parser:
+    """Add a subcommand whose first argument is a completed run."""
+    parser = _add_command(verbs, name, command, text, resumable)
+    for key in arguments:
+        parser.add_argument(key, metavar=key.upper(), help=model.model_fields[key].description)
+    short_flags = {"top": "-n"} if name == "top" else {}
+    add_model_options(parser, model, exclude=(*arguments, *exclude), short_flags=short_flags)
+    if log_format:
+        _add_log_format(parser)
+    return parser
+
+
+def _add_log_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-format",
+        choices=("auto", "json", "quiet"),
+        default="auto",
+        help="progress output: a bar or lines, JSON lines, or errors only (default: auto)",
+    )

@@ -41,7 +41,7 @@ def explain_validation_error(model: type[BaseModel], e: ValidationError) -> Usag
         return UsageError(f"Unknown key {key!r}", f"Did you mean {closest_match(key, [*keys, *sections])!r}?")
     if error["type"] == "missing":
         flag = "--source" if key == "sources" else f"--{key}"
-        return UsageError(f"{flag} is required", f"Pass {flag} URL, or set {key!r} in a TOML file")
+        return UsageError(f"{flag} is required", f"Pass {flag} URL")
     if key in sections:
         return not_a_table_error(model, key, error["input"])
     expected = dict.fromkeys(_expected(other) for other in errors if _dotted_key(keys, other) == key)

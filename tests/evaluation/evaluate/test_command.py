@@ -300,9 +300,9 @@ def test_a_folder_of_something_else_is_no_place_for_results(
     ("flags", "match"),
     [
         (("--at", "10,half"), "at contains 'half'"),
-        (("--bootstrap", "-1"), "bootstrap is '-1'"),
-        (("--colum", "name"), "there is no flag '--colum'"),
-        (("--run", "x"), "there is no flag '--run'"),
+        (("--bootstrap", "-1"), "bootstrap must be a number greater than or equal to 0, got '-1'"),
+        (("--colum", "name"), "Unknown flag '--colum'"),
+        (("--run", "x"), "Unknown flag '--run'"),
     ],
 )
 def test_flags_that_mean_nothing_are_refused(

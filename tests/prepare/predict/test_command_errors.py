@@ -73,7 +73,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
     "a network that is none": (("--trainer", "torch", "--torch.model", "vnet"), r"torch\.model must be"),
     "two channels": (("--trainer", "m.onnx", "--onnx.mean", "0,1"), r"onnx\.mean"),
     "a balance beyond all": (("--balance", "2"), r"balance must be a number less than or equal to 1"),
-    "an unknown key": (("--fold", "3"), r"there is no flag '--fold'; .*Did you mean --folds\?"),
+    "an unknown key": (("--fold", "3"), r"Unknown flag '--fold'. Did you mean --folds\?"),
     "evidence of padded images without an ignore value": (
         ("--write", "evidence", "--arrays.height", "video", "--ignore", ""),
         r"images of .* are padded, and it has no ignore value; .*Give --ignore 255, or --write predictions",

@@ -120,8 +120,8 @@ def test_a_folder_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (("--out", "fixed"), "'verdicts' is not given; which regions are wrong is not known."),
-        (("--verdicts", "v.json"), "'out' is not given; labels would have no place."),
+        (("--out", "fixed"), "--verdicts is required. Pass --verdicts URL."),
+        (("--verdicts", "v.json"), "--out is required. Pass --out URL."),
         (("--verdicts", "v.json", "--out", "fixed"), "holds no complete run"),
     ],
 )

@@ -83,11 +83,11 @@ def test_a_run_is_never_exported_into_itself(made: Made) -> None:
     ("words", "said"),
     [
         (("coco", "nowhere", "--out", "x"), "nowhere holds no complete run"),
-        (("coco", "RUN"), "'out' is not given"),
-        (("coco", "RUN", "--out", "x", "--tops", "3"), r"there is no flag '--tops'.*Did you mean --top\?"),
+        (("coco", "RUN"), "--out is required"),
+        (("coco", "RUN", "--out", "x", "--tops", "3"), r"Unknown flag '--tops'.*Did you mean --top\?"),
         (("coco", "RUN", "--out", "x", "--verdicts", "none.json"), "none.json does not exist"),
-        (("coco", "RUN", "--out", "x", "--images_at", "y"), "there is no flag '--images_at'"),
-        (("yolo", "RUN", "--out", "x"), "there is no format 'yolo', only coco, cvat"),
+        (("coco", "RUN", "--out", "x", "--images_at", "y"), "Unknown flag '--images_at'"),
+        (("yolo", "RUN", "--out", "x"), "Unknown format 'yolo'. The formats are coco, cvat"),
     ],
 )
 def test_what_is_no_export_is_refused_in_a_sentence(

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from masksift.config.load import build_config
 from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.engine.completed_run import open_completed_run
-from masksift.review.export.config import ExportConfig, make_export_config
+from masksift.review.export.config import ExportConfig
 from masksift.review.export.selection import ExportImage, select_images
 from review.export.helpers import PADDED, Made
 from support.errors import raises
@@ -116,14 +117,14 @@ def test_verdicts_on_another_run_are_refused(made: Made, tmp_path: Path) -> None
     ("flags", "said", "kind"),
     [
         ({"out": "x", "accepted": "true"}, "accepted is true and no verdicts are given", UsageError),
-        ({}, "'out' is not given", UsageError),
+        ({}, "--out is required", UsageError),
         ({"out": "x", "top": "0"}, "top must be a number greater than or equal to 1", UsageError),
         ({"out": "x", "tops": "3"}, "Unknown key 'tops'", UsageError),
     ],
 )
 def test_words_that_make_no_export_are_refused(flags: dict[str, str], said: str, kind: type[MasksiftError]) -> None:
     with raises(kind, match=said):
-        make_export_config("coco", "run", flags)
+        build_config(ExportConfig, {"run": "run"}, flags)
 
 
 def test_a_run_without_a_table_of_regions_is_refused(made: Made, tmp_path: Path) -> None:

@@ -312,8 +312,8 @@ def test_default_file_name_never_overwrites(
         (("nowhere", "x"), "nowhere holds no complete run"),
         (("r", "x", "--out", "x.jpg"), r"out must end in .png, got 'x.jpg'"),
         (("r", "x", "--side", "63"), "side must be a number greater than or equal to 64"),
-        (("r", "x", "--sied", "64"), r"no flag '--sied'; .*Did you mean --side\?"),
-        (("r",), "arguments are required: ID"),
+        (("r", "x", "--sied", "64"), r"Unknown flag '--sied'. Did you mean --side\?"),
+        (("r",), "arguments are required: IMAGE"),
         (("r", ""), "image must be text that is not empty"),
     ],
 )

@@ -200,7 +200,7 @@ def test_closed_pipe_is_not_an_error(runs: Path, monkeypatch: pytest.MonkeyPatch
         (("OUT", "--by", "clc", "--regions"), "by is 'clc', but regions are always ordered by evidence"),
         (("OUT", "-n", "0"), "top must be a number greater than or equal to 1"),
         (("OUT", "-n", "few"), "top must be a whole number"),
-        (("OUT", "--region"), r"no flag '--region'; .*Did you mean --regions\?"),
+        (("OUT", "--region"), r"Unknown flag '--region'. Did you mean --regions\?"),
         ((), "arguments are required: RUN"),
     ],
 )

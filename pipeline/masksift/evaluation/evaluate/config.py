@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
-from masksift.config.load import build_config
 from masksift.config.sections import ConfigSection, ExecutorSection, StorageSection
 from masksift.config.types import Amounts, Names
 from masksift.core.errors import UsageError
@@ -59,14 +57,6 @@ class EvaluateConfig(ConfigSection):
     def options(self, urls: Sequence[str] = ()) -> StorageOptions:
         """Resolve the access options for the configured URLs and further ones."""
         return self.storage.options([self.run, *self.truth, self.out, *urls])
-
-
-def config_from_args(run: str, flags: Mapping[str, Any]) -> EvaluateConfig:
-    """Build the configuration from the URL of a run and the flags. Raises UsageError."""
-    for key in ("truth", "out"):
-        if key not in flags:
-            raise UsageError(f"--{key} is required", f"Pass --{key} URL")
-    return build_config(EvaluateConfig, {"run": run}, flags)
 
 
 def parse_review_amount(amount: str | int, images: int, errors: float) -> float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from masksift.config.load import build_config
 from masksift.config.sections import ConfigSection, ImageArrays, StorageSection
 from masksift.core.errors import UsageError
 
@@ -51,13 +49,6 @@ class LabelStudioConfig(ExportConfig):
         min_length=1,
         description="URL before images/NAME.png, as Label Studio reaches it; default: --out, as its local files",
     )
-
-
-def make_export_config(form: str, run: str, flags: Mapping[str, Any]) -> ExportConfig:
-    """The configuration of an export by the name of its format, a run's URL and the flags. Raises UsageError."""
-    if "out" not in flags:
-        raise UsageError("'out' is not given", "the export would have no place", "Give --out URL")
-    return build_config(export_config_class(form), {"run": run}, flags)
 
 
 def export_config_class(form: str) -> type[ExportConfig]:
