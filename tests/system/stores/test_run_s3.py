@@ -1,4 +1,4 @@
-"""Sources and results on a real S3 server: the same tables as on disk, and keys that nobody ever sees."""
+"""Runs on a real S3 server: the tables of a run on disk, requests as planned, and no credentials in any output."""
 
 from __future__ import annotations
 
@@ -32,81 +32,82 @@ CLIENTS = ("obstore", "s3fs")
 TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 
 
-def put(server: S3Server, folder: Path, place: str) -> str:
-    """A folder's files under a place in the bucket; answers its URL."""
-    server.filesystem().put(f"{folder}/", f"lake/{place}/", recursive=True)
-    return f"s3://lake/{place}"
+def upload(server: S3Server, directory: Path, name: str) -> str:
+    """Upload a directory to the bucket and return its URL."""
+    server.filesystem().put(f"{directory}/", f"lake/{name}/", recursive=True)
+    return f"s3://lake/{name}"
 
 
-def table(server: S3Server, place: str) -> list[dict[str, Any]]:
-    """The rows of one Parquet object."""
-    found: list[dict[str, Any]] = pq.read_table(io.BytesIO(server.filesystem().cat_file(place))).to_pylist()
-    return found
+def read_object(server: S3Server, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet object."""
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(server.filesystem().cat_file(name))).to_pylist()
+    return rows
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("shards", [None, (4, 4, 8, 10)])
-def test_a_run_on_s3_is_the_run_on_disk(
+def test_run_on_s3_writes_the_tables_of_the_run_on_disk(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path, client: str, shards: Any
 ) -> None:
     source = write_source(tmp_path / "a.zarr", make_data(), chunks=(2, 4, 4, 10), shards=shards)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
-    place = f"{client}-{shards is None}"
-    url = put(s3_server, source.path, f"{place}/a.zarr")
-    out = f"s3://lake/{place}-out"
-    words = ("--source", url, "--out", out, *s3_server.cli_args, "--storage.client", client)
-    assert run_cli("run", *words) == 0
+    prefix = f"{client}-{shards is None}"
+    url = upload(s3_server, source.path, f"{prefix}/a.zarr")
+    out = f"s3://lake/{prefix}-out"
+    args = ("--source", url, "--out", out, *s3_server.cli_args, "--storage.client", client)
+    assert run_cli("run", *args) == 0
     for name in TABLES:
-        assert table(s3_server, f"lake/{place}-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
-    (part,) = s3_server.filesystem().glob(f"lake/{place}-out/ranking/*.parquet")
-    assert table(s3_server, part) == read_rows(tmp_path / "out", "ranking")
-    record = json.loads(s3_server.filesystem().cat_file(f"lake/{place}-out/run.json"))
+        assert read_object(s3_server, f"lake/{prefix}-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
+    (part,) = s3_server.filesystem().glob(f"lake/{prefix}-out/ranking/*.parquet")
+    assert read_object(s3_server, part) == read_rows(tmp_path / "out", "ranking")
+    record = json.loads(s3_server.filesystem().cat_file(f"lake/{prefix}-out/run.json"))
     condense = next(stage for stage in record["stages"] if stage["name"] == "condense")
     assert condense["requests"] > 8
-    assert run_cli("run", *words) == 0, "a complete run is recognised"
+    assert run_cli("run", *args) == 0, "a complete run is not repeated"
     assert run_cli("score", out, "--out", f"{out}-again", *s3_server.cli_args, "--softmin.temperature", "0.2") == 0
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_the_plan_says_how_many_requests_the_server_will_get(
+def test_plan_counts_the_requests_that_a_run_makes(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_source(
         tmp_path / "a.zarr", make_data(images=24, dtype=dtype), chunks=(1, 4, 8, 10), shards=(4, 4, 8, 10)
     )
-    url, out = put(s3_server, source.path, f"requests-{dtype}/a.zarr"), f"s3://lake/requests-{dtype}-out"
-    words = ["--source", url, "--out", out, "--evidence.dtype", "float32"]
+    url, out = upload(s3_server, source.path, f"requests-{dtype}/a.zarr"), f"s3://lake/requests-{dtype}-out"
+    args = ["--source", url, "--out", out, "--evidence.dtype", "float32"]
     prices = ["--storage.price_reads", "0.4", "--storage.price_writes", "5"]
-    assert main(["plan", *words, *s3_server.cli_args, "--json"]) == 0
+    assert main(["plan", *args, *s3_server.cli_args, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert main(["plan", *words, *s3_server.cli_args, *prices]) == 0
+    assert main(["plan", *args, *s3_server.cli_args, *prices]) == 0
     cost = plan["reads"] / 1000 * 0.4 + plan["writes"] / 1000 * 5
-    said = f"{plan['reads']:,} reads, {plan['writes']:,} writes, 16 at a time per worker: {cost:.2f} at 0.4 and 5 a"
-    assert said in capsys.readouterr().out
+    message = f"{plan['reads']:,} reads, {plan['writes']:,} writes, 16 at a time per worker: {cost:.2f} at 0.4 and 5 a"
+    assert message in capsys.readouterr().out
     with run_fault_proxy(s3_server.port, Faults()) as between:
-        assert run_cli("run", *words, "--storage.endpoint_url", between.url) == 0
+        assert run_cli("run", *args, "--storage.endpoint_url", between.url) == 0
     assert plan["reads"] == pytest.approx(between.methods["GET"] + between.methods["HEAD"], rel=0.1)
     assert plan["writes"] == pytest.approx(between.methods["PUT"], rel=0.1)
     assert 0 < between.max_concurrent <= plan["requests_at_once"]
 
 
-def test_the_workers_of_a_cluster_have_the_keys_of_the_client(
+def test_workers_started_without_credentials_use_those_of_the_client(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path, scheduler_address: str
 ) -> None:
-    """They were started before anybody had keys."""
     source = write_source(tmp_path / "a.zarr", make_data())
-    url = put(s3_server, source.path, "cluster/a.zarr")
+    url = upload(s3_server, source.path, "cluster/a.zarr")
     out = "s3://lake/cluster-out"
-    words = ["run", "--source", url, "--out", out, *s3_server.cli_args, "--log-format", "quiet"]
-    assert main([*words, "--executor.kind", "dask", "--executor.address", scheduler_address]) == 0
+    args = ["run", "--source", url, "--out", out, *s3_server.cli_args, "--log-format", "quiet"]
+    assert main([*args, "--executor.kind", "dask", "--executor.address", scheduler_address]) == 0
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     for name in TABLES:
-        assert table(s3_server, f"lake/cluster-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
+        assert read_object(s3_server, f"lake/cluster-out/{name}") == pq.read_table(tmp_path / "out" / name).to_pylist()
 
 
-def test_a_glob_over_days_on_s3(s3_server: S3Server, s3_credentials: None, tmp_path: Path) -> None:
+def test_run_with_a_glob_on_s3_has_columns_from_the_paths(
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path
+) -> None:
     for day in ("2026-11-22", "2026-11-23"):
-        put(s3_server, write_source(tmp_path / day, make_data(images=2)).path, f"days/dt={day}/site=a")
+        upload(s3_server, write_source(tmp_path / day, make_data(images=2)).path, f"days/dt={day}/site=a")
     out = tmp_path / "out"
     assert run_cli("run", "--source", "s3://lake/days/dt=*/site=*", "--out", out, *s3_server.cli_args) == 0
     assert [(row["dt"], row["site"], row["index"]) for row in read_rows(out)] == [
@@ -115,35 +116,35 @@ def test_a_glob_over_days_on_s3(s3_server: S3Server, s3_credentials: None, tmp_p
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_source_on_s3_is_taken_over_until_its_content_changes(
+def test_run_with_a_base_reuses_a_source_on_s3_until_an_object_changes(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path, client: str
 ) -> None:
     source = write_source(tmp_path / "a.zarr", make_data())
-    url = put(s3_server, source.path, f"grown-{client}/a.zarr")
-    words = ("--source", url, *s3_server.cli_args, "--storage.client", client)
+    url = upload(s3_server, source.path, f"grown-{client}/a.zarr")
+    args = ("--source", url, *s3_server.cli_args, "--storage.client", client)
 
-    def kept(out: str, *more: object) -> int:
-        assert run_cli("run", *words, "--out", tmp_path / out, *more) == 0
-        found: int = json.loads((tmp_path / out / "run.json").read_text())["kept_sources"]
-        return found
+    def reused_sources(out: str, *more: object) -> int:
+        assert run_cli("run", *args, "--out", tmp_path / out, *more) == 0
+        count: int = json.loads((tmp_path / out / "run.json").read_text())["kept_sources"]
+        return count
 
-    assert kept("base") == 0
-    assert kept("same", "--base", tmp_path / "base") == 1
+    assert reused_sources("base") == 0
+    assert reused_sources("same", "--base", tmp_path / "base") == 1
     other = write_source(tmp_path / "other" / "a.zarr", make_data(seed=5)).chunk_file("predictions", 0, 0, 0, 0)
     place = f"lake/grown-{client}/a.zarr/{source.chunk_file('predictions', 0, 0, 0, 0).relative_to(source.path)}"
     s3_server.filesystem().pipe_file(place, other.read_bytes())
-    assert kept("changed", "--base", tmp_path / "base") == 0
+    assert reused_sources("changed", "--base", tmp_path / "base") == 0
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_what_is_lost_on_s3_is_said_of_its_images(
+def test_run_quarantines_the_images_of_missing_and_damaged_chunks_on_s3(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path, client: str
 ) -> None:
     source = write_source(tmp_path / "a.zarr", make_data())
     source.chunk_file("predictions", 1, 0, 0, 0).unlink()
     file = source.chunk_file("labels", 2, 0, 0)
     file.write_bytes(file.read_bytes()[:-4])
-    url = put(s3_server, source.path, f"lost-{client}/a.zarr")
+    url = upload(s3_server, source.path, f"lost-{client}/a.zarr")
     out = tmp_path / "out"
     assert run_cli("run", "--source", url, "--out", out, *s3_server.cli_args, "--storage.client", client) == 3
     status = [row["status"] for row in read_rows(out)]
@@ -153,11 +154,11 @@ def test_what_is_lost_on_s3_is_said_of_its_images(
 # ---------------------------------------------------------------------------------------------------- credentials
 
 
-def test_keys_are_in_no_file_no_log_no_error_and_no_repr(
+def test_credentials_are_in_no_file_log_error_or_repr(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path
 ) -> None:
     source = write_source(tmp_path / "a.zarr", make_data())
-    url, out = put(s3_server, source.path, "secret/a.zarr"), tmp_path / "out"
+    url, out = upload(s3_server, source.path, "secret/a.zarr"), tmp_path / "out"
     command = [
         sys.executable,
         "-m",
@@ -173,17 +174,17 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(
         "--log-format",
         "json",
     ]
-    surroundings = {**os.environ, **s3_server.environment, "MASKSIFT_TRACEBACK": "1"}
-    good = subprocess.run(command, capture_output=True, env=surroundings, check=True)
+    environment = {**os.environ, **s3_server.environment, "MASKSIFT_TRACEBACK": "1"}
+    good = subprocess.run(command, capture_output=True, env=environment, check=True)
     command[command.index(url)] = "s3://nobucket/a.zarr"
-    bad = subprocess.run(command, capture_output=True, env=surroundings, check=False)
+    bad = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert bad.returncode == 2
     config = build_run_config({"sources": [url], "out": str(out), "storage": {"endpoint_url": s3_server.url}}, {})
     sources, plan = open_and_plan(config)
     job = make_run_context(config, BlockTasks.from_plan(plan, sources, config.out))
-    assert job.options["secret"] == SECRET_KEY, "they travel"
+    assert job.options["secret"] == SECRET_KEY, "static keys are sent to the workers"
     assert pickle.loads(pickle.dumps(job)).options == job.options
-    told = [
+    texts = [
         good.stdout,
         good.stderr,
         bad.stdout,
@@ -195,33 +196,36 @@ def test_keys_are_in_no_file_no_log_no_error_and_no_repr(
         repr(sources).encode(),
         json.dumps(plan.as_json()).encode(),
     ]
-    told += [path.read_bytes() for path in out.rglob("*") if path.is_file()]
-    for text in told:
+    texts += [path.read_bytes() for path in out.rglob("*") if path.is_file()]
+    for text in texts:
         assert SECRET_KEY.encode() not in text
         assert ACCESS_KEY.encode() not in text
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_wrong_keys_are_said_without_being_shown(
+@pytest.mark.parametrize("flag", ["--source", "--labels_from"])
+def test_run_with_wrong_credentials_fails_with_the_url_and_without_keys(
     s3_server: S3Server,
     s3_credentials: None,
     monkeypatch: pytest.MonkeyPatch,
     client: str,
+    flag: str,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
+    args = {"--source": str(write_source(tmp_path / "a.zarr"))} | {flag: "s3://lake/a.zarr"}
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
     resolve_credentials.cache_clear()
-    words = ("--source", "s3://lake/a.zarr", "--out", tmp_path / "out", *s3_server.cli_args, "--storage.client", client)
-    assert run_cli("run", *words) == 2
-    said = error_message(capsys)
-    assert said.startswith("s3://lake/a.zarr cannot be read")
-    assert "wrong-secret" not in said
-    assert ACCESS_KEY not in said
+    pairs = [word for pair in args.items() for word in pair]
+    assert run_cli("run", *pairs, "--out", tmp_path / "out", *s3_server.cli_args, "--storage.client", client) == 2
+    message = error_message(capsys)
+    assert message.startswith("s3://lake/a.zarr cannot be read")
+    assert "wrong-secret" not in message
+    assert ACCESS_KEY not in message
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_no_server_and_no_bucket_are_said(
+def test_run_from_a_bucket_that_does_not_exist_fails_with_the_url(
     s3_server: S3Server, s3_credentials: None, client: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     flags = ("--storage.client", client, "--out", tmp_path / "out")
@@ -229,12 +233,12 @@ def test_no_server_and_no_bucket_are_said(
     assert "s3://nobucket/a.zarr" in error_message(capsys)
 
 
-def test_a_profile_that_is_not_there(tmp_path: Path, s3_credentials: None) -> None:
+def test_unknown_profile_is_refused(tmp_path: Path, s3_credentials: None) -> None:
     with raises(UsageError, r"there is no profile 'nobody' of AWS here"):
         resolve_credentials(S3Config(profile="nobody"))
 
 
-def test_a_profile_and_an_anonymous_reader(
+def test_credentials_come_from_the_profile_and_an_anonymous_reader_has_none(
     tmp_path: Path, s3_credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "credentials"
@@ -247,7 +251,7 @@ def test_a_profile_and_an_anonymous_reader(
     assert "key" not in nobody
 
 
-def test_stores_that_are_not_s3_need_nothing() -> None:
+def test_local_stores_need_no_options() -> None:
     config = build_run_config({"sources": ["a.zarr"], "out": "out"}, {})
     assert config.options() == StorageOptions()
     with pytest.raises(DataError, match=r"there is no Zarr group at a\.zarr"):
