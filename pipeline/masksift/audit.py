@@ -45,7 +45,7 @@ from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.sources.ensemble import check_same_shape
 from masksift.storage.tables.arrow import table_from_rows
-from masksift.storage.tables.lookup import matching
+from masksift.storage.tables.lookup import filter_rows
 from masksift.storage.tables.schemas import images_schema
 
 _ROUNDED = {"uint8", "uint16", "float16"}
@@ -287,9 +287,9 @@ class Audit:
             self.issues(number) if scored else None,
             side,
         )
-        ranks = [int(table["rank"][0].as_py()) for table in matching([self.ranking], {"index": number})]
+        ranks = [int(table["rank"][0].as_py()) for table in filter_rows([self.ranking], {"index": number})]
         title = image_title(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
-        listed = list(matching([self.regions], {"index": number}))
+        listed = list(filter_rows([self.regions], {"index": number}))
         found = listed[0].slice(0, max(0, regions)).to_pylist() if listed else []
         more = more_regions_text(sum(map(len, listed)) - len(found))
         return draw_figure(view, self._names, title, found, [more] if more else [], side)

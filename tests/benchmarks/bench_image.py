@@ -24,7 +24,7 @@ from masksift.engine.work_items import BlockTasks
 from masksift.run import make_run_context, open_and_plan
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_plane
-from masksift.storage.zarr.evidence import EVIDENCE
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES
 
 HEIGHT, WIDTH = 1024, 2048
 MANY = 1_000_000
@@ -70,7 +70,7 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     for start, stop in part.layout.chunk_ranges(0, images):
         begun = time.perf_counter()
         planes = [_condensed(predictions[i], labels[i], recipe) for i in range(start, stop)]
-        for number, name in enumerate(EVIDENCE):
+        for number, name in enumerate(EVIDENCE_PLANES):
             stack = np.stack([(p.self_confidence, p.predicted_class, p.predicted_confidence)[number] for p in planes])
             evidence.write(name, start, stack)
         spent += time.perf_counter() - begun

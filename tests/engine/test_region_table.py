@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from masksift.engine.region_table import RegionTableBuilder, region_part_name
 from masksift.scoring.kernels.regions import Regions
-from masksift.storage.tables.schemas import WORST_REGION, found_schema
+from masksift.storage.tables.schemas import WORST_REGION, unranked_regions_schema
 from support.condensed import a_few
 
 NAMES = ("road", "sky", "car")
@@ -85,7 +85,7 @@ def test_the_image_says_where_most_evidence_is() -> None:
 
 def test_no_region_is_a_table_without_rows() -> None:
     table = RegionTableBuilder(10, NAMES).table(("site",))
-    assert (len(table), table.schema) == (0, found_schema(("site",)))
+    assert (len(table), table.schema) == (0, unranked_regions_schema(("site",)))
 
 
 @a_few

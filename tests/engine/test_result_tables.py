@@ -17,7 +17,7 @@ from masksift.engine.result_tables import write_regions
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
-from masksift.storage.tables.schemas import found_schema, regions_schema
+from masksift.storage.tables.schemas import regions_schema, unranked_regions_schema
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -53,7 +53,10 @@ def put(out: Path, blocks: Sequence[Sequence[float]]) -> ObjectDirectory:
             for x, value in enumerate(evidence)
         ]
         write_table(
-            folder, region_part_name(FINGERPRINT, number), table_from_rows(rows, found_schema(("site",))), ["road"]
+            folder,
+            region_part_name(FINGERPRINT, number),
+            table_from_rows(rows, unranked_regions_schema(("site",))),
+            ["road"],
         )
     return folder
 

@@ -21,7 +21,7 @@ from masksift.core.errors import DataError, UsageError
 from masksift.engine.completed_run import open_completed_run
 from masksift.prepare.ingest.npy import read_array, read_header
 from masksift.prepare.ingest.raster import read_raster
-from masksift.storage.credentials import S3Config, refuse_password, resolve_credentials
+from masksift.storage.credentials import S3Config, reject_password, resolve_credentials
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
@@ -181,7 +181,7 @@ def test_nor_does_the_endpoint_have_one() -> None:
 
 @pytest.mark.parametrize("url", ["s3://lake/a:b@c/x.zarr", "a:b@c", "sftp://me@host/x", "https://host:9000/a@b", ""])
 def test_what_is_no_password_is_let_pass(url: str) -> None:
-    refuse_password(url)
+    reject_password(url)
 
 
 # ----------------------------------------------------------------------------------------------- nothing is done to it

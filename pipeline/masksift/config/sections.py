@@ -21,7 +21,7 @@ from masksift.config.types import Amount, IntegerMap, Integers, Names, NonEmptyT
 from masksift.core.errors import UsageError
 from masksift.core.units import parse_bytes
 from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, make_executor, memory_limit
-from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redacted, resolve_credentials
+from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redact_uri, resolve_credentials
 from masksift.storage.sources.overrides import Overrides
 
 
@@ -360,7 +360,7 @@ class IcebergSection(ConfigSection):
 
     @field_serializer("catalog", when_used="json")
     def _without_password(self, value: str) -> str:
-        return redacted(value)
+        return redact_uri(value)
 
 
 def dotted_keys(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -34,7 +34,7 @@ from masksift.runtime.telemetry.logs import logger
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, EvidenceArrays
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 
@@ -137,8 +137,8 @@ def condense_chunk(
     spec, shape = task.spec, (len(sizes), task.spec.height, task.spec.width)
     codes, classes = config.evidence.codes_dtype, class_dtype(spec.classes)
     prefixes = [""] if variants is None else [f"{name}_" for name in variants.names]
-    dtypes = dict.fromkeys([f"{prefix}{EVIDENCE[0]}" for prefix in prefixes], codes)
-    dtypes |= {EVIDENCE[1]: classes, EVIDENCE[2]: codes}
+    dtypes = dict.fromkeys([f"{prefix}{EVIDENCE_PLANES[0]}" for prefix in prefixes], codes)
+    dtypes |= {EVIDENCE_PLANES[1]: classes, EVIDENCE_PLANES[2]: codes}
     dtypes |= {} if variants is None else {f"{prefix}labels": classes for prefix in prefixes}
     planes = {name: buffers.get(f"{name} {slot}", shape, dtype) for name, dtype in dtypes.items()}
     given, statuses = read_labels(spec, labels, buffers, start, start + len(sizes), sizes)
@@ -156,7 +156,7 @@ def condense_chunk(
                 planes[f"{prefix}labels"][i] = image
                 image = planes[f"{prefix}labels"][i]
             # all variants write the same predicted classes and confidences
-            evidence = EvidencePlanes(*(planes[n][i] for n in (f"{prefix}{EVIDENCE[0]}", *EVIDENCE[1:])))
+            evidence = EvidencePlanes(*(planes[n][i] for n in (f"{prefix}{EVIDENCE_PLANES[0]}", *EVIDENCE_PLANES[1:])))
             condenser[name] = ImageCondenser(image, evidence, config, members)
     for window, member, i, part in iter_prediction_windows(
         spec, task.layout, predictions, buffers, start, sizes, statuses

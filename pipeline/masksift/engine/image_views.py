@@ -17,7 +17,7 @@ from masksift.engine.block_io import BufferPool, open_labels, read_labels
 from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.storage.sources.images_array import open_images_array
-from masksift.storage.zarr.evidence import CLASSES, MASK
+from masksift.storage.zarr.evidence import ISSUE_MASK, PREDICTED_CLASS
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
@@ -174,12 +174,12 @@ class ImageViewReader:
 
         def predicted() -> NDArray[np.unsignedinteger]:
             assert self._evidence is not None
-            planes, position = self._predicted_cache.get(index, partial(self._evidence.read, CLASSES))
+            planes, position = self._predicted_cache.get(index, partial(self._evidence.read, PREDICTED_CLASS))
             classes: NDArray[np.unsignedinteger] = planes[position][centers]
             return classes
 
         def flagged() -> NDArray[np.bool_]:
-            planes, position = self._mask_cache.get(index, partial(self._masks.read, MASK))
+            planes, position = self._mask_cache.get(index, partial(self._masks.read, ISSUE_MASK))
             return _downscale_any(planes[position, :rows, :columns] > 0, factor)
 
         return ImageView(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from masksift.scoring.kernels.regions import Regions
 from masksift.storage.tables.arrow import table_from_columns, table_from_rows
-from masksift.storage.tables.schemas import WORST_REGION, found_schema
+from masksift.storage.tables.schemas import WORST_REGION, unranked_regions_schema
 
 LABEL, OMISSION = "label", "omission"
 """Kinds of regions: flagged pixels, and ignored pixels that are confidently predicted as a class."""
@@ -58,7 +58,7 @@ class RegionTableBuilder:
     def table(self, path_columns: Sequence[str] = ()) -> Any:
         """Return the regions with most evidence first; equal ones in the order in which they were added."""
         if not self._images:
-            return table_from_rows([], found_schema(path_columns))
+            return table_from_rows([], unranked_regions_schema(path_columns))
         self._prune()
         order = self._order()
         regions = Regions.of([regions for _, regions in self._images], order)
@@ -67,7 +67,7 @@ class RegionTableBuilder:
             name: [self._images[i][0].get(name) for i in image]
             for name in ("image_id", "source", "index", *path_columns, "height", "width")
         }
-        return table_from_columns(columns | self._region_columns(regions), found_schema(path_columns))
+        return table_from_columns(columns | self._region_columns(regions), unranked_regions_schema(path_columns))
 
     def _order(self) -> NDArray[np.intp]:
         """Return the positions of the regions with most evidence, in descending order."""

@@ -23,10 +23,10 @@ from masksift.storage.tables.schemas import (
     CLASS_QUALITY,
     THRESHOLDS,
     WORST_REGION,
-    found_schema,
     ranked_schema,
     ranking_schema,
     regions_schema,
+    unranked_regions_schema,
 )
 from masksift.storage.tables.sort import sort_tables
 
@@ -198,7 +198,7 @@ def write_regions(
     Returns:
         Bytes written.
     """
-    schema = found_schema(path_columns)
+    schema = unranked_regions_schema(path_columns)
     parts = iter_tables(directory, [region_part_name(fingerprint, number) for number in range(blocks)])
     candidates = _prefilter_regions(parts, max_regions)
     ordered = sort_tables(candidates, schema, "evidence", REGION_PART_ROWS, highest_first=True)

@@ -42,7 +42,7 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import images_schema
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK, EvidenceArrays
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, PREDICTED_CLASS, EvidenceArrays
 from masksift.storage.zarr.per_image import image_ids, image_sizes
 
 Planes = NDArray[np.unsignedinteger]
@@ -61,7 +61,7 @@ def count_block(context: RunContext, limits: Mapping[Encoding, NDArray[np.int64]
         Pixels that reach the threshold of a class other than their label.
     """
     count, codes = 0, limits[task.encoding]
-    for _, labels, planes in _EvidenceReader(context, task, EVIDENCE).scored_images():
+    for _, labels, planes in _EvidenceReader(context, task, EVIDENCE_PLANES).scored_images():
         count += count_confident_pixels(labels, EvidencePlanes(*planes), codes)
     return count
 
@@ -78,7 +78,7 @@ def refine_block(context: RunContext, key: int, task: BlockTask) -> NDArray[np.i
         Pixels by lower 16 bits, int64 of shape (65536,).
     """
     counts = np.zeros(1 << 16, np.int64)
-    for _, labels, planes in _EvidenceReader(context, task, EVIDENCE[:1]).scored_images():
+    for _, labels, planes in _EvidenceReader(context, task, EVIDENCE_PLANES[:1]).scored_images():
         counts += count_low_bits(labels, planes[0], task.spec.classes, key)
     return counts
 
@@ -91,7 +91,7 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
     started = time.perf_counter()
     masks = context.issue_mask_arrays(spec)
     pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
-    evidence, limits = _EvidenceReader(context, task, EVIDENCE), thresholds.encode(task.encoding)
+    evidence, limits = _EvidenceReader(context, task, EVIDENCE_PLANES), thresholds.encode(task.encoding)
     omissions = make_omission_rule(limits, context.methods)
     rows: list[dict[str, Any]] = []
     image_fields = _image_fields(context, task)
@@ -121,7 +121,7 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
                     pairs[0] += image.flagged_pairs
                     pairs[1] += image.flagged_pairs > 0
                 rows.append(row)
-            write(masks.write, MASK, start, mask)
+            write(masks.write, ISSUE_MASK, start, mask)
     images = table_from_rows(rows, images_schema([method.name for method in context.methods], context.path_columns))
     directory = ObjectDirectory(context.out, context.options)
     for part_name, table in ((region_part_name, regions.table(context.path_columns)), (image_part_name, images)):
@@ -246,7 +246,7 @@ def read_planes(
         buffer = buffers.get(name, shape, encoding.dtype if is_confidence else classes)
         stored = arrays.read(name, start, stop, buffer)
         codes: Planes = encoding.codes(stored) if is_confidence else stored
-        if is_confidence or name == CLASSES:
+        if is_confidence or name == PREDICTED_CLASS:
             _check_codes(name, codes, encoding.top if is_confidence else spec.classes - 1, spec, start)
         yield codes
 

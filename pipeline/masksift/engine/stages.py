@@ -39,7 +39,7 @@ from masksift.scoring.statistics.class_statistics import Statistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import write_table
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, MASK
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, PREDICTED_CLASS
 
 _MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba")
 """Packages whose versions on workers and client must agree, since results or messages could differ."""
@@ -135,11 +135,11 @@ def create_evidence_arrays(context: RunContext, tasks: BlockTasks) -> None:
 
     def create(source: int) -> None:
         spec, layout = tasks.sources[source], tasks.plan.layouts[source]
-        dtypes = dict.fromkeys(EVIDENCE, layout.evidence_dtype)
-        dtypes |= {CLASSES: str(class_dtype(spec.classes)), MASK: "uint8"}
+        dtypes = dict.fromkeys(EVIDENCE_PLANES, layout.evidence_dtype)
+        dtypes |= {PREDICTED_CLASS: str(class_dtype(spec.classes)), ISSUE_MASK: "uint8"}
         is_reused = tasks.evidence_locations[source].fingerprint != context.fingerprint
         context.issue_mask_arrays(spec).create(
-            (MASK,) if is_reused else (*EVIDENCE, MASK),
+            (ISSUE_MASK,) if is_reused else (*EVIDENCE_PLANES, ISSUE_MASK),
             dtypes,
             (spec.images, spec.height, spec.width),
             layout.chunks,
@@ -264,7 +264,7 @@ def rank(
 def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
     """Remove the evidence planes of a complete run that does not keep them; the issue masks stay."""
     for spec in tasks.sources:
-        context.issue_mask_arrays(spec).remove(EVIDENCE)
+        context.issue_mask_arrays(spec).remove(EVIDENCE_PLANES)
 
 
 def _map(

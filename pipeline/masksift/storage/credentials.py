@@ -17,7 +17,7 @@ from masksift.core.errors import UsageError, summarize_error
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.storage.retry import REQUEST_TIMEOUT_SECONDS, StoreUnavailable
 
-CONNECT = 5
+CONNECT_TIMEOUT_SECONDS = 5
 """Seconds in which a connection must stand."""
 
 
@@ -50,28 +50,28 @@ def is_s3(url: str) -> bool:
     return url.startswith(("s3://", "s3a://"))
 
 
-def options_of(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def select_options(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options that a URL's own kind of store is reached by."""
     return options if is_s3(url) else {}
 
 
-def redacted(uri: str) -> str:
+def redact_uri(uri: str) -> str:
     """A URI without what may be a password: all before its host, and its query."""
     return re.sub(r"\?\S+", "?***", re.sub(r"//.*@", "//***@", uri))
 
 
-def refuse_password(url: str) -> None:
+def reject_password(url: str) -> None:
     """Raises UsageError where a URL has a password in it: URLs stand in run.json, in tables and in messages."""
     if re.match(r"[\w.+-]+://[^/]*:[^/]*@", url):
         raise UsageError(
-            f"{redacted(url)} has a password in it",
+            f"{redact_uri(url)} has a password in it",
             "it would be stored with the results and printed",
             "Leave it out: keys of S3 come from the environment, --storage.profile or a role, those of other stores "
             "from fsspec's configuration, such as FSSPEC_SFTP_PASSWORD",
         )
 
 
-def unreachable(url: str, cause: Exception) -> UsageError:
+def unreachable_error(url: str, cause: Exception) -> UsageError:
     """What is said where S3 does not let anybody in, or is not there."""
     cause = cause.__cause__ if isinstance(cause, StoreUnavailable) and isinstance(cause.__cause__, Exception) else cause
     return UsageError(
@@ -90,7 +90,7 @@ def resolve_credentials(endpoint: S3Config) -> StorageOptions:
     from botocore.credentials import RefreshableCredentials
     from botocore.exceptions import ProfileNotFound
 
-    refuse_password(endpoint.endpoint_url or "")
+    reject_password(endpoint.endpoint_url or "")
     session = botocore.session.Session(profile=endpoint.profile)
     try:
         credentials = None if endpoint.anonymous else session.get_credentials()
@@ -112,14 +112,14 @@ def resolve_credentials(endpoint: S3Config) -> StorageOptions:
     return found
 
 
-def for_fsspec(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
+def fsspec_kwargs(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
     """As the arguments of s3fs. ``attempts``: those that it makes by itself."""
     if not options:
         return StorageOptions()
     config: dict[str, Any] = {
         "retries": {"mode": "standard", "total_max_attempts": attempts},
         "max_pool_connections": 2 * MAX_CONCURRENT_REQUESTS,
-        "connect_timeout": CONNECT,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "read_timeout": REQUEST_TIMEOUT_SECONDS,
         "s3": {"addressing_style": "path" if options["path_style"] else "auto"},
     }
@@ -131,7 +131,7 @@ def for_fsspec(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
     return StorageOptions(found | {name: options[name] for name in ("key", "secret", "token") if options.get(name)})
 
 
-def for_obstore(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
+def obstore_kwargs(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
     """As the arguments of obstore's S3Store. ``attempts``: those that it makes by itself."""
     told = {
         "endpoint": options.get("endpoint_url"),
@@ -148,7 +148,7 @@ def for_obstore(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions
     return StorageOptions(
         {name: value for name, value in told.items() if value is not None}
         | {
-            "client_options": {"allow_http": plain, "connect_timeout": f"{CONNECT}s", "timeout": limit},
+            "client_options": {"allow_http": plain, "connect_timeout": f"{CONNECT_TIMEOUT_SECONDS}s", "timeout": limit},
             "retry_config": {"max_retries": attempts - 1},
         }
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from masksift.core.errors import DataError, MasksiftError
-from masksift.storage.credentials import is_s3, unreachable
+from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.objects import open_filesystem
 from masksift.storage.urls import local_path
 
@@ -46,7 +46,7 @@ def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -
         raise
     except Exception as e:  # every client of S3 has errors of its own
         if is_s3(place):
-            raise unreachable(place, e) from e
+            raise unreachable_error(place, e) from e
         raise
     names = sorted(name.removeprefix(root).lstrip("/") for name in found)
     wanted = tuple(name for name in names if name.lower().endswith(tuple(endings)) and not re.search(r"(^|/)\.", name))

@@ -16,9 +16,9 @@ from typing import Any
 import fsspec
 
 from masksift.core.retry import MAX_ATTEMPTS
-from masksift.storage.credentials import for_fsspec, is_s3, options_of, refuse_password
+from masksift.storage.credentials import fsspec_kwargs, is_s3, reject_password, select_options
 from masksift.storage.retry import StoreRetryPolicy
-from masksift.storage.urls import KINDS, join, local_path, unknown_place
+from masksift.storage.urls import CONTENT_TYPES, join, local_path, unsupported_url_error
 
 
 def open_filesystem(
@@ -26,12 +26,12 @@ def open_filesystem(
 ) -> tuple[fsspec.AbstractFileSystem, str]:
     """fsspec's filesystem for a URL, which makes a request to S3 so many times by itself, and the path in it. Raises
     UsageError where there is none."""
-    refuse_password(url)
-    own = options_of(url, options)
+    reject_password(url)
+    own = select_options(url, options)
     try:
-        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **for_fsspec(own, attempts))
+        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **fsspec_kwargs(own, attempts))
     except (ValueError, ImportError) as e:
-        raise unknown_place(url, e) from e
+        raise unsupported_url_error(url, e) from e
     if own:
         filesystem.retries = attempts  # those of s3fs, beside those of the library below it
     return filesystem, path
@@ -103,7 +103,7 @@ class ObjectDirectory:
         self.io_counters["puts"] += 1
         path = self._path(name)
         if local_path(self.url) is None:
-            kind = KINDS.get(name.rpartition(".")[2]) if is_s3(self.url) else None
+            kind = CONTENT_TYPES.get(name.rpartition(".")[2]) if is_s3(self.url) else None
             self._request(self._filesystem[0].pipe_file, name, data, **({"ContentType": kind} if kind else {}))
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)

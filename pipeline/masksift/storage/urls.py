@@ -6,7 +6,7 @@ import os
 
 from masksift.core.errors import UsageError
 
-KINDS = {
+CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css",
     "js": "text/javascript",
@@ -28,7 +28,7 @@ def join(url: str, *names: str) -> str:
     return "/".join([url.rstrip("/"), *(name.strip("/") for name in names)])
 
 
-def unknown_place(url: str, cause: Exception) -> UsageError:
+def unsupported_url_error(url: str, cause: Exception) -> UsageError:
     """What is said where fsspec knows no store for a URL, or lacks a package for it."""
     return UsageError(
         f"{url} cannot be opened ({cause})",

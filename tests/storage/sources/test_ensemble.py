@@ -12,7 +12,7 @@ import zarr
 from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.prepare.writers.evidence import EvidenceWriter
-from masksift.storage.sources.ensemble import check_same_shape, place_of
+from masksift.storage.sources.ensemble import check_same_shape, split_array_url
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from support.datasets import make_dataset
@@ -87,7 +87,7 @@ def test_members_keep_their_own_scale_and_tolerance(tmp_path: Path) -> None:
     ],
 )
 def test_a_member_is_a_name_or_a_url_of_its_own(name: str, place: tuple[str, str]) -> None:
-    assert place_of(name, "url", "day") == place
+    assert split_array_url(name, "url", "day") == place
 
 
 def test_a_member_may_lie_elsewhere_by_the_name_of_the_source(tmp_path: Path) -> None:

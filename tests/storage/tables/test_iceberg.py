@@ -25,7 +25,7 @@ from pyiceberg.types import NestedField, StringType
 
 from masksift.core import retry
 from masksift.core.errors import Interrupted, RunFailed, UsageError
-from masksift.storage.credentials import StorageOptions, redacted
+from masksift.storage.credentials import StorageOptions, redact_uri
 from masksift.storage.tables import iceberg as module
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.iceberg import RUN_COLUMNS, IcebergTables
@@ -143,7 +143,7 @@ def test_many_parts_become_few_files_in_one_snapshot_and_are_never_held_together
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake, size = local(tmp_path), ranked(10).nbytes
-    monkeypatch.setattr(module, "BATCH_BYTES", 3 * size)
+    monkeypatch.setattr(module, "FILE_BYTES", 3 * size)
     written: list[int] = []
     asked = 0
 
@@ -190,7 +190,7 @@ def test_who_is_killed_while_rows_are_written_changes_nothing(
     lake: IcebergTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(lake, "one", ranked(5))
-    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    monkeypatch.setattr(module, "FILE_BYTES", 1)
 
     def parts() -> Iterator[pa.Table]:
         yield ranked(3)
@@ -455,7 +455,7 @@ def test_without_pyiceberg_it_is_said_what_to_install(monkeypatch: pytest.Monkey
 )
 def test_what_may_be_a_password_is_not_shown(uri: str, shown: str) -> None:
     lake = IcebergTables(uri, "w", "masksift", StorageOptions(key="secret"))
-    assert (redacted(uri), lake.shown) == (shown, shown)
+    assert (redact_uri(uri), lake.shown) == (shown, shown)
     assert uri not in repr(lake) or uri == shown
     assert "secret" not in repr(lake)
 

@@ -118,7 +118,7 @@ def test_the_order_by_rank_is_that_of_the_share_reviewed() -> None:
 @pytest.mark.slow
 def test_more_rows_than_memory_go_through_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """500,000 images of each run, in an order of its own, in 64 MiB; every tenth is not in the other."""
-    monkeypatch.setattr(ordering, "MEMORY", 64 << 20)
+    monkeypatch.setattr(ordering, "SORT_MEMORY_BYTES", 64 << 20)
     count, each = 500_000, 50_000
 
     def stream(seed: int, shift: int) -> Iterator[pa.Table]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masksift.storage.tables.lookup import lowest, matching
+from masksift.storage.tables.lookup import filter_rows, lowest_rows
 
 SCHEMA = pa.schema([("name", pa.string()), ("place", pa.int64()), ("score", pa.float64())])
 
@@ -28,7 +28,7 @@ def tables(drawn: list[list[tuple[str, Any]]]) -> list[pa.Table]:
 @settings(deadline=None)
 @given(parts, st.integers(1, 8))
 def test_the_lowest_are_those_of_a_stable_sort_of_all(drawn: list[list[tuple[str, Any]]], most: int) -> None:
-    found = lowest(tables(drawn), SCHEMA, "score", most)
+    found = lowest_rows(tables(drawn), SCHEMA, "score", most)
     every = [row for table in tables(drawn) for row in table.to_pylist()]
     finite = [row for row in every if row["score"] is not None and row["score"] < 2]
     assert found.to_pylist() == sorted(finite, key=lambda row: row["score"])[:most]
@@ -39,10 +39,10 @@ def test_the_lowest_are_those_of_a_stable_sort_of_all(drawn: list[list[tuple[str
 @given(parts, st.sampled_from("abcd"), st.integers(0, 9))
 def test_rows_that_match_are_found_in_their_order(drawn: list[list[tuple[str, Any]]], name: str, place: int) -> None:
     every = [row for table in tables(drawn) for row in table.to_pylist()]
-    found = list(matching(tables(drawn), {"name": name}))
+    found = list(filter_rows(tables(drawn), {"name": name}))
     assert all(len(table) for table in found)
     assert [row["place"] for table in found for row in table.to_pylist()] == [
         row["place"] for row in every if row["name"] == name
     ]
-    both = [row for table in matching(tables(drawn), {"name": name, "place": place}) for row in table.to_pylist()]
+    both = [row for table in filter_rows(tables(drawn), {"name": name, "place": place}) for row in table.to_pylist()]
     assert [row["place"] for row in both] == [place for row in every if (row["name"], row["place"]) == (name, place)]

@@ -13,11 +13,11 @@ from masksift.storage.tables.schemas import (
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
-    found_schema,
     images_schema,
     ranking_schema,
     regions_schema,
     truth_schema,
+    unranked_regions_schema,
 )
 from support.cli import run_cli
 from support.sources import make_data, write_source
@@ -115,7 +115,7 @@ def test_schema_of_every_table() -> None:
         "width": "int32",
         "rle": "list<item: int32>",
     }
-    assert found_schema(["site"]).names == regions_schema(["site"]).names[1:]
+    assert unranked_regions_schema(["site"]).names == regions_schema(["site"]).names[1:]
     assert columns(truth_schema(["site"])) == {
         "image_id": "string",
         "source": "string",

@@ -42,7 +42,7 @@ def test_any_rows_come_in_order_and_in_parts(scores: list[list[float | None]], r
 @pytest.mark.slow
 def test_more_rows_than_memory_go_through_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three million rows of 70 bytes in 96 MiB, most of them tied."""
-    monkeypatch.setattr(ordering, "MEMORY", 96 << 20)
+    monkeypatch.setattr(ordering, "SORT_MEMORY_BYTES", 96 << 20)
     rng = np.random.default_rng(0)
     count, each = 3_000_000, 100_000
     scores = np.round(rng.random(count), 6)

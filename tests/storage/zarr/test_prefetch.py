@@ -16,7 +16,7 @@ from zarr.abc.store import ByteRequest, RangeByteRequest
 from masksift.storage.zarr import prefetch as ahead
 from masksift.storage.zarr.prefetch import coalesce
 from masksift.storage.zarr.reader import ChunkReader
-from masksift.storage.zarr.stores import InstrumentedStore, Part, open_store
+from masksift.storage.zarr.stores import InstrumentedStore, ObjectRange, open_store
 from masksift.storage.zarr.validation import ChunkValidator
 
 SHAPE = (12, 6, 8)
@@ -47,7 +47,7 @@ def read(chunks: ChunkReader, window: tuple[slice, ...]) -> np.ndarray[Any, Any]
     return out if chunks.read(window, out) else None
 
 
-def part(key: str, start: int, stop: int) -> Part:
+def part(key: str, start: int, stop: int) -> ObjectRange:
     return key, RangeByteRequest(start, stop)
 
 
@@ -63,7 +63,7 @@ def test_parts_that_touch_are_one_request() -> None:
 
 
 def test_one_request_is_no_larger_than_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "RUN_BYTES", 20)
+    monkeypatch.setattr(ahead, "MAX_REQUEST_BYTES", 20)
     runs = coalesce([part("a", n, n + 10) for n in range(0, 50, 10)])
     assert [run.part for run in runs] == [RangeByteRequest(*edges) for edges in ((0, 20), (20, 40), (40, 50))]
 

@@ -19,7 +19,7 @@ from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
-from masksift.storage.zarr.evidence import EVIDENCE, EvidenceArrays
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, EvidenceArrays
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 from support.datasets import Array, Data, make_dataset
@@ -389,12 +389,12 @@ def test_a_shard_costs_its_stored_bytes_and_its_index(tmp_path: Path, Reader: Re
 
 
 SHAPE = (5, 3, 4)
-DTYPES = dict(zip(EVIDENCE, ("float16", "uint8", "float16"), strict=True))
+DTYPES = dict(zip(EVIDENCE_PLANES, ("float16", "uint8", "float16"), strict=True))
 
 
 def evidence(url: str) -> EvidenceArrays:
     arrays = EvidenceArrays(url, {})
-    arrays.create(EVIDENCE, DTYPES, SHAPE, (2, 3, 4), {"kind": "evidence"})
+    arrays.create(EVIDENCE_PLANES, DTYPES, SHAPE, (2, 3, 4), {"kind": "evidence"})
     return arrays
 
 
@@ -404,30 +404,30 @@ def test_evidence_is_read_as_it_was_written(tmp_path: Path, where: str) -> None:
     arrays = evidence(url)
     planes = np.arange(60, dtype="float16").reshape(SHAPE) / 64
     for start in (0, 2, 4):
-        arrays.write(EVIDENCE[0], start, planes[start : start + 2])
-    arrays.create(EVIDENCE, DTYPES, SHAPE, (2, 3, 4), {})
+        arrays.write(EVIDENCE_PLANES[0], start, planes[start : start + 2])
+    arrays.create(EVIDENCE_PLANES, DTYPES, SHAPE, (2, 3, 4), {})
     again = EvidenceArrays(url, {})
-    np.testing.assert_array_equal(again.read(EVIDENCE[0], 1, 5), planes[1:])
+    np.testing.assert_array_equal(again.read(EVIDENCE_PLANES[0], 1, 5), planes[1:])
     assert again.io_counters["bytes_read"] > 0
     assert again.io_counters["requests"] > 0
     assert arrays.io_counters["bytes_written"] > 0
     group = zarr.open_group(url, mode="r")
     assert group.attrs["kind"] == "evidence"
-    assert group[EVIDENCE[1]].dtype == np.uint8
-    assert group[EVIDENCE[2]].metadata.dimension_names == ("image", "y", "x")
+    assert group[EVIDENCE_PLANES[1]].dtype == np.uint8
+    assert group[EVIDENCE_PLANES[2]].metadata.dimension_names == ("image", "y", "x")
 
 
 def test_planes_of_zeros_are_written_too(tmp_path: Path) -> None:
     arrays = evidence(str(tmp_path))
-    arrays.write(EVIDENCE[0], 0, np.zeros((2, 3, 4), "float16"))
-    assert not arrays.read(EVIDENCE[0], 0, 2).any()
+    arrays.write(EVIDENCE_PLANES[0], 0, np.zeros((2, 3, 4), "float16"))
+    assert not arrays.read(EVIDENCE_PLANES[0], 0, 2).any()
 
 
 def test_evidence_that_is_lost_is_never_read_as_zeros(tmp_path: Path) -> None:
     arrays = evidence(str(tmp_path))
-    arrays.write(EVIDENCE[0], 0, np.ones((2, 3, 4), "float16"))
+    arrays.write(EVIDENCE_PLANES[0], 0, np.ones((2, 3, 4), "float16"))
     with raises(DataError, r"evidence at .* is lost: .*c/1/0/0 of self_confidence does not exist"):
-        arrays.read(EVIDENCE[0], 0, 4)
-    truncate_file(tmp_path / EVIDENCE[0] / "c/0/0/0", 0.5)
+        arrays.read(EVIDENCE_PLANES[0], 0, 4)
+    truncate_file(tmp_path / EVIDENCE_PLANES[0] / "c/0/0/0", 0.5)
     with raises(DataError, r"evidence at .* is lost: .*self_confidence.* (is cut short|does not decode)"):
-        arrays.read(EVIDENCE[0], 0, 2)
+        arrays.read(EVIDENCE_PLANES[0], 0, 2)

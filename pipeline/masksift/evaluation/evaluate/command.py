@@ -26,7 +26,7 @@ from masksift.evaluation.evaluate.tasks import COLUMNS, PixelContext, PixelCount
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
-from masksift.storage.tables.image_lists import ImageTable, image_rows
+from masksift.storage.tables.image_lists import ImageTable, read_image_table
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import CURVES, MEASURES
 
@@ -74,7 +74,7 @@ def evaluate(config: EvaluateConfig, progress: ProgressReporter) -> EvaluateResu
     require_extra()
     run = open_completed_run(config.run, config.storage, [*config.truth, config.out])
     directory = _open_output(config, run.context.options)
-    images = image_rows(run.directory, run.image_part_names, run.methods)
+    images = read_image_table(run.directory, run.image_part_names, run.methods)
     truth = open_truth(config, run.tasks.sources, images.sources(), run.context.options, run.context.fingerprint)
     counts = _count_pixels(config, run, truth, progress)
     image_truth = _match_images(images, truth, counts)

@@ -14,8 +14,8 @@ from masksift.review.decisions import ACCEPT, REJECT, UNSURE, ReviewDecisions, l
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import find_sources
 from masksift.storage.sources.naming import source_names
-from masksift.storage.sources.open import open_plane
-from masksift.storage.tables.image_lists import ImageList, of_keys, read_image_list, read_simulated_list
+from masksift.storage.sources.open import open_label_array
+from masksift.storage.tables.image_lists import ImageList, image_list_from_keys, read_image_list, read_simulated_list
 from masksift.storage.urls import join
 
 SIMULATION_RECORD = "simulate.json"
@@ -92,7 +92,9 @@ def _truth_from_decisions(decisions: ReviewDecisions, names: set[str], fingerpri
 
     def select(*wanted: str) -> ImageList:
         keys = [key for key, decision in by_image.items() if decision in wanted]
-        return of_keys([f"{s}/{i}" if by_place else decisions.ids[s, i] for s, i in keys], by_place=by_place)
+        return image_list_from_keys(
+            [f"{s}/{i}" if by_place else decisions.ids[s, i] for s, i in keys], by_place=by_place
+        )
 
     notes = [
         "Images without a decision are not measured: if the ranking was reviewed from its top, recall refers to the "
@@ -108,7 +110,7 @@ def _truth_from_decisions(decisions: ReviewDecisions, names: set[str], fingerpri
 def _simulated_arrays(url: str, sources: Sequence[SourceSpec], options: Mapping[str, Any]) -> TruthArrays:
     urls = [join(url, "labels", f"{spec.name}.zarr") for spec in sources]
     # a simulation writes every chunk: no fill value excuses an absent one
-    return _check_shapes(sources, [open_plane(url, "truth", None, (), options) for url in urls], corrected=False)
+    return _check_shapes(sources, [open_label_array(url, "truth", None, (), options) for url in urls], corrected=False)
 
 
 def _corrected_arrays(config: EvaluateConfig, sources: Sequence[SourceSpec], options: Mapping[str, Any]) -> TruthArrays:
@@ -123,7 +125,7 @@ def _corrected_arrays(config: EvaluateConfig, sources: Sequence[SourceSpec], opt
     if set(by_name) == {spec.name for spec in sources}:
         urls = [by_name[spec.name] for spec in sources]
     name, axes = config.arrays.labels, config.arrays.labels_axes
-    arrays = [open_plane(url, name, axes, spec.ignore, options) for url, spec in zip(urls, sources, strict=True)]
+    arrays = [open_label_array(url, name, axes, spec.ignore, options) for url, spec in zip(urls, sources, strict=True)]
     return _check_shapes(sources, arrays, corrected=True)
 
 

@@ -38,7 +38,7 @@ from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import read_table
-from masksift.storage.zarr.evidence import EVIDENCE, MASK
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
@@ -228,7 +228,7 @@ class _BlockPlanes:
                 continue
             given = _read_classes(spec, self._labels, label_buffers, start, window_sizes, indices)
             truth = self._read_truth(truth_buffers, start, window_sizes, indices)
-            flags = self._masks.read(MASK, start, stop)
+            flags = self._masks.read(ISSUE_MASK, start, stop)
             confidence = self._read_confidence(start, stop)
             for i in indices:
                 valid, wrong = _compare(given[i - start], truth[i - start], spec.classes, self._context.truth.corrected)
@@ -244,10 +244,11 @@ class _BlockPlanes:
         if not self._context.has_confidence:
             return None
         encoding = self._task.encoding
-        codes = encoding.codes(self._evidence.read(EVIDENCE[0], start, stop))
+        codes = encoding.codes(self._evidence.read(EVIDENCE_PLANES[0], start, stop))
         if int(codes.max()) > encoding.top:
             raise DataError(
-                f"{EVIDENCE[0]} of images {start} to {stop - 1} of {self._task.spec.name} contains an invalid code",
+                f"{EVIDENCE_PLANES[0]} of images {start} to {stop - 1} of {self._task.spec.name} contains an invalid "
+                "code",
                 "The evidence is damaged",
                 "Repeat the run with a new --out",
             )

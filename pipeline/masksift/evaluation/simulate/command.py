@@ -132,7 +132,7 @@ def _class_index(spec: SourceSpec, name: str) -> int:
 def _memory_bytes(context: SimulationContext, sources: Sequence[SourceSpec]) -> int:
     """Peak memory of a worker: the images of one storage unit as read, copied and packed, and one error."""
     return BASE_MEMORY_BYTES + max(
-        context.label_copy(spec).unit * spec.pixels * (3 * spec.labels.itemsize + 2)
+        context.label_copy(spec).images_per_object * spec.pixels * (3 * spec.labels.itemsize + 2)
         + ERROR_BYTES_PER_PIXEL * spec.pixels
         for spec in sources
     )
@@ -146,7 +146,7 @@ def _make_tasks(
     total = sum(spec.images for spec in sources)
     for spec, source_params in zip(sources, params, strict=True):
         sampled = np.array(sample_images(config.seed, config.kind, spec.name, spec.images, config.share), np.int64)
-        for start, stop in label_blocks(spec, context.label_copy(spec).unit, total):
+        for start, stop in label_blocks(spec, context.label_copy(spec).images_per_object, total):
             indices = sampled[np.searchsorted(sampled, start) : np.searchsorted(sampled, stop)]
             tasks.append(SimulationTask(len(tasks), spec, source_params, start, stop, tuple(indices.tolist())))
     return tasks

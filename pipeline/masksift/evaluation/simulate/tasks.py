@@ -90,8 +90,8 @@ def simulate_block(context: SimulationContext, task: SimulationTask) -> Simulati
     sizes = image_sizes(spec, task.start, task.stop, context.options)
     rows: list[dict[str, Any]] = []
     outcomes: Counter[str] = Counter()
-    for start in range(task.start, task.stop, copy.unit):
-        stop = min(task.stop, start + copy.unit)
+    for start in range(task.start, task.stop, copy.images_per_object):
+        stop = min(task.stop, start + copy.images_per_object)
         labels, lost = read_stored_labels(spec, reader, start, stop)
         truth = np.zeros(labels.shape, np.uint8)
         for index in (index for index in task.chosen if start <= index < stop):

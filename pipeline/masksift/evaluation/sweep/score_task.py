@@ -28,7 +28,7 @@ from masksift.scoring.image import EvidencePlanes, count_confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import ScoringInput
 from masksift.scoring.statistics.thresholds import ThresholdCodes
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, PREDICTED_CLASS, EvidenceArrays
 
 Variant = tuple[Planes, Planes]
 """Class indices (H, W) of the labels, and the codes of their self-confidence."""
@@ -143,4 +143,6 @@ class _SweepEvidence:
                     labels, self_confidence = variant_planes(name)
                     variants[name] = planes[labels][i], planes[self_confidence][i]
                 first_shares = self._task.first_shares[:, number]
-                yield _SweepImage(number, first_shares, variants, planes[CLASSES][i], planes[EVIDENCE[2]][i])
+                yield _SweepImage(
+                    number, first_shares, variants, planes[PREDICTED_CLASS][i], planes[EVIDENCE_PLANES[2]][i]
+                )

@@ -22,7 +22,7 @@ from masksift.scoring.methods import FlaggingRule, Method
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, PREDICTED_CLASS
 
 CLEAN = "clean"
 """Name of the variant with the labels as they are."""
@@ -119,7 +119,7 @@ class Scores:
 def plane_dtypes(context: SweepContext, spec: SourceSpec, evidence_dtype: str) -> dict[str, str]:
     """Return the dtypes of the stored planes of a source by name; confidences have ``evidence_dtype``."""
     classes = str(class_dtype(spec.classes))
-    dtypes = {CLASSES: classes, EVIDENCE[2]: evidence_dtype}
+    dtypes = {PREDICTED_CLASS: classes, EVIDENCE_PLANES[2]: evidence_dtype}
     for variant in context.variants:
         labels, confidence = variant_planes(variant)
         dtypes |= {labels: classes, confidence: evidence_dtype}
@@ -128,4 +128,4 @@ def plane_dtypes(context: SweepContext, spec: SourceSpec, evidence_dtype: str) -
 
 def variant_planes(variant: str) -> tuple[str, str]:
     """Return the names of the planes of one variant: its labels and their self-confidence."""
-    return f"{variant}_labels", f"{variant}_{EVIDENCE[0]}"
+    return f"{variant}_labels", f"{variant}_{EVIDENCE_PLANES[0]}"

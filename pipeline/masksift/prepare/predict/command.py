@@ -48,7 +48,7 @@ from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.per_image import image_ids
-from masksift.storage.zarr.writer import write_numbers
+from masksift.storage.zarr.writer import write_integers
 
 RECORD = "predict.json"
 BASE_MEMORY = 400 << 20
@@ -175,7 +175,7 @@ def _prepare(context: PredictContext, split: _Split) -> None:
     empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
     context.work.write("zarr.json", json.dumps(empty).encode())
     context.writer()
-    write_numbers(context.out, context.options, "fold", split.folds)
+    write_integers(context.out, context.options, "fold", split.folds)
     rows = [
         {"image_id": name, "fold": fold, "group": group}
         for name, fold, group in zip(split.ids, split.folds.tolist(), split.groups, strict=True)

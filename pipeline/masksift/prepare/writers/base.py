@@ -28,7 +28,7 @@ from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.open import make_source_spec
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import join, local_path
-from masksift.storage.zarr.writer import write_ids
+from masksift.storage.zarr.writer import write_image_ids
 
 LABELS = "labels"
 SHARD_BYTES = 128 << 20
@@ -237,7 +237,7 @@ class SourceWriter(ABC):
     def _write_ids(self, stop: int) -> None:
         """Write the ids, if any were passed, of the shard that ends before ``stop``."""
         if any(self._ids):
-            write_ids(self._url, self._options, self._spec.images, self._unit(), stop - len(self._ids), self._ids)
+            write_image_ids(self._url, self._options, self._spec.images, self._unit(), stop - len(self._ids), self._ids)
         self._ids = []
 
     @abstractmethod

@@ -24,7 +24,7 @@ from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE
-from masksift.storage.zarr.evidence import CLASSES, EVIDENCE, EvidenceArrays
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, PREDICTED_CLASS, EvidenceArrays
 
 
 class EvidenceWriter(SourceWriter):
@@ -79,8 +79,8 @@ class EvidenceWriter(SourceWriter):
                 f"{self._url} already holds evidence of another source (other sizes, classes, ignore values or dtypes)",
                 "Pass the same arguments to every writer, or use another URL",
             )
-        dtypes = dict.fromkeys(EVIDENCE, layout.evidence_dtype)
-        dtypes |= {CLASSES: str(class_dtype(spec.classes)), LABELS: spec.labels.dtype}
+        dtypes = dict.fromkeys(EVIDENCE_PLANES, layout.evidence_dtype)
+        dtypes |= {PREDICTED_CLASS: str(class_dtype(spec.classes)), LABELS: spec.labels.dtype}
         attributes = {
             EVIDENCE_ATTRIBUTE: description,
             "class_names": list(spec.class_names),
@@ -109,9 +109,9 @@ class EvidenceWriter(SourceWriter):
 
     def _write_planes(self, start: int) -> None:
         dtype = self._task.encoding.dtype
-        for name in EVIDENCE:
+        for name in EVIDENCE_PLANES:
             stack = np.stack([getattr(planes, name) for planes, _ in self._images])
-            self._arrays.write(name, start, stack if name == CLASSES else stack.view(dtype))
+            self._arrays.write(name, start, stack if name == PREDICTED_CLASS else stack.view(dtype))
         self._arrays.write(LABELS, start, np.stack([labels for _, labels in self._images]))
         self._images = []
 

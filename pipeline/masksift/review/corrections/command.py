@@ -111,7 +111,7 @@ def _make_tasks(
     total = sum(spec.images for spec in sources)
     for spec in sources:
         regions = accepted.regions[spec.index]
-        for start, stop in label_blocks(spec, context.copy(spec).unit, total):
+        for start, stop in label_blocks(spec, context.copy(spec).images_per_object, total):
             tasks.append(CorrectionTask(len(tasks), spec, start, stop, regions_between(regions, start, stop)))
     return tasks
 

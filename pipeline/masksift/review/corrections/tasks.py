@@ -81,7 +81,8 @@ def projected_memory(job: CorrectionsContext, sources: Iterable[SourceSpec]) -> 
     """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, and beside
     them the pixels of one region."""
     per_source = (
-        job.copy(spec).unit * spec.pixels * 3 * spec.labels.itemsize + BYTES_PER_PIXEL * spec.pixels for spec in sources
+        job.copy(spec).images_per_object * spec.pixels * 3 * spec.labels.itemsize + BYTES_PER_PIXEL * spec.pixels
+        for spec in sources
     )
     return BASE_MEMORY_BYTES + max(per_source, default=0)
 
@@ -105,8 +106,8 @@ def _written(job: CorrectionsContext, piece: CorrectionTask) -> CorrectionResult
     reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
     values = label_values(spec)
     pairs: dict[ClassPair, tuple[int, int]] = {}
-    for start in range(piece.start, piece.stop, copy.unit):
-        stop = min(piece.stop, start + copy.unit)
+    for start in range(piece.start, piece.stop, copy.images_per_object):
+        stop = min(piece.stop, start + copy.images_per_object)
         labels, lost = read_stored_labels(spec, reader, start, stop)
         for region in (one for one in piece.regions if start <= one.index < stop):
             pixels = _pixels(spec, region, labels[region.index - start], lost.get(region.index))

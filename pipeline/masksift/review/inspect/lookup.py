@@ -11,7 +11,7 @@ from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.result_tables import ranking_part_names
-from masksift.storage.tables.lookup import matching
+from masksift.storage.tables.lookup import filter_rows
 from masksift.storage.tables.parquet import iter_tables, read_table
 
 _MAX_LISTED_IMAGES = 5
@@ -44,7 +44,7 @@ def find_image(run: CompletedRun, name: str) -> dict[str, Any]:
         if located is not None and located["image_id"] == name:
             return located
     rows: list[dict[str, Any]] = []
-    for table in matching(iter_tables(run.directory, run.image_part_names), {"image_id": name}):
+    for table in filter_rows(iter_tables(run.directory, run.image_part_names), {"image_id": name}):
         rows += table.slice(0, _MAX_LISTED_IMAGES + 1 - len(rows)).to_pylist()
         if len(rows) > _MAX_LISTED_IMAGES:
             break
@@ -112,7 +112,7 @@ def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
 
     for file in files[bisect_left(files, score, key=last_score) :]:
         table = read_table(run.directory, file, ["rank", "source", "index", "score"])
-        for match in matching([table], {"source": row["source"], "index": row["index"]}):
+        for match in filter_rows([table], {"source": row["source"], "index": row["index"]}):
             return int(match["rank"][0].as_py())
         if table["score"].to_numpy()[-1] > score:
             break
@@ -132,7 +132,7 @@ def read_regions(run: CompletedRun, row: dict[str, Any], top: int) -> tuple[list
     """Read the ``top`` regions of an image with most evidence; also returns the number of its listed regions."""
     regions: list[dict[str, Any]] = []
     total = 0
-    for table in matching(iter_region_tables(run), {"source": row["source"], "index": row["index"]}):
+    for table in filter_rows(iter_region_tables(run), {"source": row["source"], "index": row["index"]}):
         regions += table.slice(0, top - len(regions)).to_pylist()
         total += len(table)
     return regions, total

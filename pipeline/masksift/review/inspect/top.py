@@ -19,7 +19,7 @@ from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.result_tables import ranking_part_names
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_location, iter_region_tables, ranked_images, read_image_rows
-from masksift.storage.tables.lookup import lowest
+from masksift.storage.tables.lookup import lowest_rows
 from masksift.storage.tables.parquet import iter_tables, read_table
 from masksift.storage.tables.schemas import images_schema
 
@@ -129,7 +129,7 @@ def _lowest_scores(run: CompletedRun, by: str, top: int) -> list[dict[str, Any]]
     """Read the rows with the lowest scores in one pass over the image table."""
     schema = images_schema(run.methods, run.context.path_columns)
     tables = iter_tables(run.directory, run.image_part_names, schema.names)
-    rows: list[dict[str, Any]] = lowest(tables, schema, by, top).to_pylist()
+    rows: list[dict[str, Any]] = lowest_rows(tables, schema, by, top).to_pylist()
     return rows
 
 

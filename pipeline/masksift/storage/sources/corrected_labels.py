@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from masksift.core.errors import DataError, UsageError
-from masksift.storage.credentials import is_s3, unreachable
+from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.manifest import PLAN
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
@@ -52,7 +52,7 @@ def _read(folder: ObjectDirectory, name: str) -> bytes | None:
         raise
     except Exception as e:  # every client of S3 has errors of its own
         if is_s3(folder.url):
-            raise unreachable(folder.url, e) from e
+            raise unreachable_error(folder.url, e) from e
         raise
 
 

@@ -10,7 +10,7 @@ from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, EnsembleMember, SourceSpec
 
 
-def place_of(name: str, url: str, source: str) -> tuple[str, str]:
+def split_array_url(name: str, url: str, source: str) -> tuple[str, str]:
     """(URL of the group, name within it) of an array of predictions: by its name in the source at ``url``, or by a URL
     of its own, in which `{source}` is the source's name."""
     if "://" not in name and not name.startswith("/"):

@@ -13,7 +13,7 @@ import zarr
 from masksift.core.specs import ArraySpec
 from masksift.storage.objects import open_filesystem
 from masksift.storage.urls import local_path
-from masksift.storage.zarr.stores import listed
+from masksift.storage.zarr.stores import list_objects
 
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 """What stores say of an object's contents, the surest first: one of them is enough."""
@@ -36,7 +36,7 @@ def _objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, s
     path = local_path(url)
     if path is not None:
         yield from _files(path, "")
-    elif (pages := listed(url, options)) is not None:
+    elif (pages := list_objects(url, options)) is not None:
         for page in pages:
             for facts in page:
                 yield facts["path"], facts["size"], str(facts["e_tag"] or facts["last_modified"])

@@ -12,7 +12,7 @@ import zarr
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
-from masksift.storage.sources.ensemble import place_of
+from masksift.storage.sources.ensemble import split_array_url
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
 
@@ -36,7 +36,7 @@ def find_images_arrays(
 def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -> ArraySpec | str:
     """The pictures of a source, (image, y, x, 3) uint8, by the name of the array in it or by a URL of its own, in which
     `{source}` is the source's name; or a sentence that says why there are none."""
-    place, own = place_of(name, spec.url, spec.name)
+    place, own = split_array_url(name, spec.url, spec.name)
     try:
         array = open_group(place, options, MAX_ATTEMPTS_ON_OPEN).get(own)
     except (DataError, OSError, ValueError, KeyError, TypeError) as e:
@@ -48,10 +48,10 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
             f"there are no pictures: {own!r} of {place} has the shape {array.shape} and the dtype {array.dtype}, "
             f"where {(*spec.labels.shape, 3)} of uint8 would fit the labels"
         )
-    return spec_of(array, place)
+    return make_array_spec(array, place)
 
 
-def spec_of(array: zarr.Array[Any], url: str) -> ArraySpec:
+def make_array_spec(array: zarr.Array[Any], url: str) -> ArraySpec:
     """The facts of an array in the group at a URL, whose axes are in order."""
     node = join(local_path(url) or url, array.path)
     axes = tuple(range(array.ndim))

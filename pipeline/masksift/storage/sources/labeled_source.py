@@ -13,8 +13,8 @@ from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.fingerprint import content_hash
-from masksift.storage.sources.images_array import spec_of
-from masksift.storage.sources.open import make_source_spec, open_plane, optional
+from masksift.storage.sources.images_array import make_array_spec
+from masksift.storage.sources.open import make_source_spec, open_label_array, open_per_image_array
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.per_image import open_array
@@ -36,7 +36,7 @@ def open_labeled_source(
 ) -> LabeledSource:
     """Open one source; ``pictures``, ``groups``: names of arrays. Raises DataError where it is none."""
     ignore = overrides.ignore or ()
-    labels, lost = open_plane(url, overrides.labels, overrides.labels_axes, ignore, options)
+    labels, lost = open_label_array(url, overrides.labels, overrides.labels_axes, ignore, options)
     group = open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
     own: Any = group[overrides.labels]
     told = {**group.attrs.asdict(), **own.attrs.asdict()}
@@ -59,9 +59,9 @@ def open_labeled_source(
     return LabeledSource(
         replace(
             spec,
-            image_id=optional(group, url, overrides.image_id, "image_id", n),
+            image_id=open_per_image_array(group, url, overrides.image_id, "image_id", n),
             size_arrays=tuple(
-                optional(group, url, name, role, n)
+                open_per_image_array(group, url, name, role, n)
                 for name, role in ((overrides.height, "height"), (overrides.width, "width"))
             ),
             absent_labels_are_missing=lost,
@@ -87,7 +87,7 @@ def _pictures(group: zarr.Group, url: str, name: str, labels: tuple[int, ...]) -
             "which pixel a label is of is not known",
             f"Write them as {(*labels, 3)} of uint8",
         )
-    return spec_of(array, url)
+    return make_array_spec(array, url)
 
 
 def _groups(group: zarr.Group, url: str, name: str, images: int, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -101,4 +101,4 @@ def _groups(group: zarr.Group, url: str, name: str, images: int, options: Mappin
             f"Write an array of texts or whole numbers, one for each of the {images:,} images, or give "
             "--group_pattern, a regular expression on their ids",
         )
-    return tuple(str(value) for value in np.asarray(open_array(spec_of(array, url), options)[:]).tolist())
+    return tuple(str(value) for value in np.asarray(open_array(make_array_spec(array, url), options)[:]).tolist())

@@ -13,9 +13,9 @@ from zarr.errors import ContainsArrayError
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import ArraySpec, SourceSpec
-from masksift.storage.credentials import is_s3, unreachable
+from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
-from masksift.storage.sources.ensemble import check_same_shape, mean_source, place_of
+from masksift.storage.sources.ensemble import check_same_shape, mean_source, split_array_url
 from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE, open_evidence_source
 from masksift.storage.sources.fingerprint import content_hash, metadata_hash
 from masksift.storage.sources.naming import parse_partitions, source_names
@@ -63,9 +63,9 @@ def open_source(
         spec,
         index=index,
         name=name or spec.name,
-        image_id=optional(group, url, overrides.image_id, "image_id", images),
+        image_id=open_per_image_array(group, url, overrides.image_id, "image_id", images),
         size_arrays=tuple(
-            optional(group, url, own, role, images)
+            open_per_image_array(group, url, own, role, images)
             for own, role in ((overrides.height, "height"), (overrides.width, "width"))
         ),
         absent_labels_are_missing=absent_is_missing(url, overrides, of_labels)
@@ -116,7 +116,7 @@ def _predictions(
     group: zarr.Group, url: str, name: str, source: str, overrides: Overrides, options: Mapping[str, Any]
 ) -> tuple[zarr.Array[Any], ArraySpec, dict[str, Any]]:
     """An array of predictions, its facts and what its attributes say."""
-    place, own = place_of(name, url, source)
+    place, own = split_array_url(name, url, source)
     home = group if place == url else _group(place, options, "An array named by its URL lies in a group")
     array, spec = _array(home, place, own, "predictions", _PREDICTIONS, overrides.predictions_axes)
     return array, spec, _attributes(home, array)
@@ -170,11 +170,11 @@ def _group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
         raise
     except Exception as e:  # every client of S3 has errors of its own
         if is_s3(url):
-            raise unreachable(url, e) from e
+            raise unreachable_error(url, e) from e
         raise
 
 
-def open_plane(
+def open_label_array(
     url: str, name: str, axes: tuple[str, ...] | None, meant: tuple[int, ...], options: Mapping[str, Any]
 ) -> tuple[ArraySpec, bool]:
     """The facts of one array (image, y, x) of integers in a group that needs to hold no other, such as labels that
@@ -244,7 +244,7 @@ def _array(
     return array, spec
 
 
-def optional(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
+def open_per_image_array(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
     """The array of one value an image that may be there; it must be where the configuration names it."""
     array = _member(group, url, name)
     what = {"image_id": "ids"}.get(role, f"{role}s")

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from masksift.core.errors import MasksiftError, RunFailed, UsageError, summarize_error
 from masksift.core.retry import RetryPolicy
-from masksift.storage.credentials import redacted
+from masksift.storage.credentials import redact_uri
 from masksift.storage.urls import local_path
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ RUN_COLUMNS = pa.schema(
         pa.field("run_started", pa.timestamp("us", tz="UTC"), nullable=False),  # as its run.json says
     ]
 )
-BATCH_BYTES = 128 << 20
+FILE_BYTES = 128 << 20
 """Of rows in memory that become one file of a table."""
 _ATTEMPT = "masksift.attempt"
-SQLITE_WAITS = 60
+SQLITE_TIMEOUT_SECONDS = 60
 """Seconds that a catalog in SQLite is waited for while another run commits."""
 _SQL, _REST = ("sqlite", "postgresql"), ("http", "https")
 
@@ -99,7 +99,7 @@ class IcebergTables:
     @property
     def shown(self) -> str:
         """The catalog, without what may be a password in it."""
-        return redacted(self.catalog)
+        return redact_uri(self.catalog)
 
     def create_or_evolve(self, tables: Mapping[str, pa.Schema]) -> None:
         """Create the tables that are not there, and give those that are the columns they lack, null in all older rows;
@@ -123,7 +123,7 @@ class IcebergTables:
 
     def publish(self, name: str, run_id: str, started: datetime, parts: Iterable[pa.Table], out: str) -> Published:
         """Put the rows of a run's parts in place of all that the table has of that run; ``out``: where the run's own
-        folder is, which the snapshot says. Holds some `BATCH_BYTES` of rows a few times over.
+        folder is, which the snapshot says. Holds some `FILE_BYTES` of rows a few times over.
 
         Raises RunFailed where that cannot be done."""
         consequence = "the tables do not have this run as a whole"
@@ -162,7 +162,7 @@ class IcebergTables:
         except MasksiftError:
             raise
         except Exception as e:
-            cause = redacted(summarize_error(e).replace(self.catalog, self.shown))
+            cause = redact_uri(summarize_error(e).replace(self.catalog, self.shown))
             raise error(f"the Iceberg catalog {self.shown} {fact} ({cause})", consequence, remedy) from e
 
     def _open(self) -> Catalog:
@@ -191,7 +191,7 @@ class IcebergTables:
             from pyiceberg.catalog.sql import SqlCatalog
 
             if self._kind == "sqlite" and "?" not in self.catalog:  # it waits five seconds for others' commits, else
-                told["uri"] = f"{self.catalog}?timeout={SQLITE_WAITS}"
+                told["uri"] = f"{self.catalog}?timeout={SQLITE_TIMEOUT_SECONDS}"
             path = local_path(told["warehouse"])  # a relative one would be another place for each reader
             return SqlCatalog("default", **told if path is None else {**told, "warehouse": f"file://{path}"})
         raise UsageError(
@@ -299,13 +299,13 @@ def _of_run(run_id: str) -> str:
 
 
 def _gathered(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of the parts in tables of `BATCH_BYTES`, or up to a part more; the last may be smaller."""
+    """The rows of the parts in tables of `FILE_BYTES`, or up to a part more; the last may be smaller."""
     held: list[pa.Table] = []
     size = 0
     for part in parts:
         held += [part] if len(part) else []
         size += part.nbytes
-        if size >= BATCH_BYTES:
+        if size >= FILE_BYTES:
             yield pa.concat_tables(held)
             held, size = [], 0
     if held:

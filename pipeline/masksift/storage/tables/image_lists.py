@@ -58,7 +58,7 @@ class ImageTable:
         return entries.to_numpy().astype(np.int64), wanted.keys.filter(strange).to_pylist()
 
 
-def image_rows(folder: ObjectDirectory, names: Sequence[str], methods: Sequence[str]) -> ImageTable:
+def read_image_table(folder: ObjectDirectory, names: Sequence[str], methods: Sequence[str]) -> ImageTable:
     """The parts of a run's table of images, of which the columns that are compared alone are read."""
     columns = ["image_id", "source", "index", "status", *methods]
     table = pa.concat_tables(iter_tables(folder, names, columns))
@@ -68,7 +68,7 @@ def image_rows(folder: ObjectDirectory, names: Sequence[str], methods: Sequence[
     )
 
 
-def of_keys(keys: Sequence[str], *, by_place: bool) -> ImageList:
+def image_list_from_keys(keys: Sequence[str], *, by_place: bool) -> ImageList:
     """Images by their ids or, ``by_place``, by `<source>/<number>`."""
     return ImageList(pa.chunked_array([pa.array(keys, pa.string())]), None, by_place)
 

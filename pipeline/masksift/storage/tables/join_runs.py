@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from masksift.core.status import SCORED
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import iter_tables
-from masksift.storage.tables.sort import duckdb_connection, quoted
+from masksift.storage.tables.sort import duckdb_connection, quote_identifier
 
 _UNIT = 53
 """Scores are added up as whole numbers of 2^-53, so that a mean is the same bits in any order."""
@@ -90,7 +90,7 @@ class JoinedImages:
         return [self._of_score(name) for name in self._methods]
 
     def _of_score(self, name: str) -> Row:
-        old, new = (quoted(f"{side} score {name}") for side in ("old", "new"))
+        old, new = (quote_identifier(f"{side} score {name}") for side in ("old", "new"))
         sums = ", ".join(
             f"sum(CAST({value} * {2**_UNIT}::DOUBLE AS BIGINT)) AS {side}"
             for side, value in (("old_sum", old), ("new_sum", new))
@@ -140,7 +140,7 @@ class JoinedImages:
 
 
 def _columns(score: str) -> tuple[str, str]:
-    return quoted(f"old score {score}"), quoted(f"new score {score}")
+    return quote_identifier(f"old score {score}"), quote_identifier(f"new score {score}")
 
 
 def _quarantined(side: str) -> str:
@@ -192,7 +192,7 @@ def _pairing(methods: Sequence[str]) -> str:
     names = ("status", "reason", "rank", "percentile")
     each = [f"{side}.{name} AS {side}_{name}" for side in ("old", "new") for name in names]
     each += [
-        f"{side}.{quoted(f'score {name}')} AS {quoted(f'{side} score {name}')}"
+        f"{side}.{quote_identifier(f'score {name}')} AS {quote_identifier(f'{side} score {name}')}"
         for side in ("old", "new")
         for name in methods
     ]

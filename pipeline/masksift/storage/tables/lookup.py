@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def matching(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> Iterator[pa.Table]:
+def filter_rows(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> Iterator[pa.Table]:
     """The rows of each of the ``tables`` that hold the values ``wanted``, by column; none of a table without any."""
     for table in tables:
         for name, value in wanted.items():
@@ -18,7 +18,7 @@ def matching(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> Ite
             yield table
 
 
-def lowest(tables: Iterable[pa.Table], schema: pa.Schema, by: str, most: int) -> pa.Table:
+def lowest_rows(tables: Iterable[pa.Table], schema: pa.Schema, by: str, most: int) -> pa.Table:
     """At most so many rows of all ``tables`` (of one ``schema``): those that have the lowest finite values in the
     column ``by``, the lowest first. Equal values keep their order. So many are held, and what one table adds."""
     best, limit = schema.empty_table(), np.inf

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from masksift.storage.objects import ObjectDirectory
 
-ROW_GROUP = 1 << 17
+ROW_GROUP_ROWS = 1 << 17
 MAX_OPEN_FILES = 8
 """Parts that are asked for at a time."""
 
@@ -28,7 +28,7 @@ def write_table(folder: ObjectDirectory, name: str, table: pa.Table, class_names
         table.replace_schema_metadata(metadata),
         buffer,
         compression="zstd",
-        row_group_size=ROW_GROUP,
+        row_group_size=ROW_GROUP_ROWS,
         write_statistics=True,
     )
     folder.write(name, buffer.getvalue())

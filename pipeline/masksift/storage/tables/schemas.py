@@ -150,7 +150,7 @@ def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
     )
 
 
-def found_schema(columns: Sequence[str] = ()) -> pa.Schema:
+def unranked_regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
     """Regions as they are found, before they have a rank."""
     return regions_schema(columns).remove(0)
 

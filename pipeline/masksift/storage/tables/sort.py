@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-MEMORY = 1 << 30
+SORT_MEMORY_BYTES = 1 << 30
 """Bytes that a sort may hold; what is more goes to the temporary folder ($TMPDIR). A quarter of it is as fast, but too
 little for the merge of a hundred million rows."""
 
@@ -28,7 +28,7 @@ def sort_tables(
     reader = pa.RecordBatchReader.from_batches(_placed(schema), _numbered(tables))
     with duckdb_connection() as connection:
         connection.register("unsorted", reader)
-        value, order = quoted(by), "DESC" if highest_first else "ASC"
+        value, order = quote_identifier(by), "DESC" if highest_first else "ASC"
         query = f"SELECT * EXCLUDE (place) FROM unsorted WHERE isfinite({value}) ORDER BY {value} {order}, place"
         kept: list[pa.Table] = []
         for batch in connection.sql(query).to_arrow_reader(rows):
@@ -43,11 +43,11 @@ def sort_tables(
 
 @contextmanager
 def duckdb_connection() -> Iterator[Any]:
-    """A connection to a DuckDB of its own: it holds so much `MEMORY`, has all else in a temporary folder, opens no
+    """A DuckDB connection: it holds so much `SORT_MEMORY_BYTES`, has all else in a temporary folder, opens no
     other file and no address, and answers in the order that a query asks for and in no other."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
         settings: dict[str, Any] = {
-            "memory_limit": f"{MEMORY >> 20}MiB",
+            "memory_limit": f"{SORT_MEMORY_BYTES >> 20}MiB",
             "temp_directory": folder,
             "threads": len(os.sched_getaffinity(0)),
             "autoinstall_known_extensions": False,
@@ -72,6 +72,6 @@ def _numbered(tables: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
         yield from whole.cast(_placed(table.schema)).to_batches()
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """A name as a query has it."""
     return '"' + name.replace('"', '""') + '"'

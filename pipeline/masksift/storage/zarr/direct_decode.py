@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BytesCodec, ShardingCodec, ZstdCodec
 from zarr.core.metadata import ArrayV2Metadata
 
-from masksift.storage.zarr.stores import Part
+from masksift.storage.zarr.stores import ObjectRange
 
 Bytes = NDArray[np.uint8]
 Slices = tuple[slice, ...]
-Fetch = Callable[[Slices, list[Part]], Iterator[Bytes | None]]
-Locate = Callable[[tuple[int, ...]], Part | None]
+Fetch = Callable[[Slices, list[ObjectRange]], Iterator[Bytes | None]]
+Locate = Callable[[tuple[int, ...]], ObjectRange | None]
 
 
 class DirectDecoder:
@@ -52,7 +52,7 @@ class DirectDecoder:
                 return False
         return True
 
-    def parts(self, window: Slices) -> list[Part] | None:
+    def parts(self, window: Slices) -> list[ObjectRange] | None:
         """Where the chunks of a window lie, in their order; None where it cannot be read here."""
         if self._codec is None:
             return None
@@ -61,7 +61,7 @@ class DirectDecoder:
         return known if len(known) == len(parts) else None
 
     def _places(self, window: Slices) -> list[tuple[int, ...]]:
-        return list(product(*map(chunks_of, window, self._array.chunks)))
+        return list(product(*map(chunk_range, window, self._array.chunks)))
 
     def _take(self, data: Bytes, place: tuple[int, ...], window: Slices, out: NDArray[Any]) -> bool:
         """Decode one chunk and put what the window wants of it in its place."""
@@ -98,7 +98,7 @@ class DirectDecoder:
         return True
 
 
-def chunks_of(part: slice, size: int) -> range:
+def chunk_range(part: slice, size: int) -> range:
     """The numbers of the chunks of a size that a part of an axis lies in."""
     return range(part.start // size, -(-part.stop // size))
 

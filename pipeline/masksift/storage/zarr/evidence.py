@@ -16,11 +16,11 @@ from masksift.storage.zarr.stores import InstrumentedStore, open_store
 from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, codec_error_message
 from masksift.storage.zarr.writer import create_array, create_group, make_codec
 
-CLASSES = "predicted_class"
+PREDICTED_CLASS = "predicted_class"
 
-EVIDENCE = ("self_confidence", CLASSES, "predicted_confidence")
+EVIDENCE_PLANES = ("self_confidence", PREDICTED_CLASS, "predicted_confidence")
 
-MASK = "issue_mask"
+ISSUE_MASK = "issue_mask"
 
 
 class EvidenceArrays:

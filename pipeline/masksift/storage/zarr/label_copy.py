@@ -38,7 +38,7 @@ class LabelCopy:
         return self._store.io_counters
 
     @property
-    def unit(self) -> int:
+    def images_per_object(self) -> int:
         """Images that lie together in one object: whoever writes one of them writes them all."""
         labels = self._spec.labels
         return min(self._spec.images, (labels.shards or labels.chunks)[0])

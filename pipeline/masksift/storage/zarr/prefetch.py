@@ -17,14 +17,14 @@ from zarr.abc.store import ByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer
 from zarr.core.sync import sync
 
-from masksift.storage.zarr.stores import InstrumentedStore, Part
+from masksift.storage.zarr.stores import InstrumentedStore, ObjectRange
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
-RUN_BYTES = 8 << 20
+MAX_REQUEST_BYTES = 8 << 20
 """Parts that touch are one request up to this size."""
 
 Slices = tuple[slice, ...]
-Locate = Callable[[Slices], list[Part] | None]
+Locate = Callable[[Slices], list[ObjectRange] | None]
 Answer = asyncio.Task[Buffer | None]
 
 
@@ -43,7 +43,7 @@ class CoalescedRequest:
         return slice(of.start - self.part.start, of.end - self.part.start)
 
 
-def coalesce(parts: list[Part]) -> list[CoalescedRequest]:
+def coalesce(parts: list[ObjectRange]) -> list[CoalescedRequest]:
     """The requests that bring some parts: those of one object that touch are asked for together."""
     runs: list[CoalescedRequest] = []
     for place in sorted(range(len(parts)), key=lambda i: _place(parts[i])):
@@ -57,14 +57,14 @@ def coalesce(parts: list[Part]) -> list[CoalescedRequest]:
     return runs
 
 
-def _place(part: Part) -> tuple[str, int]:
+def _place(part: ObjectRange) -> tuple[str, int]:
     return part[0], part[1].start if isinstance(part[1], RangeByteRequest) else 0
 
 
 def _touch(first: ByteRequest | None, second: ByteRequest | None) -> bool:
     if not (isinstance(first, RangeByteRequest) and isinstance(second, RangeByteRequest)):
         return False
-    return first.end == second.start and second.end - first.start <= RUN_BYTES
+    return first.end == second.start and second.end - first.start <= MAX_REQUEST_BYTES
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _PendingWindow:
     """A window, its parts, and the requests that bring them."""
 
     window: Slices
-    parts: list[Part]
+    parts: list[ObjectRange]
     requests: list[tuple[CoalescedRequest, Answer]]
 
 
@@ -103,7 +103,7 @@ class Prefetcher:
         elif not self._coming and self._peek() == window:
             self._next = None
 
-    def fetch(self, window: Slices, parts: list[Part]) -> Iterator[NDArray[np.uint8] | None]:
+    def fetch(self, window: Slices, parts: list[ObjectRange]) -> Iterator[NDArray[np.uint8] | None]:
         """The bytes of each part of a window, None for one that is not there. Raises Unreadable where they are not
         what they should be; errors of the store pass through."""
         if self._store.local:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from masksift.core.limits import PREFETCH_BYTES
 from masksift.core.specs import ArraySpec
-from masksift.storage.zarr.direct_decode import DirectDecoder, chunks_of
+from masksift.storage.zarr.direct_decode import DirectDecoder, chunk_range
 from masksift.storage.zarr.prefetch import Prefetcher
-from masksift.storage.zarr.stores import InstrumentedStore, Part, open_store
+from masksift.storage.zarr.stores import InstrumentedStore, ObjectRange, open_store
 from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, MissingChunkError, codec_error_message
 
 
@@ -52,7 +52,7 @@ class ChunkReader:
                 raise
             return False
 
-    def _parts(self, window: tuple[slice, ...]) -> list[Part] | None:
+    def _parts(self, window: tuple[slice, ...]) -> list[ObjectRange] | None:
         self._check.check_shards(window, absent_is_missing=self._strict)
         return self._direct.parts(window)
 
@@ -107,7 +107,7 @@ class ArrayReader:
         try:
             values = self._read(tuple(stored))
         except ChunkDecodeError:
-            if len(chunks_of(window[0], self._spec.chunks[0])) == 1:
+            if len(chunk_range(window[0], self._spec.chunks[0])) == 1:
                 self._find_fault(tuple(stored))
             raise
         if out is not None and not self._in_order:
@@ -138,14 +138,14 @@ class ArrayReader:
     def _keys(self, window: tuple[slice, ...]) -> Iterator[str]:
         """The objects that a window lies in, in order."""
         sizes = self._array.shards or self._array.chunks
-        for place in product(*map(chunks_of, window, sizes)):
+        for place in product(*map(chunk_range, window, sizes)):
             yield self._array.metadata.encode_chunk_key(place)
 
     def _find_fault(self, window: tuple[slice, ...]) -> None:
         """Read a window in which something does not decode chunk by chunk, in order. Raises MissingChunk for the first
         chunk that is not there, else Unreadable for the first that does not decode."""
         first: ChunkDecodeError | None = None
-        for place in product(*map(chunks_of, window, self._array.chunks)):
+        for place in product(*map(chunk_range, window, self._array.chunks)):
             inside = zip(window, place, self._array.chunks, strict=True)
             try:
                 self._read(tuple(slice(max(part.start, n * s), min(part.stop, (n + 1) * s)) for part, n, s in inside))

@@ -22,13 +22,13 @@ from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.retry import MAX_ATTEMPTS
-from masksift.storage.credentials import for_fsspec, for_obstore, options_of, refuse_password
+from masksift.storage.credentials import fsspec_kwargs, obstore_kwargs, reject_password, select_options
 from masksift.storage.retry import StoreRetryPolicy
-from masksift.storage.urls import join, local_path, unknown_place
+from masksift.storage.urls import join, local_path, unsupported_url_error
 from masksift.storage.zarr.validation import natural_sort_key
 
 T = TypeVar("T")
-Part = tuple[str, ByteRequest | None]
+ObjectRange = tuple[str, ByteRequest | None]
 """An object of the store, or a part of it."""
 
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
@@ -152,7 +152,7 @@ class InstrumentedStore(WrapperStore[Store]):
         self.bytes += 0 if value is None else len(value)
         return value
 
-    def from_disk(self, parts: list[Part]) -> Iterator[NDArray[np.uint8] | None]:
+    def from_disk(self, parts: list[ObjectRange]) -> Iterator[NDArray[np.uint8] | None]:
         """The bytes of objects of a local store, or of parts of them, None for one that is not there; they lie in
         memory that the next one is read into."""
         assert isinstance(self._store, LocalStore)
@@ -204,22 +204,22 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempt
     path = local_path(url)
     if path is not None:
         return LocalStore(path, read_only=read_only)
-    refuse_password(url)
-    own = options_of(url, options)
+    reject_password(url)
+    own = select_options(url, options)
     if own.get("client") == "obstore":
         return RetryingStore(ObjectStore(_s3_store(url, tuple(own.items())), read_only=read_only), url, attempts)
     try:
-        store = FsspecStore.from_url(url, storage_options=for_fsspec(own), read_only=read_only)
+        store = FsspecStore.from_url(url, storage_options=fsspec_kwargs(own), read_only=read_only)
     except (ValueError, ImportError) as e:
-        raise unknown_place(url, e) from e
+        raise unsupported_url_error(url, e) from e
     if own:
         store.fs.retries = 1  # those of s3fs itself, beside those of the library below it
     return RetryingStore(store, url, attempts)
 
 
-def listed(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
+def list_objects(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
     """Every object below a URL on S3, as obstore tells of it, in pages; None where another client is asked."""
-    own = options_of(url, options)
+    own = select_options(url, options)
     if own.get("client") != "obstore":
         return None
     return iter(_s3_store(url, tuple(own.items()), MAX_ATTEMPTS).list())
@@ -228,7 +228,7 @@ def listed(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
 @lru_cache(maxsize=256)  # a block opens some arrays, and its worker many blocks: they share their connections
 def _s3_store(url: str, options: tuple[tuple[str, Any], ...], attempts: int = 1) -> S3Store:
     bucket, _, prefix = url.split("://", 1)[1].strip("/").partition("/")
-    return S3Store(bucket, prefix=prefix or None, **for_obstore(dict(options), attempts))
+    return S3Store(bucket, prefix=prefix or None, **obstore_kwargs(dict(options), attempts))
 
 
 def open_group(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Group:

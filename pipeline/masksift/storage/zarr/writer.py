@@ -116,14 +116,16 @@ class PredictionArrays:
             array[start : start + len(values[name])] = values[name]
 
 
-def write_ids(url: str, options: Mapping[str, Any], images: int, chunk: int, start: int, ids: Sequence[str]) -> None:
+def write_image_ids(
+    url: str, options: Mapping[str, Any], images: int, chunk: int, start: int, ids: Sequence[str]
+) -> None:
     """Write what images [start, start + n) of a source are called: a whole chunk, which nobody else writes."""
     group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
     array = create_array(group, "image_id", shape=(images,), dtype=str, chunks=(chunk,))
     array[start : start + len(ids)] = np.array(ids, dtype=object)
 
 
-def write_numbers(url: str, options: Mapping[str, Any], name: str, values: NDArray[np.integer[Any]]) -> None:
+def write_integers(url: str, options: Mapping[str, Any], name: str, values: NDArray[np.integer[Any]]) -> None:
     """Write one number for each image of a source (N,), in one chunk."""
     group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
     array = create_array(
