@@ -274,12 +274,12 @@ def test_an_image_is_called_by_its_number_or_its_id(scenes: tuple[drawn.Data, dr
     _, pictures, audit = scenes
     for name, number in ((1, 1), (np.int64(1), 1), ("c", 1), (-1, 3), (3, 3), (np.uint8(0), 0)):
         np.testing.assert_array_equal(shown(audit.show(name, side=64))["picture"], pictures[number])
-    with raises(masksift.UsageError, r"images 0, 3 are all called 'd'; .*Give its number: show\(0\)"):
+    with raises(masksift.UsageError, r"Images 0, 3 have the same id 'd'\. Pass the index: show\(0\)"):
         audit.show("d")
-    with raises(masksift.UsageError, r"no image is called 'cc'; .*Did you mean 'c'\?"):
+    with raises(masksift.UsageError, r"No image has the id 'cc'\. Did you mean 'c'\?"):
         audit.show("cc")
     for number in (4, -5):
-        with raises(masksift.UsageError, rf"there is no image {number}, only 4; .*Give 0 to 3"):
+        with raises(masksift.UsageError, rf"There is no image {number} among 4 images\. Pass an index from 0 to 3"):
             audit.show(number)
     with pytest.raises(TypeError, match="float"):
         audit.show(1.0)  # type: ignore[arg-type]
@@ -337,13 +337,13 @@ def test_pictures_are_read_when_they_are_shown_and_may_be_anything_that_has_them
 )
 def test_pictures_that_do_not_fit_are_refused_where_they_are_shown(pictures: drawn.Array) -> None:
     audit = masksift.audit(LABELS, UINT8, images=pictures)
-    with raises(DataError, r"the picture of image 1 has the shape .*Give pictures \(N, H, W, 3\) of uint8"):
+    with raises(DataError, r"RGB image 1 has shape .* Pass images \(N, H, W, 3\) of uint8"):
         audit.show(1)
 
 
 def test_as_many_pictures_as_images() -> None:
     for pictures in (np.zeros((3, 4, 5, 3), np.uint8), [np.zeros((4, 5, 3), np.uint8)] * 3):
-        with raises(DataError, "3 pictures are given for 2 images; which belongs to which"):
+        with raises(DataError, r"There are 3 RGB images for 2 images\. Pass one per image"):
             masksift.audit(LABELS, UINT8, images=pictures)
 
 
@@ -356,15 +356,15 @@ UINT8 = np.stack([np.full((2, 4, 5), 255, np.uint8), np.zeros((2, 4, 5), np.uint
 @pytest.mark.parametrize(
     ("labels", "pred_probs", "match"),
     [
-        (LABELS[0], UINT8, r"labels have the shape \(4, 5\), pred_probs \(2, 2, 4, 5\); they must be \(N, H, W\)"),
+        (LABELS[0], UINT8, r"labels have shape \(4, 5\), pred_probs \(2, 2, 4, 5\)\. They must be \(N, H, W\)"),
         (LABELS, UINT8[0], r"pred_probs \(2, 4, 5\)"),
         (LABELS, np.moveaxis(UINT8, 1, -1), r"pred_probs \(2, 4, 5, 2\)"),
-        (LABELS[:1], UINT8, r"labels have the shape \(1, 4, 5\)"),
-        (LABELS[:0], UINT8[:0], r"labels have the shape \(0, 4, 5\)"),
-        (LABELS.astype(float), UINT8, "labels are float64; class numbers are integers"),
-        (LABELS.astype(bool), UINT8, "labels are bool; class numbers are integers"),
-        (LABELS, UINT8.astype(np.int32), "pred_probs are int32 of kind 'probabilities'"),
-        (LABELS, UINT8.astype(complex), "pred_probs are complex128 of kind 'probabilities'"),
+        (LABELS[:1], UINT8, r"labels have shape \(1, 4, 5\)"),
+        (LABELS[:0], UINT8[:0], r"labels have shape \(0, 4, 5\)"),
+        (LABELS.astype(float), UINT8, "labels have dtype float64. Cast them to integers"),
+        (LABELS.astype(bool), UINT8, "labels have dtype bool. Cast them to integers"),
+        (LABELS, UINT8.astype(np.int32), "pred_probs have dtype int32 and kind 'probabilities'"),
+        (LABELS, UINT8.astype(complex), "pred_probs have dtype complex128 and kind 'probabilities'"),
     ],
 )
 def test_arrays_that_do_not_fit(labels: Any, pred_probs: Any, match: str) -> None:
@@ -375,9 +375,9 @@ def test_arrays_that_do_not_fit(labels: Any, pred_probs: Any, match: str) -> Non
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"kind": "logits"}, "pred_probs are uint8 of kind 'logits'"),
-        ({"class_names": ["a"]}, "1 class names and 2 image ids are given for 2 classes and 2 images"),
-        ({"image_ids": ["a"]}, "2 class names and 1 image ids are given for 2 classes and 2 images"),
+        ({"kind": "logits"}, "pred_probs have dtype uint8 and kind 'logits'"),
+        ({"class_names": ["a"]}, "1 class names and 2 image ids for 2 classes and 2 images"),
+        ({"image_ids": ["a"]}, "2 class names and 1 image ids for 2 classes and 2 images"),
     ],
 )
 def test_facts_that_do_not_fit(options: dict[str, Any], match: str) -> None:
@@ -424,5 +424,5 @@ def test_tau_may_be_a_whole_number() -> None:
 
 def test_a_scale_belongs_to_integers() -> None:
     labels, pred_probs = np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2, 2), 0.5, np.float32)
-    with pytest.raises(DataError, match=r"scale is 0.5 and pred_probs are float32; a scale is the step of integers\."):
+    with pytest.raises(DataError, match=r"scale is 0.5, but pred_probs have dtype float32\. Pass scale with"):
         masksift.audit(labels, pred_probs, scale=0.5)

@@ -1,10 +1,10 @@
-"""The whole main line on arrays in memory, for a notebook: the words and the argument order of cleanlab."""
+"""Audit arrays in memory, with the argument order and terms of cleanlab."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.core.errors import DataError, UsageError
-from masksift.core.status import SCORED, ImageStatus
+from masksift.core.status import SCORED
 from masksift.core.text import closest_match
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
@@ -29,16 +29,9 @@ from masksift.review.rendering.panels import (
     more_regions_text,
     require_matplotlib,
 )
-from masksift.scoring.image import (
-    EvidencePlanes,
-    ImageCondenser,
-    LabelValidator,
-    count_confident_pixels,
-    count_low_bits,
-)
-from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
+from masksift.scoring.image import CondensedImage, condense_image, count_confident_pixels, count_low_bits
+from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ensemble import member_config
 from masksift.scoring.methods import ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
@@ -47,8 +40,6 @@ from masksift.storage.sources.ensemble import check_same_shape
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.lookup import filter_rows
 from masksift.storage.tables.schemas import images_schema
-
-_ROUNDED = {"uint8", "uint16", "float16"}
 
 
 def audit(
@@ -72,17 +63,39 @@ def audit(
 ) -> Audit:
     """Find mislabeled images, regions and pixels in arrays: the tables and masks of `masksift run`, bit for bit.
 
-    ``labels`` (N, H, W), integers; ``pred_probs`` (N, K, H, W), float16/32/64 probabilities (or logits, with
-    ``kind="logits"``), or uint8/uint16 in steps of ``scale`` (default 1/255, 1/65535): numpy arrays, or anything
-    that answers ``[i]`` with an array-like (zarr, dask, xarray, a memory map). One image at a time is in memory, and 3
-    to 9 bytes a pixel of all of them. ``ignore``: label values that do not count. A list of several such arrays is an
-    ensemble: of each image the members' mean is judged. ``methods``: default all. ``images`` (N, H, W, 3) uint8, or
-    anything whose ``[i]`` is one of N pictures: for `Audit.show`, which reads the one it draws; scores ignore them.
+    The arrays are numpy arrays or anything whose ``[i]`` is an array-like (Zarr, Dask, xarray, a memory map). One image
+    at a time is read; 3 to 9 bytes per pixel of all images stay in memory. An image with invalid labels or
+    probabilities is quarantined: its row in `Audit.images` gives the reason.
 
-    Raises DataError where shapes or dtypes disagree, UsageError for parameters out of range. An image with bad labels
-    or probabilities is quarantined: its row in `Audit.images` says why. Formulas: `masksift.scoring.methods`.
+    Args:
+        labels: Labels (N, H, W), integers.
+        pred_probs: Predictions (N, K, H, W) in uint8, uint16, float16, float32 or float64, or a list of such arrays:
+            an ensemble, whose mean is audited.
+        class_names: Names of the K classes. Default: "class 0", "class 1", ...
+        ignore: Label values of ignored pixels.
+        image_ids: Ids of the N images. Default: their indices.
+        images: RGB images (N, H, W, 3) uint8 for `Audit.show`, which reads the one it draws. Scores ignore them.
+        methods: Scores to compute. Default: all (`masksift.scoring.methods` has the formulas).
+        rank_by: Score that orders the ranking.
+        kind: "probabilities" or "logits".
+        scale: Probability of one step of integer predictions. Default: 1/255, 1/65535.
+        sum_tolerance: Largest distance of a pixel's sum over classes from 1. Default: 0.02, for integers half a step
+            per class more.
+        evidence_dtype: "auto" or "float32": precision of the evidence of float32 and float64 predictions and logits.
+        temperature: Temperature of softmin.
+        tau: "balanced", "confident" or a number: decision threshold of tccp.
+        rule: "rank" or "confident": rule by which clc flags pixels.
+        min_area: Smallest region to report, in pixels.
+
+    Returns:
+        The audit.
+
+    Raises:
+        DataError: If shapes or dtypes do not fit together.
+        UsageError: If a parameter is out of range.
     """
     members = list(pred_probs) if isinstance(pred_probs, (list, tuple)) else [pred_probs]
+    names = [f"pred_probs[{m}]" for m in range(len(members))]
     config = build_run_config(
         {
             "sources": ["memory"],
@@ -90,7 +103,7 @@ def audit(
             "rank_by": rank_by,
             "kind": kind,
             **({} if methods is None else {"methods": list(methods)}),
-            "arrays": {"predictions": [f"pred_probs[{m}]" for m in range(len(members))]},
+            "arrays": {"predictions": names},
             "ignore": np.atleast_1d(list(ignore) if isinstance(ignore, Iterable) else ignore).tolist(),
             "scale": scale,
             "sum_tolerance": sum_tolerance,
@@ -102,307 +115,257 @@ def audit(
         },
         {},
     )
-    check_same_shape({f"pred_probs[{m}]": tuple(member.shape) for m, member in enumerate(members)})
-    (count, classes), *_ = [_shape(labels, member) for member in members]
-    recipes = [
-        _recipe(np.dtype(member.dtype).name, classes, kind, scale, sum_tolerance, evidence_dtype, config)
-        for member in members
-    ]
-    recipe, of_members = _of_mean(recipes, config, evidence_dtype) if len(members) > 1 else (recipes[0], [])
-    names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(classes))
+    check_same_shape(dict(zip(names, (tuple(member.shape) for member in members), strict=True)))
+    (count, classes), *_ = [_check_arrays(labels, member, kind, scale) for member in members]
+    settings = (kind, scale, sum_tolerance, evidence_dtype, config.tccp.lattice)
+    configs = [CondenseConfig.for_predictions(classes, np.dtype(one.dtype).name, *settings) for one in members]
+    condense_config, ensemble = configs[0], list[tuple[str, CondenseConfig]]()
+    if len(members) > 1:  # members meet their own tolerances, the mean any
+        ensemble = [(name, replace(one, lattice=0)) for name, one in zip(names, configs, strict=True)]
+        condense_config = CondenseConfig.for_predictions(
+            classes, "float32", "probabilities", None, float(classes), evidence_dtype, config.tccp.lattice
+        )
+    class_names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(classes))
     ids = list(image_ids) if image_ids is not None else [str(i) for i in range(count)]
-    if len(names) != classes or len(ids) != count:
+    if len(class_names) != classes or len(ids) != count:
         raise DataError(
-            f"{len(names)} class names and {len(ids)} image ids are given for {classes} classes and {count} images",
-            "which belongs to which cannot be known",
-            "Give one each",
+            f"There are {len(class_names)} class names and {len(ids)} image ids for {classes} classes and {count} "
+            "images",
+            "Pass one name per class and one id per image",
         )
-    pictures = _length(images, count)
-    if pictures != count:
-        raise DataError(
-            f"{pictures} pictures are given for {count} images",
-            "which belongs to which cannot be known",
-            "Give one each, in the order of the labels",
-        )
-    kept = [
-        _condense(labels[i], [member[i] for member in members], recipe, of_members, config.ignore or ())
+    rgb_images = _length(images, count)
+    if rgb_images != count:
+        raise DataError(f"There are {rgb_images} RGB images for {count} images", "Pass one per image, in their order")
+    condensed = [
+        condense_image(labels[i], [member[i] for member in members], condense_config, config.ignore or (), ensemble)
         for i in range(count)
     ]
-    statistics = ClassStatistics.empty(recipe)
-    for one in kept:
-        statistics = statistics if one.statistics is None else statistics.merge(one.statistics)
-    thresholds = compute_thresholds(statistics, config.tccp.tau, _SecondLook(kept, classes))
-    return Audit(config, names, ids, kept, statistics, thresholds, images)
+    statistics = ClassStatistics.empty(condense_config)
+    for image in condensed:
+        statistics = statistics if image.statistics is None else statistics.merge(image.statistics)
+    thresholds = compute_thresholds(statistics, config.tccp.tau, _EvidenceCounts(condensed, classes))
+    return Audit(config, class_names, ids, condensed, statistics, thresholds, images)
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What is kept of one image."""
+class _EvidenceCounts:
+    """Counts over evidence in memory (`EvidenceCounter`)."""
 
-    labels: NDArray[np.unsignedinteger]
-    planes: EvidencePlanes
-    verdict: ImageStatus
-    statistics: ClassStatistics | None
-
-
-@dataclass(frozen=True)
-class _SecondLook:
-    kept: list[_Kept]
+    images: list[CondensedImage]
     classes: int
 
     def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         (codes,) = limits.values()
-        return sum(count_confident_pixels(one.labels, one.planes, codes) for one in self.kept if one.statistics)
+        return sum(
+            count_confident_pixels(image.labels, image.planes, codes) for image in self.images if image.statistics
+        )
 
     def count_low_bits(self, key: int) -> NDArray[np.int64]:
         counts = np.zeros(1 << 16, np.int64)
-        for one in self.kept:
-            if one.statistics:
-                counts += count_low_bits(one.labels, one.planes.self_confidence, self.classes, key)
+        for image in self.images:
+            if image.statistics:
+                counts += count_low_bits(image.labels, image.planes.self_confidence, self.classes, key)
         return counts
 
 
 class Audit:
-    """What was found. Tables are Arrow tables (`.to_pandas()` makes data frames of them)."""
+    """Results of `audit`, as Arrow tables (`.to_pandas()` converts them to data frames)."""
 
     def __init__(
         self,
         config: RunConfig,
         class_names: tuple[str, ...],
         image_ids: list[str],
-        kept: list[_Kept],
+        condensed: list[CondensedImage],
         statistics: ClassStatistics,
         thresholds: Thresholds,
-        pictures: Any = None,
+        rgb_images: Any = None,
     ) -> None:
-        self._config, self._names, self._ids, self._kept = config, class_names, image_ids, kept
-        self._pictures = pictures
+        """Hold the condensed images; `audit` makes these objects.
+
+        Args:
+            config: Settings of the audit.
+            class_names: Names of the K classes.
+            image_ids: Ids of the N images.
+            condensed: The N condensed images.
+            statistics: Statistics of the scored images.
+            thresholds: Thresholds from these statistics.
+            rgb_images: RGB images (N, H, W, 3), array-like, or None.
+        """
+        self._config, self._class_names, self._ids, self._condensed = config, class_names, image_ids, condensed
+        self._rgb_images = rgb_images
         self._statistics, self._thresholds = statistics, thresholds
-        self._limits = thresholds.encode(statistics.encoding)
+        self._codes = thresholds.encode(statistics.encoding)
 
     def __repr__(self) -> str:
         worst = ", ".join(str(name) for name in self.ranking["image_id"][:5].to_pylist())
-        return f"Audit({len(self._kept)} images, {len(self.ranking)} scored; review first: {worst})"
+        return f"Audit({len(self._condensed)} images, {len(self.ranking)} scored; review first: {worst})"
 
-    def _image(self, i: int) -> ScoringInput | None:
-        one = self._kept[i]
-        if one.verdict.status != SCORED:
+    def _scoring_input(self, i: int) -> ScoringInput | None:
+        image = self._condensed[i]
+        if image.status.status != SCORED:
             return None
-        planes = one.planes
-        return ScoringInput(
-            one.labels,
-            planes.predicted_class,
-            planes.self_confidence,
-            planes.predicted_confidence,
-            len(self._names),
-            self._limits,
-            self._config.clc.rule,
-        )
+        planes, classes = image.planes, len(self._class_names)
+        codes = (planes.self_confidence, planes.predicted_confidence)
+        return ScoringInput(image.labels, planes.predicted_class, *codes, classes, self._codes, self._config.clc.rule)
 
     @cached_property
     def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:
-        methods = self._config.make_methods()
-        k = len(self._names)
+        methods, k = self._config.make_methods(), len(self._class_names)
         pairs = PairCounts(np.zeros((k, k), np.int64), np.zeros((k, k), np.int64))
-        regions, omissions = (
-            RegionTableBuilder(self._config.regions.top, self._names),
-            make_omission_rule(self._limits, methods),
-        )
-        rows = []
-        for i, one in enumerate(self._kept):
-            size = one.labels.shape
-            facts = {
-                "image_id": self._ids[i],
-                "source": "memory",
-                "index": i,
-                "height": size[0],
-                "width": size[1],
-            }
-            row: dict[str, Any] = facts | {"status": one.verdict.status, "reason": one.verdict.reason}
-            image = self._image(i)
-            if image is not None:
-                row |= score_image(image, methods)
-                found = find_image_regions(image, size, self._config.regions.min_area, omissions)
-                row |= regions.add(facts, found)
-                pairs = pairs.merge(PairCounts(image.flagged_pairs, (image.flagged_pairs > 0).astype(np.int64)))
+        regions = RegionTableBuilder(self._config.regions.top, self._class_names)
+        omissions, rows = make_omission_rule(self._codes, methods), []
+        for i, image in enumerate(self._condensed):
+            size = image.labels.shape
+            facts = {"image_id": self._ids[i], "source": "memory", "index": i, "height": size[0], "width": size[1]}
+            row: dict[str, Any] = facts | {"status": image.status.status, "reason": image.status.reason}
+            scoring_input = self._scoring_input(i)
+            if scoring_input is not None:
+                row |= score_image(scoring_input, methods)
+                row |= regions.add(
+                    facts, find_image_regions(scoring_input, size, self._config.regions.min_area, omissions)
+                )
+                flagged = scoring_input.flagged_pairs
+                pairs = pairs.merge(PairCounts(flagged, (flagged > 0).astype(np.int64)))
             rows.append(row)
         return table_from_rows(rows, images_schema([method.name for method in methods])), pairs, regions.table()
 
     @property
     def images(self) -> pa.Table:
-        """One row an image, in the order given: status, reason, every score, flagged pixels, worst class pair, worst
-        region."""
+        """One row per image in input order: status, reason, scores, flagged pixels, worst class pair and region."""
         return self._scored[0]
 
     @cached_property
     def ranking(self) -> pa.Table:
-        """All scored images, the one to review first on top."""
+        """All scored images, most suspicious first."""
         return results.ranking_table(
             self.images, [method.name for method in self._config.make_methods()], self._config.rank_by
         )
 
     @property
     def regions(self) -> pa.Table:
-        """One row a region of ``min_area`` pixels or more, that with most evidence on top; ``rle`` is COCO's run-length
-        code, so that pycocotools decodes ``{"size": [height, width], "counts": rle}``."""
+        """One row per region of at least ``min_area`` pixels, most evidence first.
+
+        ``rle`` is COCO's run-length code: pycocotools decodes ``{"size": [height, width], "counts": rle}``.
+        """
         return results.regions_table(self._scored[2])
 
     @property
     def thresholds(self) -> pa.Table:
-        """One row a class: pixels, sum of self-confidence, confident and decision threshold."""
-        return results.thresholds_table(self._statistics, self._thresholds, self._names)
+        """One row per class: pixels, sum of self-confidence, confident and decision threshold."""
+        return results.thresholds_table(self._statistics, self._thresholds, self._class_names)
 
     @property
     def class_pairs(self) -> pa.Table:
         """Flagged pixels by given and suggested class, most first (cleanlab: `common_label_issues`)."""
-        return results.class_pairs_table(self._scored[1], self._names)
+        return results.class_pairs_table(self._scored[1], self._class_names)
 
     @property
     def class_quality(self) -> pa.Table:
-        """Per class the share of its pixels that is not flagged."""
-        return results.class_quality_table(self._statistics, self._scored[1], self._names)
+        """Share of each class's pixels that is not flagged."""
+        return results.class_quality_table(self._statistics, self._scored[1], self._class_names)
 
     def issues(self, i: int) -> NDArray[np.bool_]:
-        """The issue mask of image i, (H, W) bool: True where the label is flagged (cleanlab: `find_label_issues`)."""
-        image = self._image(i)
-        return np.zeros(self._kept[i].labels.shape, bool) if image is None else image.issue_mask.astype(bool)
+        """Return the issue mask of an image (cleanlab: `find_label_issues`).
+
+        Args:
+            i: Index of the image.
+
+        Returns:
+            (H, W) bool, True where the label is flagged.
+        """
+        image = self._scoring_input(i)
+        return np.zeros(self._condensed[i].labels.shape, bool) if image is None else image.issue_mask.astype(bool)
 
     def show(self, i: int | str, *, regions: int = MAX_OUTLINED_REGIONS, side: int = PANEL_SIDE_PIXELS) -> Any:
-        """Image i, or the one of that id, as a matplotlib Figure: its picture (if ``images`` were given), the classes
-        given and predicted, and the flagged pixels, with so many ``regions`` outlined, those with most evidence.
-        ``side``: pixels of a panel's longer side; what is larger is reduced.
+        """Draw an image with its given and predicted classes, flagged pixels and worst regions.
 
-        A notebook shows the figure where it is a cell's last value; `.savefig("FILE.png")` writes it. Of an image that
-        is not scored there are the picture and the labels, and the reason. Raises UsageError where there is no such
-        image, several have that id, or matplotlib is not installed; DataError where its picture does not fit.
+        A notebook shows the figure if it is a cell's last value; `.savefig("FILE.png")` writes it. An image that is not
+        scored is drawn with its labels and the reason.
+
+        Args:
+            i: Index or id of the image.
+            regions: Number of regions to outline, those with most evidence.
+            side: Longer side of a panel in pixels; larger images are reduced.
+
+        Returns:
+            A matplotlib Figure.
+
+        Raises:
+            DataError: If the RGB image does not fit the labels.
+            UsageError: If no image or several have that id, or matplotlib is not installed.
         """
         require_matplotlib()
-        number = self._number(i)
-        one, row = self._kept[number], self.images.slice(number, 1).to_pylist()[0]
-        scored = one.verdict.status == SCORED
+        index = self._index(i)
+        image, row = self._condensed[index], self.images.slice(index, 1).to_pylist()[0]
+        scored = image.status.status == SCORED
         view = make_view(
-            self._picture(number),
-            one.labels,
-            one.planes.predicted_class if scored else None,
-            self.issues(number) if scored else None,
+            self._rgb_image(index),
+            image.labels,
+            image.planes.predicted_class if scored else None,
+            self.issues(index) if scored else None,
             side,
         )
-        ranks = [int(table["rank"][0].as_py()) for table in filter_rows([self.ranking], {"index": number})]
+        ranks = [int(table["rank"][0].as_py()) for table in filter_rows([self.ranking], {"index": index})]
         title = image_title(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
-        listed = list(filter_rows([self.regions], {"index": number}))
-        found = listed[0].slice(0, max(0, regions)).to_pylist() if listed else []
-        more = more_regions_text(sum(map(len, listed)) - len(found))
-        return draw_figure(view, self._names, title, found, [more] if more else [], side)
+        tables = list(filter_rows([self.regions], {"index": index}))
+        outlined = tables[0].slice(0, max(0, regions)).to_pylist() if tables else []
+        more = more_regions_text(sum(map(len, tables)) - len(outlined))
+        return draw_figure(view, self._class_names, title, outlined, [more] if more else [], side)
 
-    def _number(self, i: int | str) -> int:
-        """The number of an image, which may be told by its id."""
+    def _index(self, i: int | str) -> int:
         if isinstance(i, str):
-            numbers = [number for number, name in enumerate(self._ids) if name == i]
-            if not numbers:
+            indices = [index for index, name in enumerate(self._ids) if name == i]
+            if not indices:
+                raise UsageError(f"No image has the id {i!r}", f"Did you mean {closest_match(i, self._ids)!r}?")
+            if len(indices) > 1:
                 raise UsageError(
-                    f"no image is called {i!r}",
-                    "there is nothing to show",
-                    f"Did you mean {closest_match(i, self._ids)!r}?",
+                    f"Images {', '.join(map(str, indices[:5]))} have the same id {i!r}",
+                    f"Pass the index: show({indices[0]})",
                 )
-            if len(numbers) > 1:
-                raise UsageError(
-                    f"images {', '.join(map(str, numbers[:5]))} are all called {i!r}",
-                    "which one is meant is not known",
-                    f"Give its number: show({numbers[0]})",
-                )
-            return numbers[0]
-        number, images = operator.index(i), len(self._kept)
-        if not -images <= number < images:
-            raise UsageError(
-                f"there is no image {number}, only {images}", "there is nothing to show", f"Give 0 to {images - 1}"
-            )
-        return number % images
+            return indices[0]
+        index, count = operator.index(i), len(self._condensed)
+        if not -count <= index < count:
+            raise UsageError(f"There is no image {index} among {count} images", f"Pass an index from 0 to {count - 1}")
+        return index % count
 
-    def _picture(self, i: int) -> NDArray[np.uint8] | None:
-        if self._pictures is None:
+    def _rgb_image(self, i: int) -> NDArray[np.uint8] | None:
+        if self._rgb_images is None:
             return None
-        picture = np.asarray(self._pictures[i])
-        if picture.shape != (*self._kept[i].labels.shape, 3) or picture.dtype != np.uint8:
+        image, size = np.asarray(self._rgb_images[i]), self._condensed[i].labels.shape
+        if image.shape != (*size, 3) or image.dtype != np.uint8:
             raise DataError(
-                f"the picture of image {i} has the shape {picture.shape} and the dtype {picture.dtype}, and its labels "
-                f"the shape {self._kept[i].labels.shape}",
-                "it cannot be shown beside them",
-                "Give pictures (N, H, W, 3) of uint8",
+                f"RGB image {i} has shape {image.shape} and dtype {image.dtype}, its labels have shape {size}",
+                "Pass images (N, H, W, 3) of uint8",
             )
-        return picture
+        return image
 
 
-def _shape(labels: Any, pred_probs: Any) -> tuple[int, int]:
+def _check_arrays(labels: Any, pred_probs: Any, kind: str, scale: float | None) -> tuple[int, int]:
+    """Return (N, K), or raise DataError."""
     given, predicted = tuple(labels.shape), tuple(pred_probs.shape)
     if len(given) != 3 or len(predicted) != 4 or given != (predicted[0], *predicted[2:]) or 0 in predicted:
         raise DataError(
-            f"labels have the shape {given}, pred_probs {predicted}",
-            "they must be (N, H, W) and (N, K, H, W)",
-            "Bring the axes into that order; np.moveaxis does it without a copy",
+            f"labels have shape {given}, pred_probs {predicted}",
+            "They must be (N, H, W) and (N, K, H, W)",
+            "Reorder the axes, without a copy by np.moveaxis",
         )
     if np.dtype(labels.dtype).kind not in "iu":
-        raise DataError(f"labels are {labels.dtype}", "class numbers are integers", "Cast them: labels.astype('uint8')")
+        raise DataError(f"labels have dtype {labels.dtype}", "Cast them to integers: labels.astype('uint8')")
+    dtype = np.dtype(pred_probs.dtype).name
+    integers = dtype in ("uint8", "uint16")
+    if (not integers and dtype not in ("float16", "float32", "float64")) or (integers and kind == "logits"):
+        raise DataError(
+            f"pred_probs have dtype {dtype} and kind {kind!r}",
+            "Pass uint8, uint16, float16, float32 or float64 probabilities, or float logits",
+        )
+    if scale is not None and not integers:
+        raise DataError(f"scale is {scale}, but pred_probs have dtype {dtype}", "Pass scale with integers only")
     return given[0], predicted[1]
 
 
-def _length(images: Any, unless: int) -> int:
-    """How many pictures there are, as far as it can be known."""
+def _length(images: Any, default: int) -> int:
+    """Return the number of RGB images, or the default if it is unknown."""
     if getattr(images, "shape", None):
         return int(images.shape[0])
-    return len(images) if hasattr(images, "__len__") else unless
-
-
-def _recipe(
-    dtype: str, classes: int, kind: str, scale: float | None, tolerance: float | None, evidence: str, config: RunConfig
-) -> CondenseConfig:
-    integers = dtype.startswith("uint")
-    if dtype not in _ROUNDED | {"float32", "float64"} or (integers and kind == "logits"):
-        raise DataError(
-            f"pred_probs are {dtype} of kind {kind!r}",
-            "that is no precision of a probability here",
-            "Give uint8, uint16, float16, float32 or float64 probabilities, or float logits",
-        )
-    if scale is not None and not integers:
-        raise DataError(
-            f"scale is {scale} and pred_probs are {dtype}", "a scale is the step of integers", "Leave scale out"
-        )
-    step = (scale or 1 / np.iinfo(dtype).max) if integers else 1.0
-    kept = dtype if dtype in _ROUNDED and kind == "probabilities" else "float16" if evidence == "auto" else evidence
-    allowed = tolerance if tolerance is not None else 0.02 + (classes * step / 2 if integers else 0)
-    return CondenseConfig(
-        classes, dtype, step, kind, Encoding(kept, step if integers else 1.0), allowed, config.tccp.lattice
-    )
-
-
-def _of_mean(
-    recipes: Sequence[CondenseConfig], config: RunConfig, evidence: str
-) -> tuple[CondenseConfig, list[tuple[str, CondenseConfig]]]:
-    """How the mean of an ensemble is condensed, and each member taken in, by the members' own recipes."""
-    classes = recipes[0].classes
-    kept = Encoding("float16" if evidence == "auto" else evidence)
-    mean = CondenseConfig(classes, "float32", 1.0, "probabilities", kept, float(classes), config.tccp.lattice)
-    takers = [member_config(classes, one.dtype, one.scale, one.kind, one.sum_tolerance) for one in recipes]
-    return mean, list(zip(config.arrays.members, takers, strict=True))
-
-
-def _condense(
-    labels: Any,
-    predictions: Sequence[Any],
-    recipe: CondenseConfig,
-    members: list[tuple[str, CondenseConfig]],
-    ignore: tuple[int, ...],
-) -> _Kept:
-    """Condense one image: labels (H, W), predictions (K, H, W) each."""
-    check = LabelValidator(recipe.classes, ignore)
-    plane = check.to_class_indices(np.asarray(labels)).astype(class_dtype(recipe.classes))
-    planes = EvidencePlanes.empty(plane.shape[0], plane.shape[1], recipe)
-    if check.status is not None:
-        return _Kept(plane, planes, check.status, None)
-    condensing = ImageCondenser(plane, planes, recipe, members)
-    if not members:
-        condensing.add_window(np.asarray(predictions[0]))
-        return _Kept(plane, planes, *condensing.finish())
-    mean = np.empty((recipe.classes, *plane.shape), np.float32)
-    for number, member in enumerate(predictions):
-        condensing.add_member_window(number, np.asarray(member), mean)
-    return _Kept(plane, planes, *condensing.finish())
+    return len(images) if hasattr(images, "__len__") else default

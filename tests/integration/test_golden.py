@@ -83,7 +83,7 @@ def test_issue_masks(golden: Golden, audit: masksift.Audit) -> None:
 def test_statistics_and_cut(golden: Golden) -> None:
     data, _, expected = golden
     evidence = "float32" if data.predictions.dtype == np.float32 else "auto"
-    recipe = making.recipe_of(expected["num_classes"], data.predictions.dtype, evidence=evidence)
+    recipe = making.make_config(expected["num_classes"], data.predictions.dtype, evidence=evidence)
     assert recipe.evidence.dtype == data.predictions.dtype.name, "kept at the precision of the predictions"
     statistics, thresholds = making.thresholds(making.condense(data, recipe), recipe)
     assert statistics.joint.tolist() == expected["joint"]

@@ -26,7 +26,7 @@ from masksift.scoring.score_image import score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import compute_thresholds
 from support import datasets as drawn
-from support.condensed import BY_HAND, Condensed, SecondLook, a_few, condense, images_of, recipe_of, thresholds
+from support.condensed import BY_HAND, Condensed, SecondLook, a_few, condense, images_of, make_config, thresholds
 
 PLANES = ("self_confidence", "predicted_class", "predicted_confidence")
 
@@ -83,15 +83,15 @@ def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], dat
 
 
 def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, drawn.Array, CondenseConfig]:
-    """Predictions (K, 9, 10), class plane (9, 10) and their recipe."""
+    """Predictions (K, 9, 10), class plane (9, 10) and their config."""
     data = drawn.make_dataset(1, images=1, classes=classes, height=9, width=10, dtype=dtype)
-    return data.predictions[0], data.labels[0], recipe_of(classes, dtype)
+    return data.predictions[0], data.labels[0], make_config(classes, dtype)
 
 
-def outcome(p: drawn.Array, labels: drawn.Array, recipe: CondenseConfig) -> Condensed:
+def outcome(p: drawn.Array, labels: drawn.Array, config: CondenseConfig) -> Condensed:
     """One image in slabs of 4 x 5, the last first."""
-    planes = EvidencePlanes.empty(*labels.shape, recipe)
-    condensing = ImageCondenser(labels, planes, recipe)
+    planes = EvidencePlanes.empty(*labels.shape, config)
+    condensing = ImageCondenser(labels, planes, config)
     for y in (8, 4, 0):
         for x in (5, 0):
             condensing.add_window(p[:, y : y + 4, x : x + 5], y, x)
@@ -100,9 +100,9 @@ def outcome(p: drawn.Array, labels: drawn.Array, recipe: CondenseConfig) -> Cond
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 def test_a_good_image_is_scored(dtype: str) -> None:
-    p, labels, recipe = one_image(dtype)
-    found = outcome(p, labels, recipe)
-    (whole,) = condense(drawn.Data(p[None], labels[None], (255,)), recipe)
+    p, labels, config = one_image(dtype)
+    found = outcome(p, labels, config)
+    (whole,) = condense(drawn.Data(p[None], labels[None], (255,)), config)
     assert (found.verdict.status, found.verdict.reason) == (SCORED, None)
     assert found.statistics is not None
     assert whole.statistics is not None
@@ -112,8 +112,8 @@ def test_a_good_image_is_scored(dtype: str) -> None:
 
 
 def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
-    p, labels, recipe = one_image()
-    found = outcome(p, np.full_like(labels, 255), recipe)
+    p, labels, config = one_image()
+    found = outcome(p, np.full_like(labels, 255), config)
     assert (found.verdict.status, found.verdict.reason) == (ALL_IGNORED, "every pixel is ignored")
     assert found.statistics is None
     assert not found.planes.self_confidence.any()
@@ -131,20 +131,20 @@ def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
 )
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_bad_pixel_is_said_and_leaves_nothing(values: list[float], said: str, ignored: bool) -> None:
-    p, labels, recipe = one_image()
+    p, labels, config = one_image()
     p[:, 5, 7] = values
     p[:, 8, 0] = 9.0  # a later one, in a slab that comes before
     labels[5, 7] = 255 if ignored else 0
-    found = outcome(p, labels, recipe)
+    found = outcome(p, labels, config)
     assert (found.verdict.status, found.verdict.reason) == (BAD_PROBABILITIES, f"pixel (y=5, x=7): {said}")
     assert found.statistics is None
     assert not any(getattr(found.planes, name).any() for name in PLANES), "planes of a bad image are zero"
 
 
 def test_of_many_values_eight_are_shown() -> None:
-    p, labels, recipe = one_image(classes=12)
+    p, labels, config = one_image(classes=12)
     p[:, 0, 0] = np.arange(12) / 8
-    reason = outcome(p, labels, recipe).verdict.reason
+    reason = outcome(p, labels, config).verdict.reason
     shown = "[0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, ... (12 values)]"
     assert reason == f"pixel (y=0, x=0): a value lies outside [0, 1]: {shown}"
 
@@ -154,7 +154,7 @@ def test_of_many_values_eight_are_shown() -> None:
     [("uint8", 3, ("u1", "u1", "u1")), ("float32", 255, ("u2", "u2", "u2")), ("uint8", 255, ("u1", "u2", "u1"))],
 )
 def test_empty_planes(dtype: str, classes: int, kinds: tuple[str, ...]) -> None:
-    planes = EvidencePlanes.empty(2, 3, recipe_of(classes, dtype))
+    planes = EvidencePlanes.empty(2, 3, make_config(classes, dtype))
     for name, kind in zip(PLANES, kinds, strict=True):
         plane = getattr(planes, name)
         assert (plane.shape, plane.dtype, plane.any()) == ((2, 3), np.dtype(kind), False)
@@ -184,16 +184,16 @@ class Asked:
 )
 def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, questions: list[str]) -> None:
     data = drawn.make_dataset(0, images=2, classes=4, height=12, width=12, dtype=dtype)
-    recipe = recipe_of(4, dtype, evidence="float32")
-    images = condense(data, recipe)
-    statistics, wanted = thresholds(images, recipe)
+    config = make_config(4, dtype, evidence="float32")
+    images = condense(data, config)
+    statistics, wanted = thresholds(images, config)
     asked = Asked(images, 4)
     found = compute_thresholds(statistics, "balanced", asked)
     assert (found.cut, found.estimated_issues) == (wanted.cut, wanted.estimated_issues)
     assert found.estimated_issues > 0
     assert asked.questions == questions
     nothing = Asked([], 4)
-    assert compute_thresholds(ClassStatistics.empty(recipe), "balanced", nothing).cut is None
+    assert compute_thresholds(ClassStatistics.empty(config), "balanced", nothing).cut is None
     assert "cut" not in nothing.questions, "no issue, no cut"
 
 
@@ -201,13 +201,13 @@ def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, quest
 @given(data=drawn.any_data(dtypes=["float32"]))
 def test_second_looks_count_what_numpy_counts(data: drawn.Data) -> None:
     classes = data.predictions.shape[1]
-    recipe = recipe_of(classes, "float32", evidence="float32")
-    limits = np.full(classes, recipe.evidence.code_at_least(0.5))
-    for one in condense(data, recipe):
+    config = make_config(classes, "float32", evidence="float32")
+    limits = np.full(classes, config.evidence.code_at_least(0.5))
+    for one in condense(data, config):
         look = SecondLook([one], classes)
         if one.statistics:
             assert count_confident_pixels(one.labels, one.planes, limits) == look.count_confident(
-                {recipe.evidence: limits}
+                {config.evidence: limits}
             )
             for key in np.unique(one.planes.self_confidence >> 16).tolist():
                 found = count_low_bits(one.labels, one.planes.self_confidence, classes, key)

@@ -26,8 +26,8 @@ __all__ = [
     "a_few",
     "condense",
     "images_of",
+    "make_config",
     "one_row",
-    "recipe_of",
     "same_as_the_reference",
     "scores",
     "thresholds",
@@ -36,7 +36,7 @@ __all__ = [
 a_few = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def recipe_of(
+def make_config(
     classes: int,
     dtype: Any,
     *,
@@ -46,17 +46,8 @@ def recipe_of(
     sum_tolerance: float | None = None,
     lattice: int = 4,
 ) -> CondenseConfig:
-    """The recipe of such predictions, every default as methods.md has it."""
-    name = np.dtype(dtype).name
-    step = (scale or 1 / np.iinfo(name).max) if name.startswith("uint") else 1.0
-    kept = "float16" if evidence == "auto" else evidence
-    if name in ("uint8", "uint16", "float16") and kind == "probabilities":
-        kept = name
-    encoding = Encoding(kept, step if kept.startswith("uint") else 1.0)
-    allowed = 0.02 + (classes * step / 2 if name.startswith("uint") else 0.0)
-    return CondenseConfig(
-        classes, name, step, kind, encoding, allowed if sum_tolerance is None else sum_tolerance, lattice
-    )
+    """Settings for predictions of a dtype, with the package's defaults."""
+    return CondenseConfig.for_predictions(classes, np.dtype(dtype).name, kind, scale, sum_tolerance, evidence, lattice)
 
 
 @dataclass(frozen=True)
@@ -69,14 +60,14 @@ class Condensed:
     statistics: ClassStatistics | None
 
 
-def condense(data: Data, recipe: CondenseConfig) -> list[Condensed]:
+def condense(data: Data, config: CondenseConfig) -> list[Condensed]:
     """Every image of a data set with good labels, in one slab each."""
     answer = []
     for predictions, given in zip(data.predictions, data.labels, strict=True):
-        labels, bad = class_plane(given, recipe.classes, data.ignore)
+        labels, bad = class_plane(given, config.classes, data.ignore)
         assert bad is None
-        planes = EvidencePlanes.empty(*given.shape, recipe)
-        condensing = ImageCondenser(labels, planes, recipe)
+        planes = EvidencePlanes.empty(*given.shape, config)
+        condensing = ImageCondenser(labels, planes, config)
         condensing.add_window(predictions)
         answer.append(Condensed(labels, planes, *condensing.finish()))
     return answer
@@ -107,13 +98,13 @@ class SecondLook:
 
 
 def thresholds(
-    images: Sequence[Condensed], recipe: CondenseConfig, tau: str | float = "balanced"
+    images: Sequence[Condensed], config: CondenseConfig, tau: str | float = "balanced"
 ) -> tuple[ClassStatistics, Thresholds]:
     """The statistics of all images, and the thresholds that come of them."""
-    total = ClassStatistics.empty(recipe)
+    total = ClassStatistics.empty(config)
     for one in images:
         total = total if one.statistics is None else total.merge(one.statistics)
-    return total, compute_thresholds(total, tau, SecondLook(images, recipe.classes))
+    return total, compute_thresholds(total, tau, SecondLook(images, config.classes))
 
 
 def images_of(
@@ -121,20 +112,20 @@ def images_of(
     *,
     tau: str | float = "balanced",
     rule: FlaggingRule = "rank",
-    recipe: CondenseConfig | None = None,
+    config: CondenseConfig | None = None,
     **options: Any,
 ) -> list[ScoringInput | None]:
-    """What the scores of a data set see; None for an image that has none. `options` are those of `recipe_of`."""
-    recipe = recipe or recipe_of(data.predictions.shape[1], data.predictions.dtype, **options)
-    images = condense(data, recipe)
-    limits = thresholds(images, recipe, tau)[1].encode(recipe.evidence)
+    """What the scores of a data set see; None for an image that has none. `options` are those of `make_config`."""
+    config = config or make_config(data.predictions.shape[1], data.predictions.dtype, **options)
+    images = condense(data, config)
+    limits = thresholds(images, config, tau)[1].encode(config.evidence)
     return [
         ScoringInput(
             one.labels,
             one.planes.predicted_class,
             one.planes.self_confidence,
             one.planes.predicted_confidence,
-            recipe.classes,
+            config.classes,
             limits,
             rule,
         )

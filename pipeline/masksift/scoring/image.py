@@ -1,5 +1,4 @@
-"""One image: condensed slab by slab, judged, and scored. Pure functions of arrays, shared by the tasks of a cluster
-and by `masksift.audit` in a notebook."""
+"""Validate and condense one image: labels and predictions to evidence, a status and class statistics."""
 
 from __future__ import annotations
 
@@ -17,11 +16,14 @@ from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 
-_SHOWN = 8
+_MAX_LISTED_VALUES = 8
+
+Members = Sequence[tuple[str, CondenseConfig]]
+"""Name and settings of each member of an ensemble, in order; empty for a single prediction."""
 
 
 class LabelValidator:
-    """Labels as class planes, window by window, with the first bad label of the image and how many there are."""
+    """Convert the labels of one image to class planes, window by window, and record invalid labels."""
 
     def __init__(self, classes: int, ignore: tuple[int, ...], remap: Remap = ()) -> None:
         self._classes, self._ignore, self._remap = classes, ignore, remap
@@ -31,19 +33,18 @@ class LabelValidator:
     def to_class_indices(
         self, labels: NDArray[np.integer], y0: int = 0, x0: int = 0, out: NDArray[np.unsignedinteger] | None = None
     ) -> NDArray[np.unsignedinteger]:
-        """Class numbers (h, w) of one window of labels (h, w) that lies at (y0, x0) in the image. ``out``: memory for
-        them, which may be used."""
+        """Return the class plane (h, w) of the window of labels (h, w) at (y0, x0), in ``out`` where possible."""
         plane, bad = class_plane(labels, self._classes, self._ignore, self._remap, out)
         if bad is not None:
             y, x = (int(i) for i in np.argwhere(bad)[0])
-            here = (y0 + y, x0 + x, int(labels[y, x]))
-            self._first = min(self._first, here) if self._first else here
+            pixel = (y0 + y, x0 + x, int(labels[y, x]))
+            self._first = min(self._first, pixel) if self._first else pixel
             self._count += int(bad.sum())
         return plane
 
     @property
     def status(self) -> ImageStatus | None:
-        """`bad_labels`, or None where every label is a class or an ignore value."""
+        """`bad_labels` with the first invalid label and their number, or None if every label is valid."""
         if self._first is None:
             return None
         y, x, value = self._first
@@ -58,50 +59,62 @@ class LabelValidator:
 
 @dataclass(frozen=True)
 class EvidencePlanes:
-    """The evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence."""
+    """Evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence."""
 
     self_confidence: NDArray[np.unsignedinteger]
     predicted_class: NDArray[np.unsignedinteger]
     predicted_confidence: NDArray[np.unsignedinteger]
 
     @classmethod
-    def empty(cls, height: int, width: int, recipe: CondenseConfig) -> EvidencePlanes:
-        """Planes of zeros: what is kept of an image that is quarantined."""
-        codes = recipe.evidence.codes_dtype
-        shape = (height, width)
-        return cls(
-            np.zeros(shape, codes),
-            np.zeros(shape, class_dtype(recipe.classes)),
-            np.zeros(shape, codes),
-        )
+    def empty(cls, height: int, width: int, config: CondenseConfig) -> EvidencePlanes:
+        """Return planes of zeros, which a quarantined image keeps."""
+        codes, shape = config.evidence.codes_dtype, (height, width)
+        return cls(np.zeros(shape, codes), np.zeros(shape, class_dtype(config.classes)), np.zeros(shape, codes))
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:
+        """The planes in the order of the fields."""
+        return self.self_confidence, self.predicted_class, self.predicted_confidence
 
 
 class ImageCondenser:
-    """Condenses one image: give it the slabs, in any order, then ask for the outcome.
-
-    ``labels`` (H, W): its class plane. ``planes``: where the evidence goes. ``members``: of an ensemble, the name and
-    the recipe of each; ``recipe`` is then that of their mean.
-    """
+    """Condense one image from windows in any order."""
 
     def __init__(
         self,
         labels: NDArray[np.unsignedinteger],
         planes: EvidencePlanes,
-        recipe: CondenseConfig,
-        members: Sequence[tuple[str, CondenseConfig]] = (),
+        config: CondenseConfig,
+        members: Members = (),
     ) -> None:
-        self._labels, self._planes, self._recipe, self._members = labels, planes, recipe, members
-        self._own = np.zeros((recipe.classes, 256), np.int64)
-        self._every = np.zeros((recipe.classes, 256), np.int64)
+        """Set up one image.
+
+        Args:
+            labels: Class plane (H, W).
+            planes: Output planes.
+            config: Settings of the prediction, or of the members' mean.
+            members: Members of an ensemble.
+        """
+        self._labels, self._planes, self._config, self._members = labels, planes, config, members
+        self._grid_labeled = np.zeros((config.classes, 256), np.int64)
+        self._grid_all = np.zeros((config.classes, 256), np.int64)
         self._bad: tuple[int, int, int, BadPixel] | None = None
 
     def add_member_window(
         self, number: int, predictions: NDArray[Any], total: NDArray[np.float32], y0: int = 0, x0: int = 0
     ) -> None:
-        """Take in one slab of one member (K, h, w) at (y0, x0), the members in order; ``total`` (K, h, w) is the same
-        memory for all of them. With the last one their mean is condensed."""
+        """Add a window of one member; the last member's call condenses the mean.
+
+        Args:
+            number: Number of the member; the members of a window come in order.
+            predictions: Predictions (K, h, w).
+            total: Sum (K, h, w) of the members, the same array for all of them.
+            y0: First row of the window.
+            x0: First column of the window.
+        """
         window = (slice(y0, y0 + predictions.shape[1]), slice(x0, x0 + predictions.shape[2]))
-        bad = accumulate_member(predictions, self._labels[window], self._members[number][1], total, first=number == 0)
+        config = self._members[number][1]
+        bad = accumulate_member(predictions, self._labels[window], config, total, first=number == 0)
         if bad is not None:
             self._reject(number, y0, x0, bad)
         if number + 1 == len(self._members) and self._bad is None:
@@ -109,67 +122,101 @@ class ImageCondenser:
             self.add_window(total, y0, x0)
 
     def _reject(self, member: int, y0: int, x0: int, bad: BadPixel) -> None:
-        """Note a bad pixel: the first one of the first member that has any stays."""
-        place = (member, y0 + bad.y, x0 + bad.x, bad)
-        if self._bad is None or place[:3] < self._bad[:3]:
-            self._bad = place
+        """Keep the first invalid pixel of the first member that has any."""
+        candidate = (member, y0 + bad.y, x0 + bad.x, bad)
+        if self._bad is None or candidate[:3] < self._bad[:3]:
+            self._bad = candidate
 
     def add_window(self, predictions: NDArray[Any], y0: int = 0, x0: int = 0) -> None:
-        """Take in one slab: predictions (K, h, w) at (y0, x0)."""
+        """Add the window of predictions (K, h, w) at (y0, x0)."""
         height, width = predictions.shape[1:]
         window = (slice(y0, y0 + height), slice(x0, x0 + width))
-        labels = np.ascontiguousarray(self._labels[window])
-        planes = (self._planes.self_confidence, self._planes.predicted_class, self._planes.predicted_confidence)
-        whole = labels.shape == self._labels.shape and all(plane.flags.c_contiguous for plane in planes)
-        slab = condense_window(predictions, labels, self._recipe, y0, x0, planes if whole else None)
-        if isinstance(slab, BadPixel):
-            self._reject(0, y0, x0, slab)
+        labels, planes = np.ascontiguousarray(self._labels[window]), self._planes.arrays
+        in_place = labels.shape == self._labels.shape and all(plane.flags.c_contiguous for plane in planes)
+        condensed = condense_window(predictions, labels, self._config, y0, x0, planes if in_place else None)
+        if isinstance(condensed, BadPixel):
+            self._reject(0, y0, x0, condensed)
             return
-        for plane, part in zip(
-            planes, (slab.self_confidence, slab.predicted_class, slab.predicted_confidence), strict=True
-        ):
-            if not np.may_share_memory(plane, part):
-                plane[window] = part
-        self._own += slab.grid_labeled
-        self._every += slab.grid_all
+        values = (condensed.self_confidence, condensed.predicted_class, condensed.predicted_confidence)
+        for plane, value in zip(planes, values, strict=True):
+            if not np.may_share_memory(plane, value):
+                plane[window] = value
+        self._grid_labeled += condensed.grid_labeled
+        self._grid_all += condensed.grid_all
 
     def finish(self) -> tuple[ImageStatus, ClassStatistics | None]:
-        """The verdict and, where it is `scored`, the image's statistics. Planes of a bad image are set to 0."""
-        planes, recipe = self._planes, self._recipe
+        """Return the status and the statistics, None unless scored. Set the planes of an invalid image to 0."""
+        planes, config = self._planes, self._config
         if self._bad is not None:
-            for plane in (planes.self_confidence, planes.predicted_class, planes.predicted_confidence):
+            for plane in planes.arrays:
                 plane[:] = 0
             member, y, x, bad = self._bad
-            whose = f" of {self._members[member][0]}" if self._members else ""
-            shown = ", ".join(f"{value:.6g}" for value in bad.values[:_SHOWN])
-            more = f", ... ({len(bad.values)} values)" if len(bad.values) > _SHOWN else ""
-            return ImageStatus(BAD_PROBABILITIES, f"pixel (y={y}, x={x}){whose}: {bad.message}: [{shown}{more}]"), None
-        counted = count_pixels(
-            self._labels,
-            planes.predicted_class,
-            planes.self_confidence,
-            planes.predicted_confidence,
-            recipe.evidence,
-            recipe.classes,
-        )
-        if counted.valid == 0:
+            name = f" of {self._members[member][0]}" if self._members else ""
+            values = ", ".join(f"{value:.6g}" for value in bad.values[:_MAX_LISTED_VALUES])
+            more = f", ... ({len(bad.values)} values)" if len(bad.values) > _MAX_LISTED_VALUES else ""
+            return ImageStatus(BAD_PROBABILITIES, f"pixel (y={y}, x={x}){name}: {bad.message}: [{values}{more}]"), None
+        evidence, predicted, confidence = config.evidence, planes.predicted_class, planes.predicted_confidence
+        counts = count_pixels(self._labels, predicted, planes.self_confidence, confidence, evidence, config.classes)
+        if counts.valid == 0:
             return ImageStatus(ALL_IGNORED, "every pixel is ignored"), None
-        ignored = confidence_by_class(
-            self._labels, planes.predicted_class, planes.predicted_confidence, recipe.evidence, recipe.classes
-        )
-        return ImageStatus(SCORED), ClassStatistics.from_image(
-            recipe.evidence, counted, self._own, self._every, *ignored
-        )
+        ignored = confidence_by_class(self._labels, predicted, confidence, evidence, config.classes)
+        statistics = ClassStatistics.from_image(evidence, counts, self._grid_labeled, self._grid_all, *ignored)
+        return ImageStatus(SCORED), statistics
+
+
+@dataclass(frozen=True)
+class CondensedImage:
+    """One image after condensing: class plane, evidence, status and, if it is scored, statistics."""
+
+    labels: NDArray[np.unsignedinteger]
+    planes: EvidencePlanes
+    status: ImageStatus
+    statistics: ClassStatistics | None
+
+
+def condense_image(
+    labels: NDArray[np.integer],
+    predictions: Sequence[Any],
+    config: CondenseConfig,
+    ignore: tuple[int, ...] = (),
+    members: Members = (),
+) -> CondensedImage:
+    """Condense one image in memory.
+
+    Args:
+        labels: Labels (H, W).
+        predictions: Predictions (K, H, W), array-like: one, or one per member.
+        config: Settings of the prediction, or of the members' mean.
+        ignore: Label values that mark ignored pixels.
+        members: Members of an ensemble.
+
+    Returns:
+        The condensed image. Planes of an invalid image are zeros.
+    """
+    validator = LabelValidator(config.classes, ignore)
+    plane = validator.to_class_indices(labels)
+    height, width = plane.shape
+    planes = EvidencePlanes.empty(height, width, config)
+    if validator.status is not None:
+        return CondensedImage(plane, planes, validator.status, None)
+    condenser = ImageCondenser(plane, planes, config, members)
+    if members:
+        mean = np.empty((config.classes, height, width), np.float32)
+        for number, member in enumerate(predictions):
+            condenser.add_member_window(number, np.asarray(member), mean)
+    else:
+        condenser.add_window(np.asarray(predictions[0]))
+    return CondensedImage(plane, planes, *condenser.finish())
 
 
 def count_confident_pixels(labels: NDArray[Any], planes: EvidencePlanes, limits: NDArray[np.int64]) -> int:
-    """The image's share of M: valid pixels predicted as another class at or above that class's limit."""
+    """Count the valid pixels predicted as another class with at least that class's code in ``limits`` (K,)."""
     flat = (labels.reshape(-1), planes.predicted_class.reshape(-1), planes.predicted_confidence.reshape(-1))
     return int(count_at_least(*flat, limits))
 
 
 def count_low_bits(labels: NDArray[Any], self_confidence: NDArray[Any], classes: int, key: int) -> NDArray[np.int64]:
-    """(65536,) int64: the lower halves of the float32 codes of self-confidence whose upper half is `key`."""
+    """Count the lower halves of the float32 codes of self-confidence whose upper half is ``key``: (65536,) int64."""
     counts = np.zeros(1 << 16, np.int64)
     add_low_bit_counts(labels.reshape(-1), self_confidence.reshape(-1), classes, key, counts)
     return counts

@@ -1,4 +1,4 @@
-"""Scores and regions of one image from its evidence planes."""
+"""Compute the scores and regions of one image from its evidence."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 
 from masksift.scoring.kernels.regions import OmissionRule, Regions, find_regions
 from masksift.scoring.methods import Method, ScoringInput
-from masksift.scoring.statistics.thresholds import (
-    ThresholdCodes,
-)
+from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 
 def score_image(image: ScoringInput, methods: Sequence[Method]) -> dict[str, Any]:
-    """One row of the results: the scores, the flagged pixels, and the class pair with most of them."""
+    """Return the image's row of results: its scores, flagged pixels and the class pair with most of them."""
     row: dict[str, Any] = {"valid_pixels": image.counts.valid}
     row |= {method.name: method.score(image) for method in methods}
     pairs = image.flagged_pairs
@@ -25,17 +23,17 @@ def score_image(image: ScoringInput, methods: Sequence[Method]) -> dict[str, Any
     return row
 
 
-def make_omission_rule(limits: ThresholdCodes, methods: Sequence[Method]) -> OmissionRule | None:
-    """What makes ignored pixels suspicious; None where the methods do not look at them."""
+def make_omission_rule(codes: ThresholdCodes, methods: Sequence[Method]) -> OmissionRule | None:
+    """Return the rule for regions of ignored pixels, None if no method looks at ignored pixels."""
     if all(method.name != "omission" for method in methods):
         return None
-    return OmissionRule.from_thresholds(limits.encoding, limits.confident, limits.ignored_share)
+    return OmissionRule.from_thresholds(codes.encoding, codes.confident, codes.ignored_share)
 
 
 def find_image_regions(
     image: ScoringInput, size: tuple[int, int], least_area: int, omissions: OmissionRule | None
 ) -> Regions:
-    """The regions of an image; ``size``: the rows and columns that are its own."""
+    """Find the regions of an image within its own rows and columns, ``size``."""
     return find_regions(
         image.labels,
         image.predicted_class,

@@ -18,7 +18,7 @@ from masksift.evaluation.sweep.work_items import CLEAN
 from masksift.scoring.methods import METHODS, FlaggingRule
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import ThresholdCodes
-from support.condensed import a_few, condense, images_of, recipe_of
+from support.condensed import a_few, condense, images_of, make_config
 from support.datasets import make_dataset
 
 DTYPES = ("uint8", "float16")
@@ -28,7 +28,7 @@ RULES: tuple[FlaggingRule, ...] = ("rank", "confident")
 def states(dtype: str, count: int, seed: int = 1) -> list[ClassStatistics]:
     """Of so many images."""
     data = make_dataset(seed, images=count, classes=3, height=6, width=7, dtype=dtype)
-    found = [one.statistics for one in condense(data, recipe_of(3, dtype))]
+    found = [one.statistics for one in condense(data, make_config(3, dtype))]
     return [state for state in found if state is not None]
 
 
@@ -49,7 +49,7 @@ def test_a_difference_is_what_is_to_be_added(dtype: str) -> None:
 
 
 def test_a_difference_of_many_counts_is_kept_as_it_is() -> None:
-    zero = ClassStatistics.empty(recipe_of(2, "uint8"))
+    zero = ClassStatistics.empty(make_config(2, "uint8"))
     for number in (1, 127, 128, 2**31, 2**40):
         joint = np.array([[number, 0], [-number, 5]])
         state = ClassStatistics(

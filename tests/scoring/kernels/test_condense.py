@@ -14,19 +14,19 @@ from masksift.scoring.kernels.condense import CondenseConfig, CondensedWindow, c
 from reference import evidence as reference_evidence
 from reference.audit import lattice_bin
 from support import datasets as drawn
-from support.condensed import a_few, recipe_of
+from support.condensed import a_few, make_config
 
 Array = drawn.Array
 FLOATS = ("float16", "float32", "float64")
 
 
 def condense(
-    p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...] = (), y0: int = 0, x0: int = 0
+    p: Array, labels: Array, config: CondenseConfig, ignore: tuple[int, ...] = (), y0: int = 0, x0: int = 0
 ) -> CondensedWindow:
     """One slab that is good: predictions (K, h, w), labels as they are given (h, w)."""
-    plane, bad = class_plane(labels, recipe.classes, ignore)
+    plane, bad = class_plane(labels, config.classes, ignore)
     assert bad is None
-    slab = condense_window(p, plane, recipe, y0, x0)
+    slab = condense_window(p, plane, config, y0, x0)
     assert isinstance(slab, CondensedWindow), slab
     return slab
 
@@ -38,22 +38,22 @@ def same(one: CondensedWindow, other: CondensedWindow) -> None:
         np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
-def as_the_reference(p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...]) -> None:
+def as_the_reference(p: Array, labels: Array, config: CondenseConfig, ignore: tuple[int, ...]) -> None:
     """All of a slab is what plain loops say of the same image: to the bit."""
-    asked = "float32" if recipe.evidence.dtype == "float32" else "auto"
-    scale = recipe.scale if p.dtype.kind == "u" else None
-    storage = reference_evidence.storage_of(p.dtype, scale, recipe.kind, asked)
-    wanted = reference_evidence.condense(p, labels, ignore, recipe.kind, storage, recipe.sum_tolerance)
+    asked = "float32" if config.evidence.dtype == "float32" else "auto"
+    scale = config.scale if p.dtype.kind == "u" else None
+    storage = reference_evidence.storage_of(p.dtype, scale, config.prediction_kind, asked)
+    wanted = reference_evidence.condense(p, labels, ignore, config.prediction_kind, storage, config.sum_tolerance)
     assert wanted.status in ("ok", "all_ignored")
-    slab = condense(p, labels, recipe, ignore)
-    codes = recipe.evidence.codes
+    slab = condense(p, labels, config, ignore)
+    codes = config.evidence.codes
     np.testing.assert_array_equal(slab.self_confidence, codes(wanted.stored[0]))
     np.testing.assert_array_equal(slab.predicted_class, wanted.stored[1])
     np.testing.assert_array_equal(slab.predicted_confidence, codes(wanted.stored[2]))
-    own, every = np.zeros((2, recipe.classes, 256), np.int64)
+    own, every = np.zeros((2, config.classes, 256), np.int64)
     assert wanted.p is not None
     for y, x in wanted.pixels():
-        if y % recipe.lattice == 0 and x % recipe.lattice == 0:
+        if y % config.lattice == 0 and x % config.lattice == 0:
             for k, value in enumerate(wanted.p[:, y, x].tolist()):
                 every[k, lattice_bin(value)] += 1
                 own[k, lattice_bin(value)] += wanted.label[y][x] == k
@@ -76,22 +76,22 @@ def one_image(classes: int, height: int, width: int, dtype: str, seed: int = 0) 
 def test_any_image_of_any_dtype(dtype: str, data: st.DataObject, lattice: int) -> None:
     images = data.draw(drawn.any_data(dtypes=[dtype]))
     evidence = data.draw(st.sampled_from(["auto", "float32"]))
-    recipe = recipe_of(images.predictions.shape[1], dtype, lattice=lattice, evidence=evidence)
+    config = make_config(images.predictions.shape[1], dtype, lattice=lattice, evidence=evidence)
     for p, labels in zip(images.predictions, images.labels, strict=True):
-        as_the_reference(p, labels, recipe, images.ignore)
+        as_the_reference(p, labels, config, images.ignore)
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 @pytest.mark.parametrize("classes", [2, 19, 254, 255, 257, 258, 300])
 def test_any_number_of_classes(classes: int, dtype: str) -> None:
     p, labels, ignore = one_image(classes, 5, 6, dtype)
-    as_the_reference(p, labels, recipe_of(classes, dtype, lattice=2), ignore)
+    as_the_reference(p, labels, make_config(classes, dtype, lattice=2), ignore)
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 def test_an_image_of_several_tiles(dtype: str) -> None:
     p, labels, ignore = one_image(60, 41, 53, dtype)  # a tile is 160 KiB, or 256 pixels
-    as_the_reference(p, labels, recipe_of(60, dtype, lattice=3), ignore)
+    as_the_reference(p, labels, make_config(60, dtype, lattice=3), ignore)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_integers_of_another_scale(dtype: str, scale: float) -> None:
     p[0, 0] = [round(1 / scale), 0, 0]
     p[0, 1] = [0, 0, int(1.001 / scale)]  # above 1 by no more than the tolerance
     labels = rng.integers(0, 3, (8, 9))
-    as_the_reference(np.moveaxis(p, -1, 0), labels, recipe_of(3, dtype, scale=scale), ())
+    as_the_reference(np.moveaxis(p, -1, 0), labels, make_config(3, dtype, scale=scale), ())
 
 
 def test_integers_above_1_are_kept_as_1() -> None:
     p = np.array([[[10_005]], [[0]]], np.uint16)
-    slab = condense(p, np.array([[0]]), recipe_of(2, "uint16", scale=1e-4))
+    slab = condense(p, np.array([[0]]), make_config(2, "uint16", scale=1e-4))
     assert slab.self_confidence.tolist() == slab.predicted_confidence.tolist() == [[10_000]]
 
 
@@ -119,11 +119,11 @@ def test_logits_are_softmaxed_first(classes: int, dtype: str) -> None:
     rng = np.random.default_rng(classes)
     logits = rng.normal(0, 5, (classes, 8, 9)).astype(dtype)
     labels = rng.integers(-1, classes, (8, 9))
-    recipe = recipe_of(classes, dtype, kind="logits", evidence="float32", lattice=3)
+    config = make_config(classes, dtype, kind="logits", evidence="float32", lattice=3)
     storage = reference_evidence.storage_of(np.dtype(dtype), None, "logits", "float32")
     wanted = reference_evidence.condense(logits, labels, (-1,), "logits", storage, 0.02)
-    slab = condense(logits, labels, recipe, (-1,))
-    values = recipe.evidence.values
+    slab = condense(logits, labels, config, (-1,))
+    values = config.evidence.values
     np.testing.assert_allclose(values(slab.self_confidence), wanted.s, rtol=0, atol=1e-5)
     np.testing.assert_allclose(values(slab.predicted_confidence), wanted.m, rtol=0, atol=1e-5)
     assert wanted.p is not None
@@ -148,12 +148,12 @@ def cuts(draw: st.DrawFn, height: int, width: int) -> list[tuple[slice, slice]]:
 
 
 def assembled(
-    p: Array, labels: Array, recipe: CondenseConfig, ignore: tuple[int, ...], windows: list[Any]
+    p: Array, labels: Array, config: CondenseConfig, ignore: tuple[int, ...], windows: list[Any]
 ) -> CondensedWindow:
     whole: dict[str, Array] = {}
     counts: dict[str, Array] = {}
     for rows, columns in windows:
-        slab = condense(p[:, rows, columns], labels[rows, columns], recipe, ignore, rows.start, columns.start)
+        slab = condense(p[:, rows, columns], labels[rows, columns], config, ignore, rows.start, columns.start)
         for name in ("self_confidence", "predicted_class", "predicted_confidence"):
             plane = getattr(slab, name)
             whole.setdefault(name, np.zeros(labels.shape, plane.dtype))[rows, columns] = plane
@@ -169,19 +169,19 @@ def assembled(
 @given(windows=cuts(23, 37), lattice=st.integers(1, 7))
 def test_any_slabs_make_the_whole(dtype: str, classes: int, windows: list[Any], lattice: int) -> None:
     p, labels, ignore = one_image(classes, 23, 37, dtype)
-    recipe = recipe_of(classes, dtype, lattice=lattice)
-    same(assembled(p, labels, recipe, ignore, windows), condense(p, labels, recipe, ignore))
+    config = make_config(classes, dtype, lattice=lattice)
+    same(assembled(p, labels, config, ignore, windows), condense(p, labels, config, ignore))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_any_slabs_of_logits_make_the_whole(dtype: str) -> None:
     rng = np.random.default_rng(1)
     p, labels = rng.normal(0, 4, (3, 150, 500)).astype(dtype), rng.integers(0, 3, (150, 500))  # more than one strip
-    recipe = recipe_of(3, dtype, kind="logits", evidence="float32", lattice=3)
+    config = make_config(3, dtype, kind="logits", evidence="float32", lattice=3)
     windows = [
         (rows, columns) for rows in (slice(0, 67), slice(67, 150)) for columns in (slice(0, 131), slice(131, 500))
     ]
-    same(assembled(p, labels, recipe, (), windows), condense(p, labels, recipe))
+    same(assembled(p, labels, config, (), windows), condense(p, labels, config))
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_any_slabs_of_logits_make_the_whole(dtype: str) -> None:
 )
 def test_layout_and_byte_order_do_not_matter(dtype: str, kind: str) -> None:
     p, labels, ignore = one_image(6, 13, 17, dtype)
-    recipe = recipe_of(6, dtype, kind=kind)
-    wanted = condense(p, labels, recipe, ignore)
+    config = make_config(6, dtype, kind=kind)
+    wanted = condense(p, labels, config, ignore)
     channel_last = np.ascontiguousarray(np.moveaxis(p, 0, -1))
     strided = np.repeat(np.repeat(p, 2, axis=1), 2, axis=2)[:, ::2, ::2]
     swapped = p.astype(p.dtype.newbyteorder(">"))
     for other in (np.moveaxis(channel_last, -1, 0), np.asfortranarray(p), strided, swapped):
-        same(condense(other, labels, recipe, ignore), wanted)
+        same(condense(other, labels, config, ignore), wanted)
 
 
 # ---------------------------------------------------------------------------------------------------- edges
@@ -207,15 +207,15 @@ def test_ties_go_to_the_lowest_class(dtype: str) -> None:
     one = 1 if dtype in FLOATS else np.iinfo(dtype).max
     p = np.array([[0, 0.4, 0.4, 0.2], [0.5, 0, 0, 0.5], [0.25] * 4])
     p = (p * one).astype(dtype).T.reshape(4, 1, 3)
-    slab = condense(p, np.array([[2, 3, 3]]), recipe_of(4, dtype))
+    slab = condense(p, np.array([[2, 3, 3]]), make_config(4, dtype))
     assert slab.predicted_class.tolist() == [[1, 0, 0]]
     np.testing.assert_array_equal(slab.self_confidence, slab.predicted_confidence)
 
 
 def test_ignored_pixels_keep_a_and_m_and_no_s() -> None:
     p = np.array([[0.25, 0.75], [0.75, 0.25]], np.float16).reshape(2, 1, 2)
-    slab = condense(p, np.array([[255, 0]]), recipe_of(2, "float16", lattice=1), ignore=(255,))
-    values = recipe_of(2, "float16").evidence.values
+    slab = condense(p, np.array([[255, 0]]), make_config(2, "float16", lattice=1), ignore=(255,))
+    values = make_config(2, "float16").evidence.values
     assert values(slab.self_confidence).tolist() == [[0.0, 0.75]]
     assert values(slab.predicted_confidence).tolist() == [[0.75, 0.75]]
     assert slab.predicted_class.tolist() == [[1, 0]]
@@ -226,18 +226,18 @@ def test_ignored_pixels_keep_a_and_m_and_no_s() -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_little_outside_is_clipped(dtype: str, evidence: str) -> None:
     p = np.array([[1.0009, -0.0009], [-0.0, 1.0], [-0.0009, 1.0009]]).T.astype(dtype)[:, None, :]
-    recipe = recipe_of(2, dtype, lattice=1, evidence=evidence)
-    slab = condense(p, np.array([[0, 0, 0]]), recipe)
-    assert recipe.evidence.values(slab.self_confidence).tolist() == [[1.0, 0.0, 0.0]]
+    config = make_config(2, dtype, lattice=1, evidence=evidence)
+    slab = condense(p, np.array([[0, 0, 0]]), config)
+    assert config.evidence.values(slab.self_confidence).tolist() == [[1.0, 0.0, 0.0]]
     assert slab.self_confidence.tolist()[0][1:] == [0, 0], "no sign is left of -0.0 and -0.0009"
-    assert recipe.evidence.values(slab.predicted_confidence).tolist() == [[1.0, 1.0, 1.0]]
+    assert config.evidence.values(slab.predicted_confidence).tolist() == [[1.0, 1.0, 1.0]]
     assert slab.predicted_class.tolist() == [[0, 1, 1]]
     assert slab.grid_all[:, [0, 255]].tolist() == [[2, 1], [1, 2]]
 
 
 def test_the_predicted_class_is_found_before_rounding() -> None:
     p = np.array([0.25, 0.37499, 0.37501], np.float32).reshape(3, 1, 1)
-    slab = condense(p, np.array([[1]]), recipe_of(3, "float32"))
+    slab = condense(p, np.array([[1]]), make_config(3, "float32"))
     assert slab.predicted_class.tolist() == [[2]]
     assert slab.self_confidence.tolist() == slab.predicted_confidence.tolist() == [[0x3600]], "0.375 both"
 

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, CondensedWindow, class_plane, condense_window
 from support import datasets as drawn
-from support.condensed import a_few, recipe_of
+from support.condensed import a_few, make_config
 
 Array = drawn.Array
 FLOATS = ("float16", "float32", "float64")
 
 
-def judged(p: Array, recipe: CondenseConfig) -> CondensedWindow | BadPixel:
+def judged(p: Array, config: CondenseConfig) -> CondensedWindow | BadPixel:
     """One slab, every pixel labelled 0."""
-    labels, _ = class_plane(np.zeros(p.shape[1:], np.uint8), recipe.classes, ())
-    return condense_window(p, labels, recipe)
+    labels, _ = class_plane(np.zeros(p.shape[1:], np.uint8), config.classes, ())
+    return condense_window(p, labels, config)
 
 
 def pixel(values: list[float], dtype: str) -> Array:
@@ -28,8 +28,8 @@ def pixel(values: list[float], dtype: str) -> Array:
     return np.array(values, dtype)[:, None, None]
 
 
-def is_good(values: list[float], recipe: CondenseConfig) -> bool:
-    return isinstance(judged(pixel(values, recipe.dtype), recipe), CondensedWindow)
+def is_good(values: list[float], config: CondenseConfig) -> bool:
+    return isinstance(judged(pixel(values, config.dtype), config), CondensedWindow)
 
 
 # ----------------------------------------------------------------------------------------- the first bad pixel
@@ -51,7 +51,7 @@ def is_good(values: list[float], recipe: CondenseConfig) -> bool:
     ],
 )
 def test_a_bad_pixel_of_floats(dtype: str, values: list[float], fact: str) -> None:
-    found = judged(pixel(values, dtype), recipe_of(3, dtype))
+    found = judged(pixel(values, dtype), make_config(3, dtype))
     assert isinstance(found, BadPixel)
     assert (found.y, found.x) == (0, 0)
     np.testing.assert_array_equal(found.values, np.array(values))
@@ -61,29 +61,29 @@ def test_a_bad_pixel_of_floats(dtype: str, values: list[float], fact: str) -> No
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_a_bad_pixel_of_integers(dtype: str) -> None:
     half = np.iinfo(dtype).max // 2
-    found = judged(pixel([half, 0, 0], dtype), recipe_of(3, dtype))
+    found = judged(pixel([half, 0, 0], dtype), make_config(3, dtype))
     assert isinstance(found, BadPixel)
     assert found.values.tolist() == [half / np.iinfo(dtype).max, 0.0, 0.0], "as probabilities"
     assert found.message.startswith(f"the values sum to {found.values[0]:.6g}, more than 0.02")
-    outside = judged(pixel([102, 0, 0], dtype), recipe_of(3, dtype, scale=0.01))
+    outside = judged(pixel([102, 0, 0], dtype), make_config(3, dtype, scale=0.01))
     assert isinstance(outside, BadPixel)
     assert outside.message == "a value lies outside [0, 1]"
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_a_bad_pixel_of_logits(dtype: str) -> None:
-    recipe = recipe_of(2, dtype, kind="logits")
+    config = make_config(2, dtype, kind="logits")
     for spoilt in (math.nan, math.inf, -math.inf):
         p = np.zeros((2, 150, 500), dtype)  # more than one strip
         p[1, 140, 7] = p[0, 141, 3] = spoilt
-        found = judged(p, recipe)
+        found = judged(p, config)
         assert isinstance(found, BadPixel)
         assert (found.y, found.x, found.message) == (140, 7, "not all logits are finite")
         np.testing.assert_array_equal(found.values, [0, spoilt])
 
 
 def test_a_logit_beyond_float32_is_not_finite() -> None:
-    found = judged(pixel([1e39, 0.0], "float64"), recipe_of(2, "float64", kind="logits"))
+    found = judged(pixel([1e39, 0.0], "float64"), make_config(2, "float64", kind="logits"))
     assert isinstance(found, BadPixel)
     assert (found.values.tolist(), found.message) == ([1e39, 0.0], "not all logits are finite")
 
@@ -95,26 +95,26 @@ def test_the_first_in_row_major_order_is_named(dtype: str, places: set[tuple[int
     p = drawn.make_dataset(0, images=1, classes=4, height=11, width=13, dtype=dtype).predictions[0]
     for y, x in places:
         p[:, y, x] = p[:, y, x] // 2 if p.dtype.kind == "u" else p[:, y, x] / 2
-    recipe = recipe_of(4, dtype)
-    found = judged(p, recipe)
+    config = make_config(4, dtype)
+    found = judged(p, config)
     assert isinstance(found, BadPixel)
     y, x = min(places)
     assert (found.y, found.x) == (y, x)
-    np.testing.assert_array_equal(found.values, p[:, y, x].astype(np.float64) * recipe.scale)
+    np.testing.assert_array_equal(found.values, p[:, y, x].astype(np.float64) * config.scale)
 
 
 def test_a_bad_pixel_far_down_in_a_large_slab() -> None:
     p = np.full((2, 300, 300), 127, np.uint8)
     p[1] = 128
     p[:, 299, 298] = 0
-    found = judged(p, recipe_of(2, "uint8"))
+    found = judged(p, make_config(2, "uint8"))
     assert isinstance(found, BadPixel)
     assert (found.y, found.x) == (299, 298)
 
 
 def test_an_ignored_pixel_is_judged_too() -> None:
     labels, _ = class_plane(np.array([[255]]), 2, (255,))
-    assert isinstance(condense_window(pixel([0.0, math.nan], "float32"), labels, recipe_of(2, "float32")), BadPixel)
+    assert isinstance(condense_window(pixel([0.0, math.nan], "float32"), labels, make_config(2, "float32")), BadPixel)
 
 
 # ------------------------------------------------------------------------------------- where tolerances end
@@ -122,28 +122,28 @@ def test_an_ignored_pixel_is_judged_too() -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_values_may_lie_outside_by_a_thousandth(dtype: str) -> None:
-    recipe = recipe_of(2, dtype)
-    assert is_good([1.0009, 0.0], recipe)
-    assert is_good([1.0, -0.0009], recipe)
-    assert not is_good([1.002, 0.0], recipe)
-    assert not is_good([1.0, -0.0011], recipe)
+    config = make_config(2, dtype)
+    assert is_good([1.0009, 0.0], config)
+    assert is_good([1.0, -0.0009], config)
+    assert not is_good([1.002, 0.0], config)
+    assert not is_good([1.0, -0.0011], config)
 
 
 def test_values_may_lie_outside_by_a_thousandth_exactly() -> None:
-    recipe = recipe_of(2, "float64")
-    assert is_good([1.001, -0.001], recipe)
-    assert not is_good([math.nextafter(1.001, 2), 0.0], recipe)
-    assert not is_good([1.0, math.nextafter(-0.001, -1)], recipe)
+    config = make_config(2, "float64")
+    assert is_good([1.001, -0.001], config)
+    assert not is_good([math.nextafter(1.001, 2), 0.0], config)
+    assert not is_good([1.0, math.nextafter(-0.001, -1)], config)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_sum_tolerance_includes_its_edge(dtype: str) -> None:
-    recipe = recipe_of(3, dtype, sum_tolerance=2.0**-6)
+    config = make_config(3, dtype, sum_tolerance=2.0**-6)
     least = 2.0**-12 if dtype == "float16" else 2.0**-23
-    assert is_good([0.5, 0.25, 0.25 - 2.0**-6], recipe)
-    assert not is_good([0.5, 0.25, 0.25 - 2.0**-6 - least], recipe)
-    assert is_good([0.5, 0.25, 0.25 + 2.0**-6], recipe)
-    assert not is_good([0.5, 0.25, 0.25 + 2.0**-6 + least], recipe)
+    assert is_good([0.5, 0.25, 0.25 - 2.0**-6], config)
+    assert not is_good([0.5, 0.25, 0.25 - 2.0**-6 - least], config)
+    assert is_good([0.5, 0.25, 0.25 + 2.0**-6], config)
+    assert not is_good([0.5, 0.25, 0.25 + 2.0**-6 + least], config)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_the_sum_tolerance_includes_its_edge(dtype: str) -> None:
     [("uint8", 248, 262), ("uint16", 64_223, 66_847)],  # 0.02 and half a step of each of four classes
 )
 def test_the_sum_tolerance_of_integers(dtype: str, least: int, most: int) -> None:
-    recipe = recipe_of(4, dtype)
+    config = make_config(4, dtype)
     for total, good in ((least - 1, False), (least, True), (most, True), (most + 1, False)):
         third = total // 3
-        assert is_good([third, third, total - 2 * third, 0], recipe) == good, total
+        assert is_good([third, third, total - 2 * third, 0], config) == good, total
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
@@ -162,14 +162,14 @@ def test_the_sum_tolerance_of_integers(dtype: str, least: int, most: int) -> Non
 def test_a_sum_does_not_come_round_to_1(classes: int, dtype: str) -> None:
     """Every class certain: 258 x 255 is 254 in 16 bits, 257 x 2^24 is 2^24 in 32."""
     one = 1.0 if dtype in FLOATS else float(np.iinfo(dtype).max)
-    assert not is_good([one] * classes, recipe_of(classes, dtype))
+    assert not is_good([one] * classes, make_config(classes, dtype))
 
 
 def test_a_tolerance_of_nothing() -> None:
-    assert is_good([0.25, 0.5, 0.25], recipe_of(3, "float32", sum_tolerance=0.0))
-    assert not is_good([0.25, 0.5, 0.25 + 2.0**-22], recipe_of(3, "float32", sum_tolerance=0.0))
-    assert is_good([51, 102, 102], recipe_of(3, "uint8", sum_tolerance=0.0)), "though .2 + .4 + .4 is not 1 in binary"
-    assert not is_good([51, 102, 103], recipe_of(3, "uint8", sum_tolerance=0.0))
+    assert is_good([0.25, 0.5, 0.25], make_config(3, "float32", sum_tolerance=0.0))
+    assert not is_good([0.25, 0.5, 0.25 + 2.0**-22], make_config(3, "float32", sum_tolerance=0.0))
+    assert is_good([51, 102, 102], make_config(3, "uint8", sum_tolerance=0.0)), "though .2 + .4 + .4 is not 1 in binary"
+    assert not is_good([51, 102, 103], make_config(3, "uint8", sum_tolerance=0.0))
 
 
 @pytest.mark.parametrize("classes", [7, 100, 300])
@@ -179,8 +179,8 @@ def test_the_sum_is_not_judged_by_its_rounding(classes: int, seed: int, share: f
     """A float32 sum of 300 values is off by more than these margins."""
     p = (np.random.default_rng(seed).dirichlet(np.ones(classes)) * share).astype(np.float32).tolist()
     away = abs(math.fsum(p) - 1)
-    assert is_good(p, recipe_of(classes, "float32", sum_tolerance=away + 1e-9))
-    assert not is_good(p, recipe_of(classes, "float32", sum_tolerance=away - 1e-9))
+    assert is_good(p, make_config(classes, "float32", sum_tolerance=away + 1e-9))
+    assert not is_good(p, make_config(classes, "float32", sum_tolerance=away - 1e-9))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -188,5 +188,5 @@ def test_one_verdict_whatever_lies_beside(dtype: str) -> None:
     """A slab that is looked at more closely, for a value just outside, is judged as any other."""
     edge, odd = [0.5, 0.5 - 2.0**-6], [1.0 + 2.0**-10, 0.0]
     p = np.array([edge, odd], dtype).T[:, None, :]
-    assert isinstance(judged(p, recipe_of(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)
-    assert isinstance(judged(p[:, :, :1], recipe_of(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)
+    assert isinstance(judged(p, make_config(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)
+    assert isinstance(judged(p[:, :, :1], make_config(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)

@@ -14,14 +14,14 @@ from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, condense
 from masksift.scoring.kernels.ensemble import accumulate_member, member_config
 from reference.ensemble import as_float32, mean_of
 from support import datasets as drawn
-from support.condensed import a_few, recipe_of
+from support.condensed import a_few, make_config
 
 LABELS = np.array([[0, 1, 2, 255]], np.uint8)
 
 
-def recipe(dtype: str, kind: str = "probabilities", classes: int = 3) -> CondenseConfig:
+def config(dtype: str, kind: str = "probabilities", classes: int = 3) -> CondenseConfig:
     """That of a member, by what a single prediction would have."""
-    own = recipe_of(classes, dtype, kind=kind)
+    own = make_config(classes, dtype, kind=kind)
     return member_config(classes, dtype, own.scale, kind, own.sum_tolerance)
 
 
@@ -29,7 +29,7 @@ def taken(members: list[drawn.Array], labels: drawn.Array, kind: str = "probabil
     """The sum of all members."""
     total = np.full(members[0].shape, np.nan, np.float32)
     for number, member in enumerate(members):
-        own = recipe(str(member.dtype), kind, len(member))
+        own = config(str(member.dtype), kind, len(member))
         assert accumulate_member(member, labels, own, total, first=number == 0) is None
     return total
 
@@ -78,8 +78,8 @@ def test_a_bad_pixel_is_that_of_a_single_prediction(kind: str, value: float) -> 
     labels, total = np.zeros((6, 4), np.uint8), np.zeros((3, 6, 4), np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "STRIP_PIXELS", 8)
-        found = accumulate_member(member, labels, recipe("float32", kind), total, first=True)
-    wanted = condense_window(member, labels, recipe_of(3, "float32", kind=kind))
+        found = accumulate_member(member, labels, config("float32", kind), total, first=True)
+    wanted = condense_window(member, labels, make_config(3, "float32", kind=kind))
     assert isinstance(found, BadPixel)
     assert isinstance(wanted, BadPixel)
     assert (found.y, found.x, found.message) == (wanted.y, wanted.x, wanted.message)

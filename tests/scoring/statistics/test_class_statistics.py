@@ -27,7 +27,7 @@ from masksift.scoring.statistics.thresholds import (
 )
 from reference import audit as reference
 from support import datasets as drawn
-from support.condensed import a_few, condense, one_row, recipe_of, thresholds
+from support.condensed import a_few, condense, make_config, one_row, thresholds
 
 EVIDENCE = ("uint8", "uint16", "float16", "float32")
 MIB = 1 << 20
@@ -35,15 +35,15 @@ MIB = 1 << 20
 
 def recipe_for(evidence: str, classes: int) -> CondenseConfig:
     """Predictions whose evidence has that dtype."""
-    return recipe_of(classes, evidence, evidence="float32" if evidence == "float32" else "auto")
+    return make_config(classes, evidence, evidence="float32" if evidence == "float32" else "auto")
 
 
-def states_of(data: drawn.Data, recipe: CondenseConfig) -> list[ClassStatistics]:
-    return [one.statistics for one in condense(data, recipe) if one.statistics]
+def states_of(data: drawn.Data, config: CondenseConfig) -> list[ClassStatistics]:
+    return [one.statistics for one in condense(data, config) if one.statistics]
 
 
-def merged(states: list[ClassStatistics], recipe: CondenseConfig) -> ClassStatistics:
-    return reduce(ClassStatistics.merge, states, ClassStatistics.empty(recipe))
+def merged(states: list[ClassStatistics], config: CondenseConfig) -> ClassStatistics:
+    return reduce(ClassStatistics.merge, states, ClassStatistics.empty(config))
 
 
 def same(one: ClassStatistics, other: ClassStatistics) -> None:
@@ -89,7 +89,7 @@ def states(draw: st.DrawFn) -> ClassStatistics:
 def test_merge_is_associative_and_commutative_and_zero_is_neutral(
     a: ClassStatistics, b: ClassStatistics, c: ClassStatistics
 ) -> None:
-    zero = ClassStatistics.empty(recipe_of(3, "float16"))
+    zero = ClassStatistics.empty(make_config(3, "float16"))
     same(a.merge(b).merge(c), a.merge(b.merge(c)))
     same(a.merge(b), b.merge(a))
     same(a.merge(zero), a)
@@ -101,26 +101,27 @@ def test_merge_is_associative_and_commutative_and_zero_is_neutral(
 @given(data=st.data(), random=st.randoms(use_true_random=False))
 def test_any_partition_of_the_images_gives_the_same_state(evidence: str, data: st.DataObject, random: Random) -> None:
     images = data.draw(drawn.any_data(dtypes=[evidence]))
-    recipe = recipe_for(evidence, images.predictions.shape[1])
-    whole = states_of(images, recipe)
+    config = recipe_for(evidence, images.predictions.shape[1])
+    whole = states_of(images, config)
     blocks: list[list[ClassStatistics]] = [[] for _ in range(data.draw(st.integers(1, 4)))]
     for state in random.sample(whole, len(whole)):
         random.choice(blocks).append(state)
-    parts = [ClassStatistics.from_bytes(merged(block, recipe).to_bytes()) for block in blocks]
-    same(merged(parts, recipe), merged(whole, recipe))
+    parts = [ClassStatistics.from_bytes(merged(block, config).to_bytes()) for block in blocks]
+    same(merged(parts, config), merged(whole, config))
 
 
 @pytest.mark.parametrize(
-    "other", [recipe_of(4, "uint8"), recipe_of(3, "uint8", scale=0.01), recipe_of(3, "uint16"), recipe_of(3, "float16")]
+    "other",
+    [make_config(4, "uint8"), make_config(3, "uint8", scale=0.01), make_config(3, "uint16"), make_config(3, "float16")],
 )
 def test_what_counts_different_things_is_not_merged(other: CondenseConfig) -> None:
     with pytest.raises(ValueError, match=r"statistics of 3 classes in .*uint8.* cannot be added to those of"):
-        ClassStatistics.empty(recipe_of(3, "uint8")).merge(ClassStatistics.empty(other))
+        ClassStatistics.empty(make_config(3, "uint8")).merge(ClassStatistics.empty(other))
 
 
 def test_merging_leaves_both_as_they_were() -> None:
-    recipe = recipe_of(5, "uint8")
-    a, b = states_of(drawn.make_dataset(0, images=2, classes=5, height=6, width=7, dtype="uint8"), recipe)
+    config = make_config(5, "uint8")
+    a, b = states_of(drawn.make_dataset(0, images=2, classes=5, height=6, width=7, dtype="uint8"), config)
     before = (a.to_bytes(), b.to_bytes())
     a.merge(b)
     assert (a.to_bytes(), b.to_bytes()) == before
@@ -140,15 +141,15 @@ def test_bytes_hold_the_whole_state(state: ClassStatistics) -> None:
 
 @pytest.mark.parametrize("scale", [1 / 255, 0.1, 1 / 333.7])
 def test_bytes_hold_the_scale_to_the_bit(scale: float) -> None:
-    zero = ClassStatistics.empty(recipe_of(2, "uint8", scale=scale))
+    zero = ClassStatistics.empty(make_config(2, "uint8", scale=scale))
     assert ClassStatistics.from_bytes(zero.to_bytes()).encoding == zero.encoding
 
 
 def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
     """A block of very many pixels in which every class, every pair and every bin has its share."""
     rng = np.random.default_rng(0)
-    recipe = recipe_for(evidence, classes)
-    zero = ClassStatistics.empty(recipe)
+    config = recipe_for(evidence, classes)
+    zero = ClassStatistics.empty(config)
 
     def spread(shape: tuple[int, ...], total: int) -> Any:
         shares = rng.gamma(0.3, size=shape)
@@ -157,7 +158,7 @@ def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
     lattice = pixels // 16
     every = np.stack([spread((256,), lattice) for _ in range(classes)])
     return ClassStatistics(
-        recipe.evidence,
+        config.evidence,
         spread((classes, classes), pixels),
         tuple(int(total) for total in rng.integers(0, 2**62, classes)),
         spread(zero.self_counts.shape, pixels),
@@ -180,8 +181,8 @@ def test_the_state_of_a_block_stays_under_a_mebibyte(evidence: str, pixels: int)
 
 def same_as_the_reference(data: drawn.Data, *, evidence: str = "auto", tau: str | float = "balanced") -> None:
     classes = data.predictions.shape[1]
-    recipe = recipe_of(classes, data.predictions.dtype, evidence=evidence)
-    statistics, found = thresholds(condense(data, recipe), recipe, tau)
+    config = make_config(classes, data.predictions.dtype, evidence=evidence)
+    statistics, found = thresholds(condense(data, config), config, tau)
     wanted = reference.audit(data.predictions, data.labels, ignore=data.ignore, tau=tau, evidence_dtype=evidence)
     assert list(statistics.sums) == wanted.S
     assert all(type(total) is int for total in statistics.sums)
@@ -215,9 +216,9 @@ def test_the_second_look_finds_the_cut_of_float32_exactly(count: int) -> None:
     low = [0.125 + 2.0**-22 * step for step in (5, 1, 3, 7, 2, 6, 4, 0)]
     doubtful = [[s, 0.75, 0.25 - s] if n < count else [s, 0.5, 0.5 - s] for n, s in enumerate(low)]
     data = one_row([*doubtful, *[[0.25, 0.75, 0.0]] * 8], [0] * 8 + [1] * 8)
-    recipe = recipe_of(3, "float32", evidence="float32")
-    images = condense(data, recipe)
-    statistics, found = thresholds(images, recipe)
+    config = make_config(3, "float32", evidence="float32")
+    images = condense(data, config)
+    statistics, found = thresholds(images, config)
     assert np.flatnonzero(statistics.self_counts).tolist() == [0x3E00, 0x3F40], "the bins of 0.125 and of 0.75"
     assert (found.estimated_issues, found.cut) == (count, sorted(low)[count - 1])
     same_as_the_reference(data, evidence="float32")
@@ -248,39 +249,39 @@ def test_sums_are_exact_where_floats_are_not() -> None:
 
 
 def test_no_pixel_no_threshold() -> None:
-    recipe = recipe_of(2, "float16")
-    _, found = thresholds([], recipe)
+    config = make_config(2, "float16")
+    _, found = thresholds([], config)
     assert found.confident.tolist() == found.decision.tolist() == [math.inf, math.inf]
-    limits = found.encode(recipe.evidence)
+    limits = found.encode(config.evidence)
     assert limits.confident.tolist() == limits.decision.tolist() == [0x3C01, 0x3C01], "no code reaches them"
     assert (found.estimated_issues, found.cut, limits.cut) == (0, None, -1)
 
 
 def test_a_class_that_is_never_labelled_is_never_confident() -> None:
     data = one_row([[0.25, 0.75], [0.0, 1.0], [1.0, 0.0]], [0, 0, 0])
-    recipe = recipe_of(2, "float32")
-    _, found = thresholds(condense(data, recipe), recipe)
+    config = make_config(2, "float32")
+    _, found = thresholds(condense(data, config), config)
     assert found.confident.tolist() == [1.25 / 3, math.inf]
     assert (found.estimated_issues, found.cut) == (0, None)
 
 
 def test_a_confident_threshold_has_a_floor() -> None:
     data = one_row([[0.0, 1.0]], [0])
-    recipe = recipe_of(2, "float32")
-    assert thresholds(condense(data, recipe), recipe)[1].confident.tolist() == [2e-6, math.inf]
+    config = make_config(2, "float32")
+    assert thresholds(condense(data, config), config)[1].confident.tolist() == [2e-6, math.inf]
 
 
 @pytest.mark.parametrize("code", [0, 1, 51, 128, 254, 255])
 def test_a_class_of_equal_values_reaches_its_own_threshold(code: int) -> None:
     data = one_row([[code, 255 - code]] * 3, [0] * 3, "uint8")
-    recipe = recipe_of(2, "uint8")
-    _, found = thresholds(condense(data, recipe), recipe, "confident")
-    assert found.encode(recipe.evidence).decision[0] == max(code, 1)
+    config = make_config(2, "uint8")
+    _, found = thresholds(condense(data, config), config, "confident")
+    assert found.encode(config.evidence).decision[0] == max(code, 1)
 
 
 def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
     """Two classes of which the first has these lattice counts by bin: labelled so, and not."""
-    zero = ClassStatistics.empty(recipe_of(2, "uint8"))
+    zero = ClassStatistics.empty(make_config(2, "uint8"))
     for b, count in own.items():
         zero.grid_labeled[0, b] += count
         zero.grid_all[0, b] += count
@@ -332,7 +333,7 @@ def test_other_decision_thresholds() -> None:
 def test_codes_and_counts() -> None:
     encoding = Encoding("uint8", 1 / 255)
     assert codes_at_least(encoding, np.array([0.0, 0.2, 0.2000001, 1.0, math.inf])).tolist() == [0, 51, 52, 255, 256]
-    statistics = ClassStatistics.empty(recipe_of(2, "uint8"))
+    statistics = ClassStatistics.empty(make_config(2, "uint8"))
     statistics.confident_counts[0, [10, 20, 255]] = (1, 2, 4)
     statistics.confident_counts[1, 0] = 8
     assert count_confident(statistics, np.array([20, 0])) == 14

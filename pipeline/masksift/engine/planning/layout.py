@@ -10,7 +10,7 @@ import numpy as np
 
 from masksift.core.limits import MIB
 from masksift.core.specs import ReadWindow, SourceSpec
-from masksift.scoring.kernels.condense import class_dtype
+from masksift.scoring.kernels.condense import class_dtype, evidence_dtype
 
 WINDOW_BYTES = 16 * MIB
 """Small chunks are read together up to this size, which spreads the cost of a read."""
@@ -107,9 +107,7 @@ def choose_evidence_dtype(source: SourceSpec, requested: str) -> str:
     Returns:
         The dtype of 8- and 16-bit probabilities; for wider ones and logits float16 unless requested otherwise.
     """
-    if source.prediction_kind == "probabilities" and source.predictions.itemsize <= 2:
-        return source.predictions.dtype
-    return "float16" if requested == "auto" else requested
+    return evidence_dtype(source.predictions.dtype, source.prediction_kind, requested)
 
 
 def make_layout(source: SourceSpec, settings: Settings, total_bytes: int) -> Layout:

@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 from masksift.config.sections import StorageSection
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import ArraySpec, Block, EvidenceLocation, SourceSpec
-from masksift.core.status import ALL_IGNORED, SCORED, ImageStatus
+from masksift.core.status import ALL_IGNORED, SCORED
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.work_items import BlockTask
-from masksift.scoring.image import EvidencePlanes, ImageCondenser, LabelValidator
-from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
-from masksift.scoring.statistics.class_statistics import ClassStatistics
+from masksift.scoring.image import EvidencePlanes, condense_image
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.open import make_source_spec
 from masksift.storage.sources.overrides import Overrides
@@ -82,7 +80,8 @@ def condense(
         ),
     )
     task = make_task(spec, Settings(evidence_dtype), "memory")
-    planes, status, _ = condense_image(predictions, label_array, task, task.condense_config(0))
+    image = condense_image(label_array, [predictions], task.condense_config(0), spec.ignore)
+    planes, status = image.planes, image.status
     if status.status not in (SCORED, ALL_IGNORED):
         raise DataError(f"The image has {status.reason}", "Correct it, or leave it out")
     dtype = task.encoding.dtype
@@ -293,18 +292,3 @@ def make_task(spec: SourceSpec, settings: Settings, url: str, lattice: int = 4) 
     data = json.dumps({**identity, "layout": asdict(layout)}, sort_keys=True).encode()
     location = EvidenceLocation(url, hashlib.sha256(data).hexdigest(), 0, url)
     return BlockTask(Block(0, 0, 0, spec.images), spec, layout, location, 0)
-
-
-def condense_image(
-    predictions: NDArray[Any], labels: NDArray[Any], task: BlockTask, config: CondenseConfig
-) -> tuple[EvidencePlanes, ImageStatus, ClassStatistics | None]:
-    """Condense one image: its evidence as codes, its status and, if it is scored, its statistics."""
-    spec = task.spec
-    validator = LabelValidator(spec.classes, spec.ignore)
-    class_plane = validator.to_class_indices(labels).astype(class_dtype(spec.classes))
-    planes = EvidencePlanes.empty(spec.height, spec.width, config)
-    if validator.status is not None:
-        return planes, validator.status, None
-    condenser = ImageCondenser(class_plane, planes, config)
-    condenser.add_window(predictions)
-    return planes, *condenser.finish()

@@ -17,8 +17,8 @@ from masksift.core.status import ImageStatus
 from masksift.core.task_result import TaskResult
 from masksift.engine.planning.layout import Settings
 from masksift.engine.work_items import CONDENSE, pack_condense_output, pack_result
-from masksift.prepare.writers.base import LABELS, SourceWriter, condense_image, make_task
-from masksift.scoring.image import EvidencePlanes
+from masksift.prepare.writers.base import LABELS, SourceWriter, make_task
+from masksift.scoring.image import EvidencePlanes, condense_image
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.storage.manifest import Manifest
@@ -97,10 +97,11 @@ class EvidenceWriter(SourceWriter):
         self._block_start = time.perf_counter()
 
     def _add(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        planes, status, statistics = condense_image(predictions, labels, self._task, self._config)
-        self._images.append((planes, labels))
-        self._statuses.append(status)
-        self._statistics = self._statistics if statistics is None else self._statistics.merge(statistics)
+        image = condense_image(labels, [predictions], self._config, self._spec.ignore)
+        self._images.append((image.planes, labels))
+        self._statuses.append(image.status)
+        if image.statistics is not None:
+            self._statistics = self._statistics.merge(image.statistics)
         stop, last = self._next + 1, self._spec.images
         if stop % self._task.layout.chunk_images == 0 or stop == last:
             self._write_planes(stop - len(self._images))

@@ -12,7 +12,7 @@ from numba import njit
 
 from masksift.scoring.kernels._jit import inner, kernel
 
-TILE = 8192
+TILE_PIXELS = 8192
 """Pixels of a tile. Its rows are long enough for the hardware to fetch ahead, and the K rows of a tile, with what is
 kept of each pixel, stay in the second-level cache."""
 
@@ -340,8 +340,8 @@ def map_byte_labels(labels, classes, ignore, bad, plane):
     one = plane.dtype.type(1)
     wrong, ignored, limit = plane.dtype.type(bad), plane.dtype.type(bad + 1), plane.dtype.type(classes)
     most = plane.dtype.type(0)
-    for first in range(0, labels.size, TILE):
-        given, numbers = labels[first : first + TILE], plane[first : first + TILE]
+    for first in range(0, labels.size, TILE_PIXELS):
+        given, numbers = labels[first : first + TILE_PIXELS], plane[first : first + TILE_PIXELS]
         for j in range(given.size):
             numbers[j] = plane.dtype.type(given[j]) if given[j] < limit else wrong
         for value in ignore:

@@ -13,6 +13,7 @@ from zarr.errors import ContainsArrayError
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.scoring.kernels.condense import default_sum_tolerance
 from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.ensemble import check_same_shape, mean_source, split_array_url
@@ -22,7 +23,6 @@ from masksift.storage.sources.naming import parse_partitions, source_names
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.sources.validate import (
     absent_is_missing,
-    default_tolerance,
     reorder,
     validate_axes,
     validate_class_names,
@@ -91,9 +91,9 @@ def make_source_spec(
     kind = overrides.kind or str(theirs.get("kind", "probabilities"))
     ignore = validate_ignore(url, overrides, {**theirs, **own})
     scale = validate_scale(url, overrides, theirs, predictions.dtype, kind)
-    tolerance = (
-        overrides.sum_tolerance if overrides.sum_tolerance is not None else default_tolerance(predictions, scale)
-    )
+    tolerance = overrides.sum_tolerance
+    if tolerance is None:
+        tolerance = default_sum_tolerance(predictions.shape[1], predictions.dtype, scale)
     return SourceSpec(
         index=0,
         name=source_names([url])[0],

@@ -163,11 +163,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def default_tolerance(predictions: ArraySpec, scale: float) -> float:
-    """How far a sum over K classes may lie from 1: 0.02, and for integers half a step a class more."""
-    return 0.02 + (predictions.shape[1] * scale / 2 if predictions.dtype.startswith("uint") else 0.0)
-
-
 def validate_remap(
     url: str, remap: tuple[tuple[int, int], ...], classes: int, ignore: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
