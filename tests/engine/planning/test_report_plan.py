@@ -20,7 +20,7 @@ from masksift.engine.planning.plan import make_plan
 from masksift.engine.planning.report_plan import ReportPlan, drawing_memory
 from masksift.review.report.tasks import ImageRef, RenderContext, RenderTask, render
 from masksift.storage.sources.images_array import open_images_array
-from review.report.report_files import pictures_of
+from review.report.report_files import make_rgb
 from support.cli import run_cli
 from support.errors import raises
 from support.sources import make_data, write_array, write_source
@@ -113,7 +113,7 @@ def test_a_task_holds_no_more_than_is_planned(
     data = make_data(images=2, classes=2, height=900, width=1200, dtype="uint8")
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 2, 900, 1200), label_chunks=label_chunk)
     group = zarr.open_group(source.path, mode="a")
-    write_array(group, "images", pictures_of(data), "nyxc", "nyxc", (*chunk, 3), None)
+    write_array(group, "images", make_rgb(data), "nyxc", "nyxc", (*chunk, 3), None)
     words = ("--methods", "softmin", "--regions.top", 1, "--report.top", 2)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out", *words) == 0
     run = open_completed_run(str(tmp_path / "out"), StorageSection())

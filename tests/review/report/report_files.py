@@ -1,4 +1,4 @@
-"""What a report says, read back from its files, and sources with pictures for it."""
+"""Read reports back from their files, and write sources with RGB images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from PIL import Image
 from support.datasets import Array, Data
 from support.sources import Source, write_array, write_source
 
-__all__ = ["Page", "calls", "photographed", "pictures_of"]
+__all__ = ["Page", "make_rgb", "parse_calls", "write_rgb_source"]
 
 
-def calls(text: str) -> list[tuple[str, list[Any]]]:
-    """The calls of the page's program in a file: the name and the values of each."""
-    found = [re.fullmatch(r"masksift\.(\w+)\((.*)\);", line) for line in text.removesuffix("\n").split("\n")]
-    assert all(found), "a call is one line, whatever it holds"
-    return [(call[1], json.loads(f"[{call[2]}]")) for call in found if call]
+def parse_calls(text: str) -> list[tuple[str, list[Any]]]:
+    """Parse the script calls of a file into function names and arguments."""
+    matches = [re.fullmatch(r"masksift\.(\w+)\((.*)\);", line) for line in text.removesuffix("\n").split("\n")]
+    assert all(matches), "one call per line"
+    return [(call[1], json.loads(f"[{call[2]}]")) for call in matches if call]
 
 
 @dataclass(frozen=True)
@@ -34,69 +34,69 @@ class Page:
     out: Path
 
     @property
-    def folder(self) -> Path:
+    def directory(self) -> Path:
         return self.out / "report"
 
     def _calls(self, pattern: str) -> list[tuple[str, list[Any]]]:
-        files = sorted((self.folder / "data").glob(pattern))
-        return [call for file in files for call in calls(file.read_text("ascii"))]
+        files = sorted((self.directory / "data").glob(pattern))
+        return [call for file in files for call in parse_calls(file.read_text("ascii"))]
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
-        ((name, (told,)),) = self._calls("run.js")
+    def summary(self) -> dict[str, Any]:
+        ((name, (summary,)),) = self._calls("run.js")
         assert name == "run"
-        return dict(told)
+        return dict(summary)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """A row an image, with what is told of it in columns."""
-        found = []
-        for number, (name, (own, columns)) in enumerate(self._calls("rows-*.js")):
-            assert (name, own) == ("rows", number)
+        """Rows of the page as dictionaries from column to value."""
+        rows = []
+        for number, (name, (file, columns)) in enumerate(self._calls("rows-*.js")):
+            assert (name, file) == ("rows", number)
             flat = {key: value for key, value in columns.items() if key not in ("scores", "columns")}
             flat |= columns["scores"] | columns["columns"]
-            assert len(set(map(len, flat.values()))) == 1, "columns of one length"
-            found += [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
-        return found
+            assert len(set(map(len, flat.values()))) == 1
+            rows += [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
+        return rows
 
     @cached_property
     def regions(self) -> list[list[list[Any]]]:
-        found = []
-        for number, (name, (own, some)) in enumerate(self._calls("regions-*.js")):
-            assert (name, own) == ("regions", number)
-            found += some
-        return found
+        regions = []
+        for number, (name, (file, rows)) in enumerate(self._calls("regions-*.js")):
+            assert (name, file) == ("regions", number)
+            regions += rows
+        return regions
 
     @property
-    def pictures(self) -> set[str]:
-        return {path.name for path in (self.folder / "pictures").glob("*")}
+    def image_files(self) -> set[str]:
+        return {path.name for path in (self.directory / "pictures").glob("*")}
 
-    def picture(self, number: int) -> Array:
-        """(h, w, 3), as it decodes."""
-        return np.asarray(Image.open(self.folder / f"pictures/{number:08d}.jpg"))
+    def rgb(self, number: int) -> Array:
+        """Decode the JPEG of a row, (h, w, 3)."""
+        return np.asarray(Image.open(self.directory / f"pictures/{number:08d}.jpg"))
 
-    def bands(self, number: int) -> dict[str, Array]:
-        """The planes of a row by their letters: palette indices, or colours with their opacity."""
-        image = Image.open(self.folder / f"pictures/{number:08d}.png")
+    def planes(self, number: int) -> dict[str, Array]:
+        """Decode the planes of a row by letter: palette indices, or RGBA colors."""
+        image = Image.open(self.directory / f"pictures/{number:08d}.png")
         height, width = self.rows[number]["view_size"]
         letters = self.rows[number]["planes"]
         assert image.size == (width, height * len(letters))
         return dict(zip(letters, np.split(np.asarray(image), len(letters)), strict=True))
 
 
-def pictures_of(data: Data, seed: int = 5) -> Array:
-    """A picture an image, (N, H, W, 3) uint8: smooth, so that JPEG keeps it."""
+def make_rgb(data: Data, seed: int = 5) -> Array:
+    """Make RGB images (N, H, W, 3) uint8, smooth so that JPEG preserves them."""
     n, height, width = data.labels.shape
     ramp = np.linspace(0, 60, height)[:, None, None] + np.linspace(0, 60, width)[None, :, None]
     base = np.random.default_rng(seed).integers(0, 130, (n, 1, 1, 3))
     return (base + ramp).astype(np.uint8)
 
 
-def photographed(path: Path, data: Data, *, classes: Sequence[str] = (), **more: Any) -> Source:
-    """A source with pictures, two a chunk."""
+def write_rgb_source(path: Path, data: Data, *, classes: Sequence[str] = (), **more: Any) -> Source:
+    """Write a source with RGB images, two per chunk."""
     source = write_source(path, data, **more)
     group = zarr.open_group(path, mode="a")
-    write_array(group, "images", pictures_of(data), "nyxc", "nyxc", (2, *data.labels.shape[1:], 3), None)
+    write_array(group, "images", make_rgb(data), "nyxc", "nyxc", (2, *data.labels.shape[1:], 3), None)
     if classes:
         group.attrs["class_names"] = list(classes)
     return source

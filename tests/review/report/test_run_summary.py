@@ -1,4 +1,4 @@
-"""What a budget reaches: points from the first image to the last, few of them, each where they are few."""
+"""Points of the budget curve."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.condensed import a_few
 
 @a_few
 @given(scored=st.integers(1, 1 << 40))
-def test_a_curve_goes_from_the_first_image_to_the_last(scored: int) -> None:
+def test_points_go_from_the_first_image_to_the_last(scored: int) -> None:
     points = budget_points(scored)
     assert (points[0], points[-1]) == (1, scored)
     assert (np.diff(points) > 0).all()
@@ -21,5 +21,5 @@ def test_a_curve_goes_from_the_first_image_to_the_last(scored: int) -> None:
         assert len(points) == scored
 
 
-def test_of_nothing_there_is_no_curve() -> None:
+def test_no_points_without_images() -> None:
     assert budget_points(0).tolist() == []

@@ -1,4 +1,4 @@
-"""A call of the page's program says what it was given, whatever the text, and is no markup."""
+"""Script calls of the page: exact values, no markup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.review.report.writer import script_call
-from review.report.report_files import calls
+from review.report.report_files import parse_calls
 from support.condensed import a_few
 
 values = st.recursive(
@@ -18,15 +18,15 @@ values = st.recursive(
 
 
 @a_few
-@given(number=st.integers(0, 99), told=values)
-def test_what_it_says_is_what_it_was_given(number: int, told: object) -> None:
-    data = script_call("rows", number, told)
+@given(number=st.integers(0, 99), value=values)
+def test_call_preserves_its_arguments_without_markup(number: int, value: object) -> None:
+    data = script_call("rows", number, value)
     assert data.isascii()
     assert not set(b"<>&") & set(data)
     assert data.count(b"\n") == 1
-    assert calls(data.decode()) == [("rows", [number, told])]
+    assert parse_calls(data.decode()) == [("rows", [number, value])]
 
 
-def test_what_is_no_json_is_no_call() -> None:
+def test_nan_is_rejected() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         script_call("run", float("nan"))

@@ -20,7 +20,7 @@ from evaluation.evaluate.helpers import (
 )
 from prepare.ingest.helpers import InputFiles, assert_ingest_fails
 from review.helpers import of_region, record, regions_of, review
-from review.report.report_files import photographed
+from review.report.report_files import write_rgb_source
 from support.cli import exit_code, run_cli
 from support.results import read_files, read_rows
 from support.s3_server import SECRET_KEY, S3Server
@@ -138,7 +138,7 @@ def corrections(place: Place) -> Results:
 
 
 def prepare_report(directory: Path) -> None:
-    photographed(directory / "a.zarr", make_data(images=5))
+    write_rgb_source(directory / "a.zarr", make_data(images=5))
 
 
 def report(place: Place) -> Results:

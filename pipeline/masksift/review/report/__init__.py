@@ -1,2 +1,1 @@
-"""The page that a reviewer looks at: one folder, `report/` in a run's results, that opens from disk or from any static
-web server. Its data are chosen and drawn here; what shows them lies in `static/` and is copied as it is."""
+"""`masksift report`: page for reviewing a run, in one directory that opens from disk or any static web server."""

@@ -1,4 +1,4 @@
-"""The line of a report: choose the images, find their regions, let the workers draw them, measure all, write."""
+"""Make the report of a run: select images, render them on the workers, write the page."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from functools import partial
 from itertools import groupby
 
 from masksift.config.sections import ReportSection
-from masksift.core import signals as interruption
+from masksift.core import signals
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, check_worker_memory
 from masksift.engine.planning.report_plan import MAX_TASK_IMAGES, MAX_TASK_PIXELS, PAGE, REPORT, drawing_memory
 from masksift.engine.stages import RunStats, StageTotals
-from masksift.review.report import writer as files
 from masksift.review.report.config import ReportConfig
 from masksift.review.report.regions import find_regions
 from masksift.review.report.run_summary import count_scores, run_summary
 from masksift.review.report.selection import SelectedImage, select_images
 from masksift.review.report.tasks import ImageRef, RenderContext, RenderedImage, RenderTask, render
+from masksift.review.report.writer import remove_page, write_page
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import InstrumentedTask
@@ -28,77 +28,81 @@ from masksift.storage.urls import join
 
 
 def make_report(
-    run: CompletedRun, top: int, pictures: str, executor: Executor, report: ProgressReporter, account: RunStats
+    run: CompletedRun, top: int, images_array: str, executor: Executor, progress: ProgressReporter, stats: RunStats
 ) -> None:
-    """Write the page of a ranked run into `report/` in its results, with the first ``top`` images; none where that is
-    0. ``pictures``: name or URL of their array. The client holds what it shows, some kilobytes an image, and one part
-    of a table."""
+    """Write the page of a ranked run into its results.
+
+    The client holds some kilobytes per image on the page, and one table file at a time.
+
+    Args:
+        run: The run.
+        top: Number of ranked images on the page, and of quarantined images after them; no page for 0.
+        images_array: Name or URL of the RGB images.
+        executor: Runs the rendering tasks.
+        progress: Reporter for the stage and for messages.
+        stats: Receives duration and I/O of the stage.
+    """
     if not top:
         return
     scored = run.record["counts"].get(SCORED, 0)
     expected = min(top, scored) + min(top, run.record["images"] - scored)
-    totals, folder = StageTotals(), run.directory
-    with report.stage(REPORT, expected) as stage:
-        files.remove_page(folder)
-        chosen = select_images(run, top)
-        drawn: dict[int, RenderedImage] = {}
-        without: dict[str, None] = {}
-        drawing = partial(render, RenderContext(run.context, pictures, run.keeps_evidence))
-        task = InstrumentedTask(drawing, run.context.fingerprint, REPORT)
-        for answer in executor.map(task, list(_batches(run, chosen)), REPORT):
-            drawn.update({one.number: one for one in answer.drawn})
-            without.update({answer.without: None} if answer.without else {})
-            totals.add(answer.task_result)
-            stage.advance(answer.task_result)
-            interruption.raise_if_interrupted()
-        _write(run, chosen, [drawn[one.number] for one in chosen])
-        totals.io_counts.update(folder.io_counters)
-    account.add(stage.fields(), totals)
-    if without:
-        more = f" (and so of {len(without) - 1} more sources)" if len(without) > 1 else ""
-        report.message(f"{next(iter(without))}: the report shows the planes alone{more}")
+    totals = StageTotals()
+    with progress.stage(REPORT, expected) as stage:
+        remove_page(run.directory)
+        selected = select_images(run, top)
+        rendered: dict[int, RenderedImage] = {}
+        missing: dict[str, None] = {}
+        function = partial(render, RenderContext(run.context, images_array, run.keeps_evidence))
+        instrumented = InstrumentedTask(function, run.context.fingerprint, REPORT)
+        for result in executor.map(instrumented, list(_make_tasks(run, selected)), REPORT):
+            rendered.update({image.number: image for image in result.images})
+            missing.update({result.images_warning: None} if result.images_warning else {})
+            totals.add(result.task_result)
+            stage.advance(result.task_result)
+            signals.raise_if_interrupted()
+        images = [rendered[image.number] for image in selected]
+        sources = sorted({image.source for image in selected}, key=run.source_index.__getitem__)
+        summary = run_summary(run, count_scores(run), len(selected), sources)
+        write_page(run.directory, summary, selected, images, find_regions(run, selected))
+        totals.io_counts.update(run.directory.io_counters)
+    stats.add(stage.fields(), totals)
+    if missing:
+        more = f" ({len(missing) - 1} more sources have none either)" if len(missing) > 1 else ""
+        progress.message(f"{next(iter(missing))}: the report shows the planes without images{more}")
 
 
-def _batches(run: CompletedRun, chosen: Sequence[SelectedImage]) -> Iterator[RenderTask]:
-    """The images in tasks of about a second, those of a source together."""
+def _make_tasks(run: CompletedRun, selected: Sequence[SelectedImage]) -> Iterator[RenderTask]:
+    """Yield tasks of about a second each, with the images of one source in order."""
     ranges = run.tasks.plan.blocks.ranges
-    ordered = sorted(chosen, key=lambda one: (run.source_index[one.source], one.index))
-    for source, some in groupby(ordered, key=lambda one: run.source_index[one.source]):
-        part = run.tasks[ranges[source].start]
-        picks = [
-            ImageRef(
-                one.number, one.index, part.block.number + one.index // part.layout.block_images, one.rank is not None
-            )
-            for one in some
+    ordered = sorted(selected, key=lambda image: (run.source_index[image.source], image.index))
+    for source, images in groupby(ordered, key=lambda image: run.source_index[image.source]):
+        block_task = run.tasks[ranges[source].start]
+        first_block, block_images = block_task.block.number, block_task.layout.block_images
+        refs = [
+            ImageRef(image.number, image.index, first_block + image.index // block_images, image.rank is not None)
+            for image in images
         ]
-        size = max(1, min(MAX_TASK_IMAGES, MAX_TASK_PIXELS // part.spec.pixels))
-        yield from (RenderTask(part, tuple(picks[first : first + size])) for first in range(0, len(picks), size))
+        size = max(1, min(MAX_TASK_IMAGES, MAX_TASK_PIXELS // block_task.spec.pixels))
+        for first in range(0, len(refs), size):
+            yield RenderTask(block_task, tuple(refs[first : first + size]))
 
 
-def _write(run: CompletedRun, chosen: Sequence[SelectedImage], drawn: Sequence[RenderedImage]) -> None:
-    """All that is not drawn."""
-    sources = sorted({one.source for one in chosen}, key=run.source_index.__getitem__)
-    facts = run_summary(run, count_scores(run), len(chosen), sources, run.keeps_evidence)
-    files.write_page(run.directory, facts, chosen, drawn, find_regions(run, chosen), run.methods)
-
-
-def report(config: ReportConfig, report: ProgressReporter) -> str:
-    """Make the report of a complete run once more; answers what to print. Raises MasksiftError."""
+def report(config: ReportConfig, progress: ProgressReporter) -> str:
+    """Make the report of a completed run again and return the text to print; raises MasksiftError."""
     run = open_completed_run(config.run, config.storage, [config.arrays.images or ""])
-    told = run.record["configuration"]
-    top = config.top or told.get(REPORT, {}).get("top") or ReportSection().top
-    pictures = config.arrays.images or run.images_array
-    with config.executor.open(-(-2 * top // MAX_TASK_IMAGES), report.message) as executor:
+    top = config.top or run.record["configuration"].get(REPORT, {}).get("top") or ReportSection().top
+    images_array = config.arrays.images or run.images_array
+    with config.executor.open(-(-2 * top // MAX_TASK_IMAGES), progress.message) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
-        check_worker_memory(_memory(run, pictures), workers, "drawing the report")
-        with RunLock(run.directory, report.message):
-            make_report(run, top, pictures, executor, report, RunStats())
+        check_worker_memory(_worker_memory(run, images_array), workers, "drawing the report")
+        with RunLock(run.directory, progress.message):
+            make_report(run, top, images_array, executor, progress, RunStats())
     return f"report: {join(config.run, PAGE)}"
 
 
-def _memory(run: CompletedRun, pictures: str) -> int:
-    """Bytes that a worker needs at most."""
-    arrays = find_images_arrays(run.tasks.sources, pictures, run.context.options)
+def _worker_memory(run: CompletedRun, images_array: str) -> int:
+    """Peak memory of a worker, bytes."""
+    arrays = find_images_arrays(run.tasks.sources, images_array, run.context.options)
     chunks = [layout.chunks for layout in run.tasks.plan.layouts]
     needed = map(drawing_memory, run.tasks.sources, chunks, arrays)
     return BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * max(needed))

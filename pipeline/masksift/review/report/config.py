@@ -1,4 +1,4 @@
-"""What a report is told: one frozen value, by flags."""
+"""Configuration of `masksift report`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from masksift.config.sections import ConfigSection, ExecutorSection, ImageArrays
 
 
 class ReportConfig(ConfigSection):
-    """One report. Every key is optional but `run`."""
+    """Report of a completed run; all keys except `run` are optional."""
 
-    run: str = Field(min_length=1, description="URL of a complete run")
-    top: int | None = Field(None, ge=1, description="how many images it shows; default: as many as the run's")
+    run: str = Field(min_length=1, description="URL of a completed run")
+    top: int | None = Field(None, ge=1, description="number of images on the page; default: that of the run")
     arrays: ImageArrays = ImageArrays()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()

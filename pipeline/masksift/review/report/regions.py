@@ -1,4 +1,4 @@
-"""The regions that lie in the images of the page."""
+"""Collect the regions of the images on the page."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from masksift.core import signals as interruption
+from masksift.core import signals
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.report.selection import SelectedImage
 from masksift.storage.tables.parquet import iter_tables, list_parts
 
 MAX_REGIONS_PER_IMAGE = 50
-"""Regions of an image that are listed."""
 COLUMNS = (
     "rank",
     "kind",
@@ -27,36 +26,33 @@ COLUMNS = (
     "mean_self_confidence",
     "mean_predicted_confidence",
 )
-"""What the page knows of a region, in this order."""
-_DIGITS = 4
-"""Decimals of what is no whole number: as many as are read."""
+"""Columns of a region on the page, in this order."""
+_DECIMALS = 4
 
 
 @dataclass
 class ImageRegions:
-    """The regions of one image, that with most evidence first: `COLUMNS` of each."""
+    """`COLUMNS` of the regions of one image, sorted by decreasing evidence."""
 
     regions: list[list[Any]] = field(default_factory=list)
 
     @property
-    def pairs(self) -> list[tuple[int | None, int]]:
-        """Their pairs of given and suggested classes, each once."""
+    def class_pairs(self) -> list[tuple[int | None, int]]:
+        """Distinct pairs of given and suggested class."""
         given, suggested = COLUMNS.index("given"), COLUMNS.index("suggested")
         return list(dict.fromkeys((region[given], region[suggested]) for region in self.regions))
 
 
-def find_regions(run: CompletedRun, chosen: Sequence[SelectedImage]) -> list[ImageRegions]:
+def find_regions(run: CompletedRun, selected: Sequence[SelectedImage]) -> list[ImageRegions]:
     """Collect up to `MAX_REGIONS_PER_IMAGE` regions per image. Reads the region table once, file by file."""
-    found = [ImageRegions() for _ in chosen]
-    of_place = {one.place: found[one.number] for one in chosen}
-    for table in iter_tables(
-        run.directory, list_parts(run.directory, "regions"), ["source", "index", *COLUMNS], at_once=1
-    ):
-        interruption.raise_if_interrupted()
-        places = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
+    by_key = {image.key: ImageRegions() for image in selected}
+    parts = list_parts(run.directory, "regions")
+    for table in iter_tables(run.directory, parts, ["source", "index", *COLUMNS], at_once=1):
+        signals.raise_if_interrupted()
+        keys = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
         rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
-        for place, row in zip(places, rows, strict=True):
-            image = of_place.get(place)
+        for key, row in zip(keys, rows, strict=True):
+            image = by_key.get(key)
             if image is not None and len(image.regions) < MAX_REGIONS_PER_IMAGE:
-                image.regions.append([round(value, _DIGITS) if isinstance(value, float) else value for value in row])
-    return found
+                image.regions.append([round(value, _DECIMALS) if isinstance(value, float) else value for value in row])
+    return [by_key[image.key] for image in selected]

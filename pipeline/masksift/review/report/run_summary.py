@@ -1,4 +1,4 @@
-"""What the page says of the run as a whole: facts, classes, the distribution of scores, what a budget reaches."""
+"""Summary of a run for the page: facts, classes, score histograms and the review budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core import signals as interruption
+from masksift.core import signals
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, MAX_SIDE_PIXELS, REGION_IMAGES_PER_FILE
@@ -18,55 +18,63 @@ from masksift.storage.tables.parquet import iter_tables, list_parts, read_table
 
 BINS = 100
 MAX_BUDGET_POINTS = 257
-"""Of the curve of what a budget reaches, at most."""
 MAX_CLASS_PAIRS = 2000
-"""Pairs of classes that are told, those with most flagged pixels."""
+"""Class pairs on the page, those with most flagged pixels."""
 
 
 @dataclass(frozen=True)
 class ScoreHistograms:
-    """Over all scored images. ``counts``: images by score, (BINS,) by the name of the score, of equal bins over [0, 1],
-    the last one closed; ``budget``: after reviewing so many images, the score of the last one, that it is ranked by."""
+    """Distribution of the scores of all ranked images.
+
+    Attributes:
+        counts: Images per bin (BINS,) by score; equal bins over [0, 1], the last one closed.
+        budget: Number of reviewed images, and the ranking score of the last of them.
+    """
 
     counts: Mapping[str, NDArray[np.int64]]
     budget: Sequence[tuple[int, float]]
 
 
 def budget_points(scored: int) -> NDArray[np.int64]:
-    """At how many reviewed images the curve has a point: from the first to the last, each one there where they are few,
-    then in equal ratios."""
+    """Select numbers of reviewed images for the budget curve: all if they are few, else in equal ratios."""
     if scored <= MAX_BUDGET_POINTS:
         return np.arange(1, scored + 1)
     return np.unique(np.geomspace(1, scored, MAX_BUDGET_POINTS).round().astype(np.int64))
 
 
 def count_scores(run: CompletedRun) -> ScoreHistograms:
-    """Goes through the ranking part by part, and holds one."""
-    scored = run.record["counts"].get(SCORED, 0)
+    """Count the scores of a run in one pass over the ranking, with one file in memory at a time."""
     counts = {name: np.zeros(BINS, np.int64) for name in run.methods}
-    wanted, scores = budget_points(scored), np.empty(0)
-    done = 0
+    points, scores = budget_points(run.record["counts"].get(SCORED, 0)), np.empty(0)
+    seen = 0
     for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), ["score", *run.methods], at_once=1):
-        interruption.raise_if_interrupted()
+        signals.raise_if_interrupted()
         for name, total in counts.items():
             total += np.histogram(table[name].to_numpy().clip(0, 1), BINS, (0, 1))[0]
-        here = wanted[(wanted > done) & (wanted <= done + len(table))]
-        scores = np.append(scores, table["score"].to_numpy()[here - done - 1])
-        done += len(table)
-    return ScoreHistograms(counts, list(zip(wanted.tolist(), scores.tolist(), strict=True)))
+        in_table = points[(points > seen) & (points <= seen + len(table))]
+        scores = np.append(scores, table["score"].to_numpy()[in_table - seen - 1])
+        seen += len(table)
+    return ScoreHistograms(counts, list(zip(points.tolist(), scores.tolist(), strict=True)))
 
 
-def run_summary(
-    run: CompletedRun, curves: ScoreHistograms, rows: int, sources: Sequence[str], predicted: bool
-) -> dict[str, Any]:
-    """The facts of the run, as `data/run.js` has them: its ``rows``, the names of their ``sources``, and whether the
-    predictions could be shown."""
-    record, classes = run.record, _classes(run)
+def run_summary(run: CompletedRun, histograms: ScoreHistograms, rows: int, sources: Sequence[str]) -> dict[str, Any]:
+    """Summarize a run as `data/run.js` holds it.
+
+    Args:
+        run: The run.
+        histograms: Distribution of its scores.
+        rows: Number of images on the page.
+        sources: Names of their sources.
+
+    Returns:
+        Plain values.
+    """
+    record, classes = run.record, _class_summaries(run)
     pairs = read_table(run.directory, "class_pairs.parquet", ["given", "suggested", "pixels", "images"])
     return {
         "format": 1,
         "run": record["fingerprint"],
-        "out": record["configuration"]["out"],  # as it was typed: where that is on a disk is nobody else's business
+        "out": record["configuration"]["out"],  # as typed: the absolute path is private
         "masksift": record["versions"]["masksift"],
         **{name: record[name] for name in ("started", "finished", "seconds")},
         "ranked_by": record["configuration"]["rank_by"],
@@ -75,9 +83,9 @@ def run_summary(
         "scored": record["counts"].get(SCORED, 0),
         "counts": dict(record["counts"]),
         "flagged_pixels": record["flagged_pixels"],
-        "pixels": sum(one["pixels"] for one in classes),
+        "pixels": sum(summary["pixels"] for summary in classes),
         "estimated_issues": record["estimated_issues"],
-        "keeps_evidence": predicted,
+        "keeps_evidence": run.keeps_evidence,
         "sources": list(sources),
         "columns": list(run.context.path_columns),
         "stages": [
@@ -87,8 +95,8 @@ def run_summary(
         "workers": len(record["workers"]),
         "classes": classes,
         "pairs": [list(row.values()) for row in pairs.slice(0, MAX_CLASS_PAIRS).to_pylist()],
-        "distribution": {name: counts.tolist() for name, counts in curves.counts.items()},
-        "budget": [[images, round(score, 6)] for images, score in curves.budget],
+        "distribution": {name: counts.tolist() for name, counts in histograms.counts.items()},
+        "budget": [[images, round(score, 6)] for images, score in histograms.budget],
         "rows": rows,
         "rows_per_file": IMAGES_PER_FILE,
         "regions_per_file": REGION_IMAGES_PER_FILE,
@@ -96,17 +104,15 @@ def run_summary(
     }
 
 
-def _classes(run: CompletedRun) -> list[dict[str, Any]]:
-    """What is said of each class."""
+def _class_summaries(run: CompletedRun) -> list[dict[str, Any]]:
     quality = read_table(run.directory, "class_quality.parquet").to_pylist()
     thresholds = read_table(run.directory, "thresholds.parquet").to_pylist()
-    colors = hex_colors(len(quality))
     return [
         {
-            "name": one["class_name"],
+            "name": quality_row["class_name"],
             "color": color,
-            **{name: one[name] for name in ("pixels", "flagged", "quality")},
-            **{name: other[name] for name in ("confident_threshold", "decision_threshold")},
+            **{name: quality_row[name] for name in ("pixels", "flagged", "quality")},
+            **{name: threshold_row[name] for name in ("confident_threshold", "decision_threshold")},
         }
-        for one, other, color in zip(quality, thresholds, colors, strict=True)
+        for quality_row, threshold_row, color in zip(quality, thresholds, hex_colors(len(quality)), strict=True)
     ]

@@ -1,11 +1,12 @@
-"""Which images the page shows, in its order: the first of the ranking, then as many of those that were left out."""
+"""Select the images of the page: the first of the ranking, then quarantined images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from masksift.core import signals as interruption
+from masksift.core import signals
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.storage.tables.parquet import iter_tables, list_parts
@@ -13,8 +14,19 @@ from masksift.storage.tables.parquet import iter_tables, list_parts
 
 @dataclass(frozen=True)
 class SelectedImage:
-    """One image of the page. ``number``: its row; ``rank``, ``scores``: of the ranking, None and empty where it was
-    left out, ``reason``: why that was; ``columns``: what the path of its source says."""
+    """One image of the page.
+
+    Attributes:
+        number: Row on the page.
+        rank: Rank, None for a quarantined image.
+        image_id: Id of the image.
+        source: Name of the source.
+        index: Index in the source.
+        status: Status of the image.
+        reason: Reason of a quarantine.
+        columns: Values of the path columns.
+        scores: Scores by method, empty for a quarantined image.
+    """
 
     number: int
     rank: int | None
@@ -27,69 +39,59 @@ class SelectedImage:
     scores: Mapping[str, float | None]
 
     @property
-    def place(self) -> tuple[str, int]:
-        """Its source and its number there."""
+    def key(self) -> tuple[str, int]:
+        """Source name and image index."""
         return self.source, self.index
 
 
 def select_images(run: CompletedRun, top: int) -> list[SelectedImage]:
-    """The first ``top`` images of the ranking, then quarantined ones in the order of the sources, at most as many."""
-    chosen = _ranked(run, top)
-    return chosen + _left_out(run, top, len(chosen))
+    """Select the first ``top`` images of the ranking, then at most as many quarantined images in source order."""
+    ranked = [
+        _make_image(run, number, row, scores={name: row[name] for name in run.methods})
+        for number, row in enumerate(_ranked_rows(run, top))
+    ]
+    quarantined = [_make_image(run, len(ranked) + number, row) for number, row in enumerate(_quarantined(run, top))]
+    return ranked + quarantined
 
 
-def _ranked(run: CompletedRun, top: int) -> list[SelectedImage]:
-    """Of the ranking's parts no more are read than are needed."""
-    chosen: list[SelectedImage] = []
-    own = run.context.path_columns
-    names = ["rank", "image_id", "source", "index", *own, *run.methods]
+def _make_image(
+    run: CompletedRun, number: int, row: Mapping[str, Any], scores: Mapping[str, float | None] | None = None
+) -> SelectedImage:
+    return SelectedImage(
+        number,
+        row.get("rank"),
+        row["image_id"],
+        row["source"],
+        row["index"],
+        row.get("status", SCORED),
+        row.get("reason"),
+        {name: row[name] for name in run.context.path_columns},
+        scores or {},
+    )
+
+
+def _ranked_rows(run: CompletedRun, top: int) -> list[dict[str, Any]]:
+    """Read the first rows of the ranking, and no more files than needed."""
+    rows: list[dict[str, Any]] = []
+    names = ["rank", "image_id", "source", "index", *run.context.path_columns, *run.methods]
     for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), names, at_once=1):
-        for row in table.slice(0, top - len(chosen)).to_pylist():
-            scores = {name: row[name] for name in run.methods}
-            chosen.append(
-                SelectedImage(
-                    len(chosen),
-                    row["rank"],
-                    row["image_id"],
-                    row["source"],
-                    row["index"],
-                    SCORED,
-                    None,
-                    {name: row[name] for name in own},
-                    scores,
-                )
-            )
-        if len(chosen) == top:
+        rows += table.slice(0, top - len(rows)).to_pylist()
+        if len(rows) == top:
             break
-    return chosen
+    return rows
 
 
-def _left_out(run: CompletedRun, top: int, first: int) -> list[SelectedImage]:
-    """The table of images is gone through only where there are any, and as far as it takes to find enough."""
+def _quarantined(run: CompletedRun, top: int) -> list[dict[str, Any]]:
+    """Read the first quarantined rows of the image table, and no more files than needed."""
+    rows: list[dict[str, Any]] = []
     wanted = min(top, run.record["images"] - run.record["counts"].get(SCORED, 0))
-    chosen: list[SelectedImage] = []
     if not wanted:
-        return chosen
-    own = run.context.path_columns
-    names = ["image_id", "source", "index", *own, "status", "reason"]
+        return rows
+    names = ["image_id", "source", "index", *run.context.path_columns, "status", "reason"]
     for table in iter_tables(run.directory, run.image_part_names, names):
-        interruption.raise_if_interrupted()
-        found = [row for row, status in enumerate(table["status"].to_pylist()) if status != SCORED]
-        for row in found[: wanted - len(chosen)]:
-            (told,) = table.slice(row, 1).to_pylist()
-            chosen.append(
-                SelectedImage(
-                    first + len(chosen),
-                    None,
-                    told["image_id"],
-                    told["source"],
-                    told["index"],
-                    told["status"],
-                    told["reason"],
-                    {name: told[name] for name in own},
-                    {},
-                )
-            )
-        if len(chosen) == wanted:
+        signals.raise_if_interrupted()
+        numbers = [number for number, status in enumerate(table["status"].to_pylist()) if status != SCORED]
+        rows += table.take(numbers[: wanted - len(rows)]).to_pylist() if numbers else []
+        if len(rows) == wanted:
             break
-    return chosen
+    return rows

@@ -1,8 +1,8 @@
-"""What a worker does for the page: draw some images of one source, and put what it has drawn.
+"""Render images of one source for the page, on a worker.
 
-Of each image there is a JPEG of its picture, and a PNG of its planes, one below the other: the classes that were given
-(`g`) and predicted (`p`) as palette indices, one more than the class, and the flagged pixels (`i`) as index 255. Index
-0 is transparent: no label, no flag. Of more than 254 classes the PNG has colours instead of indices.
+Each image has a JPEG of its RGB image and a PNG with its planes stacked vertically: given (`g`) and predicted (`p`)
+classes as palette indices, class number + 1, and flagged pixels (`i`) as index 255. Index 0 is transparent: no label,
+not flagged. With more than 254 classes the PNG holds RGBA colors instead of indices.
 """
 
 from __future__ import annotations
@@ -29,19 +29,17 @@ from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import read_table
 
-QUALITY = 85
-"""Of a JPEG, by looking at streets: at 75 thin poles and lettering smear; 95 nearly doubles the bytes."""
-FLAGGED = (255, 0, 200)
-"""The colour of flagged pixels, which no class has."""
-FLAG = 255
-"""Their palette index."""
-_OF_A_ROW = ("index", "height", "width", "flagged_pixels", "worst_given", "worst_suggested")
+JPEG_QUALITY = 85
+"""Compared on street scenes: 75 smears thin poles and lettering; 95 nearly doubles the bytes."""
+FLAGGED_COLOR = (255, 0, 200)
+"""No class has this color."""
+FLAGGED_INDEX = 255
+_IMAGE_COLUMNS = ("index", "height", "width", "flagged_pixels", "worst_given", "worst_suggested")
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image to draw. ``number``: its row on the page; ``index``: in its source; ``block``: that of the run it lies
-    in; ``scored``: whether it was."""
+    """An image to render: row on the page, index in the source, block of the run, and whether it is scored."""
 
     number: int
     index: int
@@ -51,33 +49,42 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class RenderTask:
-    """Images of one source. ``part``: any block of it."""
+    """Images of one source, with any block task of that source."""
 
-    part: BlockTask
-    picks: tuple[ImageRef, ...]
+    block_task: BlockTask
+    images: tuple[ImageRef, ...]
 
     @property
     def log_fields(self) -> dict[str, Any]:
-        """What is said of it where somebody watches."""
-        indices = [pick.index for pick in self.picks]
-        return {"source": self.part.spec.name, "first_image": min(indices), "last_image": max(indices)}
+        """Fields of log lines and traces."""
+        indices = [image.index for image in self.images]
+        return {"source": self.block_task.spec.name, "first_image": min(indices), "last_image": max(indices)}
 
 
 @dataclass(frozen=True)
 class RenderContext:
-    """What every task knows. ``pictures``: name or URL of their array; ``predicted``: whether the evidence is there."""
+    """Settings shared by all tasks: run, name or URL of the RGB images, and whether predictions can be shown."""
 
-    job: RunContext
-    pictures: str
+    run: RunContext
+    images_array: str
     predicted: bool
 
 
 @dataclass(frozen=True)
 class RenderedImage:
-    """What the page must know of a drawn image. ``flagged``: pixels, ``pair``: the classes that most of them have, None
-    where it was not scored; ``size``: its own, ``shown``: of what is drawn; ``picture``: whether there is a JPEG;
-    ``planes``: the letters of the PNG, empty where there is none; ``classes``: that occur in it; ``lost``: what could
-    not be shown, and why."""
+    """Facts of a rendered image for the page.
+
+    Attributes:
+        number: Row on the page.
+        flagged: Flagged pixels, None if the image is not scored.
+        pair: Given and suggested class of most flagged pixels.
+        size: Rows and columns of the image.
+        view_size: Rows and columns of the rendered files.
+        picture: A JPEG exists.
+        planes: Letters of the planes in the PNG, empty if there is none.
+        classes: Classes that occur in the planes.
+        warnings: Data that cannot be shown, with the reasons.
+    """
 
     number: int
     flagged: int | None
@@ -92,91 +99,98 @@ class RenderedImage:
 
 @dataclass(frozen=True)
 class RenderResult:
-    """What a batch answers. ``without``: why the source has no pictures, where it has none."""
+    """Result of a task; ``images_warning`` says why the source has no RGB images, if so."""
 
-    drawn: tuple[RenderedImage, ...]
-    without: str
+    images: tuple[RenderedImage, ...]
+    images_warning: str
     task_result: TaskResult
 
 
-def image_file(number: int, ending: str) -> str:
-    """The file of a row, below the report's folder."""
-    return f"pictures/{number:08d}.{ending}"
+def image_file(number: int, extension: str) -> str:
+    """Return the file of a row, relative to the report directory."""
+    return f"pictures/{number:08d}.{extension}"
 
 
-def render(drawing: RenderContext, batch: RenderTask) -> RenderResult:
-    """Draw and put the images of a batch, one after the other."""
-    begun, job, part = time.perf_counter(), drawing.job, batch.part
-    folder = ObjectDirectory(job.out, job.options)
-    rows = _rows(job, folder, batch.picks)
-    viewer = ImageViewReader(job, part, drawing.pictures, predicted=drawing.predicted)
-    drawn = []
-    for pick, row in zip(batch.picks, rows, strict=True):
-        size = row["height"], row["width"]
-        view = viewer.view(pick.index, MAX_SIDE_PIXELS, scored=pick.scored, size=size)
-        drawn.append(_put(folder, pick.number, view, part.spec.classes, row, viewer.images_warning))
+def render(context: RenderContext, task: RenderTask) -> RenderResult:
+    """Render the images of a task and write their files."""
+    started, spec = time.perf_counter(), task.block_task.spec
+    directory = ObjectDirectory(context.run.out, context.run.options)
+    reader = ImageViewReader(context.run, task.block_task, context.images_array, predicted=context.predicted)
+    images = []
+    for ref, row in zip(task.images, _read_rows(context.run, directory, task.images), strict=True):
+        view = reader.view(ref.index, MAX_SIDE_PIXELS, scored=ref.scored, size=(row["height"], row["width"]))
+        images.append(_write_image(directory, ref.number, view, spec.classes, row, reader.images_warning))
     result = TaskResult(
-        batch.picks[0].number,
-        len(drawn),
-        sum(math.prod(one.size) for one in drawn),
-        {SCORED: len(drawn)},
-        **sum_io_counters(folder, viewer),
-        seconds=time.perf_counter() - begun,
+        task.images[0].number,
+        len(images),
+        sum(math.prod(image.size) for image in images),
+        {SCORED: len(images)},
+        **sum_io_counters(directory, reader),
+        seconds=time.perf_counter() - started,
     )
-    return RenderResult(tuple(drawn), viewer.images_warning, result)
+    return RenderResult(tuple(images), reader.images_warning, result)
 
 
-def _rows(job: RunContext, folder: ObjectDirectory, picks: Sequence[ImageRef]) -> list[dict[str, Any]]:
-    """What the run's table says of each image: its blocks' parts are read one after the other."""
-    found: dict[int, dict[str, Any]] = {}
-    for block in dict.fromkeys(pick.block for pick in picks):
-        table = read_table(folder, image_part_name(job.fingerprint, block), _OF_A_ROW)
+def _read_rows(run: RunContext, directory: ObjectDirectory, images: Sequence[ImageRef]) -> list[dict[str, Any]]:
+    """Read the image table's rows of some images; each file is read once."""
+    rows: dict[int, dict[str, Any]] = {}
+    for block in dict.fromkeys(image.block for image in images):
+        table = read_table(directory, image_part_name(run.fingerprint, block), _IMAGE_COLUMNS)
         first = table["index"][0].as_py()
-        for pick in picks:
-            if pick.block == block:
-                (found[pick.index],) = table.slice(pick.index - first, 1).to_pylist()
-    return [found[pick.index] for pick in picks]
+        for image in images:
+            if image.block == block:
+                (rows[image.index],) = table.slice(image.index - first, 1).to_pylist()
+    return [rows[image.index] for image in images]
 
 
-def _put(
-    folder: ObjectDirectory, number: int, view: ImageView, classes: int, row: Mapping[str, Any], without: str
+def _write_image(
+    directory: ObjectDirectory, number: int, view: ImageView, classes: int, row: Mapping[str, Any], images_warning: str
 ) -> RenderedImage:
-    """Put what there is to see of an image. Why its source has no pictures is said once, and not of each image."""
-    bands = {"g": view.given, "p": view.predicted, "i": view.flagged}
-    planes = {letter: plane for letter, plane in bands.items() if plane is not None}
-    files = {} if view.rgb is None else {"jpg": jpeg(view.rgb)}
-    files |= {"png": png(planes, classes)} if planes else {}
-    for ending, data in files.items():
-        folder.write(f"{REPORT}/{image_file(number, ending)}", data)
-        folder.io_counters["bytes_written"] += len(data)
-    shown = [plane for plane in (view.given, view.predicted) if plane is not None]
-    present = np.unique(np.concatenate([np.unique(plane) for plane in shown])) if shown else np.empty(0, np.int64)
-    known = None not in (row["worst_given"], row["worst_suggested"])
+    """Write the files of an image. The warning about the source's RGB images is reported once, not per image."""
+    planes = {"g": view.given, "p": view.predicted, "i": view.flagged}
+    present = {letter: plane for letter, plane in planes.items() if plane is not None}
+    files = {} if view.rgb is None else {"jpg": encode_jpeg(view.rgb)}
+    files |= {"png": encode_planes(present, classes)} if present else {}
+    for extension, data in files.items():
+        directory.write(f"{REPORT}/{image_file(number, extension)}", data)
+        directory.io_counters["bytes_written"] += len(data)
+    values = [np.unique(plane) for plane in (view.given, view.predicted) if plane is not None]
+    class_ids = np.unique(np.concatenate(values)) if values else np.empty(0, np.int64)
+    pair = row["worst_given"], row["worst_suggested"]
     height, width = (-(-side // view.factor) for side in view.size)
     return RenderedImage(
         number,
         row["flagged_pixels"],
-        (row["worst_given"], row["worst_suggested"]) if known else None,
+        None if None in pair else pair,
         view.size,
         (height, width),
         view.rgb is not None,
-        "".join(planes),
-        tuple(present[present < classes].tolist()),
-        tuple(why for why in view.warnings if why != without),
+        "".join(present),
+        tuple(class_ids[class_ids < classes].tolist()),
+        tuple(warning for warning in view.warnings if warning != images_warning),
     )
 
 
-def jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A picture (h, w, 3). The same picture gives the same bytes."""
+def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
+    """Encode an RGB image (h, w, 3) as JPEG; equal images give equal bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return buffer.getvalue()
 
 
-def png(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
-    """The planes (h, w) by their letters, class numbers or flags, one below the other. The same planes give the same
-    bytes. Packed as usual: the utmost takes eight times as long for a tenth of the bytes (measured)."""
-    indices = np.concatenate([_indices(plane, classes) for plane in planes.values()])
+def encode_planes(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
+    """Encode planes as one PNG; equal planes give equal bytes.
+
+    The compression level is the default: the highest level takes eight times as long and saves a tenth (measured).
+
+    Args:
+        planes: Class numbers or flags (h, w) by letter, stacked in this order.
+        classes: Number of classes.
+
+    Returns:
+        A palette image, or RGBA beyond 254 classes.
+    """
+    indices = np.concatenate([_palette_indices(plane, classes) for plane in planes.values()])
     buffer = io.BytesIO()
     if classes <= MAX_COLORS:
         image = Image.fromarray(indices)
@@ -187,23 +201,22 @@ def png(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
     return buffer.getvalue()
 
 
-def _indices(plane: NDArray[Any], classes: int) -> NDArray[np.unsignedinteger]:
-    """Palette indices of a plane, of the dtype of class numbers. What is no class is transparent."""
-    number = class_dtype(classes).type
+def _palette_indices(plane: NDArray[Any], classes: int) -> NDArray[np.unsignedinteger]:
+    """Convert a plane to palette indices; values that are not a class become transparent."""
+    index = class_dtype(classes).type
     if plane.dtype == bool:
-        return np.where(plane, number(_flag(classes)), number(0))
-    return np.where(plane < classes, plane + number(1), number(0))
+        return np.where(plane, index(_flagged_index(classes)), index(0))
+    return np.where(plane < classes, plane + index(1), index(0))
 
 
-def _flag(classes: int) -> int:
-    """The palette index of flagged pixels."""
-    return max(FLAG, classes + 1)
+def _flagged_index(classes: int) -> int:
+    return max(FLAGGED_INDEX, classes + 1)
 
 
 def _palette(classes: int) -> NDArray[np.uint8]:
-    """(n, 4) uint8: the colours by index, with their opacity."""
-    table = np.zeros((_flag(classes) + 1, 4), np.uint8)
+    """Return the RGBA colors (n, 4) by index."""
+    table = np.zeros((_flagged_index(classes) + 1, 4), np.uint8)
     table[1:, 3] = 255
     table[1 : classes + 1, :3] = class_colors(classes)
-    table[_flag(classes), :3] = FLAGGED
+    table[_flagged_index(classes), :3] = FLAGGED_COLOR
     return table

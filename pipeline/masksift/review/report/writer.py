@@ -1,4 +1,4 @@
-"""The files of the page: facts as calls of its program, which open from a disk where nothing may be fetched."""
+"""Write the files of the page: data as calls of its scripts, because a page opened from disk cannot fetch files."""
 
 from __future__ import annotations
 
@@ -15,106 +15,101 @@ from masksift.review.report.tasks import RenderedImage, image_file
 from masksift.storage.objects import ObjectDirectory
 
 DATA, PICTURES = "data", "pictures"
-AT_ONCE = 16
-"""Objects that are removed at a time."""
-_DIGITS = 6
-"""Decimals of a score."""
-_ESCAPED = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
-"""A name may hold markup: so that no reader of the file takes it for such."""
+MAX_CONCURRENT_REMOVALS = 16
+_SCORE_DECIMALS = 6
+_ESCAPES = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
+"""Names may contain markup, which no reader of the file may interpret."""
 
 
 def script_call(name: str, *values: Any) -> bytes:
-    """A call of the page's program with values as JSON: ASCII alone, and nothing in it that HTML knows."""
+    """Format a call of the page's scripts with JSON arguments, in ASCII without HTML special characters."""
     text = ", ".join(json.dumps(value, separators=(",", ":"), allow_nan=False) for value in values)
-    for sign, escaped in _ESCAPED.items():
-        text = text.replace(sign, escaped)
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
     return f"masksift.{name}({text});\n".encode()
 
 
-def rows_file(
-    chosen: Sequence[SelectedImage],
-    drawn: Sequence[RenderedImage],
-    found: Sequence[ImageRegions],
-    sources: Mapping[str, int],
-    columns: Sequence[str],
-    methods: Sequence[str],
+def rows_data(
+    selected: Sequence[SelectedImage],
+    rendered: Sequence[RenderedImage],
+    regions: Sequence[ImageRegions],
+    summary: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Some rows, column by column; ``sources``: their numbers by name."""
+    """Collect rows of the page column by column; ``summary`` is the content of `data/run.js`."""
+    source_numbers = {name: number for number, name in enumerate(summary["sources"])}
     return {
-        "rank": [one.rank for one in chosen],
-        "image_id": [one.image_id for one in chosen],
-        "source": [sources[one.source] for one in chosen],
-        "index": [one.index for one in chosen],
-        "status": [one.status for one in chosen],
-        "reason": [one.reason for one in chosen],
-        "columns": {name: [one.columns[name] for one in chosen] for name in columns},
-        "scores": {name: [_rounded(one.scores.get(name)) for one in chosen] for name in methods},
+        **{name: [getattr(image, name) for image in selected] for name in ("rank", "image_id", "index")},
+        "source": [source_numbers[image.source] for image in selected],
+        **{name: [getattr(image, name) for image in selected] for name in ("status", "reason")},
+        "columns": {name: [image.columns[name] for image in selected] for name in summary["columns"]},
+        "scores": {name: [_rounded(image.scores.get(name)) for image in selected] for name in summary["methods"]},
         **{
-            name: [getattr(one, name) for one in drawn]
+            name: [getattr(image, name) for image in rendered]
             for name in ("flagged", "pair", "size", "view_size", "picture", "planes", "classes")
         },
-        "regions": [len(one.regions) for one in found],
-        "pairs": [one.pairs for one in found],
+        "regions": [len(image.regions) for image in regions],
+        "pairs": [image.class_pairs for image in regions],
         "warnings": [
-            [why for why in image.warnings if why != one.reason] for one, image in zip(chosen, drawn, strict=True)
+            [warning for warning in image.warnings if warning != selection.reason]
+            for selection, image in zip(selected, rendered, strict=True)
         ],
     }
 
 
 def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, _DIGITS)
+    return None if score is None else round(score, _SCORE_DECIMALS)
 
 
-def regions_file(found: Sequence[ImageRegions]) -> list[Any]:
-    """The regions of some rows."""
-    return [one.regions for one in found]
-
-
-def remove_page(folder: ObjectDirectory) -> None:
-    """Take away the page itself: while it is not there, what lies beside it may be of two reports."""
-    if PAGE.rpartition("/")[2] in folder.names(REPORT):
-        folder.remove(PAGE)
+def remove_page(directory: ObjectDirectory) -> None:
+    """Remove index.html: while it is missing, the other files may belong to two reports."""
+    if PAGE.rpartition("/")[2] in directory.names(REPORT):
+        directory.remove(PAGE)
 
 
 def write_page(
-    folder: ObjectDirectory,
-    facts: Mapping[str, Any],
-    chosen: Sequence[SelectedImage],
-    drawn: Sequence[RenderedImage],
-    found: Sequence[ImageRegions],
-    methods: Sequence[str],
+    directory: ObjectDirectory,
+    summary: Mapping[str, Any],
+    selected: Sequence[SelectedImage],
+    rendered: Sequence[RenderedImage],
+    regions: Sequence[ImageRegions],
 ) -> None:
-    """Put all files but the pictures, the page itself last, and remove what is left of an earlier report."""
-    numbers = {name: number for number, name in enumerate(facts["sources"])}
-    names = {"run.js"}
-    for number, some in enumerate(_runs(len(chosen), IMAGES_PER_FILE)):
-        told = rows_file(chosen[some], drawn[some], found[some], numbers, facts["columns"], methods)
-        names.add(_put(folder, f"rows-{number:05d}.js", script_call("rows", number, told)))
-    for number, some in enumerate(_runs(len(chosen), REGION_IMAGES_PER_FILE)):
-        names.add(_put(folder, f"regions-{number:05d}.js", script_call("regions", number, regions_file(found[some]))))
-    _put(folder, "run.js", script_call("run", facts))
-    _remove_others(folder, DATA, names)
-    endings = {"jpg": [one.number for one in drawn if one.picture], "png": [one.number for one in drawn if one.planes]}
-    _remove_others(
-        folder, PICTURES, {image_file(n, ending).rpartition("/")[2] for ending, some in endings.items() for n in some}
-    )
+    """Write all files except the rendered images, index.html last, and remove those of an earlier report.
+
+    Args:
+        directory: Results of the run.
+        summary: Content of `data/run.js`.
+        selected: Images of the page.
+        rendered: The same images, rendered.
+        regions: Their regions.
+    """
+    files = {"run.js": script_call("run", summary)}
+    for number, part in enumerate(_slices(len(selected), IMAGES_PER_FILE)):
+        rows = rows_data(selected[part], rendered[part], regions[part], summary)
+        files[f"rows-{number:05d}.js"] = script_call("rows", number, rows)
+    for number, part in enumerate(_slices(len(selected), REGION_IMAGES_PER_FILE)):
+        lists = [image.regions for image in regions[part]]
+        files[f"regions-{number:05d}.js"] = script_call("regions", number, lists)
+    for name, data in files.items():
+        directory.write(f"{REPORT}/{DATA}/{name}", data)
+        directory.io_counters["bytes_written"] += len(data)
+    _remove_others(directory, DATA, files)
+    numbers = {
+        "jpg": [image.number for image in rendered if image.picture],
+        "png": [image.number for image in rendered if image.planes],
+    }
+    images = {image_file(n, extension).rpartition("/")[2] for extension, rows in numbers.items() for n in rows}
+    _remove_others(directory, PICTURES, images)
     static = (resources.files("masksift.review.report") / "static").iterdir()
     for file in sorted(static, key=lambda file: (file.name == "index.html", file.name)):
-        folder.write(f"{REPORT}/{file.name}", file.read_bytes())
+        directory.write(f"{REPORT}/{file.name}", file.read_bytes())
 
 
-def _runs(count: int, size: int) -> Iterator[slice]:
+def _slices(count: int, size: int) -> Iterator[slice]:
     return (slice(first, first + size) for first in range(0, count, size))
 
 
-def _put(folder: ObjectDirectory, name: str, data: bytes) -> str:
-    folder.write(f"{REPORT}/{DATA}/{name}", data)
-    folder.io_counters["bytes_written"] += len(data)
-    return name
-
-
-def _remove_others(folder: ObjectDirectory, place: str, names: Collection[str]) -> None:
-    """Remove what lies there under other names."""
-    others = [name for name in folder.names(f"{REPORT}/{place}") if name not in names]
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="remove") as pool:
-        list(pool.map(lambda name: folder.remove(f"{REPORT}/{place}/{name}"), others))
+def _remove_others(directory: ObjectDirectory, name: str, files: Collection[str]) -> None:
+    """Remove the files of a report subdirectory that are not listed."""
+    others = [file for file in directory.names(f"{REPORT}/{name}") if file not in files]
+    with ThreadPoolExecutor(MAX_CONCURRENT_REMOVALS, thread_name_prefix="remove") as pool:
+        list(pool.map(lambda file: directory.remove(f"{REPORT}/{name}/{file}"), others))
