@@ -283,7 +283,7 @@ def test_run_without_scored_images_has_a_report(tmp_path: Path) -> None:
     assert (page.planes(0)["g"] == 0).all()
 
 
-def test_deleted_labels_and_images_are_reported_per_image(tmp_path: Path) -> None:
+def test_deleted_arrays_are_reported_with_each_row(tmp_path: Path) -> None:
     source = write_rgb_source(tmp_path / "s.zarr", make_data(images=4))
     out = run(source, tmp_path / "out").out
     shutil.rmtree(source.path / "images/c/0")
