@@ -1,4 +1,4 @@
-"""What is written behind the work is written in order, is waited for, and does not fail unheard."""
+"""Writes in the background."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from masksift.engine.block_io import BackgroundWriter
 
 
 @pytest.mark.parametrize("background", [True, False])
-def test_all_is_done_in_order_when_the_block_ends(background: bool) -> None:
+def test_background_writer_finishes_all_calls_in_order(background: bool) -> None:
     done: list[int] = []
-    with BackgroundWriter(background=background) as behind:
+    with BackgroundWriter(background=background) as write:
         for number in range(5):
-            behind(done.append, number)
+            write(done.append, number)
     assert done == [0, 1, 2, 3, 4]
 
 
-def test_one_thing_is_under_way_while_the_work_goes_on() -> None:
-    begun, free, done = threading.Event(), threading.Event(), []
+def test_background_writer_runs_one_call_at_a_time_in_the_background() -> None:
+    started, release, done = threading.Event(), threading.Event(), []
 
-    def slowly(number: int) -> None:
-        begun.set()
-        assert free.wait(20)
+    def write_slowly(number: int) -> None:
+        started.set()
+        assert release.wait(20)
         done.append(number)
 
-    with BackgroundWriter(background=True) as behind:
-        behind(slowly, 1)
-        assert begun.wait(20)
-        assert done == [], "it did not wait for it"
-        free.set()
-        behind(done.append, 2)
-        assert done[:1] == [1], "what was asked for before is done"
+    with BackgroundWriter(background=True) as write:
+        write(write_slowly, 1)
+        assert started.wait(20)
+        assert done == []
+        release.set()
+        write(done.append, 2)
+        assert done[:1] == [1], "the previous call has finished"
     assert done == [1, 2]
 
 
 @pytest.mark.parametrize("background", [True, False])
-def test_what_fails_is_raised(background: bool) -> None:
-    with pytest.raises(ZeroDivisionError, match="division"), BackgroundWriter(background=background) as behind:
-        behind(divmod, 1, 0)
+def test_background_writer_raises_the_exception_of_a_call(background: bool) -> None:
+    with pytest.raises(ZeroDivisionError, match="division"), BackgroundWriter(background=background) as write:
+        write(divmod, 1, 0)
 
 
-def test_what_the_work_itself_raises_goes_before() -> None:
+def test_background_writer_lets_an_exception_of_the_caller_through() -> None:
     def work() -> None:
-        with BackgroundWriter(background=True) as behind:
-            behind(divmod, 1, 0)
-            raise KeyError("own")
+        with BackgroundWriter(background=True) as write:
+            write(divmod, 1, 0)
+            raise KeyError("caller")
 
-    with pytest.raises(KeyError, match="own"):
+    with pytest.raises(KeyError, match="caller"):
         work()

@@ -1,4 +1,4 @@
-"""Rows of regions: gathered image by image, never many more than are kept, and what an image says of its worst one."""
+"""Table rows of regions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from masksift.scoring.kernels.regions import Regions
 from masksift.storage.tables.schemas import WORST_REGION, unranked_regions_schema
 from support.condensed import a_few
 
-NAMES = ("road", "sky", "car")
+CLASS_NAMES = ("road", "sky", "car")
 
 
-def found(*evidence: float) -> Regions:
-    """Regions of one pixel each with so much evidence, from left to right; the last one is an omission."""
+def make_regions(*evidence: float) -> Regions:
+    """Make regions of one pixel with the given evidence, from left to right; the last one is an omission."""
     n = len(evidence)
     columns = np.arange(n)
     zeros, ones = np.zeros(n, np.int64), np.ones(n, np.int64)
@@ -35,14 +35,14 @@ def found(*evidence: float) -> Regions:
     )
 
 
-def facts(index: int, width: int) -> dict[str, Any]:
+def image_fields(index: int, width: int) -> dict[str, Any]:
     return {"image_id": f"a/{index}", "source": "a", "index": index, "height": 1, "width": width}
 
 
-def test_a_row_says_what_is_given_and_what_is_suggested() -> None:
-    rows = RegionTableBuilder(10, NAMES)
-    rows.add(facts(4, 2), found(0.5, 0.25))
-    label, omission = rows.table().to_pylist()
+def test_table_describes_label_and_omission_regions() -> None:
+    builder = RegionTableBuilder(10, CLASS_NAMES)
+    builder.add(image_fields(4, 2), make_regions(0.5, 0.25))
+    label, omission = builder.table().to_pylist()
     assert label == {
         "image_id": "a/4",
         "source": "a",
@@ -66,8 +66,8 @@ def test_a_row_says_what_is_given_and_what_is_suggested() -> None:
         "width": 2,
         "rle": [0, 1, 1],
     }
-    nothing = {"given": None, "given_name": None, "mean_self_confidence": None}
-    assert omission == label | nothing | {
+    no_label = {"given": None, "given_name": None, "mean_self_confidence": None}
+    assert omission == label | no_label | {
         "kind": "omission",
         "x0": 1,
         "x1": 2,
@@ -77,27 +77,28 @@ def test_a_row_says_what_is_given_and_what_is_suggested() -> None:
     }
 
 
-def test_the_image_says_where_most_evidence_is() -> None:
-    rows = RegionTableBuilder(10, NAMES)
-    assert rows.add(facts(0, 3), found(0.5, 2.0, 2.0)) == dict(zip(WORST_REGION.names, (0, 1, 1, 2, 2.0), strict=True))
-    assert rows.add(facts(1, 0), found()) == {}
+def test_add_returns_the_columns_of_the_region_with_most_evidence() -> None:
+    builder = RegionTableBuilder(10, CLASS_NAMES)
+    worst = builder.add(image_fields(0, 3), make_regions(0.5, 2.0, 2.0))
+    assert worst == dict(zip(WORST_REGION.names, (0, 1, 1, 2, 2.0), strict=True))
+    assert builder.add(image_fields(1, 0), make_regions()) == {}
 
 
-def test_no_region_is_a_table_without_rows() -> None:
-    table = RegionTableBuilder(10, NAMES).table(("site",))
+def test_table_without_regions_has_the_schema_and_no_rows() -> None:
+    table = RegionTableBuilder(10, CLASS_NAMES).table(("site",))
     assert (len(table), table.schema) == (0, unranked_regions_schema(("site",)))
 
 
 @a_few
 @given(images=st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), max_size=6), max_size=6), top=st.integers(1, 9))
-def test_the_best_are_kept_and_of_equal_ones_those_found_first(images: list[list[float]], top: int) -> None:
-    rows = RegionTableBuilder(top, NAMES)
+def test_table_keeps_the_regions_with_most_evidence_in_stable_order(images: list[list[float]], top: int) -> None:
+    builder = RegionTableBuilder(top, CLASS_NAMES)
     for index, evidence in enumerate(images):
-        rows.add(facts(index, len(evidence)), found(*evidence))
+        builder.add(image_fields(index, len(evidence)), make_regions(*evidence))
     every = [(-value, index, x) for index, evidence in enumerate(images) for x, value in enumerate(evidence)]
-    got = [(-row["evidence"], row["index"], row["x0"]) for row in rows.table().to_pylist()]
+    got = [(-row["evidence"], row["index"], row["x0"]) for row in builder.table().to_pylist()]
     assert got == sorted(every)[:top]
 
 
-def test_a_block_keeps_them_beside_its_products() -> None:
+def test_region_part_name_contains_fingerprint_and_block() -> None:
     assert region_part_name("0123456789abcdef", 7) == "manifest/regions/part-0123456789ab-00000007.parquet"

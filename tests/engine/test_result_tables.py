@@ -1,4 +1,4 @@
-"""The table of regions, from what the blocks of a run keep of them: in order, so many of them, in parts."""
+"""Ranked table of regions, made from the regions that blocks keep."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from masksift.storage.tables.schemas import regions_schema, unranked_regions_sch
 
 FINGERPRINT = "0123456789abcdef"
 
-some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+limited = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def put(out: Path, blocks: Sequence[Sequence[float]]) -> ObjectDirectory:
-    """What so many blocks keep, of an image each, with so much evidence in each region."""
-    folder = ObjectDirectory(str(out))
+def write_blocks(out: Path, blocks: Sequence[Sequence[float]]) -> ObjectDirectory:
+    """Write the regions of blocks of one image each, with the given evidence."""
+    directory = ObjectDirectory(str(out))
     for number, evidence in enumerate(blocks):
         rows = [
             {
@@ -53,60 +53,63 @@ def put(out: Path, blocks: Sequence[Sequence[float]]) -> ObjectDirectory:
             for x, value in enumerate(evidence)
         ]
         write_table(
-            folder,
+            directory,
             region_part_name(FINGERPRINT, number),
             table_from_rows(rows, unranked_regions_schema(("site",))),
             ["road"],
         )
-    return folder
+    return directory
 
 
 VALUES = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
 
 
-@some
+@limited
 @given(
     blocks=st.lists(st.lists(VALUES, max_size=6), min_size=1, max_size=5),
     top=st.integers(1, 12),
-    each=st.integers(1, 9),
+    part_rows=st.integers(1, 9),
 )
-def test_the_regions_of_all_blocks_are_ranked_by_evidence(
+def test_write_regions_ranks_the_regions_of_all_blocks_by_evidence(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
     blocks: list[list[float]],
     top: int,
-    each: int,
+    part_rows: int,
 ) -> None:
-    monkeypatch.setattr(results, "REGION_PART_ROWS", each)
+    monkeypatch.setattr(results, "REGION_PART_ROWS", part_rows)
     out = tmp_path_factory.mktemp("out")
-    folder = put(out, blocks)
-    written = write_regions(folder, FINGERPRINT, len(blocks), top, ["road"], ("site",))
+    directory = write_blocks(out, blocks)
+    written = write_regions(directory, FINGERPRINT, len(blocks), top, ["road"], ("site",))
     every = [(-value, number, x) for number, evidence in enumerate(blocks) for x, value in enumerate(evidence)]
-    wanted = sorted(every)[:top]
+    expected = sorted(every)[:top]
     parts = sorted((out / "regions").iterdir())
     tables = [pq.read_table(part) for part in parts]
     assert [part.name for part in parts] == [f"part-{number:06d}.parquet" for number in range(len(parts))]
     assert all(table.schema.remove_metadata() == regions_schema(("site",)) for table in tables)
-    assert [len(table) for table in tables] == [len(wanted[i : i + each]) for i in range(0, max(1, len(wanted)), each)]
+    assert [len(table) for table in tables] == [
+        len(expected[i : i + part_rows]) for i in range(0, max(1, len(expected)), part_rows)
+    ]
     got = [row for table in tables for row in table.to_pylist()]
-    assert [(-row["evidence"], row["index"], row["x0"]) for row in got] == wanted
+    assert [(-row["evidence"], row["index"], row["x0"]) for row in got] == expected
     assert [row["rank"] for row in got] == list(range(1, len(got) + 1))
     assert all(row["rle"] == [row["x0"], 1, 8 - row["x0"]] for row in got)
     assert written == sum(part.stat().st_size for part in parts)
 
 
-def test_what_cannot_be_among_the_best_is_not_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data set has a thousand times as many regions as anybody looks at."""
-    folder = put(tmp_path, [[9.0, 8.0], [1.0, 8.0, 7.0], [0.5] * 9])
+def test_write_regions_does_not_sort_regions_that_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write_blocks(tmp_path, [[9.0, 8.0], [1.0, 8.0, 7.0], [0.5] * 9])
     sorted_rows = []
 
-    def counted(tables, *words, **more):  # type: ignore[no-untyped-def]
-        kept = list(tables)
-        sorted_rows.append(sum(map(len, kept)))
-        return original(kept, *words, **more)
+    def count_rows(tables, *args, **kwargs):  # type: ignore[no-untyped-def]
+        tables = list(tables)
+        sorted_rows.append(sum(map(len, tables)))
+        return original(tables, *args, **kwargs)
 
     original = results.sort_tables
-    monkeypatch.setattr(results, "sort_tables", counted)
-    write_regions(folder, FINGERPRINT, 3, 2, ["road"], ("site",))
-    assert sorted_rows == [3], "two of the first block, and one that is as good as the second of them"
+    monkeypatch.setattr(results, "sort_tables", count_rows)
+    write_regions(directory, FINGERPRINT, 3, 2, ["road"], ("site",))
+    assert sorted_rows == [3], "two regions of the first block, and one with as much evidence as the second"
     assert pq.read_table(tmp_path / "regions")["index"].to_pylist() == [0, 0]

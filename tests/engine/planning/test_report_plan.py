@@ -1,4 +1,4 @@
-"""What it takes to show images: nothing for none, in proportion to what is shown, and no less memory than it takes."""
+"""Plans of the report: objects, reads and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from masksift.config.sections import StorageSection
 from masksift.core.errors import PlanRefused
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.completed_run import open_completed_run
-from masksift.engine.planning import report_plan as gallery
+from masksift.engine.planning import report_plan
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.memory import BASE_MEMORY_BYTES
 from masksift.engine.planning.plan import make_plan
@@ -25,23 +25,23 @@ from support.cli import run_cli
 from support.errors import raises
 from support.sources import make_data, write_array, write_source
 
-WHOLE = (1, 512, 1024)
+IMAGE_CHUNK = (1, 512, 1024)
 
 
-def spec(images: int = 1000, height: int = 512, width: int = 1024) -> SourceSpec:
+def make_spec(images: int = 1000, height: int = 512, width: int = 1024) -> SourceSpec:
     predictions = ArraySpec("p", (images, 19, height, width), (1, 19, height, width), "uint8", 1, (0, 1, 2, 3))
     labels = ArraySpec("l", (images, height, width), (1, height, width), "uint8", 1, (0, 1, 2))
     names = tuple(f"class {k}" for k in range(19))
     return SourceSpec(0, "s", "s", predictions, labels, None, names, (255,), "probabilities", 1 / 255, 0.05, True)
 
 
-def photos(source: SourceSpec, chunk: tuple[int, int, int]) -> ArraySpec:
+def rgb_array(source: SourceSpec, chunk: tuple[int, int, int]) -> ArraySpec:
     return ArraySpec("i", (*source.labels.shape, 3), (*chunk, 3), "uint8", 1, (0, 1, 2, 3))
 
 
-def test_showing_none_takes_nothing() -> None:
-    source = spec()
-    assert ReportPlan.from_sources([source], [WHOLE], 10, 0, [photos(source, WHOLE)]) == ReportPlan()
+def test_report_without_images_needs_nothing() -> None:
+    source = make_spec()
+    assert ReportPlan.from_sources([source], [IMAGE_CHUNK], 10, 0, [rgb_array(source, IMAGE_CHUNK)]) == ReportPlan()
     without, shown = (make_plan([source], Settings(report_images=top), {}) for top in (0, 500))
     assert without.memory_report == BASE_MEMORY_BYTES
     assert (without.memory_condense, without.memory_score) == (shown.memory_condense, shown.memory_score)
@@ -49,49 +49,52 @@ def test_showing_none_takes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("top", "shown"), [(10, 10), (1000, 1000), (5000, 1000)])
-def test_an_image_is_two_objects_where_it_has_a_picture(top: int, shown: int) -> None:
-    source = spec()
+def test_image_with_rgb_is_two_objects(top: int, shown: int) -> None:
+    source = make_spec()
     planes, both = (
-        ReportPlan.from_sources([source], [WHOLE], 10, top, [array]) for array in (None, photos(source, WHOLE))
+        ReportPlan.from_sources([source], [IMAGE_CHUNK], 10, top, [array])
+        for array in (None, rgb_array(source, IMAGE_CHUNK))
     )
     assert planes.images == both.images == shown
     assert both.objects - planes.objects == shown
-    assert planes.objects == shown + gallery.FIXED_FILES + -(-shown // 1000) + -(-shown // 200)
+    assert planes.objects == shown + report_plan.FIXED_FILES + -(-shown // 1000) + -(-shown // 200)
     assert both.reads > planes.reads > 3 * shown, "labels, predicted classes, flags"
 
 
-def test_the_page_has_as_many_files_besides() -> None:
+def test_fixed_files_are_the_static_files_and_the_facts() -> None:
     static = list((resources.files("masksift.review.report") / "static").iterdir())
-    assert len(static) + 1 == gallery.FIXED_FILES, "and the facts of the run"
+    assert len(static) + 1 == report_plan.FIXED_FILES, "static files and the facts of the run"
 
 
-def test_of_a_chunk_with_several_images_all_are_read_at_once() -> None:
-    assert [gallery.images_per_read(chunk, 100) for chunk in (1, 16)] == [1, 16]
-    assert gallery.images_per_read(16, gallery.MAX_CACHED_PIXELS) == 1
-    source = spec(images=1600, height=64, width=64)
+def test_images_of_one_chunk_are_read_together() -> None:
+    assert [report_plan.images_per_read(chunk, 100) for chunk in (1, 16)] == [1, 16]
+    assert report_plan.images_per_read(16, report_plan.MAX_CACHED_PIXELS) == 1
+    source = make_spec(images=1600, height=64, width=64)
     one, sixteen = (ReportPlan.from_sources([source], [(n, 64, 64)], 10, 1600, [None]) for n in (1, 16))
     assert one.reads - sixteen.reads > 2 * 1600 * 0.8, "predicted classes and flags"
     few = [ReportPlan.from_sources([source], [(n, 64, 64)], 10, 10, [None]).reads for n in (1, 16)]
-    assert few[0] - few[1] <= 2, "images that lie far apart"
+    assert few[0] - few[1] <= 2, "random images are far apart"
     held = [drawing_memory(source, (n, 64, 64), None) for n in (1, 16)]
     assert held[1] - held[0] >= 15 * 64 * 64 * 2
 
 
-def test_of_several_sources_each_has_its_share() -> None:
-    one, other = spec(300), spec(100)
-    found = ReportPlan.from_sources([one, other], [WHOLE, WHOLE], 10, 40, [photos(one, WHOLE), None])
-    assert found.objects == 40 + 30 + gallery.FIXED_FILES + 2
+def test_sources_share_the_images_in_proportion() -> None:
+    one, other = make_spec(300), make_spec(100)
+    found = ReportPlan.from_sources(
+        [one, other], [IMAGE_CHUNK, IMAGE_CHUNK], 10, 40, [rgb_array(one, IMAGE_CHUNK), None]
+    )
+    assert found.objects == 40 + 30 + report_plan.FIXED_FILES + 2
 
 
-def test_a_chunk_of_many_pictures_is_in_the_plan_and_may_be_refused() -> None:
-    source = spec()
+def test_memory_includes_a_chunk_of_many_rgb_images() -> None:
+    source = make_spec()
     small, large = (
-        make_plan([source], Settings(report_images=500), {}, (), [photos(source, (images, 512, 1024))])
+        make_plan([source], Settings(report_images=500), {}, (), [rgb_array(source, (images, 512, 1024))])
         for images in (1, 1000)
     )
     assert large.memory == large.memory_report > 2 * 1000 * 512 * 1024 * 3
     assert small.memory_report < small.memory_score
-    with raises(PlanRefused, match=r"a worker \(report\), .*or --report.top 0"):
+    with raises(PlanRefused, match=r"per worker \(report\), .*or --report.top 0"):
         large.check_memory(2 << 30)
     small.check_memory(2 << 30)
 
@@ -104,12 +107,12 @@ def test_a_chunk_of_many_pictures_is_in_the_plan_and_may_be_refused() -> None:
         ((2, 450, 1200), (2, 900, 1200)),
     ],
 )
-def test_a_task_holds_no_more_than_is_planned(
+def test_render_task_peak_memory_is_within_the_plan(
     tmp_path: Path, chunk: tuple[int, int, int], label_chunk: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("masksift.engine.image_views.STRIP_PIXELS", 1 << 17)
-    monkeypatch.setattr(gallery, "STRIP_PIXELS", 1 << 17)
-    monkeypatch.setattr(gallery, "DRAWING_BYTES", 6 << 20)
+    monkeypatch.setattr(report_plan, "STRIP_PIXELS", 1 << 17)
+    monkeypatch.setattr(report_plan, "DRAWING_BYTES", 6 << 20)
     data = make_data(images=2, classes=2, height=900, width=1200, dtype="uint8")
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 2, 900, 1200), label_chunks=label_chunk)
     group = zarr.open_group(source.path, mode="a")
@@ -122,7 +125,7 @@ def test_a_task_holds_no_more_than_is_planned(
     assert isinstance(array, ArraySpec)
     task = RenderContext(run.context, "images", True)
     batch = RenderTask(part, tuple(ImageRef(i, i, part.block.number, True) for i in range(2)))
-    render(task, batch)  # what is imported and kept is no matter of the second time
+    render(task, batch)  # imports and caches are not part of the peak
     tracemalloc.start()
     try:
         render(task, batch)
