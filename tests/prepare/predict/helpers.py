@@ -1,4 +1,4 @@
-"""Small sources of pictures and labels, with nothing predicted yet, and trainers that say what they have seen."""
+"""Small sources of images and labels without predictions, and a trainer that remembers what it was trained on."""
 
 from __future__ import annotations
 
@@ -16,62 +16,62 @@ from support.datasets import Array, blobs
 from support.results import read_files
 
 __all__ = [
-    "MEMORISER",
+    "MEMORIZER",
     "NAMES",
-    "arrays_of",
-    "drawn_pictures",
-    "folds_of",
+    "make_images",
     "predict",
-    "record",
-    "result",
-    "write_pictures",
+    "read_array",
+    "read_folds",
+    "read_record",
+    "read_source_files",
+    "write_images",
 ]
 
 NAMES = ("sky", "road", "tree")
 
-MEMORISER = '''
-"""A trainer that is certain of what it was fitted to, and has no opinion of anything else."""
+MEMORIZER = '''
+"""Trainer that is certain of the images it was trained on and undecided about all others."""
 
 import numpy as np
 
 
-class Memoriser:
+class Memorizer:
     def __init__(self, classes, ignored, seed):
         self.classes, self.ignored, self.seed = classes, ignored, seed
-        self.seen = set()
+        self.known = set()
 
     def fit(self, images, labels):
         assert len(images) == len(labels)
-        for picture, plane in zip(images, labels):
-            assert picture.shape == (*plane.shape, 3) and picture.dtype == np.uint8
+        for image, plane in zip(images, labels):
+            assert image.shape == (*plane.shape, 3) and image.dtype == np.uint8
             assert ((plane < self.classes) | (plane == self.ignored)).all()
-            self.seen.add(picture.tobytes())
+            self.known.add(image.tobytes())
 
     def predict_proba(self, images):
         shape = (len(images), self.classes, *images.shape[1:3])
-        flat = np.full(shape, 1 / self.classes, np.float32)
-        for answer, picture in zip(flat, images):
-            if picture.tobytes() in self.seen:
-                answer[:] = 0
-                answer[0] = 1
-        return flat
+        output = np.full(shape, 1 / self.classes, np.float32)
+        for planes, image in zip(output, images):
+            if image.tobytes() in self.known:
+                planes[:] = 0
+                planes[0] = 1
+        return output
 '''
 
 
-def drawn_pictures(images: int = 9, height: int = 16, width: int = 20, seed: int = 1) -> tuple[Array, Array]:
-    """Pictures (N, H, W, 3) whose colours tell the class, and their labels (N, H, W), a corner of each ignored."""
+def make_images(images: int = 9, height: int = 16, width: int = 20, seed: int = 1) -> tuple[Array, Array]:
+    """Draw images (N, H, W, 3) whose colors show the class, and their labels (N, H, W) with an ignored corner."""
     rng = np.random.default_rng(seed)
     labels = np.stack([blobs(rng, len(NAMES), height, width) for _ in range(images)]).astype(np.uint8)
-    colours = np.array([[90, 130, 220], [100, 90, 90], [40, 160, 60]])
+    colors = np.array([[90, 130, 220], [100, 90, 90], [40, 160, 60]])
     noise = rng.normal(0, 12, (*labels.shape, 3))
-    pictures = np.clip(colours[labels] + noise, 0, 255).astype(np.uint8)
+    rgb = np.clip(colors[labels] + noise, 0, 255).astype(np.uint8)
     labels[:, :3, :4] = 255
-    return pictures, labels
+    return rgb, labels
 
 
-def write_pictures(
+def write_images(
     path: Path,
-    pictures: Array,
+    images: Array,
     labels: Array,
     *,
     ids: Sequence[str] | None = None,
@@ -79,10 +79,10 @@ def write_pictures(
     attributes: dict[str, Any] | None = None,
     **columns: Array,
 ) -> Path:
-    """A source of these, `chunk` images a chunk; ``columns``: of one value an image."""
+    """Write a source of images and labels, ``chunk`` images per chunk; ``columns``: arrays with one value per image."""
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update({"class_names": list(NAMES), "ignore": [255]} if attributes is None else attributes)
-    for name, values in {"images": pictures, "labels": labels, **columns}.items():
+    for name, values in {"images": images, "labels": labels, **columns}.items():
         array = group.create_array(
             name,
             shape=values.shape,
@@ -92,31 +92,31 @@ def write_pictures(
         )
         array[...] = values
     if ids is not None:
-        named = group.create_array("image_id", shape=(len(ids),), dtype=str, chunks=(len(ids),))
-        named[:] = np.array(ids, dtype=object)
+        id_array = group.create_array("image_id", shape=(len(ids),), dtype=str, chunks=(len(ids),))
+        id_array[:] = np.array(ids, dtype=object)
     return path
 
 
-def predict(source: Path, out: Path, *words: object) -> Path:
-    assert run_cli("predict", "--source", source, "--out", out, *words) == 0
+def predict(source: Path, out: Path, *args: object) -> Path:
+    """Run a prediction in this process and return its output directory."""
+    assert run_cli("predict", "--source", source, "--out", out, *args) == 0
     return out
 
 
-def result(out: Path, name: str) -> Array:
-    """An array of the new source."""
+def read_array(out: Path, name: str) -> Array:
     return np.asarray(zarr.open_array(out / name, mode="r")[...])
 
 
-def folds_of(out: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(out / "predict/folds.parquet").to_pylist()
-    return found
+def read_folds(out: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(out / "predict/folds.parquet").to_pylist()
+    return rows
 
 
-def record(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "predict/predict.json").read_text())
-    return found
+def read_record(out: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((out / "predict/predict.json").read_text())
+    return record
 
 
-def arrays_of(out: Path) -> dict[str, bytes]:
-    """Everything that a run reads."""
+def read_source_files(out: Path) -> dict[str, bytes]:
+    """Read all files that a run reads."""
     return {name: data for name, data in read_files(out).items() if not name.startswith("predict/")}

@@ -1,7 +1,8 @@
-"""`masksift predict` as a whole: each image by a model that never saw it, in a source that a run takes as it is."""
+"""`masksift predict` end to end: out-of-sample predictions, written arrays, resumption."""
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -9,19 +10,20 @@ import numpy as np
 import pytest
 import zarr
 
-from masksift.prepare.predict import tasks as blocks
-from masksift.prepare.predict.metrics import counts_of, segmentation_metrics
+from masksift.prepare.predict import tasks
+from masksift.prepare.predict.metrics import count_agreement, segmentation_metrics
 from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
+from masksift.storage.manifest import unpack
 from prepare.predict.helpers import (
-    MEMORISER,
+    MEMORIZER,
     NAMES,
-    arrays_of,
-    drawn_pictures,
-    folds_of,
+    make_images,
     predict,
-    record,
-    result,
-    write_pictures,
+    read_array,
+    read_folds,
+    read_record,
+    read_source_files,
+    write_images,
 )
 from support.cli import exit_code, run_cli
 from support.results import read_files, read_rows
@@ -30,232 +32,242 @@ from support.sources import erase_chunks
 IDS = [f"{video}_{i:02d}" for i, video in enumerate("aabbbbccd")]
 
 
+def write_videos(path: Path) -> Path:
+    """Write nine images of four videos."""
+    return write_images(path, *make_images(), ids=IDS, video=np.array([ord(name[0]) for name in IDS]))
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    videos = np.array([ord(name[0]) for name in IDS])
-    return write_pictures(tmp_path / "a.zarr", *drawn_pictures(), ids=IDS, video=videos)
+    return write_videos(tmp_path / "a.zarr")
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source and its predictions by three models of the trainer `pixels`, not to be changed."""
+    path = tmp_path_factory.mktemp("predicted")
+    source = write_videos(path / "a.zarr")
+    return source, predict(source, path / "out", "--folds", 3)
 
 
 @pytest.fixture
-def memoriser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A trainer in a module of the folder that the command is typed in."""
-    (tmp_path / "mymodels.py").write_text(MEMORISER)
+def memorizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A trainer in a module of the working directory."""
+    (tmp_path / "mymodels.py").write_text(MEMORIZER)
     monkeypatch.chdir(tmp_path)
-    return "mymodels:Memoriser"
+    return "mymodels:Memorizer"
 
 
 # ------------------------------------------------------------------------------------------------------- out of sample
 
 
-@pytest.mark.parametrize("words", [(), ("--groups", "video"), ("--group_pattern", "^([a-z])_")], ids=str)
-def test_each_image_is_predicted_by_a_model_that_never_saw_it(
-    words: tuple[str, ...], source: Path, memoriser: str, tmp_path: Path
+@pytest.mark.parametrize("flags", [(), ("--groups", "video"), ("--group_pattern", "^([a-z])_")], ids=str)
+def test_each_image_is_predicted_by_a_model_that_was_not_trained_on_it(
+    flags: tuple[str, ...], source: Path, memorizer: str, tmp_path: Path
 ) -> None:
-    """A memoriser is certain of what it was fitted to: of none of these is it."""
-    out = predict(source, tmp_path / "out", "--trainer", memoriser, "--folds", 3, *words)
-    assert (result(out, "predictions") == 85).all()
+    """The memorizer is certain of its training images. It is certain of none of these."""
+    out = predict(source, tmp_path / "out", "--trainer", memorizer, "--folds", 3, *flags)
+    assert (read_array(out, "predictions") == 85).all()
+    table = read_folds(out)
+    assert [row["image_id"] for row in table] == IDS
+    assert [row["fold"] for row in table] == read_array(out, "fold").tolist()
+    assert read_array(out, "fold").dtype == np.int16
+    if flags:
+        assert len({row["group"] for row in table}) == len({(row["group"], row["fold"]) for row in table}) == 4
 
 
-def test_a_memoriser_is_certain_of_what_it_saw(source: Path, memoriser: str, tmp_path: Path) -> None:
-    """So that the test above could fail: the models, asked for the images of the other folds, know every one."""
-    out = predict(source, tmp_path / "out", "--trainer", memoriser, "--folds", 3)
-    import pickle
-
-    from masksift.storage.manifest import unpack
-
-    pictures, folds = drawn_pictures()[0], result(out, "fold")
+def test_models_recognize_the_images_of_the_other_folds(source: Path, memorizer: str, tmp_path: Path) -> None:
+    """Proves that the test above can fail: each stored model is certain of its training images."""
+    out = predict(source, tmp_path / "out", "--trainer", memorizer, "--folds", 3)
+    images, folds = make_images()[0], read_array(out, "fold")
     files = sorted((out / "predict/manifest/fit").iterdir())
     assert len(files) == 3
     for fold, file in enumerate(files):
-        answers = pickle.loads(unpack(file.read_bytes())["model"]).predict_proba(pictures)
-        np.testing.assert_array_equal((answers[:, 0] == 1).all(axis=(1, 2)), folds != fold)
+        output = pickle.loads(unpack(file.read_bytes())["model"]).predict_proba(images)
+        np.testing.assert_array_equal((output[:, 0] == 1).all(axis=(1, 2)), folds != fold)
 
 
-@pytest.mark.parametrize("words", [("--groups", "video"), ("--group_pattern", "^([a-z])_")], ids=str)
-def test_a_group_is_in_one_fold(words: tuple[str, ...], source: Path, memoriser: str, tmp_path: Path) -> None:
-    out = predict(source, tmp_path / "out", "--trainer", memoriser, "--folds", 3, *words)
-    table = folds_of(out)
-    assert [row["image_id"] for row in table] == IDS
-    assert [row["fold"] for row in table] == result(out, "fold").tolist()
-    homes = {row["group"]: {other["fold"] for other in table if other["group"] == row["group"]} for row in table}
-    assert len(homes) == 4
-    assert all(len(home) == 1 for home in homes.values())
-    assert result(out, "fold").dtype == np.int16
-
-
-def test_the_labels_of_a_fold_have_no_say_in_its_predictions(source: Path, tmp_path: Path) -> None:
-    """Of the built-in trainer: other labels for a whole fold, the same bytes for it, others for the rest."""
-    out = predict(source, tmp_path / "out", "--folds", 3)
-    before, mine = result(out, "predictions"), result(out, "fold") == 1
+def test_labels_of_a_fold_do_not_influence_its_predictions(
+    source: Path, predicted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Other labels for one fold leave its bytes unchanged and change those of all other images."""
+    before, in_fold = read_array(predicted[1], "predictions"), read_array(predicted[1], "fold") == 1
     labels = zarr.open_array(source / "labels", mode="r+")
-    changed = labels[...]
-    changed[mine] = np.where(changed[mine] < 3, (changed[mine] + 1) % 3, 255)
-    labels[...] = changed
-    after = result(predict(source, tmp_path / "other", "--folds", 3), "predictions")
-    np.testing.assert_array_equal(after[mine], before[mine])
-    assert all((a != b).any() for a, b in zip(after[~mine], before[~mine], strict=True))
+    values = labels[...]
+    values[in_fold] = np.where(values[in_fold] < 3, (values[in_fold] + 1) % 3, 255)
+    labels[...] = values
+    after = read_array(predict(source, tmp_path / "other", "--folds", 3), "predictions")
+    np.testing.assert_array_equal(after[in_fold], before[in_fold])
+    assert all((a != b).any() for a, b in zip(after[~in_fold], before[~in_fold], strict=True))
 
 
-# ------------------------------------------------------------------------------------------------------ what comes out
+# ------------------------------------------------------------------------------------------------------ written source
 
 
-def test_a_run_takes_it_as_it_is(source: Path, tmp_path: Path) -> None:
-    out = predict(source, tmp_path / "out", "--folds", 3)
-    pictures, labels = drawn_pictures()
-    np.testing.assert_array_equal(result(out, "labels"), labels)
-    np.testing.assert_array_equal(result(out, "images"), pictures)
-    assert result(out, "image_id").tolist() == IDS
+def test_new_source_can_be_run(predicted: tuple[Path, Path], tmp_path: Path) -> None:
+    _, out = predicted
+    images, labels = make_images()
+    np.testing.assert_array_equal(read_array(out, "labels"), labels)
+    np.testing.assert_array_equal(read_array(out, "images"), images)
+    assert read_array(out, "image_id").tolist() == IDS
     assert zarr.open_group(out, mode="r").attrs["class_names"] == list(NAMES)
-    sums = result(out, "predictions").sum(axis=1, dtype=int)
+    sums = read_array(out, "predictions").sum(axis=1, dtype=int)
     assert np.abs(sums - 255).max() <= 2
     assert run_cli("run", "--source", out, "--out", tmp_path / "quality") == 0
     assert {row["image_id"]: row["status"] for row in read_rows(tmp_path / "quality")} == dict.fromkeys(IDS, "scored")
 
 
-def test_evidence_is_that_of_the_predictions(source: Path, tmp_path: Path) -> None:
-    for form in ("predictions", "evidence"):
-        predict(source, tmp_path / form, "--folds", 3, "--write", form)
-        assert run_cli("run", "--source", tmp_path / form, "--out", tmp_path / f"q-{form}") == 0
-    found, wanted = (
-        [{name: value for name, value in row.items() if name != "source"} for row in read_rows(tmp_path / f"q-{form}")]
-        for form in ("evidence", "predictions")
-    )
-    assert found == wanted
-    assert "predictions" not in zarr.open_group(tmp_path / "evidence", mode="r")
-    assert result(tmp_path / "evidence", "fold").tolist() == result(tmp_path / "predictions", "fold").tolist()
+def test_evidence_equals_that_of_the_predictions(predicted: tuple[Path, Path], tmp_path: Path) -> None:
+    source, predictions = predicted
+    evidence = predict(source, tmp_path / "evidence", "--folds", 3, "--write", "evidence")
+    runs = []
+    for out in (predictions, evidence):
+        assert run_cli("run", "--source", out, "--out", tmp_path / f"run-{out.name}") == 0
+        runs.append([{**row, "source": ""} for row in read_rows(tmp_path / f"run-{out.name}")])
+    assert runs[0] == runs[1]
+    assert "predictions" not in zarr.open_group(evidence, mode="r")
+    assert read_array(evidence, "fold").tolist() == read_array(predictions, "fold").tolist()
 
 
-def test_the_record_says_how_good_the_models_are(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_record_holds_the_metrics_of_the_models(
+    predicted: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = predict(source, tmp_path / "out", "--folds", 3)
-    said, printed = record(out), capsys.readouterr().out
-    labels, found = drawn_pictures()[1], result(out, "predictions").argmax(axis=1)
-    folds = result(out, "fold")
-    whole = segmentation_metrics(counts_of(labels, found, 3))
-    assert {name: said[name] for name in ("mean_iou", "pixel_accuracy", "pixels")} == {
-        name: whole[name] for name in ("mean_iou", "pixel_accuracy", "pixels")
-    }
-    assert said["iou"] == dict(zip(NAMES, whole["iou"], strict=True))
-    for part in said["folds"]:
-        mine = folds == part["fold"]
-        own = segmentation_metrics(counts_of(labels[mine], found[mine], 3))
-        assert (part["images"], part["trained_on"]) == (mine.sum(), (~mine).sum())
-        assert (part["mean_iou"], part["pixel_accuracy"]) == (own["mean_iou"], own["pixel_accuracy"])
-    assert said["mean_iou"] > 0.6, "colours tell the class"
-    assert said["out_of_sample"] is True
-    assert f"all 9 images: mean IoU {whole['mean_iou']:.3f}" in printed
+    source, out = predicted
+    record, labels = read_record(out), make_images()[1]
+    classes, folds = read_array(out, "predictions").argmax(axis=1), read_array(out, "fold")
+    overall = segmentation_metrics(count_agreement(labels, classes, 3))
+    keys = ("mean_iou", "pixel_accuracy", "pixels")
+    assert [record[key] for key in keys] == [overall[key] for key in keys]
+    assert record["iou"] == dict(zip(NAMES, overall["iou"], strict=True))
+    for fold in record["folds"]:
+        images = folds == fold["fold"]
+        metrics = segmentation_metrics(count_agreement(labels[images], classes[images], 3))
+        assert (fold["images"], fold["trained_on"]) == (images.sum(), (~images).sum())
+        assert [fold[key] for key in keys] == [metrics[key] for key in keys]
+    assert record["mean_iou"] > 0.6, "colors show the class"
+    assert record["out_of_sample"] is True
+    predict(source, out, "--folds", 3)
+    printed = capsys.readouterr().out
+    assert f"all 9 images: mean IoU {overall['mean_iou']:.3f}" in printed
     assert f"masksift run --source {out}" in printed
 
 
-def test_padded_images_stay_padded_and_their_edges_do_not_count(tmp_path: Path, memoriser: str) -> None:
-    pictures, labels = drawn_pictures()
-    rows_, columns = np.full(9, 16, np.int32), np.arange(12, 21, dtype=np.int32)
+def test_padded_images_stay_padded_and_padding_is_ignored(tmp_path: Path, memorizer: str) -> None:
+    images, labels = make_images()
+    heights, widths = np.full(9, 16, np.int32), np.arange(12, 21, dtype=np.int32)
     labels[0, :, 12:] = 77
-    source = write_pictures(tmp_path / "a.zarr", pictures, labels, height=rows_, width=columns)
-    for form in ("predictions", "evidence"):
-        out = predict(source, tmp_path / form, "--trainer", memoriser, "--folds", 2, "--write", form)
-        assert record(out)["bad_labels"] == 0
-        assert record(out)["pixels"] == (columns * 16 - 12).sum()
-        assert run_cli("run", "--source", out, "--out", tmp_path / f"q-{form}") == 0
-    assert result(tmp_path / "predictions", "width").tolist() == columns.tolist()
+    source = write_images(tmp_path / "a.zarr", images, labels, height=heights, width=widths)
+    for content in ("predictions", "evidence"):
+        out = predict(source, tmp_path / content, "--trainer", memorizer, "--folds", 2, "--write", content)
+        assert read_record(out)["bad_labels"] == 0
+        assert read_record(out)["pixels"] == (widths * 16 - 12).sum()
+        assert run_cli("run", "--source", out, "--out", tmp_path / f"run-{content}") == 0
+    assert read_array(tmp_path / "predictions", "width").tolist() == widths.tolist()
 
 
-def test_a_bad_label_is_counted_and_left_to_the_run(source: Path, memoriser: str, tmp_path: Path) -> None:
+def test_image_with_invalid_label_is_counted_and_quarantined_by_the_run(
+    source: Path, memorizer: str, tmp_path: Path
+) -> None:
     zarr.open_array(source / "labels", mode="r+")[4, 9, 9] = 77
-    out = predict(source, tmp_path / "out", "--trainer", memoriser, "--folds", 2)
-    assert record(out)["bad_labels"] == 1
-    assert run_cli("run", "--source", out, "--out", tmp_path / "q", "--max_quarantined", 1) == 0
-    assert [row["image_id"] for row in read_rows(tmp_path / "q") if row["status"] == "bad_labels"] == [IDS[4]]
+    out = predict(source, tmp_path / "out", "--trainer", memorizer, "--folds", 2)
+    assert read_record(out)["bad_labels"] == 1
+    assert run_cli("run", "--source", out, "--out", tmp_path / "run", "--max_quarantined", 1) == 0
+    assert [row["image_id"] for row in read_rows(tmp_path / "run") if row["status"] == "bad_labels"] == [IDS[4]]
 
 
-def test_images_without_names_are_called_by_their_source(tmp_path: Path, memoriser: str) -> None:
-    source = write_pictures(tmp_path / "street.zarr", *drawn_pictures(images=4))
-    out = predict(source, tmp_path / "out", "--trainer", memoriser, "--folds", 2)
-    assert result(out, "image_id").tolist() == [f"street/{i}" for i in range(4)]
+def test_images_without_ids_are_named_by_source_and_index(tmp_path: Path, memorizer: str) -> None:
+    source = write_images(tmp_path / "street.zarr", *make_images(images=4))
+    out = predict(source, tmp_path / "out", "--trainer", memorizer, "--folds", 2)
+    assert read_array(out, "image_id").tolist() == [f"street/{i}" for i in range(4)]
 
 
-# ---------------------------------------------------------------------------------------------------- twice equals once
+# ---------------------------------------------------------------------------------------------------------- resumption
 
 
-def test_a_small_source_lies_in_several_shards(source: Path, memoriser: str, tmp_path: Path) -> None:
-    out = predict(source, tmp_path / "out", "--trainer", memoriser, "--folds", 2)
-    assert zarr.open_array(out / "predictions", mode="r").shards[0] == 1
-    assert len(list((out / "predict/manifest/predict").iterdir())) == 9
+def test_small_source_is_written_in_several_shards(predicted: tuple[Path, Path]) -> None:
+    assert zarr.open_array(predicted[1] / "predictions", mode="r").shards[0] == 1
+    assert len(list((predicted[1] / "predict/manifest/predict").iterdir())) == 9
 
 
-def test_the_same_command_again_does_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = predict(source, tmp_path / "out", "--folds", 2)
+def test_complete_prediction_changes_nothing(predicted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = predicted
     before = read_files(out)
     monkeypatch.setattr(PixelTrainer, "fit", None)
-    predict(source, out, "--folds", 2)
+    predict(source, out, "--folds", 3)
     assert read_files(out) == before
 
 
-def test_a_killed_one_goes_on_without_fitting_what_is_fitted(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_prediction_resumes_without_repeating_finished_folds(
+    source: Path, predicted: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = predict(source, tmp_path / "whole", "--folds", 3)
-    fit, write, fitted = PixelTrainer.fit, blocks._write, []
+    fit, write, trained = PixelTrainer.fit, tasks._write_image, []
 
-    def stops(self, images, labels):
-        if len(fitted) == 2:
+    def fit_two_folds(self, images, labels):
+        if len(trained) == 2:
             raise KeyboardInterrupt
-        fitted.append(len(images))
+        trained.append(len(images))
         return fit(self, images, labels)
 
-    monkeypatch.setattr(PixelTrainer, "fit", stops)
     out = tmp_path / "out"
-    words = ("predict", "--source", source, "--out", out, "--folds", "3", "--executor.kind", "serial")
-    assert exit_code(*words, "--log-format", "quiet") == 5
+    args = ("predict", "--source", source, "--out", out, "--folds", "3", "--executor.kind", "serial")
+    monkeypatch.setattr(PixelTrainer, "fit", fit_two_folds)
+    assert exit_code(*args, "--log-format", "quiet") == 5
     monkeypatch.setattr(PixelTrainer, "fit", fit)
     written = []
 
-    def stops_writing(job, writer, *rest):
+    def write_five_images(context, writer, *image):
         if len(written) == 5:
             raise KeyboardInterrupt
         written.append(writer.next_image)
-        write(job, writer, *rest)
+        write(context, writer, *image)
 
-    monkeypatch.setattr(blocks, "_write", stops_writing)
-    assert exit_code(*words, "--log-format", "quiet") == 5
-    monkeypatch.setattr(blocks, "_write", write)
+    monkeypatch.setattr(tasks, "_write_image", write_five_images)
+    assert exit_code(*args, "--log-format", "quiet") == 5
+    monkeypatch.setattr(tasks, "_write_image", write)
     monkeypatch.setattr(PixelTrainer, "fit", None)
     predict(source, out, "--folds", 3)
-    assert arrays_of(out) == arrays_of(whole)
-    same = {"mean_iou", "folds", "iou", "pixels"}
-    assert {name: record(out)[name] for name in same} == {name: record(whole)[name] for name in same}
+    assert read_source_files(out) == read_source_files(predicted[1])
+    keys = ("mean_iou", "folds", "iou", "pixels")
+    resumed, complete = read_record(out), read_record(predicted[1])
+    assert [resumed[key] for key in keys] == [complete[key] for key in keys]
 
 
-def test_a_shard_whose_product_is_lost_is_not_written_again_but_counted(source: Path, tmp_path: Path) -> None:
-    out = predict(source, tmp_path / "out", "--folds", 2)
-    before = record(out), arrays_of(out)
+def test_shards_without_task_output_are_counted_again(predicted: tuple[Path, Path], tmp_path: Path) -> None:
+    source, out = predicted[0], tmp_path / "out"
+    shutil.copytree(predicted[1], out)
     shutil.rmtree(out / "predict/manifest/predict")
     shutil.rmtree(out / "labels/c")
     (out / "predict/predict.json").unlink()
-    predict(source, out, "--folds", 2)
-    assert (record(out), arrays_of(out)) == before
+    predict(source, out, "--folds", 3)
+    record, expected = read_record(out), read_record(predicted[1])
+    assert {**record, "configuration": 0} == {**expected, "configuration": 0}
+    assert read_source_files(out) == read_source_files(predicted[1])
 
 
 @pytest.mark.slow
-def test_workers_write_the_same_bits(source: Path, tmp_path: Path, memoriser: str, scheduler_address: str) -> None:
-    for trainer in ("pixels", memoriser):
-        serial = predict(source, tmp_path / f"serial-{trainer[0]}", "--folds", 3, "--trainer", trainer)
-        out = tmp_path / f"dask-{trainer[0]}"
-        words = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
-        assert exit_code("predict", "--source", source, "--out", out, "--folds", 3, "--trainer", trainer, *words) == 0
-        assert arrays_of(out) == arrays_of(serial)
-        assert record(out)["folds"] == record(serial)["folds"]
+@pytest.mark.parametrize("trainer", ["pixels", "mymodels:Memorizer"])
+@pytest.mark.usefixtures("memorizer")
+def test_dask_workers_write_the_same_bytes(source: Path, tmp_path: Path, trainer: str, address: str) -> None:
+    serial = predict(source, tmp_path / "serial", "--folds", 3, "--trainer", trainer)
+    out = tmp_path / "dask"
+    flags = ("--executor.kind", "dask", "--executor.address", address, "--log-format", "quiet")
+    assert exit_code("predict", "--source", source, "--out", out, "--folds", 3, "--trainer", trainer, *flags) == 0
+    assert read_source_files(out) == read_source_files(serial)
+    assert read_record(out)["folds"] == read_record(serial)["folds"]
 
 
-def test_another_source_under_the_same_out_is_refused(
-    source: Path, tmp_path: Path, memoriser: str, capsys: pytest.CaptureFixture[str]
+def test_other_options_into_the_same_output_are_refused(
+    predicted: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    predict(source, tmp_path / "out", "--folds", 2, "--trainer", memoriser)
+    source, out = predicted
     capsys.readouterr()
-    assert run_cli("predict", "--source", source, "--out", tmp_path / "out", "--folds", 3, "--trainer", memoriser) == 2
-    assert "holds results of other inputs or settings (folds was 2, is 3)" in capsys.readouterr().err
+    assert run_cli("predict", "--source", source, "--out", out, "--folds", 2) == 2
+    assert "folds was 3, is 2" in capsys.readouterr().err
+
+
+def test_lost_images_are_reported(
+    source: Path, tmp_path: Path, memorizer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     erase_chunks(source / "images", slice(0, 2))
-    words = ("--source", source, "--out", tmp_path / "third", "--folds", 2, "--trainer", memoriser)
-    assert run_cli("predict", *words) == 2
-    assert "images 0 to 1 are lost: chunk c/0/0/0/0 of" in capsys.readouterr().err
+    assert run_cli("predict", "--source", source, "--out", tmp_path / "out", "--trainer", memorizer) == 2
+    assert "Images 0 to 1 cannot be read: chunk c/0/0/0/0 of" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What no prediction can be: it is said, with the remedy, and nothing is written."""
+"""Invalid options, sources and trainers of `masksift predict` are refused, with nothing written."""
 
 from __future__ import annotations
 
@@ -8,172 +8,154 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prepare.predict.helpers import MEMORISER, drawn_pictures, predict, write_pictures
+from masksift.storage.lock import RunLock
+from masksift.storage.objects import ObjectDirectory
+from prepare.predict.helpers import MEMORIZER, make_images, predict, write_images
 from support.cli import error_message, exit_code
 
-MODELS = (
-    MEMORISER
+TRAINERS = (
+    MEMORIZER
     + '''
 
-class Wrong(Memoriser):
-    """Answers what is no probability, in the way that its name says."""
+class Invalid(Memorizer):
+    """Returns invalid output, by the method of its own name."""
 
     def predict_proba(self, images):
         return getattr(self, type(self).__name__.lower())(super().predict_proba(images))
 
 
-class Planes(Wrong):
-    def planes(self, answer):
-        return answer[:, :2]
+class TwoPlanes(Invalid):
+    def twoplanes(self, output):
+        return output[:, :2]
 
 
-class Whole(Wrong):
-    def whole(self, answer):
-        return answer.astype(int)
+class Integers(Invalid):
+    def integers(self, output):
+        return output.astype(int)
 
 
-class Logits(Wrong):
-    def logits(self, answer):
-        return answer * 9 - 4
+class Logits(Invalid):
+    def logits(self, output):
+        return output * 9 - 4
 
 
-class Nothing(Wrong):
-    def nothing(self, answer):
-        return answer * np.nan
+class NaN(Invalid):
+    def nan(self, output):
+        return output * np.nan
 
 
-class Breaks(Memoriser):
+class FailsToTrain(Memorizer):
     def fit(self, images, labels):
         raise ValueError("no money for a GPU")
 
 
-class BreaksLater(Memoriser):
+class FailsToPredict(Memorizer):
     def predict_proba(self, images):
         raise MemoryError("so large")
 '''
 )
 
-REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
-    "another trainer": (("--trainer", "pixel"), r"trainer is 'pixel'; .*Give pixels, torch, MODULE:FACTORY or FILE"),
-    "no module": (("--trainer", "nomodule:make"), r"nomodule:make cannot be found \(No module named 'nomodule'\)"),
-    "no factory": (("--trainer", "faultymodels:make"), r"faultymodels:make cannot be found .*Python can import from /"),
-    "no file": (("--trainer", "no/model.onnx"), r"there is no file no/model\.onnx; "),
+INVALID_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "unknown trainer": (("--trainer", "pixel"), r"trainer is 'pixel'. Use pixels, torch, MODULE:FACTORY or FILE"),
+    "missing module": (("--trainer", "nomodule:make"), r"nomodule:make cannot be imported \(No module named"),
+    "missing factory": (("--trainer", "invalidmodels:make"), r"invalidmodels:make cannot be imported .*import from /"),
+    "missing file": (("--trainer", "no/model.onnx"), r"no/model\.onnx does not exist"),
     "one fold": (("--folds", "1"), r"folds must be a number greater than or equal to 2"),
-    "more folds than images": (("--folds", "10"), r"there are 9 groups of images for 10 folds; .*Give --folds 9"),
-    "two kinds of groups": (("--groups", "video", "--group_pattern", "a"), r"an image has one group"),
-    "an array of groups that is not there": (("--groups", "vido"), r"has no array under the name 'vido'; "),
-    "an array of groups of another shape": (("--groups", "labels"), r"has uint8 \(9, 16, 20\) under "),
-    "a pattern that matches nothing": (("--group_pattern", "x(.)"), r"does not match the image 'a/0'"),
-    "no pictures": (("--arrays.images", "pictures"), r"holds no array 'pictures'; there are no pictures .*images NAME"),
-    "labels as pictures": (("--arrays.images", "labels"), r"pictures 'labels' of .* the shape \(9, 16, 20\)"),
-    "no labels": (("--arrays.labels", "lables"), r"holds no array 'lables', only .*--arrays\.labels labels"),
-    "one class": (("--classes", "sky"), r"the class_names of .* are \('sky',\); .*--classes a,b,c"),
-    "a key of another trainer": (("--torch.epochs", "3"), r"trainer is 'pixels' and torch is given; it would change"),
-    "folds of nothing": (("--trainer", "m.onnx", "--folds", "3"), r"trainer is 'm\.onnx' and folds is given; "),
-    "a network that is none": (("--trainer", "torch", "--torch.model", "vnet"), r"torch\.model must be"),
+    "more folds than images": (("--folds", "10"), r"There are 10 folds, but only 9 group.*Pass --folds 9"),
+    "two kinds of groups": (("--groups", "video", "--group_pattern", "a"), r"groups is 'video' and group_pattern is"),
+    "missing groups": (("--groups", "vido"), r"'vido'"),
+    "groups of another shape": (("--groups", "labels"), r"uint8 .*\(9, 16, 20\)"),
+    "pattern without a match": (("--group_pattern", "x(.)"), r"does not match the image 'a/0'"),
+    "missing images": (("--arrays.images", "pictures"), r"'pictures'.*images NAME"),
+    "labels as images": (("--arrays.images", "labels"), r"'labels' .*\(9, 16, 20\)"),
+    "missing labels": (("--arrays.labels", "lables"), r"'lables'.*--arrays\.labels labels"),
+    "one class": (("--classes", "sky"), r"class_names .*'sky'.*--classes a,b,c"),
+    "option of another trainer": (("--torch.epochs", "3"), r"torch is set, but trainer 'pixels' does not use it"),
+    "folds without training": (("--trainer", "m.onnx", "--folds", "3"), r"folds is set, but trainer 'm\.onnx' does"),
+    "unknown network": (("--trainer", "torch", "--torch.model", "vnet"), r"torch\.model must be"),
     "two channels": (("--trainer", "m.onnx", "--onnx.mean", "0,1"), r"onnx\.mean"),
-    "a balance beyond all": (("--balance", "2"), r"balance must be a number less than or equal to 1"),
-    "an unknown key": (("--fold", "3"), r"Unknown flag '--fold'. Did you mean --folds\?"),
+    "balance above 1": (("--balance", "2"), r"balance must be a number less than or equal to 1"),
+    "unknown flag": (("--fold", "3"), r"Unknown flag '--fold'. Did you mean --folds\?"),
     "evidence of padded images without an ignore value": (
         ("--write", "evidence", "--arrays.height", "video", "--ignore", ""),
-        r"images of .* are padded, and it has no ignore value; .*Give --ignore 255, or --write predictions",
+        r"has padded images, but no ignore value.* Pass --ignore 255, or --write predictions",
     ),
 }
-FAULTS: dict[str, tuple[int, str]] = {
-    "Planes": (2, r"answers float32 of \(1, 2, 16, 20\) for image 'a/0'; it should be floats of \(1, 3, 16, 20\)"),
-    "Whole": (2, r"answers int64 of \(1, 3, 16, 20\)"),
-    "Logits": (2, r"answers numbers from -1 to -1 for image 'a/0', whose sums lie up to 4 from 1; .*a softmax"),
-    "Nothing": (2, r"answers numbers from nan to nan for image"),
-    "Breaks": (
+INVALID_TRAINERS: dict[str, tuple[int, str]] = {
+    "TwoPlanes": (2, r"returns float32 of shape \(1, 2, 16, 20\) for image 'a/0', expected floats .*\(1, 3, 16, 20\)"),
+    "Integers": (2, r"returns int64 of shape \(1, 3, 16, 20\)"),
+    "Logits": (2, r"values from -1 to -1 for image 'a/0', with sums up to 4 away from 1.* a softmax"),
+    "NaN": (2, r"values from nan to nan for image"),
+    "FailsToTrain": (
         5,
-        r"fitting fold 0 to 6 images, the trainer raised ValueError: no money .*faultymodels\.py, line \d+\)",
+        r"raised ValueError while training fold 0 on 6 images: no money .*invalidmodels\.py, line \d+\)",
     ),
-    "BreaksLater": (5, r"predicting image 'a/0', the trainer raised MemoryError: so large"),
+    "FailsToPredict": (5, r"raised MemoryError while predicting image 'a/0': so large"),
 }
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "faultymodels.py").write_text(MODELS)
+    (tmp_path / "invalidmodels.py").write_text(TRAINERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    return write_pictures(tmp_path / "a.zarr", *drawn_pictures(), video=np.full(9, 16))
+    return write_images(tmp_path / "a.zarr", *make_images(), video=np.full(9, 16))
 
 
-def refused(capsys: pytest.CaptureFixture[str], source: Path, *words: str) -> tuple[int, str]:
-    more = ("--out", "out", "--executor.kind", "serial", "--log-format", "quiet")
-    return exit_code("predict", "--source", source, *words, *more), error_message(capsys)
+def assert_prediction_fails(
+    code: int, match: str, capsys: pytest.CaptureFixture[str], source: Path, *flags: str
+) -> None:
+    args = ("--source", source, *flags, "--out", "out", "--executor.kind", "serial", "--log-format", "quiet")
+    assert exit_code("predict", *args) == code
+    message = error_message(capsys)
+    assert re.search(match, message), message
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_what_cannot_be_is_refused_before_anything_is_written(
+@pytest.mark.parametrize("case", INVALID_OPTIONS)
+def test_invalid_options_are_refused_before_anything_is_written(
     case: str, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words, match = REFUSALS[case]
-    code, said = refused(capsys, source, *words)
-    assert re.search(match, said), said
-    assert code == 2
+    flags, match = INVALID_OPTIONS[case]
+    assert_prediction_fails(2, match, capsys, source, *flags)
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("case", FAULTS)
-def test_a_trainer_that_does_not_keep_its_word_is_told_so(
-    case: str, source: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", INVALID_TRAINERS)
+def test_trainer_that_fails_or_returns_no_probabilities_is_reported(
+    name: str, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted, match = FAULTS[case]
-    code, said = refused(capsys, source, "--trainer", f"faultymodels:{case}", "--folds", "3")
-    assert re.search(match, said), said
-    assert code == wanted
+    code, match = INVALID_TRAINERS[name]
+    assert_prediction_fails(code, match, capsys, source, "--trainer", f"invalidmodels:{name}", "--folds", "3")
 
 
-def test_labels_of_one_class_teach_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures, labels = drawn_pictures()
-    source = write_pictures(tmp_path / "a.zarr", pictures, np.where(labels == 255, 255, 1).astype(np.uint8))
-    code = exit_code(
-        "predict",
-        "--source",
-        source,
-        "--out",
-        tmp_path / "out",
-        "--executor.kind",
-        "serial",
-        "--log-format",
-        "quiet",
-        "--folds",
-        "3",
-    )
-    assert "fold 0: 6 training images hold 1 class; there is nothing to tell apart" in error_message(capsys)
-    assert code == 2
+def test_labels_of_one_class_are_refused_with_the_fold(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = make_images()
+    write_images(source, images, np.where(labels == 255, 255, 1).astype(np.uint8))
+    match = "Fold 0: 6 training images hold 1 class. Use labels of at least two classes"
+    assert_prediction_fails(2, match, capsys, source, "--folds", "3")
 
 
-def test_a_worker_too_small_for_the_pixels_of_a_model(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, said = refused(capsys, source, "--executor.memory", "300 MiB")
-    assert re.search(
-        r"The trainer pixels on these images needs [\d.]+ MiB per worker, and this process has 300\.0 MiB", said
-    )
-    assert code == 4
+def test_workers_with_too_little_memory_are_refused_before_anything_is_written(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    match = r"the trainer pixels on these images .*[\d.]+ MiB.* 300\.0 MiB"
+    assert_prediction_fails(4, match, capsys, source, "--executor.memory", "300 MiB")
     assert not Path("out").exists()
 
 
-def test_somebody_elses_folder_is_left_alone(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_directory_with_other_files_is_refused(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("out").mkdir()
     (Path("out") / "thesis.txt").write_text("years")
-    code, said = refused(capsys, source, "--folds", "2")
-    assert re.search(r"out holds what no `masksift predict` wrote \(thesis\.txt\)", said)
-    assert code == 2
+    match = r"out contains files that `masksift predict` did not write \(thesis\.txt\)"
+    assert_prediction_fails(2, match, capsys, source, "--folds", "2")
 
 
-def test_a_source_is_not_written_into_itself(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_as_output_is_refused(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("predict", "--source", source, "--out", source, "--executor.kind", "serial", "--folds", "2") == 2
-    assert "a.zarr holds what no `masksift predict` wrote (images, labels, " in error_message(capsys)
+    assert "a.zarr contains files that `masksift predict` did not write (images, labels, " in error_message(capsys)
 
 
-def test_two_runs_at_once_are_refused(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from masksift.storage.lock import RunLock
-    from masksift.storage.objects import ObjectDirectory
-
+def test_concurrent_predictions_into_one_output_are_refused(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RunLock(ObjectDirectory(str(Path("out/predict").absolute())), print):
-        code, said = refused(capsys, source, "--folds", "2")
-    assert re.search(r"is in use by another run", said)
-    assert code == 2
-    predict(source, Path("out"), "--folds", 2, "--trainer", "faultymodels:Memoriser")
+        assert_prediction_fails(2, "is in use", capsys, source, "--folds", "2")
+    predict(source, Path("out"), "--folds", 2, "--trainer", "invalidmodels:Memorizer")

@@ -1,4 +1,4 @@
-"""Mean IoU and pixel accuracy: counted, held against the plain definition, and None where there is nothing."""
+"""Mean IoU and pixel accuracy equal their definitions, and are None without labeled pixels."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from masksift.prepare.predict.metrics import counts_of, segmentation_metrics
+from masksift.prepare.predict.metrics import count_agreement, segmentation_metrics
 
 PLANES = hnp.arrays(np.uint8, (5, 4), elements=st.sampled_from([0, 1, 2, 255]))
-PREDICTED = hnp.arrays(np.int64, (5, 4), elements=st.integers(0, 2))
+PREDICTIONS = hnp.arrays(np.int64, (5, 4), elements=st.integers(0, 2))
 
 
-@given(PLANES, PREDICTED)
-def test_they_are_those_of_the_definition(plane: np.ndarray, predicted: np.ndarray) -> None:
-    found = segmentation_metrics(counts_of(plane, predicted, 3))
+@given(PLANES, PREDICTIONS)
+def test_metrics_equal_their_definitions(plane: np.ndarray, predicted: np.ndarray) -> None:
+    metrics = segmentation_metrics(count_agreement(plane, predicted, 3))
     valid = plane != 255
-    given_, said = plane[valid], predicted[valid]
+    labels, predictions = plane[valid], predicted[valid]
     iou = [
-        ((given_ == k) & (said == k)).sum() / ((given_ == k) | (said == k)).sum() if (given_ == k).any() else None
+        ((labels == k) & (predictions == k)).sum() / ((labels == k) | (predictions == k)).sum()
+        if (labels == k).any()
+        else None
         for k in range(3)
     ]
-    assert found["iou"] == iou
+    assert metrics["iou"] == iou
     known = [value for value in iou if value is not None]
-    assert found["mean_iou"] == (sum(known) / len(known) if known else None)
-    assert found["pixel_accuracy"] == ((given_ == said).mean() if known else None)
-    assert found["pixels"] == valid.sum()
+    assert metrics["mean_iou"] == (sum(known) / len(known) if known else None)
+    assert metrics["pixel_accuracy"] == ((labels == predictions).mean() if known else None)
+    assert metrics["pixels"] == valid.sum()
 
 
-@given(PLANES, PREDICTED, PLANES, PREDICTED)
-def test_counts_of_two_images_add_up_to_those_of_both(
-    a: np.ndarray, p: np.ndarray, b: np.ndarray, q: np.ndarray
-) -> None:
-    both = counts_of(np.concatenate([a, b]), np.concatenate([p, q]), 3)
-    np.testing.assert_array_equal(counts_of(a, p, 3) + counts_of(b, q, 3), both)
+@given(PLANES, PREDICTIONS, PLANES, PREDICTIONS)
+def test_counts_are_additive_over_images(a: np.ndarray, p: np.ndarray, b: np.ndarray, q: np.ndarray) -> None:
+    both = count_agreement(np.concatenate([a, b]), np.concatenate([p, q]), 3)
+    np.testing.assert_array_equal(count_agreement(a, p, 3) + count_agreement(b, q, 3), both)

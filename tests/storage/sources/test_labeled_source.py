@@ -14,7 +14,7 @@ from masksift.core.errors import DataError
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.labeled_source import LabeledSource, open_labeled_source
 from masksift.storage.sources.overrides import Overrides
-from prepare.predict.helpers import NAMES, drawn_pictures, write_pictures
+from prepare.predict.helpers import NAMES, make_images, write_images
 from support.errors import raises
 
 PLAIN = Overrides()
@@ -26,7 +26,7 @@ def opened(path: Path, overrides: Overrides = PLAIN, groups: str | None = None) 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return write_pictures(tmp_path / "street.zarr", *drawn_pictures(), video=np.arange(9) // 3)
+    return write_images(tmp_path / "street.zarr", *make_images(), video=np.arange(9) // 3)
 
 
 def test_it_has_the_facts_of_a_source_with_predictions(path: Path) -> None:
@@ -71,15 +71,15 @@ def test_an_absent_chunk_of_labels_is_lost_unless_it_is_said_to_be_ignored(path:
 
 @pytest.mark.parametrize("names", [None, "sky", ["sky"], 3])
 def test_without_names_of_classes_it_is_refused(tmp_path: Path, names: Any) -> None:
-    path = write_pictures(tmp_path / "a.zarr", *drawn_pictures(), attributes={"class_names": names})
+    path = write_images(tmp_path / "a.zarr", *make_images(), attributes={"class_names": names})
     with raises(DataError, r"the class_names of .*; how many classes .*Give two or more: --classes a,b,c"):
         opened(path)
 
 
 def test_pictures_of_another_size_or_precision_are_refused(tmp_path: Path) -> None:
-    pictures, labels = drawn_pictures()
+    pictures, labels = make_images()
     for number, spoilt in enumerate((pictures[:, :8], pictures[..., :1], pictures.astype(np.float32))):
-        path = write_pictures(tmp_path / f"{number}.zarr", spoilt, labels)
+        path = write_images(tmp_path / f"{number}.zarr", spoilt, labels)
         with raises(DataError, r"pictures 'images' of .* Write them as \(9, 16, 20, 3\) of uint8"):
             opened(path)
 

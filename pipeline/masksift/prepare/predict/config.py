@@ -1,4 +1,4 @@
-"""What predictions are made of: one frozen value, by flags or in a TOML file, with the same words."""
+"""Configuration of `masksift predict`."""
 
 from __future__ import annotations
 
@@ -15,62 +15,66 @@ from masksift.config.sections import (
     StorageSection,
 )
 from masksift.core.errors import UsageError
-from masksift.prepare.predict.trainers import ONNX, TORCH, kind_of
+from masksift.prepare.predict.trainers import ONNX, TORCH, trainer_kind
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 
 
 def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else value
 
 
-Channels = Annotated[tuple[float, float, float], BeforeValidator(_split)]
+ChannelValues = Annotated[tuple[float, float, float], BeforeValidator(_split)]
 
 
-class TrainingArrays(LabelArrays):
+class ImageArrays(LabelArrays):
     """Names and axes of the arrays that predictions are made from."""
 
     images: str = Field("images", description="name of the RGB image array")
 
 
 class TorchSection(ConfigSection):
-    """Of the trainer `torch`."""
+    """Options of the trainer `torch`."""
 
-    model: Literal["unet", "fpn", "deeplabv3plus"] = Field("unet", description="network")
-    encoder: str = Field("resnet18", description="of it, by its name in segmentation-models-pytorch")
-    weights: str | None = Field(None, description="of the encoder, such as imagenet, downloaded; default: by lot")
-    epochs: int = Field(20, ge=1, description="times that each image is seen")
-    batch: int = Field(4, ge=1, description="images of a step")
-    rate: float = Field(1e-3, gt=0, description="learning rate at the beginning")
-    crop: int | None = Field(None, ge=32, description="side of the squares trained on; default: whole images")
+    model: Literal["unet", "fpn", "deeplabv3plus"] = Field("unet", description="network architecture")
+    encoder: str = Field("resnet18", description="encoder name in segmentation-models-pytorch")
+    weights: str | None = Field(
+        None, description="pretrained encoder weights to download, such as imagenet; default: random initialization"
+    )
+    epochs: int = Field(20, ge=1, description="training epochs")
+    batch: int = Field(4, ge=1, description="images per training step")
+    rate: float = Field(1e-3, gt=0, description="initial learning rate")
+    crop: int | None = Field(
+        None, ge=32, description="side of random square training crops, pixels; default: whole images"
+    )
 
 
 class OnnxSection(ConfigSection):
-    """Of a trainer FILE.onnx."""
+    """Options of a trainer FILE.onnx."""
 
-    mean: Channels = Field((0.0, 0.0, 0.0), description="of the channels, of 0 to 1, which is taken off")
-    std: Channels = Field((1.0, 1.0, 1.0), description="of the channels, which they are divided by")
+    mean: ChannelValues = Field((0.0, 0.0, 0.0), description="channel means to subtract, on a scale of 0 to 1")
+    std: ChannelValues = Field((1.0, 1.0, 1.0), description="channel standard deviations to divide by")
 
 
 class PredictConfig(ConfigSection):
-    """One cross-validation. Every key is optional but `source` and `out`."""
+    """Configuration of one cross-validation; `source` and `out` are required."""
 
-    source: str = Field(min_length=1, description="URL of a Zarr group with pictures and labels")
+    source: str = Field(min_length=1, description="URL of a Zarr group with images and labels")
     out: str = Field(min_length=1, description="URL of the new source")
     trainer: str = Field("pixels", description="pixels, torch, MODULE:FACTORY, or FILE.onnx, which only predicts")
-    folds: int = Field(5, ge=2, description="models: each image is predicted by one that never saw it")
-    groups: str | None = Field(None, description="name of an array: images of one value stay in one fold")
+    folds: int = Field(5, ge=2, description="folds; each image is predicted by a model that was not trained on it")
+    groups: str | None = Field(None, description="name of an array; images with equal values stay in one fold")
     group_pattern: str | None = Field(
-        None, description="regular expression on the image id, whose first parentheses hold the group"
+        None, description="regular expression for image ids; images with an equal first group stay in one fold"
     )
-    write: Literal["predictions", "evidence"] = Field("predictions", description="what is kept of the predictions")
+    write: Literal["predictions", "evidence"] = Field("predictions", description="content of the new source")
     balance: float = Field(
-        0.5, ge=0, le=1, description="exponent of a class's area in what it counts: 1 as it comes, 0 all classes alike"
+        0.5, ge=0, le=1, description="exponent of class areas in training: 1 keeps the areas, 0 balances all classes"
     )
-    seed: int = Field(0, ge=0, description="of all that is drawn by lot")
+    seed: int = Field(0, ge=0, description="random seed for folds and training")
     classes: ClassNames = None
     ignore: IgnoreValues = None
-    arrays: TrainingArrays = TrainingArrays()
+    arrays: ImageArrays = ImageArrays()
     torch: TorchSection = TorchSection()
     onnx: OnnxSection = OnnxSection()
     executor: ExecutorSection = ExecutorSection()
@@ -78,43 +82,41 @@ class PredictConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _check(self) -> PredictConfig:
-        kind, told = kind_of(self.trainer), self.model_fields_set
+        kind = trainer_kind(self.trainer)
         if self.groups is not None and self.group_pattern is not None:
             raise UsageError(
-                f"groups is {self.groups!r} and group_pattern is {self.group_pattern!r}",
-                "an image has one group",
-                "Give one of them",
+                f"groups is {self.groups!r} and group_pattern is {self.group_pattern!r}, but only one can apply",
+                "Pass one of them",
             )
-        beside = {name for name in (TORCH, ONNX) if name != kind}
-        beside |= {"folds", "groups", "group_pattern", "balance"} if kind == ONNX else set()
-        if useless := sorted(beside & told):
+        unused = {name for name in (TORCH, ONNX) if name != kind}
+        unused |= set() if self.trains else {"folds", "groups", "group_pattern", "balance"}
+        if keys := sorted(unused & self.model_fields_set):
             raise UsageError(
-                f"trainer is {self.trainer!r} and {useless[0]} is given",
-                "it would change nothing",
-                f"Leave {useless[0]} out, or give another --trainer",
+                f"{keys[0]} is set, but trainer {self.trainer!r} does not use it",
+                f"Drop {keys[0]}, or pass another --trainer",
             )
         return self
 
     @property
-    def folded(self) -> bool:
-        """Whether anything is trained."""
-        return kind_of(self.trainer) != ONNX
+    def trains(self) -> bool:
+        """Whether models are trained, as opposed to a model that only predicts."""
+        return trainer_kind(self.trainer) != ONNX
 
-    def told(self) -> dict[str, Any]:
-        """The keys of the trainer's own section."""
-        kind = kind_of(self.trainer)
-        section = {TORCH: self.torch, ONNX: self.onnx}.get(kind)
+    @property
+    def trainer_settings(self) -> dict[str, Any]:
+        """Keys of the trainer's own section."""
+        section = {TORCH: self.torch, ONNX: self.onnx}.get(trainer_kind(self.trainer))
         return {} if section is None else section.model_dump()
 
     def options(self) -> StorageOptions:
-        """What the source and the results are reached by."""
-        return self.storage.options([self.source, self.out, *([] if self.folded else [self.trainer])])
+        """Resolve storage options for the source, the results and the model file."""
+        return self.storage.options([self.source, self.out, *([] if self.trains else [self.trainer])])
 
     def overrides(self) -> Overrides:
-        """What is said here of the source."""
+        """Collect the options that override the attributes of the source."""
         arrays = self.arrays.model_dump(exclude={"images"})
         return Overrides(**arrays, classes=self.classes, ignore=self.ignore)
 
     def identity(self) -> dict[str, Any]:
-        """The keys that decide what is written."""
+        """Return the keys that decide what is written."""
         return self.model_dump(mode="json", exclude={"source", "out", "executor", "storage"})

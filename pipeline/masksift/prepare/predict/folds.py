@@ -1,4 +1,4 @@
-"""Which fold an image is in. By the seed and the groups alone: neither workers nor the order of images have a say."""
+"""Assign images to folds. Neither workers nor the order of images matter, only the random seed and the groups."""
 
 from __future__ import annotations
 
@@ -13,64 +13,85 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
 
-TABLE = "folds.parquet"
+FOLDS_TABLE = "folds.parquet"
+NO_FOLD = -1
+"""Fold of images whose model was trained elsewhere, on unknown images."""
 
 
-def assign(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int16]:
-    """The fold (N,) int16 of each image, by the group (N,) it is in. A group is in one fold; the sizes of two folds
-    differ by no more than the largest group (list scheduling, the largest groups first: Graham 1969).
+def assign_folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int16]:
+    """Assign each image to a fold, without splitting groups.
 
-    Raises DataError for fewer groups than folds.
+    The sizes of two folds differ by at most the largest group (list scheduling, largest groups first: Graham 1969).
+
+    Args:
+        groups: Group of each image (N,).
+        folds: Number of folds.
+        seed: Random seed.
+
+    Returns:
+        Fold of each image (N,) int16.
+
+    Raises:
+        DataError: If there are fewer groups than folds.
     """
     sizes = Counter(groups)
     if len(sizes) < folds:
         raise DataError(
-            f"there are {len(sizes):,} groups of images for {folds} folds",
-            "some fold would be empty, and its model would have seen every image",
-            f"Give --folds {len(sizes)}, or smaller groups" if len(sizes) > 1 else "Give smaller groups",
+            f"There are {folds} folds, but only {len(sizes):,} group(s) of images",
+            "A fold would be empty, and its model would be trained on every image",
+            f"Pass --folds {len(sizes)}, or use smaller groups" if len(sizes) > 1 else "Use smaller groups",
         )
-    filled, home = [0] * folds, dict[str, int]()
+    fold_sizes, fold_of_group = [0] * folds, dict[str, int]()
     for group in sorted(sizes, key=lambda group: (-sizes[group], _group_hash(seed, group))):
-        home[group] = min(range(folds), key=lambda fold: filled[fold])
-        filled[home[group]] += sizes[group]
-    return np.array([home[group] for group in groups], np.int16)
+        fold = min(range(folds), key=fold_sizes.__getitem__)
+        fold_of_group[group] = fold
+        fold_sizes[fold] += sizes[group]
+    return np.array([fold_of_group[group] for group in groups], np.int16)
 
 
 def _group_hash(seed: int, group: str) -> bytes:
     return hashlib.sha256(f"fold\0{seed}\0{group}".encode()).digest()
 
 
-def by_pattern(ids: Sequence[str], pattern: str) -> list[str]:
-    """The group of each image: what the pattern's first parentheses hold in its id, or all that the pattern matches.
-    Raises UsageError where it is no pattern, or an id does not match."""
+def groups_from_ids(ids: Sequence[str], pattern: str) -> list[str]:
+    """Extract the group of each image from its id.
+
+    Args:
+        ids: Image ids.
+        pattern: Regular expression, whose first group, or whose whole match if it has no groups, is the image's group.
+
+    Returns:
+        Group of each image.
+
+    Raises:
+        UsageError: If the pattern is invalid, or does not match an id.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as e:
         raise UsageError(
-            f"group_pattern is {pattern!r}, which is no regular expression ({e})",
-            "no image has a group",
-            "Give one such as '^([^_]+)_'",
+            f"group_pattern is {pattern!r}, which is not a valid regular expression ({e})",
+            "Use one such as '^([^_]+)_'",
         ) from e
     groups = []
-    for name in ids:
-        found = expression.search(name)
-        group = found and (found[1] if expression.groups else found[0])
+    for image_id in ids:
+        match = expression.search(image_id)
+        group = match and (match[1] if expression.groups else match[0])
         if group is None:
             raise UsageError(
-                f"group_pattern {pattern!r} does not match the image {name!r}",
-                "its group is not known",
-                "Give one that matches every id, such as '^([^_]+)_'",
+                f"group_pattern {pattern!r} does not match the image {image_id!r}",
+                "Use a pattern that matches every id, such as '^([^_]+)_'",
             )
         groups.append(group)
     return groups
 
 
-def schema() -> pa.Schema:
-    """One row an image, in the order of the source."""
+def folds_schema() -> pa.Schema:
+    """Return the schema of the fold table: one row per image, in the order of the source."""
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
-            pa.field("fold", pa.int16(), nullable=False),  # -1: of no fold, nobody knows what the model has seen
-            pa.field("group", pa.string(), nullable=False),  # its own id, where images are no groups
+            pa.field("fold", pa.int16(), nullable=False),  # `NO_FOLD` if the model was trained elsewhere
+            pa.field("group", pa.string(), nullable=False),  # image id if images are not grouped
         ]
     )

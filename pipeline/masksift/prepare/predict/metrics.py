@@ -1,4 +1,4 @@
-"""How good predictions are, from what was counted: is the model good enough for a ranking to mean something?"""
+"""Segmentation metrics from pixel counts; a ranking means little if the model is poor."""
 
 from __future__ import annotations
 
@@ -8,25 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def counts_of(plane: NDArray[np.unsignedinteger], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """(3, K) int64 of one image: pixels by class that agree, that are labelled so, that are predicted so. Pixels of the
-    class plane (H, W) whose number is no class do not count."""
+def count_agreement(
+    plane: NDArray[np.unsignedinteger], predicted: NDArray[np.integer], classes: int
+) -> NDArray[np.int64]:
+    """Count pixels of one image by class, where the class plane holds a class.
+
+    Args:
+        plane: Class numbers (H, W) of the labels; numbers >= ``classes`` are ignored.
+        predicted: Predicted class numbers (H, W).
+        classes: Number of classes, K.
+
+    Returns:
+        (3, K) int64: pixels that agree, that are labeled so, and that are predicted so.
+    """
     valid = plane < classes
-    given, found = plane[valid], predicted[valid]
-    each = (given[given == found], given, found)
-    return np.stack([np.bincount(part, minlength=classes) for part in each]).astype(np.int64)
+    labeled, found = plane[valid], predicted[valid]
+    rows = (labeled[labeled == found], labeled, found)
+    return np.stack([np.bincount(row, minlength=classes) for row in rows]).astype(np.int64)
 
 
 def segmentation_metrics(counts: NDArray[np.int64]) -> dict[str, Any]:
-    """Mean IoU and pixel accuracy of counts (3, K), sums over images, and the IoU by class. The mean is over the
-    classes that labels have; None where there is no such class."""
-    agree, given, found = counts
-    either = given + found - agree
-    iou = [int(a) / int(e) if g else None for a, e, g in zip(agree, either, given, strict=True)]
+    """Compute mean IoU, pixel accuracy and the IoU of each class.
+
+    Args:
+        counts: Sum over images of `count_agreement`, (3, K).
+
+    Returns:
+        Metrics by name. The mean is over the classes that occur in the labels; None without any.
+    """
+    agree, labeled, predicted = counts
+    union = labeled + predicted - agree
+    iou = [int(a) / int(u) if n else None for a, u, n in zip(agree, union, labeled, strict=True)]
     known = [value for value in iou if value is not None]
     return {
-        "pixels": int(given.sum()),
+        "pixels": int(labeled.sum()),
         "mean_iou": sum(known) / len(known) if known else None,
-        "pixel_accuracy": int(agree.sum()) / int(given.sum()) if known else None,
+        "pixel_accuracy": int(agree.sum()) / int(labeled.sum()) if known else None,
         "iou": iou,
     }

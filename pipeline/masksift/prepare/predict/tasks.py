@@ -1,4 +1,4 @@
-"""What one worker does: fit the model of a fold, or predict a shard of images by the models of their folds."""
+"""Train the model of one fold, or predict one shard of images, on a worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError, MasksiftError, RunFailed
 from masksift.core.status import BAD_LABELS, SCORED
 from masksift.core.task_result import TaskResult
-from masksift.prepare.predict.lazy_images import LazyImages, LazyLabels, class_plane_of
-from masksift.prepare.predict.metrics import counts_of
+from masksift.prepare.predict.folds import NO_FOLD
+from masksift.prepare.predict.lazy_images import LazyImages, LazyLabels, to_class_plane
+from masksift.prepare.predict.metrics import count_agreement
 from masksift.prepare.predict.trainers import Trainer, TrainerSpec
 from masksift.prepare.writers.base import SHARD_BYTES
 from masksift.prepare.writers.evidence import EvidenceWriter
@@ -29,46 +30,52 @@ from masksift.storage.sources.labeled_source import LabeledSource
 from masksift.storage.urls import join
 from masksift.storage.zarr.per_image import image_ids, image_sizes
 
-WORK = "predict"
-"""The folder in the new source that is not the source's."""
+DIRECTORY = "predict"
+"""Directory of models, tables and manifest, inside the new source."""
 EVIDENCE = "evidence"
 FIT, PREDICT = "fit", "predict"
-NO_FOLD = -1
-"""Of images whose model was trained elsewhere."""
-SHARDS = 16
-"""A shard of predictions is a sixteenth of the source, if that is less than a writer's: to predict takes longer than to
-write, and a small source should keep several workers busy too."""
+MIN_SHARDS = 16
+"""Number of shards of a small source, to keep several workers busy: predicting takes longer than writing."""
 SUM_TOLERANCE = 1e-2
-"""How far the probabilities of a trainer may lie from a sum of 1."""
+"""Largest accepted distance of a trainer's probabilities from [0, 1] and of their sum from 1."""
 
 
 @dataclass(frozen=True)
 class PredictContext:
-    """What every task knows. ``write``: predictions or evidence; ``padded``: images have sizes of their own."""
+    """Settings shared by all tasks of a prediction.
 
-    out: str
+    Attributes:
+        url: URL of the new source.
+        fingerprint: Hash of everything that decides the predictions.
+        source: Source with images and labels.
+        trainer: Description of the trainer.
+        write: "predictions" or "evidence".
+        options: Storage options.
+    """
+
+    url: str
     fingerprint: str
     source: LabeledSource
-    words: TrainerSpec
+    trainer: TrainerSpec
     write: str
     options: StorageOptions = field(repr=False)
 
     @property
-    def work(self) -> ObjectDirectory:
-        return ObjectDirectory(join(self.out, WORK), self.options)
+    def directory(self) -> ObjectDirectory:
+        return ObjectDirectory(join(self.url, DIRECTORY), self.options)
 
     @property
     def manifest(self) -> Manifest:
-        return Manifest(self.work, self.fingerprint)
+        return Manifest(self.directory, self.fingerprint)
 
     @property
     def padded(self) -> bool:
-        return any(extent is not None for extent in self.source.spec.size_arrays)
+        return any(array is not None for array in self.source.spec.size_arrays)
 
-    def writer(self, number: int = 0, of: int = 1) -> PredictionWriter | EvidenceWriter:
-        """The writer of one of so many parts of the new source."""
+    def writer(self, number: int = 0, writers: int = 1) -> PredictionWriter | EvidenceWriter:
+        """Open writer ``number`` of ``writers`` that share the new source."""
         spec = self.source.spec
-        facts: dict[str, Any] = {
+        args: dict[str, Any] = {
             "images": spec.images,
             "height": spec.height,
             "width": spec.width,
@@ -76,225 +83,213 @@ class PredictContext:
             "ignore": spec.ignore,
             "dtype": "uint8",
             "label_dtype": spec.labels.dtype,
-            "part": (number, of),
+            "part": (number, writers),
             "storage": self.options,
         }
         if self.write == EVIDENCE:
-            return EvidenceWriter(self.out, **facts)
-        image = spec.classes * spec.pixels
-        size = min(SHARD_BYTES, image * -(-spec.images // SHARDS))
-        return PredictionWriter(self.out, pictures=True, padded=self.padded, shard_bytes=size, **facts)
+            return EvidenceWriter(self.url, **args)
+        shard_bytes = min(SHARD_BYTES, spec.classes * spec.pixels * -(-spec.images // MIN_SHARDS))
+        return PredictionWriter(self.url, pictures=True, padded=self.padded, shard_bytes=shard_bytes, **args)
+
+    def images(self, indices: range | tuple[int, ...]) -> tuple[LazyImages, LazyImages]:
+        """Open RGB images and stored labels at the given indices."""
+        spec = self.source.spec
+        labels = LazyImages(spec.labels, self.options, indices, absent_is_missing=spec.absent_labels_are_missing)
+        return LazyImages(self.source.pictures, self.options, indices), labels
 
 
 @dataclass(frozen=True)
-class Fold:
-    """A fold, by the places of the images that its model is trained on: those of all others."""
+class FoldTask:
+    """Fold ``number``, with the indices of its training images: those of all other folds."""
 
     number: int
-    places: tuple[int, ...]
+    training_images: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Images [start, stop), which lie in one object: number ``number`` of ``of``, with the fold of each."""
+class PredictShard:
+    """Images of one stored object: shard ``number`` of ``shards``, from image ``start`` on, with their folds."""
 
     number: int
-    of: int
+    shards: int
     start: int
     folds: NDArray[np.int16]
 
     @property
-    def stop(self) -> int:
-        return self.start + len(self.folds)
+    def images(self) -> range:
+        return range(self.start, self.start + len(self.folds))
 
 
 @dataclass
 class ShardResult:
-    """What a shard answers. ``counts``: by fold, as `quality.counts_of`, summed."""
+    """Result of a shard. ``counts``: sum of `count_agreement` by fold."""
 
     task_result: TaskResult
     counts: dict[int, NDArray[np.int64]]
 
+    def pack(self) -> dict[str, bytes]:
+        counts = {str(fold): rows.tolist() for fold, rows in sorted(self.counts.items())}
+        return {"result": json.dumps({"task_result": asdict(self.task_result), "counts": counts}).encode()}
+
+    @classmethod
+    def from_reused(cls, output: Mapping[str, bytes]) -> ShardResult:
+        tree = json.loads(output["result"])
+        counts = {int(fold): np.array(rows, np.int64) for fold, rows in tree["counts"].items()}
+        return cls(TaskResult(**{**tree["task_result"], "reused": True}), counts)
+
 
 class _CheckpointStore:
-    """Where the trainer of a fold keeps what is half learnt."""
+    """Checkpoint of the trainer of one fold, in the output directory."""
 
-    def __init__(self, job: PredictContext, fold: int) -> None:
-        self._folder, self._name = job.work, f"half/{job.fingerprint[:12]}-{fold}.bin"
+    def __init__(self, context: PredictContext, fold: int) -> None:
+        self._directory, self._name = context.directory, f"checkpoints/{context.fingerprint[:12]}-{fold}.bin"
 
     def load(self) -> bytes | None:
-        return self._folder.read(self._name)
+        return self._directory.read(self._name)
 
     def save(self, data: bytes) -> None:
-        self._folder.write(self._name, data)
+        self._directory.write(self._name, data)
 
     def remove(self) -> None:
-        self._folder.remove(self._name)
+        self._directory.remove(self._name)
 
 
-def fit_fold(job: PredictContext, fold: Fold) -> TaskResult | MasksiftError:
-    """Train the model of a fold that is not there yet, and keep it. What a trainer raises is answered and not raised:
-    another attempt would raise it again."""
-    manifest, count, spec = job.manifest, len(fold.places), job.source.spec
-    if fold.number not in manifest.missing(FIT, [fold.number]):
-        return TaskResult(fold.number, count, count * spec.pixels, {SCORED: count}, reused=True)
-    begun = time.perf_counter()
-    pictures = LazyImages(job.source.pictures, job.options, fold.places)
-    labels = LazyImages(spec.labels, job.options, fold.places, absent_is_missing=spec.absent_labels_are_missing)
-    planes = LazyLabels(spec, labels, fold.places, image_sizes(spec, 0, spec.images, job.options))
-    half = _CheckpointStore(job, fold.number)
+def fit_fold(context: PredictContext, task: FoldTask) -> TaskResult | MasksiftError:
+    """Train and store the model of a fold unless it exists; return errors, because a retry would raise them again."""
+    manifest, images, spec = context.manifest, len(task.training_images), context.source.spec
+    result = TaskResult(task.number, images, images * spec.pixels, {SCORED: images})
+    if task.number not in manifest.missing(FIT, [task.number]):
+        return replace(result, reused=True)
+    start = time.perf_counter()
+    rgb, labels = context.images(task.training_images)
+    planes = LazyLabels(spec, labels, task.training_images, image_sizes(spec, 0, spec.images, context.options))
+    checkpoint = _CheckpointStore(context, task.number)
     try:
-        trainer = job.words.trainer(fold.number)
-        keep_in = getattr(trainer, "keep_in", None)
-        if keep_in is not None:
-            keep_in(half)
-        trainer.fit(pictures, planes)
+        trainer = context.trainer.build(task.number)
+        if (set_checkpoint := getattr(trainer, "set_checkpoint", None)) is not None:
+            set_checkpoint(checkpoint)
+        trainer.fit(rgb, planes)
         model = pickle.dumps(trainer)
     except MasksiftError as e:
-        return _of_fold(e, fold.number)
+        return type(e)(f"Fold {task.number}: {e.what}", *e.args[1:])
     except Exception as e:
-        return _failed(e, f"fitting fold {fold.number} to {count:,} images")
-    read = pictures.bytes + labels.bytes
-    manifest.save(FIT, fold.number, {"model": model})
-    half.remove()
-    return TaskResult(
-        fold.number,
-        count,
-        count * spec.pixels,
-        {SCORED: count},
-        bytes_read=read,
-        bytes_written=len(model),
-        seconds=time.perf_counter() - begun,
-    )
+        return _trainer_error(e, f"training fold {task.number} on {images:,} images")
+    bytes_read = rgb.bytes_read + labels.bytes_read
+    manifest.save(FIT, task.number, {"model": model})
+    checkpoint.remove()
+    seconds = time.perf_counter() - start
+    return replace(result, bytes_read=bytes_read, bytes_written=len(model), seconds=seconds)
 
 
-def predict_shard(job: PredictContext, shard: Shard) -> ShardResult | MasksiftError:
-    """Predict and write a shard that is not there yet. What is wrong with it is answered and not raised."""
+def predict_shard(context: PredictContext, shard: PredictShard) -> ShardResult | MasksiftError:
+    """Predict and write a shard unless it exists; return errors, because a retry would raise them again."""
     try:
-        return _predicted(job, shard)
+        return _predict_shard(context, shard)
     except MasksiftError as e:
         return e
 
 
-def _predicted(job: PredictContext, shard: Shard) -> ShardResult:
-    begun, spec, manifest = time.perf_counter(), job.source.spec, job.manifest
-    images = len(shard.folds)
-    with job.writer(shard.number, shard.of) as writer:
-        product = manifest.load(PREDICT, shard.number)
-        if writer.next_image == writer.range.stop and product is not None:
-            return _reused(product)
-        places = range(shard.start, shard.stop)
-        pictures = LazyImages(job.source.pictures, job.options, places)
-        labels = LazyImages(spec.labels, job.options, places, absent_is_missing=spec.absent_labels_are_missing)
-        names = image_ids(spec, shard.start, shard.stop, job.options)
-        sizes = image_sizes(spec, shard.start, shard.stop, job.options)
-        models, counts, good = _Models(job), dict[int, NDArray[np.int64]](), 0
+def _predict_shard(context: PredictContext, shard: PredictShard) -> ShardResult:
+    start, spec, manifest = time.perf_counter(), context.source.spec, context.manifest
+    images = len(shard.images)
+    with context.writer(shard.number, shard.shards) as writer:
+        output = manifest.load(PREDICT, shard.number)
+        if writer.next_image == writer.range.stop and output is not None:
+            return ShardResult.from_reused(output)
+        rgb_images, labels = context.images(shard.images)
+        ids = image_ids(spec, shard.images.start, shard.images.stop, context.options)
+        sizes = image_sizes(spec, shard.images.start, shard.images.stop, context.options)
+        models, counts, valid = _ModelCache(context), dict[int, NDArray[np.int64]](), 0
         for i, fold in enumerate(shard.folds.tolist()):
-            picture, given = pictures[i], labels[i]
-            steps = models.predict(fold, picture, names[i])
-            plane, is_good = class_plane_of(spec, given, sizes[i])
-            counts[fold] = counts.get(fold, 0) + counts_of(plane, steps.argmax(axis=0), spec.classes)
-            good += is_good
-            if i == images - 1:  # before the writer puts what says that the shard is there
-                said = {SCORED: good, BAD_LABELS: images - good}
-                result = TaskResult(
+            rgb, image_labels = rgb_images[i], labels[i]
+            steps = models.predict(fold, rgb, ids[i])
+            plane, is_valid = to_class_plane(spec, image_labels, sizes[i])
+            counts[fold] = counts.get(fold, 0) + count_agreement(plane, steps.argmax(axis=0), spec.classes)
+            valid += is_valid
+            if i == images - 1:  # before the writer marks the shard as finished
+                task_result = TaskResult(
                     shard.number,
                     images,
                     images * spec.pixels,
-                    {name: n for name, n in said.items() if n},
-                    bytes_read=pictures.bytes + labels.bytes,
-                    seconds=time.perf_counter() - begun,
+                    {status: n for status, n in ((SCORED, valid), (BAD_LABELS, images - valid)) if n},
+                    bytes_read=rgb_images.bytes_read + labels.bytes_read,
+                    seconds=time.perf_counter() - start,
                 )
-                done = ShardResult(result, counts)
-                manifest.save(PREDICT, shard.number, _product(done))
-            _write(job, writer, steps, given, names[i], picture, sizes[i])
-    return done
+                result = ShardResult(task_result, counts)
+                manifest.save(PREDICT, shard.number, result.pack())
+            _write_image(context, writer, steps, image_labels, ids[i], rgb, sizes[i])
+    return result
 
 
-class _Models:
-    """The models of a shard, each loaded when the first image needs it. They come from the run's own folder."""
+class _ModelCache:
+    """Models for one shard, each loaded from the output directory when the first image needs it."""
 
-    def __init__(self, job: PredictContext) -> None:
-        self._job, self._loaded = job, dict[int, Trainer]()
+    def __init__(self, context: PredictContext) -> None:
+        self._context, self._models = context, dict[int, Trainer]()
 
-    def _model(self, fold: int) -> Trainer:
-        if fold not in self._loaded:
-            words = self._job.words
+    def _load(self, fold: int) -> Trainer:
+        if fold not in self._models:
+            trainer = self._context.trainer
             if fold == NO_FOLD:
-                self._loaded[fold] = words.trainer(fold)
+                self._models[fold] = trainer.build(fold)
             else:
-                product = self._job.manifest.load(FIT, fold)
-                assert product is not None, "folds are fitted first"
-                words.find()
-                self._loaded[fold] = pickle.loads(product["model"])
-        return self._loaded[fold]
+                output = self._context.manifest.load(FIT, fold)
+                assert output is not None, "folds are trained first"
+                trainer.add_import_path()
+                self._models[fold] = pickle.loads(output["model"])
+        return self._models[fold]
 
-    def predict(self, fold: int, picture: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-        """Probabilities (K, H, W) of an image (H, W, 3) in steps of 1 / 255. Raises DataError, RunFailed."""
-        model, spec = self._model(fold), self._job.source.spec
+    def predict(self, fold: int, rgb: NDArray[np.uint8], image_id: str) -> NDArray[np.uint8]:
+        """Predict (K, H, W) in steps of 1 / 255 for (H, W, 3); DataError for invalid output, RunFailed for a crash."""
+        model, spec, name = self._load(fold), self._context.source.spec, self._context.trainer.name
         try:
-            answer = np.asarray(model.predict_proba(picture[None]))
+            output = np.asarray(model.predict_proba(rgb[None]))
         except MasksiftError:
             raise
         except Exception as e:
-            raise _failed(e, f"predicting image {name!r}") from e
-        wanted = (1, spec.classes, spec.height, spec.width)
-        if answer.shape != wanted or answer.dtype.kind != "f":
+            raise _trainer_error(e, f"predicting image {image_id!r}") from e
+        expected = (1, spec.classes, spec.height, spec.width)
+        if output.shape != expected or output.dtype.kind != "f":
             raise DataError(
-                f"the trainer {self._job.words.words} answers {answer.dtype} of {answer.shape} for image {name!r}",
-                f"it should be floats of {wanted}",
-                "Mend its predict_proba: (n, K, H, W), a plane a class",
+                f"Trainer {name} returns {output.dtype} of shape {output.shape} for image {image_id!r}, expected "
+                f"floats of shape {expected}",
+                "Correct its predict_proba: (n, K, H, W), a plane per class",
             )
-        off = np.abs(answer.sum(axis=1) - 1).max()
-        if not (off <= SUM_TOLERANCE and answer.min() >= -SUM_TOLERANCE):  # NaN is no probability either
+        error = np.abs(output.sum(axis=1) - 1).max()
+        if not (error <= SUM_TOLERANCE and output.min() >= -SUM_TOLERANCE):  # also refuses NaN
             raise DataError(
-                f"the trainer {self._job.words.words} answers numbers from {answer.min():.6g} to {answer.max():.6g} "
-                f"for image {name!r}, whose sums lie up to {off:.6g} from 1",
-                "they are no probabilities",
-                "Mend its predict_proba: a softmax over the classes, as a rule",
+                f"Trainer {name} returns values from {output.min():.6g} to {output.max():.6g} for image {image_id!r}, "
+                f"with sums up to {error:.6g} away from 1",
+                "They are not probabilities",
+                "Correct its predict_proba, usually by a softmax over the classes",
             )
-        steps: NDArray[np.uint8] = np.rint(np.clip(answer[0], 0, 1) * np.float32(255)).astype(np.uint8)
+        steps: NDArray[np.uint8] = np.rint(np.clip(output[0], 0, 1) * np.float32(255)).astype(np.uint8)
         return steps
 
 
-def _write(
-    job: PredictContext,
+def _write_image(
+    context: PredictContext,
     writer: PredictionWriter | EvidenceWriter,
     steps: NDArray[np.uint8],
-    given: NDArray[Any],
-    name: str,
-    picture: NDArray[np.uint8],
+    labels: NDArray[Any],
+    image_id: str,
+    rgb: NDArray[np.uint8],
     size: NDArray[np.int64],
 ) -> None:
     if isinstance(writer, PredictionWriter):
-        writer.write(steps[None], given[None], [name], picture[None], size[None] if job.padded else None)
+        writer.write(steps[None], labels[None], [image_id], rgb[None], size[None] if context.padded else None)
         return
-    if job.padded:  # evidence has no sizes: what is beyond an image is ignored
+    if context.padded:  # evidence has no sizes: padding is ignored instead
         rows, columns = (int(side) for side in size)
-        given[rows:], given[:, columns:] = job.source.spec.ignore[0], job.source.spec.ignore[0]
-    writer.write(steps[None], given[None], [name])
+        labels[rows:], labels[:, columns:] = context.source.spec.ignore[0], context.source.spec.ignore[0]
+    writer.write(steps[None], labels[None], [image_id])
 
 
-def _product(done: ShardResult) -> dict[str, bytes]:
-    counts = {str(fold): part.tolist() for fold, part in sorted(done.counts.items())}
-    return {"done": json.dumps({"task_result": asdict(done.task_result), "counts": counts}).encode()}
-
-
-def _reused(product: Mapping[str, bytes]) -> ShardResult:
-    tree = json.loads(product["done"])
-    counts = {int(fold): np.array(part, np.int64) for fold, part in tree["counts"].items()}
-    return ShardResult(TaskResult(**{**tree["task_result"], "reused": True}), counts)
-
-
-def _of_fold(e: MasksiftError, fold: int) -> MasksiftError:
-    return type(e)(f"fold {fold}: {e.what}", *e.args[1:])
-
-
-def _failed(e: Exception, doing: str) -> RunFailed:
-    """What a trainer raised, and where: its traceback stays on the worker."""
-    place = traceback.extract_tb(e.__traceback__)[-1]
+def _trainer_error(e: Exception, action: str) -> RunFailed:
+    """Describe an exception of a trainer with its place: the traceback stays on the worker."""
+    frame = traceback.extract_tb(e.__traceback__)[-1]
     return RunFailed(
-        f"{doing}, the trainer raised {type(e).__name__}: {e} ({place.filename}, line {place.lineno})",
-        "what is done is kept",
-        "Mend it, and the same command goes on",
+        f"The trainer raised {type(e).__name__} while {action}: {e} ({frame.filename}, line {frame.lineno})",
+        "Finished models and shards are kept",
+        "Correct the trainer and run the same command again",
     )

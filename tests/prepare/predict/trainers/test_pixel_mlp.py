@@ -1,4 +1,4 @@
-"""The built-in trainer: how good it is, on how much, and that it is the same twice."""
+"""Trainer `pixels`: quality, determinism, bounded training data and memory."""
 
 from __future__ import annotations
 
@@ -10,97 +10,101 @@ import pytest
 
 from masksift.demo.scenes.scene import draw_scene
 from masksift.demo.scenes.street import CLASS_NAMES
-from masksift.prepare.predict.trainers import pixel_mlp as pixels
+from masksift.prepare.predict.trainers import pixel_mlp
 from masksift.prepare.predict.trainers.pixel_classifier import PixelSample
 from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
-from prepare.predict.helpers import drawn_pictures, predict, record, write_pictures
+from prepare.predict.helpers import make_images, predict, read_record, write_images
 from support.datasets import Array
 
 
-def trainer(seed: int = 0, balance: float = 0.5) -> PixelTrainer:
+def make_trainer(seed: int = 0, balance: float = 0.5) -> PixelTrainer:
     return PixelTrainer(classes=3, ignored=255, seed=seed, balance=balance)
 
 
 @pytest.fixture(scope="module")
-def drawn() -> tuple[Array, Array]:
-    return drawn_pictures(images=4)
+def data() -> tuple[Array, Array]:
+    return make_images(images=4)
 
 
-def test_on_small_scenes_of_the_demo_its_mean_iou_is_one_half(tmp_path: Path) -> None:
+def test_mean_iou_on_small_demo_scenes_is_about_one_half(tmp_path: Path) -> None:
     scenes = [draw_scene(0, index, 96, 192) for index in range(12)]
-    pictures, labels = (np.stack(part) for part in zip(*scenes, strict=True))
-    told = {"class_names": list(CLASS_NAMES), "ignore": [255]}
-    source = write_pictures(tmp_path / "scenes.zarr", pictures, labels, attributes=told)
-    said = record(predict(source, tmp_path / "out", "--folds", 3))
-    assert 0.45 < said["mean_iou"] < 0.56
-    assert 0.79 < said["pixel_accuracy"] < 0.87
+    images, labels = (np.stack(arrays) for arrays in zip(*scenes, strict=True))
+    attributes = {"class_names": list(CLASS_NAMES), "ignore": [255]}
+    source = write_images(tmp_path / "scenes.zarr", images, labels, attributes=attributes)
+    record = read_record(predict(source, tmp_path / "out", "--folds", 3))
+    assert 0.45 < record["mean_iou"] < 0.56
+    assert 0.79 < record["pixel_accuracy"] < 0.87
 
 
-def test_twice_it_is_the_same_also_from_its_pickle(drawn: tuple[Array, Array]) -> None:
-    once, twice = (trainer().fit(*drawn) for _ in range(2))
-    answers = once.predict_proba(drawn[0])
-    np.testing.assert_array_equal(twice.predict_proba(drawn[0]), answers)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(once)).predict_proba(drawn[0]), answers)
-    assert (trainer(seed=1).fit(*drawn).predict_proba(drawn[0]) != answers).any()
+def test_training_is_deterministic_and_survives_pickling(data: tuple[Array, Array]) -> None:
+    first, second = (make_trainer().fit(*data) for _ in range(2))
+    expected = first.predict_proba(data[0])
+    np.testing.assert_array_equal(second.predict_proba(data[0]), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).predict_proba(data[0]), expected)
+    assert (make_trainer(seed=1).fit(*data).predict_proba(data[0]) != expected).any()
 
 
-def test_an_image_is_predicted_alone_as_among_others_and_adds_up_to_one(drawn: tuple[Array, Array]) -> None:
-    fitted = trainer().fit(*drawn)
-    answers = fitted.predict_proba(drawn[0])
-    assert answers.shape == (4, 3, 16, 20)
-    assert answers.dtype == np.float32
-    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_array_equal(fitted.predict_proba(drawn[0][2:3])[0], answers[2])
+def test_images_are_predicted_independently(data: tuple[Array, Array]) -> None:
+    trainer = make_trainer().fit(*data)
+    probabilities = trainer.predict_proba(data[0])
+    assert (probabilities.shape, probabilities.dtype) == ((4, 3, 16, 20), np.float32)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(trainer.predict_proba(data[0][2:3])[0], probabilities[2])
 
 
-def test_images_of_odd_sizes_are_predicted_whole(drawn: tuple[Array, Array]) -> None:
-    pictures, labels = drawn[0][:, :15, :19], drawn[1][:, :15, :19]
-    assert trainer().fit(pictures, labels).predict_proba(pictures).shape == (4, 3, 15, 19)
+def test_images_of_odd_size_are_predicted(data: tuple[Array, Array]) -> None:
+    images, labels = data[0][:, :15, :19], data[1][:, :15, :19]
+    assert make_trainer().fit(images, labels).predict_proba(images).shape == (4, 3, 15, 19)
 
 
 @pytest.fixture
-def sampled(monkeypatch: pytest.MonkeyPatch) -> list[PixelSample]:
-    """What models are fitted to, with a budget of pixels that does not reach for all of an image."""
-    seen: list[PixelSample] = []
-    fit = pixels.fit_classifier
-    monkeypatch.setattr(pixels, "PIXELS", 80)
-    monkeypatch.setattr(pixels, "fit_classifier", lambda samples, seed: seen.extend(samples) or fit(samples, seed))
-    return seen
+def samples(monkeypatch: pytest.MonkeyPatch) -> list[PixelSample]:
+    """Collect what models are trained on, with fewer training pixels than an image has."""
+    collected: list[PixelSample] = []
+    fit = pixel_mlp.fit_classifier
+    monkeypatch.setattr(pixel_mlp, "MAX_PIXELS", 80)
+    monkeypatch.setattr(
+        pixel_mlp, "fit_classifier", lambda samples, seed: collected.extend(samples) or fit(samples, seed)
+    )
+    return collected
 
 
-def test_balance_says_how_many_pixels_of_rare_classes_are_trained_on(
-    drawn: tuple[Array, Array], sampled: list[PixelSample]
+def test_smaller_balance_samples_more_pixels_of_rare_classes(
+    data: tuple[Array, Array], samples: list[PixelSample]
 ) -> None:
-    rare = np.bincount(drawn[1][drawn[1] < 3]).argmin()
+    rare = np.bincount(data[1][data[1] < 3]).argmin()
     counts = []
     for balance in (1.0, 0.5, 0.0):
-        sampled.clear()
-        trainer(balance=balance).fit(*drawn)
-        counts.append(sum(int((sample.labels == rare).sum()) for sample in sampled))
+        samples.clear()
+        make_trainer(balance=balance).fit(*data)
+        counts.append(sum(int((sample.labels == rare).sum()) for sample in samples))
     assert counts == sorted(counts)
     assert counts[0] < counts[2]
 
 
-def test_no_more_than_a_budget_of_pixels_and_images_is_looked_at(
-    drawn: tuple[Array, Array], sampled: list[PixelSample], monkeypatch: pytest.MonkeyPatch
+class RecordingList(list[Array]):
+    """List that records the indices that are read."""
+
+    def __init__(self, images: Array) -> None:
+        super().__init__(images)
+        self.indices: list[int] = []
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        self.indices.append(index)
+        return super().__getitem__(index)
+
+
+def test_training_reads_a_bounded_number_of_images_and_pixels(
+    data: tuple[Array, Array], samples: list[PixelSample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Watched(list[Array]):
-        def __init__(self, images: Array) -> None:
-            super().__init__(images)
-            self.asked: list[int] = []
-
-        def __getitem__(self, index):  # type: ignore[no-untyped-def]
-            self.asked.append(index)
-            return super().__getitem__(index)
-
-    monkeypatch.setattr(pixels, "IMAGES", 4)
-    images, labels = Watched(np.tile(drawn[0], (3, 1, 1, 1))), Watched(np.tile(drawn[1], (3, 1, 1)))
-    trainer().fit(images, labels)
-    assert images.asked == labels.asked == [0, 3, 6, 9]
-    assert 80 <= sum(len(sample.labels) for sample in sampled) <= 80 + 3 * 4, "a pixel a class and image, rounded up"
+    monkeypatch.setattr(pixel_mlp, "MAX_IMAGES", 4)
+    images, labels = RecordingList(np.tile(data[0], (3, 1, 1, 1))), RecordingList(np.tile(data[1], (3, 1, 1)))
+    make_trainer().fit(images, labels)
+    assert images.indices == labels.indices == [0, 3, 6, 9]
+    assert 80 <= sum(len(sample.labels) for sample in samples) <= 80 + 3 * 4, "rounded up per class and image"
 
 
-def test_memory_is_said_to_grow_with_the_image_and_not_with_the_data_set() -> None:
-    small, many, large = (trainer().memory(*facts) for facts in ((10, 256, 512), (10**6, 256, 512), (10, 4096, 8192)))
-    assert small == many < 1 << 30
-    assert large > small
+def test_memory_grows_with_the_image_and_not_with_the_data_set() -> None:
+    few, many, large = (make_trainer().memory(*args) for args in ((10, 256, 512), (10**6, 256, 512), (10, 4096, 8192)))
+    assert few == many < 1 << 30
+    assert large > few

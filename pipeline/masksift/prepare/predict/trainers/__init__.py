@@ -1,9 +1,4 @@
-"""What is trained: any object with `fit(images, labels)` and `predict_proba(images)`, built by its words.
-
-A factory is called with `classes` (K), `ignored` (the number of pixels that do not count) and `seed`, by these names,
-and answers a trainer. Trainers are pickled after `fit`, into the run's own folder, and unpickled from there by the
-workers: whoever may write that folder may run code in them, as may the module that is named.
-"""
+"""Trainers: the protocol, and how a trainer is built from its name."""
 
 from __future__ import annotations
 
@@ -21,119 +16,141 @@ from masksift.core.errors import DataError, UsageError
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.objects import ObjectDirectory
 
-__all__ = ["ONNX", "PIXELS", "TORCH", "Checkpoint", "Trainer", "TrainerSpec", "kind_of"]
+__all__ = ["ONNX", "PIXELS", "TORCH", "Checkpoint", "Trainer", "TrainerSpec", "trainer_kind"]
 
 PIXELS, TORCH, MODULE, ONNX = "pixels", "torch", "module", "onnx"
 
 
 class Trainer(Protocol):
-    """What every trainer can do. One that also has `keep_in(place)` is given a `Checkpoint` before `fit`,
-    where it may leave what it has learned so far. One with `memory(images, height, width)` returns the bytes it
-    takes at most."""
+    """Model that is trained on images and labels and predicts probabilities.
+
+    A factory `MODULE:FACTORY` is called with the keyword arguments ``classes`` (K), ``ignored`` (class number of
+    ignored pixels) and ``seed``, and returns a trainer. Trainers are pickled after `fit` into the output directory, and
+    workers unpickle them from there: anyone who can write that directory can run code in the workers, and so can the
+    named module.
+
+    Two methods are optional. ``set_checkpoint(checkpoint)`` is called before `fit` with a `Checkpoint`, in which the
+    trainer may save intermediate states. ``memory(images, height, width)`` returns the bytes it needs at most.
+    """
 
     def fit(self, images: Sequence[NDArray[np.uint8]], labels: Sequence[NDArray[np.unsignedinteger[Any]]]) -> object:
-        """Learn from ``images``, (H, W, 3) uint8 each, and ``labels``, (H, W) class numbers each, uint8 (uint16 beyond
-        254 classes), in which ``ignored`` marks the pixels that do not count. Both have a length and are read from the
-        store image by image when they are asked for: together they may be larger than memory."""
+        """Train on images and labels.
+
+        Both sequences read from the store on access, image by image: together they may be larger than memory.
+
+        Args:
+            images: RGB images, (H, W, 3) uint8 each.
+            labels: Class numbers, (H, W) each, uint8 (uint16 for more than 254 classes).
+
+        Returns:
+            Any object; the result is not used.
+        """
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        """Probabilities (n, K, H, W) of images (n, H, W, 3) uint8, adding up to 1 over K."""
+        """Predict probabilities (n, K, H, W), with a sum of 1 over K, for images (n, H, W, 3) uint8."""
 
 
 class Checkpoint(Protocol):
-    """Where a trainer keeps what is half learnt, so that a killed one goes on."""
+    """Storage for the intermediate state of one trainer, from which it resumes after it was killed."""
 
     def load(self) -> bytes | None:
-        """What was saved last, None where nothing was."""
+        """Return the state that was saved last, None if there is none."""
 
     def save(self, data: bytes) -> None:
-        """Keep this in place of what was saved before."""
+        """Replace the saved state."""
 
 
-def kind_of(words: str) -> str:
-    """`pixels`, `torch`, `module` (of `MODULE:FACTORY`) or `onnx` (of `FILE.onnx`). Raises UsageError for others."""
-    if words in (PIXELS, TORCH):
-        return words
-    if words.endswith(".onnx"):
+def trainer_kind(name: str) -> str:
+    """Classify a trainer name: "pixels", "torch", "module" (MODULE:FACTORY) or "onnx" (FILE.onnx), else UsageError."""
+    if name in (PIXELS, TORCH):
+        return name
+    if name.endswith(".onnx"):
         return ONNX
-    module, _, factory = words.partition(":")
+    module, _, factory = name.partition(":")
     if factory.isidentifier() and all(part.isidentifier() for part in module.split(".")):
         return MODULE
-    raise UsageError(
-        f"trainer is {words!r}",
-        "there is nothing of that name to train",
-        "Give pixels, torch, MODULE:FACTORY or FILE.onnx",
-    )
+    raise UsageError(f"trainer is {name!r}", "Use pixels, torch, MODULE:FACTORY or FILE.onnx")
 
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    """How a trainer is built, wherever it is needed. ``home``: the folder in which the command was typed, where its
-    modules may lie; ``told``: the trainer's own keys; ``balance``: see the configuration."""
+    """Everything needed to build a trainer on any worker.
 
-    words: str
-    home: str
+    Attributes:
+        name: Name of the trainer, as configured.
+        directory: Directory in which the command was started; modules and files are found relative to it.
+        classes: Number of classes.
+        ignored: Class number of ignored pixels.
+        seed: Random seed.
+        balance: Exponent of class areas, see the configuration.
+        settings: Keys of the trainer's own section of the configuration.
+        options: Storage options.
+    """
+
+    name: str
+    directory: str
     classes: int
     ignored: int
     seed: int
     balance: float
-    told: Mapping[str, Any]
+    settings: Mapping[str, Any]
     options: StorageOptions = field(repr=False)
 
     @property
     def kind(self) -> str:
-        return kind_of(self.words)
+        return trainer_kind(self.name)
 
-    def find(self) -> None:
-        """Let a user's module be found. At the end of the path: it hides nothing that is installed."""
-        if self.home not in sys.path:
-            sys.path.append(self.home)
+    def add_import_path(self) -> None:
+        """Make the user's modules importable, at the end of the path, so that they hide no installed module."""
+        if self.directory not in sys.path:
+            sys.path.append(self.directory)
 
-    def trainer(self, fold: int) -> Trainer:
-        """An untrained trainer for a fold. Raises UsageError, DataError where there is none."""
+    def build(self, fold: int) -> Trainer:
+        """Build an untrained trainer with the random seed of a fold; UsageError or DataError if impossible."""
         seed = int.from_bytes(hashlib.sha256(f"trainer\0{self.seed}\0{fold}".encode()).digest()[:4])
-        facts: dict[str, Any] = {"classes": self.classes, "ignored": self.ignored, "seed": seed}
+        args: dict[str, Any] = {"classes": self.classes, "ignored": self.ignored, "seed": seed}
         if self.kind == MODULE:
-            made: Trainer = self._factory()(**facts)
-            return made
-        needed = {PIXELS: "predict", TORCH: "torch", ONNX: "onnx"}[self.kind]
+            trainer: Trainer = self._import_factory()(**args)
+            return trainer
         try:
             if self.kind == PIXELS:
                 from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
 
-                return PixelTrainer(**facts, balance=self.balance)
+                return PixelTrainer(**args, balance=self.balance)
             if self.kind == TORCH:
                 from masksift.prepare.predict.trainers.segmentation_network import NetworkTrainer
 
-                return NetworkTrainer(**facts, balance=self.balance, **self.told)
-            from masksift.prepare.predict.trainers.onnx_model import ExportedModel
+                return NetworkTrainer(**args, balance=self.balance, **self.settings)
+            from masksift.prepare.predict.trainers.onnx_model import OnnxModel
 
-            return ExportedModel(self.words, self.file(), self.classes, **self.told)
+            return OnnxModel(self.name, self.read_model(), self.classes, **self.settings)
         except ImportError as e:
+            extra = {PIXELS: "predict", TORCH: "torch", ONNX: "onnx"}[self.kind]
             raise UsageError(
-                f"the trainer {self.words} cannot be built ({e})",
-                "there is nothing to train",
-                f"Install what it needs: pip install 'masksift[{needed}]'",
+                f"Trainer {self.name} requires packages that are not installed ({e})",
+                f"Run pip install 'masksift[{extra}]'",
             ) from e
 
-    def file(self) -> bytes:
-        """The bytes of an exported model. Raises DataError where there are none."""
-        parent, _, name = self.words.rpartition("/")
-        url = parent if "://" in parent else f"{self.home}/{parent}" if not parent.startswith("/") else parent or "/"
+    def read_model(self) -> bytes:
+        """Read the ONNX file; DataError if it does not exist."""
+        parent, _, name = self.name.rpartition("/")
+        if "://" in parent:
+            url = parent
+        else:
+            url = (parent or "/") if self.name.startswith("/") else f"{self.directory}/{parent}"
         data = ObjectDirectory(url, self.options).read(name)
         if data is None:
-            raise DataError(f"there is no file {self.words}", "there is no model to predict by", "Give its path or URL")
+            raise DataError(f"{self.name} does not exist", "Pass the path or URL of an ONNX file to --trainer")
         return data
 
-    def _factory(self) -> Callable[..., Any]:
-        self.find()
-        module, _, name = self.words.partition(":")
+    def _import_factory(self) -> Callable[..., Any]:
+        self.add_import_path()
+        module, _, name = self.name.partition(":")
         try:
-            found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+            factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as e:
             raise UsageError(
-                f"the trainer {self.words} cannot be found ({e})",
-                "there is nothing to train",
-                f"Give MODULE:FACTORY of what Python can import from {self.home}",
+                f"Trainer {self.name} cannot be imported ({e})",
+                f"Use a MODULE:FACTORY that Python can import from {self.directory}",
             ) from e
-        return found
+        return factory

@@ -1,4 +1,4 @@
-"""A model that was trained elsewhere, in an ONNX file: it only predicts."""
+"""Trainer `FILE.onnx`: a model that was trained elsewhere and only predicts."""
 
 from __future__ import annotations
 
@@ -12,55 +12,60 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError, UsageError
 
 SUM_TOLERANCE = 1e-3
-"""What comes out is taken for probabilities where it lies in [0, 1] and adds up to 1 within this; else for logits."""
+"""Output in [0, 1] with sums within this distance of 1 is taken as probabilities, any other output as logits."""
 
 
-class ExportedModel:
-    """One session of one thread: the same bits wherever it runs on one kind of machine."""
+class OnnxModel:
+    """Single-threaded session, so that results do not depend on the number of cores.
+
+    Args:
+        name: Name of the file, for messages.
+        model: Content of the file.
+        classes: Number of classes.
+        mean: Channel means, on a scale of 0 to 1, that are subtracted from float input.
+        std: Channel standard deviations by which float input is divided.
+
+    Raises:
+        DataError: If onnxruntime cannot load the model, or its input is not an RGB image.
+    """
 
     def __init__(self, name: str, model: bytes, classes: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
-        """``name``: for errors; ``mean``, ``std``: of the three channels, of 0 to 1. Raises DataError where the model
-        takes no pictures."""
         self._name, self._classes = name, classes
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        except Exception as e:  # onnxruntime has a class of its own for each fault of a file
-            raise DataError(
-                f"{name} is no model that onnxruntime can load ({e})",
-                "there is nothing to predict by",
-                "Export it again",
-            ) from e
-        wanted = self._session.get_inputs()[0]
-        self._input, self._bytes = wanted.name, wanted.type == "tensor(uint8)"
-        shape: list[Any] = wanted.shape
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as e:  # onnxruntime has a different class for each fault of a file
+            raise DataError(f"{name} cannot be loaded by onnxruntime ({e})", "Export the model again") from e
+        model_input = self._session.get_inputs()[0]
+        self._input, self._takes_uint8 = model_input.name, model_input.type == "tensor(uint8)"
+        shape: list[Any] = model_input.shape
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
             raise DataError(
-                f"the first input of {name} has the shape {shape}",
-                "pictures are (n, 3, H, W) or (n, H, W, 3)",
-                "Export a model that takes them, with its three channels fixed",
+                f"{name} has a first input of shape {shape}, but images are (n, 3, H, W) or (n, H, W, 3)",
+                "Export a model that takes images, with a fixed axis of three channels",
             )
         self._channels_last = shape[1] != 3
 
     def fit(self, images: Any, labels: Any) -> object:
-        """Raises UsageError: it has been fitted."""
-        raise UsageError(f"{self._name} was trained elsewhere", "it cannot be fitted here", "Give another --trainer")
+        """Raise UsageError: the model is already trained."""
+        raise UsageError(f"{self._name} is already trained and only predicts", "Pass another --trainer")
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """As `Trainer.predict_proba`. Raises DataError where the model answers no such thing."""
-        given: NDArray[Any] = images if self._bytes else (images.astype(np.float32) / 255 - self._mean) / self._std
-        given = given if self._channels_last else np.ascontiguousarray(given.transpose(0, 3, 1, 2))
-        answer = np.asarray(self._session.run(None, {self._input: given})[0], np.float32)
-        if answer.shape != (wanted := (len(images), self._classes, *images.shape[1:3])):
+        """Predict as `Trainer.predict_proba`; DataError if the output has another shape."""
+        batch: NDArray[Any] = (
+            images if self._takes_uint8 else (images.astype(np.float32) / 255 - self._mean) / self._std
+        )
+        batch = batch if self._channels_last else np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+        output = np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)
+        if output.shape != (expected := (len(images), self._classes, *images.shape[1:3])):
             raise DataError(
-                f"{self._name} answers {answer.shape} for pictures of {images.shape}",
-                f"it should be {wanted}",
-                "Export a model whose first output has a plane a class, of the size of the picture",
+                f"{self._name} returns {output.shape} for images of {images.shape}, expected {expected}",
+                "Export a model whose first output has a plane per class, of the size of the image",
             )
-        proper = answer.min() >= 0 and np.abs(answer.sum(axis=1) - 1).max() <= SUM_TOLERANCE
-        return answer if proper else _softmax(answer)
+        normalized = output.min() >= 0 and np.abs(output.sum(axis=1) - 1).max() <= SUM_TOLERANCE
+        return output if normalized else _softmax(output)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

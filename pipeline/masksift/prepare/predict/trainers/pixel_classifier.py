@@ -1,7 +1,7 @@
-"""A classifier of pixels: a few little neural networks on hand-made features at several scales, averaged. No GPU, and
-seconds a hundred images; small on purpose, so that it does not learn wrong labels by heart.
+"""Pixel classifier: an average of small neural networks on handcrafted features at several scales.
 
-The demo and `masksift predict` train it. scikit-learn and scipy are needed (`pip install "masksift[predict]"`).
+It needs no GPU and takes seconds per hundred images. It is small on purpose, so that it does not memorize wrong labels.
+`masksift predict` and the demo train it; it requires scikit-learn and scipy (`pip install "masksift[predict]"`).
 """
 
 from __future__ import annotations
@@ -23,66 +23,74 @@ Uint8Array = NDArray[np.uint8]
 Labels = NDArray[np.unsignedinteger[Any]]
 
 STRIDE = 2
-"""Predictions are made for blocks of 2 x 2 pixels and interpolated, as networks with a stride do."""
-SAMPLED = 1500
-"""Training pixels an image (about)."""
+"""Side in pixels of a cell. Predictions are made per cell and interpolated, as by networks with a stride."""
+PIXELS_PER_IMAGE = 1500
+"""Approximate number of training pixels per image."""
 BALANCE = 0.5
-"""Exponent of a class's area in its number of training pixels: 1 as they come, 0 equally many of each class."""
+"""Exponent of a class's area in its number of training pixels: 1 keeps the areas, 0 gives equal numbers."""
 PRIOR = 0.6
-"""How much of that rebalancing the predictions take back: 1 all (calibrated), 0 nothing (rare classes favoured)."""
-MEMBERS = 4
-"""Networks that are averaged. More cost time; fewer repeat the errors of single annotators."""
+"""Share of that rebalancing that predictions undo: 1 all (calibrated), 0 nothing (favors rare classes)."""
+NETWORKS = 4
+"""Number of averaged networks. More take longer; fewer repeat the errors of single annotators."""
 EPOCHS = 4
-"""Few, and a strong penalty on the weights: longer training learns the wrong labels by heart."""
-PENALTY = 1.0
-LAYERS = (64, 32)
+"""Few epochs and a strong weight penalty: longer training memorizes wrong labels."""
+WEIGHT_PENALTY = 1.0
+HIDDEN_LAYERS = (64, 32)
 REFERENCE_ROWS = 128
-"""Feature radii and offsets are stated for pictures of this many blocks in height, and scale with it."""
-SCALES = (0.7, 1.5, 3.0, 6.0, 12.0)
+"""Radii and distances are stated for images of this many rows of cells, and scale with the image."""
+BLUR_RADII = (0.7, 1.5, 3.0, 6.0, 12.0)
 OFFSETS = ((1.5, 4), (3.0, 9), (6.0, 22), (12.0, 48))
-"""(blur radius, distance in blocks) of what is seen above, below, left and right of a pixel."""
+"""(blur radius, distance) of the surroundings that are sampled above, below, left and right of a cell."""
 FEATURES = 89
-"""F, their number."""
+"""Number of features, F."""
 DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1))
-"""(down, right)"""
+"""(down, right)."""
 
 
-def features(image: Uint8Array) -> Floats:
-    """Pixel features (H / STRIDE, W / STRIDE, F) float32 of an image (H, W, 3) uint8.
+def compute_features(image: Uint8Array) -> Floats:
+    """Compute the features of each cell of an image.
 
-    Brightness and two colour contrasts, at five blur radii and at sixteen places around the pixel; local contrast;
-    strength of horizontal and vertical edges here and around; thin vertical structure; place in the picture.
-    H and W must be multiples of STRIDE (ValueError).
+    Brightness and two color contrasts, at five blur radii and at sixteen places around the cell; local contrast;
+    strength of horizontal and vertical edges here and around; thin vertical structure; position in the image.
+
+    Args:
+        image: RGB image (H, W, 3) uint8; H and W are multiples of `STRIDE`.
+
+    Returns:
+        Features (H / STRIDE, W / STRIDE, F) float32.
+
+    Raises:
+        ValueError: If H or W is not a multiple of `STRIDE`.
     """
     if image.shape[0] % STRIDE or image.shape[1] % STRIDE:
         raise ValueError(
-            f"an image of {image.shape[0]} x {image.shape[1]} pixels has no whole blocks of {STRIDE} x {STRIDE}; "
-            "no features can be computed; crop it to a multiple"
+            f"An image of {image.shape[0]} x {image.shape[1]} pixels cannot be divided into cells of {STRIDE} x "
+            f"{STRIDE}. Crop it to multiples."
         )
     rows, columns = image.shape[0] // STRIDE, image.shape[1] // STRIDE
     red, green, blue = np.moveaxis(
         image.reshape(rows, STRIDE, columns, STRIDE, 3).mean(axis=(1, 3), dtype=np.float32) / 255, 2, 0
     )
-    colour = np.stack([(red + green + blue) / 3, (red - blue) * 1.5, (green - (red + blue) / 2) * 2], axis=2)
-    around = _Around(rows, columns)
-    blurred = {radius: around.blur(colour, radius) for radius in SCALES}
-    light = colour[..., 0]
+    color = np.stack([(red + green + blue) / 3, (red - blue) * 1.5, (green - (red + blue) / 2) * 2], axis=2)
+    grid = _CellGrid(rows, columns)
+    blurred = {radius: grid.blur(color, radius) for radius in BLUR_RADII}
+    light = color[..., 0]
     edges = np.stack(np.abs(np.gradient(light)), axis=2) * np.float32(8)
-    edges_wide = around.blur(edges, 5)
-    planes = [colour, *blurred.values(), around.blur(edges, 1.5), edges_wide, _place(rows, columns)]
+    edges_wide = grid.blur(edges, 5)
+    planes = [color, *blurred.values(), grid.blur(edges, 1.5), edges_wide, grid.positions()]
     for radius in (1.5, 4, 9):
-        spread = around.blur(light * light, radius) - around.blur(light, radius) ** 2
-        planes.append(4 * np.sqrt(np.clip(spread, 0, None))[..., None])
+        variance = grid.blur(light * light, radius) - grid.blur(light, radius) ** 2
+        planes.append(4 * np.sqrt(np.clip(variance, 0, None))[..., None])
     for radius, distance in OFFSETS:
-        planes += [around.shifted(blurred[radius], distance * dy, distance * dx) for dy, dx in DIRECTIONS]
-    planes += [around.shifted(edges_wide, 16 * dy, 16 * dx) for dy, dx in DIRECTIONS]
-    planes.append(_thinness(blurred[SCALES[0]][..., 0], around))
+        planes += [grid.shift(blurred[radius], distance * dy, distance * dx) for dy, dx in DIRECTIONS]
+    planes += [grid.shift(edges_wide, 16 * dy, 16 * dx) for dy, dx in DIRECTIONS]
+    planes.append(_thinness(blurred[BLUR_RADII[0]][..., 0], grid))
     return np.concatenate(planes, axis=2, dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class _Around:
-    """Blurring and looking aside in a picture of so many blocks; radii and distances in reference blocks."""
+class _CellGrid:
+    """Filters on the cells of one image; radii and distances are in cells of the reference size."""
 
     rows: int
     columns: int
@@ -92,35 +100,34 @@ class _Around:
         sigmas = (sigma, sigma, 0)[: plane.ndim]
         return np.asarray(ndimage.gaussian_filter(plane, sigmas, truncate=2.5), np.float32)
 
-    def shifted(self, plane: Floats, down: float, right: float) -> Floats:
-        """What lies `down` and `right` of each pixel; at the edge, the edge."""
+    def shift(self, plane: Floats, down: float, right: float) -> Floats:
+        """Look up the value ``down`` and ``right`` of each cell, clamped to the edge."""
         unit = self.rows / REFERENCE_ROWS
         row = np.clip(np.arange(self.rows) + round(down * unit), 0, self.rows - 1)
         column = np.clip(np.arange(self.columns) + round(right * unit), 0, self.columns - 1)
         return plane[row][:, column]
 
+    def positions(self) -> Floats:
+        y, x = np.mgrid[-1 : 1 : self.rows * 1j, -1 : 1 : self.columns * 1j].astype(np.float32)
+        return np.stack([y, x, np.abs(x)], axis=2)
 
-def _place(rows: int, columns: int) -> Floats:
-    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j].astype(np.float32)
-    return np.stack([y, x, np.abs(x)], axis=2)
 
-
-def _thinness(light: Floats, around: _Around) -> Floats:
-    """How much darker or brighter a pixel is than both its left and right neighbours: poles and people stand out so."""
+def _thinness(light: Floats, grid: _CellGrid) -> Floats:
+    """Compare the brightness of a cell with both its left and its right: poles and people stand out."""
     planes = []
     for distance in (2, 4):
-        left, right = (light - around.shifted(light, 0, way * distance) for way in (-1, 1))
+        left, right = (light - grid.shift(light, 0, sign * distance) for sign in (-1, 1))
         planes += [4 * np.minimum(left, right), 4 * np.maximum(left, right)]
-    left, right = (np.abs(light - around.shifted(light, 0, way * 3)) for way in (-1, 1))
+    left, right = (np.abs(light - grid.shift(light, 0, sign * 3)) for sign in (-1, 1))
     planes.append(
-        8 * ndimage.uniform_filter1d(np.minimum(left, right), max(3, round(15 * around.rows / REFERENCE_ROWS)), axis=0)
+        8 * ndimage.uniform_filter1d(np.minimum(left, right), max(3, round(15 * grid.rows / REFERENCE_ROWS)), axis=0)
     )
     return np.stack(planes, axis=2)
 
 
 @dataclass(frozen=True)
 class PixelSample:
-    """Training pixels of one image: features (n, F) float32, labels (n,); all its pixels by class (K,) int64."""
+    """Training pixels of one image: features (n, F) float32, labels (n,); its labeled cells by class (K,) int64."""
 
     features: Floats
     labels: Labels
@@ -131,49 +138,49 @@ def sample_pixels(
     image: Uint8Array,
     labels: Labels,
     classes: int,
-    generator: np.random.Generator,
-    sampled: int = SAMPLED,
+    rng: np.random.Generator,
+    pixels: int = PIXELS_PER_IMAGE,
     balance: float = BALANCE,
 ) -> PixelSample:
-    """About `sampled` labelled pixels of one image, rare classes favoured; labels of `classes` and above are left
-    out."""
+    """Sample about ``pixels`` labeled pixels, rare classes more densely; labels >= ``classes`` are ignored."""
     flat = labels[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].ravel()
     counts = np.bincount(flat[flat < classes], minlength=classes)
     areas = counts**balance
-    wanted = np.ceil(sampled * areas / max(float(areas[counts > 0].sum()), 1.0)).astype(int)
-    chosen = [
-        generator.choice(np.flatnonzero(flat == label), min(int(wanted[label]), int(counts[label])), replace=False)
+    targets = np.ceil(pixels * areas / max(float(areas[counts > 0].sum()), 1.0)).astype(int)
+    samples = [
+        rng.choice(np.flatnonzero(flat == label), min(int(targets[label]), int(counts[label])), replace=False)
         for label in np.flatnonzero(counts)
     ]
-    at = np.concatenate([np.empty(0, np.int64), *chosen])
-    table = features(image)
-    return PixelSample(table.reshape(-1, table.shape[2])[at], flat[at], counts.astype(np.int64))
+    indices = np.concatenate([np.empty(0, np.int64), *samples])
+    table = compute_features(image)
+    return PixelSample(table.reshape(-1, table.shape[2])[indices], flat[indices], counts.astype(np.int64))
 
 
 @dataclass(frozen=True)
 class PixelClassifier:
-    """A few networks whose probabilities are averaged.
+    """Trained networks whose probabilities are averaged.
 
-    `centre` and `spread` (F,) standardise the features; `weights` (K,) undo the rebalancing of the classes.
+    Attributes:
+        networks: The networks.
+        mean: Mean of each feature (F,), which standardizes the input.
+        std: Standard deviation of each feature (F,).
+        weights: Factor of each class (K,) that undoes the rebalancing of the samples.
     """
 
     networks: tuple[MLPClassifier, ...]
-    centre: Floats
-    spread: Floats
+    mean: Floats
+    std: Floats
     weights: Floats
 
     def predict(self, image: Uint8Array) -> Uint8Array:
-        """Probabilities (K, H, W) uint8 of an image (H, W, 3) uint8.
-
-        p = value / 255, each rounded by itself: sums over K lie within K / 510 of 1.
-        """
+        """Predict (K, H, W) uint8 in steps of 1 / 255, each rounded separately: sums are within K / 510 of 1."""
         return np.asarray(np.rint(self.probabilities(image) * 255), np.uint8)
 
     def probabilities(self, image: Uint8Array) -> Floats:
-        """Probabilities (K, H, W) float32 of an image (H, W, 3) uint8."""
-        table = features(image)
+        """Predict probabilities (K, H, W) float32 of an image (H, W, 3) uint8."""
+        table = compute_features(image)
         rows, columns = table.shape[:2]
-        flat = (table.reshape(rows * columns, -1) - self.centre) / self.spread
+        flat = (table.reshape(rows * columns, -1) - self.mean) / self.std
         probabilities = np.zeros((rows * columns, self.weights.size), np.float32)
         with threadpool_limits(1):
             for network in self.networks:
@@ -181,49 +188,54 @@ class PixelClassifier:
         probabilities *= self.weights
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         planes = probabilities.T.reshape(-1, rows, columns)
-        fine = _doubled(_doubled(planes, 1), 2)
-        return np.clip(fine, 0, 1)
+        return np.clip(_upsample(_upsample(planes, 1), 2), 0, 1)
 
 
-def _doubled(planes: Floats, axis: int) -> Floats:
-    """Twice as many values along one axis, interpolated linearly between the centres of blocks; sums over K stay."""
+def _upsample(planes: Floats, axis: int) -> Floats:
+    """Double one axis by linear interpolation between cell centers, which preserves sums over K."""
     last = planes.shape[axis] - 1
-    places = np.arange(last + 1)
-    before, after = (planes.take(np.clip(places + way, 0, last), axis) for way in (-1, 1))
+    indices = np.arange(last + 1)
+    before, after = (planes.take(np.clip(indices + step, 0, last), axis) for step in (-1, 1))
     halves = np.stack([(3 * planes + before) / 4, (3 * planes + after) / 4], axis + 1)
     return halves.reshape(*planes.shape[:axis], 2 * (last + 1), *planes.shape[axis + 1 :])
 
 
 def fit_classifier(samples: Sequence[PixelSample], seed: Sequence[int]) -> PixelClassifier:
-    """A model of the training pixels of some images. Deterministic: one BLAS thread, `seed` for weights and order.
+    """Train a classifier on the training pixels of some images, deterministically, with one BLAS thread.
 
-    Raises ValueError when the samples hold fewer than two classes.
+    Args:
+        samples: Training pixels of each image.
+        seed: Random seed for weights and order.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        ValueError: If the samples hold fewer than two classes.
     """
     table = np.concatenate([sample.features for sample in samples])
     labels: Labels = np.concatenate([sample.labels for sample in samples])
     counts = np.sum([sample.counts for sample in samples], axis=0)
     if np.count_nonzero(counts) < 2:
         raise ValueError(
-            f"the training images hold {np.count_nonzero(counts)} class(es); nothing can be told apart; "
-            "give labels of two or more"
+            f"The training images hold {np.count_nonzero(counts)} class(es). Use labels of at least two classes."
         )
-    centre, spread = table.mean(axis=0), table.std(axis=0) + np.float32(1e-6)
-    drawn = np.bincount(labels, minlength=counts.size)
-    weights = ((counts / counts.sum()) / np.maximum(drawn / labels.size, 1e-9)) ** PRIOR
-    states = np.random.SeedSequence(seed).generate_state(MEMBERS)
-    standard = (table - centre) / spread
+    mean, std = table.mean(axis=0), table.std(axis=0) + np.float32(1e-6)
+    sampled = np.bincount(labels, minlength=counts.size)
+    weights = ((counts / counts.sum()) / np.maximum(sampled / labels.size, 1e-9)) ** PRIOR
+    standardized = (table - mean) / std
     networks = []
     with threadpool_limits(1), warnings.catch_warnings():
-        # Stopping after EPOCHS is the intention; scikit-learn warns that it has not converged.
+        # training stops after EPOCHS on purpose; scikit-learn warns that it has not converged
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for state in states.tolist():
+        for state in np.random.SeedSequence(seed).generate_state(NETWORKS).tolist():
             network = MLPClassifier(
-                LAYERS,
-                alpha=PENALTY,
+                HIDDEN_LAYERS,
+                alpha=WEIGHT_PENALTY,
                 batch_size=min(256, len(labels)),
                 learning_rate_init=2e-3,
                 max_iter=EPOCHS,
                 random_state=state,
             )
-            networks.append(network.fit(standard, labels))
-    return PixelClassifier(tuple(networks), centre, spread, weights.astype(np.float32))
+            networks.append(network.fit(standardized, labels))
+    return PixelClassifier(tuple(networks), mean, std, weights.astype(np.float32))

@@ -1,7 +1,7 @@
-"""The trainer `torch`: U-Net, FPN or DeepLabV3+ of segmentation-models-pytorch, the models of Lad & Mueller (2023).
+"""Trainer `torch`: U-Net, FPN or DeepLabV3+ of segmentation-models-pytorch, the models of Lad & Mueller (2023).
 
-Deterministic on a CPU: one thread, torch's deterministic algorithms, and all that is drawn is drawn by the seed and the
-epoch. On a GPU torch has no such algorithm for some layers, and warns.
+Training on a CPU is deterministic: one thread, torch's deterministic algorithms, random numbers from seed and epoch.
+On a GPU torch has no deterministic algorithm for some layers, and warns.
 """
 
 from __future__ import annotations
@@ -19,20 +19,37 @@ from torch.nn.functional import cross_entropy, pad
 from masksift.core.errors import UsageError
 from masksift.prepare.predict.trainers import Checkpoint
 
-Pictures = Sequence[NDArray[np.uint8]]
+Images = Sequence[NDArray[np.uint8]]
 Planes = Sequence[NDArray[np.unsignedinteger[Any]]]
 
 ARCHITECTURES = {"unet": "Unet", "fpn": "FPN", "deeplabv3plus": "DeepLabV3Plus"}
-MULTIPLE = 32
-"""Height and width that networks of five halvings take: images are padded to multiples of it."""
-MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pictures, on which encoders are pretrained."""
-POWER = 0.9
+SIZE_MULTIPLE_PIXELS = 32
+"""Images are padded to multiples of this size, because the networks halve them five times."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Channel statistics of ImageNet, on which encoders are pretrained."""
+RATE_DECAY = 0.9
 """The learning rate falls as (1 - step / steps) to this power (Chen et al. 2017, arXiv 1706.05587)."""
 
 
 class NetworkTrainer:
-    """One network. What is pickled of it is its settings and its state_dict."""
+    """Trainer of one network; its pickle holds the settings and the state_dict.
+
+    Args:
+        classes: Number of classes.
+        ignored: Class number of ignored pixels.
+        seed: Random seed.
+        balance: Exponent of class areas, see the configuration.
+        model: Key of `ARCHITECTURES`.
+        encoder: Encoder name in segmentation-models-pytorch.
+        weights: Pretrained weights of the encoder, None for random initialization.
+        epochs: Training epochs.
+        batch: Images per step.
+        rate: Initial learning rate.
+        crop: Side of random training crops in pixels, None for whole images.
+
+    Raises:
+        UsageError: If the encoder or its weights do not exist.
+    """
 
     def __init__(
         self,
@@ -49,14 +66,13 @@ class NetworkTrainer:
         rate: float,
         crop: int | None,
     ) -> None:
-        """The last seven: keys of `[torch]`. Raises UsageError where the encoder is none."""
         self._classes, self._ignored, self._seed, self._balance = classes, ignored, seed, balance
         self._model, self._encoder, self._epochs, self._batch, self._rate = model, encoder, epochs, batch, rate
         self._crop = crop
-        self._place: Checkpoint | None = None
-        self._start(weights)
+        self._checkpoint: Checkpoint | None = None
+        self._build(weights)
 
-    def _start(self, weights: str | None) -> None:
+    def _build(self, weights: str | None) -> None:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=self._device != "cpu")
@@ -64,85 +80,83 @@ class NetworkTrainer:
         build = getattr(smp, ARCHITECTURES[self._model])
         try:
             network = build(self._encoder, encoder_weights=weights, in_channels=3, classes=self._classes)
-        except (KeyError, ValueError) as e:  # which names every encoder there is
-            given = "" if weights is None else f" with torch.weights {weights!r}"
+        except (KeyError, ValueError) as e:  # its message lists every encoder
+            with_weights = "" if weights is None else f" with torch.weights {weights!r}"
             raise UsageError(
-                f"torch.encoder is {self._encoder!r}{given}, of which there is no {self._model}",
-                "there is no network to train",
-                "Give an encoder of segmentation-models-pytorch, such as resnet34",
+                f"torch.encoder is {self._encoder!r}{with_weights}, which {self._model} does not support",
+                "Use an encoder of segmentation-models-pytorch, such as resnet34",
             ) from e
         self._network = network.to(self._device)
 
-    def keep_in(self, place: Checkpoint) -> None:
-        """Where what is learnt is left after each epoch."""
-        self._place = place
+    def set_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Save the state to a checkpoint after each epoch, and resume from it."""
+        self._checkpoint = checkpoint
 
-    def fit(self, images: Pictures, labels: Planes) -> NetworkTrainer:
-        """As `Trainer.fit`, from the epoch on that was kept last."""
+    def fit(self, images: Images, labels: Planes) -> NetworkTrainer:
+        """Train as `Trainer.fit`, from the epoch after the checkpoint on."""
         network = self._network.train()
         optimizer = torch.optim.AdamW(network.parameters(), self._rate)
         weights = torch.from_numpy(class_weights(labels, self._classes, self._balance)).to(self._device)
-        batches = -(-len(images) // self._batch)
-        for epoch in range(self._resumed(optimizer), self._epochs):
-            generator = np.random.default_rng([self._seed, epoch])
-            order = generator.permutation(len(images))
-            torch.manual_seed(self._seed + epoch)  # what layers draw for themselves
-            for number, places in enumerate(np.array_split(order, batches)):
-                share = (epoch * batches + number) / (self._epochs * batches)
-                optimizer.param_groups[0]["lr"] = self._rate * (1 - share) ** POWER
-                pairs = [self._drawn(images[i], labels[i], generator) for i in places.tolist()]
-                pairs *= 2 if len(pairs) == 1 else 1  # batch normalisation wants two
-                given = np.stack([plane for _, plane in pairs]).astype(np.int64)
-                if (given == self._ignored).all():
+        steps = -(-len(images) // self._batch)
+        for epoch in range(self._load_checkpoint(optimizer), self._epochs):
+            rng = np.random.default_rng([self._seed, epoch])
+            order = rng.permutation(len(images))
+            torch.manual_seed(self._seed + epoch)  # for random layers
+            for step, indices in enumerate(np.array_split(order, steps)):
+                progress = (epoch * steps + step) / (self._epochs * steps)
+                optimizer.param_groups[0]["lr"] = self._rate * (1 - progress) ** RATE_DECAY
+                pairs = [self._augment(images[i], labels[i], rng) for i in indices.tolist()]
+                pairs *= 2 if len(pairs) == 1 else 1  # batch normalization requires two
+                planes = np.stack([plane for _, plane in pairs]).astype(np.int64)
+                if (planes == self._ignored).all():
                     continue
-                answer = network(self._input(np.stack([image for image, _ in pairs])))
-                target = torch.from_numpy(given).to(self._device)
+                output = network(self._to_input(np.stack([image for image, _ in pairs])))
+                target = torch.from_numpy(planes).to(self._device)
                 loss = cross_entropy(
-                    answer[..., : given.shape[1], : given.shape[2]], target, weights, ignore_index=self._ignored
+                    output[..., : planes.shape[1], : planes.shape[2]], target, weights, ignore_index=self._ignored
                 )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            self._keep(epoch, optimizer)
+            self._save_checkpoint(epoch, optimizer)
         return self
 
-    def _drawn(
-        self, image: NDArray[np.uint8], plane: NDArray[Any], generator: np.random.Generator
+    def _augment(
+        self, image: NDArray[np.uint8], plane: NDArray[Any], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-        """An image and its labels, cropped where they are larger than `crop`, every second one mirrored."""
+        """Crop an image and its labels at random if they are larger than the crop, and mirror every second one."""
         (height, width), size = plane.shape, self._crop
         if size is not None:
-            y, x = (int(generator.integers(0, max(0, side - size) + 1)) for side in (height, width))
+            y, x = (int(rng.integers(0, max(0, side - size) + 1)) for side in (height, width))
             image, plane = image[y : y + size, x : x + size], plane[y : y + size, x : x + size]
-        mirrored = generator.random() < 0.5
-        return (image[:, ::-1], plane[:, ::-1]) if mirrored else (image, plane)
+        return (image[:, ::-1], plane[:, ::-1]) if rng.random() < 0.5 else (image, plane)
 
-    def _input(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        """Images (n, H, W, 3) as (n, 3, H', W') float32, padded at their end."""
-        mean, spread = (np.array(value, np.float32) for value in (MEAN, SPREAD))
-        scaled = (images.astype(np.float32) / 255 - mean) / spread
+    def _to_input(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        """Convert images (n, H, W, 3) to (n, 3, H', W') float32, standardized and padded at their end."""
+        mean, std = (np.array(value, np.float32) for value in (MEAN, STD))
+        scaled = (images.astype(np.float32) / 255 - mean) / std
         tensor = torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))).to(self._device)
         height, width = images.shape[1:3]
-        return pad(tensor, (0, -width % MULTIPLE, 0, -height % MULTIPLE))
+        return pad(tensor, (0, -width % SIZE_MULTIPLE_PIXELS, 0, -height % SIZE_MULTIPLE_PIXELS))
 
     def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """As `Trainer.predict_proba`."""
+        """Predict as `Trainer.predict_proba`."""
         self._network.eval()
         with torch.no_grad():
-            answer = torch.softmax(self._network(self._input(images)), dim=1)
-        cropped: NDArray[np.float32] = answer[..., : images.shape[1], : images.shape[2]].cpu().numpy()
+            output = torch.softmax(self._network(self._to_input(images)), dim=1)
+        cropped: NDArray[np.float32] = output[..., : images.shape[1], : images.shape[2]].cpu().numpy()
         return cropped
 
-    def _keep(self, epoch: int, optimizer: torch.optim.Optimizer) -> None:
-        if self._place is not None:
+    def _save_checkpoint(self, epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        if self._checkpoint is not None:
             buffer = io.BytesIO()
             state = {"next": epoch + 1, "network": self._network.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, buffer)
-            self._place.save(buffer.getvalue())
+            self._checkpoint.save(buffer.getvalue())
 
-    def _resumed(self, optimizer: torch.optim.Optimizer) -> int:
-        """The epoch that comes next."""
-        data = None if self._place is None else self._place.load()
+    def _load_checkpoint(self, optimizer: torch.optim.Optimizer) -> int:
+        """Restore the saved state and return the next epoch."""
+        data = None if self._checkpoint is None else self._checkpoint.load()
         if data is None:
             return 0
         state = torch.load(io.BytesIO(data), map_location=self._device, weights_only=True)
@@ -153,19 +167,18 @@ class NetworkTrainer:
     def __getstate__(self) -> dict[str, Any]:
         buffer = io.BytesIO()
         torch.save(self._network.state_dict(), buffer)
-        own = {name: value for name, value in vars(self).items() if name not in ("_network", "_place", "_device")}
-        return own | {"state": buffer.getvalue()}
+        skipped = ("_network", "_checkpoint", "_device")
+        return {name: value for name, value in vars(self).items() if name not in skipped} | {"state": buffer.getvalue()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data = state.pop("state")
-        vars(self).update(state, _place=None)
-        self._start(None)
+        vars(self).update(state, _checkpoint=None)
+        self._build(None)
         self._network.load_state_dict(torch.load(io.BytesIO(data), map_location=self._device, weights_only=True))
 
 
 def class_weights(labels: Planes, classes: int, balance: float) -> NDArray[np.float32]:
-    """(K,) float32: what a pixel of each class counts in the loss, area^(balance - 1), with a mean of 1 over the
-    labelled pixels; 0 for a class that no label has."""
+    """Weight the loss of each class: area^(balance - 1), mean 1 over labeled pixels, 0 for absent classes, (K,)."""
     counts = np.zeros(classes, np.int64)
     for plane in labels:
         counts += np.bincount(plane[plane < classes], minlength=classes)
