@@ -15,7 +15,6 @@ PENDING = {
     "runtime",
     "storage",
     "scoring",
-    "prepare",
     "review",
     "demo",
     "audit.py",

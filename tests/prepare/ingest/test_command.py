@@ -300,7 +300,7 @@ PLACES = ("--labels", "l", "--predictions", "p", "--out", "o")
         ((), ".*--labels URL"),
         (("--lables", "a"), r"'?--lables'?.*Did you mean --labels\?"),
         (("--source", "a"), r"'?--source'?"),
-        (("nowhere.toml",), r"nowhere.toml cannot be read .*--labels and --predictions"),
+        (("nowhere.toml",), r"Cannot read nowhere.toml .*--labels and --predictions"),
         ((*PLACES, "--preset", "kitti"), "'kitti'"),
         ((*PLACES, "--axes", "x,y,class"), "axes is x,y,class"),
         ((*PLACES, "--kind", "logits", "--dtype", "uint8"), "kind is 'logits' and dtype is 'uint8'"),

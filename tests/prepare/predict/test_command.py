@@ -104,7 +104,7 @@ def test_labels_of_a_fold_do_not_influence_its_predictions(
 # ------------------------------------------------------------------------------------------------------ written source
 
 
-def test_new_source_can_be_run(predicted: tuple[Path, Path], tmp_path: Path) -> None:
+def test_new_source_holds_predictions_labels_images_and_ids(predicted: tuple[Path, Path]) -> None:
     _, out = predicted
     images, labels = make_images()
     np.testing.assert_array_equal(read_array(out, "labels"), labels)
@@ -113,11 +113,9 @@ def test_new_source_can_be_run(predicted: tuple[Path, Path], tmp_path: Path) -> 
     assert zarr.open_group(out, mode="r").attrs["class_names"] == list(NAMES)
     sums = read_array(out, "predictions").sum(axis=1, dtype=int)
     assert np.abs(sums - 255).max() <= 2
-    assert run_cli("run", "--source", out, "--out", tmp_path / "quality") == 0
-    assert {row["image_id"]: row["status"] for row in read_rows(tmp_path / "quality")} == dict.fromkeys(IDS, "scored")
 
 
-def test_evidence_equals_that_of_the_predictions(predicted: tuple[Path, Path], tmp_path: Path) -> None:
+def test_runs_on_predictions_and_on_evidence_are_equal(predicted: tuple[Path, Path], tmp_path: Path) -> None:
     source, predictions = predicted
     evidence = predict(source, tmp_path / "evidence", "--folds", 3, "--write", "evidence")
     runs = []
@@ -125,6 +123,7 @@ def test_evidence_equals_that_of_the_predictions(predicted: tuple[Path, Path], t
         assert run_cli("run", "--source", out, "--out", tmp_path / f"run-{out.name}") == 0
         runs.append([{**row, "source": ""} for row in read_rows(tmp_path / f"run-{out.name}")])
     assert runs[0] == runs[1]
+    assert {row["image_id"]: row["status"] for row in runs[0]} == dict.fromkeys(IDS, "scored")
     assert "predictions" not in zarr.open_group(evidence, mode="r")
     assert read_array(evidence, "fold").tolist() == read_array(predictions, "fold").tolist()
 
@@ -247,10 +246,10 @@ def test_shards_without_task_output_are_counted_again(predicted: tuple[Path, Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["pixels", "mymodels:Memorizer"])
 @pytest.mark.usefixtures("memorizer")
-def test_dask_workers_write_the_same_bytes(source: Path, tmp_path: Path, trainer: str, address: str) -> None:
+def test_dask_workers_write_the_same_bytes(source: Path, tmp_path: Path, trainer: str, scheduler_address: str) -> None:
     serial = predict(source, tmp_path / "serial", "--folds", 3, "--trainer", trainer)
     out = tmp_path / "dask"
-    flags = ("--executor.kind", "dask", "--executor.address", address, "--log-format", "quiet")
+    flags = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
     assert exit_code("predict", "--source", source, "--out", out, "--folds", 3, "--trainer", trainer, *flags) == 0
     assert read_source_files(out) == read_source_files(serial)
     assert read_record(out)["folds"] == read_record(serial)["folds"]

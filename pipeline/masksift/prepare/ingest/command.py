@@ -156,11 +156,9 @@ def _check_first_image(context: IngestContext, pair: InputPair, config: IngestCo
 
 
 def projected_memory(config: IngestConfig, survey: Survey, context: IngestContext) -> int:
-    """Bound the memory of a worker, bytes.
-
-    A shard as it is collected, encoded and written, and one image as it is read, with two copies if it is converted,
-    and one if it is padded.
-    """
+    """Bound the memory of a worker, bytes."""
+    # a shard as it is collected, encoded and written, and one image as it is read, with two copies if it is converted,
+    # and one if it is padded
     args, values = context.writer_args, survey.classes * survey.height * survey.width
     image_bytes = values * np.dtype(args["dtype"]).itemsize
     shard_images = min(args["images"], max(1, args["shard_bytes"] // image_bytes))

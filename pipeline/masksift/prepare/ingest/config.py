@@ -70,7 +70,7 @@ class IngestConfig(ConfigSection):
 
     @property
     def uses_arrays(self) -> bool:
-        """Whether labels and predictions are one .npy array each."""
+        """True if labels and predictions are one .npy array each."""
         return self.labels.endswith(".npy") and "*" not in self.labels
 
     def options(self) -> StorageOptions:

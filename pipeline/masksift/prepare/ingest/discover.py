@@ -201,10 +201,7 @@ def _match_labels(labels: _LabelFiles, keys: Sequence[str]) -> Matching:
 
 
 def _detect_format(files: Files, classes: Sequence[str] | None) -> tuple[PredictionFormat, dict[str, Any]]:
-    """Detect the format of predictions, and locate those of each image.
-
-    Images are keyed by file name, or by directory if each directory holds a grayscale image per class.
-    """
+    """Detect the format, and locate predictions by file name, or by directory if it holds an image per class."""
     arrays = [name for name in files.names if name.lower().endswith(EXTENSIONS)]
     if arrays and len(arrays) < len(files.names):
         other = next(name for name in files.names if name not in set(arrays))

@@ -130,11 +130,9 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _read_rgb16(image: Any, url: str, options: Mapping[str, Any]) -> NDArray[np.uint16]:
-    """Read (H, W, 3) uint16 of a PNG with 16 bits per channel, of which Pillow keeps the upper 8.
-
-    A second pass decodes the file as if its bytes were in the opposite order, which yields the lower 8.
-    """
+    """Read (H, W, 3) uint16 of a PNG with 16 bits per channel, of which Pillow keeps the upper 8."""
     upper = np.asarray(image).astype(np.uint16)
+    # a second pass decodes the file as if its bytes were in the opposite order, which yields the lower 8
     with _open(url, options) as swapped:
         lower: Any = swapped
         lower.tile = [(*tile[:3], "RGB;16L") for tile in lower.tile]

@@ -170,11 +170,9 @@ def _refuse_other_contents(config: PredictConfig, context: PredictContext) -> No
 
 
 def projected_memory(context: PredictContext, trainer: Trainer) -> int:
-    """Bound the memory of a worker, bytes, without the trainer's own memory if the trainer does not state it.
-
-    A chunk of images and labels as it is read, the probabilities of one image, and a shard as it is collected, encoded
-    and written.
-    """
+    """Bound the memory of a worker, bytes, without that of a trainer that does not state it."""
+    # a chunk of images and labels as it is read, the probabilities of one image, and a shard as it is collected,
+    # encoded and written
     spec = context.source.spec
     trainer_memory = getattr(trainer, "memory", None)
     trainer_bytes = 0 if trainer_memory is None else int(trainer_memory(spec.images, spec.height, spec.width))

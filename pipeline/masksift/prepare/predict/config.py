@@ -99,7 +99,7 @@ class PredictConfig(ConfigSection):
 
     @property
     def trains(self) -> bool:
-        """Whether models are trained, as opposed to a model that only predicts."""
+        """True unless the trainer is a model that only predicts."""
         return trainer_kind(self.trainer) != ONNX
 
     @property

@@ -62,14 +62,17 @@ class PredictContext:
 
     @property
     def directory(self) -> ObjectDirectory:
+        """Directory of models, tables and manifest."""
         return ObjectDirectory(join(self.url, DIRECTORY), self.options)
 
     @property
     def manifest(self) -> Manifest:
+        """Manifest of trained folds and predicted shards."""
         return Manifest(self.directory, self.fingerprint)
 
     @property
     def padded(self) -> bool:
+        """True if the source states image sizes without padding."""
         return any(array is not None for array in self.source.spec.size_arrays)
 
     def writer(self, number: int = 0, writers: int = 1) -> PredictionWriter | EvidenceWriter:
@@ -117,6 +120,7 @@ class PredictShard:
 
     @property
     def images(self) -> range:
+        """Indices of the images."""
         return range(self.start, self.start + len(self.folds))
 
 
@@ -128,11 +132,13 @@ class ShardResult:
     counts: dict[int, NDArray[np.int64]]
 
     def pack(self) -> dict[str, bytes]:
+        """Serialize for the manifest."""
         counts = {str(fold): rows.tolist() for fold, rows in sorted(self.counts.items())}
         return {"result": json.dumps({"task_result": asdict(self.task_result), "counts": counts}).encode()}
 
     @classmethod
     def from_reused(cls, output: Mapping[str, bytes]) -> ShardResult:
+        """Deserialize the result of an earlier attempt."""
         tree = json.loads(output["result"])
         counts = {int(fold): np.array(rows, np.int64) for fold, rows in tree["counts"].items()}
         return cls(TaskResult(**{**tree["task_result"], "reused": True}), counts)

@@ -54,7 +54,7 @@ class Checkpoint(Protocol):
     """Storage for the intermediate state of one trainer, from which it resumes after it was killed."""
 
     def load(self) -> bytes | None:
-        """Return the state that was saved last, None if there is none."""
+        """Return the last saved state, or None."""
 
     def save(self, data: bytes) -> None:
         """Replace the saved state."""
@@ -98,6 +98,7 @@ class TrainerSpec:
 
     @property
     def kind(self) -> str:
+        """Kind of the trainer, see `trainer_kind`."""
         return trainer_kind(self.name)
 
     def add_import_path(self) -> None:

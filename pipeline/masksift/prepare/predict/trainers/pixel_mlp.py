@@ -60,11 +60,9 @@ class PixelTrainer:
         return np.stack([self._model.probabilities(image)[:, :height, :width] for image in padded])
 
     def memory(self, images: int, height: int, width: int) -> int:
-        """Bound the bytes needed.
-
-        Four copies of the features of an image (two while they are computed, two while they are standardized), and
-        the larger of three copies of the training pixels and the probabilities of an image, coarse and fine.
-        """
+        """Bound the memory of training and prediction, bytes."""
+        # four copies of the features of an image (two while they are computed, two while they are standardized), and
+        # the larger of three copies of the training pixels and the probabilities of an image, coarse and fine
         cells = -(-height // STRIDE) * -(-width // STRIDE)
         features = 4 * FEATURES * 4 * cells
         return features + max(3 * MAX_PIXELS * FEATURES * 4, (4 + 3 * STRIDE**2) * 4 * self._classes * cells)
