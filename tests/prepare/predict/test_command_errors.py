@@ -138,7 +138,7 @@ def test_labels_of_one_class_are_refused_with_the_fold(source: Path, capsys: pyt
 def test_workers_with_too_little_memory_are_refused_before_anything_is_written(
     source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    match = r"the trainer pixels on these images .*[\d.]+ MiB.* 300\.0 MiB"
+    match = r"trainer pixels on these images needs [\d.]+ MiB per worker, and this process has 300\.0 MiB"
     assert_prediction_fails(4, match, capsys, source, "--executor.memory", "300 MiB")
     assert not Path("out").exists()
 
