@@ -1,4 +1,4 @@
-"""The ends of what a data set looks like: one image of 20,000 x 20,000, and ten thousand of 64 x 64 in a chunk each."""
+"""Benchmark of extreme image sizes: one image of 20,000 x 20,000, and ten thousand of 64 x 64 in one chunk each."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def report(folder: Path) -> Section:
         figures |= {f"cliffs: {name}: run over read": ratio, f"cliffs: {name}: time a pixel": each / first}
         shutil.rmtree(path)
     return Section(
-        "## Neither end is a cliff (whole run, 2 workers, local disk, zstd; one round)\n\n"
-        "One image is one task, on one of the two workers; read and run both. The chunks of an image of 64 x 64 are\n"
-        "two files, of 80 KB and 4 KB decoded.\n\n"
+        "## Extreme image sizes (whole run, 2 workers, local disk, zstd; one round)\n\n"
+        "One image is one task on one of the two workers, for reading and for running. An image of 64 x 64 has two\n"
+        "chunks, 80 KB and 4 KB decoded.\n\n"
         + table(["images", "run / bare read", "time a pixel, the first is 1"], rows),
         figures,
     )

@@ -1,5 +1,4 @@
-"""What one image of Cityscapes' size (1,024 x 2,048) takes: bytes, objects, requests and seconds of one core. The cost
-page is computed from these rows."""
+"""Benchmark of one image of Cityscapes size (1,024 x 2,048): bytes, objects, requests and seconds of a core."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ from masksift.storage.zarr.evidence import EVIDENCE_PLANES
 HEIGHT, WIDTH = 1024, 2048
 MANY = 1_000_000
 CASES = {19: (8, 40), 150: (2, 12)}
-"""By classes, the images of a small and of a larger run: an image takes what the larger one takes more, an image. So
-starting up is in no figure."""
+"""Images of a small and of a larger run, by classes. The figures are differences per additional image, so that
+startup is not included."""
 COLUMNS = {
     "predictions": "predictions, bytes stored",
     "labels": "labels, bytes stored",
@@ -47,29 +46,29 @@ COLUMNS = {
 
 
 def objects(folder: Path) -> list[Path]:
-    """All files below a folder."""
+    """Files below a directory."""
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def stored(folder: Path) -> int:
-    """Their bytes."""
+    """Bytes of the files below a directory."""
     return sum(path.stat().st_size for path in objects(folder))
 
 
 def in_memory(source: Path, folder: Path, images: int) -> float:
-    """Seconds in which predictions that are in memory become evidence on the disk, an image."""
+    """Seconds per image from predictions in memory to evidence on disk."""
     config = configuration(source, folder / "image-memory", keep=True)
     sources, plan = open_and_plan(config)
-    parts = BlockTasks.from_plan(plan, sources, config.out)
-    job, part = make_run_context(config, parts), parts[0]
-    create_evidence_arrays(job, parts)
-    evidence, recipe = job.evidence_arrays(part.evidence_location), part.condense_config(job.lattice)
+    tasks = BlockTasks.from_plan(plan, sources, config.out)
+    context, task = make_run_context(config, tasks), tasks[0]
+    create_evidence_arrays(context, tasks)
+    evidence, config = context.evidence_arrays(task.evidence_location), task.condense_config(context.lattice)
     group = zarr.open_group(str(source), mode="r")
     predictions, labels = (np.asarray(group[name]) for name in ("predictions", "labels"))  # type: ignore[arg-type]
     spent = 0.0
-    for start, stop in part.layout.chunk_ranges(0, images):
+    for start, stop in task.layout.chunk_ranges(0, images):
         begun = time.perf_counter()
-        planes = [_condensed(predictions[i], labels[i], recipe) for i in range(start, stop)]
+        planes = [_condensed(predictions[i], labels[i], config) for i in range(start, stop)]
         for number, name in enumerate(EVIDENCE_PLANES):
             stack = np.stack([(p.self_confidence, p.predicted_class, p.predicted_confidence)[number] for p in planes])
             evidence.write(name, start, stack)
@@ -78,24 +77,23 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     return spent / images
 
 
-def _condensed(predictions: np.ndarray, labels: np.ndarray, recipe: CondenseConfig) -> EvidencePlanes:
-    planes = EvidencePlanes.empty(HEIGHT, WIDTH, recipe)
-    condensing = ImageCondenser(class_plane(labels, recipe.classes, (255,))[0], planes, recipe)
-    condensing.add_window(predictions)
-    condensing.finish()
+def _condensed(predictions: np.ndarray, labels: np.ndarray, config: CondenseConfig) -> EvidencePlanes:
+    planes = EvidencePlanes.empty(HEIGHT, WIDTH, config)
+    condenser = ImageCondenser(class_plane(labels, config.classes, (255,))[0], planes, config)
+    condenser.add_window(predictions)
+    condenser.finish()
     return planes
 
 
 def measure(folder: Path, classes: int, images: int) -> tuple[dict[str, float], dict[str, float]]:
-    """What so many images of so many classes take, on one core, by the names of `COLUMNS`: what grows with their
-    number, and what does not."""
+    """Measure a run on one core; return the figures that grow with the images, and the constant ones."""
     source = make_source(
         folder / f"image-{classes}-{images}.zarr", images, classes, HEIGHT, WIDTH, distinct=max(2, 76 // classes)
     )
     out, cores = folder / "image-out", os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {min(cores)})  # a run inherits it: what reads ahead shares the core
-        for _ in range(2):  # again, so that the files are in memory and the kernels in the cache
+        os.sched_setaffinity(0, {min(cores)})  # inherited by the run: its prefetch thread shares the core
+        for _ in range(2):  # twice, so that files and kernels are cached
             run = watched_run(source, out, "--executor.kind", "serial")
         memory = min(in_memory(source, folder, images) for _ in range(2))
     finally:
@@ -112,14 +110,14 @@ def measure(folder: Path, classes: int, images: int) -> tuple[dict[str, float], 
         "score": stages["score"]["task_seconds"],
         "in memory": memory * images,
     }
-    constant = of_many(source, MANY) | {"more reads": more_reads(source, run.record)}
+    constant = plan_many(source, MANY) | {"more reads": more_reads(source, run.record)}
     shutil.rmtree(source)
     shutil.rmtree(out)
     return found, constant
 
 
-def of_many(source: Path, images: int) -> dict[str, float]:
-    """Blocks and objects of a run over so many such images, as it would be planned."""
+def plan_many(source: Path, images: int) -> dict[str, float]:
+    """Blocks and objects of a planned run over many such images."""
     config = configuration(source, source.parent / "image-many", keep=True)
     (spec,), _ = open_and_plan(config)
     predictions, labels = (
@@ -135,20 +133,20 @@ def of_many(source: Path, images: int) -> dict[str, float]:
 
 
 def more_reads(source: Path, record: dict[str, Any]) -> float:
-    """Requests of a run that are for no chunk (metadata, what is done already), a block."""
+    """Requests per block beyond those for chunks (metadata, finished work)."""
     plan = open_and_plan(configuration(source, source.parent / "image-many", keep=True))[1]
     return (sum(stage["requests"] for stage in record["stages"]) - plan.objects_to_read) / len(plan.blocks)
 
 
-def an_image(folder: Path, classes: int) -> dict[str, float]:
-    """What each image more takes."""
+def additional_image(folder: Path, classes: int) -> dict[str, float]:
+    """Figures per additional image."""
     few, many = CASES[classes]
     (less, _), (more, constant) = measure(folder, classes, few), measure(folder, classes, many)
     return {name: (more[name] - less[name]) / (many - few) for name in more} | constant
 
 
 def report(folder: Path) -> Section:
-    found = {classes: an_image(folder, classes) for classes in CASES}
+    found = {classes: additional_image(folder, classes) for classes in CASES}
     rows = [
         [
             text,
@@ -161,7 +159,7 @@ def report(folder: Path) -> Section:
     ]
     return Section(
         f"## One image of {HEIGHT:,} x {WIDTH:,} (uint8, zstd, a chunk an image, one core, local disk)\n\n"
-        "All seven scores and the mask. Predictions and labels are drawn (smooth, with noise): yours may pack better\n"
-        "or worse.\n\n" + table(["", *(f"{classes} classes" for classes in CASES)], rows),
+        "All seven scores and the mask. Predictions and labels are synthetic (smooth, with noise): yours may compress\n"
+        "better or worse.\n\n" + table(["", *(f"{classes} classes" for classes in CASES)], rows),
         {f"image: {classes} classes: {name}": value for classes in CASES for name, value in found[classes].items()},
     )

@@ -1,4 +1,4 @@
-"""One core: condensing and scoring beside numpy's maximum (the reading limit) and cleanlab, on the same arrays."""
+"""Benchmark of one core: condenser and scoring relative to numpy maximum (the reading limit) and cleanlab."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import compute_thresholds
 
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
-"""The seven of the paper."""
+"""Scores of the paper."""
 IMAGES, CLASSES, HEIGHT, WIDTH = 16, 19, 512, 1024
 PIXELS = HEIGHT * WIDTH
 ROUNDS = 5
 
 
 def seconds(function: Callable[[int], Any]) -> float:
-    """Median over rounds of the seconds an image takes; a round walks over all images, so that no cache holds them."""
+    """Median seconds per image over the rounds; a round walks over all images, so that no cache holds them."""
     function(0)
     rounds = []
     for _ in range(ROUNDS):
@@ -47,12 +47,12 @@ def seconds(function: Callable[[int], Any]) -> float:
 
 @cache
 def drawn() -> NDArray[np.float32]:
-    """The predictions of all cases, before they are rounded: (N, K, H, W)."""
+    """Predictions of all cases before rounding, (N, K, H, W)."""
     return probabilities(0, IMAGES, CLASSES, HEIGHT, WIDTH)
 
 
 class Case:
-    """One precision: predictions, labels, and what masksift does with them."""
+    """One prediction format: predictions, labels and the results of masksift."""
 
     def __init__(self, dtype: str, kind: str = "probabilities") -> None:
         exact = drawn()
@@ -62,37 +62,37 @@ class Case:
             self.predictions = np.log(exact + 1e-9).astype(dtype)
         self.labels = labels_of(exact, 1)
         evidence = Encoding(dtype if dtype != "float32" else "float16", scale)
-        self.recipe = CondenseConfig(CLASSES, dtype, scale, kind, evidence, 0.1, 4)
+        self.config = CondenseConfig(CLASSES, dtype, scale, kind, evidence, 0.1, 4)
         self.given = class_plane(self.labels, CLASSES, (255,))[0]
-        self.kept = [self.condense(i) for i in range(IMAGES)]
-        self.planes, self.mask = EvidencePlanes.empty(HEIGHT, WIDTH, self.recipe), np.empty((HEIGHT, WIDTH), np.uint8)
-        total = ClassStatistics.empty(self.recipe)
-        for _, found in self.kept:
-            total = total.merge(found)
+        self.condensed = [self.condense(i) for i in range(IMAGES)]
+        self.planes, self.mask = EvidencePlanes.empty(HEIGHT, WIDTH, self.config), np.empty((HEIGHT, WIDTH), np.uint8)
+        total = ClassStatistics.empty(self.config)
+        for _, image in self.condensed:
+            total = total.merge(image)
         self.limits = compute_thresholds(total, "balanced", self).encode(evidence)
 
     def count_confident(self, limits: Any) -> int:
-        """M of 16-bit evidence (the second look of a run)."""
+        """Number of confident pixels in 16-bit evidence, M of clc."""
         (codes,) = limits.values()
-        return sum(count_confident_pixels(self.given[i], planes, codes) for i, (planes, _) in enumerate(self.kept))
+        return sum(count_confident_pixels(self.given[i], planes, codes) for i, (planes, _) in enumerate(self.condensed))
 
     def count_low_bits(self, key: int) -> NDArray[np.int64]:
         raise AssertionError("the evidence of no case is float32")
 
     def condense_again(self, i: int) -> tuple[EvidencePlanes, ClassStatistics]:
-        """As a task does it: into planes that it has used before."""
+        """Condense into reused planes, as a task does."""
         return self.condense(i, self.planes)
 
     def condense(self, i: int, planes: EvidencePlanes | None = None) -> tuple[EvidencePlanes, ClassStatistics]:
-        planes = planes or EvidencePlanes.empty(HEIGHT, WIDTH, self.recipe)
-        condensing = ImageCondenser(class_plane(self.labels[i], CLASSES, (255,))[0], planes, self.recipe)
-        condensing.add_window(self.predictions[i])
-        verdict, found = condensing.finish()
-        assert found is not None, verdict
-        return planes, found
+        planes = planes or EvidencePlanes.empty(HEIGHT, WIDTH, self.config)
+        condenser = ImageCondenser(class_plane(self.labels[i], CLASSES, (255,))[0], planes, self.config)
+        condenser.add_window(self.predictions[i])
+        status, statistics = condenser.finish()
+        assert statistics is not None, status
+        return planes, statistics
 
     def score(self, i: int, names: tuple[str, ...]) -> dict[str, Any]:
-        planes = self.kept[i][0]
+        planes = self.condensed[i][0]
         image = ScoringInput(
             self.given[i],
             planes.predicted_class,
@@ -110,11 +110,10 @@ class Case:
 
 
 def cleanlab_seconds(case: Case) -> float:
-    """Seconds an image of cleanlab's find_label_issues takes on the same images. It takes floats as they are; of
-    integers it is given what numpy makes of `predictions / 255`, of logits the probabilities."""
+    """Seconds per image of cleanlab; integers are divided by their maximum, logits replaced by probabilities."""
     logging.disable(logging.INFO)
     given = np.where(case.labels == 255, 0, case.labels)
-    predictions: NDArray[Any] = drawn() if case.recipe.kind == "logits" else case.predictions
+    predictions: NDArray[Any] = drawn() if case.config.kind == "logits" else case.predictions
     if predictions.dtype.kind == "u":
         predictions = predictions / np.iinfo(predictions.dtype).max
     begun = time.perf_counter()
@@ -160,18 +159,18 @@ def report(folder: Path, cases: Sequence[tuple[str, str]] = CASES) -> Section:
         )
         figures |= {
             f"kernels: {name}: speed over numpy.max": limit / condense,
-            f"kernels: {name}: condensing over cleanlab": peer / condense,
-            f"kernels: {name}: condensing and seven scores over cleanlab": peer / (condense + full),
+            f"kernels: {name}: condenser over cleanlab": peer / condense,
+            f"kernels: {name}: condenser and seven scores over cleanlab": peer / (condense + full),
         }
     columns = [
         "predictions",
         "condensing, Mpixel/s",
         "its speed over numpy.max(axis=class)",
-        "condensing over cleanlab's find_label_issues",
-        "condensing + six scores (without coco) over the same",
-        "condensing + seven scores over the same",
-        "time of condensing / time of six scores",
-        "condensing the first pixels with an empty numba cache, s",
+        "condenser over cleanlab's find_label_issues",
+        "condenser + six scores (without coco) over the same",
+        "condenser + seven scores over the same",
+        "time of condenser / time of six scores",
+        "condenser the first pixels with an empty numba cache, s",
     ]
     return Section(
         f"## Kernels, one core ({IMAGES} images of {HEIGHT} x {WIDTH}, {CLASSES} classes; median of {ROUNDS} "

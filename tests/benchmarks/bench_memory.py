@@ -1,5 +1,4 @@
-"""Peak memory: one huge image in a 4 GiB worker, and flat from a hundred to ten thousand images. The huge image and
-ten thousand images in a chunk each are also the two ends of what a data set may look like: what a pixel costs there."""
+"""Benchmark of peak memory: one huge image in a 4 GiB worker, and a hundred to ten thousand small images."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ SMALL = (100, 1_000, 10_000)
 
 
 def huge(folder: Path, side: int = 20_000, classes: int = 20) -> Path:
-    """One image of 20,000 x 20,000 with 20 classes, in chunks of 1 x 20 x 1,024 x 1,024."""
+    """Write one image of 20,000 x 20,000 with 20 classes, in chunks of 1 x 20 x 1,024 x 1,024."""
     path = folder / "huge.zarr"
     shutil.rmtree(path, ignore_errors=True)
     group = zarr.create_group(str(path), attributes={"ignore": [255]})
@@ -46,11 +45,11 @@ def report(folder: Path) -> Section:
     figures: dict[str, float] = {}
     for name, source, flags in cases:
         run = watched_run(source, out, *flags)
-        held = [run.peaks["client"], run.peaks["worker"], run.record["projected_memory"]]
-        rows.append([name, *(f"{size / MIB:,.0f}" for size in held)])
+        memory = [run.peaks["client"], run.peaks["worker"], run.record["projected_memory"]]
+        rows.append([name, *(f"{size / MIB:,.0f}" for size in memory)])
         figures |= {
             f"memory: {name}: {who} MiB": size / MIB
-            for who, size in zip(("client", "worker", "projected"), held, strict=True)
+            for who, size in zip(("client", "worker", "projected"), memory, strict=True)
         }
         shutil.rmtree(source)
     shutil.rmtree(out)

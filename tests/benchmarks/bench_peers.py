@@ -1,4 +1,4 @@
-"""The same arrays, the same machine, the same memory: cleanlab, plain dask.array and masksift."""
+"""Benchmark against cleanlab and plain dask.array: same arrays, machine and memory."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from benchmarks.subprocesses import environment, module_command
 SIZES = (10, 100, 1_000)
 CLASSES, HEIGHT, WIDTH = 19, 256, 512
 NAMES = {"cleanlab": "cleanlab", "dask": "dask.array", "masksift": "masksift"}
-GIVEN_UP = 1_800
-"""Seconds after which a contender is ended."""
+TIMEOUT_SECONDS = 1_800
+"""Seconds after which a contender is stopped."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``stopped``: why there is no result, "" where there is one; ``memory``: bytes, ``tasks``: given to dask."""
+    """Result of one contender: reason for a missing result, seconds, peak bytes, and number of dask tasks."""
 
     stopped: str
     seconds: float
@@ -39,7 +39,7 @@ class Outcome:
 
 
 def data_set(folder: Path, images: int) -> Path:
-    """A source of float32 predictions, no pixel ignored (cleanlab knows no ignore value), also as two .npy files."""
+    """Write a source of float32 predictions without ignored pixels (cleanlab has no ignore value), also as .npy."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     group = zarr.open_group(
@@ -56,8 +56,7 @@ def data_set(folder: Path, images: int) -> Path:
 
 
 def anonymous(process: psutil.Process) -> int:
-    """Bytes that a process and all it started hold by themselves: pages of files are the system's to drop, and what
-    forked processes share counts once."""
+    """Memory of a process and its children without file pages, bytes; memory shared by forked processes counts once."""
     held = 0
     for one in [process, *process.children(recursive=True)]:
         try:
@@ -69,7 +68,7 @@ def anonymous(process: psutil.Process) -> int:
 
 
 def contend(name: str, folder: Path) -> Outcome:
-    """Run one contender in a process of its own."""
+    """Run one contender in a separate process."""
     with (folder / f"{name}.log").open("w") as log:
         begun, memory = time.perf_counter(), 0
         process = subprocess.Popen(
@@ -83,11 +82,11 @@ def contend(name: str, folder: Path) -> Outcome:
             except psutil.NoSuchProcess:
                 break
             looked = time.perf_counter() - looked
-            if time.perf_counter() - begun > GIVEN_UP:
+            if time.perf_counter() - begun > TIMEOUT_SECONDS:
                 os.killpg(process.pid, 9)
                 process.wait()
-                return Outcome(f"ended after {GIVEN_UP // 60} minutes", GIVEN_UP, memory)
-            time.sleep(max(0.1, 20 * looked))  # looking at gigabytes takes time, which is not theirs
+                return Outcome(f"ended after {TIMEOUT_SECONDS // 60} minutes", TIMEOUT_SECONDS, memory)
+            time.sleep(max(0.1, 20 * looked))  # reading the maps of gigabytes takes time from the contender
         seconds = time.perf_counter() - begun
     if process.wait() != 0:
         return Outcome(_reason(folder / f"{name}.log"), seconds, memory)
@@ -95,13 +94,13 @@ def contend(name: str, folder: Path) -> Outcome:
 
 
 def _reason(log: Path) -> str:
-    """The name of the last error that a log tells."""
+    """Name of the last error in a log."""
     names = re.findall(r"^(?:\w+\.)*_?(\w*Error|Killed)\b", log.read_text(), flags=re.MULTILINE)
     return f"stops: {names[-1]}" if names else "stops"
 
 
 def agree(folder: Path, names: list[str]) -> None:
-    """The contenders computed the same: softmin to what float16 evidence rounds, flagged pixels to a per mille."""
+    """Check equal results: softmin up to float16 rounding, flagged pixels up to a per mille."""
     scores = {name: np.load(folder / f"{name}.npy") for name in names}
     flagged = {name: json.loads((folder / f"{name}.json").read_text())["flagged"] for name in names}
     for name in names:
@@ -135,10 +134,11 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
         shutil.rmtree(place)
     columns = ["images", "by", "wall time, s", "time, masksift is 1", "peak memory, MiB", "tasks"]
     return Section(
-        f"## Beside others (float32, {HEIGHT} x {WIDTH}, {CLASSES} classes, {peers.MEMORY >> 30} GiB for each)\n\n"
-        "The softmin scores and the mask of label issues, imports and the start of workers included; all come to the\n"
-        "same scores and masks. cleanlab reads memory-mapped arrays with `n_jobs` and `batch_size` at their defaults;\n"
+        f"## Comparison with cleanlab and dask.array (float32, {HEIGHT} x {WIDTH}, {CLASSES} classes, "
+        f"{peers.MEMORY >> 30} GiB for each)\n\n"
+        "The softmin scores and the mask of label issues, with imports and the start of workers; all contenders find\n"
+        "the same scores and masks. cleanlab reads memory-mapped arrays with default `n_jobs` and `batch_size`;\n"
         "dask.array and masksift read Zarr with two workers of half the memory each. Memory is what all processes of\n"
-        "a contender hold by themselves, pages of files not counted.\n\n" + table(columns, rows),
+        "a contender allocate, without file pages.\n\n" + table(columns, rows),
         figures,
     )

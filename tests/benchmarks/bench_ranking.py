@@ -1,4 +1,4 @@
-"""The ranking of as many images as there are: rows sorted in a client of bounded memory."""
+"""Benchmark of the ranking: sort a hundred million rows in a client of bounded memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES = (1_000_000, 10_000_000, 100_000_000)
 
 
 def images(rows: int, each: int = 1 << 19) -> Iterator[pa.Table]:
-    """Tables of images with all scores and the box of a region, as the blocks of a run leave them."""
+    """Yield tables of images with all scores and the box of a region, like those of blocks."""
     schema = ranked_schema(list(METHODS))
     rng = np.random.default_rng(0)
     for start in range(0, rows, each):
@@ -39,7 +39,7 @@ def images(rows: int, each: int = 1 << 19) -> Iterator[pa.Table]:
 
 
 def sort(rows: int) -> None:
-    """Sort, rank, and let go: what is left out is writing the Parquet parts, a fixed cost for each million rows."""
+    """Sort and rank rows and drop them; writing the Parquet files, a constant cost per million rows, is left out."""
     methods = list(METHODS)
     done, last = 0, -1.0
     for part in sort_tables(images(rows), ranked_schema(methods), "softmin", RANKING_PART_ROWS):
@@ -52,7 +52,7 @@ def sort(rows: int) -> None:
 
 
 def measure(rows: int, folder: Path) -> tuple[float, int, int]:
-    """(seconds, peak resident bytes, peak bytes of the temporary folder) of a process that sorts so many rows."""
+    """Seconds, peak resident bytes and peak bytes of the temporary directory of a process that sorts the rows."""
     import time
 
     temporary = folder / "sort"
@@ -83,8 +83,8 @@ def report(folder: Path) -> Section:
         figures |= {f"ranking: {size} rows: MiB": memory / MIB, f"ranking: {size} rows: seconds": seconds}
     columns = ["rows", "time a row, the first is 1", "microseconds a row", "peak memory, MiB", "temporary files, MiB"]
     return Section(
-        "## Ranking, out of core\n\nRows with all scores and the box of a region, sorted and ranked in one process; "
-        "the time of a row is that of drawing it too.\n\n" + table(columns, rows),
+        "## Ranking, out of core\n\nRows with all scores and the box of a region, sorted and ranked in one process. "
+        "The time includes making the rows.\n\n" + table(columns, rows),
         figures,
     )
 

@@ -1,4 +1,4 @@
-"""One core: how a chunk comes from the disk into memory that the kernels can walk over."""
+"""Benchmark of reading on one core: from chunks on disk to arrays in memory."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ ZARRS = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
 def through_zarr(path: Path, images: int) -> None:
-    """zarr's own pipeline, or the one that is set."""
+    """Read with the configured codec pipeline of zarr."""
     predictions = zarr.open_group(str(path), mode="r")["predictions"]
     for i in range(images):
         predictions[i : i + 1]  # type: ignore[index]
 
 
 def through_zarrs(path: Path, images: int) -> None:
-    """zarr with the pipeline of the package zarrs."""
+    """Read with the codec pipeline of the package zarrs."""
     with zarr.config.set(ZARRS):
         through_zarr(path, images)
 
 
 def direct(path: Path, images: int) -> None:
-    """As a task reads: into memory that is used again."""
+    """Read as a task does, into a reused buffer."""
     config = build_run_config({"sources": [str(path)], "out": str(path.parent / "reading-out")}, {})
     (spec,), _ = open_and_plan(config)
     reader = ArrayReader(spec.predictions, {})
@@ -48,7 +48,7 @@ def direct(path: Path, images: int) -> None:
 
 
 def ways() -> dict[str, Callable[[Path, int], Any]]:
-    """What there is to compare: zarrs where it is installed."""
+    """Readers to compare; zarrs only if it is installed."""
     try:
         import zarrs  # noqa: F401
     except ImportError:

@@ -1,5 +1,4 @@
-"""The report: which share of a run it takes, with the usual number of images and with ten thousand, and how large its
-folder is."""
+"""Benchmark of the report: share of the run time, memory and directory size, for 500 and for 10,000 images."""
 
 from __future__ import annotations
 
@@ -18,12 +17,12 @@ from masksift.review.rendering.palette import class_colors
 
 ROUNDS = 3
 NOISE = 12
-"""Of a drawn picture, in steps of a channel: streets have some, and without it a JPEG would be too small."""
+"""Standard deviation of the noise in steps of a channel; without noise a JPEG would be too small."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row or several: a source, and how many of its images are shown in one run and in another."""
+    """Source of one or more rows, and the numbers of images in its reports."""
 
     images: int
     height: int
@@ -51,7 +50,7 @@ CASES = (
 
 
 def photograph(path: Path, chunk: int, distinct: int) -> None:
-    """Pictures beside the labels: the colour of each class, and noise. The chunks repeat as those of the labels do."""
+    """Add RGB images to a source: class colors with noise; chunks repeat like those of the labels."""
     group = zarr.open_group(str(path), mode="a")
     labels = group["labels"]
     assert isinstance(labels, zarr.Array)
@@ -118,7 +117,7 @@ def report(folder: Path) -> Section:
     shutil.rmtree(out)
     return Section(
         f"## The report (two workers, local disk; median of {ROUNDS} rounds, and their range)\n\n"
-        "Pictures are drawn: the colours of the labels, and noise.\n\n"
+        "Images are synthetic: the colors of the labels, with noise.\n\n"
         + table(
             [
                 "images",

@@ -1,5 +1,4 @@
-"""S3 on loopback (SeaweedFS): chunks through obstore and through s3fs; a run over reading the same bytes once through
-the same client; and what asking ahead is worth where an answer takes its time."""
+"""Benchmark of S3 on loopback (SeaweedFS): obstore and s3fs, runs relative to reads, and prefetching with latency."""
 
 from __future__ import annotations
 
@@ -51,46 +50,50 @@ def configuration(endpoint: str, client: str, out: str) -> RunConfig:
     )  # `bench_report` measures the report
 
 
-def read_part(options: StorageOptions, ahead: int, part: BlockTask) -> int:
-    """Every chunk of a block fetched and decoded, as its task does it, and dropped; ``ahead``: bytes asked ahead."""
-    arrays.PREFETCH_BYTES = ahead  # type: ignore[attr-defined]
-    spec, layout, block = part.spec, part.layout, part.block
-    groups = list(layout.chunk_ranges(block.start, block.stop))
+def read_block(options: StorageOptions, prefetch: int, task: BlockTask) -> int:
+    """Fetch and decode every chunk of a block as a task does; ``prefetch`` is the number of prefetched bytes."""
+    arrays.PREFETCH_BYTES = prefetch  # type: ignore[attr-defined]
+    spec, layout, block = task.spec, task.layout, task.block
+    ranges = list(layout.chunk_ranges(block.start, block.stop))
     used = 0
     for array, classes, windows in (
         (
             spec.predictions,
             spec.classes,
-            list(chain.from_iterable(layout.windows(*group, spec.height, spec.width) for group in groups)),
+            list(chain.from_iterable(layout.windows(*images, spec.height, spec.width) for images in ranges)),
         ),
-        (spec.labels, None, [window for group in groups for window in iter_label_windows(spec, *group)]),
+        (
+            spec.labels,
+            None,
+            [window for images in ranges for window in iter_label_windows(spec, *images)],
+        ),
     ):
         reader, out = ArrayReader(array, options), np.empty(0, array.dtype)
-        if ahead:
+        if prefetch:
             reader.prefetch(window_to_slices(window, classes) for window in windows)
         for window in windows:
-            place = window_to_slices(window, classes)
-            shape = tuple(side.stop - side.start for side in place)
+            slices = window_to_slices(window, classes)
+            shape = tuple(side.stop - side.start for side in slices)
             out = out if out.shape == shape else np.empty(shape, array.dtype)
-            reader.read(*place, out=out)
+            reader.read(*slices, out=out)
         used += reader.io_counters["bytes_read"]
     return used
 
 
-def read(config: RunConfig, ahead: int = arrays.PREFETCH_BYTES, *, workers: int = 2) -> float:
-    """Seconds in which the workers read predictions and labels once."""
+def read(config: RunConfig, prefetch: int = arrays.PREFETCH_BYTES, *, workers: int = 2) -> float:
+    """Seconds in which the workers read predictions and labels once, as tasks do."""
     sources, plan = open_and_plan(config)
-    parts = BlockTasks.from_plan(plan, sources, config.out)
-    act = partial(read_part, make_run_context(config, parts).options, ahead)
+    tasks = BlockTasks.from_plan(plan, sources, config.out)
+    read_task = partial(read_block, make_run_context(config, tasks).options, prefetch)
     with make_executor("local", workers=workers, memory=3 << 30) as executor:
-        list(executor.map(act, parts[:2], "warm"))
+        list(executor.map(read_task, tasks[:2], "warm"))
         begun = time.perf_counter()
-        list(executor.map(act, parts, "read"))
+        list(executor.map(read_task, tasks, "read"))
         return time.perf_counter() - begun
 
 
-def rewritten(source: Path, shards: bool) -> Path:
-    """The source, or the same in shards of some 128 MiB."""
+def rewrite(source: Path, shards: bool) -> Path:
+    """Return the source, or rewrite it in shards of about 128 MiB."""
     if not shards:
         return source
     group, to = zarr.open_group(str(source), mode="r"), source.with_name("sharded.zarr")
@@ -121,11 +124,11 @@ def on_server(server: S3Server, source: Path) -> Iterator[None]:
         shutil.rmtree(source)
 
 
-def beside(
+def measure_case(
     server: S3Server, folder: Path, name: str, source: Path, images: int, figures: dict[str, float]
 ) -> list[list[object]]:
-    """The rows of one case: what each client takes to read, and a run through it whose results lie here or there."""
-    inside = stored(source / "predictions") + stored(source / "labels")
+    """Rows of one case: reads through each client, and runs with results on disk or on the server."""
+    stored_bytes = stored(source / "predictions") + stored(source / "labels")
     reads: dict[str, list[float]] = {client: [] for client in CLIENTS}
     runs: dict[tuple[str, bool], list[float]] = {(client, here): [] for client in CLIENTS for here in (True, False)}
     record: dict[str, Any] = {}
@@ -139,7 +142,7 @@ def beside(
             shutil.rmtree(folder / "s3-out")
     plan = open_and_plan(configuration(server.url, "obstore", "s3://bench/none"))[1]
     condense = next(stage for stage in record["stages"] if stage["name"] == "condense")
-    share, requests = condense["bytes_read"] / inside, record["requests"] / images
+    share, requests = condense["bytes_read"] / stored_bytes, record["requests"] / images
     rows: list[list[object]] = []
     for client in CLIENTS:
         speed = spread(a / b for a, b in zip(reads["s3fs"], reads[client], strict=True))
@@ -165,14 +168,14 @@ def beside(
     return rows
 
 
-def slowly(server: S3Server, figures: dict[str, float]) -> list[object]:
-    """What asking ahead is worth to one worker where each request takes longer."""
+def measure_latency(server: S3Server, figures: dict[str, float]) -> list[object]:
+    """Speed of prefetching with one worker if each request takes longer."""
     taken: dict[int, list[float]] = {0: [], arrays.PREFETCH_BYTES: []}
     with run_fault_proxy(server.port, Faults(delay=LATENCY)) as between:
         config = configuration(between.url, "obstore", "s3://bench/none")
         for _ in range(ROUNDS):
-            for ahead, seconds in taken.items():
-                seconds.append(read(config, ahead, workers=1))
+            for prefetch, seconds in taken.items():
+                seconds.append(read(config, prefetch, workers=1))
     alone, together = taken.values()
     speed = spread(a / b for a, b in zip(alone, together, strict=True))
     figures["s3: asking ahead at 30 ms a request: speed"] = speed[0]
@@ -192,14 +195,14 @@ def report(folder: Path) -> Section:
         server.filesystem().mkdir("bench")
         slow: list[object] = []
         for name, (case, shards) in CASES.items():
-            source = rewritten(case.source(folder), shards)
+            source = rewrite(case.source(folder), shards)
             with on_server(server, source):
-                rows += beside(server, folder, name, source, case.images, figures)
-                slow = slowly(server, figures) if case is LARGE else slow
+                rows += measure_case(server, folder, name, source, case.images, figures)
+                slow = measure_latency(server, figures) if case is LARGE else slow
     return Section(
         f"## S3 (SeaweedFS on the same machine, two workers; median of {ROUNDS} rounds, and their range)\n\n"
-        "The server takes its share of the cores. Reading is what the tasks do to fetch and decode predictions and\n"
-        "labels once.\n\n"
+        "The server uses the same cores. Reading means fetching and decoding predictions and\n"
+        "labels once, as tasks do.\n\n"
         + table(
             [
                 "images",
@@ -212,8 +215,8 @@ def report(folder: Path) -> Section:
             ],
             rows,
         )
-        + f"\n\nOne worker, each request {LATENCY * 1000:.0f} ms longer: reading with the next chunks asked ahead.\n\n"
-        + table(["images", "speed, one request after the other is 1"], [slow]),
+        + f"\n\nOne worker, each request {LATENCY * 1000:.0f} ms longer: reading with prefetched chunks.\n\n"
+        + table(["images", "speed, sequential requests are 1"], [slow]),
         figures,
     )
 

@@ -1,4 +1,4 @@
-"""From a thousand tiny images to a million, on a scheduler of its own: what an image costs, and who holds how much."""
+"""Benchmark of scale: time and memory per image from a thousand tiny images to a million, on a separate scheduler."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from benchmarks.section import MIB, Section, table
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 CLASSES, SIDE, CHUNK = 8, 32, 256
 PROJECTED = 100_000_000
-HELD = ("before ranking", "scheduler", "client")
+PROCESSES = ("before ranking", "scheduler", "client")
 
 
 def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
     out = folder / "scale-out"
-    found = []
+    runs = []
     for images in sizes:
         source = make_source(folder / f"scale-{images}.zarr", images, CLASSES, SIDE, SIDE, chunk=CHUNK)
         with cluster(folder, 2) as dask:
             flags = ("--executor.kind", "dask", "--executor.address", dask.address)
-            found.append((images, watched_run(source, out, *flags, also={"scheduler": dask.scheduler})))
+            runs.append((images, watched_run(source, out, *flags, also={"scheduler": dask.scheduler})))
         shutil.rmtree(source)
     shutil.rmtree(out)
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
-    last = found[-1][1].seconds / found[-1][0]
-    for images, run in found:
+    last = runs[-1][1].seconds / runs[-1][0]
+    for images, run in runs:
         each = run.seconds / images
         ranking = next(stage["seconds"] for stage in run.record["stages"] if stage["name"] == "rank")
-        held = [run.peaks[who] / MIB for who in HELD]
+        memory = [run.peaks[who] / MIB for who in PROCESSES]
         rows.append(
             [
                 f"{images:,}",
@@ -39,12 +39,12 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
                 f"{each / last:.2f}",
                 f"{each * 1e6:,.0f}",
                 f"{ranking / run.seconds:.0%}",
-                *(f"{value:,.0f}" for value in held),
+                *(f"{value:,.0f}" for value in memory),
             ]
         )
-        figures |= {f"scale: {images} images: {who} MiB": size for who, size in zip(HELD, held, strict=True)}
+        figures |= {f"scale: {images} images: {who} MiB": size for who, size in zip(PROCESSES, memory, strict=True)}
         figures[f"scale: {images} images: seconds an image"] = each
-    rows.append([f"{PROJECTED:,}, projected", *_project(found, figures)])
+    rows.append([f"{PROJECTED:,}, projected", *_project(runs, figures)])
     columns = [
         "images",
         "blocks",
@@ -57,20 +57,20 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
     ]
     return Section(
         f"## Scale (uint8, {SIDE} x {SIDE}, {CLASSES} classes, {CHUNK} images a chunk; a scheduler and two workers)\n\n"
-        "All seven scores, masks and the ranking. Peaks of resident memory. Projected: the last row, and so much more\n"
-        "for each block as between the last two.\n\n" + table(columns, rows),
+        "All seven scores, masks and the ranking. Peaks of resident memory. Projected: the last row, with the\n"
+        "increase per block between the last two rows.\n\n" + table(columns, rows),
         figures,
     )
 
 
-def _project(found: list, figures: dict[str, float]) -> list[object]:  # type: ignore[type-arg]
-    """A hundred million images by the slope between the last two sizes."""
-    (_, before), (images, run) = found[-2:]
+def _project(runs: list, figures: dict[str, float]) -> list[object]:  # type: ignore[type-arg]
+    """Extrapolate memory to a hundred million images with the slope between the last two sizes."""
+    (_, before), (images, run) = runs[-2:]
     blocks = run.record["blocks"]
     more = blocks * PROJECTED / images - blocks
-    held = []
-    for who in HELD[:2]:
+    memory = []
+    for who in PROCESSES[:2]:
         slope = max(0, run.peaks[who] - before.peaks[who]) / (blocks - before.record["blocks"])
-        held.append((run.peaks[who] + slope * more) / MIB)
-        figures[f"scale: projected: {who} MiB"] = held[-1]
-    return [f"{blocks * PROJECTED // images:,}", "", "", "", *(f"{value:,.0f}" for value in held), "see Ranking"]
+        memory.append((run.peaks[who] + slope * more) / MIB)
+        figures[f"scale: projected: {who} MiB"] = memory[-1]
+    return [f"{blocks * PROJECTED // images:,}", "", "", "", *(f"{value:,.0f}" for value in memory), "see Ranking"]

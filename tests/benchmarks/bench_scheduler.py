@@ -1,4 +1,4 @@
-"""The run's own client and a real scheduler, before 200 workers that answer without computing."""
+"""Benchmark of a real scheduler and the run's client with 200 workers that compute nothing."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from masksift.runtime.executors import make_executor
 
 WORKERS, PROCESSES = 200, 2
 IMAGES = 1_000_000
-"""Of 512 x 1024 with 19 classes: some four thousand blocks."""
+"""Images of 512 x 1024 with 19 classes, about four thousand blocks."""
 CASES = {"condense": 0.015, "score": 0.006}
-"""Seconds of a core that such an image takes: a quarter of the rows of the part `image`, rounded down."""
+"""Core seconds per image: a quarter of the figures of the section `image`, rounded down."""
 
 
 def big_run(folder: Path) -> tuple[RunContext, BlockTasks]:
-    """What a run over a data set of that size would send to its workers; the data set itself is not there."""
+    """Make the tasks of a run over a large data set that does not exist."""
     small = make_source(folder / "scheduler.zarr", 2, 19, 512, 1024)
     config = build_run_config({"sources": [str(small)], "out": str(folder / "scheduler-out")}, {})
     (spec,), _ = open_and_plan(config)
@@ -41,51 +41,51 @@ def big_run(folder: Path) -> tuple[RunContext, BlockTasks]:
     )
     sources: tuple[SourceSpec, ...] = (replace(spec, predictions=predictions, labels=labels),)
     plan = make_plan(sources, Settings(), {})
-    parts = BlockTasks.from_plan(plan, sources, config.out)
-    return make_run_context(config, parts), parts
+    tasks = BlockTasks.from_plan(plan, sources, config.out)
+    return make_run_context(config, tasks), tasks
 
 
-def busy(address: str, job: RunContext, parts: BlockTasks, seconds: float) -> tuple[float, float]:
-    """(share of the workers' time that was spent in tasks, seconds), from the first task given to the last answer."""
+def busy(address: str, context: RunContext, tasks: BlockTasks, seconds: float) -> tuple[float, float]:
+    """Share of the worker time that is spent in tasks, and seconds, from the first task to the last result."""
     with make_executor("dask", workers=None, memory=None, address=address, timeout=60) as executor:
-        list(executor.map(partial(simulated.answer, job, 0.0), parts[:WORKERS], "warm"))
+        list(executor.map(partial(simulated.answer, context, 0.0), tasks[:WORKERS], "warm"))
         begun = time.perf_counter()
-        spent = sum(r.seconds for r in executor.map(partial(simulated.answer, job, seconds), parts, "simulated"))
+        spent = sum(r.seconds for r in executor.map(partial(simulated.answer, context, seconds), tasks, "simulated"))
         wall = time.perf_counter() - begun
     return spent / (WORKERS * wall), wall
 
 
 def report(folder: Path) -> Section:
-    job, parts = big_run(folder)
+    context, tasks = big_run(folder)
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
     client = psutil.Process()
     with cluster(folder, 0) as dask:
         command = module_command("simulated", dask.address, WORKERS // PROCESSES)
-        crowd = [subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) for _ in range(PROCESSES)]
+        processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) for _ in range(PROCESSES)]
         try:
-            with Client(dask.address, timeout=30, set_as_default=False) as waiting:
-                waiting.wait_for_workers(WORKERS, timeout=120)
-            for name, an_image in CASES.items():
+            with Client(dask.address, timeout=30, set_as_default=False) as dask_client:
+                dask_client.wait_for_workers(WORKERS, timeout=120)
+            for name, image_seconds in CASES.items():
                 before = dask.scheduler.cpu_times().user, client.cpu_times().user
-                seconds = an_image * parts[0].block.images
-                share, wall = busy(dask.address, job, parts, seconds)
+                seconds = image_seconds * tasks[0].block.images
+                share, wall = busy(dask.address, context, tasks, seconds)
                 spent = [p.cpu_times().user - b for p, b in zip((dask.scheduler, client), before, strict=True)]
                 rows.append(
                     [
                         name,
                         f"{seconds:.1f}",
-                        f"{len(parts):,}",
-                        f"{len(parts) / wall:.0f}",
+                        f"{len(tasks):,}",
+                        f"{len(tasks) / wall:.0f}",
                         f"{share:.1%}",
-                        *(f"{1000 * cpu / len(parts):.1f}" for cpu in spent),
+                        *(f"{1000 * cpu / len(tasks):.1f}" for cpu in spent),
                         f"{dask.scheduler.memory_info().rss / MIB:,.0f}",
                     ]
                 )
                 figures[f"scheduler: {name}: busy"] = share
-                figures[f"scheduler: {name}: scheduler ms a task"] = 1000 * spent[0] / len(parts)
+                figures[f"scheduler: {name}: scheduler ms a task"] = 1000 * spent[0] / len(tasks)
         finally:
-            for process in crowd:
+            for process in processes:
                 process.kill()
                 process.wait()
     columns = [
@@ -100,8 +100,8 @@ def report(folder: Path) -> Section:
     ]
     return Section(
         f"## A scheduler with {WORKERS} simulated workers\n\n"
-        f"The run's own client gives the tasks of {IMAGES:,} images (512 x 1024, 19 classes, uint8) to a real\n"
-        f"scheduler with {WORKERS} workers in {PROCESSES} processes that sleep for as long as a task takes and answer\n"
+        f"The run's client submits the tasks of {IMAGES:,} images (512 x 1024, 19 classes, uint8) to a real\n"
+        f"scheduler with {WORKERS} workers in {PROCESSES} processes that sleep for as long as a task takes and return\n"
         "its result. Busy: time spent in tasks over workers times wall time, first task to last answer. Scheduler,\n"
         "client and workers share this machine's cores.\n\n" + table(columns, rows),
         figures,

@@ -1,4 +1,4 @@
-"""Two workers, local disk, zstd: the whole run beside merely reading and decoding the same arrays once."""
+"""Benchmark of whole runs: two workers, local disk, zstd, relative to reading and decoding the same arrays once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a source, and whether the evidence is kept."""
+    """Source of one row, and whether the run keeps its evidence."""
 
     classes: int
     dtype: str
@@ -69,7 +69,7 @@ CASES = (
 
 
 def read_block(url: str, layout: Layout, size: tuple[int, int], block: Block) -> int:
-    """The bare read: every chunk of the block's images, fetched and decoded by zarr, and dropped."""
+    """Read and decode every chunk of a block with zarr only."""
     group = zarr.open_group(url, mode="r")
     predictions, labels = group["predictions"], group["labels"]
     assert isinstance(predictions, zarr.Array)
@@ -83,7 +83,7 @@ def read_block(url: str, layout: Layout, size: tuple[int, int], block: Block) ->
 
 @dataclass(frozen=True)
 class Rounds:
-    """Seconds of the run's stages, and of the bare read, a round each; the last run's seconds by stage."""
+    """Seconds of the run stages and of the plain read, one per round; seconds of the last run by stage."""
 
     runs: list[float]
     reads: list[float]
@@ -91,22 +91,22 @@ class Rounds:
 
     @property
     def ratio(self) -> tuple[float, float, float]:
-        """(median, least, most) of run over read."""
+        """Median, minimum and maximum of run over read."""
         return spread(a / b for a, b in zip(self.runs, self.reads, strict=True))
 
 
 def configuration(source: Path, out: Path, keep: bool) -> RunConfig:
-    """Without a report, which has a part of its own (`bench_report`): figures stay those of condensing and scoring."""
+    """Configure a run without a report; `bench_report` measures the report."""
     tree = {"sources": [str(source)], "out": str(out), "evidence": {"keep": keep}, "report": {"top": 0}}
     return build_run_config({**tree, "executor": {"kind": "local", "workers": 2, "memory": "3 GiB"}}, {})
 
 
 def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS) -> Rounds:
-    """Rounds of a bare read and a run over the same source."""
+    """Measure rounds of a plain read and a run over the same source."""
     reads, runs = [], []
     stages: dict[str, float] = {}
     out = folder / "whole-out"
-    os.sync()  # a source that has just been made is on its way to the disk, where the run wants to write too
+    os.sync()  # a new source may still be written to disk while the run writes
     for _ in range(rounds):
         shutil.rmtree(out, ignore_errors=True)
         config = configuration(path, out, keep)
@@ -139,8 +139,8 @@ def report(folder: Path, cases: Sequence[Case] = CASES, rounds: int = ROUNDS) ->
             shutil.rmtree(path)
     return Section(
         f"## Whole run, 2 workers, local disk, zstd (median of {rounds} rounds, and their range)\n\n"
-        "All seven scores and the masks: time of all stages over that in which the same two workers read and decode\n"
-        "predictions and labels once, through zarr; by stage in its units. Starting the workers is not in it.\n\n"
-        + table(["images", "run / bare read", "by stage"], rows),
+        "All seven scores and the masks: time of all stages over the time in which the same two workers read and\n"
+        "decode predictions and labels once with zarr; by stage in the same unit. The start of the workers\n"
+        "is excluded.\n\n" + table(["images", "run / bare read", "by stage"], rows),
         figures,
     )

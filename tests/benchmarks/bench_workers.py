@@ -1,4 +1,4 @@
-"""How the cores of a machine are best used: processes or threads, and what the second one brings."""
+"""Benchmark of processes and threads on the cores of one machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmarks.section import Section, spread, table
 
 ROUNDS = 3
 CASE, FEW = Case(19, "uint8", 1_024), Case(19, "uint8", 16, height=256)
-"""So many that starting and ending a stage, which no second worker makes faster, does not count."""
+"""Enough images to make the start and end of a stage negligible, which no second worker accelerates."""
 ALONE = (1, 2)
-"""Cores for merely decoding."""
+"""Cores for decoding only."""
 WAYS = {
     "1 process of 1 thread, on one core": (1, 1, True),
     "2 processes of 1 thread, on a core each": (2, 1, True),
@@ -25,16 +25,16 @@ WAYS = {
     "2 processes of 1 thread": (2, 1, False),
     "1 process of 2 threads": (1, 2, False),
 }
-"""Processes, threads of each, and whether a process has one core alone."""
+"""Processes, threads per process, and whether each process is pinned to one core."""
 
 
 def decode(source: Path, cores: int) -> float:
-    """Seconds in which so many processes, on a core each, decode the predictions of a source, a share each."""
+    """Seconds in which processes on one core each decode the predictions of a source together."""
     begun = time.perf_counter()
     script = (
         "import os, sys, zarr; path, core, first, step = sys.argv[1], *map(int, sys.argv[2:]); "
         "os.sched_setaffinity(0, {core}); array = zarr.open_group(path, mode='r')['predictions']; "
-        "any(array[i] is None for i in range(first, array.shape[0], step))"  # each is dropped before the next
+        "any(array[i] is None for i in range(first, array.shape[0], step))"  # each image is dropped before the next
     )
     free = sorted(os.sched_getaffinity(0))
     shares = [
@@ -53,7 +53,7 @@ def report(folder: Path) -> Section:
         for way, (processes, threads, pinned) in WAYS.items():
             with cluster(folder, processes, threads, memory="6GiB", pinned=pinned) as dask:
                 flags = ("--executor.kind", "dask", "--executor.address", dask.address)
-                watched_run(few, out, *flags)  # so that the workers have imported and loaded what they need
+                watched_run(few, out, *flags)  # warms up imports and kernels
                 seconds[way].append(watched_run(source, out, *flags).seconds)
         for cores in ALONE:
             alone[cores].append(decode(source, cores))
@@ -67,13 +67,13 @@ def report(folder: Path) -> Section:
         rows.append([way, f"{middle:.2f} ({least:.2f} to {most:.2f})"])
         figures[f"workers: {way}: speed"] = middle
     middle, least, most = spread(one / two for one, two in zip(alone[1], alone[2], strict=True))
-    rows.append(["merely decoding, on two cores instead of one", f"{middle:.2f} ({least:.2f} to {most:.2f})"])
+    rows.append(["decoding only, on two cores instead of one", f"{middle:.2f} ({least:.2f} to {most:.2f})"])
     figures["workers: merely decoding on two cores: speed"] = middle
     return Section(
         f"## Processes and threads ({CASE.name}; median of {ROUNDS} rounds, and their range)\n\n"
-        "The whole run with a scheduler and workers of its own on a machine of two cores. Each process also reads one\n"
-        "chunk ahead in a thread: where it has more than one core, it uses more than one. The last row is what the\n"
-        "machine itself gives: processes that share nothing decode the same predictions and drop them.\n\n"
+        "The whole run with a separate scheduler and workers on a machine of two cores. Each process also reads one\n"
+        "chunk ahead in a thread, so that it uses more than one core if it can. The last row is the limit of the\n"
+        "machine: independent processes decode the same predictions and drop them.\n\n"
         + table(["workers", "speed, one process on one core is 1"], rows),
         figures,
     )

@@ -1,8 +1,8 @@
-"""The ten worst label regions of CamVid, drawn: `python -m benchmarks.camvid_regions [FILE.png]`.
+"""Draw the ten worst label regions of CamVid: `PYTHONPATH=tests python -m benchmarks.camvid_regions [FILE.png]`.
 
-Runs masksift over the original annotations of the sample beside the checkout, with the predictions that come with it,
-takes the ten regions of labels with most evidence, and draws of each what surrounds it: picture, given labels,
-prediction. Prints what the table of regions says of them.
+Runs masksift on the original annotations of the sample next to the checkout, with the predictions that come with it,
+and draws the surroundings of the ten label regions with most evidence: image, given labels, prediction. Prints the rows
+of the table of regions.
 """
 
 from __future__ import annotations
@@ -30,41 +30,42 @@ from masksift.run import run
 from masksift.runtime.progress import ProgressReporter
 
 CAMVID = Path(__file__).resolve().parents[3] / "shared" / "camvid" / "camvid.zarr"
-TEN = 10
+REGIONS = 10
 PANEL, GAP, LINE = 1.45, 0.06, 0.22
-"""Inches of a panel's side, between panels, and of a line of words."""
-LEAST = 112
-"""Pixels that are shown at least, down and across: a region alone says little."""
+"""Inches: side of a panel, gap between panels, height of a text line."""
+MIN_PIXELS = 112
+"""Least height and width of the shown area in pixels, for context."""
 
 
 def main(file: str = "camvid-regions.png") -> None:
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
-        told = {"sources": [str(CAMVID)], "out": folder, "executor": {"kind": "serial"}}
-        run(build_run_config(told, {}), ProgressReporter("quiet"))
-        found = open_completed_run(folder, StorageSection())
+        options = {"sources": [str(CAMVID)], "out": folder, "executor": {"kind": "serial"}}
+        run(build_run_config(options, {}), ProgressReporter("quiet"))
+        completed = open_completed_run(folder, StorageSection())
         regions = list(
             islice(
-                (row for table in iter_region_tables(found) for row in table.to_pylist() if row["kind"] == LABEL), TEN
+                (row for table in iter_region_tables(completed) for row in table.to_pylist() if row["kind"] == LABEL),
+                REGIONS,
             )
         )
-        Path(file).write_bytes(_small(figure_png(_figure(found, regions))))
+        Path(file).write_bytes(_reduce_colors(figure_png(_figure(completed, regions))))
     for number, region in enumerate(regions, 1):
         box = f"rows {region['y0']}:{region['y1']}, columns {region['x0']}:{region['x1']}"
         print(f"{number:>2}  {region['image_id']}  {region_text(region)}, evidence {region['evidence']:,.0f}, {box}")
     print(f"{file}: {Path(file).stat().st_size:,} bytes")
 
 
-def _figure(found: CompletedRun, regions: list[dict[str, Any]]) -> Any:
+def _figure(completed: CompletedRun, regions: list[dict[str, Any]]) -> Any:
     width, tile = 2 * 3 * (PANEL + GAP) + 2 * GAP + 0.15, PANEL + LINE + 2 * GAP
     height = LINE + tile * -(-len(regions) // 2) + 2 * LINE
     figure = new_figure(width, height, constrained=False)
-    figure.text(GAP / width, 1 - 0.05 / height, "picture · given labels · prediction", fontsize=8, va="top")
+    figure.text(GAP / width, 1 - 0.05 / height, "image · given labels · prediction", fontsize=8, va="top")
     for number, region in enumerate(regions):
         row, column = divmod(number, 2)
         x, y = GAP + column * (width - GAP) / 2, LINE + row * tile
         caption = f"{number + 1}  {region['image_id']}: {region_text(region)}"
         figure.text(x / width, 1 - y / height, caption, fontsize=8, va="top")
-        for place, panel in enumerate(_panels(found, region)):
+        for place, panel in enumerate(_panels(completed, region)):
             left, down = x + place * (PANEL + GAP), y + LINE - 0.04
             axes = figure.add_axes((left / width, 1 - (down + PANEL) / height, PANEL / width, PANEL / height))
             axes.set_axis_off()
@@ -73,28 +74,28 @@ def _figure(found: CompletedRun, regions: list[dict[str, Any]]) -> Any:
                 interpolation="antialiased" if place == 0 else "nearest",
                 extent=(0, region["width"], region["height"], 0),
             )
-            if place != 1:  # a pole is hardly wider than its outline, and the label is the region's own shape
+            if place != 1:  # the region has the shape of the label, and a pole is hardly wider than an outline
                 draw_outline(axes, region)
             _frame(axes, region)
-    _legend(figure, found.class_names, 1.4 * LINE / height)
+    _legend(figure, completed.class_names, 1.4 * LINE / height)
     return figure
 
 
-def _panels(found: CompletedRun, region: Mapping[str, Any]) -> list[Any]:
+def _panels(completed: CompletedRun, region: Mapping[str, Any]) -> list[Any]:
     viewer = ImageViewReader(
-        found.context, found.find_task(region["source"], region["index"]), "images", predicted=True
+        completed.context, completed.find_task(region["source"], region["index"]), "images", predicted=True
     )
     view: ImageView = viewer.view(region["index"])
     assert view.given is not None
     assert view.predicted is not None
-    classes = len(found.class_names)
+    classes = len(completed.class_names)
     return [view.rgb, colorize(view.given, classes), colorize(view.predicted, classes)]
 
 
 def _frame(axes: Any, region: Mapping[str, Any]) -> None:
-    """Show a square around the region, as far as the image goes."""
+    """Limit the axes to a square around the region, inside the image."""
     extent = max(region["y1"] - region["y0"], region["x1"] - region["x0"])
-    side = min(max(LEAST, round(1.5 * extent)), region["height"], region["width"])
+    side = min(max(MIN_PIXELS, round(1.5 * extent)), region["height"], region["width"])
     first = [
         int(np.clip((region[f"{axis}0"] + region[f"{axis}1"] - side) // 2, 0, region[size] - side))
         for axis, size in (("y", "height"), ("x", "width"))
@@ -107,7 +108,7 @@ def _legend(figure: Any, names: tuple[str, ...], y: float) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=colour / 255, label=name) for name, colour in zip(names, class_colors(len(names)), strict=True)
+        Patch(color=color / 255, label=name) for name, color in zip(names, class_colors(len(names)), strict=True)
     ]
     handles.append(Patch(color="black", label="(no label)"))
     figure.legend(
@@ -123,8 +124,8 @@ def _legend(figure: Any, names: tuple[str, ...], y: float) -> None:
     )
 
 
-def _small(data: bytes) -> bytes:
-    """The same in 256 colours."""
+def _reduce_colors(data: bytes) -> bytes:
+    """Reduce a PNG to 256 colors."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(data)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
         buffer, format="png", optimize=True

@@ -1,6 +1,6 @@
-"""Candidates of a score: evidence of a pixel, and ways to make one number of an image of it. 1 = most suspicious.
+"""Candidate scores: evidence of a pixel and its aggregation over an image; 1 is most suspicious.
 
-For the study of scores alone: plain numpy, 8-bit probabilities, many images in memory.
+Only for the study of scores: plain numpy, 8-bit probabilities, many images in memory.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of n images with labels given (n, H, W), 255 ignored, and predictions (n, K, H, W) in 1/255, of which
-    ``winner``: the predicted class and its probability, (n, H, W) each."""
+    """Labels (n, H, W), 255 ignored, predictions (n, K, H, W) in 1/255, predicted class and probability (n, H, W)."""
 
     labels: Planes
     predictions: Planes
@@ -31,17 +30,16 @@ class Evidence:
 
     @cached_property
     def planes(self) -> tuple[Planes, Planes, Planes, NDArray[np.bool_]]:
-        """s, m and predicted class, (n, H, W) each, and which pixels are valid."""
+        """Planes (n, H, W) of s, m and the predicted class, and the valid pixels."""
         valid = self.labels < self.predictions.shape[1]
-        held = np.where(valid, self.labels, 0).astype(np.intp)
-        s = np.take_along_axis(self.predictions, held[:, None], axis=1)[:, 0]
+        labels = np.where(valid, self.labels, 0).astype(np.intp)
+        s = np.take_along_axis(self.predictions, labels[:, None], axis=1)[:, 0]
         a, m = self.winner
         return s, m, a, valid
 
     @cached_property
     def statistics(self) -> tuple[Floats, Floats, Floats]:
-        """t_k (K,); share of the pixels of a class with a lower s (K, 256); rarity of the label given the prediction,
-        log scale, in [0, 1] (K, K)."""
+        """t_k (K,), share of class pixels with a lower s (K, 256), rarity of a label given the prediction (K, K)."""
         k, (s, _, a, valid) = self.predictions.shape[1], self.planes
         given = self.labels[valid].astype(np.intp)
         joint = np.bincount(given * k + a[valid], minlength=k * k).reshape(k, k)
@@ -53,8 +51,7 @@ class Evidence:
         return np.where(t > 2e-6, t, 1.0), percentile, np.minimum(1, rarity)
 
     def suspicions(self, basis: Evidence) -> Iterator[tuple[str, list[Floats]]]:
-        """Every candidate's evidence of each image, in [0, 1], 1 = most suspicious: of its valid pixels, or one number.
-        ``basis``: whose statistics are used."""
+        """Yield the evidence of every candidate per image, in [0, 1], with the statistics of ``basis``."""
         codes, best, a, valid = self.planes
         t, percentile, rarity = basis.statistics
         given = np.where(valid, self.labels, 0)
@@ -79,7 +76,7 @@ class Evidence:
 
 
 def boxes(planes: Floats, valid: NDArray[np.bool_], share: float) -> Floats:
-    """Means over the valid pixels of squares around each pixel."""
+    """Mean over the valid pixels of a square around each pixel."""
     size = 2 * max(1, round(share * float(np.hypot(*valid.shape[1:])))) + 1
     over = [ndimage.uniform_filter(here.astype(np.float32), size) for here in valid]
     sums = [ndimage.uniform_filter(plane * here, size) for plane, here in zip(planes, valid, strict=True)]
@@ -87,14 +84,14 @@ def boxes(planes: Floats, valid: NDArray[np.bool_], share: float) -> Floats:
 
 
 def largest(pairs: NDArray[np.uint16], gap: Floats) -> Floats:
-    """(1,): the greatest sum of `gap` over an 8-connected region of one value of `pairs` (H, W), 0 in none; a pixel."""
+    """Largest sum of ``gap`` over an 8-connected region of equal ``pairs`` > 0, per pixel, (1,)."""
     regions = (ndimage.label(pairs == value, np.ones((3, 3)))[0] for value in np.unique(pairs[pairs > 0]))
     sums = [np.bincount(numbers.reshape(-1), gap.reshape(-1))[1:].max() for numbers in regions]
     return np.array([max(sums, default=0) / pairs.size])
 
 
 def aggregates(values: Floats) -> dict[str, float]:
-    """The ways to make one number of an image's pixels, by histograms of 4,096 steps."""
+    """Aggregate the pixels of an image in every way, by histograms of 4,096 bins."""
     if values.size == 1:
         return {"": float(values[0])}
     counts = np.bincount(np.rint(values * 4095).astype(np.int64), minlength=4096)[::-1]

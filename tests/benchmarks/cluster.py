@@ -1,4 +1,4 @@
-"""A scheduler and workers as processes of their own, and runs that are watched from outside."""
+"""Start schedulers and workers as separate processes, and observe runs from outside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Cluster", "Watched", "cluster", "watched_run"]
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the scheduler listens, and its process."""
+    """Address and process of the scheduler."""
 
     address: str
     scheduler: psutil.Process
@@ -35,14 +35,12 @@ class Cluster:
 def cluster(
     folder: Path, workers: int, threads: int = 1, memory: str = "3GiB", *, pinned: bool = False
 ) -> Iterator[Cluster]:
-    """``workers`` processes of so many ``threads``, ended with the block; ``pinned``: on a core each. Without any, the
-    scheduler is alone."""
+    """Run ``workers`` processes with ``threads`` each, ``pinned`` to one core each if asked; only a scheduler for 0."""
     scratch = folder / "dask"
     scratch.mkdir(exist_ok=True)
     address = f"tcp://127.0.0.1:{open_port('127.0.0.1')}"
     port = address.rsplit(":", 1)[1]
     begin = [sys.executable, "-m", "dask"]
-    # the scheduler takes a task's function apart too: it must find the benchmarks' own
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment()}
     started = [
         subprocess.Popen(
@@ -51,7 +49,7 @@ def cluster(
     ]
     cores = sorted(os.sched_getaffinity(0))
     for number in range(workers):
-        # what a process starts inherits the cores that it may use
+        # child processes inherit the allowed cores
         os.sched_setaffinity(0, {cores[number % len(cores)]} if pinned else cores)
         started.append(
             subprocess.Popen(
@@ -84,28 +82,26 @@ def cluster(
 
 
 CLOSING = 2.0
-"""Seconds, at most, from the end of the last stage to the end of the process."""
+"""Most seconds from the end of the last stage to the end of the process."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A run as its record tells it, and the peak resident bytes of its processes."""
+    """Record of a run, and the peak resident bytes of its processes."""
 
     record: dict[str, Any]
     peaks: dict[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
-        """Of all stages: without starting anything."""
+        """Seconds of all stages, without startup."""
         return sum(stage["seconds"] for stage in self.record["stages"])
 
 
 def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psutil.Process] | None = None) -> Watched:
-    """`masksift run` in a process of its own, with the peaks of the ``client``, of the client ``before ranking``, of
-    the largest ``worker`` among its children, and of the processes named in ``also``. There is no report unless the
-    ``flags`` ask for one: it has a part of its own (`bench_report`)."""
+    """Run `masksift run` without a report in a separate process and record the peak memory of client and workers."""
     shutil.rmtree(out, ignore_errors=True)
-    words = [
+    command = [
         sys.executable,
         "-m",
         "masksift",
@@ -118,7 +114,7 @@ def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psut
         "0",
         *flags,
     ]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     history: list[tuple[float, int]] = []
     client, peaks = psutil.Process(process.pid), dict.fromkeys(["client", "worker", *(also or {})], 0)
     while process.poll() is None:
@@ -132,8 +128,8 @@ def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psut
         except psutil.NoSuchProcess:
             pass
         time.sleep(0.05)
-    said = process.communicate()
-    assert process.returncode == 0, said
+    output = process.communicate()
+    assert process.returncode == 0, output
     record = json.loads((out / "run.json").read_text())
     ranked = history[-1][0] - record["stages"][-1]["seconds"] - CLOSING
     peaks["before ranking"] = max([peak for when, peak in history if when < ranked], default=history[0][1])

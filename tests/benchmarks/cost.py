@@ -1,7 +1,7 @@
-"""The cost page: what 1, 10 and 100 million images of Cityscapes' size take, computed from the rows of a benchmark run.
+"""Cost page: 1, 10 and 100 million images of Cityscapes size, computed from the figures of a benchmark run.
 
-`cost.py FIGURES.json PAGE.md`. Prices are words of the command: --storage (a GB and month), --get, --put (a thousand
-requests), --core-hour, in dollars.
+`python -m benchmarks.cost FIGURES.json PAGE.md`. The options set the prices in dollars: --storage (per GB and month),
+--get and --put (per thousand requests), --core-hour.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WAYS = ("full predictions", "evidence at inference")
 
 @dataclass(frozen=True)
 class Prices:
-    """Dollars. List prices of an object store and of a general-purpose virtual core; yours will differ."""
+    """List prices of an object store and of a general-purpose virtual core, dollars; yours will differ."""
 
     storage: float = 0.023
     get: float = 0.0004
@@ -31,7 +31,7 @@ class Prices:
 
 
 class Figures:
-    """Rows of a benchmark run by name, and which of them were used."""
+    """Figures of a benchmark run by name; ``used`` records the ones read."""
 
     def __init__(self, rows: Mapping[str, float]) -> None:
         self._rows = rows
@@ -44,7 +44,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one data set: bytes that lie in the store, requests, seconds of a core, of the scheduler, of the ranking."""
+    """Cost of one data set: stored bytes, requests, core seconds, tasks, other seconds, worker utilization."""
 
     stored: float
     gets: float
@@ -56,12 +56,12 @@ class Cost:
     busy: float
 
     def wall(self, workers: int) -> float:
-        """Seconds on so many workers of one core: the scheduler gives no more tasks than it can."""
+        """Seconds with workers of one core each, limited by the scheduler."""
         return max(self.core_seconds / (workers * self.busy), self.scheduler_seconds) + self.ranking_seconds
 
 
 def cost(figures: Figures, images: int, classes: int, way: str) -> Cost:
-    """What so many images take."""
+    """Cost of processing the images."""
 
     def image(name: str) -> float:
         return figures(f"image: {classes} classes: {name}")
@@ -69,10 +69,10 @@ def cost(figures: Figures, images: int, classes: int, way: str) -> Cost:
     full = way == WAYS[0]
     blocks = images / image("images")
     stored = image("labels") + image("evidence") + image("mask") + full * image("predictions")
-    # without predictions one chunk of them and one of labels are not read, nor the rest for the first of two passes
+    # without predictions a run does not read one chunk of them and one of labels, and has no first pass
     gets = images * (image("reads") - 2 * (not full)) + blocks * image("more reads") / (1 if full else 2)
     passes = 2 if full else 1
-    a_task = max(figures(f"scheduler: {stage}: scheduler ms a task") for stage in ("condense", "score")) / 1000
+    task_seconds = max(figures(f"scheduler: {stage}: scheduler ms a task") for stage in ("condense", "score")) / 1000
     rows = 100_000_000
     return Cost(
         stored=images * stored,
@@ -80,14 +80,14 @@ def cost(figures: Figures, images: int, classes: int, way: str) -> Cost:
         puts=images * image("writes"),
         core_seconds=images * (image("score") + (image("condense") if full else image("in memory"))),
         tasks=passes * blocks,
-        scheduler_seconds=passes * blocks * a_task,
+        scheduler_seconds=passes * blocks * task_seconds,
         ranking_seconds=images * figures(f"ranking: {rows} rows: seconds") / rows,
         busy=min(figures(f"scheduler: {stage}: busy") for stage in ("condense", "score")),
     )
 
 
 def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
-    """The page, as Markdown."""
+    """Format the page as Markdown."""
     figures = Figures(rows)
     costs = {
         (images, classes, way): cost(figures, images, classes, way)
@@ -177,12 +177,10 @@ def main() -> None:
     parser.add_argument("figures", type=Path)
     parser.add_argument("page", type=Path)
     for name, price in vars(Prices()).items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=float, default=price, help=f"dollars, {price} unless said"
-        )
-    words = vars(parser.parse_args())
-    rows, target = words.pop("figures"), words.pop("page")
-    target.write_text(page(json.loads(rows.read_text()), Prices(**words), rows.name))
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=price, help=f"dollars; default: {price}")
+    args = vars(parser.parse_args())
+    rows, target = args.pop("figures"), args.pop("page")
+    target.write_text(page(json.loads(rows.read_text()), Prices(**args), rows.name))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""The first block of a process, of a few pixels: `first_block.py uint8 probabilities` prints its seconds, imports left
-out. `seconds` asks a process of its own for it, whose numba cache is empty."""
+"""Time of the first block of a process: `python -m benchmarks.first_block uint8 probabilities` prints its seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ SIZE, CLASSES = 8, 4
 
 
 def seconds(dtype: str, kind: str) -> float:
-    """The least of three, for what else runs on the machine only adds to it."""
+    """Least of three measurements with an empty numba cache; other load can only add time."""
     found = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as cache:
@@ -34,16 +33,16 @@ def condense(dtype: str, kind: str) -> float:
     scale = 1 / np.iinfo(dtype).max if dtype.startswith("u") else 1.0
     predictions = np.full((CLASSES, SIZE, SIZE), 1 / CLASSES / scale).astype(dtype)
     labels = np.zeros((SIZE, SIZE), np.uint8)
-    recipe = CondenseConfig(
+    config = CondenseConfig(
         CLASSES, dtype, scale, kind, Encoding(dtype if dtype != "float32" else "float16", scale), 0.1, 4
     )
     begun = time.perf_counter()
-    condensing = ImageCondenser(
-        class_plane(labels, CLASSES, (255,))[0], EvidencePlanes.empty(SIZE, SIZE, recipe), recipe
+    condenser = ImageCondenser(
+        class_plane(labels, CLASSES, (255,))[0], EvidencePlanes.empty(SIZE, SIZE, config), config
     )
-    condensing.add_window(predictions)
-    verdict, found = condensing.finish()
-    assert found is not None, verdict
+    condenser.add_window(predictions)
+    status, statistics = condenser.finish()
+    assert statistics is not None, status
     return time.perf_counter() - begun
 
 

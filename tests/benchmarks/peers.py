@@ -1,7 +1,7 @@
-"""One contender on one data set: `peers.py cleanlab|dask|masksift FOLDER`, each as its documentation would have it.
+"""One contender on one data set: `python -m benchmarks.peers cleanlab|dask|masksift FOLDER`, used as documented.
 
-All find the softmin score of every image and the mask of label issues, and leave `<name>.npy` (N,) scores and
-`<name>.json` with the number of flagged pixels and of tasks.
+Each computes the softmin score of every image and the mask of label issues, and writes `<name>.npy` with the scores
+(N,) and `<name>.json` with the numbers of flagged pixels and tasks.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 MEMORY = 4 << 30
-"""Bytes that each contender may hold, beside pages of files."""
+"""Memory limit of a contender in bytes, without file pages."""
 TEMPERATURE = 0.1
 
 
-def leave(folder: Path, name: str, scores: NDArray[Any], flagged: int, tasks: int) -> None:
+def write_result(folder: Path, name: str, scores: NDArray[Any], flagged: int, tasks: int) -> None:
     np.save(folder / f"{name}.npy", scores)
     (folder / f"{name}.json").write_text(json.dumps({"flagged": int(flagged), "tasks": tasks}))
 
 
 def cleanlab(folder: Path) -> None:
-    """Memory-mapped arrays, n_jobs and batch_size at their defaults."""
+    """Run cleanlab on memory-mapped arrays, with default n_jobs and batch_size."""
     from cleanlab.segmentation.filter import find_label_issues
     from cleanlab.segmentation.rank import get_label_quality_scores
 
@@ -35,7 +35,7 @@ def cleanlab(folder: Path) -> None:
     pred_probs = np.load(folder / "predictions.npy", mmap_mode="r")
     issues = find_label_issues(labels, pred_probs, verbose=False)
     scores, _ = get_label_quality_scores(labels, pred_probs, temperature=TEMPERATURE, verbose=False)
-    leave(folder, "cleanlab", scores, issues.sum(), 0)
+    write_result(folder, "cleanlab", scores, issues.sum(), 0)
 
 
 def take(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
@@ -43,7 +43,7 @@ def take(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def dask_array(folder: Path) -> None:
-    """The same arithmetic on dask.array over the Zarr chunks, on a local cluster of two workers."""
+    """Compute the same with dask.array over the Zarr chunks, on a local cluster of two workers."""
     import dask
     import dask.array as da
     import zarr
@@ -84,11 +84,11 @@ def dask_array(folder: Path) -> None:
             str(folder / "dask-mask.zarr"), shape=mask.shape, dtype=bool, chunks=mask.chunksize, overwrite=True
         )
         _, flagged = compute(da.store(mask, target, compute=False, lock=False), mask.sum())
-    leave(folder, "dask", scores, flagged, tasks)
+    write_result(folder, "dask", scores, flagged, tasks)
 
 
 def masksift(folder: Path) -> None:
-    """`masksift run`, with two workers and the one score."""
+    """Run `masksift run` with two workers and one score."""
     import shutil
 
     import distributed
@@ -98,16 +98,16 @@ def masksift(folder: Path) -> None:
 
     out, tasks = folder / "masksift-out", 0
     shutil.rmtree(out, ignore_errors=True)
-    submit, spread = distributed.Client.submit, distributed.Client.map
+    submit, map_tasks = distributed.Client.submit, distributed.Client.map
 
-    def counted(*words: Any, **more: Any) -> Any:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal tasks
         tasks += 1
-        return submit(*words, **more)
+        return submit(*args, **kwargs)
 
-    def counted_all(*words: Any, **more: Any) -> Any:
+    def counted_all(*args: Any, **kwargs: Any) -> Any:
         nonlocal tasks
-        futures = spread(*words, **more)
+        futures = map_tasks(*args, **kwargs)
         tasks += len(futures)
         return futures
 
@@ -136,7 +136,7 @@ def masksift(folder: Path) -> None:
     assert code == 0, code
     rows = ds.dataset(out / "images").to_table().sort_by("index")
     flagged = json.loads((out / "run.json").read_text())["flagged_pixels"]
-    leave(folder, "masksift", rows["softmin"].to_numpy(), flagged, tasks)
+    write_result(folder, "masksift", rows["softmin"].to_numpy(), flagged, tasks)
 
 
 if __name__ == "__main__":

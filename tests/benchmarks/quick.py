@@ -13,13 +13,13 @@ from pathlib import Path
 
 from benchmarks.section import table
 
-KEPT = Path(__file__).parent / "quick.json"
-WORSE = 1.3
-"""How many times worse than what is kept a ratio may be."""
+STORED = Path(__file__).parent / "quick.json"
+TOLERANCE = 1.3
+"""Largest accepted factor between a stored ratio and a worse measured one."""
 
 
 def kernels(folder: Path) -> dict[str, float]:
-    """Of the part `kernels`: higher is better."""
+    """Ratios of the section `kernels`; higher is better."""
     from benchmarks import bench_kernels
 
     bench_kernels.ROUNDS = 3
@@ -28,8 +28,7 @@ def kernels(folder: Path) -> dict[str, float]:
 
 
 def whole(folder: Path) -> dict[str, float]:
-    """The whole run over the bare read, and a pixel of tiny images over one of large ones: lower is better, so the
-    other way round."""
+    """Inverse of run over read, and of tiny over large images per pixel; higher is better."""
     from benchmarks.bench_whole import Case, measure
 
     cases = Case(19, "uint8", 96), Case(19, "uint8", 2_000, height=64, width=64)
@@ -46,38 +45,38 @@ def whole(folder: Path) -> dict[str, float]:
 PARTS: tuple[Callable[[Path], dict[str, float]], ...] = (kernels, whole)
 
 
-def worse(measured: Mapping[str, float], kept: Mapping[str, float]) -> list[str]:
-    """The names of the ratios, all better when higher, that fell below what is kept by more than is tolerated."""
-    return [name for name, value in measured.items() if value * WORSE < kept.get(name, 0)]
+def worse(measured: Mapping[str, float], stored: Mapping[str, float]) -> list[str]:
+    """Names of the ratios that are worse than the stored ones by more than the tolerance."""
+    return [name for name, value in measured.items() if value * TOLERANCE < stored.get(name, 0)]
 
 
-def measure_all(folder: Path, kept: Mapping[str, float]) -> dict[str, float]:
-    """Every ratio; a part with one that is worse is measured again, and its better value counts."""
+def measure_all(folder: Path, stored: Mapping[str, float]) -> dict[str, float]:
+    """Measure every ratio; sections with a worse ratio are measured twice, and the better value counts."""
     found: dict[str, float] = {}
     for part in PARTS:
         once = part(folder)
-        if worse(once, kept):
+        if worse(once, stored):
             again = part(folder)
             once = {name: max(value, again[name]) for name, value in once.items()}
         found |= once
     return found
 
 
-def main(words: Iterable[str]) -> int:
+def main(args: Iterable[str]) -> int:
     folder = Path("bench-run").absolute()
     folder.mkdir(exist_ok=True)
-    if "--keep" in words:
-        KEPT.write_text(json.dumps(measure_all(folder, {}), indent=1) + "\n")
+    if "--keep" in args:
+        STORED.write_text(json.dumps(measure_all(folder, {}), indent=1) + "\n")
         return 0
-    kept = json.loads(KEPT.read_text())
-    found = measure_all(folder, kept)
-    rows = [[name, f"{value:.2f}", f"{kept[name]:.2f}"] for name, value in found.items()]
-    print(table(["ratio (higher is better)", "measured", "kept"], rows))
-    fallen = worse(found, kept)
+    stored = json.loads(STORED.read_text())
+    found = measure_all(folder, stored)
+    rows = [[name, f"{value:.2f}", f"{stored[name]:.2f}"] for name, value in found.items()]
+    print(table(["ratio (higher is better)", "measured", "stored"], rows))
+    fallen = worse(found, stored)
     for name in fallen:
         print(
-            f"{name} is {found[name]:.2f}, {kept[name] / found[name]:.1f} times worse than the {kept[name]:.2f} in "
-            f"{KEPT.name}: masksift has become slower. Find out by what change, or keep the new ratio with "
+            f"{name} is {found[name]:.2f}, {stored[name] / found[name]:.1f} times worse than the {stored[name]:.2f} in "
+            f"{STORED.name}. Find the change that made masksift slower, or store the new ratio with "
             "`python -m benchmarks.quick --keep`"
         )
     return 1 if fallen else 0

@@ -1,6 +1,7 @@
-"""`make bench`: every figure is a ratio taken in this one run, on this one machine, beside what it is compared with.
+"""Run the benchmarks (`make bench`): every figure is a ratio measured in the same run on the same machine.
 
-Writes `bench-run/benchmarks.md` and `bench-run/figures.json`, and prints. `run.py kernels whole` picks parts.
+Writes `bench-run/benchmarks.md` and `bench-run/figures.json`, and prints the report. `python -m benchmarks.run kernels
+whole` runs single sections.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ PARTS = (
     "peers",
     "s3",
 )
-"""In the order of the report: `bench_<name>.py` each."""
+"""Sections in the order of the report; each is a module `bench_<name>`."""
 
 
 def machine() -> str:
-    """One line on what this ran on."""
+    """Describe the machine in one line."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -50,7 +51,7 @@ def main(wanted: list[str]) -> None:
     for name in wanted or PARTS:
         load = psutil.getloadavg()[0]
         section = import_module(f"benchmarks.bench_{name}").report(folder)
-        told = {
+        part = {
             "text": section.text,
             "figures": section.figures,
             "machine": machine(),
@@ -58,12 +59,12 @@ def main(wanted: list[str]) -> None:
             "day": time.strftime("%Y-%m-%d", time.gmtime()),
         }
         print(section.text, flush=True)
-        (folder / "parts" / f"{name}.json").write_text(json.dumps(told))
+        (folder / "parts" / f"{name}.json").write_text(json.dumps(part))
         write(folder)
 
 
 def write(folder: Path) -> None:
-    """The report and the figures of all parts that were run here, each part in one run of its own."""
+    """Write the report and the figures of all sections measured so far."""
     parts = {
         name: json.loads(path.read_text()) for name in PARTS if (path := folder / "parts" / f"{name}.json").exists()
     }

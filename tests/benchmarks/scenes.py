@@ -1,4 +1,4 @@
-"""Arrays and sources for the benchmarks: smooth class maps with noise, as a network predicts them, by seed."""
+"""Synthetic arrays and sources for the benchmarks: smooth class maps with noise, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["labels_of", "make_source", "probabilities"]
 
 
 def probabilities(seed: int, images: int, classes: int, height: int, width: int) -> NDArray[np.float32]:
-    """(N, K, H, W) float32: a softmax of smooth logits with a little noise."""
+    """Softmax of smooth logits with a little noise, (N, K, H, W) float32."""
     rng = np.random.default_rng(seed)
     out = np.empty((images, classes, height, width), np.float32)
     for i in range(images):
         logits = _smooth(rng, classes, height, width, 32) * 4 + _smooth(rng, classes, height, width, 8) * 0.7
-        # networks predict at a quarter of the resolution: neighbouring pixels share their noise
+        # networks predict at a quarter of the resolution: neighboring pixels share their noise
         logits += _smooth(rng, classes, height, width, 4) * 0.15
         np.exp(logits - logits.max(axis=0), out=out[i])
         out[i] /= out[i].sum(axis=0)
@@ -35,7 +35,7 @@ def _smooth(rng: np.random.Generator, classes: int, height: int, width: int, ste
 
 
 def labels_of(predictions: NDArray[Any], seed: int, *, border: bool = True) -> NDArray[np.uint8]:
-    """(N, H, W) uint8: what is predicted, with wrong rectangles in a fifth of the images; 255 in the ``border``."""
+    """Predicted labels (N, H, W) uint8 with wrong rectangles in a fifth of the images; 255 in the ``border``."""
     rng = np.random.default_rng(seed)
     labels = predictions.argmax(axis=1).astype(np.uint8)
     n, classes, height, width = predictions.shape
@@ -59,8 +59,7 @@ def make_source(
     distinct: int = 8,
     border: bool = True,
 ) -> Path:
-    """A source, zstd, ``chunk`` images a chunk, made once. The chunks repeat after ``distinct`` ones, but each is a
-    file of its own, so that what is read is read from another place each time."""
+    """Write a source unless it exists; chunks repeat after ``distinct`` ones, but each is a separate file."""
     if (path / "done").exists():
         return path
     shutil.rmtree(path, ignore_errors=True)
@@ -95,5 +94,5 @@ def make_source(
             (folder / str(number) / place).parent.mkdir(parents=True)
             shutil.copyfile(folder / str(number % distinct) / place, folder / str(number) / place)
     (path / "done").touch()
-    os.sync()  # what is measured next is not to wait for the disk to take all this
+    os.sync()  # so that the next measurement does not compete with these writes
     return path

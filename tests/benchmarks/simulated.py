@@ -1,4 +1,4 @@
-"""Workers that answer without computing: `simulated.py ADDRESS COUNT` runs so many of them in one process."""
+"""Simulated workers: `python -m benchmarks.simulated ADDRESS COUNT` runs workers that sleep instead of computing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.work_items import BlockTask, RunContext
 
 
-def answer(job: RunContext, seconds: float, part: BlockTask) -> TaskResult:
-    """As long as a task takes, give or take a tenth, and the result that it would answer."""
+def answer(context: RunContext, seconds: float, task: BlockTask) -> TaskResult:
+    """Sleep as long as a task takes, within ten percent, and return a task result."""
     begun = time.perf_counter()
-    time.sleep(seconds * (0.9 + 0.2 * (part.block.number * 7919 % 1000) / 1000))
-    images = part.block.images
+    time.sleep(seconds * (0.9 + 0.2 * (task.block.number * 7919 % 1000) / 1000))
+    images = task.block.images
     return TaskResult(
-        part.block.number,
+        task.block.number,
         images,
-        images * part.spec.pixels,
+        images * task.spec.pixels,
         {"scored": images},
         bytes_read=1 << 29,
         bytes_written=1 << 24,
@@ -31,8 +31,7 @@ def answer(job: RunContext, seconds: float, part: BlockTask) -> TaskResult:
 
 
 async def work(address: str, count: int) -> None:
-    """Until the scheduler is gone. What each worker watches itself with, many times a second, would be 200 times the
-    load that one machine has of it."""
+    """Run workers until the scheduler stops, without their profilers, which would be the main load of the machine."""
     dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.system-monitor.interval": "10s"})
     workers = await asyncio.gather(
         *(Worker(address, nthreads=1, memory_limit=0, dashboard=False, heartbeat_interval="5s") for _ in range(count))

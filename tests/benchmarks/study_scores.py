@@ -1,10 +1,10 @@
-"""Which score finds which kind of known error: `python -m benchmarks.study_scores [FOLDER] [SEEDS]`.
+"""Study of scores on simulated errors: `PYTHONPATH=tests python -m benchmarks.study_scores [FOLDER] [SEEDS]`.
 
-Two sources: CamVid, where it lies beside the checkout, and the demo's street scenes with the demo's own predictions.
-Each is cut in the middle (CamVid's images are frames of one drive: its halves are two stretches of it). On the first
-half candidates of a score are chosen from; on the second they are tried, and so are the scores of the package, as
-`masksift.audit` computes them. A quarter of the images of a half get an error of one kind, by seed; statistics are
-those of the labels as given, errors included, unless it is said. Writes `study_scores.md` beside this file.
+There are two sources: CamVid, if it is next to the checkout, and the street scenes of the demo with the predictions of
+the demo. Each is divided in the middle (the images of CamVid are frames of one drive, so that its halves are two
+sections of it). Candidate scores are selected on the first half and tested on the second, together with the scores of
+the package as `masksift.audit` computes them. A quarter of the images of a half gets an error of one type, by seed.
+Statistics are those of the labels with errors, unless stated otherwise. Writes `study_scores.md` next to this file.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ KEYS: Mapping[str, tuple[str, str, str]] = {
     "coarse, one object": ("coarse", "one", "nearest"),
     "missing_region": ("missing_region", "whole", "background"),
 }
-"""What the tables call an error: its kind, objects and fill."""
+"""Names of the errors in the tables: error type, objects and fill."""
 BLIND = "drop, ignore"
-"""No score over valid pixels sees it: it is shown, and not part of any mean."""
+"""Error that no score over valid pixels can detect; shown, but not part of any mean."""
 FEW = 2
-"""Draws of each error that candidates are tried on: they take ten times as long as the package's scores."""
+"""Seeds per error for the candidates, which take ten times as long as the scores of the package."""
 SHARPER, SOFTMIN, SOFTMIN_SHARPER = "softmin, T = 0.05", "1 - s | softmin 0.1", "1 - s | softmin 0.05"
 Planes = NDArray[np.uint8]
-Found = dict[tuple[str, str, str, int], tuple[float, float]]
+Values = dict[tuple[str, str, str, int], tuple[float, float]]
 """(score, source, error, seed): AUROC, AUPRC."""
 
 
 @dataclass(frozen=True)
 class Half:
-    """One half of a source: probabilities (n, K, H, W) in 1/255, right labels (n, H, W), 255 ignored."""
+    """Half of a source: probabilities (n, K, H, W) in 1/255, right labels (n, H, W), 255 ignored."""
 
     name: str
     predictions: Planes
@@ -78,21 +78,21 @@ class Half:
 
     @cached_property
     def right(self) -> Evidence:
-        """Of the right labels."""
+        """Evidence of the right labels."""
         winner = self.predictions.argmax(axis=1).astype(np.uint8), self.predictions.max(axis=1)
         return Evidence(self.labels, self.predictions, winner)
 
-    def wrong(self, key: str, seed: int) -> tuple[Planes, NDArray[np.bool_]]:
-        """Labels with errors of that kind, and which images have one (n,)."""
-        kind, objects, fill = KEYS[key]
+    def corrupt(self, key: str, seed: int) -> tuple[Planes, NDArray[np.bool_]]:
+        """Labels with simulated errors, and the images that have one (n,)."""
+        error_type, objects, fill = KEYS[key]
         background = self.background if fill == "background" else None
-        setting = ErrorParams(
-            kind, ERROR_TYPES[kind].default_size, tuple(range(self.classes)), objects, fill, background
+        params = ErrorParams(
+            error_type, ERROR_TYPES[error_type].default_size, tuple(range(self.classes)), objects, fill, background
         )
         labels = self.labels.copy()
-        for i in sample_images(seed, kind, self.name, len(labels), SHARE):
-            drawn = apply_error(labels[i], image_rng(seed, kind, self.name, i), setting)
-            labels[i] = labels[i] if drawn is None else drawn.plane
+        for i in sample_images(seed, error_type, self.name, len(labels), SHARE):
+            corrupted = apply_error(labels[i], image_rng(seed, error_type, self.name, i), params)
+            labels[i] = labels[i] if corrupted is None else corrupted.plane
         return labels, (labels != self.labels).any(axis=(1, 2))
 
 
@@ -111,7 +111,7 @@ def load(source: str, second: bool, folder: Path) -> Half:
 
 
 def prepare(folder: Path) -> tuple[str, ...]:
-    """Make the demo's source, and its labels as they were before the demo's own errors. Answers the sources."""
+    """Write the demo's source and its labels without the demo's errors; return the available sources."""
     make_demo(folder, images=IMAGES, seed=DEMO_SEED, height=HEIGHT, width=WIDTH)
     if not (folder / "right.npy").exists():
         np.save(folder / "right.npy", np.stack([draw_scene(DEMO_SEED, i, HEIGHT, WIDTH)[1] for i in range(IMAGES)]))
@@ -121,9 +121,9 @@ def prepare(folder: Path) -> tuple[str, ...]:
 # ---------------------------------------------------------------------------------------------- what is compared
 
 
-def compare_candidates(source: str, folder: Path, second: bool, key: str, seed: int) -> Found:
+def compare_candidates(source: str, folder: Path, second: bool, key: str, seed: int) -> Values:
     half = load(source, second, folder)
-    labels, wrong = half.wrong(key, seed)
+    labels, wrong = half.corrupt(key, seed)
     given, found = replace(half.right, labels=labels), {}
     for basis in (given, half.right):
         for name, images in given.suspicions(basis):
@@ -133,9 +133,9 @@ def compare_candidates(source: str, folder: Path, second: bool, key: str, seed: 
     return found
 
 
-def compare_scores(source: str, folder: Path, second: bool, key: str, seed: int) -> Found:
+def compare_scores(source: str, folder: Path, second: bool, key: str, seed: int) -> Values:
     half = load(source, second, folder)
-    labels, wrong = half.wrong(key, seed)
+    labels, wrong = half.corrupt(key, seed)
     columns = {}
     for temperature, names in ((0.1, tuple(METHODS)), (0.05, ("softmin",))):
         images = masksift.audit(labels, half.predictions, ignore=255, methods=names, temperature=temperature).images
@@ -152,12 +152,12 @@ def _measured(wrong: NDArray[np.bool_], suspicion: list[float]) -> tuple[float, 
 # ---------------------------------------------------------------------------------------------------------- the page
 
 
-def mean_of(found: Found, name: str, source: str | None = None, key: str | None = None, at: int = 0) -> float:
+def mean_value(found: Values, name: str, source: str | None = None, key: str | None = None, at: int = 0) -> float:
     return float(np.mean([v[at] for v in _cells(found, name, source, key).values()]))
 
 
-def _cells(found: Found, name: str, source: str | None, key: str | None) -> dict[tuple[str, str, int], Any]:
-    """By source, error and seed; over all errors but the blind spot where none is named."""
+def _cells(found: Values, name: str, source: str | None, key: str | None) -> dict[tuple[str, str, int], Any]:
+    """Values of a score by source, error and seed; all errors but the blind spot if no key is passed."""
     return {
         (src, error, seed): values
         for (score, src, error, seed), values in found.items()
@@ -165,9 +165,8 @@ def _cells(found: Found, name: str, source: str | None, key: str | None) -> dict
     }
 
 
-def margin(found: Found, name: str, than: str, *, seeds: bool = False) -> str:
-    """Mean of the paired differences of AUROC between two scores, its standard error over the errors of all sources, or
-    over the seeds, and the least difference of one of these."""
+def margin(found: Values, name: str, than: str, *, seeds: bool = False) -> str:
+    """Mean difference of AUROC between two scores, its standard error, and the least difference."""
     ours, theirs = _cells(found, name, None, None), _cells(found, than, None, None)
     groups: dict[Any, list[float]] = {}
     for place, values in ours.items():
@@ -177,24 +176,24 @@ def margin(found: Found, name: str, than: str, *, seeds: bool = False) -> str:
     return f"{np.mean(means):+.3f} ± {error:.3f} (least {min(means):+.3f})"
 
 
-def page(first: Found, second: Found, scores: Found, sources: tuple[str, ...]) -> str:
+def page(first: Values, second: Values, scores: Values, sources: tuple[str, ...]) -> str:
     ways: dict[str, str] = {}
-    for name in sorted({name for name, *_ in first}, key=lambda name: -mean_of(first, name)):
+    for name in sorted({name for name, *_ in first}, key=lambda name: -mean_value(first, name)):
         ways.setdefault(name.split(" | ")[0], name)
     shown = [*ways.values(), *(name for name in (SOFTMIN, SOFTMIN_SHARPER) if name not in ways.values())]
     columns = [*METHODS, SHARPER]
     drawn, again = (len({seed for *_, seed in found}) for found in (first, scores))
     text = [
         "# Scores on known errors",
-        "Made by `PYTHONPATH=tests python -m benchmarks.study_scores`, which says how. AUROC of 1 - score against "
-        '"this image was\nchanged", a quarter of the images of a half at a time. '
-        f"`{BLIND}` is in no mean: the pixels it takes away\ncount in no score but omission. To bear in mind: a half "
-        "has 40 to 51 images, neighbours in one drive or drawn by\none program; flaws that CamVid's annotators left "
-        "count as clean; all errors of a half are told from the same\nclean images, so that a standard error over "
-        "kinds of errors is rather too small than too large.",
-        "## Candidates\n\nOf each evidence, that way to make one number of an image which is best on the first halves "
-        f"({drawn} draws).\nDifferences: from softmin with T = 0.1, mean over sources and errors ± its standard error "
-        "over these, and the least of them.",
+        "Written by `PYTHONPATH=tests python -m benchmarks.study_scores`, whose docstring describes the method. "
+        "Values are\nthe AUROC of 1 - score for the images with an error, a quarter of the images of a half at a time. "
+        f"`{BLIND}` is not\npart of any mean: its pixels are not scored, except by omission. A half has 40 to 51 "
+        "images, which are neighbors in\none drive or made by one program; errors of CamVid's annotators count as "
+        "correct; and all errors of a half use the\nsame clean images, so that the standard error over errors is "
+        "rather too small.",
+        "## Candidates\n\nFor each evidence, the aggregation over an image that is best on the first halves "
+        f"({drawn} draws). Differences from softmin\nwith T = 0.1: mean over sources and errors ± its standard error, "
+        "and the least difference.",
         table(
             ["evidence: over an image", "first halves", "difference", "second halves", "difference"],
             [
@@ -203,7 +202,7 @@ def page(first: Found, second: Found, scores: Found, sources: tuple[str, ...]) -
                     *(
                         cell
                         for found in (first, second)
-                        for cell in (f"{mean_of(found, name):.3f}", margin(found, name, SOFTMIN))
+                        for cell in (f"{mean_value(found, name):.3f}", margin(found, name, SOFTMIN))
                     ),
                 ]
                 for name in shown
@@ -211,9 +210,9 @@ def page(first: Found, second: Found, scores: Found, sources: tuple[str, ...]) -
         ),
     ]
     for source in sources:
-        rows = [[key, *(f"{mean_of(scores, name, source, key):.2f}" for name in columns)] for key in KEYS]
+        rows = [[key, *(f"{mean_value(scores, name, source, key):.2f}" for name in columns)] for key in KEYS]
         rows += [
-            [f"mean {what}", *(f"{mean_of(scores, name, source, at=at):.3f}" for name in columns)]
+            [f"mean {what}", *(f"{mean_value(scores, name, source, at=at):.3f}" for name in columns)]
             for at, what in enumerate(("AUROC", "AUPRC"))
         ]
         text += [
@@ -221,8 +220,8 @@ def page(first: Found, second: Found, scores: Found, sources: tuple[str, ...]) -
             table(["error", *columns], rows),
         ]
     text += [
-        "## Beside softmin, second halves\n\nDifferences of the package's scores from softmin with T = 0.1, mean over "
-        "sources and errors ± its\nstandard error over the draws, and the least of them.",
+        "## Difference from softmin, second halves\n\nDifferences of the package's scores from softmin with T = 0.1: "
+        "mean over sources and errors ± its\nstandard error over the draws, and the least difference.",
         table(["score", "difference"], [[name, margin(scores, name, "softmin", seeds=True)] for name in columns]),
     ]
     return "\n\n".join(part.rstrip() for part in text) + "\n"

@@ -1,4 +1,4 @@
-"""The cost page is arithmetic over rows of a benchmark run that lies beside it; the guard tells slower from faster."""
+"""Cost page computed from stored figures, and comparison of measured with stored ratios."""
 
 from __future__ import annotations
 
@@ -35,47 +35,46 @@ ROWS: dict[str, float] = {
 }
 
 
-def test_a_million_images_by_hand() -> None:
-    found = cost(Figures(ROWS), 1_000_000, 19, WAYS[0])
-    assert found.stored == 15e12
-    assert found.gets == 1e6 * 4 + 20_000 * 10
-    assert found.puts == 2e6
-    assert found.core_seconds == pytest.approx(90_000)
-    assert found.tasks == 40_000
-    assert found.wall(10) == pytest.approx(90_000 / 9 + 2)
+def test_cost_of_a_million_images_equals_hand_calculation() -> None:
+    estimate = cost(Figures(ROWS), 1_000_000, 19, WAYS[0])
+    assert estimate.stored == 15e12
+    assert estimate.gets == 1e6 * 4 + 20_000 * 10
+    assert estimate.puts == 2e6
+    assert estimate.core_seconds == pytest.approx(90_000)
+    assert estimate.tasks == 40_000
+    assert estimate.wall(10) == pytest.approx(90_000 / 9 + 2)
 
 
-def test_evidence_at_inference_stores_and_reads_no_predictions() -> None:
-    found = cost(Figures(ROWS), 1_000_000, 19, WAYS[1])
-    assert found.stored == 5e12
-    assert found.gets == 1e6 * 2 + 20_000 * 5
-    assert found.core_seconds == pytest.approx(50_000)
+def test_cost_of_evidence_at_inference_excludes_predictions() -> None:
+    estimate = cost(Figures(ROWS), 1_000_000, 19, WAYS[1])
+    assert estimate.stored == 5e12
+    assert estimate.gets == 1e6 * 2 + 20_000 * 5
+    assert estimate.core_seconds == pytest.approx(50_000)
 
 
-def test_the_scheduler_is_a_limit_of_its_own() -> None:
-    found = cost(Figures(ROWS), 1_000_000, 19, WAYS[0])
-    assert found.wall(100_000) == pytest.approx(40_000 * 0.003 + 2)
+def test_wall_time_is_limited_by_the_scheduler() -> None:
+    estimate = cost(Figures(ROWS), 1_000_000, 19, WAYS[0])
+    assert estimate.wall(100_000) == pytest.approx(40_000 * 0.003 + 2)
 
 
-def test_the_rows_that_are_ranked_are_those_of_a_run() -> None:
-    """Minutes into the benchmarks would be late to learn it."""
+def test_ranking_benchmark_accepts_the_schema_of_a_run() -> None:
     assert [len(table) for table in bench_ranking.images(5, each=2)] == [2, 2, 1]
     bench_ranking.sort(1000)
 
 
-def test_a_simulated_task_answers_how_long_it_took() -> None:
+def test_simulated_task_returns_its_duration() -> None:
     block = SimpleNamespace(number=3, images=4)
     result = simulated.answer(None, 0.02, SimpleNamespace(block=block, spec=SimpleNamespace(pixels=10)))  # type: ignore[arg-type]
     assert (result.number, result.images, result.pixels, result.quarantined) == (3, 4, 40, 0)
     assert result.seconds >= 0.9 * 0.02
 
 
-def test_the_page_is_what_the_kept_figures_make() -> None:
+def test_cost_page_equals_page_of_stored_figures() -> None:
     rows = json.loads((HERE / "results.json").read_text())
     assert (REPOSITORY / "docs/operations/cost.md").read_text() == page(rows, Prices(), "results.json")
 
 
-def test_every_figure_of_the_page_stands_in_the_kept_report() -> None:
+def test_cost_page_uses_figures_of_the_stored_report() -> None:
     rows = json.loads((HERE / "results.json").read_text())
     figures = Figures(rows)
     for classes in CLASSES:
@@ -88,14 +87,14 @@ def test_every_figure_of_the_page_stands_in_the_kept_report() -> None:
         assert f"## {part}" in report
 
 
-def test_the_guard_knows_a_ratio_that_fell_by_more_than_thirty_per_cent() -> None:
-    kept = {"a": 1.0, "b": 100.0}
-    assert quick.worse({"a": 0.77, "b": 77.0}, kept) == []
-    assert quick.worse({"a": 0.76, "b": 200.0}, kept) == ["a"]
-    assert quick.worse({"new": 0.1}, kept) == []
+def test_quick_benchmark_reports_ratio_worse_by_thirty_percent() -> None:
+    stored = {"a": 1.0, "b": 100.0}
+    assert quick.worse({"a": 0.77, "b": 77.0}, stored) == []
+    assert quick.worse({"a": 0.76, "b": 200.0}, stored) == ["a"]
+    assert quick.worse({"new": 0.1}, stored) == []
 
 
-def test_the_guard_measures_a_worse_part_again_and_keeps_the_better(
+def test_quick_benchmark_repeats_a_worse_section_and_uses_the_better_value(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     turns = iter([{"a": 0.5, "b": 1.2}, {"a": 0.9, "b": 1.1}])
@@ -103,11 +102,11 @@ def test_the_guard_measures_a_worse_part_again_and_keeps_the_better(
     assert quick.measure_all(tmp_path, {"a": 1.0, "b": 1.0}) == {"a": 0.9, "b": 1.2}
 
 
-def test_the_guard_ends_with_one_and_says_what_became_slower(
+def test_quick_benchmark_exits_with_one_and_names_the_slower_ratio(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(quick, "KEPT", tmp_path / "quick.json")
+    monkeypatch.setattr(quick, "STORED", tmp_path / "quick.json")
     monkeypatch.setattr(quick, "PARTS", (lambda folder: {"speed": 1.0},))
     assert quick.main(["--keep"]) == 0
     assert quick.main([]) == 0

@@ -1,4 +1,4 @@
-"""The study of scores: what its candidates are by hand, and what its page says of drawn figures."""
+"""Study of scores: candidates by hand calculation, and the page of synthetic values."""
 
 from __future__ import annotations
 
@@ -6,67 +6,78 @@ import numpy as np
 import pytest
 
 from benchmarks.candidates import Evidence, aggregates, boxes, largest
-from benchmarks.study_scores import BLIND, KEYS, SHARPER, SOFTMIN, SOFTMIN_SHARPER, Found, Half, margin, mean_of, page
+from benchmarks.study_scores import (
+    BLIND,
+    KEYS,
+    SHARPER,
+    SOFTMIN,
+    SOFTMIN_SHARPER,
+    Half,
+    Values,
+    margin,
+    mean_value,
+    page,
+)
 from masksift.scoring.methods import METHODS
 
 
 def evidence(given: list[int], s_of_0: list[int]) -> Evidence:
-    """One image of one row and two classes, by the probability of class 0 in 1/255."""
+    """Evidence of an image of one row and two classes, from the probability of class 0 in 1/255."""
     p = np.array([s_of_0, [255 - s for s in s_of_0]], np.uint8)[None, :, None, :]
     winner = p.argmax(axis=1).astype(np.uint8), p.max(axis=1)
     return Evidence(np.array([[given]], np.uint8), p, winner)
 
 
-def test_evidence_by_hand() -> None:
+def test_evidence_equals_hand_calculation() -> None:
     one = evidence([0, 0, 1, 255], [255, 51, 204, 7])  # s = 1, .2, .2; a = 0, 1, 0; t = .6, .2
-    found = {name: values[0].tolist() for name, values in one.suspicions(one)}
-    assert found["1 - s"] == pytest.approx([0, 0.8, 0.8])
-    assert found["m - s"] == pytest.approx([0, 0.6, 0.6])
-    assert found["1 - s / t_l"] == pytest.approx([0, 2 / 3, 0], abs=1e-6)
-    assert found["1 - percentile of s in its class"] == pytest.approx([1 / 4, 3 / 4, 1 / 2])
-    assert found["m - s of the largest region"] == pytest.approx([0.6 / 4])
+    values = {name: values[0].tolist() for name, values in one.suspicions(one)}
+    assert values["1 - s"] == pytest.approx([0, 0.8, 0.8])
+    assert values["m - s"] == pytest.approx([0, 0.6, 0.6])
+    assert values["1 - s / t_l"] == pytest.approx([0, 2 / 3, 0], abs=1e-6)
+    assert values["1 - percentile of s in its class"] == pytest.approx([1 / 4, 3 / 4, 1 / 2])
+    assert values["m - s of the largest region"] == pytest.approx([0.6 / 4])
     rarity = -np.log([1.5 / 3, 1.5 / 2, 1.5 / 3]) / np.log(1e4)  # (0, 0), (0, 1), (1, 0) of 2, 1, 2 pixels
-    assert found["(1 - s) x rarity of l given a"] == pytest.approx([0, *(0.8 * rarity[1:])])
+    assert values["(1 - s) x rarity of l given a"] == pytest.approx([0, *(0.8 * rarity[1:])])
 
 
-def test_statistics_may_be_of_other_labels() -> None:
+def test_evidence_can_use_statistics_of_other_labels() -> None:
     given, right = evidence([1, 1, 1, 1], [255, 255, 0, 0]), evidence([0, 0, 1, 1], [255, 255, 0, 0])
-    found = {name: values[0].tolist() for name, values in given.suspicions(right)}
-    assert all(name.endswith("statistics of the right labels") for name in found)
-    assert found["1 - s / t_l, statistics of the right labels"] == [1, 1, 0, 0]
+    values = {name: values[0].tolist() for name, values in given.suspicions(right)}
+    assert all(name.endswith("statistics of the right labels") for name in values)
+    assert values["1 - s / t_l, statistics of the right labels"] == [1, 1, 0, 0]
 
 
-def test_an_image_becomes_one_number() -> None:
-    found = aggregates(np.array([1.0] + [0.0] * 99))
-    assert (found["worst 0.5%"], found["worst 1.0%"], found["worst 5.0%"]) == pytest.approx((1, 1, 1 / 5))
-    assert found["mean"] == pytest.approx(1 / 100)
-    assert found["softmin 0.1"] == pytest.approx(1 / (1 + 99 * np.exp(-10)))
+def test_aggregates_equal_hand_calculation() -> None:
+    values = aggregates(np.array([1.0] + [0.0] * 99))
+    assert (values["worst 0.5%"], values["worst 1.0%"], values["worst 5.0%"]) == pytest.approx((1, 1, 1 / 5))
+    assert values["mean"] == pytest.approx(1 / 100)
+    assert values["softmin 0.1"] == pytest.approx(1 / (1 + 99 * np.exp(-10)))
     assert aggregates(np.array([0.25])) == {"": 0.25}
 
 
-def test_boxes_are_means_of_the_valid_pixels_around() -> None:
+def test_boxes_average_the_valid_pixels() -> None:
     plane, valid = np.zeros((1, 5, 5)), np.ones((1, 5, 5), bool)
     plane[0, 2, 2], valid[0, 1] = 1, False
     assert boxes(plane, valid, 0.01)[0, 2, 2] == pytest.approx(1 / 6)
 
 
-def test_the_largest_region_is_of_one_pair() -> None:
+def test_largest_region_has_one_class_pair() -> None:
     pairs = np.array([[1, 1, 2, 0], [0, 0, 2, 2]], np.uint16)
     assert largest(pairs, np.full((2, 4), 0.5)).tolist() == [1.5 / 8]
     assert largest(np.zeros((2, 4), np.uint16), np.ones((2, 4))).tolist() == [0]
 
 
-def test_errors_befall_a_quarter_of_a_half_and_are_told() -> None:
+def test_errors_affect_a_quarter_of_a_half() -> None:
     labels = np.zeros((8, 20, 20), np.uint8)
     labels[:, 5:15, 5:15] = 1
     half = Half("here", np.zeros((8, 2, 20, 20), np.uint8), labels, 0)
     for key in KEYS:
-        given, wrong = half.wrong(key, 0)
+        given, wrong = half.corrupt(key, 0)
         assert wrong.tolist() == (given != labels).any(axis=(1, 2)).tolist()
         assert wrong.sum() == 2, key
 
 
-def found_of(scores: dict[str, float], blind: float = 0.5) -> Found:
+def make_values(scores: dict[str, float], blind: float = 0.5) -> Values:
     return {
         (name, source, key, 0): (blind if key == BLIND else value, value)
         for name, value in scores.items()
@@ -75,25 +86,25 @@ def found_of(scores: dict[str, float], blind: float = 0.5) -> Found:
     }
 
 
-def test_the_blind_spot_is_in_no_mean() -> None:
-    found = found_of({"a": 0.75, "b": 0.5}, blind=0.0)
-    assert mean_of(found, "a") == 0.75
-    assert mean_of(found, "a", "demo", BLIND) == 0.0
-    found["a", "demo", "swap", 0] = (0.25, 0.25)
-    assert margin(found, "a", "b") == "+0.229 ± 0.021 (least -0.250)"
+def test_mean_excludes_the_undetectable_error() -> None:
+    values = make_values({"a": 0.75, "b": 0.5}, blind=0.0)
+    assert mean_value(values, "a") == 0.75
+    assert mean_value(values, "a", "demo", BLIND) == 0.0
+    values["a", "demo", "swap", 0] = (0.25, 0.25)
+    assert margin(values, "a", "b") == "+0.229 ± 0.021 (least -0.250)"
 
 
-def test_a_standard_error_may_be_that_of_the_draws() -> None:
-    found = found_of({"a": 0.75, "b": 0.5})
-    assert margin(found, "a", "b", seeds=True) == "+0.250 ± nan (least +0.250)", "of one draw there is none"
-    found |= {(name, source, key, 1): (0.5, 0.5) for name, source, key, _ in found}
-    assert margin(found, "a", "b", seeds=True) == "+0.125 ± 0.125 (least +0.000)"
-    assert margin(found, "a", "b") == "+0.125 ± 0.000 (least +0.125)"
+def test_standard_error_can_be_computed_over_seeds() -> None:
+    values = make_values({"a": 0.75, "b": 0.5})
+    assert margin(values, "a", "b", seeds=True) == "+0.250 ± nan (least +0.250)", "undefined for one seed"
+    values |= {(name, source, key, 1): (0.5, 0.5) for name, source, key, _ in values}
+    assert margin(values, "a", "b", seeds=True) == "+0.125 ± 0.125 (least +0.000)"
+    assert margin(values, "a", "b") == "+0.125 ± 0.000 (least +0.125)"
 
 
-def test_the_page_shows_the_best_way_of_each_evidence() -> None:
-    first = found_of({SOFTMIN: 0.8, SOFTMIN_SHARPER: 0.9, "x | mean": 0.6, "x | worst 1.0%": 0.7})
-    text = page(first, first, found_of(dict.fromkeys([*METHODS, SHARPER], 0.8)), ("CamVid", "demo"))
+def test_page_shows_the_best_aggregation_of_each_evidence() -> None:
+    first = make_values({SOFTMIN: 0.8, SOFTMIN_SHARPER: 0.9, "x | mean": 0.6, "x | worst 1.0%": 0.7})
+    text = page(first, first, make_values(dict.fromkeys([*METHODS, SHARPER], 0.8)), ("CamVid", "demo"))
     assert "| x: worst 1.0% | 0.700 | -0.100 ± 0.000 (least -0.100) |" in text
     assert "x: mean" not in text
     assert "| 1 - s: softmin 0.1 | 0.800 | +0.000 ± 0.000 (least +0.000) |" in text
