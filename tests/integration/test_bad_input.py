@@ -1,8 +1,4 @@
-"""Bad input: the table of the methods page, row by row, through a whole run.
-
-A bad image keeps its row and its reason and gets no score, no rank and no part in any statistic: all the others come
-out as if it had never been in the data set.
-"""
+"""Bad input in whole runs: every row of the table of statuses."""
 
 from __future__ import annotations
 
@@ -47,7 +43,7 @@ class Fault:
     damage: Callable[[Source], None] | None = None
 
 
-def pixel(*values: float) -> Callable[[Data], None]:
+def set_pixel(*values: float) -> Callable[[Data], None]:
     """Image 4 has these probabilities at (y=5, x=6), and worse ones below."""
 
     def spoil(data: Data) -> None:
@@ -66,11 +62,11 @@ def labels(image: int, *values: int) -> Callable[[Data], None]:
     return spoil
 
 
-def zeros(data: Data) -> None:
+def set_zeros(data: Data) -> None:
     data.predictions[3:6] = 0
 
 
-def ignored(data: Data) -> None:
+def ignore_image(data: Data) -> None:
     data.labels[[0, 7]] = 255
 
 
@@ -91,58 +87,61 @@ FAULTS = {
         "unreadable",
         r"chunk \S+ of \S+/predictions (does not decode \(.+\)|is cut short: .* bytes .* should be)",
         (6, 7, 8, 9, 10, 11),
-        damage=lambda source: cut_from(source.predictions, 6),
+        damage=lambda source: truncate_array(source.predictions, 6),
     ),
     "labels cut short": Fault(
         "unreadable",
         r"chunk \S+ of \S+/labels (does not decode \(.+\)|is cut short: .* bytes where .* should be)",
         (6, 7, 8, 9, 10, 11),
-        damage=lambda source: cut_from(source.labels, 6),
+        damage=lambda source: truncate_array(source.labels, 6),
     ),
     "NaN": Fault(
         "bad_probabilities",
         "pixel (y=5, x=6): not all values are finite: [0.5, nan, 0.5, 0]",
         (4,),
-        pixel(0.5, np.nan, 0.5, 0),
+        set_pixel(0.5, np.nan, 0.5, 0),
     ),
     "infinite": Fault(
-        "bad_probabilities", "pixel (y=5, x=6): not all values are finite: [1, 0, 0, inf]", (4,), pixel(1, 0, 0, np.inf)
+        "bad_probabilities",
+        "pixel (y=5, x=6): not all values are finite: [1, 0, 0, inf]",
+        (4,),
+        set_pixel(1, 0, 0, np.inf),
     ),
     "minus infinite": Fault(
         "bad_probabilities",
         "pixel (y=5, x=6): not all values are finite: [1, 0, 0, -inf]",
         (4,),
-        pixel(1, 0, 0, -np.inf),
+        set_pixel(1, 0, 0, -np.inf),
     ),
     "above one": Fault(
         "bad_probabilities",
         "pixel (y=5, x=6): a value lies outside [0, 1]: [1.01, 0, 0, 0]",
         (4,),
-        pixel(1.01, 0, 0, 0),
+        set_pixel(1.01, 0, 0, 0),
     ),
     "below zero": Fault(
         "bad_probabilities",
         "pixel (y=5, x=6): a value lies outside [0, 1]: [-0.25, 0.5, 0.5, 0.25]",
         (4,),
-        pixel(-0.25, 0.5, 0.5, 0.25),
+        set_pixel(-0.25, 0.5, 0.5, 0.25),
     ),
     "sum too small": Fault(
         "bad_probabilities",
         "pixel (y=5, x=6): the values sum to 0.96875, more than 0.02 away from 1: [0.25, 0.5, 0.21875, 0]",
         (4,),
-        pixel(0.25, 0.5, 0.21875, 0),
+        set_pixel(0.25, 0.5, 0.21875, 0),
     ),
     "sum too large": Fault(
         "bad_probabilities",
         "pixel (y=5, x=6): the values sum to 1.5, more than 0.02 away from 1: [0.5, 0.5, 0.5, 0]",
         (4,),
-        pixel(0.5, 0.5, 0.5, 0),
+        set_pixel(0.5, 0.5, 0.5, 0),
     ),
     "zeros that were written": Fault(
         "bad_probabilities",
         "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]",
         (3, 4, 5),
-        zeros,
+        set_zeros,
     ),
     "a label beyond the classes": Fault(
         "bad_labels",
@@ -150,11 +149,11 @@ FAULTS = {
         (1,),
         labels(1, 4, 17, 1, 254),
     ),
-    "every pixel ignored": Fault("all_ignored", "every pixel is ignored", (0, 7), ignored),
+    "every pixel ignored": Fault("all_ignored", "every pixel is ignored", (0, 7), ignore_image),
 }
 
 
-def cut_from(array: Path, first: int) -> None:
+def truncate_array(array: Path, first: int) -> None:
     """Cut short every object of an array that holds image `first` or a later one."""
     opened = zarr.open_array(array, mode="r")
     size = (opened.shards or opened.chunks)[0]
@@ -164,7 +163,7 @@ def cut_from(array: Path, first: int) -> None:
             truncate_file(path, 0.3)
 
 
-def drawn(**changes: Any) -> Data:
+def make_input(**changes: Any) -> Data:
     data = make_data(seed=5, images=IMAGES, **changes)
     return data._replace(predictions=data.predictions.copy(), labels=data.labels.copy())
 
@@ -175,7 +174,7 @@ def names(images: Sequence[int] = range(IMAGES)) -> list[str]:
 
 def run(folder: Path, fault: Fault, form: dict[str, Any]) -> Path:
     """The results of a run over the data set with that fault."""
-    data = drawn()
+    data = make_input()
     if fault.spoil:
         fault.spoil(data)
     source = write_source(folder / "a.zarr", data, ids=names(), **form)
@@ -195,7 +194,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
         if key not in known:
             folder = tmp_path_factory.mktemp("reference")
             good = [i for i in range(IMAGES) if i not in key]
-            source = write_source(folder / "a.zarr", drop_images(drawn(), key), ids=names(good))
+            source = write_source(folder / "a.zarr", drop_images(make_input(), key), ids=names(good))
             assert run_cli("run", "--source", source, "--out", folder / "out") == 0
             known[key] = folder / "out"
         return known[key]
@@ -203,11 +202,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return find
 
 
-def masks(out: Path) -> Array:
+def read_masks(out: Path) -> Array:
     return np.asarray(zarr.open_array(out / "evidence/a.zarr/issue_mask", mode="r")[...])
 
 
-def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
+def check_tables(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
     """The images in `said` have that status and that reason and nothing else; all else is as in the run `expected`."""
     table = read_rows(out)
     assert [row["image_id"] for row in table] == names()
@@ -215,8 +214,8 @@ def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
     for i, (status, reason) in said.items():
         assert table[i]["status"] == status
         assert table[i]["reason"] == reason or re.fullmatch(reason, table[i]["reason"]), table[i]["reason"]
-        scored = ("valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
-        unknown = (*METHODS, *scored, *WORST_REGION.names)
+        run_and_read = ("valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
+        unknown = (*METHODS, *run_and_read, *WORST_REGION.names)
         assert all(table[i][column] is None for column in unknown)
 
     def known(row: dict[str, Any]) -> dict[str, Any]:
@@ -227,8 +226,8 @@ def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
     assert [known(row) for row in read_rows(out, "ranking")] == [known(row) for row in read_rows(expected, "ranking")]
     for other in THE_OTHERS:
         assert read_rows(out, other) == read_rows(expected, other)
-    np.testing.assert_array_equal(masks(out)[good], masks(expected))
-    assert not masks(out)[list(said)].any()
+    np.testing.assert_array_equal(read_masks(out)[good], read_masks(expected))
+    assert not read_masks(out)[list(said)].any()
 
 
 # ------------------------------------------------------------------------------------------------ row by row
@@ -236,16 +235,16 @@ def check(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
 
 @pytest.mark.parametrize("form", ["chunks", "shards"])
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_bad_image_is_quarantined_with_its_reason_and_touches_no_other(
+def test_bad_image_is_quarantined_and_changes_no_other(
     name: str, form: str, tmp_path: Path, reference: Reference
 ) -> None:
     fault = FAULTS[name]
     out = run(tmp_path, fault, FORMS[form])
-    check(out, reference(fault.images), dict.fromkeys(fault.images, (fault.status, fault.reason)))
+    check_tables(out, reference(fault.images), dict.fromkeys(fault.images, (fault.status, fault.reason)))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_bad_images_of_every_kind_side_by_side(form: str, tmp_path: Path, reference: Reference) -> None:
+def test_all_faults_in_one_run_are_quarantined(form: str, tmp_path: Path, reference: Reference) -> None:
     together = ("labels absent", "sum too small", "a label beyond the classes", "every pixel ignored")
     faults = [FAULTS[name] for name in together]
     said = {i: (fault.status, fault.reason) for fault in faults for i in fault.images}
@@ -256,42 +255,42 @@ def test_bad_images_of_every_kind_side_by_side(form: str, tmp_path: Path, refere
                 fault.spoil(data)
 
     out = run(tmp_path, Fault("", "", (), spoil, FAULTS["labels absent"].damage), FORMS[form])
-    check(out, reference(sorted(said)), said)
+    check_tables(out, reference(sorted(said)), said)
 
 
 @pytest.mark.parametrize("array", ["predictions", "labels"])
-def test_an_absent_shard_loses_its_images_and_no_other(array: str, tmp_path: Path, reference: Reference) -> None:
+def test_missing_shard_quarantines_only_its_images(array: str, tmp_path: Path, reference: Reference) -> None:
     def first(source: Source) -> None:
         source.chunk_file(array, *([0] * (4 if array == "predictions" else 3))).unlink()
 
     out = run(tmp_path, Fault("", "", (), damage=first), FORMS["shards"])
     said = ("missing_chunk", rf"shard c/0\S* of \S+/{array} does not exist")
-    check(out, reference(range(6)), dict.fromkeys(range(6), said))
+    check_tables(out, reference(range(6)), dict.fromkeys(range(6), said))
 
 
 @pytest.mark.parametrize("form", ["chunks", "shards"])
-def test_one_tile_that_is_absent_loses_the_images_it_is_of(form: str, tmp_path: Path, reference: Reference) -> None:
+def test_missing_tile_quarantines_its_images(form: str, tmp_path: Path, reference: Reference) -> None:
     def lower_half(source: Source) -> None:
         erase_chunks(source.predictions, slice(3, 6), slice(0, 4), slice(4, 8))
 
     out = run(tmp_path, Fault("", "", (), damage=lower_half), FORMS[form])
     place = {"chunks": "chunk c/1/0/1/0", "shards": r"inner chunk \(1, 0, 1, 0\) of shard c/0/0/0/0"}[form]
     reason = rf"{place} of \S+/predictions does not exist"
-    check(out, reference((3, 4, 5)), dict.fromkeys((3, 4, 5), ("missing_chunk", reason)))
+    check_tables(out, reference((3, 4, 5)), dict.fromkeys((3, 4, 5), ("missing_chunk", reason)))
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc", "gzip", "none"])
 @pytest.mark.parametrize("array", ["predictions", "labels"])
 @pytest.mark.parametrize("form", ["chunks", "shards"])
-def test_a_chunk_that_does_not_decode_is_unreadable_whatever_the_codec(
+def test_corrupt_chunk_is_unreadable_with_any_codec(
     codec: str, array: str, form: str, tmp_path: Path, reference: Reference
 ) -> None:
     bad = FAULTS[f"{array} cut short"]
     out = run(tmp_path, bad, {**FORMS[form], "codec": codec})
-    check(out, reference(bad.images), dict.fromkeys(bad.images, (bad.status, bad.reason)))
+    check_tables(out, reference(bad.images), dict.fromkeys(bad.images, (bad.status, bad.reason)))
 
 
-def test_of_several_verdicts_the_first_of_the_table_is_given(tmp_path: Path, reference: Reference) -> None:
+def test_image_with_several_faults_has_the_first_status(tmp_path: Path, reference: Reference) -> None:
     def spoil(data: Data) -> None:
         data.labels[:3] = 17
         data.labels[6] = 255
@@ -309,11 +308,11 @@ def test_of_several_verdicts_the_first_of_the_table_is_given(tmp_path: Path, ref
         6: ("bad_probabilities", "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]"),
         7: ("bad_labels", "label 17 at (y=0, x=0) is neither a class 0..3 nor an ignore value [255]; 1 such pixel"),
     }
-    check(out, reference(range(8)), said)
+    check_tables(out, reference(range(8)), said)
 
 
 @pytest.mark.parametrize("what", ["absent", "ignored"])
-def test_a_data_set_of_bad_images_alone_has_its_rows_and_no_rank(what: str, tmp_path: Path) -> None:
+def test_data_set_of_bad_images_has_image_rows_and_an_empty_ranking(what: str, tmp_path: Path) -> None:
     def ignore_all(data: Data) -> None:
         data.labels[:] = 255
 
@@ -332,13 +331,15 @@ def test_a_data_set_of_bad_images_alone_has_its_rows_and_no_rank(what: str, tmp_
             None,
             None,
         )
-    assert not masks(out).any()
+    assert not read_masks(out).any()
 
 
 # ---------------------------------------------------------------------------------------------- not bad at all
 
 
-def scored(folder: Path, data: Data, damage: Callable[[Source], None] | None = None, *flags: str, **form: Any) -> Path:
+def run_and_read(
+    folder: Path, data: Data, damage: Callable[[Source], None] | None = None, *flags: str, **form: Any
+) -> Path:
     """The results of a run in which nothing is quarantined."""
     source = write_source(folder / "a.zarr", data, **form)
     if damage:
@@ -347,22 +348,22 @@ def scored(folder: Path, data: Data, damage: Callable[[Source], None] | None = N
     return folder / "out"
 
 
-def without_ids(out: Path, table: str = "images") -> list[dict[str, Any]]:
+def rows_without_ids(out: Path, table: str = "images") -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "image_id"} for row in read_rows(out, table)]
 
 
-def test_values_within_the_tolerances_are_good(tmp_path: Path) -> None:
-    data = drawn()
+def test_values_within_the_tolerances_are_scored(tmp_path: Path) -> None:
+    data = make_input()
     data.predictions[4, :, 0, :4] = np.array(
         [[0.985, 0, 0, 0], [1.015, 0, 0, 0], [1.0005, 0, 0, 0], [1, -0.0005, 0, 0]]
     ).T
     data.predictions[4, :, 0, 1] = [0.515, 0.5, 0, 0]
-    assert {row["status"] for row in read_rows(scored(tmp_path, data))} == {"scored"}
+    assert {row["status"] for row in read_rows(run_and_read(tmp_path, data))} == {"scored"}
 
 
 @pytest.mark.parametrize(("step", "code"), [(6, 0), (9, 3)])
-def test_the_sum_of_bytes_may_be_off_by_half_a_step_a_class_more(step: int, code: int, tmp_path: Path) -> None:
-    data = drawn(dtype="uint8")
+def test_sum_of_integer_probabilities_may_differ_by_half_a_step_per_class(step: int, code: int, tmp_path: Path) -> None:
+    data = make_input(dtype="uint8")
     data.predictions[4, :, 1, 2] = [255 - step, 0, 0, 0]
     source = write_source(tmp_path / "a.zarr", data)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == code
@@ -370,14 +371,16 @@ def test_the_sum_of_bytes_may_be_off_by_half_a_step_a_class_more(step: int, code
     assert read_rows(tmp_path / "out")[4]["reason"] == (reason if code else None)
 
 
-def test_a_tolerance_of_ones_own(tmp_path: Path) -> None:
-    data = drawn()
+def test_configured_sum_tolerance_is_used(tmp_path: Path) -> None:
+    data = make_input()
     data.predictions[4, :, 5, 6] = [0.5, 0.5, 0.5, 0]
-    assert {row["status"] for row in read_rows(scored(tmp_path, data, None, "--sum-tolerance", "0.6"))} == {"scored"}
+    assert {row["status"] for row in read_rows(run_and_read(tmp_path, data, None, "--sum-tolerance", "0.6"))} == {
+        "scored"
+    }
 
 
-def test_a_label_below_zero_is_bad_unless_it_is_ignored(tmp_path: Path) -> None:
-    data = drawn()._replace(ignore=())
+def test_negative_label_is_bad_unless_ignored(tmp_path: Path) -> None:
+    data = make_input()._replace(ignore=())
     signed = data._replace(labels=np.where(data.labels == 255, 0, data.labels).astype("int16"))
     signed.labels[8, 1, 2] = -1
     source = write_source(tmp_path / "a.zarr", signed)
@@ -388,29 +391,29 @@ def test_a_label_below_zero_is_bad_unless_it_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["chunks", "shards"])
-def test_an_absent_chunk_of_labels_whose_fill_value_is_ignored_is_ignored(form: str, tmp_path: Path) -> None:
+def test_missing_label_chunk_with_ignored_fill_value_is_ignored(form: str, tmp_path: Path) -> None:
     """Label stores that write no empty chunk: what the annotator left out."""
     forms: dict[str, Any] = {**FORMS[form], "label_chunks": (3, 4, 10), "label_fill": 255}
-    data = drawn()
+    data = make_input()
     said = data._replace(labels=data.labels.copy())
     said.labels[3:6, 4:] = 255
     (tmp_path / "said").mkdir()
-    out = scored(tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6), slice(4, 8)), **forms)
-    assert read_rows(out) == read_rows(scored(tmp_path / "said", said, **forms))
+    out = run_and_read(tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6), slice(4, 8)), **forms)
+    assert read_rows(out) == read_rows(run_and_read(tmp_path / "said", said, **forms))
     for other in THE_OTHERS:
         assert read_rows(out, other) == read_rows(tmp_path / "said/out", other)
 
 
 @pytest.mark.parametrize("how", ["attribute", "flag"])
 @pytest.mark.parametrize("form", ["chunks", "shards"])
-def test_an_absent_chunk_of_labels_is_its_fill_value_where_the_source_says_so(
-    form: str, how: str, tmp_path: Path
-) -> None:
-    data = drawn()
+def test_missing_label_chunk_has_the_fill_value_if_the_source_declares_it(form: str, how: str, tmp_path: Path) -> None:
+    data = make_input()
     said = data._replace(labels=data.labels.copy())
     said.labels[3:6] = 0
     (tmp_path / "said").mkdir()
     told = {"attributes": {"ignore": [255], "empty_label_chunks": "fill"}} if how == "attribute" else {}
     flags = () if how == "attribute" else ("--arrays.empty_label_chunks", "fill")
-    out = scored(tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6)), *flags, **FORMS[form], **told)
-    assert read_rows(out) == read_rows(scored(tmp_path / "said", said, **FORMS[form]))
+    out = run_and_read(
+        tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6)), *flags, **FORMS[form], **told
+    )
+    assert read_rows(out) == read_rows(run_and_read(tmp_path / "said", said, **FORMS[form]))

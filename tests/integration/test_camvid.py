@@ -1,7 +1,4 @@
-"""Real images, real annotations, real predictions: CamVid with known errors, beside the checkout where it is at all.
-
-The expected figures are those of an independent numpy computation of the methods (README beside the data).
-"""
+"""Runs over CamVid with real annotations, real predictions and known errors; skipped without the data."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ def variant(
     return request.param, audit(request.param, tmp_path_factory.mktemp("camvid") / "out", scheduler_address)
 
 
-def test_known_errors_are_found_as_well_as_an_independent_computation_finds_them(variant: tuple[str, Path]) -> None:
+def test_camvid_run_finds_known_errors_as_well_as_the_reference(variant: tuple[str, Path]) -> None:
     name, out = variant
     images = pq.read_table(out / "images").to_pydict()
     truth = np.array([image in changed(name) for image in images["image_id"]])
@@ -55,7 +52,7 @@ def test_known_errors_are_found_as_well_as_an_independent_computation_finds_them
         assert average_precision_score(truth, suspicion) == pytest.approx(auprc, abs=6e-4), score
 
 
-def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
+def test_camvid_run_ranks_every_image_once(variant: tuple[str, Path]) -> None:
     _, out = variant
     ranking = pq.read_table(out / "ranking").to_pydict()
     assert ranking["rank"] == list(range(1, 102))
@@ -63,7 +60,7 @@ def test_every_image_is_ranked_once(variant: tuple[str, Path]) -> None:
     assert ranking["score"] == sorted(ranking["softmin"])
 
 
-def test_what_an_annotator_left_out_is_found_by_omission_alone(tmp_path: Path, scheduler_address: str) -> None:
+def test_camvid_run_finds_omissions_only_with_the_omission_method(tmp_path: Path, scheduler_address: str) -> None:
     told = {"executor": {"kind": "dask", "address": scheduler_address}, "sources": [str(CAMVID / "camvid.zarr")]}
     lost = {"kind": "drop", "fill": "ignore", "objects": "one", "out": str(tmp_path / "lost")}
     simulate(build_config(SimulateConfig, told | lost, {}), ProgressReporter("quiet"))

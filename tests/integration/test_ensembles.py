@@ -1,4 +1,4 @@
-"""Runs over ensembles: what plain loops say, the same bits in any cut and on any executor, and what is lost is said."""
+"""Runs over ensembles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEMBERS = ("predictions", "b", "c")
 IMAGES, CLASSES, HEIGHT, WIDTH = 8, 4, 12, 15
 
 
-def members() -> tuple[list[Array], Array]:
+def make_members() -> tuple[list[Array], Array]:
     """Three members of several precisions, (N, K, H, W) each, and the labels."""
     data = make_dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2)
     found = [data.predictions]
@@ -44,7 +44,7 @@ def members() -> tuple[list[Array], Array]:
 
 def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),) * 3) -> Path:
     """The three members, with these chunks, as one source."""
-    found, labels = members()
+    found, labels = make_members()
     url = write_dataset_source(
         folder / "street.zarr",
         make_dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2),
@@ -64,13 +64,13 @@ def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),)
     return url
 
 
-def settings(url: Path, out: Path, **more: Any) -> Any:
+def make_config(url: Path, out: Path, **more: Any) -> Any:
     tree = {"sources": [str(url)], "out": str(out), "arrays": {"predictions": list(MEMBERS)}}
     return build_run_config({**tree, "executor": {"kind": "serial"}, **more}, {})
 
 
 def run_to(url: Path, out: Path, **more: Any) -> dict[str, pa.Table]:
-    run(settings(url, out, **more), ProgressReporter("quiet"))
+    run(make_config(url, out, **more), ProgressReporter("quiet"))
     return read_tables(out)
 
 
@@ -92,8 +92,8 @@ def out(url: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_run_says_what_plain_loops_say(out: Path) -> None:
-    found, labels = members()
+def test_ensemble_run_equals_the_reference_implementation(out: Path) -> None:
+    found, labels = make_members()
     wanted = reference_ensemble.audit(found, labels)
     evidence = zarr.open_group(out / "evidence/street.zarr", mode="r")
     assert set(evidence) == {"self_confidence", "predicted_class", "predicted_confidence", "issue_mask"}
@@ -107,7 +107,7 @@ def test_a_run_says_what_plain_loops_say(out: Path) -> None:
         assert images[name].to_pylist() == near, name
 
 
-def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
+def test_ensemble_run_is_recorded_and_resumed(url: Path, out: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["configuration"]["arrays"]["predictions"] == list(MEMBERS)
     assert record["configuration"]["methods"] == [*METHODS]
@@ -116,7 +116,7 @@ def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
         "float32",
         "float16",
     ]
-    assert run(settings(url, out), ProgressReporter("quiet")).resumed
+    assert run(make_config(url, out), ProgressReporter("quiet")).resumed
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_it_is_recorded_and_resumed_as_one_run(url: Path, out: Path) -> None:
         ((8, 4, 3, 15), (4, 1, 12, 7), (1, 4, 12, 15)),
     ],
 )
-def test_any_chunks_of_the_members_give_the_same_tables(
+def test_ensemble_with_any_member_chunks_has_the_same_tables(
     out: Path, tmp_path: Path, chunks: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 4_000)
@@ -136,7 +136,7 @@ def test_any_chunks_of_the_members_give_the_same_tables(
     assert_same(run_to(source(tmp_path, chunks), tmp_path / "out"), read_tables(out))
 
 
-def test_each_byte_of_each_member_is_read_once(out: Path, url: Path) -> None:
+def test_each_member_byte_is_read_once(out: Path, url: Path) -> None:
     stages = json.loads((out / "run.json").read_text())["stages"]
     chunks = [p for name in (*MEMBERS, "labels") for p in (url / name / "c").rglob("*") if p.is_file()]
     stored = sum(p.stat().st_size for p in chunks)
@@ -146,7 +146,7 @@ def test_each_byte_of_each_member_is_read_once(out: Path, url: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_embedded_cluster_gives_the_same_tables(
+def test_ensemble_on_a_local_cluster_has_the_same_tables(
     url: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 4_000)
@@ -155,33 +155,35 @@ def test_an_embedded_cluster_gives_the_same_tables(
     assert_same(run_to(url, tmp_path / "local", executor=local), read_tables(out))
 
 
-def test_a_notebook_gives_the_same_tables(out: Path) -> None:
-    found, labels = members()
+def test_ensemble_audit_has_the_same_tables(out: Path) -> None:
+    found, labels = make_members()
     audit = masksift.audit(labels, found, ignore=255, image_ids=[f"scene-{i:04d}" for i in range(IMAGES)])
     assert audit.images.drop_columns("source").equals(read_tables(out)["images"].drop_columns("source"))
     assert audit.ranking.drop_columns("source").equals(read_tables(out)["ranking"].drop_columns("source"))
 
 
-def test_scoring_again_reads_no_prediction(url: Path, out: Path, tmp_path: Path) -> None:
+def test_rescoring_an_ensemble_reads_no_prediction(url: Path, out: Path, tmp_path: Path) -> None:
     shutil.copytree(out, tmp_path / "run")
-    config = settings(url, tmp_path / "again", methods=["cil"], rank_by="cil")
+    config = make_config(url, tmp_path / "again", methods=["cil"], rank_by="cil")
     record = rescore(str(out), config, ProgressReporter("quiet")).record
     assert read_tables(tmp_path / "again")["images"]["cil"].equals(read_tables(out)["images"]["cil"])
     assert "condense" not in [stage["name"] for stage in record["stages"]]
 
 
-def test_one_more_day_takes_the_evidence_over_only_for_the_same_members(url: Path, out: Path, tmp_path: Path) -> None:
-    same = run(settings(url, tmp_path / "same", base=str(out)), ProgressReporter("quiet")).record
+def test_ensemble_evidence_is_reused_only_for_the_same_members(url: Path, out: Path, tmp_path: Path) -> None:
+    same = run(make_config(url, tmp_path / "same", base=str(out)), ProgressReporter("quiet")).record
     assert same["kept_sources"] == 1
     assert_same(read_tables(tmp_path / "same"), read_tables(out))
     fewer = {"arrays": {"predictions": list(MEMBERS[:2])}}
     assert (
-        run(settings(url, tmp_path / "fewer", base=str(out), **fewer), ProgressReporter("quiet")).record["kept_sources"]
+        run(make_config(url, tmp_path / "fewer", base=str(out), **fewer), ProgressReporter("quiet")).record[
+            "kept_sources"
+        ]
         == 0
     )
 
 
-def test_what_is_lost_or_wrong_in_one_member_is_said_with_its_name(tmp_path: Path) -> None:
+def test_error_in_one_member_is_reported_with_its_name(tmp_path: Path) -> None:
     place = source(tmp_path)
     (place / "b/c/1/0/0/0").unlink()
     array = zarr.open_array(place / "c", mode="r+")
@@ -198,21 +200,21 @@ def test_what_is_lost_or_wrong_in_one_member_is_said_with_its_name(tmp_path: Pat
     assert "street.zarr/predictions" in reason[4]
 
 
-def test_padded_images_are_averaged_where_they_are_their_own(tmp_path: Path) -> None:
+def test_padding_is_not_averaged(tmp_path: Path) -> None:
     place = source(tmp_path)
     group = zarr.open_group(place, mode="a")
     for name, own in (("height", 7), ("width", 9)):
         group.create_array(name, shape=(IMAGES,), dtype="int32", chunks=(IMAGES,))[:] = own
     group["b"][:, :, 7:, :] = np.nan  # what is not an image's own may hold anything
     images = run_to(place, tmp_path / "out")["images"]
-    found, labels = members()
+    found, labels = make_members()
     audit = masksift.audit(labels[:, :7, :9], [member[..., :7, :9] for member in found], ignore=255)
     assert images["softmin"].equals(audit.images["softmin"])
 
 
-def test_the_plan_knows_the_members(url: Path, tmp_path: Path) -> None:
-    (spec,), planned = open_and_plan(settings(url, tmp_path / "out"))
-    one = open_and_plan(settings(url, tmp_path / "out", arrays={"predictions": "predictions"}))[1]
+def test_plan_counts_the_members(url: Path, tmp_path: Path) -> None:
+    (spec,), planned = open_and_plan(make_config(url, tmp_path / "out"))
+    one = open_and_plan(make_config(url, tmp_path / "out", arrays={"predictions": "predictions"}))[1]
     pixels = IMAGES * HEIGHT * WIDTH
     assert sum(array.nbytes for array in spec.prediction_arrays) == pixels * CLASSES * (1 + 4 + 2)
     assert planned.objects_to_read - one.objects_to_read >= 2 * IMAGES
@@ -220,7 +222,7 @@ def test_the_plan_knows_the_members(url: Path, tmp_path: Path) -> None:
     assert planned.bytes_to_read - one.bytes_to_read == pixels * (CLASSES * 6 + 2)
 
 
-def test_a_worker_holds_the_mean_and_two_members_at_a_time_however_many_there_are(tmp_path: Path) -> None:
+def test_peak_memory_does_not_grow_with_the_number_of_members(tmp_path: Path) -> None:
     """By the allocations of a block, beside what the plan says."""
     n, k, side, many = 2, 6, 384, 6
     group = zarr.create_group(tmp_path / "large.zarr")
@@ -230,9 +232,9 @@ def test_a_worker_holds_the_mean_and_two_members_at_a_time_however_many_there_ar
     labels = group.create_array("labels", shape=(n, side, side), dtype="uint8", chunks=(1, side, side))
     labels[:] = np.random.default_rng(0).integers(0, k, labels.shape)
 
-    def peak_and_projection(members: int) -> tuple[int, int]:
-        names = {"predictions": [f"m{m}" for m in range(members)], "empty_label_chunks": "fill"}
-        config = settings(tmp_path / "large.zarr", tmp_path / f"out-{members}", arrays=names)
+    def peak_and_projection(make_members: int) -> tuple[int, int]:
+        names = {"predictions": [f"m{m}" for m in range(make_members)], "empty_label_chunks": "fill"}
+        config = make_config(tmp_path / "large.zarr", tmp_path / f"out-{make_members}", arrays=names)
         parts = make_block_tasks(config)
         job = make_run_context(config, parts)
         stages.create_evidence_arrays(job, parts)

@@ -1,4 +1,4 @@
-"""Runs whose ranking and images go into Iceberg tables: what is there then, once, and what is refused in time."""
+"""Runs that publish ranking and images to Iceberg tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> Source:
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> tuple[str, ...]:
+def catalog_args(tmp_path: Path) -> tuple[str, ...]:
     """The words that name a catalog in a database, and a warehouse on disk."""
     return (
         "--table",
@@ -52,14 +52,14 @@ def lake(tmp_path: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def catalog(lake: tuple[str, ...]) -> Iterator[Catalog]:
-    with SqlCatalog("default", uri=lake[3]) as opened:
+def catalog(catalog_args: tuple[str, ...]) -> Iterator[Catalog]:
+    with SqlCatalog("default", uri=catalog_args[3]) as opened:
         yield opened
 
 
-def stored(lake: tuple[str, ...], table: str, run_id: str | None = None) -> list[dict[str, Any]]:
+def read_iceberg_rows(catalog_args: tuple[str, ...], table: str, run_id: str | None = None) -> list[dict[str, Any]]:
     """The rows that a reader finds, of one run (as its own tables have them) or of all."""
-    with catalog(lake) as opened:
+    with catalog(catalog_args) as opened:
         found = opened.load_table(f"masksift.{table}").scan().to_arrow().sort_by(ORDER[table])
     if run_id is not None:
         found = found.filter(pc.field("run_id") == run_id).drop_columns(RUN_COLUMNS.names)
@@ -72,37 +72,37 @@ def record_of(out: Path) -> dict[str, Any]:
     return found
 
 
-def is_there_once(lake: tuple[str, ...], out: Path) -> None:
+def assert_published_once(catalog_args: tuple[str, ...], out: Path) -> None:
     """The catalog has what the run's own tables have, and nothing else."""
     run_id = record_of(out)["fingerprint"]
     for table in TABLES:
         own = sorted(read_rows(out, table), key=lambda row: row[ORDER[table]])
         assert own
-        assert stored(lake, table, run_id) == own
-        assert len(stored(lake, table)) == len(own)
+        assert read_iceberg_rows(catalog_args, table, run_id) == own
+        assert len(read_iceberg_rows(catalog_args, table)) == len(own)
 
 
-def snapshots(lake: tuple[str, ...]) -> list[int]:
-    with catalog(lake) as opened:
+def list_snapshots(catalog_args: tuple[str, ...]) -> list[int]:
+    with catalog(catalog_args) as opened:
         return [one.snapshot_id for table in TABLES for one in opened.load_table(f"masksift.{table}").snapshots()]
 
 
 # ------------------------------------------------------------------------------------------------- what is there
 
 
-def test_the_tables_have_the_rows_of_the_run_and_the_record_says_where(
-    source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_iceberg_tables_have_the_rows_of_the_run(
+    source: Source, catalog_args: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert run_cli("run", "--source", source, "--out", out, *lake) == 3, "two images are quarantined"
-    is_there_once(lake, out)
-    assert {row["dt"] for row in stored(lake, "ranking")} == {"2026-11-23"}
+    assert run_cli("run", "--source", source, "--out", out, *catalog_args) == 3, "two images are quarantined"
+    assert_published_once(catalog_args, out)
+    assert {row["dt"] for row in read_iceberg_rows(catalog_args, "ranking")} == {"2026-11-23"}
     record = record_of(out)
     started = datetime.fromisoformat(record["started"])
-    assert {row["run_started"] for table in TABLES for row in stored(lake, table)} == {started}
-    with catalog(lake) as opened:
+    assert {row["run_started"] for table in TABLES for row in read_iceberg_rows(catalog_args, table)} == {started}
+    with catalog(catalog_args) as opened:
         assert record["iceberg"] == {
-            "catalog": lake[3],
+            "catalog": catalog_args[3],
             "tables": [
                 {
                     "table": f"masksift.{name}",
@@ -116,46 +116,42 @@ def test_the_tables_have_the_rows_of_the_run_and_the_record_says_where(
     assert "tables: masksift.ranking (6 rows), masksift.images (8 rows)" in capsys.readouterr().out
 
 
-def test_the_same_run_twice_leaves_one_copy_and_does_nothing_the_second_time(
-    source: Source, lake: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_repeated_run_publishes_nothing(source: Source, catalog_args: tuple[str, ...], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out, *lake)
+    words = ("run", "--source", source, "--out", out, *catalog_args)
     assert run_cli(*words) == 3
-    before, history = read_files(out), snapshots(lake)
+    before, history = read_files(out), list_snapshots(catalog_args)
     assert run_cli(*words) == 3
-    assert (read_files(out), snapshots(lake)) == (before, history)
-    is_there_once(lake, out)
+    assert (read_files(out), list_snapshots(catalog_args)) == (before, history)
+    assert_published_once(catalog_args, out)
 
 
-def test_the_same_run_into_another_folder_leaves_one_copy(
-    source: Source, lake: tuple[str, ...], tmp_path: Path
+def test_same_run_in_another_directory_leaves_one_copy(
+    source: Source, catalog_args: tuple[str, ...], tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
-        assert run_cli("run", "--source", source, "--out", tmp_path / name, *lake) == 3
-    is_there_once(lake, tmp_path / "two")
+        assert run_cli("run", "--source", source, "--out", tmp_path / name, *catalog_args) == 3
+    assert_published_once(catalog_args, tmp_path / "two")
 
 
-def test_two_runs_are_both_there_also_where_one_scores_the_evidence_of_the_other(
-    source: Source, lake: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_two_runs_are_published_side_by_side(source: Source, catalog_args: tuple[str, ...], tmp_path: Path) -> None:
     first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
-    assert run_cli("run", "--source", source, "--out", first, *lake, "--methods", "softmin") == 3
+    assert run_cli("run", "--source", source, "--out", first, *catalog_args, "--methods", "softmin") == 3
     again = ("score", first, "--softmin.temperature", "0.5")
     assert run_cli(*again, "--out", third) == 3
     assert "iceberg" not in record_of(third), "where results go is said anew, as --out is"
-    assert run_cli(*again, "--out", second, "--methods", "softmin,clc", *lake) == 3
+    assert run_cli(*again, "--out", second, "--methods", "softmin,clc", *catalog_args) == 3
     for out in (first, second):
-        found = stored(lake, "ranking", record_of(out)["fingerprint"])
+        found = read_iceberg_rows(catalog_args, "ranking", record_of(out)["fingerprint"])
         assert [{"clc": None, **row} for row in read_rows(out, "ranking")] == found
-    assert len(stored(lake, "images")) == 16
+    assert len(read_iceberg_rows(catalog_args, "images")) == 16
 
 
 # ------------------------------------------------------------------------------------- complete, killed, repeated
 
 
-def test_a_complete_run_is_published_later_without_computing_anything(
-    source: Source, lake: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_complete_run_is_published_later_without_computing(
+    source: Source, catalog_args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     words = ("run", "--source", source, "--out", out)
@@ -163,37 +159,39 @@ def test_a_complete_run_is_published_later_without_computing_anything(
     before = record_of(out)
     for stage in ("create_evidence_arrays", "condense", "score", "rank"):
         monkeypatch.delattr(stages, stage)
-    assert run_cli(*words, *lake) == 3
-    is_there_once(lake, out)
+    assert run_cli(*words, *catalog_args) == 3
+    assert_published_once(catalog_args, out)
     after = record_of(out)
-    assert {row["run_started"] for row in stored(lake, "images")} == {datetime.fromisoformat(before["started"])}
-    assert after.pop("iceberg")["catalog"] == lake[3]
+    assert {row["run_started"] for row in read_iceberg_rows(catalog_args, "images")} == {
+        datetime.fromisoformat(before["started"])
+    }
+    assert after.pop("iceberg")["catalog"] == catalog_args[3]
     assert [stage["name"] for stage in after["stages"]] == [stage["name"] for stage in before["stages"]] + ["publish"]
     assert {**after, "stages": None} == {**before, "stages": None}
 
 
-def test_a_complete_run_whose_rows_are_gone_or_which_goes_elsewhere_is_published_again(
-    source: Source, lake: tuple[str, ...], tmp_path: Path
+def test_complete_run_is_published_again_if_rows_are_missing_or_the_catalog_changes(
+    source: Source, catalog_args: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     words = ("run", "--source", source, "--out", out)
-    assert run_cli(*words, *lake) == 3
-    with catalog(lake) as opened:
+    assert run_cli(*words, *catalog_args) == 3
+    with catalog(catalog_args) as opened:
         opened.drop_table("masksift.images")
-    assert run_cli(*words, *lake) == 3
-    is_there_once(lake, out)
-    other = (*lake[:3], f"sqlite:///{tmp_path}/other.db", *lake[4:5], str(tmp_path / "other"))
+    assert run_cli(*words, *catalog_args) == 3
+    assert_published_once(catalog_args, out)
+    other = (*catalog_args[:3], f"sqlite:///{tmp_path}/other.db", *catalog_args[4:5], str(tmp_path / "other"))
     assert run_cli(*words, *other) == 3
-    is_there_once(other, out)
+    assert_published_once(other, out)
     assert record_of(out)["iceberg"]["catalog"] == other[3]
 
 
 @pytest.mark.parametrize("moment", ["before the images", "before the record"])
-def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
-    source: Source, lake: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+def test_run_killed_while_publishing_leaves_one_copy_when_repeated(
+    source: Source, catalog_args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out, *lake)
+    words = ("run", "--source", source, "--out", out, *catalog_args)
     real = IcebergTables.publish
 
     def publish(self: IcebergTables, name: str, *rest: Any) -> Any:
@@ -211,10 +209,10 @@ def test_a_run_killed_while_it_publishes_leaves_one_copy_when_it_is_repeated(
             patch.setattr(ResumableJob, "write_record", write)
         assert run_cli(*words) == 5
     assert not (out / "run.json").exists(), "the run is complete only when its tables are there"
-    assert len(stored(lake, "ranking")) == 6
-    assert len(stored(lake, "images")) == (0 if moment == "before the images" else 8)
+    assert len(read_iceberg_rows(catalog_args, "ranking")) == 6
+    assert len(read_iceberg_rows(catalog_args, "images")) == (0 if moment == "before the images" else 8)
     assert run_cli(*words) == 3
-    is_there_once(lake, out)
+    assert_published_once(catalog_args, out)
     condense = record_of(out)["stages"][0]
     assert condense["reused_blocks"] == condense["blocks"]
 
@@ -229,7 +227,7 @@ def refused(out: Path, capsys: pytest.CaptureFixture[str], *words: object) -> st
     return error_message(capsys)
 
 
-def test_a_catalog_that_cannot_be_reached_is_said_before_anything_is_computed(
+def test_unreachable_catalog_is_refused_before_computing(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, words = tmp_path / "out", ("--source", source, "--table", "iceberg")
@@ -239,41 +237,41 @@ def test_a_catalog_that_cannot_be_reached_is_said_before_anything_is_computed(
     assert "iceberg.warehouse is not given" in refused(out, capsys, *words, *nowhere[:2])
 
 
-def test_a_package_that_is_missing_is_said_before_anything_is_computed(
+def test_missing_pyiceberg_is_refused_before_computing(
     source: Source,
-    lake: tuple[str, ...],
+    catalog_args: tuple[str, ...],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
-    assert "pip install 'masksift[iceberg]'" in refused(tmp_path / "out", capsys, "--source", source, *lake)
+    assert "pip install 'masksift[iceberg]'" in refused(tmp_path / "out", capsys, "--source", source, *catalog_args)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3, "nobody else needs it"
 
 
-def test_a_column_of_another_type_is_said_before_anything_is_computed(
-    source: Source, lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_column_of_another_type_is_refused_before_computing(
+    source: Source, catalog_args: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_cli("run", "--source", source, "--out", tmp_path / "one", *lake) == 3
+    assert run_cli("run", "--source", source, "--out", tmp_path / "one", *catalog_args) == 3
     other = write_source(tmp_path / "iou=high" / "b.zarr", make_data())
     capsys.readouterr()
-    said = refused(tmp_path / "two", capsys, "--source", other, "--methods", "softmin", *lake)
+    said = refused(tmp_path / "two", capsys, "--source", other, "--methods", "softmin", *catalog_args)
     assert "the column 'iou' of the table masksift.ranking is of type double, and of this run string" in said
 
 
 @pytest.mark.parametrize("name", ["run_id", "run_started"])
-def test_a_part_of_the_path_that_is_named_like_a_column_of_the_tables_is_refused(
-    lake: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+def test_path_column_named_like_a_table_column_is_refused(
+    catalog_args: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     other = write_source(tmp_path / f"{name}=7" / "b.zarr", make_data())
-    said = refused(tmp_path / "out", capsys, "--source", other, *lake)
+    said = refused(tmp_path / "out", capsys, "--source", other, *catalog_args)
     assert f"the path of a source has a part {name}=" in said
 
 
 # ------------------------------------------------------------------------------------------- servers and their keys
 
 
-def test_a_rest_catalog_whose_password_is_in_no_file(
+def test_rest_catalog_credentials_are_written_to_no_file(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -292,20 +290,20 @@ def test_a_rest_catalog_whose_password_is_in_no_file(
         assert b"the-password" not in text
 
 
-def test_a_warehouse_on_s3_is_reached_as_all_else_is_with_keys_in_no_file(
+def test_s3_warehouse_uses_resolved_credentials_and_writes_them_to_no_file(
     source: Source,
-    lake: tuple[str, ...],
+    catalog_args: tuple[str, ...],
     tmp_path: Path,
     s3_server: S3Server,
     s3_credentials: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out, *lake[:-1], "s3://lake/tables", *s3_server.cli_args)
+    words = ("run", "--source", source, "--out", out, *catalog_args[:-1], "s3://lake/tables", *s3_server.cli_args)
     assert run_cli(*words) == 3
     assert run_cli(*words) == 3
     s3 = {"s3.endpoint": s3_server.url, "s3.access-key-id": ACCESS_KEY, "s3.secret-access-key": SECRET_KEY}
-    with SqlCatalog("default", uri=lake[3], **s3, **{"s3.region": "us-east-1"}) as opened:
+    with SqlCatalog("default", uri=catalog_args[3], **s3, **{"s3.region": "us-east-1"}) as opened:
         for table in TABLES:
             found = opened.load_table(f"masksift.{table}").scan().to_arrow().sort_by(ORDER[table])
             assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == read_rows(out, table)
@@ -320,9 +318,9 @@ def test_a_warehouse_on_s3_is_reached_as_all_else_is_with_keys_in_no_file(
         assert SECRET_KEY.encode() not in text
 
 
-def test_a_server_that_refuses_the_keys_is_said_before_anything_is_computed(
+def test_rejected_credentials_are_refused_before_computing(
     source: Source,
-    lake: tuple[str, ...],
+    catalog_args: tuple[str, ...],
     tmp_path: Path,
     s3_server: S3Server,
     s3_credentials: None,
@@ -331,14 +329,14 @@ def test_a_server_that_refuses_the_keys_is_said_before_anything_is_computed(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
     resolve_credentials.cache_clear()
-    words = (*lake[:-1], "s3://lake/others", *s3_server.cli_args)
+    words = (*catalog_args[:-1], "s3://lake/others", *s3_server.cli_args)
     said = refused(tmp_path / "out", capsys, "--source", source, *words)
     assert "cannot be used" in said
     assert "wrong-secret" not in said
     assert ACCESS_KEY not in said
 
 
-def test_a_run_without_the_flag_says_nothing_of_tables(source: Source, tmp_path: Path) -> None:
+def test_run_without_iceberg_has_no_table_record(source: Source, tmp_path: Path) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3
     record = record_of(tmp_path / "out")

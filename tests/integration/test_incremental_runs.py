@@ -1,4 +1,4 @@
-"""A data set that grows: one more day costs one more day, and everything comes out as if it had been run at once."""
+"""Runs with a base: unchanged sources are reused, and the results equal one run over all sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 DTYPES = {"uint8": (), "float16": (), "float32": ("--evidence.dtype", "float32")}
 
 
-def day(folder: Path, number: int, **changes: Any) -> Source:
+def write_day(folder: Path, number: int, **changes: Any) -> Source:
     """One day's source; its images are its own."""
     return write_source(folder / f"dt=2026-11-{number:02d}", make_data(images=4, seed=number, **changes))
 
@@ -42,12 +42,12 @@ def record(out: Path) -> dict[str, Any]:
     return found
 
 
-def stage(out: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(stage for stage in record(out)["stages"] if stage["name"] == name)
+def find_stage(out: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(find_stage for find_stage in record(out)["stages"] if find_stage["name"] == name)
     return found
 
 
-def same(one: Path, other: Path, days: list[int]) -> None:
+def assert_same_results(one: Path, other: Path, days: list[int]) -> None:
     """Every row, number and mask of two runs over those days."""
     for table in ("images", "ranking", *TABLES):
         assert pq.read_table(one / table).to_pylist() == pq.read_table(other / table).to_pylist(), table
@@ -58,63 +58,65 @@ def same(one: Path, other: Path, days: list[int]) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_more_day_is_as_if_all_had_been_run_at_once(tmp_path: Path, dtype: str) -> None:
+def test_run_with_a_base_equals_one_run_over_all_sources(tmp_path: Path, dtype: str) -> None:
     for number in (1, 2, 3):
-        day(tmp_path, number, dtype=dtype)
+        write_day(tmp_path, number, dtype=dtype)
     yesterday = run(tmp_path, [1, 2], "yesterday", *DTYPES[dtype])
     today = run(tmp_path, [1, 2, 3], "today", "--base", yesterday, *DTYPES[dtype])
     at_once = run(tmp_path, [1, 2, 3], "at-once", *DTYPES[dtype])
-    same(today, at_once, [1, 2, 3])
+    assert_same_results(today, at_once, [1, 2, 3])
     assert record(today)["kept_sources"] == 2
-    assert stage(today, "condense")["blocks"] < stage(at_once, "condense")["blocks"]
-    assert stage(today, "condense")["bytes_read"] < stage(at_once, "condense")["bytes_read"] / 2, "the new day alone"
+    assert find_stage(today, "condense")["blocks"] < find_stage(at_once, "condense")["blocks"]
+    assert find_stage(today, "condense")["bytes_read"] < find_stage(at_once, "condense")["bytes_read"] / 2, (
+        "the new day alone"
+    )
     assert sorted(path.name for path in (today / "evidence" / "dt=2026-11-01.zarr").iterdir()) == [
         "issue_mask",
         "zarr.json",
     ]
 
 
-def test_a_day_that_comes_before_and_one_that_is_gone(tmp_path: Path) -> None:
+def test_base_with_removed_and_reordered_sources_is_reused(tmp_path: Path) -> None:
     for number in (1, 2, 3):
-        day(tmp_path, number)
+        write_day(tmp_path, number)
     first = run(tmp_path, [2, 3], "first")
     second = run(tmp_path, [1, 3], "second", "--base", first)
-    same(second, run(tmp_path, [1, 3], "at-once"), [1, 3])
+    assert_same_results(second, run(tmp_path, [1, 3], "at-once"), [1, 3])
     assert record(second)["kept_sources"] == 1
 
 
-def test_increments_of_increments(tmp_path: Path) -> None:
+def test_base_may_have_a_base_itself(tmp_path: Path) -> None:
     """The third run finds the first day's evidence where the first run left it."""
     days: list[int] = []
     base: Path | None = None
     for number in (1, 2, 3):
         days.append(number)
-        day(tmp_path, number, dtype="uint8" if number == 2 else "float16")
+        write_day(tmp_path, number, dtype="uint8" if number == 2 else "float16")
         base = run(tmp_path, days, f"out{number}", *(("--base", base) if base else ()))
     assert base is not None
-    same(base, run(tmp_path, days, "at-once"), days)
+    assert_same_results(base, run(tmp_path, days, "at-once"), days)
     locations = [Path(tree["location"]["out"]).name for tree in record(base)["condensed"]]
     assert locations == ["out1", "out2", "out3"]
     again = tmp_path / "again"
     assert run_cli("score", base, "--out", again) == 0
-    same(again, base, days)
+    assert_same_results(again, base, days)
 
 
 @pytest.mark.parametrize("array", ["predictions", "labels"])
-def test_a_source_whose_content_changed_is_condensed_again_and_only_that_one(tmp_path: Path, array: str) -> None:
-    days = [day(tmp_path, number) for number in (1, 2)]
+def test_changed_source_is_condensed_again_and_no_other(tmp_path: Path, array: str) -> None:
+    days = [write_day(tmp_path, number) for number in (1, 2)]
     base = run(tmp_path, [1, 2], "base")
-    other = day(tmp_path / "other", 9)
+    other = write_day(tmp_path / "other", 9)
     place = (0,) * (4 if array == "predictions" else 3)
     shutil.copyfile(other.chunk_file(array, *place), days[1].chunk_file(array, *place))
     found = run(tmp_path, [1, 2], "found", "--base", base)
-    same(found, run(tmp_path, [1, 2], "at-once"), [1, 2])
+    assert_same_results(found, run(tmp_path, [1, 2], "at-once"), [1, 2])
     assert record(found)["kept_sources"] == 1
     assert [Path(tree["location"]["out"]).name for tree in record(found)["condensed"]] == ["base", "found"]
 
 
-def test_what_tells_that_content_changed(tmp_path: Path) -> None:
-    source = day(tmp_path, 1)
+def test_changed_chunk_changes_the_content_hash(tmp_path: Path) -> None:
+    source = write_day(tmp_path, 1)
     spec = open_source(str(source), Overrides(), {})
     arrays = [spec.predictions, spec.labels]
     before = content_hash(arrays, {})
@@ -129,31 +131,31 @@ def test_what_tells_that_content_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [("--tccp.lattice", 2), ("--ignore", "255,3")])
-def test_what_was_condensed_otherwise_is_not_taken_over(tmp_path: Path, flags: tuple[object, ...]) -> None:
-    day(tmp_path, 1)
+def test_evidence_of_other_options_is_not_reused(tmp_path: Path, flags: tuple[object, ...]) -> None:
+    write_day(tmp_path, 1)
     base = run(tmp_path, [1], "base")
     found = run(tmp_path, [1], "found", "--base", base, *flags)
     assert record(found)["kept_sources"] == 0
-    same(found, run(tmp_path, [1], "at-once", *flags), [1])
+    assert_same_results(found, run(tmp_path, [1], "at-once", *flags), [1])
 
 
-def test_evidence_of_another_precision_is_not_taken_over(tmp_path: Path) -> None:
-    day(tmp_path, 1, dtype="float32")
+def test_evidence_of_another_dtype_is_not_reused(tmp_path: Path) -> None:
+    write_day(tmp_path, 1, dtype="float32")
     base = run(tmp_path, [1], "base")
     assert record(run(tmp_path, [1], "found", "--base", base, "--evidence.dtype", "float32"))["kept_sources"] == 0
 
 
-def test_other_scores_and_another_temperature_take_it_over(tmp_path: Path) -> None:
-    day(tmp_path, 1)
+def test_evidence_is_reused_for_other_methods_and_temperatures(tmp_path: Path) -> None:
+    write_day(tmp_path, 1)
     base = run(tmp_path, [1], "base", "--methods", "softmin")
     flags = ("--softmin.temperature", "0.3")
     found = run(tmp_path, [1], "found", "--base", base, *flags)
     assert record(found)["kept_sources"] == 1
-    same(found, run(tmp_path, [1], "at-once", *flags), [1])
+    assert_same_results(found, run(tmp_path, [1], "at-once", *flags), [1])
 
 
-def test_a_base_that_kept_no_evidence_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    day(tmp_path, 1)
+def test_base_without_evidence_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_day(tmp_path, 1)
     base = run(tmp_path, [1], "base", "--evidence.keep", "false")
     capsys.readouterr()
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--base", base)
@@ -161,20 +163,18 @@ def test_a_base_that_kept_no_evidence_is_refused(tmp_path: Path, capsys: pytest.
     assert "was run with evidence.keep = false" in error_message(capsys)
 
 
-def test_a_base_that_gives_nothing_decides_nothing(tmp_path: Path) -> None:
+def test_base_without_reusable_sources_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     """A night that is run again, once yesterday's results are there, is the run that it was."""
     for number in (1, 2):
-        day(tmp_path, number)
+        write_day(tmp_path, number)
     today = run(tmp_path, [2], "today")
     before = (today / "run.json").read_bytes()
     run(tmp_path, [2], "today", "--base", run(tmp_path, [1], "yesterday"))
     assert (today / "run.json").read_bytes() == before
 
 
-def test_a_base_that_gives_something_is_a_part_of_what_the_run_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    day(tmp_path, 1)
+def test_base_with_reusable_sources_changes_the_fingerprint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_day(tmp_path, 1)
     base, out = run(tmp_path, [1], "base"), run(tmp_path, [1], "out")
     capsys.readouterr()
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", out, "--base", base)
@@ -182,8 +182,8 @@ def test_a_base_that_gives_something_is_a_part_of_what_the_run_is(
     assert "out holds results of other inputs or settings (base was not set, is" in error_message(capsys)
 
 
-def test_what_another_version_has_condensed_is_condensed_again(tmp_path: Path) -> None:
-    day(tmp_path, 1)
+def test_evidence_of_another_version_is_condensed_again(tmp_path: Path) -> None:
+    write_day(tmp_path, 1)
     base = run(tmp_path, [1], "base")
     told = record(base)
     told["versions"]["masksift"] = "0.0.1"
@@ -192,8 +192,8 @@ def test_what_another_version_has_condensed_is_condensed_again(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("key", ["--base", "--thresholds_from"])
-def test_a_run_that_is_not_complete_is_refused(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
-    day(tmp_path, 1)
+def test_incomplete_base_is_refused(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_day(tmp_path, 1)
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", key, tmp_path / "nothing")
     assert run_cli("run", *words) == UsageError.exit_code
     assert "nothing holds no complete run" in error_message(capsys)
@@ -203,10 +203,10 @@ def test_a_run_that_is_not_complete_is_refused(tmp_path: Path, key: str, capsys:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_new_data_by_the_thresholds_of_a_run(tmp_path: Path, dtype: str) -> None:
+def test_thresholds_from_another_run_are_used(tmp_path: Path, dtype: str) -> None:
     """A day that was in the run gets the scores that it got there, though it is now alone."""
     for number in (1, 2):
-        day(tmp_path, number, dtype=dtype)
+        write_day(tmp_path, number, dtype=dtype)
     whole = run(tmp_path, [1, 2], "whole", *DTYPES[dtype])
     alone = run(tmp_path, [2], "alone", "--thresholds_from", whole, *DTYPES[dtype])
     columns = (*SCORES, "flagged_pixels", "status", "worst_given", "worst_pixels")
@@ -222,8 +222,10 @@ def test_new_data_by_the_thresholds_of_a_run(tmp_path: Path, dtype: str) -> None
     assert [[row[name] for name in columns] for row in read_rows(again)] == theirs
 
 
-def test_thresholds_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    day(tmp_path, 1)
+def test_thresholds_from_a_run_with_other_classes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_day(tmp_path, 1)
     whole = run(tmp_path, [1], "whole", "--classes", "a,b,c,d")
     capsys.readouterr()
     words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)

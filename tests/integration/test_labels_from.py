@@ -1,4 +1,4 @@
-"""Runs over labels that lie elsewhere: as if they lay in the source, and never taken for the source's own."""
+"""Runs over labels from another place (labels_from)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def record(out: Path) -> dict[str, Any]:
     return found
 
 
-def test_it_is_as_if_the_labels_lay_in_the_source(folder: Path) -> None:
+def test_labels_from_gives_the_results_of_labels_in_the_source(folder: Path) -> None:
     found = run(folder, "found", "--labels_from", folder / "labels")
     assert run_cli("run", "--source", folder / "other/a.zarr", "--out", folder / "wanted") == 0
     assert read_rows(found) == read_rows(folder / "wanted")
@@ -52,13 +52,13 @@ def test_it_is_as_if_the_labels_lay_in_the_source(folder: Path) -> None:
     assert read_rows(folder / "again") == read_rows(found)
 
 
-def test_a_source_may_have_no_labels_of_its_own(folder: Path) -> None:
+def test_source_without_labels_takes_them_from_labels_from(folder: Path) -> None:
     wanted = run(folder, "wanted", "--labels_from", folder / "labels")
     del zarr.open_group(folder / "a.zarr", mode="r+")["labels"]
     assert read_rows(run(folder, "found", "--labels_from", folder / "labels")) == read_rows(wanted)
 
 
-def test_evidence_of_other_labels_is_not_taken_over(folder: Path) -> None:
+def test_evidence_of_other_labels_is_not_reused(folder: Path) -> None:
     words = ("--labels_from", folder / "labels")
     own, other = run(folder, "own"), run(folder, "other-labels", *words)
     assert record(run(folder, "one", "--base", own, *words))["kept_sources"] == 0
@@ -71,7 +71,7 @@ def test_evidence_of_other_labels_is_not_taken_over(folder: Path) -> None:
     assert run_cli("run", "--source", folder / "a.zarr", "--out", own, *words) == 2, "another run"
 
 
-def test_what_the_labels_say_of_themselves_goes_before_what_the_source_says(folder: Path) -> None:
+def test_attributes_of_the_label_group_override_those_of_the_source(folder: Path) -> None:
     def ignore() -> tuple[int, ...]:
         overrides = Overrides(labels_from=str(folder / "labels"))
         return open_source(str(folder / "a.zarr"), overrides, {}).ignore
@@ -81,7 +81,7 @@ def test_what_the_labels_say_of_themselves_goes_before_what_the_source_says(fold
     assert ignore() == (0,)
 
 
-def test_labels_that_are_not_there_or_do_not_fit_are_refused(folder: Path) -> None:
+def test_missing_or_mismatched_labels_are_refused(folder: Path) -> None:
     def opened(place: str = "labels", source: str = "a") -> None:
         open_source(str(folder / f"{source}.zarr"), Overrides(labels_from=str(folder / place)), {})
 
@@ -99,7 +99,7 @@ def test_labels_that_are_not_there_or_do_not_fit_are_refused(folder: Path) -> No
         opened()
 
 
-def test_evidence_knows_its_own_labels_alone(folder: Path) -> None:
+def test_labels_from_for_an_evidence_source_is_refused(folder: Path) -> None:
     data = make_data()
     with EvidenceWriter(str(folder / "e.zarr"), images=8, height=8, width=10, classes=4, ignore=255) as writer:
         writer.write(data.predictions, data.labels)

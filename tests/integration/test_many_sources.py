@@ -1,4 +1,4 @@
-"""One run over several sources: cut a data set as you like, pad it, mix its precisions; the verdicts are the same."""
+"""Runs over several sources: splits, padding, dtypes and remapped labels do not change the results."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from support.sources import drop_images, make_data, write_source
 SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 
 
-def judged(out: Path) -> list[tuple[Any, ...]]:
+def image_scores(out: Path) -> list[tuple[Any, ...]]:
     """What is said of each image, in order, whatever its name."""
     return [
         tuple(row[name] for name in (*SCORES, "valid_pixels", "flagged_pixels", "status")) for row in read_rows(out)
     ]
 
 
-def classes(out: Path) -> list[list[dict[str, Any]]]:
+def read_class_tables(out: Path) -> list[list[dict[str, Any]]]:
     names = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
     return [pq.read_table(out / name).to_pylist() for name in names]
 
 
-def masks(out: Path, name: str) -> np.ndarray[Any, Any]:
+def read_masks(out: Path, name: str) -> np.ndarray[Any, Any]:
     found = zarr.open_array(out / "evidence" / f"{name}.zarr" / "issue_mask", mode="r")
     return np.asarray(found[:])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
-def test_a_data_set_in_pieces_is_the_data_set(tmp_path: Path, dtype: str) -> None:
+def test_run_over_a_split_data_set_equals_the_run_over_the_whole(tmp_path: Path, dtype: str) -> None:
     whole = make_data(images=9, dtype=dtype)
     write_source(tmp_path / "whole.zarr", whole)
     for name, (start, stop) in {"a": (0, 4), "b": (4, 5), "c": (5, 9)}.items():
@@ -44,13 +44,13 @@ def test_a_data_set_in_pieces_is_the_data_set(tmp_path: Path, dtype: str) -> Non
     flags = ("--evidence.dtype", "float32") if dtype == "float32" else ()
     assert run_cli("run", "--source", tmp_path / "whole.zarr", "--out", tmp_path / "one", *flags) == 0
     assert run_cli("run", "--source", tmp_path / "part=*", "--out", tmp_path / "many", *flags) == 0
-    assert judged(tmp_path / "many") == judged(tmp_path / "one")
-    assert classes(tmp_path / "many") == classes(tmp_path / "one")
-    together = np.concatenate([masks(tmp_path / "many", f"part={name}") for name in "abc"])
-    np.testing.assert_array_equal(together, masks(tmp_path / "one", "whole"))
+    assert image_scores(tmp_path / "many") == image_scores(tmp_path / "one")
+    assert read_class_tables(tmp_path / "many") == read_class_tables(tmp_path / "one")
+    together = np.concatenate([read_masks(tmp_path / "many", f"part={name}") for name in "abc"])
+    np.testing.assert_array_equal(together, read_masks(tmp_path / "one", "whole"))
 
 
-def test_what_the_path_says_is_a_column_of_images_and_ranking(tmp_path: Path) -> None:
+def test_path_columns_are_in_images_and_ranking(tmp_path: Path) -> None:
     (tmp_path / "dt=2026-11-23").mkdir()
     write_source(tmp_path / "dt=2026-11-23" / "site=a.zarr", make_data(images=2))
     write_source(tmp_path / "site=b.zarr", make_data(images=2, seed=4))
@@ -73,7 +73,7 @@ def test_what_the_path_says_is_a_column_of_images_and_ranking(tmp_path: Path) ->
 # ---------------------------------------------------------------------------------------------------- precisions
 
 
-def test_sources_of_several_precisions_share_their_thresholds(tmp_path: Path) -> None:
+def test_sources_of_different_dtypes_share_thresholds(tmp_path: Path) -> None:
     """Counted by hand from the evidence that was kept, value by value."""
     dtypes = ("uint8", "uint16", "float16", "float32")
     data = [
@@ -105,19 +105,19 @@ def test_sources_of_several_precisions_share_their_thresholds(tmp_path: Path) ->
     np.testing.assert_array_equal(mask, (a != labels) & (s <= cut))
 
 
-def test_scored_again_they_are_the_same(tmp_path: Path) -> None:
+def test_rescored_sources_have_the_same_tables(tmp_path: Path) -> None:
     for dtype in ("uint8", "float16"):
         write_source(tmp_path / f"{dtype}.zarr", make_data(dtype=dtype))
     assert run_cli("run", "--source", tmp_path / "*.zarr", "--out", tmp_path / "one") == 0
     assert run_cli("score", tmp_path / "one", "--out", tmp_path / "two") == 0
-    assert judged(tmp_path / "two") == judged(tmp_path / "one")
-    assert classes(tmp_path / "two") == classes(tmp_path / "one")
+    assert image_scores(tmp_path / "two") == image_scores(tmp_path / "one")
+    assert read_class_tables(tmp_path / "two") == read_class_tables(tmp_path / "one")
 
 
 # ------------------------------------------------------------------------------------------------------- padding
 
 
-def padded(path: Path, data: Data, sizes: list[tuple[int, int]], chunks: Any = None) -> None:
+def write_padded_source(path: Path, data: Data, sizes: list[tuple[int, int]], chunks: Any = None) -> None:
     """The images cut to these sizes and padded with rubbish: a label that is none, probabilities that are none."""
     predictions, labels = data.predictions.copy(), data.labels.copy()
     for i, (height, width) in enumerate(sizes):
@@ -133,7 +133,7 @@ def padded(path: Path, data: Data, sizes: list[tuple[int, int]], chunks: Any = N
 
 @pytest.mark.parametrize("chunks", [None, (1, 4, 3, 4)])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_padded_images_are_as_if_they_were_not(tmp_path: Path, dtype: str, chunks: Any) -> None:
+def test_padded_images_have_the_scores_of_unpadded_ones(tmp_path: Path, dtype: str, chunks: Any) -> None:
     data, sizes = make_data(images=5, dtype=dtype), [(8, 10), (5, 10), (8, 3), (1, 1), (4, 7)]
     (tmp_path / "apart").mkdir()
     for i, (height, width) in enumerate(sizes):
@@ -141,24 +141,24 @@ def test_padded_images_are_as_if_they_were_not(tmp_path: Path, dtype: str, chunk
             data.predictions[i : i + 1, :, :height, :width], data.labels[i : i + 1, :height, :width], data.ignore
         )
         write_source(tmp_path / "apart" / f"{i}.zarr", one)
-    padded(tmp_path / "padded.zarr", data, sizes, chunks)
+    write_padded_source(tmp_path / "padded.zarr", data, sizes, chunks)
     limit = ("--max_quarantined", 5)  # an image of one pixel may be ignored as a whole
     assert run_cli("run", "--source", tmp_path / "apart" / "*", "--out", tmp_path / "one", *limit) == 0
     assert run_cli("run", "--source", tmp_path / "padded.zarr", "--out", tmp_path / "two", *limit) == 0
-    assert judged(tmp_path / "two") == judged(tmp_path / "one")
-    assert classes(tmp_path / "two") == classes(tmp_path / "one")
+    assert image_scores(tmp_path / "two") == image_scores(tmp_path / "one")
+    assert read_class_tables(tmp_path / "two") == read_class_tables(tmp_path / "one")
     assert [(row["height"], row["width"]) for row in read_rows(tmp_path / "two")] == sizes
-    mask = masks(tmp_path / "two", "padded")
+    mask = read_masks(tmp_path / "two", "padded")
     for i, (height, width) in enumerate(sizes):
-        np.testing.assert_array_equal(mask[i, :height, :width], masks(tmp_path / "one", str(i))[0])
+        np.testing.assert_array_equal(mask[i, :height, :width], read_masks(tmp_path / "one", str(i))[0])
         assert not mask[i, height:].any()
         assert not mask[i, :, width:].any()
 
 
 @pytest.mark.parametrize("size", [(0, 10), (9, 10), (8, -1)])
-def test_a_size_that_cannot_be_is_said_of_its_image_alone(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_invalid_size_quarantines_only_its_image(tmp_path: Path, size: tuple[int, int]) -> None:
     data = make_data(images=3)
-    padded(tmp_path / "a.zarr", data, [(8, 10), (8, 10), (8, 10)])
+    write_padded_source(tmp_path / "a.zarr", data, [(8, 10), (8, 10), (8, 10)])
     for name, value in zip(("height", "width"), size, strict=True):
         zarr.open_array(tmp_path / "a.zarr" / name, mode="r+")[1] = value
     assert run_cli("run", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out") == 3
@@ -170,7 +170,7 @@ def test_a_size_that_cannot_be_is_said_of_its_image_alone(tmp_path: Path, size: 
 # --------------------------------------------------------------------------------------------------------- remap
 
 
-def test_ids_that_stand_for_classes(tmp_path: Path) -> None:
+def test_remapped_label_values_have_the_scores_of_class_indices(tmp_path: Path) -> None:
     """Ids 7, 11, 21, 26 are the classes 0 to 3, as Cityscapes counts them; 5 and 255 do not count."""
     data = make_data(images=4)
     ids = np.array([7, 11, 21, 26])
@@ -191,10 +191,10 @@ def test_ids_that_stand_for_classes(tmp_path: Path) -> None:
             "7:0,11:1,21:2,26:3,5:255",
         )
         assert run_cli("run", *words) == 0
-        assert judged(tmp_path / dtype) == judged(tmp_path / "own")
+        assert image_scores(tmp_path / dtype) == image_scores(tmp_path / "own")
 
 
-def test_an_id_that_the_table_does_not_name_is_no_label(tmp_path: Path) -> None:
+def test_label_value_outside_the_remap_is_a_bad_label(tmp_path: Path) -> None:
     write_source(tmp_path / "a.zarr", make_data(images=2))
     out = tmp_path / "out"
     assert run_cli("run", "--source", tmp_path / "a.zarr", "--out", out, "--remap", "0:0,1:1,2:2") == 3

@@ -1,4 +1,4 @@
-"""Regions of whole runs: planted errors are found where they were planted, again from kept evidence, and once each."""
+"""Regions of whole runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABELLED, IGNORED = (slice(4, 10), slice(3, 11)), (slice(8, 18), slice(13, 23))
 INNER = [9, 14, 17, 22]
 
 
-def planted(images: int = 6) -> Data:
+def make_planted_data(images: int = 6) -> Data:
     """Halves of class 0 and 1, all predicted as such with 0.9; a rectangle that is class 2 by its label, or ignored."""
     truth = np.zeros((images, HEIGHT, WIDTH), np.int64)
     truth[:, :, WIDTH // 2 :] = 1
@@ -40,7 +40,9 @@ def planted(images: int = 6) -> Data:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_source(tmp_path_factory.mktemp("source") / "a.zarr", planted(), chunks=(1, 3, HEIGHT, WIDTH)).path
+    return write_source(
+        tmp_path_factory.mktemp("source") / "a.zarr", make_planted_data(), chunks=(1, 3, HEIGHT, WIDTH)
+    ).path
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +52,20 @@ def out(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def box(row: dict[str, Any], prefix: str = "") -> list[int]:
+def bounding_box(row: dict[str, Any], prefix: str = "") -> list[int]:
     return [row[f"{prefix}{name}"] for name in ("y0", "x0", "y1", "x1")]
 
 
-def test_planted_errors_are_found_where_they_are(out: Path) -> None:
+def test_planted_errors_are_regions_at_their_location(out: Path) -> None:
     found = read_rows(out, "regions")
     labels = [row for row in found if row["kind"] == "label"]
     omissions = [row for row in found if row["kind"] == "omission"]
     assert [row["index"] for row in labels] == [0, 2, 4]
     assert [row["index"] for row in omissions] == [1, 3, 5]
-    assert all((row["given"], row["suggested"], row["area"], box(row)) == (2, 0, 48, [4, 3, 10, 11]) for row in labels)
-    assert all((row["given"], row["suggested"], box(row)) == (None, 1, INNER) for row in omissions)
+    assert all(
+        (row["given"], row["suggested"], row["area"], bounding_box(row)) == (2, 0, 48, [4, 3, 10, 11]) for row in labels
+    )
+    assert all((row["given"], row["suggested"], bounding_box(row)) == (None, 1, INNER) for row in omissions)
     assert [row["rank"] for row in found] == list(range(1, 7))
     assert [row["evidence"] for row in found] == sorted((row["evidence"] for row in found), reverse=True)
     assert labels[0]["evidence"] == pytest.approx(48 * 0.85, rel=1e-3)
@@ -69,18 +73,16 @@ def test_planted_errors_are_found_where_they_are(out: Path) -> None:
     assert (labels[0]["centroid_y"], labels[0]["centroid_x"]) == (6.5, 6.5)
 
 
-def test_the_images_and_their_ranking_say_where_the_worst_region_is(out: Path) -> None:
+def test_images_and_ranking_have_the_worst_region(out: Path) -> None:
     evidence = {row["index"]: row["evidence"] for row in read_rows(out, "regions")}
     for table in ("images", "ranking"):
         for row in read_rows(out, table):
-            assert box(row, "region_") == ([4, 3, 10, 11] if row["index"] % 2 == 0 else INNER)
+            assert bounding_box(row, "region_") == ([4, 3, 10, 11] if row["index"] % 2 == 0 else INNER)
             assert row["region_evidence"] == evidence[row["index"]]
 
 
 @pytest.mark.parametrize("words", [("--regions.min_area", "49"), ("--methods", "softmin,clc")])
-def test_small_regions_and_omissions_that_nobody_asked_for_are_left_out(
-    out: Path, tmp_path: Path, words: tuple[str, str]
-) -> None:
+def test_small_regions_and_disabled_omissions_are_not_listed(out: Path, tmp_path: Path, words: tuple[str, str]) -> None:
     again = tmp_path / "again"
     assert run_cli("score", out, "--out", again, *words) == 0
     kinds = {row["kind"] for row in read_rows(again, "regions")}
@@ -89,13 +91,13 @@ def test_small_regions_and_omissions_that_nobody_asked_for_are_left_out(
     assert without == ([0, 2, 4] if "49" in words else [1, 3, 5])
 
 
-def test_scored_again_they_are_the_same(out: Path, tmp_path: Path) -> None:
+def test_rescored_run_has_the_same_regions(out: Path, tmp_path: Path) -> None:
     assert run_cli("score", out, "--out", tmp_path / "again") == 0
     assert read_rows(tmp_path / "again", "regions") == read_rows(out, "regions")
 
 
 @pytest.mark.parametrize("top", [1, 4])
-def test_so_many_are_listed_whatever_the_blocks(
+def test_top_regions_are_the_same_for_any_block_size(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: int
 ) -> None:
     for name in ("MIN_BLOCK_BYTES", "CHUNK_BYTES"):
@@ -107,7 +109,7 @@ def test_so_many_are_listed_whatever_the_blocks(
     assert read_rows(place, "regions") == read_rows(out, "regions")[:top]
 
 
-def test_a_run_that_goes_on_lists_them_once(source: Path, out: Path, tmp_path: Path) -> None:
+def test_resumed_run_lists_each_region_once(source: Path, out: Path, tmp_path: Path) -> None:
     place = tmp_path / "out"
     assert run_cli("run", "--source", source, "--out", place) == 0
     before = read_files(place / "regions")
@@ -118,8 +120,8 @@ def test_a_run_that_goes_on_lists_them_once(source: Path, out: Path, tmp_path: P
     assert read_rows(place, "regions") == read_rows(out, "regions")
 
 
-def test_the_code_of_a_padded_image_is_of_its_own_size(source: Path, out: Path, tmp_path: Path) -> None:
-    data, sizes = planted(), np.full((6, 2), (HEIGHT, WIDTH))
+def test_run_length_code_of_a_padded_image_has_the_unpadded_size(source: Path, out: Path, tmp_path: Path) -> None:
+    data, sizes = make_planted_data(), np.full((6, 2), (HEIGHT, WIDTH))
     padded = Data(
         np.pad(data.predictions, ((0, 0), (0, 0), (0, 5), (0, 3)), constant_values=1 / 3),
         np.pad(data.labels, ((0, 0), (0, 5), (0, 3)), constant_values=1),
@@ -134,8 +136,8 @@ def test_the_code_of_a_padded_image_is_of_its_own_size(source: Path, out: Path, 
     assert {(row["height"], row["width"]) for row in read_rows(out, "regions")} == {(HEIGHT, WIDTH)}
 
 
-def test_no_region_is_a_table_without_rows(tmp_path: Path) -> None:
-    data = planted(2)
+def test_run_without_regions_has_an_empty_table(tmp_path: Path) -> None:
+    data = make_planted_data(2)
     right = data._replace(labels=data.predictions.argmax(axis=1).astype(np.uint8))
     source = write_source(tmp_path / "a.zarr", right, chunks=(2, 3, HEIGHT, WIDTH)).path
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0

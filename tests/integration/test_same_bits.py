@@ -1,4 +1,4 @@
-"""Every result is reproducible to the bit: whatever the executor, the workers and the size of the blocks."""
+"""Results are bit-identical for all executors, workers and block sizes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def definition(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+def serial_tables(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     """What one process answers with all images in one block."""
     return run_to(source, tmp_path_factory.mktemp("out") / "serial", kind="serial")
 
 
-def test_any_block_size_gives_the_same_tables_and_masks(
-    source: Path, definition: dict[str, pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_run_with_any_block_size_has_the_same_tables_and_masks(
+    source: Path, serial_tables: dict[str, pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     masks = {}
     for blocks, least, chunk in [(1, 1, 1), (7, 20_000, 5_000), (3, 100_000, 1)]:
@@ -49,36 +49,36 @@ def test_any_block_size_gives_the_same_tables_and_masks(
         monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", least)
         monkeypatch.setattr(layout, "CHUNK_BYTES", chunk)
         out = tmp_path / f"{blocks}-{least}"
-        assert_same(run_to(source, out, kind="serial"), definition)
+        assert_same(run_to(source, out, kind="serial"), serial_tables)
         masks[blocks] = zarr.open_array(out / "evidence/street.zarr/issue_mask", mode="r")[:]
     assert np.array_equal(masks[1], masks[7])
     assert np.array_equal(masks[1], masks[3])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_embedded_cluster_gives_the_same_tables(
+def test_run_on_a_local_cluster_has_the_same_tables(
     tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_small_source(tmp_path / "street.zarr")
-    definition = run_to(source, tmp_path / "serial", kind="serial")
+    serial_tables = run_to(source, tmp_path / "serial", kind="serial")
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 30_000)
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
-    assert_same(run_to(source, tmp_path / "local", kind="local", workers=workers, memory="2 GiB"), definition)
+    assert_same(run_to(source, tmp_path / "local", kind="local", workers=workers, memory="2 GiB"), serial_tables)
 
 
-def test_a_cluster_at_an_address_gives_the_same_tables(
+def test_run_on_a_remote_cluster_has_the_same_tables(
     source: Path,
-    definition: dict[str, pa.Table],
+    serial_tables: dict[str, pa.Table],
     tmp_path: Path,
     scheduler_address: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(layout, "MIN_BLOCK_BYTES", 30_000)
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
-    assert_same(run_to(source, tmp_path / "dask", kind="dask", address=scheduler_address), definition)
+    assert_same(run_to(source, tmp_path / "dask", kind="dask", address=scheduler_address), serial_tables)
 
 
-def test_a_notebook_gives_the_same_tables(source: Path, definition: dict[str, pa.Table]) -> None:
+def test_audit_has_the_same_tables(source: Path, serial_tables: dict[str, pa.Table]) -> None:
     group = zarr.open_group(source, mode="r")
     ids = [str(name) for name in group["image_id"][:]]
     audit = masksift.audit(group["labels"], group["predictions"], ignore=255, image_ids=ids)
@@ -92,11 +92,11 @@ def test_a_notebook_gives_the_same_tables(source: Path, definition: dict[str, pa
     }
     for name in TABLES:
         drop = [column for column in ("source",) if column in here[name].column_names]
-        assert here[name].drop_columns(drop).equals(definition[name].drop_columns(drop)), name
+        assert here[name].drop_columns(drop).equals(serial_tables[name].drop_columns(drop)), name
         assert len(here[name]) > 0
 
 
-def test_evidence_kept_as_float32_gives_the_same_tables_for_any_block_size(
+def test_run_with_float32_evidence_has_the_same_tables_for_any_block_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_dataset(5, images=12, classes=4, height=20, width=25, dtype="float32")

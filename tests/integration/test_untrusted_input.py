@@ -1,5 +1,4 @@
-"""What others have made - sources, files, names - may be refused or left out. It runs nothing, reads and writes nowhere
-else, and does nothing to a terminal."""
+"""Untrusted sources, files and names run no code and read or write nothing outside their place."""
 
 from __future__ import annotations
 
@@ -51,14 +50,14 @@ PICKLED = {"id": "pickle", "protocol": 4}
 
 @pytest.mark.parametrize("metadata", [{"compressor": PICKLED}, {"compressor": None, "filters": [PICKLED]}])
 @pytest.mark.parametrize("array", ["predictions", "labels"])
-def test_numbers_that_are_said_to_be_pickled_are_refused(tmp_path: Path, array: str, metadata: dict[str, Any]) -> None:
-    source = _pickled(tmp_path, array, **metadata)
+def test_array_with_a_pickle_codec_is_refused(tmp_path: Path, array: str, metadata: dict[str, Any]) -> None:
+    source = write_pickled_source(tmp_path, array, **metadata)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 2
     assert not (tmp_path / "trace").exists()
 
 
-def test_names_that_are_said_to_be_pickled_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = _pickled(tmp_path, "image_id", compressor=PICKLED, filters=[{"id": "vlen-utf8"}])
+def test_pickled_image_ids_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_pickled_source(tmp_path, "image_id", compressor=PICKLED, filters=[{"id": "vlen-utf8"}])
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 5
     assert not (tmp_path / "trace").exists()
     monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True)
@@ -66,7 +65,7 @@ def test_names_that_are_said_to_be_pickled_are_not_unpickled(tmp_path: Path, mon
     assert (tmp_path / "trace").exists(), "else this shows nothing"
 
 
-def _pickled(folder: Path, array: str, **metadata: Any) -> Source:
+def write_pickled_source(folder: Path, array: str, **metadata: Any) -> Source:
     """A source whose first chunk leaves a trace when it is unpickled, as its metadata say it should be."""
     data = make_data()
     source = write_source(folder / "a.zarr", data, zarr_format=2, ids=[str(i) for i in range(len(data.labels))])
@@ -78,7 +77,7 @@ def _pickled(folder: Path, array: str, **metadata: Any) -> Source:
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz"])
-def test_arrays_of_python_objects_are_refused(tmp_path: Path, ending: str) -> None:
+def test_npy_file_with_python_objects_is_refused(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"a{ending}"
     values = np.array([Program(tmp_path / "trace")], dtype=object)
     np.save(file, values, allow_pickle=True) if ending == ".npy" else np.savez(file, values)
@@ -88,7 +87,7 @@ def test_arrays_of_python_objects_are_refused(tmp_path: Path, ending: str) -> No
     assert not (tmp_path / "trace").exists()
 
 
-def test_postscript_that_is_called_a_png_starts_no_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postscript_file_named_png_starts_no_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object, **__: object) -> None:
         pytest.fail("Ghostscript was started")
 
@@ -99,7 +98,7 @@ def test_postscript_that_is_called_a_png_starts_no_interpreter(tmp_path: Path, m
         read_raster(str(tmp_path / "a.png"), {})
 
 
-def test_queries_reach_no_file_and_cannot_be_told_to(tmp_path: Path) -> None:
+def test_sql_queries_cannot_read_files(tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
     with duckdb_connection() as connection:
@@ -112,7 +111,7 @@ def test_queries_reach_no_file_and_cannot_be_told_to(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------- nothing is read or written beyond
 
 
-def test_evidence_names_no_place_but_its_own(tmp_path: Path) -> None:
+def test_evidence_source_cannot_point_to_another_location(tmp_path: Path) -> None:
     data = make_data()
     n, classes, height, width = data.predictions.shape
     for name in ("a.zarr", "other.zarr"):
@@ -142,12 +141,12 @@ def test_evidence_names_no_place_but_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["s3://lake/dt=1/../../../x.zarr", "s3://lake/a/..", "s3://lake/dt=1/./x"])
-def test_the_name_of_a_source_leads_nowhere_else(url: str) -> None:
+def test_source_name_cannot_leave_the_output_directory(url: str) -> None:
     (name,) = source_names([url])
     assert not {".", "..", ""} & set(name.split("/"))
 
 
-def test_a_part_of_a_path_is_not_taken_for_the_address_of_a_picture(tmp_path: Path) -> None:
+def test_path_part_is_not_used_as_an_image_url(tmp_path: Path) -> None:
     (tmp_path / "image=elsewhere").mkdir()
     source = write_source(tmp_path / "image=elsewhere/a.zarr", make_data())
     assert run_cli("run", "--source", source, "--out", tmp_path / "out", "--regions.min_area", "1") == 0
@@ -160,7 +159,7 @@ def test_a_part_of_a_path_is_not_taken_for_the_address_of_a_picture(tmp_path: Pa
 
 
 @pytest.mark.parametrize("place", ["https://me:secret@host/a.zarr", "sftp://me:secret@host/a.zarr"])
-def test_a_password_in_an_address_is_refused_and_not_repeated(
+def test_url_with_a_password_is_refused_without_repeating_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
     write_source(tmp_path / "a.zarr", make_data())
@@ -174,20 +173,20 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(
             open_it()
 
 
-def test_nor_does_the_endpoint_have_one() -> None:
+def test_endpoint_with_a_password_is_refused() -> None:
     with raises(UsageError, r"https://\*\*\*@minio:9000 has a password in it"):
         resolve_credentials(S3Config(endpoint_url="https://me:secret@minio:9000"))
 
 
 @pytest.mark.parametrize("url", ["s3://lake/a:b@c/x.zarr", "a:b@c", "sftp://me@host/x", "https://host:9000/a@b", ""])
-def test_what_is_no_password_is_let_pass(url: str) -> None:
+def test_url_without_a_password_is_accepted(url: str) -> None:
     reject_password(url)
 
 
 # ----------------------------------------------------------------------------------------------- nothing is done to it
 
 
-def test_no_name_moves_the_cursor_or_changes_a_colour(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_names_are_escaped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data, odd = make_data(), "\x1b[2Jgone\x07\u202e"
     data.labels[1] = 77  # quarantined, with a reason
     names = [f"{i}{odd}" for i in range(len(data.labels))]
