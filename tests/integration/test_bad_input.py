@@ -20,7 +20,7 @@ from support.results import read_rows
 from support.sources import Source, drop_images, erase_chunks, make_data, truncate_file, write_source
 
 IMAGES = 12
-FORMS: dict[str, dict[str, Any]] = {  # three images a chunk of labels
+FORMS: dict[str, dict[str, Any]] = {  # three images per label chunk
     "chunks": {"chunks": (3, 4, 4, 10), "label_chunks": (3, 8, 10)},
     "shards": {"chunks": (3, 4, 4, 10), "label_chunks": (3, 8, 10)}
     | {"shards": (6, 4, 8, 10), "label_shards": (6, 8, 10)},
@@ -33,8 +33,7 @@ Reference = Callable[[Sequence[int]], Path]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with which images, what is said of them, and how they came to be so: in the arrays before they are
-    written, or in the store afterwards."""
+    """Fault of some images: expected status and reason, and a change of the arrays or of the store that causes it."""
 
     status: str
     reason: str
@@ -44,7 +43,7 @@ class Fault:
 
 
 def set_pixel(*values: float) -> Callable[[Data], None]:
-    """Image 4 has these probabilities at (y=5, x=6), and worse ones below."""
+    """Set the probabilities of image 4 at (y=5, x=6), and worse ones below."""
 
     def spoil(data: Data) -> None:
         data.predictions[4, :, 5, 6] = values
@@ -54,7 +53,7 @@ def set_pixel(*values: float) -> Callable[[Data], None]:
 
 
 def labels(image: int, *values: int) -> Callable[[Data], None]:
-    """An image has these labels at (y=2, x=3), (y=2, x=4), ..."""
+    """Set labels of an image at (y=2, x=3), (y=2, x=4), ..."""
 
     def spoil(data: Data) -> None:
         data.labels[image, 2, 3 : 3 + len(values)] = values
@@ -154,7 +153,7 @@ FAULTS = {
 
 
 def truncate_array(array: Path, first: int) -> None:
-    """Cut short every object of an array that holds image `first` or a later one."""
+    """Truncate every object of an array that holds image ``first`` or a later one."""
     opened = zarr.open_array(array, mode="r")
     size = (opened.shards or opened.chunks)[0]
     for path in array.rglob("*"):
@@ -173,7 +172,7 @@ def names(images: Sequence[int] = range(IMAGES)) -> list[str]:
 
 
 def run(folder: Path, fault: Fault, form: dict[str, Any]) -> Path:
-    """The results of a run over the data set with that fault."""
+    """Run over the data set with a fault and return the output directory."""
     data = make_input()
     if fault.spoil:
         fault.spoil(data)
@@ -186,7 +185,7 @@ def run(folder: Path, fault: Fault, form: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """The results of a run over the data set in which those images have never been."""
+    """Return the output directory of a run over the data set without the faulty images."""
     known: dict[tuple[int, ...], Path] = {}
 
     def find(images: Sequence[int]) -> Path:
@@ -207,7 +206,7 @@ def read_masks(out: Path) -> Array:
 
 
 def check_tables(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
-    """The images in `said` have that status and that reason and nothing else; all else is as in the run `expected`."""
+    """Check that the images in ``said`` are quarantined so, and that all others are as in the run ``expected``."""
     table = read_rows(out)
     assert [row["image_id"] for row in table] == names()
     assert [row["index"] for row in table] == list(range(IMAGES))
@@ -230,7 +229,7 @@ def check_tables(out: Path, expected: Path, said: dict[int, tuple[str, str]]) ->
     assert not read_masks(out)[list(said)].any()
 
 
-# ------------------------------------------------------------------------------------------------ row by row
+# --------------------------------------------------------------------------------------------------- rows of the table
 
 
 @pytest.mark.parametrize("form", ["chunks", "shards"])
@@ -334,7 +333,7 @@ def test_data_set_of_bad_images_has_image_rows_and_an_empty_ranking(what: str, t
     assert not read_masks(out).any()
 
 
-# ---------------------------------------------------------------------------------------------- not bad at all
+# --------------------------------------------------------------------------------------------------------- valid input
 
 
 def run_and_read(
@@ -392,7 +391,7 @@ def test_negative_label_is_bad_unless_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["chunks", "shards"])
 def test_missing_label_chunk_with_ignored_fill_value_is_ignored(form: str, tmp_path: Path) -> None:
-    """Label stores that write no empty chunk: what the annotator left out."""
+    """Some label stores write no chunk without labels."""
     forms: dict[str, Any] = {**FORMS[form], "label_chunks": (3, 4, 10), "label_fill": 255}
     data = make_input()
     said = data._replace(labels=data.labels.copy())

@@ -53,7 +53,7 @@ def masks_of(audit: masksift.Audit) -> drawn.Array:
     return np.array([audit.issues(i) for i in range(len(audit.images))])
 
 
-# ---------------------------------------------------------------------------------------------------- softmin
+# ------------------------------------------------------------------------------------------------------------- softmin
 
 
 @SETS
@@ -77,7 +77,7 @@ def test_softmin_of_the_valid_pixels_is_that_of_cleanlab_without_the_others() ->
         assert score == pytest.approx(wanted[0], abs=1e-12, rel=0)
 
 
-# ---------------------------------------------------------------------------------------------------- the mask
+# ------------------------------------------------------------------------------------------------------------ the mask
 
 
 def same_masks(data: drawn.Data) -> int:
@@ -116,7 +116,7 @@ def test_a_class_that_is_never_labelled_is_where_the_masks_part() -> None:
     assert masks_of(masksift.audit(labels, p)).tolist() == [[[False] * 4]]
 
 
-# ---------------------------------------------------------------------------------------------------- the pairs
+# ----------------------------------------------------------------------------------------------------------- the pairs
 
 
 @SETS

@@ -30,7 +30,7 @@ IMAGES, CLASSES, HEIGHT, WIDTH = 8, 4, 12, 15
 
 
 def make_members() -> tuple[list[Array], Array]:
-    """Three members of several precisions, (N, K, H, W) each, and the labels."""
+    """Return three members of different dtypes, shape (N, K, H, W), and the labels."""
     data = make_dataset(3, images=IMAGES, classes=CLASSES, height=HEIGHT, width=WIDTH, dtype="uint8", ignored_image=2)
     found = [data.predictions]
     for seed, dtype in ((1, "float32"), (2, "float16")):
@@ -43,7 +43,7 @@ def make_members() -> tuple[list[Array], Array]:
 
 
 def source(folder: Path, chunks: tuple[tuple[int, ...], ...] = ((1, 4, 12, 15),) * 3) -> Path:
-    """The three members, with these chunks, as one source."""
+    """Write the three members with these chunks as one source."""
     found, labels = make_members()
     url = write_dataset_source(
         folder / "street.zarr",
@@ -86,7 +86,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(url: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run over all three."""
+    """Output directory of a run over the three members."""
     place = tmp_path_factory.mktemp("out") / "run"
     run_to(url, place)
     return place
@@ -205,7 +205,7 @@ def test_padding_is_not_averaged(tmp_path: Path) -> None:
     group = zarr.open_group(place, mode="a")
     for name, own in (("height", 7), ("width", 9)):
         group.create_array(name, shape=(IMAGES,), dtype="int32", chunks=(IMAGES,))[:] = own
-    group["b"][:, :, 7:, :] = np.nan  # what is not an image's own may hold anything
+    group["b"][:, :, 7:, :] = np.nan  # padding may hold anything
     images = run_to(place, tmp_path / "out")["images"]
     found, labels = make_members()
     audit = masksift.audit(labels[:, :7, :9], [member[..., :7, :9] for member in found], ignore=255)
@@ -218,12 +218,12 @@ def test_plan_counts_the_members(url: Path, tmp_path: Path) -> None:
     pixels = IMAGES * HEIGHT * WIDTH
     assert sum(array.nbytes for array in spec.prediction_arrays) == pixels * CLASSES * (1 + 4 + 2)
     assert planned.objects_to_read - one.objects_to_read >= 2 * IMAGES
-    # the two others' predictions; float16 planes in place of uint8 ones
+    # predictions of the two other members; float16 planes instead of uint8 ones
     assert planned.bytes_to_read - one.bytes_to_read == pixels * (CLASSES * 6 + 2)
 
 
 def test_peak_memory_does_not_grow_with_the_number_of_members(tmp_path: Path) -> None:
-    """By the allocations of a block, beside what the plan says."""
+    """Compare the allocations of a block with the plan."""
     n, k, side, many = 2, 6, 384, 6
     group = zarr.create_group(tmp_path / "large.zarr")
     slab = k * side * side * 4
@@ -245,9 +245,9 @@ def test_peak_memory_does_not_grow_with_the_number_of_members(tmp_path: Path) ->
         finally:
             tracemalloc.stop()
 
-    peak_and_projection(2)  # what is made once
+    peak_and_projection(2)  # imports and caches
     few, projected = peak_and_projection(3)
     more, as_projected = peak_and_projection(many)
     assert as_projected == projected, "members are read one after the other"
     assert abs(more - few) < slab / 2
-    assert 3 * slab < more < projected, "two members and the mean; and no more than was planned"
+    assert 3 * slab < more < projected, "two members and the mean, and not more than planned"

@@ -32,7 +32,7 @@ ORDER = {"ranking": "rank", "images": "index"}
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    """Eight images below a day, of which two have lost their predictions."""
+    """Source of eight images, two of them without predictions, with a date in its path."""
     made = write_source(tmp_path / "dt=2026-11-23" / "a.zarr", make_data())
     erase_chunks(made.predictions, slice(2, 4))
     return made
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Source:
 
 @pytest.fixture
 def catalog_args(tmp_path: Path) -> tuple[str, ...]:
-    """The words that name a catalog in a database, and a warehouse on disk."""
+    """Arguments for a catalog in a database and a warehouse on disk."""
     return (
         "--table",
         "iceberg",
@@ -58,7 +58,7 @@ def catalog(catalog_args: tuple[str, ...]) -> Iterator[Catalog]:
 
 
 def read_iceberg_rows(catalog_args: tuple[str, ...], table: str, run_id: str | None = None) -> list[dict[str, Any]]:
-    """The rows that a reader finds, of one run (as its own tables have them) or of all."""
+    """Read the rows of one run, in the form of its own tables, or of all runs."""
     with catalog(catalog_args) as opened:
         found = opened.load_table(f"masksift.{table}").scan().to_arrow().sort_by(ORDER[table])
     if run_id is not None:
@@ -73,7 +73,7 @@ def record_of(out: Path) -> dict[str, Any]:
 
 
 def assert_published_once(catalog_args: tuple[str, ...], out: Path) -> None:
-    """The catalog has what the run's own tables have, and nothing else."""
+    """Check that the catalog has the rows of the run's own tables and no others."""
     run_id = record_of(out)["fingerprint"]
     for table in TABLES:
         own = sorted(read_rows(out, table), key=lambda row: row[ORDER[table]])
@@ -87,7 +87,7 @@ def list_snapshots(catalog_args: tuple[str, ...]) -> list[int]:
         return [one.snapshot_id for table in TABLES for one in opened.load_table(f"masksift.{table}").snapshots()]
 
 
-# ------------------------------------------------------------------------------------------------- what is there
+# ------------------------------------------------------------------------------------------------------ published rows
 
 
 def test_iceberg_tables_have_the_rows_of_the_run(
@@ -139,7 +139,7 @@ def test_two_runs_are_published_side_by_side(source: Source, catalog_args: tuple
     assert run_cli("run", "--source", source, "--out", first, *catalog_args, "--methods", "softmin") == 3
     again = ("score", first, "--softmin.temperature", "0.5")
     assert run_cli(*again, "--out", third) == 3
-    assert "iceberg" not in record_of(third), "where results go is said anew, as --out is"
+    assert "iceberg" not in record_of(third), "rescoring does not inherit the destination"
     assert run_cli(*again, "--out", second, "--methods", "softmin,clc", *catalog_args) == 3
     for out in (first, second):
         found = read_iceberg_rows(catalog_args, "ranking", record_of(out)["fingerprint"])
@@ -147,7 +147,7 @@ def test_two_runs_are_published_side_by_side(source: Source, catalog_args: tuple
     assert len(read_iceberg_rows(catalog_args, "images")) == 16
 
 
-# ------------------------------------------------------------------------------------- complete, killed, repeated
+# ------------------------------------------------------------------------------------------ complete, killed, repeated
 
 
 def test_complete_run_is_published_later_without_computing(
@@ -208,7 +208,7 @@ def test_run_killed_while_publishing_leaves_one_copy_when_repeated(
         else:
             patch.setattr(ResumableJob, "write_record", write)
         assert run_cli(*words) == 5
-    assert not (out / "run.json").exists(), "the run is complete only when its tables are there"
+    assert not (out / "run.json").exists(), "the run is complete after its tables"
     assert len(read_iceberg_rows(catalog_args, "ranking")) == 6
     assert len(read_iceberg_rows(catalog_args, "images")) == (0 if moment == "before the images" else 8)
     assert run_cli(*words) == 3
@@ -217,11 +217,11 @@ def test_run_killed_while_publishing_leaves_one_copy_when_repeated(
     assert condense["reused_blocks"] == condense["blocks"]
 
 
-# --------------------------------------------------------------------------------------------- refused in time
+# ------------------------------------------------------------------------------------------- refusals before computing
 
 
 def refused(out: Path, capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The sentence with which a run is refused before anything is computed, or written below its folder."""
+    """Return the error message of a run that is refused before it computes or writes anything."""
     assert run_cli("run", "--out", out, *words) == 2
     assert not out.exists()
     return error_message(capsys)
@@ -246,7 +246,7 @@ def test_missing_pyiceberg_is_refused_before_computing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
     assert "pip install 'masksift[iceberg]'" in refused(tmp_path / "out", capsys, "--source", source, *catalog_args)
-    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3, "nobody else needs it"
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3, "pyiceberg is optional"
 
 
 def test_column_of_another_type_is_refused_before_computing(
@@ -268,7 +268,7 @@ def test_path_column_named_like_a_table_column_is_refused(
     assert f"the path of a source has a part {name}=" in said
 
 
-# ------------------------------------------------------------------------------------------- servers and their keys
+# --------------------------------------------------------------------------------------------- servers and credentials
 
 
 def test_rest_catalog_credentials_are_written_to_no_file(

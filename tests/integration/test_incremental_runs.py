@@ -26,12 +26,12 @@ DTYPES = {"uint8": (), "float16": (), "float32": ("--evidence.dtype", "float32")
 
 
 def write_day(folder: Path, number: int, **changes: Any) -> Source:
-    """One day's source; its images are its own."""
+    """Write the source of one day, with its own images."""
     return write_source(folder / f"dt=2026-11-{number:02d}", make_data(images=4, seed=number, **changes))
 
 
 def run(folder: Path, days: list[int], out: str, *flags: object) -> Path:
-    """A run over those days."""
+    """Run over the sources of some days."""
     sources = [word for number in days for word in ("--source", folder / f"dt=2026-11-{number:02d}")]
     assert run_cli("run", *sources, "--out", folder / out, *flags) == 0
     return folder / out
@@ -48,7 +48,7 @@ def find_stage(out: Path, name: str) -> dict[str, Any]:
 
 
 def assert_same_results(one: Path, other: Path, days: list[int]) -> None:
-    """Every row, number and mask of two runs over those days."""
+    """Compare all rows, numbers and masks of two runs over some days."""
     for table in ("images", "ranking", *TABLES):
         assert pq.read_table(one / table).to_pylist() == pq.read_table(other / table).to_pylist(), table
     for number in days:
@@ -86,7 +86,6 @@ def test_base_with_removed_and_reordered_sources_is_reused(tmp_path: Path) -> No
 
 
 def test_base_may_have_a_base_itself(tmp_path: Path) -> None:
-    """The third run finds the first day's evidence where the first run left it."""
     days: list[int] = []
     base: Path | None = None
     for number in (1, 2, 3):
@@ -124,7 +123,7 @@ def test_changed_chunk_changes_the_content_hash(tmp_path: Path) -> None:
     file = source.chunk_file("labels", 1, 0, 0)
     data = bytearray(file.read_bytes())
     file.write_bytes(data)
-    assert content_hash(arrays, {}) != before, "written again: the disk knows no more than when"
+    assert content_hash(arrays, {}) != before, "a rewritten file has another modification time"
     middle = content_hash(arrays, {})
     file.unlink()
     assert content_hash(arrays, {}) not in (before, middle)
@@ -164,7 +163,6 @@ def test_base_without_evidence_is_refused(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_base_without_reusable_sources_does_not_change_the_fingerprint(tmp_path: Path) -> None:
-    """A night that is run again, once yesterday's results are there, is the run that it was."""
     for number in (1, 2):
         write_day(tmp_path, number)
     today = run(tmp_path, [2], "today")
@@ -199,12 +197,12 @@ def test_incomplete_base_is_refused(tmp_path: Path, key: str, capsys: pytest.Cap
     assert "nothing holds no complete run" in error_message(capsys)
 
 
-# ------------------------------------------------------------------------------------------------------- frozen
+# ----------------------------------------------------------------------------------------------------- thresholds_from
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_thresholds_from_another_run_are_used(tmp_path: Path, dtype: str) -> None:
-    """A day that was in the run gets the scores that it got there, though it is now alone."""
+    """A day that was in the base gets the same scores without the other days."""
     for number in (1, 2):
         write_day(tmp_path, number, dtype=dtype)
     whole = run(tmp_path, [1, 2], "whole", *DTYPES[dtype])

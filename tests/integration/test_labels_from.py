@@ -22,7 +22,7 @@ from support.sources import make_data, write_source
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A source `a`, other labels for it in `labels`, and a source `other/a` that has these as its own."""
+    """Directory with a source `a`, other labels for it in `labels`, and a source `other/a` with those labels."""
     data, wrong = make_data(), make_data(seed=5).labels
     write_source(tmp_path / "a.zarr", data)
     other = write_source(tmp_path / "other" / "a.zarr", data._replace(labels=wrong))
@@ -67,7 +67,7 @@ def test_evidence_of_other_labels_is_not_reused(folder: Path) -> None:
     assert record(same)["kept_sources"] == 1
     assert read_rows(same) == read_rows(other) == read_rows(folder / "one")
     zarr.open_array(folder / "labels/a.zarr/labels", mode="r+")[0] = 0
-    assert record(run(folder, "four", "--base", other, *words))["kept_sources"] == 0, "they have changed"
+    assert record(run(folder, "four", "--base", other, *words))["kept_sources"] == 0, "the labels have changed"
     assert run_cli("run", "--source", folder / "a.zarr", "--out", own, *words) == 2, "another run"
 
 

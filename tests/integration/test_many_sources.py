@@ -19,7 +19,7 @@ SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
 
 
 def image_scores(out: Path) -> list[tuple[Any, ...]]:
-    """What is said of each image, in order, whatever its name."""
+    """Return the results of each image, in order, without its name."""
     return [
         tuple(row[name] for name in (*SCORES, "valid_pixels", "flagged_pixels", "status")) for row in read_rows(out)
     ]
@@ -70,11 +70,11 @@ def test_path_columns_are_in_images_and_ranking(tmp_path: Path) -> None:
     assert (out / "evidence" / "dt=2026-11-23" / "site=a.zarr" / "issue_mask").exists()
 
 
-# ---------------------------------------------------------------------------------------------------- precisions
+# ---------------------------------------------------------------------------------------------------------- precisions
 
 
 def test_sources_of_different_dtypes_share_thresholds(tmp_path: Path) -> None:
-    """Counted by hand from the evidence that was kept, value by value."""
+    """Compare with a computation from the stored evidence, value by value."""
     dtypes = ("uint8", "uint16", "float16", "float32")
     data = [
         make_dataset(seed, images=3, classes=4, height=12, width=16, dtype=dtype) for seed, dtype in enumerate(dtypes)
@@ -114,11 +114,11 @@ def test_rescored_sources_have_the_same_tables(tmp_path: Path) -> None:
     assert read_class_tables(tmp_path / "two") == read_class_tables(tmp_path / "one")
 
 
-# ------------------------------------------------------------------------------------------------------- padding
+# ------------------------------------------------------------------------------------------------------------- padding
 
 
 def write_padded_source(path: Path, data: Data, sizes: list[tuple[int, int]], chunks: Any = None) -> None:
-    """The images cut to these sizes and padded with rubbish: a label that is none, probabilities that are none."""
+    """Write the images cropped to these sizes and padded with invalid labels and probabilities."""
     predictions, labels = data.predictions.copy(), data.labels.copy()
     for i, (height, width) in enumerate(sizes):
         for part in ((slice(height, None), slice(None)), (slice(None), slice(width, None))):
@@ -142,7 +142,7 @@ def test_padded_images_have_the_scores_of_unpadded_ones(tmp_path: Path, dtype: s
         )
         write_source(tmp_path / "apart" / f"{i}.zarr", one)
     write_padded_source(tmp_path / "padded.zarr", data, sizes, chunks)
-    limit = ("--max_quarantined", 5)  # an image of one pixel may be ignored as a whole
+    limit = ("--max_quarantined", 5)  # the only pixel of an image may be ignored
     assert run_cli("run", "--source", tmp_path / "apart" / "*", "--out", tmp_path / "one", *limit) == 0
     assert run_cli("run", "--source", tmp_path / "padded.zarr", "--out", tmp_path / "two", *limit) == 0
     assert image_scores(tmp_path / "two") == image_scores(tmp_path / "one")
@@ -167,11 +167,11 @@ def test_invalid_size_quarantines_only_its_image(tmp_path: Path, size: tuple[int
     assert found[1]["reason"] == f"its own size is {size[0]} x {size[1]}, of 8 x 10 that are stored"
 
 
-# --------------------------------------------------------------------------------------------------------- remap
+# --------------------------------------------------------------------------------------------------------------- remap
 
 
 def test_remapped_label_values_have_the_scores_of_class_indices(tmp_path: Path) -> None:
-    """Ids 7, 11, 21, 26 are the classes 0 to 3, as Cityscapes counts them; 5 and 255 do not count."""
+    """Label values 7, 11, 21, 26 are the classes 0 to 3, as in Cityscapes; 5 and 255 are ignored."""
     data = make_data(images=4)
     ids = np.array([7, 11, 21, 26])
     labels = np.where(data.labels == 255, 255, ids[np.minimum(data.labels, 3)])

@@ -19,12 +19,12 @@ from support.sources import write_source
 
 HEIGHT, WIDTH = 20, 24
 LABELLED, IGNORED = (slice(4, 10), slice(3, 11)), (slice(8, 18), slice(13, 23))
-"""Of every second image: where a label is wrong; of the others: where nothing is labelled."""
+"""Box of the wrong label in even images, and of the unlabeled pixels in odd ones."""
 INNER = [9, 14, 17, 22]
 
 
 def make_planted_data(images: int = 6) -> Data:
-    """Halves of class 0 and 1, all predicted as such with 0.9; a rectangle that is class 2 by its label, or ignored."""
+    """Make images with halves of class 0 and 1, predicted with 0.9, and a rectangle labeled as class 2 or ignored."""
     truth = np.zeros((images, HEIGHT, WIDTH), np.int64)
     truth[:, :, WIDTH // 2 :] = 1
     predictions = np.full((images, 3, HEIGHT, WIDTH), 0.05, np.float32)
@@ -32,7 +32,7 @@ def make_planted_data(images: int = 6) -> Data:
     labels = truth.astype(np.uint8)
     labels[0::2, *LABELLED] = 2
     labels[1::2, *IGNORED] = 255
-    predictions[0::2, 2, -1] = 0.9  # a class that is predicted somewhere has a threshold that means something
+    predictions[0::2, 2, -1] = 0.9  # a class needs predictions for a meaningful threshold
     predictions[0::2, 0:2, -1] = 0.05
     labels[0::2, -1] = 2
     return Data(predictions, labels, (255,))

@@ -36,7 +36,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def serial_tables(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
-    """What one process answers with all images in one block."""
+    """Tables of a run in one process with all images in one block."""
     return run_to(source, tmp_path_factory.mktemp("out") / "serial", kind="serial")
 
 

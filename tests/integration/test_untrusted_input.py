@@ -33,7 +33,7 @@ from support.sources import Source, make_data, write_source
 
 
 class Program:
-    """What leaves a file behind when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -42,7 +42,7 @@ class Program:
         return Path.touch, (self.trace,)
 
 
-# ------------------------------------------------------------------------------------------------------ nothing is run
+# ------------------------------------------------------------------------------------------------------ no code is run
 
 
 PICKLED = {"id": "pickle", "protocol": 4}
@@ -62,11 +62,11 @@ def test_pickled_image_ids_are_not_unpickled(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "trace").exists()
     monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True)
     run_cli("run", "--source", source, "--out", tmp_path / "allowed")
-    assert (tmp_path / "trace").exists(), "else this shows nothing"
+    assert (tmp_path / "trace").exists(), "the payload works"
 
 
 def write_pickled_source(folder: Path, array: str, **metadata: Any) -> Source:
-    """A source whose first chunk leaves a trace when it is unpickled, as its metadata say it should be."""
+    """Write a source whose first chunk creates a file if it is unpickled as its metadata demands."""
     data = make_data()
     source = write_source(folder / "a.zarr", data, zarr_format=2, ids=[str(i) for i in range(len(data.labels))])
     about = source.path / array / ".zarray"
@@ -108,7 +108,7 @@ def test_sql_queries_cannot_read_files(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-# ----------------------------------------------------------------------------------- nothing is read or written beyond
+# ---------------------------------------------------------------------------------------- no access outside the source
 
 
 def test_evidence_source_cannot_point_to_another_location(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_path_part_is_not_used_as_an_image_url(tmp_path: Path) -> None:
     assert {task["data"]["image"].partition("?")[0] for task in tasks} == {"/data/local-files/"}
 
 
-# ----------------------------------------------------------------------------------------------------- nothing is told
+# ---------------------------------------------------------------------------------------------- no secrets are printed
 
 
 @pytest.mark.parametrize("place", ["https://me:secret@host/a.zarr", "sftp://me:secret@host/a.zarr"])
@@ -183,7 +183,7 @@ def test_url_without_a_password_is_accepted(url: str) -> None:
     reject_password(url)
 
 
-# ----------------------------------------------------------------------------------------------- nothing is done to it
+# ------------------------------------------------------------------------------- no control characters in the terminal
 
 
 def test_control_characters_in_names_are_escaped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
