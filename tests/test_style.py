@@ -12,7 +12,6 @@ PACKAGE = Path(__file__).parents[1] / "pipeline" / "masksift"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 PENDING = {
-    "runtime",
     "storage",
     "scoring",
     "review",

@@ -204,6 +204,6 @@ def _log_quarantined(task: BlockTask, statuses: Sequence[ImageStatus]) -> None:
     quarantined = [(i, status) for i, status in enumerate(statuses, task.block.start) if status.status != SCORED]
     for i, status in quarantined[:MAX_LOGGED_IMAGES]:
         fields = {"image": f"{task.spec.name}/{i}", "status": status.status, "reason": status.reason}
-        log.warning("image %(image)s is quarantined: %(status)s (%(reason)s)", fields, extra={"facts": fields})
+        log.warning("image %(image)s is quarantined: %(status)s (%(reason)s)", fields, extra={"fields": fields})
     if len(quarantined) > MAX_LOGGED_IMAGES:
         log.warning("%d more images of this block are quarantined", len(quarantined) - MAX_LOGGED_IMAGES)

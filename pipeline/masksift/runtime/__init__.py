@@ -1,0 +1,1 @@
+"""Execution: executors, progress output, logs, metrics and traces."""

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a live bar a stage on a terminal, plain lines elsewhere, JSON lines for machines."""
+"""Progress output: a bar per stage on a terminal, lines elsewhere, or JSON lines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from masksift.core.task_result import TaskResult
-from masksift.runtime.telemetry import logs
-from masksift.runtime.telemetry import tracing as spans
+from masksift.runtime.telemetry.logs import current_log_fields
+from masksift.runtime.telemetry.tracing import stage_span
 
-_EVERY = 5.0
+_LINE_INTERVAL_SECONDS = 5.0
 
 
 class StageProgress:
-    """One stage as it goes on: images and bytes done, and since when."""
+    """Progress of one stage: images and bytes done since its start."""
 
     def __init__(self, reporter: ProgressReporter, name: str, images: int) -> None:
         self.name, self.images = name, images
@@ -29,7 +29,7 @@ class StageProgress:
         self._started = time.monotonic()
 
     def advance(self, result: TaskResult) -> None:
-        """Count one block."""
+        """Count one finished block."""
         self.done += result.images
         self.quarantined += result.quarantined
         self.reused += result.images if result.reused else 0
@@ -38,69 +38,76 @@ class StageProgress:
 
     @property
     def seconds(self) -> float:
-        """Since the stage began."""
+        """Time since the stage began."""
         return time.monotonic() - self._started
 
     def fields(self) -> dict[str, Any]:
-        """The stage as plain values. Blocks that were done before do not count in the rates."""
-        fresh = self.done - self.reused
+        """Return the progress as plain values. Reused blocks do not count in the rates."""
+        computed = self.done - self.reused
         seconds = max(self.seconds, 1e-9)
-        left = (self.images - self.done) * seconds / fresh if fresh else None
+        left = (self.images - self.done) * seconds / computed if computed else None
         return {
             "stage": self.name,
             "images": self.done,
             "of": self.images,
             "quarantined": self.quarantined,
             "done_before": self.reused,
-            "images_per_second": round(fresh / seconds, 1),
+            "images_per_second": round(computed / seconds, 1),
             "megabytes_per_second": round(self.bytes / seconds / 1e6, 1),
             "seconds": round(self.seconds, 1),
             "seconds_left": None if left is None else round(left, 1),
         }
 
     def format_line(self) -> str:
-        """The stage as one line."""
-        facts = self.fields()
+        """Format the progress as one line."""
+        fields = self.fields()
         if not self.images:
-            return f"{self.name:<10} {facts['seconds']} s"
-        left = "" if facts["seconds_left"] is None or self.done == self.images else f", {facts['seconds_left']} s left"
-        before = f", {self.reused:,} done before" if self.reused else ""
+            return f"{self.name:<10} {fields['seconds']} s"
+        left = (
+            "" if fields["seconds_left"] is None or self.done == self.images else f", {fields['seconds_left']} s left"
+        )
+        reused = f", {self.reused:,} done before" if self.reused else ""
         return (
-            f"{self.name:<10} {self.done:,}/{self.images:,} images, {facts['images_per_second']:,} images/s, "
-            f"{facts['megabytes_per_second']:,} MB/s, {self.quarantined:,} quarantined{before}{left}"
+            f"{self.name:<10} {self.done:,}/{self.images:,} images, {fields['images_per_second']:,} images/s, "
+            f"{fields['megabytes_per_second']:,} MB/s, {self.quarantined:,} quarantined{reused}{left}"
         )
 
 
 class ProgressReporter:
-    """Reports the stages of a run. ``form``: `auto` (a bar on a terminal, else lines), `json`, or `quiet`."""
+    """Report the stages of a run and messages between them.
+
+    Args:
+        form: "auto" for a bar on a terminal and lines elsewhere, "json" for JSON lines, "quiet" for warnings only.
+        file: Output; standard error by default.
+    """
 
     def __init__(self, form: Literal["auto", "json", "quiet"] = "auto", file: TextIO | None = None) -> None:
         self._file = file or sys.stderr
         self._form = "bar" if form == "auto" and self._file.isatty() else form
         self._bar: Progress | None = None
-        self._last = 0.0
+        self._last_line = 0.0
 
-    def message(self, text: str, **facts: Any) -> None:
-        """One message between the stages."""
+    def message(self, text: str, **fields: Any) -> None:
+        """Write a message."""
         if self._form == "json":
-            self._write({"event": "message", "message": text, **facts})
-        elif self._bar is not None:  # above it, and not through it
+            self._write_json({"event": "message", "message": text, **fields})
+        elif self._bar is not None:  # print above the bar
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         elif self._form != "quiet":
             print(text, file=self._file, flush=True)
 
-    def warn(self, text: str, **facts: Any) -> None:
-        """What whoever started the command must know at its end, however little they want to hear of its progress."""
+    def warn(self, text: str, **fields: Any) -> None:
+        """Write a message that "quiet" does not suppress."""
         if self._form == "json":
-            self._write({"event": "warning", "message": text, **facts})
+            self._write_json({"event": "warning", "message": text, **fields})
         else:
             print(f"masksift: {text}", file=self._file, flush=True)
 
     @contextmanager
     def stage(self, name: str, images: int = 0) -> Iterator[StageProgress]:
-        """A stage over so many images, from its beginning to its end."""
+        """Report a stage over a number of images."""
         stage = StageProgress(self, name, images)
-        self._last = time.monotonic()
+        self._last_line = time.monotonic()
         if self._form == "bar":
             self._bar = Progress(
                 TextColumn("{task.description:<10}"),
@@ -114,36 +121,33 @@ class ProgressReporter:
             self._bar.add_task(name, total=images or None, rate="")
             self._bar.start()
         elif self._form == "json":
-            self._write({"event": "begin", **stage.fields()})
+            self._write_json({"event": "begin", **stage.fields()})
         try:
-            with spans.stage_span(name):
+            with stage_span(name):
                 yield stage
         finally:
             if self._bar is not None:
                 self._bar.stop()
                 self._bar = None
-        self._end(stage)
+        self._write_stage(stage, "end")
 
-    def _end(self, stage: StageProgress) -> None:
+    def show(self, stage: StageProgress) -> None:
+        """Update the bar, or write a line if the last one is old enough. The end of a stage has its own line."""
+        if self._bar is not None:
+            fields = stage.fields()
+            rate = f"{fields['images_per_second']:,} images/s {fields['megabytes_per_second']:,} MB/s"
+            quarantined = f", {stage.quarantined:,} quarantined" if stage.quarantined else ""
+            self._bar.update(self._bar.task_ids[0], completed=stage.done, rate=rate + quarantined)
+        elif stage.done < stage.images and time.monotonic() - self._last_line >= _LINE_INTERVAL_SECONDS:
+            self._last_line = time.monotonic()
+            self._write_stage(stage, "progress")
+
+    def _write_stage(self, stage: StageProgress, event: str) -> None:
         if self._form == "json":
-            self._write({"event": "end", **stage.fields()})
+            self._write_json({"event": event, **stage.fields()})
         elif self._form != "quiet":
             print(stage.format_line(), file=self._file, flush=True)
 
-    def show(self, stage: StageProgress) -> None:
-        """Show how far a stage has come."""
-        if self._bar is not None:
-            facts = stage.fields()
-            rate = f"{facts['images_per_second']:,} images/s {facts['megabytes_per_second']:,} MB/s"
-            bad = f", {stage.quarantined:,} quarantined" if stage.quarantined else ""
-            self._bar.update(self._bar.task_ids[0], completed=stage.done, rate=rate + bad)
-        elif stage.done < stage.images and time.monotonic() - self._last >= _EVERY:  # at its end the stage has a line
-            self._last = time.monotonic()
-            if self._form == "json":
-                self._write({"event": "progress", **stage.fields()})
-            elif self._form != "quiet":
-                print(stage.format_line(), file=self._file, flush=True)
-
-    def _write(self, facts: dict[str, Any]) -> None:
+    def _write_json(self, fields: dict[str, Any]) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        print(json.dumps({"time": stamp, **logs.current_log_fields(), **facts}), file=self._file, flush=True)
+        print(json.dumps({"time": stamp, **current_log_fields(), **fields}), file=self._file, flush=True)

@@ -100,7 +100,7 @@ def test_leaving_a_map_early_cancels_what_runs(local: Executor, tmp_path: Path) 
 
 def test_no_scheduler_at_the_address_is_said(unused_port: int) -> None:
     with (
-        pytest.raises(UsageError, match=rf"no scheduler at tcp://127.0.0.1:{unused_port} answered within 1 s"),
+        pytest.raises(UsageError, match=rf"No scheduler at tcp://127.0.0.1:{unused_port} answered within 1 s"),
         make_executor("dask", workers=1, memory=None, address=f"tcp://127.0.0.1:{unused_port}", timeout=1),
     ):
         pass

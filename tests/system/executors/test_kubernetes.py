@@ -13,7 +13,7 @@ import yaml
 
 from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor, memory_limit
-from masksift.runtime.executors.kubernetes import state_of
+from masksift.runtime.executors.kubernetes import pod_state
 from masksift.runtime.executors.kubernetes_manifest import read_manifest, render_manifest
 from runtime.executors import task_functions as jobs
 from system.executors.kmock_api import NAMESPACE, ApiServer
@@ -117,7 +117,7 @@ def test_a_run_makes_a_cluster_works_on_it_and_deletes_it_and_nothing_else(api: 
     place = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters"
     assert api.asked == [("POST", place), ("DELETE", f"{place}/{name}")]
     assert told[0].startswith(
-        f"made DaskCluster {name} in namespace {NAMESPACE}, workers: 3; waiting for its scheduler"
+        f"created DaskCluster {name} in namespace {NAMESPACE}, workers: 3; waiting for its scheduler"
     )
     assert told[-1].startswith(f"running on kubernetes at {api.address}: 1 worker")
     port = int(api.url.rsplit(":", 1)[1])
@@ -155,8 +155,8 @@ def test_where_no_pod_starts_the_run_says_what_the_pods_say_and_deletes_the_clus
     with (
         pytest.raises(
             RunFailed,
-            match=r"DaskCluster masksift-\w{8} in namespace masksift has no scheduler after 2 s; its phase is Pending.*"
-            r"deleted\. Mend what its pods say: scheduler ImagePullBackOff \(manifest unknown\); FailedCreate \(ex",
+            match=r"DaskCluster masksift-\w{8} in namespace masksift has no scheduler after 2 s\. Its phase is Pen.*"
+            r"deleted\. Fix what its pods report: scheduler ImagePullBackOff \(manifest unknown\); FailedCreate \(ex",
         ),
         kubernetes(file, address=api.address, timeout=2),
     ):
@@ -167,7 +167,9 @@ def test_where_no_pod_starts_the_run_says_what_the_pods_say_and_deletes_the_clus
 def test_where_no_operator_takes_it_up_the_run_says_so(api: ApiServer, file: str) -> None:
     api.absent = True
     with (
-        pytest.raises(RunFailed, match=r"the Dask operator has not taken it up \(is it installed\?\).*there is no pod"),
+        pytest.raises(
+            RunFailed, match=r"The Dask operator has not processed it \(is it installed\?\).*the cluster has no pod"
+        ),
         kubernetes(file, address=api.address, timeout=3),
     ):
         pass
@@ -179,7 +181,7 @@ def test_no_api_server_is_said_before_anything_is_made(
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with (
-        pytest.raises(UsageError, match=r"the Kubernetes API server has not made DaskCluster .*; nothing was run"),
+        pytest.raises(UsageError, match=r"API server has not created DaskCluster .*Check that kubectl reaches it"),
         kubernetes(file, address=None),
     ):
         pass
@@ -188,7 +190,7 @@ def test_no_api_server_is_said_before_anything_is_made(
 def test_a_cluster_with_tls_is_not_made_without_certificates(api: ApiServer, tmp_path: Path) -> None:
     (tmp_path / "tls.yaml").write_text(yaml.safe_dump(manifest()))
     with (
-        pytest.raises(UsageError, match=r"asks for TLS, and distributed.comm.tls.ca-file"),
+        pytest.raises(UsageError, match=r"requires TLS, but distributed.comm.tls.ca-file"),
         kubernetes(str(tmp_path / "tls.yaml"), address=None),
     ):
         pass
@@ -229,11 +231,11 @@ def test_the_idle_timeout_of_a_manifest_stays() -> None:
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
-        ([], r"holds 0 DaskClusters \(it has nothing\)"),
-        ([{"kind": "DaskJob"}], r"holds 0 DaskClusters \(it has DaskJob\); .*kubectl kustomize"),
-        ([manifest(), manifest()], r"holds 2 DaskClusters \(it has DaskCluster, DaskCluster\)"),
-        ([manifest(spec={})], r"the DaskCluster of .* is not whole \(KeyError\('scheduler'\)\)"),
-        ([manifest(metadata={})], r"is not whole \(KeyError\('name'\)\)"),
+        ([], r"must contain one DaskCluster, found 0 \(empty file\)"),
+        ([{"kind": "DaskJob"}], r"must contain one DaskCluster, found 0 \(DaskJob\)\. .*kubectl kustomize"),
+        ([manifest(), manifest()], r"must contain one DaskCluster, found 2 \(DaskCluster, DaskCluster\)"),
+        ([manifest(spec={})], r"The DaskCluster of .* is incomplete \(KeyError\('scheduler'\)\)"),
+        ([manifest(metadata={})], r"is incomplete \(KeyError\('name'\)\)"),
     ],
 )
 def test_a_file_that_is_no_manifest_of_one_cluster_is_refused(tmp_path: Path, documents: Any, said: str) -> None:
@@ -243,10 +245,10 @@ def test_a_file_that_is_no_manifest_of_one_cluster_is_refused(tmp_path: Path, do
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none.yaml cannot be read \(No such file or directory\)"):
+    with pytest.raises(UsageError, match=r"Cannot read .*none.yaml \(No such file or directory\)"):
         read_manifest(str(tmp_path / "none.yaml"))
     (tmp_path / "m.yaml").write_text("a: [")
-    with pytest.raises(UsageError, match=r"m.yaml cannot be read \(while parsing"):
+    with pytest.raises(UsageError, match=r"Cannot read .*m.yaml \(while parsing"):
         read_manifest(str(tmp_path / "m.yaml"))
 
 
@@ -301,4 +303,4 @@ def _unscheduled(message: str) -> dict[str, Any]:
     ],
 )
 def test_a_pod_says_what_keeps_it_from_running(pod: dict[str, Any], said: str) -> None:
-    assert state_of(pod) == said
+    assert pod_state(pod) == said

@@ -38,7 +38,7 @@ def test_a_line_has_a_time_a_level_a_logger_and_a_message() -> None:
 
 def test_a_line_has_the_facts_of_what_goes_on_and_its_own() -> None:
     with log_context({"run_id": "abc"}), log_context({"stage": "condense", "block": 7}):
-        told = line(facts={"image": "street/3"})
+        told = line(fields={"image": "street/3"})
     assert (told["run_id"], told["stage"], told["block"], told["image"]) == ("abc", "condense", 7, "street/3")
     assert current_log_fields() == {}
 

@@ -1,4 +1,4 @@
-"""How blocks are run. Nothing here knows of labels, predictions or files."""
+"""Executors: run tasks in this process or on a Dask cluster. They know neither labels nor files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from masksift.runtime.executors.serial import SerialExecutor
 __all__ = ["CLUSTER_TYPES", "ClusterInfo", "Executor", "Notify", "WorkerInfo", "make_executor", "memory_limit"]
 
 CLUSTER_TYPES = ("serial", "local", "dask", "kubernetes")
-"""The kinds that have a name of their own; any other is the path of a class of Dask clusters."""
+"""Named executors; any other is the path of a Dask cluster class."""
 
 
 def make_executor(
-    kind: str,
+    cluster_type: str,
     *,
     workers: int | None,
     memory: int | None,
@@ -26,47 +26,59 @@ def make_executor(
     items: int | None = None,
     notify: Notify = ignore_notification,
 ) -> Executor:
-    """The executor of a kind.
+    """Create an executor.
 
-    ``serial`` is this process. ``local`` starts ``workers`` processes with ``memory`` bytes each. ``dask`` connects to
-    the scheduler at ``address``, whose cluster may grow to ``workers``. ``kubernetes`` opens the DaskCluster of a
-    ``manifest``, any other kind the class of that path with ``options``; both with as many workers as are told, and not
-    more than the ``items`` of the largest stage can keep busy. ``timeout``: seconds to wait for the first worker, by
-    default 60, or 600 for a cluster that has to get its machines first. ``say`` tells the user of the cluster.
+    Args:
+        cluster_type: "serial" for this process, "local" for processes of this machine, "dask" for a running scheduler,
+            "kubernetes" for a new DaskCluster, or the path of a Dask cluster class.
+        workers: Worker processes to start; for "dask" the number that the cluster may grow to.
+        memory: Memory of a worker in bytes, for "serial" and "local".
+        address: Address of the scheduler, for "dask" and "kubernetes".
+        manifest: File with the DaskCluster, for "kubernetes".
+        options: Keyword arguments of a cluster class.
+        timeout: Seconds to wait for the first worker; by default 60, or 600 for a new cluster.
+        items: Tasks of the largest stage; a new cluster gets no more workers than that.
+        notify: Receives messages about the cluster.
+
+    Returns:
+        The executor, a context manager.
     """
-    if kind == "serial":
+    if cluster_type == "serial":
         return SerialExecutor(memory)
     # Only a run on a cluster pays for the import of dask.
     from masksift.runtime.executors import dask_clusters as clusters
     from masksift.runtime.executors.dask import DaskExecutor
 
     useful = max(1, items) if items is not None else None
-    place: clusters.ClusterProvider
-    if kind == "local":
-        place = clusters.LocalClusterProvider(workers, memory)
-    elif kind == "dask":
-        assert address is not None, "a configuration of kind dask has an address"
-        place = clusters.ExistingClusterProvider(address, most=workers)
-    elif kind == "kubernetes":
+    provider: clusters.ClusterProvider
+    if cluster_type == "local":
+        provider = clusters.LocalClusterProvider(workers, memory)
+    elif cluster_type == "dask":
+        assert address is not None, "the configuration of dask has an address"
+        provider = clusters.ExistingClusterProvider(address, workers)
+    elif cluster_type == "kubernetes":
         from masksift.runtime.executors.kubernetes import KubernetesClusterProvider
 
-        assert manifest is not None, "a configuration of kind kubernetes has a manifest"
-        place = KubernetesClusterProvider(manifest, workers, useful, address=address, timeout=timeout, notify=notify)
+        assert manifest is not None, "the configuration of kubernetes has a manifest"
+        provider = KubernetesClusterProvider(manifest, workers, useful, address=address, timeout=timeout, notify=notify)
     else:
-        assert workers is not None, "a configuration with a class of clusters has a number of workers"
-        place = clusters.CustomClusterProvider(kind, options or {}, workers if useful is None else min(workers, useful))
-    return DaskExecutor(place, timeout=timeout, notify=notify)
+        assert workers is not None, "the configuration of a cluster class has a number of workers"
+        max_workers = workers if useful is None else min(workers, useful)
+        provider = clusters.CustomClusterProvider(cluster_type, options or {}, max_workers)
+    return DaskExecutor(provider, timeout=timeout, notify=notify)
 
 
-def memory_limit(kind: str, *, workers: int | None, memory: int | None, manifest: str | None = None) -> int | None:
-    """Bytes a worker will have, as far as that is known before it starts; None where it is not, or is unlimited."""
+def memory_limit(
+    cluster_type: str, *, workers: int | None, memory: int | None, manifest: str | None = None
+) -> int | None:
+    """Return the memory of a worker in bytes; None if unlimited, or unknown before the worker starts."""
     if memory is not None:
         return memory
-    if kind == "kubernetes" and manifest is not None:
+    if cluster_type == "kubernetes" and manifest is not None:
         from masksift.runtime.executors.kubernetes_manifest import worker_memory
 
         return worker_memory(manifest)
-    if kind != "local":
+    if cluster_type != "local":
         return None
     from masksift.runtime.executors.dask_clusters import local_memory
 

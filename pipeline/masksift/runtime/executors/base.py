@@ -1,4 +1,4 @@
-"""The executor's contract: two verbs. Same items, same answer, whoever runs them."""
+"""Interface of executors: map and reduce. Every executor gives the same results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
+
+from masksift.core.text import pluralize
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,16 +18,16 @@ FAN_IN = 8
 """Merged results that one task of a reduction merges again."""
 
 Notify = Callable[..., None]
-"""Tells the user one line: its text, and facts by name for those who read logs by machine."""
+"""Receives a message for the user, with the values it contains as keyword arguments."""
 
 
-def ignore_notification(text: str, **facts: object) -> None:
-    """Tells nobody."""
+def ignore_notification(text: str, **fields: object) -> None:
+    """Discard a message."""
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """One worker as facts. ``memory``: its limit in bytes, None where there is none; ``versions``: by package."""
+    """One worker: its memory limit in bytes, None if unlimited, and the versions of its packages."""
 
     name: str
     memory: int | None
@@ -34,8 +36,16 @@ class WorkerInfo:
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """What a run is run on, as it was when it began. ``address``: of its scheduler, without credentials, None where
-    there is none; ``memory``: bytes of all its workers together, None where one of them has no limit."""
+    """State of a cluster when a run began.
+
+    Attributes:
+        kind: Type of the cluster.
+        workers: Number of workers.
+        threads: Threads of all workers.
+        memory: Bytes of all workers; None if one of them has no limit.
+        address: Address of the scheduler without credentials; None for this process.
+        dashboard: URL of the Dask dashboard.
+    """
 
     kind: str
     workers: int
@@ -46,21 +56,18 @@ class ClusterInfo:
 
     @property
     def text(self) -> str:
-        """One line of it."""
-        memory = "no limit of memory" if self.memory is None else f"{self.memory / 2**30:.1f} GiB"
-        size = f"{_counted(self.workers, 'worker')}, {_counted(self.threads, 'thread')}, {memory}"
-        where = self.kind if self.address is None else f"{self.kind} at {self.address}"
-        return f"running on {where}: {size}" + (f"; dashboard {self.dashboard}" if self.dashboard else "")
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+        """One line for the user."""
+        memory = "no memory limit" if self.memory is None else f"{self.memory / 2**30:.1f} GiB"
+        size = f"{pluralize(self.workers, 'worker')}, {pluralize(self.threads, 'thread')}, {memory}"
+        place = self.kind if self.address is None else f"{self.kind} at {self.address}"
+        return f"running on {place}: {size}" + (f"; dashboard {self.dashboard}" if self.dashboard else "")
 
 
 class Executor(Protocol):
-    """Runs functions of one item. Both are picklable; a function may run more than once for an item.
+    """Run functions of one item. Function and items are picklable; an item may be processed more than once.
 
-    ``retries`` counts the tasks that were run again after an error.
+    Attributes:
+        retries: Tasks that were run again after an error.
     """
 
     retries: int
@@ -73,13 +80,13 @@ class Executor(Protocol):
 
     @property
     def cluster(self) -> ClusterInfo:
-        """What it runs on."""
+        """State of the cluster when the executor was opened."""
 
     def workers(self) -> list[WorkerInfo]:
-        """The workers there are."""
+        """Return the current workers."""
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
-        """The results, as they come. An error that outlives its retries is raised."""
+        """Yield results as they finish. An error that persists after all retries is raised."""
 
     def reduce(
         self,
@@ -88,9 +95,9 @@ class Executor(Protocol):
         merge: Callable[[Result, Result], Result],
         stage: str,
     ) -> Result:
-        """All results merged into one; `merge` is associative and commutative, `items` is not empty."""
+        """Merge all results into one. ``merge`` is associative and commutative, and ``items`` is not empty."""
 
 
 def split_items(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """The items in runs of `size`, the last one shorter."""
+    """Split items into slices of ``size``, the last one shorter."""
     return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,5 +1,7 @@
-"""Where a run finds its Dask workers: a cluster that it starts on this machine, one that somebody else runs, one that
-it opens through a class of the user's choice. What a place opens, it closes, and nothing else."""
+"""Providers of Dask clusters: started on this machine, already running, or created by a Dask cluster class.
+
+A provider closes what it has opened, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class ClusterProvider(Protocol):
-    """Where the workers are.
+    """Source of a Dask cluster.
 
-    ``name`` ends sentences such as "the scheduler ...". ``wanted``: workers there may be in the end, None where it is
-    those there are. ``patience``: seconds in which the first worker should have come, where nothing else is told.
-    ``dashboard``: its URL, None where Dask's own idea of it is right.
+    Attributes:
+        kind: Type of the cluster.
+        name: Name for messages: "of DaskCluster x", or an address.
+        max_workers: Workers that the cluster may grow to; None if its size is fixed.
+        startup_timeout: Default of the seconds to wait for the first worker.
+        dashboard: URL of the dashboard; None if Dask knows it.
     """
 
     kind: str
@@ -35,47 +40,55 @@ class ClusterProvider(Protocol):
     dashboard: str | None
 
     def open(self) -> Any:
-        """Start what is to be started; what a Dask client connects to: an address, or a cluster."""
+        """Start the cluster; return its address or cluster object for a Dask client."""
 
     def diagnose(self) -> str:
-        """What is known of why no worker has come, and what to do about it."""
+        """Return advice for the case that no worker has connected."""
 
     def close(self) -> None:
-        """End what `open` started."""
+        """Stop what `open` started."""
 
 
 def local_memory(workers: int | None) -> int:
-    """Bytes that each of `workers` embedded workers gets: an even share of what this machine or container has."""
-    return int(distributed.system.MEMORY_LIMIT) // _processes(workers)
+    """Return the memory of each local worker in bytes: an even share of this machine or container."""
+    return int(distributed.system.MEMORY_LIMIT) // _local_workers(workers)
 
 
-def _processes(workers: int | None) -> int:
+def _local_workers(workers: int | None) -> int:
     return workers or len(os.sched_getaffinity(0))
 
 
 class _IgnoreSigint(distributed.WorkerPlugin):
-    """A terminal sends Ctrl-C to the embedded workers too. Whether they end is for the client to say."""
+    """Ignore SIGINT in local workers.
 
-    name = "deaf"
+    The terminal sends Ctrl-C to the whole process group, but only the client shuts workers down.
+    """
+
+    name = "ignore-sigint"
 
     def setup(self, worker: Any) -> None:
+        """Set the handler when the worker starts."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class LocalClusterProvider:
-    """A cluster of this machine and this run: ``workers`` processes of one thread, by default one a core, with
-    ``memory`` bytes each, by default an even share."""
+    """A cluster of single-threaded processes on this machine.
 
-    kind, name, startup_timeout = "local", "of the embedded cluster", 60.0
+    Args:
+        workers: Number of processes; by default one per core.
+        memory: Bytes of each; by default an even share.
+    """
+
+    kind, name, startup_timeout = "local", "of the local cluster", 60.0
     max_workers: int | None = None
     dashboard: str | None = None
 
     def __init__(self, workers: int | None, memory: int | None) -> None:
-        self._workers, self._memory = _processes(workers), memory
+        self._workers, self._memory = _local_workers(workers), memory
         self._cluster: distributed.LocalCluster | None = None
 
     def open(self) -> distributed.LocalCluster:
-        """The cluster, started."""
+        """Start the processes."""
         self._cluster = distributed.LocalCluster(
             n_workers=self._workers,
             threads_per_worker=1,
@@ -89,140 +102,146 @@ class LocalClusterProvider:
         return self._cluster
 
     def diagnose(self) -> str:
-        """Processes of this machine start within seconds, or it is overloaded."""
-        return "See that this machine has memory and processes left, or give more --executor.timeout"
+        """Return advice: local processes start within seconds unless the machine is overloaded."""
+        return "Check that this machine has free memory and processes, or raise --executor.timeout"
 
     def close(self) -> None:
-        """End its processes."""
+        """Stop the processes."""
         if self._cluster is not None:
             try:
                 self._cluster.close(timeout=10)
-            except Exception as e:  # a worker that is just being started anew; how the run ended is told already
-                log.debug("closing the embedded cluster: %r", e)
+            except Exception as e:  # a worker that is restarting; the outcome of the run is already reported
+                log.debug("Error while closing the local cluster: %r", e)
 
 
 class ExistingClusterProvider:
-    """A cluster that somebody else runs, by the address of its scheduler. It may grow to ``most`` workers."""
+    """A running cluster at the address of its scheduler, which may grow to ``max_workers``."""
 
     kind, startup_timeout = "dask", 60.0
     dashboard: str | None = None
 
-    def __init__(self, address: str, most: int | None) -> None:
+    def __init__(self, address: str, max_workers: int | None) -> None:
         self.name, self._address = without_credentials(address), address
-        self.max_workers: int | None = most
+        self.max_workers: int | None = max_workers
 
     def open(self) -> str:
-        """Its address. Raises UsageError where it asks for certificates and there are none."""
+        """Return the address, after a check of the TLS certificates that it needs."""
         require_certificates(self._address)
         return self._address
 
     def diagnose(self) -> str:
-        """Nothing is known of it but its address."""
-        return "Start workers (`dask worker ADDRESS`), or give more --executor.timeout where they take that long"
+        """Return advice: only the address of the cluster is known."""
+        return "Start workers (`dask worker ADDRESS`), or raise --executor.timeout"
 
     def close(self) -> None:
-        """It goes on without this run."""
+        """Leave the cluster running."""
 
 
 class CustomClusterProvider:
-    """A cluster that is opened through the class at ``path``, such as ``dask_jobqueue.SLURMCluster``, with ``options``
-    as its keyword arguments, and asked for ``wanted`` workers."""
+    """A cluster created by a Dask cluster class.
+
+    Args:
+        path: Path of the class, such as `dask_jobqueue.SLURMCluster`.
+        options: Its keyword arguments.
+        workers: Number of workers to request.
+    """
 
     startup_timeout = 600.0
     dashboard: str | None = None
 
-    def __init__(self, path: str, options: Mapping[str, Any], wanted: int) -> None:
+    def __init__(self, path: str, options: Mapping[str, Any], workers: int) -> None:
         self.kind, self.name = path, f"of {path}"
-        self.max_workers: int | None = wanted
+        self.max_workers: int | None = workers
         self._options = options
         self._cluster: Any = None
 
     def open(self) -> Any:
-        """The cluster, asked for its workers. Raises UsageError where there is no such class or it refuses."""
-        opens = self._class()
+        """Create the cluster and request its workers."""
+        cluster_class = self._load_class()
         try:
-            self._cluster = opens(**self._options)
+            self._cluster = cluster_class(**self._options)
             self._cluster.scale(self.max_workers)
-        except Exception as e:  # whatever a class of somebody else raises
+        except Exception as e:  # classes raise errors of any type
             raise UsageError(
-                f"{self.kind} cannot be opened ({type(e).__name__}: {' '.join(str(e).split())})",
-                "nothing was run",
-                "Mend executor.options (its keyword arguments) or what it depends on",
+                f"Cannot create {self.kind} ({type(e).__name__}: {' '.join(str(e).split())})",
+                "Check executor.options (its keyword arguments) and what the class depends on",
             ) from e
         return self._cluster
 
-    def _class(self) -> Any:
+    def _load_class(self) -> Any:
         module, _, name = self.kind.rpartition(".")
         try:
-            with _signals_kept():
-                found = getattr(import_module(module), name)
+            with _preserve_signal_handlers():
+                cluster_class = getattr(import_module(module), name)
         except (ImportError, AttributeError) as e:
             raise UsageError(
-                f"executor.kind is {self.kind!r}, and there is no such class here ({e})",
-                "nothing was run",
-                "Install its package beside masksift (dask-jobqueue, dask-gateway, ...), or mend the name",
+                f"executor.kind is {self.kind!r}, but this class is not installed ({e})",
+                "Install its package next to masksift (dask-jobqueue, dask-gateway, ...), or correct the name",
             ) from e
-        missing = [verb for verb in ("scale", "close") if not callable(getattr(found, verb, None))]
-        if missing or not isinstance(found, type):
+        missing = [method for method in ("scale", "close") if not callable(getattr(cluster_class, method, None))]
+        if missing or not isinstance(cluster_class, type):
             raise UsageError(
-                f"executor.kind is {self.kind!r}, which has no {' and no '.join(missing) or 'instances'}",
-                "it cannot be a class of Dask clusters",
-                "Give one, such as dask_jobqueue.SLURMCluster, or one of serial, local, dask, kubernetes",
+                f"executor.kind is {self.kind!r}, which is not a Dask cluster class"
+                + (f" (it has no {' and no '.join(missing)})" if missing else ""),
+                "Use a class such as dask_jobqueue.SLURMCluster, or one of serial, local, dask, kubernetes",
             )
-        return found
+        return cluster_class
 
     def diagnose(self) -> str:
-        """What became of the jobs is known to the queue alone."""
+        """Return advice: only the queue knows what became of the jobs."""
         return (
-            "See its queue and the logs of its jobs (partition, account, network from them to this process), "
-            "or give more --executor.timeout where they wait that long"
+            "Check the queue and the logs of the jobs (partition, account, network from the jobs to this process), "
+            "or raise --executor.timeout if they wait longer"
         )
 
     def close(self) -> None:
-        """End it, with its workers."""
+        """Stop the cluster with its workers."""
         if self._cluster is not None:
             try:
                 self._cluster.close()
-            except Exception as e:  # how the run ended is told already
-                log.warning("closing %s: %r", self.kind, e)
+            except Exception as e:  # the outcome of the run is already reported
+                log.warning("Error while closing %s: %r", self.kind, e)
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """What signals do stays as it is: dask_jobqueue, when imported, lets Ctrl-C end a process with exit code 0."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _preserve_signal_handlers() -> Iterator[None]:
+    """Restore signal handlers: the import of dask_jobqueue lets Ctrl-C end a process with exit code 0."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in handlers.items():
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
 
 
 def without_credentials(address: str) -> str:
-    """An address without what may stand before its host.
-
-    >>> without_credentials("gateway://user:secret@host:8786/name")
-    'gateway://host:8786/name'
-    """
+    """Remove user and password from an address: `gateway://user:secret@host/x` becomes `gateway://host/x`."""
     return re.sub(r"//[^/]*@", "//", address)
 
 
 def require_certificates(address: str) -> None:
-    """Raises UsageError where an address asks for TLS and Dask's configuration has no certificates to show, or they are
-    not there: the client would say so in a traceback, or wait in vain."""
+    """Check that Dask's configuration has readable TLS certificates if the address needs them.
+
+    Without them the client would print a traceback, or wait in vain.
+
+    Args:
+        address: Address of a scheduler.
+
+    Raises:
+        UsageError: The address starts with `tls://`, and a certificate is not configured or not readable.
+    """
     if not address.startswith("tls://"):
         return
-    keys = {name: f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert", "client.key")}
-    told = {name: dask.config.get(key, None) for name, key in keys.items()}
-    absent = [keys[name] for name in ("ca-file", "client.cert") if told[name] is None]
-    files = [(keys[name], value) for name, value in told.items() if value is not None and "\n" not in value]
-    lost = [f"{key} ({value})" for key, value in files if not os.access(value, os.R_OK)]
-    if absent or lost:
-        fact = f"{' and '.join(absent)} not set" if absent else f"{' and '.join(lost)} cannot be read"
+    keys = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert", "client.key")]
+    files = {key: dask.config.get(key, None) for key in keys}
+    missing = [key for key in keys[:2] if files[key] is None]
+    configured = [(key, value) for key, value in files.items() if value is not None and "\n" not in value]
+    unreadable = [f"{key} ({value})" for key, value in configured if not os.access(value, os.R_OK)]
+    if missing or unreadable:
+        problem = f"{' and '.join(missing)} not set" if missing else f"{' and '.join(unreadable)} not readable"
         raise UsageError(
-            f"{without_credentials(address)} asks for TLS, and {fact}",
-            "neither side would know the other",
-            "Give the certificates in Dask's configuration (a YAML file that DASK_CONFIG names, or in the environment "
-            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...__CLIENT__CERT and ...__CLIENT__KEY)",
+            f"{without_credentials(address)} requires TLS, but {problem}",
+            "Set the certificates in Dask's configuration: a YAML file named by DASK_CONFIG, or the variables "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...__CLIENT__CERT and ...__CLIENT__KEY",
         )

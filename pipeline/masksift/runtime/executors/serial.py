@@ -1,4 +1,4 @@
-"""The definition: two loops in this process."""
+"""Reference executor: run all tasks in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class SerialExecutor:
-    """Runs one item after the other. ``memory``: bytes this process may use, None = unlimited."""
+    """Run items one after the other. ``memory`` is the memory of this process in bytes, None if unlimited."""
 
     def __init__(self, memory: int | None = None) -> None:
         self.memory = memory
@@ -30,17 +30,16 @@ class SerialExecutor:
 
     @property
     def cluster(self) -> ClusterInfo:
-        """This process, which is its own only worker."""
+        """This process as a cluster with one worker."""
         return ClusterInfo("serial", 1, 1, self.memory)
 
     def workers(self) -> list[WorkerInfo]:
-        """This process."""
+        """Return this process."""
         return [WorkerInfo("this process", self.memory)]
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
-        """The results in the order of the items."""
-        for item in items:
-            yield function(item)
+        """Yield the results in the order of the items."""
+        return map(function, items)
 
     def reduce(
         self,
@@ -49,5 +48,5 @@ class SerialExecutor:
         merge: Callable[[Result, Result], Result],
         stage: str,
     ) -> Result:
-        """All results merged, from the first to the last."""
-        return reduce(merge, (function(item) for item in items))
+        """Merge all results from the first to the last."""
+        return reduce(merge, map(function, items))

@@ -1,5 +1,4 @@
-"""What a run tells while it runs: counters that Prometheus reads from the workers, log lines that say which block they
-are of, spans of one trace. It decides nothing and costs nothing where nobody listens."""
+"""Telemetry: Prometheus metrics of the workers, log lines with context, and OpenTelemetry traces."""
 
 from __future__ import annotations
 

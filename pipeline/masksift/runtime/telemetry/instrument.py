@@ -1,4 +1,4 @@
-"""A run that is told about as a whole, and its tasks, each where it runs."""
+"""Telemetry of a run as a whole, and of each task where it runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from masksift.core.task_result import TaskResult
-from masksift.runtime.telemetry import logs
-from masksift.runtime.telemetry import metrics as counted
-from masksift.runtime.telemetry import tracing as spans
+from masksift.runtime.telemetry import logs, metrics, tracing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,9 +20,8 @@ log = logs.logger(__name__)
 
 @contextmanager
 def run_telemetry(run_id: str) -> Iterator[None]:
-    """A run, from when its fingerprint is known to its end: what is logged inside carries it, and so does an error
-    that ends it."""
-    with logs.log_context({"run_id": run_id}), spans.run_span(run_id):
+    """Open the span of a run, and add its id to log lines and to an error that ends it."""
+    with logs.log_context({"run_id": run_id}), tracing.run_span(run_id):
         try:
             yield
         except BaseException as e:
@@ -33,43 +30,49 @@ def run_telemetry(run_id: str) -> Iterator[None]:
 
 
 def failed_run_id(error: BaseException) -> str | None:
-    """The run that an error has ended, as far as there was one yet."""
-    found: str | None = vars(error).get("run_id")
-    return found
+    """Return the id of the run that an error has ended, if it had one."""
+    run_id: str | None = vars(error).get("run_id")
+    return run_id
 
 
 @dataclass(frozen=True)
 class InstrumentedTask(Generic[Item, Result]):
-    """A function of one item that counts itself, names itself in what is logged meanwhile, and is a span: the same
-    answer, the same errors. Picklable where the function is.
+    """Wrap a function of one item with metrics, log context and a span; results and errors stay the same.
 
-    ``about``: the facts of an item, such as its source and block; ``traceparent``: of the span that is open where the
-    function is given away, and that each call becomes a child of.
+    Picklable if the function is.
+
+    Attributes:
+        function: The wrapped function.
+        run_id: Fingerprint of the run.
+        stage: Name of the stage.
+        item_fields: Returns the log fields of an item, such as its source and block.
+        traceparent: W3C trace parent of the span that is open when the task is created.
     """
 
     function: Callable[[Item], Result]
     run_id: str
     stage: str
-    about: Callable[[Item], Mapping[str, Any]] = attrgetter("log_fields")
-    traceparent: str | None = field(default_factory=spans.traceparent)
+    item_fields: Callable[[Item], Mapping[str, Any]] = attrgetter("log_fields")
+    traceparent: str | None = field(default_factory=tracing.traceparent)
 
     def __call__(self, item: Item) -> Result:
-        facts = {"run_id": self.run_id, "stage": self.stage, **self.about(item)}
-        begun = time.perf_counter()
-        with logs.log_context(facts), spans.task_span(self.stage, facts, self.traceparent) as span:
+        """Call the function for one item."""
+        fields = {"run_id": self.run_id, "stage": self.stage, **self.item_fields(item)}
+        started = time.perf_counter()
+        with logs.log_context(fields), tracing.task_span(self.stage, fields, self.traceparent) as span:
             try:
                 answer = self.function(item)
             except Exception as e:
-                counted.record_failure(self.stage, e)
-                log.error("a task of the stage %s failed", self.stage, exc_info=True)
+                metrics.record_failure(self.stage, e)
+                log.error("A task of stage %s failed", self.stage, exc_info=True)
                 raise
             result = _task_result(answer)
-            counted.record_success(self.stage, result, time.perf_counter() - begun)
-            spans.set_result_attributes(span, result)
+            metrics.record_success(self.stage, result, time.perf_counter() - started)
+            tracing.set_result_attributes(span, result)
         return answer
 
 
 def _task_result(answer: object) -> TaskResult | None:
-    """The result that an answer is, or has with it; reductions answer none."""
-    found = getattr(answer, "task_result", answer)
-    return found if isinstance(found, TaskResult) else None
+    """Return the task result that an answer is or contains; reductions have none."""
+    result = getattr(answer, "task_result", answer)
+    return result if isinstance(result, TaskResult) else None

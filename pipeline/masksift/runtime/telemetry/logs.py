@@ -1,6 +1,6 @@
-"""Log lines as JSON objects that say what they are of: the run and, while a task runs, its stage, source and block.
+"""JSON log lines with the run and, inside a task, its stage, source and block.
 
-For Dask's logging configuration, of scheduler, workers and client alike: see `deploy/operations.md`.
+`JsonFormatter` is meant for Dask's logging configuration of scheduler, workers and client.
 """
 
 from __future__ import annotations
@@ -17,75 +17,74 @@ from typing import Any
 
 from masksift.core.errors import MasksiftError, summarize_error
 
-_own: ContextVar[Mapping[str, Any]] = ContextVar("masksift_log_facts", default=MappingProxyType({}))
-_open: list[Mapping[str, Any]] = []
-"""The facts of all threads. A task reads and writes in threads of others, which know no context of its own."""
+_context_fields: ContextVar[Mapping[str, Any]] = ContextVar("masksift_log_fields", default=MappingProxyType({}))
+_open_contexts: list[Mapping[str, Any]] = []
+"""Contexts of all threads: the helper threads of a task have no context variable of their task."""
 
 
 @contextmanager
-def log_context(facts: Mapping[str, Any]) -> Iterator[None]:
-    """Add facts to every line that is logged inside."""
-    inner = {**_own.get(), **facts}
-    token = _own.set(inner)
-    _open.append(inner)
+def log_context(fields: Mapping[str, Any]) -> Iterator[None]:
+    """Add fields to every line logged inside the block."""
+    merged = {**_context_fields.get(), **fields}
+    token = _context_fields.set(merged)
+    _open_contexts.append(merged)
     try:
         yield
     finally:
-        _open.remove(inner)
-        _own.reset(token)
+        _open_contexts.remove(merged)
+        _context_fields.reset(token)
 
 
 def current_log_fields() -> Mapping[str, Any]:
-    """The facts of what this thread does; of a thread that helps, those of the only task. Where several run at once in
-    one process, it cannot be said which one is helped."""
-    own, everything = _own.get(), list(_open)
-    if own or not everything:
-        return own
-    last = everything[-1]
-    return last if all(one.items() <= last.items() for one in everything) else own
+    """Return the fields of this thread's context; in a helper thread, those of the only task.
+
+    Returns:
+        The fields; empty in a helper thread if several tasks run in this process.
+    """
+    fields, contexts = _context_fields.get(), list(_open_contexts)
+    if fields or not contexts:
+        return fields
+    last = contexts[-1]
+    return last if all(context.items() <= last.items() for context in contexts) else fields
 
 
 def logger(name: str) -> logging.Logger:
-    """A logger whose lines go where logging was set up to go, and nowhere else: Python's last resort would write them
-    across the bar of whoever started the workers."""
-    made = logging.getLogger(name)
-    made.addHandler(logging.NullHandler())
-    return made
+    """Create a logger that is silent without logging setup: Python's last resort would write across the bar."""
+    log = logging.getLogger(name)
+    log.addHandler(logging.NullHandler())
+    return log
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time` (UTC), `level`, `logger`, `message`, what the task and the record know, and of an
-    error `exception`."""
+    """Format a record as one JSON object: time (UTC), level, logger, message, context fields and exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told: dict[str, Any] = {
-            "time": when.replace("+00:00", "Z"),
+        """Return the record as a JSON line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
             **current_log_fields(),
-            **getattr(record, "facts", {}),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[1] is not None:
-            told["exception"] = _told(record.exc_info[1])
-        return json.dumps(told, default=str)
+            line["exception"] = _exception_fields(record.exc_info[1])
+        return json.dumps(line, default=str)
 
 
 def safe_error_message(error: BaseException) -> str:
-    """What may be shown of an error: of ours its sentence, of a store's client what it says before it quotes its
-    request, keys and all. Python's own account of an error has both whole."""
+    """Return a message without secrets: errors of a store's client may quote a request with its keys."""
     return str(error) if isinstance(error, MasksiftError) else summarize_error(error)
 
 
-def _told(error: BaseException) -> dict[str, Any]:
-    """An error, where it came from, and its cause."""
+def _exception_fields(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "type": type(error).__name__,
         "message": safe_error_message(error),
         "stack": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return told if cause is None else {**told, "cause": _told(cause)}
+    return fields if cause is None else {**fields, "cause": _exception_fields(cause)}

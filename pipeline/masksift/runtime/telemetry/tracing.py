@@ -1,8 +1,8 @@
-"""OpenTelemetry spans: one a run, one a stage, one a task, in one trace across the cluster.
+"""OpenTelemetry spans of a run, its stages and its tasks, in one trace across the cluster.
 
-Nothing is imported, and nothing travels, unless OpenTelemetry is set up where the run is started: by
-`OTEL_EXPORTER_OTLP_ENDPOINT` (OTLP over HTTP) or by a tracer provider that the program has set. What travels to a task
-is a W3C `traceparent`; where its spans go, the worker's own environment says.
+Without OpenTelemetry setup at the client nothing is imported or sent. Setup is an endpoint in
+`OTEL_EXPORTER_OTLP_ENDPOINT` (OTLP over HTTP) or a tracer provider of the program. Tasks receive a W3C `traceparent`;
+the environment of each worker decides where its spans go.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_NOTED = ("images", "bytes_read", "bytes_written", "requests", "puts", "repeated", "reused")
-_run: ContextVar[Tracer | None] = ContextVar("masksift_run_tracer", default=None)
+_RESULT_FIELDS = ("images", "bytes_read", "bytes_written", "requests", "puts", "repeated", "reused")
+_run_tracer: ContextVar[Tracer | None] = ContextVar("masksift_run_tracer", default=None)
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def run_span(run_id: str) -> Iterator[None]:
-    """A run's span, a child of the one that is open, if any."""
+    """Open the span of a run, as a child of the program's current span."""
     tracer = _tracer()
     if tracer is None:
         yield
         return
-    token = _run.set(tracer)
+    token = _run_tracer.set(tracer)
     try:
         with _span(tracer, "masksift run", {"run_id": run_id}):
             yield
     finally:
-        _run.reset(token)
+        _run_tracer.reset(token)
 
 
 @contextmanager
 def stage_span(name: str) -> Iterator[None]:
-    """A stage's span, inside the run's; without one it is none."""
-    tracer = _run.get()
+    """Open the span of a stage; without a run span do nothing."""
+    tracer = _run_tracer.get()
     if tracer is None:
         yield
         return
@@ -59,8 +59,8 @@ def stage_span(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def task_span(stage: str, facts: Mapping[str, Any], parent: str | None) -> Iterator[Span | None]:
-    """A task's span, where its run has one and this process is set up for spans."""
+def task_span(stage: str, fields: Mapping[str, Any], parent: str | None) -> Iterator[Span | None]:
+    """Open the span of a task if its run is traced and this process is set up for traces."""
     tracer = _tracer() if parent else None
     if tracer is None:
         yield None
@@ -68,19 +68,19 @@ def task_span(stage: str, facts: Mapping[str, Any], parent: str | None) -> Itera
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     context = TraceContextTextMapPropagator().extract({"traceparent": parent})
-    with _span(tracer, f"{stage} task", facts, context) as span:
+    with _span(tracer, f"{stage} task", fields, context) as span:
         yield span
 
 
 def set_result_attributes(span: Span | None, result: TaskResult | None) -> None:
-    """Put on a task's span what it took."""
+    """Add the counters of a task to its span."""
     if span is not None and result is not None:
-        span.set_attributes({f"masksift.{name}": getattr(result, name) for name in _NOTED})
+        span.set_attributes({f"masksift.{name}": getattr(result, name) for name in _RESULT_FIELDS})
 
 
 def traceparent() -> str | None:
-    """The open span of the run, or of its stage, as it travels to tasks."""
-    if _run.get() is None:
+    """Return the W3C trace parent of the current span of a run, for its tasks."""
+    if _run_tracer.get() is None:
         return None
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -90,11 +90,11 @@ def traceparent() -> str | None:
 
 
 @contextmanager
-def _span(tracer: Tracer, name: str, facts: Mapping[str, Any], context: Context | None = None) -> Iterator[Span]:
-    """A span that is current inside. Of an error it keeps what may be shown, which is less than OpenTelemetry would."""
+def _span(tracer: Tracer, name: str, fields: Mapping[str, Any], context: Context | None = None) -> Iterator[Span]:
+    """Open a span. Errors are recorded without secrets, unlike by OpenTelemetry itself."""
     from opentelemetry.trace import Status, StatusCode
 
-    attributes = {f"masksift.{key}": value for key, value in facts.items()}
+    attributes = {f"masksift.{key}": value for key, value in fields.items()}
     with tracer.start_as_current_span(
         name, context, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as span:
@@ -106,18 +106,18 @@ def _span(tracer: Tracer, name: str, facts: Mapping[str, Any], context: Context 
 
 
 def _tracer() -> Tracer | None:
-    """The tracer of this process, None where nobody has set it up for spans."""
+    """Return the tracer of this process, if it is set up for traces."""
     if (api := sys.modules.get("opentelemetry.trace")) is not None:
         provider = api.get_tracer_provider()
         if not isinstance(provider, api.ProxyTracerProvider):
-            found: Tracer = provider.get_tracer("masksift", version("masksift"))
-            return found
-    return _exporting() if any(map(os.environ.get, _ENDPOINTS)) else None
+            tracer: Tracer = provider.get_tracer("masksift", version("masksift"))
+            return tracer
+    return _create_exporting_tracer() if any(map(os.environ.get, _ENDPOINTS)) else None
 
 
 @cache
-def _exporting() -> Tracer | None:
-    """A tracer whose spans go to the endpoint that the environment names; what is left goes when this process ends."""
+def _create_exporting_tracer() -> Tracer | None:
+    """Create a tracer that sends spans to the endpoint of the environment, the last ones at process exit."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -125,18 +125,18 @@ def _exporting() -> Tracer | None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as e:
         log.warning(
-            "an endpoint for spans is set (%s), and %s is not installed: no span is sent. "
-            "Install 'masksift[telemetry]'",
+            "%s is set, but %s is not installed: no span is sent. Install 'masksift[telemetry]'",
             " or ".join(_ENDPOINTS),
             e.name,
         )
         return None
-    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "masksift"}
-    here: dict[str, str | int] = {
+    attributes: dict[str, str | int] = {
         "service.version": version("masksift"),
         "host.name": socket.gethostname(),
         "process.pid": os.getpid(),
     }
-    provider = TracerProvider(resource=Resource.create({**named, **here}))
+    if not os.environ.get("OTEL_SERVICE_NAME"):
+        attributes["service.name"] = "masksift"
+    provider = TracerProvider(resource=Resource.create(attributes))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider.get_tracer("masksift", version("masksift"))
