@@ -77,19 +77,7 @@ def run(config: RunConfig, progress: ProgressReporter | None = None) -> RunResul
 
 
 def rescore(base: str, config: RunConfig, progress: ProgressReporter) -> RunResult:
-    """Score the evidence of a complete run with other methods or parameters; no prediction is read.
-
-    Args:
-        base: URL of the complete run.
-        config: Configuration of the new run.
-        progress: Reports the stages.
-
-    Returns:
-        The record of the new run, and the exit code of the command line.
-
-    Raises:
-        MasksiftError: See `run`.
-    """
+    """Score the evidence of the complete run at ``base`` with other methods or parameters; no prediction is read."""
     record = _require_completed_run(base, config)
     sources, reused = zip(*sources_from_record(record), strict=True)
     identity = {**run_identity(config, sources), "evidence_of": record["fingerprint"]}

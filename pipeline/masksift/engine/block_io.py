@@ -44,11 +44,7 @@ class BufferPool:
 
 
 class BackgroundWriter:
-    """Run write calls one at a time in a background thread, so that slow network writes overlap with computation.
-
-    Args:
-        background: Use the thread; otherwise every call runs at once in the caller.
-    """
+    """Run write calls one at a time in a background thread, so that slow network writes overlap with computation."""
 
     def __init__(self, *, background: bool) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="background-write") if background else None
@@ -83,15 +79,7 @@ class BackgroundWriter:
 
 
 def read_ahead(read: Callable[[S, int], T], windows: Iterator[S]) -> Iterator[tuple[S, T]]:
-    """Read one window ahead of the caller in a background thread.
-
-    Args:
-        read: Reads a window into slot 0 or 1. Slots alternate: a slot is reused when the caller is done with it.
-        windows: Windows in the order of reading.
-
-    Yields:
-        Each window with what `read` returned for it.
-    """
+    """Read one window ahead of the caller, in a thread that alternates between slots 0 and 1 of the buffers."""
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         current = None
         for number, window in enumerate(windows):
@@ -122,19 +110,7 @@ def prefetch_block(
 def read_labels(
     spec: SourceSpec, reader: ArrayReader, buffers: BufferPool, start: int, stop: int, sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.unsignedinteger], dict[int, ImageStatus]]:
-    """Read the labels of images [start, stop) as class indices.
-
-    Args:
-        spec: Source of the images.
-        reader: Reader of its labels.
-        buffers: Buffers for the result, valid until the next call.
-        start: First image.
-        stop: One after the last image.
-        sizes: Unpadded (rows, columns) of each image, shape (n, 2). Pixels beyond them are ignored.
-
-    Returns:
-        Class indices, shape (n, H, W), and the status of every image with missing or invalid labels.
-    """
+    """Read labels of images [start, stop) as class indices (n, H, W), padding ignored, with the status of bad ones."""
     dtype = class_dtype(spec.classes)
     classes = buffers.get("class indices", (stop - start, spec.height, spec.width), dtype)
     classes[...] = np.iinfo(dtype).max
@@ -184,21 +160,7 @@ def iter_prediction_windows(
     sizes: NDArray[np.int64],
     statuses: dict[int, ImageStatus],
 ) -> Iterator[tuple[ReadWindow, int, int, NDArray[Any]]]:
-    """Read the predictions of n images window by window, each exactly once.
-
-    Args:
-        spec: Source of the images.
-        layout: Layout of the source.
-        readers: One reader per ensemble member, or one in all.
-        buffers: Buffers for the windows; two windows are held per member.
-        start: First image.
-        sizes: Unpadded (rows, columns) of each image, shape (n, 2).
-        statuses: Images to skip. Images with missing or undecodable chunks are added.
-
-    Yields:
-        The window, the number of the member, the number of the image, and its predictions in the window without
-        padding, shape (K, h, w), valid until the next one. All members of a window come before the next window.
-    """
+    """Yield (window, member, image, predictions (K, h, w) without padding), each window once, members in order."""
 
     def read(item: tuple[ReadWindow, int], slot: int) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
         window, member = item
@@ -223,17 +185,7 @@ def iter_prediction_windows(
 def read_window(
     reader: ArrayReader, chunk_images: int, window: ReadWindow, out: NDArray[Any]
 ) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
-    """Read a window; if any of it is missing or does not decode, read it again chunk by chunk.
-
-    Args:
-        reader: Reader of the array.
-        chunk_images: Images per chunk of the array: the images of a chunk are lost together.
-        window: Window to read, with all classes if the array has them.
-        out: Buffer that may hold the result.
-
-    Returns:
-        Ranges [first, last) of images with their array, or with the status of lost images.
-    """
+    """Read a window; if that fails, read ranges [first, last) of images, with the status of lost ones."""
     slices = window_to_slices(window, out.shape[1] if out.ndim == 4 else None)
     try:
         return [(window.start, window.stop, reader.read(*slices, out=out))]

@@ -83,19 +83,7 @@ def read_run_record(url: str, options: Mapping[str, Any]) -> dict[str, Any] | No
 
 
 def open_completed_run(url: str, storage: StorageSection, other_urls: Sequence[str] = ()) -> CompletedRun:
-    """Open the completed run at a URL, which may have been moved since it was written.
-
-    Args:
-        url: URL of the run.
-        storage: Options of the stores.
-        other_urls: Further places that are read or written with the same options.
-
-    Returns:
-        The run.
-
-    Raises:
-        UsageError: There is no complete run at the URL.
-    """
+    """Open the completed run at a URL, which may have moved. Raises UsageError if there is no complete one."""
     record = read_run_record(url, storage.options([url]))
     if record is None or "configuration" not in record:
         raise UsageError(

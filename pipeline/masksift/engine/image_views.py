@@ -76,12 +76,7 @@ def make_view(
 
 
 class _ChunkCache(Generic[T]):
-    """Images of the chunk that was read last: callers show the images of a source in order.
-
-    Args:
-        images_per_read: Images that are read together.
-        images: Images of the source.
-    """
+    """Images of the chunk that was read last: callers show the images of a source in order."""
 
     def __init__(self, images_per_read: int, images: int) -> None:
         self.images_per_read, self._images = images_per_read, images
@@ -89,10 +84,7 @@ class _ChunkCache(Generic[T]):
         self._content: T | None = None
 
     def get(self, index: int, read: Callable[[int, int], T]) -> tuple[T, int]:
-        """Return what ``read(start, stop)`` returns for the chunk of an image, and the image's position in it.
-
-        ``read`` is not stored: a reference cycle would keep readers and buffers until the garbage collector runs.
-        """
+        """Return ``read(start, stop)`` of an image's chunk, and the image's position in it; ``read`` is not stored."""
         start = index // self.images_per_read * self.images_per_read
         if start != self._start:
             self._start, self._content = -1, None  # stays empty if reading fails
@@ -103,14 +95,7 @@ class _ChunkCache(Generic[T]):
 
 
 class ImageViewReader:
-    """Read the images of one source of a run.
-
-    Args:
-        context: Settings of the run.
-        task: Any block of the source.
-        images_array: Name or URL of the RGB images.
-        predicted: The evidence planes exist.
-    """
+    """Read the images of the source of a block, with RGB images from an array by name or URL."""
 
     def __init__(self, context: RunContext, task: BlockTask, images_array: str, *, predicted: bool) -> None:
         self._context, self._task, self._buffers = context, task, BufferPool()

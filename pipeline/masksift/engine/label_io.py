@@ -23,16 +23,7 @@ NO_VALUE = int(np.iinfo(np.int64).min)
 
 
 def label_blocks(spec: SourceSpec, unit: int, images: int) -> Iterator[tuple[int, int]]:
-    """Yield the blocks [start, stop) of a source.
-
-    Args:
-        spec: The source.
-        unit: Images that are stored together, so that one task must write all of them.
-        images: Images of the whole data set.
-
-    Yields:
-        Ranges of whole units.
-    """
+    """Yield blocks [start, stop) of whole storage units of a source, for a data set of ``images`` images."""
     wanted = max(1, min(MAX_BLOCK_PIXELS // spec.pixels, -(-images // TARGET_BLOCKS)))
     size = -(-wanted // unit) * unit
     for start in range(0, spec.images, size):

@@ -24,13 +24,7 @@ from masksift.storage.tables.schemas import images_schema, ranking_schema
 
 @dataclass(frozen=True)
 class Publisher:
-    """Copies the tables of one run to Iceberg; without Iceberg tables it does nothing.
-
-    Attributes:
-        tables: Iceberg tables, or None.
-        context: Settings of the run.
-        blocks: Number of blocks of the run.
-    """
+    """Copies the tables of one run to Iceberg; without Iceberg tables it does nothing."""
 
     tables: IcebergTables | None
     context: RunContext
@@ -57,20 +51,7 @@ class Publisher:
             self.tables.create_or_evolve({name: schema(methods, columns) for name, schema in schemas.items()})
 
     def publish(self, scored: int, started: str, progress: ProgressReporter, stats: RunStats) -> dict[str, Any]:
-        """Replace the rows of the run in the tables.
-
-        Args:
-            scored: Number of scored images.
-            started: Start of the run, as in its record.
-            progress: Reporter of the stage.
-            stats: Statistics of the run, to which the stage is added.
-
-        Returns:
-            Fields for the record of the run.
-
-        Raises:
-            RunFailed: The catalog or the store fails.
-        """
+        """Replace the rows of the run in the tables, and return fields for its record. Raises RunFailed."""
         if self.tables is None:
             return {}
         fingerprint, time = self.context.fingerprint, datetime.fromisoformat(started)

@@ -23,12 +23,7 @@ def region_part_name(fingerprint: str, number: int) -> str:
 
 
 class RegionTableBuilder:
-    """Collect regions image by image and keep those with most evidence; others cannot reach the table of the run.
-
-    Args:
-        max_regions: Largest number of regions in the table; up to a quarter more are held.
-        class_names: Names of the classes.
-    """
+    """Collect regions image by image and keep those with most evidence, plus at most a quarter more."""
 
     def __init__(self, max_regions: int, class_names: Sequence[str]) -> None:
         self._max_regions, self._class_names = max_regions, class_names
@@ -36,15 +31,7 @@ class RegionTableBuilder:
         self._held = 0
 
     def add(self, image_fields: Mapping[str, Any], regions: Regions) -> dict[str, Any]:
-        """Add the regions of an image.
-
-        Args:
-            image_fields: Columns that identify the image.
-            regions: Its regions.
-
-        Returns:
-            The columns of the image's own row that describe its region with most evidence.
-        """
+        """Add the regions of an image, and return the columns of its row that describe the one with most evidence."""
         if not len(regions):
             return {}
         self._images.append((image_fields, regions))

@@ -126,20 +126,7 @@ def write_ranking(
     class_names: Sequence[str],
     path_columns: Sequence[str] = (),
 ) -> int:
-    """Rank the images of a run in bounded memory, with the same result as `ranking_table`.
-
-    Args:
-        directory: Directory of the run; parts of an earlier attempt are overwritten.
-        parts: Names of the parts of the table of images.
-        scored: Number of scored images.
-        methods: Names of the scores.
-        rank_by: Score to rank by, ascending.
-        class_names: Names of the classes.
-        path_columns: Table columns from the source URLs.
-
-    Returns:
-        Bytes written.
-    """
+    """Rank the scored images of a run as `ranking_table` does, in bounded memory, and return the bytes written."""
     schema = ranked_schema(methods, path_columns)
     ordered = sort_tables(iter_tables(directory, parts, schema.names), schema, rank_by, RANKING_PART_ROWS)
     size, done = 0, 0
@@ -185,19 +172,7 @@ def write_regions(
     class_names: Sequence[str],
     path_columns: Sequence[str] = (),
 ) -> int:
-    """Rank the regions that the blocks of a run kept, in bounded memory; ties keep the order of sources and images.
-
-    Args:
-        directory: Directory of the run; parts of an earlier attempt are overwritten.
-        fingerprint: Fingerprint of the run.
-        blocks: Number of blocks.
-        max_regions: Largest number of regions in the table.
-        class_names: Names of the classes.
-        path_columns: Table columns from the source URLs.
-
-    Returns:
-        Bytes written.
-    """
+    """Rank the regions of a run in bounded memory, and return the bytes written. Ties keep the order of the images."""
     schema = unranked_regions_schema(path_columns)
     parts = iter_tables(directory, [region_part_name(fingerprint, number) for number in range(blocks)])
     candidates = _prefilter_regions(parts, max_regions)

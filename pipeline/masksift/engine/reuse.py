@@ -21,17 +21,7 @@ _RUN_FIELDS = ("index", "name", "class_names", "partitions")
 
 
 def evidence_from_record(record: Mapping[str, Any]) -> list[ReusedEvidence]:
-    """Return the location and layout of the evidence of every source of a complete run.
-
-    Args:
-        record: Content of its run.json.
-
-    Returns:
-        One entry per source.
-
-    Raises:
-        UsageError: The evidence was made by another version, or was not kept.
-    """
+    """Return location and layout of the evidence of each source of a run. Raises UsageError if it cannot be reused."""
     base, recorded_version = record["configuration"]["out"], record["versions"]["masksift"]
     if recorded_version != version("masksift"):
         raise UsageError(
@@ -120,19 +110,7 @@ def _source_key(spec: SourceSpec) -> str:
 def thresholds_from_record(
     record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]
 ) -> Thresholds:
-    """Rebuild the thresholds of a complete run.
-
-    Args:
-        record: Content of its run.json.
-        rows: Rows of its table of thresholds.
-        class_names: Classes of the run that uses them.
-
-    Returns:
-        The thresholds.
-
-    Raises:
-        UsageError: The runs have different classes.
-    """
+    """Rebuild the thresholds of a run from its record and table. Raises UsageError for other class names."""
     base_names = [row["class_name"] for row in rows]
     if base_names != list(class_names):
         raise UsageError(

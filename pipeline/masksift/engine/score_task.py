@@ -50,16 +50,7 @@ Planes = NDArray[np.unsignedinteger]
 
 
 def count_block(context: RunContext, limits: Mapping[Encoding, NDArray[np.int64]], task: BlockTask) -> int:
-    """Count the confident pixels of a block whose evidence has more than 8 bits.
-
-    Args:
-        context: Settings of the run.
-        limits: Confidence thresholds of the classes as codes, shape (K,), by encoding.
-        task: The block.
-
-    Returns:
-        Pixels that reach the threshold of a class other than their label.
-    """
+    """Count the pixels of a block that reach the threshold (K,) of a class other than their label, by encoding."""
     count, codes = 0, limits[task.encoding]
     for _, labels, planes in _EvidenceReader(context, task, EVIDENCE_PLANES).scored_images():
         count += count_confident_pixels(labels, EvidencePlanes(*planes), codes)
@@ -67,16 +58,7 @@ def count_block(context: RunContext, limits: Mapping[Encoding, NDArray[np.int64]
 
 
 def refine_block(context: RunContext, key: int, task: BlockTask) -> NDArray[np.int64]:
-    """Count the float32 self-confidences of one histogram bin by their lower 16 bits.
-
-    Args:
-        context: Settings of the run.
-        key: The bin that contains the cut: the upper 16 bits.
-        task: The block.
-
-    Returns:
-        Pixels by lower 16 bits, int64 of shape (65536,).
-    """
+    """Count the float32 self-confidences with the upper 16 bits ``key`` by their lower 16 bits, int64 (65536,)."""
     counts = np.zeros(1 << 16, np.int64)
     for _, labels, planes in _EvidenceReader(context, task, EVIDENCE_PLANES[:1]).scored_images():
         counts += count_low_bits(labels, planes[0], task.spec.classes, key)
@@ -163,13 +145,7 @@ def _image_fields(context: RunContext, task: BlockTask) -> list[dict[str, Any]]:
 
 
 class _EvidenceReader:
-    """Read the labels and some evidence planes of a condensed block.
-
-    Args:
-        context: Settings of the run.
-        task: The block.
-        names: Names of the planes.
-    """
+    """Read the labels and some evidence planes of a condensed block."""
 
     def __init__(self, context: RunContext, task: BlockTask, names: Sequence[str]) -> None:
         self.statuses = load_statuses(context, task)
@@ -190,11 +166,7 @@ class _EvidenceReader:
                     yield start + i, labels[i], tuple(plane[i] for plane in planes)
 
     def chunks(self) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
-        """Yield the first image, the class indices and the planes of every chunk.
-
-        Raises:
-            DataError: Labels that were valid in the first pass are not any more, or the evidence is damaged.
-        """
+        """Yield first image, class indices and planes of every chunk. Raises DataError for changed labels."""
         spec, block = self._task.spec, self._task.block
         buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, self._context.options)
         ranges = list(self._task.layout.chunk_ranges(block.start, block.stop))
@@ -223,22 +195,7 @@ class _EvidenceReader:
 def read_planes(
     arrays: EvidenceArrays, task: BlockTask, names: Sequence[str], start: int, stop: int, buffers: BufferPool
 ) -> Iterator[Planes]:
-    """Read evidence planes of one chunk and check their codes, which the kernels trust.
-
-    Args:
-        arrays: Evidence of the source.
-        task: Block of the chunk.
-        names: Names of the planes: ``predicted_class``, names that end in ``confidence``, or in ``labels``.
-        start: First image.
-        stop: One after the last image.
-        buffers: Buffers for the planes.
-
-    Yields:
-        Class indices or confidence codes, shape (n, H, W).
-
-    Raises:
-        DataError: The evidence is missing or damaged.
-    """
+    """Read planes (n, H, W) of images [start, stop) as classes or codes, and check the codes: kernels trust them."""
     spec, encoding, classes = task.spec, task.encoding, class_dtype(task.spec.classes)
     shape = (stop - start, spec.height, spec.width)
     for name in names:

@@ -91,20 +91,7 @@ class StageTotals:
 def check_workers(
     plan: Plan, executor: Executor, client_versions: Callable[[], dict[str, str]], progress: ProgressReporter
 ) -> list[WorkerInfo]:
-    """Compare the memory of all workers with the plan, and their package versions with those of the client.
-
-    Args:
-        plan: Plan of the run.
-        executor: Executor with the workers.
-        client_versions: Returns the versions of the client by package; called only if workers report theirs.
-        progress: Reports differences that are tolerated.
-
-    Returns:
-        The workers.
-
-    Raises:
-        PlanRefused: A worker has too little memory or other versions.
-    """
+    """Compare memory and package versions of all workers with plan and client. Raises PlanRefused for a misfit."""
     workers = executor.workers()
     expected = client_versions() if any(worker.versions for worker in workers) else {}
     for worker in workers:
@@ -172,20 +159,7 @@ def find_thresholds(
     tau: str | float,
     frozen: Thresholds | None = None,
 ) -> tuple[Statistics, Thresholds]:
-    """Reduce the statistics of all blocks and compute the thresholds, with queries to evidence of more than 8 bits.
-
-    Args:
-        context: Settings of the run.
-        tasks: All blocks.
-        executor: Executor of the reductions.
-        progress: Reporter of the stage.
-        stats: Statistics of the run, to which the stage is added.
-        tau: Option ``tccp.tau``.
-        frozen: Thresholds of another run to use instead.
-
-    Returns:
-        Statistics and thresholds of the run.
-    """
+    """Reduce the statistics of all blocks and compute the thresholds, or use the frozen ones of another run."""
     with progress.stage("thresholds") as stage:
         load = InstrumentedTask(partial(load_statistics, context), context.fingerprint, "statistics")
         statistics = executor.reduce(load, tasks, Statistics.merge, "statistics")

@@ -26,18 +26,7 @@ def format_run_summary(
     notes: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> str:
-    """Format the worst images, the counts and the location of the results of a run.
-
-    Args:
-        record: Content of run.json.
-        out: URL of the run.
-        top: Images to show.
-        notes: Remarks by image id.
-        options: Options of the store.
-
-    Returns:
-        Several lines.
-    """
+    """Format the worst images, with notes by image id, the counts and the location of the results of a run."""
     worst = read_table(ObjectDirectory(out, options or {}), "ranking/part-000000.parquet").slice(0, top).to_pylist()
     ids = [escape_unprintable(row["image_id"]) for row in worst]
     width = max(map(len, ids), default=5)
@@ -58,17 +47,7 @@ def format_run_summary(
 
 
 def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, prices: Prices = (None, None)) -> str:
-    """Format a plan.
-
-    Args:
-        plan: Plan of the run.
-        sources: Sources of the run.
-        limit: Memory of a worker, bytes; None if unknown.
-        prices: Prices of 1,000 reads and of 1,000 writes, None if unknown.
-
-    Returns:
-        Several lines.
-    """
+    """Format a plan, with the memory limit of a worker, bytes, and the cost at prices of 1,000 reads and writes."""
     rows = [
         ("images", f"{plan.images:,} in {len(plan.blocks):,} blocks"),
         ("to read", f"{format_bytes(plan.bytes_to_read)} decoded, {plan.objects_to_read:,} objects"),

@@ -163,17 +163,7 @@ class BlockTasks(Sequence[BlockTask]):
     def from_plan(
         cls, plan: Plan, sources: tuple[SourceSpec, ...], out: str, reused: Sequence[EvidenceLocation | None] = ()
     ) -> BlockTasks:
-        """Create the tasks of a run.
-
-        Args:
-            plan: Plan of the run.
-            sources: Sources of the run.
-            out: URL of the run.
-            reused: Location of existing evidence for each source, or None for a source to condense.
-
-        Returns:
-            The tasks of all blocks.
-        """
+        """Create the tasks of a run into ``out``, with the location of existing evidence or None for each source."""
         directory = local_path(out) or out
         locations = [
             location
@@ -267,21 +257,7 @@ def finish_block(
     users: Sequence[HasIOCounters],
     started: float,
 ) -> TaskResult:
-    """Save the output of a block, the last action of its task.
-
-    Args:
-        task: The block.
-        stage: Name of the stage.
-        manifest: Manifest that takes the output.
-        number: Number of the block in the manifest.
-        output: Named byte strings to save.
-        statuses: Status of every image.
-        users: Readers and writers of the task.
-        started: `time.perf_counter` at the start of the task.
-
-    Returns:
-        The result of the task. The stored copy includes the request that stores it.
-    """
+    """Save the output of a block, the last action of its task. The stored result counts the request that stores it."""
     block = task.block
     result = TaskResult(
         block.number,

@@ -36,11 +36,7 @@ class RangeSequence(Sequence[int]):
 
 @dataclass(frozen=True)
 class BlockSequence(Sequence[Block]):
-    """Blocks of a run in order, created on access.
-
-    Attributes:
-        sizes: Images, and images per block, of each source.
-    """
+    """Blocks of a run in order, created on access from the images and block size of each source."""
 
     sizes: tuple[tuple[int, int], ...]
     _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)

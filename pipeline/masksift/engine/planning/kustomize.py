@@ -31,10 +31,7 @@ SORT_BYTES_PER_IMAGE = 200
 
 
 def pod_memory(memory: int) -> int:
-    """Return the memory of a worker's pod for a projected peak of ``memory`` bytes.
-
-    The worker is not paused at the peak, and the nanny restarts it before the kernel kills the pod.
-    """
+    """Return the memory of a pod whose worker is not paused at its peak, and is restarted before it is killed."""
     least = max(memory / (WORKER_MEMORY_SHARE * PAUSE_SHARE), NANNY_BYTES / (1 - WORKER_MEMORY_SHARE * TERMINATE_SHARE))
     return -int(-least // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
 
@@ -50,15 +47,7 @@ def scratch_bytes(images: int) -> int:
 
 
 def kustomize_component(plan: Plan, max_workers: int | None = None) -> str:
-    """Return a `kustomization.yaml` that sizes the workers and the client of any base.
-
-    Args:
-        plan: Plan of the run.
-        max_workers: Largest number of workers, or None without a limit.
-
-    Returns:
-        The text of the file.
-    """
+    """Return a `kustomization.yaml` that sizes the client and at most ``max_workers`` workers of any base."""
     busy = worker_count(len(plan.blocks))
     workers = min(busy, max_workers or busy)
     files = scratch_bytes(plan.images)

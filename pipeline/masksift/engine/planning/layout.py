@@ -98,29 +98,12 @@ class Layout:
 
 
 def choose_evidence_dtype(source: SourceSpec, requested: str) -> str:
-    """Return the dtype of the stored confidences.
-
-    Args:
-        source: The source.
-        requested: Option ``evidence.dtype``: "auto", "float16" or "float32".
-
-    Returns:
-        The dtype of 8- and 16-bit probabilities; for wider ones and logits float16 unless requested otherwise.
-    """
+    """Return the dtype of stored confidences: that of 8- and 16-bit probabilities, else as requested or float16."""
     return evidence_dtype(source.predictions.dtype, source.prediction_kind, requested)
 
 
 def make_layout(source: SourceSpec, settings: Settings, total_bytes: int) -> Layout:
-    """Divide a source into blocks, chunks and windows.
-
-    Args:
-        source: The source.
-        settings: Options that decide the amount of work.
-        total_bytes: Decoded bytes of the predictions of all sources to condense.
-
-    Returns:
-        The layout.
-    """
+    """Divide a source into blocks, chunks and windows, as part of a data set of ``total_bytes`` of predictions."""
     pixels, source_chunk = source.pixels, source.predictions.chunks[0]
     # A small data set has some 16 chunks too, so that several workers share it.
     wanted = max(1, min(CHUNK_BYTES // pixels, -(-source.images // 16)))

@@ -35,16 +35,7 @@ twenty numbers, and a quarter of the list that is held until it is pruned; the c
 
 
 def check_worker_memory(needed: int, workers: Iterable[tuple[str, int | None]], purpose: str) -> None:
-    """Check the memory of all workers.
-
-    Args:
-        needed: Memory that a worker needs at most, bytes.
-        workers: Name and memory of each worker, bytes; None without a limit.
-        purpose: Work that needs the memory, for the message.
-
-    Raises:
-        PlanRefused: A worker has less memory.
-    """
+    """Compare (name, bytes or None) of all workers with the memory they need. Raises PlanRefused."""
     for name, memory in workers:
         if memory is not None and memory < needed:
             amount = format_bytes(needed)

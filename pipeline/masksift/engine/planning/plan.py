@@ -91,15 +91,7 @@ class Plan:
         return tree
 
     def check_memory(self, limit: int | None, worker: str = "a worker") -> None:
-        """Compare the projected peak memory with the limit of a worker.
-
-        Args:
-            limit: Memory of the worker, bytes; None without a limit.
-            worker: Name of the worker, for the message.
-
-        Raises:
-            PlanRefused: The limit is too low.
-        """
+        """Compare the projected peak memory with the limit of a worker, bytes. Raises PlanRefused."""
         if limit is not None and self.memory > limit:
             stage, alternative = {
                 self.memory_report: ("report", "or --report.top 0"),

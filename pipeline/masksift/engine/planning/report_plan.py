@@ -62,18 +62,7 @@ class ReportPlan:
         top: int,
         image_arrays: Sequence[ArraySpec | None],
     ) -> ReportPlan:
-        """Plan a report of the first images of a ranking, assuming that every source has its share of them.
-
-        Args:
-            sources: Sources of the run.
-            chunks: Chunk shape of the evidence of each source: image, y, x.
-            blocks: Number of blocks.
-            top: Images in the report.
-            image_arrays: RGB images of each source, None for sources without.
-
-        Returns:
-            The plan.
-        """
+        """Plan a report of the first images of a ranking, assuming that every source has its share of them."""
         image_arrays = image_arrays or [None] * len(sources)
         total = sum(source.images for source in sources)
         images = min(top, total)
@@ -115,16 +104,7 @@ def _read_count(share: float, tasks: float, source: SourceSpec, chunk_images: in
 
 
 def drawing_memory(source: SourceSpec, chunks: tuple[int, int, int], image_array: ArraySpec | None) -> int:
-    """Return the peak memory of drawing one image: its labels, then its RGB image in bands or its planes.
-
-    Args:
-        source: Source of the image.
-        chunks: Chunk shape of the evidence planes: image, y, x.
-        image_array: RGB images of the source, None without.
-
-    Returns:
-        Bytes.
-    """
+    """Return the peak bytes of drawing one image: its labels, then its RGB image in bands or its planes."""
     class_bytes = class_dtype(source.classes).itemsize
     label_window = max(min(source.pixels, MAX_READ_PIXELS), math.prod(source.labels.chunks))
     classes = images_per_read(source.labels.chunks[0], source.pixels) * source.pixels * class_bytes

@@ -20,16 +20,7 @@ RANKING_PART_ROWS = 1 << 18
 def objects_to_write(
     pairs: Sequence[tuple[SourceSpec, Layout]], condensed: Sequence[tuple[SourceSpec, Layout]], blocks: int
 ) -> int:
-    """Count the objects that a run writes.
-
-    Args:
-        pairs: All sources with their layouts.
-        condensed: Those that the run condenses itself.
-        blocks: Number of blocks.
-
-    Returns:
-        Evidence, issue masks, four objects per block (two task outputs, images, regions), metadata and tables.
-    """
+    """Count evidence, masks, two task outputs and two table parts per block, metadata and tables."""
     evidence = sum(EVIDENCE_PLANES * evidence_objects(source, layout) for source, layout in condensed)
     masks = sum(evidence_objects(source, layout) for source, layout in pairs)
     metadata = (1 + EVIDENCE_PLANES) * len(condensed) + 2 * len(pairs)
