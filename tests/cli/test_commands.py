@@ -147,7 +147,7 @@ def test_evidence_that_is_lost_is_noticed(
     else:
         truncate_file(chunk, 0.5)
     assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 2
-    assert re.search(r"evidence at .*base/evidence/scenes.zarr is lost: .*predicted_class", error_message(capsys))
+    assert re.search(r"Evidence at .*base/evidence/scenes.zarr is damaged: .*predicted_class", error_message(capsys))
 
 
 def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(

@@ -84,13 +84,13 @@ FAULTS = {
     ),
     "predictions cut short": Fault(
         "unreadable",
-        r"chunk \S+ of \S+/predictions (does not decode \(.+\)|is cut short: .* bytes .* should be)",
+        r"chunk \S+ of \S+/predictions (does not decode \(.+\)|is truncated: .* bytes .* are expected)",
         (6, 7, 8, 9, 10, 11),
         damage=lambda source: truncate_array(source.predictions, 6),
     ),
     "labels cut short": Fault(
         "unreadable",
-        r"chunk \S+ of \S+/labels (does not decode \(.+\)|is cut short: .* bytes where .* should be)",
+        r"chunk \S+ of \S+/labels (does not decode \(.+\)|is truncated: .* bytes where .* are expected)",
         (6, 7, 8, 9, 10, 11),
         damage=lambda source: truncate_array(source.labels, 6),
     ),

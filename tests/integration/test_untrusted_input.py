@@ -166,7 +166,7 @@ def test_url_with_a_password_is_refused_without_repeating_it(
     for words in (("--source", place, "--out", tmp_path / "out"), ("--source", tmp_path / "a.zarr", "--out", place)):
         assert run_cli("run", *words) == 2
         said = error_message(capsys)
-        assert "has a password in it; it would be stored with the results and printed" in said
+        assert "contains a password. It would be stored with the results and printed" in said
         assert "secret" not in said
     for open_it in (lambda: ObjectDirectory(place).read("a"), lambda: open_group(place, {})):
         with raises(UsageError, r"://\*\*\*@host"):
@@ -174,7 +174,7 @@ def test_url_with_a_password_is_refused_without_repeating_it(
 
 
 def test_endpoint_with_a_password_is_refused() -> None:
-    with raises(UsageError, r"https://\*\*\*@minio:9000 has a password in it"):
+    with raises(UsageError, r"https://\*\*\*@minio:9000 contains a password"):
         resolve_credentials(S3Config(endpoint_url="https://me:secret@minio:9000"))
 
 

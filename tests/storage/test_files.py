@@ -47,7 +47,7 @@ def test_a_folder_may_have_brackets_and_a_place_be_one_file(folder: Path) -> Non
 
 @pytest.mark.parametrize("place", ["nowhere", "a/*.tif", "a/d.npy"])
 def test_where_there_is_none_it_is_said(folder: Path, place: str) -> None:
-    with raises(DataError, r"there is no file of .png, .tif at .*; there is nothing to ingest"):
+    with raises(DataError, r"No file of .png, .tif at .*Pass a directory"):
         find_files(f"{folder}/{place}", {}, [".png", ".tif"])
 
 
@@ -66,5 +66,5 @@ def test_other_stores_are_read_as_disks_are() -> None:
 
 def test_a_file_that_is_gone_is_refused_with_its_name(folder: Path) -> None:
     for name in ("gone.png", "a"):
-        with raises(DataError, rf"there is no file .*/{name};"), open_file(str(folder / name), {}):
+        with raises(DataError, rf"File .*/{name} does not exist"), open_file(str(folder / name), {}):
             pass

@@ -1,11 +1,11 @@
-"""Files that others wrote: found below a folder or by a glob, and opened, wherever fsspec reaches."""
+"""Find and open input files, wherever fsspec reaches."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,69 +14,83 @@ from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.objects import open_filesystem
 from masksift.storage.urls import local_path
 
-_MAGIC = re.compile(r"[*?\[]")
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one place: their ``names`` below ``root``, sorted."""
+    """Files below one directory.
+
+    Attributes:
+        place: Directory or glob that was searched.
+        root: Directory that the names are relative to.
+        names: Names of the files, sorted.
+    """
 
     place: str
     root: str
     names: tuple[str, ...]
 
     def url(self, name: str) -> str:
-        """Where a file lies."""
+        """Return the URL of a file."""
         return f"{self.root}/{name}"
 
 
 def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -> Files:
-    """The files of a folder and of all folders in it, or those that a glob matches, which end in one of ``endings``
-    (lower case). Hidden ones are none. Raises DataError where there is none."""
+    """Find the visible files of a directory tree, or those that match a glob.
+
+    Args:
+        place: Path or URL of a directory, or a glob.
+        options: Storage options of S3.
+        endings: Accepted file endings in lower case.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: There is no such file.
+    """
     filesystem, path = open_filesystem(place, options)
     try:
-        if (magic := _MAGIC.search(path)) and not filesystem.exists(path):
-            root = path[: magic.start()].rpartition("/")[0]
-            every = filesystem.glob(path, detail=True).items()
-            found = [name for name, facts in every if facts["type"] != "directory"]
+        if (wildcard := _WILDCARD.search(path)) and not filesystem.exists(path):
+            root = path[: wildcard.start()].rpartition("/")[0]
+            entries = filesystem.glob(path, detail=True).items()
+            paths = [name for name, facts in entries if facts["type"] != "directory"]
         else:
-            found = list(_linked(path)) if os.path.isdir(local_path(place) or "") else filesystem.find(path)
-            root = path.rstrip("/") if found != [path] else path.rpartition("/")[0]
+            paths = list(_walk(path)) if os.path.isdir(local_path(place) or "") else filesystem.find(path)
+            root = path.rstrip("/") if paths != [path] else path.rpartition("/")[0]
     except MasksiftError:
         raise
-    except Exception as e:  # every client of S3 has errors of its own
+    except Exception as e:  # the S3 clients have no common base class of errors
         if is_s3(place):
             raise unreachable_error(place, e) from e
         raise
-    names = sorted(name.removeprefix(root).lstrip("/") for name in found)
-    wanted = tuple(name for name in names if name.lower().endswith(tuple(endings)) and not re.search(r"(^|/)\.", name))
-    if not wanted:
+    names = sorted(name.removeprefix(root).lstrip("/") for name in paths)
+    selected = [name for name in names if name.lower().endswith(tuple(endings)) and not re.search(r"(^|/)\.", name)]
+    if not selected:
         raise DataError(
-            f"there is no file of {', '.join(endings)} at {place}",
-            "there is nothing to ingest",
-            "Give a folder that holds some, or a glob, in quotes, that matches some",
+            f"No file of {', '.join(endings)} at {place}",
+            "Pass a directory that contains some, or a quoted glob that matches some",
         )
-    return Files(place, root if local_path(place) else str(filesystem.unstrip_protocol(root)), wanted)
+    return Files(place, root if local_path(place) else str(filesystem.unstrip_protocol(root)), tuple(selected))
 
 
-def _linked(folder: str) -> Iterator[str]:
-    """The files below a folder on disk, links followed: data sets are often put together of them. Each folder once."""
-    seen = {os.path.realpath(folder)}
-    for place, folders, names in os.walk(folder, followlinks=True):
+def _walk(directory: str) -> Iterator[str]:
+    """Yield the files below a local directory. Links are followed, because data sets are often assembled by links."""
+    visited = {os.path.realpath(directory)}
+    for place, directories, names in os.walk(directory, followlinks=True):
         yield from (os.path.join(place, name) for name in names)
-        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(place, name)) not in seen]
-        seen.update(os.path.realpath(os.path.join(place, name)) for name in folders)
+        directories[:] = [n for n in sorted(directories) if os.path.realpath(os.path.join(place, n)) not in visited]
+        visited.update(os.path.realpath(os.path.join(place, name)) for name in directories)
 
 
 @contextmanager
 def open_file(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
-    """A file open to be read, which can seek: what is not asked for is not read. Raises DataError if it is missing."""
+    """Open a file for random access. A missing file raises DataError."""
     filesystem, path = open_filesystem(url, options)
-    with ExitStack() as opened:
-        try:
-            file: Any = open(path, "rb") if local_path(url) else filesystem.open(path, "rb")  # noqa: SIM115
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as e:
-            raise DataError(
-                f"there is no file {url}", "it cannot be ingested", "Give its path, or see who removed it"
-            ) from e
-        yield opened.enter_context(file)
+    try:
+        file: Any = open(path, "rb") if local_path(url) else filesystem.open(path, "rb")  # noqa: SIM115
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as e:
+        raise DataError(f"File {url} does not exist", "Pass its path, or check who removed it") from e
+    with file:
+        yield file

@@ -1,4 +1,4 @@
-"""Bytes at URLs, through fsspec: whole objects in, whole objects out."""
+"""Read and write whole objects at URLs, through fsspec."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -24,25 +24,39 @@ from masksift.storage.urls import CONTENT_TYPES, join, local_path, unsupported_u
 def open_filesystem(
     url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS
 ) -> tuple[fsspec.AbstractFileSystem, str]:
-    """fsspec's filesystem for a URL, which makes a request to S3 so many times by itself, and the path in it. Raises
-    UsageError where there is none."""
+    """Open the fsspec file system of a URL.
+
+    Args:
+        url: Path or URL.
+        options: Storage options of S3.
+        attempts: Attempts that the S3 client itself makes at each request.
+
+    Returns:
+        The file system, and the path in it.
+
+    Raises:
+        UsageError: No file system supports the URL, or the URL contains a password.
+    """
     reject_password(url)
-    own = select_options(url, options)
+    s3_options = select_options(url, options)
     try:
-        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **fsspec_kwargs(own, attempts))
+        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **fsspec_kwargs(s3_options, attempts))
     except (ValueError, ImportError) as e:
         raise unsupported_url_error(url, e) from e
-    if own:
-        filesystem.retries = attempts  # those of s3fs, beside those of the library below it
+    if s3_options:
+        filesystem.retries = attempts  # s3fs retries besides botocore
     return filesystem, path
 
 
 @dataclass(frozen=True)
 class ObjectDirectory:
-    """A prefix in a store. Names are relative to it. Picklable; the connection is made where it is used.
+    """Objects below a prefix. Picklable: the connection is opened on first use.
 
-    ``used``: `requests`, `puts` and, on a network, `repeated`, those that were made again; ``attempts``: how often one
-    is made at most.
+    Attributes:
+        url: URL of the prefix; names of objects are relative to it.
+        options: Storage options of S3.
+        io_counters: Counts of `requests`, `puts` and, on a network, `repeated` requests.
+        attempts: Upper bound of the attempts at one request.
     """
 
     url: str
@@ -55,24 +69,29 @@ class ObjectDirectory:
         return open_filesystem(self.url, self.options, attempts=1)
 
     def __getstate__(self) -> dict[str, Any]:
+        """Leave out the connection and the counts."""
         return {"url": self.url, "options": self.options, "io_counters": Counter[str](), "attempts": self.attempts}
 
     def _path(self, name: str) -> str:
         return join(self._filesystem[1], name) if name else self._filesystem[1]
 
-    def _request(self, request: Callable[..., Any], name: str, *words: Any, **more: Any) -> Any:
-        """What the filesystem answers; on a network it is asked again where it does not."""
+    @property
+    def _is_local(self) -> bool:
+        return local_path(self.url) is not None
+
+    def _request(self, request: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the file system with the path of an object, with retries on a network."""
         path = self._path(name)
-        if local_path(self.url) is not None:
-            return request(path, *words, **more)
+        if self._is_local:
+            return request(path, *args, **kwargs)
         policy = StoreRetryPolicy(self.attempts)
         try:
-            return policy.call(lambda: request(path, *words, **more), join(self.url, name))
+            return policy.call(lambda: request(path, *args, **kwargs), join(self.url, name))
         finally:
             self.io_counters["repeated"] += policy.retries
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of an object, or None where there is none."""
+        """Return the bytes of an object, or None if it does not exist."""
         self.io_counters["requests"] += 1
         try:
             data: bytes = self._request(self._filesystem[0].cat_file, name)
@@ -81,8 +100,8 @@ class ObjectDirectory:
         return data
 
     def create(self, name: str, data: bytes) -> bool:
-        """Put an object that is not there yet. False, and nothing is done, where another one is."""
-        if local_path(self.url) is not None:
+        """Write an object that does not exist yet. Return False and write nothing if it does."""
+        if self._is_local:
             path = self._path(name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             try:
@@ -93,55 +112,39 @@ class ObjectDirectory:
             return True
         self.io_counters["puts"] += 1
         try:
-            self._request(partial(_put_new, self._filesystem[0]), name, data)
+            self._request(partial(_create_object, self._filesystem[0]), name, data)
         except FileExistsError:
-            return self.read(name) == data  # of an attempt of ours whose answer was lost
+            return self.read(name) == data  # written by an attempt whose answer was lost
         return True
 
     def write(self, name: str, data: bytes) -> None:
-        """Put an object: it is there as a whole, or not at all."""
+        """Write an object atomically."""
         self.io_counters["puts"] += 1
-        path = self._path(name)
-        if local_path(self.url) is None:
-            kind = CONTENT_TYPES.get(name.rpartition(".")[2]) if is_s3(self.url) else None
-            self._request(self._filesystem[0].pipe_file, name, data, **({"ContentType": kind} if kind else {}))
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        partial = f"{path}.{uuid.uuid4().hex}.partial"
-        try:
-            with open(partial, "wb") as file:
+        if self._is_local:
+            with _replace_file(self._path(name)) as temporary, open(temporary, "wb") as file:
                 file.write(data)
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise
+            return
+        content_type = CONTENT_TYPES.get(name.rpartition(".")[2]) if is_s3(self.url) else None
+        kwargs = {"ContentType": content_type} if content_type else {}
+        self._request(self._filesystem[0].pipe_file, name, data, **kwargs)
 
     def put(self, name: str, path: str) -> None:
-        """Put a file from local disk, whatever its size: it is there as a whole, or not at all."""
+        """Upload a local file of any size atomically."""
         self.io_counters["puts"] += 1
-        if local_path(self.url) is None:
-            filesystem = self._filesystem[0]
-            self._request(lambda place: filesystem.put_file(path, place), name)
+        if self._is_local:
+            with _replace_file(self._path(name)) as temporary:
+                shutil.copyfile(path, temporary)
             return
-        place = self._path(name)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        partial = f"{place}.{uuid.uuid4().hex}.partial"
-        try:
-            shutil.copyfile(path, partial)
-            os.replace(partial, place)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise
+        filesystem = self._filesystem[0]
+        self._request(lambda target: filesystem.put_file(path, target), name)
 
     def remove(self, name: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self._request(self._filesystem[0].rm_file, name)
 
     def names(self, prefix: str = "") -> list[str]:
-        """Sorted names directly below `prefix`, relative to it; empty where there are none."""
+        """Return the sorted names directly below a prefix, relative to it."""
         path = self._path(prefix)
         try:
             entries = self._request(self._filesystem[0].ls, prefix, detail=False, refresh=True)
@@ -152,15 +155,29 @@ class ObjectDirectory:
         )
 
 
-def _put_new(filesystem: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
-    """Raises FileExistsError where the object is there, by whichever words the server says so."""
+@contextlib.contextmanager
+def _replace_file(path: str) -> Iterator[str]:
+    """Yield a temporary path that replaces a local file at the end, or is removed after an error."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{uuid.uuid4().hex}.partial"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _create_object(filesystem: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
+    """Write a new object. Raise FileExistsError if it exists, whatever the error of the server is."""
     try:
         filesystem.pipe_file(path, data, mode="create")
-    except (TypeError, ValueError, NotImplementedError):  # a store of which that cannot be asked
+    except (TypeError, ValueError, NotImplementedError):  # the store has no conditional writes
         if filesystem.exists(path):
             raise FileExistsError(path) from None
         filesystem.pipe_file(path, data)
     except OSError as e:
-        if e.errno == errno.EINVAL:  # as s3fs understands the answer 412 of servers that are not Amazon's
+        if e.errno == errno.EINVAL:  # s3fs translates the answer 412 of other servers than Amazon's so
             raise FileExistsError(path) from e
         raise

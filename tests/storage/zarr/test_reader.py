@@ -1,4 +1,4 @@
-"""Zarr arrays: what is stored is what is read, in any form; what is lost is noticed, and where; bytes are counted."""
+"""Array reader: exact values for any storage format, an error for every missing or damaged chunk, exact counts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ form = pytest.mark.parametrize("form", FORMS)
 sharded = pytest.mark.parametrize("form", ["sharded", "sharded, index first"])
 
 
-def codecs_of(form: str) -> list[str]:
+def codecs_for(form: str) -> list[str]:
     return [codec for codec in CODECS if codec != "crc32c" or form != "v2"]  # Zarr v2 has no crc32c
 
 
@@ -64,7 +64,7 @@ def specs(source: Source, **overrides: Any) -> tuple[ArraySpec, ArraySpec]:
 
 
 def images(start: int, stop: int, data: Data) -> tuple[slice, slice, slice, slice]:
-    """All of some images."""
+    """Return the window of images [start, stop)."""
     _, classes, height, width = data.predictions.shape
     return slice(start, stop), slice(0, classes), slice(0, height), slice(0, width)
 
@@ -73,8 +73,8 @@ def read_all(spec: ArraySpec, **options: Any) -> Array:
     return ArrayReader(spec, {}, **options).read(*(slice(0, size) for size in spec.shape))
 
 
-class IntoReader(ArrayReader):
-    """Every read is given memory that holds something else."""
+class BufferReader(ArrayReader):
+    """Reader that passes a dirty buffer to every read."""
 
     def read(self, *window: slice, out: Array | None = None) -> Array:
         shape = [part.stop - part.start for part in window]
@@ -82,16 +82,16 @@ class IntoReader(ArrayReader):
 
 
 Reader = type[ArrayReader]
-READERS: list[Reader] = [ArrayReader, IntoReader]
-readers = pytest.mark.parametrize("Reader", READERS, ids=["fresh memory", "given memory"])
+READERS: list[Reader] = [ArrayReader, BufferReader]
+readers = pytest.mark.parametrize("Reader", READERS, ids=["new array", "buffer"])
 
 
 # ------------------------------------------------------------------------------------------------ what is read
 
 
 @st.composite
-def stored(draw: st.DrawFn) -> tuple[Data, dict[str, Any]]:
-    """A small data set and any form to store it in."""
+def stored_data(draw: st.DrawFn) -> tuple[Data, dict[str, Any]]:
+    """Draw a small data set and a storage format."""
     shape = [draw(st.integers(low, 7)) for low in (1, 2, 1, 1)]
     dtype = draw(st.sampled_from(["uint8", "uint16", "float16", "float32", "float64"]))
     data = make_dataset(0, images=shape[0], classes=shape[1], height=shape[2], width=shape[3], dtype=dtype)
@@ -111,9 +111,11 @@ def stored(draw: st.DrawFn) -> tuple[Data, dict[str, Any]]:
     return data, forms
 
 
-@given(drawn=stored(), place=st.data())
+@given(drawn=stored_data(), place=st.data())
 @settings(max_examples=40, deadline=None)
-def test_any_window_of_any_form_is_what_was_written(drawn: tuple[Data, dict[str, Any]], place: st.DataObject) -> None:
+def test_window_of_any_format_holds_the_written_values(
+    drawn: tuple[Data, dict[str, Any]], place: st.DataObject
+) -> None:
     data, forms = drawn
     with TemporaryDirectory() as folder:
         source = write_source(Path(folder) / "s.zarr", data, **forms)
@@ -129,9 +131,7 @@ def test_any_window_of_any_form_is_what_was_written(drawn: tuple[Data, dict[str,
 
 @readers
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(
-    tmp_path: Path, Reader: Reader, zarr_format: int
-) -> None:
+def test_big_endian_arrays_are_read_in_native_byte_order(tmp_path: Path, Reader: Reader, zarr_format: int) -> None:
     group = zarr.open_group(tmp_path, mode="w", zarr_format=zarr_format)  # type: ignore[arg-type]
     data = make_data()
     group.create_array("predictions", data=data.predictions.astype(">f4"))
@@ -149,7 +149,7 @@ def test_numbers_stored_in_the_other_byte_order_are_read_in_this_one(
 
 @readers
 @form
-def test_a_chunk_that_is_absent_is_missing_and_the_others_are_not(tmp_path: Path, Reader: Reader, form: str) -> None:
+def test_absent_chunk_raises_and_other_chunks_are_read(tmp_path: Path, Reader: Reader, form: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     erase_chunks(source.predictions, slice(2, 4))
@@ -162,7 +162,7 @@ def test_a_chunk_that_is_absent_is_missing_and_the_others_are_not(tmp_path: Path
         np.testing.assert_array_equal(reader.read(*good), data.predictions[good])
 
 
-def test_the_first_missing_chunk_is_named_by_its_numbers(tmp_path: Path) -> None:
+def test_missing_chunks_are_named_in_natural_order(tmp_path: Path) -> None:
     data = make_data(images=24)
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 4, 8, 10))
     for i in (12, 7, 10):
@@ -172,7 +172,7 @@ def test_the_first_missing_chunk_is_named_by_its_numbers(tmp_path: Path) -> None
 
 
 @sharded
-def test_an_inner_chunk_is_named_by_its_place_in_its_shard(tmp_path: Path, form: str) -> None:
+def test_missing_inner_chunk_is_named_by_its_position_in_the_shard(tmp_path: Path, form: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     erase_chunks(source.predictions, slice(6, 8))
@@ -183,7 +183,7 @@ def test_an_inner_chunk_is_named_by_its_place_in_its_shard(tmp_path: Path, form:
 
 
 @sharded
-def test_an_absent_shard_is_missing(tmp_path: Path, form: str) -> None:
+def test_absent_shard_raises_and_other_shards_are_read(tmp_path: Path, form: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     source.chunk_file("predictions", 1, 0, 0, 0).unlink()
@@ -194,7 +194,7 @@ def test_an_absent_shard_is_missing(tmp_path: Path, form: str) -> None:
 
 
 @form
-def test_where_absent_means_fill_it_reads_as_the_fill_value(tmp_path: Path, form: str) -> None:
+def test_absent_chunk_reads_as_the_fill_value_if_allowed(tmp_path: Path, form: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, label_fill=255, **FORMS[form])
     erase_chunks(source.labels, slice(2, 4))
@@ -208,8 +208,8 @@ def test_where_absent_means_fill_it_reads_as_the_fill_value(tmp_path: Path, form
 
 
 @readers
-@pytest.mark.parametrize(("form", "codec"), [(form, codec) for form in FORMS for codec in codecs_of(form)])
-def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(
+@pytest.mark.parametrize(("form", "codec"), [(form, codec) for form in FORMS for codec in codecs_for(form)])
+def test_truncated_chunk_raises_and_other_chunks_are_read(
     tmp_path: Path, Reader: Reader, form: str, codec: str
 ) -> None:
     data = make_data()
@@ -217,7 +217,7 @@ def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(
     truncate_file(source.chunk_file("predictions", 0, 0, 0, 0), 0.3)
     reader = Reader(specs(source)[0], {})
     with pytest.raises(
-        ChunkDecodeError, match=r"chunk (c/)?0[./]0[./]0[./]0 of .*/s\.zarr/predictions (is cut|does not dec)"
+        ChunkDecodeError, match=r"chunk (c/)?0[./]0[./]0[./]0 of .*/s\.zarr/predictions (is trunc|does not dec)"
     ):
         reader.read(*images(0, 2, data))
     with pytest.raises(ChunkDecodeError, match="chunk"):
@@ -226,27 +226,25 @@ def test_a_chunk_cut_short_is_unreadable_and_the_others_are_not(
 
 
 @given(
-    stored_as=st.sampled_from([(f, c) for f in SMALL for c in codecs_of(f)]),
+    stored_as=st.sampled_from([(f, c) for f in SMALL for c in codecs_for(f)]),
     share=st.floats(0, 1, exclude_max=True),
     Reader=st.sampled_from(READERS),
 )
 @settings(max_examples=60, deadline=None)
-def test_wherever_an_object_is_cut_nothing_wrong_is_read(
-    stored_as: tuple[str, str], share: float, Reader: Reader
-) -> None:
+def test_object_truncated_anywhere_raises(stored_as: tuple[str, str], share: float, Reader: Reader) -> None:
     form, codec = stored_as
     data = make_data(images=2, height=3, width=3)
     with TemporaryDirectory() as folder:
         source = write_source(Path(folder) / "s.zarr", data, codec=codec, **SMALL[form])
         truncate_file(source.chunk_file("predictions", 0, 0, 0, 0), share)
-        for start in (0, 1):  # the last inner chunk alone is read by its range, not with its shard
+        for start in (0, 1):  # the last inner chunk is read by its byte range
             with pytest.raises(ChunkDecodeError, match="predictions"):
                 Reader(specs(source)[0], {}).read(*images(start, 2, data))
 
 
 @given(codec=st.sampled_from(["gzip", "crc32c"]), place=st.floats(0, 1), bit=st.integers(0, 7), sharded=st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_a_turned_bit_is_noticed_by_the_codecs_that_keep_a_checksum(
+def test_flipped_bit_with_a_checksum_raises_or_changes_nothing(
     codec: str, place: float, bit: int, sharded: bool
 ) -> None:
     data = make_data(images=2, height=3, width=3)
@@ -255,15 +253,13 @@ def test_a_turned_bit_is_noticed_by_the_codecs_that_keep_a_checksum(
         source = write_source(Path(folder) / "s.zarr", data, codec=codec, **forms)
         file = source.chunk_file("predictions", 0, 0, 0, 0)
         flip_bit(file, round(place * (file.stat().st_size - 1)), bit)
-        with suppress(ChunkDecodeError):  # or else it was a bit of gzip's header that means nothing
+        with suppress(ChunkDecodeError):  # some bits of the gzip header have no meaning
             np.testing.assert_array_equal(read_all(specs(source)[0]), data.predictions)
 
 
 @readers
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(
-    tmp_path: Path, Reader: Reader, codec: str
-) -> None:
+def test_flipped_bit_in_a_chunk_header_raises_no_other_error(tmp_path: Path, Reader: Reader, codec: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, codec=codec)
     spec, file = specs(source)[0], source.chunk_file("predictions", 0, 0, 0, 0)
@@ -277,7 +273,7 @@ def test_a_turned_bit_in_the_header_of_a_chunk_never_ends_in_another_error(
 
 
 @readers
-def test_one_inner_chunk_that_does_not_decode_spoils_no_other(tmp_path: Path, Reader: Reader) -> None:
+def test_damaged_inner_chunk_affects_no_other_chunk(tmp_path: Path, Reader: Reader) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, codec="crc32c", **FORMS["sharded"])
     file, offset, size = locate_inner_chunk(source.predictions, (0, 0, 0, 0), (1, 0, 0, 0))
@@ -290,26 +286,24 @@ def test_one_inner_chunk_that_does_not_decode_spoils_no_other(tmp_path: Path, Re
         reader.read(*images(2, 4, data))
 
 
-def test_an_index_of_a_shard_that_is_damaged_is_unreadable(tmp_path: Path) -> None:
+def test_damaged_shard_index_raises(tmp_path: Path) -> None:
     source = write_source(tmp_path / "s.zarr", **FORMS["sharded"])
     file = source.chunk_file("predictions", 0, 0, 0, 0)
     flip_bit(file, file.stat().st_size - 10)
     with pytest.raises(ChunkDecodeError, match=r"^chunk c/0/0/0/0 of .* does not decode .*checksum"):
         ArrayReader(specs(source)[0], {}).read(*images(0, 2, make_data()))
     file.write_bytes(b"short")
-    with pytest.raises(ChunkDecodeError, match=r"chunk c/0/0/0/0 of .* is cut short: 5 bytes where 36 should be"):
+    with pytest.raises(ChunkDecodeError, match=r"chunk c/0/0/0/0 of .* is truncated: 5 bytes where 36 are expected"):
         read_all(specs(source)[0])
 
 
 @readers
-def test_of_several_faults_a_missing_chunk_is_told_before_one_that_does_not_decode(
-    tmp_path: Path, Reader: Reader
-) -> None:
+def test_missing_chunk_is_reported_before_a_damaged_one(tmp_path: Path, Reader: Reader) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, chunks=(2, 4, 2, 10))
     for i in range(1, 4):
         truncate_file(source.chunk_file("predictions", 0, 0, i, 0), 0.5)
-    for _ in range(5):  # whichever of them the store answers first
+    for _ in range(5):  # the order of the answers varies
         with pytest.raises(ChunkDecodeError, match=r"^chunk c/0/0/1/0 of .* does not decode"):
             Reader(specs(source)[0], {}).read(*images(0, 2, data))
     source.chunk_file("predictions", 0, 0, 3, 0).unlink()
@@ -319,7 +313,7 @@ def test_of_several_faults_a_missing_chunk_is_told_before_one_that_does_not_deco
 
 
 @readers
-def test_what_a_failed_read_left_under_way_spoils_no_later_one(tmp_path: Path, Reader: Reader) -> None:
+def test_requests_left_by_a_failed_read_do_not_affect_later_reads(tmp_path: Path, Reader: Reader) -> None:
     data = make_data(images=40)
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 4, 8, 10))
     truncate_file(source.chunk_file("predictions", 0, 0, 0, 0), 0.5)
@@ -333,7 +327,7 @@ def test_what_a_failed_read_left_under_way_spoils_no_later_one(tmp_path: Path, R
 
 
 @pytest.mark.parametrize("error", [OSError("503 SlowDown"), TimeoutError("no answer"), RuntimeError("client closed")])
-def test_an_error_of_the_store_is_no_fault_of_the_chunk(
+def test_error_of_the_store_is_raised_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     reader = ArrayReader(specs(write_source(tmp_path / "s.zarr"))[0], {})
@@ -351,7 +345,7 @@ def test_an_error_of_the_store_is_no_fault_of_the_chunk(
 
 @readers
 @pytest.mark.parametrize("form", ["v2", "v3", "tiles"])
-def test_a_chunk_costs_one_request_and_its_stored_bytes(tmp_path: Path, Reader: Reader, form: str) -> None:
+def test_read_of_a_chunk_counts_one_request_and_its_bytes(tmp_path: Path, Reader: Reader, form: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     chunks = [path for path in source.predictions.rglob("*") if path.is_file() and not path.name.startswith((".", "z"))]
@@ -364,7 +358,7 @@ def test_a_chunk_costs_one_request_and_its_stored_bytes(tmp_path: Path, Reader: 
 
 @readers
 @sharded
-def test_a_shard_costs_its_stored_bytes_and_its_index(tmp_path: Path, Reader: Reader, form: str) -> None:
+def test_read_of_a_shard_counts_its_bytes_and_its_index(tmp_path: Path, Reader: Reader, form: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, **FORMS[form])
     files = [source.chunk_file("predictions", i, 0, 0, 0) for i in (0, 1)]
@@ -372,16 +366,16 @@ def test_a_shard_costs_its_stored_bytes_and_its_index(tmp_path: Path, Reader: Re
     reader = Reader(specs(source)[0], {})
     opened = reader.bytes
     reader.read(*images(0, 8, data))
-    straight = Reader is IntoReader  # our own reading of the index serves it; zarr reads the index once more
-    assert reader.bytes - opened == sum(file.stat().st_size + (0 if straight else index) for file in files)
+    direct = Reader is BufferReader  # zarr reads the index a second time
+    assert reader.bytes - opened == sum(file.stat().st_size + (0 if direct else index) for file in files)
 
     parts = Reader(specs(source)[0], {})
     opened = parts.bytes
     for start in range(0, 8, 2):
         parts.read(*images(start, start + 2, data))
     payload = sum(file.stat().st_size - index for file in files)
-    assert parts.bytes - opened == payload + (2 if straight else 2 + 4) * index, (
-        "each inner chunk once; indexes once a shard and, of zarr, once a read"
+    assert parts.bytes - opened == payload + (2 if direct else 2 + 4) * index, (
+        "inner chunks once, indexes once per shard and, by zarr, once per read"
     )
 
 
@@ -392,16 +386,16 @@ SHAPE = (5, 3, 4)
 DTYPES = dict(zip(EVIDENCE_PLANES, ("float16", "uint8", "float16"), strict=True))
 
 
-def evidence(url: str) -> EvidenceArrays:
+def create_evidence(url: str) -> EvidenceArrays:
     arrays = EvidenceArrays(url, {})
     arrays.create(EVIDENCE_PLANES, DTYPES, SHAPE, (2, 3, 4), {"kind": "evidence"})
     return arrays
 
 
 @pytest.mark.parametrize("where", ["local", "memory"])
-def test_evidence_is_read_as_it_was_written(tmp_path: Path, where: str) -> None:
+def test_evidence_is_read_as_written(tmp_path: Path, where: str) -> None:
     url = str(tmp_path / "e.zarr") if where == "local" else f"memory://{uuid.uuid4().hex}/e.zarr"
-    arrays = evidence(url)
+    arrays = create_evidence(url)
     planes = np.arange(60, dtype="float16").reshape(SHAPE) / 64
     for start in (0, 2, 4):
         arrays.write(EVIDENCE_PLANES[0], start, planes[start : start + 2])
@@ -417,17 +411,17 @@ def test_evidence_is_read_as_it_was_written(tmp_path: Path, where: str) -> None:
     assert group[EVIDENCE_PLANES[2]].metadata.dimension_names == ("image", "y", "x")
 
 
-def test_planes_of_zeros_are_written_too(tmp_path: Path) -> None:
-    arrays = evidence(str(tmp_path))
+def test_evidence_planes_of_zeros_are_stored(tmp_path: Path) -> None:
+    arrays = create_evidence(str(tmp_path))
     arrays.write(EVIDENCE_PLANES[0], 0, np.zeros((2, 3, 4), "float16"))
     assert not arrays.read(EVIDENCE_PLANES[0], 0, 2).any()
 
 
-def test_evidence_that_is_lost_is_never_read_as_zeros(tmp_path: Path) -> None:
-    arrays = evidence(str(tmp_path))
+def test_missing_or_damaged_evidence_raises(tmp_path: Path) -> None:
+    arrays = create_evidence(str(tmp_path))
     arrays.write(EVIDENCE_PLANES[0], 0, np.ones((2, 3, 4), "float16"))
-    with raises(DataError, r"evidence at .* is lost: .*c/1/0/0 of self_confidence does not exist"):
+    with raises(DataError, r"Evidence at .* is damaged: .*c/1/0/0 of self_confidence does not exist"):
         arrays.read(EVIDENCE_PLANES[0], 0, 4)
     truncate_file(tmp_path / EVIDENCE_PLANES[0] / "c/0/0/0", 0.5)
-    with raises(DataError, r"evidence at .* is lost: .*self_confidence.* (is cut short|does not decode)"):
+    with raises(DataError, r"Evidence at .* is damaged: .*self_confidence.* (is truncated|does not decode)"):
         arrays.read(EVIDENCE_PLANES[0], 0, 2)

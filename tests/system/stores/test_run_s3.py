@@ -234,7 +234,7 @@ def test_run_from_a_bucket_that_does_not_exist_fails_with_the_url(
 
 
 def test_unknown_profile_is_refused(tmp_path: Path, s3_credentials: None) -> None:
-    with raises(UsageError, r"there is no profile 'nobody' of AWS here"):
+    with raises(UsageError, r"AWS profile 'nobody' does not exist here"):
         resolve_credentials(S3Config(profile="nobody"))
 
 

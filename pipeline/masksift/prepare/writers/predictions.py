@@ -36,7 +36,7 @@ class PredictionWriter(SourceWriter):
         attributes = {"class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": spec.prediction_kind}
         attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}
         self._arrays = PredictionArrays(
-            self._url, spec, self.images_per_shard, attributes, self._options, pictures=pictures, padded=padded
+            self._url, spec, self.images_per_shard, attributes, self._options, with_images=pictures, padded=padded
         )
         self._pictures, self._padded = pictures, padded
         self._extras: list[dict[str, NDArray[Any]]] = []

@@ -1,9 +1,8 @@
-"""Chunks decoded straight into memory that the caller keeps and uses again.
+"""Decode chunks directly into buffers of the caller.
 
-zarr decodes a chunk into fresh memory and copies it from there into fresh memory. The system must clear both first,
-and in a Dask worker, which gives what is freed back at once (MALLOC_TRIM_THRESHOLD_), it must do so for every chunk:
-as much work again as decoding. What is stored in a plain way is therefore decoded here; zarr reads all else, and
-whatever is wrong with a chunk is for zarr to tell.
+zarr decodes a chunk into new memory and copies it into more new memory. The system must clear both first, and in a Dask
+worker, which returns freed memory at once (MALLOC_TRIM_THRESHOLD_), it does so for every chunk: as much work again as
+decoding. Common encodings are therefore decoded here. zarr reads all others and reports damaged chunks.
 """
 
 from __future__ import annotations
@@ -25,53 +24,66 @@ from masksift.storage.zarr.stores import ObjectRange
 Bytes = NDArray[np.uint8]
 Slices = tuple[slice, ...]
 Fetch = Callable[[Slices, list[ObjectRange]], Iterator[Bytes | None]]
-Locate = Callable[[tuple[int, ...]], ObjectRange | None]
+LocateChunk = Callable[[tuple[int, ...]], ObjectRange | None]
 
 
 class DirectDecoder:
-    """Reads windows of one array. ``locate`` answers where a chunk lies, None for one that was never written;
-    ``fetch`` the bytes of a window's parts one after the other, None for one that is not there; they need not outlast
-    the step to the next."""
+    """Decoder of windows of one array.
 
-    def __init__(self, array: zarr.Array[Any], locate: Locate, fetch: Fetch) -> None:
-        self._array, self._locate, self._fetch = array, locate, fetch
-        self._codec = _codec_of(array)
+    Args:
+        array: The array.
+        locate: Returns the byte range of a chunk by its index, None for a chunk that was never written.
+        fetch: Yields the bytes of a window's byte ranges, None for an absent one. They are valid until the next step.
+    """
+
+    def __init__(self, array: zarr.Array[Any], locate: LocateChunk, fetch: Fetch) -> None:
+        self._array, self._locate_chunk, self._fetch = array, locate, fetch
+        self._codec = _find_codec(array)
         self._scratch: NDArray[Any] | None = None
 
     def read(self, window: Slices, out: NDArray[Any]) -> bool:
-        """Read a window (stored axis order, start and stop given) into ``out``, C-contiguous, of the array's dtype.
+        """Decode a window.
 
-        False, with ``out`` in any state, where the array is not stored in a plain way, a chunk is not there or does not
-        hold what it should. Errors of the store and of the decoder pass through.
+        Args:
+            window: Slices with start and stop, in stored axis order.
+            out: C-contiguous array of the window's shape and the array's dtype; undefined after a failure.
+
+        Returns:
+            False if the encoding is not supported, or a chunk is absent or has another size. Errors of store and
+            codec are raised.
         """
-        parts = self.parts(window)
-        if parts is None:
+        ranges = self.locate(window)
+        if ranges is None:
             return False
-        for place, data in zip(self._places(window), self._fetch(window, parts), strict=True):
-            if data is None or not self._take(data, place, window, out):
+        for index, data in zip(self._chunks(window), self._fetch(window, ranges), strict=True):
+            if data is None or not self._read_chunk(data, index, window, out):
                 return False
         return True
 
-    def parts(self, window: Slices) -> list[ObjectRange] | None:
-        """Where the chunks of a window lie, in their order; None where it cannot be read here."""
+    def locate(self, window: Slices) -> list[ObjectRange] | None:
+        """Return the byte ranges of a window's chunks in order, or None if it cannot be decoded here."""
         if self._codec is None:
             return None
-        parts = [self._locate(place) for place in self._places(window)]
-        known = [part for part in parts if part is not None]
-        return known if len(known) == len(parts) else None
+        ranges = []
+        for index in self._chunks(window):
+            located = self._locate_chunk(index)
+            if located is None:
+                return None
+            ranges.append(located)
+        return ranges
 
-    def _places(self, window: Slices) -> list[tuple[int, ...]]:
-        return list(product(*map(chunk_range, window, self._array.chunks)))
+    def _chunks(self, window: Slices) -> Iterator[tuple[int, ...]]:
+        return product(*map(chunk_range, window, self._array.chunks))
 
-    def _take(self, data: Bytes, place: tuple[int, ...], window: Slices, out: NDArray[Any]) -> bool:
-        """Decode one chunk and put what the window wants of it in its place."""
+    def _read_chunk(self, data: Bytes, index: tuple[int, ...], window: Slices, out: NDArray[Any]) -> bool:
+        """Decode one chunk and copy its overlap with the window."""
         sizes = self._array.chunks
-        starts = [number * size for number, size in zip(place, sizes, strict=True)]
-        inside = [
+        starts = [number * size for number, size in zip(index, sizes, strict=True)]
+        overlap = [
             slice(max(part.start, start), min(part.stop, start + size))
             for part, start, size in zip(window, starts, sizes, strict=True)
         ]
-        target = out[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inside, window, strict=True))]
+        target = out[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(overlap, window, strict=True))]
         if target.shape == sizes and target.flags.c_contiguous:
             return self._decode(data, target)
         if self._scratch is None:
@@ -79,12 +91,12 @@ class DirectDecoder:
         if not self._decode(data, self._scratch):
             return False
         target[...] = self._scratch[
-            tuple(slice(a.start - start, a.stop - start) for a, start in zip(inside, starts, strict=True))
+            tuple(slice(a.start - start, a.stop - start) for a, start in zip(overlap, starts, strict=True))
         ]
         return True
 
     def _decode(self, data: Bytes, target: NDArray[Any]) -> bool:
-        """Decode into all of ``target``; False where the chunk says, or turns out, to be of another size."""
+        """Decode a chunk into `target`. Return False if the chunk has another size."""
         flat = target.reshape(-1).view(np.uint8)
         if isinstance(self._codec, numcodecs.Zstd | numcodecs.Blosc):
             size = _zstd_size(data) if isinstance(self._codec, numcodecs.Zstd) else _blosc_size(data)
@@ -99,16 +111,16 @@ class DirectDecoder:
 
 
 def chunk_range(part: slice, size: int) -> range:
-    """The numbers of the chunks of a size that a part of an axis lies in."""
+    """Return the numbers of the chunks along an axis that overlap a slice."""
     return range(part.start // size, -(-part.stop // size))
 
 
-class _Stored:
-    """Chunks that lie there as they are."""
+class _Uncompressed:
+    """Codec of chunks that are stored as they are."""
 
 
-def _codec_of(array: zarr.Array[Any]) -> numcodecs.Zstd | numcodecs.Blosc | _Stored | None:
-    """What decodes a chunk: None where that takes more than one of these, on numbers in native byte order."""
+def _find_codec(array: zarr.Array[Any]) -> numcodecs.Zstd | numcodecs.Blosc | _Uncompressed | None:
+    """Return the codec of numbers in native byte order with at most one compressor; None for other encodings."""
     metadata = array.metadata
     if array.dtype.kind not in "uif" or array.dtype.hasobject:
         return None
@@ -116,7 +128,9 @@ def _codec_of(array: zarr.Array[Any]) -> numcodecs.Zstd | numcodecs.Blosc | _Sto
         if metadata.filters or metadata.order != "C" or not array.dtype.isnative:
             return None
         codec: Any = metadata.compressor
-        return _Stored() if codec is None else codec if isinstance(codec, numcodecs.Zstd | numcodecs.Blosc) else None
+        if codec is None:
+            return _Uncompressed()
+        return codec if isinstance(codec, numcodecs.Zstd | numcodecs.Blosc) else None
     codecs = metadata.codecs
     if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec):
         codecs = codecs[0].codecs
@@ -127,18 +141,18 @@ def _codec_of(array: zarr.Array[Any]) -> numcodecs.Zstd | numcodecs.Blosc | _Sto
     if not native or len(others) > 1:
         return None
     if not others:
-        return _Stored()
-    known = {ZstdCodec: numcodecs.Zstd, BloscCodec: numcodecs.Blosc}
-    return known[type(others[0])]() if type(others[0]) in known else None
+        return _Uncompressed()
+    decoders = {ZstdCodec: numcodecs.Zstd, BloscCodec: numcodecs.Blosc}
+    return decoders[type(others[0])]() if type(others[0]) in decoders else None
 
 
 def _blosc_size(data: Bytes) -> int | None:
-    """Decoded bytes, as the header of a Blosc chunk says them."""
+    """Return the decoded size from the header of a Blosc chunk."""
     return int.from_bytes(data[4:8].tobytes(), "little") if data.size >= 16 else None
 
 
 def _zstd_size(data: Bytes) -> int | None:
-    """Decoded bytes, as the header of a zstd frame says them, if it does (RFC 8878, 3.1.1.1)."""
+    """Return the decoded size from the header of a zstd frame, if it contains one (RFC 8878, 3.1.1.1)."""
     if data[:4].tobytes() != b"\x28\xb5\x2f\xfd" or data.size < 5:
         return None
     descriptor = int(data[4])

@@ -1,4 +1,4 @@
-"""Evidence arrays of a source: the condensed planes."""
+"""Read and write the evidence arrays of a source."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ISSUE_MASK = "issue_mask"
 
 
 class EvidenceArrays:
-    """The evidence group of one source: the three planes and the issue mask, each (image, y, x)."""
+    """Group with the evidence planes and the issue mask of a source, each (image, y, x)."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url
         self._store = InstrumentedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._checks: dict[str, ChunkValidator] = {}
-        self._chunks: dict[str, ChunkReader] = {}
+        self._validators: dict[str, ChunkValidator] = {}
+        self._readers: dict[str, ChunkReader] = {}
 
     def create(
         self,
@@ -41,7 +41,15 @@ class EvidenceArrays:
         chunks: tuple[int, int, int],
         attributes: Mapping[str, Any],
     ) -> None:
-        """Create the arrays that are not there yet; those that are stay as they are."""
+        """Create the group and its missing arrays.
+
+        Args:
+            names: Names of the arrays.
+            dtypes: Dtype of each array.
+            shape: Shape (image, y, x) of every array.
+            chunks: Shape of a chunk.
+            attributes: Attributes of the group.
+        """
         group = create_group(self._store, attributes)
         for name in names:
             create_array(
@@ -56,7 +64,7 @@ class EvidenceArrays:
             )
 
     def attributes(self) -> dict[str, Any]:
-        """The group's attributes, none where there is no group."""
+        """Return the attributes of the group; none if there is no group."""
         try:
             group = zarr.open_group(self._store, mode="r", zarr_format=3)
         except FileNotFoundError:
@@ -64,67 +72,77 @@ class EvidenceArrays:
         return group.attrs.asdict()
 
     def remove(self, names: tuple[str, ...]) -> None:
-        """Remove the arrays; nothing happens where one is not there."""
+        """Remove arrays that exist."""
         group = zarr.open_group(self._store, mode="a", zarr_format=3)
         for name in names:
             if name in group:
                 del group[name]
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        if name not in self._arrays:  # opened once: a block reads and writes it group by group
+        if name not in self._arrays:  # opened once, because a block accesses it in many windows
             array = zarr.open_array(self._store, path=name, mode="r+", zarr_format=3)
             self._arrays[name] = array.with_config({"write_empty_chunks": True})
-            self._checks[name] = ChunkValidator(array, self._url, self._store.part)
-            self._chunks[name] = ChunkReader(array, self._store, self._checks[name])
+            self._validators[name] = ChunkValidator(array, self._url, self._store.read_range)
+            self._readers[name] = ChunkReader(array, self._store, self._validators[name])
         return self._arrays[name]
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What went over the store, by field name of `TaskResult`."""
+        """Store traffic, by field name of `TaskResult`."""
         return self._store.io_counters
 
     @property
     def local(self) -> bool:
-        """Whether they lie on this machine's disk."""
+        """Whether the arrays are on a local disk."""
         return self._store.local
 
     def write(self, name: str, start: int, planes: NDArray[Any]) -> None:
-        """Write planes (n, H, W) as images [start, start + n): whole chunks, which nobody else writes."""
+        """Write planes (n, H, W) of images [start, start + n), which must fill whole chunks."""
         self._array(name)[start : start + len(planes)] = planes
 
-    def prefetch(self, name: str, groups: Iterable[tuple[int, int]]) -> None:
-        """The images [start, stop) whose planes of that name are read next, in this order."""
+    def prefetch(self, name: str, spans: Iterable[tuple[int, int]]) -> None:
+        """Announce the spans [start, stop) of images whose planes are read next, in this order."""
         array = self._array(name)
-        self._chunks[name].prefetch(_window(array, start, stop) for start, stop in groups)
+        self._readers[name].prefetch(_window(array, start, stop) for start, stop in spans)
 
     def read(self, name: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Planes (stop - start, H, W) of images [start, stop), in `out` where they could be decoded straight into it.
-        Raises DataError where any of it is lost: the tasks write every chunk, all zeros too."""
+        """Read the planes of images [start, stop).
+
+        Args:
+            name: Name of the array.
+            start: Number of the first image.
+            stop: Number after the last image.
+            out: Buffer (stop - start, H, W) that may be used for the result.
+
+        Returns:
+            Planes (stop - start, H, W): `out` if they could be decoded into it, else a new array.
+
+        Raises:
+            DataError: A chunk is missing or does not decode. Tasks write every chunk, also if it is all zeros.
+        """
         array = self._array(name)
-        self._store.check = self._checks[name].check_bytes
+        self._store.validator = self._validators[name].check_bytes
         try:
-            if out is not None and self._chunks[name].read(_window(array, start, stop), out):
+            if out is not None and self._readers[name].read(_window(array, start, stop), out):
                 return out
             self._store.reset_errors()
             planes = np.asarray(array[start:stop])
         except ChunkDecodeError as e:
-            raise self._lost(str(e)) from e
+            raise self._damaged(str(e)) from e
         except Exception as e:
             if self._store.failures:
                 raise
-            raise self._lost(
+            raise self._damaged(
                 f"{name} of images {start} to {stop - 1} does not decode ({codec_error_message(e)})"
             ) from e
         finally:
-            self._store.check = None  # metadata are no chunks
+            self._store.validator = None  # it must not see metadata
         if (absent := self._store.first_absent()) is not None:
-            raise self._lost(f"{absent} of {name} does not exist")
+            raise self._damaged(f"{absent} of {name} does not exist")
         return planes
 
-    def _lost(self, fact: str) -> DataError:
-        return DataError(
-            f"evidence at {self._url} is lost: {fact}", "it cannot be scored", "Run it again into a new --out"
-        )
+    def _damaged(self, cause: str) -> DataError:
+        return DataError(f"Evidence at {self._url} is damaged: {cause}", "Repeat the run with a new --out")
 
 
 def _window(array: zarr.Array[Any], start: int, stop: int) -> tuple[slice, ...]:

@@ -1,4 +1,4 @@
-"""Another set of labels for a source that stays as it is: in a group of its own, stored as the source's labels are."""
+"""Write another set of labels for a source, stored like the labels of the source."""
 
 from __future__ import annotations
 
@@ -18,12 +18,19 @@ from masksift.storage.zarr.per_image import open_array
 from masksift.storage.zarr.stores import InstrumentedStore, open_store
 
 TRUTH = "truth"
-"""The array that says where labels differ from the source's own."""
+"""Name of the mask of changed pixels."""
 
 
 class LabelCopy:
-    """A group with the labels of a source under the name ``name`` and, where it is asked for, `truth` (image, y, x)
-    uint8: 1 where they differ from the source's own."""
+    """Group with a copy of a source's labels.
+
+    Args:
+        url: URL of the group.
+        spec: The source.
+        name: Name of the label array.
+        options: Storage options of S3.
+        truth: Also store `truth`, (image, y, x) uint8: 1 where labels differ from those of the source.
+    """
 
     def __init__(
         self, url: str, spec: SourceSpec, name: str, options: Mapping[str, Any], *, truth: bool = False
@@ -34,18 +41,17 @@ class LabelCopy:
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What went over the store, by field name of `TaskResult`."""
+        """Store traffic, by field name of `TaskResult`."""
         return self._store.io_counters
 
     @property
     def images_per_object(self) -> int:
-        """Images that lie together in one object: whoever writes one of them writes them all."""
+        """Images in one stored object, which must be written together."""
         labels = self._spec.labels
         return min(self._spec.images, (labels.shards or labels.chunks)[0])
 
     def create(self) -> None:
-        """Create what is not there. Labels get the metadata of the source's own, to the letter: dtype, chunks, shards,
-        codecs, fill value, order of the axes, attributes."""
+        """Create missing arrays. Labels get exactly the metadata of the source's labels."""
         labels = self._spec.labels
         attributes: dict[str, Any] = {"class_names": list(self._spec.class_names), "ignore": list(self._spec.ignore)}
         group = zarr.open_group(self._store, mode="a", zarr_format=labels.zarr_format)  # type: ignore[arg-type]
@@ -55,7 +61,7 @@ class LabelCopy:
         for key, data in metadata.items():
             sync(self._store.set(f"{self._name}/{key}", data))
         if self._truth and TRUTH not in group:
-            of_version_3: dict[str, Any] = {"dimension_names": ("image", "y", "x")} if labels.zarr_format == 3 else {}
+            v3_options: dict[str, Any] = {"dimension_names": ("image", "y", "x")} if labels.zarr_format == 3 else {}
             group.create_array(
                 TRUTH,
                 shape=labels.shape,
@@ -63,14 +69,20 @@ class LabelCopy:
                 chunks=labels.chunks,
                 shards=labels.shards,
                 fill_value=0,
-                **of_version_3,
+                **v3_options,
             )
 
     def write(
         self, start: int, labels: NDArray[Any], lost: Sequence[int], truth: NDArray[np.uint8] | None = None
     ) -> None:
-        """Write images [start, start + n), (n, H, W) each, whole units: all of `truth`, and of the labels all but the
-        images of ``lost``, numbers within [0, n). What is lost in the source is not there in the copy either."""
+        """Write images [start, start + n), which must fill whole objects.
+
+        Args:
+            start: Number of the first image.
+            labels: Labels, (n, H, W).
+            lost: Positions in [0, n) of images that are lost in the source; the copy leaves them out, too.
+            truth: Mask of changed pixels, (n, H, W).
+        """
         if truth is not None:
             self._array(TRUTH)[start : start + len(truth)] = truth
         axes, array = self._spec.labels.axes, self._array(self._name)
@@ -83,6 +95,6 @@ class LabelCopy:
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:
-            found = zarr.open_array(self._store, path=name, mode="r+", zarr_format=self._spec.labels.zarr_format)  # type: ignore[arg-type]
-            self._arrays[name] = found.with_config({"write_empty_chunks": True})
+            array = zarr.open_array(self._store, path=name, mode="r+", zarr_format=self._spec.labels.zarr_format)  # type: ignore[arg-type]
+            self._arrays[name] = array.with_config({"write_empty_chunks": True})
         return self._arrays[name]

@@ -1,7 +1,7 @@
-"""What the next windows of an array need is asked of a store on a network before they are read.
+"""Prefetch the chunks of the next windows of an array from a network store.
 
-One request at a time would leave a worker waiting: an answer takes a tenth of a second, whatever it holds. So several
-are under way, for the windows that follow, within a bound of bytes. Parts that touch are asked for as one.
+An answer takes a tenth of a second whatever its size, so sequential requests would leave a worker waiting. Several
+requests for the following windows run at once, bounded in bytes. Adjacent byte ranges are one request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from masksift.storage.zarr.stores import InstrumentedStore, ObjectRange
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
 MAX_REQUEST_BYTES = 8 << 20
-"""Parts that touch are one request up to this size."""
+"""Largest request into which adjacent byte ranges are merged."""
 
 Slices = tuple[slice, ...]
 Locate = Callable[[Slices], list[ObjectRange] | None]
@@ -30,38 +30,44 @@ Answer = asyncio.Task[Buffer | None]
 
 @dataclass(frozen=True)
 class CoalescedRequest:
-    """One request, and the parts that its answer holds, by their place in a list. ``part``: None for a whole object."""
+    """One request for one or more byte ranges of an object.
+
+    Attributes:
+        key: Key of the object.
+        byte_range: Requested range; None for the whole object.
+        positions: Positions of the ranges in the list that was coalesced.
+    """
 
     key: str
-    part: ByteRequest | None
-    places: tuple[int, ...]
+    byte_range: ByteRequest | None
+    positions: tuple[int, ...]
 
-    def share(self, of: ByteRequest | None) -> slice:
-        """Where a part of the object lies in the answer."""
-        if not (isinstance(self.part, RangeByteRequest) and isinstance(of, RangeByteRequest)):
+    def slice_of(self, byte_range: ByteRequest | None) -> slice:
+        """Return the slice of the answer that holds a byte range."""
+        if not (isinstance(self.byte_range, RangeByteRequest) and isinstance(byte_range, RangeByteRequest)):
             return slice(None)
-        return slice(of.start - self.part.start, of.end - self.part.start)
+        return slice(byte_range.start - self.byte_range.start, byte_range.end - self.byte_range.start)
 
 
-def coalesce(parts: list[ObjectRange]) -> list[CoalescedRequest]:
-    """The requests that bring some parts: those of one object that touch are asked for together."""
-    runs: list[CoalescedRequest] = []
-    for place in sorted(range(len(parts)), key=lambda i: _place(parts[i])):
-        key, part = parts[place]
-        last = runs[-1] if runs else None
-        if last is not None and last.key == key and _touch(last.part, part):
-            both = RangeByteRequest(last.part.start, part.end)  # type: ignore[union-attr]
-            runs[-1] = CoalescedRequest(key, both, (*last.places, place))
+def coalesce(ranges: list[ObjectRange]) -> list[CoalescedRequest]:
+    """Merge adjacent byte ranges of an object into requests."""
+    requests: list[CoalescedRequest] = []
+    for position in sorted(range(len(ranges)), key=lambda i: _sort_key(ranges[i])):
+        key, byte_range = ranges[position]
+        last = requests[-1] if requests else None
+        if last is not None and last.key == key and _are_adjacent(last.byte_range, byte_range):
+            merged = RangeByteRequest(last.byte_range.start, byte_range.end)  # type: ignore[union-attr]
+            requests[-1] = CoalescedRequest(key, merged, (*last.positions, position))
         else:
-            runs.append(CoalescedRequest(key, part, (place,)))
-    return runs
+            requests.append(CoalescedRequest(key, byte_range, (position,)))
+    return requests
 
 
-def _place(part: ObjectRange) -> tuple[str, int]:
-    return part[0], part[1].start if isinstance(part[1], RangeByteRequest) else 0
+def _sort_key(item: ObjectRange) -> tuple[str, int]:
+    return item[0], item[1].start if isinstance(item[1], RangeByteRequest) else 0
 
 
-def _touch(first: ByteRequest | None, second: ByteRequest | None) -> bool:
+def _are_adjacent(first: ByteRequest | None, second: ByteRequest | None) -> bool:
     if not (isinstance(first, RangeByteRequest) and isinstance(second, RangeByteRequest)):
         return False
     return first.end == second.start and second.end - first.start <= MAX_REQUEST_BYTES
@@ -69,75 +75,82 @@ def _touch(first: ByteRequest | None, second: ByteRequest | None) -> bool:
 
 @dataclass(frozen=True)
 class _PendingWindow:
-    """A window, its parts, and the requests that bring them."""
+    """A window with its byte ranges and the running requests for them."""
 
     window: Slices
-    parts: list[ObjectRange]
+    ranges: list[ObjectRange]
     requests: list[tuple[CoalescedRequest, Answer]]
 
 
 class Prefetcher:
-    """Brings the parts of one array's windows. ``locate``: the parts of a window, None where that is not known;
-    ``size``: decoded bytes of a chunk, the most that a whole object may hold; ``bound``: bytes under way at most,
-    beside those of the window that is read."""
+    """Fetch the chunks of an array's windows, with requests for the following windows in flight.
 
-    def __init__(self, store: InstrumentedStore, locate: Locate, size: int, bound: int) -> None:
-        self._store, self._locate, self._size, self._bound = store, locate, size, bound
+    Args:
+        store: Store of the array.
+        locate: Returns the byte ranges of a window, None if they are unknown.
+        chunk_bytes: Decoded bytes of a chunk, taken as the size of a request for a whole object.
+        max_bytes: Bound of the bytes in flight besides those of the current window.
+    """
+
+    def __init__(self, store: InstrumentedStore, locate: Locate, chunk_bytes: int, max_bytes: int) -> None:
+        self._store, self._locate, self._chunk_bytes, self._max_bytes = store, locate, chunk_bytes, max_bytes
         self._following: Iterator[Slices] = iter(())
         self._next: Slices | None = None
-        self._coming: deque[_PendingWindow] = deque()
-        self._arrived: _PendingWindow | None = None
+        self._pending: deque[_PendingWindow] = deque()
+        self._current: _PendingWindow | None = None
 
     def prefetch(self, windows: Iterable[Slices]) -> None:
-        """The windows that are read next, in this order; others in between are none the worse for it."""
+        """Announce the windows that are read next, in this order. Other reads in between are allowed."""
         if not self._store.local:
             self._following, self._next = iter(windows), None
-            self._coming.clear()
+            self._pending.clear()
 
     def advance_to(self, window: Slices) -> None:
-        """A window is about to be read, here or in another way: it and those before it are not waited for."""
-        self._arrived = None
-        if any(asked.window == window for asked in self._coming):
-            while self._arrived is None or self._arrived.window != window:
-                self._arrived = self._coming.popleft()
-        elif not self._coming and self._peek() == window:
+        """Prepare for the read of a window: stop waiting for those before it."""
+        self._current = None
+        if any(pending.window == window for pending in self._pending):
+            while self._current is None or self._current.window != window:
+                self._current = self._pending.popleft()
+        elif not self._pending and self._peek() == window:
             self._next = None
 
-    def fetch(self, window: Slices, parts: list[ObjectRange]) -> Iterator[NDArray[np.uint8] | None]:
-        """The bytes of each part of a window, None for one that is not there. Raises Unreadable where they are not
-        what they should be; errors of the store pass through."""
-        if self._store.local:
-            return self._store.from_disk(parts)
-        asked, self._arrived = self._arrived, None
-        if asked is None or (asked.window, asked.parts) != (window, parts):
-            asked = _PendingWindow(window, parts, self._ask(coalesce(parts)))
-        self._ask_ahead()
-        return self._answers(asked)
+    def fetch(self, window: Slices, ranges: list[ObjectRange]) -> Iterator[NDArray[np.uint8] | None]:
+        """Return the bytes of each byte range of a window, None for an absent object.
 
-    def _ask(self, runs: list[CoalescedRequest]) -> list[tuple[CoalescedRequest, Answer]]:
-        async def begin() -> list[Answer]:
-            tasks = [asyncio.ensure_future(self._store.fetch(run.key, run.part)) for run in runs]
+        Damaged bytes raise ChunkDecodeError; errors of the store are raised unchanged.
+        """
+        if self._store.local:
+            return self._store.iter_local(ranges)
+        pending, self._current = self._current, None
+        if pending is None or (pending.window, pending.ranges) != (window, ranges):
+            pending = _PendingWindow(window, ranges, self._start(coalesce(ranges)))
+        self._start_following()
+        return self._iter_answers(pending)
+
+    def _start(self, requests: list[CoalescedRequest]) -> list[tuple[CoalescedRequest, Answer]]:
+        async def start() -> list[Answer]:
+            tasks = [asyncio.ensure_future(self._store.fetch(request.key, request.byte_range)) for request in requests]
             for task in tasks:
-                task.add_done_callback(_seen)
+                task.add_done_callback(_consume_exception)
             return tasks
 
-        return list(zip(runs, sync(begin()), strict=True))
+        return list(zip(requests, sync(start()), strict=True))
 
-    def _ask_ahead(self) -> None:
-        """Ask for the windows that follow, as far as the bound goes; for one in any case."""
-        under_way = sum(self._bytes(run) for asked in self._coming for run, _ in asked.requests)
+    def _start_following(self) -> None:
+        """Start the requests of the following windows up to the bound, but of one in any case."""
+        in_flight = sum(self._size(request) for pending in self._pending for request, _ in pending.requests)
         while (window := self._peek()) is not None:
             try:
-                parts = self._locate(window)
+                ranges = self._locate(window)
             except (MissingChunkError, ChunkDecodeError):
-                parts = None
-            if parts is None:
-                return  # it comes out where that window is read
-            runs = coalesce(parts)
-            under_way += sum(map(self._bytes, runs))
-            if self._coming and under_way > self._bound:
+                ranges = None
+            if ranges is None:
+                return  # the read of that window reports the reason
+            requests = coalesce(ranges)
+            in_flight += sum(map(self._size, requests))
+            if self._pending and in_flight > self._max_bytes:
                 return
-            self._coming.append(_PendingWindow(window, parts, self._ask(runs)))
+            self._pending.append(_PendingWindow(window, ranges, self._start(requests)))
             self._next = None
 
     def _peek(self) -> Slices | None:
@@ -145,22 +158,23 @@ class Prefetcher:
             self._next = next(self._following, None)
         return self._next
 
-    def _bytes(self, run: CoalescedRequest) -> int:
-        return run.part.end - run.part.start if isinstance(run.part, RangeByteRequest) else self._size
+    def _size(self, request: CoalescedRequest) -> int:
+        span = request.byte_range
+        return span.end - span.start if isinstance(span, RangeByteRequest) else self._chunk_bytes
 
-    def _answers(self, asked: _PendingWindow) -> Iterator[NDArray[np.uint8] | None]:
-        found: dict[int, NDArray[np.uint8] | None] = {}
-        waiting = iter(asked.requests)
-        for place, (key, part) in enumerate(asked.parts):
-            while place not in found:
-                run, answer = next(waiting)
+    def _iter_answers(self, pending: _PendingWindow) -> Iterator[NDArray[np.uint8] | None]:
+        answers: dict[int, NDArray[np.uint8] | None] = {}
+        requests = iter(pending.requests)
+        for position, (key, byte_range) in enumerate(pending.ranges):
+            while position not in answers:
+                request, answer = next(requests)
                 data = self._wait(answer)
-                for inside in run.places:
-                    found[inside] = None if data is None else data[run.share(asked.parts[inside][1])]
-            own = found.pop(place)
-            if own is not None:
-                self._store.validate(key, own, part)
-            yield own
+                for i in request.positions:
+                    answers[i] = None if data is None else data[request.slice_of(pending.ranges[i][1])]
+            chunk = answers.pop(position)
+            if chunk is not None:
+                self._store.validate(key, chunk, byte_range)
+            yield chunk
 
     def _wait(self, answer: Answer) -> NDArray[np.uint8] | None:
         async def wait() -> Buffer | None:
@@ -174,7 +188,7 @@ class Prefetcher:
         return None if value is None else value.as_numpy_array()
 
 
-def _seen(task: Answer) -> None:
-    """What failed for a window that nobody reads any more is nobody's loss."""
+def _consume_exception(task: Answer) -> None:
+    """Consume the exception of an abandoned prefetch, so that asyncio does not log it as never retrieved."""
     if not task.cancelled():
         task.exception()

@@ -1,11 +1,11 @@
-"""The stores that Zarr arrays lie in: local folders, S3, whatever fsspec reaches; patient, bounded, and watched."""
+"""Zarr stores on local disk, S3 and other file systems, with retries, bounded concurrency and counts."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,109 +29,112 @@ from masksift.storage.zarr.validation import natural_sort_key
 
 T = TypeVar("T")
 ObjectRange = tuple[str, ByteRequest | None]
-"""An object of the store, or a part of it."""
+"""Key of an object and a byte range in it; None for the whole object."""
 
-_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 def _request_semaphore() -> asyncio.Semaphore:
-    """What bounds the requests of this process, whichever array they are for."""
-    return _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONCURRENT_REQUESTS))
+    """Return the semaphore that bounds the concurrent requests of this process, over all arrays."""
+    return _semaphores.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONCURRENT_REQUESTS))
 
 
 class RetryingStore(WrapperStore[Store]):
-    """A store on a network, whose requests are made again where they fail. ``repeated``: how many were."""
+    """Network store that retries failed requests."""
 
     def __init__(self, store: Store, url: str, attempts: int) -> None:
         super().__init__(store)
         self._url, self._attempts = url, attempts
-        self._retry = StoreRetryPolicy(attempts)
+        self._policy = StoreRetryPolicy(attempts)
 
     def _with_store(self, store: Store) -> RetryingStore:
         return RetryingStore(store, self._url, self._attempts)
 
     @property
-    def repeated(self) -> int:
-        return self._retry.retries
+    def retries(self) -> int:
+        """Number of repeated requests."""
+        return self._policy.retries
+
+    async def _call(self, key: str, request: Callable[[], Awaitable[T]]) -> T:
+        target = join(self._url, key) if key else self._url
+        return await self._policy.call_async(request, target, _request_semaphore())
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        ask = super().get
-        return await self._retry.call_async(
-            lambda: ask(key, prototype, byte_range), self._named(key), _request_semaphore()
-        )
+        """Return an object or a range of it."""
+        return await self._call(key, lambda: self._store.get(key, prototype, byte_range))
 
     async def set(self, key: str, value: Buffer) -> None:
-        put = super().set
-        await self._retry.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
+        """Write an object."""
+        await self._call(key, lambda: self._store.set(key, value))
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        put = super().set_if_not_exists
-        await self._retry.call_async(lambda: put(key, value), self._named(key), _request_semaphore())
+        """Write an object that does not exist yet."""
+        await self._call(key, lambda: self._store.set_if_not_exists(key, value))
 
     async def exists(self, key: str) -> bool:
-        ask = super().exists
-        return await self._retry.call_async(lambda: ask(key), self._named(key), _request_semaphore())
+        """Return whether an object exists."""
+        return await self._call(key, lambda: self._store.exists(key))
 
     async def delete(self, key: str) -> None:
-        remove = super().delete
-        await self._retry.call_async(lambda: remove(key), self._named(key), _request_semaphore())
+        """Delete an object."""
+        await self._call(key, lambda: self._store.delete(key))
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        names = super().list_prefix
-        for name in await self._retry.call_async(
-            lambda: _all(names(prefix)), self._named(prefix), _request_semaphore()
-        ):
+        """Yield the keys that begin with a prefix."""
+        for name in await self._call(prefix, lambda: _collect(self._store.list_prefix(prefix))):
             yield name
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        names = super().list_dir
-        for name in await self._retry.call_async(
-            lambda: _all(names(prefix)), self._named(prefix), _request_semaphore()
-        ):
+        """Yield the names directly below a prefix."""
+        for name in await self._call(prefix, lambda: _collect(self._store.list_dir(prefix))):
             yield name
 
-    def _named(self, key: str) -> str:
-        return join(self._url, key) if key else self._url
 
-
-async def _all(names: AsyncIterator[str]) -> list[str]:
+async def _collect(names: AsyncIterator[str]) -> list[str]:
     return [name async for name in names]
 
 
 class InstrumentedStore(WrapperStore[Store]):
-    """A store that counts what is read and written and notes the keys that were asked for and are not there.
+    """Store that counts traffic, validates bytes, and records absent keys and errors of the store itself.
 
-    ``requests``, ``puts``: objects, or parts of them, asked for and put; ``failures``: what the store itself raised,
-    which is no fault of a chunk; ``check``: looks at the bytes that come.
+    Attributes:
+        validator: Called with key, bytes and range of every read; raises ChunkDecodeError.
+        bytes: Bytes read.
+        written: Bytes written.
+        requests: Read requests.
+        puts: Write requests.
+        absent: Keys read since `reset_errors` that do not exist.
+        failures: Errors of the store since `reset_errors`, as opposed to damaged chunks.
     """
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.check: Callable[[str, Buffer, ByteRequest | None], None] | None = None
+        self.validator: Callable[[str, Buffer, ByteRequest | None], None] | None = None
         self.bytes = self.written = 0
         self.requests = self.puts = 0
-        self._kept = np.empty(0, np.uint8)
+        self._buffer = np.empty(0, np.uint8)
         self.reset_errors()
 
     @property
     def io_counters(self) -> Counter[str]:
-        """What went over the store so far, by field name of `TaskResult`."""
-        repeated = self._store.repeated if isinstance(self._store, RetryingStore) else 0
+        """Store traffic so far, by field name of `TaskResult`."""
+        retries = self._store.retries if isinstance(self._store, RetryingStore) else 0
         return Counter(
-            bytes_read=self.bytes, bytes_written=self.written, requests=self.requests, puts=self.puts, repeated=repeated
+            bytes_read=self.bytes, bytes_written=self.written, requests=self.requests, puts=self.puts, repeated=retries
         )
 
     @property
     def local(self) -> bool:
-        """Whether it lies on this machine's disk, where nothing is gained by asking ahead."""
+        """Whether the store is on a local disk, where prefetching gains nothing."""
         return isinstance(self._store, LocalStore)
 
     def reset_errors(self) -> None:
-        """Begin a read: nothing is noted yet."""
+        """Forget absent keys and failures before a read."""
         self.absent: list[str] = []
         self.failures: list[Exception] = []
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return an object or a range of it after validation."""
         try:
             value = await self.fetch(key, byte_range, prototype)
         except Exception as e:
@@ -139,37 +142,43 @@ class InstrumentedStore(WrapperStore[Store]):
             raise
         if value is None:
             self.absent.append(key)
-        elif self.check is not None:
-            self.check(key, value, byte_range)
+        elif self.validator is not None:
+            self.validator(key, value, byte_range)
         return value
 
     async def fetch(
-        self, key: str, part: ByteRequest | None, prototype: BufferPrototype | None = None
+        self, key: str, byte_range: ByteRequest | None, prototype: BufferPrototype | None = None
     ) -> Buffer | None:
-        """The bytes of an object or of a part of it, None where it is not there: counted, not looked at."""
+        """Return an object or a range of it, counted but not validated; None if it does not exist."""
         self.requests += 1
-        value = await super().get(key, prototype or default_buffer_prototype(), part)
+        value = await super().get(key, prototype or default_buffer_prototype(), byte_range)
         self.bytes += 0 if value is None else len(value)
         return value
 
-    def from_disk(self, parts: list[ObjectRange]) -> Iterator[NDArray[np.uint8] | None]:
-        """The bytes of objects of a local store, or of parts of them, None for one that is not there; they lie in
-        memory that the next one is read into."""
-        assert isinstance(self._store, LocalStore)
-        for part in parts:
-            yield self._from_disk(self._store.root / part[0], *part)
+    def iter_local(self, ranges: list[ObjectRange]) -> Iterator[NDArray[np.uint8] | None]:
+        """Yield the bytes of objects of a local store, None for an absent one.
 
-    def _from_disk(self, path: Path, key: str, part: ByteRequest | None) -> NDArray[np.uint8] | None:
+        Args:
+            ranges: Objects and byte ranges.
+
+        Yields:
+            Bytes in a buffer that the next step overwrites.
+        """
+        assert isinstance(self._store, LocalStore)
+        for key, byte_range in ranges:
+            yield self._read_local(self._store.root / key, key, byte_range)
+
+    def _read_local(self, path: Path, key: str, byte_range: ByteRequest | None) -> NDArray[np.uint8] | None:
         self.requests += 1
         try:
             with path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
-                if isinstance(part, RangeByteRequest):
-                    file.seek(part.start)
-                    size = max(0, min(size, part.end) - part.start)
-                if self._kept.size < size:
-                    self._kept = np.empty(size + size // 4, np.uint8)
-                data = self._kept[:size]
+                if isinstance(byte_range, RangeByteRequest):
+                    file.seek(byte_range.start)
+                    size = max(0, min(size, byte_range.end) - byte_range.start)
+                if self._buffer.size < size:
+                    self._buffer = np.empty(size + size // 4, np.uint8)
+                data = self._buffer[:size]
                 data = data[: file.readinto(data.data)]
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
@@ -177,62 +186,65 @@ class InstrumentedStore(WrapperStore[Store]):
             self.failures.append(e)
             raise
         self.bytes += data.size
-        self.validate(key, data, part)
+        self.validate(key, data, byte_range)
         return data
 
-    def validate(self, key: str, data: NDArray[np.uint8], part: ByteRequest | None) -> None:
-        """Raises Unreadable where the bytes that came are not what they should be."""
-        if self.check is not None:
-            self.check(key, default_buffer_prototype().buffer.from_array_like(data), part)
+    def validate(self, key: str, data: NDArray[np.uint8], byte_range: ByteRequest | None) -> None:
+        """Validate bytes read by `fetch`."""
+        if self.validator is not None:
+            self.validator(key, default_buffer_prototype().buffer.from_array_like(data), byte_range)
 
-    def part(self, key: str, part: ByteRequest) -> Buffer | None:
-        """A part of an object, or None where there is none."""
-        return sync(self.get(key, default_buffer_prototype(), part))
+    def read_range(self, key: str, byte_range: ByteRequest) -> Buffer | None:
+        """Return a range of an object, or None if the object does not exist."""
+        return sync(self.get(key, default_buffer_prototype(), byte_range))
 
     def first_absent(self) -> str | None:
-        """The first key that was asked for and is not there."""
+        """Return the first absent key in natural order."""
         return min(self.absent, key=natural_sort_key, default=None)
 
     async def set(self, key: str, value: Buffer) -> None:
+        """Write an object."""
         self.puts += 1
         await super().set(key, value)
         self.written += len(value)
 
 
 def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempts: int = MAX_ATTEMPTS) -> Store:
-    """The zarr store at a URL; one on a network makes each request so many times at most."""
+    """Open the Zarr store of a URL, with retries if it is on a network."""
     path = local_path(url)
     if path is not None:
         return LocalStore(path, read_only=read_only)
     reject_password(url)
-    own = select_options(url, options)
-    if own.get("client") == "obstore":
-        return RetryingStore(ObjectStore(_s3_store(url, tuple(own.items())), read_only=read_only), url, attempts)
+    s3_options = select_options(url, options)
+    if s3_options.get("client") == "obstore":
+        return RetryingStore(ObjectStore(_s3_store(url, tuple(s3_options.items())), read_only=read_only), url, attempts)
     try:
-        store = FsspecStore.from_url(url, storage_options=fsspec_kwargs(own), read_only=read_only)
+        store = FsspecStore.from_url(url, storage_options=fsspec_kwargs(s3_options), read_only=read_only)
     except (ValueError, ImportError) as e:
         raise unsupported_url_error(url, e) from e
-    if own:
-        store.fs.retries = 1  # those of s3fs itself, beside those of the library below it
+    if s3_options:
+        store.fs.retries = 1  # s3fs retries besides botocore
     return RetryingStore(store, url, attempts)
 
 
 def list_objects(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
-    """Every object below a URL on S3, as obstore tells of it, in pages; None where another client is asked."""
-    own = select_options(url, options)
-    if own.get("client") != "obstore":
+    """List all objects below an S3 URL in pages of obstore's metadata; None if obstore is not the client."""
+    s3_options = select_options(url, options)
+    if s3_options.get("client") != "obstore":
         return None
-    return iter(_s3_store(url, tuple(own.items()), MAX_ATTEMPTS).list())
+    return iter(_s3_store(url, tuple(s3_options.items()), MAX_ATTEMPTS).list())
 
 
-@lru_cache(maxsize=256)  # a block opens some arrays, and its worker many blocks: they share their connections
+@lru_cache(maxsize=256)  # the arrays of all blocks of a worker share connections
 def _s3_store(url: str, options: tuple[tuple[str, Any], ...], attempts: int = 1) -> S3Store:
     bucket, _, prefix = url.split("://", 1)[1].strip("/").partition("/")
     return S3Store(bucket, prefix=prefix or None, **obstore_kwargs(dict(options), attempts))
 
 
 def open_group(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Group:
-    """The Zarr group (v2 or v3) at a URL, read-only, as it is now: consolidated metadata may be older than its arrays.
-    Raises FileNotFoundError where there is none."""
+    """Open a Zarr group, version 2 or 3, read-only; raise FileNotFoundError if there is none.
+
+    Consolidated metadata are ignored, because they may be older than the arrays.
+    """
     store = open_store(url, options, read_only=True, attempts=attempts)
     return zarr.open_group(store, mode="r", use_consolidated=False)

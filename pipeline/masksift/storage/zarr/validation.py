@@ -1,7 +1,7 @@
-"""What can be told of a chunk by its bytes and by its shard's index, before any codec sees it.
+"""Validate the bytes of chunks and the indexes of shards before a codec reads them.
 
-zarr reads an absent chunk, and an absent inner chunk of a shard, as the fill value; it takes an inner chunk of no bytes
-for an absent one; and blosc reads on behind the end of its input. None of them says so. Here it is said.
+Without it damage would go unnoticed: zarr reads an absent chunk, and an absent inner chunk of a shard, as the fill
+value; it takes an empty inner chunk as absent; and blosc reads beyond the end of its input.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from zarr.codecs import ShardingCodec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV3Metadata
 
-_NO_CHUNK = 2**64 - 1
-_KEPT = 128
-"""Shards whose indexes are kept."""
-_BLOSC_HEADER = 16
+_ABSENT_CHUNK = 2**64 - 1
+_CACHED_INDEXES = 128
+_BLOSC_HEADER_BYTES = 16
 
-Get = Callable[[str, ByteRequest], Buffer | None]
+ReadRange = Callable[[str, ByteRequest], Buffer | None]
 
 
 class MissingChunkError(Exception):
-    """A chunk that the array's metadata promises does not exist in the store."""
+    """A chunk that the metadata of an array require is not in the store."""
 
 
 class ChunkDecodeError(Exception):
@@ -37,65 +36,73 @@ class ChunkDecodeError(Exception):
 
 
 class ChunkValidator:
-    """The checks of one array at ``url``. ``get`` reads a part of an object of the store."""
+    """Validator of one array.
 
-    def __init__(self, array: zarr.Array[Any], url: str, get: Get) -> None:
-        self._array, self._url, self._get = array, url, get
+    Args:
+        array: The array.
+        url: Its URL, for messages.
+        read_range: Reads a byte range of an object of the store.
+    """
+
+    def __init__(self, array: zarr.Array[Any], url: str, read_range: ReadRange) -> None:
+        self._array, self._url, self._read_range = array, url, read_range
         metadata = array.metadata
         codecs: tuple[Any, ...] = metadata.codecs if isinstance(metadata, ArrayV3Metadata) else (metadata.compressor,)
         self._sharding = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
         last = self._sharding.codecs[-1] if self._sharding else codecs[-1]
-        self._blosc = type(last).__name__ in ("BloscCodec", "Blosc")
+        self._is_blosc = type(last).__name__ in ("BloscCodec", "Blosc")
         index_codecs = self._sharding.index_codecs if self._sharding else ()
-        self._checksum = 4 if any(type(codec).__name__ == "Crc32cCodec" for codec in index_codecs) else 0
-        self._at_end = self._sharding is not None and self._sharding.index_location.value == "end"
+        self._checksum_bytes = 4 if any(type(codec).__name__ == "Crc32cCodec" for codec in index_codecs) else 0
+        self._index_at_end = self._sharding is not None and self._sharding.index_location.value == "end"
         self._indexes: dict[str, NDArray[np.uint64]] = {}
 
     def check_bytes(self, key: str, value: Buffer, byte_range: ByteRequest | None) -> None:
-        """Look at bytes that came. Raises Unreadable where they are fewer than they should be."""
+        """Raise ChunkDecodeError if an answer of the store is truncated."""
         if isinstance(byte_range, RangeByteRequest):
-            self._at_least(key, len(value), byte_range.end - byte_range.start)
+            self._check_size(key, len(value), byte_range.end - byte_range.start)
         if self._sharding is None:
-            if self._blosc and byte_range is None:
+            if self._is_blosc and byte_range is None:
                 self._check_blosc(key, value)
         elif key in self._indexes and not isinstance(byte_range, SuffixByteRequest):
             index = self._indexes[key]
-            written = index[index[:, 0] != _NO_CHUNK].tolist()
-            if byte_range is None and not (self._at_end and self._checksum):  # there zarr's own checksum tells
-                self._at_least(key, len(value), max((offset + size for offset, size in written), default=0))
+            chunks = index[index[:, 0] != _ABSENT_CHUNK].tolist()
+            if byte_range is None and not (self._index_at_end and self._checksum_bytes):  # else zarr's checksum tells
+                self._check_size(key, len(value), max((offset + size for offset, size in chunks), default=0))
             start = byte_range.start if isinstance(byte_range, RangeByteRequest) else 0
             start = byte_range.offset if isinstance(byte_range, OffsetByteRequest) else start
-            for offset, size in written if self._blosc else ():
+            for offset, size in chunks if self._is_blosc else ():
                 if start <= offset and offset - start + size <= len(value):
                     self._check_blosc(key, value[offset - start : offset - start + size])
 
     def _check_blosc(self, key: str, value: Buffer) -> None:
-        """The header of a blosc chunk says how long it is."""
-        header = value[:_BLOSC_HEADER].to_bytes()
-        self._at_least(key, len(header), _BLOSC_HEADER)
+        """Compare the size of a blosc chunk with its header."""
+        header = value[:_BLOSC_HEADER_BYTES].to_bytes()
+        self._check_size(key, len(header), _BLOSC_HEADER_BYTES)
         size = int.from_bytes(header[12:16], "little")
-        self._at_least(key, len(value), size)
+        self._check_size(key, len(value), size)
         if size != len(value):
             raise ChunkDecodeError(
                 f"chunk {key} of {self._url} does not decode (its blosc header says {size:,} bytes, it has "
                 f"{len(value):,})"
             )
 
-    def _at_least(self, key: str, size: int, needed: int) -> None:
-        if size < needed:
+    def _check_size(self, key: str, size: int, expected: int) -> None:
+        if size < expected:
             raise ChunkDecodeError(
-                f"chunk {key} of {self._url} is cut short: {size:,} bytes where {needed:,} should be"
+                f"chunk {key} of {self._url} is truncated: {size:,} bytes where {expected:,} are expected"
             )
 
     def check_shards(self, window: tuple[slice, ...], *, absent_is_missing: bool) -> None:
-        """Look into the index of every shard of a window (stored axis order). Raises MissingChunk where it says that
-        an inner chunk of the window was never written."""
+        """Read the index of every shard of a window in stored axis order.
+
+        Raise MissingChunkError if a shard or an inner chunk of the window is absent, unless absent chunks are allowed.
+        """
         if self._sharding is None:
             return
-        for old in list(self._indexes)[: max(0, len(self._indexes) - _KEPT)]:
-            del self._indexes[old]
-        for place in self._shards(window):
-            key = self._array.metadata.encode_chunk_key(place)
+        for oldest in list(self._indexes)[: max(0, len(self._indexes) - _CACHED_INDEXES)]:
+            del self._indexes[oldest]
+        for shard in self._shards(window):
+            key = self._array.metadata.encode_chunk_key(shard)
             index = self._indexes.pop(key, None)
             if index is None:
                 index = self._read_index(key)
@@ -103,59 +110,59 @@ class ChunkValidator:
                 raise MissingChunkError(f"shard {key} of {self._url} does not exist")
             if index is None:
                 continue
-            self._indexes[key] = index  # the last one read stands last
-            number = self._first_absent(index, window, place) if absent_is_missing else None
-            if number is not None:
-                raise MissingChunkError(f"inner chunk {number} of shard {key} of {self._url} does not exist")
+            self._indexes[key] = index  # last, as the most recently used
+            absent = self._first_absent(index, window, shard) if absent_is_missing else None
+            if absent is not None:
+                raise MissingChunkError(f"inner chunk {absent} of shard {key} of {self._url} does not exist")
 
-    def locate(self, place: tuple[int, ...]) -> tuple[str, ByteRequest | None] | None:
-        """Where a chunk lies, by its place in the array; inside a shard, whose index `check_shards` has read, its part
-        of it. None where it was never written."""
-        path = f"{self._array.path}/" if self._array.path else ""
+    def locate(self, chunk: tuple[int, ...]) -> tuple[str, ByteRequest | None] | None:
+        """Return key and byte range of a chunk by its index in the array, or None if it was never written.
+
+        With sharding, `check_shards` must have read the index of the shard.
+        """
+        prefix = f"{self._array.path}/" if self._array.path else ""
         if self._sharding is None:
-            return path + self._array.metadata.encode_chunk_key(place), None
-        counts = self._per_shard()
-        key = self._array.metadata.encode_chunk_key(tuple(n // count for n, count in zip(place, counts, strict=True)))
+            return prefix + self._array.metadata.encode_chunk_key(chunk), None
+        counts = self._chunks_per_shard()
+        key = self._array.metadata.encode_chunk_key(tuple(n // count for n, count in zip(chunk, counts, strict=True)))
         if key not in self._indexes:
             return None
-        inside = np.ravel_multi_index([n % count for n, count in zip(place, counts, strict=True)], counts)
-        offset, size = (int(number) for number in self._indexes[key][inside])
-        return None if offset == _NO_CHUNK else (path + key, RangeByteRequest(offset, offset + size))
+        position = np.ravel_multi_index([n % count for n, count in zip(chunk, counts, strict=True)], counts)
+        offset, size = (int(number) for number in self._indexes[key][position])
+        return None if offset == _ABSENT_CHUNK else (prefix + key, RangeByteRequest(offset, offset + size))
 
     def _shards(self, window: tuple[slice, ...]) -> Iterator[tuple[int, ...]]:
         sizes = self._array.shards or ()
         grid = [range(part.start // size, -(-part.stop // size)) for part, size in zip(window, sizes, strict=True)]
-        for shard in np.ndindex(*(len(places) for places in grid)):
-            yield tuple(places[i] for places, i in zip(grid, shard, strict=True))
+        for shard in np.ndindex(*(len(numbers) for numbers in grid)):
+            yield tuple(numbers[i] for numbers, i in zip(grid, shard, strict=True))
 
-    def _per_shard(self) -> tuple[int, ...]:
-        sizes = zip(self._array.shards or (), self._array.chunks, strict=True)
-        return tuple(size // small for size, small in sizes)
+    def _chunks_per_shard(self) -> tuple[int, ...]:
+        return tuple(shard // chunk for shard, chunk in zip(self._array.shards or (), self._array.chunks, strict=True))
 
     def _first_absent(
-        self, index: NDArray[np.uint64], window: tuple[slice, ...], place: tuple[int, ...]
+        self, index: NDArray[np.uint64], window: tuple[slice, ...], shard: tuple[int, ...]
     ) -> tuple[int, ...] | None:
-        """The place in its shard of the first inner chunk of the window that is absent, or None."""
+        """Return the position in the shard of the first absent inner chunk of the window."""
         parts = []
-        sizes = zip(window, self._array.shards or (), place, self._array.chunks, strict=True)
-        for part, size, number, small in sizes:
+        for part, size, number, chunk in zip(window, self._array.shards or (), shard, self._array.chunks, strict=True):
             low, high = max(part.start - number * size, 0), min(part.stop - number * size, size)
-            parts.append(slice(low // small, -(-high // small)))
-        absent = (index == _NO_CHUNK).all(axis=1).reshape(self._per_shard())[tuple(parts)]
+            parts.append(slice(low // chunk, -(-high // chunk)))
+        absent = (index == _ABSENT_CHUNK).all(axis=1).reshape(self._chunks_per_shard())[tuple(parts)]
         if not absent.any():
             return None
         return tuple(part.start + int(i) for part, i in zip(parts, np.argwhere(absent)[0], strict=True))
 
     def _read_index(self, key: str) -> NDArray[np.uint64] | None:
-        """(inner chunks, 2): offset and size of each, as the shard's index has them; None where there is no shard."""
-        count = math.prod(self._per_shard())
-        size = 16 * count + self._checksum
-        index = self._get(key, SuffixByteRequest(size) if self._at_end else RangeByteRequest(0, size))
+        """Return offset and size of each inner chunk, (inner chunks, 2), or None if the shard does not exist."""
+        count = math.prod(self._chunks_per_shard())
+        size = 16 * count + self._checksum_bytes
+        index = self._read_range(key, SuffixByteRequest(size) if self._index_at_end else RangeByteRequest(0, size))
         if index is None:
             return None
-        self._at_least(key, len(index), size)
+        self._check_size(key, len(index), size)
         entries, checksum = index.to_bytes()[: 16 * count], index.to_bytes()[16 * count : size]
-        if self._checksum and google_crc32c.value(entries) != int.from_bytes(checksum, "little"):
+        if self._checksum_bytes and google_crc32c.value(entries) != int.from_bytes(checksum, "little"):
             raise ChunkDecodeError(
                 f"chunk {key} of {self._url} does not decode (the checksum of its shard's index is wrong)"
             )
@@ -163,12 +170,12 @@ class ChunkValidator:
 
 
 def natural_sort_key(key: str) -> list[tuple[int, str]]:
-    """Chunk keys in the order of their numbers: c/2/0 before c/10/0."""
+    """Sort chunk keys by their numbers: c/2/0 before c/10/0."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"[/.]", key)]
 
 
 def codec_error_message(error: Exception) -> str:
-    """What a codec says, without the bytes it quotes."""
+    """Return type and message of a codec's error without the bytes that it quotes."""
     text = re.sub(r"b(['\"])([\w ',]+)\1", r"\2", str(error)).split(". Stored: ")[0]
     text = re.sub(r" ?\(?b(['\"]).*?\1\)?", "", text).strip(" .")
     name = type(error).__name__
