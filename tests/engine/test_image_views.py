@@ -148,7 +148,7 @@ def test_view_without_scores_and_rgb_has_only_labels(stored: tuple[Path, Data, A
     assert shown.predicted is None
     assert shown.flagged is None
     assert shown.given is not None
-    assert shown.warnings == (f"there are no images: {stored[0]}/s.zarr holds no array 'photos'",)
+    assert shown.warnings == (f"there are no pictures: {stored[0]}/s.zarr holds no array 'photos'",)
 
 
 def test_rgb_of_another_shape_gives_a_warning(stored: tuple[Path, Data, Array]) -> None:

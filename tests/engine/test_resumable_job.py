@@ -63,7 +63,7 @@ def test_job_with_another_identity_is_refused(job: ResumableJob, tmp_path: Path)
 
 def test_job_on_a_small_worker_writes_nothing(job: ResumableJob, tmp_path: Path) -> None:
     small = ExecutorSection(kind="serial", memory="1 MiB")
-    with pytest.raises(PlanRefused, match="the job needs"), job.open_executor(small, 1, 2 << 20, "the job"):
+    with pytest.raises(PlanRefused, match="The job needs"), job.open_executor(small, 1, 2 << 20, "the job"):
         pass
     assert not (tmp_path / "out").exists()
 
