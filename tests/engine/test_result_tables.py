@@ -21,7 +21,7 @@ from masksift.storage.tables.schemas import regions_schema, unranked_regions_sch
 
 FINGERPRINT = "0123456789abcdef"
 
-limited = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+limited = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write_blocks(out: Path, blocks: Sequence[Sequence[float]]) -> ObjectDirectory:

@@ -1,0 +1,37 @@
+"""Public functions that plan and run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import masksift
+from masksift.runtime.progress import ProgressReporter
+from support.run_processes import write_small_source
+
+
+def make_config(path: Path) -> masksift.RunConfig:
+    source = write_small_source(path / "street.zarr", images=4)
+    executor = {"kind": "serial"}
+    return masksift.RunConfig(sources=[str(source)], out=str(path / "out"), executor=executor)  # type: ignore[arg-type]
+
+
+def test_plan_writes_nothing_and_predicts_the_fingerprint_of_the_run(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    plan = masksift.plan(config)
+    assert not (tmp_path / "out").exists()
+    result = masksift.run(config, ProgressReporter("quiet"))
+    assert result.record["fingerprint"] == plan.fingerprint
+    assert result.record["images"] == plan.images == 4
+
+
+def test_run_of_a_complete_run_returns_the_same_record(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    first = masksift.run(config, ProgressReporter("quiet"))
+    again = masksift.run(config, ProgressReporter("quiet"))
+    assert (first.resumed, again.resumed) == (False, True)
+    assert again.record == json.loads(json.dumps(first.record))
+
+
+def test_public_names_exist() -> None:
+    assert all(hasattr(masksift, name) for name in masksift.__all__)
