@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from masksift.config.sections import ExecutorSection
-from masksift.core import signals
 from masksift.core.errors import MasksiftError
-from masksift.core.task_result import TaskResult
 from masksift.engine.planning.memory import check_worker_memory
 from masksift.runtime.executors import Executor
-from masksift.runtime.progress import ProgressReporter, StageProgress
+from masksift.runtime.progress import Answer, ProgressReporter, Task
 from masksift.storage.lock import RunLock
 from masksift.storage.manifest import LOCK, Manifest, PlanFile, make_job_plan
 from masksift.storage.objects import ObjectDirectory
@@ -25,15 +23,7 @@ from masksift.storage.objects import ObjectDirectory
 MAX_CONCURRENT_SOURCES = 16
 
 
-class HasTaskResult(Protocol):
-    """Answer of a task that carries more than its counters."""
-
-    task_result: TaskResult
-
-
-Task = TypeVar("Task")
 Item = TypeVar("Item")
-Answer = TypeVar("Answer", bound=TaskResult | HasTaskResult)
 
 
 def make_plan_record(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,23 +117,11 @@ class ResumableJob:
     ) -> list[Answer]:
         """Run one stage and collect its answers. Raises the first error that a task returns."""
         with self.progress.stage(stage, images) as shown:
-            return list(iter_answers(executor, function, tasks, shown))
+            return list(shown.map_tasks(executor, function, tasks))
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write the record, which marks the command as finished."""
         self.directory.write(self.record_name, json.dumps(record, indent=2).encode())
-
-
-def iter_answers(
-    executor: Executor, function: Callable[[Task], Answer | MasksiftError], tasks: Sequence[Task], stage: StageProgress
-) -> Iterator[Answer]:
-    """Yield the answers of one stage as they arrive, advance its progress, and stop on a signal."""
-    for answer in executor.map(function, tasks, stage.name):
-        if isinstance(answer, MasksiftError):
-            raise answer
-        stage.advance(answer if isinstance(answer, TaskResult) else answer.task_result)
-        yield answer
-        signals.raise_if_interrupted()
 
 
 def for_each_source(function: Callable[[Item], object], items: Iterable[Item]) -> None:

@@ -18,7 +18,7 @@ from masksift.core.task_result import TaskResult
 from masksift.engine import result_tables
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning.plan import Plan
-from masksift.engine.resumable_job import for_each_source, iter_answers
+from masksift.engine.resumable_job import for_each_source
 from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.work_items import (
     CONDENSE,
@@ -275,7 +275,7 @@ def map_blocks(
     """Run one stage over tasks with so many images, and add its totals to the statistics."""
     totals = StageTotals()
     with progress.stage(name, images) as stage:
-        for result in iter_answers(executor, function, tasks, stage):
+        for result in stage.map_tasks(executor, function, tasks):
             totals.add(result)
     stats.add(stage.fields(), totals)
     return totals

@@ -5,18 +5,33 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol, TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from masksift.core import signals
+from masksift.core.errors import MasksiftError
 from masksift.core.task_result import TaskResult
+from masksift.runtime.executors.base import Executor
 from masksift.runtime.telemetry.logs import current_log_fields
 from masksift.runtime.telemetry.tracing import stage_span
 
 _LINE_INTERVAL_SECONDS = 5.0
+
+
+class HasTaskResult(Protocol):
+    """Answer of a task that carries more than its counters."""
+
+    @property
+    def task_result(self) -> TaskResult:
+        """Counters of the task."""
+
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer", bound=TaskResult | HasTaskResult)
 
 
 class StageProgress:
@@ -35,6 +50,17 @@ class StageProgress:
         self.reused += result.images if result.reused else 0
         self.bytes += 0 if result.reused else result.bytes_read + result.bytes_written
         self._reporter.show(self)
+
+    def map_tasks(
+        self, executor: Executor, function: Callable[[Task], Answer | MasksiftError], tasks: Sequence[Task]
+    ) -> Iterator[Answer]:
+        """Run the tasks of the stage and yield their answers. Raises the first error that a task returns."""
+        for answer in executor.map(function, tasks, self.name):
+            if isinstance(answer, MasksiftError):
+                raise answer
+            self.advance(answer if isinstance(answer, TaskResult) else answer.task_result)
+            yield answer
+            signals.raise_if_interrupted()
 
     @property
     def seconds(self) -> float:

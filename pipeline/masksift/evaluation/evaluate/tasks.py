@@ -20,7 +20,6 @@ from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import BufferPool, read_labels
 from masksift.engine.planning.memory import BASE_MEMORY_BYTES, check_worker_memory
-from masksift.engine.resumable_job import iter_answers
 from masksift.engine.score_task import image_part_name
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.evaluation.evaluate.ground_truth import TruthArrays
@@ -132,7 +131,7 @@ def count_pixels(
     offsets = np.append(0, np.cumsum([spec.images for spec in tasks.sources]))
     counts = PixelCounts(np.zeros((int(offsets[-1]), len(COLUMNS)), np.int64))
     with progress.stage("pixels", tasks.images) as stage:
-        for result in iter_answers(executor, partial(count_block, context), tasks, stage):
+        for result in stage.map_tasks(executor, partial(count_block, context), tasks):
             first = offsets[result.source] + result.start
             counts.images[first : first + len(result.images)] = result.images
             if context.has_confidence:

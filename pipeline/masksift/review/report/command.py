@@ -7,7 +7,6 @@ from functools import partial
 from itertools import groupby
 
 from masksift.config.sections import ReportSection
-from masksift.core import signals
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, check_worker_memory
@@ -54,12 +53,10 @@ def make_report(
         missing: dict[str, None] = {}
         function = partial(render, RenderContext(run.context, images_array, run.keeps_evidence))
         instrumented = InstrumentedTask(function, run.context.fingerprint, REPORT)
-        for result in executor.map(instrumented, list(_make_tasks(run, selected)), REPORT):
+        for result in stage.map_tasks(executor, instrumented, list(_make_tasks(run, selected))):
             rendered.update({image.number: image for image in result.images})
             missing.update({result.images_warning: None} if result.images_warning else {})
             totals.add(result.task_result)
-            stage.advance(result.task_result)
-            signals.raise_if_interrupted()
         images = [rendered[image.number] for image in selected]
         sources = sorted({image.source for image in selected}, key=run.source_index.__getitem__)
         summary = run_summary(run, count_scores(run), len(selected), sources)
