@@ -238,7 +238,7 @@ def test_interrupted_sweep_resumes_with_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(command, task_name, interrupt_third)
         assert run_cli("sweep", "--source", source, "--out", tmp_path / "out", *OPTIONS) == 5
-    assert "The same command" in error_message(capsys)
+    assert "Run the same command again" in error_message(capsys)
     assert not (tmp_path / "out/sweep.json").exists()
     out = sweep(source, tmp_path / "out")
     assert [read_stage(out, stage)["reused_blocks"] for stage in ("condense", "score")] == reused
