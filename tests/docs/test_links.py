@@ -11,7 +11,11 @@ import pytest
 import masksift
 from docs.pages import PAGES, ROOT, blocks
 
-NEW_FILES = {"pipeline/masksift/scoring/methods/worst.py", "tests/scoring/methods/test_worst.py"}
+NEW_FILES = {
+    "pipeline/masksift/scoring/methods/worst.py",
+    "tests/scoring/methods/test_worst.py",
+    "docs/assets/page.png",
+}
 """Files that the reader of a page creates."""
 
 
