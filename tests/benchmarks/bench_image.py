@@ -62,13 +62,14 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     tasks = BlockTasks.from_plan(plan, sources, config.out)
     context, task = make_run_context(config, tasks), tasks[0]
     create_evidence_arrays(context, tasks)
-    evidence, config = context.evidence_arrays(task.evidence_location), task.condense_config(context.lattice)
+    evidence = context.evidence_arrays(task.evidence_location)
+    condense_config = task.condense_config(context.lattice)
     group = zarr.open_group(str(source), mode="r")
     predictions, labels = (np.asarray(group[name]) for name in ("predictions", "labels"))  # type: ignore[arg-type]
     spent = 0.0
     for start, stop in task.layout.chunk_ranges(0, images):
         begun = time.perf_counter()
-        planes = [_condensed(predictions[i], labels[i], config) for i in range(start, stop)]
+        planes = [_condense(predictions[i], labels[i], condense_config) for i in range(start, stop)]
         for number, name in enumerate(EVIDENCE_PLANES):
             stack = np.stack([(p.self_confidence, p.predicted_class, p.predicted_confidence)[number] for p in planes])
             evidence.write(name, start, stack)
@@ -77,7 +78,7 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     return spent / images
 
 
-def _condensed(predictions: np.ndarray, labels: np.ndarray, config: CondenseConfig) -> EvidencePlanes:
+def _condense(predictions: np.ndarray, labels: np.ndarray, config: CondenseConfig) -> EvidencePlanes:
     planes = EvidencePlanes.empty(HEIGHT, WIDTH, config)
     condenser = ImageCondenser(class_plane(labels, config.classes, (255,))[0], planes, config)
     condenser.add_window(predictions)

@@ -113,7 +113,7 @@ def cleanlab_seconds(case: Case) -> float:
     """Seconds per image of cleanlab; integers are divided by their maximum, logits replaced by probabilities."""
     logging.disable(logging.INFO)
     given = np.where(case.labels == 255, 0, case.labels)
-    predictions: NDArray[Any] = drawn() if case.config.kind == "logits" else case.predictions
+    predictions: NDArray[Any] = drawn() if case.config.prediction_kind == "logits" else case.predictions
     if predictions.dtype.kind == "u":
         predictions = predictions / np.iinfo(predictions.dtype).max
     begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Small runs over labels with planted errors, and what is known of these errors in each form that `evaluate` reads."""
+"""Small runs with planted label errors, and these errors in each form that `evaluate` reads."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from support.run_processes import write_dataset_source
 
 
 @dataclass(frozen=True)
-class Planted:
-    """A data set with errors: ``right`` labels, ``given`` ones and the mask of what differs, (N, H, W) each."""
+class PlantedErrors:
+    """Data set with label errors: right labels and the mask of wrong pixels, (N, H, W) each."""
 
     data: Data
     right: Array
@@ -36,29 +36,31 @@ class Planted:
 
     @property
     def images(self) -> list[int]:
-        """Which images are wrong."""
+        """Indices of the wrong images."""
         return np.flatnonzero(self.wrong.any(axis=(1, 2))).tolist()
 
     @property
     def shares(self) -> Array:
-        """(N,): wrong pixels over valid ones."""
+        """Share of wrong pixels among the valid ones, (N,)."""
         counts = np.maximum(self.valid.sum(axis=(1, 2)), 1)
         return np.asarray(self.wrong.sum(axis=(1, 2)) / counts, np.float64)
 
 
-def plant_errors(*, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint8", **more: Any) -> Planted:
-    """Images of 16 x 20 and 4 classes; a patch of every fourth has the next class."""
-    data = make_dataset(seed, images=images, classes=4, height=16, width=20, dtype=dtype, error_share=0.02, **more)
+def plant_errors(
+    *, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint8", **kwargs: Any
+) -> PlantedErrors:
+    """Make images of 16 x 20 and 4 classes; a patch of every fourth one has the next class."""
+    data = make_dataset(seed, images=images, classes=4, height=16, width=20, dtype=dtype, error_share=0.02, **kwargs)
     labels, rng = data.labels.copy(), np.random.default_rng(seed)
-    for i in range(0, images, every):
+    for i in range(0, images, 4):
         y, x = rng.integers(0, 8, 2)
         part = labels[i, y : y + 7, x : x + 8]
         part[part != 255] = (part[part != 255] + 1) % 4
-    return Planted(data._replace(labels=labels), data.labels, labels != data.labels)
+    return PlantedErrors(data._replace(labels=labels), data.labels, labels != data.labels)
 
 
-def run_planted(planted: Planted, folder: Path, *more: object) -> Path:
-    """A complete run over the given labels; the right ones lie beside its source, in `right.zarr`."""
+def run_planted(planted: PlantedErrors, folder: Path, *args: object) -> Path:
+    """Run masksift on the wrong labels; the right ones are written to `right.zarr` next to the source."""
     write_dataset_source(folder / "given.zarr", planted.data, chunk=2)
     group = zarr.create_group(str(folder / "right.zarr"))
     array = group.create_array(
@@ -70,7 +72,7 @@ def run_planted(planted: Planted, folder: Path, *more: object) -> Path:
     )
     array[:] = planted.right
     code = run_cli(
-        "run", "--source", folder / "given.zarr", "--out", folder / "out", "--max_quarantined", "100%", *more
+        "run", "--source", folder / "given.zarr", "--out", folder / "out", "--max_quarantined", "100%", *args
     )
     assert code == 0
     return folder / "out"
@@ -81,7 +83,7 @@ def image_name(image: int) -> str:
 
 
 def write_image_list(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """The rows as CSV or as Parquet."""
+    """Write rows as CSV or Parquet."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
         return path
@@ -92,8 +94,8 @@ def write_image_list(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def write_simulation(folder: Path, planted: Planted, *, source: str = "given") -> Path:
-    """What a simulation leaves: a row a changed image, and the mask of what was changed, every chunk of it."""
+def write_simulation(folder: Path, planted: PlantedErrors, *, source: str = "given") -> Path:
+    """Write the output of a simulation: a table of changed images and the error mask with all its chunks."""
     (folder / "truth").mkdir(parents=True)
     (folder / "simulate.json").write_text("{}")
     rows = [
@@ -122,9 +124,9 @@ def write_simulation(folder: Path, planted: Planted, *, source: str = "given") -
     return folder
 
 
-def evaluate(run: Path, truth: object, out: Path, *more: object) -> int:
-    """The exit code of an evaluation in this process, of few resamples."""
-    return run_cli("evaluate", run, "--truth", truth, "--out", out, "--bootstrap", 50, *more)
+def evaluate(run: Path, truth: object, out: Path, *args: object) -> int:
+    """Run an evaluation with few resamples and return its exit code."""
+    return run_cli("evaluate", run, "--truth", truth, "--out", out, "--bootstrap", 50, *args)
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
@@ -134,6 +136,6 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
 
 
 def read_metric(out: Path, score: str, measure: str, at: str | None = None) -> dict[str, Any]:
-    """The row of a measure."""
+    """Row of a metric."""
     (row,) = [row for row in read_metrics(out) if (row["score"], row["measure"], row["at"]) == (score, measure, at)]
     return row

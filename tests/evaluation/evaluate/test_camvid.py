@@ -1,5 +1,4 @@
-"""CamVid with known errors, beside the checkout where it is at all: they are found as well as an independent
-computation finds them (README beside the data), by what is typed, and by scikit-learn on the same scores."""
+"""CamVid with known errors, if it is next to the checkout: equal to an independent computation and scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,15 +15,15 @@ from support.cli import run_cli
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not beside this checkout"),
+    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is missing"),
 ]
 
 
 @pytest.mark.parametrize("variant", sorted(EXPECTED))
-def test_evaluate_reproduces_the_independent_figures(variant: str, tmp_path: Path) -> None:
+def test_evaluate_reproduces_independent_camvid_figures(variant: str, tmp_path: Path) -> None:
     source, run, out = CAMVID / "camvid.zarr", tmp_path / "run", tmp_path / "ev"
     assert run_cli("run", "--source", source, "--arrays.labels", f"labels_{variant}", "--out", run) == 0
-    assert evaluate(run, source, out) == 0  # its `labels` are the right ones
+    assert evaluate(run, source, out) == 0  # the array `labels` is right
     images = pq.read_table(run / "images").to_pydict()
     names = changed(variant)
     wrong = np.isin(images["image_id"], sorted(names))
@@ -35,8 +34,8 @@ def test_evaluate_reproduces_the_independent_figures(variant: str, tmp_path: Pat
         assert rows[0]["value"] == pytest.approx(roc_auc_score(wrong, suspicion), abs=1e-9), score
         assert rows[1]["value"] == pytest.approx(average_precision_score(wrong, suspicion), abs=1e-9), score
         assert [row["value"] for row in rows] == pytest.approx([auroc, auprc], abs=1e-3), score
-    listed = write_image_list(tmp_path / "wrong.csv", [{"image_id": name} for name in sorted(names)])
-    assert evaluate(run, listed, tmp_path / "by-list") == 0
+    image_list = write_image_list(tmp_path / "wrong.csv", [{"image_id": name} for name in sorted(names)])
+    assert evaluate(run, image_list, tmp_path / "by-list") == 0
     for row in read_metrics(tmp_path / "by-list"):
-        if row["measure"] != "kendall_tau":  # a list of names says nothing of shares
+        if row["measure"] != "kendall_tau":  # needs shares
             assert row == read_metric(out, row["score"], row["measure"], row["at"])

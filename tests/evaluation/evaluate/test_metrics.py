@@ -1,4 +1,4 @@
-"""Measures of an order of review: what scikit-learn and scipy say of the same numbers, and the laws that they keep."""
+"""Metrics of a review order: equal to scikit-learn and scipy, and their general properties."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Bools = NDArray[np.bool_]
 
 @st.composite
 def rankings(draw: st.DrawFn) -> tuple[Floats, Bools]:
-    """Scores with many ties, and at least one wrong and one right image."""
+    """Scores with many ties, with at least one wrong and one right image."""
     count = draw(st.integers(2, 40))
     scores = draw(st.lists(st.integers(0, 12), min_size=count, max_size=count))
     wrong = draw(st.lists(st.booleans(), min_size=count, max_size=count).filter(lambda x: 0 < sum(x) < len(x)))
@@ -53,7 +53,7 @@ def steps(scores: Floats, wrong: Bools) -> CumulativeCounts:
 
 
 @given(rankings())
-def test_areas_are_those_of_scikit_learn(ranking: tuple[Floats, Bools]) -> None:
+def test_areas_equal_sklearn(ranking: tuple[Floats, Bools]) -> None:
     scores, wrong = ranking
     assert area_under_roc(steps(scores, wrong)) == pytest.approx(roc_auc_score(wrong, 1 - scores), abs=1e-12)
     assert average_precision(steps(scores, wrong)) == pytest.approx(
@@ -62,7 +62,7 @@ def test_areas_are_those_of_scikit_learn(ranking: tuple[Floats, Bools]) -> None:
 
 
 @given(rankings(), st.integers(0, 2**32 - 1))
-def test_areas_of_a_resample_are_those_of_scikit_learn_with_weights(ranking: tuple[Floats, Bools], seed: int) -> None:
+def test_areas_of_resample_equal_weighted_sklearn(ranking: tuple[Floats, Bools], seed: int) -> None:
     scores, wrong = ranking
     weights = np.random.default_rng(seed).integers(0, 4, len(scores))
     drawn = cumulate(sort_by_score(scores, wrong), weights)
@@ -74,11 +74,11 @@ def test_areas_of_a_resample_are_those_of_scikit_learn_with_weights(ranking: tup
 
 
 @given(rankings())
-def test_precision_and_recall_after_each_run_of_ties_are_those_of_scikit_learn(
+def test_precision_and_recall_after_ties_equal_sklearn(
     ranking: tuple[Floats, Bools],
 ) -> None:
     scores, wrong = ranking
-    # not 1 - scores: there, as here, equal scores are one step, and rounding must not tie others
+    # -scores instead of 1 - scores, whose rounding could tie different scores
     precision, recall, thresholds = precision_recall_curve(wrong, -scores)
     for threshold, p, r in zip(thresholds, precision, recall, strict=False):
         reviewed = float((-scores >= threshold).sum())
@@ -87,14 +87,14 @@ def test_precision_and_recall_after_each_run_of_ties_are_those_of_scikit_learn(
 
 
 @given(rankings(), st.integers(0, 2**32 - 1))
-def test_tau_of_a_resample_is_that_of_scipy_on_the_images_drawn(ranking: tuple[Floats, Bools], seed: int) -> None:
+def test_tau_of_resample_equals_scipy(ranking: tuple[Floats, Bools], seed: int) -> None:
     scores, wrong = ranking
     rng = np.random.default_rng(seed)
     shares = np.where(wrong, rng.integers(1, 5, len(wrong)) / 4, 0.0)
     drawn = rng.integers(0, len(scores), (3, len(scores)))
     weights = np.stack([np.bincount(row, minlength=len(scores)) for row in drawn])
     order, rows = sort_by_score(scores, wrong), np.flatnonzero(wrong)
-    ours = resampled_tau(
+    taus = resampled_tau(
         len(scores),
         np.array([area_under_roc(cumulate(order, row)) for row in weights]),
         np.array([score_ties(order, row) for row in weights]),
@@ -102,15 +102,15 @@ def test_tau_of_a_resample_is_that_of_scipy_on_the_images_drawn(ranking: tuple[F
         shares[rows],
         weights[:, rows].astype(np.float64),
     )
-    theirs = [kendalltau(-scores[row], shares[row]).statistic for row in drawn]
-    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    expected = [kendalltau(-scores[row], shares[row]).statistic for row in drawn]
+    np.testing.assert_allclose(taus, expected, atol=1e-12)
 
 
 # ------------------------------------------------------------------------------------------------------- laws
 
 
 @given(rankings(), st.integers(1, 40))
-def test_inside_a_tie_one_has_found_the_mean_over_all_orders(ranking: tuple[Floats, Bools], images: int) -> None:
+def test_found_errors_inside_a_tie_are_the_mean_over_all_orders(ranking: tuple[Floats, Bools], images: int) -> None:
     scores, wrong = ranking[0][:6], ranking[1][:6]
     images = min(images, len(scores))
     found = [
@@ -121,7 +121,7 @@ def test_inside_a_tie_one_has_found_the_mean_over_all_orders(ranking: tuple[Floa
 
 
 @given(rankings())
-def test_a_monotone_change_of_the_scores_changes_nothing(ranking: tuple[Floats, Bools]) -> None:
+def test_monotone_transformation_of_scores_changes_no_metric(ranking: tuple[Floats, Bools]) -> None:
     scores, wrong = ranking
     shares = wrong * 0.5
     before = evaluate_score(scores, wrong, shares, ("errors", "50%"))
@@ -130,7 +130,7 @@ def test_a_monotone_change_of_the_scores_changes_nothing(ranking: tuple[Floats, 
 
 
 @given(rankings())
-def test_the_truth_as_score_finds_everything_first(ranking: tuple[Floats, Bools]) -> None:
+def test_perfect_score_has_perfect_metrics(ranking: tuple[Floats, Bools]) -> None:
     _, wrong = ranking
     errors = int(wrong.sum())
     values = evaluate_score(1.0 - wrong, wrong, wrong.astype(np.float64), ("errors", 1)).values
@@ -148,22 +148,20 @@ def test_the_truth_as_score_finds_everything_first(ranking: tuple[Floats, Bools]
 
 
 @given(rankings(), st.floats(0.01, 1))
-def test_after_its_effort_a_review_has_found_that_share_and_not_one_image_before(
-    ranking: tuple[Floats, Bools], recall: float
-) -> None:
+def test_effort_is_the_least_number_of_images(ranking: tuple[Floats, Bools], recall: float) -> None:
     review = steps(*ranking)
     images = effort(review, recall)
     assert recall_at(review, images) >= recall - 1e-9
     assert recall_at(review, images - 1) < recall
 
 
-def test_lift_of_the_whole_set_is_1() -> None:
+def test_lift_of_all_images_is_one() -> None:
     review = steps(np.array([0.1, 0.4, 0.2, 0.9]), np.array([True, False, False, True]))
     assert lift_at(review, 4) == 1
     assert lift_at(review, 1) == 2
 
 
-def test_a_curve_ends_with_everything_found_and_has_at_most_two_hundred_points() -> None:
+def test_curve_has_at_most_two_hundred_points_and_ends_at_full_recall() -> None:
     rng = np.random.default_rng(5)
     for images in (3, 200, 5000):
         wrong = np.arange(images) % 3 == 0
@@ -186,46 +184,46 @@ def test_a_curve_ends_with_everything_found_and_has_at_most_two_hundred_points()
         ([0.3, 0.3], [True, False], "all scores are equal"),
     ],
 )
-def test_where_nothing_can_be_measured_every_measure_says_why(
-    scores: list[float], wrong: list[bool], reason: str
-) -> None:
-    answer = evaluate_score(np.array(scores, np.float64), np.array(wrong, bool), None, ("errors", 100, "5%"))
-    assert all(np.isnan(value) for value in answer.values.values())
-    assert set(answer.reasons) == set(answer.values)
-    assert all(said.startswith(reason) for said in answer.reasons.values())
-    assert answer.curve is None
+def test_undefined_metrics_have_a_reason(scores: list[float], wrong: list[bool], reason: str) -> None:
+    evaluation = evaluate_score(np.array(scores, np.float64), np.array(wrong, bool), None, ("errors", 100, "5%"))
+    assert all(np.isnan(value) for value in evaluation.values.values())
+    assert set(evaluation.reasons) == set(evaluation.values)
+    assert all(text.startswith(reason) for text in evaluation.reasons.values())
+    assert evaluation.curve is None
 
 
-def test_more_images_than_there_are_have_no_precision() -> None:
-    answer = evaluate_score(np.array([0.1, 0.2]), np.array([True, False]), None, (2, 3))
-    assert np.isnan(answer.values["precision", "3"])
-    assert answer.reasons["precision", "3"] == "only 2 images are ranked"
-    assert answer.values["precision", "2"] == 0.5
+def test_precision_beyond_the_images_is_undefined() -> None:
+    evaluation = evaluate_score(np.array([0.1, 0.2]), np.array([True, False]), None, (2, 3))
+    assert np.isnan(evaluation.values["precision", "3"])
+    assert evaluation.reasons["precision", "3"] == "only 2 images are ranked"
+    assert evaluation.values["precision", "2"] == 0.5
 
 
-def test_of_too_many_wrong_images_tau_has_no_interval_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tau_of_many_errors_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("bootstrap", "result_rows"):
         monkeypatch.setattr(f"masksift.evaluation.evaluate.{module}.MAX_RESAMPLED_ERRORS", 3)
     scores, wrong = np.arange(12) / 12, np.arange(12) < 4
-    answer = evaluate_score(scores, wrong, wrong * 0.5, (2,))
-    assert answer.review is not None
-    samples = resample({"s": answer.review}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), 9, 0)
-    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Totals(12, 4, 9))}
-    assert rows["kendall_tau"]["value"] == pytest.approx(answer.values["kendall_tau", ""])
+    evaluation = evaluate_score(scores, wrong, wrong * 0.5, (2,))
+    assert evaluation.review is not None
+    samples = resample(
+        {"s": evaluation.review}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), 9, 0
+    )
+    rows = {row["measure"]: row for row in score_rows("s", evaluation, samples, Totals(12, 4, 9))}
+    assert rows["kendall_tau"]["value"] == pytest.approx(evaluation.values["kendall_tau", ""])
     assert (rows["kendall_tau"]["low"], rows["auroc"]["low"]) == (None, 1)
     assert rows["kendall_tau"]["note"] == "no interval: more than 3 images are wrong"
 
 
-def test_resamples_without_an_error_give_no_number_and_are_told() -> None:
+def test_interval_note_counts_resamples_without_errors() -> None:
     scores, wrong = np.arange(9) / 9, np.arange(9) == 2
-    answer = evaluate_score(scores, wrong, None, (2,))
-    assert answer.review is not None
-    samples = resample({"s": answer.review}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), 60, 0)
-    rows = {row["measure"]: row for row in score_rows("s", answer, samples, Totals(9, 1, 60))}
+    evaluation = evaluate_score(scores, wrong, None, (2,))
+    assert evaluation.review is not None
+    samples = resample({"s": evaluation.review}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), 60, 0)
+    rows = {row["measure"]: row for row in score_rows("s", evaluation, samples, Totals(9, 1, 60))}
     used = int(np.isfinite(samples.scores["s"]["auroc", ""]).sum())
     assert 0 < used < 60
     assert rows["auroc"]["note"] == f"interval from the {used} of 60 resamples with a value"
-    assert rows["precision"]["note"] is None  # of such a resample it is 0
+    assert rows["precision"]["note"] is None  # it is 0 in such a resample
 
 
 # ----------------------------------------------------------------------------------------------------- amounts
@@ -242,11 +240,11 @@ def test_resamples_without_an_error_give_no_number_and_are_told() -> None:
         ("7%", 100, 1, 7),
     ],
 )
-def test_an_amount_of_review_is_a_number_of_images(amount: str | int, images: int, errors: int, count: int) -> None:
+def test_parse_review_amount_returns_number_of_images(amount: str | int, images: int, errors: int, count: int) -> None:
     assert parse_review_amount(amount, images, errors) == count
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "0%", "101%", "2.5", "all", "5 %%", ""])
-def test_what_is_no_amount_is_refused(amount: str) -> None:
+def test_invalid_review_amount_is_refused(amount: str) -> None:
     with raises(UsageError, match="which is neither a number of images nor a percentage"):
         parse_review_amount(amount, 10, 1)

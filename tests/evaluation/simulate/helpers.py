@@ -1,4 +1,4 @@
-"""Simulations of known errors in small sources, and what they leave."""
+"""Simulations of known errors in small sources, and their outputs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from support.datasets import Array, Data
 from support.results import read_files
 from support.sources import Source, make_data
 
-__all__ = ["TYPE_ARGS", "make_images", "read_outputs", "read_planes", "read_record", "simulate", "source_labels"]
-
 TYPE_ARGS: dict[str, tuple[str, ...]] = dict.fromkeys(ERROR_TYPES, ()) | {"missing_region": ("--background", "class 0")}
 
 
 def make_images(images: int = 10, **changes: Any) -> Data:
-    """Images of 24 x 32, one of them ignored as a whole."""
+    """Make images of 24 x 32, one of them fully ignored."""
     return make_data(**({"images": images, "height": 24, "width": 32, "ignored_image": 3} | changes))
 
 
-def simulate(kind: str, source: object, out: Path, *words: object) -> Path:
-    assert run_cli("simulate", kind, "--source", source, "--out", out, *TYPE_ARGS[kind], *words) == 0
+def simulate(error_type: str, source: object, out: Path, *args: object) -> Path:
+    assert run_cli("simulate", error_type, "--source", source, "--out", out, *TYPE_ARGS[error_type], *args) == 0
     return out
 
 
 def read_planes(out: Path, source: str = "a") -> tuple[Array, Array]:
-    """(labels, truth) of a source, (N, H, W) each."""
+    """Labels and error mask of a source, (N, H, W) each."""
     group = zarr.open_group(out / "labels" / f"{source}.zarr", mode="r")
     return np.asarray(group["labels"]), np.asarray(group["truth"])
 
@@ -41,10 +39,10 @@ def source_labels(source: Source) -> Array:
 
 
 def read_record(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "simulate.json").read_text())
-    return found
+    record: dict[str, Any] = json.loads((out / "simulate.json").read_text())
+    return record
 
 
 def read_outputs(out: Path) -> dict[str, bytes]:
-    """Everything that does not say where it lies."""
+    """Output files that do not contain paths."""
     return {name: data for name, data in read_files(out).items() if name.startswith(("labels", "truth"))}

@@ -1,4 +1,4 @@
-"""What no simulation can be: it is said, with the remedy, and nothing is read_outputs."""
+"""Invalid simulations: the message has a remedy, and nothing is written."""
 
 from __future__ import annotations
 
@@ -65,19 +65,21 @@ REFUSALS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_what_cannot_be_is_refused_before_anything_is_written(
+def test_invalid_simulation_is_refused_and_writes_nothing(
     case: str, source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words, match = REFUSALS[case]
+    args, match = REFUSALS[case]
     out, code = tmp_path / "out", 4 if "memory" in match or "a worker" in case else 2
     serial = ("--executor.kind", "serial")
-    assert exit_code("simulate", *words, "--source", source, "--out", out, *serial, "--log-format", "quiet") == code
-    said = error_message(capsys)
-    assert re.search(match, said), said
+    assert exit_code("simulate", *args, "--source", source, "--out", out, *serial, "--log-format", "quiet") == code
+    message = error_message(capsys)
+    assert re.search(match, message), message
     assert not out.exists()
 
 
-def test_no_sources_and_a_path_that_takes_a_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_source_and_reserved_partition_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_cli("simulate", "drop", "--source", "", "--out", tmp_path / "out") == 2
     assert re.search(r"sources must be text that is not empty|No source is configured", error_message(capsys))
     write_source(tmp_path / "kind=a.zarr", make_images())
@@ -85,7 +87,7 @@ def test_no_sources_and_a_path_that_takes_a_column(tmp_path: Path, capsys: pytes
     assert "would be a column 'kind'" in error_message(capsys)
 
 
-def test_without_scipy_it_is_said_what_to_install(
+def test_simulation_without_scipy_names_the_extra(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "scipy.ndimage", None)

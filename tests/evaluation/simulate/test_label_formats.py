@@ -1,4 +1,4 @@
-"""Labels of every form: the copy is stored as they are, and what they lack it lacks."""
+"""Label copies in every storage format; damaged and padded labels."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> None:
+def test_label_copy_has_the_storage_format_of_the_source(form: str, tmp_path: Path) -> None:
     data = make_images()
     source = write_source(tmp_path / "a.zarr", data, **FORMS[form])
     out = simulate("swap", source, tmp_path / "out", "--share", 0.5)
-    group, theirs = zarr.open_group(out / "labels/a.zarr", mode="r"), zarr.open_array(source.labels, mode="r")
-    assert group["labels"].metadata == theirs.metadata
+    group, original = zarr.open_group(out / "labels/a.zarr", mode="r"), zarr.open_array(source.labels, mode="r")
+    assert group["labels"].metadata == original.metadata
     assert sorted(name for name in read_files(out / "labels/a.zarr/labels")) == sorted(read_files(source.labels))
-    order = [0, 1, 2] if theirs.shape[0] == 10 else [2, 0, 1]
+    order = [0, 1, 2] if original.shape[0] == 10 else [2, 0, 1]
     labels, truth = np.asarray(group["labels"]).transpose(order), np.asarray(group["truth"])
     np.testing.assert_array_equal(truth, labels != data.labels)
     assert len(read_rows(out, "truth")) == 5
@@ -46,32 +46,32 @@ def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("dtype", ["int16", ">u2", "uint8", "int64"])
-def test_labels_of_any_integer_are_changed_into_labels_of_the_same(dtype: str, tmp_path: Path) -> None:
-    """Values that are no class numbers, and several that mean the same."""
+def test_simulated_labels_use_the_stored_values_of_the_source(dtype: str, tmp_path: Path) -> None:
+    """Stored values differ from class indices, and two of them mean the same class."""
     data, ignore = make_images(), -7 if dtype.startswith("int") else 200
     values = np.full(256, ignore, np.int64)
     values[:4] = (30, 20, 10, 5)
     labels = values[data.labels].astype(dtype)
     source = write_source(tmp_path / "a.zarr", Data(data.predictions, labels, (ignore,)))
-    words = ("--remap", "30:0,20:1,10:2,5:3,11:2", "--share", 1)
-    out = simulate("swap", source, tmp_path / "out", *words, "--objects", "one")
-    found, truth = read_planes(out)
-    np.testing.assert_array_equal(truth, found != labels)
-    assert set(found[truth == 1].tolist()) == {30, 20, 10, 5}
-    plain_words = simulate(
+    args = ("--remap", "30:0,20:1,10:2,5:3,11:2", "--share", 1)
+    out = simulate("swap", source, tmp_path / "out", *args, "--objects", "one")
+    changed, truth = read_planes(out)
+    np.testing.assert_array_equal(truth, changed != labels)
+    assert set(changed[truth == 1].tolist()) == {30, 20, 10, 5}
+    plain = simulate(
         "swap", write_source(tmp_path / "b" / "a.zarr", data), tmp_path / "plain", "--share", 1, "--objects", "one"
     )
-    np.testing.assert_array_equal(read_planes(plain_words)[1], truth)
+    np.testing.assert_array_equal(read_planes(plain)[1], truth)
 
 
-def test_a_class_whose_number_is_an_ignore_value_is_given_to_nobody(source: Source, tmp_path: Path) -> None:
+def test_class_with_an_ignored_label_value_is_not_assigned(source: Source, tmp_path: Path) -> None:
     out = simulate("swap", source, tmp_path / "out", "--share", 1, "--objects", "one", "--ignore", "1,255")
     labels, truth = read_planes(out)
     assert set(labels[truth == 1].tolist()) == {0, 2, 3}
     assert set(source_labels(source)[truth == 1].tolist()) == {0, 2, 3}
 
 
-def test_the_pixels_that_only_pad_an_image_are_left_alone(tmp_path: Path) -> None:
+def test_padding_pixels_stay_unchanged(tmp_path: Path) -> None:
     data = make_images(ignored_image=None)
     source = write_source(tmp_path / "a.zarr", data)
     group = zarr.open_group(source.path, mode="r+")
@@ -87,17 +87,17 @@ def test_the_pixels_that_only_pad_an_image_are_left_alone(tmp_path: Path) -> Non
         assert read_record(out)["unchanged"] == {"bad_labels": 1}
 
 
-def test_labels_may_have_another_name(tmp_path: Path) -> None:
+def test_label_copy_keeps_the_array_name(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", make_images(), names=("predictions", "masks"))
     out = tmp_path / "out"
-    words = ("--source", source, "--arrays.labels", "masks")
-    assert run_cli("simulate", "swap", *words, "--out", out) == 0
+    args = ("--source", source, "--arrays.labels", "masks")
+    assert run_cli("simulate", "swap", *args, "--out", out) == 0
     assert sorted(name for name, _ in zarr.open_group(out / "labels/a.zarr", mode="r").arrays()) == ["masks", "truth"]
-    assert run_cli("run", *words, "--labels_from", out / "labels", "--out", tmp_path / "run") == 3
-    assert [row["status"] for row in read_rows(tmp_path / "run")].count("scored") == 9, "and one has no label at all"
+    assert run_cli("run", *args, "--labels_from", out / "labels", "--out", tmp_path / "run") == 3
+    assert [row["status"] for row in read_rows(tmp_path / "run")].count("scored") == 9, "one image has no label"
 
 
-def test_what_is_lost_in_a_shard_is_lost_in_the_copy_alone(tmp_path: Path) -> None:
+def test_missing_inner_chunk_of_a_shard_affects_one_image_of_the_copy(tmp_path: Path) -> None:
     data = make_images(ignored_image=None)
     source = write_source(tmp_path / "a.zarr", data, label_chunks=(1, 12, 16), label_shards=(4, 24, 32))
     erase_chunks(source.labels, slice(5, 6), slice(0, 12))
@@ -107,6 +107,6 @@ def test_what_is_lost_in_a_shard_is_lost_in_the_copy_alone(tmp_path: Path) -> No
     np.testing.assert_array_equal(truth[others], labels[others] != data.labels[others])
     assert truth[others].any(axis=(1, 2)).all()
     assert not truth[5].any()
-    words = ("--source", source, "--labels_from", out / "labels", "--out", tmp_path / "run")
-    assert run_cli("run", *words) == 3
+    args = ("--source", source, "--labels_from", out / "labels", "--out", tmp_path / "run")
+    assert run_cli("run", *args) == 3
     assert [row["status"] for row in read_rows(tmp_path / "run")] == ["scored"] * 5 + ["missing_chunk"] + ["scored"] * 4

@@ -1,9 +1,10 @@
-"""Pixels against the truth: what numpy and scikit-learn say of whole arrays; the same integers however they come."""
+"""Pixel and region metrics: equal to whole arrays, for any executor; damaged truth."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import zarr
 from sklearn.metrics import average_precision_score
 
 from evaluation.evaluate.helpers import (
-    Planted,
+    PlantedErrors,
     evaluate,
     plant_errors,
     read_metric,
@@ -28,26 +29,16 @@ from support.sources import erase_chunks, truncate_file
 DTYPES = ("uint8", "uint16", "float16", "float32")
 
 
-@pytest.fixture(scope="module")
-def planted() -> Planted:
-    return plant_errors(ignored_image=3)
-
-
-@pytest.fixture(scope="module")
-def run(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_planted(planted, tmp_path_factory.mktemp("run"))
-
-
-def kept(run: Path, name: str) -> Array:
+def read_evidence(run: Path, name: str) -> Array:
     return np.asarray(zarr.open_array(run / f"evidence/given.zarr/{name}", mode="r")[:])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_pixels_are_counted_as_whole_arrays_say(dtype: str, tmp_path: Path) -> None:
+def test_pixel_metrics_equal_those_of_whole_arrays(dtype: str, tmp_path: Path) -> None:
     planted = plant_errors(dtype=dtype, images=12)
     run = run_planted(planted, tmp_path, *(["--evidence.dtype", "float32"] if dtype == "float32" else []))
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 0
-    valid, wrong, mask = planted.valid, planted.wrong, kept(run, "issue_mask") > 0
+    valid, wrong, mask = planted.valid, planted.wrong, read_evidence(run, "issue_mask") > 0
     out = tmp_path / "ev"
     assert read_metric(out, "issue_mask", "pixel_precision")["value"] == (mask & wrong).sum() / mask.sum()
     assert read_metric(out, "issue_mask", "pixel_recall")["value"] == (mask & wrong).sum() / wrong.sum()
@@ -55,29 +46,31 @@ def test_pixels_are_counted_as_whole_arrays_say(dtype: str, tmp_path: Path) -> N
     assert read_metric(out, "issue_mask", "pixel_iou")["errors"] == wrong.sum()
     area = average_precision_score(wrong[valid], mask[valid])
     assert read_metric(out, "issue_mask", "pixel_average_precision")["value"] == pytest.approx(area, abs=1e-12)
-    confidence = kept(run, "self_confidence")
-    if dtype == "float32":  # is counted by its upper 16 bits
+    confidence = read_evidence(run, "self_confidence")
+    if dtype == "float32":  # counted by its upper 16 bits
         confidence = (confidence.view(np.uint32) >> 16 << 16).view(np.float32)
     area = average_precision_score(wrong[valid], -confidence[valid].astype(np.float64))
     assert read_metric(out, "self_confidence", "pixel_average_precision")["value"] == pytest.approx(area, abs=1e-12)
 
 
-def test_simulated_masks_and_corrected_labels_say_the_same(run: Path, planted: Planted, tmp_path: Path) -> None:
+def test_error_masks_and_corrected_labels_give_the_same_metrics(
+    run: Path, planted: PlantedErrors, tmp_path: Path
+) -> None:
     assert evaluate(run, write_simulation(tmp_path / "sim", planted), tmp_path / "a") == 0
     assert evaluate(run, run.parent / "right.zarr", tmp_path / "b") == 0
     assert read_metrics(tmp_path / "a") == read_metrics(tmp_path / "b")
 
 
-def test_any_executor_and_any_block_give_the_same_figures(
-    run: Path, planted: Planted, tmp_path: Path, scheduler_address: str, monkeypatch: pytest.MonkeyPatch
+def test_metrics_do_not_depend_on_executor_and_block_size(
+    run: Path, planted: PlantedErrors, tmp_path: Path, scheduler_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from masksift.cli.main import main
 
     right = run.parent / "right.zarr"
     assert evaluate(run, right, tmp_path / "serial") == 0
-    words = ["evaluate", run, "--truth", right, "--out", tmp_path / "dask", "--bootstrap", 50, "--log-format", "quiet"]
+    args = ["evaluate", run, "--truth", right, "--out", tmp_path / "dask", "--bootstrap", 50, "--log-format", "quiet"]
     more = ["--executor.kind", "dask", "--executor.address", scheduler_address]
-    assert main([str(word) for word in (*words, *more)]) == 0
+    assert main([str(word) for word in (*args, *more)]) == 0
     monkeypatch.setattr("masksift.engine.planning.layout.MIN_BLOCK_BYTES", 1 << 10)
     (tmp_path / "small").mkdir()
     small = run_planted(planted, tmp_path / "small")
@@ -86,26 +79,29 @@ def test_any_executor_and_any_block_give_the_same_figures(
     assert read_metrics(tmp_path / "serial") == read_metrics(tmp_path / "dask") == read_metrics(tmp_path / "blocks")
 
 
-def test_what_is_not_an_images_own_counts_nowhere(tmp_path: Path) -> None:
-    """Images padded to one size: beyond their own rows and columns labels differ, and nobody looks there."""
+def test_padding_pixels_are_not_measured(tmp_path: Path) -> None:
+    """Labels differ in the padding, which is not measured."""
     planted = plant_errors(images=12)
-    own = np.zeros(planted.wrong.shape, bool)
-    own[:, :12, :15] = True
-    for place, labels in (("plain", planted.right), ("padded", np.where(own, planted.right, 1 - planted.right % 2))):
-        group = zarr.create_group(str(tmp_path / f"{place}.zarr"))
+    unpadded = np.zeros(planted.wrong.shape, bool)
+    unpadded[:, :12, :15] = True
+    padded = np.where(unpadded, planted.right, 1 - planted.right % 2)
+    for name, labels in (("plain", planted.right), ("padded", padded)):
+        group = zarr.create_group(str(tmp_path / f"{name}.zarr"))
         group.create_array("labels", data=labels.astype("uint8"), config={"write_empty_chunks": True})
     write_dataset_source(tmp_path / "given.zarr", planted.data)
     source = zarr.open_group(str(tmp_path / "given.zarr"), mode="r+")
     for name, size in (("height", 12), ("width", 15)):
         source.create_array(name, data=np.full(12, size, np.int32))
     assert run_cli("run", "--source", tmp_path / "given.zarr", "--out", tmp_path / "out") == 0
-    for place in ("plain", "padded"):
-        assert evaluate(tmp_path / "out", tmp_path / f"{place}.zarr", tmp_path / f"ev-{place}") == 0
+    for name in ("plain", "padded"):
+        assert evaluate(tmp_path / "out", tmp_path / f"{name}.zarr", tmp_path / f"ev-{name}") == 0
     assert read_metrics(tmp_path / "ev-plain") == read_metrics(tmp_path / "ev-padded")
-    assert read_metric(tmp_path / "ev-plain", "issue_mask", "pixel_recall")["errors"] == (planted.wrong & own).sum()
+    assert (
+        read_metric(tmp_path / "ev-plain", "issue_mask", "pixel_recall")["errors"] == (planted.wrong & unpadded).sum()
+    )
 
 
-def test_a_run_that_kept_no_evidence_has_its_masks(planted: Planted, tmp_path: Path) -> None:
+def test_run_without_evidence_is_measured_by_its_masks(planted: PlantedErrors, tmp_path: Path) -> None:
     run = run_planted(planted, tmp_path, "--evidence.keep", "false")
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 0
     assert read_metric(tmp_path / "ev", "issue_mask", "pixel_recall")["value"] > 0
@@ -115,9 +111,7 @@ def test_a_run_that_kept_no_evidence_has_its_masks(planted: Planted, tmp_path: P
     assert (row["value"], row["note"]) == (None, "the run kept no evidence: pixels cannot be ranked")
 
 
-def test_a_run_that_was_moved_and_one_from_another_ones_evidence_are_measured_alike(
-    planted: Planted, tmp_path: Path
-) -> None:
+def test_moved_and_rescored_runs_have_the_same_metrics(planted: PlantedErrors, tmp_path: Path) -> None:
     run = run_planted(planted, tmp_path)
     right = tmp_path / "right.zarr"
     assert evaluate(run, right, tmp_path / "before") == 0
@@ -132,55 +126,61 @@ def test_a_run_that_was_moved_and_one_from_another_ones_evidence_are_measured_al
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "match"),
     [
         (lambda right: erase_chunks(right / "labels", slice(4, 6)), r"image 4: chunk c/2/0/0 of .* does not exist"),
         (lambda right: truncate_file(right / "labels/c/2/0/0", 0.5), r"image 4: chunk c/2/0/0 of .* does not decode"),
     ],
 )
-def test_corrected_labels_that_are_lost_are_said(
-    spoil: object, said: str, planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_damaged_corrected_labels_are_reported(
+    damage: Callable[[Path], None],
+    match: str,
+    run: Path,
+    right: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = run_planted(planted, tmp_path)
-    spoil(tmp_path / "right.zarr")  # type: ignore[operator]
+    shutil.copytree(right, tmp_path / "right.zarr")
+    damage(tmp_path / "right.zarr")
     capsys.readouterr()
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 2
-    assert re.search(said, error_message(capsys))
+    assert re.search(match, error_message(capsys))
     assert not (tmp_path / "ev").exists()
 
 
-def test_a_mask_of_a_simulation_that_is_lost_is_said(
-    planted: Planted, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_missing_error_mask_chunk_is_reported(
+    planted: PlantedErrors, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truth = write_simulation(tmp_path / "sim", planted)
-    erase_chunks(truth / "labels/given.zarr/truth", slice(5, 6))  # nothing was changed there: it held zeros
+    erase_chunks(truth / "labels/given.zarr/truth", slice(5, 6))  # an image without changes
     capsys.readouterr()
     assert evaluate(run, truth, tmp_path / "ev") == 2
     assert re.search(r"truth cannot be compared \(chunk c/5/0/0 of .* does not exist\)", error_message(capsys))
 
 
-def test_an_absent_chunk_of_corrected_labels_is_no_loss_where_it_means_no_label(tmp_path: Path) -> None:
-    planted = plant_errors(images=12)
-    run = run_planted(planted, tmp_path)
+def test_absent_chunk_with_ignored_fill_value_is_not_measured(
+    run: Path, planted: PlantedErrors, tmp_path: Path
+) -> None:
     group = zarr.create_group(str(tmp_path / "sparse.zarr"))
-    array = group.create_array("labels", shape=(12, 16, 20), dtype="uint8", chunks=(1, 16, 20), fill_value=255)
+    shape = planted.right.shape
+    array = group.create_array("labels", shape=shape, dtype="uint8", chunks=(1, *shape[1:]), fill_value=255)
     array[:8] = planted.right[:8]
     assert evaluate(run, tmp_path / "sparse.zarr", tmp_path / "ev") == 0
-    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 2  # images 0 and 4; nobody looked at 8
+    assert read_metric(tmp_path / "ev", "softmin", "auroc")["errors"] == 2  # images 0 and 4
     assert read_metric(tmp_path / "ev", "issue_mask", "pixel_recall")["errors"] == planted.wrong[:8].sum()
 
 
-def test_a_corrected_label_that_is_no_class_is_said(
-    planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_corrected_label_is_reported(
+    run: Path, right: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = run_planted(planted, tmp_path)
+    shutil.copytree(right, tmp_path / "right.zarr")
     zarr.open_array(tmp_path / "right.zarr/labels", mode="r+")[5, 2, 2] = 77
     capsys.readouterr()
     assert evaluate(run, tmp_path / "right.zarr", tmp_path / "ev") == 2
     assert "cannot be compared (image 5: label 77 at (y=2, x=2)" in capsys.readouterr().err
 
 
-def test_a_worker_that_is_too_small_is_refused(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_evaluation_on_small_worker_is_refused(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     capsys.readouterr()
     assert evaluate(run, run.parent / "right.zarr", tmp_path / "ev", "--executor.memory", "64 MiB") == 4
-    assert "comparing the pixels needs" in error_message(capsys)
+    assert "Comparing the pixels needs" in error_message(capsys)
