@@ -13,7 +13,6 @@ from masksift.core.errors import UsageError
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.versions import package_versions
-from masksift.engine import stages
 from masksift.engine.completed_run import CompletedRun, read_run_record
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import Plan, make_plan
@@ -21,6 +20,7 @@ from masksift.engine.publish import Publisher
 from masksift.engine.resumable_job import ResumableJob
 from masksift.engine.reuse import reusable_evidence, sources_from_record, thresholds_from_record
 from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
+from masksift.engine.stages import RunStages, RunStats, check_workers, create_evidence_arrays, discard_evidence
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report
 from masksift.runtime.progress import ProgressReporter
@@ -135,19 +135,18 @@ def _execute(
         if changes := publisher.publish_if_missing(record, progress):
             job.write_record(record := {**record, **changes})
         return _finish(config, context, tasks, record, resumed=True)
-    started, stats = time.time(), stages.RunStats()
+    started, stats = time.time(), RunStats()
     frozen = _load_thresholds(config, tasks)
     with config.executor.open(len(tasks), progress.message) as executor:
-        workers = stages.check_workers(tasks.plan, executor, package_versions, progress)
+        workers = check_workers(tasks.plan, executor, package_versions, progress)
         publisher.prepare()
         with job.lock():  # after all checks: a refused run leaves no trace
-            stages.create_evidence_arrays(context, tasks)
-            stages.condense(context, tasks, executor, progress, stats)
-            statistics, thresholds = stages.find_thresholds(
-                context, tasks, executor, progress, stats, config.tccp.tau, frozen
-            )
-            pairs = stages.score(context, tasks, thresholds, executor, progress, stats)
-            stages.rank(context, tasks, statistics, thresholds, pairs, config.rank_by, progress, stats)
+            create_evidence_arrays(context, tasks)
+            stages = RunStages(context, tasks, executor, progress, stats)
+            stages.condense()
+            statistics, thresholds = stages.find_thresholds(config.tccp.tau, frozen)
+            pairs = stages.score(thresholds)
+            stages.rank(statistics, thresholds, pairs, config.rank_by)
             fields = partial(make_record, config, context, tasks, stats, thresholds, executor, workers, started)
             ranked = CompletedRun({**fields(), "finished": None}, context, tasks, keeps_evidence=True)
             make_report(ranked, config.report.top, config.arrays.images, executor, progress, stats)
@@ -161,7 +160,7 @@ def _finish(
 ) -> RunResult:
     """Do what follows the record: a run that is killed here is complete, and the next call repeats this."""
     if not config.evidence.keep:
-        stages.discard_evidence(context, tasks)
+        discard_evidence(context, tasks)
     quarantined = record["images"] - record["counts"].get(SCORED, 0)
     return RunResult(record, 3 if quarantined > config.quarantine_limit(record["images"]) else 0, resumed)
 

@@ -294,7 +294,7 @@ def test_what_stops_a_run_ends_in_5_and_it_goes_on_from_there(
 
     words = ("run", "--source", source, "--out", tmp_path / "out")
     with monkeypatch.context() as patched:
-        patched.setattr("masksift.engine.stages.score", fail)
+        patched.setattr("masksift.engine.stages.RunStages.score", fail)
         assert run_cli(*words) == 5
     assert said in error_message(capsys)
     assert run_cli(*words) == 0

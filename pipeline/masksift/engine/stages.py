@@ -142,125 +142,103 @@ def create_evidence_arrays(context: RunContext, tasks: BlockTasks) -> None:
     for_each_source(create, range(len(tasks.sources)))
 
 
-def condense(
-    context: RunContext, tasks: BlockTasks, executor: Executor, progress: ProgressReporter, stats: RunStats
-) -> None:
-    """First pass: write statistics, statuses and evidence of every block whose evidence is not reused."""
-    if len(tasks.to_condense):
-        _map(partial(condense_block, context), context, tasks.to_condense, executor, progress, stats, CONDENSE)
+@dataclass(frozen=True)
+class RunStages:
+    """Stages between the plan and the report of a run, in the order of the methods.
 
-
-def find_thresholds(
-    context: RunContext,
-    tasks: BlockTasks,
-    executor: Executor,
-    progress: ProgressReporter,
-    stats: RunStats,
-    tau: str | float,
-    frozen: Thresholds | None = None,
-) -> tuple[Statistics, Thresholds]:
-    """Reduce the statistics of all blocks and compute the thresholds, or use the frozen ones of another run."""
-    with progress.stage("thresholds") as stage:
-        load = InstrumentedTask(partial(load_statistics, context), context.fingerprint, "statistics")
-        statistics = executor.reduce(load, tasks, Statistics.merge, "statistics")
-        thresholds = frozen or compute_thresholds(statistics, tau, _EvidenceQueries(context, tasks, executor))
-    stats.add(stage.fields())
-    return statistics, thresholds
-
-
-@dataclass
-class _EvidenceQueries:
-    """Answers that histograms are too coarse for, from the evidence itself."""
+    Attributes:
+        context: Settings of the run.
+        tasks: All blocks.
+        executor: Executor of the tasks.
+        progress: Reporter of the stages.
+        stats: Statistics of the run, to which each stage is added.
+    """
 
     context: RunContext
     tasks: BlockTasks
     executor: Executor
+    progress: ProgressReporter
+    stats: RunStats
+
+    def condense(self) -> None:
+        """First pass: write statistics, statuses and evidence of every block whose evidence is not reused."""
+        if len(self.tasks.to_condense):
+            self._map(partial(condense_block, self.context), self.tasks.to_condense, CONDENSE)
+
+    def find_thresholds(self, tau: str | float, frozen: Thresholds | None) -> tuple[Statistics, Thresholds]:
+        """Reduce the statistics of all blocks and compute the thresholds, or use the frozen ones of another run."""
+        with self.progress.stage("thresholds") as stage:
+            load = self._instrument(partial(load_statistics, self.context), "statistics")
+            statistics = self.executor.reduce(load, self.tasks, Statistics.merge, "statistics")
+            thresholds = frozen or compute_thresholds(statistics, tau, self)
+        self.stats.add(stage.fields())
+        return statistics, thresholds
 
     def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
-        """Count the confident pixels, with limits (K,) as codes by encoding."""
-        count = InstrumentedTask(partial(count_block, self.context, limits), self.context.fingerprint, "count")
+        """Count the confident pixels in evidence of more than 8 bits, with limits (K,) as codes by encoding."""
+        count = self._instrument(partial(count_block, self.context, limits), "count")
         pixels: int = self.executor.reduce(count, self.tasks.with_encodings(limits), add, "count")
         return pixels
 
     def count_low_bits(self, key: int) -> NDArray[np.int64]:
         """Count the float32 self-confidences whose upper 16 bits are ``key``, by their lower 16 bits."""
         tasks = self.tasks.with_encodings([Encoding("float32")])
-        refine = InstrumentedTask(partial(refine_block, self.context, key), self.context.fingerprint, "refine")
+        refine = self._instrument(partial(refine_block, self.context, key), "refine")
         return self.executor.reduce(refine, tasks, np.add, "refine")
 
+    def score(self, thresholds: Thresholds) -> PairCounts:
+        """Second pass: write scores and issue masks, and return the class pairs of the whole run."""
+        totals = self._map(partial(score_block, self.context, thresholds), self.tasks, SCORE)
+        self.stats.counts.update(totals.counts)
+        load = InstrumentedTask(
+            partial(load_pair_counts, self.context), self.context.fingerprint, "pairs", _block_fields
+        )
+        return self.executor.reduce(load, range(len(self.tasks)), PairCounts.merge, "pairs")
 
-def score(
-    context: RunContext,
-    tasks: BlockTasks,
-    thresholds: Thresholds,
-    executor: Executor,
-    progress: ProgressReporter,
-    stats: RunStats,
-) -> PairCounts:
-    """Second pass: write scores and issue masks, and return the class pairs of the whole run."""
-    totals = _map(partial(score_block, context, thresholds), context, tasks, executor, progress, stats, SCORE)
-    stats.counts.update(totals.counts)
-    load = InstrumentedTask(partial(load_pair_counts, context), context.fingerprint, "pairs", _block_fields)
-    return executor.reduce(load, range(len(tasks)), PairCounts.merge, "pairs")
+    def rank(self, statistics: Statistics, thresholds: Thresholds, pairs: PairCounts, rank_by: str) -> None:
+        """Write the ranking, the ranked regions and the tables by class."""
+        context, blocks, names = self.context, len(self.tasks), self.tasks.sources[0].class_names
+        directory, columns = ObjectDirectory(context.out, context.options), context.path_columns
+        methods = [method.name for method in context.methods]
+        with self.progress.stage("rank") as stage:
+            images, scored = result_tables.image_part_names(context.fingerprint, blocks), self.stats.counts[SCORED]
+            result_tables.write_ranking(directory, images, scored, methods, rank_by, names, columns)
+            result_tables.write_regions(directory, context.fingerprint, blocks, context.max_regions, names, columns)
+            for name, table in (
+                ("thresholds", result_tables.thresholds_table(statistics, thresholds, names)),
+                ("class_pairs", result_tables.class_pairs_table(pairs, names)),
+                ("class_quality", result_tables.class_quality_table(statistics, pairs, names)),
+            ):
+                write_table(directory, f"{name}.parquet", table, names)
+        self.stats.flagged_pixels = int(pairs.pixels.sum())
+        self.stats.add(stage.fields())
+
+    def _map(self, function: Callable[[BlockTask], TaskResult], tasks: BlockTasks, stage: str) -> StageTotals:
+        """Run one stage over blocks. Raises RunFailed if the output of a block is missing at the end."""
+        totals = map_blocks(
+            self._instrument(function, stage), tasks, tasks.images, self.executor, self.progress, self.stats, stage
+        )
+        numbers = range(len(tasks)) if tasks.block_numbers is None else tasks.block_numbers
+        if missing := self.context.score_manifest().missing(stage, numbers):
+            raise RunFailed(
+                f"{len(missing)} of {len(tasks)} blocks have no output of stage {stage!r} (first: {missing[0]})",
+                "The results would lack their images",
+                "Check that nothing removes files of a running job, and run the same command again",
+            )
+        return totals
+
+    def _instrument(self, function: Callable[[BlockTask], Any], stage: str) -> InstrumentedTask[BlockTask, Any]:
+        return InstrumentedTask(function, self.context.fingerprint, stage)
 
 
 def _block_fields(number: int) -> dict[str, Any]:
     return {"block": number}
 
 
-def rank(
-    context: RunContext,
-    tasks: BlockTasks,
-    statistics: Statistics,
-    thresholds: Thresholds,
-    pairs: PairCounts,
-    rank_by: str,
-    progress: ProgressReporter,
-    stats: RunStats,
-) -> None:
-    """Write the ranking, the ranked regions and the tables by class."""
-    directory, names = ObjectDirectory(context.out, context.options), tasks.sources[0].class_names
-    methods, columns = [method.name for method in context.methods], context.path_columns
-    with progress.stage("rank") as stage:
-        images = result_tables.image_part_names(context.fingerprint, len(tasks))
-        result_tables.write_ranking(directory, images, stats.counts[SCORED], methods, rank_by, names, columns)
-        result_tables.write_regions(directory, context.fingerprint, len(tasks), context.max_regions, names, columns)
-        for name, table in (
-            ("thresholds", result_tables.thresholds_table(statistics, thresholds, names)),
-            ("class_pairs", result_tables.class_pairs_table(pairs, names)),
-            ("class_quality", result_tables.class_quality_table(statistics, pairs, names)),
-        ):
-            write_table(directory, f"{name}.parquet", table, names)
-    stats.flagged_pixels = int(pairs.pixels.sum())
-    stats.add(stage.fields())
-
-
 def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
     """Remove the evidence planes of a complete run that does not keep them; the issue masks stay."""
     for spec in tasks.sources:
         context.issue_mask_arrays(spec).remove(EVIDENCE_PLANES)
-
-
-def _map(
-    function: Callable[[BlockTask], TaskResult],
-    context: RunContext,
-    tasks: BlockTasks,
-    executor: Executor,
-    progress: ProgressReporter,
-    stats: RunStats,
-    name: str,
-) -> StageTotals:
-    """Run one stage over all blocks. Raises RunFailed if the output of a block is missing at the end."""
-    instrumented = InstrumentedTask(function, context.fingerprint, name)
-    totals = map_blocks(instrumented, tasks, tasks.images, executor, progress, stats, name)
-    numbers = range(len(tasks)) if tasks.block_numbers is None else tasks.block_numbers
-    if missing := context.score_manifest().missing(name, numbers):
-        raise RunFailed(
-            f"{len(missing)} of {len(tasks)} blocks have no output of stage {name!r} (first: {missing[0]})",
-            "The results would lack their images",
-            "Check that nothing removes files of a running job, and run the same command again",
-        )
-    return totals
 
 
 def map_blocks(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from masksift.core import retry
-from masksift.engine import stages
+from masksift.engine.stages import RunStages
 from masksift.storage import credentials
 from masksift.storage import retry as store_retry
 from support.cli import error_message, run_cli
@@ -145,7 +145,7 @@ def test_run_with_deleted_source_fails_with_its_url_and_resumes(
 ) -> None:
     source = write_source(tmp_path / "a.zarr", make_data())
     copy = shutil.copytree(source.path, tmp_path / "copy.zarr")
-    find_thresholds = stages.find_thresholds
+    find_thresholds = RunStages.find_thresholds
 
     def find_and_delete(*args: Any) -> Any:
         thresholds = find_thresholds(*args)
@@ -153,7 +153,7 @@ def test_run_with_deleted_source_fails_with_its_url_and_resumes(
         return thresholds
 
     with monkeypatch.context() as between:
-        between.setattr(stages, "find_thresholds", find_and_delete)
+        between.setattr(RunStages, "find_thresholds", find_and_delete)
         assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 5
     message = error_message(capsys)
     assert str(source.path) in message
