@@ -164,7 +164,7 @@ def test_invalid_size_quarantines_only_its_image(tmp_path: Path, size: tuple[int
     assert run_cli("run", "--source", tmp_path / "a.zarr", "--out", tmp_path / "out") == 3
     found = read_rows(tmp_path / "out")
     assert [row["status"] for row in found] == ["scored", "bad_labels", "scored"]
-    assert found[1]["reason"] == f"its own size is {size[0]} x {size[1]}, of 8 x 10 that are stored"
+    assert found[1]["reason"] == f"unpadded size {size[0]} x {size[1]} does not fit into 8 x 10 stored pixels"
 
 
 # --------------------------------------------------------------------------------------------------------------- remap

@@ -117,7 +117,7 @@ def read_labels(
     validators = [LabelValidator(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
     statuses = {
         i: ImageStatus(
-            BAD_LABELS, f"its own size is {rows} x {columns}, of {spec.height} x {spec.width} that are stored"
+            BAD_LABELS, f"unpadded size {rows} x {columns} does not fit into {spec.height} x {spec.width} stored pixels"
         )
         for i, (rows, columns) in enumerate(sizes.tolist(), start)
         if not (0 < rows <= spec.height and 0 < columns <= spec.width)

@@ -158,16 +158,16 @@ def condense_chunk(
             # all variants write the same predicted classes and confidences
             evidence = EvidencePlanes(*(planes[n][i] for n in (f"{prefix}{EVIDENCE_PLANES[0]}", *EVIDENCE_PLANES[1:])))
             condenser[name] = ImageCondenser(image, evidence, config, members)
-    for window, member, i, part in iter_prediction_windows(
+    for window, member, i, values in iter_prediction_windows(
         spec, task.layout, predictions, buffers, start, sizes, statuses
     ):
         for image_condenser in condensers[i - start].values():
             if spec.members:
                 mean = buffers.get("mean", (spec.classes, math.prod(window.shape)), np.float32).reshape(-1)
-                total = _image_mean(mean, i - window.start, window, part)
-                image_condenser.add_member_window(member, part, total, window.y0, window.x0)
+                total = _image_mean(mean, i - window.start, window, values)
+                image_condenser.add_member_window(member, values, total, window.y0, window.x0)
             else:
-                image_condenser.add_window(part, window.y0, window.x0)
+                image_condenser.add_window(values, window.y0, window.x0)
     statistics: list[dict[str, ClassStatistics]] = [{} for _ in sizes]
     for i, condenser in enumerate(condensers):
         if start + i in statuses:

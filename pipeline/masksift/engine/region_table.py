@@ -63,16 +63,16 @@ class RegionTableBuilder:
 
     def _prune(self) -> None:
         """Drop all regions beyond the largest number, without changing the order of the others."""
-        kept = np.zeros(self._held, bool)
-        kept[self._order()] = True
+        is_kept = np.zeros(self._held, bool)
+        is_kept[self._order()] = True
         ends = np.cumsum([0, *(len(regions) for _, regions in self._images)])
-        positions = [np.flatnonzero(kept[start:stop]) for start, stop in pairwise(ends)]
+        positions = [np.flatnonzero(is_kept[start:stop]) for start, stop in pairwise(ends)]
         self._images = [
             (fields, regions if len(keep) == len(regions) else Regions.of([regions], keep))
             for (fields, regions), keep in zip(self._images, positions, strict=True)
             if len(keep)
         ]
-        self._held = int(np.count_nonzero(kept))
+        self._held = int(np.count_nonzero(is_kept))
 
     def _region_columns(self, regions: Regions) -> dict[str, Any]:
         is_label = (regions.given < len(self._class_names)).tolist()

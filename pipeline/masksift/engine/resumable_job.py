@@ -66,7 +66,7 @@ class ResumableJob:
         return self.manifest.is_resumable(self.plan, verb=self.verb)
 
     def finished_record(self, **expected: Any) -> dict[str, Any] | None:
-        """Return the record of the same command if it has finished with these values, and tell the user."""
+        """Return the record of the same command if it finished with the expected values, with a message."""
         data = self.directory.read(self.record_name) if self.is_resumable else None
         record: dict[str, Any] | None = None if data is None else json.loads(data)
         if record is None or any(record[key] != value for key, value in expected.items()):

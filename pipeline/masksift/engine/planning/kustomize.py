@@ -75,9 +75,9 @@ def kustomize_component(plan: Plan, max_workers: int | None = None) -> str:
     )
 
 
-def _worker(place: str, pod: str, workers: int, resources: dict[str, Any]) -> list[str]:
+def _worker(path: str, pod: str, workers: int, resources: dict[str, Any]) -> list[str]:
     return [
-        _set(f"{place}/replicas", workers),
+        _set(f"{path}/replicas", workers),
         _test(f"{pod}/containers/0/name", "worker"),
         _set(f"{pod}/containers/0/resources", resources),
     ]
