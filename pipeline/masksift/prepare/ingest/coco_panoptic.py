@@ -23,18 +23,7 @@ class PanopticAnnotations:
 
 
 def read_panoptic(url: str, options: Mapping[str, Any]) -> PanopticAnnotations:
-    """Read a .json file and list the PNG directory of the same name next to it.
-
-    Args:
-        url: URL of the .json file.
-        options: Storage options.
-
-    Returns:
-        The annotations, sorted by PNG name.
-
-    Raises:
-        DataError: If the file is not a COCO panoptic annotation, or if PNG files are missing.
-    """
+    """Read a .json file, and list the PNG directory of the same name next to it; DataError if they do not fit."""
     with open_file(url, options) as file:
         try:
             tree = json.load(file)

@@ -49,18 +49,7 @@ class IngestResult:
 
 
 def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
-    """Write the source that a configuration describes, or resume an interrupted ingest.
-
-    Args:
-        config: Configuration of the ingest.
-        progress: Progress reporter.
-
-    Returns:
-        The result.
-
-    Raises:
-        MasksiftError: If inputs, options or output do not fit.
-    """
+    """Write the source that a configuration describes, or resume an interrupted ingest."""
     options = config.options()
     inputs = discover_inputs(config, options)
     record = GroupAttributesPlan(ObjectDirectory(config.out, options), RECORD_GROUP)
@@ -86,7 +75,9 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
         with job.open_executor(config.executor, images, memory, "an ingest of these images") as executor:
             shards = _make_shards(context, inputs.pairs)
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
-            record.write({**plan, "complete": True, **_matching_record(inputs)})
+            unmatched = {side: list(names) for side, names in inputs.unmatched.items()}
+            matching = {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}
+            record.write({**plan, "complete": True, **matching})
     text = format_summary(config, inputs, survey, context.writer_args["dtype"])
     return IngestResult(text, sum(map(len, inputs.unmatched.values())))
 
@@ -173,9 +164,3 @@ def _make_shards(context: IngestContext, pairs: Sequence[InputPair]) -> list[Ing
     writer = context.writer()
     count, size = writer.shards, writer.images_per_shard
     return [IngestShard(i, count, tuple(pairs[i * size : (i + 1) * size])) for i in range(count)]
-
-
-def _matching_record(inputs: Inputs) -> dict[str, Any]:
-    """Describe how files were matched, for the record."""
-    unmatched = {side: list(names) for side, names in inputs.unmatched.items()}
-    return {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from masksift.core.errors import DataError, UsageError
@@ -23,57 +23,33 @@ SIDES = ("labels", "predictions")
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs of an ingest.
-
-    Attributes:
-        pairs: Files of each image.
-        prediction_format: Format of the predictions.
-        classes: Class names, None if the inputs and the configuration do not name them.
-        values: Class number of each label value, None if label values are class numbers.
-        colors: Class number of each label color.
-        rules: Descriptions of the comparisons that matched files.
-        unmatched: Files without a partner, by side.
-        skipped_labels: Label files in other encodings of the preset.
-        arrays: Arrays of all labels and of all predictions.
-    """
+    """Inputs of an ingest."""
 
     pairs: tuple[InputPair, ...]
     prediction_format: PredictionFormat
-    classes: tuple[str, ...] | None
-    values: ClassMap | None = None
+    classes: tuple[str, ...] | None  # None if neither inputs nor configuration name them
+    values: ClassMap | None = None  # None if label values are class numbers
     colors: Mapping[Color, int] = field(default_factory=dict)
-    rules: tuple[str, ...] = ()
-    unmatched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    skipped_labels: int = 0
-    arrays: tuple[NpyFile, NpyFile] | None = None
+    rules: tuple[str, ...] = ()  # descriptions of the comparisons that matched files
+    unmatched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # files without a partner, by side
+    skipped_labels: int = 0  # label files in other encodings of the preset
+    arrays: tuple[NpyFile, NpyFile] | None = None  # of all labels and of all predictions
 
 
 @dataclass(frozen=True)
 class _LabelFiles:
-    """Label files. ``keys``: names for matching; ``ids``: alternative names, if any; ``files``: names in messages."""
+    """Label files."""
 
-    keys: tuple[str, ...]
-    files: tuple[str, ...]
+    keys: tuple[str, ...]  # names for matching
+    files: tuple[str, ...]  # names in messages
     urls: tuple[str, ...]
-    ids: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()  # alternative names for matching
     segments: tuple[tuple[tuple[int, int], ...], ...] = ()
     skipped: int = 0
 
 
 def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
-    """Find and match all inputs of a configuration.
-
-    Args:
-        config: Configuration of the ingest.
-        options: Storage options.
-
-    Returns:
-        The inputs.
-
-    Raises:
-        UsageError: If the options contradict each other or the inputs.
-        DataError: If files are missing, cannot be matched or are ambiguous.
-    """
+    """Find and match all inputs; UsageError for contradictory options, DataError for missing or ambiguous files."""
     preset = PRESETS[config.preset] if config.preset else Preset((), {})
     classes, colors = config.classes or preset.classes or None, preset.colors
     if preset.classes and len(classes or ()) != len(preset.classes):
@@ -103,7 +79,8 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
             )
     else:
         labels, values = _find_label_images(config, preset, options)
-    return _match_files(config, labels, classes, preset.suffixes, options, values, colors)
+    inputs = _match_files(config, labels, classes, preset.suffixes, options)
+    return replace(inputs, values=values, colors=colors)
 
 
 def _find_panoptic(config: IngestConfig, options: Mapping[str, Any]) -> tuple[_LabelFiles, tuple[str, ...]]:
@@ -146,8 +123,6 @@ def _match_files(
     classes: tuple[str, ...] | None,
     suffixes: Sequence[str],
     options: Mapping[str, Any],
-    values: ClassMap | None,
-    colors: Mapping[Color, int],
 ) -> Inputs:
     """Match labels with predictions and, if configured, RGB images."""
     files = find_files(config.predictions, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
@@ -178,15 +153,9 @@ def _match_files(
         )
         for i, j in matching.pairs
     )
+    unmatched = {side: files for side, files in unmatched.items() if files}
     return Inputs(
-        pairs,
-        prediction_format,
-        classes,
-        values,
-        colors,
-        tuple(rules),
-        {side: files for side, files in unmatched.items() if files},
-        labels.skipped,
+        pairs, prediction_format, classes, rules=tuple(rules), unmatched=unmatched, skipped_labels=labels.skipped
     )
 
 

@@ -24,21 +24,13 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class InputPair:
-    """Input files of one image.
-
-    Attributes:
-        name: Image id.
-        label: URL of the label file, or index into the array of all labels.
-        predictions: URL of the predictions, one URL per class, or index into the array of all predictions.
-        rgb: URL of the RGB image.
-        segments: Segment ids of a COCO panoptic label and their class numbers.
-    """
+    """Input files of one image."""
 
     name: str
-    label: str | int
-    predictions: str | int | tuple[str, ...]
+    label: str | int  # URL, or index into the array of all labels
+    predictions: str | int | tuple[str, ...]  # URL, index into the array of all predictions, or one URL per class
     rgb: str | None = None
-    segments: tuple[tuple[int, int], ...] | None = None
+    segments: tuple[tuple[int, int], ...] | None = None  # (segment id, class number) of a COCO panoptic label
 
 
 def label_dtype(classes: int) -> str:
@@ -53,20 +45,7 @@ def color_code(color: Sequence[int]) -> int:
 
 
 def value_map(classes: int, remap: ClassMap | None, known: ClassMap | None, ignore: Sequence[int]) -> dict[int, int]:
-    """Map label values to class numbers.
-
-    Args:
-        classes: Number of classes.
-        remap: Map given by the user, from values to classes or to values in ``ignore``.
-        known: Map known from a preset, used without ``remap``. Without either, values are class numbers.
-        ignore: Ignored label values.
-
-    Returns:
-        Class number of each value, `IGNORED` for ignored values.
-
-    Raises:
-        UsageError: If ``remap`` leads to a class that does not exist.
-    """
+    """Map label values to class numbers: ``remap``, else ``known``, else identity, plus the ignored values."""
     for value, target in (remap or {}).items():
         if target not in ignore and not 0 <= target < classes:
             raise UsageError(
@@ -83,21 +62,8 @@ def value_map(classes: int, remap: ClassMap | None, known: ClassMap | None, igno
 def read_color_table(
     url: str, options: Mapping[str, Any], classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], dict[Color, int]]:
-    """Read a CSV file with rows `name,r,g,b`.
-
-    A class may have several colors. Rows named `ignore` hold ignored colors.
-
-    Args:
-        url: URL of the file.
-        options: Storage options.
-        classes: Class names in order; default: the names in the file, in its order.
-
-    Returns:
-        Class names, and the class number of each color.
-
-    Raises:
-        UsageError: If a row is invalid, names an unknown class or repeats a color of another class.
-    """
+    """Read class names, and the class of each color, from a CSV file with rows `name,r,g,b`; UsageError if invalid."""
+    # a class may have several colors; rows named `ignore` hold ignored colors
     with open_file(url, options) as file:
         rows = list(csv.reader(file.read().decode("utf-8-sig").splitlines(), skipinitialspace=True))
     rows = [row for row in rows if row and [cell.strip().lower() for cell in row] != ["name", "r", "g", "b"]]
@@ -126,23 +92,14 @@ def read_color_table(
 
 @dataclass(frozen=True)
 class LabelReader:
-    """Reader of the labels of an ingest.
-
-    Attributes:
-        classes: Number of classes.
-        values: Class number of each value of single-channel files.
-        colors: Class number of each color, by `color_code`.
-        use_palette: Whether a palette image is read as colors instead of indices.
-        class_channel: Channel of color files that holds class numbers.
-        array: Array that holds the labels of all images.
-    """
+    """Reader of the labels of an ingest."""
 
     classes: int
     values: ClassMap
-    colors: ClassMap
-    use_palette: bool = False
-    class_channel: int | None = None
-    array: NpyFile | None = None
+    colors: ClassMap  # by `color_code`
+    use_palette: bool = False  # read a palette image as colors instead of indices
+    class_channel: int | None = None  # channel of color files that holds class numbers
+    array: NpyFile | None = None  # labels of all images
 
     def read(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read class numbers (H, W), the dtype's maximum for ignored pixels; DataError for an unknown value."""

@@ -23,18 +23,11 @@ _SUFFIX = re.compile(r"([_\-./](?!\d+(?:[_\-./]|$))[^_\-./]+)+$")
 
 @dataclass(frozen=True)
 class Matching:
-    """Matched files of two sides.
+    """Matched files of two sides."""
 
-    Attributes:
-        pairs: Indices into both sides, in the order of the first.
-        unmatched: Indices without a partner, for each side.
-        names: Image ids of the first side.
-        rule: Description of the comparison.
-    """
-
-    pairs: tuple[tuple[int, int], ...]
-    unmatched: tuple[tuple[int, ...], tuple[int, ...]]
-    names: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]  # indices into both sides, in the order of the first
+    unmatched: tuple[tuple[int, ...], tuple[int, ...]]  # indices without a partner, for each side
+    names: tuple[str, ...]  # image ids of the first side
     rule: str
 
 
@@ -60,19 +53,7 @@ def common_suffix(names: Sequence[str]) -> str:
 
 
 def match(labels: Sequence[str], others: Sequence[str], sides: tuple[str, str]) -> Matching:
-    """Match two sides by file name.
-
-    Args:
-        labels: Names of the first side.
-        others: Names of the second side.
-        sides: Noun for each side, for messages.
-
-    Returns:
-        The matched pairs.
-
-    Raises:
-        DataError: If no names match, or if two files of one side have the same name.
-    """
+    """Match two sides by file name; DataError if no names match or one repeats. ``sides``: nouns for messages."""
     paths = (tuple(labels), tuple(others))
     files = tuple(tuple(name.rsplit("/", 1)[-1] for name in side) for side in paths)
     candidates = []

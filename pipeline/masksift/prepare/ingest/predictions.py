@@ -38,23 +38,14 @@ def stored_shape(
 
 @dataclass(frozen=True)
 class PredictionReader:
-    """Reader of the predictions of an ingest.
-
-    Attributes:
-        format: Format of the files.
-        classes: Number of classes.
-        order: Stored axes of one image: class, y, x or y, x, class.
-        dtype: Dtype to write. The writer, not the reader, converts to uint8 and uint16.
-        kind: "probabilities" or "logits".
-        array: Array that holds the predictions of all images.
-    """
+    """Reader of the predictions of an ingest."""
 
     format: PredictionFormat
     classes: int
-    order: tuple[str, ...]
-    dtype: str
+    order: tuple[str, ...]  # stored axes of one image
+    dtype: str  # to write; the writer, not the reader, converts to uint8 and uint16
     kind: str
-    array: NpyFile | None = None
+    array: NpyFile | None = None  # predictions of all images
 
     def read(self, pair: InputPair, options: Mapping[str, Any], size: tuple[int, int] | None = None) -> NDArray[Any]:
         """Read (K, H, W), resized to ``size`` if given; DataError if the file or its values do not fit."""

@@ -13,20 +13,15 @@ from masksift.prepare.ingest.labels import IGNORED, ClassMap, Color
 class Preset:
     """Facts about a data set.
 
-    Attributes:
-        classes: Class names, in order.
-        encodings: Class of each label value, by the end of the names of such files, before the extension. A directory
-            may hold several encodings side by side; the first one present is read. "" matches any name.
-        colors: Class of each color.
-        suffixes: Ends of the names of all other files, which are not part of an image's name.
-        class_channel: Channel of color files that holds class numbers.
+    ``encodings`` gives the class of each label value by the end of the file names, before the extension ("" matches any
+    name). A directory may hold several encodings side by side; the first one present is read.
     """
 
     classes: tuple[str, ...]
     encodings: Mapping[str, ClassMap]
     colors: Mapping[Color, int] = field(default_factory=dict)
-    suffixes: tuple[str, ...] = ()
-    class_channel: int | None = None
+    suffixes: tuple[str, ...] = ()  # ends of the names of all other files, which are not part of an image's name
+    class_channel: int | None = None  # channel of color files that holds class numbers
 
 
 def _indices(ids: Iterable[int], ignored: Iterable[int]) -> dict[int, int]:

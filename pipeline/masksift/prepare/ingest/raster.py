@@ -38,18 +38,7 @@ def gray_header(url: str, options: Mapping[str, Any]) -> tuple[tuple[int, int], 
 
 
 def read_raster(url: str, options: Mapping[str, Any]) -> NDArray[Any]:
-    """Read the stored numbers of an image.
-
-    Args:
-        url: URL of the file.
-        options: Storage options.
-
-    Returns:
-        Integers (H, W), for a palette image its indices; or colors (H, W, 3) uint8 or uint16 without alpha.
-
-    Raises:
-        DataError: If the file is not an image, or holds floats, several pages or numbers that Pillow would truncate.
-    """
+    """Read integers (H, W), for a palette image its indices, or colors (H, W, 3) uint8 or uint16 without alpha."""
     with _open(url, options) as image:
         if getattr(image, "n_frames", 1) > 1:
             raise DataError(f"{url} holds several pages", "Use one page per file")

@@ -27,23 +27,14 @@ Axes = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Survey:
-    """Facts common to all images.
-
-    Attributes:
-        classes: Number of classes.
-        order: Stored axes of an image's predictions.
-        dtype: Stored dtype of the predictions.
-        height: Rows of every written image.
-        width: Columns of every written image.
-        padded: Whether some images are smaller and are padded.
-    """
+    """Facts common to all images."""
 
     classes: int
-    order: Axes
-    dtype: str
+    order: Axes  # stored axes of an image's predictions
+    dtype: str  # stored
     height: int
     width: int
-    padded: bool
+    padded: bool  # some images are smaller
 
 
 @dataclass(frozen=True)
@@ -62,20 +53,7 @@ _Headers = Mapping[_ImageHeaders, InputPair]
 def survey_inputs(
     inputs: Inputs, config: IngestConfig, options: Mapping[str, Any], progress: ProgressReporter
 ) -> Survey:
-    """Read every header and check that all images fit together.
-
-    Args:
-        inputs: Inputs of the ingest.
-        config: Configuration of the ingest.
-        options: Storage options.
-        progress: Progress reporter.
-
-    Returns:
-        Facts common to all images.
-
-    Raises:
-        DataError: If sizes, dtypes or numbers of classes differ; the message names two files.
-    """
+    """Read every header; DataError, naming two files, if sizes, dtypes or numbers of classes differ."""
     headers: dict[_ImageHeaders, InputPair] = {}
     if inputs.arrays is not None:
         labels, predictions = inputs.arrays

@@ -22,22 +22,13 @@ from masksift.storage.credentials import StorageOptions
 
 @dataclass(frozen=True)
 class IngestContext:
-    """Settings shared by all tasks of an ingest.
-
-    Attributes:
-        url: URL of the new source.
-        writer_args: Arguments of `PredictionWriter`, except its part of the source.
-        labels: Reader of labels.
-        predictions: Reader of predictions.
-        resize: "labels" or "predictions": the side that is resized to the other.
-        options: Storage options.
-    """
+    """Settings shared by all tasks of an ingest."""
 
     url: str
     writer_args: Mapping[str, Any]
     labels: LabelReader
     predictions: PredictionReader
-    resize: str | None
+    resize: str | None  # "labels" or "predictions": the side that is resized to the other
     options: StorageOptions
 
     def writer(self, number: int = 0, writers: int = 1) -> PredictionWriter:
@@ -45,11 +36,7 @@ class IngestContext:
         return PredictionWriter(self.url, part=(number, writers), storage=self.options, **self.writer_args)
 
     def read(self, pair: InputPair) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.uint8] | None]:
-        """Read one image, not padded; DataError for invalid content.
-
-        Returns:
-            Predictions (K, H, W), labels (H, W) and the RGB image (H, W, 3): black if missing, None if not written.
-        """
+        """Read predictions (K, H, W), labels (H, W) and, if written, the RGB image (H, W, 3), black if missing."""
         labels = self.labels.read(pair, self.options)
         target = labels.shape if self.resize == "predictions" else None
         predictions = self.predictions.read(pair, self.options, target)

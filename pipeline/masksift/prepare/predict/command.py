@@ -76,18 +76,7 @@ class _Folds:
 
 
 def predict(config: PredictConfig, progress: ProgressReporter) -> PredictResult:
-    """Write the source that a configuration describes, or resume an interrupted prediction.
-
-    Args:
-        config: Configuration of the prediction.
-        progress: Progress reporter.
-
-    Returns:
-        The result.
-
-    Raises:
-        MasksiftError: If the source, the trainer or the output do not fit, or a trainer fails.
-    """
+    """Write the source that a configuration describes, or resume an interrupted prediction."""
     options = config.options()
     source = open_labeled_source(
         config.source, config.overrides(), options, pictures=config.arrays.images, groups=config.groups
@@ -117,7 +106,7 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> PredictResult:
         with job.open_executor(config.executor, max(config.folds, spec.images), memory, purpose) as executor:
             _create_source(context, folds)
             if config.trains:
-                tasks = _fold_tasks(config, folds)
+                tasks = [FoldTask(k, tuple(np.flatnonzero(folds.folds != k).tolist())) for k in range(config.folds)]
                 images = sum(len(task.training_images) for task in tasks)
                 job.run_tasks(executor, partial(fit_fold, context), tasks, "fit", images)
             shards = _make_shards(context, folds)
@@ -195,10 +184,6 @@ def _create_source(context: PredictContext, folds: _Folds) -> None:
     ]
     table = table_from_rows(rows, folds_schema())
     write_table(context.directory, FOLDS_TABLE, table, context.source.spec.class_names)
-
-
-def _fold_tasks(config: PredictConfig, folds: _Folds) -> list[FoldTask]:
-    return [FoldTask(fold, tuple(np.flatnonzero(folds.folds != fold).tolist())) for fold in range(config.folds)]
 
 
 def _make_shards(context: PredictContext, folds: _Folds) -> list[PredictShard]:

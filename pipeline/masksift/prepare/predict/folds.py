@@ -19,21 +19,8 @@ NO_FOLD = -1
 
 
 def assign_folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int16]:
-    """Assign each image to a fold, without splitting groups.
-
-    The sizes of two folds differ by at most the largest group (list scheduling, largest groups first: Graham 1969).
-
-    Args:
-        groups: Group of each image (N,).
-        folds: Number of folds.
-        seed: Random seed.
-
-    Returns:
-        Fold of each image (N,) int16.
-
-    Raises:
-        DataError: If there are fewer groups than folds.
-    """
+    """Assign each image to a fold, (N,) int16, by its group; DataError for fewer groups than folds."""
+    # list scheduling, largest groups first (Graham 1969): sizes differ by at most the largest group
     sizes = Counter(groups)
     if len(sizes) < folds:
         raise DataError(
@@ -42,30 +29,16 @@ def assign_folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int
             f"Pass --folds {len(sizes)}, or use smaller groups" if len(sizes) > 1 else "Use smaller groups",
         )
     fold_sizes, fold_of_group = [0] * folds, dict[str, int]()
-    for group in sorted(sizes, key=lambda group: (-sizes[group], _group_hash(seed, group))):
+    random_order = {group: hashlib.sha256(f"fold\0{seed}\0{group}".encode()).digest() for group in sizes}
+    for group in sorted(sizes, key=lambda group: (-sizes[group], random_order[group])):
         fold = min(range(folds), key=fold_sizes.__getitem__)
         fold_of_group[group] = fold
         fold_sizes[fold] += sizes[group]
     return np.array([fold_of_group[group] for group in groups], np.int16)
 
 
-def _group_hash(seed: int, group: str) -> bytes:
-    return hashlib.sha256(f"fold\0{seed}\0{group}".encode()).digest()
-
-
 def groups_from_ids(ids: Sequence[str], pattern: str) -> list[str]:
-    """Extract the group of each image from its id.
-
-    Args:
-        ids: Image ids.
-        pattern: Regular expression, whose first group, or whose whole match if it has no groups, is the image's group.
-
-    Returns:
-        Group of each image.
-
-    Raises:
-        UsageError: If the pattern is invalid, or does not match an id.
-    """
+    """Extract the group of each image from its id: the first group of the pattern, or the whole match without any."""
     try:
         expression = re.compile(pattern)
     except re.error as e:

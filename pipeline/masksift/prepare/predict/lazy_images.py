@@ -5,6 +5,7 @@ Data sets may be larger than memory. The chunk of the last image is kept, becaus
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -20,20 +21,11 @@ from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
 
-class LazyImages(Sequence[NDArray[Any]]):
-    """Images of an array (image, y, x, ...) at the given indices; DataError on access to lost data."""
+class _LazySequence(Sequence[NDArray[Any]]):
+    """Sequence of images of a source, at the given indices."""
 
-    def __init__(
-        self, spec: ArraySpec, options: StorageOptions, indices: Sequence[int], *, absent_is_missing: bool = True
-    ) -> None:
-        self._spec, self._indices = spec, indices
-        self._reader = ArrayReader(spec, options, absent_is_missing=absent_is_missing)
-        self._chunk_start, self._chunk = -1, np.empty(0, np.uint8)
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes read from the store."""
-        return self._reader.bytes
+    def __init__(self, indices: Sequence[int]) -> None:
+        self._indices = indices
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -45,10 +37,34 @@ class LazyImages(Sequence[NDArray[Any]]):
     def __getitem__(self, index: int | slice) -> NDArray[Any] | list[NDArray[Any]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        number, chunk = int(self._indices[index]), self._spec.chunks[0]
-        start = number // chunk * chunk
+        return self._get(index)
+
+    @abstractmethod
+    def _get(self, index: int) -> NDArray[Any]:
+        """Read the image at a position of the sequence."""
+
+
+class LazyImages(_LazySequence):
+    """Images of an array (image, y, x, ...); DataError on access to lost data."""
+
+    def __init__(
+        self, spec: ArraySpec, options: StorageOptions, indices: Sequence[int], *, absent_is_missing: bool = True
+    ) -> None:
+        super().__init__(indices)
+        self._spec = spec
+        self._reader = ArrayReader(spec, options, absent_is_missing=absent_is_missing)
+        self._chunk_start, self._chunk = -1, np.empty(0, np.uint8)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from the store."""
+        return self._reader.bytes
+
+    def _get(self, index: int) -> NDArray[Any]:
+        number, size = int(self._indices[index]), self._spec.chunks[0]
+        start = number // size * size
         if start != self._chunk_start:
-            self._chunk_start, self._chunk = start, self._read(start, min(start + chunk, self._spec.shape[0]))
+            self._chunk_start, self._chunk = start, self._read(start, min(start + size, self._spec.shape[0]))
         image: NDArray[Any] = self._chunk[number - start].copy()
         return image
 
@@ -60,41 +76,23 @@ class LazyImages(Sequence[NDArray[Any]]):
             raise DataError(f"Images {start} to {stop - 1} cannot be read: {e}", "Write that chunk again") from e
 
 
-class LazyLabels(Sequence[NDArray[np.unsignedinteger[Any]]]):
+class LazyLabels(_LazySequence):
     """Labels as class planes (H, W), see `to_class_plane`. ``sizes``: (N, 2), of all images of the source."""
 
     def __init__(self, spec: SourceSpec, labels: LazyImages, indices: Sequence[int], sizes: NDArray[np.int64]) -> None:
-        self._spec, self._labels, self._indices, self._sizes = spec, labels, indices, sizes
+        super().__init__(indices)
+        self._spec, self._labels, self._sizes = spec, labels, sizes
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.unsignedinteger[Any]]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[NDArray[np.unsignedinteger[Any]]]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> NDArray[np.unsignedinteger[Any]] | list[NDArray[np.unsignedinteger[Any]]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _get(self, index: int) -> NDArray[Any]:
         return to_class_plane(self._spec, self._labels[index], self._sizes[self._indices[index]])[0]
 
 
 def to_class_plane(
     spec: SourceSpec, labels: NDArray[np.integer[Any]], size: NDArray[np.int64]
 ) -> tuple[NDArray[np.unsignedinteger[Any]], bool]:
-    """Convert stored labels to class numbers, and check them.
-
-    Args:
-        spec: The source.
-        labels: Stored labels (H, W).
-        size: Rows and columns of the image without padding.
-
-    Returns:
-        Class numbers (H, W), the dtype's maximum for ignored and padded pixels, and whether all labels are valid. With
-        an invalid label all pixels are ignored, because a run quarantines the whole image.
-    """
+    """Convert stored labels (H, W) to class numbers, and tell if all are valid; ``size``: (2,), without padding."""
+    # ignored and padded pixels hold the maximum of the dtype; with an invalid label all pixels do, because a run
+    # quarantines the whole image
     dtype = class_dtype(spec.classes)
     plane = np.full(labels.shape, np.iinfo(dtype).max, dtype)
     unpadded = tuple(slice(0, max(0, int(side))) for side in size)

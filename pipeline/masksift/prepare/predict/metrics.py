@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 def count_agreement(
     plane: NDArray[np.unsignedinteger], predicted: NDArray[np.integer], classes: int
 ) -> NDArray[np.int64]:
-    """Count pixels of one image by class, where the class plane holds a class.
-
-    Args:
-        plane: Class numbers (H, W) of the labels; numbers >= ``classes`` are ignored.
-        predicted: Predicted class numbers (H, W).
-        classes: Number of classes, K.
-
-    Returns:
-        (3, K) int64: pixels that agree, that are labeled so, and that are predicted so.
-    """
+    """Count pixels that agree, are labeled and are predicted, by class, (3, K) int64; labels >= K are ignored."""
     valid = plane < classes
     labeled, found = plane[valid], predicted[valid]
     rows = (labeled[labeled == found], labeled, found)
@@ -28,14 +19,7 @@ def count_agreement(
 
 
 def segmentation_metrics(counts: NDArray[np.int64]) -> dict[str, Any]:
-    """Compute mean IoU, pixel accuracy and the IoU of each class.
-
-    Args:
-        counts: Sum over images of `count_agreement`, (3, K).
-
-    Returns:
-        Metrics by name. The mean is over the classes that occur in the labels; None without any.
-    """
+    """Compute mean IoU over the classes in the labels, pixel accuracy and IoU by class, from counts (3, K)."""
     agree, labeled, predicted = counts
     union = labeled + predicted - agree
     iou = [int(a) / int(u) if n else None for a, u, n in zip(agree, union, labeled, strict=True)]

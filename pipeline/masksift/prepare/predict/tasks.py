@@ -42,22 +42,13 @@ SUM_TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class PredictContext:
-    """Settings shared by all tasks of a prediction.
-
-    Attributes:
-        url: URL of the new source.
-        fingerprint: Hash of everything that decides the predictions.
-        source: Source with images and labels.
-        trainer: Description of the trainer.
-        write: "predictions" or "evidence".
-        options: Storage options.
-    """
+    """Settings shared by all tasks of a prediction."""
 
     url: str
-    fingerprint: str
+    fingerprint: str  # hash of everything that decides the predictions
     source: LabeledSource
     trainer: TrainerSpec
-    write: str
+    write: str  # "predictions" or "evidence"
     options: StorageOptions = field(repr=False)
 
     @property

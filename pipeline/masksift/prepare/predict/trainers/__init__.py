@@ -74,26 +74,15 @@ def trainer_kind(name: str) -> str:
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    """Everything needed to build a trainer on any worker.
-
-    Attributes:
-        name: Name of the trainer, as configured.
-        directory: Directory in which the command was started; modules and files are found relative to it.
-        classes: Number of classes.
-        ignored: Class number of ignored pixels.
-        seed: Random seed.
-        balance: Exponent of class areas, see the configuration.
-        settings: Keys of the trainer's own section of the configuration.
-        options: Storage options.
-    """
+    """Everything needed to build a trainer on any worker."""
 
     name: str
-    directory: str
+    directory: str  # where the command was started; modules and files are found relative to it
     classes: int
     ignored: int
     seed: int
     balance: float
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any]  # keys of the trainer's own section of the configuration
     options: StorageOptions = field(repr=False)
 
     @property

@@ -16,18 +16,7 @@ SUM_TOLERANCE = 1e-3
 
 
 class OnnxModel:
-    """Single-threaded session, so that results do not depend on the number of cores.
-
-    Args:
-        name: Name of the file, for messages.
-        model: Content of the file.
-        classes: Number of classes.
-        mean: Channel means, on a scale of 0 to 1, that are subtracted from float input.
-        std: Channel standard deviations by which float input is divided.
-
-    Raises:
-        DataError: If onnxruntime cannot load the model, or its input is not an RGB image.
-    """
+    """Single-threaded session, so that results do not depend on the number of cores."""
 
     def __init__(self, name: str, model: bytes, classes: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
         self._name, self._classes = name, classes

@@ -158,19 +158,12 @@ def sample_pixels(
 
 @dataclass(frozen=True)
 class PixelClassifier:
-    """Trained networks whose probabilities are averaged.
-
-    Attributes:
-        networks: The networks.
-        mean: Mean of each feature (F,), which standardizes the input.
-        std: Standard deviation of each feature (F,).
-        weights: Factor of each class (K,) that undoes the rebalancing of the samples.
-    """
+    """Trained networks whose probabilities are averaged."""
 
     networks: tuple[MLPClassifier, ...]
-    mean: Floats
+    mean: Floats  # of each feature (F,)
     std: Floats
-    weights: Floats
+    weights: Floats  # of each class (K,), which undo the rebalancing of the samples
 
     def predict(self, image: Uint8Array) -> Uint8Array:
         """Predict (K, H, W) uint8 in steps of 1 / 255, each rounded separately: sums are within K / 510 of 1."""
@@ -201,18 +194,7 @@ def _upsample(planes: Floats, axis: int) -> Floats:
 
 
 def fit_classifier(samples: Sequence[PixelSample], seed: Sequence[int]) -> PixelClassifier:
-    """Train a classifier on the training pixels of some images, deterministically, with one BLAS thread.
-
-    Args:
-        samples: Training pixels of each image.
-        seed: Random seed for weights and order.
-
-    Returns:
-        The classifier.
-
-    Raises:
-        ValueError: If the samples hold fewer than two classes.
-    """
+    """Train on the pixels of some images, deterministically, with one BLAS thread; ValueError for one class."""
     table = np.concatenate([sample.features for sample in samples])
     labels: Labels = np.concatenate([sample.labels for sample in samples])
     counts = np.sum([sample.counts for sample in samples], axis=0)

@@ -32,58 +32,27 @@ RATE_DECAY = 0.9
 
 
 class NetworkTrainer:
-    """Trainer of one network; its pickle holds the settings and the state_dict.
+    """Trainer of one network with the settings of `[torch]`; its pickle holds the settings and the state_dict."""
 
-    Args:
-        classes: Number of classes.
-        ignored: Class number of ignored pixels.
-        seed: Random seed.
-        balance: Exponent of class areas, see the configuration.
-        model: Key of `ARCHITECTURES`.
-        encoder: Encoder name in segmentation-models-pytorch.
-        weights: Pretrained weights of the encoder, None for random initialization.
-        epochs: Training epochs.
-        batch: Images per step.
-        rate: Initial learning rate.
-        crop: Side of random training crops in pixels, None for whole images.
-
-    Raises:
-        UsageError: If the encoder or its weights do not exist.
-    """
-
-    def __init__(
-        self,
-        *,
-        classes: int,
-        ignored: int,
-        seed: int,
-        balance: float,
-        model: str,
-        encoder: str,
-        weights: str | None,
-        epochs: int,
-        batch: int,
-        rate: float,
-        crop: int | None,
-    ) -> None:
+    def __init__(self, *, classes: int, ignored: int, seed: int, balance: float, **settings: Any) -> None:
         self._classes, self._ignored, self._seed, self._balance = classes, ignored, seed, balance
-        self._model, self._encoder, self._epochs, self._batch, self._rate = model, encoder, epochs, batch, rate
-        self._crop = crop
+        self._settings = settings
         self._checkpoint: Checkpoint | None = None
-        self._build(weights)
+        self._build(settings["weights"])
 
     def _build(self, weights: str | None) -> None:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=self._device != "cpu")
         torch.manual_seed(self._seed)
-        build = getattr(smp, ARCHITECTURES[self._model])
+        model, encoder = self._settings["model"], self._settings["encoder"]
+        build = getattr(smp, ARCHITECTURES[model])
         try:
-            network = build(self._encoder, encoder_weights=weights, in_channels=3, classes=self._classes)
+            network = build(encoder, encoder_weights=weights, in_channels=3, classes=self._classes)
         except (KeyError, ValueError) as e:  # its message lists every encoder
             with_weights = "" if weights is None else f" with torch.weights {weights!r}"
             raise UsageError(
-                f"torch.encoder is {self._encoder!r}{with_weights}, which {self._model} does not support",
+                f"torch.encoder is {encoder!r}{with_weights}, which {model} does not support",
                 "Use an encoder of segmentation-models-pytorch, such as resnet34",
             ) from e
         self._network = network.to(self._device)
@@ -95,16 +64,17 @@ class NetworkTrainer:
     def fit(self, images: Images, labels: Planes) -> NetworkTrainer:
         """Train as `Trainer.fit`, from the epoch after the checkpoint on."""
         network = self._network.train()
-        optimizer = torch.optim.AdamW(network.parameters(), self._rate)
+        epochs, rate = self._settings["epochs"], self._settings["rate"]
+        optimizer = torch.optim.AdamW(network.parameters(), rate)
         weights = torch.from_numpy(class_weights(labels, self._classes, self._balance)).to(self._device)
-        steps = -(-len(images) // self._batch)
-        for epoch in range(self._load_checkpoint(optimizer), self._epochs):
+        steps = -(-len(images) // self._settings["batch"])
+        for epoch in range(self._load_checkpoint(optimizer), epochs):
             rng = np.random.default_rng([self._seed, epoch])
             order = rng.permutation(len(images))
             torch.manual_seed(self._seed + epoch)  # for random layers
             for step, indices in enumerate(np.array_split(order, steps)):
-                progress = (epoch * steps + step) / (self._epochs * steps)
-                optimizer.param_groups[0]["lr"] = self._rate * (1 - progress) ** RATE_DECAY
+                progress = (epoch * steps + step) / (epochs * steps)
+                optimizer.param_groups[0]["lr"] = rate * (1 - progress) ** RATE_DECAY
                 pairs = [self._augment(images[i], labels[i], rng) for i in indices.tolist()]
                 pairs *= 2 if len(pairs) == 1 else 1  # batch normalization requires two
                 planes = np.stack([plane for _, plane in pairs]).astype(np.int64)
@@ -125,7 +95,7 @@ class NetworkTrainer:
         self, image: NDArray[np.uint8], plane: NDArray[Any], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Crop an image and its labels at random if they are larger than the crop, and mirror every second one."""
-        (height, width), size = plane.shape, self._crop
+        (height, width), size = plane.shape, self._settings["crop"]
         if size is not None:
             y, x = (int(rng.integers(0, max(0, side - size) + 1)) for side in (height, width))
             image, plane = image[y : y + size, x : x + size], plane[y : y + size, x : x + size]
