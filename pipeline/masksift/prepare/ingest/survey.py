@@ -65,8 +65,8 @@ def survey_inputs(
             ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool,
         ):
             for pairs in split_items(inputs.pairs, _IMAGES_PER_UPDATE):
-                found = pool.map(lambda pair: _read_headers(pair, inputs, options), pairs)
-                for pair, header in zip(pairs, found, strict=True):
+                headers_of_pairs = pool.map(lambda pair: _read_headers(pair, inputs, options), pairs)
+                for pair, header in zip(pairs, headers_of_pairs, strict=True):
                     headers.setdefault(header, pair)
                 stage.advance(TaskResult(0, len(pairs), 0, {SCORED: len(pairs)}))
     dtype = _common_dtype(headers)

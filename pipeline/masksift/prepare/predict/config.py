@@ -27,7 +27,7 @@ def _split(value: Any) -> Any:
 ChannelValues = Annotated[tuple[float, float, float], BeforeValidator(_split)]
 
 
-class ImageArrays(LabelArrays):
+class TrainingArrays(LabelArrays):
     """Names and axes of the arrays that predictions are made from."""
 
     images: str = Field("images", description="name of the RGB image array")
@@ -74,7 +74,7 @@ class PredictConfig(ConfigSection):
     seed: int = Field(0, ge=0, description="random seed for folds and training")
     classes: ClassNames = None
     ignore: IgnoreValues = None
-    arrays: ImageArrays = ImageArrays()
+    arrays: TrainingArrays = TrainingArrays()
     torch: TorchSection = TorchSection()
     onnx: OnnxSection = OnnxSection()
     executor: ExecutorSection = ExecutorSection()
