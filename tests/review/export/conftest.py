@@ -1,25 +1,25 @@
-"""The runs that are exported: made once, read by all."""
+"""Runs to export, shared by all tests."""
 
 from __future__ import annotations
 
 import pytest
 
-from review.export.helpers import Made, awkward, many_classes
+from review.export.helpers import ExportedRun, make_difficult_run, make_run_with_classes
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A run whose regions are awkward."""
-    return awkward(tmp_path_factory.mktemp("awkward"))
+def run(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
+    """A run with difficult regions."""
+    return make_difficult_run(tmp_path_factory.mktemp("make_difficult_run"))
 
 
 @pytest.fixture(scope="session")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A run of 255 classes: with "no label", as many numbers as a byte has."""
-    return many_classes(tmp_path_factory.mktemp("crowded"), 255)
+def run_255_classes(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
+    """A run with 255 classes: with no label, as many values as a byte."""
+    return make_run_with_classes(tmp_path_factory.mktemp("run_255_classes"), 255)
 
 
 @pytest.fixture(scope="session")
-def overcrowded(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A run of more classes than a byte has numbers, or the palette colours."""
-    return many_classes(tmp_path_factory.mktemp("overcrowded"), 300)
+def run_300_classes(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
+    """A run with more classes than values of a byte or colors of the palette."""
+    return make_run_with_classes(tmp_path_factory.mktemp("run_300_classes"), 300)

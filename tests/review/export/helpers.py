@@ -1,7 +1,7 @@
-"""Runs whose regions are awkward, what an export of them must hold, and the tools' own readers.
+"""Runs with difficult regions, the expected content of exports, and readers of the tools.
 
-The readers are other people's libraries, which want other versions of what masksift stands on: they live in an
-environment of their own (`make readers`), and a test that needs one skips where it is not.
+Readers are the tools' libraries, which need other versions of masksift's dependencies: they are installed in a separate
+environment (`make readers`), and a test that needs a reader is skipped without it.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ __all__ = [
     "CLASSES",
     "DATED",
     "IDS",
-    "Known",
-    "Made",
-    "awkward",
+    "ExpectedRegion",
+    "ExportedRun",
+    "decode_mask",
+    "expected_attributes",
     "export",
-    "many_classes",
-    "of_classes",
-    "read",
-    "regions_of",
-    "unpacked",
+    "make_difficult_run",
+    "make_run_with_classes",
+    "read_with_tool",
+    "replace_regions",
 ]
 
 CLASSES = ("<img src=x onerror=alert(1)>", 'ground & "地面"', "a:b", "background")
 IDS = ("../up/down", "ä ß.JPG", "A", "a", "con", ".hid", "x/y", "plain")
 HEIGHT, WIDTH = 8, 10
 PADDED = (6, 9)
-"""The own size of the last image of the first source."""
+"""Size of the last image of the first source, which is padded."""
 DATED = "dt=2026-11-26/t"
-"""What the second source is called: a part of its path is a column of the tables."""
+"""Name of the second source; a part of its path is a column of the tables."""
 READERS = Path(os.environ.get("MASKSIFT_READERS") or Path(__file__).parents[3] / ".venv-readers")
 
 
 @dataclass(frozen=True)
-class Known:
-    """One region as it was put into the table: ``mask`` (H, W) of its whole image; ``row``: all else."""
+class ExpectedRegion:
+    """One region of the table: mask (H, W) of the whole image, and the other columns."""
 
     mask: Array
     row: Mapping[str, Any]
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """As every tool must have them."""
+        """Attributes in every tool."""
         names = (
             "suggested_name",
             "given_name",
@@ -75,36 +75,34 @@ class Known:
             "mean_self_confidence",
             "mean_predicted_confidence",
         )
-        own = ("suggested", "given", "reason", *names[3:])
-        return {name: self.row[key] for name, key in zip(own, names, strict=True)}
+        keys = ("suggested", "given", "reason", *names[3:])
+        return {name: self.row[key] for name, key in zip(keys, names, strict=True)}
 
 
 @dataclass(frozen=True)
-class Made:
-    """A complete run, and its regions by rank; ``labels`` and ``pictures`` by source, the latter None where it has
-    none."""
+class ExportedRun:
+    """A completed run: regions by rank, labels and RGB images (or None) by source."""
 
     out: Path
-    regions: dict[int, Known]
+    regions: dict[int, ExpectedRegion]
     labels: dict[str, Array]
     pictures: dict[str, Array | None]
     classes: tuple[str, ...]
 
-    def of_image(self, source: str, index: int) -> list[int]:
-        """The ranks of an image's regions."""
+    def ranks(self, source: str, index: int) -> list[int]:
+        """Ranks of the regions of an image."""
         return [rank for rank, one in self.regions.items() if (one.row["source"], one.row["index"]) == (source, index)]
 
-    def first(self) -> list[tuple[str, int]]:
-        """The images in the order of their worst regions."""
+    def ordered_images(self) -> list[tuple[str, int]]:
+        """Images in the order of their worst regions."""
         return list(dict.fromkeys((one.row["source"], one.row["index"]) for one in self.regions.values()))
 
 
-# ------------------------------------------------------------------------------------------------------- the runs
+def make_difficult_run(folder: Path) -> ExportedRun:
+    """Run over two sources with equal ids, one without RGB images, one with a padded image.
 
-
-def awkward(folder: Path) -> Made:
-    """Two sources whose images share ids, one without pictures, one with an image that is padded; regions with holes,
-    of one pixel, at every edge, over the whole image, and an omission."""
+    Regions have holes, one pixel, touch every edge or cover the whole image; one is an omission.
+    """
     data = make_data(dtype="uint8")
     pictures = np.random.default_rng(5).integers(0, 256, (*data.labels.shape, 3), np.uint8)
     (folder / DATED).parent.mkdir()
@@ -118,14 +116,14 @@ def awkward(folder: Path) -> Made:
         group.create_array(name, shape=(8,), dtype="int32", chunks=(8,))[:] = sizes
     words = ("--source", folder / "s.zarr", "--source", folder / f"{DATED}.zarr", "--max_quarantined", "100%")
     assert run_cli("run", *words, "--out", folder / "out") == 0
-    regions = regions_of(folder / "out", _shapes(), CLASSES)
-    return Made(
+    regions = replace_regions(folder / "out", _shapes(), CLASSES)
+    return ExportedRun(
         folder / "out", regions, dict.fromkeys(("s", DATED), data.labels), {"s": pictures, DATED: None}, CLASSES
     )
 
 
 def _shapes() -> list[tuple[str, int, Array, int | None, int]]:
-    """(source, index, mask, given, suggested) of each region, that with most evidence first."""
+    """Source, index, mask, given and suggested class of each region, by decreasing evidence."""
 
     def mask(*parts: tuple[Any, Any], size: tuple[int, int] = (HEIGHT, WIDTH)) -> Array:
         plane = np.zeros(size, bool)
@@ -151,12 +149,12 @@ def _shapes() -> list[tuple[str, int, Array, int | None, int]]:
     ]
 
 
-def regions_of(
+def replace_regions(
     out: Path, shapes: Sequence[tuple[str, int, Array, int | None, int]], classes: Sequence[str]
-) -> dict[int, Known]:
-    """Put regions into the table of a run, in place of its own."""
-    run = open_completed_run(str(out), StorageSection())
-    known = {}
+) -> dict[int, ExpectedRegion]:
+    """Replace the region table of a run."""
+    completed_run = open_completed_run(str(out), StorageSection())
+    regions = {}
     for rank, (source, index, mask, given, suggested) in enumerate(shapes, 1):
         ids = {row["index"]: row["image_id"] for row in read_rows(out) if row["source"] == source}
         y, x = np.nonzero(mask)
@@ -183,23 +181,25 @@ def regions_of(
             "mean_predicted_confidence": 1 - 1 / (rank + 6),
             "height": mask.shape[0],
             "width": mask.shape[1],
-            "rle": counts_of(mask),
+            "rle": coco_run_lengths(mask),
         }
-        known[rank] = Known(mask, row)
-    table = table_from_rows([dict(one.row) for one in known.values()], regions_schema(run.context.path_columns))
+        regions[rank] = ExpectedRegion(mask, row)
+    table = table_from_rows(
+        [dict(one.row) for one in regions.values()], regions_schema(completed_run.context.path_columns)
+    )
     write_table(ObjectDirectory(str(out)), "regions/part-000000.parquet", table, classes)
-    return known
+    return regions
 
 
-def counts_of(mask: Array) -> list[int]:
-    """COCO's counts, by its definition: pixels outside and inside in turn, column by column."""
+def coco_run_lengths(mask: Array) -> list[int]:
+    """COCO run lengths by definition: alternating pixels outside and inside, column by column."""
     flat = mask.ravel(order="F").tolist()
-    runs = [len(list(run)) for _, run in groupby(flat)]
-    return [0, *runs] if flat[0] else runs
+    lengths = [len(list(group)) for _, group in groupby(flat)]
+    return [0, *lengths] if flat[0] else lengths
 
 
-def many_classes(folder: Path, classes: int) -> Made:
-    """Two images of so many classes, all of which are given somewhere in the first, one a pixel; with pictures."""
+def make_run_with_classes(folder: Path, classes: int) -> ExportedRun:
+    """Run over two images with many classes, each given to one pixel of the first."""
     side = 18
     labels = np.zeros((2, side, side), np.uint16)
     labels[0].reshape(-1)[:classes] = np.arange(classes)
@@ -218,55 +218,51 @@ def many_classes(folder: Path, classes: int) -> Made:
     shapes: list[tuple[str, int, Array, int | None, int]] = [
         ("s", 0, mask, k - 1, k) for k in (classes - 1, 1, classes // 2)
     ]
-    return Made(folder / "out", regions_of(folder / "out", shapes, names), {"s": labels}, {"s": pictures}, names)
+    return ExportedRun(
+        folder / "out", replace_regions(folder / "out", shapes, names), {"s": labels}, {"s": pictures}, names
+    )
 
 
-# ----------------------------------------------------------------------------------------------------- the command
+def export(form: str, out_of_run: Path, out: object, *more: object) -> int:
+    """Run an export in this process; returns the exit code."""
+    return exit_code("export", form, out_of_run, "--out", out, "--log-format", "quiet", *more)
 
 
-def export(form: str, run: Path, out: object, *more: object) -> int:
-    """The exit code of an export in this process."""
-    return exit_code("export", form, run, "--out", out, "--log-format", "quiet", *more)
-
-
-# ----------------------------------------------------------------------------------------------------- the readers
-
-
-def read(tool: str, *words: object, told: str = "") -> Any:
-    """What a tool's own library reads. Skips where it is not installed."""
+def read_with_tool(tool: str, *args: object, stdin: str = "") -> Any:
+    """Read an export with the library of a tool; skips the test if it is not installed."""
     python = READERS / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"the tools' own readers are not in {READERS}: `make readers` installs them")
+        pytest.skip(f"readers are not installed in {READERS}: run `make readers`")
     script = Path(__file__).parent / "readers" / f"{tool}_reads.py"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        [python, "-W", "ignore", script, *map(str, words)],
-        input=told,
+    process = subprocess.run(
+        [python, "-W", "ignore", script, *map(str, args)],
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=300,
         env=environment,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr[-2000:]
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def unpacked(told: Mapping[str, Any]) -> Array:
-    """A mask as a reader answers it."""
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(told["bits"]), np.uint8))
-    height, width = told["size"]
+def decode_mask(tree: Mapping[str, Any]) -> Array:
+    """Decode the mask that a reader returns."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(tree["bits"]), np.uint8))
+    height, width = tree["size"]
     return bits[: height * width].reshape(height, width).astype(bool)
 
 
-def of_classes(made: Made, names: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """The attributes of all regions by rank, where the tool calls the classes so."""
-    told = {}
-    for rank, one in made.regions.items():
-        given = one.row["given"]
-        told[rank] = {
-            **one.attributes,
-            "suggested": names[one.row["suggested"]],
+def expected_attributes(run: ExportedRun, names: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Attributes of all regions by rank, with the class names of a tool."""
+    attributes = {}
+    for rank, region in run.regions.items():
+        given = region.row["given"]
+        attributes[rank] = {
+            **region.attributes,
+            "suggested": names[region.row["suggested"]],
             "given": None if given is None else names[given],
         }
-    return told
+    return attributes

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from review.export.helpers import PADDED, Made, export, read, unpacked
+from review.export.helpers import PADDED, ExportedRun, decode_mask, export, read_with_tool
 from support.results import read_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -24,13 +24,13 @@ def opened(out: Path) -> COCO:
         return COCO(str(out / "annotations/instances_default.json"))
 
 
-def test_pycocotools_reads_what_was_found(made: Made, tmp_path: Path) -> None:
-    assert export("coco", made.out, tmp_path / "x") == 0
+def test_pycocotools_reads_all_regions(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("coco", run.out, tmp_path / "x") == 0
     data = opened(tmp_path / "x")
-    assert [one["name"] for one in data.loadCats(data.getCatIds())] == list(made.classes)
-    assert list(data.anns) == list(made.regions)
+    assert [one["name"] for one in data.loadCats(data.getCatIds())] == list(run.classes)
+    assert list(data.anns) == list(run.regions)
     for rank, one in data.anns.items():
-        known = made.regions[rank]
+        known = run.regions[rank]
         image = data.imgs[one["image_id"]]
         np.testing.assert_array_equal(data.annToMask(one).astype(bool), known.mask)
         assert data.cats[one["category_id"]]["name"] == known.row["suggested_name"]
@@ -45,14 +45,14 @@ def test_pycocotools_reads_what_was_found(made: Made, tmp_path: Path) -> None:
         assert (image["height"], image["width"]) == known.mask.shape
 
 
-def test_images_stand_in_order_and_their_pictures_are_those_of_the_source(made: Made, tmp_path: Path) -> None:
-    assert export("coco", made.out, tmp_path / "x") == 0
+def test_images_are_ordered_and_equal_the_source(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("coco", run.out, tmp_path / "x") == 0
     images = list(opened(tmp_path / "x").imgs.values())
-    assert [(one["attributes"]["source"], one["attributes"]["index"]) for one in images] == made.first()
+    assert [(one["attributes"]["source"], one["attributes"]["index"]) for one in images] == run.ordered_images()
     assert [one["id"] for one in images] == list(range(1, len(images) + 1))
     assert len({one["file_name"] for one in images}) == len(images)
     for one in images:
-        place, stored = tmp_path / "x/images" / one["file_name"], made.pictures[one["attributes"]["source"]]
+        place, stored = tmp_path / "x/images" / one["file_name"], run.pictures[one["attributes"]["source"]]
         if stored is None:
             assert not place.exists()
         else:
@@ -61,53 +61,55 @@ def test_images_stand_in_order_and_their_pictures_are_those_of_the_source(made: 
     assert PADDED in {(one["height"], one["width"]) for one in images}
 
 
-def test_datumaro_reads_the_same(made: Made, tmp_path: Path) -> None:
-    assert export("coco", made.out, tmp_path / "x") == 0
-    found = read("datumaro", tmp_path / "x", "coco")
+def test_datumaro_reads_all_regions(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("coco", run.out, tmp_path / "x") == 0
+    found = read_with_tool("datumaro", tmp_path / "x", "coco")
     names = {one["id"]: one["file_name"] for one in opened(tmp_path / "x").imgs.values()}
-    assert found["labels"] == list(made.classes)
+    assert found["labels"] == list(run.classes)
     assert len(found["items"]) == len(names)
     seen = {}
     for item in found["items"]:
         assert names[item["attributes"]["id"]] == f"{item['id']}.png"
         for one in item["regions"]:
             seen[one["id"]] = one
-    assert sorted(seen) == list(made.regions)
-    for rank, known in made.regions.items():
-        np.testing.assert_array_equal(unpacked(seen[rank]["mask"]), known.mask)
+    assert sorted(seen) == list(run.regions)
+    for rank, known in run.regions.items():
+        np.testing.assert_array_equal(decode_mask(seen[rank]["mask"]), known.mask)
         assert seen[rank]["label"] == known.row["suggested_name"]
         told = seen[rank]["attributes"]
         assert {name: told[name] for name in known.attributes} == known.attributes
         assert told["score"] == known.row["mean_predicted_confidence"]
 
 
-def test_there_may_be_255_classes(crowded: Made, tmp_path: Path) -> None:
-    assert export("coco", crowded.out, tmp_path / "x") == 0
+def test_255_classes_are_supported(run_255_classes: ExportedRun, tmp_path: Path) -> None:
+    assert export("coco", run_255_classes.out, tmp_path / "x") == 0
     data = opened(tmp_path / "x")
-    assert [one["name"] for one in data.loadCats(data.getCatIds())] == list(crowded.classes)
+    assert [one["name"] for one in data.loadCats(data.getCatIds())] == list(run_255_classes.classes)
     for rank, one in data.anns.items():
-        assert data.cats[one["category_id"]]["name"] == crowded.regions[rank].row["suggested_name"]
+        assert data.cats[one["category_id"]]["name"] == run_255_classes.regions[rank].row["suggested_name"]
 
 
-def test_no_region_is_an_export_without_images(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export("coco", made.out, tmp_path / "x", "--min-evidence", "1e9") == 0
+def test_export_without_regions_has_no_images(
+    run: ExportedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export("coco", run.out, tmp_path / "x", "--min-evidence", "1e9") == 0
     data = opened(tmp_path / "x")
-    assert (data.imgs, data.anns, len(data.cats)) == ({}, {}, len(made.classes))
+    assert (data.imgs, data.anns, len(data.cats)) == ({}, {}, len(run.classes))
     assert capsys.readouterr().out == f"coco: 0 regions of 0 images, 0 pictures: {tmp_path / 'x'}\n"
-    assert read("datumaro", tmp_path / "x", "coco")["items"] == []
+    assert read_with_tool("datumaro", tmp_path / "x", "coco")["items"] == []
 
 
 @pytest.mark.parametrize("words", [("--pictures", "false"), ("--arrays.images", "photos")])
-def test_without_pictures_the_annotations_are_the_same(made: Made, tmp_path: Path, words: tuple[str, str]) -> None:
-    assert export("coco", made.out, tmp_path / "x") == 0
-    assert export("coco", made.out, tmp_path / "y", *words) == 0
+def test_annotations_are_equal_without_rgb_images(run: ExportedRun, tmp_path: Path, words: tuple[str, str]) -> None:
+    assert export("coco", run.out, tmp_path / "x") == 0
+    assert export("coco", run.out, tmp_path / "y", *words) == 0
     found, bare = read_files(tmp_path / "x"), read_files(tmp_path / "y")
     assert set(bare) == {"annotations/instances_default.json", "export.json", "images/README.txt"}
     assert bare["annotations/instances_default.json"] == found["annotations/instances_default.json"]
 
 
-def test_the_file_is_plain_json_of_whole_numbers_and_text(made: Made, tmp_path: Path) -> None:
-    assert export("coco", made.out, tmp_path / "x") == 0
+def test_file_is_standard_json(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("coco", run.out, tmp_path / "x") == 0
 
     def refuse(text: str) -> Any:
         raise AssertionError(f"{text} is no JSON")

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from masksift.review.export.cvat_mask import class_colors_with_background, label_map_names, object_ids
-from review.export.helpers import PADDED, Made, export, read, unpacked
+from review.export.helpers import PADDED, ExportedRun, decode_mask, export, read_with_tool
 from support.datasets import Array
 from support.sources import erase_chunks
 
@@ -26,12 +26,12 @@ def opened(out: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(out / "dataset.zip")
 
 
-def colours_of(archive: zipfile.ZipFile) -> dict[str, tuple[int, ...]]:
-    """The label map: colours by name, in order."""
+def colors_of(archive: zipfile.ZipFile) -> dict[str, tuple[int, ...]]:
+    """The label map: colors by name, in order."""
     lines = [line for line in archive.read("labelmap.txt").decode().splitlines() if not line.startswith("#")]
     found = [line.split(":") for line in lines]
     assert all(len(parts) == 4 for parts in found)
-    return {name: tuple(int(number) for number in colour.split(",")) for name, colour, *_ in found}
+    return {name: tuple(int(number) for number in color.split(",")) for name, color, *_ in found}
 
 
 def painted(archive: zipfile.ZipFile, name: str) -> Array:
@@ -39,11 +39,11 @@ def painted(archive: zipfile.ZipFile, name: str) -> Array:
 
 
 def classes_of(archive: zipfile.ZipFile, name: str) -> Array:
-    """(H, W): the number of the label whose colour each pixel has, 0 for the background."""
+    """(H, W): the number of the label whose color each pixel has, 0 for the background."""
     pixels, found = painted(archive, f"SegmentationClass/{name}.png"), None
-    colours = np.array(list(colours_of(archive).values()))
-    found = (pixels[:, :, None] == colours).all(axis=-1)
-    assert (found.sum(axis=-1) == 1).all(), "each pixel has one colour of the map"
+    colors = np.array(list(colors_of(archive).values()))
+    found = (pixels[:, :, None] == colors).all(axis=-1)
+    assert (found.sum(axis=-1) == 1).all(), "each pixel has one color of the map"
     return found.argmax(axis=-1)
 
 
@@ -57,106 +57,108 @@ def own(labels: Array, index: int, classes: int, size: tuple[int, int]) -> Array
     return np.where(plane < classes, plane + 1, 0)
 
 
-def test_the_given_labels_of_the_images_are_there_pixel_by_pixel(made: Made, tmp_path: Path) -> None:
-    assert export("cvat-mask", made.out, tmp_path / "x") == 0
+def test_given_labels_are_exact(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("cvat-mask", run.out, tmp_path / "x") == 0
     archive = opened(tmp_path / "x")
-    assert list(colours_of(archive)) == ["background", *label_map_names(made.classes)]
-    assert len(listed(archive)) == len(made.first())
-    for name, (source, index) in zip(listed(archive), made.first(), strict=True):
+    assert list(colors_of(archive)) == ["background", *label_map_names(run.classes)]
+    assert len(listed(archive)) == len(run.ordered_images())
+    for name, (source, index) in zip(listed(archive), run.ordered_images(), strict=True):
         size = PADDED if (source, index) == ("s", 7) else (8, 10)
-        np.testing.assert_array_equal(classes_of(archive, name), own(made.labels[source], index, 4, size))
-        stored = made.pictures[source]
+        np.testing.assert_array_equal(classes_of(archive, name), own(run.labels[source], index, 4, size))
+        stored = run.pictures[source]
         assert (f"JPEGImages/{name}.png" in archive.namelist()) == (stored is not None)
         if stored is not None:
             picture = painted(archive, f"JPEGImages/{name}.png")
             np.testing.assert_array_equal(picture, stored[index, : size[0], : size[1]])
 
 
-def test_datumaro_makes_an_annotation_of_each_connected_set(made: Made, tmp_path: Path) -> None:
-    assert export("cvat-mask", made.out, tmp_path / "x") == 0
+def test_datumaro_reads_one_annotation_per_component(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("cvat-mask", run.out, tmp_path / "x") == 0
     opened(tmp_path / "x").extractall(tmp_path / "y")
-    found = {item["id"]: item for item in read("datumaro", tmp_path / "y", "voc_instance_segmentation")["items"]}
-    names = ["background", *label_map_names(made.classes)]
-    for name, (source, index) in zip(listed(opened(tmp_path / "x")), made.first(), strict=True):
+    found = {
+        item["id"]: item for item in read_with_tool("datumaro", tmp_path / "y", "voc_instance_segmentation")["items"]
+    }
+    names = ["background", *label_map_names(run.classes)]
+    for name, (source, index) in zip(listed(opened(tmp_path / "x")), run.ordered_images(), strict=True):
         size = PADDED if (source, index) == ("s", 7) else (8, 10)
-        wanted = own(made.labels[source], index, 4, size)
+        wanted = own(run.labels[source], index, 4, size)
         regions = found[name]["regions"]
         assert len(regions) == sum(ndimage.label(wanted == k, np.ones((3, 3)))[1] for k in range(1, len(names)))
         seen = np.zeros(size, int)
         for one in regions:
-            mask = unpacked(one["mask"])
+            mask = decode_mask(one["mask"])
             assert not seen[mask].any(), "no pixel is in two"
             seen[mask] = names.index(one["label"])
         np.testing.assert_array_equal(seen, wanted)
 
 
-def check_many(crowded: Made, tmp_path: Path) -> None:
-    assert export("cvat-mask", crowded.out, tmp_path / "x") == 0
+def check_many(run_255_classes: ExportedRun, tmp_path: Path) -> None:
+    assert export("cvat-mask", run_255_classes.out, tmp_path / "x") == 0
     archive = opened(tmp_path / "x")
-    colours = colours_of(archive)
-    assert len(set(colours.values())) == len(colours) == len(crowded.classes) + 1
+    colors = colors_of(archive)
+    assert len(set(colors.values())) == len(colors) == len(run_255_classes.classes) + 1
     (name,) = listed(archive)
-    wanted = own(crowded.labels["s"], 0, len(crowded.classes), (18, 18))
+    wanted = own(run_255_classes.labels["s"], 0, len(run_255_classes.classes), (18, 18))
     np.testing.assert_array_equal(classes_of(archive, name), wanted)
     archive.extractall(tmp_path / "y")
-    (item,) = read("datumaro", tmp_path / "y", "voc_instance_segmentation")["items"]
-    names, seen = ["background", *crowded.classes], np.zeros((18, 18), int)
+    (item,) = read_with_tool("datumaro", tmp_path / "y", "voc_instance_segmentation")["items"]
+    names, seen = ["background", *run_255_classes.classes], np.zeros((18, 18), int)
     for one in item["regions"]:
-        seen[unpacked(one["mask"])] = names.index(one["label"])
+        seen[decode_mask(one["mask"])] = names.index(one["label"])
     np.testing.assert_array_equal(seen, wanted)
 
 
-def test_there_may_be_255_classes(crowded: Made, tmp_path: Path) -> None:
-    check_many(crowded, tmp_path)
+def test_255_classes_are_supported(run_255_classes: ExportedRun, tmp_path: Path) -> None:
+    check_many(run_255_classes, tmp_path)
 
 
-def test_there_may_be_more_than_a_byte_has_numbers(overcrowded: Made, tmp_path: Path) -> None:
-    check_many(overcrowded, tmp_path)
+def test_300_classes_are_supported(run_300_classes: ExportedRun, tmp_path: Path) -> None:
+    check_many(run_300_classes, tmp_path)
 
 
-def test_labels_have_the_colours_of_the_map(made: Made, tmp_path: Path) -> None:
-    assert export("cvat-mask", made.out, tmp_path / "x") == 0
+def test_labels_have_the_colors_of_the_label_map(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("cvat-mask", run.out, tmp_path / "x") == 0
     raw = json.loads((tmp_path / "x/labels.json").read_text())
     told = {one["name"]: tuple(bytes.fromhex(one["color"][1:])) for one in raw}
-    assert {"background": (0, 0, 0), **told} == colours_of(opened(tmp_path / "x"))
+    assert {"background": (0, 0, 0), **told} == colors_of(opened(tmp_path / "x"))
 
 
-def test_a_class_called_background_is_a_class(made: Made) -> None:
-    assert label_map_names(made.classes)[2:] == ("a_b", "background (class)")
+def test_class_named_background_is_renamed(run: ExportedRun) -> None:
+    assert label_map_names(run.classes)[2:] == ("a_b", "background (class)")
 
 
-def test_an_image_whose_labels_are_lost_is_left_out_and_said(
-    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_image_without_labels_is_left_out_and_reported(
+    run: ExportedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(made.out.parent, tmp_path / "all")
+    shutil.copytree(run.out.parent, tmp_path / "all")
     record = tmp_path / "all/out/run.json"
-    record.write_text(record.read_text().replace(str(made.out.parent), str(tmp_path / "all")))
+    record.write_text(record.read_text().replace(str(run.out.parent), str(tmp_path / "all")))
     erase_chunks(tmp_path / "all/s.zarr/labels", slice(2, 4))
     assert export("cvat-mask", tmp_path / "all/out", tmp_path / "x") == 0
     assert len(listed(opened(tmp_path / "x"))) == len(
-        [place for place in made.first() if place not in {("s", 2), ("s", 3)}]
+        [place for place in run.ordered_images() if place not in {("s", 2), ("s", 3)}]
     )
     said = capsys.readouterr().out
     assert "labels" in said
     assert "is missing" in said or "does not exist" in said
 
 
-def test_no_region_is_an_archive_without_images(made: Made, tmp_path: Path) -> None:
-    assert export("cvat-mask", made.out, tmp_path / "x", "--min_area", 1000) == 0
+def test_export_without_regions_has_no_images(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("cvat-mask", run.out, tmp_path / "x", "--min_area", 1000) == 0
     assert sorted(opened(tmp_path / "x").namelist()) == ["ImageSets/Segmentation/default.txt", "labelmap.txt"]
     assert listed(opened(tmp_path / "x")) == []
 
 
 @given(st.integers(1, 700))
-def test_every_class_has_a_colour_of_its_own_which_is_not_that_of_none(classes: int) -> None:
-    colours = class_colors_with_background(classes)
-    assert colours.shape == (classes + 1, 3)
-    assert len({tuple(colour) for colour in colours.tolist()}) == classes + 1
-    np.testing.assert_array_equal(class_colors_with_background(classes + 1)[: classes + 1], colours)
+def test_colors_are_distinct_from_each_other_and_black(classes: int) -> None:
+    colors = class_colors_with_background(classes)
+    assert colors.shape == (classes + 1, 3)
+    assert len({tuple(color) for color in colors.tolist()}) == classes + 1
+    np.testing.assert_array_equal(class_colors_with_background(classes + 1)[: classes + 1], colors)
 
 
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 5)))
-def test_an_object_is_of_one_class_and_the_background_is_none(numbers: Array) -> None:
+def test_objects_are_components_of_one_class(numbers: Array) -> None:
     objects = object_ids(numbers)
     assert objects is not None
     np.testing.assert_array_equal(objects == 0, numbers == 0)
@@ -165,7 +167,7 @@ def test_an_object_is_of_one_class_and_the_background_is_none(numbers: Array) ->
         assert len(set(numbers[objects == k].tolist())) == 1
 
 
-def test_more_connected_sets_than_there_are_colours_are_an_object_a_class() -> None:
+def test_too_many_components_become_one_object_per_class() -> None:
     speckled = np.zeros((40, 40), np.uint8)
     speckled[::2, ::2] = 1
     speckled[1::4, 1::4] = 0

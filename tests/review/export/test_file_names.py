@@ -1,4 +1,4 @@
-"""Names of files and of classes: whatever they are made of, they are safe, and no two are the same."""
+"""Names of files and of classes: whatever they are run of, they are safe, and no two are the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from masksift.review.export.cvat_mask import label_map_names
 from masksift.review.export.file_names import MAX_PART_BYTES, FileNames, make_unique, xml_safe
 
 texts = st.text(max_size=30)
-awkward = st.one_of(
+make_difficult_run = st.one_of(
     texts, st.sampled_from(["..", "a/..", "a", "A", "a_2", "a.png", "a.png/b", "CON", "/", "\\..\\x", "-f"])
 )
 
@@ -35,11 +35,11 @@ awkward = st.one_of(
         ("a.png/b", "a.png_/b"),
     ],
 )
-def test_an_id_is_the_path_of_its_picture_as_far_as_that_is_safe(image_id: str, name: str) -> None:
+def test_path_keeps_the_safe_part_of_an_id(image_id: str, name: str) -> None:
     assert FileNames().name(image_id) == name
 
 
-def test_ids_that_would_be_one_file_are_told_apart() -> None:
+def test_colliding_ids_get_distinct_paths() -> None:
     names = FileNames()
     assert [names.name(text) for text in ("a", "a.jpg", "A", "a_2", "a/b", "a b")] == [
         "a",
@@ -51,8 +51,8 @@ def test_ids_that_would_be_one_file_are_told_apart() -> None:
     ]
 
 
-@given(st.lists(awkward, max_size=8))
-def test_whatever_the_ids_the_files_lie_below_the_folder_and_apart(
+@given(st.lists(make_difficult_run, max_size=8))
+def test_any_ids_give_distinct_files_below_the_directory(
     tmp_path_factory: pytest.TempPathFactory, ids: list[str]
 ) -> None:
     names, folder = FileNames(), tmp_path_factory.mktemp("names")
@@ -68,14 +68,14 @@ def test_whatever_the_ids_the_files_lie_below_the_folder_and_apart(
 
 
 @given(st.lists(texts, max_size=6))
-def test_names_of_classes_are_never_empty_and_never_the_same(names: list[str]) -> None:
+def test_class_names_are_non_empty_and_unique(names: list[str]) -> None:
     for told in (make_unique(names), xml_safe(names), label_map_names(tuple(names))):
         assert len(set(told)) == len(told) == len(names)
         assert all(told)
 
 
 @given(st.lists(texts, min_size=1, max_size=6))
-def test_xml_brings_back_what_it_is_given(names: list[str]) -> None:
+def test_xml_preserves_safe_names(names: list[str]) -> None:
     for name in xml_safe(names):
         element = ET.Element("x", name=name)
         element.text = name
@@ -84,7 +84,7 @@ def test_xml_brings_back_what_it_is_given(names: list[str]) -> None:
 
 
 @given(st.lists(texts, max_size=6))
-def test_a_label_map_has_a_line_of_four_parts_a_class(names: list[str]) -> None:
+def test_label_map_has_one_line_of_four_fields_per_class(names: list[str]) -> None:
     for name in label_map_names(tuple(names)):
         assert ":" not in name
         assert not name.startswith("#")
@@ -93,6 +93,6 @@ def test_a_label_map_has_a_line_of_four_parts_a_class(names: list[str]) -> None:
         assert name != "background"
 
 
-def test_plain_names_stay_as_they_are(tmp_path: Path) -> None:
+def test_plain_names_are_unchanged(tmp_path: Path) -> None:
     names = ("road", "sign_symbol", "地面", "a & b")
     assert make_unique(names) == xml_safe(names) == label_map_names(names) == names

@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 from masksift.review.export.coco import compress_rle
 from masksift.review.export.run_length import box_mask, label_studio_rle, row_run_lengths
-from review.export.helpers import counts_of
+from review.export.helpers import coco_run_lengths
 from support.datasets import Array
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -47,14 +47,14 @@ def decoded(code: list[int]) -> Array:
 
 
 @given(masks)
-def test_the_box_of_a_region_holds_its_pixels(mask: Array) -> None:
+def test_box_mask_holds_the_pixels_of_the_region(mask: Array) -> None:
     y0, x0, y1, x1 = box_of(mask)
-    found = box_mask(np.array(counts_of(mask), np.int32), mask.shape[0], box_of(mask))
+    found = box_mask(np.array(coco_run_lengths(mask), np.int32), mask.shape[0], box_of(mask))
     np.testing.assert_array_equal(found, mask[y0:y1, x0:x1])
     assert found.flags.c_contiguous
 
 
-def test_a_region_of_a_very_large_image_takes_the_memory_of_its_box() -> None:
+def test_box_mask_memory_does_not_grow_with_the_image() -> None:
     side = 40_000
     start = 30_000 * side + 7
     counts = np.array([start, 2, side - 2, 2, side * side - start - side - 2], np.int32)
@@ -62,7 +62,7 @@ def test_a_region_of_a_very_large_image_takes_the_memory_of_its_box() -> None:
 
 
 @given(masks)
-def test_counts_by_rows_begin_outside_and_add_up(mask: Array) -> None:
+def test_row_run_lengths_start_outside_and_sum_to_the_area(mask: Array) -> None:
     counts = row_run_lengths(mask)
     assert sum(counts) == mask.size
     assert all(count > 0 for count in counts[1:])
@@ -70,20 +70,20 @@ def test_counts_by_rows_begin_outside_and_add_up(mask: Array) -> None:
 
 
 @given(masks)
-def test_coco_decodes_what_is_compressed(mask: Array) -> None:
-    code = compress_rle(np.array(counts_of(mask), np.int32), mask.shape)
+def test_pycocotools_decodes_compressed_run_lengths(mask: Array) -> None:
+    code = compress_rle(np.array(coco_run_lengths(mask), np.int32), mask.shape)
     np.testing.assert_array_equal(coco.decode(code).astype(bool), mask)
 
 
 @given(masks)
-def test_a_brush_code_is_the_mask_in_four_channels(mask: Array) -> None:
+def test_label_studio_code_holds_the_mask_in_four_channels(mask: Array) -> None:
     y0, x0, y1, x1 = box_of(mask)
     values = decoded(label_studio_rle(mask[y0:y1, x0:x1], (y0, x0), mask.shape)).reshape(*mask.shape, 4)
     np.testing.assert_array_equal(values, np.repeat(mask[..., None] * 255, 4, axis=2))
 
 
 @pytest.mark.parametrize("size", [(1, 1 << 14), (300, 400), (1 << 14, 1), (1, (1 << 14) + 1), (2, 3 << 14)])
-def test_runs_longer_than_a_code_can_say_are_several(size: tuple[int, int]) -> None:
+def test_long_runs_are_split(size: tuple[int, int]) -> None:
     mask = np.ones(size, bool)
     assert (decoded(label_studio_rle(mask, (0, 0), size)) == 255).all()
     one = np.zeros(size, bool)
@@ -91,6 +91,6 @@ def test_runs_longer_than_a_code_can_say_are_several(size: tuple[int, int]) -> N
     assert decoded(label_studio_rle(one[-1:, -1:], (size[0] - 1, size[1] - 1), size)).tolist()[-5:] == [0, *[255] * 4]
 
 
-def test_an_image_with_more_values_than_a_code_can_count_has_none() -> None:
-    with pytest.raises(ValueError, match="32768 x 32768 pixels are more than a brush code can count"):
+def test_too_large_image_is_rejected() -> None:
+    with pytest.raises(ValueError, match="32768 x 32768 pixels exceed the limit of a brush mask"):
         label_studio_rle(np.ones((1, 1), bool), (0, 0), (1 << 15, 1 << 15))

@@ -1,4 +1,4 @@
-"""Which regions are exported: the first of the table that pass; the images in the order of their worst ones."""
+"""Selection of regions and the order of images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.engine.completed_run import open_completed_run
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.selection import ExportImage, select_images
-from review.export.helpers import PADDED, Made
+from review.export.helpers import PADDED, ExportedRun
 from support.errors import raises
 from support.results import read_rows
 
 
-def chosen(made: Made, **keys: Any) -> list[ExportImage]:
-    config = ExportConfig(run=str(made.out), out="-", **keys)
+def select(run: ExportedRun, **keys: Any) -> list[ExportImage]:
+    config = ExportConfig(run=str(run.out), out="-", **keys)
     return select_images(open_completed_run(config.run, config.storage), config)
 
 
@@ -29,13 +29,13 @@ def ranks(images: list[ExportImage]) -> list[int]:
     return sorted(region.rank for image in images for region in image.regions)
 
 
-def said(made: Made, tmp_path: Path, *verdicts: tuple[str, int, bool]) -> str:
-    """A file of verdicts: (verdict, rank of a region, whether the whole image is meant)."""
-    run = json.loads((made.out / "run.json").read_text())["fingerprint"]
-    told = []
+def write_decisions(run: ExportedRun, tmp_path: Path, *verdicts: tuple[str, int, bool]) -> str:
+    """Write a decisions file with entries (decision, rank of a region, decide on its whole image)."""
+    fingerprint = json.loads((run.out / "run.json").read_text())["fingerprint"]
+    entries = []
     for verdict, rank, whole in verdicts:
-        row = made.regions[rank].row
-        told.append(
+        row = run.regions[rank].row
+        entries.append(
             {
                 "verdict": verdict,
                 **{name: row[name] for name in ("image_id", "source", "index")},
@@ -43,57 +43,57 @@ def said(made: Made, tmp_path: Path, *verdicts: tuple[str, int, bool]) -> str:
             }
         )
     file = tmp_path / "verdicts.json"
-    file.write_text(json.dumps({"format": 1, "run": run, "verdicts": told}))
+    file.write_text(json.dumps({"format": 1, "run": fingerprint, "verdicts": entries}))
     return str(file)
 
 
-def test_images_come_in_the_order_of_their_worst_regions_with_all_that_are_theirs(made: Made) -> None:
-    images = chosen(made)
-    assert [(image.source, image.index) for image in images] == made.first()
+def test_images_are_ordered_by_their_worst_regions(run: ExportedRun) -> None:
+    images = select(run)
+    assert [(image.source, image.index) for image in images] == run.ordered_images()
     for image in images:
-        assert [region.rank for region in image.regions] == made.of_image(image.source, image.index)
-        assert image.facts["image_id"] == made.regions[image.regions[0].rank].row["image_id"]
-    assert ranks(images) == list(made.regions)
+        assert [region.rank for region in image.regions] == run.ranks(image.source, image.index)
+        assert image.columns["image_id"] == run.regions[image.regions[0].rank].row["image_id"]
+    assert ranks(images) == list(run.regions)
 
 
-def test_a_region_is_its_row_of_the_table(made: Made) -> None:
-    for image in chosen(made):
+def test_region_equals_its_table_row(run: ExportedRun) -> None:
+    for image in select(run):
         for region in image.regions:
-            known = made.regions[region.rank]
-            assert region.attributes(made.classes) == known.attributes
-            assert region.area == known.mask.sum()
+            expected = run.regions[region.rank]
+            assert region.attributes(run.classes) == expected.attributes
+            assert region.area == expected.mask.sum()
             full = np.zeros(image.size, bool)
             y0, x0, y1, x1 = region.box
             full[y0:y1, x0:x1] = region.mask(image.size[0])
-            np.testing.assert_array_equal(full, known.mask)
-    assert {image.size for image in chosen(made)} == {(8, 10), PADDED}
+            np.testing.assert_array_equal(full, expected.mask)
+    assert {image.size for image in select(run)} == {(8, 10), PADDED}
 
 
-def test_an_image_carries_its_scores(made: Made) -> None:
-    table = {(row["source"], row["index"]): row for row in read_rows(made.out)}
-    for image in chosen(made):
+def test_image_has_scores_and_path_columns(run: ExportedRun) -> None:
+    table = {(row["source"], row["index"]): row for row in read_rows(run.out)}
+    for image in select(run):
         row = table[image.source, image.index]
-        assert {name: row[name] for name in image.facts} == image.facts
-        assert {"dt", "softmin", "clc", "flagged_pixels", "valid_pixels"} <= set(image.facts)
+        assert {name: row[name] for name in image.columns} == image.columns
+        assert {"dt", "softmin", "clc", "flagged_pixels", "valid_pixels"} <= set(image.columns)
 
 
 @pytest.mark.parametrize("top", [1, 3, 11, 50])
-def test_top_counts_regions(made: Made, top: int) -> None:
-    assert ranks(chosen(made, top=top)) == list(made.regions)[:top]
+def test_top_counts_regions(run: ExportedRun, top: int) -> None:
+    assert ranks(select(run, top=top)) == list(run.regions)[:top]
 
 
-def test_small_regions_and_those_of_little_evidence_are_left_out_and_do_not_count(made: Made) -> None:
-    areas = {rank: one.mask.sum() for rank, one in made.regions.items()}
-    large = [rank for rank in made.regions if areas[rank] >= 7]
-    assert ranks(chosen(made, min_area=7, top=4)) == large[:4]
-    least = made.regions[5].row["evidence"]
-    assert ranks(chosen(made, min_evidence=least)) == [1, 2, 3, 4, 5]
+def test_small_or_weak_regions_are_left_out_and_not_counted(run: ExportedRun) -> None:
+    areas = {rank: one.mask.sum() for rank, one in run.regions.items()}
+    large = [rank for rank in run.regions if areas[rank] >= 7]
+    assert ranks(select(run, min_area=7, top=4)) == large[:4]
+    least = run.regions[5].row["evidence"]
+    assert ranks(select(run, min_evidence=least)) == [1, 2, 3, 4, 5]
 
 
-def test_what_is_rejected_is_left_out_and_what_is_accepted_is_all_that_stays(made: Made, tmp_path: Path) -> None:
+def test_decisions_filter_regions(run: ExportedRun, tmp_path: Path) -> None:
     # the image of region 1 has region 4 too
-    file = said(
-        made,
+    file = write_decisions(
+        run,
         tmp_path,
         ("reject", 1, True),
         ("accept", 4, False),
@@ -101,34 +101,34 @@ def test_what_is_rejected_is_left_out_and_what_is_accepted_is_all_that_stays(mad
         ("reject", 3, False),
         ("unsure", 5, False),
     )
-    assert ranks(chosen(made, verdicts=file)) == [2, 4, 5, 6, 7, 8, 9, 10, 11]
-    assert ranks(chosen(made, verdicts=file, accepted=True)) == [2, 4]
-    assert ranks(chosen(made, verdicts=file, top=1)) == [2]
+    assert ranks(select(run, verdicts=file)) == [2, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert ranks(select(run, verdicts=file, accepted=True)) == [2, 4]
+    assert ranks(select(run, verdicts=file, top=1)) == [2]
 
 
-def test_verdicts_on_another_run_are_refused(made: Made, tmp_path: Path) -> None:
-    file = Path(said(made, tmp_path))
+def test_decisions_on_another_run_are_rejected(run: ExportedRun, tmp_path: Path) -> None:
+    file = Path(write_decisions(run, tmp_path))
     file.write_text(file.read_text().replace('"run": "', '"run": "f00'))
-    with raises(UsageError, match="are on the run f00"):
-        chosen(made, verdicts=str(file))
+    with raises(UsageError, match="holds decisions on run f00"):
+        select(run, verdicts=str(file))
 
 
 @pytest.mark.parametrize(
-    ("flags", "said", "kind"),
+    ("flags", "message", "error"),
     [
-        ({"out": "x", "accepted": "true"}, "accepted is true and no verdicts are given", UsageError),
+        ({"out": "x", "accepted": "true"}, "accepted is true, but no decisions file is given", UsageError),
         ({}, "--out is required", UsageError),
         ({"out": "x", "top": "0"}, "top must be a number greater than or equal to 1", UsageError),
         ({"out": "x", "tops": "3"}, "Unknown key 'tops'", UsageError),
     ],
 )
-def test_words_that_make_no_export_are_refused(flags: dict[str, str], said: str, kind: type[MasksiftError]) -> None:
-    with raises(kind, match=said):
+def test_invalid_options_are_rejected(flags: dict[str, str], message: str, error: type[MasksiftError]) -> None:
+    with raises(error, match=message):
         build_config(ExportConfig, {"run": "run"}, flags)
 
 
-def test_a_run_without_a_table_of_regions_is_refused(made: Made, tmp_path: Path) -> None:
-    shutil.copytree(made.out, tmp_path / "out")
+def test_run_without_region_table_is_rejected(run: ExportedRun, tmp_path: Path) -> None:
+    shutil.copytree(run.out, tmp_path / "out")
     shutil.rmtree(tmp_path / "out/regions")
-    with raises(DataError, match=r"holds no regions/part-\*.parquet"):
-        chosen(Made(tmp_path / "out", {}, {}, {}, made.classes))
+    with raises(DataError, match=r"has no regions/part-\*.parquet"):
+        select(ExportedRun(tmp_path / "out", {}, {}, {}, run.classes))

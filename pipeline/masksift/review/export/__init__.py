@@ -1,7 +1,4 @@
-"""What a run has found, worst first, as the files that annotation tools open: one format, one file.
-
-The table below is light: a format's own module is imported where it is written.
-"""
+"""`masksift export`: write the worst regions of a run in the formats of annotation tools, one module per format."""
 
 from __future__ import annotations
 
@@ -18,14 +15,20 @@ __all__ = ["FORMATS", "ExportFormat"]
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One format: what its help says, and the names directly below `--out` that are its own."""
+    """One format; its module is imported when it is written.
+
+    Attributes:
+        module: Module with the function ``write``.
+        text: Description for the command line.
+        outputs: Names that the format writes directly below `--out`.
+    """
 
     module: str
     text: str
     outputs: tuple[str, ...]
 
     def writer(self) -> Callable[[ExportWriter], None]:
-        """What writes it."""
+        """Import the function that writes the format."""
         write: Callable[[ExportWriter], None] = import_module(f"masksift.review.export.{self.module}").write
         return write
 
@@ -33,10 +36,10 @@ class ExportFormat:
 FORMATS: Mapping[str, ExportFormat] = {
     "coco": ExportFormat("coco", "COCO instances with run-length masks", ("annotations", "images")),
     "cvat": ExportFormat(
-        "cvat", "CVAT for images 1.1: a mask a region", ("annotations.xml", "labels.json", "dataset.zip")
+        "cvat", "CVAT for images 1.1: one mask per region", ("annotations.xml", "labels.json", "dataset.zip")
     ),
     "cvat-mask": ExportFormat(
-        "cvat_mask", "CVAT Segmentation mask 1.1: the given labels, to be corrected", ("labels.json", "dataset.zip")
+        "cvat_mask", "CVAT Segmentation mask 1.1: given labels to correct", ("labels.json", "dataset.zip")
     ),
     "label-studio": ExportFormat(
         "label_studio", "Label Studio: tasks with brush predictions", ("tasks.json", "label_config.xml", "images")
@@ -44,6 +47,6 @@ FORMATS: Mapping[str, ExportFormat] = {
     "fiftyone": ExportFormat(
         "fiftyone", "FiftyOneDataset: regions, labels, scores", ("metadata.json", "samples.json", "data", "fields")
     ),
-    "datumaro": ExportFormat("datumaro", "Datumaro's own format", ("annotations", "images")),
+    "datumaro": ExportFormat("datumaro", "Datumaro format: one mask per region", ("annotations", "images")),
 }
-"""The formats by the name that is typed."""
+"""Formats by command-line name."""

@@ -1,8 +1,8 @@
-"""COCO instances (cocodataset.org/#format-data): an annotation a region, in the order of the regions.
+"""COCO instances (cocodataset.org/#format-data): one annotation per region, in the order of the region table.
 
-The masks are COCO's compressed run-length codes, made by pycocotools. ``score`` is the mean confidence in the suggested
-class, as detectors give it; what else is known stands in ``attributes``, as CVAT and Datumaro read and write them. All
-numbers begin with 1: readers take 0 for none.
+Masks are compressed run-length codes from pycocotools. ``score`` is the mean confidence in the suggested class, like
+the score of a detector; ``attributes`` holds the other columns, as CVAT and Datumaro read and write them. All ids start
+at 1, because readers take 0 for no id.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from masksift.review.export.selection import ExportImage, ExportRegion
 
 
 def write(export: ExportWriter) -> None:
-    """annotations/instances_default.json, and the pictures in images/."""
+    """Write annotations/instances_default.json, and RGB images in images/."""
     images, annotations = [], []
-    for number, image in enumerate(export.each(), 1):
-        images.append(_image(number, image))
-        annotations += [_annotation(region, number, image, export.classes) for region in image.regions]
-        picture = export.picture(image)
-        if picture is not None:
-            export.folder.write(f"images/{image.name}.png", picture)
-    if not export.pictures:  # readers look for the folder
-        export.folder.write("images/README.txt", b"The pictures belong here, under their names in file_name.\n")
-    annotations.sort(key=lambda one: int(one["id"]))
+    for image_id, image in enumerate(export.iter_images(), 1):
+        height, width = image.size
+        entry = {"id": image_id, "file_name": f"{image.name}.png", "height": height, "width": width}
+        images.append({**entry, "attributes": dict(image.columns)})
+        annotations += [_annotation(region, image_id, image, export.classes) for region in image.regions]
+        png = export.load_png(image)
+        if png is not None:
+            export.directory.write(f"images/{image.name}.png", png)
+    if not export.rgb_images:  # readers require the directory
+        export.directory.write("images/README.txt", b"The pictures belong here, under their names in file_name.\n")
+    annotations.sort(key=lambda annotation: int(annotation["id"]))
     tree = {
         "info": {"description": f"masksift, run {export.run.context.fingerprint}"},
         "licenses": [],
@@ -35,24 +37,16 @@ def write(export: ExportWriter) -> None:
         "images": images,
         "annotations": annotations,
     }
-    export.folder.write("annotations/instances_default.json", to_json(tree))
+    export.directory.write("annotations/instances_default.json", to_json(tree))
 
 
-def _image(number: int, image: ExportImage) -> dict[str, Any]:
-    height, width = image.size
-    own = {"id": number, "file_name": f"{image.name}.png", "height": height, "width": width}
-    return {**own, "attributes": dict(image.facts)}
-
-
-def _annotation(
-    region: ExportRegion, image_number: int, image: ExportImage, classes: tuple[str, ...]
-) -> dict[str, Any]:
+def _annotation(region: ExportRegion, image_id: int, image: ExportImage, classes: tuple[str, ...]) -> dict[str, Any]:
     y0, x0, y1, x1 = region.box
     return {
         "id": region.rank,
-        "image_id": image_number,
+        "image_id": image_id,
         "category_id": region.suggested + 1,
-        "segmentation": compress_rle(region.counts, image.size),
+        "segmentation": compress_rle(region.run_lengths, image.size),
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": region.area,
         "iscrowd": 0,
@@ -61,9 +55,9 @@ def _annotation(
     }
 
 
-def compress_rle(counts: NDArray[np.int32], size: tuple[int, int]) -> dict[str, Any]:
-    """A run-length code as COCO's files have it: of text, some two bytes a number."""
+def compress_rle(run_lengths: NDArray[np.int32], size: tuple[int, int]) -> dict[str, Any]:
+    """Compress COCO run lengths of an image (rows, columns) to text, about two bytes per number."""
     from pycocotools import mask
 
-    packed = mask.frPyObjects({"counts": counts, "size": list(size)}, *size)
-    return {"size": list(size), "counts": packed["counts"].decode("ascii")}
+    compressed = mask.frPyObjects({"counts": run_lengths, "size": list(size)}, *size)
+    return {"size": list(size), "counts": compressed["counts"].decode("ascii")}

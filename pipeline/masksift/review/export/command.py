@@ -1,4 +1,4 @@
-"""The line of an export: open the run, choose the regions, write the format, tell."""
+"""Export the regions of a completed run to an annotation tool."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import UsageError
+from masksift.core.text import pluralize
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.export import FORMATS
 from masksift.review.export.config import ExportConfig
@@ -19,88 +20,92 @@ from masksift.review.export.selection import ExportImage, select_images
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.objects import ObjectDirectory
 
-MARK = "export.json"
-"""What says of a folder which export it holds."""
-PACKED = ("coco", "datumaro")
-"""Formats that pycocotools packs the masks of."""
-TOLD = 3
-"""Reasons why pictures or labels are missing that are told."""
+MARKER = "export.json"
+"""File that identifies the export in a directory."""
+PYCOCOTOOLS_FORMATS = ("coco", "datumaro")
+MAX_LISTED_WARNINGS = 3
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """How an export ended. ``text``: what to print."""
+    """Text to print."""
 
     text: str
 
 
-def export(form: str, config: ExportConfig, report: ProgressReporter) -> ExportResult:
-    """Write the regions of a run in a format, worst first. Raises MasksiftError."""
-    if form in PACKED:
+def export(form: str, config: ExportConfig, progress: ProgressReporter) -> ExportResult:
+    """Write the regions of a run in a format, worst first.
+
+    Args:
+        form: Name of the format.
+        config: Regions to export and output directory.
+        progress: Reporter for the stage.
+
+    Returns:
+        Summary of the export.
+
+    Raises:
+        UsageError: The run is not complete, the output directory has other content, or pycocotools is missing.
+    """
+    if form in PYCOCOTOOLS_FORMATS:
         _require_pycocotools()
-    run = open_completed_run(config.run, config.storage, _places(config))
+    also = [url for url in (config.out, config.verdicts, config.arrays.images) if url]
+    run = open_completed_run(config.run, config.storage, also)
     images = select_images(run, config)
-    folder = _results(form, config, run, images)
-    arrays = config.arrays.images or run.images_array
-    with report.stage("export", len(images)) as stage:
-        written = ExportWriter(run, config, folder, make_unique(run.class_names), images, arrays, stage)
-        FORMATS[form].writer()(written)
-    return ExportResult(_told(form, written))
-
-
-def _places(config: ExportConfig) -> list[str]:
-    """Where else than in the run is read or written."""
-    return [place for place in (config.out, config.verdicts, config.arrays.images) if place]
+    directory = _open_output(form, config, run, images)
+    images_array = config.arrays.images or run.images_array
+    with progress.stage("export", len(images)) as stage:
+        writer = ExportWriter(run, config, directory, make_unique(run.class_names), images, images_array, stage)
+        FORMATS[form].writer()(writer)
+    return ExportResult(_summary(form, writer))
 
 
 def _require_pycocotools() -> None:
     try:
         importlib.import_module("pycocotools.mask")
     except ImportError as e:
-        raise UsageError(
-            "the package pycocotools is not there", "nothing was exported", "Install it: pip install 'masksift[export]'"
-        ) from e
+        raise UsageError("pycocotools is not installed", "Run `pip install 'masksift[export]'`") from e
 
 
-def _results(form: str, config: ExportConfig, run: CompletedRun, images: Sequence[ExportImage]) -> ObjectDirectory:
-    """Where the export goes, marked as what it is. Raises UsageError where anything but the same export, begun or
-    complete, lies there: of another one files would be left among these."""
-    folder = ObjectDirectory(config.out, run.context.options)
+def _open_output(form: str, config: ExportConfig, run: CompletedRun, images: Sequence[ExportImage]) -> ObjectDirectory:
+    """Open and mark the output directory; raises UsageError unless it is empty or holds the same export."""
+    directory = ObjectDirectory(config.out, run.context.options)
     ranks = ",".join(str(region.rank) for image in images for region in image.regions)
-    mark = {
+    marker = {
         "format": form,
         "run": run.context.fingerprint,
         "regions": hashlib.sha256(ranks.encode()).hexdigest(),
-        **config.chosen(),
+        **config.content_keys(),
     }
-    names = [name for name in folder.names() if not name.endswith(".partial")]  # of an export that was killed
-    strangers = [name for name in names if name not in (MARK, *FORMATS[form].outputs)]
-    if strangers or (names and _marked(folder) != mark):
-        said = f"({', '.join(strangers[:3])})" if strangers else "by its export.json"
+    names = [name for name in directory.names() if not name.endswith(".partial")]  # left by a killed export
+    unexpected = [name for name in names if name not in (MARKER, *FORMATS[form].outputs)]
+    if unexpected:
         raise UsageError(
-            f"{config.out} holds what is not this export {said}",
-            "files of two would be mixed",
-            "Give an empty or a new folder as --out",
+            f"{config.out} contains files that are not this export ({', '.join(unexpected[:3])})",
+            "Use a new or empty directory for --out",
         )
-    folder.write(MARK, to_json(mark, indent=1))
-    return folder
+    if names and _read_marker(directory) != marker:
+        raise UsageError(
+            f"{config.out} contains another export, according to its {MARKER}", "Use a new or empty directory for --out"
+        )
+    directory.write(MARKER, to_json(marker, indent=1))
+    return directory
 
 
-def _marked(folder: ObjectDirectory) -> Mapping[str, Any] | None:
-    """What is said of the export that lies in a folder."""
-    data = folder.read(MARK)
+def _read_marker(directory: ObjectDirectory) -> Mapping[str, Any] | None:
+    data = directory.read(MARKER)
     try:
         return None if data is None else dict(json.loads(data))
     except ValueError:
         return None
 
 
-def _told(form: str, written: ExportWriter) -> str:
-    regions = sum(len(image.regions) for image in written.images)
-    wanted = f", {written.pictures:,} pictures" if written.config.pictures else ""
-    lines = [f"{form}: {regions:,} regions of {len(written.images):,} images{wanted}: {written.folder.url}"]
-    lost = list(written.lost)
-    lines += [f"  {why}" for why in lost[:TOLD]]
-    if len(lost) > TOLD:
-        lines.append(f"  and {len(lost) - TOLD:,} more of that kind")
+def _summary(form: str, writer: ExportWriter) -> str:
+    regions = sum(len(image.regions) for image in writer.images)
+    written = f", {pluralize(writer.rgb_images, 'picture')}" if writer.config.pictures else ""
+    counts = f"{pluralize(regions, 'region')} of {pluralize(len(writer.images), 'image')}"
+    lines = [f"{form}: {counts}{written}: {writer.directory.url}"]
+    lines += [f"  {warning}" for warning in list(writer.warnings)[:MAX_LISTED_WARNINGS]]
+    if len(writer.warnings) > MAX_LISTED_WARNINGS:
+        lines.append(f"  and {len(writer.warnings) - MAX_LISTED_WARNINGS:,} more such warnings")
     return "\n".join(lines)

@@ -1,28 +1,30 @@
-"""What an export is told: one frozen value, by flags."""
+"""Configuration of `masksift export FORMAT`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from masksift.config.load import build_config
 from masksift.config.sections import ConfigSection, ImageArrays, StorageSection
 from masksift.core.errors import UsageError
 
 
 class ExportConfig(ConfigSection):
-    """One export. Every key is optional but `run` and `out`."""
+    """Regions to export; all keys except `run` and `out` are optional."""
 
-    run: str = Field(min_length=1, description="URL of a complete run")
-    out: str = Field(min_length=1, description="URL of a folder that is empty or not there")
-    top: int = Field(1000, ge=1, description="how many regions, those with most evidence")
-    min_area: int = Field(1, ge=1, description="pixels of the smallest")
-    min_evidence: float = Field(0.0, ge=0, description="least evidence of a region")
+    run: str = Field(min_length=1, description="URL of a completed run")
+    out: str = Field(min_length=1, description="URL of a new or empty directory")
+    top: int = Field(1000, ge=1, description="number of regions, those with most evidence")
+    min_area: int = Field(1, ge=1, description="smallest area of a region, pixels")
+    min_evidence: float = Field(0.0, ge=0, description="smallest evidence of a region")
     verdicts: str | None = Field(
-        None, min_length=1, description="file that the report page saved: what is rejected in it is left out"
+        None, min_length=1, description="decisions file saved by the report page; rejected regions are left out"
     )
-    accepted: bool = Field(False, description="only what is accepted in the verdicts")
-    pictures: bool = Field(True, description="whether pictures are written, where the sources have any")
+    accepted: bool = Field(False, description="export only the regions that the decisions file accepts")
+    pictures: bool = Field(True, description="write RGB images, if the sources have any")
     arrays: ImageArrays = ImageArrays()
     storage: StorageSection = StorageSection()
 
@@ -30,27 +32,44 @@ class ExportConfig(ConfigSection):
     def _check(self) -> ExportConfig:
         if self.accepted and self.verdicts is None:
             raise UsageError(
-                "accepted is true and no verdicts are given",
-                "what was accepted is not known",
-                "Give --verdicts FILE, as the report page saved it",
+                "accepted is true, but no decisions file is given", "Pass --verdicts FILE as saved by the report page"
             )
         return self
 
-    def chosen(self) -> dict[str, Any]:
-        """The keys that decide what is written: all but where it goes and how stores are reached."""
+    def content_keys(self) -> dict[str, Any]:
+        """Return the keys that decide the content of an export, as plain values."""
         return self.model_dump(mode="json", exclude={"run", "out", "storage"})
 
 
 class LabelStudioConfig(ExportConfig):
-    """An export for Label Studio, whose tasks name pictures by their URLs."""
+    """Export for Label Studio, whose tasks refer to images by URL."""
 
     images_at: str | None = Field(
         None,
         min_length=1,
-        description="URL before images/NAME.png, as Label Studio reaches it; default: --out, as its local files",
+        description="URL prefix of images/NAME.png as Label Studio reaches it; default: --out as its local files",
     )
 
 
+def make_export_config(form: str, run: str, flags: Mapping[str, Any]) -> ExportConfig:
+    """Build the configuration of an export from the format name, the URL of a run and flags.
+
+    Args:
+        form: Name of the format.
+        run: URL of a completed run.
+        flags: Values by key.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        UsageError: `out` is missing, or a value is invalid.
+    """
+    if "out" not in flags:
+        raise UsageError("--out is required", "Pass --out URL")
+    return build_config(export_config_class(form), {"run": run}, flags)
+
+
 def export_config_class(form: str) -> type[ExportConfig]:
-    """What exports of a format are told."""
+    """Return the configuration class of a format."""
     return LabelStudioConfig if form == "label-studio" else ExportConfig

@@ -1,6 +1,6 @@
-"""CVAT for images 1.1 (docs.cvat.ai, "CVAT for images"): a mask a region, so that one annotation is one connected set.
+"""CVAT for images 1.1 (docs.cvat.ai, "CVAT for images"): one mask per region.
 
-CVAT takes attributes over where its labels declare them: labels.json is what its label constructor takes, under "Raw".
+CVAT imports only attributes that its labels declare: paste labels.json into its label constructor under "Raw".
 """
 
 from __future__ import annotations
@@ -9,67 +9,63 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from masksift.review.export.export_writer import DeterministicZip, ExportWriter, open_zip, stream_file, to_json
+from masksift.review.export.export_writer import ExportWriter, open_zip, stream_file, to_json
 from masksift.review.export.file_names import xml_safe
 from masksift.review.export.run_length import row_run_lengths
 from masksift.review.export.selection import ExportImage, ExportRegion
 from masksift.review.rendering.palette import hex_colors
 
 ATTRIBUTES = ("given", "suggested", "evidence", "reason", "rank", "mean_self_confidence", "mean_predicted_confidence")
-"""All as text: they say what was found, and are nothing to choose from."""
+"""Exported as text: they describe a region and offer no choices."""
 
 
 def write(export: ExportWriter) -> None:
-    """annotations.xml and labels.json; where there are pictures also dataset.zip, with these and the annotations."""
+    """Write annotations.xml and labels.json, and with RGB images also dataset.zip with these and the annotations."""
     classes = xml_safe(export.classes)
-    export.folder.write("labels.json", to_json(raw_labels(classes, ATTRIBUTES), indent=1))
-    with stream_file(export.folder, "annotations.xml") as write_piece:
-        for piece in _document(export.images, classes):
-            write_piece(piece)
-    with open_zip(export.folder, "dataset.zip") as archive:
-        _pictures(export, archive)
-        if export.pictures:
-            archive.join("annotations.xml", _document(export.images, classes))
-
-
-def _pictures(export: ExportWriter, archive: DeterministicZip) -> None:
-    for image in export.each():
-        picture = export.picture(image)
-        if picture is not None:
-            archive.put(f"images/{image.name}.png", picture)
+    export.directory.write("labels.json", to_json(raw_labels(classes, ATTRIBUTES), indent=1))
+    with stream_file(export.directory, "annotations.xml") as write_chunk:
+        for chunk in _document(export.images, classes):
+            write_chunk(chunk)
+    with open_zip(export.directory, "dataset.zip") as archive:
+        for image in export.iter_images():
+            png = export.load_png(image)
+            if png is not None:
+                archive.write(f"images/{image.name}.png", png)
+        if export.rgb_images:
+            archive.write_chunks("annotations.xml", _document(export.images, classes))
 
 
 def _document(images: Sequence[ExportImage], classes: tuple[str, ...]) -> Iterator[bytes]:
-    """The file, piece by piece: an image each, but for its beginning and end."""
+    """Yield the XML file in chunks: header, one chunk per image, footer."""
     yield b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
-    yield _piece(_meta(classes, len(images)))
+    yield _format(_meta(classes, len(images)))
     for number, image in enumerate(images):
         height, width = image.size
-        told = {"id": str(number), "name": f"{image.name}.png", "width": str(width), "height": str(height)}
-        element = ET.Element("image", told)
+        attributes = {"id": str(number), "name": f"{image.name}.png", "width": str(width), "height": str(height)}
+        element = ET.Element("image", attributes)
         element.extend(_mask(region, height, classes) for region in image.regions)
-        yield _piece(element)
+        yield _format(element)
     yield b"</annotations>\n"
 
 
-def _piece(element: ET.Element) -> bytes:
+def _format(element: ET.Element) -> bytes:
     ET.indent(element, level=1)
     return f"  {ET.tostring(element, encoding='unicode').rstrip()}\n".encode()
 
 
 def _meta(classes: tuple[str, ...], images: int) -> ET.Element:
-    """What CVAT writes of its task: the labels are what its readers want of it."""
+    """Describe the task as CVAT does; its readers need the labels."""
     meta = ET.Element("meta")
     task = ET.SubElement(meta, "task")
     for name, text in (("name", "masksift"), ("size", str(images)), ("mode", "annotation"), ("overlap", "0")):
         ET.SubElement(task, name).text = text
     labels = ET.SubElement(task, "labels")
-    for told in raw_labels(classes, ATTRIBUTES):
+    for raw_label in raw_labels(classes, ATTRIBUTES):
         label = ET.SubElement(labels, "label")
         for name in ("name", "color", "type"):
-            ET.SubElement(label, name).text = told[name]
+            ET.SubElement(label, name).text = raw_label[name]
         attributes = ET.SubElement(label, "attributes")
-        for attribute in told["attributes"]:
+        for attribute in raw_label["attributes"]:
             element = ET.SubElement(attributes, "attribute")
             ET.SubElement(element, "name").text = attribute["name"]
             for name, text in (("mutable", "False"), ("input_type", "text"), ("default_value", ""), ("values", "")):
@@ -93,19 +89,20 @@ def _mask(region: ExportRegion, height: int, classes: tuple[str, ...]) -> ET.Ele
             "z_order": "0",
         },
     )
-    told = region.attributes(classes)
+    attributes = region.attributes(classes)
     for name in ATTRIBUTES:
-        ET.SubElement(element, "attribute", name=name).text = "" if told[name] is None else str(told[name])
+        value = attributes[name]
+        ET.SubElement(element, "attribute", name=name).text = "" if value is None else str(value)
     return element
 
 
 def raw_labels(classes: tuple[str, ...], attributes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """A label a class, as CVAT's label constructor takes them."""
-    told = [
+    """Make one label per class for CVAT's label constructor."""
+    declarations = [
         {"name": name, "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
         for name in attributes
     ]
     return [
-        {"name": name, "color": colour, "type": "any", "attributes": told}
-        for name, colour in zip(classes, hex_colors(len(classes)), strict=True)
+        {"name": name, "color": color, "type": "any", "attributes": declarations}
+        for name, color in zip(classes, hex_colors(len(classes)), strict=True)
     ]

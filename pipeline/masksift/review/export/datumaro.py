@@ -1,6 +1,6 @@
-"""Datumaro's own format, version 1.0 (the "Datumaro format" of its documentation): an item an image, a mask a region.
+"""Datumaro format 1.0 (the "Datumaro format" of its documentation): one item per image, one mask per region.
 
-It is written here: the library wants older pandas, Pillow and pyarrow than masksift's own, and half a gigabyte.
+It is written without the library, which requires older pandas, Pillow and pyarrow than masksift and half a gigabyte.
 """
 
 from __future__ import annotations
@@ -13,33 +13,32 @@ from masksift.review.export.selection import ExportImage, ExportRegion
 from masksift.review.rendering.palette import class_colors
 
 SUBSET = "default"
-IMAGES = 2
-"""What Datumaro calls pictures among the kinds of media."""
+IMAGE_MEDIA_TYPE = 2
 
 
 def write(export: ExportWriter) -> None:
-    """annotations/default.json, and the pictures in images/default/."""
+    """Write annotations/default.json, and RGB images in images/default/."""
     items = []
-    for image in export.each():
+    for image in export.iter_images():
         items.append(_item(image, export.classes))
-        picture = export.picture(image)
-        if picture is not None:
-            export.folder.write(f"images/{SUBSET}/{image.name}.png", picture)
+        png = export.load_png(image)
+        if png is not None:
+            export.directory.write(f"images/{SUBSET}/{image.name}.png", png)
     tree = {
         "dm_format_version": "1.0",
-        "media_type": IMAGES,
+        "media_type": IMAGE_MEDIA_TYPE,
         "infos": {"masksift_run": export.run.context.fingerprint},
         "categories": _categories(export.classes),
         "items": items,
     }
-    export.folder.write(f"annotations/{SUBSET}.json", to_json(tree))
+    export.directory.write(f"annotations/{SUBSET}.json", to_json(tree))
 
 
 def _categories(classes: tuple[str, ...]) -> dict[str, Any]:
-    painted = enumerate(class_colors(len(classes)).tolist())
+    colors = enumerate(class_colors(len(classes)).tolist())
     return {
         "label": {"labels": [{"name": name, "parent": "", "attributes": []} for name in classes], "attributes": []},
-        "mask": {"colormap": [{"label_id": k, "r": r, "g": g, "b": b} for k, (r, g, b) in painted]},
+        "mask": {"colormap": [{"label_id": k, "r": r, "g": g, "b": b} for k, (r, g, b) in colors]},
     }
 
 
@@ -47,7 +46,7 @@ def _item(image: ExportImage, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "id": image.name,
         "annotations": [_mask(region, image.size, classes) for region in image.regions],
-        "attr": dict(image.facts),
+        "attr": dict(image.columns),
         "image": {"path": f"{image.name}.png", "size": list(image.size)},
     }
 
@@ -59,6 +58,6 @@ def _mask(region: ExportRegion, size: tuple[int, int], classes: tuple[str, ...])
         "attributes": {**region.attributes(classes), "score": region.mean_predicted_confidence},
         "group": 0,
         "label_id": region.suggested,
-        "rle": compress_rle(region.counts, size),
+        "rle": compress_rle(region.run_lengths, size),
         "z_order": 0,
     }

@@ -1,4 +1,4 @@
-"""What every format writes with: the folder, the images in order, their pictures and labels, one image at a time."""
+"""Tools shared by all formats: images with their views, streamed files, archives and encoders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image
 
 from masksift.core.errors import DataError
 from masksift.core.status import SCORED
@@ -28,133 +28,159 @@ from masksift.review.rendering.palette import class_colors
 from masksift.runtime.progress import StageProgress
 from masksift.storage.objects import ObjectDirectory
 
-VIEWERS = 16
-"""Sources whose arrays are open at a time."""
+MAX_OPEN_SOURCES = 16
 Plane = NDArray[np.unsignedinteger]
 
 
 @dataclass
 class ExportWriter:
-    """One export as it is written. ``classes``: their names, each once; ``arrays``: name or URL of the pictures;
-    ``pictures``, ``written``: how many were written, and their bytes in all; ``lost``: of the images that lack a
-    picture or labels, why, the first time that each reason came up."""
+    """One export in progress.
+
+    Attributes:
+        run: The completed run.
+        config: Configuration of the export.
+        directory: Output directory.
+        classes: Unique class names.
+        images: Images to export, worst first.
+        images_array: Name or URL of the RGB images.
+        stage: Progress of the export.
+        rgb_images: Number of RGB images written.
+        rgb_bytes: Their size in bytes.
+        warnings: Distinct reasons why an image lacks its RGB image or labels, in order of occurrence.
+    """
 
     run: CompletedRun
     config: ExportConfig
-    folder: ObjectDirectory
+    directory: ObjectDirectory
     classes: tuple[str, ...]
     images: Sequence[ExportImage]
-    arrays: str
+    images_array: str
     stage: StageProgress
-    pictures: int = 0
-    written: int = 0
-    lost: dict[str, None] = field(default_factory=dict)
+    rgb_images: int = 0
+    rgb_bytes: int = 0
+    warnings: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._viewer: Callable[[str], ImageViewReader] = lru_cache(VIEWERS)(self._opened)
+        self._reader: Callable[[str], ImageViewReader] = lru_cache(MAX_OPEN_SOURCES)(self._open_source)
 
-    def each(self) -> Iterator[ExportImage]:
-        """The images in order; how far it is gets shown."""
+    def iter_images(self) -> Iterator[ExportImage]:
+        """Yield the images in order and advance the progress."""
         for number, image in enumerate(self.images):
-            before = self.written
+            before = self.rgb_bytes
             yield image
             pixels = image.size[0] * image.size[1]
-            self.stage.advance(TaskResult(number, 1, pixels, {SCORED: 1}, bytes_written=self.written - before))
+            self.stage.advance(TaskResult(number, 1, pixels, {SCORED: 1}, bytes_written=self.rgb_bytes - before))
 
     def load_view(self, image: ExportImage) -> ImageView:
-        """Its picture and given labels at full size, of what is there."""
-        view = self._viewer(image.source).view(image.index, scored=False)
+        """Read the RGB image and the given labels of an image at full size, as far as they exist."""
+        view = self._reader(image.source).view(image.index, scored=False)
         if view.warnings and (self.config.pictures or view.given is None):
-            self.lost.update(dict.fromkeys(view.warnings))
+            self.warnings.update(dict.fromkeys(view.warnings))
         return view
 
-    def picture(self, image: ExportImage) -> bytes | None:
-        """Its picture as PNG, if pictures are asked for and there is one."""
-        return self.encoded(self.load_view(image)) if self.config.pictures else None
+    def load_png(self, image: ExportImage) -> bytes | None:
+        """Read an RGB image as PNG; None if it is missing or RGB images are not exported."""
+        return self.encode_rgb(self.load_view(image)) if self.config.pictures else None
 
-    def encoded(self, view: ImageView) -> bytes | None:
-        """The same of what was read already."""
+    def encode_rgb(self, view: ImageView) -> bytes | None:
+        """Encode the RGB image of a view as PNG; None if it is missing or RGB images are not exported."""
         if not self.config.pictures or view.rgb is None:
             return None
-        self.pictures += 1
-        data = png(view.rgb)
-        self.written += len(data)
+        self.rgb_images += 1
+        data = encode_png(view.rgb)
+        self.rgb_bytes += len(data)
         return data
 
-    def shown(self, view: ImageView) -> bytes | None:
-        """The same for tools that show nothing without a picture: where there is none, the given labels are drawn in
-        the colours of their classes."""
+    def encode_rgb_or_labels(self, view: ImageView) -> bytes | None:
+        """Encode an image for tools that require one: without RGB image, the given labels in class colors."""
         if not self.config.pictures or view.rgb is not None:
-            return self.encoded(view)
-        return png(self.drawn(view.given, view.size))
+            return self.encode_rgb(view)
+        return encode_png(self.colorize(view.given, view.size))
 
-    def drawn(self, given: Plane | None, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Labels in colours, (H, W, 3), black where there are none."""
-        picture = np.zeros((*size, 3), np.uint8)
+    def colorize(self, given: Plane | None, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Color labels (H, W) as (H, W, 3), black where there are none."""
+        colors = np.zeros((*size, 3), np.uint8)
         if given is not None:
-            labelled = given < len(self.classes)
-            picture[labelled] = class_colors(len(self.classes))[given[labelled]]
-        return picture
+            labeled = given < len(self.classes)
+            colors[labeled] = class_colors(len(self.classes))[given[labeled]]
+        return colors
 
-    def numbered(self, given: Plane) -> NDArray[Any]:
-        """Labels as numbers from 1 on, 0 where there are none, uint8 or uint16."""
-        numbers = np.zeros(given.shape, np.uint8 if len(self.classes) <= 255 else np.uint16)
-        np.add(given, 1, out=numbers, where=given < len(self.classes), casting="unsafe")
-        return numbers
+    def class_ids(self, given: Plane) -> NDArray[Any]:
+        """Number classes from 1 on, with 0 for no label; uint8 or uint16."""
+        ids = np.zeros(given.shape, np.uint8 if len(self.classes) <= 255 else np.uint16)
+        np.add(given, 1, out=ids, where=given < len(self.classes), casting="unsafe")
+        return ids
 
-    def _opened(self, source: str) -> ImageViewReader:
-        viewer = ImageViewReader(self.run.context, self.run.find_task(source, 0), self.arrays, predicted=False)
+    def _open_source(self, source: str) -> ImageViewReader:
+        task = self.run.find_task(source, 0)
+        reader = ImageViewReader(self.run.context, task, self.images_array, predicted=False)
         try:
-            viewer.open_labels()
-            return viewer
+            reader.open_labels()
+            return reader
         except FileNotFoundError as e:
             raise DataError(
-                f"the source {source} is not where the run has read it ({e})",
-                "its pictures and labels are not known",
-                "Bring it back there; coco, cvat, label-studio and datumaro need the regions alone where you give "
-                "--pictures false",
+                f"Source {source} is no longer where the run read it ({e})",
+                "Its RGB images and labels cannot be exported",
+                "Restore it, or pass --pictures false: coco, cvat, label-studio and datumaro then need regions only",
             ) from e
 
 
 class DeterministicZip:
-    """An archive whose bytes depend on what is put in alone: no times, no owners."""
+    """ZIP archive whose bytes depend on its content only: no times, no owners."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
         self.files = 0
 
-    def put(self, name: str, data: bytes) -> None:
-        """Put a file; pictures, which are packed already, as they are."""
-        self.join(name, (data,))
+    def write(self, name: str, data: bytes) -> None:
+        """Add a file."""
+        self.write_chunks(name, (data,))
 
-    def join(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Put a file piece by piece."""
-        told = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-        told.external_attr = 0o644 << 16
-        told.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
-        with self._file.open(told, "w", force_zip64=True) as file:  # how large it gets is not known before
-            for piece in pieces:
-                file.write(piece)
+    def write_chunks(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Add a file chunk by chunk; PNG files, which are compressed already, are stored."""
+        info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+        info.external_attr = 0o644 << 16
+        info.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+        with self._file.open(info, "w", force_zip64=True) as file:  # the size is not known in advance
+            for chunk in chunks:
+                file.write(chunk)
         self.files += 1
 
 
 @contextmanager
-def stream_file(folder: ObjectDirectory, name: str) -> Iterator[Callable[[bytes], object]]:
-    """A file that is put into the folder as a whole when it is complete, piece by piece: what takes the next one. Until
-    then it lies in $TMPDIR."""
-    with tempfile.TemporaryDirectory(prefix="masksift-") as place:
-        path = os.path.join(place, "export")
+def stream_file(directory: ObjectDirectory, name: str) -> Iterator[Callable[[bytes], object]]:
+    """Write a file chunk by chunk to $TMPDIR, and put it into the directory when it is complete.
+
+    Args:
+        directory: Output directory.
+        name: Name of the file.
+
+    Yields:
+        Function that takes the next chunk.
+    """
+    with tempfile.TemporaryDirectory(prefix="masksift-") as temporary:
+        path = os.path.join(temporary, "export")
         with open(path, "wb") as file:
             yield file.write
-        folder.put(name, path)
+        directory.put(name, path)
 
 
 @contextmanager
 def stream_json_list(
-    folder: ObjectDirectory, name: str, before: bytes = b"", after: bytes = b""
+    directory: ObjectDirectory, name: str, before: bytes = b"", after: bytes = b""
 ) -> Iterator[Callable[[Any], None]]:
-    """A list in a file of JSON, streamed: what takes the next entry. ``before``, ``after``: what stands around it."""
-    with stream_file(folder, name) as write:
+    """Write a JSON file that contains one list, entry by entry.
+
+    Args:
+        directory: Output directory.
+        name: Name of the file.
+        before: Text before the list.
+        after: Text after the list.
+
+    Yields:
+        Function that takes the next entry.
+    """
+    with stream_file(directory, name) as write:
         write(before + b"[")
         first = True
 
@@ -168,27 +194,25 @@ def stream_json_list(
 
 
 @contextmanager
-def open_zip(folder: ObjectDirectory, name: str) -> Iterator[DeterministicZip]:
-    """An archive that is put into the folder as a whole when it is complete, if there is anything in it. Until then it
-    lies in $TMPDIR: it may hold more than memory does."""
-    with tempfile.TemporaryDirectory(prefix="masksift-") as place:
-        path = os.path.join(place, "export.zip")
+def open_zip(directory: ObjectDirectory, name: str) -> Iterator[DeterministicZip]:
+    """Write an archive in $TMPDIR, since it may exceed memory, and put it into the directory unless it is empty."""
+    with tempfile.TemporaryDirectory(prefix="masksift-") as temporary:
+        path = os.path.join(temporary, "export.zip")
         with zipfile.ZipFile(path, "w") as file:
             archive = DeterministicZip(file)
             yield archive
         if archive.files:
-            folder.put(name, path)
+            directory.put(name, path)
 
 
-def png(pixels: NDArray[Any]) -> bytes:
-    """(H, W, 3) uint8, or (H, W) of uint8 or uint16, as PNG, without loss."""
+def encode_png(pixels: NDArray[Any]) -> bytes:
+    """Encode (H, W, 3) uint8, or (H, W) uint8 or uint16, as PNG without loss."""
     buffer = io.BytesIO()
-    Pillow.fromarray(np.ascontiguousarray(pixels)).save(
-        buffer, "PNG", compress_level=1
-    )  # half the time, a tenth larger
+    # level 1 takes half the time of the default and makes files a tenth larger
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def to_json(tree: Any, indent: int | None = None) -> bytes:
-    """As JSON that every parser reads: without NaN."""
+    """Format as standard JSON; NaN raises ValueError."""
     return json.dumps(tree, ensure_ascii=False, indent=indent, allow_nan=False).encode()

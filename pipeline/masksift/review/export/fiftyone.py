@@ -1,9 +1,9 @@
-"""FiftyOne's own format (docs.voxel51.com, "FiftyOneDataset"): a sample an image, opened by
+"""FiftyOne format (docs.voxel51.com, "FiftyOneDataset"): one sample per image, opened by
 
     fiftyone.Dataset.from_dir(OUT, dataset_type=fiftyone.types.FiftyOneDataset)
 
-Of a sample: ``regions`` (detections with masks, worst first), ``given`` (a segmentation, whose values are class numbers
-from 1 on), the scores, and the columns of the table of images. It is written here: the library runs on a database.
+A sample has ``regions`` (detections with masks, worst first), ``given`` (a segmentation with class ids from 1 on), the
+scores, and the columns of the image table. It is written without the library, which needs a database.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from masksift.review.export.export_writer import ExportWriter, png, stream_json_list, to_json
+from masksift.review.export.export_writer import ExportWriter, encode_png, stream_json_list, to_json
 from masksift.review.export.run_length import Mask
 from masksift.review.export.selection import ExportImage, ExportRegion
 
 VERSION = "1.0.0"
-"""Of FiftyOne: later ones bring up to date what an earlier one has written, and refuse what a later one has."""
+"""Version of FiftyOne to declare: later versions migrate older data sets and refuse newer ones."""
 _FIELDS = "fiftyone.core.fields"
-_REGION = {
+_REGION_FIELDS = {
     "label": "String",
     "confidence": "Float",
     "given": "String",
@@ -39,49 +39,48 @@ _REGION = {
 
 
 def write(export: ExportWriter) -> None:
-    """metadata.json, samples.json, pictures in data/ (where there are none, the given labels in colours), labels in
-    fields/given/."""
-    with stream_json_list(export.folder, "samples.json", b'{"samples": ', b"}") as add:
-        for image in export.each():
+    """Write metadata.json, samples.json, RGB images (or colored labels) in data/, and labels in fields/given/."""
+    with stream_json_list(export.directory, "samples.json", b'{"samples": ', b"}") as add:
+        for image in export.iter_images():
             view = export.load_view(image)
-            picture = export.shown(view)
-            if picture is not None:
-                export.folder.write(f"data/{image.name}.png", picture)
+            png = export.encode_rgb_or_labels(view)
+            if png is not None:
+                export.directory.write(f"data/{image.name}.png", png)
             if view.given is not None:
-                export.folder.write(f"fields/given/{image.name}.png", png(export.numbered(view.given)))
-            add(_sample(export, image, labelled=view.given is not None))
-    export.folder.write("metadata.json", to_json(_data_set(export), indent=1))
+                export.directory.write(f"fields/given/{image.name}.png", encode_png(export.class_ids(view.given)))
+            add(_sample(export, image, labeled=view.given is not None))
+    export.directory.write("metadata.json", to_json(_data_set(export), indent=1))
 
 
-def _sample(export: ExportWriter, image: ExportImage, *, labelled: bool) -> dict[str, Any]:
-    own = f"{export.run.context.fingerprint}/{image.source}/{image.index}"
+def _sample(export: ExportWriter, image: ExportImage, *, labeled: bool) -> dict[str, Any]:
+    key = f"{export.run.context.fingerprint}/{image.source}/{image.index}"
     return {
-        "_id": _id(own),
+        "_id": _id(key),
         "filepath": f"data/{image.name}.png",
         "tags": [],
         "metadata": {"_cls": "ImageMetadata", "width": image.size[1], "height": image.size[0]},
         "_media_type": "image",
-        "_rand": int(hashlib.sha256(own.encode()).hexdigest()[:12], 16) / 16**12,
-        **{_field(name): value for name, value in image.facts.items()},
+        "_rand": int(hashlib.sha256(key.encode()).hexdigest()[:12], 16) / 16**12,
+        **{_field_name(name): value for name, value in image.columns.items()},
         "given": {
-            "_id": _id(f"{own}/given"),
+            "_id": _id(f"{key}/given"),
             "_cls": "Segmentation",
             "tags": [],
             "mask_path": f"fields/given/{image.name}.png",
         }
-        if labelled
+        if labeled
         else None,
         "regions": {
             "_cls": "Detections",
-            "detections": [_detection(region, image.size, export.classes, own) for region in image.regions],
+            "detections": [_detection(region, image.size, export.classes, key) for region in image.regions],
         },
     }
 
 
-def _detection(region: ExportRegion, size: tuple[int, int], classes: tuple[str, ...], own: str) -> dict[str, Any]:
+def _detection(region: ExportRegion, size: tuple[int, int], classes: tuple[str, ...], key: str) -> dict[str, Any]:
     (height, width), (y0, x0, y1, x1) = size, region.box
     return {
-        "_id": _id(f"{own}/{region.rank}"),
+        "_id": _id(f"{key}/{region.rank}"),
         "_cls": "Detection",
         "attributes": {},
         "tags": [],
@@ -95,30 +94,40 @@ def _detection(region: ExportRegion, size: tuple[int, int], classes: tuple[str, 
 
 
 def _binary(mask: Mask) -> dict[str, Any]:
-    """A mask as FiftyOne keeps arrays: .npy, packed."""
+    """Encode a mask as FiftyOne stores arrays: .npy, compressed."""
     buffer = io.BytesIO()
     np.save(buffer, mask, allow_pickle=False)
     return {"$binary": {"base64": base64.b64encode(zlib.compress(buffer.getvalue())).decode("ascii"), "subType": "00"}}
 
 
 def _id(text: str) -> dict[str, str]:
-    """An identifier that is the same whenever the same run is exported."""
+    """Derive an object id, the same in every export of a run."""
     return {"$oid": hashlib.sha256(text.encode()).hexdigest()[:24]}
 
 
-def _field(name: str) -> str:
-    """A column as a field: FiftyOne has fields of its own of some names, and none that begins with an underscore."""
-    return f"column_{name}" if name in _OWN or name.startswith("_") or "." in name else name
+def _field_name(name: str) -> str:
+    """Name the field of a column: some names are reserved, and none may begin with an underscore."""
+    return f"column_{name}" if name in _RESERVED_FIELDS or name.startswith("_") or "." in name else name
 
 
-_OWN = ("id", "filepath", "tags", "metadata", "given", "regions", "created_at", "last_modified_at", "media_type")
+_RESERVED_FIELDS = (
+    "id",
+    "filepath",
+    "tags",
+    "metadata",
+    "given",
+    "regions",
+    "created_at",
+    "last_modified_at",
+    "media_type",
+)
 
 
 def _data_set(export: ExportWriter) -> dict[str, Any]:
-    """What FiftyOne says of a data set: which fields there are, and what the values of the masks mean."""
-    numbers = {str(k + 1): name for k, name in enumerate(export.classes)}
+    """Describe the data set: its fields and the classes of its masks."""
+    mask_targets = {str(k + 1): name for k, name in enumerate(export.classes)}
     methods, columns = export.run.methods, export.run.context.path_columns
-    plain = {
+    column_types = {
         "image_id": "String",
         "source": "String",
         "index": "Int",
@@ -139,10 +148,14 @@ def _data_set(export: ExportWriter) -> dict[str, Any]:
         "info": {"masksift_run": export.run.context.fingerprint},
         "classes": {"regions": list(export.classes)},
         "default_classes": [],
-        "mask_targets": {"given": numbers},
+        "mask_targets": {"given": mask_targets},
         "default_mask_targets": {},
         "skeletons": {},
-        "sample_fields": [*_standard(), *(_plain(_field(name), kind) for name, kind in plain.items()), *_labels()],
+        "sample_fields": [
+            *_standard_fields(),
+            *(_simple_field(_field_name(name), field_type) for name, field_type in column_types.items()),
+            *_label_fields(),
+        ],
         "frame_fields": [],
         "saved_views": [],
         "workspaces": [],
@@ -153,11 +166,11 @@ def _data_set(export: ExportWriter) -> dict[str, Any]:
     }
 
 
-def _standard() -> Iterable[dict[str, Any]]:
-    """The fields that every sample has."""
-    yield _described("id", "ObjectIdField", stored="_id")
-    yield _plain("filepath", "String")
-    yield _described("tags", "ListField", inner="StringField")
+def _standard_fields() -> Iterable[dict[str, Any]]:
+    """Yield the fields that every sample has."""
+    yield _field("id", "ObjectIdField", stored="_id")
+    yield _simple_field("filepath", "String")
+    yield _field("tags", "ListField", inner="StringField")
     sizes = [
         ("size_bytes", "Int"),
         ("mime_type", "String"),
@@ -165,62 +178,65 @@ def _standard() -> Iterable[dict[str, Any]]:
         ("height", "Int"),
         ("num_channels", "Int"),
     ]
-    yield _described(
+    yield _field(
         "metadata",
         "EmbeddedDocumentField",
         document="fiftyone.core.metadata.ImageMetadata",
-        fields=[_plain(*size) for size in sizes],
+        fields=[_simple_field(*size) for size in sizes],
     )
-    yield _plain("_media_type", "String")
-    yield _plain("_rand", "Float")
-    yield _described("_dataset_id", "ObjectIdField")
+    yield _simple_field("_media_type", "String")
+    yield _simple_field("_rand", "Float")
+    yield _field("_dataset_id", "ObjectIdField")
 
 
-def _labels() -> Iterable[dict[str, Any]]:
-    """The fields of labels: the given ones, and the regions."""
-    common = [_described("id", "ObjectIdField", stored="_id"), _described("tags", "ListField", inner="StringField")]
-    yield _described(
+def _label_fields() -> Iterable[dict[str, Any]]:
+    """Yield the fields of given labels and regions."""
+    common = [
+        _field("id", "ObjectIdField", stored="_id"),
+        _field("tags", "ListField", inner="StringField"),
+    ]
+    yield _field(
         "given",
         "EmbeddedDocumentField",
         document="fiftyone.core.labels.Segmentation",
-        fields=[*common, _described("mask", "ArrayField"), _plain("mask_path", "String")],
+        fields=[*common, _field("mask", "ArrayField"), _simple_field("mask_path", "String")],
     )
     detection = [
         *common,
-        _described("attributes", "DictField", inner="EmbeddedDocumentField", document="fiftyone.core.labels.Attribute"),
-        _described("bounding_box", "ListField", inner="FloatField"),
-        _described("mask", "ArrayField"),
-        _plain("mask_path", "String"),
-        _plain("index", "Int"),
-        *(_plain(name, kind) for name, kind in _REGION.items()),
+        _field("attributes", "DictField", inner="EmbeddedDocumentField", document="fiftyone.core.labels.Attribute"),
+        _field("bounding_box", "ListField", inner="FloatField"),
+        _field("mask", "ArrayField"),
+        _simple_field("mask_path", "String"),
+        _simple_field("index", "Int"),
+        *(_simple_field(name, field_type) for name, field_type in _REGION_FIELDS.items()),
     ]
-    inside = _described(
+    detections = _field(
         "detections",
         "ListField",
         inner="EmbeddedDocumentField",
         document="fiftyone.core.labels.Detection",
         fields=detection,
     )
-    yield _described("regions", "EmbeddedDocumentField", document="fiftyone.core.labels.Detections", fields=[inside])
+    yield _field("regions", "EmbeddedDocumentField", document="fiftyone.core.labels.Detections", fields=[detections])
 
 
-def _plain(name: str, kind: str) -> dict[str, Any]:
-    return _described(name, f"{kind}Field")
+def _simple_field(name: str, field_type: str) -> dict[str, Any]:
+    return _field(name, f"{field_type}Field")
 
 
-def _described(
+def _field(
     name: str,
-    kind: str,
+    field_type: str,
     *,
     inner: str | None = None,
     document: str | None = None,
     fields: list[dict[str, Any]] | None = None,
     stored: str | None = None,
 ) -> dict[str, Any]:
-    """A field as FiftyOne describes it."""
+    """Describe a field as FiftyOne does."""
     return {
         "name": name,
-        "ftype": f"{_FIELDS}.{kind}",
+        "ftype": f"{_FIELDS}.{field_type}",
         "embedded_doc_type": document,
         "subfield": None if inner is None else f"{_FIELDS}.{inner}",
         "fields": fields or [],

@@ -1,4 +1,4 @@
-"""Names that travel: of files, made of image ids that may hold anything; of classes, in formats that forbid much."""
+"""Portable file names from image ids, and class names that formats accept."""
 
 from __future__ import annotations
 
@@ -7,68 +7,82 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 MAX_PART_BYTES = 120
-"""Bytes of a part of a path: file systems end at 255."""
-_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+"""Length of a path component; file systems allow 255 bytes."""
+_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INVALID_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class FileNames:
-    """Gives each image a path without an ending that every file system takes: letters and digits of any script, `-`,
-    `_` and dots inside; folders where the id has slashes; no two the same, whatever a file system makes of capitals."""
+    """Map image ids to unique relative paths that every file system accepts.
+
+    Paths have no extension and consist of letters and digits of any script, `-`, `_` and inner dots. Slashes of an id
+    separate directories. Uniqueness ignores case.
+    """
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def name(self, image_id: str) -> str:
-        """A path for the next image. The same ids in the same order have the same paths.
+        """Return the path of the next image; equal sequences of ids give equal paths.
+
+        Args:
+            image_id: Any text.
+
+        Returns:
+            A relative path.
 
         >>> FileNames().name("aachen/../Bild 7.jpg")
         'aachen/__/Bild_7'
         """
         text = unicodedata.normalize("NFC", image_id)
-        for ending in _ENDINGS:
-            if text.lower().endswith(ending):
-                text = text[: -len(ending)]
+        for extension in _EXTENSIONS:
+            if text.lower().endswith(extension):
+                text = text[: -len(extension)]
                 break
-        parts = [_part(part) for part in text.replace("\\", "/").split("/") if part] or ["_"]
-        # a folder that is called like a picture would be in the way of that picture
-        folders = [f"{part}_" if part.lower().endswith(_ENDINGS) else part for part in parts[:-1]]
-        path = plain = "/".join([*folders, parts[-1]])
-        again = 1
+        *parents, name = [_component(part) for part in text.replace("\\", "/").split("/") if part] or ["_"]
+        # a directory called like an image file could conflict with that file
+        parents = [f"{parent}_" if parent.lower().endswith(_EXTENSIONS) else parent for parent in parents]
+        path = plain = "/".join([*parents, name])
+        number = 1
         while path.casefold() in self._taken:
-            again += 1
-            path = f"{plain}_{again}"
+            number += 1
+            path = f"{plain}_{number}"
         self._taken.add(path.casefold())
         return path
 
 
-def _part(text: str) -> str:
-    """One part of a path."""
+def _component(text: str) -> str:
     safe = re.sub(r"[^\w.-]", "_", text)
-    safe = re.sub(r"^[.-]|\.$", "_", safe)  # hidden, a flag, or lost on Windows
+    safe = re.sub(r"^[.-]|\.$", "_", safe)  # hidden files, flags, and dots that Windows drops
     if len(safe.encode()) > MAX_PART_BYTES:
         safe = safe.encode()[:MAX_PART_BYTES].decode(errors="ignore")
     return f"_{safe}" if _RESERVED.fullmatch(safe) else safe
 
 
 def make_unique(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of classes, none of them empty and no two the same: tools know a class by its name alone.
+    """Make class names non-empty and unique, because tools identify classes by name.
 
-    >>> once_each(["road", "", "road"])
+    Args:
+        names: Class names.
+
+    Returns:
+        The names, numbered where needed.
+
+    >>> make_unique(["road", "", "road"])
     ('road', 'class 1', 'road (2)')
     """
-    found: dict[str, None] = {}
+    used: dict[str, None] = {}
     for number, name in enumerate(names):
         plain = unique = name.strip() or f"class {number}"
-        again = 1
-        while unique in found:
-            again += 1
-            unique = f"{plain} ({again})"
-        found[unique] = None
-    return tuple(found)
+        repetition = 1
+        while unique in used:
+            repetition += 1
+            unique = f"{plain} ({repetition})"
+        used[unique] = None
+    return tuple(used)
 
 
 def xml_safe(texts: Sequence[str]) -> tuple[str, ...]:
-    """Names as XML can hold them: without the control characters that it knows no way to write, on one line."""
-    return make_unique(re.sub(r"\s", " ", _NO_XML.sub("\ufffd", text)) for text in texts)
+    """Make unique names without line breaks and without characters that XML cannot represent."""
+    return make_unique(re.sub(r"\s", " ", _INVALID_XML.sub("\ufffd", text)) for text in texts)

@@ -1,7 +1,7 @@
-"""Label Studio (labelstud.io/guide/predictions): a task an image, its regions as brush predictions, worst first.
+"""Label Studio (labelstud.io/guide/predictions): one task per image with brush predictions, worst region first.
 
-A region carries what is known of it in ``meta``; ``text`` in there is what its panel shows. label_config.xml is the
-labelling interface of a project that takes the tasks.
+``meta`` of a region holds its columns; the region panel shows ``meta.text``. label_config.xml is the labeling interface
+for a project with these tasks.
 """
 
 from __future__ import annotations
@@ -22,31 +22,29 @@ from masksift.storage.urls import local_path
 
 
 def write(export: ExportWriter) -> None:
-    """tasks.json and label_config.xml, and pictures in images/: where there are none, the given labels in colours."""
+    """Write tasks.json, label_config.xml, and RGB images (or colored labels) in images/."""
     assert isinstance(export.config, LabelStudioConfig)
-    classes, before = xml_safe(export.classes), _images_at(export.config)
-    export.folder.write("label_config.xml", _interface(classes))
-    with stream_json_list(export.folder, "tasks.json") as add:
-        for image in export.each():
-            picture = export.shown(export.load_view(image)) if export.config.pictures else None
-            if picture is not None:
-                export.folder.write(f"images/{image.name}.png", picture)
-            add(_task(image, f"{before}images/{quote(image.name)}.png", classes, export.run.context.fingerprint))
+    classes, prefix = xml_safe(export.classes), _images_prefix(export.config)
+    export.directory.write("label_config.xml", _interface(classes))
+    with stream_json_list(export.directory, "tasks.json") as add:
+        for image in export.iter_images():
+            if export.config.pictures and (png := export.encode_rgb_or_labels(export.load_view(image))) is not None:
+                export.directory.write(f"images/{image.name}.png", png)
+            url = f"{prefix}images/{quote(image.name)}.png"
+            add(_task(image, url, classes, export.run.context.fingerprint))
 
 
-def _images_at(config: LabelStudioConfig) -> str:
-    """What stands before images/NAME.png: of a local folder, what Label Studio calls its local files where the root of
-    these is the folder that --out lies in."""
+def _images_prefix(config: LabelStudioConfig) -> str:
+    """Return the URL prefix of images/NAME.png; a local --out is taken to be in Label Studio's local files root."""
     local = local_path(config.out)
-    told = config.images_at or (
-        config.out if local is None else f"/data/local-files/?d={quote(os.path.basename(local))}"
-    )
-    return told if told.endswith(("/", "=")) else f"{told}/"
+    default = config.out if local is None else f"/data/local-files/?d={quote(os.path.basename(local))}"
+    prefix = config.images_at or default
+    return prefix if prefix.endswith(("/", "=")) else f"{prefix}/"
 
 
 def _task(image: ExportImage, url: str, classes: tuple[str, ...], run: str) -> dict[str, Any]:
     return {
-        "data": {**image.facts, "image": url},  # a part `image=` of a path is none
+        "data": {**image.columns, "image": url},  # overrides a path column named `image`
         "predictions": [
             {
                 "model_version": f"masksift {run[:12]}",
@@ -61,16 +59,16 @@ def _result(region: ExportRegion, image: ExportImage, classes: tuple[str, ...]) 
     height, width = image.size
     y0, x0, *_ = region.box
     try:
-        code = label_studio_rle(region.mask(height), (y0, x0), image.size)
+        rle = label_studio_rle(region.mask(height), (y0, x0), image.size)
     except ValueError as e:
         raise DataError(
-            f"image {image.index} of {image.source} has {height} x {width} pixels",
-            "Label Studio's brush code ends at 2^30 - 1 of them",
-            "Export it in another format",
+            f"Image {image.index} of {image.source} has {height} x {width} pixels",
+            "Label Studio's brush masks are limited to 2^30 - 1 pixels",
+            "Export another format",
         ) from e
-    told = region.attributes(classes)
-    given = "no label" if told["given"] is None else f"given {told['given']}"
-    said = f"{given}, suggested {told['suggested']}, {region.area:,} px, evidence {region.evidence:.1f}"
+    attributes = region.attributes(classes)
+    given = "no label" if attributes["given"] is None else f"given {attributes['given']}"
+    text = f"{given}, suggested {attributes['suggested']}, {region.area:,} px, evidence {region.evidence:.1f}"
     return {
         "id": f"region-{region.rank}",
         "from_name": "label",
@@ -81,8 +79,8 @@ def _result(region: ExportRegion, image: ExportImage, classes: tuple[str, ...]) 
         "original_height": height,
         "image_rotation": 0,
         "score": region.mean_predicted_confidence,
-        "value": {"format": "rle", "rle": code, "brushlabels": [classes[region.suggested]]},
-        "meta": {"text": [said], **told},
+        "value": {"format": "rle", "rle": rle, "brushlabels": [classes[region.suggested]]},
+        "meta": {"text": [text], **attributes},
     }
 
 
@@ -90,7 +88,7 @@ def _interface(classes: tuple[str, ...]) -> bytes:
     view = ET.Element("View")
     ET.SubElement(view, "Image", {"name": "image", "value": "$image", "zoom": "true", "zoomControl": "true"})
     labels = ET.SubElement(view, "BrushLabels", {"name": "label", "toName": "image"})
-    for name, colour in zip(classes, hex_colors(len(classes)), strict=True):
-        ET.SubElement(labels, "Label", {"value": name, "background": colour})
+    for name, color in zip(classes, hex_colors(len(classes)), strict=True):
+        ET.SubElement(labels, "Label", {"value": name, "background": color})
     ET.indent(view)
     return str(ET.tostring(view, encoding="unicode")).encode() + b"\n"

@@ -1,7 +1,8 @@
-"""Run-length codes of one region: COCO's, as the table of regions has it, into those of the tools.
+"""Convert the COCO run lengths of the region table to the run-length codes of other tools.
 
-COCO counts pixels outside and inside a region in turn, column by column of the whole image. The others go row by row:
-CVAT in the region's box, Label Studio over the whole image, four bytes a pixel, packed into bits.
+COCO alternates between counts of pixels outside and inside of a region, column by column over the whole image. The
+others go row by row: CVAT within the box of the region, Label Studio over the whole image with four values per pixel,
+packed into bits.
 """
 
 from __future__ import annotations
@@ -10,79 +11,109 @@ import numpy as np
 from numpy.typing import NDArray
 
 Box = tuple[int, int, int, int]
-"""Rows [y0, y1) and columns [x0, x1) as y0, x0, y1, x1."""
+"""Rows [y0, y1) and columns [x0, x1), as y0, x0, y1, x1."""
 Mask = NDArray[np.bool_]
 
-_WORD = 8
-_SIZES = (3, 4, 8, 16)
-"""Label Studio: bits of a value, and of the lengths of runs."""
-_LONGEST = 1 << _SIZES[-1]
+_VALUE_BITS = 8
+_LENGTH_BITS = (3, 4, 8, 16)
+"""Bits of a run length in Label Studio's code."""
+_MAX_RUN = 1 << _LENGTH_BITS[-1]
 CHANNELS = 4
-"""Values that Label Studio has for a pixel: red, green, blue, opacity."""
+"""Values of a pixel in Label Studio's code: red, green, blue, alpha."""
 
 
 def box_mask(counts: NDArray[np.integer], height: int, box: Box) -> Mask:
-    """The region in its box, (y1 - y0, x1 - x0) bool. ``counts``: COCO's, of an image of so many rows. Memory is of the
-    box, whatever the image."""
+    """Decode a region within its box; memory grows with the box, not with the image.
+
+    Args:
+        counts: COCO run lengths.
+        height: Rows of the image.
+        box: Box of the region.
+
+    Returns:
+        Mask (y1 - y0, x1 - x0).
+    """
     y0, x0, y1, x1 = box
     ends = np.cumsum(counts, dtype=np.int64)
     starts, stops = ends[:-1:2], ends[1::2]
     columns, rows = np.divmod(starts, height)
-    # A run that goes on in the next column goes from the first row to the last: in the box it is one run, too.
-    places = (columns - x0) * (y1 - y0) + rows - y0
-    edges = np.empty(2 * len(places), np.int64)
-    edges[0::2], edges[1::2] = places, places + stops - starts
+    # A run that continues in the next column spans all rows, so it is one run in the box, too.
+    positions = (columns - x0) * (y1 - y0) + rows - y0
+    edges = np.empty(2 * len(positions), np.int64)
+    edges[0::2], edges[1::2] = positions, positions + stops - starts
     lengths = np.diff(edges, prepend=0, append=(y1 - y0) * (x1 - x0))
     inside = np.arange(len(lengths)) % 2 == 1
     return np.ascontiguousarray(np.repeat(inside, lengths).reshape(x1 - x0, y1 - y0).T)
 
 
 def row_run_lengths(mask: Mask) -> list[int]:
-    """Pixels outside and inside a mask in turn, row by row, beginning with those outside: CVAT's code in its box."""
+    """Encode a mask for CVAT: alternating counts of pixels outside and inside, row by row, outside first."""
     flat = mask.reshape(-1)
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts: list[int] = np.diff(changes, prepend=0, append=flat.size).tolist()
     return [0, *counts] if flat[0] else counts
 
 
-def label_studio_rle(mask: Mask, place: tuple[int, int], size: tuple[int, int]) -> list[int]:
-    """Label Studio's code of a mask whose upper left corner is at ``place`` (row, column) of an image of ``size``
-    (rows, columns): bytes, 0 to 255 each. Raises ValueError where the image has more values than it can count."""
+def label_studio_rle(mask: Mask, corner: tuple[int, int], size: tuple[int, int]) -> list[int]:
+    """Encode a mask for Label Studio.
+
+    Args:
+        mask: Mask of a part of the image.
+        corner: Row and column of its upper left corner in the image.
+        size: Rows and columns of the image.
+
+    Returns:
+        Bytes, 0 to 255 each.
+
+    Raises:
+        ValueError: The image has more pixels than the code can count.
+    """
     height, width = size
     total = height * width * CHANNELS
     if total >= 1 << 32:
-        raise ValueError(f"{height} x {width} pixels are more than a brush code can count")
+        raise ValueError(f"{height} x {width} pixels exceed the limit of a brush mask")
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
     padded[:, 1:-1] = mask
-    row, column = np.nonzero(np.diff(padded, axis=1))  # each run's first column, and the one behind its last
-    edges = (place[0] + row) * width + place[1] + column
-    # a run that ends with its row and one that begins with the next are one
+    row, column = np.nonzero(np.diff(padded, axis=1))  # first column of each run, and the one after its last
+    edges = (corner[0] + row) * width + corner[1] + column
+    # a run at the end of a row and one at the start of the next are one run
     joined = np.zeros(len(edges), bool)
     joined[1:-1:2] = edges[1:-1:2] == edges[2::2]
     joined[2::2] |= joined[1:-1:2]
     ends = np.concatenate([edges[~joined], [height * width]]) * CHANNELS
     lengths = np.diff(ends, prepend=0)
     values = np.arange(len(lengths)) % 2 * 255
-    return _packed(total, lengths[lengths > 0], values[lengths > 0])
+    return _pack_runs(total, lengths[lengths > 0], values[lengths > 0])
 
 
-def _packed(total: int, lengths: NDArray[np.int64], values: NDArray[np.int64]) -> list[int]:
-    """Runs of values as bits: a head (how many values, the bits of one, the bits of lengths), then of each run a 1,
-    which of the sizes its length has, the length less 1, the value."""
-    pieces = -(-lengths // _LONGEST)
-    values, last = np.repeat(values, pieces), np.cumsum(pieces) - 1
-    short = np.full(len(values), _LONGEST, np.int64)
-    short[last] = lengths - (pieces - 1) * _LONGEST
-    which = np.searchsorted(np.array([1 << bits for bits in _SIZES]), short)
-    bits = np.array(_SIZES)[which]
-    codes = (((4 | which) << bits | (short - 1)) << _WORD) | values
-    head = [(total, 32), (_WORD - 1, 5), *((size - 1, 4) for size in _SIZES)]
-    every = np.concatenate([np.array([code for code, _ in head], np.int64), codes])
-    sizes = np.concatenate([np.array([size for _, size in head], np.int64), 3 + bits + _WORD])
-    return np.packbits(_bits(every, sizes)).tolist()
+def _pack_runs(total: int, lengths: NDArray[np.int64], values: NDArray[np.int64]) -> list[int]:
+    """Pack runs of values into bits.
+
+    The header holds the number of values, the bits of a value and the possible bits of a length. Each run is a 1 bit,
+    the index of its length's size, the length - 1, and the value.
+
+    Args:
+        total: Number of values.
+        lengths: Lengths of the runs.
+        values: Values of the runs.
+
+    Returns:
+        Bytes, 0 to 255 each.
+    """
+    splits = -(-lengths // _MAX_RUN)
+    values, last = np.repeat(values, splits), np.cumsum(splits) - 1
+    short = np.full(len(values), _MAX_RUN, np.int64)
+    short[last] = lengths - (splits - 1) * _MAX_RUN
+    which = np.searchsorted(np.array([1 << bits for bits in _LENGTH_BITS]), short)
+    bits = np.array(_LENGTH_BITS)[which]
+    codes = (((4 | which) << bits | (short - 1)) << _VALUE_BITS) | values
+    header = [(total, 32), (_VALUE_BITS - 1, 5), *((size - 1, 4) for size in _LENGTH_BITS)]
+    all_codes = np.concatenate([np.array([code for code, _ in header], np.int64), codes])
+    sizes = np.concatenate([np.array([size for _, size in header], np.int64), 3 + bits + _VALUE_BITS])
+    return np.packbits(_to_bits(all_codes, sizes)).tolist()
 
 
-def _bits(codes: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The lowest ``sizes`` bits of each code, the highest first."""
-    behind = np.repeat(np.cumsum(sizes), sizes)  # where the bits of a code end
-    return (np.repeat(codes, sizes) >> (behind - np.arange(sizes.sum()) - 1) & 1).astype(np.uint8)
+def _to_bits(codes: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the lowest ``sizes`` bits of each code, most significant first."""
+    ends = np.repeat(np.cumsum(sizes), sizes)  # end of the bits of each code
+    return (np.repeat(codes, sizes) >> (ends - np.arange(sizes.sum()) - 1) & 1).astype(np.uint8)

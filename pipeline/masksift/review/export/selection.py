@@ -1,20 +1,20 @@
-"""Which regions are exported: the first of the table of regions that pass, and the images they lie in, worst first.
+"""Select the regions to export and their images, worst first.
 
-What is held is what is exported: of a region some hundred bytes and its run-length code, four bytes a number.
+Memory grows with the exported regions: some hundred bytes each, and four bytes per run length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.errors import DataError, UsageError
+from masksift.core.errors import DataError
 from masksift.engine.completed_run import CompletedRun
-from masksift.review.decisions import ACCEPT, REJECT, ReviewDecisions, load_decisions
+from masksift.review.decisions import ACCEPT, REJECT, ImageKey, ReviewDecisions, load_decisions
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.file_names import FileNames
 from masksift.review.export.run_length import Mask, box_mask
@@ -22,7 +22,7 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import integer_lists
 from masksift.storage.tables.parquet import iter_tables, read_table
 
-_PLAIN = (
+_COLUMNS = (
     "rank",
     "image_id",
     "source",
@@ -45,7 +45,7 @@ _PLAIN = (
 
 @dataclass(frozen=True)
 class ExportRegion:
-    """One row of the table of regions. ``box``: y0, x0, y1, x1; ``counts``: COCO's run-length code, not compressed."""
+    """One row of the region table: box as y0, x0, y1, x1, and uncompressed COCO run lengths."""
 
     rank: int
     kind: str
@@ -56,10 +56,10 @@ class ExportRegion:
     evidence: float
     mean_self_confidence: float | None
     mean_predicted_confidence: float
-    counts: NDArray[np.int32]
+    run_lengths: NDArray[np.int32]
 
     def attributes(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """What tools are told of it besides its place and the suggested class. ``given`` is None of an omission."""
+        """Return the columns that tools show with a region; ``given`` is None for an omission."""
         return {
             "given": None if self.given is None else classes[self.given],
             "suggested": classes[self.suggested],
@@ -71,102 +71,118 @@ class ExportRegion:
         }
 
     def mask(self, height: int) -> Mask:
-        """Its pixels in its box, of an image of so many rows."""
-        return box_mask(self.counts, height, self.box)
+        """Decode the mask within the box, for an image of ``height`` rows."""
+        return box_mask(self.run_lengths, height, self.box)
 
 
 @dataclass(frozen=True)
 class ExportImage:
-    """An image with the regions that are exported, worst first. ``name``: its path in an export, without an ending;
-    ``facts``: what the run says of it, its scores among that; ``size``: its own rows and columns."""
+    """One image with its exported regions.
+
+    Attributes:
+        name: Relative path in the export, without extension.
+        source: Name of the source.
+        index: Index in the source.
+        size: Rows and columns of the image.
+        columns: Id, location, scores and other columns of the image table.
+        regions: Regions, worst first.
+    """
 
     name: str
     source: str
     index: int
     size: tuple[int, int]
-    facts: Mapping[str, Any]
+    columns: Mapping[str, Any]
     regions: tuple[ExportRegion, ...]
 
 
 def select_images(run: CompletedRun, config: ExportConfig) -> list[ExportImage]:
-    """The images to export, in the order of their worst regions. Raises DataError, UsageError where the verdicts are
-    none, or of another run."""
-    verdicts = None if config.verdicts is None else _verdicts(run, config.verdicts)
-    names, found = FileNames(), dict[tuple[str, int], tuple[dict[str, Any], list[ExportRegion]]]()
-    for row, counts in _rows(run.directory, config, verdicts):
-        regions = found.setdefault((row["source"], row["index"]), (row, []))[1]
-        regions.append(_region(row, counts))
-    facts = _facts(run, list(found))
+    """Select the images to export, ordered by their worst regions.
+
+    Args:
+        run: The completed run.
+        config: Limits and decisions file.
+
+    Returns:
+        Images with their regions.
+
+    Raises:
+        DataError: The decisions file is missing or invalid, or the run has no region table.
+        UsageError: The decisions belong to another run.
+    """
+    decisions = None
+    if config.verdicts is not None:
+        decisions = load_decisions(config.verdicts, run.context.options)
+        decisions.check_run(run.context.fingerprint, config.run)
+    names, images = FileNames(), dict[ImageKey, tuple[dict[str, Any], list[ExportRegion]]]()
+    for row, run_lengths in _iter_rows(run.directory, config, decisions):
+        regions = images.setdefault((row["source"], row["index"]), (row, []))[1]
+        fields = {name: row[name] for name in ExportRegion.__dataclass_fields__ if name in row}
+        box = row["y0"], row["x0"], row["y1"], row["x1"]
+        regions.append(ExportRegion(**fields, box=box, run_lengths=run_lengths))
+    columns = _read_columns(run, list(images))
     return [
         ExportImage(
             names.name(row["image_id"]),
-            *place,
+            *key,
             (row["height"], row["width"]),
-            {name: row[name] for name in ("image_id", "source", "index")} | facts[place],
+            {name: row[name] for name in ("image_id", "source", "index")} | columns[key],
             tuple(regions),
         )
-        for place, (row, regions) in found.items()
+        for key, (row, regions) in images.items()
     ]
 
 
-def _region(row: Mapping[str, Any], counts: NDArray[np.int32]) -> ExportRegion:
-    plain = {name: row[name] for name in ExportRegion.__dataclass_fields__ if name in row}
-    return ExportRegion(**plain, box=(row["y0"], row["x0"], row["y1"], row["x1"]), counts=counts)
-
-
-def _verdicts(run: CompletedRun, url: str) -> ReviewDecisions:
-    found = load_decisions(url, run.context.options)
-    if found.run != run.context.fingerprint:
-        raise UsageError(
-            f"the verdicts of {url} are on the run {found.run[:12]}, and this one is {run.context.fingerprint[:12]}",
-            "the ranks of its regions are others",
-            "Give the run that was reviewed, or the verdicts on this one",
-        )
-    return found
-
-
-def _rows(
-    folder: ObjectDirectory, config: ExportConfig, verdicts: ReviewDecisions | None
+def _iter_rows(
+    directory: ObjectDirectory, config: ExportConfig, decisions: ReviewDecisions | None
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.int32]]]:
-    """The rows that pass, in order, with their run-length codes. One part of the table is held at a time, and none is
-    read behind the last row that may pass."""
-    parts = [f"regions/{name}" for name in folder.names("regions") if name.endswith(".parquet")]
-    if not parts:
-        raise DataError(
-            f"{folder.url} holds no regions/part-*.parquet",
-            "there is nothing to export",
-            "Score it again with this version: `masksift score RUN --out URL`",
-        )
-    left = config.top
-    for table in iter_tables(folder, parts, [*_PLAIN, "rle"], at_once=1):
-        plain = {name: table[name].to_pylist() for name in _PLAIN}
-        for number, code in enumerate(integer_lists(table["rle"])):
-            row = {name: values[number] for name, values in plain.items()}
-            if row["evidence"] < config.min_evidence or not left:  # all that follow have no more
+    """Yield the rows to export with their run lengths.
+
+    Holds one file of the table at a time and reads none after the last row that can be exported.
+
+    Args:
+        directory: Results of the run.
+        config: Limits.
+        decisions: Decisions of reviewers, if any.
+
+    Yields:
+        Row and COCO run lengths.
+
+    Raises:
+        DataError: The run has no region table.
+    """
+    files = [f"regions/{name}" for name in directory.names("regions") if name.endswith(".parquet")]
+    if not files:
+        raise DataError(f"{directory.url} has no regions/part-*.parquet", "Run `masksift score RUN --out URL`")
+    remaining = config.top
+    for table in iter_tables(directory, files, [*_COLUMNS, "rle"], at_once=1):
+        columns = {name: table[name].to_pylist() for name in _COLUMNS}
+        for number, run_lengths in enumerate(integer_lists(table["rle"])):
+            row = {name: values[number] for name, values in columns.items()}
+            if row["evidence"] < config.min_evidence or not remaining:  # rows are sorted by evidence
                 return
-            if row["area"] >= config.min_area and _passes(row, config, verdicts):
-                left -= 1
-                yield row, code.copy()  # the part is let go
+            if row["area"] >= config.min_area and _is_exported(row, config, decisions):
+                remaining -= 1
+                yield row, run_lengths.copy()  # a view would keep the table in memory
 
 
-def _passes(row: Mapping[str, Any], config: ExportConfig, verdicts: ReviewDecisions | None) -> bool:
-    """Whether its verdict, if there are any, lets it be exported."""
-    if verdicts is None:
+def _is_exported(row: Mapping[str, Any], config: ExportConfig, decisions: ReviewDecisions | None) -> bool:
+    if decisions is None:
         return True
-    said = verdicts.for_region((row["source"], row["index"]), row["rank"])
-    return said == ACCEPT if config.accepted else said != REJECT
+    decision = decisions.for_region((row["source"], row["index"]), row["rank"])
+    return decision == ACCEPT if config.accepted else decision != REJECT
 
 
-def _facts(run: CompletedRun, places: list[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
-    """What the table of images says of some images, of which the parts that hold any are read."""
-    wanted: dict[int, list[tuple[str, int]]] = {}
-    for place in places:
-        wanted.setdefault(run.find_task(*place).block.number, []).append(place)
-    columns = [*run.context.path_columns, *run.methods, "flagged_pixels", "valid_pixels"]
-    found = {}
-    for number, some in sorted(wanted.items()):
-        table = read_table(run.directory, run.image_part_names[number], columns)
-        first = run.tasks[number].block.start
-        for source, index in some:
-            found[source, index] = {name: table[name][index - first].as_py() for name in columns}
-    return found
+def _read_columns(run: CompletedRun, keys: Sequence[ImageKey]) -> dict[ImageKey, dict[str, Any]]:
+    """Read columns of the image table for some images; only the files that hold them are read."""
+    keys_by_block: dict[int, list[ImageKey]] = {}
+    for key in keys:
+        keys_by_block.setdefault(run.find_task(*key).block.number, []).append(key)
+    names = [*run.context.path_columns, *run.methods, "flagged_pixels", "valid_pixels"]
+    columns = {}
+    for block, block_keys in sorted(keys_by_block.items()):
+        table = read_table(run.directory, run.image_part_names[block], names)
+        first = run.tasks[block].block.start
+        for source, index in block_keys:
+            columns[source, index] = {name: table[name][index - first].as_py() for name in names}
+    return columns
