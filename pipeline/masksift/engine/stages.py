@@ -215,9 +215,8 @@ class RunStages:
 
     def _map(self, function: Callable[[BlockTask], TaskResult], tasks: BlockTasks, stage: str) -> StageTotals:
         """Run one stage over blocks. Raises RunFailed if the output of a block is missing at the end."""
-        totals = map_blocks(
-            self._instrument(function, stage), tasks, tasks.images, self.executor, self.progress, self.stats, stage
-        )
+        run_id = self.context.fingerprint
+        totals = map_blocks(function, tasks, tasks.images, self.executor, self.progress, self.stats, stage, run_id)
         numbers = range(len(tasks)) if tasks.block_numbers is None else tasks.block_numbers
         if missing := self.context.score_manifest().missing(stage, numbers):
             raise RunFailed(
@@ -249,10 +248,13 @@ def map_blocks(
     progress: ProgressReporter,
     stats: RunStats,
     name: str,
+    run_id: str | None = None,
 ) -> StageTotals:
     """Run one stage over tasks with so many images, and add its totals to the statistics."""
     totals = StageTotals()
     with progress.stage(name, images) as stage:
+        if run_id is not None:  # inside the stage, so that the spans of the tasks are its children
+            function = InstrumentedTask(function, run_id, name)
         for result in stage.map_tasks(executor, function, tasks):
             totals.add(result)
     stats.add(stage.fields(), totals)

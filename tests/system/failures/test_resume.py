@@ -90,7 +90,7 @@ def test_ctrl_c_exits_with_5_and_a_hint_to_resume(
             time.sleep(0.1)
     _, message = run.communicate(timeout=120)
     assert run.returncode == 5
-    assert "interrupted; what is done is kept. The same command goes on from there." in message
+    assert "interrupted. Finished blocks are kept. Run the same command again to resume." in message
     assert "Traceback" not in message
     assert rerun(args, out) == undisturbed
     assert reused_blocks(out, "condense") >= 3
