@@ -92,7 +92,7 @@ def test_each_byte_of_a_prediction_is_read_once(
             read[Path(self.root) / key] += len(value)
         return value
 
-    straight = stores.InstrumentedStore._from_disk
+    straight = stores.InstrumentedStore._read_local
 
     def spy_straight(self: Any, path: Path, key: str, part: Any) -> Any:
         data = straight(self, path, key, part)
@@ -101,7 +101,7 @@ def test_each_byte_of_a_prediction_is_read_once(
         return data
 
     monkeypatch.setattr(LocalStore, "get", spy)
-    monkeypatch.setattr(stores.InstrumentedStore, "_from_disk", spy_straight)
+    monkeypatch.setattr(stores.InstrumentedStore, "_read_local", spy_straight)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     chunks = {path for path in source.predictions.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
     sharded = "shards" in form
