@@ -13,8 +13,8 @@ def count_agreement(
 ) -> NDArray[np.int64]:
     """Count pixels that agree, are labeled and are predicted, by class, (3, K) int64; labels >= K are ignored."""
     valid = plane < classes
-    labeled, guessed = plane[valid], predicted[valid]
-    rows = (labeled[labeled == guessed], labeled, guessed)
+    labels, predictions = plane[valid], predicted[valid]
+    rows = (labels[labels == predictions], labels, predictions)
     return np.stack([np.bincount(row, minlength=classes) for row in rows]).astype(np.int64)
 
 
