@@ -6,10 +6,9 @@ All sums are integer counts, so that results are the same bits for any executor 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,10 @@ from masksift.core.errors import DataError, MasksiftError
 from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
-from masksift.engine.block_io import BufferPool, read_labels
+from masksift.engine.block_io import BufferPool, open_labels, read_labels
 from masksift.engine.planning.memory import BASE_MEMORY_BYTES, check_worker_memory
-from masksift.engine.score_task import image_part_name
-from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
+from masksift.engine.score_task import Planes, image_part_name, read_planes
+from masksift.engine.work_items import BlockTask, BlockTasks, RunContext, sum_io_counters
 from masksift.evaluation.evaluate.ground_truth import TruthArrays
 from masksift.evaluation.evaluate.metrics import CumulativeCounts, count_steps
 from masksift.evaluation.evaluate.region_matching import (
@@ -149,33 +148,48 @@ def count_block(context: PixelContext, task: BlockTask) -> PixelResult | Masksif
 
 
 def _count_block(context: PixelContext, task: BlockTask) -> PixelResult:
-    begun, block, encoding = time.perf_counter(), task.block, task.encoding
+    started, run, spec, block, encoding = time.perf_counter(), context.run, task.spec, task.block, task.encoding
+    true_spec = replace(spec, labels=context.truth.arrays[block.source])
+    labels, absent_is_missing = open_labels(spec, run.options), context.truth.absent_is_missing[block.source]
+    truth = ArrayReader(true_spec.labels, run.options, absent_is_missing=absent_is_missing)
+    masks, evidence = run.issue_mask_arrays(spec), run.evidence_arrays(task.evidence_location)
+    label_buffers, truth_buffers, evidence_buffers = BufferPool(), BufferPool(), BufferPool()
     images = np.zeros((block.images, len(COLUMNS)), np.int64)
     codes = np.zeros((2, encoding.bins if context.has_confidence else 0), np.int64)
     matched: list[MatchedRegions] = []
-    planes = _BlockPlanes(context, task)
-    for image in planes.iter_images(_scored_images(context.run, task)):
-        regions = match_regions(image.flagged, image.wrong)
-        matched.append(regions)
-        images[image.index - block.start] = (
-            image.valid.sum(),
-            image.wrong.sum(),
-            image.flagged.sum(),
-            (image.wrong & image.flagged).sum(),
-            regions.wrong,
-            len(regions.areas),
-            *regions.matched.sum(axis=1),
-        )
-        if image.confidence is not None:
-            for row, pixels in enumerate((image.valid & ~image.wrong, image.wrong)):
-                codes[row] += np.bincount(image.confidence[pixels] >> encoding.key_shift, minlength=encoding.bins)
+    scored = _scored_images(run, task)
+    sizes = image_sizes(spec, block.start, block.stop, run.options)
+    for start, stop in task.layout.chunk_ranges(block.start, block.stop):
+        indices = [i for i in range(start, stop) if scored[i - block.start]]
+        if not indices:
+            continue
+        chunk_sizes = sizes[start - block.start : stop - block.start]
+        given = _read_classes(spec, labels, label_buffers, start, chunk_sizes, indices)
+        if context.truth.corrected:
+            true = _read_classes(true_spec, truth, truth_buffers, start, chunk_sizes, indices)
+        else:
+            true = _read_error_masks(true_spec, truth, start, stop)
+        flags = masks.read(ISSUE_MASK, start, stop)
+        names = EVIDENCE_PLANES[:1] if context.has_confidence else ()
+        confidence = [*read_planes(evidence, task, names, start, stop, evidence_buffers)]
+        for i in indices:
+            valid, wrong = _compare(given[i - start], true[i - start], spec.classes, context.truth.corrected)
+            flagged = valid & (flags[i - start] > 0)
+            regions = match_regions(flagged, wrong)
+            matched.append(regions)
+            pixels = [np.count_nonzero(mask) for mask in (valid, wrong, flagged, wrong & flagged)]
+            matches = regions.matched.sum(axis=1)
+            images[i - block.start] = (*pixels, regions.wrong, len(regions.areas), *matches)
+            for planes in confidence:
+                for row, mask in enumerate((valid & ~wrong, wrong)):
+                    codes[row] += np.bincount(planes[i - start][mask] >> encoding.key_shift, minlength=encoding.bins)
     task_result = TaskResult(
         block.number,
         block.images,
-        block.images * task.spec.pixels,
+        block.images * spec.pixels,
         {SCORED: block.images},
-        **planes.io_counters,
-        seconds=time.perf_counter() - begun,
+        **sum_io_counters(labels, truth, masks, evidence),
+        seconds=time.perf_counter() - started,
     )
     return PixelResult(block.source, block.start, encoding, images, codes, group_by_size(matched), task_result)
 
@@ -187,88 +201,9 @@ def _scored_images(run: RunContext, task: BlockTask) -> Sequence[bool]:
     return [status == SCORED for status in statuses]
 
 
-@dataclass(frozen=True)
-class _ImagePlanes:
-    """Planes of one image, (H, W) each; ``confidence`` holds codes."""
-
-    index: int
-    valid: Mask
-    wrong: Mask
-    flagged: Mask
-    confidence: NDArray[Any] | None
-
-
-class _BlockPlanes:
-    """Reader of labels, truth, issue masks and evidence of one block."""
-
-    def __init__(self, context: PixelContext, task: BlockTask) -> None:
-        self._context, self._task = context, task
-        run, truth, source = context.run, context.truth, task.block.source
-        self._truth_spec = replace(task.spec, labels=truth.arrays[source])
-        self._labels = ArrayReader(task.spec.labels, run.options, absent_is_missing=task.spec.absent_labels_are_missing)
-        self._truth = ArrayReader(truth.arrays[source], run.options, absent_is_missing=truth.absent_is_missing[source])
-        self._masks, self._evidence = run.issue_mask_arrays(task.spec), run.evidence_arrays(task.evidence_location)
-
-    @property
-    def io_counters(self) -> Mapping[str, Any]:
-        """I/O of all readers, by field of `TaskResult`."""
-        readers = self._labels, self._truth, self._masks, self._evidence
-        return dict(sum((reader.io_counters for reader in readers[1:]), readers[0].io_counters))
-
-    def iter_images(self, scored: Sequence[bool]) -> Iterator[_ImagePlanes]:
-        """Yield the planes of each scored image. Raises DataError for lost or damaged data."""
-        spec, block = self._task.spec, self._task.block
-        sizes = image_sizes(spec, block.start, block.stop, self._context.run.options)
-        label_buffers, truth_buffers = BufferPool(), BufferPool()
-        for start, stop in self._task.layout.chunk_ranges(block.start, block.stop):
-            window_sizes = sizes[start - block.start : stop - block.start]
-            indices = [i for i in range(start, stop) if scored[i - block.start]]
-            if not indices:
-                continue
-            given = _read_classes(spec, self._labels, label_buffers, start, window_sizes, indices)
-            truth = self._read_truth(truth_buffers, start, window_sizes, indices)
-            flags = self._masks.read(ISSUE_MASK, start, stop)
-            confidence = self._read_confidence(start, stop)
-            for i in indices:
-                valid, wrong = _compare(given[i - start], truth[i - start], spec.classes, self._context.truth.corrected)
-                yield _ImagePlanes(
-                    i,
-                    valid,
-                    wrong,
-                    valid & (flags[i - start] > 0),
-                    None if confidence is None else confidence[i - start],
-                )
-
-    def _read_confidence(self, start: int, stop: int) -> NDArray[Any] | None:
-        if not self._context.has_confidence:
-            return None
-        encoding = self._task.encoding
-        codes = encoding.codes(self._evidence.read(EVIDENCE_PLANES[0], start, stop))
-        if int(codes.max()) > encoding.top:
-            raise DataError(
-                f"{EVIDENCE_PLANES[0]} of images {start} to {stop - 1} of {self._task.spec.name} contains an invalid "
-                "code",
-                "The evidence is damaged",
-                "Repeat the run with a new --out",
-            )
-        return codes
-
-    def _read_truth(
-        self, buffers: BufferPool, start: int, sizes: Integers, indices: Sequence[int]
-    ) -> NDArray[np.unsignedinteger]:
-        """Corrected class planes, or error masks, of a window of images."""
-        spec = self._truth_spec
-        if self._context.truth.corrected:
-            return _read_classes(spec, self._truth, buffers, start, sizes, indices)
-        try:
-            return self._truth.read(slice(start, start + len(sizes)), slice(0, spec.height), slice(0, spec.width))
-        except (MissingChunkError, ChunkDecodeError) as e:
-            raise _incomparable(spec, str(e)) from e
-
-
 def _read_classes(
     spec: SourceSpec, reader: ArrayReader, buffers: BufferPool, start: int, sizes: Integers, indices: Sequence[int]
-) -> NDArray[np.unsignedinteger]:
+) -> Planes:
     planes, statuses = read_labels(spec, reader, buffers, start, start + len(sizes), sizes)
     for i in indices:
         if i in statuses:
@@ -276,15 +211,20 @@ def _read_classes(
     return planes
 
 
-def _compare(
-    given: NDArray[np.unsignedinteger], truth: NDArray[np.unsignedinteger], classes: int, corrected: bool
-) -> tuple[Mask, Mask]:
+def _read_error_masks(spec: SourceSpec, reader: ArrayReader, start: int, stop: int) -> Planes:
+    try:
+        return reader.read(slice(start, stop), slice(0, spec.height), slice(0, spec.width))
+    except (MissingChunkError, ChunkDecodeError) as e:
+        raise _incomparable(spec, str(e)) from e
+
+
+def _compare(given: Planes, true: Planes, classes: int, corrected: bool) -> tuple[Mask, Mask]:
     """Masks of valid and of wrong pixels. With corrected labels, a pixel that either side ignores is not valid."""
     valid = given < classes
     if not corrected:
-        return valid, valid & (truth != 0)
-    valid &= truth < classes
-    return valid, valid & (truth != given)
+        return valid, valid & (true != 0)
+    valid &= true < classes
+    return valid, valid & (true != given)
 
 
 def _incomparable(spec: SourceSpec, reason: str) -> DataError:
