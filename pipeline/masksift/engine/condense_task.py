@@ -51,7 +51,7 @@ class LabelVariants(Protocol):
     def names(self) -> Sequence[str]:
         """All variants; an image may have only some of them."""
 
-    def of_image(self, index: int, labels: NDArray[np.unsignedinteger]) -> Mapping[str, NDArray[np.unsignedinteger]]:
+    def make(self, index: int, labels: NDArray[np.unsignedinteger]) -> Mapping[str, NDArray[np.unsignedinteger]]:
         """Return the variants of an image's class indices (H, W), by name."""
 
 
@@ -149,7 +149,7 @@ def condense_chunk(
     for i, condenser in enumerate(condensers):
         if start + i in statuses:
             continue
-        images = {"": given[i]} if variants is None else variants.of_image(start + i, given[i])
+        images = {"": given[i]} if variants is None else variants.make(start + i, given[i])
         for name, image in images.items():
             prefix = f"{name}_" if variants is not None else ""
             if variants is not None:

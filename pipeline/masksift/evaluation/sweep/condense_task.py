@@ -63,7 +63,7 @@ class _ErrorVariants:
         self.changed = np.zeros((len(context.error_types), sweep_task.block_task.block.images))
         self._context, self._task, self._sizes = context, sweep_task, sizes
 
-    def of_image(self, index: int, labels: Labels) -> Mapping[str, Labels]:
+    def make(self, index: int, labels: Labels) -> Mapping[str, Labels]:
         """Return the clean labels and those with an error, for the error types that reach the image."""
         spec, number = self._task.block_task.spec, index - self._task.block_task.block.start
         unpadded = tuple(slice(0, int(extent)) for extent in self._sizes[number])
