@@ -124,12 +124,12 @@ def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
     try:
         content = _DecisionsFile.model_validate(json.loads(data), strict=True)
     except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise _invalid_file(url, str(e)) from e
+        raise DataError(*_invalid_file(url, str(e))) from e
     except ValidationError as e:
         first = e.errors(include_url=False)[0]
         location = ".".join(map(str, first["loc"]))
         reason = f"{location}: {first['msg'].rstrip('.')}" if location else "not a JSON object"
-        raise _invalid_file(url, reason) from e
+        raise DataError(*_invalid_file(url, reason)) from e
     images: dict[ImageKey, str] = {}
     regions: dict[ImageKey, dict[int, str]] = {}
     ids: dict[ImageKey, str] = {}
@@ -143,5 +143,5 @@ def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
     return ReviewDecisions(url, content.run, images, regions, ids)
 
 
-def _invalid_file(url: str, reason: str) -> DataError:
-    return DataError(f"{url} is not a decisions file ({reason})", "Pass an unmodified file saved by the report page")
+def _invalid_file(url: str, reason: str) -> tuple[str, str]:
+    return f"{url} is not a decisions file ({reason})", "Pass an unmodified file saved by the report page"

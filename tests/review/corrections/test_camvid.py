@@ -14,7 +14,7 @@ from support.datasets import Array
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not beside this checkout"),
+    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not next to this checkout"),
 ]
 
 REVIEWED = 40
@@ -28,16 +28,16 @@ def mostly_right(row: dict[str, object], right: Array) -> bool:
     return bool((truth[inside] == row["suggested"]).mean() > 0.5)
 
 
-def test_forty_regions_mend_most_of_the_exchanged_classes(tmp_path: Path) -> None:
+def test_forty_regions_fix_most_of_the_swapped_classes(tmp_path: Path) -> None:
     """The figures of the README."""
     source, name = CAMVID / "camvid.zarr", "labels_swap"
     assert run_cli("run", "--source", source, "--arrays.labels", name, "--out", tmp_path / "run") == 0
     right, given = labels_at(source), labels_at(source, name)
-    said = [
+    entries = [
         of_region(row, "accept" if mostly_right(row, right) else "reject")
         for row in regions_of(tmp_path / "run")[:REVIEWED]
     ]
-    file = review(tmp_path / "verdicts.json", tmp_path / "run", *said)
+    file = review(tmp_path / "verdicts.json", tmp_path / "run", *entries)
     fixed = labels_at(correct(tmp_path / "run", file, tmp_path / "fixed") / "camvid.zarr", name)
     accepted = record(tmp_path / "fixed", "corrections.json")["verdicts"]["regions"]["accept"]
     assert accepted == pytest.approx(36, abs=2)

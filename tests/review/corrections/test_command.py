@@ -24,7 +24,7 @@ IDS = [f"scene-{i}" for i in range(8)]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A source `a`, labels of which are two images an object, and a complete run over it in `run`."""
     place = tmp_path_factory.mktemp("review")
     write_source(place / "a.zarr", make_data(height=14, width=18), ids=IDS)
@@ -37,58 +37,55 @@ def label_files(place: Path) -> dict[str, bytes]:
     return {name: data for name, data in read_files(place).items() if ".zarr/" in name}
 
 
-# ------------------------------------------------------------------------------------------------------------- the laws
-
-
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_nothing_but_the_accepted_regions_changes(
-    data: st.DataObject, folder: Path, tmp_path_factory: pytest.TempPathFactory
+def test_only_accepted_regions_change(
+    data: st.DataObject, directory: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    regions = regions_of(folder / "run")
-    said = [data.draw(st.sampled_from(["accept", "reject", "unsure", None])) for _ in regions]
+    regions = regions_of(directory / "run")
+    decisions = [data.draw(st.sampled_from(["accept", "reject", "unsure", None])) for _ in regions]
     place = tmp_path_factory.mktemp("drawn")
-    verdicts = [of_region(row, word) for row, word in zip(regions, said, strict=True) if word]
-    correct(folder / "run", review(place / "verdicts.json", folder / "run", *verdicts), place / "fixed")
-    accepted = [row for row, word in zip(regions, said, strict=True) if word == "accept"]
-    before = labels_at(folder / "a.zarr")
+    verdicts = [of_region(row, word) for row, word in zip(regions, decisions, strict=True) if word]
+    correct(directory / "run", review(place / "verdicts.json", directory / "run", *verdicts), place / "fixed")
+    accepted = [row for row, word in zip(regions, decisions, strict=True) if word == "accept"]
+    before = labels_at(directory / "a.zarr")
     found = labels_at(place / "fixed/a.zarr") if accepted else before
     np.testing.assert_array_equal(found, wanted(before, accepted))
     told = record(place / "fixed", "corrections.json")
     assert told["verdicts"]["regions"] == {
-        "none": said.count(None),
-        **{word: said.count(word) for word in ("accept", "reject", "unsure")},
+        "none": decisions.count(None),
+        **{word: decisions.count(word) for word in ("accept", "reject", "unsure")},
     }
     pairs = [pair for source in told["sources"] for pair in source["pairs"]]
     assert sum(pair["pixels"] for pair in pairs) == sum(row["area"] for row in accepted)
     assert sum(pair["regions"] for pair in pairs) == len(accepted)
 
 
-def test_rejecting_everything_changes_nothing_and_costs_nothing(folder: Path, tmp_path: Path) -> None:
-    verdicts = [of_image(row, "reject") for row in read_rows(folder / "run")]
-    fixed = correct(folder / "run", review(tmp_path / "verdicts.json", folder / "run", *verdicts), tmp_path / "fixed")
+def test_rejected_regions_change_nothing(directory: Path, tmp_path: Path) -> None:
+    verdicts = [of_image(row, "reject") for row in read_rows(directory / "run")]
+    fixed = correct(
+        directory / "run", review(tmp_path / "verdicts.json", directory / "run", *verdicts), tmp_path / "fixed"
+    )
     assert not label_files(fixed)
     assert record(fixed, "corrections.json")["left"] == {"a": None}
-    words = ("--labels_from", fixed, "--base", folder / "run")
-    again = run(tmp_path / "again", folder / "a.zarr", words=words)
+    words = ("--labels_from", fixed, "--base", directory / "run")
+    again = run(tmp_path / "again", directory / "a.zarr", words=words)
     assert record(again)["kept_sources"] == 1
-    assert read_rows(again) == read_rows(folder / "run")
+    assert read_rows(again) == read_rows(directory / "run")
 
 
-def test_an_accepted_image_accepts_its_regions_but_those_with_a_verdict_of_their_own(
-    folder: Path, tmp_path: Path
-) -> None:
-    image = max(read_rows(folder / "run"), key=lambda row: len(regions_of(folder / "run", index=row["index"])))
-    own = regions_of(folder / "run", index=image["index"])
+def test_accepted_image_accepts_its_undecided_regions(directory: Path, tmp_path: Path) -> None:
+    image = max(read_rows(directory / "run"), key=lambda row: len(regions_of(directory / "run", index=row["index"])))
+    own = regions_of(directory / "run", index=image["index"])
     assert len(own) >= 3
     verdicts = (of_image(image), of_region(own[0], "reject"), of_region(own[1], "unsure"))
-    fixed = correct(folder / "run", review(tmp_path / "verdicts.json", folder / "run", *verdicts), tmp_path / "fixed")
-    np.testing.assert_array_equal(labels_at(fixed / "a.zarr"), wanted(labels_at(folder / "a.zarr"), own[2:]))
+    fixed = correct(
+        directory / "run", review(tmp_path / "verdicts.json", directory / "run", *verdicts), tmp_path / "fixed"
+    )
+    np.testing.assert_array_equal(labels_at(fixed / "a.zarr"), wanted(labels_at(directory / "a.zarr"), own[2:]))
 
 
-def test_an_accepted_image_of_which_no_region_is_listed_stays_and_is_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_accepted_image_without_regions_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_source(tmp_path / "a.zarr", make_data())
     out = run(tmp_path / "run", tmp_path / "a.zarr", words=("--regions.top", 1))
     (only,) = regions_of(out)
@@ -98,44 +95,48 @@ def test_an_accepted_image_of_which_no_region_is_listed_stays_and_is_counted(
     fixed = correct(out, verdicts, tmp_path / "fixed")
     np.testing.assert_array_equal(labels_at(fixed / "a.zarr"), wanted(labels_at(tmp_path / "a.zarr"), [only]))
     assert record(fixed, "corrections.json")["verdicts"]["accepted_images_without_regions"] == 2
-    assert "accepted images of which no region is listed: 2; nothing is changed in them" in capsys.readouterr().out
+    assert "2 accepted images without a listed region: unchanged" in capsys.readouterr().out
 
 
-def test_twice_is_once_and_any_block_size_gives_the_same(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_repeated_command_and_other_block_size_give_equal_labels(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verdicts = review(tmp_path / "verdicts.json", folder / "run", *map(of_region, regions_of(folder / "run")[::2]))
+    verdicts = review(
+        tmp_path / "verdicts.json", directory / "run", *map(of_region, regions_of(directory / "run")[::2])
+    )
     found = []
     for number in (1, 3, 100):
         monkeypatch.setattr(copying, "TARGET_BLOCKS", number)
-        fixed = correct(folder / "run", verdicts, tmp_path / str(number))
+        fixed = correct(directory / "run", verdicts, tmp_path / str(number))
         found.append((label_files(fixed), record(fixed, "corrections.json")))
         before = read_files(fixed)
-        assert read_files(correct(folder / "run", verdicts, fixed)) == before
+        assert read_files(correct(directory / "run", verdicts, fixed)) == before
     assert found[0] == found[1] == found[2]
 
 
-def test_what_was_killed_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_command_continues(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "TARGET_BLOCKS", 100)
-    verdicts = review(tmp_path / "verdicts.json", folder / "run", *map(of_region, regions_of(folder / "run")))
-    whole = read_files(correct(folder / "run", verdicts, tmp_path / "whole"))
-    fixed = correct(folder / "run", verdicts, tmp_path / "fixed")
+    verdicts = review(tmp_path / "verdicts.json", directory / "run", *map(of_region, regions_of(directory / "run")))
+    whole = read_files(correct(directory / "run", verdicts, tmp_path / "whole"))
+    fixed = correct(directory / "run", verdicts, tmp_path / "fixed")
     (fixed / "corrections.json").unlink()
     done = sorted((fixed / "manifest/correct").iterdir())
     done[1].unlink()
     marks = {path.name: path.stat().st_mtime_ns for path in done[:1] + done[2:]}
     (fixed / "a.zarr/labels/c/1/0/0").unlink()
-    assert read_files(correct(folder / "run", verdicts, fixed)).keys() == whole.keys()
+    assert read_files(correct(directory / "run", verdicts, fixed)).keys() == whole.keys()
     assert label_files(fixed) == label_files(tmp_path / "whole")
     assert marks == {name: (fixed / "manifest/correct" / name).stat().st_mtime_ns for name in marks}
     assert record(fixed, "corrections.json") == record(tmp_path / "whole", "corrections.json")
 
 
-def test_any_executor_writes_the_same_bits(folder: Path, tmp_path: Path, scheduler_address: str) -> None:
-    verdicts = review(tmp_path / "verdicts.json", folder / "run", *map(of_region, regions_of(folder / "run")[1::2]))
-    here = correct(folder / "run", verdicts, tmp_path / "here")
+def test_executors_write_equal_labels(directory: Path, tmp_path: Path, scheduler_address: str) -> None:
+    verdicts = review(
+        tmp_path / "verdicts.json", directory / "run", *map(of_region, regions_of(directory / "run")[1::2])
+    )
+    here = correct(directory / "run", verdicts, tmp_path / "here")
     words = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
-    told = ("export", "corrections", folder / "run", "--verdicts", verdicts, "--out", tmp_path / "there")
+    told = ("export", "corrections", directory / "run", "--verdicts", verdicts, "--out", tmp_path / "there")
     assert exit_code(*told, *words) == 0
     assert label_files(tmp_path / "there") == label_files(here)
     assert record(tmp_path / "there", "corrections.json") == record(here, "corrections.json")
@@ -152,7 +153,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> None:
+def test_labels_keep_the_storage_layout_of_the_source(form: str, tmp_path: Path) -> None:
     data = make_data(height=14, width=18)
     source = write_source(tmp_path / "a.zarr", data, **FORMS[form])
     out = run(tmp_path / "run", source)
@@ -166,7 +167,7 @@ def test_labels_are_stored_as_those_of_the_source(form: str, tmp_path: Path) -> 
     assert [name for name, _ in zarr.open_group(fixed / "a.zarr", mode="r").arrays()] == ["labels"]
 
 
-def test_what_is_written_is_the_label_that_stands_for_the_class(tmp_path: Path) -> None:
+def test_remapped_class_is_written_as_its_label_value(tmp_path: Path) -> None:
     """Values that are no class numbers, two of which mean the same; an ignored one that stays."""
     data = make_data(height=14, width=18)
     values = np.full(256, -7, np.int64)
@@ -185,7 +186,7 @@ def test_what_is_written_is_the_label_that_stands_for_the_class(tmp_path: Path) 
     assert record(again)["flagged_pixels"] < record(out)["flagged_pixels"]
 
 
-def test_an_omission_becomes_the_suggested_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_omission_becomes_the_suggested_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_data(height=24, width=32, ignore=255)
     labels = data.labels.copy()
     labels[2, 4:16, 6:20] = 255
@@ -203,7 +204,7 @@ def test_an_omission_becomes_the_suggested_class(tmp_path: Path, capsys: pytest.
     assert {pair["given"] for pair in pairs} == {None}
 
 
-def test_the_regions_of_padded_images_lie_in_the_rows_and_columns_that_are_their_own(tmp_path: Path) -> None:
+def test_regions_of_padded_images_use_the_image_size(tmp_path: Path) -> None:
     data = make_data(height=14, width=18)
     source = write_source(tmp_path / "a.zarr", data)
     group = zarr.open_group(source.path, mode="r+")
@@ -217,7 +218,7 @@ def test_the_regions_of_padded_images_lie_in_the_rows_and_columns_that_are_their
     np.testing.assert_array_equal(labels_at(fixed / "a.zarr"), wanted(data.labels, accepted))
 
 
-def test_what_is_lost_in_the_source_is_lost_in_the_copy_alone(tmp_path: Path) -> None:
+def test_missing_chunk_of_the_source_is_missing_in_the_copy(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", make_data(), label_chunks=(1, 8, 10), label_shards=(4, 8, 10))
     erase_chunks(source.labels, slice(5, 6))
     out = run(tmp_path / "run", source)
@@ -228,7 +229,7 @@ def test_what_is_lost_in_the_source_is_lost_in_the_copy_alone(tmp_path: Path) ->
     assert read_rows(again)[5]["status"] == "missing_chunk"
 
 
-def test_labels_may_have_another_name(tmp_path: Path) -> None:
+def test_labels_array_may_have_another_name(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", names=("predictions", "masks"))
     words = ("--arrays.labels", "masks")
     out = run(tmp_path / "run", source, words=words)
@@ -239,13 +240,8 @@ def test_labels_may_have_another_name(tmp_path: Path) -> None:
     run(tmp_path / "again", source, words=(*words, "--labels_from", fixed))
 
 
-# ------------------------------------------------------------------------------------------------------ what it says
-
-
-def test_it_says_what_was_changed_and_the_command_that_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The printed command is one: typed as it is, it runs, and takes over what did not change."""
+def test_summary_lists_changes_and_a_working_next_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The printed command runs as printed and reuses the unchanged source."""
     for name, seed in (("a b", 11), ("c", 12)):
         write_source(tmp_path / f"{name}.zarr", make_data(seed=seed))
     words = ("--classes", '["road, wet", "sky", "car", "tree"]', "--softmin.temperature", "0.3", "--ignore", "255")
@@ -258,7 +254,7 @@ def test_it_says_what_was_changed_and_the_command_that_goes_on(
     assert lines[0] == (
         f"3 regions of {images} image{'s' * (images != 1)} accepted: {pixels:,} pixels of 1 source changed"
     )
-    assert "1 source without an accepted region: not written, with the labels that it had" in lines
+    assert "1 source without accepted regions: not written, labels unchanged" in lines
     assert lines[-1] == f"labels: {tmp_path / 'fixed'}"
 
     command = shlex.split(last.removeprefix("next: masksift "))
@@ -269,9 +265,7 @@ def test_it_says_what_was_changed_and_the_command_that_goes_on(
     assert {key for key in told if told[key] != before[key]} == {"base", "labels_from"}
 
 
-def test_a_run_that_kept_no_evidence_has_nothing_to_be_taken_over(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_next_command_has_no_base_without_kept_evidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_source(tmp_path / "a.zarr")
     out = run(tmp_path / "run", tmp_path / "a.zarr", words=("--evidence.keep", "false"))
     verdicts = review(tmp_path / "verdicts.json", out, of_region(regions_of(out)[0]))
@@ -280,9 +274,7 @@ def test_a_run_that_kept_no_evidence_has_nothing_to_be_taken_over(
     assert "--base" not in capsys.readouterr().out
 
 
-def test_evidence_that_was_written_with_its_labels_is_to_be_written_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stored_evidence_must_be_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from masksift import EvidenceWriter
 
     data = make_data()
@@ -294,5 +286,5 @@ def test_evidence_that_was_written_with_its_labels_is_to_be_written_again(
     fixed = correct(out, review(tmp_path / "verdicts.json", out, *map(of_region, accepted)), tmp_path / "fixed")
     np.testing.assert_array_equal(labels_at(fixed / "e.zarr"), wanted(data.labels, accepted))
     printed = capsys.readouterr().out
-    assert "evidence in place of predictions: e; write it again with these labels" in printed
+    assert "sources of stored evidence: e; write their evidence again with these labels" in printed
     assert "next:" not in printed

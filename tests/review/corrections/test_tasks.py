@@ -29,7 +29,7 @@ def code_of(mask: Array) -> Array:
 
 @a_few
 @given(mask=MASKS)
-def test_the_pixels_of_any_code(mask: Array) -> None:
+def test_decode_rle_restores_any_mask(mask: Array) -> None:
     found = np.zeros_like(mask)
     rows, columns = decode_rle(code_of(mask), mask.shape[0])
     found[rows, columns] = True
@@ -40,21 +40,21 @@ def test_the_pixels_of_any_code(mask: Array) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, in numpy 2
 @a_few
 @given(mask=MASKS)
-def test_they_are_those_of_pycocotools(mask: Array) -> None:
+def test_decode_rle_equals_pycocotools(mask: Array) -> None:
     code = coco.frPyObjects({"size": list(mask.shape), "counts": code_of(mask).tolist()}, *mask.shape)
     found = np.zeros_like(mask)
     found[decode_rle(code_of(mask), mask.shape[0])] = True
     np.testing.assert_array_equal(found, coco.decode(code).astype(bool))
 
 
-def test_a_code_of_more_pixels_than_32_bits_hold() -> None:
+def test_decode_rle_counts_beyond_32_bits() -> None:
     """Two columns of two thousand million rows: places are counted in 64 bits."""
     rows, columns = decode_rle(np.array([2_000_000_000, 1, 1_999_999_998, 2], np.int32), 2_000_000_000)
     assert rows.tolist() == [0, 1_999_999_999, 0]
     assert columns.tolist() == [1, 1, 2]
 
 
-def test_the_regions_of_a_block_are_those_of_its_images() -> None:
+def test_regions_between_selects_by_image() -> None:
     regions = [
         AcceptedRegion(rank, index, 0, 1, (1, 1), np.array([0, 1], np.int32)) for rank, index in enumerate([0, 2, 2, 5])
     ]

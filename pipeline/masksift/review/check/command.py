@@ -69,7 +69,7 @@ def check(config: CheckConfig) -> Row:
 
 
 def _limit(name: str, allowed: str | int, actual: Fraction, total: int | None, limit: Fraction) -> Row:
-    """Describe one limit; ``actual`` is a count out of ``total``, or a share if ``total`` is None."""
+    """Describe one limit; ``actual`` is a count out of ``total``, or a share without a total."""
     value = float(actual) if total is None else int(actual)
     return {"limit": name, "allowed": str(allowed), "found": value, "of": total, "passed": actual <= limit}
 

@@ -1,4 +1,1 @@
-"""`masksift export corrections`: what reviewers accepted of a run, as labels to run on.
-
-Nothing is imported here: every command of the line reads `config`, and only this one pays for the rest (`line`).
-"""
+"""`masksift export corrections`: write labels with the regions that reviewers accepted."""

@@ -1,4 +1,4 @@
-"""The regions of a run that its reviewers accepted: verdicts held against the run's table of regions."""
+"""Select the regions of a run that reviewers accepted."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.errors import DataError, UsageError
+from masksift.core.errors import DataError
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.decisions import ACCEPT, ImageKey, ReviewDecisions
 from masksift.storage.tables.parquet import iter_tables
 
-AT_ONCE = 2
-"""Parts of the table that are held at a time: the run-length codes of one may take some megabytes."""
+MAX_CONCURRENT_TABLES = 2
+"""Files of the region table in memory: the run lengths of one may take some megabytes."""
 _COLUMNS = ("rank", "source", "index", "given", "suggested", "height", "width", "rle")
+_REMEDY = "Pass an unmodified file saved by the report page"
 
 
 @dataclass(frozen=True)
 class AcceptedRegion:
-    """One region: its image by number, the classes (``given``: None of an omission), the image's own ``size`` (rows,
-    columns), and ``rle`` (R,) int32, COCO's run lengths."""
+    """One accepted region.
+
+    Attributes:
+        rank: Rank of the region.
+        index: Index of its image.
+        given: Given class, None for an omission.
+        suggested: Suggested class.
+        size: Rows and columns of the image.
+        rle: COCO run lengths (R,) int32.
+    """
 
     rank: int
     index: int
@@ -34,78 +43,83 @@ class AcceptedRegion:
 
 @dataclass(frozen=True)
 class AcceptedRegions:
-    """``regions``: the accepted ones, by the number of their source and in the order of its images; ``said``: how many
-    regions each verdict is on, by itself or with its image; ``silent``: regions of which nothing is said; ``without``:
-    accepted images of which no region is listed."""
+    """All accepted regions of a run.
+
+    Attributes:
+        regions: Regions by number of the source, ordered by image.
+        counts: Number of regions by decision, on the region or its image.
+        undecided: Number of regions without a decision.
+        images_without_regions: Number of accepted images without a listed region.
+    """
 
     regions: Mapping[int, Sequence[AcceptedRegion]]
-    said: Mapping[str, int]
+    counts: Mapping[str, int]
     undecided: int
-    without: int
+    images_without_regions: int
 
 
-def select_accepted_regions(run: CompletedRun, verdicts: ReviewDecisions) -> AcceptedRegions:
-    """The accepted regions, with what decides their pixels: as many are held as are accepted. Raises UsageError,
-    DataError where the verdicts are on something else than this run."""
-    if verdicts.run != run.record["fingerprint"]:
-        raise UsageError(
-            f"{verdicts.url} is of the run {verdicts.run[:12]}, "
-            f"and {run.context.out} is {run.record['fingerprint'][:12]}",
-            "its ranks are those of other regions",
-            "Give the run that was reviewed, or the verdicts on this one",
-        )
-    _check_images(run, verdicts)
-    named: dict[int, set[ImageKey]] = {}
-    for place, ranks in verdicts.regions.items():
+def select_accepted_regions(run: CompletedRun, decisions: ReviewDecisions) -> AcceptedRegions:
+    """Select the accepted regions in one pass over the region table; memory grows with their number.
+
+    Args:
+        run: The reviewed run.
+        decisions: Decisions on it.
+
+    Returns:
+        Accepted regions and counts of all decisions.
+
+    Raises:
+        UsageError: The decisions are about another run.
+        DataError: The decisions contain images or regions that the run does not have.
+    """
+    decisions.check_run(run.record["fingerprint"], run.context.out)
+    _check_images(run, decisions)
+    images_by_rank: dict[int, set[ImageKey]] = {}
+    for key, ranks in decisions.regions.items():
         for rank in ranks:
-            named.setdefault(rank, set()).add(place)
-    found: dict[int, list[AcceptedRegion]] = {}
-    said, rows, listed = Counter[str](), 0, set[ImageKey]()
+            images_by_rank.setdefault(rank, set()).add(key)
+    regions: dict[int, list[AcceptedRegion]] = {}
+    counts, total, images_with_regions = Counter[str](), 0, set[ImageKey]()
     names = [f"regions/{name}" for name in run.directory.names("regions")]
-    for table in iter_tables(run.directory, names, _COLUMNS, AT_ONCE):
-        rows += len(table)
-        places = zip(*(table[name].to_pylist() for name in _COLUMNS[:3]), strict=True)
-        for row, (rank, source, index) in enumerate(places):
-            place = (source, index)
-            _check_place(verdicts, rank, named.pop(rank, set()) - {place}, place)
-            if place not in verdicts.ids:
+    for table in iter_tables(run.directory, names, _COLUMNS, MAX_CONCURRENT_TABLES):
+        total += len(table)
+        rows = zip(*(table[name].to_pylist() for name in _COLUMNS[:3]), strict=True)
+        for number, (rank, source, index) in enumerate(rows):
+            key = (source, index)
+            _check_region(decisions, rank, images_by_rank.pop(rank, set()) - {key}, key)
+            if key not in decisions.ids:
                 continue
-            listed.add(place)
-            verdict = verdicts.for_region(place, rank)
-            said.update([] if verdict is None else [verdict])
-            if verdict == ACCEPT:
-                given, suggested, height, width, rle = (table[name][row].as_py() for name in _COLUMNS[3:])
+            images_with_regions.add(key)
+            decision = decisions.for_region(key, rank)
+            counts.update([] if decision is None else [decision])
+            if decision == ACCEPT:
+                given, suggested, height, width, rle = (table[name][number].as_py() for name in _COLUMNS[3:])
                 region = AcceptedRegion(rank, index, given, suggested, (height, width), np.array(rle, np.int32))
-                found.setdefault(run.source_index[source], []).append(region)
-    if named:
-        rank = min(named)
+                regions.setdefault(run.source_index[source], []).append(region)
+    if images_by_rank:
         raise DataError(
-            f"{verdicts.url} is about region {rank:,}, and the run lists {rows:,}",
-            "what it means is not known",
-            "Give the verdicts as they were saved",
+            f"{decisions.url} mentions region {min(images_by_rank):,}, but the run lists {total:,}", _REMEDY
         )
-    wrong = {place for place, verdict in verdicts.images.items() if verdict == ACCEPT}
-    order = {source: sorted(regions, key=lambda one: (one.index, one.rank)) for source, regions in found.items()}
-    return AcceptedRegions(dict(sorted(order.items())), said, rows - said.total(), len(wrong - listed))
+    accepted_images = {key for key, decision in decisions.images.items() if decision == ACCEPT}
+    ordered = {number: sorted(regions[number], key=lambda region: (region.index, region.rank)) for number in regions}
+    without_regions = len(accepted_images - images_with_regions)
+    return AcceptedRegions(dict(sorted(ordered.items())), counts, total - counts.total(), without_regions)
 
 
-def _check_images(run: CompletedRun, verdicts: ReviewDecisions) -> None:
-    for source, index in verdicts.ids:
+def _check_images(run: CompletedRun, decisions: ReviewDecisions) -> None:
+    for source, index in decisions.ids:
         images = run.tasks.sources[run.source_index[source]].images if source in run.source_index else 0
         if index >= images:
             raise DataError(
-                f"{verdicts.url} is about image {index} of {source}, of which the run has {images:,} images",
-                "what it means is not known",
-                "Give the verdicts as they were saved",
+                f"{decisions.url} mentions image {index} of {source}, but the run has {images:,} images of it", _REMEDY
             )
 
 
-def _check_place(verdicts: ReviewDecisions, rank: int, others: set[ImageKey], place: ImageKey) -> None:
+def _check_region(decisions: ReviewDecisions, rank: int, others: set[ImageKey], key: ImageKey) -> None:
     if others:
         source, index = min(others)
         raise DataError(
-            f"{verdicts.url} says that region {rank:,} is of image {index} of {source}, and it is of image {place[1]} "
-            f"of {place[0]}",
-            "what it means is not known",
-            "Give the verdicts as they were saved",
+            f"{decisions.url} assigns region {rank:,} to image {index} of {source}, "
+            f"but it belongs to image {key[1]} of {key[0]}",
+            _REMEDY,
         )

@@ -1,10 +1,10 @@
-"""The line of corrections: open the run, hold the verdicts against its table of regions, write block by block, tell.
+"""Write corrected labels of the sources with accepted regions, block by block.
 
-Only sources with accepted regions are written: a run over the same sources takes their labels from there
-(`labels_from`), the labels of all others from where the reviewed run had them, and what that run condensed of these
-(`base`).
+A run over the same sources takes their labels from here (`labels_from`), the labels of other sources from where the
+reviewed run had them, and the evidence of other sources from that run (`base`).
 
-Under ``out``: `<source>.zarr` (the labels, stored as the source's own are) and, written last, `corrections.json`.
+The output directory holds `<source>.zarr` (labels, stored like those of the source) and, written last,
+`corrections.json`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from masksift.review.corrections.tasks import (
     CorrectionsContext,
     CorrectionTask,
     correct_block,
-    projected_memory,
     regions_between,
+    worker_memory,
 )
 from masksift.review.decisions import ReviewDecisions, load_decisions
 from masksift.runtime.progress import ProgressReporter
@@ -44,23 +44,31 @@ from masksift.storage.urls import local_path
 
 @dataclass(frozen=True)
 class CorrectionsResult:
-    """How corrections ended: their record (corrections.json), and in words."""
+    """Record of the corrections (corrections.json) and text to print."""
 
     record: Mapping[str, Any]
     text: str
 
 
 def correct(config: CorrectionsConfig, progress: ProgressReporter) -> CorrectionsResult:
-    """Write the labels that the verdicts ask for; called again after any interruption, it goes on.
+    """Write the labels with all accepted regions; the same command continues after an interruption.
 
-    Raises MasksiftError.
+    Args:
+        config: Run, decisions file and output directory.
+        progress: Reporter for messages and the stage.
+
+    Returns:
+        Record and text to print.
+
+    Raises:
+        MasksiftError: The decisions do not match the run, labels have changed since, or a class has no label value.
     """
     run = open_completed_run(config.run, config.storage, [config.verdicts, config.out])
-    verdicts = load_decisions(config.verdicts, run.context.options)
-    accepted = select_accepted_regions(run, verdicts)
+    decisions = load_decisions(config.verdicts, run.context.options)
+    accepted = select_accepted_regions(run, decisions)
     sources = [run.tasks.sources[number] for number in accepted.regions]
-    _check_values(sources, accepted)
-    plan = make_plan_record(_identity(run, verdicts))
+    _check_label_values(sources, accepted)
+    plan = make_plan_record(_identity(run, decisions))
     out = local_path(config.out) or config.out.rstrip("/")
     array = run.record["configuration"]["arrays"]["labels"]
     context = CorrectionsContext(out, plan["fingerprint"], array, run.context.options)
@@ -68,45 +76,44 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
     record = job.finished_record()
     if record is None:
         tasks = _make_tasks(context, sources, accepted)
-        executor = config.executor if tasks else ExecutorSection(kind="serial")  # nothing is accepted: no worker
-        memory = projected_memory(context, sources)
+        executor = config.executor if tasks else ExecutorSection(kind="serial")  # no worker without a task
+        memory = worker_memory(context, sources)
         with job.open_executor(executor, len(tasks), memory, "correcting these labels") as opened:
             for_each_source(lambda spec: context.copy(spec).create(), sources)
             images = sum(task.stop - task.start for task in tasks)
             results = job.run_tasks(opened, partial(correct_block, context), tasks, "correct", images)
-            record = _record(run, verdicts, accepted, results, context)
+            record = _record(run, accepted, results, context)
             job.write_record(record)
     return CorrectionsResult(record, format_text(record, run.record["configuration"], config))
 
 
-def _check_values(sources: Sequence[SourceSpec], accepted: AcceptedRegions) -> None:
-    """Raises DataError where no label stands for a suggested class."""
+def _check_label_values(sources: Sequence[SourceSpec], accepted: AcceptedRegions) -> None:
+    """Raise DataError if a suggested class has no label value."""
     for spec in sources:
         values = label_values(spec)
         for region in accepted.regions[spec.index]:
             if values[region.suggested] == NO_VALUE:
                 raise DataError(
-                    f"no label of {spec.url} ({spec.labels.dtype}) stands for {spec.class_names[region.suggested]!r}, "
-                    f"which is suggested for region {region.rank:,}",
-                    "it cannot be written",
-                    "Reject that region, or run with a --remap that has a label for the class",
+                    f"No label value of {spec.url} ({spec.labels.dtype}) stands for class "
+                    f"{spec.class_names[region.suggested]!r}, the suggestion for region {region.rank:,}",
+                    "Reject that region, or run with a --remap that includes a value for the class",
                 )
 
 
-def _identity(run: CompletedRun, verdicts: ReviewDecisions) -> dict[str, Any]:
-    """Everything that decides the labels, as plain values."""
-    decisions = [
-        sorted((*place, verdict) for place, verdict in verdicts.images.items()),
-        sorted((*place, *one) for place, some in verdicts.regions.items() for one in some.items()),
+def _identity(run: CompletedRun, decisions: ReviewDecisions) -> dict[str, Any]:
+    """Return everything that decides the labels, as plain values."""
+    entries = [
+        sorted((*key, decision) for key, decision in decisions.images.items()),
+        sorted((*key, *item) for key, by_rank in decisions.regions.items() for item in by_rank.items()),
     ]
-    digest = hashlib.sha256(json.dumps(decisions).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
     return {"corrections": {"run": run.record["fingerprint"]}, "verdicts": digest}
 
 
 def _make_tasks(
     context: CorrectionsContext, sources: Sequence[SourceSpec], accepted: AcceptedRegions
 ) -> list[CorrectionTask]:
-    """All blocks, in order."""
+    """Make the tasks of all sources, in order."""
     tasks: list[CorrectionTask] = []
     total = sum(spec.images for spec in sources)
     for spec in sources:
@@ -118,20 +125,19 @@ def _make_tasks(
 
 def _record(
     run: CompletedRun,
-    verdicts: ReviewDecisions,
     accepted: AcceptedRegions,
     results: Sequence[CorrectionResult],
     context: CorrectionsContext,
 ) -> dict[str, Any]:
-    """What is known at the end: the same verdicts on the same run give the same record."""
+    """Make the record, which is equal for equal decisions on the same run."""
     sources = run.tasks.sources
     return {
         "format": 1,
         "run": run.record["fingerprint"],
         "verdicts": {
-            "regions": {name: accepted.said.get(name, 0) for name in ("accept", "reject", "unsure")}
+            "regions": {name: accepted.counts.get(name, 0) for name in ("accept", "reject", "unsure")}
             | {"none": accepted.undecided},
-            "accepted_images_without_regions": accepted.without,
+            "accepted_images_without_regions": accepted.images_without_regions,
         },
         "labels": context.array,
         "sources": [
@@ -146,12 +152,12 @@ def _record(
 
 
 def _changes(spec: SourceSpec, results: Sequence[CorrectionResult]) -> dict[str, Any]:
-    """What was changed in a source, most pixels first."""
+    """Summarize the changes of a source by class pair, most pixels first."""
     pairs: dict[ClassPair, tuple[int, int]] = {}
     for result in results:
         for pair, (regions, pixels) in result.pairs.items():
-            before = pairs.get(pair, (0, 0))
-            pairs[pair] = before[0] + regions, before[1] + pixels
+            total = pairs.get(pair, (0, 0))
+            pairs[pair] = total[0] + regions, total[1] + pixels
     order = sorted(pairs.items(), key=lambda item: (-item[1][1], -1 if item[0][0] is None else item[0][0], item[0][1]))
     return {
         "name": spec.name,
@@ -172,7 +178,7 @@ def _changes(spec: SourceSpec, results: Sequence[CorrectionResult]) -> dict[str,
 
 
 def _labels_from(spec: SourceSpec, array: str) -> str | None:
-    """The folder that the run took a source's labels from; None where they are its own."""
-    own = f"{(local_path(spec.url) or spec.url).rstrip('/')}/"
-    ending = f"/{spec.name}.zarr/{array.strip('/')}"
-    return None if spec.labels.url.startswith(own) else spec.labels.url.removesuffix(ending)
+    """Return the directory that the run read the labels of a source from, None if they are in the source."""
+    source_prefix = f"{(local_path(spec.url) or spec.url).rstrip('/')}/"
+    suffix = f"/{spec.name}.zarr/{array.strip('/')}"
+    return None if spec.labels.url.startswith(source_prefix) else spec.labels.url.removesuffix(suffix)

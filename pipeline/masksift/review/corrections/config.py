@@ -1,4 +1,4 @@
-"""What corrections are told: one frozen value, by flags."""
+"""Configuration of `masksift export corrections`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from masksift.config.sections import ConfigSection, ExecutorSection, StorageSect
 
 
 class CorrectionsConfig(ConfigSection):
-    """Labels as reviewers want them. Every key is optional but `run`, `verdicts` and `out`."""
+    """Corrected labels; all keys except `run`, `verdicts` and `out` are optional."""
 
-    run: str = Field(min_length=1, description="URL of a complete run")
-    verdicts: str = Field(min_length=1, description="path or URL of the verdicts on it that the report page saved")
-    out: str = Field(min_length=1, description="URL of the folder of corrected labels")
+    run: str = Field(min_length=1, description="URL of a completed run")
+    verdicts: str = Field(min_length=1, description="path or URL of the decisions file saved by the report page")
+    out: str = Field(min_length=1, description="URL of the directory for the corrected labels")
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()

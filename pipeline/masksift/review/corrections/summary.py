@@ -1,4 +1,4 @@
-"""Corrections in words, and the command that runs on them."""
+"""Summary of corrections, with the command that runs on them."""
 
 from __future__ import annotations
 
@@ -13,92 +13,81 @@ from masksift.config.sections import dotted_keys
 from masksift.core.text import format_table, pluralize
 from masksift.review.corrections.config import CorrectionsConfig
 
-Pair = tuple[str | None, str]
-"""Names of the class that was given (None: none was) and of the suggested one."""
-SHOWN = 20
-"""Pairs of classes that are told; all are in the record."""
-_SAID_ANEW = ("sources", "out", "base", "labels_from", "table")
-"""Keys of the reviewed run that the next one has otherwise, or that say nothing of its results."""
+MAX_LISTED_PAIRS = 20
+"""Class pairs in the summary; the record has all."""
+_REPLACED_KEYS = ("sources", "out", "base", "labels_from", "table", "executor", "iceberg")
+"""Configuration keys that differ in the next run or that do not affect its results."""
 
 
-def format_text(record: Mapping[str, Any], told: Mapping[str, Any], config: CorrectionsConfig) -> str:
-    """The end of corrections; ``told``: the configuration of the run that was reviewed."""
+def format_text(record: Mapping[str, Any], configuration: Mapping[str, Any], config: CorrectionsConfig) -> str:
+    """Format the record of corrections; ``configuration`` is that of the reviewed run."""
     regions, sources = record["verdicts"]["regions"], record["sources"]
-    pairs, counts = Counter[Pair](), Counter[Pair]()
+    pixels, counts = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for source in sources:
         for pair in source["pairs"]:
-            key = (pair["given"], pair["suggested"])
-            pairs[key] += pair["pixels"]
+            key = (pair["given"] or "no label", pair["suggested"])
+            pixels[key] += pair["pixels"]
             counts[key] += pair["regions"]
     images = sum(source["changed_images"] for source in sources)
     lines = [
         f"{pluralize(regions['accept'], 'region')} of {pluralize(images, 'image')} accepted: "
-        f"{pluralize(pairs.total(), 'pixel')} "
-        f"of {pluralize(len(sources), 'source')} changed",
-        *_table(pairs, counts),
-        f"{regions['reject']:,} rejected, {regions['unsure']:,} unsure, {regions['none']:,} without a verdict: "
-        "as they were",
+        f"{pluralize(pixels.total(), 'pixel')} of {pluralize(len(sources), 'source')} changed",
+        *_pair_table(pixels, counts),
+        f"{regions['reject']:,} rejected, {regions['unsure']:,} unsure, {regions['none']:,} undecided: unchanged",
     ]
     if without := record["verdicts"]["accepted_images_without_regions"]:
-        lines.append(f"accepted images of which no region is listed: {without:,}; nothing is changed in them")
+        lines.append(f"{pluralize(without, 'accepted image')} without a listed region: unchanged")
     if left := len(record["left"]):
-        lines.append(
-            f"{pluralize(left, 'source')} without an accepted region: not written, with the labels that it had"
-        )
+        lines.append(f"{pluralize(left, 'source')} without accepted regions: not written, labels unchanged")
     lines.append(f"labels: {config.out}")
     if evidence := [source["name"] for source in sources if source["evidence_alone"]]:
         lines.append(
-            f"evidence in place of predictions: {', '.join(evidence[:3])}; write it again with these labels, since a "
-            "run cannot take other ones for it"
+            f"sources of stored evidence: {', '.join(evidence[:3])}; write their evidence again with these labels, "
+            "because a run cannot replace them"
         )
-        return "\n".join(lines)
-    return "\n".join([*lines, f"next: {next_command(told, config)}"])
+    else:
+        lines.append(f"next: {next_command(configuration, config)}")
+    return "\n".join(lines)
 
 
-def _table(pairs: Counter[Pair], counts: Counter[Pair]) -> list[str]:
-    """Which classes became which, most pixels first."""
-    rows = [("given", "now", "regions", "pixels")] if pairs else []
-    rows += [
-        (given or "no label", suggested, f"{counts[given, suggested]:,}", f"{pixels:,}")
-        for (given, suggested), pixels in pairs.most_common(SHOWN)
-    ]
-    more = [f"  and {len(pairs) - SHOWN:,} other pairs"] if len(pairs) > SHOWN else []
-    return [*format_table(rows, left=2), *more]
+def _pair_table(pixels: Counter[tuple[str, str]], counts: Counter[tuple[str, str]]) -> list[str]:
+    rows = [("given", "now", "regions", "pixels")] if pixels else []
+    rows += [(*pair, f"{counts[pair]:,}", f"{area:,}") for pair, area in pixels.most_common(MAX_LISTED_PAIRS)]
+    rest = len(pixels) - MAX_LISTED_PAIRS
+    return [*format_table(rows, left=2), *([f"  and {rest:,} other pairs"] if rest > 0 else [])]
 
 
-def next_command(told: Mapping[str, Any], config: CorrectionsConfig) -> str:
-    """A run over the same sources with these labels: with every key that the reviewed one was given."""
-    words = ["masksift", "run"]
-    for source in told["sources"]:
-        words += ["--source", source]
-    words += ["--labels_from", config.out]
-    if told["evidence"]["keep"]:  # else there is nothing to take over
-        words += ["--base", config.run]
-    words += ["--out", f"{config.run.rstrip('/')}-corrected"]
-    default = RunConfig(sources=("-",), out="-").model_dump(mode="json")
+def next_command(configuration: Mapping[str, Any], config: CorrectionsConfig) -> str:
+    """Format the command of a run over the same sources with the corrected labels and the same options."""
+    args = ["masksift", "run"]
+    for source in configuration["sources"]:
+        args += ["--source", source]
+    args += ["--labels_from", config.out]
+    if configuration["evidence"]["keep"]:  # otherwise there is nothing to reuse
+        args += ["--base", config.run]
+    args += ["--out", f"{config.run.rstrip('/')}-corrected"]
+    defaults = RunConfig(sources=("-",), out="-").model_dump(mode="json")
     for key in dotted_keys(RunConfig):
-        first = key.split(".")[0]
-        value = _at(told, key)
-        if first not in (*_SAID_ANEW, "executor", "iceberg") and value != _at(default, key):
-            words += [f"--{key}", _word(value)]
-    return shlex.join(words)
+        value = _value_at(configuration, key)
+        if key.split(".")[0] not in _REPLACED_KEYS and value != _value_at(defaults, key):
+            args += [f"--{key}", _format_flag(value)]
+    return shlex.join(args)
 
 
-def _at(tree: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None where the tree has none: an older run knew fewer keys."""
+def _value_at(tree: Mapping[str, Any], dotted_key: str) -> Any:
+    """Return the value of a dotted key, None if the tree lacks it: records of older versions have fewer keys."""
     value: Any = tree
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    for name in dotted_key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
 
-def _word(value: Any) -> str:
-    """A value as a flag takes it."""
+def _format_flag(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return ",".join(f"{name}:{meant}" for name, meant in value.items())
+        return ",".join(f"{key}:{item}" for key, item in value.items())
     if isinstance(value, list):
-        plain = all("," not in str(part) and not str(part).startswith("[") for part in value)
+        plain = all("," not in str(item) and not str(item).startswith("[") for item in value)
         return ",".join(map(str, value)) if plain else json.dumps(value, ensure_ascii=False)
     return str(value)

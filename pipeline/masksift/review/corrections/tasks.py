@@ -1,4 +1,4 @@
-"""What one worker does with one block of images: copy their labels, with the suggested class where it was accepted."""
+"""Correct the labels of one block of images, on a worker."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from masksift.storage.zarr.reader import ArrayReader
 
 STAGE = "correct"
 BYTES_PER_PIXEL = 48
-"""Bytes a pixel of the largest region there may be, the whole image: where its pixels are, and what they hold."""
+"""Memory for a region that covers the whole image: positions and values of its pixels."""
 
 ClassPair = tuple[int | None, int]
-"""The class that was given (None: none was) and the suggested one."""
+"""Given class (None for an omission) and suggested class."""
 
 
 @dataclass(frozen=True)
 class CorrectionsContext:
-    """What every task knows. ``array``: the labels' name."""
+    """Settings shared by all tasks; ``array`` is the name of the labels array."""
 
     out: str
     fingerprint: str
@@ -42,13 +42,13 @@ class CorrectionsContext:
     options: Mapping[str, Any] = field(repr=False)
 
     def copy(self, spec: SourceSpec) -> LabelCopy:
-        """The corrected labels of a source."""
+        """Return the corrected labels of a source."""
         return LabelCopy(labels_url(self.out, spec.name), spec, self.array, self.options)
 
 
 @dataclass(frozen=True)
 class CorrectionTask:
-    """Images [start, stop) of a source, whole units of what lies together; ``regions``: the accepted ones of them."""
+    """Images [start, stop) of a source, whole storage units, with their accepted regions."""
 
     number: int
     spec: SourceSpec
@@ -59,7 +59,7 @@ class CorrectionTask:
 
 @dataclass
 class CorrectionResult:
-    """What a task answers. ``images``: how many were changed; ``pairs``: by classes how many regions, and pixels."""
+    """Result of a task: number of changed images, and regions and pixels by class pair."""
 
     task_result: TaskResult
     source: int
@@ -67,102 +67,117 @@ class CorrectionResult:
     pairs: dict[ClassPair, tuple[int, int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return asdict(self) | {"pairs": [[*pair, *counts] for pair, counts in self.pairs.items()]}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> CorrectionResult:
-        """What `as_json` wrote, done before."""
+        """Read the output of `as_json`, marked as reused."""
         pairs = {(given, suggested): (regions, pixels) for given, suggested, regions, pixels in tree["pairs"]}
         return cls(TaskResult(**{**tree["task_result"], "reused": True}), tree["source"], tree["images"], pairs)
 
 
-def projected_memory(job: CorrectionsContext, sources: Iterable[SourceSpec]) -> int:
-    """Bytes that a worker needs at most: images that lie in one object as they are read, copied and packed, and beside
-    them the pixels of one region."""
+def worker_memory(context: CorrectionsContext, sources: Iterable[SourceSpec]) -> int:
+    """Peak memory of a worker in bytes: one storage unit read, copied and encoded, and the pixels of one region."""
     per_source = (
-        job.copy(spec).images_per_object * spec.pixels * 3 * spec.labels.itemsize + BYTES_PER_PIXEL * spec.pixels
+        context.copy(spec).images_per_object * spec.pixels * 3 * spec.labels.itemsize + BYTES_PER_PIXEL * spec.pixels
         for spec in sources
     )
     return BASE_MEMORY_BYTES + max(per_source, default=0)
 
 
-def correct_block(job: CorrectionsContext, piece: CorrectionTask) -> CorrectionResult | DataError:
-    """Write the labels of a block that is not there yet. What says that it is there is put last; what is wrong with
-    the data is answered and not raised: another attempt would find it again."""
-    manifest = Manifest(ObjectDirectory(job.out, job.options), job.fingerprint)
-    if (product := manifest.load(STAGE, piece.number)) is not None:
-        return CorrectionResult.from_json(json.loads(product["done"]))
+def correct_block(context: CorrectionsContext, task: CorrectionTask) -> CorrectionResult | DataError:
+    """Write the labels of a block, or return the result of an earlier attempt.
+
+    The task output is written last. A data error is returned instead of raised, because a retry cannot fix it.
+
+    Args:
+        context: Settings of the corrections.
+        task: The block.
+
+    Returns:
+        Counts of the block, or the error.
+    """
+    manifest = Manifest(ObjectDirectory(context.out, context.options), context.fingerprint)
+    if (output := manifest.load(STAGE, task.number)) is not None:
+        return CorrectionResult.from_json(json.loads(output["done"]))
     try:
-        done = _written(job, piece)
+        result = _write_block(context, task)
     except DataError as e:
         return e
-    manifest.save(STAGE, piece.number, {"done": json.dumps(done.as_json()).encode()})
-    return done
+    manifest.save(STAGE, task.number, {"done": json.dumps(result.as_json()).encode()})
+    return result
 
 
-def _written(job: CorrectionsContext, piece: CorrectionTask) -> CorrectionResult:
-    begun, spec, copy = time.perf_counter(), piece.spec, job.copy(piece.spec)
-    reader = ArrayReader(spec.labels, job.options, absent_is_missing=spec.absent_labels_are_missing)
+def _write_block(context: CorrectionsContext, task: CorrectionTask) -> CorrectionResult:
+    started, spec, copy = time.perf_counter(), task.spec, context.copy(task.spec)
+    reader = ArrayReader(spec.labels, context.options, absent_is_missing=spec.absent_labels_are_missing)
     values = label_values(spec)
     pairs: dict[ClassPair, tuple[int, int]] = {}
-    for start in range(piece.start, piece.stop, copy.images_per_object):
-        stop = min(piece.stop, start + copy.images_per_object)
-        labels, lost = read_stored_labels(spec, reader, start, stop)
-        for region in (one for one in piece.regions if start <= one.index < stop):
-            pixels = _pixels(spec, region, labels[region.index - start], lost.get(region.index))
-            labels[region.index - start][pixels] = values[region.suggested]
+    for start in range(task.start, task.stop, copy.images_per_object):
+        stop = min(task.stop, start + copy.images_per_object)
+        labels, missing = read_stored_labels(spec, reader, start, stop)
+        for region in (region for region in task.regions if start <= region.index < stop):
+            image_labels = labels[region.index - start]
+            pixels = _region_pixels(spec, region, image_labels, missing.get(region.index))
+            image_labels[pixels] = values[region.suggested]
             pair = (region.given, region.suggested)
             regions, area = pairs.get(pair, (0, 0))
             pairs[pair] = regions + 1, area + len(pixels[0])
-        copy.write(start, labels, [index - start for index in lost])
-    images = piece.stop - piece.start
-    used: dict[str, Any] = dict(reader.io_counters + copy.io_counters)
-    result = TaskResult(
-        piece.number, images, images * spec.pixels, {SCORED: images}, **used, seconds=time.perf_counter() - begun
-    )
-    return CorrectionResult(result, spec.index, len({region.index for region in piece.regions}), pairs)
+        copy.write(start, labels, [index - start for index in missing])
+    images = task.stop - task.start
+    io_counts: dict[str, Any] = dict(reader.io_counters + copy.io_counters)
+    seconds = time.perf_counter() - started
+    result = TaskResult(task.number, images, images * spec.pixels, {SCORED: images}, **io_counts, seconds=seconds)
+    return CorrectionResult(result, spec.index, len({region.index for region in task.regions}), pairs)
 
 
-def _pixels(
-    spec: SourceSpec, region: AcceptedRegion, labels: NDArray[np.integer[Any]], lost: ImageStatus | None
+def _region_pixels(
+    spec: SourceSpec, region: AcceptedRegion, labels: NDArray[np.integer[Any]], missing: ImageStatus | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The rows and columns of a region's pixels in the labels (H, W) of its image. Raises DataError where these are no
-    longer what they were when it was found: it would be put over somebody's later work."""
-    if lost is not None:
-        raise _changed(spec, region, str(lost.reason))
+    """Return rows and columns of a region; raises DataError if its labels (H, W) have changed since the run."""
+    # the suggested class must not overwrite later work
+    if missing is not None:
+        raise DataError(*_labels_changed(spec, region, str(missing.reason)))
     pixels = decode_rle(region.rle, region.size[0])
     plane, _ = class_plane(labels[pixels], spec.classes, spec.ignore, spec.remap)
     given = np.iinfo(plane.dtype).max if region.given is None else region.given
-    if (other := plane != given).any():
-        at = int(np.flatnonzero(other)[0])
-        y, x = (int(axis[at]) for axis in pixels)
-        was = "no label" if region.given is None else repr(spec.class_names[region.given])
-        raise _changed(spec, region, f"at (y={y}, x={x}) it had {was}, and there is label {labels[y, x]}")
+    if (changed := plane != given).any():
+        first = int(np.flatnonzero(changed)[0])
+        y, x = (int(axis[first]) for axis in pixels)
+        before = "no label" if region.given is None else repr(spec.class_names[region.given])
+        details = f"(y={y}, x={x}) had {before}, now label {labels[y, x]}"
+        raise DataError(*_labels_changed(spec, region, details))
     return pixels
 
 
-def _changed(spec: SourceSpec, region: AcceptedRegion, why: str) -> DataError:
-    return DataError(
-        f"the labels of image {region.index} of {spec.url} in {spec.labels.url} have changed since region "
-        f"{region.rank:,} was found ({why})",
-        "the region is one of other labels",
-        "Run again over the labels as they are now, and review that",
+def _labels_changed(spec: SourceSpec, region: AcceptedRegion, details: str) -> tuple[str, str]:
+    return (
+        f"The labels of image {region.index} of {spec.url} in {spec.labels.url} have changed since the run listed "
+        f"region {region.rank:,} ({details})",
+        "Run again over the current labels and review that run",
     )
 
 
 def decode_rle(rle: NDArray[np.int32], height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The rows and columns (A,) of the A pixels of COCO's run lengths over an image of so many rows: columns one after
-    the other, pixels outside and inside in turn."""
+    """Decode COCO run lengths.
+
+    Args:
+        rle: Run lengths: alternating pixels outside and inside, column by column.
+        height: Rows of the image.
+
+    Returns:
+        Rows and columns (A,) of the A pixels inside.
+    """
     lengths = rle[1::2].astype(np.int64)
     starts = np.cumsum(rle, dtype=np.int64)[::2][: len(lengths)]
     before = np.cumsum(lengths) - lengths
-    places = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
-    columns, rows = np.divmod(places, height)
+    positions = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+    columns, rows = np.divmod(positions, height)
     return rows, columns
 
 
 def regions_between(regions: Sequence[AcceptedRegion], start: int, stop: int) -> tuple[AcceptedRegion, ...]:
-    """Those of images [start, stop), of regions in the order of the images."""
+    """Return the regions of images [start, stop), from regions ordered by image."""
     first, last = np.searchsorted([region.index for region in regions], [start, stop])
     return tuple(regions[first:last])

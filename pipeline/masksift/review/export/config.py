@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from masksift.config.load import build_config
 from masksift.config.sections import ConfigSection, ImageArrays, StorageSection
 from masksift.core.errors import UsageError
 
@@ -49,25 +47,6 @@ class LabelStudioConfig(ExportConfig):
         min_length=1,
         description="URL prefix of images/NAME.png as Label Studio reaches it; default: --out as its local files",
     )
-
-
-def make_export_config(form: str, run: str, flags: Mapping[str, Any]) -> ExportConfig:
-    """Build the configuration of an export from the format name, the URL of a run and flags.
-
-    Args:
-        form: Name of the format.
-        run: URL of a completed run.
-        flags: Values by key.
-
-    Returns:
-        The validated configuration.
-
-    Raises:
-        UsageError: `out` is missing, or a value is invalid.
-    """
-    if "out" not in flags:
-        raise UsageError("--out is required", "Pass --out URL")
-    return build_config(export_config_class(form), {"run": run}, flags)
 
 
 def export_config_class(form: str) -> type[ExportConfig]:

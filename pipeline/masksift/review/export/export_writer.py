@@ -98,7 +98,7 @@ class ExportWriter:
         return encode_png(self.colorize(view.given, view.size))
 
     def colorize(self, given: Plane | None, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Color labels (H, W) as (H, W, 3), black where there are none."""
+        """Color labels (H, W) as (H, W, 3), black without a label."""
         colors = np.zeros((*size, 3), np.uint8)
         if given is not None:
             labeled = given < len(self.classes)

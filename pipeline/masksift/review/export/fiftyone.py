@@ -1,4 +1,6 @@
-"""FiftyOne format (docs.voxel51.com, "FiftyOneDataset"): one sample per image, opened by
+"""FiftyOne format (docs.voxel51.com, "FiftyOneDataset"): one sample per image.
+
+A data set is opened by
 
     fiftyone.Dataset.from_dir(OUT, dataset_type=fiftyone.types.FiftyOneDataset)
 

@@ -59,7 +59,7 @@ class ExportRegion:
     run_lengths: NDArray[np.int32]
 
     def attributes(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Return the columns that tools show with a region; ``given`` is None for an omission."""
+        """Return the columns that tools show with a region; an omission has no ``given`` class."""
         return {
             "given": None if self.given is None else classes[self.given],
             "suggested": classes[self.suggested],

@@ -73,10 +73,8 @@ def _load_view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig) ->
 
 
 def _write(config: ShowConfig, image_id: str, run: CompletedRun, data: bytes) -> str:
-    """Write the PNG file and return its location.
-
-    A file named with --out is overwritten. A file with the default name is not: it may be the image itself.
-    """
+    """Write the PNG file and return its location; raises UsageError if the default name is taken."""
+    # a file named with --out is overwritten; one with the default name may be the image itself
     url = config.out or f"{safe_file_name(image_id)}.png"
     parent, _, name = (local_path(url) or url).rpartition("/")
     directory = ObjectDirectory(parent or "/", run.context.options)

@@ -23,11 +23,14 @@ _CONE_MATRICES = (
 
 @cache
 def _palette() -> NDArray[np.uint8]:
-    """Select (MAX_COLORS, 3) sRGB colors greedily.
+    """Select the colors greedily.
 
     Each color is the candidate with the largest distance from all earlier ones, where the distance is the smallest of
     the CIELAB distances in the three kinds of vision. Candidates near black and white are left out, because text and
     paper have those colors.
+
+    Returns:
+        (MAX_COLORS, 3) uint8, sRGB.
     """
     steps = np.linspace(0, 255, _LEVELS).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)

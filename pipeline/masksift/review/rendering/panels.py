@@ -152,7 +152,7 @@ def region_text(region: Mapping[str, Any]) -> str:
 
 
 def more_regions_text(regions: int) -> str:
-    """Describe the number of regions that are not outlined; empty if there are none."""
+    """Describe the number of regions that are not outlined; empty for zero."""
     return f"and {regions:,} {'regions' if regions > 1 else 'region'} with less evidence" if regions > 0 else ""
 
 

@@ -81,7 +81,7 @@ class RenderedImage:
         size: Rows and columns of the image.
         view_size: Rows and columns of the rendered files.
         picture: A JPEG exists.
-        planes: Letters of the planes in the PNG, empty if there is none.
+        planes: Letters of the planes in the PNG, empty without a PNG.
         classes: Classes that occur in the planes.
         warnings: Data that cannot be shown, with the reasons.
     """
