@@ -173,11 +173,11 @@ def spoiled(folder: Path, what: str) -> Source:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("labels as floats", "labels 'labels' of .* are stored as float32"),
+        ("labels as floats", "Labels 'labels' of .* are stored as float32"),
         ("shapes that disagree", "8 images of 8 x 10, its labels 8 of 7 x 10"),
-        ("class counts that disagree", "predicts 4 classes and 2 are named: road, sky"),
-        ("no predictions", "holds no array 'predictions', only 'labels'"),
-        ("no labels", "holds no array 'labels', only 'predictions'"),
+        ("class counts that disagree", "has predictions of 4 classes and 2 class names: road, sky"),
+        ("no predictions", "contains no array 'predictions', only 'labels'"),
+        ("no labels", "contains no array 'labels', only 'predictions'"),
     ],
 )
 def test_a_source_that_is_none_ends_in_2(

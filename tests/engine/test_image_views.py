@@ -148,13 +148,13 @@ def test_view_without_scores_and_rgb_has_only_labels(stored: tuple[Path, Data, A
     assert shown.predicted is None
     assert shown.flagged is None
     assert shown.given is not None
-    assert shown.warnings == (f"there are no pictures: {stored[0]}/s.zarr holds no array 'photos'",)
+    assert shown.warnings == (f"no images: {stored[0]}/s.zarr contains no array 'photos'",)
 
 
 def test_rgb_of_another_shape_gives_a_warning(stored: tuple[Path, Data, Array]) -> None:
     shown = view_image(stored[0], 0, name="labels")
     assert shown.rgb is None
-    assert "would fit the labels" in shown.warnings[0]
+    assert "the labels need" in shown.warnings[0]
 
 
 def test_missing_chunks_affect_only_their_planes(stored: tuple[Path, Data, Array], tmp_path: Path) -> None:

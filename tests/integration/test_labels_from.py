@@ -85,17 +85,17 @@ def test_missing_or_mismatched_labels_are_refused(folder: Path) -> None:
     def opened(place: str = "labels", source: str = "a") -> None:
         open_source(str(folder / f"{source}.zarr"), Overrides(labels_from=str(folder / place)), {})
 
-    with raises(DataError, r"no Zarr group at .*/nowhere/a\.zarr; .* labels_from is to hold .*here for a\."):
+    with raises(DataError, r"no Zarr group at .*/nowhere/a\.zarr\. labels_from must contain .*here for a\."):
         opened("nowhere")
     write_source(folder / "b.zarr", make_data())
-    with raises(DataError, r"no Zarr group at .*/labels/b\.zarr; .*here for b\."):
+    with raises(DataError, r"no Zarr group at .*/labels/b\.zarr\. .*here for b\."):
         opened(source="b")
     group = zarr.open_group(folder / "labels/a.zarr", mode="r+")
     del group["labels"]
-    with raises(DataError, r"labels/a\.zarr holds no array 'labels', and no other"):
+    with raises(DataError, r"labels/a\.zarr contains no array 'labels', and no other"):
         opened()
     group.create_array("labels", shape=(8, 8, 11), chunks=(1, 8, 11), dtype="uint8")
-    with raises(DataError, r"8 images of 8 x 10, its labels in .*/labels/a\.zarr/labels 8 of 8 x 11; "):
+    with raises(DataError, r"8 images of 8 x 10, its labels in .*/labels/a\.zarr/labels 8 of 8 x 11\. "):
         opened()
 
 
@@ -103,5 +103,5 @@ def test_labels_from_for_an_evidence_source_is_refused(folder: Path) -> None:
     data = make_data()
     with EvidenceWriter(str(folder / "e.zarr"), images=8, height=8, width=10, classes=4, ignore=255) as writer:
         writer.write(data.predictions, data.labels)
-    with raises(DataError, r"e\.zarr holds evidence in place of predictions, and labels_from is .*Leave labels_from"):
+    with raises(DataError, r"e\.zarr contains evidence instead of predictions, but labels_from is .*Omit labels_from"):
         open_source(str(folder / "e.zarr"), Overrides(labels_from=str(folder / "labels")), {})

@@ -95,7 +95,7 @@ class RunConfig(SourceOptions):
     def options(self) -> StorageOptions:
         """Resolve the access options of all stores that the run names."""
         names = (self.base, self.thresholds_from, self.labels_from, self.arrays.images)
-        members = [name for name in self.overrides().names if "://" in name]
+        members = [name for name in self.overrides().prediction_names if "://" in name]
         return self.storage.options([*self.sources, self.out, *members, *filter(None, names)])
 
     def overrides(self) -> Overrides:

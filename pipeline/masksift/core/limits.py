@@ -9,3 +9,6 @@ MAX_CONCURRENT_REQUESTS = 16
 
 PREFETCH_BYTES = 32 * MIB
 """Encoded bytes of one array that are requested ahead of use from a network store, besides one chunk."""
+
+MAX_CONCURRENT_SOURCES = 16
+"""Sources whose metadata the client reads at a time."""

@@ -331,9 +331,9 @@ def test_unsuitable_corrected_labels_are_refused(
 ) -> None:
     out = ("--out", tmp_path / "ev")
     assert_refused(
-        capsys, "there is no Zarr group at .*none.*the array 'labels'", run, "--truth", tmp_path / "none.zarr", *out
+        capsys, "There is no Zarr group at .*none.*the array 'labels'", run, "--truth", tmp_path / "none.zarr", *out
     )
-    assert_refused(capsys, "holds no array 'better'", run, "--truth", right, "--arrays.labels", "better", *out)
+    assert_refused(capsys, "contains no array 'better'", run, "--truth", right, "--arrays.labels", "better", *out)
     assert_refused(
         capsys,
         "matches 2 groups of corrected labels, but the run has 1",

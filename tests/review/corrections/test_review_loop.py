@@ -99,12 +99,12 @@ def test_source_corrected_twice_has_both_corrections(directory: Path) -> None:
 def test_source_missing_from_the_corrections_is_rejected(directory: Path) -> None:
     fixed = corrected(directory, "run", "b", "fixed")
     write_source(directory / "d.zarr", make_data(images=4, seed=9))
-    with raises(DataError, r"no Zarr group at .*/fixed/d\.zarr; .* labels_from is to hold .*here for d\."):
+    with raises(DataError, r"no Zarr group at .*/fixed/d\.zarr\. labels_from must contain .*here for d\."):
         open_data_set([f"{directory}/?.zarr"], Overrides(labels_from=str(fixed)), {})
 
 
 def test_incomplete_corrections_are_rejected(directory: Path) -> None:
     fixed = corrected(directory, "run", "b", "fixed")
     (fixed / "corrections.json").unlink()
-    with raises(DataError, r"corrections in .*/fixed are not complete; .*the same command goes on"):
+    with raises(DataError, r"corrections in .*/fixed are incomplete. .*the same command resumes"):
         open_data_set([f"{directory}/b.zarr"], Overrides(labels_from=str(fixed)), {})

@@ -118,7 +118,7 @@ def test_unknown_image_is_rejected(runs: Path, name: str) -> None:
 def test_location_is_found_without_scanning_the_image_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_source(tmp_path / "s.zarr")
     assert run_cli("run", "--source", tmp_path / "s.zarr", "--out", tmp_path / "out") == 0
-    monkeypatch.setattr("masksift.review.inspect.lookup.matching", None)
+    monkeypatch.setattr("masksift.review.inspect.lookup.filter_rows", None)
     assert find_image(open_completed_run(str(tmp_path / "out"), StorageSection()), "s/5")["index"] == 5
 
 
@@ -191,7 +191,7 @@ def test_images_array_of_the_run_is_the_default(runs: Path, tmp_path: Path, spy_
 def test_missing_images_array_is_noted(runs: Path, spy_on_drawing: Any) -> None:
     view, _, _, notes = spy_on_drawing(runs / "out", "c")
     assert list(make_panels(view, 4)) == ["given labels", "predicted", "flagged"]
-    assert notes[-1] == f"there are no pictures: {runs}/b.zarr holds no array 'images'"
+    assert notes[-1] == f"no images: {runs}/b.zarr contains no array 'images'"
 
 
 def test_quarantined_image_shows_readable_panels_and_the_reason(runs: Path, spy_on_drawing: Any) -> None:

@@ -189,8 +189,7 @@ def test_source_without_images_shows_planes_and_warns(tmp_path: Path, capsys: py
     assert page.image_files == {f"{number:08d}.png" for number in range(3)}
     printed = capsys.readouterr()
     assert (
-        f"there are no pictures: {source} holds no array 'images': the report shows the planes without images\n"
-        in printed.err
+        f"no images: {source} contains no array 'images': the report shows the planes without images\n" in printed.err
     )
     assert f"report: {tmp_path / 'out'}/report/index.html\n" in printed.out
 

@@ -34,7 +34,7 @@ def test_labels_of_another_origin_need_to_say_nothing(tmp_path: Path) -> None:
 
 def test_corrections_that_were_begun_and_are_not_complete_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "manifest/plan.json", BEGUN)
-    with raises(DataError, match=r"corrections in .* are not complete; .* the same command goes on"):
+    with raises(DataError, match=r"corrections in .* are incomplete. .* the same command resumes"):
         unchanged_sources(str(tmp_path), {})
     write(tmp_path / "corrections.json", {"left": {}})
     assert unchanged_sources(str(tmp_path), {}) == {}
@@ -43,5 +43,5 @@ def test_corrections_that_were_begun_and_are_not_complete_are_refused(tmp_path: 
 @pytest.mark.parametrize("text", ["[]", "{", '{"left": 3}', '{"sources": []}'])
 def test_a_record_that_cannot_be_understood_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "corrections.json").write_text(text)
-    with raises(DataError, match=r"corrections\.json cannot be understood .* keep their own labels is not known"):
+    with raises(DataError, match=r"corrections\.json cannot be parsed .*Export the corrections again"):
         unchanged_sources(str(tmp_path), {})

@@ -60,14 +60,14 @@ def test_sources_know_their_names_columns_and_places(tmp_path: Path) -> None:
 
 
 def test_a_glob_that_matches_nothing_is_refused(tmp_path: Path) -> None:
-    with raises(DataError, r"no folder matches .*day=\*; there is no source to read there"):
+    with raises(DataError, r"No directory matches .*day=\*\. List the sources"):
         opened(tmp_path / "day=*")
 
 
 def test_a_folder_that_a_glob_matches_and_that_is_no_source_is_not_passed_over(tmp_path: Path) -> None:
     folder = lake(tmp_path)
     (folder / "dt=2026-11-02" / "site=c.zarr").mkdir()
-    with raises(DataError, r"there is no Zarr group at .*site=c\.zarr"):
+    with raises(DataError, r"There is no Zarr group at .*site=c\.zarr"):
         opened(folder / "dt=*" / "site=*")
 
 
@@ -80,7 +80,7 @@ def test_sources_of_other_sizes_and_precisions_are_one_data_set(tmp_path: Path) 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     write_source(tmp_path / "a.zarr", make_data(classes=4))
     write_source(tmp_path / "b.zarr", make_data(classes=5))
-    with raises(DataError, r"b\.zarr predicts 5 classes, .*a\.zarr 4; their pixels cannot be counted together"):
+    with raises(DataError, r"b\.zarr has predictions of 5 classes, .*a\.zarr of 4\. A data set has one class table"):
         opened(tmp_path / "*.zarr")
 
 
@@ -88,7 +88,7 @@ def test_another_name_of_a_class_is_refused_and_classes_settles_it(tmp_path: Pat
     for name, third in (("a", "tree"), ("b", "pole")):
         names = {"class_names": ["road", "sky", third, "car"]}
         write_source(tmp_path / f"{name}.zarr", make_data(), attributes=names)
-    with raises(DataError, r"class 2 is 'pole' in .*b\.zarr and 'tree' in .*a\.zarr \(1 of 4 names differ\)"):
+    with raises(DataError, r"Class 2 is 'pole' in .*b\.zarr and 'tree' in .*a\.zarr \(1 of 4 names differ\)"):
         opened(tmp_path / "*.zarr")
     specs = opened(tmp_path / "*.zarr", classes=("road", "sky", "other", "car"))
     assert {spec.class_names for spec in specs} == {("road", "sky", "other", "car")}

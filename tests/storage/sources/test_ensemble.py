@@ -101,7 +101,7 @@ def test_a_member_may_lie_elsewhere_by_the_name_of_the_source(tmp_path: Path) ->
 def test_members_of_several_shapes_are_refused_by_name(tmp_path: Path) -> None:
     url = source(tmp_path)
     add(url, "b", shape=(6, 3, 8, 9))
-    said = r"shapes .* predictions \(6, 3, 8, 10\), b \(6, 3, 8, 9\); there is no mean .*members of the same images"
+    said = r"differ in shape .* predictions \(6, 3, 8, 10\), b \(6, 3, 8, 9\)\. Pass .*the same images"
     with pytest.raises(DataError, match=said):
         opened(url, "predictions", "b")
     with pytest.raises(DataError, match=r"pred_probs\[0\] \(1, 2\), pred_probs\[1\] \(1, 3\)"):
@@ -113,7 +113,7 @@ def test_members_that_name_a_class_differently_are_refused(tmp_path: Path) -> No
     add(url, "b", attributes={"class_names": ["road", "sky", "car"]})
     add(url, "c", attributes={"class_names": ["road", "car", "sky"]})
     assert opened(url, "predictions", "b").class_names == ("road", "sky", "car")
-    with pytest.raises(DataError, match=r"class 1 is 'sky' in .*/b and 'car' in .*/c; the mean of two .*--classes"):
+    with pytest.raises(DataError, match=r"Class 1 is 'sky' in .*/b and 'car' in .*/c\. Their mean .*--classes"):
         opened(url, "b", "c")
     assert opened(url, "b", "c", classes=("x", "y", "z")).class_names == ("x", "y", "z")
 
@@ -122,5 +122,5 @@ def test_evidence_as_a_member_is_refused(tmp_path: Path) -> None:
     data = make_dataset(0, images=2, classes=3, height=8, width=10, dtype="float32")
     with EvidenceWriter(str(tmp_path / "e"), images=2, height=8, width=10, classes=3, ignore=255) as writer:
         writer.write(data.predictions, data.labels)
-    with pytest.raises(DataError, match=r"holds evidence .* are predictions, b.* Evidence is of one prediction"):
+    with pytest.raises(DataError, match=r"contains evidence .* are predictions, b.* Evidence is of one prediction"):
         opened(tmp_path / "e", "predictions", "b")

@@ -72,7 +72,7 @@ def test_an_absent_chunk_of_labels_is_lost_unless_it_is_said_to_be_ignored(path:
 @pytest.mark.parametrize("names", [None, "sky", ["sky"], 3])
 def test_without_names_of_classes_it_is_refused(tmp_path: Path, names: Any) -> None:
     path = write_images(tmp_path / "a.zarr", *make_images(), attributes={"class_names": names})
-    with raises(DataError, r"the class_names of .*; how many classes .*Give two or more: --classes a,b,c"):
+    with raises(DataError, r"The class_names of .*Pass two or more: --classes a,b,c"):
         opened(path)
 
 
@@ -80,10 +80,10 @@ def test_pictures_of_another_size_or_precision_are_refused(tmp_path: Path) -> No
     pictures, labels = make_images()
     for number, spoilt in enumerate((pictures[:, :8], pictures[..., :1], pictures.astype(np.float32))):
         path = write_images(tmp_path / f"{number}.zarr", spoilt, labels)
-        with raises(DataError, r"pictures 'images' of .* Write them as \(9, 16, 20, 3\) of uint8"):
+        with raises(DataError, r"Images 'images' of .* Write the images as \(9, 16, 20, 3\) of uint8"):
             opened(path)
 
 
 def test_where_nothing_is_nothing_is_read(tmp_path: Path) -> None:
-    with raises(DataError, "there is no Zarr group at .*nowhere"):
+    with raises(DataError, "There is no Zarr group at .*nowhere"):
         opened(tmp_path / "nowhere")

@@ -254,5 +254,5 @@ def test_credentials_come_from_the_profile_and_an_anonymous_reader_has_none(
 def test_local_stores_need_no_options() -> None:
     config = build_run_config({"sources": ["a.zarr"], "out": "out"}, {})
     assert config.options() == StorageOptions()
-    with pytest.raises(DataError, match=r"there is no Zarr group at a\.zarr"):
+    with pytest.raises(DataError, match=r"There is no Zarr group at a\.zarr"):
         open_and_plan(config)

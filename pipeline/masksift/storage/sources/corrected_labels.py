@@ -1,4 +1,4 @@
-"""A folder of corrected labels: what it says of the sources that it leaves as they are."""
+"""Find the sources that a directory of corrected labels leaves unchanged."""
 
 from __future__ import annotations
 
@@ -8,58 +8,56 @@ from typing import Any
 
 from masksift.core.errors import DataError, UsageError
 from masksift.storage.credentials import is_s3, unreachable_error
-from masksift.storage.manifest import PLAN
+from masksift.storage.manifest import PlanFile
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 
 RECORD = "corrections.json"
-"""Written last: the corrections are complete."""
+"""Record of `masksift export corrections`, written last."""
 
 
-def unchanged_sources(folder: str, options: Mapping[str, Any]) -> dict[str, str | None]:
-    """The sources that the corrections in a folder leave as they are, by name, with the folder of labels that each of
-    them has instead: None for its own. None at all where the folder holds labels of another origin.
+def unchanged_sources(url: str, options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the sources that corrections leave unchanged, by name.
 
-    Raises DataError where the corrections are not complete.
+    Args:
+        url: Directory of labels.
+        options: Storage options of S3.
+
+    Returns:
+        URL of the directory with the labels of each unchanged source; None for the labels of the source itself. Empty
+        if the directory was not written by `masksift export corrections`.
+
+    Raises:
+        DataError: The corrections are incomplete or damaged.
     """
-    place = ObjectDirectory(folder, options, attempts=MAX_ATTEMPTS_ON_OPEN)
-    data = _read(place, RECORD)
+    directory = ObjectDirectory(url, options, attempts=MAX_ATTEMPTS_ON_OPEN)
+    data = _read_record(directory)
     if data is None:
-        if _begun(place):
+        plan = PlanFile(directory).read() or {}
+        if "corrections" in plan.get("identity", {}):
             raise DataError(
-                f"the corrections in {folder} are not complete",
-                "labels that are not written would count as lost",
-                "Let `masksift export corrections` finish: the same command goes on",
+                f"The corrections in {url} are incomplete",
+                "Missing labels would count as lost",
+                "Let `masksift export corrections` finish; the same command resumes",
             )
         return {}
     try:
-        left = json.loads(data)["left"]
-        return {str(name): None if labels is None else str(labels) for name, labels in left.items()}
+        unchanged = json.loads(data)["left"]
+        return {str(name): None if labels is None else str(labels) for name, labels in unchanged.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(
-            f"{folder}/{RECORD} cannot be understood ({type(e).__name__}: {e})",
-            "which sources keep their own labels is not known",
-            "Write the corrections again, into a new folder",
+            f"{url}/{RECORD} cannot be parsed ({type(e).__name__}: {e})",
+            "Export the corrections again into a new directory",
         ) from e
 
 
-def _read(folder: ObjectDirectory, name: str) -> bytes | None:
-    """The bytes of an object, or None. Raises UsageError where S3 does not let anybody in: it may be the first that is
-    asked of it."""
+def _read_record(directory: ObjectDirectory) -> bytes | None:
+    """Read the record. It may be the first request to S3, so the error explains access."""
     try:
-        return folder.read(name)
+        return directory.read(RECORD)
     except UsageError:
         raise
-    except Exception as e:  # every client of S3 has errors of its own
-        if is_s3(folder.url):
-            raise unreachable_error(folder.url, e) from e
+    except Exception as e:  # the S3 clients have no common base class of errors
+        if is_s3(directory.url):
+            raise unreachable_error(directory.url, e) from e
         raise
-
-
-def _begun(folder: ObjectDirectory) -> bool:
-    """Whether corrections were begun there."""
-    data = _read(folder, PLAN)
-    try:
-        return data is not None and "corrections" in json.loads(data)["identity"]
-    except (ValueError, KeyError, TypeError):
-        return False

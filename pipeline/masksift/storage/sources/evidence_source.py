@@ -1,4 +1,4 @@
-"""Sources that hold evidence in place of predictions, as writers at inference time leave them."""
+"""Open sources that hold evidence instead of predictions, as written during inference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from masksift.storage.sources.naming import parse_partitions, source_names
 from masksift.storage.urls import join, local_path
 
 EVIDENCE_ATTRIBUTE = "masksift"
-"""The attribute of the group by which such a source is known: what its writers knew of it, as plain values."""
+"""Group attribute that marks such a source. It holds what its writers knew of it."""
 
 
 def open_evidence_source(
@@ -30,49 +30,64 @@ def open_evidence_source(
     index: int,
     name: str | None,
 ) -> SourceSpec:
-    """Open a source that holds evidence. Raises DataError where a part of it was never written, or was written with
-    other ignore values than the configuration has."""
-    tree: Any = group.attrs[EVIDENCE_ATTRIBUTE]
-    spec = _here(tree, url)
+    """Open a source that holds evidence.
+
+    Args:
+        group: The opened group.
+        url: Its URL.
+        classes: Class names of the configuration.
+        ignore: Ignore values of the configuration.
+        options: Storage options of S3.
+        index: Number of the source in the run.
+        name: Name of the source in the run; derived from the URL by default.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: Blocks are missing, or class names or ignore values differ from those of the writers.
+    """
+    attribute: Any = group.attrs[EVIDENCE_ATTRIBUTE]
+    spec = _relocate(attribute, url)
     if "image_id" in group:
         ids = ArraySpec(join(spec.labels.url.rsplit("/", 1)[0], "image_id"), (spec.images,), (1,), "object", 1, (0,))
         spec = replace(spec, image_id=ids)
     if ignore is not None and tuple(sorted(set(ignore))) != spec.ignore:
         raise DataError(
-            f"the evidence of {url} was written with the ignore values {list(spec.ignore)}, --ignore is {list(ignore)}",
-            "its pixels are counted already",
-            "Leave --ignore out, or write it again",
+            f"The evidence of {url} was written with ignore values {list(spec.ignore)}, but --ignore is {list(ignore)}",
+            "Its pixels are already counted",
+            "Omit --ignore, or write the evidence again",
         )
     if classes is not None and len(classes) != spec.classes:
         raise DataError(
-            f"{url} has {spec.classes} classes and {len(classes)} are named",
-            "which is which is not known",
-            "Give one name a class: --classes a,b,c",
+            f"{url} has {spec.classes} classes, but {len(classes)} names are given",
+            "Pass one name per class: --classes a,b,c",
         )
-    block = tree["layout"]["block_images"]
+    block = attribute["layout"]["block_images"]
     blocks = -(-spec.images // block)
-    missing = Manifest(ObjectDirectory(url, options), tree["fingerprint"]).missing("condense", range(blocks))
+    missing = Manifest(ObjectDirectory(url, options), attribute["fingerprint"]).missing("condense", range(blocks))
     if missing:
         first = missing[0] * block
         raise DataError(
-            f"{url} is half written: {len(missing)} of {blocks} blocks are missing (the first: images {first} to "
+            f"{url} is incomplete: {len(missing)} of {blocks} blocks are missing (the first: images {first} to "
             f"{min(spec.images, first + block) - 1})",
-            "what is not there cannot be scored",
-            "Let its writers finish: each goes on where it stopped (EvidenceWriter.next_image)",
+            "Let its writers finish; each resumes where it stopped (EvidenceWriter.next_image)",
         )
-    facts = {"content": content_hash([spec.labels], options)}
+    hashes = {"content": content_hash([spec.labels], options)}
     return replace(
-        spec, index=index, name=name or spec.name, class_names=classes or spec.class_names, content_hashes=facts
+        spec, index=index, name=name or spec.name, class_names=classes or spec.class_names, content_hashes=hashes
     )
 
 
-def _here(tree: Mapping[str, Any], url: str) -> SourceSpec:
-    """The facts of a source as its writers left them, at the place where it lies now."""
-    place = local_path(url) or url.rstrip("/")
-    spec = SourceSpec.from_json(tree["spec"])
+def _relocate(attribute: Mapping[str, Any], url: str) -> SourceSpec:
+    """Return the source as described by its writers, at its current URL.
 
-    location = {"out": place, "fingerprint": tree["fingerprint"], "first_block": 0, "evidence_url": place}
-    return replace(  # no address of theirs: with the keys of whoever reads, it would be another place's data
+    No stored URL is used: with the credentials of the reader it could lead to other data.
+    """
+    place = local_path(url) or url.rstrip("/")
+    spec = SourceSpec.from_json(attribute["spec"])
+    location = {"out": place, "fingerprint": attribute["fingerprint"], "first_block": 0, "evidence_url": place}
+    return replace(
         spec,
         url=url,
         image_id=None,
@@ -82,5 +97,5 @@ def _here(tree: Mapping[str, Any], url: str) -> SourceSpec:
         predictions=replace(spec.predictions, url=join(place, "predictions")),
         name=source_names([url])[0],
         partitions=parse_partitions(url),
-        stored_evidence={"location": location, **{key: tree[key] for key in ("layout", "lattice", "masksift")}},
+        stored_evidence={"location": location, **{key: attribute[key] for key in ("layout", "lattice", "masksift")}},
     )

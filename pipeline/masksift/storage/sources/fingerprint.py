@@ -1,4 +1,4 @@
-"""What tells that a source has changed, without reading it: the names, sizes and marks of its objects."""
+"""Detect changes of a source without reading it, by names, sizes and versions of its objects."""
 
 from __future__ import annotations
 
@@ -15,49 +15,58 @@ from masksift.storage.objects import open_filesystem
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.stores import list_objects
 
-_MARKS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
-"""What stores say of an object's contents, the surest first: one of them is enough."""
+_VERSION_FIELDS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
+"""Metadata fields that identify an object's content, best first. The first one present is used."""
 
 
 def content_hash(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str:
-    """A digest over every object of the arrays: its name, its size, and its ETag or, where the store has none, the time
-    of its last change. Objects are listed, not read; they are added up in any order as they come, and none is kept: a
-    source may have millions."""
+    """Hash name, size and version of every object of some arrays.
+
+    The version is the ETag or, in stores without one, the time of the last change. Objects are listed, not read. Their
+    hashes are summed in any order without keeping them, because a source may have millions of objects.
+
+    Args:
+        arrays: The arrays.
+        options: Storage options of S3.
+
+    Returns:
+        Hash of 64 hexadecimal digits.
+    """
     total = 0
     for number, array in enumerate(arrays):
-        for name, size, mark in _objects(array.url, options):
-            line = f"{number}\0{name}\0{size}\0{mark}"
+        for name, size, version in _iter_objects(array.url, options):
+            line = f"{number}\0{name}\0{size}\0{version}"
             total += int.from_bytes(hashlib.sha256(line.encode()).digest())
     return f"{total % (1 << 256):064x}"
 
 
-def _objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
-    """(name below the URL, bytes, mark) of each object."""
+def _iter_objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """Yield name below the URL, size in bytes, and version of each object."""
     path = local_path(url)
     if path is not None:
-        yield from _files(path, "")
+        yield from _iter_files(path, "")
     elif (pages := list_objects(url, options)) is not None:
         for page in pages:
             for facts in page:
                 yield facts["path"], facts["size"], str(facts["e_tag"] or facts["last_modified"])
     else:
         filesystem, root = open_filesystem(url, options)
-        for place, facts in filesystem.find(root, detail=True).items():
-            mark = next((str(facts[name]) for name in _MARKS if facts.get(name) is not None), "")
-            yield place.removeprefix(root).lstrip("/"), int(facts["size"] or 0), mark
+        for name, facts in filesystem.find(root, detail=True).items():
+            version = next((str(facts[key]) for key in _VERSION_FIELDS if facts.get(key) is not None), "")
+            yield name.removeprefix(root).lstrip("/"), int(facts["size"] or 0), version
 
 
-def _files(folder: str, below: str) -> Iterator[tuple[str, int, str]]:
-    with os.scandir(folder) as entries:
+def _iter_files(directory: str, prefix: str) -> Iterator[tuple[str, int, str]]:
+    with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir():
-                yield from _files(entry.path, f"{below}{entry.name}/")
+                yield from _iter_files(entry.path, f"{prefix}{entry.name}/")
             else:
                 facts = entry.stat()
-                yield below + entry.name, facts.st_size, str(facts.st_mtime_ns)
+                yield prefix + entry.name, facts.st_size, str(facts.st_mtime_ns)
 
 
 def metadata_hash(*arrays: zarr.Array[Any]) -> str:
-    """A digest of the arrays' metadata: another shape, dtype, chunk or attribute is another input."""
+    """Hash the metadata of arrays: shape, dtype, chunks, codecs and attributes."""
     texts = [json.dumps(array.metadata.to_dict(), sort_keys=True, default=str) for array in arrays]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The pictures of a source, for those who review: no score is computed from them, and a run is as good without."""
+"""Find the RGB images of sources. They are shown in reviews; no score depends on them."""
 
 from __future__ import annotations
 
@@ -10,58 +10,62 @@ import numpy as np
 import zarr
 
 from masksift.core.errors import DataError
+from masksift.core.limits import MAX_CONCURRENT_SOURCES
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.ensemble import split_array_url
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
 
-AT_ONCE = 16
-"""Sources whose pictures are looked for at a time."""
-
 
 def find_images_arrays(
     sources: Sequence[SourceSpec], name: str, options: Mapping[str, Any]
 ) -> tuple[ArraySpec | None, ...]:
-    """The pictures of each source as `open_images_array` finds them, None where there are none."""
+    """Return the images array of each source, or None: see `open_images_array`."""
 
-    def found(spec: SourceSpec) -> ArraySpec | None:
-        opened = open_images_array(spec, name, options)
-        return None if isinstance(opened, str) else opened
+    def find(spec: SourceSpec) -> ArraySpec | None:
+        array = open_images_array(spec, name, options)
+        return None if isinstance(array, str) else array
 
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pictures") as pool:
-        return tuple(pool.map(found, sources))
+    with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="images") as pool:
+        return tuple(pool.map(find, sources))
 
 
 def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -> ArraySpec | str:
-    """The pictures of a source, (image, y, x, 3) uint8, by the name of the array in it or by a URL of its own, in which
-    `{source}` is the source's name; or a sentence that says why there are none."""
-    place, own = split_array_url(name, spec.url, spec.name)
+    """Open the images of a source.
+
+    Args:
+        spec: The source.
+        name: Name of the array in the source, or a URL in which `{source}` stands for the name of the source.
+        options: Storage options of S3.
+
+    Returns:
+        The array, (image, y, x, 3) uint8, or a text that says why there is none.
+    """
+    place, array_name = split_array_url(name, spec.url, spec.name)
     try:
-        array = open_group(place, options, MAX_ATTEMPTS_ON_OPEN).get(own)
+        array = open_group(place, options, MAX_ATTEMPTS_ON_OPEN).get(array_name)
     except (DataError, OSError, ValueError, KeyError, TypeError) as e:
-        return f"there are no pictures at {place} ({e})"
+        return f"no images: {place} cannot be opened ({e})"
     if not isinstance(array, zarr.Array):
-        return f"there are no pictures: {place} holds no array {own!r}"
+        return f"no images: {place} contains no array {array_name!r}"
     if array.shape != (*spec.labels.shape, 3) or array.dtype != np.uint8:
         return (
-            f"there are no pictures: {own!r} of {place} has the shape {array.shape} and the dtype {array.dtype}, "
-            f"where {(*spec.labels.shape, 3)} of uint8 would fit the labels"
+            f"no images: {array_name!r} of {place} has shape {array.shape} and dtype {array.dtype}, the labels need "
+            f"{(*spec.labels.shape, 3)} of uint8"
         )
     return make_array_spec(array, place)
 
 
 def make_array_spec(array: zarr.Array[Any], url: str) -> ArraySpec:
-    """The facts of an array in the group at a URL, whose axes are in order."""
-    node = join(local_path(url) or url, array.path)
-    axes = tuple(range(array.ndim))
+    """Describe an array in the group at a URL whose axes are in canonical order."""
     return ArraySpec(
-        node,
-        array.shape,
-        array.chunks,
-        array.dtype.name,
-        array.dtype.itemsize,
-        axes,
-        array.shards,
-        array.metadata.zarr_format,
+        url=join(local_path(url) or url, array.path),
+        shape=array.shape,
+        chunks=array.chunks,
+        dtype=array.dtype.name,
+        itemsize=array.dtype.itemsize,
+        axes=tuple(range(array.ndim)),
+        shards=array.shards,
+        zarr_format=array.metadata.zarr_format,
     )

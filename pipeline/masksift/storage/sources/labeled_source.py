@@ -1,4 +1,4 @@
-"""A source that has pictures and labels, and no predictions yet."""
+"""Open a source of images and labels that has no predictions yet."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ from masksift.storage.zarr.stores import open_group
 
 @dataclass(frozen=True)
 class LabeledSource:
-    """A source as facts. ``spec``: as of one with predictions, of uint8, which are not there; ``pictures``: (image, y,
-    x, 3) uint8; ``groups``: what the array of groups says of each image, None where none was asked for."""
+    """Source of images and labels.
+
+    Attributes:
+        spec: The source as it will be with uint8 predictions.
+        pictures: RGB images, (image, y, x, 3) uint8.
+        groups: Group of each image as text; None if no array of groups was requested.
+    """
 
     spec: SourceSpec
     pictures: ArraySpec
@@ -34,28 +39,37 @@ class LabeledSource:
 def open_labeled_source(
     url: str, overrides: Overrides, options: Mapping[str, Any], *, pictures: str, groups: str | None
 ) -> LabeledSource:
-    """Open one source; ``pictures``, ``groups``: names of arrays. Raises DataError where it is none."""
+    """Open a source of images and labels.
+
+    Args:
+        url: URL of the Zarr group.
+        overrides: Settings of the configuration.
+        options: Storage options of S3.
+        pictures: Name of the images array.
+        groups: Name of the array of groups.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: Arrays are missing or do not fit each other, or the class names are unknown.
+    """
     ignore = overrides.ignore or ()
-    labels, lost = open_label_array(url, overrides.labels, overrides.labels_axes, ignore, options)
+    labels, absent_is_lost = open_label_array(url, overrides.labels, overrides.labels_axes, ignore, options)
     group = open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
-    own: Any = group[overrides.labels]
-    told = {**group.attrs.asdict(), **own.attrs.asdict()}
-    names = overrides.classes or told.get("class_names")
+    array: Any = group[overrides.labels]
+    attributes = {**group.attrs.asdict(), **array.attrs.asdict()}
+    names = overrides.classes or attributes.get("class_names")
     if not isinstance(names, Sequence) or isinstance(names, str) or len(names) < 2:
-        shown = "not given" if names is None else repr(names)
-        raise DataError(
-            f"the class_names of {url} are {shown}",
-            "how many classes there are to tell apart is not known",
-            "Give two or more: --classes a,b,c",
-        )
+        value = "not given" if names is None else repr(names)
+        raise DataError(f"The class_names of {url} are {value}", "Pass two or more: --classes a,b,c")
     n, height, width = labels.shape
     shape = (n, len(names), height, width)
     predictions = ArraySpec(
         join(local_path(url) or url, "predictions"), shape, (1, *shape[1:]), "uint8", 1, (0, 1, 2, 3)
     )
-    spec = make_source_spec(url, predictions, labels, replace(overrides, kind="probabilities"), {}, told)
-    images = _pictures(group, url, pictures, labels.shape)
-    lost = lost and own.fill_value not in spec.ignore
+    spec = make_source_spec(url, predictions, labels, replace(overrides, kind="probabilities"), {}, attributes)
+    images = _open_images(group, url, pictures, labels.shape)
     return LabeledSource(
         replace(
             spec,
@@ -64,41 +78,36 @@ def open_labeled_source(
                 open_per_image_array(group, url, name, role, n)
                 for name, role in ((overrides.height, "height"), (overrides.width, "width"))
             ),
-            absent_labels_are_missing=lost,
+            absent_labels_are_missing=absent_is_lost and array.fill_value not in spec.ignore,
             content_hashes={"content": content_hash([labels, images], options)},
         ),
         images,
-        None if groups is None else _groups(group, url, groups, n, options),
+        None if groups is None else _read_groups(group, url, groups, n, options),
     )
 
 
-def _pictures(group: zarr.Group, url: str, name: str, labels: tuple[int, ...]) -> ArraySpec:
+def _open_images(group: zarr.Group, url: str, name: str, labels: tuple[int, ...]) -> ArraySpec:
     array = group.get(name)
     if not isinstance(array, zarr.Array):
         raise DataError(
-            f"{url} holds no array {name!r}",
-            "there are no pictures to train on or to predict",
-            "Write them, (image, y, x, 3) uint8, or say which array holds them: --arrays.images NAME",
+            f"{url} contains no images array {name!r}",
+            "Write one, (image, y, x, 3) uint8, or pass its name: --arrays.images NAME",
         )
     if array.shape != (*labels, 3) or array.dtype != np.uint8:
         raise DataError(
-            f"pictures {name!r} of {url} have the shape {array.shape} and the dtype {array.dtype}, its labels the "
-            f"shape {labels}",
-            "which pixel a label is of is not known",
-            f"Write them as {(*labels, 3)} of uint8",
+            f"Images {name!r} of {url} have shape {array.shape} and dtype {array.dtype}, its labels shape {labels}",
+            f"Write the images as {(*labels, 3)} of uint8",
         )
     return make_array_spec(array, url)
 
 
-def _groups(group: zarr.Group, url: str, name: str, images: int, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the array of groups holds, as text."""
+def _read_groups(group: zarr.Group, url: str, name: str, images: int, options: Mapping[str, Any]) -> tuple[str, ...]:
     array = group.get(name)
     if not isinstance(array, zarr.Array) or array.shape != (images,) or array.dtype.kind == "f":
-        has = f"{array.dtype} {array.shape}" if isinstance(array, zarr.Array) else "no array"
+        actual = f"{array.dtype} {array.shape}" if isinstance(array, zarr.Array) else "no array"
         raise DataError(
-            f"{url} has {has} under the name {name!r}",
-            "which images belong together is not known",
-            f"Write an array of texts or whole numbers, one for each of the {images:,} images, or give "
-            "--group_pattern, a regular expression on their ids",
+            f"{url} contains {actual} under the name {name!r}",
+            f"Write an array of texts or integers, one for each of the {images:,} images, or pass --group_pattern, a "
+            "regular expression on their ids",
         )
     return tuple(str(value) for value in np.asarray(open_array(make_array_spec(array, url), options)[:]).tolist())

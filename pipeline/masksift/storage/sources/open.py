@@ -1,4 +1,4 @@
-"""Opening a source: which arrays it holds, what their attributes say, and every way in which they disagree."""
+"""Open a source: find its arrays, read their attributes and validate them."""
 
 from __future__ import annotations
 
@@ -36,43 +36,62 @@ from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
 from masksift.storage.zarr.validation import codec_error_message
 
-_PREDICTIONS = ("image", "class", "y", "x")
-_LABELS = ("image", "y", "x")
+_PREDICTION_AXES = ("image", "class", "y", "x")
+_LABEL_AXES = ("image", "y", "x")
 
 
 def open_source(
     url: str, overrides: Overrides, options: Mapping[str, Any], *, index: int = 0, name: str | None = None
 ) -> SourceSpec:
-    """Open one source and answer its facts; ``name``: where others are beside it. Raises DataError, with the names and
-    the numbers, where it is none."""
-    arrays = f"the arrays {overrides.names[0]!r} and {overrides.labels!r}"
-    group = _group(url, options, f"Give the URL of a group that holds {arrays}")
+    """Open one source.
+
+    Args:
+        url: URL of the Zarr group.
+        overrides: Settings of the configuration.
+        options: Storage options of S3.
+        index: Number of the source in the run.
+        name: Name of the source in the run; derived from the URL by default.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: Arrays are missing, or arrays and settings contradict each other. Other functions raise it, too.
+    """
+    members = overrides.prediction_names
+    arrays = f"the arrays {members[0]!r} and {overrides.labels!r}"
+    group = _open_group(url, options, f"Pass the URL of a group that contains {arrays}")
     if EVIDENCE_ATTRIBUTE in group.attrs:
-        _check_evidence(url, overrides)
+        _check_evidence_settings(url, overrides)
         return open_evidence_source(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
-    called = name or source_names([url])[0]
-    found = [_predictions(group, url, one, called, overrides, options) for one in overrides.names]
-    check_same_shape({one: member.shape for one, (_, member, _) in zip(overrides.names, found, strict=True)})
-    home, place = _home_of_labels(group, url, called, overrides, options)
-    labels = _array(home, place, overrides.labels, "labels", _LABELS, overrides.labels_axes)
-    of_labels = _attributes(home, labels[0], group)
-    specs = [make_source_spec(url, member, labels[1], overrides, told, of_labels) for _, member, told in found]
+    source_name = name or source_names([url])[0]
+    predictions = [_open_predictions(group, url, member, source_name, overrides, options) for member in members]
+    check_same_shape({member: spec.shape for member, (_, spec, _) in zip(members, predictions, strict=True)})
+    labels_group, place = _open_labels_group(group, url, source_name, overrides, options)
+    labels, labels_spec = _open_array(
+        labels_group, place, overrides.labels, "labels", _LABEL_AXES, overrides.labels_axes
+    )
+    label_attributes = _attributes(labels_group, labels, group)
+    specs = [
+        make_source_spec(url, spec, labels_spec, overrides, attributes, label_attributes)
+        for _, spec, attributes in predictions
+    ]
     spec = specs[0] if len(specs) == 1 else mean_source(specs)
     images = spec.images
     return replace(
         spec,
         index=index,
-        name=name or spec.name,
+        name=source_name,
         image_id=open_per_image_array(group, url, overrides.image_id, "image_id", images),
         size_arrays=tuple(
-            open_per_image_array(group, url, own, role, images)
-            for own, role in ((overrides.height, "height"), (overrides.width, "width"))
+            open_per_image_array(group, url, array, role, images)
+            for array, role in ((overrides.height, "height"), (overrides.width, "width"))
         ),
-        absent_labels_are_missing=absent_is_missing(url, overrides, of_labels)
-        and labels[0].fill_value not in spec.ignore,
+        absent_labels_are_missing=absent_is_missing(url, overrides, label_attributes)
+        and labels.fill_value not in spec.ignore,
         content_hashes={
-            "metadata": metadata_hash(*(array for array, _, _ in found), labels[0]),
-            "content": content_hash([*spec.prediction_arrays, labels[1]], options),
+            "metadata": metadata_hash(*(array for array, _, _ in predictions), labels),
+            "content": content_hash([*spec.prediction_arrays, labels_spec], options),
         },
     )
 
@@ -82,15 +101,27 @@ def make_source_spec(
     predictions: ArraySpec,
     labels: ArraySpec,
     overrides: Overrides,
-    of_predictions: Mapping[str, Any] | None = None,
-    of_labels: Mapping[str, Any] | None = None,
+    prediction_attributes: Mapping[str, Any] | None = None,
+    label_attributes: Mapping[str, Any] | None = None,
 ) -> SourceSpec:
-    """The facts of a source of these arrays, by their attributes and by what overrides them. Raises DataError."""
-    theirs, own = of_predictions or {}, of_labels or {}
+    """Describe a source of two arrays, by their attributes and the overrides.
+
+    Args:
+        url: URL of the source.
+        predictions: Prediction array.
+        labels: Label array.
+        overrides: Settings of the configuration.
+        prediction_attributes: Attributes that apply to the predictions.
+        label_attributes: Attributes that apply to the labels.
+
+    Returns:
+        The source, without ids and sizes. Contradictions raise DataError.
+    """
+    of_predictions, of_labels = prediction_attributes or {}, label_attributes or {}
     validate_shapes(url, predictions, labels)
-    kind = overrides.kind or str(theirs.get("kind", "probabilities"))
-    ignore = validate_ignore(url, overrides, {**theirs, **own})
-    scale = validate_scale(url, overrides, theirs, predictions.dtype, kind)
+    kind = overrides.kind or str(of_predictions.get("kind", "probabilities"))
+    ignore = validate_ignore(url, overrides, {**of_predictions, **of_labels})
+    scale = validate_scale(url, overrides, of_predictions, predictions.dtype, kind)
     tolerance = overrides.sum_tolerance
     if tolerance is None:
         tolerance = default_sum_tolerance(predictions.shape[1], predictions.dtype, scale)
@@ -101,7 +132,7 @@ def make_source_spec(
         predictions=predictions,
         labels=labels,
         image_id=None,
-        class_names=validate_class_names(url, overrides, {**own, **theirs}, predictions.shape[1]),
+        class_names=validate_class_names(url, overrides, {**of_labels, **of_predictions}, predictions.shape[1]),
         ignore=ignore,
         prediction_kind=kind,
         scale=scale,
@@ -112,127 +143,135 @@ def make_source_spec(
     )
 
 
-def _predictions(
+def _open_predictions(
     group: zarr.Group, url: str, name: str, source: str, overrides: Overrides, options: Mapping[str, Any]
 ) -> tuple[zarr.Array[Any], ArraySpec, dict[str, Any]]:
-    """An array of predictions, its facts and what its attributes say."""
-    place, own = split_array_url(name, url, source)
-    home = group if place == url else _group(place, options, "An array named by its URL lies in a group")
-    array, spec = _array(home, place, own, "predictions", _PREDICTIONS, overrides.predictions_axes)
-    return array, spec, _attributes(home, array)
+    """Open a prediction array and return it with its description and attributes."""
+    place, array_name = split_array_url(name, url, source)
+    parent = group if place == url else _open_group(place, options, "The URL of an array must be in a group")
+    array, spec = _open_array(parent, place, array_name, "predictions", _PREDICTION_AXES, overrides.predictions_axes)
+    return array, spec, _attributes(parent, array)
 
 
-def _home_of_labels(
+def _open_labels_group(
     group: zarr.Group, url: str, name: str, overrides: Overrides, options: Mapping[str, Any]
 ) -> tuple[zarr.Group, str]:
-    """The group that holds the labels, and its URL: the source itself, or the group of its name that is said to."""
+    """Return the group of the labels and its URL: the source, or the group of its name in `labels_from`."""
     if overrides.labels_from is None:
         return group, url
     place = labels_url(overrides.labels_from, name)
-    remedy = f"labels_from is to hold a group for each source, here for {name}"
-    return _group(place, options, remedy), place
+    return _open_group(place, options, f"labels_from must contain a group per source, here for {name}"), place
 
 
-def labels_url(folder: str, source: str) -> str:
-    """Where in a folder of labels those of a source lie, by its name."""
-    return join(folder, f"{source}.zarr")
+def labels_url(directory: str, source: str) -> str:
+    """Return the URL of the group with a source's labels in a directory of labels."""
+    return join(directory, f"{source}.zarr")
 
 
-def _check_evidence(url: str, overrides: Overrides) -> None:
-    """Evidence is of the labels and the predictions it was written with."""
-    if len(overrides.names) > 1:
+def _check_evidence_settings(url: str, overrides: Overrides) -> None:
+    """Refuse settings that need predictions."""
+    members = overrides.prediction_names
+    if len(members) > 1:
         raise DataError(
-            f"{url} holds evidence in place of predictions, and arrays.predictions are {', '.join(overrides.names)}",
+            f"{url} contains evidence instead of predictions, but arrays.predictions are {', '.join(members)}",
             "Evidence is of one prediction and cannot be averaged",
-            "Run it apart, or pass the predictions of all members",
+            "Run it separately, or pass the predictions of all members",
         )
     if overrides.labels_from is not None:
         raise DataError(
-            f"{url} holds evidence in place of predictions, and labels_from is {overrides.labels_from}",
-            "what its model thinks of other labels is not known",
-            "Leave labels_from out, or give predictions",
+            f"{url} contains evidence instead of predictions, but labels_from is {overrides.labels_from}",
+            "Evidence depends on the labels",
+            "Omit labels_from, or pass predictions",
         )
 
 
-def _group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
-    """The group at a URL. Raises DataError, with the remedy where there is none."""
+def _open_group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
+    """Open a group. A missing one raises DataError with the remedy."""
     try:
         return open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
     except (FileNotFoundError, NotADirectoryError) as e:
-        raise DataError(f"there is no Zarr group at {url}", "nothing was read", remedy) from e
+        raise DataError(f"There is no Zarr group at {url}", remedy) from e
     except ContainsArrayError as e:
-        raise DataError(
-            f"{url} is an array", "a source is a group of arrays", "Give the URL of the group it lies in"
-        ) from e
+        raise DataError(f"{url} is an array, but a source is a group of arrays", "Pass the URL of its group") from e
     except (ValueError, KeyError, TypeError) as e:
-        raise _no_metadata(url, e) from e
+        raise _metadata_error(url, e) from e
     except UsageError:
         raise
-    except Exception as e:  # every client of S3 has errors of its own
+    except Exception as e:  # the S3 clients have no common base class of errors
         if is_s3(url):
             raise unreachable_error(url, e) from e
         raise
 
 
 def open_label_array(
-    url: str, name: str, axes: tuple[str, ...] | None, meant: tuple[int, ...], options: Mapping[str, Any]
+    url: str, name: str, axes: tuple[str, ...] | None, ignore: tuple[int, ...], options: Mapping[str, Any]
 ) -> tuple[ArraySpec, bool]:
-    """The facts of one array (image, y, x) of integers in a group that needs to hold no other, such as labels that
-    somebody corrected; and whether an absent chunk of it is lost data: it is not where its fill value is one of those
-    that may be ``meant``. Raises DataError."""
-    group = _group(url, options, f"Give the URL of a group that holds the array {name!r}")
-    array, spec = _array(group, url, name, "labels", _LABELS, axes)
-    return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and array.fill_value not in meant
+    """Open an integer array (image, y, x) in a group that may contain no other array, such as corrected labels.
+
+    Args:
+        url: URL of the group.
+        name: Name of the array.
+        axes: Stored order of the axes.
+        ignore: Ignore values.
+        options: Storage options of S3.
+
+    Returns:
+        The array, and whether an absent chunk is lost data: it is not if the fill value is an ignore value. A missing
+        array raises DataError.
+    """
+    group = _open_group(url, options, f"Pass the URL of a group that contains the array {name!r}")
+    array, spec = _open_array(group, url, name, "labels", _LABEL_AXES, axes)
+    return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and array.fill_value not in ignore
 
 
-def _member(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
-    """The array of that name in the group, or None."""
+def _find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
+    """Return an array of a group, or None."""
     try:
-        found = group[name]
+        member = group[name]
     except (ValueError, TypeError, KeyError) as e:
         if isinstance(e, KeyError) and name in str(e):
             return None
-        raise _no_metadata(join(url, name), e) from e
-    return found if isinstance(found, zarr.Array) else None
+        raise _metadata_error(join(url, name), e) from e
+    return member if isinstance(member, zarr.Array) else None
 
 
-def _no_metadata(url: str, cause: Exception) -> DataError:
+def _metadata_error(url: str, cause: Exception) -> DataError:
     return DataError(
-        f"the metadata of {url} cannot be understood ({codec_error_message(cause)})",
-        "it is not known what lies there",
-        "See whether zarr.open can open it, and write it again where not",
+        f"The metadata of {url} cannot be parsed ({codec_error_message(cause)})",
+        "Check that zarr.open can open it, and write it again if not",
     )
 
 
-def _no_array(group: zarr.Group, url: str, name: str, role: str, consequence: str) -> DataError:
+def _missing_array_error(group: zarr.Group, url: str, name: str, role: str) -> DataError:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of whatever else lies there
+        warnings.simplefilter("ignore")  # zarr warns about other files in the group
         present = sorted(key for key, _ in group.arrays())
-    near = difflib.get_close_matches(name, present, n=1)
-    only = f"only {', '.join(map(repr, present))}" if present else "and no other"
-    hint = f"Say which array holds them: --arrays.{role} {near[0] if near else 'NAME'}"
-    return DataError(f"{url} holds no array {name!r}, {only}", consequence, hint)
+    similar = difflib.get_close_matches(name, present, n=1)
+    others = f"only {', '.join(map(repr, present))}" if present else "and no other"
+    return DataError(
+        f"{url} contains no array {name!r}, {others}",
+        f"Pass the name of the array: --arrays.{role} {similar[0] if similar else 'NAME'}",
+    )
 
 
 def _attributes(group: zarr.Group, array: zarr.Array[Any], source: zarr.Group | None = None) -> dict[str, Any]:
-    """What the array's attributes say, else its group's, else those of the ``source``. A null says nothing."""
-    beyond = {} if source is None else source.attrs.asdict()
-    told = {**beyond, **group.attrs.asdict(), **array.attrs.asdict()}
-    return {name: value for name, value in told.items() if value is not None}
+    """Merge the attributes of array, group and source, in this priority. Nulls are ignored."""
+    inherited = {} if source is None else source.attrs.asdict()
+    merged = {**inherited, **group.attrs.asdict(), **array.attrs.asdict()}
+    return {name: value for name, value in merged.items() if value is not None}
 
 
-def _array(
+def _open_array(
     group: zarr.Group, url: str, name: str, role: str, dims: tuple[str, ...], axes: tuple[str, ...] | None
 ) -> tuple[zarr.Array[Any], ArraySpec]:
-    array = _member(group, url, name)
+    array = _find_array(group, url, name)
     if array is None:
-        raise _no_array(group, url, name, role, f"there are no {role} to read")
+        raise _missing_array_error(group, url, name, role)
     dtype = validate_dtype(url, name, role, array)
     order = validate_axes(url, name, role, array, dims, axes)
-    store = local_path(url)
-    node = f"{(store or url).rstrip('/')}/{array.path.strip('/')}" if array.path else url
+    path = local_path(url)
     spec = ArraySpec(
-        url=node,
+        url=f"{(path or url).rstrip('/')}/{array.path.strip('/')}" if array.path else url,
         shape=reorder(array.shape, order),
         chunks=reorder(array.chunks, order),
         dtype=dtype,
@@ -245,22 +284,32 @@ def _array(
 
 
 def open_per_image_array(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
-    """The array of one value an image that may be there; it must be where the configuration names it."""
-    array = _member(group, url, name)
-    what = {"image_id": "ids"}.get(role, f"{role}s")
+    """Open an optional array with one value per image.
+
+    Args:
+        group: Group of the source.
+        url: URL of the group.
+        name: Name of the array.
+        role: "image_id", "height" or "width"; the default name of the array.
+        images: Number of images.
+
+    Returns:
+        The array, or None if it does not exist under its default name.
+
+    Raises:
+        DataError: A configured name does not exist, or the array has another shape or dtype.
+    """
+    array = _find_array(group, url, name)
     if array is None and name != role:
-        raise _no_array(group, url, name, role, f"there are no {what} to read")
+        raise _missing_array_error(group, url, name, role)
     if array is None:
         return None
     if array.shape != (images,):
         raise DataError(
-            f"{name!r} of {url} has the shape {array.shape}, for {images} images",
-            f"{what} cannot be matched to images",
-            f"Write one {'id' if role == 'image_id' else 'number'} an image",
+            f"{name!r} of {url} has shape {array.shape}, for {images} images",
+            f"Write one {'id' if role == 'image_id' else 'number'} per image",
         )
     if role != "image_id" and array.dtype.kind not in "iu":
-        raise DataError(
-            f"{name!r} of {url} is stored as {array.dtype}", f"{what} are whole numbers", "Write them as integers"
-        )
+        raise DataError(f"{name!r} of {url} is stored as {array.dtype}", "Write integers")
     node = f"{(local_path(url) or url).rstrip('/')}/{array.path.strip('/')}"
     return ArraySpec(node, array.shape, array.chunks, str(array.dtype), 1, (0,), zarr_format=array.metadata.zarr_format)

@@ -1,4 +1,4 @@
-"""What is said of a source from outside of it."""
+"""Settings of the configuration that override the attributes of a source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the configuration says of a source; None leaves it to the source's attributes."""
+    """Array names and settings of a source. None leaves a setting to the attributes of the source."""
 
     predictions: str | tuple[str, ...] = "predictions"
     labels: str = "labels"
@@ -26,6 +26,6 @@ class Overrides:
     labels_from: str | None = None
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The arrays of predictions: one, or those of an ensemble."""
+    def prediction_names(self) -> tuple[str, ...]:
+        """Names of the prediction arrays: one, or those of an ensemble."""
         return (self.predictions,) if isinstance(self.predictions, str) else self.predictions

@@ -1,4 +1,4 @@
-"""Validate dtype, axes, shapes and attributes of a source."""
+"""Validate dtype, axes, shapes and attributes of a source. Every check raises DataError."""
 
 from __future__ import annotations
 
@@ -14,30 +14,26 @@ from masksift.core.specs import ArraySpec
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
 
-_KINDS = ("probabilities", "logits")
-
-_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+_PREDICTION_KINDS = ("probabilities", "logits")
+_PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+MAX_CLASSES = 65533
 
 
 def reorder(sizes: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(sizes[place]) for place in order)
+    """Return sizes in stored axis order in canonical order."""
+    return tuple(int(sizes[axis]) for axis in order)
 
 
 def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any]) -> str:
-    """The dtype by its name, in native byte order: what is read comes in it."""
+    """Return the name of the dtype in native byte order."""
     dtype = array.dtype
-    shown = "text" if dtype.kind in "UTSO" else str(dtype)
+    text = "text" if dtype.kind in "UTSO" else str(dtype)
     if role == "labels" and dtype.kind not in "iu":
+        raise DataError(f"Labels {name!r} of {url} are stored as {text}", "Write them as integers, for example uint8")
+    if role == "predictions" and dtype.name not in _PREDICTION_DTYPES:
         raise DataError(
-            f"labels {name!r} of {url} are stored as {shown}",
-            "class numbers are integers: nothing was scored",
-            "Write them as integers (uint8 up to 256 values)",
-        )
-    if role == "predictions" and dtype.name not in _DTYPES:
-        raise DataError(
-            f"predictions {name!r} of {url} are stored as {shown}",
-            "that is no precision of a probability here",
-            f"Write them as one of {', '.join(_DTYPES)}",
+            f"Predictions {name!r} of {url} are stored as {text}",
+            f"Write them as one of {', '.join(_PREDICTION_DTYPES)}",
         )
     return str(dtype.name)
 
@@ -45,118 +41,114 @@ def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any]) -> st
 def validate_axes(
     url: str, name: str, role: str, array: zarr.Array[Any], dims: tuple[str, ...], axes: tuple[str, ...] | None
 ) -> tuple[int, ...]:
-    """Where each canonical axis lies: by the configuration, else by the array's own names, else in order."""
-    own: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.asdict().get("_ARRAY_DIMENSIONS") or ()
-    named = tuple(str(name) for name in own)
+    """Return the stored position of each canonical axis: by setting, by the array's own names, or in order."""
+    stored: Any = (
+        getattr(array.metadata, "dimension_names", None) or array.attrs.asdict().get("_ARRAY_DIMENSIONS") or ()
+    )
+    named = tuple(str(dim) for dim in stored)
     names = axes or (named if sorted(named) == sorted(dims) else dims)
     if array.ndim != len(dims):
         raise DataError(
-            f"{role} {name!r} of {url} have the shape {array.shape}",
-            f"{role} need the {len(dims)} axes {', '.join(dims)}",
-            f"Name the array that has them: --arrays.{role} NAME",
+            f"{role.capitalize()} {name!r} of {url} have shape {array.shape}",
+            f"They need the {len(dims)} axes {', '.join(dims)}",
+            f"Pass the name of an array with these axes: --arrays.{role} NAME",
         )
     if sorted(names) != sorted(dims):
         raise DataError(
-            f"{role} {name!r} of {url} have the shape {array.shape} and the axes {', '.join(names)}",
-            f"{role} need the {len(dims)} axes {', '.join(dims)}",
-            f"Name the axes in the order they are stored: --arrays.{role}_axes {','.join(dims)}",
+            f"{role.capitalize()} {name!r} of {url} have shape {array.shape} and axes {', '.join(names)}",
+            f"They need the {len(dims)} axes {', '.join(dims)}",
+            f"Pass the axes in stored order: --arrays.{role}_axes {','.join(dims)}",
         )
     return tuple(names.index(dim) for dim in dims)
 
 
 def validate_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None:
+    """Check that predictions and labels fit each other, and the bounds of their shapes."""
     n, classes, height, width = predictions.shape
     if (n, height, width) != labels.shape:
         raise DataError(
-            f"predictions of {url} are {n} images of {height} x {width}, its labels{_elsewhere(url, labels)} "
+            f"Predictions of {url} are {n} images of {height} x {width}, its labels{_location(url, labels)} "
             f"{labels.shape[0]} of {labels.shape[1]} x {labels.shape[2]}",
-            "which label belongs to which pixel cannot be known",
-            "Give arrays of one size; where only the order of the axes differs, name it with --arrays.predictions_axes",
+            "Pass arrays of equal size; if only the axis order differs, pass --arrays.predictions_axes",
         )
     if min(predictions.shape) == 0 or classes < 2:
         raise DataError(
-            f"predictions of {url} have the shape {predictions.shape} (image, class, y, x)",
-            "there is nothing to compare",
-            "Give at least one image, one pixel and two classes",
+            f"Predictions of {url} have shape {predictions.shape} (image, class, y, x)",
+            "Pass at least one image, one pixel and two classes",
         )
-    if classes > 65533:
-        raise DataError(f"predictions of {url} have {classes} classes", "at most 65,533 fit", "Merge rare classes")
+    if classes > MAX_CLASSES:
+        raise DataError(f"Predictions of {url} have {classes} classes, more than {MAX_CLASSES:,}", "Merge rare classes")
 
 
-def _elsewhere(url: str, labels: ArraySpec) -> str:
-    """Where labels are, if not below the URL of their source."""
-    own = f"{(local_path(url) or url).rstrip('/')}/"
-    return "" if labels.url.startswith(own) else f" in {labels.url}"
+def _location(url: str, labels: ArraySpec) -> str:
+    """Return where labels are, unless they are below the URL of their source."""
+    prefix = f"{(local_path(url) or url).rstrip('/')}/"
+    return "" if labels.url.startswith(prefix) else f" in {labels.url}"
 
 
-def validate_class_names(url: str, overrides: Overrides, facts: Mapping[str, Any], classes: int) -> tuple[str, ...]:
-    names = overrides.classes or facts.get("class_names") or [f"class {k}" for k in range(classes)]
+def validate_class_names(
+    url: str, overrides: Overrides, attributes: Mapping[str, Any], classes: int
+) -> tuple[str, ...]:
+    """Return one name per class."""
+    names = overrides.classes or attributes.get("class_names") or [f"class {k}" for k in range(classes)]
     if isinstance(names, (str, Mapping)) or not isinstance(names, Sequence):
         raise DataError(
-            f"the class_names of {url} are {json.dumps(names)}",
-            "they should be a list, one name a class",
-            "Give --classes a,b,c",
+            f"class_names of {url} is {json.dumps(names)}, but must be a list",
+            "Pass one name per class: --classes a,b,c",
         )
     if len(names) != classes:
         raise DataError(
-            f"{url} predicts {classes} classes and {len(names)} are named: {', '.join(map(str, names[:30]))}",
-            "which name belongs to which class cannot be known",
-            "Give one name a class, in the order of the predictions: --classes a,b,c",
+            f"{url} has predictions of {classes} classes and {len(names)} class names: "
+            f"{', '.join(map(str, names[:30]))}",
+            "Pass one name per class, in the order of the predictions: --classes a,b,c",
         )
     return tuple(str(name) for name in names)
 
 
-def validate_ignore(url: str, overrides: Overrides, facts: Mapping[str, Any]) -> tuple[int, ...]:
-    values = overrides.ignore if overrides.ignore is not None else facts.get("ignore", ())
-    listed: Sequence[Any] = values if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
-    if not all(_is_number(value) and float(value).is_integer() for value in listed):
-        raise DataError(
-            f"the ignore values of {url} are {json.dumps(values)}", "label values are integers", "Give --ignore 255"
-        )
-    return tuple(sorted({int(value) for value in listed}))
+def validate_ignore(url: str, overrides: Overrides, attributes: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the sorted ignore values."""
+    value = overrides.ignore if overrides.ignore is not None else attributes.get("ignore", ())
+    values: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    if not all(_is_number(entry) and float(entry).is_integer() for entry in values):
+        raise DataError(f"ignore of {url} is {json.dumps(value)}, but must be integers", "Pass --ignore 255")
+    return tuple(sorted({int(entry) for entry in values}))
 
 
-def validate_scale(url: str, overrides: Overrides, facts: Mapping[str, Any], dtype: str, kind: str) -> float:
+def validate_scale(url: str, overrides: Overrides, attributes: Mapping[str, Any], dtype: str, kind: str) -> float:
+    """Return the probability of one step of integer predictions, 1 for floats, and check the prediction kind."""
     integers = dtype.startswith("uint")
-    if kind not in _KINDS:
+    if kind not in _PREDICTION_KINDS:
         raise DataError(
-            f"predictions of {url} are of kind {kind!r}",
-            "what their numbers mean is not known",
-            "Give --kind probabilities, or --kind logits",
+            f"Predictions of {url} are of unknown kind {kind!r}", "Pass --kind probabilities or --kind logits"
         )
     if kind == "logits" and integers:
         raise DataError(
-            f"predictions of {url} are {dtype} of kind 'logits'",
-            "logits are floats here",
-            "Give --kind probabilities, or write the logits as float16 or float32",
+            f"Predictions of {url} are {dtype} of kind 'logits', but logits must be floats",
+            "Pass --kind probabilities, or write the logits as float16 or float32",
         )
     if not integers and overrides.scale is not None:
         raise DataError(
-            f"--scale is {overrides.scale} and predictions of {url} are {dtype}",
-            "a scale is the step of integers",
-            "Leave --scale out",
+            f"--scale is {overrides.scale}, but predictions of {url} are {dtype}",
+            "Only integers have a scale",
+            "Omit --scale",
         )
     if not integers:
         return 1.0
-    scale = overrides.scale if overrides.scale is not None else facts.get("scale", 1 / np.iinfo(dtype).max)
+    scale = overrides.scale if overrides.scale is not None else attributes.get("scale", 1 / np.iinfo(dtype).max)
     if not _is_number(scale) or not 0 < scale <= 1:
-        raise DataError(
-            f"the scale of {url} is {json.dumps(scale)}",
-            "a step of a probability lies in (0, 1]",
-            "Give --scale 0.00392",
-        )
+        raise DataError(f"scale of {url} is {json.dumps(scale)}, but must be in (0, 1]", "Pass --scale 0.00392")
     return float(scale)
 
 
-def absent_is_missing(url: str, overrides: Overrides, facts: Mapping[str, Any]) -> bool:
-    empty = overrides.empty_label_chunks or facts.get("empty_label_chunks", "missing")
-    if empty not in ("missing", "fill"):
+def absent_is_missing(url: str, overrides: Overrides, attributes: Mapping[str, Any]) -> bool:
+    """Return whether an absent chunk of labels is lost data, instead of the fill value."""
+    meaning = overrides.empty_label_chunks or attributes.get("empty_label_chunks", "missing")
+    if meaning not in ("missing", "fill"):
         raise DataError(
-            f"empty_label_chunks of {url} is {json.dumps(empty)}",
-            "what an absent chunk of labels means is not known",
-            "Give --arrays.empty_label_chunks missing, or fill",
+            f"empty_label_chunks of {url} is {json.dumps(meaning)}",
+            "Pass --arrays.empty_label_chunks missing or --arrays.empty_label_chunks fill",
         )
-    return bool(empty == "missing")
+    return bool(meaning == "missing")
 
 
 def _is_number(value: Any) -> bool:
@@ -166,12 +158,12 @@ def _is_number(value: Any) -> bool:
 def validate_remap(
     url: str, remap: tuple[tuple[int, int], ...], classes: int, ignore: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
-    for value, meant in remap:
-        if not 0 <= meant < classes and meant not in ignore:
+    """Return the pairs of label value and class, which must be a class or an ignore value."""
+    for value, target in remap:
+        if not 0 <= target < classes and target not in ignore:
             raise DataError(
-                f"remap makes {meant} of label {value}, and {url} has the classes 0..{classes - 1} and the ignore "
-                f"values {list(ignore)}",
-                "that is neither",
-                "Give it a class, or an ignore value",
+                f"remap maps label {value} to {target}, but {url} has classes 0 to {classes - 1} and ignore values "
+                f"{list(ignore)}",
+                "Map it to a class or an ignore value",
             )
     return remap
