@@ -42,9 +42,9 @@ def assert_equal(one: Any, other: Any) -> None:
 def test_difference_of_statistics_can_be_merged(dtype: str) -> None:
     one, other = make_statistics(dtype, 2)
     assert_equal(other.merge(one.subtract(other)), one)
-    kept = ClassStatistics.from_bytes(one.subtract(other).to_bytes())
-    assert_equal(kept, one.subtract(other))
-    assert_equal(other.merge(kept), one)
+    restored = ClassStatistics.from_bytes(one.subtract(other).to_bytes())
+    assert_equal(restored, one.subtract(other))
+    assert_equal(other.merge(restored), one)
 
 
 def test_difference_of_large_counts_survives_serialization() -> None:
