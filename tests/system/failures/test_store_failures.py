@@ -157,7 +157,7 @@ def test_run_with_deleted_source_fails_with_its_url_and_resumes(
         assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 5
     message = error_message(capsys)
     assert str(source.path) in message
-    assert "what is done is kept" in message
+    assert "Finished blocks are kept" in message
     shutil.copytree(copy, source.path)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     assert run_cli("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
@@ -180,7 +180,7 @@ def test_run_on_a_full_disk_fails_and_resumes_with_more_space(
         assert run_cli("run", *args) == 5
         message = error_message(capsys)
         assert "No space left on device" in message
-        assert "what is done is kept" in message
+        assert "Finished blocks are kept" in message
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         assert run_cli("run", *args) == 0
         assert run_cli("run", "--source", source, "--out", tmp_path / "undisturbed") == 0
