@@ -105,18 +105,7 @@ class ReviewDecisions:
 
 
 def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
-    """Read a decisions file. The last entry on an image or region counts.
-
-    Args:
-        url: Path or URL of the file.
-        options: Storage options.
-
-    Returns:
-        The decisions.
-
-    Raises:
-        DataError: The file does not exist or is not a decisions file.
-    """
+    """Read a decisions file, whose last entry on an image or region counts; raises DataError if it is invalid."""
     parent, slash, name = url.rpartition("/")
     data = ObjectDirectory(parent or slash or ".", options).read(name)
     if data is None:

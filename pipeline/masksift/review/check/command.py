@@ -32,18 +32,7 @@ _RECORD_FIELDS = (
 
 
 def check(config: CheckConfig) -> Row:
-    """Check a run against every configured limit.
-
-    Args:
-        config: Run and limits.
-
-    Returns:
-        Plain values, as `--json` prints them: ``passed``, ``limits`` (allowed and actual values), facts of the run
-        record, and the first quarantined images.
-
-    Raises:
-        UsageError: The run or its base is not complete, or the two have no class in common.
-    """
+    """Check a run against every configured limit and return plain values, as `--json` prints them."""
     run = open_completed_run(config.run, config.storage)
     classes = read_table(run.directory, "class_quality.parquet").to_pylist()
     result: Row = {"run": config.run, **{name: run.record[name] for name in _RECORD_FIELDS}}

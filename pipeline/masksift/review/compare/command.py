@@ -17,17 +17,7 @@ from masksift.storage.tables.parquet import read_table
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
-    """Compare two runs.
-
-    Args:
-        config: The runs and the quantity to order images by.
-
-    Returns:
-        Plain values, as `--json` prints them.
-
-    Raises:
-        UsageError: A run is not complete, or ``by`` is not a score of both runs.
-    """
+    """Compare two runs and return plain values, as `--json` prints them."""
     old = open_completed_run(config.old, config.storage, [config.new])
     new = open_completed_run(config.new, config.storage, [config.old])
     methods = [name for name in new.methods if name in old.methods]

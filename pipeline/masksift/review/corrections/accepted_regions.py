@@ -59,19 +59,7 @@ class AcceptedRegions:
 
 
 def select_accepted_regions(run: CompletedRun, decisions: ReviewDecisions) -> AcceptedRegions:
-    """Select the accepted regions in one pass over the region table; memory grows with their number.
-
-    Args:
-        run: The reviewed run.
-        decisions: Decisions on it.
-
-    Returns:
-        Accepted regions and counts of all decisions.
-
-    Raises:
-        UsageError: The decisions are about another run.
-        DataError: The decisions contain images or regions that the run does not have.
-    """
+    """Select the accepted regions; raises DataError or UsageError if the decisions do not fit the run."""
     decisions.check_run(run.record["fingerprint"], run.context.out)
     _check_images(run, decisions)
     images_by_rank: dict[int, set[ImageKey]] = {}

@@ -51,18 +51,7 @@ class CorrectionsResult:
 
 
 def correct(config: CorrectionsConfig, progress: ProgressReporter) -> CorrectionsResult:
-    """Write the labels with all accepted regions; the same command continues after an interruption.
-
-    Args:
-        config: Run, decisions file and output directory.
-        progress: Reporter for messages and the stage.
-
-    Returns:
-        Record and text to print.
-
-    Raises:
-        MasksiftError: The decisions do not match the run, labels have changed since, or a class has no label value.
-    """
+    """Write the labels with all accepted regions; the same command continues after an interruption."""
     run = open_completed_run(config.run, config.storage, [config.verdicts, config.out])
     decisions = load_decisions(config.verdicts, run.context.options)
     accepted = select_accepted_regions(run, decisions)

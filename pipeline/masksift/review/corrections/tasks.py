@@ -160,15 +160,7 @@ def _labels_changed(spec: SourceSpec, region: AcceptedRegion, details: str) -> t
 
 
 def decode_rle(rle: NDArray[np.int32], height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Decode COCO run lengths.
-
-    Args:
-        rle: Run lengths: alternating pixels outside and inside, column by column.
-        height: Rows of the image.
-
-    Returns:
-        Rows and columns (A,) of the A pixels inside.
-    """
+    """Decode COCO run lengths of an image of ``height`` rows into rows and columns (A,) of the A pixels inside."""
     lengths = rle[1::2].astype(np.int64)
     starts = np.cumsum(rle, dtype=np.int64)[::2][: len(lengths)]
     before = np.cumsum(lengths) - lengths

@@ -34,19 +34,7 @@ class ExportResult:
 
 
 def export(form: str, config: ExportConfig, progress: ProgressReporter) -> ExportResult:
-    """Write the regions of a run in a format, worst first.
-
-    Args:
-        form: Name of the format.
-        config: Regions to export and output directory.
-        progress: Reporter for the stage.
-
-    Returns:
-        Summary of the export.
-
-    Raises:
-        UsageError: The run is not complete, the output directory has other content, or pycocotools is missing.
-    """
+    """Write the regions of a run in a format, worst first."""
     if form in PYCOCOTOOLS_FORMATS:
         _require_pycocotools()
     also = [url for url in (config.out, config.verdicts, config.arrays.images) if url]

@@ -149,15 +149,7 @@ class DeterministicZip:
 
 @contextmanager
 def stream_file(directory: ObjectDirectory, name: str) -> Iterator[Callable[[bytes], object]]:
-    """Write a file chunk by chunk to $TMPDIR, and put it into the directory when it is complete.
-
-    Args:
-        directory: Output directory.
-        name: Name of the file.
-
-    Yields:
-        Function that takes the next chunk.
-    """
+    """Write a file to $TMPDIR with the function that is yielded, and put it into the directory when it is complete."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as temporary:
         path = os.path.join(temporary, "export")
         with open(path, "wb") as file:
@@ -169,17 +161,7 @@ def stream_file(directory: ObjectDirectory, name: str) -> Iterator[Callable[[byt
 def stream_json_list(
     directory: ObjectDirectory, name: str, before: bytes = b"", after: bytes = b""
 ) -> Iterator[Callable[[Any], None]]:
-    """Write a JSON file that contains one list, entry by entry.
-
-    Args:
-        directory: Output directory.
-        name: Name of the file.
-        before: Text before the list.
-        after: Text after the list.
-
-    Yields:
-        Function that takes the next entry.
-    """
+    """Write a JSON file with one list, whose entries the yielded function takes, between two texts."""
     with stream_file(directory, name) as write:
         write(before + b"[")
         first = True

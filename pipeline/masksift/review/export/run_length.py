@@ -23,16 +23,7 @@ CHANNELS = 4
 
 
 def box_mask(counts: NDArray[np.integer], height: int, box: Box) -> Mask:
-    """Decode a region within its box; memory grows with the box, not with the image.
-
-    Args:
-        counts: COCO run lengths.
-        height: Rows of the image.
-        box: Box of the region.
-
-    Returns:
-        Mask (y1 - y0, x1 - x0).
-    """
+    """Decode COCO run lengths within a box; memory grows with the box, not with the image of ``height`` rows."""
     y0, x0, y1, x1 = box
     ends = np.cumsum(counts, dtype=np.int64)
     starts, stops = ends[:-1:2], ends[1::2]

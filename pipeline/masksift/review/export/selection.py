@@ -97,19 +97,7 @@ class ExportImage:
 
 
 def select_images(run: CompletedRun, config: ExportConfig) -> list[ExportImage]:
-    """Select the images to export, ordered by their worst regions.
-
-    Args:
-        run: The completed run.
-        config: Limits and decisions file.
-
-    Returns:
-        Images with their regions.
-
-    Raises:
-        DataError: The decisions file is missing or invalid, or the run has no region table.
-        UsageError: The decisions belong to another run.
-    """
+    """Select the images to export, ordered by their worst regions."""
     decisions = None
     if config.verdicts is not None:
         decisions = load_decisions(config.verdicts, run.context.options)
@@ -136,21 +124,7 @@ def select_images(run: CompletedRun, config: ExportConfig) -> list[ExportImage]:
 def _iter_rows(
     directory: ObjectDirectory, config: ExportConfig, decisions: ReviewDecisions | None
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.int32]]]:
-    """Yield the rows to export with their run lengths.
-
-    Holds one file of the table at a time and reads none after the last row that can be exported.
-
-    Args:
-        directory: Results of the run.
-        config: Limits.
-        decisions: Decisions of reviewers, if any.
-
-    Yields:
-        Row and COCO run lengths.
-
-    Raises:
-        DataError: The run has no region table.
-    """
+    """Yield the rows to export with their run lengths; no file after the last of them is read."""
     files = [f"regions/{name}" for name in directory.names("regions") if name.endswith(".parquet")]
     if not files:
         raise DataError(f"{directory.url} has no regions/part-*.parquet", "Run `masksift score RUN --out URL`")

@@ -24,18 +24,7 @@ def ranked_images(run: CompletedRun) -> int:
 
 
 def find_image(run: CompletedRun, name: str) -> dict[str, Any]:
-    """Find an image by its id, or by SOURCE/INDEX if that is not the id of another image.
-
-    Args:
-        run: Completed run.
-        name: Image id or SOURCE/INDEX.
-
-    Returns:
-        Row of the image table.
-
-    Raises:
-        UsageError: No image or several images have this name.
-    """
+    """Find the row of an image by its id, or by SOURCE/INDEX if that is not the id of another image."""
     source, _, number = name.rpartition("/")
     located = None
     if source in run.source_index and number.isascii() and number.isdecimal() and len(number) < 19:
@@ -70,15 +59,7 @@ def image_location(row: Any) -> str:
 
 
 def read_image_rows(run: CompletedRun, keys: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Read the rows of images from the files of the image table that hold them.
-
-    Args:
-        run: Completed run.
-        keys: Source name and image index of each image.
-
-    Returns:
-        Rows of the image table, in the order of ``keys``.
-    """
+    """Read the rows of images (source, index), in this order, from the files of the image table that hold them."""
     keys_by_block: dict[int, list[tuple[str, int]]] = {}
     for key in keys:
         keys_by_block.setdefault(run.find_task(*key).block.number, []).append(key)
@@ -93,15 +74,7 @@ def read_image_rows(run: CompletedRun, keys: Sequence[tuple[str, int]]) -> list[
 
 
 def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
-    """Find the rank of an image by binary search over the files of the ranking.
-
-    Args:
-        run: Completed run.
-        row: Row of the image table.
-
-    Returns:
-        Rank from 1 on, None for an image that is not ranked.
-    """
+    """Find the rank of an image by binary search over the files of the ranking; None for an unranked image."""
     score = row[run.record["configuration"]["rank_by"]]
     if row["status"] != SCORED or score is None:
         return None

@@ -34,18 +34,7 @@ class ShowResult:
 
 
 def show(config: ShowConfig) -> ShowResult:
-    """Draw an image and write it as a PNG file.
-
-    Args:
-        config: Run, image and output file.
-
-    Returns:
-        Description of the image and location of the file.
-
-    Raises:
-        UsageError: There is no such run or image, several images have the id, or the default file name is taken by
-            another file.
-    """
+    """Draw an image, write it as a PNG file and describe it; raises MasksiftError."""
     require_matplotlib()
     also = [url for url in (config.out, config.arrays.images) if url is not None]
     run = open_completed_run(config.run, config.storage, also)

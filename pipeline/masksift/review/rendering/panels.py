@@ -40,16 +40,7 @@ def require_matplotlib() -> None:
 
 
 def new_figure(width: float, height: float, *, constrained: bool = True) -> Any:
-    """Create a matplotlib figure of a size in inches, without a display and outside of pyplot's list of figures.
-
-    Args:
-        width: Width in inches.
-        height: Height in inches.
-        constrained: Use matplotlib's constrained layout.
-
-    Returns:
-        The figure; a notebook displays it as the value of a cell.
-    """
+    """Create a figure (inches) without a display and outside of pyplot; a notebook shows it as the value of a cell."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,15 +58,7 @@ def figure_png(figure: Any) -> bytes:
 
 
 def colorize(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uint8]:
-    """Color a class plane.
-
-    Args:
-        plane: Class numbers (h, w); the largest value of the dtype means no label.
-        classes: Number of classes.
-
-    Returns:
-        Colors (h, w, 3): black without a label, white for a value that is not a class.
-    """
+    """Color class numbers (h, w) as (h, w, 3): black without a label, white for a value that is not a class."""
     table = np.concatenate([class_colors(classes), np.array([_INVALID_COLOR, _NO_LABEL_COLOR], np.uint8)])
     number = np.minimum(plane, classes).astype(np.intp)
     number[plane == np.iinfo(plane.dtype).max] = classes + 1
@@ -118,17 +101,8 @@ def region_outline(region: Mapping[str, Any], factor: int = 1) -> NDArray[np.int
 
 
 def _reduced_mask(region: Mapping[str, Any], factor: int) -> tuple[NDArray[np.bool_], int, int]:
-    """Decode a region within its box into reduced pixels; also returns the first row and column of the box.
-
-    Memory grows with the box, because a full image may have a billion pixels.
-
-    Args:
-        region: Row of the region table.
-        factor: Reduction factor.
-
-    Returns:
-        Mask (rows, columns), first row, first column, in reduced pixels.
-    """
+    """Decode a region within its box into reduced pixels; returns the mask and the first row and column of the box."""
+    # memory grows with the box: a full image may have a billion pixels
     height = region["height"]
     ends = np.cumsum(np.asarray(region["rle"], np.int64))
     starts, stops = ends[0::2][: len(ends) // 2], ends[1::2]
@@ -157,17 +131,7 @@ def more_regions_text(regions: int) -> str:
 
 
 def image_title(row: Mapping[str, Any], by: str, rank: int | None, ranked: int) -> list[str]:
-    """Describe an image by its id and its rank and score, or by the reason of its quarantine.
-
-    Args:
-        row: Row of the image table.
-        by: Score that the run ranks by.
-        rank: Rank of the image, None without one.
-        ranked: Number of ranked images.
-
-    Returns:
-        Lines of the title.
-    """
+    """Describe a row of the image table in lines: id, rank and score ``by``, or the reason of its quarantine."""
     name = escape_unprintable(row["image_id"])
     if row["status"] != SCORED:
         reason = [escape_unprintable(row["reason"])] if row["reason"] else []
@@ -212,14 +176,7 @@ def _to_unit(color: Sequence[int] | NDArray[np.uint8]) -> tuple[float, ...]:
 
 
 def draw_outline(axes: Any, region: Mapping[str, Any], factor: int = 1, number: str = "") -> None:
-    """Draw the outline of a region, black on white so that it is visible on every color, and a number at its center.
-
-    Args:
-        axes: Panel in units of full-image pixels.
-        region: Row of the region table.
-        factor: Reduction factor of the panel.
-        number: Text at the center, none if empty.
-    """
+    """Draw the outline of a region, black on white to be visible on every color, and a number at its center."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
     from matplotlib.patheffects import withStroke

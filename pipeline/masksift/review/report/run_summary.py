@@ -58,17 +58,7 @@ def count_scores(run: CompletedRun) -> ScoreHistograms:
 
 
 def run_summary(run: CompletedRun, histograms: ScoreHistograms, rows: int, sources: Sequence[str]) -> dict[str, Any]:
-    """Summarize a run as `data/run.js` holds it.
-
-    Args:
-        run: The run.
-        histograms: Distribution of its scores.
-        rows: Number of images on the page.
-        sources: Names of their sources.
-
-    Returns:
-        Plain values.
-    """
+    """Summarize a run as `data/run.js` holds it, for a page with ``rows`` images of these sources."""
     record, classes = run.record, _class_summaries(run)
     pairs = read_table(run.directory, "class_pairs.parquet", ["given", "suggested", "pixels", "images"])
     return {

@@ -73,15 +73,7 @@ def write_page(
     rendered: Sequence[RenderedImage],
     regions: Sequence[ImageRegions],
 ) -> None:
-    """Write all files except the rendered images, index.html last, and remove those of an earlier report.
-
-    Args:
-        directory: Results of the run.
-        summary: Content of `data/run.js`.
-        selected: Images of the page.
-        rendered: The same images, rendered.
-        regions: Their regions.
-    """
+    """Write all files but the rendered images, index.html last, and remove those of an earlier report."""
     files = {"run.js": script_call("run", summary)}
     for number, part in enumerate(_slices(len(selected), IMAGES_PER_FILE)):
         rows = rows_data(selected[part], rendered[part], regions[part], summary)
