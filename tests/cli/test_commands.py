@@ -1,4 +1,4 @@
-"""`score` and `plan`: another look at what a run kept, and a look ahead; and the words typed in a real shell."""
+"""Commands `score` and `plan`, and exit codes and streams of real processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.errors import assert_sentences
 from support.results import read_files, read_rows
 from support.sources import Source, erase_chunks, make_data, truncate_file, write_source
 
-OTHER = (
+OTHER_OPTIONS = (
     "--softmin.temperature",
     "0.5",
     "--clc.rule",
@@ -37,20 +37,15 @@ def source(tmp_path: Path) -> Source:
 
 @pytest.fixture
 def base(source: Source, tmp_path: Path) -> Path:
-    """A complete run."""
+    """Return a completed run."""
     assert run_cli("run", "--source", source, "--out", tmp_path / "base") == 0
     return tmp_path / "base"
 
 
-# ------------------------------------------------------------------------------------------------------- score
-
-
-def test_scoring_again_is_running_again_without_reading_a_prediction(
-    source: Source, base: Path, tmp_path: Path
-) -> None:
-    assert run_cli("run", "--source", source, "--out", tmp_path / "whole", *OTHER) == 0
+def test_score_equals_a_run_without_reading_predictions(source: Source, base: Path, tmp_path: Path) -> None:
+    assert run_cli("run", "--source", source, "--out", tmp_path / "whole", *OTHER_OPTIONS) == 0
     shutil.rmtree(source.predictions)
-    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 0
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER_OPTIONS) == 0
     for table in ("images", "ranking", "class_pairs.parquet", "class_quality.parquet", "thresholds.parquet"):
         assert read_rows(tmp_path / "again", table) == read_rows(tmp_path / "whole", table)
     assert read_rows(tmp_path / "again") != read_rows(base)
@@ -64,7 +59,7 @@ def test_scoring_again_is_running_again_without_reading_a_prediction(
     assert record["evidence"] == [str(base / "evidence/scenes.zarr")]
 
 
-def test_scoring_changes_nothing_of_the_first_run(base: Path, tmp_path: Path) -> None:
+def test_score_leaves_the_original_run_unchanged(base: Path, tmp_path: Path) -> None:
     before = read_files(base)
     assert run_cli("score", base, "--out", tmp_path / "again", "--methods", "clc", "--rank-by", "clc") == 0
     assert read_files(base) == before
@@ -72,25 +67,27 @@ def test_scoring_changes_nothing_of_the_first_run(base: Path, tmp_path: Path) ->
     assert "softmin" not in read_rows(tmp_path / "again", "ranking")[0]
 
 
-def test_scoring_twice_is_scoring_once(base: Path, tmp_path: Path) -> None:
-    words = ("score", base, "--out", tmp_path / "again", *OTHER)
+def test_score_twice_changes_nothing(base: Path, tmp_path: Path) -> None:
+    words = ("score", base, "--out", tmp_path / "again", *OTHER_OPTIONS)
     assert run_cli(*words) == 0
     before = read_files(tmp_path / "again")
     assert run_cli(*words) == 0
     assert read_files(tmp_path / "again") == before
 
 
-def test_scores_never_overwrite_a_run(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_into_the_original_run_exits_with_2(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = read_files(base)
     capsys.readouterr()
-    assert run_cli("score", base, *OTHER) == 2
+    assert run_cli("score", base, *OTHER_OPTIONS) == 2
     assert "--out is required: scoring must not overwrite the original run. Pass --out URL." in error_message(capsys)
-    assert run_cli("score", base, "--out", base, *OTHER) == 2
+    assert run_cli("score", base, "--out", base, *OTHER_OPTIONS) == 2
     assert re.search("base holds results of other inputs or settings", error_message(capsys))
     assert read_files(base) == before
 
 
-def test_only_a_complete_run_has_evidence_to_score(
+def test_score_of_an_incomplete_run_exits_with_2(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
@@ -104,19 +101,19 @@ def test_only_a_complete_run_has_evidence_to_score(
     assert not (tmp_path / "again").exists()
 
 
-def test_where_the_first_run_was_run_does_not_matter(base: Path, tmp_path: Path) -> None:
+def test_score_does_not_inherit_the_executor(base: Path, tmp_path: Path) -> None:
     record = json.loads((base / "run.json").read_text())
     record["configuration"]["executor"] |= {"kind": "dask", "address": "tcp://gone:8786"}
     (base / "run.json").write_text(json.dumps(record))
-    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 0
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER_OPTIONS) == 0
 
 
-def test_a_quarantined_image_stays_quarantined(tmp_path: Path) -> None:
+def test_score_keeps_quarantined_images(tmp_path: Path) -> None:
     source = write_source(tmp_path / "scenes.zarr")
     erase_chunks(source.predictions, slice(2, 4))
     for verb, words in (
         ("run", ("--source", source, "--out", tmp_path / "base")),
-        ("score", (tmp_path / "base", *OTHER)),
+        ("score", (tmp_path / "base", *OTHER_OPTIONS)),
     ):
         out = ("--out", tmp_path / "again") if verb == "score" else ()
         assert run_cli(verb, *words, *out) == 3
@@ -125,19 +122,19 @@ def test_a_quarantined_image_stays_quarantined(tmp_path: Path) -> None:
     assert [row["status"] for row in again].count("missing_chunk") == 2
 
 
-def test_labels_that_were_good_and_are_lost_are_noticed(
+def test_score_with_lost_labels_exits_with_2(
     source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
     erase_chunks(source.labels, slice(5, 6))
-    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 2
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER_OPTIONS) == 2
     assert re.search(
         r"The labels of image 5 of .*scenes.zarr have changed .*c/5/0/0 .* does not exist", error_message(capsys)
     )
 
 
 @pytest.mark.parametrize("loss", ["absent", "cut"])
-def test_evidence_that_is_lost_is_noticed(
+def test_score_with_lost_evidence_exits_with_2(
     loss: str, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
@@ -146,11 +143,11 @@ def test_evidence_that_is_lost_is_noticed(
         chunk.unlink()
     else:
         truncate_file(chunk, 0.5)
-    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER) == 2
+    assert run_cli("score", base, "--out", tmp_path / "again", *OTHER_OPTIONS) == 2
     assert re.search(r"Evidence at .*base/evidence/scenes.zarr is damaged: .*predicted_class", error_message(capsys))
 
 
-def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(
+def test_run_without_kept_evidence_has_the_same_tables_and_masks(
     source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "lean"
@@ -169,7 +166,7 @@ def test_a_run_that_keeps_no_evidence_has_the_same_tables_and_masks(
 
 
 @pytest.mark.parametrize("plane", ["predicted_class", "self_confidence"])
-def test_damaged_evidence_is_refused_not_counted(
+def test_score_with_damaged_evidence_exits_with_2(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], plane: str
 ) -> None:
     array = zarr.open_array(base / "evidence" / "scenes.zarr" / plane, mode="r+")
@@ -181,7 +178,7 @@ def test_damaged_evidence_is_refused_not_counted(
     assert "The evidence is damaged, and its images cannot be scored." in error_message(capsys)
 
 
-def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source, base: Path, tmp_path: Path) -> None:
+def test_run_removes_evidence_that_a_killed_run_left(source: Source, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "lean"
     words = ("--source", source, "--out", out, "--evidence.keep", "false")
     assert run_cli("run", *words) == 0
@@ -192,10 +189,7 @@ def test_what_a_killed_run_did_not_remove_is_removed_by_the_next(source: Source,
     assert sorted(zarr.open_group(out / "evidence" / "scenes.zarr", mode="r").array_keys()) == ["issue_mask"]
 
 
-# -------------------------------------------------------------------------------------------------------- plan
-
-
-def test_a_plan_for_people(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_prints_text(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "4 GiB")
     assert exit_code(*words) == 0
     text = capsys.readouterr().out
@@ -210,7 +204,9 @@ def test_a_plan_for_people(source: Source, tmp_path: Path, capsys: pytest.Captur
         assert re.search(line, text, re.MULTILINE), line
 
 
-def test_a_plan_for_machines(source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_json_equals_the_run_record(
+    source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     assert exit_code("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json") == 0
     told = json.loads(capsys.readouterr().out)
@@ -225,7 +221,7 @@ def test_a_plan_for_machines(source: Source, base: Path, tmp_path: Path, capsys:
     )
 
 
-def test_a_plan_reads_no_chunk_and_writes_nothing(
+def test_plan_reads_no_chunk_and_writes_nothing(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json")
@@ -241,10 +237,7 @@ def test_a_plan_reads_no_chunk_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-# ----------------------------------------------------------------------------------------------- in a real shell
-
-
-def test_the_exit_codes_and_streams_of_processes(tmp_path: Path) -> None:
+def test_processes_have_the_documented_exit_codes_and_streams(tmp_path: Path) -> None:
     source = write_source(tmp_path / "scenes.zarr", make_data(images=2))
     erase_chunks(source.predictions, slice(0, 2))
     run = ("run", "--source", str(source), "--executor.kind", "serial", "--log-format", "json", "--out")

@@ -1,4 +1,4 @@
-"""The command line: words in, exit code and one readable sentence out; what is read, what is written, what is not."""
+"""Exit codes, messages and effects of the command line."""
 
 from __future__ import annotations
 
@@ -23,22 +23,19 @@ from support.sources import Source, erase_chunks, make_data, write_source
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """A good source that no test changes."""
+    """Return a valid source that no test changes."""
     return write_source(tmp_path_factory.mktemp("good") / "scenes.zarr")
 
 
 @pytest.fixture(scope="module")
 def complete(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete run of it that no test changes."""
+    """Return a completed run that no test changes."""
     out = tmp_path_factory.mktemp("complete") / "out"
     assert run_cli("run", "--source", source, "--out", out) == 0
     return out
 
 
-# ------------------------------------------------------------------------------------------------- exit code 0
-
-
-def test_a_run_shows_the_worst_images_the_counts_and_where_the_results_lie(
+def test_run_prints_top_images_counts_and_result_locations(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
@@ -52,14 +49,16 @@ def test_a_run_shows_the_worst_images_the_counts_and_where_the_results_lie(
     assert printed.err == ""
 
 
-def test_a_run_from_a_file_is_the_run_from_flags(source: Source, complete: Path, tmp_path: Path) -> None:
+def test_run_from_a_file_equals_the_run_from_flags(source: Source, complete: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text(f'sources = ["{source}"]\nout = "{tmp_path / "out"}"\n[executor]\nkind = "serial"\n')
     assert exit_code("run", file, "--log-format", "quiet") == 0
     assert read_rows(tmp_path / "out") == read_rows(complete)
 
 
-def test_a_complete_run_is_not_run_again(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_over_a_completed_run_changes_nothing(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("run", "--source", source, "--out", tmp_path / "out")
     assert run_cli(*words) == 0
     before, first = read_files(tmp_path / "out"), capsys.readouterr().out
@@ -73,11 +72,8 @@ def test_a_complete_run_is_not_run_again(source: Source, tmp_path: Path, capsys:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == stamps
 
 
-# -------------------------------------------------------------------------------------------------- what is read
-
-
 @pytest.mark.parametrize("form", [{}, {"chunks": (2, 4, 3, 4)}, {"shards": (4, 4, 8, 10)}, {"zarr_format": 2}])
-def test_each_byte_of_a_prediction_is_read_once(
+def test_run_reads_each_prediction_byte_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: dict[str, Any]
 ) -> None:
     for name in ("MIN_BLOCK_BYTES", "CHUNK_BYTES"):
@@ -116,48 +112,48 @@ def test_each_byte_of_a_prediction_is_read_once(
     assert record["bytes_read"] == sum(stage["bytes_read"] for stage in record["stages"])
 
 
-# ------------------------------------------------------------------------------------------------- exit code 2
-
-
-MISTYPED: dict[str, tuple[list[str], str]] = {
-    "no verb": ([], r"arguments are required: COMMAND\. See `masksift --help`"),
-    "another verb": (["rnu"], r"Unknown command 'rnu'\. The commands are run, plan, score, .*Did you mean 'run'\?"),
-    "a misspelt flag": (["run", "--sorce", "a"], r"Unknown flag '--sorce'\. Did you mean --source\?"),
-    "a misspelt section": (["run", "--sofmin.temperature", "1"], r"'--sofmin.temperature'\. .*--softmin.temperature\?"),
-    "half a flag": (["run", "--temperature=1"], r"Unknown flag '--temperature'\. Did you mean --softmin.temperature\?"),
-    "an abbreviated flag": (["run", "--sour", "a"], r"Unknown flag '--sour'\. Did you mean --source\?"),
-    "a flag of no value": (["run", "--out"], r"Argument --out.*: expected one argument\. See `masksift run --help`"),
-    "a word too many": (["run", "a.toml", "b.toml"], r"Unexpected argument 'b.toml'\. .*`masksift run --help`"),
+INVALID_ARGS: dict[str, tuple[list[str], str]] = {
+    "no command": ([], r"arguments are required: COMMAND\. See `masksift --help`"),
+    "unknown command": (["rnu"], r"Unknown command 'rnu'\. The commands are run, plan, score, .*Did you mean 'run'\?"),
+    "misspelled flag": (["run", "--sorce", "a"], r"Unknown flag '--sorce'\. Did you mean --source\?"),
+    "misspelled section": (["run", "--sofmin.temperature", "1"], r"'--sofmin.temperature'\. .*--softmin.temperature\?"),
+    "partial flag": (
+        ["run", "--temperature=1"],
+        r"Unknown flag '--temperature'\. Did you mean --softmin.temperature\?",
+    ),
+    "abbreviated flag": (["run", "--sour", "a"], r"Unknown flag '--sour'\. Did you mean --source\?"),
+    "flag without a value": (["run", "--out"], r"Argument --out.*: expected one argument\. See `masksift run --help`"),
+    "extra argument": (["run", "a.toml", "b.toml"], r"Unexpected argument 'b.toml'\. .*`masksift run --help`"),
     "no source": (["run", "--out", "o"], "--source is required\\. Pass --source URL"),
     "no out": (["run", "--source", "s"], "--out is required\\. Pass --out URL"),
     "an empty source": (["run", "--source", "", "--out", "o"], "sources must be text that is not empty"),
     "an empty out": (["run", "--source", "s", "--out", ""], "out must be text that is not empty"),
-    "a number that is none": (
+    "invalid number": (
         ["run", "--source", "s", "--out", "o", "--tccp.lattice", "x"],
         "tccp.lattice must be a whole number, got 'x'",
     ),
-    "a format that is none": (["run", "--log-format", "xml"], "invalid choice: 'xml'"),
+    "invalid format": (["run", "--log-format", "xml"], "invalid choice: 'xml'"),
     "no such source": (["run", "--source", "nowhere", "--out", "o"], "no Zarr group at nowhere"),
     "no such file": (["run", "nowhere.toml"], "Cannot read nowhere.toml"),
-    "data for a file": (["run", "."], r"Cannot read \. \(Is a directory\)\. .*go to --source"),
+    "directory instead of a file": (["run", "."], r"Cannot read \. \(Is a directory\)\. .*go to --source"),
     "an unknown store": (["run", "--source", "foo://a", "--out", "o"], "foo://a cannot be opened"),
     "nothing to score": (["score", "nowhere", "--out", "o"], "nowhere contains no completed run"),
-    "a flag of the run": (["score", "r", "--scale", "1"], r"--scale cannot change in `masksift score`\. .*Omit it"),
+    "fixed flag": (["score", "r", "--scale", "1"], r"--scale cannot change in `masksift score`\. .*Omit it"),
 }
 
 
-@pytest.mark.parametrize("name", MISTYPED)
-def test_what_is_mistyped_ends_in_2_with_a_remedy_and_writes_nothing(
+@pytest.mark.parametrize("name", INVALID_ARGS)
+def test_invalid_arguments_exit_with_2_and_write_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words, said = MISTYPED[name]
-    assert exit_code(*words) == 2
-    assert re.search(said, error_message(capsys))
+    args, message = INVALID_ARGS[name]
+    assert exit_code(*args) == 2
+    assert re.search(message, error_message(capsys))
     assert list(tmp_path.iterdir()) == []
 
 
-def spoiled(folder: Path, what: str) -> Source:
+def write_invalid_source(folder: Path, what: str) -> Source:
     data = make_data()
     if what == "labels as floats":
         return write_source(folder, data._replace(labels=data.labels.astype("float32")))
@@ -171,7 +167,7 @@ def spoiled(folder: Path, what: str) -> Source:
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("labels as floats", "Labels 'labels' of .* are stored as float32"),
         ("shapes that disagree", "8 images of 8 x 10, its labels 8 of 7 x 10"),
@@ -180,17 +176,17 @@ def spoiled(folder: Path, what: str) -> Source:
         ("no labels", "contains no array 'labels', only 'predictions'"),
     ],
 )
-def test_a_source_that_is_none_ends_in_2(
-    what: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_source_exits_with_2(
+    what: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for verb in ("run", "plan"):
-        words = ["--source", spoiled(tmp_path / "a.zarr", what), "--out", tmp_path / "out"]
+        words = ["--source", write_invalid_source(tmp_path / "a.zarr", what), "--out", tmp_path / "out"]
         assert exit_code(verb, *words, "--executor.kind", "serial") == 2
-        assert re.search(said, error_message(capsys))
+        assert re.search(message, error_message(capsys))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_out_that_holds_another_run_is_left_alone(
+def test_run_into_another_run_exits_with_2_and_changes_nothing(
     source: Source, complete: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = read_files(complete)
@@ -202,7 +198,7 @@ def test_an_out_that_holds_another_run_is_left_alone(
     assert read_files(complete) == before
 
 
-def test_an_out_with_files_of_others_is_left_alone(
+def test_run_into_a_directory_with_other_files_exits_with_2(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
@@ -211,17 +207,16 @@ def test_an_out_with_files_of_others_is_left_alone(
     assert read_files(tmp_path) == {"thesis.tex": b"mine"}
 
 
-def test_results_are_never_written_into_the_source(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_into_its_source_exits_with_2(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_files(source.path)
     assert run_cli("run", "--source", source, "--out", source) == 2
     assert "contains files that are not results" in error_message(capsys)
     assert read_files(source.path) == before
 
 
-# ------------------------------------------------------------------------------------------------- exit code 3
-
-
-def test_quarantined_images_beyond_what_is_allowed_end_in_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_with_more_quarantined_images_than_allowed_exits_with_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = write_source(tmp_path / "a.zarr")
     erase_chunks(source.labels, slice(2, 4))
     words = ("run", "--source", source, "--out", tmp_path / "out")
@@ -237,10 +232,7 @@ def test_quarantined_images_beyond_what_is_allowed_end_in_3(tmp_path: Path, caps
             assert_sentences(printed.err.removeprefix("masksift: ").strip())
 
 
-# ------------------------------------------------------------------------------------------------- exit code 4
-
-
-def test_a_plan_that_does_not_fit_ends_in_4_with_both_numbers(
+def test_run_that_needs_more_memory_exits_with_4_and_both_sizes(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--source", source, "--out", tmp_path / "out", "--executor.memory", "64 MiB")
@@ -253,21 +245,16 @@ def test_a_plan_that_does_not_fit_ends_in_4_with_both_numbers(
     assert "limit 64.0 MiB" in printed.out
 
 
-def test_a_refused_run_leaves_its_folder_to_a_smaller_one(source: Source, tmp_path: Path) -> None:
+def test_refused_run_leaves_its_output_usable(source: Source, tmp_path: Path) -> None:
     words = ("run", "--source", source, "--out", tmp_path / "out")
     assert run_cli(*words, "--executor.memory", "64 MiB") == 4
     assert run_cli(*words, "--methods", "softmin,clc") == 0
 
 
-def test_a_refused_plan_is_printed_all_the_same(
-    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refused_plan_is_printed(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "1 MB", "--json")
     assert exit_code(*words) == 4
     assert json.loads(capsys.readouterr().out)["memory"] > 10**6
-
-
-# ------------------------------------------------------------------------------------------------- exit code 5
 
 
 @pytest.mark.parametrize(
@@ -280,7 +267,7 @@ def test_a_refused_plan_is_printed_all_the_same(
         (RuntimeError("disk full"), "The run failed: RuntimeError: disk full. Finished blocks are kept. Fix the cause"),
     ],
 )
-def test_what_stops_a_run_ends_in_5_and_it_goes_on_from_there(
+def test_stopped_run_exits_with_5_and_resumes(
     error: BaseException,
     said: str,
     source: Source,

@@ -1,4 +1,4 @@
-"""What a run says while it runs: lines, a bar on a terminal, JSON lines for machines; from the first stage on."""
+"""Progress output: lines, a bar on a terminal, JSON lines."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from support.sources import erase_chunks, write_source
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands still until a test moves its one hand."""
-    hand = [100.0]
-    still = SimpleNamespace(monotonic=lambda: hand[0], strftime=time.strftime, gmtime=time.gmtime)
-    monkeypatch.setattr(progress, "time", still)
-    return hand
+    """Replace the clock with one that only tests advance."""
+    seconds = [100.0]
+    stopped = SimpleNamespace(monotonic=lambda: seconds[0], strftime=time.strftime, gmtime=time.gmtime)
+    monkeypatch.setattr(progress, "time", stopped)
+    return seconds
 
 
 class Terminal(io.StringIO):
@@ -34,19 +34,16 @@ class Terminal(io.StringIO):
         return True
 
 
-def result(images: int, scored: int | None = None, **facts: Any) -> TaskResult:
+def result(images: int, scored: int | None = None, **fields: Any) -> TaskResult:
     counts = {"scored": images if scored is None else scored, "missing_chunk": 0 if scored is None else images - scored}
-    return TaskResult(0, images, images * 100, counts, bytes_read=3_000_000, bytes_written=1_000_000, **facts)
+    return TaskResult(0, images, images * 100, counts, bytes_read=3_000_000, bytes_written=1_000_000, **fields)
 
 
-def parsed(file: io.StringIO) -> list[dict[str, Any]]:
+def parse_lines(file: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.getvalue().splitlines()]
 
 
-# ------------------------------------------------------------------------------------------------------- lines
-
-
-def test_a_stage_ends_with_one_line(clock: list[float]) -> None:
+def test_stage_ends_with_one_line(clock: list[float]) -> None:
     file = io.StringIO()
     with ProgressReporter(file=file).stage("condense", 2000) as stage:
         for _ in range(2):
@@ -55,7 +52,7 @@ def test_a_stage_ends_with_one_line(clock: list[float]) -> None:
     assert file.getvalue() == "condense   2,000/2,000 images, 500.0 images/s, 2.0 MB/s, 0 quarantined\n"
 
 
-def test_quarantined_images_are_shown_so_far_and_at_the_end(clock: list[float]) -> None:
+def test_lines_count_quarantined_images(clock: list[float]) -> None:
     file = io.StringIO()
     with ProgressReporter(file=file).stage("condense", 20) as stage:
         clock[0] += 10
@@ -67,7 +64,7 @@ def test_quarantined_images_are_shown_so_far_and_at_the_end(clock: list[float]) 
     assert last == "condense   20/20 images, 1.0 images/s, 0.4 MB/s, 4 quarantined"
 
 
-def test_a_line_every_few_seconds_and_no_more(clock: list[float]) -> None:
+def test_lines_are_written_every_few_seconds(clock: list[float]) -> None:
     file = io.StringIO()
     with ProgressReporter(file=file).stage("score", 1000) as stage:
         for _ in range(1000):
@@ -80,7 +77,7 @@ def test_a_line_every_few_seconds_and_no_more(clock: list[float]) -> None:
     )
 
 
-def test_blocks_that_were_done_before_do_not_count_in_the_rates(clock: list[float]) -> None:
+def test_rates_ignore_reused_blocks(clock: list[float]) -> None:
     file = io.StringIO()
     with ProgressReporter(file=file).stage("condense", 20) as stage:
         stage.advance(result(10, reused=True))
@@ -93,21 +90,21 @@ def test_blocks_that_were_done_before_do_not_count_in_the_rates(clock: list[floa
     assert last == "condense   20/20 images, 1.0 images/s, 0.8 MB/s, 0 quarantined, 10 done before"
 
 
-def test_a_stage_without_images_has_its_time(clock: list[float]) -> None:
+def test_stage_without_images_shows_its_time(clock: list[float]) -> None:
     file = io.StringIO()
     with ProgressReporter(file=file).stage("thresholds"):
         clock[0] += 1.23
     assert file.getvalue() == "thresholds 1.2 s\n"
 
 
-def test_a_stage_that_fails_has_no_last_line() -> None:
+def test_failed_stage_has_no_last_line() -> None:
     for form in (ProgressReporter(file=(file := io.StringIO())), ProgressReporter(file=Terminal())):
         with pytest.raises(RuntimeError, match="disk full"), form.stage("condense", 3):
             raise RuntimeError("disk full")
     assert file.getvalue() == ""
 
 
-def test_quiet_says_nothing() -> None:
+def test_quiet_writes_nothing() -> None:
     file = io.StringIO()
     report = ProgressReporter("quiet", file)
     report.message("worker w has numpy 1")
@@ -116,10 +113,7 @@ def test_quiet_says_nothing() -> None:
     assert file.getvalue() == ""
 
 
-# --------------------------------------------------------------------------------------------------- JSON lines
-
-
-def test_every_line_for_machines_is_json_with_a_time_and_an_event(clock: list[float]) -> None:
+def test_json_lines_have_time_and_event(clock: list[float]) -> None:
     file = io.StringIO()
     report = ProgressReporter("json", file)
     report.message("worker w has numpy 1: tolerated")
@@ -128,11 +122,11 @@ def test_every_line_for_machines_is_json_with_a_time_and_an_event(clock: list[fl
         stage.advance(result(5, scored=2))
         clock[0] += 1
         stage.advance(result(15))
-    told = parsed(file)
-    assert [fact["event"] for fact in told] == ["message", "begin", "progress", "end"]
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fact["time"]) for fact in told)
-    assert told[0]["message"] == "worker w has numpy 1: tolerated"
-    assert {k: v for k, v in told[2].items() if k not in ("time", "event")} == {
+    lines = parse_lines(file)
+    assert [line["event"] for line in lines] == ["message", "begin", "progress", "end"]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"]) for line in lines)
+    assert lines[0]["message"] == "worker w has numpy 1: tolerated"
+    assert {k: v for k, v in lines[2].items() if k not in ("time", "event")} == {
         "stage": "condense",
         "images": 5,
         "of": 20,
@@ -143,14 +137,11 @@ def test_every_line_for_machines_is_json_with_a_time_and_an_event(clock: list[fl
         "seconds": 6.0,
         "seconds_left": 18.0,
     }
-    assert (told[1]["images"], told[1]["seconds_left"]) == (0, None)
-    assert (told[3]["images"], told[3]["quarantined"], told[3]["seconds_left"]) == (20, 3, 0.0)
+    assert (lines[1]["images"], lines[1]["seconds_left"]) == (0, None)
+    assert (lines[3]["images"], lines[3]["quarantined"], lines[3]["seconds_left"]) == (20, 3, 0.0)
 
 
-# ---------------------------------------------------------------------------------------------------- a terminal
-
-
-def test_on_a_terminal_there_is_a_bar_that_goes_and_a_line_that_stays(clock: list[float]) -> None:
+def test_terminal_shows_a_bar_and_keeps_the_last_line(clock: list[float]) -> None:
     file = Terminal()
     with ProgressReporter(file=file).stage("condense", 20) as stage:
         clock[0] += 2
@@ -160,18 +151,15 @@ def test_on_a_terminal_there_is_a_bar_that_goes_and_a_line_that_stays(clock: lis
     assert file.getvalue().endswith("condense   5/20 images, 2.5 images/s, 2.0 MB/s, 3 quarantined, 6.0 s left\n")
 
 
-def test_json_and_quiet_are_meant_on_a_terminal_too() -> None:
+def test_json_on_a_terminal_writes_json() -> None:
     file = Terminal()
     with ProgressReporter("json", file).stage("rank"):
         pass
-    assert [fact["event"] for fact in parsed(file)] == ["begin", "end"]
-
-
-# -------------------------------------------------------------------------------------------------------- a run
+    assert [line["event"] for line in parse_lines(file)] == ["begin", "end"]
 
 
 @pytest.mark.parametrize("form", ["auto", "json"])
-def test_a_run_is_told_from_its_first_stage_to_its_last(tmp_path: Path, form: Any) -> None:
+def test_run_reports_all_stages_in_order(tmp_path: Path, form: Any) -> None:
     source, file = write_source(tmp_path / "a.zarr"), io.StringIO()
     erase_chunks(source.predictions, slice(2, 4))
     config = build_run_config(
@@ -180,16 +168,16 @@ def test_a_run_is_told_from_its_first_stage_to_its_last(tmp_path: Path, form: An
     run(config, ProgressReporter(form, file))
     stages = ["condense", "thresholds", "score", "rank", "report"]
     if form == "json":
-        told = [fact for fact in parsed(file) if "stage" in fact]
-        assert [(fact["stage"], fact["event"]) for fact in told if fact["event"] != "progress"] == [
+        lines = [line for line in parse_lines(file) if "stage" in line]
+        assert [(line["stage"], line["event"]) for line in lines if line["event"] != "progress"] == [
             (stage, event) for stage in stages for event in ("begin", "end")
         ]
-        assert [fact["quarantined"] for fact in told if fact["event"] == "end"] == [2, 0, 2, 0, 0]
+        assert [line["quarantined"] for line in lines if line["event"] == "end"] == [2, 0, 2, 0, 0]
     else:
         lines = file.getvalue().splitlines()
         assert [line.split()[0] for line in lines[:5]] == stages
         assert ["2 quarantined" in line for line in lines] == [True, False, True, False, False, False]
-        assert "the report shows the planes alone" in lines[5]
+        assert "the report shows the planes without images" in lines[5]
 
     again = io.StringIO()
     run(config, ProgressReporter(form, again))

@@ -1,4 +1,4 @@
-"""Functions for the executors to run: importable by the workers."""
+"""Task functions that workers can import."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def add(a: int, b: int) -> int:
 
 
 def fails_at_first(folder: str, item: int) -> int:
-    """Raises the first time it meets an item, and only then."""
+    """Raise an error the first time an item is processed."""
     mark = Path(folder) / f"seen-{item}"
     if not mark.exists():
         mark.touch()
-        raise OSError(f"the store hiccups at {item}")
+        raise OSError(f"temporary failure at {item}")
     return item
 
 
 def always_fails(item: int) -> int:
-    raise ValueError(f"item {item} is rotten")
+    raise ValueError(f"item {item} is invalid")
 
 
 def runs_out_of_disk(item: int) -> int:
@@ -42,7 +42,7 @@ def runs_out_of_disk(item: int) -> int:
 
 
 def kills_its_worker_once(folder: str, item: int) -> int:
-    """kill -9 of the worker that runs item 3, the first time."""
+    """Kill the worker with SIGKILL the first time it processes item 3."""
     mark = Path(folder) / "killed"
     if item == 3 and not mark.exists():
         mark.touch()
@@ -56,7 +56,7 @@ def kills_every_worker(item: int) -> int:
 
 
 def counts_itself(folder: str, item: int) -> int:
-    """Leaves a mark when it starts."""
+    """Create a file when the task starts."""
     (Path(folder) / f"started-{item}").touch()
     time.sleep(0.05)
     return item
@@ -66,8 +66,8 @@ def pid(item: int) -> int:
     return os.getpid()
 
 
-class Asked(LocalCluster):
-    """A cluster that keeps how many workers it is asked for."""
+class ScaledCluster(LocalCluster):
+    """Record the number of requested workers in a file."""
 
     def __init__(self, folder: str, **options: Any) -> None:
         self.folder = folder
@@ -82,6 +82,6 @@ class Asked(LocalCluster):
         )
 
     def scale(self, n: int) -> None:  # type: ignore[override]
-        if n:  # closing asks for none
-            (Path(self.folder) / "asked").write_text(str(n))
+        if n:  # close() scales to 0
+            (Path(self.folder) / "requested").write_text(str(n))
         super().scale(n)

@@ -1,4 +1,4 @@
-"""The executor's contract: two verbs; same items, same answer, whoever runs them."""
+"""Executors: every executor gives the same results and survives the same failures."""
 
 from __future__ import annotations
 
@@ -25,27 +25,29 @@ GIB = 1 << 30
 @pytest.fixture(scope="module", params=["serial", "local", "dask"])
 def executor(request: pytest.FixtureRequest, scheduler_address: str) -> Iterator[Executor]:
     kind = request.param
-    with make_executor(kind, workers=2, memory=2 * GIB, address=scheduler_address if kind == "dask" else None) as made:
-        yield made
+    with make_executor(
+        kind, workers=2, memory=2 * GIB, address=scheduler_address if kind == "dask" else None
+    ) as opened:
+        yield opened
 
 
 @pytest.fixture
 def local() -> Iterator[Executor]:
-    with make_executor("local", workers=2, memory=2 * GIB) as made:
-        yield made
+    with make_executor("local", workers=2, memory=2 * GIB) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 100])
-def test_map_answers_every_item_once(executor: Executor, count: int) -> None:
+def test_map_returns_every_result_once(executor: Executor, count: int) -> None:
     assert sorted(executor.map(jobs.square, range(count), "square")) == [i * i for i in range(count)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 300])
-def test_reduce_merges_every_item_once(executor: Executor, count: int) -> None:
+def test_reduce_merges_every_result_once(executor: Executor, count: int) -> None:
     assert executor.reduce(jobs.square, range(count), jobs.add, "sum") == sum(i * i for i in range(count))
 
 
-def test_every_worker_is_known_with_its_memory_and_versions(executor: Executor) -> None:
+def test_workers_have_memory_and_versions(executor: Executor) -> None:
     workers = executor.workers()
     assert len(workers) in (1, 2)
     assert all(worker.memory in (2 * GIB, 3 * GIB) for worker in workers)
@@ -53,42 +55,42 @@ def test_every_worker_is_known_with_its_memory_and_versions(executor: Executor) 
         assert all("masksift" in worker.versions for worker in workers)
 
 
-def test_a_task_that_raises_is_run_again(local: Executor, tmp_path: Path) -> None:
+def test_failed_task_is_retried(local: Executor, tmp_path: Path) -> None:
     answers = local.map(partial(jobs.fails_at_first, str(tmp_path)), range(4), "hiccup")
     assert sorted(answers) == [0, 1, 2, 3]
     assert local.retries == 4
 
 
-def test_an_error_that_outlives_its_retries_is_raised(executor: Executor) -> None:
-    with pytest.raises(ValueError, match="item 0 is rotten"):
-        list(executor.map(jobs.always_fails, [0], "rotten"))
+def test_error_after_all_retries_is_raised(executor: Executor) -> None:
+    with pytest.raises(ValueError, match="item 0 is invalid"):
+        list(executor.map(jobs.always_fails, [0], "invalid"))
 
 
-def test_an_error_of_a_task_is_not_taken_for_a_lost_scheduler(executor: Executor) -> None:
+def test_os_error_of_a_task_is_not_a_lost_connection(executor: Executor) -> None:
     with pytest.raises(OSError, match="No space left on device"):
         list(executor.map(jobs.runs_out_of_disk, [0], "full"))
     with pytest.raises(OSError, match="No space left on device"):
         executor.reduce(jobs.runs_out_of_disk, [0], jobs.add, "full")
 
 
-def test_a_worker_killed_with_9_loses_nothing(local: Executor, tmp_path: Path) -> None:
+def test_killed_worker_loses_no_result(local: Executor, tmp_path: Path) -> None:
     answers = local.map(partial(jobs.kills_its_worker_once, str(tmp_path)), range(8), "killed")
     assert sorted(answers) == list(range(8))
 
 
-def test_a_task_that_kills_every_worker_ends_the_run_and_says_so(local: Executor) -> None:
+def test_task_that_kills_every_worker_raises_run_failed(local: Executor) -> None:
     with pytest.raises(RunFailed, match=r"killed every worker that ran it.*--executor.memory"):
         list(local.map(jobs.kills_every_worker, [1], "poison"))
 
 
-def test_the_scheduler_holds_a_bounded_window(local: Executor, tmp_path: Path) -> None:
+def test_scheduler_holds_a_bounded_number_of_tasks(local: Executor, tmp_path: Path) -> None:
     answers = local.map(partial(jobs.counts_itself, str(tmp_path)), range(1000), "window")
     assert next(answers) in range(1000)
-    time.sleep(1)  # whoever is not stopped by the window goes on
+    time.sleep(1)  # an unbounded executor would continue
     assert len(list(tmp_path.iterdir())) < 20
 
 
-def test_leaving_a_map_early_cancels_what_runs(local: Executor, tmp_path: Path) -> None:
+def test_closed_map_cancels_its_tasks(local: Executor, tmp_path: Path) -> None:
     answers = local.map(partial(jobs.counts_itself, str(tmp_path)), range(1000), "left")
     next(answers)
     answers.close()  # type: ignore[attr-defined]
@@ -98,7 +100,7 @@ def test_leaving_a_map_early_cancels_what_runs(local: Executor, tmp_path: Path) 
     assert len(list(tmp_path.iterdir())) == before
 
 
-def test_no_scheduler_at_the_address_is_said(unused_port: int) -> None:
+def test_missing_scheduler_raises_usage_error(unused_port: int) -> None:
     with (
         pytest.raises(UsageError, match=rf"No scheduler at tcp://127.0.0.1:{unused_port} answered within 1 s"),
         make_executor("dask", workers=1, memory=None, address=f"tcp://127.0.0.1:{unused_port}", timeout=1),
@@ -115,24 +117,24 @@ def unused_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_a_scheduler_that_dies_ends_the_run_and_says_so(unused_port: int) -> None:
+def test_lost_scheduler_raises_run_failed(unused_port: int) -> None:
     dask = [sys.executable, "-m", "dask"]
-    found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    where = f"tcp://127.0.0.1:{unused_port}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    address = f"tcp://127.0.0.1:{unused_port}"
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(unused_port), "--no-dashboard"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=found,
+        env=environment,
     )
     worker = subprocess.Popen(
-        [*dask, "worker", where, "--nthreads", "1", "--no-dashboard"],
+        [*dask, "worker", address, "--nthreads", "1", "--no-dashboard"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=found,
+        env=environment,
     )
     try:
-        with make_executor("dask", workers=1, memory=None, address=where, timeout=30) as executor:
+        with make_executor("dask", workers=1, memory=None, address=address, timeout=30) as executor:
             answers = executor.map(jobs.slow_square, range(1000), "lost")
             next(answers)
             scheduler.kill()
@@ -144,7 +146,7 @@ def test_a_scheduler_that_dies_ends_the_run_and_says_so(unused_port: int) -> Non
             process.wait()
 
 
-def test_a_worker_has_an_even_share_of_the_machine_unless_told() -> None:
+def test_memory_limit_defaults_to_an_even_share_of_the_machine() -> None:
     assert memory_limit("serial", workers=2, memory=None) is None
     assert memory_limit("dask", workers=2, memory=None) is None
     assert memory_limit("local", workers=2, memory=GIB) == GIB
@@ -154,7 +156,7 @@ def test_a_worker_has_an_even_share_of_the_machine_unless_told() -> None:
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 60))
-def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
+def test_split_items_keeps_order_and_size(items: list[int], size: int) -> None:
     parts = list(split_items(items, size))
     assert [item for part in parts for item in part] == items
     assert all(len(part) == size for part in parts[:-1])

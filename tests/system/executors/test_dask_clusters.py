@@ -1,4 +1,4 @@
-"""Where the workers are: what a run opens, it closes, and nothing else; what it is on, and waits for, it says."""
+"""Dask clusters: a run closes what it has opened, and reports what it runs on and waits for."""
 
 from __future__ import annotations
 
@@ -34,29 +34,25 @@ A_JOB |= {"scheduler_options": {"dashboard_address": "127.0.0.1:0", "host": "127
 
 
 @pytest.fixture(autouse=True)
-def _jobs_find_this_folder_and_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dask leaves in the environment of whoever started a nanny what that told its workers: to log nothing. A local job
-    is up once it has logged so."""
+def _jobs_import_the_tests_and_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo the DASK_LOGGING that a nanny leaves in the environment: a local job is up once it has logged so."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(SOURCES))
     monkeypatch.delenv("DASK_LOGGING", raising=False)
 
 
-class Told(list[str]):
-    """What the user is told."""
+class Messages(list[str]):
+    """Collect notifications."""
 
-    def __call__(self, text: str, **facts: object) -> None:
+    def __call__(self, text: str, **fields: object) -> None:
         self.append(text)
 
 
 def jobqueue(**words: object) -> Executor:
-    """Jobs of a queue that are processes of this machine."""
+    """Open a job queue whose jobs are processes of this machine."""
     return make_executor(JOBS, workers=1, memory=None, options=A_JOB, timeout=60, **words)  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------------------------------------ what is closed
-
-
-def test_a_cluster_at_an_address_stays_up(scheduler_address: str) -> None:
+def test_existing_cluster_stays_up(scheduler_address: str) -> None:
     with make_executor("dask", workers=None, memory=None, address=scheduler_address) as executor:
         before = executor.cluster
         pids = set(executor.map(jobs.pid, range(20), "pid"))
@@ -68,7 +64,7 @@ def test_a_cluster_at_an_address_stays_up(scheduler_address: str) -> None:
 @unclosed
 @pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
 @pytest.mark.slow
-def test_a_cluster_that_was_opened_is_gone_afterwards_also_after_an_error_and_ctrl_c(
+def test_opened_cluster_is_closed_after_success_error_or_ctrl_c(
     error: type[BaseException] | None,
 ) -> None:
     pids: set[int] = set()
@@ -86,11 +82,11 @@ def test_a_cluster_that_was_opened_is_gone_afterwards_also_after_an_error_and_ct
         with pytest.raises(error, match="in the middle"):
             use()
     assert len(pids) == 1
-    until(lambda: not any(map(is_alive, pids)), "the worker has ended")
+    until(lambda: not any(map(is_alive, pids)), "the worker has stopped")
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_jobs_of_a_command_too(tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_jobs_of_a_command(tmp_path: Path) -> None:
     script = (
         "from runtime.executors import task_functions as jobs\n"
         "from system.executors import test_dask_clusters as test_clusters\n"
@@ -109,10 +105,10 @@ def test_ctrl_c_ends_the_jobs_of_a_command_too(tmp_path: Path) -> None:
     command.send_signal(signal.SIGINT)
     assert command.wait(timeout=60) != 0
     command.stdout.close()
-    until(lambda: not is_alive(worker), "the worker has ended")
+    until(lambda: not is_alive(worker), "the worker has stopped")
 
 
-def test_a_cluster_without_a_worker_in_time_is_closed_and_the_run_says_where_to_look(
+def test_cluster_without_workers_fails_with_advice_and_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     closed: list[bool] = []
@@ -138,31 +134,28 @@ def test_a_cluster_without_a_worker_in_time_is_closed_and_the_run_says_where_to_
     assert closed
 
 
-# ------------------------------------------------------------------------------------------- classes of clusters
-
-
-@pytest.mark.parametrize(("workers", "items", "asked"), [(2, 100, 2), (50, 2, 2), (3, 0, 1)])
-def test_a_cluster_is_asked_for_as_many_workers_as_the_blocks_can_keep_busy(
-    workers: int, items: int, asked: int, tmp_path: Path
+@pytest.mark.parametrize(("workers", "items", "requested"), [(2, 100, 2), (50, 2, 2), (3, 0, 1)])
+def test_cluster_class_is_scaled_to_the_useful_workers(
+    workers: int, items: int, requested: int, tmp_path: Path
 ) -> None:
-    told = Told()
+    messages = Messages()
     options = {"folder": str(tmp_path)}
     with make_executor(
-        "runtime.executors.task_functions.Asked",
+        "runtime.executors.task_functions.ScaledCluster",
         workers=workers,
         memory=None,
         options=options,
         items=items,
-        notify=told,
+        notify=messages,
     ) as executor:
         assert sorted(executor.map(jobs.square, range(5), "square")) == [0, 1, 4, 9, 16]
-        assert executor.cluster.kind == "runtime.executors.task_functions.Asked"
-    assert (tmp_path / "asked").read_text() == str(asked)
-    assert told[-1].startswith("running on runtime.executors.task_functions.Asked at ")
+        assert executor.cluster.kind == "runtime.executors.task_functions.ScaledCluster"
+    assert (tmp_path / "requested").read_text() == str(requested)
+    assert messages[-1].startswith("running on runtime.executors.task_functions.ScaledCluster at ")
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("nowhere.Cluster", r"is 'nowhere.Cluster', but this class is not installed \(No module .*\).*Install its"),
         (
@@ -172,13 +165,13 @@ def test_a_cluster_is_asked_for_as_many_workers_as_the_blocks_can_keep_busy(
         ("pathlib.Path", r"is 'pathlib.Path', which is not a Dask cluster class \(it has no scale and no close\)"),
     ],
 )
-def test_what_is_no_class_of_clusters_is_refused(path: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said), make_executor(path, workers=1, memory=None):
+def test_invalid_cluster_class_fails(path: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message), make_executor(path, workers=1, memory=None):
         pass
 
 
 @unclosed
-def test_options_that_a_class_does_not_know_are_refused_in_its_words() -> None:
+def test_unknown_option_of_a_cluster_class_fails() -> None:
     with (
         pytest.raises(UsageError, match=rf"{JOBS} \(.*coers.*Check executor.options"),
         make_executor(JOBS, workers=1, memory=None, options={**A_JOB, "coers": 2}),
@@ -186,93 +179,85 @@ def test_options_that_a_class_does_not_know_are_refused_in_its_words() -> None:
         pass
 
 
-# ------------------------------------------------------------------------------------------------- what is said
-
-
-def test_a_run_says_what_it_is_on(scheduler_address: str) -> None:
-    told = Told()
-    with make_executor("dask", workers=None, memory=None, address=scheduler_address, notify=told) as executor:
+def test_run_reports_its_cluster(scheduler_address: str) -> None:
+    messages = Messages()
+    with make_executor("dask", workers=None, memory=None, address=scheduler_address, notify=messages) as executor:
         cluster = executor.cluster
     assert (cluster.kind, cluster.address, cluster.workers, cluster.threads) == ("dask", scheduler_address, 2, 2)
     assert cluster.memory == 2 * (3 << 30)
-    assert told == [cluster.text]
+    assert messages == [cluster.text]
     assert cluster.text.startswith(
         f"running on dask at {scheduler_address}: 2 workers, 2 threads, 6.0 GiB; dashboard http://127"
     )
 
 
-def test_this_process_is_a_cluster_of_one() -> None:
+def test_serial_cluster_has_one_worker() -> None:
     with make_executor("serial", workers=None, memory=None) as executor:
         assert executor.cluster.text == "running on serial: 1 worker, 1 thread, no memory limit"
 
 
-def test_an_address_is_told_without_credentials() -> None:
+def test_without_credentials_removes_user_and_password() -> None:
     assert without_credentials("gateway://me:secret@host:8786/name") == "gateway://host:8786/name"
     assert without_credentials("tls://host:8786") == "tls://host:8786"
 
 
 @pytest.mark.slow
-def test_a_run_waits_while_all_workers_are_gone_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_without_workers_waits_and_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "THREAD_COUNT_AGE_SECONDS", 0.1)
     monkeypatch.setattr(distributed, "NO_WORKER_LOG_SECONDS", 0.3)
-    told = Told()
+    messages = Messages()
     with (
         running() as (address, worker),
-        make_executor("dask", workers=None, memory=None, address=address, notify=told) as executor,
+        make_executor("dask", workers=None, memory=None, address=address, notify=messages) as executor,
     ):
         answers = executor.map(jobs.slow_square, range(10), "spot")
         found = [next(answers)]
         worker.kill()
         other: list[subprocess.Popen[bytes]] = []
 
-        def say(text: str, **facts: object) -> None:
-            told(text)
+        def notify(text: str, **fields: object) -> None:
+            messages(text)
             if "is connected for" in text and not other:
                 other.append(start_worker(address))
 
-        monkeypatch.setattr(executor, "_notify", say)
+        monkeypatch.setattr(executor, "_notify", notify)
         try:
             found += answers
         finally:
             stop(*other)
     assert sorted(found) == [i * i for i in range(10)]
-    lines = [line for line in told if "worker" in line and not line.startswith("running")]
+    lines = [line for line in messages if "worker" in line and not line.startswith("running")]
     assert lines[0] == f"no worker of {address} is connected; waiting"
     assert lines[1].startswith(f"no worker of {address} is connected for ")
     assert lines[-1] == f"workers of {address} are back: 1"
 
 
-# ---------------------------------------------------------------------------------------------------- TLS
-
-
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What tells Dask of the certificates of a cluster."""
+    """Return the environment with the certificates of a cluster."""
     return environment(certificates(tmp_path_factory.mktemp("tls")))
 
 
 @pytest.fixture(scope="module")
 def secured(tls: dict[str, str]) -> Iterator[str]:
-    """A scheduler and a worker that speak TLS alone."""
+    """Start a scheduler and a worker that accept TLS only."""
     with running("tls", {**tls, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"}) as (address, _):
         yield address
 
 
 def settings(environment: dict[str, str]) -> dask.config.set:
-    """What a client's environment tells Dask."""
+    """Apply environment variables as Dask settings."""
     names = {name: name.removeprefix("DASK_").lower().replace("__", ".") for name in environment}
     return dask.config.set({names[name].replace("ca_file", "ca-file"): value for name, value in environment.items()})
 
 
-def test_a_cluster_with_tls_is_reached_by_the_certificates_of_dasks_own_configuration(
-    secured: str, tls: dict[str, str]
-) -> None:
+def test_tls_cluster_uses_the_certificates_of_the_dask_configuration(secured: str, tls: dict[str, str]) -> None:
     with settings(tls), make_executor("dask", workers=None, memory=None, address=secured) as executor:
         assert executor.reduce(jobs.square, range(5), jobs.add, "sum") == 30
         assert executor.cluster.address == secured
 
 
-def test_without_certificates_it_is_said_what_is_missing(tmp_path: Path, tls: dict[str, str]) -> None:
+def test_tls_without_certificates_fails_with_the_missing_keys(tmp_path: Path, tls: dict[str, str]) -> None:
     with (
         pytest.raises(UsageError, match=r"requires TLS, but distributed.comm.tls.ca-file and .*client.cert not set\. "),
         make_executor("dask", workers=None, memory=None, address="tls://127.0.0.1:9"),
@@ -287,10 +272,8 @@ def test_without_certificates_it_is_said_what_is_missing(tmp_path: Path, tls: di
         pass
 
 
-def test_who_has_no_certificate_of_the_schedulers_ca_is_not_let_in(
-    secured: str, tmp_path: Path, tls: dict[str, str]
-) -> None:
-    with settings(tls), Client(secured, set_as_default=False) as client:  # it is up
+def test_tls_with_a_certificate_of_another_ca_fails(secured: str, tmp_path: Path, tls: dict[str, str]) -> None:
+    with settings(tls), Client(secured, set_as_default=False) as client:  # the cluster is up
         client.wait_for_workers(1)
     with (
         settings(environment(certificates(tmp_path / "others"))),
@@ -305,10 +288,7 @@ def test_who_has_no_certificate_of_the_schedulers_ca_is_not_let_in(
         pass
 
 
-# ------------------------------------------------------------------------------------------------ growing ones
-
-
-def test_an_adaptive_cluster_grows_with_what_the_run_says_it_may_grow_to() -> None:
+def test_adaptive_cluster_grows_up_to_the_expected_workers() -> None:
     with LocalCluster(
         n_workers=1,
         threads_per_worker=1,

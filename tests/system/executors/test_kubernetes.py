@@ -1,5 +1,7 @@
-"""A cluster of a run's own through the Dask operator, against a stand-in of the API server. Not tested here: a real API
-server with its admission and its operator; names of services as pods see them."""
+"""DaskCluster of a run, against an emulated API server.
+
+Not tested here: a real API server with its admission and its operator, and service names as pods resolve them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ ADDRESS = "tls://masksift-scheduler.masksift.svc.cluster.local:8786"
 
 
 def manifest(**changed: Any) -> dict[str, Any]:
-    """A DaskCluster as `kubectl kustomize` renders one, more or less."""
+    """Return a DaskCluster similar to the output of `kubectl kustomize`."""
     own = {"dask.org/cluster-name": "masksift"}
     scheduler = {
         "service": {
@@ -60,7 +62,7 @@ def manifest(**changed: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    """A file with a cluster without TLS, and another document before it."""
+    """Write a file with a cluster without TLS after another document."""
     cluster = manifest()
     del cluster["spec"]["worker"]["spec"]["containers"][0]["env"]
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump_all([{"kind": "ConfigMap"}, cluster]))
@@ -75,7 +77,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 @pytest.fixture
 def api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """A namespace with a cluster of somebody else's."""
+    """Return a namespace that contains the cluster of another user."""
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     server.emulator.objects["daskclusters.v1.kubernetes.dask.org", NAMESPACE, "other"] = manifest(
@@ -85,7 +87,7 @@ def api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
     server.broken = server.absent = False
     yield server
     assert list(server.clusters) == ["other"]
-    until(lambda: not server.processes, "the operator has ended the processes")
+    until(lambda: not server.processes, "the operator has stopped the processes")
 
 
 def kubernetes(file: str, *, address: str | None, timeout: float = 60.0, **words: Any) -> Executor:
@@ -98,17 +100,14 @@ def deleted(api: ApiServer) -> list[str]:
     return [path for method, path in api.asked if method == "DELETE"]
 
 
-# ------------------------------------------------------------------------------------------ the life of a cluster
-
-
 @pytest.mark.slow
-def test_a_run_makes_a_cluster_works_on_it_and_deletes_it_and_nothing_else(api: ApiServer, file: str) -> None:
-    told: list[str] = []
+def test_run_creates_uses_and_deletes_only_its_cluster(api: ApiServer, file: str) -> None:
+    messages: list[str] = []
 
-    def say(text: str, **facts: object) -> None:
-        told.append(text)
+    def notify(text: str, **facts: object) -> None:
+        messages.append(text)
 
-    with kubernetes(file, address=api.address, items=3, notify=say) as executor:
+    with kubernetes(file, address=api.address, items=3, notify=notify) as executor:
         (name,) = api.clusters.keys() - {"other"}
         assert sorted(executor.map(jobs.square, range(5), "square")) == [0, 1, 4, 9, 16]
         assert api.clusters[name]["spec"]["worker"]["replicas"] == 3  # of the four that the manifest has
@@ -116,19 +115,17 @@ def test_a_run_makes_a_cluster_works_on_it_and_deletes_it_and_nothing_else(api: 
         assert executor.cluster.dashboard == f"http://{name}-scheduler.{NAMESPACE}.svc.cluster.local:8787/status"
     place = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters"
     assert api.asked == [("POST", place), ("DELETE", f"{place}/{name}")]
-    assert told[0].startswith(
+    assert messages[0].startswith(
         f"created DaskCluster {name} in namespace {NAMESPACE}, workers: 3; waiting for its scheduler"
     )
-    assert told[-1].startswith(f"running on kubernetes at {api.address}: 1 worker")
+    assert messages[-1].startswith(f"running on kubernetes at {api.address}: 1 worker")
     port = int(api.url.rsplit(":", 1)[1])
     left = [c.raddr for c in psutil.Process().net_connections("tcp") if c.raddr]
     assert port not in [address.port for address in left], "the connection to the API server is closed"
 
 
 @pytest.mark.slow
-def test_from_outside_the_scheduler_is_reached_by_a_port_that_the_api_server_forwards(
-    api: ApiServer, file: str
-) -> None:
+def test_scheduler_is_reached_through_a_forwarded_port_from_outside(api: ApiServer, file: str) -> None:
     with kubernetes(file, address=None) as executor:
         assert executor.reduce(jobs.square, range(5), jobs.add, "sum") == 30
         assert executor.cluster.address is not None
@@ -138,9 +135,7 @@ def test_from_outside_the_scheduler_is_reached_by_a_port_that_the_api_server_for
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.slow
-def test_the_cluster_is_deleted_after_an_error_and_ctrl_c_too(
-    api: ApiServer, file: str, error: type[BaseException]
-) -> None:
+def test_cluster_is_deleted_after_an_error_or_ctrl_c(api: ApiServer, file: str, error: type[BaseException]) -> None:
     def use() -> None:
         with kubernetes(file, address=api.address):
             raise error("in the middle")
@@ -150,7 +145,7 @@ def test_the_cluster_is_deleted_after_an_error_and_ctrl_c_too(
     assert len(deleted(api)) == 1
 
 
-def test_where_no_pod_starts_the_run_says_what_the_pods_say_and_deletes_the_cluster(api: ApiServer, file: str) -> None:
+def test_cluster_without_starting_pods_fails_with_pod_states(api: ApiServer, file: str) -> None:
     api.broken = True
     with (
         pytest.raises(
@@ -164,7 +159,7 @@ def test_where_no_pod_starts_the_run_says_what_the_pods_say_and_deletes_the_clus
     assert len(deleted(api)) == 1
 
 
-def test_where_no_operator_takes_it_up_the_run_says_so(api: ApiServer, file: str) -> None:
+def test_cluster_without_operator_fails(api: ApiServer, file: str) -> None:
     api.absent = True
     with (
         pytest.raises(
@@ -176,9 +171,7 @@ def test_where_no_operator_takes_it_up_the_run_says_so(api: ApiServer, file: str
     assert len(deleted(api)) == 1
 
 
-def test_no_api_server_is_said_before_anything_is_made(
-    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_api_server_raises_usage_error(tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with (
         pytest.raises(UsageError, match=r"API server has not created DaskCluster .*Check that kubectl reaches it"),
@@ -187,7 +180,7 @@ def test_no_api_server_is_said_before_anything_is_made(
         pass
 
 
-def test_a_cluster_with_tls_is_not_made_without_certificates(api: ApiServer, tmp_path: Path) -> None:
+def test_tls_cluster_without_certificates_is_not_created(api: ApiServer, tmp_path: Path) -> None:
     (tmp_path / "tls.yaml").write_text(yaml.safe_dump(manifest()))
     with (
         pytest.raises(UsageError, match=r"requires TLS, but distributed.comm.tls.ca-file"),
@@ -197,10 +190,7 @@ def test_a_cluster_with_tls_is_not_made_without_certificates(api: ApiServer, tmp
     assert api.asked == []
 
 
-# ------------------------------------------------------------------------------------------------- the manifest
-
-
-def test_everything_in_a_manifest_follows_the_name_of_the_run() -> None:
+def test_render_manifest_renames_labels_selectors_and_addresses() -> None:
     before = manifest()
     made = render_manifest(before, "masksift-1a2b3c4d", "prod", 7)
     assert before == manifest()
@@ -222,14 +212,14 @@ def test_everything_in_a_manifest_follows_the_name_of_the_run() -> None:
     ]
 
 
-def test_the_idle_timeout_of_a_manifest_stays() -> None:
+def test_render_manifest_keeps_the_idle_timeout() -> None:
     before = manifest()
     before["spec"]["idleTimeout"] = 60
     assert render_manifest(before, "masksift-1", "prod", 1)["spec"]["idleTimeout"] == 60
 
 
 @pytest.mark.parametrize(
-    ("documents", "said"),
+    ("documents", "message"),
     [
         ([], r"must contain one DaskCluster, found 0 \(empty file\)"),
         ([{"kind": "DaskJob"}], r"must contain one DaskCluster, found 0 \(DaskJob\)\. .*kubectl kustomize"),
@@ -238,13 +228,13 @@ def test_the_idle_timeout_of_a_manifest_stays() -> None:
         ([manifest(metadata={})], r"is incomplete \(KeyError\('name'\)\)"),
     ],
 )
-def test_a_file_that_is_no_manifest_of_one_cluster_is_refused(tmp_path: Path, documents: Any, said: str) -> None:
+def test_read_manifest_without_exactly_one_cluster_fails(tmp_path: Path, documents: Any, message: str) -> None:
     (tmp_path / "m.yaml").write_text(yaml.safe_dump_all(documents))
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         read_manifest(str(tmp_path / "m.yaml"))
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_read_manifest_of_an_unreadable_file_fails(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"Cannot read .*none.yaml \(No such file or directory\)"):
         read_manifest(str(tmp_path / "none.yaml"))
     (tmp_path / "m.yaml").write_text("a: [")
@@ -263,9 +253,7 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         ("4096Mi", "0", 4 << 30),
     ],
 )
-def test_what_a_worker_may_use_stands_in_the_manifest(
-    tmp_path: Path, limit: str | None, share: str, size: int | None
-) -> None:
+def test_memory_limit_comes_from_the_manifest(tmp_path: Path, limit: str | None, share: str, size: int | None) -> None:
     before = manifest()
     container = before["spec"]["worker"]["spec"]["containers"][0]
     container["resources"] = {"limits": {"memory": limit}} if limit else {}
@@ -273,9 +261,6 @@ def test_what_a_worker_may_use_stands_in_the_manifest(
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(before))
     assert memory_limit("kubernetes", workers=None, memory=None, manifest=str(tmp_path / "m.yaml")) == size
     assert memory_limit("kubernetes", workers=None, memory=5, manifest=str(tmp_path / "m.yaml")) == 5
-
-
-# ----------------------------------------------------------------------------------------------- states of pods
 
 
 def _waiting(reason: str, **more: Any) -> dict[str, Any]:
@@ -292,7 +277,7 @@ def _unscheduled(message: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("pod", "said"),
+    ("pod", "message"),
     [
         ({"status": {"phase": "Running"}}, "Running"),
         ({}, "Unknown"),
@@ -302,5 +287,5 @@ def _unscheduled(message: str) -> dict[str, Any]:
         (_unscheduled("0/3 nodes:\nno memory"), "Unschedulable (0/3 nodes: no memory)"),
     ],
 )
-def test_a_pod_says_what_keeps_it_from_running(pod: dict[str, Any], said: str) -> None:
-    assert pod_state(pod) == said
+def test_pod_state_names_what_blocks_the_pod(pod: dict[str, Any], message: str) -> None:
+    assert pod_state(pod) == message
