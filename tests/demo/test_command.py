@@ -96,7 +96,7 @@ def test_predictions_are_probabilities(group):
 
 
 def test_one_sentence_a_stage_is_reported(demo, said):
-    assert [sentence.split()[0] for sentence in said] == ["drew", "planted", "trained", "predicted", "wrote"]
+    assert [sentence.split()[0] for sentence in said] == ["drew", "injected", "trained", "predicted", "wrote"]
 
 
 def test_a_finished_demo_is_used_as_it_is(demo):
@@ -105,7 +105,7 @@ def test_a_finished_demo_is_used_as_it_is(demo):
     assert make_demo(demo.source.parent, seed=1, report=said.append, **TINY) == demo
     assert as_bytes(demo.source) == before
     assert len(said) == 1
-    assert "used as it is" in said[0]
+    assert said[0].startswith("reused")
 
 
 def test_one_with_other_parameters_is_replaced_and_a_failure_on_the_way_leaves_it_standing(demo, tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_one_with_other_parameters_is_replaced_and_a_failure_on_the_way_leaves_i
     monkeypatch.undo()
     said: list[str] = []
     make_demo(tmp_path, seed=1, report=said.append, **TINY)
-    assert "replaced" in said[0]
+    assert said[0].startswith("replaced")
     assert as_bytes(tmp_path) == as_bytes(demo.source.parent), "made again elsewhere, it is the same to the byte"
 
 
@@ -141,14 +141,14 @@ def test_somebody_elses_data_is_not_replaced(tmp_path):
 
 def test_without_scikit_learn_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r'sklearn is not installed; .*; .*pip install "masksift\[demo\]"'):
+    with pytest.raises(ImportError, match=r'sklearn is not installed\. Install it: pip install "masksift\[demo\]"'):
         make_demo(tmp_path, report=silent, **TINY)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("wrong", [{"images": 5}, {"height": 47}, {"width": 30}])
 def test_a_demo_too_small_to_learn_from_is_refused(tmp_path, wrong):
-    with pytest.raises(ValueError, match="make no demo"):
+    with pytest.raises(ValueError, match="too few or too small"):
         make_demo(tmp_path, report=silent, **{**TINY, **wrong})
 
 

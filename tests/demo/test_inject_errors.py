@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masksift.demo.inject_errors import (
-    KINDS,
-    LEAST_SHARE,
+    ERROR_TYPES,
+    MIN_CHANGED_SHARE,
     changed_share,
     drop,
-    lose,
-    plant,
+    fill_mask,
+    inject_errors,
     shift,
     shift_class,
     swap,
@@ -34,34 +34,34 @@ def blocks(seed: int, classes: int = 5, size: int = 6, ignored: float = 0.1) -> 
 seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 @given(seed=seeds)
 @settings(max_examples=30, deadline=None)
 def test_ignored_pixels_never_change_and_no_pixel_becomes_ignored(kind, seed):
     labels = blocks(seed)
-    changed, _ = KINDS[kind](labels, np.random.default_rng(seed))
+    changed, _ = ERROR_TYPES[kind](labels, np.random.default_rng(seed))
     assert np.array_equal(changed == IGNORE, labels == IGNORE)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 @given(seed=seeds)
 @settings(max_examples=30, deadline=None)
 def test_the_description_is_true(kind, seed):
     labels = blocks(seed)
     before = labels.copy()
-    changed, error = KINDS[kind](labels, np.random.default_rng(seed))
+    changed, error = ERROR_TYPES[kind](labels, np.random.default_rng(seed))
     assert np.array_equal(labels, before), "the labels given are left as they are"
     assert error.kind == kind
     assert error.changed_share == pytest.approx(changed_share(labels, changed), abs=1e-6)
-    assert error.changed_share >= LEAST_SHARE
+    assert error.changed_share >= MIN_CHANGED_SHARE
     moved = labels != changed
     assert np.all(np.isin(labels[moved], error.classes) | np.isin(changed[moved], error.classes))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_the_same_generator_makes_the_same_error(kind):
-    first = KINDS[kind](blocks(1), np.random.default_rng(5))
-    second = KINDS[kind](blocks(1), np.random.default_rng(5))
+    first = ERROR_TYPES[kind](blocks(1), np.random.default_rng(5))
+    second = ERROR_TYPES[kind](blocks(1), np.random.default_rng(5))
     assert np.array_equal(first[0], second[0])
     assert first[1] == second[1]
 
@@ -77,12 +77,12 @@ def test_swapping_the_same_classes_twice_is_the_identity(seed):
 
 def test_a_lost_class_is_filled_from_its_nearest_neighbours():
     labels = np.array([[0, 0, 1, 1, 1, 1, 2, IGNORE]], np.uint8)
-    assert lose(labels, labels == 1, 1).tolist() == [[0, 0, 0, 0, 2, 2, 2, IGNORE]]
+    assert fill_mask(labels, labels == 1, 1).tolist() == [[0, 0, 0, 0, 2, 2, 2, IGNORE]]
 
 
 def test_an_ignored_neighbour_lends_nothing():
     labels = np.array([[IGNORE, 1, 1, 1, 0]], np.uint8)
-    assert lose(labels, labels == 1, 1).tolist() == [[IGNORE, 0, 0, 0, 0]]
+    assert fill_mask(labels, labels == 1, 1).tolist() == [[IGNORE, 0, 0, 0, 0]]
 
 
 def test_a_drop_loses_its_class_or_one_object_of_it():
@@ -125,15 +125,15 @@ def test_a_class_too_small_to_matter_is_passed_over():
     assert all(2 not in drop(labels, np.random.default_rng(seed))[1].classes for seed in range(20))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_an_image_of_one_class_carries_no_error(kind):
-    with pytest.raises(ValueError, match=f"no {kind} changes 1%"):
-        KINDS[kind](np.zeros((20, 20), np.uint8), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=f"No {kind} changes 1%"):
+        ERROR_TYPES[kind](np.zeros((20, 20), np.uint8), np.random.default_rng(0))
 
 
 def test_each_image_gets_at_most_one_error_and_the_counts_are_kept():
     labels = np.stack([blocks(seed) for seed in range(12)])
-    changed, known = plant(labels, {"drop": 2, "swap": 3, "shift": 1}, np.random.default_rng(0))
+    changed, known = inject_errors(labels, {"drop": 2, "swap": 3, "shift": 1}, np.random.default_rng(0))
     assert sorted(error.kind for error in known.values()) == ["drop"] * 2 + ["shift"] + ["swap"] * 3
     differs = {index for index in range(12) if not np.array_equal(changed[index], labels[index])}
     assert differs == set(known)
@@ -141,10 +141,10 @@ def test_each_image_gets_at_most_one_error_and_the_counts_are_kept():
 
 def test_images_that_can_carry_no_error_are_passed_over_until_none_is_left():
     labels = np.stack([np.zeros((48, 60), np.uint8), blocks(0), np.ones((48, 60), np.uint8)])
-    _, known = plant(labels, {"swap": 1}, np.random.default_rng(0))
+    _, known = inject_errors(labels, {"swap": 1}, np.random.default_rng(0))
     assert list(known) == [1]
-    with pytest.raises(ValueError, match="only 1 of 2 swap errors could be planted in 3 images"):
-        plant(labels, {"swap": 2}, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="Only 1 of 2 swap errors fit into 3 images"):
+        inject_errors(labels, {"swap": 2}, np.random.default_rng(0))
 
 
 def test_a_swap_names_both_classes():

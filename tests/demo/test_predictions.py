@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from masksift.demo import predictions as classifier
-from masksift.demo.parallel import processes
-from masksift.demo.predictions import CrossValidated, fold_of_images, train
+from masksift.demo.parallel import process_pool
+from masksift.demo.predictions import CrossValidated, assign_folds, train
 from masksift.demo.scenes.scene import draw_scene
 from masksift.prepare.predict.trainers.pixel_classifier import PixelSample, fit_classifier, sample_pixels
 
@@ -83,20 +83,20 @@ def test_a_class_never_seen_in_training_has_probability_zero(scenes):
 
 
 def test_folds_are_of_equal_size_and_every_image_is_in_one():
-    fold = fold_of_images(11, 4, seed=5)
+    fold = assign_folds(11, 4, seed=5)
     assert sorted(np.bincount(fold).tolist()) == [2, 3, 3, 3]
-    assert not np.array_equal(fold, fold_of_images(11, 4, seed=6))
+    assert not np.array_equal(fold, assign_folds(11, 4, seed=6))
 
 
 def test_what_cannot_be_learnt_from_is_refused(scenes):
     with pytest.raises(ValueError, match="3 images cannot make 4 folds"):
-        fold_of_images(3, 4, seed=0)
+        assign_folds(3, 4, seed=0)
     with pytest.raises(ValueError, match=r"hold 1 class\(es\)"):
         train(scenes[0], np.zeros_like(scenes[1]), CLASSES, seed=0, folds=2)
 
 
 @pytest.mark.slow
 def test_two_processes_predict_what_one_does(scenes, predicted):
-    with processes(2) as run:
+    with process_pool(2) as run:
         model = train(*scenes, CLASSES, seed=0, folds=3, run=run)
         assert np.array_equal(np.stack(list(model.predictions(scenes[0], run))), predicted)

@@ -1,10 +1,10 @@
-"""The data set of `make demo`: street scenes drawn by rule, known annotation errors, out-of-sample predictions.
+"""Demo data set: synthetic street scenes, known annotation errors and out-of-sample predictions.
 
     truth = make_demo("demo-run")                      # demo-run/source.zarr, demo-run/truth.csv
-    found_at_top(ids_worst_first, truth)               # how many known errors a ranking puts first
+    found_at_top(ids_worst_first, truth)               # known errors among the first images of a ranking
 
-The predictions come from classifiers trained there and then on the erroneous labels, each image by a model that never
-saw it. scikit-learn and scipy are needed for that: `pip install "masksift[demo]"`.
+Classifiers trained on the erroneous labels predict the images that they did not see. This needs scikit-learn and scipy:
+`pip install "masksift[demo]"`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoTruth", "FoundAtTop", "KnownError", "found_at_top", "make_demo"]
 
-VERSION = 1
-"""Raised when other bytes come out for the same parameters: an older demo is then made anew."""
+VERSION = 2
+"""Increased when the same parameters give other bytes, so that older demos are replaced."""
 SHARES = {"drop": 0.10, "swap": 0.15, "shift": 0.10}
-"""Share of the images that get each kind of error (rounded, at least one image each)."""
-LEAST_IMAGES = 6
-LEAST_SIZE = 32
+"""Share of the images with each type of error, at least one image each."""
+MIN_IMAGES = 6
+MIN_SIZE_PIXELS = 32
 FOLDS = 4
 
 
@@ -44,21 +44,33 @@ def make_demo(
     width: int = 512,
     workers: int = 2,
 ) -> DemoTruth:
-    """Make the demo data set in `folder` (local disk): `source.zarr` and `truth.csv`, and say what is wrong in it.
+    """Create the demo data set, `source.zarr` and `truth.csv`.
 
-    `source.zarr` is a Zarr v3 group: `images` (N, H, W, 3), `labels` (N, H, W) with the errors in them, `predictions`
-    (N, K, H, W), all uint8 (p = value / 255), and `image_id` (N,). `truth.csv` has a row for each known error:
-    image_id, kind, classes, changed_share. Deterministic for given parameters on one machine, for any number of
-    `workers` (processes). A finished demo with the same parameters is used as it is; one with others is replaced.
-    Half-finished ones never stand under the final name. `report` gets one sentence a stage.
+    `source.zarr` is a Zarr v3 group: `images` (N, H, W, 3), `labels` (N, H, W) with the errors, `predictions`
+    (N, K, H, W), all uint8 (p = value / 255), and `image_id` (N,). `truth.csv` has a row per known error: image_id,
+    kind, classes, changed_share. The same parameters give the same bytes on one machine, for any number of workers. A
+    complete demo with the same parameters is reused, one with other parameters replaced. Incomplete data never have the
+    final name.
 
-    Raises ImportError without scikit-learn and scipy, ValueError for fewer than 6 images or a height or width that is
-    odd or below 32, UsageError when `source.zarr` is there and not a demo.
+    Args:
+        folder: Local output directory.
+        images: Number of images, at least 6.
+        seed: Seed of scenes, errors and models.
+        report: Called with one sentence per stage.
+        height: Rows, even and at least 32.
+        width: Columns, even and at least 32.
+        workers: Processes.
+
+    Returns:
+        The data set and its known errors.
+
+    Raises:
+        ValueError: If the images are too few or too small.
     """
-    if images < LEAST_IMAGES or min(height, width) < LEAST_SIZE or height % 2 or width % 2:
+    if images < MIN_IMAGES or min(height, width) < MIN_SIZE_PIXELS or height % 2 or width % 2:
         raise ValueError(
-            f"{images} images of {height} x {width} pixels make no demo; there would be too little to learn from; "
-            f"give at least {LEAST_IMAGES} images of even height and width from {LEAST_SIZE} on"
+            f"{images} images of {height} x {width} pixels are too few or too small for a demo. "
+            f"Use at least {MIN_IMAGES} images of even height and width of at least {MIN_SIZE_PIXELS}."
         )
     _require_extra()
     from masksift.demo import store
@@ -67,14 +79,14 @@ def make_demo(
     folder = Path(folder)
     source, truth = folder / "source.zarr", folder / "truth.csv"
     parameters = {"version": VERSION, "images": images, "seed": seed, "height": height, "width": width}
-    present = store.parameters_of(source)
+    present = store.read_parameters(source)
     if present == parameters and truth.exists():
-        report(f"{source} is there, made with the same parameters: used as it is.")
+        report(f"reused {source}, which has the same parameters")
     else:
         if present is not None:
-            report(f"{source} was made with other parameters ({dict(present)}): replaced.")
+            report(f"replaced {source}, which has other parameters ({dict(present)})")
         _make(source, truth, parameters, workers, report)
-    return DemoTruth(source, truth, CLASS_NAMES, store.image_ids_of(source), read_truth(truth, CLASS_NAMES))
+    return DemoTruth(source, truth, CLASS_NAMES, store.read_image_ids(source), read_truth(truth, CLASS_NAMES))
 
 
 def _require_extra() -> None:
@@ -83,73 +95,72 @@ def _require_extra() -> None:
             importlib.import_module(name)
         except ImportError as e:
             raise ImportError(
-                f"the demo trains a classifier of its own and {name} is not installed; without it there are no "
-                'predictions to look for errors with; install it with: pip install "masksift[demo]"'
+                f'The demo trains a classifier, but {name} is not installed. Install it: pip install "masksift[demo]"'
             ) from e
 
 
 def _draw(run: Run, parameters: Mapping[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pictures (N, H, W, 3) and their correct labels (N, H, W), uint8."""
+    """Draw RGB images (N, H, W, 3) and their correct labels (N, H, W), uint8."""
     import numpy as np
 
     from masksift.demo.parallel import call
     from masksift.demo.scenes.scene import draw_scene
 
     count, height, width = (parameters[name] for name in ("images", "height", "width"))
-    pictures, labels = np.empty((count, height, width, 3), np.uint8), np.empty((count, height, width), np.uint8)
+    rgb_images, labels = np.empty((count, height, width, 3), np.uint8), np.empty((count, height, width), np.uint8)
     scenes = run(call(draw_scene, parameters["seed"], index, height, width) for index in range(count))
     for index, scene in enumerate(scenes):
-        pictures[index], labels[index] = scene
-    return pictures, labels
+        rgb_images[index], labels[index] = scene
+    return rgb_images, labels
 
 
 def _make(
     source: Path, truth: Path, parameters: Mapping[str, int], workers: int, report: Callable[[str], object]
 ) -> None:
-    """Draw, err, predict, write; then give it its name."""
+    """Draw scenes, inject errors, predict and write, then rename the directory to its final name."""
     import numpy as np
 
     from masksift.demo import store
-    from masksift.demo.inject_errors import plant
-    from masksift.demo.parallel import processes
+    from masksift.demo.inject_errors import inject_errors
+    from masksift.demo.parallel import process_pool
     from masksift.demo.predictions import train
     from masksift.demo.scenes.street import CLASS_NAMES, IGNORE
 
     count, seed = parameters["images"], parameters["seed"]
     counts = {kind: max(1, round(share * count)) for kind, share in SHARES.items()}
     ids = [f"scene_{index:04d}" for index in range(count)]
-    clock = _Clock(report)
-    with processes(workers) as run, store.in_place_of(source, [truth]) as fresh:
-        pictures, correct = _draw(run, parameters)
-        clock.say(f"drew {count} street scenes")
-        labels, known = plant(correct, counts, np.random.default_rng([seed, 0xE7707]))
-        clock.say(
-            "planted " + ", ".join(f"{number} {kind}" for kind, number in counts.items()) + " errors in their labels"
+    stages = _StageTimer(report)
+    with process_pool(workers) as run, store.replace_when_complete(source, [truth]) as temporary:
+        rgb_images, correct = _draw(run, parameters)
+        stages.report_stage(f"drew {count} street scenes")
+        labels, known = inject_errors(correct, counts, np.random.default_rng([seed, 0xE7707]))
+        stages.report_stage(
+            "injected " + ", ".join(f"{number} {kind}" for kind, number in counts.items()) + " errors in their labels"
         )
-        models = train(pictures, labels, len(CLASS_NAMES), seed=seed, folds=FOLDS, run=run)
-        clock.say(f"trained {FOLDS} models on them, each without a part of the images")
+        models = train(rgb_images, labels, len(CLASS_NAMES), seed=seed, folds=FOLDS, run=run)
+        stages.report_stage(f"trained {FOLDS} models on them, each without one fold of the images")
         store.write_source(
-            fresh,
-            images=pictures,
+            temporary,
+            images=rgb_images,
             labels=labels,
-            predictions=models.predictions(pictures, run),
+            predictions=models.predictions(rgb_images, run),
             image_ids=ids,
             class_names=CLASS_NAMES,
             ignore=IGNORE,
             parameters=parameters,
         )
-        write_truth(fresh / truth.name, {ids[index]: error for index, error in known.items()}, CLASS_NAMES)
-        clock.say("predicted each image by the model that never saw it")
+        write_truth(temporary / truth.name, {ids[index]: error for index, error in known.items()}, CLASS_NAMES)
+        stages.report_stage("predicted each image by the model that did not see it")
     report(f"wrote {source} and {truth}")
 
 
-class _Clock:
-    """Says what was done and how long it took since the last time."""
+class _StageTimer:
+    """Report stages with the time since the previous one."""
 
     def __init__(self, report: Callable[[str], object]) -> None:
         self._report, self._since = report, time.monotonic()
 
-    def say(self, done: str) -> None:
+    def report_stage(self, stage: str) -> None:
         now = time.monotonic()
-        self._report(f"{done} ({now - self._since:.1f} s)")
+        self._report(f"{stage} ({now - self._since:.1f} s)")
         self._since = now

@@ -1,4 +1,4 @@
-"""`masksift demo`: make the data set, run the main job over it, and hold its ranking against the known errors."""
+"""`masksift demo`: create the data set, run masksift on it and compare the ranking with the known errors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ from masksift.storage.tables.parquet import read_table
 
 
 def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "quiet"] = "auto") -> str:
-    """Run the demo in `folder` on an embedded cluster of so many worker processes; answers what to print at its end.
+    """Run the demo on an embedded cluster.
 
-    Raises MasksiftError, also where the extra `demo` is not installed.
+    Args:
+        folder: Local output directory.
+        workers: Worker processes.
+        log_format: Format of the progress output.
+
+    Returns:
+        The text to print at the end.
+
+    Raises:
+        UsageError: If the extra `demo` is not installed.
     """
     report = ProgressReporter(log_format)
     try:
         truth = make_demo(folder, workers=workers, report=report.message)
     except ImportError as e:
-        raise UsageError(str(e), "there is no demo without it", 'pip install "masksift[demo]"') from e
+        raise UsageError("The extra `demo` is not installed", 'Install it: pip install "masksift[demo]"') from e
     out = Path(folder) / "results"
     tree = {"sources": [str(truth.source)], "out": str(out), "executor": {"kind": "local", "workers": workers}}
     outcome = run(build_run_config(tree, {}), report)

@@ -1,4 +1,4 @@
-"""What is known to be wrong in the demo's labels, as a value and as a CSV file, and how well a ranking finds it."""
+"""Known errors of the demo, their CSV file, and the share that a ranking finds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ DECIMALS = 6
 class KnownError:
     """One error of an image.
 
-    `kind` is "drop", "swap" or "shift"; `classes` are the class numbers lost, exchanged or displaced; `changed_share`
-    is the share of the image's valid pixels whose label changed, in (0, 1].
+    Attributes:
+        kind: "drop", "swap" or "shift".
+        classes: Class numbers dropped, swapped or shifted.
+        changed_share: Share of the image's valid pixels whose label changed, in (0, 1].
     """
 
     kind: str
@@ -26,7 +28,7 @@ class KnownError:
 
 @dataclass(frozen=True)
 class DemoTruth:
-    """A finished demo data set: where it lies, its images in order, and the known errors by `image_id`."""
+    """A complete demo data set: its paths, its images in order, and its known errors by `image_id`."""
 
     source: Path
     truth: Path
@@ -37,7 +39,7 @@ class DemoTruth:
 
 @dataclass(frozen=True)
 class FoundAtTop:
-    """Of `known` errors, `found` are among the first `known` images of a ranking; `by_kind`: kind -> (found, known)."""
+    """Numbers of known errors and of those found among as many first images of a ranking, in total and by kind."""
 
     found: int
     known: int
@@ -45,20 +47,22 @@ class FoundAtTop:
 
 
 def found_at_top(ranked_ids: Sequence[str], truth: DemoTruth) -> FoundAtTop:
-    """How many of the E known errors are among the first E of `ranked_ids` (the first = review first), and by kind.
+    """Count the known errors among the first images of a ranking, as many images as there are errors.
 
-    Raises ValueError when an id is ranked twice, or is not an image of this demo.
+    Args:
+        ranked_ids: Image ids, the one to review first on top.
+        truth: The demo data set.
+
+    Returns:
+        The counts.
+
+    Raises:
+        ValueError: If an id is ranked twice or is not an image of this demo.
     """
-    strangers = sorted(set(ranked_ids) - set(truth.image_ids))
-    if strangers or len(set(ranked_ids)) < len(ranked_ids):
-        what = (
-            f"{len(strangers)} ids are not of this demo, such as {strangers[0]!r}"
-            if strangers
-            else "an id is ranked twice"
-        )
-        raise ValueError(
-            f"{what}; the counts would mean nothing; give the ranking of {truth.source.name}, each image once"
-        )
+    unknown = sorted(set(ranked_ids) - set(truth.image_ids))
+    if unknown or len(set(ranked_ids)) < len(ranked_ids):
+        problem = f"{len(unknown)} ids such as {unknown[0]!r} are unknown" if unknown else "An id is ranked twice"
+        raise ValueError(f"{problem}. Pass a ranking of {truth.source.name} with each image once.")
     top = set(ranked_ids[: len(truth.errors)])
     by_kind: dict[str, tuple[int, int]] = {}
     for image_id, error in truth.errors.items():
@@ -68,7 +72,7 @@ def found_at_top(ranked_ids: Sequence[str], truth: DemoTruth) -> FoundAtTop:
 
 
 def write_truth(path: Path, errors: Mapping[str, KnownError], class_names: Sequence[str]) -> None:
-    """One row a known error (COLUMNS), UTF-8; class names joined by "|", the share with DECIMALS decimals."""
+    """Write one row per known error; class names are joined by "|"."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
@@ -78,7 +82,7 @@ def write_truth(path: Path, errors: Mapping[str, KnownError], class_names: Seque
 
 
 def read_truth(path: Path, class_names: Sequence[str]) -> dict[str, KnownError]:
-    """What :func:`write_truth` wrote, by `image_id`."""
+    """Read the errors by `image_id`."""
     number = {name: label for label, name in enumerate(class_names)}
     with path.open(newline="", encoding="utf-8") as file:
         return {

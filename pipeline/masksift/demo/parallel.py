@@ -1,4 +1,4 @@
-"""Independent calls, one after the other or on a few processes: the same answers in the same order either way."""
+"""Run independent calls in this process or in several, with the same results in the same order."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from typing import Any
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 Run = Callable[[Iterable[Call]], Iterator[Any]]
-"""Makes the calls and gives their answers, lazily and in order."""
+"""Run calls and yield their results lazily and in order."""
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Call:
-    """A call to be made later, perhaps elsewhere: `function` must be importable by name."""
+    """Defer a call, perhaps to another process: `function` must be importable by name."""
     return function, arguments, {}
 
 
 def serial(calls: Iterable[Call]) -> Iterator[Any]:
-    """The definition of a run: each call when its answer is wanted."""
+    """Run each call in this process when its result is needed."""
     for function, arguments, keywords in calls:
         yield function(*arguments, **keywords)
 
 
 @contextmanager
-def processes(workers: int) -> Iterator[Run]:
-    """A run on so many processes, which end with the block; `workers` below 2 means this process.
+def process_pool(workers: int) -> Iterator[Run]:
+    """Run calls in processes that end with the context; fewer than 2 workers mean this process.
 
-    The processes are joblib's (it comes with scikit-learn): unlike those of the standard library, they need no
-    `if __name__ == "__main__":` in the script that calls.
+    Unlike those of the standard library, joblib's processes need no `if __name__ == "__main__":` in the caller's
+    script.
+
+    Args:
+        workers: Number of processes.
+
+    Yields:
+        The function that runs calls.
     """
     if workers < 2:
         yield serial
@@ -38,5 +44,5 @@ def processes(workers: int) -> Iterator[Run]:
     try:
         yield Parallel(n_jobs=workers, return_as="generator")
     finally:
-        # Left alone they would wait for five minutes, holding their memory while the audit runs.
+        # idle processes would hold their memory for five minutes while the run needs it
         get_reusable_executor().shutdown(wait=True)

@@ -1,8 +1,7 @@
-"""Out-of-sample predictions for the demo, from classifiers trained there and then on the annotations as given.
+"""Out-of-sample predictions for the demo by k-fold cross-validation over images.
 
-k-fold cross-validation over images: the model that predicts an image has seen neither its labels nor its pixels, for
-the scores want out-of-sample predictions (Lad & Mueller 2023, arXiv 2307.05080). The labels it did train on carry
-their errors, as a user's would.
+The model that predicts an image has seen neither its labels nor its pixels, as the scores require (Lad & Mueller 2023,
+arXiv 2307.05080). Its training labels contain errors, as a user's do.
 """
 
 from __future__ import annotations
@@ -22,13 +21,10 @@ from masksift.prepare.predict.trainers.pixel_classifier import (
 )
 
 
-def fold_of_images(images: int, folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold (images,) int64 in 0..folds-1 of each image, sizes equal within one. ValueError when images < folds."""
+def assign_folds(images: int, folds: int, seed: int) -> NDArray[np.int64]:
+    """Assign each image to a fold in 0..folds-1, sizes equal within one: (images,) int64."""
     if not 2 <= folds <= images:
-        raise ValueError(
-            f"{images} images cannot make {folds} folds; no model could leave an image out; "
-            "give at least 2 folds and as many images"
-        )
+        raise ValueError(f"{images} images cannot make {folds} folds. Use at least 2 folds and as many images.")
     order = np.random.default_rng([seed, 0xF01D]).permutation(images)
     fold = np.empty(images, np.int64)
     fold[order] = np.arange(images) % folds
@@ -37,25 +33,38 @@ def fold_of_images(images: int, folds: int, seed: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """A model for each fold, trained on the images of all other folds; `fold` (N,) int64 says which an image is in."""
+    """One model per fold, trained on the images of all other folds, and the fold (N,) int64 of each image."""
 
     models: tuple[PixelClassifier, ...]
     fold: NDArray[np.int64]
 
     def predictions(self, images: Uint8Array, run: Run = serial) -> Iterator[Uint8Array]:
-        """Out-of-sample probabilities (K, H, W) uint8 of each image (N, H, W, 3) uint8, in order, one at a time."""
-        yield from run(call(self.models[of].predict, image) for of, image in zip(self.fold, images, strict=True))
+        """Yield out-of-sample probabilities (K, H, W) uint8 of the images (N, H, W, 3) uint8."""
+        yield from run(
+            call(self.models[number].predict, image) for number, image in zip(self.fold, images, strict=True)
+        )
 
 
 def train(
     images: Uint8Array, labels: Uint8Array, classes: int, *, seed: int, folds: int = 4, run: Run = serial
 ) -> CrossValidated:
-    """Train a model for each fold of the images (N, H, W, 3) uint8, on the labels (N, H, W) uint8 of the other folds.
+    """Train a model for each fold on the other folds.
 
-    Labels of `classes` and above are ignored. An image's own labels have no influence at all on the model that predicts
-    it: not on the choice of pixels, not on the scaling of the features, not on the class weights.
+    An image's own labels do not influence the model that predicts it: neither the choice of pixels, nor the scaling of
+    features, nor the class weights.
+
+    Args:
+        images: RGB images (N, H, W, 3) uint8.
+        labels: Labels (N, H, W) uint8; those of ``classes`` and above are ignored.
+        classes: Number of classes.
+        seed: Seed of folds, samples and models.
+        folds: Number of folds.
+        run: Runs the calls.
+
+    Returns:
+        The models.
     """
-    fold = fold_of_images(len(images), folds, seed)
+    fold = assign_folds(len(images), folds, seed)
     generators = [np.random.default_rng([seed, 0x5A3, index]) for index in range(len(images))]
     each = zip(images, labels, generators, strict=True)
     samples = list(run(call(sample_pixels, image, given, classes, own) for image, given, own in each))

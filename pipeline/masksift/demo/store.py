@@ -1,4 +1,4 @@
-"""The demo's data set on local disk: one Zarr v3 group, written beside its final name and renamed when it is whole."""
+"""Demo data set on local disk: a Zarr v3 group, written to a temporary directory and renamed when complete."""
 
 from __future__ import annotations
 
@@ -17,61 +17,62 @@ from zarr.codecs import ZstdCodec
 
 from masksift.core.errors import UsageError
 
-IMAGES_A_CHUNK = 4
-KEY = "demo"
-"""Group attribute that holds the parameters the data set was made with: the mark of a finished demo."""
+IMAGES_PER_CHUNK = 4
+PARAMETERS_ATTRIBUTE = "demo"
+"""Group attribute with the parameters of the data set, written last."""
 
 
-def parameters_of(source: Path) -> Mapping[str, Any] | None:
-    """The parameters of the finished demo at `source`; None where nothing is.
-
-    Raises UsageError when something else lies there: it is not ours to replace.
-    """
+def read_parameters(source: Path) -> Mapping[str, Any] | None:
+    """Read the parameters of a complete demo, None if nothing exists there; refuse data that are no demo."""
     if not source.exists():
         return None
     try:
         attributes = zarr.open_group(source, mode="r").attrs.asdict()
     except (OSError, ValueError, KeyError) as e:
-        raise _not_ours(source) from e
-    parameters = attributes.get(KEY)
+        raise _foreign_data_error(source) from e
+    parameters = attributes.get(PARAMETERS_ATTRIBUTE)
     if not isinstance(parameters, dict):
-        raise _not_ours(source)
+        raise _foreign_data_error(source)
     return parameters
 
 
-def _not_ours(source: Path) -> UsageError:
+def _foreign_data_error(source: Path) -> UsageError:
     return UsageError(
         f"{source} exists and was not written by the demo",
-        "writing there would replace somebody's data, so nothing was written",
-        "Give another folder, or move that one away",
+        "Use another folder, or move that one away",
     )
 
 
-def image_ids_of(source: Path) -> tuple[str, ...]:
-    """The ids of a finished demo's images, in order."""
+def read_image_ids(source: Path) -> tuple[str, ...]:
+    """Read the image ids of a complete demo, in order."""
     return tuple(str(value) for value in np.asarray(zarr.open_array(source / "image_id", mode="r")[:]).tolist())
 
 
 @contextmanager
-def in_place_of(source: Path, beside: Sequence[Path] = ()) -> Iterator[Path]:
-    """A new folder to write to, which becomes `source` when the block ends well, and vanishes when it does not.
+def replace_when_complete(source: Path, companions: Sequence[Path] = ()) -> Iterator[Path]:
+    """Write to a temporary directory that replaces `source` on success and is removed on failure.
 
-    Files written in it under the names of `beside` are moved to those places first, so that a `source` that stands
-    always has them. An older demo at `source` goes away before.
+    Args:
+        source: Path of the group.
+        companions: Paths of files in the temporary directory that are moved there first, so that an existing `source`
+            always has them.
+
+    Yields:
+        The temporary directory.
     """
     source.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.tmp-", dir=source.parent))
     try:
         yield folder
         if source.exists():
-            # Renamed first: at no moment does a half deleted group stand under the final name.
-            outgoing = folder / "replaced"
-            source.rename(outgoing)
-            shutil.rmtree(outgoing)
-        for path in beside:
+            # renamed first: the final name never holds a partly deleted group
+            replaced = folder / "replaced"
+            source.rename(replaced)
+            shutil.rmtree(replaced)
+        for path in companions:
             os.replace(folder / path.name, path)
         folder.rename(source)
-        source.chmod(0o755)  # mkdtemp makes folders that only their owner may read
+        source.chmod(0o755)  # mkdtemp creates directories that only their owner can read
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -88,14 +89,21 @@ def write_source(
     ignore: int,
     parameters: Mapping[str, Any],
 ) -> None:
-    """Write one source group: `images` (N, H, W, 3), `labels` (N, H, W), `predictions` (N, K, H, W), `image_id` (N,).
+    """Write one source group.
 
-    All uint8, p = value / 255; the ids are strings. `predictions` come one image (K, H, W) at a time and are written a
-    chunk of images at a time, so that they need not fit in memory. The parameters are written last.
+    Args:
+        folder: Path of the group.
+        images: RGB images (N, H, W, 3).
+        labels: Labels (N, H, W).
+        predictions: Probabilities (K, H, W) of each image, p = value / 255, written a chunk of images at a time.
+        image_ids: Ids of the images.
+        class_names: Names of the K classes.
+        ignore: Label value of ignored pixels.
+        parameters: Parameters of the data set.
     """
     count, height, width = labels.shape
     group = zarr.create_group(folder, zarr_format=3, overwrite=True)
-    size = min(IMAGES_A_CHUNK, count)
+    size = min(IMAGES_PER_CHUNK, count)
 
     def array(name: str, shape: tuple[int, ...], dims: Sequence[str], fill: int, **attributes: Any) -> zarr.Array[Any]:
         return group.create_array(
@@ -136,4 +144,4 @@ def write_source(
         dimension_names=("image",),
     )
     ids[:] = np.asarray(list(image_ids), dtype=np.dtypes.StringDType())
-    group.attrs.update({"class_names": list(class_names), "ignore": [ignore], KEY: dict(parameters)})
+    group.attrs.update({"class_names": list(class_names), "ignore": [ignore], PARAMETERS_ATTRIBUTE: dict(parameters)})

@@ -1,0 +1,1 @@
+"""Synthetic street scenes with labels."""
