@@ -13,9 +13,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 PENDING = {
     "storage",
-    "scoring",
-    "demo",
-    "audit.py",
 }
 
 ARCHAIC = (

@@ -114,13 +114,13 @@ FAULTS = {
     ),
     "above one": Fault(
         "bad_probabilities",
-        "pixel (y=5, x=6): a value lies outside [0, 1]: [1.01, 0, 0, 0]",
+        "pixel (y=5, x=6): a value is outside [0, 1]: [1.01, 0, 0, 0]",
         (4,),
         set_pixel(1.01, 0, 0, 0),
     ),
     "below zero": Fault(
         "bad_probabilities",
-        "pixel (y=5, x=6): a value lies outside [0, 1]: [-0.25, 0.5, 0.5, 0.25]",
+        "pixel (y=5, x=6): a value is outside [0, 1]: [-0.25, 0.5, 0.5, 0.25]",
         (4,),
         set_pixel(-0.25, 0.5, 0.5, 0.25),
     ),

@@ -125,7 +125,7 @@ def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
     ("values", "said"),
     [
         ([math.nan, 0.0, 1.0], "not all values are finite: [nan, 0, 1]"),
-        ([1.5, 0.0, -0.5], "a value lies outside [0, 1]: [1.5, 0, -0.5]"),
+        ([1.5, 0.0, -0.5], "a value is outside [0, 1]: [1.5, 0, -0.5]"),
         ([0.25, 0.125, 0.25], "the values sum to 0.625, more than 0.02 away from 1: [0.25, 0.125, 0.25]"),
     ],
 )
@@ -146,7 +146,7 @@ def test_of_many_values_eight_are_shown() -> None:
     p[:, 0, 0] = np.arange(12) / 8
     reason = outcome(p, labels, config).verdict.reason
     shown = "[0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, ... (12 values)]"
-    assert reason == f"pixel (y=0, x=0): a value lies outside [0, 1]: {shown}"
+    assert reason == f"pixel (y=0, x=0): a value is outside [0, 1]: {shown}"
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def is_good(values: list[float], config: CondenseConfig) -> bool:
         ([0.0, 1.0, math.nan], "not all values are finite"),
         ([math.inf, 0.0, 0.0], "not all values are finite"),
         ([1.0, 0.0, -math.inf], "not all values are finite"),
-        ([-0.25, 0.25, 1.0], r"a value lies outside \[0, 1\]"),
-        ([1.25, 0.0, -0.25], r"a value lies outside \[0, 1\]"),
+        ([-0.25, 0.25, 1.0], r"a value is outside \[0, 1\]"),
+        ([1.25, 0.0, -0.25], r"a value is outside \[0, 1\]"),
         ([0.25, 0.25, 0.25], "the values sum to 0.75, more than 0.02 away from 1"),
         ([0.5, 0.5, 0.25], "the values sum to 1.25, more than 0.02 away from 1"),
         ([0.0, 0.0, 0.0], "the values sum to 0, more than 0.02 away from 1"),
@@ -67,7 +67,7 @@ def test_a_bad_pixel_of_integers(dtype: str) -> None:
     assert found.message.startswith(f"the values sum to {found.values[0]:.6g}, more than 0.02")
     outside = judged(pixel([102, 0, 0], dtype), make_config(3, dtype, scale=0.01))
     assert isinstance(outside, BadPixel)
-    assert outside.message == "a value lies outside [0, 1]"
+    assert outside.message == "a value is outside [0, 1]"
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -1,1 +1,1 @@
-"""Kernels: functions of arrays in numba and numpy. They know no file, no cluster and no configuration."""
+"""Loops over pixels, compiled by numba."""

@@ -1,8 +1,7 @@
 """Means over the connected components of a class plane, row by row.
 
-A row is taken as its runs: neighbouring pixels of one class. A run belongs to the components that its neighbours in the
-row above belong to, which thereby become one; a component that no run of a row belongs to is finished. So what is held
-is as long as a few rows, whatever the image and however torn its classes are.
+A row is a sequence of runs, neighboring pixels of one class. A run joins the components of the runs that it touches in
+the row above. A component without a run in a row is finished. Memory is proportional to a few rows, for any image.
 """
 
 from __future__ import annotations
@@ -13,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import inner, kernel
+from masksift.scoring.kernels._union_find import find_root
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.pixel_statistics import HALF, SINGLE, half_to_fixed, sum_mode
 
 _CLASS, _FIRST, _BEHIND = range(3)
-"""Of a run: its class plus one, the column it begins in, and the one behind its last."""
+"""Rows of a table of runs: class plus one, first column, column after the last."""
 
 
 @dataclass(frozen=True)
 class ComponentMeans:
-    """Of the components of one plane that are large enough, and of the smaller ones: how many there are, the sum of
-    their mean self-confidences, and the least of these (infinity where there is none)."""
+    """Large and small components of one plane: their number, and the sum and minimum of their mean self-confidences.
+
+    A minimum without components is infinity.
+    """
 
     large: int
     large_sum: float
@@ -34,22 +36,17 @@ class ComponentMeans:
 
 
 @inner
-def find_root(parents, node):
-    while parents[node] != node:
-        parents[node] = parents[parents[node]]
-        node = parents[node]
-    return node
-
-
-@inner
 def _find_runs(plane, labels, classes, shifted, begins, runs):
-    """Answers how many runs a row has: their classes and columns go into `runs` (3, W + 8).
+    """Write the classes and columns of a row's runs into ``runs`` (3, W + 8).
 
-    ``shifted`` (W,), ``begins`` (W rounded up to eights,): scratch; a byte of the second is 1 where a run begins. Runs
-    are long: most of the words of eight such bytes are 0.
+    Scratch: ``shifted`` (W,); ``begins`` (W rounded up to a multiple of 8,), 1 where a run begins. Runs are long, so
+        most words of eight such bytes are 0.
+
+    Returns:
+        The number of runs.
     """
     one, outside = shifted.dtype.type(1), labels.dtype.type(classes)
-    for x in range(plane.size):  # a product, and no choice: the loop becomes SIMD code
+    for x in range(plane.size):  # a product instead of a branch lets the compiler vectorize
         shifted[x] = (plane[x] + one) * shifted.dtype.type(labels[x] < outside)
     begins[0] = 1
     for x in range(1, plane.size):
@@ -63,17 +60,17 @@ def _find_runs(plane, labels, classes, shifted, begins, runs):
     runs[_FIRST, found] = plane.size
     valid = np.int64(0)
     for r in range(found):
-        kind = shifted[runs[_FIRST, r]]
-        runs[_CLASS, valid] = kind
+        shifted_class = shifted[runs[_FIRST, r]]
+        runs[_CLASS, valid] = shifted_class
         runs[_BEHIND, valid] = runs[_FIRST, r + 1]
         runs[_FIRST, valid] = runs[_FIRST, r]
-        valid += np.int64(kind > 0)
+        valid += np.int64(shifted_class > 0)
     return valid
 
 
 @inner
 def _sum_runs(codes, mode, runs, found, along, totals):
-    """totals (W,) of the runs: whole numbers as the difference of two sums along the row, float32 pixel by pixel."""
+    """Sum the codes of each run into ``totals`` (W,): integers as differences of cumulative sums, float32 directly."""
     if mode == SINGLE:
         for r in range(found):
             total = totals.dtype.type(0)
@@ -92,9 +89,10 @@ def _sum_runs(codes, mode, runs, found, along, totals):
 
 @inner
 def _join(runs, found, nodes, above, above_found, above_nodes, parents, count):
-    """Give the runs of a row their nodes, those of the runs they touch in the row above or new ones from `count` on.
+    """Assign the runs of a row to the nodes of the runs they touch above, or to new nodes from ``count`` on.
 
-    Answers how many nodes there are, and whether any two became one.
+    Returns:
+        The number of nodes, and whether any two were united.
     """
     near, united = 0, False
     for r in range(found):
@@ -120,8 +118,10 @@ def _join(runs, found, nodes, above, above_found, above_nodes, parents, count):
 
 @kernel
 def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, small):
-    """`large`, `small`: [count, sum of means, least mean], added to. ``sums`` (2, 2 W): scratch, of the type in which
-    codes are summed. What belongs to a row and to the one above it lies in arrays of two, which take turns."""
+    """Add [count, sum of means, minimum mean] of the components to ``large`` and ``small``.
+
+    ``sums`` (2, 2 W) is scratch of the dtype of the sums. Arrays of two hold a row and the row above in turn.
+    """
     height, width = plane.shape
     shifted, begins = np.empty(width, plane.dtype), np.zeros((width + 7) // 8 * 8, np.uint8)
     runs, nodes, found = np.empty((2, 3, width + 8), np.int64), np.empty((2, width), np.int64), np.zeros(2, np.int64)
@@ -132,7 +132,7 @@ def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, s
         np.empty(2 * width, np.int64),
     )
     still_open = 0
-    for y in range(height + 1):  # behind the last row no run is found: all is finished
+    for y in range(height + 1):  # the row after the last has no runs and finishes all
         now, then = y % 2, 1 - y % 2
         area, total = areas[now], sums[now]
         found[now], count, united = 0, still_open, False
@@ -168,10 +168,10 @@ def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, s
         for node in range(before):
             if parents[node] == node and number[node] < 0:
                 mean = total[node] * unit / area[node]
-                kind = large if area[node] >= least_area else small
-                kind[0] += 1
-                kind[1] += mean
-                kind[2] = min(kind[2], mean)
+                group = large if area[node] >= least_area else small
+                group[0] += 1
+                group[1] += mean
+                group[2] = min(group[2], mean)
 
 
 def component_means(
@@ -182,12 +182,20 @@ def component_means(
     classes: int,
     least_area: int,
 ) -> ComponentMeans:
-    """Mean self-confidences over the 8-connected components of one class plane.
+    """Compute the mean self-confidences of the 8-connected components of a class plane.
 
-    ``plane`` (H, W): the class numbers whose components are meant; ``labels`` (H, W): class numbers, ignored pixels
-    (the dtype's maximum) belong to no component; ``self_confidence`` (H, W): codes. A component is a maximal
-    8-connected set of valid pixels of one class; it is large from ``least_area`` pixels on. Sums of codes are exact
-    below 2^53 units but for float32, which is summed in float64, a row after the other.
+    Sums of codes are exact below 2^53 units, except for float32, which is summed in float64 row by row.
+
+    Args:
+        plane: Classes (H, W) whose components are found.
+        labels: Class plane (H, W); ignored pixels, the dtype's maximum, belong to no component.
+        self_confidence: Codes (H, W).
+        encoding: Encoding of the codes.
+        classes: Number of classes.
+        least_area: Smallest large component in pixels.
+
+    Returns:
+        Statistics of the component means.
     """
     plane, labels, codes = (np.ascontiguousarray(array) for array in (plane, labels, self_confidence))
     single = encoding.dtype == "float32"

@@ -372,7 +372,7 @@ def _find_bad_pixel(flat: NDArray[np.generic], width: int, config: CondenseConfi
             if infinite[j]:
                 message = "not all values are finite"
             elif outside[j]:
-                message = "a value lies outside [0, 1]"
+                message = "a value is outside [0, 1]"
             else:
                 message = f"the values sum to {total[j]:.6g}, more than {config.sum_tolerance:.4g} away from 1"
             y, x = divmod(first + j, width)

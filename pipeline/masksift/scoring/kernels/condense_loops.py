@@ -1,8 +1,8 @@
-"""The inner loops of condensing: K planes -> 3 planes, sums and lattice histograms (numba).
+"""Inner loops of condensing: K planes to 3 planes, sums and lattice histograms.
 
-Each loop runs along one row of one class plane, so that it becomes SIMD code; a tile of pixels is small
-enough that its K rows stay in the second-level cache between the loops. Every intermediate is cast back
-to its small type: numba promotes small integers to 64 bits otherwise, which costs a factor of three.
+Each loop runs along one row of one class plane, so that the compiler vectorizes it. The K rows of a tile of pixels stay
+in the second-level cache between the loops. Every intermediate is cast back to its small type, because numba promotes
+small integers to 64 bits, which costs a factor of three.
 """
 
 from __future__ import annotations
@@ -13,29 +13,26 @@ from numba import njit
 from masksift.scoring.kernels._jit import inner, kernel
 
 TILE_PIXELS = 8192
-"""Pixels of a tile. Its rows are long enough for the hardware to fetch ahead, and the K rows of a tile, with what is
-kept of each pixel, stay in the second-level cache."""
+"""Rows long enough for hardware prefetching, while K rows and the state per pixel fit the second-level cache."""
 
 INTEGER, HALF, SINGLE, DOUBLE = range(4)
-"""How the codes of a prediction are summed."""
+"""Modes of summing the codes of a prediction."""
 
 
 @inner
-def _lead(code, number, most, leader):
+def _max_with_class(code, number, most, leader):
     return max(code, most), number if code > most else leader
 
 
-def _taker(mode):
-    """The loop for one way of summing: a branch on `mode` inside it would keep it from becoming SIMD code, and what is
-    compiled for each mode apart is compiled in seconds less."""
+def _make_update(mode):
+    """Return the loop for one mode; a branch on ``mode`` in it prevents vectorization and compiles seconds longer."""
 
     @inner
-    def take(a, b, c, d, mask_b, mask_c, mask_d, number, labels, best, winner, chosen, sums):
-        """Take in a row each of four classes: the maximum so far, whose class it is, the value at the label, and the
-        sum, class by class.
+    def update(a, b, c, d, mask_b, mask_c, mask_d, number, labels, best, winner, chosen, sums):
+        """Update maximum, its class, the value at the label and the sum by one row each of four classes.
 
-        Four at a time, so that what is kept of a pixel is read and written a quarter as often. The row of a class that
-        does not exist is any other row under a mask of 0: a row of zeros, which changes nothing.
+        Four classes at a time read and write the state of a pixel a quarter as often. The row of a missing class is
+        another row under a mask of 0, which changes nothing.
         """
         code, wide = a.dtype.type, sums.dtype.type
         one = winner.dtype.type(1)
@@ -49,13 +46,13 @@ def _taker(mode):
             own = x if given == second else own
             own = y if given == third else own
             chosen[j] = z if given == fourth else own
-            most, leader = _lead(w, number, best[j], winner[j])
-            most, leader = _lead(x, second, most, leader)
-            most, leader = _lead(y, third, most, leader)
-            best[j], winner[j] = _lead(z, fourth, most, leader)
+            most, leader = _max_with_class(w, number, best[j], winner[j])
+            most, leader = _max_with_class(x, second, most, leader)
+            most, leader = _max_with_class(y, third, most, leader)
+            best[j], winner[j] = _max_with_class(z, fourth, most, leader)
             total = sums[j]
             for p in (w, x, y, z):
-                if mode == HALF:  # as a float32 of the same bits: the probability times 2^-112, exactly
+                if mode == HALF:  # the bits shifted into a float32 are exactly the probability times 2^-112
                     total = wide(total + np.uint32(np.uint32(p) << np.uint32(13)).view(np.float32))
                 elif mode == SINGLE:
                     total = wide(total + np.uint32(p).view(np.float32))
@@ -65,13 +62,13 @@ def _taker(mode):
                     total = wide(total + wide(p))
             sums[j] = total
 
-    return take
+    return update
 
 
 @inner
-def _outside(best, sums, top, low, high):
-    """Whether any pixel of the tile holds a code above `top` or a sum outside [low, high]."""
-    odd = False  # so written, NaN is found too
+def _is_suspicious(best, sums, top, low, high):
+    """Return whether any pixel of the tile has a code above ``top`` or a sum outside [low, high]."""
+    odd = False  # the negations detect NaN
     for j in range(best.size):
         odd |= (best[j] > top) | (not (sums[j] >= low)) | (not (sums[j] <= high))
     return odd
@@ -79,7 +76,7 @@ def _outside(best, sums, top, low, high):
 
 @inner
 def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
-    """Positions in the tile of its valid lattice pixels into `where`; `first` is the tile's first pixel."""
+    """Write the positions of the valid lattice pixels of the tile that starts at ``first`` to ``where``."""
     last = first + labels.size
     y = first // width
     y += (step - (y0 + y) % step) % step
@@ -102,8 +99,8 @@ def _lattice_positions(labels, classes, first, width, step, y0, x0, where):
 
 
 @inner
-def _count(a, b, c, d, where, shift, table, in_a, in_b, in_c, in_d):
-    # Four classes in turn: increments of one table would wait for each other where neighbours are equal.
+def _count_four(a, b, c, d, where, shift, table, in_a, in_b, in_c, in_d):
+    # four classes in turn: increments of one table would wait for each other where neighbors are equal
     for n in range(where.size):
         j = where[n]
         in_a[table[a[j] >> shift]] += np.uint32(1)
@@ -113,12 +110,14 @@ def _count(a, b, c, d, where, shift, table, in_a, in_b, in_c, in_d):
 
 
 @inner
-def _lattice(tile, labels, where, shift, table, own, every):
-    """Count p_k of the lattice pixels `where`, whose bin is table[code >> shift]: those labelled k into `own`, all into
-    `every`, whose rows beyond the last class hold nothing of use."""
+def _count_lattice(tile, labels, where, shift, table, own, every):
+    """Count the bins table[code >> shift] of the lattice pixels ``where``: at the label in ``own``, all in ``every``.
+
+    Rows of ``every`` beyond the last class are undefined.
+    """
     end = tile.shape[0] - 1
     for k in range(0, tile.shape[0], 4):
-        _count(
+        _count_four(
             tile[k],
             tile[min(k + 1, end)],
             tile[min(k + 2, end)],
@@ -137,9 +136,9 @@ def _lattice(tile, labels, where, shift, table, own, every):
 
 
 @inner
-def _half(code):
-    """The bits of a float32 in [0, 1] as those of the nearest float16, ties to even: the same as a cast, which takes a
-    hundred times as long on small numbers."""
+def _float32_to_half(code):
+    """Round the bits of a float32 in [0, 1] to the nearest float16, ties to even, like a cast."""
+    # a cast takes a hundred times as long on small numbers
     single = np.uint32(code)
     odd = np.uint32(np.uint32(single >> np.uint32(13)) & np.uint32(1))
     normal = np.uint32(np.uint32(np.uint32(single + np.uint32(0xFFF)) + odd) >> np.uint32(13))
@@ -150,25 +149,28 @@ def _half(code):
 
 @kernel
 def store_codes(codes, mode, greatest, plane):
-    """Codes of a tile as codes of the evidence: float32 as float16 where the plane is one, all else at most
-    `greatest`."""
+    """Write codes of a tile to an evidence plane: float32 rounded to float16 if needed, others at most ``greatest``."""
     if mode == SINGLE and plane.itemsize == 2:
         for j in range(codes.size):
-            plane[j] = plane.dtype.type(_half(codes[j]))
+            plane[j] = plane.dtype.type(_float32_to_half(codes[j]))
     else:
         for j in range(codes.size):
             plane[j] = plane.dtype.type(min(codes[j], greatest))
 
 
-_take_integers, _take_halves, _take_singles, _take_doubles = (_taker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE))
+_update_integers, _update_halves, _update_singles, _update_doubles = (
+    _make_update(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)
+)
 
 
-def _walker(mode):
-    """The walk for one way of summing. It closes over a number alone: numba keeps what is compiled under the values
-    closed over, and a function among them is another one in each process."""
+def _make_loop(mode):
+    """Return the condensing loop for one mode.
+
+    It closes over a number only: numba's cache key contains the closed-over values, and functions differ by process.
+    """
 
     @kernel
-    def walk(
+    def condense(
         codes,
         labels,
         top,
@@ -192,15 +194,16 @@ def _walker(mode):
         own,
         every,
     ):
-        """One walk over a slab, flattened: codes (K, P) and labels (P,) -> the three planes (P,).
+        """Condense a flattened window: codes (K, P) and labels (P,) to three planes (P,).
 
-        ``greatest``: the code of probability 1; ``shift``, of the codes' dtype, and ``table``: see `Recipe.bins`.
-        Scratch of one tile: ``sums`` of the summing dtype, ``leaders`` of class numbers, best as wide as the codes
-        (lanes of one width), ``highest`` and ``at_label`` of codes, ``where`` of uint32: a walk that allocates takes a
-        tenth longer to compile. ``own`` (K, 256) and ``every`` uint32 (K', 256), K' being the next
-        multiple of 4, are added to. Returns True at the
-        first tile that holds anything to be looked at more closely (a code above ``top``, a sum outside [low, high]);
-        what was written until then is to be thrown away.
+        ``greatest`` is the code of probability 1; ``shift``, of the codes' dtype, and ``table`` are
+        `CondenseConfig.bins`. Scratch of one tile: ``sums`` of the summing dtype, ``leaders`` of class numbers, best as
+        wide as the codes (equal lanes), ``highest`` and ``at_label`` of codes, ``where`` of uint32; a loop that
+        allocates them takes a tenth longer to compile. ``own`` (K, 256) and ``every`` (K rounded up to a multiple of 4,
+        256), uint32, are added to.
+
+        Returns:
+            True, with invalid outputs, at the first tile with a code above ``top`` or a sum outside [low, high].
         """
         classes, pixels = codes.shape
         end, full, none = classes - 1, codes.dtype.type(-1), codes.dtype.type(0)
@@ -217,7 +220,7 @@ def _walker(mode):
             winner[:] = 0
             chosen[:] = 0
             total[:] = 0
-            for k in range(0, classes, 4):  # upwards, and only what is larger wins: ties go to the lowest class
+            for k in range(0, classes, 4):  # ascending, and only a larger value wins: ties go to the lowest class
                 a, b = codes[k, first:last], codes[min(k + 1, end), first:last]
                 c, d = codes[min(k + 2, end), first:last], codes[min(k + 3, end), first:last]
                 mask_b = full if k + 1 <= end else none
@@ -225,32 +228,32 @@ def _walker(mode):
                 mask_d = full if k + 3 <= end else none
                 number = winner.dtype.type(k)
                 if mode == HALF:
-                    _take_halves(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                    _update_halves(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
                 elif mode == SINGLE:
-                    _take_singles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                    _update_singles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
                 elif mode == DOUBLE:
-                    _take_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+                    _update_doubles(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
                 else:
-                    _take_integers(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
-            if _outside(best, total, top, low, high):
+                    _update_integers(a, b, c, d, mask_b, mask_c, mask_d, number, given, best, winner, chosen, total)
+            if _is_suspicious(best, total, top, low, high):
                 return True
             store_codes(winner, INTEGER, winner.dtype.type(end), predicted_class[first:last])
             store_codes(best, mode, greatest, predicted_confidence[first:last])
             store_codes(chosen, mode, greatest, self_confidence[first:last])
             if step > 0:
                 found = _lattice_positions(given, classes, first, width, step, y0, x0, where)
-                _lattice(codes[:, first:last], given, where[:found], shift, table, own, every)
+                _count_lattice(codes[:, first:last], given, where[:found], shift, table, own, every)
         return False
 
-    return walk
+    return condense
 
 
-CONDENSE_LOOPS = {mode: _walker(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)}
+CONDENSE_LOOPS = {mode: _make_loop(mode) for mode in (INTEGER, HALF, SINGLE, DOUBLE)}
 
 
 @inner
-def _maximum(row, best):
-    """Raises `best` to `row`; True where a value is not finite."""
+def _update_peak(row, best):
+    """Raise ``best`` to ``row``; return whether a value is not finite."""
     odd = False
     for j in range(row.size):
         best[j] = max(best[j], row[j])
@@ -260,16 +263,16 @@ def _maximum(row, best):
 
 @inner
 def _exp_row(row, peak, powers, out):
-    """out = exp(row - peak), row <= peak, float32: 2^n by its bits times a polynomial of the remainder.
+    """Compute out = exp(row - peak), row <= peak, in float32: 2^n by its bits times a polynomial of the remainder.
 
-    The relative error is below 2e-7 of the exact exp. A loop of plain arithmetic becomes SIMD code, which a
-    call of the C library's exp does not, and its bits are the same on every machine.
+    The relative error is below 2e-7. Unlike a call of the C library's exp, plain arithmetic is vectorized and gives the
+    same bits on every machine.
     """
     for j in range(row.size):
         x = max(np.float32(row[j] - peak[j]), np.float32(-87.0))
-        # Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
+        # adding and subtracting 1.5 * 2^23 rounds to the nearest integer
         n = np.float32(np.float32(x * np.float32(1.4426950408889634) + np.float32(12582912.0)) - np.float32(12582912.0))
-        # log 2 in two parts, so that the remainder keeps its last bits (Cody and Waite)
+        # log 2 as a sum of two numbers keeps the last bits of the remainder (Cody and Waite)
         r = np.float32(np.float32(x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4))
         p = np.float32(np.float32(1 / 5040) * r + np.float32(1 / 720))
         p = np.float32(p * r + np.float32(1 / 120))
@@ -288,16 +291,21 @@ def _scale_row(out, powers, total):
         total[j] = np.float32(total[j] + out[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # numba's own looks for zeros, one by one: the sums are at least 1
-def _divide(row, total):
+@njit(
+    cache=True, nogil=True, error_model="numpy"
+)  # the default model checks every divisor for 0; the sums are at least 1
+def _divide_row(row, total):
     for j in range(row.size):
         row[j] = np.float32(row[j] / total[j])
 
 
 @kernel
 def softmax(logits, start, out):
-    """Softmax over the first axis of the logits (K, P) float32 of as many pixels from `start` on as `out` (K, p) has,
-    in float32. Returns False, with `out` half done, where any of them is not finite."""
+    """Write the softmax of the logits (K, P) from pixel ``start`` on to ``out`` (K, p), in float32.
+
+    Returns:
+        False, with ``out`` incomplete, if a logit is not finite.
+    """
     classes, pixels = out.shape
     tile = 2048
     peaks = np.empty(tile, np.float32)
@@ -309,7 +317,7 @@ def softmax(logits, start, out):
         peak[:] = -np.inf
         odd = False
         for k in range(classes):
-            odd |= _maximum(logits[k, start + first : start + last], peak)
+            odd |= _update_peak(logits[k, start + first : start + last], peak)
         if odd:
             return False
         total[:] = 0
@@ -317,13 +325,13 @@ def softmax(logits, start, out):
             _exp_row(logits[k, start + first : start + last], peak, powers, out[k, first:last])
             _scale_row(out[k, first:last], powers.view(np.float32), total)
         for k in range(classes):
-            _divide(out[k, first:last], total)
+            _divide_row(out[k, first:last], total)
     return True
 
 
 @kernel
 def map_labels(labels, table, plane, bad):
-    """plane (P,) = table[labels]; answers how many of them are `bad`."""
+    """Write table[labels] to ``plane`` (P,), and return how many are ``bad``."""
     found = 0
     for j in range(labels.size):
         number = table[labels[j]]
@@ -334,9 +342,14 @@ def map_labels(labels, table, plane, bad):
 
 @kernel
 def map_byte_labels(labels, classes, ignore, bad, plane):
-    """plane (P,) = the class of each label (P,) uint8: itself, `bad` + 1 if in `ignore`, else `bad`, which is the
-    dtype's last but one; answers whether any is. Plain comparisons, a tile at a time, become SIMD code, which a table
-    does not, nor a comparison that is counted."""
+    """Write the class of each label (P,) uint8 to ``plane``: itself, ``bad`` + 1 if in ``ignore``, else ``bad``.
+
+    ``bad`` is the dtype's last number but one. Plain comparisons, a tile at a time, are vectorized, unlike a table or a
+    counted comparison.
+
+    Returns:
+        True if any label is bad.
+    """
     one = plane.dtype.type(1)
     wrong, ignored, limit = plane.dtype.type(bad), plane.dtype.type(bad + 1), plane.dtype.type(classes)
     most = plane.dtype.type(0)
@@ -346,8 +359,8 @@ def map_byte_labels(labels, classes, ignore, bad, plane):
             numbers[j] = plane.dtype.type(given[j]) if given[j] < limit else wrong
         for value in ignore:
             for j in range(given.size):
-                number = numbers[j]  # read whatever comes: no branch
+                number = numbers[j]  # an unconditional read avoids a branch
                 numbers[j] = ignored if given[j] == value else number
-        for j in range(given.size):  # one more: 0 of what is ignored, and the greatest of what is wrong
+        for j in range(given.size):  # plus one: ignored labels become 0, bad ones the maximum
             most = max(most, plane.dtype.type(numbers[j] + one))
     return most == ignored

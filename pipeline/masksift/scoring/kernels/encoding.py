@@ -1,7 +1,7 @@
-"""How a probability lies in memory: as an unsigned *code* that orders like its value.
+"""Encoding of probabilities as unsigned codes that order like their values.
 
-The kernels compare, count and sum codes and never convert a plane to floats. For the unsigned integers a
-code is the stored number; the bits of a non-negative float16 or float32 order like unsigned integers too.
+Kernels compare, count and sum codes instead of converting planes to floats. The code of an unsigned integer is the
+stored number. The bits of non-negative float16 and float32 values order like unsigned integers too.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ _ONE = {"float16": 0x3C00, "float32": 0x3F800000}
 
 @dataclass(frozen=True)
 class Encoding:
-    """The precision of the evidence planes: dtype ``uint8 | uint16 | float16 | float32`` and, for the
-    integers, ``scale``: the probability is ``min(code * scale, 1)``.
+    """Precision of evidence planes.
+
+    Attributes:
+        dtype: uint8, uint16, float16 or float32.
+        scale: For integers: the probability is ``min(code * scale, 1)``.
 
     >>> Encoding("uint8", 1 / 255).value(51)
     0.2
@@ -33,21 +36,22 @@ class Encoding:
 
     @property
     def is_float(self) -> bool:
+        """True for float16 and float32."""
         return self.dtype in _ONE
 
     @property
     def codes_dtype(self) -> np.dtype[Any]:
-        """The unsigned dtype of the codes: same width as ``dtype``."""
+        """Unsigned dtype of the codes, as wide as ``dtype``."""
         return np.dtype(_CODES[self.dtype])
 
     @property
     def top(self) -> int:
-        """The largest code that may stand in a plane: 1.0 for floats, the dtype's maximum for integers."""
+        """Largest code of a plane: 1.0 for floats, the dtype's maximum for integers."""
         return _ONE[self.dtype] if self.is_float else int(np.iinfo(self.dtype).max)
 
     @property
     def key_shift(self) -> int:
-        """Bits dropped from a code to get its histogram bin: float32 is counted by its upper 16 bits."""
+        """Bits dropped from a code to get its histogram bin: 16 for float32."""
         return 16 if self.dtype == "float32" else 0
 
     @property
@@ -57,38 +61,47 @@ class Encoding:
 
     @property
     def unit(self) -> Fraction:
-        """The probability of one unit of the fixed-point sums (methods: class statistics), exactly."""
+        """Exact probability of one unit of the fixed-point sums."""
         if self.is_float:
             return Fraction(1, 1 << (24 if self.dtype == "float16" else 32))
         return Fraction(self.scale)
 
     @property
     def fixed(self) -> NDArray[np.int64]:
-        """Every code of at most 16 bits in units of `unit`, exactly: (bins,) int64."""
+        """Exact value of each code of at most 16 bits in units of `unit`: (bins,) int64."""
         return _halves_fixed() if self.is_float else np.arange(self.bins)
 
     def codes(self, plane: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
-        """The codes of a stored plane: a view, never a copy."""
+        """Return the codes of a stored plane as a view."""
         return plane.view(self.codes_dtype)
 
     def values(self, codes: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Probabilities in [0, 1], float64, of an array of codes (any integer dtype)."""
+        """Return the probabilities in [0, 1], float64, of codes of any integer dtype."""
         if self.is_float:
             stored = codes.astype(self.codes_dtype).view(self.dtype)
             return stored.astype(np.float64)
         return np.minimum(codes.astype(np.float64) * self.scale, 1.0)
 
     def value(self, code: int) -> float:
-        """The probability of one code."""
+        """Return the probability of one code."""
         return float(self.values(np.array([code], np.int64))[0])
 
     def code_at_least(self, probability: float) -> int:
-        """The smallest code whose value is >= ``probability``; ``top + 1`` where none is.
+        """Return the smallest code whose value is at least a probability.
 
-        Found by bisection over the codes, so that comparing codes equals comparing float64 values.
+        Bisection over the codes makes comparing codes equivalent to comparing float64 values.
+
+        Args:
+            probability: Any number.
+
+        Returns:
+            The code; ``top + 1`` if no code is large enough.
+
+        Raises:
+            ValueError: If the probability is NaN.
         """
         if math.isnan(probability):
-            raise ValueError("a threshold is NaN; no code compares with it: give a number in [0, 1]")
+            raise ValueError("The threshold is NaN. Use a number in [0, 1].")
         low, high = 0, self.top + 1
         while low < high:
             middle = (low + high) // 2
@@ -101,6 +114,6 @@ class Encoding:
 
 @cache
 def _halves_fixed() -> NDArray[np.int64]:
-    """float16 in [0, 1] in steps of 2^-24, by code."""
+    """Return float16 values in [0, 1] in steps of 2^-24, by code."""
     half = Encoding("float16")
     return np.ldexp(half.values(np.arange(half.bins)), 24).astype(np.int64)

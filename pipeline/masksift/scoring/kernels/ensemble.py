@@ -65,7 +65,7 @@ def accumulate_member(
 
 @kernel
 def _add(codes: NDArray[Any], values: NDArray[np.float32], total: NDArray[np.float32]) -> None:
-    """total (K, h, w) += values[codes], codes (K, h, w): a table is several times as fast as a conversion."""
+    """Add values[codes] to ``total`` (K, h, w): a table is several times as fast as a conversion."""
     for k in range(codes.shape[0]):
         for y in range(codes.shape[1]):
             given, row = codes[k, y], total[k, y]

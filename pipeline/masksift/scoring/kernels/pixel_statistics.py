@@ -1,4 +1,4 @@
-"""Counting over the three planes of one image (numba): what thresholds are made of."""
+"""Count the evidence of one image for the thresholds."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from masksift.scoring.kernels._jit import inner, kernel
 from masksift.scoring.kernels.encoding import Encoding
 
 CODE, HALF, SINGLE = range(3)
-"""How codes are summed."""
+"""Conversions of codes to fixed point for sums."""
 
-_TILE = {CODE: 1 << 19, HALF: 1 << 19, SINGLE: 1 << 15}
-_ABOVE = {CODE: 44, HALF: 44, SINGLE: 48}
-"""Pixels, and self-confidence in fixed point, are counted in one word: so many pixels at most, from this bit on."""
+_TILE_PIXELS = {CODE: 1 << 19, HALF: 1 << 19, SINGLE: 1 << 15}
+_PIXEL_SHIFT = {CODE: 44, HALF: 44, SINGLE: 48}
+"""One word counts pixels from this bit on and self-confidence in fixed point below it; a tile bounds both."""
 
 
 @dataclass(frozen=True)
 class PixelStatistics:
-    """Counts over the valid pixels of one image (or of several, added up): what the statistics are made of.
+    """Counts over the valid pixels of one image.
 
-    ``joint`` (K, K) int64: pixels by given and predicted class. ``sums`` (K,) int: self-confidence summed by
-    given class, in units of ``Encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
-    ``confident_counts`` (K, 256) int64, 8-bit evidence only: predicted confidence of the pixels whose
-    predicted class differs from the given one, by predicted class.
+    Attributes:
+        joint: Pixels by given and predicted class, (K, K) int64.
+        sums: Self-confidence by given class in units of ``Encoding.unit``, K integers.
+        self_counts: Histogram of self-confidence, (bins,) int64.
+        confident_counts: Predicted confidence of the pixels predicted as another class than the given one, by predicted
+            class: (K, 256) int64 for 8-bit evidence, else (0, 256).
     """
 
     joint: NDArray[np.int64]
@@ -35,24 +37,35 @@ class PixelStatistics:
 
     @property
     def valid(self) -> int:
+        """Number of valid pixels."""
         return int(self.joint.sum())
 
 
 @inner
 def half_to_fixed(bits):
-    # float16 bits -> steps of 2^-24, exactly, without a branch
+    """Convert float16 bits to steps of 2^-24, exactly and without a branch."""
     exponent = np.int64(bits) >> 10
     normal = np.int64(exponent > 0)
     return ((np.int64(bits) & 1023) | (normal << 10)) << (exponent - normal)
 
 
-# Pixels are taken four at a time. Where all four have the class they are predicted as, the rule, one branch serves them
-# all, and each counts into a table of its own: equal neighbours would wait for each other's increment otherwise. The
-# other fours, and what is left at the end, go one by one.
+@inner
+def to_fixed(code, mode):
+    """Convert a code to fixed point: int64 in units of ``Encoding.unit``."""
+    if mode == CODE:
+        return np.int64(code)
+    if mode == HALF:
+        return half_to_fixed(code)
+    return np.int64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
+
+
+# Pixels are counted four at a time. If all four have their predicted class, as most do, one branch serves them all, and
+# each counts into its own table, because equal neighbors would wait for each other's increment in one table. Other
+# groups of four, and the rest at the end, are counted one by one.
 
 
 @inner
-def _tally_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
+def _count_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
     classes = joint.shape[0]
     for j in range(first, last):
         given, winner = np.int64(labels[j]), np.int64(predicted[j])
@@ -65,11 +78,12 @@ def _tally_singly(first, last, labels, predicted, self_codes, confident_codes, j
 
 
 @kernel
-def _tally_bytes(labels, predicted, self_codes, confident_codes, fours, joint, by_class, pairs):
-    """joint (K, K): pixels whose classes differ; by_class (5, K, 256): codes of the others, in four, and theirs.
+def _count_bytes(labels, predicted, self_codes, confident_codes, fours, joint, by_class, pairs):
+    """Count 8-bit evidence.
 
-    ``fours``: labels, predicted class and self-confidence, as far as they are words of four pixels, which are compared
-    and taken apart in a register. Ignored pixels are predicted as no class.
+    ``joint`` (K, K): pixels whose classes differ. ``by_class`` (5, K, 256): codes of the agreeing pixels in four
+    tables, and codes of the others. ``fours``: labels, predicted classes and codes as words of four pixels, compared
+    and split in registers. Ignored pixels never agree with a predicted class.
     """
     given, winner, own = fours
     first, second, third, fourth = (
@@ -87,12 +101,12 @@ def _tally_bytes(labels, predicted, self_codes, confident_codes, fours, joint, b
             third[((k >> np.uint32(8)) & high) | ((s >> np.uint32(16)) & byte)] += np.uint32(1)
             fourth[((k >> np.uint32(16)) & high) | (s >> np.uint32(24))] += np.uint32(1)
         else:
-            _tally_singly(4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
-    _tally_singly(4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+            _count_singly(4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+    _count_singly(4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
 
 
-def _adder(mode):
-    """How one pixel is counted, for one way of summing codes of more than 8 bits."""
+def _make_add(mode):
+    """Return the function that counts one pixel of more than 8 bits in one mode."""
 
     @inner
     def add(i, side, labels, predicted, self_codes, shift, above, joint, counts):
@@ -110,16 +124,18 @@ def _adder(mode):
     return add
 
 
-_add_code, _add_half, _add_single = (_adder(mode) for mode in (CODE, HALF, SINGLE))
+_add_code, _add_half, _add_single = (_make_add(mode) for mode in (CODE, HALF, SINGLE))
 
 
-def _tallier(mode):
-    """The loop for one way of summing codes of more than 8 bits. It closes over a number alone: numba keeps what is
-    compiled under the values that are closed over, and a function has another one in each process."""
+def _make_loop(mode):
+    """Return the loop that counts evidence of more than 8 bits in one mode.
+
+    It closes over a number only: numba's cache key contains the closed-over values, and functions differ by process.
+    """
 
     @kernel
     def loop(labels, predicted, self_codes, shift, above, joint, counts):
-        """joint (4 or 1, K, K) uint64: pixels << above, plus their self-confidence in fixed point."""
+        """Add pixels << shift plus self-confidence in fixed point to ``joint`` (4 or 1, K, K) uint64."""
         sides, fours = joint.shape[0] - 1, labels.size // 4 * 4
         for j in range(0, fours, 4):
             for side in range(4):
@@ -140,12 +156,12 @@ def _tallier(mode):
     return loop
 
 
-_LOOPS = {mode: _tallier(mode) for mode in (CODE, HALF, SINGLE)}
+_LOOPS = {mode: _make_loop(mode) for mode in (CODE, HALF, SINGLE)}
 
 
 @kernel
 def _unpack(packed, above, joint, sums):
-    """Add packed counts to joint (K, K) int64 and sums (K,) int64, and set them to 0."""
+    """Add packed counts to ``joint`` (K, K) and ``sums`` (K,), int64, and reset them to 0."""
     sides, classes, _ = packed.shape
     rest = (np.uint64(1) << above) - np.uint64(1)
     for side in range(sides):
@@ -158,12 +174,12 @@ def _unpack(packed, above, joint, sums):
 
 
 def sum_mode(encoding: Encoding) -> int:
-    """How codes of an encoding are summed."""
+    """Return the conversion of an encoding's codes to fixed point."""
     return {"float16": HALF, "float32": SINGLE}.get(encoding.dtype, CODE)
 
 
 def _sides(pixels: int, classes: int) -> int:
-    """Tables to count into in turn: one where an image is so small that clearing them would cost more."""
+    """Return the number of tables to count into: one for images so small that clearing four would cost more."""
     return 4 if pixels >= 16 * classes * classes else 1
 
 
@@ -179,35 +195,43 @@ def count_pixels(
     encoding: Encoding,
     classes: int,
 ) -> PixelStatistics:
-    """Count one image: class plane (H, W) whose ignored pixels hold the dtype's maximum, predicted class
-    (H, W), codes of self-confidence and of predicted confidence (H, W).
+    """Count one image of at most 2^31 - 1 pixels.
 
-    An image has at most 2^31 - 1 pixels.
+    Args:
+        labels: Class plane (H, W); ignored pixels hold the dtype's maximum.
+        predicted_class: Predicted classes (H, W).
+        self_confidence: Codes (H, W).
+        predicted_confidence: Codes (H, W).
+        encoding: Encoding of the codes.
+        classes: Number of classes.
+
+    Returns:
+        The counts.
     """
     given, winner, own, best = map(_flat, (labels, predicted_class, self_confidence, predicted_confidence))
     joint, sums = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
     if encoding.dtype == "uint8":
         by_class, pairs = np.zeros((5, classes, 256), np.uint32), np.zeros((classes, 256), np.uint32)
-        words = given.size // 4 * 4 if given.dtype == np.uint8 else 0  # class numbers of 16 bits: one by one
+        words = given.size // 4 * 4 if given.dtype == np.uint8 else 0  # 16-bit class numbers are counted one by one
         fours = tuple(plane[:words].view(np.uint32) for plane in (given, winner, own))
-        _tally_bytes(given, winner, own, best, fours, joint, by_class, pairs)
+        _count_bytes(given, winner, own, best, fours, joint, by_class, pairs)
         histograms = _histograms(joint, by_class)
         return PixelStatistics(
             joint, (histograms @ encoding.fixed).tolist(), histograms.sum(axis=0), pairs.astype(np.int64)
         )
     mode = sum_mode(encoding)
-    above, shift = np.uint64(_ABOVE[mode]), own.dtype.type(encoding.key_shift)
+    above, shift = np.uint64(_PIXEL_SHIFT[mode]), own.dtype.type(encoding.key_shift)
     packed = np.zeros((_sides(given.size, classes), classes, classes), np.uint64)
     counts = np.zeros((2, encoding.bins), np.uint32)
-    for start in range(0, given.size, _TILE[mode]):
-        part = slice(start, start + _TILE[mode])
-        _LOOPS[mode](given[part], winner[part], own[part], shift, above, packed, counts)
+    for start in range(0, given.size, _TILE_PIXELS[mode]):
+        tile = slice(start, start + _TILE_PIXELS[mode])
+        _LOOPS[mode](given[tile], winner[tile], own[tile], shift, above, packed, counts)
         _unpack(packed, above, joint, sums)
     return PixelStatistics(joint, sums.tolist(), counts.sum(axis=0, dtype=np.int64), np.zeros((0, 256), np.int64))
 
 
 def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """(K, 256) int64: codes of self-confidence by given class. Completes `joint` by the pixels whose classes agree."""
+    """Return codes of self-confidence by given class, (K, 256) int64, and add the agreeing pixels to ``joint``."""
     agreeing: NDArray[np.int64] = by_class[:4].sum(axis=0, dtype=np.int64)
     np.fill_diagonal(joint, agreeing.sum(axis=1))
     agreeing += by_class[4]
@@ -216,18 +240,17 @@ def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArr
 
 @kernel
 def count_at_least(labels, predicted, confident_codes, limits):
-    """How many valid pixels are predicted as another class with m >= limits[predicted]."""
-    found = 0
+    """Count the valid pixels predicted as another class with m >= limits[predicted]."""
+    count = 0
     for j in range(labels.size):
         if labels[j] < limits.size and labels[j] != predicted[j]:
-            found += np.int64(confident_codes[j]) >= limits[predicted[j]]
-    return found
+            count += np.int64(confident_codes[j]) >= limits[predicted[j]]
+    return count
 
 
 @kernel
 def add_low_bit_counts(labels, self_codes, classes, key, counts):
-    """Histogram of the lower 16 bits of the valid codes whose upper 16 bits equal `key`: the second look
-    that float32 evidence needs. counts (65536,) int64 is added to."""
+    """Add the lower 16 bits of the valid codes whose upper 16 bits equal ``key`` to ``counts`` (65536,) int64."""
     for j in range(labels.size):
         if labels[j] < classes and (self_codes[j] >> 16) == key:
             counts[self_codes[j] & 65535] += 1

@@ -1,8 +1,7 @@
-"""Regions of one image: what a reviewer looks at in one go, found row by row.
+"""Find the regions of one image, connected flagged pixels of one class pair, row by row.
 
-Of a region everything is a sum of whole numbers, in whatever order. Rows are booked until there is no more room. What
-touches the last of them stays open, and goes on in the next; all else is finished, and what of that is too small is
-dropped at once.
+Every attribute of a region is a sum of integers, in any order. Rows are added until the tables are full. Regions that
+touch the last row stay open for the next pass. All others are finished, and small ones are dropped at once.
 """
 
 from __future__ import annotations
@@ -16,24 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import inner, kernel
-from masksift.scoring.kernels.components import find_root
+from masksift.scoring.kernels._union_find import find_root
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ignored_pixels import inside
-from masksift.scoring.kernels.pixel_statistics import CODE, HALF, half_to_fixed, sum_mode
+from masksift.scoring.kernels.ignored_pixels import surrounded_by_ignored
+from masksift.scoring.kernels.pixel_statistics import sum_mode, to_fixed
 
 CAPACITY = 1 << 16
-"""Regions, and runs down a column, that are booked at a time, or as many as a row has pixels."""
+"""Regions, and vertical runs, in the tables of one pass; at least the pixels of a row."""
 
-_AREA, _Y, _X, _CONFIDENT, _EVIDENCE, _BEYOND = 0, 1, 2, 3, 4, 5
-"""Sums over the pixels of a region: their number, rows, columns, predicted confidence; m - s, or of an omission the m
-that exceeds what is expected, and how many pixels do."""
+_AREA, _Y, _X, _CONFIDENCE, _EVIDENCE, _EXCESS = range(6)
+"""Columns of sums over the pixels of a region: number, rows, columns, predicted confidence, evidence (m - s, or of an
+omission the m above the expected share), and in an omission the number of pixels above it."""
 
 
 @dataclass(frozen=True)
 class OmissionRule:
-    """What makes ignored pixels suspicious, by predicted class, (K,) each. ``confident`` int64: the least code of
-    predicted confidence that counts. ``expected`` float64: the share of the confidence in a class that lies on ignored
-    pixels everywhere, which is no evidence; ``surprising`` int64: the least code above it."""
+    """Rule for regions of ignored pixels, by predicted class.
+
+    Attributes:
+        confident: Smallest code of predicted confidence that counts, (K,) int64.
+        expected: Share of the confidence in a class on ignored pixels of the whole data set, (K,) float64: no evidence.
+        surprising: Smallest code above ``expected``, (K,) int64.
+    """
 
     confident: NDArray[np.int64]
     expected: NDArray[np.float64]
@@ -43,21 +46,25 @@ class OmissionRule:
     def from_thresholds(
         cls, encoding: Encoding, confident: NDArray[np.int64], expected: NDArray[np.float64]
     ) -> OmissionRule:
-        """In the codes of an encoding."""
+        """Derive the codes of ``surprising``."""
         above = [encoding.code_at_least(math.nextafter(float(share), math.inf)) for share in expected]
         return cls(confident, expected, np.array(above, np.int64))
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The R regions of an image, ordered by the upper left corners of their boxes, then by their first pixels, column
-    by column.
+    """R regions of an image, ordered by upper left corner of the box, then by first pixel in column order.
 
-    ``given`` (R,) int64: class, K of an omission; ``suggested`` (R,) int64; ``area`` (R,) int64, pixels; ``box`` (R, 4)
-    int64: rows [y0, y1), columns [x0, x1) as y0, x0, y1, x1; ``centroid`` (R, 2) float64: mean row, mean column;
-    ``evidence`` (R,) float64, in pixels times probability; ``self_confidence``, ``predicted_confidence`` (R,) float64:
-    means (the first is of no meaning in an omission); ``rle``: R arrays of int32, the region as COCO's uncompressed
-    run-length code.
+    Attributes:
+        given: Given class, K for an omission, (R,) int64.
+        suggested: Predicted class, (R,) int64.
+        area: Pixels, (R,) int64.
+        box: Rows [y0, y1) and columns [x0, x1) as y0, x0, y1, x1, (R, 4) int64.
+        centroid: Mean row and column, (R, 2) float64.
+        evidence: Pixels times probability, (R,) float64.
+        self_confidence: Means, (R,) float64; meaningless for an omission.
+        predicted_confidence: Means, (R,) float64.
+        rle: COCO's uncompressed run-length code of each region, R arrays of int32.
     """
 
     given: NDArray[np.int64]
@@ -71,11 +78,11 @@ class Regions:
     rle: list[NDArray[np.int32]]
 
     @classmethod
-    def of(cls, parts: Sequence[Regions], order: NDArray[np.intp]) -> Regions:
-        """Those at the places ``order`` in all of the parts, one after the other. What it holds is its own."""
-        codes = [code for part in parts for code in part.rle]
+    def of(cls, groups: Sequence[Regions], order: NDArray[np.intp]) -> Regions:
+        """Concatenate regions and copy those at the positions ``order``."""
+        codes = [code for group in groups for code in group.rle]
         arrays: dict[str, Any] = {
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])[order]
+            field.name: np.concatenate([getattr(group, field.name) for group in groups])[order]
             for field in fields(cls)
             if field.name != "rle"
         }
@@ -86,9 +93,12 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Some regions: ``code`` (n,), of their pair of classes, ``sums`` (n, 6), ``box`` (n, 4), and ``runs`` (r, 3) down
-    their columns: the region, the place of the first pixel in the image column by column, the length. All int64."""
+class _RegionSums:
+    """Region sums, all int64.
+
+    ``code`` (n,): class pair. ``sums`` (n, 6). ``box`` (n, 4). ``runs`` (r, 3): vertical runs as region, position of
+    the first pixel in column order, length.
+    """
 
     code: NDArray[np.int64]
     sums: NDArray[np.int64]
@@ -96,50 +106,56 @@ class _Found:
     runs: NDArray[np.int64]
 
     @classmethod
-    def none(cls) -> _Found:
+    def empty(cls) -> _RegionSums:
         return cls(np.zeros(0, np.int64), *(np.zeros((0, columns), np.int64) for columns in (6, 4, 3)))
 
     @classmethod
-    def of(cls, parts: Sequence[_Found]) -> _Found:
-        """All of the parts, one after the other."""
-        first = np.cumsum([0, *map(len, parts)])
-        runs = [part.runs + np.array([start, 0, 0]) for part, start in zip(parts, first, strict=False)]
-        code, sums, box = (np.concatenate([getattr(part, name) for part in parts]) for name in ("code", "sums", "box"))
+    def concatenate(cls, tables: Sequence[_RegionSums]) -> _RegionSums:
+        first = np.cumsum([0, *map(len, tables)])
+        runs = [table.runs + np.array([start, 0, 0]) for table, start in zip(tables, first, strict=False)]
+        code, sums, box = (
+            np.concatenate([getattr(table, name) for table in tables]) for name in ("code", "sums", "box")
+        )
         return cls(code, sums, box, np.concatenate(runs))
 
-    def with_room(self, room: int) -> _Found:
-        """These, and room for so many more regions and runs."""
-        made = []
-        for part in (self.code, self.sums, self.box, self.runs):
-            made.append(np.empty((len(part) + room, *part.shape[1:]), np.int64))
-            made[-1][: len(part)] = part
-        return _Found(*made)
+    def grow(self, rows: int) -> _RegionSums:
+        """Copy with undefined rows at the end of each table."""
+        tables = []
+        for table in (self.code, self.sums, self.box, self.runs):
+            tables.append(np.empty((len(table) + rows, *table.shape[1:]), np.int64))
+            tables[-1][: len(table)] = table
+        return _RegionSums(*tables)
 
-    def first(self, count: int, runs: int) -> _Found:
-        """The first ones of a table with room."""
-        return _Found(self.code[:count], self.sums[:count], self.box[:count], self.runs[:runs])
+    def first(self, count: int, runs: int) -> _RegionSums:
+        return _RegionSums(self.code[:count], self.sums[:count], self.box[:count], self.runs[:runs])
 
     def __len__(self) -> int:
         return len(self.code)
 
-    def chosen(self, wanted: NDArray[np.bool_]) -> _Found:
-        """Those wanted, numbered anew."""
-        runs = self.runs[wanted[self.runs[:, 0]]]
-        runs[:, 0] = (np.cumsum(wanted) - 1)[runs[:, 0]]
-        return _Found(self.code[wanted], self.sums[wanted], self.box[wanted], runs)
+    def select(self, mask: NDArray[np.bool_]) -> _RegionSums:
+        """Return the masked regions, renumbered."""
+        runs = self.runs[mask[self.runs[:, 0]]]
+        runs[:, 0] = (np.cumsum(mask) - 1)[runs[:, 0]]
+        return _RegionSums(self.code[mask], self.sums[mask], self.box[mask], runs)
 
 
 @inner
 def _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes):
-    """codes (w,), of a row: 0 where a pixel is in no region, else 1 + given * classes + predicted, where `classes` is
-    given on ignored pixels; these count with limits (K,), not with limits (0,). Answers whether any is in a region."""
+    """Write the codes (w,) of a row.
+
+    The code is 0 outside regions, else 1 + given * classes + predicted. ``classes`` is given on ignored pixels, which
+    count if ``limits`` is (K,), not (0,).
+
+    Returns:
+        True if any pixel is in a region.
+    """
     flagged, most = mask[y, 0], labels[y, 0]
     for x in range(codes.size):
         flagged = max(flagged, mask[y, x])
     if limits.size > 0:
         for x in range(codes.size):
             most = max(most, labels[y, x])
-    if flagged == 0 and (limits.size == 0 or most < classes):  # as in most rows
+    if flagged == 0 and (limits.size == 0 or most < classes):  # most rows have no region
         codes[:] = 0
         return False
     most_code = np.uint32(0)
@@ -149,7 +165,7 @@ def _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes)
             code = np.uint32(np.int64(labels[y, x]) * classes + np.int64(predicted[y, x]) + 1)
         elif limits.size > 0 and labels[y, x] >= classes:
             winner = np.int64(predicted[y, x])
-            if np.int64(confident_codes[y, x]) >= limits[winner] and inside(labels, y, x, classes):
+            if np.int64(confident_codes[y, x]) >= limits[winner] and surrounded_by_ignored(labels, y, x, classes):
                 code = np.uint32(classes * classes + winner + 1)
         codes[x] = code
         most_code = max(most_code, code)
@@ -157,18 +173,8 @@ def _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes)
 
 
 @inner
-def _fixed(code, mode):
-    if mode == CODE:
-        return np.int64(code)
-    if mode == HALF:
-        return half_to_fixed(code)
-    return np.int64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
-
-
-@inner
-def _region_of(code, first, behind, codes, regions, parents, count):
-    """The region of a run of one code, from column `first` on: that of what it touches in the row above, whose codes
-    and regions these are, or else a new one, `count`."""
+def _assign_region(code, first, behind, codes, regions, parents, count):
+    """Return the region of a run [first, behind): that of a run it touches in the row above, or a new one."""
     region = -1
     for x in range(max(0, first - 1), min(codes.size, behind + 1)):
         if codes[x] == code:
@@ -183,7 +189,7 @@ def _region_of(code, first, behind, codes, regions, parents, count):
 
 
 @kernel
-def _gather(
+def _add_rows(
     labels,
     predicted,
     self_codes,
@@ -205,13 +211,16 @@ def _gather(
     runs,
     found,
 ):
-    """Book the pixels of the rows from `top` on, as long as there is room for all that a row may have.
+    """Add rows from ``top`` on while the tables have room for a row's worst case.
 
-    ``codes``, ``regions`` (2, w): of a row and of the one above it, in turn. `count` regions and `found` runs are
-    there. Answers the row that is next, how many regions there are and how many runs.
+    ``codes`` and ``regions`` (2, w) hold a row and the row above in turn. ``count`` regions and ``found`` runs are
+    present.
+
+    Returns:
+        The next row and the numbers of regions and runs.
     """
     width = codes.shape[1]
-    last = np.empty(width, np.int64)  # the run that stands above in each column
+    last = np.empty(width, np.int64)  # the run above in each column
     for y in range(top, height):
         if count + width > parents.size or found + width > len(runs):
             return y, count, found
@@ -226,7 +235,7 @@ def _gather(
             behind = first + 1
             while behind < width and codes[now, behind] == pair:
                 behind += 1
-            i = _region_of(pair, first, behind, codes[then], regions[then], parents, count)
+            i = _assign_region(pair, first, behind, codes[then], regions[then], parents, count)
             if i == count:
                 count += 1
                 code[i], sums[i] = pair, 0
@@ -242,20 +251,20 @@ def _gather(
                     runs[found, 0], runs[found, 1], runs[found, 2] = i, x * height + y, 1
                     last[x] = found
                     found += 1
-                confident = _fixed(confident_codes[y, x], mode)
+                confident = to_fixed(confident_codes[y, x], mode)
                 if pair <= classes * classes:
-                    sums[i, _EVIDENCE] += confident - _fixed(self_codes[y, x], mode)
+                    sums[i, _EVIDENCE] += confident - to_fixed(self_codes[y, x], mode)
                 elif np.int64(confident_codes[y, x]) >= above[pair - classes * classes - 1]:
                     sums[i, _EVIDENCE] += confident
-                    sums[i, _BEYOND] += 1
+                    sums[i, _EXCESS] += 1
                 sums[i, _X] += x
-                sums[i, _CONFIDENT] += confident
+                sums[i, _CONFIDENCE] += confident
     return height, count, found
 
 
 @kernel
 def _unite(parents, sums, box):
-    """Gather every region in its root, and make `parents` name it."""
+    """Add every region to its root, and set ``parents`` to the roots."""
     for i in range(parents.size):
         r = find_root(parents, i)
         parents[i] = r
@@ -279,26 +288,38 @@ def find_regions(
     omissions: OmissionRule | None = None,
     size: tuple[int, int] | None = None,
 ) -> Regions:
-    """The regions of one image that have ``least_area`` pixels or more, (H, W) each, C-contiguous.
+    """Find the regions of one image of at most 2^31 - 1 pixels.
 
-    ``labels``: class numbers, the dtype's maximum where a pixel is ignored; ``predicted_class``; codes of
-    ``self_confidence`` and of ``predicted_confidence``; ``mask``: 1 where a label is flagged. A region is a maximal
-    8-connected set of flagged pixels with one given and one predicted class; its evidence is the sum of m - s. Given
-    ``omissions``, it may also be a maximal 8-connected set of ignored pixels, whose neighbours are all ignored, that
-    are confidently predicted as one class a; its evidence is the sum of max(0, m - what is expected of a). ``size``:
-    rows and columns of a padded image that are its own. An image has at most 2^31 - 1 pixels.
+    A region is a maximal 8-connected set of flagged pixels with one given and one predicted class; its evidence is the
+    sum of m - s. An omission is a maximal 8-connected set of ignored pixels, surrounded by ignored pixels, that are
+    confidently predicted as one class; its evidence is the sum of max(0, m - expected share of the class).
+
+    Args:
+        labels: Class plane (H, W), C-contiguous like all planes; ignored pixels hold the dtype's maximum.
+        predicted_class: Predicted classes (H, W).
+        self_confidence: Codes (H, W).
+        predicted_confidence: Codes (H, W).
+        mask: 1 where the label is flagged, (H, W).
+        encoding: Encoding of the codes.
+        classes: Number of classes.
+        least_area: Smallest region in pixels.
+        omissions: Rule for omissions; None finds none.
+        size: Rows and columns of a padded image without the padding.
+
+    Returns:
+        The regions.
     """
     height, width = size or labels.shape
     limits, above = np.empty(0, np.int64), np.empty(0, np.int64)
     if omissions is not None:
         limits, above = omissions.confident, omissions.surprising
-    finished, still_open = [_Found.none()], _Found.none()
+    finished, still_open = [_RegionSums.empty()], _RegionSums.empty()
     codes, regions = np.zeros((2, width), np.uint32), np.zeros((2, width), np.int64)
     top, room = 0, max(CAPACITY, width)
     while top < height:
-        every, parents = still_open.with_room(room), np.empty(len(still_open) + room, np.int64)
+        every, parents = still_open.grow(room), np.empty(len(still_open) + room, np.int64)
         parents[: len(still_open)] = np.arange(len(still_open))
-        top, count, found = _gather(
+        top, count, found = _add_rows(
             labels,
             predicted_class,
             self_confidence,
@@ -328,14 +349,16 @@ def find_regions(
             touching = np.flatnonzero(codes[last])
             stays[parents[regions[last, touching]]] = True
             regions[last, touching] = (np.cumsum(stays) - 1)[parents[regions[last, touching]]]
-        whole_ones = (parents == np.arange(count)) & ~stays & (every.sums[:, _AREA] >= least_area)
-        finished.append(every.chosen(whole_ones))
-        still_open = every.chosen(stays)
-    return _described(_Found.of(finished), encoding, classes, omissions, height * width)
+        complete = (parents == np.arange(count)) & ~stays & (every.sums[:, _AREA] >= least_area)
+        finished.append(every.select(complete))
+        still_open = every.select(stays)
+    return _describe(_RegionSums.concatenate(finished), encoding, classes, omissions, height * width)
 
 
-def _described(found: _Found, encoding: Encoding, classes: int, omissions: OmissionRule | None, pixels: int) -> Regions:
-    """Regions in order, in the units that people read."""
+def _describe(
+    found: _RegionSums, encoding: Encoding, classes: int, omissions: OmissionRule | None, pixels: int
+) -> Regions:
+    """Order the regions and convert their sums to means and probabilities."""
     runs = found.runs[np.lexsort((found.runs[:, 1], found.runs[:, 0]))]
     first = np.searchsorted(runs[:, 0], np.arange(len(found)))
     order = np.lexsort((runs[first, 1], found.box[:, 1], found.box[:, 0]))
@@ -350,18 +373,18 @@ def _described(found: _Found, encoding: Encoding, classes: int, omissions: Omiss
         area,
         found.box[order],
         sums[:, (_Y, _X)] / area[:, np.newaxis],
-        np.maximum(0.0, sums[:, _EVIDENCE] * unit - expected[suggested] * sums[:, _BEYOND]),
-        (sums[:, _CONFIDENT] - sums[:, _EVIDENCE]) * unit / area,
-        sums[:, _CONFIDENT] * unit / area,
+        np.maximum(0.0, sums[:, _EVIDENCE] * unit - expected[suggested] * sums[:, _EXCESS]),
+        (sums[:, _CONFIDENCE] - sums[:, _EVIDENCE]) * unit / area,
+        sums[:, _CONFIDENCE] * unit / area,
         [rle[i] for i in order],
     )
 
 
 def _run_lengths(runs: NDArray[np.int64], first: NDArray[np.int64], pixels: int) -> list[NDArray[np.int32]]:
-    """COCO's counts of every region: pixels outside and inside it in turn, column by column, of `pixels` in all.
+    """Return COCO's counts of every region: pixels outside and inside in turn, column by column, of ``pixels`` in all.
 
-    ``runs`` (r, 3), ordered by region and place; ``first``: the first one of each region. Where the end of the
-    room, or of a column, has parted a run, it becomes one again.
+    ``runs`` (r, 3) are ordered by region and position; ``first`` is the first one of each region. Runs divided by the
+    end of a pass or of a column are joined.
     """
     region, start, length = runs.T
     end = start + length
@@ -370,7 +393,7 @@ def _run_lengths(runs: NDArray[np.int64], first: NDArray[np.int64], pixels: int)
     heads = np.flatnonzero(begins)
     if not len(heads):
         return []
-    stops = end[np.append(heads[1:], len(end)) - 1]  # of the runs that became one
+    stops = end[np.append(heads[1:], len(end)) - 1]  # of the joined runs
     firsts = np.searchsorted(heads, first)
     lasts = np.append(firsts[1:], len(heads)) - 1
     before = np.append(0, stops[:-1])

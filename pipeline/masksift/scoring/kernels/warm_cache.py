@@ -1,7 +1,6 @@
-"""Compile the kernels for every precision, so that the first block does not pay for it: `python -m
-masksift.scoring.kernels.warm_cache`.
+"""Compile the kernels for every precision ahead of time: `python -m masksift.scoring.kernels.warm_cache`.
 
-numba keeps what it compiles beside the package (or, where that is read-only, in the user's cache).
+Numba caches compiled code next to the package, or in the user's cache directory if the package is read-only.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ def warm_cache() -> None:
     probabilities = np.full((3, 4, 4), 1 / 3)
     for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
         scale = 1 / np.iinfo(dtype).max if dtype.startswith("uint") else 1.0
-        for kept in ("float16", "float32") if dtype in ("float32", "float64") else (dtype,):
-            evidence = Encoding(kept, scale)
-            recipe = CondenseConfig(3, dtype, scale, "probabilities", evidence, 0.05, 4)
+        for stored in ("float16", "float32") if dtype in ("float32", "float64") else (dtype,):
+            evidence = Encoding(stored, scale)
+            config = CondenseConfig(3, dtype, scale, "probabilities", evidence, 0.05, 4)
             predictions = np.rint(probabilities / scale) if scale < 1 else probabilities
-            slab = condense_window(predictions.astype(dtype), labels, recipe)
-            assert not isinstance(slab, BadPixel), slab
-            _score(labels, slab.predicted_class, slab.self_confidence, slab.predicted_confidence, evidence)
+            window = condense_window(predictions.astype(dtype), labels, config)
+            assert not isinstance(window, BadPixel), window
+            _score(labels, window.predicted_class, window.self_confidence, window.predicted_confidence, evidence)
     total = np.zeros((3, 4, 4), np.float32)
-    for dtype in ("uint8", "uint16"):  # float16 looks as uint16 does
+    for dtype in ("uint8", "uint16"):  # float16 has the codes of uint16
         scale = 1 / np.iinfo(dtype).max
         member = np.rint(probabilities / scale).astype(dtype)
         accumulate_member(member, labels, member_config(3, dtype, scale, "probabilities", 0.05), total, first=True)

@@ -1,4 +1,4 @@
-"""The scores, in the open: one file a score, one line here."""
+"""Registry of scoring methods, one module per method."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ METHODS: dict[str, type[Method]] = {
 
 
 def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
-    """The named scores with their parameters (`parameters[name]`, none where absent), in the order of `METHODS`."""
+    """Return the named methods with their parameters, in the order of `METHODS`.
+
+    Args:
+        names: Names of methods.
+        parameters: Keyword arguments by method name; a method without an entry gets its defaults.
+
+    Returns:
+        The methods.
+    """
     requested = set(names)
     return tuple(method(**parameters.get(name, {})) for name, method in METHODS.items() if name in requested)

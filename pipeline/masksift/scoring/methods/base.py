@@ -1,4 +1,4 @@
-"""What a score sees: one image's labels and evidence, and counts over them that several scores share."""
+"""Interface of the scores: one image's labels and evidence, with the counts that several scores share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ FlaggingRule = Literal["rank", "confident"]
 
 @dataclass(frozen=True)
 class ScoringInput:
-    """One image with at least one valid pixel, as a score sees it. H, W: its size; K: the classes.
+    """One image (H, W) of K classes with at least one valid pixel.
 
-    ``labels`` (H, W) unsigned: class numbers; ignored pixels hold the dtype's maximum. ``predicted_class``
-    (H, W), same dtype. ``self_codes``, ``confident_codes`` (H, W): codes of ``encoding`` (`Encoding.values` makes
-    probabilities of them). ``limits``: the thresholds of the data set in these codes. ``rule``: how clc flags.
-    ``mask``: where its flags go, (H, W) uint8, C-contiguous; None for memory of their own.
+    Attributes:
+        labels: Class plane (H, W), unsigned; ignored pixels hold the dtype's maximum.
+        predicted_class: Predicted classes (H, W), same dtype.
+        self_confidence_codes: Probability codes (H, W) of the given labels.
+        predicted_confidence_codes: Probability codes (H, W) of the predicted classes.
+        classes: K.
+        threshold_codes: Thresholds of the data set as codes.
+        rule: Rule by which clc flags pixels.
+        mask: Output array (H, W) uint8, C-contiguous, of the issue mask; None to allocate it.
     """
 
     labels: NDArray[np.unsignedinteger]
@@ -38,56 +43,57 @@ class ScoringInput:
 
     @property
     def encoding(self) -> Encoding:
+        """Encoding of the codes."""
         return self.threshold_codes.encoding
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
-        """(H, W) bool: the pixels that count (V_i)."""
+        """Mask (H, W) of the pixels that are not ignored."""
         return self.labels < self.classes
 
     @cached_property
     def counts(self) -> ScoreCounts:
         """Counts over the valid pixels; ``above`` counts s >= tau_l."""
-        confidence = (
-            (self.predicted_confidence_codes, self.threshold_codes.confident) if self.rule == "confident" else None
-        )
+        limits = self.threshold_codes
+        confidence = (self.predicted_confidence_codes, limits.confident) if self.rule == "confident" else None
         return count_scores(
             self.labels,
             self.predicted_class,
             self.self_confidence_codes,
             self.encoding,
             self.classes,
-            self.threshold_codes.decision,
-            self.threshold_codes.cut,
+            limits.decision,
+            limits.cut,
             confidence,
             self.mask,
         )
 
     @cached_property
     def ignored(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(hidden, seen), (K,) int64 each: see `confidence_by_class`."""
+        """Confidence sums (K,) int64 over ignored and over all pixels (`confidence_by_class`)."""
         return confidence_by_class(
             self.labels, self.predicted_class, self.predicted_confidence_codes, self.encoding, self.classes
         )
 
     @property
     def issue_mask(self) -> NDArray[np.uint8]:
-        """(H, W) uint8, 1 where confident learning flags the label (methods: clc)."""
+        """Mask (H, W) uint8, 1 where confident learning flags the label."""
         return self.counts.mask
 
     @property
     def flagged_pairs(self) -> NDArray[np.int64]:
-        """(K, K) int64: flagged pixels by given and predicted class."""
+        """Flagged pixels by given and predicted class, (K, K) int64."""
         return self.counts.flagged
 
 
 class Method(Protocol):
-    """A score: its name (the column of the results) and a pure function of an `ScoringInput`.
-
-    The score is a float in [0, 1]; lower = more likely mislabeled.
-    """
+    """A score: a float in [0, 1] per image; lower = more likely mislabeled."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the column in the results."""
+        ...
 
-    def score(self, image: ScoringInput) -> float: ...
+    def score(self, image: ScoringInput) -> float:
+        """Return the score of an image."""
+        ...

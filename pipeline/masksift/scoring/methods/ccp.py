@@ -9,10 +9,13 @@ from masksift.scoring.methods.base import ScoringInput
 
 @dataclass(frozen=True)
 class CCP:
-    """Mean over the valid pixels of [predicted class = label]; lower = worse. Source: the paper
-    (Lad & Mueller 2023, arXiv 2307.05080)."""
+    """Mean over the valid pixels of [predicted class = label]; lower = worse.
+
+    Source: the paper (Lad & Mueller 2023, arXiv 2307.05080).
+    """
 
     name = "ccp"
 
     def score(self, image: ScoringInput) -> float:
+        """Return the score of an image."""
         return int(image.counts.joint.trace()) / image.counts.valid

@@ -11,13 +11,16 @@ from masksift.scoring.methods.base import ScoringInput
 
 @dataclass(frozen=True)
 class CIL:
-    """Mean over the valid pixels of the self-confidence s; lower = worse. Source: the paper
-    (Lad & Mueller 2023, arXiv 2307.05080)."""
+    """Mean over the valid pixels of the self-confidence s; lower = worse.
+
+    Source: the paper (Lad & Mueller 2023, arXiv 2307.05080).
+    """
 
     name = "cil"
 
     def score(self, image: ScoringInput) -> float:
-        if image.encoding.dtype == "float32":  # its values are too many to be counted
+        """Return the score of an image."""
+        if image.encoding.dtype == "float32":  # has too many values for a histogram
             singles = image.self_confidence_codes.view(np.float32)
             return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.counts.valid
         return float(image.counts.total * image.encoding.unit / image.counts.valid)

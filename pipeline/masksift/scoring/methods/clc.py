@@ -9,14 +9,15 @@ from masksift.scoring.methods.base import ScoringInput
 
 @dataclass(frozen=True)
 class CLC:
-    """1 - the share of the valid pixels that confident learning flags (`Image.issue_mask`); lower = worse.
+    """1 - the share of the valid pixels that confident learning flags; lower = worse.
 
-    Source: the paper (Lad & Mueller 2023, arXiv 2307.05080). The flags follow cleanlab's global rule, but
-    equal pixels get equal verdicts: all ties at the cut are flagged.
+    Source: the paper (Lad & Mueller 2023, arXiv 2307.05080). The flags follow cleanlab's global rule, except that all
+        ties at the cut are flagged: cleanlab breaks them by the order of the array.
     """
 
     name = "clc"
 
     def score(self, image: ScoringInput) -> float:
+        """Return the score of an image."""
         flagged = int(image.flagged_pairs.sum())
         return 1 - flagged / image.counts.valid

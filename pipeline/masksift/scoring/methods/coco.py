@@ -1,4 +1,4 @@
-"""Connected components: small objects weigh as much as large ones."""
+"""Connected components, small ones weighted like large ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from masksift.scoring.methods.base import ScoringInput
 
 @dataclass(frozen=True)
 class CoCo:
-    """Mean (or minimum) over connected components of their mean self-confidence; lower = worse.
+    """Mean or minimum over connected components of their mean self-confidence; lower = worse.
 
-    Components are 8-connected sets of valid pixels of one class in the label plane, the predicted plane, or both.
-    Those smaller than `min_area` (a share of the valid pixels, rounded up) are left out unless none would
-    remain. Our reading of the paper (Lad & Mueller 2023, arXiv 2307.05080), whose own formula could not be
-    consulted.
+    Components are 8-connected sets of valid pixels of one class. Components smaller than ``min_area`` are left out
+    unless none would remain. Our reading of the paper (Lad & Mueller 2023, arXiv 2307.05080), whose own formula could
+    not be consulted.
+
+    Attributes:
+        sources: Planes where components are found: "labels", "predictions" or "both".
+        aggregate: "mean" or "min".
+        min_area: Share of the valid pixels, rounded up to pixels.
     """
 
     sources: Literal["both", "labels", "predictions"] = "both"
@@ -27,16 +31,17 @@ class CoCo:
     name = "coco"
 
     def score(self, image: ScoringInput) -> float:
+        """Return the score of an image."""
         planes = {"labels": [image.labels], "predictions": [image.predicted_class]}
-        chosen = planes["labels"] + planes["predictions"] if self.sources == "both" else planes[self.sources]
-        # As typed: 1e-4 of 70,000 pixels are 7, where the float product rounds up to 8.
+        used = planes["labels"] + planes["predictions"] if self.sources == "both" else planes[self.sources]
+        # exact: 1e-4 of 70,000 pixels is 7, but the float product rounds up to 8
         least = math.ceil(Fraction(str(self.min_area)) * image.counts.valid)
-        parts = [
+        means = [
             component_means(plane, image.labels, image.self_confidence_codes, image.encoding, image.classes, least)
-            for plane in chosen
+            for plane in used
         ]
-        any_large = any(part.large for part in parts)
+        any_large = any(mean.large for mean in means)
         if self.aggregate == "min":
-            return min(part.large_least if any_large else part.small_least for part in parts)
-        total = sum(part.large_sum if any_large else part.small_sum for part in parts)
-        return total / sum(part.large if any_large else part.small for part in parts)
+            return min(mean.large_least if any_large else mean.small_least for mean in means)
+        total = sum(mean.large_sum if any_large else mean.small_sum for mean in means)
+        return total / sum(mean.large if any_large else mean.small for mean in means)

@@ -19,6 +19,7 @@ class IoU:
     name = "iou"
 
     def score(self, image: ScoringInput) -> float:
+        """Return the score of an image."""
         joint = image.counts.joint
         both = joint.diagonal()
         either = joint.sum(axis=0) + joint.sum(axis=1) - both

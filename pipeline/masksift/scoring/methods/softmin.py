@@ -1,4 +1,4 @@
-"""Softmin: the mean of the self-confidence, weighted towards its lowest values."""
+"""Softmin: mean of the self-confidence, weighted toward its lowest values."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from masksift.scoring.methods.base import ScoringInput
 
 @dataclass(frozen=True)
 class Softmin:
-    """sum s w / sum w over the valid pixels with w = exp((min s - s) / T); lower = worse.
+    """Weighted mean sum s w / sum w over the valid pixels, w = exp((min s - s) / T); lower = worse.
 
-    Source: the paper (Lad & Mueller 2023, arXiv 2307.05080); equal to <s, softmax((1 - s) / T)>, as cleanlab
-    computes it. T -> 0 is the minimum, T = inf the mean.
+    Source: the paper (Lad & Mueller 2023, arXiv 2307.05080); equal to <s, softmax((1 - s) / T)>, as cleanlab computes
+        it.
+
+    Attributes:
+        temperature: T > 0. T -> 0 is the minimum, T = inf the mean.
     """
 
     temperature: float = 0.1
     name = "softmin"
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:  # so written, NaN is refused too
+        if not self.temperature > 0:  # also true for NaN
             raise ValueError(
-                f"softmin's temperature is {self.temperature}; it weighs by exp(-s / T), which needs T > 0: "
-                "give one, 0.1 as a rule"
+                f"softmin.temperature is {self.temperature}. The weights exp(-s / T) need T > 0. Use 0.1, the default."
             )
 
     def score(self, image: ScoringInput) -> float:
+        """Return the score of an image."""
         encoding = image.encoding
-        if encoding.dtype == "float32":  # its values are too many to be counted
+        if encoding.dtype == "float32":  # has too many values for a histogram
             singles = np.ascontiguousarray(image.self_confidence_codes).view(np.float32).reshape(-1)
             least = float(singles[image.valid.reshape(-1)].min())
             weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
             return float(weighted / weights)
         values = image.counts.values
-        with np.errstate(under="ignore", over="ignore"):  # a difference divided by a tiny T may be -inf: weight 0
+        with np.errstate(under="ignore", over="ignore"):  # a tiny T may give -inf, whose weight is 0
             weights = (values[0] - values) / self.temperature
             np.exp(weights, out=weights)
             weights *= image.counts.times

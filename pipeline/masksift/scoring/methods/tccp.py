@@ -17,4 +17,5 @@ class TCCP:
     name = "tccp"
 
     def score(self, image: ScoringInput) -> float:
+        """Return the score of an image."""
         return image.counts.above / image.counts.valid

@@ -1,0 +1,1 @@
+"""Class statistics of a data set, and its thresholds."""

@@ -1,8 +1,7 @@
-"""Class statistics: one mergeable state, and the thresholds that come of it.
+"""Class statistics: a mergeable state of integer sums, from which the thresholds follow.
 
-Everything in the state is a sum of integers. `merge` is associative and commutative and `zero` is its
-neutral element, so that the result is the same to the bit whatever the workers, the blocks, the order of
-arrival or the faults on the way. Definitions: methods page of the README.
+`merge` is associative and commutative, and `empty` is its neutral element. The result is the same to the bit for any
+number of workers, any blocks, any order of arrival and any retries.
 """
 
 from __future__ import annotations
@@ -21,21 +20,27 @@ from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.pixel_statistics import PixelStatistics
 
-SLACK = 1e-6
-"""How far below its threshold a predicted confidence still counts as confident (as in cleanlab)."""
+CONFIDENCE_SLACK = 1e-6
+"""Distance below its threshold at which a predicted confidence still counts as confident (as in cleanlab)."""
 _WORD = 1 << 62
 
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """The state of the global reduction over all good images whose evidence has one precision; K classes.
+    """State of the global reduction over all scored images whose evidence has one precision; K classes.
 
-    ``joint`` (K, K) int64: valid pixels by given and predicted class. ``sums`` (K,) int: self-confidence by given
-    class in units of ``encoding.unit``. ``self_counts`` (bins,) int64: histogram of self-confidence.
-    ``confident_counts`` (K, 256) int64: predicted confidence of the pixels predicted as another class than the given
-    one, by predicted class; 8-bit evidence only, else (0, 256). ``grid_labeled``, ``grid_all`` (K, 256) int64:
-    p_k of the lattice pixels labelled k, and of all. ``hidden``, ``seen`` (K,) int: predicted confidence by predicted
-    class, over ignored pixels and over all (`confidence_by_class`), in units of ``encoding.unit``.
+    Attributes:
+        encoding: Precision of the evidence.
+        joint: Valid pixels by given and predicted class, (K, K) int64.
+        sums: Self-confidence by given class in units of ``encoding.unit``, K integers.
+        self_counts: Histogram of self-confidence, (bins,) int64.
+        confident_counts: Predicted confidence of the pixels predicted as another class than the given one, by predicted
+            class: (K, 256) int64 for 8-bit evidence, else (0, 256).
+        grid_labeled: Histograms (K, 256) int64 of p_k over the lattice pixels labeled k.
+        grid_all: Histograms (K, 256) int64 of p_k over all valid lattice pixels.
+        ignored_confidence: Predicted confidence over ignored pixels by predicted class (`confidence_by_class`), in
+            units of ``encoding.unit``, K integers.
+        total_confidence: The same over all pixels.
     """
 
     encoding: Encoding
@@ -49,9 +54,9 @@ class ClassStatistics:
     total_confidence: tuple[int, ...]
 
     @classmethod
-    def empty(cls, recipe: CondenseConfig) -> ClassStatistics:
-        """The state of no image."""
-        k, encoding = recipe.classes, recipe.evidence
+    def empty(cls, config: CondenseConfig) -> ClassStatistics:
+        """Return the state of no image."""
+        k, encoding = config.classes, config.evidence
         rows = k if encoding.dtype == "uint8" else 0
         return cls(
             encoding,
@@ -69,70 +74,72 @@ class ClassStatistics:
     def from_image(
         cls,
         encoding: Encoding,
-        tally: PixelStatistics,
+        counts: PixelStatistics,
         grid_labeled: NDArray[np.int64],
         grid_all: NDArray[np.int64],
-        hidden: NDArray[np.int64],
-        seen: NDArray[np.int64],
+        ignored_confidence: NDArray[np.int64],
+        total_confidence: NDArray[np.int64],
     ) -> ClassStatistics:
-        """The state of one image."""
+        """Return the state of one image; the arguments are those of the class."""
         return cls(
             encoding,
-            tally.joint,
-            tuple(tally.sums),
-            tally.self_counts,
-            tally.confident_counts,
+            counts.joint,
+            tuple(counts.sums),
+            counts.self_counts,
+            counts.confident_counts,
             grid_labeled,
             grid_all,
-            tuple(hidden.tolist()),
-            tuple(seen.tolist()),
+            tuple(ignored_confidence.tolist()),
+            tuple(total_confidence.tolist()),
         )
 
     def merge(self, other: ClassStatistics) -> ClassStatistics:
-        """The state of both. Raises ValueError where they count different things."""
+        """Return the state of both.
+
+        Args:
+            other: State of other images.
+
+        Returns:
+            The merged state.
+
+        Raises:
+            ValueError: If classes or encodings differ.
+        """
         if self.encoding != other.encoding or self.joint.shape != other.joint.shape:
             raise ValueError(
-                f"statistics of {len(self.sums)} classes in {self.encoding} cannot be added to those of "
-                f"{len(other.sums)} classes in {other.encoding}: their bins differ; keep them apart (Statistics)"
+                f"Statistics of {len(self.sums)} classes in {self.encoding} and of {len(other.sums)} classes in "
+                f"{other.encoding} have different bins. Keep them apart in Statistics."
             )
-        return ClassStatistics(
-            self.encoding,
-            self.joint + other.joint,
-            _sums(self.sums, other.sums),
-            self.self_counts + other.self_counts,
-            self.confident_counts + other.confident_counts,
-            self.grid_labeled + other.grid_labeled,
-            self.grid_all + other.grid_all,
-            _sums(self.ignored_confidence, other.ignored_confidence),
-            _sums(self.total_confidence, other.total_confidence),
-        )
+        sums: dict[str, Any] = {name: _add(getattr(self, name), getattr(other, name)) for name in _SUMS}
+        counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        return ClassStatistics(encoding=self.encoding, **sums, **counts)
 
     def subtract(self, other: ClassStatistics) -> ClassStatistics:
-        """What is to be merged with ``other`` to give this state: a difference, whose counts may be negative."""
+        """Return the difference, which merged with ``other`` gives this state; its counts may be negative."""
         sums: dict[str, Any] = {name: tuple(-total for total in getattr(other, name)) for name in _SUMS}
         counts: dict[str, Any] = {name: -getattr(other, name) for name in _COUNTS}
         return self.merge(replace(other, **sums, **counts))
 
     @property
     def pixels(self) -> NDArray[np.int64]:
-        """n_k: valid pixels labelled k, (K,) int64."""
+        """Valid pixels labeled k, n_k: (K,) int64."""
         totals: NDArray[np.int64] = self.joint.sum(axis=1)
         return totals
 
     @property
     def totals(self) -> list[Fraction]:
-        """S_k: self-confidence summed over the pixels labelled k, exactly; one a class."""
+        """Exact sum of self-confidence over the pixels labeled k, S_k, for each class."""
         return [total * self.encoding.unit for total in self.sums]
 
     @property
     def states(self) -> tuple[ClassStatistics, ...]:
-        """As those of `Statistics`."""
+        """This state alone, as `Statistics.states`."""
         return (self,)
 
     def to_bytes(self) -> bytes:
-        """The state as the bytes of an npz archive, counts in the smallest dtype that holds them."""
+        """Return the state as an npz archive, counts in the smallest dtype that holds them."""
         words = {name: np.array([divmod(total, _WORD) for total in getattr(self, name)], np.int64) for name in _SUMS}
-        counts = {name: _small(getattr(self, name)) for name in _COUNTS}
+        counts = {name: _shrink(getattr(self, name)) for name in _COUNTS}
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer, allow_pickle=False, dtype=self.encoding.dtype, scale=self.encoding.scale, **words, **counts
@@ -141,7 +148,7 @@ class ClassStatistics:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ClassStatistics:
-        """The state that `to_bytes` wrote."""
+        """Return the state that `to_bytes` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             encoding = Encoding(str(archive["dtype"]), float(archive["scale"]))
             sums: dict[str, Any] = {
@@ -153,44 +160,46 @@ class ClassStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """The state of a whole data set, whose sources may differ in the precision of their evidence: one state a
-    precision, in ``parts``, ordered by it. A monoid as they are, with `Statistics(())` as its neutral element."""
+    """State of a whole data set: one state per precision of the evidence, ordered by it.
+
+    `merge` is associative and commutative; `Statistics(())` is the neutral element.
+    """
 
     states: tuple[ClassStatistics, ...]
 
     def merge(self, other: Statistics) -> Statistics:
-        """The state of both."""
-        found = {part.encoding: part for part in self.states}
-        for part in other.states:
-            found[part.encoding] = found[part.encoding].merge(part) if part.encoding in found else part
-        return Statistics(tuple(sorted(found.values(), key=lambda part: (part.encoding.dtype, part.encoding.scale))))
+        """Return the state of both."""
+        merged = {state.encoding: state for state in self.states}
+        for state in other.states:
+            merged[state.encoding] = merged[state.encoding].merge(state) if state.encoding in merged else state
+        return Statistics(tuple(sorted(merged.values(), key=lambda one: (one.encoding.dtype, one.encoding.scale))))
 
     @cached_property
     def pixels(self) -> NDArray[np.int64]:
-        """n_k: valid pixels labelled k, (K,) int64."""
-        return _added([part.pixels for part in self.states])
+        """Valid pixels labeled k, n_k: (K,) int64."""
+        return _total([state.pixels for state in self.states])
 
     @property
     def totals(self) -> list[Fraction]:
-        """S_k: self-confidence summed over the pixels labelled k, exactly; one a class."""
-        return [sum(each, Fraction()) for each in zip(*(part.totals for part in self.states), strict=True)]
+        """Exact sum of self-confidence over the pixels labeled k, S_k, for each class."""
+        return [sum(values, Fraction()) for values in zip(*(state.totals for state in self.states), strict=True)]
 
     @property
     def grid_labeled(self) -> NDArray[np.int64]:
-        """(K, 256) int64: p_k of the lattice pixels labelled k."""
-        return _added([part.grid_labeled for part in self.states])
+        """Histograms (K, 256) int64 of p_k over the lattice pixels labeled k."""
+        return _total([state.grid_labeled for state in self.states])
 
     @property
     def grid_all(self) -> NDArray[np.int64]:
-        """(K, 256) int64: p_k of all lattice pixels."""
-        return _added([part.grid_all for part in self.states])
+        """Histograms (K, 256) int64 of p_k over all valid lattice pixels."""
+        return _total([state.grid_all for state in self.states])
 
 
-def _sums(some: Sequence[int], others: Sequence[int]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(some, others, strict=True))
+def _add(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(first, second, strict=True))
 
 
-def _added(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+def _total(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return reduce(np.add, counts)
 
 
@@ -198,6 +207,6 @@ _SUMS = ("sums", "ignored_confidence", "total_confidence")
 _COUNTS = ("joint", "self_counts", "confident_counts", "grid_labeled", "grid_all")
 
 
-def _small(counts: NDArray[np.int64]) -> NDArray[np.integer]:
+def _shrink(counts: NDArray[np.int64]) -> NDArray[np.integer]:
     least, most = int(counts.min(initial=0)), int(counts.max(initial=0))
     return counts.astype(np.min_scalar_type(most if least == 0 else min(least, -1 - most)))
