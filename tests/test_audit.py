@@ -80,7 +80,7 @@ def same_classes(found: masksift.Audit, wanted: reference.Reference) -> None:
     tau=st.sampled_from(["balanced", "confident", 0.0, 0.5, 1.0]),
     temperature=st.sampled_from([0.02, 0.1, 1.0, math.inf]),
 )
-def test_any_data(
+def test_any_data_equal_the_reference(
     dtype: str, data: st.DataObject, evidence: str, rule: str, tau: str | float, temperature: float
 ) -> None:
     images = data.draw(drawn.any_data(dtypes=[dtype]))
@@ -97,14 +97,14 @@ def test_a_plausible_set(dtype: str, evidence: str) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [("uint8", 0.01), ("uint16", 1e-4), ("uint16", 1 / 333)])
-def test_integers_of_another_scale(dtype: str, scale: float) -> None:
+def test_integers_with_another_scale_equal_the_reference(dtype: str, scale: float) -> None:
     rng = np.random.default_rng(2)
     p = np.rint(np.moveaxis(rng.dirichlet([0.4] * 3, size=(3, 9, 9)), -1, 1) / scale).astype(dtype)
     same_as_the_reference(drawn.Data(p, rng.integers(0, 3, (3, 9, 9)), ()), scale=scale)
 
 
 @pytest.mark.parametrize("sum_tolerance", [None, 0.04])
-def test_bad_images_have_their_rows_and_no_part(sum_tolerance: float | None) -> None:
+def test_bad_images_keep_their_rows_and_do_not_count(sum_tolerance: float | None) -> None:
     data = drawn.make_dataset(5, images=6, classes=4, height=8, width=9, dtype="float32", ignored_image=0)
     labels = data.labels.astype(np.int32)
     data.predictions[1, :, 7, 8] = math.nan
@@ -124,7 +124,7 @@ def test_bad_images_have_their_rows_and_no_part(sum_tolerance: float | None) -> 
     assert not any(audit.issues(i).any() for i in (0, 1, 3))
 
 
-def test_nothing_to_score_is_no_error() -> None:
+def test_audit_without_scored_images_is_valid() -> None:
     data = drawn.make_dataset(5, images=2, classes=4, height=8, width=9, dtype="uint8")
     audit = masksift.audit(np.full_like(data.labels, 255), data.predictions, ignore=255)
     assert len(audit.ranking) == len(audit.class_pairs) == 0
@@ -244,7 +244,7 @@ def scenes() -> tuple[drawn.Data, drawn.Array, masksift.Audit]:
     return data, pictures, audit
 
 
-def test_an_image_is_shown_with_all_that_was_found(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+def test_show_draws_panels_title_and_regions(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     data, pictures, audit = scenes
     figure = audit.show(1)
     panels = shown(figure)
@@ -270,7 +270,7 @@ def test_an_image_is_shown_with_all_that_was_found(scenes: tuple[drawn.Data, dra
     assert not none.axes[0].patches
 
 
-def test_an_image_is_called_by_its_number_or_its_id(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+def test_show_accepts_an_index_or_an_id(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     _, pictures, audit = scenes
     for name, number in ((1, 1), (np.int64(1), 1), ("c", 1), (-1, 3), (3, 3), (np.uint8(0), 0)):
         np.testing.assert_array_equal(shown(audit.show(name, side=64))["picture"], pictures[number])
@@ -285,7 +285,7 @@ def test_an_image_is_called_by_its_number_or_its_id(scenes: tuple[drawn.Data, dr
         audit.show(1.0)  # type: ignore[arg-type]
 
 
-def test_an_image_that_is_not_scored_is_shown_with_the_reason(
+def test_show_of_an_unscored_image_gives_the_reason(
     scenes: tuple[drawn.Data, drawn.Array, masksift.Audit],
 ) -> None:
     figure = scenes[2].show("b")
@@ -293,7 +293,7 @@ def test_an_image_that_is_not_scored_is_shown_with_the_reason(
     assert "b · not scored: all_ignored | every pixel is ignored" in said(figure)
 
 
-def test_without_pictures_there_are_planes(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+def test_show_without_rgb_images_draws_planes(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     data = scenes[0]
     assert list(shown(masksift.audit(data.labels, data.predictions, ignore=255).show(0))) == [
         "given labels",
@@ -302,11 +302,11 @@ def test_without_pictures_there_are_planes(scenes: tuple[drawn.Data, drawn.Array
     ]
 
 
-def test_large_images_are_reduced(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
+def test_show_reduces_large_images(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     assert {panel.shape for panel in shown(scenes[2].show(1, side=10)).values()} == {(8, 10, 3)}
 
 
-def test_pictures_are_read_when_they_are_shown_and_may_be_anything_that_has_them() -> None:
+def test_show_reads_rgb_images_lazily_from_any_container() -> None:
     data = drawn.make_dataset(5, images=2, classes=3, height=16, width=20, dtype="uint8")
     pictures = np.random.default_rng(7).integers(0, 256, (2, 16, 20, 3), np.uint8)
 
@@ -335,13 +335,13 @@ def test_pictures_are_read_when_they_are_shown_and_may_be_anything_that_has_them
         np.zeros((2, 8, 5, 3), "u1"),
     ],
 )
-def test_pictures_that_do_not_fit_are_refused_where_they_are_shown(pictures: drawn.Array) -> None:
+def test_show_refuses_rgb_images_of_another_shape(pictures: drawn.Array) -> None:
     audit = masksift.audit(LABELS, UINT8, images=pictures)
     with raises(DataError, r"RGB image 1 has shape .* Pass images \(N, H, W, 3\) of uint8"):
         audit.show(1)
 
 
-def test_as_many_pictures_as_images() -> None:
+def test_rgb_images_of_another_number_are_refused() -> None:
     for pictures in (np.zeros((3, 4, 5, 3), np.uint8), [np.zeros((4, 5, 3), np.uint8)] * 3):
         with raises(DataError, r"There are 3 RGB images for 2 images\. Pass one per image"):
             masksift.audit(LABELS, UINT8, images=pictures)
@@ -367,7 +367,7 @@ UINT8 = np.stack([np.full((2, 4, 5), 255, np.uint8), np.zeros((2, 4, 5), np.uint
         (LABELS, UINT8.astype(complex), "pred_probs have dtype complex128 and kind 'probabilities'"),
     ],
 )
-def test_arrays_that_do_not_fit(labels: Any, pred_probs: Any, match: str) -> None:
+def test_arrays_of_wrong_shape_or_dtype_are_refused(labels: Any, pred_probs: Any, match: str) -> None:
     with pytest.raises(masksift.DataError, match=match):
         masksift.audit(labels, pred_probs)
 
@@ -380,7 +380,7 @@ def test_arrays_that_do_not_fit(labels: Any, pred_probs: Any, match: str) -> Non
         ({"image_ids": ["a"]}, "2 class names and 1 image ids for 2 classes and 2 images"),
     ],
 )
-def test_facts_that_do_not_fit(options: dict[str, Any], match: str) -> None:
+def test_names_of_another_number_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(masksift.DataError, match=match):
         masksift.audit(LABELS, UINT8, **options)
 
@@ -406,7 +406,7 @@ def test_facts_that_do_not_fit(options: dict[str, Any], match: str) -> None:
         ({"sum_tolerance": math.inf}, "sum_tolerance must be .*, got inf"),
     ],
 )
-def test_parameters_out_of_range(options: dict[str, Any], match: str) -> None:
+def test_parameters_out_of_range_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(masksift.UsageError, match=match):
         masksift.audit(LABELS, UINT8, **options)
 
@@ -422,7 +422,7 @@ def test_tau_may_be_a_whole_number() -> None:
     assert column(masksift.audit(LABELS, UINT8, tau=1).images, "tccp") == [1.0, 1.0]
 
 
-def test_a_scale_belongs_to_integers() -> None:
+def test_scale_of_floats_is_refused() -> None:
     labels, pred_probs = np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2, 2), 0.5, np.float32)
     with pytest.raises(DataError, match=r"scale is 0.5, but pred_probs have dtype float32\. Pass scale with"):
         masksift.audit(labels, pred_probs, scale=0.5)

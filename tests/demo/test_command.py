@@ -54,7 +54,7 @@ def test_the_source_is_a_zarr_v3_group_of_uint8_arrays(group):
     assert group["labels"].fill_value == 255
 
 
-def test_the_arrays_say_what_they_are(group):
+def test_arrays_have_dimension_names_and_attributes(group):
     names = {name: array.metadata.dimension_names for name, array in group.arrays()}
     assert names["predictions"] == ("image", "class", "y", "x")
     assert names["labels"] == ("image", "y", "x")
@@ -69,7 +69,7 @@ def test_every_image_has_its_id(group, demo):
     assert demo.image_ids[3] == "scene_0003"
 
 
-def test_the_truth_is_the_difference_between_the_clean_and_the_audited_labels(group, demo):
+def test_truth_equals_the_difference_of_clean_and_given_labels(group, demo):
     with demo.truth.open(newline="", encoding="utf-8") as file:
         rows = {row["image_id"]: row for row in csv.DictReader(file)}
     assert set(rows) == set(demo.errors)
@@ -95,11 +95,11 @@ def test_predictions_are_probabilities(group):
     assert np.abs(sums - 1).max() <= 8 / 510
 
 
-def test_one_sentence_a_stage_is_reported(demo, said):
+def test_each_stage_is_reported_in_one_sentence(demo, said):
     assert [sentence.split()[0] for sentence in said] == ["drew", "injected", "trained", "predicted", "wrote"]
 
 
-def test_a_finished_demo_is_used_as_it_is(demo):
+def test_complete_demo_is_reused(demo):
     before = as_bytes(demo.source)
     said: list[str] = []
     assert make_demo(demo.source.parent, seed=1, report=said.append, **TINY) == demo
@@ -108,7 +108,7 @@ def test_a_finished_demo_is_used_as_it_is(demo):
     assert said[0].startswith("reused")
 
 
-def test_one_with_other_parameters_is_replaced_and_a_failure_on_the_way_leaves_it_standing(demo, tmp_path, monkeypatch):
+def test_demo_with_other_parameters_is_replaced_only_on_success(demo, tmp_path, monkeypatch):
     shutil.copytree(demo.source, tmp_path / "source.zarr")
     older = zarr.open_group(tmp_path / "source.zarr")
     older.attrs["demo"] = {**older.attrs["demo"], "seed": 99}
@@ -131,7 +131,7 @@ def test_one_with_other_parameters_is_replaced_and_a_failure_on_the_way_leaves_i
     assert as_bytes(tmp_path) == as_bytes(demo.source.parent), "made again elsewhere, it is the same to the byte"
 
 
-def test_somebody_elses_data_is_not_replaced(tmp_path):
+def test_foreign_data_are_not_replaced(tmp_path):
     zarr.create_group(tmp_path / "source.zarr")
     (tmp_path / "other" / "source.zarr").mkdir(parents=True)
     for folder in (tmp_path, tmp_path / "other"):
@@ -139,7 +139,7 @@ def test_somebody_elses_data_is_not_replaced(tmp_path):
             make_demo(folder, report=silent, **TINY)
 
 
-def test_without_scikit_learn_it_says_what_to_install(tmp_path, monkeypatch):
+def test_missing_scikit_learn_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r'sklearn is not installed\. Install it: pip install "masksift\[demo\]"'):
         make_demo(tmp_path, report=silent, **TINY)
@@ -147,7 +147,7 @@ def test_without_scikit_learn_it_says_what_to_install(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [{"images": 5}, {"height": 47}, {"width": 30}])
-def test_a_demo_too_small_to_learn_from_is_refused(tmp_path, wrong):
+def test_demo_too_small_is_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="too few or too small"):
         make_demo(tmp_path, report=silent, **{**TINY, **wrong})
 
@@ -170,6 +170,6 @@ def test_errors_below_the_first_e_images_are_not_found():
 
 
 @pytest.mark.parametrize(("ranking", "why"), [(["a", "x"], "'x'"), (["a", "a"], "ranked twice")])
-def test_a_ranking_of_something_else_is_refused(ranking, why):
+def test_ranking_of_other_images_is_refused(ranking, why):
     with pytest.raises(ValueError, match=why):
         found_at_top(ranking, TRUTH)

@@ -46,7 +46,7 @@ def test_ignored_pixels_never_change_and_no_pixel_becomes_ignored(kind, seed):
 @pytest.mark.parametrize("kind", ERROR_TYPES)
 @given(seed=seeds)
 @settings(max_examples=30, deadline=None)
-def test_the_description_is_true(kind, seed):
+def test_error_describes_the_change(kind, seed):
     labels = blocks(seed)
     before = labels.copy()
     changed, error = ERROR_TYPES[kind](labels, np.random.default_rng(seed))
@@ -59,7 +59,7 @@ def test_the_description_is_true(kind, seed):
 
 
 @pytest.mark.parametrize("kind", ERROR_TYPES)
-def test_the_same_generator_makes_the_same_error(kind):
+def test_same_seed_gives_the_same_error(kind):
     first = ERROR_TYPES[kind](blocks(1), np.random.default_rng(5))
     second = ERROR_TYPES[kind](blocks(1), np.random.default_rng(5))
     assert np.array_equal(first[0], second[0])
@@ -68,24 +68,24 @@ def test_the_same_generator_makes_the_same_error(kind):
 
 @given(seed=seeds)
 @settings(max_examples=20, deadline=None)
-def test_swapping_the_same_classes_twice_is_the_identity(seed):
+def test_swap_twice_is_the_identity(seed):
     labels = blocks(seed)
     once = swap_classes(labels, 1, 3)
     assert np.array_equal(swap_classes(once, 1, 3), labels)
     assert np.array_equal(once == 1, labels == 3)
 
 
-def test_a_lost_class_is_filled_from_its_nearest_neighbours():
+def test_filled_class_takes_its_nearest_neighbors():
     labels = np.array([[0, 0, 1, 1, 1, 1, 2, IGNORE]], np.uint8)
     assert fill_mask(labels, labels == 1, 1).tolist() == [[0, 0, 0, 0, 2, 2, 2, IGNORE]]
 
 
-def test_an_ignored_neighbour_lends_nothing():
+def test_ignored_neighbor_provides_no_class():
     labels = np.array([[IGNORE, 1, 1, 1, 0]], np.uint8)
     assert fill_mask(labels, labels == 1, 1).tolist() == [[IGNORE, 0, 0, 0, 0]]
 
 
-def test_a_drop_loses_its_class_or_one_object_of_it():
+def test_drop_removes_a_class_or_one_object():
     labels = np.zeros((40, 40), np.uint8)
     labels[5:15, 5:15] = labels[25:35, 25:35] = 1
     results = [drop(labels, np.random.default_rng(seed)) for seed in range(30)]
@@ -93,7 +93,7 @@ def test_a_drop_loses_its_class_or_one_object_of_it():
     assert lost == {100, 200}, "one of the two objects, or both"
 
 
-def test_a_shift_displaces_the_mask_and_fills_what_it_uncovers():
+def test_shift_moves_the_mask_and_fills_uncovered_pixels():
     labels = np.zeros((10, 12), np.uint8)
     labels[2:5, 2:5] = 1
     expected = np.zeros_like(labels)
@@ -101,14 +101,14 @@ def test_a_shift_displaces_the_mask_and_fills_what_it_uncovers():
     assert np.array_equal(shift_class(labels, 1, 1, 4), expected)
 
 
-def test_what_is_shifted_out_of_the_image_is_lost():
+def test_shift_beyond_the_image_removes_pixels():
     labels = np.zeros((6, 6), np.uint8)
     labels[:, 4:] = 1
     assert np.count_nonzero(shift_class(labels, 1, 0, 1) == 1) == 6
     assert np.count_nonzero(shift_class(labels, 1, 0, 2) == 1) == 0
 
 
-def test_a_shift_is_by_two_to_eight_percent_of_the_diagonal():
+def test_shift_distance_is_two_to_eight_percent_of_the_diagonal():
     labels = np.zeros((300, 400), np.uint8)
     labels[100:200, 150:250] = 1
     for seed in range(20):
@@ -118,7 +118,7 @@ def test_a_shift_is_by_two_to_eight_percent_of_the_diagonal():
             assert 0.02 * 500 - 1 <= np.hypot(*moved) <= 0.08 * 500 + 1
 
 
-def test_a_class_too_small_to_matter_is_passed_over():
+def test_small_class_is_skipped():
     labels = np.zeros((50, 50), np.uint8)
     labels[25:] = 1
     labels[0, 0] = 2
@@ -126,12 +126,12 @@ def test_a_class_too_small_to_matter_is_passed_over():
 
 
 @pytest.mark.parametrize("kind", ERROR_TYPES)
-def test_an_image_of_one_class_carries_no_error(kind):
+def test_image_of_one_class_is_refused(kind):
     with pytest.raises(ValueError, match=f"No {kind} changes 1%"):
         ERROR_TYPES[kind](np.zeros((20, 20), np.uint8), np.random.default_rng(0))
 
 
-def test_each_image_gets_at_most_one_error_and_the_counts_are_kept():
+def test_inject_errors_changes_each_image_at_most_once():
     labels = np.stack([blocks(seed) for seed in range(12)])
     changed, known = inject_errors(labels, {"drop": 2, "swap": 3, "shift": 1}, np.random.default_rng(0))
     assert sorted(error.kind for error in known.values()) == ["drop"] * 2 + ["shift"] + ["swap"] * 3
@@ -139,7 +139,7 @@ def test_each_image_gets_at_most_one_error_and_the_counts_are_kept():
     assert differs == set(known)
 
 
-def test_images_that_can_carry_no_error_are_passed_over_until_none_is_left():
+def test_unfit_images_are_skipped_until_none_is_left():
     labels = np.stack([np.zeros((48, 60), np.uint8), blocks(0), np.ones((48, 60), np.uint8)])
     _, known = inject_errors(labels, {"swap": 1}, np.random.default_rng(0))
     assert list(known) == [1]
@@ -147,5 +147,5 @@ def test_images_that_can_carry_no_error_are_passed_over_until_none_is_left():
         inject_errors(labels, {"swap": 2}, np.random.default_rng(0))
 
 
-def test_a_swap_names_both_classes():
+def test_swap_records_both_classes():
     assert len(swap(blocks(3), np.random.default_rng(0))[1].classes) == 2

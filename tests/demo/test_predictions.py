@@ -38,7 +38,7 @@ def test_a_prediction_is_a_probability_of_each_class_for_each_pixel(predicted):
     assert np.abs(sums - 1).max() <= CLASSES / 510
 
 
-def test_it_is_far_better_than_the_commonest_class(predicted, scenes):
+def test_accuracy_exceeds_the_most_frequent_class(predicted, scenes):
     labels = scenes[1]
     valid = labels < CLASSES
     commonest = np.bincount(labels[valid]).max() / valid.sum()
@@ -88,7 +88,7 @@ def test_folds_are_of_equal_size_and_every_image_is_in_one():
     assert not np.array_equal(fold, assign_folds(11, 4, seed=6))
 
 
-def test_what_cannot_be_learnt_from_is_refused(scenes):
+def test_too_few_images_or_classes_are_refused(scenes):
     with pytest.raises(ValueError, match="3 images cannot make 4 folds"):
         assign_folds(3, 4, seed=0)
     with pytest.raises(ValueError, match=r"hold 1 class\(es\)"):
@@ -96,7 +96,7 @@ def test_what_cannot_be_learnt_from_is_refused(scenes):
 
 
 @pytest.mark.slow
-def test_two_processes_predict_what_one_does(scenes, predicted):
+def test_two_processes_predict_the_same_bytes(scenes, predicted):
     with process_pool(2) as run:
         model = train(*scenes, CLASSES, seed=0, folds=3, run=run)
         assert np.array_equal(np.stack(list(model.predictions(scenes[0], run))), predicted)

@@ -1,7 +1,7 @@
 """Agreement with cleanlab, the library that made these methods known. Where it and masksift differ, and why:
 
 - pixels whose s is the cut itself: cleanlab breaks such ties by the order of the arrays, masksift flags all of them;
-- a class that is predicted but never labelled: cleanlab gives it the least threshold there is, 2e-6, so that every
+- a class that is predicted but never labeled: cleanlab gives it the least threshold there is, 2e-6, so that every
   pixel predicted so counts among the estimated issues; here its threshold is +inf, and none does (methods.md).
 """
 
@@ -67,7 +67,7 @@ def test_softmin(dtype: str, classes: int, seed: int, temperature: float) -> Non
     assert found == pytest.approx(wanted.tolist(), abs=1e-12, rel=0)
 
 
-def test_softmin_of_the_valid_pixels_is_that_of_cleanlab_without_the_others() -> None:
+def test_softmin_of_valid_pixels_equals_cleanlab() -> None:
     data = a_set("float32", 4, 9, ignore=255)
     found = audit_of(data).images["softmin"].to_pylist()
     for labels, p, score in zip(data.labels, in_float64(data), found, strict=True):
@@ -103,11 +103,11 @@ def test_issue_masks(dtype: str, classes: int, seed: int) -> None:
 def test_issue_masks_of_small_sets(seed: int, classes: int, dtype: str) -> None:
     data = drawn.make_dataset(seed, images=2, classes=classes, height=7, width=7, dtype=dtype, ignore=None)
     labels = data.labels.copy()
-    labels.reshape(-1)[:classes] = np.arange(classes)  # every class is labelled (see above)
+    labels.reshape(-1)[:classes] = np.arange(classes)  # every class is labeled (see above)
     same_masks(data._replace(labels=labels))
 
 
-def test_a_class_that_is_never_labelled_is_where_the_masks_part() -> None:
+def test_masks_differ_for_a_class_without_labels() -> None:
     """Class 2 is predicted, never given: each such pixel counts in cleanlab's number of issues, none in ours."""
     p = np.array([[0.2, 0.1, 0.7], [0.1, 0.3, 0.6], [0.9, 0.1, 0.0], [0.1, 0.9, 0.0]]).T[None, :, None, :]
     labels = np.array([[[0, 1, 0, 1]]])

@@ -103,7 +103,7 @@ class Reference:
     cut: float | None  # None where M = 0 and where no cut is made (clc_rule="confident")
     issue_mask: Array  # (N, H, W) bool
     class_pairs: dict[Pixel, tuple[int, int]]  # (given, suggested): (pixels, images)
-    class_quality: list[float | None]  # None where nothing is labelled with the class
+    class_quality: list[float | None]  # None where nothing is labeled with the class
 
 
 # -------------------------------------------------------------------------------- the statistics of a class
@@ -159,18 +159,18 @@ def lattice_bin(p: float) -> int:
     return min(max(math.floor(256 * p), 0), 255)
 
 
-def balanced_threshold(labelled: Sequence[int], every: Sequence[int]) -> float | None:
+def balanced_threshold(labeled: Sequence[int], every: Sequence[int]) -> float | None:
     """b / 256, b = 1..255, that maximises TPR - FPR of p >= b / 256 against l = k; the smallest on ties.
 
-    From two 256-bin histograms of p_k: the pixels labelled k, and all valid ones. None where the pixels
-    labelled k, or the others, are none.
+    From two 256-bin histograms of p_k: the pixels labeled k, and all valid ones. None where the pixels
+    labeled k, or the others, are none.
     """
-    positives, negatives = sum(labelled), sum(every) - sum(labelled)
+    positives, negatives = sum(labeled), sum(every) - sum(labeled)
     if not positives or not negatives:
         return None
 
     def gain(b: int) -> int:  # TPR - FPR, times positives x negatives: whole numbers, so that ties are ties
-        hits, alarms = sum(labelled[b:]), sum(every[b:]) - sum(labelled[b:])
+        hits, alarms = sum(labeled[b:]), sum(every[b:]) - sum(labeled[b:])
         return hits * negatives - alarms * positives
 
     return max(range(1, 256), key=gain) / 256  # max answers the first of equals
@@ -178,7 +178,7 @@ def balanced_threshold(labelled: Sequence[int], every: Sequence[int]) -> float |
 
 def balanced_thresholds(images: Sequence[Image], lattice: int, confident: Sequence[float]) -> list[float]:
     """tau of every class from the pixels on rows and columns 0, g, 2g, ...; t_k where there is none."""
-    labelled = [[0] * 256 for _ in confident]
+    labeled = [[0] * 256 for _ in confident]
     every = [[0] * 256 for _ in confident]
     for image in images:
         for y, x in image.pixels():
@@ -186,8 +186,8 @@ def balanced_thresholds(images: Sequence[Image], lattice: int, confident: Sequen
                 continue
             for k, value in enumerate(image.p[:, y, x].tolist()):
                 every[k][lattice_bin(value)] += 1
-                labelled[k][lattice_bin(value)] += image.label[y][x] == k
-    found = [balanced_threshold(mine, all_valid) for mine, all_valid in zip(labelled, every, strict=True)]
+                labeled[k][lattice_bin(value)] += image.label[y][x] == k
+    found = [balanced_threshold(mine, all_valid) for mine, all_valid in zip(labeled, every, strict=True)]
     return [t if tau is None else tau for tau, t in zip(found, confident, strict=True)]
 
 

@@ -60,7 +60,7 @@ SETS = [("uint8", 5, 0), ("uint8", 2, 1), ("uint16", 12, 2), ("float16", 7, 3), 
 
 
 @pytest.mark.parametrize(("dtype", "classes", "seed"), SETS)
-def test_softmin_is_that_of_cleanlab(dtype: str, classes: int, seed: int) -> None:
+def test_softmin_equals_cleanlab(dtype: str, classes: int, seed: int) -> None:
     rank = pytest.importorskip("cleanlab.segmentation.rank", reason="cleanlab is the other yardstick")
     data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     for temperature in (0.02, 0.1, 1.5):
@@ -72,7 +72,7 @@ def test_softmin_is_that_of_cleanlab(dtype: str, classes: int, seed: int) -> Non
 
 
 @pytest.mark.parametrize(("dtype", "classes", "seed"), SETS)
-def test_flags_are_those_of_cleanlab_away_from_the_cut(dtype: str, classes: int, seed: int) -> None:
+def test_flags_equal_cleanlab_except_at_the_cut(dtype: str, classes: int, seed: int) -> None:
     clean = pytest.importorskip("cleanlab.segmentation.filter", reason="cleanlab is the other yardstick")
     data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     answer = reference.audit(*data[:2], evidence_dtype="float32")
@@ -102,7 +102,7 @@ def one_row(rows: list[list[float]], dtype: str = "float32") -> drawn.Array:
     return np.array(rows, dtype=dtype).T[None, :, None, :]
 
 
-def labelled(given: list[int], dtype: str = "uint8") -> drawn.Array:
+def labeled(given: list[int], dtype: str = "uint8") -> drawn.Array:
     """(1, 1, W)."""
     return np.array([[given]], dtype=dtype)
 
@@ -112,7 +112,7 @@ def column(answer: reference.Reference, name: str) -> list[float | None]:
 
 
 def by_hand(**options: Any) -> reference.Reference:
-    return reference.audit(one_row(ROWS), labelled(GIVEN), lattice=1, **options)
+    return reference.audit(one_row(ROWS), labeled(GIVEN), lattice=1, **options)
 
 
 def test_every_score_by_hand() -> None:
@@ -127,7 +127,7 @@ def test_every_score_by_hand() -> None:
             "clc": 2 / 4,
             "iou": (1 / 2 + 1 / 3 + 0 / 1) / 3,
             "coco": (0.4375 + 0.5 + 0.125 + 0.75 + 0.25) / 5,  # 3 components of labels, 2 of predictions
-            "omission": 1.0,  # the one ignored pixel has a neighbour with a label
+            "omission": 1.0,  # the one ignored pixel has a neighbor with a label
         },
         abs=1e-15,
     )
@@ -181,23 +181,23 @@ def test_temperature_refused(temperature: float) -> None:
 
 
 def test_argmax_is_the_lowest_class_on_ties() -> None:
-    answer = reference.audit(one_row([[0.2, 0.4, 0.4], [0.5, 0.0, 0.5]]), labelled([2, 2]))
+    answer = reference.audit(one_row([[0.2, 0.4, 0.4], [0.5, 0.0, 0.5]]), labeled([2, 2]))
     assert answer.predicted_class.tolist() == [[[1, 0]]]
     assert column(answer, "ccp") == [0.0], "as confident in the given label, and yet not predicted"
 
 
 def test_argmax_looks_at_the_values_before_rounding() -> None:
     rows = [[0.25, 0.37499, 0.37501]]
-    answer = reference.audit(one_row(rows), labelled([1]))
+    answer = reference.audit(one_row(rows), labeled([1]))
     assert answer.predicted_class.tolist() == [[[2]]]
     assert answer.predicted_confidence.tolist() == answer.self_confidence.tolist() == [[[0.375]]]
 
 
 def test_class_absent_from_the_labels() -> None:
-    answer = reference.audit(one_row([[0.25, 0.75], [0.0, 1.0], [1.0, 0.0]]), labelled([0, 0, 0]), lattice=1)
+    answer = reference.audit(one_row([[0.25, 0.75], [0.0, 1.0], [1.0, 0.0]]), labeled([0, 0, 0]), lattice=1)
     assert answer.n == [3, 0]
     assert answer.confident_threshold == [1.25 / 3, math.inf]
-    # No lattice pixel is labelled 1, and none is not labelled 0: both fall back on t_k.
+    # No lattice pixel is labeled 1, and none is not labeled 0: both fall back on t_k.
     assert answer.decision_threshold == answer.confident_threshold
     assert (answer.estimated_issues, answer.cut) == (0, None), "nobody is confidently of class 1"
     assert not answer.issue_mask.any()
@@ -209,10 +209,10 @@ def test_class_absent_from_the_labels() -> None:
 
 def test_tau_falls_back_where_the_lattice_misses_a_class() -> None:
     rows = [[0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0.5, 0.5], [0.875, 0.125]]
-    answer = reference.audit(one_row(rows), labelled([0, 0, 1, 1, 0]), lattice=4)  # pixels 0 and 4 only
+    answer = reference.audit(one_row(rows), labeled([0, 0, 1, 1, 0]), lattice=4)  # pixels 0 and 4 only
     assert answer.confident_threshold == [2.125 / 3, 0.625]
     assert answer.decision_threshold == answer.confident_threshold
-    every = reference.audit(one_row(rows), labelled([0, 0, 1, 1, 0]), lattice=2)
+    every = reference.audit(one_row(rows), labeled([0, 0, 1, 1, 0]), lattice=2)
     assert every.decision_threshold == [65 / 256, 65 / 256]
 
 
@@ -226,8 +226,8 @@ def test_the_lattice_starts_at_the_corner_and_skips_ignored_pixels() -> None:
     assert answer.decision_threshold == [65 / 256, 129 / 256]
 
 
-def test_no_issues_no_cut() -> None:
-    answer = reference.audit(one_row([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]), labelled([0, 1, 1]))
+def test_without_issues_there_is_no_cut() -> None:
+    answer = reference.audit(one_row([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]), labeled([0, 1, 1]))
     assert (answer.estimated_issues, answer.cut, answer.class_pairs) == (0, None, {})
     assert answer.joint == [[1, 0], [1, 1]], "one disagreement, but not a confident one"
     assert column(answer, "clc") == [1.0]
@@ -236,38 +236,38 @@ def test_no_issues_no_cut() -> None:
 def test_ties_at_the_cut_are_all_flagged() -> None:
     # t_1 = .75: one pixel disagrees with that confidence (M = 1); three share the smallest s, two disagree.
     rows = [[0.25, 0.75, 0.0], [0.25, 0.375, 0.375], [0.25, 0.25, 0.5], [1.0, 0.0, 0.0], [0.25, 0.75, 0.0]]
-    answer = reference.audit(one_row(rows), labelled([0, 0, 2, 0, 1]))
+    answer = reference.audit(one_row(rows), labeled([0, 0, 2, 0, 1]))
     assert (answer.estimated_issues, answer.cut) == (1, 0.25)
     assert answer.issue_mask.tolist() == [[[True, True, False, False, False]]]
     assert answer.class_pairs == {(0, 1): (2, 1)}, "two pixels in one image"
-    only_confident = reference.audit(one_row(rows), labelled([0, 0, 2, 0, 1]), clc_rule="confident")
+    only_confident = reference.audit(one_row(rows), labeled([0, 0, 2, 0, 1]), clc_rule="confident")
     assert only_confident.issue_mask.tolist() == [[[True, False, False, False, False]]]
 
 
 def test_confident_within_the_margin() -> None:
     # t_1 = (.75 + .75 + 2**-21) / 2 is above .75 by less than 1e-6: .75 is confident enough.
     rows = [[0.25, 0.75], [0.25 - 2**-21, 0.75 + 2**-21], [0.25, 0.75]]
-    answer = reference.audit(one_row(rows), labelled([1, 1, 0]), evidence_dtype="float32")
+    answer = reference.audit(one_row(rows), labeled([1, 1, 0]), evidence_dtype="float32")
     assert answer.confident_threshold[1] > 0.75
     assert answer.estimated_issues == 1
 
 
 def test_threshold_has_a_floor() -> None:
-    answer = reference.audit(one_row([[0.0, 1.0]]), labelled([0]))
+    answer = reference.audit(one_row([[0.0, 1.0]]), labeled([0]))
     assert answer.confident_threshold == [2e-6, math.inf]
     tiny = one_row([[0.75 * 2**-32, 1.0]])
-    assert reference.audit(tiny, labelled([0]), evidence_dtype="float32").S == [1, 0], "rounded, not cut off"
+    assert reference.audit(tiny, labeled([0]), evidence_dtype="float32").S == [1, 0], "rounded, not cut off"
 
 
 def test_equal_values_reach_their_own_threshold() -> None:
     for value in range(256):
-        answer = reference.audit(one_row([[value, 255 - value]] * 3, "uint8"), labelled([0] * 3), tau="confident")
+        answer = reference.audit(one_row([[value, 255 - value]] * 3, "uint8"), labeled([0] * 3), tau="confident")
         assert column(answer, "tccp") == [float(value > 0)], value
 
 
 def test_ignored_pixels_influence_nothing_but_their_own_a_and_m() -> None:
     rows = [*ROWS, [0.0, 0.25, 0.75]]
-    answer = reference.audit(one_row(rows), labelled([*GIVEN, 255]), lattice=1)
+    answer = reference.audit(one_row(rows), labeled([*GIVEN, 255]), lattice=1)
     alone = by_hand()
     assert (answer.scores, answer.S, answer.joint) == (alone.scores, alone.S, alone.joint)
     assert answer.decision_threshold == alone.decision_threshold
@@ -276,7 +276,7 @@ def test_ignored_pixels_influence_nothing_but_their_own_a_and_m() -> None:
 
 
 def test_every_pixel_ignored() -> None:
-    answer = reference.audit(one_row(ROWS), labelled([255] * 4))
+    answer = reference.audit(one_row(ROWS), labeled([255] * 4))
     assert answer.status == ["all_ignored"]
     assert answer.scores == [dict.fromkeys(reference.SCORES)]
     assert (answer.n, answer.S, answer.cut) == ([0, 0, 0], [0, 0, 0], None)
@@ -337,7 +337,7 @@ def test_regions_by_hand() -> None:
 
 def test_whole_numbers_with_a_scale() -> None:
     p = one_row([[75, 25], [40, 60], [25, 75]], "uint8")
-    answer = reference.audit(p, labelled([0, 0, 1]), scale=0.01, lattice=1)
+    answer = reference.audit(p, labeled([0, 0, 1]), scale=0.01, lattice=1)
     assert answer.S == [115, 75]
     assert answer.confident_threshold == pytest.approx([0.575, 0.75], abs=1e-15)
     assert answer.decision_threshold == [65 / 256, 154 / 256]  # bins 102, 192 | 64 and 192 | 64, 153
@@ -351,7 +351,7 @@ def test_evidence_dtypes() -> None:
     for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
         p = drawn.quantize(one_row(rows, "float64"), dtype)
         for asked in ("auto", "float32"):
-            answer = reference.audit(p, labelled([0]), evidence_dtype=asked)
+            answer = reference.audit(p, labeled([0]), evidence_dtype=asked)
             assert answer.self_confidence.dtype == answer.predicted_confidence.dtype
             kept[dtype, asked] = (answer.self_confidence.dtype.name, answer.S[0])
     assert kept["uint8", "auto"] == kept["uint8", "float32"] == ("uint8", 26)  # 25.5, to even
@@ -363,11 +363,11 @@ def test_evidence_dtypes() -> None:
 
 def test_logits_are_softmaxed() -> None:
     logits = np.log(one_row(ROWS, "float64")) + 7
-    answer = reference.audit(logits, labelled(GIVEN), kind="logits", lattice=1)
+    answer = reference.audit(logits, labeled(GIVEN), kind="logits", lattice=1)
     assert answer.self_confidence.dtype == np.float16
     assert answer.scores[0] == pytest.approx(by_hand().scores[0], abs=1e-3)
     assert answer.predicted_class.tolist() == by_hand().predicted_class.tolist()
-    huge = reference.audit(one_row([[3e38, -3e38]], "float64"), labelled([0]), kind="logits")
+    huge = reference.audit(one_row([[3e38, -3e38]], "float64"), labeled([0]), kind="logits")
     assert column(huge, "cil") == [1.0]
 
 
@@ -387,4 +387,4 @@ def test_logits_are_softmaxed() -> None:
 )
 def test_refused_options(p: drawn.Array, options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        reference.audit(p, labelled(GIVEN), **options)
+        reference.audit(p, labeled(GIVEN), **options)

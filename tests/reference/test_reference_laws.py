@@ -56,7 +56,7 @@ def same_without_image(answer: reference.Reference, without: reference.Reference
         assert getattr(answer, field) == getattr(without, field), field
 
 
-def test_a_little_outside_is_clipped() -> None:
+def test_values_within_the_range_tolerance_are_clipped() -> None:
     predictions = np.array([[1.0009, -0.0009], [-0.0009, 1.0009]], np.float32).T[None, :, None, :]
     answer = reference.audit(predictions, np.array([[[0, 0]]]), lattice=1)
     assert answer.status == ["ok"]
@@ -85,7 +85,7 @@ def test_bad_labels(value: int) -> None:
     assert reference.audit(predictions, labels, ignore=(255, value)).status == ["ok"] * 3
 
 
-def test_labels_are_judged_before_probabilities_and_both_before_the_rest() -> None:
+def test_labels_are_validated_before_probabilities() -> None:
     predictions, labels, ignore = a_set()
     predictions[:2, 0, 0, 0] = math.nan
     labels[0, 1, 1] = 77
@@ -105,7 +105,7 @@ def test_logits_need_only_be_finite() -> None:
 
 @a_few
 @given(data=drawn.any_data())
-def test_what_is_drawn_is_good_and_the_scores_lie_in_0_1(data: drawn.Data) -> None:
+def test_generated_data_are_valid_with_scores_in_0_1(data: drawn.Data) -> None:
     answer = reference.audit(data.predictions, data.labels, ignore=data.ignore)
     for labels, status, scores in zip(data.labels, answer.status, answer.scores, strict=True):
         empty = np.isin(labels, data.ignore).all()
@@ -123,7 +123,7 @@ def test_what_is_drawn_is_good_and_the_scores_lie_in_0_1(data: drawn.Data) -> No
 
 @a_few
 @given(data=drawn.any_data(), random=st.randoms(use_true_random=False))
-def test_the_order_of_the_images_does_not_matter(data: drawn.Data, random: Random) -> None:
+def test_order_of_images_does_not_change_the_scores(data: drawn.Data, random: Random) -> None:
     order = list(range(len(data.labels)))
     random.shuffle(order)
     one = reference.audit(data.predictions, data.labels, ignore=data.ignore)
@@ -135,7 +135,7 @@ def test_the_order_of_the_images_does_not_matter(data: drawn.Data, random: Rando
 
 @a_few
 @given(data=drawn.tie_rich())
-def test_equal_pixels_get_equal_verdicts(data: drawn.Data) -> None:
+def test_equal_pixels_are_flagged_equally(data: drawn.Data) -> None:
     answer = reference.audit(data.predictions, data.labels, ignore=data.ignore)
     seen: dict[tuple[float, ...], bool] = {}
     for i, y, x in np.ndindex(data.labels.shape):

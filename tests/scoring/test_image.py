@@ -34,7 +34,7 @@ PLANES = ("self_confidence", "predicted_class", "predicted_confidence")
 # ---------------------------------------------------------------------------------------------------- labels
 
 
-def test_good_labels_have_no_verdict() -> None:
+def test_valid_labels_have_no_status() -> None:
     check = LabelValidator(3, (255,))
     plane = check.to_class_indices(np.array([[0, 2], [255, 1]], np.int32))
     assert (plane.dtype, plane.tolist()) == (np.uint8, [[0, 2], [255, 1]])
@@ -49,7 +49,7 @@ def test_good_labels_have_no_verdict() -> None:
         ((), ", and no ignore value is given; 2 such pixels"),
     ],
 )
-def test_a_bad_label_is_said_with_its_value_place_and_number(ignore: tuple[int, ...], said: str) -> None:
+def test_bad_label_is_reported_with_value_position_and_count(ignore: tuple[int, ...], said: str) -> None:
     check = LabelValidator(3, ignore)
     check.to_class_indices(np.array([[0, 1, 2], [2, 7, 1], [-9, 0, 0]]))
     assert check.status is not None
@@ -67,7 +67,7 @@ def test_one_bad_label_is_one_pixel() -> None:
 
 @a_few
 @given(order=st.permutations([(y, x) for y in (0, 3) for x in (0, 2, 4)]), data=st.data())
-def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_windows_in_any_order_give_the_same_status(order: list[tuple[int, int]], data: st.DataObject) -> None:
     labels = np.zeros((6, 6), np.int16)
     for place in data.draw(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5)):
         labels[place] = data.draw(st.sampled_from([9, -1, 300]))
@@ -79,7 +79,7 @@ def test_windows_in_any_order_give_one_verdict(order: list[tuple[int, int]], dat
     assert parts.status == whole.status
 
 
-# ---------------------------------------------------------------------------------------- verdicts and planes
+# ---------------------------------------------------------------------------------------- statuses and planes
 
 
 def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, drawn.Array, CondenseConfig]:
@@ -99,7 +99,7 @@ def outcome(p: drawn.Array, labels: drawn.Array, config: CondenseConfig) -> Cond
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
-def test_a_good_image_is_scored(dtype: str) -> None:
+def test_valid_image_is_scored(dtype: str) -> None:
     p, labels, config = one_image(dtype)
     found = outcome(p, labels, config)
     (whole,) = condense(drawn.Data(p[None], labels[None], (255,)), config)
@@ -130,7 +130,7 @@ def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
     ],
 )
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_bad_pixel_is_said_and_leaves_nothing(values: list[float], said: str, ignored: bool) -> None:
+def test_bad_pixel_is_reported_and_clears_the_planes(values: list[float], said: str, ignored: bool) -> None:
     p, labels, config = one_image()
     p[:, 5, 7] = values
     p[:, 8, 0] = 9.0  # a later one, in a slab that comes before
@@ -141,7 +141,7 @@ def test_a_bad_pixel_is_said_and_leaves_nothing(values: list[float], said: str, 
     assert not any(getattr(found.planes, name).any() for name in PLANES), "planes of a bad image are zero"
 
 
-def test_of_many_values_eight_are_shown() -> None:
+def test_reason_lists_at_most_eight_values() -> None:
     p, labels, config = one_image(classes=12)
     p[:, 0, 0] = np.arange(12) / 8
     reason = outcome(p, labels, config).verdict.reason
@@ -182,7 +182,7 @@ class Asked:
     ("dtype", "questions"),
     [("uint8", []), ("uint16", ["confident"]), ("float16", ["confident"]), ("float32", ["confident", "cut"])],
 )
-def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, questions: list[str]) -> None:
+def test_evidence_is_read_again_only_for_wide_encodings(dtype: str, questions: list[str]) -> None:
     data = drawn.make_dataset(0, images=2, classes=4, height=12, width=12, dtype=dtype)
     config = make_config(4, dtype, evidence="float32")
     images = condense(data, config)
@@ -199,7 +199,7 @@ def test_the_evidence_is_looked_at_again_only_where_it_must_be(dtype: str, quest
 
 @a_few
 @given(data=drawn.any_data(dtypes=["float32"]))
-def test_second_looks_count_what_numpy_counts(data: drawn.Data) -> None:
+def test_evidence_counts_equal_numpy(data: drawn.Data) -> None:
     classes = data.predictions.shape[1]
     config = make_config(classes, "float32", evidence="float32")
     limits = np.full(classes, config.evidence.code_at_least(0.5))
@@ -232,7 +232,7 @@ def test_a_row_of_results() -> None:
     }
 
 
-def test_a_row_without_a_flag_names_no_pair() -> None:
+def test_row_without_flagged_pixels_has_no_pair() -> None:
     data = drawn.Data(np.array([[[[1.0]], [[0.0]]]], np.float16), np.zeros((1, 1, 1), int), ())
     (image,) = images_of(data)
     assert image is not None

@@ -23,7 +23,7 @@ def order_of(table: list[tuple[float, int, int]]) -> list[int]:
     return found
 
 
-def test_the_lowest_score_is_reviewed_first() -> None:
+def test_lowest_score_ranks_first() -> None:
     assert order_of([(0.5, 0, 0), (0.25, 0, 1), (1.0, 0, 2)]) == [1, 0, 2]
 
 
@@ -31,7 +31,7 @@ def test_ties_go_by_source_and_then_by_index() -> None:
     assert order_of([(0.5, 1, 0), (0.5, 0, 7), (0.5, 0, 3), (0.25, 2, 9)]) == [3, 2, 1, 0]
 
 
-def test_what_has_no_score_has_no_rank() -> None:
+def test_rows_without_score_have_no_rank() -> None:
     assert order_of([(math.nan, 0, 0), (0.5, 0, 1), (math.nan, 0, 2), (0.0, 0, 3)]) == [3, 1]
     assert order_of([(math.nan, 0, 0)]) == order_of([]) == []
 
@@ -45,9 +45,7 @@ def test_any_scores(table: list[tuple[float, int, int]]) -> None:
 
 @a_few
 @given(table=rows, data=st.data())
-def test_the_order_does_not_depend_on_the_order_of_the_rows(
-    table: list[tuple[float, int, int]], data: st.DataObject
-) -> None:
+def test_order_is_independent_of_the_order_of_rows(table: list[tuple[float, int, int]], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(table))
     assert [shuffled[i] for i in order_of(shuffled)] == [table[i] for i in order_of(table)]
 
@@ -61,6 +59,6 @@ def test_percentiles_go_up_to_exactly_100(count: int) -> None:
     assert found.tolist() == pytest.approx([100 * rank / count for rank in range(1, count + 1)])
 
 
-def test_percentiles_of_a_part_are_those_of_the_whole() -> None:
+def test_percentiles_of_a_slice_equal_those_of_the_whole() -> None:
     assert percentiles(np.array([7, 8]), 10).tolist() == [70.0, 80.0]
     assert percentiles(np.arange(1, 1), 0).tolist() == []

@@ -73,7 +73,7 @@ def one_image(classes: int, height: int, width: int, dtype: str, seed: int = 0) 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 @a_few
 @given(data=st.data(), lattice=st.integers(1, 5))
-def test_any_image_of_any_dtype(dtype: str, data: st.DataObject, lattice: int) -> None:
+def test_condense_of_any_dtype_equals_the_reference(dtype: str, data: st.DataObject, lattice: int) -> None:
     images = data.draw(drawn.any_data(dtypes=[dtype]))
     evidence = data.draw(st.sampled_from(["auto", "float32"]))
     config = make_config(images.predictions.shape[1], dtype, lattice=lattice, evidence=evidence)
@@ -83,13 +83,13 @@ def test_any_image_of_any_dtype(dtype: str, data: st.DataObject, lattice: int) -
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 @pytest.mark.parametrize("classes", [2, 19, 254, 255, 257, 258, 300])
-def test_any_number_of_classes(classes: int, dtype: str) -> None:
+def test_condense_of_any_number_of_classes_equals_the_reference(classes: int, dtype: str) -> None:
     p, labels, ignore = one_image(classes, 5, 6, dtype)
     as_the_reference(p, labels, make_config(classes, dtype, lattice=2), ignore)
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
-def test_an_image_of_several_tiles(dtype: str) -> None:
+def test_condense_of_several_tiles_equals_the_reference(dtype: str) -> None:
     p, labels, ignore = one_image(60, 41, 53, dtype)  # a tile is 160 KiB, or 256 pixels
     as_the_reference(p, labels, make_config(60, dtype, lattice=3), ignore)
 
@@ -97,7 +97,7 @@ def test_an_image_of_several_tiles(dtype: str) -> None:
 @pytest.mark.parametrize(
     ("dtype", "scale"), [("uint8", 0.01), ("uint8", 1 / 16), ("uint16", 1e-4), ("uint16", 1 / 333)]
 )
-def test_integers_of_another_scale(dtype: str, scale: float) -> None:
+def test_integers_with_another_scale_equal_the_reference(dtype: str, scale: float) -> None:
     rng = np.random.default_rng(3)
     p = np.rint(rng.dirichlet([0.3] * 3, size=(8, 9)) / scale).astype(dtype)
     p[0, 0] = [round(1 / scale), 0, 0]
@@ -106,7 +106,7 @@ def test_integers_of_another_scale(dtype: str, scale: float) -> None:
     as_the_reference(np.moveaxis(p, -1, 0), labels, make_config(3, dtype, scale=scale), ())
 
 
-def test_integers_above_1_are_kept_as_1() -> None:
+def test_integers_above_probability_1_are_stored_as_1() -> None:
     p = np.array([[[10_005]], [[0]]], np.uint16)
     slab = condense(p, np.array([[0]]), make_config(2, "uint16", scale=1e-4))
     assert slab.self_confidence.tolist() == slab.predicted_confidence.tolist() == [[10_000]]
@@ -114,7 +114,7 @@ def test_integers_above_1_are_kept_as_1() -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("classes", [2, 5, 19, 255, 300])
-def test_logits_are_softmaxed_first(classes: int, dtype: str) -> None:
+def test_logits_are_condensed_after_softmax(classes: int, dtype: str) -> None:
     """The package has its own exp: confidences within 1e-5, the same class unless two are that near."""
     rng = np.random.default_rng(classes)
     logits = rng.normal(0, 5, (classes, 8, 9)).astype(dtype)
@@ -167,14 +167,14 @@ def assembled(
 )
 @a_few
 @given(windows=cuts(23, 37), lattice=st.integers(1, 7))
-def test_any_slabs_make_the_whole(dtype: str, classes: int, windows: list[Any], lattice: int) -> None:
+def test_windows_of_any_shape_give_the_whole_image(dtype: str, classes: int, windows: list[Any], lattice: int) -> None:
     p, labels, ignore = one_image(classes, 23, 37, dtype)
     config = make_config(classes, dtype, lattice=lattice)
     same(assembled(p, labels, config, ignore, windows), condense(p, labels, config, ignore))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_any_slabs_of_logits_make_the_whole(dtype: str) -> None:
+def test_windows_of_logits_give_the_whole_image(dtype: str) -> None:
     rng = np.random.default_rng(1)
     p, labels = rng.normal(0, 4, (3, 150, 500)).astype(dtype), rng.integers(0, 3, (150, 500))  # more than one strip
     config = make_config(3, dtype, kind="logits", evidence="float32", lattice=3)
@@ -188,7 +188,7 @@ def test_any_slabs_of_logits_make_the_whole(dtype: str) -> None:
     ("dtype", "kind"),
     [(dtype, "probabilities") for dtype in drawn.DTYPES] + [(dtype, "logits") for dtype in FLOATS],
 )
-def test_layout_and_byte_order_do_not_matter(dtype: str, kind: str) -> None:
+def test_memory_layout_and_byte_order_do_not_change_the_result(dtype: str, kind: str) -> None:
     p, labels, ignore = one_image(6, 13, 17, dtype)
     config = make_config(6, dtype, kind=kind)
     wanted = condense(p, labels, config, ignore)
@@ -212,7 +212,7 @@ def test_ties_go_to_the_lowest_class(dtype: str) -> None:
     np.testing.assert_array_equal(slab.self_confidence, slab.predicted_confidence)
 
 
-def test_ignored_pixels_keep_a_and_m_and_no_s() -> None:
+def test_ignored_pixels_keep_the_prediction_and_no_self_confidence() -> None:
     p = np.array([[0.25, 0.75], [0.75, 0.25]], np.float16).reshape(2, 1, 2)
     slab = condense(p, np.array([[255, 0]]), make_config(2, "float16", lattice=1), ignore=(255,))
     values = make_config(2, "float16").evidence.values
@@ -224,7 +224,7 @@ def test_ignored_pixels_keep_a_and_m_and_no_s() -> None:
 
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_a_little_outside_is_clipped(dtype: str, evidence: str) -> None:
+def test_values_within_the_range_tolerance_are_clipped(dtype: str, evidence: str) -> None:
     p = np.array([[1.0009, -0.0009], [-0.0, 1.0], [-0.0009, 1.0009]]).T.astype(dtype)[:, None, :]
     config = make_config(2, dtype, lattice=1, evidence=evidence)
     slab = condense(p, np.array([[0, 0, 0]]), config)
@@ -235,7 +235,7 @@ def test_a_little_outside_is_clipped(dtype: str, evidence: str) -> None:
     assert slab.grid_all[:, [0, 255]].tolist() == [[2, 1], [1, 2]]
 
 
-def test_the_predicted_class_is_found_before_rounding() -> None:
+def test_predicted_class_is_found_before_rounding() -> None:
     p = np.array([0.25, 0.37499, 0.37501], np.float32).reshape(3, 1, 1)
     slab = condense(p, np.array([[1]]), make_config(3, "float32"))
     assert slab.predicted_class.tolist() == [[2]]

@@ -18,7 +18,7 @@ FLOATS = ("float16", "float32", "float64")
 
 
 def judged(p: Array, config: CondenseConfig) -> CondensedWindow | BadPixel:
-    """One slab, every pixel labelled 0."""
+    """One slab, every pixel labeled 0."""
     labels, _ = class_plane(np.zeros(p.shape[1:], np.uint8), config.classes, ())
     return condense_window(p, labels, config)
 
@@ -91,7 +91,7 @@ def test_a_logit_beyond_float32_is_not_finite() -> None:
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 @a_few
 @given(places=st.sets(st.tuples(st.integers(0, 10), st.integers(0, 12)), min_size=1, max_size=5))
-def test_the_first_in_row_major_order_is_named(dtype: str, places: set[tuple[int, int]]) -> None:
+def test_first_bad_pixel_in_row_major_order_is_reported(dtype: str, places: set[tuple[int, int]]) -> None:
     p = drawn.make_dataset(0, images=1, classes=4, height=11, width=13, dtype=dtype).predictions[0]
     for y, x in places:
         p[:, y, x] = p[:, y, x] // 2 if p.dtype.kind == "u" else p[:, y, x] / 2
@@ -103,7 +103,7 @@ def test_the_first_in_row_major_order_is_named(dtype: str, places: set[tuple[int
     np.testing.assert_array_equal(found.values, p[:, y, x].astype(np.float64) * config.scale)
 
 
-def test_a_bad_pixel_far_down_in_a_large_slab() -> None:
+def test_bad_pixel_at_the_end_of_a_large_window_is_found() -> None:
     p = np.full((2, 300, 300), 127, np.uint8)
     p[1] = 128
     p[:, 299, 298] = 0
@@ -112,7 +112,7 @@ def test_a_bad_pixel_far_down_in_a_large_slab() -> None:
     assert (found.y, found.x) == (299, 298)
 
 
-def test_an_ignored_pixel_is_judged_too() -> None:
+def test_ignored_pixels_are_validated_too() -> None:
     labels, _ = class_plane(np.array([[255]]), 2, (255,))
     assert isinstance(condense_window(pixel([0.0, math.nan], "float32"), labels, make_config(2, "float32")), BadPixel)
 
@@ -121,7 +121,7 @@ def test_an_ignored_pixel_is_judged_too() -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_values_may_lie_outside_by_a_thousandth(dtype: str) -> None:
+def test_values_outside_by_less_than_the_tolerance_are_valid(dtype: str) -> None:
     config = make_config(2, dtype)
     assert is_good([1.0009, 0.0], config)
     assert is_good([1.0, -0.0009], config)
@@ -129,7 +129,7 @@ def test_values_may_lie_outside_by_a_thousandth(dtype: str) -> None:
     assert not is_good([1.0, -0.0011], config)
 
 
-def test_values_may_lie_outside_by_a_thousandth_exactly() -> None:
+def test_range_tolerance_includes_its_edge() -> None:
     config = make_config(2, "float64")
     assert is_good([1.001, -0.001], config)
     assert not is_good([math.nextafter(1.001, 2), 0.0], config)
@@ -159,13 +159,13 @@ def test_the_sum_tolerance_of_integers(dtype: str, least: int, most: int) -> Non
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 @pytest.mark.parametrize("classes", [2, 254, 255, 256, 257, 258, 300])
-def test_a_sum_does_not_come_round_to_1(classes: int, dtype: str) -> None:
+def test_overflowing_sum_is_not_1(classes: int, dtype: str) -> None:
     """Every class certain: 258 x 255 is 254 in 16 bits, 257 x 2^24 is 2^24 in 32."""
     one = 1.0 if dtype in FLOATS else float(np.iinfo(dtype).max)
     assert not is_good([one] * classes, make_config(classes, dtype))
 
 
-def test_a_tolerance_of_nothing() -> None:
+def test_sum_tolerance_of_zero_accepts_exact_sums() -> None:
     assert is_good([0.25, 0.5, 0.25], make_config(3, "float32", sum_tolerance=0.0))
     assert not is_good([0.25, 0.5, 0.25 + 2.0**-22], make_config(3, "float32", sum_tolerance=0.0))
     assert is_good([51, 102, 102], make_config(3, "uint8", sum_tolerance=0.0)), "though .2 + .4 + .4 is not 1 in binary"
@@ -175,7 +175,7 @@ def test_a_tolerance_of_nothing() -> None:
 @pytest.mark.parametrize("classes", [7, 100, 300])
 @a_few
 @given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.97, 0.981, 1.013, 1.04]))
-def test_the_sum_is_not_judged_by_its_rounding(classes: int, seed: int, share: float) -> None:
+def test_rounding_of_a_sum_does_not_decide(classes: int, seed: int, share: float) -> None:
     """A float32 sum of 300 values is off by more than these margins."""
     p = (np.random.default_rng(seed).dirichlet(np.ones(classes)) * share).astype(np.float32).tolist()
     away = abs(math.fsum(p) - 1)
@@ -184,7 +184,7 @@ def test_the_sum_is_not_judged_by_its_rounding(classes: int, seed: int, share: f
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_one_verdict_whatever_lies_beside(dtype: str) -> None:
+def test_bad_pixel_is_independent_of_its_neighbors(dtype: str) -> None:
     """A slab that is looked at more closely, for a value just outside, is judged as any other."""
     edge, odd = [0.5, 0.5 - 2.0**-6], [1.0 + 2.0**-10, 0.0]
     p = np.array([edge, odd], dtype).T[:, None, :]

@@ -37,7 +37,7 @@ def any_logits(most: float) -> st.SearchStrategy[NDArray[np.float32]]:
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 19, 150, 300])
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 5.0, 30.0, 300.0])
-def test_softmax_is_that_of_float64(classes: int, spread: float) -> None:
+def test_softmax_is_near_float64(classes: int, spread: float) -> None:
     logits = np.random.default_rng(classes).normal(0, spread, (classes, 3000)).astype(np.float32)
     got, wanted = single(logits), double(logits)
     np.testing.assert_allclose(got, wanted, rtol=5e-7 + classes * 6e-8, atol=1e-37)
@@ -46,7 +46,7 @@ def test_softmax_is_that_of_float64(classes: int, spread: float) -> None:
 
 @a_few
 @given(logits=any_logits(200.0))
-def test_what_is_larger_stays_no_smaller(logits: NDArray[np.float32]) -> None:
+def test_softmax_keeps_the_order(logits: NDArray[np.float32]) -> None:
     got = single(logits)
     assert ((got >= 0) & (got <= 1)).all()
     order = np.argsort(logits, axis=0, kind="stable")
@@ -85,7 +85,7 @@ def test_equal_logits_are_equally_likely() -> None:
         assert got[0, 0] == pytest.approx(1 / classes, rel=1e-6)
 
 
-def test_a_pixel_does_not_depend_on_its_neighbours() -> None:
+def test_softmax_of_a_pixel_is_independent_of_its_neighbors() -> None:
     """The same bits wherever it stands: in the middle of a tile, at its end, alone."""
     logits = np.random.default_rng(0).normal(0, 6, (9, 5000)).astype(np.float32)
     whole = single(logits)
@@ -102,7 +102,7 @@ def halves(values: NDArray[np.float32]) -> NDArray[np.uint16]:
     return out
 
 
-def test_rounding_to_float16_is_a_cast() -> None:
+def test_rounding_to_float16_equals_a_cast() -> None:
     exact = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float32)  # every float16 in [0, 1]
     between = (exact[:-1] + exact[1:]) / 2  # ties
     beside = [np.nextafter(array, np.float32(side)) for array in (exact[1:], between) for side in (0, 1)]
@@ -111,7 +111,7 @@ def test_rounding_to_float16_is_a_cast() -> None:
     np.testing.assert_array_equal(halves(values), values.astype(np.float16).view(np.uint16))
 
 
-def test_look_up_counts_what_is_bad() -> None:
+def test_map_labels_counts_bad_labels() -> None:
     plane = np.zeros(4, np.uint8)
     assert map_labels(np.array([1, 0, 1, 2], np.uint16), np.array([7, 254, 9], np.uint8), plane, 254) == 2
     assert plane.tolist() == [254, 7, 254, 9]

@@ -25,7 +25,7 @@ encodings = st.sampled_from(ENCODINGS)
 
 
 def codes_of(encoding: Encoding, around: int = 0) -> NDArray[np.int64]:
-    """Every code in order; of float32 (a thousand million) a spread of them and the neighbours of one."""
+    """Every code in order; of float32 (a thousand million) a spread of them and the neighbors of one."""
     if encoding.dtype != "float32":
         return np.arange(encoding.top + 1)
     near = np.arange(around - 100, around + 101)
@@ -65,7 +65,7 @@ def test_codes_order_like_their_values(encoding: Encoding) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
-def test_codes_of_a_plane_are_a_view_of_it(dtype: str) -> None:
+def test_codes_are_a_view_of_the_plane(dtype: str) -> None:
     encoding = Encoding(dtype, 1.0 if dtype.startswith("float") else 1 / np.iinfo(dtype).max)
     plane = np.array([[0, 1], [1, 0]], dtype)
     codes = encoding.codes(plane)
@@ -106,7 +106,7 @@ def test_code_at_least(encoding: Encoding, threshold: float) -> None:
 
 @a_few
 @given(encoding=encodings, threshold=st.floats(0, 1.1))
-def test_code_at_least_of_any_threshold(encoding: Encoding, threshold: float) -> None:
+def test_code_at_least_of_any_probability(encoding: Encoding, threshold: float) -> None:
     same_as_float64(encoding, threshold)
 
 
@@ -121,12 +121,12 @@ def test_code_at_least_at_a_value_and_next_to_it(encoding: Encoding, share: floa
         assert encoding.code_at_least(threshold) == code
 
 
-def test_no_code_reaches_infinity() -> None:
+def test_code_at_least_infinity_is_above_the_largest() -> None:
     for encoding in ENCODINGS:
         assert encoding.code_at_least(math.inf) == encoding.top + 1
 
 
-def test_a_threshold_that_is_nan_is_refused() -> None:
+def test_code_at_least_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="a threshold is NaN"):
         Encoding("float16").code_at_least(math.nan)
 
@@ -144,7 +144,7 @@ def test_bins_hold_every_code(dtype: str, bins: int) -> None:
     assert (encoding.top + 1) >> encoding.key_shift == bins - (dtype == "float32"), "no room is wasted"
 
 
-def test_the_unit_of_the_sums_is_exact() -> None:
+def test_unit_of_the_sums_is_exact() -> None:
     assert Encoding("uint8", 0.1).unit == Fraction(0.1) != Fraction(1, 10)
     half = Encoding("float16")
     assert all((Fraction(value) / half.unit).denominator == 1 for value in half.values(codes_of(half)).tolist())
@@ -153,6 +153,6 @@ def test_the_unit_of_the_sums_is_exact() -> None:
     assert (Fraction(2.0**-9 + 2.0**-32) / single.unit).denominator == 1, "exact from 2^-9 upwards"
 
 
-def test_an_encoding_is_a_value() -> None:
+def test_encodings_with_equal_fields_are_equal() -> None:
     assert Encoding("uint8", 1 / 255) == Encoding("uint8", 1 / 255) != Encoding("uint8", 1 / 254)
     assert repr(Encoding("uint8", 0.5)) == "Encoding(dtype='uint8', scale=0.5)"

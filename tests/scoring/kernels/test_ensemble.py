@@ -43,7 +43,7 @@ def test_by_hand() -> None:
 
 @a_few
 @given(data=st.data(), strip=st.sampled_from([1, 7, 1 << 15]))
-def test_members_of_any_precision_make_the_mean_of_the_reference(data: st.DataObject, strip: int) -> None:
+def test_mean_of_members_equals_the_reference(data: st.DataObject, strip: int) -> None:
     first = data.draw(drawn.tie_rich(images=(1, 1)))
     seed, dtype = data.draw(st.integers(0, 99)), data.draw(st.sampled_from(drawn.DTYPES))
     shape = first.predictions.shape[1:]
@@ -57,13 +57,13 @@ def test_members_of_any_precision_make_the_mean_of_the_reference(data: st.DataOb
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_logits_are_softened_first(dtype: str) -> None:
+def test_logits_are_added_after_softmax(dtype: str) -> None:
     logits = np.random.default_rng(0).normal(0, 4, (3, 5, 4)).astype(dtype)
     total = taken([logits], np.zeros((5, 4), np.uint8), "logits")
     np.testing.assert_allclose(total, as_float32(logits, "logits"), rtol=1e-6, atol=1e-9)
 
 
-def test_what_is_within_the_tolerance_is_clipped() -> None:
+def test_values_within_the_tolerance_are_clipped() -> None:
     member = np.array([[[1.0005]], [[-0.0005]], [[0.0]]], np.float32)
     total = taken([member], np.zeros((1, 1), np.uint8))
     assert total.ravel().tolist() == [1, 0, 0]
@@ -72,7 +72,7 @@ def test_what_is_within_the_tolerance_is_clipped() -> None:
 @pytest.mark.parametrize(
     ("kind", "value"), [("probabilities", math.nan), ("probabilities", 0.75), ("logits", math.inf)]
 )
-def test_a_bad_pixel_is_that_of_a_single_prediction(kind: str, value: float) -> None:
+def test_bad_pixel_of_a_member_equals_that_of_a_prediction(kind: str, value: float) -> None:
     member = np.full((3, 6, 4), 1 / 3, np.float32)
     member[1, 4, 2] = value
     labels, total = np.zeros((6, 4), np.uint8), np.zeros((3, 6, 4), np.float32)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ignored_pixels import ROWS, confidence_by_class
+from masksift.scoring.kernels.ignored_pixels import ROW_STEP, confidence_by_class
 from support.condensed import a_few
 
 ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding("float16"), Encoding("float32"))
@@ -31,7 +31,7 @@ def test_sums_are_exact(encoding: Encoding, data: st.DataObject, shape: tuple[in
     hidden, seen = confidence_by_class(labels, predicted, codes, encoding, 3)
     around = np.pad(labels == 255, 1, constant_values=True)
     deep = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).all(axis=(2, 3))
-    looked_at = np.arange(shape[0])[:, np.newaxis] % ROWS == 0
+    looked_at = np.arange(shape[0])[:, np.newaxis] % ROW_STEP == 0
     for k in range(3):
         for sums, where in ((seen, looked_at & (predicted == k)), (hidden, looked_at & (predicted == k) & deep)):
             units = [
@@ -41,7 +41,7 @@ def test_sums_are_exact(encoding: Encoding, data: st.DataObject, shape: tuple[in
             assert int(sums[k]) == sum(units)
 
 
-def test_a_border_two_pixels_wide_hides_nothing() -> None:
+def test_ignored_border_of_two_pixels_does_not_count() -> None:
     labels = np.zeros((6, 6), np.uint8)
     labels[:, 2:4] = 255
     codes = np.full((6, 6), 200, np.uint8)
@@ -52,7 +52,7 @@ def test_a_border_two_pixels_wide_hides_nothing() -> None:
     assert hidden.tolist() == [2 * 200, 0], "the middle column, to the edges of the image, in two of six rows"
 
 
-def test_confidence_that_cannot_be_counted_in_64_bits_of_a_float_is() -> None:
+def test_sums_beyond_2_to_the_53_are_exact() -> None:
     """A sum of 2^-32 steps beyond 2^53: no float64 holds it exactly."""
     labels, predicted = np.full((2048, 2048), 255, np.uint8), np.zeros((2048, 2048), np.uint8)
     plane = np.full((2048, 2048), np.nextafter(np.float32(1), np.float32(0)))

@@ -15,7 +15,7 @@ from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes,
 
 @a_few
 @given(drawn=evidence())
-def test_tally(drawn: Evidence) -> None:
+def test_count_pixels_equals_plain_loops(drawn: Evidence) -> None:
     k, encoding = drawn.classes, drawn.encoding
     found = count_pixels(drawn.labels, drawn.predicted, drawn.s, drawn.m, encoding, k)
     sums = [0] * k
@@ -34,7 +34,7 @@ def test_tally(drawn: Evidence) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
 @pytest.mark.parametrize("classes", [2, 19])
-def test_an_image_of_many_words_is_counted_like_its_parts(encoding: Encoding, classes: int) -> None:
+def test_image_of_several_tiles_is_counted_like_its_parts(encoding: Encoding, classes: int) -> None:
     """Pixels and sums share a word while they are counted: more pixels than one word holds, all of them certain."""
     shape = (900, 1200)
     rng = np.random.default_rng(classes)
@@ -80,7 +80,7 @@ def test_count_at_least(drawn: Evidence, data: st.DataObject) -> None:
 
 @a_few
 @given(drawn=evidence((Encoding("float32"),)), data=st.data())
-def test_refine_looks_into_one_bin(drawn: Evidence, data: st.DataObject) -> None:
+def test_low_bits_are_counted_in_one_bin(drawn: Evidence, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(drawn.s.reshape(-1).tolist())) >> 16
     counts = np.zeros(1 << 16, np.int64)
     counts[3] = 10

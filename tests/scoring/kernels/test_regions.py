@@ -79,9 +79,7 @@ class Drawn:
 
 @some
 @given(data=st.data(), encoding=st.sampled_from(ENCODINGS), classes=st.sampled_from([1, 2, 3, 15, 16, 254, 255, 300]))
-def test_regions_of_flagged_pixels_are_those_of_the_reference(
-    data: st.DataObject, encoding: Encoding, classes: int
-) -> None:
+def test_regions_equal_the_reference(data: st.DataObject, encoding: Encoding, classes: int) -> None:
     image = Drawn(data.draw, encoding, classes)
     found = image.find()
     wanted = reference.regions(
@@ -112,7 +110,7 @@ def test_regions_of_flagged_pixels_are_those_of_the_reference(
 
 @some
 @given(data=st.data(), encoding=st.sampled_from(ENCODINGS))
-def test_every_region_is_a_component_that_scipy_finds(data: st.DataObject, encoding: Encoding) -> None:
+def test_regions_equal_components_of_scipy(data: st.DataObject, encoding: Encoding) -> None:
     image = Drawn(data.draw, encoding)
     found, shape = image.find(), image.labels.shape
     pairs = np.where(image.mask, image.labels.astype(int) * 3 + image.predicted, -1)
@@ -134,7 +132,7 @@ def omissions(data: st.DataObject, image: Drawn) -> OmissionRule:
 
 @some
 @given(data=st.data(), encoding=st.sampled_from(ENCODINGS))
-def test_regions_of_ignored_pixels_are_confident_deep_and_weighed(data: st.DataObject, encoding: Encoding) -> None:
+def test_omissions_equal_the_reference(data: st.DataObject, encoding: Encoding) -> None:
     image = Drawn(data.draw, encoding)
     suspicious = omissions(data, image)
     found, shape = image.find(omissions=suspicious), image.labels.shape
@@ -155,7 +153,7 @@ def test_regions_of_ignored_pixels_are_confident_deep_and_weighed(data: st.DataO
 
 @some
 @given(data=st.data(), encoding=st.sampled_from(ENCODINGS), room=st.sampled_from(ROOMS), least_area=st.integers(1, 12))
-def test_any_room_gives_the_same_bits(
+def test_any_table_capacity_gives_the_same_regions(
     monkeypatch: pytest.MonkeyPatch, data: st.DataObject, encoding: Encoding, room: int, least_area: int
 ) -> None:
     image = Drawn(data.draw, encoding)
@@ -171,7 +169,9 @@ def test_any_room_gives_the_same_bits(
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, in numpy 2
 @some
 @given(data=st.data(), room=st.sampled_from(ROOMS))
-def test_pycocotools_reads_the_run_length_code(monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int) -> None:
+def test_run_length_code_is_read_by_pycocotools(
+    monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int
+) -> None:
     monkeypatch.setattr(regions, "CAPACITY", room)
     image = Drawn(data.draw, BYTES)
     found, (height, width) = image.find(), image.labels.shape
@@ -230,7 +230,7 @@ def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
         (["..", ".."], 0),
     ],
 )
-def test_shapes_that_go_on_when_the_room_is_full(
+def test_shapes_across_passes_are_one_region(
     monkeypatch: pytest.MonkeyPatch, drawing: list[str], count: int, room: int
 ) -> None:
     monkeypatch.setattr(regions, "CAPACITY", room)
@@ -243,14 +243,14 @@ def test_shapes_that_go_on_when_the_room_is_full(
     assert np.array_equal(whole, mask)
 
 
-def test_a_code_by_hand() -> None:
+def test_run_length_code_by_hand() -> None:
     found, _ = flagged(["#..", "##.", ".#."])
     assert [code.tolist() for code in found.rle] == [[0, 2, 2, 2, 3]]
     found, _ = flagged(["###", "###"])
     assert [code.tolist() for code in found.rle] == [[0, 6]], "one run, from column to column"
 
 
-def test_regions_of_one_box_are_ordered_by_their_first_pixels() -> None:
+def test_regions_with_one_box_are_ordered_by_first_pixel() -> None:
     mask = np.ones((2, 2), np.uint8)
     labels, predicted = np.array([[0, 0], [0, 0]], np.uint8), np.array([[2, 1], [1, 2]], np.uint8)
     zeros = np.zeros((2, 2), np.uint8)
@@ -259,7 +259,7 @@ def test_regions_of_one_box_are_ordered_by_their_first_pixels() -> None:
     assert found.box.tolist() == [[0, 0, 2, 2]] * 2
 
 
-def test_a_border_two_pixels_wide_hides_nothing() -> None:
+def test_ignored_border_of_two_pixels_does_not_count() -> None:
     labels, zeros = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.uint8)
     confident, suspicious = (
         np.full((6, 6), 204, np.uint8),
@@ -275,7 +275,7 @@ def test_a_border_two_pixels_wide_hides_nothing() -> None:
     assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2)), "only where they are asked for"
 
 
-def test_what_is_always_left_out_is_no_evidence() -> None:
+def test_usual_share_of_ignored_pixels_is_no_evidence() -> None:
     labels, zeros = np.full((3, 4), 255, np.uint8), np.zeros((3, 4), np.uint8)
     suspicious = OmissionRule.from_thresholds(BYTES, np.array([1]), np.array([1.0]))
     found = find_regions(labels, zeros, zeros, np.full((3, 4), 255, np.uint8), zeros, BYTES, 1, omissions=suspicious)
@@ -284,7 +284,7 @@ def test_what_is_always_left_out_is_no_evidence() -> None:
 
 @some
 @given(data=st.data(), room=st.sampled_from(ROOMS), rows=st.integers(0, 4), columns=st.integers(0, 4))
-def test_padding_changes_nothing(
+def test_padding_does_not_change_the_regions(
     monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int, rows: int, columns: int
 ) -> None:
     monkeypatch.setattr(regions, "CAPACITY", room)
@@ -298,7 +298,7 @@ def test_padding_changes_nothing(
     same(image.find(omissions=suspicious, size=size), alone)
 
 
-def test_sums_beyond_the_exact_whole_numbers_of_a_float64_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_beyond_float64_integers_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """2^22 times nearly 2^32 units, and one unit more: no float64 holds the sum, and the room changes no bit."""
     encoding, shape = ENCODINGS[3], (2048, 2048)
     labels, predicted, mask = np.zeros(shape, np.uint8), np.ones(shape, np.uint8), np.ones(shape, np.uint8)

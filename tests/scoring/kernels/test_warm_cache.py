@@ -18,7 +18,7 @@ with event.install_listener("numba:compile", compiled):
 """
 
 
-def test_a_second_process_compiles_nothing() -> None:
+def test_second_process_compiles_nothing() -> None:
     """A function closed over would make numba's key another one in each process: its cache would never serve. The first
     process finds what `make setup` has left, unless a kernel was changed since."""
     for _ in range(2):

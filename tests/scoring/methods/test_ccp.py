@@ -9,11 +9,11 @@ from support import datasets as drawn
 from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, scores
 
 
-def test_by_hand() -> None:
+def test_score_by_hand() -> None:
     assert scores(CCP(), BY_HAND) == [2 / 4], "the ignored pixel does not count"
 
 
-def test_from_nothing_right_to_all_right() -> None:
+def test_score_ranges_from_all_wrong_to_all_right() -> None:
     rows = [[0.25, 0.75], [0.75, 0.25]]
     assert scores(CCP(), one_row(rows, [0, 1])) == [0.0]
     assert scores(CCP(), one_row(rows, [1, 0])) == [1.0]
@@ -25,5 +25,5 @@ def test_a_tie_is_right_for_the_lowest_class_only() -> None:
 
 @a_few
 @given(data=drawn.any_data())
-def test_any_data(data: drawn.Data) -> None:
+def test_any_data_equal_the_reference(data: drawn.Data) -> None:
     same_as_the_reference(CCP(), data)

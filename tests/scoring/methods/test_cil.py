@@ -13,7 +13,7 @@ from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, sc
 
 
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
-def test_by_hand(evidence: str) -> None:
+def test_score_by_hand(evidence: str) -> None:
     assert scores(CIL(), BY_HAND, evidence=evidence) == [1.5 / 4]
 
 
@@ -33,5 +33,5 @@ def test_values_just_above_1_count_as_1() -> None:
 
 @a_few
 @given(data=drawn.any_data(), evidence=st.sampled_from(["auto", "float32"]))
-def test_any_data(data: drawn.Data, evidence: str) -> None:
+def test_any_data_equal_the_reference(data: drawn.Data, evidence: str) -> None:
     same_as_the_reference(CIL(), data, evidence=evidence)

@@ -17,7 +17,7 @@ RULES: tuple[FlaggingRule, ...] = ("rank", "confident")
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_by_hand(rule: FlaggingRule) -> None:
+def test_score_by_hand(rule: FlaggingRule) -> None:
     """t = .4375, .5, .125: the second and the fourth pixel are confidently of class 1; M = 2, cut = .125."""
     assert scores(CLC(), BY_HAND, rule=rule) == [2 / 4]
     (image,) = images_of(BY_HAND, rule=rule)
@@ -27,12 +27,12 @@ def test_by_hand(rule: FlaggingRule) -> None:
     assert image.encoding.value(image.threshold_codes.cut) == 0.125
 
 
-def test_nothing_is_flagged_where_nobody_is_confident() -> None:
+def test_nothing_is_flagged_without_confident_predictions() -> None:
     data = one_row([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]], [0, 1, 1])
     assert scores(CLC(), data) == [1.0]
 
 
-def test_equal_pixels_get_equal_verdicts() -> None:
+def test_equal_pixels_are_flagged_equally() -> None:
     """M = 1, and three pixels share the smallest s: the two that disagree are flagged; cleanlab flags one."""
     rows = [[0.25, 0.75, 0.0], [0.25, 0.375, 0.375], [0.25, 0.25, 0.5], [1.0, 0.0, 0.0], [0.25, 0.75, 0.0]]
     data = one_row(rows, [0, 0, 2, 0, 1])
@@ -53,7 +53,7 @@ def test_everything_may_be_flagged() -> None:
 @pytest.mark.parametrize("rule", RULES)
 @a_few
 @given(data=drawn.any_data(), evidence=st.sampled_from(["auto", "float32"]))
-def test_any_data(rule: FlaggingRule, data: drawn.Data, evidence: str) -> None:
+def test_any_data_equal_the_reference(rule: FlaggingRule, data: drawn.Data, evidence: str) -> None:
     same_as_the_reference(CLC(), data, rule=rule, evidence=evidence)
     wanted = reference.audit(*data[:2], ignore=data.ignore, clc_rule=rule, evidence_dtype=evidence).issue_mask
     for image, mask in zip(images_of(data, rule=rule, evidence=evidence), wanted, strict=True):

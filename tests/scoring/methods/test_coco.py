@@ -28,11 +28,11 @@ from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, sc
         ({"min_area": 1.0}, (0.4375 + 0.5 + 0.125 + 0.75 + 0.25) / 5),  # none would remain: all do
     ],
 )
-def test_by_hand(options: dict[str, Any], score: float) -> None:
+def test_score_by_hand(options: dict[str, Any], score: float) -> None:
     assert scores(CoCo(**options), BY_HAND) == pytest.approx([score], abs=1e-15)
 
 
-def test_an_object_weighs_as_much_as_its_surroundings() -> None:
+def test_small_component_weighs_as_much_as_a_large_one() -> None:
     labels = np.zeros((1, 9, 9), np.uint8)
     labels[0, 4, 4] = 1
     p = np.full((1, 2, 9, 9), 0.0, np.float32)
@@ -40,14 +40,14 @@ def test_an_object_weighs_as_much_as_its_surroundings() -> None:
     assert scores(CoCo(sources="labels"), drawn.Data(p, labels, ())) == [(1.0 + 0.0) / 2]
 
 
-def test_ignored_pixels_split_and_hold_no_component() -> None:
+def test_ignored_pixels_split_components_and_hold_none() -> None:
     data = one_row([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]], [0, 255, 0])
     assert scores(CoCo(sources="labels"), data) == [(1.0 + 0.5) / 2]
     touching = one_row([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]], [0, 0, 0])
     assert scores(CoCo(sources="labels"), touching) == pytest.approx([2.5 / 3])
 
 
-def test_the_least_area_is_a_share_as_it_is_typed() -> None:
+def test_minimum_area_is_the_exact_decimal_share() -> None:
     """7 % of 100 pixels are 7, though 0.07 * 100 is more than 7 in binary."""
     data = one_row([[1.0, 0.0]] * 7 + [[1.0, 0.0]] * 93, [0] * 7 + [1] * 93)
     assert scores(CoCo("labels", min_area=0.07), data) == [0.5]
@@ -62,7 +62,9 @@ def test_the_least_area_is_a_share_as_it_is_typed() -> None:
     min_area=st.sampled_from([0.0, 1e-4, 0.07, 0.2, 1.0]),
     evidence=st.sampled_from(["auto", "float32"]),
 )
-def test_any_data(data: drawn.Data, sources: Any, aggregate: Any, min_area: float, evidence: str) -> None:
+def test_any_data_equal_the_reference(
+    data: drawn.Data, sources: Any, aggregate: Any, min_area: float, evidence: str
+) -> None:
     same_as_the_reference(
         CoCo(sources, aggregate, min_area),
         data,

@@ -10,25 +10,25 @@ from support import datasets as drawn
 from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, scores
 
 
-def test_by_hand() -> None:
+def test_score_by_hand() -> None:
     assert scores(IoU(), BY_HAND) == pytest.approx([(1 / 2 + 1 / 3 + 0 / 1) / 3], abs=1e-15)
 
 
-def test_a_class_that_is_absent_from_both_does_not_count() -> None:
+def test_class_absent_from_both_planes_does_not_count() -> None:
     assert scores(IoU(), one_row([[0.75, 0.25, 0.0, 0.0]] * 2, [0, 0])) == [1.0]
 
 
-def test_a_class_that_is_only_predicted_or_only_labelled_counts_as_0() -> None:
+def test_class_only_predicted_or_only_labeled_counts_as_0() -> None:
     rows = [[0.75, 0.25], [0.25, 0.75]]
     assert scores(IoU(), one_row(rows, [0, 0])) == [(1 / 2 + 0) / 2]
     assert scores(IoU(), one_row(rows[:1] * 2, [0, 1])) == [(1 / 2 + 0) / 2]
 
 
-def test_a_class_that_is_only_predicted_where_nothing_is_labelled_does_not_count() -> None:
+def test_class_only_predicted_on_ignored_pixels_does_not_count() -> None:
     assert scores(IoU(), one_row([[0.75, 0.25], [0.25, 0.75]], [0, 255])) == [1.0]
 
 
 @a_few
 @given(data=drawn.any_data())
-def test_any_data(data: drawn.Data) -> None:
+def test_any_data_equal_the_reference(data: drawn.Data) -> None:
     same_as_the_reference(IoU(), data)

@@ -16,30 +16,30 @@ K = 3
 
 
 def scenes(predicted: list[list[int]], given_: list[list[int]], confidence: float = 0.75) -> Data:
-    """Images of one row, whose every pixel is predicted so, with that confidence, and labelled so; 255 is no label."""
+    """Images of one row, whose every pixel is predicted so, with that confidence, and labeled so; 255 is no label."""
     winner = np.array(predicted)[:, np.newaxis, np.newaxis, :]
     classes = np.arange(K)[:, np.newaxis, np.newaxis]
     rest = (1 - confidence) / (K - 1)
     return Data(np.where(winner == classes, confidence, rest).astype(np.float32), np.array(given_)[:, None, :], (255,))
 
 
-def test_nothing_ignored_nothing_omitted() -> None:
+def test_score_without_ignored_pixels_is_one() -> None:
     assert scores(Omission(), scenes([[0, 0, 1, 2]], [[0, 1, 1, 2]])) == [1.0]
 
 
-def test_by_hand() -> None:
+def test_score_by_hand() -> None:
     """Class 0: h = 3 of g = 4 pixels here and 0 of 4 there, r = 3/8, so that 3 - 3/8 * 4 = 1.5 of 8 are too many."""
     data = scenes([[0, 0, 0, 0, 1, 1, 1, 1]] * 2, [[255, 255, 255, 255, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]])
     assert scores(Omission(), data) == [pytest.approx(1 - 1.5 / 8, abs=1e-12), 1.0]
 
 
-def test_what_is_always_left_out_is_no_omission() -> None:
+def test_usual_share_of_ignored_pixels_is_no_omission() -> None:
     """Every image has the car's own hood, predicted as road and ignored: none stands out."""
     rows = [[255, 255, 255, 0, 0, 1, 1, 1]] * 5
     assert scores(Omission(), scenes([[0, 0, 0, 0, 0, 1, 1, 1]] * 5, rows)) == [1.0] * 5
 
 
-def test_an_unsure_prediction_counts_for_less() -> None:
+def test_uncertain_prediction_counts_less() -> None:
     labels = [[255, 255, 255, 255, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]]
     data = scenes([[0, 0, 0, 0, 1, 1, 1, 1]] * 2, labels)
     unsure = data.predictions.copy()
@@ -50,14 +50,14 @@ def test_an_unsure_prediction_counts_for_less() -> None:
     assert sure < less < 1
 
 
-def test_a_class_that_nobody_labels_has_no_part_in_it() -> None:
+def test_class_without_labels_does_not_count() -> None:
     data = scenes([[2, 2, 2, 2, 1, 1, 1, 1], [2, 2, 2, 0, 1, 1, 1, 1]], [[255] * 4 + [1] * 4, [1] * 8])
     assert scores(Omission(), data) == [1.0, 1.0]
 
 
 @a_few
 @given(data=drawn.any_data(), evidence=st.sampled_from(["auto", "float32"]))
-def test_any_data(data: drawn.Data, evidence: str) -> None:
+def test_any_data_equal_the_reference(data: drawn.Data, evidence: str) -> None:
     same_as_the_reference(Omission(), data, evidence=evidence)
 
 

@@ -15,12 +15,12 @@ FOLDER = Path(methods.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
 
 
-def test_every_file_is_listed_and_every_method_has_a_file() -> None:
+def test_methods_and_modules_correspond() -> None:
     assert sorted(METHODS) == FILES
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_name_file_and_key_are_one(name: str) -> None:
+def test_method_name_module_and_key_are_equal(name: str) -> None:
     method = METHODS[name]()
     assert method.name == name
     assert type(method).__module__ == f"masksift.scoring.methods.{name}"
@@ -33,7 +33,7 @@ def test_every_method_has_a_test(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_docstring_says_which_way_it_points_and_whose_it_is(name: str) -> None:
+def test_docstring_gives_direction_and_source(name: str) -> None:
     said = inspect.getdoc(METHODS[name]) or ""
     assert "lower = worse" in said
     assert "arXiv 2307.05080" in said
@@ -52,13 +52,13 @@ def test_methods_never_import_each_other(name: str) -> None:
     assert {module for module in imports_of(name) if "methods" in module} == {"masksift.scoring.methods.base"}
 
 
-def test_methods_are_made_in_the_order_of_the_list() -> None:
+def test_methods_are_made_in_the_order_of_the_registry() -> None:
     made = make_methods(["coco", "ccp", "softmin"], {"softmin": {"temperature": 0.5}, "iou": {}})
     assert [method.name for method in made] == ["ccp", "softmin", "coco"]
     assert repr(made[1]) == "Softmin(temperature=0.5)"
     assert make_methods([], {}) == ()
 
 
-def test_a_misspelt_parameter_is_refused() -> None:
+def test_unknown_parameter_is_refused() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'temprature'"):
         make_methods(["softmin"], {"softmin": {"temprature": 0.5}})

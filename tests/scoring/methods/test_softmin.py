@@ -17,7 +17,7 @@ EVIDENCE = pytest.mark.parametrize("evidence", ["auto", "float32"])
 
 
 @EVIDENCE
-def test_by_hand(evidence: str) -> None:
+def test_score_by_hand(evidence: str) -> None:
     half_life = 0.125 / math.log(2)  # a weight halves with every eighth of s: 1/32, 1, 1/8, 1
     wanted = (0.75 / 32 + 0.125 + 0.5 / 8 + 0.125) / (1 / 32 + 1 + 1 / 8 + 1)
     assert scores(Softmin(half_life), BY_HAND, evidence=evidence) == pytest.approx([wanted], abs=1e-15)
@@ -54,5 +54,5 @@ def test_refused_temperatures(temperature: float) -> None:
     temperature=st.sampled_from([1e-3, 0.02, 0.1, 1.5, math.inf]),
     evidence=st.sampled_from(["auto", "float32"]),
 )
-def test_any_data(data: drawn.Data, temperature: float, evidence: str) -> None:
+def test_any_data_equal_the_reference(data: drawn.Data, temperature: float, evidence: str) -> None:
     same_as_the_reference(Softmin(temperature), data, evidence=evidence, temperature=temperature)

@@ -22,12 +22,12 @@ from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, sc
         (1.0, 0.0),
     ],
 )
-def test_by_hand(tau: str | float, score: float) -> None:
+def test_score_by_hand(tau: str | float, score: float) -> None:
     assert scores(TCCP(), BY_HAND, tau=tau, lattice=1) == [score]
 
 
-def test_a_class_without_a_threshold_of_its_own_has_the_confident_one() -> None:
-    data = one_row([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], [0, 0, 0])  # no lattice pixel is labelled otherwise
+def test_class_without_lattice_pixels_uses_the_confident_threshold() -> None:
+    data = one_row([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], [0, 0, 0])  # no lattice pixel is labeled otherwise
     assert scores(TCCP(), data) == scores(TCCP(), data, tau="confident") == [2 / 3]
 
 
@@ -44,5 +44,5 @@ def test_equal_values_reach_their_mean(value: int) -> None:
     lattice=st.integers(1, 5),
     evidence=st.sampled_from(["auto", "float32"]),
 )
-def test_any_data(data: drawn.Data, tau: str | float, lattice: int, evidence: str) -> None:
+def test_any_data_equal_the_reference(data: drawn.Data, tau: str | float, lattice: int, evidence: str) -> None:
     same_as_the_reference(TCCP(), data, tau=tau, lattice=lattice, evidence=evidence)

@@ -86,7 +86,7 @@ def states(draw: st.DrawFn) -> ClassStatistics:
 
 @a_few
 @given(a=states(), b=states(), c=states())
-def test_merge_is_associative_and_commutative_and_zero_is_neutral(
+def test_merge_is_associative_and_commutative_with_a_neutral_element(
     a: ClassStatistics, b: ClassStatistics, c: ClassStatistics
 ) -> None:
     zero = ClassStatistics.empty(make_config(3, "float16"))
@@ -99,7 +99,7 @@ def test_merge_is_associative_and_commutative_and_zero_is_neutral(
 @pytest.mark.parametrize("evidence", EVIDENCE)
 @a_few
 @given(data=st.data(), random=st.randoms(use_true_random=False))
-def test_any_partition_of_the_images_gives_the_same_state(evidence: str, data: st.DataObject, random: Random) -> None:
+def test_merge_of_any_partition_gives_the_same_state(evidence: str, data: st.DataObject, random: Random) -> None:
     images = data.draw(drawn.any_data(dtypes=[evidence]))
     config = recipe_for(evidence, images.predictions.shape[1])
     whole = states_of(images, config)
@@ -114,12 +114,12 @@ def test_any_partition_of_the_images_gives_the_same_state(evidence: str, data: s
     "other",
     [make_config(4, "uint8"), make_config(3, "uint8", scale=0.01), make_config(3, "uint16"), make_config(3, "float16")],
 )
-def test_what_counts_different_things_is_not_merged(other: CondenseConfig) -> None:
+def test_merge_of_different_encodings_or_classes_is_refused(other: CondenseConfig) -> None:
     with pytest.raises(ValueError, match=r"Statistics of 3 classes in .*uint8.* have different bins"):
         ClassStatistics.empty(make_config(3, "uint8")).merge(ClassStatistics.empty(other))
 
 
-def test_merging_leaves_both_as_they_were() -> None:
+def test_merge_changes_neither_argument() -> None:
     config = make_config(5, "uint8")
     a, b = states_of(drawn.make_dataset(0, images=2, classes=5, height=6, width=7, dtype="uint8"), config)
     before = (a.to_bytes(), b.to_bytes())
@@ -132,7 +132,7 @@ def test_merging_leaves_both_as_they_were() -> None:
 
 @a_few
 @given(state=states())
-def test_bytes_hold_the_whole_state(state: ClassStatistics) -> None:
+def test_bytes_round_trip_the_state(state: ClassStatistics) -> None:
     again = ClassStatistics.from_bytes(state.to_bytes())
     same(again, state)
     assert all(type(total) is int for total in again.sums)
@@ -140,7 +140,7 @@ def test_bytes_hold_the_whole_state(state: ClassStatistics) -> None:
 
 
 @pytest.mark.parametrize("scale", [1 / 255, 0.1, 1 / 333.7])
-def test_bytes_hold_the_scale_to_the_bit(scale: float) -> None:
+def test_bytes_round_trip_the_scale_exactly(scale: float) -> None:
     zero = ClassStatistics.empty(make_config(2, "uint8", scale=scale))
     assert ClassStatistics.from_bytes(zero.to_bytes()).encoding == zero.encoding
 
@@ -172,7 +172,7 @@ def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
 
 @pytest.mark.parametrize("pixels", [10**7, 10**9, 10**11])
 @pytest.mark.parametrize("evidence", EVIDENCE)
-def test_the_state_of_a_block_stays_under_a_mebibyte(evidence: str, pixels: int) -> None:
+def test_state_of_a_block_is_under_one_mebibyte(evidence: str, pixels: int) -> None:
     assert len(realistic(evidence, 150, pixels).to_bytes()) < MIB
 
 
@@ -198,7 +198,7 @@ def same_as_the_reference(data: drawn.Data, *, evidence: str = "auto", tau: str 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 @a_few
 @given(data=st.data(), evidence=st.sampled_from(["auto", "float32"]))
-def test_any_data(dtype: str, data: st.DataObject, evidence: str) -> None:
+def test_any_data_equal_the_reference(dtype: str, data: st.DataObject, evidence: str) -> None:
     tau = data.draw(st.sampled_from(["balanced", "confident", 0.5]))
     same_as_the_reference(data.draw(drawn.any_data(dtypes=[dtype])), evidence=evidence, tau=tau)
 
@@ -211,7 +211,7 @@ def test_a_plausible_set(dtype: str, evidence: str) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-def test_the_second_look_finds_the_cut_of_float32_exactly(count: int) -> None:
+def test_cut_of_float32_is_exact(count: int) -> None:
     """Eight self-confidences in one bin of the histogram; `count` of the pixels are confidently of another class."""
     low = [0.125 + 2.0**-22 * step for step in (5, 1, 3, 7, 2, 6, 4, 0)]
     doubtful = [[s, 0.75, 0.25 - s] if n < count else [s, 0.5, 0.5 - s] for n, s in enumerate(low)]
@@ -224,7 +224,7 @@ def test_the_second_look_finds_the_cut_of_float32_exactly(count: int) -> None:
     same_as_the_reference(data, evidence="float32")
 
 
-def test_sums_are_exact_where_floats_are_not() -> None:
+def test_sums_beyond_float_precision_are_exact() -> None:
     encoding = Encoding("uint16", 1 / 65535)
     k = np.zeros((2, 2), np.int64)
     k[0, 0], total = 3**36, 3**36 * 65535 // 7
@@ -248,7 +248,7 @@ def test_sums_are_exact_where_floats_are_not() -> None:
 # ------------------------------------------------------------------------------------------------- thresholds
 
 
-def test_no_pixel_no_threshold() -> None:
+def test_confident_threshold_without_pixels_is_infinite() -> None:
     config = make_config(2, "float16")
     _, found = thresholds([], config)
     assert found.confident.tolist() == found.decision.tolist() == [math.inf, math.inf]
@@ -257,7 +257,7 @@ def test_no_pixel_no_threshold() -> None:
     assert (found.estimated_issues, found.cut, limits.cut) == (0, None, -1)
 
 
-def test_a_class_that_is_never_labelled_is_never_confident() -> None:
+def test_class_without_labels_is_never_confident() -> None:
     data = one_row([[0.25, 0.75], [0.0, 1.0], [1.0, 0.0]], [0, 0, 0])
     config = make_config(2, "float32")
     _, found = thresholds(condense(data, config), config)
@@ -265,14 +265,14 @@ def test_a_class_that_is_never_labelled_is_never_confident() -> None:
     assert (found.estimated_issues, found.cut) == (0, None)
 
 
-def test_a_confident_threshold_has_a_floor() -> None:
+def test_confident_threshold_has_a_minimum() -> None:
     data = one_row([[0.0, 1.0]], [0])
     config = make_config(2, "float32")
     assert thresholds(condense(data, config), config)[1].confident.tolist() == [2e-6, math.inf]
 
 
 @pytest.mark.parametrize("code", [0, 1, 51, 128, 254, 255])
-def test_a_class_of_equal_values_reaches_its_own_threshold(code: int) -> None:
+def test_class_of_equal_values_reaches_its_threshold(code: int) -> None:
     data = one_row([[code, 255 - code]] * 3, [0] * 3, "uint8")
     config = make_config(2, "uint8")
     _, found = thresholds(condense(data, config), config, "confident")
@@ -280,7 +280,7 @@ def test_a_class_of_equal_values_reaches_its_own_threshold(code: int) -> None:
 
 
 def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
-    """Two classes of which the first has these lattice counts by bin: labelled so, and not."""
+    """Two classes of which the first has these lattice counts by bin: labeled so, and not."""
     zero = ClassStatistics.empty(make_config(2, "uint8"))
     for b, count in own.items():
         zero.grid_labeled[0, b] += count
@@ -313,7 +313,7 @@ def test_balanced_decision_thresholds(own: dict[int, int], others: dict[int, int
 @given(
     counts=st.dictionaries(st.integers(0, 255), st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6)
 )
-def test_balanced_decision_thresholds_are_those_of_the_reference(counts: dict[int, tuple[int, int]]) -> None:
+def test_balanced_decision_thresholds_equal_the_reference(counts: dict[int, tuple[int, int]]) -> None:
     statistics = histograms(
         {b: own for b, (own, _) in counts.items()}, {b: others for b, (_, others) in counts.items()}
     )
@@ -352,7 +352,7 @@ PRECISIONS = (
 
 
 def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
-    """Pixels of two classes with these codes of self-confidence, all labelled 0."""
+    """Pixels of two classes with these codes of self-confidence, all labeled 0."""
     zero = ClassStatistics.empty(CondenseConfig(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
     zero.joint[0, 1] = len(codes)
     fixed = sum(Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else code for code in codes)
@@ -386,9 +386,7 @@ def codes_by_precision(draw: st.DrawFn) -> dict[Encoding, list[int]]:
 
 @a_few
 @given(codes=codes_by_precision(), data=st.data())
-def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
-    codes: dict[Encoding, list[int]], data: st.DataObject
-) -> None:
+def test_cut_is_the_rank_th_smallest_over_all_precisions(codes: dict[Encoding, list[int]], data: st.DataObject) -> None:
     values = sorted(encoding.value(code) for encoding, those in codes.items() for code in those)
     rank = data.draw(st.integers(1, len(values)))
 
@@ -405,13 +403,13 @@ def test_the_cut_is_the_rank_th_smallest_of_all_precisions_together(
         assert flagged == [encoding.value(code) <= values[rank - 1] for code in those], encoding
 
 
-def test_no_issue_no_cut() -> None:
+def test_cut_without_issues_is_none() -> None:
     assert find_rank_threshold([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("nothing to look at")) is None
 
 
 @a_few
 @given(codes=codes_by_precision(), random=st.randoms(use_true_random=False))
-def test_states_of_several_precisions_are_merged_in_any_order(codes: dict[Encoding, list[int]], random: Random) -> None:
+def test_states_of_several_precisions_merge_in_any_order(codes: dict[Encoding, list[int]], random: Random) -> None:
     states = [Statistics((counted(encoding, [code]),)) for encoding, those in codes.items() for code in those]
     whole = reduce(Statistics.merge, states, Statistics(()))
     again = reduce(Statistics.merge, random.sample(states, len(states)))
