@@ -1,4 +1,4 @@
-"""One image: its labels judged, its slabs condensed, its verdict said, its row of results."""
+"""Validation and condensing of one image, and its row of results."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED
 from masksift.scoring.image import (
+    CondensedImage,
     EvidencePlanes,
     ImageCondenser,
     LabelValidator,
@@ -26,7 +27,15 @@ from masksift.scoring.score_image import score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import compute_thresholds
 from support import datasets as drawn
-from support.condensed import BY_HAND, Condensed, SecondLook, a_few, condense, images_of, make_config, thresholds
+from support.condensed import (
+    BY_HAND,
+    NumpyEvidenceCounter,
+    a_few,
+    condense,
+    images_of,
+    make_config,
+    thresholds,
+)
 
 PLANES = ("self_confidence", "predicted_class", "predicted_confidence")
 
@@ -83,19 +92,19 @@ def test_windows_in_any_order_give_the_same_status(order: list[tuple[int, int]],
 
 
 def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, drawn.Array, CondenseConfig]:
-    """Predictions (K, 9, 10), class plane (9, 10) and their config."""
+    """Make predictions (K, 9, 10), a class plane (9, 10) and their settings."""
     data = drawn.make_dataset(1, images=1, classes=classes, height=9, width=10, dtype=dtype)
     return data.predictions[0], data.labels[0], make_config(classes, dtype)
 
 
-def outcome(p: drawn.Array, labels: drawn.Array, config: CondenseConfig) -> Condensed:
-    """One image in slabs of 4 x 5, the last first."""
+def outcome(p: drawn.Array, labels: drawn.Array, config: CondenseConfig) -> CondensedImage:
+    """Condense one image in windows of 4 x 5, the last first."""
     planes = EvidencePlanes.empty(*labels.shape, config)
     condensing = ImageCondenser(labels, planes, config)
     for y in (8, 4, 0):
         for x in (5, 0):
             condensing.add_window(p[:, y : y + 4, x : x + 5], y, x)
-    return Condensed(labels, planes, *condensing.finish())
+    return CondensedImage(labels, planes, *condensing.finish())
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
@@ -103,10 +112,10 @@ def test_valid_image_is_scored(dtype: str) -> None:
     p, labels, config = one_image(dtype)
     found = outcome(p, labels, config)
     (whole,) = condense(drawn.Data(p[None], labels[None], (255,)), config)
-    assert (found.verdict.status, found.verdict.reason) == (SCORED, None)
+    assert (found.status.status, found.status.reason) == (SCORED, None)
     assert found.statistics is not None
     assert whole.statistics is not None
-    assert found.statistics.to_bytes() == whole.statistics.to_bytes(), "slabs of any cut, in any order"
+    assert found.statistics.to_bytes() == whole.statistics.to_bytes(), "windows of any size, in any order"
     for name in PLANES:
         np.testing.assert_array_equal(getattr(found.planes, name), getattr(whole.planes, name))
 
@@ -114,7 +123,7 @@ def test_valid_image_is_scored(dtype: str) -> None:
 def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
     p, labels, config = one_image()
     found = outcome(p, np.full_like(labels, 255), config)
-    assert (found.verdict.status, found.verdict.reason) == (ALL_IGNORED, "every pixel is ignored")
+    assert (found.status.status, found.status.reason) == (ALL_IGNORED, "every pixel is ignored")
     assert found.statistics is None
     assert not found.planes.self_confidence.any()
     np.testing.assert_array_equal(found.planes.predicted_class, p.argmax(axis=0))
@@ -133,10 +142,10 @@ def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
 def test_bad_pixel_is_reported_and_clears_the_planes(values: list[float], said: str, ignored: bool) -> None:
     p, labels, config = one_image()
     p[:, 5, 7] = values
-    p[:, 8, 0] = 9.0  # a later one, in a slab that comes before
+    p[:, 8, 0] = 9.0  # a later pixel, in a window that comes before
     labels[5, 7] = 255 if ignored else 0
     found = outcome(p, labels, config)
-    assert (found.verdict.status, found.verdict.reason) == (BAD_PROBABILITIES, f"pixel (y=5, x=7): {said}")
+    assert (found.status.status, found.status.reason) == (BAD_PROBABILITIES, f"pixel (y=5, x=7): {said}")
     assert found.statistics is None
     assert not any(getattr(found.planes, name).any() for name in PLANES), "planes of a bad image are zero"
 
@@ -144,7 +153,7 @@ def test_bad_pixel_is_reported_and_clears_the_planes(values: list[float], said: 
 def test_reason_lists_at_most_eight_values() -> None:
     p, labels, config = one_image(classes=12)
     p[:, 0, 0] = np.arange(12) / 8
-    reason = outcome(p, labels, config).verdict.reason
+    reason = outcome(p, labels, config).status.reason
     shown = "[0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, ... (12 values)]"
     assert reason == f"pixel (y=0, x=0): a value is outside [0, 1]: {shown}"
 
@@ -160,22 +169,22 @@ def test_empty_planes(dtype: str, classes: int, kinds: tuple[str, ...]) -> None:
         assert (plane.shape, plane.dtype, plane.any()) == ((2, 3), np.dtype(kind), False)
 
 
-# ------------------------------------------------------------------------------------------------ second looks
+# ------------------------------------------------------------------------------------------------ evidence counts
 
 
-class Asked:
-    """A second look that writes down what is asked of it."""
+class RecordingCounter:
+    """Evidence counter that records its calls."""
 
-    def __init__(self, images: list[Condensed], classes: int) -> None:
-        self._look, self.questions = SecondLook(images, classes), list[str]()
+    def __init__(self, images: list[CondensedImage], classes: int) -> None:
+        self._counter, self.questions = NumpyEvidenceCounter(images, classes), list[str]()
 
     def count_confident(self, limits: Mapping[Encoding, drawn.Array]) -> int:
         self.questions.append("confident")
-        return self._look.count_confident(limits)
+        return self._counter.count_confident(limits)
 
     def count_low_bits(self, key: int) -> drawn.Array:
         self.questions.append("cut")
-        return self._look.count_low_bits(key)
+        return self._counter.count_low_bits(key)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +196,12 @@ def test_evidence_is_read_again_only_for_wide_encodings(dtype: str, questions: l
     config = make_config(4, dtype, evidence="float32")
     images = condense(data, config)
     statistics, wanted = thresholds(images, config)
-    asked = Asked(images, 4)
+    asked = RecordingCounter(images, 4)
     found = compute_thresholds(statistics, "balanced", asked)
     assert (found.cut, found.estimated_issues) == (wanted.cut, wanted.estimated_issues)
     assert found.estimated_issues > 0
     assert asked.questions == questions
-    nothing = Asked([], 4)
+    nothing = RecordingCounter([], 4)
     assert compute_thresholds(ClassStatistics.empty(config), "balanced", nothing).cut is None
     assert "cut" not in nothing.questions, "no issue, no cut"
 
@@ -204,7 +213,7 @@ def test_evidence_counts_equal_numpy(data: drawn.Data) -> None:
     config = make_config(classes, "float32", evidence="float32")
     limits = np.full(classes, config.evidence.code_at_least(0.5))
     for one in condense(data, config):
-        look = SecondLook([one], classes)
+        look = NumpyEvidenceCounter([one], classes)
         if one.statistics:
             assert count_confident_pixels(one.labels, one.planes, limits) == look.count_confident(
                 {config.evidence: limits}

@@ -1,4 +1,4 @@
-"""Recipes, class planes and images for the tests of the package's own parts: what `tasks` makes of a source."""
+"""Condensed images, thresholds and scoring inputs of test data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from masksift.core.status import ImageStatus
-from masksift.scoring.image import EvidencePlanes, ImageCondenser
-from masksift.scoring.kernels.condense import CondenseConfig, class_plane
+from masksift.scoring.image import CondensedImage, condense_image
+from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import FlaggingRule, Method, ScoringInput
 from masksift.scoring.statistics.class_statistics import ClassStatistics
@@ -22,7 +21,6 @@ from support.datasets import Array, Data
 
 __all__ = [
     "BY_HAND",
-    "Condensed",
     "a_few",
     "condense",
     "images_of",
@@ -50,34 +48,17 @@ def make_config(
     return CondenseConfig.for_predictions(classes, np.dtype(dtype).name, kind, scale, sum_tolerance, evidence, lattice)
 
 
-@dataclass(frozen=True)
-class Condensed:
-    """One image after the first pass: its class plane, evidence, verdict and statistics."""
-
-    labels: Array
-    planes: EvidencePlanes
-    verdict: ImageStatus
-    statistics: ClassStatistics | None
-
-
-def condense(data: Data, config: CondenseConfig) -> list[Condensed]:
-    """Every image of a data set with good labels, in one slab each."""
-    answer = []
-    for predictions, given in zip(data.predictions, data.labels, strict=True):
-        labels, bad = class_plane(given, config.classes, data.ignore)
-        assert bad is None
-        planes = EvidencePlanes.empty(*given.shape, config)
-        condensing = ImageCondenser(labels, planes, config)
-        condensing.add_window(predictions)
-        answer.append(Condensed(labels, planes, *condensing.finish()))
-    return answer
+def condense(data: Data, config: CondenseConfig) -> list[CondensedImage]:
+    """Condense every image of a data set, in one window each."""
+    pairs = zip(data.predictions, data.labels, strict=True)
+    return [condense_image(labels, [predictions], config, data.ignore) for predictions, labels in pairs]
 
 
 @dataclass(frozen=True)
-class SecondLook:
-    """What the statistics alone do not hold, from the evidence: with numpy, not with the package's kernels."""
+class NumpyEvidenceCounter:
+    """Counts over evidence (`EvidenceCounter`) by numpy instead of the package's kernels."""
 
-    images: Sequence[Condensed]
+    images: Sequence[CondensedImage]
     classes: int
 
     def count_confident(self, limits: Mapping[Encoding, Array]) -> int:
@@ -98,13 +79,13 @@ class SecondLook:
 
 
 def thresholds(
-    images: Sequence[Condensed], config: CondenseConfig, tau: str | float = "balanced"
+    images: Sequence[CondensedImage], config: CondenseConfig, tau: str | float = "balanced"
 ) -> tuple[ClassStatistics, Thresholds]:
-    """The statistics of all images, and the thresholds that come of them."""
+    """Merge the statistics of all images and compute the thresholds."""
     total = ClassStatistics.empty(config)
     for one in images:
         total = total if one.statistics is None else total.merge(one.statistics)
-    return total, compute_thresholds(total, tau, SecondLook(images, config.classes))
+    return total, compute_thresholds(total, tau, NumpyEvidenceCounter(images, config.classes))
 
 
 def images_of(
@@ -115,7 +96,7 @@ def images_of(
     config: CondenseConfig | None = None,
     **options: Any,
 ) -> list[ScoringInput | None]:
-    """What the scores of a data set see; None for an image that has none. `options` are those of `make_config`."""
+    """Scoring inputs of a data set; None for an image without scores. ``options`` are those of `make_config`."""
     config = config or make_config(data.predictions.shape[1], data.predictions.dtype, **options)
     images = condense(data, config)
     limits = thresholds(images, config, tau)[1].encode(config.evidence)
@@ -136,7 +117,7 @@ def images_of(
 
 
 def one_row(rows: Sequence[Sequence[float]], given: Sequence[int], dtype: str = "float32") -> Data:
-    """One image of one row of pixels: K probabilities a pixel, and its label; 255 is no label."""
+    """Make an image of one row from K probabilities and a label per pixel; 255 is ignored."""
     predictions = np.array(rows, dtype=dtype).T[None, :, None, :]
     return Data(predictions, np.array([[given]]), (255,))
 
@@ -154,7 +135,7 @@ BY_HAND = one_row(
 
 
 def scores(method: Method, data: Data, **options: Any) -> list[float | None]:
-    """A score of every image; `options` are those of `images_of`."""
+    """Score every image; ``options`` are those of `images_of`."""
     return [None if image is None else method.score(image) for image in images_of(data, **options)]
 
 
@@ -168,7 +149,7 @@ def same_as_the_reference(
     lattice: int = 4,
     **options: Any,
 ) -> None:
-    """The score of every image lies in [0, 1] and is that of the plain loops; `options` are the reference's own."""
+    """Check that the score of every image is in [0, 1] and equals the reference; ``options`` are the reference's."""
     wanted = reference.audit(
         *data[:2], ignore=data.ignore, evidence_dtype=evidence, tau=tau, clc_rule=rule, lattice=lattice, **options
     )

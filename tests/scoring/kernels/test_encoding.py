@@ -127,7 +127,7 @@ def test_code_at_least_infinity_is_above_the_largest() -> None:
 
 
 def test_code_at_least_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="a threshold is NaN"):
+    with pytest.raises(ValueError, match="The threshold is NaN"):
         Encoding("float16").code_at_least(math.nan)
 
 

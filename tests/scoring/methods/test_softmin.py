@@ -43,8 +43,8 @@ def test_equal_values_are_their_own_softmin(evidence: str) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, -0.1, math.nan, -math.inf])
-def test_refused_temperatures(temperature: float) -> None:
-    with pytest.raises(ValueError, match=f"softmin's temperature is {temperature}"):
+def test_temperature_not_above_zero_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match=f"softmin.temperature is {temperature}"):
         Softmin(temperature)
 
 
