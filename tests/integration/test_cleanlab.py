@@ -1,6 +1,8 @@
-"""Agreement with cleanlab, the library that made these methods known. Where it and masksift differ, and why:
+"""Agreement with cleanlab.
 
-- pixels whose s is the cut itself: cleanlab breaks such ties by the order of the arrays, masksift flags all of them;
+Differences:
+
+- pixels whose s equals the cut: cleanlab breaks ties by the order of the arrays, masksift flags all of them;
 - a class that is predicted but never labeled: cleanlab gives it the least threshold there is, 2e-6, so that every
   pixel predicted so counts among the estimated issues; here its threshold is +inf, and none does (methods.md).
 """
@@ -20,7 +22,7 @@ from support import datasets as drawn
 from support.condensed import a_few
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its imports
+    warnings.simplefilter("ignore")  # from its imports
     filter_ = pytest.importorskip("cleanlab.segmentation.filter", reason="cleanlab is a development dependency")
     rank = pytest.importorskip("cleanlab.segmentation.rank")
     summary = pytest.importorskip("cleanlab.segmentation.summary")
@@ -36,7 +38,7 @@ def a_set(dtype: str, classes: int, seed: int, *, ignore: int | None = None) -> 
 
 
 def in_float64(data: drawn.Data) -> drawn.Array:
-    """The very numbers that masksift works with; float64 predictions are kept as float32."""
+    """Return the probabilities that masksift uses; float64 predictions are stored as float32."""
     if data.predictions.dtype.kind == "u":
         return np.asarray(data.predictions * (1 / np.iinfo(data.predictions.dtype).max))
     return data.predictions.astype(np.float32).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The golden vectors: small sets with numbers that an independent computation gave."""
+"""Golden vectors: small data sets with results of an independent computation."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import pyarrow as pa
 import pytest
 
 import masksift
-from support import condensed as making
-from support import datasets as drawn
+from support import condensed, datasets
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 NAMES = ("uint8", "float16", "float32")
 PAPER = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
-"""The scores that were computed independently: those of the paper."""
+"""Scores of the paper, which were computed independently."""
 
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden vectors lie beside the repository, not in it")
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="golden vectors are not in the repository")
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def golden(request: pytest.FixtureRequest) -> tuple[drawn.Data, drawn.Array, dict[str, Any]]:
-    """The arrays, the issue masks and the numbers of one set."""
+def golden(request: pytest.FixtureRequest) -> tuple[datasets.Data, datasets.Array, dict[str, Any]]:
+    """Load the arrays, issue masks and results of one data set."""
     expected = json.loads((GOLDEN / f"{request.param}.json").read_text())
     with np.load(GOLDEN / f"{request.param}.npz") as arrays:
-        data = drawn.Data(arrays["predictions"], arrays["labels"], tuple(expected["ignore"]))
+        data = datasets.Data(arrays["predictions"], arrays["labels"], tuple(expected["ignore"]))
         return data, arrays["issue_mask"], expected
 
 
 @pytest.fixture(scope="module")
-def audit(golden: tuple[drawn.Data, drawn.Array, dict[str, Any]]) -> masksift.Audit:
+def audit(golden: tuple[datasets.Data, datasets.Array, dict[str, Any]]) -> masksift.Audit:
     data, _, expected = golden
     assert expected["lattice"] == 4, "the default"
     return masksift.audit(
@@ -44,7 +43,7 @@ def audit(golden: tuple[drawn.Data, drawn.Array, dict[str, Any]]) -> masksift.Au
     )
 
 
-Golden = tuple[drawn.Data, drawn.Array, dict[str, Any]]
+Golden = tuple[datasets.Data, datasets.Array, dict[str, Any]]
 
 
 def column(table: pa.Table, name: str) -> list[Any]:
@@ -83,9 +82,9 @@ def test_issue_masks(golden: Golden, audit: masksift.Audit) -> None:
 def test_statistics_and_cut(golden: Golden) -> None:
     data, _, expected = golden
     evidence = "float32" if data.predictions.dtype == np.float32 else "auto"
-    recipe = making.make_config(expected["num_classes"], data.predictions.dtype, evidence=evidence)
-    assert recipe.evidence.dtype == data.predictions.dtype.name, "kept at the precision of the predictions"
-    statistics, thresholds = making.thresholds(making.condense(data, recipe), recipe)
+    config = condensed.make_config(expected["num_classes"], data.predictions.dtype, evidence=evidence)
+    assert config.evidence.dtype == data.predictions.dtype.name, "same precision as the predictions"
+    statistics, thresholds = condensed.thresholds(condensed.condense(data, config), config)
     assert statistics.joint.tolist() == expected["joint"]
     assert statistics.pixels.tolist() == expected["n"]
     assert thresholds.estimated_issues == expected["estimated_issues"]

@@ -1,6 +1,6 @@
-"""Makers of small test data: a seeded generator of plausible sets, and hypothesis strategies of awkward ones.
+"""Small test data sets: a seeded generator of plausible ones, and hypothesis strategies for edge cases.
 
-Every set drawn here passes the checks of methods.md ("Bad input"); a test that wants a bad image spoils one.
+All images are valid; a test of invalid input changes one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LABEL_DTYPES = ("uint8", "int16", "uint16", "int32", "int64")
 
 
 class Data(NamedTuple):
-    """predictions (N, K, H, W), labels (N, H, W) and the label values that mean "no label"."""
+    """Predictions (N, K, H, W), labels (N, H, W) and the ignore values."""
 
     predictions: Array
     labels: Array
@@ -42,13 +42,12 @@ def make_dataset(
     error_share: float = 0.1,
     ignored_image: int | None = None,
 ) -> Data:
-    """Blobs of classes, a model that is mostly right, labels of which a share is wrong in patches.
+    """Make blobs of classes, mostly right predictions and labels with wrong patches.
 
-    About one pixel in twenty is ignored, in a patch of each image, and all of image `ignored_image`;
-    with `ignore=None` none is.
+    A patch of about 5 % of each image is ignored, and all of ``ignored_image``; nothing with ``ignore=None``.
     """
     if ignore is None and ignored_image is not None:
-        raise ValueError("an ignored image needs an ignore value")
+        raise ValueError("An ignored image needs an ignore value")
     rng = np.random.default_rng(seed)
     truth = np.stack([blobs(rng, classes, height, width) for _ in range(images)])
     labels = with_errors(rng, truth, classes, error_share)
@@ -64,12 +63,12 @@ def make_dataset(
 
 
 def label_dtype(classes: int, ignore: int | None) -> np.dtype[Any]:
-    """The narrowest that holds every class and the ignore value."""
+    """Return the narrowest dtype for all classes and the ignore value."""
     return np.promote_types(np.min_scalar_type(classes - 1), np.min_scalar_type(ignore or 0))
 
 
 def blobs(rng: np.random.Generator, classes: int, height: int, width: int) -> Array:
-    """(H, W): each pixel has the class of the nearest of a few random points."""
+    """Give each pixel (H, W) the class of the nearest of a few random points."""
     points = rng.uniform(0, (height, width), size=(2 + classes, 2))
     kind = rng.integers(0, classes, size=len(points))
     rows, columns = np.mgrid[0:height, 0:width]
@@ -78,14 +77,14 @@ def blobs(rng: np.random.Generator, classes: int, height: int, width: int) -> Ar
 
 
 def patch(rng: np.random.Generator, height: int, width: int, share: float) -> tuple[slice, slice]:
-    """A rectangle of about that share of the image, at least one pixel, somewhere inside."""
+    """Choose a random rectangle of about a share of the image, at least one pixel."""
     tall, wide = (max(1, round(side * share**0.5)) for side in (height, width))
     top, left = rng.integers(0, height - tall + 1), rng.integers(0, width - wide + 1)
     return slice(top, top + tall), slice(left, left + wide)
 
 
 def with_errors(rng: np.random.Generator, truth: Array, classes: int, share: float) -> Array:
-    """The truth, moved to another class in random patches until that share of the pixels is wrong."""
+    """Change the classes of random patches until a share of the pixels is wrong."""
     labels = truth.copy()
     while classes > 1 and (labels != truth).mean() < share:
         image = rng.integers(0, len(truth))
@@ -95,14 +94,14 @@ def with_errors(rng: np.random.Generator, truth: Array, classes: int, share: flo
 
 
 def noisy_softmax(rng: np.random.Generator, truth: Array, classes: int) -> Array:
-    """(N, K, H, W) float64: a model with an opinion of the truth and noise on every class."""
+    """Return noisy probabilities (N, K, H, W) float64 that favor the true class."""
     opinion = (truth[:, None] == np.arange(classes)[None, :, None, None]) * rng.uniform(2, 4)
     powers = np.exp(opinion + rng.normal(size=opinion.shape))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def quantize(probabilities: Array, dtype: DTypeLike) -> Array:
-    """At the dtype; unsigned integers mean value / largest. The sums stay within the tolerance."""
+    """Convert probabilities to a dtype; unsigned integers mean value / maximum."""
     kind = np.dtype(dtype)
     if kind.kind == "u":
         probabilities = np.rint(probabilities * np.iinfo(kind).max)
@@ -114,10 +113,10 @@ def quantize(probabilities: Array, dtype: DTypeLike) -> Array:
 
 @st.composite
 def palettes(draw: st.DrawFn, classes: int, dtype: str) -> Array:
-    """(rows, K): a few distributions over the classes, of few distinct values, that sum to 1 exactly.
+    """Draw a few distributions (rows, K) over the classes, of few distinct values, that sum to 1 exactly.
 
-    Parts of a sixteenth (floats) or a fifteenth (integers) are exact at every dtype. Ties within a row,
-    between rows, and values on the very edge of a histogram bin all come up often.
+    Multiples of 1/16 (floats) or 1/15 (integers) are exact in every dtype. Ties within and between rows, and values at
+    the edge of a histogram bin, are frequent.
     """
     unsigned = np.dtype(dtype).kind == "u"
     parts = 15 if unsigned else 16
@@ -143,7 +142,7 @@ def tie_rich(
     images: tuple[int, int] = (1, 3),
     side: tuple[int, int] = (1, 6),
 ) -> Data:
-    """Few distinct values, so that confidences, thresholds and the cut meet equal numbers."""
+    """Draw images of few distinct values, so that confidences, thresholds and the cut are often equal."""
     count = draw(st.integers(*classes))
     dtype = draw(st.sampled_from(list(dtypes)))
     palette = draw(palettes(count, dtype))
@@ -158,7 +157,7 @@ def tie_rich(
 
 @st.composite
 def plausible(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
-    """A seeded set: hypothesis moves its shape and its seed only."""
+    """Draw the shape and seed of a plausible data set."""
     return make_dataset(
         draw(st.integers(0, 2**32 - 1)),
         images=draw(st.integers(1, 3)),
@@ -172,7 +171,7 @@ def plausible(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
 
 @st.composite
 def one_class_absent(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
-    """No pixel is labelled with one of the classes, which may well be predicted."""
+    """No pixel is labelled with one of the classes, which may be predicted."""
     data = draw(tie_rich(dtypes=dtypes))
     classes = data.predictions.shape[1]
     absent = draw(st.integers(0, classes - 1))
@@ -181,13 +180,13 @@ def one_class_absent(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data
 
 
 def one_pixel_images(*, dtypes: Sequence[str] = DTYPES) -> st.SearchStrategy[Data]:
-    """Up to eight images of one pixel."""
+    """Draw up to eight images of one pixel."""
     return tie_rich(dtypes=dtypes, images=(1, 8), side=(1, 1))
 
 
 @st.composite
 def ignored_planes(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
-    """At least one image, and now and then every one, is ignored entirely."""
+    """Draw images of which at least one is ignored entirely."""
     data = draw(tie_rich(dtypes=dtypes).filter(lambda drawn: drawn.ignore))
     last = len(data.labels) - 1
     chosen = draw(st.lists(st.integers(0, last), min_size=1, unique=True))
@@ -197,6 +196,6 @@ def ignored_planes(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
 
 
 def any_data(*, dtypes: Sequence[str] = DTYPES) -> st.SearchStrategy[Data]:
-    """All of the above."""
+    """Draw any of these data sets."""
     makers = (tie_rich, plausible, one_class_absent, one_pixel_images, ignored_planes)
     return st.one_of(*(maker(dtypes=dtypes) for maker in makers))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of the evidence of one image, awkward on purpose, and plain loops over its pixels."""
+"""Hypothesis strategies for the evidence of one image, and plain loops over its pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Codes = NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Planes (H, W) of one image; labels hold the dtype's maximum where they are ignored."""
+    """Planes (H, W) of one image; ignored labels hold the dtype's maximum."""
 
     classes: int
     encoding: Encoding
@@ -27,7 +27,7 @@ class Evidence:
     m: Codes
 
     def pixels(self) -> list[tuple[int, int, int, int]]:
-        """(l, a, code of s, code of m) of every valid pixel, row by row."""
+        """Return (l, a, code of s, code of m) of every valid pixel, row by row."""
         planes = (self.labels, self.predicted, self.s, self.m)
         rows = zip(*(plane.reshape(-1).tolist() for plane in planes), strict=True)
         return [row for row in rows if row[0] < self.classes]
@@ -38,7 +38,7 @@ class Evidence:
 
 @st.composite
 def evidence(draw: st.DrawFn, encodings: tuple[Encoding, ...] = ENCODINGS) -> Evidence:
-    """Of any encoding; few distinct codes, the smallest and the largest among them."""
+    """Draw evidence of any encoding with few distinct codes, among them the smallest and the largest."""
     encoding = draw(st.sampled_from(encodings))
     classes = draw(st.sampled_from([1, 2, 3, 5, 254, 255, 300]))
     shape = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
@@ -53,7 +53,7 @@ def evidence(draw: st.DrawFn, encodings: tuple[Encoding, ...] = ENCODINGS) -> Ev
 
 
 def limits_of(drawn: Evidence, data: st.DataObject) -> NDArray[np.int64]:
-    """One code a class, from 0 to one above the largest; often one that occurs."""
+    """Draw one code per class, from 0 to one above the largest, often one that occurs."""
     codes = st.one_of(st.sampled_from([*drawn.s.reshape(-1).tolist(), 0]), st.integers(0, drawn.encoding.top + 1))
     few = data.draw(st.lists(codes, min_size=3, max_size=3))
     return np.array([few[k % 3] for k in range(drawn.classes)], np.int64)

@@ -102,7 +102,7 @@ def _draw_ground(canvas: Canvas, street: _Street, generator: np.random.Generator
     on_road = (right > street.curbs[0]) & (right < street.curbs[1])
     on_walk = ~on_road & (right > street.walls[0]) & (right < street.walls[1])
     light = np.where(right > 0, *street.sun[::-1])[..., None].astype(np.float32)
-    asphalt, paving = generator.uniform(0.26, 0.40), generator.uniform(0.42, 0.58)
+    asphalt, paving = generator.uniform(0.26, 0.40), generator.uniform(0.34, 0.52)
     tint = rgb([1.0, 0.99, 1.02])
     canvas.fill(everywhere, ground & on_road, light * np.float32(asphalt) * tint, ROAD, ahead, 0.05)
     joints = np.where((right % 0.9 < 0.05) | (ahead % 0.9 < 0.06), np.float32(0.85), np.float32(1))[..., None]
@@ -261,7 +261,7 @@ def _furniture(canvas: Canvas, street: _Street, generator: np.random.Generator) 
         crossing = generator.random() < 0.15
         low, high = street.curbs if crossing else sorted((street.curbs[side], street.walls[side]))
         right, height = float(generator.uniform(low, high)), float(generator.uniform(1.55, 1.9))
-        clothes = generator.uniform(0.08, 0.75, (2, 3)).astype(np.float32) * np.float32(street.light(right))
+        clothes = generator.uniform(0.1, 0.55, (2, 3)).astype(np.float32) * np.float32(street.light(right))
         yield ahead, partial(_draw_person, canvas, right, ahead, height, clothes, float(generator.uniform(0.05, 0.3)))
     for side, curb, wall in zip((-1, 1), street.curbs, street.walls, strict=True):
         for ahead in np.arange(generator.uniform(5, 14), 80, generator.uniform(9, 18)).tolist():
@@ -317,7 +317,7 @@ def _expose(colors: Floats, generator: np.random.Generator) -> NDArray[np.uint8]
     light = np.clip(colors * tint * vignette[..., None], 0, None) ** np.float32(generator.uniform(0.85, 1.15))
     sigma = float(generator.uniform(0.35, 0.8)) * height / 256
     light = ndimage.gaussian_filter(light, (sigma, sigma, 0))
-    noise = generator.standard_normal(light.shape, dtype=np.float32) * np.float32(generator.uniform(0.008, 0.02))
+    noise = generator.standard_normal(light.shape, dtype=np.float32) * np.float32(generator.uniform(0.012, 0.03))
     light = light + noise * (np.float32(0.5) + np.sqrt(np.clip(light, 0, 1)))
     return np.asarray(np.clip(light * 255 + 0.5, 0, 255), np.uint8)
 
