@@ -1,4 +1,4 @@
-"""Rows that are looked for among many: in bounded memory, whatever their number."""
+"""Select rows from many tables in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 
 def filter_rows(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> Iterator[pa.Table]:
-    """The rows of each of the ``tables`` that hold the values ``wanted``, by column; none of a table without any."""
+    """Yield the rows of each table that equal the wanted values by column, if there are any."""
     for table in tables:
         for name, value in wanted.items():
             table = table.filter(pc.equal(table[name], pa.scalar(value, table.schema.field(name).type)))
@@ -19,15 +19,24 @@ def filter_rows(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> 
 
 
 def lowest_rows(tables: Iterable[pa.Table], schema: pa.Schema, by: str, most: int) -> pa.Table:
-    """At most so many rows of all ``tables`` (of one ``schema``): those that have the lowest finite values in the
-    column ``by``, the lowest first. Equal values keep their order. So many are held, and what one table adds."""
+    """Return the rows with the lowest finite values of a column.
+
+    Args:
+        tables: Tables of one schema.
+        schema: The schema.
+        by: Name of a float column.
+        most: Largest number of rows; that many rows and one table are held in memory.
+
+    Returns:
+        The rows, lowest first. Equal values keep their order.
+    """
     best, limit = schema.empty_table(), np.inf
     for table in tables:
         values = table[by].to_numpy()
-        chosen = table.take(np.flatnonzero(np.isfinite(values) & (values < limit)))
-        if not len(chosen):
+        candidates = table.take(np.flatnonzero(np.isfinite(values) & (values < limit)))
+        if not len(candidates):
             continue
-        best = pa.concat_tables([best, chosen])
+        best = pa.concat_tables([best, candidates])
         values = best[by].to_numpy()
         order = np.argsort(values, kind="stable")[:most]
         best = best.take(order).combine_chunks()

@@ -13,9 +13,9 @@ THRESHOLDS = pa.schema(
     [
         pa.field("class_id", pa.int32(), nullable=False),
         pa.field("class_name", pa.string(), nullable=False),
-        pa.field("pixels", pa.int64(), nullable=False),  # n_k: valid pixels labelled so
+        pa.field("pixels", pa.int64(), nullable=False),  # n_k: valid pixels with this label
         pa.field("sum", pa.float64(), nullable=False),  # S_k: sum of their self-confidence
-        pa.field("confident_threshold", pa.float64()),  # t_k; null where no pixel is labelled so
+        pa.field("confident_threshold", pa.float64()),  # t_k; null if no pixel has this label
         pa.field("decision_threshold", pa.float64()),  # tau_k of tccp; null likewise
         pa.field("ignored_share", pa.float64(), nullable=False),  # r_k of omission
     ]
@@ -38,7 +38,7 @@ CLASS_QUALITY = pa.schema(
         pa.field("class_name", pa.string(), nullable=False),
         pa.field("pixels", pa.int64(), nullable=False),
         pa.field("flagged", pa.int64(), nullable=False),
-        pa.field("quality", pa.float64()),  # 1 - flagged / pixels; null where no pixel is labelled so
+        pa.field("quality", pa.float64()),  # 1 - flagged / pixels; null if no pixel has this label
     ]
 )
 
@@ -67,7 +67,7 @@ CURVES = pa.schema(
 
 SWEEP = pa.schema(
     [
-        pa.field("kind", pa.string(), nullable=False),  # of error
+        pa.field("kind", pa.string(), nullable=False),  # error type
         pa.field("share", pa.float64(), nullable=False),  # of the images that were chosen to get one
         pa.field("method", pa.string(), nullable=False),
         pa.field("temperature", pa.float64()),  # of softmin; null of all others
@@ -96,8 +96,15 @@ WORST_REGION = pa.schema(
 
 
 def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
-    """One row an image, in the order of the sources: a float64 column a score, null where the image is not scored; a
-    column of text for each of ``columns``, which the paths of the sources name (null where one does not)."""
+    """Return the schema of the images table: one row per image, in the order of the sources.
+
+    Args:
+        methods: Names of scores, which become float64 columns, null for an image without a score.
+        columns: Names of partition columns (text), null for a source whose path has no such part.
+
+    Returns:
+        The schema.
+    """
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
@@ -111,7 +118,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
             pa.field("reason", pa.string()),
             *(pa.field(name, pa.float64()) for name in methods),
             pa.field("flagged_pixels", pa.int64()),
-            pa.field("worst_given", pa.int32()),  # the class pair with most flagged pixels
+            pa.field("worst_given", pa.int32()),  # class pair with the most flagged pixels
             pa.field("worst_suggested", pa.int32()),
             pa.field("worst_pixels", pa.int64()),
             *WORST_REGION,
@@ -120,7 +127,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
 
 
 def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """One row a region, that with most evidence on top; ``columns`` as in `images_schema`."""
+    """Return the schema of the regions table: one row per region, most evidence first."""
     return pa.schema(
         [
             pa.field("rank", pa.int64(), nullable=False),
@@ -151,12 +158,12 @@ def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def unranked_regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Regions as they are found, before they have a rank."""
+    """Return the schema of regions before they are ranked."""
     return regions_schema(columns).remove(0)
 
 
 def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """One row an image whose labels hold a known error; ``columns`` as in `images_schema`."""
+    """Return the schema of known errors: one row per image with an error in its labels."""
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
@@ -178,7 +185,7 @@ def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
-    """What of the table of images the ranking takes over."""
+    """Return the columns of the images table that the ranking contains, too."""
     every = images_schema(methods, columns)
     return pa.schema(
         [every.field(name) for name in ("image_id", "source", "index", *columns, *methods)] + [*WORST_REGION]
@@ -186,7 +193,7 @@ def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
 
 
 def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
-    """One row a scored image, the one to review first on top."""
+    """Return the schema of the ranking: one row per scored image, the first to review on top."""
     return pa.schema(
         [
             pa.field("rank", pa.int64(), nullable=False),
@@ -204,14 +211,24 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
 
 
 def hive_columns(sources: Sequence[SourceSpec], methods: Sequence[str]) -> tuple[str, ...]:
-    """The columns of a run's tables that the paths of the sources name. Raises DataError where the results have one of
-    that name."""
+    """Return the partition columns of a run's tables. A name that the results use raises DataError."""
     taken = (images_schema(methods), ranking_schema(methods), regions_schema())
     return path_columns(sources, {name for schema in taken for name in schema.names})
 
 
 def path_columns(sources: Sequence[SourceSpec], taken: Collection[str]) -> tuple[str, ...]:
-    """The columns that the paths of the sources name. Raises DataError where one is ``taken``."""
+    """Return the partition columns of sources, by their paths.
+
+    Args:
+        sources: The sources.
+        taken: Names of other columns.
+
+    Returns:
+        The names of the columns.
+
+    Raises:
+        DataError: A name is taken.
+    """
     columns = tuple(dict.fromkeys(key for source in sources for key in source.partitions))
     for source in sources:
         for key, value in source.partitions.items():
