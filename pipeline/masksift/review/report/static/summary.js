@@ -166,8 +166,8 @@
       ["pixels", (row) => row.pixels, (row) => count(row.pixels), true],
       ["flagged", (row) => row.flagged, (row) => count(row.flagged), true],
       ["quality", ...threshold("quality")],
-      ["confident threshold", ...threshold("confident_threshold")],
-      ["decision threshold", ...threshold("decision_threshold")],
+      ["confident ≥", ...threshold("confident_threshold")],
+      ["decision ≥", ...threshold("decision_threshold")],
     ];
     return el(
       "div",
