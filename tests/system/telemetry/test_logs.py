@@ -1,4 +1,4 @@
-"""Every line of scheduler, workers and client is one JSON object, and says what it is of."""
+"""JSON log lines of scheduler, workers and client, with their context."""
 
 from __future__ import annotations
 
@@ -20,35 +20,32 @@ from support.telemetry_collectors import Told
 
 
 def line(message: str = "said", **facts: Any) -> dict[str, Any]:
-    """What is written for a record that is made now."""
+    """Return the formatted line of a new record."""
     record = logging.LogRecord("masksift.here", logging.WARNING, __file__, 1, message, (), sys.exc_info())
     vars(record).update(facts)
     found: dict[str, Any] = json.loads(JsonFormatter().format(record))
     return found
 
 
-# -------------------------------------------------------------------------------------------------- one line
-
-
-def test_a_line_has_a_time_a_level_a_logger_and_a_message() -> None:
+def test_line_has_time_level_logger_and_message() -> None:
     told = line("50 % done")
     assert told.pop("time").endswith("Z")
     assert told == {"level": "WARNING", "logger": "masksift.here", "message": "50 % done"}
 
 
-def test_a_line_has_the_facts_of_what_goes_on_and_its_own() -> None:
+def test_line_has_context_and_own_fields() -> None:
     with log_context({"run_id": "abc"}), log_context({"stage": "condense", "block": 7}):
         told = line(fields={"image": "street/3"})
     assert (told["run_id"], told["stage"], told["block"], told["image"]) == ("abc", "condense", 7, "street/3")
     assert current_log_fields() == {}
 
 
-def test_a_message_of_several_lines_is_one_line() -> None:
+def test_multi_line_message_is_one_line() -> None:
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "first\nsecond", (), None)
     assert len(JsonFormatter().format(record).splitlines()) == 1
 
 
-def test_an_error_is_a_field_with_where_it_came_from_and_its_cause() -> None:
+def test_exception_field_has_stack_and_cause() -> None:
     try:
         try:
             raise OSError("disk full")
@@ -61,7 +58,7 @@ def test_an_error_is_a_field_with_where_it_came_from_and_its_cause() -> None:
     assert (told["cause"]["type"], told["cause"]["message"]) == ("OSError", "OSError: disk full")
 
 
-def test_an_error_of_a_stores_client_is_cut_before_it_quotes_its_request() -> None:
+def test_exception_field_of_a_store_client_has_no_credentials() -> None:
     try:
         raise GenericError("Generic S3 error: no answer\n\nDebug source:\nAuthorization: AWS4 Credential=AKIA123")
     except GenericError:
@@ -70,7 +67,7 @@ def test_an_error_of_a_stores_client_is_cut_before_it_quotes_its_request() -> No
     assert "AKIA123" not in told
 
 
-def test_a_thread_that_helps_the_only_task_is_named_as_the_task_is() -> None:
+def test_helper_thread_of_the_only_task_has_its_context() -> None:
     seen: list[Any] = []
 
     def in_a_thread(act: Callable[[], None]) -> None:
@@ -91,21 +88,18 @@ def test_a_thread_that_helps_the_only_task_is_named_as_the_task_is() -> None:
     assert seen == [{"run_id": "abc", "block": 7}, {}], "of two tasks at once it cannot be said which one is helped"
 
 
-def test_a_logger_that_nobody_has_set_up_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logger_without_setup_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     logger("masksift.of-nobody").error("heard by nobody")
     assert capsys.readouterr().err == ""
 
 
-# --------------------------------------------------------------------------------------------------- one task
-
-
-def test_a_watched_function_answers_and_raises_as_the_function_does() -> None:
+def test_instrumented_task_returns_and_raises_like_its_function() -> None:
     assert InstrumentedTask(abs, "abc", "count", lambda number: {"block": number})(-3) == 3
     with pytest.raises(TypeError, match="bad operand type"):
         InstrumentedTask(abs, "abc", "count", lambda number: {})("three")
 
 
-def test_a_failure_is_logged_with_its_block(caplog: pytest.LogCaptureFixture) -> None:
+def test_instrumented_task_logs_a_failure_with_its_block(caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.setFormatter(JsonFormatter())
     with pytest.raises(ZeroDivisionError, match="by zero"):
         InstrumentedTask(lambda number: 1 // number, "abc", "count", lambda number: {"block": number})(0)
@@ -114,26 +108,23 @@ def test_a_failure_is_logged_with_its_block(caplog: pytest.LogCaptureFixture) ->
     assert told["exception"]["type"] == "ZeroDivisionError"
 
 
-def test_an_error_that_ends_a_run_knows_which() -> None:
+def test_error_that_ends_a_run_has_the_run_id() -> None:
     with pytest.raises(KeyError, match="gone") as caught, run_telemetry("abc"):
         raise KeyError("gone")
     assert failed_run_id(caught.value) == "abc"
     assert failed_run_id(KeyError("other")) is None
 
 
-# ------------------------------------------------------------------------------------------------ real processes
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["scheduler", "worker"])
-def test_every_line_of_a_process_is_an_object(cluster: Processes, first: Told, name: str) -> None:
+def test_every_line_of_a_process_is_a_json_object(cluster: Processes, first: Told, name: str) -> None:
     told = json_lines(cluster.log(name))
     assert len(told) > 3
     assert all({"time", "level", "logger", "message"} <= one.keys() for one in told)
 
 
 @pytest.mark.slow
-def test_workers_name_quarantined_images_with_their_reason_and_block(cluster: Processes, first: Told) -> None:
+def test_workers_log_quarantined_images_with_reason_and_block(cluster: Processes, first: Told) -> None:
     told = [one for one in json_lines(cluster.log("worker")) if "image" in one]
     told = [one for one in told if one["run_id"] == first.record["fingerprint"]]
     found = {one["image"]: one for one in told}
@@ -150,7 +141,7 @@ def test_workers_name_quarantined_images_with_their_reason_and_block(cluster: Pr
 
 
 @pytest.mark.slow
-def test_the_clients_lines_carry_the_run(first: Told) -> None:
+def test_client_lines_have_the_run_id(first: Told) -> None:
     told = json_lines(first.errors)
     assert {one["event"] for one in told} >= {"begin", "end", "warning"}
     assert all(one["run_id"] == first.record["fingerprint"] for one in told)
@@ -158,7 +149,7 @@ def test_the_clients_lines_carry_the_run(first: Told) -> None:
 
 
 @pytest.mark.slow
-def test_a_task_that_fails_is_logged_where_it_ran_with_all_that_leads_to_it(cluster: Processes, failed: Told) -> None:
+def test_failed_task_is_logged_by_its_worker_with_context(cluster: Processes, failed: Told) -> None:
     told = [
         one for one in json_lines(cluster.log("worker")) if one["logger"] == "masksift.runtime.telemetry.instrument"
     ]
@@ -172,7 +163,7 @@ def test_a_task_that_fails_is_logged_where_it_ran_with_all_that_leads_to_it(clus
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_in_an_error_says_so_in_its_last_line(failed: Told) -> None:
+def test_failed_run_ends_with_a_failed_event(failed: Told) -> None:
     *others, last = json_lines(failed.errors)
     assert (last["event"], last["exit_code"]) == ("failed", failed.code)
     assert "of self_confidence does not exist" in last["message"]

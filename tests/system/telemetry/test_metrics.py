@@ -1,4 +1,4 @@
-"""What Prometheus reads of the workers is what `run.json` says in the end."""
+"""Prometheus metrics of the workers equal the run record."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def again(cluster: Processes, first: Told, surroundings: dict[str, str]) -> Told
 
 
 @pytest.mark.slow
-def test_a_worker_serves_everything_from_its_start(first: Told) -> None:
+def test_worker_serves_all_metrics_from_its_start(first: Told) -> None:
     assert first.before["masksift_build_info", frozenset({("version", version("masksift"))})] == 2, "one a worker"
     assert first.before["masksift_worker_memory_limit_bytes", frozenset()] == 2 * (2 << 30)
     names = {name for name, _ in first.before}
@@ -50,7 +50,7 @@ def test_a_worker_serves_everything_from_its_start(first: Told) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_images_are_counted_by_what_was_found_of_them(first: Told, stage: str) -> None:
+def test_images_are_counted_by_status(first: Told, stage: str) -> None:
     assert first.code == 3, first.errors
     counts = first.record["counts"]
     assert counts == {"scored": 38, "missing_chunk": 1, "all_ignored": 1}
@@ -61,14 +61,14 @@ def test_images_are_counted_by_what_was_found_of_them(first: Told, stage: str) -
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOLD)
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_sum_over_the_workers_is_what_the_record_says(first: Told, stage: str, name: str) -> None:
+def test_sum_over_workers_equals_the_record(first: Told, stage: str, name: str) -> None:
     (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
     assert first.counted(name, stage=stage) == facts[TOLD[name]]
     assert facts["blocks"] == first.record["blocks"] > 8, "there is something to add up"
 
 
 @pytest.mark.slow
-def test_the_time_of_tasks_is_that_of_the_record(first: Told) -> None:
+def test_task_time_equals_the_record(first: Told) -> None:
     for stage in STAGES:
         (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
         assert first.counted("masksift_task_seconds_sum", stage=stage) >= facts["task_seconds"] - 0.01, (
@@ -77,7 +77,7 @@ def test_the_time_of_tasks_is_that_of_the_record(first: Told) -> None:
 
 
 @pytest.mark.slow
-def test_reductions_and_the_report_are_seen_too(first: Told) -> None:
+def test_reductions_and_report_are_counted(first: Told) -> None:
     assert {dict(labels)["stage"] for _, labels in first.grown("masksift_task_seconds_count")} >= {
         "condense",
         "statistics",
@@ -89,7 +89,7 @@ def test_reductions_and_the_report_are_seen_too(first: Told) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_done_before_counts_as_reused_and_as_nothing_else(again: Told) -> None:
+def test_reused_blocks_count_as_reused_only(again: Told) -> None:
     assert again.code == 3, again.errors
     for stage in STAGES:
         assert again.counted("masksift_blocks_reused_total", stage=stage) == again.record["blocks"]
@@ -99,7 +99,7 @@ def test_what_was_done_before_counts_as_reused_and_as_nothing_else(again: Told) 
 
 
 @pytest.mark.slow
-def test_a_task_that_fails_is_counted_by_its_error_each_time(failed: Told) -> None:
+def test_failed_task_is_counted_per_attempt_and_error(failed: Told) -> None:
     sample = "masksift_task_failures_total", frozenset({("stage", "score"), ("error", "DataError")})
     assert failed.grown("masksift_task_failures_total") == {sample: 4}, (
         "the first time, and the three it was tried again"
@@ -107,7 +107,7 @@ def test_a_task_that_fails_is_counted_by_its_error_each_time(failed: Told) -> No
 
 
 @pytest.mark.slow
-def test_requests_that_are_repeated_are_counted_and_logged_and_no_key_is(
+def test_retried_requests_are_counted_and_logged_without_credentials(
     cluster: Processes, s3_server: S3Server, s3_credentials: None, surroundings: dict[str, str], tmp_path: Path
 ) -> None:
     source = write_small_source(tmp_path / "a.zarr", images=6)
@@ -128,7 +128,7 @@ def test_requests_that_are_repeated_are_counted_and_logged_and_no_key_is(
         assert secret not in logs + told.errors
 
 
-def test_nothing_is_counted_or_imported_where_nobody_serves_it(tmp_path: Path) -> None:
+def test_without_a_server_no_telemetry_library_is_imported(tmp_path: Path) -> None:
     source = write_small_source(tmp_path / "a.zarr", images=4)
     script = (
         "import sys\n"

@@ -1,4 +1,4 @@
-"""One trace a run: its span, one a stage, one a task, wherever that ran."""
+"""Trace of a run: spans of the run, its stages and its tasks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from masksift.runtime.telemetry import InstrumentedTask, run_telemetry
-from masksift.runtime.telemetry import tracing as spans
+from masksift.runtime.telemetry import InstrumentedTask, run_telemetry, tracing
 from support.telemetry_collectors import Collector, Told, values
 
 Found = dict[str, list[tuple[Any, dict[str, Any]]]]
@@ -58,7 +57,7 @@ def found(collector: Collector, first: Told) -> Found:
 
 
 @pytest.mark.slow
-def test_a_run_has_a_span_with_one_for_each_stage_below_it(found: Found, first: Told) -> None:
+def test_run_span_has_a_child_per_stage(found: Found, first: Told) -> None:
     ((run, _),) = found["masksift run"]
     assert not run.parent_span_id
     for stage in first.record["stages"]:
@@ -79,13 +78,13 @@ def test_a_run_has_a_span_with_one_for_each_stage_below_it(found: Found, first: 
         ("report task", "report"),
     ],
 )
-def test_tasks_are_below_the_stage_that_gave_them_away(found: Found, task: str, stage: str) -> None:
+def test_task_spans_are_children_of_their_stage(found: Found, task: str, stage: str) -> None:
     ((parent, _),) = found[stage]
     assert {span.parent_span_id for span, _ in found[task]} == {parent.span_id}
 
 
 @pytest.mark.slow
-def test_a_block_is_a_span_of_the_worker_that_did_it(found: Found, first: Told) -> None:
+def test_block_has_a_span_of_its_worker(found: Found, first: Told) -> None:
     (_, client) = found["masksift run"][0]
     senders = {sender["process.pid"] for _, sender in found["condense task"]}
     assert len(senders) == 2, "both workers"
@@ -97,7 +96,7 @@ def test_a_block_is_a_span_of_the_worker_that_did_it(found: Found, first: Told) 
 
 
 @pytest.mark.slow
-def test_a_task_that_fails_is_a_span_that_says_why(collector: Collector, failed: Told) -> None:
+def test_failed_task_has_a_span_with_the_error(collector: Collector, failed: Told) -> None:
     until = time.monotonic() + 60
     while (
         len(bad := [span for span, _ in list(collector.spans) if span.name == "score task" and span.status.message]) < 4
@@ -107,9 +106,6 @@ def test_a_task_that_fails_is_a_span_that_says_why(collector: Collector, failed:
     assert all(span.status.code == span.status.STATUS_CODE_ERROR for span in bad)
     assert all("of self_confidence does not exist" in span.status.message for span in bad)
     assert not any(span.events for span in bad), "what Python would show of an error may hold keys"
-
-
-# ------------------------------------------------------------------------------------------------- in this process
 
 
 @pytest.fixture
@@ -126,8 +122,12 @@ def numbered(number: int) -> dict[str, Any]:
     return {"block": number}
 
 
-def test_a_run_joins_the_trace_of_the_program_that_starts_it(provider: InMemorySpanExporter) -> None:
-    with trace.get_tracer("nightly").start_as_current_span("nightly"), run_telemetry("abc"), spans.stage_span("count"):
+def test_run_joins_the_trace_of_its_program(provider: InMemorySpanExporter) -> None:
+    with (
+        trace.get_tracer("nightly").start_as_current_span("nightly"),
+        run_telemetry("abc"),
+        tracing.stage_span("count"),
+    ):
         assert InstrumentedTask(abs, "abc", "count", numbered)(-3) == 3
     task, stage, run, nightly = provider.get_finished_spans()
     assert [span.name for span in (task, stage, run, nightly)] == ["count task", "count", "masksift run", "nightly"]
@@ -137,13 +137,13 @@ def test_a_run_joins_the_trace_of_the_program_that_starts_it(provider: InMemoryS
     assert dict(task.attributes or {}) == {"masksift.run_id": "abc", "masksift.stage": "count", "masksift.block": -3}
 
 
-def test_a_stage_outside_a_run_is_no_span(provider: InMemorySpanExporter) -> None:
-    with spans.stage_span("simulate"):
-        assert spans.traceparent() is None
+def test_stage_outside_a_run_has_no_span(provider: InMemorySpanExporter) -> None:
+    with tracing.stage_span("simulate"):
+        assert tracing.traceparent() is None
     assert provider.get_finished_spans() == ()
 
 
-def test_an_endpoint_without_the_packages_is_said_and_nothing_fails() -> None:
+def test_endpoint_without_opentelemetry_warns_once() -> None:
     script = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "from masksift.runtime.telemetry import InstrumentedTask as Watched, run_telemetry\n"
