@@ -233,7 +233,7 @@ def test_unreachable_catalog_is_refused_before_computing(
     out, words = tmp_path / "out", ("--source", source, "--table", "iceberg")
     nowhere = ("--iceberg.catalog", f"sqlite:///{tmp_path}/none/c.db", "--iceberg.warehouse", tmp_path / "lake")
     assert "cannot be used (OperationalError" in refused(out, capsys, *words, *nowhere)
-    assert "pyiceberg knows no catalog 'default'" in refused(out, capsys, *words)
+    assert "pyiceberg has no catalog 'default'" in refused(out, capsys, *words)
     assert "iceberg.warehouse is not given" in refused(out, capsys, *words, *nowhere[:2])
 
 
