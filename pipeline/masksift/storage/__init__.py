@@ -1,1 +1,1 @@
-"""The only rooms that touch a store: arrays (Zarr), tables (Parquet), the manifest of a run, and plain objects."""
+"""Access to Zarr, Parquet, object stores and catalogs: the only package that opens them."""

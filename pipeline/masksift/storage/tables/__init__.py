@@ -1,0 +1,1 @@
+"""Read and write Arrow and Parquet tables and Iceberg catalogs."""

@@ -1,4 +1,4 @@
-"""The images of two runs, each with its like: joined in bounded memory, whatever their number."""
+"""Join the images of two runs in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from masksift.storage.tables.parquet import iter_tables
 from masksift.storage.tables.sort import duckdb_connection, quote_identifier
 
 _UNIT = 53
-"""Scores are added up as whole numbers of 2^-53, so that a mean is the same bits in any order."""
+"""Scores are summed as integers in units of 2^-53, so that a mean has equal bits in any order."""
 _SCORED = f"old_status = '{SCORED}' AND new_status = '{SCORED}'"
 _NAMED = 'image_id, source, "index"'
 
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 def iter_image_rows(
     folder: ObjectDirectory, ranking: Sequence[str], images: Sequence[str], methods: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """The images of a run: those of its ranking, and of its table of images those that are not scored."""
+    """Yield the images of a run: those of its ranking, and the images without a score."""
     schema = _schema(methods)
     own = ["image_id", "source", "index"]
     for table in iter_tables(folder, ranking, [*own, "rank", "percentile", *methods]):
@@ -53,7 +53,7 @@ def _schema(methods: Sequence[str]) -> pa.Schema:
 
 
 def _filled(table: pa.Table, schema: pa.Schema, **more: Any) -> pa.Table:
-    """The columns of the schema: nulls where there is none."""
+    """Return a table of the schema, with nulls for missing columns."""
     known = {name: table[name] for name in table.column_names} | more
 
     def values(field: pa.Field) -> Any:
@@ -64,15 +64,13 @@ def _filled(table: pa.Table, schema: pa.Schema, **more: Any) -> pa.Table:
 
 
 class JoinedImages:
-    """Two runs, image beside image. Old and new rows that are of one image are one row; an image that one of them lacks
-    has nulls there."""
+    """Images of two runs, one row per image. Columns of a run without the image are null."""
 
     def __init__(self, connection: Any, methods: Sequence[str]) -> None:
         self._connection, self._methods = connection, methods
 
     def counts(self) -> dict[str, int]:
-        """How many images are in both, in one alone, scored in both, in one alone; and those of one place that the runs
-        call differently."""
+        """Count images in both runs, in one only, scored in both or in one only, and images with two ids."""
         named = {
             "both": "old_status IS NOT NULL AND new_status IS NOT NULL",
             "only_old": "new_status IS NULL",
@@ -86,7 +84,7 @@ class JoinedImages:
         return self._rows(f"SELECT {columns} FROM pairs")[0]
 
     def scores(self) -> list[Row]:
-        """Of each score: how many images have it twice, how many of these rose and fell, and both means."""
+        """Return for each score the images with both values, how many rose and fell, and both means."""
         return [self._of_score(name) for name in self._methods]
 
     def _of_score(self, name: str) -> Row:
@@ -103,8 +101,17 @@ class JoinedImages:
         return {"method": name, "images": row["images"], "rose": row["rose"], "fell": row["fell"], **means}
 
     def most_changed(self, by: str, shown: str | None, top: int, *, up: bool) -> list[Row]:
-        """So many of the images scored twice that changed most, upwards or downwards: in the share of the ranking that
-        is reviewed up to them (``by`` is `rank`), or in a score; ``shown``: the score that is told of each."""
+        """Return the images that changed most in one direction.
+
+        Args:
+            by: "rank" for the percentile of the ranking, or a score.
+            shown: Score that is returned with each image.
+            top: Largest number of images.
+            up: Direction of the change.
+
+        Returns:
+            The images, largest change first.
+        """
         old, new = ("old_percentile", "new_percentile") if by == "rank" else _columns(by)
         before, after = ("NULL", "NULL") if shown is None else _columns(shown)
         order, sign = ("DESC", ">") if up else ("ASC", "<")
@@ -115,7 +122,7 @@ class JoinedImages:
         )
 
     def only_in(self, side: str, top: int) -> list[Row]:
-        """The first images that the run of a ``side`` (`old`, `new`) alone has."""
+        """Return the first images that only one run ("old" or "new") contains."""
         other = {"old": "new", "new": "old"}[side]
         return self._rows(
             f"SELECT {_NAMED}, {side}_status AS status FROM pairs WHERE {other}_status IS NULL "
@@ -123,14 +130,14 @@ class JoinedImages:
         )
 
     def quarantined_in(self, side: str, top: int) -> list[Row]:
-        """The first images that are scored in the other run, and not in that of a ``side``, and why."""
+        """Return the first images that only the other run scored, with the reason."""
         return self._rows(
             f"SELECT {_NAMED}, {side}_status AS status, {side}_reason AS reason FROM pairs WHERE {_quarantined(side)} "
             f'ORDER BY source, "index" LIMIT {int(top)}'
         )
 
     def duplicate_ids(self) -> tuple[int, list[str]]:
-        """How many ids occur more than once in a run and so pair with nothing, and the first of them."""
+        """Return how many ids are not unique in a run, and so match nothing, with the first of them."""
         (row,) = self._rows("SELECT count(*) AS ids FROM twice")
         return row["ids"], [one["id"] for one in self._rows("SELECT id FROM twice ORDER BY id LIMIT 3")]
 

@@ -1,0 +1,1 @@
+"""Read and write Zarr arrays with validation, prefetching and retries."""
