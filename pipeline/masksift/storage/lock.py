@@ -100,7 +100,7 @@ class RunLock:
         return json.dumps(self._payload).encode()
 
     def _read(self) -> dict[str, Any] | None:
-        """Return the stored lock, None if there is none, or an empty one if it is partly written."""
+        """Return the stored lock, None without one, or an empty one if it is partly written."""
         data = self._directory.read(self._name)
         if data is None:
             return None
@@ -136,7 +136,7 @@ def _owner(lock: dict[str, Any]) -> str:
 
 
 def _process_start_time(process: int) -> int | None:
-    """Return the start time of a process of this machine in milliseconds, or None if there is none."""
+    """Return the start time of a process of this machine in milliseconds, or None if it does not exist."""
     try:
         created: float = psutil.Process(process).create_time()
     except psutil.NoSuchProcess:

@@ -50,7 +50,7 @@ class PlanFile:
         self.directory, self.name = directory, name
 
     def read(self) -> dict[str, Any] | None:
-        """Return the plan, or None if there is none or the object is not a plan."""
+        """Return the plan, or None if no such object exists or it is not a plan."""
         data = self.directory.read(self.name)
         try:
             plan = None if data is None else self._decode(json.loads(data))

@@ -40,7 +40,7 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
         options: Storage options of S3.
 
     Returns:
-        The array, (image, y, x, 3) uint8, or a text that says why there is none.
+        The array, (image, y, x, 3) uint8, or the reason why it cannot be used, as text.
     """
     place, array_name = split_array_url(name, spec.url, spec.name)
     try:

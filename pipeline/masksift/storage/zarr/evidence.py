@@ -93,7 +93,7 @@ class EvidenceArrays:
 
     @property
     def local(self) -> bool:
-        """Whether the arrays are on a local disk."""
+        """True if the arrays are on a local disk."""
         return self._store.local
 
     def write(self, name: str, start: int, planes: NDArray[Any]) -> None:

@@ -14,7 +14,7 @@ from masksift.storage.zarr.stores import open_store
 
 
 def image_ids(source: SourceSpec, start: int, stop: int, options: Mapping[str, Any]) -> list[str]:
-    """Return the ids of images [start, stop): those of the source, or `<source>/<index>` if there is none."""
+    """Return the ids of images [start, stop): those of the source, or `<source>/<index>` without ids."""
     if source.image_id is None:
         return [f"{source.name}/{i}" for i in range(start, stop)]
     values = np.asarray(open_array(source.image_id, options)[start:stop]).tolist()

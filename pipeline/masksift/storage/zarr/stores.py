@@ -125,7 +125,7 @@ class InstrumentedStore(WrapperStore[Store]):
 
     @property
     def local(self) -> bool:
-        """Whether the store is on a local disk, where prefetching gains nothing."""
+        """True for a store on a local disk, where prefetching gains nothing."""
         return isinstance(self._store, LocalStore)
 
     def reset_errors(self) -> None:
@@ -242,7 +242,7 @@ def _s3_store(url: str, options: tuple[tuple[str, Any], ...], attempts: int = 1)
 
 
 def open_group(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Group:
-    """Open a Zarr group, version 2 or 3, read-only; raise FileNotFoundError if there is none.
+    """Open a Zarr group, version 2 or 3, read-only. A missing one raises FileNotFoundError.
 
     Consolidated metadata are ignored, because they may be older than the arrays.
     """
