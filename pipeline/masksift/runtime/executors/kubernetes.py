@@ -112,7 +112,8 @@ class KubernetesClusterProvider:
         try:
             while time.monotonic() < end and phase != "Error":
                 phase = policy.call(self._read_phase, f"DaskCluster {self._id}")
-                if phase == "Running" and (self._address or self._in_pod or self._pods(ready_scheduler=True)):
+                reachable = bool(self._address) or self._in_pod
+                if phase == "Running" and (reachable or policy.call(self._ready_schedulers, f"pods of {self._id}")):
                     return
                 time.sleep(POLL_INTERVAL_SECONDS)
         except Exception as e:
@@ -123,6 +124,9 @@ class KubernetesClusterProvider:
             f"{state}. The cluster is deleted",
             self.diagnose(),
         )
+
+    def _ready_schedulers(self) -> list[Any]:
+        return self._pods(ready_scheduler=True)
 
     def _read_phase(self) -> str:
         self._resource.refresh()
