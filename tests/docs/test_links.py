@@ -17,6 +17,8 @@ NEW_FILES = {
     "docs/assets/page.png",
 }
 """Files that the reader of a page creates."""
+PRIVATE_BASES = {"SourceWriter"}
+"""Classes that the Python reference shows because public classes share their arguments."""
 
 
 def heading_anchors(page: Path) -> set[str]:
@@ -64,7 +66,7 @@ def test_modules_that_a_page_names_exist(page: Path) -> None:
 def test_api_page_documents_every_public_name() -> None:
     page = (ROOT / "docs/reference/api.md").read_text()
     documented = {name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)$", page, re.M)}
-    assert documented == set(masksift.__all__) - {"__version__"}
+    assert documented - PRIVATE_BASES == set(masksift.__all__) - {"__version__"}
 
 
 def test_navigation_lists_every_page() -> None:

@@ -167,7 +167,7 @@ class EvidenceLocation:
         out: URL of the run, or of an evidence writer's output, that holds the block manifests.
         fingerprint: Fingerprint of that run or writer.
         first_block: Number of the source's first block there.
-        evidence: URL of the Zarr group with the evidence planes.
+        evidence_url: URL of the Zarr group with the evidence planes.
     """
 
     out: str

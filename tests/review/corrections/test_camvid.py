@@ -29,7 +29,7 @@ def mostly_right(row: dict[str, object], right: Array) -> bool:
 
 
 def test_forty_regions_fix_most_of_the_swapped_classes(tmp_path: Path) -> None:
-    """The figures of the README."""
+    """The figures of docs/tutorials/review-loop.md."""
     source, name = CAMVID / "camvid.zarr", "labels_swap"
     assert run_cli("run", "--source", source, "--arrays.labels", name, "--out", tmp_path / "run") == 0
     right, given = labels_at(source), labels_at(source, name)

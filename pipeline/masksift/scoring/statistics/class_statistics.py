@@ -1,7 +1,7 @@
 """Class statistics: a mergeable state of integer sums, from which the thresholds follow.
 
 `merge` is associative and commutative, and `empty` is its neutral element. The result is the same to the bit for any
-number of workers, any blocks, any order of arrival and any retries.
+number of workers, any blocks, any order of arrival and any retries. docs/reference/scores.md defines the thresholds.
 """
 
 from __future__ import annotations
