@@ -95,7 +95,6 @@ def test_too_few_images_or_classes_are_refused(scenes):
         train(scenes[0], np.zeros_like(scenes[1]), CLASSES, seed=0, folds=2)
 
 
-@pytest.mark.slow
 def test_two_processes_predict_the_same_bytes(scenes, predicted):
     with process_pool(2) as run:
         model = train(*scenes, CLASSES, seed=0, folds=3, run=run)

@@ -16,7 +16,6 @@ from masksift.runtime.progress import ProgressReporter
 from support.camvid import CAMVID, EXPECTED, changed
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not beside this checkout"),
 ]
 

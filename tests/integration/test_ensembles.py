@@ -145,7 +145,6 @@ def test_each_member_byte_is_read_once(out: Path, url: Path) -> None:
     assert stored <= blocks["bytes_read"] <= stored + blocks["blocks"] * (metadata + 10_000)
 
 
-@pytest.mark.slow
 def test_ensemble_on_a_local_cluster_has_the_same_tables(
     url: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,6 @@ from support.camvid import CAMVID, EXPECTED, changed
 from support.cli import run_cli
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is missing"),
 ]
 

@@ -120,7 +120,6 @@ def test_sweep_setting_equals_simulate_run_and_evaluate(
     assert_equal_metrics(source, completed, tmp_path, error_type, share)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("error_type", ["shift", "missing_region"])
 def test_sweep_of_mixed_and_damaged_sources_equals_separate_commands(error_type: str, tmp_path: Path) -> None:
     """Evidence of 8 and of 16 bits, different image sizes, quarantined images, and a background class."""
@@ -200,7 +199,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "TARGET_BLOCKS", 1 << 30)
 
 
-@pytest.mark.slow
 def test_sweep_on_dask_with_small_blocks_gives_the_same_bytes(
     source: Source, completed: Path, tmp_path: Path, scheduler_address: str, small_blocks: None
 ) -> None:

@@ -243,7 +243,6 @@ def test_shards_without_task_output_are_counted_again(predicted: tuple[Path, Pat
     assert read_source_files(out) == read_source_files(predicted[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["pixels", "mymodels:Memorizer"])
 @pytest.mark.usefixtures("memorizer")
 def test_dask_workers_write_the_same_bytes(source: Path, tmp_path: Path, trainer: str, scheduler_address: str) -> None:

@@ -13,7 +13,6 @@ from support.cli import run_cli
 from support.datasets import Array
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not next to this checkout"),
 ]
 

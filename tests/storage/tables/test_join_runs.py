@@ -115,7 +115,6 @@ def test_the_order_by_rank_is_that_of_the_share_reviewed() -> None:
     assert [row["image_id"] for row in down] == ["n1", "n2", "n3"]
 
 
-@pytest.mark.slow
 def test_more_rows_than_memory_go_through_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """500,000 images of each run, in an order of its own, in 64 MiB; every tenth is not in the other."""
     monkeypatch.setattr(ordering, "SORT_MEMORY_BYTES", 64 << 20)

@@ -39,7 +39,6 @@ def test_any_rows_come_in_order_and_in_parts(scores: list[list[float | None]], r
     assert all(len(part) == rows for part in parts[:-1])
 
 
-@pytest.mark.slow
 def test_more_rows_than_memory_go_through_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three million rows of 70 bytes in 96 MiB, most of them tied."""
     monkeypatch.setattr(ordering, "SORT_MEMORY_BYTES", 96 << 20)

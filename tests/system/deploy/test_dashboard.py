@@ -47,14 +47,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
         yield cluster.names()
 
 
-@pytest.mark.slow
 def test_queries_use_metrics_that_are_served(served: set[str]) -> None:
     named = {name for query in queries() for name in METRIC.findall(query)}
     assert len(named) > 25
     assert named <= served, sorted(named - served)
 
 
-@pytest.mark.slow
 def test_operations_page_names_metrics_that_are_served(served: set[str]) -> None:
     named = set(METRIC.findall(PAGES))
     histograms = {name.removesuffix("_count") for name in served if name.endswith("_count")}
@@ -62,7 +60,6 @@ def test_operations_page_names_metrics_that_are_served(served: set[str]) -> None
     assert named <= served | histograms, sorted(named - served - histograms)
 
 
-@pytest.mark.slow
 def test_dashboard_shows_every_metric_of_masksift(served: set[str]) -> None:
     ours = {re.sub("_(bucket|count|sum)$", "", name) for name in served if re.match("masksift_(?!.*_created$)", name)}
     shown = {re.sub("_(bucket|count|sum)$", "", name) for query in queries() for name in METRIC.findall(query)}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
 
 from support.s3_server import S3Server
 from system.deploy.helpers.kube_api import KubeApi, api_server
@@ -16,8 +15,6 @@ from system.deploy.helpers.kubelet import NAMESPACE, Kubelet, named
 from system.deploy.helpers.manifest_cluster import Stored, kubelet
 from system.deploy.helpers.netns import Loopback
 from system.deploy.helpers.node import node, operator, wait_until
-
-pytestmark = pytest.mark.slow
 
 
 @dataclass

@@ -217,10 +217,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         shutil.rmtree(root.parent)
 
 
-slow = pytest.mark.slow
-
-
-@slow
 def test_image_has_no_build_tools(image: Image) -> None:
     installed = {path.name.partition("-")[0] for path in image.root.glob("*/**/site-packages/*.dist-info")}
     assert "masksift" in installed
@@ -233,7 +229,6 @@ def test_image_has_no_build_tools(image: Image) -> None:
     assert {path.name for path in image.root.iterdir()} == {"etc", "opt", "scratch", "usr"}
 
 
-@slow
 def test_image_has_the_commands_of_every_role(image: Image) -> None:
     assert image.run("masksift", "--version") == f"masksift {PROJECT['version']}\n"
     assert "usage: masksift" in image.run("masksift", "--help")
@@ -241,13 +236,11 @@ def test_image_has_the_commands_of_every_role(image: Image) -> None:
     assert "--nthreads" in image.run("dask", "worker", "--help")
 
 
-@slow
 def test_extras_of_the_image_import(image: Image) -> None:
     names = "kr8s, pyiceberg.catalog.sql, pycocotools.mask, prometheus_client, opentelemetry.sdk.trace"
     image.run("python", "-W", "error::ImportWarning", "-c", f"import {names}")
 
 
-@slow
 def test_run_compiles_nothing_and_writes_only_to_scratch(image: Image) -> None:
     source = write_source(image.root / "scratch/source.zarr", make_data())
     image.run("true")
@@ -272,7 +265,6 @@ def test_run_compiles_nothing_and_writes_only_to_scratch(image: Image) -> None:
     image.run("touch", str(image.root / "opt/masksift/written"), code=1)
 
 
-@slow
 def test_numba_ignores_a_read_only_cache(image: Image) -> None:
     kept = image.root / "opt/masksift/numba"
     ask = "from masksift.scoring.kernels.condense_loops import keep; print(keep._cache.cache_path)"
@@ -280,7 +272,6 @@ def test_numba_ignores_a_read_only_cache(image: Image) -> None:
     assert str(image.root / "scratch/numba") in image.run("python", "-c", ask)
 
 
-@slow
 def test_image_without_scratch_names_the_mount(image: Image) -> None:
     nowhere = image.root / "opt/numba"
     output = image.run("masksift", "--version", code=2, NUMBA_CACHE_DIR=str(nowhere))
@@ -288,7 +279,6 @@ def test_image_without_scratch_names_the_mount(image: Image) -> None:
     assert "Mount a tmpfs or an emptyDir at /scratch" in output
 
 
-@slow
 def test_scheduler_is_healthy_while_it_responds(image: Image) -> None:
     args = ("dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", f"127.0.0.1:{_port()}")
     url = HEALTH["address"](list(args))

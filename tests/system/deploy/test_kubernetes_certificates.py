@@ -151,7 +151,6 @@ def connected(address: str, folder: Path) -> distributed.Client:
     return distributed.Client(address, security=security, timeout=WAIT, set_as_default=False)
 
 
-@pytest.mark.slow
 def test_client_with_certificates_runs_tasks(cluster: Cluster) -> None:
     with connected(cluster.address, cluster.certificates) as client:
         client.wait_for_workers(1, timeout=WAIT)
@@ -160,7 +159,6 @@ def test_client_with_certificates_runs_tasks(cluster: Cluster) -> None:
         assert client.submit(sum, [1, 2]).result(timeout=WAIT) == 3
 
 
-@pytest.mark.slow
 def test_client_without_a_certificate_of_the_ca_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     connected(cluster.address, cluster.certificates).close()  # it is up
     host, port = cluster.address.removeprefix("tls://").split(":")
@@ -182,7 +180,6 @@ def handshake(host: str, port: int, ca: Path, own: Path | None) -> None:
         assert secure.recv(1), "closed without a word"
 
 
-@pytest.mark.slow
 def test_operator_gets_the_desired_worker_count_over_http(cluster: Cluster) -> None:
     with connected(cluster.address, cluster.certificates) as client:
         client.wait_for_workers(1, timeout=WAIT)
@@ -197,7 +194,6 @@ def http_get(port: int, path: str) -> str:
         return str(answer.read().decode())
 
 
-@pytest.mark.slow
 def test_pre_stop_hook_retires_the_worker_by_name(cluster: Cluster) -> None:
     with connected(cluster.address, cluster.certificates) as client:
         client.wait_for_workers(1, timeout=WAIT)

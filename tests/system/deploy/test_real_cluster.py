@@ -17,8 +17,6 @@ from system.deploy.helpers.manifest_cluster import BLOCKS, MINIO, PLAIN, Cluster
 from system.deploy.helpers.netns import Loopback
 from system.deploy.helpers.node import wait_until
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def slow(s3_server: S3Server) -> Iterator[FaultProxy]:

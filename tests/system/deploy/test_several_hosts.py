@@ -17,8 +17,6 @@ from system.deploy.helpers.manifest_cluster import BLOCKS, Cluster, Stored, clus
 from system.deploy.helpers.netns import Bridge, remove_stale_bridges
 from system.deploy.helpers.node import wait_until
 
-pytestmark = pytest.mark.slow
-
 SOON = {"worker-ttl: 60s": "worker-ttl: 12s", "tcp: 30s": "tcp: 12s"}
 """Timeouts of the manifests for silent workers, shortened for the tests."""
 

@@ -32,7 +32,6 @@ DAG = ROOT / "deploy/workflows/airflow/masksift_nightly.py"
 WIDE = {"max_flagged": "100%", "max_quarantined": "50%", "max_drop": "100%"}
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not AIRFLOW.exists(), reason="Airflow is not in .venv-airflow: `make workflows` installs it"),
 ]
 

@@ -231,7 +231,6 @@ def test_exit_code_of_a_step_fails_the_workflow(made: Path, verb: str, code: int
     assert list(night.codes.items())[-1] == (last, code)
 
 
-@pytest.mark.slow
 def test_workflow_with_quarantined_images_and_a_failed_check(made: Path) -> None:
     lake(made / "lake")
     write_config(made)

@@ -59,7 +59,6 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WIDE = "--max-flagged 100% --max-quarantined 50%"
 
 
-@pytest.mark.slow
 def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path) -> None:
     told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "MASKSIFT_DROP": "100%"}
     for day in WHOLE:
@@ -79,7 +78,6 @@ def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path
     assert files(quality) == before
 
 
-@pytest.mark.slow
 def test_quarantined_images_are_listed_and_do_not_stop_the_night(real: Path) -> None:
     """There is no previous night to compare with."""
     told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE}
@@ -89,7 +87,6 @@ def test_quarantined_images_are_listed_and_do_not_stop_the_night(real: Path) -> 
     assert re.search(rf"  {LEFT_OUT}-b2  \S+/2  missing_chunk  chunk .* does not exist\n", done.stderr)
 
 
-@pytest.mark.slow
 def test_night_on_an_s3_compatible_store(real: Path, s3_server: S3Server) -> None:
     """Keys and endpoint come from the environment."""
     filesystem = s3_server.filesystem()
@@ -103,7 +100,6 @@ def test_night_on_an_s3_compatible_store(real: Path, s3_server: S3Server) -> Non
     assert found["counts"] == {"scored": 12}
 
 
-@pytest.mark.slow
 def test_day_without_data_and_refused_plan_are_not_started(real: Path) -> None:
     done = night(real, real / "bin", "2026-12-24")
     assert done.returncode == 2

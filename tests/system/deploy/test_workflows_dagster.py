@@ -26,7 +26,6 @@ FLOW = ROOT / "tests/system/deploy/flows/dagster_nights.py"
 PYTHON = ROOT / ".venv-dagster" / "bin" / "python"
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not PYTHON.exists(), reason="Dagster is not in .venv-dagster: `make workflows` installs it"),
 ]
 

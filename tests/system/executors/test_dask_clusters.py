@@ -63,7 +63,6 @@ def test_existing_cluster_stays_up(scheduler_address: str) -> None:
 
 @unclosed
 @pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
-@pytest.mark.slow
 def test_opened_cluster_is_closed_after_success_error_or_ctrl_c(
     error: type[BaseException] | None,
 ) -> None:
@@ -85,7 +84,6 @@ def test_opened_cluster_is_closed_after_success_error_or_ctrl_c(
     until(lambda: not any(map(is_alive, pids)), "the worker has stopped")
 
 
-@pytest.mark.slow
 def test_ctrl_c_stops_the_jobs_of_a_command(tmp_path: Path) -> None:
     script = (
         "from runtime.executors import task_functions as jobs\n"
@@ -201,7 +199,6 @@ def test_without_credentials_removes_user_and_password() -> None:
     assert without_credentials("tls://host:8786") == "tls://host:8786"
 
 
-@pytest.mark.slow
 def test_run_without_workers_waits_and_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "THREAD_COUNT_AGE_SECONDS", 0.1)
     monkeypatch.setattr(distributed, "NO_WORKER_LOG_SECONDS", 0.3)

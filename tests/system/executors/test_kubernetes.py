@@ -100,7 +100,6 @@ def deleted(api: ApiServer) -> list[str]:
     return [path for method, path in api.asked if method == "DELETE"]
 
 
-@pytest.mark.slow
 def test_run_creates_uses_and_deletes_only_its_cluster(api: ApiServer, file: str) -> None:
     messages: list[str] = []
 
@@ -124,7 +123,6 @@ def test_run_creates_uses_and_deletes_only_its_cluster(api: ApiServer, file: str
     assert port not in [address.port for address in left], "the connection to the API server is closed"
 
 
-@pytest.mark.slow
 def test_scheduler_is_reached_through_a_forwarded_port_from_outside(api: ApiServer, file: str) -> None:
     with kubernetes(file, address=None) as executor:
         assert executor.reduce(jobs.square, range(5), jobs.add, "sum") == 30
@@ -134,7 +132,6 @@ def test_scheduler_is_reached_through_a_forwarded_port_from_outside(api: ApiServ
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.slow
 def test_cluster_is_deleted_after_an_error_or_ctrl_c(api: ApiServer, file: str, error: type[BaseException]) -> None:
     def use() -> None:
         with kubernetes(file, address=api.address):

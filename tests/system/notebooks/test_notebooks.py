@@ -12,7 +12,6 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[3] / "notebooks").glob("*.ipynb"))
 
 pytestmark = [
-    pytest.mark.slow,
     # tornado, under the kernel's client, leaves sockets to the garbage collector
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning"),
 ]

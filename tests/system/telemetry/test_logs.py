@@ -115,7 +115,6 @@ def test_error_that_ends_a_run_has_the_run_id() -> None:
     assert failed_run_id(KeyError("other")) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scheduler", "worker"])
 def test_every_line_of_a_process_is_a_json_object(cluster: Processes, first: Told, name: str) -> None:
     told = json_lines(cluster.log(name))
@@ -123,7 +122,6 @@ def test_every_line_of_a_process_is_a_json_object(cluster: Processes, first: Tol
     assert all({"time", "level", "logger", "message"} <= one.keys() for one in told)
 
 
-@pytest.mark.slow
 def test_workers_log_quarantined_images_with_reason_and_block(cluster: Processes, first: Told) -> None:
     told = [one for one in json_lines(cluster.log("worker")) if "image" in one]
     told = [one for one in told if one["run_id"] == first.record["fingerprint"]]
@@ -140,7 +138,6 @@ def test_workers_log_quarantined_images_with_reason_and_block(cluster: Processes
     assert lost["message"].startswith("image street/5 is quarantined: missing_chunk (")
 
 
-@pytest.mark.slow
 def test_client_lines_have_the_run_id(first: Told) -> None:
     told = json_lines(first.errors)
     assert {one["event"] for one in told} >= {"begin", "end", "warning"}
@@ -148,7 +145,6 @@ def test_client_lines_have_the_run_id(first: Told) -> None:
     assert "2 of 40 images are quarantined" in told[-1]["message"]
 
 
-@pytest.mark.slow
 def test_failed_task_is_logged_by_its_worker_with_context(cluster: Processes, failed: Told) -> None:
     told = [
         one for one in json_lines(cluster.log("worker")) if one["logger"] == "masksift.runtime.telemetry.instrument"
@@ -162,7 +158,6 @@ def test_failed_task_is_logged_by_its_worker_with_context(cluster: Processes, fa
     assert {one["run_id"] for one in told} == {json_lines(failed.errors)[0]["run_id"]}
 
 
-@pytest.mark.slow
 def test_failed_run_ends_with_a_failed_event(failed: Told) -> None:
     *others, last = json_lines(failed.errors)
     assert (last["event"], last["exit_code"]) == ("failed", failed.code)

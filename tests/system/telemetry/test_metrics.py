@@ -39,7 +39,6 @@ def again(cluster: Processes, first: Told, surroundings: dict[str, str]) -> Told
     return told
 
 
-@pytest.mark.slow
 def test_worker_serves_all_metrics_from_its_start(first: Told) -> None:
     assert first.before["masksift_build_info", frozenset({("version", version("masksift"))})] == 2, "one a worker"
     assert first.before["masksift_worker_memory_limit_bytes", frozenset()] == 2 * (2 << 30)
@@ -48,7 +47,6 @@ def test_worker_serves_all_metrics_from_its_start(first: Told) -> None:
     assert "dask_worker_threads" in names, "beside Dask's own"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_images_are_counted_by_status(first: Told, stage: str) -> None:
     assert first.code == 3, first.errors
@@ -58,7 +56,6 @@ def test_images_are_counted_by_status(first: Told, stage: str) -> None:
         assert first.counted("masksift_images_total", stage=stage, status=status) == counts.get(status, 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", TOLD)
 @pytest.mark.parametrize("stage", STAGES)
 def test_sum_over_workers_equals_the_record(first: Told, stage: str, name: str) -> None:
@@ -67,7 +64,6 @@ def test_sum_over_workers_equals_the_record(first: Told, stage: str, name: str) 
     assert facts["blocks"] == first.record["blocks"] > 8, "there is something to add up"
 
 
-@pytest.mark.slow
 def test_task_time_equals_the_record(first: Told) -> None:
     for stage in STAGES:
         (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
@@ -76,7 +72,6 @@ def test_task_time_equals_the_record(first: Told) -> None:
         )
 
 
-@pytest.mark.slow
 def test_reductions_and_report_are_counted(first: Told) -> None:
     assert {dict(labels)["stage"] for _, labels in first.grown("masksift_task_seconds_count")} >= {
         "condense",
@@ -88,7 +83,6 @@ def test_reductions_and_report_are_counted(first: Told) -> None:
     assert first.grown("masksift_task_failures_total") == {}
 
 
-@pytest.mark.slow
 def test_reused_blocks_count_as_reused_only(again: Told) -> None:
     assert again.code == 3, again.errors
     for stage in STAGES:
@@ -98,7 +92,6 @@ def test_reused_blocks_count_as_reused_only(again: Told) -> None:
     assert {dict(labels)["stage"] for _, labels in again.grown("masksift_images_total")} == {"report"}
 
 
-@pytest.mark.slow
 def test_failed_task_is_counted_per_attempt_and_error(failed: Told) -> None:
     sample = "masksift_task_failures_total", frozenset({("stage", "score"), ("error", "DataError")})
     assert failed.grown("masksift_task_failures_total") == {sample: 4}, (
@@ -106,7 +99,6 @@ def test_failed_task_is_counted_per_attempt_and_error(failed: Told) -> None:
     )
 
 
-@pytest.mark.slow
 def test_retried_requests_are_counted_and_logged_without_credentials(
     cluster: Processes, s3_server: S3Server, s3_credentials: None, surroundings: dict[str, str], tmp_path: Path
 ) -> None:

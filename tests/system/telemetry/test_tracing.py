@@ -56,7 +56,6 @@ def found(collector: Collector, first: Told) -> Found:
     return found
 
 
-@pytest.mark.slow
 def test_run_span_has_a_child_per_stage(found: Found, first: Told) -> None:
     ((run, _),) = found["masksift run"]
     assert not run.parent_span_id
@@ -68,7 +67,6 @@ def test_run_span_has_a_child_per_stage(found: Found, first: Told) -> None:
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "stage"),
     [
@@ -83,7 +81,6 @@ def test_task_spans_are_children_of_their_stage(found: Found, task: str, stage: 
     assert {span.parent_span_id for span, _ in found[task]} == {parent.span_id}
 
 
-@pytest.mark.slow
 def test_block_has_a_span_of_its_worker(found: Found, first: Told) -> None:
     (_, client) = found["masksift run"][0]
     senders = {sender["process.pid"] for _, sender in found["condense task"]}
@@ -95,7 +92,6 @@ def test_block_has_a_span_of_its_worker(found: Found, first: Told) -> None:
     assert all(one["masksift.source"] == "street" and one["masksift.bytes_read"] > 0 for one in told)
 
 
-@pytest.mark.slow
 def test_failed_task_has_a_span_with_the_error(collector: Collector, failed: Told) -> None:
     until = time.monotonic() + 60
     while (

@@ -65,7 +65,6 @@ def test_each_architecture_predicts_probabilities_of_the_image_size(model: str, 
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_training_learns_the_labels(data: tuple[Array, Array]) -> None:
     probabilities = make_trainer(epochs=12).fit(*data).predict_proba(data[0])
     valid = data[1] < 3
@@ -123,7 +122,6 @@ def test_unknown_encoder_is_refused() -> None:
         make_trainer(encoder="resnet17")
 
 
-@pytest.mark.slow
 def test_interrupted_prediction_resumes_from_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
