@@ -1,4 +1,4 @@
-"""Small runs with regions, what reviewers say of them, and what labels should become of it: in plain loops."""
+"""Small runs with regions, decisions on them, and expected corrected labels."""
 
 from __future__ import annotations
 
@@ -14,69 +14,87 @@ from support.cli import run_cli
 from support.datasets import Array
 from support.results import read_rows
 
-__all__ = ["ACCEPT", "correct", "labels_at", "of_image", "of_region", "record", "regions_of", "review", "run", "wanted"]
+__all__ = [
+    "ACCEPT",
+    "expected_labels",
+    "export_corrections",
+    "image_decision",
+    "read_labels",
+    "read_record",
+    "read_regions",
+    "region_decision",
+    "run_sources",
+    "write_decisions",
+]
 
 ACCEPT = "accept"
 
 
-def run(out: Path, *sources: object, words: tuple[object, ...] = ()) -> Path:
-    """A complete run over those sources that lists every region, however small."""
-    told = [word for source in sources for word in ("--source", source)]
-    assert run_cli("run", *told, "--out", out, "--regions.min_area", 1, "--max_quarantined", "100%", *words) == 0
+def run_sources(out: Path, *sources: object, args: tuple[object, ...] = ()) -> Path:
+    """Complete a run over the sources that lists regions of any size."""
+    source_args = [arg for source in sources for arg in ("--source", source)]
+    assert run_cli("run", *source_args, "--out", out, "--regions.min_area", 1, "--max_quarantined", "100%", *args) == 0
     return out
 
 
-def record(folder: Path, name: str = "run.json") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / name).read_text())
-    return found
+def read_record(directory: Path, name: str = "run.json") -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((directory / name).read_text())
+    return record
 
 
-def regions_of(out: Path, **wanted: object) -> list[dict[str, Any]]:
-    """The rows of a run's table of regions, those alone that have the ``wanted`` values."""
-    return [row for row in read_rows(out, "regions") if all(row[name] == value for name, value in wanted.items())]
+def read_regions(out: Path, **values: object) -> list[dict[str, Any]]:
+    """Rows of a run's region table whose columns have the given values."""
+    return [row for row in read_rows(out, "regions") if all(row[name] == value for name, value in values.items())]
 
 
-def of_region(row: Mapping[str, Any], verdict: str = ACCEPT) -> dict[str, Any]:
-    """What a file of verdicts says of a region."""
-    return {**_named(row, verdict), "region": {"rank": row["rank"]}}
+def region_decision(row: Mapping[str, Any], decision: str = ACCEPT) -> dict[str, Any]:
+    """Entry of a decisions file for a region."""
+    return {**_entry(row, decision), "region": {"rank": row["rank"]}}
 
 
-def of_image(row: Mapping[str, Any], verdict: str = ACCEPT) -> dict[str, Any]:
-    """What it says of an image."""
-    return {**_named(row, verdict), "region": None}
+def image_decision(row: Mapping[str, Any], decision: str = ACCEPT) -> dict[str, Any]:
+    """Entry of a decisions file for an image."""
+    return {**_entry(row, decision), "region": None}
 
 
-def _named(row: Mapping[str, Any], verdict: str) -> dict[str, Any]:
-    return {"verdict": verdict, "image_id": row["image_id"], "source": row["source"], "index": row["index"]}
+def _entry(row: Mapping[str, Any], decision: str) -> dict[str, Any]:
+    return {"verdict": decision, "image_id": row["image_id"], "source": row["source"], "index": row["index"]}
 
 
-def review(file: Path, out: Path, *verdicts: Mapping[str, Any], fingerprint: str | None = None) -> Path:
-    """A file of verdicts on the run at ``out``."""
-    told = {"format": 1, "run": fingerprint or record(out)["fingerprint"], "verdicts": list(verdicts)}
-    file.write_text(json.dumps(told))
+def write_decisions(file: Path, out: Path, *decisions: Mapping[str, Any], fingerprint: str | None = None) -> Path:
+    """Write a file with decisions on the run at `out`."""
+    tree = {"format": 1, "run": fingerprint or read_record(out)["fingerprint"], "verdicts": list(decisions)}
+    file.write_text(json.dumps(tree))
     return file
 
 
-def correct(out: Path, verdicts: Path, folder: Path, *words: object) -> Path:
-    """The labels that the verdicts on a run ask for."""
-    assert run_cli("export", "corrections", out, "--verdicts", verdicts, "--out", folder, *words) == 0
-    return folder
+def export_corrections(out: Path, decisions: Path, directory: Path, *args: object) -> Path:
+    """Write the labels of a run, corrected by the decisions, into a directory."""
+    assert run_cli("export", "corrections", out, "--verdicts", decisions, "--out", directory, *args) == 0
+    return directory
 
 
-def labels_at(group: Path, name: str = "labels") -> Array:
-    """The labels in a group."""
+def read_labels(group: Path, name: str = "labels") -> Array:
     return np.asarray(zarr.open_array(group / name, mode="r")[...])
 
 
-def wanted(labels: Array, accepted: list[dict[str, Any]], values: Mapping[int, int] | None = None) -> Array:
-    """The labels (N, H, W) with the suggested class of each region, pixel by pixel; ``values``: the label value of a
-    class where that is not its number."""
-    new = labels.copy()
+def expected_labels(labels: Array, accepted: list[dict[str, Any]], values: Mapping[int, int] | None = None) -> Array:
+    """Set the pixels of each region to its suggested class, one by one.
+
+    Args:
+        labels: Given labels, (N, H, W).
+        accepted: Rows of the accepted regions.
+        values: Label value of each class; by default its number.
+
+    Returns:
+        Corrected labels, (N, H, W).
+    """
+    corrected = labels.copy()
     for row in accepted:
-        place, inside = 0, False
+        position, inside = 0, False
         for length in row["rle"]:
-            for pixel in range(place, place + length if inside else place):
+            for pixel in range(position, position + length if inside else position):
                 x, y = divmod(pixel, row["height"])
-                new[row["index"], y, x] = row["suggested"] if values is None else values[row["suggested"]]
-            place, inside = place + length, not inside
-    return new
+                corrected[row["index"], y, x] = row["suggested"] if values is None else values[row["suggested"]]
+            position, inside = position + length, not inside
+    return corrected

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from evaluation.evaluate.helpers import PlantedErrors, evaluate, plant_errors, read_metric, read_metrics, run_planted
-from review.helpers import of_image, of_region, regions_of, review
+from review.helpers import image_decision, read_regions, region_decision, write_decisions
 from support.cli import error_message
 from support.results import read_rows
 from support.sources import make_data, write_source
@@ -30,9 +30,9 @@ def test_decisions_measure_only_reviewed_images(
 ) -> None:
     reviewed = read_rows(run)[:14]
     labels = ["accept" if row["index"] in planted.images else "reject" for row in reviewed]
-    decisions = [of_image(row, value) for row, value in zip(reviewed, labels, strict=True)]
-    unsure = of_image(read_rows(run)[20], "unsure")
-    file = review(tmp_path / "decisions.json", run, *decisions, unsure)
+    decisions = [image_decision(row, value) for row, value in zip(reviewed, labels, strict=True)]
+    unsure = image_decision(read_rows(run)[20], "unsure")
+    file = write_decisions(tmp_path / "decisions.json", run, *decisions, unsure)
     assert evaluate(run, file, tmp_path / "ev") == 0
     wrong = np.array([label == "accept" for label in labels])
     for score in ("softmin", "clc"):
@@ -52,12 +52,12 @@ def test_decisions_measure_only_reviewed_images(
 
 def test_image_with_an_accepted_region_is_wrong(run: Path, tmp_path: Path) -> None:
     """Accepted in one region: wrong. Rejected in all reviewed regions: right. Unsure in one: unknown."""
-    images = list(dict.fromkeys(row["index"] for row in regions_of(run)))[:3]
-    regions = [[row for row in regions_of(run) if row["index"] == index][:2] for index in images]
-    decisions = [of_region(regions[0][0], "reject"), of_region(regions[0][-1], "accept")]
-    decisions += [of_region(row, "reject") for row in regions[1]]
-    decisions += [of_region(regions[2][0], "unsure")]
-    assert evaluate(run, review(tmp_path / "decisions.json", run, *decisions), tmp_path / "ev") == 0
+    images = list(dict.fromkeys(row["index"] for row in read_regions(run)))[:3]
+    regions = [[row for row in read_regions(run) if row["index"] == index][:2] for index in images]
+    decisions = [region_decision(regions[0][0], "reject"), region_decision(regions[0][-1], "accept")]
+    decisions += [region_decision(row, "reject") for row in regions[1]]
+    decisions += [region_decision(regions[2][0], "unsure")]
+    assert evaluate(run, write_decisions(tmp_path / "decisions.json", run, *decisions), tmp_path / "ev") == 0
     row = read_metric(tmp_path / "ev", "softmin", "auroc")
     assert (row["images"], row["errors"]) == (2, 1)
 
@@ -66,25 +66,25 @@ def test_decisions_on_other_sources_match_by_image_id(
     run: Path, planted: PlantedErrors, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = ["accept" if row["index"] in planted.images else "reject" for row in read_rows(run)]
-    decisions = [of_image(row, value) for row, value in zip(read_rows(run), values, strict=True)]
-    assert evaluate(run, review(tmp_path / "own.json", run, *decisions), tmp_path / "own") == 0
+    decisions = [image_decision(row, value) for row, value in zip(read_rows(run), values, strict=True)]
+    assert evaluate(run, write_decisions(tmp_path / "own.json", run, *decisions), tmp_path / "own") == 0
     elsewhere = [{**decision, "source": "elsewhere", "index": 99 - decision["index"]} for decision in decisions]
-    other = review(tmp_path / "other.json", run, *elsewhere, fingerprint="f00d" * 16)
+    other = write_decisions(tmp_path / "other.json", run, *elsewhere, fingerprint="f00d" * 16)
     capsys.readouterr()
     assert evaluate(run, other, tmp_path / "other") == 0
     assert "The decisions refer to the run f00df00df00d, whose labels may differ." in capsys.readouterr().out
     assert read_metrics(tmp_path / "other") == read_metrics(tmp_path / "own")
     elsewhere.append({**elsewhere[0], "index": 3})
-    twice = review(tmp_path / "twice.json", run, *elsewhere)
+    twice = write_decisions(tmp_path / "twice.json", run, *elsewhere)
     assert evaluate(run, twice, tmp_path / "twice") == 2
     assert "contains several images with the id 'scene-0000', and the run has other sources" in error_message(capsys)
 
 
 def test_decision_on_unknown_image_is_reported(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = read_rows(run)[:2]
-    unknown = {**of_image(first, "reject"), "source": "gone", "image_id": "unknown-image"}
-    decisions = (of_image(first), of_image(second, "reject"), unknown)
-    assert evaluate(run, review(tmp_path / "decisions.json", run, *decisions), tmp_path / "ev") == 3
+    unknown = {**image_decision(first, "reject"), "source": "gone", "image_id": "unknown-image"}
+    decisions = (image_decision(first), image_decision(second, "reject"), unknown)
+    assert evaluate(run, write_decisions(tmp_path / "decisions.json", run, *decisions), tmp_path / "ev") == 3
     printed = capsys.readouterr()
     assert "1 images of the truth are not in the run (unknown-image)" in printed.err
     assert read_metric(tmp_path / "ev", "softmin", "auroc")["images"] == 2
@@ -94,20 +94,20 @@ def test_decision_on_unknown_image_is_reported(run: Path, tmp_path: Path, capsys
 def test_equal_decisions_measure_nothing(
     decision: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    decisions = [of_image(row, decision) for row in read_rows(run)[:5]]
-    assert evaluate(run, review(tmp_path / "decisions.json", run, *decisions), tmp_path / "ev") == 0
+    decisions = [image_decision(row, decision) for row in read_rows(run)[:5]]
+    assert evaluate(run, write_decisions(tmp_path / "decisions.json", run, *decisions), tmp_path / "ev") == 0
     assert "nothing is measured: " in capsys.readouterr().out
 
 
 def test_decisions_on_quarantined_images_are_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from review.helpers import run as make
+    from review.helpers import run_sources
 
     data = make_data()
     data.labels[3] = 255
     write_source(tmp_path / "a.zarr", data)
-    out = make(tmp_path / "run", tmp_path / "a.zarr")
-    decisions = [of_image(row, "accept" if row["index"] in (1, 3) else "reject") for row in read_rows(out)]
-    assert evaluate(out, review(tmp_path / "decisions.json", out, *decisions), tmp_path / "ev") == 0
+    out = run_sources(tmp_path / "run", tmp_path / "a.zarr")
+    decisions = [image_decision(row, "accept" if row["index"] in (1, 3) else "reject") for row in read_rows(out)]
+    assert evaluate(out, write_decisions(tmp_path / "decisions.json", out, *decisions), tmp_path / "ev") == 0
     assert "they include 1 of the wrong images, which are not measured" in capsys.readouterr().out
     row = read_metric(tmp_path / "ev", "softmin", "auroc")
     assert (row["images"], row["errors"]) == (7, 1)

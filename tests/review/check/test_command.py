@@ -13,7 +13,7 @@ import pytest
 
 from masksift.core.errors import UsageError
 from masksift.review.check.config import CheckConfig
-from review.helpers import record, run
+from review.helpers import read_record, run_sources
 from support.cli import error_message, exit_code
 from support.errors import raises
 from support.results import read_rows
@@ -28,11 +28,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("check")
     data = make_data(seed=1)
     write_source(directory / "a.zarr", data, ids=[f"scene-{i}" for i in range(8)])
-    run(directory / "old", directory / "a.zarr", words=CLASSES)
+    run_sources(directory / "old", directory / "a.zarr", args=CLASSES)
     data.labels[:] = data.labels[[1, 2, 3, 4, 5, 6, 7, 0]]
     source = write_source(directory / "b.zarr", data, ids=[f"scene-{i}" for i in range(8)])
     erase_chunks(source.predictions, slice(2, 4))
-    run(directory / "new", directory / "b.zarr", words=CLASSES)
+    run_sources(directory / "new", directory / "b.zarr", args=CLASSES)
     return directory
 
 
@@ -53,7 +53,7 @@ def quality(out: Path) -> dict[str, tuple[int, int]]:
 
 def test_max_flagged_accepts_share_and_number(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = runs / "new"
-    flagged, pixels = record(out)["flagged_pixels"], sum(pixels for _, pixels in quality(out).values())
+    flagged, pixels = read_record(out)["flagged_pixels"], sum(pixels for _, pixels in quality(out).values())
     assert flagged > 1
     (limit,) = check_json(capsys, 0, out, "--max-flagged", flagged)["limits"]
     assert limit == {"limit": "max_flagged", "allowed": str(flagged), "found": flagged, "of": pixels, "passed": True}
@@ -82,7 +82,7 @@ def test_max_quarantined_counts_and_lists_images(runs: Path, capsys: pytest.Capt
 
 
 def test_result_contains_facts_of_the_run_record(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result, run_record = check_json(capsys, 0, runs / "new", "--max-quarantined", "100%"), record(runs / "new")
+    result, run_record = check_json(capsys, 0, runs / "new", "--max-quarantined", "100%"), read_record(runs / "new")
     for name in ("fingerprint", "started", "finished", "seconds", "images", "flagged_pixels", "bytes_read", "retries"):
         assert result[name] == run_record[name], name
 
@@ -107,7 +107,7 @@ def test_largest_drop_in_class_quality_decides(runs: Path, capsys: pytest.Captur
 
 
 def test_base_of_the_run_is_the_default(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(tmp_path / "out", runs / "a.zarr", words=("--base", runs / "old", *CLASSES))
+    out = run_sources(tmp_path / "out", runs / "a.zarr", args=("--base", runs / "old", *CLASSES))
     assert check_json(capsys, 0, out, "--max-drop-in-class-quality", "5%")["base"] == str(runs / "old")
     assert exit_code("check", runs / "new", "--max-drop-in-class-quality", "5%") == 2
     assert f"The run at {runs}/new has no base to compare class quality with." in error_message(capsys)
@@ -145,7 +145,7 @@ def test_summary_lists_limits_classes_and_quarantined_images(runs: Path, capsys:
 def test_run_without_labeled_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_data()
     data.labels[:] = 255
-    out = run(tmp_path / "out", write_source(tmp_path / "a.zarr", data))
+    out = run_sources(tmp_path / "out", write_source(tmp_path / "a.zarr", data))
     assert check_json(capsys, 0, out, "--max-flagged", "0%")["limits"][0]["of"] == 0
     capsys.readouterr()
     assert exit_code("check", out, "--max-flagged", "0%") == 0

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from review.helpers import correct, of_region, record, regions_of, review, run
+from review.helpers import export_corrections, read_record, read_regions, region_decision, run_sources, write_decisions
 from support.cli import error_message, exit_code
 from support.datasets import Data
 from support.results import read_rows
@@ -26,13 +26,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("compare")
     for name, seed in (("a", 1), ("b", 2)):
         write_source(directory / f"{name}.zarr", make_data(seed=seed), ids=[f"{name}-{one}" for one in IDS])
-    run(directory / "old", directory / "[ab].zarr", words=("--classes", "road,sky,car,tree"))
-    verdicts = review(
-        directory / "v.json", directory / "old", *map(of_region, regions_of(directory / "old", source="b"))
+    run_sources(directory / "old", directory / "[ab].zarr", args=("--classes", "road,sky,car,tree"))
+    decisions = write_decisions(
+        directory / "v.json", directory / "old", *map(region_decision, read_regions(directory / "old", source="b"))
     )
-    correct(directory / "old", verdicts, directory / "fixed")
+    export_corrections(directory / "old", decisions, directory / "fixed")
     args = ("--classes", "road,sky,car,tree", "--labels_from", directory / "fixed", "--softmin.temperature", 0.2)
-    run(directory / "new", directory / "[ab].zarr", words=args)
+    run_sources(directory / "new", directory / "[ab].zarr", args=args)
     return directory
 
 
@@ -77,7 +77,7 @@ def test_numbers_equal_those_of_the_tables(runs: Path, capsys: pytest.CaptureFix
         assert score["new"] == pytest.approx(np.mean([row[name] for row in new.values()]), abs=1e-15)
         assert score["rose"] == sum(new[one][name] > old[one][name] for one in old)
     for side in ("old", "new"):
-        facts = record(runs / side)
+        facts = read_record(runs / side)
         quality = pq.read_table(runs / side / "class_quality.parquet").to_pylist()
         assert result[side]["flagged_pixels"] == facts["flagged_pixels"]
         assert result[side]["flagged_share"] == facts["flagged_pixels"] / sum(row["pixels"] for row in quality)
@@ -126,7 +126,7 @@ def test_images_of_a_moved_source_join_by_id(runs: Path, tmp_path: Path, capsys:
     data = make_data(seed=2)
     turned = Data(data.predictions[3::-1], data.labels[3::-1], data.ignore)
     write_source(tmp_path / "c.zarr", turned, ids=[f"b-{IDS[i]}" for i in (3, 2, 1)] + ["fresh"])
-    out = run(tmp_path / "out", tmp_path / "c.zarr", runs / "a.zarr", words=("--classes", "road,sky,car,tree"))
+    out = run_sources(tmp_path / "out", tmp_path / "c.zarr", runs / "a.zarr", args=("--classes", "road,sky,car,tree"))
     result = compare_json(capsys, runs / "old", out)
     assert result["sources"]["only_old"] == {"count": 1, "first": ["b"]}
     assert result["sources"]["only_new"] == {"count": 1, "first": ["c"]}
@@ -140,7 +140,7 @@ def test_images_of_a_moved_source_join_by_id(runs: Path, tmp_path: Path, capsys:
 def test_ambiguous_ids_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("x", "y"):
         write_source(tmp_path / name / "a.zarr", ids=["one", "one", *IDS[2:]])
-        run(tmp_path / name / "out", tmp_path / name / "a.zarr")
+        run_sources(tmp_path / name / "out", tmp_path / name / "a.zarr")
     args = (tmp_path / "x/out", tmp_path / "y/out")
     result = compare_json(capsys, *args)
     assert (result["images"]["both"], result["images"]["ids_that_occur_twice"]) == (6, 1)
@@ -151,9 +151,9 @@ def test_ambiguous_ids_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_renamed_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_source(tmp_path / "a.zarr", ids=IDS)
-    old = run(tmp_path / "old", tmp_path / "a.zarr")
+    old = run_sources(tmp_path / "old", tmp_path / "a.zarr")
     zarr.open_group(tmp_path / "a.zarr", mode="r+")["image_id"][2] = "renamed"  # type: ignore[index]
-    new = run(tmp_path / "new", tmp_path / "a.zarr", words=("--rank_by", "clc"))
+    new = run_sources(tmp_path / "new", tmp_path / "a.zarr", args=("--rank_by", "clc"))
     printed = compare_text(capsys, old, new)
     assert "1 image with another id at the same index: check that they are the same" in printed
     assert "the old run ranks by softmin, the new run by clc: their ranks are not comparable" in printed
@@ -162,9 +162,9 @@ def test_renamed_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_images_quarantined_in_one_run_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_source(tmp_path / "a.zarr", ids=IDS)
-    old = run(tmp_path / "old", source)
+    old = run_sources(tmp_path / "old", source)
     erase_chunks(source.predictions, slice(2, 4))
-    new = run(tmp_path / "new", source)
+    new = run_sources(tmp_path / "new", source)
     result = compare_json(capsys, old, new)
     assert (result["images"]["quarantined_in_new"], result["images"]["quarantined_in_old"]) == (2, 0)
     assert [row["image_id"] for row in result["quarantined_in_new"]] == ["scene-2", "scene-3"]
@@ -177,7 +177,7 @@ def test_images_quarantined_in_one_run_are_listed(tmp_path: Path, capsys: pytest
 
 def test_classes_join_by_name(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The new run has another order, lacks a class, and has two classes of one name."""
-    new = run(tmp_path / "new", runs / "a.zarr", words=("--classes", "sky,road,car,car", "--methods", "softmin"))
+    new = run_sources(tmp_path / "new", runs / "a.zarr", args=("--classes", "sky,road,car,car", "--methods", "softmin"))
     result = compare_json(capsys, runs / "old", new)
     by_name = [(row["class"], row["quality_old"] is None, row["quality_new"] is None) for row in result["classes"]]
     assert sorted(by_name) == [
@@ -197,13 +197,13 @@ def test_classes_join_by_name(runs: Path, tmp_path: Path, capsys: pytest.Capture
 def test_runs_without_common_score_or_scored_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_data()
     source = write_source(tmp_path / "a.zarr", data, ids=IDS)
-    old = run(tmp_path / "old", source, words=("--methods", "clc", "--rank_by", "clc"))
-    new = run(tmp_path / "new", source, words=("--methods", "softmin"))
+    old = run_sources(tmp_path / "old", source, args=("--methods", "clc", "--rank_by", "clc"))
+    new = run_sources(tmp_path / "new", source, args=("--methods", "softmin"))
     result = compare_json(capsys, old, new)
     assert (result["scores"], result["shown"], result["images"]["scored_in_both"]) == ([], None, 8)
     assert "rank before" in compare_text(capsys, old, new)
     data.labels[:] = 255
-    nothing = run(tmp_path / "nothing", write_source(tmp_path / "b.zarr", data, ids=IDS))
+    nothing = run_sources(tmp_path / "nothing", write_source(tmp_path / "b.zarr", data, ids=IDS))
     result = compare_json(capsys, nothing, nothing)
     assert result["old"]["flagged_share"] is None
     assert result["images"]["both"] == 8

@@ -1,4 +1,4 @@
-"""Real labels with known errors, and a reviewer who knows the right ones: how much of the errors is mended."""
+"""Corrections of CamVid labels with known errors, decided by the clean labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from review.helpers import correct, labels_at, of_region, record, regions_of, review
+from review.helpers import export_corrections, read_labels, read_record, read_regions, region_decision, write_decisions
 from support.camvid import CAMVID
 from support.cli import run_cli
 from support.datasets import Array
@@ -16,30 +16,30 @@ pytestmark = [
     pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not next to this checkout"),
 ]
 
-REVIEWED = 40
+REVIEWED_REGIONS = 40
 
 
-def mostly_right(row: dict[str, object], right: Array) -> bool:
-    """Whether more than half of a region's pixels are of the suggested class."""
-    runs = np.array(row["rle"])
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    truth = right[row["index"], : row["height"], : row["width"]].T.reshape(-1)[: len(inside)]
+def suggestion_is_correct(row: dict[str, object], clean: Array) -> bool:
+    """Return True if more than half of a region's pixels have the suggested class in the clean labels."""
+    lengths = np.array(row["rle"])
+    inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    truth = clean[row["index"], : row["height"], : row["width"]].T.reshape(-1)[: len(inside)]
     return bool((truth[inside] == row["suggested"]).mean() > 0.5)
 
 
 def test_forty_regions_fix_most_of_the_swapped_classes(tmp_path: Path) -> None:
-    """The figures of docs/tutorials/review-loop.md."""
+    """Check the numbers of docs/tutorials/review-loop.md."""
     source, name = CAMVID / "camvid.zarr", "labels_swap"
     assert run_cli("run", "--source", source, "--arrays.labels", name, "--out", tmp_path / "run") == 0
-    right, given = labels_at(source), labels_at(source, name)
+    clean, given = read_labels(source), read_labels(source, name)
     entries = [
-        of_region(row, "accept" if mostly_right(row, right) else "reject")
-        for row in regions_of(tmp_path / "run")[:REVIEWED]
+        region_decision(row, "accept" if suggestion_is_correct(row, clean) else "reject")
+        for row in read_regions(tmp_path / "run")[:REVIEWED_REGIONS]
     ]
-    file = review(tmp_path / "verdicts.json", tmp_path / "run", *entries)
-    fixed = labels_at(correct(tmp_path / "run", file, tmp_path / "fixed") / "camvid.zarr", name)
-    accepted = record(tmp_path / "fixed", "corrections.json")["verdicts"]["regions"]["accept"]
+    decisions = write_decisions(tmp_path / "verdicts.json", tmp_path / "run", *entries)
+    fixed = read_labels(export_corrections(tmp_path / "run", decisions, tmp_path / "fixed") / "camvid.zarr", name)
+    accepted = read_record(tmp_path / "fixed", "corrections.json")["verdicts"]["regions"]["accept"]
     assert accepted == pytest.approx(36, abs=2)
-    assert (given != right).sum() == 848_700
-    assert (fixed != right).sum() == pytest.approx(114_411, rel=0.05)
-    assert ((fixed != right) & (given == right)).sum() < 0.05 * (fixed != given).sum(), "little that was right"
+    assert (given != clean).sum() == 848_700
+    assert (fixed != clean).sum() == pytest.approx(114_411, rel=0.05)
+    assert ((fixed != clean) & (given == clean)).sum() < 0.05 * (fixed != given).sum(), "few correct pixels are changed"

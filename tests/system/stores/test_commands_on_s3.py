@@ -19,7 +19,7 @@ from evaluation.evaluate.helpers import (
     write_simulation,
 )
 from prepare.ingest.helpers import InputFiles, assert_ingest_fails
-from review.helpers import of_region, record, regions_of, review
+from review.helpers import read_record, read_regions, region_decision, write_decisions
 from review.report.report_files import write_rgb_source
 from support.cli import exit_code, run_cli
 from support.results import read_files, read_rows
@@ -125,12 +125,14 @@ def corrections(place: Place) -> Results:
     source = ("--source", f"{place.url}/[ab].zarr", "--regions.min_area", 1, *place.args)
     assert run_cli("run", *source, "--out", run) == 0
     out = place.path("run")
-    accepted = review(place.directory / "verdicts.json", out, *map(of_region, regions_of(out, source="b")[::2]))
+    accepted = write_decisions(
+        place.directory / "verdicts.json", out, *map(region_decision, read_regions(out, source="b")[::2])
+    )
     verdicts = ("--verdicts", place.put(accepted), "--out", fixed, *place.args)
     assert run_cli("export", "corrections", run, *verdicts) == 0
     rerun = place.directory / "rerun"
     assert run_cli("run", *source, "--labels_from", fixed, "--base", run, "--out", rerun) == 0
-    assert record(rerun)["kept_sources"] == 1
+    assert read_record(rerun)["kept_sources"] == 1
     assert exit_code("compare", run, rerun, *place.args) == 0
     files = select(read_files(place.path("fixed")), ".zarr/")
     assert "b.zarr/labels/c/1/0/0" in files
