@@ -1,4 +1,4 @@
-"""Known annotation errors: what each kind does to the labels, and what it never does."""
+"""Injected annotation errors: changes of the labels and invariants of each error type."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from masksift.demo.inject_errors import (
 IGNORE = 255
 
 
-def blocks(seed: int, classes: int = 5, size: int = 6, ignored: float = 0.1) -> np.ndarray:
-    """Labels (size * 8, size * 10) in blocks of 8 x 10 pixels, some pixels ignored."""
+def make_block_labels(seed: int, classes: int = 5, size: int = 6, ignored: float = 0.1) -> np.ndarray:
+    """Make labels (size * 8, size * 10) in blocks of 8 x 10 pixels, some pixels ignored."""
     generator = np.random.default_rng(seed)
     labels = np.kron(generator.integers(0, classes, (size, size)), np.ones((8, 10), int)).astype(np.uint8)
     labels[generator.random(labels.shape) < ignored] = IGNORE
@@ -34,34 +34,34 @@ def blocks(seed: int, classes: int = 5, size: int = 6, ignored: float = 0.1) -> 
 seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize("kind", ERROR_TYPES)
+@pytest.mark.parametrize("error_type", ERROR_TYPES)
 @given(seed=seeds)
 @settings(max_examples=30, deadline=None)
-def test_ignored_pixels_never_change_and_no_pixel_becomes_ignored(kind, seed):
-    labels = blocks(seed)
-    changed, _ = ERROR_TYPES[kind](labels, np.random.default_rng(seed))
+def test_ignored_pixels_stay_the_same(error_type, seed):
+    labels = make_block_labels(seed)
+    changed, _ = ERROR_TYPES[error_type](labels, np.random.default_rng(seed))
     assert np.array_equal(changed == IGNORE, labels == IGNORE)
 
 
-@pytest.mark.parametrize("kind", ERROR_TYPES)
+@pytest.mark.parametrize("error_type", ERROR_TYPES)
 @given(seed=seeds)
 @settings(max_examples=30, deadline=None)
-def test_error_describes_the_change(kind, seed):
-    labels = blocks(seed)
+def test_error_describes_the_change(error_type, seed):
+    labels = make_block_labels(seed)
     before = labels.copy()
-    changed, error = ERROR_TYPES[kind](labels, np.random.default_rng(seed))
-    assert np.array_equal(labels, before), "the labels given are left as they are"
-    assert error.kind == kind
+    changed, error = ERROR_TYPES[error_type](labels, np.random.default_rng(seed))
+    assert np.array_equal(labels, before), "the input is unchanged"
+    assert error.kind == error_type
     assert error.changed_share == pytest.approx(changed_share(labels, changed), abs=1e-6)
     assert error.changed_share >= MIN_CHANGED_SHARE
-    moved = labels != changed
-    assert np.all(np.isin(labels[moved], error.classes) | np.isin(changed[moved], error.classes))
+    differs = labels != changed
+    assert np.all(np.isin(labels[differs], error.classes) | np.isin(changed[differs], error.classes))
 
 
-@pytest.mark.parametrize("kind", ERROR_TYPES)
-def test_same_seed_gives_the_same_error(kind):
-    first = ERROR_TYPES[kind](blocks(1), np.random.default_rng(5))
-    second = ERROR_TYPES[kind](blocks(1), np.random.default_rng(5))
+@pytest.mark.parametrize("error_type", ERROR_TYPES)
+def test_same_seed_gives_the_same_error(error_type):
+    first = ERROR_TYPES[error_type](make_block_labels(1), np.random.default_rng(5))
+    second = ERROR_TYPES[error_type](make_block_labels(1), np.random.default_rng(5))
     assert np.array_equal(first[0], second[0])
     assert first[1] == second[1]
 
@@ -69,7 +69,7 @@ def test_same_seed_gives_the_same_error(kind):
 @given(seed=seeds)
 @settings(max_examples=20, deadline=None)
 def test_swap_twice_is_the_identity(seed):
-    labels = blocks(seed)
+    labels = make_block_labels(seed)
     once = swap_classes(labels, 1, 3)
     assert np.array_equal(swap_classes(once, 1, 3), labels)
     assert np.array_equal(once == 1, labels == 3)
@@ -89,8 +89,9 @@ def test_drop_removes_a_class_or_one_object():
     labels = np.zeros((40, 40), np.uint8)
     labels[5:15, 5:15] = labels[25:35, 25:35] = 1
     results = [drop(labels, np.random.default_rng(seed)) for seed in range(30)]
-    lost = {np.count_nonzero((labels == 1) & (changed != 1)) for changed, error in results if error.classes == (1,)}
-    assert lost == {100, 200}, "one of the two objects, or both"
+    drops = [changed for changed, error in results if error.classes == (1,)]
+    removed_pixels = {np.count_nonzero((labels == 1) & (changed != 1)) for changed in drops}
+    assert removed_pixels == {100, 200}, "one of the two objects, or both"
 
 
 def test_shift_moves_the_mask_and_fills_uncovered_pixels():
@@ -125,22 +126,22 @@ def test_small_class_is_skipped():
     assert all(2 not in drop(labels, np.random.default_rng(seed))[1].classes for seed in range(20))
 
 
-@pytest.mark.parametrize("kind", ERROR_TYPES)
-def test_image_of_one_class_is_refused(kind):
-    with pytest.raises(ValueError, match=f"No {kind} changes 1%"):
-        ERROR_TYPES[kind](np.zeros((20, 20), np.uint8), np.random.default_rng(0))
+@pytest.mark.parametrize("error_type", ERROR_TYPES)
+def test_image_of_one_class_is_rejected(error_type):
+    with pytest.raises(ValueError, match=f"No {error_type} changes 1%"):
+        ERROR_TYPES[error_type](np.zeros((20, 20), np.uint8), np.random.default_rng(0))
 
 
 def test_inject_errors_changes_each_image_at_most_once():
-    labels = np.stack([blocks(seed) for seed in range(12)])
+    labels = np.stack([make_block_labels(seed) for seed in range(12)])
     changed, known = inject_errors(labels, {"drop": 2, "swap": 3, "shift": 1}, np.random.default_rng(0))
     assert sorted(error.kind for error in known.values()) == ["drop"] * 2 + ["shift"] + ["swap"] * 3
     differs = {index for index in range(12) if not np.array_equal(changed[index], labels[index])}
     assert differs == set(known)
 
 
-def test_unfit_images_are_skipped_until_none_is_left():
-    labels = np.stack([np.zeros((48, 60), np.uint8), blocks(0), np.ones((48, 60), np.uint8)])
+def test_inject_errors_skips_unfit_images_until_none_is_left():
+    labels = np.stack([np.zeros((48, 60), np.uint8), make_block_labels(0), np.ones((48, 60), np.uint8)])
     _, known = inject_errors(labels, {"swap": 1}, np.random.default_rng(0))
     assert list(known) == [1]
     with pytest.raises(ValueError, match="Only 1 of 2 swap errors fit into 3 images"):
@@ -148,4 +149,4 @@ def test_unfit_images_are_skipped_until_none_is_left():
 
 
 def test_swap_records_both_classes():
-    assert len(swap(blocks(3), np.random.default_rng(0))[1].classes) == 2
+    assert len(swap(make_block_labels(3), np.random.default_rng(0))[1].classes) == 2

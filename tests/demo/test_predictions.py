@@ -1,4 +1,4 @@
-"""The demo's predictions: probabilities, repeatable, and out of sample in the strict sense."""
+"""Demo predictions: probabilities, accuracy, reproducibility and out-of-sample training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CLASSES = 8
 
 @pytest.fixture(scope="module")
 def scenes() -> tuple[np.ndarray, np.ndarray]:
-    drawn = [draw_scene(3, index, *SMALL) for index in range(6)]
-    return np.stack([image for image, _ in drawn]), np.stack([labels for _, labels in drawn])
+    pairs = [draw_scene(3, index, *SMALL) for index in range(6)]
+    return np.stack([image for image, _ in pairs]), np.stack([labels for _, labels in pairs])
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def predicted(trained, scenes) -> np.ndarray:
     return np.stack(list(trained.predictions(scenes[0])))
 
 
-def test_a_prediction_is_a_probability_of_each_class_for_each_pixel(predicted):
+def test_predictions_are_probabilities_per_class_and_pixel(predicted):
     assert predicted.shape == (6, CLASSES, *SMALL)
     assert predicted.dtype == np.uint8
     sums = predicted.sum(axis=1, dtype=int) / 255
@@ -41,54 +41,55 @@ def test_a_prediction_is_a_probability_of_each_class_for_each_pixel(predicted):
 def test_accuracy_exceeds_the_most_frequent_class(predicted, scenes):
     labels = scenes[1]
     valid = labels < CLASSES
-    commonest = np.bincount(labels[valid]).max() / valid.sum()
-    assert np.mean(predicted.argmax(axis=1)[valid] == labels[valid]) > commonest + 0.15
+    most_frequent_share = np.bincount(labels[valid]).max() / valid.sum()
+    assert np.mean(predicted.argmax(axis=1)[valid] == labels[valid]) > most_frequent_share + 0.15
 
 
-def test_the_labels_of_an_image_have_no_influence_on_its_own_prediction(scenes, trained, predicted):
-    """The proof of "out of sample": other labels for a whole fold, the same bytes for it, other bytes for the rest."""
+def test_prediction_does_not_depend_on_the_labels_of_its_fold(scenes, trained, predicted):
+    """Other labels for a whole fold change the predictions of all folds but this one."""
     images, labels = scenes
-    mine = trained.fold == trained.fold[2]
-    other = labels.copy()
-    other[mine] = np.where(labels[mine] < CLASSES, (labels[mine] + 3) % CLASSES, labels[mine])
-    again = np.stack(list(train(images, other, CLASSES, seed=0, folds=3).predictions(images)))
-    assert np.array_equal(again[mine], predicted[mine])
-    assert all(not np.array_equal(a, b) for a, b in zip(again[~mine], predicted[~mine], strict=True))
+    in_fold = trained.fold == trained.fold[2]
+    changed = labels.copy()
+    changed[in_fold] = np.where(labels[in_fold] < CLASSES, (labels[in_fold] + 3) % CLASSES, labels[in_fold])
+    again = np.stack(list(train(images, changed, CLASSES, seed=0, folds=3).predictions(images)))
+    assert np.array_equal(again[in_fold], predicted[in_fold])
+    assert all(not np.array_equal(a, b) for a, b in zip(again[~in_fold], predicted[~in_fold], strict=True))
 
 
-def test_a_model_is_fitted_to_the_samples_of_the_other_folds_only(scenes, monkeypatch):
-    seen = []
+def test_model_is_fitted_to_the_other_folds_only(scenes, monkeypatch):
+    fitted_images = []
 
-    def spy(samples, seed):
-        seen.append({index for sample in samples for index in np.unique(sample.counts // 1_000_000).tolist() if index})
+    def record_images(samples, seed):
+        encoded = np.concatenate([sample.counts // 1_000_000 for sample in samples])
+        fitted_images.append(set(encoded[encoded > 0].tolist()))
         return fit_classifier(samples, seed)
 
-    def marked(image, labels, classes, generator):
+    def sample_with_image_number(image, labels, classes, generator):
         sample = sample_pixels(image, labels, classes, generator)
         return PixelSample(sample.features, sample.labels, sample.counts + 1_000_000 * number[image.tobytes()])
 
     number = {image.tobytes(): index + 1 for index, image in enumerate(scenes[0])}
-    monkeypatch.setattr(classifier, "fit_classifier", spy)
-    monkeypatch.setattr(classifier, "sample_pixels", marked)
+    monkeypatch.setattr(classifier, "fit_classifier", record_images)
+    monkeypatch.setattr(classifier, "sample_pixels", sample_with_image_number)
     model = train(*scenes, CLASSES, seed=0, folds=3)
-    for fold, images in enumerate(seen):
+    for fold, images in enumerate(fitted_images):
         assert images == {index + 1 for index in range(6) if model.fold[index] != fold}
 
 
-def test_a_class_never_seen_in_training_has_probability_zero(scenes):
+def test_class_without_training_pixels_has_probability_zero(scenes):
     images, labels = scenes
-    without = np.where(labels == 4, 255, labels)
-    predictions = train(images, without, CLASSES, seed=0, folds=2).predictions(images)
+    labels_without_class = np.where(labels == 4, 255, labels)
+    predictions = train(images, labels_without_class, CLASSES, seed=0, folds=2).predictions(images)
     assert next(predictions)[4].max() == 0
 
 
-def test_folds_are_of_equal_size_and_every_image_is_in_one():
+def test_folds_have_equal_sizes_and_depend_on_the_seed():
     fold = assign_folds(11, 4, seed=5)
     assert sorted(np.bincount(fold).tolist()) == [2, 3, 3, 3]
     assert not np.array_equal(fold, assign_folds(11, 4, seed=6))
 
 
-def test_too_few_images_or_classes_are_refused(scenes):
+def test_too_few_images_or_classes_are_rejected(scenes):
     with pytest.raises(ValueError, match="3 images cannot make 4 folds"):
         assign_folds(3, 4, seed=0)
     with pytest.raises(ValueError, match=r"hold 1 class\(es\)"):
