@@ -267,7 +267,7 @@ def test_run_compiles_nothing_and_writes_only_to_scratch(image: Image) -> None:
 
 def test_numba_ignores_a_read_only_cache(image: Image) -> None:
     kept = image.root / "opt/masksift/numba"
-    ask = "from masksift.scoring.kernels.condense_loops import keep; print(keep._cache.cache_path)"
+    ask = "from masksift.scoring.kernels.condense_loops import store_codes; print(store_codes._cache.cache_path)"
     assert str(kept) not in image.run("python", "-c", ask, NUMBA_CACHE_DIR=str(kept))
     assert str(image.root / "scratch/numba") in image.run("python", "-c", ask)
 
