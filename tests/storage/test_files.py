@@ -1,4 +1,4 @@
-"""Files that others wrote: found below folders and by globs, on disk and wherever fsspec reaches."""
+"""Input files: search by directory or glob, and opening."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ from support.errors import raises
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     for name in ("b.png", "a/c.PNG", "a/d.npy", "a/._c.png", ".cache/e.png", "a[1]/f.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     return tmp_path
 
 
-def test_files_of_a_folder_and_of_all_in_it_by_their_ending(folder: Path) -> None:
-    found = find_files(str(folder), {}, [".png"])
-    assert found.names == ("a/c.PNG", "a[1]/f.png", "b.png"), "sorted, and no hidden ones"
-    assert [Path(found.url(name)).read_text() for name in found.names] == list(found.names)
+def test_find_files_of_a_directory_lists_visible_files_by_ending(directory: Path) -> None:
+    files = find_files(str(directory), {}, [".png"])
+    assert files.names == ("a/c.PNG", "a[1]/f.png", "b.png"), "sorted, without hidden files"
+    assert [Path(files.url(name)).read_text() for name in files.names] == list(files.names)
 
 
-def test_files_of_a_glob_are_named_from_its_first_star_on(folder: Path) -> None:
-    assert find_files(f"{folder}/*/*", {}, [".png", ".npy"]).names == ("a/c.PNG", "a/d.npy", "a[1]/f.png")
-    assert find_files(f"{folder}/a/*.npy", {}, [".npy"]).names == ("d.npy",)
+def test_find_files_of_a_glob_names_files_from_its_first_wildcard(directory: Path) -> None:
+    assert find_files(f"{directory}/*/*", {}, [".png", ".npy"]).names == ("a/c.PNG", "a/d.npy", "a[1]/f.png")
+    assert find_files(f"{directory}/a/*.npy", {}, [".npy"]).names == ("d.npy",)
 
 
-def test_links_are_followed_and_each_folder_is_read_once(folder: Path) -> None:
-    (folder / "linked").mkdir()
-    (folder / "linked/one").symlink_to(folder / "a")
-    (folder / "linked/round").symlink_to(folder / "linked")
-    (folder / "linked/g.png").symlink_to(folder / "b.png")
-    assert find_files(f"{folder}/linked", {}, [".png"]).names == ("g.png", "one/c.PNG")
-    assert find_files(f"{folder}/linked/*.png", {}, [".png"]).names == ("g.png",)
+def test_find_files_follows_links_and_visits_each_directory_once(directory: Path) -> None:
+    (directory / "linked").mkdir()
+    (directory / "linked/one").symlink_to(directory / "a")
+    (directory / "linked/round").symlink_to(directory / "linked")
+    (directory / "linked/g.png").symlink_to(directory / "b.png")
+    assert find_files(f"{directory}/linked", {}, [".png"]).names == ("g.png", "one/c.PNG")
+    assert find_files(f"{directory}/linked/*.png", {}, [".png"]).names == ("g.png",)
 
 
-def test_a_folder_may_have_brackets_and_a_place_be_one_file(folder: Path) -> None:
-    assert find_files(f"{folder}/a[1]", {}, [".png"]).names == ("f.png",)
-    assert find_files(f"{folder}/b.png", {}, [".png"]).names == ("b.png",)
+def test_find_files_accepts_brackets_in_a_path_and_a_single_file(directory: Path) -> None:
+    assert find_files(f"{directory}/a[1]", {}, [".png"]).names == ("f.png",)
+    assert find_files(f"{directory}/b.png", {}, [".png"]).names == ("b.png",)
 
 
 @pytest.mark.parametrize("place", ["nowhere", "a/*.tif", "a/d.npy"])
-def test_where_there_is_none_it_is_said(folder: Path, place: str) -> None:
+def test_find_files_without_a_match_is_refused(directory: Path, place: str) -> None:
     with raises(DataError, r"No file of .png, .tif at .*Pass a directory"):
-        find_files(f"{folder}/{place}", {}, [".png", ".tif"])
+        find_files(f"{directory}/{place}", {}, [".png", ".tif"])
 
 
-def test_other_stores_are_read_as_disks_are() -> None:
+def test_files_of_another_store_are_found_and_opened() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/test-files/x/a.png", b"12345")
     try:
-        found = find_files("memory://test-files", {}, [".png"])
-        assert found.names == ("x/a.png",)
-        with open_file(found.url("x/a.png"), {}) as file:
+        files = find_files("memory://test-files", {}, [".png"])
+        assert files.names == ("x/a.png",)
+        with open_file(files.url("x/a.png"), {}) as file:
             file.seek(2)
             assert file.read(2) == b"34"
     finally:
         memory.rm("/test-files", recursive=True)
 
 
-def test_a_file_that_is_gone_is_refused_with_its_name(folder: Path) -> None:
+def test_open_file_that_is_missing_is_refused_with_its_name(directory: Path) -> None:
     for name in ("gone.png", "a"):
-        with raises(DataError, rf"File .*/{name} does not exist"), open_file(str(folder / name), {}):
+        with raises(DataError, rf"File .*/{name} does not exist"), open_file(str(directory / name), {}):
             pass

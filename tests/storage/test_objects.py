@@ -1,4 +1,4 @@
-"""Objects: bytes at URLs, there as a whole or not at all."""
+"""Objects at URLs: reading, listing, atomic writes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ names = st.from_regex(r"[a-z0-9_=-]{1,8}(/[a-z0-9_=-]{1,8}){0,2}\.bin", fullmatc
 
 
 @pytest.fixture(params=["local", "memory"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectDirectory:
-    """A folder that does not exist yet, on disk and in a store that fsspec alone knows."""
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectDirectory:
+    """Directory that does not exist yet, on disk and in the memory file system of fsspec."""
     return ObjectDirectory(str(tmp_path / "out") if request.param == "local" else f"memory://{uuid.uuid4().hex}/out")
 
 
@@ -34,27 +34,27 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectDirectory:
     ("url", "path"),
     [("/data/x", "/data/x"), ("file:///data/x", "/data/x"), ("/data/y/../x", "/data/x"), ("/data/x/", "/data/x")],
 )
-def test_a_local_url_is_a_path(url: str, path: str) -> None:
+def test_local_path_of_a_local_url_is_absolute(url: str, path: str) -> None:
     assert local_path(url) == path
 
 
-def test_a_relative_path_and_the_home_folder_are_absolute_paths() -> None:
+def test_local_path_resolves_relative_paths_and_the_home_directory() -> None:
     assert local_path("x") == os.path.join(os.getcwd(), "x")
     assert local_path("~/x") == os.path.expanduser("~/x")
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/x", "memory://x", "gs://b/x", "simplecache::s3://bucket/x"])
-def test_what_lies_elsewhere_has_no_path(url: str) -> None:
+def test_local_path_of_a_remote_url_is_none(url: str) -> None:
     assert local_path(url) is None
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/x", "s3://bucket/x/"])
-def test_joining_puts_one_slash_between(url: str) -> None:
+def test_join_separates_parts_by_one_slash(url: str) -> None:
     assert join(url, "a/", "/b.zarr") == "s3://bucket/x/a/b.zarr"
 
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/x", "htp://x"])
-def test_a_url_that_no_store_understands_is_refused(url: str) -> None:
+def test_url_of_an_unknown_protocol_is_refused(url: str) -> None:
     with raises(UsageError, f"{url} cannot be opened .*Protocol not known"):
         ObjectDirectory(url).read("a")
 
@@ -62,58 +62,58 @@ def test_a_url_that_no_store_understands_is_refused(url: str) -> None:
 # ------------------------------------------------------------------------------------------- reading and writing
 
 
-@given(written=st.dictionaries(names, st.binary(max_size=64), max_size=5), again=st.binary(max_size=64))
+@given(contents=st.dictionaries(names, st.binary(max_size=64), max_size=5), replacement=st.binary(max_size=64))
 @settings(max_examples=25, deadline=None)
-def test_what_was_written_last_is_read(written: dict[str, bytes], again: bytes) -> None:
+def test_read_returns_the_last_written_bytes(contents: dict[str, bytes], replacement: bytes) -> None:
     with TemporaryDirectory() as path:
-        for folder in (ObjectDirectory(path), ObjectDirectory(f"memory://{uuid.uuid4().hex}")):
-            for name, data in written.items():
-                folder.write(name, data)
-            assert {name: folder.read(name) for name in written} == written
-            for name in written:
-                folder.write(name, again)
-                assert folder.read(name) == again
+        for directory in (ObjectDirectory(path), ObjectDirectory(f"memory://{uuid.uuid4().hex}")):
+            for name, data in contents.items():
+                directory.write(name, data)
+            assert {name: directory.read(name) for name in contents} == contents
+            for name in contents:
+                directory.write(name, replacement)
+                assert directory.read(name) == replacement
 
 
-def test_an_object_that_is_not_there_reads_as_none(folder: ObjectDirectory) -> None:
-    assert folder.read("run.json") is None
-    folder.write("a", b"1")
-    assert folder.read("b") is None
+def test_read_of_a_missing_object_returns_none(directory: ObjectDirectory) -> None:
+    assert directory.read("run.json") is None
+    directory.write("a", b"1")
+    assert directory.read("b") is None
 
 
-def test_nothing_lies_below_a_file(tmp_path: Path) -> None:
+def test_directory_at_a_file_is_empty(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert ObjectDirectory(str(tmp_path / "file")).read("run.json") is None
     assert ObjectDirectory(str(tmp_path / "file")).names() == []
 
 
-def test_removing_twice_is_removing_once(folder: ObjectDirectory) -> None:
-    folder.write("a/b", b"1")
-    folder.remove("a/b")
-    folder.remove("a/b")
-    assert folder.read("a/b") is None
+def test_remove_of_a_missing_object_does_nothing(directory: ObjectDirectory) -> None:
+    directory.write("a/b", b"1")
+    directory.remove("a/b")
+    directory.remove("a/b")
+    assert directory.read("a/b") is None
 
 
-def test_names_are_those_directly_below_in_order(folder: ObjectDirectory) -> None:
+def test_names_lists_the_entries_directly_below_sorted(directory: ObjectDirectory) -> None:
     for name in ("b", "a/2", "a/1", "a/deep/3"):
-        folder.write(name, b"")
-    assert folder.names() == ["a", "b"]
-    assert folder.names("a") == ["1", "2", "deep"]
-    assert folder.names("nothing") == []
+        directory.write(name, b"")
+    assert directory.names() == ["a", "b"]
+    assert directory.names("a") == ["1", "2", "deep"]
+    assert directory.names("nothing") == []
 
 
-def test_names_are_fresh_after_another_process_wrote(folder: ObjectDirectory) -> None:
-    folder.write("a/1", b"")
-    assert folder.names("a") == ["1"]
-    ObjectDirectory(folder.url).write("a/2", b"")
-    assert folder.names("a") == ["1", "2"]
+def test_names_after_a_write_elsewhere_includes_it(directory: ObjectDirectory) -> None:
+    directory.write("a/1", b"")
+    assert directory.names("a") == ["1"]
+    ObjectDirectory(directory.url).write("a/2", b"")
+    assert directory.names("a") == ["1", "2"]
 
 
-def test_a_folder_travels_without_its_connection_and_shows_no_credentials() -> None:
-    folder = ObjectDirectory("memory://travels", {"skip_instance_cache": True})
-    folder.write("a", b"1")
-    assert pickle.loads(pickle.dumps(folder)) == folder
-    assert pickle.loads(pickle.dumps(folder)).read("a") == b"1"
+def test_directory_is_picklable_and_its_repr_hides_options() -> None:
+    directory = ObjectDirectory("memory://pickled", {"skip_instance_cache": True})
+    directory.write("a", b"1")
+    assert pickle.loads(pickle.dumps(directory)) == directory
+    assert pickle.loads(pickle.dumps(directory)).read("a") == b"1"
     assert repr(ObjectDirectory("s3://bucket/x", {"secret": "hush"})) == "ObjectDirectory(url='s3://bucket/x')"
 
 
@@ -121,38 +121,36 @@ def test_a_folder_travels_without_its_connection_and_shows_no_credentials() -> N
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt("stop")])
-def test_a_write_that_fails_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    folder = ObjectDirectory(str(tmp_path))
-    folder.write("a", b"old")
+def test_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    directory = ObjectDirectory(str(tmp_path))
+    directory.write("a", b"old")
 
     def fail(source: str, target: str) -> None:
-        assert Path(source).read_bytes() == b"new", "the whole object is written before it gets its name"
+        assert Path(source).read_bytes() == b"new", "the object is complete before it gets its name"
         raise error
 
     monkeypatch.setattr(os, "replace", fail)
     for name in ("a", "b"):
         with pytest.raises(type(error), match=str(error)):
-            folder.write(name, b"new")
-    assert folder.names() == ["a"]
-    assert folder.read("a") == b"old"
+            directory.write(name, b"new")
+    assert directory.names() == ["a"]
+    assert directory.read("a") == b"old"
 
 
-def test_a_file_is_put_as_a_whole_and_stays_where_it_was(folder: ObjectDirectory, tmp_path: Path) -> None:
-    file = tmp_path / "made"
+def test_put_copies_a_file_and_keeps_it(directory: ObjectDirectory, tmp_path: Path) -> None:
+    file = tmp_path / "source"
     for data in (b"first", b"", b"last" * 1000):
         file.write_bytes(data)
-        folder.put("deep/er/a.zip", str(file))
-        assert folder.read("deep/er/a.zip") == data
+        directory.put("deep/er/a.zip", str(file))
+        assert directory.read("deep/er/a.zip") == data
         assert file.read_bytes() == data
-    assert folder.names("deep/er") == ["a.zip"]
+    assert directory.names("deep/er") == ["a.zip"]
 
 
-def test_a_file_that_is_not_put_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, file = ObjectDirectory(str(tmp_path / "out")), tmp_path / "made"
+def test_failed_put_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, file = ObjectDirectory(str(tmp_path / "out")), tmp_path / "source"
     file.write_bytes(b"old")
-    folder.put("a", str(file))
+    directory.put("a", str(file))
     file.write_bytes(b"new")
 
     def fail(source: str, target: str) -> None:
@@ -162,27 +160,27 @@ def test_a_file_that_is_not_put_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "replace", fail)
     for name in ("a", "b"):
         with pytest.raises(OSError, match="disk full"):
-            folder.put(name, str(file))
-    assert folder.names() == ["a"]
-    assert folder.read("a") == b"old"
+            directory.put(name, str(file))
+    assert directory.names() == ["a"]
+    assert directory.read("a") == b"old"
 
 
-def test_a_reader_never_sees_half_an_object(tmp_path: Path) -> None:
-    folder, size, seen = ObjectDirectory(str(tmp_path)), 1 << 18, set[bytes]()
-    folder.write("a", b"0" * size)
-    ended = threading.Event()
+def test_read_during_writes_returns_complete_objects(tmp_path: Path) -> None:
+    directory, size, versions = ObjectDirectory(str(tmp_path)), 1 << 18, set[bytes]()
+    directory.write("a", b"0" * size)
+    finished = threading.Event()
 
     def write() -> None:
         for i in range(60):
-            folder.write("a", str(i % 10).encode() * size)
-        ended.set()
+            directory.write("a", str(i % 10).encode() * size)
+        finished.set()
 
     writer = threading.Thread(target=write)
     writer.start()
-    while not ended.is_set():
-        data = folder.read("a")
+    while not finished.is_set():
+        data = directory.read("a")
         assert data is not None
         assert data == data[:1] * size
-        seen.add(data[:1])
+        versions.add(data[:1])
     writer.join()
-    assert seen
+    assert versions

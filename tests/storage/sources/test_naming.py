@@ -1,4 +1,4 @@
-"""What the URL of a source says of it."""
+"""Names and partitions of sources by their URLs."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from masksift.storage.sources.naming import parse_partitions, source_names
         ("s3://lake", "lake"),
     ],
 )
-def test_the_name_of_a_source_is_its_path_from_the_first_partition_on_or_its_last_part(url: str, name: str) -> None:
+def test_source_name_is_the_path_from_the_first_partition_or_its_last_component(url: str, name: str) -> None:
     assert source_names([url]) == [name]
 
 
-def test_the_source_here_has_the_name_of_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_name_of_the_current_directory_is_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here.zarr").mkdir()
     monkeypatch.chdir(tmp_path / "here.zarr")
     assert source_names(["."]) == ["here"]
 
 
-def test_names_that_would_be_the_same_reach_further_up() -> None:
+def test_equal_source_names_are_extended_by_parent_directories() -> None:
     urls = ["s3://a/train/x.zarr", "s3://a/val/x.zarr", "s3://b/val/x.zarr", "s3://b/val/y.zarr"]
     assert source_names(urls) == ["train/x", "a/val/x", "b/val/x", "y"]
 
 
-folders = st.lists(st.sampled_from(["a", "b", "dt=1", "dt=2", "x.zarr"]), min_size=1, max_size=4)
+directories = st.lists(st.sampled_from(["a", "b", "dt=1", "dt=2", "x.zarr"]), min_size=1, max_size=4)
 
 
-@given(paths=st.lists(folders.map("/".join), unique=True, min_size=1, max_size=8))
-def test_names_are_unique_and_ends_of_the_path(paths: list[str]) -> None:
+@given(paths=st.lists(directories.map("/".join), unique=True, min_size=1, max_size=8))
+def test_source_names_are_unique_suffixes_of_the_paths(paths: list[str]) -> None:
     paths = list({path.removesuffix(".zarr"): path for path in paths}.values())
     names = source_names([f"s3://{path}" for path in paths])
     assert len(set(names)) == len(names)
@@ -50,7 +50,7 @@ def test_names_are_unique_and_ends_of_the_path(paths: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "found"),
+    ("url", "partitions"),
     [
         ("s3://lake/seg/dt=2026-11-01/site=a.zarr", {"dt": "2026-11-01", "site": "a"}),
         ("s3://lake/seg/name=a%2Fb", {"name": "a/b"}),
@@ -58,5 +58,5 @@ def test_names_are_unique_and_ends_of_the_path(paths: list[str]) -> None:
         ("s3://lake/seg/=1/2=3/x.zarr", {}),
     ],
 )
-def test_parts_of_a_path_that_say_key_and_value(url: str, found: dict[str, str | None]) -> None:
-    assert parse_partitions(url) == found
+def test_partitions_are_the_key_value_components_of_the_path(url: str, partitions: dict[str, str | None]) -> None:
+    assert parse_partitions(url) == partitions

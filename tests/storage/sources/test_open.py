@@ -1,4 +1,4 @@
-"""Opening a source: its facts, what its attributes say and what overrides them, and every way in which it is none."""
+"""Opening of sources: arrays, axes, attributes, overrides, ids, refusals."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from support.sources import LABEL_AXES, PREDICTION_AXES, Source, make_data, writ
 NAMES = ["road", "sky", "tree", "car"]
 
 
-def opened(source: Source | Path | str, **overrides: Any) -> SourceSpec:
+def open_spec(source: Source | Path | str, **overrides: Any) -> SourceSpec:
     return open_source(str(source), Overrides(**overrides), {})
 
 
-# ---------------------------------------------------------------------------------------------- a good source
+# ---------------------------------------------------------------------------------------------- arrays
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_the_facts_are_those_of_the_arrays(tmp_path: Path, zarr_format: int) -> None:
+def test_source_specification_describes_its_arrays(tmp_path: Path, zarr_format: int) -> None:
     source = write_source(tmp_path / "a.zarr", zarr_format=zarr_format, chunks=(3, 4, 4, 5))
-    spec = opened(source)
+    spec = open_spec(source)
     assert (spec.name, spec.url) == ("a", str(source))
     assert (spec.images, spec.classes, spec.height, spec.width) == (8, 4, 8, 10)
     assert (spec.predictions.chunks, spec.predictions.shards) == ((3, 4, 4, 5), None)
@@ -43,17 +43,17 @@ def test_the_facts_are_those_of_the_arrays(tmp_path: Path, zarr_format: int) -> 
     assert spec.predictions.zarr_format == zarr_format
 
 
-def test_the_unit_that_is_read_of_a_shard_is_its_inner_chunk(tmp_path: Path) -> None:
-    spec = opened(write_source(tmp_path / "a.zarr", chunks=(2, 4, 4, 10), shards=(4, 4, 8, 10)))
+def test_chunks_of_a_sharded_array_are_its_inner_chunks(tmp_path: Path) -> None:
+    spec = open_spec(write_source(tmp_path / "a.zarr", chunks=(2, 4, 4, 10), shards=(4, 4, 8, 10)))
     assert (spec.predictions.chunks, spec.predictions.shards) == ((2, 4, 4, 10), (4, 4, 8, 10))
 
 
-def test_a_source_travels_as_json_and_back(tmp_path: Path) -> None:
-    spec = opened(write_source(tmp_path / "a.zarr", ids=list("abcdefgh"), shards=(4, 4, 8, 10)))
+def test_source_specification_round_trips_through_json(tmp_path: Path) -> None:
+    spec = open_spec(write_source(tmp_path / "a.zarr", ids=list("abcdefgh"), shards=(4, 4, 8, 10)))
     assert SourceSpec.from_json(spec.as_json()) == spec
 
 
-def test_another_shape_dtype_chunk_or_attribute_is_another_input(tmp_path: Path) -> None:
+def test_metadata_hash_changes_with_shape_dtype_chunks_and_codec(tmp_path: Path) -> None:
     forms: list[dict[str, Any]] = [
         {},
         {"chunks": (1, 4, 8, 10)},
@@ -62,36 +62,37 @@ def test_another_shape_dtype_chunk_or_attribute_is_another_input(tmp_path: Path)
         {"codec": "gzip"},
     ]
     digests = [
-        opened(write_source(tmp_path / f"{i}.zarr", **form)).content_hashes["metadata"] for i, form in enumerate(forms)
+        open_spec(write_source(tmp_path / f"{i}.zarr", **form)).content_hashes["metadata"]
+        for i, form in enumerate(forms)
     ]
     assert len(set(digests)) == len(forms)
-    assert opened(write_source(tmp_path / "again.zarr")).content_hashes["metadata"] == digests[0]
+    assert open_spec(write_source(tmp_path / "again.zarr")).content_hashes["metadata"] == digests[0]
 
 
 # ------------------------------------------------------------------------------------------------------- axes
 
 
 @settings(max_examples=25, deadline=None)
-@given(order=st.permutations(PREDICTION_AXES), label_order=st.permutations(LABEL_AXES), said=st.booleans())
-def test_axes_are_found_by_their_names_or_by_the_configuration(
-    tmp_path_factory: pytest.TempPathFactory, order: list[str], label_order: list[str], said: bool
+@given(order=st.permutations(PREDICTION_AXES), label_order=st.permutations(LABEL_AXES), configured=st.booleans())
+def test_axes_are_taken_from_dimension_names_or_overrides(
+    tmp_path_factory: pytest.TempPathFactory, order: list[str], label_order: list[str], configured: bool
 ) -> None:
     source = write_source(
         tmp_path_factory.mktemp("axes") / "a.zarr",
         make_data(images=2, height=3, width=4),
         order=order,
         label_order=label_order,
-        dimension_names=not said,
+        dimension_names=not configured,
     )
-    told = {"predictions_axes": tuple(order), "labels_axes": tuple(label_order)} if said else {}
-    spec = opened(source, **told)
+    axes = {"predictions_axes": tuple(order), "labels_axes": tuple(label_order)} if configured else {}
+    spec = open_spec(source, **axes)
     assert (spec.predictions.shape, spec.labels.shape) == ((2, 4, 3, 4), (2, 3, 4))
     assert spec.predictions.axes == tuple(order.index(dim) for dim in PREDICTION_AXES)
     assert spec.labels.axes == tuple(label_order.index(dim) for dim in LABEL_AXES)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_arrays_written_by_xarray_open_as_they_are(tmp_path: Path, zarr_format: int) -> None:
+def test_arrays_written_by_xarray_open_without_overrides(tmp_path: Path, zarr_format: int) -> None:
     data = make_data()
     scenes = xr.Dataset(
         {
@@ -102,61 +103,61 @@ def test_arrays_written_by_xarray_open_as_they_are(tmp_path: Path, zarr_format: 
         attrs={"class_names": NAMES, "ignore": 255},
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zarr's of consolidated metadata and of strings in v3
+        warnings.simplefilter("ignore")  # zarr warns of consolidated metadata and of strings in v3
         scenes.to_zarr(tmp_path / "a.zarr", zarr_format=zarr_format)  # type: ignore[call-overload]
-    spec = opened(tmp_path / "a.zarr")
+    spec = open_spec(tmp_path / "a.zarr")
     assert spec.predictions.shape == (8, 4, 8, 10)
     assert spec.predictions.axes == (0, 3, 1, 2)
     assert (spec.class_names, spec.ignore) == (tuple(NAMES), (255,))
     assert image_ids(spec, 2, 4, {}) == ["scene 2", "scene 3"]
 
 
-def test_what_was_added_after_metadata_were_consolidated_is_seen(tmp_path: Path) -> None:
+def test_arrays_missing_from_consolidated_metadata_are_found(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", make_data(images=2), zarr_format=2)
     zarr.consolidate_metadata(str(source))
     zarr.open_group(str(source), mode="r+", use_consolidated=False).create_array("image_id", data=np.array([8, 9]))
-    assert image_ids(opened(source), 0, 2, {}) == ["8", "9"]
+    assert image_ids(open_spec(source), 0, 2, {}) == ["8", "9"]
 
 
-def test_names_of_axes_that_mean_nothing_here_leave_the_order_as_it_is(tmp_path: Path) -> None:
+def test_unknown_dimension_names_mean_the_default_axis_order(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", data=make_data().predictions, dimension_names=("n", "channel", "height", "width"))
     group.create_array("labels", data=make_data().labels)
-    assert opened(tmp_path).predictions.axes == (0, 1, 2, 3)
+    assert open_spec(tmp_path).predictions.axes == (0, 1, 2, 3)
 
 
 # -------------------------------------------------------------------------------------------------- attributes
 
 
-def test_attributes_are_read_from_the_group_or_from_the_array_they_are_of(tmp_path: Path) -> None:
-    told: dict[str, Any] = {"class_names": NAMES, "kind": "logits", "ignore": [255], "empty_label_chunks": "fill"}
-    on_group = opened(write_source(tmp_path / "a.zarr", attributes=told))
+def test_attributes_are_read_from_the_group_or_the_array(tmp_path: Path) -> None:
+    attributes: dict[str, Any] = {"class_names": NAMES, "kind": "logits", "ignore": [255], "empty_label_chunks": "fill"}
+    on_group = open_spec(write_source(tmp_path / "a.zarr", attributes=attributes))
     group = zarr.open_group(str(write_source(tmp_path / "b.zarr", attributes={})), mode="r+")
     group["predictions"].attrs.update({"class_names": NAMES, "kind": "logits"})
     group["labels"].attrs.update({"ignore": 255, "empty_label_chunks": "fill"})
-    for spec in (on_group, opened(tmp_path / "b.zarr")):
-        told_of = (spec.class_names, spec.prediction_kind, spec.ignore, spec.absent_labels_are_missing)
-        assert told_of == (tuple(NAMES), "logits", (255,), False)
+    for spec in (on_group, open_spec(tmp_path / "b.zarr")):
+        actual = (spec.class_names, spec.prediction_kind, spec.ignore, spec.absent_labels_are_missing)
+        assert actual == (tuple(NAMES), "logits", (255,), False)
 
 
-def test_what_an_array_says_goes_before_what_its_group_says(tmp_path: Path) -> None:
+def test_attributes_of_an_array_take_precedence_over_the_group(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", attributes={"ignore": [1], "class_names": ["no"] * 4})
     group = zarr.open_group(str(source), mode="r+")
     group["labels"].attrs["ignore"] = [2]
     group["predictions"].attrs["class_names"] = NAMES
-    assert (opened(source).ignore, opened(source).class_names) == ((2,), tuple(NAMES))
+    assert (open_spec(source).ignore, open_spec(source).class_names) == ((2,), tuple(NAMES))
 
 
-def test_attributes_of_the_labels_say_nothing_of_the_predictions(tmp_path: Path) -> None:
+def test_attributes_of_the_labels_do_not_apply_to_the_predictions(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     zarr.open_group(str(source), mode="r+")["labels"].attrs.update({"kind": "semantic", "scale": [1, 0.5]})
-    assert opened(source).prediction_kind == "probabilities"
+    assert open_spec(source).prediction_kind == "probabilities"
 
 
-def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
+def test_missing_or_null_attributes_mean_the_defaults(tmp_path: Path) -> None:
     nulls = dict.fromkeys(("class_names", "kind", "ignore", "scale", "empty_label_chunks"))
     for i, attributes in enumerate(({}, nulls)):
-        spec = opened(write_source(tmp_path / f"{i}.zarr", make_data(dtype="uint8"), attributes=attributes))
+        spec = open_spec(write_source(tmp_path / f"{i}.zarr", make_data(dtype="uint8"), attributes=attributes))
         assert spec.class_names == ("class 0", "class 1", "class 2", "class 3")
         assert (spec.prediction_kind, spec.scale, spec.ignore, spec.absent_labels_are_missing) == (
             "probabilities",
@@ -166,10 +167,16 @@ def test_nothing_said_and_null_are_the_defaults(tmp_path: Path) -> None:
         )
 
 
-def test_overrides_go_before_every_attribute(tmp_path: Path) -> None:
-    told = {"class_names": ["no"] * 4, "kind": "logits", "ignore": [1], "scale": 0.5, "empty_label_chunks": "fill"}
-    source = write_source(tmp_path / "a.zarr", make_data(dtype="uint8"), attributes=told)
-    spec = opened(
+def test_overrides_take_precedence_over_attributes(tmp_path: Path) -> None:
+    attributes = {
+        "class_names": ["no"] * 4,
+        "kind": "logits",
+        "ignore": [1],
+        "scale": 0.5,
+        "empty_label_chunks": "fill",
+    }
+    source = write_source(tmp_path / "a.zarr", make_data(dtype="uint8"), attributes=attributes)
+    spec = open_spec(
         source,
         classes=tuple(NAMES),
         kind="probabilities",
@@ -187,8 +194,8 @@ def test_overrides_go_before_every_attribute(tmp_path: Path) -> None:
     assert (spec.absent_labels_are_missing, spec.sum_tolerance) == (True, 0.5)
 
 
-def test_no_ignore_value_can_be_said_too(tmp_path: Path) -> None:
-    assert opened(write_source(tmp_path / "a.zarr"), ignore=()).ignore == ()
+def test_empty_ignore_override_removes_the_ignore_values(tmp_path: Path) -> None:
+    assert open_spec(write_source(tmp_path / "a.zarr"), ignore=()).ignore == ()
 
 
 @pytest.mark.parametrize(
@@ -200,75 +207,75 @@ def test_no_ignore_value_can_be_said_too(tmp_path: Path) -> None:
         ("float64", 1.0, 0.02),
     ],
 )
-def test_a_step_and_the_tolerance_of_a_sum_come_of_the_dtype(
+def test_default_scale_and_sum_tolerance_depend_on_the_dtype(
     tmp_path: Path, dtype: str, scale: float, tolerance: float
 ) -> None:
-    spec = opened(write_source(tmp_path / "a.zarr", make_data(dtype=dtype)))
+    spec = open_spec(write_source(tmp_path / "a.zarr", make_data(dtype=dtype)))
     assert (spec.scale, spec.sum_tolerance) == (scale, pytest.approx(tolerance))
 
 
-@pytest.mark.parametrize(("fill", "lost"), [(255, False), (0, True)])
-def test_an_absent_chunk_of_labels_is_lost_unless_its_fill_value_is_ignored(
-    tmp_path: Path, fill: int, lost: bool
+@pytest.mark.parametrize(("fill", "missing"), [(255, False), (0, True)])
+def test_absent_label_chunk_is_missing_unless_its_fill_value_is_ignored(
+    tmp_path: Path, fill: int, missing: bool
 ) -> None:
-    assert opened(write_source(tmp_path / "a.zarr", label_fill=fill)).absent_labels_are_missing is lost
+    assert open_spec(write_source(tmp_path / "a.zarr", label_fill=fill)).absent_labels_are_missing is missing
 
 
 # -------------------------------------------------------------------------------------------------------- ids
 
 
-def test_ids_are_the_sources_own_or_its_name_and_the_index(tmp_path: Path) -> None:
-    own = opened(write_source(tmp_path / "a.zarr", ids=[f"münster_{i}" for i in range(8)]))
-    assert image_ids(own, 5, 7, {}) == ["münster_5", "münster_6"]
-    assert image_ids(opened(write_source(tmp_path / "b.zarr")), 5, 7, {}) == ["b/5", "b/6"]
+def test_image_ids_are_read_or_made_of_source_name_and_index(tmp_path: Path) -> None:
+    with_ids = open_spec(write_source(tmp_path / "a.zarr", ids=[f"münster_{i}" for i in range(8)]))
+    assert image_ids(with_ids, 5, 7, {}) == ["münster_5", "münster_6"]
+    assert image_ids(open_spec(write_source(tmp_path / "b.zarr")), 5, 7, {}) == ["b/5", "b/6"]
 
 
 @pytest.mark.parametrize("values", [np.array([b"a", b"b"]), np.array(["a", "b"])])
-def test_ids_of_any_kind_of_text_are_text(tmp_path: Path, values: np.ndarray[Any, Any]) -> None:
+def test_image_ids_of_any_text_dtype_are_strings(tmp_path: Path, values: np.ndarray[Any, Any]) -> None:
     source = write_source(tmp_path / "a.zarr", make_data(images=2), zarr_format=2)
     zarr.open_group(str(source), mode="r+").create_array("image_id", data=values)
-    assert image_ids(opened(source), 0, 2, {}) == ["a", "b"]
+    assert image_ids(open_spec(source), 0, 2, {}) == ["a", "b"]
 
 
-def test_numbers_are_ids_and_an_empty_id_is_none(tmp_path: Path) -> None:
+def test_image_ids_may_be_numbers_and_empty_ids_are_replaced(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", make_data(images=2))
     zarr.open_group(str(source), mode="r+").create_array("image_id", data=np.array([17, 4]))
-    assert image_ids(opened(source), 0, 2, {}) == ["17", "4"]
-    assert image_ids(opened(write_source(tmp_path / "b.zarr", ids=["x"] + [""] * 7)), 0, 2, {}) == ["x", "b/1"]
+    assert image_ids(open_spec(source), 0, 2, {}) == ["17", "4"]
+    assert image_ids(open_spec(write_source(tmp_path / "b.zarr", ids=["x"] + [""] * 7)), 0, 2, {}) == ["x", "b/1"]
 
 
-def test_as_many_ids_as_images(tmp_path: Path) -> None:
+def test_image_ids_of_another_length_are_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     zarr.open_group(str(source), mode="r+").create_array("image_id", data=np.arange(7))
     with raises(DataError, r"'image_id' of .* has shape \(7,\), for 8 images"):
-        opened(source)
+        open_spec(source)
 
 
-def test_ids_that_are_asked_for_by_name_must_be_there(tmp_path: Path) -> None:
+def test_missing_id_array_with_a_configured_name_is_refused(tmp_path: Path) -> None:
     with raises(DataError, r"contains no array 'file_name', only 'labels', 'predictions'.* --arrays.image_id NAME"):
-        opened(write_source(tmp_path / "a.zarr"), image_id="file_name")
+        open_spec(write_source(tmp_path / "a.zarr"), image_id="file_name")
 
 
-# ------------------------------------------------------------------------------------------------ no source
+# ------------------------------------------------------------------------------------------------ refusals
 
 
-def test_there_is_no_group_where_nothing_is(tmp_path: Path) -> None:
+def test_url_without_a_group_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     for place in ("nothing", "empty", "file", "file/below"):
         with raises(DataError, rf"There is no Zarr group at .*{place}\. .*'predictions' and 'labels'"):
-            opened(tmp_path / place)
+            open_spec(tmp_path / place)
 
 
-def test_a_url_that_no_store_understands_is_refused() -> None:
-    with raises(UsageError, r"nosuch://a cannot be opened .*Protocol not known: nosuch"):
-        opened("nosuch://a")
+def test_url_of_an_unknown_protocol_is_refused() -> None:
+    with raises(UsageError, r"nosuch://a cannot be open_spec .*Protocol not known: nosuch"):
+        open_spec("nosuch://a")
 
 
-def test_an_array_is_no_source(tmp_path: Path) -> None:
+def test_url_of_an_array_is_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     with raises(DataError, r"a\.zarr/labels is an array, .*Pass the URL of its group"):
-        opened(source.labels)
+        open_spec(source.labels)
 
 
 @pytest.mark.parametrize(
@@ -281,94 +288,94 @@ def test_an_array_is_no_source(tmp_path: Path) -> None:
         ("labels/zarr.json", '{"zarr_format": 3, "node_type": "array"}'),
     ],
 )
-def test_metadata_that_make_no_sense_are_refused(tmp_path: Path, place: str, text: str) -> None:
+def test_invalid_metadata_are_refused(tmp_path: Path, place: str, text: str) -> None:
     source = write_source(tmp_path / "a.zarr")
     (source.path / place).write_text(text)
     with raises(DataError, r"(The metadata of .* cannot be parsed|is an array)"):
-        opened(source)
+        open_spec(source)
 
 
-def test_other_things_in_the_folder_are_nobodys_business(tmp_path: Path) -> None:
+def test_other_directories_in_the_group_are_ignored(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     (source.path / "notes").mkdir()
     (source.path / "notes/today.txt").write_text("x")
-    assert opened(source).images == 8
+    assert open_spec(source).images == 8
     with raises(DataError, r"no array 'labels_v2', only 'labels', 'predictions'"):
-        opened(source, labels="labels_v2")
+        open_spec(source, labels="labels_v2")
 
 
-def test_an_array_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+def test_missing_array_is_refused_with_the_existing_names(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", names=("prediction", "labels"))
     with raises(
         DataError, r"no array 'predictions', only 'labels', 'prediction'\. .*--arrays.predictions prediction\."
     ):
-        opened(source)
-    assert opened(source, predictions="prediction").classes == 4
+        open_spec(source)
+    assert open_spec(source, predictions="prediction").classes == 4
     os.makedirs(tmp_path / "b.zarr")
     zarr.open_group(tmp_path / "b.zarr", mode="w").create_group("labels")
     with raises(DataError, r"no array 'predictions', and no other"):
-        opened(tmp_path / "b.zarr")
+        open_spec(tmp_path / "b.zarr")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bool", "float64"])
-def test_labels_are_integers(tmp_path: Path, dtype: str) -> None:
+def test_labels_that_are_not_integers_are_refused(tmp_path: Path, dtype: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "a.zarr", data._replace(labels=(data.labels % 2).astype(dtype)))
     with raises(DataError, rf"Labels 'labels' of .* are stored as {dtype}\. Write them as integers"):
-        opened(source)
+        open_spec(source)
 
 
-def test_labels_in_words_are_no_labels(tmp_path: Path) -> None:
+def test_labels_of_text_are_refused(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", data=make_data().predictions)
     group.create_array("labels", shape=(8, 8, 10), dtype=str)
     with raises(DataError, r"Labels 'labels' of .* are stored as text"):
-        opened(tmp_path)
+        open_spec(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint32", "int64", "bool", "complex64"])
-def test_predictions_are_floats_or_small_unsigned_integers(tmp_path: Path, dtype: str) -> None:
+def test_predictions_of_an_unsupported_dtype_are_refused(tmp_path: Path, dtype: str) -> None:
     data = make_data()
     source = write_source(tmp_path / "a.zarr", data._replace(predictions=data.predictions.astype(dtype)))
     with raises(DataError, rf"are stored as {dtype}\. .* uint8, uint16, float16, float32, float64"):
-        opened(source)
+        open_spec(source)
 
 
-def test_both_are_of_one_size(tmp_path: Path) -> None:
+def test_labels_of_another_size_than_the_predictions_are_refused(tmp_path: Path) -> None:
     data = make_data()
     for i, labels in enumerate((data.labels[:7], data.labels[:, :, :9])):
         source = write_source(tmp_path / f"{i}.zarr", data._replace(labels=labels))
         size = " of ".join((str(len(labels)), " x ".join(map(str, labels.shape[1:]))))
         with raises(DataError, rf"are 8 images of 8 x 10, its labels {size}\. Pass arrays of equal size"):
-            opened(source)
+            open_spec(source)
 
 
-def test_other_numbers_of_axes_are_refused(tmp_path: Path) -> None:
+def test_predictions_with_another_number_of_axes_are_refused(tmp_path: Path) -> None:
     data = make_data()
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", data=data.predictions[0])
     group.create_array("labels", data=data.labels)
     with raises(DataError, r"shape \(4, 8, 10\)\. They need the 4 axes image, class, y, x\. .*--arrays.predic"):
-        opened(tmp_path)
+        open_spec(tmp_path)
 
 
 @pytest.mark.parametrize("axes", [("image", "y", "x"), ("image", "klass", "y", "x"), ("image", "image", "y", "x")])
-def test_axes_are_named_in_full(tmp_path: Path, axes: tuple[str, ...]) -> None:
+def test_axes_override_that_is_incomplete_is_refused(tmp_path: Path, axes: tuple[str, ...]) -> None:
     with raises(DataError, rf"and axes {', '.join(axes)}\. They need the 4 axes image, class, y, x"):
-        opened(write_source(tmp_path / "a.zarr"), predictions_axes=axes)
+        open_spec(write_source(tmp_path / "a.zarr"), predictions_axes=axes)
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 3, 3), (2, 1, 3, 3), (2, 4, 0, 3)])
-def test_there_is_something_to_compare(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_source_without_images_pixels_or_two_classes_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", shape=shape, dtype="float32", chunks=(1, 1, 1, 1))
     group.create_array("labels", shape=(shape[0], *shape[2:]), dtype="uint8", chunks=(1, 1, 1))
     with raises(DataError, r"Pass at least one image, one pixel and two classes"):
-        opened(tmp_path)
+        open_spec(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("attributes", "overrides", "fact"),
+    ("attributes", "overrides", "message"),
     [
         ({"class_names": NAMES[:3]}, {}, "has predictions of 4 classes and 3 class names: road, sky, tree"),
         ({}, {"classes": ("a", "b")}, "has predictions of 4 classes and 2 class names: a, b"),
@@ -387,17 +394,17 @@ def test_there_is_something_to_compare(tmp_path: Path, shape: tuple[int, ...]) -
         ({"empty_label_chunks": "fil"}, {}, 'empty_label_chunks of .* is "fil".* missing or --'),
     ],
 )
-def test_attributes_that_mean_nothing_are_refused(
-    tmp_path: Path, attributes: dict[str, Any], overrides: dict[str, Any], fact: str
+def test_invalid_attribute_or_override_is_refused(
+    tmp_path: Path, attributes: dict[str, Any], overrides: dict[str, Any], message: str
 ) -> None:
     source = write_source(tmp_path / "a.zarr", make_data(dtype="uint8"), attributes=attributes)
-    with raises(DataError, fact):
-        opened(source, **overrides)
+    with raises(DataError, message):
+        open_spec(source, **overrides)
 
 
-def test_more_classes_than_fit_are_refused(tmp_path: Path) -> None:
+def test_more_classes_than_the_encoding_holds_are_refused(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path, mode="w")
     group.create_array("predictions", shape=(1, 65534, 1, 1), dtype="float32", chunks=(1, 65534, 1, 1))
     group.create_array("labels", shape=(1, 1, 1), dtype="uint16", chunks=(1, 1, 1))
     with raises(DataError, r"have 65534 classes, more than 65,533"):
-        opened(tmp_path)
+        open_spec(tmp_path)
