@@ -20,9 +20,6 @@ class MasksiftError(Exception):
         self.what, self.remedy = sentences[0], sentences[-1]
 
     def __str__(self) -> str:
-        if len(self.args) == 3 and self.args[1][:1].islower():  # TRANSITION: messages in the old form
-            end = "" if self.remedy.endswith((".", "?", "!")) else "."
-            return f"{self.args[0]}; {self.args[1]}. {self.remedy}{end}"
         return " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in self.args)
 
 

@@ -37,19 +37,7 @@ class Files:
 
 
 def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -> Files:
-    """Find the visible files of a directory tree, or those that match a glob.
-
-    Args:
-        place: Path or URL of a directory, or a glob.
-        options: Storage options of S3.
-        endings: Accepted file endings in lower case.
-
-    Returns:
-        The files.
-
-    Raises:
-        DataError: There is no such file.
-    """
+    """Find visible files by ending, in lower case, below a directory or by a glob. No match raises DataError."""
     filesystem, path = open_filesystem(place, options)
     try:
         if (wildcard := _WILDCARD.search(path)) and not filesystem.exists(path):

@@ -24,19 +24,7 @@ from masksift.storage.urls import CONTENT_TYPES, join, local_path, unsupported_u
 def open_filesystem(
     url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS
 ) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Open the fsspec file system of a URL.
-
-    Args:
-        url: Path or URL.
-        options: Storage options of S3.
-        attempts: Attempts that the S3 client itself makes at each request.
-
-    Returns:
-        The file system, and the path in it.
-
-    Raises:
-        UsageError: No file system supports the URL, or the URL contains a password.
-    """
+    """Open the file system of a URL and return it with the path in it. The S3 client makes `attempts` attempts."""
     reject_password(url)
     s3_options = select_options(url, options)
     try:

@@ -296,8 +296,11 @@ def test_invalid_flag_is_refused(
     [
         ([{"name": "a"}], "has no column 'image_id', only name"),
         ([{"image_id": "a", "changed_share": "much"}], "cannot be read as a table"),
-        ([{"image_id": "a", "changed_share": 1.5}], r"changed_share of a in .* is 1\.5; a share lies in \[0, 1\]"),
-        ([{"image_id": "a", "changed_share": 0.5}] * 2, "has 2 rows of 1 images; which changed_share holds"),
+        ([{"image_id": "a", "changed_share": 1.5}], r"changed_share of a in .* must be between 0 and 1, got 1\.5"),
+        (
+            [{"image_id": "a", "changed_share": 0.5}] * 2,
+            "The changed_share of an image is ambiguous",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
@@ -317,13 +320,13 @@ def test_image_list_with_missing_id_or_missing_file_is_refused(
 ) -> None:
     truth = write_image_list(tmp_path / "t.parquet", [{"image_id": "a"}, {"image_id": None}])
     assert_refused(capsys, "has 1 rows without an image", run, "--truth", truth, "--out", tmp_path / "ev")
-    assert_refused(capsys, "there is no file", run, "--truth", tmp_path / "none.csv", "--out", tmp_path / "ev")
+    assert_refused(capsys, "There is no file", run, "--truth", tmp_path / "none.csv", "--out", tmp_path / "ev")
 
 
 def test_incomplete_simulation_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sim").mkdir()
     (tmp_path / "sim/simulate.json").write_text("{}")
-    assert_refused(capsys, "holds no truth/part", run, "--truth", tmp_path / "sim", "--out", tmp_path / "ev")
+    assert_refused(capsys, "contains no truth/part", run, "--truth", tmp_path / "sim", "--out", tmp_path / "ev")
 
 
 def test_unsuitable_corrected_labels_are_refused(

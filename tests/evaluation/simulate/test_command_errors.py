@@ -84,7 +84,7 @@ def test_missing_source_and_reserved_partition_name_are_refused(
     assert re.search(r"sources must be text that is not empty|No source is configured", error_message(capsys))
     write_source(tmp_path / "kind=a.zarr", make_images())
     assert run_cli("simulate", "drop", "--source", tmp_path / "kind=a.zarr", "--out", tmp_path / "out") == 2
-    assert "would be a column 'kind'" in error_message(capsys)
+    assert "would become a column 'kind'" in error_message(capsys)
 
 
 def test_simulation_without_scipy_names_the_extra(

@@ -50,10 +50,10 @@ def test_exception_field_has_stack_and_cause() -> None:
         try:
             raise OSError("disk full")
         except OSError as e:
-            raise RunFailed("the run failed", "what is done is kept", "Mend it") from e
+            raise RunFailed("The run failed", "Finished tasks are kept", "Run it again") from e
     except RunFailed:
         told = line()["exception"]
-    assert (told["type"], told["message"]) == ("RunFailed", "the run failed; what is done is kept. Mend it.")
+    assert (told["type"], told["message"]) == ("RunFailed", "The run failed. Finished tasks are kept. Run it again.")
     assert "test_logs.py" in told["stack"][-1]
     assert (told["cause"]["type"], told["cause"]["message"]) == ("OSError", "OSError: disk full")
 

@@ -79,10 +79,7 @@ def mean_source(specs: Sequence[SourceSpec]) -> SourceSpec:
 
 
 def _mean_array(url: str, arrays: Sequence[ArraySpec]) -> ArraySpec:
-    """Describe the mean as a float32 array whose chunks and shards hold whole ones of every member.
-
-    Thus no chunk of a member is decoded for two windows.
-    """
+    """Describe the mean, with chunks that hold whole chunks of every member, so that none is decoded twice."""
     shape = arrays[0].shape
     chunks = _common_multiple(shape, [array.chunks for array in arrays])
     shards = _common_multiple(shape, [array.shards or array.chunks for array in arrays])

@@ -284,21 +284,7 @@ def _open_array(
 
 
 def open_per_image_array(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
-    """Open an optional array with one value per image.
-
-    Args:
-        group: Group of the source.
-        url: URL of the group.
-        name: Name of the array.
-        role: "image_id", "height" or "width"; the default name of the array.
-        images: Number of images.
-
-    Returns:
-        The array, or None if it does not exist under its default name.
-
-    Raises:
-        DataError: A configured name does not exist, or the array has another shape or dtype.
-    """
+    """Open an optional array with one value per image. Return None if it is missing under its default name, `role`."""
     array = _find_array(group, url, name)
     if array is None and name != role:
         raise _missing_array_error(group, url, name, role)

@@ -322,10 +322,7 @@ def _merge_tables(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _replace(table: Table, run_id: str, files: Iterable[DataFile], properties: dict[str, str]) -> int:
-    """Commit the files in place of all rows of a run and return the snapshot identifier.
-
-    If an earlier attempt was successful, but its answer was lost, its snapshot is returned.
-    """
+    """Replace all rows of a run and return the snapshot identifier, also of an attempt whose answer was lost."""
     from pyiceberg.table.snapshots import Operation
 
     for snapshot in table.snapshots():

@@ -1,4 +1,4 @@
-"""Tables that are compared: the images of a run, and lists of images that somebody knows to be wrong."""
+"""Image table of a run, and lists of images with known label errors to compare it with."""
 
 from __future__ import annotations
 
@@ -21,47 +21,58 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import iter_tables
 
 SHARE = "changed_share"
-"""The column of a list that says which share of an image's pixels is wrong."""
+"""Column of a list with the share of wrong pixels per image."""
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """Images that are known to be wrong, one an entry: ``keys`` (E,), text; ``shares`` (E,) of wrong pixels, float64,
-    None where they are not known; ``by_place``: keys are the source and the number of an image, else its id."""
+    """Images with known label errors, each once."""
 
     keys: pa.ChunkedArray
+    """(E,) strings: image ids, or `<source>/<index>`."""
     shares: NDArray[np.float64] | None
+    """(E,) shares of wrong pixels; None for a list without shares."""
     by_place: bool = False
+    """Keys are `<source>/<index>` instead of image ids."""
 
 
 @dataclass(frozen=True)
 class ImageTable:
-    """The table of images of a run, N rows: 8 bytes a score and image, and the text of the ids. ``scored`` (N,) bool;
-    ``scores``: (N,) float64 by name, NaN where there is none."""
+    """Images of a run with N rows: 8 bytes per score and image, and the strings of the ids."""
 
     table: pa.Table
+    """Columns image_id, source and index."""
     scored: NDArray[np.bool_]
+    """(N,), False for images without scores."""
     scores: Mapping[str, NDArray[np.float64]]
+    """(N,) values per score, NaN for images without scores."""
 
     def __len__(self) -> int:
         return len(self.scored)
 
     def sources(self) -> set[str]:
-        """What the sources are called."""
+        """Return the names of the sources."""
         return set(pc.unique(self.table["source"]).to_pylist())
 
-    def find(self, wanted: ImageList) -> tuple[NDArray[np.int64], list[str]]:
-        """For each image the entry that names it, (N,) int64, -1 where none does; and the entries that name none."""
-        own = _places(self.table) if wanted.by_place else self.table["image_id"]
-        entries = pc.fill_null(pc.index_in(own, value_set=wanted.keys), -1)
-        strange = pc.invert(pc.is_in(wanted.keys, value_set=own))
-        return entries.to_numpy().astype(np.int64), wanted.keys.filter(strange).to_pylist()
+    def find(self, images: ImageList) -> tuple[NDArray[np.int64], list[str]]:
+        """Find the rows of listed images.
+
+        Args:
+            images: Images, by id or by source and index.
+
+        Returns:
+            Entry of each row's image in the list, (N,), -1 if it is not listed; and the keys without a row.
+        """
+        row_keys = _places(self.table) if images.by_place else self.table["image_id"]
+        entries = pc.fill_null(pc.index_in(row_keys, value_set=images.keys), -1)
+        is_unknown = pc.invert(pc.is_in(images.keys, value_set=row_keys))
+        return entries.to_numpy().astype(np.int64), images.keys.filter(is_unknown).to_pylist()
 
 
-def read_image_table(folder: ObjectDirectory, names: Sequence[str], methods: Sequence[str]) -> ImageTable:
-    """The parts of a run's table of images, of which the columns that are compared alone are read."""
+def read_image_table(directory: ObjectDirectory, names: Sequence[str], methods: Sequence[str]) -> ImageTable:
+    """Read the compared columns of a run's image table from its part files."""
     columns = ["image_id", "source", "index", "status", *methods]
-    table = pa.concat_tables(iter_tables(folder, names, columns))
+    table = pa.concat_tables(iter_tables(directory, names, columns))
     scored = pc.equal(table["status"], SCORED).to_numpy()
     return ImageTable(
         table.select(["image_id", "source", "index"]), scored, {name: table[name].to_numpy() for name in methods}
@@ -69,66 +80,86 @@ def read_image_table(folder: ObjectDirectory, names: Sequence[str], methods: Seq
 
 
 def image_list_from_keys(keys: Sequence[str], *, by_place: bool) -> ImageList:
-    """Images by their ids or, ``by_place``, by `<source>/<number>`."""
+    """Return a list of images by id or, with ``by_place``, by `<source>/<index>`."""
     return ImageList(pa.chunked_array([pa.array(keys, pa.string())]), None, by_place)
 
 
 def _places(table: pa.Table) -> pa.ChunkedArray:
-    """Source and number of an image as one text: what it is called may be the same in several sources."""
+    """Join source and index of each image: ids may repeat across sources."""
     return pc.binary_join_element_wise(table["source"], pc.cast(table["index"], pa.string()), "/")
 
 
-def read_simulated_list(folder: ObjectDirectory, sources: set[str]) -> ImageList:
-    """The changed images of a folder of `masksift simulate`: by source and number where a run has the same ``sources``,
-    else by their ids. Raises DataError where the folder has no such table."""
-    names = [f"truth/{name}" for name in folder.names("truth") if name.endswith(".parquet")]
+def read_simulated_list(directory: ObjectDirectory, sources: set[str]) -> ImageList:
+    """Read the images that `masksift simulate` changed.
+
+    Args:
+        directory: Output directory of `masksift simulate`.
+        sources: Names of the run's sources.
+
+    Returns:
+        The changed images: by source and index if the run has all simulated sources, otherwise by id.
+
+    Raises:
+        DataError: The directory has no truth table, or several rows per image.
+    """
+    names = [f"truth/{name}" for name in directory.names("truth") if name.endswith(".parquet")]
     if not names:
         raise DataError(
-            f"{folder.url} holds no truth/part-*.parquet",
-            "which images were changed is not known",
-            "Let `masksift simulate` finish: the same command goes on",
+            f"{directory.url} contains no truth/part-*.parquet",
+            "The changed images are unknown",
+            "Run the same `masksift simulate` command again to finish it",
         )
-    table = pa.concat_tables(iter_tables(folder, names, ["image_id", "source", "index", SHARE]))
+    table = pa.concat_tables(iter_tables(directory, names, ["image_id", "source", "index", SHARE]))
     by_place = set(pc.unique(table["source"]).to_pylist()) <= sources
-    return _distinct(folder.url, _places(table) if by_place else table["image_id"], table[SHARE], by_place)
+    return _distinct(directory.url, _places(table) if by_place else table["image_id"], table[SHARE], by_place)
 
 
 def read_image_list(url: str, column: str, options: Mapping[str, Any]) -> ImageList:
-    """The images that a Parquet or CSV file lists in a column. Raises DataError, UsageError where it does not."""
+    """Read a list of images from a Parquet or CSV file.
+
+    Args:
+        url: Path or URL of the file; a name that ends in .csv is read as CSV.
+        column: Column of image ids.
+        options: Options of the store.
+
+    Returns:
+        The images by id, with their shares of wrong pixels if the file has a column `changed_share`.
+
+    Raises:
+        DataError: The file is missing or no table, or its rows are empty, contradictory or out of range.
+        UsageError: The file has no such column.
+    """
     parent, slash, name = url.rpartition("/")
     data = ObjectDirectory(parent or slash or ".", options).read(name)
     if data is None:
-        raise DataError(
-            f"there is no file {url}", "what is wrong is not known", "Give the path or the URL of a .csv or .parquet"
-        )
+        raise DataError(f"There is no file {url}", "Pass the path or URL of a .csv or .parquet file")
     try:
         table = _read_csv(data, column) if url.lower().endswith(".csv") else _read_parquet(data, column)
     except (pa.ArrowException, UnicodeDecodeError, csv.Error) as e:
         raise DataError(
             f"{url} cannot be read as a table ({str(e).splitlines()[0].rstrip('.')})",
-            "what is wrong is not known",
-            f"Give a table whose column {column!r} has ids, and {SHARE!r}, if it is there, numbers",
+            f"Pass a table with image ids in column {column!r} and, optionally, numbers in {SHARE!r}",
         ) from e
     if column not in table.column_names:
         raise UsageError(
             f"{url} has no column {column!r}, only {', '.join(table.column_names)}",
-            "what is wrong is not known",
-            "Give the name of the column of image ids: --column NAME",
+            "Pass the name of the column of image ids: --column NAME",
         )
     return _distinct(url, table[column], table[SHARE] if SHARE in table.column_names else None)
 
 
 def _read_csv(data: bytes, column: str) -> pa.Table:
-    """The columns in question, ids as they are written: `0016` is no number; or all, where there is no such column."""
+    """Read the needed columns, or all without ``column``. Ids stay strings: `0016` is not a number."""
     header = next(csv.reader(io.StringIO(data.split(b"\n", 1)[0].decode("utf-8-sig"))), [])
-    wanted = [name for name in dict.fromkeys([column, SHARE]) if name in header]
+    needed = [name for name in dict.fromkeys([column, SHARE]) if name in header]
     convert = pa_csv.ConvertOptions(
-        column_types={SHARE: pa.float64(), column: pa.string()}, include_columns=wanted if column in header else header
+        column_types={SHARE: pa.float64(), column: pa.string()}, include_columns=needed if column in header else header
     )
-    # a copy that is Arrow's own: its threads may let go of it last, which of Python's memory aborts a process that ends
-    owned = pa.BufferOutputStream()
-    owned.write(data)
-    return pa_csv.read_csv(pa.BufferReader(owned.getvalue()), convert_options=convert)
+    # Copy into Arrow's memory: Arrow's threads may release the buffer last, and releasing Python's memory from them
+    # aborts a process that is exiting.
+    copy = pa.BufferOutputStream()
+    copy.write(data)
+    return pa_csv.read_csv(pa.BufferReader(copy.getvalue()), convert_options=convert)
 
 
 def _read_parquet(data: bytes, column: str) -> pa.Table:
@@ -142,12 +173,11 @@ def _read_parquet(data: bytes, column: str) -> pa.Table:
 
 
 def _distinct(url: str, keys: pa.ChunkedArray, shares: pa.ChunkedArray | None, by_place: bool = False) -> ImageList:
-    """Each image once. Raises DataError where one has several shares of wrong pixels, or one that is no share."""
+    """Return each image once. A missing key, several shares of an image or one outside [0, 1] raise DataError."""
     if keys.null_count:
         raise DataError(
             f"{url} has {keys.null_count:,} rows without an image",
-            "which images they mean is not known",
-            "Fill them, or remove them",
+            "Fill in the image ids, or remove these rows",
         )
     if shares is None:
         return ImageList(pa.chunked_array([pc.unique(keys)], pa.string()), None, by_place)
@@ -155,14 +185,15 @@ def _distinct(url: str, keys: pa.ChunkedArray, shares: pa.ChunkedArray | None, b
     if distinct < len(keys):
         raise DataError(
             f"{url} has {len(keys):,} rows of {distinct:,} images",
-            f"which {SHARE} holds is not known",
-            "Give the rows of one kind of error alone, or one row an image",
+            f"The {SHARE} of an image is ambiguous",
+            "Pass the rows of one error type only, or one row per image",
         )
     bad = ~((numbers >= 0) & (numbers <= 1))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise DataError(
-            f"{SHARE} of {keys[row].as_py()} in {url} is {numbers[row]}", "a share lies in [0, 1]", "Mend that table"
+            f"{SHARE} of {keys[row].as_py()} in {url} must be between 0 and 1, got {numbers[row]}",
+            "Correct the table",
         )
-    wrong = numbers > 0  # an image of which no pixel is wrong is not wrong
-    return ImageList(keys.filter(pa.array(wrong)), numbers[wrong], by_place)
+    is_wrong = numbers > 0  # an image without wrong pixels is correct
+    return ImageList(keys.filter(pa.array(is_wrong)), numbers[is_wrong], by_place)

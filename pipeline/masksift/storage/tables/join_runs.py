@@ -18,23 +18,23 @@ from masksift.storage.tables.sort import duckdb_connection, quote_identifier
 _UNIT = 53
 """Scores are summed as integers in units of 2^-53, so that a mean has equal bits in any order."""
 _SCORED = f"old_status = '{SCORED}' AND new_status = '{SCORED}'"
-_NAMED = 'image_id, source, "index"'
+_IDENTITY = 'image_id, source, "index"'
 
 Row = dict[str, Any]
 
 
 def iter_image_rows(
-    folder: ObjectDirectory, ranking: Sequence[str], images: Sequence[str], methods: Sequence[str]
+    directory: ObjectDirectory, ranking: Sequence[str], images: Sequence[str], methods: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Yield the images of a run: those of its ranking, and the images without a score."""
+    """Yield the images of a run: first the ranked images, then the images without a score."""
     schema = _schema(methods)
-    own = ["image_id", "source", "index"]
-    for table in iter_tables(folder, ranking, [*own, "rank", "percentile", *methods]):
-        yield _filled(table, schema, status=pa.repeat(SCORED, len(table)))
-    for table in iter_tables(folder, images, [*own, "status", "reason"]):
-        left_out = table.filter(pc.not_equal(table["status"], SCORED))
-        if len(left_out):
-            yield _filled(left_out, schema)
+    identity = ["image_id", "source", "index"]
+    for table in iter_tables(directory, ranking, [*identity, "rank", "percentile", *methods]):
+        yield _fill_missing(table, schema, status=pa.repeat(SCORED, len(table)))
+    for table in iter_tables(directory, images, [*identity, "status", "reason"]):
+        unscored = table.filter(pc.not_equal(table["status"], SCORED))
+        if len(unscored):
+            yield _fill_missing(unscored, schema)
 
 
 def _schema(methods: Sequence[str]) -> pa.Schema:
@@ -52,13 +52,13 @@ def _schema(methods: Sequence[str]) -> pa.Schema:
     )
 
 
-def _filled(table: pa.Table, schema: pa.Schema, **more: Any) -> pa.Table:
+def _fill_missing(table: pa.Table, schema: pa.Schema, **more: Any) -> pa.Table:
     """Return a table of the schema, with nulls for missing columns."""
     known = {name: table[name] for name in table.column_names} | more
 
     def values(field: pa.Field) -> Any:
-        found = known.get(field.name.removeprefix("score "))
-        return pa.nulls(len(table), field.type) if found is None else found
+        column = known.get(field.name.removeprefix("score "))
+        return pa.nulls(len(table), field.type) if column is None else column
 
     return pa.table([values(field) for field in schema], schema=schema)
 
@@ -71,23 +71,23 @@ class JoinedImages:
 
     def counts(self) -> dict[str, int]:
         """Count images in both runs, in one only, scored in both or in one only, and images with two ids."""
-        named = {
+        conditions = {
             "both": "old_status IS NOT NULL AND new_status IS NOT NULL",
             "only_old": "new_status IS NULL",
             "only_new": "old_status IS NULL",
             "scored_in_both": _SCORED,
-            "quarantined_in_old": _quarantined("old"),
-            "quarantined_in_new": _quarantined("new"),
+            "quarantined_in_old": _quarantined_condition("old"),
+            "quarantined_in_new": _quarantined_condition("new"),
             "renamed": "old_id <> new_id",
         }
-        columns = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in named.items())
+        columns = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in conditions.items())
         return self._rows(f"SELECT {columns} FROM pairs")[0]
 
     def scores(self) -> list[Row]:
         """Return for each score the images with both values, how many rose and fell, and both means."""
-        return [self._of_score(name) for name in self._methods]
+        return [self._compare_score(name) for name in self._methods]
 
-    def _of_score(self, name: str) -> Row:
+    def _compare_score(self, name: str) -> Row:
         old, new = (quote_identifier(f"{side} score {name}") for side in ("old", "new"))
         sums = ", ".join(
             f"sum(CAST({value} * {2**_UNIT}::DOUBLE AS BIGINT)) AS {side}"
@@ -100,24 +100,24 @@ class JoinedImages:
         means = {side: _mean(row[f"{side}_sum"], row["images"]) for side in ("old", "new")}
         return {"method": name, "images": row["images"], "rose": row["rose"], "fell": row["fell"], **means}
 
-    def most_changed(self, by: str, shown: str | None, top: int, *, up: bool) -> list[Row]:
+    def most_changed(self, by: str, score: str | None, top: int, *, up: bool) -> list[Row]:
         """Return the images that changed most in one direction.
 
         Args:
             by: "rank" for the percentile of the ranking, or a score.
-            shown: Score that is returned with each image.
+            score: Score that is returned with each image.
             top: Largest number of images.
             up: Direction of the change.
 
         Returns:
             The images, largest change first.
         """
-        old, new = ("old_percentile", "new_percentile") if by == "rank" else _columns(by)
-        before, after = ("NULL", "NULL") if shown is None else _columns(shown)
+        old, new = ("old_percentile", "new_percentile") if by == "rank" else _score_columns(by)
+        before, after = ("NULL", "NULL") if score is None else _score_columns(score)
         order, sign = ("DESC", ">") if up else ("ASC", "<")
         return self._rows(
-            f"SELECT {_NAMED}, old_rank, new_rank, old_percentile, new_percentile, {before} AS old_score, {after} AS "
-            f"new_score, {new} - {old} AS change FROM pairs WHERE {_SCORED} AND {new} {sign} {old} "
+            f"SELECT {_IDENTITY}, old_rank, new_rank, old_percentile, new_percentile, {before} AS old_score, "
+            f"{after} AS new_score, {new} - {old} AS change FROM pairs WHERE {_SCORED} AND {new} {sign} {old} "
             f'ORDER BY change {order}, source, "index" LIMIT {int(top)}'
         )
 
@@ -125,15 +125,15 @@ class JoinedImages:
         """Return the first images that only one run ("old" or "new") contains."""
         other = {"old": "new", "new": "old"}[side]
         return self._rows(
-            f"SELECT {_NAMED}, {side}_status AS status FROM pairs WHERE {other}_status IS NULL "
+            f"SELECT {_IDENTITY}, {side}_status AS status FROM pairs WHERE {other}_status IS NULL "
             f'ORDER BY source, "index" LIMIT {int(top)}'
         )
 
     def quarantined_in(self, side: str, top: int) -> list[Row]:
         """Return the first images that only the other run scored, with the reason."""
         return self._rows(
-            f"SELECT {_NAMED}, {side}_status AS status, {side}_reason AS reason FROM pairs WHERE {_quarantined(side)} "
-            f'ORDER BY source, "index" LIMIT {int(top)}'
+            f"SELECT {_IDENTITY}, {side}_status AS status, {side}_reason AS reason FROM pairs "
+            f'WHERE {_quarantined_condition(side)} ORDER BY source, "index" LIMIT {int(top)}'
         )
 
     def duplicate_ids(self) -> tuple[int, list[str]]:
@@ -142,15 +142,15 @@ class JoinedImages:
         return row["ids"], [one["id"] for one in self._rows("SELECT id FROM twice ORDER BY id LIMIT 3")]
 
     def _rows(self, query: str) -> list[Row]:
-        found: list[Row] = self._connection.sql(query).to_arrow_table().to_pylist()
-        return found
+        rows: list[Row] = self._connection.sql(query).to_arrow_table().to_pylist()
+        return rows
 
 
-def _columns(score: str) -> tuple[str, str]:
+def _score_columns(score: str) -> tuple[str, str]:
     return quote_identifier(f"old score {score}"), quote_identifier(f"new score {score}")
 
 
-def _quarantined(side: str) -> str:
+def _quarantined_condition(side: str) -> str:
     other = {"old": "new", "new": "old"}[side]
     return f"{side}_status <> '{SCORED}' AND {other}_status = '{SCORED}'"
 
@@ -163,18 +163,26 @@ def _mean(total: int | None, count: int) -> float | None:
 def join_images(
     old: Iterable[pa.Table], new: Iterable[pa.Table], same: Collection[str], methods: Sequence[str]
 ) -> Iterator[JoinedImages]:
-    """Pair the rows of two runs (see `iter_image_rows`), which come part by part: images of the sources that are the
-    ``same``
-    in both by source and number, all others by their id. What is paired lies in a temporary folder."""
+    """Pair the images of two runs in DuckDB tables, which may spill to a temporary directory.
+
+    Args:
+        old: Rows of the first run, as `iter_image_rows` yields them.
+        new: Rows of the second run.
+        same: Names of the sources whose images are paired by index. All other images are paired by id.
+        methods: Names of the scores.
+
+    Yields:
+        The paired images, valid inside the context.
+    """
     with duckdb_connection() as connection:
-        connection.sql("SET preserve_insertion_order = false")  # it takes memory, and every query says its own order
+        connection.sql("SET preserve_insertion_order = false")  # it takes memory, and every query has an ORDER BY
         connection.register("same", pa.table({"source": pa.array(sorted(same), pa.string())}))
         for side, tables in (("old", old), ("new", new)):
             reader = pa.RecordBatchReader.from_batches(
                 _schema(methods), (batch for table in tables for batch in table.to_batches())
             )
             connection.register("incoming", reader)
-            # a place that is known is a key by itself; an id is one where the place says nothing
+            # source and index are the key of images in the same sources, the id is the key of all others
             connection.sql(
                 f"CREATE TABLE {side} AS SELECT incoming.*, same.source IS NOT NULL AS placed, "
                 "CASE WHEN placed THEN incoming.source ELSE '' END AS key_source, "

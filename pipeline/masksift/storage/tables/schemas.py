@@ -44,14 +44,14 @@ CLASS_QUALITY = pa.schema(
 
 MEASURES = pa.schema(
     [
-        pa.field("score", pa.string(), nullable=False),  # or `issue_mask`, `self_confidence`: what ranks pixels
+        pa.field("score", pa.string(), nullable=False),  # or `issue_mask`, `self_confidence`, which rank pixels
         pa.field("measure", pa.string(), nullable=False),
-        pa.field("at", pa.string()),  # `100`, `5%`, `errors` images; a least IoU; null where it has no such place
-        pa.field("value", pa.float64()),  # null where there is none: the note says why
-        pa.field("low", pa.float64()),  # of the bootstrap interval over images, 95 %
+        pa.field("at", pa.string()),  # `100`, `5%`, `errors` images, or a least IoU; null for whole rankings
+        pa.field("value", pa.float64()),  # null if undefined: the note gives the reason
+        pa.field("low", pa.float64()),  # bounds of the 95% bootstrap interval over images
         pa.field("high", pa.float64()),
         pa.field("images", pa.int64(), nullable=False),  # ranked images
-        pa.field("errors", pa.int64(), nullable=False),  # what is to be found: images, pixels or regions
+        pa.field("errors", pa.int64(), nullable=False),  # known errors: images, pixels or regions
         pa.field("note", pa.string()),
     ]
 )
@@ -59,34 +59,34 @@ MEASURES = pa.schema(
 CURVES = pa.schema(
     [
         pa.field("score", pa.string(), nullable=False),
-        pa.field("effort", pa.float64(), nullable=False),  # share of the ranked images that are reviewed
-        pa.field("recall", pa.float64(), nullable=False),  # share of the errors found among them
-        pa.field("precision", pa.float64(), nullable=False),  # share of errors among them
+        pa.field("effort", pa.float64(), nullable=False),  # reviewed share of the ranked images
+        pa.field("recall", pa.float64(), nullable=False),  # share of all errors among the reviewed images
+        pa.field("precision", pa.float64(), nullable=False),  # share of errors among the reviewed images
     ]
 )
 
 SWEEP = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),  # error type
-        pa.field("share", pa.float64(), nullable=False),  # of the images that were chosen to get one
+        pa.field("share", pa.float64(), nullable=False),  # of the images selected for an error
         pa.field("method", pa.string(), nullable=False),
-        pa.field("temperature", pa.float64()),  # of softmin; null of all others
+        pa.field("temperature", pa.float64()),  # of softmin; null for other scores
         pa.field("images", pa.int64(), nullable=False),  # ranked images
-        pa.field("errors", pa.int64(), nullable=False),  # those of them whose labels are wrong
-        pa.field("auroc", pa.float64()),  # null, as all that follow, where there is none: the note says why
+        pa.field("errors", pa.int64(), nullable=False),  # ranked images with wrong labels
+        pa.field("auroc", pa.float64()),  # this and all below: null if undefined, with the reason in the note
         pa.field("auprc", pa.float64()),  # average precision
-        pa.field("kendall_tau", pa.float64()),  # of 1 - score and the share of wrong pixels
-        pa.field("at", pa.string(), nullable=False),  # how many images are reviewed: `errors`, `100`, `5%`
-        pa.field("precision", pa.float64()),  # errors among them, over these images
-        pa.field("lift", pa.float64()),  # precision over the share of errors in all
-        pa.field("recall", pa.float64()),  # errors among them, over all errors
+        pa.field("kendall_tau", pa.float64()),  # between 1 - score and the share of wrong pixels
+        pa.field("at", pa.string(), nullable=False),  # number of reviewed images: `errors`, `100`, `5%`
+        pa.field("precision", pa.float64()),  # errors among the reviewed images, over reviewed images
+        pa.field("lift", pa.float64()),  # precision over the share of errors in all images
+        pa.field("recall", pa.float64()),  # errors among the reviewed images, over all errors
         pa.field("note", pa.string()),
     ]
 )
 
 WORST_REGION = pa.schema(
     [
-        pa.field("region_y0", pa.int32()),  # box of the region with most evidence; null where there is none
+        pa.field("region_y0", pa.int32()),  # box of the region with the most evidence; null without regions
         pa.field("region_x0", pa.int32()),
         pa.field("region_y1", pa.int32()),
         pa.field("region_x1", pa.int32()),
@@ -100,7 +100,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
 
     Args:
         methods: Names of scores, which become float64 columns, null for an image without a score.
-        columns: Names of partition columns (text), null for a source whose path has no such part.
+        columns: Names of partition columns (text), null for a source whose path lacks the component.
 
     Returns:
         The schema.
@@ -113,7 +113,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
             *(pa.field(name, pa.string()) for name in columns),
             pa.field("height", pa.int32(), nullable=False),
             pa.field("width", pa.int32(), nullable=False),
-            pa.field("valid_pixels", pa.int64()),  # null, like all that follows the reason, where it is not scored
+            pa.field("valid_pixels", pa.int64()),  # null for an image without scores, like all columns after reason
             pa.field("status", pa.string(), nullable=False),
             pa.field("reason", pa.string()),
             *(pa.field(name, pa.float64()) for name in methods),
@@ -136,7 +136,7 @@ def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
             pa.field("index", pa.int64(), nullable=False),
             *(pa.field(name, pa.string()) for name in columns),
             pa.field("kind", pa.string(), nullable=False),  # `label`: flagged pixels; `omission`: ignored ones
-            pa.field("given", pa.int32()),  # null of an omission
+            pa.field("given", pa.int32()),  # null for an omission
             pa.field("suggested", pa.int32(), nullable=False),
             pa.field("given_name", pa.string()),
             pa.field("suggested_name", pa.string(), nullable=False),
@@ -147,12 +147,12 @@ def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
             pa.field("x1", pa.int32(), nullable=False),
             pa.field("centroid_y", pa.float64(), nullable=False),
             pa.field("centroid_x", pa.float64(), nullable=False),
-            pa.field("evidence", pa.float64(), nullable=False),  # sum of m - s; of an omission, of m beyond r
-            pa.field("mean_self_confidence", pa.float64()),  # null of an omission
+            pa.field("evidence", pa.float64(), nullable=False),  # sum of m - s; for an omission, of m - r
+            pa.field("mean_self_confidence", pa.float64()),  # null for an omission
             pa.field("mean_predicted_confidence", pa.float64(), nullable=False),
-            pa.field("height", pa.int32(), nullable=False),  # of the image that the run-length code is of
+            pa.field("height", pa.int32(), nullable=False),  # of the image, for rle
             pa.field("width", pa.int32(), nullable=False),
-            pa.field("rle", pa.list_(pa.int32()), nullable=False),  # COCO's counts, not compressed
+            pa.field("rle", pa.list_(pa.int32()), nullable=False),  # COCO counts, uncompressed
         ]
     )
 
@@ -171,11 +171,11 @@ def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
             pa.field("index", pa.int64(), nullable=False),
             *(pa.field(name, pa.string()) for name in columns),
             pa.field("kind", pa.string(), nullable=False),
-            pa.field("classes", pa.list_(pa.int32()), nullable=False),  # that the error was drawn for
-            pa.field("given", pa.int32()),  # the class that most changed pixels have now; null where they have no label
-            pa.field("true", pa.int32()),  # the class that all of them had; null where they had several
+            pa.field("classes", pa.list_(pa.int32()), nullable=False),  # classes the error was drawn for
+            pa.field("given", pa.int32()),  # present class of most changed pixels; null if they have no label
+            pa.field("true", pa.int32()),  # former class of all changed pixels; null if they had several
             pa.field("changed_pixels", pa.int64(), nullable=False),
-            pa.field("changed_share", pa.float64(), nullable=False),  # of the pixels that were valid
+            pa.field("changed_share", pa.float64(), nullable=False),  # of the valid pixels
             pa.field("y0", pa.int32(), nullable=False),  # box of the changed pixels: rows [y0, y1), columns [x0, x1)
             pa.field("x0", pa.int32(), nullable=False),
             pa.field("y1", pa.int32(), nullable=False),
@@ -185,7 +185,7 @@ def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the columns of the images table that the ranking contains, too."""
+    """Return the columns that the images table shares with the ranking."""
     every = images_schema(methods, columns)
     return pa.schema(
         [every.field(name) for name in ("image_id", "source", "index", *columns, *methods)] + [*WORST_REGION]
@@ -234,8 +234,8 @@ def path_columns(sources: Sequence[SourceSpec], taken: Collection[str]) -> tuple
         for key, value in source.partitions.items():
             if key in taken:
                 raise DataError(
-                    f"the part {key}={value} of {source.url} would be a column {key!r}, which the results have already",
-                    "two columns of one name cannot be told apart",
-                    "Rename that part of the path",
+                    f"The path component {key}={value} of {source.url} would become a column {key!r}, which "
+                    "the results already have",
+                    "Rename that component of the path",
                 )
     return columns

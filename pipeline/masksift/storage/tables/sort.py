@@ -50,10 +50,7 @@ def sort_tables(
 
 @contextmanager
 def duckdb_connection() -> Iterator[Any]:
-    """Open an in-memory DuckDB with `SORT_MEMORY_BYTES` that spills to a temporary directory.
-
-    It accesses no other file and no network, and keeps the order that a query asks for.
-    """
+    """Open an isolated in-memory DuckDB with `SORT_MEMORY_BYTES` that spills to a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="masksift-") as directory:
         settings: dict[str, Any] = {
             "memory_limit": f"{SORT_MEMORY_BYTES >> 20}MiB",

@@ -43,10 +43,7 @@ class ChunkReader:
         self._prefetcher.prefetch(windows)
 
     def read(self, window: tuple[slice, ...], out: NDArray[Any]) -> bool:
-        """Return whether the window could be decoded into `out`.
-
-        Errors of the store are raised. A damaged chunk gives False: the following read by zarr reports it.
-        """
+        """Decode the window into `out`. Return False for a damaged chunk, which the following read by zarr reports."""
         self._store.reset_errors()
         self._prefetcher.advance_to(window)
         try:

@@ -242,9 +242,6 @@ def _s3_store(url: str, options: tuple[tuple[str, Any], ...], attempts: int = 1)
 
 
 def open_group(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Group:
-    """Open a Zarr group, version 2 or 3, read-only. A missing one raises FileNotFoundError.
-
-    Consolidated metadata are ignored, because they may be older than the arrays.
-    """
+    """Open a Zarr group, version 2 or 3, read-only. A missing one raises FileNotFoundError."""
     store = open_store(url, options, read_only=True, attempts=attempts)
-    return zarr.open_group(store, mode="r", use_consolidated=False)
+    return zarr.open_group(store, mode="r", use_consolidated=False)  # which may be older than the arrays

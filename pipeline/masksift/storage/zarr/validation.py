@@ -95,7 +95,12 @@ class ChunkValidator:
     def check_shards(self, window: tuple[slice, ...], *, absent_is_missing: bool) -> None:
         """Read the index of every shard of a window in stored axis order.
 
-        Raise MissingChunkError if a shard or an inner chunk of the window is absent, unless absent chunks are allowed.
+        Args:
+            window: Slices in stored axis order.
+            absent_is_missing: Refuse absent shards and inner chunks.
+
+        Raises:
+            MissingChunkError: A shard or an inner chunk of the window is absent, and this is refused.
         """
         if self._sharding is None:
             return
