@@ -268,7 +268,7 @@ def test_url_without_a_group_is_refused(tmp_path: Path) -> None:
 
 
 def test_url_of_an_unknown_protocol_is_refused() -> None:
-    with raises(UsageError, r"nosuch://a cannot be open_spec .*Protocol not known: nosuch"):
+    with raises(UsageError, r"nosuch://a cannot be opened .*Protocol not known: nosuch"):
         open_spec("nosuch://a")
 
 
