@@ -62,7 +62,7 @@ class PredictionReader:
             if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):  # also refuses NaN
                 raise DataError(
                     f"Predictions of {self.location(pair)} range from {low:.6g} to {high:.6g}",
-                    f"{self.dtype} can only hold values from 0 to 1",
+                    f"The dtype {self.dtype} can only hold values from 0 to 1",
                     "Pass --kind logits without --dtype, or correct the predictions",
                 )
         return values
