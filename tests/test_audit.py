@@ -1,4 +1,4 @@
-"""`masksift.audit` on arrays in memory: what the reference says, of any array-like, and what it refuses."""
+"""`masksift.audit` on arrays in memory, compared with the reference; array types, figures, refusals."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def column(table: pa.Table, name: str) -> list[Any]:
 
 
 def statuses(audit: masksift.Audit) -> list[str]:
-    """As the reference names them."""
+    """Return the statuses by the names of the reference."""
     return ["ok" if status == "scored" else status for status in column(audit.images, "status")]
 
 
 def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
-    """All that an audit answers is what plain loops say. Options are those of `audit`."""
+    """Check all results of an audit against the reference. Options are those of `audit`."""
     found = masksift.audit(data.labels, data.predictions, ignore=data.ignore, **options)
     renamed = {"clc_rule" if name == "rule" else name: value for name, value in options.items()}
     wanted = reference.audit(data.predictions, data.labels, ignore=data.ignore, **renamed)
@@ -55,7 +55,7 @@ def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
 
 
 def same_classes(found: masksift.Audit, wanted: reference.Reference) -> None:
-    """Thresholds, pairs and quality."""
+    """Check thresholds, class pairs and class quality."""
     rows = found.class_pairs.to_pylist()
     pairs = {(row["given"], row["suggested"]): (row["pixels"], row["images"]) for row in rows}
     assert pairs == wanted.class_pairs
@@ -80,7 +80,7 @@ def same_classes(found: masksift.Audit, wanted: reference.Reference) -> None:
     tau=st.sampled_from(["balanced", "confident", 0.0, 0.5, 1.0]),
     temperature=st.sampled_from([0.02, 0.1, 1.0, math.inf]),
 )
-def test_any_data_equal_the_reference(
+def test_audit_of_any_data_equals_the_reference(
     dtype: str, data: st.DataObject, evidence: str, rule: str, tau: str | float, temperature: float
 ) -> None:
     images = data.draw(drawn.any_data(dtypes=[dtype]))
@@ -89,7 +89,7 @@ def test_any_data_equal_the_reference(
 
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
-def test_a_plausible_set(dtype: str, evidence: str) -> None:
+def test_audit_of_realistic_data_equals_the_reference(dtype: str, evidence: str) -> None:
     data = drawn.make_dataset(5, images=5, classes=7, height=24, width=19, dtype=dtype, ignored_image=3)
     audit = same_as_the_reference(data, evidence_dtype=evidence)
     assert sum(column(audit.class_pairs, "pixels")) > 20, "a set that shows something"
@@ -134,7 +134,7 @@ def test_audit_without_scored_images_is_valid() -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 def test_logits_are_softmaxed(dtype: str, evidence: str) -> None:
-    """Confidences are those of an exact softmax within 1e-5, and half a step of the evidence."""
+    """Confidences equal an exact softmax within 1e-5 and half a step of the evidence."""
     data = drawn.make_dataset(3, images=4, classes=5, height=16, width=17, dtype="float64")
     logits = (np.log(data.predictions) + 3).astype(dtype)
     powers = np.exp(logits.astype(np.float64))
@@ -158,7 +158,7 @@ def tables_of(audit: masksift.Audit) -> list[pa.Table]:
 
 @pytest.mark.parametrize("form", ["zarr", "dask", "xarray", "xarray of dask", "memory map", "big-endian", "read-only"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
+def test_audit_accepts_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
     data = drawn.make_dataset(5, images=3, classes=4, height=11, width=13, dtype=dtype)
     labels = data.labels.astype(np.int16)
     wanted = masksift.audit(labels, data.predictions, ignore=255)
@@ -190,7 +190,7 @@ def test_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------- names, ranking
 
 
-def test_names_ids_and_ranking() -> None:
+def test_audit_with_names_and_ids_uses_them_in_the_ranking() -> None:
     data = drawn.make_dataset(5, images=4, classes=3, height=8, width=9, dtype="uint8", ignored_image=2)
     audit = masksift.audit(
         data.labels,
@@ -212,24 +212,24 @@ def test_names_ids_and_ranking() -> None:
     assert f"review first: {', '.join(column(audit.ranking, 'image_id'))}" in repr(audit)
 
 
-# ------------------------------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------------------------------ figures
 
 
-def shown(figure: Any) -> dict[str, drawn.Array]:
-    """The panels of a figure by their captions."""
-    known = ("picture", "given labels", "predicted", "flagged")
-    captions = [text.get_text() for text in figure.texts if text.get_text() in known]
-    held = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
-    return dict(zip(captions, held, strict=True))
+def figure_panels(figure: Any) -> dict[str, drawn.Array]:
+    """Return the panels of a figure by caption."""
+    titles = ("picture", "given labels", "predicted", "flagged")
+    captions = [text.get_text() for text in figure.texts if text.get_text() in titles]
+    images = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
+    return dict(zip(captions, images, strict=True))
 
 
-def said(figure: Any) -> str:
+def figure_text(figure: Any) -> str:
     return " | ".join(text.get_text() for text in figure.texts)
 
 
 @pytest.fixture(scope="module")
 def scenes() -> tuple[drawn.Data, drawn.Array, masksift.Audit]:
-    """Four images of 16 x 20, the third ignored as a whole, with pictures, and what was found in them."""
+    """Return four images of 16 x 20, the third completely ignored, their RGB images, and their audit."""
     data = drawn.make_dataset(5, images=4, classes=3, height=16, width=20, dtype="uint8", ignored_image=2)
     pictures = np.random.default_rng(7).integers(0, 256, (4, 16, 20, 3), np.uint8)
     audit = masksift.audit(
@@ -247,7 +247,7 @@ def scenes() -> tuple[drawn.Data, drawn.Array, masksift.Audit]:
 def test_show_draws_panels_title_and_regions(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     data, pictures, audit = scenes
     figure = audit.show(1)
-    panels = shown(figure)
+    panels = figure_panels(figure)
     assert list(panels) == ["picture", "given labels", "predicted", "flagged"]
     np.testing.assert_array_equal(panels["picture"], pictures[1])
     given, predicted = data.labels[1], data.predictions[1].argmax(axis=0)
@@ -256,24 +256,26 @@ def test_show_draws_panels_title_and_regions(scenes: tuple[drawn.Data, drawn.Arr
     np.testing.assert_array_equal((panels["flagged"] == [255, 70, 40]).all(axis=2), audit.issues(1))
     rank = column(audit.ranking, "index").index(1) + 1
     score = column(audit.ranking, "score")[rank - 1]
-    assert f"c · rank {rank} of 3 · softmin {score:.4f} · {audit.issues(1).sum()} of " in said(figure)
-    assert set(said(figure).split(" | ")) >= {"road", "car", "sky", "(no label)"}
+    assert f"c · rank {rank} of 3 · softmin {score:.4f} · {audit.issues(1).sum()} of " in figure_text(figure)
+    assert set(figure_text(figure).split(" | ")) >= {"road", "car", "sky", "(no label)"}
     own = [row for row in audit.regions.to_pylist() if row["index"] == 1]
     worst, count = own[0], len(own)
-    assert f"1  given {worst['given_name']}, suggested {worst['suggested_name']}, {worst['area']} px" in said(figure)
-    assert ("8  given" in said(figure)) == (count >= 8)
+    assert f"1  given {worst['given_name']}, suggested {worst['suggested_name']}, {worst['area']} px" in figure_text(
+        figure
+    )
+    assert ("8  given" in figure_text(figure)) == (count >= 8)
     few = audit.show(1, regions=2)
-    assert "3  given" not in said(few)
-    assert f"and {count - 2} regions with less evidence" in said(few)
+    assert "3  given" not in figure_text(few)
+    assert f"and {count - 2} regions with less evidence" in figure_text(few)
     none = audit.show(1, regions=0)
-    assert "1  given" not in said(none)
+    assert "1  given" not in figure_text(none)
     assert not none.axes[0].patches
 
 
 def test_show_accepts_an_index_or_an_id(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     _, pictures, audit = scenes
     for name, number in ((1, 1), (np.int64(1), 1), ("c", 1), (-1, 3), (3, 3), (np.uint8(0), 0)):
-        np.testing.assert_array_equal(shown(audit.show(name, side=64))["picture"], pictures[number])
+        np.testing.assert_array_equal(figure_panels(audit.show(name, side=64))["picture"], pictures[number])
     with raises(masksift.UsageError, r"Images 0, 3 have the same id 'd'\. Pass the index: show\(0\)"):
         audit.show("d")
     with raises(masksift.UsageError, r"No image has the id 'cc'\. Did you mean 'c'\?"):
@@ -289,13 +291,13 @@ def test_show_of_an_unscored_image_gives_the_reason(
     scenes: tuple[drawn.Data, drawn.Array, masksift.Audit],
 ) -> None:
     figure = scenes[2].show("b")
-    assert list(shown(figure)) == ["picture", "given labels"]
-    assert "b · not scored: all_ignored | every pixel is ignored" in said(figure)
+    assert list(figure_panels(figure)) == ["picture", "given labels"]
+    assert "b · not scored: all_ignored | every pixel is ignored" in figure_text(figure)
 
 
 def test_show_without_rgb_images_draws_planes(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
     data = scenes[0]
-    assert list(shown(masksift.audit(data.labels, data.predictions, ignore=255).show(0))) == [
+    assert list(figure_panels(masksift.audit(data.labels, data.predictions, ignore=255).show(0))) == [
         "given labels",
         "predicted",
         "flagged",
@@ -303,7 +305,7 @@ def test_show_without_rgb_images_draws_planes(scenes: tuple[drawn.Data, drawn.Ar
 
 
 def test_show_reduces_large_images(scenes: tuple[drawn.Data, drawn.Array, masksift.Audit]) -> None:
-    assert {panel.shape for panel in shown(scenes[2].show(1, side=10)).values()} == {(8, 10, 3)}
+    assert {panel.shape for panel in figure_panels(scenes[2].show(1, side=10)).values()} == {(8, 10, 3)}
 
 
 def test_show_reads_rgb_images_lazily_from_any_container() -> None:
@@ -311,19 +313,19 @@ def test_show_reads_rgb_images_lazily_from_any_container() -> None:
     pictures = np.random.default_rng(7).integers(0, 256, (2, 16, 20, 3), np.uint8)
 
     class Album:
-        asked: ClassVar[list[int]] = []
+        reads: ClassVar[list[int]] = []
 
         def __getitem__(self, i: int) -> drawn.Array:
-            self.asked.append(i)
+            self.reads.append(i)
             return pictures[i]
 
     stored = zarr.create_array(store={}, shape=pictures.shape, chunks=(1, 16, 20, 3), dtype="uint8")
     stored[:] = pictures
     for album in (Album(), list(pictures), xarray.DataArray(pictures), dask.array.from_array(pictures), stored):
         audit = masksift.audit(data.labels, data.predictions, ignore=255, images=album)
-        assert Album.asked == []
-        np.testing.assert_array_equal(shown(audit.show(1, side=64))["picture"], pictures[1])
-        Album.asked.clear()
+        assert Album.reads == []
+        np.testing.assert_array_equal(figure_panels(audit.show(1, side=64))["picture"], pictures[1])
+        Album.reads.clear()
 
 
 @pytest.mark.parametrize(
@@ -412,13 +414,13 @@ def test_parameters_out_of_range_are_refused(options: dict[str, Any], match: str
 
 
 @pytest.mark.parametrize("ignore", [255, [255], (255,), np.int64(255), np.array([255]), range(255, 256), {255}])
-def test_ignore_values_in_any_form(ignore: Any) -> None:
+def test_ignore_values_may_be_any_iterable_or_a_number(ignore: Any) -> None:
     labels = LABELS.copy()
     labels[0, 0, 0] = 255
     assert column(masksift.audit(labels, UINT8, ignore=ignore).images, "valid_pixels") == [19, 20]
 
 
-def test_tau_may_be_a_whole_number() -> None:
+def test_tau_may_be_an_integer() -> None:
     assert column(masksift.audit(LABELS, UINT8, tau=1).images, "tccp") == [1.0, 1.0]
 
 

@@ -1,7 +1,7 @@
-"""The yardstick: everything masksift computes, in plain loops over pixels.
+"""Reference implementation of everything masksift computes, in plain loops over pixels.
 
-Slow, obvious, and independent: it imports nothing of the package and uses numpy for arrays and dtypes only.
-Where the package and this page differ, one of them is wrong.
+Slow, obvious and independent: it imports nothing of the package and uses numpy for arrays and dtypes only.
+If package and reference differ, one of them is wrong.
 
 Letters: N images, K classes, H x W pixels; l given label, p predicted probability, a predicted class,
 s = p at the given label (self-confidence), m = p at the predicted class. Every score: lower = review first.
@@ -81,12 +81,12 @@ LOWEST_THRESHOLD = 2e-6  # cleanlab's floor under a confident threshold
 MARGIN = 1e-6  # cleanlab's margin under a confident threshold
 
 
-# --------------------------------------------------------------------------------------------- the answer
+# --------------------------------------------------------------------------------------------- result
 
 
 @dataclass(frozen=True)
 class Reference:
-    """All that `audit` answers; per image in the order given, per class in the order of the classes."""
+    """Results of `audit`: per image in input order, per class in class order."""
 
     status: list[str]
     scores: list[dict[str, float | None]]
@@ -100,19 +100,19 @@ class Reference:
     ignored_share: list[float]  # r_k
     joint: list[list[int]]  # [given][predicted]
     estimated_issues: int
-    cut: float | None  # None where M = 0 and where no cut is made (clc_rule="confident")
+    cut: float | None  # None if M = 0 and for clc_rule="confident"
     issue_mask: Array  # (N, H, W) bool
     class_pairs: dict[Pixel, tuple[int, int]]  # (given, suggested): (pixels, images)
-    class_quality: list[float | None]  # None where nothing is labeled with the class
+    class_quality: list[float | None]  # None if no pixel has this label
 
 
-# -------------------------------------------------------------------------------- the statistics of a class
+# -------------------------------------------------------------------------------- class statistics
 
 
 def confident_threshold(n: int, total: int, unit: float) -> float:
-    """t_k = S_k / n_k, at least 2e-6, +inf where n_k = 0. [paper: confident learning]
+    """t_k = S_k / n_k, at least 2e-6, +inf if n_k = 0. [paper: confident learning]
 
-    One rounding of the exact quotient: where all s of a class are equal, t is that very number.
+    The exact quotient is rounded once: if all s of a class are equal, t equals them.
     """
     numerator, denominator = unit.as_integer_ratio()
     return max(total * numerator / (n * denominator), LOWEST_THRESHOLD) if n else math.inf
@@ -133,51 +133,51 @@ def class_statistics(
 
 
 def confidence_by_class(image: Image, classes: int) -> tuple[list[float], list[float]]:
-    """h_k and g_k: m summed by predicted class, over ignored pixels among ignored ones alone, and over all; both of
-    every fourth row."""
+    """h_k and g_k: sums of m by predicted class over every fourth row, of ignored pixels surrounded by ignored pixels,
+    and of all pixels."""
     hidden: list[list[float]] = [[] for _ in range(classes)]
-    seen: list[list[float]] = [[] for _ in range(classes)]
+    total: list[list[float]] = [[] for _ in range(classes)]
     for y, x, a in each(image.a):
         if y % 4:
             continue
-        seen[a].append(image.m[y][x])
+        total[a].append(image.m[y][x])
         near = [row[max(0, x - 1) : x + 2] for row in image.valid[max(0, y - 1) : y + 2]]
         if not any(map(any, near)):
             hidden[a].append(image.m[y][x])
-    return [math.fsum(part) for part in hidden], [math.fsum(part) for part in seen]
+    return [math.fsum(values) for values in hidden], [math.fsum(values) for values in total]
 
 
 def ignored_shares(images: Sequence[Image], classes: int) -> list[float]:
-    """r_k: of the confidence in class k, over all images that have a valid pixel, the share on ignored pixels."""
+    """r_k: share of the confidence in class k on ignored pixels, over all images with a valid pixel."""
     sums = [confidence_by_class(image, classes) for image in images if image.status == OK]
-    hidden, seen = ([math.fsum(each_of[i][k] for each_of in sums) for k in range(classes)] for i in (0, 1))
-    return [h / g if g else 0.0 for h, g in zip(hidden, seen, strict=True)]
+    hidden, total = ([math.fsum(each_of[i][k] for each_of in sums) for k in range(classes)] for i in (0, 1))
+    return [h / g if g else 0.0 for h, g in zip(hidden, total, strict=True)]
 
 
 def lattice_bin(p: float) -> int:
-    """min(floor(256 p), 255), and 0 for the slightly negative."""
+    """min(floor(256 p), 255), and 0 for slightly negative p."""
     return min(max(math.floor(256 * p), 0), 255)
 
 
 def balanced_threshold(labeled: Sequence[int], every: Sequence[int]) -> float | None:
-    """b / 256, b = 1..255, that maximises TPR - FPR of p >= b / 256 against l = k; the smallest on ties.
+    """b / 256, b = 1..255, that maximizes TPR - FPR of p >= b / 256 against l = k; the smallest on ties.
 
-    From two 256-bin histograms of p_k: the pixels labeled k, and all valid ones. None where the pixels
-    labeled k, or the others, are none.
+    From two 256-bin histograms of p_k: the pixels labeled k, and all valid ones. None without
+    pixels labeled k or without others.
     """
     positives, negatives = sum(labeled), sum(every) - sum(labeled)
     if not positives or not negatives:
         return None
 
-    def gain(b: int) -> int:  # TPR - FPR, times positives x negatives: whole numbers, so that ties are ties
+    def gain(b: int) -> int:  # (TPR - FPR) * positives * negatives: integers, so that ties are exact
         hits, alarms = sum(labeled[b:]), sum(every[b:]) - sum(labeled[b:])
         return hits * negatives - alarms * positives
 
-    return max(range(1, 256), key=gain) / 256  # max answers the first of equals
+    return max(range(1, 256), key=gain) / 256  # max returns the first of equal values
 
 
 def balanced_thresholds(images: Sequence[Image], lattice: int, confident: Sequence[float]) -> list[float]:
-    """tau of every class from the pixels on rows and columns 0, g, 2g, ...; t_k where there is none."""
+    """tau of every class from the pixels on rows and columns 0, g, 2g, ...; t_k for a class without one."""
     labeled = [[0] * 256 for _ in confident]
     every = [[0] * 256 for _ in confident]
     for image in images:
@@ -187,57 +187,57 @@ def balanced_thresholds(images: Sequence[Image], lattice: int, confident: Sequen
             for k, value in enumerate(image.p[:, y, x].tolist()):
                 every[k][lattice_bin(value)] += 1
                 labeled[k][lattice_bin(value)] += image.label[y][x] == k
-    found = [balanced_threshold(mine, all_valid) for mine, all_valid in zip(labeled, every, strict=True)]
-    return [t if tau is None else tau for tau, t in zip(found, confident, strict=True)]
+    taus = [balanced_threshold(own, all_valid) for own, all_valid in zip(labeled, every, strict=True)]
+    return [t if tau is None else tau for tau, t in zip(taus, confident, strict=True)]
 
 
 def rank_cut(s: Sequence[float], estimated_issues: int) -> float | None:
-    """The M-th smallest s of the data set; None where M = 0. [paper]"""
+    """The M-th smallest s of the data set; None if M = 0. [paper]"""
     return sorted(s)[estimated_issues - 1] if estimated_issues else None
 
 
 def confidently_other(image: Image, confident: Sequence[float]) -> Plane:
-    """a != l and m >= t_a - 1e-6: the pixels whose number is M, and the flags of rule "confident". [paper]"""
-    here, given, a, m = image.valid, image.label, image.a, image.m
+    """a != l and m >= t_a - 1e-6: the M estimated issues, and the flags of rule "confident". [paper]"""
+    valid, given, a, m = image.valid, image.label, image.a, image.m
     return [
-        [here[y][x] and k != given[y][x] and m[y][x] >= confident[k] - MARGIN for x, k in enumerate(row)]
+        [valid[y][x] and k != given[y][x] and m[y][x] >= confident[k] - MARGIN for x, k in enumerate(row)]
         for y, row in enumerate(a)
     ]
 
 
 def below_cut(image: Image, cut: float | None) -> Plane:
-    """a != l and s <= cut: the flags of rule "rank"; none where there is no cut. [paper]"""
-    here, given, a, s = image.valid, image.label, image.a, image.s
+    """a != l and s <= cut: the flags of rule "rank"; none without a cut. [paper]"""
+    valid, given, a, s = image.valid, image.label, image.a, image.s
     return [
-        [here[y][x] and k != given[y][x] and cut is not None and s[y][x] <= cut for x, k in enumerate(row)]
+        [valid[y][x] and k != given[y][x] and cut is not None and s[y][x] <= cut for x, k in enumerate(row)]
         for y, row in enumerate(a)
     ]
 
 
 def class_pairs(images: Sequence[Image], flags: Sequence[Plane]) -> dict[Pixel, tuple[int, int]]:
-    """Flagged pixels by (given, suggested): (how many pixels, in how many images)."""
+    """Numbers of flagged pixels and of their images by (given, suggested)."""
     pixels: Counter[Pixel] = Counter()
-    holders: Counter[Pixel] = Counter()
+    image_counts: Counter[Pixel] = Counter()
     for image, flag in zip(images, flags, strict=True):
-        mine = [(image.label[y][x], image.a[y][x]) for y, x, flagged in each(flag) if flagged]
-        pixels.update(mine)
-        holders.update(set(mine))
-    return {pair: (pixels[pair], holders[pair]) for pair in sorted(pixels)}
+        pairs = [(image.label[y][x], image.a[y][x]) for y, x, flagged in each(flag) if flagged]
+        pixels.update(pairs)
+        image_counts.update(set(pairs))
+    return {pair: (pixels[pair], image_counts[pair]) for pair in sorted(pixels)}
 
 
 def class_quality(images: Sequence[Image], flags: Sequence[Plane], n: Sequence[int]) -> list[float | None]:
-    """1 - flagged_k / n_k; None where n_k = 0."""
+    """1 - flagged_k / n_k; None if n_k = 0."""
     flagged = Counter(
         image.label[y][x] for image, flag in zip(images, flags, strict=True) for y, x, hit in each(flag) if hit
     )
     return [1.0 - flagged[k] / n[k] if n[k] else None for k in range(len(n))]
 
 
-# ------------------------------------------------------------------------------------------- all together
+# ------------------------------------------------------------------------------------------- audit
 
 
 def check_options(**options: Any) -> None:
-    """Refuse what has no meaning."""
+    """Refuse invalid options."""
     check_temperature(options["temperature"])
     tau = options["tau"]
     if tau not in ("balanced", "confident") and (isinstance(tau, str) or not 0 <= tau <= 1):
@@ -246,17 +246,17 @@ def check_options(**options: Any) -> None:
         raise ValueError(f"lattice must be at least 1, not {options['lattice']}")
     if not 0 <= options["coco_min_area"] <= 1:
         raise ValueError(f"coco_min_area must be in [0, 1], not {options['coco_min_area']}")
-    words = {
+    choices = {
         "clc_rule": ("rank", "confident"),
         "coco_sources": ("both", "labels", "predictions"),
         "coco_aggregate": ("mean", "min"),
     }
-    for name, allowed in words.items():
+    for name, allowed in choices.items():
         if options[name] not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {options[name]!r}")
 
 
-def scores_of(
+def image_scores(
     image: Image,
     flags: Plane,
     tau: Sequence[float],
@@ -264,7 +264,7 @@ def scores_of(
     shares: Sequence[float],
     **options: Any,
 ) -> dict[str, float | None]:
-    """All scores; all None for a bad image and for one with no valid pixel."""
+    """All scores of an image, None for a bad image and for one without valid pixels."""
     if image.status != OK:
         return dict.fromkeys(SCORES)
     labels, predicted, s = image.over(image.label), image.over(image.a), image.over(image.s)
@@ -304,14 +304,14 @@ def audit(
     evidence_dtype: str = "auto",
     sum_tolerance: float | None = None,
 ) -> Reference:
-    """Everything about a small data set: predictions (N, K, H, W), labels (N, H, W)."""
-    of_scores = {
+    """Audit a small data set: predictions (N, K, H, W), labels (N, H, W)."""
+    score_options = {
         "temperature": temperature,
         "coco_sources": coco_sources,
         "coco_aggregate": coco_aggregate,
         "coco_min_area": coco_min_area,
     }
-    check_options(tau=tau, lattice=lattice, clc_rule=clc_rule, **of_scores)
+    check_options(tau=tau, lattice=lattice, clc_rule=clc_rule, **score_options)
     classes = predictions.shape[1]
     storage = storage_of(predictions.dtype, scale, kind, evidence_dtype)
     tolerance = tolerance_of(sum_tolerance, storage, classes)
@@ -332,7 +332,8 @@ def audit(
     return Reference(
         status=[image.status for image in images],
         scores=[
-            scores_of(image, f, taus, confident, shares, **of_scores) for image, f in zip(images, flags, strict=True)
+            image_scores(image, f, taus, confident, shares, **score_options)
+            for image, f in zip(images, flags, strict=True)
         ],
         self_confidence=np.array([image.stored[0] for image in images]),
         predicted_class=np.array([image.stored[1] for image in images]),

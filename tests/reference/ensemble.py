@@ -1,6 +1,6 @@
 """Reference for ensembles: the mean of the members, in plain numpy.
 
-Everything else of an ensemble is what `reference` says of the mean. It imports nothing of the package.
+Everything else equals `reference` of the mean. The module imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def as_float32(member: Array, kind: str) -> Array:
 
 
 def mean_of(members: Sequence[Array], kind: str = "probabilities") -> Array:
-    """The mean (K, H, W) of one image's members, added in their order in float32, then divided."""
+    """Mean (K, H, W) of one image's members: a float32 sum in their order, divided by their number."""
     total = as_float32(members[0], kind)
     for member in members[1:]:
         total = total + as_float32(member, kind)
@@ -35,7 +35,7 @@ def mean_of(members: Sequence[Array], kind: str = "probabilities") -> Array:
 
 
 def is_bad(member: Array, kind: str) -> bool:
-    """Whether one image of one member holds no probabilities, as for a single prediction."""
+    """Return whether a member has invalid probabilities for one image, as for a single prediction."""
     storage = storage_of(member.dtype, None, kind, "auto")
     with np.errstate(invalid="ignore", over="ignore"):
         return bad_probabilities(probabilities(member, kind, storage), tolerance_of(None, storage, len(member)))

@@ -1,6 +1,6 @@
-"""The three planes of one image, or what is wrong with it: the part of the yardstick that reads predictions.
+"""Reference for evidence: the three planes of one image, or its status.
 
-`reference` gives these names on; its docstring explains the letters.
+`reference.audit` re-exports these names; its docstring explains the letters.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from reference.scores import Pixel, Plane
 Array = NDArray[Any]
 
 OK, BAD_PROBABILITIES, BAD_LABELS, ALL_IGNORED = "ok", "bad_probabilities", "bad_labels", "all_ignored"
-OUTSIDE = 1e-3  # how far outside [0, 1] a value may lie
+OUTSIDE = 1e-3  # tolerance of values outside [0, 1]
 
 
 @dataclass(frozen=True)
 class Storage:
-    """How a probability is kept: at which dtype, and how much one whole unit of the sums is worth."""
+    """Storage of a probability: its dtype, and the unit of sums."""
 
     dtype: np.dtype[Any]
     unit: float  # unsigned integers: scale; float16: 2**-24, its finest step; float32: 2**-32
 
     def keep(self, p: float) -> Any:
-        """p, clipped to [0, 1], as it is stored: the nearest value of the dtype, ties to even."""
+        """Clip p to [0, 1] and round it to the dtype, ties to even."""
         p = min(max(p, 0.0), 1.0)
-        if self.dtype.kind == "u":  # the largest number that means at most 1 is as good as 1
+        if self.dtype.kind == "u":  # the largest integer of a value up to 1 stands for 1
             return min(round(p / self.unit), math.floor(1 / self.unit + 1e-9))
         return p  # numpy's assignment rounds floats
 
     def probability(self, stored: Array) -> Array:
-        """What the stored values mean, in float64."""
+        """Probabilities of stored values in float64."""
         if self.dtype.kind == "u":
             return np.minimum(stored.astype(np.float64) * self.unit, 1.0)
         return stored.astype(np.float64)
 
     def units(self, stored: Any) -> int:
-        """A stored value in whole units; only float32 below 2**-9 is rounded at all."""
+        """A stored value in whole units. Only float32 below 2**-9 is rounded."""
         return int(stored) if self.dtype.kind == "u" else round(float(stored) / self.unit)
 
 
 @dataclass(frozen=True)
 class Image:
-    """One condensed image: planes as nested lists, s and m as probabilities. A bad one has no valid pixel."""
+    """Condensed image: planes as nested lists, s and m as probabilities. A bad image has no valid pixel."""
 
     status: str
     label: Plane
@@ -61,7 +61,7 @@ class Image:
 
     def pixels(self) -> list[Pixel]:
         """V_i, row by row."""
-        return [(y, x) for y, row in enumerate(self.valid) for x, here in enumerate(row) if here]
+        return [(y, x) for y, row in enumerate(self.valid) for x, is_valid in enumerate(row) if is_valid]
 
     def over(self, plane: Plane) -> list[Any]:
         """The values of a plane on V_i, row by row."""
@@ -69,7 +69,7 @@ class Image:
 
 
 def storage_of(dtype: np.dtype[Any], scale: float | None, kind: str, evidence_dtype: str) -> Storage:
-    """At the precision of the predictions; float32, float64 and every logit at float16 unless asked."""
+    """Precision of the predictions. float32, float64 and all logits become float16 unless float32 is configured."""
     if kind not in ("probabilities", "logits") or evidence_dtype not in ("auto", "float32"):
         raise ValueError(f"unknown kind {kind!r} or evidence dtype {evidence_dtype!r}")
     if dtype in (np.uint8, np.uint16) and kind == "probabilities":
@@ -88,7 +88,7 @@ def storage_of(dtype: np.dtype[Any], scale: float | None, kind: str, evidence_dt
 def softmax(logits: Array) -> Array:
     """exp(z_k - max z) / sum_k exp(z_k - max z) over the classes, all in float32, summed in class order."""
     z = logits.astype(np.float32)
-    with np.errstate(over="ignore"):  # a difference beyond float32 is -inf, and its power 0
+    with np.errstate(over="ignore"):  # a difference beyond float32 becomes -inf, and its exponential 0
         powers = np.exp(z - z.max(axis=0))
     total = powers[0].copy()
     for power in powers[1:]:
@@ -97,7 +97,7 @@ def softmax(logits: Array) -> Array:
 
 
 def probabilities(predictions: Array, kind: str, storage: Storage) -> Array | None:
-    """p (K, H, W) of one image in float64, not rounded to the evidence's precision; None where not finite."""
+    """p (K, H, W) of one image in float64, not rounded to the evidence's precision; None if a value is not finite."""
     if predictions.dtype.kind == "u":
         return predictions.astype(np.float64) * storage.unit
     with np.errstate(over="ignore"):  # a float64 logit beyond float32 is refused just below
@@ -108,7 +108,7 @@ def probabilities(predictions: Array, kind: str, storage: Storage) -> Array | No
 
 
 def bad_probabilities(p: Array | None, tolerance: float) -> bool:
-    """Not finite, outside [0, 1] by more than 1e-3, or a sum too far from 1: at any pixel, ignored or not."""
+    """True if any pixel, ignored or not, is not finite, outside [0, 1] by over 1e-3, or sums too far from 1."""
     if p is None:
         return True
     for row in p.reshape(len(p), -1).T.tolist():
@@ -118,7 +118,7 @@ def bad_probabilities(p: Array | None, tolerance: float) -> bool:
 
 
 def tolerance_of(sum_tolerance: float | None, storage: Storage, classes: int) -> float:
-    """As asked, or 0.02, and half a step of each class on top where the predictions are whole numbers."""
+    """The configured tolerance, or 0.02, plus half a step per class for integer predictions."""
     if sum_tolerance is not None:
         return sum_tolerance
     return 0.02 + (classes * storage.unit / 2 if storage.dtype.kind == "u" else 0.0)
@@ -127,7 +127,7 @@ def tolerance_of(sum_tolerance: float | None, storage: Storage, classes: int) ->
 def condense(
     predictions: Array, labels: Array, ignore: Sequence[int], kind: str, storage: Storage, tolerance: float
 ) -> Image:
-    """One image to its status and its three planes."""
+    """Condense one image to its status and its three planes."""
     classes, height, width = predictions.shape
     label: Plane = labels.tolist()
     valid = [[given not in ignore for given in row] for row in label]
@@ -142,14 +142,14 @@ def condense(
         status = OK if any(here for _, _, here in each(valid)) else ALL_IGNORED
         for y, x, here in each(valid):
             original = predictions[:, y, x].tolist()  # before softmax, clipping and rounding
-            a[y, x] = original.index(max(original))  # the first of equals: the lowest class
+            a[y, x] = original.index(max(original))  # the first of equal values: the lowest class
             m[y, x] = storage.keep(p[a[y, x], y, x].item())
             if here:
                 s[y, x] = storage.keep(p[label[y][x], y, x].item())
     if status != OK:
-        valid = [[False] * width for _ in range(height)]  # no place in any statistic
-    meant_s, meant_m = storage.probability(s).tolist(), storage.probability(m).tolist()
-    return Image(status, label, valid, meant_s, a.tolist(), meant_m, (s, a, m), p)
+        valid = [[False] * width for _ in range(height)]  # excluded from all statistics
+    value_s, value_m = storage.probability(s).tolist(), storage.probability(m).tolist()
+    return Image(status, label, valid, value_s, a.tolist(), value_m, (s, a, m), p)
 
 
 def each(plane: Plane) -> list[tuple[int, int, Any]]:

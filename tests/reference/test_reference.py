@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 # ---------------------------------------------------------------------------------------- golden vectors
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden vectors lie beside the repository, not in it")
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden vectors are not part of the repository")
 @pytest.mark.parametrize("name", ["uint8", "float16", "float32"])
 def test_golden_vectors(name: str) -> None:
     expected = json.loads((GOLDEN / f"{name}.json").read_text())
@@ -121,7 +121,7 @@ def test_every_score_by_hand() -> None:
     assert scores == pytest.approx(
         {
             "ccp": 2 / 4,
-            "tccp": 3 / 4,  # tau = 97/256, 33/256, 1/256: only the second pixel lies below
+            "tccp": 3 / 4,  # tau = 97/256, 33/256, 1/256: only the second pixel is below
             "cil": 1.5 / 4,
             "softmin": 43 / 276,  # (.75/32 + .125 + .5/8 + .125) / (1/32 + 1 + 1/8 + 1)
             "clc": 2 / 4,
@@ -259,13 +259,13 @@ def test_threshold_has_a_floor() -> None:
     assert reference.audit(tiny, labeled([0]), evidence_dtype="float32").S == [1, 0], "rounded, not cut off"
 
 
-def test_equal_values_reach_their_own_threshold() -> None:
+def test_equal_values_reach_their_threshold() -> None:
     for value in range(256):
         answer = reference.audit(one_row([[value, 255 - value]] * 3, "uint8"), labeled([0] * 3), tau="confident")
         assert column(answer, "tccp") == [float(value > 0)], value
 
 
-def test_ignored_pixels_influence_nothing_but_their_own_a_and_m() -> None:
+def test_ignored_pixels_change_only_their_a_and_m() -> None:
     rows = [*ROWS, [0.0, 0.25, 0.75]]
     answer = reference.audit(one_row(rows), labeled([*GIVEN, 255]), lattice=1)
     alone = by_hand()
@@ -347,18 +347,18 @@ def test_whole_numbers_with_a_scale() -> None:
 
 def test_evidence_dtypes() -> None:
     rows = [[0.1, 0.9]]
-    kept = {}
+    stored = {}
     for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
         p = drawn.quantize(one_row(rows, "float64"), dtype)
-        for asked in ("auto", "float32"):
-            answer = reference.audit(p, labeled([0]), evidence_dtype=asked)
+        for evidence_dtype in ("auto", "float32"):
+            answer = reference.audit(p, labeled([0]), evidence_dtype=evidence_dtype)
             assert answer.self_confidence.dtype == answer.predicted_confidence.dtype
-            kept[dtype, asked] = (answer.self_confidence.dtype.name, answer.S[0])
-    assert kept["uint8", "auto"] == kept["uint8", "float32"] == ("uint8", 26)  # 25.5, to even
-    assert kept["uint16", "auto"] == kept["uint16", "float32"] == ("uint16", 6554)
-    assert kept["float16", "auto"] == kept["float16", "float32"] == ("float16", 1638 * 2**10)
-    assert kept["float32", "auto"] == kept["float64", "auto"] == kept["float16", "auto"]
-    assert kept["float32", "float32"] == kept["float64", "float32"] == ("float32", round(0.1 * 2**32 + 6.4))
+            stored[dtype, evidence_dtype] = (answer.self_confidence.dtype.name, answer.S[0])
+    assert stored["uint8", "auto"] == stored["uint8", "float32"] == ("uint8", 26)  # 25.5, to even
+    assert stored["uint16", "auto"] == stored["uint16", "float32"] == ("uint16", 6554)
+    assert stored["float16", "auto"] == stored["float16", "float32"] == ("float16", 1638 * 2**10)
+    assert stored["float32", "auto"] == stored["float64", "auto"] == stored["float16", "auto"]
+    assert stored["float32", "float32"] == stored["float64", "float32"] == ("float32", round(0.1 * 2**32 + 6.4))
 
 
 def test_logits_are_softmaxed() -> None:

@@ -1,4 +1,4 @@
-"""Bad images, and laws that hold of the yardstick whatever the data."""
+"""Bad images, and properties of the reference for any data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def a_set(dtype: str = "float32") -> drawn.Data:
 def test_one_bad_pixel_makes_a_bad_image(pixel: list[float], ignored: bool) -> None:
     predictions, labels, ignore = a_set()
     predictions[1, :, 7, 8] = pixel
-    if ignored:  # what is condensed there is kept, so it is checked there
+    if ignored:  # evidence of ignored pixels is stored, so it is checked
         labels[1, 7, 8] = 255
     answer = reference.audit(predictions, labels, ignore=ignore)
     assert answer.status == ["ok", "bad_probabilities", "ok"]
@@ -47,7 +47,7 @@ def test_one_bad_pixel_makes_a_bad_image(pixel: list[float], ignored: bool) -> N
 
 
 def same_without_image(answer: reference.Reference, without: reference.Reference, bad: int) -> None:
-    """The bad image has its row, and no part in any number."""
+    """Check that the bad image has a row without scores and affects no other result."""
     assert answer.scores[bad] == dict.fromkeys(reference.SCORES)
     assert answer.scores[:bad] + answer.scores[bad + 1 :] == without.scores
     assert not answer.issue_mask[bad].any()
@@ -100,7 +100,7 @@ def test_logits_need_only_be_finite() -> None:
     assert answer.status == ["ok", "bad_probabilities", "bad_probabilities"], "1e39 is beyond float32"
 
 
-# ------------------------------------------------------------------------------------------------------ laws
+# ------------------------------------------------------------------------------------------------------ properties
 
 
 @a_few

@@ -51,23 +51,23 @@ def test_valid_labels_have_no_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ignore", "said"),
+    ("ignore", "message"),
     [
         ((255,), "nor an ignore value [255]; 2 such pixels"),
         ((-1, 255), "nor an ignore value [-1, 255]; 2 such pixels"),
         ((), ", and no ignore value is given; 2 such pixels"),
     ],
 )
-def test_bad_label_is_reported_with_value_position_and_count(ignore: tuple[int, ...], said: str) -> None:
+def test_bad_label_is_reported_with_value_position_and_count(ignore: tuple[int, ...], message: str) -> None:
     check = LabelValidator(3, ignore)
     check.to_class_indices(np.array([[0, 1, 2], [2, 7, 1], [-9, 0, 0]]))
     assert check.status is not None
     assert check.status.status == BAD_LABELS
-    gap = "" if said.startswith(",") else " "
-    assert check.status.reason == f"label 7 at (y=1, x=1) is neither a class 0..2{gap}{said}"
+    gap = "" if message.startswith(",") else " "
+    assert check.status.reason == f"label 7 at (y=1, x=1) is neither a class 0..2{gap}{message}"
 
 
-def test_one_bad_label_is_one_pixel() -> None:
+def test_single_bad_label_is_reported_in_the_singular() -> None:
     check = LabelValidator(3, (255,))
     check.to_class_indices(np.array([[0, 3]]))
     assert check.status is not None
@@ -78,8 +78,8 @@ def test_one_bad_label_is_one_pixel() -> None:
 @given(order=st.permutations([(y, x) for y in (0, 3) for x in (0, 2, 4)]), data=st.data())
 def test_windows_in_any_order_give_the_same_status(order: list[tuple[int, int]], data: st.DataObject) -> None:
     labels = np.zeros((6, 6), np.int16)
-    for place in data.draw(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5)):
-        labels[place] = data.draw(st.sampled_from([9, -1, 300]))
+    for position in data.draw(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=5)):
+        labels[position] = data.draw(st.sampled_from([9, -1, 300]))
     whole, parts = LabelValidator(2, (255,)), LabelValidator(2, (255,))
     whole.to_class_indices(labels)
     for y, x in order:
@@ -120,7 +120,7 @@ def test_valid_image_is_scored(dtype: str) -> None:
         np.testing.assert_array_equal(getattr(found.planes, name), getattr(whole.planes, name))
 
 
-def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
+def test_image_without_valid_pixels_keeps_its_planes() -> None:
     p, labels, config = one_image()
     found = outcome(p, np.full_like(labels, 255), config)
     assert (found.status.status, found.status.reason) == (ALL_IGNORED, "every pixel is ignored")
@@ -131,7 +131,7 @@ def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ([math.nan, 0.0, 1.0], "not all values are finite: [nan, 0, 1]"),
         ([1.5, 0.0, -0.5], "a value is outside [0, 1]: [1.5, 0, -0.5]"),
@@ -139,13 +139,13 @@ def test_an_image_without_a_valid_pixel_keeps_its_planes() -> None:
     ],
 )
 @pytest.mark.parametrize("ignored", [False, True])
-def test_bad_pixel_is_reported_and_clears_the_planes(values: list[float], said: str, ignored: bool) -> None:
+def test_bad_pixel_is_reported_and_clears_the_planes(values: list[float], message: str, ignored: bool) -> None:
     p, labels, config = one_image()
     p[:, 5, 7] = values
     p[:, 8, 0] = 9.0  # a later pixel, in a window that comes before
     labels[5, 7] = 255 if ignored else 0
     found = outcome(p, labels, config)
-    assert (found.status.status, found.status.reason) == (BAD_PROBABILITIES, f"pixel (y=5, x=7): {said}")
+    assert (found.status.status, found.status.reason) == (BAD_PROBABILITIES, f"pixel (y=5, x=7): {message}")
     assert found.statistics is None
     assert not any(getattr(found.planes, name).any() for name in PLANES), "planes of a bad image are zero"
 
@@ -162,7 +162,7 @@ def test_reason_lists_at_most_eight_values() -> None:
     ("dtype", "classes", "kinds"),
     [("uint8", 3, ("u1", "u1", "u1")), ("float32", 255, ("u2", "u2", "u2")), ("uint8", 255, ("u1", "u2", "u1"))],
 )
-def test_empty_planes(dtype: str, classes: int, kinds: tuple[str, ...]) -> None:
+def test_empty_planes_have_the_dtypes_of_the_encoding(dtype: str, classes: int, kinds: tuple[str, ...]) -> None:
     planes = EvidencePlanes.empty(2, 3, make_config(classes, dtype))
     for name, kind in zip(PLANES, kinds, strict=True):
         plane = getattr(planes, name)
@@ -176,14 +176,14 @@ class RecordingCounter:
     """Evidence counter that records its calls."""
 
     def __init__(self, images: list[CondensedImage], classes: int) -> None:
-        self._counter, self.questions = NumpyEvidenceCounter(images, classes), list[str]()
+        self._counter, self.calls = NumpyEvidenceCounter(images, classes), list[str]()
 
     def count_confident(self, limits: Mapping[Encoding, drawn.Array]) -> int:
-        self.questions.append("confident")
+        self.calls.append("confident")
         return self._counter.count_confident(limits)
 
     def count_low_bits(self, key: int) -> drawn.Array:
-        self.questions.append("cut")
+        self.calls.append("cut")
         return self._counter.count_low_bits(key)
 
 
@@ -196,14 +196,14 @@ def test_evidence_is_read_again_only_for_wide_encodings(dtype: str, questions: l
     config = make_config(4, dtype, evidence="float32")
     images = condense(data, config)
     statistics, wanted = thresholds(images, config)
-    asked = RecordingCounter(images, 4)
-    found = compute_thresholds(statistics, "balanced", asked)
+    counter = RecordingCounter(images, 4)
+    found = compute_thresholds(statistics, "balanced", counter)
     assert (found.cut, found.estimated_issues) == (wanted.cut, wanted.estimated_issues)
     assert found.estimated_issues > 0
-    assert asked.questions == questions
-    nothing = RecordingCounter([], 4)
-    assert compute_thresholds(ClassStatistics.empty(config), "balanced", nothing).cut is None
-    assert "cut" not in nothing.questions, "no issue, no cut"
+    assert counter.calls == questions
+    empty = RecordingCounter([], 4)
+    assert compute_thresholds(ClassStatistics.empty(config), "balanced", empty).cut is None
+    assert "cut" not in empty.calls, "no issue, no cut"
 
 
 @a_few
@@ -226,7 +226,7 @@ def test_evidence_counts_equal_numpy(data: drawn.Data) -> None:
 # ------------------------------------------------------------------------------------------------------- rows
 
 
-def test_a_row_of_results() -> None:
+def test_score_image_returns_a_row_of_results() -> None:
     (image,) = images_of(BY_HAND, lattice=1)
     assert image is not None
     row: dict[str, Any] = score_image(image, make_methods(["clc", "ccp"], {}))

@@ -1,4 +1,4 @@
-"""Scores become ranks: the worst first, ties by place, and no rank without a score."""
+"""Ranking: lowest score first, ties by source and index, no rank without a score."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ rows = st.lists(
 )
 
 
-def order_of(table: list[tuple[float, int, int]]) -> list[int]:
+def order_rows(table: list[tuple[float, int, int]]) -> list[int]:
     scores, sources, indices = (np.array([row[i] for row in table], t) for i, t in enumerate((float, int, int)))
-    found: list[int] = rank_order(scores, sources, indices).tolist()
-    return found
+    order: list[int] = rank_order(scores, sources, indices).tolist()
+    return order
 
 
 def test_lowest_score_ranks_first() -> None:
-    assert order_of([(0.5, 0, 0), (0.25, 0, 1), (1.0, 0, 2)]) == [1, 0, 2]
+    assert order_rows([(0.5, 0, 0), (0.25, 0, 1), (1.0, 0, 2)]) == [1, 0, 2]
 
 
-def test_ties_go_by_source_and_then_by_index() -> None:
-    assert order_of([(0.5, 1, 0), (0.5, 0, 7), (0.5, 0, 3), (0.25, 2, 9)]) == [3, 2, 1, 0]
+def test_ties_are_ranked_by_source_and_index() -> None:
+    assert order_rows([(0.5, 1, 0), (0.5, 0, 7), (0.5, 0, 3), (0.25, 2, 9)]) == [3, 2, 1, 0]
 
 
 def test_rows_without_score_have_no_rank() -> None:
-    assert order_of([(math.nan, 0, 0), (0.5, 0, 1), (math.nan, 0, 2), (0.0, 0, 3)]) == [3, 1]
-    assert order_of([(math.nan, 0, 0)]) == order_of([]) == []
+    assert order_rows([(math.nan, 0, 0), (0.5, 0, 1), (math.nan, 0, 2), (0.0, 0, 3)]) == [3, 1]
+    assert order_rows([(math.nan, 0, 0)]) == order_rows([]) == []
 
 
 @a_few
 @given(table=rows)
-def test_any_scores(table: list[tuple[float, int, int]]) -> None:
+def test_rank_order_equals_a_sort_of_the_rows(table: list[tuple[float, int, int]]) -> None:
     wanted = sorted((row, i) for i, row in enumerate(table) if not math.isnan(row[0]))
-    assert order_of(table) == [i for _, i in wanted]
+    assert order_rows(table) == [i for _, i in wanted]
 
 
 @a_few
 @given(table=rows, data=st.data())
 def test_order_is_independent_of_the_order_of_rows(table: list[tuple[float, int, int]], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(table))
-    assert [shuffled[i] for i in order_of(shuffled)] == [table[i] for i in order_of(table)]
+    assert [shuffled[i] for i in order_rows(shuffled)] == [table[i] for i in order_rows(table)]
 
 
 @pytest.mark.parametrize("count", [*range(1, 120), 12_345])

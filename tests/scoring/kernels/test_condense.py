@@ -40,9 +40,9 @@ def same(one: CondensedWindow, other: CondensedWindow) -> None:
 
 def as_the_reference(p: Array, labels: Array, config: CondenseConfig, ignore: tuple[int, ...]) -> None:
     """All of a slab is what plain loops say of the same image: to the bit."""
-    asked = "float32" if config.evidence.dtype == "float32" else "auto"
+    evidence_dtype = "float32" if config.evidence.dtype == "float32" else "auto"
     scale = config.scale if p.dtype.kind == "u" else None
-    storage = reference_evidence.storage_of(p.dtype, scale, config.prediction_kind, asked)
+    storage = reference_evidence.storage_of(p.dtype, scale, config.prediction_kind, evidence_dtype)
     wanted = reference_evidence.condense(p, labels, ignore, config.prediction_kind, storage, config.sum_tolerance)
     assert wanted.status in ("ok", "all_ignored")
     slab = condense(p, labels, config, ignore)
@@ -257,6 +257,6 @@ def test_class_plane(dtype: str, order: str, classes: int, ignore: tuple[int, ..
     most = 255 if classes <= 254 else 65_535
     assert plane.dtype == class_dtype(classes) == (np.uint8 if classes <= 254 else np.uint16)
     wanted = [most if v in ignore else v if 0 <= v < classes else most - 1 for v in values]
-    assert plane.tolist() == [wanted], "ignored before all, even what is a class number"
+    assert plane.tolist() == [wanted], "ignore values take precedence over class numbers"
     wrong = [number == most - 1 for number in wanted]
     assert (None if bad is None else bad.tolist()) == ([wrong] if any(wrong) else None)

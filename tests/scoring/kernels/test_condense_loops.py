@@ -86,7 +86,7 @@ def test_equal_logits_are_equally_likely() -> None:
 
 
 def test_softmax_of_a_pixel_is_independent_of_its_neighbors() -> None:
-    """The same bits wherever it stands: in the middle of a tile, at its end, alone."""
+    """Results are bit-identical in the middle of a tile, at its end and alone."""
     logits = np.random.default_rng(0).normal(0, 6, (9, 5000)).astype(np.float32)
     whole = single(logits)
     for start, stop in ((0, 1), (1, 18), (2047, 2050), (2048, 4096), (4097, 5000)):
@@ -105,9 +105,9 @@ def halves(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 def test_rounding_to_float16_equals_a_cast() -> None:
     exact = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float32)  # every float16 in [0, 1]
     between = (exact[:-1] + exact[1:]) / 2  # ties
-    beside = [np.nextafter(array, np.float32(side)) for array in (exact[1:], between) for side in (0, 1)]
+    adjacent = [np.nextafter(array, np.float32(side)) for array in (exact[1:], between) for side in (0, 1)]
     spread = np.arange(0, 0x3F800001, 40_009, dtype=np.uint32).view(np.float32)
-    values = np.concatenate([exact, between, *beside, spread])
+    values = np.concatenate([exact, between, *adjacent, spread])
     np.testing.assert_array_equal(halves(values), values.astype(np.float16).view(np.uint16))
 
 

@@ -1,4 +1,4 @@
-"""Encoding: how a probability lies in memory, and that comparing codes is comparing float64 values."""
+"""Encoding of probabilities as integer codes that compare like float64 values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ encodings = st.sampled_from(ENCODINGS)
 
 
 def codes_of(encoding: Encoding, around: int = 0) -> NDArray[np.int64]:
-    """Every code in order; of float32 (a thousand million) a spread of them and the neighbors of one."""
+    """Return all codes in order; of float32 (a billion), a sample and the neighbors of one."""
     if encoding.dtype != "float32":
         return np.arange(encoding.top + 1)
     near = np.arange(around - 100, around + 101)
@@ -46,7 +46,7 @@ def codes_of(encoding: Encoding, around: int = 0) -> NDArray[np.int64]:
         (Encoding("uint8", 0.01), 100, 1.0),
         (Encoding("uint8", 0.01), 101, 1.0),  # never above 1
         (Encoding("float16"), 0x3C00, 1.0),
-        (Encoding("float16"), 1, 2.0**-24),  # the least there is
+        (Encoding("float16"), 1, 2.0**-24),  # the smallest positive value
         (Encoding("float32"), 0x3F800000, 1.0),
         (Encoding("float32"), 0x3F000000, 0.5),
     ],
@@ -91,7 +91,7 @@ def test_float_values_are_those_of_the_dtype(dtype: str, data: st.DataObject) ->
 
 
 def same_as_float64(encoding: Encoding, threshold: float) -> None:
-    """`code >= code_at_least(threshold)` says of every code what `value >= threshold` says."""
+    """Check that `code >= code_at_least(threshold)` equals `value >= threshold` for every code."""
     limit = encoding.code_at_least(threshold)
     assert 0 <= limit <= encoding.top + 1
     codes = codes_of(encoding, limit)

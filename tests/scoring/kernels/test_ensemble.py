@@ -1,4 +1,4 @@
-"""One member of an ensemble: its probabilities are added, and it is checked as a single one is."""
+"""Accumulation and validation of ensemble members."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ LABELS = np.array([[0, 1, 2, 255]], np.uint8)
 
 
 def config(dtype: str, kind: str = "probabilities", classes: int = 3) -> CondenseConfig:
-    """That of a member, by what a single prediction would have."""
-    own = make_config(classes, dtype, kind=kind)
-    return member_config(classes, dtype, own.scale, kind, own.sum_tolerance)
+    """Return the configuration of a member from that of a single prediction."""
+    single = make_config(classes, dtype, kind=kind)
+    return member_config(classes, dtype, single.scale, kind, single.sum_tolerance)
 
 
-def taken(members: list[drawn.Array], labels: drawn.Array, kind: str = "probabilities") -> drawn.Array:
-    """The sum of all members."""
+def accumulate(members: list[drawn.Array], labels: drawn.Array, kind: str = "probabilities") -> drawn.Array:
+    """Return the sum of all members."""
     total = np.full(members[0].shape, np.nan, np.float32)
     for number, member in enumerate(members):
-        own = config(str(member.dtype), kind, len(member))
-        assert accumulate_member(member, labels, own, total, first=number == 0) is None
+        settings = config(str(member.dtype), kind, len(member))
+        assert accumulate_member(member, labels, settings, total, first=number == 0) is None
     return total
 
 
 def test_by_hand() -> None:
     one = np.array([[[0.5, 0.5, 0.25, 1]], [[0.25, 0.25, 0.25, 0]], [[0.25, 0.25, 0.5, 0]]], np.float32)
     other = np.array([[[0, 0, 0, 0]], [[255, 255, 255, 255]], [[0, 0, 0, 0]]], np.uint8)
-    total = taken([one, other], LABELS)
+    total = accumulate([one, other], LABELS)
     assert total[:, 0, 0].tolist() == [0.5, 1.25, 0.25]
 
 
@@ -52,20 +52,20 @@ def test_mean_of_members_equals_the_reference(data: st.DataObject, strip: int) -
     labels = np.random.default_rng(seed).integers(0, shape[0], shape[1:]).astype(np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "STRIP_PIXELS", strip)
-        total = taken(members, labels)
+        total = accumulate(members, labels)
     assert (total / np.float32(2)).tobytes() == mean_of(members).tobytes(), "any strip, the same bits"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_logits_are_added_after_softmax(dtype: str) -> None:
     logits = np.random.default_rng(0).normal(0, 4, (3, 5, 4)).astype(dtype)
-    total = taken([logits], np.zeros((5, 4), np.uint8), "logits")
+    total = accumulate([logits], np.zeros((5, 4), np.uint8), "logits")
     np.testing.assert_allclose(total, as_float32(logits, "logits"), rtol=1e-6, atol=1e-9)
 
 
 def test_values_within_the_tolerance_are_clipped() -> None:
     member = np.array([[[1.0005]], [[-0.0005]], [[0.0]]], np.float32)
-    total = taken([member], np.zeros((1, 1), np.uint8))
+    total = accumulate([member], np.zeros((1, 1), np.uint8))
     assert total.ravel().tolist() == [1, 0, 0]
 
 

@@ -1,4 +1,4 @@
-"""What the model sees on ignored pixels: sums by predicted class, in every precision."""
+"""Confidence on ignored pixels: sums by predicted class, in every encoding."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_ignored_border_of_two_pixels_does_not_count() -> None:
 
 
 def test_sums_beyond_2_to_the_53_are_exact() -> None:
-    """A sum of 2^-32 steps beyond 2^53: no float64 holds it exactly."""
+    """Sum 2^-32 units beyond 2^53, which no float64 represents exactly."""
     labels, predicted = np.full((2048, 2048), 255, np.uint8), np.zeros((2048, 2048), np.uint8)
     plane = np.full((2048, 2048), np.nextafter(np.float32(1), np.float32(0)))
     hidden, seen = confidence_by_class(labels, predicted, ENCODINGS[3].codes(plane), ENCODINGS[3], 1)

@@ -35,7 +35,7 @@ def test_count_pixels_equals_plain_loops(drawn: Evidence) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
 @pytest.mark.parametrize("classes", [2, 19])
 def test_image_of_several_tiles_is_counted_like_its_parts(encoding: Encoding, classes: int) -> None:
-    """Pixels and sums share a word while they are counted: more pixels than one word holds, all of them certain."""
+    """Counts and sums share a machine word: use more pixels of full confidence than one word holds."""
     shape = (900, 1200)
     rng = np.random.default_rng(classes)
     labels = np.repeat(rng.integers(0, classes, (900, 12), np.uint8), 100, axis=1)

@@ -1,4 +1,4 @@
-"""Regions of one image: what they are, against scipy and the reference, in any room, and as COCO's code."""
+"""Regions of one image, compared with scipy, the reference and pycocotools, for any table capacity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reference import audit as reference
 
 ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding("float16"), Encoding("float32"))
 BYTES = ENCODINGS[0]
-ROOMS = (1, 12, 25, 40, 1 << 16)
+CAPACITIES = (1, 12, 25, 40, 1 << 16)
 Plane = NDArray[np.unsignedinteger]
 
 some = settings(
@@ -34,8 +34,8 @@ some = settings(
 )
 
 
-def decoded(found: Regions, i: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask (H, W) that a region's run-length code is of, by the definition of the code."""
+def decode(found: Regions, i: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Decode the run-length code of a region to a mask (H, W)."""
     counts = found.rle[i]
     inside = np.arange(len(counts)) % 2 == 1
     flat = np.repeat(inside, counts)
@@ -43,14 +43,14 @@ def decoded(found: Regions, i: int, shape: tuple[int, int]) -> NDArray[np.bool_]
 
 
 def same(one: Regions, other: Regions) -> None:
-    """The same bits."""
+    """Check that two tables of regions are bit-identical."""
     for ours, theirs in zip(astuple(one), astuple(other), strict=True):
         assert len(ours) == len(theirs)
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(ours, theirs, strict=True))
 
 
 class Drawn:
-    """An image of few classes, so that its regions are large; a share of it is flagged, another ignored."""
+    """Image of few classes, and so of large regions, with flagged and ignored pixels."""
 
     def __init__(self, draw: Callable[[Any], Any], encoding: Encoding, classes: int = 3) -> None:
         shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 8)))
@@ -98,10 +98,10 @@ def test_regions_equal_the_reference(data: st.DataObject, encoding: Encoding, cl
         )
         for i in range(len(found))
     ]
-    told = [(r.given, r.suggested, r.area, r.bbox, *r.centroid) for r in wanted]
-    assert sorted(got) == sorted(told)
+    expected = [(r.given, r.suggested, r.area, r.bbox, *r.centroid) for r in wanted]
+    assert sorted(got) == sorted(expected)
     for i in range(len(found)):
-        where = decoded(found, i, image.labels.shape)
+        where = decode(found, i, image.labels.shape)
         s, m = (encoding.values(plane[where]) for plane in (image.own, image.confident))
         assert found.evidence[i] == pytest.approx(max(0.0, math.fsum(m - s)), rel=1e-12, abs=1e-12)
         assert found.self_confidence[i] == pytest.approx(math.fsum(s) / s.size, rel=1e-12, abs=1e-12)
@@ -118,7 +118,7 @@ def test_regions_equal_components_of_scipy(data: st.DataObject, encoding: Encodi
     for pair in np.unique(pairs[pairs >= 0]):
         numbers, count = ndimage.label(pairs == pair, structure=np.ones((3, 3)))
         wanted |= {(numbers == number).tobytes() for number in range(1, count + 1)}
-    got = [decoded(found, i, shape) for i in range(len(found))]
+    got = [decode(found, i, shape) for i in range(len(found))]
     assert {mask.tobytes() for mask in got} == wanted
     assert len(got) == len(wanted)
 
@@ -140,7 +140,7 @@ def test_omissions_equal_the_reference(data: st.DataObject, encoding: Encoding) 
     deep = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).all(axis=(2, 3))
     member = deep & (image.confident >= suspicious.confident[image.predicted])
     wanted = {frozenset(pixels) for pixels in reference.components(image.predicted.tolist(), member.tolist())}
-    got = {i: decoded(found, i, shape) for i in range(len(found)) if found.given[i] == image.classes}
+    got = {i: decode(found, i, shape) for i in range(len(found)) if found.given[i] == image.classes}
     assert {frozenset(zip(*(axis.tolist() for axis in mask.nonzero()), strict=True)) for mask in got.values()} == wanted
     for i, mask in got.items():
         m, share = encoding.values(image.confident[mask]), Fraction(suspicious.expected[found.suggested[i]])
@@ -148,11 +148,13 @@ def test_omissions_equal_the_reference(data: st.DataObject, encoding: Encoding) 
         assert found.evidence[i] == pytest.approx(float(beyond), rel=1e-9, abs=1e-9)
         assert found.predicted_confidence[i] == pytest.approx(math.fsum(m) / m.size, rel=1e-12, abs=1e-12)
     flagged = {i for i in range(len(found)) if i not in got}
-    assert len(flagged) == len(image.find()), "what is flagged is found all the same"
+    assert len(flagged) == len(image.find()), "flagged pixels are found anyway"
 
 
 @some
-@given(data=st.data(), encoding=st.sampled_from(ENCODINGS), room=st.sampled_from(ROOMS), least_area=st.integers(1, 12))
+@given(
+    data=st.data(), encoding=st.sampled_from(ENCODINGS), room=st.sampled_from(CAPACITIES), least_area=st.integers(1, 12)
+)
 def test_any_table_capacity_gives_the_same_regions(
     monkeypatch: pytest.MonkeyPatch, data: st.DataObject, encoding: Encoding, room: int, least_area: int
 ) -> None:
@@ -168,7 +170,7 @@ def test_any_table_capacity_gives_the_same_regions(
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, in numpy 2
 @some
-@given(data=st.data(), room=st.sampled_from(ROOMS))
+@given(data=st.data(), room=st.sampled_from(CAPACITIES))
 def test_run_length_code_is_read_by_pycocotools(
     monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int
 ) -> None:
@@ -177,7 +179,7 @@ def test_run_length_code_is_read_by_pycocotools(
     found, (height, width) = image.find(), image.labels.shape
     for i in range(len(found)):
         code = coco.frPyObjects({"size": [height, width], "counts": found.rle[i].tolist()}, height, width)
-        where = decoded(found, i, (height, width))
+        where = decode(found, i, (height, width))
         assert np.array_equal(coco.decode(code), where)
         assert coco.encode(np.asfortranarray(where.astype(np.uint8))) == code, "no other code says the same"
         left, top, wide, high = (int(number) for number in coco.toBbox(code))
@@ -209,7 +211,7 @@ def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, room: int) -> None
 
 
 def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
-    """The regions of a drawing whose signs are flagged pixels of class 0, predicted as 1."""
+    """Find the regions of a drawing, whose marks are flagged pixels of class 0 predicted as 1."""
     mask = np.array([[sign == "#" for sign in row] for row in drawing])
     zeros = np.zeros(mask.shape, np.uint8)
     found = find_regions(zeros, zeros + np.uint8(1), zeros, zeros + np.uint8(255), mask.astype(np.uint8), BYTES, 2)
@@ -239,7 +241,7 @@ def test_shapes_across_passes_are_one_region(
     assert found.area.sum() == found.evidence.sum() == mask.sum()
     whole = np.zeros(mask.shape, int)
     for i in range(count):
-        whole += decoded(found, i, mask.shape)
+        whole += decode(found, i, mask.shape)
     assert np.array_equal(whole, mask)
 
 
@@ -272,7 +274,7 @@ def test_ignored_border_of_two_pixels_does_not_count() -> None:
     assert found.box.tolist() == [[0, 3, 6, 4]]
     assert found.given.tolist() == [2], "no class is given"
     assert found.evidence.tolist() == pytest.approx([6 * (0.8 - 0.2)])
-    assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2)), "only where they are asked for"
+    assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2)), "omissions are optional"
 
 
 def test_usual_share_of_ignored_pixels_is_no_evidence() -> None:
@@ -283,7 +285,7 @@ def test_usual_share_of_ignored_pixels_is_no_evidence() -> None:
 
 
 @some
-@given(data=st.data(), room=st.sampled_from(ROOMS), rows=st.integers(0, 4), columns=st.integers(0, 4))
+@given(data=st.data(), room=st.sampled_from(CAPACITIES), rows=st.integers(0, 4), columns=st.integers(0, 4))
 def test_padding_does_not_change_the_regions(
     monkeypatch: pytest.MonkeyPatch, data: st.DataObject, room: int, rows: int, columns: int
 ) -> None:
@@ -299,7 +301,7 @@ def test_padding_does_not_change_the_regions(
 
 
 def test_sums_beyond_float64_integers_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2^22 times nearly 2^32 units, and one unit more: no float64 holds the sum, and the room changes no bit."""
+    """2^22 times nearly 2^32 units, plus one: no float64 represents the sum, and the capacity changes no bit."""
     encoding, shape = ENCODINGS[3], (2048, 2048)
     labels, predicted, mask = np.zeros(shape, np.uint8), np.ones(shape, np.uint8), np.ones(shape, np.uint8)
     confident = encoding.codes(np.full(shape, np.nextafter(np.float32(1), np.float32(0))))

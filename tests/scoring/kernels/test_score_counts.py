@@ -49,7 +49,7 @@ def same_flags(found: ScoreCounts, drawn: Evidence, wanted: NDArray[np.bool_]) -
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
 @pytest.mark.parametrize("size", [31, 1 << 14, (1 << 14) + 1, 40_003])
 def test_counts_of_many_tiles_equal_plain_loops(encoding: Encoding, size: int) -> None:
-    """Long runs and single pixels, right, wrong and ignored ones; what stands at an ignored pixel changes nothing."""
+    """Long runs and single pixels, correct, wrong and ignored. Values at ignored pixels change nothing."""
     rng = np.random.default_rng(size)
     labels = np.repeat(rng.choice([0, 1, 4, 255], size // 40 + 1), 40)[:size].astype(np.uint8)
     predicted = np.where(rng.random(size) < 0.9, np.minimum(labels, 4), rng.integers(0, 5, size)).astype(np.uint8)

@@ -19,9 +19,9 @@ with event.install_listener("numba:compile", compiled):
 
 
 def test_second_process_compiles_nothing() -> None:
-    """A function closed over would make numba's key another one in each process: its cache would never serve. The first
-    process finds what `make setup` has left, unless a kernel was changed since."""
+    """A closure over a function would change numba's cache key in each process. The first process compiles only kernels
+    changed since `make setup`."""
     for _ in range(2):
-        words = [sys.executable, "-c", COUNT]
-        said = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    assert said == ["0", "1"], "functions compiled by the kernels, and with one that nobody keeps"
+        args = [sys.executable, "-c", COUNT]
+        counts = subprocess.run(args, check=True, capture_output=True, text=True).stdout.split()
+    assert counts == ["0", "1"], "compiled functions of the kernels, and with one uncached function"

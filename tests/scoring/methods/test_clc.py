@@ -41,7 +41,7 @@ def test_equal_pixels_are_flagged_equally() -> None:
 
 
 def test_confident_within_a_millionth() -> None:
-    rows = [[0.25, 0.75], [0.25 - 2**-21, 0.75 + 2**-21], [0.25, 0.75]]  # t_1 lies above .75 by less than 1e-6
+    rows = [[0.25, 0.75], [0.25 - 2**-21, 0.75 + 2**-21], [0.25, 0.75]]  # t_1 is above .75 by less than 1e-6
     assert scores(CLC(), one_row(rows, [1, 1, 0]), evidence="float32", rule="confident") == [1 - 1 / 3]
 
 

@@ -1,4 +1,4 @@
-"""omission: what the model is sure of where the annotator said nothing."""
+"""omission: share of confident predictions on ignored pixels."""
 
 from __future__ import annotations
 

@@ -34,10 +34,10 @@ def test_every_method_has_a_test(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_docstring_gives_direction_and_source(name: str) -> None:
-    said = inspect.getdoc(METHODS[name]) or ""
-    assert "lower = worse" in said
-    assert "arXiv 2307.05080" in said
-    assert ("Our reading" in said) == (name in ("tccp", "iou", "coco")), "methods.md: [paper] or [reading]"
+    docstring = inspect.getdoc(METHODS[name]) or ""
+    assert "lower = worse" in docstring
+    assert "arXiv 2307.05080" in docstring
+    assert ("Our reading" in docstring) == (name in ("tccp", "iou", "coco")), "methods.md: [paper] or [reading]"
 
 
 def imports_of(name: str) -> set[str]:

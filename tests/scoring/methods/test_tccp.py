@@ -14,7 +14,7 @@ from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, sc
 @pytest.mark.parametrize(
     ("tau", "score"),
     [
-        ("balanced", 3 / 4),  # 97/256, 33/256 and 1/256: the second pixel lies below
+        ("balanced", 3 / 4),  # 97/256, 33/256 and 1/256: the second pixel is below
         ("confident", 3 / 4),  # .4375, .5 and .125
         (0.0, 1.0),
         (0.125, 4 / 4),  # equal is enough

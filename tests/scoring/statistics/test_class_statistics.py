@@ -1,4 +1,4 @@
-"""ClassStatistics: a monoid of integers, its bytes, and the thresholds that come of it."""
+"""ClassStatistics: merging, serialization, and the thresholds computed from them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ EVIDENCE = ("uint8", "uint16", "float16", "float32")
 MIB = 1 << 20
 
 
-def recipe_for(evidence: str, classes: int) -> CondenseConfig:
-    """Predictions whose evidence has that dtype."""
+def config_for(evidence: str, classes: int) -> CondenseConfig:
+    """Return the configuration for predictions that are stored as this evidence dtype."""
     return make_config(classes, evidence, evidence="float32" if evidence == "float32" else "auto")
 
 
@@ -60,7 +60,7 @@ def same(one: ClassStatistics, other: ClassStatistics) -> None:
 
 @st.composite
 def states(draw: st.DrawFn) -> ClassStatistics:
-    """Any counts at all, sums beyond 64 bits among them: three classes of float16."""
+    """Draw arbitrary counts of three float16 classes, including sums beyond 64 bits."""
     encoding = Encoding("float16")
 
     def counts(*shape: int) -> Any:
@@ -101,7 +101,7 @@ def test_merge_is_associative_and_commutative_with_a_neutral_element(
 @given(data=st.data(), random=st.randoms(use_true_random=False))
 def test_merge_of_any_partition_gives_the_same_state(evidence: str, data: st.DataObject, random: Random) -> None:
     images = data.draw(drawn.any_data(dtypes=[evidence]))
-    config = recipe_for(evidence, images.predictions.shape[1])
+    config = config_for(evidence, images.predictions.shape[1])
     whole = states_of(images, config)
     blocks: list[list[ClassStatistics]] = [[] for _ in range(data.draw(st.integers(1, 4)))]
     for state in random.sample(whole, len(whole)):
@@ -136,7 +136,7 @@ def test_bytes_round_trip_the_state(state: ClassStatistics) -> None:
     again = ClassStatistics.from_bytes(state.to_bytes())
     same(again, state)
     assert all(type(total) is int for total in again.sums)
-    assert again.joint.dtype == np.int64, "sums of what is read back do not overflow"
+    assert again.joint.dtype == np.int64, "sums after deserialization do not overflow"
 
 
 @pytest.mark.parametrize("scale", [1 / 255, 0.1, 1 / 333.7])
@@ -146,9 +146,9 @@ def test_bytes_round_trip_the_scale_exactly(scale: float) -> None:
 
 
 def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
-    """A block of very many pixels in which every class, every pair and every bin has its share."""
+    """Make statistics of a block of many pixels with counts in every class, pair and bin."""
     rng = np.random.default_rng(0)
-    config = recipe_for(evidence, classes)
+    config = config_for(evidence, classes)
     zero = ClassStatistics.empty(config)
 
     def spread(shape: tuple[int, ...], total: int) -> Any:
@@ -280,7 +280,7 @@ def test_class_of_equal_values_reaches_its_threshold(code: int) -> None:
 
 
 def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
-    """Two classes of which the first has these lattice counts by bin: labeled so, and not."""
+    """Make statistics of two classes; the first has these lattice counts per bin, of its pixels and of others."""
     zero = ClassStatistics.empty(make_config(2, "uint8"))
     for b, count in own.items():
         zero.grid_labeled[0, b] += count
@@ -293,10 +293,10 @@ def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
 @pytest.mark.parametrize(
     ("own", "others", "b"),
     [
-        ({200: 1}, {10: 1}, 11),  # the smallest of all that part them
+        ({200: 1}, {10: 1}, 11),  # the smallest of all thresholds that separate them
         ({255: 4}, {254: 4}, 255),
-        ({0: 4}, {0: 4}, 1),  # nothing parts them
-        ({10: 4}, {200: 4}, 1),  # the wrong way round: the smallest loss
+        ({0: 4}, {0: 4}, 1),  # not separable
+        ({10: 4}, {200: 4}, 1),  # reversed order: the smallest loss
         ({100: 1, 200: 1}, {150: 1}, 1),  # 0 at b <= 100, -1/2 above, +1/2 above 150
         ({100: 3, 200: 2}, {150: 1, 50: 1}, 51),
     ],
@@ -327,7 +327,7 @@ def test_other_decision_thresholds() -> None:
     assert decision_thresholds(statistics, confident, "confident").tolist() == [0.9, math.inf]
     assert decision_thresholds(statistics, confident, 0.5).tolist() == [0.5, 0.5]
     found = decision_thresholds(statistics, confident, "balanced")
-    assert (found[0], confident.tolist()) == (11 / 256, [0.9, math.inf]), "what is given is left as it is"
+    assert (found[0], confident.tolist()) == (11 / 256, [0.9, math.inf]), "the argument is not changed"
 
 
 def test_codes_and_counts() -> None:
@@ -352,7 +352,7 @@ PRECISIONS = (
 
 
 def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
-    """Pixels of two classes with these codes of self-confidence, all labeled 0."""
+    """Make statistics of pixels labeled 0, of two classes, with these self-confidence codes."""
     zero = ClassStatistics.empty(CondenseConfig(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
     zero.joint[0, 1] = len(codes)
     fixed = sum(Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else code for code in codes)
@@ -372,7 +372,7 @@ def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
 
 @st.composite
 def codes_by_precision(draw: st.DrawFn) -> dict[Encoding, list[int]]:
-    """Codes of some precisions, some of them near each other."""
+    """Draw codes of several encodings, some of them adjacent."""
     chosen = draw(st.lists(st.sampled_from(PRECISIONS), min_size=1, max_size=5, unique=True))
     near = draw(st.floats(0, 1))
 
@@ -404,7 +404,7 @@ def test_cut_is_the_rank_th_smallest_over_all_precisions(codes: dict[Encoding, l
 
 
 def test_cut_without_issues_is_none() -> None:
-    assert find_rank_threshold([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("nothing to look at")) is None
+    assert find_rank_threshold([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("not needed")) is None
 
 
 @a_few

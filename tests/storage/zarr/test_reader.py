@@ -86,7 +86,7 @@ READERS: list[Reader] = [ArrayReader, BufferReader]
 readers = pytest.mark.parametrize("Reader", READERS, ids=["new array", "buffer"])
 
 
-# ------------------------------------------------------------------------------------------------ what is read
+# ------------------------------------------------------------------------------------------------ values
 
 
 @st.composite
@@ -144,7 +144,7 @@ def test_big_endian_arrays_are_read_in_native_byte_order(tmp_path: Path, Reader:
         np.testing.assert_array_equal(got, values)
 
 
-# ------------------------------------------------------------------------------------------- what is not there
+# ------------------------------------------------------------------------------------------- missing chunks
 
 
 @readers
@@ -204,7 +204,7 @@ def test_absent_chunk_reads_as_the_fill_value_if_allowed(tmp_path: Path, form: s
     np.testing.assert_array_equal(got, expected)
 
 
-# ---------------------------------------------------------------------------------------- what does not decode
+# ---------------------------------------------------------------------------------------- damaged chunks
 
 
 @readers
