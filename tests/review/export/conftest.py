@@ -1,4 +1,4 @@
-"""Runs to export, shared by all tests."""
+"""Runs shared by the tests of exports."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from review.export.helpers import ExportedRun, make_difficult_run, make_run_with
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
-    """A run with difficult regions."""
-    return make_difficult_run(tmp_path_factory.mktemp("make_difficult_run"))
+    """Run with difficult regions."""
+    return make_difficult_run(tmp_path_factory.mktemp("difficult_run"))
 
 
 @pytest.fixture(scope="session")
 def run_255_classes(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
-    """A run with 255 classes: with no label, as many values as a byte."""
+    """Run with 255 classes, which fill a byte together with the value for no label."""
     return make_run_with_classes(tmp_path_factory.mktemp("run_255_classes"), 255)
 
 
 @pytest.fixture(scope="session")
 def run_300_classes(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
-    """A run with more classes than values of a byte or colors of the palette."""
+    """Run with more classes than a byte has values or the palette has colors."""
     return make_run_with_classes(tmp_path_factory.mktemp("run_300_classes"), 300)

@@ -1,7 +1,7 @@
-"""Runs with difficult regions, the expected content of exports, and readers of the tools.
+"""Runs with difficult regions, expected content of exports, and access to the readers of the tools.
 
-Readers are the tools' libraries, which need other versions of masksift's dependencies: they are installed in a separate
-environment (`make readers`), and a test that needs a reader is skipped without it.
+Readers use the libraries of the tools, which need other versions of masksift's dependencies. They are installed in a
+separate environment (`make readers`), and a test that needs a reader is skipped without it.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ HEIGHT, WIDTH = 8, 10
 PADDED = (6, 9)
 """Size of the last image of the first source, which is padded."""
 DATED = "dt=2026-11-26/t"
-"""Name of the second source; a part of its path is a column of the tables."""
+"""Name of the second source; `dt=...` in its path becomes a column of the tables."""
 READERS = Path(os.environ.get("MASKSIFT_READERS") or Path(__file__).parents[3] / ".venv-readers")
 
 
 @dataclass(frozen=True)
 class ExpectedRegion:
-    """One region of the table: mask (H, W) of the whole image, and the other columns."""
+    """Row of the region table with its mask (H, W) in the whole image."""
 
     mask: Array
     row: Mapping[str, Any]
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Attributes in every tool."""
+        """Attributes that every export writes."""
         names = (
             "suggested_name",
             "given_name",
@@ -86,49 +86,55 @@ class ExportedRun:
     out: Path
     regions: dict[int, ExpectedRegion]
     labels: dict[str, Array]
-    pictures: dict[str, Array | None]
+    rgb_images: dict[str, Array | None]
     classes: tuple[str, ...]
 
     def ranks(self, source: str, index: int) -> list[int]:
         """Ranks of the regions of an image."""
-        return [rank for rank, one in self.regions.items() if (one.row["source"], one.row["index"]) == (source, index)]
+        return [
+            rank
+            for rank, region in self.regions.items()
+            if (region.row["source"], region.row["index"]) == (source, index)
+        ]
 
     def ordered_images(self) -> list[tuple[str, int]]:
         """Images in the order of their worst regions."""
-        return list(dict.fromkeys((one.row["source"], one.row["index"]) for one in self.regions.values()))
+        return list(dict.fromkeys((region.row["source"], region.row["index"]) for region in self.regions.values()))
 
 
-def make_difficult_run(folder: Path) -> ExportedRun:
+def make_difficult_run(directory: Path) -> ExportedRun:
     """Run over two sources with equal ids, one without RGB images, one with a padded image.
 
-    Regions have holes, one pixel, touch every edge or cover the whole image; one is an omission.
+    Regions have holes, a single pixel or cover the whole image, and together touch every edge. One is an omission.
     """
     data = make_data(dtype="uint8")
-    pictures = np.random.default_rng(5).integers(0, 256, (*data.labels.shape, 3), np.uint8)
-    (folder / DATED).parent.mkdir()
+    rgb_images = np.random.default_rng(5).integers(0, 256, (*data.labels.shape, 3), np.uint8)
+    (directory / DATED).parent.mkdir()
     for name, ids in (("s", IDS), (DATED, IDS[::-1])):
-        write_source(folder / f"{name}.zarr", data, ids=ids, attributes={"ignore": [255], "class_names": list(CLASSES)})
-    group = zarr.open_group(folder / "s.zarr", mode="a")
-    write_array(group, "images", pictures, "nyxc", "nyxc", (2, HEIGHT, WIDTH, 3), None)
+        write_source(
+            directory / f"{name}.zarr", data, ids=ids, attributes={"ignore": [255], "class_names": list(CLASSES)}
+        )
+    group = zarr.open_group(directory / "s.zarr", mode="a")
+    write_array(group, "images", rgb_images, "nyxc", "nyxc", (2, HEIGHT, WIDTH, 3), None)
     for axis, name in enumerate(("height", "width")):
         sizes = np.full(8, (HEIGHT, WIDTH)[axis])
         sizes[7] = PADDED[axis]
         group.create_array(name, shape=(8,), dtype="int32", chunks=(8,))[:] = sizes
-    words = ("--source", folder / "s.zarr", "--source", folder / f"{DATED}.zarr", "--max_quarantined", "100%")
-    assert run_cli("run", *words, "--out", folder / "out") == 0
-    regions = replace_regions(folder / "out", _shapes(), CLASSES)
+    args = ("--source", directory / "s.zarr", "--source", directory / f"{DATED}.zarr", "--max_quarantined", "100%")
+    assert run_cli("run", *args, "--out", directory / "out") == 0
+    regions = replace_regions(directory / "out", _difficult_shapes(), CLASSES)
     return ExportedRun(
-        folder / "out", regions, dict.fromkeys(("s", DATED), data.labels), {"s": pictures, DATED: None}, CLASSES
+        directory / "out", regions, dict.fromkeys(("s", DATED), data.labels), {"s": rgb_images, DATED: None}, CLASSES
     )
 
 
-def _shapes() -> list[tuple[str, int, Array, int | None, int]]:
+def _difficult_shapes() -> list[tuple[str, int, Array, int | None, int]]:
     """Source, index, mask, given and suggested class of each region, by decreasing evidence."""
 
-    def mask(*parts: tuple[Any, Any], size: tuple[int, int] = (HEIGHT, WIDTH)) -> Array:
+    def mask(*slices: tuple[Any, Any], size: tuple[int, int] = (HEIGHT, WIDTH)) -> Array:
         plane = np.zeros(size, bool)
-        for part in parts:
-            plane[part] = True
+        for selection in slices:
+            plane[selection] = True
         return plane
 
     ring = mask((slice(1, 6), slice(2, 7)))
@@ -185,7 +191,7 @@ def replace_regions(
         }
         regions[rank] = ExpectedRegion(mask, row)
     table = table_from_rows(
-        [dict(one.row) for one in regions.values()], regions_schema(completed_run.context.path_columns)
+        [dict(region.row) for region in regions.values()], regions_schema(completed_run.context.path_columns)
     )
     write_table(ObjectDirectory(str(out)), "regions/part-000000.parquet", table, classes)
     return regions
@@ -198,7 +204,7 @@ def coco_run_lengths(mask: Array) -> list[int]:
     return [0, *lengths] if flat[0] else lengths
 
 
-def make_run_with_classes(folder: Path, classes: int) -> ExportedRun:
+def make_run_with_classes(directory: Path, classes: int) -> ExportedRun:
     """Run over two images with many classes, each given to one pixel of the first."""
     side = 18
     labels = np.zeros((2, side, side), np.uint16)
@@ -207,11 +213,11 @@ def make_run_with_classes(folder: Path, classes: int) -> ExportedRun:
     predictions = np.zeros((2, classes, side, side), np.uint8)
     predictions[:, 0] = 255
     data = make_data()._replace(predictions=predictions, labels=labels, ignore=(65535,))
-    write_source(folder / "s.zarr", data, chunks=(2, classes, side, side))
-    group = zarr.open_group(folder / "s.zarr", mode="a")
-    pictures = np.random.default_rng(1).integers(0, 256, (2, side, side, 3), np.uint8)
-    write_array(group, "images", pictures, "nyxc", "nyxc", (2, side, side, 3), None)
-    assert run_cli("run", "--source", folder / "s.zarr", "--out", folder / "out", "--methods", "softmin,clc") == 0
+    write_source(directory / "s.zarr", data, chunks=(2, classes, side, side))
+    group = zarr.open_group(directory / "s.zarr", mode="a")
+    rgb_images = np.random.default_rng(1).integers(0, 256, (2, side, side, 3), np.uint8)
+    write_array(group, "images", rgb_images, "nyxc", "nyxc", (2, side, side, 3), None)
+    assert run_cli("run", "--source", directory / "s.zarr", "--out", directory / "out", "--methods", "softmin,clc") == 0
     names = tuple(f"class {k}" for k in range(classes))
     mask = np.zeros((side, side), bool)
     mask[3:5, 4:9] = True
@@ -219,13 +225,13 @@ def make_run_with_classes(folder: Path, classes: int) -> ExportedRun:
         ("s", 0, mask, k - 1, k) for k in (classes - 1, 1, classes // 2)
     ]
     return ExportedRun(
-        folder / "out", replace_regions(folder / "out", shapes, names), {"s": labels}, {"s": pictures}, names
+        directory / "out", replace_regions(directory / "out", shapes, names), {"s": labels}, {"s": rgb_images}, names
     )
 
 
-def export(form: str, out_of_run: Path, out: object, *more: object) -> int:
+def export(form: str, run: Path, out: object, *args: object) -> int:
     """Run an export in this process; returns the exit code."""
-    return exit_code("export", form, out_of_run, "--out", out, "--log-format", "quiet", *more)
+    return exit_code("export", form, run, "--out", out, "--log-format", "quiet", *args)
 
 
 def read_with_tool(tool: str, *args: object, stdin: str = "") -> Any:
@@ -233,7 +239,7 @@ def read_with_tool(tool: str, *args: object, stdin: str = "") -> Any:
     python = READERS / "bin" / "python"
     if not python.exists():
         pytest.skip(f"readers are not installed in {READERS}: run `make readers`")
-    script = Path(__file__).parent / "readers" / f"{tool}_reads.py"
+    script = Path(__file__).parent / "readers" / f"read_{tool}.py"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     process = subprocess.run(
         [python, "-W", "ignore", script, *map(str, args)],
@@ -248,10 +254,10 @@ def read_with_tool(tool: str, *args: object, stdin: str = "") -> Any:
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def decode_mask(tree: Mapping[str, Any]) -> Array:
-    """Decode the mask that a reader returns."""
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(tree["bits"]), np.uint8))
-    height, width = tree["size"]
+def decode_mask(encoded: Mapping[str, Any]) -> Array:
+    """Decode a mask in the output of a reader."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(encoded["bits"]), np.uint8))
+    height, width = encoded["size"]
     return bits[: height * width].reshape(height, width).astype(bool)
 
 

@@ -36,14 +36,14 @@ def test_equal_exports_have_equal_bytes(run: ExportedRun, tmp_path: Path, form: 
 @pytest.mark.parametrize("form", ALL_FORMATS)
 def test_killed_export_can_be_repeated(run: ExportedRun, tmp_path: Path, form: str) -> None:
     assert export(form, run.out, tmp_path / "x") == 0
-    whole = read_files(tmp_path / "x")
-    for name in [name for name in whole if name != "export.json"][::2]:
+    complete = read_files(tmp_path / "x")
+    for name in [name for name in complete if name != "export.json"][::2]:
         (tmp_path / "x" / name).unlink()
-    left = tmp_path / "x/labels.json.0123.partial"
-    left.write_bytes(b"half")
+    partial_file = tmp_path / "x/labels.json.0123.partial"
+    partial_file.write_bytes(b"half")
     assert export(form, run.out, tmp_path / "x") == 0
-    left.unlink()
-    assert read_files(tmp_path / "x") == whole
+    partial_file.unlink()
+    assert read_files(tmp_path / "x") == complete
 
 
 @pytest.mark.parametrize("form", ALL_FORMATS)
@@ -155,7 +155,9 @@ def test_help_describes_the_format(form: str, capsys: pytest.CaptureFixture[str]
     assert FORMATS[form].text in " ".join(printed.split())
 
 
-def test_exports_work_on_s3(run: ExportedRun, tmp_path: Path, s3_server: S3Server, s3_credentials: None) -> None:
+def test_exports_on_s3_equal_local_exports(
+    run: ExportedRun, tmp_path: Path, s3_server: S3Server, s3_credentials: None
+) -> None:
     args = ("--storage.endpoint_url", s3_server.url)
     for form in ALL_FORMATS:
         assert export(form, run.out, tmp_path / form) == 0
@@ -181,6 +183,6 @@ def test_camvid_exports_to_every_format(tmp_path: Path) -> None:
     for form in ALL_FORMATS:
         assert export(form, tmp_path / "run", tmp_path / form, "--top", 20) == 0
     tree = json.loads((tmp_path / "coco/annotations/instances_default.json").read_text())
-    assert [one["area"] for one in tree["annotations"]] == [row["area"] for row in worst]
+    assert [annotation["area"] for annotation in tree["annotations"]] == [row["area"] for row in worst]
     names = zipfile.ZipFile(tmp_path / "cvat/dataset.zip").namelist()
     assert len(names) == 1 + len({row["index"] for row in worst})

@@ -1,4 +1,4 @@
-"""CVAT's Segmentation mask 1.1: the given labels, pixel by pixel, by the files themselves and by Datumaro's reader."""
+"""Export of given labels as CVAT's Segmentation mask 1.1, read from the files and by Datumaro."""
 
 from __future__ import annotations
 
@@ -22,112 +22,114 @@ from support.datasets import Array
 from support.sources import erase_chunks
 
 
-def opened(out: Path) -> zipfile.ZipFile:
+def open_archive(out: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(out / "dataset.zip")
 
 
-def colors_of(archive: zipfile.ZipFile) -> dict[str, tuple[int, ...]]:
-    """The label map: colors by name, in order."""
+def read_label_map(archive: zipfile.ZipFile) -> dict[str, tuple[int, ...]]:
+    """Read the label map: colors by name, in order."""
     lines = [line for line in archive.read("labelmap.txt").decode().splitlines() if not line.startswith("#")]
-    found = [line.split(":") for line in lines]
-    assert all(len(parts) == 4 for parts in found)
-    return {name: tuple(int(number) for number in color.split(",")) for name, color, *_ in found}
+    entries = [line.split(":") for line in lines]
+    assert all(len(fields) == 4 for fields in entries)
+    return {name: tuple(int(number) for number in color.split(",")) for name, color, *_ in entries}
 
 
-def painted(archive: zipfile.ZipFile, name: str) -> Array:
+def read_rgb(archive: zipfile.ZipFile, name: str) -> Array:
     return np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))
 
 
-def classes_of(archive: zipfile.ZipFile, name: str) -> Array:
-    """(H, W): the number of the label whose color each pixel has, 0 for the background."""
-    pixels, found = painted(archive, f"SegmentationClass/{name}.png"), None
-    colors = np.array(list(colors_of(archive).values()))
-    found = (pixels[:, :, None] == colors).all(axis=-1)
-    assert (found.sum(axis=-1) == 1).all(), "each pixel has one color of the map"
-    return found.argmax(axis=-1)
+def read_label_numbers(archive: zipfile.ZipFile, name: str) -> Array:
+    """Read the number of each pixel's label in the label map, 0 for the background, (H, W)."""
+    pixels = read_rgb(archive, f"SegmentationClass/{name}.png")
+    colors = np.array(list(read_label_map(archive).values()))
+    matches = (pixels[:, :, None] == colors).all(axis=-1)
+    assert (matches.sum(axis=-1) == 1).all(), "each pixel has one color of the map"
+    return matches.argmax(axis=-1)
 
 
-def listed(archive: zipfile.ZipFile) -> list[str]:
+def read_image_names(archive: zipfile.ZipFile) -> list[str]:
     return archive.read("ImageSets/Segmentation/default.txt").decode().splitlines()
 
 
-def own(labels: Array, index: int, classes: int, size: tuple[int, int]) -> Array:
-    """What the export must hold: classes from 1 on, 0 where there is none."""
+def expected_numbers(labels: Array, index: int, classes: int, size: tuple[int, int]) -> Array:
+    """Expected label numbers of an image: class + 1, and 0 for ignored pixels, (H, W)."""
     plane = labels[index, : size[0], : size[1]].astype(int)
     return np.where(plane < classes, plane + 1, 0)
 
 
 def test_given_labels_are_exact(run: ExportedRun, tmp_path: Path) -> None:
     assert export("cvat-mask", run.out, tmp_path / "x") == 0
-    archive = opened(tmp_path / "x")
-    assert list(colors_of(archive)) == ["background", *label_map_names(run.classes)]
-    assert len(listed(archive)) == len(run.ordered_images())
-    for name, (source, index) in zip(listed(archive), run.ordered_images(), strict=True):
+    archive = open_archive(tmp_path / "x")
+    assert list(read_label_map(archive)) == ["background", *label_map_names(run.classes)]
+    assert len(read_image_names(archive)) == len(run.ordered_images())
+    for name, (source, index) in zip(read_image_names(archive), run.ordered_images(), strict=True):
         size = PADDED if (source, index) == ("s", 7) else (8, 10)
-        np.testing.assert_array_equal(classes_of(archive, name), own(run.labels[source], index, 4, size))
-        stored = run.pictures[source]
+        np.testing.assert_array_equal(
+            read_label_numbers(archive, name), expected_numbers(run.labels[source], index, 4, size)
+        )
+        stored = run.rgb_images[source]
         assert (f"JPEGImages/{name}.png" in archive.namelist()) == (stored is not None)
         if stored is not None:
-            picture = painted(archive, f"JPEGImages/{name}.png")
-            np.testing.assert_array_equal(picture, stored[index, : size[0], : size[1]])
+            image = read_rgb(archive, f"JPEGImages/{name}.png")
+            np.testing.assert_array_equal(image, stored[index, : size[0], : size[1]])
 
 
 def test_datumaro_reads_one_annotation_per_component(run: ExportedRun, tmp_path: Path) -> None:
     assert export("cvat-mask", run.out, tmp_path / "x") == 0
-    opened(tmp_path / "x").extractall(tmp_path / "y")
-    found = {
+    open_archive(tmp_path / "x").extractall(tmp_path / "y")
+    items = {
         item["id"]: item for item in read_with_tool("datumaro", tmp_path / "y", "voc_instance_segmentation")["items"]
     }
     names = ["background", *label_map_names(run.classes)]
-    for name, (source, index) in zip(listed(opened(tmp_path / "x")), run.ordered_images(), strict=True):
+    for name, (source, index) in zip(read_image_names(open_archive(tmp_path / "x")), run.ordered_images(), strict=True):
         size = PADDED if (source, index) == ("s", 7) else (8, 10)
-        wanted = own(run.labels[source], index, 4, size)
-        regions = found[name]["regions"]
-        assert len(regions) == sum(ndimage.label(wanted == k, np.ones((3, 3)))[1] for k in range(1, len(names)))
-        seen = np.zeros(size, int)
-        for one in regions:
-            mask = decode_mask(one["mask"])
-            assert not seen[mask].any(), "no pixel is in two"
-            seen[mask] = names.index(one["label"])
-        np.testing.assert_array_equal(seen, wanted)
+        expected = expected_numbers(run.labels[source], index, 4, size)
+        regions = items[name]["regions"]
+        assert len(regions) == sum(ndimage.label(expected == k, np.ones((3, 3)))[1] for k in range(1, len(names)))
+        numbers = np.zeros(size, int)
+        for region in regions:
+            mask = decode_mask(region["mask"])
+            assert not numbers[mask].any(), "regions do not overlap"
+            numbers[mask] = names.index(region["label"])
+        np.testing.assert_array_equal(numbers, expected)
 
 
-def check_many(run_255_classes: ExportedRun, tmp_path: Path) -> None:
-    assert export("cvat-mask", run_255_classes.out, tmp_path / "x") == 0
-    archive = opened(tmp_path / "x")
-    colors = colors_of(archive)
-    assert len(set(colors.values())) == len(colors) == len(run_255_classes.classes) + 1
-    (name,) = listed(archive)
-    wanted = own(run_255_classes.labels["s"], 0, len(run_255_classes.classes), (18, 18))
-    np.testing.assert_array_equal(classes_of(archive, name), wanted)
+def check_many_classes(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("cvat-mask", run.out, tmp_path / "x") == 0
+    archive = open_archive(tmp_path / "x")
+    colors = read_label_map(archive)
+    assert len(set(colors.values())) == len(colors) == len(run.classes) + 1
+    (name,) = read_image_names(archive)
+    expected = expected_numbers(run.labels["s"], 0, len(run.classes), (18, 18))
+    np.testing.assert_array_equal(read_label_numbers(archive, name), expected)
     archive.extractall(tmp_path / "y")
     (item,) = read_with_tool("datumaro", tmp_path / "y", "voc_instance_segmentation")["items"]
-    names, seen = ["background", *run_255_classes.classes], np.zeros((18, 18), int)
-    for one in item["regions"]:
-        seen[decode_mask(one["mask"])] = names.index(one["label"])
-    np.testing.assert_array_equal(seen, wanted)
+    names, numbers = ["background", *run.classes], np.zeros((18, 18), int)
+    for region in item["regions"]:
+        numbers[decode_mask(region["mask"])] = names.index(region["label"])
+    np.testing.assert_array_equal(numbers, expected)
 
 
 def test_255_classes_are_supported(run_255_classes: ExportedRun, tmp_path: Path) -> None:
-    check_many(run_255_classes, tmp_path)
+    check_many_classes(run_255_classes, tmp_path)
 
 
 def test_300_classes_are_supported(run_300_classes: ExportedRun, tmp_path: Path) -> None:
-    check_many(run_300_classes, tmp_path)
+    check_many_classes(run_300_classes, tmp_path)
 
 
 def test_labels_have_the_colors_of_the_label_map(run: ExportedRun, tmp_path: Path) -> None:
     assert export("cvat-mask", run.out, tmp_path / "x") == 0
-    raw = json.loads((tmp_path / "x/labels.json").read_text())
-    told = {one["name"]: tuple(bytes.fromhex(one["color"][1:])) for one in raw}
-    assert {"background": (0, 0, 0), **told} == colors_of(opened(tmp_path / "x"))
+    labels_json = json.loads((tmp_path / "x/labels.json").read_text())
+    colors = {label["name"]: tuple(bytes.fromhex(label["color"][1:])) for label in labels_json}
+    assert {"background": (0, 0, 0), **colors} == read_label_map(open_archive(tmp_path / "x"))
 
 
 def test_class_named_background_is_renamed(run: ExportedRun) -> None:
     assert label_map_names(run.classes)[2:] == ("a_b", "background (class)")
 
 
-def test_image_without_labels_is_left_out_and_reported(
+def test_image_without_labels_is_omitted_and_reported(
     run: ExportedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run.out.parent, tmp_path / "all")
@@ -135,18 +137,18 @@ def test_image_without_labels_is_left_out_and_reported(
     record.write_text(record.read_text().replace(str(run.out.parent), str(tmp_path / "all")))
     erase_chunks(tmp_path / "all/s.zarr/labels", slice(2, 4))
     assert export("cvat-mask", tmp_path / "all/out", tmp_path / "x") == 0
-    assert len(listed(opened(tmp_path / "x"))) == len(
-        [place for place in run.ordered_images() if place not in {("s", 2), ("s", 3)}]
+    assert len(read_image_names(open_archive(tmp_path / "x"))) == len(
+        [image for image in run.ordered_images() if image not in {("s", 2), ("s", 3)}]
     )
-    said = capsys.readouterr().out
-    assert "labels" in said
-    assert "is missing" in said or "does not exist" in said
+    output = capsys.readouterr().out
+    assert "labels" in output
+    assert "is missing" in output or "does not exist" in output
 
 
 def test_export_without_regions_has_no_images(run: ExportedRun, tmp_path: Path) -> None:
     assert export("cvat-mask", run.out, tmp_path / "x", "--min_area", 1000) == 0
-    assert sorted(opened(tmp_path / "x").namelist()) == ["ImageSets/Segmentation/default.txt", "labelmap.txt"]
-    assert listed(opened(tmp_path / "x")) == []
+    assert sorted(open_archive(tmp_path / "x").namelist()) == ["ImageSets/Segmentation/default.txt", "labelmap.txt"]
+    assert read_image_names(open_archive(tmp_path / "x")) == []
 
 
 @given(st.integers(1, 700))

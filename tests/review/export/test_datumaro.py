@@ -1,4 +1,4 @@
-"""Datumaro's own format: its reader finds every pixel, class and attribute, and the scores of the images."""
+"""Export in Datumaro's format, read by Datumaro: regions, classes, attributes and image scores."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from review.export.helpers import ExportedRun, decode_mask, export, read_with_to
 
 def test_datumaro_reads_all_regions(run: ExportedRun, tmp_path: Path) -> None:
     assert export("datumaro", run.out, tmp_path / "x") == 0
-    found = read_with_tool("datumaro", tmp_path / "x", "datumaro")
-    assert found["labels"] == list(run.classes)
+    content = read_with_tool("datumaro", tmp_path / "x", "datumaro")
+    assert content["labels"] == list(run.classes)
     assert [
-        (item["attributes"]["source"], item["attributes"]["index"]) for item in found["items"]
+        (item["attributes"]["source"], item["attributes"]["index"]) for item in content["items"]
     ] == run.ordered_images()
-    for item in found["items"]:
+    for item in content["items"]:
         source, index = item["attributes"]["source"], item["attributes"]["index"]
-        stored, ranks = run.pictures[source], run.ranks(source, index)
-        assert item["picture"] == (stored is not None)
+        stored, ranks = run.rgb_images[source], run.ranks(source, index)
+        assert item["has_image"] == (stored is not None)
         height, width = item["size"]
         if stored is not None:
-            assert item["pixels"] == stored[index, :height, :width].sum()
+            assert item["pixel_sum"] == stored[index, :height, :width].sum()
         assert 0 <= item["attributes"]["softmin"] <= 1
-        assert [one["id"] for one in item["regions"]] == ranks
-        for rank, one in zip(ranks, item["regions"], strict=True):
-            known = run.regions[rank]
-            np.testing.assert_array_equal(decode_mask(one["mask"]), known.mask)
-            assert one["label"] == known.row["suggested_name"]
-            assert one["attributes"] == {**known.attributes, "score": known.row["mean_predicted_confidence"]}
-            assert (height, width) == known.mask.shape
+        assert [region["id"] for region in item["regions"]] == ranks
+        for rank, region in zip(ranks, item["regions"], strict=True):
+            expected = run.regions[rank]
+            np.testing.assert_array_equal(decode_mask(region["mask"]), expected.mask)
+            assert region["label"] == expected.row["suggested_name"]
+            assert region["attributes"] == {**expected.attributes, "score": expected.row["mean_predicted_confidence"]}
+            assert (height, width) == expected.mask.shape
 
 
 def test_255_classes_are_supported(run_255_classes: ExportedRun, tmp_path: Path) -> None:
     assert export("datumaro", run_255_classes.out, tmp_path / "x") == 0
-    found = read_with_tool("datumaro", tmp_path / "x", "datumaro")
-    assert found["labels"] == list(run_255_classes.classes)
-    (item,) = found["items"]
-    assert [one["label"] for one in item["regions"]] == [
-        one.row["suggested_name"] for one in run_255_classes.regions.values()
+    content = read_with_tool("datumaro", tmp_path / "x", "datumaro")
+    assert content["labels"] == list(run_255_classes.classes)
+    (item,) = content["items"]
+    assert [region["label"] for region in item["regions"]] == [
+        region.row["suggested_name"] for region in run_255_classes.regions.values()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Names of files and of classes: whatever they are run of, they are safe, and no two are the same."""
+"""File names and class names of exports are safe and unique for any ids and class names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from masksift.review.export.cvat_mask import label_map_names
 from masksift.review.export.file_names import MAX_PART_BYTES, FileNames, make_unique, xml_safe
 
 texts = st.text(max_size=30)
-make_difficult_run = st.one_of(
+image_ids = st.one_of(
     texts, st.sampled_from(["..", "a/..", "a", "A", "a_2", "a.png", "a.png/b", "CON", "/", "\\..\\x", "-f"])
 )
 
@@ -51,27 +51,27 @@ def test_colliding_ids_get_distinct_paths() -> None:
     ]
 
 
-@given(st.lists(make_difficult_run, max_size=8))
+@given(st.lists(image_ids, max_size=8))
 def test_any_ids_give_distinct_files_below_the_directory(
     tmp_path_factory: pytest.TempPathFactory, ids: list[str]
 ) -> None:
-    names, folder = FileNames(), tmp_path_factory.mktemp("names")
-    found = [names.name(text) for text in ids]
-    assert len({name.casefold() for name in found}) == len(ids)
-    for number, name in enumerate(found):
-        place = folder / f"{name}.png"
-        assert folder in place.resolve().parents
+    names, directory = FileNames(), tmp_path_factory.mktemp("names")
+    paths = [names.name(text) for text in ids]
+    assert len({name.casefold() for name in paths}) == len(ids)
+    for number, name in enumerate(paths):
+        file = directory / f"{name}.png"
+        assert directory in file.resolve().parents
         assert all(len(part.encode()) <= MAX_PART_BYTES + 20 for part in name.split("/"))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(str(number))
-    assert [(folder / f"{name}.png").read_text() for name in found] == [str(number) for number in range(len(ids))]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(number))
+    assert [(directory / f"{name}.png").read_text() for name in paths] == [str(number) for number in range(len(ids))]
 
 
 @given(st.lists(texts, max_size=6))
 def test_class_names_are_non_empty_and_unique(names: list[str]) -> None:
-    for told in (make_unique(names), xml_safe(names), label_map_names(tuple(names))):
-        assert len(set(told)) == len(told) == len(names)
-        assert all(told)
+    for safe_names in (make_unique(names), xml_safe(names), label_map_names(tuple(names))):
+        assert len(set(safe_names)) == len(safe_names) == len(names)
+        assert all(safe_names)
 
 
 @given(st.lists(texts, min_size=1, max_size=6))
@@ -79,8 +79,8 @@ def test_xml_preserves_safe_names(names: list[str]) -> None:
     for name in xml_safe(names):
         element = ET.Element("x", name=name)
         element.text = name
-        again = ET.fromstring(ET.tostring(element, encoding="unicode"))
-        assert again.get("name") == again.text == name
+        parsed = ET.fromstring(ET.tostring(element, encoding="unicode"))
+        assert parsed.get("name") == parsed.text == name
 
 
 @given(st.lists(texts, max_size=6))

@@ -1,4 +1,4 @@
-"""Run-length codes: what goes in comes out by the tools' own decoders' rules, whatever the mask."""
+"""Run-length encoders of exports: any mask is restored by the decoding rules of the tools."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))).filter(lambda mask: mask.any())
 
 
-def box_of(mask: Array) -> tuple[int, int, int, int]:
+def bounding_box(mask: Array) -> tuple[int, int, int, int]:
     y, x = np.nonzero(mask)
     return int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1
 
 
-def decoded(code: list[int]) -> Array:
-    """By the rules of Label Studio's decoder, bit by bit."""
+def decode_label_studio(code: list[int]) -> Array:
+    """Decode by the rules of Label Studio's decoder, bit by bit."""
     bits = "".join(f"{byte:08b}" for byte in code)
-    place = 0
+    position = 0
 
-    def number(size: int) -> int:
-        nonlocal place
-        place += size
-        return int(bits[place - size : place], 2)
+    def read_number(size: int) -> int:
+        nonlocal position
+        position += size
+        return int(bits[position - size : position], 2)
 
-    total, word = number(32), number(5) + 1
-    sizes = [number(4) + 1 for _ in range(4)]
+    total, word_size = read_number(32), read_number(5) + 1
+    length_sizes = [read_number(4) + 1 for _ in range(4)]
     values: list[int] = []
     while len(values) < total:
-        alike = number(1)
-        length = number(sizes[number(2)]) + 1
-        values += [number(word)] * length if alike else [number(word) for _ in range(length)]
+        repeated = read_number(1)
+        length = read_number(length_sizes[read_number(2)]) + 1
+        values += [read_number(word_size)] * length if repeated else [read_number(word_size) for _ in range(length)]
     assert len(values) == total
-    assert len(bits) - place < 8, "nothing but the rest of a byte is left"
+    assert len(bits) - position < 8, "only padding of the last byte remains"
     return np.array(values)
 
 
 @given(masks)
 def test_box_mask_holds_the_pixels_of_the_region(mask: Array) -> None:
-    y0, x0, y1, x1 = box_of(mask)
-    found = box_mask(np.array(coco_run_lengths(mask), np.int32), mask.shape[0], box_of(mask))
-    np.testing.assert_array_equal(found, mask[y0:y1, x0:x1])
-    assert found.flags.c_contiguous
+    y0, x0, y1, x1 = bounding_box(mask)
+    box = box_mask(np.array(coco_run_lengths(mask), np.int32), mask.shape[0], bounding_box(mask))
+    np.testing.assert_array_equal(box, mask[y0:y1, x0:x1])
+    assert box.flags.c_contiguous
 
 
 def test_box_mask_memory_does_not_grow_with_the_image() -> None:
@@ -77,18 +77,20 @@ def test_pycocotools_decodes_compressed_run_lengths(mask: Array) -> None:
 
 @given(masks)
 def test_label_studio_code_holds_the_mask_in_four_channels(mask: Array) -> None:
-    y0, x0, y1, x1 = box_of(mask)
-    values = decoded(label_studio_rle(mask[y0:y1, x0:x1], (y0, x0), mask.shape)).reshape(*mask.shape, 4)
+    y0, x0, y1, x1 = bounding_box(mask)
+    values = decode_label_studio(label_studio_rle(mask[y0:y1, x0:x1], (y0, x0), mask.shape)).reshape(*mask.shape, 4)
     np.testing.assert_array_equal(values, np.repeat(mask[..., None] * 255, 4, axis=2))
 
 
 @pytest.mark.parametrize("size", [(1, 1 << 14), (300, 400), (1 << 14, 1), (1, (1 << 14) + 1), (2, 3 << 14)])
 def test_long_runs_are_split(size: tuple[int, int]) -> None:
     mask = np.ones(size, bool)
-    assert (decoded(label_studio_rle(mask, (0, 0), size)) == 255).all()
-    one = np.zeros(size, bool)
-    one[-1, -1] = True
-    assert decoded(label_studio_rle(one[-1:, -1:], (size[0] - 1, size[1] - 1), size)).tolist()[-5:] == [0, *[255] * 4]
+    assert (decode_label_studio(label_studio_rle(mask, (0, 0), size)) == 255).all()
+    last_pixel = np.zeros(size, bool)
+    last_pixel[-1, -1] = True
+    assert decode_label_studio(label_studio_rle(last_pixel[-1:, -1:], (size[0] - 1, size[1] - 1), size)).tolist()[
+        -5:
+    ] == [0, *[255] * 4]
 
 
 def test_too_large_image_is_rejected() -> None:

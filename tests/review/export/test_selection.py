@@ -1,4 +1,4 @@
-"""Selection of regions and the order of images."""
+"""Selection of regions and order of images in exports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def select(run: ExportedRun, **keys: Any) -> list[ExportImage]:
     return select_images(open_completed_run(config.run, config.storage), config)
 
 
-def ranks(images: list[ExportImage]) -> list[int]:
+def region_ranks(images: list[ExportImage]) -> list[int]:
     return sorted(region.rank for image in images for region in image.regions)
 
 
@@ -53,7 +53,7 @@ def test_images_are_ordered_by_their_worst_regions(run: ExportedRun) -> None:
     for image in images:
         assert [region.rank for region in image.regions] == run.ranks(image.source, image.index)
         assert image.columns["image_id"] == run.regions[image.regions[0].rank].row["image_id"]
-    assert ranks(images) == list(run.regions)
+    assert region_ranks(images) == list(run.regions)
 
 
 def test_region_equals_its_table_row(run: ExportedRun) -> None:
@@ -79,19 +79,19 @@ def test_image_has_scores_and_path_columns(run: ExportedRun) -> None:
 
 @pytest.mark.parametrize("top", [1, 3, 11, 50])
 def test_top_counts_regions(run: ExportedRun, top: int) -> None:
-    assert ranks(select(run, top=top)) == list(run.regions)[:top]
+    assert region_ranks(select(run, top=top)) == list(run.regions)[:top]
 
 
-def test_small_or_weak_regions_are_left_out_and_not_counted(run: ExportedRun) -> None:
-    areas = {rank: one.mask.sum() for rank, one in run.regions.items()}
+def test_small_or_weak_regions_are_omitted_and_not_counted(run: ExportedRun) -> None:
+    areas = {rank: region.mask.sum() for rank, region in run.regions.items()}
     large = [rank for rank in run.regions if areas[rank] >= 7]
-    assert ranks(select(run, min_area=7, top=4)) == large[:4]
+    assert region_ranks(select(run, min_area=7, top=4)) == large[:4]
     least = run.regions[5].row["evidence"]
-    assert ranks(select(run, min_evidence=least)) == [1, 2, 3, 4, 5]
+    assert region_ranks(select(run, min_evidence=least)) == [1, 2, 3, 4, 5]
 
 
 def test_decisions_filter_regions(run: ExportedRun, tmp_path: Path) -> None:
-    # the image of region 1 has region 4 too
+    # Regions 1 and 4 are in the same image.
     file = write_decisions(
         run,
         tmp_path,
@@ -101,9 +101,9 @@ def test_decisions_filter_regions(run: ExportedRun, tmp_path: Path) -> None:
         ("reject", 3, False),
         ("unsure", 5, False),
     )
-    assert ranks(select(run, verdicts=file)) == [2, 4, 5, 6, 7, 8, 9, 10, 11]
-    assert ranks(select(run, verdicts=file, accepted=True)) == [2, 4]
-    assert ranks(select(run, verdicts=file, top=1)) == [2]
+    assert region_ranks(select(run, verdicts=file)) == [2, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert region_ranks(select(run, verdicts=file, accepted=True)) == [2, 4]
+    assert region_ranks(select(run, verdicts=file, top=1)) == [2]
 
 
 def test_decisions_on_another_run_are_rejected(run: ExportedRun, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""FiftyOne's own importer: FOLDER. In place of the server of its database stands one in memory."""
+"""Import a data set with FiftyOne, whose database is simulated in memory: argument DIRECTORY."""
 
 from __future__ import annotations
 
@@ -22,47 +22,51 @@ from mongomock.store import ServerStore
 STORE = ServerStore()
 
 
-class Client(mongomock.MongoClient):
-    """All clients see the same data, as those of one server do."""
+class SharedStoreClient(mongomock.MongoClient):
+    """MongoDB client; all clients share one store, like clients of one server."""
 
     _closed = False
 
-    def __init__(self, *words: object, **more: object) -> None:
-        super().__init__(*words, **{**more, "_store": STORE})
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **{**kwargs, "_store": STORE})
 
 
 mongomock.codec_options.is_supported = lambda options: None
-pymongo.MongoClient = mongoengine.connection.MongoClient = Client
+pymongo.MongoClient = mongoengine.connection.MongoClient = SharedStoreClient
 
 import fiftyone  # noqa: E402
-from common import answer, packed  # noqa: E402
+from common import encode_mask, write_result  # noqa: E402
 
 data = fiftyone.Dataset.from_dir(dataset_dir=sys.argv[1], dataset_type=fiftyone.types.FiftyOneDataset)
 samples = []
 for sample in data.iter_samples():
-    plain = {
+    fields = {
         name: sample[name] for name in data.get_field_schema() if isinstance(sample[name], str | int | float | None)
     }
     regions = []
-    for one in sample.regions.detections:
-        frame = (sample.metadata.width, sample.metadata.height)
-        full = one.to_segmentation(frame_size=frame, target=1).mask
-        told = {name: one[name] for name in one.field_names if isinstance(one[name], str | int | float | None)}
-        regions.append({"mask": packed(full > 0), **told})
+    for detection in sample.regions.detections:
+        size = (sample.metadata.width, sample.metadata.height)
+        mask = detection.to_segmentation(frame_size=size, target=1).mask
+        attributes = {
+            name: detection[name]
+            for name in detection.field_names
+            if isinstance(detection[name], str | int | float | None)
+        }
+        regions.append({"mask": encode_mask(mask > 0), **attributes})
     given = None if sample.given is None else sample.given.get_mask().tolist()
     samples.append(
         {
-            "plain": plain,
+            "fields": fields,
             "regions": regions,
             "given": given,
-            "picture": os.path.isfile(sample.filepath),
+            "has_image": os.path.isfile(sample.filepath),
         }
     )
-answer(
+write_result(
     {
         "samples": samples,
         "targets": {str(k): v for k, v in data.mask_targets["given"].items()},
-        "schema": {name: type(kind).__name__ for name, kind in data.get_field_schema().items()},
+        "schema": {name: type(field).__name__ for name, field in data.get_field_schema().items()},
         "classes": data.classes["regions"],
     }
 )
