@@ -118,10 +118,10 @@ def test_iceberg_tables_have_the_rows_of_the_run(
 
 def test_repeated_run_publishes_nothing(source: Source, catalog_args: tuple[str, ...], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out, *catalog_args)
-    assert run_cli(*words) == 3
+    args = ("run", "--source", source, "--out", out, *catalog_args)
+    assert run_cli(*args) == 3
     before, history = read_files(out), list_snapshots(catalog_args)
-    assert run_cli(*words) == 3
+    assert run_cli(*args) == 3
     assert (read_files(out), list_snapshots(catalog_args)) == (before, history)
     assert_published_once(catalog_args, out)
 
@@ -154,12 +154,12 @@ def test_complete_run_is_published_later_without_computing(
     source: Source, catalog_args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out)
-    assert run_cli(*words) == 3
+    args = ("run", "--source", source, "--out", out)
+    assert run_cli(*args) == 3
     before = record_of(out)
     for stage in ("condense", "find_thresholds", "score", "rank"):
         monkeypatch.delattr(RunStages, stage)
-    assert run_cli(*words, *catalog_args) == 3
+    assert run_cli(*args, *catalog_args) == 3
     assert_published_once(catalog_args, out)
     after = record_of(out)
     assert {row["run_started"] for row in read_iceberg_rows(catalog_args, "images")} == {
@@ -174,14 +174,14 @@ def test_complete_run_is_published_again_if_rows_are_missing_or_the_catalog_chan
     source: Source, catalog_args: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out)
-    assert run_cli(*words, *catalog_args) == 3
+    args = ("run", "--source", source, "--out", out)
+    assert run_cli(*args, *catalog_args) == 3
     with catalog(catalog_args) as opened:
         opened.drop_table("masksift.images")
-    assert run_cli(*words, *catalog_args) == 3
+    assert run_cli(*args, *catalog_args) == 3
     assert_published_once(catalog_args, out)
     other = (*catalog_args[:3], f"sqlite:///{tmp_path}/other.db", *catalog_args[4:5], str(tmp_path / "other"))
-    assert run_cli(*words, *other) == 3
+    assert run_cli(*args, *other) == 3
     assert_published_once(other, out)
     assert record_of(out)["iceberg"]["catalog"] == other[3]
 
@@ -191,7 +191,7 @@ def test_run_killed_while_publishing_leaves_one_copy_when_repeated(
     source: Source, catalog_args: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out, *catalog_args)
+    args = ("run", "--source", source, "--out", out, *catalog_args)
     real = IcebergTables.publish
 
     def publish(self: IcebergTables, name: str, *rest: Any) -> Any:
@@ -207,11 +207,11 @@ def test_run_killed_while_publishing_leaves_one_copy_when_repeated(
             patch.setattr(IcebergTables, "publish", publish)
         else:
             patch.setattr(ResumableJob, "write_record", write)
-        assert run_cli(*words) == 5
+        assert run_cli(*args) == 5
     assert not (out / "run.json").exists(), "the run is complete after its tables"
     assert len(read_iceberg_rows(catalog_args, "ranking")) == 6
     assert len(read_iceberg_rows(catalog_args, "images")) == (0 if moment == "before the images" else 8)
-    assert run_cli(*words) == 3
+    assert run_cli(*args) == 3
     assert_published_once(catalog_args, out)
     condense = record_of(out)["stages"][0]
     assert condense["reused_blocks"] == condense["blocks"]
@@ -220,24 +220,24 @@ def test_run_killed_while_publishing_leaves_one_copy_when_repeated(
 # ------------------------------------------------------------------------------------------- refusals before computing
 
 
-def refused(out: Path, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def rejection_message(out: Path, capsys: pytest.CaptureFixture[str], *args: object) -> str:
     """Return the error message of a run that is refused before it computes or writes anything."""
-    assert run_cli("run", "--out", out, *words) == 2
+    assert run_cli("run", "--out", out, *args) == 2
     assert not out.exists()
     return error_message(capsys)
 
 
-def test_unreachable_catalog_is_refused_before_computing(
+def test_unreachable_catalog_is_rejected_before_computing(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, words = tmp_path / "out", ("--source", source, "--table", "iceberg")
+    out, args = tmp_path / "out", ("--source", source, "--table", "iceberg")
     nowhere = ("--iceberg.catalog", f"sqlite:///{tmp_path}/none/c.db", "--iceberg.warehouse", tmp_path / "lake")
-    assert "cannot be used (OperationalError" in refused(out, capsys, *words, *nowhere)
-    assert "pyiceberg has no catalog 'default'" in refused(out, capsys, *words)
-    assert "iceberg.warehouse is not given" in refused(out, capsys, *words, *nowhere[:2])
+    assert "cannot be used (OperationalError" in rejection_message(out, capsys, *args, *nowhere)
+    assert "pyiceberg has no catalog 'default'" in rejection_message(out, capsys, *args)
+    assert "iceberg.warehouse is not given" in rejection_message(out, capsys, *args, *nowhere[:2])
 
 
-def test_missing_pyiceberg_is_refused_before_computing(
+def test_missing_pyiceberg_is_rejected_before_computing(
     source: Source,
     catalog_args: tuple[str, ...],
     tmp_path: Path,
@@ -245,27 +245,29 @@ def test_missing_pyiceberg_is_refused_before_computing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog", None)
-    assert "pip install 'masksift[iceberg]'" in refused(tmp_path / "out", capsys, "--source", source, *catalog_args)
+    assert "pip install 'masksift[iceberg]'" in rejection_message(
+        tmp_path / "out", capsys, "--source", source, *catalog_args
+    )
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 3, "pyiceberg is optional"
 
 
-def test_column_of_another_type_is_refused_before_computing(
+def test_column_of_another_type_is_rejected_before_computing(
     source: Source, catalog_args: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli("run", "--source", source, "--out", tmp_path / "one", *catalog_args) == 3
     other = write_source(tmp_path / "iou=high" / "b.zarr", make_data())
     capsys.readouterr()
-    said = refused(tmp_path / "two", capsys, "--source", other, "--methods", "softmin", *catalog_args)
-    assert "the column 'iou' of the table masksift.ranking is of type double, and of this run string" in said
+    message = rejection_message(tmp_path / "two", capsys, "--source", other, "--methods", "softmin", *catalog_args)
+    assert "Column 'iou' of table masksift.ranking has type double, but string in this run" in message
 
 
 @pytest.mark.parametrize("name", ["run_id", "run_started"])
-def test_path_column_named_like_a_table_column_is_refused(
+def test_path_column_named_like_a_table_column_is_rejected(
     catalog_args: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     other = write_source(tmp_path / f"{name}=7" / "b.zarr", make_data())
-    said = refused(tmp_path / "out", capsys, "--source", other, *catalog_args)
-    assert f"the path of a source has a part {name}=" in said
+    message = rejection_message(tmp_path / "out", capsys, "--source", other, *catalog_args)
+    assert f"The path of a source contains {name}=" in message
 
 
 # --------------------------------------------------------------------------------------------- servers and credentials
@@ -277,9 +279,9 @@ def test_rest_catalog_credentials_are_written_to_no_file(
     out = tmp_path / "out"
     with run_rest_catalog(tmp_path / "rest") as server:
         uri = server.url.replace("//", "//somebody:the-password@")
-        words = ("run", "--source", source, "--out", out, "--table", "iceberg", "--iceberg.catalog", uri)
+        args = ("run", "--source", source, "--out", out, "--table", "iceberg", "--iceberg.catalog", uri)
         for _ in range(2):
-            assert run_cli(*words, "--iceberg.namespace", "quality") == 3
+            assert run_cli(*args, "--iceberg.namespace", "quality") == 3
         with RestCatalog("any", uri=server.url) as opened:
             for table in TABLES:
                 found = opened.load_table(f"quality.{table}").scan().to_arrow().sort_by(ORDER[table])
@@ -299,9 +301,9 @@ def test_s3_warehouse_uses_resolved_credentials_and_writes_them_to_no_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", "--source", source, "--out", out, *catalog_args[:-1], "s3://lake/tables", *s3_server.cli_args)
-    assert run_cli(*words) == 3
-    assert run_cli(*words) == 3
+    args = ("run", "--source", source, "--out", out, *catalog_args[:-1], "s3://lake/tables", *s3_server.cli_args)
+    assert run_cli(*args) == 3
+    assert run_cli(*args) == 3
     s3 = {"s3.endpoint": s3_server.url, "s3.access-key-id": ACCESS_KEY, "s3.secret-access-key": SECRET_KEY}
     with SqlCatalog("default", uri=catalog_args[3], **s3, **{"s3.region": "us-east-1"}) as opened:
         for table in TABLES:
@@ -309,16 +311,16 @@ def test_s3_warehouse_uses_resolved_credentials_and_writes_them_to_no_file(
             assert found.drop_columns(RUN_COLUMNS.names).to_pylist() == read_rows(out, table)
     files = s3_server.filesystem().find("lake/tables")
     assert any(file.endswith(".parquet") for file in files)
-    told = [s3_server.filesystem().cat_file(file) for file in files]
+    contents = [s3_server.filesystem().cat_file(file) for file in files]
     printed = capsys.readouterr()
-    told += [printed.out.encode(), printed.err.encode(), (tmp_path / "catalog.db").read_bytes()]
-    told += read_files(out).values()
-    for text in told:
-        assert ACCESS_KEY.encode() not in text
-        assert SECRET_KEY.encode() not in text
+    contents += [printed.out.encode(), printed.err.encode(), (tmp_path / "catalog.db").read_bytes()]
+    contents += read_files(out).values()
+    for content in contents:
+        assert ACCESS_KEY.encode() not in content
+        assert SECRET_KEY.encode() not in content
 
 
-def test_rejected_credentials_are_refused_before_computing(
+def test_rejected_credentials_are_rejected_before_computing(
     source: Source,
     catalog_args: tuple[str, ...],
     tmp_path: Path,
@@ -329,11 +331,11 @@ def test_rejected_credentials_are_refused_before_computing(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-the-tests")
     resolve_credentials.cache_clear()
-    words = (*catalog_args[:-1], "s3://lake/others", *s3_server.cli_args)
-    said = refused(tmp_path / "out", capsys, "--source", source, *words)
-    assert "cannot be used" in said
-    assert "wrong-secret" not in said
-    assert ACCESS_KEY not in said
+    args = (*catalog_args[:-1], "s3://lake/others", *s3_server.cli_args)
+    message = rejection_message(tmp_path / "out", capsys, "--source", source, *args)
+    assert "cannot be used" in message
+    assert "wrong-secret" not in message
+    assert ACCESS_KEY not in message
 
 
 def test_run_without_iceberg_has_no_table_record(source: Source, tmp_path: Path) -> None:
