@@ -16,31 +16,31 @@ from masksift.core.errors import RunFailed
 from masksift.runtime.telemetry import InstrumentedTask, failed_run_id, run_telemetry
 from masksift.runtime.telemetry.logs import JsonFormatter, current_log_fields, log_context, logger
 from support.dask_processes import Processes, json_lines
-from support.telemetry_collectors import Told
+from support.telemetry_collectors import ObservedRun
 
 
-def line(message: str = "said", **facts: Any) -> dict[str, Any]:
-    """Return the formatted line of a new record."""
+def format_entry(message: str = "message", **fields: Any) -> dict[str, Any]:
+    """Format a new log record and return the parsed JSON line."""
     record = logging.LogRecord("masksift.here", logging.WARNING, __file__, 1, message, (), sys.exc_info())
-    vars(record).update(facts)
-    found: dict[str, Any] = json.loads(JsonFormatter().format(record))
-    return found
+    vars(record).update(fields)
+    entry: dict[str, Any] = json.loads(JsonFormatter().format(record))
+    return entry
 
 
 def test_line_has_time_level_logger_and_message() -> None:
-    told = line("50 % done")
-    assert told.pop("time").endswith("Z")
-    assert told == {"level": "WARNING", "logger": "masksift.here", "message": "50 % done"}
+    entry = format_entry("50 % done")
+    assert entry.pop("time").endswith("Z")
+    assert entry == {"level": "WARNING", "logger": "masksift.here", "message": "50 % done"}
 
 
-def test_line_has_context_and_own_fields() -> None:
+def test_line_has_context_and_record_fields() -> None:
     with log_context({"run_id": "abc"}), log_context({"stage": "condense", "block": 7}):
-        told = line(fields={"image": "street/3"})
-    assert (told["run_id"], told["stage"], told["block"], told["image"]) == ("abc", "condense", 7, "street/3")
+        entry = format_entry(fields={"image": "street/3"})
+    assert (entry["run_id"], entry["stage"], entry["block"], entry["image"]) == ("abc", "condense", 7, "street/3")
     assert current_log_fields() == {}
 
 
-def test_multi_line_message_is_one_line() -> None:
+def test_multi_line_message_is_one_format_entry() -> None:
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "first\nsecond", (), None)
     assert len(JsonFormatter().format(record).splitlines()) == 1
 
@@ -52,44 +52,44 @@ def test_exception_field_has_stack_and_cause() -> None:
         except OSError as e:
             raise RunFailed("The run failed", "Finished tasks are kept", "Run it again") from e
     except RunFailed:
-        told = line()["exception"]
-    assert (told["type"], told["message"]) == ("RunFailed", "The run failed. Finished tasks are kept. Run it again.")
-    assert "test_logs.py" in told["stack"][-1]
-    assert (told["cause"]["type"], told["cause"]["message"]) == ("OSError", "OSError: disk full")
+        entry = format_entry()["exception"]
+    assert (entry["type"], entry["message"]) == ("RunFailed", "The run failed. Finished tasks are kept. Run it again.")
+    assert "test_logs.py" in entry["stack"][-1]
+    assert (entry["cause"]["type"], entry["cause"]["message"]) == ("OSError", "OSError: disk full")
 
 
 def test_exception_field_of_a_store_client_has_no_credentials() -> None:
     try:
         raise GenericError("Generic S3 error: no answer\n\nDebug source:\nAuthorization: AWS4 Credential=AKIA123")
     except GenericError:
-        told = json.dumps(line())
-    assert "no answer" in told
-    assert "AKIA123" not in told
+        text = json.dumps(format_entry())
+    assert "no answer" in text
+    assert "AKIA123" not in text
 
 
 def test_helper_thread_of_the_only_task_has_its_context() -> None:
-    seen: list[Any] = []
+    contexts: list[Any] = []
 
-    def in_a_thread(act: Callable[[], None]) -> None:
-        thread = threading.Thread(target=act)
+    def run_in_thread(function: Callable[[], None]) -> None:
+        thread = threading.Thread(target=function)
         thread.start()
         thread.join()
 
-    def helps() -> None:
-        seen.append(dict(current_log_fields()))
+    def record_context() -> None:
+        contexts.append(dict(current_log_fields()))
 
     def another_task() -> None:
         with log_context({"block": 8}):
-            in_a_thread(helps)
+            run_in_thread(record_context)
 
     with log_context({"run_id": "abc"}), log_context({"block": 7}):
-        in_a_thread(helps)
-        in_a_thread(another_task)
-    assert seen == [{"run_id": "abc", "block": 7}, {}], "of two tasks at once it cannot be said which one is helped"
+        run_in_thread(record_context)
+        run_in_thread(another_task)
+    assert contexts == [{"run_id": "abc", "block": 7}, {}], "with two tasks the owner of a thread is unknown"
 
 
 def test_logger_without_setup_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    logger("masksift.of-nobody").error("heard by nobody")
+    logger("masksift.without-setup").error("message")
     assert capsys.readouterr().err == ""
 
 
@@ -103,9 +103,9 @@ def test_instrumented_task_logs_a_failure_with_its_block(caplog: pytest.LogCaptu
     caplog.handler.setFormatter(JsonFormatter())
     with pytest.raises(ZeroDivisionError, match="by zero"):
         InstrumentedTask(lambda number: 1 // number, "abc", "count", lambda number: {"block": number})(0)
-    told = json.loads(caplog.text)
-    assert (told["level"], told["run_id"], told["stage"], told["block"]) == ("ERROR", "abc", "count", 0)
-    assert told["exception"]["type"] == "ZeroDivisionError"
+    entry = json.loads(caplog.text)
+    assert (entry["level"], entry["run_id"], entry["stage"], entry["block"]) == ("ERROR", "abc", "count", 0)
+    assert entry["exception"]["type"] == "ZeroDivisionError"
 
 
 def test_error_that_ends_a_run_has_the_run_id() -> None:
@@ -116,53 +116,57 @@ def test_error_that_ends_a_run_has_the_run_id() -> None:
 
 
 @pytest.mark.parametrize("name", ["scheduler", "worker"])
-def test_every_line_of_a_process_is_a_json_object(cluster: Processes, first: Told, name: str) -> None:
-    told = json_lines(cluster.log(name))
-    assert len(told) > 3
-    assert all({"time", "level", "logger", "message"} <= one.keys() for one in told)
+def test_every_line_of_a_process_is_a_json_object(cluster: Processes, first: ObservedRun, name: str) -> None:
+    entries = json_lines(cluster.log(name))
+    assert len(entries) > 3
+    assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in entries)
 
 
-def test_workers_log_quarantined_images_with_reason_and_block(cluster: Processes, first: Told) -> None:
-    told = [one for one in json_lines(cluster.log("worker")) if "image" in one]
-    told = [one for one in told if one["run_id"] == first.record["fingerprint"]]
-    found = {one["image"]: one for one in told}
-    assert found.keys() == {"street/3", "street/5"}
-    lost = found["street/5"]
-    assert (lost["level"], lost["stage"], lost["source"], lost["status"]) == (
+def test_workers_log_quarantined_images_with_reason_and_block(cluster: Processes, first: ObservedRun) -> None:
+    entries = {
+        entry["image"]: entry
+        for entry in json_lines(cluster.log("worker"))
+        if "image" in entry and entry["run_id"] == first.record["fingerprint"]
+    }
+    assert entries.keys() == {"street/3", "street/5"}
+    entry = entries["street/5"]
+    assert (entry["level"], entry["stage"], entry["source"], entry["status"]) == (
         "WARNING",
         "condense",
         "street",
         "missing_chunk",
     )
-    assert lost["first_image"] <= 5 <= lost["last_image"]
-    assert lost["message"].startswith("image street/5 is quarantined: missing_chunk (")
+    assert entry["first_image"] <= 5 <= entry["last_image"]
+    assert entry["message"].startswith("image street/5 is quarantined: missing_chunk (")
 
 
-def test_client_lines_have_the_run_id(first: Told) -> None:
-    told = json_lines(first.errors)
-    assert {one["event"] for one in told} >= {"begin", "end", "warning"}
-    assert all(one["run_id"] == first.record["fingerprint"] for one in told)
-    assert "2 of 40 images are quarantined" in told[-1]["message"]
+def test_client_lines_have_the_run_id(first: ObservedRun) -> None:
+    entries = json_lines(first.errors)
+    assert {entry["event"] for entry in entries} >= {"begin", "end", "warning"}
+    assert all(entry["run_id"] == first.record["fingerprint"] for entry in entries)
+    assert "2 of 40 images are quarantined" in entries[-1]["message"]
 
 
-def test_failed_task_is_logged_by_its_worker_with_context(cluster: Processes, failed: Told) -> None:
-    told = [
-        one for one in json_lines(cluster.log("worker")) if one["logger"] == "masksift.runtime.telemetry.instrument"
+def test_failed_task_is_logged_by_its_worker_with_context(cluster: Processes, failed: ObservedRun) -> None:
+    entries = [
+        entry
+        for entry in json_lines(cluster.log("worker"))
+        if entry["logger"] == "masksift.runtime.telemetry.instrument"
     ]
-    assert len(told) == 4
-    for one in told:
-        assert (one["level"], one["stage"], one["source"]) == ("ERROR", "score", "street")
-        assert one["first_image"] <= 17 <= one["last_image"]
-        assert one["exception"]["type"] == "DataError"
-        assert "of self_confidence does not exist" in one["exception"]["message"]
-    assert {one["run_id"] for one in told} == {json_lines(failed.errors)[0]["run_id"]}
+    assert len(entries) == 4
+    for entry in entries:
+        assert (entry["level"], entry["stage"], entry["source"]) == ("ERROR", "score", "street")
+        assert entry["first_image"] <= 17 <= entry["last_image"]
+        assert entry["exception"]["type"] == "DataError"
+        assert "of self_confidence does not exist" in entry["exception"]["message"]
+    assert {entry["run_id"] for entry in entries} == {json_lines(failed.errors)[0]["run_id"]}
 
 
-def test_failed_run_ends_with_a_failed_event(failed: Told) -> None:
+def test_failed_run_ends_with_a_failed_event(failed: ObservedRun) -> None:
     *others, last = json_lines(failed.errors)
     assert (last["event"], last["exit_code"]) == ("failed", failed.code)
     assert "of self_confidence does not exist" in last["message"]
     assert last["run_id"] == others[0]["run_id"]
-    assert sum("failed" in one["message"] for one in others if one.get("level") == "WARNING") == 3, (
-        "what is tried again"
+    assert sum("failed" in entry["message"] for entry in others if entry.get("level") == "WARNING") == 3, (
+        "one warning per retry"
     )

@@ -14,10 +14,10 @@ from support.dask_processes import Processes
 from support.fault_proxy import Faults, run_fault_proxy
 from support.run_processes import write_small_source
 from support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
-from support.telemetry_collectors import Told, run_on
+from support.telemetry_collectors import ObservedRun, run_on
 
 STAGES = ("condense", "score")
-TOLD = {
+RECORD_KEYS = {
     "masksift_read_bytes_total": "bytes_read",
     "masksift_written_bytes_total": "bytes_written",
     "masksift_store_requests_total": "requests",
@@ -27,28 +27,28 @@ TOLD = {
     "masksift_blocks_reused_total": "reused_blocks",
     "masksift_task_seconds_count": "blocks",
 }
-"""Each counter, and what a stage is said of by the same fact in the record."""
+"""Key of each counter in the stages of the run record."""
 
 
 @pytest.fixture(scope="module")
-def again(cluster: Processes, first: Told, surroundings: dict[str, str]) -> Told:
-    """The same run once more, as if it had been killed before it wrote its record."""
+def again(cluster: Processes, first: ObservedRun, span_settings: dict[str, str]) -> ObservedRun:
+    """Repeat the run without its record, as after a kill before the record was written."""
     (first.out / "run.json").rename(first.out.parent / "run.json")
-    told = run_on(cluster, first.source, first.out, surroundings)
+    run = run_on(cluster, first.source, first.out, span_settings)
     (first.out.parent / "run.json").rename(first.out / "run.json")
-    return told
+    return run
 
 
-def test_worker_serves_all_metrics_from_its_start(first: Told) -> None:
-    assert first.before["masksift_build_info", frozenset({("version", version("masksift"))})] == 2, "one a worker"
+def test_worker_serves_all_metrics_from_its_start(first: ObservedRun) -> None:
+    assert first.before["masksift_build_info", frozenset({("version", version("masksift"))})] == 2, "one per worker"
     assert first.before["masksift_worker_memory_limit_bytes", frozenset()] == 2 * (2 << 30)
     names = {name for name, _ in first.before}
-    assert names > set(TOLD) - {"masksift_task_seconds_count"}
-    assert "dask_worker_threads" in names, "beside Dask's own"
+    assert names > set(RECORD_KEYS) - {"masksift_task_seconds_count"}
+    assert "dask_worker_threads" in names, "Dask's metrics are served too"
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_images_are_counted_by_status(first: Told, stage: str) -> None:
+def test_images_are_counted_by_status(first: ObservedRun, stage: str) -> None:
     assert first.code == 3, first.errors
     counts = first.record["counts"]
     assert counts == {"scored": 38, "missing_chunk": 1, "all_ignored": 1}
@@ -56,23 +56,23 @@ def test_images_are_counted_by_status(first: Told, stage: str) -> None:
         assert first.counted("masksift_images_total", stage=stage, status=status) == counts.get(status, 0)
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", RECORD_KEYS)
 @pytest.mark.parametrize("stage", STAGES)
-def test_sum_over_workers_equals_the_record(first: Told, stage: str, name: str) -> None:
+def test_sum_over_workers_equals_the_record(first: ObservedRun, stage: str, name: str) -> None:
     (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
-    assert first.counted(name, stage=stage) == facts[TOLD[name]]
-    assert facts["blocks"] == first.record["blocks"] > 8, "there is something to add up"
+    assert first.counted(name, stage=stage) == facts[RECORD_KEYS[name]]
+    assert facts["blocks"] == first.record["blocks"] > 8, "several blocks are summed"
 
 
-def test_task_time_equals_the_record(first: Told) -> None:
+def test_task_time_equals_the_record(first: ObservedRun) -> None:
     for stage in STAGES:
         (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
         assert first.counted("masksift_task_seconds_sum", stage=stage) >= facts["task_seconds"] - 0.01, (
-            "and a little more"
+            "workers measure slightly more than the record"
         )
 
 
-def test_reductions_and_report_are_counted(first: Told) -> None:
+def test_reductions_and_report_are_counted(first: ObservedRun) -> None:
     assert {dict(labels)["stage"] for _, labels in first.grown("masksift_task_seconds_count")} >= {
         "condense",
         "statistics",
@@ -83,41 +83,39 @@ def test_reductions_and_report_are_counted(first: Told) -> None:
     assert first.grown("masksift_task_failures_total") == {}
 
 
-def test_reused_blocks_count_as_reused_only(again: Told) -> None:
+def test_reused_blocks_count_as_reused_only(again: ObservedRun) -> None:
     assert again.code == 3, again.errors
     for stage in STAGES:
         assert again.counted("masksift_blocks_reused_total", stage=stage) == again.record["blocks"]
-        for name in TOLD.keys() - {"masksift_blocks_reused_total"}:
+        for name in RECORD_KEYS.keys() - {"masksift_blocks_reused_total"}:
             assert again.counted(name, stage=stage) == 0
     assert {dict(labels)["stage"] for _, labels in again.grown("masksift_images_total")} == {"report"}
 
 
-def test_failed_task_is_counted_per_attempt_and_error(failed: Told) -> None:
+def test_failed_task_is_counted_per_attempt_and_error(failed: ObservedRun) -> None:
     sample = "masksift_task_failures_total", frozenset({("stage", "score"), ("error", "DataError")})
-    assert failed.grown("masksift_task_failures_total") == {sample: 4}, (
-        "the first time, and the three it was tried again"
-    )
+    assert failed.grown("masksift_task_failures_total") == {sample: 4}, "the first attempt and three retries"
 
 
 def test_retried_requests_are_counted_and_logged_without_credentials(
-    cluster: Processes, s3_server: S3Server, s3_credentials: None, surroundings: dict[str, str], tmp_path: Path
+    cluster: Processes, s3_server: S3Server, s3_credentials: None, span_settings: dict[str, str], tmp_path: Path
 ) -> None:
     source = write_small_source(tmp_path / "a.zarr", images=6)
     s3_server.filesystem().put(f"{source}/", "lake/a.zarr/", recursive=True)
-    with run_fault_proxy(s3_server.port, Faults(slow_down=0.15, seed=3)) as between:
-        words = ("--storage.endpoint_url", between.url, "--max_quarantined", "1", "--evidence.keep", "true")
-        told = run_on(cluster, "s3://lake/a.zarr", tmp_path / "out", surroundings, *words)
-    assert told.code == 0, told.errors
-    record = told.record
+    with run_fault_proxy(s3_server.port, Faults(slow_down=0.15, seed=3)) as proxy:
+        args = ("--storage.endpoint_url", proxy.url, "--max_quarantined", "1", "--evidence.keep", "true")
+        run = run_on(cluster, "s3://lake/a.zarr", tmp_path / "out", span_settings, *args)
+    assert run.code == 0, run.errors
+    record = run.record
     for stage in STAGES:
         (facts,) = (facts for facts in record["stages"] if facts["name"] == stage)
         for name in ("masksift_store_repeated_total", "masksift_store_requests_total", "masksift_read_bytes_total"):
-            assert told.counted(name, stage=stage) == facts[TOLD[name]]
+            assert run.counted(name, stage=stage) == facts[RECORD_KEYS[name]]
     assert record["repeated"] > 0
     logs = cluster.log("")
     assert "attempt 1 at s3://lake/a.zarr" in logs
     for secret in (ACCESS_KEY, SECRET_KEY):
-        assert secret not in logs + told.errors
+        assert secret not in logs + run.errors
 
 
 def test_without_a_server_no_telemetry_library_is_imported(tmp_path: Path) -> None:
@@ -125,8 +123,8 @@ def test_without_a_server_no_telemetry_library_is_imported(tmp_path: Path) -> No
     script = (
         "import sys\n"
         "from masksift.cli.main import main\n"
-        f"words = ['run', '--source', {str(source)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
-        "code = main([*words, '--max_quarantined', '1', '--executor.kind', 'serial'])\n"
+        f"args = ['run', '--source', {str(source)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+        "code = main([*args, '--max_quarantined', '1', '--executor.kind', 'serial'])\n"
         "print(code, sorted(name for name in sys.modules if name.startswith(('prometheus', 'opentelemetry'))))\n"
     )
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}

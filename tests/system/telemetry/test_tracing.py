@@ -16,51 +16,51 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from masksift.runtime.telemetry import InstrumentedTask, run_telemetry, tracing
-from support.telemetry_collectors import Collector, Told, values
+from support.telemetry_collectors import Collector, ObservedRun, values
 
-Found = dict[str, list[tuple[Any, dict[str, Any]]]]
-"""Spans, each with what is known of its sender, by name."""
+SpansByName = dict[str, list[tuple[Any, dict[str, Any]]]]
+"""Pairs (span, resource attributes of its sender) by span name."""
 
 
-def spans_of(collector: Collector, told: Told) -> Found:
-    """The spans of the trace that the run's own span is in, when that has come: it ends last."""
+def wait_for_trace(collector: Collector, run: ObservedRun) -> SpansByName:
+    """Wait for the span of the run, which ends last, and return all spans of its trace."""
     until = time.monotonic() + 60
     while True:
         received = list(collector.spans)
-        mine = [span for span, _ in received if span.name == "masksift run" and is_of(span, told)]
-        if mine:
+        run_spans = [span for span, _ in received if span.name == "masksift run" and belongs_to(span, run)]
+        if run_spans:
             break
         assert time.monotonic() < until, [span.name for span, _ in received]
         time.sleep(0.05)
-    found: Found = {}
+    spans: SpansByName = {}
     for span, sender in received:
-        if span.trace_id == mine[0].trace_id:
-            found.setdefault(span.name, []).append((span, sender))
-    return found
+        if span.trace_id == run_spans[0].trace_id:
+            spans.setdefault(span.name, []).append((span, sender))
+    return spans
 
 
-def is_of(span: Any, told: Told) -> bool:
-    return bool(values(span.attributes)["masksift.run_id"] == told.record["fingerprint"])
+def belongs_to(span: Any, run: ObservedRun) -> bool:
+    return bool(values(span.attributes)["masksift.run_id"] == run.record["fingerprint"])
 
 
 @pytest.fixture(scope="module")
-def found(collector: Collector, first: Told) -> Found:
-    """Those of the run, once those of its last tasks have come from the workers too."""
+def spans(collector: Collector, first: ObservedRun) -> SpansByName:
+    """Spans of the run, after those of its last tasks arrived from the workers."""
     until = time.monotonic() + 60
     while (
-        len((found := spans_of(collector, first)).get("report task", [])) < 1
-        or len(found["pairs task"]) < first.record["blocks"]
+        len((spans := wait_for_trace(collector, first)).get("report task", [])) < 1
+        or len(spans["pairs task"]) < first.record["blocks"]
     ):
-        assert time.monotonic() < until, {name: len(some) for name, some in found.items()}
+        assert time.monotonic() < until, {name: len(pairs) for name, pairs in spans.items()}
         time.sleep(0.05)
-    return found
+    return spans
 
 
-def test_run_span_has_a_child_per_stage(found: Found, first: Told) -> None:
-    ((run, _),) = found["masksift run"]
+def test_run_span_has_a_child_per_stage(spans: SpansByName, first: ObservedRun) -> None:
+    ((run, _),) = spans["masksift run"]
     assert not run.parent_span_id
     for stage in first.record["stages"]:
-        ((span, _),) = found[stage["name"]]
+        ((span, _),) = spans[stage["name"]]
         assert span.parent_span_id == run.span_id
         assert (
             run.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano <= run.end_time_unix_nano
@@ -76,45 +76,50 @@ def test_run_span_has_a_child_per_stage(found: Found, first: Told) -> None:
         ("report task", "report"),
     ],
 )
-def test_task_spans_are_children_of_their_stage(found: Found, task: str, stage: str) -> None:
-    ((parent, _),) = found[stage]
-    assert {span.parent_span_id for span, _ in found[task]} == {parent.span_id}
+def test_task_spans_are_children_of_their_stage(spans: SpansByName, task: str, stage: str) -> None:
+    ((parent, _),) = spans[stage]
+    assert {span.parent_span_id for span, _ in spans[task]} == {parent.span_id}
 
 
-def test_block_has_a_span_of_its_worker(found: Found, first: Told) -> None:
-    (_, client) = found["masksift run"][0]
-    senders = {sender["process.pid"] for _, sender in found["condense task"]}
+def test_block_has_a_span_of_its_worker(spans: SpansByName, first: ObservedRun) -> None:
+    (_, client) = spans["masksift run"][0]
+    senders = {sender["process.pid"] for _, sender in spans["condense task"]}
     assert len(senders) == 2, "both workers"
     assert client["process.pid"] not in senders
     assert client["service.name"] == "masksift"
-    told = [values(span.attributes) for span, _ in found["condense task"]]
-    assert sorted(one["masksift.block"] for one in told) == list(range(first.record["blocks"]))
-    assert all(one["masksift.source"] == "street" and one["masksift.bytes_read"] > 0 for one in told)
+    attributes = [values(span.attributes) for span, _ in spans["condense task"]]
+    assert sorted(item["masksift.block"] for item in attributes) == list(range(first.record["blocks"]))
+    assert all(item["masksift.source"] == "street" and item["masksift.bytes_read"] > 0 for item in attributes)
 
 
-def test_failed_task_has_a_span_with_the_error(collector: Collector, failed: Told) -> None:
+def test_failed_task_has_a_span_with_the_error(collector: Collector, failed: ObservedRun) -> None:
     until = time.monotonic() + 60
     while (
-        len(bad := [span for span, _ in list(collector.spans) if span.name == "score task" and span.status.message]) < 4
+        len(
+            failed_spans := [
+                span for span, _ in list(collector.spans) if span.name == "score task" and span.status.message
+            ]
+        )
+        < 4
     ):
         assert time.monotonic() < until
         time.sleep(0.05)
-    assert all(span.status.code == span.status.STATUS_CODE_ERROR for span in bad)
-    assert all("of self_confidence does not exist" in span.status.message for span in bad)
-    assert not any(span.events for span in bad), "what Python would show of an error may hold keys"
+    assert all(span.status.code == span.status.STATUS_CODE_ERROR for span in failed_spans)
+    assert all("of self_confidence does not exist" in span.status.message for span in failed_spans)
+    assert not any(span.events for span in failed_spans), "an exception event could contain credentials"
 
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """A program that has set up OpenTelemetry itself."""
-    kept, made = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
-    made.add_span_processor(SimpleSpanProcessor(kept))
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", made)
-    yield kept
-    made.shutdown()
+    """OpenTelemetry tracer provider that the calling program configured."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    yield exporter
+    provider.shutdown()
 
 
-def numbered(number: int) -> dict[str, Any]:
+def block_fields(number: int) -> dict[str, Any]:
     return {"block": number}
 
 
@@ -124,7 +129,7 @@ def test_run_joins_the_trace_of_its_program(provider: InMemorySpanExporter) -> N
         run_telemetry("abc"),
         tracing.stage_span("count"),
     ):
-        assert InstrumentedTask(abs, "abc", "count", numbered)(-3) == 3
+        assert InstrumentedTask(abs, "abc", "count", block_fields)(-3) == 3
     task, stage, run, nightly = provider.get_finished_spans()
     assert [span.name for span in (task, stage, run, nightly)] == ["count task", "count", "masksift run", "nightly"]
     for child, parent in ((task, stage), (stage, run), (run, nightly)):
@@ -142,12 +147,14 @@ def test_stage_outside_a_run_has_no_span(provider: InMemorySpanExporter) -> None
 def test_endpoint_without_opentelemetry_warns_once() -> None:
     script = (
         "import sys; sys.modules['opentelemetry'] = None\n"
-        "from masksift.runtime.telemetry import InstrumentedTask as Watched, run_telemetry\n"
+        "from masksift.runtime.telemetry import InstrumentedTask, run_telemetry\n"
         "for _ in range(2):\n"
         "    with run_telemetry('abc'):\n"
-        "        print(Watched(abs, 'abc', 'count', lambda number: {})(-3))\n"
+        "        print(InstrumentedTask(abs, 'abc', 'count', lambda number: {})(-3))\n"
     )
-    told = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=told, timeout=60)
-    assert done.stdout.split() == ["3", "3"], done.stderr
-    assert done.stderr.count("no span is sent. Install 'masksift[telemetry]'") == 1
+    environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert process.stdout.split() == ["3", "3"], process.stderr
+    assert process.stderr.count("no span is sent. Install 'masksift[telemetry]'") == 1
