@@ -68,10 +68,10 @@ def test_score_leaves_the_original_run_unchanged(base: Path, tmp_path: Path) -> 
 
 
 def test_score_twice_changes_nothing(base: Path, tmp_path: Path) -> None:
-    words = ("score", base, "--out", tmp_path / "again", *OTHER_OPTIONS)
-    assert run_cli(*words) == 0
+    args = ("score", base, "--out", tmp_path / "again", *OTHER_OPTIONS)
+    assert run_cli(*args) == 0
     before = read_files(tmp_path / "again")
-    assert run_cli(*words) == 0
+    assert run_cli(*args) == 0
     assert read_files(tmp_path / "again") == before
 
 
@@ -111,12 +111,12 @@ def test_score_does_not_inherit_the_executor(base: Path, tmp_path: Path) -> None
 def test_score_keeps_quarantined_images(tmp_path: Path) -> None:
     source = write_source(tmp_path / "scenes.zarr")
     erase_chunks(source.predictions, slice(2, 4))
-    for verb, words in (
+    for verb, args in (
         ("run", ("--source", source, "--out", tmp_path / "base")),
         ("score", (tmp_path / "base", *OTHER_OPTIONS)),
     ):
         out = ("--out", tmp_path / "again") if verb == "score" else ()
-        assert run_cli(verb, *words, *out) == 3
+        assert run_cli(verb, *args, *out) == 3
     first, again = read_rows(tmp_path / "base"), read_rows(tmp_path / "again")
     assert [(row["status"], row["reason"]) for row in again] == [(row["status"], row["reason"]) for row in first]
     assert [row["status"] for row in again].count("missing_chunk") == 2
@@ -151,8 +151,8 @@ def test_run_without_kept_evidence_has_the_same_tables_and_masks(
     source: Source, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "lean"
-    words = ("--source", source, "--out", out, "--evidence.keep", "false")
-    assert run_cli("run", *words) == 0
+    args = ("--source", source, "--out", out, "--evidence.keep", "false")
+    assert run_cli("run", *args) == 0
     for table in ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "class_quality.parquet"):
         assert read_rows(out, table) == read_rows(base, table)
     kept = zarr.open_group(out / "evidence" / "scenes.zarr", mode="r")
@@ -180,18 +180,18 @@ def test_score_with_damaged_evidence_exits_with_2(
 
 def test_run_removes_evidence_that_a_killed_run_left(source: Source, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "lean"
-    words = ("--source", source, "--out", out, "--evidence.keep", "false")
-    assert run_cli("run", *words) == 0
+    args = ("--source", source, "--out", out, "--evidence.keep", "false")
+    assert run_cli("run", *args) == 0
     shutil.copytree(
         base / "evidence" / "scenes.zarr" / "self_confidence", out / "evidence" / "scenes.zarr" / "self_confidence"
     )
-    assert run_cli("run", *words) == 0
+    assert run_cli("run", *args) == 0
     assert sorted(zarr.open_group(out / "evidence" / "scenes.zarr", mode="r").array_keys()) == ["issue_mask"]
 
 
 def test_plan_prints_text(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "4 GiB")
-    assert exit_code(*words) == 0
+    args = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "4 GiB")
+    assert exit_code(*args) == 0
     text = capsys.readouterr().out
     assert "scenes: 8 images of 8 x 10, 4 classes, float32 probabilities, labels uint8, ignore [255]" in text
     for line in (
@@ -209,12 +209,12 @@ def test_plan_json_equals_the_run_record(
 ) -> None:
     capsys.readouterr()
     assert exit_code("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+    plan = json.loads(capsys.readouterr().out)
     record = json.loads((base / "run.json").read_text())
-    assert told["images"] == 8
-    assert told["pixels"] == 8 * 80
-    assert told["memory"] == max(told[f"memory_{name}"] for name in ("condense", "score", "report"))
-    assert (told["fingerprint"], told["memory"], len(told["blocks"])) == (
+    assert plan["images"] == 8
+    assert plan["pixels"] == 8 * 80
+    assert plan["memory"] == max(plan[f"memory_{name}"] for name in ("condense", "score", "report"))
+    assert (plan["fingerprint"], plan["memory"], len(plan["blocks"])) == (
         record["fingerprint"],
         record["projected_memory"],
         record["blocks"],
@@ -224,14 +224,14 @@ def test_plan_json_equals_the_run_record(
 def test_plan_reads_no_chunk_and_writes_nothing(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json")
-    assert exit_code(*words) == 0
+    args = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.kind", "serial", "--json")
+    assert exit_code(*args) == 0
     first = json.loads(capsys.readouterr().out)
     shutil.rmtree(source.predictions / "c")
     shutil.rmtree(source.labels / "c")
-    assert exit_code(*words) == 0
+    assert exit_code(*args) == 0
     second = json.loads(capsys.readouterr().out)
-    for plan in (first, second):  # that the chunks are others now is all that it may notice
+    for plan in (first, second):  # the plans differ only in the listing of the deleted chunks
         del plan["fingerprint"], plan["identity"]["sources"][0]["content_hashes"]["content"]
     assert second == first
     assert not (tmp_path / "out").exists()
@@ -243,9 +243,9 @@ def test_processes_have_the_documented_exit_codes_and_streams(tmp_path: Path) ->
     run = ("run", "--source", str(source), "--executor.kind", "serial", "--log-format", "json", "--out")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "masksift", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "masksift", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for words in (
+        for args in (
             ("--version",),
             ("run", "--sorce", str(source)),
             (*run, str(tmp_path / "refused"), "--executor.memory", "1 MiB"),
@@ -257,14 +257,14 @@ def test_processes_have_the_documented_exit_codes_and_streams(tmp_path: Path) ->
     assert re.fullmatch(r"masksift \d+\.\d+\.\d+\n", printed[0][0])
     assert [out for out, _ in printed[1:3]] == ["", ""]
     assert printed[0][1] == ""
-    misspelt, refused = (said for _, said in printed[1:3])
-    assert misspelt.count("\n") == refused.count("\n") == 1
-    assert_sentences(misspelt.removeprefix("masksift: ").strip())
-    failed = json.loads(refused)
+    usage_error, memory_error = (error for _, error in printed[1:3])
+    assert usage_error.count("\n") == memory_error.count("\n") == 1
+    assert_sentences(usage_error.removeprefix("masksift: ").strip())
+    failed = json.loads(memory_error)
     assert (failed["event"], failed["exit_code"]) == ("failed", 4)
     assert_sentences(failed["message"])
-    out, (*told, last) = printed[3][0], printed[3][1].splitlines()
-    facts = [json.loads(line) for line in told]
+    out, (*lines, last) = printed[3][0], printed[3][1].splitlines()
+    facts = [json.loads(line) for line in lines]
     assert [fact["stage"] for fact in facts if fact["event"] == "end"] == [
         "condense",
         "thresholds",

@@ -59,12 +59,12 @@ def test_run_from_a_file_equals_the_run_from_flags(source: Source, complete: Pat
 def test_run_over_a_completed_run_changes_nothing(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("run", "--source", source, "--out", tmp_path / "out")
-    assert run_cli(*words) == 0
+    args = ("run", "--source", source, "--out", tmp_path / "out")
+    assert run_cli(*args) == 0
     before, first = read_files(tmp_path / "out"), capsys.readouterr().out
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     shutil.copytree(source.path, tmp_path / "kept")
-    assert exit_code(*words, "--executor.kind", "serial") == 0
+    assert exit_code(*args, "--executor.kind", "serial") == 0
     printed = capsys.readouterr()
     assert printed.err == f"{tmp_path / 'out'} is complete already: nothing to do\n"
     assert printed.out == first
@@ -180,8 +180,8 @@ def test_invalid_source_exits_with_2(
     what: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for verb in ("run", "plan"):
-        words = ["--source", write_invalid_source(tmp_path / "a.zarr", what), "--out", tmp_path / "out"]
-        assert exit_code(verb, *words, "--executor.kind", "serial") == 2
+        args = ["--source", write_invalid_source(tmp_path / "a.zarr", what), "--out", tmp_path / "out"]
+        assert exit_code(verb, *args, "--executor.kind", "serial") == 2
         assert re.search(message, error_message(capsys))
     assert not (tmp_path / "out").exists()
 
@@ -219,9 +219,9 @@ def test_run_with_more_quarantined_images_than_allowed_exits_with_3(
 ) -> None:
     source = write_source(tmp_path / "a.zarr")
     erase_chunks(source.labels, slice(2, 4))
-    words = ("run", "--source", source, "--out", tmp_path / "out")
+    args = ("run", "--source", source, "--out", tmp_path / "out")
     for allowed, code in (("0", 3), ("1", 3), ("2", 0), ("24%", 3), ("25%", 0)):
-        assert run_cli(*words, "--max-quarantined", allowed) == code
+        assert run_cli(*args, "--max-quarantined", allowed) == code
         printed = capsys.readouterr()
         assert "6 of 8 images scored" in printed.out
         assert "2 quarantined: missing_chunk" in printed.out
@@ -235,30 +235,30 @@ def test_run_with_more_quarantined_images_than_allowed_exits_with_3(
 def test_run_that_needs_more_memory_exits_with_4_and_both_sizes(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--source", source, "--out", tmp_path / "out", "--executor.memory", "64 MiB")
-    said = r"needs 3\d\d\.\d MiB per worker \(.*\), .* has 64\.0 MiB\. .*Use workers with 3\d\d\.\d MiB"
-    assert run_cli("run", *words) == 4
-    assert re.search(said, error_message(capsys))
-    assert exit_code("plan", *words, "--executor.kind", "serial") == 4
+    args = ("--source", source, "--out", tmp_path / "out", "--executor.memory", "64 MiB")
+    message = r"needs 3\d\d\.\d MiB per worker \(.*\), .* has 64\.0 MiB\. .*Use workers with 3\d\d\.\d MiB"
+    assert run_cli("run", *args) == 4
+    assert re.search(message, error_message(capsys))
+    assert exit_code("plan", *args, "--executor.kind", "serial") == 4
     printed = capsys.readouterr()
-    assert re.search(said, printed.err)
+    assert re.search(message, printed.err)
     assert "limit 64.0 MiB" in printed.out
 
 
 def test_refused_run_leaves_its_output_usable(source: Source, tmp_path: Path) -> None:
-    words = ("run", "--source", source, "--out", tmp_path / "out")
-    assert run_cli(*words, "--executor.memory", "64 MiB") == 4
-    assert run_cli(*words, "--methods", "softmin,clc") == 0
+    args = ("run", "--source", source, "--out", tmp_path / "out")
+    assert run_cli(*args, "--executor.memory", "64 MiB") == 4
+    assert run_cli(*args, "--methods", "softmin,clc") == 0
 
 
 def test_refused_plan_is_printed(source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "1 MB", "--json")
-    assert exit_code(*words) == 4
+    args = ("plan", "--source", source, "--out", tmp_path / "out", "--executor.memory", "1 MB", "--json")
+    assert exit_code(*args) == 4
     assert json.loads(capsys.readouterr().out)["memory"] > 10**6
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (
             KeyboardInterrupt(),
@@ -269,7 +269,7 @@ def test_refused_plan_is_printed(source: Source, tmp_path: Path, capsys: pytest.
 )
 def test_stopped_run_exits_with_5_and_resumes(
     error: BaseException,
-    said: str,
+    expected: str,
     source: Source,
     complete: Path,
     tmp_path: Path,
@@ -279,12 +279,12 @@ def test_stopped_run_exits_with_5_and_resumes(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    words = ("run", "--source", source, "--out", tmp_path / "out")
+    args = ("run", "--source", source, "--out", tmp_path / "out")
     with monkeypatch.context() as patched:
         patched.setattr("masksift.engine.stages.RunStages.score", fail)
-        assert run_cli(*words) == 5
-    assert said in error_message(capsys)
-    assert run_cli(*words) == 0
+        assert run_cli(*args) == 5
+    assert expected in error_message(capsys)
+    assert run_cli(*args) == 0
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["stages"][0]["reused_blocks"] == record["blocks"]
     assert read_rows(tmp_path / "out") == read_rows(complete)

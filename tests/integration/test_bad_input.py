@@ -186,17 +186,17 @@ def run(folder: Path, fault: Fault, form: dict[str, Any]) -> Path:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """Return the output directory of a run over the data set without the faulty images."""
-    known: dict[tuple[int, ...], Path] = {}
+    runs: dict[tuple[int, ...], Path] = {}
 
     def find(images: Sequence[int]) -> Path:
         key = tuple(images)
-        if key not in known:
+        if key not in runs:
             folder = tmp_path_factory.mktemp("reference")
-            good = [i for i in range(IMAGES) if i not in key]
-            source = write_source(folder / "a.zarr", drop_images(make_input(), key), ids=names(good))
+            scored = [i for i in range(IMAGES) if i not in key]
+            source = write_source(folder / "a.zarr", drop_images(make_input(), key), ids=names(scored))
             assert run_cli("run", "--source", source, "--out", folder / "out") == 0
-            known[key] = folder / "out"
-        return known[key]
+            runs[key] = folder / "out"
+        return runs[key]
 
     return find
 
@@ -205,28 +205,30 @@ def read_masks(out: Path) -> Array:
     return np.asarray(zarr.open_array(out / "evidence/a.zarr/issue_mask", mode="r")[...])
 
 
-def check_tables(out: Path, expected: Path, said: dict[int, tuple[str, str]]) -> None:
-    """Check that the images in ``said`` are quarantined so, and that all others are as in the run ``expected``."""
+def check_tables(out: Path, expected: Path, quarantined: dict[int, tuple[str, str]]) -> None:
+    """Check the status and reason of the quarantined images, and that all others equal those of the run `expected`."""
     table = read_rows(out)
     assert [row["image_id"] for row in table] == names()
     assert [row["index"] for row in table] == list(range(IMAGES))
-    for i, (status, reason) in said.items():
+    for i, (status, reason) in quarantined.items():
         assert table[i]["status"] == status
         assert table[i]["reason"] == reason or re.fullmatch(reason, table[i]["reason"]), table[i]["reason"]
-        run_and_read = ("valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
-        unknown = (*METHODS, *run_and_read, *WORST_REGION.names)
-        assert all(table[i][column] is None for column in unknown)
+        counts = ("valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
+        columns = (*METHODS, *counts, *WORST_REGION.names)
+        assert all(table[i][column] is None for column in columns)
 
-    def known(row: dict[str, Any]) -> dict[str, Any]:
+    def without_index(row: dict[str, Any]) -> dict[str, Any]:
         return {column: value for column, value in row.items() if column != "index"}
 
-    good = [i for i in range(IMAGES) if i not in said]
-    assert [known(table[i]) for i in good] == [known(row) for row in read_rows(expected)]
-    assert [known(row) for row in read_rows(out, "ranking")] == [known(row) for row in read_rows(expected, "ranking")]
+    scored = [i for i in range(IMAGES) if i not in quarantined]
+    assert [without_index(table[i]) for i in scored] == [without_index(row) for row in read_rows(expected)]
+    assert [without_index(row) for row in read_rows(out, "ranking")] == [
+        without_index(row) for row in read_rows(expected, "ranking")
+    ]
     for other in THE_OTHERS:
         assert read_rows(out, other) == read_rows(expected, other)
-    np.testing.assert_array_equal(read_masks(out)[good], read_masks(expected))
-    assert not read_masks(out)[list(said)].any()
+    np.testing.assert_array_equal(read_masks(out)[scored], read_masks(expected))
+    assert not read_masks(out)[list(quarantined)].any()
 
 
 # --------------------------------------------------------------------------------------------------- rows of the table
@@ -246,7 +248,7 @@ def test_bad_image_is_quarantined_and_changes_no_other(
 def test_all_faults_in_one_run_are_quarantined(form: str, tmp_path: Path, reference: Reference) -> None:
     together = ("labels absent", "sum too small", "a label beyond the classes", "every pixel ignored")
     faults = [FAULTS[name] for name in together]
-    said = {i: (fault.status, fault.reason) for fault in faults for i in fault.images}
+    quarantined = {i: (fault.status, fault.reason) for fault in faults for i in fault.images}
 
     def spoil(data: Data) -> None:
         for fault in faults:
@@ -254,7 +256,7 @@ def test_all_faults_in_one_run_are_quarantined(form: str, tmp_path: Path, refere
                 fault.spoil(data)
 
     out = run(tmp_path, Fault("", "", (), spoil, FAULTS["labels absent"].damage), FORMS[form])
-    check_tables(out, reference(sorted(said)), said)
+    check_tables(out, reference(sorted(quarantined)), quarantined)
 
 
 @pytest.mark.parametrize("array", ["predictions", "labels"])
@@ -263,8 +265,8 @@ def test_missing_shard_quarantines_only_its_images(array: str, tmp_path: Path, r
         source.chunk_file(array, *([0] * (4 if array == "predictions" else 3))).unlink()
 
     out = run(tmp_path, Fault("", "", (), damage=first), FORMS["shards"])
-    said = ("missing_chunk", rf"shard c/0\S* of \S+/{array} does not exist")
-    check_tables(out, reference(range(6)), dict.fromkeys(range(6), said))
+    status = ("missing_chunk", rf"shard c/0\S* of \S+/{array} does not exist")
+    check_tables(out, reference(range(6)), dict.fromkeys(range(6), status))
 
 
 @pytest.mark.parametrize("form", ["chunks", "shards"])
@@ -303,11 +305,11 @@ def test_image_with_several_faults_has_the_first_status(tmp_path: Path, referenc
 
     out = run(tmp_path, Fault("", "", (), spoil, damage), FORMS["chunks"])
     absent = ("missing_chunk", r"chunk c/\d/0/0/0 of \S+/predictions does not exist")
-    said = dict.fromkeys(range(6), absent) | {
+    quarantined = dict.fromkeys(range(6), absent) | {
         6: ("bad_probabilities", "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]"),
         7: ("bad_labels", "label 17 at (y=0, x=0) is neither a class 0..3 nor an ignore value [255]; 1 such pixel"),
     }
-    check_tables(out, reference(range(8)), said)
+    check_tables(out, reference(range(8)), quarantined)
 
 
 @pytest.mark.parametrize("what", ["absent", "ignored"])
@@ -394,25 +396,25 @@ def test_missing_label_chunk_with_ignored_fill_value_is_ignored(form: str, tmp_p
     """Some label stores write no chunk without labels."""
     forms: dict[str, Any] = {**FORMS[form], "label_chunks": (3, 4, 10), "label_fill": 255}
     data = make_input()
-    said = data._replace(labels=data.labels.copy())
-    said.labels[3:6, 4:] = 255
-    (tmp_path / "said").mkdir()
+    filled = data._replace(labels=data.labels.copy())
+    filled.labels[3:6, 4:] = 255
+    (tmp_path / "expected").mkdir()
     out = run_and_read(tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6), slice(4, 8)), **forms)
-    assert read_rows(out) == read_rows(run_and_read(tmp_path / "said", said, **forms))
+    assert read_rows(out) == read_rows(run_and_read(tmp_path / "expected", filled, **forms))
     for other in THE_OTHERS:
-        assert read_rows(out, other) == read_rows(tmp_path / "said/out", other)
+        assert read_rows(out, other) == read_rows(tmp_path / "expected/out", other)
 
 
 @pytest.mark.parametrize("how", ["attribute", "flag"])
 @pytest.mark.parametrize("form", ["chunks", "shards"])
 def test_missing_label_chunk_has_the_fill_value_if_the_source_declares_it(form: str, how: str, tmp_path: Path) -> None:
     data = make_input()
-    said = data._replace(labels=data.labels.copy())
-    said.labels[3:6] = 0
-    (tmp_path / "said").mkdir()
-    told = {"attributes": {"ignore": [255], "empty_label_chunks": "fill"}} if how == "attribute" else {}
+    filled = data._replace(labels=data.labels.copy())
+    filled.labels[3:6] = 0
+    (tmp_path / "expected").mkdir()
+    attributes = {"attributes": {"ignore": [255], "empty_label_chunks": "fill"}} if how == "attribute" else {}
     flags = () if how == "attribute" else ("--arrays.empty_label_chunks", "fill")
     out = run_and_read(
-        tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6)), *flags, **FORMS[form], **told
+        tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6)), *flags, **FORMS[form], **attributes
     )
-    assert read_rows(out) == read_rows(run_and_read(tmp_path / "said", said, **FORMS[form]))
+    assert read_rows(out) == read_rows(run_and_read(tmp_path / "expected", filled, **FORMS[form]))

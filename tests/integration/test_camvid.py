@@ -16,7 +16,7 @@ from masksift.runtime.progress import ProgressReporter
 from support.camvid import CAMVID, EXPECTED, changed
 
 pytestmark = [
-    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not beside this checkout"),
+    pytest.mark.skipif(not CAMVID.exists(), reason="the CamVid sample is not next to this checkout"),
 ]
 
 
@@ -60,11 +60,11 @@ def test_camvid_run_ranks_every_image_once(variant: tuple[str, Path]) -> None:
 
 
 def test_camvid_run_finds_omissions_only_with_the_omission_method(tmp_path: Path, scheduler_address: str) -> None:
-    told = {"executor": {"kind": "dask", "address": scheduler_address}, "sources": [str(CAMVID / "camvid.zarr")]}
+    options = {"executor": {"kind": "dask", "address": scheduler_address}, "sources": [str(CAMVID / "camvid.zarr")]}
     lost = {"kind": "drop", "fill": "ignore", "objects": "one", "out": str(tmp_path / "lost")}
-    simulate(build_config(SimulateConfig, told | lost, {}), ProgressReporter("quiet"))
+    simulate(build_config(SimulateConfig, options | lost, {}), ProgressReporter("quiet"))
     audited = build_run_config(
-        told | {"out": str(tmp_path / "out"), "labels_from": str(tmp_path / "lost" / "labels")}, {}
+        options | {"out": str(tmp_path / "out"), "labels_from": str(tmp_path / "lost" / "labels")}, {}
     )
     assert run(audited, ProgressReporter("quiet")).exit_code == 0
     images, truth = (pq.read_table(tmp_path / name).to_pydict() for name in ("out/images", "lost/truth"))

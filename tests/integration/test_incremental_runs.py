@@ -153,12 +153,12 @@ def test_evidence_is_reused_for_other_methods_and_temperatures(tmp_path: Path) -
     assert_same_results(found, run(tmp_path, [1], "at-once", *flags), [1])
 
 
-def test_base_without_evidence_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_base_without_evidence_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_day(tmp_path, 1)
     base = run(tmp_path, [1], "base", "--evidence.keep", "false")
     capsys.readouterr()
-    words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--base", base)
-    assert run_cli("run", *words) == UsageError.exit_code
+    args = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--base", base)
+    assert run_cli("run", *args) == UsageError.exit_code
     assert "was run with evidence.keep = false" in error_message(capsys)
 
 
@@ -175,25 +175,25 @@ def test_base_with_reusable_sources_changes_the_fingerprint(tmp_path: Path, caps
     write_day(tmp_path, 1)
     base, out = run(tmp_path, [1], "base"), run(tmp_path, [1], "out")
     capsys.readouterr()
-    words = ("--source", tmp_path / "dt=2026-11-01", "--out", out, "--base", base)
-    assert run_cli("run", *words) == UsageError.exit_code
+    args = ("--source", tmp_path / "dt=2026-11-01", "--out", out, "--base", base)
+    assert run_cli("run", *args) == UsageError.exit_code
     assert "out holds results of other inputs or settings (base was not set, is" in error_message(capsys)
 
 
 def test_evidence_of_another_version_is_condensed_again(tmp_path: Path) -> None:
     write_day(tmp_path, 1)
     base = run(tmp_path, [1], "base")
-    told = record(base)
-    told["versions"]["masksift"] = "0.0.1"
-    (base / "run.json").write_text(json.dumps(told))
+    base_record = record(base)
+    base_record["versions"]["masksift"] = "0.0.1"
+    (base / "run.json").write_text(json.dumps(base_record))
     assert record(run(tmp_path, [1], "found", "--base", base))["kept_sources"] == 0
 
 
 @pytest.mark.parametrize("key", ["--base", "--thresholds_from"])
-def test_incomplete_base_is_refused(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_base_is_rejected(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_day(tmp_path, 1)
-    words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", key, tmp_path / "nothing")
-    assert run_cli("run", *words) == UsageError.exit_code
+    args = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", key, tmp_path / "nothing")
+    assert run_cli("run", *args) == UsageError.exit_code
     assert "nothing holds no complete run" in error_message(capsys)
 
 
@@ -220,12 +220,12 @@ def test_thresholds_from_another_run_are_used(tmp_path: Path, dtype: str) -> Non
     assert [[row[name] for name in columns] for row in read_rows(again)] == theirs
 
 
-def test_thresholds_from_a_run_with_other_classes_are_refused(
+def test_thresholds_from_a_run_with_other_classes_are_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_day(tmp_path, 1)
     whole = run(tmp_path, [1], "whole", "--classes", "a,b,c,d")
     capsys.readouterr()
-    words = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)
-    assert run_cli("run", *words) == UsageError.exit_code
+    args = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)
+    assert run_cli("run", *args) == UsageError.exit_code
     assert "has the classes a, b, c, d, this run class 0" in error_message(capsys)

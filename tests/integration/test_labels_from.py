@@ -32,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, out: str, *words: object) -> Path:
-    assert run_cli("run", "--source", folder / "a.zarr", "--out", folder / out, *words) == 0
+def run(folder: Path, out: str, *args: object) -> Path:
+    assert run_cli("run", "--source", folder / "a.zarr", "--out", folder / out, *args) == 0
     return folder / out
 
 
@@ -59,16 +59,16 @@ def test_source_without_labels_takes_them_from_labels_from(folder: Path) -> None
 
 
 def test_evidence_of_other_labels_is_not_reused(folder: Path) -> None:
-    words = ("--labels_from", folder / "labels")
-    own, other = run(folder, "own"), run(folder, "other-labels", *words)
-    assert record(run(folder, "one", "--base", own, *words))["kept_sources"] == 0
+    args = ("--labels_from", folder / "labels")
+    own, other = run(folder, "own"), run(folder, "other-labels", *args)
+    assert record(run(folder, "one", "--base", own, *args))["kept_sources"] == 0
     assert record(run(folder, "two", "--base", other))["kept_sources"] == 0
-    same = run(folder, "three", "--base", other, *words)
+    same = run(folder, "three", "--base", other, *args)
     assert record(same)["kept_sources"] == 1
     assert read_rows(same) == read_rows(other) == read_rows(folder / "one")
     zarr.open_array(folder / "labels/a.zarr/labels", mode="r+")[0] = 0
-    assert record(run(folder, "four", "--base", other, *words))["kept_sources"] == 0, "the labels have changed"
-    assert run_cli("run", "--source", folder / "a.zarr", "--out", own, *words) == 2, "another run"
+    assert record(run(folder, "four", "--base", other, *args))["kept_sources"] == 0, "the labels have changed"
+    assert run_cli("run", "--source", folder / "a.zarr", "--out", own, *args) == 2, "another run"
 
 
 def test_attributes_of_the_label_group_override_those_of_the_source(folder: Path) -> None:
@@ -81,7 +81,7 @@ def test_attributes_of_the_label_group_override_those_of_the_source(folder: Path
     assert ignore() == (0,)
 
 
-def test_missing_or_mismatched_labels_are_refused(folder: Path) -> None:
+def test_missing_or_mismatched_labels_are_rejected(folder: Path) -> None:
     def opened(place: str = "labels", source: str = "a") -> None:
         open_source(str(folder / f"{source}.zarr"), Overrides(labels_from=str(folder / place)), {})
 
@@ -99,7 +99,7 @@ def test_missing_or_mismatched_labels_are_refused(folder: Path) -> None:
         opened()
 
 
-def test_labels_from_for_an_evidence_source_is_refused(folder: Path) -> None:
+def test_labels_from_for_an_evidence_source_is_rejected(folder: Path) -> None:
     data = make_data()
     with EvidenceWriter(str(folder / "e.zarr"), images=8, height=8, width=10, classes=4, ignore=255) as writer:
         writer.write(data.predictions, data.labels)

@@ -55,8 +55,8 @@ def test_path_columns_are_in_images_and_ranking(tmp_path: Path) -> None:
     write_source(tmp_path / "dt=2026-11-23" / "site=a.zarr", make_data(images=2))
     write_source(tmp_path / "site=b.zarr", make_data(images=2, seed=4))
     out = tmp_path / "out"
-    words = ("--source", tmp_path / "dt=*" / "*", "--source", tmp_path / "site=b.zarr", "--out", out)
-    assert run_cli("run", *words) == 0
+    args = ("--source", tmp_path / "dt=*" / "*", "--source", tmp_path / "site=b.zarr", "--out", out)
+    assert run_cli("run", *args) == 0
     found = [(row["image_id"], row["source"], row["index"], row["dt"], row["site"]) for row in read_rows(out)]
     assert found == [
         *((f"dt=2026-11-23/site=a/{i}", "dt=2026-11-23/site=a", i, "2026-11-23", "a") for i in range(2)),
@@ -96,10 +96,10 @@ def test_sources_of_different_dtypes_share_thresholds(tmp_path: Path) -> None:
         given.append(one.labels[valid].astype(int))
     s, m, a, labels, mask = map(np.concatenate, (own, best, winner, given, flagged))
     thresholds = np.array([s[labels == k].mean() for k in range(4)])
-    told = pq.read_table(out / "thresholds.parquet")
-    np.testing.assert_allclose(told["confident_threshold"].to_numpy(), thresholds, rtol=1e-12)
-    assert told["pixels"].to_pylist() == [int((labels == k).sum()) for k in range(4)]
-    issues = int(((a != labels) & (m >= told["confident_threshold"].to_numpy()[a] - 1e-6)).sum())
+    table = pq.read_table(out / "thresholds.parquet")
+    np.testing.assert_allclose(table["confident_threshold"].to_numpy(), thresholds, rtol=1e-12)
+    assert table["pixels"].to_pylist() == [int((labels == k).sum()) for k in range(4)]
+    issues = int(((a != labels) & (m >= table["confident_threshold"].to_numpy()[a] - 1e-6)).sum())
     assert issues > 0
     cut = np.sort(s)[issues - 1]
     np.testing.assert_array_equal(mask, (a != labels) & (s <= cut))
@@ -182,7 +182,7 @@ def test_remapped_label_values_have_the_scores_of_class_indices(tmp_path: Path) 
         write_source(tmp_path / f"{dtype}.zarr", Data(data.predictions, labels.astype(dtype), (255,)))
     assert run_cli("run", "--source", tmp_path / "own.zarr", "--out", tmp_path / "own") == 0
     for dtype in ("uint8", "int16", "int64"):
-        words = (
+        args = (
             "--source",
             tmp_path / f"{dtype}.zarr",
             "--out",
@@ -190,7 +190,7 @@ def test_remapped_label_values_have_the_scores_of_class_indices(tmp_path: Path) 
             "--remap",
             "7:0,11:1,21:2,26:3,5:255",
         )
-        assert run_cli("run", *words) == 0
+        assert run_cli("run", *args) == 0
         assert image_scores(tmp_path / dtype) == image_scores(tmp_path / "own")
 
 

@@ -81,14 +81,14 @@ def test_images_and_ranking_have_the_worst_region(out: Path) -> None:
             assert row["region_evidence"] == evidence[row["index"]]
 
 
-@pytest.mark.parametrize("words", [("--regions.min_area", "49"), ("--methods", "softmin,clc")])
-def test_small_regions_and_disabled_omissions_are_not_listed(out: Path, tmp_path: Path, words: tuple[str, str]) -> None:
+@pytest.mark.parametrize("args", [("--regions.min_area", "49"), ("--methods", "softmin,clc")])
+def test_small_regions_and_disabled_omissions_are_not_listed(out: Path, tmp_path: Path, args: tuple[str, str]) -> None:
     again = tmp_path / "again"
-    assert run_cli("score", out, "--out", again, *words) == 0
+    assert run_cli("score", out, "--out", again, *args) == 0
     kinds = {row["kind"] for row in read_rows(again, "regions")}
-    assert kinds == ({"omission"} if "49" in words else {"label"})
+    assert kinds == ({"omission"} if "49" in args else {"label"})
     without = [row["index"] for row in read_rows(again) if row["region_evidence"] is None]
-    assert without == ([0, 2, 4] if "49" in words else [1, 3, 5])
+    assert without == ([0, 2, 4] if "49" in args else [1, 3, 5])
 
 
 def test_rescored_run_has_the_same_regions(out: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ PICKLED = {"id": "pickle", "protocol": 4}
 
 @pytest.mark.parametrize("metadata", [{"compressor": PICKLED}, {"compressor": None, "filters": [PICKLED]}])
 @pytest.mark.parametrize("array", ["predictions", "labels"])
-def test_array_with_a_pickle_codec_is_refused(tmp_path: Path, array: str, metadata: dict[str, Any]) -> None:
+def test_array_with_a_pickle_codec_is_rejected(tmp_path: Path, array: str, metadata: dict[str, Any]) -> None:
     source = write_pickled_source(tmp_path, array, **metadata)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 2
     assert not (tmp_path / "trace").exists()
@@ -69,15 +69,15 @@ def write_pickled_source(folder: Path, array: str, **metadata: Any) -> Source:
     """Write a source whose first chunk creates a file if it is unpickled as its metadata demands."""
     data = make_data()
     source = write_source(folder / "a.zarr", data, zarr_format=2, ids=[str(i) for i in range(len(data.labels))])
-    about = source.path / array / ".zarray"
-    told = json.loads(about.read_text())
-    source.chunk_file(array, *(0 for _ in told["shape"])).write_bytes(pickle.dumps(Program(folder / "trace")))
-    about.write_text(json.dumps({**told, **metadata}))
+    metadata_file = source.path / array / ".zarray"
+    stored = json.loads(metadata_file.read_text())
+    source.chunk_file(array, *(0 for _ in stored["shape"])).write_bytes(pickle.dumps(Program(folder / "trace")))
+    metadata_file.write_text(json.dumps({**stored, **metadata}))
     return source
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz"])
-def test_npy_file_with_python_objects_is_refused(tmp_path: Path, ending: str) -> None:
+def test_npy_file_with_python_objects_is_rejected(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"a{ending}"
     values = np.array([Program(tmp_path / "trace")], dtype=object)
     np.save(file, values, allow_pickle=True) if ending == ".npy" else np.savez(file, values)
@@ -120,16 +120,16 @@ def test_evidence_source_cannot_point_to_another_location(tmp_path: Path) -> Non
         ) as writer:
             writer.write(data.predictions, data.labels, None if name == "a.zarr" else ["secret"] * n)
     group = zarr.open_group(tmp_path / "a.zarr", mode="r+")
-    told: Any = group.attrs["masksift"]
+    attributes: Any = group.attrs["masksift"]
     elsewhere = {
-        **told["spec"]["labels"],
+        **attributes["spec"]["labels"],
         "url": str(tmp_path / "other.zarr/image_id"),
         "shape": [n],
         "dtype": "object",
     }
-    told["spec"] |= {"image_id": elsewhere, "size_arrays": [elsewhere, elsewhere], "url": "elsewhere"}
-    told["spec"]["labels"]["url"] = told["spec"]["predictions"]["url"] = str(tmp_path / "other.zarr/labels")
-    group.attrs["masksift"] = told
+    attributes["spec"] |= {"image_id": elsewhere, "size_arrays": [elsewhere, elsewhere], "url": "elsewhere"}
+    attributes["spec"]["labels"]["url"] = attributes["spec"]["predictions"]["url"] = str(tmp_path / "other.zarr/labels")
+    group.attrs["masksift"] = attributes
     del group["image_id"]
     spec = open_source(str(tmp_path / "a.zarr"), Overrides(), {})
     assert spec.image_id is None
@@ -159,21 +159,21 @@ def test_path_part_is_not_used_as_an_image_url(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["https://me:secret@host/a.zarr", "sftp://me:secret@host/a.zarr"])
-def test_url_with_a_password_is_refused_without_repeating_it(
+def test_url_with_a_password_is_rejected_without_repeating_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
     write_source(tmp_path / "a.zarr", make_data())
-    for words in (("--source", place, "--out", tmp_path / "out"), ("--source", tmp_path / "a.zarr", "--out", place)):
-        assert run_cli("run", *words) == 2
-        said = error_message(capsys)
-        assert "contains a password. It would be stored with the results and printed" in said
-        assert "secret" not in said
+    for args in (("--source", place, "--out", tmp_path / "out"), ("--source", tmp_path / "a.zarr", "--out", place)):
+        assert run_cli("run", *args) == 2
+        message = error_message(capsys)
+        assert "contains a password. It would be stored with the results and printed" in message
+        assert "secret" not in message
     for open_it in (lambda: ObjectDirectory(place).read("a"), lambda: open_group(place, {})):
         with raises(UsageError, r"://\*\*\*@host"):
             open_it()
 
 
-def test_endpoint_with_a_password_is_refused() -> None:
+def test_endpoint_with_a_password_is_rejected() -> None:
     with raises(UsageError, r"https://\*\*\*@minio:9000 contains a password"):
         resolve_credentials(S3Config(endpoint_url="https://me:secret@minio:9000"))
 
@@ -206,8 +206,8 @@ def test_control_characters_in_names_are_escaped(tmp_path: Path, capfd: pytest.C
     assert exit_code("compare", tmp_path / "old", tmp_path / "new") == 0
     assert exit_code("check", tmp_path / "new", "--max-quarantined", "0") == 6
     assert exit_code("show", tmp_path / "new", f"nobody{odd}") == 2
-    said = "".join(capfd.readouterr())
-    assert r"\x1b[2Jgone\x07\u202e" in said
-    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+    output = "".join(capfd.readouterr())
+    assert r"\x1b[2Jgone\x07\u202e" in output
+    assert not {"\x1b", "\x07", "\u202e"} & set(output)
     assert names[0] in pq.read_table(tmp_path / "old/images").column("image_id").to_pylist()
     assert open_completed_run(str(tmp_path / "old"), StorageSection()).class_names[0] == f"0{odd}"

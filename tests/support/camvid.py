@@ -1,5 +1,5 @@
-"""The CamVid sample that lies beside some checkouts: what is known to be wrong in it, and the figures of an independent
-numpy computation of the methods (README beside the data)."""
+"""CamVid sample next to some checkouts: its changed images, and expected metrics of the methods from an independent
+NumPy computation (README of the data)."""
 
 from __future__ import annotations
 

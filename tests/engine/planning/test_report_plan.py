@@ -117,8 +117,8 @@ def test_render_task_peak_memory_is_within_the_plan(
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 2, 900, 1200), label_chunks=label_chunk)
     group = zarr.open_group(source.path, mode="a")
     write_array(group, "images", make_rgb(data), "nyxc", "nyxc", (*chunk, 3), None)
-    words = ("--methods", "softmin", "--regions.top", 1, "--report.top", 2)
-    assert run_cli("run", "--source", source, "--out", tmp_path / "out", *words) == 0
+    args = ("--methods", "softmin", "--regions.top", 1, "--report.top", 2)
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out", *args) == 0
     run = open_completed_run(str(tmp_path / "out"), StorageSection())
     part = run.tasks[0]
     array = open_images_array(part.spec, "images", {})

@@ -46,23 +46,21 @@ class PlantedErrors:
         return np.asarray(self.wrong.sum(axis=(1, 2)) / counts, np.float64)
 
 
-def plant_errors(
-    *, images: int = 24, every: int = 4, seed: int = 3, dtype: str = "uint8", **kwargs: Any
-) -> PlantedErrors:
+def plant_errors(*, images: int = 24, seed: int = 3, dtype: str = "uint8", **kwargs: Any) -> PlantedErrors:
     """Make images of 16 x 20 and 4 classes; a patch of every fourth one has the next class."""
     data = make_dataset(seed, images=images, classes=4, height=16, width=20, dtype=dtype, error_share=0.02, **kwargs)
     labels, rng = data.labels.copy(), np.random.default_rng(seed)
     for i in range(0, images, 4):
         y, x = rng.integers(0, 8, 2)
-        part = labels[i, y : y + 7, x : x + 8]
-        part[part != 255] = (part[part != 255] + 1) % 4
+        patch = labels[i, y : y + 7, x : x + 8]
+        patch[patch != 255] = (patch[patch != 255] + 1) % 4
     return PlantedErrors(data._replace(labels=labels), data.labels, labels != data.labels)
 
 
-def run_planted(planted: PlantedErrors, folder: Path, *args: object) -> Path:
+def run_planted(planted: PlantedErrors, directory: Path, *args: object) -> Path:
     """Run masksift on the wrong labels; the right ones are written to `right.zarr` next to the source."""
-    write_dataset_source(folder / "given.zarr", planted.data, chunk=2)
-    group = zarr.create_group(str(folder / "right.zarr"))
+    write_dataset_source(directory / "given.zarr", planted.data, chunk=2)
+    group = zarr.create_group(str(directory / "right.zarr"))
     array = group.create_array(
         "labels",
         shape=planted.right.shape,
@@ -72,10 +70,10 @@ def run_planted(planted: PlantedErrors, folder: Path, *args: object) -> Path:
     )
     array[:] = planted.right
     code = run_cli(
-        "run", "--source", folder / "given.zarr", "--out", folder / "out", "--max_quarantined", "100%", *args
+        "run", "--source", directory / "given.zarr", "--out", directory / "out", "--max_quarantined", "100%", *args
     )
     assert code == 0
-    return folder / "out"
+    return directory / "out"
 
 
 def image_name(image: int) -> str:
@@ -94,10 +92,10 @@ def write_image_list(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def write_simulation(folder: Path, planted: PlantedErrors, *, source: str = "given") -> Path:
+def write_simulation(directory: Path, planted: PlantedErrors, *, source: str = "given") -> Path:
     """Write the output of a simulation: a table of changed images and the error mask with all its chunks."""
-    (folder / "truth").mkdir(parents=True)
-    (folder / "simulate.json").write_text("{}")
+    (directory / "truth").mkdir(parents=True)
+    (directory / "simulate.json").write_text("{}")
     rows = [
         {
             "image_id": image_name(i),
@@ -110,9 +108,9 @@ def write_simulation(folder: Path, planted: PlantedErrors, *, source: str = "giv
         for i in planted.images
     ]
     half = len(rows) // 2
-    for number, some in enumerate((rows[:half], rows[half:])):
-        pq.write_table(pa.Table.from_pylist(some), folder / f"truth/part-{number:06d}.parquet")
-    group = zarr.create_group(str(folder / f"labels/{source}.zarr"))
+    for number, file_rows in enumerate((rows[:half], rows[half:])):
+        pq.write_table(pa.Table.from_pylist(file_rows), directory / f"truth/part-{number:06d}.parquet")
+    group = zarr.create_group(str(directory / f"labels/{source}.zarr"))
     array = group.create_array(
         "truth",
         shape=planted.wrong.shape,
@@ -121,7 +119,7 @@ def write_simulation(folder: Path, planted: PlantedErrors, *, source: str = "giv
         config={"write_empty_chunks": True},
     )
     array[:] = planted.wrong
-    return folder
+    return directory
 
 
 def evaluate(run: Path, truth: object, out: Path, *args: object) -> int:
@@ -130,12 +128,12 @@ def evaluate(run: Path, truth: object, out: Path, *args: object) -> int:
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The rows of the table of read_metrics."""
+    """Read the rows of the table of metrics."""
     rows: list[dict[str, Any]] = pq.read_table(out / "measures.parquet").to_pylist()
     return rows
 
 
 def read_metric(out: Path, score: str, measure: str, at: str | None = None) -> dict[str, Any]:
-    """Row of a metric."""
+    """Read the row of a metric."""
     (row,) = [row for row in read_metrics(out) if (row["score"], row["measure"], row["at"]) == (score, measure, at)]
     return row

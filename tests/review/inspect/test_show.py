@@ -52,8 +52,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_source(
         directory / "b.zarr", make_data(dtype="uint8", seed=12, height=16, width=20), ids=["c", "a/0", *"defghi"]
     )
-    words = ("--source", directory / "*.zarr", "--out", directory / "out", "--regions.min_area", 1)
-    assert run_cli("run", *words, "--max_quarantined", "100%") == 0
+    args = ("--source", directory / "*.zarr", "--out", directory / "out", "--regions.min_area", 1)
+    assert run_cli("run", *args, "--max_quarantined", "100%") == 0
     return directory
 
 
@@ -175,8 +175,8 @@ def test_images_array_may_have_another_name_or_url(runs: Path, spy_on_drawing: A
 
 
 def test_images_array_of_the_run_is_the_default(runs: Path, tmp_path: Path, spy_on_drawing: Any) -> None:
-    words = ("--source", runs / "a.zarr", "--out", tmp_path / "out", "--arrays.images", "others")
-    assert run_cli("run", *words, "--max_quarantined", "100%") == 0
+    args = ("--source", runs / "a.zarr", "--out", tmp_path / "out", "--arrays.images", "others")
+    assert run_cli("run", *args, "--max_quarantined", "100%") == 0
     view, title, *_ = spy_on_drawing(tmp_path / "out", "frame 1")
     np.testing.assert_array_equal(view.rgb, zarr.open_array(runs / "a.zarr/others", mode="r")[0])
     assert len(title) == 1, "no location with a single source"
@@ -207,8 +207,8 @@ def test_invalid_labels_are_shown_white(tmp_path: Path, spy_on_drawing: Any) -> 
     data = make_data(dtype="uint8")
     data.labels[2, 3, 4] = 77
     write_source(tmp_path / "s.zarr", data)
-    words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--max_quarantined", 1)
-    assert run_cli("run", *words) == 0
+    args = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--max_quarantined", 1)
+    assert run_cli("run", *args) == 0
     view, title, _, notes = spy_on_drawing(tmp_path / "out", "s/2")
     panels = make_panels(view, 4)
     assert list(panels) == ["given labels"]
@@ -219,8 +219,8 @@ def test_invalid_labels_are_shown_white(tmp_path: Path, spy_on_drawing: Any) -> 
 
 def test_run_without_evidence_shows_no_prediction(tmp_path: Path, spy_on_drawing: Any) -> None:
     write_source(tmp_path / "s.zarr")
-    words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--evidence.keep", "false")
-    assert run_cli("run", *words) == 0
+    args = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--evidence.keep", "false")
+    assert run_cli("run", *args) == 0
     view, _, _, notes = spy_on_drawing(tmp_path / "out", "s/2")
     assert list(make_panels(view, 4)) == ["given labels", "flagged"]
     assert "no prediction is shown, because the run kept no evidence (evidence.keep)" in notes
@@ -244,8 +244,8 @@ def test_padded_images_show_their_own_rows_and_columns(tmp_path: Path, spy_on_dr
         "height", shape=(8,), dtype="int32", chunks=(8,)
     )
     height[:] = np.array([5, *[8] * 7], np.int32)
-    words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--regions.min_area", 1)
-    assert run_cli("run", *words) == 0
+    args = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--regions.min_area", 1)
+    assert run_cli("run", *args) == 0
     view, _, regions, _ = spy_on_drawing(tmp_path / "out", "s/0")
     assert view.size == (5, 10)
     np.testing.assert_array_equal(view.rgb, pictures[0, :5])

@@ -34,8 +34,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     erase_chunks(source.labels, slice(6, 8))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "RANKING_PART_ROWS", 4)
-        words = ("--source", folder / "dt=*", "--out", folder / "out", "--regions.min_area", 1)
-        assert run_cli("run", *words, "--max_quarantined", 2) == 0
+        args = ("--source", folder / "dt=*", "--out", folder / "out", "--regions.min_area", 1)
+        assert run_cli("run", *args, "--max_quarantined", 2) == 0
     return folder
 
 
@@ -151,8 +151,8 @@ def test_long_id_keeps_columns_aligned_and_wraps_on_a_terminal(tmp_path: Path) -
 def test_run_without_scored_images_lists_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_data(images=2)
     write_source(tmp_path / "s.zarr", data._replace(labels=np.full_like(data.labels, 255)))
-    words = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
-    assert run_cli("run", *words) == 0
+    args = ("--source", tmp_path / "s.zarr", "--out", tmp_path / "out", "--max_quarantined", 2)
+    assert run_cli("run", *args) == 0
     for options in ({}, {"by": "clc"}, {"regions": True}):
         assert list_top(tmp_path, **options).text() == "nothing to list"
         assert list(list_top(tmp_path, **options).lines()) == []

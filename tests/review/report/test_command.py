@@ -27,8 +27,8 @@ NAMES = ("<img src=x onerror=alert(1)>", 'Straße & "Weg"', "道路\u2028</scrip
 IDS = ("<b>0</b>", "ä\n1", "صورة-2", "x", "&amp;4", "\U0001f6f8", "-->", "</script><script>alert(7)</script>")
 
 
-def run(source: object, out: Path, *words: object, code: int = 0) -> Page:
-    assert run_cli("run", "--source", source, "--out", out, *words) == code
+def run(source: object, out: Path, *args: object, code: int = 0) -> Page:
+    assert run_cli("run", "--source", source, "--out", out, *args) == code
     return Page(out)
 
 
@@ -315,8 +315,8 @@ def test_path_columns_of_many_sources(tmp_path: Path) -> None:
     for day, seed in (("21", 1), ("22", 2), ("23", 3)):
         write_rgb_source(tmp_path / f"dt={day}", make_data(images=3, seed=seed))
     write_source(tmp_path / "other.zarr", make_data(images=2, seed=4))
-    words = ("--source", tmp_path / "other.zarr", "--report.top", 20)
-    page = run(tmp_path / "dt=*", tmp_path / "out", *words)
+    args = ("--source", tmp_path / "other.zarr", "--report.top", 20)
+    page = run(tmp_path / "dt=*", tmp_path / "out", *args)
     assert page.summary["columns"] == ["dt"]
     assert page.summary["sources"] == ["dt=21", "dt=22", "dt=23", "other"]
     for row, expected in zip(page.rows, read_rows(tmp_path / "out", "ranking"), strict=True):
@@ -343,8 +343,8 @@ def test_cluster_renders_equal_bytes(report: tuple[Page, Data], tmp_path: Path, 
     page, _ = report
     shutil.copytree(page.out, tmp_path / "out")
     shutil.rmtree(tmp_path / "out/report")
-    words = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
-    assert exit_code("report", tmp_path / "out", *words) == 0
+    args = ("--executor.kind", "dask", "--executor.address", scheduler_address, "--log-format", "quiet")
+    assert exit_code("report", tmp_path / "out", *args) == 0
     again = Page(tmp_path / "out")
     assert read_files(again.directory / "pictures") == read_files(page.directory / "pictures")
     assert (again.rows, again.regions) == (page.rows, page.regions)

@@ -135,8 +135,8 @@ class ApiServer:
                     found.delete()
 
     def _start(self) -> list[subprocess.Popen[bytes]]:
-        words = ("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
-        return [start("scheduler", *words), start_worker(self.address)]
+        args = ("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+        return [start("scheduler", *args), start_worker(self.address)]
 
     def _show(self, name: str) -> None:
         labels = {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}

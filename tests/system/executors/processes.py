@@ -30,11 +30,11 @@ def until(true: Callable[[], object], what: str, seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def start(*words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def start(*args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """`dask scheduler ...` or `dask worker ...`."""
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES), **(env or {})}
     return subprocess.Popen(
-        [sys.executable, "-m", "dask", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=found
+        [sys.executable, "-m", "dask", *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=found
     )
 
 
@@ -52,8 +52,8 @@ def running(
     """A scheduler and its first worker, which the test may kill; the address."""
     port = free_port()
     address = f"{protocol}://127.0.0.1:{port}"
-    words = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard")
-    scheduler = start("scheduler", *words, env=env)
+    args = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard")
+    scheduler = start("scheduler", *args, env=env)
     worker = start_worker(address, env)
     try:
         yield address, worker

@@ -47,9 +47,9 @@ class Messages(list[str]):
         self.append(text)
 
 
-def jobqueue(**words: object) -> Executor:
+def jobqueue(**kwargs: object) -> Executor:
     """Open a job queue whose jobs are processes of this machine."""
-    return make_executor(JOBS, workers=1, memory=None, options=A_JOB, timeout=60, **words)  # type: ignore[arg-type]
+    return make_executor(JOBS, workers=1, memory=None, options=A_JOB, timeout=60, **kwargs)  # type: ignore[arg-type]
 
 
 def test_existing_cluster_stays_up(scheduler_address: str) -> None:

@@ -90,9 +90,9 @@ def api(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
     until(lambda: not server.processes, "the operator has stopped the processes")
 
 
-def kubernetes(file: str, *, address: str | None, timeout: float = 60.0, **words: Any) -> Executor:
+def kubernetes(file: str, *, address: str | None, timeout: float = 60.0, **kwargs: Any) -> Executor:
     return make_executor(
-        "kubernetes", workers=None, memory=None, manifest=file, address=address, timeout=timeout, **words
+        "kubernetes", workers=None, memory=None, manifest=file, address=address, timeout=timeout, **kwargs
     )
 
 
