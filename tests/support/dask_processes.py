@@ -44,10 +44,10 @@ class Processes:
 
     def scrape(self) -> Counter[Sample]:
         """All samples of all workers, added up."""
-        found: Counter[Sample] = Counter()
+        totals: Counter[Sample] = Counter()
         for sample in (sample for worker in self.workers for family in families(worker) for sample in family.samples):
-            found[sample.name, frozenset(sample.labels.items())] += sample.value
-        return found
+            totals[sample.name, frozenset(sample.labels.items())] += sample.value
+        return totals
 
     def names(self) -> set[str]:
         """Of every sample that scheduler and workers serve, or will as soon as there is something to count."""
@@ -59,18 +59,18 @@ class Processes:
         }
 
     def log(self, name: str) -> str:
-        """What the processes whose name begins so have written."""
+        """Return the logs of the processes whose name has this prefix."""
         return "".join(path.read_text() for path in sorted(self.folder.glob(f"{name}*.log")))
 
 
 def families(url: str) -> Iterator[Any]:
-    """The metrics that a process serves now."""
+    """Read the metrics that a process serves."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
         yield from text_string_to_metric_families(answer.read().decode())
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
-    """The lines of a log, each of which is an object."""
+    """Parse a log of JSON objects, one per line."""
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -78,17 +78,19 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 def dask_processes(
     folder: Path, config: str, workers: int = 2, more: Mapping[str, str] | None = None
 ) -> Iterator[Processes]:
-    """A scheduler and workers of one thread each, with a Dask configuration (YAML) and environment of their own; ended,
-    by their own process ids, with the block."""
+    """Start a scheduler and single-threaded workers with a Dask configuration (YAML) and extra environment variables.
+
+    The processes are terminated on exit.
+    """
     (folder / "dask").mkdir(parents=True)
     (folder / "dask/masksift.yaml").write_text(config)
-    found = {**os.environ, "DASK_CONFIG": str(folder / "dask"), **(more or {})}
-    known, dask = folder / "scheduler.json", [sys.executable, "-m", "dask"]
-    words = {"scheduler": ["scheduler", "--port", "0", "--scheduler-file", str(known)]} | {
+    environment = {**os.environ, "DASK_CONFIG": str(folder / "dask"), **(more or {})}
+    scheduler_file, dask = folder / "scheduler.json", [sys.executable, "-m", "dask"]
+    process_args = {"scheduler": ["scheduler", "--port", "0", "--scheduler-file", str(scheduler_file)]} | {
         f"worker-{n}": [
             "worker",
             "--scheduler-file",
-            str(known),
+            str(scheduler_file),
             "--nthreads",
             "1",
             "--memory-limit",
@@ -98,20 +100,20 @@ def dask_processes(
         ]
         for n in range(workers)
     }
-    made, started = Processes(folder), []
+    processes, started = Processes(folder), []
     try:
-        for name, some in words.items():
+        for name, args in process_args.items():
             with open(folder / f"{name}.log", "wb") as log:
                 started.append(
                     subprocess.Popen(
-                        [*dask, *some, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"],
+                        [*dask, *args, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"],
                         stdout=log,
                         stderr=log,
-                        env=found,
+                        env=environment,
                     )
                 )
-        _wait(made, known, workers, started)
-        yield made
+        _wait(processes, scheduler_file, workers, started)
+        yield processes
     finally:
         for process in reversed(started):
             process.terminate()
@@ -123,17 +125,21 @@ def dask_processes(
 
 
 def _wait(
-    made: Processes, known: Path, workers: int, started: list[subprocess.Popen[bytes]], seconds: float = 90
+    processes: Processes,
+    scheduler_file: Path,
+    workers: int,
+    started: list[subprocess.Popen[bytes]],
+    seconds: float = 90,
 ) -> None:
-    """Until all workers are there."""
-    until = time.monotonic() + seconds
-    while not known.exists() or not known.read_text().endswith("}"):
-        assert time.monotonic() < until, made.log("scheduler")
-        assert all(process.poll() is None for process in started), made.log("")
+    """Wait until all workers are connected."""
+    deadline = time.monotonic() + seconds
+    while not scheduler_file.exists() or not scheduler_file.read_text().endswith("}"):
+        assert time.monotonic() < deadline, processes.log("scheduler")
+        assert all(process.poll() is None for process in started), processes.log("")
         time.sleep(0.05)
-    facts = json.loads(known.read_text())
-    made.address, made.scheduler = facts["address"], f"http://127.0.0.1:{facts['services']['dashboard']}"
-    with Client(made.address, set_as_default=False) as client:
-        client.wait_for_workers(workers, timeout=max(1, until - time.monotonic()))
-        told = client.scheduler_info(n_workers=-1)["workers"].values()
-        made.workers = [f"http://127.0.0.1:{worker['services']['dashboard']}" for worker in told]
+    facts = json.loads(scheduler_file.read_text())
+    processes.address, processes.scheduler = facts["address"], f"http://127.0.0.1:{facts['services']['dashboard']}"
+    with Client(processes.address, set_as_default=False) as client:
+        client.wait_for_workers(workers, timeout=max(1, deadline - time.monotonic()))
+        worker_infos = client.scheduler_info(n_workers=-1)["workers"].values()
+        processes.workers = [f"http://127.0.0.1:{worker['services']['dashboard']}" for worker in worker_infos]

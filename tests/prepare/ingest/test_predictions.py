@@ -136,14 +136,16 @@ def test_class_numbers_require_matching_classes(inputs: InputFiles, capsys: pyte
     assert_ingest_fails(message, capsys, *inputs.args("--classes", ",".join(NAMES)))
 
 
-@pytest.mark.parametrize(("dtype", "words"), [("uint8", NAMES), ("uint16", ("0", "1", "2", "3"))])
-def test_grayscale_image_per_class_is_read_in_class_order(tmp_path: Path, dtype: str, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("dtype", "class_names"), [("uint8", NAMES), ("uint16", ("0", "1", "2", "3"))])
+def test_grayscale_image_per_class_is_read_in_class_order(
+    tmp_path: Path, dtype: str, class_names: tuple[str, ...]
+) -> None:
     inputs = InputFiles(tmp_path, make_data(images=3, dtype=dtype))
     inputs.remove_predictions()
     for name, prediction in zip(inputs.names, inputs.data.predictions, strict=True):
-        for word, plane in zip(words, prediction, strict=True):
-            save_image(inputs.predictions / name / f"{word}.png", plane)
-    assert ingest(inputs, *(("--classes", ",".join(NAMES)) if words == NAMES else ())) == 0
+        for class_name, plane in zip(class_names, prediction, strict=True):
+            save_image(inputs.predictions / name / f"{class_name}.png", plane)
+    assert ingest(inputs, *(("--classes", ",".join(NAMES)) if class_names == NAMES else ())) == 0
     assert read_source(inputs.out)["predictions"].dtype == dtype
     assert_predictions_equal(inputs)
     assert read_source(inputs.out)["image_id"].tolist() == inputs.names
