@@ -35,6 +35,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest --quiet -p no:cacheprovider tests/test_style.py
 
 # Known vulnerabilities of the pinned packages. A warning only: a new advisory is not the fault of the current change, and
 # the service may not answer. Strict: a package that cannot be checked is reported.
