@@ -83,11 +83,28 @@ def read_run_record(url: str, options: Mapping[str, Any]) -> dict[str, Any] | No
 
 
 def open_completed_run(url: str, storage: StorageSection, other_urls: Sequence[str] = ()) -> CompletedRun:
-    """Open the completed run at a URL, which may have moved. Raises UsageError if there is no complete one."""
+    """Open the completed run at a URL, which may have moved.
+
+    Args:
+        url: URL of the results.
+        storage: Options of the object stores.
+        other_urls: Further URLs that the caller reads.
+
+    Returns:
+        The run, its sources and its evidence.
+
+    Raises:
+        UsageError: There is no complete run, or its record has the format of a version before 0.3.
+    """
     record = read_run_record(url, storage.options([url]))
     if record is None or "configuration" not in record:
         raise UsageError(
             f"{url} holds no complete run", "Pass the URL of a complete one, or finish it with `masksift run`"
+        )
+    if not all("location" in tree for tree in record["condensed"]):
+        raise UsageError(
+            f"{url} was made by masksift {record['versions']['masksift']}, whose records this version cannot read",
+            "Use that version, or run it again into a new --out",
         )
     sources = tuple(SourceSpec.from_json(tree) for tree in record["sources"])
     out = local_path(url) or url.rstrip("/")
