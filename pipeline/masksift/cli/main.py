@@ -48,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest:
         args.parser.fail_unknown_args(rest)
     command: Callable[[argparse.Namespace], int] = args.command
-    # Cluster errors reach the user as one message; tracebacks of distributed are in the workers' logs.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # Cluster errors reach the user as one message; tracebacks of distributed are in the workers' logs. Tornado logs its
+    # callbacks that a closing cluster interrupts.
+    for name in ("distributed", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     json_output = getattr(args, "log_format", None) == "json"
     if json_output and logging.lastResort is not None:  # also formats lines of this process without logging setup
         logging.lastResort.setFormatter(JsonFormatter())
