@@ -64,7 +64,7 @@ reference: setup
 # The documentation site, in site/. Broken links and stale reference pages fail.
 docs: setup .venv-docs/.ready
 	$(BIN)/python docs/generate_reference.py --check
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --config-file .mkdocs.yml
 
 .venv-docs/.ready: deploy/requirements-docs.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-docs

@@ -70,5 +70,5 @@ def test_api_page_documents_every_public_name() -> None:
 
 
 def test_navigation_lists_every_page() -> None:
-    named = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    named = set(re.findall(r"([\w/-]+\.md)$", (ROOT / ".mkdocs.yml").read_text(), re.M))
     assert named == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
