@@ -141,7 +141,7 @@ class DeterministicZip:
         info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
         info.external_attr = 0o644 << 16
         info.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
-        with self._file.open(info, "w", force_zip64=True) as file:  # the size is not known in advance
+        with self._file.open(info, "w", force_zip64=True) as file:  # the size is unknown in advance
             for chunk in chunks:
                 file.write(chunk)
         self.files += 1
