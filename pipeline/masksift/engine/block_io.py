@@ -50,7 +50,7 @@ class BackgroundWriter:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="background-write") if background else None
         self._pending: Future[None] | None = None
 
-    def __call__(self, function: Callable[..., None], *args: Any) -> None:
+    def submit(self, function: Callable[..., None], *args: Any) -> None:
         """Start a call after the previous one has finished. Raises the exception of the previous call."""
         if self._pool is None:
             function(*args)

@@ -83,12 +83,12 @@ def condense_block(context: RunContext, task: BlockTask) -> TaskResult:
     buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, context.options)
     background = task.layout.writes_in_background(spec, local=evidence.local)
     prefetch_block(spec, task.layout, predictions, labels, block.start, block.stop)
-    with BackgroundWriter(background=background) as write:
+    with BackgroundWriter(background=background) as writer:
         for number, (start, stop) in enumerate(task.layout.chunk_ranges(block.start, block.stop)):
             chunk_sizes = sizes[start - block.start : stop - block.start]
             slot = number % (1 + background)
             chunk = condense_chunk(task, config, predictions, labels, buffers, start, chunk_sizes, slot)
-            write(_write_planes, evidence, start, chunk.planes)
+            writer.submit(_write_planes, evidence, start, chunk.planes)
             statuses += chunk.statuses
             for image in chunk.statistics:
                 for found in image.values():

@@ -78,7 +78,7 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
     rows: list[dict[str, Any]] = []
     image_fields = _image_fields(context, task)
     regions = RegionTableBuilder(context.max_regions, spec.class_names)
-    with BackgroundWriter(background=not masks.local) as write:
+    with BackgroundWriter(background=not masks.local) as writer:
         for start, labels, planes in evidence.chunks():
             mask = np.zeros(labels.shape, np.uint8)
             for i in range(len(labels)):
@@ -103,7 +103,7 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
                     pairs[0] += image.flagged_pairs
                     pairs[1] += image.flagged_pairs > 0
                 rows.append(row)
-            write(masks.write, ISSUE_MASK, start, mask)
+            writer.submit(masks.write, ISSUE_MASK, start, mask)
     images = table_from_rows(rows, images_schema([method.name for method in context.methods], context.path_columns))
     directory = ObjectDirectory(context.out, context.options)
     for part_name, table in ((region_part_name, regions.table(context.path_columns)), (image_part_name, images)):
