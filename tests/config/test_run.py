@@ -428,7 +428,9 @@ def test_read_toml_of_an_unreadable_file_fails(tmp_path: Path) -> None:
         read_toml(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", [b'sources = ["a"\n', b"a = b", b"\xff\xfe", b"x = 1\nx = 2\n"])
+@pytest.mark.parametrize(
+    "text", [b'sources = ["a"\n', b"a = b", b"\xff\xfe", b"x = 1\nx = 2\n", b"a = " + b"[" * 10**5]
+)
 def test_read_toml_of_invalid_toml_fails(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.toml").write_bytes(text)
     with raises(UsageError, r"a\.toml is not valid TOML \(.+\)\. Correct that line\."):

@@ -25,3 +25,10 @@ def test_run_of_an_older_record_format_is_rejected_with_its_version(tmp_path: Pa
     (out / "run.json").write_text(json.dumps(record))
     with raises(UsageError, match=r"was made by masksift 0\.2\.0, whose records this version cannot read"):
         open_completed_run(str(out), StorageSection())
+
+
+def test_damaged_record_is_a_usage_error(tmp_path: Path) -> None:
+    for text in ("{", "[" * 100_000):
+        (tmp_path / "run.json").write_text(text)
+        with raises(UsageError, match=r"run\.json cannot be parsed"):
+            open_completed_run(str(tmp_path), StorageSection())

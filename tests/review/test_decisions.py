@@ -70,6 +70,8 @@ def test_decision_on_an_image_combines_those_on_its_regions(
         ("[]", "not a JSON object"),
         ('{"format": 2, "run": "f", "verdicts": []}', "format: Input should be 1"),
         ('{"format": 1, "run": "f", "verdicts": [{"verdict": "maybe"}]}', "verdicts.0.verdict"),
+        ("[" * 100_000, "nested deeper than 64 levels"),
+        ('{"format": 1, "run": "f", "verdicts": ' + "[" * 500 + "]" * 500 + "}", "nested deeper than 64 levels"),
     ],
 )
 def test_invalid_file_is_rejected_with_the_location(tmp_path: Path, text: str, match: str) -> None:

@@ -52,7 +52,7 @@ def _flags(args: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
 
 def _parse_brackets(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(("[", "{")):
-        with contextlib.suppress(tomllib.TOMLDecodeError):
+        with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
             return tomllib.loads(f"value = {value}")["value"]
     return value
 

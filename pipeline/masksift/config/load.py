@@ -36,7 +36,7 @@ def read_toml(path: str, data_flags: str = "--source") -> dict[str, Any]:
         raise UsageError(
             f"Cannot read {path} ({e.strerror})", f"Pass the path of a TOML file; data sets go to {data_flags}"
         ) from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise UsageError(f"{path} is not valid TOML ({e})", "Correct that line") from e
 
 

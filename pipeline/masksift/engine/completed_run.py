@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Any
 
 from masksift.config.sections import RunArrays, StorageSection
 from masksift.core.errors import UsageError
+from masksift.core.json_text import parse_json
 from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
@@ -77,9 +77,15 @@ class CompletedRun:
 
 
 def read_run_record(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read run.json of the run at a URL; None if the run is not complete."""
+    """Read run.json of the run at a URL; None if the run is not complete. A damaged one raises UsageError."""
     data = ObjectDirectory(url, options).read(RECORD)
-    return None if data is None else json.loads(data)
+    try:
+        record: dict[str, Any] | None = None if data is None else parse_json(data)
+    except ValueError as e:
+        raise UsageError(
+            f"{url}/{RECORD} cannot be parsed ({e})", "Restore the file, or run again with a new --out"
+        ) from e
+    return record
 
 
 def open_completed_run(url: str, storage: StorageSection, other_urls: Sequence[str] = ()) -> CompletedRun:

@@ -14,7 +14,6 @@ are ignored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from masksift.core.errors import DataError, UsageError
+from masksift.core.json_text import parse_json
 from masksift.storage.objects import ObjectDirectory
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
@@ -111,14 +111,14 @@ def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
     if data is None:
         raise DataError(f"{url} does not exist", "Pass the path or URL of a file saved by the report page")
     try:
-        content = _DecisionsFile.model_validate(json.loads(data), strict=True)
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise DataError(*_invalid_file(url, str(e))) from e
+        content = _DecisionsFile.model_validate(parse_json(data), strict=True)
     except ValidationError as e:
         first = e.errors(include_url=False)[0]
         location = ".".join(map(str, first["loc"]))
         reason = f"{location}: {first['msg'].rstrip('.')}" if location else "not a JSON object"
         raise DataError(*_invalid_file(url, reason)) from e
+    except ValueError as e:
+        raise DataError(*_invalid_file(url, str(e))) from e
     images: dict[ImageKey, str] = {}
     regions: dict[ImageKey, dict[int, str]] = {}
     ids: dict[ImageKey, str] = {}

@@ -19,6 +19,7 @@ from typing import Any, Self
 import psutil
 
 from masksift.core.errors import MasksiftError, UsageError
+from masksift.core.json_text import parse_json
 from masksift.storage.manifest import LOCK
 from masksift.storage.objects import ObjectDirectory
 
@@ -105,7 +106,7 @@ class RunLock:
         if data is None:
             return None
         try:
-            payload = json.loads(data)
+            payload = parse_json(data)
         except ValueError:
             return {}
         return payload if isinstance(payload, dict) else {}

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from masksift.core.errors import UsageError
+from masksift.core.json_text import parse_json
 from masksift.storage.objects import ObjectDirectory
 
 RECORD = "run.json"
@@ -53,7 +54,7 @@ class PlanFile:
         """Return the plan, or None if no such object exists or it is not a plan."""
         data = self.directory.read(self.name)
         try:
-            plan = None if data is None else self._decode(json.loads(data))
+            plan = None if data is None else self._decode(parse_json(data))
         except (ValueError, KeyError, TypeError):
             return None
         return plan if isinstance(plan, dict) and "fingerprint" in plan else None

@@ -25,6 +25,11 @@ from support.sources import LABEL_AXES, PREDICTION_AXES, Source, make_data, writ
 NAMES = ["road", "sky", "tree", "car"]
 
 
+def nested_metadata(node: str, depth: int) -> str:
+    """Return the zarr.json of a group or an array whose attributes hold lists in lists."""
+    return f'{{"zarr_format": 3, "node_type": "{node}", "attributes": {{"a": {"[" * depth}{"]" * depth}}}}}'
+
+
 def open_spec(source: Source | Path | str, **overrides: Any) -> SourceSpec:
     return open_source(str(source), Overrides(**overrides), {})
 
@@ -286,6 +291,10 @@ def test_url_of_an_array_is_refused(tmp_path: Path) -> None:
         ("labels/zarr.json", "{"),
         ("labels/zarr.json", "{}"),
         ("labels/zarr.json", '{"zarr_format": 3, "node_type": "array"}'),
+        ("zarr.json", nested_metadata("group", 100)),
+        ("zarr.json", nested_metadata("group", 800)),
+        ("zarr.json", nested_metadata("group", 100_000)),
+        ("labels/zarr.json", nested_metadata("array", 100_000)),
     ],
 )
 def test_invalid_metadata_are_refused(tmp_path: Path, place: str, text: str) -> None:

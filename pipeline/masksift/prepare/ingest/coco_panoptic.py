@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import DataError
+from masksift.core.json_text import parse_json
 from masksift.storage.files import find_files, open_file
 
 
@@ -26,7 +26,7 @@ def read_panoptic(url: str, options: Mapping[str, Any]) -> PanopticAnnotations:
     """Read a .json file, and list the PNG directory of the same name next to it; DataError if they do not fit."""
     with open_file(url, options) as file:
         try:
-            tree = json.load(file)
+            tree = parse_json(file.read())
         except ValueError as e:
             raise DataError(f"{url} is not valid JSON ({e})", "Copy the file again") from e
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import UsageError
+from masksift.core.json_text import parse_json
 from masksift.core.text import pluralize
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.export import FORMATS
@@ -83,7 +83,7 @@ def _open_output(form: str, config: ExportConfig, run: CompletedRun, images: Seq
 def _read_marker(directory: ObjectDirectory) -> Mapping[str, Any] | None:
     data = directory.read(MARKER)
     try:
-        return None if data is None else dict(json.loads(data))
+        return None if data is None else dict(parse_json(data))
     except ValueError:
         return None
 

@@ -37,7 +37,7 @@ def read_manifest(path: str) -> dict[str, Any]:
     remedy = "Pass --executor kubernetes:FILE, a file with one DaskCluster (`kubectl kustomize` renders one)"
     try:
         documents = [item for item in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")) if item]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as e:
         cause = " ".join(str(getattr(e, "strerror", None) or e).split())
         raise UsageError(f"Cannot read {path} ({cause})", remedy) from e
     kinds = [str(item.get("kind")) if isinstance(item, dict) else "no object" for item in documents]

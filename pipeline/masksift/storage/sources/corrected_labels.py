@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from masksift.core.errors import DataError, UsageError
+from masksift.core.json_text import parse_json
 from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.manifest import PlanFile
 from masksift.storage.objects import ObjectDirectory
@@ -42,7 +42,7 @@ def unchanged_sources(url: str, options: Mapping[str, Any]) -> dict[str, str | N
             )
         return {}
     try:
-        unchanged = json.loads(data)["left"]
+        unchanged = parse_json(data)["left"]
         return {str(name): None if labels is None else str(labels) for name, labels in unchanged.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(

@@ -14,6 +14,7 @@ from masksift.core.limits import MAX_CONCURRENT_SOURCES
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.ensemble import split_array_url
+from masksift.storage.sources.open import METADATA_ERRORS, find_array
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
 
@@ -44,10 +45,10 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
     """
     place, array_name = split_array_url(name, spec.url, spec.name)
     try:
-        array = open_group(place, options, MAX_ATTEMPTS_ON_OPEN).get(array_name)
-    except (DataError, OSError, ValueError, KeyError, TypeError) as e:
+        array = find_array(open_group(place, options, MAX_ATTEMPTS_ON_OPEN), place, array_name)
+    except (DataError, OSError, *METADATA_ERRORS) as e:
         return f"no images: {place} cannot be opened ({e})"
-    if not isinstance(array, zarr.Array):
+    if array is None:
         return f"no images: {place} contains no array {array_name!r}"
     if array.shape != (*spec.labels.shape, 3) or array.dtype != np.uint8:
         return (

@@ -14,7 +14,7 @@ from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.images_array import make_array_spec
-from masksift.storage.sources.open import make_source_spec, open_label_array, open_per_image_array
+from masksift.storage.sources.open import find_array, make_source_spec, open_label_array, open_per_image_array
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.per_image import open_array
@@ -57,7 +57,7 @@ def open_labeled_source(
     ignore = overrides.ignore or ()
     labels, absent_is_lost = open_label_array(url, overrides.labels, overrides.labels_axes, ignore, options)
     group = open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
-    array: Any = group[overrides.labels]
+    array: Any = find_array(group, url, overrides.labels)
     attributes = {**group.attrs.asdict(), **array.attrs.asdict()}
     names = overrides.classes or attributes.get("class_names")
     if not isinstance(names, Sequence) or isinstance(names, str) or len(names) < 2:
@@ -87,8 +87,8 @@ def open_labeled_source(
 
 
 def _open_images(group: zarr.Group, url: str, name: str, labels: tuple[int, ...]) -> ArraySpec:
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
+    array = find_array(group, url, name)
+    if array is None:
         raise DataError(
             f"{url} contains no images array {name!r}",
             "Write one, (image, y, x, 3) uint8, or pass its name: --arrays.images NAME",
@@ -102,9 +102,9 @@ def _open_images(group: zarr.Group, url: str, name: str, labels: tuple[int, ...]
 
 
 def _read_groups(group: zarr.Group, url: str, name: str, images: int, options: Mapping[str, Any]) -> tuple[str, ...]:
-    array = group.get(name)
-    if not isinstance(array, zarr.Array) or array.shape != (images,) or array.dtype.kind == "f":
-        actual = f"{array.dtype} {array.shape}" if isinstance(array, zarr.Array) else "no array"
+    array = find_array(group, url, name)
+    if array is None or array.shape != (images,) or array.dtype.kind == "f":
+        actual = f"{array.dtype} {array.shape}" if array is not None else "no array"
         raise DataError(
             f"{url} contains {actual} under the name {name!r}",
             f"Write an array of texts or integers, one for each of the {images:,} images, or pass --group_pattern, a "

@@ -12,6 +12,7 @@ import zarr
 from zarr.errors import ContainsArrayError
 
 from masksift.core.errors import DataError, UsageError
+from masksift.core.json_text import check_nesting
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.scoring.kernels.condense import default_sum_tolerance
 from masksift.storage.credentials import is_s3, unreachable_error
@@ -38,6 +39,8 @@ from masksift.storage.zarr.validation import codec_error_message
 
 _PREDICTION_AXES = ("image", "class", "y", "x")
 _LABEL_AXES = ("image", "y", "x")
+METADATA_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""Errors that zarr raises for metadata it cannot parse."""
 
 
 def open_source(
@@ -188,12 +191,14 @@ def _check_evidence_settings(url: str, overrides: Overrides) -> None:
 def _open_group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
     """Open a group. A missing one raises DataError with the remedy."""
     try:
-        return open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
+        group = open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
+        check_nesting(group.attrs.asdict())
+        return group
     except (FileNotFoundError, NotADirectoryError) as e:
         raise DataError(f"There is no Zarr group at {url}", remedy) from e
     except ContainsArrayError as e:
         raise DataError(f"{url} is an array, but a source is a group of arrays", "Pass the URL of its group") from e
-    except (ValueError, KeyError, TypeError) as e:
+    except METADATA_ERRORS as e:
         raise _metadata_error(url, e) from e
     except UsageError:
         raise
@@ -224,15 +229,18 @@ def open_label_array(
     return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and array.fill_value not in ignore
 
 
-def _find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
-    """Return an array of a group, or None."""
+def find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
+    """Return an array of a group, or None. Metadata that cannot be parsed raise DataError."""
     try:
         member = group[name]
-    except (ValueError, TypeError, KeyError) as e:
+        if not isinstance(member, zarr.Array):
+            return None
+        check_nesting(member.attrs.asdict())
+    except METADATA_ERRORS as e:
         if isinstance(e, KeyError) and name in str(e):
             return None
         raise _metadata_error(join(url, name), e) from e
-    return member if isinstance(member, zarr.Array) else None
+    return member
 
 
 def _metadata_error(url: str, cause: Exception) -> DataError:
@@ -264,7 +272,7 @@ def _attributes(group: zarr.Group, array: zarr.Array[Any], source: zarr.Group | 
 def _open_array(
     group: zarr.Group, url: str, name: str, role: str, dims: tuple[str, ...], axes: tuple[str, ...] | None
 ) -> tuple[zarr.Array[Any], ArraySpec]:
-    array = _find_array(group, url, name)
+    array = find_array(group, url, name)
     if array is None:
         raise _missing_array_error(group, url, name, role)
     dtype = validate_dtype(url, name, role, array)
@@ -285,7 +293,7 @@ def _open_array(
 
 def open_per_image_array(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
     """Open an optional array with one value per image. Return None if it is missing under its default name, `role`."""
-    array = _find_array(group, url, name)
+    array = find_array(group, url, name)
     if array is None and name != role:
         raise _missing_array_error(group, url, name, role)
     if array is None:
