@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,13 +136,6 @@ def test_foreign_source_is_not_replaced(tmp_path):
     for directory in (tmp_path, tmp_path / "other"):
         with pytest.raises(UsageError, match="was not written by the demo"):
             make_demo(directory, report=ignore_progress, **TINY)
-
-
-def test_missing_scikit_learn_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r'sklearn is not installed\. Install it: pip install "masksift\[demo\]"'):
-        make_demo(tmp_path, report=ignore_progress, **TINY)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("size", [{"images": 5}, {"height": 47}, {"width": 30}])

@@ -3,13 +3,11 @@
     truth = make_demo("demo-run")                      # demo-run/source.zarr, demo-run/truth.csv
     found_at_top(ids_worst_first, truth)               # known errors among the first images of a ranking
 
-Classifiers trained on the erroneous labels predict the images that they did not see. This needs scikit-learn and scipy:
-`pip install "masksift[demo]"`.
+Classifiers trained on the erroneous labels predict the images that they did not see.
 """
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -72,7 +70,6 @@ def make_demo(
             f"{images} images of {height} x {width} pixels are too few or too small for a demo. "
             f"Use at least {MIN_IMAGES} images of even height and width of at least {MIN_SIZE_PIXELS}."
         )
-    _require_extra()
     from masksift.demo import store
     from masksift.demo.scenes.street import CLASS_NAMES
 
@@ -87,16 +84,6 @@ def make_demo(
             report(f"replaced {source}, which has other parameters ({dict(present)})")
         _make(source, truth, parameters, workers, report)
     return DemoTruth(source, truth, CLASS_NAMES, store.read_image_ids(source), read_truth(truth, CLASS_NAMES))
-
-
-def _require_extra() -> None:
-    for name in ("scipy", "sklearn", "joblib", "threadpoolctl"):
-        try:
-            importlib.import_module(name)
-        except ImportError as e:
-            raise ImportError(
-                f'The demo trains a classifier, but {name} is not installed. Install it: pip install "masksift[demo]"'
-            ) from e
 
 
 def _draw(run: Run, parameters: Mapping[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from masksift.config.load import build_run_config
-from masksift.core.errors import UsageError
 from masksift.demo import found_at_top, make_demo
 from masksift.engine.summary import format_run_summary
 from masksift.run import run
@@ -25,15 +24,9 @@ def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "
 
     Returns:
         The text to print at the end.
-
-    Raises:
-        UsageError: If the extra `demo` is not installed.
     """
     report = ProgressReporter(log_format)
-    try:
-        truth = make_demo(folder, workers=workers, report=report.message)
-    except ImportError as e:
-        raise UsageError("The extra `demo` is not installed", 'Install it: pip install "masksift[demo]"') from e
+    truth = make_demo(folder, workers=workers, report=report.message)
     out = Path(folder) / "results"
     tree = {"sources": [str(truth.source)], "out": str(out), "executor": {"kind": "local", "workers": workers}}
     outcome = run(build_run_config(tree, {}), report)

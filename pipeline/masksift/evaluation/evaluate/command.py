@@ -6,7 +6,6 @@ if pixels are compared), so that 10^7 images take one to two gigabytes.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from masksift.evaluation.evaluate.result_rows import Totals, curve_rows, pixel_r
 from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation, evaluate_score
 from masksift.evaluation.evaluate.summary import EvaluationSummary, console_text, report_text
 from masksift.evaluation.evaluate.tasks import COLUMNS, PixelContext, PixelCounts, count_pixels
+from masksift.review.rendering.panels import require_matplotlib
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
@@ -71,7 +71,7 @@ def evaluate(config: EvaluateConfig, progress: ProgressReporter) -> EvaluateResu
     Raises:
         MasksiftError: The run, the known errors or the workers do not fit.
     """
-    require_extra()
+    require_matplotlib()
     run = open_completed_run(config.run, config.storage, [*config.truth, config.out])
     directory = _open_output(config, run.context.options)
     images = read_image_table(run.directory, run.image_part_names, run.methods)
@@ -97,18 +97,6 @@ def evaluate(config: EvaluateConfig, progress: ProgressReporter) -> EvaluateResu
     _write_results(directory, summary, rows, evaluations, run.tasks.sources[0].class_names)
     unknown = image_truth.unknown_names
     return EvaluateResult(console_text(summary), len(unknown), tuple(unknown[:MAX_LISTED_NAMES]))
-
-
-def require_extra() -> None:
-    """Check that the packages of the extra `evaluate` can be imported. Raises UsageError."""
-    for name in ("scipy.stats", "sklearn.metrics", "matplotlib.figure"):
-        try:
-            importlib.import_module(name)
-        except ImportError as e:
-            raise UsageError(
-                f"The package {name.split('.')[0]} cannot be imported",
-                "Install it with `pip install 'masksift[evaluate]'`",
-            ) from e
 
 
 def _open_output(config: EvaluateConfig, options: Mapping[str, Any]) -> ObjectDirectory:

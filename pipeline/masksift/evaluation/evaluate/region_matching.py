@@ -36,7 +36,7 @@ class RegionSizes:
 
 def match_regions(flagged: Mask, wrong: Mask) -> MatchedRegions:
     """Match the components of two masks (H, W), greedily by IoU, for each IoU threshold."""
-    from scipy import ndimage  # optional dependency
+    from scipy import ndimage
 
     flagged_numbers, flagged_count = ndimage.label(flagged, np.ones((3, 3)))
     wrong_numbers, wrong_count = ndimage.label(wrong, np.ones((3, 3)))

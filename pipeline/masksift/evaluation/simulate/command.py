@@ -66,7 +66,6 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
     Raises:
         MasksiftError: The options, the sources or the workers do not fit.
     """
-    _require_scipy()
     options = config.options()
     sources = open_data_set(config.sources, config.overrides(), options)
     params = [make_error_params(config, spec) for spec in sources]
@@ -90,16 +89,6 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
             record = _make_record(config, sources, results)
             job.write_record(record)
     return SimulateResult(record, console_text(config, record))
-
-
-def _require_scipy() -> None:
-    try:
-        import scipy.ndimage  # noqa: F401
-    except ImportError as e:
-        raise UsageError(
-            "The package scipy, which simulations need, cannot be imported",
-            "Install it with `pip install 'masksift[evaluate]'`",
-        ) from e
 
 
 def make_error_params(config: SimulateConfig, spec: SourceSpec) -> ErrorParams:

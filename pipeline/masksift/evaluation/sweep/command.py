@@ -28,7 +28,6 @@ from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.resumable_job import ResumableJob, for_each_source
 from masksift.engine.stages import RunStats, check_workers, map_blocks
 from masksift.engine.work_items import CONDENSE, SCORE, BlockTask, BlockTasks
-from masksift.evaluation.evaluate.command import require_extra
 from masksift.evaluation.simulate.command import ERROR_BYTES_PER_PIXEL, make_error_params
 from masksift.evaluation.simulate.sampling import first_share_index
 from masksift.evaluation.sweep.condense_task import condense_block
@@ -40,6 +39,7 @@ from masksift.evaluation.sweep.score_task import score_block
 from masksift.evaluation.sweep.summary import console_text, report_text
 from masksift.evaluation.sweep.thresholds import encode_thresholds, find_thresholds
 from masksift.evaluation.sweep.work_items import Scores, SweepContext, SweepTask, plane_dtypes
+from masksift.review.rendering.panels import require_matplotlib
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
@@ -79,7 +79,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
     Raises:
         MasksiftError: The options, the sources or the workers do not fit.
     """
-    require_extra()
+    require_matplotlib()
     sources, plan = _open_and_plan(config)
     context = _make_context(config, plan)
     plan_record = {"fingerprint": plan.fingerprint, "identity": dict(plan.identity)}

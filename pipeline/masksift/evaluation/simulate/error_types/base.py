@@ -163,6 +163,6 @@ def distance_to(mask: Mask) -> NDArray[np.float64]:
 
 
 def _distance_transform(mask: Mask, **options: bool) -> Any:
-    from scipy import ndimage  # optional dependency
+    from scipy import ndimage
 
     return ndimage.distance_transform_edt(mask, **options)

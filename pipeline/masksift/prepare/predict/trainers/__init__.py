@@ -102,11 +102,11 @@ class TrainerSpec:
         if self.kind == MODULE:
             trainer: Trainer = self._import_factory()(**args)
             return trainer
-        try:
-            if self.kind == PIXELS:
-                from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
+        if self.kind == PIXELS:
+            from masksift.prepare.predict.trainers.pixel_mlp import PixelTrainer
 
-                return PixelTrainer(**args, balance=self.balance)
+            return PixelTrainer(**args, balance=self.balance)
+        try:
             if self.kind == TORCH:
                 from masksift.prepare.predict.trainers.segmentation_network import NetworkTrainer
 
@@ -115,10 +115,9 @@ class TrainerSpec:
 
             return OnnxModel(self.name, self.read_model(), self.classes, **self.settings)
         except ImportError as e:
-            extra = {PIXELS: "predict", TORCH: "torch", ONNX: "onnx"}[self.kind]
             raise UsageError(
                 f"Trainer {self.name} requires packages that are not installed ({e})",
-                f"Run pip install 'masksift[{extra}]'",
+                f"Run pip install 'masksift[{self.kind}]'",
             ) from e
 
     def read_model(self) -> bytes:

@@ -1,7 +1,7 @@
 """Pixel classifier: an average of small neural networks on handcrafted features at several scales.
 
 It needs no GPU and takes seconds per hundred images. It is small on purpose, so that it does not memorize wrong labels.
-`masksift predict` and the demo train it; it requires scikit-learn and scipy (`pip install "masksift[predict]"`).
+`masksift predict` and the demo train it.
 """
 
 from __future__ import annotations
