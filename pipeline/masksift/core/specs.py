@@ -10,6 +10,60 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True)
+class Packing:
+    """Encoding of stored numbers by the attributes of the CF conventions: number * scale_factor + add_offset.
+
+    Attributes:
+        dtype: Dtype as which the stored bytes are read: `_Unsigned` makes int8 uint8.
+        scale_factor: Value of one step; None if the attribute is absent, which means 1.
+        add_offset: Value of the stored number 0.
+        missing: Stored finite numbers that mean a missing value.
+    """
+
+    dtype: str
+    scale_factor: float | None = None
+    add_offset: float = 0.0
+    missing: tuple[float, ...] = ()
+
+    @property
+    def is_linear(self) -> bool:
+        """Return whether numbers are scaled or shifted."""
+        return self.scale_factor is not None or self.add_offset != 0
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Self:
+        """Rebuild a packing from what `dataclasses.asdict` wrote."""
+        return cls(**{**tree, "missing": tuple(tree["missing"])})
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Conversion of the stored numbers of a prediction array to predictions (image, class, y, x) while they are read.
+
+    In this order, numbers are unpacked, resized to the size of the labels, and completed by the background's class.
+    Unpacked and resized predictions are float32.
+
+    Attributes:
+        stored: The stored array: (image, class, y, x), or (image, y, x) if it holds the positive class of two.
+        packing: Packing of the stored numbers; None if they are the values.
+    """
+
+    stored: ArraySpec
+    packing: Packing | None = None
+
+    @property
+    def is_binary(self) -> bool:
+        """Return whether only the positive class is stored."""
+        return len(self.stored.shape) == 3
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Self:
+        """Rebuild a decoding from what `dataclasses.asdict` wrote."""
+        packing = tree["packing"] and Packing.from_json(tree["packing"])
+        return cls(ArraySpec.from_json(tree["stored"]), packing)
+
+
+@dataclass(frozen=True)
 class ArraySpec:
     """Metadata of one stored array.
 
@@ -19,9 +73,10 @@ class ArraySpec:
         chunks: Shape of the unit that is read and decoded, in canonical order; inner chunks of a sharded array.
         dtype: Name of the NumPy dtype.
         itemsize: Bytes of one element.
-        axes: Position of each canonical axis in the store.
+        axes: Position of each canonical axis in the store. Stored axes at other positions have length 1.
         shards: Shape of a shard, or None without shards.
         zarr_format: Zarr format, 2 or 3.
+        decoding: Conversion of the stored array to this one; None if they are the same.
     """
 
     url: str
@@ -32,12 +87,19 @@ class ArraySpec:
     axes: tuple[int, ...]
     shards: tuple[int, ...] | None = None
     zarr_format: int = 3
+    decoding: Decoding | None = None
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Self:
         """Rebuild a spec from what `dataclasses.asdict` wrote."""
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in tree.items()}
-        return cls(**fields)
+        decoding = tree.get("decoding")
+        return cls(**{**fields, "decoding": decoding and Decoding.from_json(decoding)})
+
+    @property
+    def stored(self) -> ArraySpec:
+        """The array that is read."""
+        return self if self.decoding is None else self.decoding.stored
 
     @property
     def nbytes(self) -> int:
@@ -68,8 +130,8 @@ class SourceSpec:
         index: Number of the source in the run.
         name: Unique name of the source in the run.
         url: URL of the Zarr group.
-        predictions: Prediction array; for an ensemble the mean as if it were an array, with chunks that hold whole
-            chunks of every member.
+        predictions: Predictions (image, class, y, x), perhaps with a `Decoding` of what is stored; for an ensemble the
+            mean as if it were an array, with chunks that hold whole chunks of every member.
         labels: Label array.
         image_id: Array of image ids, if there is one.
         class_names: Name of each class.
@@ -107,7 +169,7 @@ class SourceSpec:
 
     @property
     def prediction_arrays(self) -> tuple[ArraySpec, ...]:
-        """Prediction arrays that are read: one, or those of the ensemble members in order."""
+        """Prediction arrays: one, or those of the ensemble members in order."""
         return tuple(member.predictions for member in self.members) or (self.predictions,)
 
     @property

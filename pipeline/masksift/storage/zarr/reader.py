@@ -77,7 +77,7 @@ class ArrayReader:
         self._array = zarr.open_array(self._store, mode="r", zarr_format=spec.zarr_format)  # type: ignore[arg-type]
         self._validator = ChunkValidator(self._array, spec.url, self._store.read_range)
         self._store.validator = self._validator.check_bytes
-        self._in_order = spec.axes == tuple(range(len(spec.axes)))
+        self._in_order = spec.axes == tuple(sorted(spec.axes))
         self._chunks = ChunkReader(self._array, self._store, self._validator, strict=absent_is_missing)
 
     @property
@@ -98,7 +98,14 @@ class ArrayReader:
     def prefetch(self, windows: Iterable[tuple[slice, ...]]) -> None:
         """Announce the windows that are read next, in this order. A network store prefetches their chunks."""
         if self._in_order:
-            self._chunks.prefetch(windows)
+            self._chunks.prefetch(map(self._stored_window, windows))
+
+    def _stored_window(self, window: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Return a window in stored axis order, with the axes of length 1 that the array has besides."""
+        stored = [slice(0, 1)] * self._array.ndim
+        for axis, part in zip(self._spec.axes, window, strict=True):
+            stored[axis] = part
+        return tuple(stored)
 
     def read(self, *window: slice, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Read a window.
@@ -114,21 +121,22 @@ class ArrayReader:
             ChunkDecodeError: A chunk does not decode; named if the window is within one chunk of images. Missing chunks
                 raise MissingChunkError, and errors of the store are raised unchanged.
         """
-        stored = [slice(0, 0)] * len(window)
-        for axis, part in zip(self._spec.axes, window, strict=True):
-            stored[axis] = part
-        if out is not None and self._in_order and self._chunks.read(tuple(stored), out):
+        stored = self._stored_window(window)
+        shape = [part.stop - part.start for part in stored]
+        if out is not None and self._in_order and self._chunks.read(stored, out.reshape(shape)):
             return out
         try:
-            values = self._read(tuple(stored))
+            values = self._read(stored)
         except ChunkDecodeError:
             if len(chunk_range(window[0], self._spec.chunks[0])) == 1:
-                self._find_damage(tuple(stored))
+                self._find_damage(stored)
             raise
+        squeezed = (axis for axis in range(values.ndim) if axis not in self._spec.axes)
+        values = values.transpose(*self._spec.axes, *squeezed).reshape([part.stop - part.start for part in window])
         if out is not None and not self._in_order:
-            np.copyto(out, values.transpose(self._spec.axes))
+            np.copyto(out, values)
             return out
-        return np.ascontiguousarray(values.transpose(self._spec.axes), values.dtype.newbyteorder("="))
+        return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
     def _read(self, window: tuple[slice, ...]) -> NDArray[Any]:
         """Read a window in stored axis order."""
