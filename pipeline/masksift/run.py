@@ -26,6 +26,7 @@ from masksift.review.report.command import make_report
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import run_telemetry
 from masksift.scoring.statistics.thresholds import Thresholds
+from masksift.storage.locations import check_output, source_urls
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
@@ -80,6 +81,7 @@ def rescore(base: str, config: RunConfig, progress: ProgressReporter) -> RunResu
     """Score the evidence of the complete run at ``base`` with other methods or parameters; no prediction is read."""
     record = _require_completed_run(base, config)
     sources, reused = zip(*sources_from_record(record), strict=True)
+    _check_output(config, sources)
     identity = {**run_identity(config, sources), "evidence_of": record["fingerprint"]}
     layouts = [layout for _, layout in reused]
     run_plan = make_plan(sources, plan_settings(config), identity, layouts, _report_arrays(config, sources))
@@ -113,6 +115,7 @@ def open_and_plan(config: RunConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
 def make_block_tasks(config: RunConfig) -> BlockTasks:
     """Open the sources, plan the run and return its blocks; evidence of unchanged sources is reused."""
     sources = open_data_set(config.sources, config.overrides(), config.options())
+    _check_output(config, sources)
     record = None if config.base is None else _require_completed_run(config.base, config)
     settings = plan_settings(config)
     reused = reusable_evidence(record, sources, settings)
@@ -122,6 +125,11 @@ def make_block_tasks(config: RunConfig) -> BlockTasks:
     layouts = [one and one[1] for one in reused]
     run_plan = make_plan(sources, settings, identity, layouts, _report_arrays(config, sources))
     return BlockTasks.from_plan(run_plan, sources, config.out, [one and one[0] for one in reused])
+
+
+def _check_output(config: RunConfig, sources: Sequence[SourceSpec]) -> None:
+    labels = () if config.labels_from is None else (config.labels_from,)
+    check_output(config.out, [*source_urls(sources, config.arrays.images), *labels])
 
 
 def _execute(

@@ -210,7 +210,7 @@ def test_run_into_a_directory_with_other_files_exits_with_2(
 def test_run_into_its_source_exits_with_2(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_files(source.path)
     assert run_cli("run", "--source", source, "--out", source) == 2
-    assert "contains files that are not results" in error_message(capsys)
+    assert "is the input" in error_message(capsys)
     assert read_files(source.path) == before
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from masksift.core.errors import UsageError
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.urls import join, local_path
 from support.errors import raises
 
 names = st.from_regex(r"[a-z0-9_=-]{1,8}(/[a-z0-9_=-]{1,8}){0,2}\.bin", fullmatch=True)
@@ -25,32 +24,6 @@ names = st.from_regex(r"[a-z0-9_=-]{1,8}(/[a-z0-9_=-]{1,8}){0,2}\.bin", fullmatc
 def directory(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectDirectory:
     """Directory that does not exist yet, on disk and in the memory file system of fsspec."""
     return ObjectDirectory(str(tmp_path / "out") if request.param == "local" else f"memory://{uuid.uuid4().hex}/out")
-
-
-# ---------------------------------------------------------------------------------------------------- URLs
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [("/data/x", "/data/x"), ("file:///data/x", "/data/x"), ("/data/y/../x", "/data/x"), ("/data/x/", "/data/x")],
-)
-def test_local_path_of_a_local_url_is_absolute(url: str, path: str) -> None:
-    assert local_path(url) == path
-
-
-def test_local_path_resolves_relative_paths_and_the_home_directory() -> None:
-    assert local_path("x") == os.path.join(os.getcwd(), "x")
-    assert local_path("~/x") == os.path.expanduser("~/x")
-
-
-@pytest.mark.parametrize("url", ["s3://bucket/x", "memory://x", "gs://b/x", "simplecache::s3://bucket/x"])
-def test_local_path_of_a_remote_url_is_none(url: str) -> None:
-    assert local_path(url) is None
-
-
-@pytest.mark.parametrize("url", ["s3://bucket/x", "s3://bucket/x/"])
-def test_join_separates_parts_by_one_slash(url: str) -> None:
-    assert join(url, "a/", "/b.zarr") == "s3://bucket/x/a/b.zarr"
 
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/x", "htp://x"])

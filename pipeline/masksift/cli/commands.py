@@ -44,7 +44,7 @@ def _flags(args: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
     """Collect the passed keys of a model. A value in brackets is TOML: `--classes '["a, b", "c"]'`."""
     keys = dotted_keys(model)
     return {
-        key: value if key in keys and keys[key].annotation is str else _parse_brackets(value)
+        key: value if key in keys and keys[key].annotation in (str, str | None) else _parse_brackets(value)
         for key, value in vars(args).items()
         if key in keys or key == "executor"
     }

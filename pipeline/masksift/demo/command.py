@@ -10,6 +10,7 @@ from masksift.demo import found_at_top, make_demo
 from masksift.engine.summary import format_run_summary
 from masksift.run import run
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.locations import check_output
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import read_table
 
@@ -25,6 +26,7 @@ def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "
     Returns:
         The text to print at the end.
     """
+    check_output(folder, ())
     report = ProgressReporter(log_format)
     truth = make_demo(folder, workers=workers, report=report.message)
     out = Path(folder) / "results"

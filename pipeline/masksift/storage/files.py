@@ -12,9 +12,8 @@ from typing import Any, BinaryIO
 from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.objects import open_filesystem
+from masksift.storage.patterns import expand_pattern, split_pattern
 from masksift.storage.urls import local_path
-
-_WILDCARD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,9 @@ def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -
     """Find visible files by ending, in lower case, below a directory or by a glob. No match raises DataError."""
     filesystem, path = open_filesystem(place, options)
     try:
-        if (wildcard := _WILDCARD.search(path)) and not filesystem.exists(path):
-            root = path[: wildcard.start()].rpartition("/")[0]
-            entries = filesystem.glob(path, detail=True).items()
-            paths = [name for name, facts in entries if facts["type"] != "directory"]
+        root, pattern = split_pattern(filesystem, path)
+        if pattern:
+            paths = expand_pattern(filesystem, root, pattern, directories=False)
         else:
             paths = list(_walk(path)) if os.path.isdir(local_path(place) or "") else filesystem.find(path)
             root = path.rstrip("/") if paths != [path] else path.rpartition("/")[0]

@@ -25,10 +25,12 @@ def open_filesystem(
     url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS
 ) -> tuple[fsspec.AbstractFileSystem, str]:
     """Open the file system of a URL and return it with the path in it. The S3 client makes `attempts` attempts."""
+    if (local := local_path(url)) is not None:  # not by its name, in which fsspec would interpret `::`
+        return fsspec.filesystem("file"), local
     reject_password(url)
     s3_options = select_options(url, options)
     try:
-        filesystem, path = fsspec.core.url_to_fs(local_path(url) or url, **fsspec_kwargs(s3_options, attempts))
+        filesystem, path = fsspec.core.url_to_fs(url, **fsspec_kwargs(s3_options, attempts))
     except (ValueError, ImportError) as e:
         raise unsupported_url_error(url, e) from e
     if s3_options:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from urllib.parse import unquote_to_bytes
 
 from masksift.core.errors import UsageError
 
@@ -15,17 +17,37 @@ CONTENT_TYPES = {
 }
 """Content type by file ending. S3 sends it to browsers, which otherwise download the object instead of showing it."""
 
+_FILE_URL = re.compile(r"file:(?://(?:localhost(?=/))?|(?=/))")
+
 
 def local_path(url: str) -> str | None:
-    """Return the absolute path of a URL on local disk, or None for other URLs."""
-    if url.startswith("file://"):
-        return os.path.abspath(url.removeprefix("file://"))
-    return None if "://" in url or "::" in url else os.path.abspath(os.path.expanduser(url))
+    """Return the absolute path of a URL on local disk, or None for other URLs.
+
+    Args:
+        url: A path, taken literally except for `~`, or a `file:` URL, whose percent-encoding is decoded (RFC 8089).
+
+    Returns:
+        The path, without a trailing slash.
+    """
+    if prefix := _FILE_URL.match(url):
+        return os.path.abspath(os.fsdecode(unquote_to_bytes(url[prefix.end() :])))
+    return None if "://" in url or _is_chain(url) else os.path.abspath(os.path.expanduser(url))
+
+
+def _is_chain(url: str) -> bool:
+    """Return whether `::` in a URL without `://` chains file systems (`zip::a.zip`), not names a file (`a::b`)."""
+    head, separator, _ = url.partition("::")
+    if not separator or os.path.lexists(url):
+        return False
+    import fsspec  # takes 50 ms, and few paths get here
+
+    return head in fsspec.available_protocols()
 
 
 def join(url: str, *names: str) -> str:
-    """Return the URL of an object below a URL."""
-    return "/".join([url.rstrip("/"), *(name.strip("/") for name in names)])
+    """Return the URL of an object below a URL; below a `file:` URL a path, because names are not percent-encoded."""
+    base = (local_path(url) or url) if _FILE_URL.match(url) else url
+    return "/".join([base.rstrip("/"), *(name.strip("/") for name in names)])
 
 
 def unsupported_url_error(url: str, cause: Exception) -> UsageError:

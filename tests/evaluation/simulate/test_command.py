@@ -213,7 +213,7 @@ def test_simulation_into_other_results_is_refused(
     assert run_cli("simulate", "drop", "--source", source, "--out", out, "--seed", 1) == 2
     assert re.search(r"inputs or settings \(seed was 0, is 1\)\. .*Pass another --out", error_message(capsys))
     assert run_cli("simulate", "drop", "--source", source, "--out", source) == 2
-    assert re.search(r"contains files that are not results of masksift", error_message(capsys))
+    assert re.search(r"is the input", error_message(capsys))
     labels = zarr.open_array(source.labels, mode="r+")
     labels[0] = labels[1]
     assert run_cli("simulate", "drop", "--source", source, "--out", out) == 2

@@ -270,7 +270,7 @@ def test_sweep_into_other_results_is_refused(
         assert run_cli("sweep", "--source", source, "--out", completed, *OPTIONS, *args) == 2
         assert re.search(match, error_message(capsys))
     assert run_cli("sweep", "--source", source, "--out", source, *OPTIONS) == 2
-    assert re.search(r"contains files that are not results of masksift", error_message(capsys))
+    assert re.search(r"is the input", error_message(capsys))
 
 
 # --------------------------------------------------------------------------------------------------------------- errors

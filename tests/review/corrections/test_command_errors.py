@@ -118,7 +118,7 @@ def test_directory_with_other_content_is_rejected(directory: Path, capsys: pytes
     second_file = write_decisions(directory / "two.json", directory / "run", region_decision(second))
     for out, match in (
         (fixed, "inputs or settings (verdicts was"),
-        (directory / "a.zarr", "contains files that are not results"),
+        (directory / "a.zarr", "is the input"),
     ):
         capsys.readouterr()
         assert run_cli("export", "corrections", directory / "run", "--verdicts", second_file, "--out", out) == 2

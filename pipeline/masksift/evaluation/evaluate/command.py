@@ -24,6 +24,7 @@ from masksift.evaluation.evaluate.summary import EvaluationSummary, console_text
 from masksift.evaluation.evaluate.tasks import COLUMNS, PixelContext, PixelCounts, count_pixels
 from masksift.review.rendering.panels import require_matplotlib
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.image_lists import ImageTable, read_image_table
@@ -73,9 +74,11 @@ def evaluate(config: EvaluateConfig, progress: ProgressReporter) -> EvaluateResu
     """
     require_matplotlib()
     run = open_completed_run(config.run, config.storage, [*config.truth, config.out])
-    directory = _open_output(config, run.context.options)
     images = read_image_table(run.directory, run.image_part_names, run.methods)
     truth = open_truth(config, run.tasks.sources, images.sources(), run.context.options, run.context.fingerprint)
+    truth_arrays = () if truth.arrays is None else truth.arrays.arrays
+    check_output(config.out, [*source_urls(run.tasks.sources), *config.truth, *(array.url for array in truth_arrays)])
+    directory = _open_output(config, run.context.options)
     counts = _count_pixels(config, run, truth, progress)
     image_truth = _match_images(images, truth, counts)
     ranked = images.scored & image_truth.reviewed

@@ -34,6 +34,7 @@ from masksift.evaluation.simulate.tasks import (
     simulate_block,
 )
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.tables.schemas import path_columns, truth_schema
@@ -68,6 +69,7 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
     """
     options = config.options()
     sources = open_data_set(config.sources, config.overrides(), options)
+    check_output(config.out, source_urls(sources))
     params = [make_error_params(config, spec) for spec in sources]
     plan = make_plan_record({"configuration": config.identity(), "sources": [source.as_json() for source in sources]})
     context = SimulationContext(

@@ -43,6 +43,7 @@ from masksift.review.rendering.panels import require_matplotlib
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
+from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.tables.arrow import table_from_rows
@@ -108,6 +109,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
 def _open_and_plan(config: SweepConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
     """Open the sources and plan the blocks, with memory for all variants. Raises DataError."""
     sources = open_data_set(config.sources, config.overrides(), config.options())
+    check_output(config.out, source_urls(sources))
     for spec in sources:
         if spec.stored_evidence:
             raise DataError(

@@ -27,6 +27,7 @@ from masksift.prepare.ingest.survey import Survey, survey_inputs
 from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shard
 from masksift.prepare.writers import base
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.locations import check_output
 from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import local_path
@@ -52,6 +53,7 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
     """Write the source that a configuration describes, or resume an interrupted ingest."""
     options = config.options()
     inputs = discover_inputs(config, options)
+    _check_output(config, inputs)
     record = GroupAttributesPlan(ObjectDirectory(config.out, options), RECORD_GROUP)
     plan = make_job_plan(_identity(config, inputs))
     job = ResumableJob(
@@ -80,6 +82,13 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
             record.write({**plan, "complete": True, **matching})
     text = format_summary(config, inputs, survey, context.writer_args["dtype"])
     return IngestResult(text, sum(map(len, inputs.unmatched.values())))
+
+
+def _check_output(config: IngestConfig, inputs: Inputs) -> None:
+    places = (config.labels, config.predictions, config.images, config.ids, config.colors)
+    # of files that a glob found, one per directory is enough
+    files = {url.rpartition("/")[0]: url for pair in inputs.pairs for url in pair.urls}
+    check_output(config.out, [*filter(None, places), *files.values()])
 
 
 def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,12 @@ class InputPair:
     predictions: str | int | tuple[str, ...]  # URL, index into the array of all predictions, or one URL per class
     rgb: str | None = None
     segments: tuple[tuple[int, int], ...] | None = None  # (segment id, class number) of a COCO panoptic label
+
+    @property
+    def urls(self) -> Iterator[str]:
+        """URLs of the files."""
+        predictions = self.predictions if isinstance(self.predictions, tuple) else (self.predictions,)
+        yield from (file for file in (self.label, *predictions, self.rgb) if isinstance(file, str))
 
 
 def label_dtype(classes: int) -> str:

@@ -43,6 +43,7 @@ from masksift.prepare.predict.trainers import ONNX, PIXELS, TORCH, Trainer, Trai
 from masksift.prepare.writers.base import SHARD_BYTES
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
+from masksift.storage.locations import check_output
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.labeled_source import LabeledSource, open_labeled_source
 from masksift.storage.tables.arrow import table_from_rows
@@ -81,6 +82,7 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> PredictResult:
     source = open_labeled_source(
         config.source, config.overrides(), options, pictures=config.arrays.images, groups=config.groups
     )
+    check_output(config.out, [config.source, source.spec.labels.url, source.pictures.url])
     spec, folds = source.spec, _assign_folds(config, source)
     trainer = TrainerSpec(
         config.trainer,

@@ -37,6 +37,7 @@ from masksift.review.corrections.tasks import (
 )
 from masksift.review.decisions import ReviewDecisions, load_decisions
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.corrected_labels import RECORD
 from masksift.storage.urls import local_path
@@ -53,6 +54,7 @@ class CorrectionsResult:
 def correct(config: CorrectionsConfig, progress: ProgressReporter) -> CorrectionsResult:
     """Write the labels with all accepted regions; the same command continues after an interruption."""
     run = open_completed_run(config.run, config.storage, [config.verdicts, config.out])
+    check_output(config.out, [*source_urls(run.tasks.sources), config.verdicts])
     decisions = load_decisions(config.verdicts, run.context.options)
     accepted = select_accepted_regions(run, decisions)
     sources = [run.tasks.sources[number] for number in accepted.regions]

@@ -18,6 +18,7 @@ from masksift.review.export.export_writer import ExportWriter, to_json
 from masksift.review.export.file_names import make_unique
 from masksift.review.export.selection import ExportImage, select_images
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
 
 MARKER = "export.json"
@@ -39,9 +40,11 @@ def export(form: str, config: ExportConfig, progress: ProgressReporter) -> Expor
         _require_pycocotools()
     also = [url for url in (config.out, config.verdicts, config.arrays.images) if url]
     run = open_completed_run(config.run, config.storage, also)
+    images_array = config.arrays.images or run.images_array
+    decisions = () if config.verdicts is None else (config.verdicts,)
+    check_output(config.out, [*source_urls(run.tasks.sources, images_array), *decisions])
     images = select_images(run, config)
     directory = _open_output(form, config, run, images)
-    images_array = config.arrays.images or run.images_array
     with progress.stage("export", len(images)) as stage:
         writer = ExportWriter(run, config, directory, make_unique(run.class_names), images, images_array, stage)
         FORMATS[form].writer()(writer)

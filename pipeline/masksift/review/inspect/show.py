@@ -21,6 +21,7 @@ from masksift.review.rendering.panels import (
     more_regions_text,
     require_matplotlib,
 )
+from masksift.storage.locations import check_separate, source_urls
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import local_path
 
@@ -38,8 +39,11 @@ def show(config: ShowConfig) -> ShowResult:
     require_matplotlib()
     also = [url for url in (config.out, config.arrays.images) if url is not None]
     run = open_completed_run(config.run, config.storage, also)
+    images_array = config.arrays.images or run.images_array
+    if config.out is not None:
+        check_separate(config.out, source_urls(run.tasks.sources, images_array))
     row = find_image(run, config.image)
-    view = _load_view(run, row, config)
+    view = _load_view(run, row, config, images_array)
     regions, total = read_regions(run, row, MAX_OUTLINED_REGIONS)
     title = image_title(row, run.record["configuration"]["rank_by"], find_rank(run, row), ranked_images(run))
     if len(run.tasks.sources) > 1 or len(title) > 1:
@@ -54,8 +58,7 @@ def show(config: ShowConfig) -> ShowResult:
     return ShowResult("\n".join([*title, *notes, f"picture: {url}"]), url)
 
 
-def _load_view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig) -> ImageView:
-    images_array = config.arrays.images or run.images_array
+def _load_view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig, images_array: str) -> ImageView:
     task = run.find_task(row["source"], row["index"])
     reader = ImageViewReader(run.context, task, images_array, predicted=run.keeps_evidence)
     return reader.view(row["index"], config.side, scored=row["status"] == SCORED)

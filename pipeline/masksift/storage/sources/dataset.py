@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,14 +11,13 @@ from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_SOURCES
 from masksift.core.specs import SourceSpec
 from masksift.storage.objects import open_filesystem
+from masksift.storage.patterns import expand_pattern, has_wildcard, split_pattern
 from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.ensemble import has_class_names
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
-
-_GLOB = re.compile(r"[*?\[]")
 
 
 def open_data_set(patterns: Sequence[str], overrides: Overrides, options: Mapping[str, Any]) -> tuple[SourceSpec, ...]:
@@ -66,7 +64,7 @@ def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[st
     """
     urls: dict[str, None] = {}
     for pattern in patterns:
-        matches = list(_expand(pattern, options)) if _GLOB.search(pattern) else [pattern]
+        matches = _expand(pattern, options)
         if not matches:
             raise DataError(
                 f"No directory matches {pattern}", "List the sources there, and quote the pattern in a shell"
@@ -75,12 +73,16 @@ def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[st
     return list(urls)
 
 
-def _expand(pattern: str, options: Mapping[str, Any]) -> Iterator[str]:
-    local = local_path(pattern)
-    filesystem, path = open_filesystem(pattern, options)
-    for match, facts in sorted(filesystem.glob(path, detail=True).items()):
-        if facts["type"] == "directory":
-            yield match if local else str(filesystem.unstrip_protocol(match))
+def _expand(url: str, options: Mapping[str, Any]) -> list[str]:
+    """Return the URLs that a glob matches; a URL without one is returned as it is."""
+    if not has_wildcard(url):
+        return [url]
+    filesystem, path = open_filesystem(url, options)
+    root, pattern = split_pattern(filesystem, path)
+    if not pattern:
+        return [url]
+    paths = expand_pattern(filesystem, root, pattern, directories=True)
+    return paths if local_path(url) else [str(filesystem.unstrip_protocol(path)) for path in paths]
 
 
 def _share_class_names(sources: list[SourceSpec]) -> tuple[SourceSpec, ...]:

@@ -8,6 +8,7 @@ from math import lcm
 
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, EnsembleMember, SourceSpec
+from masksift.storage.urls import local_path
 
 
 def split_array_url(name: str, url: str, source: str) -> tuple[str, str]:
@@ -21,9 +22,10 @@ def split_array_url(name: str, url: str, source: str) -> tuple[str, str]:
     Returns:
         URL of the group, and name of the array in it.
     """
-    if "://" not in name and not name.startswith("/"):
+    if "://" not in name and not name.startswith(("/", "file:/")):
         return url, name
-    group, _, array = name.replace("{source}", source).rstrip("/").rpartition("/")
+    place = local_path(name) or name  # decoded before the name of the source, which is not percent-encoded, is added
+    group, _, array = place.replace("{source}", source).rstrip("/").rpartition("/")
     return group, array
 
 
