@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from masksift.cli.parser import make_parser
+from masksift.cli.parser import CommandParser, make_parser
 from masksift.config.run import RunConfig
 from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.evaluation.simulate.config import SimulateConfig
@@ -184,8 +184,8 @@ def cli_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _parsers(parser: argparse.ArgumentParser, prog: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    yield prog, parser
+def _parsers(parser: CommandParser, prog: str) -> Iterator[tuple[str, CommandParser]]:
+    yield prog, parser.complete()
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():

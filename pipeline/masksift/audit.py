@@ -32,7 +32,7 @@ from masksift.review.rendering.panels import (
 from masksift.scoring.image import CondensedImage, condense_image, count_confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import ScoringInput
+from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds

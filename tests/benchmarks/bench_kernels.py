@@ -21,7 +21,8 @@ from benchmarks.section import Section, table
 from masksift.scoring.image import EvidencePlanes, ImageCondenser, count_confident_pixels
 from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import ScoringInput, make_methods
+from masksift.scoring.methods import make_methods
+from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.score_image import score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import compute_thresholds

@@ -7,14 +7,14 @@ import re
 
 import pytest
 
-from masksift.cli.parser import make_parser
+from masksift.cli.parser import CommandParser, make_parser
 from support.cli import exit_code
 
 
-def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def subparsers(parser: CommandParser) -> dict[str, CommandParser]:
     """Return all commands by their full name."""
     commands = {}
-    for action in parser._actions:
+    for action in parser.complete()._actions:
         if isinstance(action, argparse._SubParsersAction):
             for child in action.choices.values():
                 commands |= {child.prog: child, **subparsers(child)}

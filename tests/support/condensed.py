@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from masksift.scoring.image import CondensedImage, condense_image
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import FlaggingRule, Method, ScoringInput
+from masksift.scoring.methods.base import FlaggingRule, Method, ScoringInput
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from reference import audit as reference

@@ -13,35 +13,23 @@ import sys
 import tomllib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
-
-from masksift.config.load import build_config, build_run_config, read_toml, storage_from_flags
-from masksift.config.run import RunConfig
-from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
-from masksift.evaluation.evaluate.config import EvaluateConfig
-from masksift.evaluation.simulate.config import SimulateConfig
-from masksift.evaluation.simulate.error_types import ERROR_TYPES
-from masksift.evaluation.sweep.config import SweepConfig
-from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.predict.config import PredictConfig
-from masksift.review.check.config import CheckConfig
-from masksift.review.compare.config import CompareConfig
-from masksift.review.corrections.config import CorrectionsConfig
-from masksift.review.export.config import export_config_class
-from masksift.review.inspect.config import ShowConfig, TopConfig
-from masksift.review.report.config import ReportConfig
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from masksift.config.run import RunConfig
     from masksift.run import RunResult
     from masksift.runtime.progress import ProgressReporter
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound="BaseModel")
 
 
 def _flags(args: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
     """Collect the passed keys of a model. A value in brackets is TOML: `--classes '["a, b", "c"]'`."""
+    from masksift.config.sections import dotted_keys
+
     keys = dotted_keys(model)
     return {
         key: value if key in keys and keys[key].annotation in (str, str | None) else _parse_brackets(value)
@@ -59,6 +47,8 @@ def _parse_brackets(value: Any) -> Any:
 
 def _config(args: argparse.Namespace, model: type[Model], data_flags: str = "--source") -> Model:
     """Build the configuration of a command from its TOML file, if any, and its flags."""
+    from masksift.config.load import build_config, read_toml
+
     file = getattr(args, "config", None)
     return build_config(model, read_toml(file, data_flags) if file else {}, _flags(args, model))
 
@@ -71,6 +61,8 @@ def _reporter(args: argparse.Namespace) -> ProgressReporter:
 
 def run(args: argparse.Namespace) -> int:
     """Run `masksift run`."""
+    from masksift.config.run import RunConfig
+
     config = _config(args, RunConfig)
     if args.print_config:
         print(json.dumps(config.model_dump(mode="json"), indent=2))
@@ -83,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Run `masksift score`."""
+    from masksift.config.load import build_run_config, storage_from_flags
+    from masksift.config.run import RunConfig
     from masksift.engine.completed_run import read_run_record
     from masksift.run import rescore
 
@@ -121,6 +115,8 @@ def _print_result(result: RunResult, config: RunConfig, reporter: ProgressReport
 
 def report(args: argparse.Namespace) -> int:
     """Run `masksift report`."""
+    from masksift.review.report.config import ReportConfig
+
     config = _config(args, ReportConfig)
     from masksift.review.report.command import report
 
@@ -130,6 +126,8 @@ def report(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Run `masksift evaluate`."""
+    from masksift.evaluation.evaluate.config import EvaluateConfig
+
     config = _config(args, EvaluateConfig)
     from masksift.evaluation.evaluate.command import evaluate
 
@@ -146,6 +144,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """Run `masksift export FORMAT`."""
+    from masksift.review.export.config import export_config_class
+
     config = _config(args, export_config_class(args.form))
     from masksift.review.export.command import export
 
@@ -155,6 +155,8 @@ def export(args: argparse.Namespace) -> int:
 
 def correct(args: argparse.Namespace) -> int:
     """Run `masksift export corrections`."""
+    from masksift.review.corrections.config import CorrectionsConfig
+
     config = _config(args, CorrectionsConfig)
     from masksift.review.corrections.command import correct
 
@@ -164,6 +166,8 @@ def correct(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Run `masksift compare`."""
+    from masksift.review.compare.config import CompareConfig
+
     config = _config(args, CompareConfig)
     from masksift.review.compare.command import compare
     from masksift.review.compare.summary import format_text
@@ -175,6 +179,8 @@ def compare(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Run `masksift check`."""
+    from masksift.review.check.config import CheckConfig
+
     config = _config(args, CheckConfig)
     from masksift.review.check.command import check
     from masksift.review.check.summary import format_text
@@ -186,6 +192,7 @@ def check(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace) -> int:
     """Run `masksift plan`."""
+    from masksift.config.run import RunConfig
     from masksift.engine.summary import format_plan
     from masksift.run import open_and_plan
 
@@ -205,6 +212,7 @@ def plan(args: argparse.Namespace) -> int:
 def ingest(args: argparse.Namespace) -> int:
     """Run `masksift ingest`."""
     from masksift.prepare.ingest.command import ingest
+    from masksift.prepare.ingest.config import IngestConfig
 
     result = ingest(_config(args, IngestConfig, "--labels and --predictions"), _reporter(args))
     print(result.text)
@@ -219,7 +227,10 @@ def ingest(args: argparse.Namespace) -> int:
 
 def simulate(args: argparse.Namespace) -> int:
     """Run `masksift simulate`."""
+    from masksift.config.load import build_config, read_toml
     from masksift.evaluation.simulate.command import simulate
+    from masksift.evaluation.simulate.config import SimulateConfig
+    from masksift.evaluation.simulate.error_types import ERROR_TYPES
 
     files = [arg for arg in args.args if arg.endswith(".toml")]
     error_types = [arg for arg in args.args if not arg.endswith(".toml")]
@@ -236,6 +247,7 @@ def simulate(args: argparse.Namespace) -> int:
 def predict(args: argparse.Namespace) -> int:
     """Run `masksift predict`."""
     from masksift.prepare.predict.command import predict
+    from masksift.prepare.predict.config import PredictConfig
 
     print(predict(_config(args, PredictConfig), _reporter(args)).text)
     return 0
@@ -243,6 +255,8 @@ def predict(args: argparse.Namespace) -> int:
 
 def sweep(args: argparse.Namespace) -> int:
     """Run `masksift sweep`."""
+    from masksift.evaluation.sweep.config import SweepConfig
+
     config = _config(args, SweepConfig)
     from masksift.evaluation.sweep.command import sweep
 
@@ -252,6 +266,8 @@ def sweep(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Run `masksift show`."""
+    from masksift.review.inspect.config import ShowConfig
+
     config = _config(args, ShowConfig)
     from masksift.review.inspect.show import show
 
@@ -261,6 +277,8 @@ def show(args: argparse.Namespace) -> int:
 
 def top(args: argparse.Namespace) -> int:
     """Run `masksift top`."""
+    from masksift.review.inspect.config import TopConfig
+
     config = _config(args, TopConfig)
     from masksift.review.inspect.top import top
 

@@ -16,8 +16,6 @@ from masksift.cli.parser import make_parser
 from masksift.core.errors import Interrupted, MasksiftError, RunFailed
 from masksift.core.signals import ignore_signals, install_signal_handlers
 from masksift.core.text import escape_unprintable
-from masksift.runtime.telemetry import failed_run_id
-from masksift.runtime.telemetry.logs import JsonFormatter
 
 
 def entry() -> NoReturn:
@@ -54,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     json_output = getattr(args, "log_format", None) == "json"
     if json_output and logging.lastResort is not None:  # also formats lines of this process without logging setup
+        from masksift.runtime.telemetry.logs import JsonFormatter
+
         logging.lastResort.setFormatter(JsonFormatter())
     try:
         return command(args)
@@ -80,6 +80,7 @@ def _print_error(error: MasksiftError, cause: BaseException, json_output: bool) 
     """Print an error on standard error, and return its exit code."""
     if json_output:
         from masksift.runtime.progress import ProgressReporter
+        from masksift.runtime.telemetry import failed_run_id
 
         fields = {"run_id": run_id} if (run_id := failed_run_id(cause)) else {}
         ProgressReporter("json").warn(str(error), event="failed", exit_code=error.exit_code, **fields)

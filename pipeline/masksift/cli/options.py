@@ -56,33 +56,10 @@ _METAVARS = {
 """Metavars of keys whose type does not tell them."""
 
 
-class HelpFormatter(argparse.HelpFormatter):
-    """Help with one spelling of each flag and a short usage line."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=36)
-
-    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
-        """List the positional arguments only: the options have their own sections."""
-        names = [
-            f"[{action.metavar}]" if action.nargs in ("?", "*") else str(action.metavar)
-            for action in actions
-            if not action.option_strings
-        ]
-        super().add_usage(usage or " ".join([self._prog, *names, "[options]"]), actions, groups, prefix)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return super()._format_action_invocation(action)
-        short = [flag for flag in action.option_strings if len(flag) == 2]
-        long = [flag for flag in action.option_strings if len(flag) > 2][:1]
-        values = self._format_args(action, action.dest.upper()) if action.nargs != 0 else ""
-        return f"{', '.join(short + long)} {values}".rstrip()
-
-
 def add_model_options(
     parser: argparse.ArgumentParser,
     model: type[BaseModel],
+    positional: Collection[str] = (),
     only: Collection[str] = (),
     exclude: Collection[str] = (),
     short_flags: Mapping[str, str] | None = None,
@@ -92,15 +69,18 @@ def add_model_options(
     Args:
         parser: Parser of a command.
         model: Configuration of the command.
+        positional: Keys that are positional arguments, in order.
         only: Keys or sections to add; all if empty.
-        exclude: Keys that are positional arguments.
+        exclude: Keys that the caller adds.
         short_flags: One-letter flags by key.
     """
+    for key in positional:
+        parser.add_argument(key, metavar=key.upper(), help=model.model_fields[key].description)
     groups: dict[str, Any] = {}
     keys = dotted_keys(model)
     for key in sorted(keys, key=_position):
         section = key.rpartition(".")[0]
-        if key in exclude or (only and not {key, section} & set(only)):
+        if key in (*positional, *exclude) or (only and not {key, section} & set(only)):
             continue
         title = _GROUP_TITLES.get(section, f"{section} options") if section else ""
         if title and title not in groups:

@@ -9,30 +9,16 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Collection, Sequence
-from functools import cache
-from typing import Any, NoReturn
-
-from pydantic import BaseModel
+from functools import cache, partial
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from masksift.cli import commands
-from masksift.cli.options import HelpFormatter, add_model_options
-from masksift.config.run import RunConfig
-from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
-from masksift.evaluation.evaluate.config import EvaluateConfig
-from masksift.evaluation.simulate.config import SimulateConfig
-from masksift.evaluation.simulate.error_types import ERROR_TYPES
-from masksift.evaluation.sweep.config import SweepConfig
-from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.predict.config import PredictConfig
-from masksift.review.check.config import CheckConfig
-from masksift.review.compare.config import CompareConfig
-from masksift.review.corrections.config import CorrectionsConfig
-from masksift.review.export import FORMATS
-from masksift.review.export.config import export_config_class
-from masksift.review.inspect.config import ShowConfig, TopConfig
-from masksift.review.report.config import ReportConfig
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 _RESCORE_KEYS = (
     *("out", "methods", "rank_by", "max_quarantined", "thresholds_from", "table", "tccp.tau"),
@@ -41,15 +27,57 @@ _RESCORE_KEYS = (
 """Keys and sections that `masksift score` may change."""
 
 
-class _Parser(argparse.ArgumentParser):
-    inherited_keys: Sequence[str] = ()
-    """Keys that the scored run has fixed."""
+class HelpFormatter(argparse.HelpFormatter):
+    """Help with one spelling of each flag and a short usage line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=36)
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        """List the positional arguments only: the options have their own sections."""
+        names = [
+            f"[{action.metavar}]" if action.nargs in ("?", "*") else str(action.metavar)
+            for action in actions
+            if not action.option_strings
+        ]
+        super().add_usage(usage or " ".join([self._prog, *names, "[options]"]), actions, groups, prefix)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        short = [flag for flag in action.option_strings if len(flag) == 2]
+        long = [flag for flag in action.option_strings if len(flag) > 2][:1]
+        values = self._format_args(action, action.dest.upper()) if action.nargs != 0 else ""
+        return f"{', '.join(short + long)} {values}".rstrip()
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser that adds its options when it is used: only one command pays for the import of its configuration.
+
+    Attributes:
+        add_options: Adds the options.
+        inherited_keys: Keys that the scored run has fixed.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"formatter_class": HelpFormatter, "allow_abbrev": False, **kwargs})
         self._negative_number_matcher = re.compile(r"-\d[-\d., ]*$")  # `--ignore -1,255` has a value, not a flag
+        self.add_options: Callable[[CommandParser], object] | None = None
+        self.inherited_keys: Sequence[str] = ()
+
+    def complete(self) -> CommandParser:
+        """Add the options unless they are there, and return the parser."""
+        add_options, self.add_options = self.add_options, None
+        if add_options is not None:
+            add_options(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        """Add the options, then parse."""
+        return argparse.ArgumentParser.parse_known_args(self.complete(), args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        """Exit with an error in the style of all others."""
         if match := re.match(r"argument (COMMAND|FORMAT): invalid choice: '(.*?)'", message):
             kind, word = match[1].lower(), match[2]
             choices = [name for action in self._actions if action.choices for name in action.choices]
@@ -81,159 +109,222 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"masksift: {error}\n")
 
 
-@cache
-def make_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
-    from importlib.metadata import version
+class _ShowVersion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
 
-    parser = _Parser(
+        parser.exit(message=f"masksift {version('masksift')}\n")
+
+
+@cache
+def make_parser() -> CommandParser:
+    """Build the parser of all commands."""
+    parser = CommandParser(
         prog="masksift",
         description="Find mislabeled images and regions in segmentation data sets.",
         epilog="`masksift COMMAND --help` lists the options of a command.",
     )
-    parser.add_argument("--version", action="version", version=f"masksift {version('masksift')}")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show program's version number and exit")
     verbs = parser.add_subparsers(
-        required=True, metavar="COMMAND", title="commands", prog="masksift", parser_class=_Parser
+        required=True, metavar="COMMAND", title="commands", prog="masksift", parser_class=CommandParser
     )
-    for add in (_add_run_commands, _add_review_commands, _add_prepare_commands, _add_evaluation_commands):
-        add(verbs)
-    demo = _add_command(verbs, "demo", commands.demo, "create an example data set and run masksift on it")
-    demo.add_argument("--folder", default="demo-run", metavar="DIR", help="output directory (default: demo-run)")
-    demo.add_argument("--workers", type=int, default=2, metavar="N", help="number of worker processes (default: 2)")
-    _add_log_format(demo)
+    for name, (command, text, add_options) in _COMMANDS.items():
+        _add_command(verbs, name, command, text, add_options)
     return parser
 
 
-def _add_run_commands(verbs: Any) -> None:
-    text = "score and rank all images and write the report page"
-    run = _add_from_file(verbs, "run", commands.run, RunConfig, text)
-    run.add_argument("--print-config", action="store_true", help="print the complete configuration and exit")
-    text = "show what a run would read, write and need, without reading chunks"
-    plan = _add_from_file(verbs, "plan", commands.plan, RunConfig, text, log_format=False)
-    forms = plan.add_mutually_exclusive_group()
+def _add_command(
+    verbs: Any,
+    name: str,
+    command: Callable[[argparse.Namespace], int] | None,
+    text: str,
+    add_options: Callable[[CommandParser], object],
+) -> None:
+    """Add a subcommand with its one-line help; one without a function has subcommands."""
+    ending = " After an interruption or a failure, the same command resumes." if name in _RESUMABLE else ""
+    parser: CommandParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.{ending}")
+    parser.add_options = add_options
+    if command is not None:
+        parser.set_defaults(command=command, parser=parser)
+
+
+def _add_run_options(parser: CommandParser) -> None:
+    _add_file_options(parser, "config.run:RunConfig")
+    parser.add_argument("--print-config", action="store_true", help="print the complete configuration and exit")
+
+
+def _add_plan_options(parser: CommandParser) -> None:
+    _add_file_options(parser, "config.run:RunConfig", log_format=False)
+    forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     forms.add_argument("--k8s", action="store_true", help="print the pod resources as a kustomize component")
-    text = "score a completed run again from its evidence, without predictions"
-    score = _add_command(verbs, "score", commands.score, text, resumable=True)
-    score.add_argument("completed_run", metavar="RUN", help="URL of a completed run")
-    add_model_options(score, RunConfig, only=_RESCORE_KEYS)
-    score.inherited_keys = tuple(dotted_keys(RunConfig))
-    _add_log_format(score)
-    _add_on_run(verbs, "report", commands.report, ReportConfig, "write the report page of a completed run again")
 
 
-def _add_review_commands(verbs: Any) -> None:
-    text = "draw one image with labels, prediction and issues as a PNG"
-    _add_on_run(verbs, "show", commands.show, ShowConfig, text, arguments=("run", "image"), log_format=False)
-    text = "list the images or regions that are most likely mislabeled"
-    top = _add_on_run(verbs, "top", commands.top, TopConfig, text, exclude=("regions",), log_format=False)
-    top.add_argument(
+def _add_score_options(parser: CommandParser) -> None:
+    from masksift.config.sections import dotted_keys
+
+    parser.add_argument("completed_run", metavar="RUN", help="URL of a completed run")
+    model = _add_model_options(parser, "config.run:RunConfig", only=_RESCORE_KEYS)
+    parser.inherited_keys = tuple(dotted_keys(model))
+    _add_log_format(parser)
+
+
+def _add_top_options(parser: CommandParser) -> None:
+    model = _add_model_options(
+        parser, "review.inspect.config:TopConfig", ("run",), exclude=("regions",), short_flags={"top": "-n"}
+    )
+    parser.add_argument(
         "--regions",
         action="store_const",
         const="true",
         default=argparse.SUPPRESS,
-        help=TopConfig.model_fields["regions"].description,
+        help=model.model_fields["regions"].description,
     )
-    top.add_argument("--json", action="store_true", help="print one JSON object per line")
-    compare = _add_command(verbs, "compare", commands.compare, "compare the rankings of two completed runs")
-    compare.add_argument("old", metavar="OLD", help="URL of a completed run")
-    compare.add_argument("new", metavar="NEW", help="URL of another completed run")
-    add_model_options(compare, CompareConfig, exclude=("old", "new"), short_flags={"top": "-n"})
-    compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    text = "check a completed run against limits; exit code 6 if one is exceeded"
-    check = _add_on_run(verbs, "check", commands.check, CheckConfig, text, log_format=False)
-    check.add_argument("--json", action="store_true", help="print the result as JSON")
-    text = "export a completed run for annotation tools, or as corrected labels"
-    formats = verbs.add_parser("export", help=text, description=f"{text.capitalize()}.").add_subparsers(
-        required=True, metavar="FORMAT", title="formats", prog="masksift export", parser_class=_Parser
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+
+
+def _add_compare_options(parser: CommandParser) -> None:
+    parser.add_argument("old", metavar="OLD", help="URL of a completed run")
+    parser.add_argument("new", metavar="NEW", help="URL of another completed run")
+    _add_model_options(parser, "review.compare.config:CompareConfig", exclude=("old", "new"), short_flags={"top": "-n"})
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+
+
+def _add_check_options(parser: CommandParser) -> None:
+    _add_model_options(parser, "review.check.config:CheckConfig", ("run",))
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_export_formats(parser: CommandParser) -> None:
+    from masksift.review.export import FORMATS
+
+    formats = parser.add_subparsers(
+        required=True, metavar="FORMAT", title="formats", prog="masksift export", parser_class=CommandParser
     )
     for name, form in FORMATS.items():
-        export = _add_on_run(formats, name, commands.export, export_config_class(name), form.text)
-        export.set_defaults(form=name)
+        _add_command(formats, name, commands.export, form.text, _add_export_options)
+        formats.choices[name].set_defaults(form=name)
     text = "write the labels with the corrections that reviewers accepted"
-    _add_on_run(formats, "corrections", commands.correct, CorrectionsConfig, text, resumable=True)
+    options = partial(_add_options_on_run, model_path="review.corrections.config:CorrectionsConfig")
+    _add_command(formats, "corrections", commands.correct, text, options)
 
 
-def _add_prepare_commands(verbs: Any) -> None:
-    text = "convert PNG, TIFF, NumPy or COCO panoptic files into a source"
-    _add_from_file(verbs, "ingest", commands.ingest, IngestConfig, text)
-    text = "make cross-validated predictions for a source"
-    _add_from_file(verbs, "predict", commands.predict, PredictConfig, text)
+def _add_export_options(parser: CommandParser) -> None:
+    from masksift.cli.options import add_model_options
+    from masksift.review.export.config import export_config_class
+
+    add_model_options(parser, export_config_class(parser.get_default("form")), positional=("run",))
+    _add_log_format(parser)
 
 
-def _add_evaluation_commands(verbs: Any) -> None:
-    text = "insert known label errors into a copy of the labels"
-    simulate = _add_command(verbs, "simulate", commands.simulate, text, resumable=True)
-    simulate.add_argument(
+def _add_simulate_options(parser: CommandParser) -> None:
+    from masksift.evaluation.simulate.error_types import ERROR_TYPES
+
+    parser.add_argument(
         "args",
         nargs="*",
         metavar="ERROR|FILE.toml",
         help=f"type of error ({', '.join(ERROR_TYPES)}), a TOML file with the keys, or both",
     )
-    add_model_options(simulate, SimulateConfig)
-    _add_log_format(simulate)
-    text = "measure how well the scores of a run find known errors"
-    _add_on_run(verbs, "evaluate", commands.evaluate, EvaluateConfig, text)
-    text = "evaluate all scores on many types and rates of simulated errors"
-    _add_from_file(verbs, "sweep", commands.sweep, SweepConfig, text)
+    _add_model_options(parser, "evaluation.simulate.config:SimulateConfig")
+    _add_log_format(parser)
 
 
-def _add_command(
-    verbs: Any, name: str, command: Callable[[argparse.Namespace], int], text: str, resumable: bool = False
-) -> _Parser:
-    """Add a subcommand with its one-line help."""
-    ending = " After an interruption or a failure, the same command resumes." if resumable else ""
-    parser: _Parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.{ending}")
-    parser.set_defaults(command=command, parser=parser)
-    return parser
+def _add_demo_options(parser: CommandParser) -> None:
+    parser.add_argument("--folder", default="demo-run", metavar="DIR", help="output directory (default: demo-run)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="number of worker processes (default: 2)")
+    _add_log_format(parser)
 
 
-def _add_from_file(
-    verbs: Any,
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    model: type[BaseModel],
-    text: str,
-    log_format: bool = True,
-) -> _Parser:
-    """Add a subcommand whose configuration comes from a TOML file, flags, or both."""
-    parser = _add_command(verbs, name, command, text, resumable=log_format)
+def _add_file_options(parser: CommandParser, model_path: str, log_format: bool = True) -> None:
+    """Add the options of a configuration that comes from a TOML file, flags, or both."""
     parser.add_argument(
         "config", nargs="?", metavar="FILE.toml", help="TOML file with keys named like the flags; flags override it"
     )
-    add_model_options(parser, model)
+    _add_model_options(parser, model_path)
     if log_format:
         _add_log_format(parser)
-    return parser
 
 
-def _add_on_run(
-    verbs: Any,
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    model: type[BaseModel],
-    text: str,
-    *,
-    arguments: Collection[str] = ("run",),
-    exclude: Collection[str] = (),
-    resumable: bool = False,
-    log_format: bool = True,
-) -> _Parser:
-    """Add a subcommand whose first argument is a completed run."""
-    parser = _add_command(verbs, name, command, text, resumable)
-    for key in arguments:
-        parser.add_argument(key, metavar=key.upper(), help=model.model_fields[key].description)
-    short_flags = {"top": "-n"} if name == "top" else {}
-    add_model_options(parser, model, exclude=(*arguments, *exclude), short_flags=short_flags)
-    if log_format:
-        _add_log_format(parser)
-    return parser
+def _add_options_on_run(parser: CommandParser, model_path: str) -> None:
+    """Add the options of a command whose argument is a completed run."""
+    _add_model_options(parser, model_path, ("run",))
+    _add_log_format(parser)
 
 
-def _add_log_format(parser: argparse.ArgumentParser) -> None:
+def _add_model_options(
+    parser: CommandParser, model_path: str, positional: Collection[str] = (), **selection: Any
+) -> type[BaseModel]:
+    """Import a configuration model, add its options, and return it."""
+    from masksift.cli.options import add_model_options
+
+    model: type[BaseModel] = resolve_name(f"masksift.{model_path}")
+    add_model_options(parser, model, positional, **selection)
+    return model
+
+
+def _add_log_format(parser: CommandParser) -> None:
     parser.add_argument(
         "--log-format",
         choices=("auto", "json", "quiet"),
         default="auto",
         help="progress output: a bar or lines, JSON lines, or errors only (default: auto)",
     )
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Callable[[CommandParser], object]]] = {
+    "run": (commands.run, "score and rank all images and write the report page", _add_run_options),
+    "plan": (commands.plan, "show what a run would read, write and need, without reading chunks", _add_plan_options),
+    "score": (
+        commands.score,
+        "score a completed run again from its evidence, without predictions",
+        _add_score_options,
+    ),
+    "report": (
+        commands.report,
+        "write the report page of a completed run again",
+        partial(_add_options_on_run, model_path="review.report.config:ReportConfig"),
+    ),
+    "show": (
+        commands.show,
+        "draw one image with labels, prediction and issues as a PNG",
+        partial(_add_model_options, model_path="review.inspect.config:ShowConfig", positional=("run", "image")),
+    ),
+    "top": (commands.top, "list the images or regions that are most likely mislabeled", _add_top_options),
+    "compare": (commands.compare, "compare the rankings of two completed runs", _add_compare_options),
+    "check": (
+        commands.check,
+        "check a completed run against limits; exit code 6 if one is exceeded",
+        _add_check_options,
+    ),
+    "export": (
+        None,
+        "export a completed run for annotation tools, or as corrected labels",
+        _add_export_formats,
+    ),
+    "ingest": (
+        commands.ingest,
+        "convert PNG, TIFF, NumPy or COCO panoptic files into a source",
+        partial(_add_file_options, model_path="prepare.ingest.config:IngestConfig"),
+    ),
+    "predict": (
+        commands.predict,
+        "make cross-validated predictions for a source",
+        partial(_add_file_options, model_path="prepare.predict.config:PredictConfig"),
+    ),
+    "simulate": (commands.simulate, "insert known label errors into a copy of the labels", _add_simulate_options),
+    "evaluate": (
+        commands.evaluate,
+        "measure how well the scores of a run find known errors",
+        partial(_add_options_on_run, model_path="evaluation.evaluate.config:EvaluateConfig"),
+    ),
+    "sweep": (
+        commands.sweep,
+        "evaluate all scores on many types and rates of simulated errors",
+        partial(_add_file_options, model_path="evaluation.sweep.config:SweepConfig"),
+    ),
+    "demo": (commands.demo, "create an example data set and run masksift on it", _add_demo_options),
+}
+"""Function, help and options of each command."""
+
+_RESUMABLE = ("run", "score", "corrections", "ingest", "predict", "simulate", "sweep")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,9 +25,12 @@ from masksift.config.types import Amount, Names
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.core.units import parse_amount
-from masksift.scoring.methods import METHODS, Method, make_methods
+from masksift.scoring.methods import METHODS, make_methods
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
+
+if TYPE_CHECKING:
+    from masksift.scoring.methods.base import Method
 
 
 class RunConfig(SourceOptions):

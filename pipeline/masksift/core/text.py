@@ -6,8 +6,6 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from rich.cells import cell_len, set_cell_size
-
 _JOINERS = "\u200c\u200d"
 """Zero-width joiners, which the words of many scripts need."""
 _MAX_FILE_NAME_BYTES = 200
@@ -33,6 +31,8 @@ def safe_file_name(text: str) -> str:
 
 def format_table(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  ") -> list[str]:
     """Format rows as lines: the first ``left`` columns are aligned left, the others right."""
+    from rich.cells import cell_len
+
     if not rows:
         return []
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
@@ -44,13 +44,10 @@ def format_table(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  
     return lines
 
 
-def display_width(text: str) -> int:
-    """Width of a text in terminal cells."""
-    return cell_len(text)
-
-
 def truncate(text: str, width: int) -> str:
     """Cut a text to a display width, with an ellipsis in place of the rest."""
+    from rich.cells import cell_len, set_cell_size
+
     return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1).rstrip()}…"
 
 

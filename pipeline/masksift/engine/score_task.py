@@ -35,7 +35,7 @@ from masksift.engine.work_items import (
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import ScoringInput
+from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import ObjectDirectory

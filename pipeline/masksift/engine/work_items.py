@@ -23,7 +23,7 @@ from masksift.engine.planning.plan import Plan
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import member_config
-from masksift.scoring.methods import FlaggingRule, Method
+from masksift.scoring.methods.base import FlaggingRule, Method
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory

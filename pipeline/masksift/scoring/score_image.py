@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from masksift.scoring.kernels.regions import OmissionRule, Regions, find_regions
-from masksift.scoring.methods import Method, ScoringInput
+from masksift.scoring.methods.base import Method, ScoringInput
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from masksift.evaluation.sweep.config import THRESHOLD_METHODS
 from masksift.evaluation.sweep.thresholds import merge_buckets, setting_statistics
 from masksift.evaluation.sweep.work_items import CLEAN
-from masksift.scoring.methods import METHODS, FlaggingRule
+from masksift.scoring.methods import METHODS, method_class
+from masksift.scoring.methods.base import FlaggingRule
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from support.condensed import a_few, condense, images_of, make_config
@@ -91,5 +92,5 @@ def test_threshold_methods_are_those_whose_scores_depend_on_thresholds(name: str
         limits = ThresholdCodes(
             image.encoding, *np.full((2, 3), code), code, np.full(3, code / 255), np.full(3, code / 2e5)
         )
-        found |= {METHODS[name]().score(replace(image, threshold_codes=limits, rule=rule)) for rule in RULES}
+        found |= {method_class(name)().score(replace(image, threshold_codes=limits, rule=rule)) for rule in RULES}
     assert (len(found) > 1) == (name in THRESHOLD_METHODS)

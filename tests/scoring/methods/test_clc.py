@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.scoring.methods import FlaggingRule
+from masksift.scoring.methods.base import FlaggingRule
 from masksift.scoring.methods.clc import CLC
 from reference import audit as reference
 from support import datasets as drawn

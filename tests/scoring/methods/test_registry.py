@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from masksift.scoring import methods
-from masksift.scoring.methods import METHODS, make_methods
+from masksift.scoring.methods import METHODS, make_methods, method_class
 
 FOLDER = Path(methods.__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "base"))
@@ -21,7 +21,7 @@ def test_methods_and_modules_correspond() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_name_module_and_key_are_equal(name: str) -> None:
-    method = METHODS[name]()
+    method = method_class(name)()
     assert method.name == name
     assert type(method).__module__ == f"masksift.scoring.methods.{name}"
     assert eval(repr(method), {type(method).__name__: type(method)}) == method, "it is its configuration"
@@ -34,7 +34,7 @@ def test_every_method_has_a_test(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_docstring_gives_direction_and_source(name: str) -> None:
-    docstring = inspect.getdoc(METHODS[name]) or ""
+    docstring = inspect.getdoc(method_class(name)) or ""
     assert "lower = worse" in docstring
     assert "arXiv 2307.05080" in docstring
     assert ("Our reading" in docstring) == (name in ("tccp", "iou", "coco")), "methods.md: [paper] or [reading]"

@@ -10,7 +10,6 @@ from masksift.config.sections import LabelOptions
 from masksift.config.types import Names
 from masksift.core.errors import UsageError
 from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams, ErrorType
-from masksift.storage.zarr.label_copy import TRUTH
 
 _SIZES = "; ".join(f"{name}: {error.size_unit} ({error.default_size:g})" for name, error in ERROR_TYPES.items())
 
@@ -68,6 +67,8 @@ class SimulateConfig(LabelOptions):
                 "A swap needs two classes",
                 "Name at least two classes, or omit --classes",
             )
+        from masksift.storage.zarr.label_copy import TRUTH
+
         if self.arrays.labels == TRUTH:
             raise UsageError(
                 f"arrays.labels is {TRUTH!r}", "The copy has an error mask of that name", "Rename the label array"

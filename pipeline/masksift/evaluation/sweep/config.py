@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
@@ -21,8 +21,10 @@ from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import ERRORS, parse_review_amount
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
-from masksift.scoring.methods import METHODS, Method, make_methods
-from masksift.scoring.methods.softmin import Softmin
+from masksift.scoring.methods import METHODS, make_methods
+
+if TYPE_CHECKING:
+    from masksift.scoring.methods.base import Method
 
 THRESHOLD_METHODS = ("tccp", "clc", "omission")
 """Methods that use the thresholds of the whole data set, so that their scores differ from setting to setting. All other
@@ -125,6 +127,8 @@ class SweepConfig(SourceOptions):
 
     def image_methods(self) -> dict[ScoreColumn, Method]:
         """Make the methods that depend on one image and its labels only; softmin once per temperature."""
+        from masksift.scoring.methods.softmin import Softmin
+
         methods: dict[ScoreColumn, Method] = {}
         for method in make_methods(set(self.methods) - set(THRESHOLD_METHODS), {"coco": self.coco.model_dump()}):
             if isinstance(method, Softmin):

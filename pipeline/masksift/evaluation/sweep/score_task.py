@@ -26,7 +26,7 @@ from masksift.engine.work_items import (
 from masksift.evaluation.sweep.work_items import CLEAN, Setting, SweepContext, SweepTask, plane_dtypes, variant_planes
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods import ScoringInput
+from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, PREDICTED_CLASS, EvidenceArrays
 

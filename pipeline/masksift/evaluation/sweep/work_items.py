@@ -18,7 +18,7 @@ from masksift.engine.work_items import SCORE, BlockTask, load_output, unpack_arr
 from masksift.evaluation.simulate.error_types import ErrorParams
 from masksift.evaluation.sweep.config import ScoreColumn
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.scoring.methods import FlaggingRule, Method
+from masksift.scoring.methods.base import FlaggingRule, Method
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory

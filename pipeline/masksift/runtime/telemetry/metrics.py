@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from masksift.core.status import STATUSES
@@ -44,6 +43,8 @@ class Metrics:
         self.seconds = Histogram(
             "masksift_task_seconds", "Run time of tasks that were not reused", ("stage",), buckets=_BUCKETS_SECONDS
         )
+        from importlib.metadata import version
+
         Gauge("masksift_build_info", "Version of masksift", ("version",)).labels(version("masksift")).set(1)
         self.limit = Gauge(
             "masksift_worker_memory_limit_bytes", "Memory limit of this worker in bytes, 0 without a limit"

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-from masksift.scoring.methods.base import FlaggingRule, Method, ScoringInput
-from masksift.scoring.methods.ccp import CCP
-from masksift.scoring.methods.cil import CIL
-from masksift.scoring.methods.clc import CLC
-from masksift.scoring.methods.coco import CoCo
-from masksift.scoring.methods.iou import IoU
-from masksift.scoring.methods.omission import Omission
-from masksift.scoring.methods.softmin import Softmin
-from masksift.scoring.methods.tccp import TCCP
+if TYPE_CHECKING:
+    from masksift.scoring.methods.base import Method
 
-__all__ = ["METHODS", "FlaggingRule", "Method", "ScoringInput", "make_methods"]
-
-METHODS: dict[str, type[Method]] = {
-    "ccp": CCP,
-    "tccp": TCCP,
-    "cil": CIL,
-    "softmin": Softmin,
-    "clc": CLC,
-    "iou": IoU,
-    "coco": CoCo,
-    "omission": Omission,
+METHODS: dict[str, str | type[Method]] = {
+    "ccp": "ccp:CCP",
+    "tccp": "tccp:TCCP",
+    "cil": "cil:CIL",
+    "softmin": "softmin:Softmin",
+    "clc": "clc:CLC",
+    "iou": "iou:IoU",
+    "coco": "coco:CoCo",
+    "omission": "omission:Omission",
 }
+"""Class of each method, or its path in this package: a configuration needs the names without the kernels."""
+
+
+def method_class(name: str) -> type[Method]:
+    """Import the class of a method."""
+    entry = METHODS[name]
+    loaded: type[Method] = resolve_name(f"{__name__}.{entry}") if isinstance(entry, str) else entry
+    return loaded
 
 
 def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
@@ -40,4 +40,4 @@ def make_methods(names: Iterable[str], parameters: Mapping[str, Mapping[str, Any
         The methods.
     """
     requested = set(names)
-    return tuple(method(**parameters.get(name, {})) for name, method in METHODS.items() if name in requested)
+    return tuple(method_class(name)(**parameters.get(name, {})) for name in METHODS if name in requested)

@@ -7,14 +7,14 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from masksift.core.errors import DataError, UsageError
 from masksift.storage.credentials import StorageOptions
-from masksift.storage.objects import ObjectDirectory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["ONNX", "PIXELS", "TORCH", "Checkpoint", "Trainer", "TrainerSpec", "trainer_kind"]
 
@@ -122,6 +122,8 @@ class TrainerSpec:
 
     def read_model(self) -> bytes:
         """Read the ONNX file; DataError if it does not exist."""
+        from masksift.storage.objects import ObjectDirectory
+
         parent, _, name = self.name.rpartition("/")
         if "://" in parent:
             url = parent
