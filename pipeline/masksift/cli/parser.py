@@ -113,7 +113,8 @@ class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
-        parser.exit(message=f"masksift {version('masksift')}\n")
+        print(f"masksift {version('masksift')}")
+        parser.exit()
 
 
 @cache
