@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -85,14 +84,6 @@ def test_missing_source_and_reserved_partition_name_are_refused(
     write_source(tmp_path / "kind=a.zarr", make_images())
     assert run_cli("simulate", "drop", "--source", tmp_path / "kind=a.zarr", "--out", tmp_path / "out") == 2
     assert "would become a column 'kind'" in error_message(capsys)
-
-
-def test_simulation_without_scipy_names_the_extra(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
-    assert run_cli("simulate", "drop", "--source", source, "--out", tmp_path / "out") == 2
-    assert re.search(r"scipy, which.* cannot be imported\. .*pip install 'masksift\[evaluate\]'", error_message(capsys))
 
 
 def test_simulate_while_another_process_holds_the_lock_is_refused(
