@@ -46,15 +46,28 @@ def test_region_inherits_the_decision_on_its_image(tmp_path: Path) -> None:
     assert decisions.for_region(("a", 1), 4) is None
 
 
+TWO = {"listed_regions": 2}
+
+
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
         ([], None),
         ([entry("unsure")], "unsure"),
         ([entry("reject"), entry("accept", 0, 3)], "accept"),
-        ([entry("reject", 0, 2), entry("reject", 0, 3)], "reject"),
-        ([entry("reject", 0, 2), entry("unsure", 0, 3)], "unsure"),
-        ([entry("reject"), entry("unsure", 0, 3)], "reject"),
+        ([entry("reject", 0, 2, **TWO), entry("accept", 0, 3)], "accept"),
+        ([entry("reject", 0, 2, **TWO), entry("reject", 0, 3)], "reject"),
+        ([entry("reject", 0, 2, **TWO), entry("reject", 0, 2)], "partial"),
+        ([entry("reject", 0, 2, **TWO)], "partial"),
+        ([entry("unsure", 0, 2, **TWO)], "partial"),
+        ([entry("reject", 0, 2, **TWO), entry("unsure", 0, 3, **TWO)], "unsure"),
+        ([entry("reject", 0, 2, listed_regions=1), entry("reject", 0, 3, **TWO)], "reject"),
+        ([entry("reject", **TWO), entry("unsure", 0, 3)], "reject"),
+        ([entry("unsure", **TWO), entry("reject", 0, 3)], "unsure"),
+        ([entry("reject", 0, 2), entry("reject", 0, 3)], "partial"),
+        ([entry("reject", 0, 2, listed_regions=None)], "partial"),
+        ([entry("accept", 0, 2)], "accept"),
+        ([entry("reject")], "reject"),
     ],
 )
 def test_decision_on_an_image_combines_those_on_its_regions(
@@ -72,6 +85,7 @@ def test_decision_on_an_image_combines_those_on_its_regions(
         ('{"format": 1, "run": "f", "verdicts": [{"verdict": "maybe"}]}', "verdicts.0.verdict"),
         ("[" * 100_000, "nested deeper than 64 levels"),
         ('{"format": 1, "run": "f", "verdicts": ' + "[" * 500 + "]" * 500 + "}", "nested deeper than 64 levels"),
+        (json.dumps({"format": 1, "run": "f", "verdicts": [entry("reject", listed_regions=-1)]}), "listed_regions"),
     ],
 )
 def test_invalid_file_is_rejected_with_the_location(tmp_path: Path, text: str, match: str) -> None:

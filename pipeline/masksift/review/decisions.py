@@ -3,19 +3,25 @@
 A decisions file is one JSON object with ``format`` (1), ``run`` (fingerprint of the reviewed run) and ``verdicts``, a
 list of entries
 
-    {"verdict": "accept" | "reject" | "unsure", "image_id": str, "source": str, "index": int, "region": null | {...}}
+    {"verdict": "accept" | "reject" | "unsure", "image_id": str, "source": str, "index": int, "listed_regions": int,
+     "region": null | {...}}
 
 `accept`: the label is wrong, as flagged; `reject`: the label is right; `unsure`: the reviewer cannot tell. An entry
 without a region applies to the whole image and to all of its regions that have no entry. A region is identified by
 ``rank``, its row in the run's table of regions. For human readers the page adds ``kind``, ``given``, ``suggested``
 (class names, null for the given class of an omission), ``area``, ``y0``, ``x0``, ``y1`` and ``x1``. Unknown members
 are ignored.
+
+``listed_regions`` is the number of the image's rows in the run's table of regions: with ``regions.min_area`` and
+``regions.top`` applied, but including regions that the page does not list for want of room. It may be absent, as in
+files of version 0.2; the image is then never right by its regions alone, unless the table is at hand.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,8 +29,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from masksift.core.errors import DataError, UsageError
 from masksift.core.json_text import parse_json
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.parquet import iter_tables, list_parts
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
+PARTIAL = "partial"
+"""Status of an image of which only some listed regions are decided, none as accepted: neither wrong nor right."""
 
 ImageKey = tuple[str, int]
 """Source name and image index."""
@@ -43,6 +52,7 @@ class _Entry(BaseModel):
     image_id: str
     source: str
     index: int = Field(ge=0)
+    listed_regions: int | None = Field(None, ge=0)
     region: _RegionEntry | None = None
 
 
@@ -64,6 +74,7 @@ class ReviewDecisions:
         images: Decisions on whole images.
         regions: Decisions on regions by image, then by rank.
         ids: Image ids of all images with any decision.
+        listed: Number of listed regions of these images, as far as known.
     """
 
     url: str
@@ -71,6 +82,7 @@ class ReviewDecisions:
     images: Mapping[ImageKey, str]
     regions: Mapping[ImageKey, Mapping[int, str]]
     ids: Mapping[ImageKey, str]
+    listed: Mapping[ImageKey, int]
 
     def for_region(self, key: ImageKey, rank: int) -> str | None:
         """Return the decision on a region: on the region, or else on its image, or else None."""
@@ -83,16 +95,27 @@ class ReviewDecisions:
             key: Source name and image index.
 
         Returns:
-            `accept` if the image or any region is accepted; or else the decision on the image; or else `reject` if
-            all decided regions are rejected, `unsure` otherwise. None without any decision.
+            `accept` if the image or any region is accepted; or else the decision on the image; or else, if all listed
+            regions are decided, `reject` if all are rejected and `unsure` otherwise; `partial` if only some are
+            decided. None without any decision.
         """
-        region_decisions = set(self.regions.get(key, {}).values())
+        region_decisions = self.regions.get(key, {}).values()
         whole = self.images.get(key)
         if ACCEPT in region_decisions or whole == ACCEPT:
             return ACCEPT
         if whole is not None or not region_decisions:
             return whole
-        return REJECT if region_decisions == {REJECT} else UNSURE
+        if len(region_decisions) != self.listed.get(key):
+            return PARTIAL
+        return UNSURE if UNSURE in region_decisions else REJECT
+
+    def count_listed(self, run: ObjectDirectory) -> ReviewDecisions:
+        """Return the decisions with the numbers of listed regions that the reviewed run's table of regions has."""
+        listed = Counter(dict.fromkeys(self.ids, 0))
+        for table in iter_tables(run, list_parts(run, "regions"), ["source", "index"]):
+            keys = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
+            listed.update(key for key in keys if key in self.ids)
+        return replace(self, listed=listed)
 
     def check_run(self, fingerprint: str, url: str) -> None:
         """Raise UsageError unless the decisions are about the run with this fingerprint."""
@@ -122,14 +145,17 @@ def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
     images: dict[ImageKey, str] = {}
     regions: dict[ImageKey, dict[int, str]] = {}
     ids: dict[ImageKey, str] = {}
+    listed: dict[ImageKey, int] = {}
     for entry in content.verdicts:
         key = (entry.source, entry.index)
         ids[key] = entry.image_id
+        if entry.listed_regions is not None:
+            listed[key] = entry.listed_regions
         if entry.region is None:
             images[key] = entry.verdict
         else:
             regions.setdefault(key, {})[entry.region.rank] = entry.verdict
-    return ReviewDecisions(url, content.run, images, regions, ids)
+    return ReviewDecisions(url, content.run, images, regions, ids, listed)
 
 
 def _invalid_file(url: str, reason: str) -> tuple[str, str]:

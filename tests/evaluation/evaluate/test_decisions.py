@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def planted() -> PlantedErrors:
 
 @pytest.fixture(scope="module")
 def run(planted: PlantedErrors, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_planted(planted, tmp_path_factory.mktemp("decisions"))
+    return run_planted(planted, tmp_path_factory.mktemp("decisions"), "--regions.min_area", 1)
 
 
 def test_decisions_measure_only_reviewed_images(
@@ -50,16 +52,50 @@ def test_decisions_measure_only_reviewed_images(
     assert "The decisions refer to the run" not in printed
 
 
-def test_image_with_an_accepted_region_is_wrong(run: Path, tmp_path: Path) -> None:
-    """Accepted in one region: wrong. Rejected in all reviewed regions: right. Unsure in one: unknown."""
-    images = list(dict.fromkeys(row["index"] for row in read_regions(run)))[:3]
-    regions = [[row for row in read_regions(run) if row["index"] == index][:2] for index in images]
-    decisions = [region_decision(regions[0][0], "reject"), region_decision(regions[0][-1], "accept")]
-    decisions += [region_decision(row, "reject") for row in regions[1]]
-    decisions += [region_decision(regions[2][0], "unsure")]
-    assert evaluate(run, write_decisions(tmp_path / "decisions.json", run, *decisions), tmp_path / "ev") == 0
+def decide_on_regions(run: Path) -> list[dict[str, Any]]:
+    """Decisions on four images with several regions: one region accepted, all rejected, all but one rejected, and all
+    decided with one unsure."""
+    by_image: dict[int, list[dict[str, Any]]] = {}
+    for row in read_regions(run):
+        by_image.setdefault(row["index"], []).append(row)
+    accepted, rejected, partial, unsure = [rows for rows in by_image.values() if len(rows) > 1][:4]
+    decisions = [region_decision(accepted[0], "reject"), region_decision(accepted[-1], "accept")]
+    decisions += [region_decision(row, "reject") for row in [*rejected, *partial[1:], *unsure[1:]]]
+    return [*decisions, region_decision(unsure[0], "unsure")]
+
+
+def test_image_is_right_only_if_all_listed_regions_are_rejected(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_decisions(tmp_path / "decisions.json", run, *decide_on_regions(run))
+    assert evaluate(run, file, tmp_path / "ev") == 0
     row = read_metric(tmp_path / "ev", "softmin", "auroc")
     assert (row["images"], row["errors"]) == (2, 1)
+    printed = capsys.readouterr().out
+    assert "2 of 24 images were accepted or rejected." in printed
+    assert "1 reviewed images are marked unsure and are not measured." in printed
+    assert "1 images are partly reviewed" in printed
+
+
+def test_decisions_on_another_run_use_the_numbers_of_listed_regions_in_the_file(run: Path, tmp_path: Path) -> None:
+    decisions = decide_on_regions(run)
+    listed = Counter(row["index"] for row in read_regions(run))
+    complete = [{**decision, "listed_regions": listed[decision["index"]]} for decision in decisions]
+    for name, entries, expected in (("old", decisions, (1, 1)), ("new", complete, (2, 1))):
+        file = write_decisions(tmp_path / f"{name}.json", run, *entries, fingerprint="f00d" * 16)
+        assert evaluate(run, file, tmp_path / name) == 0
+        row = read_metric(tmp_path / name, "softmin", "auroc")
+        assert (row["images"], row["errors"]) == expected
+
+
+def test_decisions_on_a_run_with_a_cut_region_table_count_its_rows(planted: PlantedErrors, tmp_path: Path) -> None:
+    out = run_planted(planted, tmp_path, "--regions.top", 3)
+    regions = read_regions(out)
+    assert len(regions) == 3
+    decisions = [region_decision(row, "reject") for row in regions]
+    assert evaluate(out, write_decisions(tmp_path / "decisions.json", out, *decisions), tmp_path / "ev") == 0
+    row = read_metric(tmp_path / "ev", "softmin", "auroc")
+    assert (row["images"], row["errors"]) == (len({row["index"] for row in regions}), 0)
 
 
 def test_decisions_on_other_sources_match_by_image_id(

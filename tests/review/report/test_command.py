@@ -88,7 +88,7 @@ def test_regions_are_those_of_the_region_table(report: tuple[Page, Data]) -> Non
             [round(v, 4) if isinstance(v, float) else v for v in map(one.get, report_regions.COLUMNS)] for one in own
         ]
         assert regions == expected
-        assert row["regions"] == len(own)
+        assert row["regions"] == row["listed_regions"] == len(own)
         assert {tuple(pair) for pair in row["pairs"]} == {(one["given"], one["suggested"]) for one in own}
         assert len(row["pairs"]) == len({tuple(pair) for pair in row["pairs"]})
     assert len(list((page.directory / "data").glob("regions-*.js"))) == 3
@@ -101,7 +101,9 @@ def test_number_of_regions_per_image_is_limited(
     shutil.copytree(whole.out, tmp_path / "out")
     monkeypatch.setattr(report_regions, "MAX_REGIONS_PER_IMAGE", 2)
     assert run_cli("report", tmp_path / "out") == 0
-    assert Page(tmp_path / "out").regions == [regions[:2] for regions in whole.regions]
+    page = Page(tmp_path / "out")
+    assert page.regions == [regions[:2] for regions in whole.regions]
+    assert [row["listed_regions"] for row in page.rows] == [len(regions) for regions in whole.regions]
     assert max(map(len, whole.regions)) > 2
 
 

@@ -39,7 +39,7 @@ _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 @dataclass(frozen=True)
 class ReportSpec:
     """Content of a report: `rows` images, the last of them `quarantined`, from a run with `scored` images (default: all
-    ranked rows), with up to `regions` regions each."""
+    ranked rows), with up to `regions` regions each, to which the run's table adds `unshown_regions`."""
 
     rows: int = 60
     quarantined: int = 0
@@ -51,6 +51,7 @@ class ReportSpec:
     pictures: bool = True
     planes: str = "gpi"
     regions: int = 4
+    unshown_regions: int = 0
     run: str = RUN
 
     @property
@@ -126,6 +127,7 @@ def make_row(spec: ReportSpec, number: int) -> dict[str, Any]:
         "planes": spec.planes if ranked else "",
         "classes": sorted({*(number % len(spec.names) for number in range(number, number + 4))}) if spec.names else [],
         "regions": len(regions),
+        "listed_regions": len(regions) + (spec.unshown_regions if regions else 0),
         "pairs": pairs,
         "warnings": [] if ranked else ["chunk (3, 0) of predictions does not exist"],
     }

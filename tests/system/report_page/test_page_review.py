@@ -71,6 +71,7 @@ def test_keys_decide_on_images_and_regions(browser: Any, plain: Path, tmp_path: 
         "image_id": image_id(PLAIN, 3),
         "source": key(3)[0],
         "index": key(3)[1],
+        "listed_regions": 3,
         "region": {
             "rank": first[0],
             "kind": first[1],
@@ -190,7 +191,8 @@ def test_loaded_file_merges_into_existing_decisions(browser: Any, plain: Path, t
         page.locator("#file").set_input_files(write_decisions(tmp_path, first, reviewer="ü"))
         expect(page.locator("#message")).to_contain_text("3 decisions loaded from some.json")
         expect(page.locator(".card").first).to_have_class(re.compile(r"\baccept\b"))
-        expect(page.locator(".card").nth(3).locator(".region-decisions")).to_have_text("1 ✗")
+        expect(page.locator(".card").nth(3).locator(".region-decisions")).to_have_text("1 ✗partly reviewed")
+        expect(page.locator("#reviewed")).to_have_text("3 images reviewed (1 ✓ 2 ?), 1 partly reviewed, 1 region")
         decisions, _ = save(page, tmp_path)
         assert decisions.images == {key(0): "accept", key(1): "unsure", ("elsewhere", 0): "unsure"}
         assert decisions.regions == {key(3): {rank: "reject"}}
@@ -209,6 +211,10 @@ INVALID_FILES = (
         "entry 2 is not a valid decision",
     ),
     ({"format": 1, "run": RUN, "verdicts": [entry_json("accept", 0, 0)]}, "entry 1 is not a valid decision"),
+    (
+        {"format": 1, "run": RUN, "verdicts": [entry_json("accept", 0, listed_regions="3")]},
+        "entry 1 is not a valid decision",
+    ),
     ([], "it is not a decisions file (format 1)"),
 )
 
@@ -232,17 +238,69 @@ def test_page_and_package_combine_decisions_alike(browser: Any, plain: Path, tmp
     words = [None, "accept", "reject", "unsure"]
     verdicts: list[Mapping[str, Any]] = []
     for number, (whole, *regions) in enumerate(generator.sample(list(itertools.product(words, repeat=3)), 60)):
-        verdicts += [entry_json(whole, number)] if whole else []
-        verdicts += [entry_json(word, number, rank) for rank, word in enumerate(regions, 1) if word]
+        ranks = [region[0] for region in make_regions(PLAIN, number)]
+        listed = {"listed_regions": len(ranks)}
+        verdicts += [entry_json(whole, number, **listed)] if whole else []
+        decided = zip(ranks, regions, strict=False)
+        verdicts += [entry_json(word, number, rank, **listed) for rank, word in decided if word]
     decisions = load_decisions(str(write_decisions(tmp_path, verdicts)), {})
     with open_report(browser, plain) as page:
         expect_selected(page, 0)
         page.locator("#file").set_input_files(tmp_path / "some.json")
-        for word in ("accept", "reject", "unsure", "none"):
+        for word, statuses in {
+            "accept": ["accept"],
+            "reject": ["reject"],
+            "unsure": ["unsure"],
+            "partial": ["partial"],
+            "none": [None],
+            "reviewed": ["accept", "reject", "unsure"],
+        }.items():
             page.locator("#filter-verdict").select_option(word)
-            matching = [n for n in range(60) if decisions.for_image(key(n)) == (None if word == "none" else word)]
+            matching = [n for n in range(60) if decisions.for_image(key(n)) in statuses]
+            assert matching
             expect(page.locator("#listed")).to_contain_text(f"{len(matching)} of 60 images")
             expect(page.locator(IDS)).to_have_text(first_page_ids(matching))
+
+
+def test_image_is_partly_reviewed_until_all_its_regions_are_rejected(browser: Any, plain: Path, tmp_path: Path) -> None:
+    reviewed, card = "#reviewed", ".card.current"
+    with open_report(browser, plain, "#image=3") as page:
+        progress = page.locator("#lightbox .whole-image [role=status]")
+        expect(page.locator("#lightbox .region")).to_have_count(3)
+        press(page, "n", "r", "n", "r")
+        expect(progress).to_have_text("partly reviewed: 2 of 3 regions")
+        expect(page.locator(reviewed)).to_have_text("0 images reviewed, 1 partly reviewed, 2 regions")
+        press(page, "Escape")
+        expect(page.locator(f"{card} .region-decisions")).to_have_text("2 ✗partly reviewed")
+        expect(page.locator(card)).not_to_have_class(re.compile(r"\breject\b"))
+        assert save(page, tmp_path)[0].for_image(key(3)) == "partial"
+        press(page, "n", "r")
+        expect(page.locator(f"{card} .region-decisions")).to_have_text("3 ✗")
+        expect(page.locator(card)).to_have_class(re.compile(r"\breject\b"))
+        expect(page.locator(reviewed)).to_have_text("1 image reviewed (1 ✗), 3 regions")
+        assert save(page, tmp_path)[0].for_image(key(3)) == "reject"
+
+
+def test_image_with_regions_beyond_those_shown_stays_partly_reviewed(browser: Any, tmp_path: Path) -> None:
+    report = make_report(tmp_path / "report", ReportSpec(rows=6, unshown_regions=1200))
+    with open_report(browser, report, "#image=1") as page:
+        expect(page.locator("#lightbox .regions")).to_contain_text(
+            "1,200 more regions not shown: decide on them with the whole image"
+        )
+        press(page, "n", "r")
+        expect(page.locator("#lightbox .whole-image")).to_contain_text("partly reviewed: 1 of 1,201 regions")
+        press(page, "n", "r")
+        expect(page.locator("#reviewed")).to_have_text("1 image reviewed (1 ✗), 1 region")
+
+
+def test_file_without_numbers_of_listed_regions_is_completed(browser: Any, plain: Path, tmp_path: Path) -> None:
+    ranks = [region[0] for region in make_regions(PLAIN, 3)]
+    file = write_decisions(tmp_path, [entry_json("reject", 3, rank) for rank in ranks])
+    with open_report(browser, plain) as page:
+        expect_selected(page, 0)
+        page.locator("#file").set_input_files(file)
+        expect(page.locator("#reviewed")).to_have_text("1 image reviewed (1 ✗), 3 regions")
+        assert save(page, tmp_path)[0].listed == {key(3): 3}
 
 
 def test_lightbox_shows_details_and_follows_keys(browser: Any, plain: Path) -> None:

@@ -75,7 +75,7 @@ def evaluate(config: EvaluateConfig, progress: ProgressReporter) -> EvaluateResu
     require_matplotlib()
     run = open_completed_run(config.run, config.storage, [*config.truth, config.out])
     images = read_image_table(run.directory, run.image_part_names, run.methods)
-    truth = open_truth(config, run.tasks.sources, images.sources(), run.context.options, run.context.fingerprint)
+    truth = open_truth(config, run, images.sources())
     truth_arrays = () if truth.arrays is None else truth.arrays.arrays
     check_output(config.out, [*source_urls(run.tasks.sources), *config.truth, *(array.url for array in truth_arrays)])
     directory = _open_output(config, run.context.options)

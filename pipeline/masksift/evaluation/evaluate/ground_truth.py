@@ -9,8 +9,9 @@ from typing import Any
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.engine.completed_run import CompletedRun
 from masksift.evaluation.evaluate.config import EvaluateConfig
-from masksift.review.decisions import ACCEPT, REJECT, UNSURE, ReviewDecisions, load_decisions
+from masksift.review.decisions import ACCEPT, PARTIAL, REJECT, UNSURE, ReviewDecisions, load_decisions
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import find_sources
 from masksift.storage.sources.naming import source_names
@@ -55,18 +56,12 @@ class GroundTruth:
     notes: tuple[str, ...] = ()
 
 
-def open_truth(
-    config: EvaluateConfig,
-    sources: Sequence[SourceSpec],
-    names: set[str],
-    options: Mapping[str, Any],
-    fingerprint: str,
-) -> GroundTruth:
-    """Open the known errors of a run, given its fingerprint and the source ``names`` in its tables; reads no pixels."""
-    url = config.truth[0]
+def open_truth(config: EvaluateConfig, run: CompletedRun, names: set[str]) -> GroundTruth:
+    """Open the known errors of a run, given the source ``names`` in its tables; reads no pixels."""
+    url, options, sources = config.truth[0], run.context.options, run.tasks.sources
     if len(config.truth) == 1:
         if url.lower().endswith(".json"):
-            return _truth_from_decisions(load_decisions(url, options), names, fingerprint)
+            return _truth_from_decisions(load_decisions(url, options), run, names)
         if url.lower().endswith((".csv", ".parquet")):
             return GroundTruth(f"images listed in {url}", read_image_list(url, config.column, options), None)
         directory = ObjectDirectory(url, options)
@@ -78,8 +73,11 @@ def open_truth(
     return GroundTruth(f"corrected labels in {', '.join(config.truth)}", None, arrays)
 
 
-def _truth_from_decisions(decisions: ReviewDecisions, names: set[str], fingerprint: str) -> GroundTruth:
+def _truth_from_decisions(decisions: ReviewDecisions, run: CompletedRun, names: set[str]) -> GroundTruth:
     """Take accepted images as wrong and rejected ones as right; nothing is known about the others."""
+    same_run = decisions.run == run.context.fingerprint
+    if same_run:
+        decisions = decisions.count_listed(run.directory)
     by_image = {key: decisions.for_image(key) for key in decisions.ids}
     by_place = {source for source, _ in by_image} <= names  # otherwise by id
     if not by_place and len(set(decisions.ids.values())) < len(by_image):
@@ -100,9 +98,16 @@ def _truth_from_decisions(decisions: ReviewDecisions, names: set[str], fingerpri
         "Images without a decision are not measured: if the ranking was reviewed from its top, recall refers to the "
         "reviewed images, and precision does not hold for the rest of the ranking."
     ]
-    if unsure := sum(decision == UNSURE for decision in by_image.values()):
+    counts = Counter(by_image.values())
+    if partial := counts[PARTIAL]:
+        notes.insert(
+            0,
+            f"{partial:,} images are partly reviewed (some of their listed regions are rejected or unsure, the others "
+            "have no decision) and are not measured.",
+        )
+    if unsure := counts[UNSURE]:
         notes.insert(0, f"{unsure:,} reviewed images are marked unsure and are not measured.")
-    if decisions.run != fingerprint:
+    if not same_run:
         notes.append(f"The decisions refer to the run {decisions.run[:12]}, whose labels may differ.")
     return GroundTruth(f"decisions in {decisions.url}", select(ACCEPT), None, select(ACCEPT, REJECT), tuple(notes))
 

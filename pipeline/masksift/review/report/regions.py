@@ -32,9 +32,10 @@ _DECIMALS = 4
 
 @dataclass
 class ImageRegions:
-    """`COLUMNS` of the regions of one image, sorted by decreasing evidence."""
+    """`COLUMNS` of the regions of one image, sorted by decreasing evidence, and their number in the region table."""
 
     regions: list[list[Any]] = field(default_factory=list)
+    listed: int = 0
 
     @property
     def class_pairs(self) -> list[tuple[int | None, int]]:
@@ -53,6 +54,9 @@ def find_regions(run: CompletedRun, selected: Sequence[SelectedImage]) -> list[I
         rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
         for key, row in zip(keys, rows, strict=True):
             image = by_key.get(key)
-            if image is not None and len(image.regions) < MAX_REGIONS_PER_IMAGE:
+            if image is None:
+                continue
+            image.listed += 1
+            if image.listed <= MAX_REGIONS_PER_IMAGE:
                 image.regions.append([round(value, _DECIMALS) if isinstance(value, float) else value for value in row])
     return [by_key[image.key] for image in selected]

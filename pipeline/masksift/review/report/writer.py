@@ -48,6 +48,7 @@ def rows_data(
             for name in ("flagged", "pair", "size", "view_size", "picture", "planes", "classes")
         },
         "regions": [len(image.regions) for image in regions],
+        "listed_regions": [image.listed for image in regions],
         "pairs": [image.class_pairs for image in regions],
         "warnings": [
             [warning for warning in image.warnings if warning != selection.reason]

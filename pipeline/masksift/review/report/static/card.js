@@ -89,7 +89,7 @@
       return [row.regions > 0 ? "…" : none, ...warning];
     }
     const { given, suggested, area } = regions[Math.max(0, selected)];
-    const others = regions.length - 1;
+    const others = row.listed_regions - 1;
     const more = others > 0 ? ` · and ${pluralize(others, "more region")}` : "";
     const place = selected >= 0 ? ` · region ${selected + 1} of ${regions.length}` : more;
     return [...masksift.data.regionNodes(given, suggested, area), el("span", { class: "faint" }, place), ...warning];
@@ -97,9 +97,13 @@
 
   function regionDecisions(row) {
     const counts = decisions.regionCounts(row);
-    return decisions.WORDS.filter((word) => counts[word] > 0).map((word) => {
+    const progress = decisions.progressText(row);
+    const title = `${progress} reviewed`;
+    const partial = progress === "" ? [] : [el("span", { class: "faint", title }, "partly reviewed")];
+    const marks = decisions.WORDS.filter((word) => counts[word] > 0).map((word) => {
       const title = `${pluralize(counts[word], "region")}: ${word}`;
       return el("span", { class: word, title }, `${counts[word]} ${decisions.MARKS[word]}`);
     });
+    return [...marks, ...partial];
   }
 })();

@@ -101,6 +101,7 @@
         "planes",
         "classes",
         "regions",
+        "listed_regions",
         "pairs",
         "warnings",
       ])

@@ -9,7 +9,8 @@
     reject: "the label is right",
     unsure: "cannot tell",
   };
-  const images = new Map(); // by source and index: {whole: entry or null, regions: rank -> entry}
+  // By source and index: {whole: entry or null, regions: rank -> entry, listed: rows of the region table or null}.
+  const images = new Map();
   const listeners = [];
   let run = "";
   let kept = true;
@@ -41,8 +42,9 @@
 
   function put(entry) {
     const id = key([entry.source, entry.index]);
-    if (!images.has(id)) images.set(id, { whole: null, regions: new Map() });
+    if (!images.has(id)) images.set(id, { whole: null, regions: new Map(), listed: null });
     const image = images.get(id);
+    image.listed = entry.listed_regions ?? image.listed;
     if (entry.region === null) image.whole = entry;
     else image.regions.set(entry.region.rank, entry);
   }
@@ -65,6 +67,7 @@
         typeof entry.source === "string" &&
         Number.isInteger(entry.index) &&
         entry.index >= 0 &&
+        (entry.listed_regions == null || (Number.isInteger(entry.listed_regions) && entry.listed_regions >= 0)) &&
         (region === null || (isObject(region) && Number.isInteger(region.rank) && region.rank >= 1));
       if (!valid) throw new Error(`entry ${position + 1} is not a valid decision`);
       return { ...entry, region };
@@ -74,7 +77,9 @@
   }
 
   function entries() {
-    return [...images.values()].flatMap((image) => [...(image.whole ? [image.whole] : []), ...image.regions.values()]);
+    return [...images.values()].flatMap(({ whole, regions, listed }) =>
+      [...(whole ? [whole] : []), ...regions.values()].map((entry) => ({ ...entry, listed_regions: listed })),
+    );
   }
 
   const asText = () => JSON.stringify({ format: 1, run, verdicts: entries() }, null, 1);
@@ -110,7 +115,8 @@
         y1: region.y1,
         x1: region.x1,
       };
-      put({ verdict: decision, image_id: row.image_id, source, index, region: description ?? null });
+      const image = { image_id: row.image_id, source, index, listed_regions: row.listed_regions };
+      put({ verdict: decision, ...image, region: description ?? null });
     } else {
       const image = images.get(key(row.key));
       if (region) image?.regions.delete(region.rank);
@@ -125,14 +131,33 @@
 
   // The same rule as `ReviewDecisions.for_image` in masksift/review/decisions.py.
   function combined(image) {
-    if (image === undefined) return null;
-    const words = new Set([...image.regions.values()].map((entry) => entry.verdict));
+    const words = [...image.regions.values()].map((entry) => entry.verdict);
     const whole = image.whole?.verdict ?? null;
-    if (whole === "accept" || words.has("accept")) return "accept";
+    if (whole === "accept" || words.includes("accept")) return "accept";
     if (whole !== null) return whole;
-    return words.size === 0 ? null : words.size === 1 && words.has("reject") ? "reject" : "unsure";
+    if (words.length !== image.listed) return "partial";
+    return words.includes("unsure") ? "unsure" : "reject";
   }
-  const ofImage = (row) => combined(images.get(key(row.key)));
+  function ofImage(row) {
+    const image = images.get(key(row.key));
+    if (image === undefined) return null;
+    image.listed = row.listed_regions; // files of older versions lack it
+    return combined(image);
+  }
+
+  // Take the numbers of listed regions from all loaded rows, so that the totals agree with the cards.
+  function countListed() {
+    const { data } = masksift;
+    for (let number = 0; number < data.run.rows; number++) if (data.has(number)) ofImage(data.row(number));
+    listeners.forEach((listener) => listener());
+  }
+
+  // "3 of 45 regions" for a partly reviewed image, else empty.
+  function progressText(row) {
+    if (ofImage(row) !== "partial") return "";
+    const decided = images.get(key(row.key)).regions.size;
+    return `${masksift.count(decided)} of ${masksift.pluralize(row.listed_regions, "region")}`;
+  }
 
   // Number of regions of a row by decision.
   function regionCounts(row) {
@@ -142,12 +167,12 @@
   }
 
   function counts() {
-    const totals = { images: images.size, regions: 0, accept: 0, reject: 0, unsure: 0 };
+    const totals = { accept: 0, reject: 0, unsure: 0, partial: 0, regions: 0 };
     for (const image of images.values()) {
       totals[combined(image)] += 1;
       totals.regions += image.regions.size;
     }
-    return totals;
+    return { ...totals, images: images.size - totals.partial };
   }
 
   function save() {
@@ -159,6 +184,7 @@
   async function load(file) {
     try {
       const count = take(JSON.parse(await file.text()));
+      countListed();
       keep();
       masksift.showMessage(`${masksift.pluralize(count, "decision")} loaded from ${masksift.plain(file.name)}`);
     } catch (error) {
@@ -175,6 +201,8 @@
     ofWholeImage,
     ofRegion,
     ofImage,
+    countListed,
+    progressText,
     regionCounts,
     counts,
     save,

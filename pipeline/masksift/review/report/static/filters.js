@@ -87,7 +87,8 @@
       ),
       stateField("verdict", "Decision", [
         ["none", "none"],
-        ["any", "any decision"],
+        ["partial", "partly reviewed"],
+        ["reviewed", "reviewed"],
         ["accept", "accepted"],
         ["reject", "rejected"],
         ["unsure", "unsure"],

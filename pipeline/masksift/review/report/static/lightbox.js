@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { el, name, count, score, share } = masksift;
+  const { el, name, count, pluralize, score, share } = masksift;
   const { state, selection, decisions } = masksift;
   const MAX_PIXEL_SIZE = 32; // screen pixels of one image pixel at the largest zoom
   const dialog = document.getElementById("lightbox");
@@ -18,6 +18,7 @@
       tag: el("div", { class: "tag", hidden: true }),
       side: el("div", { class: "side" }),
       place: el("span", { class: "faint place" }),
+      progress: el("span", { class: "faint", role: "status" }),
     };
     parts.decision = masksift.decisionButtons("the whole image", (word) => {
       selection.selectRegion(-1);
@@ -64,7 +65,13 @@
       "div",
       { class: "toolbar" },
       masksift.layers(),
-      el("div", { class: "whole-image" }, el("span", { class: "about" }, "Whole image"), parts.decision.node),
+      el(
+        "div",
+        { class: "whole-image" },
+        el("span", { class: "about" }, "Whole image"),
+        parts.decision.node,
+        parts.progress,
+      ),
       el(
         "label",
         { class: "auto-advance", title: "Go to the next region or image" },
@@ -219,12 +226,18 @@
       return { node: el("li", {}, line, more), line, buttons, region };
     });
     parts.regions.replaceChildren(...parts.buttons.map(({ node }) => node));
-    if (regions.length > 0) return;
-    parts.regions.append(el("li", { class: "faint" }, row.regions > 0 ? "…" : "no region is listed"));
+    if (regions.length === 0) {
+      parts.regions.append(el("li", { class: "faint" }, row.regions > 0 ? "…" : "no region is listed"));
+    } else if (row.listed_regions > regions.length) {
+      const others = pluralize(row.listed_regions - regions.length, "more region");
+      parts.regions.append(el("li", { class: "faint" }, `${others} not shown: decide on them with the whole image`));
+    }
   }
 
   function showDecisions() {
     parts.decision.show(decisions.ofWholeImage(row));
+    const progress = decisions.progressText(row);
+    parts.progress.textContent = progress === "" ? "" : `partly reviewed: ${progress}`;
     overlay.markSelected(selection.region, selection.regions);
     parts.buttons.forEach(({ node, line, buttons, region }, position) => {
       const word = decisions.ofRegion(row, region);

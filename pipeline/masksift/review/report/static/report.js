@@ -45,26 +45,28 @@
       el("span", { class: word }, `${count(totals[word])} ${decisions.MARKS[word]}`),
     );
     const line = document.getElementById("reviewed");
-    if (totals.images === 0) line.replaceChildren(el("span", { class: "faint" }, "nothing reviewed yet"));
+    const nothing = totals.images + totals.partial === 0;
+    if (nothing) line.replaceChildren(el("span", { class: "faint" }, "nothing reviewed yet"));
     else {
       line.replaceChildren(
         el("strong", {}, count(totals.images)),
         totals.images === 1 ? " image" : " images",
-        " reviewed (",
-        ...words.flatMap((word, index) => (index ? [" ", word] : [word])),
-        ")",
+        " reviewed",
+        ...words.flatMap((word, index) => [index ? " " : " (", word]),
+        words.length > 0 ? ")" : "",
+        totals.partial > 0 ? `, ${count(totals.partial)} partly reviewed` : "",
         totals.regions > 0 ? `, ${pluralize(totals.regions, "region")}` : "",
       );
     }
     if (!decisions.kept && decisions.changes > 0)
       line.append(el("strong", { class: "warn" }, " not stored by this browser: save them"));
-    document.getElementById("save").disabled = totals.images === 0;
+    document.getElementById("save").disabled = nothing;
   }
 
   const KEYS = [
     ["→ or j, ← or k", "next image, previous image"],
     ["n, p", "next region, previous region; after the last one the whole image"],
-    ["a", "accept: the label is wrong, as was totals"],
+    ["a", "accept: the label is wrong, as flagged"],
     ["r", "reject: the label is right"],
     ["u", "unsure"],
     ["Backspace", "withdraw the decision"],
@@ -86,7 +88,9 @@
         "p",
         { class: "faint" },
         "A decision applies to the selected region, or else to the whole image and to all of its regions without a " +
-          "separate decision. Decisions are stored in this browser; save them to a file for ",
+          "separate decision. An image is right if it is rejected, or if all of its listed regions are; with fewer " +
+          "decided regions it is partly reviewed and counts as neither. Decisions are stored in this browser; save " +
+          "them to a file for ",
         el("code", {}, "masksift evaluate"),
         " and ",
         el("code", {}, "masksift export"),
@@ -200,6 +204,7 @@
     if (state.filtered() || state.values.page > 1) masksift.toSection("images");
     if (state.values.image !== null) masksift.openLightbox();
     await data.readAll();
+    decisions.countListed();
     masksift.fillColumnFilters();
     masksift.budgetMoved?.();
     masksift.markBudget();

@@ -71,7 +71,7 @@
     parsed.suggested = number("suggested", 0, run.classes.length - 1);
     parsed.source = number("source", 0, run.sources.length - 1);
     parsed.status = choice("status", Object.keys(run.counts));
-    parsed.verdict = choice("verdict", ["none", "any", ...masksift.decisions.WORDS]);
+    parsed.verdict = choice("verdict", ["none", "partial", "reviewed", ...masksift.decisions.WORDS]);
     parsed.q = params.get("q") ?? "";
     parsed.layer = choice("layer", LAYERS);
     parsed.budget = number("budget", 1, run.scored);
@@ -171,7 +171,7 @@
     if (verdict === null) return true;
     const decision = masksift.decisions.ofImage(row);
     if (verdict === "none") return decision === null;
-    return verdict === "any" ? decision !== null : decision === verdict;
+    return verdict === "reviewed" ? masksift.decisions.WORDS.includes(decision) : decision === verdict;
   }
   const pairs = (row) => (row.pair === null ? row.pairs : [...row.pairs, row.pair]);
   const normalize = (text) => text.normalize("NFC").toLowerCase();
