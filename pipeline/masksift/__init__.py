@@ -15,15 +15,19 @@ Examples:
 
 from __future__ import annotations
 
-from importlib.metadata import version
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from masksift.audit import Audit, audit
-from masksift.config.run import RunConfig
-from masksift.core.errors import DataError, Interrupted, MasksiftError, PlanRefused, RunFailed, UsageError
-from masksift.prepare.writers.base import condense
-from masksift.prepare.writers.evidence import EvidenceWriter
-from masksift.prepare.writers.predictions import PredictionWriter
-from masksift.run import RunResult, plan, run
+if TYPE_CHECKING:
+    from masksift.array_audit import Audit, audit
+    from masksift.config.run import RunConfig
+    from masksift.core.errors import DataError, Interrupted, MasksiftError, PlanRefused, RunFailed, UsageError
+    from masksift.prepare.writers.base import condense
+    from masksift.prepare.writers.evidence import EvidenceWriter
+    from masksift.prepare.writers.predictions import PredictionWriter
+    from masksift.runner import RunResult, plan, run
+
+    __version__: str
 
 __all__ = [
     "Audit",
@@ -44,4 +48,32 @@ __all__ = [
     "run",
 ]
 
-__version__ = version("masksift")
+_MODULES = {
+    **dict.fromkeys(("Audit", "audit"), "array_audit"),
+    **dict.fromkeys(("RunResult", "plan", "run"), "runner"),
+    **dict.fromkeys(
+        ("DataError", "Interrupted", "MasksiftError", "PlanRefused", "RunFailed", "UsageError"), "core.errors"
+    ),
+    "RunConfig": "config.run",
+    "condense": "prepare.writers.base",
+    "EvidenceWriter": "prepare.writers.evidence",
+    "PredictionWriter": "prepare.writers.predictions",
+}
+"""Module of each public name, imported on first access: `import masksift` and `masksift --help` start fast."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("masksift")
+    elif name in _MODULES:
+        value = getattr(importlib.import_module(f"masksift.{_MODULES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

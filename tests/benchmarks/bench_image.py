@@ -20,7 +20,7 @@ from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.stages import create_evidence_arrays
 from masksift.engine.work_items import BlockTasks
-from masksift.run import make_run_context, open_and_plan
+from masksift.runner import make_run_context, open_and_plan
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES

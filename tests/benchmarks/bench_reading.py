@@ -15,7 +15,7 @@ import zarr
 from benchmarks.bench_whole import Case
 from benchmarks.section import Section, spread, table
 from masksift.config.load import build_run_config
-from masksift.run import open_and_plan
+from masksift.runner import open_and_plan
 from masksift.storage.zarr.reader import ArrayReader
 
 ROUNDS = 5

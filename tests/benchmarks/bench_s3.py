@@ -25,7 +25,7 @@ from masksift.config.run import RunConfig
 from masksift.engine.block_io import iter_label_windows, window_to_slices
 from masksift.engine.work_items import BlockTask, BlockTasks
 from masksift.prepare.writers.predictions import PredictionWriter
-from masksift.run import make_run_context, open_and_plan, run
+from masksift.runner import make_run_context, open_and_plan, run
 from masksift.runtime.executors import make_executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.credentials import StorageOptions, resolve_credentials

@@ -21,7 +21,7 @@ from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.work_items import BlockTasks, RunContext
-from masksift.run import make_run_context, open_and_plan
+from masksift.runner import make_run_context, open_and_plan
 from masksift.runtime.executors import make_executor
 
 WORKERS, PROCESSES = 200, 2

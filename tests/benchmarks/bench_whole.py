@@ -19,7 +19,7 @@ from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.core.specs import Block
 from masksift.engine.planning.layout import Layout
-from masksift.run import open_and_plan, run
+from masksift.runner import open_and_plan, run
 from masksift.runtime.executors import make_executor
 from masksift.runtime.progress import ProgressReporter
 

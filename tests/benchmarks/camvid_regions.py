@@ -26,7 +26,7 @@ from masksift.engine.region_table import LABEL
 from masksift.review.inspect.lookup import iter_region_tables
 from masksift.review.rendering.palette import class_colors
 from masksift.review.rendering.panels import colorize, draw_outline, figure_png, new_figure, region_text
-from masksift.run import run
+from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
 
 CAMVID = Path(__file__).resolve().parents[3] / "shared" / "camvid" / "camvid.zarr"

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 PARTS = (
+    "start",
     "kernels",
     "reading",
     "whole",

@@ -11,7 +11,7 @@ from masksift.core.errors import PlanRefused
 from masksift.engine.planning import plan as plan_module
 from masksift.engine.planning.plan import Plan
 from masksift.engine.stages import check_workers
-from masksift.run import plan as make_run_plan
+from masksift.runner import plan as make_run_plan
 from masksift.runtime.executors import WorkerInfo
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter

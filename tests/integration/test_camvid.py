@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from masksift.config.load import build_config, build_run_config
 from masksift.evaluation.simulate.command import SimulateConfig, simulate
-from masksift.run import run
+from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
 from support.camvid import CAMVID, EXPECTED, changed
 

@@ -18,7 +18,7 @@ from masksift.config.load import build_run_config
 from masksift.engine import condense_task as tasks
 from masksift.engine import stages
 from masksift.engine.planning import layout, memory
-from masksift.run import make_block_tasks, make_run_context, open_and_plan, rescore, run
+from masksift.runner import make_block_tasks, make_run_context, open_and_plan, rescore, run
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.methods import METHODS
 from reference import ensemble as reference_ensemble

@@ -12,7 +12,7 @@ import zarr
 import masksift
 from masksift.config.load import build_run_config
 from masksift.engine.planning import layout
-from masksift.run import run
+from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
 from support.datasets import make_dataset
 from support.run_processes import TABLES, read_tables, write_dataset_source, write_small_source

@@ -14,7 +14,7 @@ import pytest
 
 from masksift.config.load import build_run_config
 from masksift.core.task_result import TaskResult
-from masksift.run import run
+from masksift.runner import run
 from masksift.runtime import progress
 from masksift.runtime.progress import ProgressReporter
 from support.sources import erase_chunks, write_source

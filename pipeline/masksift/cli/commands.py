@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from masksift.config.run import RunConfig
-    from masksift.run import RunResult
+    from masksift.runner import RunResult
     from masksift.runtime.progress import ProgressReporter
 
 Model = TypeVar("Model", bound="BaseModel")
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(json.dumps(config.model_dump(mode="json"), indent=2))
         return 0
-    from masksift.run import run
+    from masksift.runner import run
 
     reporter = _reporter(args)
     return _print_result(run(config, reporter), config, reporter)
@@ -78,7 +78,7 @@ def score(args: argparse.Namespace) -> int:
     from masksift.config.load import build_run_config, storage_from_flags
     from masksift.config.run import RunConfig
     from masksift.engine.completed_run import read_run_record
-    from masksift.run import rescore
+    from masksift.runner import rescore
 
     flags = _flags(args, RunConfig)
     record = read_run_record(args.completed_run, storage_from_flags(flags).options([args.completed_run]))
@@ -194,7 +194,7 @@ def plan(args: argparse.Namespace) -> int:
     """Run `masksift plan`."""
     from masksift.config.run import RunConfig
     from masksift.engine.summary import format_plan
-    from masksift.run import open_and_plan
+    from masksift.runner import open_and_plan
 
     config = _config(args, RunConfig)
     sources, plan = open_and_plan(config)

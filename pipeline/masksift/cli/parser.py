@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, partial
 from pkgutil import resolve_name
@@ -113,7 +114,7 @@ class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
-        print(f"masksift {version('masksift')}")
+        sys.stdout.write(f"masksift {version('masksift')}\n")
         parser.exit()
 
 

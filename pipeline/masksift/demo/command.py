@@ -8,7 +8,7 @@ from typing import Literal
 from masksift.config.load import build_run_config
 from masksift.demo import found_at_top, make_demo
 from masksift.engine.summary import format_run_summary
-from masksift.run import run
+from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.locations import check_output
 from masksift.storage.objects import ObjectDirectory

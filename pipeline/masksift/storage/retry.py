@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import obstore.exceptions
+from functools import cache
 
 from masksift.core.errors import RunFailed, summarize_error
 from masksift.core.retry import MAX_ATTEMPTS, RetryPolicy
@@ -12,35 +12,6 @@ MAX_ATTEMPTS_ON_OPEN = 5
 REQUEST_TIMEOUT_SECONDS = 20.0
 """Time without an answer after which the first attempt is abandoned."""
 
-_ANSWERS = (
-    FileNotFoundError,
-    NotADirectoryError,
-    IsADirectoryError,
-    FileExistsError,
-    obstore.exceptions.NotFoundError,
-    obstore.exceptions.AlreadyExistsError,
-    obstore.exceptions.PreconditionError,
-)
-"""Errors that report the state of an object."""
-_PERMISSION_ERRORS = (
-    PermissionError,
-    obstore.exceptions.PermissionDeniedError,
-    obstore.exceptions.UnauthenticatedError,
-)
-_CALLER_ERRORS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    MemoryError,
-    NotImplementedError,
-    ImportError,
-    obstore.exceptions.InvalidPathError,
-    obstore.exceptions.NotSupportedError,
-    obstore.exceptions.UnknownConfigurationKeyError,
-)
-"""Errors that the same request would raise again."""
 _MISSING_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 """Names of botocore's exceptions, which is imported only where S3 is used."""
 
@@ -65,7 +36,7 @@ class StoreRetryPolicy(RetryPolicy):
             return error
         cause = summarize_error(error)
         effect = "The run stops here; finished blocks are kept"
-        if isinstance(error, _PERMISSION_ERRORS):
+        if _is_permission_error(error):
             return StoreUnavailable(
                 f"The store denied access to {target} ({cause})",
                 effect,
@@ -78,9 +49,29 @@ class StoreRetryPolicy(RetryPolicy):
         )
 
 
+@cache  # obstore is imported only where a store is used
+def _final_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that report the state of an object, and those that the same request would raise again."""
+    from obstore import exceptions
+
+    return (
+        *(FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError),
+        *(exceptions.NotFoundError, exceptions.AlreadyExistsError, exceptions.PreconditionError),
+        *(ValueError, TypeError, LookupError, AttributeError, AssertionError),
+        *(MemoryError, NotImplementedError, ImportError),
+        *(exceptions.InvalidPathError, exceptions.NotSupportedError, exceptions.UnknownConfigurationKeyError),
+    )
+
+
+def _is_permission_error(error: Exception) -> bool:
+    from obstore import exceptions
+
+    return isinstance(error, (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError))
+
+
 def _is_passed_on(error: Exception) -> bool:
-    return isinstance(error, (*_ANSWERS, *_CALLER_ERRORS)) or type(error).__name__ in _MISSING_CREDENTIALS
+    return isinstance(error, _final_errors()) or type(error).__name__ in _MISSING_CREDENTIALS
 
 
 def _is_transient(error: Exception) -> bool:
-    return not _is_passed_on(error) and not isinstance(error, _PERMISSION_ERRORS)
+    return not _is_passed_on(error) and not _is_permission_error(error)

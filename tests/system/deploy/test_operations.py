@@ -14,7 +14,7 @@ from masksift.cli.main import main
 from masksift.config.load import build_run_config
 from masksift.core import errors
 from masksift.core.status import STATUSES
-from masksift.run import run
+from masksift.runner import run
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
 from support.run_processes import read_tables, write_small_source

@@ -18,7 +18,7 @@ from masksift.cli.main import main
 from masksift.config.load import build_run_config
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.work_items import BlockTasks
-from masksift.run import make_run_context, open_and_plan
+from masksift.runner import make_run_context, open_and_plan
 from masksift.storage.credentials import S3Config, StorageOptions, resolve_credentials
 from masksift.storage.objects import ObjectDirectory
 from support.cli import error_message, run_cli
