@@ -318,7 +318,7 @@ PLACES = ("--labels", "l", "--predictions", "p", "--out", "o")
         ((*PLACES, "--preset", "kitti"), "'kitti'"),
         ((*PLACES, "--axes", "x,y,class"), "axes is x,y,class"),
         ((*PLACES, "--kind", "logits", "--dtype", "uint8"), "kind is 'logits' and dtype is 'uint8'"),
-        (("--labels", "nowhere", "--predictions", "p", "--out", "o"), ".png, .tif, .tiff (at|in) nowhere"),
+        (("--labels", "nowhere", "--predictions", "p", "--out", "o"), ".png, .tif, .tiff, .npy, .* at nowhere"),
     ],
 )
 def test_ingest_with_invalid_arguments_exits_with_2_and_writes_nothing(

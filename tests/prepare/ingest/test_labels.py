@@ -122,6 +122,22 @@ def test_colors_without_a_table_are_refused(tmp_path: Path, colored: Array) -> N
         read(tmp_path / "a.png")
 
 
+def test_colors_with_equal_channels_are_values_unless_a_table_gives_colors(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png", np.repeat(PLANE.astype(np.uint8)[..., None], 3, axis=2))
+    np.testing.assert_array_equal(read(tmp_path / "a.png"), PLANE)
+    with raises(DataError, r"a.png holds the color \(1, 1, 1\) at row 0, column 1"):
+        read(tmp_path / "a.png", colors=COLOR_CODES)
+    save_png16(tmp_path / "b.png", np.repeat(PLANE.astype(np.uint16)[..., None], 3, axis=2))
+    np.testing.assert_array_equal(read(tmp_path / "b.png"), PLANE)
+
+
+def test_transparent_colors_with_equal_channels_are_refused(tmp_path: Path) -> None:
+    values = np.repeat(PLANE.astype(np.uint8)[..., None], 4, axis=2)
+    save_image(tmp_path / "a.png", values)
+    with raises(DataError, r"a.png is a color image, and there is no color table"):
+        read(tmp_path / "a.png")
+
+
 def test_channel_of_16_bits_holds_class_numbers(tmp_path: Path) -> None:
     stored = np.random.default_rng(3).integers(0, 65536, (2, 4, 3)).astype(np.uint16)
     stored[..., 0] = PLANE

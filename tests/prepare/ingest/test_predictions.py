@@ -159,7 +159,7 @@ def test_missing_or_colored_class_image_is_refused(inputs: InputFiles, capsys: p
     (inputs.predictions / "scene_01" / "2.png").unlink()
     message = r"scene_01 in .* holds 3 of 4 classes and lacks class 2"
     assert_ingest_fails(message, capsys, *inputs.args())
-    save_image(inputs.predictions / "scene_01" / "2.png", np.zeros((8, 10, 3), np.uint8))
+    save_image(inputs.predictions / "scene_01" / "2.png", np.full((8, 10, 3), (1, 2, 3), np.uint8))
     inputs.labels.joinpath("scene_00.png").unlink()
     message = r"scene_01/2.png has shape \(8, 10, 3\) .*grayscale images"
     assert_ingest_fails(message, capsys, *inputs.args())

@@ -119,9 +119,10 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
         use_palette=config.colors is not None,
         class_channel=preset.class_channel if preset else None,
         array=label_array,
+        lossy=config.allow_lossy,
     )
     predictions = PredictionReader(
-        inputs.prediction_format, classes, survey.order, dtype, config.kind, prediction_array
+        inputs.prediction_format, classes, survey.order, dtype, config.kind, prediction_array, config.allow_lossy
     )
     writer_args = {
         "images": len(inputs.pairs),

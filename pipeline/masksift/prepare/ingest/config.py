@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,8 @@ from masksift.config.sections import ConfigSection, ExecutorSection, Remap, Stor
 from masksift.config.types import Integers, Names
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
+from masksift.storage.patterns import has_wildcard
+from masksift.storage.urls import local_path
 
 AXIS_ORDERS = (("class", "y", "x"), ("y", "x", "class"))
 
@@ -18,7 +21,7 @@ class IngestConfig(ConfigSection):
     """Configuration of one ingest; `labels`, `predictions` and `out` are required."""
 
     labels: str = Field(
-        min_length=1, description="label files: directory or glob of PNG or TIFF, COCO panoptic .json, or one .npy"
+        min_length=1, description="label files: directory or glob of images or .npy, COCO panoptic .json, or one .npy"
     )
     predictions: str = Field(
         min_length=1, description="prediction files: directory or glob of .npy, .npz, PNG or TIFF, or one .npy"
@@ -50,6 +53,9 @@ class IngestConfig(ConfigSection):
     resize: Literal["labels", "predictions"] | None = Field(
         None, description="resize these to the size of the other side (images follow); default: sizes must agree"
     )
+    allow_lossy: bool = Field(
+        False, description="read labels and predictions also from files that are compressed with loss, such as JPEG"
+    )
     pad: bool = Field(False, description="pad images of different sizes to the largest")
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
@@ -71,7 +77,9 @@ class IngestConfig(ConfigSection):
     @property
     def uses_arrays(self) -> bool:
         """True if labels and predictions are one .npy array each."""
-        return self.labels.endswith(".npy") and "*" not in self.labels
+        return self.labels.endswith(".npy") and (
+            not has_wildcard(self.labels) or os.path.isfile(local_path(self.labels) or "")
+        )
 
     def options(self) -> StorageOptions:
         """Resolve storage options for the files and the new source."""

@@ -14,7 +14,7 @@ from masksift.prepare.ingest.matching import Matching, match, stem
 from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_header
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
-from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, RGB_EXTENSIONS
+from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS
 from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.urls import local_path
 
@@ -99,7 +99,7 @@ def _find_label_images(
     config: IngestConfig, preset: Preset, options: Mapping[str, Any]
 ) -> tuple[_LabelFiles, ClassMap | None]:
     """List the label files in the first encoding of the preset that is present, with the classes of its values."""
-    files = find_files(config.labels, options, LOSSLESS_EXTENSIONS)
+    files = _find_label_files(config, options)
     stems = {name: stem(name) for name in files.names}
     encoding = next((end for end in preset.encodings if any(name.endswith(end) for name in stems.values())), None)
     if encoding is None and preset.encodings and config.remap is None:
@@ -115,6 +115,25 @@ def _find_label_images(
     skipped = len(files.names) - len(names)
     labels = _LabelFiles(keys, tuple(names), tuple(map(files.url, names)), skipped=skipped)
     return labels, None if encoding is None else preset.encodings[encoding]
+
+
+def _find_label_files(config: IngestConfig, options: Mapping[str, Any]) -> Files:
+    """List PNG and TIFF files or else arrays, or else images of other formats, which are often the pictures."""
+    files = find_files(config.labels, options, (*LOSSLESS_EXTENSIONS, *EXTENSIONS, *OTHER_EXTENSIONS))
+    images, arrays, others = (
+        tuple(name for name in files.names if name.lower().endswith(endings))
+        for endings in (LOSSLESS_EXTENSIONS, EXTENSIONS, OTHER_EXTENSIONS)
+    )
+    if images and arrays:  # predictions beside their labels are no labels
+        predictions = find_files(config.predictions, options, EXTENSIONS)
+        urls = set(map(predictions.url, predictions.names))
+        if spare := next((name for name in arrays if files.url(name) not in urls), None):
+            raise DataError(
+                f"{files.place} holds images and arrays ({images[0]} and {spare})",
+                "Either could be the labels",
+                "Use a glob, such as 'DIRECTORY/*.png'",
+            )
+    return replace(files, names=images or arrays or others)
 
 
 def _match_files(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
-from masksift.prepare.ingest.npy import NpyFile, read_image
-from masksift.prepare.ingest.raster import read_colors, read_raster
+from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_image, read_label
+from masksift.prepare.ingest.raster import read_raster
 from masksift.storage.files import open_file
 
 IGNORED = -1
@@ -106,6 +106,7 @@ class LabelReader:
     use_palette: bool = False  # read a palette image as colors instead of indices
     class_channel: int | None = None  # channel of color files that holds class numbers
     array: NpyFile | None = None  # labels of all images
+    lossy: bool = False  # accept a compression that changes values
 
     def read(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read class numbers (H, W), the dtype's maximum for ignored pixels; DataError for an unknown value."""
@@ -113,7 +114,10 @@ class LabelReader:
             index = int(pair.label)
             return self._by_value(read_image(self.array, index, options), f"Image {index} of {self.array.url}")
         file = str(pair.label)
-        stored = (read_colors if self.use_palette else read_raster)(file, options)
+        if file.lower().endswith(EXTENSIONS):
+            return self._by_value(read_label(file, options), file)
+        gray = not self.colors and pair.segments is None and self.class_channel is None
+        stored = read_raster(file, options, lossy=self.lossy, gray=gray, use_palette=self.use_palette)
         if pair.segments is not None:
             return self._by_segment(stored, dict(pair.segments), file)
         if stored.ndim == 3 and self.class_channel is not None:

@@ -16,8 +16,11 @@ from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.files import open_file
 
 EXTENSIONS = (".npy", ".npz")
-MEMBER_NAMES = ("predictions", "pred_probs", "probs", "logits")
-"""Names of the array of predictions in an `.npz` file of several arrays."""
+_MEMBER_NAMES = {
+    "predictions": ("predictions", "pred_probs", "probs", "probabilities", "softmax", "logits"),
+    "labels": ("labels", "label", "masks", "mask"),
+}
+"""Names of the array of predictions, or labels, in an `.npz` file of several arrays."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class NpyFile:
     fortran_order: bool
 
 
-def read_header(url: str, options: Mapping[str, Any]) -> NpyFile:
-    """Read the header of an array file and nothing else; DataError if it is invalid."""
-    with _open(url, options) as file:
+def read_header(url: str, options: Mapping[str, Any], role: str = "predictions") -> NpyFile:
+    """Read the header of an array file, of "predictions" or "labels", and nothing else; DataError if it is invalid."""
+    with _open(url, options, role) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(file)
@@ -42,11 +45,36 @@ def read_header(url: str, options: Mapping[str, Any]) -> NpyFile:
         return NpyFile(url, shape, dtype, file.tell(), fortran_order)
 
 
-def read_array(url: str, options: Mapping[str, Any]) -> NDArray[Any]:
-    """Read the whole array of a file; DataError if it is invalid."""
-    with _open(url, options) as file:
+def read_array(url: str, options: Mapping[str, Any], role: str = "predictions") -> NDArray[Any]:
+    """Read the whole array of a file, of "predictions" or "labels"; DataError if it is invalid."""
+    with _open(url, options, role) as file:
         array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         return array
+
+
+def read_label_size(url: str, options: Mapping[str, Any]) -> tuple[int, int]:
+    """Read (H, W) of one image's labels from a header; DataError unless they are integers."""
+    header = read_header(url, options, "labels")
+    return _check_label(url, header.shape, header.dtype)
+
+
+def read_label(url: str, options: Mapping[str, Any]) -> NDArray[Any]:
+    """Read one image's labels (H, W); DataError unless they are integers."""
+    array = read_array(url, options, "labels")
+    array = array.reshape(_check_label(url, array.shape, array.dtype))
+    return array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
+
+
+def _check_label(url: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Return (H, W) of labels that are stored with any axes of length 1 before or behind."""
+    while len(shape) > 2 and 1 in (shape[0], shape[-1]):
+        shape = shape[1:] if shape[0] == 1 else shape[:-1]
+    if len(shape) != 2 or dtype.kind not in "iub":
+        raise DataError(
+            f"{url} has the shape {shape} and the dtype {dtype.name}, but labels are class numbers (H, W)",
+            "Write integers (uint8 up to 256 values), one array per image",
+        )
+    return shape[0], shape[1]
 
 
 def read_image(array: NpyFile, index: int, options: Mapping[str, Any]) -> NDArray[Any]:
@@ -62,14 +90,14 @@ def read_image(array: NpyFile, index: int, options: Mapping[str, Any]) -> NDArra
 
 
 @contextmanager
-def _open(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
+def _open(url: str, options: Mapping[str, Any], role: str) -> Iterator[BinaryIO]:
     """Open an array, also inside an archive; errors of the format become a DataError with the URL."""
     try:
         with open_file(url, options) as file:
             if not url.lower().endswith(".npz"):
                 yield file
                 return
-            with zipfile.ZipFile(file) as archive, archive.open(_member(archive, url)) as member:
+            with zipfile.ZipFile(file) as archive, archive.open(_member(archive, url, role)) as member:
                 yield member  # type: ignore[misc]
     except MasksiftError:
         raise
@@ -80,12 +108,12 @@ def _open(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
         ) from e
 
 
-def _member(archive: zipfile.ZipFile, url: str) -> str:
+def _member(archive: zipfile.ZipFile, url: str, role: str) -> str:
     names = [name.removesuffix(".npy") for name in archive.namelist()]
-    candidates = names if len(names) == 1 else [name for name in MEMBER_NAMES if name in names]
+    candidates = names if len(names) == 1 else [name for name in _MEMBER_NAMES[role] if name in names]
     if not candidates:
         raise DataError(
-            f"{url} holds the arrays {', '.join(names)}, none of which is named like predictions",
-            f"Name the predictions {MEMBER_NAMES[0]!r}, or save them alone",
+            f"{url} holds the arrays {', '.join(names)}, none of which is named like {role}",
+            f"Name the {role} {role!r}, or save them alone",
         )
     return f"{candidates[0]}.npy"

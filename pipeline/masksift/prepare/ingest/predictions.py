@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.labels import InputPair
 from masksift.prepare.ingest.npy import NpyFile, read_array, read_header, read_image
-from masksift.prepare.ingest.raster import gray_header, image_size, read_raster, resize_bilinear, resize_nearest
+from masksift.prepare.ingest.raster import raster_header, read_raster, resize_bilinear, resize_nearest
 
 PredictionFormat = Literal["arrays", "numbers", "planes", "array"]
 """One .npy or .npz per image; an image of class numbers; a grayscale image per class; one .npy of all images."""
@@ -22,7 +22,7 @@ RANGE_TOLERANCE = 1e-3
 
 
 def stored_shape(
-    prediction_format: PredictionFormat, pair: InputPair, options: Mapping[str, Any]
+    prediction_format: PredictionFormat, pair: InputPair, options: Mapping[str, Any], *, lossy: bool
 ) -> tuple[tuple[int, ...], str]:
     """Read shape and dtype of an image's predictions from headers: (H, W) of class numbers, else three axes."""
     if prediction_format == "arrays":
@@ -31,9 +31,9 @@ def stored_shape(
         return file.shape[1:] if len(file.shape) == 4 and file.shape[0] == 1 else file.shape, file.dtype.name
     if prediction_format == "planes":
         assert isinstance(pair.predictions, tuple)
-        size, dtype = gray_header(pair.predictions[0], options)
+        size, dtype = raster_header(pair.predictions[0], options, lossy=lossy)
         return (len(pair.predictions), *size), dtype.name
-    return image_size(str(pair.predictions), options), "uint8"
+    return raster_header(str(pair.predictions), options, lossy=lossy)[0], "uint8"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class PredictionReader:
     dtype: str  # to write; the writer, not the reader, converts to uint8 and uint16
     kind: str
     array: NpyFile | None = None  # predictions of all images
+    lossy: bool = False  # accept a compression that changes values
 
     def read(self, pair: InputPair, options: Mapping[str, Any], size: tuple[int, int] | None = None) -> NDArray[Any]:
         """Read (K, H, W), resized to ``size`` if given; DataError if the file or its values do not fit."""
@@ -78,7 +79,7 @@ class PredictionReader:
             assert isinstance(pair.predictions, int)
             return read_image(self.array, pair.predictions, options)
         if isinstance(pair.predictions, tuple):
-            planes = [read_raster(url, options) for url in pair.predictions]
+            planes = [read_raster(url, options, lossy=self.lossy, gray=True) for url in pair.predictions]
             for url, plane in zip(pair.predictions, planes, strict=True):
                 same = (plane.shape, plane.dtype) == (planes[0].shape, planes[0].dtype)
                 if not same or plane.ndim != 2 or plane.dtype.kind != "u":
@@ -92,7 +93,7 @@ class PredictionReader:
         return values[0] if values.ndim == 4 else values
 
     def _read_one_hot(self, file: str, options: Mapping[str, Any], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-        numbers = read_raster(file, options)
+        numbers = read_raster(file, options, lossy=self.lossy, gray=True)
         if numbers.ndim == 3:
             raise DataError(
                 f"{file} is a color image, but predictions are class numbers in one channel",

@@ -14,8 +14,9 @@ from masksift.core.task_result import TaskResult
 from masksift.prepare.ingest.config import AXIS_ORDERS, IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import InputPair
+from masksift.prepare.ingest.npy import EXTENSIONS, read_label_size
 from masksift.prepare.ingest.predictions import DTYPES, stored_shape
-from masksift.prepare.ingest.raster import image_size
+from masksift.prepare.ingest.raster import image_size, raster_header
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
 
@@ -45,6 +46,7 @@ class _ImageHeaders:
     predictions: tuple[int, ...]
     dtype: str
     rgb: Size | None
+    rotated: bool = False  # the EXIF orientation turns the image
 
 
 _Headers = Mapping[_ImageHeaders, InputPair]
@@ -65,7 +67,7 @@ def survey_inputs(
             ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool,
         ):
             for pairs in split_items(inputs.pairs, _IMAGES_PER_UPDATE):
-                headers_of_pairs = pool.map(lambda pair: _read_headers(pair, inputs, options), pairs)
+                headers_of_pairs = pool.map(lambda pair: _read_headers(pair, inputs, config, options), pairs)
                 for pair, header in zip(pairs, headers_of_pairs, strict=True):
                     headers.setdefault(header, pair)
                 stage.advance(TaskResult(0, len(pairs), 0, {SCORED: len(pairs)}))
@@ -75,10 +77,14 @@ def survey_inputs(
     return Survey(classes, order, dtype, height, width, padded)
 
 
-def _read_headers(pair: InputPair, inputs: Inputs, options: Mapping[str, Any]) -> _ImageHeaders:
-    shape, dtype = stored_shape(inputs.prediction_format, pair, options)
-    rgb = None if pair.rgb is None else image_size(pair.rgb, options)
-    return _ImageHeaders(image_size(str(pair.label), options), shape, dtype, rgb)
+def _read_headers(pair: InputPair, inputs: Inputs, config: IngestConfig, options: Mapping[str, Any]) -> _ImageHeaders:
+    lossy = config.allow_lossy
+    file = str(pair.label)
+    is_array = file.lower().endswith(EXTENSIONS)
+    label = read_label_size(file, options) if is_array else raster_header(file, options, lossy=lossy)[0]
+    shape, dtype = stored_shape(inputs.prediction_format, pair, options, lossy=lossy)
+    rgb, rotated = (None, False) if pair.rgb is None else image_size(pair.rgb, options)
+    return _ImageHeaders(label, shape, dtype, rgb, rotated)
 
 
 def _common_dtype(headers: _Headers) -> str:
@@ -179,6 +185,13 @@ def _canvas(headers: _Headers, order: Axes, config: IngestConfig) -> tuple[int, 
         if config.resize is None and predictions != header.label:
             raise _sizes_differ(pair, header.label, predictions)
         size = predictions if config.resize == "labels" else header.label
+        if header.rotated and header.rgb != header.label and header.rgb == header.label[::-1]:
+            raise DataError(
+                f"Label {_name(pair, 'label')} is {header.label[0]} x {header.label[1]}, its image {pair.rgb} is "
+                f"{header.rgb[0]} x {header.rgb[1]} once its EXIF orientation is applied",
+                "The labels were drawn on the image as it is stored",
+                "Remove the orientation from the images, or turn the labels and predictions",
+            )
         if config.resize is None and header.rgb is not None and header.rgb != size:
             raise DataError(
                 f"Label {_name(pair, 'label')} is {size[0]} x {size[1]}, its image {pair.rgb} is {header.rgb[0]} x "

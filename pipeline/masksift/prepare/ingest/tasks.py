@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.errors import MasksiftError
+from masksift.core.errors import DataError, MasksiftError
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.prepare.ingest.labels import InputPair, LabelReader
@@ -46,6 +46,12 @@ class IngestContext:
         if not self.writer_args["pictures"]:
             return predictions, labels, None
         rgb = np.zeros((*size, 3), np.uint8) if pair.rgb is None else read_rgb(pair.rgb, self.options)
+        if rgb.shape[:2] != size and self.resize is None:  # a PNG may have its orientation behind its pixels
+            raise DataError(
+                f"{pair.rgb} is {rgb.shape[0]} x {rgb.shape[1]} once its EXIF orientation is applied, its label is "
+                f"{size[0]} x {size[1]}",
+                "Remove the orientation from the images, or turn the labels and predictions",
+            )
         return predictions, labels, rgb if rgb.shape[:2] == size else resize_bilinear(rgb, size)
 
 
