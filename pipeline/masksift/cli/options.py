@@ -35,7 +35,7 @@ _METAVARS = {
     **dict.fromkeys(("max_quarantined", "max_flagged"), "N|PERCENT"),
     "truth": "URL,...",
     "methods": "METHOD,...",
-    "classes": "CLASS,...",
+    "classes": "CLASS,...|FILE",
     "background": "CLASS",
     "kinds": "ERROR,...",
     "remap": "VALUE:CLASS,...",

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from masksift.config.types import Amount, IntegerMap, Integers, Names, NonEmptyText, OneOrMoreNames
+from masksift.config.types import Amount, ClassNameList, IntegerMap, Integers, Names, NonEmptyText, OneOrMoreNames
 from masksift.core.errors import UsageError
 from masksift.core.units import parse_bytes
 from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, make_executor, memory_limit
@@ -41,7 +41,11 @@ Remap = Annotated[
 ]
 
 ClassNames = Annotated[
-    Names | None, Field(description="comma-separated class names in the order of class numbers; default: the source's")
+    ClassNameList | None,
+    Field(
+        description="class names in the order of class numbers, comma-separated or in a file with one per line; "
+        "default: the source's"
+    ),
 ]
 
 Scale = Annotated[

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
+
+from masksift.core.errors import UsageError
+from masksift.core.json_text import parse_json
+from masksift.storage.urls import local_path
 
 
 def _split_commas(value: Any) -> Any:
@@ -12,6 +18,32 @@ def _split_commas(value: Any) -> Any:
     if isinstance(value, str):
         return [item.strip() for item in value.split(",") if item.strip()]
     return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _read_names(value: Any) -> Any:
+    """Read the names in a file, `FILE` or `@FILE`; split other text, and return other values unchanged."""
+    if not isinstance(value, str):
+        return value
+    path = local_path(value.removeprefix("@"))
+    is_file = path is not None and os.path.isfile(path)
+    if not is_file and not value.startswith("@") and not value.lower().endswith((".txt", ".json")):
+        return _split_commas(value)
+    try:
+        text = Path(path or value).read_text(encoding="utf-8-sig")
+        is_json = value.lower().endswith(".json") or text.lstrip().startswith("[")
+        names = parse_json(text) if is_json else [line.strip() for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError) as e:
+        raise _unreadable_names(value, e.strerror if isinstance(e, OSError) and e.strerror else str(e)) from e
+    if not isinstance(names, list) or not names:
+        raise _unreadable_names(value, "it is not a list of names" if names else "it is empty")
+    return names
+
+
+def _unreadable_names(file: str, reason: str) -> UsageError:
+    return UsageError(
+        f"The class names in {file} cannot be read ({reason.rstrip('.')})",
+        "Pass a local text file with one name per line, or a JSON list of names",
+    )
 
 
 def _unwrap_single(value: Any) -> Any:
@@ -41,6 +73,8 @@ def _sort_unique(values: tuple[float, ...]) -> tuple[float, ...]:
 NonEmptyText = Annotated[str, Field(min_length=1)]
 
 Names = Annotated[tuple[NonEmptyText, ...], BeforeValidator(_split_commas)]
+
+ClassNameList = Annotated[tuple[NonEmptyText, ...], BeforeValidator(_read_names)]
 
 OneOrMoreNames = Annotated[NonEmptyText | tuple[NonEmptyText, ...], BeforeValidator(_unwrap_single)]
 

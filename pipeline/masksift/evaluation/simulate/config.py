@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from masksift.config.sections import LabelOptions
-from masksift.config.types import Names
+from masksift.config.types import ClassNameList
 from masksift.core.errors import UsageError
 from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams, ErrorType
 
@@ -33,8 +33,10 @@ class SimulateConfig(LabelOptions):
     size: float | None = Field(
         None, gt=0, description=f"size of the change; its meaning depends on the error type (default): {_SIZES}"
     )
-    classes: Names | None = Field(
-        None, description="comma-separated names of the classes that may lose pixels or be assigned; default: all"
+    classes: ClassNameList | None = Field(
+        None,
+        description="names of the classes that may lose pixels or be assigned, comma-separated or in a file with one "
+        "per line; default: all",
     )
     background: str | None = Field(None, description="name of the class used by --fill background")
     seed: int = Field(0, ge=0, description="random seed for the choice of images and for the errors")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from masksift.config.sections import ConfigSection, ExecutorSection, Remap, StorageSection
-from masksift.config.types import Integers, Names
+from masksift.config.types import ClassNameList, Integers, Names
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.patterns import has_wildcard
@@ -32,8 +32,10 @@ class IngestConfig(ConfigSection):
     preset: Literal["cityscapes", "synthia", "camvid", "voc", "ade20k", "mapillary"] | None = Field(
         None, description="data set that defines classes, ignored values, ids and colors"
     )
-    classes: Names | None = Field(
-        None, description="class names; default: those of the preset or color table, else numbers"
+    classes: ClassNameList | None = Field(
+        None,
+        description="class names, comma-separated or in a file with one per line; default: those of the preset or "
+        "color table, else numbers",
     )
     ignore: Integers = Field((), description="ignored label values")
     remap: Remap = None
