@@ -207,7 +207,10 @@ class ExecutorSection(ConfigSection):
         None, description="keyword arguments of a Dask cluster class as a TOML table, such as '{cores = 4}'"
     )
     timeout: float | None = Field(
-        None, gt=0, description="seconds to wait for the first worker; default: 60, or 600 for a new cluster"
+        None,
+        gt=0,
+        description="seconds to wait for the first worker, default: 60, or 600 for a new cluster; later, seconds "
+        "without a worker and without a pending one after which the run ends, default: 600",
     )
 
     @model_validator(mode="after")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distributed import LocalCluster
+from distributed import LocalCluster, Scheduler, SpecCluster, Worker
+from distributed.deploy.spec import ProcessInterface
 
 
 def square(item: int) -> int:
@@ -85,3 +88,102 @@ class ScaledCluster(LocalCluster):
         if n:  # close() scales to 0
             (Path(self.folder) / "requested").write_text(str(n))
         super().scale(n)
+
+
+class Job(ProcessInterface):
+    """A job of a `QueueCluster`: its workers run in this process."""
+
+    cancel_command = "scancel"
+    last_id = 0
+
+    def __init__(self, scheduler: str, name: object, folder: str, names: Sequence[str | None]) -> None:
+        super().__init__(scheduler, name)
+        self.scheduler, self.folder, self.job_id = scheduler, Path(folder), ""
+        self.names = [f"{name}{suffix}" if suffix is not None else None for suffix in names]
+        self.workers: list[Worker] = []
+
+    async def start(self) -> None:
+        if (self.folder / "refuse").exists():
+            raise RuntimeError("sbatch: error: partition\nis down")
+        Job.last_id += 1
+        self.job_id, is_held = str(Job.last_id), (self.folder / "hold").exists()
+        with open(self.folder / "queue", "a") as queue:
+            queue.write(f"{self.job_id} {'PENDING Resources' if is_held else 'RUNNING None'}\n")
+        if not is_held:
+            self.workers = [Worker(self.scheduler, name=name, nthreads=1, host="127.0.0.1") for name in self.names]
+            await asyncio.gather(*self.workers)
+        await super().start()
+
+    async def cancel(self) -> None:
+        """End the job in the queue: the cluster object is not told."""
+        for worker in self.workers:
+            await worker.close(executor_wait=False)
+
+    async def close(self) -> None:
+        await self.cancel()
+        await super().close()
+
+
+class QueueCluster(SpecCluster):
+    """A cluster of jobs in a queue, with a worker for each of ``names``.
+
+    ``hosts`` is the number of jobs of a cluster of fixed size that does not name its workers. The folder holds the
+    queue's listing. A file `hold` in it lets new jobs wait, and `refuse` refuses them.
+    """
+
+    last: QueueCluster
+
+    def __init__(self, folder: str, names: Sequence[str] = ("",), hosts: int = 0) -> None:
+        options = {"folder": folder, "names": [None] if hosts else names}
+        spec: dict[str, Any] = {"cls": Job, "options": options} | ({"group": names} if len(names) > 1 else {})
+        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": None}}
+        super().__init__(workers=dict.fromkeys(range(hosts), spec), worker=None if hosts else spec, scheduler=scheduler)
+        self.folder = Path(folder)
+        QueueCluster.last = self
+
+    def cancel(self) -> None:
+        """Cancel all jobs."""
+        (self.folder / "queue").write_text("")
+        jobs = list(self.workers.values())
+        self.sync(lambda: asyncio.gather(*(job.cancel() for job in jobs)))
+
+
+def queue_cluster(**options: Any) -> QueueCluster:
+    """Return a cluster, like `distributed.SSHCluster`."""
+    return QueueCluster(**options)
+
+
+class OpaqueCluster:
+    """A cluster of which only the address and the size are visible, such as that of a gateway."""
+
+    last: OpaqueCluster
+
+    def __init__(self) -> None:
+        self.inner = LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            processes=False,
+            protocol="tcp://",
+        )
+        self.scheduler_address = self.inner.scheduler_address
+        self.security, self.loop = self.inner.security, self.inner.loop
+        OpaqueCluster.last = self
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.inner.__await__()
+
+    @property
+    def status(self) -> Any:
+        return self.inner.status
+
+    def scale(self, n: int) -> None:
+        self.inner.scale(n)
+
+    def cancel(self) -> None:
+        """End all workers."""
+        self.inner.scale(0)
+
+    def close(self) -> None:
+        self.inner.close()

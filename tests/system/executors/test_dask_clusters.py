@@ -201,7 +201,7 @@ def test_without_credentials_removes_user_and_password() -> None:
 
 def test_run_without_workers_waits_and_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "THREAD_COUNT_AGE_SECONDS", 0.1)
-    monkeypatch.setattr(distributed, "NO_WORKER_LOG_SECONDS", 0.3)
+    monkeypatch.setattr(distributed, "OUTAGE_LOG_SECONDS", 0.3)
     messages = Messages()
     with (
         running() as (address, worker),
@@ -224,9 +224,27 @@ def test_run_without_workers_waits_and_reports_it(monkeypatch: pytest.MonkeyPatc
             stop(*other)
     assert sorted(found) == [i * i for i in range(10)]
     lines = [line for line in messages if "worker" in line and not line.startswith("running")]
-    assert lines[0] == f"no worker of {address} is connected; waiting"
+    assert lines[0] == f"no worker of {address} is connected; none is pending; waiting up to 600 s for one"
     assert lines[1].startswith(f"no worker of {address} is connected for ")
     assert lines[-1] == f"workers of {address} are back: 1"
+
+
+def test_run_without_workers_ends_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "THREAD_COUNT_AGE_SECONDS", 0.1)
+    with (
+        running() as (address, worker),
+        make_executor("dask", workers=None, memory=None, address=address, timeout=60) as executor,
+    ):
+        monkeypatch.setattr(executor, "_outage_timeout", 0.5)
+        answers = executor.map(jobs.slow_square, range(100), "gone")
+        next(answers)
+        worker.kill()
+        message = (
+            rf"No worker of {address} has been connected for \d s, and none is pending\. Finished blocks are kept\. "
+            r"Start workers .* Run the same command again\."
+        )
+        with pytest.raises(RunFailed, match=message):
+            list(answers)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -15,7 +16,7 @@ import yaml
 
 from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor, memory_limit
-from masksift.runtime.executors.kubernetes import pod_state
+from masksift.runtime.executors.kubernetes import KubernetesClusterProvider, pod_state
 from masksift.runtime.executors.kubernetes_manifest import read_manifest, render_manifest
 from runtime.executors import task_functions as jobs
 from system.executors.kmock_api import NAMESPACE, ApiServer
@@ -286,3 +287,13 @@ def _unscheduled(message: str) -> dict[str, Any]:
 )
 def test_pod_state_names_what_blocks_the_pod(pod: dict[str, Any], message: str) -> None:
     assert pod_state(pod) == message
+
+
+def test_pods_that_wait_for_a_node_are_pending(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = KubernetesClusterProvider(file, None, None, address=None, timeout=None, notify=lambda *_, **__: None)
+    pods = [_waiting("ImagePullBackOff"), _unscheduled("no node"), {"status": {"phase": "Running"}}]
+    monkeypatch.setattr(provider, "_pods", lambda: [SimpleNamespace(raw=pod) for pod in pods])
+    assert provider.renew(0) == "1 pending pod: Unschedulable (no node)"
+    assert provider.renew(1) == ""
+    monkeypatch.setattr(provider, "_pods", lambda: 1 / 0)  # the API server does not answer
+    assert provider.renew(0) == ""

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial, reduce
 from itertools import chain, islice
 from types import TracebackType
@@ -50,12 +50,26 @@ THREAD_COUNT_AGE_SECONDS = 2.0
 """Time for which the number of worker threads is cached: clusters grow and shrink."""
 POLL_TIMEOUT_SECONDS = 5.0
 """Time to wait for an answer before the connection to the scheduler is checked."""
-NO_WORKER_LOG_SECONDS = 60.0
+OUTAGE_TIMEOUT_SECONDS = 600.0
+"""Time without a worker after which a run ends, by default."""
+OUTAGE_LOG_SECONDS = 60.0
 """Time between two messages that no worker is connected."""
+_UNFINISHED = {"pending", "lost"}
+"""States of a task whose result is not there; lost: there is no worker yet to compute it again."""
 _CONNECTION_ERRORS = (distributed.CancelledError, distributed.client.FutureCancelledError, CommClosedError)
 """Errors that the client raises when the scheduler is gone, sometimes before it notices so itself."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Outage:
+    """Time without any worker, on the monotonic clock in seconds, and what was reported of it."""
+
+    since: float
+    none_pending_since: float
+    reported_at: float = -math.inf
+    reported_pending: bool = False
 
 
 class DaskExecutor:
@@ -63,7 +77,7 @@ class DaskExecutor:
 
     Args:
         provider: Opens and closes the cluster.
-        timeout: Seconds to wait for the first worker; by default the provider's.
+        timeout: Seconds to wait for the first worker, by default the provider's, and later for one if all are gone.
         notify: Receives messages about the cluster.
     """
 
@@ -75,8 +89,8 @@ class DaskExecutor:
         self._cluster: ClusterInfo | None = None
         self._settings: dask.config.set | None = None
         self._threads, self._expected_threads, self._counted_at = 0, 0, 0.0
-        self._no_workers_since: float | None = None
-        self._no_workers_logged_at = 0.0
+        self._outage_timeout = timeout or max(provider.startup_timeout, OUTAGE_TIMEOUT_SECONDS)
+        self._outage: _Outage | None = None
         self.retries = 0
 
     def __enter__(self) -> Self:
@@ -90,8 +104,10 @@ class DaskExecutor:
             }
         )
         # Errors of the client are raised as one message; its loggers would print a traceback before.
-        for module in ("client", "utils_comm", "batched"):
-            logging.getLogger(f"distributed.{module}").setLevel(logging.CRITICAL)
+        # So do those of the loop, if a cluster class cannot submit a job.
+        for name in ("distributed.client", "distributed.utils_comm", "distributed.batched", "tornado.application"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger("asyncio").addFilter(_is_no_abandoned_gather)
         try:
             self._connect()
             self._wait_for_worker()
@@ -124,19 +140,19 @@ class DaskExecutor:
             ) from e
 
     def _wait_for_worker(self) -> None:
-        try:
-            try:
-                self.client.wait_for_workers(1, timeout=min(POLL_TIMEOUT_SECONDS, self._timeout))
-            except TimeoutError:
-                if self._timeout <= POLL_TIMEOUT_SECONDS:
-                    raise
+        end, notified = time.monotonic() + self._timeout, False
+        while (left := end - time.monotonic()) > 0:
+            self._provider.renew(0)
+            with suppress(TimeoutError):
+                self.client.wait_for_workers(1, timeout=min(POLL_TIMEOUT_SECONDS, left))
+                return
+            if not notified and left > POLL_TIMEOUT_SECONDS:
                 self._notify(f"waiting for the first worker {self._of_cluster}, up to {self._timeout:.0f} s")
-                self.client.wait_for_workers(1, timeout=self._timeout - POLL_TIMEOUT_SECONDS)
-        except TimeoutError as e:
-            raise RunFailed(
-                f"No worker {self._of_cluster} has connected to the scheduler within {self._timeout:.0f} s",
-                self._provider.diagnose(),
-            ) from e
+                notified = True
+        raise RunFailed(
+            f"No worker {self._of_cluster} has connected to the scheduler within {self._timeout:.0f} s",
+            self._provider.diagnose(),
+        )
 
     @property
     def _of_cluster(self) -> str:
@@ -284,39 +300,63 @@ class DaskExecutor:
             self._threads = identity["total_threads"]
             per_worker = -(-self._threads // identity["n_workers"]) if identity["n_workers"] else 1
             self._expected_threads = per_worker * (self._provider.max_workers or 0)
-            self._report_worker_loss(identity["n_workers"], now)
+            self._watch_workers(identity["n_workers"], now)
 
-    def _report_worker_loss(self, workers: int, now: float) -> None:
-        """Report that all workers are gone, again from time to time, and when workers are back.
+    def _watch_workers(self, workers: int, now: float) -> None:
+        """Request lost workers again, and report that all are gone or that some are back."""
+        pending = self._provider.renew(workers)
+        if not workers:
+            self._outage = self._outage or _Outage(now, now)
+            self._wait_out(self._outage, pending, now)
+        elif self._outage is not None:
+            self._outage = None
+            self._notify(f"workers {self._of_cluster} are back: {workers}", workers=workers)
 
-        A cluster of spot machines may have no worker for minutes: the run waits, and must not look as if it hung.
+    def _wait_out(self, outage: _Outage, pending: str, now: float) -> None:
+        """Report what the run waits for, again from time to time, or end it.
+
+        A queue may let jobs wait for hours, and spot machines may be gone for minutes: the run must not look as if it
+        hung. If nothing is pending, there may never be a worker.
+
+        Raises:
+            RunFailed: No worker has been connected, and none pending, for the timeout.
         """
-        if workers:
-            if self._no_workers_since is not None:
-                self._notify(f"workers {self._of_cluster} are back: {workers}", workers=workers)
-            self._no_workers_since = None
-        elif self._no_workers_since is None:
-            self._no_workers_since = self._no_workers_logged_at = now
-            self._notify(f"no worker {self._of_cluster} is connected; waiting", workers=0)
-        elif now - self._no_workers_logged_at >= NO_WORKER_LOG_SECONDS:
-            self._no_workers_logged_at = now
-            seconds = now - self._no_workers_since
-            self._notify(f"no worker {self._of_cluster} is connected for {seconds:.0f} s; waiting", workers=0)
+        if pending:
+            outage.none_pending_since = now
+        left = outage.none_pending_since + self._outage_timeout - now
+        if left <= 0:
+            raise RunFailed(
+                f"No worker {self._of_cluster} has been connected for {now - outage.since:.0f} s, and none is pending",
+                "Finished blocks are kept",
+                self._provider.diagnose(),
+                "Run the same command again",
+            )
+        if now - outage.reported_at < OUTAGE_LOG_SECONDS and bool(pending) == outage.reported_pending:
+            return
+        outage.reported_at, outage.reported_pending = now, bool(pending)
+        duration = f" for {now - outage.since:.0f} s" if now > outage.since else ""
+        waiting = f"waiting for {pending}" if pending else f"none is pending; waiting up to {left:.0f} s for one"
+        self._notify(f"no worker {self._of_cluster} is connected{duration}; {waiting}", workers=0)
 
     def _gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the results of finished tasks, or raise the error of one; the client alone would wait a minute."""
         gather = partial(self.client.gather, asynchronous=True)
         with self._translate_errors():
             while True:
+                self._wait_for_results(futures)
                 try:
                     results: list[Any] = self.client.sync(gather, list(futures), callback_timeout=POLL_TIMEOUT_SECONDS)
                     return results
                 except TimeoutError:
-                    # pending: a worker died with its result, and another one computes it again
                     connected = self.client.status == "running"
-                    self._count_threads()
-                    if not connected or any(future.status not in ("finished", "pending") for future in futures):
+                    if not connected or any(future.status not in _UNFINISHED | {"finished"} for future in futures):
                         raise
+
+    def _wait_for_results(self, futures: Sequence[Any]) -> None:
+        """Wait for tasks that run, or run again because a worker died with their results."""
+        while self.client.status == "running" and any(future.status in _UNFINISHED for future in futures):
+            self._count_threads()
+            time.sleep(0.01)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -342,6 +382,11 @@ class DaskExecutor:
                 "Finished blocks are kept",
                 "Check that the scheduler is up and run the same command again",
             ) from e
+
+
+def _is_no_abandoned_gather(record: logging.LogRecord) -> bool:
+    """Drop the traceback of a `gather` that was given up because its results were lost with their worker."""
+    return not (record.exc_info and isinstance(record.exc_info[1], distributed.client.AllExit))
 
 
 def _fold(

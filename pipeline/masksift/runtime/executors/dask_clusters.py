@@ -12,12 +12,15 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from types import FunctionType
 from typing import Any, Protocol
 
 import dask
+import dask.utils
 import distributed
 
 from masksift.core.errors import UsageError
+from masksift.runtime.executors.worker_supply import WorkerSupply
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +45,19 @@ class ClusterProvider(Protocol):
     def open(self) -> Any:
         """Start the cluster; return its address or cluster object for a Dask client."""
 
+    def renew(self, connected: int) -> str:
+        """Request lost workers again; return a description of those that are pending, empty if none is known to be."""
+
     def diagnose(self) -> str:
         """Return advice for the case that no worker has connected."""
 
     def close(self) -> None:
         """Stop what `open` started."""
+
+
+def _lost_after() -> float:
+    """Return the seconds after which a cluster gives up a lost worker: later than Dask, which closes its job."""
+    return 1.1 * float(dask.utils.parse_timedelta(dask.config.get("distributed.deploy.lost-worker-timeout")))
 
 
 def local_memory(workers: int | None) -> int:
@@ -86,6 +97,7 @@ class LocalClusterProvider:
     def __init__(self, workers: int | None, memory: int | None) -> None:
         self._workers, self._memory = _local_workers(workers), memory
         self._cluster: distributed.LocalCluster | None = None
+        self._supply: WorkerSupply | None = None
 
     def open(self) -> distributed.LocalCluster:
         """Start the processes."""
@@ -99,7 +111,13 @@ class LocalClusterProvider:
             silence_logs=logging.ERROR,
             plugins=[_IgnoreSigint()],
         )
+        self._supply = WorkerSupply(self._cluster, self._workers, _lost_after())
         return self._cluster
+
+    def renew(self, connected: int) -> str:
+        """Start processes again that ended and were not restarted."""
+        assert self._supply is not None, "the cluster is open"
+        return self._supply.renew(connected)
 
     def diagnose(self) -> str:
         """Return advice: local processes start within seconds unless the machine is overloaded."""
@@ -107,6 +125,8 @@ class LocalClusterProvider:
 
     def close(self) -> None:
         """Stop the processes."""
+        if self._supply is not None:
+            self._supply.close()
         if self._cluster is not None:
             try:
                 self._cluster.close(timeout=10)
@@ -128,6 +148,10 @@ class ExistingClusterProvider:
         """Return the address, after a check of the TLS certificates that it needs."""
         require_certificates(self._address)
         return self._address
+
+    def renew(self, connected: int) -> str:
+        """Return nothing: who runs the cluster replaces its workers."""
+        return ""
 
     def diagnose(self) -> str:
         """Return advice: only the address of the cluster is known."""
@@ -151,16 +175,21 @@ class CustomClusterProvider:
 
     def __init__(self, path: str, options: Mapping[str, Any], workers: int) -> None:
         self.kind, self.name = path, f"of {path}"
+        self._workers = workers
         self.max_workers: int | None = workers
         self._options = options
         self._cluster: Any = None
+        self._supply: WorkerSupply | None = None
 
     def open(self) -> Any:
         """Create the cluster and request its workers."""
-        cluster_class = self._load_class()
+        create = self._load()
         try:
-            self._cluster = cluster_class(**self._options)
-            self._cluster.scale(self.max_workers)
+            self._cluster = create(**self._options)
+            self._require_methods(self._cluster)
+            self._supply = WorkerSupply(self._cluster, self._workers, _lost_after())
+        except UsageError:
+            raise
         except Exception as e:  # classes raise errors of any type
             raise UsageError(
                 f"Cannot create {self.kind} ({type(e).__name__}: {' '.join(str(e).split())})",
@@ -168,34 +197,47 @@ class CustomClusterProvider:
             ) from e
         return self._cluster
 
-    def _load_class(self) -> Any:
+    def _load(self) -> Any:
+        """Import the class, or a function that returns a cluster, such as `distributed.SSHCluster`."""
         module, _, name = self.kind.rpartition(".")
         try:
             with _preserve_signal_handlers():
-                cluster_class = getattr(import_module(module), name)
+                create = getattr(import_module(module), name)
         except (ImportError, AttributeError) as e:
             raise UsageError(
                 f"executor.kind is {self.kind!r}, but this class is not installed ({e})",
                 "Install its package next to masksift (dask-jobqueue, dask-gateway, ...), or correct the name",
             ) from e
-        missing = [method for method in ("scale", "close") if not callable(getattr(cluster_class, method, None))]
-        if missing or not isinstance(cluster_class, type):
+        if not isinstance(create, FunctionType):
+            self._require_methods(create)
+        return create
+
+    def _require_methods(self, cluster: Any) -> None:
+        missing = [method for method in ("scale", "close") if not callable(getattr(cluster, method, None))]
+        if missing:
             raise UsageError(
-                f"executor.kind is {self.kind!r}, which is not a Dask cluster class"
-                + (f" (it has no {' and no '.join(missing)})" if missing else ""),
+                f"executor.kind is {self.kind!r}, which is not a Dask cluster class "
+                f"(it has no {' and no '.join(missing)})",
                 "Use a class such as dask_jobqueue.SLURMCluster, or one of serial, local, dask, kubernetes",
             )
-        return cluster_class
+
+    def renew(self, connected: int) -> str:
+        """Request lost workers again; return a description of pending jobs."""
+        assert self._supply is not None, "the cluster is open"
+        return self._supply.renew(connected)
 
     def diagnose(self) -> str:
-        """Return advice: only the queue knows what became of the jobs."""
-        return (
+        """Return advice with the error of the last request: only the queue knows what became of the jobs."""
+        problem = self._supply.problem if self._supply is not None else ""
+        return (f"The last request of a worker failed ({problem}). " if problem else "") + (
             "Check the queue and the logs of the jobs (partition, account, network from the jobs to this process), "
             "or raise --executor.timeout if they wait longer"
         )
 
     def close(self) -> None:
         """Stop the cluster with its workers."""
+        if self._supply is not None:
+            self._supply.close()
         if self._cluster is not None:
             try:
                 self._cluster.close()

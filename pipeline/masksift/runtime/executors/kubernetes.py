@@ -19,6 +19,7 @@ from typing import Any
 
 from masksift.core.errors import RunFailed, UsageError
 from masksift.core.retry import RetryPolicy
+from masksift.core.text import pluralize
 from masksift.runtime.executors.base import Notify
 from masksift.runtime.executors.dask_clusters import require_certificates
 from masksift.runtime.executors.kubernetes_manifest import (
@@ -152,6 +153,15 @@ class KubernetesClusterProvider:
         pods = _kr8s().objects.Pod.list(api=self._api, namespace=self._namespace, label_selector=labels)
         return [pod for pod in pods if not ready_scheduler or _is_ready(pod.raw)]
 
+    def renew(self, connected: int) -> str:
+        """Describe pods that wait for a node; the operator and the deployments replace lost ones."""
+        if connected:
+            return ""
+        states: list[str] = []
+        with suppress(Exception):  # the API server may be away, or listing pods forbidden
+            states = [pod_state(pod.raw) for pod in self._pods() if _is_unscheduled(pod.raw)]
+        return f"{pluralize(len(states), 'pending pod')}: {states[0]}" if states else ""
+
     def diagnose(self) -> str:
         """Return advice with the states of the pods and the last warnings of the namespace about the cluster."""
         states: Counter[str] = Counter()
@@ -209,6 +219,11 @@ def _daskcluster_class() -> Any:
 def _is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = pod.get("status", {}).get("conditions") or []
     return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
+
+
+def _is_unscheduled(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(item.get("type") == "PodScheduled" and item.get("status") == "False" for item in conditions)
 
 
 def pod_state(pod: Mapping[str, Any]) -> str:
