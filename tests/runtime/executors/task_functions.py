@@ -53,6 +53,15 @@ def kills_its_worker_once(folder: str, item: int) -> int:
     return item
 
 
+def hangs_once(folder: str, item: int) -> int:
+    """Hang the first time, until the worker is killed."""
+    mark = Path(folder) / "hung"
+    if not mark.exists():
+        mark.touch()
+        time.sleep(600)
+    return item
+
+
 def kills_every_worker(item: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return item
