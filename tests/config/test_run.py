@@ -35,6 +35,7 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "ignore": ("-1,255", "[-1, 255]", (-1, 255)),
     "remap": ("7:0,8:1", '{ "7" = 0, 8 = 1 }', {7: 0, 8: 1}),
     "kind": ("logits", '"logits"', "logits"),
+    "resize": ("predictions", '"predictions"', "predictions"),
     "scale": ("0.00392", "0.00392", 0.00392),
     "sum_tolerance": ("1e-2", "1e-2", 0.01),
     "max_quarantined": ("12", "12", 12),

@@ -82,7 +82,9 @@ class Arrays(LabelArrays):
         description="name or URL of the prediction array; several comma-separated arrays form an ensemble",
     )
     predictions_axes: Names | None = Field(
-        None, description="order of the stored prediction axes, a permutation of image,class,y,x; default: the source's"
+        None,
+        description="order of the stored prediction axes, a permutation of image,class,y,x, without class for the "
+        "positive class alone; default: the source's",
     )
 
     @property
@@ -312,6 +314,11 @@ class LabelOptions(ConfigSection):
     out: str = Field(min_length=1, description="URL of the results")
     ignore: IgnoreValues = None
     remap: Remap = None
+    resize: Literal["predictions"] | None = Field(
+        None,
+        description="arrays to resize: predictions are enlarged bilinearly to the size of the labels while they are "
+        "read, logits before the softmax; default: none, sizes must be equal",
+    )
     arrays: Arrays = Arrays()
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
@@ -329,7 +336,8 @@ class LabelOptions(ConfigSection):
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of a source."""
         remap = tuple(sorted((self.remap or {}).items()))
-        return Overrides(**self.arrays.model_dump(exclude={"images"}), ignore=self.ignore, remap=remap)
+        arrays = self.arrays.model_dump(exclude={"images"})
+        return Overrides(**arrays, ignore=self.ignore, remap=remap, resize=self.resize)
 
 
 class SourceOptions(LabelOptions):

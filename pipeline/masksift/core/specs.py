@@ -102,6 +102,17 @@ class ArraySpec:
         return self if self.decoding is None else self.decoding.stored
 
     @property
+    def missing(self) -> tuple[float, ...]:
+        """Stored numbers that mean a missing value."""
+        packing = None if self.decoding is None else self.decoding.packing
+        return () if packing is None else packing.missing
+
+    @property
+    def is_resized(self) -> bool:
+        """Return whether predictions have another size than the stored array."""
+        return self.shape[-2:] != self.stored.shape[-2:]
+
+    @property
     def nbytes(self) -> int:
         """Decoded bytes of the whole array."""
         return math.prod(self.shape) * self.itemsize

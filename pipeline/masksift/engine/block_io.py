@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from masksift.core.specs import ReadWindow, SourceSpec
 from masksift.core.status import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, ImageStatus
-from masksift.engine.planning.layout import Layout
 from masksift.scoring.image import LabelValidator
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.zarr.reader import ArrayReader
@@ -96,17 +95,6 @@ def open_labels(spec: SourceSpec, options: Any) -> ArrayReader:
     return ArrayReader(spec.labels, options, absent_is_missing=spec.absent_labels_are_missing)
 
 
-def prefetch_block(
-    spec: SourceSpec, layout: Layout, predictions: Sequence[ArrayReader], labels: ArrayReader, start: int, stop: int
-) -> None:
-    """Announce the windows of images [start, stop) that the readers will be asked for."""
-    ranges = list(layout.chunk_ranges(start, stop))
-    for reader in predictions:
-        windows = chain.from_iterable(layout.windows(*images, spec.height, spec.width) for images in ranges)
-        reader.prefetch(window_to_slices(window, spec.classes) for window in windows)
-    labels.prefetch(window_to_slices(window) for images in ranges for window in iter_label_windows(spec, *images))
-
-
 def read_labels(
     spec: SourceSpec, reader: ArrayReader, buffers: BufferPool, start: int, stop: int, sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.unsignedinteger], dict[int, ImageStatus]]:
@@ -149,37 +137,6 @@ def iter_label_windows(spec: SourceSpec, start: int, stop: int) -> Iterator[Read
     for y in range(0, spec.height, rows):
         for x in range(0, spec.width, columns):
             yield ReadWindow(start, stop, y, min(y + rows, spec.height), x, min(x + columns, spec.width))
-
-
-def iter_prediction_windows(
-    spec: SourceSpec,
-    layout: Layout,
-    readers: Sequence[ArrayReader],
-    buffers: BufferPool,
-    start: int,
-    sizes: NDArray[np.int64],
-    statuses: dict[int, ImageStatus],
-) -> Iterator[tuple[ReadWindow, int, int, NDArray[Any]]]:
-    """Yield (window, member, image, predictions (K, h, w) without padding), each window once, members in order."""
-
-    def read(item: tuple[ReadWindow, int], slot: int) -> list[tuple[int, int, NDArray[Any] | ImageStatus]]:
-        window, member = item
-        images, *area = window.shape
-        array = spec.prediction_arrays[member]
-        buffer = buffers.get(f"predictions {slot}", (images, spec.classes, *area), array.dtype)
-        return read_window(readers[member], array.chunks[0], window, buffer)
-
-    windows = layout.windows(start, start + len(sizes), spec.height, spec.width)
-    items = ((window, member) for window in windows for member in range(len(readers)))
-    for (window, member), results in read_ahead(read, items):
-        for first, last, stored in results:
-            for i in range(first, last):
-                if isinstance(stored, ImageStatus):
-                    record_status(statuses, i, stored)
-                elif i not in statuses:
-                    predictions = stored[i - first][:, *valid_slices(window, sizes[i - start])]
-                    if predictions.size:
-                        yield window, member, i, predictions
 
 
 def read_window(

@@ -17,11 +17,10 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import (
     BackgroundWriter,
     BufferPool,
-    iter_prediction_windows,
     open_labels,
-    prefetch_block,
     read_labels,
 )
+from masksift.engine.prediction_io import iter_prediction_windows, prefetch_block
 from masksift.engine.work_items import (
     CONDENSE,
     BlockTask,
@@ -77,7 +76,7 @@ def condense_block(context: RunContext, task: BlockTask) -> TaskResult:
         return reused_result(output)
     started = time.perf_counter()
     config = task.condense_config(context.lattice)
-    predictions = [ArrayReader(array, context.options) for array in spec.prediction_arrays]
+    predictions = [ArrayReader(array.stored, context.options) for array in spec.prediction_arrays]
     labels, evidence = open_labels(spec, context.options), context.evidence_arrays(task.evidence_location)
     statistics, statuses = ClassStatistics.empty(config), list[ImageStatus]()
     buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, context.options)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from masksift.core.specs import SourceSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.text import escape_unprintable
 from masksift.core.units import format_bytes
 from masksift.engine.planning.plan import Plan
 from masksift.engine.planning.report_plan import PAGE, REPORT
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.sources.packing import describe_packing
 from masksift.storage.tables.parquet import read_table
 from masksift.storage.urls import join
 
@@ -74,10 +75,21 @@ def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, pr
 
 
 def _format_predictions(source: SourceSpec) -> str:
-    members = [f"{member.predictions.dtype} {member.prediction_kind}" for member in source.members]
-    if members:
-        return f"the mean of {' and '.join(members)}"
-    return f"{source.predictions.dtype} {source.prediction_kind}"
+    members = [_format_array(member.predictions, member.prediction_kind) for member in source.members]
+    return (
+        f"the mean of {' and '.join(members)}" if members else _format_array(source.predictions, source.prediction_kind)
+    )
+
+
+def _format_array(array: ArraySpec, kind: str) -> str:
+    """Describe predictions by what is stored."""
+    decoding, text = array.decoding, f"{array.stored.dtype} {kind}"
+    if decoding is None:
+        return text
+    text += " of the positive class" if decoding.is_binary else ""
+    if decoding.packing is not None:
+        text += f" ({describe_packing(decoding.packing)})"
+    return text + (" of {} x {}, resized".format(*decoding.stored.shape[-2:]) if array.is_resized else "")
 
 
 def _format_cost(plan: Plan, prices: Prices) -> str:

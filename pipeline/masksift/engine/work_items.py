@@ -105,6 +105,7 @@ class BlockTask:
             self.encoding,
             spec.sum_tolerance,
             lattice,
+            spec.predictions.missing,
         )
 
     @property
@@ -113,10 +114,17 @@ class BlockTask:
         classes = self.spec.classes
         return [
             (
-                m.predictions.url,
-                member_config(classes, m.predictions.dtype, m.scale, m.prediction_kind, m.sum_tolerance),
+                one.predictions.url,
+                member_config(
+                    classes,
+                    one.predictions.dtype,
+                    one.scale,
+                    one.prediction_kind,
+                    one.sum_tolerance,
+                    one.predictions.missing,
+                ),
             )
-            for m in self.spec.members
+            for one in self.spec.members
         ]
 
     @property

@@ -20,6 +20,7 @@ from masksift.engine.planning.layout import (
 )
 from masksift.scoring.kernels import regions
 from masksift.scoring.kernels.condense import class_dtype
+from masksift.scoring.kernels.decode import source_rows_at_most
 from masksift.scoring.kernels.ensemble import STRIP_PIXELS
 
 BASE_MEMORY_BYTES = 330 * MIB
@@ -48,11 +49,8 @@ def check_worker_memory(needed: int, workers: Iterable[tuple[str, int | None]], 
 
 def condense_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
     """Return the memory of a worker that condenses a block, in bytes above the base."""
-    images, rows, columns = layout.window_shape
-    window = images * rows * columns * source.classes * max(array.itemsize for array in source.prediction_arrays)
-    in_order = all(array.axes == (0, 1, 2, 3) for array in source.prediction_arrays)
-    copies = 3 if in_order else 4  # in use, read ahead, encoded; transposed
-    copies += any(source.size_arrays)  # the unpadded part of an image
+    rows, columns = layout.window_shape[1:]
+    windows = _window_memory(source, layout)
     mean = _mean_memory(source, layout) if source.members else 0
     class_bytes, evidence_bytes = class_dtype(source.classes).itemsize, np.dtype(layout.evidence_dtype).itemsize
     planes = layout.chunk_images * source.pixels * (plane_bytes_per_pixel(source, layout) + class_bytes)
@@ -63,10 +61,30 @@ def condense_memory(source: SourceSpec, layout: Layout, settings: Settings) -> i
     written = _values_in_writing(source, layout) * evidence_bytes
     # the labels' reader, and those of the predictions with a chunk each
     prefetched = PREFETCH_BYTES + sum(
-        PREFETCH_BYTES + math.prod(array.chunks) * array.itemsize for array in source.prediction_arrays
+        PREFETCH_BYTES + math.prod(array.stored.chunks) * array.stored.itemsize for array in source.prediction_arrays
     )
-    in_use = copies * window + mean + planes + kernel + labels + statistics + written
+    in_use = windows + mean + planes + kernel + labels + statistics + written
     return round(ALLOCATOR_OVERHEAD * (in_use + settings.remote * prefetched))
+
+
+def _window_memory(source: SourceSpec, layout: Layout) -> int:
+    """Return the bytes of the windows of predictions: stored, and decoded image by image."""
+    images, rows, columns = layout.window_shape
+    decoded = source.classes * rows * columns * 4 if any(array.decoding for array in source.prediction_arrays) else 0
+    window, held, in_order = 0, 0, True
+    for array in source.prediction_arrays:
+        stored, area = array.stored, rows * columns
+        in_order &= stored.axes == tuple(sorted(stored.axes))
+        planes = images * math.prod(stored.shape[1:-2]) * stored.itemsize  # per pixel
+        if array.is_resized:
+            # the rows of two windows up to the end of their chunks, as float32 those of one image
+            needed = source_rows_at_most(rows, stored.shape[-2], source.height)
+            area = min(stored.shape[-2], stored.chunks[-2] + needed) * stored.shape[-1]
+            held += 2 * planes * area + math.prod(stored.shape[1:-2]) * needed * stored.shape[-1] * 4
+        window = max(window, planes * area)
+    copies = 3 if in_order else 4  # in use, read ahead, encoded; transposed
+    copies += any(source.size_arrays)  # the unpadded part of an image
+    return copies * window + held + decoded
 
 
 def _mean_memory(source: SourceSpec, layout: Layout) -> int:

@@ -128,6 +128,7 @@ def make_plan(
     reused = reused or [None] * len(sources)
     new = [source for source, layout in zip(sources, reused, strict=True) if layout is None]
     prediction_bytes = sum(array.nbytes for source in new for array in source.prediction_arrays)
+    stored_bytes = sum(array.stored.nbytes for source in new for array in source.prediction_arrays)
     layouts = tuple(
         layout or make_layout(source, settings, prediction_bytes)
         for source, layout in zip(sources, reused, strict=True)
@@ -145,9 +146,7 @@ def make_plan(
         blocks=blocks,
         images=sum(source.images for source in sources),
         pixels=sum(source.images * source.pixels for source in sources),
-        bytes_to_read=prediction_bytes
-        + sum(source.labels.nbytes for source in [*sources, *new])
-        + _evidence_bytes(pairs),
+        bytes_to_read=stored_bytes + sum(source.labels.nbytes for source in [*sources, *new]) + _evidence_bytes(pairs),
         bytes_to_write=_evidence_bytes(condensed) + sum(source.images * source.pixels for source in sources),
         objects_to_read=_input_objects(new)
         + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, layout) for s, layout in pairs),

@@ -31,8 +31,15 @@ def objects_to_write(
 def reads_to_condense(source: SourceSpec, layout: Layout) -> int:
     """Count the reads of predictions and labels in the first pass."""
     images, rows, columns = layout.window_shape
-    window, labels = (images, source.classes, rows, columns), (layout.chunk_images, source.height, source.width)
-    return sum(_reads(array, window) for array in source.prediction_arrays) + _reads(source.labels, labels)
+    labels = (layout.chunk_images, source.height, source.width)
+    predictions = 0
+    for array in source.prediction_arrays:
+        stored = array.stored
+        # resized predictions are read in bands of chunks, and an image whose window holds all of it in one
+        band = min(stored.shape[-2], max(stored.chunks[-2], rows * stored.shape[-2] // source.height))
+        area = (band, stored.shape[-1]) if array.is_resized else (rows, columns)
+        predictions += _reads(stored, (images, *stored.shape[1:-2], *area))
+    return predictions + _reads(source.labels, labels)
 
 
 def reads_to_score(source: SourceSpec, layout: Layout) -> int:
@@ -53,6 +60,7 @@ def _reads(array: ArraySpec, window: tuple[int, ...]) -> int:
 
 def object_count(array: ArraySpec) -> int:
     """Count the objects of an array: chunks, or shards."""
+    array = array.stored
     sizes = array.shards or array.chunks
     return math.prod(-(-extent // size) for extent, size in zip(array.shape, sizes, strict=True))
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
-from masksift.engine.block_io import BufferPool, open_labels, prefetch_block
+from masksift.engine.block_io import BufferPool, open_labels
 from masksift.engine.condense_task import condense_chunk
+from masksift.engine.prediction_io import prefetch_block
 from masksift.engine.work_items import CONDENSE, finish_block, load_output, pack_arrays, reused_result
 from masksift.evaluation.simulate.error_types import apply_error
 from masksift.evaluation.simulate.sampling import image_rng
@@ -32,7 +33,7 @@ def condense_block(context: SweepContext, sweep_task: SweepTask) -> TaskResult:
         return reused_result(output)
     started = time.perf_counter()
     config = task.condense_config(context.lattice)
-    predictions, labels = ArrayReader(spec.predictions, context.options), open_labels(spec, context.options)
+    predictions, labels = ArrayReader(spec.predictions.stored, context.options), open_labels(spec, context.options)
     evidence = EvidenceArrays(task.evidence_location.evidence_url, context.options)
     buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, context.options)
     prefetch_block(spec, task.layout, [predictions], labels, block.start, block.stop)

@@ -143,7 +143,9 @@ class SweepConfig(SourceOptions):
 
     def condense_identity(self) -> dict[str, Any]:
         """Keys that determine the evidence and the statistics."""
-        names = {"shares", "background", "seed", "ignore", "remap", "kind", "scale", "sum_tolerance", "arrays"}
+        names = {
+            *("shares", "background", "seed", "ignore", "remap", "resize", "kind", "scale", "sum_tolerance", "arrays")
+        }
         keys = self.model_dump(mode="json", include=names)
         return {**keys, "kinds": list(self.error_types), "lattice": self.tccp.lattice}
 

@@ -49,9 +49,9 @@ def evidence_dtype(dtype: str, prediction_kind: str, requested: str) -> str:
     return "float16" if requested == "auto" else requested
 
 
-def default_sum_tolerance(classes: int, dtype: str, scale: float) -> float:
-    """Return how far a sum over classes may be from 1: 0.02, and for integers half a step per class more."""
-    return 0.02 + (classes * scale / 2 if dtype.startswith("uint") else 0.0)
+def default_sum_tolerance(classes: int, step: float) -> float:
+    """Return how far a sum over classes may be from 1: 0.02, and half a step of integers (0: floats) per class more."""
+    return 0.02 + classes * abs(step) / 2
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class CondenseConfig:
         evidence: Precision of the stored confidences.
         sum_tolerance: Largest distance of a pixel's sum over classes from 1.
         lattice: Distance of the rows and columns where the probabilities of all classes are counted; 0 for none.
+        missing: Stored numbers that became NaN because they mean a missing value; named in messages.
     """
 
     classes: int
@@ -75,6 +76,7 @@ class CondenseConfig:
     evidence: Encoding
     sum_tolerance: float
     lattice: int = 4
+    missing: tuple[float, ...] = ()
 
     @classmethod
     def for_predictions(
@@ -91,8 +93,17 @@ class CondenseConfig:
         integers = dtype.startswith("uint")
         step = (scale or 1 / np.iinfo(dtype).max) if integers else 1.0
         encoding = Encoding(evidence_dtype(dtype, prediction_kind, requested_evidence), step)
-        tolerance = default_sum_tolerance(classes, dtype, step) if sum_tolerance is None else sum_tolerance
+        tolerance = (
+            default_sum_tolerance(classes, step if integers else 0.0) if sum_tolerance is None else sum_tolerance
+        )
         return cls(classes, dtype, step, prediction_kind, encoding, tolerance, lattice)
+
+    @property
+    def not_finite(self) -> str:
+        """Message about a pixel with values that are not finite."""
+        values = "logits" if self.prediction_kind == "logits" else "values"
+        stored = ", ".join(f"{number:g}" for number in self.missing)
+        return f"not all {values} are finite" + (f" (_FillValue {stored} means a missing value)" if stored else "")
 
     @property
     def codes_dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -370,9 +381,12 @@ def _find_bad_pixel(flat: NDArray[np.generic], width: int, config: CondenseConfi
         if bad.size:
             j = int(bad[0])
             if infinite[j]:
-                message = "not all values are finite"
+                message = config.not_finite
             elif outside[j]:
                 message = "a value is outside [0, 1]"
+                # probabilities that are slightly off still sum to 1, and so do the two classes of a single logit
+                if config.values_dtype.kind == "f" and (off[j] or config.classes == 2):
+                    message += " (if these are logits, set kind to logits)"
             else:
                 message = f"the values sum to {total[j]:.6g}, more than {config.sum_tolerance:.4g} away from 1"
             y, x = divmod(first + j, width)
@@ -410,7 +424,7 @@ def _condense_logits(
         if not softmax(source, start, buffer):
             j = int(np.flatnonzero(~np.isfinite(source[:, start : start + last - first]).all(axis=0))[0])
             values = flat[:, first + j].astype(np.float64)
-            return BadPixel(y + j // width, j % width, values, "not all logits are finite")
+            return BadPixel(y + j // width, j % width, values, config.not_finite)
         planes = (out[0][strip], out[1][strip], out[2][strip])
         window = _run_loop(buffer, labels[strip], config, config.limits(), y0 + y, x0, planes)
         assert window is not None, "a softmax of finite logits is finite"

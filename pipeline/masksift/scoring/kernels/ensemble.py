@@ -17,9 +17,17 @@ STRIP_PIXELS = 1 << 15
 """Pixels of a member that become float32 at a time: few enough to stay in the cache until they are added."""
 
 
-def member_config(classes: int, dtype: str, scale: float, prediction_kind: str, sum_tolerance: float) -> CondenseConfig:
+def member_config(
+    classes: int,
+    dtype: str,
+    scale: float,
+    prediction_kind: str,
+    sum_tolerance: float,
+    missing: tuple[float, ...] = (),
+) -> CondenseConfig:
     """Return the settings that check one member; its evidence is discarded."""
-    return CondenseConfig.for_predictions(classes, dtype, prediction_kind, scale, sum_tolerance, lattice=0)
+    config = CondenseConfig.for_predictions(classes, dtype, prediction_kind, scale, sum_tolerance, lattice=0)
+    return replace(config, missing=missing)
 
 
 def accumulate_member(

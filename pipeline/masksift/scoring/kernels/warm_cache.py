@@ -9,6 +9,7 @@ import numpy as np
 
 from masksift.scoring.kernels.components import component_means
 from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, class_plane, condense_window
+from masksift.scoring.kernels.decode import resize_rows
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import accumulate_member, member_config
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
@@ -39,6 +40,7 @@ def warm_cache() -> None:
         accumulate_member(member, labels, member_config(3, dtype, scale, "probabilities", 0.05), total, first=True)
     logits = CondenseConfig(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
     condense_window(probabilities.astype(np.float32), labels, logits)
+    resize_rows(total, 0, (4, 4), (6, 6), 0, np.empty((3, 6, 6), np.float32))
 
 
 def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding) -> None:

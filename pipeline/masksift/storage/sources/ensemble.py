@@ -8,6 +8,7 @@ from math import lcm
 
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, EnsembleMember, SourceSpec
+from masksift.storage.sources.validate import default_class_names
 from masksift.storage.urls import local_path
 
 
@@ -41,7 +42,7 @@ def check_same_shape(members: Mapping[str, tuple[int, ...]]) -> None:
 
 def has_class_names(spec: SourceSpec) -> bool:
     """Return whether a source names its classes, instead of having default names."""
-    return spec.class_names != tuple(f"class {k}" for k in range(spec.classes))
+    return spec.class_names not in {default_class_names(array) for array in spec.prediction_arrays}
 
 
 def mean_source(specs: Sequence[SourceSpec]) -> SourceSpec:

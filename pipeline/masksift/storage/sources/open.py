@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import zarr
@@ -17,11 +17,13 @@ from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.scoring.kernels.condense import default_sum_tolerance
 from masksift.storage.credentials import is_s3, unreachable_error
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
+from masksift.storage.sources.decoding import prediction_array, resolve_values
 from masksift.storage.sources.ensemble import check_same_shape, mean_source, split_array_url
 from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE, open_evidence_source
 from masksift.storage.sources.fingerprint import content_hash, metadata_hash
 from masksift.storage.sources.naming import parse_partitions, source_names
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.sources.packing import read_packing
 from masksift.storage.sources.validate import (
     absent_is_missing,
     reorder,
@@ -30,7 +32,6 @@ from masksift.storage.sources.validate import (
     validate_dtype,
     validate_ignore,
     validate_remap,
-    validate_scale,
     validate_shapes,
 )
 from masksift.storage.urls import join, local_path
@@ -68,16 +69,17 @@ def open_source(
         _check_evidence_settings(url, overrides)
         return open_evidence_source(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
     source_name = name or source_names([url])[0]
-    predictions = [_open_predictions(group, url, member, source_name, overrides, options) for member in members]
-    check_same_shape({member: spec.shape for member, (_, spec, _) in zip(members, predictions, strict=True)})
+    stored = [_find_predictions(group, url, member, source_name, options) for member in members]
     labels_group, place = _open_labels_group(group, url, source_name, overrides, options)
     labels, labels_spec = _open_array(
         labels_group, place, overrides.labels, "labels", _LABEL_AXES, overrides.labels_axes
     )
     label_attributes = _attributes(labels_group, labels, group)
+    predictions = [_describe_predictions(found, labels_spec, overrides) for found in stored]
+    check_same_shape({member: spec.shape for member, spec in zip(members, predictions, strict=True)})
     specs = [
-        make_source_spec(url, spec, labels_spec, overrides, attributes, label_attributes)
-        for _, spec, attributes in predictions
+        make_source_spec(url, spec, labels_spec, overrides, _attributes(found.group, found.array), label_attributes)
+        for found, spec in zip(stored, predictions, strict=True)
     ]
     spec = specs[0] if len(specs) == 1 else mean_source(specs)
     images = spec.images
@@ -93,7 +95,7 @@ def open_source(
         absent_labels_are_missing=absent_is_missing(url, overrides, label_attributes)
         and labels.fill_value not in spec.ignore,
         content_hashes={
-            "metadata": metadata_hash(*(array for array, _, _ in predictions), labels),
+            "metadata": metadata_hash(*(found.array for found in stored), labels),
             "content": content_hash([*spec.prediction_arrays, labels_spec], options),
         },
     )
@@ -124,10 +126,10 @@ def make_source_spec(
     validate_shapes(url, predictions, labels)
     kind = overrides.kind or str(of_predictions.get("kind", "probabilities"))
     ignore = validate_ignore(url, overrides, {**of_predictions, **of_labels})
-    scale = validate_scale(url, overrides, of_predictions, predictions.dtype, kind)
+    predictions, scale, step = resolve_values(url, predictions, overrides, of_predictions, kind)
     tolerance = overrides.sum_tolerance
     if tolerance is None:
-        tolerance = default_sum_tolerance(predictions.shape[1], predictions.dtype, scale)
+        tolerance = default_sum_tolerance(predictions.shape[1], step)
     return SourceSpec(
         index=0,
         name=source_names([url])[0],
@@ -135,7 +137,7 @@ def make_source_spec(
         predictions=predictions,
         labels=labels,
         image_id=None,
-        class_names=validate_class_names(url, overrides, {**of_labels, **of_predictions}, predictions.shape[1]),
+        class_names=validate_class_names(url, overrides, {**of_labels, **of_predictions}, predictions),
         ignore=ignore,
         prediction_kind=kind,
         scale=scale,
@@ -146,14 +148,43 @@ def make_source_spec(
     )
 
 
-def _open_predictions(
-    group: zarr.Group, url: str, name: str, source: str, overrides: Overrides, options: Mapping[str, Any]
-) -> tuple[zarr.Array[Any], ArraySpec, dict[str, Any]]:
-    """Open a prediction array and return it with its description and attributes."""
+@dataclass(frozen=True)
+class _FoundArray:
+    """An array in its group, with the URL of the group and its name there."""
+
+    group: zarr.Group
+    url: str
+    name: str
+    array: zarr.Array[Any]
+
+
+def _find_predictions(group: zarr.Group, url: str, name: str, source: str, options: Mapping[str, Any]) -> _FoundArray:
+    """Find a prediction array by its name in the source or by its URL."""
     place, array_name = split_array_url(name, url, source)
     parent = group if place == url else _open_group(place, options, "The URL of an array must be in a group")
-    array, spec = _open_array(parent, place, array_name, "predictions", _PREDICTION_AXES, overrides.predictions_axes)
-    return array, spec, _attributes(parent, array)
+    array = find_array(parent, place, array_name)
+    if array is None:
+        raise _missing_array_error(parent, place, array_name, "predictions")
+    return _FoundArray(parent, place, array_name, array)
+
+
+def _describe_predictions(found: _FoundArray, labels: ArraySpec, overrides: Overrides) -> ArraySpec:
+    """Describe the predictions that an array holds, of the size of the labels if it is resized."""
+    resize = overrides.resize is not None
+
+    def fits(sizes: tuple[int, ...]) -> bool:
+        images, *_, height, width = sizes
+        rows, columns = labels.shape[1:]
+        enlarged = resize and 1 < height <= rows and 1 < width <= columns
+        return images == labels.shape[0] and ((height, width) == (rows, columns) or enlarged)
+
+    packing = read_packing(found.url, found.name, found.array)
+    dtype = validate_dtype(found.url, found.name, "predictions", found.array, packing)
+    order = validate_axes(
+        found.url, found.name, "predictions", found.array, _PREDICTION_AXES, overrides.predictions_axes, fits
+    )
+    stored = _array_spec(found.array, found.url, dtype, order)
+    return prediction_array(stored, packing, labels, resize=resize)
 
 
 def _open_labels_group(
@@ -276,9 +307,13 @@ def _open_array(
     if array is None:
         raise _missing_array_error(group, url, name, role)
     dtype = validate_dtype(url, name, role, array)
-    order = validate_axes(url, name, role, array, dims, axes)
+    return array, _array_spec(array, url, dtype, validate_axes(url, name, role, array, dims, axes))
+
+
+def _array_spec(array: zarr.Array[Any], url: str, dtype: str, order: tuple[int, ...]) -> ArraySpec:
+    """Describe an array in the group at a URL, with the stored position of each canonical axis."""
     path = local_path(url)
-    spec = ArraySpec(
+    return ArraySpec(
         url=f"{(path or url).rstrip('/')}/{array.path.strip('/')}" if array.path else url,
         shape=reorder(array.shape, order),
         chunks=reorder(array.chunks, order),
@@ -288,7 +323,6 @@ def _open_array(
         shards=reorder(array.shards, order) if array.shards else None,
         zarr_format=array.metadata.zarr_format,
     )
-    return array, spec
 
 
 def open_per_image_array(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:

@@ -21,6 +21,7 @@ class Overrides:
     kind: str | None = None
     scale: float | None = None
     sum_tolerance: float | None = None
+    resize: str | None = None
     empty_label_chunks: str | None = None
     remap: tuple[tuple[int, int], ...] = ()
     labels_from: str | None = None

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.core.specs import ArraySpec
+from masksift.core.specs import ArraySpec, Packing
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
 
 _PREDICTION_KINDS = ("probabilities", "logits")
 _PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 MAX_CLASSES = 65533
+BINARY_CLASSES = ("background", "foreground")
 
 
 def reorder(sizes: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
@@ -24,57 +26,124 @@ def reorder(sizes: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(sizes[axis]) for axis in order)
 
 
-def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any]) -> str:
-    """Return the name of the dtype in native byte order."""
+def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any], packing: Packing | None = None) -> str:
+    """Return the name of the stored dtype in native byte order. A packing allows more dtypes of predictions."""
     dtype = array.dtype
     text = "text" if dtype.kind in "UTSO" else str(dtype)
     if role == "labels" and dtype.kind not in "iu":
         raise DataError(f"Labels {name!r} of {url} are stored as {text}", "Write them as integers, for example uint8")
-    if role == "predictions" and dtype.name not in _PREDICTION_DTYPES:
+    values = dtype.name if packing is None else packing.dtype
+    unpacked = packing is not None and packing.is_linear and dtype.kind in "iu"
+    if role == "predictions" and values not in _PREDICTION_DTYPES and not unpacked:
         raise DataError(
             f"Predictions {name!r} of {url} are stored as {text}",
-            f"Write them as one of {', '.join(_PREDICTION_DTYPES)}",
+            f"Write them as one of {', '.join(_PREDICTION_DTYPES)}"
+            + (", or give other integers the attribute scale_factor" if dtype.kind in "iu" else ""),
         )
     return str(dtype.name)
 
 
 def validate_axes(
-    url: str, name: str, role: str, array: zarr.Array[Any], dims: tuple[str, ...], axes: tuple[str, ...] | None
+    url: str,
+    name: str,
+    role: str,
+    array: zarr.Array[Any],
+    dims: tuple[str, ...],
+    axes: tuple[str, ...] | None,
+    fits: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> tuple[int, ...]:
-    """Return the stored position of each canonical axis: by setting, by the array's own names, or in order."""
+    """Find the stored position of each canonical axis: by setting, by the array's own names, or in order.
+
+    Axes of length 1 that the array has besides are left out, and so is a class axis of length 1: such predictions hold
+    the positive class.
+
+    Args:
+        url: URL of the group.
+        name: Name of the array.
+        role: "predictions" or "labels".
+        array: The array.
+        dims: Canonical axes.
+        axes: Stored axes by setting.
+        fits: Returns whether sizes in canonical order fit the labels, which decides between several orders.
+
+    Returns:
+        Positions of the axes; three of predictions without a class axis.
+
+    Raises:
+        DataError: There is no such order.
+    """
+    binary = tuple(dim for dim in dims if dim != "class")
     stored: Any = (
         getattr(array.metadata, "dimension_names", None) or array.attrs.asdict().get("_ARRAY_DIMENSIONS") or ()
     )
-    named = tuple(str(dim) for dim in stored)
-    names = axes or (named if sorted(named) == sorted(dims) else dims)
-    if array.ndim != len(dims):
+    named = _named_order(tuple(str(dim) for dim in axes or stored), array.shape, dims, binary)
+    if axes and named is None:
         raise DataError(
-            f"{role.capitalize()} {name!r} of {url} have shape {array.shape}",
-            f"They need the {len(dims)} axes {', '.join(dims)}",
-            f"Pass the name of an array with these axes: --arrays.{role} NAME",
-        )
-    if sorted(names) != sorted(dims):
-        raise DataError(
-            f"{role.capitalize()} {name!r} of {url} have shape {array.shape} and axes {', '.join(names)}",
-            f"They need the {len(dims)} axes {', '.join(dims)}",
+            f"{role.capitalize()} {name!r} of {url} have shape {array.shape} and axes {', '.join(axes)}",
+            _needed_axes(role, dims),
             f"Pass the axes in stored order: --arrays.{role}_axes {','.join(dims)}",
         )
-    return tuple(names.index(dim) for dim in dims)
+    orders = [named] if named else list(_possible_orders(array.shape, dims, binary))
+    if not orders:
+        raise DataError(
+            f"{role.capitalize()} {name!r} of {url} have shape {array.shape}",
+            _needed_axes(role, dims),
+            f"Pass the name of an array with these axes: --arrays.{role} NAME",
+        )
+    order = next((order for order in orders if fits is None or fits(reorder(array.shape, order))), orders[0])
+    if len(order) == len(dims) > len(binary) and array.shape[order[1]] == 1:
+        return order[:1] + order[2:]
+    return order
+
+
+def _needed_axes(role: str, dims: tuple[str, ...]) -> str:
+    text = f"They need the {len(dims)} axes {', '.join(dims)}"
+    return f"{text}, or image, y, x with the positive class" if role == "predictions" else text
+
+
+def _named_order(names: tuple[str, ...], shape: tuple[int, ...], *options: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the positions of the first axes that are all named, if all other axes have length 1."""
+    if len(names) != len(shape) or len(set(names)) < len(names):
+        return None
+    for dims in options:
+        others = [size for dim, size in zip(names, shape, strict=True) if dim not in dims]
+        if set(dims) <= set(names) and all(size == 1 for size in others):
+            return tuple(names.index(dim) for dim in dims)
+    return None
+
+
+def _possible_orders(
+    shape: tuple[int, ...], dims: tuple[str, ...], binary: tuple[str, ...]
+) -> Iterator[tuple[int, ...]]:
+    """Yield the positions of axes without names, most plausible first; the axes left out have length 1."""
+    for count in dict.fromkeys((len(dims), len(binary))):
+        left_out = combinations(reversed(range(len(shape))), max(0, len(shape) - count))
+        for axes in left_out if len(shape) >= count else ():
+            if all(shape[axis] == 1 for axis in axes):
+                yield tuple(axis for axis in range(len(shape)) if axis not in axes)
+    if len(shape) == len(dims) > len(binary) and shape[1] == 1:
+        yield 1, 0, 2, 3  # the classes of one image
 
 
 def validate_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None:
     """Check that predictions and labels fit each other, and the bounds of their shapes."""
     n, classes, height, width = predictions.shape
-    if (n, height, width) != labels.shape:
+    stored = predictions.stored.shape
+    rows, columns = labels.shape[1:]
+    smaller = n == labels.shape[0] and stored[-2] <= rows and stored[-1] <= columns
+    if (n, height, width) != labels.shape or (stored[-2:] != (rows, columns) and not smaller):
+        remedy = "Pass arrays of equal size; if only the axis order differs, pass --arrays.predictions_axes"
         raise DataError(
-            f"Predictions of {url} are {n} images of {height} x {width}, its labels{_location(url, labels)} "
-            f"{labels.shape[0]} of {labels.shape[1]} x {labels.shape[2]}",
-            "Pass arrays of equal size; if only the axis order differs, pass --arrays.predictions_axes",
+            f"Predictions of {url} are {n} images of {stored[-2]} x {stored[-1]}, its labels{_location(url, labels)} "
+            f"{labels.shape[0]} of {rows} x {columns}",
+            "To enlarge the predictions bilinearly while they are read, pass --resize predictions"
+            if smaller
+            else remedy,
         )
-    if min(predictions.shape) == 0 or classes < 2:
+    if min(predictions.shape) == 0 or min(stored) == 0 or classes < 2:
         raise DataError(
             f"Predictions of {url} have shape {predictions.shape} (image, class, y, x)",
-            "Pass at least one image, one pixel and two classes",
+            "Pass at least one image, one pixel and two classes, or (image, y, x) with the positive class of two",
         )
     if classes > MAX_CLASSES:
         raise DataError(f"Predictions of {url} have {classes} classes, more than {MAX_CLASSES:,}", "Merge rare classes")
@@ -86,11 +155,19 @@ def _location(url: str, labels: ArraySpec) -> str:
     return "" if labels.url.startswith(prefix) else f" in {labels.url}"
 
 
+def default_class_names(predictions: ArraySpec) -> tuple[str, ...]:
+    """Return the class names of predictions whose source has none."""
+    if predictions.decoding is not None and predictions.decoding.is_binary:
+        return BINARY_CLASSES
+    return tuple(f"class {k}" for k in range(predictions.shape[1]))
+
+
 def validate_class_names(
-    url: str, overrides: Overrides, attributes: Mapping[str, Any], classes: int
+    url: str, overrides: Overrides, attributes: Mapping[str, Any], predictions: ArraySpec
 ) -> tuple[str, ...]:
     """Return one name per class."""
-    names = overrides.classes or attributes.get("class_names") or [f"class {k}" for k in range(classes)]
+    classes = predictions.shape[1]
+    names = overrides.classes or attributes.get("class_names") or default_class_names(predictions)
     if isinstance(names, (str, Mapping)) or not isinstance(names, Sequence):
         raise DataError(
             f"class_names of {url} is {json.dumps(names)}, but must be a list",
@@ -123,8 +200,9 @@ def validate_scale(url: str, overrides: Overrides, attributes: Mapping[str, Any]
         )
     if kind == "logits" and integers:
         raise DataError(
-            f"Predictions of {url} are {dtype} of kind 'logits', but logits must be floats",
-            "Pass --kind probabilities, or write the logits as float16 or float32",
+            f"Predictions of {url} are {dtype} of kind 'logits', but logits must be floats, or integers with the "
+            "attributes scale_factor and add_offset",
+            "Write the logits as float16 or float32, or pass --kind probabilities if they are probabilities",
         )
     if not integers and overrides.scale is not None:
         raise DataError(
