@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from PIL import Image
 from prepare.ingest.helpers import InputFiles, assert_ingest_fails, ingest, read_by_id, read_source, save_image
 from support.cli import run_cli
 from support.datasets import Array
+from support.sources import make_data
 
 
 @pytest.fixture
@@ -132,3 +135,37 @@ def test_picture_that_fits_its_label_only_as_stored_is_refused(
         r"labels were drawn on the image as it is stored\. Remove the orientation"
     )
     assert_ingest_fails(message, capsys, *inputs.args("--images", tmp_path / "rgb", *resize))
+
+
+def test_files_that_differ_in_their_unicode_form_belong_together(tmp_path: Path) -> None:
+    """Labels as Linux writes their names, predictions per class and pictures as macOS does."""
+    data, forms = make_data(images=2), ("NFC", "NFD")
+    names = [[unicodedata.normalize(form, name) for name in ("äöü", "が")] for form in forms]
+    classes = [unicodedata.normalize(form, "straße,bäume,ü,d").split(",") for form in forms]
+    for i in range(2):
+        save_image(tmp_path / "labels" / f"{names[0][i]}.png", data.labels[i])
+        save_image(tmp_path / "rgb" / f"{names[1][i]}.jpg", np.full((8, 10, 3), 99, np.uint8))
+        for k in range(4):
+            plane = (data.predictions[i, k] * 255).round().astype(np.uint8)
+            save_image(tmp_path / "predictions" / names[1][i] / f"{classes[1][k]}.png", plane)
+    args = ("--labels", tmp_path / "labels", "--predictions", tmp_path / "predictions", "--ignore", 255)
+    more = ("--images", tmp_path / "rgb", "--classes", ",".join(classes[0]))
+    assert run_cli("ingest", *args, *more, "--out", tmp_path / "new.zarr") == 0
+    arrays = read_source(tmp_path / "new.zarr")
+    assert arrays["image_id"].tolist() == names[0]
+    np.testing.assert_array_equal(arrays["predictions"], (data.predictions * 255).round().astype(np.uint8))
+    assert (arrays["images"] > 90).all()
+
+
+def test_panoptic_files_are_found_whatever_the_unicode_form(tmp_path: Path) -> None:
+    data = make_data(images=1)
+    names = [unicodedata.normalize(form, "ü") for form in ("NFC", "NFD")]
+    save_image(tmp_path / "val" / f"{names[1]}.png", np.zeros((8, 10, 3), np.uint8))
+    (tmp_path / "predictions").mkdir()
+    np.save(tmp_path / "predictions" / f"{names[1]}.npy", data.predictions[0])
+    annotation = {"file_name": f"{names[0]}.png", "image_id": 1, "segments_info": []}
+    tree = {"annotations": [annotation], "categories": [{"id": k, "name": str(k)} for k in range(4)]}
+    (tmp_path / "val.json").write_text(json.dumps(tree))
+    args = ("--labels", tmp_path / "val.json", "--predictions", tmp_path / "predictions")
+    assert run_cli("ingest", *args, "--out", tmp_path / "new.zarr") == 0
+    assert read_source(tmp_path / "new.zarr")["image_id"].tolist() == [names[0]]

@@ -69,7 +69,7 @@ def test_common_suffix_has_whole_parts_that_are_not_only_digits(names: list[str]
             r"labels and the predictions have no file name in common \(the first are x_000019 and x_000020\)",
         ),
         (["train/a", "val/a"], ["a"], "Two of the labels are named 'a': train/a and val/a"),
-        (["a", "b"], ["a", "a", "b"], "Two of the predictions are named 'a': a and a"),
+        (["a", "b"], ["a", "a", "b"], "Two of the predictions are named 'a': extension"),
     ],
 )
 def test_match_refuses_different_and_repeated_names(labels: list[str], predictions: list[str], message: str) -> None:
@@ -80,3 +80,19 @@ def test_match_refuses_different_and_repeated_names(labels: list[str], predictio
 def test_stem_removes_extension_and_suffix() -> None:
     assert stem("x/a.b/c_leftImg8bit.png", ["_leftImg8bit"]) == "x/a.b/c"
     assert stem("a.v2.png") == "a.v2"
+
+
+COMPOSED, DECOMPOSED = "mü/ö", "mu\u0308/o\u0308"
+
+
+def test_names_that_differ_in_their_unicode_form_match() -> None:
+    matching = match([stem(f"{COMPOSED}.png"), "b"], ["b", stem(f"{DECOMPOSED}.npy")], SIDES)
+    assert matching.pairs == ((0, 1), (1, 0))
+    assert matching.names == (COMPOSED, "b"), "the id has one form"
+
+
+def test_two_names_that_differ_in_their_unicode_form_are_refused() -> None:
+    labels = [stem(f"{form}.png") for form in (COMPOSED, DECOMPOSED)]
+    message = rf"Two of the labels are named '{COMPOSED}': extension and Unicode form do not count\. Use a directory"
+    with raises(DataError, message):
+        match(labels, [stem(f"{COMPOSED}.npy")], SIDES)

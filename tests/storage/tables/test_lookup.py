@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masksift.storage.tables.lookup import filter_rows, lowest_rows
+from masksift.storage.tables.lookup import filter_ids, filter_rows, lowest_rows
 
 SCHEMA = pa.schema([("name", pa.string()), ("position", pa.int64()), ("score", pa.float64())])
 
@@ -54,3 +54,12 @@ def test_filter_rows_returns_matching_rows_in_order(
     assert [row["position"] for row in matching] == [
         position for row in rows if (row["name"], row["position"]) == (name, position)
     ]
+
+
+def test_filter_ids_finds_an_id_in_any_unicode_form() -> None:
+    ids = ["ü", "u\u0308", "u", "a"]
+    table = pa.table({"image_id": ids, "index": range(4)})
+    for name in ids[:2]:
+        assert [one["index"].to_pylist() for one in filter_ids([table, table.slice(2)], name)] == [[0, 1]]
+    assert [one["index"].to_pylist() for one in filter_ids([table, table.slice(2)], "u")] == [[2], [2]]
+    assert list(filter_ids([table.slice(0, 0)], "u")) == []

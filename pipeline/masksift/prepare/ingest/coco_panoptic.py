@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,15 +44,17 @@ def read_panoptic(url: str, options: Mapping[str, Any]) -> PanopticAnnotations:
             "segments_info",
         ) from e
     directory = find_files(url.removesuffix(".json"), options, [".png"])
-    present = set(directory.names)
-    missing = [name for name in files if name not in present]
+    names = {unicodedata.normalize("NFC", name): name for name in directory.names}
+    names |= {name: name for name in directory.names}
+    stored = [names.get(name) or names.get(unicodedata.normalize("NFC", name)) for name in files]
+    missing = [name for name, file in zip(files, stored, strict=True) if file is None]
     if missing:
         raise DataError(
             f"{directory.place} lacks {len(missing):,} of the {len(files):,} PNG files of {url} (the first: "
             f"{missing[0]})",
             "Use a .json file and the directory of the same name from one release",
         )
-    return PanopticAnnotations(classes, files, tuple(map(directory.url, files)), ids, segments)
+    return PanopticAnnotations(classes, files, tuple(directory.url(file) for file in stored if file), ids, segments)
 
 
 def _segments(annotation: Any, class_numbers: Mapping[int, int], url: str) -> tuple[tuple[int, int], ...]:

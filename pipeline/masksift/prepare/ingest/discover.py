@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -207,7 +208,7 @@ def _detect_format(files: Files, classes: Sequence[str] | None) -> tuple[Predict
 
 def _class_directories(files: Files, classes: Sequence[str] | None) -> dict[str, tuple[str, ...]] | None:
     """List URLs in class order by directory, or None unless every file is named by a class or its number."""
-    numbers = {name: k for k, name in enumerate(classes or ())}
+    numbers = {unicodedata.normalize("NFC", name): k for k, name in enumerate(classes or ())}
     directories: dict[str, dict[int, str]] = {}
     for name in files.names:
         directory, _, word = stem(name).rpartition("/")
@@ -276,7 +277,7 @@ def _read_ids(config: IngestConfig, images: int, options: Mapping[str, Any]) -> 
     if config.ids is None:
         return [""] * images
     with open_file(config.ids, options) as file:
-        ids = [line.decode("utf-8-sig").strip() for line in file]
+        ids = [unicodedata.normalize("NFC", line.decode("utf-8-sig").strip()) for line in file]
     if len(ids) != images or len(set(ids)) < images:
         raise DataError(
             f"{config.ids} has {len(set(ids)):,} image ids in {len(ids):,} lines, but {config.labels} holds {images:,} "

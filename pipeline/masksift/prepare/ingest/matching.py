@@ -1,6 +1,7 @@
 """Match labels with predictions by file name.
 
-A file's name is its path below its directory, without extension. Four comparisons are tried. The one that matches most
+A file's name is its path below its directory, without extension, in the Unicode form NFC: macOS writes `ü` as two
+characters, and names that differ in nothing else belong together. Four comparisons are tried. The one that matches most
 files holds for all of them (among equals, the first):
 
 1. by path;
@@ -13,6 +14,7 @@ files holds for all of them (among equals, the first):
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,8 +34,8 @@ class Matching:
 
 
 def stem(path: str, suffixes: Sequence[str] = ()) -> str:
-    """Remove the extension from a path, and the first of ``suffixes`` that it ends with."""
-    name = re.sub(r"\.[^./]+$", "", path)
+    """Remove the extension from a path in NFC, and the first of ``suffixes`` that it ends with."""
+    name = re.sub(r"\.[^./]+$", "", unicodedata.normalize("NFC", path))
     return next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), name)
 
 
@@ -77,8 +79,10 @@ def match(labels: Sequence[str], others: Sequence[str], sides: tuple[str, str]) 
         seen: dict[str, int] = {}
         for i, key in enumerate(keys):
             if key in common and seen.setdefault(key, i) != i:
+                one, other = all_names[seen[key]], all_names[i]
+                listed = "extension and Unicode form do not count" if one == other else f"{one} and {other}"
                 raise DataError(
-                    f"Two of the {side} are named {key!r}: {all_names[seen[key]]} and {all_names[i]}",
+                    f"Two of the {side} are named {key!r}: {listed}",
                     "Use a directory or a glob that holds one of them",
                 )
         positions.append(seen)

@@ -11,7 +11,7 @@ from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.result_tables import ranking_part_names
-from masksift.storage.tables.lookup import filter_rows
+from masksift.storage.tables.lookup import filter_ids, filter_rows
 from masksift.storage.tables.parquet import iter_tables, read_table
 
 _MAX_LISTED_IMAGES = 5
@@ -33,7 +33,7 @@ def find_image(run: CompletedRun, name: str) -> dict[str, Any]:
         if located is not None and located["image_id"] == name:
             return located
     rows: list[dict[str, Any]] = []
-    for table in filter_rows(iter_tables(run.directory, run.image_part_names), {"image_id": name}):
+    for table in filter_ids(iter_tables(run.directory, run.image_part_names), name):
         rows += table.slice(0, _MAX_LISTED_IMAGES + 1 - len(rows)).to_pylist()
         if len(rows) > _MAX_LISTED_IMAGES:
             break

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError, UsageError
 from masksift.core.status import SCORED
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.lookup import normalize_ids
 from masksift.storage.tables.parquet import iter_tables
 
 SHARE = "changed_share"
@@ -29,7 +30,7 @@ class ImageList:
     """Images with known label errors, each once."""
 
     keys: pa.ChunkedArray
-    """(E,) strings: image ids, or `<source>/<index>`."""
+    """(E,) strings: image ids in the Unicode form NFC, or `<source>/<index>`."""
     shares: NDArray[np.float64] | None
     """(E,) shares of wrong pixels; None for a list without shares."""
     by_place: bool = False
@@ -63,7 +64,7 @@ class ImageTable:
         Returns:
             Entry of each row's image in the list, (N,), -1 if it is not listed; and the keys without a row.
         """
-        row_keys = _places(self.table) if images.by_place else self.table["image_id"]
+        row_keys = _places(self.table) if images.by_place else normalize_ids(self.table["image_id"])
         entries = pc.fill_null(pc.index_in(row_keys, value_set=images.keys), -1)
         is_unknown = pc.invert(pc.is_in(images.keys, value_set=row_keys))
         return entries.to_numpy().astype(np.int64), images.keys.filter(is_unknown).to_pylist()
@@ -81,7 +82,8 @@ def read_image_table(directory: ObjectDirectory, names: Sequence[str], methods: 
 
 def image_list_from_keys(keys: Sequence[str], *, by_place: bool) -> ImageList:
     """Return a list of images by id or, with ``by_place``, by `<source>/<index>`."""
-    return ImageList(pa.chunked_array([pa.array(keys, pa.string())]), None, by_place)
+    array = pa.chunked_array([pa.array(keys, pa.string())])
+    return ImageList(array if by_place else normalize_ids(array), None, by_place)
 
 
 def _places(table: pa.Table) -> pa.ChunkedArray:
@@ -179,6 +181,7 @@ def _distinct(url: str, keys: pa.ChunkedArray, shares: pa.ChunkedArray | None, b
             f"{url} has {keys.null_count:,} rows without an image",
             "Fill in the image ids, or remove these rows",
         )
+    keys = keys if by_place else normalize_ids(keys)
     if shares is None:
         return ImageList(pa.chunked_array([pc.unique(keys)], pa.string()), None, by_place)
     numbers, distinct = shares.to_numpy(), len(pc.unique(keys))

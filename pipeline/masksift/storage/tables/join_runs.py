@@ -78,7 +78,7 @@ class JoinedImages:
             "scored_in_both": _SCORED,
             "quarantined_in_old": _quarantined_condition("old"),
             "quarantined_in_new": _quarantined_condition("new"),
-            "renamed": "old_id <> new_id",
+            "renamed": "nfc_normalize(old_id) <> nfc_normalize(new_id)",
         }
         columns = ", ".join(f"count(*) FILTER ({condition}) AS {name}" for name, condition in conditions.items())
         return self._rows(f"SELECT {columns} FROM pairs")[0]
@@ -182,12 +182,12 @@ def join_images(
                 _schema(methods), (batch for table in tables for batch in table.to_batches())
             )
             connection.register("incoming", reader)
-            # source and index are the key of images in the same sources, the id is the key of all others
+            # the key is source and index for images of the same sources, else the id in one Unicode form
             connection.sql(
                 f"CREATE TABLE {side} AS SELECT incoming.*, same.source IS NOT NULL AS placed, "
                 "CASE WHEN placed THEN incoming.source ELSE '' END AS key_source, "
                 'CASE WHEN placed THEN incoming."index" ELSE -1 END AS key_index, '
-                "CASE WHEN placed THEN '' ELSE image_id END AS key_id "
+                "CASE WHEN placed THEN '' ELSE nfc_normalize(image_id) END AS key_id "
                 "FROM incoming LEFT JOIN same ON incoming.source = same.source"
             )
             connection.unregister("incoming")
@@ -212,7 +212,7 @@ def _pairing(methods: Sequence[str]) -> str:
         for name in methods
     ]
     one = ", ".join(f"coalesce(new.{name}, old.{name}) AS {name}" for name in ("image_id", "source", '"index"'))
-    alone = "(SELECT * FROM {0} WHERE placed OR image_id NOT IN (SELECT id FROM twice)) AS {0}"
+    alone = "(SELECT * FROM {0} WHERE placed OR key_id NOT IN (SELECT id FROM twice)) AS {0}"
     return (
         f"CREATE TABLE pairs AS SELECT {one}, old.image_id AS old_id, new.image_id AS new_id, {', '.join(each)} "
         f"FROM {alone.format('old')} FULL JOIN {alone.format('new')} "

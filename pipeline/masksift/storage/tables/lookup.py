@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+
+def filter_ids(tables: Iterable[pa.Table], image_id: str) -> Iterator[pa.Table]:
+    """Yield the rows of each table with an image id, in whatever Unicode form it is written, if there are any."""
+    wanted = unicodedata.normalize("NFC", image_id)
+    for table in tables:
+        found = table.filter(pc.equal(normalize_ids(table["image_id"]), wanted))
+        if len(found):
+            yield found
+
+
+def normalize_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return image ids in the Unicode form NFC: in file names of macOS, `ü` is two characters."""
+    is_ascii = pc.all(pc.string_is_ascii(ids)).as_py() is not False
+    return ids if is_ascii else pc.utf8_normalize(ids, form="NFC")
 
 
 def filter_rows(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> Iterator[pa.Table]:
