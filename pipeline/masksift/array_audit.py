@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,12 +16,21 @@ from numpy.typing import NDArray
 from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.core.errors import DataError, UsageError
-from masksift.core.status import SCORED
-from masksift.core.text import closest_match
+from masksift.core.status import ALL_IGNORED, BAD_LABELS, SCORED
+from masksift.core.text import closest_match, pluralize
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
 from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.work_items import PairCounts
+from masksift.prepare.inputs import (
+    argument_names,
+    check_images,
+    ignore_values,
+    label_images,
+    prediction_members,
+    read_labels,
+    read_predictions,
+)
 from masksift.review.rendering.figure import draw_figure
 from masksift.review.rendering.panels import (
     MAX_OUTLINED_REGIONS,
@@ -29,6 +39,7 @@ from masksift.review.rendering.panels import (
     more_regions_text,
     require_matplotlib,
 )
+from masksift.scoring.arrays import to_numpy
 from masksift.scoring.image import CondensedImage, condense_image, count_confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
@@ -36,7 +47,6 @@ from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
-from masksift.storage.sources.ensemble import check_same_shape
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.lookup import filter_rows
 from masksift.storage.tables.schemas import images_schema
@@ -63,14 +73,16 @@ def audit(
 ) -> Audit:
     """Find mislabeled images, regions and pixels in arrays: the tables and masks of `masksift run`, bit for bit.
 
-    The arrays are numpy arrays or anything whose ``[i]`` is an array-like (Zarr, Dask, xarray, a memory map). One image
-    at a time is read; 3 to 9 bytes per pixel of all images stay in memory. An image with invalid labels or
-    probabilities is quarantined: its row in `Audit.images` gives the reason.
+    The arrays are of numpy or another library (torch, CuPy, JAX, Zarr, Dask, xarray), memory maps or nested lists. One
+    image at a time is read; 3 to 9 bytes per pixel of all images stay in memory. Tensors on a GPU are condensed there.
+    An image with invalid labels or probabilities is quarantined: its row in `Audit.images` gives the reason. A warning
+    says if that happened to all images.
 
     Args:
-        labels: Labels (N, H, W), integers.
-        pred_probs: Predictions (N, K, H, W) in uint8, uint16, float16, float32 or float64, or a list of such arrays:
-            an ensemble, whose mean is audited.
+        labels: Labels (N, H, W), integers, or a list of N arrays (H, W), whose sizes may differ. Pixels that are masked
+            (`numpy.ma`) are ignored.
+        pred_probs: Predictions (N, K, H, W) in uint8, uint16, float16, bfloat16, float32 or float64, or a list of N
+            arrays (K, H, W). A list of arrays (N, K, H, W) is an ensemble, whose mean is audited.
         class_names: Names of the K classes. Default: "class 0", "class 1", ...
         ignore: Label values of ignored pixels.
         image_ids: Ids of the N images. Default: their indices.
@@ -94,31 +106,31 @@ def audit(
         DataError: If shapes or dtypes do not fit together.
         UsageError: If a parameter is out of range.
     """
-    members = list(pred_probs) if isinstance(pred_probs, (list, tuple)) else [pred_probs]
-    names = [f"pred_probs[{m}]" for m in range(len(members))]
-    config = build_run_config(
-        {
-            "sources": ["memory"],
-            "out": "memory",
-            "rank_by": rank_by,
-            "kind": kind,
-            **({} if methods is None else {"methods": list(methods)}),
-            "arrays": {"predictions": names},
-            "ignore": np.atleast_1d(list(ignore) if isinstance(ignore, Iterable) else ignore).tolist(),
-            "scale": scale,
-            "sum_tolerance": sum_tolerance,
-            "softmin": {"temperature": temperature},
-            "tccp": {"tau": tau},
-            "clc": {"rule": rule},
-            "regions": {"min_area": min_area},
-            "evidence": {"dtype": evidence_dtype},
-        },
-        {},
-    )
-    check_same_shape(dict(zip(names, (tuple(member.shape) for member in members), strict=True)))
-    (count, classes), *_ = [_check_arrays(labels, member, kind, scale) for member in members]
+    given, members = label_images(labels), prediction_members(pred_probs)
+    names, count = [member.name for member in members], len(given)
+    with argument_names():
+        config = build_run_config(
+            {
+                "sources": ["memory"],
+                "out": "memory",
+                "rank_by": rank_by,
+                "kind": kind,
+                **({} if methods is None else {"methods": list(methods)}),
+                "arrays": {"predictions": names},
+                "ignore": ignore_values(ignore),
+                "scale": scale,
+                "sum_tolerance": sum_tolerance,
+                "softmin": {"temperature": temperature},
+                "tccp": {"tau": tau},
+                "clc": {"rule": rule},
+                "regions": {"min_area": min_area},
+                "evidence": {"dtype": evidence_dtype},
+            },
+            {},
+        )
+    classes = check_images(given, members, kind, scale)
     settings = (kind, scale, sum_tolerance, evidence_dtype, config.tccp.lattice)
-    configs = [CondenseConfig.for_predictions(classes, np.dtype(one.dtype).name, *settings) for one in members]
+    configs = [CondenseConfig.for_predictions(classes, one.dtype, *settings) for one in members]
     condense_config, ensemble = configs[0], list[tuple[str, CondenseConfig]]()
     if len(members) > 1:  # members meet their own tolerances, the mean any
         ensemble = [(name, replace(one, lattice=0)) for name, one in zip(names, configs, strict=True)]
@@ -136,15 +148,38 @@ def audit(
     rgb_images = _length(images, count)
     if rgb_images != count:
         raise DataError(f"There are {rgb_images} RGB images for {count} images", "Pass one per image, in their order")
-    condensed = [
-        condense_image(labels[i], [member[i] for member in members], condense_config, config.ignore or (), ensemble)
-        for i in range(count)
-    ]
+
+    def condense(i: int) -> CondensedImage:
+        image, ignored = read_labels(given[i], config.ignore or ())
+        predictions = [read_predictions(member[i], member.name) for member in members]
+        return condense_image(image, predictions, condense_config, ignored, ensemble)
+
+    condensed = [condense(i) for i in range(count)]
     statistics = ClassStatistics.empty(condense_config)
     for image in condensed:
         statistics = statistics if image.statistics is None else statistics.merge(image.statistics)
     thresholds = compute_thresholds(statistics, config.tccp.tau, _EvidenceCounts(condensed, classes))
+    _warn_unless_scored(condensed, kind)
     return Audit(config, class_names, ids, condensed, statistics, thresholds, images)
+
+
+def _warn_unless_scored(condensed: Sequence[CondensedImage], kind: str) -> None:
+    """Warn if no image could be scored, with the cause and the argument that changes it."""
+    statuses = [image.status for image in condensed]
+    if any(status.status == SCORED for status in statuses):
+        return
+    first, reason = statuses[0].status, statuses[0].reason
+    if first == BAD_LABELS:
+        remedy = "If these values mark ignored pixels, pass ignore=VALUE; otherwise labels must be class numbers"
+    elif first == ALL_IGNORED:
+        remedy = "Pass other labels, or fewer values in ignore"
+    elif kind == "logits":
+        remedy = "Correct the model's outputs"
+    else:
+        remedy = "If pred_probs are logits, pass kind='logits'; if they are integers, check scale"
+        remedy += "; independent probabilities per class, as of a sigmoid, must be divided by their sum"
+    message = DataError(f"None of the {pluralize(len(statuses), 'image')} could be scored ({first}: {reason})", remedy)
+    warnings.warn(str(message), stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -332,36 +367,13 @@ class Audit:
     def _rgb_image(self, i: int) -> NDArray[np.uint8] | None:
         if self._rgb_images is None:
             return None
-        image, size = np.asarray(self._rgb_images[i]), self._condensed[i].labels.shape
+        image, size = np.asarray(to_numpy(self._rgb_images[i])), self._condensed[i].labels.shape
         if image.shape != (*size, 3) or image.dtype != np.uint8:
             raise DataError(
                 f"RGB image {i} has shape {image.shape} and dtype {image.dtype}, its labels have shape {size}",
                 "Pass images (N, H, W, 3) of uint8",
             )
         return image
-
-
-def _check_arrays(labels: Any, pred_probs: Any, kind: str, scale: float | None) -> tuple[int, int]:
-    """Return (N, K), or raise DataError."""
-    given, predicted = tuple(labels.shape), tuple(pred_probs.shape)
-    if len(given) != 3 or len(predicted) != 4 or given != (predicted[0], *predicted[2:]) or 0 in predicted:
-        raise DataError(
-            f"labels have shape {given}, pred_probs {predicted}",
-            "They must be (N, H, W) and (N, K, H, W)",
-            "Reorder the axes, without a copy by np.moveaxis",
-        )
-    if np.dtype(labels.dtype).kind not in "iu":
-        raise DataError(f"labels have dtype {labels.dtype}", "Cast them to integers: labels.astype('uint8')")
-    dtype = np.dtype(pred_probs.dtype).name
-    integers = dtype in ("uint8", "uint16")
-    if (not integers and dtype not in ("float16", "float32", "float64")) or (integers and kind == "logits"):
-        raise DataError(
-            f"pred_probs have dtype {dtype} and kind {kind!r}",
-            "Pass uint8, uint16, float16, float32 or float64 probabilities, or float logits",
-        )
-    if scale is not None and not integers:
-        raise DataError(f"scale is {scale}, but pred_probs have dtype {dtype}", "Pass scale with integers only")
-    return given[0], predicted[1]
 
 
 def _length(images: Any, default: int) -> int:

@@ -106,6 +106,34 @@ def test_evidence_writer_condenses_logits_to_float32(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "written.zarr", logits, tmp_path, "--evidence.dtype", "float32", attributes=attributes)
 
 
+def test_evidence_writer_stores_pictures_that_the_report_shows(tmp_path: Path) -> None:
+    data, images = make_data(images=5), np.random.default_rng(0).integers(0, 256, (5, 8, 10, 3), np.uint8)
+    with EvidenceWriter(str(tmp_path / "a.zarr"), **writer_args(data, pictures=True)) as writer:
+        for start in (0, 3):
+            window = slice(start, start + 3)
+            writer.write(data.predictions[window], data.labels[window], pictures=images[window])
+    np.testing.assert_array_equal(np.asarray(zarr.open_group(tmp_path / "a.zarr", mode="r")["images"]), images)
+    run(tmp_path / "a.zarr", tmp_path / "out")
+    shown = list((tmp_path / "out/report/pictures").glob("*.jpg"))
+    assert len(shown) == 5
+    with raises(UsageError, r"already holds evidence of another source"):
+        EvidenceWriter(str(tmp_path / "a.zarr"), **writer_args(data))
+
+
+def test_evidence_of_padded_images_equals_that_of_predictions(tmp_path: Path) -> None:
+    data, sizes = make_data(images=5), np.array([[8, 10], [8, 9], [3, 10], [8, 10], [7, 7]])
+    paths = []
+    for writer_class in (EvidenceWriter, PredictionWriter):
+        paths.append(tmp_path / f"{writer_class.__name__}.zarr")
+        with writer_class(str(paths[-1]), **writer_args(data, padded=True)) as writer:  # type: ignore[operator]
+            writer.write(data.predictions, data.labels, [f"i{i}" for i in range(5)], sizes=sizes)
+    evidence, predictions = (run(path, tmp_path / f"run-{path.stem}") for path in paths)
+    assert evidence == predictions
+    outs = [tmp_path / f"run-{path.stem}" for path in paths]
+    assert read_tables(outs[0]) == read_tables(outs[1])
+    assert [(row["height"], row["width"]) for row in read_rows(outs[0])] == [tuple(size) for size in sizes.tolist()]
+
+
 def test_run_combines_written_evidence_and_predictions(tmp_path: Path) -> None:
     first, second = make_data(images=4, seed=1), make_data(images=4, seed=2)
     for name, data in (("a", first), ("b", second)):
@@ -271,6 +299,59 @@ def test_images_that_do_not_fit_are_refused(tmp_path: Path, writer_type: Any) ->
     writer.write(data.predictions, data.labels)
     with raises(DataError, r"received more than the 2 images of part \(0, 1\)"):
         writer.write(data.predictions[:1], data.labels[:1])
+
+
+@each_writer
+def test_classes_are_a_number_or_names(tmp_path: Path, writer_type: Any) -> None:
+    args = writer_args(make_data(images=2))
+    del args["classes"]
+    names = ["road", "car", "sky", "tree"]
+    for i, named in enumerate(({"class_names": names}, {"classes": names}, {"classes": 4, "class_names": names})):
+        url = str(tmp_path / f"{i}.zarr")
+        writer_type(url, **args, **named)
+        assert zarr.open_group(url, mode="r").attrs["class_names"] == names
+    with raises(UsageError, r"classes is missing\. Pass the number of classes, or class_names"):
+        writer_type(str(tmp_path / "a"), **args)
+    with raises(UsageError, r"classes is 3, but there are 4 class_names"):
+        writer_type(str(tmp_path / "a"), **args, classes=3, class_names=names)
+    with raises(UsageError, r"classes and class_names hold different names"):
+        writer_type(str(tmp_path / "a"), **args, classes=names[::-1], class_names=names)
+
+
+@each_writer
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"kind": "odds"}, r"Pass kind probabilities or kind logits"),
+        ({"scale": 0.5}, r"scale is 0.5.* Omit scale"),
+        ({"dtype": "uint8", "scale": 2.0}, r"Pass scale"),
+        ({"class_names": "road"}, r"class_names is one text, 'road'\. Pass a list of names"),
+        ({"ignore": 2.5}, r"Pass an integer, or a list of integers"),
+        ({"dtype": "uint8", "kind": "logits"}, r"Pass kind probabilities"),
+    ],
+)
+def test_errors_name_arguments_instead_of_flags(
+    tmp_path: Path, writer_type: Any, changes: dict[str, Any], match: str
+) -> None:
+    with pytest.raises((DataError, UsageError), match=match) as caught:
+        writer_type(str(tmp_path / "a.zarr"), **writer_args(make_data(images=2), **changes))
+    assert "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "match"),
+    [
+        ("float32", {"kind": "odds"}, r"kind is 'odds'\. Pass kind='probabilities' or kind='logits'"),
+        ("float32", {"scale": 0.5}, r"scale is 0.5, but pred_probs have dtype float32"),
+        ("uint8", {"scale": 2.0}, r"scale is 2.0\. Pass a number in \(0, 1\]"),
+        ("uint8", {"kind": "logits"}, r"pred_probs have dtype uint8 and kind 'logits'"),
+        ("int16", {}, r"pred_probs have dtype int16"),
+        ("float32", {"ignore": "x"}, r"ignore holds values of type str"),
+    ],
+)
+def test_errors_of_condense_name_arguments(dtype: str, options: dict[str, Any], match: str) -> None:
+    with pytest.raises((DataError, UsageError), match=match):
+        condense(np.zeros((4, 8, 10), dtype), np.zeros((8, 10), int), **options)
 
 
 @each_writer

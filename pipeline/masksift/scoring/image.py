@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, ImageStatus
-from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, Remap, class_dtype, class_plane, condense_window
+from masksift.scoring.arrays import detach, is_on_device, to_numpy
+from masksift.scoring.device import condense_on_device
+from masksift.scoring.kernels.condense import (
+    BadPixel,
+    CondenseConfig,
+    CondensedWindow,
+    Remap,
+    class_dtype,
+    class_plane,
+    condense_window,
+)
 from masksift.scoring.kernels.ensemble import accumulate_member
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
@@ -137,8 +147,14 @@ class ImageCondenser:
         if isinstance(condensed, BadPixel):
             self._reject(0, y0, x0, condensed)
             return
+        self.add_condensed(condensed, window)
+
+    def add_condensed(
+        self, condensed: CondensedWindow, window: tuple[slice, slice] = (slice(None), slice(None))
+    ) -> None:
+        """Add the evidence of a window."""
         values = (condensed.self_confidence, condensed.predicted_class, condensed.predicted_confidence)
-        for plane, value in zip(planes, values, strict=True):
+        for plane, value in zip(self._planes.arrays, values, strict=True):
             if not np.may_share_memory(plane, value):
                 plane[window] = value
         self._grid_labeled += condensed.grid_labeled
@@ -185,7 +201,8 @@ def condense_image(
 
     Args:
         labels: Labels (H, W).
-        predictions: Predictions (K, H, W), array-like: one, or one per member.
+        predictions: Predictions (K, H, W): one, or one per member. Arrays of any library; a single one on an
+            accelerator is condensed there.
         config: Settings of the prediction, or of the members' mean.
         ignore: Label values that mark ignored pixels.
         members: Members of an ensemble.
@@ -203,9 +220,14 @@ def condense_image(
     if members:
         mean = np.empty((config.classes, height, width), np.float32)
         for number, member in enumerate(predictions):
-            condenser.add_member_window(number, np.asarray(member), mean)
+            condenser.add_member_window(number, to_numpy(member), mean)
+    elif (
+        is_on_device(predictions[0])
+        and (condensed := condense_on_device(detach(predictions[0]), plane, config)) is not None
+    ):
+        condenser.add_condensed(condensed)
     else:
-        condenser.add_window(np.asarray(predictions[0]))
+        condenser.add_window(to_numpy(predictions[0]))
     return CondensedImage(plane, planes, *condenser.finish())
 
 

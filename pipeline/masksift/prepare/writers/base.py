@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from types import TracebackType
@@ -21,7 +21,18 @@ from masksift.core.status import ALL_IGNORED, SCORED
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.work_items import BlockTask
+from masksift.prepare.inputs import (
+    argument_names,
+    as_batch,
+    check_predictions,
+    ignore_values,
+    read_labels,
+    read_predictions,
+)
+from masksift.scoring.arrays import dtype_name, image_at, is_on_device, to_numpy
+from masksift.scoring.device import narrow_on_device
 from masksift.scoring.image import EvidencePlanes, condense_image
+from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.open import make_source_spec
 from masksift.storage.sources.overrides import Overrides
@@ -46,8 +57,9 @@ def condense(
     """Condense the predictions of one image into evidence, as a run does.
 
     Args:
-        pred_probs: Predictions (K, H, W); a numpy array, or any object with ``__array__`` or ``__dlpack__``.
-        labels: Given labels (H, W), integers.
+        pred_probs: Predictions (K, H, W): an array of any library, or a nested list. A tensor on a GPU is condensed
+            there, and the three planes are copied.
+        labels: Given labels (H, W), integers. Masked pixels (`numpy.ma`) are ignored.
         ignore: Ignored label values.
         kind: "probabilities" or "logits".
         scale: Probability per step of integer predictions; default: 1 / maximum of the dtype.
@@ -60,31 +72,21 @@ def condense(
     Raises:
         DataError: If shapes do not fit, or labels or probabilities are invalid.
     """
-    label_array, predictions = to_array(labels), to_array(pred_probs)
-    if predictions.ndim != 3 or predictions.shape[1:] != label_array.shape:
+    label_array, ignored = read_labels(as_batch(labels, "labels"), ignore_values(ignore))
+    predictions = read_predictions(as_batch(pred_probs, "pred_probs"))
+    shape, dtype = tuple(predictions.shape), dtype_name(predictions)
+    if len(shape) != 3 or shape[1:] != label_array.shape:
         raise DataError(
-            f"labels have the shape {label_array.shape}, pred_probs {predictions.shape}",
+            f"labels have the shape {label_array.shape}, pred_probs {shape}",
             "Pass one image: labels (H, W) and pred_probs (K, H, W)",
         )
-    spec = _make_spec(
-        "memory",
-        (1, *predictions.shape),
-        dtype=predictions.dtype.name,
-        label_dtype=label_array.dtype.name,
-        overrides=Overrides(
-            classes=_class_names(predictions.shape[0]),
-            ignore=_as_tuple(ignore),
-            kind=kind,
-            scale=scale,
-            sum_tolerance=sum_tolerance,
-        ),
-    )
-    task = make_task(spec, Settings(evidence_dtype), "memory")
-    image = condense_image(label_array, [predictions], task.condense_config(0), spec.ignore)
+    check_predictions("pred_probs", dtype, kind, scale)
+    config = CondenseConfig.for_predictions(shape[0], dtype, kind, scale, sum_tolerance, evidence_dtype, lattice=0)
+    image = condense_image(label_array, [predictions], config, ignored)
     planes, status = image.planes, image.status
     if status.status not in (SCORED, ALL_IGNORED):
         raise DataError(f"The image has {status.reason}", "Correct it, or leave it out")
-    dtype = task.encoding.dtype
+    dtype = config.evidence.dtype
     return EvidencePlanes(
         planes.self_confidence.view(dtype), planes.predicted_class, planes.predicted_confidence.view(dtype)
     )
@@ -97,18 +99,23 @@ class SourceWriter(ABC):
     writer with the same arguments resumes at `next_image`. As a context manager, a writer checks at the end that it
     has written all its images.
 
+    Both writers have these arguments, and some more.
+
     Args:
         url: URL of the new source, a Zarr group.
         images: Number of images of the whole source.
         height: Rows of an image.
         width: Columns of an image.
-        classes: Class names, or their number.
+        classes: Number of classes, or their names.
+        class_names: Names of the classes; default: "class 0", "class 1", ...
         ignore: Ignored label values.
         kind: "probabilities" or "logits".
-        dtype: Dtype of the predictions.
+        dtype: Dtype of the predictions; that of bfloat16 tensors is float32.
         label_dtype: Dtype of the written labels.
         scale: Probability per step of integer predictions; default: 1 / maximum of the dtype.
         sum_tolerance: Largest accepted distance of a pixel's sum of probabilities from 1; default: as in a run.
+        pictures: Whether `write` gets RGB images, which reports and exports show.
+        padded: Whether `write` gets the unpadded sizes of images.
         part: (i, n): this is writer i of n, counted from 0.
         storage: Storage options, with the keys of `[storage]`.
 
@@ -124,15 +131,18 @@ class SourceWriter(ABC):
         images: int,
         height: int,
         width: int,
-        classes: int | Sequence[str],
-        ignore: int | Sequence[int] = (),
-        kind: str = "probabilities",
-        dtype: str = "float32",
-        label_dtype: str = "uint8",
-        scale: float | None = None,
-        sum_tolerance: float | None = None,
-        part: tuple[int, int] = (0, 1),
-        storage: dict[str, Any] | None = None,
+        classes: int | Sequence[str] | None,
+        class_names: Sequence[str] | None,
+        ignore: int | Sequence[int],
+        kind: str,
+        dtype: str,
+        label_dtype: str,
+        scale: float | None,
+        sum_tolerance: float | None,
+        pictures: bool,
+        padded: bool,
+        part: tuple[int, int],
+        storage: Mapping[str, Any] | None,
     ) -> None:
         if not (0 <= part[0] < part[1]):
             raise UsageError(f"part is {part}", "Pass (i, n) with 0 <= i < n")
@@ -140,17 +150,15 @@ class SourceWriter(ABC):
         # tasks bring resolved options with them
         resolved = storage if isinstance(storage, StorageOptions) else StorageSection(**(storage or {})).options([url])
         self._options = resolved
-        names = _class_names(classes)
-        self._spec = _make_spec(
-            self._url,
-            (images, len(names), height, width),
-            dtype=dtype,
-            label_dtype=label_dtype,
-            overrides=Overrides(
-                classes=names, ignore=_as_tuple(ignore), kind=kind, scale=scale, sum_tolerance=sum_tolerance
-            ),
+        names = _class_names(classes, class_names)
+        overrides = Overrides(
+            classes=names, ignore=ignore_values(ignore), kind=kind, scale=scale, sum_tolerance=sum_tolerance
         )
-        self._part = part
+        with argument_names(classes="class_names"):
+            self._spec = _make_spec(
+                self._url, (images, len(names), height, width), dtype, label_dtype=label_dtype, overrides=overrides
+            )
+        self._pictures, self._padded, self._part = pictures, padded, part
         self._ids: list[str] = []
         self._next = 0
 
@@ -171,48 +179,96 @@ class SourceWriter(ABC):
         """Index of the next image to write."""
         return self._next
 
-    def write(self, pred_probs: Any, labels: Any, image_ids: Sequence[str] | None = None) -> None:
-        """Write the next images, in order.
+    def write(
+        self,
+        pred_probs: Any,
+        labels: Any,
+        image_ids: Sequence[str] | None = None,
+        pictures: Any = None,
+        sizes: Any = None,
+    ) -> None:
+        """Write the next images, in order. Arrays are of any library, or lists of images.
 
         Args:
             pred_probs: Predictions (n, K, H, W).
-            labels: Given labels (n, H, W), integers.
+            labels: Given labels (n, H, W), integers. Masked pixels (`numpy.ma`) get the first ignore value.
             image_ids: Image ids (n,); default: `<source>/<index>`.
+            pictures: RGB images (n, H, W, 3) uint8 for review, if the writer has ``pictures=True``.
+            sizes: Rows and columns (n, 2) of each image without padding, if the writer has ``padded=True``.
 
         Raises:
             DataError: If shapes or dtypes do not fit the source, or there are more images than `range` holds.
         """
-        predictions, label_array, spec = to_array(pred_probs), to_array(labels), self._spec
+        predictions, label_array = read_predictions(as_batch(pred_probs, "pred_probs")), self._read_labels(labels)
+        spec, shape = self._spec, tuple(predictions.shape)
         expected = ((spec.classes, spec.height, spec.width), (spec.height, spec.width))
-        if (predictions.shape[1:], label_array.shape[1:]) != expected or len(predictions) != len(label_array):
+        if (shape[1:], label_array.shape[1:]) != expected or shape[0] != len(label_array):
             raise DataError(
                 f"{self._url} holds predictions of {expected[0]} and labels of {expected[1]}, but received shapes "
-                f"{predictions.shape} and {label_array.shape}",
+                f"{shape} and {label_array.shape}",
                 "Pass (n, K, H, W) and (n, H, W)",
             )
-        if predictions.dtype.name != spec.predictions.dtype:
+        if dtype_name(predictions) != spec.predictions.dtype:
             predictions = self._convert(predictions)
-        if label_array.dtype.kind not in "iu" or (label_array != label_array.astype(spec.labels.dtype)).any():
+        count = len(label_array)
+        if image_ids is not None and len(image_ids) != count:
             raise DataError(
-                f"{self._url} stores labels as {spec.labels.dtype}, which cannot hold some of the {label_array.dtype} "
-                "labels",
-                "Pass a label_dtype that holds them to the writer",
+                f"{self._url} received {len(image_ids)} image ids for {count} images", "Pass one id per image"
             )
-        if image_ids is not None and len(image_ids) != len(label_array):
-            raise DataError(
-                f"{self._url} received {len(image_ids)} image ids for {len(label_array)} images",
-                "Pass one id per image",
-            )
+        rgb_images = self._read_extra(
+            "pictures", "pictures", pictures, self._pictures, (count, *expected[1], 3), "uint8"
+        )
+        unpadded = self._read_extra("sizes", "padded", sizes, self._padded, (count, 2), "int64")
         stop = self.range.stop
-        for i in range(len(predictions)):
+        for i in range(count):
             if self._next >= stop:
                 raise DataError(
                     f"{self._url} received more than the {len(self.range):,} images of part {self._part}",
                     "Pass each writer the images of its range",
                 )
             self._ids.append("" if image_ids is None else str(image_ids[i]))
-            self._add(predictions[i], label_array[i].astype(spec.labels.dtype))
+            arrays = {} if rgb_images is None else {"images": rgb_images[i]}
+            arrays |= {} if unpadded is None else dict(zip(("height", "width"), unpadded[i], strict=True))
+            self._add(image_at(predictions, i), {"labels": label_array[i], **arrays})
             self._next += 1
+
+    def _read_labels(self, labels: Any) -> NDArray[Any]:
+        """Convert labels to the dtype that is stored."""
+        dtype = self._spec.labels.dtype
+        labels = as_batch(labels, "labels")
+        if is_on_device(labels):
+            labels = narrow_on_device(labels, dtype)
+        array, ignore = read_labels(labels, self._spec.ignore)
+        if ignore != self._spec.ignore:
+            raise DataError(
+                f"labels have masked pixels, but {self._url} has no ignore value", "Pass ignore=VALUE to the writer"
+            )
+        stored = array.astype(dtype)
+        if (array != stored).any():
+            raise DataError(
+                f"{self._url} stores labels as {dtype}, which cannot hold some of the {array.dtype} labels",
+                "Pass a label_dtype that holds them to the writer",
+            )
+        return stored
+
+    def _read_extra(
+        self, name: str, flag: str, value: Any, expected: bool, shape: tuple[int, ...], dtype: str
+    ) -> NDArray[Any] | None:
+        """Check an argument that is passed with all images or with none."""
+        if (value is not None) != expected:
+            raise DataError(
+                f"{self._url} received {'no ' if expected else ''}{name}, but the writer has {flag}={expected}",
+                f"Pass {flag}={not expected} to the writer",
+            )
+        if not expected:
+            return None
+        array = to_numpy(as_batch(value, name))
+        if array.shape != shape or not np.can_cast(array.dtype, dtype):
+            raise DataError(
+                f"{self._url} received {name} of shape {array.shape} and dtype {array.dtype}",
+                f"Pass {dtype} of shape {shape}",
+            )
+        return array
 
     def __enter__(self) -> Self:
         return self
@@ -227,10 +283,12 @@ class SourceWriter(ABC):
                 "Continue at next_image with a new writer",
             )
 
-    def _convert(self, predictions: NDArray[Any]) -> NDArray[Any]:
+    def _convert(self, predictions: Any) -> Any:
+        """Convert predictions of another dtype than the source's."""
+        name = dtype_name(predictions)
         raise DataError(
-            f"{self._url} stores predictions as {self._spec.predictions.dtype}, but received {predictions.dtype}",
-            f"Pass dtype={predictions.dtype.name!r} to the writer",
+            f"{self._url} stores predictions as {self._spec.predictions.dtype}, but received {name}",
+            f"Pass dtype={name!r} to the writer",
         )
 
     def _write_ids(self, stop: int) -> None:
@@ -244,26 +302,29 @@ class SourceWriter(ABC):
         """Return the number of images of a shard, which only one writer writes."""
 
     @abstractmethod
-    def _add(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        """Take the next image."""
+    def _add(self, predictions: Any, arrays: Mapping[str, Any]) -> None:
+        """Take the next image: predictions of any library, and the values of the other arrays by name."""
 
 
-def to_array(value: Any) -> NDArray[Any]:
-    """Convert an array-like to numpy, without a copy if it is in the memory of this machine."""
-    if isinstance(value, np.ndarray):
-        return value
-    return np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
+def _class_names(classes: int | Sequence[str] | None, class_names: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(class_names, str) or isinstance(classes, str):
+        raise UsageError(f"class_names is one text, {class_names or classes!r}", "Pass a list of names")
+    if not isinstance(classes, (int, np.integer)):
+        if class_names is not None and classes is not None and tuple(class_names) != tuple(classes):
+            raise UsageError("classes and class_names hold different names", "Pass one of them")
+        classes, class_names = None, class_names or classes
+    if class_names is not None:
+        if classes is not None and len(class_names) != classes:
+            raise UsageError(
+                f"classes is {classes}, but there are {len(class_names)} class_names", "Pass one name per class"
+            )
+        return tuple(class_names)
+    if classes is None:
+        raise UsageError("classes is missing", "Pass the number of classes, or class_names")
+    return tuple(f"class {k}" for k in range(classes))
 
 
-def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"class {k}" for k in range(classes)) if isinstance(classes, int) else tuple(classes)
-
-
-def _as_tuple(ignore: int | Sequence[int]) -> tuple[int, ...]:
-    return (ignore,) if isinstance(ignore, int) else tuple(ignore)
-
-
-def _make_spec(url: str, shape: tuple[int, ...], *, dtype: str, label_dtype: str, overrides: Overrides) -> SourceSpec:
+def _make_spec(url: str, shape: tuple[int, ...], dtype: str, *, label_dtype: str, overrides: Overrides) -> SourceSpec:
     """Describe a source to be written, predictions of ``shape`` (N, K, H, W), with the checks of an opened one."""
     images, _, height, width = shape
     predictions = ArraySpec(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.errors import DataError
-from masksift.prepare.writers.base import SHARD_BYTES, SourceWriter, to_array
+from masksift.prepare.writers.base import SHARD_BYTES, SourceWriter
+from masksift.scoring.arrays import dtype_name, is_on_device, to_numpy
+from masksift.scoring.device import round_on_device
 from masksift.storage.zarr.writer import PredictionArrays
 
 
@@ -20,16 +21,50 @@ class PredictionWriter(SourceWriter):
 
     Args:
         url: URL of the new source, a Zarr group.
-        pictures: Whether `write` gets RGB images.
-        padded: Whether `write` gets the unpadded sizes of images.
         shard_bytes: Bytes of predictions per stored object.
-        **args: Arguments of `SourceWriter`: images, height, width, classes and more.
+
+    The other arguments are those of `SourceWriter`.
     """
 
     def __init__(
-        self, url: str, *, pictures: bool = False, padded: bool = False, shard_bytes: int | None = None, **args: Any
+        self,
+        url: str,
+        *,
+        images: int,
+        height: int,
+        width: int,
+        classes: int | Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        ignore: int | Sequence[int] = (),
+        kind: str = "probabilities",
+        dtype: str = "float32",
+        label_dtype: str = "uint8",
+        scale: float | None = None,
+        sum_tolerance: float | None = None,
+        pictures: bool = False,
+        padded: bool = False,
+        shard_bytes: int | None = None,
+        part: tuple[int, int] = (0, 1),
+        storage: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(url, **args)
+        super().__init__(
+            url,
+            images=images,
+            height=height,
+            width=width,
+            classes=classes,
+            class_names=class_names,
+            ignore=ignore,
+            kind=kind,
+            dtype=dtype,
+            label_dtype=label_dtype,
+            scale=scale,
+            sum_tolerance=sum_tolerance,
+            pictures=pictures,
+            padded=padded,
+            part=part,
+            storage=storage,
+        )
         spec = self._spec
         image_bytes = spec.classes * spec.pixels * spec.predictions.itemsize
         self.images_per_shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // image_bytes))
@@ -38,76 +73,31 @@ class PredictionWriter(SourceWriter):
         self._arrays = PredictionArrays(
             self._url, spec, self.images_per_shard, attributes, self._options, with_images=pictures, padded=padded
         )
-        self._pictures, self._padded = pictures, padded
-        self._extras: list[dict[str, NDArray[Any]]] = []
         self._shard: dict[str, NDArray[Any]] = {}
-        images = self.range
-        starts = (start for start in images[:: self.images_per_shard] if not self._arrays.has(start))
-        self._next = next(starts, images.stop)
+        own = self.range
+        starts = (start for start in own[:: self.images_per_shard] if not self._arrays.has(start))
+        self._next = next(starts, own.stop)
 
     @property
     def bytes_written(self) -> int:
         """Bytes that this writer has put into the store."""
         return self._arrays.written
 
-    def write(
-        self,
-        pred_probs: Any,
-        labels: Any,
-        image_ids: Sequence[str] | None = None,
-        pictures: Any = None,
-        sizes: Any = None,
-    ) -> None:
-        """Write the next images, in order.
-
-        Args:
-            pred_probs: Predictions (n, K, H, W).
-            labels: Given labels (n, H, W), integers.
-            image_ids: Image ids (n,); default: `<source>/<index>`.
-            pictures: RGB images (n, H, W, 3) uint8 for review, if the writer has ``pictures=True``.
-            sizes: Rows and columns (n, 2) of each image without padding, if the writer has ``padded=True``.
-
-        Raises:
-            DataError: If shapes or dtypes do not fit the source, or there are more images than `range` holds.
-        """
-        count, (height, width) = len(labels), (self._spec.height, self._spec.width)
-        extras: dict[str, NDArray[Any]] = {}
-        for name, value, flag, expected, shape, dtype in (
-            ("pictures", pictures, "pictures", self._pictures, (count, height, width, 3), "uint8"),
-            ("sizes", sizes, "padded", self._padded, (count, 2), "int64"),
-        ):
-            if (value is not None) != expected:
-                raise DataError(
-                    f"{self._url} received {'no ' if expected else ''}{name}, but the writer has {flag}={expected}",
-                    f"Pass {flag}={not expected} to the writer",
-                )
-            if not expected:
-                continue
-            extras[name] = array = to_array(value)
-            if array.shape != shape or not np.can_cast(array.dtype, dtype):
-                raise DataError(
-                    f"{self._url} received {name} of shape {array.shape} and dtype {array.dtype}",
-                    f"Pass {dtype} of shape {shape}",
-                )
-        self._extras = [{name: values[i] for name, values in extras.items()} for i in range(count)]
-        super().write(pred_probs, labels, image_ids)
-
     def _unit(self) -> int:
         return self.images_per_shard
 
-    def _convert(self, predictions: NDArray[Any]) -> NDArray[Any]:
+    def _convert(self, predictions: Any) -> Any:
         spec = self._spec
-        if not (spec.predictions.dtype.startswith("uint") and predictions.dtype.kind == "f"):
+        if not (spec.predictions.dtype.startswith("uint") and dtype_name(predictions).startswith("float")):
             return super()._convert(predictions)
-        steps = np.rint(predictions.astype(np.float32) / np.float32(spec.scale))
+        if is_on_device(predictions):
+            return round_on_device(predictions, spec.scale, spec.predictions.dtype)
+        steps = np.rint(to_numpy(predictions).astype(np.float32) / np.float32(spec.scale))
         rounded: NDArray[Any] = np.clip(steps, 0, np.iinfo(spec.predictions.dtype).max).astype(spec.predictions.dtype)
         return rounded
 
-    def _add(self, predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-        extras = self._extras.pop(0)
-        image = {"predictions": predictions, "labels": labels}
-        image |= {"images": extras["pictures"]} if self._pictures else {}
-        image |= dict(zip(("height", "width"), extras["sizes"], strict=True)) if self._padded else {}
+    def _add(self, predictions: Any, arrays: Mapping[str, Any]) -> None:
+        image: dict[str, Any] = {"predictions": to_numpy(predictions), **arrays}
         index, stop = self._next % self.images_per_shard, self._next + 1
         for name, value in image.items():
             if index == 0:

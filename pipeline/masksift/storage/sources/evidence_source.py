@@ -49,9 +49,13 @@ def open_evidence_source(
     """
     attribute: Any = group.attrs[EVIDENCE_ATTRIBUTE]
     spec = _relocate(attribute, url)
-    if "image_id" in group:
-        ids = ArraySpec(join(spec.labels.url.rsplit("/", 1)[0], "image_id"), (spec.images,), (1,), "object", 1, (0,))
-        spec = replace(spec, image_id=ids)
+    arrays = {
+        array: ArraySpec(join(spec.labels.url.rsplit("/", 1)[0], array), (spec.images,), (1,), dtype, 1, (0,))
+        for array, dtype in (("image_id", "object"), ("height", "int32"), ("width", "int32"))
+        if array in group
+    }
+    sizes = (arrays.get("height"), arrays.get("width"))
+    spec = replace(spec, image_id=arrays.get("image_id"), size_arrays=sizes)
     if ignore is not None and tuple(sorted(set(ignore))) != spec.ignore:
         raise DataError(
             f"The evidence of {url} was written with ignore values {list(spec.ignore)}, but --ignore is {list(ignore)}",

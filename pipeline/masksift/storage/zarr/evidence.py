@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
 
 from masksift.core.errors import DataError
 from masksift.storage.zarr.reader import ChunkReader
@@ -62,6 +63,25 @@ class EvidenceArrays:
                 compressors=[make_codec(dtypes[name])],
                 dimension_names=("image", "y", "x"),
             )
+
+    def create_extras(
+        self, shape: tuple[int, int, int], chunks: tuple[int, int, int], *, pictures: bool, padded: bool
+    ) -> None:
+        """Create the arrays of RGB images and of unpadded sizes for images (N, H, W), with evidence in these chunks."""
+        group = zarr.open_group(self._store, mode="r+", zarr_format=3)
+        if pictures:
+            create_array(
+                group,
+                "images",
+                shape=(*shape, 3),
+                chunks=(*chunks, 3),
+                dtype="uint8",
+                fill_value=0,
+                compressors=[ZstdCodec(level=1)],
+                dimension_names=("image", "y", "x", "channel"),
+            )
+        for name in ("height", "width") if padded else ():
+            create_array(group, name, shape=shape[:1], chunks=chunks[:1], dtype="int32", fill_value=0)
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the group; none if there is no group."""
