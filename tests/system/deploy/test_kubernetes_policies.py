@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from system.deploy.helpers.kustomize import FOLDER, NAMESPACE, RENDERED, Pod, pods, render
+from system.deploy.helpers.kustomize import FOLDER, NAMESPACE, RENDERED, Pod, pods, render, write_overlay
 
 OVERLAYS = [folder for folder in RENDERED if folder.startswith("overlays/")]
 LABEL = "app.kubernetes.io/component"
@@ -176,7 +177,9 @@ def test_drain_waits_for_scheduler_and_client_only(objects: list[dict[str, Any]]
         assert minima == ([] if pod.component == "worker" else [1])
 
 
-def test_prometheus_scrapes_scheduler_and_workers(objects: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("base", ["base/cluster", "base/job", "plain"])
+def test_prometheus_scrapes_scheduler_and_workers(base: str, tmp_path: Path) -> None:
+    objects = render(write_overlay(tmp_path, resources=base, components=["components/monitoring"]))
     [monitor] = [one["spec"] for one in objects if one["kind"] == "PodMonitor"]
     found = [pod for pod in pods(objects) if selects(monitor["selector"], pod.labels)]
     assert [pod.component for pod in found] == ["scheduler", "worker"]

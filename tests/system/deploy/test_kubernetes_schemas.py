@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from system.deploy.helpers.kustomize import FOLDER, RENDERED, pods, render, validate, workloads
+from system.deploy.helpers.kustomize import FOLDER, RENDERED, pods, render, validate, workloads, write_overlay
 
 Change = tuple[str, list[Any], Any]
 """Kind, path in it, and the value planted there."""
@@ -48,15 +47,22 @@ MISTAKES: dict[str, Change] = {
 @pytest.mark.parametrize("folder", RENDERED)
 def test_objects_pass_their_strict_schema(folder: str) -> None:
     objects = render(folder)
-    assert len(objects) >= 14
+    assert len(objects) >= 13
     for one in objects:
         validate(one)
+
+
+@pytest.mark.parametrize("folder", RENDERED)
+def test_objects_need_no_operator_but_that_of_dask(folder: str) -> None:
+    groups = {one["apiVersion"].rpartition("/")[0] for one in render(folder)}
+    assert groups - {"", "apps", "batch", "networking.k8s.io", "policy"} <= {"kubernetes.dask.org"}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_planted_mistake_fails_the_schema(mistake: str) -> None:
     kind, (*path, last), value = MISTAKES[mistake]
-    one = copy.deepcopy(next(one for one in render("base/job") if one["kind"] == kind))
+    monitor = yaml.safe_load((FOLDER / "components/monitoring/podmonitor.yaml").read_text())
+    one = copy.deepcopy(next(one for one in [*render("base/job"), monitor] if one["kind"] == kind))
     place = one
     for step in path:
         place = place[step]
@@ -125,25 +131,10 @@ def test_plain_pods_equal_operator_pods_except_for_worker_names() -> None:
         }
 
 
-def _overlay(folder: Path, *, resources: str, components: list[str]) -> Path:
-    """Write an overlay next to a copy of the manifests: kustomize requires relative paths."""
-    shutil.copytree(FOLDER, folder / "kubernetes")
-    own = folder / "own"
-    own.mkdir()
-    tree = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [f"../kubernetes/{resources}"],
-        "components": [f"../kubernetes/{name}" for name in components],
-    }
-    (own / "kustomization.yaml").write_text(yaml.safe_dump(tree))
-    return own
-
-
 @pytest.mark.parametrize("base", ["base/cluster", "base/job", "plain"])
 @pytest.mark.parametrize("store", ["minio", "aws", "gcp"])
 def test_store_components_combine_with_every_base(base: str, store: str, tmp_path: Path) -> None:
-    objects = render(_overlay(tmp_path, resources=base, components=[f"components/{store}"]))
+    objects = render(write_overlay(tmp_path, resources=base, components=[f"components/{store}"]))
     for one in objects:
         validate(one)
     assert {one["metadata"]["name"] for one in objects if one["kind"] == "NetworkPolicy"} >= {"masksift-store"}
@@ -151,7 +142,7 @@ def test_store_components_combine_with_every_base(base: str, store: str, tmp_pat
 
 @pytest.mark.parametrize("base", ["base/cluster", "base/job"])
 def test_spot_nodes_run_only_workers(base: str, tmp_path: Path) -> None:
-    objects = render(_overlay(tmp_path, resources=base, components=["components/aws", "components/spot"]))
+    objects = render(write_overlay(tmp_path, resources=base, components=["components/aws", "components/spot"]))
     for one in objects:
         validate(one)
     for pod in pods(objects):

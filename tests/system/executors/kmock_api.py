@@ -102,7 +102,7 @@ class ApiServer:
         ]
 
     async def _serve(self) -> None:
-        self.emulator["get /version/"] << {"major": "1", "minor": "33", "gitVersion": "v1.33.0"}
+        self.emulator["get /version/"] << {"major": "1", "minor": "99", "gitVersion": "v1.99.0"}  # newer than kr8s
         for resource, kind in ((CLUSTERS, "DaskCluster"), (PODS, "Pod"), (EVENTS, "Event")):
             self.emulator.resources[resource] = {
                 "namespaced": True,

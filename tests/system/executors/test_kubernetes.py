@@ -5,6 +5,7 @@ Not tested here: a real API server with its admission and its operator, and serv
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,6 +123,14 @@ def test_run_creates_uses_and_deletes_only_its_cluster(api: ApiServer, file: str
     port = int(api.url.rsplit(":", 1)[1])
     left = [c.raddr for c in psutil.Process().net_connections("tcp") if c.raddr]
     assert port not in [address.port for address in left], "the connection to the API server is closed"
+
+
+def test_newer_kubernetes_version_causes_no_warning(api: ApiServer, file: str) -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with kubernetes(file, address=api.address):
+            pass
+    assert not [str(warning.message) for warning in shown if "Kubernetes" in str(warning.message)]
 
 
 def test_scheduler_is_reached_through_a_forwarded_port_from_outside(api: ApiServer, file: str) -> None:

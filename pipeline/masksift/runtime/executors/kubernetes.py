@@ -11,6 +11,7 @@ import math
 import os
 import time
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -80,6 +81,8 @@ class KubernetesClusterProvider:
         """Create the cluster; return the address of its scheduler when it is up."""
         require_certificates(self._address or f"{comm_protocol(self._manifest)}://{self._id}-scheduler:8786")
         kr8s = _kr8s()
+        # kr8s warns of each release of Kubernetes that is newer than its own; the few requests made here do not change
+        warnings.filterwarnings("ignore", r"Kubernetes version \S+ is not supported\. Supported versions for kr8s")
         try:
             # explicit, so that kr8s does not use a cached choice
             self._api = kr8s.api(kubeconfig=os.environ.get("KUBECONFIG"))

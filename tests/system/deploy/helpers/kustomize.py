@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-__all__ = ["FOLDER", "NAMESPACE", "RENDERED", "Pod", "pods", "render", "validate", "workloads"]
+__all__ = ["FOLDER", "NAMESPACE", "RENDERED", "Pod", "pods", "render", "validate", "workloads", "write_overlay"]
 
 FOLDER = Path(__file__).parents[4] / "deploy" / "kubernetes"
 NAMESPACE = "masksift"
@@ -45,6 +45,21 @@ def _rendered(folder: str) -> Sequence[Object]:
     done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.load_all(done.stdout, LOADER) if one]
+
+
+def write_overlay(folder: Path, *, resources: str, components: list[str]) -> Path:
+    """Write an overlay next to a copy of the manifests: kustomize requires relative paths."""
+    shutil.copytree(FOLDER, folder / "kubernetes")
+    own = folder / "own"
+    own.mkdir()
+    tree = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"../kubernetes/{resources}"],
+        "components": [f"../kubernetes/{name}" for name in components],
+    }
+    (own / "kustomization.yaml").write_text(yaml.safe_dump(tree))
+    return own
 
 
 def validate(one: Mapping[str, Any]) -> None:
