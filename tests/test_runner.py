@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 import masksift
 from masksift.runtime.progress import ProgressReporter
 from support.run_processes import write_small_source
@@ -33,5 +35,13 @@ def test_run_of_a_complete_run_returns_the_same_record(tmp_path: Path) -> None:
     assert again.record == json.loads(json.dumps(first.record))
 
 
-def test_public_names_exist() -> None:
-    assert all(hasattr(masksift, name) for name in masksift.__all__)
+def test_run_with_little_work_uses_this_process_and_records_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_small_source(tmp_path / "street.zarr", images=4)
+    config = masksift.RunConfig(sources=[str(source)], out=str(tmp_path / "out"))  # type: ignore[arg-type]
+    record = masksift.run(config, ProgressReporter("auto")).record
+    assert record["configuration"]["executor"]["kind"] == "auto"
+    assert record["cluster"]["kind"] == "serial"
+    assert 0 < record["estimated_seconds"] < 20
+    assert "executor serial: about 1 second of work on one core" in capsys.readouterr().err

@@ -145,7 +145,7 @@ def _execute(
         return _finish(config, context, tasks, record, resumed=True)
     started, stats = time.time(), RunStats()
     frozen = _load_thresholds(config, tasks)
-    with config.executor.open(len(tasks), progress.message) as executor:
+    with config.executor.open(len(tasks), tasks.plan.seconds, progress.message) as executor:
         workers = check_workers(tasks.plan, executor, package_versions, progress)
         publisher.prepare()
         with job.lock():  # after all checks: a refused run leaves no trace

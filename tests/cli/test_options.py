@@ -66,7 +66,7 @@ def test_help_of_run_lists_common_options_first_and_sections_in_groups(
         r"--executor\.timeout SECONDS ",
         r"--evidence\.keep \{true,false\} .*\(default: true\)",
         r"--storage\.anonymous \[\{true,false\}\]",
-        r"--classes CLASS,\.\.\. ",
+        r"--classes CLASS,\.\.\.\|FILE ",
         r"--tccp\.tau \{balanced,confident\}\|FRACTION",
     ],
 )

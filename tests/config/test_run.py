@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ def test_closest_match_of_a_key_with_one_extra_letter_is_the_key(key: str, place
         ("coco.min_area", 1.01, "must be a number less than or equal to 1"),
         ("kind", "probs", "must be 'probabilities' or 'logits'"),
         ("evidence.dtype", "float16", "must be 'auto' or 'float32'"),
-        ("executor.kind", "dusk", "must be serial, local, dask, kubernetes or the path"),
+        ("executor.kind", "dusk", "must be auto, serial, local, dask, kubernetes or the path"),
         ("executor.workers", 0, "must be a number greater than or equal to 1"),
         ("scale", float("inf"), "must be a"),
         ("ignore", True, "must be a list"),
@@ -325,17 +326,18 @@ def test_executor_without_a_required_key_fails() -> None:
 
 
 def test_executor_with_an_unused_key_fails() -> None:
-    with raises(UsageError, r"executor.address is 'tls://h', but executor.kind 'local' does .*--executor.kind dask"):
+    with raises(UsageError, r"executor.address is 'tls://h', but executor.kind 'auto' does .*--executor.kind dask"):
         build_run_config(REQUIRED, {"executor.address": "tls://h"})
     with raises(UsageError, r"executor.manifest is 'c.yaml', but executor.kind 'serial' .*--executor.kind kubern"):
         build_run_config(REQUIRED, {"executor.kind": "serial", "executor.manifest": "c.yaml"})
-    with raises(UsageError, r"executor.options is {'a': 1}, but executor.kind 'local' .*omit executor.options"):
+    with raises(UsageError, r"executor.options is {'a': 1}, but executor.kind 'auto' .*omit executor.options"):
         build_run_config(REQUIRED, {"executor.options": {"a": 1}})
 
 
 @pytest.mark.parametrize(
     ("text", "keys"),
     [
+        ("auto", {"kind": "auto"}),
         ("serial", {"kind": "serial"}),
         ("local", {"kind": "local"}),
         ("dask:tls://h:8786", {"kind": "dask", "address": "tls://h:8786"}),
@@ -350,7 +352,7 @@ def test_executor_flag_sets_kind_and_place(text: str, keys: dict[str, str], caps
 
 @pytest.mark.parametrize("text", ["local:4", "serial:x", "dask:", "kubernetes:", "a.Cluster:x", "dusk:tls://h"])
 def test_executor_flag_with_an_invalid_place_fails(text: str) -> None:
-    with raises(UsageError, rf"--executor '{text}' is not valid\. Use serial, local, dask:tls://"):
+    with raises(UsageError, rf"--executor '{text}' is not valid\. Use auto, serial, local, dask:tls://"):
         build_run_config(REQUIRED, {"executor": text})
 
 
@@ -372,7 +374,7 @@ def test_executor_flag_that_contradicts_a_key_fails() -> None:
 
 def test_executor_flag_drops_keys_of_another_kind_in_the_file() -> None:
     tree = {**REQUIRED, "executor": {"kind": "dask_jobqueue.SLURMCluster", "workers": 64, "options": {"cores": 1}}}
-    assert build_run_config(tree, {"executor": "local"}).executor == build_run_config(REQUIRED, {}).executor
+    assert build_run_config(tree, {"executor": "auto"}).executor == build_run_config(REQUIRED, {}).executor
     assert build_run_config(tree, {"executor": "dask_jobqueue.SLURMCluster"}) == build_run_config(tree, {})
     there = {**REQUIRED, "executor": {"kind": "dask", "address": "tls://a", "timeout": 5}}
     moved = build_run_config(there, {"executor": "dask:tls://b"}).executor
@@ -442,3 +444,25 @@ def test_read_toml_accepts_utf8_with_and_without_bom(tmp_path: Path) -> None:
     for mark in (b"", b"\xef\xbb\xbf"):
         (tmp_path / "a.toml").write_bytes(mark + 'out = "Straße"'.encode())
         assert read_toml(str(tmp_path / "a.toml")) == {"out": "Straße"}
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "kind"),
+    [
+        ({}, 19.9, "serial"),
+        ({}, 20.0, "local"),
+        ({}, math.inf, "local"),
+        ({"memory": "1 GiB"}, 1.0, "serial"),
+        ({"workers": 2}, 1.0, "local"),
+        ({"kind": "local"}, 1.0, "local"),
+        ({"kind": "serial"}, math.inf, "serial"),
+    ],
+)
+def test_executor_auto_is_local_for_20_seconds_of_work_or_with_workers(
+    options: dict[str, Any], seconds: float, kind: str
+) -> None:
+    messages: list[str] = []
+    section = build_run_config({**REQUIRED, "executor": options}, {}).executor
+    chosen = section.choose(seconds, lambda message, **_: messages.append(message))
+    assert chosen == section.model_copy(update={"kind": kind})
+    assert len(messages) == (section.kind == "auto" and section.workers is None)

@@ -41,12 +41,12 @@ def test_plan_record_with_the_same_identity_has_the_same_fingerprint() -> None:
 
 
 def test_job_that_is_interrupted_has_no_record_until_it_is_repeated(job: ResumableJob, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Task failed"), job.open_executor(SERIAL, 1, 1, "the job") as executor:
+    with pytest.raises(DataError, match="Task failed"), job.open_executor(SERIAL, 1, 1, 1.0, "the job") as executor:
         job.run_tasks(executor, run_task, [0, -1], "stage", 2)
     again = make_job(tmp_path / "out")
     assert again.is_resumable
     assert again.finished_record() is None
-    with again.open_executor(SERIAL, 1, 1, "the job") as executor:
+    with again.open_executor(SERIAL, 1, 1, 1.0, "the job") as executor:
         assert [answer.number for answer in again.run_tasks(executor, run_task, [0, 1], "stage", 2)] == [0, 1]
         again.write_record({"tasks": 2})
     assert make_job(tmp_path / "out").finished_record() == {"tasks": 2}
@@ -63,7 +63,7 @@ def test_job_with_another_identity_is_refused(job: ResumableJob, tmp_path: Path)
 
 def test_job_on_a_small_worker_writes_nothing(job: ResumableJob, tmp_path: Path) -> None:
     small = ExecutorSection(kind="serial", memory="1 MiB")
-    with pytest.raises(PlanRefused, match="The job needs"), job.open_executor(small, 1, 2 << 20, "the job"):
+    with pytest.raises(PlanRefused, match="The job needs"), job.open_executor(small, 1, 2 << 20, 1.0, "the job"):
         pass
     assert not (tmp_path / "out").exists()
 
@@ -71,6 +71,9 @@ def test_job_on_a_small_worker_writes_nothing(job: ResumableJob, tmp_path: Path)
 def test_job_while_another_process_holds_the_lock_changes_nothing(job: ResumableJob, tmp_path: Path) -> None:
     with locked_by_another_process(tmp_path / "out"):
         before = read_files(tmp_path / "out")
-        with pytest.raises(UsageError, match="is in use by another run"), job.open_executor(SERIAL, 1, 1, "the job"):
+        with (
+            pytest.raises(UsageError, match="is in use by another run"),
+            job.open_executor(SERIAL, 1, 1, 1.0, "the job"),
+        ):
             pass
         assert read_files(tmp_path / "out") == before

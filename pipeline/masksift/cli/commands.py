@@ -203,8 +203,10 @@ def plan(args: argparse.Namespace) -> int:
 
         print(kustomize_component(plan, config.executor.workers))
         return 0
-    limit, prices = config.executor.memory_limit, (config.storage.price_reads, config.storage.price_writes)
-    print(json.dumps(plan.as_json(), indent=2) if args.json else format_plan(plan, sources, limit, prices))
+    executor = config.executor.choose(plan.seconds)
+    limit, prices = executor.memory_limit, (config.storage.price_reads, config.storage.price_writes)
+    text = json.dumps(plan.as_json(), indent=2) if args.json else ""
+    print(text or format_plan(plan, sources, executor.kind, limit, prices))
     plan.check_memory(limit)
     return 0
 

@@ -106,7 +106,7 @@ def _add_option(group: Any, key: str, field: FieldInfo, short_flag: str | None) 
             "--executor",
             metavar="KIND[:WHERE]",
             default=argparse.SUPPRESS,
-            help="executor in short form: serial, local, dask:tls://HOST:8786, kubernetes:CLUSTER.yaml or a class",
+            help="short form of KIND: auto, serial, local, dask:tls://HOST:8786, kubernetes:CLUSTER.yaml or a class",
         )
     elif key == "executor.address":
         flags.append("--address")

@@ -101,8 +101,8 @@ def parse_executor(text: str) -> dict[str, str]:
     if colon and not (key and where):
         raise UsageError(
             f"--executor {text!r} is not valid",
-            "Use serial, local, dask:tls://HOST:8786, kubernetes:cluster.yaml, or the path of a Dask cluster class "
-            "with --executor.options",
+            "Use auto, serial, local, dask:tls://HOST:8786, kubernetes:cluster.yaml, or the path of a Dask cluster "
+            "class with --executor.options",
         )
     return {"kind": kind} | ({key: where} if key and where else {})
 

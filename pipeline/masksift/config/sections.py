@@ -19,8 +19,9 @@ from pydantic.fields import FieldInfo
 
 from masksift.config.types import Amount, ClassNameList, IntegerMap, Integers, Names, NonEmptyText, OneOrMoreNames
 from masksift.core.errors import UsageError
+from masksift.core.text import pluralize
 from masksift.core.units import parse_bytes
-from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, make_executor, memory_limit
+from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, ignore_notification, make_executor, memory_limit
 from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redact_uri, resolve_credentials
 from masksift.storage.sources.overrides import Overrides
 
@@ -180,13 +181,18 @@ class EvidenceSection(ConfigSection):
     )
 
 
+MIN_LOCAL_SECONDS = 20.0
+"""Work that starts processes of this machine under the executor kind "auto", seconds on one core."""
+
+
 class ExecutorSection(ConfigSection):
     """Options of the executor that runs the blocks."""
 
     kind: str = Field(
-        "local",
-        description="serial (this process), local (processes of this machine), dask (running scheduler), kubernetes "
-        "(new cluster for this run), or the path of a Dask cluster class such as dask_jobqueue.SLURMCluster",
+        "auto",
+        description="auto (serial for less than 20 seconds of work, else local), serial (this process), local "
+        "(processes of this machine), dask (running scheduler), kubernetes (new cluster for this run), or the path of "
+        "a Dask cluster class such as dask_jobqueue.SLURMCluster",
     )
     workers: int | None = Field(
         None,
@@ -253,10 +259,39 @@ class ExecutorSection(ConfigSection):
         """Memory of a worker in bytes; None if it is unlimited, or unknown before the worker starts."""
         return memory_limit(self.kind, workers=self.workers, memory=self.memory_bytes, manifest=self.manifest)
 
-    def open(self, items: int, notify: Notify) -> Executor:
-        """Create the executor, a context manager, for stages of at most ``items`` tasks."""
+    def choose(self, work_seconds: float, notify: Notify = ignore_notification) -> ExecutorSection:
+        """Replace the kind "auto": processes of a cluster take some seconds to start, which little work does not earn.
+
+        Args:
+            work_seconds: Estimated time of the work on one core.
+            notify: Receives the choice and its reason.
+
+        Returns:
+            The section with the kind that is used.
+        """
+        if self.kind != "auto":
+            return self
+        if self.workers is not None:  # only processes can be counted
+            return self.model_copy(update={"kind": "local"})
+        kind = "serial" if work_seconds < MIN_LOCAL_SECONDS else "local"
+        amount = pluralize(max(1, round(work_seconds)), "second") if math.isfinite(work_seconds) else "minutes"
+        notify(f"executor {kind}: about {amount} of work on one core")
+        return self.model_copy(update={"kind": kind})
+
+    def open(self, items: int, work_seconds: float, notify: Notify) -> Executor:
+        """Create the executor, a context manager, for stages of at most ``items`` tasks.
+
+        Args:
+            items: Tasks of the largest stage.
+            work_seconds: Estimated time of the work on one core, which decides for the kind "auto".
+            notify: Receives messages.
+
+        Returns:
+            The executor.
+        """
+        chosen = self.choose(work_seconds, notify)
         return make_executor(
-            self.kind,
+            chosen.kind,
             workers=self.workers,
             memory=self.memory_bytes,
             address=self.address,

@@ -76,7 +76,7 @@ class ResumableJob:
 
     @contextmanager
     def open_executor(
-        self, executor: ExecutorSection, tasks: int, memory_bytes: int, purpose: str
+        self, executor: ExecutorSection, tasks: int, memory_bytes: int, work_seconds: float, purpose: str
     ) -> Iterator[Executor]:
         """Open an executor, check the memory of its workers, then lock the output.
 
@@ -86,6 +86,7 @@ class ResumableJob:
             executor: Configuration of the executor.
             tasks: Largest number of tasks of a stage.
             memory_bytes: Memory that a worker needs at most, bytes.
+            work_seconds: Estimated time of the work on one core.
             purpose: Work that needs the memory, for the message.
 
         Yields:
@@ -95,7 +96,7 @@ class ResumableJob:
             PlanRefused: A worker has less memory.
             UsageError: Another process works on the output.
         """
-        with executor.open(tasks, self.progress.message) as opened:
+        with executor.open(tasks, work_seconds, self.progress.message) as opened:
             check_worker_memory(memory_bytes, [(w.name, w.memory) for w in opened.workers()], purpose)
             with self.lock():
                 yield opened

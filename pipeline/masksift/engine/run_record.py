@@ -61,6 +61,7 @@ def make_record(
         "flagged_pixels": stats.flagged_pixels,
         "blocks": len(plan.blocks),
         "projected_memory": plan.memory,
+        "estimated_seconds": round(plan.seconds, 3),
         "cluster": asdict(executor.cluster),
         "workers": [{"name": worker.name, "memory": worker.memory} for worker in workers],
         "stages": stats.stages,

@@ -47,8 +47,21 @@ def format_run_summary(
     return "\n".join([*lines, f"tables: {', '.join(tables)}"] if tables else lines)
 
 
-def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, prices: Prices = (None, None)) -> str:
-    """Format a plan, with the memory limit of a worker, bytes, and the cost at prices of 1,000 reads and writes."""
+def format_plan(
+    plan: Plan, sources: Sequence[SourceSpec], executor: str, limit: int | None, prices: Prices = (None, None)
+) -> str:
+    """Format a plan.
+
+    Args:
+        plan: The plan.
+        sources: Its sources.
+        executor: Kind of the executor.
+        limit: Memory limit of a worker, bytes.
+        prices: Prices of 1,000 reads and writes.
+
+    Returns:
+        Lines of text.
+    """
     rows = [
         ("images", f"{plan.images:,} in {len(plan.blocks):,} blocks"),
         ("to read", f"{format_bytes(plan.bytes_to_read)} decoded, {plan.objects_to_read:,} objects"),
@@ -64,6 +77,7 @@ def format_plan(plan: Plan, sources: Sequence[SourceSpec], limit: int | None, pr
             f"{format_bytes(plan.memory_score)}, report {format_bytes(plan.memory_report)}); limit "
             f"{format_bytes(limit) if limit else 'not known here'}",
         ),
+        ("executor", f"{executor}, for about {max(1, round(plan.seconds)):,} s of work on one core"),
         ("fingerprint", plan.fingerprint[:12]),
     ]
     lines = [

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import re
+from typing import TYPE_CHECKING
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+if TYPE_CHECKING:
+    import fsspec
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -36,6 +37,8 @@ def split_pattern(filesystem: fsspec.AbstractFileSystem, path: str) -> tuple[str
 
 def expand_pattern(filesystem: fsspec.AbstractFileSystem, root: str, pattern: str, *, directories: bool) -> list[str]:
     """Return the sorted paths of the directories, or of the files, that match a pattern below a directory."""
+    from fsspec.implementations.local import LocalFileSystem
+
     if isinstance(filesystem, LocalFileSystem):  # fsspec would list all directories beside `root` if it has wildcards
         names = glob.glob(pattern, root_dir=root or "/", recursive=True, include_hidden=True)
         paths = {os.path.join(root or "/", name).rstrip("/") for name in names}

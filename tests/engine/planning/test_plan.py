@@ -160,3 +160,15 @@ def test_worker_with_too_little_memory_is_refused_with_both_amounts(stage: str, 
     plan.check_memory(None)
     with pytest.raises(PlanRefused, match=rf"needs .+ per worker \({stage}\), w has 64.0 MiB. .*smaller {remedy}"):
         plan.check_memory(64 << 20, "w")
+
+
+def test_plan_estimates_more_seconds_for_more_images_classes_and_remote_requests() -> None:
+    seconds = [
+        plan_for(make_spec(10)).seconds,
+        plan_for(make_spec(20)).seconds,
+        plan_for(make_spec(20, classes=150)).seconds,
+        plan_for(make_spec(20, classes=150), remote=True).seconds,
+        plan_for(make_spec(20, classes=150), remote=True, report_images=20).seconds,
+    ]
+    assert seconds == sorted(set(seconds))
+    assert plan_for(make_spec(1_000_000)).seconds > 20 * plan_for(make_spec(1_000)).seconds

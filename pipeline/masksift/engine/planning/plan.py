@@ -36,6 +36,16 @@ from masksift.engine.planning.requests import (
     reads_to_score,
 )
 
+_READ_BYTES_PER_SECOND, _SECONDS_PER_PIXEL, _SECONDS_PER_IMAGE = 3e8, 6e-8, 2e-3
+"""Speed of one core. Runs on tiles and megapixels, of 5 to 150 classes, took 0.7 to 1.4 times what these give."""
+_SECONDS_PER_REMOTE_REQUEST = 0.05 / 16
+"""A request takes about 50 ms, and 16 run at once."""
+
+
+def estimate_seconds(images: int, pixels: int, bytes_to_read: int) -> float:
+    """Estimate roughly how long one core works on images with so many pixels in all, without remote requests."""
+    return images * _SECONDS_PER_IMAGE + pixels * _SECONDS_PER_PIXEL + bytes_to_read / _READ_BYTES_PER_SECOND
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -58,6 +68,7 @@ class Plan:
         memory_score: Projected peak memory of a worker in the second pass, bytes.
         memory_report: Projected peak memory of a worker for the report, bytes.
         requests_at_once: Largest number of concurrent requests of a worker.
+        seconds: Rough time of the work on one core, for the choice of the executor.
     """
 
     fingerprint: str
@@ -76,6 +87,7 @@ class Plan:
     memory_score: int
     memory_report: int
     requests_at_once: int = MAX_CONCURRENT_REQUESTS
+    seconds: float = 0.0
 
     @property
     def memory(self) -> int:
@@ -139,28 +151,36 @@ def make_plan(
     chunks = [layout.chunks for layout in layouts]
     report = ReportPlan.from_sources(sources, chunks, len(blocks), settings.report_images, image_arrays)
     objects = objects_to_write(pairs, condensed, len(blocks)) + report.objects
+    images, pixels = sum(s.images for s in sources), sum(s.images * s.pixels for s in sources)
+    bytes_to_read = stored_bytes + sum(s.labels.nbytes for s in [*sources, *new]) + _evidence_bytes(pairs)
+    reads = (
+        sum(reads_to_condense(source, layout) for source, layout in condensed)
+        + sum(reads_to_score(source, layout) + _task_reads(source, layout) for source, layout in pairs)
+        + READS_PER_SOURCE * len(sources)
+        + READS_PER_RUN
+        + report.reads
+    )
+    writes = objects + _list_requests(new)
     return Plan(
         fingerprint=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
         identity=identity,
         layouts=layouts,
         blocks=blocks,
-        images=sum(source.images for source in sources),
-        pixels=sum(source.images * source.pixels for source in sources),
-        bytes_to_read=stored_bytes + sum(source.labels.nbytes for source in [*sources, *new]) + _evidence_bytes(pairs),
+        images=images,
+        pixels=pixels,
+        bytes_to_read=bytes_to_read,
         bytes_to_write=_evidence_bytes(condensed) + sum(source.images * source.pixels for source in sources),
         objects_to_read=_input_objects(new)
         + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, layout) for s, layout in pairs),
         objects_to_write=objects,
-        reads=sum(reads_to_condense(source, layout) for source, layout in condensed)
-        + sum(reads_to_score(source, layout) + _task_reads(source, layout) for source, layout in pairs)
-        + READS_PER_SOURCE * len(sources)
-        + READS_PER_RUN
-        + report.reads,
-        writes=objects + _list_requests(new),
+        reads=reads,
+        writes=writes,
         memory_condense=BASE_MEMORY_BYTES
         + max((condense_memory(source, layout, settings) for source, layout in condensed), default=0),
         memory_score=BASE_MEMORY_BYTES + max(score_memory(source, layout, settings) for source, layout in pairs),
         memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * report.memory),
+        seconds=estimate_seconds(images + report.images, pixels + report.images * pixels // images, bytes_to_read)
+        + (reads + writes) * _SECONDS_PER_REMOTE_REQUEST * settings.remote,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import UsageError
 from masksift.engine.completed_run import CompletedRun, open_completed_run
+from masksift.engine.planning.plan import estimate_seconds
 from masksift.evaluation.evaluate.bootstrap import resample
 from masksift.evaluation.evaluate.config import EvaluateConfig
 from masksift.evaluation.evaluate.ground_truth import GroundTruth, open_truth
@@ -120,7 +121,9 @@ def _count_pixels(
     """Count pixels and regions, if the wrong pixels are known."""
     if truth.arrays is None:
         return None
-    with config.executor.open(len(run.tasks), progress.message) as executor:
+    plan = run.tasks.plan
+    seconds = estimate_seconds(plan.images, plan.pixels, plan.pixels)
+    with config.executor.open(len(run.tasks), seconds, progress.message) as executor:
         context = PixelContext(run.context, truth.arrays, run.keeps_evidence)
         return count_pixels(context, run.tasks, executor, progress)
 

@@ -21,6 +21,7 @@ from masksift.core.specs import SourceSpec
 from masksift.core.text import closest_match
 from masksift.core.versions import package_versions
 from masksift.engine.label_io import BASE_MEMORY_BYTES, NO_VALUE, label_blocks, label_values
+from masksift.engine.planning.plan import estimate_seconds
 from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ErrorParams
@@ -84,9 +85,11 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
     record = job.finished_record()
     if record is None:
         tasks, memory = _make_tasks(context, config, sources, params), _memory_bytes(context, sources)
-        with job.open_executor(config.executor, len(tasks), memory, "a simulation on these labels") as executor:
+        images, pixels = sum(s.images for s in sources), sum(s.images * s.pixels for s in sources)
+        seconds = estimate_seconds(images, pixels, pixels)
+        purpose = "a simulation on these labels"
+        with job.open_executor(config.executor, len(tasks), memory, seconds, purpose) as executor:
             for_each_source(lambda spec: context.label_copy(spec).create(), sources)
-            images = sum(task.stop - task.start for task in tasks)
             results = job.run_tasks(executor, partial(simulate_block, context), tasks, "simulate", images)
             record = _make_record(config, sources, results)
             job.write_record(record)

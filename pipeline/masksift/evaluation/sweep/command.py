@@ -89,7 +89,8 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
     record = job.finished_record(fingerprint=context.score_fingerprint, at=str(config.at))
     if record is None:
         tasks, stats = _make_tasks(config, plan, sources), RunStats()
-        with config.executor.open(len(tasks), progress.message) as executor:
+        seconds = plan.seconds * (1 + len(config.error_types) * len(config.shares))
+        with config.executor.open(len(tasks), seconds, progress.message) as executor:
             check_workers(plan, executor, package_versions, progress)
             with job.lock():  # after all checks: a refused sweep leaves no trace
                 images = _compute_scores(config, context, tasks, executor, progress, stats)

@@ -16,6 +16,7 @@ import numpy as np
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.limits import MIB
+from masksift.engine.planning.plan import estimate_seconds
 from masksift.engine.resumable_job import ResumableJob
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs, discover_inputs
@@ -74,7 +75,9 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
     else:
         _check_first_image(context, inputs.pairs[0], config)
         memory, images = projected_memory(config, survey, context), len(inputs.pairs)
-        with job.open_executor(config.executor, images, memory, "an ingest of these images") as executor:
+        pixels = images * survey.height * survey.width
+        seconds = estimate_seconds(images, pixels, pixels * survey.classes * np.dtype(survey.dtype).itemsize)
+        with job.open_executor(config.executor, images, memory, seconds, "an ingest of these images") as executor:
             shards = _make_shards(context, inputs.pairs)
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
             unmatched = {side: list(names) for side, names in inputs.unmatched.items()}

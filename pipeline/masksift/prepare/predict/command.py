@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -105,7 +106,8 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> PredictResult:
         if not job.is_resumable:
             _refuse_other_contents(config, context)
         purpose = f"the trainer {config.trainer} on these images"
-        with job.open_executor(config.executor, max(config.folds, spec.images), memory, purpose) as executor:
+        tasks_at_most, seconds = max(config.folds, spec.images), math.inf  # training takes long, even on few images
+        with job.open_executor(config.executor, tasks_at_most, memory, seconds, purpose) as executor:
             _create_source(context, folds)
             if config.trains:
                 tasks = [FoldTask(k, tuple(np.flatnonzero(folds.folds != k).tolist())) for k in range(config.folds)]

@@ -22,6 +22,7 @@ from masksift.core.specs import SourceSpec
 from masksift.core.versions import package_versions
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.label_io import NO_VALUE, label_blocks, label_values
+from masksift.engine.planning.plan import estimate_seconds
 from masksift.engine.resumable_job import ResumableJob, for_each_source, make_plan_record
 from masksift.review.corrections.accepted_regions import AcceptedRegions, select_accepted_regions
 from masksift.review.corrections.config import CorrectionsConfig
@@ -69,9 +70,10 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
         tasks = _make_tasks(context, sources, accepted)
         executor = config.executor if tasks else ExecutorSection(kind="serial")  # no worker without a task
         memory = worker_memory(context, sources)
-        with job.open_executor(executor, len(tasks), memory, "correcting these labels") as opened:
+        images, pixels = sum(s.images for s in sources), sum(s.images * s.pixels for s in sources)
+        seconds = estimate_seconds(images, pixels, pixels)
+        with job.open_executor(executor, len(tasks), memory, seconds, "correcting these labels") as opened:
             for_each_source(lambda spec: context.copy(spec).create(), sources)
-            images = sum(task.stop - task.start for task in tasks)
             results = job.run_tasks(opened, partial(correct_block, context), tasks, "correct", images)
             record = _record(run, accepted, results, context)
             job.write_record(record)

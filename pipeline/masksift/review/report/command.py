@@ -10,6 +10,7 @@ from masksift.config.sections import ReportSection
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, check_worker_memory
+from masksift.engine.planning.plan import estimate_seconds
 from masksift.engine.planning.report_plan import MAX_TASK_IMAGES, MAX_TASK_PIXELS, PAGE, REPORT, drawing_memory
 from masksift.engine.stages import RunStats, StageTotals
 from masksift.review.report.config import ReportConfig
@@ -89,7 +90,9 @@ def report(config: ReportConfig, progress: ProgressReporter) -> str:
     run = open_completed_run(config.run, config.storage, [config.arrays.images or ""])
     top = config.top or run.record["configuration"].get(REPORT, {}).get("top") or ReportSection().top
     images_array = config.arrays.images or run.images_array
-    with config.executor.open(-(-2 * top // MAX_TASK_IMAGES), progress.message) as executor:
+    pixels = max(spec.pixels for spec in run.tasks.sources)
+    seconds = estimate_seconds(top, top * pixels, 0)
+    with config.executor.open(-(-2 * top // MAX_TASK_IMAGES), seconds, progress.message) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         check_worker_memory(_worker_memory(run, images_array), workers, "drawing the report")
         with RunLock(run.directory, progress.message):

@@ -8,10 +8,19 @@ from typing import Any
 from masksift.runtime.executors.base import ClusterInfo, Executor, Notify, WorkerInfo, ignore_notification
 from masksift.runtime.executors.serial import SerialExecutor
 
-__all__ = ["CLUSTER_TYPES", "ClusterInfo", "Executor", "Notify", "WorkerInfo", "make_executor", "memory_limit"]
+__all__ = [
+    "CLUSTER_TYPES",
+    "ClusterInfo",
+    "Executor",
+    "Notify",
+    "WorkerInfo",
+    "ignore_notification",
+    "make_executor",
+    "memory_limit",
+]
 
-CLUSTER_TYPES = ("serial", "local", "dask", "kubernetes")
-"""Named executors; any other is the path of a Dask cluster class."""
+CLUSTER_TYPES = ("auto", "serial", "local", "dask", "kubernetes")
+"""Named executors; any other is the path of a Dask cluster class. "auto" chooses between the next two."""
 
 
 def make_executor(

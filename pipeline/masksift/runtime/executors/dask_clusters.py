@@ -218,7 +218,7 @@ class CustomClusterProvider:
             raise UsageError(
                 f"executor.kind is {self.kind!r}, which is not a Dask cluster class "
                 f"(it has no {' and no '.join(missing)})",
-                "Use a class such as dask_jobqueue.SLURMCluster, or one of serial, local, dask, kubernetes",
+                "Use a class such as dask_jobqueue.SLURMCluster, or one of auto, serial, local, dask, kubernetes",
             )
 
     def renew(self, connected: int) -> str:
