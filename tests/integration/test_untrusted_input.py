@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,11 @@ def test_array_with_a_pickle_codec_is_rejected(tmp_path: Path, array: str, metad
 
 def test_pickled_image_ids_are_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_pickled_source(tmp_path, "image_id", compressor=PICKLED, filters=[{"id": "vlen-utf8"}])
-    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 5
-    assert not (tmp_path / "trace").exists()
     monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True)
-    run_cli("run", "--source", source, "--out", tmp_path / "allowed")
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 2
+    assert not (tmp_path / "trace").exists()
+    with suppress(Exception):  # the object is no array
+        zarr.open_array(source.path / "image_id", mode="r")[:1]
     assert (tmp_path / "trace").exists(), "the payload works"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from pathlib import Path
@@ -281,6 +282,52 @@ def test_url_of_an_array_is_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     with raises(DataError, r"a\.zarr/labels is an array, .*Pass the URL of its group"):
         open_spec(source.labels)
+
+
+def change_metadata(source: Source, array: str, **changes: Any) -> None:
+    """Change top-level keys of the metadata of an array."""
+    file = next(path for name in ("zarr.json", ".zarray") if (path := source.path / array / name).exists())
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("array", ["predictions", "labels"])
+def test_chunks_larger_than_any_memory_are_refused_with_their_size(tmp_path: Path, array: str) -> None:
+    source = write_source(tmp_path / "a.zarr", zarr_format=2)
+    change_metadata(source, array, chunks=[1 << 20] * (4 if array == "predictions" else 3))
+    with raises(
+        DataError, match=rf"{array} has chunks of shape .*1048576\) and dtype .*, .* TiB each, more than 64.0 GiB"
+    ):
+        open_spec(source)
+
+
+def test_chunks_without_values_are_refused(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", zarr_format=2)
+    change_metadata(source, "labels", chunks=[1, 0, 10])
+    with raises(DataError, match=r"labels has chunks of shape \(1, 0, 10\)"):
+        open_spec(source)
+
+
+def test_shards_of_too_many_chunks_are_refused(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", chunks=(1, 4, 1, 1), shards=(2, 4, 8, 10))
+    grid = {"name": "regular", "configuration": {"chunk_shape": [1 << 20, 4, 8, 10]}}
+    change_metadata(source, "predictions", chunk_grid=grid)
+    with raises(DataError, match="predictions has 83,886,080 chunks per shard, more than 4,194,304"):
+        open_spec(source)
+
+
+@pytest.mark.parametrize("filters", [[{"id": "json2"}], [{"id": "msgpack2"}], [{"id": "vlen-utf8"}]])
+def test_codecs_whose_decoded_size_has_no_bound_are_refused(tmp_path: Path, filters: list[dict[str, Any]]) -> None:
+    source = write_source(tmp_path / "a.zarr", zarr_format=2)
+    change_metadata(source, "labels", filters=filters)
+    with raises(DataError, match=r"labels (is encoded with .*, whose decoded size has no bound|cannot be parsed)"):
+        open_spec(source)
+
+
+def test_per_image_array_of_huge_chunks_is_refused(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr", zarr_format=2, ids=list("abcdefgh"))
+    change_metadata(source, "image_id", chunks=[1 << 27])
+    with raises(DataError, match="'image_id' of .* has 134,217,728 values per chunk, for 8 images"):
+        open_spec(source)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from masksift.storage.zarr.direct_decode import DirectDecoder, _zstd_size
+from masksift.storage.zarr.bounded_codecs import zstd_size
+from masksift.storage.zarr.direct_decode import DirectDecoder
 from masksift.storage.zarr.evidence import EvidenceArrays
 from masksift.storage.zarr.prefetch import Prefetcher
 from masksift.storage.zarr.stores import InstrumentedStore, open_store
@@ -130,10 +131,10 @@ def test_chunk_of_two_zstd_frames_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [16, 255, 256, 257, 65_535, 65_791, 65_792, 100_000, 1 << 20])
 @pytest.mark.parametrize("checksum", [False, True])
-def test_zstd_size_of_a_frame_is_its_decoded_size(size: int, checksum: bool) -> None:
+def testzstd_size_of_a_frame_is_its_decoded_size(size: int, checksum: bool) -> None:
     data = np.random.default_rng(size).integers(0, 255, size, np.uint8)
     frame = np.frombuffer(numcodecs.Zstd(checksum=checksum).encode(data), np.uint8)
-    assert _zstd_size(frame) == size
+    assert zstd_size(frame) == size
 
 
 @pytest.mark.parametrize(
@@ -151,9 +152,9 @@ def test_zstd_size_of_a_frame_is_its_decoded_size(size: int, checksum: bool) -> 
         ("28b52ffd", None),
     ],
 )
-def test_zstd_size_of_every_header_form(head: str, size: int | None) -> None:
+def testzstd_size_of_every_header_form(head: str, size: int | None) -> None:
     data = bytes.fromhex(head.replace(" ", "") + "0" * (len(head.replace(" ", "")) % 2))
-    assert _zstd_size(np.frombuffer(data, np.uint8)) == size
+    assert zstd_size(np.frombuffer(data, np.uint8)) == size
 
 
 @pytest.mark.parametrize("local", [True, False])

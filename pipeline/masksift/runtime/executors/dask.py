@@ -23,7 +23,7 @@ import distributed
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.scheduler import KilledWorker
 
-from masksift.core.errors import RunFailed, UsageError
+from masksift.core.errors import DataError, RunFailed, UsageError
 from masksift.core.retry import RetryPolicy
 from masksift.core.versions import package_versions
 from masksift.runtime.executors.base import (
@@ -262,8 +262,8 @@ class DaskExecutor:
                 finished = []
                 for future in self._next_done(done):
                     item, attempt = running.pop(future)
-                    killed = future.status == "error" and isinstance(future.exception(), KilledWorker)
-                    if future.status == "error" and attempt < RETRIES and not killed:
+                    final = future.status == "error" and isinstance(future.exception(), KilledWorker | DataError)
+                    if future.status == "error" and attempt < RETRIES and not final:
                         self.retries += 1
                         log.warning("%s of %s failed (%s); attempt %d", stage, item, future.exception(), attempt + 2)
                         submit([(f"again{attempt + 1}", item)], attempt + 1)

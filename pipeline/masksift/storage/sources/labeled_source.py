@@ -17,7 +17,7 @@ from masksift.storage.sources.images_array import make_array_spec
 from masksift.storage.sources.open import find_array, make_source_spec, open_label_array, open_per_image_array
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import join, local_path
-from masksift.storage.zarr.per_image import open_array
+from masksift.storage.zarr.per_image import read_values
 from masksift.storage.zarr.stores import open_group
 
 
@@ -110,4 +110,4 @@ def _read_groups(group: zarr.Group, url: str, name: str, images: int, options: M
             f"Write an array of texts or integers, one for each of the {images:,} images, or pass --group_pattern, a "
             "regular expression on their ids",
         )
-    return tuple(str(value) for value in np.asarray(open_array(make_array_spec(array, url), options)[:]).tolist())
+    return tuple(str(value) for value in read_values(make_array_spec(array, url), 0, images, options).tolist())

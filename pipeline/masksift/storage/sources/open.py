@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from masksift.storage.sources.validate import (
     absent_is_missing,
     reorder,
     validate_axes,
+    validate_chunks,
     validate_class_names,
     validate_dtype,
     validate_ignore,
@@ -40,8 +42,18 @@ from masksift.storage.zarr.validation import codec_error_message
 
 _PREDICTION_AXES = ("image", "class", "y", "x")
 _LABEL_AXES = ("image", "y", "x")
-METADATA_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+METADATA_ERRORS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    NotImplementedError,
+    RecursionError,
+)
 """Errors that zarr raises for metadata it cannot parse."""
+MAX_CHUNK_VALUES = 1 << 24
+"""Values in a chunk of an array with one value per image, unless it has more images."""
 
 
 def open_source(
@@ -271,6 +283,7 @@ def find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None
         if isinstance(e, KeyError) and name in str(e):
             return None
         raise _metadata_error(join(url, name), e) from e
+    validate_chunks(join(url, name), member)
     return member
 
 
@@ -336,6 +349,10 @@ def open_per_image_array(group: zarr.Group, url: str, name: str, role: str, imag
         raise DataError(
             f"{name!r} of {url} has shape {array.shape}, for {images} images",
             f"Write one {'id' if role == 'image_id' else 'number'} per image",
+        )
+    if (size := math.prod(array.chunks)) > max(images, MAX_CHUNK_VALUES):
+        raise DataError(
+            f"{name!r} of {url} has {size:,} values per chunk, for {images:,} images", "Write smaller chunks"
         )
     if role != "image_id" and array.dtype.kind not in "iu":
         raise DataError(f"{name!r} of {url} is stored as {array.dtype}", "Write integers")

@@ -12,8 +12,10 @@ import zarr
 
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, Packing
+from masksift.core.units import format_bytes
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
+from masksift.storage.zarr.bounded_codecs import COMPRESSORS, MAX_CHUNK_BYTES, MAX_CHUNKS_PER_SHARD, decoded_size
 
 _PREDICTION_KINDS = ("probabilities", "logits")
 _PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
@@ -41,6 +43,32 @@ def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any], packi
             + (", or give other integers the attribute scale_factor" if dtype.kind in "iu" else ""),
         )
     return str(dtype.name)
+
+
+def validate_chunks(url: str, array: zarr.Array[Any]) -> None:
+    """Check that the memory for a chunk is bounded by the metadata, and within reason."""
+    if min(array.chunks, default=1) < 1:
+        raise DataError(f"{url} has chunks of shape {array.chunks}", "Write it again with chunks of at least one value")
+    size = decoded_size(array)
+    if size.unbounded:
+        raise DataError(
+            f"{url} is encoded with {', '.join(size.unbounded)}, whose decoded size has no bound",
+            "A damaged chunk could exhaust the memory of a worker",
+            f"Write it with one of {', '.join(COMPRESSORS)}",
+        )
+    if size.chunk_bytes > MAX_CHUNK_BYTES:
+        amount = format_bytes(size.elements * array.dtype.itemsize)
+        raise DataError(
+            f"{url} has chunks of shape {array.chunks} and dtype {array.dtype}, {amount} each, more than "
+            f"{format_bytes(MAX_CHUNK_BYTES)}",
+            "Write it again with smaller chunks",
+        )
+    if size.chunks_per_object > MAX_CHUNKS_PER_SHARD:
+        raise DataError(
+            f"{url} has {size.chunks_per_object:,} chunks per shard, more than {MAX_CHUNKS_PER_SHARD:,}",
+            "The index of a shard would not fit into memory",
+            "Write it again with larger chunks or smaller shards",
+        )
 
 
 def validate_axes(

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BytesCodec, ShardingCodec, ZstdCodec
 from zarr.core.metadata import ArrayV2Metadata
 
+from masksift.storage.zarr.bounded_codecs import Bytes, blosc_size, zstd_size
 from masksift.storage.zarr.stores import ObjectRange
 
-Bytes = NDArray[np.uint8]
 Slices = tuple[slice, ...]
 Fetch = Callable[[Slices, list[ObjectRange]], Iterator[Bytes | None]]
 LocateChunk = Callable[[tuple[int, ...]], ObjectRange | None]
@@ -99,7 +99,7 @@ class DirectDecoder:
         """Decode a chunk into `target`. Return False if the chunk has another size."""
         flat = target.reshape(-1).view(np.uint8)
         if isinstance(self._codec, numcodecs.Zstd | numcodecs.Blosc):
-            size = _zstd_size(data) if isinstance(self._codec, numcodecs.Zstd) else _blosc_size(data)
+            size = zstd_size(data) if isinstance(self._codec, numcodecs.Zstd) else blosc_size(data)
             if size != flat.size:
                 return False
             self._codec.decode(data, flat)
@@ -144,21 +144,3 @@ def _find_codec(array: zarr.Array[Any]) -> numcodecs.Zstd | numcodecs.Blosc | _U
         return _Uncompressed()
     decoders = {ZstdCodec: numcodecs.Zstd, BloscCodec: numcodecs.Blosc}
     return decoders[type(others[0])]() if type(others[0]) in decoders else None
-
-
-def _blosc_size(data: Bytes) -> int | None:
-    """Return the decoded size from the header of a Blosc chunk."""
-    return int.from_bytes(data[4:8].tobytes(), "little") if data.size >= 16 else None
-
-
-def _zstd_size(data: Bytes) -> int | None:
-    """Return the decoded size from the header of a zstd frame, if it contains one (RFC 8878, 3.1.1.1)."""
-    if data[:4].tobytes() != b"\x28\xb5\x2f\xfd" or data.size < 5:
-        return None
-    descriptor = int(data[4])
-    single, flag = descriptor >> 5 & 1, descriptor >> 6
-    length = (single, 2, 4, 8)[flag]
-    start = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3]
-    if length == 0 or data.size < start + length:
-        return None
-    return int.from_bytes(data[start : start + length].tobytes(), "little") + (256 if length == 2 else 0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from masksift.core.errors import DataError
+from masksift.storage.zarr.bounded_codecs import bound_array
 from masksift.storage.zarr.reader import ChunkReader
 from masksift.storage.zarr.stores import InstrumentedStore, open_store
 from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, codec_error_message
@@ -31,6 +32,7 @@ class EvidenceArrays:
         self._url = url
         self._store = InstrumentedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._bounded: dict[str, zarr.Array[Any]] = {}
         self._validators: dict[str, ChunkValidator] = {}
         self._readers: dict[str, ChunkReader] = {}
 
@@ -102,6 +104,7 @@ class EvidenceArrays:
         if name not in self._arrays:  # opened once, because a block accesses it in many windows
             array = zarr.open_array(self._store, path=name, mode="r+", zarr_format=3)
             self._arrays[name] = array.with_config({"write_empty_chunks": True})
+            self._bounded[name] = bound_array(array)
             self._validators[name] = ChunkValidator(array, self._url, self._store.read_range)
             self._readers[name] = ChunkReader(array, self._store, self._validators[name])
         return self._arrays[name]
@@ -141,12 +144,12 @@ class EvidenceArrays:
             DataError: A chunk is missing or does not decode. Tasks write every chunk, also if it is all zeros.
         """
         array = self._array(name)
-        self._store.validator = self._validators[name].check_bytes
+        self._store.validator = self._validators[name]
         try:
             if out is not None and self._readers[name].read(_window(array, start, stop), out):
                 return out
             self._store.reset_errors()
-            planes = np.asarray(array[start:stop])
+            planes = np.asarray(self._bounded[name][start:stop])
         except ChunkDecodeError as e:
             raise self._damaged(str(e)) from e
         except Exception as e:

@@ -9,15 +9,18 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.stores import open_store
+from masksift.storage.zarr.validation import ChunkDecodeError
 
 
 def image_ids(source: SourceSpec, start: int, stop: int, options: Mapping[str, Any]) -> list[str]:
     """Return the ids of images [start, stop): those of the source, or `<source>/<index>` without ids."""
     if source.image_id is None:
         return [f"{source.name}/{i}" for i in range(start, stop)]
-    values = np.asarray(open_array(source.image_id, options)[start:stop]).tolist()
+    values = read_values(source.image_id, start, stop, options).tolist()
     texts = [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values]
     return [text or f"{source.name}/{i}" for i, text in enumerate(texts, start)]
 
@@ -27,8 +30,16 @@ def image_sizes(source: SourceSpec, start: int, stop: int, options: Mapping[str,
     sizes = np.tile(np.array([source.height, source.width], np.int64), (stop - start, 1))
     for axis, spec in enumerate(source.size_arrays):
         if spec is not None:
-            sizes[:, axis] = np.asarray(open_array(spec, options)[start:stop])
+            sizes[:, axis] = read_values(spec, start, stop, options)
     return sizes
+
+
+def read_values(spec: ArraySpec, start: int, stop: int, options: Mapping[str, Any]) -> NDArray[Any]:
+    """Read the values of images [start, stop). A damaged chunk raises DataError."""
+    try:
+        return ArrayReader(spec, options, absent_is_missing=False).read(slice(start, stop))
+    except ChunkDecodeError as e:
+        raise DataError(str(e), "Write the array again, or leave it out of the source") from e
 
 
 def open_array(spec: ArraySpec, options: Mapping[str, Any]) -> zarr.Array[Any]:

@@ -182,6 +182,8 @@ class Prefetcher:
 
         try:
             value = sync(wait())
+        except ChunkDecodeError:
+            raise
         except Exception as e:
             self._store.failures.append(e)
             raise

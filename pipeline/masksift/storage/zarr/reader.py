@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from masksift.core.limits import PREFETCH_BYTES
 from masksift.core.specs import ArraySpec
+from masksift.storage.zarr.bounded_codecs import bound_array
 from masksift.storage.zarr.direct_decode import DirectDecoder, chunk_range
 from masksift.storage.zarr.prefetch import Prefetcher
 from masksift.storage.zarr.stores import InstrumentedStore, ObjectRange, open_store
@@ -75,8 +76,9 @@ class ArrayReader:
         self._absent_is_missing = absent_is_missing
         self._store = InstrumentedStore(open_store(spec.url, options, read_only=True))
         self._array = zarr.open_array(self._store, mode="r", zarr_format=spec.zarr_format)  # type: ignore[arg-type]
+        self._bounded = bound_array(self._array)
         self._validator = ChunkValidator(self._array, spec.url, self._store.read_range)
-        self._store.validator = self._validator.check_bytes
+        self._store.validator = self._validator
         self._in_order = spec.axes == tuple(sorted(spec.axes))
         self._chunks = ChunkReader(self._array, self._store, self._validator, strict=absent_is_missing)
 
@@ -136,14 +138,14 @@ class ArrayReader:
         if out is not None and not self._in_order:
             np.copyto(out, values)
             return out
-        return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+        return np.ascontiguousarray(values, None if values.dtype.isnative else values.dtype.newbyteorder("="))
 
     def _read(self, window: tuple[slice, ...]) -> NDArray[Any]:
         """Read a window in stored axis order."""
         self._store.reset_errors()
         self._validator.check_shards(window, absent_is_missing=self._absent_is_missing)
         try:
-            values = np.asarray(self._array[window])
+            values = np.asarray(self._bounded[window])
         except (ChunkDecodeError, MemoryError):
             raise
         except Exception as e:  # codecs have no common base class of errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import obstore
 import zarr
 from numpy.typing import NDArray
 from obstore.store import S3Store
@@ -25,7 +27,7 @@ from masksift.core.retry import MAX_ATTEMPTS
 from masksift.storage.credentials import fsspec_kwargs, obstore_kwargs, reject_password, select_options
 from masksift.storage.retry import StoreRetryPolicy
 from masksift.storage.urls import join, local_path, unsupported_url_error
-from masksift.storage.zarr.validation import natural_sort_key
+from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, natural_sort_key
 
 T = TypeVar("T")
 ObjectRange = tuple[str, ByteRequest | None]
@@ -94,11 +96,37 @@ async def _collect(names: AsyncIterator[str]) -> list[str]:
     return [name async for name in names]
 
 
+class _ObjectTooLarge(ValueError):
+    """An object of the store is larger than the caller expects; its argument is the size."""
+
+
+class _SizedObjectStore(ObjectStore[S3Store]):
+    """Object store that refuses large objects before it reads them.
+
+    Attributes:
+        max_bytes: Largest object that is read as a whole; None for any.
+    """
+
+    max_bytes: int | None = None
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return an object or a range of it."""
+        if byte_range is not None or self.max_bytes is None:
+            return await super().get(key, prototype, byte_range)
+        try:
+            response = await obstore.get_async(self.store, key)
+        except FileNotFoundError:
+            return None
+        if response.meta["size"] > self.max_bytes:
+            raise _ObjectTooLarge(response.meta["size"])
+        return prototype.buffer.from_bytes(await response.bytes_async())  # type: ignore[arg-type]
+
+
 class InstrumentedStore(WrapperStore[Store]):
     """Store that counts traffic, validates bytes, and records absent keys and errors of the store itself.
 
     Attributes:
-        validator: Called with key, bytes and range of every read; raises ChunkDecodeError.
+        validator: Checks every range before it is read, and its bytes afterwards; raises ChunkDecodeError.
         bytes: Bytes read.
         written: Bytes written.
         requests: Read requests.
@@ -109,7 +137,7 @@ class InstrumentedStore(WrapperStore[Store]):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.validator: Callable[[str, Buffer, ByteRequest | None], None] | None = None
+        self.validator: ChunkValidator | None = None
         self.bytes = self.written = 0
         self.requests = self.puts = 0
         self._buffer = np.empty(0, np.uint8)
@@ -135,15 +163,19 @@ class InstrumentedStore(WrapperStore[Store]):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object or a range of it after validation."""
+        if self.validator is not None:
+            self.validator.check_range(key, byte_range)
         try:
             value = await self.fetch(key, byte_range, prototype)
+        except ChunkDecodeError:
+            raise
         except Exception as e:
             self.failures.append(e)
             raise
         if value is None:
             self.absent.append(key)
         elif self.validator is not None:
-            self.validator(key, value, byte_range)
+            self.validator.check_bytes(key, value, byte_range)
         return value
 
     async def fetch(
@@ -151,9 +183,25 @@ class InstrumentedStore(WrapperStore[Store]):
     ) -> Buffer | None:
         """Return an object or a range of it, counted but not validated; None if it does not exist."""
         self.requests += 1
-        value = await super().get(key, prototype or default_buffer_prototype(), byte_range)
+        if byte_range is None and self.validator is not None:
+            self._limit_object(key, self.validator)
+        try:
+            value = await super().get(key, prototype or default_buffer_prototype(), byte_range)
+        except _ObjectTooLarge as e:
+            assert self.validator is not None
+            self.validator.check_object(key, *e.args)
+            raise
         self.bytes += 0 if value is None else len(value)
         return value
+
+    def _limit_object(self, key: str, validator: ChunkValidator) -> None:
+        """Refuse an object that is too large: here on a local disk, else when the store answers with its size."""
+        store = self._store._store if isinstance(self._store, RetryingStore) else self._store
+        if isinstance(store, _SizedObjectStore):
+            store.max_bytes = validator.max_object_bytes
+        elif isinstance(store, LocalStore):
+            with contextlib.suppress(OSError):
+                validator.check_object(key, (store.root / key).stat().st_size)
 
     def iter_local(self, ranges: list[ObjectRange]) -> Iterator[NDArray[np.uint8] | None]:
         """Yield the bytes of objects of a local store, None for an absent one.
@@ -173,7 +221,9 @@ class InstrumentedStore(WrapperStore[Store]):
         try:
             with path.open("rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
-                if isinstance(byte_range, RangeByteRequest):
+                if byte_range is None and self.validator is not None:
+                    self.validator.check_object(key, size)
+                elif isinstance(byte_range, RangeByteRequest):
                     file.seek(byte_range.start)
                     size = max(0, min(size, byte_range.end) - byte_range.start)
                 if self._buffer.size < size:
@@ -182,6 +232,8 @@ class InstrumentedStore(WrapperStore[Store]):
                 data = data[: file.readinto(data.data)]
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
+        except ChunkDecodeError:
+            raise
         except Exception as e:
             self.failures.append(e)
             raise
@@ -192,7 +244,7 @@ class InstrumentedStore(WrapperStore[Store]):
     def validate(self, key: str, data: NDArray[np.uint8], byte_range: ByteRequest | None) -> None:
         """Validate bytes read by `fetch`."""
         if self.validator is not None:
-            self.validator(key, default_buffer_prototype().buffer.from_array_like(data), byte_range)
+            self.validator.check_bytes(key, default_buffer_prototype().buffer.from_array_like(data), byte_range)
 
     def read_range(self, key: str, byte_range: ByteRequest) -> Buffer | None:
         """Return a range of an object, or None if the object does not exist."""
@@ -217,7 +269,9 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempt
     reject_password(url)
     s3_options = select_options(url, options)
     if s3_options.get("client") == "obstore":
-        return RetryingStore(ObjectStore(_s3_store(url, tuple(s3_options.items())), read_only=read_only), url, attempts)
+        return RetryingStore(
+            _SizedObjectStore(_s3_store(url, tuple(s3_options.items())), read_only=read_only), url, attempts
+        )
     try:
         store = FsspecStore.from_url(url, storage_options=fsspec_kwargs(s3_options), read_only=read_only)
     except (ValueError, ImportError) as e:

@@ -6,7 +6,6 @@ value; it takes an empty inner chunk as absent; and blosc reads beyond the end o
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,9 +19,12 @@ from zarr.codecs import ShardingCodec
 from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV3Metadata
 
+from masksift.storage.zarr.bounded_codecs import decoded_size
+
 _ABSENT_CHUNK = 2**64 - 1
 _CACHED_INDEXES = 128
 _BLOSC_HEADER_BYTES = 16
+_MAX_OFFSET = 2**62
 
 ReadRange = Callable[[str, ByteRequest], Buffer | None]
 
@@ -55,6 +57,31 @@ class ChunkValidator:
         self._checksum_bytes = 4 if any(type(codec).__name__ == "Crc32cCodec" for codec in index_codecs) else 0
         self._index_at_end = self._sharding is not None and self._sharding.index_location.value == "end"
         self._indexes: dict[str, NDArray[np.uint64]] = {}
+        self._size = decoded_size(array)
+
+    @property
+    def max_object_bytes(self) -> int:
+        """Largest size of a chunk or a shard in the store."""
+        return self._size.object_bytes
+
+    def check_object(self, key: str, size: int) -> None:
+        """Raise ChunkDecodeError for an object that is larger than a chunk or a shard can be."""
+        if size > self.max_object_bytes:
+            raise ChunkDecodeError(
+                f"chunk {key} of {self._url} does not decode (it has {size:,} bytes, where at most "
+                f"{self.max_object_bytes:,} are expected)"
+            )
+
+    def check_range(self, key: str, byte_range: ByteRequest | None) -> None:
+        """Raise ChunkDecodeError for a range, from the index of a shard, that cannot be an inner chunk."""
+        if self._sharding is None or not isinstance(byte_range, RangeByteRequest):
+            return
+        size = byte_range.end - byte_range.start
+        if not 0 <= size <= max(self._size.chunk_bytes, self._size.index_bytes) or byte_range.end > _MAX_OFFSET:
+            raise ChunkDecodeError(
+                f"chunk {key} of {self._url} does not decode (its index has an inner chunk of {size:,} bytes at byte "
+                f"{byte_range.start:,}, where at most {self._size.chunk_bytes:,} are expected)"
+            )
 
     def check_bytes(self, key: str, value: Buffer, byte_range: ByteRequest | None) -> None:
         """Raise ChunkDecodeError if an answer of the store is truncated."""
@@ -134,7 +161,11 @@ class ChunkValidator:
             return None
         position = np.ravel_multi_index([n % count for n, count in zip(chunk, counts, strict=True)], counts)
         offset, size = (int(number) for number in self._indexes[key][position])
-        return None if offset == _ABSENT_CHUNK else (prefix + key, RangeByteRequest(offset, offset + size))
+        if offset == _ABSENT_CHUNK:
+            return None
+        byte_range = RangeByteRequest(offset, offset + size)
+        self.check_range(key, byte_range)
+        return prefix + key, byte_range
 
     def _shards(self, window: tuple[slice, ...]) -> Iterator[tuple[int, ...]]:
         sizes = self._array.shards or ()
@@ -160,13 +191,13 @@ class ChunkValidator:
 
     def _read_index(self, key: str) -> NDArray[np.uint64] | None:
         """Return offset and size of each inner chunk, (inner chunks, 2), or None if the shard does not exist."""
-        count = math.prod(self._chunks_per_shard())
-        size = 16 * count + self._checksum_bytes
+        size = 16 * self._size.chunks_per_object + self._checksum_bytes
         index = self._read_range(key, SuffixByteRequest(size) if self._index_at_end else RangeByteRequest(0, size))
         if index is None:
             return None
         self._check_size(key, len(index), size)
-        entries, checksum = index.to_bytes()[: 16 * count], index.to_bytes()[16 * count : size]
+        length = size - self._checksum_bytes
+        entries, checksum = index.to_bytes()[:length], index.to_bytes()[length:size]
         if self._checksum_bytes and google_crc32c.value(entries) != int.from_bytes(checksum, "little"):
             raise ChunkDecodeError(
                 f"chunk {key} of {self._url} does not decode (the checksum of its shard's index is wrong)"
