@@ -323,6 +323,13 @@ def test_codecs_whose_decoded_size_has_no_bound_are_refused(tmp_path: Path, filt
         open_spec(source)
 
 
+def test_storage_transformers_are_refused(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "a.zarr")
+    change_metadata(source, "labels", storage_transformers=[{"name": "x"}])
+    with raises(DataError, match=r"labels cannot be parsed \(ValueError: storage transformers are not supported\)"):
+        open_spec(source)
+
+
 def test_per_image_array_of_huge_chunks_is_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr", zarr_format=2, ids=list("abcdefgh"))
     change_metadata(source, "image_id", chunks=[1 << 27])

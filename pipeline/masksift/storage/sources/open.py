@@ -37,6 +37,7 @@ from masksift.storage.sources.validate import (
     validate_shapes,
 )
 from masksift.storage.urls import join, local_path
+from masksift.storage.zarr.bounded_codecs import bound_array
 from masksift.storage.zarr.stores import open_group
 from masksift.storage.zarr.validation import codec_error_message
 
@@ -279,6 +280,9 @@ def find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None
         if not isinstance(member, zarr.Array):
             return None
         check_nesting(member.attrs.asdict())
+        bound_array(member)
+        if getattr(member.metadata, "storage_transformers", None):  # zarr raises this only for the URL of the array
+            raise ValueError("storage transformers are not supported")
     except METADATA_ERRORS as e:
         if isinstance(e, KeyError) and name in str(e):
             return None
