@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-system test-all lint docs reference audit readers workflows bench bench-quick lock clean
+.PHONY: setup demo test test-system test-all lint docs reference audit readers emulators workflows bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,13 @@ readers: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-readers
 	$(BIN)/uv pip install --quiet --python .venv-readers/bin/python --require-hashes --requirement deploy/requirements-readers.txt
 
+# Emulators of Google Cloud Storage and, where npm is found, Azure Blob Storage, without which the tests of these are skipped.
+emulators: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-emulators
+	$(BIN)/uv pip install --quiet --python .venv-emulators/bin/python --require-hashes --requirement deploy/requirements-emulators.txt
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .venv-emulators azurite@3.35.0; \
+		else echo "emulators: npm (Node.js) is missing, so Azurite is not installed"; fi
+
 # Airflow and Dagster, which run the examples of deploy/workflows in their tests, each with its pinned packages.
 workflows: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-airflow
@@ -83,7 +90,7 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--extra dev --output-file deploy/requirements-dev.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-		--extra export --extra iceberg --extra kubernetes --extra telemetry \
+		--extra export --extra gcs --extra iceberg --extra kubernetes --extra telemetry \
 		--constraint deploy/requirements-dev.txt --output-file deploy/requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group build --output-file deploy/requirements-build.txt
@@ -94,7 +101,9 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group dagster --output-file deploy/requirements-dagster.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--group emulators --output-file deploy/requirements-emulators.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group docs --output-file deploy/requirements-docs.txt
 
 clean:
-	rm -rf .venv .venv-docs .venv-readers .venv-airflow .venv-dagster demo-run bench-run site
+	rm -rf .venv .venv-docs .venv-readers .venv-emulators .venv-airflow .venv-dagster demo-run bench-run site

@@ -21,7 +21,7 @@ from masksift.core.errors import DataError, UsageError
 from masksift.engine.completed_run import open_completed_run
 from masksift.prepare.ingest.npy import read_array, read_header
 from masksift.prepare.ingest.raster import read_raster
-from masksift.storage.credentials import S3Config, reject_password, resolve_credentials
+from masksift.storage.credentials import StoreConfig, reject_password, resolve_options
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
@@ -177,7 +177,7 @@ def test_url_with_a_password_is_rejected_without_repeating_it(
 
 def test_endpoint_with_a_password_is_rejected() -> None:
     with raises(UsageError, r"https://\*\*\*@minio:9000 contains a password"):
-        resolve_credentials(S3Config(endpoint_url="https://me:secret@minio:9000"))
+        resolve_options(StoreConfig(endpoint_url="https://me:secret@minio:9000"), ["s3://lake"])
 
 
 @pytest.mark.parametrize("url", ["s3://lake/a:b@c/x.zarr", "a:b@c", "sftp://me@host/x", "https://host:9000/a@b", ""])

@@ -21,7 +21,7 @@ _GROUP_TITLES = {
     **dict.fromkeys(("torch", "onnx"), "trainer options"),
     "arrays": "array options",
     "executor": "executor options",
-    "storage": "storage options (S3 and compatible servers)",
+    "storage": "storage options (S3, Azure, Google Cloud Storage)",
     "iceberg": "Iceberg options (with --table iceberg)",
 }
 """Heading of the options of each configuration section."""

@@ -22,7 +22,7 @@ from masksift.core.errors import UsageError
 from masksift.core.text import pluralize
 from masksift.core.units import parse_bytes
 from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, ignore_notification, make_executor, memory_limit
-from masksift.storage.credentials import S3Config, StorageOptions, is_s3, redact_uri, resolve_credentials
+from masksift.storage.credentials import StorageOptions, StoreConfig, redact_uri, resolve_options
 from masksift.storage.sources.overrides import Overrides
 
 
@@ -318,14 +318,17 @@ _REQUIRED_KEYS = (
 
 
 class StorageSection(ConfigSection):
-    """Access options of S3 and compatible stores. Credentials come from the environment, a profile or a role."""
+    """Access options of S3, Azure and Google Cloud Storage. Credentials come from the environment or a role."""
 
-    endpoint_url: str | None = Field(None, description="URL of an S3-compatible server; default: AWS")
-    region: str | None = Field(None, description="region of the buckets; default: from the environment or the profile")
-    profile: str | None = Field(None, description="profile of ~/.aws/config; default: from the environment")
+    endpoint_url: str | None = Field(
+        None, description="URL of a server that replaces the cloud's own; default: from the environment, or the cloud"
+    )
+    region: str | None = Field(None, description="region of S3 buckets; default: from the environment or the profile")
+    profile: str | None = Field(None, description="profile of ~/.aws/config for S3; default: from the environment")
+    account: str | None = Field(None, description="storage account of az:// URLs; default: from the environment")
     anonymous: bool = Field(False, description="send unsigned requests, for public buckets")
     path_style: bool | None = Field(
-        None, description="put the bucket into the path of a URL; default: true with an endpoint URL"
+        None, description="put the S3 bucket into the path of a URL; default: true with an endpoint URL"
     )
     price_reads: float | None = Field(
         None, ge=0, description="price of 1,000 read requests in any currency, shown by `masksift plan`"
@@ -337,9 +340,7 @@ class StorageSection(ConfigSection):
 
     def options(self, urls: Iterable[str]) -> StorageOptions:
         """Resolve the access options of the stores of these URLs, credentials included."""
-        if not any(map(is_s3, urls)):
-            return StorageOptions()
-        return resolve_credentials(S3Config(**self.model_dump(exclude={"price_reads", "price_writes"})))
+        return resolve_options(StoreConfig(**self.model_dump(exclude={"price_reads", "price_writes"})), urls)
 
 
 class LabelOptions(ConfigSection):

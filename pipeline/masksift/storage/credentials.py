@@ -1,39 +1,68 @@
-"""Access to S3 and compatible stores: the client resolves credentials once and sends them to the workers.
+"""Access to S3, Azure and Google Cloud Storage: the client resolves credentials once and sends them to the workers.
 
-Credentials come from the places that all AWS tools use: the environment, a profile, or the role of a container or an
-instance. Credentials of a role expire and are renewed; each worker resolves its own. Credentials are never printed.
+Credentials come from the places that the tools of each cloud use: the environment, a profile, a file, or the role of a
+container or an instance. Credentials of a role expire and are renewed; each worker resolves its own. Credentials are
+never printed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from masksift.core.errors import UsageError, summarize_error
-from masksift.core.limits import MAX_CONCURRENT_REQUESTS
-from masksift.storage.retry import REQUEST_TIMEOUT_SECONDS, StoreUnavailable
+from masksift.storage.retry import StoreUnavailable
 
-CONNECT_TIMEOUT_SECONDS = 5
+_CLOUDS = {"s3": "s3", "s3a": "s3", "az": "az", "abfs": "az", "abfss": "az", "gs": "gs", "gcs": "gs"}
+"""Cloud of a URL by its scheme."""
+_REMEDIES = {
+    "s3": "Check the URL and --storage.endpoint_url, and that the credentials here (environment, --storage.profile, "
+    "role) may read it",
+    "az": "Check the URL and --storage.account, and that the credentials here (AZURE_STORAGE_* variables, service "
+    "principal, managed identity) may read it",
+    "gs": "Check the URL, and that the credentials here (GOOGLE_APPLICATION_CREDENTIALS, gcloud, service account) may "
+    "read it",
+}
+_AZURE_VARIABLES = {
+    "account_name": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"),
+    "account_key": ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCESS_KEY"),
+    "sas_key": ("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"),
+    "endpoint": ("AZURE_STORAGE_ENDPOINT",),
+    "tenant_id": ("AZURE_STORAGE_TENANT_ID", "AZURE_TENANT_ID"),
+    "client_id": ("AZURE_STORAGE_CLIENT_ID", "AZURE_CLIENT_ID"),
+    "client_secret": ("AZURE_STORAGE_CLIENT_SECRET", "AZURE_CLIENT_SECRET"),
+}
+"""Environment variables of obstore's Azure options: those of adlfs, obstore and the Azure command line."""
+_CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+_AZURITE = {
+    "AccountName": "devstoreaccount1",
+    # published by Microsoft for the emulator, the same everywhere
+    "AccountKey": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    "BlobEndpoint": "http://127.0.0.1:10000/devstoreaccount1",
+}
+"""Meaning of the connection string `UseDevelopmentStorage=true`."""
 
 
 @dataclass(frozen=True)
-class S3Config:
+class StoreConfig:
     """Settings of the configuration table `[storage]` that select a store and its client."""
 
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
+    account: str | None = None
     anonymous: bool = False
     path_style: bool | None = None
     client: str = "obstore"
 
 
 class StorageOptions(dict[str, Any]):
-    """Options of an S3 client. Only their number is printed, because they hold credentials."""
+    """Options of storage clients. Only their number is printed, because they hold credentials."""
 
     def __repr__(self) -> str:
         """Return the number of entries."""
@@ -46,14 +75,15 @@ class StorageOptions(dict[str, Any]):
         return StorageOptions, (dict(self),)
 
 
-def is_s3(url: str) -> bool:
-    """Return whether a URL is on S3."""
-    return url.startswith(("s3://", "s3a://"))
+def cloud_of(url: str) -> str | None:
+    """Return the cloud of a URL: `s3`, `az` (Azure), `gs` (Google), or None for all other URLs."""
+    return _CLOUDS.get(url.partition("://")[0]) if "://" in url else None
 
 
 def select_options(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options for the store of a URL: those of S3, or none."""
-    return options if is_s3(url) else {}
+    """Return the options for the cloud of a URL, or none."""
+    found: Mapping[str, Any] = options.get(cloud_of(url) or "", {})
+    return found
 
 
 def redact_uri(uri: str) -> str:
@@ -67,39 +97,63 @@ def reject_password(url: str) -> None:
         raise UsageError(
             f"{redact_uri(url)} contains a password",
             "It would be stored with the results and printed",
-            "Remove it: credentials of S3 come from the environment, --storage.profile or a role, those of other "
+            "Remove it: credentials of clouds come from the environment, --storage.profile or a role, those of other "
             "stores from the configuration of fsspec, such as FSSPEC_SFTP_PASSWORD",
         )
 
 
 def unreachable_error(url: str, cause: Exception) -> UsageError:
-    """Make the error for an S3 URL that denies access or does not exist."""
+    """Make the error for a URL of a cloud that denies access or does not exist."""
     cause = cause.__cause__ if isinstance(cause, StoreUnavailable) and isinstance(cause.__cause__, Exception) else cause
-    return UsageError(
-        f"{url} cannot be read ({summarize_error(cause)})",
-        "Check the URL and --storage.endpoint_url, and that the credentials here (environment, --storage.profile, "
-        "role) may read it",
-    )
+    return UsageError(f"{url} cannot be read ({summarize_error(cause)})", _REMEDIES[cloud_of(url) or "s3"])
+
+
+def resolve_options(config: StoreConfig, urls: Iterable[str]) -> StorageOptions:
+    """Resolve credentials and endpoints of the clouds of some URLs.
+
+    Args:
+        config: Stores and clients.
+        urls: URLs of any kind.
+
+    Returns:
+        Options by cloud, without credentials if each worker resolves its own.
+
+    Raises:
+        UsageError: One endpoint is given for several clouds, or what a cloud needs is missing or damaged.
+    """
+    reject_password(config.endpoint_url or "")
+    clouds = sorted({cloud for url in urls if (cloud := cloud_of(url))})
+    if config.endpoint_url and len(clouds) > 1:
+        raise UsageError(
+            f"storage.endpoint_url is {config.endpoint_url}, and the URLs are on {' and '.join(clouds)}",
+            "One server cannot be both",
+            "Set AWS_ENDPOINT_URL, AZURE_STORAGE_ENDPOINT or STORAGE_EMULATOR_HOST instead",
+        )
+    resolvers: dict[str, Callable[[StoreConfig], StorageOptions]] = {
+        "s3": resolve_credentials,
+        "az": _resolve_azure,
+        "gs": _resolve_google,
+    }
+    return StorageOptions({cloud: resolvers[cloud](config) for cloud in clouds})
 
 
 @cache
-def resolve_credentials(config: S3Config) -> StorageOptions:
-    """Resolve credentials and endpoint once per process.
+def resolve_credentials(config: StoreConfig) -> StorageOptions:
+    """Resolve credentials and endpoint of S3 once per process.
 
     Args:
         config: Store and client.
 
     Returns:
-        Options for `fsspec_kwargs` and `obstore_kwargs`, without credentials if each worker resolves its own.
+        Options for `masksift.storage.clients`, without credentials if each worker resolves its own.
 
     Raises:
-        UsageError: The profile does not exist, or the endpoint URL contains a password.
+        UsageError: The profile does not exist.
     """
     import botocore.session
     from botocore.credentials import RefreshableCredentials
     from botocore.exceptions import ProfileNotFound
 
-    reject_password(config.endpoint_url or "")
     session = botocore.session.Session(profile=config.profile)
     try:
         credentials = None if config.anonymous else session.get_credentials()
@@ -120,47 +174,77 @@ def resolve_credentials(config: S3Config) -> StorageOptions:
     return options
 
 
-def fsspec_kwargs(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
-    """Return the arguments of s3fs, which then makes a number of attempts at each request."""
-    if not options:
-        return StorageOptions()
-    config: dict[str, Any] = {
-        "retries": {"mode": "standard", "total_max_attempts": attempts},
-        "max_pool_connections": 2 * MAX_CONCURRENT_REQUESTS,
-        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "read_timeout": REQUEST_TIMEOUT_SECONDS,
-        "s3": {"addressing_style": "path" if options["path_style"] else "auto"},
-    }
-    kwargs = StorageOptions(anon=options["anonymous"], config_kwargs=config)
-    if options.get("endpoint_url"):
-        kwargs["endpoint_url"] = options["endpoint_url"]
-    if options.get("region"):
-        kwargs["client_kwargs"] = {"region_name": options["region"]}
-    return StorageOptions(kwargs | {name: options[name] for name in ("key", "secret", "token") if options.get(name)})
+def _resolve_azure(config: StoreConfig) -> StorageOptions:
+    """Return options of obstore's Azure client, from the options of masksift, a connection string and variables."""
+    known = {"account_key", "sas_token", "tenant_id", "client_id", "client_secret"}
+    settings = _fsspec_settings("az", "abfs", "abfss")
+    options = {name.replace("sas_token", "sas_key"): settings[name] for name in known & settings.keys()}
+    options |= {"account_name": settings.get("account_name")}
+    for name, variables in _AZURE_VARIABLES.items():
+        options[name] = next(filter(None, map(os.environ.get, variables)), None) or options.get(name)
+    if text := os.environ.get(_CONNECTION_STRING) or settings.get("connection_string"):
+        options |= _parse_connection_string(str(text))
+    options |= {"account_name": config.account} if config.account else {}
+    options |= {"endpoint": config.endpoint_url} if config.endpoint_url else {}
+    if config.anonymous:
+        options = {name: options.get(name) for name in ("account_name", "endpoint")} | {"skip_signature": True}
+    return StorageOptions({name: value for name, value in options.items() if value})
 
 
-def obstore_kwargs(options: Mapping[str, Any], attempts: int = 1) -> StorageOptions:
-    """Return the arguments of `obstore.store.S3Store`, which then makes a number of attempts at each request."""
-    kwargs = {
-        "endpoint": options.get("endpoint_url"),
-        "region": options.get("region") or "us-east-1",
-        "access_key_id": options.get("key"),
-        "secret_access_key": options.get("secret"),
-        "session_token": options.get("token"),
-        "skip_signature": options["anonymous"],
-        "virtual_hosted_style_request": not options["path_style"],
-    }
-    allow_http = str(options.get("endpoint_url") or "").startswith("http://")
-    # with a single attempt the caller retries, and limits the time
-    timeout = "1h" if attempts == 1 else f"{REQUEST_TIMEOUT_SECONDS * 1000:.0f}ms"
-    return StorageOptions(
-        {name: value for name, value in kwargs.items() if value is not None}
-        | {
-            "client_options": {
-                "allow_http": allow_http,
-                "connect_timeout": f"{CONNECT_TIMEOUT_SECONDS}s",
-                "timeout": timeout,
-            },
-            "retry_config": {"max_retries": attempts - 1},
-        }
-    )
+def _parse_connection_string(text: str) -> dict[str, str | None]:
+    """Return the options in a connection string of Azure Storage."""
+    fields = dict(part.strip().split("=", 1) for part in text.split(";") if "=" in part)
+    if fields.get("UseDevelopmentStorage", "").lower() == "true":
+        fields = {**_AZURITE, **fields}
+    account = fields.get("AccountName")
+    endpoint = fields.get("BlobEndpoint")
+    if endpoint is None and account is not None and "EndpointSuffix" in fields:
+        scheme = fields.get("DefaultEndpointsProtocol", "https")
+        endpoint = f"{scheme}://{account}.blob.{fields['EndpointSuffix']}"
+    if account is None and endpoint is not None:  # a connection string with a shared access signature has no account
+        account = re.sub(r"^\w+://", "", endpoint).split(".", 1)[0]
+    if account is None:
+        raise UsageError(
+            f"{_CONNECTION_STRING} contains neither AccountName nor BlobEndpoint",
+            "Copy it from the access keys of the storage account, in quotation marks because of its semicolons",
+        )
+    options = {"account_name": account, "account_key": fields.get("AccountKey"), "endpoint": endpoint}
+    return options | {"sas_key": fields.get("SharedAccessSignature")}
+
+
+def _resolve_google(config: StoreConfig) -> StorageOptions:
+    """Return options of gcsfs: the configuration of fsspec, the emulator, and the key of a service account."""
+    options = _fsspec_settings("gcs", "gs")
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    if emulator and "://" not in emulator:
+        emulator = f"http://{emulator}"
+    if url := config.endpoint_url or options.get("endpoint_url") or emulator:
+        options["endpoint_url"] = url
+    path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if config.anonymous:
+        options["token"] = "anon"
+    elif "token" not in options and path:
+        if (key := _read_json(path)).get("type") == "service_account":
+            options["token"] = key  # the file may not exist on the workers
+    elif "token" not in options and emulator:
+        options["token"] = "anon"  # an emulator knows no accounts
+    return StorageOptions(options)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as e:
+        raise UsageError(
+            f"GOOGLE_APPLICATION_CREDENTIALS is {path}, which cannot be read ({type(e).__name__})",
+            "Set it to the key file of a service account, or remove it",
+        ) from e
+    return content if isinstance(content, dict) else {}
+
+
+def _fsspec_settings(*protocols: str) -> dict[str, Any]:
+    """Return the configuration of fsspec (`FSSPEC_AZ_ACCOUNT_NAME`, files) for some protocols, the last one first."""
+    import fsspec.config
+
+    return {name: value for protocol in protocols for name, value in fsspec.config.conf.get(protocol, {}).items()}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from masksift.core.errors import DataError, MasksiftError
-from masksift.storage.credentials import is_s3, unreachable_error
-from masksift.storage.objects import open_filesystem
+from masksift.storage.clients import open_filesystem
+from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.patterns import expand_pattern, split_pattern
 from masksift.storage.urls import local_path
 
@@ -47,8 +47,8 @@ def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -
             root = path.rstrip("/") if paths != [path] else path.rpartition("/")[0]
     except MasksiftError:
         raise
-    except Exception as e:  # the S3 clients have no common base class of errors
-        if is_s3(place):
+    except Exception as e:  # the clients have no common base class of errors
+        if cloud_of(place):
             raise unreachable_error(place, e) from e
         raise
     names = sorted(name.removeprefix(root).lstrip("/") for name in paths)

@@ -16,26 +16,13 @@ from typing import Any
 import fsspec
 
 from masksift.core.retry import MAX_ATTEMPTS
-from masksift.storage.credentials import fsspec_kwargs, is_s3, reject_password, select_options
+from masksift.storage.clients import open_filesystem
+from masksift.storage.credentials import cloud_of
 from masksift.storage.retry import StoreRetryPolicy
-from masksift.storage.urls import CONTENT_TYPES, join, local_path, unsupported_url_error
+from masksift.storage.urls import CONTENT_TYPES, join, local_path
 
-
-def open_filesystem(
-    url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS
-) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Open the file system of a URL and return it with the path in it. The S3 client makes `attempts` attempts."""
-    if (local := local_path(url)) is not None:  # not by its name, in which fsspec would interpret `::`
-        return fsspec.filesystem("file"), local
-    reject_password(url)
-    s3_options = select_options(url, options)
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url, **fsspec_kwargs(s3_options, attempts))
-    except (ValueError, ImportError) as e:
-        raise unsupported_url_error(url, e) from e
-    if s3_options:
-        filesystem.retries = attempts  # s3fs retries besides botocore
-    return filesystem, path
+_CONTENT_TYPE_ARGUMENTS = {"s3": "ContentType", "az": "content_type", "gs": "content_type"}
+"""Argument of `pipe_file` for the content type, by cloud."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,7 @@ class ObjectDirectory:
 
     Attributes:
         url: URL of the prefix; names of objects are relative to it.
-        options: Storage options of S3.
+        options: Storage options by cloud.
         io_counters: Counts of `requests`, `puts` and, on a network, `repeated` requests.
         attempts: Upper bound of the attempts at one request.
     """
@@ -100,6 +87,8 @@ class ObjectDirectory:
             except FileExistsError:
                 return False
             return True
+        if (existing := self.read(name)) is not None:  # some servers ignore the condition of the request below
+            return existing == data
         self.io_counters["puts"] += 1
         try:
             self._request(partial(_create_object, self._filesystem[0]), name, data)
@@ -114,8 +103,9 @@ class ObjectDirectory:
             with _replace_file(self._path(name)) as temporary, open(temporary, "wb") as file:
                 file.write(data)
             return
-        content_type = CONTENT_TYPES.get(name.rpartition(".")[2]) if is_s3(self.url) else None
-        kwargs = {"ContentType": content_type} if content_type else {}
+        argument = _CONTENT_TYPE_ARGUMENTS.get(cloud_of(self.url) or "")
+        content_type = CONTENT_TYPES.get(name.rpartition(".")[2])
+        kwargs = {argument: content_type} if argument and content_type else {}
         self._request(self._filesystem[0].pipe_file, name, data, **kwargs)
 
     def put(self, name: str, path: str) -> None:

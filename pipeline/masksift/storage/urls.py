@@ -52,6 +52,11 @@ def join(url: str, *names: str) -> str:
 
 def unsupported_url_error(url: str, cause: Exception) -> UsageError:
     """Make the error for a URL that fsspec does not support, or whose package is missing."""
+    if isinstance(cause, ImportError) and url.startswith(("gs://", "gcs://")):
+        return UsageError(
+            f"{url} needs the package gcsfs, which is not installed",
+            "Install it here and on the workers with `pip install 'masksift[gcs]'`",
+        )
     return UsageError(
         f"{url} cannot be opened ({cause})",
         "Pass a path, or a URL such as s3://bucket/directory whose fsspec package is installed",

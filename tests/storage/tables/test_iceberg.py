@@ -465,7 +465,7 @@ def test_missing_pyiceberg_is_refused_with_the_install_command(monkeypatch: pyte
     ],
 )
 def test_catalog_uri_is_shown_without_credentials(uri: str, shown: str) -> None:
-    lake = IcebergTables(uri, "w", "masksift", StorageOptions(key="secret"))
+    lake = IcebergTables(uri, "w", "masksift", StorageOptions(s3={"key": "secret"}))
     assert (redact_uri(uri), lake.shown) == (shown, shown)
     assert uri not in repr(lake) or uri == shown
     assert "secret" not in repr(lake)

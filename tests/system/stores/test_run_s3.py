@@ -19,7 +19,7 @@ from masksift.config.load import build_run_config
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.work_items import BlockTasks
 from masksift.runner import make_run_context, open_and_plan
-from masksift.storage.credentials import S3Config, StorageOptions, resolve_credentials
+from masksift.storage.credentials import StorageOptions, StoreConfig, resolve_credentials
 from masksift.storage.objects import ObjectDirectory
 from support.cli import error_message, run_cli
 from support.errors import raises
@@ -182,7 +182,7 @@ def test_credentials_are_in_no_file_log_error_or_repr(
     config = build_run_config({"sources": [url], "out": str(out), "storage": {"endpoint_url": s3_server.url}}, {})
     sources, plan = open_and_plan(config)
     job = make_run_context(config, BlockTasks.from_plan(plan, sources, config.out))
-    assert job.options["secret"] == SECRET_KEY, "static keys are sent to the workers"
+    assert job.options["s3"]["secret"] == SECRET_KEY, "static keys are sent to the workers"
     assert pickle.loads(pickle.dumps(job)).options == job.options
     texts = [
         good.stdout,
@@ -235,7 +235,7 @@ def test_run_from_a_bucket_that_does_not_exist_fails_with_the_url(
 
 def test_unknown_profile_is_refused(tmp_path: Path, s3_credentials: None) -> None:
     with raises(UsageError, r"AWS profile 'nobody' does not exist here"):
-        resolve_credentials(S3Config(profile="nobody"))
+        resolve_credentials(StoreConfig(profile="nobody"))
 
 
 def test_credentials_come_from_the_profile_and_an_anonymous_reader_has_none(
@@ -244,9 +244,9 @@ def test_credentials_come_from_the_profile_and_an_anonymous_reader_has_none(
     file = tmp_path / "credentials"
     file.write_text(f"[lake]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = from-the-profile\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    found = resolve_credentials(S3Config(profile="lake", region="eu-central-1"))
+    found = resolve_credentials(StoreConfig(profile="lake", region="eu-central-1"))
     assert (found["key"], found["secret"], found["region"]) == (ACCESS_KEY, "from-the-profile", "eu-central-1")
-    nobody = resolve_credentials(S3Config(anonymous=True))
+    nobody = resolve_credentials(StoreConfig(anonymous=True))
     assert nobody["anonymous"]
     assert "key" not in nobody
 

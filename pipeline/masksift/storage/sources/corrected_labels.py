@@ -7,7 +7,7 @@ from typing import Any
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.json_text import parse_json
-from masksift.storage.credentials import is_s3, unreachable_error
+from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.manifest import PlanFile
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
@@ -52,12 +52,12 @@ def unchanged_sources(url: str, options: Mapping[str, Any]) -> dict[str, str | N
 
 
 def _read_record(directory: ObjectDirectory) -> bytes | None:
-    """Read the record. It may be the first request to S3, so the error explains access."""
+    """Read the record. It may be the first request to a cloud, so the error explains access."""
     try:
         return directory.read(RECORD)
     except UsageError:
         raise
-    except Exception as e:  # the S3 clients have no common base class of errors
-        if is_s3(directory.url):
+    except Exception as e:  # the clients have no common base class of errors
+        if cloud_of(directory.url):
             raise unreachable_error(directory.url, e) from e
         raise

@@ -10,7 +10,7 @@ from typing import Any
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_SOURCES
 from masksift.core.specs import SourceSpec
-from masksift.storage.objects import open_filesystem
+from masksift.storage.clients import open_filesystem
 from masksift.storage.patterns import expand_pattern, has_wildcard, split_pattern
 from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.ensemble import has_class_names

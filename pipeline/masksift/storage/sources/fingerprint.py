@@ -11,7 +11,7 @@ from typing import Any
 import zarr
 
 from masksift.core.specs import ArraySpec
-from masksift.storage.objects import open_filesystem
+from masksift.storage.clients import open_filesystem
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.stores import list_objects
 

@@ -16,7 +16,7 @@ from masksift.core.errors import DataError, UsageError
 from masksift.core.json_text import check_nesting
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.scoring.kernels.condense import default_sum_tolerance
-from masksift.storage.credentials import is_s3, unreachable_error
+from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.decoding import prediction_array, resolve_values
 from masksift.storage.sources.ensemble import check_same_shape, mean_source, split_array_url
@@ -246,8 +246,8 @@ def _open_group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group
         raise _metadata_error(url, e) from e
     except UsageError:
         raise
-    except Exception as e:  # the S3 clients have no common base class of errors
-        if is_s3(url):
+    except Exception as e:  # the clients have no common base class of errors
+        if cloud_of(url):
             raise unreachable_error(url, e) from e
         raise
 

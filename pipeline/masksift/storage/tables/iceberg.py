@@ -71,7 +71,7 @@ class IcebergTables:
         catalog: Name in the configuration of pyiceberg, or a URI.
         warehouse: URL of the tables' files, or the name that a REST server has for it.
         namespace: Namespace of the tables.
-        options: Storage options of S3, used if the catalog is a URI.
+        options: Storage options by cloud; those of S3 are used if the catalog is a URI.
     """
 
     catalog: str = field(repr=False)
@@ -355,6 +355,7 @@ def _commit_retry_policy() -> RetryPolicy:
 
 def _for_pyiceberg(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the storage options of S3 as properties of pyiceberg."""
+    options = options.get("s3", {})
     if not options:
         return {}
     # pyiceberg finds the region of a bucket at Amazon itself
