@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+import uuid
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 
 from masksift.cli.main import main
 from masksift.config.load import build_run_config
+from masksift.engine.completed_run import read_run_record
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning import layout, memory
 from masksift.engine.stages import create_evidence_arrays
@@ -66,7 +71,8 @@ def write(
 
 def tables(source: str, out: Path, **settings: Any) -> dict[str, list[dict[str, Any]]]:
     """Run, and return the rows of all tables."""
-    config = build_run_config({"sources": [source], "out": str(out), "executor": {"kind": "serial"}, **settings}, {})
+    executor = {"executor": {"kind": "serial"}}
+    config = build_run_config({"sources": [source], "out": str(out), **executor, **settings}, {})
     run(config, ProgressReporter("quiet"))
     return {name: table.to_pylist() for name, table in read_tables(out).items() if name in TABLES}
 
@@ -179,6 +185,40 @@ def test_packed_bytes_stay_integers(tmp_path: Path, attributes: dict[str, Any]) 
     assert zarr.open_array(tmp_path / "a/evidence/source.zarr/self_confidence", mode="r").dtype == np.uint8
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        {"dtype": "int16", "scale_factor": 1e-4, "add_offset": 0.5, "_FillValue": -32768},
+        {"dtype": "uint8", "scale_factor": 1 / 200, "_FillValue": 255},
+        {"dtype": "int8", "_Unsigned": "true", "scale_factor": 1 / 200, "_FillValue": -1},
+        {"dtype": "float32", "_FillValue": -9999.0},
+    ],
+    ids=lambda encoding: encoding["dtype"],
+)
+def test_run_over_arrays_packed_by_xarray_equals_the_values_that_it_reads(
+    tmp_path: Path, encoding: dict[str, Any], zarr_format: int
+) -> None:
+    values = both(POSITIVE)
+    values[2, :, 5, 7] = np.nan
+    axes = ("image", "class", "y", "x")
+    scenes = xr.Dataset(
+        {"predictions": (axes, values), "labels": (("image", "y", "x"), BINARY)}, attrs={"ignore": [255]}
+    )
+    stored = str(tmp_path / "source.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # xarray warns of floats that become integers
+        scenes.to_zarr(stored, zarr_format=zarr_format, consolidated=False, encoding={"predictions": encoding})  # type: ignore[call-overload]
+    decoded = xr.open_zarr(stored, consolidated=False, use_zarr_fill_value_as_mask=zarr_format == 2).predictions.values
+    found = tables(stored, tmp_path / "a")["images"]
+    expected = tables(write(tmp_path / "full", decoded.astype(np.float32)), tmp_path / "b")["images"]
+    assert [row["status"] for row in found] == [row["status"] for row in expected]
+    assert found[2]["reason"].startswith("pixel (y=5, x=7): not all values are finite (_FillValue ")
+    for name in ("softmin", "cil"):
+        given = [[row[name] or 0 for row in rows] for rows in (found, expected)]
+        assert np.allclose(*given, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(("dtype", "fill"), [("uint8", 255), ("int16", -9), ("float32", -9.0)])
 def test_image_with_a_missing_value_is_quarantined_with_the_fill_value(tmp_path: Path, dtype: str, fill: float) -> None:
     factor = 1.0 if dtype == "float32" else 0.005
@@ -280,6 +320,38 @@ def test_planned_memory_bounds_the_condensing_of_decoded_predictions(
             if file.is_file():
                 file.unlink()
     assert peak <= tasks.plan.memory_condense - memory.BASE_MEMORY_BYTES
+
+
+@pytest.mark.parametrize("axis", [None, 1])
+def test_run_over_decoded_predictions_is_the_same_from_a_remote_store_and_on_workers(
+    tmp_path: Path, axis: int | None
+) -> None:
+    small = LOGITS[:, ::2, ::4]
+    small = small if axis is None else np.expand_dims(small, axis)
+    chunks = (1, 4, 10) if axis is None else (1, 1, 4, 10)
+    source = write(tmp_path, small, chunks=chunks, kind="logits")
+    expected = tables(source, tmp_path / "a", resize="predictions")
+    files = {file: file.read_bytes() for file in Path(source).rglob("*") if file.is_file()}
+    place = f"{uuid.uuid4().hex}/source.zarr"
+    memory_store = fsspec.filesystem("memory")
+    for file, data in files.items():
+        memory_store.pipe(f"/{place}/{file.relative_to(source)}", data)
+    assert tables(f"memory://{place}", tmp_path / "b", resize="predictions") == expected
+    workers = {"kind": "local", "workers": 2}
+    assert tables(source, tmp_path / "c", resize="predictions", executor=workers) == expected
+
+
+def test_evidence_of_decoded_predictions_is_reused_and_scored_again(tmp_path: Path) -> None:
+    source = write(tmp_path, np.rint(POSITIVE * 200).astype(np.int16), packing={"scale_factor": 1 / 200})
+    expected = tables(source, tmp_path / "a")
+    assert tables(source, tmp_path / "b", base=str(tmp_path / "a")) == expected
+    assert read_run_record(str(tmp_path / "b"), {})["kept_sources"] == 1
+    assert main(["score", str(tmp_path / "a"), "--out", str(tmp_path / "c"), "--executor", "serial"]) == 0
+    assert read_tables(tmp_path / "c")["images"].to_pylist() == expected["images"]
+    group = zarr.open_group(source, mode="a")
+    group["predictions"].attrs["scale_factor"] = 1 / 201
+    tables(source, tmp_path / "d", base=str(tmp_path / "a"))
+    assert read_run_record(str(tmp_path / "d"), {})["kept_sources"] == 0
 
 
 def test_sweep_reads_binary_packed_predictions_of_low_resolution(tmp_path: Path) -> None:

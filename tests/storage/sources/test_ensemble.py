@@ -101,10 +101,13 @@ def test_member_url_may_contain_the_source_name(tmp_path: Path) -> None:
 
 def test_members_of_different_shapes_are_refused_with_their_names(tmp_path: Path) -> None:
     url = write_ensemble_source(tmp_path)
-    add_predictions(url, "b", shape=(6, 3, 8, 9))
-    message = r"differ in shape .* predictions \(6, 3, 8, 10\), b \(6, 3, 8, 9\)\. Pass .*the same images"
+    add_predictions(url, "b", shape=(6, 4, 8, 10))
+    add_predictions(url, "c", shape=(6, 3, 8, 9))
+    message = r"differ in shape .* predictions \(6, 3, 8, 10\), b \(6, 4, 8, 10\)\. Pass .*the same images"
     with pytest.raises(DataError, match=message):
         open_ensemble(url, "predictions", "b")
+    with pytest.raises(DataError, match=r"6 images of 8 x 9, its labels 6 of 8 x 10\. .* --resize predictions"):
+        open_ensemble(url, "predictions", "c")
     with pytest.raises(DataError, match=r"pred_probs\[0\] \(1, 2\), pred_probs\[1\] \(1, 3\)"):
         check_same_shape({"pred_probs[0]": (1, 2), "pred_probs[1]": (1, 3)})
 

@@ -89,11 +89,11 @@ def open_source(
     )
     label_attributes = _attributes(labels_group, labels, group)
     predictions = [_describe_predictions(found, labels_spec, overrides) for found in stored]
-    check_same_shape({member: spec.shape for member, spec in zip(members, predictions, strict=True)})
     specs = [
         make_source_spec(url, spec, labels_spec, overrides, _attributes(found.group, found.array), label_attributes)
         for found, spec in zip(stored, predictions, strict=True)
     ]
+    check_same_shape({member: spec.predictions.shape for member, spec in zip(members, specs, strict=True)})
     spec = specs[0] if len(specs) == 1 else mean_source(specs)
     images = spec.images
     return replace(

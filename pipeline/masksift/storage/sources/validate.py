@@ -201,6 +201,9 @@ def validate_class_names(
             f"class_names of {url} is {json.dumps(names)}, but must be a list",
             "Pass one name per class: --classes a,b,c",
         )
+    defaults = default_class_names(predictions)
+    if len(names) == 1 and defaults == BINARY_CLASSES:
+        names = (defaults[0], *names)
     if len(names) != classes:
         raise DataError(
             f"{url} has predictions of {classes} classes and {len(names)} class names: "
