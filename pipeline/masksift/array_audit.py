@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import operator
+import shutil
+import tempfile
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,9 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from masksift.config.load import build_run_config
-from masksift.config.run import RunConfig
 from masksift.core.errors import DataError, UsageError
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, SCORED
+from masksift.core.task_result import TaskResult
 from masksift.core.text import closest_match, pluralize
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
@@ -31,7 +34,9 @@ from masksift.prepare.inputs import (
     read_labels,
     read_predictions,
 )
+from masksift.review.export import FORMATS
 from masksift.review.rendering.figure import draw_figure
+from masksift.review.rendering.html import worst_images_html
 from masksift.review.rendering.panels import (
     MAX_OUTLINED_REGIONS,
     PANEL_SIDE_PIXELS,
@@ -39,6 +44,8 @@ from masksift.review.rendering.panels import (
     more_regions_text,
     require_matplotlib,
 )
+from masksift.runtime.progress import ProgressReporter, is_interactive
+from masksift.saved_audit import AuditedImages, RgbImage, copy_report, export_run, save_audit
 from masksift.scoring.arrays import to_numpy
 from masksift.scoring.image import CondensedImage, condense_image, count_confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import CondenseConfig
@@ -70,6 +77,7 @@ def audit(
     tau: str | float = "balanced",
     rule: str = "rank",
     min_area: int = 16,
+    progress: bool | None = None,
 ) -> Audit:
     """Find mislabeled images, regions and pixels in arrays: the tables and masks of `masksift run`, bit for bit.
 
@@ -98,6 +106,7 @@ def audit(
         tau: "balanced", "confident" or a number: decision threshold of tccp.
         rule: "rank" or "confident": rule by which clc flags pixels.
         min_area: Smallest region to report, in pixels.
+        progress: Whether to show progress on standard error. Default: on a terminal and in a notebook.
 
     Returns:
         The audit.
@@ -154,13 +163,23 @@ def audit(
         predictions = [read_predictions(member[i], member.name) for member in members]
         return condense_image(image, predictions, condense_config, ignored, ensemble)
 
-    condensed = [condense(i) for i in range(count)]
+    reporter, condensed = _make_reporter(progress), list[CondensedImage]()
+    with reporter.stage("audit", count) as stage:
+        for i in range(count):
+            condensed.append(condense(i))
+            stage.advance(TaskResult(i, 1, condensed[i].labels.size, {condensed[i].status.status: 1}))
     statistics = ClassStatistics.empty(condense_config)
     for image in condensed:
         statistics = statistics if image.statistics is None else statistics.merge(image.statistics)
     thresholds = compute_thresholds(statistics, config.tccp.tau, _EvidenceCounts(condensed, classes))
     _warn_unless_scored(condensed, kind)
-    return Audit(config, class_names, ids, condensed, statistics, thresholds, images)
+    content = AuditedImages(config, condense_config, class_names, ids, given, condensed)
+    return Audit(content, statistics, thresholds, images, reporter)
+
+
+def _make_reporter(progress: bool | None) -> ProgressReporter:
+    shown = is_interactive() if progress is None else progress
+    return ProgressReporter("auto" if shown else "quiet")
 
 
 def _warn_unless_scored(condensed: Sequence[CondensedImage], kind: str) -> None:
@@ -208,33 +227,34 @@ class Audit:
 
     def __init__(
         self,
-        config: RunConfig,
-        class_names: tuple[str, ...],
-        image_ids: list[str],
-        condensed: list[CondensedImage],
+        content: AuditedImages,
         statistics: ClassStatistics,
         thresholds: Thresholds,
-        rgb_images: Any = None,
+        rgb_images: Any,
+        reporter: ProgressReporter,
     ) -> None:
         """Hold the condensed images; `audit` makes these objects.
 
         Args:
-            config: Settings of the audit.
-            class_names: Names of the K classes.
-            image_ids: Ids of the N images.
-            condensed: The N condensed images.
+            content: Settings, names and condensed images.
             statistics: Statistics of the scored images.
             thresholds: Thresholds from these statistics.
             rgb_images: RGB images (N, H, W, 3), array-like, or None.
+            reporter: Reports the stages.
         """
-        self._config, self._class_names, self._ids, self._condensed = config, class_names, image_ids, condensed
-        self._rgb_images = rgb_images
+        self._content, self._config, self._class_names = content, content.config, content.class_names
+        self._ids, self._condensed = content.ids, content.condensed
+        self._rgb_images, self._reporter = rgb_images, reporter
         self._statistics, self._thresholds = statistics, thresholds
         self._codes = thresholds.encode(statistics.encoding)
 
     def __repr__(self) -> str:
         worst = ", ".join(str(name) for name in self.ranking["image_id"][:5].to_pylist())
         return f"Audit({len(self._condensed)} images, {len(self.ranking)} scored; review first: {worst})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the worst images, with pictures if RGB images were passed."""
+        return worst_images_html(self.images, self.ranking, self._class_names, self._rgb_reader)
 
     def _scoring_input(self, i: int) -> ScoringInput | None:
         image = self._condensed[i]
@@ -335,7 +355,7 @@ class Audit:
         image, row = self._condensed[index], self.images.slice(index, 1).to_pylist()[0]
         scored = image.status.status == SCORED
         view = make_view(
-            self._rgb_image(index),
+            self._rgb_reader and self._rgb_reader(index),
             image.labels,
             image.planes.predicted_class if scored else None,
             self.issues(index) if scored else None,
@@ -347,6 +367,84 @@ class Audit:
         outlined = tables[0].slice(0, max(0, regions)).to_pylist() if tables else []
         more = more_regions_text(sum(map(len, tables)) - len(outlined))
         return draw_figure(view, self._class_names, title, outlined, [more] if more else [], side)
+
+    def save(
+        self, url: str, *, source: str | None = None, top: int = 500, storage: Mapping[str, Any] | None = None
+    ) -> str:
+        """Write the audit as a run, which all commands of masksift read, and the source that it refers to.
+
+        The tables are those of `masksift run` on the same data, bit for bit, and `masksift score` scores the source
+        again. The arrays passed to `audit` must not have changed: labels and RGB images are read again.
+
+        Args:
+            url: URL of the run.
+            source: URL of the source, with labels, evidence and RGB images. Default: URL-source.zarr.
+            top: Number of images in the report of the run; 0 writes none.
+            storage: Storage options, with the keys of `[storage]`.
+
+        Returns:
+            The URL of the run.
+
+        Raises:
+            UsageError: If one of the URLs is in use.
+        """
+        source = source or f"{url.rstrip('/')}-source.zarr"
+        save_audit(self._content, self._rgb_reader, url, source, top, storage or {}, self._reporter)
+        return url
+
+    def report(self, path: str, *, top: int = 500, storage: Mapping[str, Any] | None = None) -> str:
+        """Write the report page of `masksift report`, which opens from a disk.
+
+        Args:
+            path: Directory or URL, new or with an earlier report.
+            top: Number of ranked images on the page.
+            storage: Storage options, with the keys of `[storage]`.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            UsageError: If the directory contains other files.
+        """
+        return copy_report(self._temporary_run, str(path), top, storage or {}, self._reporter)
+
+    def export(
+        self,
+        form: str,
+        out: str,
+        *,
+        top: int = 1000,
+        min_area: int = 1,
+        min_evidence: float = 0.0,
+        pictures: bool = True,
+    ) -> str:
+        """Write the regions for an annotation tool, as `masksift export` does.
+
+        Args:
+            form: "cvat", "cvat-mask", "label-studio", "fiftyone", "coco" or "datumaro".
+            out: Directory or URL, new or empty.
+            top: Number of regions, those with most evidence.
+            min_area: Smallest area of a region, pixels.
+            min_evidence: Smallest evidence of a region.
+            pictures: Write the RGB images, if there are any.
+
+        Returns:
+            A summary.
+
+        Raises:
+            UsageError: If there is no such format, or the directory is in use.
+        """
+        if form not in FORMATS:
+            raise UsageError(f"There is no export format {form!r}", f"Pass one of {', '.join(FORMATS)}")
+        options = {"top": top, "min_area": min_area, "min_evidence": min_evidence, "pictures": pictures}
+        return export_run(self._temporary_run, form, {"out": str(out), **options}, self._reporter)
+
+    @cached_property
+    def _temporary_run(self) -> str:
+        """Directory of the saved audit, removed with this object."""
+        folder = tempfile.mkdtemp(prefix="masksift-audit-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return self.save(f"{folder}/run", source=f"{folder}/audit.zarr", top=0)
 
     def _index(self, i: int | str) -> int:
         if isinstance(i, str):
@@ -364,9 +462,12 @@ class Audit:
             raise UsageError(f"There is no image {index} among {count} images", f"Pass an index from 0 to {count - 1}")
         return index % count
 
-    def _rgb_image(self, i: int) -> NDArray[np.uint8] | None:
-        if self._rgb_images is None:
-            return None
+    @property
+    def _rgb_reader(self) -> RgbImage | None:
+        """Function that returns the RGB image of an index, if there are any."""
+        return None if self._rgb_images is None else self._rgb_image
+
+    def _rgb_image(self, i: int) -> NDArray[np.uint8]:
         image, size = np.asarray(to_numpy(self._rgb_images[i])), self._condensed[i].labels.shape
         if image.shape != (*size, 3) or image.dtype != np.uint8:
             raise DataError(

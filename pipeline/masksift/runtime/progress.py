@@ -20,6 +20,17 @@ from masksift.runtime.telemetry.logs import current_log_fields
 from masksift.runtime.telemetry.tracing import stage_span
 
 _LINE_INTERVAL_SECONDS = 5.0
+_NOTEBOOK_INTERVAL_SECONDS = 0.2
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    return "ipykernel" in sys.modules
+
+
+def is_interactive() -> bool:
+    """Return whether a person watches standard error: on a terminal or in a notebook."""
+    return in_notebook() or sys.stderr.isatty()
 
 
 class HasTaskResult(Protocol):
@@ -103,13 +114,18 @@ class ProgressReporter:
     """Report the stages of a run and messages between them.
 
     Args:
-        form: "auto" for a bar on a terminal and lines elsewhere, "json" for JSON lines, "quiet" for warnings only.
+        form: "auto" for a bar on a terminal, a line that changes in a notebook and lines elsewhere, "json" for JSON
+            lines, "quiet" for warnings only.
         file: Output; standard error by default.
     """
 
     def __init__(self, form: Literal["auto", "json", "quiet"] = "auto", file: TextIO | None = None) -> None:
         self._file = file or sys.stderr
-        self._form = "bar" if form == "auto" and self._file.isatty() else form
+        self._form: str = form
+        if form == "auto" and self._file.isatty():
+            self._form = "bar"
+        elif form == "auto" and file is None and in_notebook():
+            self._form = "notebook"
         self._bar: Progress | None = None
         self._last_line = 0.0
 
@@ -164,13 +180,17 @@ class ProgressReporter:
             rate = f"{fields['images_per_second']:,} images/s {fields['megabytes_per_second']:,} MB/s"
             quarantined = f", {stage.quarantined:,} quarantined" if stage.quarantined else ""
             self._bar.update(self._bar.task_ids[0], completed=stage.done, rate=rate + quarantined)
-        elif stage.done < stage.images and time.monotonic() - self._last_line >= _LINE_INTERVAL_SECONDS:
+            return
+        interval = _NOTEBOOK_INTERVAL_SECONDS if self._form == "notebook" else _LINE_INTERVAL_SECONDS
+        if stage.done < stage.images and time.monotonic() - self._last_line >= interval:
             self._last_line = time.monotonic()
             self._write_stage(stage, "progress")
 
     def _write_stage(self, stage: StageProgress, event: str) -> None:
         if self._form == "json":
             self._write_json({"event": event, **stage.fields()})
+        elif self._form == "notebook":  # a carriage return lets the next line replace this one
+            print(f"\r{stage.format_line():<100}", end="\n" if event == "end" else "", file=self._file, flush=True)
         elif self._form != "quiet":
             print(stage.format_line(), file=self._file, flush=True)
 

@@ -146,17 +146,22 @@ class EvidenceWriter(SourceWriter):
     def _add(self, predictions: Any, arrays: Mapping[str, Any]) -> None:
         size = tuple(int(arrays[name]) for name in ("height", "width")) if self._padded else arrays["labels"].shape
         window = tuple(slice(0, extent) for extent in size)
-        self.add_condensed(
-            condense_image(arrays["labels"][window], [predictions[:, *window]], self._config, self._spec.ignore), arrays
-        )
+        image = condense_image(arrays["labels"][window], [predictions[:, *window]], self._config, self._spec.ignore)
+        self._add_condensed(image, arrays)
 
-    def add_condensed(self, image: CondensedImage, arrays: Mapping[str, Any]) -> None:
-        """Take the next image, which is condensed already with the same settings.
+    def write_condensed(self, image: CondensedImage, arrays: Mapping[str, Any], image_id: str) -> None:
+        """Write the next image, which is condensed already with the same settings.
 
         Args:
             image: The image without padding.
             arrays: Its labels (H, W) and, if the writer has them, images (H, W, 3), height and width.
+            image_id: Its id.
         """
+        self._ids.append(image_id)
+        self._add_condensed(image, arrays)
+        self._next += 1
+
+    def _add_condensed(self, image: CondensedImage, arrays: Mapping[str, Any]) -> None:
         spec, size = self._spec, image.labels.shape
         padding = ((0, spec.height - size[0]), (0, spec.width - size[1]))
         planes = {name: np.pad(getattr(image.planes, name), padding) for name in EVIDENCE_PLANES}
