@@ -41,32 +41,36 @@ def statuses(audit: masksift.Audit) -> list[str]:
 def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
     """Check all results of an audit against the reference. Options are those of `audit`."""
     renamed = {"clc_rule" if name == "rule" else name: value for name, value in options.items()}
-    wanted = reference.audit(data.predictions, data.labels, ignore=data.ignore, **renamed)
-    with nullcontext() if "ok" in wanted.status else pytest.warns(UserWarning, match=r"None of the .* could be scored"):
+    reference_audit = reference.audit(data.predictions, data.labels, ignore=data.ignore, **renamed)
+    with (
+        nullcontext()
+        if "ok" in reference_audit.status
+        else pytest.warns(UserWarning, match=r"None of the .* could be scored")
+    ):
         found = masksift.audit(data.labels, data.predictions, ignore=data.ignore, **options)
-    assert statuses(found) == wanted.status
+    assert statuses(found) == reference_audit.status
     for name in SCORES:
-        expected = [image[name] for image in wanted.scores]
+        expected = [image[name] for image in reference_audit.scores]
         near = [None if score is None else pytest.approx(score, abs=1e-12, rel=0) for score in expected]
         assert column(found.images, name) == near, name
     masks = np.array([found.issues(i) for i in range(len(data.labels))])
-    np.testing.assert_array_equal(masks, wanted.issue_mask)
+    np.testing.assert_array_equal(masks, reference_audit.issue_mask)
     assert [flagged or 0 for flagged in column(found.images, "flagged_pixels")] == masks.sum(axis=(1, 2)).tolist()
-    same_classes(found, wanted)
+    same_classes(found, reference_audit)
     return found
 
 
-def same_classes(found: masksift.Audit, wanted: reference.Reference) -> None:
+def same_classes(found: masksift.Audit, expected: reference.Reference) -> None:
     """Check thresholds, class pairs and class quality."""
     rows = found.class_pairs.to_pylist()
     pairs = {(row["given"], row["suggested"]): (row["pixels"], row["images"]) for row in rows}
-    assert pairs == wanted.class_pairs
+    assert pairs == expected.class_pairs
     assert [row["pixels"] for row in rows] == sorted((row["pixels"] for row in rows), reverse=True), "most first"
-    assert column(found.class_quality, "quality") == wanted.class_quality
-    assert column(found.class_quality, "pixels") == column(found.thresholds, "pixels") == wanted.n
-    finite = [None if math.isinf(t) else t for t in wanted.confident_threshold]
+    assert column(found.class_quality, "quality") == expected.class_quality
+    assert column(found.class_quality, "pixels") == column(found.thresholds, "pixels") == expected.n
+    finite = [None if math.isinf(t) else t for t in expected.confident_threshold]
     assert column(found.thresholds, "confident_threshold") == finite
-    finite = [None if math.isinf(t) else t for t in wanted.decision_threshold]
+    finite = [None if math.isinf(t) else t for t in expected.decision_threshold]
     assert column(found.thresholds, "decision_threshold") == finite
 
 
@@ -146,12 +150,12 @@ def test_logits_are_softmaxed(dtype: str, evidence: str) -> None:
     exact = data._replace(predictions=powers / powers.sum(axis=1, keepdims=True))
     options: dict[str, Any] = {"ignore": data.ignore, "evidence_dtype": evidence}
     found = masksift.audit(data.labels, logits, kind="logits", **options)
-    wanted = reference.audit(exact.predictions, data.labels, **options)
-    away = 1e-5 if evidence == "float32" else 1e-3
+    expected = reference.audit(exact.predictions, data.labels, **options)
+    tolerance = 1e-5 if evidence == "float32" else 1e-3
     for name in ("cil", "softmin", "coco"):
-        assert column(found.images, name) == pytest.approx([image[name] for image in wanted.scores], abs=away)
+        assert column(found.images, name) == pytest.approx([image[name] for image in expected.scores], abs=tolerance)
     for name in ("ccp", "iou"):
-        assert column(found.images, name) == pytest.approx([image[name] for image in wanted.scores], abs=1e-12)
+        assert column(found.images, name) == pytest.approx([image[name] for image in expected.scores], abs=1e-12)
 
 
 # ----------------------------------------------------------------------------------------------- array-likes
@@ -166,7 +170,7 @@ def tables_of(audit: masksift.Audit) -> list[pa.Table]:
 def test_audit_accepts_any_array_like(form: str, dtype: str, tmp_path: Path) -> None:
     data = drawn.make_dataset(5, images=3, classes=4, height=11, width=13, dtype=dtype)
     labels = data.labels.astype(np.int16)
-    wanted = masksift.audit(labels, data.predictions, ignore=255)
+    expected = masksift.audit(labels, data.predictions, ignore=255)
     given = []
     for name, array in (("labels", labels), ("pred_probs", data.predictions)):
         chunked = dask.array.from_array(array, chunks=(2, *array.shape[1:-1], 5))
@@ -186,9 +190,9 @@ def test_audit_accepts_any_array_like(form: str, dtype: str, tmp_path: Path) -> 
         else:
             given.append({"dask": chunked, "xarray": xarray.DataArray(array)}.get(form, xarray.DataArray(chunked)))
     audit = masksift.audit(*given, ignore=255)
-    assert all(one.equals(other) for one, other in zip(tables_of(audit), tables_of(wanted), strict=True))
+    assert all(one.equals(other) for one, other in zip(tables_of(audit), tables_of(expected), strict=True))
     for i in range(3):
-        np.testing.assert_array_equal(audit.issues(i), wanted.issues(i))
+        np.testing.assert_array_equal(audit.issues(i), expected.issues(i))
         assert audit.issues(i).dtype == bool
 
 

@@ -66,16 +66,16 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
     condense_config = task.condense_config(context.lattice)
     group = zarr.open_group(str(source), mode="r")
     predictions, labels = (np.asarray(group[name]) for name in ("predictions", "labels"))  # type: ignore[arg-type]
-    spent = 0.0
+    seconds = 0.0
     for start, stop in task.layout.chunk_ranges(0, images):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         planes = [_condense(predictions[i], labels[i], condense_config) for i in range(start, stop)]
         for number, name in enumerate(EVIDENCE_PLANES):
             stack = np.stack([(p.self_confidence, p.predicted_class, p.predicted_confidence)[number] for p in planes])
             evidence.write(name, start, stack)
-        spent += time.perf_counter() - begun
+        seconds += time.perf_counter() - started
     shutil.rmtree(config.out)
-    return spent / images
+    return seconds / images
 
 
 def _condense(predictions: np.ndarray, labels: np.ndarray, config: CondenseConfig) -> EvidencePlanes:

@@ -39,10 +39,10 @@ def seconds(function: Callable[[int], Any]) -> float:
     function(0)
     rounds = []
     for _ in range(ROUNDS):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for i in range(IMAGES):
             function(i)
-        rounds.append((time.perf_counter() - begun) / IMAGES)
+        rounds.append((time.perf_counter() - started) / IMAGES)
     return statistics.median(rounds)
 
 
@@ -117,11 +117,11 @@ def cleanlab_seconds(case: Case) -> float:
     predictions: NDArray[Any] = drawn() if case.config.prediction_kind == "logits" else case.predictions
     if predictions.dtype.kind == "u":
         predictions = predictions / np.iinfo(predictions.dtype).max
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         find_label_issues(given, predictions, n_jobs=1, verbose=False)
-    return (time.perf_counter() - begun) / IMAGES
+    return (time.perf_counter() - started) / IMAGES
 
 
 CASES = (

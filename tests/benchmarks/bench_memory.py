@@ -48,8 +48,8 @@ def report(folder: Path) -> Section:
         memory = [run.peaks["client"], run.peaks["worker"], run.record["projected_memory"]]
         rows.append([name, *(f"{size / MIB:,.0f}" for size in memory)])
         figures |= {
-            f"memory: {name}: {who} MiB": size / MIB
-            for who, size in zip(("client", "worker", "projected"), memory, strict=True)
+            f"memory: {name}: {process} MiB": size / MIB
+            for process, size in zip(("client", "worker", "projected"), memory, strict=True)
         }
         shutil.rmtree(source)
     shutil.rmtree(out)

@@ -63,8 +63,8 @@ def memory_over_pages(browser: Any, report: Path) -> list[tuple[int, int]]:
 
 def report(folder: Path) -> Section:
     title = "## The page of a report, from the disk in Chromium\n\n"
-    if why := missing_browser_reason():
-        return Section(f"{title}Not measured: {why}.\n")
+    if reason := missing_browser_reason():
+        return Section(f"{title}Not measured: {reason}.\n")
     rows, figures = [], {}
     with launch_chromium() as browser:
         for count in ROWS:

@@ -57,37 +57,37 @@ def data_set(folder: Path, images: int) -> Path:
 
 def anonymous(process: psutil.Process) -> int:
     """Memory of a process and its children without file pages, bytes; memory shared by forked processes counts once."""
-    held = 0
+    total = 0
     for one in [process, *process.children(recursive=True)]:
         try:
             lines = Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        held += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss_Anon:"))
-    return held
+        total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss_Anon:"))
+    return total
 
 
-def contend(name: str, folder: Path) -> Outcome:
+def measure_contender(name: str, folder: Path) -> Outcome:
     """Run one contender in a separate process."""
     with (folder / f"{name}.log").open("w") as log:
-        begun, memory = time.perf_counter(), 0
+        started, memory = time.perf_counter(), 0
         process = subprocess.Popen(
             module_command("peers", name, folder), stdout=log, stderr=log, start_new_session=True, env=environment()
         )
-        seen = psutil.Process(process.pid)
+        observed = psutil.Process(process.pid)
         while process.poll() is None:
-            looked = time.perf_counter()
+            sampled = time.perf_counter()
             try:
-                memory = max(memory, anonymous(seen))
+                memory = max(memory, anonymous(observed))
             except psutil.NoSuchProcess:
                 break
-            looked = time.perf_counter() - looked
-            if time.perf_counter() - begun > TIMEOUT_SECONDS:
+            sampled = time.perf_counter() - sampled
+            if time.perf_counter() - started > TIMEOUT_SECONDS:
                 os.killpg(process.pid, 9)
                 process.wait()
                 return Outcome(f"ended after {TIMEOUT_SECONDS // 60} minutes", TIMEOUT_SECONDS, memory)
-            time.sleep(max(0.1, 20 * looked))  # reading the maps of gigabytes takes time from the contender
-        seconds = time.perf_counter() - begun
+            time.sleep(max(0.1, 20 * sampled))  # reading the maps of gigabytes takes time from the contender
+        seconds = time.perf_counter() - started
     if process.wait() != 0:
         return Outcome(_reason(folder / f"{name}.log"), seconds, memory)
     return Outcome("", seconds, memory, json.loads((folder / f"{name}.json").read_text())["tasks"])
@@ -113,7 +113,7 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
     figures: dict[str, float] = {}
     for images in sizes:
         place = data_set(folder / "peers", images)
-        outcomes = {name: contend(name, place) for name in NAMES}
+        outcomes = {name: measure_contender(name, place) for name in NAMES}
         agree(place, [name for name, outcome in outcomes.items() if not outcome.stopped])
         own = outcomes["masksift"]
         for name, outcome in outcomes.items():

@@ -57,18 +57,18 @@ def measure(rows: int, folder: Path) -> tuple[float, int, int]:
 
     temporary = folder / "sort"
     temporary.mkdir(exist_ok=True)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen(module_command("bench_ranking", rows), env=environment(TMPDIR=str(temporary)))
-    seen, memory, disk = psutil.Process(process.pid), 0, 0
+    observed, memory, disk = psutil.Process(process.pid), 0, 0
     while process.poll() is None:
         try:
-            memory = max(memory, seen.memory_info().rss)
+            memory = max(memory, observed.memory_info().rss)
             disk = max(disk, sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file()))
         except (psutil.NoSuchProcess, FileNotFoundError):
             pass
         time.sleep(0.05)
     assert process.returncode == 0
-    return time.perf_counter() - begun, memory, disk
+    return time.perf_counter() - started, memory, disk
 
 
 def report(folder: Path) -> Section:

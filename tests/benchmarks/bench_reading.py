@@ -47,7 +47,7 @@ def direct(path: Path, images: int) -> None:
         reader.read(slice(i, i + 1), slice(0, spec.classes), *whole, out=out)
 
 
-def ways() -> dict[str, Callable[[Path, int], Any]]:
+def readers() -> dict[str, Callable[[Path, int], Any]]:
     """Readers to compare; zarrs only if it is installed."""
     try:
         import zarrs  # noqa: F401
@@ -64,16 +64,16 @@ def report(folder: Path) -> Section:
         os.sched_setaffinity(0, {min(cores)})
         for case in CASES:
             path = case.source(folder)
-            seconds: dict[str, list[float]] = {name: [] for name in ways()}
+            seconds: dict[str, list[float]] = {name: [] for name in readers()}
             for _ in range(ROUNDS):
-                for name, read in ways().items():
-                    begun = time.perf_counter()
+                for name, read in readers().items():
+                    started = time.perf_counter()
                     read(path, case.images)
-                    seconds[name].append(time.perf_counter() - begun)
+                    seconds[name].append(time.perf_counter() - started)
             size = case.classes * case.height * case.width * np.dtype(case.dtype).itemsize * case.images
-            for name, taken in seconds.items():
-                middle, least, most = spread(a / b for a, b in zip(seconds["zarr"], taken, strict=True))
-                rate = size / spread(taken)[0] / 1e9
+            for name, durations in seconds.items():
+                middle, least, most = spread(a / b for a, b in zip(seconds["zarr"], durations, strict=True))
+                rate = size / spread(durations)[0] / 1e9
                 rows.append([case.name, name, f"{middle:.2f} ({least:.2f} to {most:.2f})", f"{rate:.2f}"])
                 figures[f"reading: {case.name} {name}: speed over zarr"] = middle
             shutil.rmtree(path)

@@ -89,9 +89,9 @@ def report(folder: Path) -> Section:
             shares, seconds = [], []
             for _ in range(ROUNDS):
                 run = watched_run(source, out, "--executor.workers", "2", "--report.top", str(shown))
-                taken = {stage["name"]: stage["seconds"] for stage in run.record["stages"]}
-                shares.append(taken["report"] / run.seconds)
-                seconds.append(taken["report"])
+                stage_seconds = {stage["name"]: stage["seconds"] for stage in run.record["stages"]}
+                shares.append(stage_seconds["report"] / run.seconds)
+                seconds.append(stage_seconds["report"])
             files = [path for path in (out / "report").rglob("*") if path.is_file()]
             size = sum(path.stat().st_size for path in files) / MIB
             middle, least, most = spread(shares)

@@ -87,9 +87,9 @@ def read(config: RunConfig, prefetch: int = arrays.PREFETCH_BYTES, *, workers: i
     read_task = partial(read_block, make_run_context(config, tasks).options, prefetch)
     with make_executor("local", workers=workers, memory=3 << 30) as executor:
         list(executor.map(read_task, tasks[:2], "warm"))
-        begun = time.perf_counter()
+        started = time.perf_counter()
         list(executor.map(read_task, tasks, "read"))
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
 
 
 def rewrite(source: Path, shards: bool) -> Path:
@@ -170,13 +170,13 @@ def measure_case(
 
 def measure_latency(server: S3Server, figures: dict[str, float]) -> list[object]:
     """Speed of prefetching with one worker if each request takes longer."""
-    taken: dict[int, list[float]] = {0: [], arrays.PREFETCH_BYTES: []}
+    durations: dict[int, list[float]] = {0: [], arrays.PREFETCH_BYTES: []}
     with run_fault_proxy(server.port, Faults(delay=LATENCY)) as between:
         config = configuration(between.url, "obstore", "s3://bench/none")
         for _ in range(ROUNDS):
-            for prefetch, seconds in taken.items():
+            for prefetch, seconds in durations.items():
                 seconds.append(read(config, prefetch, workers=1))
-    alone, together = taken.values()
+    alone, together = durations.values()
     speed = spread(a / b for a, b in zip(alone, together, strict=True))
     figures["s3: asking ahead at 30 ms a request: speed"] = speed[0]
     return [LARGE.name, RANGE.format(*speed)]

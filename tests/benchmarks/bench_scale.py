@@ -31,7 +31,7 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
     for images, run in runs:
         each = run.seconds / images
         ranking = next(stage["seconds"] for stage in run.record["stages"] if stage["name"] == "rank")
-        memory = [run.peaks[who] / MIB for who in PROCESSES]
+        memory = [run.peaks[process] / MIB for process in PROCESSES]
         rows.append(
             [
                 f"{images:,}",
@@ -42,7 +42,9 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
                 *(f"{value:,.0f}" for value in memory),
             ]
         )
-        figures |= {f"scale: {images} images: {who} MiB": size for who, size in zip(PROCESSES, memory, strict=True)}
+        figures |= {
+            f"scale: {images} images: {process} MiB": size for process, size in zip(PROCESSES, memory, strict=True)
+        }
         figures[f"scale: {images} images: seconds an image"] = each
     rows.append([f"{PROJECTED:,}, projected", *_project(runs, figures)])
     columns = [
@@ -69,8 +71,8 @@ def _project(runs: list, figures: dict[str, float]) -> list[object]:  # type: ig
     blocks = run.record["blocks"]
     more = blocks * PROJECTED / images - blocks
     memory = []
-    for who in PROCESSES[:2]:
-        slope = max(0, run.peaks[who] - before.peaks[who]) / (blocks - before.record["blocks"])
-        memory.append((run.peaks[who] + slope * more) / MIB)
-        figures[f"scale: projected: {who} MiB"] = memory[-1]
+    for process in PROCESSES[:2]:
+        slope = max(0, run.peaks[process] - before.peaks[process]) / (blocks - before.record["blocks"])
+        memory.append((run.peaks[process] + slope * more) / MIB)
+        figures[f"scale: projected: {process} MiB"] = memory[-1]
     return [f"{blocks * PROJECTED // images:,}", "", "", "", *(f"{value:,.0f}" for value in memory), "see Ranking"]

@@ -49,10 +49,12 @@ def busy(address: str, context: RunContext, tasks: BlockTasks, seconds: float) -
     """Share of the worker time that is spent in tasks, and seconds, from the first task to the last result."""
     with make_executor("dask", workers=None, memory=None, address=address, timeout=60) as executor:
         list(executor.map(partial(simulated.answer, context, 0.0), tasks[:WORKERS], "warm"))
-        begun = time.perf_counter()
-        spent = sum(r.seconds for r in executor.map(partial(simulated.answer, context, seconds), tasks, "simulated"))
-        wall = time.perf_counter() - begun
-    return spent / (WORKERS * wall), wall
+        started = time.perf_counter()
+        task_seconds = sum(
+            r.seconds for r in executor.map(partial(simulated.answer, context, seconds), tasks, "simulated")
+        )
+        wall = time.perf_counter() - started
+    return task_seconds / (WORKERS * wall), wall
 
 
 def report(folder: Path) -> Section:
@@ -70,7 +72,7 @@ def report(folder: Path) -> Section:
                 before = dask.scheduler.cpu_times().user, client.cpu_times().user
                 seconds = image_seconds * tasks[0].block.images
                 share, wall = busy(dask.address, context, tasks, seconds)
-                spent = [p.cpu_times().user - b for p, b in zip((dask.scheduler, client), before, strict=True)]
+                task_seconds = [p.cpu_times().user - b for p, b in zip((dask.scheduler, client), before, strict=True)]
                 rows.append(
                     [
                         name,
@@ -78,12 +80,12 @@ def report(folder: Path) -> Section:
                         f"{len(tasks):,}",
                         f"{len(tasks) / wall:.0f}",
                         f"{share:.1%}",
-                        *(f"{1000 * cpu / len(tasks):.1f}" for cpu in spent),
+                        *(f"{1000 * cpu / len(tasks):.1f}" for cpu in task_seconds),
                         f"{dask.scheduler.memory_info().rss / MIB:,.0f}",
                     ]
                 )
                 figures[f"scheduler: {name}: busy"] = share
-                figures[f"scheduler: {name}: scheduler ms a task"] = 1000 * spent[0] / len(tasks)
+                figures[f"scheduler: {name}: scheduler ms a task"] = 1000 * task_seconds[0] / len(tasks)
         finally:
             for process in processes:
                 process.kill()

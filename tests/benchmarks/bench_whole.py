@@ -114,9 +114,9 @@ def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS
         read = partial(read_block, str(path), plan.layouts[0], (spec.height, spec.width))
         with make_executor("local", workers=2, memory=3 << 30) as executor:
             list(executor.map(read, plan.blocks[:2], "warm"))
-            begun = time.perf_counter()
+            started = time.perf_counter()
             list(executor.map(read, plan.blocks, "read"))
-            reads.append(time.perf_counter() - begun)
+            reads.append(time.perf_counter() - started)
         record = run(config, ProgressReporter("quiet")).record
         stages = {stage["name"]: stage["seconds"] for stage in record["stages"]}
         runs.append(sum(stages.values()))

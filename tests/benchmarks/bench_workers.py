@@ -16,9 +16,9 @@ from benchmarks.section import Section, spread, table
 ROUNDS = 3
 CASE, FEW = Case(19, "uint8", 1_024), Case(19, "uint8", 16, height=256)
 """Enough images to make the start and end of a stage negligible, which no second worker accelerates."""
-ALONE = (1, 2)
+DECODING_CORES = (1, 2)
 """Cores for decoding only."""
-WAYS = {
+LAYOUTS = {
     "1 process of 1 thread, on one core": (1, 1, True),
     "2 processes of 1 thread, on a core each": (2, 1, True),
     "1 process of 1 thread": (1, 1, False),
@@ -30,7 +30,7 @@ WAYS = {
 
 def decode(source: Path, cores: int) -> float:
     """Seconds in which processes on one core each decode the predictions of a source together."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     script = (
         "import os, sys, zarr; path, core, first, step = sys.argv[1], *map(int, sys.argv[2:]); "
         "os.sched_setaffinity(0, {core}); array = zarr.open_group(path, mode='r')['predictions']; "
@@ -42,30 +42,30 @@ def decode(source: Path, cores: int) -> float:
         for i in range(cores)
     ]
     assert all(process.wait() == 0 for process in shares)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def report(folder: Path) -> Section:
     source, few, out = CASE.source(folder), FEW.source(folder), folder / "workers-out"
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    alone: dict[int, list[float]] = {cores: [] for cores in ALONE}
+    seconds: dict[str, list[float]] = {layout: [] for layout in LAYOUTS}
+    alone: dict[int, list[float]] = {cores: [] for cores in DECODING_CORES}
     for _ in range(ROUNDS):
-        for way, (processes, threads, pinned) in WAYS.items():
+        for layout, (processes, threads, pinned) in LAYOUTS.items():
             with cluster(folder, processes, threads, memory="6GiB", pinned=pinned) as dask:
                 flags = ("--executor.kind", "dask", "--executor.address", dask.address)
                 watched_run(few, out, *flags)  # warms up imports and kernels
-                seconds[way].append(watched_run(source, out, *flags).seconds)
-        for cores in ALONE:
+                seconds[layout].append(watched_run(source, out, *flags).seconds)
+        for cores in DECODING_CORES:
             alone[cores].append(decode(source, cores))
     for path in (source, few, out):
         shutil.rmtree(path)
-    first = next(iter(WAYS))
+    first = next(iter(LAYOUTS))
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
-    for way, taken in seconds.items():
-        middle, least, most = spread(one / other for one, other in zip(seconds[first], taken, strict=True))
-        rows.append([way, f"{middle:.2f} ({least:.2f} to {most:.2f})"])
-        figures[f"workers: {way}: speed"] = middle
+    for layout, durations in seconds.items():
+        middle, least, most = spread(one / other for one, other in zip(seconds[first], durations, strict=True))
+        rows.append([layout, f"{middle:.2f} ({least:.2f} to {most:.2f})"])
+        figures[f"workers: {layout}: speed"] = middle
     middle, least, most = spread(one / two for one, two in zip(alone[1], alone[2], strict=True))
     rows.append(["decoding only, on two cores instead of one", f"{middle:.2f} ({least:.2f} to {most:.2f})"])
     figures["workers: merely decoding on two cores: speed"] = middle

@@ -96,9 +96,9 @@ def aggregates(values: Floats) -> dict[str, float]:
         return {"": float(values[0])}
     counts = np.bincount(np.rint(values * 4095).astype(np.int64), minlength=4096)[::-1]
     levels, found = np.arange(4096)[::-1] / 4095, {}
-    upto = np.append(0, np.cumsum(counts))
+    cumulative = np.append(0, np.cumsum(counts))
     for share in (0.005, 0.01, 0.02, 0.05, 1.0):
-        taken = np.diff(np.minimum(upto, np.ceil(share * values.size)))
+        taken = np.diff(np.minimum(cumulative, np.ceil(share * values.size)))
         found["mean" if share == 1 else f"worst {share:.1%}"] = float(taken @ levels / taken.sum())
     for temperature in (0.05, 0.1):
         weights = counts * np.exp((levels - levels[counts > 0][0]) / temperature)

@@ -17,7 +17,7 @@ from benchmarks.section import table
 IMAGES = (1_000_000, 10_000_000, 100_000_000)
 CLASSES = (19, 150)
 WORKERS = (10, 100, 1_000)
-WAYS = ("full predictions", "evidence at inference")
+INPUTS = ("full predictions", "evidence at inference")
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Cost:
         return max(self.core_seconds / (workers * self.busy), self.scheduler_seconds) + self.ranking_seconds
 
 
-def cost(figures: Figures, images: int, classes: int, way: str) -> Cost:
+def cost(figures: Figures, images: int, classes: int, inputs: str) -> Cost:
     """Cost of processing the images."""
 
     def image(name: str) -> float:
         return figures(f"image: {classes} classes: {name}")
 
-    full = way == WAYS[0]
+    full = inputs == INPUTS[0]
     blocks = images / image("images")
     stored = image("labels") + image("evidence") + image("mask") + full * image("predictions")
     # without predictions a run does not read one chunk of them and one of labels, and has no first pass
@@ -90,13 +90,13 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
     """Format the page as Markdown."""
     figures = Figures(rows)
     costs = {
-        (images, classes, way): cost(figures, images, classes, way)
+        (images, classes, inputs): cost(figures, images, classes, inputs)
         for images in IMAGES
         for classes in CLASSES
-        for way in WAYS
+        for inputs in INPUTS
     }
     names = ["images", "classes", "stored"]
-    heads = [[f"{images:,}", classes, way] for images, classes, way in costs]
+    heads = [[f"{images:,}", classes, inputs] for images, classes, inputs in costs]
     money = [
         [
             *head,

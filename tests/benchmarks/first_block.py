@@ -36,14 +36,14 @@ def condense(dtype: str, kind: str) -> float:
     config = CondenseConfig(
         CLASSES, dtype, scale, kind, Encoding(dtype if dtype != "float32" else "float16", scale), 0.1, 4
     )
-    begun = time.perf_counter()
+    started = time.perf_counter()
     condenser = ImageCondenser(
         class_plane(labels, CLASSES, (255,))[0], EvidencePlanes.empty(SIZE, SIZE, config), config
     )
     condenser.add_window(predictions)
     status, statistics = condenser.finish()
     assert statistics is not None, status
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -100,18 +100,18 @@ def masksift(folder: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     submit, map_tasks = distributed.Client.submit, distributed.Client.map
 
-    def counted(*args: Any, **kwargs: Any) -> Any:
+    def count_submit(*args: Any, **kwargs: Any) -> Any:
         nonlocal tasks
         tasks += 1
         return submit(*args, **kwargs)
 
-    def counted_all(*args: Any, **kwargs: Any) -> Any:
+    def count_map(*args: Any, **kwargs: Any) -> Any:
         nonlocal tasks
         futures = map_tasks(*args, **kwargs)
         tasks += len(futures)
         return futures
 
-    distributed.Client.submit, distributed.Client.map = counted, counted_all  # type: ignore[method-assign]
+    distributed.Client.submit, distributed.Client.map = count_submit, count_map  # type: ignore[method-assign]
     code = main(
         [
             "run",

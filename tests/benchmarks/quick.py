@@ -27,7 +27,7 @@ def kernels(folder: Path) -> dict[str, float]:
     return {name: value for name, value in found.items() if "seven scores" not in name}
 
 
-def whole(folder: Path) -> dict[str, float]:
+def whole_run(folder: Path) -> dict[str, float]:
     """Inverse of run over read, and of tiny over large images per pixel; higher is better."""
     from benchmarks.bench_whole import Case, measure
 
@@ -42,7 +42,7 @@ def whole(folder: Path) -> dict[str, float]:
     }
 
 
-PARTS: tuple[Callable[[Path], dict[str, float]], ...] = (kernels, whole)
+PARTS: tuple[Callable[[Path], dict[str, float]], ...] = (kernels, whole_run)
 
 
 def worse(measured: Mapping[str, float], stored: Mapping[str, float]) -> list[str]:
@@ -54,11 +54,11 @@ def measure_all(folder: Path, stored: Mapping[str, float]) -> dict[str, float]:
     """Measure every ratio; sections with a worse ratio are measured twice, and the better value counts."""
     found: dict[str, float] = {}
     for part in PARTS:
-        once = part(folder)
-        if worse(once, stored):
+        best = part(folder)
+        if worse(best, stored):
             again = part(folder)
-            once = {name: max(value, again[name]) for name, value in once.items()}
-        found |= once
+            best = {name: max(value, again[name]) for name, value in best.items()}
+        found |= best
     return found
 
 
@@ -72,14 +72,14 @@ def main(args: Iterable[str]) -> int:
     found = measure_all(folder, stored)
     rows = [[name, f"{value:.2f}", f"{stored[name]:.2f}"] for name, value in found.items()]
     print(table(["ratio (higher is better)", "measured", "stored"], rows))
-    fallen = worse(found, stored)
-    for name in fallen:
+    regressions = worse(found, stored)
+    for name in regressions:
         print(
             f"{name} is {found[name]:.2f}, {stored[name] / found[name]:.1f} times worse than the {stored[name]:.2f} in "
             f"{STORED.name}. Find the change that made masksift slower, or store the new ratio with "
             "`python -m benchmarks.quick --keep`"
         )
-    return 1 if fallen else 0
+    return 1 if regressions else 0
 
 
 if __name__ == "__main__":

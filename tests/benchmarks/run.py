@@ -46,10 +46,10 @@ def machine() -> str:
     return f"{model}, {psutil.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
-def main(wanted: list[str]) -> None:
+def main(expected: list[str]) -> None:
     folder = Path("bench-run").absolute()
     (folder / "parts").mkdir(parents=True, exist_ok=True)
-    for name in wanted or PARTS:
+    for name in expected or PARTS:
         load = psutil.getloadavg()[0]
         section = import_module(f"benchmarks.bench_{name}").report(folder)
         part = {

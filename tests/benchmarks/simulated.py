@@ -15,7 +15,7 @@ from masksift.engine.work_items import BlockTask, RunContext
 
 def answer(context: RunContext, seconds: float, task: BlockTask) -> TaskResult:
     """Sleep as long as a task takes, within ten percent, and return a task result."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     time.sleep(seconds * (0.9 + 0.2 * (task.block.number * 7919 % 1000) / 1000))
     images = task.block.images
     return TaskResult(
@@ -26,7 +26,7 @@ def answer(context: RunContext, seconds: float, task: BlockTask) -> TaskResult:
         bytes_read=1 << 29,
         bytes_written=1 << 24,
         requests=999,
-        seconds=time.perf_counter() - begun,
+        seconds=time.perf_counter() - started,
     )
 
 

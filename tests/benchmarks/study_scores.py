@@ -165,22 +165,22 @@ def _cells(found: Values, name: str, source: str | None, key: str | None) -> dic
     }
 
 
-def margin(found: Values, name: str, than: str, *, seeds: bool = False) -> str:
+def margin(found: Values, name: str, reference: str, *, seeds: bool = False) -> str:
     """Mean difference of AUROC between two scores, its standard error, and the least difference."""
-    ours, theirs = _cells(found, name, None, None), _cells(found, than, None, None)
+    score_cells, reference_cells = _cells(found, name, None, None), _cells(found, reference, None, None)
     groups: dict[Any, list[float]] = {}
-    for place, values in ours.items():
-        groups.setdefault(place[2] if seeds else place[:2], []).append(values[0] - theirs[place][0])
+    for place, values in score_cells.items():
+        groups.setdefault(place[2] if seeds else place[:2], []).append(values[0] - reference_cells[place][0])
     means = [float(np.mean(values)) for values in groups.values()]
     error = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else np.nan
     return f"{np.mean(means):+.3f} ± {error:.3f} (least {min(means):+.3f})"
 
 
 def page(first: Values, second: Values, scores: Values, sources: tuple[str, ...]) -> str:
-    ways: dict[str, str] = {}
+    best_names: dict[str, str] = {}
     for name in sorted({name for name, *_ in first}, key=lambda name: -mean_value(first, name)):
-        ways.setdefault(name.split(" | ")[0], name)
-    shown = [*ways.values(), *(name for name in (SOFTMIN, SOFTMIN_SHARPER) if name not in ways.values())]
+        best_names.setdefault(name.split(" | ")[0], name)
+    shown = [*best_names.values(), *(name for name in (SOFTMIN, SOFTMIN_SHARPER) if name not in best_names.values())]
     columns = [*METHODS, SHARPER]
     drawn, again = (len({seed for *_, seed in found}) for found in (first, scores))
     text = [

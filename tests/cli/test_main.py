@@ -88,16 +88,16 @@ def test_run_reads_each_prediction_byte_once(
             read[Path(self.root) / key] += len(value)
         return value
 
-    straight = stores.InstrumentedStore._read_local
+    read_local = stores.InstrumentedStore._read_local
 
-    def spy_straight(self: Any, path: Path, key: str, part: Any) -> Any:
-        data = straight(self, path, key, part)
+    def spy_read_local(self: Any, path: Path, key: str, part: Any) -> Any:
+        data = read_local(self, path, key, part)
         if data is not None:
             read[path] += data.size
         return data
 
     monkeypatch.setattr(LocalStore, "get", spy)
-    monkeypatch.setattr(stores.InstrumentedStore, "_read_local", spy_straight)
+    monkeypatch.setattr(stores.InstrumentedStore, "_read_local", spy_read_local)
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     chunks = {path for path in source.predictions.rglob("*") if re.fullmatch(r"\d[\d.]*", path.name) and path.is_file()}
     sharded = "shards" in form

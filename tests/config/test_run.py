@@ -158,12 +158,12 @@ def test_print_config_output_is_the_same_configuration(capsys: pytest.CaptureFix
 def test_arrays_predictions_with_several_names_is_an_ensemble(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = build_run_config(tree_from_toml(tmp_path, "[arrays]", 'predictions = ["p", "q"]'), {})
-    assert wanted.arrays.members == wanted.overrides().prediction_names == ("p", "q")
-    assert wanted.methods == tuple(METHODS)
+    expected = build_run_config(tree_from_toml(tmp_path, "[arrays]", 'predictions = ["p", "q"]'), {})
+    assert expected.arrays.members == expected.overrides().prediction_names == ("p", "q")
+    assert expected.methods == tuple(METHODS)
     tree = config_from_args(capsys, "--source", "s", "--out", "o", "--arrays.predictions", "p, q")
-    assert tree == wanted.model_dump(mode="json") | {"sources": ["s"]}
-    assert build_run_config(tree, {}) == wanted
+    assert tree == expected.model_dump(mode="json") | {"sources": ["s"]}
+    assert build_run_config(tree, {}) == expected
     alone = build_run_config(tree_from_toml(tmp_path, "[arrays]", 'predictions = ["p"]'), {})
     assert (alone.arrays.predictions, alone.arrays.members, alone.overrides().prediction_names) == ("p", (), ("p",))
     assert alone.methods == tuple(METHODS)

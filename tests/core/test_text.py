@@ -50,7 +50,7 @@ def test_escape_unprintable_returns_one_encodable_line_and_is_idempotent(text: s
         ("...", "image"),
     ],
 )
-def test_safe_file_name_of_an_image_id(text: str, name: str) -> None:
+def test_safe_file_name_of_an_image_id_keeps_its_safe_part(text: str, name: str) -> None:
     assert safe_file_name(text) == name
 
 

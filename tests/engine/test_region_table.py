@@ -96,8 +96,8 @@ def test_table_keeps_the_regions_with_most_evidence_in_stable_order(images: list
     for index, evidence in enumerate(images):
         builder.add(image_fields(index, len(evidence)), make_regions(*evidence))
     every = [(-value, index, x) for index, evidence in enumerate(images) for x, value in enumerate(evidence)]
-    got = [(-row["evidence"], row["index"], row["x0"]) for row in builder.table().to_pylist()]
-    assert got == sorted(every)[:top]
+    actual = [(-row["evidence"], row["index"], row["x0"]) for row in builder.table().to_pylist()]
+    assert actual == sorted(every)[:top]
 
 
 def test_region_part_name_contains_fingerprint_and_block() -> None:

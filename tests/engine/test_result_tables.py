@@ -90,10 +90,10 @@ def test_write_regions_ranks_the_regions_of_all_blocks_by_evidence(
     assert [len(table) for table in tables] == [
         len(expected[i : i + part_rows]) for i in range(0, max(1, len(expected)), part_rows)
     ]
-    got = [row for table in tables for row in table.to_pylist()]
-    assert [(-row["evidence"], row["index"], row["x0"]) for row in got] == expected
-    assert [row["rank"] for row in got] == list(range(1, len(got) + 1))
-    assert all(row["rle"] == [row["x0"], 1, 8 - row["x0"]] for row in got)
+    actual = [row for table in tables for row in table.to_pylist()]
+    assert [(-row["evidence"], row["index"], row["x0"]) for row in actual] == expected
+    assert [row["rank"] for row in actual] == list(range(1, len(actual) + 1))
+    assert all(row["rle"] == [row["x0"], 1, 8 - row["x0"]] for row in actual)
     assert written == sum(part.stat().st_size for part in parts)
 
 

@@ -27,7 +27,7 @@ FORMS: dict[str, dict[str, Any]] = {  # three images per label chunk
     "images": {"chunks": (1, 4, 8, 10), "label_chunks": (3, 8, 10)},
     "v2": {"chunks": (3, 4, 8, 5), "label_chunks": (3, 8, 10), "zarr_format": 2},
 }
-THE_OTHERS = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
+OTHER_TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 Reference = Callable[[Sequence[int]], Path]
 
 
@@ -38,27 +38,27 @@ class Fault:
     status: str
     reason: str
     images: Sequence[int]
-    spoil: Callable[[Data], None] | None = None
+    change: Callable[[Data], None] | None = None
     damage: Callable[[Source], None] | None = None
 
 
 def set_pixel(*values: float) -> Callable[[Data], None]:
     """Set the probabilities of image 4 at (y=5, x=6), and worse ones below."""
 
-    def spoil(data: Data) -> None:
+    def change(data: Data) -> None:
         data.predictions[4, :, 5, 6] = values
         data.predictions[4, :, 7, 0] = np.nan
 
-    return spoil
+    return change
 
 
 def labels(image: int, *values: int) -> Callable[[Data], None]:
     """Set labels of an image at (y=2, x=3), (y=2, x=4), ..."""
 
-    def spoil(data: Data) -> None:
+    def change(data: Data) -> None:
         data.labels[image, 2, 3 : 3 + len(values)] = values
 
-    return spoil
+    return change
 
 
 def set_zeros(data: Data) -> None:
@@ -174,8 +174,8 @@ def names(images: Sequence[int] = range(IMAGES)) -> list[str]:
 def run(folder: Path, fault: Fault, form: dict[str, Any]) -> Path:
     """Run over the data set with a fault and return the output directory."""
     data = make_input()
-    if fault.spoil:
-        fault.spoil(data)
+    if fault.change:
+        fault.change(data)
     source = write_source(folder / "a.zarr", data, ids=names(), **form)
     if fault.damage:
         fault.damage(source)
@@ -225,7 +225,7 @@ def check_tables(out: Path, expected: Path, quarantined: dict[int, tuple[str, st
     assert [without_index(row) for row in read_rows(out, "ranking")] == [
         without_index(row) for row in read_rows(expected, "ranking")
     ]
-    for other in THE_OTHERS:
+    for other in OTHER_TABLES:
         assert read_rows(out, other) == read_rows(expected, other)
     np.testing.assert_array_equal(read_masks(out)[scored], read_masks(expected))
     assert not read_masks(out)[list(quarantined)].any()
@@ -250,12 +250,12 @@ def test_all_faults_in_one_run_are_quarantined(form: str, tmp_path: Path, refere
     faults = [FAULTS[name] for name in together]
     quarantined = {i: (fault.status, fault.reason) for fault in faults for i in fault.images}
 
-    def spoil(data: Data) -> None:
+    def change(data: Data) -> None:
         for fault in faults:
-            if fault.spoil:
-                fault.spoil(data)
+            if fault.change:
+                fault.change(data)
 
-    out = run(tmp_path, Fault("", "", (), spoil, FAULTS["labels absent"].damage), FORMS[form])
+    out = run(tmp_path, Fault("", "", (), change, FAULTS["labels absent"].damage), FORMS[form])
     check_tables(out, reference(sorted(quarantined)), quarantined)
 
 
@@ -292,7 +292,7 @@ def test_corrupt_chunk_is_unreadable_with_any_codec(
 
 
 def test_image_with_several_faults_has_the_first_status(tmp_path: Path, reference: Reference) -> None:
-    def spoil(data: Data) -> None:
+    def change(data: Data) -> None:
         data.labels[:3] = 17
         data.labels[6] = 255
         data.labels[7, 0, 0] = 17
@@ -303,7 +303,7 @@ def test_image_with_several_faults_has_the_first_status(tmp_path: Path, referenc
         truncate_file(source.chunk_file("labels", 1, 0, 0), 0.5)
         erase_chunks(source.predictions, slice(3, 6))
 
-    out = run(tmp_path, Fault("", "", (), spoil, damage), FORMS["chunks"])
+    out = run(tmp_path, Fault("", "", (), change, damage), FORMS["chunks"])
     absent = ("missing_chunk", r"chunk c/\d/0/0/0 of \S+/predictions does not exist")
     quarantined = dict.fromkeys(range(6), absent) | {
         6: ("bad_probabilities", "pixel (y=0, x=0): the values sum to 0, more than 0.02 away from 1: [0, 0, 0, 0]"),
@@ -317,10 +317,10 @@ def test_data_set_of_bad_images_has_image_rows_and_an_empty_ranking(what: str, t
     def ignore_all(data: Data) -> None:
         data.labels[:] = 255
 
-    def lose_all(source: Source) -> None:
+    def remove_chunks(source: Source) -> None:
         erase_chunks(source.predictions)
 
-    fault = Fault("", "", (), damage=lose_all) if what == "absent" else Fault("", "", (), spoil=ignore_all)
+    fault = Fault("", "", (), damage=remove_chunks) if what == "absent" else Fault("", "", (), change=ignore_all)
     out = run(tmp_path, fault, FORMS["chunks"])
     assert {row["status"] for row in read_rows(out)} == {"missing_chunk" if what == "absent" else "all_ignored"}
     assert len(read_rows(out)) == IMAGES
@@ -401,7 +401,7 @@ def test_missing_label_chunk_with_ignored_fill_value_is_ignored(form: str, tmp_p
     (tmp_path / "expected").mkdir()
     out = run_and_read(tmp_path, data, lambda source: erase_chunks(source.labels, slice(3, 6), slice(4, 8)), **forms)
     assert read_rows(out) == read_rows(run_and_read(tmp_path / "expected", filled, **forms))
-    for other in THE_OTHERS:
+    for other in OTHER_TABLES:
         assert read_rows(out, other) == read_rows(tmp_path / "expected/out", other)
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import bench_ranking, quick, simulated
-from benchmarks.cost import CLASSES, IMAGES, WAYS, Figures, Prices, cost, page
+from benchmarks.cost import CLASSES, IMAGES, INPUTS, Figures, Prices, cost, page
 
 HERE = Path(__file__).parents[1] / "benchmarks"
 REPOSITORY = HERE.parents[1]
@@ -36,7 +36,7 @@ ROWS: dict[str, float] = {
 
 
 def test_cost_of_a_million_images_equals_hand_calculation() -> None:
-    estimate = cost(Figures(ROWS), 1_000_000, 19, WAYS[0])
+    estimate = cost(Figures(ROWS), 1_000_000, 19, INPUTS[0])
     assert estimate.stored == 15e12
     assert estimate.gets == 1e6 * 4 + 20_000 * 10
     assert estimate.puts == 2e6
@@ -46,14 +46,14 @@ def test_cost_of_a_million_images_equals_hand_calculation() -> None:
 
 
 def test_cost_of_evidence_at_inference_excludes_predictions() -> None:
-    estimate = cost(Figures(ROWS), 1_000_000, 19, WAYS[1])
+    estimate = cost(Figures(ROWS), 1_000_000, 19, INPUTS[1])
     assert estimate.stored == 5e12
     assert estimate.gets == 1e6 * 2 + 20_000 * 5
     assert estimate.core_seconds == pytest.approx(50_000)
 
 
 def test_wall_time_is_limited_by_the_scheduler() -> None:
-    estimate = cost(Figures(ROWS), 1_000_000, 19, WAYS[0])
+    estimate = cost(Figures(ROWS), 1_000_000, 19, INPUTS[0])
     assert estimate.wall(100_000) == pytest.approx(40_000 * 0.003 + 2)
 
 
@@ -78,8 +78,8 @@ def test_cost_page_uses_figures_of_the_stored_report() -> None:
     rows = json.loads((HERE / "results.json").read_text())
     figures = Figures(rows)
     for classes in CLASSES:
-        for way in WAYS:
-            cost(figures, IMAGES[0], classes, way)
+        for inputs in INPUTS:
+            cost(figures, IMAGES[0], classes, inputs)
     assert figures.used
     assert {name.split(":")[0] for name in figures.used} == {"image", "scheduler", "ranking"}
     report = (HERE / "results.md").read_text()
@@ -97,8 +97,8 @@ def test_quick_benchmark_reports_ratio_worse_by_thirty_percent() -> None:
 def test_quick_benchmark_repeats_a_worse_section_and_uses_the_better_value(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    turns = iter([{"a": 0.5, "b": 1.2}, {"a": 0.9, "b": 1.1}])
-    monkeypatch.setattr(quick, "PARTS", (lambda folder: next(turns),))
+    measurements = iter([{"a": 0.5, "b": 1.2}, {"a": 0.9, "b": 1.1}])
+    monkeypatch.setattr(quick, "PARTS", (lambda folder: next(measurements),))
     assert quick.measure_all(tmp_path, {"a": 1.0, "b": 1.0}) == {"a": 0.9, "b": 1.2}
 
 

@@ -60,13 +60,13 @@ def masks_of(audit: masksift.Audit) -> drawn.Array:
 
 @SETS
 @pytest.mark.parametrize("temperature", [0.02, 0.1, 1.5])
-def test_softmin(dtype: str, classes: int, seed: int, temperature: float) -> None:
+def test_softmin_equals_cleanlab(dtype: str, classes: int, seed: int, temperature: float) -> None:
     data = a_set(dtype, classes, seed)
-    wanted, _ = rank.get_label_quality_scores(
+    expected, _ = rank.get_label_quality_scores(
         data.labels, in_float64(data), method="softmin", temperature=temperature, n_jobs=1, verbose=False
     )
     found = audit_of(data, temperature).images["softmin"].to_pylist()
-    assert found == pytest.approx(wanted.tolist(), abs=1e-12, rel=0)
+    assert found == pytest.approx(expected.tolist(), abs=1e-12, rel=0)
 
 
 def test_softmin_of_valid_pixels_equals_cleanlab() -> None:
@@ -75,8 +75,8 @@ def test_softmin_of_valid_pixels_equals_cleanlab() -> None:
     for labels, p, score in zip(data.labels, in_float64(data), found, strict=True):
         valid = labels != 255
         alone = p[:, valid][None, :, None, :]  # one row of the pixels that count
-        wanted, _ = rank.get_label_quality_scores(labels[valid][None, None], alone, n_jobs=1, verbose=False)
-        assert score == pytest.approx(wanted[0], abs=1e-12, rel=0)
+        expected, _ = rank.get_label_quality_scores(labels[valid][None, None], alone, n_jobs=1, verbose=False)
+        assert score == pytest.approx(expected[0], abs=1e-12, rel=0)
 
 
 # ------------------------------------------------------------------------------------------------------------ the mask
@@ -84,17 +84,17 @@ def test_softmin_of_valid_pixels_equals_cleanlab() -> None:
 
 def same_masks(data: drawn.Data) -> int:
     """cleanlab's mask and ours differ on pixels at the cut alone; answers how many are flagged here."""
-    theirs = filter_.find_label_issues(data.labels, in_float64(data), n_jobs=1, verbose=False)
-    ours = masks_of(audit_of(data))
-    assert not (theirs & ~ours).any(), "all ties at the cut are flagged here, in part there"
+    expected = filter_.find_label_issues(data.labels, in_float64(data), n_jobs=1, verbose=False)
+    actual = masks_of(audit_of(data))
+    assert not (expected & ~actual).any(), "all ties at the cut are flagged here, in part there"
     s = np.take_along_axis(in_float64(data), data.labels[:, None].astype(np.int64), axis=1)[:, 0]
     cut = reference.audit(*data[:2], ignore=data.ignore, evidence_dtype="float32").cut
-    assert set(s[ours != theirs].tolist()) <= {cut}
-    return int(ours.sum())
+    assert set(s[actual != expected].tolist()) <= {cut}
+    return int(actual.sum())
 
 
 @SETS
-def test_issue_masks(dtype: str, classes: int, seed: int) -> None:
+def test_issue_masks_equal_cleanlab_except_at_the_cut(dtype: str, classes: int, seed: int) -> None:
     data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     predictions = data.predictions.astype(np.float32) if dtype == "float64" else data.predictions
     assert same_masks(data._replace(predictions=predictions)) > 20, "a set that shows something"
@@ -102,19 +102,19 @@ def test_issue_masks(dtype: str, classes: int, seed: int) -> None:
 
 @a_few
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 5), dtype=st.sampled_from(["uint8", "float32"]))
-def test_issue_masks_of_small_sets(seed: int, classes: int, dtype: str) -> None:
+def test_issue_masks_of_small_data_sets_equal_cleanlab_except_at_the_cut(seed: int, classes: int, dtype: str) -> None:
     data = drawn.make_dataset(seed, images=2, classes=classes, height=7, width=7, dtype=dtype, ignore=None)
     labels = data.labels.copy()
     labels.reshape(-1)[:classes] = np.arange(classes)  # every class is labeled (see above)
     same_masks(data._replace(labels=labels))
 
 
-def test_masks_differ_for_a_class_without_labels() -> None:
+def test_issue_masks_of_a_class_without_labels_differ_from_cleanlab() -> None:
     """Class 2 is predicted, never given: each such pixel counts in cleanlab's number of issues, none in ours."""
     p = np.array([[0.2, 0.1, 0.7], [0.1, 0.3, 0.6], [0.9, 0.1, 0.0], [0.1, 0.9, 0.0]]).T[None, :, None, :]
     labels = np.array([[[0, 1, 0, 1]]])
-    theirs = filter_.find_label_issues(labels, p, n_jobs=1, verbose=False)
-    assert theirs.tolist() == [[[True, True, False, False]]]
+    expected = filter_.find_label_issues(labels, p, n_jobs=1, verbose=False)
+    assert expected.tolist() == [[[True, True, False, False]]]
     assert masks_of(masksift.audit(labels, p)).tolist() == [[[False] * 4]]
 
 
@@ -123,13 +123,13 @@ def test_masks_differ_for_a_class_without_labels() -> None:
 
 @SETS
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of its progress bar
-def test_class_pairs(dtype: str, classes: int, seed: int) -> None:
+def test_class_pairs_equal_the_common_issues_of_cleanlab(dtype: str, classes: int, seed: int) -> None:
     """cleanlab's table of common issues, made of our mask."""
     data = a_set(dtype, classes, seed)
     audit = audit_of(data)
     table = summary.common_label_issues(masks_of(audit), data.labels, in_float64(data), top=10_000, verbose=False)
     columns = ("given_label", "predicted_label", "num_pixel_issues")
-    theirs = [tuple(int(row[name]) for name in columns) for _, row in table.iterrows()]
-    ours = [(row["given"], row["suggested"], row["pixels"]) for row in audit.class_pairs.to_pylist()]
-    assert len(ours) > 1, "a set that shows something"
-    assert ours == sorted(theirs, key=lambda row: (-row[2], row[0], row[1]))
+    expected = [tuple(int(row[name]) for name in columns) for _, row in table.iterrows()]
+    actual = [(row["given"], row["suggested"], row["pixels"]) for row in audit.class_pairs.to_pylist()]
+    assert len(actual) > 1, "a set that shows something"
+    assert actual == sorted(expected, key=lambda row: (-row[2], row[0], row[1]))

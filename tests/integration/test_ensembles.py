@@ -74,9 +74,9 @@ def run_to(url: Path, out: Path, **more: Any) -> dict[str, pa.Table]:
     return read_tables(out)
 
 
-def assert_same(these: dict[str, pa.Table], those: dict[str, pa.Table]) -> None:
+def assert_same(tables: dict[str, pa.Table], expected: dict[str, pa.Table]) -> None:
     for name in TABLES:
-        assert these[name].equals(those[name]), name
+        assert tables[name].equals(expected[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -94,17 +94,17 @@ def out(url: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_ensemble_run_equals_the_reference_implementation(out: Path) -> None:
     found, labels = make_members()
-    wanted = reference_ensemble.audit(found, labels)
+    reference = reference_ensemble.audit(found, labels)
     evidence = zarr.open_group(out / "evidence/street.zarr", mode="r")
     assert set(evidence) == {"self_confidence", "predicted_class", "predicted_confidence", "issue_mask"}
     for name in ("self_confidence", "predicted_class", "predicted_confidence"):
-        there = labels != 255 if name == "self_confidence" else np.arange(IMAGES) != 2
-        np.testing.assert_array_equal(evidence[name][:][there], getattr(wanted, name)[there], name)
+        valid = labels != 255 if name == "self_confidence" else np.arange(IMAGES) != 2
+        np.testing.assert_array_equal(evidence[name][:][valid], getattr(reference, name)[valid], name)
     images = read_tables(out)["images"]
     for name in METHODS:
-        expected = [one[name] for one in wanted.scores]
-        near = [None if s is None else pytest.approx(s, abs=1e-12, rel=0) for s in expected]
-        assert images[name].to_pylist() == near, name
+        expected = [one[name] for one in reference.scores]
+        approximate = [None if s is None else pytest.approx(s, abs=1e-12, rel=0) for s in expected]
+        assert images[name].to_pylist() == approximate, name
 
 
 def test_ensemble_run_is_recorded_and_resumed(url: Path, out: Path) -> None:

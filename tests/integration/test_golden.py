@@ -52,19 +52,19 @@ def column(table: pa.Table, name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_scores(golden: Golden, audit: masksift.Audit, name: str) -> None:
-    wanted = [image[name] for image in golden[2]["images"]]
-    assert column(audit.images, name) == [v if v is None else pytest.approx(v, abs=1e-9, rel=0) for v in wanted]
+def test_scores_equal_the_golden_vectors(golden: Golden, audit: masksift.Audit, name: str) -> None:
+    expected = [image[name] for image in golden[2]["images"]]
+    assert column(audit.images, name) == [v if v is None else pytest.approx(v, abs=1e-9, rel=0) for v in expected]
 
 
-def test_the_ignored_image_has_no_score_and_no_rank(golden: Golden, audit: masksift.Audit) -> None:
+def test_ignored_image_has_no_score_and_no_rank(golden: Golden, audit: masksift.Audit) -> None:
     ignored = [(labels == 255).all() for labels in golden[0].labels]
     statuses = ["all_ignored" if hidden else "scored" for hidden in ignored]
     assert column(audit.images, "status") == statuses
     assert sorted(column(audit.ranking, "index")) == [i for i, hidden in enumerate(ignored) if not hidden]
 
 
-def test_thresholds(golden: Golden, audit: masksift.Audit) -> None:
+def test_thresholds_equal_the_golden_vectors(golden: Golden, audit: masksift.Audit) -> None:
     expected = golden[2]
     assert column(audit.thresholds, "pixels") == expected["n"]
     assert column(audit.thresholds, "decision_threshold") == expected["decision_threshold"]
@@ -72,14 +72,14 @@ def test_thresholds(golden: Golden, audit: masksift.Audit) -> None:
     assert confident == pytest.approx(expected["confident_threshold"], abs=1e-15, rel=0)
 
 
-def test_issue_masks(golden: Golden, audit: masksift.Audit) -> None:
+def test_issue_masks_equal_the_golden_vectors(golden: Golden, audit: masksift.Audit) -> None:
     data, mask, expected = golden
     found = np.array([audit.issues(i) for i in range(len(data.labels))])
     np.testing.assert_array_equal(found, mask)
     assert found.sum() == expected["flagged"] == sum(column(audit.class_pairs, "pixels"))
 
 
-def test_statistics_and_cut(golden: Golden) -> None:
+def test_statistics_and_cut_equal_the_golden_vectors(golden: Golden) -> None:
     data, _, expected = golden
     evidence = "float32" if data.predictions.dtype == np.float32 else "auto"
     config = condensed.make_config(expected["num_classes"], data.predictions.dtype, evidence=evidence)

@@ -231,10 +231,10 @@ def test_unreachable_catalog_is_rejected_before_computing(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, args = tmp_path / "out", ("--source", source, "--table", "iceberg")
-    nowhere = ("--iceberg.catalog", f"sqlite:///{tmp_path}/none/c.db", "--iceberg.warehouse", tmp_path / "lake")
-    assert "cannot be used (OperationalError" in rejection_message(out, capsys, *args, *nowhere)
+    invalid_catalog = ("--iceberg.catalog", f"sqlite:///{tmp_path}/none/c.db", "--iceberg.warehouse", tmp_path / "lake")
+    assert "cannot be used (OperationalError" in rejection_message(out, capsys, *args, *invalid_catalog)
     assert "pyiceberg has no catalog 'default'" in rejection_message(out, capsys, *args)
-    assert "iceberg.warehouse is not given" in rejection_message(out, capsys, *args, *nowhere[:2])
+    assert "iceberg.warehouse is not given" in rejection_message(out, capsys, *args, *invalid_catalog[:2])
 
 
 def test_missing_pyiceberg_is_rejected_before_computing(

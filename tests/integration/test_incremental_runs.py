@@ -32,7 +32,7 @@ def write_day(folder: Path, number: int, **changes: Any) -> Source:
 
 def run(folder: Path, days: list[int], out: str, *flags: object) -> Path:
     """Run over the sources of some days."""
-    sources = [word for number in days for word in ("--source", folder / f"dt=2026-11-{number:02d}")]
+    sources = [arg for number in days for arg in ("--source", folder / f"dt=2026-11-{number:02d}")]
     assert run_cli("run", *sources, "--out", folder / out, *flags) == 0
     return folder / out
 
@@ -208,8 +208,8 @@ def test_thresholds_from_another_run_are_used(tmp_path: Path, dtype: str) -> Non
     whole = run(tmp_path, [1, 2], "whole", *DTYPES[dtype])
     alone = run(tmp_path, [2], "alone", "--thresholds_from", whole, *DTYPES[dtype])
     columns = (*SCORES, "flagged_pixels", "status", "worst_given", "worst_pixels")
-    theirs = [[row[name] for name in columns] for row in read_rows(whole) if row["dt"] == "2026-11-02"]
-    assert [[row[name] for name in columns] for row in read_rows(alone)] == theirs
+    expected = [[row[name] for name in columns] for row in read_rows(whole) if row["dt"] == "2026-11-02"]
+    assert [[row[name] for name in columns] for row in read_rows(alone)] == expected
     thresholds = [pq.read_table(out / "thresholds.parquet").to_pylist() for out in (whole, alone)]
     for one, other in zip(*thresholds, strict=True):
         for name in ("confident_threshold", "decision_threshold"):
@@ -217,7 +217,7 @@ def test_thresholds_from_another_run_are_used(tmp_path: Path, dtype: str) -> Non
         assert one["pixels"] > other["pixels"], "the pixels are those of this run"
     again = tmp_path / "again"
     assert run_cli("score", alone, "--out", again) == 0
-    assert [[row[name] for name in columns] for row in read_rows(again)] == theirs
+    assert [[row[name] for name in columns] for row in read_rows(again)] == expected
 
 
 def test_thresholds_from_a_run_with_other_classes_are_rejected(

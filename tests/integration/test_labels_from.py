@@ -53,9 +53,9 @@ def test_labels_from_gives_the_results_of_labels_in_the_source(folder: Path) -> 
 
 
 def test_source_without_labels_takes_them_from_labels_from(folder: Path) -> None:
-    wanted = run(folder, "wanted", "--labels_from", folder / "labels")
+    expected = run(folder, "wanted", "--labels_from", folder / "labels")
     del zarr.open_group(folder / "a.zarr", mode="r+")["labels"]
-    assert read_rows(run(folder, "found", "--labels_from", folder / "labels")) == read_rows(wanted)
+    assert read_rows(run(folder, "found", "--labels_from", folder / "labels")) == read_rows(expected)
 
 
 def test_evidence_of_other_labels_is_not_reused(folder: Path) -> None:

@@ -82,7 +82,7 @@ def test_sources_of_different_dtypes_share_thresholds(tmp_path: Path) -> None:
     for dtype, one in zip(dtypes, data, strict=True):
         write_source(tmp_path / f"{dtype}.zarr", one)
     out = tmp_path / "out"
-    sources = [word for dtype in dtypes for word in ("--source", tmp_path / f"{dtype}.zarr")]
+    sources = [arg for dtype in dtypes for arg in ("--source", tmp_path / f"{dtype}.zarr")]
     assert run_cli("run", *sources, "--out", out, "--evidence.dtype", "float32") == 0
     own, best, winner, given, flagged = [], [], [], [], []
     for dtype, one in zip(dtypes, data, strict=True):
@@ -176,8 +176,8 @@ def test_remapped_label_values_have_the_scores_of_class_indices(tmp_path: Path) 
     ids = np.array([7, 11, 21, 26])
     labels = np.where(data.labels == 255, 255, ids[np.minimum(data.labels, 3)])
     labels[0, :2] = 5
-    theirs = np.where(labels == 5, 255, data.labels)
-    write_source(tmp_path / "own.zarr", Data(data.predictions, theirs.astype(np.uint8), (255,)))
+    class_labels = np.where(labels == 5, 255, data.labels)
+    write_source(tmp_path / "own.zarr", Data(data.predictions, class_labels.astype(np.uint8), (255,)))
     for dtype in ("uint8", "int16", "int64"):
         write_source(tmp_path / f"{dtype}.zarr", Data(data.predictions, labels.astype(dtype), (255,)))
     assert run_cli("run", "--source", tmp_path / "own.zarr", "--out", tmp_path / "own") == 0

@@ -24,9 +24,9 @@ def run_to(source: Path, out: Path, **executor: object) -> dict[str, pa.Table]:
     return read_tables(out)
 
 
-def assert_same(these: dict[str, pa.Table], those: dict[str, pa.Table]) -> None:
+def assert_same(tables: dict[str, pa.Table], expected: dict[str, pa.Table]) -> None:
     for name in TABLES:
-        assert these[name].equals(those[name]), name
+        assert tables[name].equals(expected[name]), name
 
 
 @pytest.fixture(scope="module", params=["uint8", "float16", "float32", "uint16"])

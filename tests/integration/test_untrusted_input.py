@@ -170,9 +170,9 @@ def test_url_with_a_password_is_rejected_without_repeating_it(
         message = error_message(capsys)
         assert "contains a password. It would be stored with the results and printed" in message
         assert "secret" not in message
-    for open_it in (lambda: ObjectDirectory(place).read("a"), lambda: open_group(place, {})):
+    for open_url in (lambda: ObjectDirectory(place).read("a"), lambda: open_group(place, {})):
         with raises(UsageError, r"://\*\*\*@host"):
-            open_it()
+            open_url()
 
 
 def test_endpoint_with_a_password_is_rejected() -> None:

@@ -17,8 +17,8 @@ Pixel = tuple[int, int]
 
 def mean(values: Iterable[float]) -> float:
     """Sum / count, with an exactly rounded sum, so that no order of summation is part of the definition."""
-    every = list(values)
-    return math.fsum(every) / len(every)
+    items = list(values)
+    return math.fsum(items) / len(items)
 
 
 def ccp(labels: Sequence[int], predicted: Sequence[int]) -> float:

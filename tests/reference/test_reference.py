@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden vectors are not part of the repository")
 @pytest.mark.parametrize("name", ["uint8", "float16", "float32"])
-def test_golden_vectors(name: str) -> None:
+def test_reference_equals_the_golden_vectors(name: str) -> None:
     expected = json.loads((GOLDEN / f"{name}.json").read_text())
     with np.load(GOLDEN / f"{name}.npz") as arrays:
         predictions, labels, mask = arrays["predictions"], arrays["labels"], arrays["issue_mask"]
@@ -33,9 +33,9 @@ def test_golden_vectors(name: str) -> None:
         lattice=expected["lattice"],
         evidence_dtype="float32" if name == "float32" else "auto",
     )
-    for got, wanted in zip(answer.scores, expected["images"], strict=True):
-        of_the_paper = {name: got[name] for name in wanted}
-        assert of_the_paper == {k: v if v is None else pytest.approx(v, abs=1e-9) for k, v in wanted.items()}
+    for actual, golden in zip(answer.scores, expected["images"], strict=True):
+        of_the_paper = {name: actual[name] for name in golden}
+        assert of_the_paper == {k: v if v is None else pytest.approx(v, abs=1e-9) for k, v in golden.items()}
     for field in ("n", "decision_threshold", "joint", "estimated_issues", "cut"):
         assert getattr(answer, field) == expected[field], field
     if name == "uint8":  # summed there in float64, here in integers: apart by the last bits of that sum
@@ -65,10 +65,10 @@ def test_softmin_equals_cleanlab(dtype: str, classes: int, seed: int) -> None:
     data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     for temperature in (0.02, 0.1, 1.5):
         answer = reference.audit(*data[:2], temperature=temperature, evidence_dtype="float32")
-        wanted, _ = rank.get_label_quality_scores(
+        expected, _ = rank.get_label_quality_scores(
             data.labels, in_float64(data), method="softmin", temperature=temperature, n_jobs=1, verbose=False
         )
-        assert column(answer, "softmin") == pytest.approx(wanted.tolist(), abs=1e-12)
+        assert column(answer, "softmin") == pytest.approx(expected.tolist(), abs=1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "classes", "seed"), SETS)
@@ -115,7 +115,7 @@ def by_hand(**options: Any) -> reference.Reference:
     return reference.audit(one_row(ROWS), labeled(GIVEN), lattice=1, **options)
 
 
-def test_every_score_by_hand() -> None:
+def test_every_score_equals_hand_calculation() -> None:
     half_life = 0.125 / math.log(2)  # a weight halves with every eighth of s: w = 1/32, 1, 1/8, 1
     (scores,) = by_hand(temperature=half_life).scores
     assert scores == pytest.approx(
@@ -133,7 +133,7 @@ def test_every_score_by_hand() -> None:
     )
 
 
-def test_every_statistic_by_hand() -> None:
+def test_every_statistic_equals_hand_calculation() -> None:
     answer = by_hand()
     assert answer.status == ["ok"]
     assert answer.n == [2, 1, 1]
@@ -151,7 +151,7 @@ def test_every_statistic_by_hand() -> None:
     assert answer.predicted_confidence.tolist() == [[[0.75, 0.625, 0.5, 0.5]]]
 
 
-def test_options_by_hand() -> None:
+def test_scores_with_options_equal_hand_calculation() -> None:
     assert column(by_hand(tau="confident"), "tccp") == [3 / 4]  # three equal or exceed .4375, .5 and .125
     assert column(by_hand(tau=0.5), "tccp") == [2 / 4]
     assert column(by_hand(coco_sources="labels"), "coco") == pytest.approx([(0.4375 + 0.5 + 0.125) / 3])
@@ -162,7 +162,7 @@ def test_options_by_hand() -> None:
     assert confident.issue_mask.tolist() == [[[False, True, False, True]]]
 
 
-def test_softmin_between_the_minimum_and_the_mean() -> None:
+def test_softmin_is_between_the_minimum_and_the_mean() -> None:
     s = [0.5, 0.25, 1.0]
     assert reference.softmin(s, 5e-324) == 0.25
     assert reference.softmin(s, 1e12) == pytest.approx(1.75 / 3)
@@ -170,7 +170,7 @@ def test_softmin_between_the_minimum_and_the_mean() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, -0.1, math.nan, -math.inf])
-def test_temperature_refused(temperature: float) -> None:
+def test_temperature_not_above_zero_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature must be above 0"):
         reference.softmin([0.5], temperature)
     with pytest.raises(ValueError, match="temperature must be above 0"):
@@ -193,7 +193,7 @@ def test_argmax_looks_at_the_values_before_rounding() -> None:
     assert answer.predicted_confidence.tolist() == answer.self_confidence.tolist() == [[[0.375]]]
 
 
-def test_class_absent_from_the_labels() -> None:
+def test_class_absent_from_the_labels_is_never_confident() -> None:
     answer = reference.audit(one_row([[0.25, 0.75], [0.0, 1.0], [1.0, 0.0]]), labeled([0, 0, 0]), lattice=1)
     assert answer.n == [3, 0]
     assert answer.confident_threshold == [1.25 / 3, math.inf]
@@ -216,7 +216,7 @@ def test_tau_falls_back_where_the_lattice_misses_a_class() -> None:
     assert every.decision_threshold == [65 / 256, 65 / 256]
 
 
-def test_the_lattice_starts_at_the_corner_and_skips_ignored_pixels() -> None:
+def test_lattice_starts_at_the_corner_and_skips_ignored_pixels() -> None:
     p = np.full((1, 2, 5, 5), 0.5, np.float32)
     p[0, :, 0, 4], p[0, :, 4, 4], p[0, :, 1, 1] = (0.25, 0.75), (0.0, 1.0), (1.0, 0.0)
     labels = np.zeros((1, 5, 5), np.uint8)
@@ -226,7 +226,7 @@ def test_the_lattice_starts_at_the_corner_and_skips_ignored_pixels() -> None:
     assert answer.decision_threshold == [65 / 256, 129 / 256]
 
 
-def test_without_issues_there_is_no_cut() -> None:
+def test_cut_without_issues_is_none() -> None:
     answer = reference.audit(one_row([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]), labeled([0, 1, 1]))
     assert (answer.estimated_issues, answer.cut, answer.class_pairs) == (0, None, {})
     assert answer.joint == [[1, 0], [1, 1]], "one disagreement, but not a confident one"
@@ -244,7 +244,7 @@ def test_ties_at_the_cut_are_all_flagged() -> None:
     assert only_confident.issue_mask.tolist() == [[[True, False, False, False, False]]]
 
 
-def test_confident_within_the_margin() -> None:
+def test_prediction_within_the_margin_of_its_threshold_is_confident() -> None:
     # t_1 = (.75 + .75 + 2**-21) / 2 is above .75 by less than 1e-6: .75 is confident enough.
     rows = [[0.25, 0.75], [0.25 - 2**-21, 0.75 + 2**-21], [0.25, 0.75]]
     answer = reference.audit(one_row(rows), labeled([1, 1, 0]), evidence_dtype="float32")
@@ -252,7 +252,7 @@ def test_confident_within_the_margin() -> None:
     assert answer.estimated_issues == 1
 
 
-def test_threshold_has_a_floor() -> None:
+def test_confident_threshold_has_a_minimum() -> None:
     answer = reference.audit(one_row([[0.0, 1.0]]), labeled([0]))
     assert answer.confident_threshold == [2e-6, math.inf]
     tiny = one_row([[0.75 * 2**-32, 1.0]])
@@ -275,7 +275,7 @@ def test_ignored_pixels_change_only_their_a_and_m() -> None:
     assert (answer.predicted_class[0, 0, 4], answer.predicted_confidence[0, 0, 4]) == (2, 0.75)
 
 
-def test_every_pixel_ignored() -> None:
+def test_image_of_ignored_pixels_has_no_scores() -> None:
     answer = reference.audit(one_row(ROWS), labeled([255] * 4))
     assert answer.status == ["all_ignored"]
     assert answer.scores == [dict.fromkeys(reference.SCORES)]
@@ -302,7 +302,7 @@ def test_components_touch_at_corners() -> None:
     assert reference.components([[1, 1, 1]], [[True, False, True]]) == [[(0, 0)], [(0, 2)]]
 
 
-def test_coco_leaves_small_components_out() -> None:
+def test_coco_excludes_small_components() -> None:
     two_of_one = [[0, 0, 0, 1]]
     s = [[0.25, 0.5, 0.75, 0.0]]
     valid = [[True] * 4]
@@ -316,7 +316,7 @@ def test_coco_leaves_small_components_out() -> None:
     assert reference.coco([seven], [[True] * 100], seven, min_area=0.07) == 0.5, "7 of 100 is 0.07 exactly"
 
 
-def test_regions_by_hand() -> None:
+def test_regions_equal_hand_calculation() -> None:
     a = [[1, 1, 0, 0], [1, 0, 1, 2], [0, 0, 0, 1]]
     m = [[0.75] * 4] * 3
     found = reference.regions(HOLE, LABELS, a, S, m)
@@ -335,7 +335,7 @@ def test_regions_by_hand() -> None:
 # ----------------------------------------------------------------------------------------- kinds and dtypes
 
 
-def test_whole_numbers_with_a_scale() -> None:
+def test_integers_with_a_scale_equal_hand_calculation() -> None:
     p = one_row([[75, 25], [40, 60], [25, 75]], "uint8")
     answer = reference.audit(p, labeled([0, 0, 1]), scale=0.01, lattice=1)
     assert answer.S == [115, 75]
@@ -345,7 +345,7 @@ def test_whole_numbers_with_a_scale() -> None:
     assert column(answer, "cil") == pytest.approx([1.9 / 3])
 
 
-def test_evidence_dtypes() -> None:
+def test_evidence_dtype_follows_predictions_and_option() -> None:
     rows = [[0.1, 0.9]]
     stored = {}
     for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
@@ -385,6 +385,6 @@ def test_logits_are_softmaxed() -> None:
         (one_row(ROWS), {"coco_min_area": -1.0}, "coco_min_area must be"),
     ],
 )
-def test_refused_options(p: drawn.Array, options: dict[str, Any], match: str) -> None:
+def test_invalid_option_is_refused(p: drawn.Array, options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         reference.audit(p, labeled(GIVEN), **options)

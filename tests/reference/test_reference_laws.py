@@ -36,7 +36,7 @@ def a_set(dtype: str = "float32") -> drawn.Data:
         [0.2, 0.2, 0.2, 0.4201],
     ],
 )
-def test_one_bad_pixel_makes_a_bad_image(pixel: list[float], ignored: bool) -> None:
+def test_image_with_one_bad_pixel_is_bad(pixel: list[float], ignored: bool) -> None:
     predictions, labels, ignore = a_set()
     predictions[1, :, 7, 8] = pixel
     if ignored:  # evidence of ignored pixels is stored, so it is checked
@@ -65,7 +65,7 @@ def test_values_within_the_range_tolerance_are_clipped() -> None:
     assert answer.S == [2**24, 0]
 
 
-def test_sum_tolerance() -> None:
+def test_sum_of_integers_has_a_default_tolerance_and_that_of_floats_is_smaller() -> None:
     whole = np.array([62, 62, 62, 60], np.uint8).reshape(1, 4, 1, 1)  # 246 / 255 = 1 - .0353, allowed: .0278
     assert reference.audit(whole, np.zeros((1, 1, 1), int)).status == ["bad_probabilities"]
     assert reference.audit(whole, np.zeros((1, 1, 1), int), sum_tolerance=0.036).status == ["ok"]
@@ -75,7 +75,7 @@ def test_sum_tolerance() -> None:
 
 
 @pytest.mark.parametrize("value", [4, 254, -1])
-def test_bad_labels(value: int) -> None:
+def test_image_with_a_bad_label_is_bad_and_changes_no_other(value: int) -> None:
     predictions, labels, ignore = a_set("uint8")
     labels = labels.astype(np.int32)
     labels[0, 3, 3] = value

@@ -195,10 +195,10 @@ def test_evidence_is_read_again_only_for_wide_encodings(dtype: str, questions: l
     data = drawn.make_dataset(0, images=2, classes=4, height=12, width=12, dtype=dtype)
     config = make_config(4, dtype, evidence="float32")
     images = condense(data, config)
-    statistics, wanted = thresholds(images, config)
+    statistics, expected = thresholds(images, config)
     counter = RecordingCounter(images, 4)
     found = compute_thresholds(statistics, "balanced", counter)
-    assert (found.cut, found.estimated_issues) == (wanted.cut, wanted.estimated_issues)
+    assert (found.cut, found.estimated_issues) == (expected.cut, expected.estimated_issues)
     assert found.estimated_issues > 0
     assert counter.calls == questions
     empty = RecordingCounter([], 4)

@@ -39,8 +39,8 @@ def test_rows_without_score_have_no_rank() -> None:
 @a_few
 @given(table=rows)
 def test_rank_order_equals_a_sort_of_the_rows(table: list[tuple[float, int, int]]) -> None:
-    wanted = sorted((row, i) for i, row in enumerate(table) if not math.isnan(row[0]))
-    assert order_rows(table) == [i for _, i in wanted]
+    expected = sorted((row, i) for i, row in enumerate(table) if not math.isnan(row[0]))
+    assert order_rows(table) == [i for _, i in expected]
 
 
 @a_few

@@ -150,10 +150,10 @@ def same_as_the_reference(
     **options: Any,
 ) -> None:
     """Check that the score of every image is in [0, 1] and equals the reference; ``options`` are the reference's."""
-    wanted = reference.audit(
+    reference_audit = reference.audit(
         *data[:2], ignore=data.ignore, evidence_dtype=evidence, tau=tau, clc_rule=rule, lattice=lattice, **options
     )
     found = scores(method, data, evidence=evidence, tau=tau, rule=rule, lattice=lattice)
     assert all(type(score) is float and 0 <= score <= 1 for score in found if score is not None)
-    expected = [image[method.name] for image in wanted.scores]
+    expected = [image[method.name] for image in reference_audit.scores]
     assert found == [None if score is None else pytest.approx(score, abs=1e-12, rel=0) for score in expected]

@@ -95,8 +95,8 @@ def with_errors(rng: np.random.Generator, truth: Array, classes: int, share: flo
 
 def noisy_softmax(rng: np.random.Generator, truth: Array, classes: int) -> Array:
     """Return noisy probabilities (N, K, H, W) float64 that favor the true class."""
-    opinion = (truth[:, None] == np.arange(classes)[None, :, None, None]) * rng.uniform(2, 4)
-    powers = np.exp(opinion + rng.normal(size=opinion.shape))
+    logits = (truth[:, None] == np.arange(classes)[None, :, None, None]) * rng.uniform(2, 4)
+    powers = np.exp(logits + rng.normal(size=logits.shape))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 

@@ -101,7 +101,7 @@ class ObservedRun:
         record: dict[str, Any] = json.loads((self.out / "run.json").read_text())
         return record
 
-    def counted(self, name: str, **labels: str) -> float:
+    def increase(self, name: str, **labels: str) -> float:
         """Return the increase of a counter, summed over the workers."""
         sample = name, frozenset(labels.items())
         return self.after[sample] - self.before[sample]

@@ -150,10 +150,12 @@ def test_drop_fills_with_nearest_background_or_ignored(plane: Array, background:
         elif fill == "ignore":
             assert (corrupted.plane[lost] == ignored_value(plane)).all()
         else:
-            lenders = np.argwhere((plane != corrupted.classes[0]) & (plane != ignored_value(plane)))
+            candidates = np.argwhere((plane != corrupted.classes[0]) & (plane != ignored_value(plane)))
             for place in np.argwhere(lost):
-                away = ((lenders - place) ** 2).sum(axis=1)
-                assert corrupted.plane[tuple(place)] in {plane[tuple(lender)] for lender in lenders[away == away.min()]}
+                distances = ((candidates - place) ** 2).sum(axis=1)
+                assert corrupted.plane[tuple(place)] in {
+                    plane[tuple(candidate)] for candidate in candidates[distances == distances.min()]
+                }
 
 
 # --------------------------------------------------------------------------------------------------------------- swap
@@ -203,8 +205,8 @@ def test_mask_error_changes_only_pixels_from_or_to_its_class(plane: Array, param
 @a_few
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)), st.integers(-7, 7), st.integers(-7, 7))
 def test_translate_moves_the_mask_and_clips_it(mask: Array, rows: int, columns: int) -> None:
-    wanted = {(y + rows, x + columns) for y, x in np.argwhere(mask).tolist()}
-    inside = {(y, x) for y, x in wanted if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]}
+    expected = {(y + rows, x + columns) for y, x in np.argwhere(mask).tolist()}
+    inside = {(y, x) for y, x in expected if 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1]}
     assert set(map(tuple, np.argwhere(translate(mask, rows, columns)).tolist())) == inside
 
 
@@ -236,7 +238,7 @@ def test_boundary_dilates_or_erodes_with_a_disk(seed: int) -> None:
     assert corrupted is not None
     larger = ndimage.distance_transform_edt(~mask) <= radius
     smaller = ndimage.distance_transform_edt(mask) > radius
-    assert any(np.array_equal(corrupted.plane == 1, wanted) for wanted in (larger, smaller))
+    assert any(np.array_equal(corrupted.plane == 1, expected) for expected in (larger, smaller))
 
 
 def test_boundary_draws_both_directions_and_ignores_the_image_border() -> None:
@@ -264,13 +266,13 @@ def test_distance_to_mask_equals_hand_calculation() -> None:
 @a_few
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))
 def test_iter_objects_yields_8_connected_components(mask: Array) -> None:
-    wanted, count = ndimage.label(mask, np.ones((3, 3)))
+    expected, count = ndimage.label(mask, np.ones((3, 3)))
     found = []
     for box, own in iter_objects(mask):
         whole = np.zeros_like(mask)
         whole[box] = own
         found.append(whole.tobytes())
-    assert sorted(found) == sorted((wanted == n).tobytes() for n in range(1, count + 1))
+    assert sorted(found) == sorted((expected == n).tobytes() for n in range(1, count + 1))
 
 
 @a_few

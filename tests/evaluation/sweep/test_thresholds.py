@@ -76,8 +76,8 @@ def test_setting_statistics_include_the_errors_of_its_share(
     ]
     found = setting_statistics(reduce(merge_buckets, blocks), ["drop"], 2)
     for share in range(2):
-        seen = [wrong[i] if first_share[i] <= share else clean[i] for i in range(6)]
-        assert_equal(found[0, share], reduce(ClassStatistics.merge, seen))
+        expected = [wrong[i] if first_share[i] <= share else clean[i] for i in range(6)]
+        assert_equal(found[0, share], reduce(ClassStatistics.merge, expected))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -142,7 +142,7 @@ def test_summary_lists_limits_classes_and_quarantined_images(runs: Path, capsys:
     assert lines[-1] == "  and 1 more"
 
 
-def test_run_without_labeled_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_without_labeled_pixels_passes_limits_of_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_data()
     data.labels[:] = 255
     out = run_sources(tmp_path / "out", write_source(tmp_path / "a.zarr", data))

@@ -194,7 +194,9 @@ def test_classes_join_by_name(runs: Path, tmp_path: Path, capsys: pytest.Capture
     )
 
 
-def test_runs_without_common_score_or_scored_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_without_common_score_or_scored_image_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = make_data()
     source = write_source(tmp_path / "a.zarr", data, ids=IDS)
     old = run_sources(tmp_path / "old", source, args=("--methods", "clc", "--rank_by", "clc"))

@@ -47,7 +47,7 @@ def test_decode_rle_equals_pycocotools(mask: Array) -> None:
     np.testing.assert_array_equal(decoded, coco.decode(code).astype(bool))
 
 
-def test_decode_rle_counts_beyond_32_bits() -> None:
+def test_decode_rle_of_positions_beyond_32_bits_is_exact() -> None:
     """Two columns of two billion rows need 64-bit positions."""
     rows, columns = decode_rle(np.array([2_000_000_000, 1, 1_999_999_998, 2], np.int32), 2_000_000_000)
     assert rows.tolist() == [0, 1_999_999_999, 0]

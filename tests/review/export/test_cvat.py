@@ -112,7 +112,7 @@ def _source(run: ExportedRun, mask: ET.Element) -> str:
     return str(run.regions[int(read_attributes(mask)["rank"])].row["source"])
 
 
-def test_no_archive_without_rgb_images(run: ExportedRun, tmp_path: Path) -> None:
+def test_export_without_rgb_images_has_no_archive(run: ExportedRun, tmp_path: Path) -> None:
     assert export("cvat", run.out, tmp_path / "x", "--pictures", "false") == 0
     assert {path.name for path in (tmp_path / "x").iterdir()} == {"annotations.xml", "labels.json", "export.json"}
     assert PADDED in {

@@ -252,7 +252,7 @@ def test_padded_images_show_their_own_rows_and_columns(tmp_path: Path, spy_on_dr
     assert {(region["height"], region["width"]) for region in regions} == {(5, 10)}
 
 
-def test_many_classes_in_another_script(tmp_path: Path) -> None:
+def test_many_classes_named_in_another_script_are_drawn(tmp_path: Path) -> None:
     names = [f"類別 {k}" for k in range(150)]
     data = make_dataset(3, images=2, classes=150, height=40, width=40, dtype="float16")
     write_source(tmp_path / "s.zarr", data, attributes={"class_names": names, "ignore": [255]})

@@ -313,7 +313,7 @@ def test_run_without_kept_evidence_shows_predictions_once(tmp_path: Path) -> Non
     assert {row["planes"] for row in page.rows} == {"gi"}
 
 
-def test_path_columns_of_many_sources(tmp_path: Path) -> None:
+def test_page_of_many_sources_has_their_path_columns(tmp_path: Path) -> None:
     for day, seed in (("21", 1), ("22", 2), ("23", 3)):
         write_rgb_source(tmp_path / f"dt={day}", make_data(images=3, seed=seed))
     write_source(tmp_path / "other.zarr", make_data(images=2, seed=4))

@@ -12,7 +12,7 @@ from support.condensed import a_few
 
 @a_few
 @given(scored=st.integers(1, 1 << 40))
-def test_points_go_from_the_first_image_to_the_last(scored: int) -> None:
+def test_budget_points_include_the_first_and_the_last_image(scored: int) -> None:
     points = budget_points(scored)
     assert (points[0], points[-1]) == (1, scored)
     assert (np.diff(points) > 0).all()
@@ -21,5 +21,5 @@ def test_points_go_from_the_first_image_to_the_last(scored: int) -> None:
         assert len(points) == scored
 
 
-def test_no_points_without_images() -> None:
+def test_budget_points_without_images_are_empty() -> None:
     assert budget_points(0).tolist() == []

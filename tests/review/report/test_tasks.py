@@ -38,7 +38,7 @@ def make_planes(seed: int, classes: int, height: int, width: int) -> dict[str, A
     width=st.integers(1, 9),
     letters=st.sets(st.sampled_from("gpi"), min_size=1),
 )
-def test_up_to_254_classes_the_png_holds_indices(
+def test_png_of_up_to_254_classes_holds_indices(
     seed: int, classes: int, height: int, width: int, letters: set[str]
 ) -> None:
     planes = {letter: plane for letter, plane in make_planes(seed, classes, height, width).items() if letter in letters}
@@ -61,7 +61,7 @@ def test_up_to_254_classes_the_png_holds_indices(
 
 
 @pytest.mark.parametrize("classes", [255, 256, 300, 1000])
-def test_beyond_254_classes_the_png_holds_colors(classes: int) -> None:
+def test_png_of_more_than_254_classes_holds_colors(classes: int) -> None:
     planes = make_planes(1, classes, 7, 5)
     image = decode(encode_planes(planes, classes))
     assert image.mode == "RGBA"

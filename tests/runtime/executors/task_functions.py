@@ -67,7 +67,7 @@ def kills_every_worker(item: int) -> int:
     return item
 
 
-def counts_itself(folder: str, item: int) -> int:
+def record_start(folder: str, item: int) -> int:
     """Create a file when the task starts."""
     (Path(folder) / f"started-{item}").touch()
     time.sleep(0.05)

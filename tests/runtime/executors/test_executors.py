@@ -84,14 +84,14 @@ def test_task_that_kills_every_worker_raises_run_failed(local: Executor) -> None
 
 
 def test_scheduler_holds_a_bounded_number_of_tasks(local: Executor, tmp_path: Path) -> None:
-    answers = local.map(partial(jobs.counts_itself, str(tmp_path)), range(1000), "window")
+    answers = local.map(partial(jobs.record_start, str(tmp_path)), range(1000), "window")
     assert next(answers) in range(1000)
     time.sleep(1)  # an unbounded executor would continue
     assert len(list(tmp_path.iterdir())) < 20
 
 
 def test_closed_map_cancels_its_tasks(local: Executor, tmp_path: Path) -> None:
-    answers = local.map(partial(jobs.counts_itself, str(tmp_path)), range(1000), "left")
+    answers = local.map(partial(jobs.record_start, str(tmp_path)), range(1000), "left")
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     time.sleep(0.5)

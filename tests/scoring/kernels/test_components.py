@@ -54,9 +54,9 @@ def means_of(found: Found, least_area: int) -> ComponentMeans:
     return ComponentMeans(*parts[0], *parts[1])
 
 
-def same(got: ComponentMeans, wanted: ComponentMeans) -> None:
-    assert (got.large, got.small) == (wanted.large, wanted.small)
-    assert vars(got) == pytest.approx(vars(wanted), rel=1e-13, abs=1e-300)
+def same(actual: ComponentMeans, expected: ComponentMeans) -> None:
+    assert (actual.large, actual.small) == (expected.large, expected.small)
+    assert vars(actual) == pytest.approx(vars(expected), rel=1e-13, abs=1e-300)
 
 
 def ignoring(labels: Plane, valid: NDArray[np.bool_]) -> Plane:
@@ -70,7 +70,7 @@ def ignoring(labels: Plane, valid: NDArray[np.bool_]) -> Plane:
     encoding=st.sampled_from(ENCODINGS),
     classes=st.sampled_from([1, 2, 3, 254, 255, 300]),
 )
-def test_any_plane(data: st.DataObject, encoding: Encoding, classes: int) -> None:
+def test_component_means_of_any_plane_equal_scipy(data: st.DataObject, encoding: Encoding, classes: int) -> None:
     shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 19)))
     dtype = np.uint8 if classes <= 254 else np.uint16
     few = st.sampled_from(sorted({0, 1 % classes, classes - 1}))
@@ -79,21 +79,21 @@ def test_any_plane(data: st.DataObject, encoding: Encoding, classes: int) -> Non
     codes = data.draw(hnp.arrays(encoding.codes_dtype, shape, elements=st.integers(0, encoding.top)))
     least_area = data.draw(st.integers(0, 12))
     labels = ignoring(data.draw(st.sampled_from([plane, np.zeros_like(plane)])), valid)
-    got = component_means(plane, labels, codes, encoding, classes, least_area)
-    same(got, means_of(by_scipy(plane, valid, codes, encoding), least_area))
-    same(got, means_of(by_the_reference(plane, valid, codes, encoding), least_area))
+    actual = component_means(plane, labels, codes, encoding, classes, least_area)
+    same(actual, means_of(by_scipy(plane, valid, codes, encoding), least_area))
+    same(actual, means_of(by_the_reference(plane, valid, codes, encoding), least_area))
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
 @pytest.mark.parametrize("share", [0.4, 0.75])
-def test_a_large_noisy_plane(encoding: Encoding, share: float) -> None:
+def test_component_means_of_a_large_noisy_plane_equal_scipy(encoding: Encoding, share: float) -> None:
     rng = np.random.default_rng(0)
     plane = (rng.random((150, 83)) < share).astype(np.uint8) + np.uint8(3)
     valid = rng.random(plane.shape) < 0.9
     codes = rng.integers(0, encoding.top + 1, plane.shape).astype(encoding.codes_dtype)
-    got = component_means(plane, ignoring(plane, valid), codes, encoding, 5, 4)
-    same(got, means_of(by_scipy(plane, valid, codes, encoding), 4))
-    assert min(got.large, got.small) > 20
+    actual = component_means(plane, ignoring(plane, valid), codes, encoding, 5, 4)
+    same(actual, means_of(by_scipy(plane, valid, codes, encoding), 4))
+    assert min(actual.large, actual.small) > 20
 
 
 @pytest.mark.parametrize(
@@ -109,24 +109,24 @@ def test_a_large_noisy_plane(encoding: Encoding, share: float) -> None:
         ["#......#", ".#....#.", "..#..#..", "...##...", "########", "#......#", "#.#..#.#"],  # open, joined, split
     ],
 )
-def test_shapes(drawing: list[str]) -> None:
+def test_component_means_of_any_shape_equal_scipy(drawing: list[str]) -> None:
     plane = np.array([[sign == "#" for sign in row] for row in drawing]).astype(np.uint8)
     codes = np.random.default_rng(0).integers(0, 256, plane.shape).astype(np.uint8)
     every = np.ones(plane.shape, bool)
     for least_area in (1, 2, 5, 8):
-        wanted = means_of(by_scipy(plane, every, codes, BYTES), least_area)
-        same(component_means(plane, plane, codes, BYTES, 2, least_area), wanted)
+        expected = means_of(by_scipy(plane, every, codes, BYTES), least_area)
+        same(component_means(plane, plane, codes, BYTES, 2, least_area), expected)
 
 
 def test_ignored_pixels_split_components() -> None:
     valid = np.array([[1, 1, 1], [0, 0, 0], [1, 0, 1]], bool)
     plane = np.zeros(valid.shape, np.uint8)
     codes = np.array([[0, 51, 102], [255, 255, 255], [204, 255, 255]], np.uint8)
-    got = component_means(plane, ignoring(plane, valid), codes, BYTES, 1, 2)
-    same(got, ComponentMeans(1, 0.2, 0.2, 2, 1.8, 0.8))
+    actual = component_means(plane, ignoring(plane, valid), codes, BYTES, 1, 2)
+    same(actual, ComponentMeans(1, 0.2, 0.2, 2, 1.8, 0.8))
 
 
-def test_corners_touch() -> None:
+def test_pixels_that_touch_at_corners_are_one_component() -> None:
     plane = np.array([[0, 1], [1, 0]], np.uint8)
     codes = np.array([[0, 255], [255, 255]], np.uint8)
     assert component_means(plane, plane, codes, BYTES, 2, 2) == ComponentMeans(2, 1.5, 0.5, 0, 0.0, math.inf)
@@ -134,7 +134,7 @@ def test_corners_touch() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
-def test_a_mean_of_ones_is_one(dtype: str) -> None:
+def test_mean_of_ones_is_exactly_one(dtype: str) -> None:
     encoding = next(encoding for encoding in ENCODINGS if encoding.dtype == dtype)
     for area in range(1, 200):
         plane = np.zeros((1, area), np.uint8)

@@ -33,9 +33,9 @@ def condense(
 
 def same(one: CondensedWindow, other: CondensedWindow) -> None:
     for name in vars(one):
-        mine, theirs = getattr(one, name), getattr(other, name)
-        assert mine.dtype == theirs.dtype, name
-        np.testing.assert_array_equal(mine, theirs, err_msg=name)
+        left, right = getattr(one, name), getattr(other, name)
+        assert left.dtype == right.dtype, name
+        np.testing.assert_array_equal(left, right, err_msg=name)
 
 
 def as_the_reference(p: Array, labels: Array, config: CondenseConfig, ignore: tuple[int, ...]) -> None:
@@ -43,20 +43,20 @@ def as_the_reference(p: Array, labels: Array, config: CondenseConfig, ignore: tu
     evidence_dtype = "float32" if config.evidence.dtype == "float32" else "auto"
     scale = config.scale if p.dtype.kind == "u" else None
     storage = reference_evidence.storage_of(p.dtype, scale, config.prediction_kind, evidence_dtype)
-    wanted = reference_evidence.condense(p, labels, ignore, config.prediction_kind, storage, config.sum_tolerance)
-    assert wanted.status in ("ok", "all_ignored")
+    expected = reference_evidence.condense(p, labels, ignore, config.prediction_kind, storage, config.sum_tolerance)
+    assert expected.status in ("ok", "all_ignored")
     slab = condense(p, labels, config, ignore)
     codes = config.evidence.codes
-    np.testing.assert_array_equal(slab.self_confidence, codes(wanted.stored[0]))
-    np.testing.assert_array_equal(slab.predicted_class, wanted.stored[1])
-    np.testing.assert_array_equal(slab.predicted_confidence, codes(wanted.stored[2]))
+    np.testing.assert_array_equal(slab.self_confidence, codes(expected.stored[0]))
+    np.testing.assert_array_equal(slab.predicted_class, expected.stored[1])
+    np.testing.assert_array_equal(slab.predicted_confidence, codes(expected.stored[2]))
     own, every = np.zeros((2, config.classes, 256), np.int64)
-    assert wanted.p is not None
-    for y, x in wanted.pixels():
+    assert expected.p is not None
+    for y, x in expected.pixels():
         if y % config.lattice == 0 and x % config.lattice == 0:
-            for k, value in enumerate(wanted.p[:, y, x].tolist()):
+            for k, value in enumerate(expected.p[:, y, x].tolist()):
                 every[k, lattice_bin(value)] += 1
-                own[k, lattice_bin(value)] += wanted.label[y][x] == k
+                own[k, lattice_bin(value)] += expected.label[y][x] == k
     np.testing.assert_array_equal(slab.grid_labeled, own)
     np.testing.assert_array_equal(slab.grid_all, every)
 
@@ -121,14 +121,14 @@ def test_logits_are_condensed_after_softmax(classes: int, dtype: str) -> None:
     labels = rng.integers(-1, classes, (8, 9))
     config = make_config(classes, dtype, kind="logits", evidence="float32", lattice=3)
     storage = reference_evidence.storage_of(np.dtype(dtype), None, "logits", "float32")
-    wanted = reference_evidence.condense(logits, labels, (-1,), "logits", storage, 0.02)
+    expected = reference_evidence.condense(logits, labels, (-1,), "logits", storage, 0.02)
     slab = condense(logits, labels, config, (-1,))
     values = config.evidence.values
-    np.testing.assert_allclose(values(slab.self_confidence), wanted.s, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(values(slab.predicted_confidence), wanted.m, rtol=0, atol=1e-5)
-    assert wanted.p is not None
-    second, first = np.sort(wanted.p, axis=0)[-2:]
-    assert ((slab.predicted_class == np.array(wanted.a)) | (first - second < 1e-5)).all()
+    np.testing.assert_allclose(values(slab.self_confidence), expected.s, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(values(slab.predicted_confidence), expected.m, rtol=0, atol=1e-5)
+    assert expected.p is not None
+    second, first = np.sort(expected.p, axis=0)[-2:]
+    assert ((slab.predicted_class == np.array(expected.a)) | (first - second < 1e-5)).all()
     assert slab.grid_all.sum() == classes * (labels[::3, ::3] >= 0).sum()
     assert slab.grid_labeled.sum() == (labels[::3, ::3] >= 0).sum()
 
@@ -191,12 +191,12 @@ def test_windows_of_logits_give_the_whole_image(dtype: str) -> None:
 def test_memory_layout_and_byte_order_do_not_change_the_result(dtype: str, kind: str) -> None:
     p, labels, ignore = one_image(6, 13, 17, dtype)
     config = make_config(6, dtype, kind=kind)
-    wanted = condense(p, labels, config, ignore)
+    expected = condense(p, labels, config, ignore)
     channel_last = np.ascontiguousarray(np.moveaxis(p, 0, -1))
     strided = np.repeat(np.repeat(p, 2, axis=1), 2, axis=2)[:, ::2, ::2]
     swapped = p.astype(p.dtype.newbyteorder(">"))
     for other in (np.moveaxis(channel_last, -1, 0), np.asfortranarray(p), strided, swapped):
-        same(condense(other, labels, config, ignore), wanted)
+        same(condense(other, labels, config, ignore), expected)
 
 
 # ---------------------------------------------------------------------------------------------------- edges
@@ -249,14 +249,16 @@ def test_predicted_class_is_found_before_rounding() -> None:
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("ignore", [(), (255,), (-1,), (0, 1, 253, 254, 255, 256, 299), (65_535,)])
-def test_class_plane(dtype: str, order: str, classes: int, ignore: tuple[int, ...]) -> None:
+def test_class_plane_marks_ignored_and_bad_labels(
+    dtype: str, order: str, classes: int, ignore: tuple[int, ...]
+) -> None:
     span = np.iinfo(dtype)
     edges = {-1, 0, 1, 2, *range(252, 258), 299, 300, 65_534, 65_535, 2**31, 2**53 + 1, span.min, span.max}
     values = [value for value in sorted(edges) if span.min <= value <= span.max]
     plane, bad = class_plane(np.array([values], np.dtype(dtype).newbyteorder(order)), classes, ignore)
     most = 255 if classes <= 254 else 65_535
     assert plane.dtype == class_dtype(classes) == (np.uint8 if classes <= 254 else np.uint16)
-    wanted = [most if v in ignore else v if 0 <= v < classes else most - 1 for v in values]
-    assert plane.tolist() == [wanted], "ignore values take precedence over class numbers"
-    wrong = [number == most - 1 for number in wanted]
+    expected = [most if v in ignore else v if 0 <= v < classes else most - 1 for v in values]
+    assert plane.tolist() == [expected], "ignore values take precedence over class numbers"
+    wrong = [number == most - 1 for number in expected]
     assert (None if bad is None else bad.tolist()) == ([wrong] if any(wrong) else None)

@@ -17,7 +17,7 @@ Array = drawn.Array
 FLOATS = ("float16", "float32", "float64")
 
 
-def judged(p: Array, config: CondenseConfig) -> CondensedWindow | BadPixel:
+def condense_or_reject(p: Array, config: CondenseConfig) -> CondensedWindow | BadPixel:
     """One slab, every pixel labeled 0."""
     labels, _ = class_plane(np.zeros(p.shape[1:], np.uint8), config.classes, ())
     return condense_window(p, labels, config)
@@ -29,7 +29,7 @@ def pixel(values: list[float], dtype: str) -> Array:
 
 
 def is_good(values: list[float], config: CondenseConfig) -> bool:
-    return isinstance(judged(pixel(values, config.dtype), config), CondensedWindow)
+    return isinstance(condense_or_reject(pixel(values, config.dtype), config), CondensedWindow)
 
 
 # ----------------------------------------------------------------------------------------- the first bad pixel
@@ -50,8 +50,8 @@ def is_good(values: list[float], config: CondenseConfig) -> bool:
         ([0.0, 0.0, 0.0], "the values sum to 0, more than 0.02 away from 1"),
     ],
 )
-def test_a_bad_pixel_of_floats(dtype: str, values: list[float], fact: str) -> None:
-    found = judged(pixel(values, dtype), make_config(3, dtype))
+def test_bad_pixel_of_floats_is_reported(dtype: str, values: list[float], fact: str) -> None:
+    found = condense_or_reject(pixel(values, dtype), make_config(3, dtype))
     assert isinstance(found, BadPixel)
     assert (found.y, found.x) == (0, 0)
     np.testing.assert_array_equal(found.values, np.array(values))
@@ -59,31 +59,31 @@ def test_a_bad_pixel_of_floats(dtype: str, values: list[float], fact: str) -> No
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_a_bad_pixel_of_integers(dtype: str) -> None:
+def test_bad_pixel_of_integers_is_reported(dtype: str) -> None:
     half = np.iinfo(dtype).max // 2
-    found = judged(pixel([half, 0, 0], dtype), make_config(3, dtype))
+    found = condense_or_reject(pixel([half, 0, 0], dtype), make_config(3, dtype))
     assert isinstance(found, BadPixel)
     assert found.values.tolist() == [half / np.iinfo(dtype).max, 0.0, 0.0], "as probabilities"
     assert found.message.startswith(f"the values sum to {found.values[0]:.6g}, more than 0.02")
-    outside = judged(pixel([102, 0, 0], dtype), make_config(3, dtype, scale=0.01))
+    outside = condense_or_reject(pixel([102, 0, 0], dtype), make_config(3, dtype, scale=0.01))
     assert isinstance(outside, BadPixel)
     assert outside.message == "a value is outside [0, 1]"
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_a_bad_pixel_of_logits(dtype: str) -> None:
+def test_bad_pixel_of_logits_is_reported(dtype: str) -> None:
     config = make_config(2, dtype, kind="logits")
-    for spoilt in (math.nan, math.inf, -math.inf):
+    for invalid in (math.nan, math.inf, -math.inf):
         p = np.zeros((2, 150, 500), dtype)  # more than one strip
-        p[1, 140, 7] = p[0, 141, 3] = spoilt
-        found = judged(p, config)
+        p[1, 140, 7] = p[0, 141, 3] = invalid
+        found = condense_or_reject(p, config)
         assert isinstance(found, BadPixel)
         assert (found.y, found.x, found.message) == (140, 7, "not all logits are finite")
-        np.testing.assert_array_equal(found.values, [0, spoilt])
+        np.testing.assert_array_equal(found.values, [0, invalid])
 
 
-def test_a_logit_beyond_float32_is_not_finite() -> None:
-    found = judged(pixel([1e39, 0.0], "float64"), make_config(2, "float64", kind="logits"))
+def test_logit_beyond_float32_is_not_finite() -> None:
+    found = condense_or_reject(pixel([1e39, 0.0], "float64"), make_config(2, "float64", kind="logits"))
     assert isinstance(found, BadPixel)
     assert (found.values.tolist(), found.message) == ([1e39, 0.0], "not all logits are finite")
 
@@ -96,7 +96,7 @@ def test_first_bad_pixel_in_row_major_order_is_reported(dtype: str, places: set[
     for y, x in places:
         p[:, y, x] = p[:, y, x] // 2 if p.dtype.kind == "u" else p[:, y, x] / 2
     config = make_config(4, dtype)
-    found = judged(p, config)
+    found = condense_or_reject(p, config)
     assert isinstance(found, BadPixel)
     y, x = min(places)
     assert (found.y, found.x) == (y, x)
@@ -107,7 +107,7 @@ def test_bad_pixel_at_the_end_of_a_large_window_is_found() -> None:
     p = np.full((2, 300, 300), 127, np.uint8)
     p[1] = 128
     p[:, 299, 298] = 0
-    found = judged(p, make_config(2, "uint8"))
+    found = condense_or_reject(p, make_config(2, "uint8"))
     assert isinstance(found, BadPixel)
     assert (found.y, found.x) == (299, 298)
 
@@ -137,7 +137,7 @@ def test_range_tolerance_includes_its_edge() -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_the_sum_tolerance_includes_its_edge(dtype: str) -> None:
+def test_sum_tolerance_includes_its_edge(dtype: str) -> None:
     config = make_config(3, dtype, sum_tolerance=2.0**-6)
     least = 2.0**-12 if dtype == "float16" else 2.0**-23
     assert is_good([0.5, 0.25, 0.25 - 2.0**-6], config)
@@ -150,7 +150,7 @@ def test_the_sum_tolerance_includes_its_edge(dtype: str) -> None:
     ("dtype", "least", "most"),
     [("uint8", 248, 262), ("uint16", 64_223, 66_847)],  # 0.02 and half a step of each of four classes
 )
-def test_the_sum_tolerance_of_integers(dtype: str, least: int, most: int) -> None:
+def test_sum_tolerance_of_integers_is_exact(dtype: str, least: int, most: int) -> None:
     config = make_config(4, dtype)
     for total, good in ((least - 1, False), (least, True), (most, True), (most + 1, False)):
         third = total // 3
@@ -178,9 +178,9 @@ def test_sum_tolerance_of_zero_accepts_exact_sums() -> None:
 def test_rounding_of_a_sum_does_not_decide(classes: int, seed: int, share: float) -> None:
     """A float32 sum of 300 values is off by more than these margins."""
     p = (np.random.default_rng(seed).dirichlet(np.ones(classes)) * share).astype(np.float32).tolist()
-    away = abs(math.fsum(p) - 1)
-    assert is_good(p, make_config(classes, "float32", sum_tolerance=away + 1e-9))
-    assert not is_good(p, make_config(classes, "float32", sum_tolerance=away - 1e-9))
+    distance = abs(math.fsum(p) - 1)
+    assert is_good(p, make_config(classes, "float32", sum_tolerance=distance + 1e-9))
+    assert not is_good(p, make_config(classes, "float32", sum_tolerance=distance - 1e-9))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -188,5 +188,5 @@ def test_bad_pixel_is_independent_of_its_neighbors(dtype: str) -> None:
     """A slab that is looked at more closely, for a value just outside, is judged as any other."""
     edge, odd = [0.5, 0.5 - 2.0**-6], [1.0 + 2.0**-10, 0.0]
     p = np.array([edge, odd], dtype).T[:, None, :]
-    assert isinstance(judged(p, make_config(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)
-    assert isinstance(judged(p[:, :, :1], make_config(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)
+    assert isinstance(condense_or_reject(p, make_config(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)
+    assert isinstance(condense_or_reject(p[:, :, :1], make_config(2, dtype, sum_tolerance=2.0**-6)), CondensedWindow)

@@ -39,31 +39,33 @@ def any_logits(most: float) -> st.SearchStrategy[NDArray[np.float32]]:
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 5.0, 30.0, 300.0])
 def test_softmax_is_near_float64(classes: int, spread: float) -> None:
     logits = np.random.default_rng(classes).normal(0, spread, (classes, 3000)).astype(np.float32)
-    got, wanted = single(logits), double(logits)
-    np.testing.assert_allclose(got, wanted, rtol=5e-7 + classes * 6e-8, atol=1e-37)
-    np.testing.assert_allclose(got.sum(axis=0, dtype=np.float64), 1, atol=1e-6 + classes * 6e-8)
+    actual, expected = single(logits), double(logits)
+    np.testing.assert_allclose(actual, expected, rtol=5e-7 + classes * 6e-8, atol=1e-37)
+    np.testing.assert_allclose(actual.sum(axis=0, dtype=np.float64), 1, atol=1e-6 + classes * 6e-8)
 
 
 @a_few
 @given(logits=any_logits(200.0))
 def test_softmax_keeps_the_order(logits: NDArray[np.float32]) -> None:
-    got = single(logits)
-    assert ((got >= 0) & (got <= 1)).all()
+    actual = single(logits)
+    assert ((actual >= 0) & (actual <= 1)).all()
     order = np.argsort(logits, axis=0, kind="stable")
-    assert (np.diff(np.take_along_axis(got, order, axis=0), axis=0) >= 0).all()
-    np.testing.assert_array_equal(got.max(axis=0), np.take_along_axis(got, logits.argmax(axis=0)[None], axis=0)[0])
+    assert (np.diff(np.take_along_axis(actual, order, axis=0), axis=0) >= 0).all()
+    np.testing.assert_array_equal(
+        actual.max(axis=0), np.take_along_axis(actual, logits.argmax(axis=0)[None], axis=0)[0]
+    )
 
 
 @a_few
 @given(logits=any_logits(float(np.finfo(np.float32).max)))
-def test_any_finite_logits(logits: NDArray[np.float32]) -> None:
-    got = single(logits)
-    assert np.isfinite(got).all()
-    np.testing.assert_allclose(got, double(logits), atol=1e-5)
+def test_softmax_of_any_finite_logits_is_near_float64(logits: NDArray[np.float32]) -> None:
+    actual = single(logits)
+    assert np.isfinite(actual).all()
+    np.testing.assert_allclose(actual, double(logits), atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("logits", "wanted"),
+    ("logits", "expected"),
     [
         ([3e38, -3e38], [1.0, 0.0]),
         ([-3e38, -3e38], [0.5, 0.5]),
@@ -74,15 +76,15 @@ def test_any_finite_logits(logits: NDArray[np.float32]) -> None:
         ([88.0, 0.0], [1.0, 0.0]),
     ],
 )
-def test_extreme_logits(logits: list[float], wanted: list[float]) -> None:
-    np.testing.assert_allclose(single(np.array(logits, np.float32)[:, None])[:, 0], wanted, atol=1e-35)
+def test_softmax_of_extreme_logits_equals_hand_calculation(logits: list[float], expected: list[float]) -> None:
+    np.testing.assert_allclose(single(np.array(logits, np.float32)[:, None])[:, 0], expected, atol=1e-35)
 
 
 def test_equal_logits_are_equally_likely() -> None:
     for classes in (2, 3, 7, 300):
-        got = single(np.full((classes, 5), 1.25, np.float32))
-        assert (got == got[0, 0]).all()
-        assert got[0, 0] == pytest.approx(1 / classes, rel=1e-6)
+        actual = single(np.full((classes, 5), 1.25, np.float32))
+        assert (actual == actual[0, 0]).all()
+        assert actual[0, 0] == pytest.approx(1 / classes, rel=1e-6)
 
 
 def test_softmax_of_a_pixel_is_independent_of_its_neighbors() -> None:

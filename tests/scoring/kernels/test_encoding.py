@@ -51,7 +51,7 @@ def codes_of(encoding: Encoding, around: int = 0) -> NDArray[np.int64]:
         (Encoding("float32"), 0x3F000000, 0.5),
     ],
 )
-def test_value_of_a_code(encoding: Encoding, code: int, value: float) -> None:
+def test_value_of_a_code_equals_hand_calculation(encoding: Encoding, code: int, value: float) -> None:
     assert encoding.value(code) == value
 
 
@@ -72,8 +72,8 @@ def test_codes_are_a_view_of_the_plane(dtype: str) -> None:
     assert np.shares_memory(codes, plane)
     assert (codes.dtype, codes.dtype.itemsize) == (encoding.codes_dtype, plane.dtype.itemsize)
     assert codes.dtype.kind == "u"
-    meant = plane if encoding.is_float else plane * encoding.scale
-    np.testing.assert_array_equal(encoding.values(codes), meant.astype(np.float64))
+    probabilities = plane if encoding.is_float else plane * encoding.scale
+    np.testing.assert_array_equal(encoding.values(codes), probabilities.astype(np.float64))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -100,19 +100,19 @@ def same_as_float64(encoding: Encoding, threshold: float) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
 @pytest.mark.parametrize("threshold", [-math.inf, -1e-6, 0.0, 5e-324, 2e-6, 0.5, 1 - 2**-53, 1.0, 1 + 2**-52, math.inf])
-def test_code_at_least(encoding: Encoding, threshold: float) -> None:
+def test_code_at_least_a_threshold_equals_float64(encoding: Encoding, threshold: float) -> None:
     same_as_float64(encoding, threshold)
 
 
 @a_few
 @given(encoding=encodings, threshold=st.floats(0, 1.1))
-def test_code_at_least_of_any_probability(encoding: Encoding, threshold: float) -> None:
+def test_code_at_least_any_probability_equals_float64(encoding: Encoding, threshold: float) -> None:
     same_as_float64(encoding, threshold)
 
 
 @a_few
 @given(encoding=encodings, share=st.floats(0, 1), nudge=st.sampled_from([-1, 0, 1]))
-def test_code_at_least_at_a_value_and_next_to_it(encoding: Encoding, share: float, nudge: int) -> None:
+def test_code_at_least_a_value_or_its_neighbor_equals_float64(encoding: Encoding, share: float, nudge: int) -> None:
     code = int(share * encoding.top)
     value = encoding.value(code)
     threshold = value if nudge == 0 else math.nextafter(value, nudge * math.inf)

@@ -34,7 +34,7 @@ def accumulate(members: list[drawn.Array], labels: drawn.Array, kind: str = "pro
     return total
 
 
-def test_by_hand() -> None:
+def test_sum_of_members_equals_hand_calculation() -> None:
     one = np.array([[[0.5, 0.5, 0.25, 1]], [[0.25, 0.25, 0.25, 0]], [[0.25, 0.25, 0.5, 0]]], np.float32)
     other = np.array([[[0, 0, 0, 0]], [[255, 255, 255, 255]], [[0, 0, 0, 0]]], np.uint8)
     total = accumulate([one, other], LABELS)
@@ -79,8 +79,8 @@ def test_bad_pixel_of_a_member_equals_that_of_a_prediction(kind: str, value: flo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, "STRIP_PIXELS", 8)
         found = accumulate_member(member, labels, config("float32", kind), total, first=True)
-    wanted = condense_window(member, labels, make_config(3, "float32", kind=kind))
+    expected = condense_window(member, labels, make_config(3, "float32", kind=kind))
     assert isinstance(found, BadPixel)
-    assert isinstance(wanted, BadPixel)
-    assert (found.y, found.x, found.message) == (wanted.y, wanted.x, wanted.message)
-    np.testing.assert_array_equal(found.values, wanted.values)
+    assert isinstance(expected, BadPixel)
+    assert (found.y, found.x, found.message) == (expected.y, expected.x, expected.message)
+    np.testing.assert_array_equal(found.values, expected.values)

@@ -20,7 +20,7 @@ ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda encoding: encoding.dtype)
 @a_few
 @given(data=st.data(), shape=st.tuples(st.integers(1, 7), st.integers(1, 9)))
-def test_sums_are_exact(encoding: Encoding, data: st.DataObject, shape: tuple[int, int]) -> None:
+def test_confidence_sums_equal_exact_sums(encoding: Encoding, data: st.DataObject, shape: tuple[int, int]) -> None:
     labels = data.draw(hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 255, 255, 255])))
     predicted = data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 2)))
     if encoding.is_float:  # in whole units: smaller float32 are rounded to them
@@ -31,9 +31,9 @@ def test_sums_are_exact(encoding: Encoding, data: st.DataObject, shape: tuple[in
     hidden, seen = confidence_by_class(labels, predicted, codes, encoding, 3)
     around = np.pad(labels == 255, 1, constant_values=True)
     deep = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).all(axis=(2, 3))
-    looked_at = np.arange(shape[0])[:, np.newaxis] % ROW_STEP == 0
+    sampled_rows = np.arange(shape[0])[:, np.newaxis] % ROW_STEP == 0
     for k in range(3):
-        for sums, where in ((seen, looked_at & (predicted == k)), (hidden, looked_at & (predicted == k) & deep)):
+        for sums, where in ((seen, sampled_rows & (predicted == k)), (hidden, sampled_rows & (predicted == k) & deep)):
             units = [
                 Fraction(encoding.value(code)) / encoding.unit if encoding.is_float else Fraction(code)
                 for code in codes[where].tolist()

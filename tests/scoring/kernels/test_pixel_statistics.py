@@ -64,18 +64,18 @@ def test_every_code_is_summed_exactly(encoding: Encoding) -> None:
     zeros = np.zeros(plane.shape, np.uint8)
     found = count_pixels(zeros, zeros, plane, plane, encoding, 1)
     if encoding.is_float:
-        wanted = sum(round(value / float(encoding.unit)) for value in encoding.values(codes).tolist())
+        expected = sum(round(value / float(encoding.unit)) for value in encoding.values(codes).tolist())
     else:
-        wanted = sum(codes.tolist())
-    assert found.sums == [wanted]
+        expected = sum(codes.tolist())
+    assert found.sums == [expected]
 
 
 @a_few
 @given(drawn=evidence(), data=st.data())
-def test_count_at_least(drawn: Evidence, data: st.DataObject) -> None:
+def test_count_at_least_equals_plain_loops(drawn: Evidence, data: st.DataObject) -> None:
     limits = limits_of(drawn, data)
-    wanted = sum(a != label and m >= limits[a] for label, a, _, m in drawn.pixels())
-    assert count_at_least(*drawn.flat("labels", "predicted", "m"), limits) == wanted
+    expected = sum(a != label and m >= limits[a] for label, a, _, m in drawn.pixels())
+    assert count_at_least(*drawn.flat("labels", "predicted", "m"), limits) == expected
 
 
 @a_few

@@ -44,9 +44,9 @@ def decode(found: Regions, i: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 def same(one: Regions, other: Regions) -> None:
     """Check that two tables of regions are bit-identical."""
-    for ours, theirs in zip(astuple(one), astuple(other), strict=True):
-        assert len(ours) == len(theirs)
-        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(ours, theirs, strict=True))
+    for left, right in zip(astuple(one), astuple(other), strict=True):
+        assert len(left) == len(right)
+        assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(left, right, strict=True))
 
 
 class Drawn:
@@ -82,7 +82,7 @@ class Drawn:
 def test_regions_equal_the_reference(data: st.DataObject, encoding: Encoding, classes: int) -> None:
     image = Drawn(data.draw, encoding, classes)
     found = image.find()
-    wanted = reference.regions(
+    reference_regions = reference.regions(
         image.mask.tolist(),
         image.labels.tolist(),
         image.predicted.tolist(),
@@ -90,7 +90,7 @@ def test_regions_equal_the_reference(data: st.DataObject, encoding: Encoding, cl
         image.values(image.confident),
     )
     assert found.box[:, :2].tolist() == sorted(found.box[:, :2].tolist())
-    got = [
+    actual = [
         (
             *map(int, (found.given[i], found.suggested[i], found.area[i])),
             tuple(found.box[i].tolist()),
@@ -98,8 +98,8 @@ def test_regions_equal_the_reference(data: st.DataObject, encoding: Encoding, cl
         )
         for i in range(len(found))
     ]
-    expected = [(r.given, r.suggested, r.area, r.bbox, *r.centroid) for r in wanted]
-    assert sorted(got) == sorted(expected)
+    expected = [(r.given, r.suggested, r.area, r.bbox, *r.centroid) for r in reference_regions]
+    assert sorted(actual) == sorted(expected)
     for i in range(len(found)):
         where = decode(found, i, image.labels.shape)
         s, m = (encoding.values(plane[where]) for plane in (image.own, image.confident))
@@ -114,13 +114,13 @@ def test_regions_equal_components_of_scipy(data: st.DataObject, encoding: Encodi
     image = Drawn(data.draw, encoding)
     found, shape = image.find(), image.labels.shape
     pairs = np.where(image.mask, image.labels.astype(int) * 3 + image.predicted, -1)
-    wanted = set()
+    expected = set()
     for pair in np.unique(pairs[pairs >= 0]):
         numbers, count = ndimage.label(pairs == pair, structure=np.ones((3, 3)))
-        wanted |= {(numbers == number).tobytes() for number in range(1, count + 1)}
-    got = [decode(found, i, shape) for i in range(len(found))]
-    assert {mask.tobytes() for mask in got} == wanted
-    assert len(got) == len(wanted)
+        expected |= {(numbers == number).tobytes() for number in range(1, count + 1)}
+    actual = [decode(found, i, shape) for i in range(len(found))]
+    assert {mask.tobytes() for mask in actual} == expected
+    assert len(actual) == len(expected)
 
 
 def omissions(data: st.DataObject, image: Drawn) -> OmissionRule:
@@ -139,15 +139,17 @@ def test_omissions_equal_the_reference(data: st.DataObject, encoding: Encoding) 
     around = np.pad(image.labels == 255, 1, constant_values=True)
     deep = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).all(axis=(2, 3))
     member = deep & (image.confident >= suspicious.confident[image.predicted])
-    wanted = {frozenset(pixels) for pixels in reference.components(image.predicted.tolist(), member.tolist())}
-    got = {i: decode(found, i, shape) for i in range(len(found)) if found.given[i] == image.classes}
-    assert {frozenset(zip(*(axis.tolist() for axis in mask.nonzero()), strict=True)) for mask in got.values()} == wanted
-    for i, mask in got.items():
+    expected = {frozenset(pixels) for pixels in reference.components(image.predicted.tolist(), member.tolist())}
+    actual = {i: decode(found, i, shape) for i in range(len(found)) if found.given[i] == image.classes}
+    assert {
+        frozenset(zip(*(axis.tolist() for axis in mask.nonzero()), strict=True)) for mask in actual.values()
+    } == expected
+    for i, mask in actual.items():
         m, share = encoding.values(image.confident[mask]), Fraction(suspicious.expected[found.suggested[i]])
-        beyond = sum((max(Fraction(0), Fraction(value) - share) for value in m.tolist()), Fraction(0))
-        assert found.evidence[i] == pytest.approx(float(beyond), rel=1e-9, abs=1e-9)
+        excess = sum((max(Fraction(0), Fraction(value) - share) for value in m.tolist()), Fraction(0))
+        assert found.evidence[i] == pytest.approx(float(excess), rel=1e-9, abs=1e-9)
         assert found.predicted_confidence[i] == pytest.approx(math.fsum(m) / m.size, rel=1e-12, abs=1e-12)
-    flagged = {i for i in range(len(found)) if i not in got}
+    flagged = {i for i in range(len(found)) if i not in actual}
     assert len(flagged) == len(image.find()), "flagged pixels are found anyway"
 
 
@@ -188,7 +190,9 @@ def test_run_length_code_is_read_by_pycocotools(
 
 
 @pytest.mark.parametrize("room", [1, 100, 300, 1000])
-def test_a_large_noisy_plane(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+def test_regions_of_a_large_noisy_plane_are_the_same_for_any_capacity(
+    monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
     rng = np.random.default_rng(0)
     shape = (150, 83)
     labels = (ndimage.gaussian_filter(rng.random(shape), 2) > 0.5).astype(np.uint8)
@@ -245,7 +249,7 @@ def test_shapes_across_passes_are_one_region(
     assert np.array_equal(whole, mask)
 
 
-def test_run_length_code_by_hand() -> None:
+def test_run_length_code_equals_hand_calculation() -> None:
     found, _ = flagged(["#..", "##.", ".#."])
     assert [code.tolist() for code in found.rle] == [[0, 2, 2, 2, 3]]
     found, _ = flagged(["###", "###"])

@@ -16,7 +16,7 @@ from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes,
 
 @a_few
 @given(drawn=evidence(), data=st.data())
-def test_count(drawn: Evidence, data: st.DataObject) -> None:
+def test_count_scores_equals_plain_loops(drawn: Evidence, data: st.DataObject) -> None:
     tau = limits_of(drawn, data)
     cut = data.draw(st.one_of(st.sampled_from(drawn.s.reshape(-1).tolist()), st.just(-1)))
     found = count_scores(drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, tau, cut)
@@ -39,10 +39,10 @@ def same_distribution(found: ScoreCounts, drawn: Evidence) -> None:
     assert found.total == sum(int(encoding.fixed[s]) for s in codes)
 
 
-def same_flags(found: ScoreCounts, drawn: Evidence, wanted: NDArray[np.bool_]) -> None:
-    np.testing.assert_array_equal(found.mask, wanted)
+def same_flags(found: ScoreCounts, drawn: Evidence, expected: NDArray[np.bool_]) -> None:
+    np.testing.assert_array_equal(found.mask, expected)
     pairs = np.zeros_like(found.flagged)
-    np.add.at(pairs, (drawn.labels[wanted], drawn.predicted[wanted]), 1)
+    np.add.at(pairs, (drawn.labels[expected], drawn.predicted[expected]), 1)
     np.testing.assert_array_equal(found.flagged, pairs)
 
 
@@ -68,7 +68,7 @@ def test_counts_of_many_tiles_equal_plain_loops(encoding: Encoding, size: int) -
 
 @a_few
 @given(drawn=evidence(), data=st.data())
-def test_flags_by_confidence(drawn: Evidence, data: st.DataObject) -> None:
+def test_flags_of_the_confident_rule_equal_numpy(drawn: Evidence, data: st.DataObject) -> None:
     limits = limits_of(drawn, data)
     mask = np.full(drawn.labels.shape, 7, np.uint8)
     found = count_scores(
@@ -82,7 +82,7 @@ def test_flags_by_confidence(drawn: Evidence, data: st.DataObject) -> None:
 
 @a_few
 @given(drawn=evidence(), temperature=st.sampled_from([1e-300, 0.01, 0.1, 1.0, np.inf]))
-def test_softmin_sums(drawn: Evidence, temperature: float) -> None:
+def test_softmin_sums_equal_numpy(drawn: Evidence, temperature: float) -> None:
     valid = drawn.labels < drawn.classes
     s = drawn.encoding.values(drawn.s)
     least = float(s[valid].min()) if valid.any() else 0.0

@@ -9,7 +9,7 @@ from support import datasets as drawn
 from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, scores
 
 
-def test_score_by_hand() -> None:
+def test_score_equals_hand_calculation() -> None:
     assert scores(CCP(), BY_HAND) == [2 / 4], "the ignored pixel does not count"
 
 
@@ -19,7 +19,7 @@ def test_score_ranges_from_all_wrong_to_all_right() -> None:
     assert scores(CCP(), one_row(rows, [1, 0])) == [1.0]
 
 
-def test_a_tie_is_right_for_the_lowest_class_only() -> None:
+def test_tie_is_right_for_the_lowest_class_only() -> None:
     assert scores(CCP(), one_row([[0.5, 0.5]] * 3, [0, 1, 1])) == [1 / 3]
 
 

@@ -13,12 +13,12 @@ from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, sc
 
 
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
-def test_score_by_hand(evidence: str) -> None:
+def test_score_equals_hand_calculation(evidence: str) -> None:
     assert scores(CIL(), BY_HAND, evidence=evidence) == [1.5 / 4]
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
-def test_from_no_confidence_to_all(dtype: str) -> None:
+def test_score_ranges_from_no_confidence_to_full_confidence(dtype: str) -> None:
     one = 1.0 if dtype.startswith("float") else np.iinfo(dtype).max
     for pixels in range(1, 50):
         data = one_row([[one, 0.0]] * pixels, [0] * pixels, dtype)

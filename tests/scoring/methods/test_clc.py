@@ -17,7 +17,7 @@ RULES: tuple[FlaggingRule, ...] = ("rank", "confident")
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_score_by_hand(rule: FlaggingRule) -> None:
+def test_score_equals_hand_calculation(rule: FlaggingRule) -> None:
     """t = .4375, .5, .125: the second and the fourth pixel are confidently of class 1; M = 2, cut = .125."""
     assert scores(CLC(), BY_HAND, rule=rule) == [2 / 4]
     (image,) = images_of(BY_HAND, rule=rule)
@@ -40,7 +40,7 @@ def test_equal_pixels_are_flagged_equally() -> None:
     assert scores(CLC(), data, rule="confident") == [1 - 1 / 5]
 
 
-def test_confident_within_a_millionth() -> None:
+def test_prediction_within_a_millionth_of_its_threshold_is_confident() -> None:
     rows = [[0.25, 0.75], [0.25 - 2**-21, 0.75 + 2**-21], [0.25, 0.75]]  # t_1 is above .75 by less than 1e-6
     assert scores(CLC(), one_row(rows, [1, 1, 0]), evidence="float32", rule="confident") == [1 - 1 / 3]
 
@@ -55,6 +55,6 @@ def test_everything_may_be_flagged() -> None:
 @given(data=drawn.any_data(), evidence=st.sampled_from(["auto", "float32"]))
 def test_any_data_equal_the_reference(rule: FlaggingRule, data: drawn.Data, evidence: str) -> None:
     same_as_the_reference(CLC(), data, rule=rule, evidence=evidence)
-    wanted = reference.audit(*data[:2], ignore=data.ignore, clc_rule=rule, evidence_dtype=evidence).issue_mask
-    for image, mask in zip(images_of(data, rule=rule, evidence=evidence), wanted, strict=True):
+    expected = reference.audit(*data[:2], ignore=data.ignore, clc_rule=rule, evidence_dtype=evidence).issue_mask
+    for image, mask in zip(images_of(data, rule=rule, evidence=evidence), expected, strict=True):
         np.testing.assert_array_equal(np.zeros(mask.shape) if image is None else image.issue_mask, mask)

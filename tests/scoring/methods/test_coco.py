@@ -28,7 +28,7 @@ from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, sc
         ({"min_area": 1.0}, (0.4375 + 0.5 + 0.125 + 0.75 + 0.25) / 5),  # none would remain: all do
     ],
 )
-def test_score_by_hand(options: dict[str, Any], score: float) -> None:
+def test_score_equals_hand_calculation(options: dict[str, Any], score: float) -> None:
     assert scores(CoCo(**options), BY_HAND) == pytest.approx([score], abs=1e-15)
 
 

@@ -10,7 +10,7 @@ from support import datasets as drawn
 from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, scores
 
 
-def test_score_by_hand() -> None:
+def test_score_equals_hand_calculation() -> None:
     assert scores(IoU(), BY_HAND) == pytest.approx([(1 / 2 + 1 / 3 + 0 / 1) / 3], abs=1e-15)
 
 

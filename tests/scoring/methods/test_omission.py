@@ -27,7 +27,7 @@ def test_score_without_ignored_pixels_is_one() -> None:
     assert scores(Omission(), scenes([[0, 0, 1, 2]], [[0, 1, 1, 2]])) == [1.0]
 
 
-def test_score_by_hand() -> None:
+def test_score_equals_hand_calculation() -> None:
     """Class 0: h = 3 of g = 4 pixels here and 0 of 4 there, r = 3/8, so that 3 - 3/8 * 4 = 1.5 of 8 are too many."""
     data = scenes([[0, 0, 0, 0, 1, 1, 1, 1]] * 2, [[255, 255, 255, 255, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]])
     assert scores(Omission(), data) == [pytest.approx(1 - 1.5 / 8, abs=1e-12), 1.0]

@@ -17,20 +17,20 @@ EVIDENCE = pytest.mark.parametrize("evidence", ["auto", "float32"])
 
 
 @EVIDENCE
-def test_score_by_hand(evidence: str) -> None:
+def test_score_equals_hand_calculation(evidence: str) -> None:
     half_life = 0.125 / math.log(2)  # a weight halves with every eighth of s: 1/32, 1, 1/8, 1
-    wanted = (0.75 / 32 + 0.125 + 0.5 / 8 + 0.125) / (1 / 32 + 1 + 1 / 8 + 1)
-    assert scores(Softmin(half_life), BY_HAND, evidence=evidence) == pytest.approx([wanted], abs=1e-15)
+    expected = (0.75 / 32 + 0.125 + 0.5 / 8 + 0.125) / (1 / 32 + 1 + 1 / 8 + 1)
+    assert scores(Softmin(half_life), BY_HAND, evidence=evidence) == pytest.approx([expected], abs=1e-15)
 
 
 @EVIDENCE
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-9])
-def test_a_tiny_temperature_is_the_minimum(evidence: str, temperature: float) -> None:
+def test_score_at_a_tiny_temperature_is_the_minimum(evidence: str, temperature: float) -> None:
     assert scores(Softmin(temperature), BY_HAND, evidence=evidence) == [0.125]
 
 
 @EVIDENCE
-def test_a_large_temperature_is_the_mean(evidence: str) -> None:
+def test_score_at_a_large_temperature_is_the_mean(evidence: str) -> None:
     assert scores(Softmin(math.inf), BY_HAND, evidence=evidence) == scores(CIL(), BY_HAND) == [0.375]
     assert scores(Softmin(1e9), BY_HAND, evidence=evidence) == pytest.approx([0.375], abs=1e-9)
 

@@ -22,7 +22,7 @@ from support.condensed import BY_HAND, a_few, one_row, same_as_the_reference, sc
         (1.0, 0.0),
     ],
 )
-def test_score_by_hand(tau: str | float, score: float) -> None:
+def test_score_equals_hand_calculation(tau: str | float, score: float) -> None:
     assert scores(TCCP(), BY_HAND, tau=tau, lattice=1) == [score]
 
 

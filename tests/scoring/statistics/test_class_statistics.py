@@ -183,16 +183,16 @@ def same_as_the_reference(data: drawn.Data, *, evidence: str = "auto", tau: str 
     classes = data.predictions.shape[1]
     config = make_config(classes, data.predictions.dtype, evidence=evidence)
     statistics, found = thresholds(condense(data, config), config, tau)
-    wanted = reference.audit(data.predictions, data.labels, ignore=data.ignore, tau=tau, evidence_dtype=evidence)
-    assert list(statistics.sums) == wanted.S
+    expected = reference.audit(data.predictions, data.labels, ignore=data.ignore, tau=tau, evidence_dtype=evidence)
+    assert list(statistics.sums) == expected.S
     assert all(type(total) is int for total in statistics.sums)
-    assert statistics.pixels.tolist() == wanted.n
-    assert statistics.joint.tolist() == wanted.joint
-    assert found.confident.tolist() == wanted.confident_threshold
-    assert found.decision.tolist() == wanted.decision_threshold
-    assert (found.estimated_issues, found.cut) == (wanted.estimated_issues, wanted.cut)
-    assert found.ignored_share == pytest.approx(wanted.ignored_share, abs=1e-12, rel=0)
-    assert statistics.self_counts.sum() == sum(wanted.n)
+    assert statistics.pixels.tolist() == expected.n
+    assert statistics.joint.tolist() == expected.joint
+    assert found.confident.tolist() == expected.confident_threshold
+    assert found.decision.tolist() == expected.decision_threshold
+    assert (found.estimated_issues, found.cut) == (expected.estimated_issues, expected.cut)
+    assert found.ignored_share == pytest.approx(expected.ignored_share, abs=1e-12, rel=0)
+    assert statistics.self_counts.sum() == sum(expected.n)
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
@@ -205,7 +205,7 @@ def test_any_data_equal_the_reference(dtype: str, data: st.DataObject, evidence:
 
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
-def test_a_plausible_set(dtype: str, evidence: str) -> None:
+def test_realistic_data_equal_the_reference(dtype: str, evidence: str) -> None:
     data = drawn.make_dataset(11, images=4, classes=6, height=21, width=23, dtype=dtype, ignored_image=2)
     same_as_the_reference(data, evidence=evidence)
 
@@ -214,8 +214,8 @@ def test_a_plausible_set(dtype: str, evidence: str) -> None:
 def test_cut_of_float32_is_exact(count: int) -> None:
     """Eight self-confidences in one bin of the histogram; `count` of the pixels are confidently of another class."""
     low = [0.125 + 2.0**-22 * step for step in (5, 1, 3, 7, 2, 6, 4, 0)]
-    doubtful = [[s, 0.75, 0.25 - s] if n < count else [s, 0.5, 0.5 - s] for n, s in enumerate(low)]
-    data = one_row([*doubtful, *[[0.25, 0.75, 0.0]] * 8], [0] * 8 + [1] * 8)
+    probabilities = [[s, 0.75, 0.25 - s] if n < count else [s, 0.5, 0.5 - s] for n, s in enumerate(low)]
+    data = one_row([*probabilities, *[[0.25, 0.75, 0.0]] * 8], [0] * 8 + [1] * 8)
     config = make_config(3, "float32", evidence="float32")
     images = condense(data, config)
     statistics, found = thresholds(images, config)
@@ -240,8 +240,8 @@ def test_sums_beyond_float_precision_are_exact() -> None:
     many = reduce(ClassStatistics.merge, [state] * 5)
     assert many.sums == (total * 5, 0), "beyond 64 bits"
     assert many.sums[0] > 2**63
-    wanted = float(Fraction(total, 3**36) * Fraction(1 / 65535))
-    assert confident_thresholds(many).tolist() == [wanted, math.inf]
+    expected = float(Fraction(total, 3**36) * Fraction(1 / 65535))
+    assert confident_thresholds(many).tolist() == [expected, math.inf]
     assert ignored_shares(many).tolist() == [3 / 7, 0.0]
 
 
@@ -301,12 +301,14 @@ def histograms(own: dict[int, int], others: dict[int, int]) -> ClassStatistics:
         ({100: 3, 200: 2}, {150: 1, 50: 1}, 51),
     ],
 )
-def test_balanced_decision_thresholds(own: dict[int, int], others: dict[int, int], b: int) -> None:
+def test_balanced_decision_thresholds_equal_hand_calculation(
+    own: dict[int, int], others: dict[int, int], b: int
+) -> None:
     statistics = histograms(own, others)
     found = decision_thresholds(statistics, np.array([0.9, 0.8]), "balanced")
-    wanted = reference.balanced_threshold(statistics.grid_labeled[0].tolist(), statistics.grid_all[0].tolist())
-    assert found.tolist() == [wanted, 0.8], "the second class has no lattice pixel"
-    assert wanted == (151 / 256 if own == {100: 1, 200: 1} else b / 256)
+    expected = reference.balanced_threshold(statistics.grid_labeled[0].tolist(), statistics.grid_all[0].tolist())
+    assert found.tolist() == [expected, 0.8], "the second class has no lattice pixel"
+    assert expected == (151 / 256 if own == {100: 1, 200: 1} else b / 256)
 
 
 @a_few
@@ -317,12 +319,12 @@ def test_balanced_decision_thresholds_equal_the_reference(counts: dict[int, tupl
     statistics = histograms(
         {b: own for b, (own, _) in counts.items()}, {b: others for b, (_, others) in counts.items()}
     )
-    wanted = reference.balanced_threshold(statistics.grid_labeled[0].tolist(), statistics.grid_all[0].tolist())
+    expected = reference.balanced_threshold(statistics.grid_labeled[0].tolist(), statistics.grid_all[0].tolist())
     found = decision_thresholds(statistics, np.array([0.9, 0.8]), "balanced")
-    assert found[0] == (0.9 if wanted is None else wanted)
+    assert found[0] == (0.9 if expected is None else expected)
 
 
-def test_other_decision_thresholds() -> None:
+def test_decision_thresholds_confident_or_fixed_ignore_the_lattice() -> None:
     statistics, confident = histograms({200: 1}, {10: 1}), np.array([0.9, math.inf])
     assert decision_thresholds(statistics, confident, "confident").tolist() == [0.9, math.inf]
     assert decision_thresholds(statistics, confident, 0.5).tolist() == [0.5, 0.5]
@@ -330,7 +332,7 @@ def test_other_decision_thresholds() -> None:
     assert (found[0], confident.tolist()) == (11 / 256, [0.9, math.inf]), "the argument is not changed"
 
 
-def test_codes_and_counts() -> None:
+def test_count_confident_counts_codes_at_least_the_threshold() -> None:
     encoding = Encoding("uint8", 1 / 255)
     assert codes_at_least(encoding, np.array([0.0, 0.2, 0.2000001, 1.0, math.inf])).tolist() == [0, 51, 52, 255, 256]
     statistics = ClassStatistics.empty(make_config(2, "uint8"))
@@ -351,7 +353,7 @@ PRECISIONS = (
 )
 
 
-def counted(encoding: Encoding, codes: list[int]) -> ClassStatistics:
+def count_codes(encoding: Encoding, codes: list[int]) -> ClassStatistics:
     """Make statistics of pixels labeled 0, of two classes, with these self-confidence codes."""
     zero = ClassStatistics.empty(CondenseConfig(2, encoding.dtype, encoding.scale, "probabilities", encoding, 0.1))
     zero.joint[0, 1] = len(codes)
@@ -387,30 +389,32 @@ def codes_by_precision(draw: st.DrawFn) -> dict[Encoding, list[int]]:
 @a_few
 @given(codes=codes_by_precision(), data=st.data())
 def test_cut_is_the_rank_th_smallest_over_all_precisions(codes: dict[Encoding, list[int]], data: st.DataObject) -> None:
-    values = sorted(encoding.value(code) for encoding, those in codes.items() for code in those)
+    values = sorted(encoding.value(code) for encoding, own_codes in codes.items() for code in own_codes)
     rank = data.draw(st.integers(1, len(values)))
 
     def look(key: int) -> Any:
         inside = [code & 0xFFFF for code in codes[PRECISIONS[-1]] if code >> 16 == key]
         return np.bincount(np.array(inside, np.int64), minlength=1 << 16)
 
-    states = [counted(encoding, those) for encoding, those in codes.items()]
+    states = [count_codes(encoding, own_codes) for encoding, own_codes in codes.items()]
     cut = find_rank_threshold(states, rank, look)
     assert cut == values[rank - 1]
     found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut, np.array([0.0]))
-    for encoding, those in codes.items():
-        flagged = [code <= found.encode(encoding).cut for code in those]
-        assert flagged == [encoding.value(code) <= values[rank - 1] for code in those], encoding
+    for encoding, own_codes in codes.items():
+        flagged = [code <= found.encode(encoding).cut for code in own_codes]
+        assert flagged == [encoding.value(code) <= values[rank - 1] for code in own_codes], encoding
 
 
 def test_cut_without_issues_is_none() -> None:
-    assert find_rank_threshold([counted(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("not needed")) is None
+    assert find_rank_threshold([count_codes(PRECISIONS[0], [1])], 0, lambda key: pytest.fail("not needed")) is None
 
 
 @a_few
 @given(codes=codes_by_precision(), random=st.randoms(use_true_random=False))
 def test_states_of_several_precisions_merge_in_any_order(codes: dict[Encoding, list[int]], random: Random) -> None:
-    states = [Statistics((counted(encoding, [code]),)) for encoding, those in codes.items() for code in those]
+    states = [
+        Statistics((count_codes(encoding, [code]),)) for encoding, own_codes in codes.items() for code in own_codes
+    ]
     whole = reduce(Statistics.merge, states, Statistics(()))
     again = reduce(Statistics.merge, random.sample(states, len(states)))
     assert [part.encoding for part in whole.states] == [part.encoding for part in again.states]

@@ -73,11 +73,11 @@ def test_packing_of_format_2_takes_the_fill_value_of_xarray_as_missing(
     tmp_path: Path, dtype: str, fill_value: float, attributes: dict[str, Any], missing: tuple[float, ...]
 ) -> None:
     dimensions = {"_ARRAY_DIMENSIONS": ["x"]}
-    of_xarray = packing(tmp_path / "xarray", dtype, 2, fill_value, **attributes, **dimensions)
-    of_others = packing(tmp_path / "others", dtype, 2, fill_value, **attributes)
+    xarray_packing = packing(tmp_path / "xarray", dtype, 2, fill_value, **attributes, **dimensions)
+    other_packing = packing(tmp_path / "others", dtype, 2, fill_value, **attributes)
 
-    assert (of_xarray.missing if of_xarray else ()) == missing
-    assert of_others is None or of_others.missing == ()
+    assert (xarray_packing.missing if xarray_packing else ()) == missing
+    assert other_packing is None or other_packing.missing == ()
 
 
 @pytest.mark.parametrize(

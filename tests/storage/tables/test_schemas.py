@@ -30,7 +30,7 @@ def columns(schema: pa.Schema) -> dict[str, str]:
     return {field.name: f"{field.type}{'?' if field.nullable else ''}" for field in schema}
 
 
-def test_schema_of_every_table() -> None:
+def test_every_table_has_the_documented_schema() -> None:
     assert columns(THRESHOLDS) == {
         "class_id": "int32",
         "class_name": "string",

@@ -131,7 +131,7 @@ def test_chunk_of_two_zstd_frames_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [16, 255, 256, 257, 65_535, 65_791, 65_792, 100_000, 1 << 20])
 @pytest.mark.parametrize("checksum", [False, True])
-def testzstd_size_of_a_frame_is_its_decoded_size(size: int, checksum: bool) -> None:
+def test_zstd_size_of_a_frame_is_its_decoded_size(size: int, checksum: bool) -> None:
     data = np.random.default_rng(size).integers(0, 255, size, np.uint8)
     frame = np.frombuffer(numcodecs.Zstd(checksum=checksum).encode(data), np.uint8)
     assert zstd_size(frame) == size
@@ -152,7 +152,7 @@ def testzstd_size_of_a_frame_is_its_decoded_size(size: int, checksum: bool) -> N
         ("28b52ffd", None),
     ],
 )
-def testzstd_size_of_every_header_form(head: str, size: int | None) -> None:
+def test_zstd_size_reads_every_header_form(head: str, size: int | None) -> None:
     data = bytes.fromhex(head.replace(" ", "") + "0" * (len(head.replace(" ", "")) % 2))
     assert zstd_size(np.frombuffer(data, np.uint8)) == size
 

@@ -123,10 +123,10 @@ def test_window_of_any_format_holds_the_written_values(
         for spec, values in zip(specs(source, **axes), (data.predictions, data.labels), strict=True):
             edges = [sorted(place.draw(st.sets(st.integers(0, n), min_size=2, max_size=2))) for n in values.shape]
             window = tuple(slice(*edge) for edge in edges)
-            got = place.draw(st.sampled_from(READERS))(spec, {}).read(*window)
-            np.testing.assert_array_equal(got, values[window])
-            assert got.dtype == values.dtype
-            assert got.flags.c_contiguous
+            actual = place.draw(st.sampled_from(READERS))(spec, {}).read(*window)
+            np.testing.assert_array_equal(actual, values[window])
+            assert actual.dtype == values.dtype
+            assert actual.flags.c_contiguous
 
 
 @readers
@@ -139,9 +139,9 @@ def test_big_endian_arrays_are_read_in_native_byte_order(tmp_path: Path, Reader:
     predictions, labels = specs(Source(tmp_path))
     assert (predictions.dtype, labels.dtype) == ("float32", "int16")
     for spec, values in ((predictions, data.predictions), (labels, data.labels)):
-        got = Reader(spec, {}).read(*(slice(0, size) for size in spec.shape))
-        assert got.dtype.isnative
-        np.testing.assert_array_equal(got, values)
+        actual = Reader(spec, {}).read(*(slice(0, size) for size in spec.shape))
+        assert actual.dtype.isnative
+        np.testing.assert_array_equal(actual, values)
 
 
 # ------------------------------------------------------------------------------------------- missing chunks
@@ -198,10 +198,10 @@ def test_absent_chunk_reads_as_the_fill_value_if_allowed(tmp_path: Path, form: s
     data = make_data()
     source = write_source(tmp_path / "s.zarr", data, label_fill=255, **FORMS[form])
     erase_chunks(source.labels, slice(2, 4))
-    got = read_all(specs(source)[1], absent_is_missing=False)
+    actual = read_all(specs(source)[1], absent_is_missing=False)
     expected = data.labels.copy()
     expected[2:4] = 255
-    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(actual, expected)
 
 
 # ---------------------------------------------------------------------------------------- damaged chunks

@@ -28,8 +28,10 @@ class JobRun:
     @property
     def statuses(self) -> list[str]:
         """All values of its status, in order."""
-        told = [o.get("status", {}).get("jobStatus") for plural, _, o in self.api.history if plural == "daskjobs"]
-        return [status for status, before in zip(told, [None, *told], strict=False) if status not in (None, before)]
+        history = [o.get("status", {}).get("jobStatus") for plural, _, o in self.api.history if plural == "daskjobs"]
+        return [
+            status for status, before in zip(history, [None, *history], strict=False) if status not in (None, before)
+        ]
 
     def wait_for(self, status: str) -> None:
         log = self.folder / "operator.log"

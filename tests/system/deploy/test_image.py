@@ -29,23 +29,23 @@ _NO_NETWORK = re.compile(
 )
 
 
-def steps(word: str) -> list[Instruction]:
-    return [step for step in STEPS if step.word == word]
+def steps(keyword: str) -> list[Instruction]:
+    return [step for step in STEPS if step.keyword == keyword]
 
 
 def last_stage() -> list[Instruction]:
-    return STEPS[max(i for i, step in enumerate(STEPS) if step.word == "FROM") :]
+    return STEPS[max(i for i, step in enumerate(STEPS) if step.keyword == "FROM") :]
 
 
 # ---------------------------------------------------------------------------------------------- the Dockerfile
 
 
 def test_build_context_holds_exactly_what_is_copied() -> None:
-    copied = {source for step in steps("COPY") if "from" not in step.flags for source in step.words[:-1]}
+    copied = {source for step in steps("COPY") if "from" not in step.flags for source in step.args[:-1]}
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     through = {path for path in files if is_in_context(path, IGNORED)}
-    wanted = {path for path in files if any(path == source or path.startswith(f"{source}/") for source in copied)}
-    assert through == wanted
+    expected = {path for path in files if any(path == source or path.startswith(f"{source}/") for source in copied)}
+    assert through == expected
     assert all((ROOT / source).exists() for source in copied)
 
 
@@ -68,12 +68,12 @@ def test_build_context_excludes_local_files(path: str) -> None:
 def test_user_is_numeric_and_not_root() -> None:
     (user,) = steps("USER")
     assert user.rest == "10001:10001"
-    behind = [step.word for step in STEPS[STEPS.index(user) :]]
-    assert not {"RUN", "COPY", "FROM", "USER"} & set(behind[1:])
+    following = [step.keyword for step in STEPS[STEPS.index(user) :]]
+    assert not {"RUN", "COPY", "FROM", "USER"} & set(following[1:])
 
 
 def test_steps_download_only_from_base_image_and_index() -> None:
-    text = "\n".join(f"{step.word} {step.rest}" for step in STEPS)
+    text = "\n".join(f"{step.keyword} {step.rest}" for step in STEPS)
     assert not re.search(r"(?im)^ADD |\b(curl|wget|git|apt|apt-get)\b|https?://|:latest\b", text)
 
 
@@ -85,7 +85,7 @@ def test_stages_start_from_the_pinnable_base() -> None:
 
 
 def test_image_holds_no_secret() -> None:
-    names = [word.partition("=")[0] for kind in ("ARG", "ENV") for step in steps(kind) for word in step.words]
+    names = [arg.partition("=")[0] for kind in ("ARG", "ENV") for step in steps(kind) for arg in step.args]
     assert not [name for name in names if re.search(r"(?i)key|secret|token|passw|credential", name)]
 
 
@@ -120,7 +120,7 @@ def test_pins_cover_the_extras_of_the_image() -> None:
 
 def test_labels_describe_the_image() -> None:
     (label,) = steps("LABEL")
-    configured = dict(word.split("=", 1) for word in label.words)
+    configured = dict(arg.split("=", 1) for arg in label.args)
     prefix = "org.opencontainers.image"
     assert {name.removeprefix(f"{prefix}.") for name in configured} == {
         "title",
@@ -131,7 +131,7 @@ def test_labels_describe_the_image() -> None:
         "created",
         "source",
     }
-    arguments = dict(step.words[0].split("=", 1) for step in steps("ARG"))
+    arguments = dict(step.args[0].split("=", 1) for step in steps("ARG"))
     assert configured[f"{prefix}.title"] == PROJECT["name"]
     assert configured[f"{prefix}.description"] == PROJECT["description"]
     assert configured[f"{prefix}.licenses"] == PROJECT["license"]

@@ -115,8 +115,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         own = {name: configured.get(value, value) for name, value in pod.env.items()}
         environment = {**os.environ, **own, "DASK_SCHEDULER_ADDRESS": address}
         args = [
-            ports.get(word, word).replace("$(DASK_WORKER_NAME)", own.get("DASK_WORKER_NAME", ""))
-            for word in pod.container["args"]
+            ports.get(arg, arg).replace("$(DASK_WORKER_NAME)", own.get("DASK_WORKER_NAME", ""))
+            for arg in pod.container["args"]
         ]
         with (folder / f"{pod.component}.log").open("w") as log:
             started.append(

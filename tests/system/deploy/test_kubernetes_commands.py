@@ -122,7 +122,7 @@ def test_tls_is_required_and_uses_the_mounted_secret(
     tls = comm["tls"]
     places = [
         tls["ca-file"],
-        *(tls[who][what] for who in ("scheduler", "worker", "client") for what in ("cert", "key")),
+        *(tls[role][file] for role in ("scheduler", "worker", "client") for file in ("cert", "key")),
     ]
     assert {Path(place).name for place in places} == {"ca.crt", "tls.crt", "tls.key"}
     for pod in pods(objects):
@@ -134,8 +134,8 @@ def test_tls_is_required_and_uses_the_mounted_secret(
 
 
 def test_scheduler_serves_the_operator_api_and_no_dashboard(objects: list[dict[str, Any]]) -> None:
-    http = {who: settings(objects)["distributed"][who]["http"]["routes"] for who in ("scheduler", "worker")}
-    paths = {who: [route[0] for name in http[who] for route in importlib.import_module(name).routes] for who in http}
+    http = {role: settings(objects)["distributed"][role]["http"]["routes"] for role in ("scheduler", "worker")}
+    paths = {role: [route[0] for name in http[role] for route in importlib.import_module(name).routes] for role in http}
     requested = ["/api/v1/retire_workers", "/api/v1/adaptive_target", "/api/v1/check_idle"]
     assert set(requested) | {"/health", "/metrics"} <= set(paths["scheduler"])
     assert {"/health", "/metrics"} <= set(paths["worker"])
@@ -143,21 +143,21 @@ def test_scheduler_serves_the_operator_api_and_no_dashboard(objects: list[dict[s
 
 
 def test_silent_worker_is_dropped_before_its_pod(objects: list[dict[str, Any]]) -> None:
-    patience = parse_timedelta(settings(objects)["distributed"]["scheduler"]["worker-ttl"])
+    worker_ttl = parse_timedelta(settings(objects)["distributed"]["scheduler"]["worker-ttl"])
     [worker] = [pod for pod in pods(objects) if pod.component == "worker"]
     probe = worker.container["livenessProbe"]
-    assert 10 < patience < probe["periodSeconds"] * probe["failureThreshold"]
+    assert 10 < worker_ttl < probe["periodSeconds"] * probe["failureThreshold"]
 
 
 def test_processes_log_json_lines(tmp_path: Path) -> None:
     [text] = {text for folder in RENDERED for text in texts(render(folder), "masksift-dask")}
     (tmp_path / "masksift.yaml").write_text(text)
-    script = "import logging, distributed; logging.getLogger('masksift').warning('said: %s', 'this')"
+    script = "import logging, distributed; logging.getLogger('masksift').warning('message: %s', 'text')"
     done = subprocess.run(
         [sys.executable, "-c", script], env=os.environ | {"DASK_CONFIG": str(tmp_path)}, capture_output=True, text=True
     )
     output = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [value for line in output for value in line.values() if value == "said: this"] == ["said: this"]
+    assert [value for line in output for value in line.values() if value == "message: text"] == ["message: text"]
 
 
 def test_run_configuration_is_accepted(objects: list[dict[str, Any]], tmp_path: Path) -> None:

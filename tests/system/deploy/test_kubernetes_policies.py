@@ -317,15 +317,17 @@ def allowed(policies: Sequence[Any], source: Endpoint, target: Endpoint, port: i
     )
 
 
-def _passes(policies: Sequence[Any], own: Endpoint, other: Endpoint, way: str, port: int, protocol: str) -> bool:
+def _passes(policies: Sequence[Any], own: Endpoint, other: Endpoint, direction: str, port: int, protocol: str) -> bool:
     if own.address is not None or own.namespace != NAMESPACE:
         return True  # what holds there is not for these policies to say
-    those = [
-        policy for policy in policies if way in policy["policyTypes"] and selects(policy["podSelector"], own.labels)
+    selecting = [
+        policy
+        for policy in policies
+        if direction in policy["policyTypes"] and selects(policy["podSelector"], own.labels)
     ]
-    rules = [rule for policy in those for rule in policy.get(way.lower(), [])]
-    peers = "to" if way == "Egress" else "from"
-    return not those or any(
+    rules = [rule for policy in selecting for rule in policy.get(direction.lower(), [])]
+    peers = "to" if direction == "Egress" else "from"
+    return not selecting or any(
         any(_is(peer, other) for peer in rule[peers])
         and any((one["port"], one["protocol"]) == (port, protocol) for one in rule["ports"])
         for rule in rules

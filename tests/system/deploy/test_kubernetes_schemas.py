@@ -120,9 +120,9 @@ def test_cluster_of_the_job_equals_the_cluster_manifest() -> None:
 
 
 def test_plain_pods_equal_operator_pods_except_for_worker_names() -> None:
-    with_it, without = pods(render("base/job")), pods(render("plain"))
-    assert [pod.component for pod in with_it] == [pod.component for pod in without]
-    for one, other in zip(with_it, without, strict=True):
+    operator_pods, plain_pods = pods(render("base/job")), pods(render("plain"))
+    assert [pod.component for pod in operator_pods] == [pod.component for pod in plain_pods]
+    for one, other in zip(operator_pods, plain_pods, strict=True):
         assert one.container | {"env": []} == other.container | {"env": []}
         names = {"DASK_WORKER_NAME"} if one.component == "worker" else set()
         assert {name for name in one.env if one.env[name] != other.env[name]} == names

@@ -98,11 +98,11 @@ def test_component_applies_to_every_base_and_passes_schemas(base: str, tmp_path:
 def test_sized_worker_is_accepted_by_the_plan_and_not_paused_by_dask(case: str, tmp_path: Path) -> None:
     plan = PLANS[case]
     worker = of(sized(plan, tmp_path, "base/job"), "worker")
-    believed = int(memory(worker) * dask_memory_fraction(worker))
-    plan.check_memory(believed)
+    dask_memory = int(memory(worker) * dask_memory_fraction(worker))
+    plan.check_memory(dask_memory)
     memory_settings = settings()["distributed"]["worker"]["memory"]
-    assert plan.memory <= believed * memory_settings["pause"]
-    left = memory(worker) - believed * memory_settings["terminate"]
+    assert plan.memory <= dask_memory * memory_settings["pause"]
+    left = memory(worker) - dask_memory * memory_settings["terminate"]
     assert left >= kubernetes.NANNY_BYTES  # for the process that has to see it in time
 
 

@@ -36,9 +36,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def code_before(what: str) -> list[str]:
+def code_before(phrase: str) -> list[str]:
     """Code spans in front of a phrase: `a`, `b` and `c` in ..."""
-    found = re.findall(rf"((?:`\w+`(?:, | and |\s+)*)+)\s*{what}", TEXT)
+    found = re.findall(rf"((?:`\w+`(?:, | and |\s+)*)+)\s*{phrase}", TEXT)
     return [word for some in found for word in re.findall(r"`(\w+)`", some)]
 
 
@@ -62,11 +62,11 @@ def test_lock_file_of_a_running_run_exists(out: Path, monkeypatch: pytest.Monkey
     seen = []
     whole = SerialExecutor.map
 
-    def looks(self: SerialExecutor, *args: Any) -> Any:
+    def check_lock(self: SerialExecutor, *args: Any) -> Any:
         seen.append((tmp_path / "out/manifest/running.json").exists())
         return whole(self, *args)
 
-    monkeypatch.setattr(SerialExecutor, "map", looks)
+    monkeypatch.setattr(SerialExecutor, "map", check_lock)
     tree = {"sources": [str(out.parent / "a.zarr")], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}
     run(build_run_config(tree, {}), ProgressReporter("quiet"))
     assert seen

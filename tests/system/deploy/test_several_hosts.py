@@ -17,7 +17,7 @@ from system.deploy.helpers.manifest_cluster import BLOCKS, Cluster, Stored, clus
 from system.deploy.helpers.netns import Bridge, remove_stale_bridges
 from system.deploy.helpers.node import wait_until
 
-SOON = {"worker-ttl: 60s": "worker-ttl: 12s", "tcp: 30s": "tcp: 12s"}
+SHORT_TIMEOUTS = {"worker-ttl: 60s": "worker-ttl: 12s", "tcp: 30s": "tcp: 12s"}
 """Timeouts of the manifests for silent workers, shortened for the tests."""
 
 
@@ -43,7 +43,7 @@ def running(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
     with kubelet(tmp_path_factory.mktemp("pods"), network, s3_server, tls, slow.url) as pods:
-        pods.instead = {**pods.instead, **SOON}
+        pods.instead = {**pods.instead, **SHORT_TIMEOUTS}
         yield cluster(pods)
 
 

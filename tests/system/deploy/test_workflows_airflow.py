@@ -86,10 +86,10 @@ def after(day: str) -> str:
 
 def nights(folder: Path, *requested: dict[str, Any], **more: str) -> tuple[list[dict[str, Any]], str]:
     """Results of several DAG runs in one Airflow process, and its output."""
-    told = [{"command": COMMAND, **one} for one in requested]
+    requests = [{"command": COMMAND, **one} for one in requested]
     done = subprocess.run(
         [AIRFLOW / "python", ROOT / "tests/system/deploy/flows/airflow_nights.py"],
-        input=json.dumps(told),
+        input=json.dumps(requests),
         text=True,
         env=environment(folder, **more),
         capture_output=True,
@@ -145,25 +145,25 @@ def test_dag_run_twice_publishes_one_copy(home: Path) -> None:
     # a backfill: a past day, then one with a quarantined image
     with webhook() as (url, posted):
         connection = json.dumps({"conn_type": "http", "password": url})
-        told, output = nights(
+        results, output = nights(
             home,
             {"date": after(WHOLE[1]), "conf": conf(home)},
             {"date": after(LEFT_OUT), "conf": conf(home)},
             {"date": after(LEFT_OUT), "conf": conf(home, max_quarantined="0")},
             AIRFLOW_CONN_MASKSIFT_NOTIFY=connection,
         )
-    good, warned, broken = ({name: state for name, (state, _) in one["tasks"].items()} for one in told)
+    good, warned, broken = ({name: state for name, (state, _) in one["tasks"].items()} for one in results)
     line = dict.fromkeys(["yesterday", "plan", "run", "any_left_out", "check"], "success")
     assert good == {**line, "left_out": "skipped", "notify": "skipped"}
     assert warned == {**line, "left_out": "success", "notify": "success"}
-    assert [one["state"] for one in told] == ["success", "success", "failed"]
+    assert [one["state"] for one in results] == ["success", "success", "failed"]
     assert broken["check"] == "failed"
-    assert told[2]["tasks"]["check"][1] == 1, "a limit that is broken is no better the next time"
+    assert results[2]["tasks"]["check"][1] == 1, "a limit that is broken is no better the next time"
     quality = home / "quality"
     assert [record(quality, day)["configuration"]["base"] for day in (WHOLE[1], LEFT_OUT)] == [
         f"{quality}/dt={day}" for day in WHOLE
     ]
-    assert len(posted) == 2, "the night that was run again told it again"
+    assert len(posted) == 2, "the repeated night notifies again"
     assert f"{LEFT_OUT}-b2" in posted[0]["text"]
     assert "missing_chunk" in posted[0]["text"]
     assert "secret-word" not in output
@@ -173,26 +173,26 @@ def test_dag_run_twice_publishes_one_copy(home: Path) -> None:
 def test_refused_plan_fails_the_dag_run_with_its_message(home: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.toml"
     small.write_text('[executor]\nkind = "local"\nworkers = 1\nmemory = "64 MiB"\n')
-    told, output = nights(
+    results, output = nights(
         home, {"date": after(WHOLE[0]), "conf": conf(home, config=str(small), quality=str(tmp_path / "refused"))}
     )
-    assert told[0]["state"] == "failed"
-    assert told[0]["tasks"]["plan"] == ["failed", 1]
-    assert told[0]["tasks"]["run"][0] == "upstream_failed"
+    assert results[0]["state"] == "failed"
+    assert results[0]["tasks"]["plan"] == ["failed", 1]
+    assert results[0]["tasks"]["run"][0] == "upstream_failed"
     assert "`masksift plan` exited with code 4: masksift: " in output
     assert "has 64.0 MiB" in output
     assert not (tmp_path / "refused").exists()
 
 
 def test_only_interrupted_tasks_are_retried(home: Path, tmp_path: Path) -> None:
-    codes = {"once": "5 0", "never": "2", "told": "3"}
-    bins = [write_fake_command(tmp_path / name, run=told) for name, told in codes.items()]
-    told, output = nights(
+    codes = {"once": "5 0", "never": "2", "quarantine": "3"}
+    bins = [write_fake_command(tmp_path / name, run=exit_codes) for name, exit_codes in codes.items()]
+    results, output = nights(
         home, *({"date": after(WHOLE[0]), "conf": conf(home), "command": f"{bin_}/masksift"} for bin_ in bins)
     )
-    assert [one["tasks"]["run"] for one in told] == [["success", 2], ["failed", 1], ["success", 1]]
-    assert [one["state"] for one in told] == ["success", "failed", "success"]
-    assert told[2]["tasks"]["notify"] == ["success", 1], "without a webhook the log has the table, and all is well"
+    assert [one["tasks"]["run"] for one in results] == [["success", 2], ["failed", 1], ["success", 1]]
+    assert [one["state"] for one in results] == ["success", "failed", "success"]
+    assert results[2]["tasks"]["notify"] == ["success", 1], "without a webhook the log has the table, and all is well"
     assert f"the words were check {home}/quality/dt={WHOLE[0]} --max-quarantined 0 --top 20" in output
     args = (bins[0] / "called").read_text().splitlines()
     before = f"{home}/quality/dt=2026-11-20"

@@ -41,8 +41,8 @@ def test_file_equals_the_generated_one() -> None:
 
 def strict(text: str) -> bool:
     """Return whether Argo's schema (from hera) knows every field."""
-    told: Any = CronWorkflow.from_yaml(text)
-    return bool(yaml.safe_load(told.to_yaml()) == yaml.safe_load(text))
+    workflow: Any = CronWorkflow.from_yaml(text)
+    return bool(yaml.safe_load(workflow.to_yaml()) == yaml.safe_load(text))
 
 
 def test_fields_pass_argos_schema_and_a_misspelled_one_fails() -> None:
@@ -69,10 +69,10 @@ def pods() -> Iterator[dict[str, Any]]:
 def test_pods_and_rbac_pass_kubernetes_schemas() -> None:
     for tree in [*pods(), *yaml.safe_load_all((FOLDER / "access.yaml").read_text())]:
         kubernetes_validate.validate(tree, KUBERNETES, strict=True)
-    spoilt = copy.deepcopy(next(pods()))
-    spoilt["spec"]["containers"][0]["securityContext"]["privilegd"] = False
+    invalid = copy.deepcopy(next(pods()))
+    invalid["spec"]["containers"][0]["securityContext"]["privilegd"] = False
     with pytest.raises(kubernetes_validate.ValidationError, match="privilegd"):
-        kubernetes_validate.validate(spoilt, KUBERNETES, strict=True)
+        kubernetes_validate.validate(invalid, KUBERNETES, strict=True)
 
 
 def test_pods_are_restricted_and_limited() -> None:
@@ -231,7 +231,7 @@ def test_exit_code_of_a_step_fails_the_workflow(made: Path, verb: str, code: int
     assert list(night.codes.items())[-1] == (last, code)
 
 
-def test_workflow_with_quarantined_images_and_a_failed_check(made: Path) -> None:
+def test_workflow_with_quarantined_images_and_a_failed_check_fails(made: Path) -> None:
     lake(made / "lake")
     write_config(made)
     limits = {"max_flagged": "100%", "max_quarantined": "1"}

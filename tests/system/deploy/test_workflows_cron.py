@@ -31,7 +31,7 @@ DAY, BEFORE = "2026-11-22", "2026-11-21"
 
 def night(folder: Path, bin_: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the script over a lake with the `masksift` of ``bin_``."""
-    told = {
+    variables = {
         "PATH": f"{bin_}:/usr/bin:/bin",
         "HOME": str(folder),
         "MASKSIFT_SOURCE": str(folder / "lake"),
@@ -39,7 +39,7 @@ def night(folder: Path, bin_: Path, *args: str, **environment: str) -> subproces
         "MASKSIFT_PAUSE": "0",
         **environment,
     }
-    return subprocess.run([SCRIPT, *args], env=told, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run([SCRIPT, *args], env=variables, capture_output=True, text=True, timeout=300, check=False)
 
 
 def called(bin_: Path) -> list[str]:
@@ -60,9 +60,9 @@ WIDE = "--max-flagged 100% --max-quarantined 50%"
 
 
 def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path) -> None:
-    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "MASKSIFT_DROP": "100%"}
+    settings = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "MASKSIFT_DROP": "100%"}
     for day in WHOLE:
-        done = night(real, real / "bin", day, **told)
+        done = night(real, real / "bin", day, **settings)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     quality = real / "quality"
     assert [record(quality, day)["configuration"]["base"] for day in WHOLE] == [None, f"{quality}/dt={WHOLE[0]}"]
@@ -71,7 +71,7 @@ def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path
     assert len(ranked) == 12
     before = files(quality)
     # again, with a limit that fails
-    done = night(real, real / "bin", WHOLE[0], **told | {"MASKSIFT_LIMITS": "--max-flagged 0"})
+    done = night(real, real / "bin", WHOLE[0], **settings | {"MASKSIFT_LIMITS": "--max-flagged 0"})
     assert done.returncode == 6
     assert "do not use its labels; see" in done.stderr
     assert "FAILED  max_flagged  0" in done.stderr
@@ -80,21 +80,21 @@ def test_nights_are_quiet_and_a_repeated_night_changes_only_the_check(real: Path
 
 def test_quarantined_images_are_listed_and_do_not_stop_the_night(real: Path) -> None:
     """There is no previous night to compare with."""
-    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE}
-    done = night(real, real / "bin", LEFT_OUT, MASKSIFT_QUALITY=str(real / "other"), **told)
+    settings = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE}
+    done = night(real, real / "bin", LEFT_OUT, MASKSIFT_QUALITY=str(real / "other"), **settings)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"masksift, {LEFT_OUT}: images are quarantined; all others are scored" in done.stderr
     assert re.search(rf"  {LEFT_OUT}-b2  \S+/2  missing_chunk  chunk .* does not exist\n", done.stderr)
 
 
-def test_night_on_an_s3_compatible_store(real: Path, s3_server: S3Server) -> None:
+def test_night_on_an_s3_compatible_store_writes_its_results_there(real: Path, s3_server: S3Server) -> None:
     """Keys and endpoint come from the environment."""
     filesystem = s3_server.filesystem()
     day = f"dt={WHOLE[0]}"
     filesystem.put(f"{real}/lake/{day}", f"lake/seg/{day}", recursive=True)
-    told = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "AWS_ENDPOINT_URL": s3_server.url}
+    settings = {"MASKSIFT_CONFIG": str(real / "run.toml"), "MASKSIFT_LIMITS": WIDE, "AWS_ENDPOINT_URL": s3_server.url}
     places = {"MASKSIFT_SOURCE": "s3://lake/seg", "MASKSIFT_QUALITY": "s3://lake/quality"}
-    done = night(real, real / "bin", WHOLE[0], **told, **places, **s3_server.environment)
+    done = night(real, real / "bin", WHOLE[0], **settings, **places, **s3_server.environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     found = json.loads(filesystem.cat(f"lake/quality/{day}/run.json"))
     assert found["counts"] == {"scored": 12}

@@ -92,7 +92,7 @@ class ApiServer:
         }
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
+    def changes(self) -> list[tuple[str, str]]:
         """What was changed: method and path."""
         changing = ("POST", "PUT", "PATCH", "DELETE")
         return [

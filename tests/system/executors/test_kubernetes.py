@@ -99,7 +99,7 @@ def kubernetes(file: str, *, address: str | None, timeout: float = 60.0, **kwarg
 
 
 def deleted(api: ApiServer) -> list[str]:
-    return [path for method, path in api.asked if method == "DELETE"]
+    return [path for method, path in api.changes if method == "DELETE"]
 
 
 def test_run_creates_uses_and_deletes_only_its_cluster(api: ApiServer, file: str) -> None:
@@ -115,7 +115,7 @@ def test_run_creates_uses_and_deletes_only_its_cluster(api: ApiServer, file: str
         assert executor.cluster.kind == "kubernetes"
         assert executor.cluster.dashboard == f"http://{name}-scheduler.{NAMESPACE}.svc.cluster.local:8787/status"
     place = f"/apis/kubernetes.dask.org/v1/namespaces/{NAMESPACE}/daskclusters"
-    assert api.asked == [("POST", place), ("DELETE", f"{place}/{name}")]
+    assert api.changes == [("POST", place), ("DELETE", f"{place}/{name}")]
     assert messages[0].startswith(
         f"created DaskCluster {name} in namespace {NAMESPACE}, workers: 3; waiting for its scheduler"
     )
@@ -194,7 +194,7 @@ def test_tls_cluster_without_certificates_is_not_created(api: ApiServer, tmp_pat
         kubernetes(str(tmp_path / "tls.yaml"), address=None),
     ):
         pass
-    assert api.asked == []
+    assert api.changes == []
 
 
 def test_render_manifest_renames_labels_selectors_and_addresses() -> None:

@@ -76,15 +76,15 @@ def test_client_killed_within_a_stage_resumes(
     assert reused_blocks(out, stage) >= 4
 
 
-@pytest.mark.parametrize("presses", [1, 20])
+@pytest.mark.parametrize("interrupts", [1, 20])
 def test_ctrl_c_exits_with_5_and_a_hint_to_resume(
-    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, presses: int
+    source: Path, undisturbed: dict[str, pa.Table], tmp_path: Path, interrupts: int
 ) -> None:
     out = tmp_path / "out"
     args = run_command(source, out, "--executor.workers", "2")
     run = start_process(args)
     wait_for_blocks(out, "condense", 3, run)
-    for _ in range(presses):  # a user may press again while the run is closing
+    for _ in range(interrupts):  # a user may press again while the run is closing
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGINT)  # like a terminal: the workers receive it too
             time.sleep(0.1)

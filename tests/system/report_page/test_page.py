@@ -216,13 +216,13 @@ def test_layers_switch_by_keys_and_buttons(browser: Any, plain: Path) -> None:
         card = page.locator(".card").nth(3)
         layers = {name: card.locator(f".{name}") for name in ("given", "predicted", "issues", "boxes")}
 
-        def expect_layers(*wanted: str) -> None:
+        def expect_layers(*expected: str) -> None:
             expect(card.locator(".picture")).to_be_visible()
             for name, layer in layers.items():
-                expect(layer).to_be_visible(visible=name in wanted)
+                expect(layer).to_be_visible(visible=name in expected)
 
         expect_layers("issues", "boxes")
-        for key, wanted in (
+        for key, expected in (
             ("2", {"given", "issues", "boxes"}),
             ("3", {"predicted", "issues", "boxes"}),
             ("4", {"predicted", "boxes"}),
@@ -230,10 +230,10 @@ def test_layers_switch_by_keys_and_buttons(browser: Any, plain: Path) -> None:
             ("1", set()),
         ):
             page.keyboard.press(key)
-            expect_layers(*wanted)
-        for name, wanted in (("Prediction", {"predicted"}), ("Issues", {"predicted", "issues"})):
+            expect_layers(*expected)
+        for name, expected in (("Prediction", {"predicted"}), ("Issues", {"predicted", "issues"})):
             page.locator("#images").get_by_role("button", name=name, exact=True).click()
-            expect_layers(*wanted)
+            expect_layers(*expected)
         page.get_by_label("Opacity of the layers").first.fill("20")
         assert layers["predicted"].evaluate("(node) => getComputedStyle(node).opacity") == "0.2"
 

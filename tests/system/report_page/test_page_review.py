@@ -235,9 +235,9 @@ def test_invalid_file_changes_nothing(browser: Any, plain: Path, tmp_path: Path)
 
 def test_page_and_package_combine_decisions_alike(browser: Any, plain: Path, tmp_path: Path) -> None:
     generator = random.Random(6)
-    words = [None, "accept", "reject", "unsure"]
+    choices = [None, "accept", "reject", "unsure"]
     verdicts: list[Mapping[str, Any]] = []
-    for number, (whole, *regions) in enumerate(generator.sample(list(itertools.product(words, repeat=3)), 60)):
+    for number, (whole, *regions) in enumerate(generator.sample(list(itertools.product(choices, repeat=3)), 60)):
         ranks = [region[0] for region in make_regions(PLAIN, number)]
         listed = {"listed_regions": len(ranks)}
         verdicts += [entry_json(whole, number, **listed)] if whole else []

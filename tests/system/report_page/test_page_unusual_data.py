@@ -176,10 +176,10 @@ def test_text_contrast_is_sufficient_in_both_themes(browser: Any, plain: Path, s
         ):
             assert (max(text, background) + 0.05) / (min(text, background) + 0.05) >= 4.5
         expect(page.locator(".card .decision[aria-pressed=true] .word")).to_have_text([" accept", " reject", " unsure"])
-        words = [f".card .decision.{word}[aria-pressed=true]" for word in ("accept", "reject", "unsure")]
-        for word in words:  # the text has the color of its button
+        selectors = [f".card .decision.{word}[aria-pressed=true]" for word in ("accept", "reject", "unsure")]
+        for word in selectors:  # the text has the color of its button
             assert luminance(page, f"{word} .word", "color") == luminance(page, word, "color")
-        for pressed in ("#images .joined button[aria-pressed=true]", *words):
+        for pressed in ("#images .joined button[aria-pressed=true]", *selectors):
             pair = sorted((luminance(page, pressed, "color"), luminance(page, pressed, "backgroundColor")))
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, pressed
 

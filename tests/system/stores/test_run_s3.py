@@ -246,9 +246,9 @@ def test_credentials_come_from_the_profile_and_an_anonymous_reader_has_none(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     found = resolve_credentials(StoreConfig(profile="lake", region="eu-central-1"))
     assert (found["key"], found["secret"], found["region"]) == (ACCESS_KEY, "from-the-profile", "eu-central-1")
-    nobody = resolve_credentials(StoreConfig(anonymous=True))
-    assert nobody["anonymous"]
-    assert "key" not in nobody
+    anonymous = resolve_credentials(StoreConfig(anonymous=True))
+    assert anonymous["anonymous"]
+    assert "key" not in anonymous
 
 
 def test_local_stores_need_no_options() -> None:

@@ -53,21 +53,21 @@ def test_images_are_counted_by_status(first: ObservedRun, stage: str) -> None:
     counts = first.record["counts"]
     assert counts == {"scored": 38, "missing_chunk": 1, "all_ignored": 1}
     for status in ("scored", "missing_chunk", "all_ignored", "bad_labels"):
-        assert first.counted("masksift_images_total", stage=stage, status=status) == counts.get(status, 0)
+        assert first.increase("masksift_images_total", stage=stage, status=status) == counts.get(status, 0)
 
 
 @pytest.mark.parametrize("name", RECORD_KEYS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_sum_over_workers_equals_the_record(first: ObservedRun, stage: str, name: str) -> None:
     (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
-    assert first.counted(name, stage=stage) == facts[RECORD_KEYS[name]]
+    assert first.increase(name, stage=stage) == facts[RECORD_KEYS[name]]
     assert facts["blocks"] == first.record["blocks"] > 8, "several blocks are summed"
 
 
 def test_task_time_equals_the_record(first: ObservedRun) -> None:
     for stage in STAGES:
         (facts,) = (facts for facts in first.record["stages"] if facts["name"] == stage)
-        assert first.counted("masksift_task_seconds_sum", stage=stage) >= facts["task_seconds"] - 0.01, (
+        assert first.increase("masksift_task_seconds_sum", stage=stage) >= facts["task_seconds"] - 0.01, (
             "workers measure slightly more than the record"
         )
 
@@ -86,9 +86,9 @@ def test_reductions_and_report_are_counted(first: ObservedRun) -> None:
 def test_reused_blocks_count_as_reused_only(again: ObservedRun) -> None:
     assert again.code == 3, again.errors
     for stage in STAGES:
-        assert again.counted("masksift_blocks_reused_total", stage=stage) == again.record["blocks"]
+        assert again.increase("masksift_blocks_reused_total", stage=stage) == again.record["blocks"]
         for name in RECORD_KEYS.keys() - {"masksift_blocks_reused_total"}:
-            assert again.counted(name, stage=stage) == 0
+            assert again.increase(name, stage=stage) == 0
     assert {dict(labels)["stage"] for _, labels in again.grown("masksift_images_total")} == {"report"}
 
 
@@ -110,7 +110,7 @@ def test_retried_requests_are_counted_and_logged_without_credentials(
     for stage in STAGES:
         (facts,) = (facts for facts in record["stages"] if facts["name"] == stage)
         for name in ("masksift_store_repeated_total", "masksift_store_requests_total", "masksift_read_bytes_total"):
-            assert run.counted(name, stage=stage) == facts[RECORD_KEYS[name]]
+            assert run.increase(name, stage=stage) == facts[RECORD_KEYS[name]]
     assert record["repeated"] > 0
     logs = cluster.log("")
     assert "attempt 1 at s3://lake/a.zarr" in logs
@@ -118,7 +118,7 @@ def test_retried_requests_are_counted_and_logged_without_credentials(
         assert secret not in logs + run.errors
 
 
-def test_without_a_server_no_telemetry_library_is_imported(tmp_path: Path) -> None:
+def test_run_without_a_server_imports_no_telemetry_library(tmp_path: Path) -> None:
     source = write_small_source(tmp_path / "a.zarr", images=4)
     script = (
         "import sys\n"

@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-told = json.load(sys.stdin)
-module = runpy.run_path(told["file"])
+request = json.load(sys.stdin)
+module = runpy.run_path(request["file"])
 Masksift, asset = module["Masksift"], module["label_quality"]
 
 
@@ -58,8 +58,8 @@ def called(command: str) -> str:
 
 
 found = {
-    "nights": [night(**one) for one in told["nights"]],
-    "called": [called(command) for command in told["called"]],
+    "nights": [night(**one) for one in request["nights"]],
+    "called": [called(command) for command in request["called"]],
     "schedules": [one.name for one in module["defs"].schedules],
 }
 sys.stdout.write("\n" + json.dumps(found) + "\n")

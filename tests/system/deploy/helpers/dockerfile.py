@@ -30,12 +30,12 @@ _NETWORK_VARIABLES = re.compile(r"(?i)(UV_|PIP_|SSL_|REQUESTS_CA_BUNDLE$|(https?
 class Instruction:
     """One instruction: ``flags`` are `--name=value` before its arguments, ``rest`` is the raw remainder."""
 
-    word: str
+    keyword: str
     rest: str
     flags: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def words(self) -> list[str]:
+    def args(self) -> list[str]:
         return shlex.split(self.rest)
 
 
@@ -46,11 +46,11 @@ def instructions(text: str) -> list[Instruction]:
     for line in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
         if not line.strip():
             continue
-        word, _, rest = line.strip().partition(" ")
+        keyword, _, rest = line.strip().partition(" ")
         flags = {}
-        while word.upper() != "RUN" and (told := re.match(r"--([a-z-]+)=(\S+)\s+", rest)):
-            flags[told[1]], rest = told[2], rest[told.end() :]
-        found.append(Instruction(word.upper(), rest, flags))
+        while keyword.upper() != "RUN" and (flag := re.match(r"--([a-z-]+)=(\S+)\s+", rest)):
+            flags[flag[1]], rest = flag[2], rest[flag.end() :]
+        found.append(Instruction(keyword.upper(), rest, flags))
     return found
 
 
@@ -88,10 +88,10 @@ class Build:
     def do(self, steps: Sequence[Instruction]) -> None:
         """Run all instructions. Raise StepFailed if one fails."""
         for step in steps:
-            act = getattr(self, f"_{step.word.lower()}", None)
+            act = getattr(self, f"_{step.keyword.lower()}", None)
             if act is not None:
                 act(step)
-            self.last[step.word] = step
+            self.last[step.keyword] = step
         self._end_stage(keep=False)
 
     def below(self, text: str) -> str:
@@ -104,20 +104,20 @@ class Build:
     def _end_stage(self, *, keep: bool) -> None:
         """Move a finished stage away for `COPY --from`, and remove stages that are no longer needed."""
         if keep and self.root.exists():
-            self.root.rename(self._aside(self._name))
+            self.root.rename(self._stage_folder(self._name))
             self._stages[self._name] = dict(self.environment)
         elif not keep:
             for name in self._stages:
-                shutil.rmtree(self._aside(name))
+                shutil.rmtree(self._stage_folder(name))
 
-    def _aside(self, name: str) -> Path:
+    def _stage_folder(self, name: str) -> Path:
         return self.root.with_name(f"{self.root.name}.{name}")
 
     def _from(self, step: Instruction) -> None:
         self._end_stage(keep=True)
         source, *name = re.split(r"\s+AS\s+", self._expanded(step.rest), flags=re.IGNORECASE)
         if source in self._stages:
-            shutil.copytree(self._aside(source), self.root, symlinks=True)
+            shutil.copytree(self._stage_folder(source), self.root, symlinks=True)
             self.environment = dict(self._stages[source])
         else:
             (self.root / "etc").mkdir(parents=True)
@@ -129,12 +129,12 @@ class Build:
         self._folder, self.last = self.root, {}
 
     def _arg(self, step: Instruction) -> None:
-        name, _, value = step.words[0].partition("=")
+        name, _, value = step.args[0].partition("=")
         self._arguments.setdefault(name, value)
 
     def _env(self, step: Instruction) -> None:
-        told = dict(word.split("=", 1) for word in step.words)
-        self.environment |= {name: self._expanded(self.below(value)) for name, value in told.items()}
+        variables = dict(item.split("=", 1) for item in step.args)
+        self.environment |= {name: self._expanded(self.below(value)) for name, value in variables.items()}
 
     def _workdir(self, step: Instruction) -> None:
         self._folder = Path(self.below(step.rest))
@@ -155,13 +155,13 @@ class Build:
         _done(done)
 
     def _copy(self, step: Instruction) -> None:
-        *sources, target = step.words
+        *sources, target = step.args
         place = Path(self.below(target)) if target.startswith("/") else self._folder / target
         if (stage := step.flags.get("from")) is not None:
             (source,) = sources
             assert source == target, "what has its path in it can only stay where it is"
             place.parent.mkdir(parents=True, exist_ok=True)
-            (self._aside(stage) / source.lstrip("/")).rename(place)
+            (self._stage_folder(stage) / source.lstrip("/")).rename(place)
             return
         for source in sources:
             for path, name in self._files(source):
@@ -187,7 +187,7 @@ def _done(process: subprocess.CompletedProcess[str]) -> None:
         raise StepFailed(f"{process.args}\n{process.stdout}{process.stderr}")
 
 
-def _cache(of: str) -> str:
+def _cache(tool: str) -> str:
     """Return the package cache of this machine."""
-    told = os.environ.get(f"{of.upper()}_CACHE_DIR")
-    return told or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), of)
+    configured = os.environ.get(f"{tool.upper()}_CACHE_DIR")
+    return configured or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), tool)

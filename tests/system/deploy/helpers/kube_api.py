@@ -45,7 +45,7 @@ class Kind:
         return f"{self.group}/{self.version}".lstrip("/")
 
     @property
-    def told(self) -> list[Object]:
+    def resources(self) -> list[Object]:
         facts = {
             "kind": self.kind,
             "singularName": self.kind.lower(),
@@ -95,7 +95,7 @@ class KubeApi:
     port: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _loop: asyncio.AbstractEventLoop = field(init=False)
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -118,14 +118,14 @@ class KubeApi:
 
     def list(self, plural: str, space: str = "", labels: str = "") -> list[Object]:
         """List objects of one namespace or all, filtered by a label selector `a=b,c=d`."""
-        wanted = dict(pair.replace("==", "=").split("=") for pair in labels.split(",") if pair)
+        selected = dict(pair.replace("==", "=").split("=") for pair in labels.split(",") if pair)
         with self._lock:
             return [
                 copy.deepcopy(o)
                 for (which, where, _), o in self.objects.items()
                 if which == plural
                 and space in ("", where)
-                and wanted.items() <= o["metadata"].get("labels", {}).items()
+                and selected.items() <= o["metadata"].get("labels", {}).items()
             ]
 
     def create(self, plural: str, space: str, body: Object) -> Object:
@@ -179,17 +179,17 @@ class KubeApi:
             return self._keep(plural, space, found, "MODIFIED")
 
     def _remove(self, plural: str, space: str, name: str) -> Object:
-        gone = self.objects.pop((plural, space, name))
-        self._keep(plural, space, gone, "DELETED")
+        removed = self.objects.pop((plural, space, name))
+        self._keep(plural, space, removed, "DELETED")
         owned = [
             key
             for key, o in self.objects.items()
-            if any(owner["uid"] == gone["metadata"]["uid"] for owner in o["metadata"].get("ownerReferences", ()))
+            if any(owner["uid"] == removed["metadata"]["uid"] for owner in o["metadata"].get("ownerReferences", ()))
         ]
         for key in owned:
             with suppress(Refused):
                 self.delete(*key)
-        return gone
+        return removed
 
     def _keep(self, plural: str, space: str, o: Object, event: str) -> Object:
         kept = copy.deepcopy(o)
@@ -197,7 +197,7 @@ class KubeApi:
         if event != "DELETED":
             self.objects[plural, space, kept["metadata"]["name"]] = kept
         self.history.append((plural, event, copy.deepcopy(kept)))
-        self._loop.call_soon_threadsafe(self._news.set)
+        self._loop.call_soon_threadsafe(self._changed.set)
         return copy.deepcopy(kept)
 
     # ------------------------------------------------------------------------------------------------- HTTP
@@ -254,14 +254,14 @@ class KubeApi:
                 return {"kind": "APIVersions", "versions": ["v1"]}
             case ["apis"]:
                 versions = [{"groupVersion": f"{group}/{version}", "version": version} for group, version in groups]
-                told = [
+                resources = [
                     {"name": v["groupVersion"].split("/")[0], "versions": [v], "preferredVersion": v} for v in versions
                 ]
-                return {"kind": "APIGroupList", "groups": told}
+                return {"kind": "APIGroupList", "groups": resources}
             case ["api", _] | ["apis", _, _]:
                 of = args[1] if args[0] == "apis" else ""
-                told = [fact for kind in self.kinds if kind.group == of for fact in kind.told]
-                return {"kind": "APIResourceList", "groupVersion": "/".join(args[1:]), "resources": told}
+                resources = [fact for kind in self.kinds if kind.group == of for fact in kind.resources]
+                return {"kind": "APIResourceList", "groupVersion": "/".join(args[1:]), "resources": resources}
         return None
 
     async def _watch(self, request: web.Request, plural: str, space: str) -> web.StreamResponse:
@@ -272,13 +272,13 @@ class KubeApi:
         until = self._loop.time() + float(request.query.get("timeoutSeconds", 120))
         with suppress(ConnectionError):
             while (left := until - self._loop.time()) > 0:
-                self._news.clear()
+                self._changed.clear()
                 for which, event, o in self.history[seen:]:
                     seen += 1
                     if which == plural and space in ("", o["metadata"].get("namespace", "")):
                         await answer.write(json.dumps({"type": event, "object": o}).encode() + b"\n")
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), min(left, 0.2))
+                    await asyncio.wait_for(self._changed.wait(), min(left, 0.2))
         return answer
 
 

@@ -58,7 +58,7 @@ class Pod:
     folder: Path
     kubelet: Kubelet
     environment: dict[str, str] = field(default_factory=dict)
-    words: list[str] = field(default_factory=list)
+    container_args: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -70,7 +70,7 @@ class Pod:
         """Start or restart its container."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self.words,
+                self.container_args,
                 env=self.environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -118,7 +118,7 @@ class Pod:
 
     def run(self, args: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, like `kubectl exec`."""
-        command = self.kubelet.network.within(self.name, [self.kubelet.localize(word, self) for word in args])
+        command = self.kubelet.network.within(self.name, [self.kubelet.localize(arg, self) for arg in args])
         return subprocess.run(
             command, env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False
         )
@@ -185,7 +185,7 @@ class Kubelet:
         limit = quantity(container["resources"]["limits"]["memory"])
         # Dask reads this limit like a container limit, so the worker gets the memory of its manifest
         args = ["sh", "-c", 'ulimit -m "$0" && exec "$@"', str(limit >> 10), *self.network.within(name, args)]
-        pod.words = args
+        pod.container_args = args
         pod.begin()
         self.pods[name] = pod
         return pod

@@ -66,14 +66,14 @@ def validate(one: Mapping[str, Any]) -> None:
     """Validate an object strictly: an unknown field is an error. Raise ValidationError."""
     kind, version = str(one["kind"]), str(one["apiVersion"])
     if version == "kubernetes.dask.org/v1":
-        _of_the_operator(kind).validate(one)
+        _operator_schema(kind).validate(one)
         for pod in _specs(one):  # by today's schema too: the operator's own is that of an old Kubernetes
             _core({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": pod})
         if kind != "DaskAutoscaler":
             scheduler = _cluster(one)["scheduler"]
             _core({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": scheduler["service"]})
     elif (kind, version) in WRITTEN:
-        jsonschema.Draft202012Validator(_whole(WRITTEN[kind, version])).validate(one)
+        jsonschema.Draft202012Validator(_object_schema(WRITTEN[kind, version])).validate(one)
     else:
         _core(one)
 
@@ -83,14 +83,16 @@ def _core(one: Mapping[str, Any]) -> None:
 
 
 @cache
-def _of_the_operator(kind: str) -> jsonschema.Draft202012Validator:
+def _operator_schema(kind: str) -> jsonschema.Draft202012Validator:
     crds = files("dask_kubernetes") / "operator/deployment/helm/dask-kubernetes-operator/crds"
     text = (crds / f"{kind.lower()}.yaml").read_text()
     [version] = yaml.load(text, LOADER)["spec"]["versions"]
-    return jsonschema.Draft202012Validator(_whole(_strict(version["schema"]["openAPIV3Schema"]["properties"]["spec"])))
+    return jsonschema.Draft202012Validator(
+        _object_schema(_strict(version["schema"]["openAPIV3Schema"]["properties"]["spec"]))
+    )
 
 
-def _whole(spec: Any) -> dict[str, Any]:
+def _object_schema(spec: Any) -> dict[str, Any]:
     """Wrap the schema of a spec into that of the object."""
     args = {"type": "object", "additionalProperties": {"type": "string"}}
     metadata = _closed(name={"type": "string"}, namespace={"const": NAMESPACE}, labels=args, annotations=args)
@@ -196,10 +198,10 @@ def workloads(objects: Sequence[Object]) -> Iterator[Object]:
         if one["kind"] in ("Deployment", "Job"):
             yield one
         if one["kind"] in ("DaskCluster", "DaskJob"):
-            yield from _by_the_operator(one)
+            yield from _operator_objects(one)
 
 
-def _by_the_operator(one: Object) -> Iterator[Object]:
+def _operator_objects(one: Object) -> Iterator[Object]:
     """Create the objects with the labels that the operator propagates."""
     from dask_kubernetes.operator.controller import controller
 

@@ -102,10 +102,12 @@ def executing(worker: Pod) -> int:
     connection = HTTPConnection(worker.address, 8788, timeout=5)
     try:
         connection.request("GET", "/metrics")
-        told = connection.getresponse().read().decode()
+        metrics = connection.getresponse().read().decode()
     finally:
         connection.close()
-    (line,) = [line for line in told.splitlines() if line.startswith('dask_worker_tasks{state="executing"}')] or ["0"]
+    (line,) = [line for line in metrics.splitlines() if line.startswith('dask_worker_tasks{state="executing"}')] or [
+        "0"
+    ]
     return int(float(line.split()[-1]))
 
 

@@ -64,8 +64,8 @@ def write_fake_command(folder: Path, **codes: str) -> Path:
     It appends its arguments to `called` and exits with the next code of its verb (the last one repeats; default 0).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for verb, told in codes.items():
-        (folder / verb).write_text(told + "\n")
+    for verb, exit_codes in codes.items():
+        (folder / verb).write_text(exit_codes + "\n")
     return _executable(
         folder,
         """#!/bin/sh

@@ -140,9 +140,9 @@ def operator(api: KubeApi, kubelet: Kubelet, folder: Path, service: str) -> Iter
         "--verbose",
         "--all-namespaces",
     ]
-    surroundings = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "HOME": str(folder)}
+    environment = {**os.environ, "KUBECONFIG": str(folder / "kubeconfig"), "HOME": str(folder)}
     with (folder / "operator.log").open("wb") as log:
-        process = subprocess.Popen(args, env=surroundings, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(args, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
