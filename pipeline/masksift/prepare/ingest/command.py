@@ -28,6 +28,7 @@ from masksift.prepare.ingest.survey import Survey, survey_inputs
 from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shard
 from masksift.prepare.writers import base
 from masksift.runtime.progress import ProgressReporter
+from masksift.scoring.kernels.decode import binary_dtype
 from masksift.storage.locations import check_output
 from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
@@ -109,15 +110,22 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
             f"dtype is {dtype!r}, but predictions are stored as {survey.dtype}, and only floats are converted",
             "Drop --dtype",
         )
-    if inputs.prediction_format == "numbers" and config.scale is not None:
+    if survey.format == "numbers" and config.scale is not None:
         raise UsageError(
             f"scale is {config.scale}, but predictions are class numbers, which have no scale", "Drop --scale"
+        )
+    scale = config.scale or (1 / np.iinfo(dtype).max if dtype.startswith("uint") else 1.0)
+    if survey.format == "positive" and binary_dtype(dtype, scale) != dtype:
+        raise UsageError(
+            f"scale is {config.scale}, in steps of which {dtype} cannot hold the probability 1",
+            "The background, 1 minus the positive class, could not be stored",
+            "Write the predictions as floats",
         )
     classes, preset = survey.classes, PRESETS[config.preset] if config.preset else None
     label_array, prediction_array = inputs.arrays or (None, None)
     labels = LabelReader(
         classes,
-        value_map(classes, config.remap, inputs.values, config.ignore),
+        value_map(classes, config.remap, survey.values, config.ignore),
         {color_code(color): k for color, k in inputs.colors.items()},
         use_palette=config.colors is not None,
         class_channel=preset.class_channel if preset else None,
@@ -125,13 +133,20 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
         lossy=config.allow_lossy,
     )
     predictions = PredictionReader(
-        inputs.prediction_format, classes, survey.order, dtype, config.kind, prediction_array, config.allow_lossy
+        survey.format,
+        classes,
+        survey.order,
+        dtype,
+        config.kind,
+        prediction_array,
+        config.allow_lossy,
+        config.scale,
     )
     writer_args = {
         "images": len(inputs.pairs),
         "height": survey.height,
         "width": survey.width,
-        "classes": inputs.classes or classes,
+        "classes": survey.class_names or classes,
         "ignore": int(np.iinfo(label_dtype(classes)).max),
         "kind": config.kind,
         "dtype": dtype,

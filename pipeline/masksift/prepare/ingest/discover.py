@@ -234,7 +234,7 @@ def _class_directories(files: Files, classes: Sequence[str] | None) -> dict[str,
 def _match_arrays(
     config: IngestConfig, classes: tuple[str, ...] | None, preset: Preset, options: Mapping[str, Any]
 ) -> Inputs:
-    """Pair one .npy file of all labels (N, H, W) with one of all predictions, four axes with images first."""
+    """Pair one .npy file of all labels (N, H, W) with one of all predictions, three or more axes with images first."""
     if config.images is not None or not config.predictions.endswith(".npy"):
         raise UsageError(
             f"Labels are one array ({config.labels}), but "
@@ -250,14 +250,14 @@ def _match_arrays(
         )
     # workers may run in other directories than this process
     labels, predictions = (read_header(local_path(url) or url, options) for url in (config.labels, config.predictions))
-    for array, axes in ((labels, 3), (predictions, 4)):
-        if len(array.shape) != axes or array.fortran_order:
+    for array, fits in ((labels, len(labels.shape) == 3), (predictions, len(predictions.shape) >= 3)):
+        if not fits or array.fortran_order:
             raise DataError(
                 f"{array.url} has the shape {array.shape}" + (" in Fortran order" if array.fortran_order else ""),
                 "Its images cannot be read one at a time",
-                "Write labels (N, H, W) and predictions (N, K, H, W), with numpy.ascontiguousarray",
+                "Write labels (N, H, W) and predictions (N, K, H, W) or (N, H, W), with numpy.ascontiguousarray",
             )
-    if labels.dtype.kind not in "iu":
+    if labels.dtype.kind not in "iub":
         raise DataError(
             f"{config.labels} is stored as {labels.dtype.name}, but class numbers are integers",
             "Write integers (uint8 up to 256 values)",

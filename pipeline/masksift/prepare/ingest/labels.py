@@ -110,19 +110,24 @@ class LabelReader:
 
     def read(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read class numbers (H, W), the dtype's maximum for ignored pixels; DataError for an unknown value."""
-        if self.array is not None:
-            index = int(pair.label)
-            return self._by_value(read_image(self.array, index, options), f"Image {index} of {self.array.url}")
-        file = str(pair.label)
-        if file.lower().endswith(EXTENSIONS):
-            return self._by_value(read_label(file, options), file)
-        gray = not self.colors and pair.segments is None and self.class_channel is None
-        stored = read_raster(file, options, lossy=self.lossy, gray=gray, use_palette=self.use_palette)
+        stored = self.read_stored(pair, options)
+        file = str(pair.label) if self.array is None else f"Image {pair.label} of {self.array.url}"
         if pair.segments is not None:
             return self._by_segment(stored, dict(pair.segments), file)
         if stored.ndim == 3 and self.class_channel is not None:
             stored = stored[..., self.class_channel]
         return self._by_value(stored, file) if stored.ndim == 2 else self._by_color(stored, file)
+
+    def read_stored(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
+        """Read integers (H, W) or colors (H, W, 3) as they are stored."""
+        if self.array is not None:
+            values = read_image(self.array, int(pair.label), options)
+            return values.astype(np.uint8) if values.dtype == bool else values
+        file = str(pair.label)
+        if file.lower().endswith(EXTENSIONS):
+            return read_label(file, options)
+        gray = not self.colors and pair.segments is None and self.class_channel is None
+        return read_raster(file, options, lossy=self.lossy, gray=gray, use_palette=self.use_palette)
 
     def _by_value(self, values: NDArray[Any], file: str) -> NDArray[Any]:
         plane, unknown = self._look_up(values, self.values)

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.labels import InputPair
-from masksift.prepare.ingest.npy import NpyFile, read_array, read_header, read_image
+from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_array, read_header, read_image
 from masksift.prepare.ingest.raster import raster_header, read_raster, resize_bilinear, resize_nearest
+from masksift.scoring.kernels.decode import add_background
 
-PredictionFormat = Literal["arrays", "numbers", "planes", "array"]
-"""One .npy or .npz per image; an image of class numbers; a grayscale image per class; one .npy of all images."""
+PredictionFormat = Literal["arrays", "numbers", "planes", "array", "positive"]
+"""One .npy or .npz per image; a plane of class numbers; a grayscale image per class; one .npy of all images; a plane of
+the positive class of two."""
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 RANGE_TOLERANCE = 1e-3
 """Largest distance of a stored probability from [0, 1]."""
@@ -24,16 +26,31 @@ RANGE_TOLERANCE = 1e-3
 def stored_shape(
     prediction_format: PredictionFormat, pair: InputPair, options: Mapping[str, Any], *, lossy: bool
 ) -> tuple[tuple[int, ...], str]:
-    """Read shape and dtype of an image's predictions from headers: (H, W) of class numbers, else three axes."""
+    """Read shape and dtype of an image's predictions from headers: (H, W) of an image, else as `drop_axes`."""
     if prediction_format == "arrays":
         file = read_header(str(pair.predictions), options)
-        # a leading axis of length 1 is dropped
-        return file.shape[1:] if len(file.shape) == 4 and file.shape[0] == 1 else file.shape, file.dtype.name
+        return drop_axes(file.shape), file.dtype.name
     if prediction_format == "planes":
         assert isinstance(pair.predictions, tuple)
         size, dtype = raster_header(pair.predictions[0], options, lossy=lossy)
         return (len(pair.predictions), *size), dtype.name
-    return raster_header(str(pair.predictions), options, lossy=lossy)[0], "uint8"
+    size, dtype = raster_header(str(pair.predictions), options, lossy=lossy)
+    return size, dtype.name
+
+
+def drop_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop axes of length 1 from the shape of an image's predictions, the first ones first, until three are left."""
+    while len(shape) > 3 and 1 in shape:
+        i = shape.index(1)
+        shape = shape[:i] + shape[i + 1 :]
+    return shape
+
+
+def plane_size(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return (H, W) of an image's predictions (H, W), (1, H, W) or (H, W, 1); None for several classes."""
+    if len(shape) == 3 and 1 in (shape[0], shape[2]):
+        shape = shape[1:] if shape[0] == 1 else shape[:2]
+    return (shape[0], shape[1]) if len(shape) == 2 else None
 
 
 @dataclass(frozen=True)
@@ -47,17 +64,21 @@ class PredictionReader:
     kind: str
     array: NpyFile | None = None  # predictions of all images
     lossy: bool = False  # accept a compression that changes values
+    scale: float | None = None  # probability per step of integers; 1 / maximum of the dtype by default
 
     def read(self, pair: InputPair, options: Mapping[str, Any], size: tuple[int, int] | None = None) -> NDArray[Any]:
         """Read (K, H, W), resized to ``size`` if given; DataError if the file or its values do not fit."""
         if self.format == "numbers":
-            return self._read_one_hot(str(pair.predictions), options, size)
-        values = np.moveaxis(self._read_stored(pair, options), self.order.index("class"), 0)
+            return self._read_one_hot(pair, options, size)
+        if self.format == "positive":
+            values = self.read_plane(pair, options)[None]
+        else:
+            values = np.moveaxis(self._read_stored(pair, options), self.order.index("class"), 0)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if size is not None and values.shape[1:] != size:
             values = self._resize(values, size)
         if not self.dtype.startswith("uint"):
-            return values.astype(self.dtype, copy=False)
+            return self._with_background(values.astype(self.dtype, copy=False))
         if values.dtype.kind == "f":
             low, high = values.min(), values.max()
             if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):  # also refuses NaN
@@ -66,7 +87,28 @@ class PredictionReader:
                     f"The dtype {self.dtype} can only hold values from 0 to 1",
                     "Pass --kind logits without --dtype, or correct the predictions",
                 )
-        return values
+        return self._with_background(values)
+
+    def _with_background(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Complete the positive class (1, H, W) by the background; return several classes unchanged."""
+        if self.format != "positive":
+            return values
+        scale = self.scale or (1 / np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1.0)
+        return add_background(values[0], self.kind, scale)
+
+    def read_plane(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
+        """Read one plane (H, W): class numbers, or the positive class of two."""
+        if self.array is None and not str(pair.predictions).lower().endswith(EXTENSIONS):
+            plane = read_raster(str(pair.predictions), options, lossy=self.lossy, gray=True)
+        else:
+            plane = self._read_stored(pair, options)
+        size = plane_size(plane.shape)
+        if size is None:
+            raise DataError(
+                f"{self.location(pair)} is a color image, but predictions are class numbers in one channel",
+                "Write class numbers, or probabilities as .npy",
+            )
+        return plane.reshape(size)
 
     def location(self, pair: InputPair) -> str:
         """Describe where an image's predictions are stored."""
@@ -77,7 +119,8 @@ class PredictionReader:
     def _read_stored(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         if self.array is not None:
             assert isinstance(pair.predictions, int)
-            return read_image(self.array, pair.predictions, options)
+            values = read_image(self.array, pair.predictions, options)
+            return values.reshape(drop_axes(values.shape))
         if isinstance(pair.predictions, tuple):
             planes = [read_raster(url, options, lossy=self.lossy, gray=True) for url in pair.predictions]
             for url, plane in zip(pair.predictions, planes, strict=True):
@@ -90,15 +133,13 @@ class PredictionReader:
                     )
             return np.stack(planes)
         values = read_array(str(pair.predictions), options)
-        return values[0] if values.ndim == 4 else values
+        return values.reshape(drop_axes(values.shape))
 
-    def _read_one_hot(self, file: str, options: Mapping[str, Any], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-        numbers = read_raster(file, options, lossy=self.lossy, gray=True)
-        if numbers.ndim == 3:
-            raise DataError(
-                f"{file} is a color image, but predictions are class numbers in one channel",
-                "Write class numbers, or probabilities as .npy",
-            )
+    def _read_one_hot(
+        self, pair: InputPair, options: Mapping[str, Any], size: tuple[int, int] | None
+    ) -> NDArray[np.uint8]:
+        numbers, file = self.read_plane(pair, options), self.location(pair)
+        numbers = numbers.astype(np.uint8) if numbers.dtype == bool else numbers
         invalid = (numbers < 0) | (numbers >= self.classes)
         if invalid.any():
             y, x = np.unravel_index(int(invalid.argmax()), invalid.shape)
@@ -113,6 +154,6 @@ class PredictionReader:
         """Resize each class bilinearly; integers are scaled to 0..1, and probabilities normalized to a sum of 1."""
         step = np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
         floats = np.stack([resize_bilinear(plane.astype(np.float32) / step, size) for plane in values])
-        if self.kind == "probabilities":
+        if self.kind == "probabilities" and len(floats) > 1:
             floats /= np.maximum(floats.sum(axis=0), np.float32(1e-12))
         return floats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from masksift.core.text import escape_unprintable
+from masksift.prepare.ingest.binary import MASK
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.survey import Survey
@@ -22,7 +23,11 @@ def format_summary(config: IngestConfig, inputs: Inputs, survey: Survey, dtype: 
         f"{dtype} {config.kind}",
         *inputs.rules,
     ]
-    if inputs.prediction_format == "numbers":
+    if survey.values is MASK:
+        lines.append("label value 255 is class 1")
+    if survey.format == "positive":
+        lines.append("predictions are of the positive class, written as background and foreground")
+    if survey.format == "numbers":
         lines.append("predictions are class numbers, written as probabilities of 1")
     if inputs.skipped_labels:
         lines.append(f"skipped label files in other encodings: {inputs.skipped_labels:,}")

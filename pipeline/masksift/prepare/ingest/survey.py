@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
+from masksift.prepare.ingest.binary import ValueSurvey
 from masksift.prepare.ingest.config import AXIS_ORDERS, IngestConfig
 from masksift.prepare.ingest.discover import Inputs
-from masksift.prepare.ingest.labels import InputPair
+from masksift.prepare.ingest.labels import ClassMap, InputPair
 from masksift.prepare.ingest.npy import EXTENSIONS, read_label_size
-from masksift.prepare.ingest.predictions import DTYPES, stored_shape
+from masksift.prepare.ingest.predictions import DTYPES, PredictionFormat, drop_axes, plane_size, stored_shape
 from masksift.prepare.ingest.raster import image_size, raster_header
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.sources.validate import BINARY_CLASSES
 
 _IMAGES_PER_UPDATE = 512
 
@@ -31,6 +33,9 @@ class Survey:
     """Facts common to all images."""
 
     classes: int
+    class_names: tuple[str, ...] | None  # None if nothing names them
+    format: PredictionFormat
+    values: ClassMap | None  # None if label values are class numbers
     order: Axes  # stored axes of an image's predictions
     dtype: str  # stored
     height: int
@@ -59,8 +64,8 @@ def survey_inputs(
     headers: dict[_ImageHeaders, InputPair] = {}
     if inputs.arrays is not None:
         labels, predictions = inputs.arrays
-        size = (labels.shape[1], labels.shape[2])
-        headers[_ImageHeaders(size, predictions.shape[1:], predictions.dtype.name, None)] = inputs.pairs[0]
+        size, shape = (labels.shape[1], labels.shape[2]), drop_axes(predictions.shape[1:])
+        headers[_ImageHeaders(size, shape, predictions.dtype.name, None)] = inputs.pairs[0]
     else:
         with (
             progress.stage("headers", len(inputs.pairs)) as stage,
@@ -71,10 +76,37 @@ def survey_inputs(
                 for pair, header in zip(pairs, headers_of_pairs, strict=True):
                     headers.setdefault(header, pair)
                 stage.advance(TaskResult(0, len(pairs), 0, {SCORED: len(pairs)}))
-    dtype = _common_dtype(headers)
-    order, classes = _common_order(headers, inputs, config)
+    values = ValueSurvey(inputs, config, options, progress)
+    names, prediction_format = inputs.classes, inputs.prediction_format
+    if _are_planes(headers, inputs, config) and (decided := values.plane_format({one.dtype for one in headers})):
+        names, prediction_format = names or BINARY_CLASSES, decided
+    is_plane = prediction_format in ("positive", "numbers")
+    if is_plane:
+        headers = {replace(one, predictions=plane_size(one.predictions) or ()): pair for one, pair in headers.items()}
+    dtype = "uint8" if prediction_format == "numbers" else _common_dtype(headers)
+    order, classes = (
+        (AXIS_ORDERS[0], _class_count(names, config)) if is_plane else _common_order(headers, inputs, config)
+    )
     height, width, padded = _canvas(headers, order, config)
-    return Survey(classes, order, dtype, height, width, padded)
+    masks = values.mask_values if classes == 2 else None
+    return Survey(classes, names, prediction_format, masks or inputs.values, order, dtype, height, width, padded)
+
+
+def _are_planes(headers: _Headers, inputs: Inputs, config: IngestConfig) -> bool:
+    """Return whether the predictions of every image are one plane."""
+    sizes = ((header, plane_size(header.predictions)) for header in headers)
+    return inputs.prediction_format != "planes" and all(
+        size is not None and (config.resize is not None or size == header.label) for header, size in sizes
+    )
+
+
+def _class_count(names: tuple[str, ...] | None, config: IngestConfig) -> int:
+    if names is None:
+        raise DataError(
+            f"Predictions in {config.predictions} are class numbers, but the number of classes is unknown",
+            "Pass --classes a,b,c or --preset",
+        )
+    return len(names)
 
 
 def _read_headers(pair: InputPair, inputs: Inputs, config: IngestConfig, options: Mapping[str, Any]) -> _ImageHeaders:
@@ -105,13 +137,6 @@ def _common_dtype(headers: _Headers) -> str:
 def _common_order(headers: _Headers, inputs: Inputs, config: IngestConfig) -> tuple[Axes, int]:
     """Find the axis order that fits every image, and the number of classes."""
     named = None if inputs.classes is None else len(inputs.classes)
-    if inputs.prediction_format == "numbers":
-        if named is None:
-            raise DataError(
-                f"Predictions in {config.predictions} are class numbers, but the number of classes is unknown",
-                "Pass --classes a,b,c or --preset",
-            )
-        return AXIS_ORDERS[0], named
     orders: tuple[Axes, ...] = AXIS_ORDERS[:1] if inputs.prediction_format == "planes" else AXIS_ORDERS
     orders = (config.axes,) if config.axes else orders
     for header, pair in headers.items():
@@ -155,10 +180,13 @@ def _size(shape: tuple[int, ...], order: Axes) -> Size:
 
 def _misfit(header: _ImageHeaders, pair: InputPair, orders: tuple[Axes, ...], classes: int | None) -> DataError:
     shape = header.predictions
+    plane = plane_size(shape)
+    if plane is not None and plane != header.label and classes in (None, 2):
+        return _sizes_differ(pair, header.label, plane)
     if len(shape) != 3:
         return DataError(
             f"Predictions of {_name(pair)} have the shape {shape}, but three axes are required: class, y, x",
-            "Write an array (K, H, W) or (H, W, K) per image",
+            "Write an array (K, H, W) or (H, W, K) per image, or pass --classes a,b,c if it holds class numbers",
         )
     possible = [order for order in orders if classes is None or shape[order.index("class")] == classes]
     if not possible:
