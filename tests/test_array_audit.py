@@ -368,7 +368,7 @@ UINT8 = np.stack([np.full((2, 4, 5), 255, np.uint8), np.zeros((2, 4, 5), np.uint
     ("labels", "pred_probs", "match"),
     [
         (LABELS[0], UINT8, r"labels is an array of shape \(4, 5\)\. It must be \(N, H, W\), or a list of \(H, W\)"),
-        (LABELS, UINT8[0], r"pred_probs is an array of shape \(2, 4, 5\)\. It must be \(N, K, H, W\)"),
+        (LABELS, UINT8[0, 0], r"pred_probs is an array of shape \(4, 5\)\. It must be \(N, K, H, W\)"),
         (LABELS, np.moveaxis(UINT8, 1, -1), r"labels\[0\] has shape \(4, 5\), pred_probs\[0\] has shape \(4, 5, 2\)"),
         (LABELS[:1], UINT8, r"There are 1 labels and 2 pred_probs"),
         (LABELS[:0], UINT8[:0], r"labels is an array of shape \(0, 4, 5\)"),
@@ -436,3 +436,47 @@ def test_scale_of_floats_is_refused() -> None:
     labels, pred_probs = np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2, 2), 0.5, np.float32)
     with pytest.raises(DataError, match=r"scale is 0.5, but pred_probs have dtype float32\. Pass scale with"):
         masksift.audit(labels, pred_probs, scale=0.5)
+
+
+@pytest.mark.parametrize("shape", ["(N, H, W)", "(N, 1, H, W)", "list of (H, W)", "list of (1, H, W)"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_audit_of_the_positive_class_equals_that_of_both(shape: str, dtype: str) -> None:
+    positive, labels = binary_data(dtype)
+    one = 255 if dtype == "uint8" else 1
+    expected = masksift.audit(
+        labels, np.stack([one - positive, positive], axis=1), class_names=["background", "foreground"]
+    )
+    given = positive[:, None] if "1" in shape else positive
+    found = masksift.audit(labels, list(given) if "list" in shape else given)
+    assert found.images.equals(expected.images)
+    assert found.thresholds.equals(expected.thresholds)
+
+
+def test_audit_of_binary_logits_integers_and_ensembles_equals_that_of_both_classes() -> None:
+    positive, labels = binary_data("float32")
+    logits = np.log(positive / (1 - positive))
+    both = np.stack([np.zeros_like(logits), logits], axis=1)
+    names = ["a", "b"]
+    assert masksift.audit(labels, logits, kind="logits", class_names=names).images.equals(
+        masksift.audit(labels, both, kind="logits", class_names=names).images
+    )
+    codes = np.rint(positive / 0.0045).astype(np.uint8)
+    values = (codes * np.float64(0.0045)).astype(np.float32)
+    assert masksift.audit(labels, codes, scale=0.0045).images.equals(masksift.audit(labels, values).images)
+    full = np.stack([1 - values, values], axis=1)
+    members = [positive[:, None], full], [np.stack([1 - positive, positive], axis=1), full]
+    assert masksift.audit(labels, members[0]).images.equals(masksift.audit(labels, members[1]).images)
+
+
+def test_audit_of_binary_logits_without_kind_warns_of_logits() -> None:
+    positive, labels = binary_data("float32")
+    with pytest.warns(UserWarning, match="outside .0, 1. .if these are logits, set kind to logits"):
+        masksift.audit(labels, np.log(positive / (1 - positive)))
+
+
+def binary_data(dtype: str) -> tuple[drawn.Array, drawn.Array]:
+    """Return the positive class (N, H, W) and labels with an error."""
+    positive = 0.02 + 0.96 * np.random.default_rng(3).random((4, 12, 16))
+    labels = (positive > 0.5).astype(np.uint8)
+    labels[1, :5] = 1
+    return (np.rint(positive * 255) if dtype == "uint8" else positive).astype(dtype), labels

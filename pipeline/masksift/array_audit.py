@@ -26,6 +26,7 @@ from masksift.engine.image_views import make_view
 from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import (
+    BinaryImages,
     argument_names,
     check_images,
     ignore_values,
@@ -54,6 +55,7 @@ from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
+from masksift.storage.sources.validate import BINARY_CLASSES
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.lookup import filter_rows
 from masksift.storage.tables.schemas import images_schema
@@ -90,8 +92,10 @@ def audit(
         labels: Labels (N, H, W), integers, or a list of N arrays (H, W), whose sizes may differ. Pixels that are masked
             (`numpy.ma`) are ignored.
         pred_probs: Predictions (N, K, H, W) in uint8, uint16, float16, bfloat16, float32 or float64, or a list of N
-            arrays (K, H, W). A list of arrays (N, K, H, W) is an ensemble, whose mean is audited.
-        class_names: Names of the K classes. Default: "class 0", "class 1", ...
+            arrays (K, H, W). A list of arrays (N, K, H, W) is an ensemble, whose mean is audited. (N, H, W) and
+            (N, 1, H, W) are the positive class of two.
+        class_names: Names of the K classes. Default: "class 0", "class 1", ..., or "background", "foreground" if only
+            the positive class is given.
         ignore: Label values of ignored pixels.
         image_ids: Ids of the N images. Default: their indices.
         images: RGB images (N, H, W, 3) uint8 for `Audit.show`, which reads the one it draws. Scores ignore them.
@@ -115,7 +119,7 @@ def audit(
         DataError: If shapes or dtypes do not fit together.
         UsageError: If a parameter is out of range.
     """
-    given, members = label_images(labels), prediction_members(pred_probs)
+    given, members = label_images(labels), prediction_members(pred_probs, kind, scale)
     names, count = [member.name for member in members], len(given)
     with argument_names():
         config = build_run_config(
@@ -146,7 +150,9 @@ def audit(
         condense_config = CondenseConfig.for_predictions(
             classes, "float32", "probabilities", None, float(classes), evidence_dtype, config.tccp.lattice
         )
-    class_names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(classes))
+    binary = all(isinstance(member, BinaryImages) for member in members)
+    defaults = BINARY_CLASSES if binary else tuple(f"class {k}" for k in range(classes))
+    class_names = defaults if class_names is None else tuple(class_names)
     ids = list(image_ids) if image_ids is not None else [str(i) for i in range(count)]
     if len(class_names) != classes or len(ids) != count:
         raise DataError(

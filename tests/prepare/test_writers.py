@@ -413,3 +413,23 @@ def test_condense_refuses_invalid_images() -> None:
         condense(data.predictions[0], data.labels[0][:, :9])
     with raises(DataError, r"image has pixel \(y=0, x=0\)"):
         condense(data.predictions[0] * 2, data.labels[0], ignore=255)
+
+
+@each_writer
+@pytest.mark.parametrize("axis", [None, 1])
+def test_positive_class_is_written_as_both_classes(tmp_path: Path, writer_type: Any, axis: int | None) -> None:
+    positive = np.random.default_rng(0).random((3, 8, 10), np.float32)
+    labels = (positive > 0.5).astype(np.uint8)
+    data = Data(np.stack([1 - positive, positive], axis=1), labels, (255,))
+    with writer_type(str(tmp_path / "a"), **writer_args(data)) as writer:
+        writer.write(positive if axis is None else np.expand_dims(positive, axis), labels)
+    assert_same_run(tmp_path / "a", data, tmp_path)
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_condensed_positive_class_equals_that_of_both(axis: int | None) -> None:
+    positive = np.random.default_rng(0).random((8, 10), np.float32)
+    labels = (positive > 0.4).astype(np.uint8)
+    found = condense(positive if axis is None else positive[None], labels)
+    for plane, expected in zip(found.arrays, condense(np.stack([1 - positive, positive]), labels).arrays, strict=True):
+        assert np.array_equal(plane, expected)

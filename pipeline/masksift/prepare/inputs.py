@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.scoring.arrays import detach, dtype_name, image_at, to_numpy
+from masksift.scoring.kernels.decode import complete_binary
 
 MASKED = -1
 """Label of masked pixels where no ignore value is given: it is no class."""
@@ -46,7 +47,12 @@ class Images:
         dtypes = {dtype_name(value)} if shape else {dtype_name(one) for one in value}
         if len(dtypes) > 1:
             raise DataError(f"{name} have the dtypes {', '.join(sorted(dtypes))}", "Cast all images to one dtype")
-        self.dtype = dtypes.pop()
+        self.stored_dtype = dtypes.pop()
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype of an image that is read."""
+        return self.stored_dtype
 
     def __len__(self) -> int:
         return int(_shape(self._arrays)[0]) if _shape(self._arrays) else len(self._arrays)
@@ -65,6 +71,35 @@ class Images:
         return len(set(self._shapes)) == 1
 
 
+class BinaryImages(Images):
+    """Predictions of the positive class, (H, W) or (1, H, W) an image, read as both classes (2, H, W).
+
+    Args:
+        value: An array (N, ...), or a sequence with one array per image.
+        name: Name of the argument, for errors.
+        axes: Number of axes of an image: 2 or 3.
+        kind: "probabilities" or "logits".
+        scale: Probability per step of integers.
+    """
+
+    def __init__(self, value: Any, name: str, axes: int, kind: str, scale: float | None) -> None:
+        super().__init__(value, name, axes)
+        self._kind, self._scale = kind, scale
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype of both classes."""
+        return complete_binary(np.zeros((1, 1), self.stored_dtype), self._kind, self._scale).dtype.name
+
+    def __getitem__(self, i: int) -> Any:
+        image = read_predictions(super().__getitem__(i), self.name)
+        return complete_binary(to_numpy(image).reshape(self.shape(i)[1:]), self._kind, self._scale)
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """Return the shape (2, H, W) of an image."""
+        return 2, *super().shape(i)[-2:]
+
+
 def label_images(labels: Any) -> Images:
     """Return labels, (N, H, W) or one (H, W) per image; raises DataError unless they are integers."""
     images = Images(_as_sequence(labels, "labels"), "labels", 2)
@@ -73,12 +108,14 @@ def label_images(labels: Any) -> Images:
     return images
 
 
-def prediction_members(pred_probs: Any) -> list[Images]:
+def prediction_members(pred_probs: Any, kind: str, scale: float | None) -> list[Images]:
     """Return predictions as the members of an ensemble, usually one.
 
     Args:
         pred_probs: An array (N, K, H, W), a list with an array (K, H, W) per image, or, for an ensemble, a list with an
-            array (N, K, H, W) per member.
+            array (N, K, H, W) per member. K = 1, or no class axis, means the positive class of two.
+        kind: "probabilities" or "logits".
+        scale: Probability per step of integers.
 
     Returns:
         The members.
@@ -87,17 +124,24 @@ def prediction_members(pred_probs: Any) -> list[Images]:
         DataError: If it is anything else.
     """
     value = _as_sequence(pred_probs, "pred_probs")
+
+    def images(one: Any, name: str) -> Images:
+        shape = _shape(one)[1:] or _shape(one[0])
+        if len(shape) == 2 or (len(shape) == 3 and shape[0] == 1):
+            return BinaryImages(one, name, len(shape), kind, scale)
+        return Images(one, name, 3)
+
     if _shape(value):
-        return [Images(value, "pred_probs", 3)]
+        return [images(value, "pred_probs")]
     axes = {len(_shape(one)) for one in value}
     if axes == {4}:
-        return [Images(one, f"pred_probs[{m}]", 3) for m, one in enumerate(value)]
-    if axes != {3}:
+        return [images(one, f"pred_probs[{m}]") for m, one in enumerate(value)]
+    if axes not in ({2}, {3}):
         raise DataError(
             f"pred_probs is a list of arrays with {' and '.join(map(str, sorted(axes)))} axes",
             "Pass one array (K, H, W) per image, or one array (N, K, H, W) per member of an ensemble",
         )
-    return [Images(value, "pred_probs", 3)]
+    return [images(value, "pred_probs")]
 
 
 def check_images(labels: Images, members: Sequence[Images], kind: str, scale: float | None) -> int:
@@ -131,7 +175,7 @@ def check_images(labels: Images, members: Sequence[Images], kind: str, scale: fl
                     + (f", and there are {classes} classes" if member.shape(i)[0] != classes else ""),
                     *remedy,
                 )
-        check_predictions(member.name, member.dtype, kind, scale)
+        check_predictions(member.name, member.stored_dtype, kind, scale)
     return classes
 
 

@@ -174,7 +174,12 @@ def test_sum_tolerance_of_packed_integers_has_half_a_step_per_class(tmp_path: Pa
         ),
         ("int16", {}, {}, r"are stored as int16\. .* give other integers the attribute scale_factor"),
         ("int16", {"_FillValue": -1}, {}, r"are stored as int16\. "),
-        ("uint8", {}, {"kind": "logits"}, r"uint8 of kind 'logits', .* scale_factor and add_offset\. Write the logits"),
+        (
+            "uint8",
+            {},
+            {"kind": "logits"},
+            r"uint8 of kind 'logits', .* scale_factor and add_offset\. .*write the logits",
+        ),
         (
             "uint8",
             {"scale_factor": "x"},

@@ -80,7 +80,9 @@ def _window_memory(source: SourceSpec, layout: Layout) -> int:
             # the rows of two windows up to the end of their chunks, as float32 those of one image
             needed = source_rows_at_most(rows, stored.shape[-2], source.height)
             area = min(stored.shape[-2], stored.chunks[-2] + needed) * stored.shape[-1]
-            held += 2 * planes * area + math.prod(stored.shape[1:-2]) * needed * stored.shape[-1] * 4
+            held += 2 * planes * area + math.prod(stored.shape[1:-2]) * needed * stored.shape[-1] * (
+                4 + stored.itemsize
+            )
         window = max(window, planes * area)
     copies = 3 if in_order else 4  # in use, read ahead, encoded; transposed
     copies += any(source.size_arrays)  # the unpadded part of an image

@@ -33,6 +33,7 @@ from masksift.scoring.arrays import dtype_name, image_at, is_on_device, to_numpy
 from masksift.scoring.device import narrow_on_device
 from masksift.scoring.image import EvidencePlanes, condense_image
 from masksift.scoring.kernels.condense import CondenseConfig
+from masksift.scoring.kernels.decode import complete_binary
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.open import make_source_spec
 from masksift.storage.sources.overrides import Overrides
@@ -57,8 +58,8 @@ def condense(
     """Condense the predictions of one image into evidence, as a run does.
 
     Args:
-        pred_probs: Predictions (K, H, W): an array of any library, or a nested list. A tensor on a GPU is condensed
-            there, and the three planes are copied.
+        pred_probs: Predictions (K, H, W), or (H, W) of the positive class of two: an array of any library, or a nested
+            list. A tensor on a GPU is condensed there, and the three planes are copied.
         labels: Given labels (H, W), integers. Masked pixels (`numpy.ma`) are ignored.
         ignore: Ignored label values.
         kind: "probabilities" or "logits".
@@ -75,12 +76,15 @@ def condense(
     label_array, ignored = read_labels(as_batch(labels, "labels"), ignore_values(ignore))
     predictions = read_predictions(as_batch(pred_probs, "pred_probs"))
     shape, dtype = tuple(predictions.shape), dtype_name(predictions)
-    if len(shape) != 3 or shape[1:] != label_array.shape:
+    if len(shape) not in (2, 3) or shape[-2:] != label_array.shape:
         raise DataError(
             f"labels have the shape {label_array.shape}, pred_probs {shape}",
-            "Pass one image: labels (H, W) and pred_probs (K, H, W)",
+            "Pass one image: labels (H, W) and pred_probs (K, H, W), or (H, W) of the positive class",
         )
     check_predictions("pred_probs", dtype, kind, scale)
+    if len(shape) == 2 or shape[0] == 1:
+        predictions = complete_binary(to_numpy(predictions).reshape(shape[-2:]), kind, scale)
+        shape, dtype = predictions.shape, predictions.dtype.name
     config = CondenseConfig.for_predictions(shape[0], dtype, kind, scale, sum_tolerance, evidence_dtype, lattice=0)
     image = condense_image(label_array, [predictions], config, ignored)
     planes, status = image.planes, image.status
@@ -190,7 +194,7 @@ class SourceWriter(ABC):
         """Write the next images, in order. Arrays are of any library, or lists of images.
 
         Args:
-            pred_probs: Predictions (n, K, H, W).
+            pred_probs: Predictions (n, K, H, W), or (n, H, W) or (n, 1, H, W) of the positive class of two.
             labels: Given labels (n, H, W), integers. Masked pixels (`numpy.ma`) get the first ignore value.
             image_ids: Image ids (n,); default: `<source>/<index>`.
             pictures: RGB images (n, H, W, 3) uint8 for review, if the writer has ``pictures=True``.
@@ -201,6 +205,10 @@ class SourceWriter(ABC):
         """
         predictions, label_array = read_predictions(as_batch(pred_probs, "pred_probs")), self._read_labels(labels)
         spec, shape = self._spec, tuple(predictions.shape)
+        if spec.classes == 2 and shape[1:] in ((spec.height, spec.width), (1, spec.height, spec.width)):
+            positive = to_numpy(predictions).reshape(-1, spec.height, spec.width)
+            predictions = complete_binary(positive, spec.prediction_kind, spec.scale)
+            shape = predictions.shape
         expected = ((spec.classes, spec.height, spec.width), (spec.height, spec.width))
         if (shape[1:], label_array.shape[1:]) != expected or shape[0] != len(label_array):
             raise DataError(

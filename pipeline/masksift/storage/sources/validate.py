@@ -233,7 +233,7 @@ def validate_scale(url: str, overrides: Overrides, attributes: Mapping[str, Any]
         raise DataError(
             f"Predictions of {url} are {dtype} of kind 'logits', but logits must be floats, or integers with the "
             "attributes scale_factor and add_offset",
-            "Write the logits as float16 or float32, or pass --kind probabilities if they are probabilities",
+            "Pass --kind probabilities if they are probabilities, or write the logits as float16 or float32",
         )
     if not integers and overrides.scale is not None:
         raise DataError(
