@@ -72,6 +72,7 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "storage.endpoint_url": ("http://h:9000", '"http://h:9000"', "http://h:9000"),
     "storage.region": ("eu-central-1", '"eu-central-1"', "eu-central-1"),
     "storage.profile": ("lake", '"lake"', "lake"),
+    "storage.account": ("street", '"street"', "street"),
     "storage.anonymous": ("true", "true", True),
     "storage.path_style": ("true", "true", True),
     "storage.price_reads": ("0.0004", "0.0004", 0.0004),

@@ -54,5 +54,5 @@ class Interrupted(RunFailed):
 def summarize_error(error: BaseException) -> str:
     """Return type and message of an error of a store's client, cut before it quotes the request with its keys."""
     cut = r"[\n{<\\]|, source:|Debug source| \(Caused by"
-    message = re.split(cut, str(error), maxsplit=1)[0].strip(" .:;,")[:160]
+    message = " ".join(re.split(cut, str(error), maxsplit=1)[0].split()).strip(" .:;,")[:160]
     return f"{type(error).__name__}: {message}".rstrip(": ")

@@ -451,13 +451,31 @@ def test_missing_pyiceberg_is_refused_with_the_install_command(monkeypatch: pyte
         IcebergTables("depot", None, "masksift")
 
 
+@pytest.mark.parametrize(
+    ("uri", "package"), [("postgresql://u:secret@h/db", "psycopg"), ("postgresql+psycopg2://u:secret@h/db", "psycopg2")]
+)
+def test_missing_driver_of_a_database_is_refused_with_its_package(
+    uri: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with raises(UsageError, rf"^The Iceberg catalog .*://\*\*\*@h/db needs the package {package}, .*Install"):
+        IcebergTables(uri, "w", "masksift")
+
+
+@pytest.mark.parametrize("uri", ["postgresql+nodriver://u:secret@h/db", "postgresql://u:secret@h:port/db"])
+def test_uri_that_is_no_database_is_refused_without_its_password(uri: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a URI of a database") as caught:
+        IcebergTables(uri, "w", "masksift")
+    assert "secret" not in str(caught.value)
+
+
 # ----------------------------------------------------------------------------------------------------- credentials
 
 
 @pytest.mark.parametrize(
     ("uri", "shown"),
     [
-        ("postgresql+psycopg2://u:se@cr/et@h:5432/db", "postgresql+psycopg2://***@h:5432/db"),
+        ("postgresql+psycopg://u:se@cr/et@h:5432/db", "postgresql+psycopg://***@h:5432/db"),
         ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?***"),
         ("http://token@h:8181/c", "http://***@h:8181/c"),
         ("sqlite:////data/catalog.db", "sqlite:////data/catalog.db"),

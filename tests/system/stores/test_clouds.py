@@ -36,7 +36,7 @@ from support.results import read_files
 from support.sources import erase_chunks, make_data, write_source
 
 SERVERS = {"az": run_azurite, "gs": run_gcs_emulator}
-LOCAL = ("--executor.workers", "2", "--log-format", "quiet")
+LOCAL = ("--executor.kind", "local", "--executor.workers", "2", "--log-format", "quiet")
 SERIAL = ("--executor.kind", "serial", "--log-format", "quiet")
 
 

@@ -12,6 +12,7 @@ died before its commit belong to no snapshot: Iceberg's removal of orphan files 
 
 from __future__ import annotations
 
+import re
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -80,7 +81,7 @@ class IcebergTables:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise UsageError if pyiceberg is missing, or a database is used without a warehouse."""
+        """Raise UsageError if pyiceberg or a database's driver is missing, or a database has no warehouse."""
         if self._kind in _SQL and self.warehouse is None:
             raise UsageError(
                 f"iceberg.catalog is {self.shown} and iceberg.warehouse is not given",
@@ -93,6 +94,25 @@ class IcebergTables:
             raise UsageError(
                 "pyiceberg is not installed",
                 "Install it with `pip install 'masksift[iceberg]'`, or omit --table iceberg",
+            ) from e
+        if self._kind in _SQL:
+            self._check_driver()
+
+    def _check_driver(self) -> None:
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+        try:
+            make_url(_with_driver(self.catalog)).get_dialect().import_dbapi()
+        except ImportError as e:
+            raise UsageError(
+                f"The Iceberg catalog {self.shown} needs the package {e.name}, which is not installed",
+                "Install masksift[iceberg], whose driver serves sqlite:// and postgresql://, or that package",
+            ) from e
+        except (ArgumentError, NoSuchModuleError, ValueError) as e:  # their messages may quote the password
+            raise UsageError(
+                f"The Iceberg catalog {self.shown} is not a URI of a database ({type(e).__name__})",
+                "Pass --iceberg.catalog sqlite:///catalog.db or postgresql://user@host/database",
             ) from e
 
     @property
@@ -193,10 +213,13 @@ class IcebergTables:
                     "Define it in .pyiceberg.yaml or PYICEBERG_CATALOG__<NAME>__URI, or pass its URI as "
                     "--iceberg.catalog",
                 )
-            return load_catalog(self.catalog, **{**configured, **settings})  # type: ignore[arg-type]
+            settings = {**configured, **settings}  # type: ignore[dict-item]
+            if "uri" in settings:
+                settings["uri"] = _with_driver(settings["uri"])
+            return load_catalog(self.catalog, **settings)
         # load_catalog would add the configuration of another catalog, with its credentials. A database may hold several
         # catalogs by name; "default" is the one that pyiceberg opens without a name.
-        settings |= {"uri": self.catalog, **_for_pyiceberg(self.options)}
+        settings |= {"uri": _with_driver(self.catalog), **_for_pyiceberg(self.options.get("s3", {}))}
         if self._kind in _REST:
             from pyiceberg.catalog.rest import RestCatalog
 
@@ -212,6 +235,11 @@ class IcebergTables:
             f"The Iceberg catalog {self.shown} has none of the schemes {', '.join((*_REST, *_SQL))}",
             "Define it in the configuration of pyiceberg and pass its name as --iceberg.catalog",
         )
+
+
+def _with_driver(uri: str) -> str:
+    """Add the driver of the extra `iceberg` to a URI of PostgreSQL without one: SQLAlchemy's default has changed."""
+    return re.sub("^postgresql://", "postgresql+psycopg://", uri)
 
 
 def _fit(catalog: Catalog, name: str, wanted: Schema) -> None:
@@ -355,7 +383,6 @@ def _commit_retry_policy() -> RetryPolicy:
 
 def _for_pyiceberg(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the storage options of S3 as properties of pyiceberg."""
-    options = options.get("s3", {})
     if not options:
         return {}
     # pyiceberg finds the region of a bucket at Amazon itself
