@@ -195,7 +195,8 @@ def _require_completed_run(url: str, config: RunConfig) -> dict[str, Any]:
 
 def plan_settings(config: RunConfig) -> Settings:
     """Return the options that decide the amount of work."""
-    members = (name for name in config.overrides().prediction_names if "://" in name)
+    arrays = config.overrides()
+    members = (name for name in (arrays.labels, *arrays.prediction_names) if "://" in name)
     remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
     return Settings(
         config.evidence.dtype,

@@ -112,7 +112,21 @@ def config_from_args(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str
 
 
 def test_list_of_keys_is_complete() -> None:
-    assert sorted(EVERY_KEY) == sorted(dotted_keys(RunConfig))
+    become_a_source = ["labels", "predictions", "images"]
+    assert sorted([*EVERY_KEY, *become_a_source]) == sorted(dotted_keys(RunConfig))
+
+
+def test_two_arrays_become_a_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text('out = "o"\nlabels = "/l"\npredictions = ["/p", "s3://b/q"]\nimages = "/i"')
+    flags = ["--out", "o", "--labels", "/l", "--predictions", "/p,s3://b/q", "--images", "/i"]
+    printed = []
+    for args in ([str(tmp_path / "a.toml")], flags):
+        assert main(["run", *args, "--print-config"]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    assert printed[0] == printed[1]
+    assert printed[0]["sources"] == ["/l"]
+    arrays = printed[0]["arrays"]
+    assert (arrays["labels"], arrays["predictions"], arrays["images"]) == ("/l", ["/p", "s3://b/q"], "/i")
 
 
 @pytest.mark.parametrize("key", EVERY_KEY)

@@ -57,6 +57,11 @@ class RunConfig(SourceOptions):
     table: Literal["parquet", "iceberg"] = Field(
         "parquet", description="format of the tables ranking and images; iceberg writes Iceberg tables as well"
     )
+    images: str | None = Field(
+        None,
+        min_length=1,
+        description="URL of an RGB image array without a group; with --labels, used only by the report",
+    )
     arrays: RunArrays = RunArrays()
     softmin: SoftminSection = SoftminSection()
     tccp: TccpSection = TccpSection()
@@ -98,8 +103,9 @@ class RunConfig(SourceOptions):
     def options(self) -> StorageOptions:
         """Resolve the access options of all stores that the run names."""
         names = (self.base, self.thresholds_from, self.labels_from, self.arrays.images)
-        members = [name for name in self.overrides().prediction_names if "://" in name]
-        return self.storage.options([*self.sources, self.out, *members, *filter(None, names)])
+        arrays = self.overrides()
+        urls = [*self.sources, self.out, arrays.labels, *arrays.prediction_names, *filter(None, names)]
+        return self.storage.options(urls)
 
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of a source."""
@@ -108,4 +114,6 @@ class RunConfig(SourceOptions):
     def identity(self) -> dict[str, Any]:
         """Return the keys that decide the results: not the executor, output, presentation or exit code."""
         irrelevant = ("out", "executor", "storage", "max_quarantined", "sources", "table", "iceberg", "report")
-        return self.model_dump(mode="json", exclude={**dict.fromkeys(irrelevant, True), "arrays": {"images"}})
+        became_source = ("labels", "predictions", "images")
+        excluded = dict.fromkeys((*irrelevant, *became_source), True)
+        return self.model_dump(mode="json", exclude={**excluded, "arrays": {"images"}})

@@ -24,6 +24,7 @@ from masksift.core.units import parse_bytes
 from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, ignore_notification, make_executor, memory_limit
 from masksift.storage.credentials import StorageOptions, StoreConfig, redact_uri, resolve_options
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.urls import local_path
 
 
 class ConfigSection(BaseModel):
@@ -62,7 +63,7 @@ Scale = Annotated[
 class LabelArrays(ConfigSection):
     """Names and axes of a source's label arrays."""
 
-    labels: str = Field("labels", description="name of the label array")
+    labels: str = Field("labels", description="name or URL of the label array")
     image_id: str = Field("image_id", description="name of the array of image ids")
     height: str = Field("height", description="name of the array with the unpadded rows of each image")
     width: str = Field("width", description="name of the array with the unpadded columns of each image")
@@ -367,7 +368,8 @@ class LabelOptions(ConfigSection):
 
     def options(self) -> StorageOptions:
         """Resolve the access options of the stores that hold sources and results."""
-        return self.storage.options([*self.sources, self.out])
+        arrays = self.overrides()
+        return self.storage.options([*self.sources, self.out, arrays.labels, *arrays.prediction_names])
 
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of a source."""
@@ -376,9 +378,23 @@ class LabelOptions(ConfigSection):
         return Overrides(**arrays, ignore=self.ignore, remap=remap, resize=self.resize)
 
 
+def _array_urls(value: Any) -> Any:
+    """Return the URLs of arrays as they are stored: local paths are absolute."""
+    if isinstance(value, str):
+        urls = [local_path(url.strip()) or url.strip() for url in value.split(",")]
+        return urls[0] if len(urls) == 1 else urls
+    return [local_path(url) or url for url in value] if isinstance(value, (list, tuple)) else value
+
+
 class SourceOptions(LabelOptions):
     """Options shared by the commands that also read predictions."""
 
+    labels: str | None = Field(
+        None, min_length=1, description="URL of a label array without a group; with --predictions, instead of a source"
+    )
+    predictions: OneOrMoreNames | None = Field(
+        None, description="URL of a prediction array without a group; several comma-separated arrays form an ensemble"
+    )
     kind: Literal["probabilities", "logits"] | None = Field(
         None, description="content of the prediction array; default: the source's"
     )
@@ -389,6 +405,32 @@ class SourceOptions(LabelOptions):
         description="largest accepted deviation of a pixel's probability sum from 1; default: 0.02, plus half a step "
         "per class for unsigned integers",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_source_of_arrays(cls, tree: Any) -> Any:
+        """Turn `labels`, `predictions` and `images` into a source that is named by its arrays."""
+        keys = ("labels", "predictions", "images")
+        given = {key: tree[key] for key in keys if key in cls.model_fields and tree.get(key) is not None}
+        if not given:
+            return tree
+        arrays = tree.get("arrays", {})
+        conflicts = ["--source", *(f"--arrays.{key}" for key in given if key in arrays)]
+        if not tree.get("sources"):
+            del conflicts[0]
+        if conflicts:
+            raise UsageError(
+                f"{' and '.join(f'--{key}' for key in given)} and {' and '.join(conflicts)} are given",
+                "Pass a group with --source, or its arrays with --labels and --predictions",
+            )
+        if missing := [f"--{key}" for key in ("labels", "predictions") if key not in given]:
+            raise UsageError(
+                f"{' and '.join(f'--{key}' for key in given)} is given without {' and '.join(missing)}",
+                "Pass the URLs of both arrays, or a group with --source",
+            )
+        urls = {key: _array_urls(value) for key, value in given.items()}
+        rest = {key: value for key, value in tree.items() if key not in given}
+        return {**rest, "sources": [urls["labels"]], "arrays": {**arrays, **urls}}
 
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of a source."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from masksift.core.errors import UsageError
 from masksift.core.specs import SourceSpec
 from masksift.storage.sources.ensemble import split_array_url
-from masksift.storage.urls import local_path
+from masksift.storage.urls import join, local_path
 
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 """Protocols that name a store like another one."""
@@ -59,7 +59,7 @@ def source_urls(sources: Iterable[SourceSpec], images: str | None = None) -> Ite
     for source in sources:
         yield from (source.url, source.labels.url, *(array.url for array in source.prediction_arrays))
         if images is not None:
-            yield split_array_url(images, source.url, source.name)[0]
+            yield join(*split_array_url(images, source.url, source.name))
 
 
 def _normalize(url: str) -> str:

@@ -77,7 +77,7 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
         local_path(config.out) or config.out,
         plan["fingerprint"],
         config.seed,
-        config.arrays.labels,
+        config.overrides().label_name,
         path_columns(sources, truth_schema().names),
         options,
     )

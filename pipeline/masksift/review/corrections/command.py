@@ -41,6 +41,7 @@ from masksift.runtime.progress import ProgressReporter
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.corrected_labels import RECORD
+from masksift.storage.sources.overrides import copied_label_name
 from masksift.storage.urls import local_path
 
 
@@ -62,7 +63,7 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
     _check_label_values(sources, accepted)
     plan = make_plan_record(_identity(run, decisions))
     out = local_path(config.out) or config.out.rstrip("/")
-    array = run.record["configuration"]["arrays"]["labels"]
+    array = copied_label_name(run.record["configuration"]["arrays"]["labels"])
     context = CorrectionsContext(out, plan["fingerprint"], array, run.context.options)
     job = ResumableJob(ObjectDirectory(out, context.options), plan, RECORD, "export", config.out, progress)
     record = job.finished_record()
@@ -174,4 +175,4 @@ def _labels_from(spec: SourceSpec, array: str) -> str | None:
     """Return the directory that the run read the labels of a source from, None if they are in the source."""
     source_prefix = f"{(local_path(spec.url) or spec.url).rstrip('/')}/"
     suffix = f"/{spec.name}.zarr/{array.strip('/')}"
-    return None if spec.labels.url.startswith(source_prefix) else spec.labels.url.removesuffix(suffix)
+    return None if f"{spec.labels.url}/".startswith(source_prefix) else spec.labels.url.removesuffix(suffix)

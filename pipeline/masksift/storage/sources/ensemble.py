@@ -12,6 +12,11 @@ from masksift.storage.sources.validate import default_class_names
 from masksift.storage.urls import local_path
 
 
+def is_array_url(name: str) -> bool:
+    """Return whether an array is named by its URL, not by its name in the source."""
+    return "://" in name or name.startswith(("/", "file:/"))
+
+
 def split_array_url(name: str, url: str, source: str) -> tuple[str, str]:
     """Return the group URL and the name within the group of an array.
 
@@ -23,7 +28,7 @@ def split_array_url(name: str, url: str, source: str) -> tuple[str, str]:
     Returns:
         URL of the group, and name of the array in it.
     """
-    if "://" not in name and not name.startswith(("/", "file:/")):
+    if not is_array_url(name):
         return url, name
     place = local_path(name) or name  # decoded before the name of the source, which is not percent-encoded, is added
     group, _, array = place.replace("{source}", source).rstrip("/").rpartition("/")

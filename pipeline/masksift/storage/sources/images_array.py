@@ -13,8 +13,8 @@ from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_SOURCES
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
-from masksift.storage.sources.ensemble import split_array_url
-from masksift.storage.sources.open import METADATA_ERRORS, find_array
+from masksift.storage.sources.ensemble import is_array_url, split_array_url
+from masksift.storage.sources.open import METADATA_ERRORS, find_array, find_array_by_url
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.stores import open_group
 
@@ -45,14 +45,21 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
     """
     place, array_name = split_array_url(name, spec.url, spec.name)
     try:
+        if is_array_url(name):
+            found = find_array_by_url(join(place, array_name), options)
+            return _check_images(found.array, found.url, found.name, spec)
         array = find_array(open_group(place, options, MAX_ATTEMPTS_ON_OPEN), place, array_name)
     except (DataError, OSError, *METADATA_ERRORS) as e:
         return f"no images: {place} cannot be opened ({e})"
     if array is None:
         return f"no images: {place} contains no array {array_name!r}"
+    return _check_images(array, place, array_name, spec)
+
+
+def _check_images(array: zarr.Array[Any], place: str, name: str, spec: SourceSpec) -> ArraySpec | str:
     if array.shape != (*spec.labels.shape, 3) or array.dtype != np.uint8:
         return (
-            f"no images: {array_name!r} of {place} has shape {array.shape} and dtype {array.dtype}, the labels need "
+            f"no images: {name!r} of {place} has shape {array.shape} and dtype {array.dtype}, the labels need "
             f"{(*spec.labels.shape, 3)} of uint8"
         )
     return make_array_spec(array, place)
@@ -61,7 +68,7 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
 def make_array_spec(array: zarr.Array[Any], url: str) -> ArraySpec:
     """Describe an array in the group at a URL whose axes are in canonical order."""
     return ArraySpec(
-        url=join(local_path(url) or url, array.path),
+        url=join(local_path(url) or url, *filter(None, [array.path])),
         shape=array.shape,
         chunks=array.chunks,
         dtype=array.dtype.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from masksift.scoring.kernels.condense import default_sum_tolerance
 from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.decoding import prediction_array, resolve_values
-from masksift.storage.sources.ensemble import check_same_shape, mean_source, split_array_url
+from masksift.storage.sources.ensemble import check_same_shape, is_array_url, mean_source, split_array_url
 from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE, open_evidence_source
 from masksift.storage.sources.fingerprint import content_hash, metadata_hash
 from masksift.storage.sources.naming import parse_partitions, source_names
@@ -38,7 +38,7 @@ from masksift.storage.sources.validate import (
 )
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.bounded_codecs import bound_array
-from masksift.storage.zarr.stores import open_group
+from masksift.storage.zarr.stores import open_bare_array, open_group
 from masksift.storage.zarr.validation import codec_error_message
 
 _PREDICTION_AXES = ("image", "class", "y", "x")
@@ -53,6 +53,7 @@ METADATA_ERRORS = (
     RecursionError,
 )
 """Errors that zarr raises for metadata it cannot parse."""
+_NO_NODE = (FileNotFoundError, NotADirectoryError)
 MAX_CHUNK_VALUES = 1 << 24
 """Values in a chunk of an array with one value per image, unless it has more images."""
 
@@ -76,18 +77,19 @@ def open_source(
         DataError: Arrays are missing, or arrays and settings contradict each other. Other functions raise it, too.
     """
     members = overrides.prediction_names
-    arrays = f"the arrays {members[0]!r} and {overrides.labels!r}"
-    group = _open_group(url, options, f"Pass the URL of a group that contains {arrays}")
-    if EVIDENCE_ATTRIBUTE in group.attrs:
+    group = _open_source_group(url, overrides, options)
+    if group is not None and EVIDENCE_ATTRIBUTE in group.attrs:
         _check_evidence_settings(url, overrides)
         return open_evidence_source(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
     source_name = name or source_names([url])[0]
-    stored = [_find_predictions(group, url, member, source_name, options) for member in members]
-    labels_group, place = _open_labels_group(group, url, source_name, overrides, options)
-    labels, labels_spec = _open_array(
-        labels_group, place, overrides.labels, "labels", _LABEL_AXES, overrides.labels_axes
-    )
-    label_attributes = _attributes(labels_group, labels, group)
+    stored = [_find_stored(group, url, member, source_name, "predictions", options) for member in members]
+    found_labels = _find_labels(group, url, source_name, overrides, options)
+    labels, labels_spec = found_labels.array, _label_spec(found_labels, overrides.labels_axes)
+    label_attributes = _attributes(found_labels.group, labels, group)
+    if group is None:
+        group, place = found_labels.group, found_labels.url
+    else:
+        place = url
     predictions = [_describe_predictions(found, labels_spec, overrides) for found in stored]
     specs = [
         make_source_spec(url, spec, labels_spec, overrides, _attributes(found.group, found.array), label_attributes)
@@ -100,9 +102,9 @@ def open_source(
         spec,
         index=index,
         name=source_name,
-        image_id=open_per_image_array(group, url, overrides.image_id, "image_id", images),
+        image_id=open_per_image_array(group, place, overrides.image_id, "image_id", images),
         size_arrays=tuple(
-            open_per_image_array(group, url, array, role, images)
+            open_per_image_array(group, place, array, role, images)
             for array, role in ((overrides.height, "height"), (overrides.width, "width"))
         ),
         absent_labels_are_missing=absent_is_missing(url, overrides, label_attributes)
@@ -163,22 +165,54 @@ def make_source_spec(
 
 @dataclass(frozen=True)
 class _FoundArray:
-    """An array in its group, with the URL of the group and its name there."""
+    """An array in its group, with the URL of the group and its name there; or without group, with its own URL."""
 
-    group: zarr.Group
+    group: zarr.Group | None
     url: str
     name: str
     array: zarr.Array[Any]
 
 
-def _find_predictions(group: zarr.Group, url: str, name: str, source: str, options: Mapping[str, Any]) -> _FoundArray:
-    """Find a prediction array by its name in the source or by its URL."""
-    place, array_name = split_array_url(name, url, source)
-    parent = group if place == url else _open_group(place, options, "The URL of an array must be in a group")
-    array = find_array(parent, place, array_name)
+def _open_source_group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.Group | None:
+    """Open the group of a source; None if its URL is an array, and all its arrays are named by their URLs."""
+    members, labels = overrides.prediction_names, overrides.labels
+    try:
+        return _open_group(url, options, f"Pass the URL of a group with the arrays {members[0]!r} and {labels!r}")
+    except DataError as e:
+        if all(map(is_array_url, (*members, labels))) and isinstance(e.__cause__, (ContainsArrayError, *_NO_NODE)):
+            return None
+        raise
+
+
+def find_array_by_url(url: str, options: Mapping[str, Any]) -> _FoundArray:
+    """Find an array by its URL, in a group or without one. A missing array raises DataError."""
+    place, _, name = url.rstrip("/").rpartition("/")
+    try:
+        group = _open_group(place, options, "")
+    except DataError as e:
+        if not isinstance(e.__cause__, _NO_NODE):
+            raise
+    else:
+        if (array := find_array(group, place, name)) is not None:
+            return _FoundArray(group, place, name, array)
+        raise _missing_array_error(group, place, name, "predictions")
+    remedy = "Pass the URL of a Zarr array; `masksift ingest` converts images and NumPy files"
+    array = _open_node(open_bare_array, url, options, "array", remedy)
+    _check_array(array, url)
+    return _FoundArray(None, url, name, array)
+
+
+def _find_stored(
+    group: zarr.Group | None, url: str, name: str, source: str, role: str, options: Mapping[str, Any]
+) -> _FoundArray:
+    """Find an array by its name in the source or by its URL."""
+    if is_array_url(name):
+        return find_array_by_url(join(*split_array_url(name, url, source)), options)
+    assert group is not None
+    array = find_array(group, url, name)
     if array is None:
-        raise _missing_array_error(parent, place, array_name, "predictions")
-    return _FoundArray(parent, place, array_name, array)
+        raise _missing_array_error(group, url, name, role)
+    return _FoundArray(group, url, name, array)
 
 
 def _describe_predictions(found: _FoundArray, labels: ArraySpec, overrides: Overrides) -> ArraySpec:
@@ -200,14 +234,15 @@ def _describe_predictions(found: _FoundArray, labels: ArraySpec, overrides: Over
     return prediction_array(stored, packing, labels, resize=resize)
 
 
-def _open_labels_group(
-    group: zarr.Group, url: str, name: str, overrides: Overrides, options: Mapping[str, Any]
-) -> tuple[zarr.Group, str]:
-    """Return the group of the labels and its URL: the source, or the group of its name in `labels_from`."""
+def _find_labels(
+    group: zarr.Group | None, url: str, name: str, overrides: Overrides, options: Mapping[str, Any]
+) -> _FoundArray:
+    """Find the labels: in the source, by their URL, or in the group of the source's name in `labels_from`."""
     if overrides.labels_from is None:
-        return group, url
+        return _find_stored(group, url, overrides.labels, name, "labels", options)
     place = labels_url(overrides.labels_from, name)
-    return _open_group(place, options, f"labels_from must contain a group per source, here for {name}"), place
+    group = _open_group(place, options, f"labels_from must contain a group per source, here for {name}")
+    return _find_stored(group, place, overrides.label_name, name, "labels", options)
 
 
 def labels_url(directory: str, source: str) -> str:
@@ -234,12 +269,23 @@ def _check_evidence_settings(url: str, overrides: Overrides) -> None:
 
 def _open_group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
     """Open a group. A missing one raises DataError with the remedy."""
+    group: zarr.Group = _open_node(open_group, url, options, "group", remedy)
+    return group
+
+
+def _open_node(
+    open_node: Callable[[str, Mapping[str, Any], int], Any],
+    url: str,
+    options: Mapping[str, Any],
+    kind: str,
+    remedy: str,
+) -> Any:
     try:
-        group = open_group(url, options, MAX_ATTEMPTS_ON_OPEN)
-        check_nesting(group.attrs.asdict())
-        return group
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise DataError(f"There is no Zarr group at {url}", remedy) from e
+        node = open_node(url, options, MAX_ATTEMPTS_ON_OPEN)
+        check_nesting(node.attrs.asdict())
+        return node
+    except _NO_NODE as e:
+        raise DataError(f"There is no Zarr {kind} at {url}", remedy) from e
     except ContainsArrayError as e:
         raise DataError(f"{url} is an array, but a source is a group of arrays", "Pass the URL of its group") from e
     except METADATA_ERRORS as e:
@@ -269,7 +315,8 @@ def open_label_array(
         array raises DataError.
     """
     group = _open_group(url, options, f"Pass the URL of a group that contains the array {name!r}")
-    array, spec = _open_array(group, url, name, "labels", _LABEL_AXES, axes)
+    found = _find_stored(group, url, name, "", "labels", options)
+    array, spec = found.array, _label_spec(found, axes)
     return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and array.fill_value not in ignore
 
 
@@ -279,16 +326,24 @@ def find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None
         member = group[name]
         if not isinstance(member, zarr.Array):
             return None
-        check_nesting(member.attrs.asdict())
-        bound_array(member)
-        if getattr(member.metadata, "storage_transformers", None):  # zarr raises this only for the URL of the array
-            raise ValueError("storage transformers are not supported")
     except METADATA_ERRORS as e:
         if isinstance(e, KeyError) and name in str(e):
             return None
         raise _metadata_error(join(url, name), e) from e
-    validate_chunks(join(url, name), member)
+    _check_array(member, join(url, name))
     return member
+
+
+def _check_array(array: zarr.Array[Any], url: str) -> None:
+    """Raise DataError for metadata that zarr accepts at first, or whose chunks have no bounded size."""
+    try:
+        check_nesting(array.attrs.asdict())
+        bound_array(array)
+        if getattr(array.metadata, "storage_transformers", None):  # zarr raises this only for the URL of the array
+            raise ValueError("storage transformers are not supported")
+    except METADATA_ERRORS as e:
+        raise _metadata_error(url, e) from e
+    validate_chunks(url, array)
 
 
 def _metadata_error(url: str, cause: Exception) -> DataError:
@@ -310,21 +365,19 @@ def _missing_array_error(group: zarr.Group, url: str, name: str, role: str) -> D
     )
 
 
-def _attributes(group: zarr.Group, array: zarr.Array[Any], source: zarr.Group | None = None) -> dict[str, Any]:
-    """Merge the attributes of array, group and source, in this priority. Nulls are ignored."""
-    inherited = {} if source is None else source.attrs.asdict()
-    merged = {**inherited, **group.attrs.asdict(), **array.attrs.asdict()}
+def _attributes(*nodes: zarr.Group | zarr.Array[Any] | None) -> dict[str, Any]:
+    """Merge the attributes of group, array and source, in the priority array, group, source. Nulls are ignored."""
+    group, array, *source = nodes
+    merged: dict[str, Any] = {}
+    for node in (*source, group, array):
+        merged |= {} if node is None else node.attrs.asdict()
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _open_array(
-    group: zarr.Group, url: str, name: str, role: str, dims: tuple[str, ...], axes: tuple[str, ...] | None
-) -> tuple[zarr.Array[Any], ArraySpec]:
-    array = find_array(group, url, name)
-    if array is None:
-        raise _missing_array_error(group, url, name, role)
-    dtype = validate_dtype(url, name, role, array)
-    return array, _array_spec(array, url, dtype, validate_axes(url, name, role, array, dims, axes))
+def _label_spec(found: _FoundArray, axes: tuple[str, ...] | None) -> ArraySpec:
+    dtype = validate_dtype(found.url, found.name, "labels", found.array)
+    order = validate_axes(found.url, found.name, "labels", found.array, _LABEL_AXES, axes)
+    return _array_spec(found.array, found.url, dtype, order)
 
 
 def _array_spec(array: zarr.Array[Any], url: str, dtype: str, order: tuple[int, ...]) -> ArraySpec:
@@ -342,10 +395,10 @@ def _array_spec(array: zarr.Array[Any], url: str, dtype: str, order: tuple[int, 
     )
 
 
-def open_per_image_array(group: zarr.Group, url: str, name: str, role: str, images: int) -> ArraySpec | None:
+def open_per_image_array(group: zarr.Group | None, url: str, name: str, role: str, images: int) -> ArraySpec | None:
     """Open an optional array with one value per image. Return None if it is missing under its default name, `role`."""
-    array = find_array(group, url, name)
-    if array is None and name != role:
+    array = None if group is None else find_array(group, url, name)
+    if array is None and name != role and group is not None:
         raise _missing_array_error(group, url, name, role)
     if array is None:
         return None

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def copied_label_name(labels: str) -> str:
+    """Return the name, in copies of the labels, of an array that is given by its name or its URL."""
+    return "labels" if "://" in labels or labels.startswith("/") else labels
+
+
 @dataclass(frozen=True)
 class Overrides:
     """Array names and settings of a source. None leaves a setting to the attributes of the source."""
@@ -25,6 +30,11 @@ class Overrides:
     empty_label_chunks: str | None = None
     remap: tuple[tuple[int, int], ...] = ()
     labels_from: str | None = None
+
+    @property
+    def label_name(self) -> str:
+        """Name of the label array in copies of the labels."""
+        return copied_label_name(self.labels)
 
     @property
     def prediction_names(self) -> tuple[str, ...]:

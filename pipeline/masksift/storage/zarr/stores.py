@@ -288,6 +288,11 @@ def list_objects(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
     return None if store is None else iter(store.list())
 
 
+def open_bare_array(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Array[Any]:
+    """Open a Zarr array, version 2 or 3, read-only. A missing one raises FileNotFoundError."""
+    return zarr.open_array(open_store(url, options, read_only=True, attempts=attempts), mode="r")
+
+
 def open_group(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Group:
     """Open a Zarr group, version 2 or 3, read-only. A missing one raises FileNotFoundError."""
     store = open_store(url, options, read_only=True, attempts=attempts)
