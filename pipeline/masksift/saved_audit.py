@@ -194,4 +194,4 @@ def export_run(run_url: str, form: str, tree: Mapping[str, Any], progress: Progr
     """
     with argument_names():
         config = build_config(export_config_class(form), {"run": run_url, **tree}, {})
-        return export(form, config, progress).text
+        return export(form, config, progress)

@@ -23,7 +23,6 @@ from masksift.config.sections import StorageSection
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.engine.region_table import LABEL
-from masksift.review.inspect.lookup import iter_region_tables
 from masksift.review.rendering.palette import class_colors
 from masksift.review.rendering.panels import colorize, draw_outline, figure_png, new_figure, region_text
 from masksift.runner import run
@@ -44,7 +43,7 @@ def main(file: str = "camvid-regions.png") -> None:
         completed = open_completed_run(folder, StorageSection())
         regions = list(
             islice(
-                (row for table in iter_region_tables(completed) for row in table.to_pylist() if row["kind"] == LABEL),
+                (row for table in completed.region_tables() for row in table.to_pylist() if row["kind"] == LABEL),
                 REGIONS,
             )
         )

@@ -149,7 +149,7 @@ def export(args: argparse.Namespace) -> int:
     config = _config(args, export_config_class(args.form))
     from masksift.review.export.command import export
 
-    print(export(args.form, config, _reporter(args)).text)
+    print(export(args.form, config, _reporter(args)))
     return 0
 
 
@@ -160,7 +160,7 @@ def correct(args: argparse.Namespace) -> int:
     config = _config(args, CorrectionsConfig)
     from masksift.review.corrections.command import correct
 
-    print(correct(config, _reporter(args)).text)
+    print(correct(config, _reporter(args)))
     return 0
 
 
@@ -242,7 +242,7 @@ def simulate(args: argparse.Namespace) -> int:
     tree = read_toml(files[0]) if files else {}
     if "kind" not in {**tree, **flags}:
         raise UsageError("The type of error is required", f"Pass one of {', '.join(ERROR_TYPES)}")
-    print(simulate(build_config(SimulateConfig, tree, flags), _reporter(args)).text)
+    print(simulate(build_config(SimulateConfig, tree, flags), _reporter(args)))
     return 0
 
 
@@ -251,7 +251,7 @@ def predict(args: argparse.Namespace) -> int:
     from masksift.prepare.predict.command import predict
     from masksift.prepare.predict.config import PredictConfig
 
-    print(predict(_config(args, PredictConfig), _reporter(args)).text)
+    print(predict(_config(args, PredictConfig), _reporter(args)))
     return 0
 
 
@@ -262,7 +262,7 @@ def sweep(args: argparse.Namespace) -> int:
     config = _config(args, SweepConfig)
     from masksift.evaluation.sweep.command import sweep
 
-    print(sweep(config, _reporter(args)).text)
+    print(sweep(config, _reporter(args)))
     return 0
 
 
@@ -273,7 +273,7 @@ def show(args: argparse.Namespace) -> int:
     config = _config(args, ShowConfig)
     from masksift.review.inspect.show import show
 
-    print(show(config).text)
+    print(show(config))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -454,6 +454,14 @@ class IcebergSection(ConfigSection):
     @field_serializer("catalog", when_used="json")
     def _without_password(self, value: str) -> str:
         return redact_uri(value)
+
+
+def value_at(tree: Mapping[str, Any], dotted_key: str) -> Any:
+    """Return the value of a dotted key, None if the tree lacks it: records of older versions have fewer keys."""
+    value: Any = tree
+    for name in dotted_key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def dotted_keys(model: type[BaseModel]) -> dict[str, FieldInfo]:

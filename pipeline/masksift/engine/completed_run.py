@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from masksift.config.sections import RunArrays, StorageSection
+from masksift.core import signals
 from masksift.core.errors import UsageError
 from masksift.core.json_text import parse_json
 from masksift.core.specs import SourceSpec
+from masksift.core.status import SCORED
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.result_tables import image_part_names
@@ -18,6 +20,7 @@ from masksift.engine.reuse import evidence_from_json
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.parquet import iter_tables, list_parts
 from masksift.storage.tables.schemas import hive_columns
 from masksift.storage.urls import join, local_path
 
@@ -59,6 +62,11 @@ class CompletedRun:
         return image_part_names(self.context.fingerprint, len(self.tasks))
 
     @property
+    def scored_images(self) -> int:
+        """Number of ranked images."""
+        return int(self.record["counts"].get(SCORED, 0))
+
+    @property
     def images_array(self) -> str:
         """Name or URL of the RGB images in its configuration."""
         name: str = self.record["configuration"]["arrays"].get("images", RunArrays().images)
@@ -74,6 +82,37 @@ class CompletedRun:
         number = self.source_index[source]
         blocks = self.tasks.plan.blocks.ranges[number]
         return self.tasks[blocks.start + index // self.tasks.plan.layouts[number].block_images]
+
+    def image_rows(self, keys: Sequence[tuple[str, int]], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Read the rows of images (source, index), in this order, from the files of the image table that hold them."""
+        keys_by_block: dict[int, list[tuple[str, int]]] = {}
+        for key in keys:
+            keys_by_block.setdefault(self.find_task(*key).block.number, []).append(key)
+        blocks = sorted(keys_by_block)
+        rows: dict[tuple[str, int], dict[str, Any]] = {}
+        names = self.image_part_names if blocks else []
+        tables = iter_tables(self.directory, [names[block] for block in blocks], columns)
+        for block, table in zip(blocks, tables, strict=True):
+            start = self.tasks.plan.blocks[block].start
+            for key in keys_by_block[block]:
+                (rows[key],) = table.slice(key[1] - start, 1).to_pylist()
+        return [rows[key] for key in keys]
+
+    def quarantined_rows(self, top: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Read the first ``top`` quarantined rows of the image table, and no more files than needed."""
+        rows: list[dict[str, Any]] = []
+        wanted = min(top, self.record["images"] - self.scored_images)
+        for table in iter_tables(self.directory, self.image_part_names if wanted else [], columns):
+            signals.raise_if_interrupted()
+            numbers = [number for number, status in enumerate(table["status"].to_pylist()) if status != SCORED]
+            rows += table.take(numbers[: wanted - len(rows)]).to_pylist() if numbers else []
+            if len(rows) == wanted:
+                break
+        return rows
+
+    def region_tables(self, columns: Sequence[str] | None = None, at_once: int = 1) -> Iterator[Any]:
+        """Yield the files of the region table in order, ``at_once`` of them in memory."""
+        return iter_tables(self.directory, list_parts(self.directory, "regions"), columns, at_once)
 
 
 def read_run_record(url: str, options: Mapping[str, Any]) -> dict[str, Any] | None:

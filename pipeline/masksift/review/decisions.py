@@ -28,8 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.json_text import parse_json
+from masksift.engine.completed_run import CompletedRun
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.parquet import iter_tables, list_parts
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 PARTIAL = "partial"
@@ -109,10 +109,10 @@ class ReviewDecisions:
             return PARTIAL
         return UNSURE if UNSURE in region_decisions else REJECT
 
-    def count_listed(self, run: ObjectDirectory) -> ReviewDecisions:
+    def count_listed(self, run: CompletedRun) -> ReviewDecisions:
         """Return the decisions with the numbers of listed regions that the reviewed run's table of regions has."""
         listed = Counter(dict.fromkeys(self.ids, 0))
-        for table in iter_tables(run, list_parts(run, "regions"), ["source", "index"]):
+        for table in run.region_tables(["source", "index"]):
             keys = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
             listed.update(key for key in keys if key in self.ids)
         return replace(self, listed=listed)

@@ -77,7 +77,7 @@ def _truth_from_decisions(decisions: ReviewDecisions, run: CompletedRun, names: 
     """Take accepted images as wrong and rejected ones as right; nothing is known about the others."""
     same_run = decisions.run == run.context.fingerprint
     if same_run:
-        decisions = decisions.count_listed(run.directory)
+        decisions = decisions.count_listed(run)
     by_image = {key: decisions.for_image(key) for key in decisions.ids}
     by_place = {source for source, _ in by_image} <= names  # otherwise by id
     if not by_place and len(set(decisions.ids.values())) < len(by_image):

@@ -8,8 +8,7 @@ The output holds `labels/<source>.zarr` (labels, and `truth`, 1 where they diffe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -47,15 +46,7 @@ ERROR_BYTES_PER_PIXEL = 48
 up)."""
 
 
-@dataclass(frozen=True)
-class SimulateResult:
-    """Record of a finished simulation (simulate.json), and its console text."""
-
-    record: Mapping[str, Any]
-    text: str
-
-
-def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResult:
+def simulate(config: SimulateConfig, progress: ProgressReporter) -> str:
     """Write labels with simulated errors, or continue an interrupted simulation.
 
     Args:
@@ -63,7 +54,7 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
         progress: Reporter for messages and stages.
 
     Returns:
-        Record and console text.
+        Console text.
 
     Raises:
         MasksiftError: The options, the sources or the workers do not fit.
@@ -93,7 +84,7 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> SimulateResu
             results = job.run_tasks(executor, partial(simulate_block, context), tasks, "simulate", images)
             record = _make_record(config, sources, results)
             job.write_record(record)
-    return SimulateResult(record, console_text(config, record))
+    return console_text(config, record)
 
 
 def make_error_params(config: SimulateConfig, spec: SourceSpec) -> ErrorParams:

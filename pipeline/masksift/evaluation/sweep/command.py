@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -57,15 +57,7 @@ MAX_CONCURRENT_READS = 16
 """Blocks whose scores are read at the same time."""
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """Record of a finished sweep (sweep.json), and its console text."""
-
-    record: Mapping[str, Any]
-    text: str
-
-
-def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
+def sweep(config: SweepConfig, progress: ProgressReporter) -> str:
     """Measure every combination of error type, share and score, or continue an interrupted sweep.
 
     Predictions are read once, even if a later sweep uses other scores or parameters.
@@ -75,7 +67,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
         progress: Reporter for messages and stages.
 
     Returns:
-        Record and console text.
+        Console text.
 
     Raises:
         MasksiftError: The options, the sources or the workers do not fit.
@@ -104,7 +96,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> SweepResult:
                 job.write_record(record)
     quarantined = record["counts"]["quarantined"]
     notes = [f"{quarantined:,} images are quarantined and not measured"] if quarantined else []
-    return SweepResult(record, "\n".join([record["text"], *notes, f"results: {config.out}"]))
+    return "\n".join([record["text"], *notes, f"results: {config.out}"])
 
 
 def _open_and_plan(config: SweepConfig) -> tuple[tuple[SourceSpec, ...], Plan]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -61,14 +61,6 @@ _PACKAGES = {PIXELS: ("scikit-learn", "scipy"), TORCH: ("torch", "segmentation-m
 
 
 @dataclass(frozen=True)
-class PredictResult:
-    """Result of a prediction: the content of predict.json, and text to print."""
-
-    record: Mapping[str, Any]
-    text: str
-
-
-@dataclass(frozen=True)
 class _Folds:
     """Id, group and fold of every image, (N,) each."""
 
@@ -77,7 +69,7 @@ class _Folds:
     folds: NDArray[np.int16]
 
 
-def predict(config: PredictConfig, progress: ProgressReporter) -> PredictResult:
+def predict(config: PredictConfig, progress: ProgressReporter) -> str:
     """Write the source that a configuration describes, or resume an interrupted prediction."""
     options = config.options()
     source = open_labeled_source(
@@ -117,7 +109,7 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> PredictResult:
             results = job.run_tasks(executor, partial(predict_shard, context), shards, "predict", spec.images)
             record = _make_record(config, context, folds, results)
             job.write_record(record)
-    return PredictResult(record, format_summary(config, record))
+    return format_summary(config, record)
 
 
 def _assign_folds(config: PredictConfig, source: LabeledSource) -> _Folds:

@@ -10,12 +10,11 @@ from fractions import Fraction
 from typing import Any
 
 from masksift.core.errors import UsageError
-from masksift.core.status import SCORED
 from masksift.core.units import parse_amount
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.check.config import CheckConfig
 from masksift.review.class_changes import class_changes
-from masksift.storage.tables.parquet import iter_tables, read_table
+from masksift.storage.tables.parquet import read_table
 
 Row = dict[str, Any]
 
@@ -29,6 +28,7 @@ _RECORD_FIELDS = (
     "bytes_read",
     "retries",
 )
+_QUARANTINED_COLUMNS = ("image_id", "source", "index", "status", "reason")
 
 
 def check(config: CheckConfig) -> Row:
@@ -42,7 +42,8 @@ def check(config: CheckConfig) -> Row:
         limit = parse_amount("max_flagged", allowed, pixels, "pixels")
         limits.append(_limit("max_flagged", allowed, Fraction(flagged), pixels, limit))
     if (allowed := config.max_quarantined) is not None:
-        images, quarantined = run.record["images"], Fraction(_quarantined_images(run))
+        images = run.record["images"]
+        quarantined = Fraction(images - run.scored_images)
         limit = parse_amount("max_quarantined", allowed, images, "images")
         limits.append(_limit("max_quarantined", allowed, quarantined, images, limit))
     if config.max_drop_in_class_quality is not None:
@@ -53,7 +54,7 @@ def check(config: CheckConfig) -> Row:
         "passed": all(limit["passed"] for limit in limits),
         "limits": limits,
         "counts": dict(sorted(run.record["counts"].items())),
-        "quarantined": _first_quarantined(run, config.top),
+        "quarantined": run.quarantined_rows(config.top, _QUARANTINED_COLUMNS),
     }
 
 
@@ -61,11 +62,6 @@ def _limit(name: str, allowed: str | int, actual: Fraction, total: int | None, l
     """Describe one limit; ``actual`` is a count out of ``total``, or a share without a total."""
     value = float(actual) if total is None else int(actual)
     return {"limit": name, "allowed": str(allowed), "found": value, "of": total, "passed": actual <= limit}
-
-
-def _quarantined_images(run: CompletedRun) -> int:
-    images: int = run.record["images"]
-    return images - int(run.record["counts"].get(SCORED, 0))
 
 
 def _check_class_quality(config: CheckConfig, run: CompletedRun, classes: Sequence[Row]) -> tuple[Row, str, list[Row]]:
@@ -97,16 +93,3 @@ def _drop(row: Mapping[str, Any]) -> Fraction:
     """Drop in the quality of a class: increase of the share of its pixels that are flagged."""
     new, old = (Fraction(row[f"flagged_{side}"], row[f"pixels_{side}"]) for side in ("new", "old"))
     return new - old
-
-
-def _first_quarantined(run: CompletedRun, top: int) -> list[Row]:
-    """Return the first quarantined images in source order; stops reading once it has enough."""
-    count = min(top, _quarantined_images(run))
-    rows: list[Row] = []
-    if count:
-        columns = ["image_id", "source", "index", "status", "reason"]
-        for table in iter_tables(run.directory, run.image_part_names, columns):
-            rows += [row for row in table.to_pylist() if row["status"] != SCORED]
-            if len(rows) >= count:
-                break
-    return rows[:count]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from masksift.core.errors import UsageError
-from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.result_tables import ranking_part_names
 from masksift.review.class_changes import class_changes
@@ -30,9 +29,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     classes = {side: read_table(run.directory, "class_quality.parquet").to_pylist() for side, run in runs.items()}
     same = same_sources(old.tasks.sources, new.tasks.sources)
     rows = {
-        side: iter_image_rows(
-            run.directory, ranking_part_names(run.record["counts"].get(SCORED, 0)), run.image_part_names, methods
-        )
+        side: iter_image_rows(run.directory, ranking_part_names(run.scored_images), run.image_part_names, methods)
         for side, run in runs.items()
     }
     with join_images(rows["old"], rows["new"], same, methods) as joined:

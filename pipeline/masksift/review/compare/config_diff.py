@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from masksift.config.run import RunConfig
-from masksift.config.sections import dotted_keys
+from masksift.config.sections import dotted_keys, value_at
 from masksift.core.specs import SourceSpec
 from masksift.storage.urls import local_path
 
@@ -29,14 +29,6 @@ def key_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]
     values = [("masksift", *(record["versions"]["masksift"] for record in (old, new)))]
     values += [(key, *(value_at(record["identity"]["configuration"], key) for record in (old, new))) for key in keys]
     return [{"key": key, "old": before, "new": after} for key, before, after in values if before != after]
-
-
-def value_at(tree: Mapping[str, Any], dotted_key: str) -> Any:
-    """Return the value of a dotted key, None if the tree lacks it: records of older versions have fewer keys."""
-    value: Any = tree
-    for name in dotted_key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def same_sources(old: Sequence[SourceSpec], new: Sequence[SourceSpec]) -> set[str]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.decisions import ACCEPT, ImageKey, ReviewDecisions
-from masksift.storage.tables.parquet import iter_tables
 
 MAX_CONCURRENT_TABLES = 2
 """Files of the region table in memory: the run lengths of one may take some megabytes."""
@@ -68,8 +67,7 @@ def select_accepted_regions(run: CompletedRun, decisions: ReviewDecisions) -> Ac
             images_by_rank.setdefault(rank, set()).add(key)
     regions: dict[int, list[AcceptedRegion]] = {}
     counts, total, images_with_regions = Counter[str](), 0, set[ImageKey]()
-    names = [f"regions/{name}" for name in run.directory.names("regions")]
-    for table in iter_tables(run.directory, names, _COLUMNS, MAX_CONCURRENT_TABLES):
+    for table in run.region_tables(_COLUMNS, MAX_CONCURRENT_TABLES):
         total += len(table)
         rows = zip(*(table[name].to_pylist() for name in _COLUMNS[:3]), strict=True)
         for number, (rank, source, index) in enumerate(rows):

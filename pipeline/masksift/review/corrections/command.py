@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -45,16 +44,8 @@ from masksift.storage.sources.overrides import copied_label_name
 from masksift.storage.urls import local_path
 
 
-@dataclass(frozen=True)
-class CorrectionsResult:
-    """Record of the corrections (corrections.json) and text to print."""
-
-    record: Mapping[str, Any]
-    text: str
-
-
-def correct(config: CorrectionsConfig, progress: ProgressReporter) -> CorrectionsResult:
-    """Write the labels with all accepted regions; the same command continues after an interruption."""
+def correct(config: CorrectionsConfig, progress: ProgressReporter) -> str:
+    """Write the labels with all accepted regions, and return the text to print; the same command continues."""
     run = open_completed_run(config.run, config.storage, [config.verdicts, config.out])
     check_output(config.out, [*source_urls(run.tasks.sources), config.verdicts])
     decisions = load_decisions(config.verdicts, run.context.options)
@@ -78,7 +69,7 @@ def correct(config: CorrectionsConfig, progress: ProgressReporter) -> Correction
             results = job.run_tasks(opened, partial(correct_block, context), tasks, "correct", images)
             record = _record(run, accepted, results, context)
             job.write_record(record)
-    return CorrectionsResult(record, format_text(record, run.record["configuration"], config))
+    return format_text(record, run.record["configuration"], config)
 
 
 def _check_label_values(sources: Sequence[SourceSpec], accepted: AcceptedRegions) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from masksift.config.run import RunConfig
-from masksift.config.sections import dotted_keys
+from masksift.config.sections import dotted_keys, value_at
 from masksift.core.text import format_table, pluralize
 from masksift.review.corrections.config import CorrectionsConfig
 
@@ -68,18 +68,10 @@ def next_command(configuration: Mapping[str, Any], config: CorrectionsConfig) ->
     args += ["--out", f"{config.run.rstrip('/')}-corrected"]
     defaults = RunConfig(sources=("-",), out="-").model_dump(mode="json")
     for key in dotted_keys(RunConfig):
-        value = _value_at(configuration, key)
-        if key.split(".")[0] not in _REPLACED_KEYS and value != _value_at(defaults, key):
+        value = value_at(configuration, key)
+        if key.split(".")[0] not in _REPLACED_KEYS and value != value_at(defaults, key):
             args += [f"--{key}", _format_flag(value)]
     return shlex.join(args)
-
-
-def _value_at(tree: Mapping[str, Any], dotted_key: str) -> Any:
-    """Return the value of a dotted key, None if the tree lacks it: records of older versions have fewer keys."""
-    value: Any = tree
-    for name in dotted_key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def _format_flag(value: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import UsageError
@@ -27,15 +26,8 @@ PYCOCOTOOLS_FORMATS = ("coco", "datumaro")
 MAX_LISTED_WARNINGS = 3
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """Text to print."""
-
-    text: str
-
-
-def export(form: str, config: ExportConfig, progress: ProgressReporter) -> ExportResult:
-    """Write the regions of a run in a format, worst first."""
+def export(form: str, config: ExportConfig, progress: ProgressReporter) -> str:
+    """Write the regions of a run in a format, worst first, and return the text to print."""
     if form in PYCOCOTOOLS_FORMATS:
         _require_pycocotools()
     also = [url for url in (config.out, config.verdicts, config.arrays.images) if url]
@@ -48,7 +40,7 @@ def export(form: str, config: ExportConfig, progress: ProgressReporter) -> Expor
     with progress.stage("export", len(images)) as stage:
         writer = ExportWriter(run, config, directory, make_unique(run.class_names), images, images_array, stage)
         FORMATS[form].writer()(writer)
-    return ExportResult(_summary(form, writer))
+    return _summary(form, writer)
 
 
 def _require_pycocotools() -> None:

@@ -5,7 +5,7 @@ Memory grows with the exported regions: some hundred bytes each, and four bytes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from masksift.review.export.file_names import FileNames
 from masksift.review.export.run_length import Mask, box_mask
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import integer_lists
-from masksift.storage.tables.parquet import iter_tables, read_table
+from masksift.storage.tables.parquet import iter_tables
 
 _COLUMNS = (
     "rank",
@@ -102,19 +102,21 @@ def select_images(run: CompletedRun, config: ExportConfig) -> list[ExportImage]:
     if config.verdicts is not None:
         decisions = load_decisions(config.verdicts, run.context.options)
         decisions.check_run(run.context.fingerprint, config.run)
-    names, images = FileNames(), dict[ImageKey, tuple[dict[str, Any], list[ExportRegion]]]()
+    file_names, images = FileNames(), dict[ImageKey, tuple[dict[str, Any], list[ExportRegion]]]()
     for row, run_lengths in _iter_rows(run.directory, config, decisions):
         regions = images.setdefault((row["source"], row["index"]), (row, []))[1]
         fields = {name: row[name] for name in ExportRegion.__dataclass_fields__ if name in row}
         box = row["y0"], row["x0"], row["y1"], row["x1"]
         regions.append(ExportRegion(**fields, box=box, run_lengths=run_lengths))
-    columns = _read_columns(run, list(images))
+    names = [*run.context.path_columns, *run.methods, "flagged_pixels", "valid_pixels"]
+    image_rows = dict(zip(images, run.image_rows(list(images), names), strict=True))
     return [
         ExportImage(
-            names.name(row["image_id"]),
+            file_names.name(row["image_id"]),
             *key,
             (row["height"], row["width"]),
-            {name: row[name] for name in ("image_id", "source", "index")} | columns[key],
+            {name: row[name] for name in ("image_id", "source", "index")}
+            | {name: image_rows[key][name] for name in names},
             tuple(regions),
         )
         for key, (row, regions) in images.items()
@@ -145,18 +147,3 @@ def _is_exported(row: Mapping[str, Any], config: ExportConfig, decisions: Review
         return True
     decision = decisions.for_region((row["source"], row["index"]), row["rank"])
     return decision == ACCEPT if config.accepted else decision != REJECT
-
-
-def _read_columns(run: CompletedRun, keys: Sequence[ImageKey]) -> dict[ImageKey, dict[str, Any]]:
-    """Read columns of the image table for some images; only the files that hold them are read."""
-    keys_by_block: dict[int, list[ImageKey]] = {}
-    for key in keys:
-        keys_by_block.setdefault(run.find_task(*key).block.number, []).append(key)
-    names = [*run.context.path_columns, *run.methods, "flagged_pixels", "valid_pixels"]
-    columns = {}
-    for block, block_keys in sorted(keys_by_block.items()):
-        table = read_table(run.directory, run.image_part_names[block], names)
-        first = run.tasks[block].block.start
-        for source, index in block_keys:
-            columns[source, index] = {name: table[name][index - first].as_py() for name in names}
-    return columns

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import count
 from typing import Any
 
 from masksift.core.errors import UsageError
@@ -18,18 +16,13 @@ _MAX_LISTED_IMAGES = 5
 """Images listed in the error message for an ambiguous id."""
 
 
-def ranked_images(run: CompletedRun) -> int:
-    """Return the number of ranked images."""
-    return int(run.record["counts"].get(SCORED, 0))
-
-
 def find_image(run: CompletedRun, name: str) -> dict[str, Any]:
     """Find the row of an image by its id, or by SOURCE/INDEX if that is not the id of another image."""
     source, _, number = name.rpartition("/")
     located = None
     if source in run.source_index and number.isascii() and number.isdecimal() and len(number) < 19:
         if int(number) < run.tasks.sources[run.source_index[source]].images:
-            located = read_image_rows(run, [(source, int(number))])[0]
+            located = run.image_rows([(source, int(number))])[0]
         if located is not None and located["image_id"] == name:
             return located
     rows: list[dict[str, Any]] = []
@@ -58,27 +51,12 @@ def image_location(row: Any) -> str:
     return f"{row['source']}/{row['index']}"
 
 
-def read_image_rows(run: CompletedRun, keys: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Read the rows of images (source, index), in this order, from the files of the image table that hold them."""
-    keys_by_block: dict[int, list[tuple[str, int]]] = {}
-    for key in keys:
-        keys_by_block.setdefault(run.find_task(*key).block.number, []).append(key)
-    blocks = sorted(keys_by_block)
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    tables = iter_tables(run.directory, [run.image_part_names[block] for block in blocks])
-    for block, table in zip(blocks, tables, strict=True):
-        start = run.tasks.plan.blocks[block].start
-        for key in keys_by_block[block]:
-            (rows[key],) = table.slice(key[1] - start, 1).to_pylist()
-    return [rows[key] for key in keys]
-
-
 def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
     """Find the rank of an image by binary search over the files of the ranking; None for an unranked image."""
     score = row[run.record["configuration"]["rank_by"]]
     if row["status"] != SCORED or score is None:
         return None
-    files = ranking_part_names(ranked_images(run))
+    files = ranking_part_names(run.scored_images)
 
     def last_score(file: str) -> float:
         return float(read_table(run.directory, file, ["score"])["score"].to_numpy()[-1])
@@ -92,20 +70,11 @@ def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
     return None
 
 
-def iter_region_tables(run: CompletedRun, columns: Sequence[str] | None = None) -> Iterator[Any]:
-    """Yield the files of the region table in order."""
-    for number in count():
-        try:
-            yield read_table(run.directory, f"regions/part-{number:06d}.parquet", columns)
-        except FileNotFoundError:
-            return
-
-
 def read_regions(run: CompletedRun, row: dict[str, Any], top: int) -> tuple[list[dict[str, Any]], int]:
     """Read the ``top`` regions of an image with most evidence; also returns the number of its listed regions."""
     regions: list[dict[str, Any]] = []
     total = 0
-    for table in filter_rows(iter_region_tables(run), {"source": row["source"], "index": row["index"]}):
+    for table in filter_rows(run.region_tables(), {"source": row["source"], "index": row["index"]}):
         regions += table.slice(0, top - len(regions)).to_pylist()
         total += len(table)
     return regions, total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import UsageError
@@ -12,7 +11,7 @@ from masksift.core.text import escape_unprintable, safe_file_name
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.review.inspect.config import ShowConfig
-from masksift.review.inspect.lookup import find_image, find_rank, image_location, ranked_images, read_regions
+from masksift.review.inspect.lookup import find_image, find_rank, image_location, read_regions
 from masksift.review.rendering.figure import draw_figure
 from masksift.review.rendering.panels import (
     MAX_OUTLINED_REGIONS,
@@ -26,16 +25,8 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import local_path
 
 
-@dataclass(frozen=True)
-class ShowResult:
-    """Text to print, and path or URL of the PNG file."""
-
-    text: str
-    url: str
-
-
-def show(config: ShowConfig) -> ShowResult:
-    """Draw an image, write it as a PNG file and describe it; raises MasksiftError."""
+def show(config: ShowConfig) -> str:
+    """Draw an image, write it as a PNG file and return the text to print; raises MasksiftError."""
     require_matplotlib()
     also = [url for url in (config.out, config.arrays.images) if url is not None]
     run = open_completed_run(config.run, config.storage, also)
@@ -45,7 +36,7 @@ def show(config: ShowConfig) -> ShowResult:
     row = find_image(run, config.image)
     view = _load_view(run, row, config, images_array)
     regions, total = read_regions(run, row, MAX_OUTLINED_REGIONS)
-    title = image_title(row, run.record["configuration"]["rank_by"], find_rank(run, row), ranked_images(run))
+    title = image_title(row, run.record["configuration"]["rank_by"], find_rank(run, row), run.scored_images)
     if len(run.tasks.sources) > 1 or len(title) > 1:
         title.append(escape_unprintable(image_location(row)))
     notes = [more_regions_text(total - len(regions))]
@@ -55,7 +46,7 @@ def show(config: ShowConfig) -> ShowResult:
     notes = [note for note in notes if note]
     data = figure_png(draw_figure(view, run.class_names, title, regions, notes, config.side))
     url = _write(config, row["image_id"], run, data)
-    return ShowResult("\n".join([*title, *notes, f"picture: {url}"]), url)
+    return "\n".join([*title, *notes, f"picture: {url}"])
 
 
 def _load_view(run: CompletedRun, row: Mapping[str, Any], config: ShowConfig, images_array: str) -> ImageView:

@@ -18,7 +18,7 @@ from masksift.core.text import closest_match, escape_unprintable
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.result_tables import ranking_part_names
 from masksift.review.inspect.config import TopConfig
-from masksift.review.inspect.lookup import image_location, iter_region_tables, ranked_images, read_image_rows
+from masksift.review.inspect.lookup import image_location
 from masksift.storage.tables.lookup import lowest_rows
 from masksift.storage.tables.parquet import iter_tables, read_table
 from masksift.storage.tables.schemas import images_schema
@@ -115,11 +115,11 @@ def _location_column(run: CompletedRun, rows: Sequence[Mapping[str, Any]]) -> di
 def _first_of_ranking(run: CompletedRun, top: int) -> list[dict[str, Any]]:
     """Read the rows of the first images of the ranking from the image table."""
     rows: list[dict[str, Any]] = []
-    for name in ranking_part_names(ranked_images(run)):
+    for name in ranking_part_names(run.scored_images):
         table = read_table(run.directory, name, ["source", "index"]).slice(0, top - len(rows))
         for first in range(0, len(table), _LOOKUP_IMAGES):
             keys = [(row["source"], row["index"]) for row in table.slice(first, _LOOKUP_IMAGES).to_pylist()]
-            rows += read_image_rows(run, keys)
+            rows += run.image_rows(keys)
         if len(rows) >= top:
             break
     return rows
@@ -135,7 +135,7 @@ def _lowest_scores(run: CompletedRun, by: str, top: int) -> list[dict[str, Any]]
 
 def _top_regions(run: CompletedRun, top: int) -> TopTable:
     rows: list[dict[str, Any]] = []
-    for table in iter_region_tables(run):
+    for table in run.region_tables():
         rows += table.drop_columns("rle").slice(0, top - len(rows)).to_pylist()
         if len(rows) >= top:
             break

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import groupby
 
 from masksift.config.sections import ReportSection
-from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, check_worker_memory
 from masksift.engine.planning.plan import estimate_seconds
@@ -44,8 +43,7 @@ def make_report(
     """
     if not top:
         return
-    scored = run.record["counts"].get(SCORED, 0)
-    expected = min(top, scored) + min(top, run.record["images"] - scored)
+    expected = min(top, run.scored_images) + min(top, run.record["images"] - run.scored_images)
     totals = StageTotals()
     with progress.stage(REPORT, expected) as stage:
         remove_page(run.directory)

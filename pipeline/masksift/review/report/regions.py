@@ -9,7 +9,6 @@ from typing import Any
 from masksift.core import signals
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.report.selection import SelectedImage
-from masksift.storage.tables.parquet import iter_tables, list_parts
 
 MAX_REGIONS_PER_IMAGE = 50
 COLUMNS = (
@@ -47,8 +46,7 @@ class ImageRegions:
 def find_regions(run: CompletedRun, selected: Sequence[SelectedImage]) -> list[ImageRegions]:
     """Collect up to `MAX_REGIONS_PER_IMAGE` regions per image. Reads the region table once, file by file."""
     by_key = {image.key: ImageRegions() for image in selected}
-    parts = list_parts(run.directory, "regions")
-    for table in iter_tables(run.directory, parts, ["source", "index", *COLUMNS], at_once=1):
+    for table in run.region_tables(["source", "index", *COLUMNS]):
         signals.raise_if_interrupted()
         keys = zip(table["source"].to_pylist(), table["index"].to_pylist(), strict=True)
         rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)

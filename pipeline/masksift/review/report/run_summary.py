@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core import signals
-from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, MAX_SIDE_PIXELS, REGION_IMAGES_PER_FILE
 from masksift.review.rendering.palette import hex_colors
@@ -45,7 +44,7 @@ def budget_points(scored: int) -> NDArray[np.int64]:
 def count_scores(run: CompletedRun) -> ScoreHistograms:
     """Count the scores of a run in one pass over the ranking, with one file in memory at a time."""
     counts = {name: np.zeros(BINS, np.int64) for name in run.methods}
-    points, scores = budget_points(run.record["counts"].get(SCORED, 0)), np.empty(0)
+    points, scores = budget_points(run.scored_images), np.empty(0)
     seen = 0
     for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), ["score", *run.methods], at_once=1):
         signals.raise_if_interrupted()
@@ -70,7 +69,7 @@ def run_summary(run: CompletedRun, histograms: ScoreHistograms, rows: int, sourc
         "ranked_by": record["configuration"]["rank_by"],
         "methods": list(run.methods),
         "images": record["images"],
-        "scored": record["counts"].get(SCORED, 0),
+        "scored": run.scored_images,
         "counts": dict(record["counts"]),
         "flagged_pixels": record["flagged_pixels"],
         "pixels": sum(summary["pixels"] for summary in classes),

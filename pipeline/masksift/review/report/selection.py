@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from masksift.core import signals
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.storage.tables.parquet import iter_tables, list_parts
@@ -50,8 +49,9 @@ def select_images(run: CompletedRun, top: int) -> list[SelectedImage]:
         _make_image(run, number, row, scores={name: row[name] for name in run.methods})
         for number, row in enumerate(_ranked_rows(run, top))
     ]
-    quarantined = [_make_image(run, len(ranked) + number, row) for number, row in enumerate(_quarantined(run, top))]
-    return ranked + quarantined
+    names = ["image_id", "source", "index", *run.context.path_columns, "status", "reason"]
+    quarantined = run.quarantined_rows(top, names)
+    return ranked + [_make_image(run, len(ranked) + number, row) for number, row in enumerate(quarantined)]
 
 
 def _make_image(
@@ -77,21 +77,5 @@ def _ranked_rows(run: CompletedRun, top: int) -> list[dict[str, Any]]:
     for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), names, at_once=1):
         rows += table.slice(0, top - len(rows)).to_pylist()
         if len(rows) == top:
-            break
-    return rows
-
-
-def _quarantined(run: CompletedRun, top: int) -> list[dict[str, Any]]:
-    """Read the first quarantined rows of the image table, and no more files than needed."""
-    rows: list[dict[str, Any]] = []
-    wanted = min(top, run.record["images"] - run.record["counts"].get(SCORED, 0))
-    if not wanted:
-        return rows
-    names = ["image_id", "source", "index", *run.context.path_columns, "status", "reason"]
-    for table in iter_tables(run.directory, run.image_part_names, names):
-        signals.raise_if_interrupted()
-        numbers = [number for number, status in enumerate(table["status"].to_pylist()) if status != SCORED]
-        rows += table.take(numbers[: wanted - len(rows)]).to_pylist() if numbers else []
-        if len(rows) == wanted:
             break
     return rows
