@@ -10,13 +10,14 @@ from typing import Any
 
 from masksift.config.run import RunConfig
 from masksift.core.errors import UsageError
-from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.core.specs import BINARY_MASK, ArraySpec, SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.versions import package_versions
 from masksift.engine.completed_run import CompletedRun, read_run_record
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.publish import Publisher
+from masksift.engine.quarantine import duplicate_class_warning
 from masksift.engine.resumable_job import ResumableJob
 from masksift.engine.reuse import reusable_evidence, sources_from_record, thresholds_from_record
 from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
@@ -31,6 +32,7 @@ from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.sources.images_array import find_images_arrays
+from masksift.storage.sources.label_values import MASK_SAMPLE
 from masksift.storage.tables.parquet import read_table
 from masksift.storage.tables.schemas import hive_columns
 from masksift.storage.urls import local_path
@@ -72,9 +74,23 @@ def run(config: RunConfig, progress: ProgressReporter | None = None) -> RunResul
         progress.message(
             f"{tasks.reused_source_count} of {len(tasks.sources)} sources are taken over from {config.base}"
         )
+    _report_assumptions(config, tasks.sources, progress)
     context = make_run_context(config, tasks)
     with run_telemetry(context.fingerprint):
         return _execute(config, context, tasks, progress, "run")
+
+
+def _report_assumptions(config: RunConfig, sources: Sequence[SourceSpec], progress: ProgressReporter) -> None:
+    """Say what the user may want to change about the sources before the run takes its time."""
+    if (warning := duplicate_class_warning(sources[0].class_names)) is not None:
+        progress.warn(warning)
+    masks = [source for source in sources if source.remap == BINARY_MASK] if config.remap is None else []
+    if masks:
+        others = f" and {len(masks) - 1:,} other sources" if len(masks) > 1 else ""
+        progress.message(
+            f"Labels of {masks[0].url}{others} are read as masks: 0 is class 0, 255 is class 1 (remap 0:0,255:1), "
+            f"because a sample of {MASK_SAMPLE} holds no other value. To read them otherwise, pass --remap or --ignore."
+        )
 
 
 def rescore(base: str, config: RunConfig, progress: ProgressReporter) -> RunResult:
@@ -151,7 +167,7 @@ def _execute(
         with job.lock():  # after all checks: a refused run leaves no trace
             create_evidence_arrays(context, tasks)
             stages = RunStages(context, tasks, executor, progress, stats)
-            stages.condense()
+            stages.condense(stop_early=config.quarantine == "stop")
             statistics, thresholds = stages.find_thresholds(config.tccp.tau, frozen)
             pairs = stages.score(thresholds)
             stages.rank(statistics, thresholds, pairs, config.rank_by)

@@ -276,5 +276,7 @@ def test_processes_have_the_documented_exit_codes_and_streams(tmp_path: Path) ->
     assert_sentences(json.loads(last)["message"])
     assert out == (
         "0 of 2 images scored, 0 pixels flagged\n2 quarantined: missing_chunk\n"
+        f"  2, for example scenes/0: chunk c/0/0/0/0 of {tmp_path}/scenes.zarr/predictions does not exist\n"
+        "    The predictions of these images were not written. Let the writer finish, or write them again.\n"
         f"results: {tmp_path / 'out'}\nreport: {tmp_path / 'out'}/report/index.html\n"
     )

@@ -99,15 +99,18 @@ def score(args: argparse.Namespace) -> int:
 
 
 def _print_result(result: RunResult, config: RunConfig, reporter: ProgressReporter) -> int:
+    from masksift.engine.quarantine import describe_cause
     from masksift.engine.summary import format_run_summary
 
     print(format_run_summary(result.record, config.out, options=config.options()))
     if result.exit_code == 3:
-        images = result.record["images"]
+        images, causes = result.record["images"], result.record.get("quarantine", ())
+        scored = result.record["counts"].get(SCORED, 0)
+        advice = f" The most frequent cause: {describe_cause(causes[0])}. {causes[0]['advice'] or ''}" if causes else ""
         reporter.warn(
-            f"{images - result.record['counts'].get(SCORED, 0):,} of {images:,} images are quarantined, more than "
-            f"max_quarantined ({config.max_quarantined}). All other images are scored. See the columns status and "
-            f"reason of {config.out}/images, or raise --max-quarantined.",
+            f"{images - scored:,} of {images:,} images are quarantined, more than max_quarantined "
+            f"({config.max_quarantined}). {'All other images are scored' if scored else 'No image is scored'}."
+            f"{advice.rstrip()} See the columns status and reason of {config.out}/images, or raise --max-quarantined.",
             run_id=result.record["fingerprint"],
         )
     return result.exit_code

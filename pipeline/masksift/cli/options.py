@@ -120,6 +120,9 @@ def _add_option(group: Any, key: str, field: FieldInfo, short_flag: str | None) 
         help=_help_text(field),
         **options,
     )
+    if key == "label_offset":
+        alias = {"action": "store_const", "const": "1", "dest": key, "default": argparse.SUPPRESS}
+        group.add_argument("--reduce-zero-label", "--reduce_zero_label", help="the same as --label-offset 1", **alias)
 
 
 def _help_text(field: FieldInfo) -> str:

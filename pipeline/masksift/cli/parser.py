@@ -276,7 +276,11 @@ def _add_log_format(parser: CommandParser) -> None:
 
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Callable[[CommandParser], object]]] = {
     "run": (commands.run, "score and rank all images and write the report page", _add_run_options),
-    "plan": (commands.plan, "show what a run would read, write and need, without reading chunks", _add_plan_options),
+    "plan": (
+        commands.plan,
+        "show what a run would read, write and need, without reading predictions",
+        _add_plan_options,
+    ),
     "score": (
         commands.score,
         "score a completed run again from its evidence, without predictions",

@@ -23,6 +23,7 @@ from masksift.config.sections import (
 )
 from masksift.config.types import Amount, Names
 from masksift.core.errors import UsageError
+from masksift.core.limits import FIRST_IMAGES
 from masksift.core.text import closest_match
 from masksift.core.units import parse_amount
 from masksift.scoring.methods import METHODS, make_methods
@@ -53,6 +54,11 @@ class RunConfig(SourceOptions):
     max_quarantined: Amount = Field(
         0,
         description="largest number of quarantined images, or percentage such as 0.1%; more give exit code 3",
+    )
+    quarantine: Literal["stop", "continue"] = Field(
+        "stop",
+        description=f"action if the first {FIRST_IMAGES} images are all quarantined for one cause: stop with exit code "
+        "2, or continue with the others",
     )
     table: Literal["parquet", "iceberg"] = Field(
         "parquet", description="format of the tables ranking and images; iceberg writes Iceberg tables as well"
@@ -113,7 +119,7 @@ class RunConfig(SourceOptions):
 
     def identity(self) -> dict[str, Any]:
         """Return the keys that decide the results: not the executor, output, presentation or exit code."""
-        irrelevant = ("out", "executor", "storage", "max_quarantined", "sources", "table", "iceberg", "report")
-        became_source = ("labels", "predictions", "images")
+        irrelevant = ("out", "executor", "storage", "max_quarantined", "quarantine", "table", "iceberg", "report")
+        became_source = ("sources", "labels", "predictions", "images")
         excluded = dict.fromkeys((*irrelevant, *became_source), True)
         return self.model_dump(mode="json", exclude={**excluded, "arrays": {"images"}})

@@ -23,7 +23,7 @@ from masksift.core.text import pluralize
 from masksift.core.units import parse_bytes
 from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, ignore_notification, make_executor, memory_limit
 from masksift.storage.credentials import StorageOptions, StoreConfig, redact_uri, resolve_options
-from masksift.storage.sources.overrides import Overrides
+from masksift.storage.sources.overrides import MAX_LABEL_OFFSET, Overrides
 from masksift.storage.urls import local_path
 
 
@@ -40,6 +40,16 @@ IgnoreValues = Annotated[
 Remap = Annotated[
     IntegerMap | None,
     Field(description="stored label values and the class numbers they mean, such as 7:0,8:1; default: no remapping"),
+]
+
+LabelOffset = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=MAX_LABEL_OFFSET,
+        description="stored label value of class 0; smaller values are ignored, so that 1 reads 0 as no label and 1 as "
+        "the first class; default: the source's, else 0",
+    ),
 ]
 
 ClassNames = Annotated[
@@ -351,6 +361,7 @@ class LabelOptions(ConfigSection):
     out: str = Field(min_length=1, description="URL of the results")
     ignore: IgnoreValues = None
     remap: Remap = None
+    label_offset: LabelOffset = None
     resize: Literal["predictions"] | None = Field(
         None,
         description="arrays to resize: predictions are enlarged bilinearly to the size of the labels while they are "
@@ -374,8 +385,13 @@ class LabelOptions(ConfigSection):
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of a source."""
         remap = tuple(sorted((self.remap or {}).items()))
-        arrays = self.arrays.model_dump(exclude={"images"})
-        return Overrides(**arrays, ignore=self.ignore, remap=remap, resize=self.resize)
+        return Overrides(
+            **self.arrays.model_dump(exclude={"images"}),
+            ignore=self.ignore,
+            remap=remap,
+            label_offset=self.label_offset,
+            resize=self.resize,
+        )
 
 
 def _array_urls(value: Any) -> Any:

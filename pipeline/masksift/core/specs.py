@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+BINARY_MASK = ((0, 0), (255, 1))
+"""Remap of the labels of two classes that are stored as 0 and 255."""
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -146,13 +149,14 @@ class SourceSpec:
         labels: Label array.
         image_id: Array of image ids, if there is one.
         class_names: Name of each class.
-        ignore: Label values that are excluded.
+        ignore: Stored label values that are excluded.
         prediction_kind: "probabilities" or "logits".
         scale: Probability of one step of integer predictions.
         sum_tolerance: Largest accepted deviation of a pixel's probability sum from 1.
         absent_labels_are_missing: An absent label chunk is lost data; otherwise it holds the fill value.
         partitions: Keys and values of the `key=value` parts of the URL.
-        remap: Pairs of stored label value and class number.
+        remap: Pairs of stored label value and class number; empty if class k is stored as k + `label_offset`.
+        label_offset: Stored label value of class 0.
         size_arrays: Arrays with the unpadded rows and columns of each image.
         stored_evidence: Location, layout and lattice of a source that holds evidence instead of predictions.
         content_hashes: Hashes that identify the content of the arrays.
@@ -173,6 +177,7 @@ class SourceSpec:
     absent_labels_are_missing: bool
     partitions: Mapping[str, str | None] = field(default_factory=dict)
     remap: tuple[tuple[int, int], ...] = ()
+    label_offset: int = 0
     size_arrays: tuple[ArraySpec | None, ...] = (None, None)
     stored_evidence: Mapping[str, Any] = field(default_factory=dict)
     content_hashes: Mapping[str, Any] = field(default_factory=dict)

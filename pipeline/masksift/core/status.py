@@ -17,7 +17,8 @@ STATUSES = (SCORED, MISSING_CHUNK, UNREADABLE, BAD_LABELS, BAD_PROBABILITIES, AL
 
 @dataclass(frozen=True)
 class ImageStatus:
-    """Status of one image, with the reason if it is not `scored`."""
+    """Status of one image; if it is not `scored`, with the reason, and the likely cause and its remedy."""
 
     status: str = SCORED
     reason: str | None = None
+    advice: str | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from masksift.core.status import SCORED
 
@@ -23,6 +24,7 @@ class TaskResult:
         repeated: Retries of failed requests.
         seconds: Run time of the task.
         reused: An earlier attempt had finished this block.
+        causes: Causes of quarantined images; see `engine.quarantine.Causes`.
     """
 
     number: int
@@ -36,6 +38,7 @@ class TaskResult:
     repeated: int = 0
     seconds: float = 0.0
     reused: bool = False
+    causes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def quarantined(self) -> int:

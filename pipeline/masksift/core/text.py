@@ -65,3 +65,11 @@ def closest_match(word: str, candidates: Iterable[str]) -> str:
         return max(whole, last), whole
 
     return max(candidates, key=similarity)
+
+
+def duplicates(names: Iterable[str]) -> dict[str, list[int]]:
+    """Return the names that occur several times, with their positions."""
+    positions: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        positions.setdefault(name, []).append(position)
+    return {name: places for name, places in positions.items() if len(places) > 1}

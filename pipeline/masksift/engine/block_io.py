@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from masksift.core.advice import chunk_advice
 from masksift.core.specs import ReadWindow, SourceSpec
 from masksift.core.status import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, ImageStatus
 from masksift.scoring.image import LabelValidator
@@ -102,10 +103,12 @@ def read_labels(
     dtype = class_dtype(spec.classes)
     classes = buffers.get("class indices", (stop - start, spec.height, spec.width), dtype)
     classes[...] = np.iinfo(dtype).max
-    validators = [LabelValidator(spec.classes, spec.ignore, spec.remap) for _ in range(stop - start)]
+    validators = [LabelValidator(spec.classes, spec.ignore, spec.remap, spec.label_offset) for _ in range(stop - start)]
     statuses = {
         i: ImageStatus(
-            BAD_LABELS, f"unpadded size {rows} x {columns} does not fit into {spec.height} x {spec.width} stored pixels"
+            BAD_LABELS,
+            f"unpadded size {rows} x {columns} does not fit into {spec.height} x {spec.width} stored pixels",
+            "Correct the arrays height and width.",
         )
         for i, (rows, columns) in enumerate(sizes.tolist(), start)
         if not (0 < rows <= spec.height and 0 < columns <= spec.width)
@@ -151,7 +154,8 @@ def read_window(
         edges = sorted({window.start, window.stop, *aligned})
         if len(edges) == 2:
             status = MISSING_CHUNK if isinstance(e, MissingChunkError) else UNREADABLE
-            return [(window.start, window.stop, ImageStatus(status, str(e)))]
+            failed = ImageStatus(status, str(e), chunk_advice(status, labels=out.ndim == 3))
+            return [(window.start, window.stop, failed)]
     results = []
     for first, last in pairwise(edges):
         part = out[first - window.start : last - window.start]

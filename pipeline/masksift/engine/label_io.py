@@ -52,10 +52,13 @@ def label_values(spec: SourceSpec) -> NDArray[np.int64]:
 
     The smallest of several values is used; `NO_VALUE` stands for a class that the label dtype cannot express.
     """
-    limits = np.iinfo(spec.labels.dtype)
-    known = {value for value, _ in spec.remap} or set(range(spec.classes))
-    stored = sorted(value for value in known | set(spec.ignore) if limits.min <= value <= limits.max)
-    classes, _ = class_plane(np.array(stored, spec.labels.dtype), spec.classes, spec.ignore, spec.remap)
+    limits = np.iinfo("uint8" if spec.labels.dtype == "bool" else spec.labels.dtype)
+    greatest = 1 if spec.labels.dtype == "bool" else limits.max
+    known = {value for value, _ in spec.remap} or set(range(spec.label_offset, spec.classes + spec.label_offset))
+    stored = sorted(value for value in known | set(spec.ignore) if limits.min <= value <= greatest)
+    classes, _ = class_plane(
+        np.array(stored, spec.labels.dtype), spec.classes, spec.ignore, spec.remap, spec.label_offset
+    )
     values = np.full(np.iinfo(class_dtype(spec.classes)).max + 1, NO_VALUE)
     for value, k in zip(reversed(stored), reversed(classes.tolist()), strict=True):
         values[k] = value

@@ -11,6 +11,7 @@ from masksift.config.run import RunConfig
 from masksift.core.specs import SourceSpec
 from masksift.core.versions import package_versions
 from masksift.engine.planning.plan import Plan
+from masksift.engine.quarantine import list_causes
 from masksift.engine.stages import RunStats
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.runtime.executors import Executor, WorkerInfo
@@ -58,6 +59,7 @@ def make_record(
         "kept_sources": tasks.reused_source_count,
         "images": plan.images,
         "counts": dict(stats.counts),
+        "quarantine": list_causes(stats.causes),
         "flagged_pixels": stats.flagged_pixels,
         "blocks": len(plan.blocks),
         "projected_memory": plan.memory,

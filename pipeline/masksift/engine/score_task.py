@@ -22,6 +22,7 @@ from masksift.engine.block_io import (
     read_labels,
     window_to_slices,
 )
+from masksift.engine.quarantine import count_causes
 from masksift.engine.region_table import RegionTableBuilder, region_part_name
 from masksift.engine.work_items import (
     SCORE,
@@ -118,6 +119,7 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
         [status.status for status in evidence.statuses],
         (evidence, masks, directory),
         started,
+        count_causes(evidence.statuses, [fields["image_id"] for fields in image_fields], spec.index, block.start),
     )
 
 

@@ -18,6 +18,7 @@ from masksift.core.task_result import TaskResult
 from masksift.engine import result_tables
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning.plan import Plan
+from masksift.engine.quarantine import Causes, FirstImagesCheck, add_causes
 from masksift.engine.resumable_job import for_each_source
 from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.work_items import (
@@ -48,10 +49,11 @@ _IO_COUNTERS = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
 
 @dataclass
 class RunStats:
-    """Duration and I/O of the stages of a run, images by status, and flagged pixels: content of run.json."""
+    """Duration and I/O of the stages of a run, images by status and cause, and flagged pixels: content of run.json."""
 
     stages: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    causes: Causes = field(default_factory=dict)
     flagged_pixels: int = 0
 
     def add(self, fields: Mapping[str, Any], totals: StageTotals | None = None) -> None:
@@ -78,6 +80,7 @@ class StageTotals:
     seconds: float = 0.0
     io_counts: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    causes: Causes = field(default_factory=dict)
 
     def add(self, result: TaskResult) -> None:
         """Add one block."""
@@ -86,6 +89,7 @@ class StageTotals:
         self.seconds += result.seconds
         self.io_counts.update({name: getattr(result, name) for name in _IO_COUNTERS})
         self.counts.update(result.counts)
+        add_causes(self.causes, result.causes)
 
 
 def check_workers(
@@ -160,10 +164,16 @@ class RunStages:
     progress: ProgressReporter
     stats: RunStats
 
-    def condense(self) -> None:
-        """First pass: write statistics, statuses and evidence of every block whose evidence is not reused."""
-        if len(self.tasks.to_condense):
-            self._map(partial(condense_block, self.context), self.tasks.to_condense, CONDENSE)
+    def condense(self, *, stop_early: bool = False) -> None:
+        """First pass: write statistics, statuses and evidence of every block whose evidence is not reused.
+
+        Args:
+            stop_early: Raise DataError if the first images are quarantined for one cause.
+        """
+        tasks = self.tasks.to_condense
+        if len(tasks):
+            check = FirstImagesCheck(self.context, tasks) if stop_early else None
+            self._map(partial(condense_block, self.context), tasks, CONDENSE, check)
 
     def find_thresholds(self, tau: str | float, frozen: Thresholds | None) -> tuple[Statistics, Thresholds]:
         """Reduce the statistics of all blocks and compute the thresholds, or use the frozen ones of another run."""
@@ -190,6 +200,7 @@ class RunStages:
         """Second pass: write scores and issue masks, and return the class pairs of the whole run."""
         totals = self._map(partial(score_block, self.context, thresholds), self.tasks, SCORE)
         self.stats.counts.update(totals.counts)
+        self.stats.causes = totals.causes
         load = InstrumentedTask(
             partial(load_pair_counts, self.context), self.context.fingerprint, "pairs", _block_fields
         )
@@ -213,10 +224,18 @@ class RunStages:
         self.stats.flagged_pixels = int(pairs.pixels.sum())
         self.stats.add(stage.fields())
 
-    def _map(self, function: Callable[[BlockTask], TaskResult], tasks: BlockTasks, stage: str) -> StageTotals:
+    def _map(
+        self,
+        function: Callable[[BlockTask], TaskResult],
+        tasks: BlockTasks,
+        stage: str,
+        watch: Callable[[TaskResult], None] | None = None,
+    ) -> StageTotals:
         """Run one stage over blocks. Raises RunFailed if the output of a block is missing at the end."""
         run_id = self.context.fingerprint
-        totals = map_blocks(function, tasks, tasks.images, self.executor, self.progress, self.stats, stage, run_id)
+        totals = map_blocks(
+            function, tasks, tasks.images, self.executor, self.progress, self.stats, stage, run_id, watch
+        )
         numbers = range(len(tasks)) if tasks.block_numbers is None else tasks.block_numbers
         if missing := self.context.score_manifest().missing(stage, numbers):
             raise RunFailed(
@@ -249,13 +268,31 @@ def map_blocks(
     stats: RunStats,
     name: str,
     run_id: str | None = None,
+    watch: Callable[[TaskResult], None] | None = None,
 ) -> StageTotals:
-    """Run one stage over tasks with so many images, and add its totals to the statistics."""
+    """Run one stage over tasks with so many images, and add its totals to the statistics.
+
+    Args:
+        function: Function of a task.
+        tasks: Tasks of the stage.
+        images: Number of their images.
+        executor: Executor of the tasks.
+        progress: Reporter of the stage.
+        stats: Statistics of the command.
+        name: Name of the stage.
+        run_id: Fingerprint of the run for traces; None for no traces.
+        watch: Called with each result; an exception from it ends the stage.
+
+    Returns:
+        Totals of the stage.
+    """
     totals = StageTotals()
     with progress.stage(name, images) as stage:
         if run_id is not None:  # inside the stage, so that the spans of the tasks are its children
             function = InstrumentedTask(function, run_id, name)
         for result in stage.map_tasks(executor, function, tasks):
             totals.add(result)
+            if watch is not None:
+                watch(result)
     stats.add(stage.fields(), totals)
     return totals

@@ -11,12 +11,16 @@ from masksift.core.text import escape_unprintable
 from masksift.core.units import format_bytes
 from masksift.engine.planning.plan import Plan
 from masksift.engine.planning.report_plan import PAGE, REPORT
+from masksift.engine.quarantine import duplicate_class_warning, format_causes
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.packing import describe_packing
 from masksift.storage.tables.parquet import read_table
 from masksift.storage.urls import join
 
 Prices = tuple[float | None, float | None]
+
+MAX_LISTED_PAIRS = 8
+"""Pairs of a remap that a plan lists."""
 
 
 def format_run_summary(
@@ -40,7 +44,7 @@ def format_run_summary(
     lines.append(
         f"{counts.get(SCORED, 0):,} of {record['images']:,} images scored, {record['flagged_pixels']:,} pixels flagged"
     )
-    lines += [f"{count:,} quarantined: {status}" for status, count in sorted(counts.items()) if status != SCORED]
+    lines += format_causes(counts, record.get("quarantine", ()))
     tables = [f"{table['table']} ({table['rows']:,} rows)" for table in record.get("iceberg", {}).get("tables", [])]
     lines.append(f"results: {out}")
     lines += [f"report: {join(out, PAGE)}"] if any(stage["name"] == REPORT for stage in record["stages"]) else []
@@ -82,9 +86,10 @@ def format_plan(
     ]
     lines = [
         f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
-        f"{_format_predictions(source)}, labels {source.labels.dtype}, ignore {list(source.ignore)}"
+        f"{_format_predictions(source)}, labels {format_labels(source)}"
         for source in sources
     ]
+    lines += filter(None, [duplicate_class_warning(sources[0].class_names)])
     return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
 
 
@@ -104,6 +109,17 @@ def _format_array(array: ArraySpec, kind: str) -> str:
     if decoding.packing is not None:
         text += f" ({describe_packing(decoding.packing)})"
     return text + (" of {} x {}, resized".format(*decoding.stored.shape[-2:]) if array.is_resized else "")
+
+
+def format_labels(source: SourceSpec) -> str:
+    """Describe the labels of a source: dtype, ignore values, and the class of a value if it is not its number."""
+    text = f"{source.labels.dtype}, ignore {list(source.ignore)}"
+    if source.label_offset:
+        text += f", label offset {source.label_offset}"
+    if source.remap:
+        pairs = ",".join(f"{value}:{k}" for value, k in source.remap[:MAX_LISTED_PAIRS])
+        text += f", remap {pairs}{',...' if len(source.remap) > MAX_LISTED_PAIRS else ''}"
+    return text
 
 
 def _format_cost(plan: Plan, prices: Prices) -> str:

@@ -264,6 +264,7 @@ def finish_block(
     statuses: Iterable[str],
     users: Sequence[HasIOCounters],
     started: float,
+    causes: Mapping[str, dict[str, Any]] | None = None,
 ) -> TaskResult:
     """Save the output of a block, the last action of its task. The stored result counts the request that stores it."""
     block = task.block
@@ -274,6 +275,7 @@ def finish_block(
         dict(Counter(statuses)),
         **sum_io_counters(*users, manifest, puts=1),
         seconds=time.perf_counter() - started,
+        causes=dict(causes or {}),
     )
     manifest.save(stage, number, {**output, "result": pack_result(result)})
     return replace(result, **sum_io_counters(*users, manifest))

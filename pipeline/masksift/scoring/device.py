@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.limits import RANGE_TOLERANCE
 from masksift.scoring.arrays import dtype_name, to_numpy
-from masksift.scoring.kernels.condense import RANGE_TOLERANCE, CondenseConfig, CondensedWindow, class_dtype
+from masksift.scoring.kernels.condense import CondenseConfig, CondensedWindow, class_dtype
 
 _SUM_ROUNDING = 1e-4
 """Sums so near the limit of their tolerance are decided by the kernel, in float64."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.advice import ALL_IGNORED_ADVICE, MAX_LISTED_LABELS, label_advice, probability_advice
+from masksift.core.specs import BINARY_MASK
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, ImageStatus
 from masksift.scoring.arrays import detach, is_on_device, to_numpy
 from masksift.scoring.device import condense_on_device
@@ -35,18 +37,22 @@ Members = Sequence[tuple[str, CondenseConfig]]
 class LabelValidator:
     """Convert the labels of one image to class planes, window by window, and record invalid labels."""
 
-    def __init__(self, classes: int, ignore: tuple[int, ...], remap: Remap = ()) -> None:
-        self._classes, self._ignore, self._remap = classes, ignore, remap
+    def __init__(self, classes: int, ignore: tuple[int, ...], remap: Remap = (), offset: int = 0) -> None:
+        self._classes, self._ignore, self._remap, self._offset = classes, ignore, remap, offset
         self._first: tuple[int, int, int] | None = None
+        self._values: list[int] = []
         self._count = 0
 
     def to_class_indices(
         self, labels: NDArray[np.integer], y0: int = 0, x0: int = 0, out: NDArray[np.unsignedinteger] | None = None
     ) -> NDArray[np.unsignedinteger]:
         """Return the class plane (h, w) of the window of labels (h, w) at (y0, x0), in ``out`` where possible."""
-        plane, bad = class_plane(labels, self._classes, self._ignore, self._remap, out)
+        plane, bad = class_plane(labels, self._classes, self._ignore, self._remap, self._offset, out)
         if bad is not None:
             y, x = (int(i) for i in np.argwhere(bad)[0])
+            invalid = np.unique(labels[bad].astype(np.uint8) if labels.dtype == bool else labels[bad])
+            values = {*self._values, *invalid[: MAX_LISTED_LABELS + 1].tolist()}
+            self._values = sorted(values)[: MAX_LISTED_LABELS + 1]
             pixel = (y0 + y, x0 + x, int(labels[y, x]))
             self._first = min(self._first, pixel) if self._first else pixel
             self._count += int(bad.sum())
@@ -58,12 +64,20 @@ class LabelValidator:
         if self._first is None:
             return None
         y, x, value = self._first
-        known = f"one of the {len(self._remap)} of remap" if self._remap else f"a class 0..{self._classes - 1}"
+        advice = label_advice(self._values, self._classes, self._ignore, self._remap, self._offset)
+        known = f"a class {self._offset}..{self._classes - 1 + self._offset}"
+        if self._offset:
+            known = f"{known} (label offset {self._offset})"
+        elif self._remap == BINARY_MASK:
+            known = "0 nor 255 (remap 0:0,255:1)"
+        elif self._remap:
+            known = f"one of the {len(self._remap)} of remap"
         ignored = f" nor an ignore value {list(self._ignore)}" if self._ignore else ", and no ignore value is given"
         return ImageStatus(
             BAD_LABELS,
             f"label {value} at (y={y}, x={x}) is neither {known}{ignored}; "
             f"{self._count:,} such {'pixel' if self._count == 1 else 'pixels'}",
+            advice,
         )
 
 
@@ -170,11 +184,16 @@ class ImageCondenser:
             name = f" of {self._members[member][0]}" if self._members else ""
             values = ", ".join(f"{value:.6g}" for value in bad.values[:_MAX_LISTED_VALUES])
             more = f", ... ({len(bad.values)} values)" if len(bad.values) > _MAX_LISTED_VALUES else ""
-            return ImageStatus(BAD_PROBABILITIES, f"pixel (y={y}, x={x}){name}: {bad.message}: [{values}{more}]"), None
+            reason = f"pixel (y={y}, x={x}){name}: {bad.message}: [{values}{more}]"
+            failed = self._members[member][1] if self._members else config
+            advice = probability_advice(
+                bad.values.tolist(), failed.dtype, failed.prediction_kind, failed.scale, failed.sum_tolerance
+            )
+            return ImageStatus(BAD_PROBABILITIES, reason, advice), None
         evidence, predicted, confidence = config.evidence, planes.predicted_class, planes.predicted_confidence
         counts = count_pixels(self._labels, predicted, planes.self_confidence, confidence, evidence, config.classes)
         if counts.valid == 0:
-            return ImageStatus(ALL_IGNORED, "every pixel is ignored"), None
+            return ImageStatus(ALL_IGNORED, "every pixel is ignored", ALL_IGNORED_ADVICE), None
         ignored = confidence_by_class(self._labels, predicted, confidence, evidence, config.classes)
         statistics = ClassStatistics.from_image(evidence, counts, self._grid_labeled, self._grid_all, *ignored)
         return ImageStatus(SCORED), statistics

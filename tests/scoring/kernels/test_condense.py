@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from masksift.scoring.kernels.condense import CondenseConfig, CondensedWindow, class_dtype, class_plane, condense_window
 from reference import evidence as reference_evidence
@@ -262,3 +263,40 @@ def test_class_plane_marks_ignored_and_bad_labels(
     assert plane.tolist() == [expected], "ignore values take precedence over class numbers"
     wrong = [number == most - 1 for number in expected]
     assert (None if bad is None else bad.tolist()) == ([wrong] if any(wrong) else None)
+
+
+@pytest.mark.parametrize("classes", [2, 254, 300])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("offset", [1, 200, 65_535, -3])
+def test_class_plane_with_an_offset(dtype: str, classes: int, offset: int) -> None:
+    span = np.iinfo(dtype)
+    edges = {-4, -3, -1, 0, 1, 2, 200, 201, 255, offset - 1, offset + classes - 1, offset + classes, 2**53 + 1}
+    values = [value for value in sorted(edges | {span.min, span.max}) if span.min <= value <= span.max]
+    plane, _ = class_plane(np.array([values], dtype), classes, (201,), (), offset)
+    most = 255 if classes <= 254 else 65_535
+    wanted = [most if v == 201 else v - offset if 0 <= v - offset < classes else most - 1 for v in values]
+    assert plane.tolist() == [wanted]
+
+
+@given(
+    labels=hnp.arrays(np.int16, (3, 4), elements=st.integers(-3, 12)),
+    ignore=st.sets(st.integers(-3, 12), max_size=3),
+    offset=st.integers(0, 5),
+)
+def test_offset_gives_the_plane_of_shifted_labels_and_ignore_values(
+    labels: Array, ignore: set[int], offset: int
+) -> None:
+    plane, _ = class_plane(labels, 4, tuple(ignore), (), offset)
+    shifted, _ = class_plane(labels - offset, 4, tuple(value - offset for value in ignore))
+    np.testing.assert_array_equal(plane, shifted)
+    pairs = tuple((k + offset, k) for k in range(4) if k + offset not in ignore)
+    if not {k for _, k in pairs} & ignore:  # a target that is an ignore value is ignored
+        np.testing.assert_array_equal(plane, class_plane(labels, 4, tuple(ignore), pairs)[0])
+
+
+def test_class_plane_of_booleans() -> None:
+    plane, bad = class_plane(np.array([[False, True]]), 2, ())
+    assert plane.tolist() == [[0, 1]]
+    assert bad is None
+    stored = np.array([[0, 1, 3]], np.uint8).view(bool)  # a store may hold other bytes
+    assert class_plane(stored, 2, ())[0].tolist() == [[0, 1, 254]]

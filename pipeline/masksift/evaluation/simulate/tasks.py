@@ -141,7 +141,7 @@ def _corrupt_image(
     if not all(0 < int(side) <= limit for side, limit in zip(size, labels.shape, strict=True)):
         return None, BAD_LABELS
     unpadded = tuple(slice(0, int(side)) for side in size)
-    validator = LabelValidator(spec.classes, spec.ignore, spec.remap)
+    validator = LabelValidator(spec.classes, spec.ignore, spec.remap, spec.label_offset)
     plane = np.ascontiguousarray(validator.to_class_indices(labels[unpadded]))
     if validator.status is not None:
         return None, validator.status.status

@@ -115,6 +115,7 @@ class SweepConfig(SourceOptions):
             seed=self.seed,
             ignore=self.ignore,
             remap=self.remap,
+            label_offset=self.label_offset,
             background=self.background if error_type == _BACKGROUND_TYPE else None,
             arrays=self.arrays,
         )
@@ -144,7 +145,8 @@ class SweepConfig(SourceOptions):
     def condense_identity(self) -> dict[str, Any]:
         """Keys that determine the evidence and the statistics."""
         names = {
-            *("shares", "background", "seed", "ignore", "remap", "resize", "kind", "scale", "sum_tolerance", "arrays")
+            *("shares", "background", "seed", "ignore", "remap", "label_offset", "resize", "kind", "scale"),
+            *("sum_tolerance", "arrays"),
         }
         keys = self.model_dump(mode="json", include=names)
         return {**keys, "kinds": list(self.error_types), "lattice": self.tccp.lattice}

@@ -136,7 +136,7 @@ def _identity(config: PredictConfig, source: LabeledSource, folds: _Folds, train
 
 def _build_trainer(config: PredictConfig, context: PredictContext) -> Trainer:
     """Build a trainer as the workers will; UsageError or DataError if that fails or the output cannot hold sizes."""
-    if config.write == EVIDENCE and context.padded and not context.source.spec.ignore:
+    if config.write == EVIDENCE and context.padded and not context.ignore:
         raise DataError(
             f"{config.source} has padded images, but no ignore value",
             "Evidence does not store sizes",

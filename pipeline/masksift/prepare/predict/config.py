@@ -12,6 +12,8 @@ from masksift.config.sections import (
     ExecutorSection,
     IgnoreValues,
     LabelArrays,
+    LabelOffset,
+    Remap,
     StorageSection,
 )
 from masksift.core.errors import UsageError
@@ -74,6 +76,8 @@ class PredictConfig(ConfigSection):
     seed: int = Field(0, ge=0, description="random seed for folds and training")
     classes: ClassNames = None
     ignore: IgnoreValues = None
+    remap: Remap = None
+    label_offset: LabelOffset = None
     arrays: TrainingArrays = TrainingArrays()
     torch: TorchSection = TorchSection()
     onnx: OnnxSection = OnnxSection()
@@ -115,7 +119,10 @@ class PredictConfig(ConfigSection):
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of the source."""
         arrays = self.arrays.model_dump(exclude={"images"})
-        return Overrides(**arrays, classes=self.classes, ignore=self.ignore)
+        remap = tuple(sorted((self.remap or {}).items()))
+        return Overrides(
+            **arrays, classes=self.classes, ignore=self.ignore, remap=remap, label_offset=self.label_offset
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return the keys that decide what is written."""

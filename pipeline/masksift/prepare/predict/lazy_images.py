@@ -96,7 +96,7 @@ def to_class_plane(
     dtype = class_dtype(spec.classes)
     plane = np.full(labels.shape, np.iinfo(dtype).max, dtype)
     unpadded = tuple(slice(0, max(0, int(side))) for side in size)
-    validator = LabelValidator(spec.classes, spec.ignore, spec.remap)
+    validator = LabelValidator(spec.classes, spec.ignore, spec.remap, spec.label_offset)
     numbers = validator.to_class_indices(np.ascontiguousarray(labels[unpadded]))
     if validator.status is not None:
         return plane, False

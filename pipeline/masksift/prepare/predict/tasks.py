@@ -23,6 +23,7 @@ from masksift.prepare.predict.trainers import Trainer, TrainerSpec
 from masksift.prepare.writers.base import SHARD_BYTES
 from masksift.prepare.writers.evidence import EvidenceWriter
 from masksift.prepare.writers.predictions import PredictionWriter
+from masksift.scoring.kernels.condense import class_dtype, class_plane
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
@@ -66,6 +67,18 @@ class PredictContext:
         """True if the source states image sizes without padding."""
         return any(array is not None for array in self.source.spec.size_arrays)
 
+    @property
+    def writes_class_indices(self) -> bool:
+        """True if the new source gets class indices as labels, because it has no remap, no offset and no booleans."""
+        spec = self.source.spec
+        return bool(spec.remap or spec.label_offset or spec.labels.dtype == "bool")
+
+    @property
+    def ignore(self) -> tuple[int, ...]:
+        """Ignore values of the new source."""
+        spec = self.source.spec
+        return (int(np.iinfo(class_dtype(spec.classes)).max),) if self.writes_class_indices else spec.ignore
+
     def writer(self, number: int = 0, writers: int = 1) -> PredictionWriter | EvidenceWriter:
         """Open writer ``number`` of ``writers`` that share the new source."""
         spec = self.source.spec
@@ -74,9 +87,9 @@ class PredictContext:
             "height": spec.height,
             "width": spec.width,
             "classes": spec.class_names,
-            "ignore": spec.ignore,
+            "ignore": self.ignore,
             "dtype": "uint8",
-            "label_dtype": spec.labels.dtype,
+            "label_dtype": class_dtype(spec.classes).name if self.writes_class_indices else spec.labels.dtype,
             "part": (number, writers),
             "storage": self.options,
         }
@@ -203,6 +216,8 @@ def _predict_shard(context: PredictContext, shard: PredictShard) -> ShardResult:
             plane, is_valid = to_class_plane(spec, image_labels, sizes[i])
             counts[fold] = counts.get(fold, 0) + count_agreement(plane, steps.argmax(axis=0), spec.classes)
             valid += is_valid
+            if context.writes_class_indices:
+                image_labels, _ = class_plane(image_labels, spec.classes, spec.ignore, spec.remap, spec.label_offset)
             if i == images - 1:  # before the writer marks the shard as finished
                 task_result = TaskResult(
                     shard.number,
@@ -278,7 +293,7 @@ def _write_image(
         return
     if context.padded:  # evidence has no sizes: padding is ignored instead
         rows, columns = (int(side) for side in size)
-        labels[rows:], labels[:, columns:] = context.source.spec.ignore[0], context.source.spec.ignore[0]
+        labels[rows:], labels[:, columns:] = context.ignore[0], context.ignore[0]
     writer.write(steps[None], labels[None], [image_id])
 
 

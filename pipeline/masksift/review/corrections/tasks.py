@@ -140,7 +140,7 @@ def _region_pixels(
     if missing is not None:
         raise DataError(*_labels_changed(spec, region, str(missing.reason)))
     pixels = decode_rle(region.rle, region.size[0])
-    plane, _ = class_plane(labels[pixels], spec.classes, spec.ignore, spec.remap)
+    plane, _ = class_plane(labels[pixels], spec.classes, spec.ignore, spec.remap, spec.label_offset)
     given = np.iinfo(plane.dtype).max if region.given is None else region.given
     if (changed := plane != given).any():
         first = int(np.flatnonzero(changed)[0])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.limits import RANGE_TOLERANCE
 from masksift.scoring.kernels.condense_loops import (
     CONDENSE_LOOPS,
     DOUBLE,
@@ -23,7 +24,6 @@ from masksift.scoring.kernels.condense_loops import (
 )
 from masksift.scoring.kernels.encoding import Encoding
 
-RANGE_TOLERANCE = 1e-3
 _STRIP_PIXELS = 1 << 15
 """Pixels of logits that become probabilities at a time: few enough to stay in the cache until they are condensed."""
 _SEARCH_PIXELS = 1 << 16
@@ -205,6 +205,7 @@ def class_plane(
     classes: int,
     ignore: tuple[int, ...],
     remap: Remap = (),
+    offset: int = 0,
     out: NDArray[np.unsignedinteger] | None = None,
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.bool_] | None]:
     """Convert labels to class numbers.
@@ -212,43 +213,50 @@ def class_plane(
     A value that is both a class number and an ignore value is ignored.
 
     Args:
-        labels: Labels of any integer dtype and shape.
+        labels: Labels of bool or any integer dtype, and of any shape.
         classes: Number of classes.
         ignore: Label values that mark ignored pixels.
         remap: If not empty, the only valid label values besides the ignore values.
+        offset: Label value of class 0, without remap.
         out: Output array of that shape and `class_dtype`, used if it is C-contiguous.
 
     Returns:
         The class numbers, and a mask of the invalid labels, None if all are valid.
     """
     labels, dtype = _to_native_order(labels), class_dtype(classes)
+    if labels.dtype == bool:
+        labels = labels.view(np.uint8)
     bad = np.iinfo(dtype).max - 1
-    if labels.dtype == np.uint8 and not remap:
+    if labels.dtype == np.uint8 and not remap and not offset:
         plane = out if out is not None and out.flags.c_contiguous else np.empty(labels.shape, dtype)
         values = np.array(sorted({value for value in ignore if 0 <= value <= 255}), np.uint8)
         if not map_byte_labels(np.ascontiguousarray(labels).reshape(-1), classes, values, bad, plane.reshape(-1)):
             return plane, None
     elif labels.dtype.itemsize <= 2:
         bits = np.dtype(f"u{labels.dtype.itemsize}")
-        table = _map_values(np.arange(1 << 8 * bits.itemsize).astype(bits).view(labels.dtype), classes, ignore, remap)
+        every = np.arange(1 << 8 * bits.itemsize).astype(bits).view(labels.dtype)
+        table = _map_values(every, classes, ignore, remap, offset)
         plane = np.empty(labels.shape, dtype)
         if not map_labels(np.ascontiguousarray(labels).view(bits).reshape(-1), table, plane.reshape(-1), bad):
             return plane, None
     else:
-        plane = _map_values(labels, classes, ignore, remap)
+        plane = _map_values(labels, classes, ignore, remap, offset)
     wrong = np.asarray(plane == bad)
     return plane, wrong if wrong.any() else None
 
 
 def _map_values(
-    values: NDArray[np.integer], classes: int, ignore: tuple[int, ...], remap: Remap
+    values: NDArray[np.integer], classes: int, ignore: tuple[int, ...], remap: Remap, offset: int
 ) -> NDArray[np.unsignedinteger]:
     dtype = class_dtype(classes)
     ignored, bad = dtype.type(np.iinfo(dtype).max), dtype.type(np.iinfo(dtype).max - 1)
     if remap:
         numbers: NDArray[np.unsignedinteger] = np.full(values.shape, bad)
     else:
-        numbers = np.where((values >= 0) & (values < classes), values.astype(dtype, casting="unsafe"), bad)
+        numbers = values.astype(dtype, casting="unsafe")
+        if offset:  # modular arithmetic: each step may wrap around, but not their sum
+            numbers -= dtype.type(offset & int(np.iinfo(dtype).max))
+        numbers[(values < offset) | (values >= classes + offset)] = bad
     numbers[np.isin(values, ignore)] = ignored
     for value, target in remap:
         numbers[values == value] = ignored if target in ignore else dtype.type(target)

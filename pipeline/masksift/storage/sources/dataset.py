@@ -14,6 +14,7 @@ from masksift.storage.clients import open_filesystem
 from masksift.storage.patterns import expand_pattern, has_wildcard, split_pattern
 from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.ensemble import has_class_names
+from masksift.storage.sources.label_values import recognize_binary_masks
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
@@ -45,7 +46,8 @@ def open_data_set(patterns: Sequence[str], overrides: Overrides, options: Mappin
         return open_source(urls[index], settings, options, index=index, name=name)
 
     with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="sources") as pool:
-        return _share_class_names(list(pool.map(open_one, range(len(urls)))))
+        sources = _share_class_names(list(pool.map(open_one, range(len(urls)))))
+    return recognize_binary_masks(sources, overrides, options)
 
 
 def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[str]:

@@ -14,8 +14,16 @@ from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.images_array import make_array_spec
-from masksift.storage.sources.open import find_array, make_source_spec, open_label_array, open_per_image_array
+from masksift.storage.sources.label_values import recognize_binary_masks
+from masksift.storage.sources.open import (
+    find_array,
+    make_source_spec,
+    open_label_array,
+    open_per_image_array,
+    stored_fill_value,
+)
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.sources.packing import read_packing
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.per_image import read_values
 from masksift.storage.zarr.stores import open_group
@@ -68,19 +76,21 @@ def open_labeled_source(
     predictions = ArraySpec(
         join(local_path(url) or url, "predictions"), shape, (1, *shape[1:]), "uint8", 1, (0, 1, 2, 3)
     )
-    spec = make_source_spec(url, predictions, labels, replace(overrides, kind="probabilities"), {}, attributes)
+    packing = read_packing(url, overrides.labels, array)
+    spec = make_source_spec(url, predictions, labels, replace(overrides, kind="probabilities"), {}, attributes, packing)
     images = _open_images(group, url, pictures, labels.shape)
-    return LabeledSource(
-        replace(
-            spec,
-            image_id=open_per_image_array(group, url, overrides.image_id, "image_id", n),
-            size_arrays=tuple(
-                open_per_image_array(group, url, name, role, n)
-                for name, role in ((overrides.height, "height"), (overrides.width, "width"))
-            ),
-            absent_labels_are_missing=absent_is_lost and array.fill_value not in spec.ignore,
-            content_hashes={"content": content_hash([labels, images], options)},
+    spec = replace(
+        spec,
+        image_id=open_per_image_array(group, url, overrides.image_id, "image_id", n),
+        size_arrays=tuple(
+            open_per_image_array(group, url, name, role, n)
+            for name, role in ((overrides.height, "height"), (overrides.width, "width"))
         ),
+        absent_labels_are_missing=absent_is_lost and stored_fill_value(array, labels) not in spec.ignore,
+        content_hashes={"content": content_hash([labels, images], options)},
+    )
+    return LabeledSource(
+        recognize_binary_masks([spec], overrides, options)[0],
         images,
         None if groups is None else _read_groups(group, url, groups, n, options),
     )

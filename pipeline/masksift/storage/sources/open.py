@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.errors import ContainsArrayError
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.json_text import check_nesting
-from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.core.specs import ArraySpec, Packing, SourceSpec
 from masksift.scoring.kernels.condense import default_sum_tolerance
 from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
@@ -22,6 +23,7 @@ from masksift.storage.sources.decoding import prediction_array, resolve_values
 from masksift.storage.sources.ensemble import check_same_shape, is_array_url, mean_source, split_array_url
 from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE, open_evidence_source
 from masksift.storage.sources.fingerprint import content_hash, metadata_hash
+from masksift.storage.sources.label_values import resolve_label_values
 from masksift.storage.sources.naming import parse_partitions, source_names
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.sources.packing import read_packing
@@ -32,8 +34,6 @@ from masksift.storage.sources.validate import (
     validate_chunks,
     validate_class_names,
     validate_dtype,
-    validate_ignore,
-    validate_remap,
     validate_shapes,
 )
 from masksift.storage.urls import join, local_path
@@ -90,9 +90,18 @@ def open_source(
         group, place = found_labels.group, found_labels.url
     else:
         place = url
+    label_packing = read_packing(found_labels.url, found_labels.name, labels)
     predictions = [_describe_predictions(found, labels_spec, overrides) for found in stored]
     specs = [
-        make_source_spec(url, spec, labels_spec, overrides, _attributes(found.group, found.array), label_attributes)
+        make_source_spec(
+            url,
+            spec,
+            labels_spec,
+            overrides,
+            _attributes(found.group, found.array),
+            label_attributes,
+            label_packing,
+        )
         for found, spec in zip(stored, predictions, strict=True)
     ]
     check_same_shape({member: spec.predictions.shape for member, spec in zip(members, specs, strict=True)})
@@ -108,7 +117,7 @@ def open_source(
             for array, role in ((overrides.height, "height"), (overrides.width, "width"))
         ),
         absent_labels_are_missing=absent_is_missing(url, overrides, label_attributes)
-        and labels.fill_value not in spec.ignore,
+        and stored_fill_value(labels, labels_spec) not in spec.ignore,
         content_hashes={
             "metadata": metadata_hash(*(found.array for found in stored), labels),
             "content": content_hash([*spec.prediction_arrays, labels_spec], options),
@@ -123,6 +132,7 @@ def make_source_spec(
     overrides: Overrides,
     prediction_attributes: Mapping[str, Any] | None = None,
     label_attributes: Mapping[str, Any] | None = None,
+    label_packing: Packing | None = None,
 ) -> SourceSpec:
     """Describe a source of two arrays, by their attributes and the overrides.
 
@@ -133,6 +143,7 @@ def make_source_spec(
         overrides: Settings of the configuration.
         prediction_attributes: Attributes that apply to the predictions.
         label_attributes: Attributes that apply to the labels.
+        label_packing: Packing of the labels.
 
     Returns:
         The source, without ids and sizes. Contradictions raise DataError.
@@ -140,7 +151,8 @@ def make_source_spec(
     of_predictions, of_labels = prediction_attributes or {}, label_attributes or {}
     validate_shapes(url, predictions, labels)
     kind = overrides.kind or str(of_predictions.get("kind", "probabilities"))
-    ignore = validate_ignore(url, overrides, {**of_predictions, **of_labels})
+    label_settings = {**of_predictions, **of_labels}
+    values = resolve_label_values(labels, overrides, label_settings, predictions.shape[1], label_packing)
     predictions, scale, step = resolve_values(url, predictions, overrides, of_predictions, kind)
     tolerance = overrides.sum_tolerance
     if tolerance is None:
@@ -153,13 +165,14 @@ def make_source_spec(
         labels=labels,
         image_id=None,
         class_names=validate_class_names(url, overrides, {**of_labels, **of_predictions}, predictions),
-        ignore=ignore,
+        ignore=values.ignore,
         prediction_kind=kind,
         scale=scale,
         sum_tolerance=tolerance,
         absent_labels_are_missing=True,
         partitions=parse_partitions(url),
-        remap=validate_remap(url, overrides.remap, predictions.shape[1], ignore),
+        remap=values.remap,
+        label_offset=values.offset,
     )
 
 
@@ -265,6 +278,13 @@ def _check_evidence_settings(url: str, overrides: Overrides) -> None:
             "Evidence depends on the labels",
             "Omit labels_from, or pass predictions",
         )
+    for name, value in (("remap", overrides.remap), ("label_offset", overrides.label_offset)):
+        if value:
+            raise DataError(
+                f"{url} contains evidence instead of predictions, but {name} is set",
+                "The classes of its labels are fixed",
+                f"Omit {name}, or write the evidence again from labels with other numbers",
+            )
 
 
 def _open_group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
@@ -317,7 +337,15 @@ def open_label_array(
     group = _open_group(url, options, f"Pass the URL of a group that contains the array {name!r}")
     found = _find_stored(group, url, name, "", "labels", options)
     array, spec = found.array, _label_spec(found, axes)
-    return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and array.fill_value not in ignore
+    return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and stored_fill_value(
+        array, spec
+    ) not in ignore
+
+
+def stored_fill_value(array: zarr.Array[Any], spec: ArraySpec) -> Any:
+    """Return the fill value of labels in the dtype in which they are read."""
+    fill: Any = array.fill_value
+    return None if fill is None else np.asarray(fill).astype(spec.dtype)[()]
 
 
 def find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
@@ -376,6 +404,8 @@ def _attributes(*nodes: zarr.Group | zarr.Array[Any] | None) -> dict[str, Any]:
 
 def _label_spec(found: _FoundArray, axes: tuple[str, ...] | None) -> ArraySpec:
     dtype = validate_dtype(found.url, found.name, "labels", found.array)
+    if (packing := read_packing(found.url, found.name, found.array)) is not None:
+        dtype = packing.dtype
     order = validate_axes(found.url, found.name, "labels", found.array, _LABEL_AXES, axes)
     return _array_spec(found.array, found.url, dtype, order)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_LABEL_OFFSET = 65535
+
 
 def copied_label_name(labels: str) -> str:
     """Return the name, in copies of the labels, of an array that is given by its name or its URL."""
@@ -29,6 +31,7 @@ class Overrides:
     resize: str | None = None
     empty_label_chunks: str | None = None
     remap: tuple[tuple[int, int], ...] = ()
+    label_offset: int | None = None
     labels_from: str | None = None
 
     @property

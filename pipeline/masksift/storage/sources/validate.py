@@ -32,7 +32,7 @@ def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any], packi
     """Return the name of the stored dtype in native byte order. A packing allows more dtypes of predictions."""
     dtype = array.dtype
     text = "text" if dtype.kind in "UTSO" else str(dtype)
-    if role == "labels" and dtype.kind not in "iu":
+    if role == "labels" and dtype.kind not in "iub":
         raise DataError(f"Labels {name!r} of {url} are stored as {text}", "Write them as integers, for example uint8")
     values = dtype.name if packing is None else packing.dtype
     unpacked = packing is not None and packing.is_linear and dtype.kind in "iu"
@@ -213,15 +213,6 @@ def validate_class_names(
     return tuple(str(name) for name in names)
 
 
-def validate_ignore(url: str, overrides: Overrides, attributes: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the sorted ignore values."""
-    value = overrides.ignore if overrides.ignore is not None else attributes.get("ignore", ())
-    values: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    if not all(_is_number(entry) and float(entry).is_integer() for entry in values):
-        raise DataError(f"ignore of {url} is {json.dumps(value)}, but must be integers", "Pass --ignore 255")
-    return tuple(sorted({int(entry) for entry in values}))
-
-
 def validate_scale(url: str, overrides: Overrides, attributes: Mapping[str, Any], dtype: str, kind: str) -> float:
     """Return the probability of one step of integer predictions, 1 for floats, and check the prediction kind."""
     integers = dtype.startswith("uint")
@@ -262,17 +253,3 @@ def absent_is_missing(url: str, overrides: Overrides, attributes: Mapping[str, A
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def validate_remap(
-    url: str, remap: tuple[tuple[int, int], ...], classes: int, ignore: tuple[int, ...]
-) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of label value and class, which must be a class or an ignore value."""
-    for value, target in remap:
-        if not 0 <= target < classes and target not in ignore:
-            raise DataError(
-                f"remap maps label {value} to {target}, but {url} has classes 0 to {classes - 1} and ignore values "
-                f"{list(ignore)}",
-                "Map it to a class or an ignore value",
-            )
-    return remap

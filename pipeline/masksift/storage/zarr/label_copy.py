@@ -89,9 +89,11 @@ class LabelCopy:
         edges = [-1, *sorted(lost), len(labels)]
         for before, after in pairwise(edges):
             if before + 1 < after:
-                window = [slice(None)] * 3
+                window = [slice(None)] * array.ndim
                 window[axes[0]] = slice(start + before + 1, start + after)
-                array[tuple(window)] = labels[before + 1 : after].transpose(np.argsort(axes))
+                stored = labels[before + 1 : after].transpose(np.argsort(axes)).astype(array.dtype, copy=False)
+                unit_axes = tuple(axis for axis in range(array.ndim) if axis not in axes)
+                array[tuple(window)] = np.expand_dims(stored, unit_axes)
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:

@@ -135,6 +135,8 @@ class ArrayReader:
             raise
         squeezed = (axis for axis in range(values.ndim) if axis not in self._spec.axes)
         values = values.transpose(*self._spec.axes, *squeezed).reshape([part.stop - part.start for part in window])
+        if values.dtype.kind in "iu" and values.dtype.name != self._spec.dtype:  # the attribute `_Unsigned`
+            values = values.astype(self._spec.dtype)
         if out is not None and not self._in_order:
             np.copyto(out, values)
             return out
