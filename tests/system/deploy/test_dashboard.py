@@ -5,39 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import yaml
 
 from support.dask_processes import dask_processes
 from support.telemetry_collectors import OPERATIONS, TELEMETRY, documented_config
+from system.deploy.helpers.monitoring import METRIC, dashboard, queries, rules
 
 ROOT = OPERATIONS.parents[2]
-DEPLOY = ROOT / "deploy"
 PAGES = OPERATIONS.read_text() + TELEMETRY.read_text()
-METRIC = re.compile(r"\b(?:masksift|dask)_[a-z0-9_]+\b")
 OTHERS = {"namespace", "pod", "instance", "stage", "status", "error", "state", "type", "task_prefix_name", "le"}
 """Labels that queries may use: three of Prometheus, the others of the metrics."""
-
-
-def dashboard() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((DEPLOY / "grafana/masksift.json").read_text())
-    return found
-
-
-def rules() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
-    return found
-
-
-def queries() -> list[str]:
-    """All queries of the dashboard, its variables and the alerts."""
-    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
-    variables = [one["definition"] for one in dashboard()["templating"]["list"] if one["type"] == "query"]
-    assert len(panels) > 25
-    assert len(variables) == 2
-    return [*panels, *variables, *(rule["expr"] for rule in rules())]
 
 
 @pytest.fixture(scope="module")
