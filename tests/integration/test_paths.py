@@ -91,6 +91,7 @@ def test_every_command_takes_paths_globs_and_urls_in_a_directory_with_any_name(
 WRITERS: dict[str, tuple[str, ...]] = {
     "plan": ("plan", "--source", "{d}/a.zarr"),
     "run": ("run", "--source", "{d}/a.zarr"),
+    "run on arrays": ("run", "--labels", "{d}/a.zarr/labels", "--predictions", "{d}/a.zarr/predictions"),
     "score": ("score", "{d}/quality"),
     "simulate": ("simulate", "swap", "--source", "{d}/a.zarr", "--share", "0.5"),
     "sweep": ("sweep", "--source", "{d}/a.zarr", "--kinds", "swap"),

@@ -57,9 +57,18 @@ def check_separate(out: str, inputs: Iterable[str]) -> None:
 def source_urls(sources: Iterable[SourceSpec], images: str | None = None) -> Iterator[str]:
     """Yield the URLs of sources and of their arrays, which may be elsewhere; ``images``: name or URL of an array."""
     for source in sources:
-        yield from (source.url, source.labels.url, *(array.url for array in source.prediction_arrays))
+        arrays = [source.labels.url, *(array.url for array in source.prediction_arrays)]
         if images is not None:
-            yield join(*split_array_url(images, source.url, source.name))
+            arrays.append(join(*split_array_url(images, source.url, source.name)))
+        yield from (source.url, *arrays, *filter(_is_group, {url.rstrip("/").rpartition("/")[0] for url in arrays}))
+
+
+def _is_group(url: str) -> bool:
+    """Return whether a directory is a Zarr group, by its metadata or, in a store, by its name."""
+    path = local_path(url)
+    if path is None:
+        return url.endswith(".zarr")
+    return any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup"))
 
 
 def _normalize(url: str) -> str:
