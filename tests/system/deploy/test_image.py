@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from support.sources import make_data, write_source
-from system.deploy.helpers.dockerfile import Build, Instruction, StepFailed, instructions, is_in_context
+from system.deploy.helpers.dockerfile import NO_NETWORK, Build, Instruction, StepFailed, instructions, is_in_context
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
@@ -24,9 +24,6 @@ STEPS = instructions((DEPLOY / "Dockerfile").read_text())
 IGNORED = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HEALTH = runpy.run_path(str(DEPLOY / "healthcheck"))
-_NO_NETWORK = re.compile(
-    r"(?i)failed to (fetch|connect)|dns error|name resolution|NewConnectionError|timed out|Max retries"
-)
 
 
 def steps(keyword: str) -> list[Instruction]:
@@ -209,7 +206,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
             subprocess.run(["chmod", "-R", "a-w", root / place], check=True)
         yield Image(build)
     except StepFailed as e:
-        if _NO_NETWORK.search(str(e)):
+        if NO_NETWORK.search(str(e)):
             pytest.skip(f"the package index cannot be reached: {str(e)[-300:]}")
         raise
     finally:

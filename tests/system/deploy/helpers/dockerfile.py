@@ -18,12 +18,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
-__all__ = ["Build", "Instruction", "StepFailed", "instructions", "is_in_context"]
+__all__ = [
+    "NETWORK_VARIABLES",
+    "NO_NETWORK",
+    "Build",
+    "Instruction",
+    "StepFailed",
+    "instructions",
+    "is_in_context",
+    "package_cache",
+]
 
 _PATH = re.compile(r"(?<![\w.}*$/-])/(?=\w)")
 """Start of an absolute path that is not within a relative one."""
-_NETWORK_VARIABLES = re.compile(r"(?i)(UV_|PIP_|SSL_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
+NETWORK_VARIABLES = re.compile(r"(?i)(UV_|PIP_|SSL_|REQUESTS_CA_BUNDLE$|(https?|no|all)_proxy$)")
 """Variables of package indexes, certificates and proxies, which a container engine would pass to the build."""
+NO_NETWORK = re.compile(
+    r"(?i)failed to (fetch|connect)|dns error|name resolution|NewConnectionError|timed out|Max retries"
+)
+"""Message of an installer that cannot reach the package index."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +154,12 @@ class Build:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def _run(self, step: Instruction) -> None:
-        network = {name: value for name, value in os.environ.items() if _NETWORK_VARIABLES.match(name)}
-        home = {"HOME": str(self.root / "root"), "UV_CACHE_DIR": _cache("uv"), "PIP_CACHE_DIR": _cache("pip")}
+        network = {name: value for name, value in os.environ.items() if NETWORK_VARIABLES.match(name)}
+        home = {
+            "HOME": str(self.root / "root"),
+            "UV_CACHE_DIR": package_cache("uv"),
+            "PIP_CACHE_DIR": package_cache("pip"),
+        }
         command = self.below(step.rest)
         done = subprocess.run(
             ["/bin/sh", "-c", command],
@@ -187,7 +204,7 @@ def _done(process: subprocess.CompletedProcess[str]) -> None:
         raise StepFailed(f"{process.args}\n{process.stdout}{process.stderr}")
 
 
-def _cache(tool: str) -> str:
+def package_cache(tool: str) -> str:
     """Return the package cache of this machine."""
     configured = os.environ.get(f"{tool.upper()}_CACHE_DIR")
     return configured or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), tool)
