@@ -323,9 +323,7 @@ def test_planned_memory_bounds_the_condensing_of_decoded_predictions(
 
 
 @pytest.mark.parametrize("axis", [None, 1])
-def test_run_over_decoded_predictions_is_the_same_from_a_remote_store_and_on_workers(
-    tmp_path: Path, axis: int | None
-) -> None:
+def test_run_over_decoded_predictions_is_the_same_from_a_remote_store(tmp_path: Path, axis: int | None) -> None:
     small = LOGITS[:, ::2, ::4]
     small = small if axis is None else np.expand_dims(small, axis)
     chunks = (1, 4, 10) if axis is None else (1, 1, 4, 10)
@@ -337,8 +335,13 @@ def test_run_over_decoded_predictions_is_the_same_from_a_remote_store_and_on_wor
     for file, data in files.items():
         memory_store.pipe(f"/{place}/{file.relative_to(source)}", data)
     assert tables(f"memory://{place}", tmp_path / "b", resize="predictions") == expected
+
+
+def test_run_over_decoded_predictions_is_the_same_on_workers(tmp_path: Path) -> None:
+    source = write(tmp_path, LOGITS[:, ::2, ::4], chunks=(1, 4, 10), kind="logits")
+    expected = tables(source, tmp_path / "a", resize="predictions")
     workers = {"kind": "local", "workers": 2}
-    assert tables(source, tmp_path / "c", resize="predictions", executor=workers) == expected
+    assert tables(source, tmp_path / "b", resize="predictions", executor=workers) == expected
 
 
 def test_evidence_of_decoded_predictions_is_reused_and_scored_again(tmp_path: Path) -> None:

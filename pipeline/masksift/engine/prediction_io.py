@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -105,8 +106,7 @@ class WindowDecoder:
         self._array, self._decoding, self._reader = array, array.decoding, reader
         self._kind, self._scale, self._buffers, self._number = prediction_kind, scale, buffers, number
         self._bands = _RowBands(array)
-        self._rows: NDArray[Any] | None = None
-        self._rows_slot = 0
+        self._rows, self._slot = np.empty(0, array.stored.dtype), 0
 
     def read(self, window: ReadWindow, slot: int) -> ReadResult:
         """Read the stored numbers (n, classes, h, w) or (n, h, w) of a window of the predictions."""
@@ -119,24 +119,22 @@ class WindowDecoder:
     def _read_rows(self, window: ReadWindow) -> ReadResult:
         """Return the stored rows of a window. Rows read before are kept as long as a later window needs them."""
         stored, bands = self._array.stored, self._bands
-        before = self._rows, bands.first
+        held, held_first = self._rows, bands.first
         band = bands.advance_to(window)
-        results: ReadResult = [(window.start, window.stop, np.empty(0))]
-        if band is not None:
-            self._rows_slot = 1 - self._rows_slot  # the caller still uses the rows of the window before
+        if band is None:
+            results: ReadResult = [(window.start, window.stop, self._rows)]
+        else:
+            self._slot = 1 - self._slot  # the caller still uses the rows of the window before
+            shape = _buffer_shape(stored, replace(band, y0=bands.first))
+            self._rows = self._buffers.get(f"rows {self._number} {self._slot}", shape, stored.dtype)
             kept = band.y0 - bands.first
-            shape = _buffer_shape(stored, ReadWindow(band.start, band.stop, bands.first, band.y1, band.x0, band.x1))
-            rows = self._buffers.get(f"rows {self._number} {self._rows_slot}", shape, stored.dtype)
-            buffer = rows if kept == 0 else self._buffers.get("band", _buffer_shape(stored, band), stored.dtype)
-            results = read_window(self._reader, stored.chunks[0], band, buffer)
             if kept:
-                assert before[0] is not None
-                rows[..., :kept, :] = before[0][..., bands.first - before[1] :, :]
+                self._rows[..., :kept, :] = held[..., bands.first - held_first :, :]
+            buffer = self._buffers.get("band", _buffer_shape(stored, band), stored.dtype) if kept else self._rows
+            results = read_window(self._reader, stored.chunks[0], band, buffer)
             for first, last, numbers in results:
-                if not isinstance(numbers, ImageStatus) and not np.may_share_memory(numbers, rows):
-                    rows[first - band.start : last - band.start, ..., kept:, :] = numbers
-            self._rows = rows
-        assert self._rows is not None
+                if not isinstance(numbers, ImageStatus) and not np.may_share_memory(numbers, self._rows):
+                    self._rows[first - band.start : last - band.start, ..., kept:, :] = numbers
         needed = slice(*(row - bands.first for row in _source_rows(self._array, window)))
         return [
             (first, last, found)

@@ -70,7 +70,8 @@ def condense_memory(source: SourceSpec, layout: Layout, settings: Settings) -> i
 def _window_memory(source: SourceSpec, layout: Layout) -> int:
     """Return the bytes of the windows of predictions: stored, and decoded image by image."""
     images, rows, columns = layout.window_shape
-    decoded = source.classes * rows * columns * 4 if any(array.decoding for array in source.prediction_arrays) else 0
+    decoded = max((array.itemsize for array in source.prediction_arrays if array.decoding), default=0)
+    decoded *= source.classes * rows * columns
     window, held, in_order = 0, 0, True
     for array in source.prediction_arrays:
         stored, area = array.stored, rows * columns
