@@ -1,4 +1,4 @@
-"""Prose of the package: docstrings and messages use plain modern American English."""
+"""Prose and names of the package and its tests use plain modern American English."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "pipeline" / "masksift"
-FILES = sorted(PACKAGE.rglob("*.py"))
+ROOT = Path(__file__).parents[1]
+FILES = sorted(
+    file for name in ("pipeline", "tests") for file in (ROOT / name).rglob("*.py") if file.name != "test_style.py"
+)
 
 ARCHAIC = (
     r"said|told|mend(?:s|ed|ing)?|strangers?|by lot|at home|goes with|befall\w*|befell|whoever|whosoever|thereof|"
-    r"of (?:its|their) own|beside|lies|lay in|there is none|is none|are none|is not known|how ?manieth|none the worse|"
-    r"made anew|anew|hitherto|wherever it lies|that which|in silence|it is asked|is asked for|are asked for"
+    r"of (?:its|their) own|beside|lies|lay in|there is none|(?-i:is none|are none)|is not known|how ?manieth|"
+    r"none the worse|made anew|anew|hitherto|wherever it lies|that which|in silence|it is asked|is asked for|"
+    r"are asked for"
 )
 BRITISH = (
     r"colour\w*|labell\w*|unlabell\w*|recognis\w*|initialis\w*|normalis\w*|"
@@ -22,6 +25,9 @@ BRITISH = (
     r"centre\w*|artefact\w*|catalogue\w*|cancell(?:ed|ing)|learnt|spelt|misspelt|metres?|licence"
 )
 WORDS = re.compile(rf"\b(?:{ARCHAIC}|{BRITISH})\b", re.IGNORECASE)
+NAMES = re.compile(
+    r"(?:.*_)?(?:said|told|heard|ours|theirs|begun|spoilt|fallen|whoever|manieth)(?:_.*)?", re.IGNORECASE
+)
 OPENINGS = re.compile(r"(?:What|How|Whether|Those|Of|Where|Who|Whose|Which)\b")
 
 
@@ -40,8 +46,21 @@ def docstrings(tree: ast.AST) -> list[tuple[int, str]]:
     return [(getattr(node, "lineno", 1), text) for node, text in found if text]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_prose_of_a_module_has_no_archaic_or_british_words(file: Path) -> None:
+def names(tree: ast.AST) -> list[tuple[int, str]]:
+    """Line and name of every function, class, parameter and assigned variable."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.append((node.lineno, node.id))
+        elif isinstance(node, ast.arg):
+            found.append((node.lineno, node.arg))
+        elif isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.append((node.lineno, node.name))
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_prose_and_names_of_a_module_have_no_archaic_or_british_words(file: Path) -> None:
     tree = ast.parse(file.read_text())
     comments = [
         (number, line.split("#", 1)[1])
@@ -49,13 +68,14 @@ def test_prose_of_a_module_has_no_archaic_or_british_words(file: Path) -> None:
         if line.lstrip().startswith("#")
     ]
     found = [
-        f"{file.relative_to(PACKAGE)}:{line}: {match[0]!r}"
+        f"{file.relative_to(ROOT)}:{line}: {match[0]!r}"
         for line, text in [*texts(tree), *comments]
         for match in WORDS.finditer(text)
     ]
     found += [
-        f"{file.relative_to(PACKAGE)}:{line}: docstring begins with {match[0]!r}"
+        f"{file.relative_to(ROOT)}:{line}: docstring begins with {match[0]!r}"
         for line, text in docstrings(tree)
         if (match := OPENINGS.match(text))
     ]
+    found += [f"{file.relative_to(ROOT)}:{line}: name {name!r}" for line, name in names(tree) if NAMES.fullmatch(name)]
     assert not found, "\n".join(found)

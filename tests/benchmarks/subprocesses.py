@@ -1,4 +1,4 @@
-"""Start benchmark modules in processes of their own."""
+"""Start benchmark modules in separate processes."""
 
 from __future__ import annotations
 

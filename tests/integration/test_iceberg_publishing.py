@@ -58,7 +58,7 @@ def catalog(catalog_args: tuple[str, ...]) -> Iterator[Catalog]:
 
 
 def read_iceberg_rows(catalog_args: tuple[str, ...], table: str, run_id: str | None = None) -> list[dict[str, Any]]:
-    """Read the rows of one run, in the form of its own tables, or of all runs."""
+    """Read the rows of one run, with the columns of its tables, or of all runs."""
     with catalog(catalog_args) as opened:
         found = opened.load_table(f"masksift.{table}").scan().to_arrow().sort_by(ORDER[table])
     if run_id is not None:

@@ -76,14 +76,14 @@ def test_flags_equal_cleanlab_except_at_the_cut(dtype: str, classes: int, seed: 
     clean = pytest.importorskip("cleanlab.segmentation.filter", reason="cleanlab is the other yardstick")
     data = drawn.make_dataset(seed, images=4, classes=classes, height=17, width=20, dtype=dtype, ignore=None)
     answer = reference.audit(*data[:2], evidence_dtype="float32")
-    theirs = clean.find_label_issues(data.labels, in_float64(data), n_jobs=1, verbose=False)
+    cleanlab_mask = clean.find_label_issues(data.labels, in_float64(data), n_jobs=1, verbose=False)
     assert answer.cut is not None
     assert answer.estimated_issues > 20, "a set that shows something"
     s = answer.self_confidence.astype(np.float64)
     if data.predictions.dtype.kind == "u":
         s *= 1 / np.iinfo(data.predictions.dtype).max
-    assert not (theirs & ~answer.issue_mask).any(), "ties at the cut are all flagged here, in part there"
-    assert (s[answer.issue_mask != theirs] == answer.cut).all()
+    assert not (cleanlab_mask & ~answer.issue_mask).any(), "ties at the cut are all flagged here, in part there"
+    assert (s[answer.issue_mask != cleanlab_mask] == answer.cut).all()
 
 
 # ------------------------------------------------------------------- four pixels, three classes, done by hand

@@ -50,7 +50,7 @@ class Processes:
         return totals
 
     def names(self) -> set[str]:
-        """Of every sample that scheduler and workers serve, or will as soon as there is something to count."""
+        """Return the names of all samples that scheduler and workers serve, or will serve after the first count."""
         return {
             f"{family.name}{ending}"
             for url in (self.scheduler, *self.workers)

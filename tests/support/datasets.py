@@ -171,7 +171,7 @@ def plausible(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
 
 @st.composite
 def one_class_absent(draw: st.DrawFn, *, dtypes: Sequence[str] = DTYPES) -> Data:
-    """No pixel is labelled with one of the classes, which may be predicted."""
+    """Draw data in which no pixel is labeled with one of the classes; it may be predicted."""
     data = draw(tie_rich(dtypes=dtypes))
     classes = data.predictions.shape[1]
     absent = draw(st.integers(0, classes - 1))

@@ -18,7 +18,7 @@ TRAINERS = (
     + '''
 
 class Invalid(Memorizer):
-    """Returns invalid output, by the method of its own name."""
+    """Returns invalid output, by the method with the name of the class."""
 
     def predict_proba(self, images):
         return getattr(self, type(self).__name__.lower())(super().predict_proba(images))

@@ -124,7 +124,7 @@ class Job(ProcessInterface):
         await super().start()
 
     async def cancel(self) -> None:
-        """End the job in the queue: the cluster object is not told."""
+        """End the job in the queue without notice to the cluster object."""
         for worker in self.workers:
             await worker.close(executor_wait=False)
 

@@ -1,4 +1,4 @@
-"""What condensing refuses: which pixel is named, with which values, and where the tolerances end."""
+"""Pixels that condensing refuses: their positions, their values, and the edges of the tolerances."""
 
 from __future__ import annotations
 

@@ -90,11 +90,11 @@ def test_packages_are_installed_by_hash_from_wheels() -> None:
     installs = re.findall(
         r"\bpip (?:--python \S+ )?install (.*?)(?= &&|$)", "\n".join(step.rest for step in steps("RUN")), re.MULTILINE
     )
-    ours = [args for args in installs if "dist/*.whl" in args]
-    assert len(ours) == 1
-    assert "--no-deps" in ours[0]
+    wheels = [args for args in installs if "dist/*.whl" in args]
+    assert len(wheels) == 1
+    assert "--no-deps" in wheels[0]
     assert len(installs) == 3
-    assert all("--require-hashes" in args and "--only-binary :all:" in args for args in installs if args not in ours)
+    assert all("--require-hashes" in args and "--only-binary :all:" in args for args in installs if args not in wheels)
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])

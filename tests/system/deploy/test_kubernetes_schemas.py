@@ -16,30 +16,30 @@ Change = tuple[str, list[Any], Any]
 """Kind, path in it, and the value planted there."""
 POD = ["spec", "cluster", "spec", "worker", "spec"]
 MISTAKES: dict[str, Change] = {
-    "a misspelt field of a container, in a pod inside the operator's kind": (
+    "a misspelled field of a container, in a pod inside the operator's kind": (
         "DaskJob",
         [*POD, "containers", 0, "imagePullPolcy"],
         "Always",
     ),
-    "a misspelt field of such a pod": ("DaskJob", [*POD, "terminationGracePeriodSecond"], 60),
+    "a misspelled field of such a pod": ("DaskJob", [*POD, "terminationGracePeriodSecond"], 60),
     "a field that the operator's old schema does not know and would drop": (
         "DaskJob",
         [*POD, "topologySpreadConstraints", 0, "minDomains"],
         2,
     ),
     "a text where such a pod wants a number": ("DaskJob", [*POD, "terminationGracePeriodSeconds"], "60"),
-    "a misspelt field of the operator's kind": ("DaskJob", ["spec", "cluster", "spec", "idleTimout"], 60),
-    "a misspelt field of the scheduler's service": (
+    "a misspelled field of the operator's kind": ("DaskJob", ["spec", "cluster", "spec", "idleTimout"], 60),
+    "a misspelled field of the scheduler's service": (
         "DaskJob",
         ["spec", "cluster", "spec", "scheduler", "service", "typ"],
         "ClusterIP",
     ),
     "a text where the autoscaler wants a number": ("DaskAutoscaler", ["spec", "maximum"], "8"),
-    "a misspelt field of the autoscaler": ("DaskAutoscaler", ["spec", "max"], 8),
-    "a misspelt field of a policy": ("NetworkPolicy", ["spec", "policyType"], ["Ingress"]),
+    "a misspelled field of the autoscaler": ("DaskAutoscaler", ["spec", "max"], 8),
+    "a misspelled field of a policy": ("NetworkPolicy", ["spec", "policyType"], ["Ingress"]),
     "a number where a label should be": ("ServiceAccount", ["metadata", "labels", "tier"], 1),
-    "a misspelt field of a budget": ("PodDisruptionBudget", ["spec", "minAvailible"], 1),
-    "a misspelt field of a pod monitor": ("PodMonitor", ["spec", "podMetricEndpoints"], []),
+    "a misspelled field of a budget": ("PodDisruptionBudget", ["spec", "minAvailible"], 1),
+    "a misspelled field of a pod monitor": ("PodMonitor", ["spec", "podMetricEndpoints"], []),
     "a text where a port's name should be": ("PodMonitor", ["spec", "podMetricsEndpoints", 0, "port"], 8788),
 }
 

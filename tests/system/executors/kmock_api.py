@@ -79,12 +79,12 @@ class ApiServer:
 
     @property
     def address(self) -> str:
-        """Where the scheduler of a cluster is."""
+        """Address of the scheduler of a cluster."""
         return f"tcp://127.0.0.1:{self.port}"
 
     @property
     def clusters(self) -> dict[str, dict[str, Any]]:
-        """Those there are, by name."""
+        """Existing clusters by name."""
         return {
             name: found.raw
             for (resource, _, name), found in list(self.emulator.objects.items())
@@ -93,7 +93,7 @@ class ApiServer:
 
     @property
     def changes(self) -> list[tuple[str, str]]:
-        """What was changed: method and path."""
+        """Methods and paths of the requests that change objects."""
         changing = ("POST", "PUT", "PATCH", "DELETE")
         return [
             (str(one.method.value).upper(), one.url.path)

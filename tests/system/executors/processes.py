@@ -1,4 +1,4 @@
-"""Schedulers and workers as processes of their own, as an administrator starts them."""
+"""Schedulers and workers as separate processes, as an administrator starts them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def stop(*processes: subprocess.Popen[bytes]) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
+    """Return True for an existing process that is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:

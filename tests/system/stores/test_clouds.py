@@ -96,7 +96,7 @@ def read_tables(lake: ObjectDirectory, run: str) -> dict[str, object]:
 
 
 def masksift(*args: object, code: int = 0) -> str:
-    """Run a command in a process of its own; standard error must be empty. Return standard output."""
+    """Run a command in a separate process; standard error must be empty. Return standard output."""
     command = [sys.executable, "-m", "masksift", *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (code, ""), done.stdout + done.stderr

@@ -34,7 +34,7 @@ def table_args(uri: str, tmp_path: Path) -> tuple[str, ...]:
 
 
 def published(postgres: PostgresServer, tmp_path: Path, table: str) -> pa.Table:
-    """Read a table as another program does: from the catalog in the database, with a driver of its own choice."""
+    """Read a table as another program does: from the catalog in the database, with another driver."""
     with SqlCatalog("default", uri=postgres.uri(driver="+psycopg")) as catalog:
         return catalog.load_table(f"{tmp_path.name}.{table}").scan().to_arrow()
 

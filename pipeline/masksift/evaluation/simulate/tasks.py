@@ -83,7 +83,7 @@ def simulate_block(context: SimulationContext, task: SimulationTask) -> Simulati
     manifest = Manifest(context.directory, context.fingerprint)
     if (output := manifest.load(STAGE, task.number)) is not None:
         return _reuse(output)
-    begun, spec = time.perf_counter(), task.spec
+    started, spec = time.perf_counter(), task.spec
     copy = context.label_copy(spec)
     reader = ArrayReader(spec.labels, context.options, absent_is_missing=spec.absent_labels_are_missing)
     names = image_ids(spec, task.start, task.stop, context.options) if task.chosen else []
@@ -113,7 +113,12 @@ def simulate_block(context: SimulationContext, task: SimulationTask) -> Simulati
     images = task.stop - task.start
     io_counters: dict[str, Any] = reader.io_counters + copy.io_counters + Counter(bytes_written=written, puts=2)
     task_result = TaskResult(
-        task.number, images, images * spec.pixels, {SCORED: images}, **io_counters, seconds=time.perf_counter() - begun
+        task.number,
+        images,
+        images * spec.pixels,
+        {SCORED: images},
+        **io_counters,
+        seconds=time.perf_counter() - started,
     )
     result = SimulationResult(task_result, spec.index, dict(outcomes))
     manifest.save(STAGE, task.number, {"result": json.dumps(asdict(result)).encode()})

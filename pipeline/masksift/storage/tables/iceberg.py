@@ -261,9 +261,9 @@ def _fit(catalog: Catalog, name: str, wanted: Schema) -> None:
 def _check(table: Table, name: str, wanted: Schema) -> None:
     """Raise UsageError if a table cannot take rows of a schema."""
     remedy = "Pass another --iceberg.namespace"
-    ours = {column.name: column for column in wanted.fields}
+    columns = {column.name: column for column in wanted.fields}
     for there in table.schema().fields:
-        here = ours.get(there.name)
+        here = columns.get(there.name)
         if here is not None and here.field_type != there.field_type:
             raise UsageError(
                 f"Column {there.name!r} of table {name} has type {there.field_type}, but {here.field_type} in this run",
@@ -323,8 +323,8 @@ def _write(table: Table, run_id: str, started: datetime, parts: Iterable[pa.Tabl
     spec, columns, write = table.spec(), table.schema(), uuid.uuid4()
     key = PartitionKey([PartitionFieldValue(spec.fields[0], run_id)], spec, columns)
     for number, rows in enumerate(_merge_tables(parts)):
-        said = zip((run_id, started), RUN_COLUMNS, strict=True)
-        own = [pa.repeat(pa.scalar(value, field.type), len(rows)) for value, field in said]
+        run_values = zip((run_id, started), RUN_COLUMNS, strict=True)
+        own = [pa.repeat(pa.scalar(value, field.type), len(rows)) for value, field in run_values]
         batch = pa.table([*own, *rows.columns], schema=pa.schema([*RUN_COLUMNS, *rows.schema])).combine_chunks()
         schema = Schema(*map(columns.find_field, batch.column_names))
         task = WriteTask(write, number, schema, batch.to_batches(), partition_key=key)

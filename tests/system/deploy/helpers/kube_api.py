@@ -1,9 +1,9 @@
 """Simulated Kubernetes API server: objects in memory behind the HTTP that the Dask operator speaks.
 
-It has discovery, lists with selectors, watches, merge and JSON patches, `status` as a resource of its own where
-one is defined, versions, finalizers, and removes what a removed object owned. It has no admission: nothing is checked,
-defaulted or refused for want of a right (RBAC). `kmock` 0.8, which is kept by kopf's author, has neither JSON
-patches nor versions, by which this kopf sets finalizers, nor selectors, by which the operator finds its pods.
+It has discovery, lists with selectors, watches, merge and JSON patches, `status` as a separate resource where one is
+defined, versions and finalizers, and removes the dependents of a removed object. It has no admission: nothing is
+checked, defaulted or refused for a missing permission (RBAC). `kmock` 0.8, by kopf's author, lacks JSON patches and
+versions, which this kopf needs to set finalizers, and selectors, which the operator needs to find its pods.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Simulated kubelet: runs pods as local processes with their arguments and environment.
 
-It does what a kubelet does with a pod of one container: makes variables and files of ConfigMaps, Secrets and fields,
-starts the command, asks the probes, and ends it by `preStop`, SIGTERM and, after the time of grace, SIGKILL. What a
-container engine does is not there: no image (the commands are those of this environment), no user of its own, no
+It handles a pod of one container like a kubelet: it makes variables and files from ConfigMaps, Secrets and fields,
+starts the command, calls the probes, and ends it by `preStop`, SIGTERM and, after the grace period, SIGKILL. It
+provides nothing of a container engine: no image (the commands are those of this environment), no separate user, no
 read-only root; paths of mounts become folders, and names of services the addresses of pods.
 """
 
@@ -214,7 +214,7 @@ class Kubelet:
         elif "secret" in volume:
             files = dict(self.secrets[volume["secret"]["secretName"]])
         else:
-            assert "emptyDir" in volume, f"a volume that is not known here: {volume}"
+            assert "emptyDir" in volume, f"unknown kind of volume: {volume}"
             files = {}
         for name, text in files.items():
             (place / name).write_text(self.localize(text, pod) if "configMap" in volume else text)

@@ -41,7 +41,7 @@ def render(folder: str | Path) -> list[Object]:
 def _rendered(folder: str) -> Sequence[Object]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        pytest.skip("there is no kubectl here, which renders the manifests (no cluster is asked for)")
+        pytest.skip("kubectl, which renders the manifests, is not installed (no cluster is needed)")
     done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.load_all(done.stdout, LOADER) if one]

@@ -159,4 +159,4 @@ def wait_until(output: str, reached: Any, seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < until, f"{output} within {seconds:.0f} s"
-        time.sleep(0.3)  # a look may be dear: at what lies in the store, or at what an API server has
+        time.sleep(0.3)  # a check may be slow: it lists objects of the store or of an API server
