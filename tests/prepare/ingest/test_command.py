@@ -394,3 +394,23 @@ def test_ingest_while_another_process_holds_the_lock_is_refused(
         assert read_files(inputs.out) == before
     assert run_cli("ingest", *inputs.args()) == 0
     assert not (inputs.out / "ingest/running.json").exists()
+
+
+@pytest.mark.parametrize("flags", [("--label_offset", 1), ("--reduce-zero-label",)])
+def test_labels_from_1_become_class_numbers(tmp_path: Path, flags: tuple[object, ...]) -> None:
+    data = make_data(images=2)
+    shifted = np.where(data.labels == 255, 0, data.labels + 1).astype(np.uint8)
+    inputs = InputFiles(tmp_path, data._replace(labels=shifted))
+    assert ingest(inputs, *flags) == 0
+    np.testing.assert_array_equal(read_source(inputs.out)["labels"], data.labels)
+
+
+def test_offset_besides_other_meanings_of_label_values_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = InputFiles(tmp_path)
+    message = r"label_offset is 1, but remap is set, too"
+    assert_ingest_fails(message, capsys, *inputs.args("--label_offset", 1, "--remap", "1:0"))
+    (tmp_path / "colors.csv").write_text("a,1,2,3\nb,4,5,6\nc,7,8,9\nd,0,0,0\n")
+    message = r"label_offset is 1, but a preset, colors or segments define the classes"
+    assert_ingest_fails(message, capsys, *inputs.args("--label_offset", 1, "--colors", tmp_path / "colors.csv"))

@@ -83,6 +83,12 @@ def test_palette_image_with_a_color_table_holds_colors(tmp_path: Path) -> None:
             r"value 9 at row 1, column 0 \(pixels: 2\), which is not a class \(0 to 2\).* --ignore 9",
         ),
         ("b.tif", np.array([[0, -7]], np.int32), r"value -7 at row 0, column 1 \(pixels: 1\)"),
+        ("from-1.png", np.array([[0, 1, 2, 3]], np.uint8), r"value 3 at .* Pass --label_offset 1\.$"),
+        (
+            "noise.png",
+            np.array([range(3, 20)], np.uint8),
+            r"value 3 at .* lossy compression such as JPEG or interpolation",
+        ),
     ],
 )
 def test_unknown_value_is_refused(tmp_path: Path, name: str, values: Array, message: str) -> None:
@@ -197,6 +203,10 @@ def test_value_map_prefers_remap_to_known_values() -> None:
     message = r"remap turns label 7 into 5, which is neither a class \(0 to 1\) nor an ignore value \(255\)"
     with raises(UsageError, message):
         value_map(2, {7: 5}, None, [255])
+
+
+def test_value_map_with_an_offset_ignores_smaller_values() -> None:
+    assert value_map(2, None, None, [255, 4], 3) == {0: IGNORED, 1: IGNORED, 2: IGNORED, 3: 0, 4: IGNORED, 255: IGNORED}
 
 
 @pytest.fixture

@@ -121,11 +121,16 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
             "The background, 1 minus the positive class, could not be stored",
             "Write the predictions as floats",
         )
+    if config.label_offset and (inputs.values is not None or inputs.colors or inputs.pairs[0].segments is not None):
+        raise UsageError(
+            f"label_offset is {config.label_offset}, but a preset, colors or segments define the classes of the labels",
+            "Drop --label_offset",
+        )
     classes, preset = survey.classes, PRESETS[config.preset] if config.preset else None
     label_array, prediction_array = inputs.arrays or (None, None)
     labels = LabelReader(
         classes,
-        value_map(classes, config.remap, survey.values, config.ignore),
+        value_map(classes, config.remap, survey.values, config.ignore, config.label_offset or 0),
         {color_code(color): k for color, k in inputs.colors.items()},
         use_palette=config.colors is not None,
         class_channel=preset.class_channel if preset else None,

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from masksift.config.sections import ConfigSection, ExecutorSection, Remap, StorageSection
+from masksift.config.sections import ConfigSection, ExecutorSection, LabelOffset, Remap, StorageSection
 from masksift.config.types import ClassNameList, Integers, Names
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.patterns import has_wildcard
+from masksift.storage.sources.overrides import check_remap_or_offset
 from masksift.storage.urls import local_path
 
 AXIS_ORDERS = (("class", "y", "x"), ("y", "x", "class"))
@@ -39,6 +40,7 @@ class IngestConfig(ConfigSection):
     )
     ignore: Integers = Field((), description="ignored label values")
     remap: Remap = None
+    label_offset: LabelOffset = None
     colors: str | None = Field(
         None, description="CSV file with rows name,r,g,b; the name `ignore` marks ignored colors"
     )
@@ -69,6 +71,7 @@ class IngestConfig(ConfigSection):
                 f"axes is {','.join(self.axes)}, which is not a supported order",
                 "Pass --axes class,y,x or --axes y,x,class",
             )
+        check_remap_or_offset(self.remap, self.label_offset)
         if self.kind == "logits" and (self.dtype or "").startswith("uint"):
             raise UsageError(
                 f"kind is 'logits' and dtype is {self.dtype!r}, but logits must be floats",

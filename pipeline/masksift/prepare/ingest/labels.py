@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.advice import MAX_LISTED_LABELS, label_advice
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_image, read_label
 from masksift.prepare.ingest.raster import read_raster
@@ -50,8 +51,10 @@ def color_code(color: Sequence[int]) -> int:
     return red << 32 | green << 16 | blue
 
 
-def value_map(classes: int, remap: ClassMap | None, known: ClassMap | None, ignore: Sequence[int]) -> dict[int, int]:
-    """Map label values to class numbers: ``remap``, else ``known``, else identity, plus the ignored values."""
+def value_map(
+    classes: int, remap: ClassMap | None, known: ClassMap | None, ignore: Sequence[int], offset: int = 0
+) -> dict[int, int]:
+    """Map label values to class numbers: ``remap``, else ``known``, else from ``offset`` on; ignored ones too."""
     for value, target in (remap or {}).items():
         if target not in ignore and not 0 <= target < classes:
             raise UsageError(
@@ -61,7 +64,7 @@ def value_map(classes: int, remap: ClassMap | None, known: ClassMap | None, igno
             )
     if remap is not None:
         known = {value: IGNORED if target in ignore else target for value, target in remap.items()}
-    base = {k: k for k in range(classes)} if known is None else known
+    base = {k + offset: k for k in range(classes)} | dict.fromkeys(range(offset), IGNORED) if known is None else known
     return {**base, **dict.fromkeys(ignore, IGNORED)}
 
 
@@ -135,11 +138,29 @@ class LabelReader:
             y, x, count = _first_unknown(values, unknown)
             value = values[y, x]
             raise DataError(
-                f"{file} holds the value {value} at row {y}, column {x} (pixels: {count:,}), which is not a class "
-                f"(0 to {self.classes - 1}), not remapped and not ignored",
-                f"Pass --ignore {value} or --remap {value}:CLASS, or correct the file",
+                f"{file} holds the value {value} at row {y}, column {x} (pixels: {count:,}), which is not a class"
+                f"{self._class_range}, not remapped and not ignored",
+                self._advice(np.unique(values[unknown])[: MAX_LISTED_LABELS + 1].tolist()),
             )
         return plane
+
+    @property
+    def _offset(self) -> int | None:
+        """Label value of class 0, None if the values of classes are not consecutive."""
+        numbers = {k: value for value, k in self.values.items() if k != IGNORED}
+        first = {value - k for k, value in numbers.items()}
+        return first.pop() if len(first) == 1 else None
+
+    @property
+    def _class_range(self) -> str:
+        return "" if self._offset is None else f" ({self._offset} to {self._offset + self.classes - 1})"
+
+    def _advice(self, values: list[int]) -> str:
+        """Explain values without a class."""
+        ignore = [value for value, k in self.values.items() if k == IGNORED]
+        remap = [(value, k) for value, k in sorted(self.values.items()) if k != IGNORED]
+        offset = self._offset
+        return label_advice(values, self.classes, ignore, remap if offset is None else (), offset or 0)
 
     def _by_color(self, stored: NDArray[Any], file: str) -> NDArray[Any]:
         if not self.colors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import accumulate
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from masksift.core.errors import DataError, UsageError
+from masksift.core.errors import DataError
 from masksift.core.limits import MIB
 from masksift.core.specs import BINARY_MASK, ArraySpec, Packing, SourceSpec
-from masksift.storage.sources.overrides import MAX_LABEL_OFFSET, Overrides
+from masksift.storage.sources.overrides import MAX_LABEL_OFFSET, Overrides, check_remap_or_offset
 from masksift.storage.sources.packing import describe_packing
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
@@ -101,16 +101,6 @@ def _unpacked(labels: ArraySpec, packing: Packing, values: LabelValues, classes:
             "Write class numbers, or pass the class of every stored value, such as --remap 0:0,200:1",
         )
     return LabelValues(values.ignore, pairs, 0)
-
-
-def check_remap_or_offset(remap: Collection[Any] | None, offset: int | None) -> None:
-    """Raise UsageError if both settings define the class of a label value."""
-    if remap and offset:
-        raise UsageError(
-            f"label_offset is {offset}, but remap is set, too",
-            "Each of them defines the class of a label value",
-            "Omit label_offset, or include the offset in the values of remap",
-        )
 
 
 def _ignore_values(url: str, overrides: Overrides, attributes: Mapping[str, Any]) -> tuple[int, ...]:

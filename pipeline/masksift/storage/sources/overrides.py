@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
+
+from masksift.core.errors import UsageError
 
 MAX_LABEL_OFFSET = 65535
 
@@ -43,3 +47,13 @@ class Overrides:
     def prediction_names(self) -> tuple[str, ...]:
         """Names of the prediction arrays: one, or those of an ensemble."""
         return (self.predictions,) if isinstance(self.predictions, str) else self.predictions
+
+
+def check_remap_or_offset(remap: Collection[Any] | None, offset: int | None) -> None:
+    """Raise UsageError if both settings define the class of a label value."""
+    if remap and offset:
+        raise UsageError(
+            f"label_offset is {offset}, but remap is set, too",
+            "Each of them defines the class of a label value",
+            "Omit label_offset, or include the offset in the values of remap",
+        )
