@@ -61,6 +61,24 @@ def test_policy_with_an_answer_or_a_caller_error_raises_it_unchanged(error: Exce
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("Forbidden: https://storage.googleapis.com/storage/v1/b/lake/o"),
+        obstore.exceptions.GenericError(
+            "Error performing list request: - Server returned non-2xx status code: 403 Forbidden"
+        ),
+        obstore.exceptions.GenericError("bulk delete request: Server returned non-2xx status code: 401 Unauthorized"),
+    ],
+    ids=str,
+)
+def test_policy_with_denied_access_in_a_general_error_raises_at_once(error: Exception) -> None:
+    request, calls = failing(error)
+    with raises(StoreUnavailable, r"^The store denied access to az://lake/x"):
+        StoreRetryPolicy().call(request, "az://lake/x")
+    assert len(calls) == 1
+
+
 def test_policy_with_denied_access_raises_at_once_without_quoting_the_server() -> None:
     quote = "Access denied {body: <AWSAccessKeyId>AKIA-SECRET</AWSAccessKeyId>}"
     request, calls = failing(obstore.exceptions.PermissionDeniedError(quote))

@@ -60,12 +60,13 @@ class AzureFileSystem(FsspecStore):
         scheme: Scheme of its URLs.
         options: Options of `_resolve_azure`.
         attempts: Attempts at each request.
+        **configured: Settings that fsspec adds from its own configuration; `options` contain them.
     """
 
     protocol = ("az", "abfs", "abfss")  # type: ignore[assignment]
     cachable = False  # fsspec would compare the options by their printed form, which hides them
 
-    def __init__(self, scheme: str, options: Mapping[str, Any], attempts: int) -> None:
+    def __init__(self, scheme: str, options: Mapping[str, Any], attempts: int, **configured: Any) -> None:
         self._options, self._attempts = options, attempts
         super().__init__(scheme)  # type: ignore[call-overload]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from masksift.core.errors import RunFailed, summarize_error
@@ -64,9 +65,13 @@ def _final_errors() -> tuple[type[Exception], ...]:
 
 
 def _is_permission_error(error: Exception) -> bool:
+    """Return whether access was denied. gcsfs, and obstore for lists and deletions, report it by a general error."""
     from obstore import exceptions
 
-    return isinstance(error, (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError))
+    if isinstance(error, (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
+        return True
+    code = getattr(error, "code", None)  # of gcsfs.retry.HttpError
+    return code in (401, 403) or re.search(r"^Forbidden: |non-2xx status code: 40[13] ", str(error)) is not None
 
 
 def _is_passed_on(error: Exception) -> bool:

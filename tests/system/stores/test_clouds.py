@@ -190,6 +190,21 @@ def test_objects_on_a_cloud_have_content_types_and_any_size(
     assert lake.names() == ["report"]
 
 
+def test_configuration_of_fsspec_in_the_environment_gives_access(
+    lake: ObjectDirectory, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = upload(lake, write_source(tmp_path / "a.zarr", make_data(images=2)).path, "a.zarr")
+    settings = {
+        "az": {"FSSPEC_AZ_CONNECTION_STRING": emulator.environment.get("AZURE_STORAGE_CONNECTION_STRING", "")},
+        "gs": {"FSSPEC_GS_ENDPOINT_URL": emulator.url, "FSSPEC_GS_TOKEN": "anon"},
+    }[emulator.scheme]
+    for name in emulator.environment:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    masksift("run", "--source", url, "--out", f"{lake.url}/out", *SERIAL)
+
+
 def test_bucket_that_does_not_exist_is_refused_with_the_url(
     lake: ObjectDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,6 +284,20 @@ def test_wrong_key_of_azure_is_refused_without_printing_it(
     message = error_message(capsys)
     assert message.startswith("az://lake/a.zarr cannot be read")
     assert wrong not in message
+
+
+def test_public_container_is_read_without_credentials(
+    azurite: Emulator, azure_lake: ObjectDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{azurite.url}/public?restype=container&{shared_access_signature()}"
+    headers = {"x-ms-blob-public-access": "container", "x-ms-version": "2021-08-06"}
+    urllib.request.urlopen(urllib.request.Request(address, method="PUT", headers=headers)).close()
+    place = ObjectDirectory("az://public", azure_lake.options)
+    url = upload(place, write_source(tmp_path / "a.zarr", make_data(images=2)).path, "a.zarr")
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    flags = ("--storage.anonymous", "true", "--storage.account", "devstoreaccount1")
+    args = ("--source", url, "--out", tmp_path / "out", *flags, "--storage.endpoint_url", azurite.url)
+    assert run_cli("run", *args) == 0
 
 
 def test_workers_use_the_azure_credentials_of_the_client(
