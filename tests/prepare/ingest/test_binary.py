@@ -130,6 +130,16 @@ def test_resized_plane_equals_the_resized_classes(tmp_path: Path) -> None:
     np.testing.assert_allclose(one, two, atol=1e-6)
 
 
+def test_numbered_frames_in_a_directory_are_images_and_no_classes(tmp_path: Path) -> None:
+    steps = (POSITIVE * 255).round().astype(np.uint8)
+    for i in range(4):
+        save_image(tmp_path / f"l/scene/{i}.png", LABELS[i])
+        save_image(tmp_path / f"p/scene/{i}.png", steps[i])
+    args = ("--labels", tmp_path / "l", "--predictions", tmp_path / "p", "--out", tmp_path / "new.zarr")
+    assert run_cli("ingest", *args) == 0
+    assert_written(tmp_path, complete(steps, 255))
+
+
 # ---------------------------------------------------------------------------------------------------------- masks
 
 

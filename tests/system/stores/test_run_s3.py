@@ -67,6 +67,29 @@ def test_run_on_s3_writes_the_tables_of_the_run_on_disk(
     assert run_cli("score", out, "--out", f"{out}-again", *s3_server.cli_args, "--softmin.temperature", "0.2") == 0
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_prefix_with_any_name_is_taken_literally(
+    s3_server: S3Server,
+    s3_credentials: None,
+    tmp_path: Path,
+    client: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, prefix = write_source(tmp_path / "a.zarr", make_data()), f"lake/we[1]*?::%20# ü {client}"
+    files = s3_server.filesystem()
+    for file in (path for path in source.path.rglob("*") if path.is_file()):
+        files.pipe_file(f"{prefix}/a.zarr/{file.relative_to(source.path)}", file.read_bytes())
+    more = (*s3_server.cli_args, "--storage.client", client, "--report.top", 0)
+    for name in ("a.zarr", "*.zarr"):
+        assert run_cli("run", "--source", f"s3://{prefix}/{name}", "--out", f"s3://{prefix}/out", *more) == 0
+    assert f"{prefix}/out/run.json" in files.find(prefix)
+    before, _ = files.find(prefix), capsys.readouterr()
+    for out, relation in (("a.zarr/out", "is inside the input"), ("", "contains the input")):
+        assert run_cli("run", "--source", f"s3://{prefix}/a.zarr", "--out", f"s3a://{prefix}/{out}", *more) == 2
+        assert relation in error_message(capsys)
+    assert files.find(prefix) == before
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_plan_counts_the_requests_that_a_run_makes(
     s3_server: S3Server, s3_credentials: None, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]

@@ -146,7 +146,7 @@ def _match_files(
 ) -> Inputs:
     """Match labels with predictions and, if configured, RGB images."""
     files = find_files(config.predictions, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
-    prediction_format, locations = _detect_format(files, classes)
+    prediction_format, locations = _detect_format(files, labels, classes)
     names, urls = tuple(locations), tuple(locations.values())
     keys = [stem(name, suffixes) for name in names] if prediction_format != "planes" else list(names)
     matching = _match_labels(labels, keys)
@@ -189,7 +189,9 @@ def _match_labels(labels: _LabelFiles, keys: Sequence[str]) -> Matching:
     return match(labels.ids, keys, SIDES)
 
 
-def _detect_format(files: Files, classes: Sequence[str] | None) -> tuple[PredictionFormat, dict[str, Any]]:
+def _detect_format(
+    files: Files, labels: _LabelFiles, classes: Sequence[str] | None
+) -> tuple[PredictionFormat, dict[str, Any]]:
     """Detect the format, and locate predictions by file name, or by directory if it holds an image per class."""
     arrays = [name for name in files.names if name.lower().endswith(EXTENSIONS)]
     if arrays and len(arrays) < len(files.names):
@@ -201,7 +203,8 @@ def _detect_format(files: Files, classes: Sequence[str] | None) -> tuple[Predict
         )
     if arrays:
         return "arrays", {name: files.url(name) for name in arrays}
-    if (directories := _class_directories(files, classes)) is not None:
+    is_per_image = not {stem(name) for name in files.names}.isdisjoint(labels.keys)  # frames 0, 1, ... of a scene
+    if not is_per_image and (directories := _class_directories(files, classes)) is not None:
         return "planes", directories
     return "numbers", {name: files.url(name) for name in files.names}
 
