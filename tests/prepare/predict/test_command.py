@@ -174,6 +174,38 @@ def test_image_with_invalid_label_is_counted_and_quarantined_by_the_run(
     assert [row["image_id"] for row in read_rows(tmp_path / "run") if row["status"] == "bad_labels"] == [IDS[4]]
 
 
+@pytest.mark.parametrize("content", ["predictions", "evidence"])
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [((1, 2, 3, 0), ("--label_offset", 1)), ((10, 20, 30, 40), ("--remap", "10:0,20:1,30:2", "--ignore", 40))],
+)
+def test_labels_with_other_numbers_become_class_numbers_of_the_new_source(
+    tmp_path: Path, memorizer: str, content: str, values: tuple[int, ...], flags: tuple[object, ...]
+) -> None:
+    images, labels = make_images()
+    stored = np.array(values, np.uint8)[np.minimum(labels, 3)]
+    stored[4, 9, 9] = 77
+    source = write_images(tmp_path / "a.zarr", images, stored, ids=IDS, attributes={"class_names": list(NAMES)})
+    args = ("--trainer", memorizer, "--folds", 2, "--write", content)
+    out = predict(source, tmp_path / "out", *args, *flags)
+    assert read_record(out)["bad_labels"] == 1
+    labels[4, 9, 9] = 254
+    np.testing.assert_array_equal(read_array(out, "labels"), labels)
+    assert run_cli("run", "--source", out, "--out", tmp_path / "run", "--max_quarantined", 1) == 0
+    assert [row["image_id"] for row in read_rows(tmp_path / "run") if row["status"] == "bad_labels"] == [IDS[4]]
+
+
+def test_masks_of_0_and_255_become_class_numbers_of_the_new_source(tmp_path: Path, memorizer: str) -> None:
+    images, labels = make_images()
+    masks = np.where(labels == 1, 255, 0).astype(np.uint8)
+    source = write_images(tmp_path / "a.zarr", images, masks, attributes={"class_names": ["background", "road"]})
+    out = predict(source, tmp_path / "out", "--trainer", memorizer, "--folds", 2)
+    np.testing.assert_array_equal(read_array(out, "labels"), masks // 255)
+    source = write_images(tmp_path / "b.zarr", images, masks > 0, attributes={"class_names": ["a", "b"]})
+    out = predict(source, tmp_path / "b", "--trainer", memorizer, "--folds", 2)
+    np.testing.assert_array_equal(read_array(out, "labels"), masks // 255)
+
+
 def test_images_without_ids_are_named_by_source_and_index(tmp_path: Path, memorizer: str) -> None:
     source = write_images(tmp_path / "street.zarr", *make_images(images=4))
     out = predict(source, tmp_path / "out", "--trainer", memorizer, "--folds", 2)

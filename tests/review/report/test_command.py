@@ -259,6 +259,9 @@ def test_quarantined_images_follow_with_their_reasons(tmp_path: Path) -> None:
         assert (row["flagged"], row["pair"], row["regions"]) == (None, None, 0)
         assert (row["picture"], row["planes"]) == (True, "g")
     assert page.summary["counts"] == {"scored": 4, "missing_chunk": 4}
+    (cause,) = page.summary["quarantine"]
+    assert (cause["status"], cause["images"], cause["reason"]) == ("missing_chunk", 4, quarantined[0]["reason"])
+    assert "were not written" in cause["advice"]
 
 
 def test_valid_part_of_bad_labels_is_shown(tmp_path: Path) -> None:

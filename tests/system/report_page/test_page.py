@@ -54,6 +54,7 @@ def test_run_summary_shows_counts_times_and_quarantine_reasons(browser: Any, pla
             "1 h 12 min",
             "missing chunk: 2",
             "bad labels: 3",
+            "3, such as a/1: Pass --ignore 7.",
             "4 workers",
             "softmin",
         ):

@@ -17,6 +17,8 @@ from masksift.storage.tables.parquet import iter_tables, list_parts, read_table
 
 BINS = 100
 MAX_BUDGET_POINTS = 257
+MAX_CAUSES = 20
+"""Causes of quarantined images on the page, the most frequent ones."""
 MAX_CLASS_PAIRS = 2000
 """Class pairs on the page, those with most flagged pixels."""
 
@@ -71,6 +73,7 @@ def run_summary(run: CompletedRun, histograms: ScoreHistograms, rows: int, sourc
         "images": record["images"],
         "scored": run.scored_images,
         "counts": dict(record["counts"]),
+        "quarantine": list(record.get("quarantine", ())[:MAX_CAUSES]),
         "flagged_pixels": record["flagged_pixels"],
         "pixels": sum(summary["pixels"] for summary in classes),
         "estimated_issues": record["estimated_issues"],

@@ -63,6 +63,7 @@
           },
           `${masksift.statusName(status)}: ${count(number)}`,
         ),
+        ...causes(run, status),
       ),
     );
     return [
@@ -80,6 +81,16 @@
       ),
       tile("Ranked by", run.ranked_by, run.scored === 0 ? "no image is scored" : `worst first; ${reportSize(run)}`),
     ];
+  }
+
+  // The causes of a status: number of images, an example and the advice.
+  function causes(run, status) {
+    const listed = (run.quarantine ?? []).filter((cause) => cause.status === status);
+    if (listed.length === 0) return [];
+    const items = listed.map((cause) =>
+      el("li", { title: cause.reason }, `${count(cause.images)}, such as ${cause.image}: ${cause.advice ?? cause.reason}`),
+    );
+    return [el("ul", {}, ...items)];
   }
 
   function reportSize(run) {
