@@ -99,8 +99,6 @@ class DaskExecutor:
             {
                 "distributed.comm.retry.count": 2,
                 "distributed.comm.timeouts.connect": "10s",
-                # restarted workers do not inherit `silence_logs`
-                "distributed.nanny.pre-spawn-environ.DASK_LOGGING": "{'distributed': 'critical'}",
             }
         )
         # Errors of the client are raised as one message; its loggers would print a traceback before.
@@ -145,6 +143,7 @@ class DaskExecutor:
             self._provider.renew(0)
             with suppress(TimeoutError):
                 self.client.wait_for_workers(1, timeout=min(POLL_TIMEOUT_SECONDS, left))
+                self._provider.renew(1)
                 return
             if not notified and left > POLL_TIMEOUT_SECONDS:
                 self._notify(f"waiting for the first worker {self._of_cluster}, up to {self._timeout:.0f} s")

@@ -97,10 +97,15 @@ class LocalClusterProvider:
     def __init__(self, workers: int | None, memory: int | None) -> None:
         self._workers, self._memory = _local_workers(workers), memory
         self._cluster: distributed.LocalCluster | None = None
+        self._settings: dask.config.set | None = None
         self._supply: WorkerSupply | None = None
 
     def open(self) -> distributed.LocalCluster:
         """Start the processes."""
+        # Restarted workers do not inherit `silence_logs`. Only here: SSHCluster waits for messages of its workers.
+        self._settings = dask.config.set(
+            {"distributed.nanny.pre-spawn-environ.DASK_LOGGING": "{'distributed': 'critical'}"}
+        )
         self._cluster = distributed.LocalCluster(
             n_workers=self._workers,
             threads_per_worker=1,
@@ -132,6 +137,8 @@ class LocalClusterProvider:
                 self._cluster.close(timeout=10)
             except Exception as e:  # a worker that is restarting; the outcome of the run is already reported
                 log.debug("Error while closing the local cluster: %r", e)
+        if self._settings is not None:
+            self._settings.__exit__(None, None, None)
 
 
 class ExistingClusterProvider:

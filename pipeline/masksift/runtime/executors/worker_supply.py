@@ -67,7 +67,9 @@ class WorkerSupply:
         Raises:
             UsageError: The cluster refused every worker from the start.
         """
-        self._had_workers |= connected > 0
+        if connected and not self._had_workers:  # learn at once how this class names its workers
+            self._had_workers = True
+            self._checked_at = min(self._checked_at, time.monotonic() - CHECK_INTERVAL_SECONDS)
         if self.problem and self._has_entries and not self._had_workers and not self._is_any_running():
             raise UsageError(
                 f"No worker could be requested ({self.problem})",
