@@ -26,6 +26,8 @@ def check_output(out: str, inputs: Iterable[str]) -> None:
     Raises:
         UsageError: The output cannot be a directory, or overlaps with an input once symbolic links are resolved.
     """
+    if out.rstrip("/").lower().endswith(".zip"):
+        raise UsageError(f"--out {out} names a zip archive", "Results are written to a directory", "Pass another name")
     if (path := local_path(out)) is not None:
         while not os.path.lexists(path):
             path = os.path.dirname(path)

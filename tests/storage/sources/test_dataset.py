@@ -60,7 +60,7 @@ def test_data_set_sources_have_indices_names_and_partitions(tmp_path: Path) -> N
 
 
 def test_glob_without_a_match_is_refused(tmp_path: Path) -> None:
-    with raises(DataError, r"No directory matches .*day=\*\. List the sources"):
+    with raises(DataError, r"No directory or zip archive matches .*day=\*\. List the sources"):
         open_sources(tmp_path / "day=*")
 
 

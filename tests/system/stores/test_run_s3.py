@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,24 @@ def test_prefix_with_any_name_is_taken_literally(
         assert run_cli("run", "--source", f"s3://{prefix}/a.zarr", "--out", f"s3a://{prefix}/{out}", *more) == 2
         assert relation in error_message(capsys)
     assert files.find(prefix) == before
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("shards", [None, (4, 4, 8, 10)])
+def test_run_on_an_archive_on_s3_equals_the_run_on_its_directory(
+    s3_server: S3Server, s3_credentials: None, tmp_path: Path, client: str, shards: Any
+) -> None:
+    source = write_source(tmp_path / "a.zarr", make_data(), chunks=(2, 4, 4, 10), shards=shards).path
+    assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
+    shutil.make_archive(str(source), "zip", source)
+    url = f"lake/zip-{client}-{shards is None}/a.zarr.zip"
+    s3_server.filesystem().put(f"{source}.zip", url)
+    pattern = f"s3://{url.replace('a.zarr', '*.zarr')}"
+    flags = ("--report.top", 0, *s3_server.cli_args, "--storage.client", client)
+    assert run_cli("run", "--source", pattern, "--out", tmp_path / "remote", *flags) == 0
+    assert read_rows(tmp_path / "remote") == read_rows(tmp_path / "out")
+    two = ("--labels", f"s3://{url}/labels", "--predictions", f"s3://{url}/predictions")
+    assert main(["plan", *two, "--out", str(tmp_path / "two"), *s3_server.cli_args]) == 0
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -54,8 +54,8 @@ def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[st
     """Expand URLs and globs.
 
     Args:
-        patterns: URLs and globs. A glob matches directories only; incomplete ones are not skipped, so that opening
-            them reports the reason.
+        patterns: URLs and globs. A glob matches directories and zip archives; incomplete ones are not skipped, so that
+            opening them reports the reason.
         options: Storage options of S3.
 
     Returns:
@@ -69,7 +69,8 @@ def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[st
         matches = _expand(pattern, options)
         if not matches:
             raise DataError(
-                f"No directory matches {pattern}", "List the sources there, and quote the pattern in a shell"
+                f"No directory or zip archive matches {pattern}",
+                "List the sources there, and quote the pattern in a shell",
             )
         urls.update(dict.fromkeys(matches))
     return list(urls)
@@ -84,6 +85,8 @@ def _expand(url: str, options: Mapping[str, Any]) -> list[str]:
     if not pattern:
         return [url]
     paths = expand_pattern(filesystem, root, pattern, directories=True)
+    files = expand_pattern(filesystem, root, pattern, directories=False)
+    paths = sorted([*paths, *(path for path in files if path.lower().endswith(".zip"))])
     return paths if local_path(url) else [str(filesystem.unstrip_protocol(path)) for path in paths]
 
 

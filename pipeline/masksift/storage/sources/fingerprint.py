@@ -14,6 +14,7 @@ from masksift.core.specs import ArraySpec
 from masksift.storage.clients import open_filesystem
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.stores import list_objects
+from masksift.storage.zarr.zip_store import list_members, split_archive_url
 
 _VERSION_FIELDS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 """Metadata fields that identify an object's content, best first. The first one present is used."""
@@ -43,7 +44,12 @@ def content_hash(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str
 def _iter_objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     """Yield name below the URL, size in bytes, and version of each object."""
     path = local_path(url)
-    if path is not None:
+    if (parts := split_archive_url(url)) is not None:
+        prefix = parts[1] and f"{parts[1]}/"
+        for name, member in list_members(parts[0], options).items():
+            if name.startswith(prefix):
+                yield name.removeprefix(prefix), member.size, f"{member.crc:08x}"
+    elif path is not None:
         yield from _iter_files(path, "")
     elif (pages := list_objects(url, options)) is not None:
         for page in pages:

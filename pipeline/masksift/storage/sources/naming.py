@@ -14,10 +14,10 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def _path_parts(url: str) -> list[str]:
-    """Return the parts of a URL's path, the last one without `.zarr`."""
+    """Return the parts of a URL's path, the last one without `.zarr` or `.zarr.zip`."""
     path = local_path(url) or url.split("://", 1)[-1]
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]  # names become paths below the results
-    return [*parts[:-1], parts[-1].removesuffix(".zarr") or "source"] if parts else ["source"]
+    return [*parts[:-1], parts[-1].removesuffix(".zip").removesuffix(".zarr") or "source"] if parts else ["source"]
 
 
 def source_names(urls: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
+from masksift.core.errors import UsageError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.retry import MAX_ATTEMPTS
 from masksift.storage.clients import obstore_store, open_filesystem
@@ -28,6 +29,7 @@ from masksift.storage.credentials import cloud_of, reject_password
 from masksift.storage.retry import StoreRetryPolicy
 from masksift.storage.urls import join, local_path, unsupported_url_error
 from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, natural_sort_key
+from masksift.storage.zarr.zip_store import DamagedMemberError, ZipStore, list_members, split_archive_url
 
 T = TypeVar("T")
 ObjectRange = tuple[str, ByteRequest | None]
@@ -149,7 +151,8 @@ class InstrumentedStore(WrapperStore[Store]):
     @property
     def io_counters(self) -> Counter[str]:
         """Store traffic so far, by field name of `TaskResult`."""
-        retries = self._store.retries if isinstance(self._store, RetryingStore) else 0
+        store = self._store._store if isinstance(self._store, ZipStore) else self._store
+        retries = store.retries if isinstance(store, RetryingStore) else 0
         return Counter(
             bytes_read=self.bytes, bytes_written=self.written, requests=self.requests, puts=self.puts, repeated=retries
         )
@@ -157,7 +160,8 @@ class InstrumentedStore(WrapperStore[Store]):
     @property
     def local(self) -> bool:
         """True for a store on a local disk, where prefetching gains nothing."""
-        return isinstance(self._store, LocalStore)
+        store = self._store._store if isinstance(self._store, ZipStore) else self._store
+        return isinstance(store, LocalStore)
 
     def reset_errors(self) -> None:
         """Forget absent keys and failures before a read."""
@@ -194,13 +198,17 @@ class InstrumentedStore(WrapperStore[Store]):
             assert self.validator is not None
             self.validator.check_object(key, *e.args)
             raise
+        except DamagedMemberError as e:
+            if self.validator is None:
+                raise
+            raise self.validator.decode_error(key, str(e)) from e
         self.bytes += 0 if value is None else len(value)
         return value
 
     def _limit_object(self, key: str, validator: ChunkValidator) -> None:
         """Refuse an object that is too large: here on a local disk, else when the store answers with its size."""
         store = self._store._store if isinstance(self._store, RetryingStore) else self._store
-        if isinstance(store, _SizedObjectStore):
+        if isinstance(store, _SizedObjectStore | ZipStore):
             store.max_bytes = validator.max_object_bytes
         elif isinstance(store, LocalStore):
             with contextlib.suppress(OSError):
@@ -215,9 +223,12 @@ class InstrumentedStore(WrapperStore[Store]):
         Yields:
             Bytes in a buffer that the next step overwrites.
         """
-        assert isinstance(self._store, LocalStore)
         for key, byte_range in ranges:
-            yield self._read_local(self._store.root / key, key, byte_range)
+            if isinstance(self._store, LocalStore):
+                yield self._read_local(self._store.root / key, key, byte_range)
+            else:
+                value = sync(self.get(key, default_buffer_prototype(), byte_range))
+                yield None if value is None else value.as_numpy_array()
 
     def _read_local(self, path: Path, key: str, byte_range: ByteRequest | None) -> NDArray[np.uint8] | None:
         self.requests += 1
@@ -266,6 +277,8 @@ class InstrumentedStore(WrapperStore[Store]):
 
 def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempts: int = MAX_ATTEMPTS) -> Store:
     """Open the Zarr store of a URL, with retries if it is on a network."""
+    if (parts := split_archive_url(url)) is not None:
+        return _open_archive(*parts, options, read_only=read_only, attempts=attempts)
     path = local_path(url)
     if path is not None:
         return LocalStore(path, read_only=read_only)
@@ -280,6 +293,14 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempt
     except (ValueError, ImportError) as e:
         raise unsupported_url_error(url, e) from e
     return RetryingStore(store, url, attempts)
+
+
+def _open_archive(archive: str, node: str, options: Mapping[str, Any], *, read_only: bool, attempts: int) -> ZipStore:
+    if not read_only:
+        raise UsageError(f"{archive} is a zip archive", "Archives are read-only", "Pass the URL of a directory")
+    members = list_members(archive, options)
+    parent, _, name = archive.rpartition("/")
+    return ZipStore(open_store(parent or "/", options, read_only=True, attempts=attempts), name, members, node)
 
 
 def list_objects(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:

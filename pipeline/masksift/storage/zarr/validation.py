@@ -64,6 +64,10 @@ class ChunkValidator:
         """Largest size of a chunk or a shard in the store."""
         return self._size.object_bytes
 
+    def decode_error(self, key: str, reason: str) -> ChunkDecodeError:
+        """Make the error for a chunk that cannot be read."""
+        return ChunkDecodeError(f"chunk {key} of {self._url} does not decode ({reason})")
+
     def check_object(self, key: str, size: int) -> None:
         """Raise ChunkDecodeError for an object that is larger than a chunk or a shard can be."""
         if size > self.max_object_bytes:
