@@ -57,6 +57,7 @@ PIXELS = {
     "other steps": ([150 / 255, 40 / 255, 10 / 255], "uint8", "--scale 0.005."),
     "NaN": ([math.nan, 0.5, 0.5], "float32", "NaN and infinity mark pixels without a prediction"),
     "overflow": ([math.inf, 0.0, 0.0], "float16", "overflow in float16: write float32"),
+    "logits of the positive class": ([-2.5, 3.5], "float32", "logits of the positive class"),
 }
 
 

@@ -155,7 +155,7 @@ def test_reason_lists_at_most_eight_values() -> None:
     p[:, 0, 0] = np.arange(12) / 8
     reason = outcome(p, labels, config).status.reason
     shown = "[0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, ... (12 values)]"
-    assert reason == f"pixel (y=0, x=0): a value is outside [0, 1] (if these are logits, set kind to logits): {shown}"
+    assert reason == f"pixel (y=0, x=0): a value is outside [0, 1]: {shown}"
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,11 @@ def probability_advice(values: Sequence[float], dtype: str, kind: str, scale: fl
         for unit, name in ((100, "percentages"), (255, "8-bit steps")):
             if low >= 0 and abs(total / unit - 1) <= 0.02:
                 return f"The predictions seem to be {name}. Divide them by {unit} when they are written."
+        if abs(total - 1) <= tolerance and len(values) == 2:
+            return (
+                "If the predictions are logits of the positive class, the output of the network before the sigmoid, "
+                "pass --kind logits. If an interpolation such as bicubic overshoots, clip them when they are written."
+            )
         if abs(total - 1) <= tolerance:
             return (
                 "The sum over the classes is 1, but some are outside [0, 1]: an interpolation such as bicubic "

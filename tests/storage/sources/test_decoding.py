@@ -75,10 +75,15 @@ def test_predictions_of_one_class_are_the_positive_class(
         ((N, K, 1, 1), (N, 1, 1), (0, 1, 2, 3)),
     ],
 )
+@pytest.mark.parametrize("names", [None, ("image", "class", "y", "x", "z")])
 def test_axes_of_length_1_are_left_out_as_the_labels_show(
-    tmp_path: Path, shape: tuple[int, ...], labels: tuple[int, ...], axes: tuple[int, ...]
+    tmp_path: Path,
+    shape: tuple[int, ...],
+    labels: tuple[int, ...],
+    axes: tuple[int, ...],
+    names: tuple[str, ...] | None,
 ) -> None:
-    spec = open_arrays(tmp_path, shape, labels=labels)
+    spec = open_arrays(tmp_path, shape, labels=labels, names=names and names[: len(shape)])
     assert (spec.predictions.axes, spec.predictions.decoding) == (axes, None)
     assert spec.predictions.shape[0] == labels[0]
 
@@ -111,9 +116,11 @@ def test_smaller_predictions_are_refused_unless_resizing_is_requested(tmp_path: 
 
 @pytest.mark.parametrize("shape", [(N, K, 16, 20), (N, K, 9, 10), (N, K, 4, 11), (5, K, 4, 5)])
 def test_larger_predictions_are_refused_even_with_resizing(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    for resize in (None, "predictions"):
-        with raises(DataError, r"its labels 4 of 8 x 10\. Pass arrays of equal size"):
-            open_arrays(tmp_path, shape, resize=resize)
+    with raises(DataError, r"its labels 4 of 8 x 10\. Pass arrays of equal size"):
+        open_arrays(tmp_path, shape)
+    effect = "" if shape[0] == 5 else r"Predictions are enlarged, but not reduced\. "
+    with raises(DataError, rf"its labels 4 of 8 x 10\. {effect}Pass arrays of equal size"):
+        open_arrays(tmp_path, shape, resize="predictions")
 
 
 def test_predictions_of_equal_size_are_not_decoded_with_resizing(tmp_path: Path) -> None:

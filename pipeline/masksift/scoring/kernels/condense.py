@@ -392,8 +392,7 @@ def _find_bad_pixel(flat: NDArray[np.generic], width: int, config: CondenseConfi
                 message = config.not_finite
             elif outside[j]:
                 message = "a value is outside [0, 1]"
-                # probabilities that are slightly off still sum to 1, and so do the two classes of a single logit
-                if config.values_dtype.kind == "f" and (off[j] or config.classes == 2):
+                if config.values_dtype.kind == "f" and config.classes == 2:  # a single logit is completed to a sum of 1
                     message += " (if these are logits, set kind to logits)"
             else:
                 message = f"the values sum to {total[j]:.6g}, more than {config.sum_tolerance:.4g} away from 1"

@@ -111,7 +111,8 @@ def validate_axes(
             _needed_axes(role, dims),
             f"Pass the axes in stored order: --arrays.{role}_axes {','.join(dims)}",
         )
-    orders = [named] if named else list(_possible_orders(array.shape, dims, binary))
+    orders = [named] if named else []
+    orders += [] if axes else _possible_orders(array.shape, dims, binary)  # the array's names may be wrong
     if not orders:
         raise DataError(
             f"{role.capitalize()} {name!r} of {url} have shape {array.shape}",
@@ -159,14 +160,16 @@ def validate_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None
     stored = predictions.stored.shape
     rows, columns = labels.shape[1:]
     smaller = n == labels.shape[0] and stored[-2] <= rows and stored[-1] <= columns
-    if (n, height, width) != labels.shape or (stored[-2:] != (rows, columns) and not smaller):
+    larger = n == labels.shape[0] and predictions.is_resized and not smaller
+    if (n, height, width) != labels.shape or larger:
         remedy = "Pass arrays of equal size; if only the axis order differs, pass --arrays.predictions_axes"
+        if smaller:
+            remedy = "To enlarge the predictions bilinearly while they are read, pass --resize predictions"
         raise DataError(
             f"Predictions of {url} are {n} images of {stored[-2]} x {stored[-1]}, its labels{_location(url, labels)} "
             f"{labels.shape[0]} of {rows} x {columns}",
-            "To enlarge the predictions bilinearly while they are read, pass --resize predictions"
-            if smaller
-            else remedy,
+            *(["Predictions are enlarged, but not reduced"] if larger else []),
+            remedy,
         )
     if min(predictions.shape) == 0 or min(stored) == 0 or classes < 2:
         raise DataError(
