@@ -70,7 +70,7 @@ def test_every_command_takes_paths_globs_and_urls_in_a_directory_with_any_name(
         ("compare", quality, d / "score"),
         ("check", quality, "--max_flagged", "100%"),
         ("export", "coco", quality, "--verdicts", d / "decisions.json", "--out", d / "coco"),
-        ("export", "corrections", quality, "--verdicts", d / "decisions.json", "--out", d / "corrected"),
+        ("export", "corrections", quality, "--verdicts", (d / "decisions.json").as_uri(), "--out", d / "corrected"),
         ("run", "--source", source, "--labels_from", d / "corrected", "--base", quality, "--out", d / "again"),
         ("simulate", "swap", "--source", d / "a.*", "--share", 0.5, "--out", d / "known"),
         ("run", "--source", source, "--labels_from", (d / "known/labels").as_uri(), "--out", d / "wrong"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.storage.urls import join, local_path
+from masksift.storage.urls import join, local_path, split_url
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,16 @@ def test_relative_path_with_colons_is_local_unless_it_chains_file_systems(
 
 def test_join_to_a_file_url_is_the_path_below_it() -> None:
     assert join("file:///a%20b/", "c%20d") == "/a b/c%20d"
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("s3://bucket/a/b.csv", ("s3://bucket/a", "b.csv")),
+        ("file:///a%20b/c%20d.csv", ("/a b", "c d.csv")),
+        ("/a%20b", ("/", "a%20b")),
+        ("/a/b/", ("/a", "b")),
+    ],
+)
+def test_split_url_separates_a_directory_and_a_name(url: str, parts: tuple[str, str]) -> None:
+    assert split_url(url) == parts

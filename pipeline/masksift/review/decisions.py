@@ -30,6 +30,7 @@ from masksift.core.errors import DataError, UsageError
 from masksift.core.json_text import parse_json
 from masksift.engine.completed_run import CompletedRun
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.urls import split_url
 
 ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 PARTIAL = "partial"
@@ -129,8 +130,8 @@ class ReviewDecisions:
 
 def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
     """Read a decisions file, whose last entry on an image or region counts; raises DataError if it is invalid."""
-    parent, slash, name = url.rpartition("/")
-    data = ObjectDirectory(parent or slash or ".", options).read(name)
+    directory, name = split_url(url)
+    data = ObjectDirectory(directory, options).read(name)
     if data is None:
         raise DataError(f"{url} does not exist", "Pass the path or URL of a file saved by the report page")
     try:

@@ -50,6 +50,12 @@ def join(url: str, *names: str) -> str:
     return "/".join([base.rstrip("/"), *(name.strip("/") for name in names)])
 
 
+def split_url(url: str) -> tuple[str, str]:
+    """Split the URL of a file into the URL of its directory and its name, both decoded if it is local."""
+    parent, _, name = (local_path(url) or url).rstrip("/").rpartition("/")
+    return parent or "/", name
+
+
 def unsupported_url_error(url: str, cause: Exception) -> UsageError:
     """Make the error for a URL that fsspec does not support, or whose package is missing."""
     if isinstance(cause, ImportError) and url.startswith(("gs://", "gcs://")):

@@ -22,7 +22,7 @@ from masksift.review.rendering.panels import (
 )
 from masksift.storage.locations import check_separate, source_urls
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.urls import local_path
+from masksift.storage.urls import split_url
 
 
 def show(config: ShowConfig) -> str:
@@ -59,8 +59,8 @@ def _write(config: ShowConfig, image_id: str, run: CompletedRun, data: bytes) ->
     """Write the PNG file and return its location; raises UsageError if the default name is taken."""
     # a file named with --out is overwritten; one with the default name may be the image itself
     url = config.out or f"{safe_file_name(image_id)}.png"
-    parent, _, name = (local_path(url) or url).rpartition("/")
-    directory = ObjectDirectory(parent or "/", run.context.options)
+    parent, name = split_url(url)
+    directory = ObjectDirectory(parent, run.context.options)
     if config.out is not None:
         directory.write(name, data)
     elif not directory.create(name, data) and directory.read(name) != data:

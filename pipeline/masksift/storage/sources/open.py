@@ -36,7 +36,7 @@ from masksift.storage.sources.validate import (
     validate_dtype,
     validate_shapes,
 )
-from masksift.storage.urls import join, local_path
+from masksift.storage.urls import join, local_path, split_url
 from masksift.storage.zarr.bounded_codecs import bound_array
 from masksift.storage.zarr.stores import open_bare_array, open_group
 from masksift.storage.zarr.validation import codec_error_message
@@ -199,7 +199,7 @@ def _open_source_group(url: str, overrides: Overrides, options: Mapping[str, Any
 
 def find_array_by_url(url: str, options: Mapping[str, Any]) -> _FoundArray:
     """Find an array by its URL, in a group or without one. A missing array raises DataError."""
-    place, _, name = url.rstrip("/").rpartition("/")
+    place, name = split_url(url)
     try:
         group = _open_group(place, options, "")
     except DataError as e:

@@ -20,6 +20,7 @@ from masksift.core.status import SCORED
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.lookup import normalize_ids
 from masksift.storage.tables.parquet import iter_tables
+from masksift.storage.urls import split_url
 
 SHARE = "changed_share"
 """Column of a list with the share of wrong pixels per image."""
@@ -131,8 +132,8 @@ def read_image_list(url: str, column: str, options: Mapping[str, Any]) -> ImageL
         DataError: The file is missing or no table, or its rows are empty, contradictory or out of range.
         UsageError: The file has no such column.
     """
-    parent, slash, name = url.rpartition("/")
-    data = ObjectDirectory(parent or slash or ".", options).read(name)
+    directory, name = split_url(url)
+    data = ObjectDirectory(directory, options).read(name)
     if data is None:
         raise DataError(f"There is no file {url}", "Pass the path or URL of a .csv or .parquet file")
     try:

@@ -123,12 +123,10 @@ class TrainerSpec:
     def read_model(self) -> bytes:
         """Read the ONNX file; DataError if it does not exist."""
         from masksift.storage.objects import ObjectDirectory
+        from masksift.storage.urls import split_url
 
-        parent, _, name = self.name.rpartition("/")
-        if "://" in parent:
-            url = parent
-        else:
-            url = (parent or "/") if self.name.startswith("/") else f"{self.directory}/{parent}"
+        is_absolute = "://" in self.name or self.name.startswith(("/", "file:/"))
+        url, name = split_url(self.name if is_absolute else f"{self.directory}/{self.name}")
         data = ObjectDirectory(url, self.options).read(name)
         if data is None:
             raise DataError(f"{self.name} does not exist", "Pass the path or URL of an ONNX file to --trainer")
