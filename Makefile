@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-system test-all lint docs reference audit readers emulators workflows bench bench-quick lock clean
+.PHONY: setup demo test test-system test-all lint docs reference notebooks audit readers emulators workflows bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -67,6 +67,10 @@ workflows: setup
 # Generated reference pages: configuration, command line, output tables.
 reference: setup
 	$(BIN)/python docs/generate_reference.py
+
+# Execute the example notebooks and store their outputs, which a test compares with fresh ones.
+notebooks: setup
+	PYTHONPATH=tests $(BIN)/python -m support.notebooks
 
 # The documentation site, in site/. Broken links and stale reference pages fail.
 docs: setup .venv-docs/.ready
