@@ -114,6 +114,18 @@ def test_saved_ensemble_has_the_tables_of_the_audit(tmp_path: Path) -> None:
     assert audit.thresholds.to_pylist() == saved["thresholds.parquet"]
 
 
+@pytest.mark.parametrize("kind", ["probabilities", "logits"])
+def test_saved_audit_of_two_classes_has_the_tables_of_the_audit(kind: str, tmp_path: Path) -> None:
+    positive = PREDICTIONS[:, 1] if kind == "probabilities" else np.log(PREDICTIONS[:, 1] + np.float32(1e-3))
+    audit = masksift.audit((LABELS == 1) * 255, positive, kind=kind)
+    audit.save(str(tmp_path / "run"), source=str(tmp_path / "memory.zarr"))
+    saved = read_tables(tmp_path / "run")
+    assert audit.images.to_pylist() == saved["images"]
+    assert audit.regions.to_pylist() == saved["regions"]
+    stored = np.asarray(zarr.open_group(tmp_path / "memory.zarr", mode="r")["labels"])
+    np.testing.assert_array_equal(stored, LABELS == 1)
+
+
 def test_masked_and_boolean_labels_are_saved(tmp_path: Path) -> None:
     mask = LABELS == 255
     masked = np.ma.array(np.where(mask, 0, LABELS), mask=mask)

@@ -27,12 +27,11 @@ from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import (
     BinaryImages,
+    LabelImages,
     argument_names,
     check_images,
     ignore_values,
-    label_images,
     prediction_members,
-    read_labels,
     read_predictions,
 )
 from masksift.review.export import FORMATS
@@ -90,7 +89,7 @@ def audit(
 
     Args:
         labels: Labels (N, H, W), integers, or a list of N arrays (H, W), whose sizes may differ. Pixels that are masked
-            (`numpy.ma`) are ignored.
+            (`numpy.ma`) are ignored. Masks of two classes may hold 0 and 255.
         pred_probs: Predictions (N, K, H, W) in uint8, uint16, float16, bfloat16, float32 or float64, or a list of N
             arrays (K, H, W). A list of arrays (N, K, H, W) is an ensemble, whose mean is audited. (N, H, W) and
             (N, 1, H, W) are the positive class of two.
@@ -119,7 +118,7 @@ def audit(
         DataError: If shapes or dtypes do not fit together.
         UsageError: If a parameter is out of range.
     """
-    given, members = label_images(labels), prediction_members(pred_probs, kind, scale)
+    given, members = LabelImages(labels), prediction_members(pred_probs, kind, scale)
     names, count = [member.name for member in members], len(given)
     with argument_names():
         config = build_run_config(
@@ -142,6 +141,8 @@ def audit(
             {},
         )
     classes = check_images(given, members, kind, scale)
+    if classes == 2:
+        given.recognize_masks(config.ignore or ())
     settings = (kind, scale, sum_tolerance, evidence_dtype, config.tccp.lattice)
     configs = [CondenseConfig.for_predictions(classes, one.dtype, *settings) for one in members]
     condense_config, ensemble = configs[0], list[tuple[str, CondenseConfig]]()
@@ -165,7 +166,7 @@ def audit(
         raise DataError(f"There are {rgb_images} RGB images for {count} images", "Pass one per image, in their order")
 
     def condense(i: int) -> CondensedImage:
-        image, ignored = read_labels(given[i], config.ignore or ())
+        image, ignored = given.read(i, config.ignore or ())
         predictions = [read_predictions(member[i], member.name) for member in members]
         return condense_image(image, predictions, condense_config, ignored, ensemble)
 
@@ -195,7 +196,7 @@ def _warn_unless_scored(condensed: Sequence[CondensedImage], kind: str) -> None:
         return
     first, reason = statuses[0].status, statuses[0].reason
     if first == BAD_LABELS:
-        remedy = "If these values mark ignored pixels, pass ignore=VALUE; otherwise labels must be class numbers"
+        remedy = "If they mark ignored pixels, pass ignore=VALUE; otherwise labels must be class numbers, from 0 on"
     elif first == ALL_IGNORED:
         remedy = "Pass other labels, or fewer values in ignore"
     elif kind == "logits":

@@ -15,7 +15,7 @@ from masksift.config.run import RunConfig
 from masksift.config.sections import StorageSection
 from masksift.core.errors import UsageError
 from masksift.core.task_result import TaskResult
-from masksift.prepare.inputs import Images, argument_names, read_labels
+from masksift.prepare.inputs import LabelImages, argument_names
 from masksift.prepare.writers.evidence import EvidenceWriter
 from masksift.review.export.command import export
 from masksift.review.export.config import export_config_class
@@ -51,7 +51,7 @@ class AuditedImages:
     condense_config: CondenseConfig
     class_names: Sequence[str]
     ids: Sequence[str]
-    labels: Images
+    labels: LabelImages
     condensed: Sequence[CondensedImage]
 
 
@@ -113,7 +113,7 @@ def _write_source(
     height, width = (int(extent) for extent in sizes.max(axis=0))
     padded = bool((sizes != (height, width)).any())
     given, ignore = audited.labels, audited.config.ignore or ()
-    used = ignore or next((one for i in range(len(given)) if (one := read_labels(given[i], ())[1])), ())
+    used = ignore or next((one for i in range(len(given)) if (one := given.read(i, ())[1])), ())
     dtype = np.dtype("uint8" if given.dtype == "bool" else given.dtype)
     if used != ignore:  # masked labels
         dtype = np.promote_types(dtype, np.min_scalar_type(used[0]))
@@ -139,7 +139,7 @@ def _write_source(
     with writer, progress.stage("save", len(given)) as stage:
         for i, image in enumerate(audited.condensed):
             rows, columns = image.labels.shape
-            arrays = {"labels": _pad(read_labels(given[i], used)[0].astype(dtype), height, width)}
+            arrays = {"labels": _pad(given.read(i, used)[0].astype(dtype), height, width)}
             arrays |= {} if rgb_image is None else {"images": _pad(rgb_image(i), height, width)}
             arrays |= {"height": np.array(rows), "width": np.array(columns)} if padded else {}
             writer.write_condensed(image, arrays, audited.ids[i])

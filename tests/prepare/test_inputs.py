@@ -127,6 +127,20 @@ def test_labels_of_any_integer_dtype_are_read(dtype: str) -> None:
     assert_same(masksift.audit(labels, PREDICTIONS), masksift.audit(labels.astype(np.uint8), PREDICTIONS))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_masks_of_0_and_255_are_two_classes(dtype: str) -> None:
+    masks, positive = (LABELS == 1).astype(dtype), PREDICTIONS[:, 1]
+    wanted = masksift.audit(masks, positive)
+    assert_same(masksift.audit(masks * 255, positive), wanted)
+    ignored = np.where(LABELS == 2, 7, masks * 255)
+    assert_same(
+        masksift.audit(ignored, positive, ignore=7), masksift.audit(np.where(LABELS == 2, 7, masks), positive, ignore=7)
+    )
+    with pytest.warns(UserWarning, match=r"label 3 at"):
+        masksift.audit(masks * 252 + 3, positive)
+    assert masksift.audit(masks * 255, positive, ignore=255).thresholds["pixels"].to_pylist()[1] == 0
+
+
 def test_labels_with_one_channel_are_read() -> None:
     wanted = masksift.audit(LABELS, PREDICTIONS, ignore=255)
     assert_same(masksift.audit(LABELS[:, None], PREDICTIONS, ignore=255), wanted)

@@ -100,12 +100,30 @@ class BinaryImages(Images):
         return 2, *super().shape(i)[-2:]
 
 
-def label_images(labels: Any) -> Images:
-    """Return labels, (N, H, W) or one (H, W) per image; raises DataError unless they are integers."""
-    images = Images(_as_sequence(labels, "labels"), "labels", 2)
-    if np.dtype(images.dtype).kind not in "iub":
-        raise DataError(f"labels have dtype {images.dtype}", "Cast them to integers: labels.astype('uint8')")
-    return images
+class LabelImages(Images):
+    """Labels, (N, H, W) or one (H, W) per image; raises DataError unless they are integers."""
+
+    def __init__(self, labels: Any) -> None:
+        super().__init__(_as_sequence(labels, "labels"), "labels", 2)
+        self._is_mask = False
+        if np.dtype(self.dtype).kind not in "iub":
+            raise DataError(f"labels have dtype {self.dtype}", "Cast them to integers: labels.astype('uint8')")
+
+    def recognize_masks(self, ignore: Sequence[int]) -> None:
+        """Read 0 and 255 as the classes 0 and 1 if all labels together hold these values and ignored ones only."""
+        found = set[int]()
+        if 255 not in ignore:
+            for i in range(len(self)):
+                labels, ignored = self.read(i, ignore)
+                found |= {*np.unique(labels).tolist()} - {*ignored}
+                if not found <= {0, 255}:
+                    return
+        self._is_mask = found == {0, 255}
+
+    def read(self, i: int, ignore: Sequence[int]) -> tuple[NDArray[Any], tuple[int, ...]]:
+        """Read one image, see `read_labels`."""
+        labels, ignored = read_labels(self[i], ignore)
+        return (np.where(labels == 255, labels.dtype.type(1), labels) if self._is_mask else labels), ignored
 
 
 def prediction_members(pred_probs: Any, kind: str, scale: float | None) -> list[Images]:
@@ -144,7 +162,7 @@ def prediction_members(pred_probs: Any, kind: str, scale: float | None) -> list[
     return [images(value, "pred_probs")]
 
 
-def check_images(labels: Images, members: Sequence[Images], kind: str, scale: float | None) -> int:
+def check_images(labels: LabelImages, members: Sequence[Images], kind: str, scale: float | None) -> int:
     """Return the number of classes.
 
     Args:
