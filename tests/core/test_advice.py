@@ -45,7 +45,8 @@ def test_label_advice_names_cause_and_option(case: str) -> None:
 
 
 PIXELS = {
-    "sigmoid": ([0.9, 0.8, 0.3], "float32", "a sigmoid per class"),
+    "sigmoid": ([0.9, 0.8, 0.3], "float32", "If the model has a sigmoid per class"),
+    "sigmoid by chance near 1": ([0.9, 0.05, 0.0], "float32", "If the model has a sigmoid per class"),
     "logits": ([4.0, -2.0, 0.5], "float32", "pass --kind logits"),
     "positive logits": ([4.0, 2.0, 0.5], "float16", "pass --kind logits"),
     "percentages": ([70.0, 20.0, 10.0], "float32", "Divide them by 100"),
@@ -53,7 +54,6 @@ PIXELS = {
     "overshoot": ([1.02, -0.02, 0.0], "float32", "Clip the probabilities"),
     "nothing": ([0.0, 0.0, 0.0], "float32", "did not predict this pixel"),
     "nothing in integers": ([0.0, 0.0, 0.0], "uint8", "did not predict this pixel"),
-    "nearly 1": ([0.9, 0.05, 0.0], "float32", "--sum_tolerance 0.1"),
     "other steps": ([150 / 255, 40 / 255, 10 / 255], "uint8", "--scale 0.005."),
     "NaN": ([math.nan, 0.5, 0.5], "float32", "NaN and infinity mark pixels without a prediction"),
     "overflow": ([math.inf, 0.0, 0.0], "float16", "overflow in float16: write float32"),
@@ -66,7 +66,7 @@ def test_probability_advice_names_cause_and_remedy(case: str) -> None:
     values, dtype, wanted = PIXELS[case]
     advice = probability_advice(values, dtype, "probabilities", 1 / 255 if "uint" in dtype else 1.0, 0.02)
     assert wanted in advice
-    assert ("--kind logits" in advice) == ("logits" in case or case == "sigmoid")
+    assert ("--kind logits" in advice) == ("logits" in case or "sigmoid" in case)
 
 
 def test_advice_for_chunks_depends_on_the_array() -> None:

@@ -117,8 +117,8 @@ def test_run_stops_if_the_first_images_are_quarantined_for_one_cause(
         messages.append(capsys.readouterr().err.splitlines()[-1])
     assert messages[0] == messages[1], "the same decision from the finished blocks"
     assert messages[0].startswith(
-        "masksift: The first 32 images are all quarantined for one cause, so the run stopped: bad_labels, for example "
-        "a/0: label 4 at (y=0, x=0) is neither a class 0..3"
+        "masksift: The first 32 images are all quarantined with one status, so the run stopped: bad_labels, for "
+        "example a/0: label 4 at (y=0, x=0) is neither a class 0..3"
     )
     assert "Pass --label_offset 1." in messages[0]
     assert messages[0].endswith("repeat this command with --quarantine continue.")
@@ -155,5 +155,5 @@ def test_run_on_a_cluster_stops_early(tmp_path: Path, scheduler_address: str, mo
     source = write_bad_labels(tmp_path / "a.zarr", 40)
     executor = {"kind": "dask", "address": scheduler_address}
     config = build_run_config({"sources": [str(source)], "out": str(tmp_path / "out"), "executor": executor}, {})
-    with pytest.raises(DataError, match="The first 32 images are all quarantined for one cause"):
+    with pytest.raises(DataError, match="The first 32 images are all quarantined with one status"):
         masksift.run(config, ProgressReporter("quiet"))

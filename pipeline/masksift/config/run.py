@@ -57,8 +57,8 @@ class RunConfig(SourceOptions):
     )
     quarantine: Literal["stop", "continue"] = Field(
         "stop",
-        description=f"action if the first {FIRST_IMAGES} images are all quarantined for one cause: stop with exit code "
-        "2, or continue with the others",
+        description=f"action if the first {FIRST_IMAGES} images are all quarantined with one status: stop with exit "
+        "code 2, or continue with the others",
     )
     table: Literal["parquet", "iceberg"] = Field(
         "parquet", description="format of the tables ranking and images; iceberg writes Iceberg tables as well"

@@ -127,14 +127,10 @@ def probability_advice(values: Sequence[float], dtype: str, kind: str, scale: fl
             "The predictions are no probabilities. If they are logits, the output of the network before softmax, pass "
             "--kind logits."
         )
-    if abs(total - 1) <= 0.1:
-        return (
-            "The sum over the classes is near 1: rounding, resampling or a dropped class. Normalize the probabilities "
-            "when they are written, or accept the deviation with --sum_tolerance 0.1."
-        )
     return (
-        "The values are in [0, 1], but do not sum to 1 over the classes: the model seems to have a sigmoid per class. "
-        "Write its logits and pass --kind logits, or divide the values by their sum when they are written."
+        "The values are in [0, 1], but do not sum to 1 over the classes. If the model has a sigmoid per class, write "
+        "its logits and pass --kind logits, or divide the values by their sum when they are written. If they were "
+        "rounded or resampled, accept the deviation with --sum_tolerance, such as 0.1."
     )
 
 

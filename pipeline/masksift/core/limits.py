@@ -8,7 +8,7 @@ RANGE_TOLERANCE = 1e-3
 """Largest accepted distance of a probability from [0, 1]."""
 
 FIRST_IMAGES = 32
-"""A run stops if this many images at its start are quarantined for one cause."""
+"""A run stops if this many images at its start are quarantined with one status."""
 
 MAX_CONCURRENT_REQUESTS = 16
 """Chunk requests, reads and writes together, that a worker runs at a time."""

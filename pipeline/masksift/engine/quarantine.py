@@ -100,7 +100,7 @@ class FirstImagesCheck:
         self._pending = {task.block.number for task in self._first}
 
     def __call__(self, result: TaskResult) -> None:
-        """Take note of a finished block. Raises DataError if the first images are quarantined for one cause."""
+        """Take note of a finished block. Raises DataError if the first images are quarantined with one status."""
         self._finished += 1
         if result.number not in self._pending:
             return
@@ -108,13 +108,14 @@ class FirstImagesCheck:
         if self._pending:
             return
         statuses = [status for task in self._first for status in load_statuses(self._context, task)][:FIRST_IMAGES]
-        if len({cause_key(status) for status in statuses}) > 1 or statuses[0].status in (SCORED, ALL_IGNORED):
+        if len({status.status for status in statuses}) > 1 or statuses[0].status in (SCORED, ALL_IGNORED):
             return
-        first, task = statuses[0], self._first[0]
+        names = [f"{task.spec.name}/{i}" for task in self._first for i in range(task.block.start, task.block.stop)]
+        cause = list_causes(count_causes(statuses, names[:FIRST_IMAGES], 0, 0))[0]
         raise DataError(
-            f"The first {FIRST_IMAGES} images are all quarantined for one cause, so the run stopped: {first.status}, "
-            f"for example {task.spec.name}/{task.block.start}: {first.reason}",
-            *filter(None, [first.advice]),
+            f"The first {FIRST_IMAGES} images are all quarantined with one status, so the run stopped: "
+            f"{cause['status']}, for example {describe_cause(cause)}",
+            *filter(None, [cause["advice"]]),
             "With other options or data, use a new --out. To go on and score all other images, repeat this command "
             "with --quarantine continue",
         )

@@ -168,7 +168,7 @@ class RunStages:
         """First pass: write statistics, statuses and evidence of every block whose evidence is not reused.
 
         Args:
-            stop_early: Raise DataError if the first images are quarantined for one cause.
+            stop_early: Raise DataError if the first images are quarantined with one status.
         """
         tasks = self.tasks.to_condense
         if len(tasks):

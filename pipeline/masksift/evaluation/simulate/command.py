@@ -96,7 +96,7 @@ def make_error_params(config: SimulateConfig, spec: SourceSpec) -> ErrorParams:
     if params.fill == "ignore" and values[-1] == NO_VALUE:
         raise DataError(
             f"fill is 'ignore', but {spec.url} has no ignore value that its labels ({spec.labels.dtype}) can store",
-            "Pass another --fill, or --ignore 255",
+            "Pass another --fill, or --ignore with a value that is no class",
         )
     if background is not None and values[background] == NO_VALUE:
         raise DataError(
