@@ -108,6 +108,8 @@ class Job(ProcessInterface):
     def __init__(self, scheduler: str, name: object, folder: str, names: Sequence[str | None]) -> None:
         super().__init__(scheduler, name)
         self.scheduler, self.folder, self.job_id = scheduler, Path(folder), ""
+        if None in names:
+            self.cancel_command = ""  # a host has no queue
         self.names = [f"{name}{suffix}" if suffix is not None else None for suffix in names]
         self.workers: list[Worker] = []
 

@@ -55,8 +55,8 @@ def open_queue(folder: Path, timeout: float = 30, notify: Callable[..., None] = 
 def test_run_gets_workers_again_when_all_are_lost(
     name: str, options: dict[str, Any] | None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if options and "hosts" in options:  # lost before the second check
-        monkeypatch.setattr(worker_supply, "CHECK_INTERVAL_SECONDS", 1.0)
+    frequent = worker_supply.CHECK_INTERVAL_SECONDS
+    monkeypatch.setattr(worker_supply, "CHECK_INTERVAL_SECONDS", 60)  # lost before the next regular check
     with make_executor(
         f"runtime.executors.task_functions.{name}",
         workers=2,
@@ -67,6 +67,7 @@ def test_run_gets_workers_again_when_all_are_lost(
         for _ in range(2):
             answers = executor.map(jobs.slow_square, range(8), "lost")
             found = [next(answers)]
+            monkeypatch.setattr(worker_supply, "CHECK_INTERVAL_SECONDS", frequent)
             (jobs.OpaqueCluster if options is None else jobs.QueueCluster).last.cancel()
             assert sorted(found + list(answers)) == [i * i for i in range(8)]
         assert executor.reduce(jobs.square, range(8), jobs.add, "sum") == 140
