@@ -36,6 +36,12 @@ def test_arrays_are_written_unchanged(tmp_path: Path, dtype: str) -> None:
     assert "image_id" not in arrays
 
 
+def test_array_whose_path_has_wildcards_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a[1]*").mkdir()
+    assert run_cli("ingest", *save_arrays(tmp_path / "a[1]*")) == 0
+    np.testing.assert_array_equal(read_source(tmp_path / "a[1]*/new.zarr")["labels"], DATA.labels)
+
+
 def test_classes_may_be_the_last_axis_and_labels_negative(tmp_path: Path) -> None:
     labels = np.where(DATA.labels == 255, -1, DATA.labels.astype(np.int64))
     args = save_arrays(tmp_path, Data(np.moveaxis(DATA.predictions, 1, -1), labels, ()), ignore=-1)
