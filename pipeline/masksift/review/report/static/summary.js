@@ -87,8 +87,8 @@
   function causes(run, status) {
     const listed = (run.quarantine ?? []).filter((cause) => cause.status === status);
     if (listed.length === 0) return [];
-    const items = listed.map((cause) =>
-      el("li", { title: cause.reason }, `${count(cause.images)}, such as ${cause.image}: ${cause.advice ?? cause.reason}`),
+    const items = listed.map(({ images, image, reason, advice }) =>
+      el("li", { title: reason }, `${count(images)}, such as ${image}: ${advice ?? reason}`),
     );
     return [el("ul", {}, ...items)];
   }
