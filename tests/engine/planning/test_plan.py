@@ -140,6 +140,11 @@ def test_memory_depends_on_the_chunk_and_not_on_image_size_or_count() -> None:
     assert plan_for(make_spec(1, 20, 20_000, 20_000)).memory > 16 * GIB
 
 
+def test_memory_includes_a_chunk_that_is_larger_than_its_array() -> None:
+    exact, larger = plan_for(make_spec(10)), plan_for(make_spec(10, tile=32_768))
+    assert larger.memory - exact.memory > 19 * GIB
+
+
 def test_memory_includes_the_listed_regions_up_to_their_limit() -> None:
     few, many = make_spec(16, 20, 64, 64), make_spec(100_000, 20, 64, 64)
     without = plan_for(many).memory_score

@@ -323,6 +323,15 @@ def test_codecs_whose_decoded_size_has_no_bound_are_refused(tmp_path: Path, filt
         open_spec(source)
 
 
+@pytest.mark.parametrize(("images", "height"), [(10**12, 8), (8, 10**11)])
+def test_shapes_larger_than_any_data_set_are_refused(tmp_path: Path, images: int, height: int) -> None:
+    source = write_source(tmp_path / "a.zarr", zarr_format=2)
+    change_metadata(source, "predictions", shape=[images, 4, height, 10])
+    change_metadata(source, "labels", shape=[images, height, 10])
+    with raises(DataError, match=rf"declares {images:,} images of {height:,} x 10, more than 4,294,967,296 images"):
+        open_spec(source)
+
+
 def test_storage_transformers_are_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     change_metadata(source, "labels", storage_transformers=[{"name": "x"}])

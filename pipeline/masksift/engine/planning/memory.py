@@ -9,7 +9,7 @@ import numpy as np
 
 from masksift.core.errors import PlanRefused
 from masksift.core.limits import MIB, PREFETCH_BYTES
-from masksift.core.specs import SourceSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.units import format_bytes
 from masksift.engine.planning.layout import (
     EVIDENCE_PLANES,
@@ -63,8 +63,15 @@ def condense_memory(source: SourceSpec, layout: Layout, settings: Settings) -> i
     prefetched = PREFETCH_BYTES + sum(
         PREFETCH_BYTES + math.prod(array.stored.chunks) * array.stored.itemsize for array in source.prediction_arrays
     )
-    in_use = windows + mean + planes + kernel + labels + statistics + written
+    overhang = sum(_chunk_overhang(array.stored) for array in (*source.prediction_arrays, source.labels))
+    in_use = windows + mean + planes + kernel + labels + statistics + written + overhang
     return round(ALLOCATOR_OVERHEAD * (in_use + settings.remote * prefetched))
+
+
+def _chunk_overhang(array: ArraySpec) -> int:
+    """Return the bytes of a decoded chunk beyond the edges of its array."""
+    inside = math.prod(map(min, array.chunks, array.shape))
+    return (math.prod(array.chunks) - inside) * array.itemsize
 
 
 def _window_memory(source: SourceSpec, layout: Layout) -> int:
@@ -111,6 +118,7 @@ def score_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
     # hold less: two rows of components.
     found = min(source.pixels, max(regions.CAPACITY, source.width)) * (96 + 24)
     listed = min(settings.max_regions, layout.block_images * source.pixels // settings.min_area) * REGION_BYTES
+    labels += _chunk_overhang(source.labels)
     written = _values_in_writing(source, layout) * max(class_bytes, evidence_bytes)
     prefetched = (1 + EVIDENCE_PLANES) * PREFETCH_BYTES  # labels and planes
     return round(ALLOCATOR_OVERHEAD * (planes + labels + found + listed + written + settings.remote * prefetched))

@@ -20,6 +20,10 @@ from masksift.storage.zarr.bounded_codecs import COMPRESSORS, MAX_CHUNK_BYTES, M
 _PREDICTION_KINDS = ("probabilities", "logits")
 _PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 MAX_CLASSES = 65533
+MAX_IMAGES = 1 << 32
+"""Largest number of images of a source: far more than any has, few enough to count its blocks."""
+MAX_PIXELS = 1 << 36
+"""Largest number of pixels of an image, whose planes are held in memory."""
 BINARY_CLASSES = ("background", "foreground")
 
 
@@ -178,6 +182,12 @@ def validate_shapes(url: str, predictions: ArraySpec, labels: ArraySpec) -> None
         )
     if classes > MAX_CLASSES:
         raise DataError(f"Predictions of {url} have {classes} classes, more than {MAX_CLASSES:,}", "Merge rare classes")
+    if n > MAX_IMAGES or rows * columns > MAX_PIXELS:
+        raise DataError(
+            f"{url} declares {n:,} images of {rows:,} x {columns:,}, more than {MAX_IMAGES:,} images or {MAX_PIXELS:,} "
+            "pixels per image",
+            "Check its metadata; cut larger images into tiles",
+        )
 
 
 def _location(url: str, labels: ArraySpec) -> str:
