@@ -15,7 +15,7 @@ import pytest
 
 from masksift.core import retry
 from masksift.engine.stages import RunStages
-from masksift.storage import credentials
+from masksift.storage import clients
 from masksift.storage import retry as store_retry
 from support.cli import error_message, run_cli
 from support.fault_proxy import Faults, run_fault_proxy
@@ -30,8 +30,9 @@ TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "cla
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeouts of half a second and pauses of hundredths."""
-    for module in (credentials, store_retry):
+    for module in (clients, store_retry):
         monkeypatch.setattr(module, "REQUEST_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(clients, "_REQUEST_TIMEOUT", "500ms")
     monkeypatch.setattr(retry, "INITIAL_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(retry, "MAX_BACKOFF_SECONDS", 0.1)
 
@@ -120,7 +121,10 @@ def test_run_survives_a_killed_and_restarted_server(
     subprocess.run(run_command(source, tmp_path / "undisturbed", "--executor.kind", "serial"), capture_output=True)
     s3_server.filesystem().put(f"{source}/", f"lake/{place}/a.zarr/", recursive=True)
     args = run_command(
-        f"s3://lake/{place}/a.zarr", f"s3://lake/{place}-out", *s3_server.cli_args, "--storage.client", client
+        f"s3://lake/{place}/a.zarr",
+        f"s3://lake/{place}-out",
+        *s3_server.cli_args,
+        *("--storage.client", client, "--executor.kind", "local"),
     )
     run = start_process(args)
     until = time.monotonic() + 120

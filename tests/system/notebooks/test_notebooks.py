@@ -37,7 +37,7 @@ def outputs_of(notebook: Any) -> list[list[Any]]:
             if output.output_type == "stream" and outputs and outputs[-1].get("name") == output.name:
                 outputs[-1].text += output.text
             else:
-                outputs.append(output)
+                outputs.append(nbformat.NotebookNode(output))  # a copy, which the lines above extend
         cells.append(outputs)
     return cells
 

@@ -92,9 +92,9 @@ def test_reused_blocks_count_as_reused_only(again: ObservedRun) -> None:
     assert {dict(labels)["stage"] for _, labels in again.grown("masksift_images_total")} == {"report"}
 
 
-def test_failed_task_is_counted_per_attempt_and_error(failed: ObservedRun) -> None:
+def test_failed_task_is_counted_by_stage_and_error(failed: ObservedRun) -> None:
     sample = "masksift_task_failures_total", frozenset({("stage", "score"), ("error", "DataError")})
-    assert failed.grown("masksift_task_failures_total") == {sample: 4}, "the first attempt and three retries"
+    assert failed.grown("masksift_task_failures_total") == {sample: 1}, "damaged data are not tried again"
 
 
 def test_retried_requests_are_counted_and_logged_without_credentials(
