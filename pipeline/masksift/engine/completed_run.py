@@ -15,7 +15,7 @@ from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
-from masksift.engine.result_tables import image_part_names
+from masksift.engine.result_tables import image_part_names, ranking_part_names
 from masksift.engine.reuse import evidence_from_json
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.storage.manifest import RECORD
@@ -60,6 +60,11 @@ class CompletedRun:
     def image_part_names(self) -> list[str]:
         """Names of the parts of the table of images, in order."""
         return image_part_names(self.context.fingerprint, len(self.tasks))
+
+    @property
+    def ranking_part_names(self) -> list[str]:
+        """Names of the parts of the ranking, in order: a store may list objects late that it has just written."""
+        return ranking_part_names(self.scored_images)
 
     @property
     def scored_images(self) -> int:

@@ -37,6 +37,12 @@ def read_table(out: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.fixture(autouse=True)
+def small_ranking_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read and write the ranking in parts of three rows."""
+    monkeypatch.setattr(results, "RANKING_PART_ROWS", 3)
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Data]:
     """A report on six of eight images, with several files of each kind."""

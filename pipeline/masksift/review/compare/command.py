@@ -7,7 +7,6 @@ from typing import Any
 
 from masksift.core.errors import UsageError
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.result_tables import ranking_part_names
 from masksift.review.class_changes import class_changes
 from masksift.review.compare.config import RANK, CompareConfig
 from masksift.review.compare.config_diff import key_differences, same_sources, source_differences
@@ -29,7 +28,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     classes = {side: read_table(run.directory, "class_quality.parquet").to_pylist() for side, run in runs.items()}
     same = same_sources(old.tasks.sources, new.tasks.sources)
     rows = {
-        side: iter_image_rows(run.directory, ranking_part_names(run.scored_images), run.image_part_names, methods)
+        side: iter_image_rows(run.directory, run.ranking_part_names, run.image_part_names, methods)
         for side, run in runs.items()
     }
     with join_images(rows["old"], rows["new"], same, methods) as joined:

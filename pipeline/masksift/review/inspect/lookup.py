@@ -8,7 +8,6 @@ from typing import Any
 from masksift.core.errors import UsageError
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
-from masksift.engine.result_tables import ranking_part_names
 from masksift.storage.tables.lookup import filter_ids, filter_rows
 from masksift.storage.tables.parquet import iter_tables, read_table
 
@@ -56,7 +55,7 @@ def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
     score = row[run.record["configuration"]["rank_by"]]
     if row["status"] != SCORED or score is None:
         return None
-    files = ranking_part_names(run.scored_images)
+    files = run.ranking_part_names
 
     def last_score(file: str) -> float:
         return float(read_table(run.directory, file, ["score"])["score"].to_numpy()[-1])

@@ -16,7 +16,6 @@ from rich.text import Text
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match, escape_unprintable
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.result_tables import ranking_part_names
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_location
 from masksift.storage.tables.lookup import lowest_rows
@@ -115,7 +114,7 @@ def _location_column(run: CompletedRun, rows: Sequence[Mapping[str, Any]]) -> di
 def _first_of_ranking(run: CompletedRun, top: int) -> list[dict[str, Any]]:
     """Read the rows of the first images of the ranking from the image table."""
     rows: list[dict[str, Any]] = []
-    for name in ranking_part_names(run.scored_images):
+    for name in run.ranking_part_names:
         table = read_table(run.directory, name, ["source", "index"]).slice(0, top - len(rows))
         for first in range(0, len(table), _LOOKUP_IMAGES):
             keys = [(row["source"], row["index"]) for row in table.slice(first, _LOOKUP_IMAGES).to_pylist()]

@@ -13,7 +13,7 @@ from masksift.core import signals
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, MAX_SIDE_PIXELS, REGION_IMAGES_PER_FILE
 from masksift.review.rendering.palette import hex_colors
-from masksift.storage.tables.parquet import iter_tables, list_parts, read_table
+from masksift.storage.tables.parquet import iter_tables, read_table
 
 BINS = 100
 MAX_BUDGET_POINTS = 257
@@ -48,7 +48,7 @@ def count_scores(run: CompletedRun) -> ScoreHistograms:
     counts = {name: np.zeros(BINS, np.int64) for name in run.methods}
     points, scores = budget_points(run.scored_images), np.empty(0)
     seen = 0
-    for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), ["score", *run.methods], at_once=1):
+    for table in iter_tables(run.directory, run.ranking_part_names, ["score", *run.methods], at_once=1):
         signals.raise_if_interrupted()
         for name, total in counts.items():
             total += np.histogram(table[name].to_numpy().clip(0, 1), BINS, (0, 1))[0]

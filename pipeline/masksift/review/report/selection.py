@@ -8,7 +8,7 @@ from typing import Any
 
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
-from masksift.storage.tables.parquet import iter_tables, list_parts
+from masksift.storage.tables.parquet import iter_tables
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _ranked_rows(run: CompletedRun, top: int) -> list[dict[str, Any]]:
     """Read the first rows of the ranking, and no more files than needed."""
     rows: list[dict[str, Any]] = []
     names = ["rank", "image_id", "source", "index", *run.context.path_columns, *run.methods]
-    for table in iter_tables(run.directory, list_parts(run.directory, "ranking"), names, at_once=1):
+    for table in iter_tables(run.directory, run.ranking_part_names, names, at_once=1):
         rows += table.slice(0, top - len(rows)).to_pylist()
         if len(rows) == top:
             break
