@@ -102,10 +102,10 @@ class LocalClusterProvider:
 
     def open(self) -> distributed.LocalCluster:
         """Start the processes."""
-        # Restarted workers do not inherit `silence_logs`. Only here: SSHCluster waits for messages of its workers.
-        self._settings = dask.config.set(
-            {"distributed.nanny.pre-spawn-environ.DASK_LOGGING": "{'distributed': 'critical'}"}
-        )
+        # Restarted workers do not inherit `silence_logs`, and tornado logs callbacks that Ctrl-C interrupts. Only here:
+        # SSHCluster waits for messages of its workers.
+        levels = {"distributed": "critical", "tornado.application": "critical"}
+        self._settings = dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING": str(levels)})
         self._cluster = distributed.LocalCluster(
             n_workers=self._workers,
             threads_per_worker=1,
