@@ -148,17 +148,16 @@ def test_client_lines_have_the_run_id(first: ObservedRun) -> None:
 
 
 def test_failed_task_is_logged_by_its_worker_with_context(cluster: Processes, failed: ObservedRun) -> None:
-    entries = [
+    run_id = json_lines(failed.errors)[0]["run_id"]
+    (entry,) = [
         entry
         for entry in json_lines(cluster.log("worker"))
-        if entry["logger"] == "masksift.runtime.telemetry.instrument"
+        if entry["logger"] == "masksift.runtime.telemetry.instrument" and entry["run_id"] == run_id
     ]
-    (entry,) = entries
     assert (entry["level"], entry["stage"], entry["source"]) == ("ERROR", "score", "street")
     assert entry["first_image"] <= 17 <= entry["last_image"]
     assert entry["exception"]["type"] == "DataError"
     assert "of self_confidence does not exist" in entry["exception"]["message"]
-    assert entry["run_id"] == json_lines(failed.errors)[0]["run_id"]
 
 
 def test_failed_run_ends_with_a_failed_event(failed: ObservedRun) -> None:
