@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def texts(tree: ast.AST) -> list[tuple[int, str]]:
     ]
 
 
+def comments(file: Path) -> list[tuple[int, str]]:
+    """Line and text of every comment, also at the end of a line of code."""
+    with file.open("rb") as source:
+        tokens = list(tokenize.tokenize(source.readline))
+    return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+
+
 def docstrings(tree: ast.AST) -> list[tuple[int, str]]:
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = [(node, ast.get_docstring(node)) for node in ast.walk(tree) if isinstance(node, kinds)]
@@ -62,14 +70,9 @@ def names(tree: ast.AST) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_prose_and_names_of_a_module_have_no_archaic_or_british_words(file: Path) -> None:
     tree = ast.parse(file.read_text())
-    comments = [
-        (number, line.split("#", 1)[1])
-        for number, line in enumerate(file.read_text().splitlines(), 1)
-        if line.lstrip().startswith("#")
-    ]
     found = [
         f"{file.relative_to(ROOT)}:{line}: {match[0]!r}"
-        for line, text in [*texts(tree), *comments]
+        for line, text in [*texts(tree), *comments(file)]
         for match in WORDS.finditer(text)
     ]
     found += [

@@ -54,7 +54,7 @@ from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
-from masksift.storage.sources.validate import BINARY_CLASSES
+from masksift.storage.sources.validate import default_class_names
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.lookup import filter_rows
 from masksift.storage.tables.schemas import images_schema
@@ -152,8 +152,7 @@ def audit(
             classes, "float32", "probabilities", None, float(classes), evidence_dtype, config.tccp.lattice
         )
     binary = all(isinstance(member, BinaryImages) for member in members)
-    defaults = BINARY_CLASSES if binary else tuple(f"class {k}" for k in range(classes))
-    class_names = defaults if class_names is None else tuple(class_names)
+    class_names = default_class_names(classes, binary=binary) if class_names is None else tuple(class_names)
     ids = list(image_ids) if image_ids is not None else [str(i) for i in range(count)]
     if len(class_names) != classes or len(ids) != count:
         raise DataError(

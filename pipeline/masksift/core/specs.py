@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+"""Dtypes of probabilities; logits are floats."""
+
 BINARY_MASK = ((0, 0), (255, 1))
 """Remap of the labels of two classes that are stored as 0 and 255."""
 
@@ -111,6 +114,11 @@ class ArraySpec:
         return () if packing is None else packing.missing
 
     @property
+    def is_binary(self) -> bool:
+        """Return whether only the positive class of two is stored."""
+        return self.decoding is not None and self.decoding.is_binary
+
+    @property
     def is_resized(self) -> bool:
         """Return whether predictions have another size than the stored array."""
         return self.shape[-2:] != self.stored.shape[-2:]
@@ -144,7 +152,7 @@ class SourceSpec:
         index: Number of the source in the run.
         name: Unique name of the source in the run.
         url: URL of the Zarr group.
-        predictions: Predictions (image, class, y, x), perhaps with a `Decoding` of what is stored; for an ensemble the
+        predictions: Predictions (image, class, y, x), with a `Decoding` if another form is stored; for an ensemble the
             mean as if it were an array, with chunks that hold whole chunks of every member.
         labels: Label array.
         image_id: Array of image ids, if there is one.

@@ -89,7 +89,6 @@ class FirstImagesCheck:
 
     def __init__(self, context: RunContext, tasks: BlockTasks) -> None:
         self._context, self._first = context, []
-        self._finished = 0
         images = 0
         if tasks.images > FIRST_IMAGES:
             for task in tasks:
@@ -101,7 +100,6 @@ class FirstImagesCheck:
 
     def __call__(self, result: TaskResult) -> None:
         """Take note of a finished block. Raises DataError if the first images are quarantined with one status."""
-        self._finished += 1
         if result.number not in self._pending:
             return
         self._pending.remove(result.number)

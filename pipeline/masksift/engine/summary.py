@@ -101,7 +101,7 @@ def _format_predictions(source: SourceSpec) -> str:
 
 
 def _format_array(array: ArraySpec, kind: str) -> str:
-    """Describe predictions by what is stored."""
+    """Describe predictions by their stored form."""
     decoding, text = array.decoding, f"{array.stored.dtype} {kind}"
     if decoding is None:
         return text

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, MasksiftError, UsageError
+from masksift.core.specs import PREDICTION_DTYPES
 from masksift.scoring.arrays import detach, dtype_name, image_at, to_numpy
 from masksift.scoring.kernels.decode import complete_binary
 
 MASKED = -1
 """Label of masked pixels where no ignore value is given: it is no class."""
-PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
 class Images:
@@ -30,8 +30,7 @@ class Images:
     """
 
     def __init__(self, value: Any, name: str, axes: int) -> None:
-        self.name, self._axes = name, axes
-        self._arrays = value
+        self.name, self._arrays = name, value
         shapes = [shape[1:]] if (shape := _shape(value)) else [_shape(one) for one in value]
         lengths = {len(one) for one in shapes}
         # one channel, as torchvision reads masks
@@ -280,7 +279,7 @@ def read_predictions(predictions: Any, name: str = "pred_probs") -> Any:
 
 @contextmanager
 def argument_names(**names: str) -> Iterator[None]:
-    """Name arguments where errors name flags: `--tccp.lattice` becomes `lattice`, or what ``names`` has for it."""
+    """Name arguments where errors name flags: `--tccp.lattice` becomes `lattice`, or its value in ``names``."""
     try:
         yield
     except MasksiftError as e:
@@ -297,7 +296,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _as_sequence(value: Any, name: str) -> Any:
-    """Return an array, or a list of arrays: what has no shape and dtype is converted."""
+    """Return an array, or a list of arrays. A value without shape and dtype is converted."""
     value = detach(value)
     if isinstance(value, (list, tuple)) or hasattr(value, "__next__") or _dtype_kind(value) == "O":
         items = [_as_array(one, f"{name}[{i}]") for i, one in enumerate(value)]

@@ -42,7 +42,7 @@ def open_filesystem(
         elif cloud == "s3":
             kwargs = _s3fs_kwargs(selected, attempts) if selected else {}
             filesystem = fsspec.filesystem("s3", asynchronous=asynchronous, **kwargs)
-            filesystem.retries = attempts  # s3fs retries besides botocore
+            filesystem.retries = attempts  # s3fs retries in addition to botocore
         else:
             filesystem, path = fsspec.core.url_to_fs(url)
             return filesystem, path

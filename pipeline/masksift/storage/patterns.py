@@ -39,7 +39,7 @@ def expand_pattern(filesystem: fsspec.AbstractFileSystem, root: str, pattern: st
     """Return the sorted paths of the directories, or of the files, that match a pattern below a directory."""
     from fsspec.implementations.local import LocalFileSystem
 
-    if isinstance(filesystem, LocalFileSystem):  # fsspec would list all directories beside `root` if it has wildcards
+    if isinstance(filesystem, LocalFileSystem):  # fsspec would list the siblings of a `root` that has wildcards
         names = glob.glob(pattern, root_dir=root or "/", recursive=True, include_hidden=True)
         paths = {os.path.join(root or "/", name).rstrip("/") for name in names}
         return sorted(path for path in paths if os.path.isdir(path) == directories)

@@ -56,6 +56,15 @@ def test_two_arrays_without_a_group_are_scored_like_their_group(tmp_path: Path, 
     assert run_cli("run", *given, "--out", tmp_path / "a") == 0, "the same command finds its results"
 
 
+def test_missing_label_array_of_a_group_is_named_with_the_flag_of_labels(
+    tmp_path: Path, arrays: dict[str, Path]
+) -> None:
+    labels = f"{tmp_path / 'group.zarr'}/labelz"
+    overrides = Overrides(labels=labels, predictions=str(arrays["predictions"]))
+    with raises(DataError, r"contains no array 'labelz', only .*: --arrays\.labels labels"):
+        open_source(labels, overrides, {})
+
+
 def test_completed_run_of_two_arrays_is_scored_again(tmp_path: Path, arrays: dict[str, Path]) -> None:
     assert run_cli("run", *flags(arrays, "labels", "predictions"), "--report.top", 0, "--out", tmp_path / "a") == 0
     assert exit_code("score", tmp_path / "a", "--out", tmp_path / "b", "--softmin.temperature", 0.05) == 0

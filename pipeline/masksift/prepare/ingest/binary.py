@@ -1,6 +1,6 @@
 """Recognize data sets of two classes: one plane of predictions per image, and masks of 0 and 255.
 
-What headers cannot tell is decided by the values of all files, a few of which are in memory at a time.
+Where headers leave the meaning open, the values of all files decide; a few files are in memory at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
+from masksift.core.specs import BINARY_MASK
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import ClassMap, InputPair, LabelReader
@@ -23,8 +24,8 @@ from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
 
 _FILES_IN_MEMORY = 4
-MASK: ClassMap = {0: 0, 255: 1}
-"""Classes of the values of a mask that people can see."""
+MASK: ClassMap = dict(BINARY_MASK)
+"""Classes of the values of a mask of 0 and 255."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
 
 def _check_output(config: IngestConfig, inputs: Inputs) -> None:
     places = (config.labels, config.predictions, config.images, config.ids, config.colors)
-    # of files that a glob found, one per directory is enough
+    # a glob may find many files: one per directory is enough
     files = {url.rpartition("/")[0]: url for pair in inputs.pairs for url in pair.urls}
     check_output(config.out, [*filter(None, places), *files.values()])
 

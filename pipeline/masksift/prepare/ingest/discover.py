@@ -125,7 +125,7 @@ def _find_label_files(config: IngestConfig, options: Mapping[str, Any]) -> Files
         tuple(name for name in files.names if name.lower().endswith(endings))
         for endings in (LOSSLESS_EXTENSIONS, EXTENSIONS, OTHER_EXTENSIONS)
     )
-    if images and arrays:  # predictions beside their labels are no labels
+    if images and arrays:  # the arrays may be predictions in the directory of the labels
         predictions = find_files(config.predictions, options, EXTENSIONS)
         urls = set(map(predictions.url, predictions.names))
         if spare := next((name for name in arrays if files.url(name) not in urls), None):

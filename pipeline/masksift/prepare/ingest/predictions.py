@@ -18,7 +18,6 @@ from masksift.scoring.kernels.decode import add_background
 PredictionFormat = Literal["arrays", "numbers", "planes", "array", "positive"]
 """One .npy or .npz per image; a plane of class numbers; a grayscale image per class; one .npy of all images; a plane of
 the positive class of two."""
-DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 RANGE_TOLERANCE = 1e-3
 """Largest distance of a stored probability from [0, 1]."""
 

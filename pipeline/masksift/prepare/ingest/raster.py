@@ -34,7 +34,7 @@ _MIN_IS_WHITE = 0
 
 Image.MAX_IMAGE_PIXELS = None  # the files are the user's own: a mask of 20,000 x 20,000 pixels is not an attack
 
-warnings.filterwarnings("ignore", "(Corrupt|Possibly corrupt) EXIF data")  # of a picture: nobody needs it
+warnings.filterwarnings("ignore", "(Corrupt|Possibly corrupt) EXIF data")  # of RGB images, whose EXIF data are not used
 
 _SCALE_FACTORS = {"L;2": 85, "L;4": 17}
 """Factors by which Pillow scales values of 2 and 4 bits to the range of 8 bits."""
@@ -44,7 +44,7 @@ def image_size(url: str, options: Mapping[str, Any]) -> tuple[tuple[int, int], b
     """Read (H, W) of an upright image from its header, and whether its EXIF orientation differs from the stored one."""
     with _open(url, options) as (image, _):
         orientation, height, width = _orientation(image), image.height, image.width
-        if isinstance(image, TiffImageFile):  # whose size some versions of Pillow have swapped by now
+        if isinstance(image, TiffImageFile):  # some versions of Pillow have swapped its size already
             height, width = image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
         return ((width, height) if orientation >= 5 else (height, width)), orientation != 1
 
@@ -71,7 +71,7 @@ def read_raster(
         Integers (H, W), for a palette image its indices, or colors (H, W, 3) uint8 or uint16 without alpha.
 
     Raises:
-        DataError: The file is damaged, or its numbers are not what was written, or could be read in two ways.
+        DataError: The file is damaged, or its numbers differ from those written, or have two possible meanings.
     """
     with _open_exact(url, options, lossy) as image:
         if use_palette and image.mode == "P":
@@ -95,7 +95,7 @@ def read_raster(
                 "Write it as one channel of integers, with a palette, or as RGB",
             )
         values = np.asarray(image)
-        _refuse_orientation(image, url)  # of a PNG, which may have it behind its pixels
+        _refuse_orientation(image, url)  # a PNG may store it after its pixels
         values = values.astype(np.uint8) if values.dtype == bool else values
         values = values // _SCALE_FACTORS[mode] if mode in _SCALE_FACTORS else values
     if values.ndim == 3 and gray:
@@ -168,7 +168,7 @@ def _open_exact(url: str, options: Mapping[str, Any], lossy: bool) -> Iterator[I
             raise DataError(
                 f"{url} is compressed as {compression.removeprefix('tiff_').upper()}, which changes values",
                 "Class numbers near the borders of objects are not those that were written",
-                "Use the original PNG or TIFF files, or pass --allow_lossy to read it all the same",
+                "Use the original PNG or TIFF files, or pass --allow_lossy to read it anyway",
             )
         if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _MIN_IS_WHITE:
             raise DataError(
@@ -197,7 +197,7 @@ def _is_lossless(image: Image.Image, file: BinaryIO) -> bool:
 
 def _orientation(image: Image.Image) -> int:
     """Read the EXIF orientation, 1 for upright; that of a PNG behind its pixels only once these are read."""
-    unread = image.format == "PNG" and getattr(image, "tile", None)  # of which Pillow would read the pixels first
+    unread = image.format == "PNG" and getattr(image, "tile", None)  # Pillow would read its pixels first
     if unread and not {"exif", "Raw profile type exif", "XML:com.adobe.xmp"} & image.info.keys():
         return 1
     try:

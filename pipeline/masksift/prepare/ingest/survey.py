@@ -9,6 +9,7 @@ from typing import Any
 
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
+from masksift.core.specs import PREDICTION_DTYPES
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.prepare.ingest.binary import ValueSurvey
@@ -16,7 +17,7 @@ from masksift.prepare.ingest.config import AXIS_ORDERS, IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import ClassMap, InputPair
 from masksift.prepare.ingest.npy import EXTENSIONS, read_label_size
-from masksift.prepare.ingest.predictions import DTYPES, PredictionFormat, drop_axes, plane_size, stored_shape
+from masksift.prepare.ingest.predictions import PredictionFormat, drop_axes, plane_size, stored_shape
 from masksift.prepare.ingest.raster import image_size, raster_header
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
@@ -122,9 +123,10 @@ def _read_headers(pair: InputPair, inputs: Inputs, config: IngestConfig, options
 def _common_dtype(headers: _Headers) -> str:
     first = next(iter(headers))
     for header, pair in headers.items():
-        if header.dtype not in DTYPES:
+        if header.dtype not in PREDICTION_DTYPES:
             raise DataError(
-                f"Predictions of {_name(pair)} are stored as {header.dtype}", f"Write them as {', '.join(DTYPES)}"
+                f"Predictions of {_name(pair)} are stored as {header.dtype}",
+                f"Write them as {', '.join(PREDICTION_DTYPES)}",
             )
         if header.dtype != first.dtype:
             raise DataError(

@@ -37,6 +37,7 @@ from masksift.scoring.kernels.decode import complete_binary
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.open import make_source_spec
 from masksift.storage.sources.overrides import Overrides
+from masksift.storage.sources.validate import default_class_names
 from masksift.storage.urls import join, local_path
 from masksift.storage.zarr.writer import write_image_ids
 
@@ -329,7 +330,7 @@ def _class_names(classes: int | Sequence[str] | None, class_names: Sequence[str]
         return tuple(class_names)
     if classes is None:
         raise UsageError("classes is missing", "Pass the number of classes, or class_names")
-    return tuple(f"class {k}" for k in range(classes))
+    return default_class_names(classes)
 
 
 def _make_spec(url: str, shape: tuple[int, ...], dtype: str, *, label_dtype: str, overrides: Overrides) -> SourceSpec:

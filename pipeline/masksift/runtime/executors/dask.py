@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Outage:
-    """Time without any worker, on the monotonic clock in seconds, and what was reported of it."""
+    """Time without any worker, on the monotonic clock in seconds, and the last report."""
 
     since: float
     none_pending_since: float
@@ -101,8 +101,8 @@ class DaskExecutor:
                 "distributed.comm.timeouts.connect": "10s",
             }
         )
-        # Errors of the client are raised as one message; its loggers would print a traceback before.
-        # So do those of the loop, if a cluster class cannot submit a job.
+        # Errors of the client are raised as one message; its loggers would print a traceback before, and so would the
+        # logger of the event loop if a cluster class cannot submit a job.
         for name in ("distributed.client", "distributed.utils_comm", "distributed.batched", "tornado.application"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         logging.getLogger("asyncio").addFilter(_is_no_abandoned_gather)

@@ -157,7 +157,7 @@ class ExistingClusterProvider:
         return self._address
 
     def renew(self, connected: int) -> str:
-        """Return nothing: who runs the cluster replaces its workers."""
+        """Return nothing: the owner of the cluster replaces its workers."""
         return ""
 
     def diagnose(self) -> str:

@@ -1,8 +1,8 @@
 """Keep a Dask cluster object at its number of workers.
 
-Dask's `SpecCluster`, the base of most cluster classes, forgets a lost worker and starts another when its size is set
-again, which nobody does. It overlooks lost jobs with several workers, jobs that end before their worker connects and
-failed submissions. Other classes only have their size set again.
+Dask's `SpecCluster`, the base of most cluster classes, forgets a lost worker and starts another only when its size is
+set again. It overlooks lost jobs with several workers, jobs that end before their worker connects and failed
+submissions. For other classes only the size is set again.
 """
 
 from __future__ import annotations

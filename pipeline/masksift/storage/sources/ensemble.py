@@ -47,7 +47,9 @@ def check_same_shape(members: Mapping[str, tuple[int, ...]]) -> None:
 
 def has_class_names(spec: SourceSpec) -> bool:
     """Return whether a source names its classes, instead of having default names."""
-    return spec.class_names not in {default_class_names(array) for array in spec.prediction_arrays}
+    return spec.class_names not in {
+        default_class_names(spec.classes, binary=array.is_binary) for array in spec.prediction_arrays
+    }
 
 
 def mean_source(specs: Sequence[SourceSpec]) -> SourceSpec:

@@ -46,7 +46,7 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
     place, array_name = split_array_url(name, spec.url, spec.name)
     try:
         if is_array_url(name):
-            found = find_array_by_url(join(place, array_name), options)
+            found = find_array_by_url(join(place, array_name), "images", options)
             return _check_images(found.array, found.url, found.name, spec)
         array = find_array(open_group(place, options, MAX_ATTEMPTS_ON_OPEN), place, array_name)
     except (DataError, OSError, *METADATA_ERRORS) as e:

@@ -197,7 +197,7 @@ def _open_source_group(url: str, overrides: Overrides, options: Mapping[str, Any
         raise
 
 
-def find_array_by_url(url: str, options: Mapping[str, Any]) -> _FoundArray:
+def find_array_by_url(url: str, role: str, options: Mapping[str, Any]) -> _FoundArray:
     """Find an array by its URL, in a group or without one. A missing array raises DataError."""
     place, name = split_url(url)
     try:
@@ -208,7 +208,7 @@ def find_array_by_url(url: str, options: Mapping[str, Any]) -> _FoundArray:
     else:
         if (array := find_array(group, place, name)) is not None:
             return _FoundArray(group, place, name, array)
-        raise _missing_array_error(group, place, name, "predictions")
+        raise _missing_array_error(group, place, name, role)
     remedy = "Pass the URL of a Zarr array; `masksift ingest` converts images and NumPy files"
     array = _open_node(open_bare_array, url, options, "array", remedy)
     _check_array(array, url)
@@ -220,7 +220,7 @@ def _find_stored(
 ) -> _FoundArray:
     """Find an array by its name in the source or by its URL."""
     if is_array_url(name):
-        return find_array_by_url(join(*split_array_url(name, url, source)), options)
+        return find_array_by_url(join(*split_array_url(name, url, source)), role, options)
     assert group is not None
     array = find_array(group, url, name)
     if array is None:

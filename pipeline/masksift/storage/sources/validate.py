@@ -11,14 +11,13 @@ import numpy as np
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.core.specs import ArraySpec, Packing
+from masksift.core.specs import PREDICTION_DTYPES, ArraySpec, Packing
 from masksift.core.units import format_bytes
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.bounded_codecs import COMPRESSORS, MAX_CHUNK_BYTES, MAX_CHUNKS_PER_SHARD, decoded_size
 
 _PREDICTION_KINDS = ("probabilities", "logits")
-_PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 MAX_CLASSES = 65533
 MAX_IMAGES = 1 << 32
 """Largest number of images of a source: far more than any has, few enough to count its blocks."""
@@ -40,10 +39,10 @@ def validate_dtype(url: str, name: str, role: str, array: zarr.Array[Any], packi
         raise DataError(f"Labels {name!r} of {url} are stored as {text}", "Write them as integers, for example uint8")
     values = dtype.name if packing is None else packing.dtype
     unpacked = packing is not None and packing.is_linear and dtype.kind in "iu"
-    if role == "predictions" and values not in _PREDICTION_DTYPES and not unpacked:
+    if role == "predictions" and values not in PREDICTION_DTYPES and not unpacked:
         raise DataError(
             f"Predictions {name!r} of {url} are stored as {text}",
-            f"Write them as one of {', '.join(_PREDICTION_DTYPES)}"
+            f"Write them as one of {', '.join(PREDICTION_DTYPES)}"
             + (", or give other integers the attribute scale_factor" if dtype.kind in "iu" else ""),
         )
     return str(dtype.name)
@@ -86,8 +85,8 @@ def validate_axes(
 ) -> tuple[int, ...]:
     """Find the stored position of each canonical axis: by setting, by the array's own names, or in order.
 
-    Axes of length 1 that the array has besides are left out, and so is a class axis of length 1: such predictions hold
-    the positive class.
+    Additional axes of length 1 are left out, and so is a class axis of length 1: such predictions hold the positive
+    class.
 
     Args:
         url: URL of the group.
@@ -196,11 +195,9 @@ def _location(url: str, labels: ArraySpec) -> str:
     return "" if labels.url.startswith(prefix) else f" in {labels.url}"
 
 
-def default_class_names(predictions: ArraySpec) -> tuple[str, ...]:
-    """Return the class names of predictions whose source has none."""
-    if predictions.decoding is not None and predictions.decoding.is_binary:
-        return BINARY_CLASSES
-    return tuple(f"class {k}" for k in range(predictions.shape[1]))
+def default_class_names(classes: int, *, binary: bool = False) -> tuple[str, ...]:
+    """Return the names of classes without names; ``binary``: only the positive class of two is given."""
+    return BINARY_CLASSES if binary else tuple(f"class {k}" for k in range(classes))
 
 
 def validate_class_names(
@@ -208,14 +205,14 @@ def validate_class_names(
 ) -> tuple[str, ...]:
     """Return one name per class."""
     classes = predictions.shape[1]
-    names = overrides.classes or attributes.get("class_names") or default_class_names(predictions)
+    defaults = default_class_names(classes, binary=predictions.is_binary)
+    names = overrides.classes or attributes.get("class_names") or defaults
     if isinstance(names, (str, Mapping)) or not isinstance(names, Sequence):
         raise DataError(
             f"class_names of {url} is {json.dumps(names)}, but must be a list",
             "Pass one name per class: --classes a,b,c",
         )
-    defaults = default_class_names(predictions)
-    if len(names) == 1 and defaults == BINARY_CLASSES:
+    if len(names) == 1 and predictions.is_binary:
         names = (defaults[0], *names)
     if len(names) != classes:
         raise DataError(

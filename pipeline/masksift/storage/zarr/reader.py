@@ -103,7 +103,7 @@ class ArrayReader:
             self._chunks.prefetch(map(self._stored_window, windows))
 
     def _stored_window(self, window: tuple[slice, ...]) -> tuple[slice, ...]:
-        """Return a window in stored axis order, with the axes of length 1 that the array has besides."""
+        """Return a window in stored axis order, with the additional axes of length 1."""
         stored = [slice(0, 1)] * self._array.ndim
         for axis, part in zip(self._spec.axes, window, strict=True):
             stored[axis] = part
