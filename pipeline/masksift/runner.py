@@ -35,7 +35,7 @@ from masksift.storage.sources.images_array import find_images_arrays
 from masksift.storage.sources.label_values import MASK_SAMPLE
 from masksift.storage.tables.parquet import read_table
 from masksift.storage.tables.schemas import hive_columns
-from masksift.storage.urls import local_path
+from masksift.storage.urls import is_absolute, local_path
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _require_completed_run(url: str, config: RunConfig) -> dict[str, Any]:
 def plan_settings(config: RunConfig) -> Settings:
     """Return the options that decide the amount of work."""
     arrays = config.overrides()
-    members = (name for name in (arrays.labels, *arrays.prediction_names) if "://" in name)
+    members = (name for name in (arrays.labels, *arrays.prediction_names) if is_absolute(name))
     remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
     return Settings(
         config.evidence.dtype,

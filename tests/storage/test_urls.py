@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.storage.urls import join, local_path, split_url
+from masksift.storage.urls import is_absolute, join, local_path, split_url
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,14 @@ def test_local_path_resolves_relative_paths_and_the_home_directory() -> None:
 @pytest.mark.parametrize("url", ["s3://bucket/x", "memory://x", "gs://b/x", "simplecache::s3://bucket/x"])
 def test_local_path_of_a_remote_url_is_none(url: str) -> None:
     assert local_path(url) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "absolute"),
+    [("s3://b/x", True), ("/data/x", True), ("file:/data/x", True), ("labels", False), ("masks/labels", False)],
+)
+def test_is_absolute_for_urls_and_paths_from_the_root(name: str, absolute: bool) -> None:
+    assert is_absolute(name) == absolute
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/x", "s3://bucket/x/"])

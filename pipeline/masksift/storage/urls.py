@@ -44,6 +44,11 @@ def _is_chain(url: str) -> bool:
     return head in fsspec.available_protocols()
 
 
+def is_absolute(name: str) -> bool:
+    """Return whether a name is a URL or an absolute path, not relative to a source or a directory."""
+    return "://" in name or name.startswith(("/", "file:/"))
+
+
 def join(url: str, *names: str) -> str:
     """Return the URL of an object below a URL; below a `file:` URL a path, because names are not percent-encoded."""
     base = (local_path(url) or url) if _FILE_URL.match(url) else url

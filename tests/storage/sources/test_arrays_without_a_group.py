@@ -56,6 +56,12 @@ def test_two_arrays_without_a_group_are_scored_like_their_group(tmp_path: Path, 
     assert run_cli("run", *given, "--out", tmp_path / "a") == 0, "the same command finds its results"
 
 
+@pytest.mark.parametrize("labels", ["s3://lake/masks", "/data/masks", "file:/data/masks"])
+def test_copy_of_labels_with_a_url_is_named_labels(labels: str) -> None:
+    assert Overrides(labels=labels).label_name == "labels"
+    assert Overrides(labels="masks").label_name == "masks"
+
+
 def test_missing_label_array_of_a_group_is_named_with_the_flag_of_labels(
     tmp_path: Path, arrays: dict[str, Path]
 ) -> None:

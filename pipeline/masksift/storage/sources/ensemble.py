@@ -9,12 +9,7 @@ from math import lcm
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec, EnsembleMember, SourceSpec
 from masksift.storage.sources.validate import default_class_names
-from masksift.storage.urls import local_path
-
-
-def is_array_url(name: str) -> bool:
-    """Return whether an array is named by its URL, not by its name in the source."""
-    return "://" in name or name.startswith(("/", "file:/"))
+from masksift.storage.urls import is_absolute, local_path
 
 
 def split_array_url(name: str, url: str, source: str) -> tuple[str, str]:
@@ -28,7 +23,7 @@ def split_array_url(name: str, url: str, source: str) -> tuple[str, str]:
     Returns:
         URL of the group, and name of the array in it.
     """
-    if not is_array_url(name):
+    if not is_absolute(name):
         return url, name
     place = local_path(name) or name  # decoded before the name of the source, which is not percent-encoded, is added
     group, _, array = place.replace("{source}", source).rstrip("/").rpartition("/")

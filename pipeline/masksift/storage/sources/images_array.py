@@ -13,9 +13,9 @@ from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_SOURCES
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
-from masksift.storage.sources.ensemble import is_array_url, split_array_url
+from masksift.storage.sources.ensemble import split_array_url
 from masksift.storage.sources.open import METADATA_ERRORS, find_array, find_array_by_url
-from masksift.storage.urls import join, local_path
+from masksift.storage.urls import is_absolute, join, local_path
 from masksift.storage.zarr.stores import open_group
 
 
@@ -45,7 +45,7 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
     """
     place, array_name = split_array_url(name, spec.url, spec.name)
     try:
-        if is_array_url(name):
+        if is_absolute(name):
             found = find_array_by_url(join(place, array_name), "images", options)
             return _check_images(found.array, found.url, found.name, spec)
         array = find_array(open_group(place, options, MAX_ATTEMPTS_ON_OPEN), place, array_name)

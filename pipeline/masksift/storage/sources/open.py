@@ -20,7 +20,7 @@ from masksift.scoring.kernels.condense import default_sum_tolerance
 from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.decoding import prediction_array, resolve_values
-from masksift.storage.sources.ensemble import check_same_shape, is_array_url, mean_source, split_array_url
+from masksift.storage.sources.ensemble import check_same_shape, mean_source, split_array_url
 from masksift.storage.sources.evidence_source import EVIDENCE_ATTRIBUTE, open_evidence_source
 from masksift.storage.sources.fingerprint import content_hash, metadata_hash
 from masksift.storage.sources.label_values import resolve_label_values
@@ -36,7 +36,7 @@ from masksift.storage.sources.validate import (
     validate_dtype,
     validate_shapes,
 )
-from masksift.storage.urls import join, local_path, split_url
+from masksift.storage.urls import is_absolute, join, local_path, split_url
 from masksift.storage.zarr.bounded_codecs import bound_array
 from masksift.storage.zarr.stores import open_bare_array, open_group
 from masksift.storage.zarr.validation import codec_error_message
@@ -192,7 +192,7 @@ def _open_source_group(url: str, overrides: Overrides, options: Mapping[str, Any
     try:
         return _open_group(url, options, f"Pass the URL of a group with the arrays {members[0]!r} and {labels!r}")
     except DataError as e:
-        if all(map(is_array_url, (*members, labels))) and isinstance(e.__cause__, (ContainsArrayError, *_NO_NODE)):
+        if all(map(is_absolute, (*members, labels))) and isinstance(e.__cause__, (ContainsArrayError, *_NO_NODE)):
             return None
         raise
 
@@ -219,7 +219,7 @@ def _find_stored(
     group: zarr.Group | None, url: str, name: str, source: str, role: str, options: Mapping[str, Any]
 ) -> _FoundArray:
     """Find an array by its name in the source or by its URL."""
-    if is_array_url(name):
+    if is_absolute(name):
         return find_array_by_url(join(*split_array_url(name, url, source)), role, options)
     assert group is not None
     array = find_array(group, url, name)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import UsageError
+from masksift.storage.urls import is_absolute
 
 MAX_LABEL_OFFSET = 65535
 
 
 def copied_label_name(labels: str) -> str:
     """Return the name, in copies of the labels, of an array that is given by its name or its URL."""
-    return "labels" if "://" in labels or labels.startswith("/") else labels
+    return "labels" if is_absolute(labels) else labels
 
 
 @dataclass(frozen=True)

@@ -123,10 +123,9 @@ class TrainerSpec:
     def read_model(self) -> bytes:
         """Read the ONNX file; DataError if it does not exist."""
         from masksift.storage.objects import ObjectDirectory
-        from masksift.storage.urls import split_url
+        from masksift.storage.urls import is_absolute, split_url
 
-        is_absolute = "://" in self.name or self.name.startswith(("/", "file:/"))
-        url, name = split_url(self.name if is_absolute else f"{self.directory}/{self.name}")
+        url, name = split_url(self.name if is_absolute(self.name) else f"{self.directory}/{self.name}")
         data = ObjectDirectory(url, self.options).read(name)
         if data is None:
             raise DataError(f"{self.name} does not exist", "Pass the path or URL of an ONNX file to --trainer")
