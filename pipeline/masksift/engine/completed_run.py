@@ -85,7 +85,7 @@ class CompletedRun:
     def find_task(self, source: str, index: int) -> BlockTask:
         """Return the block that holds image ``index`` of a source."""
         number = self.source_index[source]
-        blocks = self.tasks.plan.blocks.ranges[number]
+        blocks = self.tasks.plan.blocks.source_blocks(number)
         return self.tasks[blocks.start + index // self.tasks.plan.layouts[number].block_images]
 
     def image_rows(self, keys: Sequence[tuple[str, int]], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -159,13 +159,13 @@ class BlockTasks(Sequence[BlockTask]):
         plan: Plan of the run.
         sources: Sources of the run.
         evidence_locations: Location of the evidence of each source.
-        block_numbers: Selected blocks of the plan, or None for all.
+        block_numbers: Blocks of the selected sources, or None for all.
     """
 
     plan: Plan
     sources: tuple[SourceSpec, ...]
     evidence_locations: tuple[EvidenceLocation, ...]
-    block_numbers: Sequence[int] | None = None
+    block_numbers: RangeSequence | None = None
 
     @classmethod
     def from_plan(
@@ -209,9 +209,8 @@ class BlockTasks(Sequence[BlockTask]):
         """Number of images in the tasks."""
         if self.block_numbers is None:
             return self.plan.images
-        assert isinstance(self.block_numbers, RangeSequence)
-        pairs = zip(self.sources, self.plan.blocks.ranges, strict=True)
-        return sum(spec.images for spec, blocks in pairs if blocks in self.block_numbers.ranges)
+        selected = {self.plan.blocks[blocks.start].source for blocks in self.block_numbers.ranges}
+        return sum(self.sources[source].images for source in selected)
 
     def __len__(self) -> int:
         return len(self.plan.blocks) if self.block_numbers is None else len(self.block_numbers)
@@ -226,7 +225,7 @@ class BlockTasks(Sequence[BlockTask]):
         block = self.plan.blocks[number if self.block_numbers is None else self.block_numbers[number]]
         source = block.source
         location = self.evidence_locations[source]
-        evidence_block = location.first_block + block.number - self.plan.blocks.ranges[source].start
+        evidence_block = location.first_block + block.number - self.plan.blocks.source_blocks(source).start
         return BlockTask(block, self.sources[source], self.plan.layouts[source], location, evidence_block)
 
 

@@ -13,12 +13,16 @@ from masksift.core.specs import Block
 
 @dataclass(frozen=True)
 class RangeSequence(Sequence[int]):
-    """Concatenation of ranges, in constant memory."""
+    """Concatenation of ranges; an access takes time in the logarithm of their number."""
 
     ranges: tuple[range, ...]
+    _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ends", tuple(accumulate(map(len, self.ranges))))
 
     def __len__(self) -> int:
-        return sum(map(len, self.ranges))
+        return self._ends[-1] if self._ends else 0
 
     @overload
     def __getitem__(self, position: int) -> int: ...
@@ -27,16 +31,18 @@ class RangeSequence(Sequence[int]):
     def __getitem__(self, position: int | slice) -> int | list[int]:
         if isinstance(position, slice):
             return [self[n] for n in range(*position.indices(len(self)))]
-        for numbers in self.ranges:
-            if position < len(numbers):
-                return numbers[position]
-            position -= len(numbers)
-        raise IndexError(f"there are {len(self)} numbers")
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"there are {len(self)} numbers")
+        position %= len(self)
+        return self.ranges[part := bisect_right(self._ends, position)][position - self._ends[part]]
 
 
 @dataclass(frozen=True)
 class BlockSequence(Sequence[Block]):
-    """Blocks of a run in order, created on access from the images and block size of each source."""
+    """Blocks of a run in order, created on access from the images and block size of each source.
+
+    A run of a hundred thousand sources accesses a million blocks: an access takes time in the logarithm of the sources.
+    """
 
     sizes: tuple[tuple[int, int], ...]
     _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -47,8 +53,12 @@ class BlockSequence(Sequence[Block]):
 
     @property
     def ranges(self) -> tuple[range, ...]:
-        """Block numbers of each source."""
+        """Block numbers of each source, made on each access: `source_blocks` returns those of one source."""
         return tuple(range(start, end) for start, end in pairwise((0, *self._ends)))
+
+    def source_blocks(self, source: int) -> range:
+        """Return the block numbers of one source."""
+        return range(self._ends[source - 1] if source else 0, self._ends[source])
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -65,5 +75,5 @@ class BlockSequence(Sequence[Block]):
         number %= len(self)
         source = bisect_right(self._ends, number)
         images, block_images = self.sizes[source]
-        start = (number - (self._ends[source - 1] if source else 0)) * block_images
+        start = self.source_blocks(source).index(number) * block_images
         return Block(number, source, start, min(images, start + block_images))

@@ -1,0 +1,64 @@
+"""Tasks of a run of many sources."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from masksift.core.specs import ArraySpec, EvidenceLocation, SourceSpec
+from masksift.engine.planning.layout import Settings
+from masksift.engine.planning.plan import make_plan
+from masksift.engine.work_items import BlockTasks
+
+IMAGES = 3
+
+
+def make_tasks(sources: int) -> BlockTasks:
+    """Return the tasks of sources of which every second one is condensed already."""
+    predictions = ArraySpec("p", (IMAGES, 2, 4, 4), (1, 2, 4, 4), "uint8", 1, (0, 1, 2, 3))
+    labels = ArraySpec("l", (IMAGES, 4, 4), (1, 4, 4), "uint8", 1, (0, 1, 2))
+    spec = SourceSpec(0, "s", "s", predictions, labels, None, ("a", "b"), (255,), "probabilities", 1 / 255, 0.05, True)
+    specs = tuple(replace(spec, index=number, name=f"s{number:06d}") for number in range(sources))
+    plan = make_plan(specs, Settings(), {})
+    reused = [EvidenceLocation("base", "other", 7, "evidence") if n % 2 else None for n in range(sources)]
+    return BlockTasks.from_plan(plan, specs, "out", reused)
+
+
+def count_lines(function: Callable[[], Any]) -> int:
+    """Count the executed lines of Python, those of called functions included."""
+    count, previous = 0, sys.gettrace()
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(previous)
+    return count
+
+
+def test_task_of_many_sources_costs_as_much_as_one_of_few() -> None:
+    counts, sizes = [], []
+    for sources in (10, 1_000):
+        for tasks in (all_tasks := make_tasks(sources), all_tasks.to_condense):
+            last = len(tasks) - 1
+            counts.append(count_lines(lambda tasks=tasks, last=last: tasks[last]))  # type: ignore[misc]
+            sizes.append(len(pickle.dumps(tasks[last])))
+    assert counts[:2] == counts[2:]
+    assert max(sizes) < 2_000
+
+
+def test_selected_tasks_of_many_sources_are_those_of_their_sources() -> None:
+    tasks = make_tasks(7)
+    selected = tasks.to_condense
+    assert [task.spec.name for task in selected] == ["s000000", "s000002", "s000004", "s000006"]
+    assert [task.evidence_block for task in selected] == [task.block.number for task in selected] == [0, 2, 4, 6]
+    assert {task.evidence_block for task in tasks if task.block.source % 2} == {7}
+    assert (selected.images, tasks.images) == (4 * IMAGES, 7 * IMAGES)
