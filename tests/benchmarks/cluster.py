@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,11 @@ CLOSING = 2.0
 
 @dataclass(frozen=True)
 class Watched:
-    """Record of a run, and the peak resident bytes of its processes."""
+    """Record of a run, the peak resident bytes of its processes, and the seconds until the plan was ready."""
 
     record: dict[str, Any]
     peaks: dict[str, int] = field(default_factory=dict)
+    opened: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -98,9 +100,28 @@ class Watched:
         return sum(stage["seconds"] for stage in self.record["stages"])
 
 
-def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psutil.Process] | None = None) -> Watched:
-    """Run `masksift run` without a report in a separate process and record the peak memory of client and workers."""
-    shutil.rmtree(out, ignore_errors=True)
+def watched_run(
+    source: Path | str,
+    out: Path | str,
+    *flags: str,
+    also: dict[str, psutil.Process] | None = None,
+    read_record: Callable[[], bytes | str] | None = None,
+) -> Watched:
+    """Run `masksift run` without a report in a separate process and record the peak memory of client and workers.
+
+    Args:
+        source: Path, URL or pattern of the sources.
+        out: Directory of the results, emptied before; or a URL, with ``read_record``.
+        flags: Further arguments.
+        also: Other processes whose memory is recorded, by name.
+        read_record: Reads run.json; by default from the directory ``out``.
+
+    Returns:
+        The record, the peaks and the seconds before the first stage.
+    """
+    if read_record is None:
+        shutil.rmtree(out, ignore_errors=True)
+        read_record = (Path(out) / "run.json").read_text
     command = [
         sys.executable,
         "-m",
@@ -114,6 +135,7 @@ def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psut
         "0",
         *flags,
     ]
+    launched = time.time()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     history: list[tuple[float, int]] = []
     client, peaks = psutil.Process(process.pid), dict.fromkeys(["client", "worker", *(also or {})], 0)
@@ -130,7 +152,8 @@ def watched_run(source: Path | str, out: Path, *flags: str, also: dict[str, psut
         time.sleep(0.05)
     output = process.communicate()
     assert process.returncode == 0, output
-    record = json.loads((out / "run.json").read_text())
+    record = json.loads(read_record())
     ranked = history[-1][0] - record["stages"][-1]["seconds"] - CLOSING
     peaks["before ranking"] = max([peak for when, peak in history if when < ranked], default=history[0][1])
-    return Watched(record, peaks)
+    opened = datetime.fromisoformat(record["started"]).timestamp() - launched
+    return Watched(record, peaks, opened)

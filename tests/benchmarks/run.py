@@ -31,6 +31,7 @@ PARTS = (
     "scale",
     "peers",
     "s3",
+    "lake",
 )
 """Sections in the order of the report; each is a module `bench_<name>`."""
 

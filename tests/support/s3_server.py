@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -28,6 +31,7 @@ class S3Server:
 
     port: int
     command: list[str]
+    metrics_port: int
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -58,6 +62,16 @@ class S3Server:
     def environment(self) -> dict[str, str]:
         """Environment variables with the credentials."""
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": "us-east-1"}
+
+    def request_counts(self, bucket: str) -> Counter[str]:
+        """Return the number of requests to a bucket by type, such as GET, PUT, LIST and HEAD."""
+        with urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        pattern = rf'SeaweedFS_s3_request_total{{bucket="{bucket}",code="\d+",type="(\w+)"}} (\S+)'
+        counts: Counter[str] = Counter()
+        for kind, count in re.findall(pattern, text):
+            counts[kind] += int(float(count))
+        return counts
 
     def filesystem(self) -> Any:
         """Return an s3fs file system with the credentials."""
@@ -96,7 +110,7 @@ def run_s3_server(directory: Path) -> Iterator[S3Server]:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     identities.write_text(json.dumps({"identities": [user]}))
-    master, volume, filer, s3 = _free_ports(4)
+    master, volume, filer, s3, metrics = _free_ports(5)
     command = [
         weed,
         "server",
@@ -115,11 +129,12 @@ def run_s3_server(directory: Path) -> Iterator[S3Server]:
         "-s3.iam=false",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
+        f"-metricsPort={metrics}",
         "-volume.max=0",
         "-master.electionTimeout=1s",
         "-master.heartbeatInterval=100ms",
     ]
-    server = S3Server(s3, command)
+    server = S3Server(s3, command, metrics)
     try:
         server.start()
         server.filesystem().mkdir("lake")
