@@ -247,6 +247,7 @@ TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
         "One row per region, the region with the most evidence on top.",
         schemas.regions_schema,
     ),
+    "sources": ("`sources.parquet`", "One row per source, in order.", lambda: schemas.SOURCES),
     "thresholds": ("`thresholds.parquet`", "One row per class.", lambda: schemas.THRESHOLDS),
     "class_pairs": (
         "`class_pairs.parquet`",

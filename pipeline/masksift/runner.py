@@ -19,8 +19,9 @@ from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.publish import Publisher
 from masksift.engine.quarantine import duplicate_class_warning
 from masksift.engine.resumable_job import ResumableJob
-from masksift.engine.reuse import reusable_evidence, sources_from_record, thresholds_from_record
+from masksift.engine.reuse import check_reusable, reusable_evidence, thresholds_from_record
 from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
+from masksift.engine.source_table import read_source_table, write_source_table
 from masksift.engine.stages import RunStages, RunStats, check_workers, create_evidence_arrays, discard_evidence
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report
@@ -96,7 +97,8 @@ def _report_assumptions(config: RunConfig, sources: Sequence[SourceSpec], progre
 def rescore(base: str, config: RunConfig, progress: ProgressReporter) -> RunResult:
     """Score the evidence of the complete run at ``base`` with other methods or parameters; no prediction is read."""
     record = _require_completed_run(base, config)
-    sources, reused = zip(*sources_from_record(record), strict=True)
+    check_reusable(record)
+    sources, reused = zip(*read_source_table(_run_directory(base, config)), strict=True)
     _check_output(config, sources)
     identity = {**run_identity(config, sources), "evidence_of": record["fingerprint"]}
     layouts = [layout for _, layout in reused]
@@ -132,9 +134,9 @@ def make_block_tasks(config: RunConfig) -> BlockTasks:
     """Open the sources, plan the run and return its blocks; evidence of unchanged sources is reused."""
     sources = open_data_set(config.sources, config.overrides(), config.options())
     _check_output(config, sources)
-    record = None if config.base is None else _require_completed_run(config.base, config)
+    base = config.base and (_require_completed_run(config.base, config), _run_directory(config.base, config))
     settings = plan_settings(config)
-    reused = reusable_evidence(record, sources, settings)
+    reused = reusable_evidence(base or None, sources, settings)
     identity = run_identity(config, sources)
     if not any(one and not source.stored_evidence for one, source in zip(reused, sources, strict=True)):
         identity["configuration"]["base"] = None  # a base without reusable evidence does not make another run
@@ -165,6 +167,7 @@ def _execute(
         workers = check_workers(tasks.plan, executor, package_versions, progress)
         publisher.prepare()
         with job.lock():  # after all checks: a refused run leaves no trace
+            write_source_table(directory, tasks)
             create_evidence_arrays(context, tasks)
             stages = RunStages(context, tasks, executor, progress, stats)
             stages.condense(stop_early=config.quarantine == "stop")
@@ -194,8 +197,7 @@ def _load_thresholds(config: RunConfig, tasks: BlockTasks) -> Thresholds | None:
     if config.thresholds_from is None:
         return None
     record = _require_completed_run(config.thresholds_from, config)
-    directory = ObjectDirectory(config.thresholds_from, config.options())
-    rows = read_table(directory, "thresholds.parquet").to_pylist()
+    rows = read_table(_run_directory(config.thresholds_from, config), "thresholds.parquet").to_pylist()
     return thresholds_from_record(record, rows, tasks.sources[0].class_names)
 
 
@@ -207,6 +209,10 @@ def _require_completed_run(url: str, config: RunConfig) -> dict[str, Any]:
             f"{url} holds no complete run", "Finish it with `masksift run`, or pass the URL of another run"
         )
     return record
+
+
+def _run_directory(url: str, config: RunConfig) -> ObjectDirectory:
+    return ObjectDirectory(url, config.storage.options([url]))
 
 
 def plan_settings(config: RunConfig) -> Settings:

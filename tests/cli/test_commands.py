@@ -56,7 +56,8 @@ def test_score_equals_a_run_without_reading_predictions(source: Source, base: Pa
     assert sorted(zarr.open_group(tmp_path / "again/evidence/scenes.zarr", mode="r").array_keys()) == ["issue_mask"]
     record = json.loads((tmp_path / "again/run.json").read_text())
     assert [stage["name"] for stage in record["stages"]] == ["thresholds", "score", "rank", "report"]
-    assert record["evidence"] == [str(base / "evidence/scenes.zarr")]
+    (row,) = read_rows(tmp_path / "again", "sources.parquet")
+    assert (record["sources"], row["evidence"], row["kept"]) == (1, str(base / "evidence/scenes.zarr"), True)
 
 
 def test_score_leaves_the_original_run_unchanged(base: Path, tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_plan_json_equals_the_run_record(
     assert plan["images"] == 8
     assert plan["pixels"] == 8 * 80
     assert plan["memory"] == max(plan[f"memory_{name}"] for name in ("condense", "score", "report"))
-    assert (plan["fingerprint"], plan["memory"], len(plan["blocks"])) == (
+    assert (plan["fingerprint"], plan["memory"], plan["blocks"]) == (
         record["fingerprint"],
         record["projected_memory"],
         record["blocks"],
@@ -232,7 +233,7 @@ def test_plan_reads_no_chunk_and_writes_nothing(
     assert exit_code(*args) == 0
     second = json.loads(capsys.readouterr().out)
     for plan in (first, second):  # the plans differ only in the listing of the deleted chunks
-        del plan["fingerprint"], plan["identity"]["sources"][0]["content_hashes"]["content"]
+        del plan["fingerprint"], plan["identity"]["sources"]["fields"]["content_hashes"]["content"]
     assert second == first
     assert not (tmp_path / "out").exists()
 

@@ -5,26 +5,9 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from masksift.core.specs import ArraySpec, EvidenceLocation, SourceSpec
-from masksift.engine.planning.layout import Settings
-from masksift.engine.planning.plan import make_plan
-from masksift.engine.work_items import BlockTasks
-
-IMAGES = 3
-
-
-def make_tasks(sources: int) -> BlockTasks:
-    """Return the tasks of sources of which every second one is condensed already."""
-    predictions = ArraySpec("p", (IMAGES, 2, 4, 4), (1, 2, 4, 4), "uint8", 1, (0, 1, 2, 3))
-    labels = ArraySpec("l", (IMAGES, 4, 4), (1, 4, 4), "uint8", 1, (0, 1, 2))
-    spec = SourceSpec(0, "s", "s", predictions, labels, None, ("a", "b"), (255,), "probabilities", 1 / 255, 0.05, True)
-    specs = tuple(replace(spec, index=number, name=f"s{number:06d}") for number in range(sources))
-    plan = make_plan(specs, Settings(), {})
-    reused = [EvidenceLocation("base", "other", 7, "evidence") if n % 2 else None for n in range(sources)]
-    return BlockTasks.from_plan(plan, specs, "out", reused)
+from support.many_sources import IMAGES, make_tasks
 
 
 def count_lines(function: Callable[[], Any]) -> int:

@@ -18,9 +18,11 @@ from masksift.config.load import build_run_config
 from masksift.engine import condense_task as tasks
 from masksift.engine import stages
 from masksift.engine.planning import layout, memory
+from masksift.engine.source_table import read_source_table
 from masksift.runner import make_block_tasks, make_run_context, open_and_plan, rescore, run
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.methods import METHODS
+from masksift.storage.objects import ObjectDirectory
 from reference import ensemble as reference_ensemble
 from support.datasets import Array, make_dataset
 from support.run_processes import TABLES, read_tables, write_dataset_source
@@ -111,11 +113,8 @@ def test_ensemble_run_is_recorded_and_resumed(url: Path, out: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["configuration"]["arrays"]["predictions"] == list(MEMBERS)
     assert record["configuration"]["methods"] == [*METHODS]
-    assert [member["predictions"]["dtype"] for member in record["sources"][0]["members"]] == [
-        "uint8",
-        "float32",
-        "float16",
-    ]
+    ((spec, _),) = read_source_table(ObjectDirectory(str(out)))
+    assert [member.predictions.dtype for member in spec.members] == ["uint8", "float32", "float16"]
     assert run(make_config(url, out), ProgressReporter("quiet")).resumed
 
 

@@ -11,12 +11,11 @@ from masksift.config.sections import RunArrays, StorageSection
 from masksift.core import signals
 from masksift.core.errors import UsageError
 from masksift.core.json_text import parse_json
-from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.result_tables import image_part_names, ranking_part_names
-from masksift.engine.reuse import evidence_from_json
+from masksift.engine.source_table import read_source_table
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
@@ -151,16 +150,15 @@ def open_completed_run(url: str, storage: StorageSection, other_urls: Sequence[s
         raise UsageError(
             f"{url} holds no complete run", "Pass the URL of a complete one, or finish it with `masksift run`"
         )
-    if not all("location" in tree for tree in record["condensed"]):
+    if "condensed" in record:  # which is a table since 0.3
         raise UsageError(
             f"{url} was made by masksift {record['versions']['masksift']}, whose records this version cannot read",
             "Use that version, or run it again into a new --out",
         )
-    sources = tuple(SourceSpec.from_json(tree) for tree in record["sources"])
     out = local_path(url) or url.rstrip("/")
-    locations, layouts, owns_evidence = [], [], False
-    for spec, tree in zip(sources, record["condensed"], strict=True):
-        location, layout = evidence_from_json(tree)
+    sources, locations, layouts, owns_evidence = [], [], [], False
+    for spec, (location, layout) in read_source_table(ObjectDirectory(url, storage.options([url]))):
+        sources.append(spec)
         if location.fingerprint == record["fingerprint"]:
             owns_evidence = True
             location = replace(location, out=out, evidence_url=join(out, "evidence", f"{spec.name}.zarr"))
@@ -180,5 +178,5 @@ def open_completed_run(url: str, storage: StorageSection, other_urls: Sequence[s
         hive_columns(sources, configuration["methods"]),
         storage.options(urls),
     )
-    tasks = BlockTasks.from_plan(plan, sources, out, locations)
+    tasks = BlockTasks.from_plan(plan, tuple(sources), out, locations)
     return CompletedRun(record, context, tasks, configuration["evidence"]["keep"] or not owns_evidence)

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from masksift.core.errors import UsageError
-from masksift.core.specs import EvidenceLocation, SourceSpec
-from masksift.engine.planning.layout import Layout, Settings, choose_evidence_dtype
+from masksift.core.specs import SourceSpec
+from masksift.engine.planning.layout import Settings, choose_evidence_dtype
+from masksift.engine.source_table import ReusedEvidence, evidence_from_json, read_source_table
 from masksift.scoring.statistics.thresholds import Thresholds
-
-ReusedEvidence = tuple[EvidenceLocation, Layout]
+from masksift.storage.objects import ObjectDirectory
 
 _RUN_FIELDS = ("index", "name", "class_names", "partitions")
 """Fields of a source that depend on the run and not on its data."""
 
 
-def evidence_from_record(record: Mapping[str, Any]) -> list[ReusedEvidence]:
-    """Return location and layout of the evidence of each source of a run. Raises UsageError if it cannot be reused."""
+def check_reusable(record: Mapping[str, Any]) -> None:
+    """Raise UsageError if the evidence of a complete run cannot be reused."""
     base, recorded_version = record["configuration"]["out"], record["versions"]["masksift"]
     if recorded_version != version("masksift"):
         raise UsageError(
@@ -35,22 +35,10 @@ def evidence_from_record(record: Mapping[str, Any]) -> list[ReusedEvidence]:
             "There is no evidence to score",
             "Run it again with --evidence.keep true and a new --out",
         )
-    return [evidence_from_json(tree) for tree in record["condensed"]]
-
-
-def evidence_from_json(tree: Mapping[str, Any]) -> ReusedEvidence:
-    """Return the location and layout that run.json or an evidence source stores."""
-    layout: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in tree["layout"].items()}
-    return EvidenceLocation(**tree["location"]), Layout(**layout)
-
-
-def sources_from_record(record: Mapping[str, Any]) -> list[tuple[SourceSpec, ReusedEvidence]]:
-    """Return every source of a complete run with its evidence. Raises UsageError as `evidence_from_record`."""
-    return list(zip(map(SourceSpec.from_json, record["sources"]), evidence_from_record(record), strict=True))
 
 
 def reusable_evidence(
-    record: Mapping[str, Any] | None, sources: Sequence[SourceSpec], settings: Settings
+    base: tuple[Mapping[str, Any], ObjectDirectory] | None, sources: Sequence[SourceSpec], settings: Settings
 ) -> list[ReusedEvidence | None]:
     """Find existing evidence of each source.
 
@@ -58,7 +46,7 @@ def reusable_evidence(
     and chunk contents, by the same version, with the same precision and lattice.
 
     Args:
-        record: Content of the base's run.json, or None without a base.
+        base: Content of the base's run.json, and its directory; None without a base.
         sources: Sources of the run.
         settings: Options that decide the amount of work.
 
@@ -70,17 +58,18 @@ def reusable_evidence(
     """
     known: dict[str, ReusedEvidence] = {}
     if (
-        record is not None
-        and record["versions"]["masksift"] == version("masksift")
-        and record["configuration"]["tccp"]["lattice"] == settings.lattice
+        base is not None
+        and base[0]["versions"]["masksift"] == version("masksift")
+        and base[0]["configuration"]["tccp"]["lattice"] == settings.lattice
     ):
-        known = {_source_key(spec): evidence for spec, evidence in sources_from_record(record)}
+        check_reusable(base[0])
+        known = {_source_key(spec): evidence for spec, evidence in read_source_table(base[1])}
     reused: list[ReusedEvidence | None] = []
     for spec in sources:
         if spec.stored_evidence:
             reused.append(_writer_evidence(spec, settings))
             continue
-        evidence = known.get(_source_key(spec))
+        evidence = known.get(_source_key(spec)) if known else None
         dtype = choose_evidence_dtype(spec, settings.evidence_dtype)
         reused.append(evidence if evidence is not None and evidence[1].evidence_dtype == dtype else None)
     return reused

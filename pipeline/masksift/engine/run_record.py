@@ -12,6 +12,7 @@ from masksift.core.specs import SourceSpec
 from masksift.core.versions import package_versions
 from masksift.engine.planning.plan import Plan
 from masksift.engine.quarantine import list_causes
+from masksift.engine.source_table import sources_identity
 from masksift.engine.stages import RunStats
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.runtime.executors import Executor, WorkerInfo
@@ -23,7 +24,7 @@ def run_identity(config: RunConfig, sources: tuple[SourceSpec, ...]) -> dict[str
     return {
         "masksift": version("masksift"),
         "configuration": config.identity(),
-        "sources": [source.as_json() for source in sources],
+        "sources": sources_identity(sources),
     }
 
 
@@ -50,12 +51,7 @@ def make_record(
         "configuration": config.model_dump(mode="json"),
         "identity": plan.identity,
         "versions": package_versions(),
-        "sources": [source.as_json() for source in tasks.sources],
-        "evidence": [location.evidence_url for location in tasks.evidence_locations],
-        "condensed": [
-            {"location": asdict(location), "layout": asdict(layout)}
-            for location, layout in zip(tasks.evidence_locations, plan.layouts, strict=True)
-        ],
+        "sources": len(tasks.sources),
         "kept_sources": tasks.reused_source_count,
         "images": plan.images,
         "counts": dict(stats.counts),

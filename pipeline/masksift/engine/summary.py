@@ -19,6 +19,8 @@ from masksift.storage.urls import join
 
 Prices = tuple[float | None, float | None]
 
+MAX_LISTED_SOURCES = 20
+"""Sources that a plan lists."""
 MAX_LISTED_PAIRS = 8
 """Pairs of a remap that a plan lists."""
 
@@ -87,8 +89,10 @@ def format_plan(
     lines = [
         f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
         f"{_format_predictions(source)}, labels {format_labels(source)}"
-        for source in sources
+        for source in sources[:MAX_LISTED_SOURCES]
     ]
+    if len(sources) > MAX_LISTED_SOURCES:
+        lines.append(f"... {len(sources) - MAX_LISTED_SOURCES:,} other sources")
     lines += filter(None, [duplicate_class_warning(sources[0].class_names)])
     return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
 

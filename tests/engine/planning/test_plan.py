@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.core.errors import PlanRefused
-from masksift.core.specs import ArraySpec, Block, SourceSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.planning.layout import MAX_BLOCK_IMAGES, Settings
 from masksift.engine.planning.memory import REGION_BYTES
@@ -120,7 +120,7 @@ def test_block_consists_of_whole_evidence_chunks(images: int, chunk: int, shards
 
 def test_plan_as_json_has_plain_values() -> None:
     tree = json.loads(json.dumps(plan_for(make_spec(40), make_spec(3, index=1)).as_json()))
-    assert [Block(**block).source for block in tree["blocks"]][-1] == 1
+    assert tree["blocks"] == len(plan_for(make_spec(40), make_spec(3, index=1)).blocks)
     assert tree["memory"] == max(tree["memory_condense"], tree["memory_score"])
     assert tree["layouts"][0]["evidence_dtype"] == "uint8"
 

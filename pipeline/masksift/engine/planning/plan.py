@@ -95,10 +95,10 @@ class Plan:
         return max(self.memory_condense, self.memory_score, self.memory_report)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as plain values, as `masksift plan --json` prints it."""
+        """Return the plan as plain values, as `masksift plan --json` prints it, with the number of blocks."""
         tree = {name: getattr(self, name) for name in self.__dataclass_fields__}
         tree["layouts"] = [asdict(layout) for layout in self.layouts]
-        tree["blocks"] = [asdict(block) for block in self.blocks]
+        tree["blocks"] = len(self.blocks)
         tree["memory"] = self.memory
         return tree
 

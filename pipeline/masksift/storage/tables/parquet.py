@@ -43,6 +43,11 @@ def read_table(directory: ObjectDirectory, name: str, columns: Sequence[str] | N
     return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
+def class_names_of(table: pa.Table) -> tuple[str, ...]:
+    """Return the class names in the metadata of a table that `write_table` wrote. Without any raises KeyError."""
+    return tuple(json.loads((table.schema.metadata or {})[b"masksift"])["class_names"])
+
+
 def iter_tables(
     directory: ObjectDirectory,
     names: Sequence[str],

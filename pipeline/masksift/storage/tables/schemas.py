@@ -9,6 +9,23 @@ import pyarrow as pa
 from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 
+SOURCES = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("height", pa.int64(), nullable=False),
+        pa.field("width", pa.int64(), nullable=False),
+        pa.field("first_block", pa.int64(), nullable=False),
+        pa.field("blocks", pa.int64(), nullable=False),
+        pa.field("evidence", pa.string(), nullable=False),
+        pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("spec", pa.string(), nullable=False),  # JSON texts, because the fields differ by the kind of source
+        pa.field("location", pa.string(), nullable=False),
+        pa.field("layout", pa.string(), nullable=False),
+    ]
+)
+
 THRESHOLDS = pa.schema(
     [
         pa.field("class_id", pa.int32(), nullable=False),
