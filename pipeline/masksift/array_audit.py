@@ -268,7 +268,15 @@ class Audit:
             return None
         planes, classes = image.planes, len(self._class_names)
         codes = (planes.self_confidence, planes.predicted_confidence)
-        return ScoringInput(image.labels, planes.predicted_class, *codes, classes, self._codes, self._config.clc.rule)
+        return ScoringInput(
+            image.labels,
+            planes.predicted_class,
+            *codes,
+            classes,
+            self._codes.encoding,
+            self._codes,
+            self._config.clc.rule,
+        )
 
     @cached_property
     def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:

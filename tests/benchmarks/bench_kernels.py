@@ -100,6 +100,7 @@ class Case:
             planes.self_confidence,
             planes.predicted_confidence,
             CLASSES,
+            self.limits.encoding,
             self.limits,
             mask=self.mask,
         )

@@ -107,6 +107,7 @@ def images_of(
             one.planes.self_confidence,
             one.planes.predicted_confidence,
             config.classes,
+            config.evidence,
             limits,
             rule,
         )

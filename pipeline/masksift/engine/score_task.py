@@ -94,6 +94,7 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
                         self_confidence,
                         confidence,
                         spec.classes,
+                        task.encoding,
                         limits,
                         context.flagging_rule,
                         mask[i],

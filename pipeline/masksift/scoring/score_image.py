@@ -12,8 +12,9 @@ from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 def score_image(image: ScoringInput, methods: Sequence[Method]) -> dict[str, Any]:
     """Return the image's row of results: its scores, flagged pixels and the class pair with most of them."""
-    row: dict[str, Any] = {"valid_pixels": image.counts.valid}
-    row |= {method.name: method.score(image) for method in methods}
+    known = {} if image.summary is None else image.summary.scores
+    row: dict[str, Any] = {"valid_pixels": image.valid_pixels}
+    row |= {method.name: known[method.name] if method.name in known else method.score(image) for method in methods}
     pairs = image.flagged_pairs
     flagged = int(pairs.sum())
     row["flagged_pixels"] = flagged

@@ -20,15 +20,18 @@ def test_count_pixels_equals_plain_loops(drawn: Evidence) -> None:
     found = count_pixels(drawn.labels, drawn.predicted, drawn.s, drawn.m, encoding, k)
     sums = [0] * k
     confident = np.zeros((k if encoding.dtype == "uint8" else 0, 256), np.int64)
+    given_counts = np.zeros_like(confident)
     for label, a, s, m in drawn.pixels():
         sums[label] += round(encoding.value(s) / float(encoding.unit)) if encoding.is_float else s
-        if encoding.dtype == "uint8" and a != label:
-            confident[a, m] += 1
+        if encoding.dtype == "uint8":
+            given_counts[label, s] += 1
+            confident[a, m] += a != label
     np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
     assert found.sums == sums
     assert all(type(total) is int for total in found.sums)
     np.testing.assert_array_equal(found.self_counts, histogram(drawn))
     np.testing.assert_array_equal(found.confident_counts, confident)
+    np.testing.assert_array_equal(found.given_counts, given_counts)
     assert found.valid == len(drawn.pixels())
 
 

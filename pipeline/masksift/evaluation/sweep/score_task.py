@@ -67,7 +67,14 @@ def score_block(
     def scoring_input(image: _SweepImage, variant: Variant, thresholds: ThresholdCodes) -> ScoringInput:
         labels, self_confidence = variant
         return ScoringInput(
-            labels, image.predicted, self_confidence, image.confidence, task.spec.classes, thresholds, context.rule
+            labels,
+            image.predicted,
+            self_confidence,
+            image.confidence,
+            task.spec.classes,
+            task.encoding,
+            thresholds,
+            context.rule,
         )
 
     for image in evidence.images():

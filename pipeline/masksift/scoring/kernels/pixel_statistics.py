@@ -28,12 +28,14 @@ class PixelStatistics:
         self_counts: Histogram of self-confidence, (bins,) int64.
         confident_counts: Predicted confidence of the pixels predicted as another class than the given one, by predicted
             class: (K, 256) int64 for 8-bit evidence, else (0, 256).
+        given_counts: Self-confidence by given class, in the same shapes.
     """
 
     joint: NDArray[np.int64]
     sums: list[int]
     self_counts: NDArray[np.int64]
     confident_counts: NDArray[np.int64]
+    given_counts: NDArray[np.int64]
 
     @property
     def valid(self) -> int:
@@ -216,9 +218,8 @@ def count_pixels(
         fours = tuple(plane[:words].view(np.uint32) for plane in (given, winner, own))
         _count_bytes(given, winner, own, best, fours, joint, by_class, pairs)
         histograms = _histograms(joint, by_class)
-        return PixelStatistics(
-            joint, (histograms @ encoding.fixed).tolist(), histograms.sum(axis=0), pairs.astype(np.int64)
-        )
+        sums_by_class = (histograms @ encoding.fixed).tolist()
+        return PixelStatistics(joint, sums_by_class, histograms.sum(axis=0), pairs.astype(np.int64), histograms)
     mode = sum_mode(encoding)
     above, shift = np.uint64(_PIXEL_SHIFT[mode]), own.dtype.type(encoding.key_shift)
     packed = np.zeros((_sides(given.size, classes), classes, classes), np.uint64)
@@ -227,7 +228,8 @@ def count_pixels(
         tile = slice(start, start + _TILE_PIXELS[mode])
         _LOOPS[mode](given[tile], winner[tile], own[tile], shift, above, packed, counts)
         _unpack(packed, above, joint, sums)
-    return PixelStatistics(joint, sums.tolist(), counts.sum(axis=0, dtype=np.int64), np.zeros((0, 256), np.int64))
+    no_counts = np.zeros((0, 256), np.int64)
+    return PixelStatistics(joint, sums.tolist(), counts.sum(axis=0, dtype=np.int64), no_counts, no_counts)
 
 
 def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArray[np.int64]:

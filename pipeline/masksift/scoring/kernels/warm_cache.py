@@ -12,10 +12,10 @@ from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, class_pl
 from masksift.scoring.kernels.decode import resize_rows
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import accumulate_member, member_config
+from masksift.scoring.kernels.flags import count_reached, distribution, flag_pixels, softmin_sums
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
 from masksift.scoring.kernels.regions import OmissionRule, find_regions
-from masksift.scoring.kernels.score_counts import count_scores, softmin_sums
 
 
 def warm_cache() -> None:
@@ -46,15 +46,19 @@ def warm_cache() -> None:
 def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding) -> None:
     limits = np.full(3, 1, np.int64)
     flat = (labels.reshape(-1), winner.reshape(-1))
-    count_pixels(labels, winner, own, best, encoding, 3)
-    count_scores(labels, winner, own, encoding, 3, limits, 100)
-    count_scores(labels, winner, own, encoding, 3, limits, 100, (best, limits))
+    counts = count_pixels(labels, winner, own, best, encoding, 3)
+    flag_pixels(labels, winner, own, 3, 100)
+    flag_pixels(labels, winner, own, 3, 100, (best, limits))
     count_at_least(*flat, best.reshape(-1), limits)
     confidence_by_class(labels, winner, best, encoding, 3)
     component_means(winner, labels, own, encoding, 3, 1)
     omissions = OmissionRule(limits, np.zeros(3), limits)
     find_regions(labels, winner, own, best, np.ones(labels.shape, np.uint8), encoding, 3, omissions=omissions)
-    if encoding.dtype == "float32":
+    if encoding.dtype != "uint8":
+        count_reached(labels, own, limits)
+    if encoding.dtype != "float32":
+        distribution(counts.self_counts, encoding)
+    else:
         add_low_bit_counts(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))
         softmin_sums(flat[0], own.reshape(-1).view(np.float32), 3, 0.0, 0.1)
 

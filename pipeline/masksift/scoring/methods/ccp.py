@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from masksift.scoring.methods.base import ScoringInput
+from masksift.scoring.methods.base import ImageEvidence
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class CCP:
     """
 
     name = "ccp"
+    uses_thresholds = False
 
-    def score(self, image: ScoringInput) -> float:
+    def score(self, image: ImageEvidence) -> float:
         """Return the score of an image."""
-        return int(image.counts.joint.trace()) / image.counts.valid
+        return int(image.statistics.joint.trace()) / image.valid_pixels

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.scoring.methods.base import ScoringInput
+from masksift.scoring.methods.base import ImageEvidence
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,11 @@ class CIL:
     """
 
     name = "cil"
+    uses_thresholds = False
 
-    def score(self, image: ScoringInput) -> float:
+    def score(self, image: ImageEvidence) -> float:
         """Return the score of an image."""
         if image.encoding.dtype == "float32":  # has too many values for a histogram
             singles = image.self_confidence_codes.view(np.float32)
-            return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.counts.valid
-        return float(image.counts.total * image.encoding.unit / image.counts.valid)
+            return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.valid_pixels
+        return float(sum(image.statistics.sums) * image.encoding.unit / image.valid_pixels)

@@ -16,8 +16,9 @@ class CLC:
     """
 
     name = "clc"
+    uses_thresholds = True
 
     def score(self, image: ScoringInput) -> float:
         """Return the score of an image."""
         flagged = int(image.flagged_pairs.sum())
-        return 1 - flagged / image.counts.valid
+        return 1 - flagged / image.valid_pixels

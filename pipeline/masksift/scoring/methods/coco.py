@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from masksift.scoring.kernels.components import component_means
-from masksift.scoring.methods.base import ScoringInput
+from masksift.scoring.methods.base import ImageEvidence
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class CoCo:
     aggregate: Literal["mean", "min"] = "mean"
     min_area: float = 1e-4
     name = "coco"
+    uses_thresholds = False
 
-    def score(self, image: ScoringInput) -> float:
+    def score(self, image: ImageEvidence) -> float:
         """Return the score of an image."""
         planes = {"labels": [image.labels], "predictions": [image.predicted_class]}
         used = planes["labels"] + planes["predictions"] if self.sources == "both" else planes[self.sources]
         # exact: 1e-4 of 70,000 pixels is 7, but the float product rounds up to 8
-        least = math.ceil(Fraction(str(self.min_area)) * image.counts.valid)
+        least = math.ceil(Fraction(str(self.min_area)) * image.valid_pixels)
         means = [
             component_means(plane, image.labels, image.self_confidence_codes, image.encoding, image.classes, least)
             for plane in used

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.scoring.methods.base import ScoringInput
+from masksift.scoring.methods.base import ImageEvidence
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,11 @@ class IoU:
     """
 
     name = "iou"
+    uses_thresholds = False
 
-    def score(self, image: ScoringInput) -> float:
+    def score(self, image: ImageEvidence) -> float:
         """Return the score of an image."""
-        joint = image.counts.joint
+        joint = image.statistics.joint
         both = joint.diagonal()
         either = joint.sum(axis=0) + joint.sum(axis=1) - both
         present = either > 0

@@ -30,6 +30,7 @@ class Omission:
     """
 
     name = "omission"
+    uses_thresholds = True
 
     def score(self, image: ScoringInput) -> float:
         """Return the score of an image."""

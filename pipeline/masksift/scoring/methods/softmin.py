@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masksift.scoring.kernels.score_counts import softmin_sums
-from masksift.scoring.methods.base import ScoringInput
+from masksift.scoring.kernels.flags import softmin_sums
+from masksift.scoring.methods.base import ImageEvidence
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Softmin:
 
     temperature: float = 0.1
     name = "softmin"
+    uses_thresholds = False
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:  # also true for NaN
@@ -30,7 +31,7 @@ class Softmin:
                 f"softmin.temperature is {self.temperature}. The weights exp(-s / T) need T > 0. Use 0.1, the default."
             )
 
-    def score(self, image: ScoringInput) -> float:
+    def score(self, image: ImageEvidence) -> float:
         """Return the score of an image."""
         encoding = image.encoding
         if encoding.dtype == "float32":  # has too many values for a histogram
@@ -38,11 +39,11 @@ class Softmin:
             least = float(singles[image.valid.reshape(-1)].min())
             weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
             return float(weighted / weights)
-        values = image.counts.values
+        values, times = image.distribution
         with np.errstate(under="ignore", over="ignore"):  # a tiny T may give -inf, whose weight is 0
             weights = (values[0] - values) / self.temperature
             np.exp(weights, out=weights)
-            weights *= image.counts.times
+            weights *= times
         total = weights.sum()
         weights *= values
         return float(weights.sum() / total)

@@ -15,7 +15,8 @@ class TCCP:
     """
 
     name = "tccp"
+    uses_thresholds = True
 
     def score(self, image: ScoringInput) -> float:
         """Return the score of an image."""
-        return image.counts.above / image.counts.valid
+        return image.pixels_above / image.valid_pixels

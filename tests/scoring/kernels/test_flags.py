@@ -1,6 +1,8 @@
-"""Counting over the planes of one image for the scores, against plain loops."""
+"""Flags, and sums over the planes of one image for the scores, against NumPy and plain loops."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,46 +11,51 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.score_counts import ScoreCounts, count_scores, softmin_sums
+from masksift.scoring.kernels.flags import count_reached, distribution, flag_pixels, softmin_sums
 from support.condensed import a_few
-from support.evidence_strategies import ENCODINGS, Evidence, classes_by_classes, evidence, limits_of
+from support.evidence_strategies import ENCODINGS, Evidence, evidence, limits_of
 
 
 @a_few
 @given(drawn=evidence(), data=st.data())
-def test_count_scores_equals_plain_loops(drawn: Evidence, data: st.DataObject) -> None:
-    tau = limits_of(drawn, data)
+def test_flags_of_the_rank_rule_equal_numpy(drawn: Evidence, data: st.DataObject) -> None:
     cut = data.draw(st.one_of(st.sampled_from(drawn.s.reshape(-1).tolist()), st.just(-1)))
-    found = count_scores(drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, tau, cut)
-    np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
-    same_distribution(found, drawn)
-    assert found.above == sum(s >= tau[label] for label, _, s, _ in drawn.pixels())
-    assert found.valid == len(drawn.pixels())
+    found = flag_pixels(drawn.labels, drawn.predicted, drawn.s, drawn.classes, cut)
     valid = drawn.labels < drawn.classes
     same_flags(found, drawn, valid & (drawn.labels != drawn.predicted) & (drawn.s.astype(np.int64) <= cut))
 
 
-def same_distribution(found: ScoreCounts, drawn: Evidence) -> None:
-    encoding, codes = drawn.encoding, [s for _, _, s, _ in drawn.pixels()]
-    if encoding.dtype == "float32":
-        assert (found.values.size, found.times.size, found.total) == (0, 0, 0)
+@a_few
+@given(drawn=evidence(), data=st.data())
+def test_count_reached_equals_plain_loops(drawn: Evidence, data: st.DataObject) -> None:
+    tau = limits_of(drawn, data)
+    expected = sum(s >= tau[label] for label, _, s, _ in drawn.pixels())
+    assert count_reached(drawn.labels, drawn.s, tau) == expected
+
+
+@a_few
+@given(drawn=evidence())
+def test_distribution_holds_the_codes_that_occur(drawn: Evidence) -> None:
+    if drawn.encoding.dtype == "float32":
         return
-    present, times = np.unique(np.array(codes, np.int64), return_counts=True)
-    np.testing.assert_array_equal(found.values, encoding.values(present))
-    np.testing.assert_array_equal(found.times, times)
-    assert found.total == sum(int(encoding.fixed[s]) for s in codes)
+    codes = np.array([s for _, _, s, _ in drawn.pixels()], np.int64)
+    present, expected = np.unique(codes, return_counts=True)
+    values, times = distribution(np.bincount(codes, minlength=drawn.encoding.bins), drawn.encoding)
+    np.testing.assert_array_equal(values, drawn.encoding.values(present))
+    np.testing.assert_array_equal(times, expected)
 
 
-def same_flags(found: ScoreCounts, drawn: Evidence, expected: NDArray[np.bool_]) -> None:
-    np.testing.assert_array_equal(found.mask, expected)
-    pairs = np.zeros_like(found.flagged)
+def same_flags(found: tuple[Any, Any], drawn: Evidence, expected: NDArray[np.bool_]) -> None:
+    mask, flagged = found
+    np.testing.assert_array_equal(mask, expected)
+    pairs = np.zeros_like(flagged)
     np.add.at(pairs, (drawn.labels[expected], drawn.predicted[expected]), 1)
-    np.testing.assert_array_equal(found.flagged, pairs)
+    np.testing.assert_array_equal(flagged, pairs)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
 @pytest.mark.parametrize("size", [31, 1 << 14, (1 << 14) + 1, 40_003])
-def test_counts_of_many_tiles_equal_plain_loops(encoding: Encoding, size: int) -> None:
+def test_flags_of_many_tiles_equal_numpy(encoding: Encoding, size: int) -> None:
     """Long runs and single pixels, correct, wrong and ignored. Values at ignored pixels change nothing."""
     rng = np.random.default_rng(size)
     labels = np.repeat(rng.choice([0, 1, 4, 255], size // 40 + 1), 40)[:size].astype(np.uint8)
@@ -59,10 +66,8 @@ def test_counts_of_many_tiles_equal_plain_loops(encoding: Encoding, size: int) -
     drawn = Evidence(5, encoding, *(plane[np.newaxis] for plane in (labels, predicted, s, s)))
     tau = np.array([0, encoding.top // 2, 0, 0, encoding.top + 1])
     cut = encoding.top // 3
-    found = count_scores(drawn.labels, drawn.predicted, drawn.s, encoding, 5, tau, cut)
-    np.testing.assert_array_equal(found.joint, classes_by_classes(drawn))
-    same_distribution(found, drawn)
-    assert found.above == np.sum(s[valid] >= tau[labels[valid]])
+    assert count_reached(drawn.labels, drawn.s, tau) == np.sum(s[valid] >= tau[labels[valid]])
+    found = flag_pixels(drawn.labels, drawn.predicted, drawn.s, 5, cut)
     same_flags(found, drawn, (valid & (labels != predicted) & (s <= cut))[np.newaxis])
 
 
@@ -71,10 +76,8 @@ def test_counts_of_many_tiles_equal_plain_loops(encoding: Encoding, size: int) -
 def test_flags_of_the_confident_rule_equal_numpy(drawn: Evidence, data: st.DataObject) -> None:
     limits = limits_of(drawn, data)
     mask = np.full(drawn.labels.shape, 7, np.uint8)
-    found = count_scores(
-        drawn.labels, drawn.predicted, drawn.s, drawn.encoding, drawn.classes, limits, 0, (drawn.m, limits), mask
-    )
-    assert found.mask is mask
+    found = flag_pixels(drawn.labels, drawn.predicted, drawn.s, drawn.classes, 0, (drawn.m, limits), mask)
+    assert found[0] is mask
     other = (drawn.labels < drawn.classes) & (drawn.labels != drawn.predicted)
     confident = other & (drawn.m >= limits[drawn.predicted])
     same_flags(found, drawn, confident)
