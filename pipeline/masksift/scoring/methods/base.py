@@ -108,7 +108,7 @@ class CodeCounts:
 
 @dataclass(frozen=True)
 class ImageSummary:
-    """What the scores need of an image besides the pixels whose label and predicted class differ.
+    """Counts and scores of an image that scoring needs besides the pixels whose label and prediction differ.
 
     Attributes:
         valid_pixels: Number of valid pixels.
