@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distributed import LocalCluster, Scheduler, SpecCluster, Worker
+from distributed import LocalCluster, Scheduler, SpecCluster, Worker, get_worker
 from distributed.deploy.spec import ProcessInterface
 
 
@@ -34,6 +34,38 @@ def fails_at_first(folder: str, item: int) -> int:
         mark.touch()
         raise OSError(f"temporary failure at {item}")
     return item
+
+
+def fails_at(failing: int, item: int) -> int:
+    if item == failing:
+        raise OSError(f"failure at {item}")
+    return item
+
+
+def record_and_fail_once(folder: str, failing: int, item: int) -> int:
+    """Append a line to the file of the item, and raise an error the first time for one item."""
+    path = Path(folder) / str(item)
+    with open(path, "a") as file:
+        file.write(".")
+    if item == failing and path.stat().st_size == 1:
+        raise OSError(f"temporary failure at {item}")
+    return item
+
+
+def wait_for_merge(folder: str, last: int, item: int) -> int:
+    """Let the last item wait until a merging task has run."""
+    end = time.monotonic() + 60
+    while item == last and not (Path(folder) / "merged").exists():
+        assert time.monotonic() < end, "no task merged the results of the others"
+        time.sleep(0.01)
+    return item
+
+
+def mark_and_add(folder: str, a: int, b: int) -> int:
+    """Add two numbers, and leave a mark in a task that merges the results of others."""
+    if str(get_worker().get_current_task()[0]).startswith("sum-merge"):
+        (Path(folder) / "merged").touch()
+    return a + b
 
 
 def always_fails(item: int) -> int:
@@ -72,6 +104,21 @@ def record_start(folder: str, item: int) -> int:
     (Path(folder) / f"started-{item}").touch()
     time.sleep(0.05)
     return item
+
+
+def count_tasks(dask_scheduler: Scheduler) -> int:
+    return len(dask_scheduler.tasks)
+
+
+def span_names(dask_scheduler: Scheduler) -> dict[tuple[str, ...], int]:
+    """Return the spans of the scheduler with the number of tasks that they had."""
+    spans = dask_scheduler.extensions["spans"].spans.values()
+    return {span.name: sum(map(len, span.groups)) for span in spans}
+
+
+def group_names(dask_scheduler: Scheduler) -> set[str]:
+    """Return the prefixes of all tasks that the scheduler has had."""
+    return set(dask_scheduler.task_prefixes)
 
 
 def pid(item: int) -> int:

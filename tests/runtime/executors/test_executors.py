@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masksift.core.errors import RunFailed, UsageError
-from masksift.runtime.executors import Executor, make_executor, memory_limit
+from masksift.runtime.executors import Executor, dask_stage, make_executor, memory_limit
 from masksift.runtime.executors.base import split_items
+from masksift.runtime.executors.dask import DaskExecutor
 from runtime.executors import task_functions as jobs
+from system.executors.processes import SOURCES
 
 GIB = 1 << 30
 
@@ -61,6 +63,34 @@ def test_failed_task_is_retried(local: Executor, tmp_path: Path) -> None:
     assert local.retries == 4
 
 
+def test_failed_item_of_a_task_with_several_is_retried_alone(local: Executor, tmp_path: Path) -> None:
+    answers = local.map(partial(jobs.record_and_fail_once, str(tmp_path), 150), range(300), "alone")
+    assert sorted(answers) == list(range(300))
+    assert local.retries == 1
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes.pop("150") == 2
+    assert set(sizes.values()) == {1}
+
+
+def test_reduction_merges_before_the_last_item_is_finished(
+    local: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_stage, "FAN_IN", 2)
+    function = partial(jobs.wait_for_merge, str(tmp_path), 19)
+    assert local.reduce(function, range(20), partial(jobs.mark_and_add, str(tmp_path)), "sum") == sum(range(20))
+
+
+def test_stages_have_spans_and_readable_prefixes(local: Executor) -> None:
+    assert isinstance(local, DaskExecutor)
+    list(local.map(jobs.square, range(3), "condense"))
+    list(local.map(jobs.square, range(2), "score"))
+    local.reduce(jobs.square, range(4), jobs.add, "pairs")
+    spans = local.client.run_on_scheduler(jobs.span_names)
+    assert set(spans) == {("masksift",), *(("masksift", stage) for stage in ("condense", "score", "pairs"))}
+    assert spans["masksift", "condense"] == 3
+    assert {"condense", "score", "pairs", "pairs-merge"} <= local.client.run_on_scheduler(jobs.group_names)
+
+
 def test_error_after_all_retries_is_raised(executor: Executor) -> None:
     with pytest.raises(ValueError, match="item 0 is invalid"):
         list(executor.map(jobs.always_fails, [0], "invalid"))
@@ -84,10 +114,10 @@ def test_task_that_kills_every_worker_raises_run_failed(local: Executor) -> None
 
 
 def test_scheduler_holds_a_bounded_number_of_tasks(local: Executor, tmp_path: Path) -> None:
-    answers = local.map(partial(jobs.record_start, str(tmp_path)), range(1000), "window")
-    assert next(answers) in range(1000)
-    time.sleep(1)  # an unbounded executor would continue
-    assert len(list(tmp_path.iterdir())) < 20
+    answers = local.map(partial(jobs.record_start, str(tmp_path)), range(100_000), "window")
+    assert next(answers) in range(100_000)
+    assert isinstance(local, DaskExecutor)
+    assert local.client.run_on_scheduler(jobs.count_tasks) <= 3 * 2
 
 
 def test_closed_map_cancels_its_tasks(local: Executor, tmp_path: Path) -> None:
@@ -119,7 +149,7 @@ def unused_port() -> int:
 
 def test_lost_scheduler_raises_run_failed(unused_port: int) -> None:
     dask = [sys.executable, "-m", "dask"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES)}
     address = f"tcp://127.0.0.1:{unused_port}"
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(unused_port), "--no-dashboard"],

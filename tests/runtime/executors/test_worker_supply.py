@@ -13,7 +13,7 @@ import dask
 import pytest
 
 from masksift.core.errors import RunFailed, UsageError
-from masksift.runtime.executors import Executor, make_executor, worker_supply
+from masksift.runtime.executors import Executor, make_executor, worker_supply, worker_watch
 from masksift.runtime.executors import dask as executors
 from runtime.executors import task_functions as jobs
 
@@ -23,8 +23,8 @@ QUEUE = "runtime.executors.task_functions.QueueCluster"
 @pytest.fixture(autouse=True)
 def _checks_are_frequent(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(worker_supply, "CHECK_INTERVAL_SECONDS", 0.05)
-    for name in ("THREAD_COUNT_AGE_SECONDS", "POLL_TIMEOUT_SECONDS"):
-        monkeypatch.setattr(executors, name, 0.1)
+    monkeypatch.setattr(worker_watch, "THREAD_COUNT_AGE_SECONDS", 0.1)
+    monkeypatch.setattr(executors, "POLL_TIMEOUT_SECONDS", 0.1)
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}):
         yield
 

@@ -15,8 +15,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from masksift.core.errors import RunFailed, UsageError
-from masksift.runtime.executors import Executor, make_executor
-from masksift.runtime.executors import dask as distributed
+from masksift.runtime.executors import Executor, make_executor, worker_watch
 from masksift.runtime.executors.dask_clusters import without_credentials
 from runtime.executors import task_functions as jobs
 from support.certificates import certificates, environment
@@ -200,8 +199,8 @@ def test_without_credentials_removes_user_and_password() -> None:
 
 
 def test_run_without_workers_waits_and_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "THREAD_COUNT_AGE_SECONDS", 0.1)
-    monkeypatch.setattr(distributed, "OUTAGE_LOG_SECONDS", 0.3)
+    monkeypatch.setattr(worker_watch, "THREAD_COUNT_AGE_SECONDS", 0.1)
+    monkeypatch.setattr(worker_watch, "OUTAGE_LOG_SECONDS", 0.3)
     messages = Messages()
     with (
         running() as (address, worker),
@@ -217,7 +216,7 @@ def test_run_without_workers_waits_and_reports_it(monkeypatch: pytest.MonkeyPatc
             if "is connected for" in text and not other:
                 other.append(start_worker(address))
 
-        monkeypatch.setattr(executor, "_notify", notify)
+        monkeypatch.setattr(executor._watch, "_notify", notify)
         try:
             found += answers
         finally:
@@ -230,12 +229,12 @@ def test_run_without_workers_waits_and_reports_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_run_without_workers_ends_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "THREAD_COUNT_AGE_SECONDS", 0.1)
+    monkeypatch.setattr(worker_watch, "THREAD_COUNT_AGE_SECONDS", 0.1)
     with (
         running() as (address, worker),
         make_executor("dask", workers=None, memory=None, address=address, timeout=60) as executor,
     ):
-        monkeypatch.setattr(executor, "_outage_timeout", 0.5)
+        monkeypatch.setattr(executor._watch, "_outage_timeout", 0.5)
         answers = executor.map(jobs.slow_square, range(100), "gone")
         next(answers)
         worker.kill()

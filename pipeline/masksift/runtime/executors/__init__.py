@@ -33,6 +33,9 @@ def make_executor(
     options: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     items: int | None = None,
+    priority: int = 0,
+    resources: Mapping[str, float] | None = None,
+    performance_report: str | None = None,
     notify: Notify = ignore_notification,
 ) -> Executor:
     """Create an executor.
@@ -47,6 +50,9 @@ def make_executor(
         options: Keyword arguments of a cluster class.
         timeout: Seconds to wait for the first worker; by default 60, or 600 for a new cluster.
         items: Tasks of the largest stage; a new cluster gets no more workers than that.
+        priority: Dask priority of all tasks.
+        resources: Worker resources of the tasks that need them, such as one ``GPU``.
+        performance_report: HTML file for Dask's performance report.
         notify: Receives messages about the cluster.
 
     Returns:
@@ -74,7 +80,14 @@ def make_executor(
         assert workers is not None, "the configuration of a cluster class has a number of workers"
         max_workers = workers if useful is None else min(workers, useful)
         provider = clusters.CustomClusterProvider(cluster_type, options or {}, max_workers)
-    return DaskExecutor(provider, timeout=timeout, notify=notify)
+    return DaskExecutor(
+        provider,
+        timeout=timeout,
+        priority=priority,
+        resources=resources,
+        performance_report=performance_report,
+        notify=notify,
+    )
 
 
 def memory_limit(

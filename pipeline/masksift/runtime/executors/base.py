@@ -12,11 +12,6 @@ from masksift.core.text import pluralize
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-ITEMS_PER_REDUCTION = 32
-"""Items whose results one task of a reduction merges."""
-FAN_IN = 8
-"""Merged results that one task of a reduction merges again."""
-
 Notify = Callable[..., None]
 """Receives a message for the user, with the values it contains as keyword arguments."""
 
@@ -85,8 +80,22 @@ class Executor(Protocol):
     def workers(self) -> list[WorkerInfo]:
         """Return the current workers."""
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
-        """Yield results as they finish. An error that persists after all retries is raised."""
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        stage: str,
+        *,
+        needs_resources: bool = False,
+    ) -> Iterator[Result]:
+        """Yield results as they finish. An error that persists after all retries is raised.
+
+        Args:
+            function: Function of one item.
+            items: Items of the stage.
+            stage: Name of the stage.
+            needs_resources: The tasks use the worker resources of the configuration, such as a GPU.
+        """
 
     def reduce(
         self,
@@ -96,6 +105,12 @@ class Executor(Protocol):
         stage: str,
     ) -> Result:
         """Merge all results into one. ``merge`` is associative and commutative, and ``items`` is not empty."""
+
+    def limit_workers(self, tasks: int) -> None:
+        """Give up workers of the run's own cluster that later stages, of at most so many tasks, cannot use."""
+
+    def release(self) -> None:
+        """Give up the workers before work that the client does alone. `cluster` and `retries` stay known."""
 
 
 def split_items(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -9,67 +9,41 @@ from __future__ import annotations
 import logging
 import math
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from functools import partial, reduce
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import dask
 import distributed
+from dask.base import get_annotations
 from distributed.comm.core import CommClosedError, FatalCommClosedError
 from distributed.scheduler import KilledWorker
 
-from masksift.core.errors import DataError, RunFailed, UsageError
+from masksift.core.errors import RunFailed, UsageError
 from masksift.core.retry import RetryPolicy
 from masksift.core.versions import package_versions
-from masksift.runtime.executors.base import (
-    FAN_IN,
-    ITEMS_PER_REDUCTION,
-    ClusterInfo,
-    Notify,
-    WorkerInfo,
-    ignore_notification,
-    split_items,
-)
+from masksift.runtime.executors.base import ClusterInfo, Notify, WorkerInfo, ignore_notification
 from masksift.runtime.executors.dask_clusters import ClusterProvider, without_credentials
+from masksift.runtime.executors.dask_stage import DaskStage
+from masksift.runtime.executors.worker_watch import (
+    OUTAGE_TIMEOUT_SECONDS,
+    POLL_TIMEOUT_SECONDS,
+    WorkerWatch,
+    of_cluster,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-RETRIES = 3
-"""Retries of a task that raised an error."""
-TASKS_PER_THREAD = 3
-"""Tasks per worker thread that the scheduler holds: one runs, the next is already on the worker. Threads that a cluster
-may grow by count too: adaptive scaling (Dask's, and the Kubernetes operator's) requests as many workers as five seconds
-of the scheduler's tasks keep busy, and does not see tasks that wait in the client."""
-THREAD_COUNT_AGE_SECONDS = 2.0
-"""Time for which the number of worker threads is cached: clusters grow and shrink."""
-POLL_TIMEOUT_SECONDS = 5.0
-"""Time to wait for an answer before the connection to the scheduler is checked."""
-OUTAGE_TIMEOUT_SECONDS = 600.0
-"""Time without a worker after which a run ends, by default."""
-OUTAGE_LOG_SECONDS = 60.0
-"""Time between two messages that no worker is connected."""
-_UNFINISHED = {"pending", "lost"}
-"""States of a task whose result is not there; lost: there is no worker yet to compute it again."""
+SPAN = "masksift"
+"""Span of all tasks of an executor, the parent of the spans of its stages."""
 _CONNECTION_ERRORS = (distributed.CancelledError, distributed.client.FutureCancelledError, CommClosedError)
 """Errors that the client raises when the scheduler is gone, sometimes before it notices so itself."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Outage:
-    """Time without any worker, on the monotonic clock in seconds, and the last report."""
-
-    since: float
-    none_pending_since: float
-    reported_at: float = -math.inf
-    reported_pending: bool = False
 
 
 class DaskExecutor:
@@ -78,29 +52,38 @@ class DaskExecutor:
     Args:
         provider: Opens and closes the cluster.
         timeout: Seconds to wait for the first worker, by default the provider's, and later for one if all are gone.
+        priority: Dask priority of all tasks.
+        resources: Worker resources of the tasks that need them, such as one ``GPU``.
+        performance_report: HTML file for Dask's performance report, written at the end.
         notify: Receives messages about the cluster.
     """
 
     def __init__(
-        self, provider: ClusterProvider, *, timeout: float | None = None, notify: Notify = ignore_notification
+        self,
+        provider: ClusterProvider,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        resources: Mapping[str, float] | None = None,
+        performance_report: str | None = None,
+        notify: Notify = ignore_notification,
     ) -> None:
         self._provider, self._timeout, self._notify = provider, timeout or provider.startup_timeout, notify
-        self._client: distributed.Client | None = None
-        self._cluster: ClusterInfo | None = None
-        self._settings: dask.config.set | None = None
-        self._threads, self._expected_threads, self._counted_at = 0, 0, 0.0
         self._outage_timeout = timeout or max(provider.startup_timeout, OUTAGE_TIMEOUT_SECONDS)
-        self._outage: _Outage | None = None
+        self._priority, self._resources, self._report_file = priority, resources or {}, performance_report
+        self._client: distributed.Client | None = None
+        self._watch: WorkerWatch | None = None
+        self._cluster: ClusterInfo | None = None
+        self._cleanup = ExitStack()
+        with distributed.span(SPAN):
+            self._annotations = get_annotations()
         self.retries = 0
 
     def __enter__(self) -> Self:
         # Unreachable peers are given up after seconds, by the client and by the workers, which inherit these settings.
-        self._settings = dask.config.set(
-            {
-                "distributed.comm.retry.count": 2,
-                "distributed.comm.timeouts.connect": "10s",
-            }
-        )
+        settings = {"distributed.comm.retry.count": 2, "distributed.comm.timeouts.connect": "10s"}
+        self._cleanup.enter_context(dask.config.set(settings))
+        self._cleanup.callback(self._provider.close)
         # Errors of the client are raised as one message; its loggers would print a traceback before, and so would the
         # logger of the event loop if a cluster class cannot submit a job.
         for name in ("distributed.client", "distributed.utils_comm", "distributed.batched", "tornado.application"):
@@ -110,8 +93,10 @@ class DaskExecutor:
             self._connect()
             self._wait_for_worker()
             self._cluster = self._read_cluster()
+            if self._report_file is not None:
+                self._cleanup.enter_context(self._write_performance_report(self._report_file))
         except BaseException:  # including Ctrl-C
-            self.__exit__(None, None, None)
+            self.release()
             raise
         self._notify(self._cluster.text, **asdict(self._cluster))
         return self
@@ -128,14 +113,17 @@ class DaskExecutor:
 
         policy = RetryPolicy(is_transient, max_attempts=math.inf, deadline_seconds=self._timeout)
         try:
-            self._client = policy.call(connect, self._provider.name)
+            self._client = client = policy.call(connect, self._provider.name)
         except (OSError, TimeoutError, ValueError, RuntimeError, TypeError) as e:
-            place = self._provider.name if self._provider.name.startswith("of ") else f"at {self._provider.name}"
+            name = self._provider.name
+            place = name if name.startswith("of ") else f"at {name}"
             raise UsageError(
                 f"No scheduler {place} answered within {self._timeout:.0f} s ({e})",
                 "Start one (`dask scheduler`, `dask worker ADDRESS`), or correct --executor dask:tls://HOST:8786. With "
                 "TLS, the scheduler closes connections without a certificate of its CA",
             ) from e
+        self._cleanup.callback(client.close, timeout=10)
+        self._watch = WorkerWatch(client, self._provider, self._outage_timeout, self._notify)
 
     def _wait_for_worker(self) -> None:
         end, notified = time.monotonic() + self._timeout, False
@@ -146,27 +134,45 @@ class DaskExecutor:
                 self._provider.renew(1)
                 return
             if not notified and left > POLL_TIMEOUT_SECONDS:
-                self._notify(f"waiting for the first worker {self._of_cluster}, up to {self._timeout:.0f} s")
+                self._notify(f"waiting for the first worker {of_cluster(self._provider)}, up to {self._timeout:.0f} s")
                 notified = True
         raise RunFailed(
-            f"No worker {self._of_cluster} has connected to the scheduler within {self._timeout:.0f} s",
+            f"No worker {of_cluster(self._provider)} has connected to the scheduler within {self._timeout:.0f} s",
             self._provider.diagnose(),
         )
-
-    @property
-    def _of_cluster(self) -> str:
-        return self._provider.name if self._provider.name.startswith("of ") else f"of {self._provider.name}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Close the connection, and a cluster of the run's own: no stage follows."""
+        self._cleanup.close()
+
+    def limit_workers(self, tasks: int) -> None:
+        """Let a cluster of the run's own shrink to the workers that stages of so many tasks can use."""
+        self._provider.limit(max(1, tasks))
+
+    @contextmanager
+    def _write_performance_report(self, path: str) -> Iterator[None]:
+        """Collect Dask's performance report until the cluster is released, and write it."""
+        if not self.client.run_on_scheduler(_has_bokeh):
+            raise UsageError(
+                "executor.performance_report requires bokeh on the scheduler, which is not installed there",
+                "pip install bokeh, or omit --performance_report",
+            )
+        with self.client.as_current():
+            report = distributed.performance_report(path)
+            report.__enter__()
         try:
-            if self._client is not None:
-                self._client.close(timeout=10)
+            yield
         finally:
-            self._provider.close()
-            if self._settings is not None:
-                self._settings.__exit__(None, None, None)
+            try:
+                with self.client.as_current():
+                    report.__exit__(None, None, None)
+            except Exception as e:  # the outcome of the run does not depend on it
+                self._notify(f"Dask's performance report {path} could not be written ({type(e).__name__}: {e})")
 
     @property
     def client(self) -> distributed.Client:
@@ -207,11 +213,18 @@ class DaskExecutor:
             infos.append(WorkerInfo(str(address), worker.get("memory_limit") or None, version or {}))
         return infos
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        stage: str,
+        *,
+        needs_resources: bool = False,
+    ) -> Iterator[Result]:
         """Yield the results in the order in which they finish."""
-        with self._translate_errors():
-            for futures in self._submit_window(function, items, stage):
-                yield from self._gather(futures)
+        with self._translate_errors(), self._stage(stage, needs_resources=needs_resources) as tasks:
+            for results in tasks.map(function, items):
+                yield from results
 
     def reduce(
         self,
@@ -220,142 +233,37 @@ class DaskExecutor:
         merge: Callable[[Result, Result], Result],
         stage: str,
     ) -> Result:
-        """Merge all results in a tree on the workers."""
-        with self._translate_errors():
-            slices = split_items(items, ITEMS_PER_REDUCTION)
-            futures = list(chain.from_iterable(self._submit_window(partial(_fold, function, merge), slices, stage)))
-            while len(futures) > 1:
-                futures = [self._submit_merge(merge, inputs, stage) for inputs in split_items(futures, FAN_IN)]
-        merged: Result = self._gather(futures)[0]
-        return merged
+        """Merge all results in a tree on the workers, as they finish."""
+        with self._translate_errors(), self._stage(stage) as tasks:
+            return tasks.reduce(function, items, merge)
 
-    def _submit_merge(self, merge: Callable[[Result, Result], Result], inputs: Sequence[Any], stage: str) -> Any:
-        key = f"{stage}-merge-{uuid.uuid4().hex}"
-        return self.client.submit(reduce, merge, list(inputs), key=key, retries=RETRIES, pure=False)
-
-    def _submit_window(self, function: Callable[[Item], Any], items: Iterable[Item], stage: str) -> Iterator[list[Any]]:
-        """Yield lists of finished futures, with a bounded number of tasks at the scheduler.
-
-        An item whose task raised an error is submitted again, up to `RETRIES` times. Requests to the scheduler cover
-        several tasks wherever possible: with hundreds of workers its answers are the bottleneck of a run.
-        """
-        waiting = iter(enumerate(items))
-        running: dict[Any, tuple[Item, int]] = {}
-        done = distributed.as_completed(loop=self.client.loop, raise_errors=False)
-
-        def submit(named_items: Sequence[tuple[str, Item]], attempt: int) -> None:
-            keys = [f"{stage}-{name}-{uuid.uuid4().hex}" for name, _ in named_items]
-            futures = self.client.map(function, [item for _, item in named_items], key=keys, pure=False)
-            running.update({future: (item, attempt) for future, (_, item) in zip(futures, named_items, strict=True)})
-            done.update(futures)
-
-        def fill() -> None:
-            self._count_threads()
-            free = TASKS_PER_THREAD * max(1, self._threads, self._expected_threads) - len(running)
-            if following := [(str(number), item) for number, item in islice(waiting, max(0, free))]:
-                submit(following, 0)
-
+    @contextmanager
+    def _stage(self, name: str, *, needs_resources: bool = False) -> Iterator[DaskStage]:
+        """Prepare a stage, and count its retries at its end."""
+        assert self._watch is not None, "use the executor inside its with-block"
+        options: dict[str, Any] = {"priority": self._priority}
+        if needs_resources and self._resources:
+            self._require_resources(name)
+            options["resources"] = dict(self._resources)
+        stage = DaskStage(self.client, self._watch, name, self._annotations, options)
         try:
-            fill()
-            while running:
-                finished = []
-                for future in self._next_done(done):
-                    item, attempt = running.pop(future)
-                    final = future.status == "error" and isinstance(future.exception(), KilledWorker | DataError)
-                    if future.status == "error" and attempt < RETRIES and not final:
-                        self.retries += 1
-                        log.warning("%s of %s failed (%s); attempt %d", stage, item, future.exception(), attempt + 2)
-                        submit([(f"again{attempt + 1}", item)], attempt + 1)
-                        continue
-                    if future.status != "finished":
-                        self._gather([future])
-                    finished.append(future)
-                fill()
-                yield finished
+            yield stage
         finally:
-            if running:
-                with suppress(Exception):  # an unreachable scheduler has nothing to cancel
-                    self.client.cancel(list(running), force=True)
+            self.retries += stage.retries
 
-    def _next_done(self, done: Any) -> list[Any]:
-        """Wait for at least one finished future. Meanwhile check that there are workers."""
-        while not (futures := done.next_batch(block=False)):
-            self._count_threads()
-            with done.thread_condition:
-                if done.queue.empty():  # no future has finished since
-                    done.thread_condition.wait(timeout=0.1)
-        finished: list[Any] = futures
-        return finished
-
-    def _count_threads(self) -> None:
-        """Update the number of worker threads now and expected; a scheduler that does not answer is not waited for."""
-        now = time.monotonic()
-        if self._counted_at and now - self._counted_at <= THREAD_COUNT_AGE_SECONDS:
+    def _require_resources(self, stage: str) -> None:
+        """Refuse tasks that no worker takes: the scheduler would keep them forever."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        offers = [worker.get("resources", {}) for worker in workers]
+        if any(all(offer.get(name, 0) >= amount for name, amount in self._resources.items()) for offer in offers):
             return
-        self._counted_at = now
-        scheduler: Any = self.client.scheduler
-        with suppress(TimeoutError):
-            identity = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=POLL_TIMEOUT_SECONDS)
-            self._threads = identity["total_threads"]
-            per_worker = -(-self._threads // identity["n_workers"]) if identity["n_workers"] else 1
-            self._expected_threads = per_worker * (self._provider.max_workers or 0)
-            self._watch_workers(identity["n_workers"], now)
-
-    def _watch_workers(self, workers: int, now: float) -> None:
-        """Request lost workers again, and report that all are gone or that some are back."""
-        pending = self._provider.renew(workers)
-        if not workers:
-            self._outage = self._outage or _Outage(now, now)
-            self._wait_out(self._outage, pending, now)
-        elif self._outage is not None:
-            self._outage = None
-            self._notify(f"workers {self._of_cluster} are back: {workers}", workers=workers)
-
-    def _wait_out(self, outage: _Outage, pending: str, now: float) -> None:
-        """Report what the run waits for, again from time to time, or end it.
-
-        A queue may let jobs wait for hours, and spot machines may be gone for minutes: the run must not look as if it
-        hung. If nothing is pending, there may never be a worker.
-
-        Raises:
-            RunFailed: No worker has been connected, and none pending, for the timeout.
-        """
-        if pending:
-            outage.none_pending_since = now
-        left = outage.none_pending_since + self._outage_timeout - now
-        if left <= 0:
-            raise RunFailed(
-                f"No worker {self._of_cluster} has been connected for {now - outage.since:.0f} s, and none is pending",
-                "Finished blocks are kept",
-                self._provider.diagnose(),
-                "Run the same command again",
-            )
-        if now - outage.reported_at < OUTAGE_LOG_SECONDS and bool(pending) == outage.reported_pending:
-            return
-        outage.reported_at, outage.reported_pending = now, bool(pending)
-        duration = f" for {now - outage.since:.0f} s" if now > outage.since else ""
-        waiting = f"waiting for {pending}" if pending else f"none is pending; waiting up to {left:.0f} s for one"
-        self._notify(f"no worker {self._of_cluster} is connected{duration}; {waiting}", workers=0)
-
-    def _gather(self, futures: Sequence[Any]) -> list[Any]:
-        """Return the results of finished tasks, or raise the error of one; the client alone would wait a minute."""
-        gather = partial(self.client.gather, asynchronous=True)
-        with self._translate_errors():
-            while True:
-                self._wait_for_results(futures)
-                try:
-                    results: list[Any] = self.client.sync(gather, list(futures), callback_timeout=POLL_TIMEOUT_SECONDS)
-                    return results
-                except TimeoutError:
-                    connected = self.client.status == "running"
-                    if not connected or any(future.status not in _UNFINISHED | {"finished"} for future in futures):
-                        raise
-
-    def _wait_for_results(self, futures: Sequence[Any]) -> None:
-        """Wait for tasks that run, or run again because a worker died with their results."""
-        while self.client.status == "running" and any(future.status in _UNFINISHED for future in futures):
-            self._count_threads()
-            time.sleep(0.01)
+        required = ", ".join(f"{name} = {amount:g}" for name, amount in self._resources.items())
+        raise UsageError(
+            f"Tasks of stage {stage} require {required} (executor.resources), which no worker of "
+            f"{self._provider.name.removeprefix('of ')} offers",
+            f'Start workers with `dask worker ADDRESS --resources "{required.replace(" = ", "=").replace(",", "")}"`, '
+            "or omit executor.resources",
+        )
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -388,7 +296,6 @@ def _is_no_abandoned_gather(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], distributed.client.AllExit))
 
 
-def _fold(
-    function: Callable[[Item], Result], merge: Callable[[Result, Result], Result], items: Sequence[Item]
-) -> Result:
-    return reduce(merge, map(function, items))
+def _has_bokeh() -> bool:
+    """Return whether this process can draw a performance report."""
+    return find_spec("bokeh") is not None

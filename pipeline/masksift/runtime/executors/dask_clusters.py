@@ -48,6 +48,9 @@ class ClusterProvider(Protocol):
     def renew(self, connected: int) -> str:
         """Request lost workers again; return a description of those that are pending, empty if none is known to be."""
 
+    def limit(self, workers: int) -> None:
+        """Shrink a cluster of the run's own to so many workers, if it has more."""
+
     def diagnose(self) -> str:
         """Return advice for the case that no worker has connected."""
 
@@ -124,6 +127,9 @@ class LocalClusterProvider:
         assert self._supply is not None, "the cluster is open"
         return self._supply.renew(connected)
 
+    def limit(self, workers: int) -> None:
+        """Do nothing: idle processes of this machine cost nothing, and a later stage may use them."""
+
     def diagnose(self) -> str:
         """Return advice: local processes start within seconds unless the machine is overloaded."""
         return "Check that this machine has free memory and processes, or raise --executor.timeout"
@@ -159,6 +165,9 @@ class ExistingClusterProvider:
     def renew(self, connected: int) -> str:
         """Return nothing: the owner of the cluster replaces its workers."""
         return ""
+
+    def limit(self, workers: int) -> None:
+        """Do nothing: the workers are not the run's own."""
 
     def diagnose(self) -> str:
         """Return advice: only the address of the cluster is known."""
@@ -232,6 +241,13 @@ class CustomClusterProvider:
         """Request lost workers again; return a description of pending jobs."""
         assert self._supply is not None, "the cluster is open"
         return self._supply.renew(connected)
+
+    def limit(self, workers: int) -> None:
+        """Close workers beyond so many, with their jobs or machines."""
+        if workers < self._workers:
+            assert self._supply is not None, "the cluster is open"
+            self._workers = self.max_workers = workers
+            self._supply.limit(workers)
 
     def diagnose(self) -> str:
         """Return advice with the error of the last request: only the queue knows what became of the jobs."""

@@ -165,6 +165,18 @@ class KubernetesClusterProvider:
             states = [pod_state(pod.raw) for pod in self._pods() if _is_unscheduled(pod.raw)]
         return f"{pluralize(len(states), 'pending pod')}: {states[0]}" if states else ""
 
+    def limit(self, workers: int) -> None:
+        """Ask the operator for fewer workers; it retires the idle ones, so that no result is lost."""
+        if workers >= self._workers:
+            return
+        self._workers = self.max_workers = workers
+        try:
+            self._resource.patch({"spec": {"worker": {"replicas": workers}}})
+        except Exception as e:  # the right to patch may be missing; the cluster is deleted at the end in any case
+            self._notify(
+                f"DaskCluster {self._id} keeps its workers: it could not be scaled to {workers} ({_one_line(e)})"
+            )
+
     def diagnose(self) -> str:
         """Return advice with the states of the pods and the last warnings of the namespace about the cluster."""
         states: Counter[str] = Counter()

@@ -37,7 +37,14 @@ class SerialExecutor:
         """Return this process."""
         return [WorkerInfo("this process", self.memory)]
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item], stage: str) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        stage: str,
+        *,
+        needs_resources: bool = False,
+    ) -> Iterator[Result]:
         """Yield the results in the order of the items."""
         return map(function, items)
 
@@ -50,3 +57,9 @@ class SerialExecutor:
     ) -> Result:
         """Merge all results from the first to the last."""
         return reduce(merge, map(function, items))
+
+    def limit_workers(self, tasks: int) -> None:
+        """Do nothing: this process is the only worker."""
+
+    def release(self) -> None:
+        """Do nothing."""

@@ -86,6 +86,11 @@ class WorkerSupply:
             self._scale()
         return self._pending
 
+    def limit(self, workers: int) -> None:
+        """Shrink the cluster to so many workers. An error is tried again with the next request."""
+        self._workers = workers
+        self._scale()
+
     def close(self) -> None:
         """Stop requesting workers."""
         task, self._task = self._task, None
