@@ -16,6 +16,7 @@ from masksift.engine.image_views import ImageView, ImageViewReader, make_view, r
 from masksift.engine.planning import report_plan
 from support.cli import run_cli
 from support.datasets import Array, Data
+from support.moved_sources import move_sources
 from support.sources import make_data, write_array, write_source
 
 
@@ -76,7 +77,7 @@ def test_downscaled_view_keeps_flags_mean_colors_and_center_classes(
     for y, x in np.ndindex(-(-8 // f), -(-10 // f)):
         own = slice(f * y, f * y + f), slice(f * x, f * x + f)
         mean = images[1][own].reshape(-1, 3).mean(axis=0)
-        assert np.abs(shown.rgb[y, x] - mean).max() <= 0.5
+        assert np.abs(shown.rgb[y, x] - mean).max() < 1, "Pillow rounds up or down"
         assert shown.flagged[y, x] == whole.flagged[own].any()
         assert shown.given is not None
         assert shown.given[y, x] == data.labels[1][min(f * y + f // 2, 7), min(f * x + f // 2, 9)]
@@ -159,8 +160,7 @@ def test_rgb_of_another_shape_gives_a_warning(stored: tuple[Path, Data, Array]) 
 
 def test_missing_chunks_affect_only_their_planes(stored: tuple[Path, Data, Array], tmp_path: Path) -> None:
     shutil.copytree(stored[0], tmp_path, dirs_exist_ok=True)
-    record = tmp_path / "out/run.json"
-    record.write_text(record.read_text().replace(str(stored[0]), str(tmp_path)))
+    move_sources(tmp_path / "out", stored[0], tmp_path)
     for gone in ("s.zarr/images/c/0", "s.zarr/labels/c/0"):
         shutil.rmtree(tmp_path / gone)
     shown = view_image(tmp_path, 1)
@@ -187,8 +187,7 @@ def test_make_view_equals_the_view_of_a_stored_image(stored: tuple[Path, Data, A
 
 def test_removed_labels_affect_only_their_plane(stored: tuple[Path, Data, Array], tmp_path: Path) -> None:
     shutil.copytree(stored[0], tmp_path, dirs_exist_ok=True)
-    record = tmp_path / "out/run.json"
-    record.write_text(record.read_text().replace(str(stored[0]), str(tmp_path)))
+    move_sources(tmp_path / "out", stored[0], tmp_path)
     shutil.rmtree(tmp_path / "s.zarr/labels")
     shown = view_image(tmp_path, 1)
     assert shown.given is None

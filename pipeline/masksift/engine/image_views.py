@@ -10,14 +10,16 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from masksift.core.errors import DataError
 from masksift.core.status import BAD_LABELS, ImageStatus
 from masksift.engine.block_io import BufferPool, open_labels, read_labels
 from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read
 from masksift.engine.work_items import BlockTask, RunContext
+from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.sources.images_array import open_images_array
-from masksift.storage.zarr.evidence import ISSUE_MASK, PREDICTED_CLASS
+from masksift.storage.zarr.evidence import ISSUE_MASK, PREDICTED_CLASS, EvidenceArrays
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
@@ -159,12 +161,14 @@ class ImageViewReader:
 
         def predicted() -> NDArray[np.unsignedinteger]:
             assert self._evidence is not None
-            planes, position = self._predicted_cache.get(index, partial(self._evidence.read, PREDICTED_CLASS))
+            planes, position = self._predicted_cache.get(
+                index, partial(self._read_planes, self._evidence, PREDICTED_CLASS)
+            )
             classes: NDArray[np.unsignedinteger] = planes[position][centers]
             return classes
 
         def flagged() -> NDArray[np.bool_]:
-            planes, position = self._mask_cache.get(index, partial(self._masks.read, ISSUE_MASK))
+            planes, position = self._mask_cache.get(index, partial(self._read_planes, self._masks, ISSUE_MASK))
             return _downscale_any(planes[position, :rows, :columns] > 0, factor)
 
         return ImageView(
@@ -198,10 +202,20 @@ class ImageViewReader:
         labels, sizes = self.open_labels(), self._sizes(start, stop)
         return read_labels(self._task.spec, labels, self._buffers, start, stop, sizes)
 
-    def _read_rgb_images(self, start: int, stop: int) -> NDArray[np.uint8]:
-        assert self._rgb is not None
+    def _read_planes(self, arrays: EvidenceArrays, name: str, start: int, stop: int) -> NDArray[Any]:
         spec = self._task.spec
-        return self._rgb.read(slice(start, stop), slice(0, spec.height), slice(0, spec.width), slice(0, 3))
+        dtype = class_dtype(spec.classes) if name == PREDICTED_CLASS else np.uint8
+        return arrays.read(name, start, stop, self._buffers.get(name, (stop - start, spec.height, spec.width), dtype))
+
+    def _read_rgb_images(self, start: int, stop: int) -> NDArray[np.uint8]:
+        spec = self._task.spec
+        return self._read_rgb_window(slice(start, stop), slice(0, spec.height), slice(0, spec.width))
+
+    def _read_rgb_window(self, *window: slice) -> NDArray[np.uint8]:
+        """Read a window of images, rows and columns into memory that the next call overwrites."""
+        assert self._rgb is not None
+        shape = (*(part.stop - part.start for part in window), 3)
+        return self._rgb.read(*window, slice(0, 3), out=self._buffers.get("rgb", shape, np.uint8))
 
     def _read_rgb(self, index: int, rows: int, columns: int, factor: int) -> NDArray[np.uint8] | None:
         """Read an RGB image in bands of whole chunks and downscale it in strips: 20,000 x 20,000 pixels exceed 1 GB."""
@@ -209,49 +223,28 @@ class ImageViewReader:
             return None
         if self._rgb_cache.images_per_read > 1:
             images, position = self._rgb_cache.get(index, self._read_rgb_images)
-            return _downscale_rgb(images[position, :rows, :columns], factor)
-        shape = -(-rows // factor), -(-columns // factor)
-        strip_rows = max(1, STRIP_PIXELS // columns)
+            rgb = images[position, :rows, :columns]
+            return rgb.copy() if factor == 1 else _downscale_rgb(rgb, factor)
+        strip_rows = max(1, STRIP_PIXELS // columns // factor) * factor
         band_rows = self._rgb_chunk_rows * max(1, strip_rows // self._rgb_chunk_rows)
-        image = np.empty((*shape, 3) if factor == 1 else 0, np.uint8)
-        sums = np.zeros((*shape, 3) if factor > 1 else 0, np.uint32)
+        image = np.empty((-(-rows // factor), -(-columns // factor), 3), np.uint8)
+        remainder, first = np.empty((0, columns, 3), np.uint8), 0  # rows of a square that continues in the next band
         for y in range(0, rows, band_rows):
-            window = slice(index, index + 1), slice(y, min(y + band_rows, rows)), slice(0, columns), slice(0, 3)
-            band = self._rgb.read(*window)[0]
-            if factor == 1:
-                image[y : y + band_rows] = band
-                continue
-            for first in range(0, len(band), strip_rows):
-                _add_strip(sums, band[first : first + strip_rows], y + first, factor)
-        return image if factor == 1 else _round_means(sums, rows, columns, factor)
+            window = slice(index, index + 1), slice(y, min(y + band_rows, rows)), slice(0, columns)
+            band = self._read_rgb_window(*window)[0]
+            band = np.concatenate([remainder, band]) if len(remainder) else band
+            whole = len(band) if y + band_rows >= rows else len(band) // factor * factor
+            for start in range(0, whole, strip_rows):
+                strip = _downscale_rgb(band[start : min(start + strip_rows, whole)], factor)
+                image[first : first + len(strip)] = strip
+                first += len(strip)
+            remainder = band[whole:].copy()
+        return image
 
 
 def _downscale_rgb(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Return the rounded mean colors of squares of ``factor`` pixels of an image (H, W, 3)."""
-    if factor == 1:
-        return image
-    rows, columns = image.shape[:2]
-    sums = np.zeros((-(-rows // factor), -(-columns // factor), 3), np.uint32)
-    _add_strip(sums, image, 0, factor)
-    return _round_means(sums, rows, columns, factor)
-
-
-def _round_means(sums: NDArray[np.uint32], rows: int, columns: int, factor: int) -> NDArray[np.uint8]:
-    """Divide sums (h, w, 3) over squares of ``factor`` pixels, of which the last ones are smaller; reuses ``sums``."""
-    sizes = (np.minimum(factor, extent - np.arange(0, extent, factor)) for extent in (rows, columns))
-    counts = np.outer(*sizes).astype(np.uint32)[..., None]
-    sums += counts // 2
-    sums //= counts
-    return sums.astype(np.uint8)
-
-
-def _add_strip(sums: NDArray[np.uint32], strip: NDArray[np.uint8], y: int, factor: int) -> None:
-    """Add the pixels of a strip (n, W, 3) that begins in row ``y`` to the sums (h, w, 3) of their squares."""
-    square = np.arange(y, y + len(strip)) // factor
-    starts = np.flatnonzero(np.diff(square, prepend=-1))
-    row_sums = np.add.reduceat(strip, starts, axis=0, dtype=np.uint32)
-    column_starts = np.arange(0, strip.shape[1], factor)
-    sums[square[0] : square[-1] + 1] += np.add.reduceat(row_sums, column_starts, axis=1)
+    """Return the mean colors of squares of ``factor`` pixels of an image (H, W, 3)."""
+    return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
 
 
 def _center_pixels(extent: int, factor: int) -> NDArray[np.intp]:
@@ -261,10 +254,16 @@ def _center_pixels(extent: int, factor: int) -> NDArray[np.intp]:
 
 def _downscale_any(flags: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     """Return whether any pixel of each square of ``factor`` pixels is set."""
-    if factor > 1:
-        for axis in (0, 1):
-            flags = np.logical_or.reduceat(flags, np.arange(0, flags.shape[axis], factor), axis=axis)
-    return flags
+    return _any_row(_any_row(flags, factor).T, factor).T if factor > 1 else flags
+
+
+def _any_row(flags: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
+    """Return whether any of ``factor`` rows is set."""
+    result = flags[::factor].copy("K")
+    for offset in range(1, factor):
+        rows = flags[offset::factor]
+        result[: len(rows)] |= rows
+    return result
 
 
 def _read_or_warn(warnings: list[str], read: Callable[[], Any]) -> Any:

@@ -124,7 +124,7 @@ def test_render_task_peak_memory_is_within_the_plan(
     array = open_images_array(part.spec, "images", {})
     assert isinstance(array, ArraySpec)
     task = RenderContext(run.context, "images", True)
-    batch = RenderTask(part, tuple(ImageRef(i, i, part.block.number, True) for i in range(2)))
+    batch = RenderTask(part, tuple(ImageRef(i, i, (900, 1200), True) for i in range(2)))
     render(task, batch)  # imports and caches are not part of the peak
     tracemalloc.start()
     try:

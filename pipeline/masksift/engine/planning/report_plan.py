@@ -16,8 +16,8 @@ MAX_SIDE_PIXELS = 640
 """Longer side of a displayed image."""
 IMAGES_PER_FILE, REGION_IMAGES_PER_FILE = 1000, 200
 """Images per data file of the page: for rows of images, and for their regions."""
-MAX_TASK_IMAGES, MAX_TASK_PIXELS = 16, 1 << 24
-"""Bounds of a task, which takes about a second."""
+MAX_TASK_IMAGES, MAX_TASK_PIXELS = 256, 1 << 24
+"""Bounds of a task, which takes about half a second."""
 STRIP_PIXELS = 1 << 22
 """Pixels of an RGB image or a plane that are downscaled at a time."""
 MAX_READ_PIXELS = 1 << 24
@@ -120,7 +120,8 @@ def drawing_memory(source: SourceSpec, chunks: tuple[int, int, int], image_array
         across = min(CONCURRENT_CHUNKS, -(-source.width // columns))
         together = images_per_read(_rgb_images_per_chunk(source, image_array), source.pixels)
         cached += (together - 1) * source.pixels * 3
-        rgb = 3 * band + 4 * 4 * strip + 2 * across * images * rows * columns * channels
+        # a band, the same band after the rows of an unfinished square, and a strip in Pillow
+        rgb = 6 * band + 4 * strip + 2 * across * images * rows * columns * channels
     return labels + cached + max(planes, rgb) + DRAWING_BYTES
 
 

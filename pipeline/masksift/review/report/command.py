@@ -68,15 +68,11 @@ def make_report(
 
 
 def _make_tasks(run: CompletedRun, selected: Sequence[SelectedImage]) -> Iterator[RenderTask]:
-    """Yield tasks of about a second each, with the images of one source in order."""
+    """Yield tasks of about half a second each, with the images of one source in order."""
     ordered = sorted(selected, key=lambda image: (run.source_index[image.source], image.index))
     for source, images in groupby(ordered, key=lambda image: run.source_index[image.source]):
         block_task = run.tasks[run.tasks.plan.blocks.source_blocks(source).start]
-        first_block, block_images = block_task.block.number, block_task.layout.block_images
-        refs = [
-            ImageRef(image.number, image.index, first_block + image.index // block_images, image.rank is not None)
-            for image in images
-        ]
+        refs = [ImageRef(image.number, image.index, image.size, image.rank is not None) for image in images]
         size = max(1, min(MAX_TASK_IMAGES, MAX_TASK_PIXELS // block_task.spec.pixels))
         for first in range(0, len(refs), size):
             yield RenderTask(block_task, tuple(refs[first : first + size]))

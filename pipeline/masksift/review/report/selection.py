@@ -10,6 +10,8 @@ from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.storage.tables.parquet import iter_tables
 
+_IMAGE_COLUMNS = ("height", "width", "flagged_pixels", "worst_given", "worst_suggested")
+
 
 @dataclass(frozen=True)
 class SelectedImage:
@@ -25,6 +27,9 @@ class SelectedImage:
         reason: Reason of a quarantine.
         columns: Values of the path columns.
         scores: Scores by method, empty for a quarantined image.
+        size: Rows and columns of the image, as its source states them.
+        flagged: Flagged pixels, None for a quarantined image.
+        pair: Given and suggested class of most flagged pixels.
     """
 
     number: int
@@ -36,6 +41,9 @@ class SelectedImage:
     reason: str | None
     columns: Mapping[str, str | None]
     scores: Mapping[str, float | None]
+    size: tuple[int, int]
+    flagged: int | None
+    pair: tuple[int, int] | None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -45,28 +53,29 @@ class SelectedImage:
 
 def select_images(run: CompletedRun, top: int) -> list[SelectedImage]:
     """Select the first ``top`` images of the ranking, then at most as many quarantined images in source order."""
-    ranked = [
-        _make_image(run, number, row, scores={name: row[name] for name in run.methods})
-        for number, row in enumerate(_ranked_rows(run, top))
-    ]
-    names = ["image_id", "source", "index", *run.context.path_columns, "status", "reason"]
-    quarantined = run.quarantined_rows(top, names)
-    return ranked + [_make_image(run, len(ranked) + number, row) for number, row in enumerate(quarantined)]
+    ranked = _ranked_rows(run, top)
+    facts = run.image_rows([(row["source"], row["index"]) for row in ranked], _IMAGE_COLUMNS)
+    rows = [row | own for row, own in zip(ranked, facts, strict=True)]
+    names = ["image_id", "source", "index", *run.context.path_columns, "status", "reason", *_IMAGE_COLUMNS]
+    return [_make_image(run, number, row) for number, row in enumerate(rows + run.quarantined_rows(top, names))]
 
 
-def _make_image(
-    run: CompletedRun, number: int, row: Mapping[str, Any], scores: Mapping[str, float | None] | None = None
-) -> SelectedImage:
+def _make_image(run: CompletedRun, number: int, row: Mapping[str, Any]) -> SelectedImage:
+    rank = row.get("rank")
+    pair = row["worst_given"], row["worst_suggested"]
     return SelectedImage(
         number,
-        row.get("rank"),
+        rank,
         row["image_id"],
         row["source"],
         row["index"],
         row.get("status", SCORED),
         row.get("reason"),
         {name: row[name] for name in run.context.path_columns},
-        scores or {},
+        {} if rank is None else {name: row[name] for name in run.methods},
+        (row["height"], row["width"]),
+        row["flagged_pixels"],
+        None if None in pair else pair,
     )
 
 

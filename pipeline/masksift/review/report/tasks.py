@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from zlib import Z_RLE
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,28 +23,25 @@ from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.engine.planning.report_plan import MAX_SIDE_PIXELS, REPORT
-from masksift.engine.score_task import image_part_name
 from masksift.engine.work_items import BlockTask, RunContext, sum_io_counters
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.parquet import read_table
 
 JPEG_QUALITY = 85
 """Compared on street scenes: 75 smears thin poles and lettering; 95 nearly doubles the bytes."""
 FLAGGED_COLOR = (255, 0, 200)
 """No class has this color."""
 FLAGGED_INDEX = 255
-_IMAGE_COLUMNS = ("index", "height", "width", "flagged_pixels", "worst_given", "worst_suggested")
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image to render: row on the page, index in the source, block of the run, and whether it is scored."""
+    """An image to render: row on the page, index in the source, rows and columns, and whether it is scored."""
 
     number: int
     index: int
-    block: int
+    size: tuple[int, int]
     scored: bool
 
 
@@ -76,8 +74,6 @@ class RenderedImage:
 
     Attributes:
         number: Row on the page.
-        flagged: Flagged pixels, None if the image is not scored.
-        pair: Given and suggested class of most flagged pixels.
         size: Rows and columns of the image.
         view_size: Rows and columns of the rendered files.
         picture: A JPEG exists.
@@ -87,8 +83,6 @@ class RenderedImage:
     """
 
     number: int
-    flagged: int | None
-    pair: tuple[int, int] | None
     size: tuple[int, int]
     view_size: tuple[int, int]
     picture: bool
@@ -117,9 +111,9 @@ def render(context: RenderContext, task: RenderTask) -> RenderResult:
     directory = ObjectDirectory(context.run.out, context.run.options)
     reader = ImageViewReader(context.run, task.block_task, context.images_array, predicted=context.predicted)
     images = []
-    for ref, row in zip(task.images, _read_rows(context.run, directory, task.images), strict=True):
-        view = reader.view(ref.index, MAX_SIDE_PIXELS, scored=ref.scored, size=(row["height"], row["width"]))
-        images.append(_write_image(directory, ref.number, view, spec.classes, row, reader.images_warning))
+    for ref in task.images:
+        view = reader.view(ref.index, MAX_SIDE_PIXELS, scored=ref.scored, size=ref.size)
+        images.append(_write_image(directory, ref.number, view, spec.classes, reader.images_warning))
     result = TaskResult(
         task.images[0].number,
         len(images),
@@ -131,20 +125,8 @@ def render(context: RenderContext, task: RenderTask) -> RenderResult:
     return RenderResult(tuple(images), reader.images_warning, result)
 
 
-def _read_rows(run: RunContext, directory: ObjectDirectory, images: Sequence[ImageRef]) -> list[dict[str, Any]]:
-    """Read the image table's rows of some images; each file is read once."""
-    rows: dict[int, dict[str, Any]] = {}
-    for block in dict.fromkeys(image.block for image in images):
-        table = read_table(directory, image_part_name(run.fingerprint, block), _IMAGE_COLUMNS)
-        first = table["index"][0].as_py()
-        for image in images:
-            if image.block == block:
-                (rows[image.index],) = table.slice(image.index - first, 1).to_pylist()
-    return [rows[image.index] for image in images]
-
-
 def _write_image(
-    directory: ObjectDirectory, number: int, view: ImageView, classes: int, row: Mapping[str, Any], images_warning: str
+    directory: ObjectDirectory, number: int, view: ImageView, classes: int, images_warning: str
 ) -> RenderedImage:
     """Write the files of an image. The warning about the source's RGB images is reported once, not per image."""
     planes = {"g": view.given, "p": view.predicted, "i": view.flagged}
@@ -154,34 +136,43 @@ def _write_image(
     for extension, data in files.items():
         directory.write(f"{REPORT}/{image_file(number, extension)}", data)
         directory.io_counters["bytes_written"] += len(data)
-    values = [np.unique(plane) for plane in (view.given, view.predicted) if plane is not None]
-    class_ids = np.unique(np.concatenate(values)) if values else np.empty(0, np.int64)
-    pair = row["worst_given"], row["worst_suggested"]
     height, width = (-(-side // view.factor) for side in view.size)
     return RenderedImage(
         number,
-        row["flagged_pixels"],
-        None if None in pair else pair,
         view.size,
         (height, width),
         view.rgb is not None,
         "".join(present),
-        tuple(class_ids[class_ids < classes].tolist()),
+        _present_classes((view.given, view.predicted), classes),
         tuple(warning for warning in view.warnings if warning != images_warning),
     )
+
+
+def _present_classes(planes: Iterable[NDArray[np.unsignedinteger] | None], classes: int) -> tuple[int, ...]:
+    """Return the classes that occur in any of the planes."""
+    present = np.zeros(classes, bool)
+    for plane in planes:
+        if plane is not None:
+            # Pillow counts bytes without a copy as 64-bit numbers
+            counts = Image.fromarray(plane).histogram() if plane.dtype == np.uint8 else np.bincount(plane.ravel())
+            found = np.flatnonzero(counts)
+            present[found[found < classes]] = True
+    return tuple(np.flatnonzero(present).tolist())
 
 
 def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
     """Encode an RGB image (h, w, 3) as JPEG; equal images give equal bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    # optimal Huffman tables take three times as long and save a thirtieth (measured)
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 
 def encode_planes(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
     """Encode planes as one PNG; equal planes give equal bytes.
 
-    The compression level is the default: the highest level takes eight times as long and saves a tenth (measured).
+    Only runs of equal bytes are compressed: planes are made of runs. The search for longer matches takes five times as
+    long and saves a seventh (measured).
 
     Args:
         planes: Class numbers or flags (h, w) by letter, stacked in this order.
@@ -195,9 +186,9 @@ def encode_planes(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
     if classes <= MAX_COLORS:
         image = Image.fromarray(indices)
         image.putpalette(_palette(classes)[:, :3].tobytes())
-        image.save(buffer, "PNG", transparency=0)
+        image.save(buffer, "PNG", transparency=0, compress_type=Z_RLE)
     else:
-        Image.fromarray(_palette(classes)[indices]).save(buffer, "PNG")
+        Image.fromarray(_palette(classes)[indices]).save(buffer, "PNG", compress_type=Z_RLE)
     return buffer.getvalue()
 
 

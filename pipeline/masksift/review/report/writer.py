@@ -40,12 +40,12 @@ def rows_data(
     return {
         **{name: [getattr(image, name) for image in selected] for name in ("rank", "image_id", "index")},
         "source": [source_numbers[image.source] for image in selected],
-        **{name: [getattr(image, name) for image in selected] for name in ("status", "reason")},
+        **{name: [getattr(image, name) for image in selected] for name in ("status", "reason", "flagged", "pair")},
         "columns": {name: [image.columns[name] for image in selected] for name in summary["columns"]},
         "scores": {name: [_rounded(image.scores.get(name)) for image in selected] for name in summary["methods"]},
         **{
             name: [getattr(image, name) for image in rendered]
-            for name in ("flagged", "pair", "size", "view_size", "picture", "planes", "classes")
+            for name in ("size", "view_size", "picture", "planes", "classes")
         },
         "regions": [len(image.regions) for image in regions],
         "listed_regions": [image.listed for image in regions],
