@@ -317,7 +317,8 @@ class Audit:
 
         ``rle`` is COCO's run-length code: pycocotools decodes ``{"size": [height, width], "counts": rle}``.
         """
-        return results.regions_table(self._scored[2])
+        regions = self._scored[2]
+        return results.RegionRanking((), len(regions)).add_ranks(regions, 0, len(regions))
 
     @property
     def thresholds(self) -> pa.Table:

@@ -155,7 +155,7 @@ def _execute(
 ) -> RunResult:
     directory = ObjectDirectory(context.out, context.options)
     job = ResumableJob(directory, plan_identity(tasks.plan), RECORD, verb, config.out, progress)
-    publisher = Publisher.from_config(config, context, len(tasks))
+    publisher = Publisher.from_config(config, context, tasks.images)
     resumed = job.is_resumable
     if (record := read_run_record(context.out, context.options)) is not None:
         if changes := publisher.publish_if_missing(record, progress):
@@ -172,8 +172,8 @@ def _execute(
             stages = RunStages(context, tasks, executor, progress, stats)
             stages.condense(stop_early=config.quarantine == "stop")
             statistics, thresholds = stages.find_thresholds(config.tccp.tau, frozen)
-            pairs = stages.score(thresholds)
-            stages.rank(statistics, thresholds, pairs, config.rank_by)
+            stages.score(thresholds)
+            stages.rank(statistics, thresholds, config.rank_by)
             fields = partial(make_record, config, context, tasks, stats, thresholds, executor, workers, started)
             ranked = CompletedRun({**fields(), "finished": None}, context, tasks, keeps_evidence=True)
             make_report(ranked, config.report.top, config.arrays.images, executor, progress, stats)

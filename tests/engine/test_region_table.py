@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.engine.region_table import RegionTableBuilder, region_part_name
+from masksift.engine.region_table import RegionTableBuilder
 from masksift.scoring.kernels.regions import Regions
 from masksift.storage.tables.schemas import WORST_REGION, unranked_regions_schema
 from support.condensed import a_few
@@ -98,7 +98,3 @@ def test_table_keeps_the_regions_with_most_evidence_in_stable_order(images: list
     every = [(-value, index, x) for index, evidence in enumerate(images) for x, value in enumerate(evidence)]
     actual = [(-row["evidence"], row["index"], row["x0"]) for row in builder.table().to_pylist()]
     assert actual == sorted(every)[:top]
-
-
-def test_region_part_name_contains_fingerprint_and_block() -> None:
-    assert region_part_name("0123456789abcdef", 7) == "manifest/regions/part-0123456789ab-00000007.parquet"

@@ -26,7 +26,7 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
-from masksift.storage.tables.sort import duckdb_connection
+from masksift.storage.tables.duckdb_connection import duckdb_connection
 from masksift.storage.zarr.stores import open_group
 from support.cli import error_message, exit_code, run_cli
 from support.errors import raises

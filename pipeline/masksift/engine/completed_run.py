@@ -12,9 +12,10 @@ from masksift.core import signals
 from masksift.core.errors import UsageError
 from masksift.core.json_text import parse_json
 from masksift.core.status import SCORED
+from masksift.engine.image_parts import image_part_names, read_image_rows
 from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
-from masksift.engine.result_tables import image_part_names, ranking_part_names
+from masksift.engine.result_tables import ranking_part_names
 from masksift.engine.source_table import read_source_table
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.storage.manifest import RECORD
@@ -58,7 +59,7 @@ class CompletedRun:
     @property
     def image_part_names(self) -> list[str]:
         """Names of the parts of the table of images, in order."""
-        return image_part_names(self.context.fingerprint, len(self.tasks))
+        return image_part_names(self.context, self.tasks.plan.images)
 
     @property
     def ranking_part_names(self) -> list[str]:
@@ -88,19 +89,10 @@ class CompletedRun:
         return self.tasks[blocks.start + index // self.tasks.plan.layouts[number].block_images]
 
     def image_rows(self, keys: Sequence[tuple[str, int]], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Read the rows of images (source, index), in this order, from the files of the image table that hold them."""
-        keys_by_block: dict[int, list[tuple[str, int]]] = {}
-        for key in keys:
-            keys_by_block.setdefault(self.find_task(*key).block.number, []).append(key)
-        blocks = sorted(keys_by_block)
-        rows: dict[tuple[str, int], dict[str, Any]] = {}
-        names = self.image_part_names if blocks else []
-        tables = iter_tables(self.directory, [names[block] for block in blocks], columns)
-        for block, table in zip(blocks, tables, strict=True):
-            start = self.tasks.plan.blocks[block].start
-            for key in keys_by_block[block]:
-                (rows[key],) = table.slice(key[1] - start, 1).to_pylist()
-        return [rows[key] for key in keys]
+        """Read the rows of images (source, index), in this order, and of the image table little more than them."""
+        blocks = self.tasks.plan.blocks
+        positions = [blocks.position(self.source_index[source], index) for source, index in keys]
+        return read_image_rows(self.context, self.directory, positions, columns)
 
     def quarantined_rows(self, top: int, columns: Sequence[str]) -> list[dict[str, Any]]:
         """Read the first ``top`` quarantined rows of the image table, and no more files than needed."""

@@ -12,7 +12,8 @@ import pyarrow as pa
 from masksift.config.run import RunConfig
 from masksift.core import signals
 from masksift.core.status import SCORED
-from masksift.engine.result_tables import image_part_names, ranking_part_names
+from masksift.engine.image_parts import image_part_names
+from masksift.engine.result_tables import ranking_part_names
 from masksift.engine.stages import RunStats
 from masksift.engine.work_items import RunContext
 from masksift.runtime.progress import ProgressReporter
@@ -28,20 +29,20 @@ class Publisher:
 
     tables: IcebergTables | None
     context: RunContext
-    blocks: int
+    images: int
 
     @classmethod
-    def from_config(cls, config: RunConfig, context: RunContext, blocks: int) -> Publisher:
+    def from_config(cls, config: RunConfig, context: RunContext, images: int) -> Publisher:
         """Create the publisher of a configuration. Raises UsageError if pyiceberg is missing."""
         if config.table == "parquet":
-            return cls(None, context, blocks)
+            return cls(None, context, images)
         section = config.iceberg
         # A REST catalog names the place of a table's files only when the table is opened: S3 credentials are resolved
         # in any case. A catalog from pyiceberg's own configuration brings its own credentials.
         urls = ["s3://"] if section.catalog.startswith("http") else [section.warehouse or ""]
         options = config.storage.options(urls if is_uri(section.catalog) else [])
         tables = IcebergTables(section.catalog, section.warehouse, section.namespace, options)
-        return cls(tables, context, blocks)
+        return cls(tables, context, images)
 
     def prepare(self) -> None:
         """Create the tables or add missing columns, before anything is computed. Raises UsageError if that fails."""
@@ -60,7 +61,7 @@ class Publisher:
                 asdict(self.tables.publish(name, fingerprint, time, self._rows(parts, parts_held), self.context.out))
                 for name, parts, parts_held in (
                     ("ranking", ranking_part_names(scored), 1),  # a quarter of a million rows per part
-                    ("images", image_part_names(fingerprint, self.blocks), 8),  # the few rows of a block per part
+                    ("images", image_part_names(self.context, self.images), 2),  # a quarter of that
                 )
             ]
         stats.add(stage.fields())

@@ -17,11 +17,6 @@ LABEL, OMISSION = "label", "omission"
 """Kinds of regions: flagged pixels, and ignored pixels that are confidently predicted as a class."""
 
 
-def region_part_name(fingerprint: str, number: int) -> str:
-    """Return the name of the regions that a block keeps until all regions are ranked."""
-    return f"manifest/regions/part-{fingerprint[:12]}-{number:08d}.parquet"
-
-
 class RegionTableBuilder:
     """Collect regions image by image and keep those with most evidence, plus at most a quarter more."""
 

@@ -23,14 +23,14 @@ from masksift.engine.block_io import (
     window_to_slices,
 )
 from masksift.engine.quarantine import count_causes
-from masksift.engine.region_table import RegionTableBuilder, region_part_name
+from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.work_items import (
     SCORE,
     BlockTask,
+    PairCounts,
     RunContext,
     finish_block,
     load_statuses,
-    pack_arrays,
     reused_result,
 )
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels, count_low_bits
@@ -39,10 +39,9 @@ from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.thresholds import Thresholds
-from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
-from masksift.storage.tables.parquet import write_table
 from masksift.storage.tables.schemas import images_schema
+from masksift.storage.tables.segments import pack_table
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, PREDICTED_CLASS, EvidenceArrays
 from masksift.storage.zarr.per_image import image_ids, image_sizes
 
@@ -67,7 +66,7 @@ def refine_block(context: RunContext, key: int, task: BlockTask) -> NDArray[np.i
 
 
 def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) -> TaskResult:
-    """Score the images of a block; write its issue masks and its parts of the tables of images and regions."""
+    """Score the images of a block; write its issue masks, and its rows of the tables as its output."""
     manifest, block, spec = context.score_manifest(), task.block, task.spec
     if (output := manifest.load(SCORE, block.number)) is not None:
         return reused_result(output)
@@ -107,26 +106,23 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
                 rows.append(row)
             writer.submit(masks.write, ISSUE_MASK, start, mask)
     images = table_from_rows(rows, images_schema([method.name for method in context.methods], context.path_columns))
-    directory = ObjectDirectory(context.out, context.options)
-    for part_name, table in ((region_part_name, regions.table(context.path_columns)), (image_part_name, images)):
-        name = part_name(context.fingerprint, block.number)
-        directory.io_counters["bytes_written"] += write_table(directory, name, table, spec.class_names)
+    output = {
+        "pairs": PairCounts(*pairs).pack(),
+        "images": pack_table(images),
+        "regions": pack_table(regions.table(context.path_columns)),
+    }
+    manifest.io_counters["bytes_written"] += sum(map(len, output.values()))
     return finish_block(
         task,
         SCORE,
         manifest,
         block.number,
-        {"pairs": pack_arrays(pixels=pairs[0], images=pairs[1])},
+        output,
         [status.status for status in evidence.statuses],
-        (evidence, masks, directory),
+        (evidence, masks),
         started,
         count_causes(evidence.statuses, [fields["image_id"] for fields in image_fields], spec.index, block.start),
     )
-
-
-def image_part_name(fingerprint: str, number: int) -> str:
-    """Return the name of a block's part of the table of images."""
-    return f"images/part-{fingerprint[:12]}-{number:08d}.parquet"
 
 
 def _image_fields(context: RunContext, task: BlockTask) -> list[dict[str, Any]]:

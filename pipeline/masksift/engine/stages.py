@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.errors import PlanRefused, RunFailed
-from masksift.core.status import SCORED
+from masksift.core.errors import PlanRefused
 from masksift.core.task_result import TaskResult
 from masksift.engine import result_tables
+from masksift.engine.compact_task import CompactContext, ImageParts
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning.plan import Plan
 from masksift.engine.quarantine import Causes, FirstImagesCheck, add_causes
+from masksift.engine.rank_stage import rank_on_workers, rank_one_part
 from masksift.engine.resumable_job import for_each_source
 from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.work_items import (
@@ -26,9 +27,7 @@ from masksift.engine.work_items import (
     SCORE,
     BlockTask,
     BlockTasks,
-    PairCounts,
     RunContext,
-    load_pair_counts,
     load_statistics,
 )
 from masksift.runtime.executors import Executor, WorkerInfo
@@ -196,25 +195,25 @@ class RunStages:
         refine = self._instrument(partial(refine_block, self.context, key), "refine")
         return self.executor.reduce(refine, tasks, np.add, "refine")
 
-    def score(self, thresholds: Thresholds) -> PairCounts:
-        """Second pass: write scores and issue masks, and return the class pairs of the whole run."""
+    def score(self, thresholds: Thresholds) -> None:
+        """Second pass: write issue masks, and the table rows of each block as its output."""
         totals = self._map(partial(score_block, self.context, thresholds), self.tasks, SCORE)
         self.stats.counts.update(totals.counts)
         self.stats.causes = totals.causes
-        load = InstrumentedTask(
-            partial(load_pair_counts, self.context), self.context.fingerprint, "pairs", _block_fields
-        )
-        return self.executor.reduce(load, range(len(self.tasks)), PairCounts.merge, "pairs")
 
-    def rank(self, statistics: Statistics, thresholds: Thresholds, pairs: PairCounts, rank_by: str) -> None:
-        """Write the ranking, the ranked regions and the tables by class."""
-        context, blocks, names = self.context, len(self.tasks), self.tasks.sources[0].class_names
+    def rank(self, statistics: Statistics, thresholds: Thresholds, rank_by: str) -> None:
+        """Write the tables: images, the ranking, the ranked regions, and those by class."""
+        context, names = self.context, self.tasks.sources[0].class_names
         directory, columns = ObjectDirectory(context.out, context.options), context.path_columns
-        methods = [method.name for method in context.methods]
-        with self.progress.stage("rank") as stage:
-            images, scored = result_tables.image_part_names(context.fingerprint, blocks), self.stats.counts[SCORED]
-            result_tables.write_ranking(directory, images, scored, methods, rank_by, names, columns)
-            result_tables.write_regions(directory, context.fingerprint, blocks, context.max_regions, names, columns)
+        methods = tuple(method.name for method in context.methods)
+        images = result_tables.ImageRanking(methods, columns, rank_by)
+        compact = CompactContext(context, images, result_tables.RegionRanking(columns, context.max_regions), names)
+        parts, totals = ImageParts(self.tasks.plan.blocks, context.image_part_rows), StageTotals()
+        with self.progress.stage("rank", self.tasks.images if len(parts) > 1 else 0) as stage:
+            if len(parts) == 1:
+                pairs = rank_one_part(compact, parts)
+            else:
+                pairs = rank_on_workers(compact, parts, self.executor, stage, totals.add)
             for name, table in (
                 ("thresholds", result_tables.thresholds_table(statistics, thresholds, names)),
                 ("class_pairs", result_tables.class_pairs_table(pairs, names)),
@@ -222,7 +221,7 @@ class RunStages:
             ):
                 write_table(directory, f"{name}.parquet", table, names)
         self.stats.flagged_pixels = int(pairs.pixels.sum())
-        self.stats.add(stage.fields())
+        self.stats.add(stage.fields(), totals)
 
     def _map(
         self,
@@ -231,26 +230,11 @@ class RunStages:
         stage: str,
         watch: Callable[[TaskResult], None] | None = None,
     ) -> StageTotals:
-        """Run one stage over blocks. Raises RunFailed if the output of a block is missing at the end."""
         run_id = self.context.fingerprint
-        totals = map_blocks(
-            function, tasks, tasks.images, self.executor, self.progress, self.stats, stage, run_id, watch
-        )
-        numbers = range(len(tasks)) if tasks.block_numbers is None else tasks.block_numbers
-        if missing := self.context.score_manifest().missing(stage, numbers):
-            raise RunFailed(
-                f"{len(missing)} of {len(tasks)} blocks have no output of stage {stage!r} (first: {missing[0]})",
-                "The results would lack their images",
-                "Check that nothing removes files of a running job, and run the same command again",
-            )
-        return totals
+        return map_blocks(function, tasks, tasks.images, self.executor, self.progress, self.stats, stage, run_id, watch)
 
     def _instrument(self, function: Callable[[BlockTask], Any], stage: str) -> InstrumentedTask[BlockTask, Any]:
         return InstrumentedTask(function, self.context.fingerprint, stage)
-
-
-def _block_fields(number: int) -> dict[str, Any]:
-    return {"block": number}
 
 
 def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:

@@ -14,9 +14,11 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.errors import RunFailed
 from masksift.core.specs import Block, EvidenceLocation, SourceSpec
 from masksift.core.status import ImageStatus
 from masksift.core.task_result import TaskResult
+from masksift.engine.planning import requests
 from masksift.engine.planning.blocks import RangeSequence
 from masksift.engine.planning.layout import Layout
 from masksift.engine.planning.plan import Plan
@@ -47,6 +49,7 @@ class RunContext:
         options: Options of the stores, by URL.
         min_area: Smallest area of a listed region, pixels.
         max_regions: Largest number of listed regions.
+        image_part_rows: Images of a part of the table of images.
     """
 
     fingerprint: str
@@ -58,6 +61,7 @@ class RunContext:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     min_area: int = 1
     max_regions: int = 1 << 62
+    image_part_rows: int = field(default_factory=lambda: requests.IMAGE_PART_ROWS)
 
     def evidence_arrays(self, location: EvidenceLocation) -> EvidenceArrays:
         """Open the evidence of a source, which may belong to an earlier run."""
@@ -86,6 +90,7 @@ class BlockTask:
         layout: Layout of the source.
         evidence_location: Location of the evidence of the source.
         evidence_block: Number of the block at that location.
+        position: Position of the first image among all images of the run.
     """
 
     block: Block
@@ -93,6 +98,7 @@ class BlockTask:
     layout: Layout
     evidence_location: EvidenceLocation
     evidence_block: int
+    position: int = 0
 
     def condense_config(self, lattice: int) -> CondenseConfig:
         """Return the settings of the condensing kernel for the predictions of the source."""
@@ -226,7 +232,8 @@ class BlockTasks(Sequence[BlockTask]):
         source = block.source
         location = self.evidence_locations[source]
         evidence_block = location.first_block + block.number - self.plan.blocks.source_blocks(source).start
-        return BlockTask(block, self.sources[source], self.plan.layouts[source], location, evidence_block)
+        position = self.plan.blocks.position(source, block.start)
+        return BlockTask(block, self.sources[source], self.plan.layouts[source], location, evidence_block, position)
 
 
 @dataclass(frozen=True)
@@ -239,6 +246,20 @@ class PairCounts:
     def merge(self, other: PairCounts) -> PairCounts:
         """Add the counts of other blocks."""
         return PairCounts(self.pixels + other.pixels, self.images + other.images)
+
+    @classmethod
+    def zeros(cls, classes: int) -> PairCounts:
+        """Return the counts of no image."""
+        return cls(*np.zeros((2, classes, classes), np.int64))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> PairCounts:
+        """Return the counts that `pack` serialized."""
+        return cls(**unpack_arrays(data))
+
+    def pack(self) -> bytes:
+        """Serialize the counts: most are zeros."""
+        return pack_arrays(pixels=self.pixels, images=self.images)
 
 
 class HasIOCounters(Protocol):
@@ -286,10 +307,14 @@ def pack_result(result: TaskResult) -> bytes:
 
 
 def load_output(manifest: Manifest, stage: str, number: int) -> dict[str, bytes]:
-    """Load the output of a block. Raises FileNotFoundError if it was removed."""
+    """Load the output of a task. Raises RunFailed if it was removed."""
     output = manifest.load(stage, number)
     if output is None:
-        raise FileNotFoundError(f"block {number} of stage {stage!r} has no output in {manifest.url}: it was removed")
+        raise RunFailed(
+            f"Block {number} of stage {stage!r} has no output in {manifest.url}: it was removed",
+            "The results would lack its images",
+            "Check that nothing removes files of a running job, and run the same command again",
+        )
     return output
 
 
@@ -314,11 +339,6 @@ def load_statistics(context: RunContext, task: BlockTask) -> Statistics:
 def load_statuses(context: RunContext, task: BlockTask) -> list[ImageStatus]:
     """Load the status of every image of a condensed block."""
     return [ImageStatus(**status) for status in json.loads(_load_condensed(context, task)["statuses"])]
-
-
-def load_pair_counts(context: RunContext, number: int) -> PairCounts:
-    """Load the class pairs of a scored block."""
-    return PairCounts(**unpack_arrays(load_output(context.score_manifest(), SCORE, number)["pairs"]))
 
 
 def _load_condensed(context: RunContext, task: BlockTask) -> dict[str, bytes]:

@@ -63,10 +63,14 @@ class StageProgress:
         self._reporter.show(self)
 
     def map_tasks(
-        self, executor: Executor, function: Callable[[Task], Answer | MasksiftError], tasks: Sequence[Task]
+        self,
+        executor: Executor,
+        function: Callable[[Task], Answer | MasksiftError],
+        tasks: Sequence[Task],
+        name: str | None = None,
     ) -> Iterator[Answer]:
-        """Run the tasks of the stage and yield their answers. Raises the first error that a task returns."""
-        for answer in executor.map(function, tasks, self.name):
+        """Run tasks of the stage, or of a step of it, and yield their answers. Raises the first error one returns."""
+        for answer in executor.map(function, tasks, name or self.name):
             if isinstance(answer, MasksiftError):
                 raise answer
             self.advance(answer if isinstance(answer, TaskResult) else answer.task_result)

@@ -96,19 +96,19 @@ class Manifest:
     """
 
     def __init__(self, directory: ObjectDirectory, fingerprint: str, plan_file: PlanFile | None = None) -> None:
-        self._directory = directory
+        self.directory = directory
         self._fingerprint = fingerprint
         self._plan_file = plan_file or PlanFile(directory)
 
     @property
     def io_counters(self) -> Counter[str]:
         """Requests of this manifest: see `ObjectDirectory.io_counters`."""
-        return self._directory.io_counters
+        return self.directory.io_counters
 
     @property
     def url(self) -> str:
         """URL of the output directory."""
-        return self._directory.url
+        return self.directory.url
 
     def is_resumable(self, plan: Mapping[str, Any], *, verb: str) -> bool:
         """Return whether an earlier attempt of the same job left its plan here. Write nothing.
@@ -133,7 +133,7 @@ class Manifest:
                 "Pass another --out, or remove this directory"
                 + (", or score its evidence again with `masksift score`" if verb == "run" else ""),
             )
-        foreign = [name for name in self._directory.names() if not self._is_leftover(name)]
+        foreign = [name for name in self.directory.names() if not self._is_leftover(name)]
         if foreign:
             raise UsageError(
                 f"{self.url} contains files that are not results of masksift ({', '.join(foreign[:3])})",
@@ -168,7 +168,7 @@ class Manifest:
     def _is_leftover(self, name: str) -> bool:
         """Return whether an entry is what an attempt leaves that is killed while it writes its plan."""
         return name == self._plan_file.name.split("/")[0] and all(
-            entry.endswith(".partial") or entry == LOCK.split("/")[1] for entry in self._directory.names(name)
+            entry.endswith(".partial") or entry == LOCK.split("/")[1] for entry in self.directory.names(name)
         )
 
     def _output_name(self, stage: str, number: int) -> str:
@@ -176,16 +176,16 @@ class Manifest:
 
     def load(self, stage: str, number: int) -> dict[str, bytes] | None:
         """Return the output of a task of a stage, or None if it is not finished."""
-        data = self._directory.read(self._output_name(stage, number))
+        data = self.directory.read(self._output_name(stage, number))
         return None if data is None else unpack(data)
 
     def save(self, stage: str, number: int, parts: Mapping[str, bytes]) -> None:
         """Write the output of a task: the last action of the task."""
-        self._directory.write(self._output_name(stage, number), pack(parts))
+        self.directory.write(self._output_name(stage, number), pack(parts))
 
     def missing(self, stage: str, numbers: Iterable[int]) -> list[int]:
         """Return the numbers of the tasks without an output in a stage."""
-        present = set(self._directory.names(f"manifest/{stage}"))
+        present = set(self.directory.names(f"manifest/{stage}"))
         return [number for number in numbers if self._output_name(stage, number).rsplit("/", 1)[-1] not in present]
 
 

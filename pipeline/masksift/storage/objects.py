@@ -8,13 +8,15 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 import fsspec
 
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.retry import MAX_ATTEMPTS
 from masksift.storage.clients import open_filesystem
 from masksift.storage.credentials import cloud_of
@@ -76,6 +78,17 @@ class ObjectDirectory:
             return None
         return data
 
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes [start, stop) of an object. A missing one raises FileNotFoundError."""
+        self.io_counters["requests"] += 1
+        data: bytes = self._request(self._filesystem[0].cat_file, name, start=start, end=stop)
+        return data
+
+    def size(self, name: str) -> int:
+        """Return the size of an object in bytes. A missing one raises FileNotFoundError."""
+        self.io_counters["requests"] += 1
+        return int(self._request(self._filesystem[0].info, name)["size"])
+
     def create(self, name: str, data: bytes) -> bool:
         """Write an object that does not exist yet. Return False and write nothing if it does."""
         if self._is_local:
@@ -122,6 +135,11 @@ class ObjectDirectory:
         """Remove an object if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self._request(self._filesystem[0].rm_file, name)
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        """Remove objects if they exist, some of them at a time."""
+        with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="remove") as pool:
+            list(pool.map(self.remove, names))
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the sorted names directly below a prefix, relative to it."""

@@ -74,7 +74,7 @@ def test_metrics_do_not_depend_on_executor_and_block_size(
     monkeypatch.setattr("masksift.engine.planning.layout.MIN_BLOCK_BYTES", 1 << 10)
     (tmp_path / "small").mkdir()
     small = run_planted(planted, tmp_path / "small")
-    assert len(list((small / "images").iterdir())) > len(list((run / "images").iterdir()))
+    assert len(list((small / "manifest/score").iterdir())) > len(list((run / "manifest/score").iterdir()))
     assert evaluate(small, right, tmp_path / "blocks") == 0
     assert read_metrics(tmp_path / "serial") == read_metrics(tmp_path / "dask") == read_metrics(tmp_path / "blocks")
 

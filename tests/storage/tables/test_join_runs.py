@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masksift.storage.tables import join_runs, sort
+from masksift.storage.tables import duckdb_connection, join_runs
 from masksift.storage.tables.join_runs import join_images
 
 SCHEMA = join_runs._schema(("softmin",))
@@ -121,7 +121,7 @@ def test_most_changed_by_rank_compares_percentiles() -> None:
 
 def test_join_of_more_rows_than_memory_spills_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Join 500,000 images of each run in random order in 64 MiB; a tenth is in one run only."""
-    monkeypatch.setattr(sort, "SORT_MEMORY_BYTES", 64 << 20)
+    monkeypatch.setattr(duckdb_connection, "MEMORY_BYTES", 64 << 20)
     count, each = 500_000, 50_000
 
     def stream(seed: int, shift: int) -> Iterator[pa.Table]:

@@ -42,14 +42,34 @@ class BlockSequence(Sequence[Block]):
     """Blocks of a run in order, created on access from the images and block size of each source.
 
     A run of a hundred thousand sources accesses a million blocks: an access takes time in the logarithm of the sources.
+
+    The position of an image is its number among all images of the run: sources in order, images in the order of their
+    source.
     """
 
     sizes: tuple[tuple[int, int], ...]
     _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _image_ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ends = accumulate(-(-images // block_images) for images, block_images in self.sizes)
         object.__setattr__(self, "_ends", tuple(ends))
+        object.__setattr__(self, "_image_ends", tuple(accumulate(images for images, _ in self.sizes)))
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return self._image_ends[-1] if self._image_ends else 0
+
+    def position(self, source: int, index: int) -> int:
+        """Return the position of an image of a source."""
+        return (self._image_ends[source - 1] if source else 0) + index
+
+    def block_at(self, position: int) -> int:
+        """Return the number of the block that holds the image at a position."""
+        source = bisect_right(self._image_ends, position)
+        first = self._ends[source - 1] if source else 0
+        return first + (position - self.position(source, 0)) // self.sizes[source][1]
 
     @property
     def ranges(self) -> tuple[range, ...]:

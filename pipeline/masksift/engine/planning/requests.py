@@ -15,6 +15,8 @@ READS_PER_RUN, READS_PER_SOURCE, READS_PER_BLOCK, READS_PER_EVIDENCE_PASS = 16, 
 the requests that a server received)."""
 
 RANKING_PART_ROWS = 1 << 18
+IMAGE_PART_ROWS = 1 << 16
+"""Images of a part of the table of images: 1,526 parts for a hundred million images."""
 
 
 def objects_to_write(

@@ -18,8 +18,9 @@ from masksift.core.specs import SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import BufferPool, open_labels, read_labels
+from masksift.engine.image_parts import read_image_rows
 from masksift.engine.planning.memory import BASE_MEMORY_BYTES, check_worker_memory
-from masksift.engine.score_task import Planes, image_part_name, read_planes
+from masksift.engine.score_task import Planes, read_planes
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext, sum_io_counters
 from masksift.evaluation.evaluate.ground_truth import TruthArrays
 from masksift.evaluation.evaluate.metrics import CumulativeCounts, count_steps
@@ -35,7 +36,6 @@ from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.parquet import read_table
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
@@ -196,9 +196,9 @@ def _count_block(context: PixelContext, task: BlockTask) -> PixelResult:
 
 def _scored_images(run: RunContext, task: BlockTask) -> Sequence[bool]:
     """Flags of the scored images of the block, from the run's image table."""
-    name = image_part_name(run.fingerprint, task.block.number)
-    statuses = read_table(ObjectDirectory(run.out, run.options), name, ["status"])["status"].to_pylist()
-    return [status == SCORED for status in statuses]
+    positions = range(task.position, task.position + task.block.images)
+    rows = read_image_rows(run, ObjectDirectory(run.out, run.options), positions, ["status"])
+    return [row["status"] == SCORED for row in rows]
 
 
 def _read_classes(

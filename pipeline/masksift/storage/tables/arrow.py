@@ -37,3 +37,8 @@ def integer_lists(column: pa.ChunkedArray) -> Iterator[NDArray[np.int32]]:
         numbers = chunk.values.to_numpy()
         for start, stop in pairwise(chunk.offsets.to_numpy().tolist()):
             yield numbers[start:stop]
+
+
+def count_values(column: pa.ChunkedArray) -> dict[Any, int]:
+    """Count the rows of each value of a column."""
+    return {entry["values"]: entry["counts"] for entry in column.value_counts().to_pylist()}

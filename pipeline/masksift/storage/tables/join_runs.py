@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from masksift.core.status import SCORED
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.duckdb_connection import duckdb_connection, quote_identifier
 from masksift.storage.tables.parquet import iter_tables
-from masksift.storage.tables.sort import duckdb_connection, quote_identifier
 
 _UNIT = 53
 """Scores are summed as integers in units of 2^-53, so that a mean has equal bits in any order."""

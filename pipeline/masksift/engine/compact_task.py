@@ -1,0 +1,224 @@
+"""Collect the table rows of neighboring blocks: one part of the table of images, and the regions to be ranked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
+from masksift.core.task_result import TaskResult
+from masksift.engine.image_parts import image_part_name
+from masksift.engine.planning.blocks import BlockSequence
+from masksift.engine.result_tables import ImageRanking, RankedTable, RegionRanking
+from masksift.engine.work_items import (
+    SCORE,
+    PairCounts,
+    RunContext,
+    load_output,
+    pack_arrays,
+    pack_result,
+    reused_result,
+    sum_io_counters,
+    unpack_arrays,
+)
+from masksift.scoring.range_partition import KeySample
+from masksift.storage.manifest import Manifest
+from masksift.storage.tables.arrow import count_values
+from masksift.storage.tables.parquet import LOOKUP_GROUP_ROWS, write_table
+from masksift.storage.tables.segments import join_tables, pack_table, unpack_tables
+from masksift.storage.tables.sort import sort_rows
+
+COMPACT = "compact"
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """Part of the table of images.
+
+    Attributes:
+        number: Number of the part.
+        blocks: Numbers of the blocks that hold its images.
+        skip: Images of the first block that belong to the part before.
+        images: Number of images.
+    """
+
+    number: int
+    blocks: range
+    skip: int
+    images: int
+
+    @property
+    def own_blocks(self) -> range:
+        """Blocks whose first image is in the part: their regions and pair counts belong to it."""
+        return self.blocks[1:] if self.skip else self.blocks
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """Fields of log records and spans."""
+        return {"part": self.number, "first_block": self.blocks.start, "last_block": self.blocks.stop - 1}
+
+
+@dataclass(frozen=True)
+class ImageParts(Sequence[ImagePart]):
+    """Parts of the table of images of a run, created on access."""
+
+    blocks: BlockSequence
+    part_rows: int
+
+    def __len__(self) -> int:
+        return -(-self.blocks.images // self.part_rows)
+
+    @overload
+    def __getitem__(self, number: int) -> ImagePart: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[ImagePart]: ...
+    def __getitem__(self, number: int | slice) -> ImagePart | list[ImagePart]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(f"there are {len(self)} parts, none has the number {number}")
+        start = number * self.part_rows
+        stop = min(start + self.part_rows, self.blocks.images)
+        first = self.blocks[self.blocks.block_at(start)]
+        skip = start - self.blocks.position(first.source, first.start)
+        return ImagePart(number, range(first.number, self.blocks.block_at(stop - 1) + 1), skip, stop - start)
+
+
+@dataclass(frozen=True)
+class CompactContext:
+    """Settings shared by the tasks that make the ranked tables.
+
+    Attributes:
+        run: Settings of the run.
+        images: The ranking.
+        regions: The table of regions.
+        class_names: Names of the K classes, which every table carries.
+    """
+
+    run: RunContext
+    images: ImageRanking
+    regions: RegionRanking
+    class_names: tuple[str, ...]
+
+    @property
+    def ranked(self) -> tuple[RankedTable, RankedTable]:
+        """The ranked tables, in the order in which tasks refer to them by number."""
+        return self.images, self.regions
+
+    @property
+    def manifest(self) -> Manifest:
+        """Manifest of the run."""
+        return self.run.score_manifest()
+
+
+@dataclass(frozen=True)
+class PartRows:
+    """Rows of a part: its images, and best regions and pair counts of the blocks whose first image is in it."""
+
+    images: Any
+    regions: Any
+    pairs: PairCounts
+
+
+@dataclass(frozen=True)
+class CompactResult:
+    """Answer of a task: packed pair counts, and a sample of the sort keys of each ranked table."""
+
+    pairs: bytes
+    samples: tuple[KeySample, ...]
+    task_result: TaskResult
+
+
+def load_part(context: CompactContext, manifest: Manifest, part: ImagePart) -> PartRows:
+    """Load the rows of a part from the outputs of its blocks. Raises RunFailed if one was removed."""
+    images, regions, pairs = [], _BestRegions(context.regions), PairCounts.zeros(len(context.class_names))
+    for number, output in _iter_outputs(manifest, part.blocks):
+        images += unpack_tables(output["images"])
+        if number in part.own_blocks:
+            regions.add(unpack_tables(output["regions"]))
+            pairs = pairs.merge(PairCounts.unpack(output["pairs"]))
+    return PartRows(join_tables(images).slice(part.skip, part.images), regions.table(), pairs)
+
+
+class _BestRegions:
+    """Regions of blocks in order, of which the highest are kept, plus at most a quarter more and those of a block."""
+
+    def __init__(self, ranking: RegionRanking) -> None:
+        self._ranking, self._tables, self._rows = ranking, [ranking.schema.empty_table()], 0
+
+    def add(self, tables: Sequence[Any]) -> None:
+        self._tables += tables
+        self._rows += sum(map(len, tables))
+        if self._rows > self._ranking.limit + self._ranking.limit // 4:
+            self._tables = [self.table()]
+            self._rows = len(self._tables[0])
+
+    def table(self) -> Any:
+        """Return the highest regions in order; equal ones in the order in which they were added."""
+        ranking = self._ranking
+        return sort_rows(join_tables(self._tables), ranking.by, highest_first=True, limit=ranking.limit)[1]
+
+
+def _iter_outputs(manifest: Manifest, blocks: range) -> Iterator[tuple[int, dict[str, bytes]]]:
+    """Yield the outputs of scored blocks in order, with some of them read ahead."""
+    with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="compact") as pool:
+        for first in range(0, len(blocks), MAX_CONCURRENT_REQUESTS):
+            numbers = blocks[first : first + MAX_CONCURRENT_REQUESTS]
+            yield from zip(numbers, pool.map(lambda number: load_output(manifest, SCORE, number), numbers), strict=True)
+
+
+def write_images(context: CompactContext, manifest: Manifest, number: int, images: Any) -> None:
+    """Write a part of the table of images."""
+    directory, name = manifest.directory, image_part_name(context.run, number)
+    directory.io_counters["bytes_written"] += write_table(
+        directory, name, images, context.class_names, LOOKUP_GROUP_ROWS
+    )
+
+
+def compact_part(context: CompactContext, part: ImagePart) -> CompactResult:
+    """Write a part of the table of images, and the best regions of its blocks as the output of the task."""
+    manifest = context.manifest
+    if (output := manifest.load(COMPACT, part.number)) is not None:
+        return CompactResult(output["pairs"], _unpack_samples(output["samples"]), reused_result(output))
+    started = time.perf_counter()
+    rows = load_part(context, manifest, part)
+    write_images(context, manifest, part.number, rows.images)
+    keys = [
+        sort_rows(table.select([ranked.by]), ranked.by, highest_first=ranked.highest_first)[0]
+        for ranked, table in zip(context.ranked, (rows.images, rows.regions), strict=True)
+    ]
+    samples = tuple(map(KeySample.of, keys))
+    result = TaskResult(
+        part.number,
+        part.images,
+        0,
+        count_values(rows.images["status"]),
+        **sum_io_counters(manifest, puts=1),
+        seconds=time.perf_counter() - started,
+    )
+    pairs = rows.pairs.pack()
+    output = {"pairs": pairs, "regions": pack_table(rows.regions), "samples": _pack_samples(samples)}
+    manifest.save(COMPACT, part.number, {**output, "result": pack_result(result)})
+    return CompactResult(pairs, samples, result)
+
+
+def load_regions(manifest: Manifest, part: int) -> Any:
+    """Load the best regions of a part."""
+    (regions,) = unpack_tables(load_output(manifest, COMPACT, part)["regions"])
+    return regions
+
+
+def _pack_samples(samples: Sequence[KeySample]) -> bytes:
+    arrays = {f"keys{number}": sample.keys for number, sample in enumerate(samples)}
+    return pack_arrays(sizes=np.array([(sample.rows, sample.step) for sample in samples]), **arrays)
+
+
+def _unpack_samples(data: bytes) -> tuple[KeySample, ...]:
+    arrays = unpack_arrays(data)
+    sizes = arrays["sizes"].tolist()
+    return tuple(KeySample(rows, step, arrays[f"keys{number}"]) for number, (rows, step) in enumerate(sizes))

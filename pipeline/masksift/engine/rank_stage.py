@@ -1,0 +1,87 @@
+"""Rank the images and regions of a run: in this process if the table of images has one part, else on the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from masksift.core.task_result import TaskResult
+from masksift.engine.compact_task import (
+    COMPACT,
+    CompactContext,
+    CompactResult,
+    ImageParts,
+    compact_part,
+    load_part,
+    write_images,
+)
+from masksift.engine.rank_task import (
+    SplitResult,
+    SplitTask,
+    choose_splitters,
+    make_rank_tasks,
+    rank_part,
+    split_name,
+    split_part,
+    write_part,
+)
+from masksift.engine.result_tables import split_parts
+from masksift.engine.work_items import PairCounts
+from masksift.runtime.executors import Executor
+from masksift.runtime.progress import StageProgress
+from masksift.runtime.telemetry import InstrumentedTask
+from masksift.storage.tables.sort import sort_rows
+
+
+def rank_one_part(context: CompactContext, parts: ImageParts) -> PairCounts:
+    """Write the tables of a run whose table of images has one part, and return its class pairs."""
+    manifest = context.manifest
+    rows = load_part(context, manifest, parts[0])
+    write_images(context, manifest, 0, rows.images)
+    for number, (ranked, table) in enumerate(zip(context.ranked, (rows.images, rows.regions), strict=True)):
+        ordered = sort_rows(table.select(ranked.schema.names), ranked.by, highest_first=ranked.highest_first)[1]
+        for part in split_parts(ranked.name, len(ordered), ranked.part_rows):
+            write_part(context, manifest.directory, number, part, ordered.slice(part.start), len(ordered))
+    return rows.pairs
+
+
+def rank_on_workers(
+    context: CompactContext,
+    parts: ImageParts,
+    executor: Executor,
+    stage: StageProgress,
+    count: Callable[[TaskResult], None],
+) -> PairCounts:
+    """Write the tables of a run on the workers, and return its class pairs.
+
+    Args:
+        context: Settings of the tasks.
+        parts: Parts of the table of images.
+        executor: Executor of the tasks.
+        stage: Progress of the stage.
+        count: Receives the counters of each task.
+
+    Returns:
+        Flagged pixels and images by class pair.
+    """
+
+    def map_tasks(function: Callable[[Any], Any], tasks: Sequence[Any], name: str) -> Iterator[Any]:
+        for answer in stage.map_tasks(executor, InstrumentedTask(function, context.run.fingerprint, name), tasks, name):
+            count(getattr(answer, "task_result", answer))
+            yield answer
+
+    pairs, compacted = PairCounts.zeros(len(context.class_names)), dict[int, CompactResult]()
+    for result in map_tasks(partial(compact_part, context), parts, COMPACT):
+        pairs = pairs.merge(PairCounts.unpack(result.pairs))
+        compacted[result.task_result.number] = result
+    samples = [compacted[number].samples for number in range(len(parts))]
+    splits = dict[int, SplitResult]()
+    split = partial(split_part, context, choose_splitters(context, samples))
+    for cut in map_tasks(split, [SplitTask(number) for number in range(len(parts))], "split"):
+        splits[cut.task_result.number] = cut
+    tasks = list(make_rank_tasks(context, samples, [splits[number] for number in range(len(parts))]))
+    for _ in map_tasks(partial(rank_part, context, len(parts)), tasks, "rank"):
+        pass
+    context.manifest.directory.remove_all([split_name(context.run, number) for number in range(len(parts))])
+    return pairs

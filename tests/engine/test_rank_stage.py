@@ -1,0 +1,173 @@
+"""Ranked tables from the outputs of blocks: on the workers, and in one process for a table of one part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from masksift.core.errors import RunFailed
+from masksift.core.task_result import TaskResult
+from masksift.engine.compact_task import COMPACT, CompactContext, ImageParts, compact_part
+from masksift.engine.image_parts import image_part_names, read_image_rows
+from masksift.engine.planning.blocks import BlockSequence
+from masksift.engine.rank_stage import rank_on_workers, rank_one_part
+from masksift.engine.result_tables import ImageRanking, RegionRanking
+from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
+from masksift.runtime.executors.serial import SerialExecutor
+from masksift.runtime.progress import ProgressReporter
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import table_from_rows
+from masksift.storage.tables.schemas import images_schema, ranking_schema, regions_schema, unranked_regions_schema
+from masksift.storage.tables.segments import pack_table
+from support.errors import raises
+
+METHODS, COLUMNS = ("softmin", "clc"), ("site",)
+SCORES = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))
+EVIDENCE = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
+IMAGES = st.lists(st.tuples(SCORES, st.lists(EVIDENCE, max_size=3)), min_size=1, max_size=12)
+
+limited = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+Images = Sequence[tuple[float | None, Sequence[float]]]
+
+
+def image_row(source: int, index: int, score: float | None) -> dict[str, Any]:
+    status = "scored" if score is not None else "all_ignored"
+    fields = {"image_id": f"{source}/{index}", "source": f"s{source}", "index": index, "site": "x"}
+    return fields | {"height": 1, "width": 9, "status": status, "softmin": score, "clc": score}
+
+
+def region_rows(source: int, index: int, evidence: Sequence[float]) -> list[dict[str, Any]]:
+    fields = {"image_id": f"{source}/{index}", "source": f"s{source}", "index": index, "site": "x"}
+    fields |= {"kind": "omission", "suggested": 0, "suggested_name": "road", "area": 1, "y0": 0, "y1": 1}
+    fields |= {"centroid_y": 0.0, "mean_predicted_confidence": 0.5, "height": 1, "width": 9}
+    return [
+        fields | {"x0": x, "x1": x + 1, "centroid_x": x, "evidence": value, "rle": np.array([x, 1, 8 - x], np.int32)}
+        for x, value in enumerate(evidence)
+    ]
+
+
+def write_blocks(out: Path, sources: Sequence[Images], block_images: int, top: int, rows: tuple[int, int, int]):  # type: ignore[no-untyped-def]
+    """Write the outputs of scored blocks; return the context and the parts of their tables."""
+    blocks = BlockSequence(tuple((len(images), block_images) for images in sources))
+    run = RunContext("0123456789abcdef", 4, (), "rank", str(out), COLUMNS, max_regions=top, image_part_rows=rows[0])
+    images_of_regions = RegionRanking(COLUMNS, top, part_rows=rows[2])
+    context = CompactContext(run, ImageRanking(METHODS, COLUMNS, "softmin", rows[1]), images_of_regions, ("road",))
+    for block in blocks:
+        images = list(enumerate(sources[block.source]))[block.start : block.stop]
+        found = [row for index, (_, evidence) in images for row in region_rows(block.source, index, evidence)]
+        listed = sorted(found, key=lambda row: -row["evidence"])[:top]
+        output = {
+            "images": pack_table(
+                table_from_rows(
+                    [image_row(block.source, index, score) for index, (score, _) in images],
+                    images_schema(METHODS, COLUMNS),
+                )
+            ),
+            "regions": pack_table(table_from_rows(listed, unranked_regions_schema(COLUMNS))),
+            "pairs": PairCounts(*np.full((2, 1, 1), block.images, np.int64)).pack(),
+            "result": pack_result(TaskResult(block.number, block.images, 0, {})),
+        }
+        context.manifest.save(SCORE, block.number, output)
+    return context, ImageParts(blocks, rows[0])
+
+
+def rank(context: CompactContext, parts: ImageParts) -> PairCounts:
+    with ProgressReporter("quiet").stage("rank") as stage:
+        return rank_on_workers(context, parts, SerialExecutor(), stage, lambda result: None)
+
+
+def read_parts(out: Path, table: str) -> list[list[dict[str, Any]]]:
+    return [pq.read_table(path).to_pylist() for path in sorted((out / table).iterdir())]
+
+
+def cut(rows: list[Any], size: int) -> list[list[Any]]:
+    return [rows[i : i + size] for i in range(0, max(1, len(rows)), size)]
+
+
+@limited
+@given(
+    sources=st.lists(IMAGES, min_size=1, max_size=3),
+    block_images=st.integers(1, 7),
+    top=st.integers(1, 30),
+    rows=st.tuples(st.integers(1, 9), st.integers(1, 12), st.integers(1, 12)),
+    in_one=st.booleans(),
+)
+def test_tables_are_ranked_as_by_one_sort_of_all_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    sources: list[Images],
+    block_images: int,
+    top: int,
+    rows: tuple[int, int, int],
+    in_one: bool,
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    rows = (99, *rows[1:]) if in_one else rows
+    context, parts = write_blocks(out, sources, block_images, top, rows)
+    pairs = rank_one_part(context, parts) if in_one else rank(context, parts)
+    every = [(s, index, *image) for s, images in enumerate(sources) for index, image in enumerate(images)]
+    assert pairs.pixels.tolist() == pairs.images.tolist() == [[len(every)]]
+
+    images = [f"{s}/{index}" for s, index, _, _ in every]
+    assert [[row["image_id"] for row in part] for part in read_parts(out, "images")] == cut(images, rows[0])
+
+    scored = [(score, s, index) for s, index, score, _ in every if score is not None]
+    ranking = read_parts(out, "ranking")
+    expected = cut(sorted(scored), rows[1])
+    assert [[(row["score"], int(row["source"][1:]), row["index"]) for row in part] for part in ranking] == expected
+    assert [row["rank"] for part in ranking for row in part] == list(range(1, len(scored) + 1))
+    assert [row["percentile"] for part in ranking for row in part][-1:] == [100.0][: len(scored)]
+
+    found = [(-value, s, index, x) for s, index, _, values in every for x, value in enumerate(values)]
+    regions = read_parts(out, "regions")
+    assert [
+        [(-row["evidence"], int(row["source"][1:]), row["index"], row["x0"]) for row in part] for part in regions
+    ] == cut(sorted(found)[:top], rows[2])
+    assert [row["rank"] for part in regions for row in part] == list(range(1, min(top, len(found)) + 1))
+    assert all(row["rle"] == [row["x0"], 1, 8 - row["x0"]] for part in regions for row in part)
+
+    assert not list((out / "manifest").glob("split/*")), "sorted rows are removed"
+    for table, schema in (("ranking", ranking_schema(METHODS, COLUMNS)), ("regions", regions_schema(COLUMNS))):
+        assert all(pq.read_schema(path).remove_metadata() == schema for path in (out / table).iterdir())
+
+
+SOURCES: list[Images] = [[(i / 10, [float(i)]) for i in range(10)], [(0.5, []), (None, []), (0.25, [3.0, 3.0])]]
+
+
+def test_part_that_was_compacted_before_is_reused(tmp_path: Path) -> None:
+    context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (4, 5, 6))
+    rank(context, parts)
+    tables = {table: read_parts(tmp_path, table) for table in ("images", "ranking", "regions")}
+    first = min((tmp_path / "images").iterdir())
+    stamp = first.stat().st_mtime_ns
+    for path_of_block in (tmp_path / "manifest/score").iterdir():
+        path_of_block.unlink()
+    rank(context, parts)
+    assert {table: read_parts(tmp_path, table) for table in tables} == tables
+    assert first.stat().st_mtime_ns == stamp
+    answer = compact_part(context, parts[0])
+    assert answer.task_result.reused
+    assert context.manifest.load(COMPACT, 0) is not None
+
+
+def test_removed_output_of_a_block_ends_the_run(tmp_path: Path) -> None:
+    context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (4, 5, 6))
+    min((tmp_path / "manifest/score").iterdir()).unlink()
+    with raises(RunFailed, match=r"Block 0 of stage 'score' has no output in .*: it was removed\..*would lack"):
+        rank(context, parts)
+
+
+def test_image_rows_are_read_by_position_in_the_given_order(tmp_path: Path) -> None:
+    context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (4, 5, 6))
+    rank(context, parts)
+    directory = ObjectDirectory(str(tmp_path))
+    rows = read_image_rows(context.run, directory, [12, 0, 12, 9], ["source", "index"])
+    assert [(row["source"], row["index"]) for row in rows] == [("s1", 2), ("s0", 0), ("s1", 2), ("s0", 9)]
+    assert image_part_names(context.run, 13)[-1] == "images/part-0123456789ab-000003.parquet"
