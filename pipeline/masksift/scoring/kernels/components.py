@@ -7,6 +7,7 @@ the row above. A component without a run in a row is finished. Memory is proport
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,11 @@ class ComponentMeans:
 
 
 @inner
-def _find_runs(plane, labels, classes, shifted, begins, runs):
+def _find_runs(plane, labels, classes, shifted, begins, words, runs):
     """Write the classes and columns of a row's runs into ``runs`` (3, W + 8).
 
-    Scratch: ``shifted`` (W,); ``begins`` (W rounded up to a multiple of 8,), 1 where a run begins. Runs are long, so
-        most words of eight such bytes are 0.
+    Scratch: ``shifted`` (W,); ``begins`` (W rounded up to a multiple of 8,), 1 where a run begins; ``words``, a view of
+    ``begins`` as numbers of eight bytes, most of which are 0 because runs are long.
 
     Returns:
         The number of runs.
@@ -51,7 +52,7 @@ def _find_runs(plane, labels, classes, shifted, begins, runs):
     begins[0] = 1
     for x in range(1, plane.size):
         begins[x] = shifted[x] != shifted[x - 1]
-    words, found = begins.view(np.uint64), np.int64(0)
+    found = np.int64(0)
     for word in range(words.size):
         if words[word]:
             for x in range(8 * word, 8 * word + 8):
@@ -96,17 +97,22 @@ def _join(runs, found, nodes, above, above_found, above_nodes, parents, count):
     """
     near, united = 0, False
     for r in range(found):
-        node = -1
+        node = np.int64(-1)
         while near < above_found and above[_BEHIND, near] < runs[_FIRST, r]:
             near += 1
         other = near
         while other < above_found and above[_FIRST, other] <= runs[_BEHIND, r]:  # corners touch
             if above[_CLASS, other] == runs[_CLASS, r]:
                 top = find_root(parents, above_nodes[other])
-                if node >= 0 and node != top:
-                    parents[max(node, top)] = min(node, top)
+                if node < 0:
+                    node = top
+                elif top < node:
+                    parents[node] = top
+                    node = top
                     united = True
-                node = top if node < 0 else min(node, top)
+                elif node < top:
+                    parents[top] = node
+                    united = True
             other += 1
         if node < 0:
             node = count
@@ -117,38 +123,33 @@ def _join(runs, found, nodes, above, above_found, above_nodes, parents, count):
 
 
 @kernel
-def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, small):
+def _means(plane, labels, codes, mode, classes, least_area, unit, row, table, sums, large, small):
     """Add [count, sum of means, minimum mean] of the components to ``large`` and ``small``.
 
-    ``sums`` (2, 2 W) is scratch of the dtype of the sums. Arrays of two hold a row and the row above in turn.
+    Scratch, of which arrays of two hold a row and the row above in turn: ``row`` and ``table`` (`_scratch`), and
+    ``sums`` (2, 2 W) of the dtype of the sums.
     """
-    height, width = plane.shape
-    shifted, begins = np.empty(width, plane.dtype), np.zeros((width + 7) // 8 * 8, np.uint8)
-    runs, nodes, found = np.empty((2, 3, width + 8), np.int64), np.empty((2, width), np.int64), np.zeros(2, np.int64)
-    along, totals = np.empty(width + 1, np.int64), np.empty(width, sums.dtype)
-    areas, parents, number = (
-        np.empty((2, 2 * width), np.int64),
-        np.empty(2 * width, np.int64),
-        np.empty(2 * width, np.int64),
-    )
-    still_open = 0
+    height = plane.shape[0]
+    shifted, begins, words, along, totals = row
+    runs, nodes, areas, parents, number = table
+    still_open, above_found = np.int64(0), np.int64(0)
     for y in range(height + 1):  # the row after the last has no runs and finishes all
         now, then = y % 2, 1 - y % 2
         area, total = areas[now], sums[now]
-        found[now], count, united = 0, still_open, False
+        found, count, united = np.int64(0), still_open, False
         for node in range(still_open):
             parents[node] = node
         if y < height:
-            found[now] = _find_runs(plane[y], labels[y], classes, shifted, begins, runs[now])
-            _sum_runs(codes[y], mode, runs[now], found[now], along, totals)
-            count, united = _join(
-                runs[now], found[now], nodes[now], runs[then], found[then], nodes[then], parents, count
-            )
-        area[still_open:count] = 0
-        total[still_open:count] = 0
-        for r in range(found[now]):
-            area[nodes[now, r]] += runs[now, _BEHIND, r] - runs[now, _FIRST, r]
-            total[nodes[now, r]] += totals[r]
+            found = _find_runs(plane[y], labels[y], classes, shifted, begins, words, runs[now])
+            _sum_runs(codes[y], mode, runs[now], found, along, totals)
+            count, united = _join(runs[now], found, nodes[now], runs[then], above_found, nodes[then], parents, count)
+        for node in range(still_open, count):
+            area[node] = 0
+            total[node] = 0
+        for r in range(found):
+            node = nodes[now, r]
+            area[node] += runs[now, _BEHIND, r] - runs[now, _FIRST, r]
+            total[node] += totals[r]
         if united:
             for node in range(count):
                 top = find_root(parents, node)
@@ -156,13 +157,15 @@ def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, s
                     parents[node] = top
                     area[top] += area[node]
                     total[top] += total[node]
-        number[:count] = -1
-        before, still_open = still_open, 0
-        for r in range(found[now]):
+        for node in range(count):
+            number[node] = -1
+        before, still_open = still_open, np.int64(0)
+        for r in range(found):
             top = parents[nodes[now, r]]
             if number[top] < 0:
                 number[top] = still_open
-                areas[then, still_open], sums[then, still_open] = area[top], total[top]
+                areas[then, still_open] = area[top]
+                sums[then, still_open] = total[top]
                 still_open += 1
             nodes[now, r] = number[top]
         for node in range(before):
@@ -171,7 +174,18 @@ def _means(plane, labels, codes, mode, classes, least_area, unit, sums, large, s
                 group = large if area[node] >= least_area else small
                 group[0] += 1
                 group[1] += mean
-                group[2] = min(group[2], mean)
+                if mean < group[2]:
+                    group[2] = mean
+        above_found = found
+
+
+def _scratch(width: int, classes_dtype: np.dtype[Any], sums_dtype: type) -> tuple[tuple[NDArray[Any], ...], ...]:
+    """Return undefined arrays for one row, and for the runs of a row and their components."""
+    begins = np.zeros((width + 7) // 8 * 8, np.uint8)
+    totals: NDArray[Any] = np.empty(width, sums_dtype)
+    row = (np.empty(width, classes_dtype), begins, begins.view(np.uint64), np.empty(width + 1, np.int64), totals)
+    shapes = ((2, 3, width + 8), (2, width), (2, 2 * width), (2 * width,), (2 * width,))
+    return row, tuple(np.empty(shape, np.int64) for shape in shapes)
 
 
 def component_means(
@@ -201,8 +215,10 @@ def component_means(
     single = encoding.dtype == "float32"
     codes, unit = (codes.view(np.float32), 1.0) if single else (codes, float(encoding.unit))
     large, small = np.array([0.0, 0.0, np.inf]), np.array([0.0, 0.0, np.inf])
-    sums = np.empty((2, 2 * plane.shape[1]), np.float64 if single else np.int64)
-    _means(plane, labels, codes, sum_mode(encoding), classes, least_area, unit, sums, large, small)
+    width, dtype = plane.shape[1], np.float64 if single else np.int64
+    row, table = _scratch(width, plane.dtype, dtype)
+    sums = np.empty((2, 2 * width), dtype)
+    _means(plane, labels, codes, sum_mode(encoding), classes, least_area, unit, row, table, sums, large, small)
     return ComponentMeans(
         int(large[0]), float(large[1]), float(large[2]), int(small[0]), float(small[1]), float(small[2])
     )

@@ -8,12 +8,14 @@ small integers to 64 bits, which costs a factor of three.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import inner, kernel
 
 TILE_PIXELS = 8192
 """Rows long enough for hardware prefetching, while K rows and the state per pixel fit the second-level cache."""
+
+_SOFTMAX_PIXELS = 2048
 
 INTEGER, HALF, SINGLE, DOUBLE = range(4)
 """Modes of summing the codes of a prediction."""
@@ -291,28 +293,22 @@ def _scale_row(out, powers, total):
         total[j] = np.float32(total[j] + out[j])
 
 
-@njit(
-    cache=True, nogil=True, error_model="numpy"
-)  # the default model checks every divisor for 0; the sums are at least 1
+@inner
 def _divide_row(row, total):
     for j in range(row.size):
         row[j] = np.float32(row[j] / total[j])
 
 
 @kernel
-def softmax(logits, start, out):
-    """Write the softmax of the logits (K, P) from pixel ``start`` on to ``out`` (K, p), in float32.
+def _softmax(logits, start, out, peaks, totals, scratch):
+    """Write the softmax to ``out``. Scratch of a tile: ``peaks`` and ``totals`` of float32, ``scratch`` of int32.
 
     Returns:
         False, with ``out`` incomplete, if a logit is not finite.
     """
     classes, pixels = out.shape
-    tile = 2048
-    peaks = np.empty(tile, np.float32)
-    totals = np.empty(tile, np.float32)
-    scratch = np.empty(tile, np.int32)
-    for first in range(0, pixels, tile):
-        last = min(pixels, first + tile)
+    for first in range(0, pixels, peaks.size):
+        last = min(pixels, first + peaks.size)
         peak, total, powers = peaks[: last - first], totals[: last - first], scratch[: last - first]
         peak[:] = -np.inf
         odd = False
@@ -327,6 +323,16 @@ def softmax(logits, start, out):
         for k in range(classes):
             _divide_row(out[k, first:last], total)
     return True
+
+
+def softmax(logits: NDArray[np.float32], start: int, out: NDArray[np.float32]) -> bool:
+    """Write the softmax of the logits (K, P) from pixel ``start`` on to ``out`` (K, p), in float32.
+
+    Returns:
+        False, with ``out`` incomplete, if a logit is not finite.
+    """
+    tile = (np.empty(_SOFTMAX_PIXELS, dtype) for dtype in (np.float32, np.float32, np.int32))
+    return bool(_softmax(logits, start, out, *tile))
 
 
 @kernel

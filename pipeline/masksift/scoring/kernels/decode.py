@@ -140,7 +140,8 @@ def resize_rows(
     """
     low, high, weight = _positions(np.arange(first, first + out.shape[1]), stored_size[0], size[0])
     columns = _positions(np.arange(size[1]), stored_size[1], size[1])
-    _interpolate(planes, low - first_stored, high - first_stored, weight, *columns, out)
+    blended = np.empty(planes.shape[2], np.float32)
+    _interpolate(planes, low - first_stored, high - first_stored, weight, *columns, blended, out)
 
 
 def _positions(
@@ -158,9 +159,8 @@ def _positions(
 
 
 @kernel
-def _interpolate(planes, low, high, weight, left, right, share, out):
-    """Blend two rows of each plane (K, h, w), then two columns of the result, into ``out`` (K, H, W)."""
-    blended = np.empty(planes.shape[2], np.float32)
+def _interpolate(planes, low, high, weight, left, right, share, blended, out):
+    """Blend two rows of each plane (K, h, w) into ``blended`` (w,), and two columns of it into ``out`` (K, H, W)."""
     one = np.float32(1)
     for k in range(out.shape[0]):
         for y in range(out.shape[1]):

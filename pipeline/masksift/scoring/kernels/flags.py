@@ -37,8 +37,8 @@ def _keep_flagged(labels, predicted, self_codes, confident_codes, cut, limits, f
     for first in range(0, mask.size, step):
         last = min(first + step, mask.size)
         some = np.uint8(0)
-        for differs in mask[first:last]:
-            some |= differs
+        for j in range(first, last):
+            some |= mask[j]
         if some == 0:
             continue
         for j in range(first, last):
@@ -101,14 +101,14 @@ def flag_pixels(
 
 
 @kernel
-def _count_reached(labels, self_codes, tau):
+def _count_reached(labels, self_codes, tau, sides):
+    """Count pixels below and from ``tau`` on in the columns of ``sides`` (4, 2), in four rows in turn."""
     # the comparison is part of an address: as a number to add, the compiler would make it a branch, which is
     # mispredicted for confidences near tau
-    sides = np.zeros((4, 2), np.int64)
+    last = tau.size - 1
     for j in range(labels.size):
-        k = min(np.int64(labels[j]), tau.size - 1)
-        sides[j & 3, np.uint8(np.int64(self_codes[j]) >= tau[k])] += 1
-    return sides[:, 1].sum()
+        k = np.int64(labels[j])
+        sides[j & 3, np.uint8(np.int64(self_codes[j]) >= tau[k if k < last else last])] += 1
 
 
 def count_reached(
@@ -116,18 +116,9 @@ def count_reached(
 ) -> int:
     """Count the valid pixels of an image whose self-confidence reaches the code of their label in ``tau`` (K,)."""
     never = np.append(tau, np.iinfo(np.int64).max)  # ignored pixels reach no limit
-    return int(_count_reached(_flat(labels), _flat(self_confidence), never))
-
-
-@kernel
-def _nonempty_bins(counts, values, found, times):
-    """Write values and counts of the nonempty bins; return their number."""
-    size = 0
-    for code in range(counts.size):
-        number = int(counts[code])
-        found[size], times[size] = values[code], number
-        size += number > 0
-    return size
+    sides = np.zeros((4, 2), np.int64)
+    _count_reached(_flat(labels), _flat(self_confidence), never, sides)
+    return int(sides[:, 1].sum())
 
 
 @lru_cache(maxsize=8)
@@ -138,9 +129,8 @@ def _values_by_code(encoding: Encoding) -> NDArray[np.float64]:
 
 def distribution(counts: NDArray[np.int64], encoding: Encoding) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the values that occur, ascending, and how often, from counts by code of at most 16 bits (bins,)."""
-    found, times = np.empty(counts.size), np.empty(counts.size)
-    size = _nonempty_bins(counts, _values_by_code(encoding), found, times)
-    return found[:size], times[:size]
+    found = np.flatnonzero(counts)
+    return _values_by_code(encoding)[found], counts[found].astype(np.float64)
 
 
 @kernel

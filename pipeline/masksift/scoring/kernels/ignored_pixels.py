@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import inner, kernel
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.pixel_statistics import CODE, HALF, sum_mode, to_fixed
+from masksift.scoring.kernels.pixel_statistics import sum_mode, to_fixed
 
 ROW_STEP = 4
 """Only every fourth row is summed."""
@@ -17,46 +17,33 @@ ROW_STEP = 4
 def surrounded_by_ignored(labels, y, x, classes):
     """Return whether all neighbors of an ignored pixel within the image are ignored too."""
     height, width = labels.shape
-    for row in range(max(0, y - 1), min(height, y + 2)):
-        for column in range(max(0, x - 1), min(width, x + 2)):
-            if labels[row, column] < classes:
+    for row in range(y - 1, y + 2):
+        for column in range(x - 1, x + 2):
+            if 0 <= row < height and 0 <= column < width and labels[row, column] < classes:
                 return False
     return True
 
 
-@inner
-def _sum_seen(predicted, codes, mode, seen):
-    """Sum one row into four tables in turn, because equal neighbors would wait for each other's sum in one table."""
-    first, second, third, fourth = seen[0], seen[1], seen[2], seen[3]
-    fours = predicted.size // 4 * 4
-    for x in range(0, fours, 4):
-        first[predicted[x]] += to_fixed(codes[x], mode)
-        second[predicted[x + 1]] += to_fixed(codes[x + 1], mode)
-        third[predicted[x + 2]] += to_fixed(codes[x + 2], mode)
-        fourth[predicted[x + 3]] += to_fixed(codes[x + 3], mode)
-    for x in range(fours, predicted.size):
-        first[predicted[x]] += to_fixed(codes[x], mode)
-
-
 @kernel
 def _sum(labels, predicted, codes, mode, hidden, seen):
-    classes = seen.shape[1]
+    """Sum every fourth row: all pixels to ``seen`` (4, K), ignored ones to ``hidden`` (K,).
+
+    Pixels are summed into four tables in turn, because equal neighbors would wait for each other's sum in one table.
+    """
+    width, classes = labels.shape[1], seen.shape[1]
     outside = labels.dtype.type(classes)
     for y in range(0, labels.shape[0], ROW_STEP):
-        if mode == CODE:  # outside the loop, which then has no branch
-            _sum_seen(predicted[y], codes[y], CODE, seen)
-        elif mode == HALF:
-            _sum_seen(predicted[y], codes[y], HALF, seen)
-        else:
-            _sum_seen(predicted[y], codes[y], mode, seen)
-        most = labels[y, 0]
-        for label in labels[y]:
-            most = max(most, label)
+        winner, code, label = predicted[y], codes[y], labels[y]
+        for x in range(width):
+            seen[x & 3, winner[x]] += to_fixed(code[x], mode)
+        most = label[0]
+        for x in range(width):
+            most = max(most, label[x])
         if most < outside:  # no ignored pixel, as in most rows
             continue
-        for x in range(labels.shape[1]):
-            if labels[y, x] >= outside and surrounded_by_ignored(labels, y, x, classes):
-                hidden[predicted[y, x]] += to_fixed(codes[y, x], mode)
+        for x in range(width):
+            if label[x] >= outside and surrounded_by_ignored(labels, y, x, classes):
+                hidden[winner[x]] += to_fixed(code[x], mode)
 
 
 def confidence_by_class(

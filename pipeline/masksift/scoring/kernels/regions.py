@@ -156,7 +156,8 @@ def _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes)
         for x in range(codes.size):
             most = max(most, labels[y, x])
     if flagged == 0 and (limits.size == 0 or most < classes):  # most rows have no region
-        codes[:] = 0
+        for x in range(codes.size):
+            codes[x] = 0
         return False
     most_code = np.uint32(0)
     for x in range(codes.size):
@@ -175,13 +176,17 @@ def _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes)
 @inner
 def _assign_region(code, first, behind, codes, regions, parents, count):
     """Return the region of a run [first, behind): that of a run it touches in the row above, or a new one."""
-    region = -1
-    for x in range(max(0, first - 1), min(codes.size, behind + 1)):
+    region = np.int64(-1)
+    for x in range(first - 1 if first > 0 else first, behind + 1 if behind < codes.size else behind):
         if codes[x] == code:
             top = find_root(parents, regions[x])
-            if region >= 0:
-                parents[max(region, top)] = min(region, top)
-            region = top if region < 0 else min(region, top)
+            if region < 0:
+                region = top
+            elif top < region:
+                parents[region] = top
+                region = top
+            else:
+                parents[top] = region
     if region < 0:
         region = count
         parents[region] = region
@@ -203,6 +208,7 @@ def _add_rows(
     height,
     codes,
     regions,
+    last,
     parents,
     count,
     code,
@@ -213,14 +219,13 @@ def _add_rows(
 ):
     """Add rows from ``top`` on while the tables have room for a row's worst case.
 
-    ``codes`` and ``regions`` (2, w) hold a row and the row above in turn. ``count`` regions and ``found`` runs are
-    present.
+    ``codes`` and ``regions`` (2, w) hold a row and the row above in turn, ``last`` (w,) the run above in each column.
+    ``count`` regions and ``found`` runs are present.
 
     Returns:
         The next row and the numbers of regions and runs.
     """
     width = codes.shape[1]
-    last = np.empty(width, np.int64)  # the run above in each column
     for y in range(top, height):
         if count + width > parents.size or found + width > len(runs):
             return y, count, found
@@ -238,9 +243,17 @@ def _add_rows(
             i = _assign_region(pair, first, behind, codes[then], regions[then], parents, count)
             if i == count:
                 count += 1
-                code[i], sums[i] = pair, 0
-                box[i, 0], box[i, 1], box[i, 2], box[i, 3] = y, first, y + 1, behind
-            box[i, 1], box[i, 2], box[i, 3] = min(box[i, 1], first), y + 1, max(box[i, 3], behind)
+                code[i] = pair
+                for column in range(sums.shape[1]):
+                    sums[i, column] = 0
+                box[i, 0] = y
+                box[i, 1] = first
+                box[i, 3] = behind
+            box[i, 2] = y + 1
+            if first < box[i, 1]:
+                box[i, 1] = first
+            if behind > box[i, 3]:
+                box[i, 3] = behind
             sums[i, _AREA] += behind - first
             sums[i, _Y] += y * (behind - first)
             for x in range(first, behind):
@@ -248,7 +261,9 @@ def _add_rows(
                 if y > top and codes[then, x] == pair:
                     runs[last[x], 2] += 1
                 else:
-                    runs[found, 0], runs[found, 1], runs[found, 2] = i, x * height + y, 1
+                    runs[found, 0] = i
+                    runs[found, 1] = x * height + y
+                    runs[found, 2] = 1
                     last[x] = found
                     found += 1
                 confident = to_fixed(confident_codes[y, x], mode)
@@ -262,17 +277,15 @@ def _add_rows(
     return height, count, found
 
 
-@kernel
-def _unite(parents, sums, box):
-    """Add every region to its root, and set ``parents`` to the roots."""
-    for i in range(parents.size):
-        r = find_root(parents, i)
-        parents[i] = r
-        if r != i:
-            for column in range(sums.shape[1]):
-                sums[r, column] += sums[i, column]
-            box[r, 0], box[r, 1] = min(box[r, 0], box[i, 0]), min(box[r, 1], box[i, 1])
-            box[r, 2], box[r, 3] = max(box[r, 2], box[i, 2]), max(box[r, 3], box[i, 3])
+def _unite(parents: NDArray[np.int64], sums: NDArray[np.int64], box: NDArray[np.int64]) -> None:
+    """Add every region to its root, and set ``parents`` to the roots. A parent has a smaller number."""
+    while not np.array_equal(roots := parents[parents], parents):
+        parents[:] = roots
+    joined = np.flatnonzero(parents != np.arange(parents.size))
+    if joined.size:
+        np.add.at(sums, parents[joined], sums[joined])
+        np.minimum.at(box[:, :2], parents[joined], box[joined, :2])
+        np.maximum.at(box[:, 2:], parents[joined], box[joined, 2:])
 
 
 def find_regions(
@@ -333,6 +346,7 @@ def find_regions(
             height,
             codes,
             regions,
+            np.empty(width, np.int64),
             parents,
             len(still_open),
             every.code,
