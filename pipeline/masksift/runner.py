@@ -24,7 +24,7 @@ from masksift.engine.run_record import format_time, make_record, plan_identity, 
 from masksift.engine.source_table import read_source_table, write_source_table
 from masksift.engine.stages import RunStages, RunStats, check_workers, create_evidence_arrays, discard_evidence
 from masksift.engine.work_items import BlockTasks, RunContext
-from masksift.review.report.command import make_report
+from masksift.review.report.command import make_report, max_tasks
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import run_telemetry
 from masksift.scoring.statistics.thresholds import Thresholds
@@ -174,9 +174,11 @@ def _execute(
             statistics, thresholds = stages.find_thresholds(config.tccp.tau, frozen)
             stages.score(thresholds)
             stages.rank(statistics, thresholds, config.rank_by)
+            executor.limit_workers(max_tasks(config.report.top))
             fields = partial(make_record, config, context, tasks, stats, thresholds, executor, workers, started)
             ranked = CompletedRun({**fields(), "finished": None}, context, tasks, keeps_evidence=True)
             make_report(ranked, config.report.top, config.arrays.images, executor, progress, stats)
+            executor.release()  # what follows needs no worker
             tables = publisher.publish(stats.counts[SCORED], format_time(started), progress, stats)
             job.write_record(record := {**fields(), **tables})
     return _finish(config, context, tasks, record, resumed)

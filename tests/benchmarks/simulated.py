@@ -31,8 +31,14 @@ def answer(context: RunContext, seconds: float, task: BlockTask) -> TaskResult:
 
 
 async def work(address: str, count: int) -> None:
-    """Run workers until the scheduler stops, without their profilers, which would be the main load of the machine."""
-    dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.system-monitor.interval": "10s"})
+    """Run workers until the scheduler stops, without health checks and profilers, the main load of idle workers."""
+    dask.config.set(
+        {
+            "distributed.worker.profile.enabled": False,
+            "distributed.admin.system-monitor.interval": "10s",
+            "distributed.admin.tick": {"interval": "10s", "cycle": "10s", "limit": "1m"},
+        }
+    )
     workers = await asyncio.gather(
         *(Worker(address, nthreads=1, memory_limit=0, dashboard=False, heartbeat_interval="5s") for _ in range(count))
     )

@@ -70,6 +70,9 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "executor.address": ("tls://h:8786", '"tls://h:8786"', "tls://h:8786"),
     "executor.manifest": ("cluster.yaml", '"cluster.yaml"', "cluster.yaml"),
     "executor.options": ('{ cores = 2, queue = "cpu" }', '{ cores = 2, queue = "cpu" }', {"cores": 2, "queue": "cpu"}),
+    "executor.priority": ("10", "10", 10),
+    "executor.resources": ("{ GPU = 1 }", "{ GPU = 1 }", {"GPU": 1.0}),
+    "executor.performance_report": ("report.html", '"report.html"', "report.html"),
     "executor.timeout": ("5", "5", 5.0),
     "storage.endpoint_url": ("http://h:9000", '"http://h:9000"', "http://h:9000"),
     "storage.region": ("eu-central-1", '"eu-central-1"', "eu-central-1"),
@@ -84,8 +87,11 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "iceberg.warehouse": ("s3://lake/tables", '"s3://lake/tables"', "s3://lake/tables"),
     "iceberg.namespace": ("quality", '"quality"', "quality"),
 }
+DASK = {"executor.kind": "dask", "executor.address": "tls://h"}
 PREREQUISITES = {
     "executor.address": {"executor.kind": "dask"},
+    "executor.priority": DASK,
+    "executor.resources": DASK,
     "executor.manifest": {"executor.kind": "kubernetes"},
     "executor.options": {"executor.kind": "dask_jobqueue.SLURMCluster", "executor.workers": "2"},
 }
@@ -347,6 +353,10 @@ def test_executor_with_an_unused_key_fails() -> None:
         build_run_config(REQUIRED, {"executor.address": "tls://h"})
     with raises(UsageError, r"executor.manifest is 'c.yaml', but executor.kind 'serial' .*--executor.kind kubern"):
         build_run_config(REQUIRED, {"executor.kind": "serial", "executor.manifest": "c.yaml"})
+    with raises(UsageError, r"executor.resources is {'GPU': 1.0}, but executor.kind 'local' .*--executor.kind dask"):
+        build_run_config(REQUIRED, {"executor.kind": "local", "executor.resources": {"GPU": 1}})
+    with raises(UsageError, r"executor.performance_report is 'r.html', but .*'serial' .*--executor.kind local"):
+        build_run_config(REQUIRED, {"executor.kind": "serial", "executor.performance_report": "r.html"})
     with raises(UsageError, r"executor.options is {'a': 1}, but executor.kind 'auto' .*omit executor.options"):
         build_run_config(REQUIRED, {"executor.options": {"a": 1}})
 

@@ -30,7 +30,7 @@ _METAVARS = {
     **dict.fromkeys(("sources", "source", "run", "out", "base", "thresholds_from", "labels_from", "images_at"), "URL"),
     **dict.fromkeys(("storage.endpoint_url", "iceberg.warehouse"), "URL"),
     **dict.fromkeys(("labels", "predictions", "images"), "PATH"),
-    **dict.fromkeys(("ids", "colors", "verdicts", "executor.manifest"), "FILE"),
+    **dict.fromkeys(("ids", "colors", "verdicts", "executor.manifest", "executor.performance_report"), "FILE"),
     **dict.fromkeys(("rank_by", "by"), "METHOD"),
     **dict.fromkeys(("max_quarantined", "max_flagged"), "N|PERCENT"),
     "truth": "URL,...",
@@ -49,7 +49,7 @@ _METAVARS = {
     "executor.kind": "KIND",
     "executor.memory": "BYTES",
     "executor.address": "ADDRESS",
-    "executor.options": "TABLE",
+    **dict.fromkeys(("executor.options", "executor.resources"), "TABLE"),
     "executor.timeout": "SECONDS",
     "iceberg.catalog": "NAME|URI",
 }
@@ -108,8 +108,9 @@ def _add_option(group: Any, key: str, field: FieldInfo, short_flag: str | None) 
             default=argparse.SUPPRESS,
             help="short form of KIND: auto, serial, local, dask:tls://HOST:8786, kubernetes:CLUSTER.yaml or a class",
         )
-    elif key == "executor.address":
-        flags.append("--address")
+    elif key in ("executor.address", "executor.performance_report"):
+        name = key.rpartition(".")[2]
+        flags += [f"--{name.replace('_', '-')}", f"--{name}"]
     if field.annotation is bool and not field.default:
         options = {"nargs": "?", "const": "true"}  # `--pad` alone means true
     group.add_argument(

@@ -225,6 +225,17 @@ class ExecutorSection(ConfigSection):
     options: dict[str, Any] | None = Field(
         None, description="keyword arguments of a Dask cluster class as a TOML table, such as '{cores = 4}'"
     )
+    priority: int | None = Field(
+        None, description="Dask priority of all tasks of the run on a shared cluster; higher comes first; default: 0"
+    )
+    resources: dict[str, float] | None = Field(
+        None,
+        description="Dask worker resources that the tasks of `masksift predict` require, as a TOML table such as "
+        "'{GPU = 1}'",
+    )
+    performance_report: str | None = Field(
+        None, min_length=1, description="HTML file for Dask's performance report; requires bokeh on the scheduler"
+    )
     timeout: float | None = Field(
         None,
         gt=0,
@@ -282,7 +293,7 @@ class ExecutorSection(ConfigSection):
         """
         if self.kind != "auto":
             return self
-        if self.workers is not None:  # only processes can be counted
+        if self.workers is not None or self.performance_report is not None:  # both concern processes
             return self.model_copy(update={"kind": "local"})
         kind = "serial" if work_seconds < MIN_LOCAL_SECONDS else "local"
         amount = pluralize(max(1, round(work_seconds)), "second") if math.isfinite(work_seconds) else "minutes"
@@ -310,6 +321,9 @@ class ExecutorSection(ConfigSection):
             options=self.options,
             timeout=self.timeout,
             items=items,
+            priority=self.priority or 0,
+            resources=self.resources,
+            performance_report=self.performance_report,
             notify=notify,
         )
 
@@ -318,6 +332,9 @@ _EXCLUSIVE_KEYS = (
     ("address", ("dask", "kubernetes"), "dask"),
     ("manifest", ("kubernetes",), "kubernetes"),
     ("options", ("class",), "CLASS, such as dask_jobqueue.SLURMCluster"),
+    ("priority", ("dask", "kubernetes", "class"), "dask"),
+    ("resources", ("dask", "kubernetes", "class"), "dask"),
+    ("performance_report", ("auto", "local", "dask", "kubernetes", "class"), "local"),
 )
 """Keys that only some kinds of executors use: key, kinds, one of these kinds for the remedy."""
 _REQUIRED_KEYS = (

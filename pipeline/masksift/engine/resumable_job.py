@@ -115,10 +115,12 @@ class ResumableJob:
         tasks: Sequence[Task],
         stage: str,
         images: int,
+        *,
+        needs_resources: bool = False,
     ) -> list[Answer]:
         """Run one stage and collect its answers. Raises the first error that a task returns."""
         with self.progress.stage(stage, images) as shown:
-            return list(shown.map_tasks(executor, function, tasks))
+            return list(shown.map_tasks(executor, function, tasks, needs_resources=needs_resources))
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write the record, which marks the command as finished."""

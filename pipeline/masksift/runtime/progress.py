@@ -68,9 +68,11 @@ class StageProgress:
         function: Callable[[Task], Answer | MasksiftError],
         tasks: Sequence[Task],
         name: str | None = None,
+        *,
+        needs_resources: bool = False,
     ) -> Iterator[Answer]:
         """Run tasks of the stage, or of a step of it, and yield their answers. Raises the first error one returns."""
-        for answer in executor.map(function, tasks, name or self.name):
+        for answer in executor.map(function, tasks, name or self.name, needs_resources=needs_resources):
             if isinstance(answer, MasksiftError):
                 raise answer
             self.advance(answer if isinstance(answer, TaskResult) else answer.task_result)

@@ -121,6 +121,15 @@ def group_names(dask_scheduler: Scheduler) -> set[str]:
     return set(dask_scheduler.task_prefixes)
 
 
+def priorities(dask_scheduler: Scheduler) -> set[int]:
+    """Return the user priorities of the present tasks; Dask keeps them negated."""
+    return {-task.priority[0] for task in dask_scheduler.tasks.values()}
+
+
+def worker_name(item: int) -> str:
+    return str(get_worker().name)
+
+
 def pid(item: int) -> int:
     return os.getpid()
 
@@ -194,7 +203,10 @@ class QueueCluster(SpecCluster):
     def __init__(self, folder: str, names: Sequence[str] = ("",), hosts: int = 0) -> None:
         options = {"folder": folder, "names": [None] if hosts else names}
         spec: dict[str, Any] = {"cls": Job, "options": options} | ({"group": names} if len(names) > 1 else {})
-        scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": None}}
+        scheduler = {
+            "cls": Scheduler,
+            "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        }
         super().__init__(workers=dict.fromkeys(range(hosts), spec), worker=None if hosts else spec, scheduler=scheduler)
         self.folder = Path(folder)
         QueueCluster.last = self

@@ -11,11 +11,13 @@ from typing import Any
 
 import dask
 import pytest
+from distributed.core import Status
 
 from masksift.core.errors import RunFailed, UsageError
 from masksift.runtime.executors import Executor, make_executor, worker_supply, worker_watch
 from masksift.runtime.executors import dask as executors
 from runtime.executors import task_functions as jobs
+from system.executors.processes import until
 
 QUEUE = "runtime.executors.task_functions.QueueCluster"
 
@@ -71,6 +73,28 @@ def test_run_gets_workers_again_when_all_are_lost(
             (jobs.OpaqueCluster if options is None else jobs.QueueCluster).last.cancel()
             assert sorted(found + list(answers)) == [i * i for i in range(8)]
         assert executor.reduce(jobs.square, range(8), jobs.add, "sum") == 140
+
+
+@pytest.mark.parametrize(("name", "options"), [("QueueCluster", {}), ("OpaqueCluster", None)])
+def test_cluster_shrinks_to_later_stages_and_is_released_before_work_of_the_client(
+    name: str, options: dict[str, Any] | None, folder: Path
+) -> None:
+    with make_executor(
+        f"runtime.executors.task_functions.{name}",
+        workers=2,
+        memory=None,
+        options=None if options is None else {"folder": str(folder), **options},
+        timeout=30,
+    ) as executor:
+        cluster: Any = (jobs.OpaqueCluster if options is None else jobs.QueueCluster).last
+        executor.client.wait_for_workers(2, timeout=30)  # type: ignore[attr-defined]
+        executor.limit_workers(1)
+        until(lambda: len(executor.workers()) == 1, "one worker is left")
+        assert sorted(executor.map(jobs.square, range(8), "small")) == [i * i for i in range(8)]
+        assert len(executor.workers()) == 1, "the closed worker is not replaced"
+        executor.release()
+        assert cluster.status == Status.closed
+        assert executor.cluster.kind.endswith(name)
 
 
 def test_lost_job_of_several_workers_is_replaced_while_others_run(folder: Path) -> None:

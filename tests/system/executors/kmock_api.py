@@ -108,7 +108,7 @@ class ApiServer:
                 "namespaced": True,
                 "kind": kind,
                 "singular": kind.lower(),
-                "verbs": ["get", "list", "create", "delete"],
+                "verbs": ["get", "list", "create", "patch", "delete"],
                 "shortnames": [],
                 "categories": [],
                 "subresources": [],

@@ -125,6 +125,18 @@ def test_run_creates_uses_and_deletes_only_its_cluster(api: ApiServer, file: str
     assert port not in [address.port for address in left], "the connection to the API server is closed"
 
 
+def test_cluster_shrinks_to_later_stages_and_is_deleted_before_work_of_the_client(api: ApiServer, file: str) -> None:
+    with kubernetes(file, address=api.address) as executor:
+        (name,) = api.clusters.keys() - {"other"}
+        executor.limit_workers(10)  # more than the four that it has
+        executor.limit_workers(2)
+        assert api.clusters[name]["spec"]["worker"]["replicas"] == 2
+        executor.release()
+        assert list(api.clusters) == ["other"]
+        assert executor.cluster.kind == "kubernetes"
+    assert [method for method, _ in api.changes] == ["POST", "PATCH", "DELETE"]
+
+
 def test_newer_kubernetes_version_causes_no_warning(api: ApiServer, file: str) -> None:
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")

@@ -104,9 +104,11 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> str:
             if config.trains:
                 tasks = [FoldTask(k, tuple(np.flatnonzero(folds.folds != k).tolist())) for k in range(config.folds)]
                 images = sum(len(task.training_images) for task in tasks)
-                job.run_tasks(executor, partial(fit_fold, context), tasks, "fit", images)
+                job.run_tasks(executor, partial(fit_fold, context), tasks, "fit", images, needs_resources=True)
             shards = _make_shards(context, folds)
-            results = job.run_tasks(executor, partial(predict_shard, context), shards, "predict", spec.images)
+            results = job.run_tasks(
+                executor, partial(predict_shard, context), shards, "predict", spec.images, needs_resources=True
+            )
             record = _make_record(config, context, folds, results)
             job.write_record(record)
     return format_summary(config, record)

@@ -67,6 +67,11 @@ def make_report(
         progress.message(f"{next(iter(missing))}: the report shows the planes without images{more}")
 
 
+def max_tasks(top: int) -> int:
+    """Return the largest number of full tasks of a report with ``top`` images and as many quarantined ones."""
+    return -(-2 * top // MAX_TASK_IMAGES)
+
+
 def _make_tasks(run: CompletedRun, selected: Sequence[SelectedImage]) -> Iterator[RenderTask]:
     """Yield tasks of about half a second each, with the images of one source in order."""
     ordered = sorted(selected, key=lambda image: (run.source_index[image.source], image.index))
@@ -85,7 +90,7 @@ def report(config: ReportConfig, progress: ProgressReporter) -> str:
     images_array = config.arrays.images or run.images_array
     pixels = max(spec.pixels for spec in run.tasks.sources)
     seconds = estimate_seconds(top, top * pixels, 0)
-    with config.executor.open(-(-2 * top // MAX_TASK_IMAGES), seconds, progress.message) as executor:
+    with config.executor.open(max_tasks(top), seconds, progress.message) as executor:
         workers = [(worker.name, worker.memory) for worker in executor.workers()]
         check_worker_memory(_worker_memory(run, images_array), workers, "drawing the report")
         with RunLock(run.directory, progress.message):
