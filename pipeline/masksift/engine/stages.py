@@ -201,6 +201,15 @@ class RunStages:
         self.stats.counts.update(totals.counts)
         self.stats.causes = totals.causes
 
+    @property
+    def rank_tasks(self) -> int:
+        """Largest number of tasks of a step of the ranking."""
+        return len(self._image_parts)
+
+    @property
+    def _image_parts(self) -> ImageParts:
+        return ImageParts(self.tasks.plan.blocks, self.context.image_part_rows)
+
     def rank(self, statistics: Statistics, thresholds: Thresholds, rank_by: str) -> None:
         """Write the tables: images, the ranking, the ranked regions, and those by class."""
         context, names = self.context, self.tasks.sources[0].class_names
