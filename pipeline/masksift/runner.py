@@ -27,6 +27,7 @@ from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report, max_tasks
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import run_telemetry
+from masksift.scoring.kernels.condense import is_compiled
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.manifest import RECORD
@@ -165,6 +166,8 @@ def _execute(
     frozen = _load_thresholds(config, tasks)
     with config.executor.open(len(tasks), tasks.plan.seconds, progress.message) as executor:
         workers = check_workers(tasks.plan, executor, package_versions, progress)
+        if executor.cluster.kind in ("serial", "local") and not is_compiled():
+            progress.message("compiling kernels, once per machine")
         publisher.prepare()
         with job.lock():  # after all checks: a refused run leaves no trace
             write_source_table(directory, tasks)

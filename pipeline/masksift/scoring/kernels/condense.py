@@ -31,6 +31,11 @@ _MODES = {"float16": HALF, "float32": SINGLE, "float64": DOUBLE}
 _NARROW = ("uint8", "uint16", "float16")
 
 
+def is_compiled() -> bool:
+    """Return whether a process of this machine has begun to compile the kernels of this version."""
+    return any(loop._cache.was_used for loop in CONDENSE_LOOPS.values())
+
+
 def class_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
     """Return the dtype of class planes: uint8 up to 254 classes, else uint16.
 
