@@ -217,7 +217,7 @@ class RunStages:
         methods = tuple(method.name for method in context.methods)
         images = result_tables.ImageRanking(methods, columns, rank_by)
         compact = CompactContext(context, images, result_tables.RegionRanking(columns, context.max_regions), names)
-        parts, totals = ImageParts(self.tasks.plan.blocks, context.image_part_rows), StageTotals()
+        parts, totals = self._image_parts, StageTotals()
         with self.progress.stage("rank", self.tasks.images if len(parts) > 1 else 0) as stage:
             if len(parts) == 1:
                 pairs = rank_one_part(compact, parts)
